@@ -8,8 +8,8 @@
 //! * [`Span`]: a finished span with its links, events, resource and scope, as the store keeps it.
 #![forbid(unsafe_code)]
 
-mod id;
 pub mod context;
+mod id;
 mod span;
 mod value;
 

@@ -1,0 +1,84 @@
+//! `tracestate`: what other tracing systems attached, carried along unread (W3C Trace Context level 2, section 3.3).
+
+use std::fmt;
+
+/// A valid `tracestate`, or an empty one. Members are neither read nor reordered.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct TraceState(String);
+
+/// Section 3.3.1.1: at most 32 members; more make the header invalid.
+const MOST_MEMBERS: usize = 32;
+
+// === impl TraceState ===
+
+impl TraceState {
+    /// A `tracestate` in header form; `None` when it breaks the grammar.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
+        Self::from_headers(&[value.as_bytes()])
+    }
+
+    /// Several header lines form one list, in order.
+    pub(super) fn from_headers(lines: &[&[u8]]) -> Option<Self> {
+        let mut joined = String::new();
+        let mut count = 0;
+        for member in lines.iter().flat_map(|line| line.split(|byte| *byte == b',')) {
+            let member = trim(member);
+            if member.is_empty() {
+                continue;
+            }
+            count += 1;
+            if count > MOST_MEMBERS || !is_member(member) {
+                return None;
+            }
+            if !joined.is_empty() {
+                joined.push(',');
+            }
+            joined.push_str(str::from_utf8(member).ok()?);
+        }
+        Some(Self(joined))
+    }
+
+    /// The header's value.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is nothing to carry.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for TraceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TraceState({:?})", self.0)
+    }
+}
+
+/// Optional white space is spaces and tabs (RFC 9110, section 5.6.3).
+pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+fn is_member(member: &[u8]) -> bool {
+    let Some(equals) = member.iter().position(|byte| *byte == b'=') else { return false };
+    let (key, value) = member.split_at(equals);
+    is_key(key) && value.split_first().is_some_and(|(_, value)| is_value(value))
+}
+
+fn is_key(key: &[u8]) -> bool {
+    key.len() <= 256
+        && key.first().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+        && key.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@'))
+}
+
+fn is_value(value: &[u8]) -> bool {
+    (1..=256).contains(&value.len())
+        && value.iter().all(|byte| matches!(byte, 0x20..=0x7e) && !matches!(byte, b',' | b'='))
+}

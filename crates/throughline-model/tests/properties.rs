@@ -1,0 +1,86 @@
+//! Properties of the context codec, over any bytes and over every well-formed context.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+
+mod checks {
+    pub(crate) mod context;
+}
+
+use checks::context::{FORMATS, headers, reading_and_writing_agree};
+use proptest::prelude::*;
+use throughline_model::context::{self, Baggage, Format, HeaderList, Sampling, SpanContext, TraceState};
+use throughline_model::{SpanId, TraceId};
+
+fn any_context() -> impl Strategy<Value = SpanContext> {
+    let sampling =
+        prop_oneof![Just(Sampling::Drop), Just(Sampling::Sample), Just(Sampling::Debug), Just(Sampling::Deferred)];
+    let state = proptest::collection::vec("[a-z0-9][a-z0-9_*/@-]{0,20}=[!-+.-<>-~]{1,20}", 0..8);
+    (1..=u128::MAX, 1..=u64::MAX, sampling, any::<bool>(), state).prop_map(|(trace, span, sampling, random, state)| {
+        SpanContext {
+            trace_id: TraceId::from_bytes(trace.to_be_bytes()).unwrap(),
+            span_id: SpanId::from_bytes(span.to_be_bytes()).unwrap(),
+            sampling,
+            random,
+            trace_state: TraceState::parse(&state.join(",")).unwrap_or_default(),
+        }
+    })
+}
+
+/// What a format can say of a context.
+fn as_told_by(format: Format, context: &SpanContext) -> SpanContext {
+    let mut told = SpanContext::new(context.trace_id, context.span_id, context.sampling);
+    match format {
+        Format::W3c => {
+            told.sampling = if context.sampling.is_sampled() { Sampling::Sample } else { Sampling::Drop };
+            told.random = context.random;
+            told.trace_state = context.trace_state.clone();
+        }
+        Format::Jaeger if context.sampling == Sampling::Deferred => told.sampling = Sampling::Drop,
+        Format::B3Single | Format::B3Multi | Format::Jaeger | Format::Baggage => {}
+    }
+    told
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_context_survives_every_format(original in any_context()) {
+        for format in FORMATS.into_iter().filter(|format| *format != Format::Baggage) {
+            let mut list = HeaderList::default();
+            context::inject(&[format], &original, &Baggage::default(), &mut list);
+            let found = context::extract(&[format], &list);
+            prop_assert_eq!(found.context, Some(as_told_by(format, &original)), "{:?}", format);
+            prop_assert_eq!(found.rejected, 0);
+        }
+    }
+
+    #[test]
+    fn baggage_survives(pairs in proptest::collection::vec(("[a-z!#$&'*+.^_`|~-]{1,10}", "\\PC{0,30}"), 0..20)) {
+        let mut baggage = Baggage::default();
+        for (key, value) in &pairs {
+            baggage.insert(key, value.as_str(), "");
+        }
+        let mut list = HeaderList::default();
+        context::inject(&[Format::Baggage], &SpanContext::new(TraceId::from_hex("1").unwrap(), SpanId::from_hex("1").unwrap(), Sampling::Sample), &baggage, &mut list);
+        let found = context::extract(&[Format::Baggage], &list);
+        prop_assert_eq!(found.baggage, baggage);
+        prop_assert_eq!(found.rejected, 0);
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        reading_and_writing_agree(&headers(&bytes));
+    }
+
+    #[test]
+    fn a_damaged_traceparent_is_refused_or_well_formed(at in 0usize..55, byte in any::<u8>()) {
+        let mut value = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03".to_vec();
+        value[at] = byte;
+        let mut list = HeaderList::default();
+        list.push("traceparent", value);
+        let found = context::extract(&[Format::W3c], &list);
+        prop_assert_eq!(u32::from(found.context.is_none()), found.rejected);
+        reading_and_writing_agree(&list);
+    }
+}
