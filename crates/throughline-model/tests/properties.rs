@@ -84,3 +84,15 @@ proptest! {
         reading_and_writing_agree(&list);
     }
 }
+
+/// The inputs that fuzzing starts from, and every one that once went wrong.
+#[test]
+fn the_fuzz_seeds_hold() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/context");
+    let mut count = 0;
+    for entry in std::fs::read_dir(seeds).unwrap() {
+        reading_and_writing_agree(&headers(&std::fs::read(entry.unwrap().path()).unwrap()));
+        count += 1;
+    }
+    assert!(count >= 8, "the seeds are gone");
+}

@@ -1,6 +1,6 @@
 //! What must hold for any headers at all. Shared by the property tests and the fuzz target.
 
-use throughline_model::context::{self, Format, HeaderList};
+use throughline_model::context::{self, Format, HeaderList, SpanContext};
 
 pub(crate) const FORMATS: [Format; 5] =
     [Format::W3c, Format::B3Single, Format::B3Multi, Format::Jaeger, Format::Baggage];
@@ -32,7 +32,8 @@ pub(crate) fn headers(bytes: &[u8]) -> HeaderList {
     list
 }
 
-/// Whatever is read is written back so that it reads the same, in each format alone and in all together.
+/// Whatever is read is written back so that it reads the same in each format alone, and as the same span in all
+/// together.
 pub(crate) fn reading_and_writing_agree(list: &HeaderList) {
     for formats in FORMATS.iter().map(std::slice::from_ref).chain([&FORMATS[..]]) {
         let found = context::extract(formats, list);
@@ -40,7 +41,13 @@ pub(crate) fn reading_and_writing_agree(list: &HeaderList) {
         let mut out = list.clone();
         context::inject(formats, context, &found.baggage, &mut out);
         let again = context::extract(formats, &out);
-        assert_eq!(again.context.as_ref(), Some(context), "{formats:?}");
+        if formats.len() == 1 {
+            assert_eq!(again.context.as_ref(), Some(context), "{formats:?}");
+        } else {
+            // The first format is read first, and not every format can say all that another can.
+            let ids = |context: &SpanContext| (context.trace_id, context.span_id);
+            assert_eq!(again.context.as_ref().map(ids), Some(ids(context)), "{formats:?}");
+        }
         assert_eq!(again.baggage, found.baggage, "{formats:?}");
 
         let mut twice = out.clone();

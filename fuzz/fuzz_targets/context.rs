@@ -1,0 +1,9 @@
+//! Any headers at all: the context codec must not panic, and what it reads it must write back the same.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../crates/throughline-model/tests/checks/context.rs"]
+mod checks;
+
+fuzz_target!(|bytes: &[u8]| checks::reading_and_writing_agree(&checks::headers(bytes)));
