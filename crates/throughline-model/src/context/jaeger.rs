@@ -18,8 +18,11 @@ pub(super) fn extract(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) 
         if !prefix.eq_ignore_ascii_case(BAGGAGE_PREFIX.as_bytes()) {
             return;
         }
-        let entry = str::from_utf8(key).ok().zip(value.map(percent::decode));
-        if !entry.is_some_and(|(key, value)| found.baggage.insert(key, value, "")) {
+        let Some((key, value)) = str::from_utf8(key).ok().zip(value.map(percent::decode)) else {
+            return found.reject();
+        };
+        // The header `baggage` may have brought the same entry, with metadata that this format cannot carry.
+        if found.baggage.get(key) != Some(&value) && !found.baggage.insert(key, value, "") {
             found.reject();
         }
     });
