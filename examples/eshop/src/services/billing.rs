@@ -1,0 +1,49 @@
+//! billing: a payment is a bank transfer and a row in a database, each a method with a span of its own.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+
+use crate::delay::Delays;
+
+struct BankTransaction(Arc<Delays>);
+
+struct DbAccess(Arc<Delays>);
+
+pub(super) fn routes(delays: Arc<Delays>) -> Router {
+    let parts = Arc::new((BankTransaction(Arc::clone(&delays)), DbAccess(delays)));
+    Router::new().route("/payment", get(payment)).with_state(parts)
+}
+
+async fn payment(State(parts): State<Arc<(BankTransaction, DbAccess)>>) -> &'static str {
+    let (bank, database) = &*parts;
+    bank.transfer().await;
+    database.save2db().await;
+    "Your order has been paid!"
+}
+
+impl BankTransaction {
+    #[cfg_attr(
+        feature = "traced",
+        tracing::instrument(
+            name = "BankTransaction.transfer",
+            skip_all,
+            fields(class = "BankTransaction", method = "transfer")
+        )
+    )]
+    async fn transfer(&self) {
+        self.0.work().await;
+    }
+}
+
+impl DbAccess {
+    #[cfg_attr(
+        feature = "traced",
+        tracing::instrument(name = "DBAccess.save2db", skip_all, fields(class = "DBAccess", method = "save2db"))
+    )]
+    async fn save2db(&self) {
+        self.0.work().await;
+    }
+}

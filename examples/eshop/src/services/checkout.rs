@@ -1,0 +1,46 @@
+//! eshop: a checkout asks three services in turn and sends a record, for whose arrival it does not wait.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+
+use super::Failure;
+use crate::options::Settings;
+use crate::wiring::{Client, Producer, Wiring};
+
+struct Checkout {
+    client: Client,
+    producer: Producer,
+    /// What is asked, in this order.
+    steps: [String; 3],
+    topic: String,
+}
+
+pub(super) fn routes(settings: &Settings, wiring: &Wiring) -> Result<Router, KafkaError> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &settings.kafka).set("message.timeout.ms", "30000");
+    let checkout = Checkout {
+        client: wiring.client(),
+        producer: wiring.producer(&config)?,
+        steps: [
+            format!("{}/createOrder", settings.inventory),
+            format!("{}/payment", settings.billing),
+            format!("{}/arrangeDelivery", settings.delivery),
+        ],
+        topic: settings.topic.clone(),
+    };
+    Ok(Router::new().route("/checkout", get(answer)).with_state(Arc::new(checkout)))
+}
+
+async fn answer(State(checkout): State<Arc<Checkout>>) -> Result<String, Failure> {
+    let mut answers = Vec::with_capacity(checkout.steps.len());
+    for step in &checkout.steps {
+        answers.push(checkout.client.get(step).await.map_err(Failure)?);
+    }
+    checkout.producer.send(&checkout.topic, "send email confirmation");
+    Ok(answers.join("<BR>"))
+}
