@@ -1,0 +1,42 @@
+/** Durations, times and counts as people read them. */
+
+/** Microseconds with three significant digits and the unit that fits: `850 µs`, `12.3 ms`, `2 m 5 s`. */
+export function formatDuration(microseconds: number): string {
+  if (microseconds < 0) return `-${formatDuration(-microseconds)}`;
+  if (microseconds < 1e3) return `${Number(microseconds.toFixed(1))} µs`;
+  if (microseconds < 999_500) return `${threeDigits(microseconds / 1e3)} ms`;
+  if (microseconds < 59.95e6) return `${threeDigits(microseconds / 1e6)} s`;
+  const seconds = Math.round(microseconds / 1e6);
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${seconds % 60} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} m`;
+}
+
+function threeDigits(value: number): string {
+  return String(Number(value.toPrecision(3)));
+}
+
+/** Microseconds since the epoch as local date and time: `2026-03-01 09:05:07.042`. */
+export function formatTimestamp(microseconds: number): string {
+  const date = new Date(microseconds / 1e3);
+  if (Number.isNaN(date.getTime())) return 'unknown time';
+  const two = (value: number) => String(value).padStart(2, '0');
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  const milliseconds = String(date.getMilliseconds()).padStart(3, '0');
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${milliseconds}`;
+}
+
+/** How long ago, in one unit: `just now`, `42 s ago`, `3 h ago`. */
+export function formatAge(microseconds: number, nowMilliseconds: number): string {
+  const seconds = Math.round(nowMilliseconds / 1e3 - microseconds / 1e6);
+  if (seconds < -5) return 'in the future';
+  if (seconds < 5) return 'just now';
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86_400)} d ago`;
+}
+
+/** `1 span`, `12 spans`. */
+export function formatCount(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,19 @@
+import react from '@vitejs/plugin-react';
+import { defineConfig } from 'vitest/config';
+
+/** Where `npm run dev` sends API calls: a running collector's query port. */
+const collector = process.env.THROUGHLINE_URL ?? 'http://127.0.0.1:16686';
+
+export default defineConfig({
+  // Asset URLs are relative to the <base> in index.html, so a base path is one attribute to change.
+  base: './',
+  plugins: [react()],
+  server: { proxy: { '/api': collector } },
+  build: {
+    target: ['chrome123', 'firefox121', 'safari17.5'],
+    // The collector's content policy allows files of its own origin only, so nothing is inlined as data:.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
+  test: { include: ['src/**/*.test.ts'] },
+});
