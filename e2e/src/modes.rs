@@ -1,0 +1,111 @@
+//! What each mode of the demo must show: the states of the trace that the article walks through.
+
+use std::collections::BTreeSet;
+
+use crate::{Span, Traces};
+
+/// Only HTTP is traced: the checkout's trace ends at eshop, and what happens behind Kafka is a trace of its own.
+///
+/// # Panics
+/// When a trace does not show that.
+pub fn assert_rest(traces: &Traces) {
+    let checkout = assert_checkout(traces);
+    assert_services(traces, checkout, &["billing", "delivery", "eshop", "inventory"]);
+    assert_notification_apart(traces, checkout);
+    for span in &traces.spans {
+        let kind = span.tag("span.kind");
+        assert!(kind != "producer" && kind != "consumer", "{} is a span of Kafka in:\n{traces}", span.name);
+    }
+}
+
+/// Kafka's producer and consumer are traced, but nothing is active while the record is handled: the consumer's span is
+/// in the checkout's trace, has no length and nothing below it; notification is a trace of its own.
+///
+/// # Panics
+/// When a trace does not show that.
+pub fn assert_kafka(traces: &Traces) {
+    let checkout = assert_checkout(traces);
+    let consumer = assert_message(traces, checkout);
+    assert_services(traces, checkout, &["billing", "delivery", "eshop", "inventory", "kafka-consumer"]);
+    assert_notification_apart(traces, checkout);
+    assert!(consumer.duration < 1_000, "the interceptor's span has no length, but lasted {} us", consumer.duration);
+    assert!(traces.children(consumer).is_empty(), "something is below {} in:\n{traces}", consumer.name);
+}
+
+/// The consumer's span is active while the record is handled: one trace holds everything, notification below the consumer.
+///
+/// # Panics
+/// When the trace does not show that.
+pub fn assert_linked(traces: &Traces) {
+    let checkout = assert_checkout(traces);
+    let consumer = assert_message(traces, checkout);
+    assert_eq!(traces.count(), 1, "more than one trace:\n{traces}");
+    let all = ["billing", "delivery", "eshop", "inventory", "kafka-consumer", "notification"];
+    assert_services(traces, checkout, &all);
+    let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
+    assert!(traces.is_below(call, consumer), "notification is not below {} in:\n{traces}", consumer.name);
+    assert!(consumer.end() >= call.end(), "the consumer's span ended before what it waited for:\n{traces}");
+}
+
+/// The part that all modes share: eshop's request is the root, three calls below it, billing's two methods.
+fn assert_checkout(traces: &Traces) -> &Span {
+    let checkout = traces.only("GET /checkout");
+    assert_eq!(checkout.service, "eshop");
+    assert_eq!(checkout.tag("span.kind"), "server");
+    assert!(checkout.references.is_empty(), "the request's first span has a parent");
+    for (service, name) in
+        [("inventory", "GET /createOrder"), ("billing", "GET /payment"), ("delivery", "GET /arrangeDelivery")]
+    {
+        let call = assert_called(traces, "eshop", service, name);
+        assert!(traces.is_below(call, checkout), "{name} is not below the checkout in:\n{traces}");
+    }
+    let payment = traces.only("GET /payment");
+    for method in ["BankTransaction.transfer", "DBAccess.save2db"] {
+        let span = traces.only(method);
+        assert_eq!(traces.parent(span).map(|parent| &parent.id), Some(&payment.id), "{method} in:\n{traces}");
+        assert_eq!((span.service.as_str(), span.reference()), ("billing", "CHILD_OF"));
+    }
+    checkout
+}
+
+/// `caller` asks `callee`: a client span, and below it the server span, which is the answer.
+fn assert_called<'a>(traces: &'a Traces, caller: &str, callee: &str, name: &str) -> &'a Span {
+    let server = traces.only(name);
+    assert_eq!((server.service.as_str(), server.tag("span.kind"), server.reference()), (callee, "server", "CHILD_OF"));
+    let client = traces.parent(server).unwrap_or_else(|| panic!("{name} has no parent in:\n{traces}"));
+    assert_eq!((client.service.as_str(), client.tag("span.kind")), (caller, "client"), "{name} in:\n{traces}");
+    assert_eq!(client.name, "GET");
+    server
+}
+
+/// The record: sent below the checkout, received with a sole FOLLOWS_FROM to the sending, in the same trace.
+fn assert_message<'a>(traces: &'a Traces, checkout: &Span) -> &'a Span {
+    let sent = traces.only("To_eshop-topic");
+    assert_eq!((sent.service.as_str(), sent.tag("span.kind")), ("eshop", "producer"));
+    assert_eq!(sent.reference(), "CHILD_OF");
+    assert_eq!(traces.parent(sent).map(|parent| &parent.id), Some(&checkout.id), "{traces}");
+    let received = traces.only("From_eshop-topic");
+    assert_eq!((received.service.as_str(), received.tag("span.kind")), ("kafka-consumer", "consumer"));
+    assert_eq!(received.reference(), "FOLLOWS_FROM");
+    assert_eq!(traces.parent(received).map(|parent| &parent.id), Some(&sent.id), "{traces}");
+    assert_eq!(received.trace, checkout.trace);
+    for span in [sent, received] {
+        assert_eq!(span.tag("peer.service"), "kafka");
+        assert_eq!(span.tag("message_bus.destination"), "eshop-topic");
+    }
+    assert!(received.tags.contains_key("partition") && received.tags.contains_key("offset"));
+    received
+}
+
+/// The call to notification is a trace of its own, with the consumer's call at its root.
+fn assert_notification_apart(traces: &Traces, checkout: &Span) {
+    let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
+    assert_ne!(call.trace, checkout.trace, "notification is in the checkout's trace:\n{traces}");
+    assert_services(traces, call, &["kafka-consumer", "notification"]);
+    assert_eq!(traces.count(), 2, "{traces}");
+}
+
+fn assert_services(traces: &Traces, of: &Span, expected: &[&str]) {
+    let expected: BTreeSet<&str> = expected.iter().copied().collect();
+    assert_eq!(traces.services(&of.trace), expected, "services of the trace of {} in:\n{traces}", of.name);
+}
