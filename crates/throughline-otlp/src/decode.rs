@@ -1,0 +1,215 @@
+//! From the messages of OTLP to spans.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue as ProtoKeyValue};
+use opentelemetry_proto::tonic::trace::v1::span::{Event as ProtoEvent, Link as ProtoLink};
+use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, status::StatusCode};
+use throughline_model::{Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value};
+
+/// The spans of a request, and how many of it could not be kept.
+#[derive(Debug, Default, PartialEq)]
+pub struct Decoded {
+    /// In the order of the request. Spans of one export share their resource and scope.
+    pub spans: Vec<Span>,
+    /// What was left out.
+    pub rejected: Rejected,
+}
+
+/// How many spans were rejected, by reason.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Rejected(BTreeMap<Rejection, u64>);
+
+/// Why a span cannot be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The trace id is not 16 bytes, or all zero.
+    Trace,
+    /// The span id is not 8 bytes, or all zero.
+    Span,
+    /// There is a parent span id, and it is not 8 bytes.
+    ParentSpan,
+}
+
+// === impl Rejected, Rejection ===
+
+impl Rejected {
+    /// Notes one more span rejected for this reason.
+    pub fn add(&mut self, reason: Rejection) {
+        *self.0.entry(reason).or_default() += 1;
+    }
+
+    /// All rejected spans.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// How many for which reason.
+    pub fn iter(&self) -> impl Iterator<Item = (Rejection, u64)> + '_ {
+        self.0.iter().map(|(reason, count)| (*reason, *count))
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (reason, count)) in self.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            let spans = if count == 1 { "span" } else { "spans" };
+            write!(f, "{separator}{count} {spans} rejected: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Rejection {
+    /// A word for metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Trace => "trace_id",
+            Self::Span => "span_id",
+            Self::ParentSpan => "parent_span_id",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trace => "the trace id must be 16 bytes, not all zero",
+            Self::Span => "the span id must be 8 bytes, not all zero",
+            Self::ParentSpan => "the parent span id must be 8 bytes or absent",
+        })
+    }
+}
+
+/// The spans of a request that has been read.
+pub(crate) fn decode(request: ExportTraceServiceRequest) -> Decoded {
+    let mut decoded = Decoded::default();
+    for group in request.resource_spans {
+        let attributes = group.resource.map_or_else(Vec::new, |resource| key_values(resource.attributes));
+        let resource = Arc::new(Resource { attributes });
+        for spans in group.scope_spans {
+            decode_scope(spans, &resource, &mut decoded);
+        }
+    }
+    decoded
+}
+
+fn decode_scope(group: ScopeSpans, resource: &Arc<Resource>, decoded: &mut Decoded) {
+    let scope = Arc::new(group.scope.map_or_else(Scope::default, |scope| Scope {
+        name: scope.name,
+        version: scope.version,
+        attributes: key_values(scope.attributes),
+    }));
+    decoded.spans.reserve(group.spans.len());
+    for span in group.spans {
+        match decode_span(span, resource, &scope) {
+            Ok(span) => decoded.spans.push(span),
+            Err(reason) => decoded.rejected.add(reason),
+        }
+    }
+}
+
+fn decode_span(span: ProtoSpan, resource: &Arc<Resource>, scope: &Arc<Scope>) -> Result<Span, Rejection> {
+    let trace_id = trace_id(&span.trace_id).ok_or(Rejection::Trace)?;
+    let span_id = span_id(&span.span_id).ok_or(Rejection::Span)?;
+    let parent_span_id = match span.parent_span_id.as_slice() {
+        [] | [0, 0, 0, 0, 0, 0, 0, 0] => None,
+        id => Some(self::span_id(id).ok_or(Rejection::ParentSpan)?),
+    };
+    let links_sent = span.links.len();
+    let links: Vec<Link> = span.links.into_iter().filter_map(decode_link).collect();
+    let links_dropped = u32::try_from(links_sent - links.len()).unwrap_or(u32::MAX);
+    let dropped = span
+        .dropped_attributes_count
+        .saturating_add(span.dropped_events_count)
+        .saturating_add(span.dropped_links_count)
+        .saturating_add(links_dropped);
+    Ok(Span {
+        trace_id,
+        span_id,
+        parent_span_id,
+        flags: span.flags,
+        trace_state: span.trace_state,
+        name: span.name,
+        kind: kind(span.kind),
+        start: span.start_time_unix_nano,
+        end: span.end_time_unix_nano,
+        attributes: key_values(span.attributes),
+        events: span.events.into_iter().map(decode_event).collect(),
+        links,
+        status: span.status.map_or(Status::Unset, decode_status),
+        dropped,
+        resource: Arc::clone(resource),
+        scope: Arc::clone(scope),
+    })
+}
+
+fn trace_id(bytes: &[u8]) -> Option<TraceId> {
+    bytes.try_into().ok().and_then(TraceId::from_bytes)
+}
+
+fn span_id(bytes: &[u8]) -> Option<SpanId> {
+    bytes.try_into().ok().and_then(SpanId::from_bytes)
+}
+
+/// Kinds that are not known yet count as unspecified, as the specification asks.
+fn kind(number: i32) -> SpanKind {
+    match number {
+        1 => SpanKind::Internal,
+        2 => SpanKind::Server,
+        3 => SpanKind::Client,
+        4 => SpanKind::Producer,
+        5 => SpanKind::Consumer,
+        _ => SpanKind::Unspecified,
+    }
+}
+
+fn decode_status(status: ProtoStatus) -> Status {
+    match StatusCode::try_from(status.code) {
+        Ok(StatusCode::Ok) => Status::Ok,
+        Ok(StatusCode::Error) => Status::Error(status.message),
+        Ok(StatusCode::Unset) | Err(_) => Status::Unset,
+    }
+}
+
+fn decode_event(event: ProtoEvent) -> Event {
+    Event { time: event.time_unix_nano, name: event.name, attributes: key_values(event.attributes) }
+}
+
+/// `None` for a link to nowhere.
+fn decode_link(link: ProtoLink) -> Option<Link> {
+    Some(Link {
+        trace_id: trace_id(&link.trace_id)?,
+        span_id: span_id(&link.span_id)?,
+        trace_state: link.trace_state,
+        flags: link.flags,
+        attributes: key_values(link.attributes),
+    })
+}
+
+fn key_values(pairs: Vec<ProtoKeyValue>) -> Vec<KeyValue> {
+    pairs.into_iter().map(|pair| KeyValue { key: pair.key, value: pair.value.map_or(Value::Empty, value) }).collect()
+}
+
+/// How deep values nest is bounded by the readers: prost stops at 100 messages, `serde_json` at 128 brackets.
+fn value(any: AnyValue) -> Value {
+    match any.value {
+        Some(ProtoValue::StringValue(text)) => Value::String(text),
+        Some(ProtoValue::BoolValue(truth)) => Value::Bool(truth),
+        Some(ProtoValue::IntValue(number)) => Value::Int(number),
+        Some(ProtoValue::DoubleValue(number)) => Value::Double(number),
+        Some(ProtoValue::BytesValue(bytes)) => Value::Bytes(bytes),
+        Some(ProtoValue::ArrayValue(array)) => Value::Array(array.values.into_iter().map(value).collect()),
+        Some(ProtoValue::KvlistValue(list)) => Value::Map(key_values(list.values)),
+        // An index into the string table of profiles: there is none in a trace.
+        Some(ProtoValue::StringValueStrindex(_)) | None => Value::Empty,
+    }
+}

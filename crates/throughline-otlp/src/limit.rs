@@ -1,0 +1,146 @@
+//! The bound on what a request may unfold to.
+//!
+//! An empty span is two bytes on the wire and some 250 in memory, so a limit on bytes alone lets 64 MiB of body become
+//! gigabytes. Counting the messages first costs a walk over the bytes and no allocation.
+
+use crate::Error;
+
+/// The most spans, attributes, events, links and nested values in one request. At some 300 bytes each in memory, the worst request
+/// unfolds to about a gigabyte; an ordinary one of 64 MiB holds about two million.
+pub const MESSAGES_MAX: usize = 4_000_000;
+
+/// Counts the messages nested in a protobuf request. Malformed bytes end the walk: the decoder is the one to complain.
+pub(crate) fn check_protobuf(body: &[u8]) -> Result<(), Error> {
+    let mut budget = MESSAGES_MAX;
+    walk(Kind::Request, body, &mut budget, 0)
+}
+
+/// Counts the objects of a JSON request. Braces in text count too, which the bound leaves room for.
+pub(crate) fn check_json(body: &[u8]) -> Result<(), Error> {
+    let objects = body.iter().filter(|byte| **byte == b'{').count();
+    if objects > MESSAGES_MAX { Err(Error::TooMany) } else { Ok(()) }
+}
+
+/// The messages of a request, as far as they hold others.
+#[derive(Clone, Copy)]
+enum Kind {
+    Request,
+    ResourceSpans,
+    Resource,
+    ScopeSpans,
+    Span,
+    /// Event and link: attributes in a field of their own, no other message.
+    Detail {
+        attributes: u64,
+    },
+    KeyValue,
+    AnyValue,
+    Array,
+    KeyValues,
+    Leaf,
+}
+
+impl Kind {
+    /// The message in the field of this number, if it holds one. Numbers from `trace.proto` and `common.proto`.
+    const fn child(self, field: u64) -> Option<Self> {
+        match (self, field) {
+            (Self::Request, 1) => Some(Self::ResourceSpans),
+            (Self::ResourceSpans, 1) => Some(Self::Resource),
+            (Self::ResourceSpans, 2) => Some(Self::ScopeSpans),
+            (Self::ScopeSpans, 1) => Some(Self::Detail { attributes: 3 }),
+            (Self::ScopeSpans, 2) => Some(Self::Span),
+            (Self::Resource, 1) | (Self::Span, 9) | (Self::KeyValues, 1) => Some(Self::KeyValue),
+            (Self::Resource, 3) | (Self::Span, 15) => Some(Self::Leaf),
+            (Self::Span, 11) => Some(Self::Detail { attributes: 3 }),
+            (Self::Span, 13) => Some(Self::Detail { attributes: 4 }),
+            (Self::Detail { attributes }, field) if field == attributes => Some(Self::KeyValue),
+            (Self::KeyValue, 2) | (Self::Array, 1) => Some(Self::AnyValue),
+            (Self::AnyValue, 5) => Some(Self::Array),
+            (Self::AnyValue, 6) => Some(Self::KeyValues),
+            _ => None,
+        }
+    }
+}
+
+fn walk(kind: Kind, mut bytes: &[u8], budget: &mut usize, depth: u32) -> Result<(), Error> {
+    // prost refuses deeper messages than this.
+    if depth > 100 {
+        return Ok(());
+    }
+    while let Some((field, content, rest)) = next_field(bytes) {
+        bytes = rest;
+        let (Some(child), Some(content)) = (kind.child(field), content) else { continue };
+        *budget = budget.checked_sub(1).ok_or(Error::TooMany)?;
+        walk(child, content, budget, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// The next field: its number, its bytes when it has a length, and what follows. `None` at the end or at malformed bytes.
+fn next_field(bytes: &[u8]) -> Option<(u64, Option<&[u8]>, &[u8])> {
+    let (key, rest) = varint(bytes)?;
+    let field = key >> 3;
+    match key & 7 {
+        0 => varint(rest).map(|(_, rest)| (field, None, rest)),
+        1 => rest.split_at_checked(8).map(|(_, rest)| (field, None, rest)),
+        2 => {
+            let (length, rest) = varint(rest)?;
+            let (content, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            Some((field, Some(content), rest))
+        }
+        5 => rest.split_at_checked(4).map(|(_, rest)| (field, None, rest)),
+        _ => None,
+    }
+}
+
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0;
+    for (index, byte) in bytes.iter().take(10).enumerate() {
+        number |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return bytes.get(index + 1..).map(|rest| (number, rest));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A field of number `field` with `content`.
+    fn field(field: u8, content: &[u8]) -> Vec<u8> {
+        let mut out = vec![field << 3 | 2];
+        prost::encoding::encode_varint(content.len() as u64, &mut out);
+        out.extend_from_slice(content);
+        out
+    }
+
+    #[test]
+    fn millions_of_empty_spans_are_refused_before_they_are_decoded() {
+        let spans = [2 << 3 | 2, 0].repeat(MESSAGES_MAX);
+        let body = field(1, &field(2, &spans));
+        assert!(matches!(crate::decode_protobuf(&body), Err(Error::TooMany)));
+    }
+
+    #[test]
+    fn millions_of_empty_attributes_in_an_event_are_refused() {
+        let event = [3 << 3 | 2, 0].repeat(MESSAGES_MAX);
+        let body = field(1, &field(2, &field(2, &field(11, &event))));
+        assert!(matches!(crate::decode_protobuf(&body), Err(Error::TooMany)));
+    }
+
+    #[test]
+    fn millions_of_empty_objects_are_refused() {
+        let body =
+            format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}{{}}]}}]}}]}}"#, "{},".repeat(MESSAGES_MAX));
+        assert!(matches!(crate::decode_json(body.as_bytes()), Err(Error::TooMany)));
+    }
+
+    #[test]
+    fn malformed_bytes_do_not_stop_or_trouble_the_count() {
+        for bytes in [&[0xff; 12][..], &[10, 200], &[10], &[11, 0], &[9, 1, 2]] {
+            assert!(check_protobuf(bytes).is_ok(), "{bytes:?}");
+        }
+    }
+}
