@@ -1,1 +1,87 @@
-fn main() {}
+//! A Kafka broker without Java: librdkafka's mock cluster, as a process of its own.
+//!
+//! It speaks real Kafka on a real socket and knows groups, also those of KIP-848. It keeps nothing on disk and at most
+//! 5 MiB a partition (then the oldest batches go, silently), isolates no transactions, and has no admin requests; clients other
+//! than librdkafka may not manage to speak with it. A demo's broker, never the proof of a claim.
+//!
+//! It answers an empty fetch only after the whole `fetch.wait.max.ms`, so consumers should set that to 5-20 ms.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::Parser;
+use rdkafka::mocking::MockCluster;
+
+/// A Kafka broker in memory, for demos: prints `bootstrap 127.0.0.1:PORT` and runs until it is ended.
+#[derive(Debug, Parser)]
+struct Options {
+    /// A topic to create, with 1 partition or as many as are given. May be repeated.
+    #[arg(long = "topic", value_name = "NAME[:PARTITIONS]")]
+    topics: Vec<Topic>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Topic {
+    name: String,
+    partitions: i32,
+}
+
+/// sysexits.h: the command was used incorrectly.
+const EX_USAGE: u8 = 64;
+
+#[expect(clippy::print_stdout, reason = "the address on stdout is how others find the broker")]
+fn main() -> anyhow::Result<ExitCode> {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            error.print()?;
+            return Ok(if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS });
+        }
+    };
+    let cluster = MockCluster::new(1)?;
+    for topic in &options.topics {
+        cluster.create_topic(&topic.name, topic.partitions, 1)?;
+    }
+    println!("bootstrap {}", cluster.bootstrap_servers());
+    loop {
+        // The cluster lives in threads of librdkafka; SIGTERM and SIGINT end the process, and nothing needs to be saved.
+        std::thread::park();
+    }
+}
+
+// === impl Topic ===
+
+impl FromStr for Topic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, partitions) = text.split_once(':').unwrap_or((text, "1"));
+        // Kafka's own rule for names (org.apache.kafka.common.internals.Topic).
+        let is_legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if name.is_empty() || name.len() > 249 || !name.chars().all(is_legal) {
+            return Err("a topic's name has 1 to 249 letters, digits, dots, underscores or dashes".to_owned());
+        }
+        match partitions.parse() {
+            Ok(partitions @ 1..=1000) => Ok(Self { name: name.to_owned(), partitions }),
+            _ => Err("the partitions are a number from 1 to 1000".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_has_one_partition_unless_told() {
+        assert_eq!("eshop-topic".parse(), Ok(Topic { name: "eshop-topic".to_owned(), partitions: 1 }));
+        assert_eq!("t:8".parse(), Ok(Topic { name: "t".to_owned(), partitions: 8 }));
+    }
+
+    #[test]
+    fn a_topic_that_kafka_would_refuse_is_refused() {
+        for text in ["", "a b", "t:0", "t:x", "t:1001", "t:-1", ":3"] {
+            assert!(text.parse::<Topic>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Our collector as a process, and questions to its query API (Jaeger's JSON).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::http::{self, escape};
+use crate::process::{Process, Spec};
+
+/// `throughline up`, running.
+#[derive(Debug)]
+pub struct Collector {
+    process: Process,
+    addresses: Addresses,
+}
+
+/// Where the collector listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// OTLP over gRPC.
+    pub otlp_grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub otlp_http: SocketAddr,
+    /// Zipkin v2.
+    pub zipkin: SocketAddr,
+    /// Query API and web page.
+    pub query: SocketAddr,
+}
+
+/// The ports to ask for; 0 is any free one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// OTLP over gRPC; 4317 by convention.
+    pub otlp_grpc: u16,
+    /// OTLP over HTTP; 4318 by convention.
+    pub otlp_http: u16,
+    /// Zipkin v2; 9411 by convention.
+    pub zipkin: u16,
+    /// Query API and web page; 16686 by convention.
+    pub query: u16,
+}
+
+/// A trace's id as the query API writes it: 32 hexadecimal digits.
+pub type TraceId = String;
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+// === impl Collector ===
+
+impl Collector {
+    /// Starts it on free ports.
+    ///
+    /// # Errors
+    /// When it does not come up; with its last lines.
+    pub fn start(binary: &Path) -> Result<Self> {
+        Self::start_on(binary, Ports::default(), &[])
+    }
+
+    /// Starts it on these ports, with further arguments of `throughline up`.
+    ///
+    /// # Errors
+    /// When it does not come up; with its last lines.
+    pub fn start_on(binary: &Path, ports: Ports, args: &[&str]) -> Result<Self> {
+        let spec = Spec::new("collector", binary).args(["up", "--json"]).args(ports.args()).args(args.iter().copied());
+        let process = spec.spawn()?;
+        let json = process.wait_for_line("its addresses", START_LIMIT, |line| {
+            serde_json::from_str::<Value>(line).ok().filter(Value::is_object)
+        })?;
+        Ok(Self { addresses: Addresses::read(&json)?, process })
+    }
+
+    /// Where it listens.
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The process.
+    pub const fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The address of the web page.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addresses.query)
+    }
+
+    /// The answer to a GET on the query API, such as `/api/services` or `/metrics`, whatever its status.
+    ///
+    /// # Errors
+    /// When there is no answer within seconds.
+    pub fn get(&self, path: &str) -> Result<http::Answer> {
+        http::get(&format!("{}{path}", self.url()), ANSWER_LIMIT)
+    }
+
+    /// The names of the services that sent spans, sorted.
+    ///
+    /// # Errors
+    /// When the query API does not answer as it should.
+    pub fn services(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> =
+            self.data("/api/services")?.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The traces in which `service` has a span, newest first, at most a thousand.
+    ///
+    /// # Errors
+    /// When the query API does not answer as it should.
+    pub fn traces(&self, service: &str) -> Result<Vec<Value>> {
+        self.search(&[("service", service), ("limit", "1000")])
+    }
+
+    /// The traces that `GET /api/traces` finds for these parameters.
+    ///
+    /// # Errors
+    /// When the query API does not answer as it should.
+    pub fn search(&self, parameters: &[(&str, &str)]) -> Result<Vec<Value>> {
+        let query: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+        self.data(&format!("/api/traces?{}", query.join("&")))
+    }
+
+    /// One trace, or [`None`] when the collector does not have it.
+    ///
+    /// # Errors
+    /// When the query API does not answer as it should.
+    pub fn trace(&self, id: &str) -> Result<Option<Value>> {
+        let path = format!("/api/traces/{}", escape(id));
+        let answer = self.get(&path)?;
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        ensure!(answer.status == 200, "GET {path} answered {}: {}", answer.status, answer.body);
+        Ok(data(serde_json::from_str(&answer.body)?).into_iter().next())
+    }
+
+    fn data(&self, path: &str) -> Result<Vec<Value>> {
+        Ok(data(http::get_json(&format!("{}{path}", self.url()), ANSWER_LIMIT)?))
+    }
+}
+
+/// The list inside Jaeger's envelope; none when it is null, as Jaeger writes an empty one.
+fn data(mut envelope: Value) -> Vec<Value> {
+    match envelope.get_mut("data").map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+// === impl Addresses ===
+
+impl Addresses {
+    fn read(json: &Value) -> Result<Self> {
+        let address = |name: &str| -> Result<SocketAddr> {
+            let text =
+                json.get(name).and_then(Value::as_str).with_context(|| format!("no address {name} in {json}"))?;
+            text.parse().with_context(|| format!("the address {name} in {json}"))
+        };
+        Ok(Self {
+            otlp_grpc: address("otlp_grpc")?,
+            otlp_http: address("otlp_http")?,
+            zipkin: address("zipkin")?,
+            query: address("query")?,
+        })
+    }
+}
+
+// === impl Ports ===
+
+impl Ports {
+    /// The ports that everybody's defaults name.
+    pub const CONVENTIONAL: Self = Self { otlp_grpc: 4317, otlp_http: 4318, zipkin: 9411, query: 16686 };
+
+    fn args(self) -> [String; 8] {
+        let option = |name: &str, port: u16| [format!("--{name}-port"), port.to_string()];
+        let [a, b] = option("otlp-grpc", self.otlp_grpc);
+        let [c, d] = option("otlp-http", self.otlp_http);
+        let [e, f] = option("zipkin", self.zipkin);
+        let [g, h] = option("query", self.query);
+        [a, b, c, d, e, f, g, h]
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { otlp_grpc, otlp_http, zipkin, query } = self;
+        write!(f, "OTLP/gRPC {otlp_grpc}, OTLP/HTTP {otlp_http}, Zipkin {zipkin}, query {query}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_line_of_addresses_is_read() {
+        let line = json!({"otlp_grpc": "127.0.0.1:1", "otlp_http": "127.0.0.1:2", "zipkin": "127.0.0.1:3", "query": "[::1]:4"});
+        let addresses = Addresses::read(&line).unwrap();
+        assert_eq!((addresses.otlp_http.port(), addresses.query.to_string()), (2, "[::1]:4".to_owned()));
+    }
+
+    #[test]
+    fn a_missing_address_is_named() {
+        let error = Addresses::read(&json!({"otlp_grpc": "127.0.0.1:1"})).unwrap_err().to_string();
+        assert!(error.starts_with("no address otlp_http in"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_answer_may_be_null() {
+        assert_eq!(data(json!({"data": null})), Vec::<Value>::new());
+        assert_eq!(data(json!({"data": [1]})), vec![json!(1)]);
+    }
+}

@@ -1,0 +1,220 @@
+//! Broker, collector and eshop together; and a checkout with all the traces it caused.
+
+mod complete;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
+
+use self::complete::missing;
+use crate::build::Binaries;
+use crate::collector::{Collector, Ports};
+use crate::eshop::{self, Eshop, Mode};
+use crate::kafka::{Apache, Embedded, Kafka, Topic, create_topic};
+use crate::process::{Crash, stop_all};
+use crate::wait;
+
+/// Which broker to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Broker {
+    /// The embedded one.
+    Embedded,
+    /// A real Apache Kafka, fetched and started.
+    Apache,
+    /// One that runs already, as `host:port`.
+    Remote(String),
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What is instrumented.
+    pub mode: Mode,
+    /// The broker.
+    pub broker: Broker,
+    /// The collector's ports.
+    pub collector: Ports,
+    /// The eshop's port; 0 is any free one.
+    pub port: u16,
+    /// Longest of the random delays that stand for work.
+    pub max_delay: Duration,
+    /// Further variables for every service of the eshop.
+    pub env: Vec<(String, String)>,
+}
+
+/// All of it, running.
+#[derive(Debug)]
+pub struct Demo {
+    // In the order in which they end: the services flush to the collector and leave the broker.
+    eshop: Eshop,
+    collector: Collector,
+    kafka: Kafka,
+    mode: Mode,
+}
+
+/// How long a checkout's spans may take to arrive.
+pub const SPANS_LIMIT: Duration = Duration::from_secs(60);
+
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+// === impl Config ===
+
+impl Config {
+    /// This mode with the embedded broker, on free ports, with delays that are hardly felt.
+    #[must_use]
+    pub const fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            broker: Broker::Embedded,
+            collector: Ports { otlp_grpc: 0, otlp_http: 0, zipkin: 0, query: 0 },
+            port: 0,
+            max_delay: Duration::from_millis(20),
+            env: Vec::new(),
+        }
+    }
+
+    /// With this broker.
+    #[must_use]
+    pub fn broker(mut self, broker: Broker) -> Self {
+        self.broker = broker;
+        self
+    }
+
+    /// With this variable for every service of the eshop.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+}
+
+// === impl Demo ===
+
+impl Demo {
+    /// Starts broker, collector and eshop, and waits until each is ready. `progress` is told what happens.
+    ///
+    /// # Errors
+    /// When one of them does not come up; names it and shows its last lines. What was started by then has been ended.
+    pub fn start(binaries: &Binaries, config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Self> {
+        let topic = Topic::new(eshop::TOPIC, 1);
+        let kafka = start_kafka(binaries, &config.broker, topic, progress)?;
+        progress("starting the collector");
+        let collector = Collector::start_on(&binaries.throughline, config.collector, &[])?;
+        progress(&format!("starting the eshop's six services in mode {}", config.mode));
+        let eshop = Eshop::start(&eshop::Config {
+            binary: &binaries.eshop,
+            mode: Some(config.mode),
+            bootstrap: kafka.bootstrap(),
+            topic: eshop::TOPIC,
+            otlp_http: Some(collector.addresses().otlp_http),
+            port: config.port,
+            max_delay: config.max_delay,
+            env: config.env.clone(),
+        })?;
+        Ok(Self { eshop, collector, kafka, mode: config.mode })
+    }
+
+    /// The services.
+    pub const fn eshop(&self) -> &Eshop {
+        &self.eshop
+    }
+
+    /// The collector.
+    pub const fn collector(&self) -> &Collector {
+        &self.collector
+    }
+
+    /// The broker.
+    pub const fn kafka(&self) -> &Kafka {
+        &self.kafka
+    }
+
+    /// The broker, to stop it and start it again.
+    pub const fn kafka_mut(&mut self) -> &mut Kafka {
+        &mut self.kafka
+    }
+
+    /// Sends one checkout and waits until all its spans are in; gives all traces it caused in Jaeger's JSON, the
+    /// checkout's own first.
+    ///
+    /// A trace belongs to the checkout when it began after it was sent, so checkouts must not overlap.
+    ///
+    /// # Errors
+    /// When the checkout fails, when a process ends meanwhile, or when spans are missing after `limit`; says which.
+    pub fn checkout_and_wait(&self, limit: Duration) -> Result<Vec<Value>> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros().to_string();
+        self.eshop.checkout()?;
+        self.wait_for_traces(&since, limit)
+    }
+
+    fn wait_for_traces(&self, since: &str, limit: Duration) -> Result<Vec<Value>> {
+        let begin = Instant::now();
+        let mut before = None;
+        let mut lacking = String::new();
+        let settled = wait::until(limit, || match self.look(since) {
+            Err(error) => Some(Err(error)),
+            Ok(traces) => {
+                lacking = missing(self.mode, &traces).join(", ");
+                // Complete, and the same at two looks: nothing more is on its way.
+                let spans = complete::span_ids(&traces);
+                let is_settled = lacking.is_empty() && before.as_ref() == Some(&spans);
+                before = Some(spans);
+                is_settled.then_some(Ok(traces))
+            }
+        });
+        settled.unwrap_or_else(|| {
+            let lacking = if lacking.is_empty() { "still changing" } else { lacking.as_str() };
+            let waited = begin.elapsed().as_secs_f32();
+            Err(anyhow!("the checkout's traces are not complete after {waited:.1} s: {lacking}"))
+        })
+    }
+
+    /// What is there now: the traces since then, of both ends of the story.
+    fn look(&self, since: &str) -> Result<Vec<Value>> {
+        if let Some(crash) = self.crashed() {
+            return Err(anyhow!("{crash}"));
+        }
+        let mut traces: Vec<Value> = Vec::new();
+        for service in ["eshop", "kafka-consumer", "notification"] {
+            for trace in self.collector.search(&[("service", service), ("start", since), ("limit", "1000")])? {
+                if !traces.iter().any(|known| known.get("traceID") == trace.get("traceID")) {
+                    traces.push(trace);
+                }
+            }
+        }
+        Ok(traces)
+    }
+
+    /// The first process that has ended though it should run.
+    pub fn crashed(&self) -> Option<Crash> {
+        let own = [Some(self.collector.process()), self.kafka.process()];
+        self.eshop.crashed().or_else(|| own.into_iter().flatten().find_map(crate::process::Process::crashed))
+    }
+
+    /// Ends everything in an orderly way: services, then collector, then broker.
+    ///
+    /// # Errors
+    /// When something had to be killed, naming it. Nothing runs on in any case.
+    pub fn stop(self) -> Result<()> {
+        let Self { eshop, collector, kafka, .. } = self;
+        let eshop = eshop.stop();
+        let rest = stop_all([Some(collector.process()), kafka.process()].into_iter().flatten(), STOP_LIMIT);
+        eshop.and(rest)
+    }
+}
+
+fn start_kafka(binaries: &Binaries, broker: &Broker, topic: Topic, progress: &mut dyn FnMut(&str)) -> Result<Kafka> {
+    match broker {
+        Broker::Embedded => {
+            progress("starting the embedded broker");
+            Embedded::start(&binaries.embedded_kafka, &[topic]).map(Kafka::Embedded)
+        }
+        Broker::Apache => Apache::builder().topic(topic).start(progress).map(Kafka::Apache),
+        Broker::Remote(bootstrap) => {
+            progress(&format!("using the broker at {bootstrap}"));
+            create_topic(bootstrap, &topic).context("the broker given must be reachable")?;
+            Ok(Kafka::Remote(bootstrap.clone()))
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Kafka brokers: the embedded one for speed, a real Apache Kafka for proof, or one that runs already.
+
+mod apache;
+mod create_topic;
+mod embedded;
+mod jars;
+
+pub use self::apache::{Apache, Builder as ApacheBuilder};
+pub use self::create_topic::{Topic, create_topic};
+pub use self::embedded::Embedded;
+pub use self::jars::{VERSION, fetch as fetch_apache};
+
+use crate::process::Process;
+
+/// A broker that runs.
+#[derive(Debug)]
+pub enum Kafka {
+    /// librdkafka's mock cluster.
+    Embedded(Embedded),
+    /// A real one that we started.
+    Apache(Apache),
+    /// A real one that somebody else started.
+    Remote(String),
+}
+
+// === impl Kafka ===
+
+impl Kafka {
+    /// The address for `bootstrap.servers`.
+    pub fn bootstrap(&self) -> &str {
+        match self {
+            Self::Embedded(broker) => broker.bootstrap(),
+            Self::Apache(broker) => broker.bootstrap(),
+            Self::Remote(bootstrap) => bootstrap,
+        }
+    }
+
+    /// The process, when it is ours and was started.
+    pub fn process(&self) -> Option<&Process> {
+        match self {
+            Self::Embedded(broker) => Some(broker.process()),
+            Self::Apache(broker) => broker.process(),
+            Self::Remote(_) => None,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The `embedded-kafka` binary as a supervised process.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Topic;
+use crate::process::{Process, Spec};
+
+/// librdkafka's mock cluster in a process of its own: ready in milliseconds, forgets everything when it ends.
+#[derive(Debug)]
+pub struct Embedded {
+    process: Process,
+    bootstrap: String,
+}
+
+// === impl Embedded ===
+
+impl Embedded {
+    /// Starts the broker with these topics on a free port of the loopback.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start(binary: &Path, topics: &[Topic]) -> Result<Self> {
+        let topics = topics.iter().flat_map(|topic| ["--topic".to_owned(), topic.to_string()]);
+        let process = Spec::new("embedded-kafka", binary).args(topics).spawn()?;
+        let address = |line: &str| line.strip_prefix("bootstrap ").map(str::to_owned);
+        let bootstrap = process.wait_for_line("its bootstrap address", Duration::from_secs(20), address)?;
+        Ok(Self { process, bootstrap })
+    }
+
+    /// The address for `bootstrap.servers`.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// The process.
+    pub const fn process(&self) -> &Process {
+        &self.process
+    }
+}
