@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { edgePath, fraction, ticks } from './scale';
+import { edgePath, fraction, ticks, WAIT_NOTE_WIDTH, waitNotePlace } from './scale';
 
 describe('fraction', () => {
   it('is the place on the axis, held within it', () => {
@@ -41,5 +41,13 @@ describe('edgePath', () => {
   it('is a curve where there is no room or time runs backwards', () => {
     expect(edgePath({ x: 10, y: 15 }, { x: 12, y: 45 })).toMatch(/^M 10 15 C /);
     expect(edgePath({ x: 50, y: 15 }, { x: 20, y: 45 })).toMatch(/ 20 45$/);
+  });
+});
+
+describe('the note on a wait', () => {
+  it('stands within the stretch, or before it, or nowhere', () => {
+    expect(waitNotePlace(0, WAIT_NOTE_WIDTH)).toBe('within');
+    expect(waitNotePlace(400, 420)).toBe('before');
+    expect(waitNotePlace(20, 60)).toBeUndefined();
   });
 });

@@ -1,5 +1,8 @@
 /** From time to place: the ruler's ticks, bars as fractions of the axis, the line of an edge. */
 
+/** Height of a span's row in pixels; `--row` in `styles.css` is the same. */
+export const ROW_HEIGHT = 30;
+
 export interface TimeRange {
   /** Microseconds since the epoch. */
   readonly start: number;
@@ -50,4 +53,13 @@ export function edgePath(from: Point, to: Point): string {
   }
   const bend = to.y >= from.y ? -BEND : BEND;
   return `M ${from.x} ${from.y} V ${to.y + bend} Q ${from.x} ${to.y} ${from.x + BEND} ${to.y} H ${to.x}`;
+}
+
+/** Pixels that the note on a wait needs. */
+export const WAIT_NOTE_WIDTH = 168;
+
+/** Where the note on a wait between two places of the axis has room: within, else before, else nowhere. */
+export function waitNotePlace(from: number, to: number): 'within' | 'before' | undefined {
+  if (to - from >= WAIT_NOTE_WIDTH) return 'within';
+  return from >= WAIT_NOTE_WIDTH ? 'before' : undefined;
 }

@@ -1,0 +1,211 @@
+/** All that is known of one span. */
+import type { ReactNode } from 'react';
+import { CopyButton } from '../shell/CopyButton';
+import { linkTo, tracePath } from '../shell/navigation';
+import type { MessageEdge } from '../trace/edges';
+import { formatDuration } from '../trace/format';
+import type { Attribute, Reference, Span, SpanEvent, Trace } from '../trace/model';
+import type { TraceCursor } from './cursor';
+
+interface SpanDetailProps {
+  readonly trace: Trace;
+  readonly span: Span;
+  readonly colour: number;
+  readonly cursor: TraceCursor;
+}
+
+export function SpanDetail({ trace, span, colour, cursor }: SpanDetailProps) {
+  return (
+    <aside
+      className={`detail service-${colour}`}
+      aria-label="Span detail"
+      onKeyDown={(event) => {
+        if (event.key === 'Escape') cursor.close();
+      }}
+    >
+      <div className="detail-head">
+        <p className="detail-service">
+          <span className="swatch" aria-hidden="true" />
+          <bdi>{span.service}</bdi>
+          {span.kind && <span className="kind">{span.kind}</span>}
+          {span.failed && <span className="failure-note">error</span>}
+        </p>
+        <button type="button" className="close" aria-label="Close the detail" onClick={cursor.close}>
+          ×
+        </button>
+        <h2>
+          <bdi>{span.name}</bdi>
+        </h2>
+      </div>
+      <dl className="facts">
+        <div>
+          <dt>Starts at</dt>
+          <dd>{formatDuration(span.start - trace.start)}</dd>
+        </div>
+        <div>
+          <dt>Duration</dt>
+          <dd>{formatDuration(span.duration)}</dd>
+        </div>
+        <div>
+          <dt>Span id</dt>
+          <dd>
+            <code>{span.id}</code> <CopyButton text={span.id} what="span id" />
+          </dd>
+        </div>
+      </dl>
+      <Messages trace={trace} span={span} cursor={cursor} />
+      <References trace={trace} span={span} cursor={cursor} />
+      <Attributes title="Attributes" attributes={span.attributes} />
+      <Attributes title="Resource" attributes={span.resource} />
+      <Events events={span.events} start={trace.start} />
+      <Warnings warnings={span.warnings} />
+    </aside>
+  );
+}
+
+type PartProps = Omit<SpanDetailProps, 'colour'>;
+
+/** Both directions: what this span received, and where what it sent was received. */
+function Messages({ trace, span, cursor }: PartProps) {
+  const edges = trace.edges.filter((edge) => edge.from === span.index || edge.to === span.index);
+  if (edges.length === 0) return null;
+  return (
+    <Section title="Messages">
+      <ul className="message-list">
+        {edges.map((edge) => {
+          const sent = edge.from === span.index;
+          const other = trace.spans[sent ? edge.to : edge.from];
+          return (
+            <li key={`${edge.from}-${edge.to}`}>
+              {sent ? 'Received by ' : 'Sent by '}
+              {other && <SpanLink span={other} cursor={cursor} />}
+              <span className="quiet"> {waitText(edge)}</span>
+            </li>
+          );
+        })}
+      </ul>
+    </Section>
+  );
+}
+
+function waitText({ wait, topic }: MessageEdge): string {
+  if (wait === undefined) return '';
+  if (wait < 0) return `${formatDuration(-wait)} before the send was acknowledged`;
+  return `after ${formatDuration(wait)} in ${topic ?? 'the topic'}`;
+}
+
+function References({ trace, span, cursor }: PartProps) {
+  if (span.references.length === 0) return null;
+  return (
+    <Section title="References">
+      <ul className="reference-list">
+        {span.references.map((reference, i) => (
+          <li key={i}>
+            <code className={reference.type === 'FOLLOWS_FROM' ? 'reference-type follows' : 'reference-type'}>
+              {reference.type}
+            </code>{' '}
+            <ReferenceTarget trace={trace} reference={reference} cursor={cursor} />
+          </li>
+        ))}
+      </ul>
+    </Section>
+  );
+}
+
+interface ReferenceTargetProps {
+  readonly trace: Trace;
+  readonly reference: Reference;
+  readonly cursor: TraceCursor;
+}
+
+function ReferenceTarget({ trace, reference, cursor }: ReferenceTargetProps) {
+  const target = reference.target === undefined ? undefined : trace.spans[reference.target];
+  if (target) return <SpanLink span={target} cursor={cursor} />;
+  if (!reference.elsewhere) {
+    return (
+      <>
+        <code>{reference.spanId}</code> <span className="quiet">(not in this trace)</span>
+      </>
+    );
+  }
+  return (
+    <>
+      span <code>{reference.spanId}</code> of{' '}
+      <a {...linkTo(tracePath(reference.traceId, reference.spanId))}>another trace</a>
+    </>
+  );
+}
+
+function SpanLink({ span, cursor }: { readonly span: Span; readonly cursor: TraceCursor }) {
+  return (
+    <button type="button" className="span-link" onClick={() => cursor.look(span.index)}>
+      <bdi>{span.service}</bdi> <bdi>{span.name}</bdi>
+    </button>
+  );
+}
+
+function Attributes({ title, attributes }: { readonly title: string; readonly attributes: readonly Attribute[] }) {
+  if (attributes.length === 0) return null;
+  return (
+    <Section title={title}>
+      <AttributeTable attributes={attributes} />
+    </Section>
+  );
+}
+
+function AttributeTable({ attributes }: { readonly attributes: readonly Attribute[] }) {
+  return (
+    <table className="attributes">
+      <tbody>
+        {attributes.map(({ key, value }, i) => (
+          <tr key={i}>
+            <th scope="row">
+              <bdi>{key}</bdi>
+            </th>
+            <td>
+              <bdi>{value}</bdi>
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Events({ events, start }: { readonly events: readonly SpanEvent[]; readonly start: number }) {
+  if (events.length === 0) return null;
+  return (
+    <Section title="Events">
+      <ol className="event-list">
+        {events.map((event, i) => (
+          <li key={i}>
+            <span className="quiet">{formatDuration(event.time - start)}</span> <bdi>{event.name}</bdi>
+            {event.attributes.length > 0 && <AttributeTable attributes={event.attributes} />}
+          </li>
+        ))}
+      </ol>
+    </Section>
+  );
+}
+
+function Warnings({ warnings }: { readonly warnings: readonly string[] }) {
+  if (warnings.length === 0) return null;
+  return (
+    <Section title="Warnings">
+      <ul>
+        {warnings.map((warning) => (
+          <li key={warning}>{warning}</li>
+        ))}
+      </ul>
+    </Section>
+  );
+}
+
+function Section({ title, children }: { readonly title: string; readonly children: ReactNode }) {
+  return (
+    <section>
+      <h3>{title}</h3>
+      {children}
+    </section>
+  );
+}

@@ -1,0 +1,16 @@
+import { useCallback, useState, type RefCallback } from 'react';
+
+/** The width of an element in pixels, followed as it changes; 0 until it is known. */
+export function useWidth<E extends Element>(): [RefCallback<E>, number] {
+  const [width, setWidth] = useState(0);
+  const watch = useCallback((element: E | null) => {
+    if (!element) return undefined;
+    setWidth(element.getBoundingClientRect().width);
+    const observer = new ResizeObserver((entries) => {
+      for (const entry of entries) setWidth(entry.contentRect.width);
+    });
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  return [watch, width];
+}

@@ -1,0 +1,22 @@
+import { formatCount } from '../trace/format';
+import type { ServiceCount } from '../trace/model';
+
+interface ServicePillProps {
+  readonly service: ServiceCount;
+  /** Slot of the service's colour. */
+  readonly colour: number;
+}
+
+/** A service with its colour and number of spans; failures are said, not only coloured. */
+export function ServicePill({ service, colour }: ServicePillProps) {
+  return (
+    <span className={`pill service-${colour}`}>
+      <span className="swatch" aria-hidden="true" />
+      <bdi>{service.name}</bdi>
+      <span className="pill-count" title={formatCount(service.spans, 'span')}>
+        {service.spans}
+      </span>
+      {service.failures > 0 && <span className="failure-note">{formatCount(service.failures, 'error')}</span>}
+    </span>
+  );
+}

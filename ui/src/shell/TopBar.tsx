@@ -1,0 +1,79 @@
+/** The bar above every page: home, look-up by trace id, theme. */
+import { useId, useState, type FormEvent } from 'react';
+import { parseTraceId } from '../search/query';
+import { go, linkTo, tracePath } from './navigation';
+import { THEMES, useTheme } from './theme';
+
+export function TopBar() {
+  return (
+    <header className="top-bar">
+      <a className="brand" {...linkTo('search')}>
+        <svg viewBox="0 0 32 32" width="24" height="24" aria-hidden="true">
+          <path d="M5 10h10v9q0 3 3 3h9" />
+          <circle cx="5.5" cy="10" r="3.2" />
+          <circle cx="26.5" cy="22" r="3.2" />
+        </svg>
+        Throughline
+      </a>
+      <TraceLookUp />
+      <ThemeChoice />
+    </header>
+  );
+}
+
+function TraceLookUp() {
+  const [text, setText] = useState('');
+  const [wrong, setWrong] = useState(false);
+  const errorId = useId();
+
+  function lookUp(event: FormEvent) {
+    event.preventDefault();
+    const id = parseTraceId(text);
+    setWrong(!id);
+    if (!id) return;
+    setText('');
+    go(tracePath(id));
+  }
+
+  return (
+    <form className="look-up" role="search" aria-label="Trace by id" onSubmit={lookUp}>
+      <input
+        type="text"
+        placeholder="Open a trace by its id"
+        aria-label="Trace id"
+        aria-invalid={wrong}
+        aria-describedby={wrong ? errorId : undefined}
+        spellCheck={false}
+        autoComplete="off"
+        value={text}
+        onChange={(event) => {
+          setText(event.target.value);
+          setWrong(false);
+        }}
+      />
+      {wrong && (
+        <p id={errorId} className="field-error" role="alert">
+          A trace id has 16 or 32 hexadecimal digits, not all of them 0
+        </p>
+      )}
+    </form>
+  );
+}
+
+const THEME_NAMES = { system: 'As system', light: 'Light', dark: 'Dark' } as const;
+
+function ThemeChoice() {
+  const [theme, setTheme] = useTheme();
+  return (
+    <label className="theme-choice">
+      <span className="unseen">Theme</span>
+      <select value={theme} onChange={(event) => setTheme(event.target.value as typeof theme)}>
+        {THEMES.map((choice) => (
+          <option key={choice} value={choice}>
+            {THEME_NAMES[choice]}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}

@@ -1,0 +1,19 @@
+import { expect, it } from 'vitest';
+import { placeOf, tracePath } from './navigation';
+
+it.each([
+  ['/', '/', { page: 'search', query: '' }],
+  ['/search', '/', { page: 'search', query: '' }],
+  ['/trace/ab12', '/', { page: 'trace', id: 'ab12', query: '' }],
+  ['/trace/a%3Cb/', '/', { page: 'trace', id: 'a<b', query: '' }],
+  ['/trace/%zz', '/', { page: 'trace', id: '%zz', query: '' }],
+  ['/obs/trace/ab12', '/obs/', { page: 'trace', id: 'ab12', query: '' }],
+  ['/obs/', '/obs/', { page: 'search', query: '' }],
+  ['/nowhere/x', '/', { page: 'unknown', path: 'nowhere/x' }],
+])('reads %s below %s', (path, base, place) => {
+  expect(placeOf(path, '', base)).toEqual(place);
+});
+
+it('writes an id that is no id so that it stays one path segment', () => {
+  expect(tracePath('../x?y', 'a&b')).toBe('trace/..%2Fx%3Fy?span=a%26b');
+});

@@ -1,0 +1,86 @@
+/**
+ * Addresses and moving between them. The address bar is the state of every page.
+ *
+ * All paths here are relative to the document's base, so the pages also work below a base path.
+ */
+import { useSyncExternalStore, type MouseEvent } from 'react';
+
+export type Place =
+  | { readonly page: 'search'; readonly query: string }
+  | { readonly page: 'trace'; readonly id: string; readonly query: string }
+  | { readonly page: 'unknown'; readonly path: string };
+
+/** Reads an address; `base` is the path of the document's base, ending with a slash. */
+export function placeOf(pathname: string, query: string, base: string): Place {
+  const path = pathname.startsWith(base) ? pathname.slice(base.length) : pathname.replace(/^\//, '');
+  if (path === '' || path === 'index.html' || /^search\/?$/.test(path)) return { page: 'search', query };
+  const [, id] = /^trace\/([^/]+)\/?$/.exec(path) ?? [];
+  return id ? { page: 'trace', id: decoded(id), query } : { page: 'unknown', path };
+}
+
+export function tracePath(id: string, spanId?: string): string {
+  const path = `trace/${encodeURIComponent(id)}`;
+  return spanId ? `${path}?span=${encodeURIComponent(spanId)}` : path;
+}
+
+export function absolute(path: string): string {
+  return new URL(path, document.baseURI).href;
+}
+
+export function go(path: string): void {
+  history.pushState(null, '', absolute(path));
+  announce();
+  window.scrollTo(0, 0);
+}
+
+/** Changes the address of the place one is at, without a step in the history. */
+export function amend(path: string): void {
+  history.replaceState(null, '', absolute(path));
+  announce();
+}
+
+export function usePlace(): Place {
+  const address = useSyncExternalStore(subscribe, () => location.pathname + location.search);
+  const [pathname = '', query = ''] = splitQuery(address);
+  return placeOf(pathname, query, new URL(document.baseURI).pathname);
+}
+
+/** Properties of a link that stays in the page, yet opens a tab when the reader asks for one. */
+export function linkTo(path: string) {
+  return {
+    href: absolute(path),
+    onClick(event: MouseEvent) {
+      if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+      event.preventDefault();
+      go(path);
+    },
+  };
+}
+
+const MOVED = 'throughline:moved';
+
+function announce(): void {
+  window.dispatchEvent(new Event(MOVED));
+}
+
+function subscribe(changed: () => void): () => void {
+  window.addEventListener(MOVED, changed);
+  window.addEventListener('popstate', changed);
+  return () => {
+    window.removeEventListener(MOVED, changed);
+    window.removeEventListener('popstate', changed);
+  };
+}
+
+function splitQuery(address: string): [string, string] {
+  const at = address.indexOf('?');
+  return at < 0 ? [address, ''] : [address.slice(0, at), address.slice(at)];
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}

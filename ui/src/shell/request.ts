@@ -1,0 +1,42 @@
+/** A request as state: loading, ready or failed, with the last good value kept while reloading. */
+import { useCallback, useEffect, useState } from 'react';
+import { ApiFailure } from './api';
+
+export interface RequestState<T> {
+  readonly loading: boolean;
+  readonly value?: T;
+  readonly failure?: ApiFailure;
+  readonly reload: () => void;
+}
+
+/**
+ * Runs `run` when `key` changes and on `reload`. An answer that comes after a newer request has
+ * begun is dropped. `undefined` as the key asks for nothing.
+ */
+export function useRequest<T>(key: string | undefined, run: (signal: AbortSignal) => Promise<T>): RequestState<T> {
+  const [outcome, setOutcome] = useState<{ value?: T; failure?: ApiFailure; settled?: string }>({});
+  const [round, setRound] = useState(0);
+  const reload = useCallback(() => setRound((previous) => previous + 1), []);
+  const ticket = key === undefined ? undefined : `${round} ${key}`;
+
+  useEffect(() => {
+    if (ticket === undefined) return undefined;
+    const abort = new AbortController();
+    run(abort.signal).then(
+      (value) => {
+        if (!abort.signal.aborted) setOutcome({ value, settled: ticket });
+      },
+      (error: unknown) => {
+        if (abort.signal.aborted) return;
+        const failure = error instanceof ApiFailure ? error : new ApiFailure('unreadable', String(error));
+        setOutcome({ failure, settled: ticket });
+      },
+    );
+    return () => abort.abort();
+    // `run` is made anew by every render; the ticket says all that it depends on.
+  }, [ticket]);
+
+  if (ticket === undefined) return { loading: false, reload };
+  const loading = outcome.settled !== ticket;
+  return { ...outcome, loading, reload };
+}
