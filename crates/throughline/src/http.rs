@@ -1,0 +1,51 @@
+//! HTTP spans by the stable conventions of OpenTelemetry: a tower layer for servers, a middleware for reqwest clients.
+
+#[cfg(feature = "reqwest")]
+mod client;
+mod headers;
+mod redact;
+#[cfg(feature = "tower")]
+mod server;
+
+use std::borrow::Cow;
+
+use http::{Method, Version};
+
+#[cfg(feature = "reqwest")]
+pub use client::ClientTracing;
+#[cfg(feature = "tower")]
+pub use server::{ResponseFuture, Route, ServerLayer, ServerService, TracedBody};
+
+/// The method as the conventions want it: one of the known ones, or `_OTHER`, which keeps the number of names small.
+const fn known_method(method: &Method) -> Option<&'static str> {
+    Some(match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => return None,
+    })
+}
+
+/// `{method} {target}`; a method that is not known is named `HTTP`.
+fn span_name(method: &Method, target: Option<&str>) -> Cow<'static, str> {
+    let method = known_method(method).unwrap_or("HTTP");
+    target.map_or(Cow::Borrowed(method), |target| Cow::Owned(format!("{method} {target}")))
+}
+
+/// The version without its protocol's name, `1.1` or `2`.
+const fn protocol_version(version: Version) -> Option<&'static str> {
+    match version {
+        Version::HTTP_09 => Some("0.9"),
+        Version::HTTP_10 => Some("1.0"),
+        Version::HTTP_11 => Some("1.1"),
+        Version::HTTP_2 => Some("2"),
+        Version::HTTP_3 => Some("3"),
+        _ => None,
+    }
+}

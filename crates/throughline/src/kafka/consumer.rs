@@ -1,0 +1,145 @@
+//! The traced consumer.
+
+use std::fmt;
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, select};
+use futures_util::{StreamExt as _, pin_mut};
+use opentelemetry::Context;
+use rdkafka::consumer::{BaseConsumer, CommitMode, ConsumerContext, StreamConsumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::util::AsyncRuntime;
+
+use super::batch::{Batch, MOST_RECORDS};
+use super::delivery::Delivery;
+use super::instrument::Instrument;
+use super::settings::Settings;
+
+/// A consumer of rdkafka whose records come with a span. Everything that is not traced is the inner consumer's, through
+/// `Deref`.
+pub struct Consumer<C> {
+    inner: C,
+    instrument: Instrument,
+}
+
+// === impl Consumer ===
+
+impl<C> Consumer<C> {
+    /// Traces what `inner` receives.
+    #[must_use]
+    pub fn new(inner: C, settings: Settings) -> Self {
+        Self { inner, instrument: Instrument::new(settings) }
+    }
+
+    /// The consumer within.
+    #[must_use]
+    pub fn into_inner(self) -> C {
+        self.inner
+    }
+
+    fn deliver<'c>(&self, message: BorrowedMessage<'c>) -> Delivery<'c> {
+        let open = self.instrument.receive(&message);
+        Delivery::new(message, open)
+    }
+
+    fn gather<'c>(&self, messages: Vec<BorrowedMessage<'c>>) -> Batch<'c> {
+        let open = self.instrument.receive_batch(&messages);
+        Batch::new(messages, open)
+    }
+
+    /// Commits a delivered record inside a `settle` span, a child of the record's.
+    ///
+    /// # Errors
+    /// Those of the commit.
+    pub fn settle<X: ConsumerContext>(&self, delivery: &Delivery<'_>, mode: CommitMode) -> KafkaResult<()>
+    where
+        C: rdkafka::consumer::Consumer<X>,
+    {
+        let open = delivery.open();
+        let commit = || self.inner.commit_message(delivery.message(), mode);
+        self.instrument.settle(&open.context, open.topic.as_deref(), commit)
+    }
+
+    /// Commits everything received so far inside a `settle` span, a child of the active one.
+    ///
+    /// # Errors
+    /// Those of the commit.
+    pub fn settle_all<X: ConsumerContext>(&self, mode: CommitMode) -> KafkaResult<()>
+    where
+        C: rdkafka::consumer::Consumer<X>,
+    {
+        self.instrument.settle(&Context::current(), None, || self.inner.commit_consumer_state(mode))
+    }
+}
+
+impl<X, R> Consumer<StreamConsumer<X, R>>
+where
+    X: ConsumerContext + 'static,
+    R: AsyncRuntime,
+{
+    /// The next record. Its span starts when it arrives, not when the waiting began. Safe to cancel.
+    ///
+    /// # Errors
+    /// Those of [`StreamConsumer::recv`].
+    pub async fn recv(&self) -> Result<Delivery<'_>, KafkaError> {
+        Ok(self.deliver(self.inner.recv().await?))
+    }
+
+    /// Waits for a record, then takes what else arrives within `linger`, up to `most` (at most [`MOST_RECORDS`]).
+    ///
+    /// # Errors
+    /// Those of [`StreamConsumer::recv`] for the first record; a later one ends the batch and shows again on the next call
+    /// if it lasts.
+    pub async fn recv_batch(&self, most: usize, linger: Duration) -> Result<Batch<'_>, KafkaError> {
+        let most = most.clamp(1, MOST_RECORDS);
+        let mut stream = self.inner.stream();
+        let mut messages = vec![stream.next().await.unwrap_or(Err(KafkaError::Canceled))?];
+        let late = R::delay_for(linger);
+        pin_mut!(late);
+        while messages.len() < most {
+            match select(stream.next(), late.as_mut()).await {
+                Either::Left((Some(Ok(message)), _)) => messages.push(message),
+                Either::Left(_) | Either::Right(_) => break,
+            }
+        }
+        Ok(self.gather(messages))
+    }
+}
+
+impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
+    /// The next record, when one arrives within `timeout`.
+    pub fn poll(&self, timeout: Duration) -> Option<KafkaResult<Delivery<'_>>> {
+        Some(self.inner.poll(timeout)?.map(|message| self.deliver(message)))
+    }
+
+    /// What arrives within `timeout`, up to `most` (at most [`MOST_RECORDS`]); `None` when nothing does.
+    pub fn poll_batch(&self, most: usize, timeout: Duration) -> Option<KafkaResult<Batch<'_>>> {
+        let most = most.clamp(1, MOST_RECORDS);
+        let deadline = Instant::now() + timeout;
+        let mut messages = Vec::new();
+        while messages.len() < most {
+            match self.inner.poll(deadline.saturating_duration_since(Instant::now())) {
+                Some(Ok(message)) => messages.push(message),
+                Some(Err(error)) if messages.is_empty() => return Some(Err(error)),
+                Some(Err(_)) | None => break,
+            }
+        }
+        (!messages.is_empty()).then(|| Ok(self.gather(messages)))
+    }
+}
+
+impl<C> Deref for Consumer<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.inner
+    }
+}
+
+impl<C> fmt::Debug for Consumer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("instrument", &self.instrument).finish_non_exhaustive()
+    }
+}

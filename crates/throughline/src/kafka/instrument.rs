@@ -1,0 +1,295 @@
+//! What producers and consumers share: making spans, carrying contexts, counting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::trace::{Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt as _};
+use opentelemetry::{Context, KeyValue};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
+use throughline_model::context::{Carrier, CarrierMut as _};
+
+use super::headers::{Outgoing, Received, SecondSpan};
+use super::naming::{Failure, Naming, Operation, Record, place};
+use super::open::Open;
+use super::opentracing::OpenTracing;
+use super::settings::{Handling, Relation, Settings, Values};
+use crate::Telemetry;
+use crate::convention::{
+    ERROR_TYPE, MESSAGING_BATCH_MESSAGE_COUNT, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
+    MESSAGING_OPERATION_NAME, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE,
+};
+
+/// The tracing half of a producer or consumer.
+#[derive(Debug, Clone)]
+pub(crate) struct Instrument {
+    telemetry: Telemetry,
+    values: Arc<Values>,
+}
+
+/// In the context of a handler: the span that sent the record being handled. A record that still carries this context
+/// is being forwarded, and is a child of the handling, not of the first sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sender(SpanContext);
+
+// === impl Instrument ===
+
+impl Instrument {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let telemetry = settings.0.telemetry.clone().unwrap_or_else(Telemetry::global);
+        Self { telemetry, values: settings.0 }
+    }
+
+    pub(crate) fn naming(&self) -> &Naming {
+        &self.values.naming
+    }
+
+    // --- producing ---
+
+    /// Starts the span of a record to be sent. Its parent is the context already in the record's headers, else `given`,
+    /// else the active span: the order of opentracing-kafka-client.
+    pub(crate) fn send(&self, record: &Record<'_>, headers: Option<&OwnedHeaders>, given: Option<&Context>) -> Context {
+        let ambient = given.cloned().unwrap_or_else(Context::current);
+        let parent = match headers {
+            None => ambient,
+            Some(headers) => {
+                let found = self.telemetry.propagation().extract(&ambient, &Received(headers.as_borrowed()));
+                let forwarded = ambient.get::<Sender>().is_some_and(|sender| same(&sender.0, &found));
+                if forwarded { ambient } else { found }
+            }
+        };
+        let builder = self.builder(Operation::Send, SpanKind::Producer, record);
+        self.telemetry.start(builder, &parent)
+    }
+
+    /// The application's headers with the span's context in them; everything else in them stays as it is.
+    pub(crate) fn inject(&self, cx: &Context, headers: Option<OwnedHeaders>) -> Option<OwnedHeaders> {
+        if !cx.span().span_context().is_valid() {
+            return headers;
+        }
+        let propagation = self.telemetry.propagation();
+        let mut outgoing = Outgoing::new(headers, propagation.field_count());
+        propagation.inject(cx, &mut outgoing);
+        Some(outgoing.into_inner())
+    }
+
+    /// Takes a context out of headers again, for a record that goes back to the application unsent.
+    pub(crate) fn withdraw(&self, headers: Option<OwnedHeaders>, had_some: bool) -> Option<OwnedHeaders> {
+        use opentelemetry::propagation::TextMapPropagator as _;
+        let mut outgoing = Outgoing::new(Some(headers.filter(|_| had_some)?), 0);
+        for name in self.telemetry.propagation().fields() {
+            outgoing.remove(name);
+        }
+        Some(outgoing.into_inner())
+    }
+
+    /// Records where the broker put the record, or why it did not.
+    pub(crate) fn sent(&self, cx: &Context, topic: &str, result: Result<(i32, i64), &KafkaError>) {
+        let span = cx.span();
+        let failure = result.err().map(Failure::kafka);
+        match (&failure, &self.values.naming) {
+            (Some(failure), naming) => naming.fail(failure, &span),
+            (None, Naming::OpenTelemetry) if span.is_recording() => {
+                let (partition, offset) = result.unwrap_or_default();
+                let mut attributes = Vec::with_capacity(2);
+                let offset = Some(offset).filter(|offset| *offset >= 0);
+                let record = Record { topic, partition: Some(partition), offset, key: None, tombstone: false };
+                place(&mut attributes, &record);
+                span.set_attributes(attributes);
+            }
+            (None, Naming::OpenTelemetry | Naming::OpenTracing(_)) => {}
+        }
+        let attributes = self.measured(Operation::Send, Some(topic), failure.as_ref());
+        self.telemetry.instruments().sent.add(1, &attributes);
+    }
+
+    // --- consuming ---
+
+    /// Starts the span of one received record.
+    pub(crate) fn receive(&self, message: &BorrowedMessage<'_>) -> Open {
+        let record = record_of(message);
+        let ambient = Context::current();
+        let (found, sender) = self.sender(&ambient, message);
+        let relation = self.values.relation_of(record.topic);
+        let parent = match (&sender, relation) {
+            (Some(_), Relation::LinksOnly) => found.with_remote_span_context(ambient.span().span_context().clone()),
+            (Some(_), Relation::ParentAndLink | Relation::ChildOnly) | (None, _) => found,
+        };
+        let links = links_of(&ambient, sender.as_ref(), relation);
+        let mut context = self.handling_span(&record, &ambient, &parent, links);
+        if let Some(sender) = sender {
+            context = context.with_value(Sender(sender));
+        }
+        self.telemetry.instruments().consumed.add(1, &self.measured(Operation::Poll, Some(record.topic), None));
+        let active = self.values.handling != Handling::Interceptor;
+        if !active {
+            context.span().end();
+        }
+        Open::new(context, active, Some(record.topic.to_owned()), self.clone())
+    }
+
+    /// Starts the span of records handled together: one link per record that carries a context, and no remote parent.
+    pub(crate) fn receive_batch(&self, messages: &[BorrowedMessage<'_>]) -> Open {
+        let ambient = Context::current();
+        let topic = only(messages.iter().map(|message| message.topic()));
+        let partition = only(messages.iter().map(|message| message.partition())).filter(|_| topic.is_some());
+        let record = Record { topic: topic.unwrap_or_default(), partition, offset: None, key: None, tombstone: false };
+        let links = messages.iter().filter_map(|message| {
+            let (_, sender) = self.sender(&ambient, message);
+            Some(Link::new(sender?, link_attributes(&record_of(message), topic.is_none()), 0))
+        });
+        let links = links.collect();
+        let mut builder = self.builder(Operation::Process, SpanKind::Consumer, &record).with_links(links);
+        let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+        builder.attributes.get_or_insert_default().push(KeyValue::new(MESSAGING_BATCH_MESSAGE_COUNT, count));
+        let context = self.telemetry.start(builder, &ambient);
+        let measured = self.measured(Operation::Poll, topic, None);
+        self.telemetry.instruments().consumed.add(u64::try_from(messages.len()).unwrap_or(u64::MAX), &measured);
+        let active = self.values.handling != Handling::Interceptor;
+        if !active {
+            context.span().end();
+        }
+        Open::new(context, active, topic.map(str::to_owned), self.clone())
+    }
+
+    /// Runs a commit inside a span of its own. opentracing-kafka-client has none, so neither has its naming.
+    pub(crate) fn settle(
+        &self,
+        parent: &Context,
+        topic: Option<&str>,
+        commit: impl FnOnce() -> Result<(), KafkaError>,
+    ) -> Result<(), KafkaError> {
+        if matches!(self.values.naming, Naming::OpenTracing(_)) {
+            return commit();
+        }
+        let topic = topic.unwrap_or_default();
+        let record = Record { topic, partition: None, offset: None, key: None, tombstone: false };
+        let cx = self.telemetry.start(self.builder(Operation::Commit, SpanKind::Client, &record), parent);
+        let result = commit();
+        if let Err(error) = &result {
+            self.values.naming.fail(&Failure::kafka(error), &cx.span());
+        }
+        cx.span().end();
+        result
+    }
+
+    /// Counts the time that a handler took.
+    pub(crate) fn processed(&self, topic: Option<&str>, took: Duration, failure: Option<&Failure>) {
+        let attributes = self.measured(Operation::Process, topic, failure);
+        self.telemetry.instruments().process.record(took.as_secs_f64(), &attributes);
+    }
+
+    fn builder(&self, operation: Operation, kind: SpanKind, record: &Record<'_>) -> SpanBuilder {
+        let topic = Some(record.topic).filter(|topic| !topic.is_empty());
+        SpanBuilder::from_name(self.values.naming.span_name(operation, topic))
+            .with_kind(kind)
+            .with_attributes(self.values.naming.attributes(operation, record, &self.values))
+    }
+
+    /// The context in a record's headers on top of `base`, and the span that sent it if there is one.
+    fn sender(&self, base: &Context, message: &BorrowedMessage<'_>) -> (Context, Option<SpanContext>) {
+        let Some(headers) = message.headers() else { return (base.clone(), None) };
+        let headers = Received(headers);
+        let found = self.extract(base, &headers);
+        if found.1.is_none() && matches!(self.values.naming, Naming::OpenTracing(_)) {
+            return self.extract(base, &SecondSpan(&headers));
+        }
+        found
+    }
+
+    fn extract(&self, base: &Context, headers: &impl Carrier) -> (Context, Option<SpanContext>) {
+        // From an empty context, so that what is found is the sender's and not what was active here.
+        let bare = base.with_remote_span_context(SpanContext::empty_context());
+        let found = self.telemetry.propagation().extract(&bare, headers);
+        let sender = found.span().span_context().clone();
+        if sender.is_valid() {
+            (found, Some(sender))
+        } else {
+            (found.with_remote_span_context(base.span().span_context().clone()), None)
+        }
+    }
+
+    /// The span that stands for the handling; before it, if so set, the one for the arrival.
+    fn handling_span(&self, record: &Record<'_>, ambient: &Context, parent: &Context, links: Vec<Link>) -> Context {
+        let process = || self.builder(Operation::Process, SpanKind::Consumer, record);
+        match (self.values.handling, &self.values.naming) {
+            (Handling::Active | Handling::Interceptor, _) => self.telemetry.start(process().with_links(links), parent),
+            (Handling::Listener, Naming::OpenTelemetry) => {
+                let poll = self.builder(Operation::Poll, SpanKind::Client, record).with_links(links.clone());
+                self.telemetry.start(poll, ambient).span().end();
+                self.telemetry.start(process().with_links(links), parent)
+            }
+            (Handling::Listener, Naming::OpenTracing(_)) => {
+                let arrival = self.telemetry.start(process().with_links(links), parent);
+                arrival.span().end();
+                let link = follows_from(arrival.span().span_context().clone());
+                let listener = SpanBuilder::from_name(OpenTracing::listener_name(record.topic));
+                self.telemetry.start(listener.with_kind(SpanKind::Consumer).with_links(vec![link]), &arrival)
+            }
+        }
+    }
+
+    /// Attributes of a measurement: few, and of few values.
+    fn measured(&self, operation: Operation, topic: Option<&str>, failure: Option<&Failure>) -> Vec<KeyValue> {
+        let mut attributes = Vec::with_capacity(5);
+        attributes.push(KeyValue::new(MESSAGING_SYSTEM, "kafka"));
+        attributes.push(KeyValue::new(MESSAGING_OPERATION_NAME, operation.name()));
+        attributes.extend(topic.map(|topic| KeyValue::new(MESSAGING_DESTINATION_NAME, topic.to_owned())));
+        if operation != Operation::Send {
+            let group = self.values.group.clone();
+            attributes.extend(group.map(|group| KeyValue::new(MESSAGING_CONSUMER_GROUP_NAME, group)));
+        }
+        attributes.extend(failure.map(|failure| KeyValue::new(ERROR_TYPE, failure.kind.clone())));
+        attributes
+    }
+}
+
+fn record_of<'a>(message: &'a BorrowedMessage<'_>) -> Record<'a> {
+    Record {
+        topic: message.topic(),
+        partition: Some(message.partition()),
+        offset: Some(message.offset()),
+        key: message.key(),
+        tombstone: message.payload().is_none(),
+    }
+}
+
+/// A link to the sender, and, where the sender took its place as the parent, one to the span that was active here.
+fn links_of(ambient: &Context, sender: Option<&SpanContext>, relation: Relation) -> Vec<Link> {
+    let Some(sender) = sender else { return Vec::new() };
+    if relation == Relation::ChildOnly {
+        return Vec::new();
+    }
+    let mut links = vec![follows_from(sender.clone())];
+    let displaced = ambient.span().span_context().clone();
+    if relation == Relation::ParentAndLink && displaced.is_valid() && !same(sender, ambient) {
+        links.push(Link::with_context(displaced));
+    }
+    links
+}
+
+fn follows_from(span: SpanContext) -> Link {
+    Link::new(span, vec![KeyValue::new(OPENTRACING_REF_TYPE, "follows_from")], 0)
+}
+
+/// What differs from record to record goes on its link.
+fn link_attributes(record: &Record<'_>, with_topic: bool) -> Vec<KeyValue> {
+    let mut attributes = vec![KeyValue::new(OPENTRACING_REF_TYPE, "follows_from")];
+    if with_topic {
+        attributes.push(KeyValue::new(MESSAGING_DESTINATION_NAME, record.topic.to_owned()));
+    }
+    place(&mut attributes, record);
+    attributes
+}
+
+fn same(one: &SpanContext, other: &Context) -> bool {
+    let other = other.span();
+    let other = other.span_context();
+    one.trace_id() == other.trace_id() && one.span_id() == other.span_id()
+}
+
+/// The value that all have in common.
+fn only<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
+    let first = values.next()?;
+    values.all(|value| value == first).then_some(first)
+}
