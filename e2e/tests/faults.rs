@@ -1,0 +1,136 @@
+//! Tracing never harms the traffic: with a dead collector, a stalled one, a broken header or a broker that restarts, the
+//! eshop answers as it always does, nothing panics, and what is lost is said once.
+#![expect(clippy::expect_used, clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail by panicking")]
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use e2e::{Traces, modes};
+use serde_json::json;
+use throughline_testkit::build::Binaries;
+use throughline_testkit::demo::{Broker, Config, Demo, SPANS_LIMIT};
+use throughline_testkit::eshop::{self, Eshop, Mode};
+use throughline_testkit::kafka::{Embedded, Kafka, Topic};
+use throughline_testkit::process::Process;
+use throughline_testkit::wait;
+
+/// An answer takes six random delays of at most 20 ms and six hops; a service that waits for a collector takes seconds.
+const AS_BEFORE: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_dead_collector_costs_no_answer_and_is_logged_once() {
+    // A port that was free a moment ago: connections are refused.
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert_undisturbed(dead);
+}
+
+#[test]
+fn a_collector_that_stalls_costs_no_answer_and_is_logged_once() {
+    // It accepts, by the kernel's backlog, and never reads nor answers.
+    let stalled = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_undisturbed(stalled.local_addr().unwrap());
+}
+
+/// The bare eshop answers the same, so the comparison in the other tests means something.
+#[test]
+fn the_bare_eshop_answers_the_same() {
+    let (eshop, _broker) = start_eshop(true, None);
+    eshop.checkout().expect("the bare eshop answers as the article's does");
+    eshop.stop().expect("the services stop by themselves");
+}
+
+#[test]
+fn a_broker_that_restarts_costs_no_answer_and_the_next_checkout_is_traced_whole() {
+    let binaries = Binaries::build().unwrap();
+    let config = Config::new(Mode::Linked).broker(Broker::Apache);
+    let mut demo = Demo::start(binaries, &config, &mut |step| eprintln!("{step}")).unwrap();
+    modes::assert_linked(&checkout(&demo));
+
+    let Kafka::Apache(broker) = demo.kafka_mut() else { unreachable!("asked for Apache Kafka") };
+    broker.stop().unwrap();
+    let asked = Instant::now();
+    demo.eshop().checkout().expect("a checkout without a broker is answered");
+    assert!(asked.elapsed() < AS_BEFORE, "the checkout waited for the broker: {:?}", asked.elapsed());
+    let Kafka::Apache(broker) = demo.kafka_mut() else { unreachable!("asked for Apache Kafka") };
+    broker.start().unwrap();
+
+    // The record that was sent meanwhile arrives late, and is handled before the next one is sent.
+    let handled = || (demo.collector().traces("notification").ok()?.len() == 2).then_some(());
+    wait::until(SPANS_LIMIT, handled).expect("the record sent without a broker is delivered after all");
+    modes::assert_linked(&checkout(&demo));
+    assert_calm(demo.eshop());
+    demo.stop().unwrap();
+}
+
+#[test]
+fn a_broken_header_is_no_context_and_the_record_is_handled_all_the_same() {
+    let binaries = Binaries::build().unwrap();
+    let demo = Demo::start(binaries, &Config::new(Mode::Linked), &mut |step| eprintln!("{step}")).unwrap();
+
+    // To a server: the request is answered, and starts a trace of its own.
+    for broken in [
+        "garbage",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    ] {
+        let url = format!("{}/createOrder", demo.eshop().service("inventory").url);
+        let answer = ureq::get(&url).header("traceparent", broken).call().unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    let orders = || {
+        let traces = demo.collector().traces("inventory").ok()?;
+        (traces.len() == 3).then(|| Traces::from_json(&json!({"data": traces})))
+    };
+    let orders = wait::until(SPANS_LIMIT, orders).expect("three requests with broken headers, three traces");
+    for order in &orders.spans {
+        assert!(order.references.is_empty(), "a broken header became a parent: {order:?}");
+    }
+    modes::assert_linked(&checkout(&demo));
+    assert_calm(demo.eshop());
+    demo.stop().unwrap();
+}
+
+fn checkout(demo: &Demo) -> Traces {
+    let traces = demo.checkout_and_wait(SPANS_LIMIT).expect("the checkout's traces come in");
+    Traces::from_json(&json!({"data": traces}))
+}
+
+/// Twenty checkouts with this address for a collector: all answered, none late, the loss told once by each service.
+fn assert_undisturbed(collector: SocketAddr) {
+    let (eshop, _broker) = start_eshop(false, Some(collector));
+    for _ in 0..20 {
+        let asked = Instant::now();
+        eshop.checkout().expect("the eshop answers as before");
+        assert!(asked.elapsed() < AS_BEFORE, "a checkout waited for the collector: {:?}", asked.elapsed());
+    }
+    assert_calm(&eshop);
+    let told = |process: &Process| process.log().iter().filter(|line| line.contains("spans")).count();
+    let shop = &eshop.service("eshop").process;
+    wait::until(Duration::from_secs(30), || (told(shop) > 0).then_some(())).expect("the loss is logged");
+    assert_eq!(told(shop), 1, "the loss is logged more than once:\n{}", shop.log().join("\n"));
+    eshop.stop().expect("the services stop by themselves, though nobody takes their last spans");
+}
+
+fn assert_calm(eshop: &Eshop) {
+    assert!(eshop.crashed().is_none(), "a service ended: {:?}", eshop.crashed());
+    for service in eshop.services() {
+        let log = service.process.log().join("\n");
+        assert!(!log.contains("panicked"), "{} panicked:\n{log}", service.name);
+    }
+}
+
+fn start_eshop(bare: bool, otlp_http: Option<SocketAddr>) -> (Eshop, Embedded) {
+    let binaries = Binaries::build().unwrap();
+    let broker = Embedded::start(&binaries.embedded_kafka, &[Topic::new(eshop::TOPIC, 1)]).unwrap();
+    let eshop = Eshop::start(&eshop::Config {
+        binary: if bare { &binaries.eshop_bare } else { &binaries.eshop },
+        mode: (!bare).then_some(Mode::Linked),
+        bootstrap: broker.bootstrap(),
+        topic: eshop::TOPIC,
+        otlp_http,
+        port: 0,
+        max_delay: Duration::from_millis(20),
+        env: vec![("OTEL_EXPORTER_OTLP_TIMEOUT".to_owned(), "1000".to_owned())],
+    });
+    (eshop.unwrap(), broker)
+}

@@ -1,0 +1,52 @@
+//! `cargo xtask demo --once --json` as a user types it: each mode shows exactly the state of the trace that it is for, on
+//! the embedded broker and on a real Apache Kafka.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
+
+use std::process::{Command, Stdio};
+
+use e2e::{Traces, modes};
+use throughline_testkit::kafka::{Apache, Topic};
+
+#[test]
+fn rest_on_the_embedded_broker() {
+    modes::assert_rest(&demo(&["--mode", "rest"]));
+}
+
+#[test]
+fn kafka_on_the_embedded_broker() {
+    modes::assert_kafka(&demo(&["--mode", "kafka"]));
+}
+
+#[test]
+fn linked_on_the_embedded_broker_and_by_default() {
+    modes::assert_linked(&demo(&[]));
+}
+
+#[test]
+fn every_mode_on_apache_kafka() {
+    let mut narrate = |step: &str| eprintln!("{step}");
+    let broker =
+        Apache::builder().topic(Topic::new("eshop-topic", 3)).start(&mut narrate).expect("Apache Kafka starts");
+    for (mode, assert) in
+        [("rest", modes::assert_rest as fn(&Traces)), ("kafka", modes::assert_kafka), ("linked", modes::assert_linked)]
+    {
+        assert(&demo(&["--mode", mode, "--kafka", broker.bootstrap()]));
+    }
+}
+
+/// The traces of one checkout. Standard output must be the JSON and nothing else.
+fn demo(args: &[&str]) -> Traces {
+    let output = Command::new(env!("CARGO"))
+        .args(["xtask", "demo", "--once", "--json"])
+        .args(args)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo runs");
+    let progress = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo xtask demo {args:?}: {}\n{progress}", output.status);
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("standard output is not JSON ({error}):\n{}", String::from_utf8_lossy(&output.stdout))
+    });
+    Traces::from_json(&json)
+}

@@ -1,0 +1,203 @@
+//! How the services talk when the SDK traces them. The twin of `bare.rs`, with the same functions; the services know no
+//! difference.
+
+use std::time::Duration;
+
+use axum::Router;
+use clap::{Args, ValueEnum};
+use rdkafka::ClientConfig;
+use rdkafka::Message as _;
+use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::producer::future_producer::OwnedDeliveryResult;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+use throughline::http::{ClientTracing, ServerLayer};
+use throughline::kafka::{self, Handling, Naming, Settings};
+
+#[derive(Debug, Args)]
+pub(crate) struct WiringOptions {
+    /// What leaves spans
+    #[arg(long, env = "ESHOP_MODE", default_value = "linked")]
+    mode: Mode,
+}
+
+/// The states of the article's trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// HTTP only
+    Rest,
+    /// Kafka's producer and consumer too, but nothing is active while a record is handled
+    Kafka,
+    /// The consumer's span is active while a record is handled
+    Linked,
+}
+
+pub(crate) struct Wiring {
+    mode: Mode,
+    telemetry: throughline::Guard,
+}
+
+#[derive(Clone)]
+pub(crate) struct Client(ClientWithMiddleware);
+
+pub(crate) enum Producer {
+    Plain(FutureProducer),
+    Traced(kafka::Producer<FutureProducer>),
+}
+
+pub(crate) enum Consumer<C: ConsumerContext + 'static> {
+    Plain(StreamConsumer<C>),
+    Traced(kafka::Consumer<StreamConsumer<C>>),
+}
+
+/// A service that does not answer within this time counts as failed.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+// === impl Wiring ===
+
+impl Wiring {
+    /// Sets up telemetry by the `OTEL_*` variables; tells every mistake in them.
+    pub(crate) fn start(options: &crate::options::Options) -> Result<Self, Vec<String>> {
+        let telemetry = throughline::init(&options.service.to_string())
+            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        Ok(Self { mode: options.wiring.mode, telemetry })
+    }
+
+    pub(crate) fn routes(&self, routes: Router) -> Router {
+        routes.layer(ServerLayer::new())
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client(ClientBuilder::new(reqwest::Client::new()).with(ClientTracing::new()).build())
+    }
+
+    pub(crate) fn producer(&self, config: &ClientConfig) -> Result<Producer, KafkaError> {
+        let producer: FutureProducer = config.create()?;
+        Ok(match self.settings() {
+            None => Producer::Plain(producer),
+            Some(settings) => Producer::Traced(kafka::Producer::new(producer, settings)),
+        })
+    }
+
+    pub(crate) fn consumer<C: ConsumerContext + 'static>(
+        &self,
+        config: &ClientConfig,
+        context: C,
+        topic: &str,
+    ) -> Result<Consumer<C>, KafkaError> {
+        let consumer: StreamConsumer<C> = config.create_with_context(context)?;
+        consumer.subscribe(&[topic])?;
+        Ok(match self.settings() {
+            None => Consumer::Plain(consumer),
+            Some(settings) => Consumer::Traced(kafka::Consumer::new(consumer, settings)),
+        })
+    }
+
+    /// Waits for the last spans to go out.
+    pub(crate) async fn stop(self) {
+        let flush = tokio::task::spawn_blocking(move || self.telemetry.shutdown());
+        if let Err(error) = flush.await {
+            crate::log(&format!("telemetry did not stop: {error}"));
+        }
+    }
+
+    /// How Kafka is traced; not at all in mode `rest`.
+    fn settings(&self) -> Option<Settings> {
+        let handling = match self.mode {
+            Mode::Rest => return None,
+            Mode::Kafka => Handling::Interceptor,
+            Mode::Linked => Handling::Active,
+        };
+        Some(Settings::default().naming(Naming::opentracing()).handling(handling))
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// The body of a successful answer, else what went wrong.
+    pub(crate) async fn get(&self, url: &str) -> Result<String, String> {
+        let answer = async {
+            let answer = self.0.get(url).timeout(TIMEOUT).send().await?;
+            let status = answer.status();
+            let body = answer.text().await?;
+            Ok::<_, reqwest_middleware::Error>((status, body))
+        };
+        match answer.await {
+            Ok((status, body)) if status.is_success() => Ok(body),
+            Ok((status, body)) => Err(format!("GET {url}: {status} {body}")),
+            Err(error) => Err(format!("GET {url}: {error}")),
+        }
+    }
+}
+
+// === impl Producer ===
+
+impl Producer {
+    /// Hands the record to the client library; its fate is only logged.
+    pub(crate) fn send(&self, topic: &str, value: &str) {
+        let record = FutureRecord::<(), str>::to(topic).payload(value);
+        match self {
+            Self::Plain(producer) => watch(producer.send_result(record)),
+            Self::Traced(producer) => watch(producer.send_result(record)),
+        }
+    }
+}
+
+/// Follows a record that was enqueued until the broker has it.
+fn watch<D, R, E>(enqueued: Result<D, (KafkaError, R)>)
+where
+    D: Future<Output = Result<OwnedDeliveryResult, E>> + Send + 'static,
+    E: Send,
+{
+    match enqueued {
+        Ok(delivery) => {
+            tokio::spawn(async move {
+                if let Ok(Err((error, _))) = delivery.await {
+                    crate::log(&format!("the record was not delivered: {error}"));
+                }
+            });
+        }
+        Err((error, _)) => crate::log(&format!("the record was not sent: {error}")),
+    }
+}
+
+// === impl Consumer ===
+
+impl<C: ConsumerContext + 'static> Consumer<C> {
+    /// Hands each record's value to `handle`, one after the other, for ever.
+    pub(crate) async fn each<F, H>(self, handle: F)
+    where
+        F: Fn(String) -> H + Send + 'static,
+        H: Future<Output = Result<(), String>> + Send,
+    {
+        loop {
+            let received = match &self {
+                Self::Plain(consumer) => match consumer.recv().await {
+                    Ok(message) => Ok((handle(value(&message)).await, consumer.store_offset_from_message(&message))),
+                    Err(error) => Err(error),
+                },
+                Self::Traced(consumer) => match consumer.recv().await {
+                    Ok(delivery) => {
+                        let message = delivery.message();
+                        let handled = delivery.handle(handle(value(message))).await;
+                        Ok((handled, consumer.store_offset_from_message(message)))
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            match received {
+                Err(error) => crate::log(&format!("cannot receive: {error}")),
+                Ok((Err(error), _)) => crate::log(&format!("the record was not handled: {error}")),
+                Ok((_, Err(error))) => crate::log(&format!("the record's offset was not stored: {error}")),
+                Ok((Ok(()), Ok(()))) => {}
+            }
+        }
+    }
+}
+
+fn value(message: &BorrowedMessage<'_>) -> String {
+    String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned()
+}
