@@ -1,6 +1,6 @@
 //! Tracing never harms the traffic: with a dead collector, a stalled one, a broken header or a broker that restarts, the
 //! eshop answers as it always does, nothing panics, and what is lost is said once.
-#![expect(clippy::expect_used, clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail by panicking")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
