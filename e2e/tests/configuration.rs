@@ -1,5 +1,4 @@
 //! A configuration with mistakes is refused as a whole: one message that lists them all, exit code 64, nothing started.
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::process::{Command, Output};
 

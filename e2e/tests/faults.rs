@@ -6,6 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use e2e::{Traces, modes};
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::json;
 use throughline_testkit::build::Binaries;
 use throughline_testkit::demo::{Broker, Config, Demo, SPANS_LIMIT};
@@ -85,9 +88,33 @@ fn a_broken_header_is_no_context_and_the_record_is_handled_all_the_same() {
     for order in &orders.spans {
         assert!(order.references.is_empty(), "a broken header became a parent: {order:?}");
     }
+
+    // To a consumer: the record is handled, and its span has no parent.
+    send(
+        demo.kafka().bootstrap(),
+        &[("traceparent", Some("garbage")), ("traceparent", None), ("tracestate", Some("=,="))],
+    );
+    let handled = || {
+        let traces = Traces::from_json(&json!({"data": demo.collector().traces("notification").ok()?}));
+        (!traces.named("From_eshop-topic").is_empty()).then_some(traces)
+    };
+    let handled = wait::until(SPANS_LIMIT, handled).expect("a record with broken headers is handled");
+    let received = handled.only("From_eshop-topic");
+    assert!(received.references.is_empty(), "a broken header became a parent: {received:?}");
+    assert!(handled.is_below(handled.only("GET /sendEmail"), received));
+
     modes::assert_linked(&checkout(&demo));
     assert_calm(demo.eshop());
     demo.stop().unwrap();
+}
+
+/// A record as a stranger might send it.
+fn send(bootstrap: &str, headers: &[(&str, Option<&str>)]) {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let headers =
+        headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: *value }));
+    producer.send(BaseRecord::<(), str>::to(eshop::TOPIC).payload("anything").headers(headers)).unwrap();
+    producer.flush(Duration::from_secs(10)).expect("the broker takes the record");
 }
 
 fn checkout(demo: &Demo) -> Traces {

@@ -1,5 +1,4 @@
 //! The web page in a real Chromium, on the real collector, fed by a real checkout.
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::process::Command;
 
