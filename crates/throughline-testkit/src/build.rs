@@ -27,7 +27,8 @@ impl Binaries {
     /// Builds all of them (nothing, when they are fresh), once a process. Cargo's progress goes to stderr.
     ///
     /// Always all together: cargo unites the features of what it builds at the same time, so other subsets would
-    /// compile the same dependencies again and again.
+    /// compile the same dependencies again and again. For the same reason, whoever has built the whole workspace can say in
+    /// [`BUILT_IN`] where the binaries are, and nothing is built here.
     ///
     /// # Errors
     /// When the build fails; the compiler's words are on stderr by then.
@@ -40,6 +41,9 @@ impl Binaries {
     }
 
     fn build_now() -> Result<Self> {
+        if let Some(dir) = std::env::var_os(BUILT_IN).map(PathBuf::from) {
+            return Self::find_in(&dir);
+        }
         let packages = ["throughline-cli", "eshop", "eshop-bare", "throughline-testkit"];
         let mut built = build(&packages, &["throughline-testkit/embedded-kafka"])?;
         let mut take = |name: &str| built.remove(name).ok_or_else(|| anyhow!("cargo built no binary named {name}"));
@@ -50,7 +54,24 @@ impl Binaries {
             embedded_kafka: take("embedded-kafka")?,
         })
     }
+
+    fn find_in(dir: &Path) -> Result<Self> {
+        let find = |name: &str| {
+            let path = dir.join(name);
+            ensure!(path.is_file(), "{BUILT_IN} is set, and there is no {}", path.display());
+            Ok(path)
+        };
+        Ok(Self {
+            throughline: find("throughline")?,
+            eshop: find("eshop")?,
+            eshop_bare: find("eshop-bare")?,
+            embedded_kafka: find("embedded-kafka")?,
+        })
+    }
 }
+
+/// The environment variable that names the folder where all binaries lie, freshly built.
+pub const BUILT_IN: &str = "THROUGHLINE_BINARIES";
 
 /// Builds the binaries of these packages in the development profile; gives their paths by name.
 ///
@@ -92,6 +113,12 @@ mod tests {
         let library = r#"{"reason":"compiler-artifact","target":{"name":"bytes"},"executable":null}"#;
         assert_eq!(executable(library), None);
         assert_eq!(executable("not json"), None);
+    }
+
+    #[test]
+    fn a_folder_that_lacks_a_binary_is_told() {
+        let error = Binaries::find_in(Path::new("/nowhere")).unwrap_err().to_string();
+        assert_eq!(error, "THROUGHLINE_BINARIES is set, and there is no /nowhere/throughline");
     }
 
     #[test]

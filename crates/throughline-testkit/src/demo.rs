@@ -4,7 +4,7 @@ mod complete;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use self::complete::missing;
@@ -164,6 +164,7 @@ impl Demo {
             }
         });
         settled.unwrap_or_else(|| {
+            ensure!(!wait::is_interrupted(), "interrupted while waiting for the checkout's traces");
             let lacking = if lacking.is_empty() { "still changing" } else { lacking.as_str() };
             let waited = begin.elapsed().as_secs_f32();
             Err(anyhow!("the checkout's traces are not complete after {waited:.1} s: {lacking}"))

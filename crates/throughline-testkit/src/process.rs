@@ -164,6 +164,9 @@ impl Process {
                 // It may have said so and ended between the two looks.
                 return self.log.find_stdout(0, &matches).0.ok_or_else(|| anyhow!("{crash}"));
             }
+            if wait::is_interrupted() {
+                bail!("interrupted while waiting for {}", self.name);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 bail!("{} did not write {what} within {limit:?}; it is still running.{}", self.name, tail(&self.log()));
@@ -191,7 +194,7 @@ impl Process {
     /// # Errors
     /// When it still runs after `limit`; with the last lines of its log.
     pub fn wait(&self, limit: Duration) -> Result<ExitStatus> {
-        let status = wait::until(limit, || self.status())
+        let status = wait::until_uninterrupted(limit, || self.status())
             .ok_or_else(|| anyhow!("{} did not end within {limit:?}.{}", self.name, tail(&self.log())))?;
         self.log.wait_for_end(Duration::from_secs(1));
         Ok(status)

@@ -1,12 +1,29 @@
-//! Waiting for a condition, with a deadline.
+//! Waiting for a condition, with a deadline; and giving up early when the person in front of it wants to end.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-/// Asks `condition` until it gives a value or `limit` has passed; [`None`] then.
+/// Set it (a signal handler may) and every wait for something to *begin* gives up; waits for something to *end* go on.
+///
+/// Never set in tests. A program that starts things sets it on Ctrl-C, then ends in an orderly way what it had started.
+pub static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Whether [`INTERRUPTED`] is set.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Asks `condition` until it gives a value; [`None`] when `limit` has passed or the wait was [`INTERRUPTED`].
+pub fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    until_uninterrupted(limit, || if is_interrupted() { Some(None) } else { condition().map(Some) }).flatten()
+}
+
+/// Asks `condition` until it gives a value; [`None`] when `limit` has passed.
 ///
 /// It is asked at once, then after pauses that grow from 5 to 100 ms: quick things are noticed quickly, slow ones are not hammered.
 /// It is always asked once more when the time is up, so that a machine that stood still does not turn success into failure.
-pub fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn until_uninterrupted<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(5);
     loop {
