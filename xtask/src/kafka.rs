@@ -1,0 +1,41 @@
+//! `cargo xtask kafka`: a real Apache Kafka in the foreground.
+
+use anyhow::{Result, bail};
+use throughline_testkit::kafka::{Apache, Topic};
+use throughline_testkit::process::Process;
+
+use crate::{demo, machine};
+
+/// What `cargo xtask kafka` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Fetches the jars from Maven Central once, into .tools/. Prints the broker's address as \
+    `bootstrap 127.0.0.1:PORT` and runs until Ctrl-C; its data go with it.\n\n\
+    Example: cargo xtask kafka --topic orders:4 --set message.max.bytes=2000000")]
+pub(crate) struct Options {
+    /// A topic to create; may be repeated
+    #[arg(long = "topic", value_name = "NAME[:PARTITIONS]")]
+    topics: Vec<Topic>,
+    /// A property of the broker; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    properties: Vec<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    machine::provide(&[machine::JAVA, machine::MAVEN])?;
+    demo::end_on_ctrl_c()?;
+    let mut broker = Apache::builder();
+    for property in &options.properties {
+        let Some((name, value)) = property.split_once('=') else { bail!("a property is NAME=VALUE, not {property:?}") };
+        broker = broker.property(name, value);
+    }
+    for topic in &options.topics {
+        broker = broker.topic(topic.clone());
+    }
+    let mut broker = broker.start(&mut |what| eprintln!("{what}"))?;
+    println!("bootstrap {}", broker.bootstrap());
+    eprintln!("Ctrl-C ends it");
+    match demo::watch(|| broker.process().and_then(Process::crashed)) {
+        None => broker.stop(),
+        Some(crash) => bail!("{crash}"),
+    }
+}

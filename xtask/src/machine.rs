@@ -1,0 +1,106 @@
+//! What a task needs of the machine: is it there, can it be installed, what must the person do.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::steps;
+
+/// A thing that is there or comes with a Debian package.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Need {
+    /// Programs, any of which will do.
+    programs: &'static [&'static str],
+    /// The Debian package that brings one.
+    package: &'static str,
+    /// What it is for.
+    purpose: &'static str,
+}
+
+/// A JVM for Apache Kafka.
+pub(crate) const JAVA: Need =
+    Need { programs: &["java"], package: "default-jre-headless", purpose: "runs a real Apache Kafka" };
+
+/// Maven, for the jars of Apache Kafka.
+pub(crate) const MAVEN: Need =
+    Need { programs: &["mvn"], package: "maven", purpose: "fetches the jars of Apache Kafka" };
+
+/// A browser for the tests of the web page.
+pub(crate) const CHROMIUM: Need = Need {
+    programs: &["chromium", "chromium-browser", "google-chrome"],
+    package: "chromium",
+    purpose: "shows the web page to its tests",
+};
+
+/// Python, for a client of OpenTelemetry that is not ours.
+pub(crate) const PYTHON: Need =
+    Need { programs: &["python3"], package: "python3-venv", purpose: "sends OpenTelemetry's own OTLP" };
+
+/// A C compiler and make, for librdkafka.
+pub(crate) const COMPILER: Need =
+    Need { programs: &["cc"], package: "build-essential", purpose: "compiles librdkafka" };
+
+/// Makes sure that all of `needs` are there: installs what is missing as root on Debian and its children.
+///
+/// # Errors
+/// Elsewhere, naming all that is missing, what for, and the command that installs it on Debian.
+pub(crate) fn provide(needs: &[Need]) -> Result<()> {
+    let missing: Vec<Need> = needs.iter().copied().filter(|need| need.find().is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    if !rustix::process::geteuid().is_root() || find_program("apt-get").is_none() {
+        let lines: Vec<String> = missing
+            .iter()
+            .map(|need| format!("    {} ({}, which {})", need.programs.join(" or "), need.package, need.purpose))
+            .collect();
+        bail!(
+            "this machine lacks:\n{}\n  on Debian and Ubuntu: sudo apt-get install {}",
+            lines.join("\n"),
+            packages.join(" ")
+        );
+    }
+    eprintln!("installing {}", packages.join(" "));
+    apt_get(&["update", "-q"])?;
+    apt_get(&[&["install", "-q", "-y", "--no-install-recommends"], packages.as_slice()].concat())
+}
+
+fn apt_get(args: &[&str]) -> Result<()> {
+    let mut apt_get = Command::new("apt-get");
+    apt_get.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
+    steps::run(&mut apt_get).context("installing with apt-get")
+}
+
+// === impl Need ===
+
+impl Need {
+    /// The path of the first of its programs that is there.
+    pub(crate) fn find(&self) -> Option<PathBuf> {
+        self.programs.iter().find_map(|program| find_program(program))
+    }
+}
+
+/// Where `name` is on the PATH.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_on_the_path_is_found_and_another_is_not() {
+        assert!(find_program("sh").is_some());
+        assert!(find_program("no-such-program-here").is_none());
+    }
+
+    #[test]
+    fn nothing_is_installed_when_nothing_is_missing() {
+        provide(&[Need { programs: &["no-such-program-here", "sh"], package: "no-such-package", purpose: "is here" }])
+            .unwrap();
+    }
+}

@@ -1,0 +1,87 @@
+//! `cargo xtask test`: every test there is, after installing what they need.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use throughline_testkit::build::BUILT_IN;
+use throughline_testkit::collector::Collector;
+use throughline_testkit::kafka;
+
+use crate::steps::{self, Steps, cargo};
+use crate::{machine, ui};
+
+/// What `cargo xtask test` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Installs first what is missing: the web page's packages, the jars of Apache Kafka, and, as root on \
+    Debian, Java, Maven, Chromium and Python.\n\n\
+    Examples:\n  \
+    cargo xtask test\n  \
+    cargo xtask test linked      only the Rust tests whose name contains `linked`"
+)]
+pub(crate) struct Options {
+    /// Also the long proofs: tests do more rounds when they see THROUGHLINE_FULL=1
+    #[arg(long)]
+    full: bool,
+    /// Only Rust tests whose names contain one of these; what stands after `--` goes to the test programs
+    #[arg(value_name = "FILTER", trailing_var_arg = true, allow_hyphen_values = true)]
+    filters: Vec<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let mut steps = Steps::default();
+    let everything = options.filters.is_empty();
+    let ready = steps.run("install what is missing", install)
+        && steps.run("build the web page", ui::build_if_stale)
+        && steps.run("build all binaries and tests", build);
+    if ready {
+        if everything {
+            steps.run("tests of the web page's code", || ui::npm(&["test"], &[]));
+        }
+        steps.run("Rust tests", || test(options));
+        if everything {
+            steps.run("tests of the web page in a browser", browse);
+        }
+    }
+    steps.finish()
+}
+
+fn install() -> Result<()> {
+    machine::provide(&[machine::COMPILER, machine::JAVA, machine::MAVEN, machine::PYTHON, machine::CHROMIUM])?;
+    kafka::fetch_apache(&mut |what| eprintln!("{what}"))?;
+    ui::install()
+}
+
+/// What is built is the same for this step and the next, so nothing is compiled twice.
+const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
+
+fn build() -> Result<()> {
+    steps::run(cargo(&["build", "--all-targets"]).args(WHOLE))
+}
+
+fn test(options: &Options) -> Result<()> {
+    let mut test = cargo(&["test", "--no-fail-fast"]);
+    test.args(WHOLE).env(BUILT_IN, built_in()).env("THROUGHLINE_FULL", if options.full { "1" } else { "0" });
+    // Cargo takes one filter, the test programs take many.
+    if !options.filters.is_empty() {
+        test.arg("--").args(options.filters.iter().filter(|filter| *filter != "--"));
+    }
+    steps::run(&mut test)
+}
+
+/// Where cargo puts the binaries of the development profile.
+fn built_in() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    throughline_testkit::build::repository_root().join(target).join("debug")
+}
+
+fn browse() -> Result<()> {
+    let browser = machine::CHROMIUM.find().context("no Chromium")?;
+    let binary = built_in().join("throughline");
+    let collector = Collector::start(&binary)?;
+    let otlp = format!("http://{}", collector.addresses().otlp_http);
+    let url = collector.url();
+    let browser = browser.display().to_string();
+    let env = [("CHROMIUM", browser.as_str()), ("THROUGHLINE_URL", &url), ("THROUGHLINE_OTLP_URL", &otlp)];
+    ui::npm(&["run", "e2e"], &env)
+}
