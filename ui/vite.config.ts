@@ -5,8 +5,6 @@ import { defineConfig } from 'vitest/config';
 const collector = process.env.THROUGHLINE_URL ?? 'http://127.0.0.1:16686';
 
 export default defineConfig({
-  // Asset URLs are relative to the <base> in index.html, so a base path is one attribute to change.
-  base: './',
   plugins: [react()],
   server: { proxy: { '/api': collector } },
   build: {

@@ -27,7 +27,7 @@ export function Legend({ trace, colours, cursor }: LegendProps) {
               <path d="M3.5 3 V7 Q3.5 11 7.5 11 H26" />
               <path className="edge-head" d="M26 7 L33 11 L26 14.5 Z" />
             </svg>
-            follows from <span className="quiet">(a message, not awaited)</span>
+            follows from, by a message
           </li>
           <li>
             <span className="wait-sign" aria-hidden="true" />

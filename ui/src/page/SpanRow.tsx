@@ -6,6 +6,8 @@ import type { Span, Trace } from '../trace/model';
 import { failsBelow, hasChildren } from '../trace/rows';
 import { fraction, waitNotePlace } from '../trace/scale';
 
+/** Pixels. */
+const INDENT = 12;
 /** Deeper spans are indented no further, so that their names stay readable. */
 const DEEPEST_INDENT = 16;
 
@@ -62,7 +64,7 @@ function NameCell({ trace, span, received, isCollapsed, toggle }: SpanRowProps) 
   const failedBelow = isCollapsed && !span.failed && failsBelow(trace.spans, span);
   return (
     <div className="name-cell" role="gridcell">
-      <span className="indent" style={{ width: `${Math.min(span.depth, DEEPEST_INDENT) * 14}px` }} />
+      <span className="indent" style={{ width: `${Math.min(span.depth, DEEPEST_INDENT) * INDENT}px` }} />
       {hasChildren(span) ? (
         // The arrow keys do the same for keyboards; this is for the pointer only.
         <span

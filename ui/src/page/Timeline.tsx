@@ -9,7 +9,7 @@ import { useEffect, useMemo, useRef, type KeyboardEvent } from 'react';
 import type { MessageEdge } from '../trace/edges';
 import type { Span, Trace } from '../trace/model';
 import { visibleRows } from '../trace/rows';
-import { ROW_HEIGHT, ticks } from '../trace/scale';
+import { ROW_HEIGHT, RULER_HEIGHT, ticks } from '../trace/scale';
 import type { TraceCursor } from './cursor';
 import { MessageEdges } from './MessageEdges';
 import { Grid, Ruler } from './Ruler';
@@ -37,6 +37,9 @@ export function Timeline({ trace, colours, cursor }: TimelineProps) {
     count: rows.length,
     getScrollElement: () => scroller.current,
     estimateSize: () => ROW_HEIGHT,
+    // The ruler scrolls in the same box, above the first row, and stays at its top.
+    scrollMargin: RULER_HEIGHT,
+    scrollPaddingStart: RULER_HEIGHT,
     overscan: 12,
     rangeExtractor: (range) => [...new Set([...defaultRangeExtractor(range), activeRow])].sort((a, b) => a - b),
   });
@@ -65,9 +68,9 @@ export function Timeline({ trace, colours, cursor }: TimelineProps) {
       <p id="timeline-keys" className="unseen">
         Up and down move, left and right fold and unfold, Enter opens the detail, Escape closes it.
       </p>
-      <Ruler marks={marks} duration={trace.duration} />
-      <div className="timeline-scroll" role="rowgroup" ref={scroller}>
-        <div className="timeline-rows" role="presentation" style={{ height: virtual.getTotalSize() }}>
+      <div className="timeline-scroll" role="presentation" ref={scroller}>
+        <Ruler marks={marks} duration={trace.duration} />
+        <div className="timeline-rows" role="rowgroup" style={{ height: virtual.getTotalSize() }}>
           <div className="lanes" role="presentation" ref={lanes}>
             <Grid marks={marks} duration={trace.duration} />
           </div>
@@ -79,7 +82,7 @@ export function Timeline({ trace, colours, cursor }: TimelineProps) {
                 trace={trace}
                 span={span}
                 row={item.index}
-                top={item.start}
+                top={item.start - RULER_HEIGHT}
                 colour={colours.get(span.service) ?? 0}
                 received={received.get(span.index) ?? NO_EDGES}
                 laneWidth={laneWidth}

@@ -60,7 +60,7 @@ function TraceLookUp() {
   );
 }
 
-const THEME_NAMES = { system: 'As system', light: 'Light', dark: 'Dark' } as const;
+const THEME_NAMES = { system: 'System theme', light: 'Light theme', dark: 'Dark theme' } as const;
 
 function ThemeChoice() {
   const [theme, setTheme] = useTheme();

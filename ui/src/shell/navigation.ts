@@ -1,7 +1,8 @@
 /**
  * Addresses and moving between them. The address bar is the state of every page.
  *
- * All paths here are relative to the document's base, so the pages also work below a base path.
+ * All paths here are relative to the folder that the pages are served from, so they also work below
+ * a base path.
  */
 import { useSyncExternalStore, type MouseEvent } from 'react';
 
@@ -10,9 +11,9 @@ export type Place =
   | { readonly page: 'trace'; readonly id: string; readonly query: string }
   | { readonly page: 'unknown'; readonly path: string };
 
-/** Reads an address; `base` is the path of the document's base, ending with a slash. */
-export function placeOf(pathname: string, query: string, base: string): Place {
-  const path = pathname.startsWith(base) ? pathname.slice(base.length) : pathname.replace(/^\//, '');
+/** Reads an address; `folder` is the path of the pages' folder, ending with a slash. */
+export function placeOf(pathname: string, query: string, folder: string): Place {
+  const path = pathname.startsWith(folder) ? pathname.slice(folder.length) : pathname.replace(/^\//, '');
   if (path === '' || path === 'index.html' || /^search\/?$/.test(path)) return { page: 'search', query };
   const [, id] = /^trace\/([^/]+)\/?$/.exec(path) ?? [];
   return id ? { page: 'trace', id: decoded(id), query } : { page: 'unknown', path };
@@ -24,7 +25,16 @@ export function tracePath(id: string, spanId?: string): string {
 }
 
 export function absolute(path: string): string {
-  return new URL(path, document.baseURI).href;
+  return new URL(path, base()).href;
+}
+
+/**
+ * The folder of the pages: the one above `assets/`, where this script lies. A `<base>` element would
+ * say the same, but a strict content policy forbids it.
+ */
+function base(): URL {
+  const script = import.meta.url;
+  return import.meta.env.DEV ? new URL('/', script) : new URL('..', script);
 }
 
 export function go(path: string): void {
@@ -42,7 +52,7 @@ export function amend(path: string): void {
 export function usePlace(): Place {
   const address = useSyncExternalStore(subscribe, () => location.pathname + location.search);
   const [pathname = '', query = ''] = splitQuery(address);
-  return placeOf(pathname, query, new URL(document.baseURI).pathname);
+  return placeOf(pathname, query, base().pathname);
 }
 
 /** Properties of a link that stays in the page, yet opens a tab when the reader asks for one. */

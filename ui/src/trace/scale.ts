@@ -2,6 +2,8 @@
 
 /** Height of a span's row in pixels; `--row` in `styles.css` is the same. */
 export const ROW_HEIGHT = 30;
+/** Height of the ruler above them; `--ruler` likewise. */
+export const RULER_HEIGHT = 32;
 
 export interface TimeRange {
   /** Microseconds since the epoch. */

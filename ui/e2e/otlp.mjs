@@ -1,0 +1,107 @@
+/** Sends hand-made traces to a collector by OTLP/HTTP JSON, and waits until it shows them. */
+import { randomBytes } from 'node:crypto';
+
+/**
+ * @typedef {object} SpanSketch
+ * @property {string} id 16 hexadecimal digits
+ * @property {string} [service]
+ * @property {string} name
+ * @property {[number, number]} at start and duration in milliseconds after the trace's start
+ * @property {string} [parent]
+ * @property {{trace?: string, span: string}} [follows] a link that says FOLLOWS_FROM
+ * @property {'internal' | 'server' | 'client' | 'producer' | 'consumer'} [kind]
+ * @property {Record<string, string>} [attributes]
+ * @property {string[]} [events]
+ * @property {boolean} [failed]
+ */
+
+const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer'];
+const PATIENCE_MS = 10_000;
+
+/** @param {string} name */
+export function fromEnvironment(name) {
+  const url = process.env[name];
+  if (!url) throw new Error(`set ${name}, for example ${name}=http://127.0.0.1:16686`);
+  return url.replace(/\/$/, '');
+}
+
+/**
+ * Sends a trace that starts `ago` milliseconds before now and returns its id once it can be read.
+ * @param {SpanSketch[]} spans
+ * @param {{id?: string, ago?: number}} [options]
+ */
+export async function sendTrace(spans, { id = randomBytes(16).toString('hex'), ago = 1_000 } = {}) {
+  const start = BigInt(Date.now() - ago) * 1_000_000n;
+  const services = [...new Set(spans.map((span) => span.service ?? 'e2e'))];
+  const body = {
+    resourceSpans: services.map((service) => ({
+      resource: { attributes: attributesOf({ 'service.name': service, 'host.name': 'e2e-host' }) },
+      scopeSpans: [
+        {
+          scope: { name: 'e2e' },
+          spans: spans.filter((span) => (span.service ?? 'e2e') === service).map((span) => otlpSpan(span, id, start)),
+        },
+      ],
+    })),
+  };
+  const answer = await fetch(`${fromEnvironment('THROUGHLINE_OTLP_URL')}/v1/traces`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  if (!answer.ok) throw new Error(`OTLP answered ${answer.status}: ${await answer.text()}`);
+  await readable(id, spans.length);
+  return id;
+}
+
+/**
+ * @param {SpanSketch} span
+ * @param {string} traceId
+ * @param {bigint} start nanoseconds
+ */
+function otlpSpan(span, traceId, start) {
+  const from = start + BigInt(Math.round(span.at[0] * 1e6));
+  return {
+    traceId,
+    spanId: span.id,
+    ...(span.parent && { parentSpanId: span.parent }),
+    name: span.name,
+    kind: KINDS.indexOf(span.kind ?? 'internal'),
+    startTimeUnixNano: String(from),
+    endTimeUnixNano: String(from + BigInt(Math.round(span.at[1] * 1e6))),
+    attributes: attributesOf(span.attributes ?? {}),
+    events: (span.events ?? []).map((name) => ({ timeUnixNano: String(from), name })),
+    links: span.follows
+      ? [
+          {
+            traceId: span.follows.trace ?? traceId,
+            spanId: span.follows.span,
+            attributes: attributesOf({ 'opentracing.ref_type': 'follows_from' }),
+          },
+        ]
+      : [],
+    status: span.failed ? { code: 2, message: 'it failed' } : {},
+  };
+}
+
+/** @param {Record<string, string>} attributes */
+function attributesOf(attributes) {
+  return Object.entries(attributes).map(([key, stringValue]) => ({ key, value: { stringValue } }));
+}
+
+/**
+ * @param {string} id
+ * @param {number} spans
+ */
+async function readable(id, spans) {
+  const deadline = Date.now() + PATIENCE_MS;
+  while (Date.now() < deadline) {
+    const answer = await fetch(`${fromEnvironment('THROUGHLINE_URL')}/api/traces/${id}`);
+    if (answer.ok) {
+      const { data } = /** @type {{data: {spans: unknown[]}[]}} */ (await answer.json());
+      if (data[0]?.spans.length === spans) return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`trace ${id} with ${spans} spans could not be read within ${PATIENCE_MS} ms`);
+}
