@@ -79,7 +79,7 @@ function NameCell({ trace, span, received, isCollapsed, toggle }: SpanRowProps) 
         <span className="twisty leaf" aria-hidden="true" />
       )}
       <span className="stripe" aria-hidden="true" />
-      <span className="span-name">
+      <span className="span-name" title={`${span.service} ${span.name}`}>
         <bdi className="span-service">{span.service}</bdi> <bdi>{span.name}</bdi>
       </span>
       {(span.failed || failedBelow) && (
