@@ -18,7 +18,7 @@ const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 export async function newPage(browser, t, { colorScheme = 'light', toleratesErrors = false } = {}) {
   const context = await browser.newContext({ viewport: VIEWPORT, colorScheme });
   const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(20_000);
   /** @type {string[]} */
   const errors = [];
   page.on('pageerror', (error) => errors.push(String(error)));
