@@ -92,7 +92,7 @@ fn prepare(options: &Options) -> Result<&'static Binaries> {
     if options.kafka.0 == Broker::Apache {
         machine::provide(&[machine::JAVA, machine::MAVEN])?;
     }
-    machine::provide(&[machine::COMPILER])?;
+    machine::provide(&[machine::COMPILER, machine::MAKE])?;
     ui::build_if_stale()?;
     eprintln!("building the collector, the eshop and the embedded broker (the first time takes minutes)");
     Binaries::build()

@@ -1,6 +1,6 @@
 //! What a task needs of the machine: is it there, can it be installed, what must the person do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +12,8 @@ use crate::steps;
 pub(crate) struct Need {
     /// Programs, any of which will do.
     programs: &'static [&'static str],
+    /// Arguments with which it succeeds when it is whole; none when its presence is enough.
+    probe: &'static [&'static str],
     /// The Debian package that brings one.
     package: &'static str,
     /// What it is for.
@@ -19,27 +21,40 @@ pub(crate) struct Need {
 }
 
 /// A JVM for Apache Kafka.
-pub(crate) const JAVA: Need =
-    Need { programs: &["java"], package: "default-jre-headless", purpose: "runs a real Apache Kafka" };
+pub(crate) const JAVA: Need = Need {
+    programs: &["java"],
+    probe: &["-version"],
+    package: "default-jre-headless",
+    purpose: "runs a real Apache Kafka",
+};
 
 /// Maven, for the jars of Apache Kafka.
 pub(crate) const MAVEN: Need =
-    Need { programs: &["mvn"], package: "maven", purpose: "fetches the jars of Apache Kafka" };
+    Need { programs: &["mvn"], probe: &[], package: "maven", purpose: "fetches the jars of Apache Kafka" };
 
 /// A browser for the tests of the web page.
 pub(crate) const CHROMIUM: Need = Need {
     programs: &["chromium", "chromium-browser", "google-chrome"],
+    probe: &[],
     package: "chromium",
     purpose: "shows the web page to its tests",
 };
 
-/// Python, for a client of OpenTelemetry that is not ours.
-pub(crate) const PYTHON: Need =
-    Need { programs: &["python3"], package: "python3-venv", purpose: "sends OpenTelemetry's own OTLP" };
+/// Python with its virtual environments, for a client of OpenTelemetry that is not ours.
+pub(crate) const PYTHON: Need = Need {
+    programs: &["python3"],
+    probe: &["-c", "import ensurepip, venv"],
+    package: "python3-venv",
+    purpose: "sends OpenTelemetry's own OTLP",
+};
 
-/// A C compiler and make, for librdkafka.
+/// A C compiler, for librdkafka.
 pub(crate) const COMPILER: Need =
-    Need { programs: &["cc"], package: "build-essential", purpose: "compiles librdkafka" };
+    Need { programs: &["cc"], probe: &[], package: "build-essential", purpose: "compiles librdkafka" };
+
+/// `make`, for librdkafka.
+pub(crate) const MAKE: Need =
+    Need { programs: &["make"], probe: &[], package: "build-essential", purpose: "builds librdkafka" };
 
 /// Makes sure that all of `needs` are there: installs what is missing as root on Debian and its children.
 ///
@@ -50,7 +65,8 @@ pub(crate) fn provide(needs: &[Need]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    packages.dedup();
     if !rustix::process::geteuid().is_root() || find_program("apt-get").is_none() {
         let lines: Vec<String> = missing
             .iter()
@@ -76,9 +92,13 @@ fn apt_get(args: &[&str]) -> Result<()> {
 // === impl Need ===
 
 impl Need {
-    /// The path of the first of its programs that is there.
+    /// The path of the first of its programs that is there and works.
     pub(crate) fn find(&self) -> Option<PathBuf> {
-        self.programs.iter().find_map(|program| find_program(program))
+        self.programs.iter().filter_map(|program| find_program(program)).find(|program| self.works(program))
+    }
+
+    fn works(&self, program: &Path) -> bool {
+        self.probe.is_empty() || Command::new(program).args(self.probe).output().is_ok_and(|run| run.status.success())
     }
 }
 
@@ -98,9 +118,17 @@ mod tests {
         assert!(find_program("no-such-program-here").is_none());
     }
 
+    fn need(programs: &'static [&'static str], probe: &'static [&'static str]) -> Need {
+        Need { programs, probe, package: "no-such-package", purpose: "is only a test" }
+    }
+
     #[test]
     fn nothing_is_installed_when_nothing_is_missing() {
-        provide(&[Need { programs: &["no-such-program-here", "sh"], package: "no-such-package", purpose: "is here" }])
-            .unwrap();
+        provide(&[need(&["no-such-program-here", "sh"], &["-c", "exit 0"])]).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_does_not_work_is_missing() {
+        assert_eq!(need(&["sh"], &["-c", "exit 1"]).find(), None);
     }
 }

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use throughline_testkit::build::BUILT_IN;
-use throughline_testkit::collector::Collector;
 use throughline_testkit::kafka;
 
+use crate::machine::{self, CHROMIUM, COMPILER, JAVA, MAKE, MAVEN, PYTHON};
 use crate::steps::{self, Steps, cargo};
-use crate::{machine, ui};
+use crate::ui;
 
 /// What `cargo xtask test` takes.
 #[derive(Debug, clap::Args)]
@@ -39,15 +39,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             steps.run("tests of the web page's code", || ui::npm(&["test"], &[]));
         }
         steps.run("Rust tests", || test(options));
-        if everything {
-            steps.run("tests of the web page in a browser", browse);
-        }
     }
     steps.finish()
 }
 
 fn install() -> Result<()> {
-    machine::provide(&[machine::COMPILER, machine::JAVA, machine::MAVEN, machine::PYTHON, machine::CHROMIUM])?;
+    machine::provide(&[COMPILER, MAKE, JAVA, MAVEN, PYTHON, CHROMIUM])?;
     kafka::fetch_apache(&mut |what| eprintln!("{what}"))?;
     ui::install()
 }
@@ -62,6 +59,10 @@ fn build() -> Result<()> {
 fn test(options: &Options) -> Result<()> {
     let mut test = cargo(&["test", "--no-fail-fast"]);
     test.args(WHOLE).env(BUILT_IN, built_in()).env("THROUGHLINE_FULL", if options.full { "1" } else { "0" });
+    // The page is tested in a browser by a Rust test, which gives it a collector and a checkout to show.
+    if let Some(browser) = CHROMIUM.find() {
+        test.env("CHROMIUM", browser);
+    }
     // Cargo takes one filter, the test programs take many.
     if !options.filters.is_empty() {
         test.arg("--").args(options.filters.iter().filter(|filter| *filter != "--"));
@@ -73,15 +74,4 @@ fn test(options: &Options) -> Result<()> {
 fn built_in() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     throughline_testkit::build::repository_root().join(target).join("debug")
-}
-
-fn browse() -> Result<()> {
-    let browser = machine::CHROMIUM.find().context("no Chromium")?;
-    let binary = built_in().join("throughline");
-    let collector = Collector::start(&binary)?;
-    let otlp = format!("http://{}", collector.addresses().otlp_http);
-    let url = collector.url();
-    let browser = browser.display().to_string();
-    let env = [("CHROMIUM", browser.as_str()), ("THROUGHLINE_URL", &url), ("THROUGHLINE_OTLP_URL", &otlp)];
-    ui::npm(&["run", "e2e"], &env)
 }
