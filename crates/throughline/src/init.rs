@@ -233,10 +233,10 @@ impl Guard {
             // What failed is in the ledger, and nobody waits for `done` past the deadline.
             drop(tracers.map(|tracers| tracers.shutdown_with_timeout(timeout)));
             drop(meters.map(|meters| meters.shutdown_with_timeout(timeout)));
-            drop(done.send(()));
+            done.send(()).ok();
         });
         if stopping.is_ok() {
-            drop(finished.recv_timeout(timeout));
+            finished.recv_timeout(timeout).ok();
         }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

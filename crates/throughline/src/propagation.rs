@@ -71,11 +71,16 @@ impl Propagation {
     /// `base` with the sender's context and baggage as its remote parent, when the carrier holds them; else as it was.
     #[must_use]
     pub fn extract(&self, base: &Context, carrier: &(impl Carrier + ?Sized)) -> Context {
+        receive(base, &self.read(carrier))
+    }
+
+    /// What the carrier holds, its malformed headers counted.
+    pub(crate) fn read(&self, carrier: &(impl Carrier + ?Sized)) -> Extracted {
         let found = context::extract(&self.extract, carrier);
         if found.rejected > 0 {
             self.rejected.fetch_add(u64::from(found.rejected), Ordering::Relaxed);
         }
-        receive(base, found)
+        found
     }
 
     /// Writes the context's span and baggage, replacing what the carrier held under these names. Writes nothing when
@@ -127,27 +132,17 @@ impl Inbound {
     }
 }
 
-fn receive(base: &Context, found: Extracted) -> Context {
-    let mut cx = match found.context {
-        None => base.clone(),
-        Some(context) => {
-            let trace = TraceId::from_bytes(context.trace_id.to_bytes());
-            let flags = u8::from(context.sampling.is_sampled()) | if context.random { RANDOM } else { 0 };
-            let span = SpanContext::new(
-                trace,
-                SpanId::from_bytes(context.span_id.to_bytes()),
-                TraceFlags::new(flags),
-                true,
-                context.trace_state.as_str().parse().unwrap_or(TraceState::NONE),
-            );
+/// `base` with what was found: the sender's span as the remote parent, what else it said, and its baggage.
+pub(crate) fn receive(base: &Context, found: &Extracted) -> Context {
+    let mut cx = match (&found.context, span_context(found)) {
+        (Some(context), Some(span)) => {
+            let trace = Some(span.trace_id());
             let cx = base.with_remote_span_context(span);
             let plain = matches!(context.sampling, Sampling::Sample | Sampling::Drop) && !context.random;
-            if plain {
-                cx
-            } else {
-                cx.with_value(Inbound { trace: Some(trace), sampling: context.sampling, random: context.random })
-            }
+            let more = || Inbound { trace, sampling: context.sampling, random: context.random };
+            if plain { cx } else { cx.with_value(more()) }
         }
+        _ => base.clone(),
     };
     if let Some(sampling) = found.sampling {
         cx = cx.with_value(Inbound { trace: None, sampling, random: false });
@@ -159,6 +154,19 @@ fn receive(base: &Context, found: Extracted) -> Context {
         }));
     }
     cx
+}
+
+/// The sender's span as OpenTelemetry has it.
+pub(crate) fn span_context(found: &Extracted) -> Option<SpanContext> {
+    let context = found.context.as_ref()?;
+    let flags = u8::from(context.sampling.is_sampled()) | if context.random { RANDOM } else { 0 };
+    Some(SpanContext::new(
+        TraceId::from_bytes(context.trace_id.to_bytes()),
+        SpanId::from_bytes(context.span_id.to_bytes()),
+        TraceFlags::new(flags),
+        true,
+        context.trace_state.as_str().parse().unwrap_or(TraceState::NONE),
+    ))
 }
 
 fn to_model(cx: &Context) -> Option<context::SpanContext> {

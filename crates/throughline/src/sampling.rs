@@ -42,7 +42,9 @@ impl ShouldSample for InboundSampler {
             return if Inbound::refuses(cx) {
                 decided(SamplingDecision::Drop, TraceState::NONE)
             } else {
-                ask(self.usual.as_ref())
+                // Not `usual`: OpenTelemetry's parent-based sampler takes a span that is there but invalid for one that
+                // was not sampled.
+                ask(self.root.as_ref())
             };
         }
         match Inbound::of(cx, parent.trace_id()).map(|inbound| inbound.sampling) {

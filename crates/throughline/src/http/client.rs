@@ -148,10 +148,10 @@ fn without_secrets(url: &Url) -> String {
     let mut url = url.clone();
     // Both fail only for URLs that cannot have credentials.
     if !url.username().is_empty() {
-        let _ = url.set_username(redact::REDACTED);
+        url.set_username(redact::REDACTED).ok();
     }
     if url.password().is_some() {
-        let _ = url.set_password(Some(redact::REDACTED));
+        url.set_password(Some(redact::REDACTED)).ok();
     }
     let query = url.query().map(|query| redact::query(query).into_owned());
     url.set_query(query.as_deref());

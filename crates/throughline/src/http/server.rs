@@ -197,7 +197,7 @@ impl<B: Body> Body for TracedBody<B> {
             }
             Some(Ok(frame)) => {
                 // A server that knows the length stops polling when it has sent that much.
-                let sent = frame.data_ref().map_or(0, |data| bytes_in(data));
+                let sent = frame.data_ref().map_or(0, bytes_in);
                 *this.left = this.left.map(|left| left.saturating_sub(sent));
                 if *this.left == Some(0) || this.inner.is_end_stream() {
                     finish(this.exchange);

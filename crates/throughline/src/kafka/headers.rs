@@ -43,6 +43,7 @@ impl Outgoing {
         self.0
     }
 
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the pointer is for writing")]
     fn native(&mut self) -> *mut rd_kafka_headers_t {
         ptr::from_ref(self.0.as_borrowed()).cast_mut().cast()
     }

@@ -7,7 +7,7 @@ use opentelemetry::trace::{Link, SpanBuilder, SpanContext, SpanKind, TraceContex
 use opentelemetry::{Context, KeyValue};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
-use throughline_model::context::{Carrier, CarrierMut as _};
+use throughline_model::context::{CarrierMut as _, Extracted};
 
 use super::headers::{Outgoing, Received, SecondSpan};
 use super::naming::{Failure, Naming, Operation, Record, place};
@@ -19,6 +19,7 @@ use crate::convention::{
     ERROR_TYPE, MESSAGING_BATCH_MESSAGE_COUNT, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
     MESSAGING_OPERATION_NAME, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE,
 };
+use crate::propagation::{receive, span_context};
 
 /// The tracing half of a producer or consumer.
 #[derive(Debug, Clone)]
@@ -50,12 +51,12 @@ impl Instrument {
     /// else the active span: the order of opentracing-kafka-client.
     pub(crate) fn send(&self, record: &Record<'_>, headers: Option<&OwnedHeaders>, given: Option<&Context>) -> Context {
         let ambient = given.cloned().unwrap_or_else(Context::current);
-        let parent = match headers {
+        let parent = match headers.map(|headers| self.telemetry.propagation().read(&Received(headers.as_borrowed()))) {
             None => ambient,
-            Some(headers) => {
-                let found = self.telemetry.propagation().extract(&ambient, &Received(headers.as_borrowed()));
-                let forwarded = ambient.get::<Sender>().is_some_and(|sender| same(&sender.0, &found));
-                if forwarded { ambient } else { found }
+            Some(found) => {
+                let forwarded =
+                    ambient.get::<Sender>().is_some_and(|sender| span_context(&found).as_ref() == Some(&sender.0));
+                if forwarded { ambient } else { receive(&ambient, &found) }
             }
         };
         let builder = self.builder(Operation::Send, SpanKind::Producer, record);
@@ -109,12 +110,14 @@ impl Instrument {
     pub(crate) fn receive(&self, message: &BorrowedMessage<'_>) -> Open {
         let record = record_of(message);
         let ambient = Context::current();
-        let (found, sender) = self.sender(&ambient, message);
+        let mut found = self.sender(message);
+        let sender = span_context(&found);
         let relation = self.values.relation_of(record.topic);
-        let parent = match (&sender, relation) {
-            (Some(_), Relation::LinksOnly) => found.with_remote_span_context(ambient.span().span_context().clone()),
-            (Some(_), Relation::ParentAndLink | Relation::ChildOnly) | (None, _) => found,
-        };
+        if relation == Relation::LinksOnly {
+            // Baggage and the like still come along.
+            found.context = None;
+        }
+        let parent = receive(&ambient, &found);
         let links = links_of(&ambient, sender.as_ref(), relation);
         let mut context = self.handling_span(&record, &ambient, &parent, links);
         if let Some(sender) = sender {
@@ -135,8 +138,8 @@ impl Instrument {
         let partition = only(messages.iter().map(|message| message.partition())).filter(|_| topic.is_some());
         let record = Record { topic: topic.unwrap_or_default(), partition, offset: None, key: None, tombstone: false };
         let links = messages.iter().filter_map(|message| {
-            let (_, sender) = self.sender(&ambient, message);
-            Some(Link::new(sender?, link_attributes(&record_of(message), topic.is_none()), 0))
+            let sender = span_context(&self.sender(message))?;
+            Some(Link::new(sender, link_attributes(&record_of(message), topic.is_none()), 0))
         });
         let links = links.collect();
         let mut builder = self.builder(Operation::Process, SpanKind::Consumer, &record).with_links(links);
@@ -186,27 +189,16 @@ impl Instrument {
             .with_attributes(self.values.naming.attributes(operation, record, &self.values))
     }
 
-    /// The context in a record's headers on top of `base`, and the span that sent it if there is one.
-    fn sender(&self, base: &Context, message: &BorrowedMessage<'_>) -> (Context, Option<SpanContext>) {
-        let Some(headers) = message.headers() else { return (base.clone(), None) };
-        let headers = Received(headers);
-        let found = self.extract(base, &headers);
-        if found.1.is_none() && matches!(self.values.naming, Naming::OpenTracing(_)) {
-            return self.extract(base, &SecondSpan(&headers));
+    /// What the record's headers say of its sender.
+    fn sender(&self, message: &BorrowedMessage<'_>) -> Extracted {
+        let Some(headers) = message.headers().map(Received) else { return Extracted::default() };
+        let propagation = self.telemetry.propagation();
+        let found = propagation.read(&headers);
+        if found.context.is_none() && matches!(self.values.naming, Naming::OpenTracing(_)) {
+            let second = propagation.read(&SecondSpan(&headers));
+            return if second.context.is_some() { second } else { found };
         }
         found
-    }
-
-    fn extract(&self, base: &Context, headers: &impl Carrier) -> (Context, Option<SpanContext>) {
-        // From an empty context, so that what is found is the sender's and not what was active here.
-        let bare = base.with_remote_span_context(SpanContext::empty_context());
-        let found = self.telemetry.propagation().extract(&bare, headers);
-        let sender = found.span().span_context().clone();
-        if sender.is_valid() {
-            (found, Some(sender))
-        } else {
-            (found.with_remote_span_context(base.span().span_context().clone()), None)
-        }
     }
 
     /// The span that stands for the handling; before it, if so set, the one for the arrival.
@@ -262,7 +254,7 @@ fn links_of(ambient: &Context, sender: Option<&SpanContext>, relation: Relation)
     }
     let mut links = vec![follows_from(sender.clone())];
     let displaced = ambient.span().span_context().clone();
-    if relation == Relation::ParentAndLink && displaced.is_valid() && !same(sender, ambient) {
+    if relation == Relation::ParentAndLink && displaced.is_valid() && displaced.span_id() != sender.span_id() {
         links.push(Link::with_context(displaced));
     }
     links
@@ -280,12 +272,6 @@ fn link_attributes(record: &Record<'_>, with_topic: bool) -> Vec<KeyValue> {
     }
     place(&mut attributes, record);
     attributes
-}
-
-fn same(one: &SpanContext, other: &Context) -> bool {
-    let other = other.span();
-    let other = other.span_context();
-    one.trace_id() == other.trace_id() && one.span_id() == other.span_id()
 }
 
 /// The value that all have in common.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use opentelemetry::trace::{SpanRef, Status};
 use opentelemetry::{KeyValue, Value};
@@ -124,11 +125,11 @@ fn conventional(operation: Operation, record: &Record<'_>, values: &Values) -> V
     ];
     for (name, value) in known {
         if let Some(value) = value {
-            attributes.push(KeyValue::new(name, value.clone()));
+            attributes.push(KeyValue::new(name, Arc::clone(value)));
         }
     }
     if let Some((host, port)) = &values.server {
-        attributes.push(KeyValue::new(SERVER_ADDRESS, host.clone()));
+        attributes.push(KeyValue::new(SERVER_ADDRESS, Arc::clone(host)));
         attributes.extend(port.map(|port| KeyValue::new(SERVER_PORT, i64::from(port))));
     }
     attributes

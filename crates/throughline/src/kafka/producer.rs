@@ -86,6 +86,7 @@ where
     ///
     /// # Errors
     /// Those of [`FutureProducer::send`], also recorded on the span.
+    #[expect(clippy::future_not_send, reason = "it is, for keys and values that are `Sync`")]
     pub async fn send<K, V>(
         &self,
         record: FutureRecord<'_, K, V>,
@@ -102,6 +103,7 @@ where
     ///
     /// # Errors
     /// Those of [`FutureProducer::send`], also recorded on the span.
+    #[expect(clippy::future_not_send, reason = "it is, for keys and values that are `Sync`")]
     pub async fn send_with_parent<K, V>(
         &self,
         record: FutureRecord<'_, K, V>,
@@ -142,6 +144,7 @@ where
         }
     }
 
+    #[expect(clippy::future_not_send, reason = "it is, for keys and values that are `Sync`")]
     async fn deliver<K, V>(
         &self,
         mut record: FutureRecord<'_, K, V>,
@@ -330,6 +333,11 @@ impl<C> AckContext<C> {
     /// Wraps the application's own context, whose callbacks keep being called.
     pub const fn new(context: C) -> Self {
         Self(context)
+    }
+
+    /// The application's own context.
+    pub const fn inner(&self) -> &C {
+        &self.0
     }
 }
 

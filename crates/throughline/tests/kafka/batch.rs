@@ -1,0 +1,68 @@
+//! Batches: one span, one link per record.
+
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _};
+use rdkafka::producer::FutureRecord;
+use throughline::kafka::MOST_RECORDS;
+
+use crate::bench::{Bench, Failed, SENDER, SENDER_SPAN, SOON, TOPIC, texts};
+
+#[tokio::test]
+async fn a_batch_links_to_the_sender_of_each_record_with_its_place() {
+    let bench = Bench::new();
+    bench.send_plain(&[("traceparent", Some(SENDER))]).await;
+    bench.send_plain(&[]).await;
+    bench.send_plain(&[("traceparent", Some(SENDER))]).await;
+    let consumer = bench.consumer(bench.settings());
+    let batch = consumer.recv_batch(3, SOON).await.unwrap();
+    assert_eq!(batch.len(), 3);
+    let inside = batch.handle(async { Ok::<_, Failed>(Context::current().span().span_context().span_id()) }).await;
+    let span = bench.span("process orders");
+    assert_eq!(inside.unwrap(), span.span_context.span_id());
+    assert_eq!(
+        (span.span_kind.clone(), span.parent_span_id.to_string().as_str()),
+        (SpanKind::Consumer, "0000000000000000")
+    );
+    assert!(texts(&span.attributes).contains(&"messaging.batch.message_count=3".to_owned()));
+    assert!(!texts(&span.attributes).iter().any(|one| one.starts_with("messaging.kafka.offset")));
+    let links: Vec<_> = span.links.links.iter().map(|link| texts(&link.attributes)).collect();
+    let place = |offset: i64| {
+        let offset = format!("messaging.kafka.offset={offset}");
+        vec!["messaging.destination.partition.id=0".to_owned(), offset, "opentracing.ref_type=follows_from".to_owned()]
+    };
+    assert_eq!(links, [place(0), place(2)]);
+    assert!(span.links.links.iter().all(|link| link.span_context.span_id().to_string() == SENDER_SPAN));
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_says_so() {
+    let bench = Bench::new();
+    bench.send_plain(&[]).await;
+    let consumer = bench.consumer(bench.settings());
+    let batch = consumer.recv_batch(10, Duration::from_millis(20)).await.unwrap();
+    assert!(batch.run(|| Err::<(), _>(Failed)).is_err());
+    assert_eq!(bench.span("process orders").status, Status::error("out of stock"));
+}
+
+#[tokio::test]
+async fn a_full_batch_keeps_all_its_links() {
+    let bench = Bench::new();
+    let producer = bench.producer(bench.settings());
+    let sent: Vec<_> = (0..200)
+        .map(|_| {
+            producer.send_result(FutureRecord::<str, str>::to(TOPIC).payload("v")).map_err(|(error, _)| error).unwrap()
+        })
+        .collect();
+    for one in sent {
+        one.await.unwrap().unwrap();
+    }
+    let consumer = bench.consumer(bench.settings());
+    let batch = consumer.recv_batch(200, SOON).await.unwrap();
+    assert_eq!(batch.len(), 200);
+    drop(batch);
+    let span = bench.span("process orders");
+    assert_eq!((span.links.links.len(), span.links.dropped_count), (200, 0));
+    const { assert!(MOST_RECORDS <= 1024, "the link limit that init sets") };
+}

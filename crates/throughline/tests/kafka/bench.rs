@@ -1,0 +1,136 @@
+//! What the tests share: a mock cluster, clients for it, and the spans that came out.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::fmt;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::noop::NoopMeterProvider;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData, SpanLimits};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use rdkafka::{Offset, TopicPartitionList};
+use throughline::kafka::{Consumer, Producer, Settings};
+use throughline::{Propagation, Telemetry};
+
+/// A broker with one topic of one partition, and a place where finished spans gather.
+pub(crate) struct Bench {
+    pub(crate) cluster: MockCluster<'static, DefaultProducerContext>,
+    pub(crate) tracers: SdkTracerProvider,
+    spans: InMemorySpanExporter,
+}
+
+/// The error of a handler.
+#[derive(Debug)]
+pub(crate) struct Failed;
+
+pub(crate) const TOPIC: &str = "orders";
+/// How long a test waits for what must come.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// A context as another service would send it.
+pub(crate) const SENDER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+pub(crate) const SENDER_TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+pub(crate) const SENDER_SPAN: &str = "b7ad6b7169203331";
+
+// === impl Bench ===
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic(TOPIC, 1, 1).unwrap();
+        let spans = InMemorySpanExporter::default();
+        let limits = SpanLimits { max_links_per_span: 1024, ..SpanLimits::default() };
+        let tracers = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).with_span_limits(limits);
+        Self { cluster, tracers: tracers.build(), spans }
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings_with(Propagation::default())
+    }
+
+    pub(crate) fn settings_with(&self, propagation: Propagation) -> Settings {
+        let telemetry = Telemetry::new(&self.tracers, &NoopMeterProvider::new(), Some(propagation));
+        Settings::from(&self.config()).telemetry(telemetry)
+    }
+
+    pub(crate) fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.cluster.bootstrap_servers())
+            .set("group.id", "testers")
+            .set("client.id", "tester")
+            .set("fetch.wait.max.ms", "5")
+            .set("enable.auto.commit", "false")
+            .set("message.timeout.ms", "5000");
+        config
+    }
+
+    pub(crate) fn producer(&self, settings: Settings) -> Producer<FutureProducer> {
+        Producer::new(self.config().create().unwrap(), settings)
+    }
+
+    pub(crate) fn consumer(&self, settings: Settings) -> Consumer<StreamConsumer> {
+        let consumer: StreamConsumer = self.config().create().unwrap();
+        consumer.assign(&from_the_start()).unwrap();
+        Consumer::new(consumer, settings)
+    }
+
+    /// Sends a record past the SDK, with these headers.
+    pub(crate) async fn send_plain(&self, headers: &[(&str, Option<&str>)]) {
+        let producer: FutureProducer = self.config().create().unwrap();
+        let record = FutureRecord::<str, str>::to(TOPIC).payload("v").headers(owned(headers));
+        producer.send(record, SOON).await.unwrap();
+    }
+
+    /// The one finished span of this name.
+    pub(crate) fn span(&self, name: &str) -> SpanData {
+        let mut found = self.named(name);
+        assert_eq!(found.len(), 1, "spans named {name} among {:?}", self.names());
+        found.remove(0)
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Vec<SpanData> {
+        self.finished().into_iter().filter(|span| span.name == name).collect()
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.finished().into_iter().map(|span| span.name.into_owned()).collect()
+    }
+
+    pub(crate) fn finished(&self) -> Vec<SpanData> {
+        self.spans.get_finished_spans().unwrap()
+    }
+}
+
+pub(crate) fn from_the_start() -> TopicPartitionList {
+    let mut all = TopicPartitionList::new();
+    all.add_partition_offset(TOPIC, 0, Offset::Beginning).unwrap();
+    all
+}
+
+pub(crate) fn owned(headers: &[(&str, Option<&str>)]) -> OwnedHeaders {
+    headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: *value }))
+}
+
+/// The headers of a record, in order.
+pub(crate) fn headers_of(message: &BorrowedMessage<'_>) -> Vec<(String, Option<String>)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    headers.map(|header| (header.key.to_owned(), header.value.map(text))).collect()
+}
+
+/// The attributes as sorted text, for comparison as a whole.
+pub(crate) fn texts(attributes: &[KeyValue]) -> Vec<String> {
+    let mut all: Vec<_> = attributes.iter().map(|one| format!("{}={}", one.key, one.value)).collect();
+    all.sort();
+    all
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("out of stock")
+    }
+}

@@ -1,0 +1,233 @@
+//! Consumers: relations, what is active while a record is handled, and every way out of a handler.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _};
+use opentelemetry_sdk::trace::SpanData;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::producer::FutureRecord;
+use throughline::kafka::{Consumer, Handling, Relation};
+use throughline::{Format, Propagation};
+
+use crate::bench::{Bench, Failed, SENDER, SENDER_SPAN, SENDER_TRACE, SOON, TOPIC, from_the_start, texts};
+
+const CARRIED: &[(&str, Option<&str>)] = &[("traceparent", Some(SENDER))];
+
+fn parent(span: &SpanData) -> String {
+    span.parent_span_id.to_string()
+}
+
+fn links(span: &SpanData) -> Vec<(String, Vec<String>)> {
+    let links = span.links.links.iter();
+    links.map(|link| (link.span_context.span_id().to_string(), texts(&link.attributes))).collect()
+}
+
+fn follows_from(span: &str) -> (String, Vec<String>) {
+    (span.to_owned(), vec!["opentracing.ref_type=follows_from".to_owned()])
+}
+
+#[tokio::test]
+async fn a_received_record_is_a_child_of_its_sender_and_follows_from_it() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let consumer = bench.consumer(bench.settings());
+    let delivery = consumer.recv().await.unwrap();
+    assert_eq!(bench.names().len(), 0, "the span is open until the record is handled");
+    delivery.handle(async { Ok::<_, Failed>(()) }).await.unwrap();
+    let span = bench.span("process orders");
+    assert_eq!((span.span_kind.clone(), parent(&span)), (SpanKind::Consumer, SENDER_SPAN.to_owned()));
+    assert_eq!(span.span_context.trace_id().to_string(), SENDER_TRACE);
+    assert_eq!(links(&span), [follows_from(SENDER_SPAN)]);
+    let attributes = texts(&span.attributes);
+    let expected = [
+        "messaging.client.id=tester",
+        "messaging.consumer.group.name=testers",
+        "messaging.destination.name=orders",
+        "messaging.destination.partition.id=0",
+        "messaging.kafka.offset=0",
+        "messaging.operation.name=process",
+        "messaging.operation.type=process",
+        "messaging.system=kafka",
+    ];
+    assert_eq!(attributes[..8], expected);
+}
+
+#[tokio::test]
+async fn a_topic_can_be_linked_only_or_child_only() {
+    let bench = Bench::new();
+    for _ in 0..2 {
+        bench.send_plain(CARRIED).await;
+    }
+    let linked = bench.consumer(bench.settings().topic_relation(TOPIC, Relation::LinksOnly));
+    drop(linked.recv().await.unwrap());
+    let child = bench.consumer(bench.settings().relation(Relation::ChildOnly));
+    drop(child.recv().await.unwrap());
+    let spans = bench.named("process orders");
+    assert_eq!((parent(&spans[0]).as_str(), links(&spans[0])), ("0000000000000000", vec![follows_from(SENDER_SPAN)]));
+    assert_ne!(spans[0].span_context.trace_id().to_string(), SENDER_TRACE);
+    assert_eq!((parent(&spans[1]).as_str(), links(&spans[1])), (SENDER_SPAN, vec![]));
+}
+
+#[tokio::test]
+async fn the_span_that_was_active_is_linked_when_the_sender_takes_its_place() {
+    let bench = Bench::new();
+    for _ in 0..2 {
+        bench.send_plain(CARRIED).await;
+    }
+    let consumer = bench.consumer(bench.settings());
+    let ambient = Context::new().with_span(bench.tracers.tracer("test").start("loop"));
+    let id = ambient.span().span_context().span_id().to_string();
+    drop(consumer.recv().with_context(ambient.clone()).await.unwrap());
+    assert_eq!(links(&bench.span("process orders")), [follows_from(SENDER_SPAN), (id.clone(), vec![])]);
+
+    let linked = bench.consumer(bench.settings().relation(Relation::LinksOnly));
+    drop(linked.recv().with_context(ambient).await.unwrap());
+    assert_eq!(parent(&bench.named("process orders")[1]), id, "with links only the active span is the parent");
+}
+
+#[tokio::test]
+async fn a_record_without_a_context_begins_a_trace() {
+    let bench = Bench::new();
+    bench.send_plain(&[("traceparent", Some("garbage"))]).await;
+    let consumer = bench.consumer(bench.settings());
+    drop(consumer.recv().await.unwrap());
+    let span = bench.span("process orders");
+    assert_eq!((parent(&span).as_str(), links(&span)), ("0000000000000000", vec![]));
+}
+
+#[tokio::test]
+async fn the_last_of_several_contexts_counts() {
+    let bench = Bench::new();
+    let other = "00-11111111111111111111111111111111-2222222222222222-01";
+    bench.send_plain(&[("traceparent", Some(other)), ("traceparent", Some(SENDER))]).await;
+    let consumer = bench.consumer(bench.settings());
+    drop(consumer.recv().await.unwrap());
+    assert_eq!(parent(&bench.span("process orders")), SENDER_SPAN);
+}
+
+#[tokio::test]
+async fn what_a_handler_sends_is_a_child_of_the_record_also_from_spawned_work() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let (producer, consumer) = (bench.producer(bench.settings()), bench.consumer(bench.settings()));
+    let delivery = consumer.recv().await.unwrap();
+    let work = async {
+        tokio::task::yield_now().await;
+        producer.send(FutureRecord::<str, str>::to(TOPIC).payload("1"), SOON).await.unwrap();
+        let producer = producer.clone();
+        let spawned = async move { producer.send(FutureRecord::<str, str>::to(TOPIC).payload("2"), SOON).await };
+        tokio::task::spawn(throughline::carry(spawned)).await.unwrap().unwrap();
+        Ok::<_, Failed>(())
+    };
+    delivery.handle(work).await.unwrap();
+    let handled = bench.span("process orders");
+    let sent = bench.named("send orders");
+    assert_eq!(sent.len(), 2);
+    assert!(sent.iter().all(|span| span.parent_span_id == handled.span_context.span_id()));
+    assert!(!Context::current().has_active_span(), "nothing stays active behind");
+}
+
+#[tokio::test]
+async fn an_error_of_the_handler_is_on_the_span_and_is_handed_back() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let consumer = bench.consumer(bench.settings());
+    let delivery = consumer.recv().await.unwrap();
+    assert!(delivery.handle(async { Err::<(), _>(Failed) }).await.is_err());
+    let span = bench.span("process orders");
+    assert_eq!(span.status, Status::error("out of stock"));
+    assert!(texts(&span.attributes)[0].starts_with("error.type=") && texts(&span.attributes)[0].ends_with("Failed"));
+}
+
+#[tokio::test]
+async fn a_panic_in_the_handler_ends_the_span_as_failed() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let consumer = bench.consumer(bench.settings());
+    let delivery = consumer.recv().await.unwrap();
+    let handled = delivery.handle::<(), Failed>(async { panic!("on purpose") });
+    let caught = futures_util::FutureExt::catch_unwind(AssertUnwindSafe(handled)).await;
+    assert!(caught.is_err());
+    let span = bench.span("process orders");
+    assert!(matches!(span.status, Status::Error { .. }));
+    assert_eq!(texts(&span.attributes)[0], "error.type=panic");
+    assert!(!Context::current().has_active_span());
+}
+
+#[tokio::test]
+async fn a_handler_that_is_given_up_ends_its_span_with_the_delivery() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let consumer = bench.consumer(bench.settings());
+    let delivery = consumer.recv().await.unwrap();
+    let endless = delivery.handle::<(), Failed>(std::future::pending());
+    assert!(tokio::time::timeout(Duration::from_millis(10), endless).await.is_err());
+    drop(delivery);
+    assert_eq!(bench.span("process orders").status, Status::Unset);
+}
+
+#[tokio::test]
+async fn an_interceptors_span_has_no_length_and_leaves_nothing_active() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let consumer = bench.consumer(bench.settings().handling(Handling::Interceptor));
+    let delivery = consumer.recv().await.unwrap();
+    assert_eq!(parent(&bench.span("process orders")), SENDER_SPAN, "ended before the handler");
+    let active = delivery.handle(async { Ok::<_, Failed>(Context::current().has_active_span()) }).await;
+    assert!(!active.unwrap());
+    drop(delivery);
+    assert_eq!(bench.names(), ["process orders"]);
+}
+
+#[tokio::test]
+async fn a_listener_has_a_span_for_the_arrival_and_one_for_the_handling() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let consumer = bench.consumer(bench.settings().handling(Handling::Listener));
+    let delivery = consumer.recv().await.unwrap();
+    delivery.handle(async { Ok::<_, Failed>(()) }).await.unwrap();
+    let (poll, process) = (bench.span("poll orders"), bench.span("process orders"));
+    assert_eq!((poll.span_kind.clone(), links(&poll)), (SpanKind::Client, vec![follows_from(SENDER_SPAN)]));
+    assert_eq!(parent(&process), SENDER_SPAN);
+}
+
+#[tokio::test]
+async fn a_commit_is_a_settle_span_below_the_record() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let consumer = bench.consumer(bench.settings());
+    let delivery = consumer.recv().await.unwrap();
+    delivery.handle(async { Ok::<_, Failed>(()) }).await.unwrap();
+    consumer.settle(&delivery, CommitMode::Async).unwrap();
+    let (handled, commit) = (bench.span("process orders"), bench.span("commit orders"));
+    assert_eq!((commit.span_kind.clone(), commit.parent_span_id), (SpanKind::Client, handled.span_context.span_id()));
+    assert!(texts(&commit.attributes).contains(&"messaging.operation.type=settle".to_owned()));
+}
+
+#[test]
+fn a_polled_consumer_traces_as_an_awaited_one() {
+    let bench = Bench::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(bench.send_plain(CARRIED));
+    let inner: BaseConsumer = bench.config().create().unwrap();
+    inner.assign(&from_the_start()).unwrap();
+    let consumer = Consumer::new(inner, bench.settings());
+    let delivery = consumer.poll(SOON).unwrap().unwrap();
+    let inside = delivery.run(|| Ok::<_, Failed>(Context::current().span().span_context().span_id())).unwrap();
+    drop(delivery);
+    let span = bench.span("process orders");
+    assert_eq!((inside, parent(&span).as_str()), (span.span_context.span_id(), SENDER_SPAN));
+    assert!(consumer.poll(Duration::from_millis(20)).is_none());
+    assert_eq!(bench.names().len(), 1, "an empty poll leaves no span");
+}
+
+#[tokio::test]
+async fn a_sender_that_refused_recording_is_obeyed() {
+    let bench = Bench::new();
+    bench.send_plain(&[("b3", Some("0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"))]).await;
+    let consumer = bench.consumer(bench.settings_with(Propagation::new(&[Format::B3Multi])));
+    drop(consumer.recv().await.unwrap());
+    assert_eq!(bench.names().len(), 0);
+}
