@@ -1,0 +1,87 @@
+//! The demo leaves no process behind, however it ends; and when a part of it crashes, it says which.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::wait;
+
+/// The first start may have to compile.
+const START_LIMIT: Duration = Duration::from_secs(1200);
+const END_LIMIT: Duration = Duration::from_secs(60);
+
+/// A child of the demo, found in proc(5).
+#[derive(Debug)]
+struct Part {
+    id: i32,
+    command: String,
+}
+
+#[test]
+fn ctrl_c_ends_every_part_in_an_orderly_way() {
+    let (demo, parts) = start();
+    signal(demo.id().try_into().unwrap(), Signal::INT);
+    let status = demo.wait(END_LIMIT).unwrap();
+    assert!(status.success(), "{status}\n{}", demo.log().join("\n"));
+    assert_gone(&parts);
+}
+
+#[test]
+fn a_crash_of_one_part_is_told_with_its_last_lines_and_ends_the_others() {
+    let (demo, parts) = start();
+    let billing = parts.iter().find(|part| part.command.contains("eshop billing")).unwrap();
+    signal(billing.id, Signal::KILL);
+    let status = demo.wait(END_LIMIT).unwrap();
+    let log = demo.log().join("\n");
+    assert_eq!(status.code(), Some(1), "{log}");
+    let (_, told) = log.split_once("billing ended by itself (signal: 9 (SIGKILL)). Its last lines:").unwrap();
+    assert!(told.contains("listening on http://127.0.0.1:"), "{log}");
+    assert_gone(&parts);
+}
+
+#[test]
+fn a_demo_that_is_killed_takes_every_part_with_it() {
+    let (demo, parts) = start();
+    demo.kill();
+    assert_gone(&parts);
+}
+
+/// Starts the demo, waits until it has shown its traces, and gives its parts: broker, collector, six services.
+fn start() -> (Process, Vec<Part>) {
+    let demo = Spec::new("demo", env!("CARGO_BIN_EXE_xtask")).args(["demo", "--json"]).spawn().unwrap();
+    let traces = |line: &str| line.starts_with("{\"data\":[{").then_some(());
+    demo.wait_for_line("the traces of a checkout", START_LIMIT, traces).unwrap();
+    let parts = children(demo.id());
+    assert_eq!(parts.len(), 8, "{parts:#?}");
+    (demo, parts)
+}
+
+fn children(parent: u32) -> Vec<Part> {
+    let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    ids.filter(|id| parent_of(*id) == Some(parent))
+        .map(|id| {
+            let command = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            Part { id, command: String::from_utf8_lossy(&command).replace('\0', " ") }
+        })
+        .collect()
+}
+
+/// The parent of a process that lives: the second field after the name in parentheses; zombies live no more.
+fn parent_of(id: i32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    if fields.next()? == "Z" { None } else { fields.next()?.parse().ok() }
+}
+
+fn assert_gone(parts: &[Part]) {
+    let left = || parts.iter().filter(|part| parent_of(part.id).is_some()).collect::<Vec<_>>();
+    let gone = wait::until(END_LIMIT, || left().is_empty().then_some(()));
+    assert!(gone.is_some(), "left behind: {:#?}", left());
+}
+
+fn signal(id: i32, signal: Signal) {
+    kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+}
