@@ -1,0 +1,171 @@
+//! A span of Zipkin, and what becomes of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use throughline_model::{Event, KeyValue, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value};
+use throughline_otlp::Rejection;
+
+/// A span as Zipkin's clients send it. Times are microseconds.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SpanJson {
+    /// 16 or 32 hex digits.
+    trace_id: String,
+    /// 16 hex digits.
+    id: String,
+    parent_id: Option<String>,
+    kind: Option<String>,
+    name: Option<String>,
+    timestamp: Option<u64>,
+    duration: Option<u64>,
+    /// This is the server's half of a span that the client began: they share the id.
+    shared: Option<bool>,
+    local_endpoint: Option<EndpointJson>,
+    remote_endpoint: Option<EndpointJson>,
+    annotations: Option<Vec<AnnotationJson>>,
+    tags: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EndpointJson {
+    service_name: Option<String>,
+    ipv4: Option<String>,
+    ipv6: Option<String>,
+    port: Option<u16>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct AnnotationJson {
+    timestamp: Option<u64>,
+    value: Option<String>,
+}
+
+/// The resources of one request, by service.
+#[derive(Debug, Default)]
+pub(super) struct Resources {
+    by_service: HashMap<String, Arc<Resource>>,
+    scope: Arc<Scope>,
+}
+
+impl Resources {
+    fn of(&mut self, service: Option<String>) -> Arc<Resource> {
+        let service = service.unwrap_or_default();
+        let resource = self.by_service.entry(service).or_insert_with_key(|service| {
+            Arc::new(if service.is_empty() { Resource::default() } else { Resource::of_service(service) })
+        });
+        Arc::clone(resource)
+    }
+}
+
+impl SpanJson {
+    /// The span, with its service's resource.
+    pub(super) fn into_span(mut self, resources: &mut Resources) -> Result<Span, Rejection> {
+        let trace_id = Some(&self.trace_id).filter(|id| matches!(id.len(), 16 | 32));
+        let trace_id = trace_id.and_then(|id| TraceId::from_hex(id)).ok_or(Rejection::Trace)?;
+        let own_id = SpanId::from_hex(&self.id).ok_or(Rejection::Span)?;
+        let parent = self.parent_id.take().filter(|id| !id.is_empty());
+        let parent = parent.map(|id| SpanId::from_hex(&id).ok_or(Rejection::ParentSpan)).transpose()?;
+        let kind = self.kind.as_deref().and_then(SpanKind::from_name).unwrap_or_default();
+        let start = self.start();
+        let service = self.local_endpoint.as_mut().and_then(|endpoint| endpoint.service_name.take());
+        let (mut attributes, status) = self.attributes();
+        let (span_id, parent_span_id) = if self.shared == Some(true) && kind == SpanKind::Server {
+            attributes.push(KeyValue::new(SHARED_ID, own_id.to_string()));
+            (half(own_id), Some(own_id))
+        } else {
+            (own_id, parent)
+        };
+        Ok(Span {
+            trace_id,
+            span_id,
+            parent_span_id,
+            // Zipkin's clients send what is sampled and nothing else.
+            flags: 1,
+            trace_state: String::new(),
+            name: self.name.take().unwrap_or_default(),
+            kind,
+            start,
+            end: start.saturating_add(nanoseconds(self.duration.unwrap_or_default())),
+            attributes,
+            events: self.events(start),
+            links: Vec::new(),
+            status,
+            dropped: 0,
+            resource: resources.of(service),
+            scope: Arc::clone(&resources.scope),
+        })
+    }
+
+    /// A span may come without a time; now is nearer to it than 1970.
+    fn start(&self) -> u64 {
+        self.timestamp.filter(|timestamp| *timestamp > 0).map_or_else(now, nanoseconds)
+    }
+
+    /// Tags and endpoints as attributes, and the tag `error` as status.
+    fn attributes(&mut self) -> (Vec<KeyValue>, Status) {
+        let mut attributes = Vec::new();
+        let mut status = Status::Unset;
+        for (key, value) in self.tags.take().unwrap_or_default() {
+            let text = match value {
+                serde_json::Value::String(text) => text,
+                serde_json::Value::Null => String::new(),
+                other @ (serde_json::Value::Bool(_)
+                | serde_json::Value::Number(_)
+                | serde_json::Value::Array(_)
+                | serde_json::Value::Object(_)) => other.to_string(),
+            };
+            if key == "error" {
+                // A message, or no more than that it failed.
+                status = Status::Error(if text == "true" { String::new() } else { text });
+            } else {
+                attributes.push(KeyValue { key, value: Value::String(text) });
+            }
+        }
+        if let Some(local) = self.local_endpoint.take() {
+            local.attributes("network.local.address", "network.local.port", &mut attributes);
+        }
+        if let Some(mut remote) = self.remote_endpoint.take() {
+            attributes.extend(remote.service_name.take().map(|name| KeyValue::new("peer.service", name)));
+            remote.attributes("network.peer.address", "network.peer.port", &mut attributes);
+        }
+        (attributes, status)
+    }
+
+    fn events(&mut self, start: u64) -> Vec<Event> {
+        let annotations = self.annotations.take().unwrap_or_default().into_iter();
+        let event = |annotation: AnnotationJson| Event {
+            time: annotation.timestamp.map_or(start, nanoseconds),
+            name: annotation.value.unwrap_or_default(),
+            attributes: Vec::new(),
+        };
+        annotations.map(event).collect()
+    }
+}
+
+impl EndpointJson {
+    fn attributes(self, address: &str, port: &str, attributes: &mut Vec<KeyValue>) {
+        attributes.extend(self.ipv4.or(self.ipv6).map(|ip| KeyValue::new(address, ip)));
+        attributes.extend(self.port.filter(|port| *port > 0).map(|number| KeyValue::new(port, i64::from(number))));
+    }
+}
+
+/// The id of the server's half of a shared span: the same each time it is sent, so that repeats replace it.
+fn half(shared: SpanId) -> SpanId {
+    let mixed = u64::from_be_bytes(shared.to_bytes()).rotate_left(29) ^ 0x5a11_90c3_7d2b_e84f;
+    SpanId::from_bytes(mixed.to_be_bytes()).unwrap_or(shared)
+}
+
+const fn nanoseconds(microseconds: u64) -> u64 {
+    microseconds.saturating_mul(1000)
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Marks the server's half of a shared span; its value is the id that client and server share.
+pub(crate) const SHARED_ID: &str = "zipkin.shared_id";

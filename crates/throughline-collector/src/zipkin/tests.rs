@@ -1,0 +1,63 @@
+use throughline_model::{Span, SpanKind, Status, Value};
+
+use super::*;
+
+fn one(json: &str) -> Span {
+    let decoded = decode(format!("[{json}]").as_bytes()).unwrap();
+    assert_eq!(decoded.rejected.total(), 0, "{}", decoded.rejected);
+    decoded.spans.into_iter().next().unwrap()
+}
+
+#[test]
+fn every_field_finds_its_place() {
+    let span =
+        one(r#"{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c","kind":"CONSUMER",
+        "name":"poll","timestamp":1556604172355737,"duration":1431,"debug":true,
+        "localEndpoint":{"serviceName":"billing","ipv4":"10.0.0.1","port":8080},
+        "remoteEndpoint":{"serviceName":"kafka","ipv6":"::1"},
+        "annotations":[{"timestamp":1556604172355800,"value":"brave.flush"}],
+        "tags":{"http.path":"/payment","error":"card declined"}}"#);
+    assert_eq!(span.trace_id.to_string(), "00000000000000005af7183fb1d4cf5f");
+    assert_eq!(span.parent_span_id.unwrap().to_string(), "6b221d5bc9e6496c");
+    assert_eq!((span.kind, span.name.as_str(), span.service()), (SpanKind::Consumer, "poll", "billing"));
+    assert_eq!((span.start, span.duration()), (1_556_604_172_355_737_000, 1_431_000));
+    assert_eq!(span.status, Status::Error("card declined".to_owned()));
+    assert_eq!((span.events[0].time, span.events[0].name.as_str()), (1_556_604_172_355_800_000, "brave.flush"));
+    let attributes: Vec<_> = span.attributes.iter().map(|pair| (pair.key.as_str(), pair.value.clone())).collect();
+    assert_eq!(
+        attributes,
+        [
+            ("http.path", Value::from("/payment")),
+            ("network.local.address", Value::from("10.0.0.1")),
+            ("network.local.port", Value::Int(8080)),
+            ("peer.service", Value::from("kafka")),
+            ("network.peer.address", Value::from("::1")),
+        ]
+    );
+}
+
+#[test]
+fn halves_of_a_shared_span_have_ids_of_their_own_and_the_server_is_below_the_client() {
+    let ids = r#""traceId":"5af7183fb1d4cf5f5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c""#;
+    let client = one(&format!(r#"{{{ids},"kind":"CLIENT"}}"#));
+    let server = one(&format!(r#"{{{ids},"kind":"SERVER","shared":true}}"#));
+    assert_eq!(server.parent_span_id, Some(client.span_id));
+    assert_ne!(server.span_id, client.span_id);
+    let again = one(&format!(r#"{{{ids},"kind":"SERVER","shared":true}}"#));
+    assert_eq!(server.span_id, again.span_id);
+}
+
+#[test]
+fn spans_without_usable_ids_are_left_out_and_counted() {
+    let body = r#"[{"traceId":"0","id":"1"},{"traceId":"5af7183fb1d4cf5f","id":"xyz"},
+        {"traceId":"5af7183fb1d4cf5f","id":"1","parentId":"-"},{"traceId":"5af7183fb1d4cf5f","id":"1"}]"#;
+    let decoded = decode(body.as_bytes()).unwrap();
+    assert_eq!((decoded.spans.len(), decoded.rejected.total()), (1, 3));
+}
+
+#[test]
+fn what_is_no_list_of_spans_is_malformed() {
+    for body in ["", "{}", "[1]", "[{}]", r#"[{"traceId":1,"id":"1"}]"#] {
+        assert!(matches!(decode(body.as_bytes()), Err(Refusal::Malformed(_))), "{body}");
+    }
+}
