@@ -34,12 +34,19 @@ impl<'a> Environment<'a> {
 
     pub(crate) fn mistake(&mut self, variable: &str, value: &str, problem: impl Into<String>) {
         let (variable, value) = (variable.to_owned(), Some(value.to_owned()));
-        self.mistakes.push(Mistake { variable, value, problem: problem.into() });
+        self.note(Mistake { variable, value, problem: problem.into() });
     }
 
     /// A mistake in a value that must not be shown.
     pub(crate) fn secret_mistake(&mut self, variable: &str, problem: impl Into<String>) {
-        self.mistakes.push(Mistake { variable: variable.to_owned(), value: None, problem: problem.into() });
+        self.note(Mistake { variable: variable.to_owned(), value: None, problem: problem.into() });
+    }
+
+    /// Once, though traces and metrics may both read the variable.
+    fn note(&mut self, mistake: Mistake) {
+        if !self.mistakes.contains(&mistake) {
+            self.mistakes.push(mistake);
+        }
     }
 
     /// `true` or `false`, and only `true` is true.

@@ -1,1 +1,177 @@
-//! tests
+use super::*;
+
+fn read(variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+    let all: HashMap<String, String> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Config::read(&move |name| all.get(name).cloned())
+}
+
+fn traces(variables: &[(&str, &str)]) -> Option<Target> {
+    read(variables).unwrap().traces
+}
+
+fn endpoint(variables: &[(&str, &str)]) -> String {
+    traces(variables).unwrap().endpoint
+}
+
+#[test]
+fn nothing_said_means_nothing_exported() {
+    let config = read(&[("OTEL_SERVICE_NAME", "billing")]).unwrap();
+    assert_eq!((config.traces, config.metrics), (None, None));
+    assert_eq!(config.propagators, [Format::W3c, Format::Baggage]);
+    assert_eq!(config.sampler, SamplerChoice { parent_based: true, ratio: 1.0 });
+    assert_eq!(config.limits.max_links_per_span, 1024);
+}
+
+#[test]
+fn empty_is_as_good_as_unset() {
+    assert_eq!(traces(&[("OTEL_TRACES_EXPORTER", " "), ("OTEL_EXPORTER_OTLP_ENDPOINT", "")]), None);
+}
+
+#[test]
+fn the_base_endpoint_gets_a_path_and_the_signals_own_does_not() {
+    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/")]), "http://c:4318/v1/traces");
+    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/in")]), "http://c:4318/in/v1/traces");
+    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/x")]), "http://c:1/x");
+    let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    assert_eq!(endpoint(&[grpc, ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")]), "http://c:4317");
+    let insecure = ("OTEL_EXPORTER_OTLP_INSECURE", "true");
+    assert_eq!(endpoint(&[grpc, insecure, ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4317")]), "http://c:4317");
+    assert_eq!(endpoint(&[("OTEL_TRACES_EXPORTER", "otlp")]), "http://localhost:4318/v1/traces");
+    assert_eq!(endpoint(&[("OTEL_TRACES_EXPORTER", "otlp"), grpc]), "http://localhost:4317");
+}
+
+#[test]
+fn what_is_said_of_traces_alone_goes_before_what_is_said_of_all() {
+    let target = traces(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "2500"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=1"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=s%20t, b=2"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none"),
+    ]);
+    let expected = Target {
+        endpoint: "http://c:4318/v1/traces".to_owned(),
+        protocol: Protocol::HttpJson,
+        headers: HashMap::from([("api-key".to_owned(), "s t".to_owned()), ("b".to_owned(), "2".to_owned())]),
+        timeout: Duration::from_millis(2500),
+        gzip: false,
+    };
+    assert_eq!(target, Some(expected));
+}
+
+#[test]
+fn export_can_be_switched_off_by_signal_and_as_a_whole() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
+    let config = read(&[endpoint, ("OTEL_METRICS_EXPORTER", "none")]).unwrap();
+    assert!(config.traces.is_some() && config.metrics.is_none());
+    let config = read(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]).unwrap();
+    assert!(config.traces.is_none() && config.metrics.is_some());
+    let config = read(&[endpoint, ("OTEL_SDK_DISABLED", "TRUE")]).unwrap();
+    assert!(config.traces.is_none() && config.metrics.is_none());
+}
+
+#[test]
+fn the_name_is_the_variables_then_the_attributes_then_jaegers() {
+    let name = |variables: &[(&str, &str)]| read(variables).unwrap().service_name;
+    let (own, attributes) = (("OTEL_SERVICE_NAME", "a"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=b,zone=x%2Cy"));
+    let jaeger = ("JAEGER_SERVICE_NAME", "c");
+    assert_eq!(name(&[own, attributes, jaeger]).as_deref(), Some("a"));
+    assert_eq!(name(&[attributes, jaeger]).as_deref(), Some("b"));
+    assert_eq!(name(&[jaeger]).as_deref(), Some("c"));
+    assert_eq!(read(&[attributes]).unwrap().attributes, [("zone".to_owned(), "x,y".to_owned())]);
+}
+
+#[test]
+fn samplers_and_propagators_are_the_standard_ones() {
+    let sampler = |variables: &[(&str, &str)]| read(variables).unwrap().sampler;
+    let ratio = ("OTEL_TRACES_SAMPLER_ARG", "0.25");
+    let choice = |parent_based, ratio| SamplerChoice { parent_based, ratio };
+    assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER", "always_off")]), choice(false, 0.0));
+    assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER", "traceidratio"), ratio]), choice(false, 0.25));
+    assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ratio]), choice(true, 0.25));
+    let formats = |text| read(&[("OTEL_PROPAGATORS", text)]).unwrap().propagators;
+    assert_eq!(formats("b3multi, b3,jaeger,b3"), [Format::B3Multi, Format::B3Single, Format::Jaeger]);
+    assert_eq!(formats("none"), []);
+}
+
+#[test]
+fn jaegers_variables_are_fall_backs() {
+    let old = [
+        ("JAEGER_PROPAGATION", "b3,w3c"),
+        ("JAEGER_SAMPLER_TYPE", "probabilistic"),
+        ("JAEGER_SAMPLER_PARAM", "0.5"),
+        ("JAEGER_TAGS", "zone=${ZONE:north}, pod=${POD:p},v=1"),
+        ("POD", "eshop-1"),
+    ];
+    let config = read(&old).unwrap();
+    assert_eq!(config.propagators, [Format::B3Multi, Format::W3c, Format::Baggage]);
+    assert_eq!(config.sampler, SamplerChoice { parent_based: true, ratio: 0.5 });
+    let tags =
+        [("zone", "north"), ("pod", "eshop-1"), ("v", "1")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(config.attributes, tags);
+    let config = read(&[old[0], old[1], ("OTEL_PROPAGATORS", "jaeger"), ("OTEL_TRACES_SAMPLER", "always_on")]).unwrap();
+    assert_eq!(config.propagators, [Format::Jaeger]);
+    assert_eq!(config.sampler, SamplerChoice { parent_based: false, ratio: 1.0 });
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_mend() {
+    let mistakes = read(&[
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_METRICS_EXPORTER", "otlp"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "thrift"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "lz4"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "zone"),
+        ("OTEL_PROPAGATORS", "tracecontext,xray"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "20"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "-1"),
+        ("OTEL_SDK_DISABLED", "yes"),
+    ])
+    .unwrap_err();
+    let expected = r#"11 mistakes in the telemetry configuration:
+  OTEL_SDK_DISABLED="yes": neither true nor false
+  OTEL_RESOURCE_ATTRIBUTES="zone": not of the form key=value, percent-encoded
+  OTEL_TRACES_EXPORTER="zipkin": no such exporter; use otlp or none
+  OTEL_EXPORTER_OTLP_METRICS_PROTOCOL="thrift": no such protocol; use http/protobuf, http/json or grpc
+  OTEL_EXPORTER_OTLP_ENDPOINT="https://c:4318": TLS is not built in; use http:// to a collector or agent nearby, which can speak TLS onwards
+  OTEL_EXPORTER_OTLP_TIMEOUT="10s": not a number from 1 to 3600000
+  OTEL_EXPORTER_OTLP_COMPRESSION="lz4": no such compression; use gzip or none
+  OTEL_PROPAGATORS="xray": no such propagator; use tracecontext, baggage, b3, b3multi, jaeger or none
+  OTEL_TRACES_SAMPLER="sometimes": no such sampler; use always_on, always_off or traceidratio, each also with parentbased_ before it
+  OTEL_BSP_MAX_EXPORT_BATCH_SIZE="20": larger than the queue of 10; lower it or raise OTEL_BSP_MAX_QUEUE_SIZE
+  OTEL_SPAN_LINK_COUNT_LIMIT="-1": not a number from 0 to 65536"#;
+    assert_eq!(mistakes.to_string(), expected);
+}
+
+#[test]
+fn a_mistake_is_told_once_though_both_signals_read_it() {
+    let mistakes = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "nowhere")]).unwrap_err();
+    assert_eq!(mistakes.iter().count(), 1, "{mistakes}");
+    assert!(mistakes.to_string().contains("not a URL of the form http://host:port"));
+}
+
+#[test]
+fn what_may_be_a_secret_is_not_shown() {
+    for headers in ["api-key", "api-key=%zz", "bad name=s3cret"] {
+        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1"), ("OTEL_EXPORTER_OTLP_HEADERS", headers)];
+        let told = read(&variables).unwrap_err().to_string();
+        assert!(told.contains("OTEL_EXPORTER_OTLP_HEADERS: ") && !told.contains(headers), "{told}");
+    }
+}
+
+#[test]
+fn jaegers_thrift_endpoint_is_not_passed_over_in_silence() {
+    let thrift = ("JAEGER_ENDPOINT", "http://jaeger:14268/api/traces");
+    assert!(read(&[thrift]).unwrap_err().to_string().contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
+    assert!(read(&[thrift, ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")]).is_ok());
+    assert!(read(&[thrift, ("OTEL_TRACES_EXPORTER", "none")]).is_ok());
+}
