@@ -43,6 +43,13 @@ test('a search by service and operation finds the checkout, and is the address',
   await page.reload();
   await page.locator('.result').first().waitFor();
   assert.equal(await page.getByLabel('Operation').inputValue(), 'GET /checkout');
+
+  const query = page.url();
+  await page.locator('.result-name').first().click();
+  await page.getByRole('treegrid').waitFor();
+  await page.goBack();
+  await page.locator('.result').first().waitFor();
+  assert.equal(page.url(), query);
 });
 
 test('attributes narrow the search, and what cannot be read is said at the field', async (t) => {
@@ -79,6 +86,31 @@ test('a trace opens by its id of 16 or 32 digits; other text is refused', async 
     await field.press('Enter');
     await page.getByRole('heading', { name: /sixty-four bits/ }).waitFor();
   }
+});
+
+test('a collector without any trace says how to send one', async (t) => {
+  const page = await newPage(browser, t);
+  const body = JSON.stringify({ data: [], errors: null });
+  await page.route(/\/api\/(services|traces)/, (route) => route.fulfill({ contentType: 'application/json', body }));
+  await page.goto(`${HOME}/`);
+  await page.getByRole('heading', { name: 'No traces yet' }).waitFor();
+  await page.getByText('cargo xtask demo').waitFor();
+});
+
+test('while the answer is on its way the page says so', async (t) => {
+  const page = await newPage(browser, t);
+  let answer = () => {};
+  const asked = new Promise((resolve) => {
+    answer = () => resolve(undefined);
+  });
+  await page.route('**/api/traces?*', async (route) => {
+    await asked;
+    await route.continue();
+  });
+  await page.goto(`${HOME}/`);
+  await page.getByText('Loading traces').waitFor();
+  answer();
+  await page.locator('.result').first().waitFor();
 });
 
 test('a collector that is gone is reported with a way to try again', async (t) => {

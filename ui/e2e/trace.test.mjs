@@ -128,6 +128,12 @@ test('the keyboard alone reads a trace: move, fold, open and close the detail', 
   await page.keyboard.press('Escape');
   await detail.waitFor({ state: 'detached' });
   assert.doesNotMatch(page.url(), /span=/);
+
+  await page.keyboard.press('Enter');
+  await detail.getByRole('button', { name: 'Close the detail' }).focus();
+  await page.keyboard.press('Escape');
+  await detail.waitFor({ state: 'detached' });
+  assert.equal(await grid.evaluate((element) => element === document.activeElement), true, 'the focus is back');
 });
 
 test('the detail leads from the consumer to the producer and back', async (t) => {

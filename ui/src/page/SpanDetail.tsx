@@ -5,22 +5,25 @@ import { linkTo, tracePath } from '../shell/navigation';
 import type { MessageEdge } from '../trace/edges';
 import { formatDuration } from '../trace/format';
 import type { Attribute, Reference, Span, SpanEvent, Trace } from '../trace/model';
-import type { TraceCursor } from './cursor';
 
 interface SpanDetailProps {
   readonly trace: Trace;
   readonly span: Span;
   readonly colour: number;
-  readonly cursor: TraceCursor;
+  readonly follow: Follow;
+  readonly leave: () => void;
 }
 
-export function SpanDetail({ trace, span, colour, cursor }: SpanDetailProps) {
+/** Goes to the span with this index. */
+type Follow = (index: number) => void;
+
+export function SpanDetail({ trace, span, colour, follow, leave }: SpanDetailProps) {
   return (
     <aside
       className={`detail service-${colour}`}
       aria-label="Span detail"
       onKeyDown={(event) => {
-        if (event.key === 'Escape') cursor.close();
+        if (event.key === 'Escape') leave();
       }}
     >
       <div className="detail-head">
@@ -30,7 +33,7 @@ export function SpanDetail({ trace, span, colour, cursor }: SpanDetailProps) {
           {span.kind && <span className="kind">{span.kind}</span>}
           {span.failed && <span className="failure-note">error</span>}
         </p>
-        <button type="button" className="close" aria-label="Close the detail" onClick={cursor.close}>
+        <button type="button" className="close" aria-label="Close the detail" onClick={leave}>
           ×
         </button>
         <h2>
@@ -53,8 +56,8 @@ export function SpanDetail({ trace, span, colour, cursor }: SpanDetailProps) {
           </dd>
         </div>
       </dl>
-      <Messages trace={trace} span={span} cursor={cursor} />
-      <References trace={trace} span={span} cursor={cursor} />
+      <Messages trace={trace} span={span} follow={follow} />
+      <References trace={trace} span={span} follow={follow} />
       <Attributes title="Attributes" attributes={span.attributes} />
       <Attributes title="Resource" attributes={span.resource} />
       <Events events={span.events} start={trace.start} />
@@ -63,10 +66,10 @@ export function SpanDetail({ trace, span, colour, cursor }: SpanDetailProps) {
   );
 }
 
-type PartProps = Omit<SpanDetailProps, 'colour'>;
+type PartProps = Omit<SpanDetailProps, 'colour' | 'leave'>;
 
 /** Both directions: what this span received, and where what it sent was received. */
-function Messages({ trace, span, cursor }: PartProps) {
+function Messages({ trace, span, follow }: PartProps) {
   const edges = trace.edges.filter((edge) => edge.from === span.index || edge.to === span.index);
   if (edges.length === 0) return null;
   return (
@@ -78,7 +81,7 @@ function Messages({ trace, span, cursor }: PartProps) {
           return (
             <li key={`${edge.from}-${edge.to}`}>
               {sent ? 'Received by ' : 'Sent by '}
-              {other && <SpanLink span={other} cursor={cursor} />}
+              {other && <SpanLink span={other} follow={follow} />}
               <span className="quiet"> {waitText(edge)}</span>
             </li>
           );
@@ -94,7 +97,7 @@ function waitText({ wait, topic }: MessageEdge): string {
   return `after ${formatDuration(wait)} in ${topic ?? 'the topic'}`;
 }
 
-function References({ trace, span, cursor }: PartProps) {
+function References({ trace, span, follow }: PartProps) {
   if (span.references.length === 0) return null;
   return (
     <Section title="References">
@@ -104,7 +107,7 @@ function References({ trace, span, cursor }: PartProps) {
             <code className={reference.type === 'FOLLOWS_FROM' ? 'reference-type follows' : 'reference-type'}>
               {reference.type}
             </code>{' '}
-            <ReferenceTarget trace={trace} reference={reference} cursor={cursor} />
+            <ReferenceTarget trace={trace} reference={reference} follow={follow} />
           </li>
         ))}
       </ul>
@@ -115,12 +118,12 @@ function References({ trace, span, cursor }: PartProps) {
 interface ReferenceTargetProps {
   readonly trace: Trace;
   readonly reference: Reference;
-  readonly cursor: TraceCursor;
+  readonly follow: Follow;
 }
 
-function ReferenceTarget({ trace, reference, cursor }: ReferenceTargetProps) {
+function ReferenceTarget({ trace, reference, follow }: ReferenceTargetProps) {
   const target = reference.target === undefined ? undefined : trace.spans[reference.target];
-  if (target) return <SpanLink span={target} cursor={cursor} />;
+  if (target) return <SpanLink span={target} follow={follow} />;
   if (!reference.elsewhere) {
     return (
       <>
@@ -136,9 +139,9 @@ function ReferenceTarget({ trace, reference, cursor }: ReferenceTargetProps) {
   );
 }
 
-function SpanLink({ span, cursor }: { readonly span: Span; readonly cursor: TraceCursor }) {
+function SpanLink({ span, follow }: { readonly span: Span; readonly follow: Follow }) {
   return (
-    <button type="button" className="span-link" onClick={() => cursor.look(span.index)}>
+    <button type="button" className="span-link" onClick={() => follow(span.index)}>
       <bdi>{span.service}</bdi> <bdi>{span.name}</bdi>
     </button>
   );

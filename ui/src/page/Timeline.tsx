@@ -5,7 +5,7 @@
  * active row by `aria-activedescendant`: that survives rows coming and going.
  */
 import { defaultRangeExtractor, useVirtualizer } from '@tanstack/react-virtual';
-import { useEffect, useMemo, useRef, type KeyboardEvent } from 'react';
+import { useEffect, useMemo, useRef, type KeyboardEvent, type Ref } from 'react';
 import type { MessageEdge } from '../trace/edges';
 import type { Span, Trace } from '../trace/model';
 import { visibleRows } from '../trace/rows';
@@ -20,12 +20,14 @@ import { useWidth } from './width';
 const TICK_WIDTH = 110;
 
 interface TimelineProps {
+  /** The grid, for giving it the focus. */
+  readonly ref: Ref<HTMLDivElement>;
   readonly trace: Trace;
   readonly colours: ReadonlyMap<string, number>;
   readonly cursor: TraceCursor;
 }
 
-export function Timeline({ trace, colours, cursor }: TimelineProps) {
+export function Timeline({ ref, trace, colours, cursor }: TimelineProps) {
   const { active, collapsed } = cursor;
   const rows = useMemo(() => visibleRows(trace.spans, collapsed), [trace, collapsed]);
   const shown = useMemo(() => new Map(rows.map((index, row) => [index, row])), [rows]);
@@ -55,6 +57,7 @@ export function Timeline({ trace, colours, cursor }: TimelineProps) {
 
   return (
     <div
+      ref={ref}
       className="timeline"
       role="treegrid"
       aria-label="Spans"

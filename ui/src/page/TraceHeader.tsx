@@ -7,6 +7,7 @@ import type { Trace } from '../trace/model';
 
 export function TraceHeader({ trace }: { readonly trace: Trace }) {
   const wait = longestWait(trace.edges);
+  const answered = answeredAfter(trace);
   return (
     <header className="trace-header">
       <div className="trace-title">
@@ -21,6 +22,7 @@ export function TraceHeader({ trace }: { readonly trace: Trace }) {
       <dl className="facts">
         <Fact name="Start">{formatTimestamp(trace.start)}</Fact>
         <Fact name="Duration">{formatDuration(trace.duration)}</Fact>
+        {answered !== undefined && <Fact name="Answered after">{formatDuration(answered)}</Fact>}
         {wait !== undefined && (
           <Fact name="Longest wait in a topic">
             <span className="queue-note">{formatDuration(wait)}</span>
@@ -35,6 +37,11 @@ export function TraceHeader({ trace }: { readonly trace: Trace }) {
       <Remarks trace={trace} />
     </header>
   );
+}
+
+/** When the caller had its answer, if work went on after that. */
+function answeredAfter({ root, end }: Trace): number | undefined {
+  return root?.kind === 'server' && root.end < end ? root.duration : undefined;
 }
 
 function Fact({ name, children }: { readonly name: string; readonly children: ReactNode }) {

@@ -1,5 +1,5 @@
 /** One trace: its facts, its timeline, and the span that is looked at. */
-import { useEffect, useMemo } from 'react';
+import { useEffect, useMemo, useRef } from 'react';
 import { fetchTrace } from '../shell/api';
 import { Empty, Failed, Loading } from '../shell/Notice';
 import { linkTo } from '../shell/navigation';
@@ -57,13 +57,31 @@ function TraceView({ trace, id, address }: TracePageProps & { readonly trace: Tr
   const cursor = useCursor(trace, id, address);
   const colours = useMemo(() => serviceColours(trace.services.map((service) => service.name)), [trace]);
   const shown = cursor.open ? trace.spans[cursor.active] : undefined;
+  const grid = useRef<HTMLDivElement>(null);
+  // What was pressed in the detail is gone afterwards, and the focus with it: back to the grid.
+  const leave = () => {
+    cursor.close();
+    grid.current?.focus();
+  };
+  const follow = (index: number) => {
+    cursor.look(index);
+    grid.current?.focus();
+  };
   return (
     <main className="page trace-page">
       <TraceHeader trace={trace} />
       <Legend trace={trace} colours={colours} cursor={cursor} />
       <div className={shown ? 'trace-body with-detail' : 'trace-body'}>
-        <Timeline trace={trace} colours={colours} cursor={cursor} />
-        {shown && <SpanDetail trace={trace} span={shown} colour={colours.get(shown.service) ?? 0} cursor={cursor} />}
+        <Timeline ref={grid} trace={trace} colours={colours} cursor={cursor} />
+        {shown && (
+          <SpanDetail
+            trace={trace}
+            span={shown}
+            colour={colours.get(shown.service) ?? 0}
+            follow={follow}
+            leave={leave}
+          />
+        )}
       </div>
     </main>
   );
