@@ -15,6 +15,12 @@ pub(crate) enum Command {
     /// Start a collector: takes OTLP and Zipkin, keeps traces in memory, serves queries and the web UI
     #[command(after_help = UP_EXAMPLES)]
     Up(Up),
+    /// Show one trace as a tree
+    #[command(after_help = TRACE_EXAMPLES)]
+    Trace(Trace),
+    /// List traces, newest first
+    #[command(after_help = SEARCH_EXAMPLES)]
+    Search(Search),
 }
 
 /// Options of `throughline up`.
@@ -49,6 +55,68 @@ pub(crate) struct Up {
     pub(crate) json: bool,
 }
 
+/// Options of `throughline trace`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trace {
+    /// The trace's id: 32 hex digits, or 16 of a 64-bit one
+    pub(crate) id: String,
+
+    /// Print the trace in Jaeger's JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) collector: CollectorAddress,
+}
+
+/// Options of `throughline search`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Search {
+    /// Only traces in which this service had a part
+    #[arg(long, env = "THROUGHLINE_SERVICE", value_name = "NAME")]
+    pub(crate) service: Option<String>,
+
+    /// Only traces with a span of this name (of that service, if given)
+    #[arg(long, env = "THROUGHLINE_OPERATION", value_name = "NAME")]
+    pub(crate) operation: Option<String>,
+
+    /// Only traces with a span that has this attribute; repeat it for more, which the same span must have
+    #[arg(long, env = "THROUGHLINE_TAG", value_name = "KEY=VALUE")]
+    pub(crate) tag: Vec<String>,
+
+    /// Only traces with a span that took at least so long, such as 100ms or 1.5s
+    #[arg(long, env = "THROUGHLINE_MIN_DURATION", value_name = "DURATION")]
+    pub(crate) min_duration: Option<String>,
+
+    /// How far to look back, such as 15m or 24h
+    #[arg(long, env = "THROUGHLINE_SINCE", default_value = "1h", value_name = "DURATION")]
+    pub(crate) since: String,
+
+    /// How many traces to list, up to 1500
+    #[arg(long, env = "THROUGHLINE_LIMIT", default_value = "20", value_name = "NUMBER")]
+    pub(crate) limit: String,
+
+    /// Print the summaries of the traces in the JSON of Jaeger's API v3
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) collector: CollectorAddress,
+}
+
+/// Where the collector is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CollectorAddress {
+    /// The collector's address for queries
+    #[arg(
+        long = "collector",
+        env = "THROUGHLINE_COLLECTOR",
+        default_value = "http://127.0.0.1:16686",
+        value_name = "URL"
+    )]
+    pub(crate) url: String,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   throughline up                                   start a collector and open http://127.0.0.1:16686
@@ -67,3 +135,22 @@ Send it traces from any OpenTelemetry SDK:
   OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 OTEL_SERVICE_NAME=eshop ./your-service
 
 What it logs goes to stderr; THROUGHLINE_LOG=debug says more.";
+
+const TRACE_EXAMPLES: &str = "\
+Examples:
+  throughline trace 0af7651916cd43dd8448eb211c80319c
+  throughline trace 463ac35c9f6413ad --collector http://traces.example:16686
+  throughline trace 463ac35c9f6413ad --json | jq '.data[0].spans | length'
+
+How to read it:
+  +1.2ms    began so long after the trace did
+  \u{2514}\u{2500}        is a child of the span above
+  \u{2514}~>       follows from it: a message's receiver, which the sender does not wait for
+  !         failed";
+
+const SEARCH_EXAMPLES: &str = "\
+Examples:
+  throughline search
+  throughline search --service billing --min-duration 500ms --since 24h
+  throughline search --tag error=true --tag http.request.method=GET
+  throughline search --service eshop --limit 1 --json";

@@ -3,7 +3,11 @@
 //! Exit codes: 0 done, 1 failed, 64 told something that makes no sense (`EX_USAGE` of `sysexits.h`).
 
 mod args;
+mod client;
+mod search;
 mod size;
+mod terminal;
+mod trace;
 mod up;
 
 use std::process::ExitCode;
@@ -19,6 +23,8 @@ fn main() -> ExitCode {
     };
     let outcome = match args.command {
         Command::Up(args) => up::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Search(args) => search::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,7 +48,7 @@ impl Failure {
             Self::Usage(mistakes) => {
                 let count = mistakes.len();
                 let noun = if count == 1 { "mistake" } else { "mistakes" };
-                eprintln!("throughline: {count} {noun} in the configuration:");
+                eprintln!("throughline: {count} {noun} in what it was told:");
                 for mistake in mistakes {
                     eprintln!("  - {mistake}");
                 }
