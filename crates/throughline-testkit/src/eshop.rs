@@ -139,6 +139,8 @@ impl Eshop {
         let port = if name == "eshop" { config.port } else { 0 };
         let delay = config.max_delay.as_millis().to_string();
         let mut spec = Spec::new(name, config.binary)
+            .forget_env("OTEL_")
+            .forget_env("ESHOP_")
             .args([name, "--listen", &format!("127.0.0.1:{port}"), "--max-delay-ms", &delay])
             .args(["--kafka", config.bootstrap, "--topic", config.topic]);
         for service in &self.services {
@@ -149,11 +151,12 @@ impl Eshop {
         if let Some(mode) = config.mode {
             spec = spec.args(["--mode".to_owned(), mode.to_string()]);
         }
-        if let Some(address) = config.otlp_http {
-            spec = spec
+        spec = match config.otlp_http {
+            Some(address) => spec
                 .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"))
-                .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
-        }
+                .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            None => spec.env("OTEL_TRACES_EXPORTER", "none"),
+        };
         spec = spec
             .env("OTEL_SERVICE_NAME", name)
             .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds; spans are waited for

@@ -30,6 +30,7 @@ pub struct Spec {
     program: PathBuf,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    forgotten: Vec<&'static str>,
     dir: Option<PathBuf>,
     echo: bool,
 }
@@ -62,6 +63,7 @@ impl Spec {
             program: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            forgotten: Vec::new(),
             dir: None,
             echo: false,
         }
@@ -85,6 +87,13 @@ impl Spec {
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Keeps inherited variables whose names begin with `prefix` from it, so that a developer's settings change nothing.
+    #[must_use]
+    pub fn forget_env(mut self, prefix: &'static str) -> Self {
+        self.forgotten.push(prefix);
         self
     }
 
@@ -116,6 +125,11 @@ impl Spec {
 impl Process {
     fn spawn(spec: Spec) -> Result<Self> {
         let mut command = Command::new(&spec.program);
+        for (name, _) in std::env::vars_os() {
+            if spec.forgotten.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+                command.env_remove(name);
+            }
+        }
         command.args(&spec.args).envs(spec.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(dir) = &spec.dir {

@@ -79,6 +79,15 @@ fn a_crash_names_the_process_and_shows_its_last_lines() {
 }
 
 #[test]
+fn an_inherited_variable_is_forgotten_and_one_that_is_set_is_not() {
+    let script = "echo \"${CARGO_MANIFEST_DIR-forgotten} $CARGO_SET_HERE\"";
+    let spec = Spec::new("eshop", "/bin/sh").args(["-c", script]).forget_env("CARGO_").env("CARGO_SET_HERE", "kept");
+    let process = spec.spawn().unwrap();
+    process.wait(SOON).unwrap();
+    assert_eq!(process.log(), ["forgotten kept"]);
+}
+
+#[test]
 fn only_the_last_lines_are_kept() {
     let process = shell("chatty", "i=0; while [ $i -lt 1500 ]; do echo line $i; i=$((i+1)); done");
     process.wait(SOON).unwrap();
