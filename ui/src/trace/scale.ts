@@ -58,7 +58,7 @@ export function edgePath(from: Point, to: Point): string {
 }
 
 /** Pixels that the note on a wait needs. */
-export const WAIT_NOTE_WIDTH = 168;
+export const WAIT_NOTE_WIDTH = 184;
 
 /** Where the note on a wait between two places of the axis has room: within, else before, else nowhere. */
 export function waitNotePlace(from: number, to: number): 'within' | 'before' | undefined {
