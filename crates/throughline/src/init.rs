@@ -9,6 +9,7 @@ mod mistakes;
 mod pipeline;
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -140,7 +141,9 @@ impl Builder {
         guard.telemetry.make_global();
         if subscriber == Install::Ours {
             let filter = log_filter.and_then(|filter| filter.parse().ok()).unwrap_or_else(|| EnvFilter::new("warn"));
-            let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+            let terminal = std::io::stderr().is_terminal();
+            let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+            let logs = logs.with_filter(filter);
             let installed = tracing_subscriber::registry().with(guard.layer()).with(logs).try_init();
             if installed.is_err() {
                 tracing::warn!("another tracing subscriber is installed: method spans need the guard's layer in it");

@@ -16,6 +16,10 @@ use crate::Propagation;
 #[derive(Clone)]
 pub struct Telemetry(Arc<Inner>);
 
+#[cfg_attr(
+    not(any(feature = "kafka", feature = "tower", feature = "reqwest")),
+    expect(dead_code, reason = "unused alone")
+)]
 struct Inner {
     tracer: BoxedTracer,
     instruments: Instruments,
@@ -81,10 +85,18 @@ impl Telemetry {
         *GLOBAL.write().unwrap_or_else(PoisonError::into_inner) = Some(self.clone());
     }
 
+    #[cfg_attr(
+        not(any(feature = "kafka", feature = "tower", feature = "reqwest")),
+        expect(dead_code, reason = "unused alone")
+    )]
     pub(crate) fn instruments(&self) -> &Instruments {
         &self.0.instruments
     }
 
+    #[cfg_attr(
+        not(any(feature = "kafka", feature = "tower", feature = "reqwest")),
+        expect(dead_code, reason = "unused alone")
+    )]
     /// Starts a span below `parent`; the result is `parent` with the span in it.
     pub(crate) fn start(&self, builder: SpanBuilder, parent: &Context) -> Context {
         parent.with_span(self.0.tracer.build_with_context(builder, parent))

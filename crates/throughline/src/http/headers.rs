@@ -1,19 +1,19 @@
 //! HTTP headers as carriers of a context.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use throughline_model::context::{Carrier, CarrierMut};
+use http::HeaderMap;
+use throughline_model::context::Carrier;
+
+#[cfg(feature = "reqwest")]
+pub(super) use outgoing::Outgoing;
 
 /// Headers to read.
+#[cfg(feature = "tower")]
 pub(super) struct Received<'a>(pub(super) &'a HeaderMap);
 
-/// Headers to read and write.
-pub(super) struct Outgoing<'a>(pub(super) &'a mut HeaderMap);
-
-// === impl Received ===
-
+#[cfg(feature = "tower")]
 impl Carrier for Received<'_> {
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
-        self.0.get_all(name).iter().next_back().map(HeaderValue::as_bytes)
+        self.0.get_all(name).iter().next_back().map(http::HeaderValue::as_bytes)
     }
 
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
@@ -21,23 +21,32 @@ impl Carrier for Received<'_> {
     }
 }
 
-// === impl Outgoing ===
+#[cfg(feature = "reqwest")]
+mod outgoing {
+    use http::{HeaderName, HeaderValue};
+    use throughline_model::context::CarrierMut;
 
-impl Carrier for Outgoing<'_> {
-    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
-        self.0.iter().for_each(|(name, value)| visit(name.as_str().as_bytes(), Some(value.as_bytes())));
-    }
-}
+    use super::{Carrier, HeaderMap};
 
-impl CarrierMut for Outgoing<'_> {
-    fn replace(&mut self, name: &str, value: &[u8]) {
-        // What is no legal HTTP header (a baggage key with odd letters) is left out.
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
-            self.0.insert(name, value);
+    /// Headers to read and write.
+    pub(in crate::http) struct Outgoing<'a>(pub(in crate::http) &'a mut HeaderMap);
+
+    impl Carrier for Outgoing<'_> {
+        fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
+            self.0.iter().for_each(|(name, value)| visit(name.as_str().as_bytes(), Some(value.as_bytes())));
         }
     }
 
-    fn remove(&mut self, name: &str) {
-        self.0.remove(name);
+    impl CarrierMut for Outgoing<'_> {
+        fn replace(&mut self, name: &str, value: &[u8]) {
+            // What is no legal HTTP header (a baggage key with odd letters) is left out.
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
+                self.0.insert(name, value);
+            }
+        }
+
+        fn remove(&mut self, name: &str) {
+            self.0.remove(name);
+        }
     }
 }

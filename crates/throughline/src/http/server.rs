@@ -73,6 +73,9 @@ struct Exchange {
     outcome: Outcome,
 }
 
+/// Ends the span while a panic passes. Whoever polls may catch the panic and drop the future only later.
+struct OnUnwind<'a>(&'a mut Option<Exchange>);
+
 enum Outcome {
     Running,
     Complete,
@@ -137,9 +140,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let _active = this.exchange.as_ref().map(|exchange| exchange.context.clone().attach());
+        let unwind = OnUnwind(this.exchange);
+        let _active = unwind.0.as_ref().map(|exchange| exchange.context.clone().attach());
         let result = ready!(this.inner.poll(cx));
-        let exchange = this.exchange.take();
+        let exchange = unwind.0.take();
         Poll::Ready(match result {
             Ok(response) => Ok(TracedBody::wrap(response, exchange)),
             Err(error) => {
@@ -186,12 +190,13 @@ impl<B: Body> Body for TracedBody<B> {
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        let _active = this.exchange.as_ref().map(|exchange| exchange.context.clone().attach());
+        let unwind = OnUnwind(this.exchange);
+        let _active = unwind.0.as_ref().map(|exchange| exchange.context.clone().attach());
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
         match &frame {
-            None => finish(this.exchange),
+            None => finish(unwind.0),
             Some(Err(_)) => {
-                if let Some(mut exchange) = this.exchange.take() {
+                if let Some(mut exchange) = unwind.0.take() {
                     exchange.fail(std::any::type_name::<B::Error>(), "the body failed".to_owned());
                 }
             }
@@ -200,7 +205,7 @@ impl<B: Body> Body for TracedBody<B> {
                 let sent = frame.data_ref().map_or(0, bytes_in);
                 *this.left = this.left.map(|left| left.saturating_sub(sent));
                 if *this.left == Some(0) || this.inner.is_end_stream() {
-                    finish(this.exchange);
+                    finish(unwind.0);
                 }
             }
         }
@@ -313,6 +318,16 @@ impl Drop for Exchange {
         }
         span.end();
         self.telemetry.instruments().server.record(self.started.elapsed().as_secs_f64(), &self.measured);
+    }
+}
+
+// === impl OnUnwind ===
+
+impl Drop for OnUnwind<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            drop(self.0.take());
+        }
     }
 }
 

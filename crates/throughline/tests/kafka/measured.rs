@@ -27,7 +27,7 @@ fn points(exporter: &InMemoryMetricExporter) -> BTreeMap<String, u64> {
                         .data_points()
                         .for_each(|point| note(point.attributes().cloned().collect(), point.count()));
                 }
-                _ => {}
+                AggregatedMetrics::F64(_) | AggregatedMetrics::U64(_) | AggregatedMetrics::I64(_) => {}
             }
         }
     }

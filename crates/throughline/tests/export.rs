@@ -1,0 +1,210 @@
+//! What happens to spans on their way out: a collector that takes them, one that is dead, one that stalls.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+use throughline::{Guard, Losses, builder};
+
+/// Sets up telemetry by these variables, without touching the process.
+fn guard(variables: &[(&str, &str)], timeout: Duration) -> Guard {
+    let all: HashMap<String, String> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    builder()
+        .service_name("tested")
+        .environment(move |name| all.get(name).cloned())
+        .shutdown_timeout(timeout)
+        .build()
+        .unwrap()
+}
+
+/// Ends this many spans, as method spans of `tracing`: the way to the provider that needs no more of the crate.
+fn make_spans(guard: &Guard, count: usize) {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    let subscriber = tracing_subscriber::registry().with(guard.layer());
+    tracing::subscriber::with_default(subscriber, || {
+        for _ in 0..count {
+            tracing::info_span!("work").in_scope(|| {});
+        }
+    });
+}
+
+/// Answers each HTTP request with this status, and hands out the requests.
+fn collector(status: &'static str) -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, requests) = sync_channel(16);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let sender = sender.clone();
+            std::thread::spawn(move || serve(stream.unwrap(), status, |request| sender.send(request).is_ok()));
+        }
+    });
+    (address, requests)
+}
+
+fn serve(mut stream: TcpStream, status: &str, keep: impl Fn(String) -> bool) {
+    let mut held = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let read = stream.read(&mut chunk).unwrap_or(0);
+        if read == 0 {
+            return;
+        }
+        held.extend(chunk.iter().take(read));
+        let text = String::from_utf8_lossy(&held).to_lowercase();
+        let Some(head) = text.split_once("\r\n\r\n").map(|(head, _)| head.to_owned()) else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.map_or(0, |length| length.parse().unwrap());
+        if held.len() < head.len() + 4 + length {
+            continue;
+        }
+        held.drain(..head.len() + 4 + length);
+        if !keep(head) {
+            return;
+        }
+        stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn spans_reach_the_collector_with_the_configured_headers() {
+    let (address, requests) = collector("200 OK");
+    let guard = guard(
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &address),
+            ("OTEL_METRICS_EXPORTER", "none"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=k1"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ],
+        Duration::from_secs(10),
+    );
+    make_spans(&guard, 3);
+    assert_eq!(guard.shutdown(), Losses { ended: 3, exported: 3, failed: 0 });
+    let head = requests.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert!(head.starts_with("post /v1/traces "), "{head}");
+    for line in ["content-type: application/x-protobuf", "content-encoding: gzip", "api-key: k1"] {
+        assert!(head.lines().any(|one| one == line), "{line} in {head}");
+    }
+}
+
+#[test]
+fn json_is_spoken_when_asked_for() {
+    let (address, requests) = collector("200 OK");
+    let json = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", address.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")];
+    let guard = guard(&json, Duration::from_secs(10));
+    make_spans(&guard, 1);
+    assert_eq!(guard.shutdown().exported, 1);
+    let head = requests.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert!(head.lines().any(|line| line == "content-type: application/json"), "{head}");
+}
+
+#[test]
+fn metrics_go_to_their_own_path() {
+    let (address, requests) = collector("200 OK");
+    let guard =
+        guard(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &address), ("OTEL_TRACES_EXPORTER", "none")], Duration::from_secs(10));
+    drop(guard);
+    let head = requests.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert!(head.starts_with("post /v1/metrics "), "{head}");
+}
+
+#[test]
+fn a_dead_collector_costs_spans_and_nothing_else() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for protocol in ["http/protobuf", "grpc"] {
+        let address = format!("http://{closed}");
+        let dead = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
+        let guard = guard(&dead, Duration::from_secs(3));
+        let started = Instant::now();
+        make_spans(&guard, 10);
+        assert!(started.elapsed() < Duration::from_millis(500), "ending a span does not wait");
+        let losses = guard.shutdown();
+        assert!(started.elapsed() < Duration::from_secs(6), "{protocol}: the end is bounded");
+        assert_eq!((losses.ended, losses.missing()), (10, 10), "{protocol}");
+    }
+}
+
+#[test]
+fn a_collector_that_stalls_does_not_hold_up_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    for protocol in ["http/protobuf", "grpc"] {
+        let stalled = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
+        let guard = guard(&stalled, Duration::from_millis(300));
+        make_spans(&guard, 5);
+        let started = Instant::now();
+        let losses = guard.shutdown();
+        assert!(started.elapsed() < Duration::from_secs(2), "{protocol}: {:?}", started.elapsed());
+        assert_eq!(losses.missing(), 5, "{protocol}");
+    }
+}
+
+#[test]
+fn a_full_queue_drops_and_counts() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let small = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
+    ];
+    let guard = guard(&small, Duration::from_millis(100));
+    let started = Instant::now();
+    make_spans(&guard, 10_000);
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(guard.losses().ended, 10_000);
+    assert_eq!(guard.shutdown().missing(), 10_000);
+}
+
+#[test]
+fn a_refusal_that_is_final_is_counted_as_failed() {
+    let (address, _requests) = collector("400 Bad Request");
+    let refusing = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_METRICS_EXPORTER", "none")];
+    let guard = guard(&refusing, Duration::from_secs(10));
+    make_spans(&guard, 2);
+    assert_eq!(guard.shutdown(), Losses { ended: 2, exported: 0, failed: 2 });
+}
+
+#[tokio::test]
+async fn the_guard_may_be_dropped_inside_a_runtime_of_one_thread() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = format!("http://{closed}");
+    for protocol in ["http/protobuf", "grpc"] {
+        let dead = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
+        let guard = guard(&dead, Duration::from_millis(500));
+        make_spans(&guard, 1);
+        drop(guard);
+    }
+}
+
+#[test]
+fn without_a_configured_exporter_nothing_runs() {
+    let guard = guard(&[], Duration::from_secs(5));
+    assert!(guard.layer::<tracing_subscriber::Registry>().is_none());
+    make_spans(&guard, 3);
+    assert_eq!(guard.shutdown(), Losses::default());
+}
+
+#[test]
+fn setting_up_for_the_process_serves_opentelemetrys_own_interface() {
+    let spans = opentelemetry_sdk::trace::InMemorySpanExporter::default();
+    let processor = opentelemetry_sdk::trace::SimpleSpanProcessor::new(spans.clone());
+    let variables = HashMap::from([("OTEL_RESOURCE_ATTRIBUTES", "zone=north")]);
+    let guard = builder()
+        .service_name("global")
+        .environment(move |name| variables.get(name).map(|value| (*value).to_owned()))
+        .span_processor(processor)
+        .init()
+        .unwrap();
+    opentelemetry::global::tracer_provider().tracer("other").start("by another library").end();
+    tracing::info_span!("a method").in_scope(|| {});
+    let names: Vec<_> = spans.get_finished_spans().unwrap().into_iter().map(|span| span.name).collect();
+    assert_eq!(names, ["by another library", "a method"]);
+    drop(guard);
+    assert!(builder().environment(|name| (name == "OTEL_PROPAGATORS").then(|| "x".to_owned())).init().is_err());
+}
