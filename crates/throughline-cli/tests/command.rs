@@ -1,5 +1,5 @@
 //! The command as a person or a script meets it: exit codes, what is printed where, how it starts and ends.
-#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test says what failed by panicking")]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;

@@ -43,7 +43,7 @@ pub enum Error {
 ///
 /// [`Error::Protobuf`] and [`Error::TooMany`].
 pub fn decode_protobuf(body: &[u8]) -> Result<Decoded, Error> {
-    limit::check_protobuf(body)?;
+    limit::check_protobuf(body, MESSAGES_MAX)?;
     Ok(decode::decode(ExportTraceServiceRequest::decode(body)?))
 }
 
@@ -54,7 +54,11 @@ pub fn decode_protobuf(body: &[u8]) -> Result<Decoded, Error> {
 ///
 /// [`Error::Json`] and [`Error::TooMany`].
 pub fn decode_json(body: &[u8]) -> Result<Decoded, Error> {
-    limit::check_json(body)?;
+    limit::check_json(body, MESSAGES_MAX)?;
+    // serde would take a list for an object, its items for the fields in order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Error::Json(serde::de::Error::custom("expected an object")));
+    }
     let request: json::RequestJson = serde_json::from_slice(body)?;
     Ok(decode::decode(request.into()))
 }

@@ -1,0 +1,144 @@
+//! Whatever spans there are, both encodings give them back as they were.
+#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use throughline_model::{Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value};
+use throughline_otlp::{decode_json, decode_protobuf, encode_protobuf, spans_to_json};
+
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Empty),
+        any::<String>().prop_map(Value::String),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        // NaN is not equal to itself; it has a test of its own.
+        (proptest::num::f64::NORMAL | proptest::num::f64::ZERO | proptest::num::f64::INFINITE).prop_map(Value::Double),
+        vec(any::<u8>(), 0..20).prop_map(Value::Bytes),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::Array),
+            vec((any::<String>(), inner), 0..4).prop_map(|pairs| Value::Map(key_values(pairs))),
+        ]
+    })
+}
+
+fn key_values(pairs: Vec<(String, Value)>) -> Vec<KeyValue> {
+    pairs.into_iter().map(|(key, value)| KeyValue { key, value }).collect()
+}
+
+fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
+    vec((any::<String>(), values()), 0..4).prop_map(key_values)
+}
+
+fn trace_ids() -> impl Strategy<Value = TraceId> {
+    (1..=u128::MAX).prop_map(|id| TraceId::from_bytes(id.to_be_bytes()).unwrap())
+}
+
+fn span_ids() -> impl Strategy<Value = SpanId> {
+    (1..=u64::MAX).prop_map(|id| SpanId::from_bytes(id.to_be_bytes()).unwrap())
+}
+
+fn kinds() -> impl Strategy<Value = SpanKind> {
+    prop_oneof![
+        Just(SpanKind::Unspecified),
+        Just(SpanKind::Internal),
+        Just(SpanKind::Server),
+        Just(SpanKind::Client),
+        Just(SpanKind::Producer),
+        Just(SpanKind::Consumer),
+    ]
+}
+
+fn statuses() -> impl Strategy<Value = Status> {
+    prop_oneof![Just(Status::Unset), Just(Status::Ok), any::<String>().prop_map(Status::Error)]
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    (any::<u64>(), any::<String>(), attributes()).prop_map(|(time, name, attributes)| Event { time, name, attributes })
+}
+
+fn links() -> impl Strategy<Value = Link> {
+    (trace_ids(), span_ids(), any::<String>(), any::<u32>(), attributes()).prop_map(
+        |(trace_id, span_id, trace_state, flags, attributes)| Link {
+            trace_id,
+            span_id,
+            trace_state,
+            flags,
+            attributes,
+        },
+    )
+}
+
+prop_compose! {
+    fn spans()(
+        ids in (trace_ids(), span_ids(), proptest::option::of(span_ids())),
+        (flags, start, end, dropped) in any::<(u32, u64, u64, u32)>(),
+        (name, trace_state) in any::<(String, String)>(),
+        kind in kinds(),
+        status in statuses(),
+        attributes in attributes(),
+        events in vec(events(), 0..3),
+        links in vec(links(), 0..3),
+    ) -> Span {
+        let (trace_id, span_id, parent_span_id) = ids;
+        Span {
+            trace_id, span_id, parent_span_id, flags, trace_state, name, kind, start, end, attributes, events, links, status,
+            dropped, resource: Arc::default(), scope: Arc::default(),
+        }
+    }
+}
+
+prop_compose! {
+    /// Spans of one resource and scope, as one export has them.
+    fn exports()(
+        resource in attributes(),
+        (name, version) in any::<(String, String)>(),
+        scope in attributes(),
+        spans in vec(spans(), 1..5),
+    ) -> Vec<Span> {
+        let resource = Arc::new(Resource { attributes: resource });
+        let scope = Arc::new(Scope { name, version, attributes: scope });
+        let own = |span: Span| Span { resource: Arc::clone(&resource), scope: Arc::clone(&scope), ..span };
+        spans.into_iter().map(own).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn protobuf_gives_back_what_it_was_given(exports in vec(exports(), 0..3)) {
+        let spans = exports.concat();
+        let decoded = decode_protobuf(&encode_protobuf(&spans)).unwrap();
+        prop_assert_eq!(decoded.rejected.total(), 0);
+        prop_assert_eq!(decoded.spans, spans);
+    }
+
+    #[test]
+    fn json_gives_back_what_it_was_given(exports in vec(exports(), 0..3)) {
+        let spans = exports.concat();
+        let request = serde_json::json!({ "resourceSpans": spans_to_json(&spans) }).to_string();
+        let decoded = decode_json(request.as_bytes()).unwrap();
+        prop_assert_eq!(decoded.rejected.total(), 0);
+        prop_assert_eq!(decoded.spans, spans);
+    }
+
+    #[test]
+    fn no_bytes_can_make_the_decoders_panic(bytes in vec(any::<u8>(), 0..200)) {
+        drop(decode_protobuf(&bytes));
+        drop(decode_json(&bytes));
+    }
+
+    #[test]
+    fn no_change_of_a_request_can_make_the_decoder_panic(spans in exports(), at in any::<prop::sample::Index>(), byte: u8) {
+        let mut bytes = encode_protobuf(&spans);
+        if let Some(place) = (!bytes.is_empty()).then(|| at.index(bytes.len())).and_then(|at| bytes.get_mut(at)) {
+            *place = byte;
+        }
+        drop(decode_protobuf(&bytes));
+    }
+}

@@ -1,0 +1,218 @@
+//! What the store in memory promises: bounds, replacement, order, Jaeger's rules of search.
+#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+
+use std::sync::Arc;
+
+use throughline_model::{Event, KeyValue, Link, Resource, Span, SpanId, SpanKind, Status, TraceId, Value};
+use throughline_store::{AttributeFilter, Dependency, MemoryStore, Query, Store};
+
+const ROOM: usize = 1 << 20;
+
+fn trace_id(number: u128) -> TraceId {
+    TraceId::from_bytes(number.to_be_bytes()).unwrap()
+}
+
+fn span_id(number: u64) -> SpanId {
+    SpanId::from_bytes(number.to_be_bytes()).unwrap()
+}
+
+fn span(trace: u128, id: u64, service: &str, name: &str, times: (u64, u64)) -> Span {
+    Span {
+        trace_id: trace_id(trace),
+        span_id: span_id(id),
+        parent_span_id: None,
+        flags: 1,
+        trace_state: String::new(),
+        name: name.to_owned(),
+        kind: SpanKind::Server,
+        start: times.0,
+        end: times.1,
+        attributes: Vec::new(),
+        events: Vec::new(),
+        links: Vec::new(),
+        status: Status::Unset,
+        dropped: 0,
+        resource: Arc::new(Resource::of_service(service)),
+        scope: Arc::default(),
+    }
+}
+
+fn store(spans: Vec<Span>) -> MemoryStore {
+    let store = MemoryStore::new(ROOM);
+    store.insert(spans);
+    store
+}
+
+fn found(store: &MemoryStore, query: &Query) -> Vec<u128> {
+    store.search(query).iter().map(|trace| u128::from_be_bytes(trace.id.to_bytes())).collect()
+}
+
+fn tagged(key: &str, value: &str) -> Query {
+    Query { attributes: vec![AttributeFilter { key: key.into(), value: value.into() }], ..Query::default() }
+}
+
+#[test]
+fn a_span_that_comes_again_replaces_itself() {
+    let store = store(vec![span(1, 1, "a", "first", (10, 20)), span(1, 1, "a", "second", (10, 30))]);
+    let trace = store.trace(trace_id(1)).unwrap();
+    assert_eq!(trace.spans.len(), 1);
+    assert_eq!(trace.spans[0].name, "second");
+    assert_eq!(store.occupancy().spans, 1);
+}
+
+#[test]
+fn spans_in_any_order_make_one_trace_ordered_by_start() {
+    let store =
+        store(vec![span(1, 3, "a", "c", (30, 31)), span(2, 1, "a", "x", (20, 21)), span(1, 2, "a", "b", (20, 22))]);
+    store.insert(vec![span(1, 1, "a", "a", (10, 40))]);
+    let names: Vec<String> = store.trace(trace_id(1)).unwrap().spans.iter().map(|span| span.name.clone()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+}
+
+#[test]
+fn newest_first_is_by_the_first_start_also_when_that_span_comes_late() {
+    let store =
+        store(vec![span(1, 1, "a", "x", (50, 51)), span(2, 1, "a", "x", (40, 41)), span(3, 1, "a", "x", (30, 31))]);
+    assert_eq!(found(&store, &Query::default()), [1, 2, 3]);
+    store.insert(vec![span(1, 2, "a", "x", (35, 36))]);
+    assert_eq!(found(&store, &Query::default()), [2, 1, 3]);
+    assert_eq!(found(&store, &Query { limit: 2, ..Query::default() }), [2, 1]);
+}
+
+#[test]
+fn one_span_must_match_all_at_once() {
+    let mut slow = span(1, 1, "a", "slow", (0, 100));
+    slow.attributes.push(KeyValue::new("k", "v"));
+    let store = store(vec![slow, span(1, 2, "b", "fast", (0, 10))]);
+    let query = |service: &str, operation: &str, least: u64| Query {
+        service: Some(service.to_owned()),
+        operation: Some(operation.to_owned()),
+        duration: least..=u64::MAX,
+        ..Query::default()
+    };
+    assert_eq!(found(&store, &query("a", "slow", 100)), [1]);
+    assert!(found(&store, &query("b", "slow", 0)).is_empty());
+    assert!(found(&store, &query("b", "fast", 11)).is_empty());
+    assert!(found(&store, &Query { service: Some("b".to_owned()), ..tagged("k", "v") }).is_empty());
+}
+
+#[test]
+fn a_range_of_time_asks_for_a_span_that_started_in_it() {
+    let store = store(vec![span(1, 1, "a", "x", (10, 100)), span(1, 2, "a", "y", (60, 70))]);
+    for (range, expected) in [(0..=9, 0), (0..=10, 1), (11..=59, 0), (50..=60, 1), (61..=200, 0)] {
+        assert_eq!(found(&store, &Query { start: range.clone(), ..Query::default() }).len(), expected, "{range:?}");
+    }
+}
+
+#[test]
+fn attributes_are_found_as_text_wherever_jaeger_shows_them() {
+    let mut full = span(1, 1, "a", "x", (0, 1));
+    full.attributes = vec![
+        KeyValue::new("http.response.status_code", 200),
+        KeyValue::new("cached", true),
+        KeyValue::new("list", Value::Array(vec![Value::Int(1), Value::Int(2)])),
+    ];
+    full.events =
+        vec![Event { time: 0, name: "e".to_owned(), attributes: vec![KeyValue::new("exception.type", "Oops")] }];
+    full.status = Status::Error("declined".to_owned());
+    let store = store(vec![full, span(2, 1, "b", "y", (0, 1))]);
+    for (key, value) in [
+        ("http.response.status_code", "200"),
+        ("cached", "true"),
+        ("list", "2"),
+        ("exception.type", "Oops"),
+        ("error", "true"),
+        ("otel.status_code", "ERROR"),
+        ("otel.status_description", "declined"),
+        ("service.name", "a"),
+    ] {
+        assert_eq!(found(&store, &tagged(key, value)), [1], "{key}={value}");
+    }
+    assert_eq!(found(&store, &tagged("span.kind", "server")).len(), 2);
+    for (key, value) in [("http.response.status_code", "201"), ("cached", "false"), ("absent", ""), ("error", "false")]
+    {
+        assert!(found(&store, &tagged(key, value)).is_empty(), "{key}={value}");
+    }
+}
+
+#[test]
+fn when_full_the_traces_that_came_first_go_whole_and_are_counted() {
+    let one = store(vec![span(1, 1, "a", "x", (0, 1)), span(1, 2, "a", "x", (0, 1))]).occupancy().bytes;
+    let store = MemoryStore::new(one * 3);
+    for (trace, age) in (1..=5).zip(1..) {
+        // Older by their own clock: that does not matter.
+        store.insert(vec![span(trace, 1, "a", "x", (100 - age, 200)), span(trace, 2, "a", "x", (0, 1))]);
+    }
+    let occupancy = store.occupancy();
+    assert!(occupancy.bytes <= one * 3);
+    assert_eq!((occupancy.traces, occupancy.spans), (3, 6));
+    assert_eq!((occupancy.evicted_traces, occupancy.evicted_spans), (2, 4));
+    assert!(store.trace(trace_id(1)).is_none() && store.trace(trace_id(2)).is_none());
+    assert_eq!(store.trace(trace_id(3)).unwrap().spans.len(), 2);
+}
+
+#[test]
+fn a_span_larger_than_the_store_is_let_go_at_once() {
+    let store = MemoryStore::new(1000);
+    let mut large = span(1, 1, "a", "x", (0, 1));
+    large.attributes.push(KeyValue::new("k", "v".repeat(2000)));
+    store.insert(vec![large]);
+    assert_eq!((store.occupancy().traces, store.occupancy().bytes), (0, 0));
+    assert_eq!(store.occupancy().evicted_traces, 1);
+}
+
+#[test]
+fn a_large_resource_counts_once_and_as_long_as_a_span_holds_it() {
+    let resource = Arc::new(Resource { attributes: vec![KeyValue::new("k", "v".repeat(10_000))] });
+    let holding = |trace| Span { resource: Arc::clone(&resource), ..span(trace, 1, "a", "x", (0, 1)) };
+    let store = MemoryStore::new(ROOM);
+    store.insert(vec![holding(1)]);
+    let first = store.occupancy().bytes;
+    store.insert(vec![holding(2)]);
+    assert!(first > 10_000 && store.occupancy().bytes - first < 2_000);
+    store.insert(vec![span(1, 1, "a", "x", (0, 1)), span(2, 1, "a", "x", (0, 1))]);
+    assert!(store.occupancy().bytes < 10_000);
+}
+
+#[test]
+fn services_and_operations_are_listed_once_and_sorted() {
+    let mut client = span(1, 2, "b", "GET", (0, 1));
+    client.kind = SpanKind::Client;
+    let store =
+        store(vec![client, span(1, 1, "b", "GET", (0, 1)), span(2, 1, "a", "x", (0, 1)), span(3, 1, "a", "x", (0, 1))]);
+    assert_eq!(store.services(), ["a", "b"]);
+    let names = |service, kind| -> Vec<String> {
+        let operations = store.operations(service, kind).into_iter();
+        operations.map(|operation| format!("{} {}", operation.name, operation.kind)).collect()
+    };
+    assert_eq!(names(None, None), ["GET client", "GET server", "x server"]);
+    assert_eq!(names(Some("b"), Some(SpanKind::Client)), ["GET client"]);
+    assert!(names(Some("c"), None).is_empty());
+}
+
+#[test]
+fn dependencies_follow_parents_and_for_spans_without_one_their_links() {
+    let child = |trace, id, service, parent| Span {
+        parent_span_id: Some(span_id(parent)),
+        ..span(trace, id, service, "x", (10, 11))
+    };
+    let link = Link {
+        trace_id: trace_id(1),
+        span_id: span_id(1),
+        trace_state: String::new(),
+        flags: 0,
+        attributes: Vec::new(),
+    };
+    let linked = Span { links: vec![link], ..span(2, 1, "consumer", "From_topic", (20, 21)) };
+    let store = store(vec![
+        span(1, 1, "eshop", "GET", (0, 100)),
+        child(1, 2, "eshop", 1),
+        child(1, 3, "billing", 2),
+        child(1, 4, "billing", 2),
+        child(1, 5, "lost", 99),
+        linked,
+    ]);
+    let edge = |parent: &str, child: &str, calls| Dependency { parent: parent.into(), child: child.into(), calls };
+    assert_eq!(store.dependencies(0, 100), [edge("eshop", "billing", 2), edge("eshop", "consumer", 1)]);
+    assert_eq!(store.dependencies(20, 100), [edge("eshop", "consumer", 1)]);
+}
