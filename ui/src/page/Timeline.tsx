@@ -5,7 +5,7 @@
  * active row by `aria-activedescendant`: that survives rows coming and going.
  */
 import { defaultRangeExtractor, useVirtualizer } from '@tanstack/react-virtual';
-import { useEffect, useMemo, useRef, type KeyboardEvent, type Ref } from 'react';
+import { useEffect, useMemo, useRef, type KeyboardEvent, type ReactNode, type Ref } from 'react';
 import type { MessageEdge } from '../trace/edges';
 import type { Span, Trace } from '../trace/model';
 import { visibleRows } from '../trace/rows';
@@ -28,49 +28,14 @@ interface TimelineProps {
 }
 
 export function Timeline({ ref, trace, colours, cursor }: TimelineProps) {
-  const { active, collapsed } = cursor;
-  const rows = useMemo(() => visibleRows(trace.spans, collapsed), [trace, collapsed]);
-  const shown = useMemo(() => new Map(rows.map((index, row) => [index, row])), [rows]);
+  const { scroller, virtual, rows, shown } = useRows(trace, cursor);
   const received = useMemo(() => edgesByReceiver(trace.edges), [trace]);
-  const scroller = useRef<HTMLDivElement>(null);
   const [lanes, laneWidth] = useWidth<HTMLDivElement>();
-  const activeRow = shown.get(active) ?? 0;
-  const virtual = useVirtualizer({
-    count: rows.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => ROW_HEIGHT,
-    // The ruler scrolls in the same box, above the first row, and stays at its top.
-    scrollMargin: RULER_HEIGHT,
-    scrollPaddingStart: RULER_HEIGHT,
-    overscan: 12,
-    rangeExtractor: (range) => [...new Set([...defaultRangeExtractor(range), activeRow])].sort((a, b) => a - b),
-  });
-  useEffect(() => virtual.scrollToIndex(activeRow), [virtual, activeRow]);
-
   const marks = ticks(trace.duration, Math.max(1, Math.floor(laneWidth / TICK_WIDTH)));
   const inView = virtual.getVirtualItems();
 
-  function onKeyDown(event: KeyboardEvent) {
-    if (event.altKey || event.ctrlKey || event.metaKey) return;
-    if (cursor.press(event.key)) event.preventDefault();
-  }
-
   return (
-    <div
-      ref={ref}
-      className="timeline"
-      role="treegrid"
-      aria-label="Spans"
-      aria-rowcount={rows.length + 1}
-      aria-colcount={2}
-      aria-activedescendant={rowId(active)}
-      aria-describedby="timeline-keys"
-      tabIndex={0}
-      onKeyDown={onKeyDown}
-    >
-      <p id="timeline-keys" className="unseen">
-        Up and down move, left and right fold and unfold, Enter opens the detail, Escape closes it.
-      </p>
+    <TreeGrid ref={ref} rowCount={rows.length} cursor={cursor}>
       <div className="timeline-scroll" role="presentation" ref={scroller}>
         <Ruler marks={marks} duration={trace.duration} />
         <div className="timeline-rows" role="rowgroup" style={{ height: virtual.getTotalSize() }}>
@@ -89,9 +54,9 @@ export function Timeline({ ref, trace, colours, cursor }: TimelineProps) {
                 colour={colours.get(span.service) ?? 0}
                 received={received.get(span.index) ?? NO_EDGES}
                 laneWidth={laneWidth}
-                isActive={span.index === active}
-                isOpen={cursor.open && span.index === active}
-                isCollapsed={collapsed.has(span.index)}
+                isActive={span.index === cursor.active}
+                isOpen={cursor.open && span.index === cursor.active}
+                isCollapsed={cursor.collapsed.has(span.index)}
                 look={cursor.look}
                 toggle={cursor.toggle}
               />
@@ -107,6 +72,60 @@ export function Timeline({ ref, trace, colours, cursor }: TimelineProps) {
           />
         </div>
       </div>
+    </TreeGrid>
+  );
+}
+
+/** The rows that are not folded away, those of them in view, and the active one always among these. */
+function useRows(trace: Trace, { active, collapsed }: TraceCursor) {
+  const rows = useMemo(() => visibleRows(trace.spans, collapsed), [trace, collapsed]);
+  const shown = useMemo(() => new Map(rows.map((index, row) => [index, row])), [rows]);
+  const scroller = useRef<HTMLDivElement>(null);
+  const activeRow = shown.get(active) ?? 0;
+  const virtual = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => ROW_HEIGHT,
+    // The ruler scrolls in the same box, above the first row, and stays at its top.
+    scrollMargin: RULER_HEIGHT,
+    scrollPaddingStart: RULER_HEIGHT,
+    overscan: 12,
+    rangeExtractor: (range) => [...new Set([...defaultRangeExtractor(range), activeRow])].sort((a, b) => a - b),
+  });
+  useEffect(() => virtual.scrollToIndex(activeRow), [virtual, activeRow]);
+  return { rows, shown, scroller, virtual };
+}
+
+interface TreeGridProps {
+  readonly ref: Ref<HTMLDivElement>;
+  readonly rowCount: number;
+  readonly cursor: TraceCursor;
+  readonly children: ReactNode;
+}
+
+function TreeGrid({ ref, rowCount, cursor, children }: TreeGridProps) {
+  function onKeyDown(event: KeyboardEvent) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if (cursor.press(event.key)) event.preventDefault();
+  }
+
+  return (
+    <div
+      ref={ref}
+      className="timeline"
+      role="treegrid"
+      aria-label="Spans"
+      aria-rowcount={rowCount + 1}
+      aria-colcount={2}
+      aria-activedescendant={rowId(cursor.active)}
+      aria-describedby="timeline-keys"
+      tabIndex={0}
+      onKeyDown={onKeyDown}
+    >
+      <p id="timeline-keys" className="unseen">
+        Up and down move, left and right fold and unfold, Enter opens the detail, Escape closes it.
+      </p>
+      {children}
     </div>
   );
 }

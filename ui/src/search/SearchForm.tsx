@@ -42,19 +42,11 @@ export function SearchForm({ query, services, onSubmit }: SearchFormProps) {
         disabled={!service}
         onChange={(operation) => change({ operation })}
       />
-      <label className="field field-wide">
-        <span>Attributes</span>
-        <input
-          type="text"
-          placeholder="http.response.status_code=500 error=true"
-          spellCheck={false}
-          autoComplete="off"
-          value={draft.attributes}
-          aria-invalid={!conditions.ok}
-          aria-describedby={conditions.ok ? undefined : errorId}
-          onChange={(event) => change({ attributes: event.target.value })}
-        />
-      </label>
+      <AttributesField
+        value={draft.attributes}
+        errorId={conditions.ok ? undefined : errorId}
+        onChange={(attributes) => change({ attributes })}
+      />
       <label className="field">
         <span>Look back</span>
         <select value={draft.lookback} onChange={(event) => change({ lookback: event.target.value as Lookback })}>
@@ -82,6 +74,31 @@ export function SearchForm({ query, services, onSubmit }: SearchFormProps) {
         </p>
       )}
     </form>
+  );
+}
+
+interface AttributesFieldProps {
+  readonly value: string;
+  /** Id of the element that says what is wrong with the value, if anything is. */
+  readonly errorId: string | undefined;
+  readonly onChange: (value: string) => void;
+}
+
+function AttributesField({ value, errorId, onChange }: AttributesFieldProps) {
+  return (
+    <label className="field field-wide">
+      <span>Attributes</span>
+      <input
+        type="text"
+        placeholder="http.response.status_code=500 error=true"
+        spellCheck={false}
+        autoComplete="off"
+        value={value}
+        aria-invalid={errorId !== undefined}
+        aria-describedby={errorId}
+        onChange={(event) => onChange(event.target.value)}
+      />
+    </label>
   );
 }
 
