@@ -16,10 +16,6 @@ use crate::Propagation;
 #[derive(Clone)]
 pub struct Telemetry(Arc<Inner>);
 
-#[cfg_attr(
-    not(any(feature = "kafka", feature = "tower", feature = "reqwest")),
-    expect(dead_code, reason = "unused alone")
-)]
 struct Inner {
     tracer: BoxedTracer,
     instruments: Instruments,
