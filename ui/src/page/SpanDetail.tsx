@@ -1,5 +1,5 @@
 /** All that is known of one span. */
-import type { ReactNode } from 'react';
+import { Fragment, type ReactNode } from 'react';
 import { CopyButton } from '../shell/CopyButton';
 import { linkTo, tracePath } from '../shell/navigation';
 import type { MessageEdge } from '../trace/edges';
@@ -163,7 +163,7 @@ function AttributeTable({ attributes }: { readonly attributes: readonly Attribut
         {attributes.map(({ key, value }, i) => (
           <tr key={i}>
             <th scope="row">
-              <bdi>{key}</bdi>
+              <bdi>{breakable(key)}</bdi>
             </th>
             <td>
               <bdi>{value}</bdi>
@@ -173,6 +173,16 @@ function AttributeTable({ attributes }: { readonly attributes: readonly Attribut
       </tbody>
     </table>
   );
+}
+
+/** A dotted name that breaks after its dots rather than within a word. */
+function breakable(name: string): ReactNode {
+  return name.split(/(?<=[._])/).map((part, i) => (
+    <Fragment key={i}>
+      {i > 0 && <wbr />}
+      {part}
+    </Fragment>
+  ));
 }
 
 function Events({ events, start }: { readonly events: readonly SpanEvent[]; readonly start: number }) {
