@@ -15,7 +15,7 @@ pub(crate) fn run() -> Result<()> {
         steps::run(&mut cargo(&flags))
     });
     steps.run("docs", || {
-        let flags = ["doc", "--workspace", "--all-features", "--no-deps", "--document-private-items", "--quiet"];
+        let flags = ["doc", "--workspace", "--all-features", "--no-deps", "--quiet"];
         steps::run(cargo(&flags).env("RUSTDOCFLAGS", "--deny=warnings"))
     });
     if machine::find_program("cargo-deny").is_some() {
