@@ -7,6 +7,7 @@
 
 mod delay;
 mod options;
+mod record;
 mod services;
 #[cfg_attr(feature = "traced", path = "wiring/traced.rs")]
 #[cfg_attr(not(feature = "traced"), path = "wiring/bare.rs")]

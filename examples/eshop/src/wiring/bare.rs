@@ -10,11 +10,12 @@ use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rdkafka::ClientConfig;
-use rdkafka::Message;
 use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::net::TcpStream;
+
+use crate::record;
 
 /// Nothing more to set.
 #[derive(Debug, Args)]
@@ -96,16 +97,7 @@ async fn fetch(url: &str) -> Result<String, Box<dyn std::error::Error + Send + S
 impl Producer {
     /// Hands the record to the client library; its fate is only logged.
     pub(crate) fn send(&self, topic: &str, value: &str) {
-        match self.0.send_result(FutureRecord::<(), str>::to(topic).payload(value)) {
-            Ok(delivery) => {
-                tokio::spawn(async move {
-                    if let Ok(Err((error, _))) = delivery.await {
-                        crate::log(&format!("the record was not delivered: {error}"));
-                    }
-                });
-            }
-            Err((error, _)) => crate::log(&format!("the record was not sent: {error}")),
-        }
+        record::watch(self.0.send_result(FutureRecord::<(), str>::to(topic).payload(value)));
     }
 }
 
@@ -119,18 +111,10 @@ impl<C: ConsumerContext + 'static> Consumer<C> {
         H: Future<Output = Result<(), String>> + Send,
     {
         loop {
-            match self.0.recv().await {
-                Ok(message) => {
-                    let value = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
-                    if let Err(error) = handle(value).await {
-                        crate::log(&format!("the record was not handled: {error}"));
-                    }
-                    if let Err(error) = self.0.store_offset_from_message(&message) {
-                        crate::log(&format!("the record's offset was not stored: {error}"));
-                    }
-                }
-                Err(error) => crate::log(&format!("cannot receive: {error}")),
-            }
+            record::log_failure(match self.0.recv().await {
+                Ok(message) => Ok((handle(record::value(&message)).await, self.0.store_offset_from_message(&message))),
+                Err(error) => Err(error),
+            });
         }
     }
 }

@@ -6,15 +6,14 @@ use std::time::Duration;
 use axum::Router;
 use clap::{Args, ValueEnum};
 use rdkafka::ClientConfig;
-use rdkafka::Message as _;
 use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
-use rdkafka::producer::future_producer::OwnedDeliveryResult;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use throughline::http::{ClientTracing, ServerLayer};
 use throughline::kafka::{self, Handling, Naming, Settings};
+
+use crate::record;
 
 #[derive(Debug, Args)]
 pub(crate) struct WiringOptions {
@@ -138,29 +137,11 @@ impl Client {
 impl Producer {
     /// Hands the record to the client library; its fate is only logged.
     pub(crate) fn send(&self, topic: &str, value: &str) {
-        let record = FutureRecord::<(), str>::to(topic).payload(value);
+        let email = FutureRecord::<(), str>::to(topic).payload(value);
         match self {
-            Self::Plain(producer) => watch(producer.send_result(record)),
-            Self::Traced(producer) => watch(producer.send_result(record)),
+            Self::Plain(producer) => record::watch(producer.send_result(email)),
+            Self::Traced(producer) => record::watch(producer.send_result(email)),
         }
-    }
-}
-
-/// Follows a record that was enqueued until the broker has it.
-fn watch<D, R, E>(enqueued: Result<D, (KafkaError, R)>)
-where
-    D: Future<Output = Result<OwnedDeliveryResult, E>> + Send + 'static,
-    E: Send,
-{
-    match enqueued {
-        Ok(delivery) => {
-            tokio::spawn(async move {
-                if let Ok(Err((error, _))) = delivery.await {
-                    crate::log(&format!("the record was not delivered: {error}"));
-                }
-            });
-        }
-        Err((error, _)) => crate::log(&format!("the record was not sent: {error}")),
     }
 }
 
@@ -176,28 +157,21 @@ impl<C: ConsumerContext + 'static> Consumer<C> {
         loop {
             let received = match &self {
                 Self::Plain(consumer) => match consumer.recv().await {
-                    Ok(message) => Ok((handle(value(&message)).await, consumer.store_offset_from_message(&message))),
+                    Ok(message) => {
+                        Ok((handle(record::value(&message)).await, consumer.store_offset_from_message(&message)))
+                    }
                     Err(error) => Err(error),
                 },
                 Self::Traced(consumer) => match consumer.recv().await {
                     Ok(delivery) => {
                         let message = delivery.message();
-                        let handled = delivery.handle(handle(value(message))).await;
+                        let handled = delivery.handle(handle(record::value(message))).await;
                         Ok((handled, consumer.store_offset_from_message(message)))
                     }
                     Err(error) => Err(error),
                 },
             };
-            match received {
-                Err(error) => crate::log(&format!("cannot receive: {error}")),
-                Ok((Err(error), _)) => crate::log(&format!("the record was not handled: {error}")),
-                Ok((_, Err(error))) => crate::log(&format!("the record's offset was not stored: {error}")),
-                Ok((Ok(()), Ok(()))) => {}
-            }
+            record::log_failure(received);
         }
     }
-}
-
-fn value(message: &BorrowedMessage<'_>) -> String {
-    String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned()
 }
