@@ -104,7 +104,7 @@ impl Default for Limits {
             head_deadline: Duration::from_secs(30),
             body_deadline: Duration::from_secs(30),
             stall_deadline: Duration::from_secs(30),
-            drain_deadline: Duration::from_secs(5),
+            drain_deadline: Duration::from_secs(3),
         }
     }
 }

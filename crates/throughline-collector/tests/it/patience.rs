@@ -1,0 +1,60 @@
+//! Clients that are slow, silent or gone hold nothing for ever, and the end comes when it is asked for.
+
+use std::time::Duration;
+
+use crate::running::{JSON, Running, open, raw};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+#[test]
+fn a_head_that_does_not_end_is_not_waited_for() {
+    let collector = Running::with(|limits| limits.head_deadline = SHORT);
+    for door in [collector.at.otlp_http, collector.at.zipkin, collector.at.query] {
+        // Read until the collector closes: the test would fail on its own time-out.
+        raw(door, b"GET / HTTP/1.1\r\nhost: ");
+    }
+}
+
+#[test]
+fn a_grpc_client_that_says_nothing_is_not_waited_for() {
+    let collector = Running::with(|limits| limits.head_deadline = SHORT);
+    raw(collector.at.otlp_grpc, b"");
+    raw(collector.at.otlp_grpc, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+}
+
+#[test]
+fn a_body_that_does_not_end_is_answered_408() {
+    let collector = Running::with(|limits| limits.body_deadline = SHORT);
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let answer = raw(collector.at.otlp_http, head.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[test]
+fn connections_past_the_limit_wait_and_are_served_once_there_is_room() {
+    let collector = Running::with(|limits| {
+        limits.connections_max = 2;
+        limits.head_deadline = SHORT;
+    });
+    let _silent = [open(collector.at.otlp_http, b""), open(collector.at.otlp_http, b"")];
+    assert_eq!(collector.post(collector.at.otlp_http, "/v1/traces", &[JSON], b"{}").status, 200);
+}
+
+#[test]
+fn idle_connections_do_not_hold_up_the_end() {
+    let collector = Running::start();
+    let _idle = open(collector.at.query, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let _client = crate::grpc::client(&collector);
+    assert_eq!(collector.get("/healthz").text(), "ok\n");
+    assert!(collector.stop() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_request_under_way_is_cut_when_the_drain_is_over() {
+    let collector = Running::with(|limits| limits.drain_deadline = SHORT);
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let _stuck = open(collector.at.otlp_http, head.as_bytes());
+    let _silent = open(collector.at.otlp_grpc, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(collector.get("/healthz").status, 200);
+    assert!(collector.stop() < Duration::from_secs(2));
+}

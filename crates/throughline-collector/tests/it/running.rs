@@ -1,0 +1,176 @@
+//! A collector that runs for one test, and ways to talk to it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use throughline_collector::{Addresses, Collector, Config, Limits};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A collector on free ports; ends with the test.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) at: Addresses,
+    pub(crate) runtime: Runtime,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<()>>,
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Running {
+    pub(crate) fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut config =
+            Config { otlp_grpc_port: 0, otlp_http_port: 0, zipkin_port: 0, query_port: 0, ..Config::default() };
+        change(&mut config.limits);
+        let runtime = Runtime::new().unwrap();
+        let collector = runtime.block_on(Collector::bind(config)).unwrap();
+        let at = collector.addresses();
+        let (stop, stopped) = oneshot::channel();
+        let served = runtime.spawn(collector.run(async {
+            stopped.await.unwrap_or_default();
+        }));
+        Self { at, runtime, stop: Some(stop), served: Some(served) }
+    }
+
+    /// Tells the collector to stop, and how long it took to.
+    pub(crate) fn stop(mut self) -> Duration {
+        let begun = Instant::now();
+        drop(self.stop.take());
+        if let Some(served) = self.served.take() {
+            self.runtime.block_on(served).unwrap();
+        }
+        begun.elapsed()
+    }
+
+    /// Sends spans in OTLP's JSON, all of which must be taken.
+    pub(crate) fn send(&self, request: &Value) {
+        let answer = self.post(self.at.otlp_http, "/v1/traces", &[JSON], request.to_string().as_bytes());
+        assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
+    }
+
+    /// A query answered with 200.
+    pub(crate) fn ask(&self, path: &str) -> Value {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        let response = agent().get(format!("http://{}{path}", self.at.query)).call().unwrap();
+        Answer::of(response)
+    }
+
+    pub(crate) fn post(&self, to: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut request = agent().post(format!("http://{to}{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(request.send(body).unwrap())
+    }
+}
+
+impl Answer {
+    fn of(mut response: http::Response<ureq::Body>) -> Self {
+        let body = response.body_mut().read_to_vec().unwrap();
+        Self { status: response.status().as_u16(), headers: response.headers().clone(), body }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+fn agent() -> ureq::Agent {
+    let config =
+        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
+    config.build().new_agent()
+}
+
+/// Sends bytes as they are and reads until the other side closes, for at most ten seconds.
+pub(crate) fn raw(to: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = open(to, bytes);
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A connection on which these bytes have been sent.
+pub(crate) fn open(to: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(bytes).unwrap();
+    stream
+}
+
+/// Asks until the answer is there, for at most ten seconds.
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A request with one span of this trace id and span id, both in hex.
+pub(crate) fn request(trace: &str, span: &str) -> Value {
+    let resource =
+        serde_json::json!({ "attributes": [{ "key": "service.name", "value": { "stringValue": "eshop" } }] });
+    let span = serde_json::json!({
+        "traceId": trace, "spanId": span, "name": "GET /checkout", "kind": 2,
+        "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000250000000",
+    });
+    serde_json::json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "spans": [span] }] }] })
+}
+
+/// The same in protobuf, with a name of this many bytes.
+pub(crate) fn request_protobuf(name: usize) -> Vec<u8> {
+    use prost::Message as _;
+    request_message(name).encode_to_vec()
+}
+
+pub(crate) fn request_message(
+    name: usize,
+) -> opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest {
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+    let span = Span { trace_id: vec![1; 16], span_id: vec![2; 8], name: "x".repeat(name), ..Span::default() };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest { resource_spans }
+}
+
+/// Compressed with gzip.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
+pub(crate) const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
+pub(crate) const GZIP: (&str, &str) = ("content-encoding", "gzip");
+pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

@@ -1,0 +1,122 @@
+//! OTLP from a client that is not ours: the OpenTelemetry SDK for Python, over both protocols.
+//!
+//! Its packages are fetched once from PyPI into `.tools/` at the root of the repository; needs `python3` with `venv`.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what failed by panicking"
+)]
+
+#[path = "it/running.rs"]
+#[expect(dead_code, reason = "shared with the other tests, which use more of it")]
+mod running;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::running::Running;
+
+/// Pinned, so that a run of the tests means the same next year.
+const PACKAGES: [&str; 3] = [
+    "opentelemetry-sdk==1.45.2",
+    "opentelemetry-exporter-otlp-proto-http==1.45.2",
+    "opentelemetry-exporter-otlp-proto-grpc==1.45.2",
+];
+
+#[test]
+fn spans_of_the_python_sdk_arrive_whole_over_both_protocols() {
+    let python = python();
+    let collector = Running::start();
+    for (protocol, endpoint) in [("http", collector.at.otlp_http), ("grpc", collector.at.otlp_grpc)] {
+        let trace = send(&python, protocol, &format!("http://{endpoint}"));
+        let answer = collector.ask(&format!("/api/traces/{trace}"));
+        check(&answer["data"][0], protocol);
+    }
+}
+
+fn check(trace: &Value, protocol: &str) {
+    let spans = trace["spans"].as_array().unwrap();
+    let span = |name: &str| spans.iter().find(|span| span["operationName"] == name).unwrap();
+    let (server, producer) = (span("GET /checkout"), span("To_eshop-topic"));
+    assert_eq!(spans.len(), 2);
+
+    let process = &trace["processes"][server["processID"].as_str().unwrap()];
+    assert_eq!(process["serviceName"], format!("python-{protocol}"));
+    assert!(process["tags"].as_array().unwrap().contains(&text("telemetry.sdk.language", "python")));
+
+    let tags = server["tags"].as_array().unwrap();
+    for tag in [
+        text("otel.scope.name", "send_spans"),
+        text("otel.scope.version", "1.2.3"),
+        text("span.kind", "server"),
+        text("text", "caf\u{e9}"),
+        text("items", r#"["book","pen"]"#),
+        json!({ "key": "count", "type": "int64", "value": 7 }),
+        json!({ "key": "ratio", "type": "float64", "value": 0.5 }),
+        json!({ "key": "cached", "type": "bool", "value": true }),
+    ] {
+        assert!(tags.contains(&tag), "{tag} is missing in {tags:?}");
+    }
+    let fields = json!([text("event", "accepted"), { "key": "total", "type": "int64", "value": 3 }]);
+    assert_eq!(server["logs"][0]["fields"], fields);
+    assert_eq!(server["references"], json!([]));
+
+    let tags = producer["tags"].as_array().unwrap();
+    for tag in [
+        text("span.kind", "producer"),
+        text("otel.status_code", "ERROR"),
+        text("otel.status_description", "broker away"),
+        json!({ "key": "error", "type": "bool", "value": true }),
+    ] {
+        assert!(tags.contains(&tag), "{tag} is missing in {tags:?}");
+    }
+    assert_eq!(
+        producer["references"],
+        json!([
+            { "refType": "CHILD_OF", "traceID": server["traceID"], "spanID": server["spanID"] },
+            { "refType": "FOLLOWS_FROM", "traceID": "4bf92f3577b34da6a3ce929d0e0e4736", "spanID": "00f067aa0ba902b7",
+              "tags": [text("opentracing.ref_type", "follows_from")] }
+        ])
+    );
+    let end = |span: &Value| span["startTime"].as_u64().unwrap() + span["duration"].as_u64().unwrap();
+    assert!(server["startTime"].as_u64() <= producer["startTime"].as_u64() && end(server) >= end(producer));
+}
+
+fn text(key: &str, value: &str) -> Value {
+    json!({ "key": key, "type": "string", "value": value })
+}
+
+fn send(python: &Path, protocol: &str, endpoint: &str) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/send_spans.py");
+    let mut command = Command::new(python);
+    // What the one who runs the tests has set must not matter.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL_")) {
+        command.env_remove(name);
+    }
+    run(command.args([script, protocol, endpoint])).trim().to_owned()
+}
+
+/// The interpreter of an environment that has the packages; made when there is none.
+fn python() -> PathBuf {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/python-otlp");
+    let python = home.join("bin/python");
+    let ready = home.join(format!("ready-{}", PACKAGES[0]));
+    if !ready.exists() {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(PACKAGES));
+        std::fs::write(ready, PACKAGES.join("\n")).unwrap();
+    }
+    python
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{told}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
