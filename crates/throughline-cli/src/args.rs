@@ -50,8 +50,12 @@ pub(crate) struct Up {
     #[arg(long, env = "THROUGHLINE_STORE_MEMORY", default_value = "512MiB", value_name = "SIZE")]
     pub(crate) store_memory: String,
 
+    /// What to log to stderr: warn, info, debug, or in detail such as info,h2=debug
+    #[arg(long, env = "THROUGHLINE_LOG", default_value = "info", value_name = "FILTER")]
+    pub(crate) log: String,
+
     /// Print one line of JSON with the addresses once all are open, for scripts
-    #[arg(long)]
+    #[arg(long, env = "THROUGHLINE_JSON")]
     pub(crate) json: bool,
 }
 
@@ -62,7 +66,7 @@ pub(crate) struct Trace {
     pub(crate) id: String,
 
     /// Print the trace in Jaeger's JSON
-    #[arg(long)]
+    #[arg(long, env = "THROUGHLINE_JSON")]
     pub(crate) json: bool,
 
     #[command(flatten)]
@@ -97,7 +101,7 @@ pub(crate) struct Search {
     pub(crate) limit: String,
 
     /// Print the summaries of the traces in the JSON of Jaeger's API v3
-    #[arg(long)]
+    #[arg(long, env = "THROUGHLINE_JSON")]
     pub(crate) json: bool,
 
     #[command(flatten)]
@@ -132,9 +136,7 @@ Examples:
   throughline up --json --otlp-grpc-port 0 --otlp-http-port 0 --zipkin-port 0 --query-port 0
 
 Send it traces from any OpenTelemetry SDK:
-  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 OTEL_SERVICE_NAME=eshop ./your-service
-
-What it logs goes to stderr; THROUGHLINE_LOG=debug says more.";
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 OTEL_SERVICE_NAME=eshop ./your-service";
 
 const TRACE_EXAMPLES: &str = "\
 Examples:

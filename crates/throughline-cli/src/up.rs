@@ -1,6 +1,6 @@
 //! `throughline up`: the collector, from its options to its end.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::IpAddr;
 
 use anyhow::{Context as _, anyhow};
@@ -12,8 +12,8 @@ use crate::args::Up;
 
 /// Runs a collector until it is told to stop by SIGINT or SIGTERM.
 pub(crate) fn run(args: &Up) -> Result<(), Failure> {
-    let config = configure(args)?;
-    log_to_stderr()?;
+    let (config, filter) = configure(args)?;
+    log(filter);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start a runtime")?;
     let json = args.json;
     runtime.block_on(async move {
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Up) -> Result<(), Failure> {
 }
 
 /// Understands all options, or lists every mistake in them.
-fn configure(args: &Up) -> Result<Config, Failure> {
+fn configure(args: &Up) -> Result<(Config, EnvFilter), Failure> {
     let mut mistakes = Vec::new();
     let mut config = Config::default();
     match args.host.parse::<IpAddr>() {
@@ -63,7 +63,14 @@ fn configure(args: &Up) -> Result<Config, Failure> {
         Ok(bytes) => config.store_memory = bytes,
         Err(mistake) => mistakes.push(mistake),
     }
-    if mistakes.is_empty() { Ok(config) } else { Err(Failure::Usage(mistakes)) }
+    match log_filter(&args.log) {
+        Ok(filter) if mistakes.is_empty() => Ok((config, filter)),
+        Ok(_) => Err(Failure::Usage(mistakes)),
+        Err(mistake) => {
+            mistakes.push(mistake);
+            Err(Failure::Usage(mistakes))
+        }
+    }
 }
 
 const fn doors(args: &Up) -> [(Door, &String); 4] {
@@ -151,12 +158,18 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-fn log_to_stderr() -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::builder().with_env_var("THROUGHLINE_LOG").with_default_directive(tracing::Level::INFO.into());
-    let filter = filter.from_env().context("THROUGHLINE_LOG cannot be understood; write it as info or debug")?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    Ok(())
+/// What is logged, in the notation of `tracing`.
+fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    let builder = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
+    builder
+        .parse(text)
+        .map_err(|_| format!("--log {text:?} cannot be understood; write it as info, debug or warn,h2=trace"))
+}
+
+/// Logs to stderr, in colour on a terminal.
+fn log(filter: EnvFilter) {
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
 }
 
 /// Less memory than this holds no trace worth the name.

@@ -79,16 +79,19 @@ fn every_mistake_of_up_is_in_one_message_with_its_mend() {
         "99999",
         "--store-memory",
         "lots",
+        "--log",
+        "info=loud",
     ]);
     assert_eq!(output.status.code(), Some(64));
     assert!(output.stdout.is_empty());
     let message = stderr(&output);
     for part in [
-        "4 mistakes",
+        "5 mistakes",
         "--host \"nowhere\" is no IP address; use 127.0.0.1",
         "--otlp-http-port 4318 is the port of --otlp-grpc-port as well; give it another one",
         "--zipkin-port \"99999\" is no port; use a number",
         "--store-memory \"lots\" is no size; write it as 512MiB",
+        "--log \"info=loud\" cannot be understood; write it as info",
     ] {
         assert!(message.contains(part), "{part:?} is missing in:\n{message}");
     }

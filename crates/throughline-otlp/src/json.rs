@@ -2,7 +2,7 @@
 //! section "JSON Protobuf Encoding").
 //!
 //! The serde of the crate `opentelemetry-proto` is not used: it fails on unknown fields of a value, on `null`, on enums by
-//! name and on `NaN`, all of which a receiver must take. Here are the shapes that are read, and in [`write`] the ones written.
+//! name and on `NaN`, all of which a receiver must take. Here are the shapes that are read, and in [`mod@write`] the ones written.
 
 mod read;
 mod write;
