@@ -16,7 +16,6 @@ use std::thread;
 use std::time::Duration;
 
 use opentelemetry::global;
-use opentelemetry::metrics::noop::NoopMeterProvider;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::trace::noop::NoopTracerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -178,12 +177,10 @@ impl Builder {
             tracers = tracers.with_span_processor(Boxed(processor));
         }
         let tracers = any.then(|| tracers.build());
-        let propagation = Some(Propagation::new(&config.propagators));
-        let telemetry = match (&tracers, &meters) {
-            (Some(tracers), Some(meters)) => Telemetry::new(tracers, meters, propagation),
-            (Some(tracers), None) => Telemetry::new(tracers, &NoopMeterProvider::new(), propagation),
-            (None, Some(meters)) => Telemetry::new(&NoopTracerProvider::new(), meters, propagation),
-            (None, None) => Telemetry::new(&NoopTracerProvider::new(), &NoopMeterProvider::new(), propagation),
+        let propagation = Propagation::new(&config.propagators);
+        let telemetry = match &tracers {
+            Some(tracers) => Telemetry::ours(tracers, meters.as_ref(), propagation),
+            None => Telemetry::ours(&NoopTracerProvider::new(), meters.as_ref(), propagation),
         };
         Ok(Guard { telemetry, tracers, meters, ledger, runtime, shutdown_timeout: self.shutdown_timeout })
     }

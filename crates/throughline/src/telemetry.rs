@@ -5,8 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
-use opentelemetry::trace::{SpanBuilder, TraceContextExt as _, Tracer as _, TracerProvider};
-use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry::trace::{Span as _, SpanBuilder, TraceContextExt as _, Tracer as _, TracerProvider};
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 
 use crate::Propagation;
 
@@ -18,8 +19,19 @@ pub struct Telemetry(Arc<Inner>);
 
 struct Inner {
     tracer: BoxedTracer,
-    instruments: Instruments,
+    sampler: SamplerKind,
+    /// `None`: nobody wants metrics.
+    instruments: Option<Instruments>,
     propagation: Propagation,
+}
+
+/// What is known of the sampler behind a tracer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SamplerKind {
+    /// [`crate::init`]'s, which looks at no attributes: a span that is not recorded need not be given any.
+    Ours,
+    /// It may look at the attributes that a span starts with.
+    Unknown,
 }
 
 /// The metrics of the semantic conventions that this crate keeps.
@@ -61,14 +73,30 @@ impl Telemetry {
         T::Tracer: Send + Sync + 'static,
         <T::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
     {
-        let scope = InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build();
-        let propagation = propagation.unwrap_or_default();
-        let meter = meters.meter_with_scope(scope.clone());
-        Self(Arc::new(Inner {
-            tracer: BoxedTracer::new(Box::new(tracers.tracer_with_scope(scope))),
-            instruments: Instruments::new(&meter, &propagation),
-            propagation,
-        }))
+        let meter = meters.meter_with_scope(scope());
+        Self::assemble(tracers, Some(&meter), propagation.unwrap_or_default(), SamplerKind::Unknown)
+    }
+
+    /// Likewise, for a pipeline of [`crate::init`]; `None`: no metrics.
+    pub(crate) fn ours<T>(tracers: &T, meters: Option<&SdkMeterProvider>, propagation: Propagation) -> Self
+    where
+        T: TracerProvider,
+        T::Tracer: Send + Sync + 'static,
+        <T::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
+    {
+        let meter = meters.map(|meters| meters.meter_with_scope(scope()));
+        Self::assemble(tracers, meter.as_ref(), propagation, SamplerKind::Ours)
+    }
+
+    fn assemble<T>(tracers: &T, meter: Option<&Meter>, propagation: Propagation, sampler: SamplerKind) -> Self
+    where
+        T: TracerProvider,
+        T::Tracer: Send + Sync + 'static,
+        <T::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
+    {
+        let tracer = BoxedTracer::new(Box::new(tracers.tracer_with_scope(scope())));
+        let instruments = meter.map(|meter| Instruments::new(meter, &propagation));
+        Self(Arc::new(Inner { tracer, sampler, instruments, propagation }))
     }
 
     /// How contexts are carried.
@@ -85,17 +113,31 @@ impl Telemetry {
         not(any(feature = "kafka", feature = "tower", feature = "reqwest")),
         expect(dead_code, reason = "unused alone")
     )]
-    pub(crate) fn instruments(&self) -> &Instruments {
-        &self.0.instruments
+    pub(crate) fn instruments(&self) -> Option<&Instruments> {
+        self.0.instruments.as_ref()
     }
 
     #[cfg_attr(
         not(any(feature = "kafka", feature = "tower", feature = "reqwest")),
         expect(dead_code, reason = "unused alone")
     )]
-    /// Starts a span below `parent`; the result is `parent` with the span in it.
-    pub(crate) fn start(&self, builder: SpanBuilder, parent: &Context) -> Context {
-        parent.with_span(self.0.tracer.build_with_context(builder, parent))
+    /// Starts a span below `parent`; the result is `parent` with the span in it. The attributes are not made when nobody
+    /// would see them.
+    pub(crate) fn start(
+        &self,
+        mut builder: SpanBuilder,
+        parent: &Context,
+        attributes: impl FnOnce() -> Vec<KeyValue>,
+    ) -> Context {
+        if self.0.sampler == SamplerKind::Unknown {
+            builder = builder.with_attributes(attributes());
+            return parent.with_span(self.0.tracer.build_with_context(builder, parent));
+        }
+        let mut span = self.0.tracer.build_with_context(builder, parent);
+        if span.is_recording() {
+            span.set_attributes(attributes());
+        }
+        parent.with_span(span)
     }
 }
 
@@ -103,6 +145,10 @@ impl fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Telemetry").field("propagation", &self.0.propagation).finish_non_exhaustive()
     }
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
 }
 
 // === impl Instruments ===

@@ -90,18 +90,20 @@ impl Attempt {
         measured.extend(request.url().host_str().map(|host| KeyValue::new(SERVER_ADDRESS, host.to_owned())));
         let port = request.url().port_or_known_default();
         measured.extend(port.map(|port| KeyValue::new(SERVER_PORT, i64::from(port))));
-        let mut attributes = measured.clone();
-        attributes.push(KeyValue::new(URL_FULL, without_secrets(request.url())));
-        if known_method(request.method()).is_none() {
-            attributes.push(KeyValue::new(HTTP_REQUEST_METHOD_ORIGINAL, request.method().as_str().to_owned()));
-        }
-        if before > 0 {
-            attributes.push(KeyValue::new(HTTP_REQUEST_RESEND_COUNT, before));
-        }
-        let builder = SpanBuilder::from_name(span_name(request.method(), None))
-            .with_kind(SpanKind::Client)
-            .with_attributes(attributes);
-        let context = telemetry.start(builder, &Context::current());
+        let attributes = || {
+            let mut attributes = measured.clone();
+            attributes.push(KeyValue::new(URL_FULL, without_secrets(request.url())));
+            if known_method(request.method()).is_none() {
+                let original = request.method().as_str().to_owned();
+                attributes.push(KeyValue::new(HTTP_REQUEST_METHOD_ORIGINAL, original));
+            }
+            if before > 0 {
+                attributes.push(KeyValue::new(HTTP_REQUEST_RESEND_COUNT, before));
+            }
+            attributes
+        };
+        let builder = SpanBuilder::from_name(span_name(request.method(), None)).with_kind(SpanKind::Client);
+        let context = telemetry.start(builder, &Context::current(), attributes);
         Self { context, telemetry: telemetry.clone(), started: Instant::now(), measured }
     }
 
@@ -139,7 +141,9 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         self.context.span().end();
-        self.telemetry.instruments().client.record(self.started.elapsed().as_secs_f64(), &self.measured);
+        if let Some(instruments) = self.telemetry.instruments() {
+            instruments.client.record(self.started.elapsed().as_secs_f64(), &self.measured);
+        }
     }
 }
 

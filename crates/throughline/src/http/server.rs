@@ -250,13 +250,14 @@ impl Exchange {
         let parent = telemetry.propagation().extract(&Context::current(), &Received(request.headers()));
         let route = route_of(request);
         let measured = measured(request, route);
-        let mut attributes = measured.clone();
-        described(request, &mut attributes);
-        let builder = SpanBuilder::from_name(span_name(request.method(), route))
-            .with_kind(SpanKind::Server)
-            .with_attributes(attributes);
+        let builder = SpanBuilder::from_name(span_name(request.method(), route)).with_kind(SpanKind::Server);
+        let attributes = || {
+            let mut attributes = measured.clone();
+            described(request, &mut attributes);
+            attributes
+        };
         Self {
-            context: telemetry.start(builder, &parent),
+            context: telemetry.start(builder, &parent, attributes),
             telemetry: telemetry.clone(),
             started: Instant::now(),
             method: request.method().clone(),
@@ -317,7 +318,9 @@ impl Drop for Exchange {
             self.measured.push(kind);
         }
         span.end();
-        self.telemetry.instruments().server.record(self.started.elapsed().as_secs_f64(), &self.measured);
+        if let Some(instruments) = self.telemetry.instruments() {
+            instruments.server.record(self.started.elapsed().as_secs_f64(), &self.measured);
+        }
     }
 }
 

@@ -59,8 +59,7 @@ impl Instrument {
                 if forwarded { ambient } else { receive(&ambient, &found) }
             }
         };
-        let builder = self.builder(Operation::Send, SpanKind::Producer, record);
-        self.telemetry.start(builder, &parent)
+        self.start(Operation::Send, SpanKind::Producer, record, Vec::new(), &parent)
     }
 
     /// The application's headers with the span's context in them; everything else in them stays as it is.
@@ -84,24 +83,35 @@ impl Instrument {
         Some(outgoing.into_inner())
     }
 
-    /// Records where the broker put the record, or why it did not.
-    pub(crate) fn sent(&self, cx: &Context, topic: &str, result: Result<(i32, i64), &KafkaError>) {
+    /// Records where the broker put the record, or why it did not. `partition` is the one that the caller chose, which is
+    /// on the span already; `topic` is what [`Instrument::counted_topic`] said.
+    pub(crate) fn sent(
+        &self,
+        cx: &Context,
+        topic: Option<&str>,
+        partition: Option<i32>,
+        result: Result<(i32, i64), &KafkaError>,
+    ) {
         let span = cx.span();
         let failure = result.err().map(Failure::kafka);
-        match (&failure, &self.values.naming) {
-            (Some(failure), naming) => naming.fail(failure, &span),
-            (None, Naming::OpenTelemetry) if span.is_recording() => {
-                let (partition, offset) = result.unwrap_or_default();
+        match (result, &failure, &self.values.naming) {
+            (_, Some(failure), naming) => naming.fail(failure, &span),
+            (Ok((at, offset)), None, Naming::OpenTelemetry) if span.is_recording() => {
                 let mut attributes = Vec::with_capacity(2);
-                let offset = Some(offset).filter(|offset| *offset >= 0);
-                let record = Record { topic, partition: Some(partition), offset, key: None, tombstone: false };
-                place(&mut attributes, &record);
+                let (at, offset) = (partition.is_none().then_some(at), Some(offset).filter(|offset| *offset >= 0));
+                place(&mut attributes, at, offset);
                 span.set_attributes(attributes);
             }
-            (None, Naming::OpenTelemetry | Naming::OpenTracing(_)) => {}
+            _ => {}
         }
-        let attributes = self.measured(Operation::Send, Some(topic), failure.as_ref());
-        self.telemetry.instruments().sent.add(1, &attributes);
+        if let Some(instruments) = self.telemetry.instruments() {
+            instruments.sent.add(1, &self.measured(Operation::Send, topic, failure.as_ref()));
+        }
+    }
+
+    /// The topic for [`Instrument::sent`], if it is wanted there.
+    pub(crate) fn counted_topic(&self, topic: &str) -> Option<String> {
+        self.telemetry.instruments().map(|_| topic.to_owned())
     }
 
     // --- consuming ---
@@ -123,7 +133,7 @@ impl Instrument {
         if let Some(sender) = sender {
             context = context.with_value(Sender(sender));
         }
-        self.telemetry.instruments().consumed.add(1, &self.measured(Operation::Poll, Some(record.topic), None));
+        self.received(1, Some(record.topic));
         let active = self.values.handling != Handling::Interceptor;
         if !active {
             context.span().end();
@@ -142,12 +152,12 @@ impl Instrument {
             Some(Link::new(sender, link_attributes(&record_of(message), topic.is_none()), 0))
         });
         let links = links.collect();
-        let mut builder = self.builder(Operation::Process, SpanKind::Consumer, &record).with_links(links);
-        let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
-        builder.attributes.get_or_insert_default().push(KeyValue::new(MESSAGING_BATCH_MESSAGE_COUNT, count));
-        let context = self.telemetry.start(builder, &ambient);
-        let measured = self.measured(Operation::Poll, topic, None);
-        self.telemetry.instruments().consumed.add(u64::try_from(messages.len()).unwrap_or(u64::MAX), &measured);
+        let context = self.start(Operation::Process, SpanKind::Consumer, &record, links, &ambient);
+        if matches!(self.values.naming, Naming::OpenTelemetry) {
+            let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+            context.span().set_attribute(KeyValue::new(MESSAGING_BATCH_MESSAGE_COUNT, count));
+        }
+        self.received(messages.len(), topic);
         let active = self.values.handling != Handling::Interceptor;
         if !active {
             context.span().end();
@@ -167,7 +177,7 @@ impl Instrument {
         }
         let topic = topic.unwrap_or_default();
         let record = Record { topic, partition: None, offset: None, key: None, tombstone: false };
-        let cx = self.telemetry.start(self.builder(Operation::Commit, SpanKind::Client, &record), parent);
+        let cx = self.start(Operation::Commit, SpanKind::Client, &record, Vec::new(), parent);
         let result = commit();
         if let Err(error) = &result {
             self.values.naming.fail(&Failure::kafka(error), &cx.span());
@@ -178,15 +188,30 @@ impl Instrument {
 
     /// Counts the time that a handler took.
     pub(crate) fn processed(&self, topic: Option<&str>, took: Duration, failure: Option<&Failure>) {
-        let attributes = self.measured(Operation::Process, topic, failure);
-        self.telemetry.instruments().process.record(took.as_secs_f64(), &attributes);
+        if let Some(instruments) = self.telemetry.instruments() {
+            instruments.process.record(took.as_secs_f64(), &self.measured(Operation::Process, topic, failure));
+        }
     }
 
-    fn builder(&self, operation: Operation, kind: SpanKind, record: &Record<'_>) -> SpanBuilder {
+    fn received(&self, records: usize, topic: Option<&str>) {
+        if let Some(instruments) = self.telemetry.instruments() {
+            let records = u64::try_from(records).unwrap_or(u64::MAX);
+            instruments.consumed.add(records, &self.measured(Operation::Poll, topic, None));
+        }
+    }
+
+    fn start(
+        &self,
+        operation: Operation,
+        kind: SpanKind,
+        record: &Record<'_>,
+        links: Vec<Link>,
+        parent: &Context,
+    ) -> Context {
         let topic = Some(record.topic).filter(|topic| !topic.is_empty());
-        SpanBuilder::from_name(self.values.naming.span_name(operation, topic))
-            .with_kind(kind)
-            .with_attributes(self.values.naming.attributes(operation, record, &self.values))
+        let builder = SpanBuilder::from_name(self.values.naming.span_name(operation, topic)).with_kind(kind);
+        let builder = if links.is_empty() { builder } else { builder.with_links(links) };
+        self.telemetry.start(builder, parent, || self.values.naming.attributes(operation, record, &self.values))
     }
 
     /// What the record's headers say of its sender.
@@ -203,20 +228,20 @@ impl Instrument {
 
     /// The span that stands for the handling; before it, if so set, the one for the arrival.
     fn handling_span(&self, record: &Record<'_>, ambient: &Context, parent: &Context, links: Vec<Link>) -> Context {
-        let process = || self.builder(Operation::Process, SpanKind::Consumer, record);
+        let process = |links| self.start(Operation::Process, SpanKind::Consumer, record, links, parent);
         match (self.values.handling, &self.values.naming) {
-            (Handling::Active | Handling::Interceptor, _) => self.telemetry.start(process().with_links(links), parent),
+            (Handling::Active | Handling::Interceptor, _) => process(links),
             (Handling::Listener, Naming::OpenTelemetry) => {
-                let poll = self.builder(Operation::Poll, SpanKind::Client, record).with_links(links.clone());
-                self.telemetry.start(poll, ambient).span().end();
-                self.telemetry.start(process().with_links(links), parent)
+                self.start(Operation::Poll, SpanKind::Client, record, links.clone(), ambient).span().end();
+                process(links)
             }
             (Handling::Listener, Naming::OpenTracing(_)) => {
-                let arrival = self.telemetry.start(process().with_links(links), parent);
+                let arrival = process(links);
                 arrival.span().end();
                 let link = follows_from(arrival.span().span_context().clone());
                 let listener = SpanBuilder::from_name(OpenTracing::listener_name(record.topic));
-                self.telemetry.start(listener.with_kind(SpanKind::Consumer).with_links(vec![link]), &arrival)
+                let listener = listener.with_kind(SpanKind::Consumer).with_links(vec![link]);
+                self.telemetry.start(listener, &arrival, Vec::new)
             }
         }
     }
@@ -270,7 +295,7 @@ fn link_attributes(record: &Record<'_>, with_topic: bool) -> Vec<KeyValue> {
     if with_topic {
         attributes.push(KeyValue::new(MESSAGING_DESTINATION_NAME, record.topic.to_owned()));
     }
-    place(&mut attributes, record);
+    place(&mut attributes, record.partition, record.offset);
     attributes
 }
 

@@ -108,7 +108,7 @@ fn conventional(operation: Operation, record: &Record<'_>, values: &Values) -> V
     if !record.topic.is_empty() {
         attributes.push(KeyValue::new(MESSAGING_DESTINATION_NAME, record.topic.to_owned()));
     }
-    place(&mut attributes, record);
+    place(&mut attributes, record.partition, record.offset);
     if record.tombstone {
         attributes.push(KeyValue::new(MESSAGING_KAFKA_MESSAGE_TOMBSTONE, true));
     }
@@ -136,11 +136,11 @@ fn conventional(operation: Operation, record: &Record<'_>, values: &Values) -> V
 }
 
 /// Partition and offset, as far as they are known.
-pub(crate) fn place(attributes: &mut Vec<KeyValue>, record: &Record<'_>) {
-    if let Some(partition) = record.partition {
+pub(crate) fn place(attributes: &mut Vec<KeyValue>, partition: Option<i32>, offset: Option<i64>) {
+    if let Some(partition) = partition {
         attributes.push(KeyValue::new(MESSAGING_DESTINATION_PARTITION_ID, partition.to_string()));
     }
-    if let Some(offset) = record.offset {
+    if let Some(offset) = offset {
         attributes.push(KeyValue::new(MESSAGING_KAFKA_OFFSET, offset));
     }
 }

@@ -36,10 +36,13 @@ pub struct Producer<P> {
     instrument: Instrument,
 }
 
-/// A record on its way: `None` inside once the result is known.
+/// A record on its way. Its span ends when it is dropped.
 struct Sending {
     context: Context,
-    topic: String,
+    /// For counting, where that is wanted.
+    topic: Option<String>,
+    /// The partition that the caller chose.
+    partition: Option<i32>,
     instrument: Instrument,
 }
 
@@ -133,7 +136,7 @@ where
         let context = self.instrument.send(&view(&record), record.headers.as_ref(), None);
         let had_headers = record.headers.is_some();
         record.headers = self.instrument.inject(&context, record.headers.take());
-        let sending = Sending { context, topic: record.topic.to_owned(), instrument: self.instrument.clone() };
+        let sending = Sending::new(&self.instrument, context, record.topic, record.partition);
         match self.inner.send_result(record) {
             Ok(delivery) => Ok(Pending { delivery, sending }),
             Err((error, mut record)) => {
@@ -157,7 +160,7 @@ where
     {
         let context = self.instrument.send(&view(&record), record.headers.as_ref(), parent);
         record.headers = self.instrument.inject(&context, record.headers.take());
-        let sending = Sending { context, topic: record.topic.to_owned(), instrument: self.instrument.clone() };
+        let sending = Sending::new(&self.instrument, context, record.topic, record.partition);
         let result = self.inner.send(record, queue_timeout).await;
         sending.done(result.as_ref().map(|at| (at.partition, at.offset)).map_err(|(error, _)| error));
         result
@@ -248,7 +251,7 @@ where
     let context = instrument.send(&seen, record.headers.as_ref(), parent);
     let had_headers = record.headers.is_some();
     let headers = instrument.inject(&context, record.headers);
-    let sending = Sending { context, topic: record.topic.to_owned(), instrument: instrument.clone() };
+    let sending = Sending::new(instrument, context, record.topic, record.partition);
     let tagged = BaseRecord {
         topic: record.topic,
         partition: record.partition,
@@ -291,9 +294,13 @@ where
 // === impl Sending ===
 
 impl Sending {
+    fn new(instrument: &Instrument, context: Context, topic: &str, partition: Option<i32>) -> Self {
+        Self { context, topic: instrument.counted_topic(topic), partition, instrument: instrument.clone() }
+    }
+
     /// Records the result; the span ends when the value is dropped.
     fn done(&self, result: Result<(i32, i64), &KafkaError>) {
-        self.instrument.sent(&self.context, &self.topic, result);
+        self.instrument.sent(&self.context, self.topic.as_deref(), self.partition, result);
     }
 }
 
@@ -323,7 +330,7 @@ impl Future for Pending {
 
 impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").field("topic", &self.sending.topic).finish_non_exhaustive()
+        f.debug_struct("Pending").field("context", &self.sending.context).finish_non_exhaustive()
     }
 }
 
@@ -388,6 +395,6 @@ where
 
 impl<D> fmt::Debug for Tagged<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tagged").field("topic", &self.sending.topic).finish_non_exhaustive()
+        f.debug_struct("Tagged").field("context", &self.sending.context).finish_non_exhaustive()
     }
 }
