@@ -4,6 +4,7 @@
 //! traces nor lose them at once. Spans of a trace that was let go begin it anew.
 
 mod shared;
+mod weight;
 
 use std::collections::btree_map::{BTreeMap, Entry as Slot};
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -17,7 +18,7 @@ use crate::{Dependency, Occupancy, Operation, Query, Store, Trace};
 /// A store in memory, bounded by bytes.
 #[derive(Debug)]
 pub struct MemoryStore {
-    /// At most so many bytes, about, by [`Span::footprint`] and what the store adds.
+    /// At most so many bytes, as [`weight`] has it.
     capacity: usize,
     shelf: RwLock<Shelf>,
 }
@@ -170,7 +171,7 @@ impl Shelf {
     fn insert(&mut self, span: Arc<Span>) {
         let id = span.trace_id;
         let start = span.start;
-        let bytes = weight(&span);
+        let bytes = weight::span(&span);
         self.shared.hold(&span);
         let entry = self.traces.entry(id).or_insert_with(|| {
             self.arrivals.push_back(id);
@@ -188,7 +189,7 @@ impl Shelf {
             }
             Slot::Occupied(mut slot) => {
                 let replaced = slot.insert(span);
-                let bytes = weight(&replaced);
+                let bytes = weight::span(&replaced);
                 entry.bytes -= bytes;
                 self.bytes -= bytes;
                 self.shared.release(&replaced);
@@ -226,14 +227,6 @@ impl Entry {
         Trace { id, spans }
     }
 }
-
-/// What a span takes of the store's bytes, without what it shares.
-fn weight(span: &Span) -> usize {
-    span.footprint() + SPAN_OVERHEAD
-}
-
-/// A span's place in the map of its trace, and the counters of its `Arc`.
-const SPAN_OVERHEAD: usize = 48;
 
 /// A trace's place in the map, the queue and the order by start.
 const TRACE_OVERHEAD: usize = 192;

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use throughline_model::{KeyValue, Scope, Span};
+use throughline_model::Span;
+
+use super::weight;
 
 /// The resources and scopes that spans in the store hold, by address: an address stays theirs while a span holds them.
 #[derive(Debug, Default)]
@@ -26,8 +28,8 @@ impl Shared {
 
     /// A span came in.
     pub(super) fn hold(&mut self, span: &Span) {
-        self.hold_one(Arc::as_ptr(&span.resource).addr(), || span.resource.footprint());
-        self.hold_one(Arc::as_ptr(&span.scope).addr(), || scope_footprint(&span.scope));
+        self.hold_one(Arc::as_ptr(&span.resource).addr(), || weight::resource(&span.resource));
+        self.hold_one(Arc::as_ptr(&span.scope).addr(), || weight::scope(&span.scope));
     }
 
     /// A span goes; to be called while it still is.
@@ -36,9 +38,9 @@ impl Shared {
         self.release_one(Arc::as_ptr(&span.scope).addr());
     }
 
-    fn hold_one(&mut self, address: usize, footprint: impl FnOnce() -> usize) {
+    fn hold_one(&mut self, address: usize, weigh: impl FnOnce() -> usize) {
         let holding = self.holders.entry(address).or_insert_with(|| {
-            let bytes = footprint() + OVERHEAD;
+            let bytes = weigh();
             self.bytes += bytes;
             Holding { spans: 0, bytes }
         });
@@ -54,13 +56,3 @@ impl Shared {
         }
     }
 }
-
-fn scope_footprint(scope: &Scope) -> usize {
-    size_of::<Scope>()
-        + scope.name.len()
-        + scope.version.len()
-        + scope.attributes.iter().map(KeyValue::footprint).sum::<usize>()
-}
-
-/// The place in the map, and the counters of the `Arc`.
-const OVERHEAD: usize = 64;
