@@ -1,8 +1,12 @@
 //! `cargo xtask bench`: measurements in the release profile, each beside what it is measured against.
 
-use anyhow::Result;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
-use crate::steps::{self, cargo};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::steps::cargo;
 
 /// What `cargo xtask bench` takes.
 #[derive(Debug, clap::Args)]
@@ -13,14 +17,54 @@ pub(crate) struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum Subject {
-    /// The SDK's producer and consumer against bare rdkafka: ns per record and their ratio
+    /// The SDK's producer beside a bare one of rdkafka: ns per record, and their ratio
+    #[command(after_help = "One line of JSON per case on stdout; the same as a table on stderr at the end.")]
     Sdk,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     match options.subject {
-        Subject::Sdk => {
-            steps::run(&mut cargo(&["bench", "--package", "throughline", "--all-features", "--bench", "sdk"]))
-        }
+        Subject::Sdk => sdk(),
+    }
+}
+
+fn sdk() -> Result<()> {
+    eprintln!("building in the release profile (the first time takes minutes)");
+    let mut bench = cargo(&["bench", "--package", "throughline", "--features", "kafka", "--bench", "kafka"]);
+    let mut bench = bench.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo")?;
+    let mut rows = Vec::new();
+    for line in BufReader::new(bench.stdout.take().context("cargo's output")?).lines() {
+        let line = line?;
+        println!("{line}");
+        rows.extend(row(&line));
+    }
+    let status = bench.wait()?;
+    ensure!(status.success(), "the benchmark ended with {status}");
+    ensure!(!rows.is_empty(), "the benchmark gave no figures");
+    eprintln!("\n{:<28} {:>9} {:>9} {:>9} {:>7}", "CPU time per record", "bare", "SDK", "added", "ratio");
+    eprintln!("{}", rows.join("\n"));
+    Ok(())
+}
+
+/// A line of the benchmark as a row of the table; [`None`] when it is no figure.
+fn row(line: &str) -> Option<String> {
+    let json: Value = serde_json::from_str(line).ok()?;
+    let figure = |name: &str| json.get(name)?.as_f64();
+    let (bare, sdk) = (figure("ns_per_record_bare")?, figure("ns_per_record_sdk")?);
+    let case = json.get("case")?.as_str()?;
+    Some(format!("{case:<28} {bare:>6.0} ns {sdk:>6.0} ns {:>6.0} ns {:>6.2}x", sdk - bare, sdk / bare))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_becomes_a_row_and_anything_else_does_not() {
+        let line = r#"{"case":"sampled","ns_per_record_bare":1000,"ns_per_record_sdk":3500}"#;
+        let words: Vec<String> = row(line).unwrap().split_whitespace().map(str::to_owned).collect();
+        assert_eq!(words, ["sampled", "1000", "ns", "3500", "ns", "2500", "ns", "3.50x"]);
+        assert_eq!(row("running 0 tests"), None);
+        assert_eq!(row("{}"), None);
     }
 }
