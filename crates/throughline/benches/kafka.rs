@@ -99,7 +99,7 @@ fn run<C: rdkafka::producer::ProducerContext>(producer: &BaseProducer<C>, send: 
         send();
         if sent % IN_FLIGHT == 0 {
             while producer.in_flight_count() > 0 {
-                producer.poll(Duration::from_millis(1));
+                producer.poll(Duration::from_millis(10));
             }
         }
     }
