@@ -141,19 +141,6 @@ impl Span {
     pub const fn failed(&self) -> bool {
         matches!(self.status, Status::Error(_))
     }
-
-    /// How many bytes of memory it holds, about, without the shared resource and scope.
-    #[must_use]
-    pub fn footprint(&self) -> usize {
-        let message = if let Status::Error(message) = &self.status { message.len() } else { 0 };
-        size_of::<Self>()
-            + self.name.len()
-            + self.trace_state.len()
-            + message
-            + self.attributes.iter().map(KeyValue::footprint).sum::<usize>()
-            + self.events.iter().map(Event::footprint).sum::<usize>()
-            + self.links.iter().map(Link::footprint).sum::<usize>()
-    }
 }
 
 // === impl SpanKind ===
@@ -181,23 +168,13 @@ impl SpanKind {
     }
 }
 
-// === impl Event, Link ===
-
-impl Event {
-    fn footprint(&self) -> usize {
-        size_of::<Self>() + self.name.len() + self.attributes.iter().map(KeyValue::footprint).sum::<usize>()
-    }
-}
+// === impl Link ===
 
 impl Link {
     /// The attribute of this name.
     #[must_use]
     pub fn attribute(&self, key: &str) -> Option<&Value> {
         find(&self.attributes, key)
-    }
-
-    fn footprint(&self) -> usize {
-        size_of::<Self>() + self.trace_state.len() + self.attributes.iter().map(KeyValue::footprint).sum::<usize>()
     }
 }
 
@@ -217,12 +194,6 @@ impl Resource {
             .and_then(Value::as_str)
             .filter(|name| !name.is_empty())
             .unwrap_or("unknown_service")
-    }
-
-    /// How many bytes of memory it holds, about.
-    #[must_use]
-    pub fn footprint(&self) -> usize {
-        size_of::<Self>() + self.attributes.iter().map(KeyValue::footprint).sum::<usize>()
     }
 }
 

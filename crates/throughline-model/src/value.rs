@@ -37,12 +37,6 @@ impl KeyValue {
     pub fn new(key: impl Into<String>, value: impl Into<Value>) -> Self {
         Self { key: key.into(), value: value.into() }
     }
-
-    /// How many bytes of memory it holds, about.
-    #[must_use]
-    pub fn footprint(&self) -> usize {
-        size_of::<Self>() + self.key.len() + self.value.heap()
-    }
 }
 
 // === impl Value ===
@@ -52,16 +46,6 @@ impl Value {
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         if let Self::String(text) = self { Some(text) } else { None }
-    }
-
-    fn heap(&self) -> usize {
-        match self {
-            Self::Empty | Self::Bool(_) | Self::Int(_) | Self::Double(_) => 0,
-            Self::String(text) => text.len(),
-            Self::Bytes(bytes) => bytes.len(),
-            Self::Array(values) => values.iter().map(|value| size_of::<Self>() + value.heap()).sum(),
-            Self::Map(pairs) => pairs.iter().map(KeyValue::footprint).sum(),
-        }
     }
 }
 
