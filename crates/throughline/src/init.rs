@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use opentelemetry::global;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry::trace::noop::NoopTracerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanProcessor};
 use tokio::runtime::Runtime;
@@ -178,10 +177,8 @@ impl Builder {
         }
         let tracers = any.then(|| tracers.build());
         let propagation = Propagation::new(&config.propagators);
-        let telemetry = match &tracers {
-            Some(tracers) => Telemetry::ours(tracers, meters.as_ref(), propagation),
-            None => Telemetry::ours(&NoopTracerProvider::new(), meters.as_ref(), propagation),
-        };
+        let roots_recorded = config.sampler.ratio >= 0.5;
+        let telemetry = Telemetry::ours(tracers.as_ref(), roots_recorded, meters.as_ref(), propagation);
         Ok(Guard { telemetry, tracers, meters, ledger, runtime, shutdown_timeout: self.shutdown_timeout })
     }
 }

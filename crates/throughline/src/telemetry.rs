@@ -8,6 +8,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
 use opentelemetry::trace::{Span as _, SpanBuilder, TraceContextExt as _, Tracer as _, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
 use crate::Propagation;
 
@@ -18,20 +19,24 @@ use crate::Propagation;
 pub struct Telemetry(Arc<Inner>);
 
 struct Inner {
-    tracer: BoxedTracer,
-    sampler: SamplerKind,
+    tracer: Tracer,
     /// `None`: nobody wants metrics.
     instruments: Option<Instruments>,
     propagation: Propagation,
 }
 
-/// What is known of the sampler behind a tracer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SamplerKind {
-    /// [`crate::init`]'s, which looks at no attributes: a span that is not recorded need not be given any.
-    Ours,
-    /// It may look at the attributes that a span starts with.
-    Unknown,
+/// Who makes the spans.
+enum Tracer {
+    /// A pipeline of [`crate::init`]. Its sampler looks at no attributes, so a span that is not recorded needs none.
+    Ours {
+        tracer: SdkTracer,
+        /// Whether a trace that begins here is more likely recorded than not.
+        roots_recorded: bool,
+    },
+    /// Whatever else there is.
+    Any(BoxedTracer),
+    /// Nobody: contexts are passed on as they came.
+    Nobody,
 }
 
 /// The metrics of the semantic conventions that this crate keeps.
@@ -73,30 +78,29 @@ impl Telemetry {
         T::Tracer: Send + Sync + 'static,
         <T::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
     {
-        let meter = meters.meter_with_scope(scope());
-        Self::assemble(tracers, Some(&meter), propagation.unwrap_or_default(), SamplerKind::Unknown)
+        let tracer = Tracer::Any(BoxedTracer::new(Box::new(tracers.tracer_with_scope(scope()))));
+        Self::assemble(tracer, Some(&meters.meter_with_scope(scope())), propagation.unwrap_or_default())
     }
 
-    /// Likewise, for a pipeline of [`crate::init`]; `None`: no metrics.
-    pub(crate) fn ours<T>(tracers: &T, meters: Option<&SdkMeterProvider>, propagation: Propagation) -> Self
-    where
-        T: TracerProvider,
-        T::Tracer: Send + Sync + 'static,
-        <T::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
-    {
+    /// Likewise, for a pipeline of [`crate::init`]. `roots_recorded`: whether a trace that begins here is more likely
+    /// recorded than not.
+    pub(crate) fn ours(
+        tracers: Option<&SdkTracerProvider>,
+        roots_recorded: bool,
+        meters: Option<&SdkMeterProvider>,
+        propagation: Propagation,
+    ) -> Self {
+        let tracer = tracers.map_or(Tracer::Nobody, |tracers| {
+            let tracer = tracers.tracer_with_scope(scope());
+            Tracer::Ours { tracer, roots_recorded }
+        });
         let meter = meters.map(|meters| meters.meter_with_scope(scope()));
-        Self::assemble(tracers, meter.as_ref(), propagation, SamplerKind::Ours)
+        Self::assemble(tracer, meter.as_ref(), propagation)
     }
 
-    fn assemble<T>(tracers: &T, meter: Option<&Meter>, propagation: Propagation, sampler: SamplerKind) -> Self
-    where
-        T: TracerProvider,
-        T::Tracer: Send + Sync + 'static,
-        <T::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
-    {
-        let tracer = BoxedTracer::new(Box::new(tracers.tracer_with_scope(scope())));
+    fn assemble(tracer: Tracer, meter: Option<&Meter>, propagation: Propagation) -> Self {
         let instruments = meter.map(|meter| Instruments::new(meter, &propagation));
-        Self(Arc::new(Inner { tracer, sampler, instruments, propagation }))
+        Self(Arc::new(Inner { tracer, instruments, propagation }))
     }
 
     /// How contexts are carried.
@@ -129,12 +133,30 @@ impl Telemetry {
         parent: &Context,
         attributes: impl FnOnce() -> Vec<KeyValue>,
     ) -> Context {
-        if self.0.sampler == SamplerKind::Unknown {
+        let above = parent.span();
+        let above = above.span_context();
+        let (tracer, roots_recorded) = match &self.0.tracer {
+            Tracer::Ours { tracer, roots_recorded } => (tracer, *roots_recorded),
+            Tracer::Any(tracer) => {
+                builder = builder.with_attributes(attributes());
+                return parent.with_span(tracer.build_with_context(builder, parent));
+            }
+            Tracer::Nobody if above.is_valid() => return parent.with_remote_span_context(above.clone()),
+            Tracer::Nobody => return parent.clone(),
+        };
+        // A guess, which costs time when it is wrong, and nothing else.
+        let likely = if above.is_valid() { above.is_sampled() } else { roots_recorded };
+        let mut attributes = Some(attributes);
+        if likely && let Some(attributes) = attributes.take() {
             builder = builder.with_attributes(attributes());
-            return parent.with_span(self.0.tracer.build_with_context(builder, parent));
         }
-        let mut span = self.0.tracer.build_with_context(builder, parent);
-        if span.is_recording() {
+        let mut span = tracer.build_with_context(builder, parent);
+        if !span.is_recording() {
+            // Its context is all there is to it. None, when the pipeline is shut down: then the one above is passed on.
+            let own = Some(span.span_context()).filter(|own| own.is_valid()).unwrap_or(above);
+            return parent.with_remote_span_context(own.clone());
+        }
+        if let Some(attributes) = attributes {
             span.set_attributes(attributes());
         }
         parent.with_span(span)

@@ -75,7 +75,7 @@ impl Naming {
     pub(crate) fn span_name(&self, operation: Operation, topic: Option<&str>) -> String {
         match self {
             Self::OpenTelemetry => match topic {
-                Some(topic) => format!("{} {topic}", operation.name()),
+                Some(topic) => [operation.name(), " ", topic].concat(),
                 None => operation.name().to_owned(),
             },
             Self::OpenTracing(names) => names.span_name(operation, topic),

@@ -127,7 +127,7 @@ impl SpanName {
             Self::OperationName => operation.to_owned(),
             Self::PrefixedOperationName(prefix) => format!("{prefix}{operation}"),
             Self::Topic => topic.to_owned(),
-            Self::PrefixedTopic(prefix) => format!("{prefix}{topic}"),
+            Self::PrefixedTopic(prefix) => [prefix, topic].concat(),
             Self::OperationNameTopic => format!("{operation} - {topic}"),
             Self::PrefixedOperationNameTopic(prefix) => format!("{prefix}{operation} - {topic}"),
         }
