@@ -22,7 +22,8 @@
 //! let consumer = Consumer::new(config.create::<StreamConsumer>()?, settings);
 //! consumer.subscribe(&["orders"])?;
 //! let delivery = consumer.recv().await?;
-//! delivery.handle(async { Ok::<_, std::io::Error>(/* the span is active in here */) }).await?;
+//! // Inside the future the span is active.
+//! delivery.handle(async { Ok::<_, std::io::Error>(()) }).await?;
 //! consumer.settle(&delivery, CommitMode::Async)?;
 //! # Ok(())
 //! # }
