@@ -14,6 +14,8 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use opentelemetry::metrics::noop::NoopMeterProvider;
 use opentelemetry::trace::{SpanKind, Status};
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use throughline::Telemetry;
@@ -201,6 +203,42 @@ async fn a_panic_and_an_abandoned_request_end_the_span() {
     let asked = traced.layer().layer(endless).oneshot(Request::new(String::new()));
     assert!(tokio::time::timeout(Duration::from_millis(10), asked).await.is_err());
     assert!(texts(&traced.only()).contains(&"error.type=cancelled".to_owned()));
+}
+
+#[tokio::test]
+async fn both_sides_measure_the_duration() {
+    let exporter = InMemoryMetricExporter::default();
+    let meters = SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exporter.clone()).build()).build();
+    let telemetry = Telemetry::new(&SdkTracerProvider::default(), &meters, None);
+    let app = Router::new().route("/orders/{id}", get(|| async { StatusCode::BAD_GATEWAY }));
+    let address = serve(app.layer(ServerLayer::new().telemetry(telemetry.clone()))).await;
+    let tracing = ClientTracing::new().telemetry(telemetry);
+    let client = ClientBuilder::new(reqwest::Client::new()).with(tracing).build();
+    client.get(format!("{address}/orders/7")).send().await.unwrap().bytes().await.unwrap();
+    meters.force_flush().unwrap();
+
+    let metrics = exporter.get_finished_metrics().unwrap();
+    let all: Vec<_> = metrics.iter().flat_map(|one| one.scope_metrics()).flat_map(|scope| scope.metrics()).collect();
+    let attributes = |name: &str| {
+        let metric = all.iter().find(|metric| metric.name() == name).unwrap();
+        assert_eq!(metric.unit(), "s");
+        let AggregatedMetrics::F64(MetricData::Histogram(histogram)) = metric.data() else { panic!("no histogram") };
+        let point = histogram.data_points().next().unwrap();
+        assert_eq!(point.count(), 1);
+        let mut all: Vec<_> = point.attributes().map(|one| format!("{}={}", one.key, one.value)).collect();
+        all.sort();
+        all
+    };
+    let shared = |more: &[&str]| {
+        let mut all = vec!["error.type=502", "http.request.method=GET", "http.response.status_code=502"];
+        all.extend(more);
+        all.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let server = shared(&["http.route=/orders/{id}", "network.protocol.version=1.1", "url.scheme=http"]);
+    assert_eq!(attributes("http.server.request.duration"), server);
+    let port = format!("server.port={}", address.rsplit_once(':').unwrap().1);
+    let client = shared(&["network.protocol.version=1.1", "server.address=127.0.0.1", &port]);
+    assert_eq!(attributes("http.client.request.duration"), client);
 }
 
 /// Serves on a free loopback port until the test's runtime ends.
