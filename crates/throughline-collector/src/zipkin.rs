@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use throughline_otlp::{Decoded, MESSAGES_MAX, Rejected};
+use throughline_otlp::{Decoded, Rejected, check_json};
 
 pub(crate) use self::span::SHARED_ID;
 use self::span::SpanJson;
@@ -60,10 +60,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn decode(body: &[u8]) -> Result<Decoded, Refusal> {
     let malformed =
         |message: &dyn std::fmt::Display| Refusal::Malformed(format!("not a list of Zipkin v2 spans: {message}"));
-    // As for OTLP: so much JSON of empty objects unfolds to too much memory.
-    if body.iter().filter(|byte| **byte == b'{').count() > MESSAGES_MAX {
-        return Err(malformed(&format_args!("more than {MESSAGES_MAX} spans, endpoints and annotations")));
-    }
+    check_json(body).map_err(|error| malformed(&error))?;
     let spans: Vec<SpanJson> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     let mut decoded = Decoded::default();
     let mut resources = span::Resources::default();

@@ -17,10 +17,10 @@ pub mod response;
 pub use decode::{Decoded, Rejected, Rejection};
 pub use encode::{encode_protobuf, resource_spans_to_json as spans_to_json};
 pub use json::ResourceSpansJson;
-pub use limit::MESSAGES_MAX;
-
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
+
+use crate::limit::{BRACKETS_MAX, MESSAGES_MAX};
 
 /// Why a body is no export request.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +33,17 @@ pub enum Error {
     #[error("not an OTLP trace export request in JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// It holds so many spans, attributes, events and links that decoding it would take too much memory.
-    #[error("more than {MESSAGES_MAX} spans, attributes, events and links in one request")]
+    #[error("too many spans, attributes, events and links in one request; send fewer at a time")]
     TooMany,
+}
+
+/// Refuses JSON that unfolds to too much memory, of spans in OTLP's or another's format, before it is read.
+///
+/// # Errors
+///
+/// [`Error::TooMany`].
+pub fn check_json(body: &[u8]) -> Result<(), Error> {
+    limit::check_json(body, BRACKETS_MAX)
 }
 
 /// Reads an export request in protobuf.
@@ -54,7 +63,7 @@ pub fn decode_protobuf(body: &[u8]) -> Result<Decoded, Error> {
 ///
 /// [`Error::Json`] and [`Error::TooMany`].
 pub fn decode_json(body: &[u8]) -> Result<Decoded, Error> {
-    limit::check_json(body, MESSAGES_MAX)?;
+    check_json(body)?;
     // serde would take a list for an object, its items for the fields in order.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Error::Json(serde::de::Error::custom("expected an object")));
