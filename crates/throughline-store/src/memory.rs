@@ -3,15 +3,18 @@
 //! "Came first" is by the arrival of a trace's first span, not by its own clock: a sender whose clock is wrong can neither pin its
 //! traces nor lose them at once. Spans of a trace that was let go begin it anew.
 
+mod catalogue;
 mod shared;
 mod weight;
 
 use std::collections::btree_map::{BTreeMap, Entry as Slot};
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use throughline_model::{Span, SpanId, SpanKind, TraceId};
 
+use self::catalogue::Catalogue;
 use self::shared::Shared;
 use crate::{Dependency, Occupancy, Operation, Query, Store, Trace};
 
@@ -33,8 +36,10 @@ struct Shelf {
     by_start: BTreeSet<(u64, TraceId)>,
     /// Resources and scopes, which spans share.
     shared: Shared,
+    /// Services and operations.
+    catalogue: Catalogue,
     spans: usize,
-    /// Bytes of the traces, without what they share.
+    /// Bytes of the traces, without what they share and the catalogue.
     bytes: usize,
     evicted_traces: u64,
     evicted_spans: u64,
@@ -86,8 +91,11 @@ impl Store for MemoryStore {
     fn search(&self, query: &Query) -> Vec<Trace> {
         let shelf = self.read();
         let mut found = Vec::new();
+        if query.start.is_empty() || !shelf.catalogue.may_answer(query) {
+            return found;
+        }
         let mut spans = 0;
-        for (_, id) in shelf.by_start.iter().rev().skip_while(|(start, _)| start > query.start.end()) {
+        for (_, id) in shelf.started_until(*query.start.end()).rev() {
             if found.len() >= query.limit || spans >= query.spans_max {
                 break;
             }
@@ -101,20 +109,11 @@ impl Store for MemoryStore {
     }
 
     fn services(&self) -> Vec<String> {
-        let shelf = self.read();
-        let names: BTreeSet<&str> = shelf.spans().map(|span| span.service()).collect();
-        names.into_iter().map(str::to_owned).collect()
+        self.read().catalogue.services().map(str::to_owned).collect()
     }
 
     fn operations(&self, service: Option<&str>, kind: Option<SpanKind>) -> Vec<Operation> {
-        let shelf = self.read();
-        let operations: BTreeSet<(&str, &'static str)> = shelf
-            .spans()
-            .filter(|span| kind.is_none_or(|kind| span.kind == kind))
-            .filter(|span| service.is_none_or(|service| span.service() == service))
-            .map(|span| (span.name.as_str(), span.kind.name().unwrap_or_default()))
-            .collect();
-        operations.into_iter().map(|(name, kind)| Operation { name: name.to_owned(), kind }).collect()
+        self.read().catalogue.operations(service, kind)
     }
 
     fn dependencies(&self, from: u64, until: u64) -> Vec<Dependency> {
@@ -150,7 +149,13 @@ impl Store for MemoryStore {
 
 impl Shelf {
     fn bytes(&self) -> usize {
-        self.bytes + self.shared.bytes()
+        self.bytes + self.shared.bytes() + self.catalogue.bytes()
+    }
+
+    /// Traces whose first span started at `end` or before, by that start.
+    fn started_until(&self, end: u64) -> impl DoubleEndedIterator<Item = &(u64, TraceId)> {
+        let after = end.checked_add(1).zip(TraceId::from_bytes(1u128.to_be_bytes()));
+        self.by_start.range((Bound::Unbounded, after.map_or(Bound::Unbounded, Bound::Excluded)))
     }
 
     fn spans(&self) -> impl Iterator<Item = &Arc<Span>> {
@@ -173,6 +178,7 @@ impl Shelf {
         let start = span.start;
         let bytes = weight::span(&span);
         self.shared.hold(&span);
+        self.catalogue.add(&span);
         let entry = self.traces.entry(id).or_insert_with(|| {
             self.arrivals.push_back(id);
             self.by_start.insert((start, id));
@@ -193,6 +199,7 @@ impl Shelf {
                 entry.bytes -= bytes;
                 self.bytes -= bytes;
                 self.shared.release(&replaced);
+                self.catalogue.remove(&replaced);
             }
         }
         if start < entry.first_start {
@@ -213,6 +220,7 @@ impl Shelf {
         self.evicted_spans += entry.spans.len() as u64;
         for span in entry.spans.values() {
             self.shared.release(span);
+            self.catalogue.remove(span);
         }
         true
     }
@@ -228,5 +236,5 @@ impl Entry {
     }
 }
 
-/// A trace's place in the map, the queue and the order by start.
-const TRACE_OVERHEAD: usize = 192;
+/// A trace's place in the map, the queue and the order by start, and the smallest map of spans.
+const TRACE_OVERHEAD: usize = 320;

@@ -137,14 +137,15 @@ fn attributes_are_found_as_text_wherever_jaeger_shows_them() {
 
 #[test]
 fn when_full_the_traces_that_came_first_go_whole_and_are_counted() {
-    let one = store(vec![span(1, 1, "a", "x", (0, 1)), span(1, 2, "a", "x", (0, 1))]).occupancy().bytes;
-    let store = MemoryStore::new(one * 3);
-    for (trace, age) in (1..=5).zip(1..) {
+    let trace = |number: u128, start: u64| [span(number, 1, "a", "x", (start, 200)), span(number, 2, "a", "x", (0, 1))];
+    let room = store((1..=3).flat_map(|number| trace(number, 0)).collect()).occupancy().bytes;
+    let store = MemoryStore::new(room);
+    for (number, age) in (1..=5).zip(1..) {
         // Older by their own clock: that does not matter.
-        store.insert(vec![span(trace, 1, "a", "x", (100 - age, 200)), span(trace, 2, "a", "x", (0, 1))]);
+        store.insert(trace(number, 100 - age).into());
     }
     let occupancy = store.occupancy();
-    assert!(occupancy.bytes <= one * 3);
+    assert!(occupancy.bytes <= room);
     assert_eq!((occupancy.traces, occupancy.spans), (3, 6));
     assert_eq!((occupancy.evicted_traces, occupancy.evicted_spans), (2, 4));
     assert!(store.trace(trace_id(1)).is_none() && store.trace(trace_id(2)).is_none());
@@ -188,6 +189,38 @@ fn services_and_operations_are_listed_once_and_sorted() {
     assert_eq!(names(None, None), ["GET client", "GET server", "x server"]);
     assert_eq!(names(Some("b"), Some(SpanKind::Client)), ["GET client"]);
     assert!(names(Some("c"), None).is_empty());
+}
+
+#[test]
+fn services_and_operations_are_gone_with_their_last_span() {
+    let store = store(vec![span(1, 1, "a", "old", (0, 1)), span(1, 2, "a", "old", (0, 1))]);
+    let names = |store: &MemoryStore| -> Vec<String> {
+        store.operations(None, None).into_iter().map(|operation| operation.name).collect()
+    };
+    store.insert(vec![span(1, 1, "b", "new", (0, 1))]);
+    assert_eq!(
+        (store.services(), names(&store)),
+        (vec!["a".to_owned(), "b".to_owned()], vec!["new".into(), "old".into()])
+    );
+    store.insert(vec![span(1, 2, "b", "new", (0, 1))]);
+    assert_eq!((store.services(), names(&store)), (vec!["b".to_owned()], vec!["new".into()]));
+    let mut large = span(9, 1, "c", "x", (0, 1));
+    large.attributes.push(KeyValue::new("k", "v".repeat(2 * ROOM)));
+    store.insert(vec![large]);
+    assert!(store.services().is_empty() && names(&store).is_empty());
+    assert_eq!(store.occupancy().bytes, 0);
+}
+
+#[test]
+fn names_that_never_come_again_are_weighed() {
+    let named = |count: u64| {
+        let spans = (1..=count).map(|id| span(1, id, "a", &format!("{id:0>500}"), (0, 1)));
+        let store = MemoryStore::new(usize::MAX);
+        store.insert(spans.collect());
+        store.occupancy().bytes
+    };
+    // Once for the span, once for the list of operations.
+    assert!(named(101) - named(100) > 2 * 500);
 }
 
 #[test]

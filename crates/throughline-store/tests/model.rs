@@ -1,7 +1,7 @@
 //! Whatever comes in, the store answers as the simplest store there is would, and stays within its bounds.
 #![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -83,6 +83,9 @@ proptest! {
         store.insert(plain.values().cloned().collect());
         store.insert(plain.values().rev().cloned().collect());
         prop_assert_eq!(store.occupancy().spans, plain.len());
+        let operations: BTreeSet<&str> = plain.values().map(|span| span.name.as_str()).collect();
+        let listed = store.operations(None, None).into_iter().map(|operation| operation.name);
+        prop_assert!(listed.eq(operations));
         for query in &queries {
             let found: Vec<TraceId> = store.search(query).iter().map(|trace| trace.id).collect();
             prop_assert_eq!(found, search(&plain, query));

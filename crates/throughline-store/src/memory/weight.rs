@@ -45,7 +45,8 @@ fn value(of: &Value) -> usize {
     }
 }
 
-const fn text(text: &str) -> usize {
+/// A text.
+pub(super) const fn text(text: &str) -> usize {
     block(text.len())
 }
 
