@@ -52,20 +52,17 @@ impl Propagation {
     /// (OpenTelemetry, "Propagators API", B3 requirements).
     #[must_use]
     pub fn new(formats: &[Format]) -> Self {
-        let mut extract = Vec::with_capacity(formats.len() + 1);
+        let (mut extract, mut inject) = (Vec::with_capacity(formats.len() + 1), Vec::with_capacity(formats.len()));
         for format in formats {
             let wanted: &[Format] = match format {
                 Format::B3Single | Format::B3Multi => &[Format::B3Single, Format::B3Multi],
                 Format::W3c | Format::Baggage | Format::Jaeger => std::slice::from_ref(format),
             };
-            for one in wanted {
-                if !extract.contains(one) {
-                    extract.push(*one);
-                }
-            }
+            add_new(&mut extract, wanted);
+            add_new(&mut inject, std::slice::from_ref(format));
         }
-        let fields = formats.iter().flat_map(|format| fields(*format)).map(|name| (*name).to_owned()).collect();
-        Self { extract: extract.into(), inject: formats.into(), fields, rejected: Arc::default() }
+        let fields = inject.iter().flat_map(|format| fields(*format)).map(|name| (*name).to_owned()).collect();
+        Self { extract: extract.into(), inject: inject.into(), fields, rejected: Arc::default() }
     }
 
     /// `base` with the sender's context and baggage as its remote parent, when the carrier holds them; else as it was.
@@ -197,6 +194,14 @@ fn baggage_of(cx: &Context) -> Baggage {
         baggage.insert(key.as_str(), value.as_str(), metadata.as_str());
     }
     baggage
+}
+
+fn add_new(formats: &mut Vec<Format>, more: &[Format]) {
+    for one in more {
+        if !formats.contains(one) {
+            formats.push(*one);
+        }
+    }
 }
 
 const fn fields(format: Format) -> &'static [&'static str] {

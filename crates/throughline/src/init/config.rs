@@ -138,13 +138,6 @@ fn propagators(env: &mut Environment<'_>) -> Vec<Format> {
             ),
         }
     }
-    let mut known = Vec::new();
-    formats.retain(|format| {
-        !known.contains(format) && {
-            known.push(*format);
-            true
-        }
-    });
     formats
 }
 

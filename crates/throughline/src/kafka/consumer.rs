@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
@@ -21,7 +22,7 @@ use super::settings::Settings;
 /// `Deref`.
 pub struct Consumer<C> {
     inner: C,
-    instrument: Instrument,
+    instrument: Arc<Instrument>,
 }
 
 // === impl Consumer ===

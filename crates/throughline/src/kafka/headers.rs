@@ -16,7 +16,11 @@ use throughline_model::context::{Carrier, CarrierMut};
 pub(crate) struct Received<'a>(pub(crate) &'a BorrowedHeaders);
 
 /// Headers to read and write. Entries under other names keep their bytes, their order and their number.
-pub(crate) struct Outgoing(OwnedHeaders);
+pub(crate) struct Outgoing {
+    headers: OwnedHeaders,
+    /// Whether the application had headers. In new ones there is nothing to look for: a propagation writes no name twice.
+    inherited: bool,
+}
 
 /// Headers of the names that opentracing-kafka-client up to 0.1.2 gave to the consumer's context. Read, never written.
 pub(crate) struct SecondSpan<'a, C>(pub(crate) &'a C);
@@ -36,22 +40,23 @@ impl Carrier for Received<'_> {
 impl Outgoing {
     /// Takes over the application's headers, if it gave any.
     pub(crate) fn new(headers: Option<OwnedHeaders>, more: usize) -> Self {
-        Self(headers.unwrap_or_else(|| OwnedHeaders::new_with_capacity(more)))
+        let inherited = headers.is_some();
+        Self { headers: headers.unwrap_or_else(|| OwnedHeaders::new_with_capacity(more)), inherited }
     }
 
     pub(crate) fn into_inner(self) -> OwnedHeaders {
-        self.0
+        self.headers
     }
 
     #[expect(clippy::needless_pass_by_ref_mut, reason = "the pointer is for writing")]
     fn native(&mut self) -> *mut rd_kafka_headers_t {
-        ptr::from_ref(self.0.as_borrowed()).cast_mut().cast()
+        ptr::from_ref(self.headers.as_borrowed()).cast_mut().cast()
     }
 }
 
 impl Carrier for Outgoing {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
-        each(self.0.as_borrowed(), visit);
+        each(self.headers.as_borrowed(), visit);
     }
 }
 
@@ -70,9 +75,12 @@ impl CarrierMut for Outgoing {
     }
 
     fn remove(&mut self, name: &str) {
+        if !self.inherited {
+            return;
+        }
         // librdkafka removes by exact name; a header may be there in another case.
         let mut found: Vec<CString> = Vec::new();
-        each(self.0.as_borrowed(), &mut |key, _| {
+        each(self.headers.as_borrowed(), &mut |key, _| {
             if key.eq_ignore_ascii_case(name.as_bytes()) && !found.iter().any(|one| one.as_bytes() == key) {
                 found.extend(CString::new(key));
             }

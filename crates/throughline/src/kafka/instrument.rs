@@ -22,7 +22,7 @@ use crate::convention::{
 use crate::propagation::{receive, span_context};
 
 /// The tracing half of a producer or consumer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Instrument {
     telemetry: Telemetry,
     values: Arc<Values>,
@@ -36,9 +36,9 @@ struct Sender(SpanContext);
 // === impl Instrument ===
 
 impl Instrument {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Arc<Self> {
         let telemetry = settings.0.telemetry.clone().unwrap_or_else(Telemetry::global);
-        Self { telemetry, values: settings.0 }
+        Arc::new(Self { telemetry, values: settings.0 })
     }
 
     pub(crate) fn naming(&self) -> &Naming {
@@ -117,7 +117,7 @@ impl Instrument {
     // --- consuming ---
 
     /// Starts the span of one received record.
-    pub(crate) fn receive(&self, message: &BorrowedMessage<'_>) -> Open {
+    pub(crate) fn receive(self: &Arc<Self>, message: &BorrowedMessage<'_>) -> Open {
         let record = record_of(message);
         let ambient = Context::current();
         let mut found = self.sender(message);
@@ -138,11 +138,11 @@ impl Instrument {
         if !active {
             context.span().end();
         }
-        Open::new(context, active, Some(record.topic.to_owned()), self.clone())
+        Open::new(context, active, Some(record.topic.to_owned()), Arc::clone(self))
     }
 
     /// Starts the span of records handled together: one link per record that carries a context, and no remote parent.
-    pub(crate) fn receive_batch(&self, messages: &[BorrowedMessage<'_>]) -> Open {
+    pub(crate) fn receive_batch(self: &Arc<Self>, messages: &[BorrowedMessage<'_>]) -> Open {
         let ambient = Context::current();
         let topic = only(messages.iter().map(|message| message.topic()));
         let partition = only(messages.iter().map(|message| message.partition())).filter(|_| topic.is_some());
@@ -162,7 +162,7 @@ impl Instrument {
         if !active {
             context.span().end();
         }
-        Open::new(context, active, topic.map(str::to_owned), self.clone())
+        Open::new(context, active, topic.map(str::to_owned), Arc::clone(self))
     }
 
     /// Runs a commit inside a span of its own. opentracing-kafka-client has none, so neither has its naming.

@@ -1,6 +1,7 @@
 //! A consumer span that is open while records are handled, and ends exactly once: when the handler is done, when it
 //! fails, when it panics, or when the record is dropped unhandled.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ pub(crate) struct Open {
     pub(crate) active: bool,
     /// The topic, when there is only one.
     pub(crate) topic: Option<String>,
-    pub(crate) instrument: Instrument,
+    pub(crate) instrument: Arc<Instrument>,
     started: Instant,
     ended: AtomicBool,
 }
@@ -29,7 +30,7 @@ struct OnUnwind<'a>(&'a Open);
 // === impl Open ===
 
 impl Open {
-    pub(crate) fn new(context: Context, active: bool, topic: Option<String>, instrument: Instrument) -> Self {
+    pub(crate) fn new(context: Context, active: bool, topic: Option<String>, instrument: Arc<Instrument>) -> Self {
         Self { context, active, topic, instrument, started: Instant::now(), ended: AtomicBool::new(false) }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use futures_util::FutureExt as _;
@@ -33,7 +34,7 @@ use super::settings::Settings;
 #[derive(Clone)]
 pub struct Producer<P> {
     inner: P,
-    instrument: Instrument,
+    instrument: Arc<Instrument>,
 }
 
 /// A record on its way. Its span ends when it is dropped.
@@ -43,7 +44,7 @@ struct Sending {
     topic: Option<String>,
     /// The partition that the caller chose.
     partition: Option<i32>,
-    instrument: Instrument,
+    instrument: Arc<Instrument>,
 }
 
 /// The acknowledgement of a record given to [`Producer::send_result`]. When it is dropped early the span ends there, as
@@ -231,7 +232,7 @@ type Opaque<D> = Box<Tagged<D>>;
 
 #[expect(clippy::result_large_err, reason = "the signature of rdkafka")]
 fn enqueue<'a, K, V, D>(
-    instrument: &Instrument,
+    instrument: &Arc<Instrument>,
     record: BaseRecord<'a, K, V, D>,
     parent: Option<&Context>,
     send: impl FnOnce(BaseRecord<'a, K, V, Opaque<D>>) -> Result<(), (KafkaError, BaseRecord<'a, K, V, Opaque<D>>)>,
@@ -294,8 +295,8 @@ where
 // === impl Sending ===
 
 impl Sending {
-    fn new(instrument: &Instrument, context: Context, topic: &str, partition: Option<i32>) -> Self {
-        Self { context, topic: instrument.counted_topic(topic), partition, instrument: instrument.clone() }
+    fn new(instrument: &Arc<Instrument>, context: Context, topic: &str, partition: Option<i32>) -> Self {
+        Self { context, topic: instrument.counted_topic(topic), partition, instrument: Arc::clone(instrument) }
     }
 
     /// Records the result; the span ends when the value is dropped.

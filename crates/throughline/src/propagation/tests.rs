@@ -104,6 +104,11 @@ fn either_form_of_b3_is_read_when_one_is_configured() {
 }
 
 #[test]
+fn a_format_named_twice_is_written_once() {
+    assert_eq!(Propagation::new(&[Format::B3Single, Format::B3Single]).fields().collect::<Vec<_>>(), ["b3"]);
+}
+
+#[test]
 fn the_first_format_that_holds_a_context_wins() {
     let other = "11111111111111111111111111111111";
     let received = headers(&[
