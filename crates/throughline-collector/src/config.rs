@@ -44,10 +44,14 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Requests that are read or decoded at once.
     pub requests_max: usize,
+    /// Bodies that are inflated and decoded at once; more wait. The worst takes about a gigabyte (`throughline_otlp::check_json`).
+    pub decodings_max: usize,
     /// How long a request waits for its place before it is told to come back later.
     pub admission_wait: Duration,
     /// Queries that are answered at once; more wait.
     pub queries_max: usize,
+    /// Bytes of answers that clients are still taking; who asks for more is told to come back later.
+    pub answers_max: usize,
     /// Connections of one door; more wait in the system's backlog.
     pub connections_max: usize,
     /// From the opening of a connection, or the last answer on it, to the end of the next request's head.
@@ -98,8 +102,10 @@ impl Default for Limits {
             body_max: 64 << 20,
             in_flight_max: 256 << 20,
             requests_max: 64,
+            decodings_max: 2,
             admission_wait: Duration::from_secs(1),
             queries_max: 8,
+            answers_max: 512 << 20,
             connections_max: 1024,
             head_deadline: Duration::from_secs(30),
             body_deadline: Duration::from_secs(30),

@@ -27,6 +27,8 @@ pub(crate) struct Intake {
     places: Arc<Semaphore>,
     /// Memory for bodies, in [`UNIT`]s.
     memory: Arc<Semaphore>,
+    /// Turns at decoding, which takes many times the memory of the body.
+    turns: Arc<Semaphore>,
 }
 
 /// Why a request is not taken.
@@ -87,7 +89,8 @@ impl Intake {
     pub(crate) fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, limits: Limits) -> Self {
         let places = Arc::new(Semaphore::new(limits.requests_max));
         let memory = Arc::new(Semaphore::new(limits.in_flight_max / UNIT));
-        Self { store, metrics, limits, places, memory }
+        let turns = Arc::new(Semaphore::new(limits.decodings_max));
+        Self { store, metrics, limits, places, memory, turns }
     }
 
     /// Lets a request in and reads its body.
@@ -139,7 +142,10 @@ impl Intake {
         F: FnOnce(&[u8]) -> Result<Decoded, Refusal> + Send + 'static,
     {
         let intake = Arc::clone(self);
+        // The semaphore is never closed.
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
         let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let body = match encoding {
                 Encoding::Identity => body,
                 Encoding::Gzip => inflate(&body.bytes, body.lease, intake.limits.body_max)?,
@@ -226,3 +232,6 @@ impl Lease {
 
 /// Memory is leased in pieces of so many bytes.
 const UNIT: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

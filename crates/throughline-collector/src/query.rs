@@ -3,6 +3,7 @@
 //! There are no CORS headers, so pages of strangers cannot read an answer; and where the door is on loopback, a request must name a
 //! loopback host, so that a stranger's name that is made to resolve to us (DNS rebinding) does not help them either.
 
+mod answers;
 mod ids;
 mod jaeger;
 mod legacy;
@@ -14,15 +15,18 @@ mod v3;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
 use throughline_store::Store;
 use tokio::sync::Semaphore;
 
+use self::answers::Answers;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::ui;
@@ -34,6 +38,8 @@ pub(crate) struct Desk {
     metrics: Arc<Metrics>,
     /// Places for queries: each may hold a large answer.
     places: Arc<Semaphore>,
+    /// Memory for the answers that clients are still taking.
+    answers: Answers,
 }
 
 /// Why there is no answer, with words for the one who asks.
@@ -43,6 +49,8 @@ pub(crate) enum Failure {
     Bad(String),
     /// There is nothing of the kind.
     Missing(&'static str),
+    /// Others are still taking too much of what they asked for.
+    Busy,
     /// Our own fault.
     Internal,
 }
@@ -50,7 +58,7 @@ pub(crate) enum Failure {
 /// The routes of the door.
 pub(crate) fn router(store: Arc<dyn Store>, metrics: Arc<Metrics>, config: &Config) -> Router {
     let places = Arc::new(Semaphore::new(config.limits.queries_max));
-    let desk = Desk { store, metrics, places };
+    let desk = Desk { store, metrics, places, answers: Answers::new(config.limits.answers_max) };
     let router = Router::new()
         .merge(legacy::routes())
         .merge(v3::routes())
@@ -91,7 +99,7 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
 
 impl Desk {
     /// Has a question answered off the threads that serve connections.
-    async fn ask<F>(&self, question: F) -> Result<Vec<u8>, Failure>
+    async fn ask<F>(&self, question: F) -> Result<Bytes, Failure>
     where
         F: FnOnce(&dyn Store) -> Result<Vec<u8>, Failure> + Send + 'static,
     {
@@ -103,7 +111,21 @@ impl Desk {
             drop(place);
             answer
         });
-        work.await.unwrap_or(Err(Failure::Internal))
+        self.answers.hold(work.await.unwrap_or(Err(Failure::Internal))?)
+    }
+}
+
+impl Failure {
+    /// The status and the words it is told with.
+    fn told(self) -> (StatusCode, String) {
+        match self {
+            Self::Bad(message) => (StatusCode::BAD_REQUEST, message),
+            Self::Missing(message) => (StatusCode::NOT_FOUND, message.to_owned()),
+            Self::Busy => {
+                (StatusCode::SERVICE_UNAVAILABLE, "too many large answers are being read; ask again later".to_owned())
+            }
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "the collector failed to answer".to_owned()),
+        }
     }
 }
 
@@ -113,7 +135,8 @@ fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>, Failure> {
 }
 
 /// An answer in JSON.
-fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
+fn json_response(status: StatusCode, body: impl Into<Body>) -> Response {
+    let body: Body = body.into();
     (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::{Path, Query as QueryString, State};
 use axum::response::Response;
 use axum::routing::get;
+use bytes::Bytes;
 use http::StatusCode;
 use throughline_model::TraceId;
 use throughline_store::{AttributeFilter, Query, Store, Trace};
@@ -161,12 +162,10 @@ fn list<T: serde::Serialize>(items: &[T]) -> Result<Vec<u8>, Failure> {
     to_json(&Envelope { total: items.len(), data: Some(items), limit: 0, offset: 0, errors: None })
 }
 
-fn respond(answer: Result<Vec<u8>, Failure>) -> Response {
+fn respond(answer: Result<Bytes, Failure>) -> Response {
     let (status, msg) = match answer {
         Ok(body) => return json_response(StatusCode::OK, body),
-        Err(Failure::Bad(message)) => (StatusCode::BAD_REQUEST, message),
-        Err(Failure::Missing(message)) => (StatusCode::NOT_FOUND, message.to_owned()),
-        Err(Failure::Internal) => (StatusCode::INTERNAL_SERVER_ERROR, "the collector failed to answer".to_owned()),
+        Err(failure) => failure.told(),
     };
     let errors = Some(vec![ErrorJson { code: status.as_u16(), msg, trace_id: None }]);
     let envelope = Envelope::<()> { data: None, total: 0, limit: 0, offset: 0, errors };

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::{Path, Query as QueryString, State};
 use axum::response::Response;
 use axum::routing::get;
+use bytes::Bytes;
 use http::StatusCode;
 use throughline_otlp::spans_to_json;
 use throughline_store::{Query, Trace};
@@ -122,12 +123,10 @@ fn traces_json(traces: &[Trace]) -> Result<Vec<u8>, Failure> {
     to_json(&Reply { result: TracesData { resource_spans } })
 }
 
-fn respond(answer: Result<Vec<u8>, Failure>) -> Response {
+fn respond(answer: Result<Bytes, Failure>) -> Response {
     let (status, message) = match answer {
         Ok(body) => return json_response(StatusCode::OK, body),
-        Err(Failure::Bad(message)) => (StatusCode::BAD_REQUEST, message),
-        Err(Failure::Missing(message)) => (StatusCode::NOT_FOUND, message.to_owned()),
-        Err(Failure::Internal) => (StatusCode::INTERNAL_SERVER_ERROR, "the collector failed to answer".to_owned()),
+        Err(failure) => failure.told(),
     };
     let error = serde_json::json!({ "error": { "httpCode": status.as_u16(), "message": message } });
     json_response(status, to_json(&error).unwrap_or_default())

@@ -1,8 +1,9 @@
 //! Clients that are slow, silent or gone hold nothing for ever, and the end comes when it is asked for.
 
+use std::io::Read as _;
 use std::time::Duration;
 
-use crate::running::{JSON, Running, open, raw};
+use crate::running::{JSON, PROTOBUF, Running, eventually, open, raw, request_protobuf};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -38,6 +39,30 @@ fn connections_past_the_limit_wait_and_are_served_once_there_is_room() {
     });
     let _silent = [open(collector.at.otlp_http, b""), open(collector.at.otlp_http, b"")];
     assert_eq!(collector.post(collector.at.otlp_http, "/v1/traces", &[JSON], b"{}").status, 200);
+}
+
+#[test]
+fn large_answers_that_nobody_takes_do_not_add_up() {
+    let collector = Running::with(|limits| limits.answers_max = 40 << 20);
+    let answer = collector.post(collector.at.otlp_http, "/v1/traces", &[PROTOBUF], &request_protobuf(32 << 20));
+    assert_eq!(answer.status, 200);
+    let path = format!("/api/traces/{}", "01".repeat(16));
+    // Takes the first bytes only; the system's buffers do not hold the rest.
+    let begin = || {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let mut connection = open(collector.at.query, head.as_bytes());
+        let mut status = [0; 12];
+        connection.read_exact(&mut status).unwrap();
+        (status == *b"HTTP/1.1 200").then_some(connection)
+    };
+    let idle = begin().unwrap();
+    for path in [path.as_str(), &path.replace("/api/", "/api/v3/")] {
+        let refused = collector.get(path);
+        assert!(refused.status == 503 && refused.text().contains("ask again later"), "{path}: {}", refused.status);
+    }
+    assert_eq!(collector.get("/api/services").status, 200);
+    drop(idle);
+    drop(eventually("the memory is given back", begin));
 }
 
 #[test]
