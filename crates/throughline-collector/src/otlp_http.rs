@@ -18,7 +18,11 @@ use crate::intake::{Encoding, Intake, Refusal};
 
 /// The routes of the door.
 pub(crate) fn router(intake: Arc<Intake>) -> Router {
-    Router::new().route("/v1/traces", post(export)).with_state(intake)
+    Router::new()
+        .route("/v1/traces", post(export))
+        .route("/v1/metrics", post((StatusCode::NOT_FOUND, NO_METRICS)))
+        .route("/v1/logs", post((StatusCode::NOT_FOUND, NO_LOGS)))
+        .with_state(intake)
 }
 
 /// The two encodings of a request and its answer.
@@ -109,3 +113,8 @@ pub(crate) const fn verdict(refusal: &Refusal) -> (StatusCode, Code) {
         Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
     }
 }
+
+/// SDKs send all they have to one endpoint unless told otherwise, and complain of the answer: it should say how to tell them.
+const NO_METRICS: &str =
+    "this collector keeps traces only; turn the sender's metrics off with OTEL_METRICS_EXPORTER=none\n";
+const NO_LOGS: &str = "this collector keeps traces only; turn the sender's logs off with OTEL_LOGS_EXPORTER=none\n";

@@ -93,9 +93,19 @@ fn wrong_types_paths_and_methods_are_told_apart() {
     let http = collector.at.otlp_http;
     assert_eq!(collector.post(http, PATH, &[("content-type", "text/plain")], b"{}").status, 415);
     assert_eq!(collector.post(http, PATH, &[JSON, ("content-encoding", "br")], b"{}").status, 415);
-    assert_eq!(collector.post(http, "/v1/metrics", &[JSON], b"{}").status, 404);
+    assert_eq!(collector.post(http, "/v1/profiles", &[JSON], b"{}").status, 404);
     let answer = raw(http, b"GET /v1/traces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 405 ") && answer.to_lowercase().contains("allow: post"), "{answer}");
+}
+
+#[test]
+fn senders_of_metrics_and_logs_are_told_how_to_stop() {
+    let collector = Running::start();
+    for (path, setting) in [("/v1/metrics", "OTEL_METRICS_EXPORTER=none"), ("/v1/logs", "OTEL_LOGS_EXPORTER=none")] {
+        let answer = collector.post(collector.at.otlp_http, path, &[PROTOBUF], b"");
+        assert_eq!(answer.status, 404);
+        assert!(answer.text().contains("traces only") && answer.text().contains(setting), "{}", answer.text());
+    }
 }
 
 #[test]
