@@ -10,6 +10,7 @@ use crate::steps::cargo;
 /// What each of our crates may depend on, of ours. A new crate is entered here, with a reason in `docs/adr/`.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("throughline-model", &[]),
+    ("throughline-kafka", &[]),
     ("throughline-otlp", &["throughline-model"]),
     ("throughline-store", &["throughline-model"]),
     ("throughline-collector", &["throughline-model", "throughline-otlp", "throughline-store"]),
@@ -23,7 +24,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know no socket, clock or task, and what would bring one in.
-const PURE: [&str; 3] = ["throughline-model", "throughline-otlp", "throughline-store"];
+const PURE: [&str; 4] = ["throughline-kafka", "throughline-model", "throughline-otlp", "throughline-store"];
 const IMPURE: [&str; 4] = ["hyper", "mio", "socket2", "tokio"];
 
 pub(super) fn check() -> Result<Vec<String>> {

@@ -1,0 +1,43 @@
+//! zstd frames (RFC 8878), by the C library.
+
+use zstd::stream::read::Decoder;
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, ResetDirective, compress_bound};
+
+use super::{Reason, read_capped};
+
+/// The contexts of both directions, made when they are first needed.
+#[derive(Default)]
+pub(super) struct Zstd {
+    compress: Option<CCtx<'static>>,
+    decompress: Option<DCtx<'static>>,
+}
+
+// === impl Zstd ===
+
+impl Zstd {
+    pub(super) fn inflate(&mut self, bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+        let context = self.decompress.get_or_insert_with(DCtx::create);
+        // A batch that was refused half-way leaves the context in its midst.
+        context.reset(ResetDirective::SessionOnly).map_err(|_| Reason::Compressed)?;
+        context.set_parameter(DParameter::WindowLogMax(MOST_WINDOW_LOG)).map_err(|_| Reason::Compressed)?;
+        read_capped(Decoder::with_context(bytes, context), max, out)
+    }
+
+    pub(super) fn deflate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+        let context = self.compress.get_or_insert_with(CCtx::create);
+        context.set_parameter(CParameter::CompressionLevel(LEVEL)).map_err(|_| Reason::Compressed)?;
+        let begin = out.len();
+        out.resize(begin + compress_bound(bytes.len()), 0);
+        let place = out.get_mut(begin..).unwrap_or_default();
+        let length = context.compress2(place, bytes).map_err(|_| Reason::Compressed)?;
+        out.truncate(begin + length);
+        Ok(())
+    }
+}
+
+/// Kafka's default level.
+const LEVEL: i32 = 3;
+
+/// Windows to 8 MiB are read, as the format asks of every decoder; the levels to 19 write no larger ones. A larger one
+/// would be memory at a stranger's word.
+const MOST_WINDOW_LOG: u32 = 23;

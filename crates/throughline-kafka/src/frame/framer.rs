@@ -1,0 +1,252 @@
+//! Borders of frames in a stream of bytes that comes in any pieces.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::LENGTH;
+use crate::api::{ApiKey, CorrelationId};
+
+/// Finds the frames in one direction of a connection.
+///
+/// Give it bytes with [`Framer::next`] until it asks for more. After an [`Event::Head`] say with [`Framer::collect`]
+/// that the frame is wanted in one piece; otherwise it passes. Every byte that goes in comes out, once and in order, in
+/// [`Event::Pass`] and [`Event::Frame`]: whoever writes these on has passed the stream on.
+///
+/// ```text
+///             head complete            next()              all of it out
+///   Between -----------------> Head -----------> Passing -----------------> Between
+///      |                         | collect()                                   ^
+///      | no frame, or opaque()   +-----------> Collecting ---------------------+
+///      v                                          frame complete
+///   Opaque: all that comes passes
+/// ```
+#[derive(Debug)]
+pub struct Framer {
+    direction: Direction,
+    state: State,
+    /// What has come of a head or of a collected frame and has not gone out.
+    held: BytesMut,
+}
+
+/// What [`Framer::next`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A frame begins.
+    Head(Head),
+    /// Bytes to be written on as they are.
+    Pass(Bytes),
+    /// A frame that was collected, with its length in front.
+    Frame(Bytes),
+    /// What came is no frame, so all that follows passes; told once.
+    Lost(Loss),
+}
+
+/// Whose a frame is, as soon as it can be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    Request { size: usize, api: ApiKey, version: i16, correlation: CorrelationId },
+    Response { size: usize, correlation: CorrelationId },
+}
+
+/// Why a stream cannot be followed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// TLS, to a port that expects none.
+    #[error("the stream begins with a TLS handshake")]
+    Tls,
+    /// A length that no frame has.
+    #[error("{0} cannot be the length of a frame")]
+    Length(i32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Requests,
+    Responses,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing has come yet.
+    Beginning,
+    Between,
+    /// The head has been told; the frame has so many bytes with its length.
+    Head(usize),
+    /// So many bytes of the frame have not gone out.
+    Passing(usize),
+    Collecting(usize),
+    Opaque,
+}
+
+// === impl Framer ===
+
+impl Framer {
+    /// For what clients send.
+    #[must_use]
+    pub fn requests() -> Self {
+        Self::new(Direction::Requests)
+    }
+
+    /// For what brokers answer.
+    #[must_use]
+    pub fn responses() -> Self {
+        Self::new(Direction::Responses)
+    }
+
+    fn new(direction: Direction) -> Self {
+        Self { direction, state: State::Beginning, held: BytesMut::new() }
+    }
+
+    /// Takes what it needs from the front of `input`. [`None`] when all of that has been taken and more is needed.
+    pub fn next(&mut self, input: &mut Bytes) -> Option<Event> {
+        match self.state {
+            State::Beginning | State::Between => self.look(input),
+            State::Head(size) => {
+                self.state = State::Passing(size);
+                self.pass(size, input)
+            }
+            State::Passing(left) => self.pass(left, input),
+            State::Collecting(size) => self.gather(size, input),
+            State::Opaque if !self.held.is_empty() => Some(Event::Pass(self.held.split().freeze())),
+            State::Opaque => (!input.is_empty()).then(|| Event::Pass(input.split_to(input.len()))),
+        }
+    }
+
+    /// Has the frame whose head was told last come in one piece, if it is no longer than `max` bytes with its length.
+    /// False, and it passes, when it is longer, or when it has begun to pass.
+    pub fn collect(&mut self, max: usize) -> bool {
+        match self.state {
+            State::Head(size) if size <= max => {
+                self.state = State::Collecting(size);
+                true
+            }
+            State::Beginning
+            | State::Between
+            | State::Head(_)
+            | State::Passing(_)
+            | State::Collecting(_)
+            | State::Opaque => false,
+        }
+    }
+
+    /// From here on there are no frames: SASL tokens without headers, or TLS. What is held passes.
+    pub const fn opaque(&mut self) {
+        self.state = State::Opaque;
+    }
+
+    /// Whether there are no frames any more.
+    #[must_use]
+    pub const fn is_opaque(&self) -> bool {
+        matches!(self.state, State::Opaque)
+    }
+
+    /// Bytes taken in and not given out: of a head, or of a frame that is collected.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Looks for a head at a border.
+    fn look(&mut self, input: &mut Bytes) -> Option<Event> {
+        let wanted = self.direction.head();
+        if self.held.is_empty() && self.state == State::Beginning && input.first() == Some(&TLS_HANDSHAKE) {
+            self.opaque();
+            return Some(Event::Lost(Loss::Tls));
+        }
+        if !self.held.is_empty() || input.len() < wanted {
+            // At most a head's bytes are ever copied here; a length that is no good is told as soon as it is there.
+            let missing = wanted.saturating_sub(self.held.len()).min(input.len());
+            self.held.extend_from_slice(&input.split_to(missing));
+        }
+        let front = if self.held.is_empty() { input.as_ref() } else { self.held.as_ref() };
+        match self.direction.read(front) {
+            Ok(None) => None,
+            Ok(Some(head)) => {
+                self.state = State::Head(head.size());
+                Some(Event::Head(head))
+            }
+            Err(loss) => {
+                self.opaque();
+                Some(Event::Lost(loss))
+            }
+        }
+    }
+
+    fn pass(&mut self, left: usize, input: &mut Bytes) -> Option<Event> {
+        let piece =
+            if self.held.is_empty() { input.split_to(left.min(input.len())) } else { self.held.split().freeze() };
+        let left = left.saturating_sub(piece.len());
+        self.state = if left == 0 { State::Between } else { State::Passing(left) };
+        (!piece.is_empty()).then_some(Event::Pass(piece))
+    }
+
+    fn gather(&mut self, size: usize, input: &mut Bytes) -> Option<Event> {
+        if self.held.is_empty() && input.len() >= size {
+            self.state = State::Between;
+            return Some(Event::Frame(input.split_to(size)));
+        }
+        let missing = size.saturating_sub(self.held.len()).min(input.len());
+        self.held.extend_from_slice(&input.split_to(missing));
+        if self.held.len() < size {
+            return None;
+        }
+        self.state = State::Between;
+        Some(Event::Frame(self.held.split().freeze()))
+    }
+}
+
+// === impl Head ===
+
+impl Head {
+    /// Bytes of the frame, with its length.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        match self {
+            Self::Request { size, .. } | Self::Response { size, .. } => *size,
+        }
+    }
+
+    /// The number that pairs it.
+    #[must_use]
+    pub const fn correlation(&self) -> CorrelationId {
+        match self {
+            Self::Request { correlation, .. } | Self::Response { correlation, .. } => *correlation,
+        }
+    }
+}
+
+// === impl Direction ===
+
+impl Direction {
+    /// Bytes that must be there before it can be said whose the frame is.
+    const fn head(self) -> usize {
+        match self {
+            Self::Requests => LENGTH + 8,
+            Self::Responses => LENGTH + 4,
+        }
+    }
+
+    /// Reads the head at the front, when enough is there.
+    fn read(self, mut front: &[u8]) -> Result<Option<Head>, Loss> {
+        if front.len() < LENGTH {
+            return Ok(None);
+        }
+        let length = front.get_i32();
+        let shortest = self.head() - LENGTH;
+        let size = usize::try_from(length).ok().filter(|size| *size >= shortest).ok_or(Loss::Length(length))? + LENGTH;
+        if front.len() < shortest {
+            return Ok(None);
+        }
+        Ok(Some(match self {
+            Self::Requests => Head::Request {
+                size,
+                api: ApiKey(front.get_i16()),
+                version: front.get_i16(),
+                correlation: CorrelationId(front.get_i32()),
+            },
+            Self::Responses => Head::Response { size, correlation: CorrelationId(front.get_i32()) },
+        }))
+    }
+}
+
+/// The content type of a TLS record that holds a handshake. As a frame's first byte it would mean 369 MB or more.
+const TLS_HANDSHAKE: u8 = 0x16;

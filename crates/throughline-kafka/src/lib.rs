@@ -1,0 +1,15 @@
+//! Kafka bytes and nothing else. Pure: no socket, no clock, no task, and no idea of what a trace is: a header to inject
+//! is a key and a value.
+//!
+//! Layers, each of use alone; nothing is decoded into owned structures, what is not understood passes as it came:
+//!
+//! * [`frame`]: bytes in any chunking to frames; what is not wanted goes by without being held.
+//! * [`batch`]: record batches; headers put into records, lengths and checksum redone.
+//!
+//! [`wire`] has the primitives, [`api`] the keys and versions.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod batch;
+pub mod frame;
+pub mod wire;

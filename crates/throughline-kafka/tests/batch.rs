@@ -1,0 +1,326 @@
+//! Batches: read as they were written, changed without loss, passed when they are not to be touched.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test may fail by panicking, and knows its numbers"
+)]
+
+mod checks {
+    pub(crate) mod batch;
+}
+mod support {
+    pub(crate) mod batch;
+}
+
+use checks::batch::{KEY, LIMITS, Told, VALUE, any_record_set, told};
+use kafka_protocol::records::{Compression, RecordBatchDecoder};
+use proptest::prelude::*;
+use support::batch::{RawRecord, around, records, seal};
+use throughline_kafka::batch::{
+    Batch, Batches, Codec, Codecs, Entry, Injector, Limits, Outcome, Patcher, Reason, Snappy,
+};
+
+const CODECS: [(Codec, Snappy); 6] = [
+    (Codec::None, Snappy::Raw),
+    (Codec::Gzip, Snappy::Raw),
+    (Codec::Snappy, Snappy::Raw),
+    (Codec::Snappy, Snappy::Xerial),
+    (Codec::Lz4, Snappy::Raw),
+    (Codec::Zstd, Snappy::Raw),
+];
+
+fn attributes(codec: Codec) -> i16 {
+    match codec {
+        Codec::None => 0,
+        Codec::Gzip => 1,
+        Codec::Snappy => 2,
+        Codec::Lz4 => 3,
+        Codec::Zstd => 4,
+        Codec::Unknown(number) => i16::from(number),
+    }
+}
+
+fn batch_of(raw: &[RawRecord], codec: Codec, snappy: Snappy) -> Vec<u8> {
+    let mut payload = Vec::new();
+    Codecs::default().deflate(codec, snappy, &records(raw), &mut payload).unwrap();
+    around(&payload, attributes(codec), raw.len() as i32)
+}
+
+fn as_told(raw: &[RawRecord]) -> Vec<Told> {
+    let told = |(delta, record): (usize, &RawRecord)| {
+        (record.timestamp_delta, delta as i32, record.key.clone(), record.value.clone(), record.headers.clone())
+    };
+    raw.iter().enumerate().map(told).collect()
+}
+
+fn some_records() -> Vec<RawRecord> {
+    let header = |key: &[u8], value: Option<&[u8]>| (key.to_vec(), value.map(<[u8]>::to_vec));
+    let odd =
+        vec![header(b"a", Some(b"1")), header(b"x", None), header(b"a", Some(b"2")), header(&[0xff, 0xfe], Some(b""))];
+    let full = RawRecord { timestamp_delta: -5, key: Some(b"k".to_vec()), value: Some(vec![7; 300]), headers: odd };
+    let tombstone = RawRecord { timestamp_delta: 1 << 40, key: Some(Vec::new()), ..RawRecord::default() };
+    vec![full.clone(), tombstone, RawRecord { headers: vec![(KEY.to_vec(), Some(b"old".to_vec())); 70], ..full }]
+}
+
+fn inject(bytes: &[u8], limits: &Limits) -> (Outcome, Vec<u8>) {
+    let mut out = Vec::new();
+    let batch = Batch::new(bytes).unwrap();
+    let outcome = Injector::default().inject(batch, limits, &mut out, |_, headers| headers.append(KEY, Some(VALUE)));
+    (outcome, out)
+}
+
+#[test]
+fn every_field_of_the_header_is_read_where_it_stands() {
+    let bytes = around(&records(&some_records()), 0x18, 3);
+    let batch = Batch::new(&bytes).unwrap();
+    assert_eq!((batch.base_offset(), batch.partition_leader_epoch(), batch.last_offset_delta()), (7, 3, 2));
+    assert_eq!((batch.base_timestamp(), batch.max_timestamp()), (1_700_000_000_000, 1_700_000_000_999));
+    assert_eq!((batch.producer_id(), batch.producer_epoch(), batch.base_sequence(), batch.count()), (42, 5, 11, 3));
+    assert!(batch.is_intact() && batch.is_log_append_time() && batch.is_transactional() && !batch.is_control());
+}
+
+#[test]
+fn duplicate_null_and_odd_headers_survive_in_every_codec() {
+    let raw = some_records();
+    for (codec, snappy) in CODECS {
+        let bytes = batch_of(&raw, codec, snappy);
+        assert_eq!(told(Batch::new(&bytes).unwrap()), Some(as_told(&raw)), "{codec:?}");
+        any_record_set(&bytes);
+        let (outcome, out) = inject(&bytes, &LIMITS);
+        assert_eq!(outcome, Outcome::Changed(3), "{codec:?}");
+        if codec == Codec::Snappy {
+            assert_eq!(out[61..].starts_with(b"\x82SNAPPY\0"), snappy == Snappy::Xerial, "as it came");
+        }
+    }
+}
+
+#[test]
+fn a_replaced_header_stands_once_and_behind_the_others() {
+    let bytes = batch_of(&some_records(), Codec::None, Snappy::Raw);
+    let mut out = Vec::new();
+    let outcome = Injector::default().inject(Batch::new(&bytes).unwrap(), &LIMITS, &mut out, |record, headers| {
+        if record.header(KEY).is_some() {
+            headers.replace(KEY, Some(VALUE));
+            headers.append(b"n", None);
+        }
+    });
+    assert_eq!(outcome, Outcome::Changed(1));
+    let mut expected = as_told(&some_records());
+    expected[2].4 = vec![(KEY.to_vec(), Some(VALUE.to_vec())), (b"n".to_vec(), None)];
+    assert_eq!(told(Batch::new(&out).unwrap()), Some(expected));
+}
+
+#[test]
+fn what_is_not_to_be_touched_passes_with_its_reason() {
+    let plain = records(&some_records());
+    let reason = |bytes: &[u8]| match inject(bytes, &LIMITS) {
+        (Outcome::Passed(reason), out) if out.is_empty() => reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reason(&around(&plain, 0x20, 3)), Reason::Control);
+    assert_eq!(reason(&around(&[], 0, 0)), Reason::Empty);
+    assert_eq!(reason(&around(&plain, 6, 3)), Reason::Codec(6));
+    let mut damaged = around(&plain, 0, 3);
+    *damaged.last_mut().unwrap() ^= 1;
+    assert_eq!(reason(&damaged), Reason::Checksum);
+    let mut damaged = batch_of(&some_records(), Codec::Zstd, Snappy::Raw);
+    *damaged.last_mut().unwrap() ^= 1;
+    assert_eq!(reason(&damaged), Reason::Checksum);
+    seal(&mut damaged);
+    for codec in 1..=4 {
+        assert_eq!(reason(&around(b"\x05not compressed", codec, 3)), Reason::Compressed);
+    }
+    assert!(matches!(reason(&around(&plain, 0, 4)), Reason::Malformed(_)));
+    assert!(matches!(reason(&around(&plain, 0, 2)), Reason::Malformed(_)));
+}
+
+#[test]
+fn a_batch_that_would_be_too_large_goes_out_as_it_came() {
+    for (codec, snappy) in CODECS {
+        let bytes = batch_of(&some_records(), codec, snappy);
+        let (_, out) = inject(&bytes, &LIMITS);
+        let fits = Limits { max_batch_bytes: out.len(), ..LIMITS };
+        assert_eq!(inject(&bytes, &fits), (Outcome::Changed(3), out.clone()));
+        let max = out.len() - 1;
+        let short = Limits { max_batch_bytes: max, ..LIMITS };
+        assert_eq!(inject(&bytes, &short), (Outcome::Passed(Reason::TooLarge { max }), Vec::new()), "{codec:?}");
+    }
+}
+
+#[test]
+fn numbers_out_of_a_hostile_header_cost_nothing() {
+    let mut huge = Vec::new();
+    support::batch::zigzag(9, &mut huge);
+    huge.extend([0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f]);
+    for (payload, count) in
+        [(&huge[..], i32::MAX), (&huge[..], 1), (&[0xff; 30][..], 1), (&[0x80; 10][..], i32::MAX), (&[][..], i32::MAX)]
+    {
+        let (outcome, out) = inject(&around(payload, 0, count), &LIMITS);
+        assert!(matches!(outcome, Outcome::Passed(Reason::Malformed(_))), "{outcome:?}");
+        assert!(out.is_empty());
+    }
+}
+
+#[test]
+fn a_bomb_is_refused_when_it_has_filled_what_it_may() {
+    let max = 1 << 20;
+    let zeros = vec![0; 64 << 20];
+    for (codec, snappy) in CODECS.into_iter().skip(1) {
+        let mut bomb = Vec::new();
+        Codecs::default().deflate(codec, snappy, &zeros, &mut bomb).unwrap();
+        let (mut codecs, mut out) = (Codecs::default(), Vec::new());
+        assert_eq!(codecs.inflate(codec, &bomb, max, &mut out), Err(Reason::Inflated { max }), "{codec:?}");
+        assert!(out.capacity() <= 3 * max, "{codec:?} took {} bytes", out.capacity());
+        let mut good = Vec::new();
+        codecs.deflate(codec, snappy, b"good", &mut good).unwrap();
+        assert_eq!(codecs.inflate(codec, &good, max, &mut out), Ok(snappy), "usable after a refusal");
+        assert_eq!(out, b"good");
+    }
+    // 64 bytes that say they are a gigabyte.
+    let mut liar = vec![0x80, 0x80, 0x80, 0x80, 0x04];
+    liar.resize(64, 0);
+    let mut out = Vec::new();
+    assert_eq!(Codecs::default().inflate(Codec::Snappy, &liar, usize::MAX, &mut out), Err(Reason::Compressed));
+    assert_eq!(out.capacity(), 0);
+}
+
+#[test]
+fn lz4_is_written_in_independent_blocks_of_64_kib() {
+    let mut out = Vec::new();
+    Codecs::default().deflate(Codec::Lz4, Snappy::Raw, &vec![1; 200_000], &mut out).unwrap();
+    assert_eq!(out[..4], [0x04, 0x22, 0x4d, 0x18]);
+    assert_eq!(out[4] & 0xe0, 0x60, "version 1, independent blocks");
+    assert_eq!(out[5], 0x40, "64 KiB");
+}
+
+#[test]
+fn a_record_set_keeps_what_is_not_a_batch_of_ours() {
+    let batch = batch_of(&some_records(), Codec::None, Snappy::Raw);
+    let mut old = batch.clone();
+    old[16] = 1;
+    let set = [&batch[..], &old, &batch, &batch[..40]].concat();
+    let kinds: Vec<_> = Batches::new(&set)
+        .map(|entry| match entry {
+            Entry::Batch(_) => "batch",
+            Entry::Other { magic: 1, .. } => "old",
+            Entry::Other { .. } => "other",
+            Entry::Partial(_) => "partial",
+            Entry::Malformed(_) => "malformed",
+        })
+        .collect();
+    assert_eq!(kinds, ["batch", "old", "batch", "partial"]);
+    any_record_set(&set);
+    any_record_set(&[0xff; 30]);
+}
+
+#[test]
+fn a_patched_value_changes_its_bytes_and_the_checksum_alone() {
+    let mut raw = some_records();
+    raw[0].headers.push((KEY.to_vec(), Some(VALUE.to_vec())));
+    let before = batch_of(&raw, Codec::None, Snappy::Raw);
+    let mut after = before.clone();
+    let outcome = Patcher::default().patch(&mut after, |record, patches| {
+        if let Some(header) = record.header(KEY).filter(|header| header.value == Some(VALUE)) {
+            assert!(patches.overwrite(record, &header, 36, b"00f067aa0ba902b7"));
+            assert!(!patches.overwrite(record, &header, 40, b"00f067aa0ba902b7"));
+        }
+    });
+    assert_eq!((outcome, after.len()), (Outcome::Changed(1), before.len()));
+    raw[0].headers[4].1 = Some(b"00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01".to_vec());
+    assert_eq!(after, batch_of(&raw, Codec::None, Snappy::Raw));
+}
+
+fn any_record() -> impl Strategy<Value = RawRecord> {
+    let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200));
+    let headers = proptest::collection::vec(("[a-z]{1,8}", bytes()), 0..5);
+    (any::<i32>(), bytes(), bytes(), headers).prop_map(|(timestamp_delta, key, value, headers)| RawRecord {
+        timestamp_delta: i64::from(timestamp_delta),
+        key,
+        value,
+        headers: headers.into_iter().map(|(key, value)| (key.into_bytes(), value)).collect(),
+    })
+}
+
+/// What another implementation reads; it keeps the last header of each key only.
+fn told_elsewhere(bytes: &[u8]) -> Vec<Told> {
+    let mut input = bytes::Bytes::copy_from_slice(bytes);
+    let set = RecordBatchDecoder::decode(&mut input).unwrap();
+    let bytes = |value: &Option<bytes::Bytes>| value.as_ref().map(|value| value.to_vec());
+    let told = set.records.iter().map(|record| {
+        let headers = record.headers.iter().map(|(key, value)| (key.as_bytes().to_vec(), bytes(value))).collect();
+        (
+            record.timestamp - 1_700_000_000_000,
+            (record.offset - 7) as i32,
+            bytes(&record.key),
+            bytes(&record.value),
+            headers,
+        )
+    });
+    told.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_injected_is_read_back_here_and_elsewhere(
+        mut raw in proptest::collection::vec(any_record(), 1..30), codec in 0..CODECS.len(),
+    ) {
+        for record in &mut raw {
+            record.headers.sort();
+            record.headers.dedup_by(|one, other| one.0 == other.0);
+        }
+        let (codec, snappy) = CODECS[codec];
+        let bytes = batch_of(&raw, codec, snappy);
+        any_record_set(&bytes);
+        prop_assert_eq!(told_elsewhere(&bytes), as_told(&raw));
+        let (outcome, out) = inject(&bytes, &LIMITS);
+        prop_assert_eq!(outcome, Outcome::Changed(raw.len() as u32));
+        for record in &mut raw {
+            record.headers.push((KEY.to_vec(), Some(VALUE.to_vec())));
+        }
+        prop_assert_eq!(told_elsewhere(&out), as_told(&raw));
+    }
+
+    #[test]
+    fn a_batch_cut_or_damaged_anywhere_is_no_panic(
+        raw in proptest::collection::vec(any_record(), 1..5), codec in 0..CODECS.len(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let (codec, snappy) = CODECS[codec];
+        let mut bytes = batch_of(&raw, codec, snappy);
+        any_record_set(&bytes[..at.index(bytes.len())]);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        any_record_set(&bytes);
+        seal(&mut bytes);
+        any_record_set(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_are_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        any_record_set(&bytes);
+        any_record_set(&around(&bytes, i16::from(bytes.first().copied().unwrap_or(0) & 7), i32::from(bytes.last().copied().unwrap_or(0))));
+    }
+}
+
+/// The other implementation's compressors are the C libraries that clients use.
+#[test]
+fn what_others_compress_is_read() {
+    use kafka_protocol::records::{RecordBatchEncoder, RecordEncodeOptions};
+    let plain =
+        batch_of(&[RawRecord { value: Some(vec![9; 100_000]), ..RawRecord::default() }], Codec::None, Snappy::Raw);
+    let set = RecordBatchDecoder::decode(&mut bytes::Bytes::from(plain)).unwrap();
+    for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let mut out = bytes::BytesMut::new();
+        RecordBatchEncoder::encode(&mut out, set.records.iter(), &RecordEncodeOptions { version: 2, compression })
+            .unwrap();
+        let told = told(Batch::new(&out).unwrap()).unwrap();
+        assert_eq!(told[0].3, Some(vec![9; 100_000]), "{compression:?}");
+        any_record_set(&out);
+    }
+}
