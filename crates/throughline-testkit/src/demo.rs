@@ -144,16 +144,8 @@ impl Demo {
     /// When the checkout fails, when a process ends meanwhile, or when spans are missing after `limit`; says which.
     pub fn checkout_and_wait(&self, limit: Duration) -> Result<Vec<Value>> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros().to_string();
-        self.checkout()?;
+        self.eshop.checkout()?;
         self.wait_for_traces(&since, limit)
-    }
-
-    /// A checkout that fails may do so because a part has ended: that is then the thing to tell.
-    fn checkout(&self) -> Result<()> {
-        self.eshop.checkout().map_err(|error| match wait::until(Duration::from_secs(1), || self.crashed()) {
-            Some(crash) => error.context(crash.to_string()),
-            None => error,
-        })
     }
 
     fn wait_for_traces(&self, since: &str, limit: Duration) -> Result<Vec<Value>> {

@@ -10,6 +10,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::http;
 use crate::process::{Crash, Process, Spec, stop_all};
+use crate::wait;
 
 /// What is instrumented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,12 +115,12 @@ impl Eshop {
     /// Buys something: `GET /checkout`.
     ///
     /// # Errors
-    /// When the answer is not the one of the article.
+    /// When the answer is not the one of the article; a service that has ended is then the thing to tell.
     pub fn checkout(&self) -> Result<()> {
-        let answer = http::get(&self.checkout_url(), CHECKOUT_LIMIT)?;
-        ensure!(answer.status == 200, "the checkout answered {}: {}", answer.status, answer.body);
-        ensure!(answer.body == ANSWER, "the checkout answered {:?} instead of {ANSWER:?}", answer.body);
-        Ok(())
+        self.ask().map_err(|error| match wait::until(Duration::from_secs(1), || self.crashed()) {
+            Some(crash) => error.context(crash.to_string()),
+            None => error,
+        })
     }
 
     /// The first service that has ended though it should run.
@@ -133,6 +134,13 @@ impl Eshop {
     /// When one had to be killed, naming it.
     pub fn stop(self) -> Result<()> {
         stop_all(self.services.iter().map(|service| &service.process), STOP_LIMIT)
+    }
+
+    fn ask(&self) -> Result<()> {
+        let answer = http::get(&self.checkout_url(), CHECKOUT_LIMIT)?;
+        ensure!(answer.status == 200, "the checkout answered {}: {}", answer.status, answer.body);
+        ensure!(answer.body == ANSWER, "the checkout answered {:?} instead of {ANSWER:?}", answer.body);
+        Ok(())
     }
 
     fn spec(&self, name: &'static str, config: &Config<'_>) -> Spec {
