@@ -96,9 +96,23 @@ impl Intake {
     /// Lets a request in and reads its body.
     pub(crate) async fn admit(&self, body: Body) -> Result<Admitted, Refusal> {
         let place = tokio::time::timeout(self.limits.admission_wait, Arc::clone(&self.places).acquire_owned());
-        let Ok(Ok(place)) = place.await else { return Err(Refusal::Busy) };
+        let Ok(Ok(place)) = place.await else {
+            self.discard(body).await;
+            return Err(Refusal::Busy);
+        };
         let lease = Lease { _place: place, memory: Arc::clone(&self.memory), held: Vec::new(), room: 0 };
         tokio::time::timeout(self.limits.body_deadline, self.read(body, lease)).await.map_err(|_| Refusal::Slow)?
+    }
+
+    /// Lets a request in that says in a header how its body is compressed.
+    pub(crate) async fn admit_encoded(&self, headers: &HeaderMap, body: Body) -> Result<(Encoding, Admitted), Refusal> {
+        match Encoding::of(headers) {
+            Ok(encoding) => Ok((encoding, self.admit(body).await?)),
+            Err(refusal) => {
+                self.discard(body).await;
+                Err(refusal)
+            }
+        }
     }
 
     async fn read(&self, mut body: Body, mut lease: Lease) -> Result<Admitted, Refusal> {
@@ -119,15 +133,18 @@ impl Intake {
         Ok(Admitted { bytes, lease })
     }
 
-    /// Reads what is left of a refused body, up to as much again as is allowed: a client that is still sending when we close
+    /// Reads what is left of a refused body, up to as much as is allowed and as long: a client that is still sending when we close
     /// gets a reset in place of our answer, and sends the same again.
-    async fn discard(&self, mut body: Body) {
-        let mut left = self.limits.body_max;
-        while let Some(Ok(frame)) = body.frame().await {
-            let length = frame.data_ref().map_or(0, |data| data.len());
-            let Some(rest) = left.checked_sub(length) else { return };
-            left = rest;
-        }
+    pub(crate) async fn discard(&self, mut body: Body) {
+        let read = async {
+            let mut left = self.limits.body_max;
+            while let Some(Ok(frame)) = body.frame().await {
+                let length = frame.data_ref().map_or(0, |data| data.len());
+                let Some(rest) = left.checked_sub(length) else { return };
+                left = rest;
+            }
+        };
+        tokio::time::timeout(self.limits.body_deadline, read).await.unwrap_or_default();
     }
 
     /// Inflates and decodes a body, and keeps its spans; off the threads that serve connections.
@@ -190,7 +207,7 @@ fn inflate(bytes: &[u8], mut lease: Lease, most: usize) -> Result<Admitted, Refu
 
 impl Encoding {
     /// From the header `content-encoding`.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes()) {
             None | Some(b"" | b"identity") => Ok(Self::Identity),
             Some(b"gzip" | b"x-gzip") => Ok(Self::Gzip),

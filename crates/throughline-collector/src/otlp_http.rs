@@ -14,14 +14,14 @@ use throughline_otlp::{Rejected, decode_json, decode_protobuf, response};
 use tonic::Code;
 
 use crate::config::Door;
-use crate::intake::{Encoding, Intake, Refusal};
+use crate::intake::{Intake, Refusal};
 
 /// The routes of the door.
 pub(crate) fn router(intake: Arc<Intake>) -> Router {
     Router::new()
         .route("/v1/traces", post(export))
-        .route("/v1/metrics", post((StatusCode::NOT_FOUND, NO_METRICS)))
-        .route("/v1/logs", post((StatusCode::NOT_FOUND, NO_LOGS)))
+        .route("/v1/metrics", post(async |intake, body| traces_only(intake, body, NO_METRICS).await))
+        .route("/v1/logs", post(async |intake, body| traces_only(intake, body, NO_LOGS).await))
         .with_state(intake)
 }
 
@@ -34,6 +34,7 @@ enum Format {
 
 async fn export(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Body) -> Response {
     let Some(format) = Format::of(&headers) else {
+        intake.discard(body).await;
         let message = "the content type must be application/x-protobuf or application/json\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     };
@@ -43,9 +44,13 @@ async fn export(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Bod
     }
 }
 
+async fn traces_only(State(intake): State<Arc<Intake>>, body: Body, message: &'static str) -> Response {
+    intake.discard(body).await;
+    (StatusCode::NOT_FOUND, message).into_response()
+}
+
 async fn take(intake: &Arc<Intake>, format: Format, headers: &HeaderMap, body: Body) -> Result<Rejected, Refusal> {
-    let encoding = Encoding::of(headers)?;
-    let body = intake.admit(body).await?;
+    let (encoding, body) = intake.admit_encoded(headers, body).await?;
     let decode = move |bytes: &[u8]| {
         let decoded = match format {
             Format::Protobuf => decode_protobuf(bytes),

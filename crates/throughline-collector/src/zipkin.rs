@@ -16,7 +16,7 @@ use throughline_otlp::{Decoded, Rejected, check_json};
 pub(crate) use self::span::SHARED_ID;
 use self::span::SpanJson;
 use crate::config::Door;
-use crate::intake::{Encoding, Intake, Refusal};
+use crate::intake::{Intake, Refusal};
 use crate::otlp_http::verdict;
 
 /// The routes of the door.
@@ -26,6 +26,7 @@ pub(crate) fn router(intake: Arc<Intake>) -> Router {
 
 async fn spans(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Body) -> Response {
     if !is_json(&headers) {
+        intake.discard(body).await;
         let message =
             "the content type must be application/json: of Zipkin's encodings, v2 JSON is the one taken here\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
@@ -45,8 +46,7 @@ async fn spans(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Body
 }
 
 async fn take(intake: &Arc<Intake>, headers: &HeaderMap, body: Body) -> Result<Rejected, Refusal> {
-    let encoding = Encoding::of(headers)?;
-    let body = intake.admit(body).await?;
+    let (encoding, body) = intake.admit_encoded(headers, body).await?;
     intake.keep(Door::Zipkin, body, encoding, decode).await
 }
 

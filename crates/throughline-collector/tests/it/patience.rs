@@ -1,6 +1,6 @@
 //! Clients that are slow, silent or gone hold nothing for ever, and the end comes when it is asked for.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use crate::running::{JSON, PROTOBUF, Running, eventually, open, raw, request_protobuf};
@@ -32,6 +32,37 @@ fn a_body_that_does_not_end_is_answered_408() {
 }
 
 #[test]
+fn a_client_that_is_refused_while_it_sends_hears_why() {
+    let collector = Running::with(|limits| {
+        limits.requests_max = 1;
+        limits.admission_wait = Duration::from_millis(20);
+    });
+    let head = |path: &str, headers: &str| {
+        format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4000000\r\n{headers}\r\n")
+    };
+    let _holder = open(collector.at.otlp_http, head("/v1/traces", "content-type: application/json\r\n").as_bytes());
+    eventually("the only place is taken", || {
+        (collector.post(collector.at.otlp_http, "/v1/traces", &[JSON], b"{}").status == 503).then_some(())
+    });
+    for (path, headers, status) in [
+        ("/v1/traces", "content-type: application/json\r\n", "503"),
+        ("/v1/traces", "content-type: application/json\r\ncontent-encoding: br\r\n", "415"),
+        ("/v1/traces", "content-type: text/plain\r\n", "415"),
+        ("/v1/metrics", "content-type: application/json\r\n", "404"),
+    ] {
+        let mut connection = open(collector.at.otlp_http, head(path, headers).as_bytes());
+        for _ in 0..4 {
+            // Longer than it takes to refuse the head.
+            std::thread::park_timeout(Duration::from_millis(20));
+            connection.write_all(&[b' '; 1_000_000]).unwrap();
+        }
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {headers}: {answer}");
+    }
+}
+
+#[test]
 fn connections_past_the_limit_wait_and_are_served_once_there_is_room() {
     let collector = Running::with(|limits| {
         limits.connections_max = 2;
@@ -43,8 +74,8 @@ fn connections_past_the_limit_wait_and_are_served_once_there_is_room() {
 
 #[test]
 fn large_answers_that_nobody_takes_do_not_add_up() {
-    let collector = Running::with(|limits| limits.answers_max = 40 << 20);
-    let answer = collector.post(collector.at.otlp_http, "/v1/traces", &[PROTOBUF], &request_protobuf(32 << 20));
+    let collector = Running::with(|limits| limits.answers_max = 10 << 20);
+    let answer = collector.post(collector.at.otlp_http, "/v1/traces", &[PROTOBUF], &request_protobuf(8 << 20));
     assert_eq!(answer.status, 200);
     let path = format!("/api/traces/{}", "01".repeat(16));
     // Takes the first bytes only; the system's buffers do not hold the rest.
