@@ -22,7 +22,7 @@ struct Checkout {
 
 pub(super) fn routes(settings: &Settings, wiring: &Wiring) -> Result<Router, KafkaError> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &settings.kafka).set("message.timeout.ms", "30000");
+    config.set("bootstrap.servers", &settings.kafka);
     let checkout = Checkout {
         client: wiring.client(),
         producer: wiring.producer(&config)?,

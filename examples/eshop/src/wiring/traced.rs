@@ -127,7 +127,7 @@ impl Client {
         match answer.await {
             Ok((status, body)) if status.is_success() => Ok(body),
             Ok((status, body)) => Err(format!("GET {url}: {status} {body}")),
-            Err(error) => Err(format!("GET {url}: {error}")),
+            Err(error) => Err(format!("GET {url}: {:#}", anyhow::Error::from(error))),
         }
     }
 }
