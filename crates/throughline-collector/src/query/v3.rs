@@ -98,10 +98,11 @@ fn query(params: &Params) -> Result<Query, Failure> {
     })
 }
 
-/// Nanoseconds since the Unix epoch, of a time of RFC 3339.
+/// Nanoseconds since the Unix epoch, of a time of RFC 3339. A time that no span can have stands for the first or the last it can: who
+/// asks for everything may well ask from year 0 to year 9999.
 fn timestamp(text: &str) -> Option<u64> {
-    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    u64::try_from(time.unix_timestamp_nanos()).ok()
+    let nanoseconds = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+    Some(u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX))
 }
 
 fn traces_json(traces: &[Trace]) -> Result<Vec<u8>, Failure> {

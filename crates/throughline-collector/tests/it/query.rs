@@ -195,6 +195,14 @@ fn questions_that_make_no_sense_are_told_in_each_apis_own_words() {
 }
 
 #[test]
+fn who_asks_from_the_first_year_to_the_last_is_given_everything() {
+    let collector = Running::start();
+    collector.send(&request(TRACE, "00f067aa0ba902b7"));
+    let range = "query.startTimeMin=0000-01-01T00:00:00Z&query.startTimeMax=9999-12-31T23:59:59Z";
+    assert_eq!(collector.ask(&format!("/api/v3/trace-summaries?{range}"))["summaries"][0]["traceId"], TRACE);
+}
+
+#[test]
 fn a_trace_that_is_not_there_is_404() {
     let collector = Running::start();
     let answer = collector.get("/api/traces/1");
