@@ -11,7 +11,7 @@ use throughline_otlp::Rejection;
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SpanJson {
-    /// 16 or 32 hex digits.
+    /// 16 or 32 hex digits; fewer from clients that drop leading zeros.
     trace_id: String,
     /// 16 hex digits.
     id: String,
@@ -63,11 +63,12 @@ impl Resources {
 impl SpanJson {
     /// The span, with its service's resource.
     pub(super) fn into_span(mut self, resources: &mut Resources) -> Result<Span, Rejection> {
-        let trace_id = Some(&self.trace_id).filter(|id| matches!(id.len(), 16 | 32));
-        let trace_id = trace_id.and_then(|id| TraceId::from_hex(id)).ok_or(Rejection::Trace)?;
+        let trace_id = TraceId::from_hex(&self.trace_id).ok_or(Rejection::Trace)?;
         let own_id = SpanId::from_hex(&self.id).ok_or(Rejection::Span)?;
-        let parent = self.parent_id.take().filter(|id| !id.is_empty());
+        // As Zipkin does: zeros are no parent, and neither is the span itself.
+        let parent = self.parent_id.take().filter(|id| id.bytes().any(|digit| digit != b'0'));
         let parent = parent.map(|id| SpanId::from_hex(&id).ok_or(Rejection::ParentSpan)).transpose()?;
+        let parent = parent.filter(|parent| *parent != own_id);
         let kind = self.kind.as_deref().and_then(SpanKind::from_name).unwrap_or_default();
         let start = self.start();
         let service = self.local_endpoint.as_mut().and_then(|endpoint| endpoint.service_name.take());

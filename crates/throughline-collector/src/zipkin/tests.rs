@@ -48,6 +48,35 @@ fn halves_of_a_shared_span_have_ids_of_their_own_and_the_server_is_below_the_cli
 }
 
 #[test]
+fn trace_ids_without_their_leading_zeros_are_the_same_trace_ids() {
+    for id in ["63ac35c9f6413ad", "063ac35c9f6413ad", "0063ac35c9f6413ad"] {
+        let span = one(&format!(r#"{{"traceId":"{id}","id":"352bff9a74ca9ad2"}}"#));
+        assert_eq!(span.trace_id.to_string(), "0000000000000000063ac35c9f6413ad");
+    }
+}
+
+#[test]
+fn neither_zeros_nor_the_span_itself_are_its_parent() {
+    for parent in ["", "0000000000000000", "352bff9a74ca9ad2"] {
+        let span = one(&format!(r#"{{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"{parent}"}}"#));
+        assert_eq!(span.parent_span_id, None, "{parent:?}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_damaged_list_of_spans_is_read_without_harm(at in 0..DAMAGED.len(), byte: u8) {
+        let mut body = DAMAGED.as_bytes().to_vec();
+        body[at] = byte;
+        drop(decode(&body));
+    }
+}
+
+const DAMAGED: &str = r#"[{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c","kind":"SERVER",
+    "name":"poll","timestamp":1556604172355737,"duration":1431,"shared":true,"localEndpoint":{"serviceName":"a","port":80},
+    "remoteEndpoint":{"ipv6":"::1"},"annotations":[{"timestamp":1,"value":"v"}],"tags":{"a":[1,{"b":null}],"error":"no"}}]"#;
+
+#[test]
 fn spans_without_usable_ids_are_left_out_and_counted() {
     let body = r#"[{"traceId":"0","id":"1"},{"traceId":"5af7183fb1d4cf5f","id":"xyz"},
         {"traceId":"5af7183fb1d4cf5f","id":"1","parentId":"-"},{"traceId":"5af7183fb1d4cf5f","id":"1"}]"#;
