@@ -1,5 +1,6 @@
 //! Asking a collector.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -22,7 +23,11 @@ impl Client {
             mistakes
                 .push(format!("--collector {url:?} is no address of a collector; write it as http://127.0.0.1:16686"));
         }
-        let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+        let mut config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+        if is_loopback(&url) {
+            // A proxy would look for the collector on its own machine.
+            config = config.proxy(None);
+        }
         Self { url, agent: config.build().new_agent() }
     }
 
@@ -54,7 +59,31 @@ impl Client {
     }
 }
 
+/// Whether the address is this machine's own.
+fn is_loopback(url: &str) -> bool {
+    let uri = url.parse::<ureq::http::Uri>().ok();
+    uri.as_ref().and_then(|uri| uri.host()).is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    })
+}
+
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// No more of an answer is read than this.
 const ANSWER_MAX: u64 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_all_its_names() {
+        for url in ["http://127.0.0.1:16686", "http://localhost", "http://[::1]:16686/base", "http://127.1.2.3"] {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["http://traces.example:16686", "http://10.0.0.1", "http://localhost.example", "http://"] {
+            assert!(!is_loopback(url), "{url}");
+        }
+    }
+}

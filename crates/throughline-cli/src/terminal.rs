@@ -1,7 +1,7 @@
 //! Writing for a terminal: colour where there is one, and nothing in a span's name can command it.
 
 use std::borrow::Cow;
-use std::io::IsTerminal as _;
+use std::io::IsTerminal;
 
 /// How text is painted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,10 +13,9 @@ pub(crate) enum Paint {
 }
 
 impl Paint {
-    /// Coloured on a terminal, unless `NO_COLOR` is set to anything (no-color.org).
+    /// As [`is_coloured`] has it.
     pub(crate) fn for_stdout() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if std::io::stdout().is_terminal() && !refused { Self::Coloured } else { Self::Plain }
+        if is_coloured(&std::io::stdout()) { Self::Coloured } else { Self::Plain }
     }
 
     /// What is less important.
@@ -41,6 +40,11 @@ impl Paint {
             Self::Coloured => Cow::Owned(format!("\u{1b}[{code}m{}\u{1b}[0m", printable(text))),
         }
     }
+}
+
+/// Whether colours are wanted: on a terminal, unless `NO_COLOR` is set to anything (no-color.org).
+pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// The text with every control character replaced: names come from strangers, and a terminal obeys what it is sent.

@@ -1,6 +1,6 @@
 //! `throughline up`: the collector, from its options to its end.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, anyhow};
@@ -166,9 +166,9 @@ fn log_filter(text: &str) -> Result<EnvFilter, String> {
         .map_err(|_| format!("--log {text:?} cannot be understood; write it as info, debug or warn,h2=trace"))
 }
 
-/// Logs to stderr, in colour on a terminal.
+/// Logs to stderr.
 fn log(filter: EnvFilter) {
-    let ansi = std::io::stderr().is_terminal();
+    let ansi = crate::terminal::is_coloured(&std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
 }
 

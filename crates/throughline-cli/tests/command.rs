@@ -34,9 +34,13 @@ struct Up {
 
 impl Up {
     fn start() -> Self {
+        Self::start_with(Stdio::null())
+    }
+
+    fn start_with(stderr: Stdio) -> Self {
         let ports = ["--otlp-grpc-port", "0", "--otlp-http-port", "0", "--zipkin-port", "0", "--query-port", "0"];
         let mut command = throughline(&["up", "--json"]);
-        let mut child = command.args(ports).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.args(ports).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let addresses = serde_json::from_str(&line).unwrap();
@@ -135,8 +139,8 @@ fn a_collector_that_is_not_there_is_told_in_one_line() {
 }
 
 #[test]
-fn up_ends_on_sigterm_with_success() {
-    let mut up = Up::start();
+fn up_ends_on_sigterm_with_success_and_its_log_is_plain_where_there_is_no_terminal() {
+    let mut up = Up::start_with(Stdio::piped());
     let pid = up.child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -148,6 +152,17 @@ fn up_ends_on_sigterm_with_success() {
         std::thread::park_timeout(Duration::from_millis(10));
     };
     assert_eq!(status.code(), Some(0));
+    let log = std::io::read_to_string(up.child.stderr.take().unwrap()).unwrap();
+    assert!(log.contains("told to stop") && !log.contains('\u{1b}'), "{log}");
+}
+
+#[test]
+fn a_collector_on_this_machine_is_not_asked_through_a_proxy() {
+    let up = Up::start();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut search = throughline(&["search", "--collector", &up.url("query")]);
+    let output = search.env("http_proxy", format!("http://{nobody}")).env_remove("no_proxy").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[test]
