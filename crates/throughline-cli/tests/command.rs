@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const THROUGHLINE: &str = env!("CARGO_BIN_EXE_throughline");
@@ -34,17 +34,36 @@ struct Up {
 
 impl Up {
     fn start() -> Self {
-        Self::start_with(Stdio::null())
+        Self::start_with(Stdio::null(), &[])
     }
 
-    fn start_with(stderr: Stdio) -> Self {
+    fn start_with(stderr: Stdio, more: &[&str]) -> Self {
         let ports = ["--otlp-grpc-port", "0", "--otlp-http-port", "0", "--zipkin-port", "0", "--query-port", "0"];
         let mut command = throughline(&["up", "--json"]);
-        let mut child = command.args(ports).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let mut child = command.args(ports).args(more).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let addresses = serde_json::from_str(&line).unwrap();
         Self { child, addresses }
+    }
+
+    /// Tells it to stop, and how it ended.
+    fn stop(&mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still there");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    /// What it logged until its end.
+    fn log(&mut self) -> String {
+        std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap()
     }
 
     fn url(&self, door: &str) -> String {
@@ -140,20 +159,26 @@ fn a_collector_that_is_not_there_is_told_in_one_line() {
 
 #[test]
 fn up_ends_on_sigterm_with_success_and_its_log_is_plain_where_there_is_no_terminal() {
-    let mut up = Up::start_with(Stdio::piped());
-    let pid = up.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let status = loop {
-        if let Some(status) = up.child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(Instant::now() < deadline, "still there");
-        std::thread::park_timeout(Duration::from_millis(10));
-    };
-    assert_eq!(status.code(), Some(0));
-    let log = std::io::read_to_string(up.child.stderr.take().unwrap()).unwrap();
+    let mut up = Up::start_with(Stdio::piped(), &[]);
+    assert_eq!(up.stop().code(), Some(0));
+    let log = up.log();
     assert!(log.contains("told to stop") && !log.contains('\u{1b}'), "{log}");
+}
+
+#[test]
+fn what_is_lost_is_logged_once_and_not_each_time() {
+    let mut up = Up::start_with(Stdio::piped(), &["--store-memory", "1MiB"]);
+    for trace in 1..=4 {
+        let good = serde_json::json!({ "traceId": format!("{trace:032x}"), "spanId": "0000000000000001", "name": "x".repeat(600_000) });
+        up.send(&serde_json::json!([good, { "traceId": "", "spanId": "0000000000000001" }]));
+        let refused = ureq::post(format!("{}/v1/traces", up.url("otlp_http"))).content_type("text/plain").send("x");
+        assert!(matches!(refused, Err(ureq::Error::StatusCode(415))));
+    }
+    up.stop();
+    let log = up.log();
+    for part in ["rejected a span: the trace id", "refused a request", "the store is full"] {
+        assert_eq!(log.matches(part).count(), 1, "{part}: {log}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::io::Read as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -29,6 +30,7 @@ pub(crate) struct Intake {
     memory: Arc<Semaphore>,
     /// Turns at decoding, which takes many times the memory of the body.
     turns: Arc<Semaphore>,
+    told_of_eviction: AtomicBool,
 }
 
 /// Why a request is not taken.
@@ -90,7 +92,7 @@ impl Intake {
         let places = Arc::new(Semaphore::new(limits.requests_max));
         let memory = Arc::new(Semaphore::new(limits.in_flight_max / UNIT));
         let turns = Arc::new(Semaphore::new(limits.decodings_max));
-        Self { store, metrics, limits, places, memory, turns }
+        Self { store, metrics, limits, places, memory, turns, told_of_eviction: AtomicBool::new(false) }
     }
 
     /// Lets a request in and reads its body.
@@ -170,12 +172,23 @@ impl Intake {
             let decoded = decode(&body.bytes)?;
             intake.metrics.add(Counter::Received(door), decoded.spans.len() as u64);
             for (reason, count) in decoded.rejected.iter() {
-                intake.metrics.add(Counter::Rejected(door, reason.label()), count);
+                if intake.metrics.add(Counter::Rejected(door, reason.label()), count) {
+                    let door = door.label();
+                    tracing::warn!(door, "rejected a span: {reason}; more like it are only counted, in /metrics");
+                }
             }
             intake.store.insert(decoded.spans);
+            intake.tell_of_eviction();
             Ok(decoded.rejected)
         });
         work.await.unwrap_or(Err(Refusal::Internal))
+    }
+
+    /// Says once that the store is full, since what is let go is missed by someone.
+    fn tell_of_eviction(&self) {
+        if self.store.occupancy().evicted_traces > 0 && !self.told_of_eviction.swap(true, Ordering::Relaxed) {
+            tracing::info!("the store is full: from now on the oldest traces go; --store-memory gives it more room");
+        }
     }
 
     /// How long a client that was turned away should wait.

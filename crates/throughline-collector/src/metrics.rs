@@ -28,11 +28,15 @@ pub(crate) enum Counter {
 }
 
 impl Metrics {
-    /// Adds to a counter.
-    pub(crate) fn add(&self, counter: Counter, count: u64) {
-        if count > 0 {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(counter).or_default() += count;
+    /// Adds to a counter; `true` when it was nothing before, so that what then only counts on can be logged once.
+    pub(crate) fn add(&self, counter: Counter, count: u64) -> bool {
+        if count == 0 {
+            return false;
         }
+        let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let total = counters.entry(counter).or_default();
+        *total += count;
+        *total == count
     }
 
     /// All counters, and what the store says of itself.
@@ -98,7 +102,19 @@ pub(crate) fn counted(router: Router, door: Door, metrics: Arc<Metrics>) -> Rout
                 Door::OtlpGrpc => grpc_status(response.headers()),
                 Door::OtlpHttp | Door::Zipkin | Door::Query => response.status().as_u16(),
             };
-            metrics.add(Counter::Requests(door, code), 1);
+            let first = metrics.add(Counter::Requests(door, code), 1);
+            let refused = match door {
+                Door::OtlpGrpc => code != 0,
+                Door::OtlpHttp | Door::Zipkin => code >= 400,
+                Door::Query => false,
+            };
+            if first && refused {
+                tracing::warn!(
+                    door = door.label(),
+                    code,
+                    "refused a request; more like it are only counted, in /metrics"
+                );
+            }
             response
         }
     }))
