@@ -128,7 +128,7 @@ impl Instrument {
             found.context = None;
         }
         let parent = receive(&ambient, &found);
-        let links = links_of(&ambient, sender.as_ref(), relation);
+        let links = self.links_of(&ambient, sender.as_ref(), relation);
         let mut context = self.handling_span(&record, &ambient, &parent, links);
         if let Some(sender) = sender {
             context = context.with_value(Sender(sender));
@@ -246,6 +246,19 @@ impl Instrument {
         }
     }
 
+    /// A link to the sender, and, where the sender took its place as the parent, one to the span that was active here; of
+    /// the latter opentracing-kafka-client knows nothing.
+    fn links_of(&self, ambient: &Context, sender: Option<&SpanContext>, relation: Relation) -> Vec<Link> {
+        let Some(sender) = sender.filter(|_| relation != Relation::ChildOnly) else { return Vec::new() };
+        let mut links = vec![follows_from(sender.clone())];
+        let replaces = relation == Relation::ParentAndLink && matches!(self.values.naming, Naming::OpenTelemetry);
+        let displaced = ambient.span().span_context().clone();
+        if replaces && displaced.is_valid() && displaced.span_id() != sender.span_id() {
+            links.push(Link::with_context(displaced));
+        }
+        links
+    }
+
     /// Attributes of a measurement: few, and of few values.
     fn measured(&self, operation: Operation, topic: Option<&str>, failure: Option<&Failure>) -> Vec<KeyValue> {
         let mut attributes = Vec::with_capacity(5);
@@ -269,20 +282,6 @@ fn record_of<'a>(message: &'a BorrowedMessage<'_>) -> Record<'a> {
         key: message.key(),
         tombstone: message.payload().is_none(),
     }
-}
-
-/// A link to the sender, and, where the sender took its place as the parent, one to the span that was active here.
-fn links_of(ambient: &Context, sender: Option<&SpanContext>, relation: Relation) -> Vec<Link> {
-    let Some(sender) = sender else { return Vec::new() };
-    if relation == Relation::ChildOnly {
-        return Vec::new();
-    }
-    let mut links = vec![follows_from(sender.clone())];
-    let displaced = ambient.span().span_context().clone();
-    if relation == Relation::ParentAndLink && displaced.is_valid() && displaced.span_id() != sender.span_id() {
-        links.push(Link::with_context(displaced));
-    }
-    links
 }
 
 fn follows_from(span: SpanContext) -> Link {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use opentelemetry::KeyValue;
-use opentelemetry::trace::{SpanKind, SpanRef, Status};
+use opentelemetry::trace::{
+    FutureExt as _, SpanKind, SpanRef, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
+};
+use opentelemetry::{Context, KeyValue};
 use rdkafka::consumer::CommitMode;
 use rdkafka::producer::FutureRecord;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -45,6 +47,17 @@ async fn names_tags_and_references_are_the_originals() {
     assert_eq!(received.links.links.len(), 1);
     assert_eq!(received.links.links[0].span_context, sent[0].span_context.clone().into_remote());
     assert_eq!(bench.names().len(), 3, "a commit has no span");
+}
+
+#[tokio::test]
+async fn the_sender_is_the_only_reference_whatever_is_active_at_the_arrival() {
+    let bench = Bench::new();
+    bench.send_plain(&[("traceparent", Some(SENDER))]).await;
+    let consumer = bench.consumer(bench.settings().naming(Naming::opentracing()));
+    let ambient = Context::new().with_span(bench.tracers.tracer("test").start("loop"));
+    drop(consumer.recv().with_context(ambient).await.unwrap());
+    let links = bench.span("From_orders").links.links;
+    assert_eq!(links.iter().map(|link| link.span_context.span_id().to_string()).collect::<Vec<_>>(), [SENDER_SPAN]);
 }
 
 trait IntoRemote {
