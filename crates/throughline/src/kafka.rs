@@ -47,5 +47,5 @@ pub use consumer::Consumer;
 pub use delivery::Delivery;
 pub use naming::{Failure, Naming, Record};
 pub use opentracing::{OpenTracing, SpanDecorator, SpanName, StandardTags};
-pub use producer::{AckContext, Pending, Producer, Tagged};
+pub use producer::{AckContext, Pending, Producer, Tagged, Traceable};
 pub use settings::{Handling, Relation, Settings};

@@ -11,7 +11,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt as _;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message as _, ToBytes};
 use rdkafka::producer::future_producer::OwnedDeliveryResult;
 use rdkafka::producer::{
@@ -31,6 +31,16 @@ use super::settings::Settings;
 /// A record's parent is the context already in its headers, else the one given to `send_with_parent`, else the active
 /// span. The one exception: inside the handling of a [`Delivery`](super::Delivery), a record that still carries the
 /// delivery's own headers is being forwarded, and is a child of the handling.
+///
+/// A record that is too large only with the context in it goes out without. Where the limit is the client's
+/// (`message.max.bytes`), that holds for all; where it is the topic's, for those whose sending is awaited.
+///
+/// ```compile_fail
+/// # use rdkafka::{config::ClientConfig, producer::BaseProducer};
+/// # use throughline::kafka::{Producer, Settings};
+/// let silent: BaseProducer = ClientConfig::new().create().unwrap(); // nothing would tell of its acknowledgements
+/// Producer::new(silent, Settings::default()); // wants a `BaseProducer<AckContext<_>>`
+/// ```
 #[derive(Clone)]
 pub struct Producer<P> {
     inner: P,
@@ -59,21 +69,36 @@ pub struct Pending {
 #[derive(Debug, Clone, Default)]
 pub struct AckContext<C>(C);
 
+/// The clients of rdkafka that a [`Producer`] can trace: those that tell it of their acknowledgements.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not tell of its acknowledgements",
+    note = "create a `BaseProducer` or `ThreadedProducer` with the context `AckContext::new(..)`"
+)]
+pub trait Traceable {}
+
 /// The application's opaque value of a record together with the record's span.
 pub struct Tagged<D> {
     opaque: D,
     sending: Sending,
 }
 
+// === impl Traceable ===
+
+impl<C: ClientContext + 'static, R: AsyncRuntime> Traceable for FutureProducer<C, R> {}
+impl<C: ProducerContext<Part>, Part: Partitioner> Traceable for BaseProducer<AckContext<C>, Part> {}
+impl<C: ProducerContext<Part>, Part: Partitioner> Traceable for ThreadedProducer<AckContext<C>, Part> {}
+
 // === impl Producer ===
 
-impl<P> Producer<P> {
+impl<P: Traceable> Producer<P> {
     /// Traces what `inner` sends.
     #[must_use]
     pub fn new(inner: P, settings: Settings) -> Self {
         Self { inner, instrument: Instrument::new(settings) }
     }
+}
 
+impl<P> Producer<P> {
     /// The producer within.
     #[must_use]
     pub fn into_inner(self) -> P {
@@ -138,7 +163,14 @@ where
         let had_headers = record.headers.is_some();
         record.headers = self.instrument.inject(&context, record.headers.take());
         let sending = Sending::new(&self.instrument, context, record.topic, record.partition);
-        match self.inner.send_result(record) {
+        let result = self.inner.send_result(record).or_else(|(error, mut record)| {
+            if !is_too_large(&error) {
+                return Err((error, record));
+            }
+            record.headers = self.instrument.withdraw(record.headers.take(), had_headers);
+            self.inner.send_result(record)
+        });
+        match result {
             Ok(delivery) => Ok(Pending { delivery, sending }),
             Err((error, mut record)) => {
                 sending.done(Err(&error));
@@ -160,9 +192,19 @@ where
         V: ToBytes + ?Sized,
     {
         let context = self.instrument.send(&view(&record), record.headers.as_ref(), parent);
+        let had_headers = record.headers.is_some();
         record.headers = self.instrument.inject(&context, record.headers.take());
-        let sending = Sending::new(&self.instrument, context, record.topic, record.partition);
-        let result = self.inner.send(record, queue_timeout).await;
+        let (topic, partition) = (record.topic, record.partition);
+        let sending = Sending::new(&self.instrument, context, topic, partition);
+        let result = match self.inner.send(record, queue_timeout).await {
+            Err((error, mut unsent)) if is_too_large(&error) => {
+                let headers = self.instrument.withdraw(unsent.detach_headers(), had_headers);
+                let (key, payload, timestamp) = (unsent.key(), unsent.payload(), unsent.timestamp().to_millis());
+                let bare = FutureRecord::<[u8], [u8]> { topic, partition, payload, key, timestamp, headers };
+                self.inner.send(bare, queue_timeout).await
+            }
+            result => result,
+        };
         sending.done(result.as_ref().map(|at| (at.partition, at.offset)).map_err(|(error, _)| error));
         result
     }
@@ -235,7 +277,7 @@ fn enqueue<'a, K, V, D>(
     instrument: &Arc<Instrument>,
     record: BaseRecord<'a, K, V, D>,
     parent: Option<&Context>,
-    send: impl FnOnce(BaseRecord<'a, K, V, Opaque<D>>) -> Result<(), (KafkaError, BaseRecord<'a, K, V, Opaque<D>>)>,
+    send: impl Fn(BaseRecord<'a, K, V, Opaque<D>>) -> Result<(), (KafkaError, BaseRecord<'a, K, V, Opaque<D>>)>,
 ) -> Result<(), (KafkaError, BaseRecord<'a, K, V, D>)>
 where
     K: ToBytes + ?Sized,
@@ -262,7 +304,14 @@ where
         headers,
         delivery_opaque: Box::new(Tagged { opaque: record.delivery_opaque, sending }),
     };
-    send(tagged).map_err(|(error, tagged)| {
+    let result = send(tagged).or_else(|(error, mut tagged)| {
+        if !is_too_large(&error) {
+            return Err((error, tagged));
+        }
+        tagged.headers = instrument.withdraw(tagged.headers, had_headers);
+        send(tagged)
+    });
+    result.map_err(|(error, tagged)| {
         let Tagged { opaque, sending } = *tagged.delivery_opaque;
         sending.done(Err(&error));
         let record = BaseRecord {
@@ -276,6 +325,11 @@ where
         };
         (error, record)
     })
+}
+
+/// Whether the record is larger than the client or the topic allows: perhaps by no more than its context.
+fn is_too_large(error: &KafkaError) -> bool {
+    *error == KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
 fn view<'a, K, V>(record: &FutureRecord<'a, K, V>) -> Record<'a>

@@ -169,6 +169,33 @@ async fn a_record_that_finds_the_queue_full_comes_back_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_record_that_only_its_context_makes_too_large_goes_out_without() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.set("message.max.bytes", "1100");
+    let consumer = bench.consumer(bench.settings());
+    let value = "v".repeat(1000);
+    let full = || FutureRecord::<str, str>::to(TOPIC).payload(&value).headers(owned(&[("a", Some("1"))]));
+    let producer = Producer::<rdkafka::producer::FutureProducer>::new(config.create().unwrap(), bench.settings());
+    producer.send(full(), SOON).await.unwrap();
+    producer.send_result(full()).map_err(|(error, _)| error).unwrap().await.unwrap().unwrap();
+    let inner: BaseProducer<_> =
+        BaseProducer::from_config_and_context(&config, AckContext::new(Remembered::default())).unwrap();
+    let polled = Producer::new(inner, bench.settings());
+    let record = BaseRecord::<str, str, _>::with_opaque_to(TOPIC, Box::new(7)).payload(&value);
+    polled.send(record.headers(owned(&[("a", Some("1"))])), None).map_err(|(error, _)| error).unwrap();
+    polled.flush(SOON).unwrap();
+    for _ in 0..3 {
+        assert_eq!(headers_of(&consumer.recv().await.unwrap()), [("a".to_owned(), Some("1".to_owned()))]);
+    }
+    let spans = bench.named("send orders");
+    assert!(spans.len() == 3 && spans.iter().all(|span| span.status == Status::Unset));
+    let larger = "v".repeat(2000);
+    let (error, _) = producer.send(FutureRecord::<str, str>::to(TOPIC).payload(&larger), SOON).await.unwrap_err();
+    assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::MessageSizeTooLarge));
+}
+
+#[tokio::test]
 async fn without_a_pipeline_contexts_pass_on_and_records_stay_as_they_are() {
     let bench = Bench::new();
     let idle = throughline::builder().environment(|_| None).build().unwrap();
