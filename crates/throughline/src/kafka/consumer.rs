@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
@@ -23,6 +23,8 @@ use super::settings::Settings;
 pub struct Consumer<C> {
     inner: C,
     instrument: Arc<Instrument>,
+    /// The error that ended the last batch, for the next call to tell.
+    held: Mutex<Option<KafkaError>>,
 }
 
 // === impl Consumer ===
@@ -31,7 +33,7 @@ impl<C> Consumer<C> {
     /// Traces what `inner` receives.
     #[must_use]
     pub fn new(inner: C, settings: Settings) -> Self {
-        Self { inner, instrument: Instrument::new(settings) }
+        Self { inner, instrument: Instrument::new(settings), held: Mutex::default() }
     }
 
     /// The consumer within.
@@ -40,7 +42,9 @@ impl<C> Consumer<C> {
         self.inner
     }
 
-    fn deliver<'c>(&self, message: BorrowedMessage<'c>) -> Delivery<'c> {
+    /// Starts the span of a record that was received past this wrapper: from `stream()` or from the queue of one partition,
+    /// which are the inner consumer's and not traced. Received by [`Consumer::recv`] and the like, a record has its span.
+    pub fn deliver<'c>(&self, message: BorrowedMessage<'c>) -> Delivery<'c> {
         let open = self.instrument.receive(&message);
         Delivery::new(message, open)
     }
@@ -58,9 +62,20 @@ impl<C> Consumer<C> {
     where
         C: rdkafka::consumer::Consumer<X>,
     {
-        let open = delivery.open();
         let commit = || self.inner.commit_message(delivery.message(), mode);
-        self.instrument.settle(&open.context, open.topic.as_deref(), commit)
+        self.instrument.settle(delivery.context(), delivery.open().topic.as_deref(), commit)
+    }
+
+    /// Commits a batch, in every partition it has records of, inside a `settle` span, a child of the batch's.
+    ///
+    /// # Errors
+    /// Those of the commit.
+    pub fn settle_batch<X: ConsumerContext>(&self, batch: &Batch<'_>, mode: CommitMode) -> KafkaResult<()>
+    where
+        C: rdkafka::consumer::Consumer<X>,
+    {
+        let commit = || self.inner.commit(&batch.next_offsets()?, mode);
+        self.instrument.settle(batch.context(), batch.open().topic.as_deref(), commit)
     }
 
     /// Commits everything received so far inside a `settle` span, a child of the active one.
@@ -72,6 +87,14 @@ impl<C> Consumer<C> {
         C: rdkafka::consumer::Consumer<X>,
     {
         self.instrument.settle(&Context::current(), None, || self.inner.commit_consumer_state(mode))
+    }
+
+    fn hold(&self, error: KafkaError) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn tell_held(&self) -> KafkaResult<()> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 }
 
@@ -85,15 +108,19 @@ where
     /// # Errors
     /// Those of [`StreamConsumer::recv`].
     pub async fn recv(&self) -> Result<Delivery<'_>, KafkaError> {
+        self.tell_held()?;
         Ok(self.deliver(self.inner.recv().await?))
     }
 
     /// Waits for a record, then takes what else arrives within `linger`, up to `most` (at most [`MOST_RECORDS`]).
     ///
+    /// *Not* safe to cancel once a record is there: the records taken so far go with the future, and the consumer has moved
+    /// past them. Bound the waiting by `linger`, or await this in a task of its own.
+    ///
     /// # Errors
-    /// Those of [`StreamConsumer::recv`] for the first record; a later one ends the batch and shows again on the next call
-    /// if it lasts.
+    /// Those of [`StreamConsumer::recv`]. One that comes after a record ends the batch and is the result of the next call.
     pub async fn recv_batch(&self, most: usize, linger: Duration) -> Result<Batch<'_>, KafkaError> {
+        self.tell_held()?;
         let most = most.clamp(1, MOST_RECORDS);
         let mut stream = self.inner.stream();
         let mut messages = vec![stream.next().await.unwrap_or(Err(KafkaError::Canceled))?];
@@ -102,7 +129,11 @@ where
         while messages.len() < most {
             match select(stream.next(), late.as_mut()).await {
                 Either::Left((Some(Ok(message)), _)) => messages.push(message),
-                Either::Left(_) | Either::Right(_) => break,
+                Either::Left((Some(Err(error)), _)) => {
+                    self.hold(error);
+                    break;
+                }
+                Either::Left((None, _)) | Either::Right(_) => break,
             }
         }
         Ok(self.gather(messages))
@@ -112,11 +143,18 @@ where
 impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
     /// The next record, when one arrives within `timeout`.
     pub fn poll(&self, timeout: Duration) -> Option<KafkaResult<Delivery<'_>>> {
+        if let Err(error) = self.tell_held() {
+            return Some(Err(error));
+        }
         Some(self.inner.poll(timeout)?.map(|message| self.deliver(message)))
     }
 
-    /// What arrives within `timeout`, up to `most` (at most [`MOST_RECORDS`]); `None` when nothing does.
+    /// What arrives within `timeout`, up to `most` (at most [`MOST_RECORDS`]); `None` when nothing does. An error that comes
+    /// after a record ends the batch and is the result of the next call.
     pub fn poll_batch(&self, most: usize, timeout: Duration) -> Option<KafkaResult<Batch<'_>>> {
+        if let Err(error) = self.tell_held() {
+            return Some(Err(error));
+        }
         let most = most.clamp(1, MOST_RECORDS);
         let deadline = Instant::now() + timeout;
         let mut messages = Vec::new();
@@ -124,7 +162,11 @@ impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
             match self.inner.poll(deadline.saturating_duration_since(Instant::now())) {
                 Some(Ok(message)) => messages.push(message),
                 Some(Err(error)) if messages.is_empty() => return Some(Err(error)),
-                Some(Err(_)) | None => break,
+                Some(Err(error)) => {
+                    self.hold(error);
+                    break;
+                }
+                None => break,
             }
         }
         (!messages.is_empty()).then(|| Ok(self.gather(messages)))

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _};
+use rdkafka::Offset;
+use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureRecord;
-use throughline::kafka::MOST_RECORDS;
+use throughline::kafka::{Consumer, MOST_RECORDS};
 
-use crate::bench::{Bench, Failed, SENDER, SENDER_SPAN, SOON, TOPIC, texts};
+use crate::bench::{Bench, Failed, SENDER, SENDER_SPAN, SOON, TOPIC, from_the_start, texts};
 
 #[tokio::test]
 async fn a_batch_links_to_the_sender_of_each_record_with_its_place() {
@@ -34,6 +37,36 @@ async fn a_batch_links_to_the_sender_of_each_record_with_its_place() {
     };
     assert_eq!(links, [place(0), place(2)]);
     assert!(span.links.links.iter().all(|link| link.span_context.span_id().to_string() == SENDER_SPAN));
+}
+
+#[tokio::test]
+async fn a_batch_is_committed_past_its_last_record_below_its_own_span() {
+    let bench = Bench::new();
+    for _ in 0..3 {
+        bench.send_plain(&[]).await;
+    }
+    let consumer = bench.consumer(bench.settings());
+    let batch = consumer.recv_batch(3, SOON).await.unwrap();
+    consumer.settle_batch(&batch, CommitMode::Sync).unwrap();
+    drop(batch);
+    let committed = consumer.committed(SOON).unwrap();
+    assert_eq!(committed.elements_for_topic(TOPIC)[0].offset(), Offset::Offset(3));
+    let (handled, commit) = (bench.span("process orders"), bench.span("commit orders"));
+    assert_eq!((commit.span_kind.clone(), commit.parent_span_id), (SpanKind::Client, handled.span_context.span_id()));
+}
+
+#[tokio::test]
+async fn an_error_that_ends_a_batch_is_told_by_the_next_call() {
+    let bench = Bench::new();
+    bench.send_plain(&[]).await;
+    let mut config = bench.config();
+    config.set("enable.partition.eof", "true");
+    let inner: StreamConsumer = config.create().unwrap();
+    inner.assign(&from_the_start()).unwrap();
+    let consumer = Consumer::new(inner, bench.settings());
+    assert_eq!(consumer.recv_batch(10, SOON).await.unwrap().len(), 1);
+    let next = tokio::time::timeout(SOON, consumer.recv_batch(10, SOON)).await.unwrap();
+    assert_eq!(next.unwrap_err(), KafkaError::PartitionEOF(0));
 }
 
 #[tokio::test]

@@ -206,6 +206,17 @@ async fn a_commit_is_a_settle_span_below_the_record() {
     assert!(texts(&commit.attributes).contains(&"messaging.operation.type=settle".to_owned()));
 }
 
+#[tokio::test]
+async fn a_record_of_the_inner_stream_can_be_given_its_span() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let consumer = bench.consumer(bench.settings());
+    let message = futures_util::StreamExt::next(&mut consumer.stream()).await.unwrap().unwrap();
+    assert_eq!(bench.names().len(), 0);
+    drop(consumer.deliver(message));
+    assert_eq!(parent(&bench.span("process orders")), SENDER_SPAN);
+}
+
 #[test]
 fn a_polled_consumer_traces_as_an_awaited_one() {
     let bench = Bench::new();
