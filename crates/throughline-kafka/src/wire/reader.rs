@@ -80,6 +80,12 @@ impl<'a> Reader<'a> {
         self.flexible
     }
 
+    /// Reads on as version 0, which is not flexible.
+    #[must_use]
+    pub(crate) const fn downgraded(self) -> Self {
+        Self { version: 0, flexible: false, ..self }
+    }
+
     /// How far it has come.
     #[must_use]
     pub const fn at(&self) -> usize {
@@ -175,6 +181,15 @@ impl<'a> Reader<'a> {
     /// When its length is negative and not null's, or it is longer than the bytes.
     pub fn string(&mut self) -> Result<Option<Field<'a>>, Error> {
         self.field(if self.flexible { Prefix::Compact } else { Prefix::Int16 })
+    }
+
+    /// A string that may not be null.
+    ///
+    /// # Errors
+    /// As [`Reader::string`], and when it is null.
+    pub fn required(&mut self) -> Result<Field<'a>, Error> {
+        let wrong = self.error("a string that is not null");
+        self.string()?.ok_or(wrong)
     }
 
     /// Bytes or records of the version's kind, [`None`] when null.

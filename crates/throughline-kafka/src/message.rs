@@ -1,0 +1,73 @@
+//! What matters in the messages of clients and brokers, found in their untouched bodies; and [`Splice`], which changes it.
+//!
+//! A message is opened with [`Message::open`]: its whole body is walked once, and what the view gives out afterwards points
+//! into it. Only what the product needs is given out; the rest is stepped over. A version that is not known is
+//! [`Opened::Unopened`] and passes. Bytes behind the known fields are nobody's business and stay.
+//!
+//! Names are those of <https://kafka.apache.org/protocol#protocol_api_keys> in snake case; versions are those of
+//! Kafka 2.1 to 4.4.
+
+pub mod address;
+pub mod api_versions;
+pub mod cluster;
+pub mod fetch;
+pub mod group;
+pub mod produce;
+pub mod sasl;
+pub mod share;
+mod splice;
+mod topic;
+
+use std::ops::RangeInclusive;
+
+pub use splice::{Piece, Splice};
+pub use topic::Topic;
+
+use crate::api::ApiKey;
+use crate::wire::{Error, Read, Reader};
+
+/// A message that can be opened.
+pub trait Message<'a>: Read<'a> {
+    /// Its key, and whether it asks or answers.
+    const API: ApiKey;
+    /// The versions that can be opened.
+    const VERSIONS: RangeInclusive<i16>;
+
+    /// Walks `body`, which is of this version.
+    ///
+    /// # Errors
+    /// Where the body is not what the version says; a body that ends too early is one.
+    fn open(body: &'a [u8], version: i16) -> Result<Opened<Self>, Error> {
+        let flexible = Self::API.is_flexible(version).filter(|_| Self::VERSIONS.contains(&version));
+        let Some(flexible) = flexible else { return Ok(Opened::Unopened) };
+        Self::read(&mut Reader::new(body, version, flexible)).map(Opened::Opened)
+    }
+}
+
+/// A message that was to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened<T> {
+    Opened(T),
+    /// Of a version that is not known: it passes as it is.
+    Unopened,
+}
+
+// === impl Opened ===
+
+impl<T> Opened<T> {
+    /// What was opened.
+    pub fn opened(self) -> Option<T> {
+        match self {
+            Self::Opened(message) => Some(message),
+            Self::Unopened => None,
+        }
+    }
+
+    /// What was opened, made into something else.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Opened<U> {
+        match self {
+            Self::Opened(message) => Opened::Opened(make(message)),
+            Self::Unopened => Opened::Unopened,
+        }
+    }
+}

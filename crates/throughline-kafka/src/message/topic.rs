@@ -1,0 +1,37 @@
+//! A topic as messages name it.
+
+use crate::wire::{Error, Field, Reader};
+
+/// A topic, by name or, in newer versions, by id (KIP-516).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic<'a> {
+    Name(Field<'a>),
+    Id([u8; 16]),
+}
+
+// === impl Topic ===
+
+impl<'a> Topic<'a> {
+    /// Reads a topic that is named by its id from version `since` on.
+    pub(super) fn read(reader: &mut Reader<'a>, since: i16) -> Result<Self, Error> {
+        if reader.version() >= since { Ok(Self::Id(reader.uuid()?)) } else { Ok(Self::Name(reader.required()?)) }
+    }
+
+    /// The name; [`None`] when it is named by id, or its name is not UTF-8.
+    #[must_use]
+    pub fn name(&self) -> Option<&'a str> {
+        match self {
+            Self::Name(field) => field.text(),
+            Self::Id(_) => None,
+        }
+    }
+
+    /// The id; [`None`] when it is named by name.
+    #[must_use]
+    pub const fn id(&self) -> Option<[u8; 16]> {
+        match self {
+            Self::Name(_) => None,
+            Self::Id(id) => Some(*id),
+        }
+    }
+}
