@@ -19,7 +19,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("throughline-testkit", &[]),
     ("eshop", &["throughline"]),
     ("eshop-bare", &[]),
-    ("e2e", &["throughline-testkit"]),
+    ("e2e", &["throughline", "throughline-testkit"]),
     ("xtask", &["throughline-testkit"]),
 ];
 
