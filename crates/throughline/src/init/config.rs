@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Uri};
 use opentelemetry_sdk::trace::SpanLimits;
 use throughline_model::context::Format;
@@ -112,6 +113,7 @@ fn resource(env: &mut Environment<'_>) -> (Option<String>, Vec<(String, String)>
         attributes = jaeger::tags(env);
     }
     let named = attributes.iter().find(|(key, _)| key == "service.name").map(|(_, name)| name.clone());
+    let named = named.filter(|name| !name.is_empty());
     attributes.retain(|(key, _)| key != "service.name");
     let name = env.text("OTEL_SERVICE_NAME").or(named).or_else(|| env.text("JAEGER_SERVICE_NAME"));
     (name, attributes)
@@ -123,6 +125,7 @@ fn propagators(env: &mut Environment<'_>) -> Vec<Format> {
         return jaeger::propagators(env).unwrap_or_else(|| vec![Format::W3c, Format::Baggage]);
     };
     let mut formats = Vec::new();
+    let mut refused = false;
     for name in text.split(',').map(str::trim) {
         match name.to_ascii_lowercase().as_str() {
             "tracecontext" => formats.push(Format::W3c),
@@ -130,13 +133,17 @@ fn propagators(env: &mut Environment<'_>) -> Vec<Format> {
             "b3" => formats.push(Format::B3Single),
             "b3multi" => formats.push(Format::B3Multi),
             "jaeger" => formats.push(Format::Jaeger),
-            "none" | "" => {}
+            "none" => refused = true,
+            "" => {}
             _ => env.mistake(
                 VARIABLE,
                 name,
                 "no such propagator; use tracecontext, baggage, b3, b3multi, jaeger or none",
             ),
         }
+    }
+    if refused && !formats.is_empty() {
+        env.mistake(VARIABLE, &text, "none stands beside others; leave it out, or leave it alone");
     }
     formats
 }
@@ -218,13 +225,19 @@ fn checked_endpoint(
     path: Option<&str>,
     insecure: &[String; 2],
 ) -> String {
-    let insecure = strs(insecure).iter().any(|variable| env.truth(variable));
+    let insecure = env.first(&strs(insecure)).is_some_and(|(variable, _)| env.truth(variable));
     if !endpoint.contains("://") && insecure {
         endpoint = format!("http://{endpoint}");
     }
-    match endpoint.parse::<Uri>().ok().and_then(|uri| Some((uri.scheme_str()?.to_owned(), uri.host()?.to_owned()))) {
-        Some((scheme, host)) if scheme == "http" && !host.is_empty() => {}
-        Some((scheme, _)) if scheme == "https" => {
+    let uri = endpoint.parse::<Uri>().ok();
+    let authority = uri.as_ref().map_or(Some(endpoint.as_str()), |uri| uri.authority().map(Authority::as_str));
+    let has_credentials = authority.is_some_and(|authority| authority.contains('@'));
+    match uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.host()?))) {
+        _ if has_credentials => {
+            env.secret_mistake(variable, "holds credentials; put them into OTEL_EXPORTER_OTLP_HEADERS");
+        }
+        Some(("http", host)) if !host.is_empty() => {}
+        Some(("https", _)) => {
             let problem =
                 "TLS is not built in; use http:// to a collector or agent nearby, which can speak TLS onwards";
             env.mistake(variable, &endpoint, problem);

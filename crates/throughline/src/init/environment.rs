@@ -84,15 +84,14 @@ impl<'a> Environment<'a> {
         Duration::from_millis(self.number(variables, 1..=3_600_000, default))
     }
 
-    /// `key=value,key=value`, values percent-decoded, as `OTEL_RESOURCE_ATTRIBUTES` and the header variables have it.
-    /// Values are not shown in mistakes when `secret`.
+    /// `key=value,key=value`, percent-decoded, as `OTEL_RESOURCE_ATTRIBUTES` and the header variables have it.
     pub(crate) fn pairs(&mut self, variable: &str, secrecy: Secrecy) -> Vec<(String, String)> {
         let Some(text) = self.text(variable) else { return Vec::new() };
         let mut pairs = Vec::new();
         for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
             let read = pair.split_once('=').and_then(|(key, value)| {
-                let key = key.trim();
-                (!key.is_empty()).then_some((key.to_owned(), percent_decode(value.trim())?))
+                let key = percent_decode(key.trim()).filter(|key| !key.is_empty())?;
+                Some((key, percent_decode(value.trim())?))
             });
             match (read, secrecy) {
                 (Some(pair), _) => pairs.push(pair),

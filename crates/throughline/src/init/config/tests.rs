@@ -37,6 +37,8 @@ fn the_base_endpoint_gets_a_path_and_the_signals_own_does_not() {
     assert_eq!(endpoint(&[grpc, ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")]), "http://c:4317");
     let insecure = ("OTEL_EXPORTER_OTLP_INSECURE", "true");
     assert_eq!(endpoint(&[grpc, insecure, ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4317")]), "http://c:4317");
+    let secure = ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "False");
+    assert!(read(&[secure, insecure, grpc, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "c:4317")]).is_err());
     assert_eq!(endpoint(&[("OTEL_TRACES_EXPORTER", "otlp")]), "http://localhost:4318/v1/traces");
     assert_eq!(endpoint(&[("OTEL_TRACES_EXPORTER", "otlp"), grpc]), "http://localhost:4317");
 }
@@ -84,6 +86,17 @@ fn the_name_is_the_variables_then_the_attributes_then_jaegers() {
     assert_eq!(name(&[attributes, jaeger]).as_deref(), Some("b"));
     assert_eq!(name(&[jaeger]).as_deref(), Some("c"));
     assert_eq!(read(&[attributes]).unwrap().attributes, [("zone".to_owned(), "x,y".to_owned())]);
+    assert_eq!(name(&[("OTEL_RESOURCE_ATTRIBUTES", "service.name=,a=b")]), None, "an empty name is none");
+}
+
+#[test]
+fn keys_and_values_of_resource_attributes_are_percent_decoded() {
+    let read = |text| read(&[("OTEL_RESOURCE_ATTRIBUTES", text)]).map(|config| config.attributes);
+    let expected = [("a,b".to_owned(), "c=d".to_owned()), ("e".to_owned(), "\u{e9} f".to_owned())];
+    assert_eq!(read(" a%2Cb = c%3Dd , e=%C3%a9%20f ,").unwrap(), expected);
+    for wrong in ["a=%C3", "a=%4", "%zz=b", "=b"] {
+        assert!(read(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]
@@ -97,6 +110,13 @@ fn samplers_and_propagators_are_the_standard_ones() {
     let formats = |text| read(&[("OTEL_PROPAGATORS", text)]).unwrap().propagators;
     assert_eq!(formats("b3multi, b3,jaeger"), [Format::B3Multi, Format::B3Single, Format::Jaeger]);
     assert_eq!(formats("none"), []);
+    assert_eq!(formats(" TraceContext ,, B3,"), [Format::W3c, Format::B3Single]);
+    assert!(read(&[("OTEL_PROPAGATORS", "b3,none")]).unwrap_err().to_string().contains("none stands beside others"));
+    for wrong in ["1.5", "-0.1", "NaN", "half"] {
+        let sampler = ("OTEL_TRACES_SAMPLER", "traceidratio");
+        assert!(read(&[sampler, ("OTEL_TRACES_SAMPLER_ARG", wrong)]).is_err(), "{wrong}");
+        assert!(read(&[("OTEL_TRACES_SAMPLER_ARG", wrong)]).is_ok(), "of no use to the default sampler");
+    }
 }
 
 #[test]
@@ -166,6 +186,15 @@ fn what_may_be_a_secret_is_not_shown() {
         let told = read(&variables).unwrap_err().to_string();
         assert!(told.contains("OTEL_EXPORTER_OTLP_HEADERS: ") && !told.contains(headers), "{told}");
     }
+}
+
+#[test]
+fn credentials_in_an_endpoint_are_refused_and_not_shown() {
+    for endpoint in ["http://ann:s3cret@c:4318", "https://ann:s3cret@c:4318", "ann:s3cret@c"] {
+        let told = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]).unwrap_err().to_string();
+        assert!(told.contains("OTEL_EXPORTER_OTLP_HEADERS") && !told.contains("s3cret"), "{told}");
+    }
+    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/@x")]), "http://c:1/@x");
 }
 
 #[test]
