@@ -1,13 +1,10 @@
 //! Several received records, handled together under one span.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 
 use opentelemetry::Context;
-use rdkafka::error::KafkaResult;
-use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::message::BorrowedMessage;
 
 use super::open::Open;
 
@@ -57,20 +54,6 @@ impl<'c> Batch<'c> {
 
     pub(crate) fn open(&self) -> &Open {
         &self.open
-    }
-
-    /// In each partition, the offset after the batch's last record there: what to commit.
-    pub(crate) fn next_offsets(&self) -> KafkaResult<TopicPartitionList> {
-        let mut last: BTreeMap<(&str, i32), i64> = BTreeMap::new();
-        for message in &self.messages {
-            let offset = last.entry((message.topic(), message.partition())).or_default();
-            *offset = message.offset().max(*offset);
-        }
-        let mut end = TopicPartitionList::with_capacity(last.len());
-        for ((topic, partition), offset) in last {
-            end.add_partition_offset(topic, partition, Offset::Offset(offset.saturating_add(1)))?;
-        }
-        Ok(end)
     }
 }
 

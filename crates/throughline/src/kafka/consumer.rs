@@ -1,5 +1,6 @@
 //! The traced consumer.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +11,9 @@ use futures_util::{StreamExt as _, pin_mut};
 use opentelemetry::Context;
 use rdkafka::consumer::{BaseConsumer, CommitMode, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::util::AsyncRuntime;
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::batch::{Batch, MOST_RECORDS};
 use super::delivery::Delivery;
@@ -44,7 +46,7 @@ impl<C> Consumer<C> {
 
     /// Starts the span of a record that was received past this wrapper: from `stream()` or from the queue of one partition,
     /// which are the inner consumer's and not traced. Received by [`Consumer::recv`] and the like, a record has its span.
-    pub fn deliver<'c>(&self, message: BorrowedMessage<'c>) -> Delivery<'c> {
+    pub fn deliver<'c>(&self, message: BorrowedMessage<'c>) -> Delivery<BorrowedMessage<'c>> {
         let open = self.instrument.receive(&message);
         Delivery::new(message, open)
     }
@@ -58,11 +60,13 @@ impl<C> Consumer<C> {
     ///
     /// # Errors
     /// Those of the commit.
-    pub fn settle<X: ConsumerContext>(&self, delivery: &Delivery<'_>, mode: CommitMode) -> KafkaResult<()>
+    pub fn settle<X, M>(&self, delivery: &Delivery<M>, mode: CommitMode) -> KafkaResult<()>
     where
+        X: ConsumerContext,
+        M: Message,
         C: rdkafka::consumer::Consumer<X>,
     {
-        let commit = || self.inner.commit_message(delivery.message(), mode);
+        let commit = || self.inner.commit(&next_offsets([delivery.message()])?, mode);
         self.instrument.settle(delivery.context(), delivery.open().topic.as_deref(), commit)
     }
 
@@ -74,7 +78,7 @@ impl<C> Consumer<C> {
     where
         C: rdkafka::consumer::Consumer<X>,
     {
-        let commit = || self.inner.commit(&batch.next_offsets()?, mode);
+        let commit = || self.inner.commit(&next_offsets(batch.iter())?, mode);
         self.instrument.settle(batch.context(), batch.open().topic.as_deref(), commit)
     }
 
@@ -107,7 +111,7 @@ where
     ///
     /// # Errors
     /// Those of [`StreamConsumer::recv`].
-    pub async fn recv(&self) -> Result<Delivery<'_>, KafkaError> {
+    pub async fn recv(&self) -> Result<Delivery<BorrowedMessage<'_>>, KafkaError> {
         self.tell_held()?;
         Ok(self.deliver(self.inner.recv().await?))
     }
@@ -142,7 +146,7 @@ where
 
 impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
     /// The next record, when one arrives within `timeout`.
-    pub fn poll(&self, timeout: Duration) -> Option<KafkaResult<Delivery<'_>>> {
+    pub fn poll(&self, timeout: Duration) -> Option<KafkaResult<Delivery<BorrowedMessage<'_>>>> {
         if let Err(error) = self.tell_held() {
             return Some(Err(error));
         }
@@ -185,4 +189,18 @@ impl<C> fmt::Debug for Consumer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer").field("instrument", &self.instrument).finish_non_exhaustive()
     }
+}
+
+/// In each partition, the offset after the last of these records there: what to commit.
+fn next_offsets<'m, M: Message + 'm>(messages: impl IntoIterator<Item = &'m M>) -> KafkaResult<TopicPartitionList> {
+    let mut last: BTreeMap<(&str, i32), i64> = BTreeMap::new();
+    for message in messages {
+        let offset = last.entry((message.topic(), message.partition())).or_default();
+        *offset = message.offset().max(*offset);
+    }
+    let mut next = TopicPartitionList::with_capacity(last.len());
+    for ((topic, partition), offset) in last {
+        next.add_partition_offset(topic, partition, Offset::Offset(offset.saturating_add(1)))?;
+    }
+    Ok(next)
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use opentelemetry::Context;
 use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::trace::SpanData;
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::message::Message as _;
 use rdkafka::producer::FutureRecord;
 use throughline::kafka::{Consumer, Handling, Relation};
 use throughline::{Format, Propagation};
@@ -127,6 +129,24 @@ async fn what_a_handler_sends_is_a_child_of_the_record_also_from_spawned_work() 
     assert_eq!(sent.len(), 2);
     assert!(sent.iter().all(|span| span.parent_span_id == handled.span_context.span_id()));
     assert!(!Context::current().has_active_span(), "nothing stays active behind");
+}
+
+#[tokio::test]
+async fn a_detached_record_keeps_its_span_open_in_a_task_of_its_own() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let consumer = bench.consumer(bench.settings());
+    let delivery = consumer.recv().await.unwrap().detach();
+    let task = tokio::task::spawn(async move {
+        let work = async { Ok::<_, Failed>((delivery.offset(), Context::current().span().span_context().span_id())) };
+        (delivery.handle(work).await.unwrap(), delivery)
+    });
+    let ((offset, inside), delivery) = task.await.unwrap();
+    let span = bench.span("process orders");
+    assert_eq!((offset, inside, parent(&span).as_str()), (0, span.span_context.span_id(), SENDER_SPAN));
+    consumer.settle(&delivery, CommitMode::Sync).unwrap();
+    let committed = consumer.committed(SOON).unwrap();
+    assert_eq!(committed.elements_for_topic(TOPIC)[0].offset(), Offset::Offset(1));
 }
 
 #[tokio::test]
