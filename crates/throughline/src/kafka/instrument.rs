@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
-use throughline_model::context::{CarrierMut as _, Extracted};
+use throughline_model::context::{Carrier as _, CarrierMut as _, Extracted};
 
 use super::headers::{Outgoing, Received, SecondSpan};
 use super::naming::{Failure, Naming, Operation, Record, place};
@@ -26,6 +27,15 @@ use crate::propagation::{receive, span_context};
 pub(crate) struct Instrument {
     telemetry: Telemetry,
     values: Arc<Values>,
+}
+
+/// The headers that the application gave with a record.
+pub(crate) enum Given {
+    Nothing,
+    /// Such as an injected context does not touch.
+    Others,
+    /// A context, or what is in its place: the headers as they were.
+    Context(OwnedHeaders),
 }
 
 /// In the context of a handler: the span that sent the record being handled. A record that still carries this context
@@ -73,14 +83,27 @@ impl Instrument {
         Some(outgoing.into_inner())
     }
 
-    /// Takes a context out of headers again, for a record that goes back to the application unsent.
-    pub(crate) fn withdraw(&self, headers: Option<OwnedHeaders>, had_some: bool) -> Option<OwnedHeaders> {
-        use opentelemetry::propagation::TextMapPropagator as _;
-        let mut outgoing = Outgoing::new(Some(headers.filter(|_| had_some)?), 0);
-        for name in self.telemetry.propagation().fields() {
-            outgoing.remove(name);
+    /// What [`Instrument::withdraw`] will need to know of headers into which a context is put.
+    pub(crate) fn given(&self, headers: Option<&OwnedHeaders>) -> Given {
+        let Some(headers) = headers else { return Given::Nothing };
+        let mut replaced = false;
+        Received(headers.as_borrowed()).each(&mut |key, _| {
+            replaced |= self.telemetry.propagation().fields().any(|name| key.eq_ignore_ascii_case(name.as_bytes()));
+        });
+        if replaced { Given::Context(headers.clone()) } else { Given::Others }
+    }
+
+    /// Takes a context out of headers again, for a record that goes back to the application or out without.
+    pub(crate) fn withdraw(&self, headers: Option<OwnedHeaders>, given: &Given) -> Option<OwnedHeaders> {
+        match given {
+            Given::Nothing => None,
+            Given::Context(before) => Some(before.clone()),
+            Given::Others => {
+                let mut outgoing = Outgoing::new(Some(headers?), 0);
+                self.telemetry.propagation().fields().for_each(|name| outgoing.remove(name));
+                Some(outgoing.into_inner())
+            }
         }
-        Some(outgoing.into_inner())
     }
 
     /// Records where the broker put the record, or why it did not. `partition` is the one that the caller chose, which is

@@ -35,7 +35,7 @@ use super::settings::Settings;
 /// A record that is too large only with the context in it goes out without. Where the limit is the client's
 /// (`message.max.bytes`), that holds for all; where it is the topic's, for those whose sending is awaited.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// # use rdkafka::{config::ClientConfig, producer::BaseProducer};
 /// # use throughline::kafka::{Producer, Settings};
 /// let silent: BaseProducer = ClientConfig::new().create().unwrap(); // nothing would tell of its acknowledgements
@@ -160,21 +160,21 @@ where
         V: ToBytes + ?Sized,
     {
         let context = self.instrument.send(&view(&record), record.headers.as_ref(), None);
-        let had_headers = record.headers.is_some();
+        let given = self.instrument.given(record.headers.as_ref());
         record.headers = self.instrument.inject(&context, record.headers.take());
         let sending = Sending::new(&self.instrument, context, record.topic, record.partition);
         let result = self.inner.send_result(record).or_else(|(error, mut record)| {
             if !is_too_large(&error) {
                 return Err((error, record));
             }
-            record.headers = self.instrument.withdraw(record.headers.take(), had_headers);
+            record.headers = self.instrument.withdraw(record.headers.take(), &given);
             self.inner.send_result(record)
         });
         match result {
             Ok(delivery) => Ok(Pending { delivery, sending }),
             Err((error, mut record)) => {
                 sending.done(Err(&error));
-                record.headers = self.instrument.withdraw(record.headers.take(), had_headers);
+                record.headers = self.instrument.withdraw(record.headers.take(), &given);
                 Err((error, record))
             }
         }
@@ -192,13 +192,13 @@ where
         V: ToBytes + ?Sized,
     {
         let context = self.instrument.send(&view(&record), record.headers.as_ref(), parent);
-        let had_headers = record.headers.is_some();
+        let given = self.instrument.given(record.headers.as_ref());
         record.headers = self.instrument.inject(&context, record.headers.take());
         let (topic, partition) = (record.topic, record.partition);
         let sending = Sending::new(&self.instrument, context, topic, partition);
         let result = match self.inner.send(record, queue_timeout).await {
             Err((error, mut unsent)) if is_too_large(&error) => {
-                let headers = self.instrument.withdraw(unsent.detach_headers(), had_headers);
+                let headers = self.instrument.withdraw(unsent.detach_headers(), &given);
                 let (key, payload, timestamp) = (unsent.key(), unsent.payload(), unsent.timestamp().to_millis());
                 let bare = FutureRecord::<[u8], [u8]> { topic, partition, payload, key, timestamp, headers };
                 self.inner.send(bare, queue_timeout).await
@@ -292,7 +292,7 @@ where
         tombstone: record.payload.is_none(),
     };
     let context = instrument.send(&seen, record.headers.as_ref(), parent);
-    let had_headers = record.headers.is_some();
+    let given = instrument.given(record.headers.as_ref());
     let headers = instrument.inject(&context, record.headers);
     let sending = Sending::new(instrument, context, record.topic, record.partition);
     let tagged = BaseRecord {
@@ -308,7 +308,7 @@ where
         if !is_too_large(&error) {
             return Err((error, tagged));
         }
-        tagged.headers = instrument.withdraw(tagged.headers, had_headers);
+        tagged.headers = instrument.withdraw(tagged.headers, &given);
         send(tagged)
     });
     result.map_err(|(error, tagged)| {
@@ -320,7 +320,7 @@ where
             payload: tagged.payload,
             key: tagged.key,
             timestamp: tagged.timestamp,
-            headers: instrument.withdraw(tagged.headers, had_headers),
+            headers: instrument.withdraw(tagged.headers, &given),
             delivery_opaque: opaque,
         };
         (error, record)

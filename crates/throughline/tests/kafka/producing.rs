@@ -165,6 +165,20 @@ async fn a_record_that_finds_the_queue_full_comes_back_as_it_was() {
         unsent.headers.as_ref().unwrap().iter().map(|header| header.key.to_owned()).collect()
     };
     assert_eq!(left, ["a"]);
+    let carried = [("TraceParent", Some("old")), ("a", Some("1")), ("traceparent", Some(SENDER))];
+    let (_, unsent) = producer.send_result(record().headers(owned(&carried))).err().unwrap();
+    let left: Vec<_> = {
+        use rdkafka::message::Headers as _;
+        unsent
+            .headers
+            .as_ref()
+            .unwrap()
+            .iter()
+            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+            .collect()
+    };
+    let carried = carried.map(|(key, value)| (key.to_owned(), value.map(|value| value.as_bytes().to_vec())));
+    assert_eq!(left, carried, "with the context that it had");
     drop(first);
 }
 
