@@ -20,6 +20,8 @@ pub struct Entry {
     key: String,
     value: String,
     metadata: String,
+    /// Bytes in the header, with the comma that parts it from the next. Kept, because every insertion asks all of them.
+    wire_length: usize,
 }
 
 // === impl Baggage ===
@@ -28,11 +30,12 @@ impl Baggage {
     /// Sets a value, decoded, with its metadata (the properties behind `;`, as they stand on the wire). `false`, and
     /// nothing is set, when the key is no token (RFC 9110, section 5.6.2) or a limit would be passed.
     pub fn insert(&mut self, key: &str, value: impl Into<String>, metadata: &str) -> bool {
-        let entry = Entry { key: key.to_owned(), value: value.into(), metadata: metadata.to_owned() };
+        let entry = Entry::new(key, value.into(), metadata);
         let others = || self.entries.iter().filter(|other| other.key != key);
-        let bytes = others().map(Entry::wire_length).sum::<usize>() + entry.wire_length();
-        if !is_token(key.as_bytes()) || !is_metadata(metadata) || others().count() >= MOST_ENTRIES || bytes > MOST_BYTES
-        {
+        let bytes = others().map(|other| other.wire_length).sum::<usize>() + entry.wire_length;
+        // The last entry has no comma behind it.
+        let fits = others().count() < MOST_ENTRIES && bytes <= MOST_BYTES + 1;
+        if !fits || !is_token(key.as_bytes()) || !is_metadata(metadata) {
             return false;
         }
         match self.entries.iter_mut().find(|other| other.key == key) {
@@ -63,6 +66,13 @@ impl Baggage {
 // === impl Entry ===
 
 impl Entry {
+    fn new(key: &str, value: String, metadata: &str) -> Self {
+        let encoded: usize = value.bytes().map(|byte| if byte != b'%' && is_octet(byte) { 1 } else { 3 }).sum();
+        let properties = if metadata.is_empty() { 0 } else { 1 + metadata.len() };
+        let wire_length = key.len() + 1 + encoded + properties + 1;
+        Self { key: key.to_owned(), value, metadata: metadata.to_owned(), wire_length }
+    }
+
     /// The name: a token of RFC 9110.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -79,13 +89,6 @@ impl Entry {
     #[must_use]
     pub fn metadata(&self) -> &str {
         &self.metadata
-    }
-
-    /// With the comma that parts it from the next.
-    fn wire_length(&self) -> usize {
-        let value: usize = self.value.bytes().map(|byte| if byte != b'%' && is_octet(byte) { 1 } else { 3 }).sum();
-        let metadata = if self.metadata.is_empty() { 0 } else { self.metadata.len() + 1 };
-        self.key.len() + 1 + value + metadata + 1
     }
 }
 

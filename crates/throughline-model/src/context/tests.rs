@@ -316,6 +316,35 @@ fn baggage_is_capped_in_entries_and_in_bytes() {
 }
 
 #[test]
+fn a_baggage_header_of_exactly_the_limit_is_carried_whole() {
+    for length in [8192, 8193] {
+        let header = format!("first=%C3%A9;p,second={}", "x".repeat(length - "first=%C3%A9;p,second=".len()));
+        let found = read(Format::Baggage, &[("baggage", &header)]);
+        let mut list = HeaderList::default();
+        inject(&[Format::Baggage], &context(Sampling::Sample), &found.baggage, &mut list);
+        assert_eq!(list.get("baggage") == Some(header.as_bytes()), length == 8192, "{length}");
+    }
+}
+
+#[test]
+fn baggage_is_read_in_time_that_grows_with_its_length_alone() {
+    let header = format!("big={},{}", "x".repeat(8180), "a=11,".repeat(100_000));
+    let begin = std::time::Instant::now();
+    let found = read(Format::Baggage, &[("baggage", &header)]);
+    assert_eq!(found.baggage.iter().count(), 2);
+    // A tenth of a second unoptimised; where each member measures all others anew, far more than the limit.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn baggage_that_is_full_takes_another_value_for_a_key_it_has() {
+    let mut baggage = Baggage::default();
+    assert!((0..64).all(|n| baggage.insert(&format!("k{n}"), "v", "")));
+    assert!(baggage.insert("k7", "w", "") && !baggage.insert("k64", "v", ""));
+    assert_eq!((baggage.get("k7"), baggage.iter().count()), (Some("w"), 64));
+}
+
+#[test]
 fn empty_baggage_removes_a_stale_header() {
     let mut list = headers(&[("baggage", "a=b")]);
     inject(&[Format::Baggage], &context(Sampling::Sample), &Baggage::default(), &mut list);
