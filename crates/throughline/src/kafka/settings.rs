@@ -59,11 +59,14 @@ pub enum Handling {
 
 impl From<&ClientConfig> for Settings {
     fn from(config: &ClientConfig) -> Self {
-        let text = |key| config.get(key).filter(|text| !text.is_empty()).map(Arc::from);
+        let text = |key| config.get(key).filter(|text| !text.is_empty()).map(Arc::<str>::from);
         let values = Values {
             group: text("group.id"),
             client_id: text("client.id"),
-            server: config.get("bootstrap.servers").and_then(first_server),
+            server: text("bootstrap.servers")
+                .or_else(|| text("metadata.broker.list"))
+                .as_deref()
+                .and_then(first_server),
             ..Values::default()
         };
         Self(Arc::new(values))
@@ -133,8 +136,11 @@ impl Values {
 fn first_server(servers: &str) -> Option<(Arc<str>, Option<u16>)> {
     let first = servers.split(',').next()?.trim();
     let first = first.split_once("://").map_or(first, |(_, rest)| rest);
-    let (host, port) = first.rsplit_once(':').map_or((first, None), |(host, port)| (host, port.parse().ok()));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let (host, port) = match first.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, rest)) => (host, rest.strip_prefix(':')),
+        None => first.split_once(':').map_or((first, None), |(host, port)| (host, Some(port))),
+    };
+    let port = port.and_then(|port| port.parse().ok());
     (!host.is_empty()).then(|| (host.into(), port))
 }
 
@@ -147,8 +153,17 @@ mod tests {
         let read = |text| first_server(text).map(|(host, port)| (host.to_string(), port));
         assert_eq!(read("a:1,b:2"), Some(("a".to_owned(), Some(1))));
         assert_eq!(read("PLAINTEXT://[::1]:9092"), Some(("::1".to_owned(), Some(9092))));
+        assert_eq!(read("[::1]"), Some(("::1".to_owned(), None)));
         assert_eq!(read("broker"), Some(("broker".to_owned(), None)));
         assert_eq!(read(""), None);
+        let mut config = ClientConfig::new();
+        config.set("metadata.broker.list", "a:1").set("group.id", "");
+        let values = Settings::from(&config).0;
+        assert_eq!(
+            (values.server.clone(), values.group.clone()),
+            (Some(("a".into(), Some(1))), None),
+            "librdkafka's alias"
+        );
     }
 
     #[test]
