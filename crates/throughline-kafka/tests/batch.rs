@@ -13,14 +13,11 @@
 mod checks {
     pub(crate) mod batch;
 }
-mod support {
-    pub(crate) mod batch;
-}
 
-use checks::batch::{KEY, LIMITS, Told, VALUE, any_record_set, told};
+use checks::batch::raw::{RawRecord, around, records, seal};
+use checks::batch::{KEY, LIMITS, Told, VALUE, any_record_set, any_record_set_and_payload, told};
 use kafka_protocol::records::{Compression, RecordBatchDecoder};
 use proptest::prelude::*;
-use support::batch::{RawRecord, around, records, seal};
 use throughline_kafka::batch::{
     Batch, Batches, Codec, Codecs, Entry, Injector, Limits, Outcome, Patcher, Reason, Snappy,
 };
@@ -155,7 +152,7 @@ fn a_batch_that_would_be_too_large_goes_out_as_it_came() {
 #[test]
 fn numbers_out_of_a_hostile_header_cost_nothing() {
     let mut huge = Vec::new();
-    support::batch::zigzag(9, &mut huge);
+    checks::batch::raw::zigzag(9, &mut huge);
     huge.extend([0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f]);
     for (payload, count) in
         [(&huge[..], i32::MAX), (&huge[..], 1), (&[0xff; 30][..], 1), (&[0x80; 10][..], i32::MAX), (&[][..], i32::MAX)]
@@ -303,8 +300,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        any_record_set(&bytes);
-        any_record_set(&around(&bytes, i16::from(bytes.first().copied().unwrap_or(0) & 7), i32::from(bytes.last().copied().unwrap_or(0))));
+        any_record_set_and_payload(&bytes);
     }
 }
 
@@ -323,4 +319,16 @@ fn what_others_compress_is_read() {
         assert_eq!(told[0].3, Some(vec![9; 100_000]), "{compression:?}");
         any_record_set(&out);
     }
+}
+
+/// The inputs that fuzzing starts from, and every one that once went wrong.
+#[test]
+fn the_fuzz_seeds_hold() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/kafka_batch");
+    let mut count = 0;
+    for entry in std::fs::read_dir(seeds).unwrap() {
+        any_record_set_and_payload(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 7, "the seeds are gone");
 }

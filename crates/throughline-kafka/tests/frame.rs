@@ -135,3 +135,15 @@ proptest! {
         prop_assert_eq!(response.is_err(), response.is_err_and(|error| error.at <= bytes.len()));
     }
 }
+
+/// The inputs that fuzzing starts from, and every one that once went wrong.
+#[test]
+fn the_fuzz_seeds_hold() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/kafka_frame");
+    let mut count = 0;
+    for entry in std::fs::read_dir(seeds).unwrap() {
+        any_stream(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 4, "the seeds are gone");
+}

@@ -601,3 +601,15 @@ proptest! {
         any_body(&[&[key, version], &body[..]].concat());
     }
 }
+
+/// The inputs that fuzzing starts from, and every one that once went wrong.
+#[test]
+fn the_fuzz_seeds_hold() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/kafka_message");
+    let mut count = 0;
+    for entry in std::fs::read_dir(seeds).unwrap() {
+        any_body(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 15, "the seeds are gone");
+}

@@ -48,15 +48,10 @@ pub struct Header<'a> {
 /// The headers of a record, in order.
 #[derive(Debug, Clone)]
 pub struct HeaderIter<'a> {
-    cursor: Cursor<'a>,
-    left: u32,
-}
-
-/// A place in a record.
-#[derive(Debug, Clone, Copy)]
-struct Cursor<'a> {
+    /// The record, and what is left of it.
     bytes: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
+    left: u32,
 }
 
 // === impl Records ===
@@ -80,15 +75,14 @@ impl<'a> Records<'a> {
     }
 
     #[inline]
-    fn read(&mut self) -> Result<Record<'a>, Error> {
-        let wrong = Error { at: self.at, expected: "a record" };
-        let rest = self.rest();
-        let (length, body) = varint::read_i32(rest).ok_or(wrong)?;
-        let end = usize::try_from(length).map_err(|_| wrong)?.checked_add(body).ok_or(wrong)?;
-        let bytes = rest.get(..end).ok_or(wrong)?;
-        let record = Record::read(bytes, self.at, body).map_err(|error| Error { at: error.at + self.at, ..error })?;
+    fn read(&mut self) -> Option<Record<'a>> {
+        let mut rest = self.rest();
+        let length = usize::try_from(varint::take_i32(&mut rest)?).ok()?;
+        let body = self.rest().len() - rest.len();
+        let end = body.checked_add(length)?;
+        let record = Record::read(self.rest().get(..end)?, self.at, body)?;
         self.at += end;
-        Ok(record)
+        Some(record)
     }
 }
 
@@ -101,11 +95,11 @@ impl<'a> Iterator for Records<'a> {
             return None;
         }
         self.left -= 1;
-        let record = self.read();
-        if record.is_err() {
+        let Some(record) = self.read() else {
             self.left = 0;
-        }
-        Some(record)
+            return Some(Err(Error { at: self.at, expected: "a well-formed record" }));
+        };
+        Some(Ok(record))
     }
 }
 
@@ -113,23 +107,23 @@ impl<'a> Iterator for Records<'a> {
 
 impl<'a> Record<'a> {
     #[inline]
-    fn read(bytes: &'a [u8], at: usize, body: usize) -> Result<Self, Error> {
+    fn read(bytes: &'a [u8], at: usize, body: usize) -> Option<Self> {
         // The first byte has attributes, none of which are in use.
-        let mut cursor = Cursor { bytes, at: body + 1 };
-        let timestamp_delta = cursor.varlong()?;
-        let offset_delta = cursor.varint()?;
-        let key = cursor.bytes()?;
-        let value = cursor.bytes()?;
-        let count_at = cursor.at;
-        let count = u32::try_from(cursor.varint()?).map_err(|_| cursor.error("a number of headers"))?;
-        let headers_at = cursor.at;
+        let mut rest = bytes.get(body + 1..)?;
+        let timestamp_delta = varint::take_i64(&mut rest)?;
+        let offset_delta = varint::take_i32(&mut rest)?;
+        let key = take_bytes(&mut rest)?;
+        let value = take_bytes(&mut rest)?;
+        let count_at = bytes.len() - rest.len();
+        let count = u32::try_from(varint::take_i32(&mut rest)?).ok()?;
+        let headers_at = bytes.len() - rest.len();
         for _ in 0..count {
-            cursor.header()?;
+            // A header's key is never null.
+            take_bytes(&mut rest)??;
+            take_bytes(&mut rest)?;
         }
-        if cursor.at != bytes.len() {
-            return Err(cursor.error("the end of the record"));
-        }
-        Ok(Self { bytes, at, body, count_at, headers_at, count, timestamp_delta, offset_delta, key, value })
+        let record = Self { bytes, at, body, count_at, headers_at, count, timestamp_delta, offset_delta, key, value };
+        rest.is_empty().then_some(record)
     }
 
     /// All of it, with its length in front.
@@ -146,8 +140,9 @@ impl<'a> Record<'a> {
 
     /// The headers, in order, those of one key as often as they are there.
     #[must_use]
-    pub const fn headers(&self) -> HeaderIter<'a> {
-        HeaderIter { cursor: Cursor { bytes: self.bytes, at: self.headers_at }, left: self.count }
+    pub fn headers(&self) -> HeaderIter<'a> {
+        let rest = self.bytes.split_at_checked(self.headers_at);
+        HeaderIter { bytes: self.bytes, rest: rest.map_or(&[][..], |(_, headers)| headers), left: self.count }
     }
 
     /// The last header of this key, which is the one that counts.
@@ -165,52 +160,22 @@ impl<'a> Iterator for HeaderIter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Header<'a>> {
         self.left = self.left.checked_sub(1)?;
-        self.cursor.header().ok()
+        let at = |rest: &[u8]| self.bytes.len() - rest.len();
+        let mut rest = self.rest;
+        let key = take_bytes(&mut rest)??;
+        let value = take_bytes(&mut rest)?;
+        let (start, end) = (at(self.rest), at(rest));
+        self.rest = rest;
+        Some(Header { key, value, start, value_at: end - value.map_or(0, <[u8]>::len), end })
     }
 }
 
-// === impl Cursor ===
-
-impl<'a> Cursor<'a> {
-    const fn error(&self, expected: &'static str) -> Error {
-        Error { at: self.at, expected }
-    }
-
-    #[inline]
-    fn rest(&self) -> &'a [u8] {
-        self.bytes.get(self.at..).unwrap_or_default()
-    }
-
-    #[inline]
-    fn varint(&mut self) -> Result<i32, Error> {
-        let (value, width) = varint::read_i32(self.rest()).ok_or_else(|| self.error("a varint"))?;
-        self.at += width;
-        Ok(value)
-    }
-
-    #[inline]
-    fn varlong(&mut self) -> Result<i64, Error> {
-        let (value, width) = varint::read_i64(self.rest()).ok_or_else(|| self.error("a varlong"))?;
-        self.at += width;
-        Ok(value)
-    }
-
-    /// Bytes behind their length; any negative length is null, as Java has it.
-    #[inline]
-    fn bytes(&mut self) -> Result<Option<&'a [u8]>, Error> {
-        let length = self.varint()?;
-        let Ok(length) = usize::try_from(length) else { return Ok(None) };
-        let bytes = self.rest().get(..length).ok_or_else(|| self.error("as many bytes as the length says"))?;
-        self.at += length;
-        Ok(Some(bytes))
-    }
-
-    #[inline]
-    fn header(&mut self) -> Result<Header<'a>, Error> {
-        let start = self.at;
-        let key = self.bytes()?.ok_or_else(|| self.error("the key of a header"))?;
-        let value = self.bytes()?;
-        let value_at = self.at - value.map_or(0, <[u8]>::len);
-        Ok(Header { key, value, start, value_at, end: self.at })
-    }
+/// Takes bytes behind their length; any negative length is null, as Java has it.
+#[inline]
+#[expect(clippy::option_option, reason = "the outer one: there is nothing well-formed; the inner one: null")]
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let Ok(length) = usize::try_from(varint::take_i32(rest)?) else { return Some(None) };
+    let (bytes, tail) = rest.split_at_checked(length)?;
+    *rest = tail;
+    Some(Some(bytes))
 }

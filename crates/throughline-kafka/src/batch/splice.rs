@@ -75,6 +75,7 @@ fn write(record: &Record<'_>, headers: &Headers, out: &mut Vec<u8>) -> Result<()
     }
     let count = number(u64::from(record.count) + u64::from(headers.count()))?;
     let length = front.len() + varint::length_i32(count) + own.len() + headers.bytes().len();
+    out.reserve(length + varint::MAX_U32);
     varint::write_i32(i32::try_from(length).map_err(|_| Overflow)?, out);
     out.extend_from_slice(front);
     varint::write_i32(count, out);

@@ -21,16 +21,9 @@ pub(crate) fn read_u32(bytes: &[u8]) -> Option<(u32, usize)> {
     None
 }
 
-/// Reads a zigzag number of 32 bits from the front: its value and its length.
-#[inline]
-pub(crate) fn read_i32(bytes: &[u8]) -> Option<(i32, usize)> {
-    let (value, length) = read_u32(bytes)?;
-    Some(((value >> 1).cast_signed() ^ -(value & 1).cast_signed(), length))
-}
-
 /// Reads a zigzag number of 64 bits from the front: its value and its length.
-#[inline]
-pub(crate) fn read_i64(bytes: &[u8]) -> Option<(i64, usize)> {
+#[cold]
+fn read_i64(bytes: &[u8]) -> Option<(i64, usize)> {
     let mut value = 0u64;
     for (at, byte) in bytes.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f) << (7 * at);
@@ -40,6 +33,55 @@ pub(crate) fn read_i64(bytes: &[u8]) -> Option<(i64, usize)> {
         }
     }
     None
+}
+
+/// Takes an unsigned number of 32 bits off the front.
+#[inline]
+pub(crate) fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+    if let Some(short) = take_short(rest) {
+        return Some(short);
+    }
+    let (value, length) = read_u32(rest)?;
+    *rest = rest.get(length..)?;
+    Some(value)
+}
+
+/// Takes a zigzag number of 32 bits off the front.
+#[inline]
+pub(crate) fn take_i32(rest: &mut &[u8]) -> Option<i32> {
+    let value = take_u32(rest)?;
+    Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+}
+
+/// Takes a zigzag number of 64 bits off the front.
+#[inline]
+pub(crate) fn take_i64(rest: &mut &[u8]) -> Option<i64> {
+    if let Some(short) = take_short(rest) {
+        return Some(i64::from((short >> 1).cast_signed() ^ -(short & 1).cast_signed()));
+    }
+    let (value, length) = read_i64(rest)?;
+    *rest = rest.get(length..)?;
+    Some(value)
+}
+
+/// Takes a number of three bytes at most, which nearly all are.
+#[inline]
+fn take_short(rest: &mut &[u8]) -> Option<u32> {
+    match **rest {
+        [one, ref tail @ ..] if one < 0x80 => {
+            *rest = tail;
+            Some(u32::from(one))
+        }
+        [one, two, ref tail @ ..] if two < 0x80 => {
+            *rest = tail;
+            Some(u32::from(one & 0x7f) | u32::from(two) << 7)
+        }
+        [one, two, three, ref tail @ ..] if three < 0x80 => {
+            *rest = tail;
+            Some(u32::from(one & 0x7f) | u32::from(two & 0x7f) << 7 | u32::from(three) << 14)
+        }
+        _ => None,
+    }
 }
 
 /// Writes an unsigned number.
@@ -92,8 +134,14 @@ mod tests {
             let signed = value.cast_signed();
             out.clear();
             write_i32(signed, &mut out);
-            assert_eq!(read_i32(&out), Some((signed, length_i32(signed))), "{signed}");
-            assert_eq!(read_i64(&out), Some((i64::from(signed), length_i32(signed))), "{signed}");
+            assert_eq!(out.len(), length_i32(signed), "{signed}");
+            assert_eq!(read_i64(&out), Some((i64::from(signed), out.len())), "{signed}");
+            out.push(9);
+            let rests = [&mut out.as_slice(), &mut out.as_slice(), &mut out.as_slice()];
+            assert_eq!(take_u32(rests[0]), Some(zigzag(signed)), "{signed}");
+            assert_eq!(take_i32(rests[1]), Some(signed), "{signed}");
+            assert_eq!(take_i64(rests[2]), Some(i64::from(signed)), "{signed}");
+            assert_eq!(rests.map(|rest| rest.to_vec()), [[9], [9], [9]], "{signed}");
         }
     }
 

@@ -1,5 +1,9 @@
 //! What must hold for any record set at all. Shared by the property tests and the fuzz target.
 
+#[path = "../support/batch.rs"]
+pub(crate) mod raw;
+
+use raw::around;
 use throughline_kafka::batch::{Batch, Batches, Codecs, Entry, Injector, Limits, Outcome, Patcher, Records};
 
 pub(crate) const LIMITS: Limits = Limits { max_batch_bytes: 1 << 20, max_inflated_bytes: 1 << 20 };
@@ -23,6 +27,14 @@ pub(crate) fn told(batch: Batch<'_>) -> Option<Vec<Told>> {
         told.push((record.timestamp_delta, record.offset_delta, key, value, headers));
     }
     records.rest().is_empty().then_some(told)
+}
+
+/// The bytes as a record set, and as the records of a batch that is intact: a byte of attributes, one of count, then they.
+pub(crate) fn any_record_set_and_payload(bytes: &[u8]) {
+    any_record_set(bytes);
+    if let Some(([attributes, count], payload)) = bytes.split_first_chunk() {
+        any_record_set(&around(payload, i16::from(attributes & 0x3f), i32::from(*count)));
+    }
 }
 
 /// Borders lose nothing; a batch that is changed says the same and one header more in each record; one that is not
