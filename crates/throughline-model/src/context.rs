@@ -89,7 +89,7 @@ pub enum Format {
 pub struct Extracted {
     /// The sender's context, when one of the formats held a well-formed one.
     pub context: Option<SpanContext>,
-    /// A decision that came without ids (`b3: 0`). Only when there is no context.
+    /// A decision that came without ids (`b3: 0`), of the first format that has one. Only when there is no context.
     pub sampling: Option<Sampling>,
     /// Baggage of all formats together.
     pub baggage: Baggage,

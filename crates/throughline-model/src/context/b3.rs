@@ -15,7 +15,7 @@ const FLAGS: &str = "x-b3-flags";
 pub(super) fn extract_single(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) {
     let Some(value) = carrier.last(SINGLE) else { return };
     if let Some(sampling) = decision(value) {
-        found.sampling = Some(sampling);
+        found.sampling = found.sampling.or(Some(sampling));
         return;
     }
     match parse_single(value) {
@@ -27,7 +27,7 @@ pub(super) fn extract_single(carrier: &(impl Carrier + ?Sized), found: &mut Extr
 pub(super) fn extract_multi(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) {
     let sampling = sampling_of_multi(carrier, found);
     match (carrier.last(TRACE_ID), carrier.last(SPAN_ID)) {
-        (None, None) => found.sampling = sampling.or(found.sampling),
+        (None, None) => found.sampling = found.sampling.or(sampling),
         (Some(trace), Some(span)) => match (trace_id(trace), span_id(span)) {
             (Some(trace_id), Some(span_id)) => {
                 found.context = Some(SpanContext::new(trace_id, span_id, sampling.unwrap_or(Sampling::Deferred)));

@@ -192,6 +192,16 @@ fn a_b3_decision_alone_is_a_decision_without_context() {
 }
 
 #[test]
+fn of_two_decisions_alone_that_of_the_first_format_wins() {
+    let list = headers(&[("x-b3-sampled", "1"), ("b3", "0")]);
+    for (formats, sampling) in
+        [([Format::B3Single, Format::B3Multi], Sampling::Drop), ([Format::B3Multi, Format::B3Single], Sampling::Sample)]
+    {
+        assert_eq!(extract(&formats, &list).sampling, Some(sampling), "{formats:?}");
+    }
+}
+
+#[test]
 fn b3_trace_ids_of_64_bits_are_padded() {
     let found = read(Format::B3Single, &[("b3", &format!("48485a3953bb6124-{SPAN}-1"))]).context.unwrap();
     assert_eq!(found.trace_id.to_string(), "000000000000000048485a3953bb6124");
