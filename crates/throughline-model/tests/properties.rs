@@ -41,8 +41,13 @@ fn as_told_by(format: Format, context: &SpanContext) -> SpanContext {
     told
 }
 
+/// Ten times as many in the long run, `cargo xtask test --full`.
+fn cases() -> u32 {
+    if std::env::var_os("THROUGHLINE_FULL").is_some_and(|full| full == "1") { 20_000 } else { 2_000 }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn every_context_survives_every_format(original in any_context()) {
