@@ -232,11 +232,11 @@ fn checked_endpoint(
     let uri = endpoint.parse::<Uri>().ok();
     let authority = uri.as_ref().map_or(Some(endpoint.as_str()), |uri| uri.authority().map(Authority::as_str));
     let has_credentials = authority.is_some_and(|authority| authority.contains('@'));
-    match uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.host()?))) {
+    match uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?))) {
         _ if has_credentials => {
             env.secret_mistake(variable, "holds credentials; put them into OTEL_EXPORTER_OTLP_HEADERS");
         }
-        Some(("http", host)) if !host.is_empty() => {}
+        Some(("http", authority)) if is_address(authority) => {}
         Some(("https", _)) => {
             let problem =
                 "TLS is not built in; use http:// to a collector or agent nearby, which can speak TLS onwards";
@@ -248,6 +248,12 @@ fn checked_endpoint(
         Some(path) => format!("{}/{path}", endpoint.trim_end_matches('/')),
         None => endpoint,
     }
+}
+
+/// A host, and a port that exists or none at all. `Uri` itself takes any digits for a port.
+fn is_address(authority: &Authority) -> bool {
+    let port_is_right = authority.as_str() == authority.host() || authority.port_u16().is_some_and(|port| port > 0);
+    !authority.host().is_empty() && port_is_right
 }
 
 fn headers(env: &mut Environment<'_>, variables: &[String; 2]) -> HashMap<String, String> {

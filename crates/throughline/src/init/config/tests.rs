@@ -180,6 +180,15 @@ fn a_mistake_is_told_once_though_both_signals_read_it() {
 }
 
 #[test]
+fn an_endpoint_needs_a_host_and_a_port_that_exists() {
+    for wrong in ["http://c:99999", "http://c:0", "http://c:", "http://:4318", "c:4318", "tcp://c:4318", "/v1/traces"] {
+        assert!(read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", wrong)]).is_err(), "{wrong}");
+    }
+    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]:4318")]), "http://[::1]:4318/v1/traces");
+    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c")]), "http://c/v1/traces");
+}
+
+#[test]
 fn what_may_be_a_secret_is_not_shown() {
     for headers in ["api-key", "api-key=%zz", "bad name=s3cret"] {
         let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1"), ("OTEL_EXPORTER_OTLP_HEADERS", headers)];
