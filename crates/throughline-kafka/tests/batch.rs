@@ -97,6 +97,14 @@ fn duplicate_null_and_odd_headers_survive_in_every_codec() {
 }
 
 #[test]
+fn the_number_of_headers_may_outgrow_its_bytes() {
+    for count in [0, 1, 61, 62, 63, 64, 65, 8_190, 8_191, 8_192] {
+        let raw = RawRecord { headers: vec![(b"k".to_vec(), None); count], ..RawRecord::default() };
+        any_record_set(&batch_of(&[raw], Codec::None, Snappy::Raw));
+    }
+}
+
+#[test]
 fn a_replaced_header_stands_once_and_behind_the_others() {
     let bytes = batch_of(&some_records(), Codec::None, Snappy::Raw);
     let mut out = Vec::new();

@@ -75,11 +75,34 @@ fn write(record: &Record<'_>, headers: &Headers, out: &mut Vec<u8>) -> Result<()
     }
     let count = number(u64::from(record.count) + u64::from(headers.count()))?;
     let length = front.len() + varint::length_i32(count) + own.len() + headers.bytes().len();
+    if let (1, Ok(one @ 0..=0x3f)) = (record.headers_at - record.count_at, u8::try_from(count)) {
+        return write_patching(record, headers, length, one << 1, out);
+    }
     out.reserve(length + varint::MAX_U32);
     varint::write_i32(i32::try_from(length).map_err(|_| Overflow)?, out);
     out.extend_from_slice(front);
     varint::write_i32(count, out);
     out.extend_from_slice(own);
+    out.extend_from_slice(headers.bytes());
+    Ok(())
+}
+
+/// As above, when the number of headers stays one byte, as it nearly always does: the record is copied in one piece.
+#[inline]
+fn write_patching(
+    record: &Record<'_>,
+    headers: &Headers,
+    length: usize,
+    count: u8,
+    out: &mut Vec<u8>,
+) -> Result<(), Overflow> {
+    out.reserve(length + varint::MAX_U32);
+    varint::write_i32(i32::try_from(length).map_err(|_| Overflow)?, out);
+    let count_at = out.len() + record.count_at - record.body;
+    out.extend_from_slice(record.bytes.get(record.body..).unwrap_or_default());
+    if let Some(place) = out.get_mut(count_at) {
+        *place = count;
+    }
     out.extend_from_slice(headers.bytes());
     Ok(())
 }
