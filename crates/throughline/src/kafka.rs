@@ -29,6 +29,12 @@
 //! # }
 //! ```
 //!
+//! A polled producer ([`BaseProducer`](rdkafka::producer::BaseProducer),
+//! [`ThreadedProducer`](rdkafka::producer::ThreadedProducer)) hears of acknowledgements through its client context, so it is
+//! created with [`AckContext`] around that: `config.create_with_context(AckContext::new(DefaultProducerContext))`. To handle
+//! records in tasks of their own, [`Delivery::detach`] them; to handle many at once, [`Consumer::recv_batch`]. Streams and
+//! partition queues of rdkafka are not traced by themselves: hand their records to [`Consumer::deliver`].
+//!
 //! Create producers and consumers after [`crate::init`]: they keep the [`Telemetry`](crate::Telemetry) they found.
 
 mod batch;
