@@ -169,9 +169,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When it does not end within five bytes, or has more than 32 bits.
     pub fn uvarint(&mut self) -> Result<u32, Error> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let (value, length) = varint::read_u32(rest).ok_or_else(|| self.error("an unsigned varint"))?;
-        self.at += length;
+        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
+        let value = varint::take_u32(&mut rest).ok_or_else(|| self.error("an unsigned varint"))?;
+        self.at = self.bytes.len() - rest.len();
         Ok(value)
     }
 

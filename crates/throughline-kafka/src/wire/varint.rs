@@ -4,14 +4,10 @@
 pub(crate) const MAX_U32: usize = 5;
 
 /// Reads an unsigned number of 32 bits from the front: its value and its length. [`None`] when it does not end in time.
-#[inline]
-pub(crate) fn read_u32(bytes: &[u8]) -> Option<(u32, usize)> {
-    let first = *bytes.first()?;
-    if first < 0x80 {
-        return Some((u32::from(first), 1));
-    }
-    let mut value = u32::from(first & 0x7f);
-    for (at, byte) in bytes.iter().enumerate().take(MAX_U32).skip(1) {
+#[cold]
+fn read_u32(bytes: &[u8]) -> Option<(u32, usize)> {
+    let mut value = 0;
+    for (at, byte) in bytes.iter().enumerate().take(MAX_U32) {
         value |= u32::from(byte & 0x7f) << (7 * at);
         if *byte < 0x80 {
             // The fifth byte holds four bits.
@@ -35,7 +31,7 @@ fn read_i64(bytes: &[u8]) -> Option<(i64, usize)> {
     None
 }
 
-/// Takes an unsigned number of 32 bits off the front.
+/// Takes an unsigned number of 32 bits off the front. [`None`], and nothing is taken, when it does not end in time.
 #[inline]
 pub(crate) fn take_u32(rest: &mut &[u8]) -> Option<u32> {
     if let Some(short) = take_short(rest) {
