@@ -10,11 +10,14 @@ const BAD_CONFIGURATION: Option<i32> = Some(64);
 #[test]
 fn the_eshop_lists_its_own_mistakes_and_those_of_the_sdk_together() {
     let output = Command::new(&Binaries::build().unwrap().eshop)
-        .args(["eshop", "--listen", "nowhere", "--kafka", "no-port", "--seed", "many"])
+        .args(["bookshop", "--mode", "magic", "--listen", "nowhere", "--kafka", "no-port", "--seed", "many"])
         .envs([("OTEL_TRACES_SAMPLER", "sometimes"), ("OTEL_PROPAGATORS", "smoke-signals")])
         .output()
         .unwrap();
-    assert_refused(&output, &["--listen", "--kafka", "--seed", "OTEL_TRACES_SAMPLER", "OTEL_PROPAGATORS"]);
+    assert_refused(
+        &output,
+        &["bookshop", "--mode", "--listen", "--kafka", "--seed", "OTEL_TRACES_SAMPLER", "OTEL_PROPAGATORS"],
+    );
 }
 
 #[test]

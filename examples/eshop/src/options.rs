@@ -21,9 +21,9 @@ use crate::wiring;
         Every option can be given in the environment instead: ESHOP_LISTEN, ESHOP_KAFKA and so on."
 )]
 pub(crate) struct Options {
-    /// Which service to be
-    #[arg(value_enum, env = "ESHOP_SERVICE")]
-    pub(crate) service: Service,
+    /// Which service to be: eshop, inventory, billing, delivery, kafka-consumer or notification
+    #[arg(env = "ESHOP_SERVICE")]
+    pub(crate) service: String,
     /// Address to serve HTTP on; port 0 takes any free one
     #[arg(long, env = "ESHOP_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     listen: String,
@@ -95,6 +95,11 @@ impl Options {
     /// The settings, if they are right, and every mistake in them.
     pub(crate) fn check(&self) -> (Option<Settings>, Vec<String>) {
         let mut mistakes = Vec::new();
+        let service = Service::from_str(&self.service, false);
+        if service.is_err() {
+            let names = "eshop, inventory, billing, delivery, kafka-consumer or notification";
+            mistakes.push(format!("'{}' is no service: give {names}", self.service));
+        }
         let mut url = |option: &str, value: &str| {
             let authority = value.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
             let right = authority.is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
@@ -126,11 +131,13 @@ impl Options {
         if max_delay.is_err() {
             mistakes.push(format!("--max-delay-ms is '{}': give a whole number of milliseconds", self.max_delay_ms));
         }
-        let (Ok(listen), Ok(seed), Ok(max_delay), true) = (listen, seed, max_delay, mistakes.is_empty()) else {
+        let (Ok(service), Ok(listen), Ok(seed), Ok(max_delay), true) =
+            (service, listen, seed, max_delay, mistakes.is_empty())
+        else {
             return (None, mistakes);
         };
         let settings = Settings {
-            service: self.service,
+            service,
             listen,
             inventory,
             billing,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::KafkaError;
@@ -17,19 +17,17 @@ use crate::record;
 
 #[derive(Debug, Args)]
 pub(crate) struct WiringOptions {
-    /// What leaves spans
+    /// What leaves spans: rest (HTTP only), kafka (the producer and the consumer too, but nothing is active while a record
+    /// is handled) or linked (the consumer's span is active while a record is handled)
     #[arg(long, env = "ESHOP_MODE", default_value = "linked")]
-    mode: Mode,
+    mode: String,
 }
 
 /// The states of the article's trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mode {
-    /// HTTP only
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
     Rest,
-    /// Kafka's producer and consumer too, but nothing is active while a record is handled
     Kafka,
-    /// The consumer's span is active while a record is handled
     Linked,
 }
 
@@ -57,11 +55,16 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 // === impl Wiring ===
 
 impl Wiring {
-    /// Sets up telemetry by the `OTEL_*` variables; tells every mistake in them.
+    /// Sets up telemetry by the `OTEL_*` variables; tells every mistake in them, and in the mode.
     pub(crate) fn start(options: &crate::options::Options) -> Result<Self, Vec<String>> {
-        let telemetry = throughline::init(&options.service.to_string())
-            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        Ok(Self { mode: options.wiring.mode, telemetry })
+        let mode = Mode::read(&options.wiring.mode);
+        match (mode, throughline::init(&options.service)) {
+            (Ok(mode), Ok(telemetry)) => Ok(Self { mode, telemetry }),
+            (mode, telemetry) => {
+                let others = telemetry.err().into_iter().flat_map(|mistakes| texts(&mistakes));
+                Err(mode.err().into_iter().chain(others).collect())
+            }
+        }
     }
 
     pub(crate) fn routes(&self, routes: Router) -> Router {
@@ -111,6 +114,23 @@ impl Wiring {
         };
         Some(Settings::default().naming(Naming::opentracing()).handling(handling))
     }
+}
+
+// === impl Mode ===
+
+impl Mode {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "rest" => Ok(Self::Rest),
+            "kafka" => Ok(Self::Kafka),
+            "linked" => Ok(Self::Linked),
+            _ => Err(format!("--mode is '{text}': give rest, kafka or linked")),
+        }
+    }
+}
+
+fn texts(mistakes: &throughline::Mistakes) -> Vec<String> {
+    mistakes.iter().map(ToString::to_string).collect()
 }
 
 // === impl Client ===
