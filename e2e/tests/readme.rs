@@ -1,0 +1,40 @@
+//! The README's example of the SDK compiles, word for word.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::post;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::StreamConsumer;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use throughline::kafka::Settings;
+
+#[rustfmt::skip] // It stands here as it stands there.
+async fn example(config: &ClientConfig, url: &str, timeout: Duration) -> anyhow::Result<Router> {
+let _telemetry = throughline::init("orders")?;
+
+let app = Router::new().route("/orders", post(order)).layer(throughline::http::ServerLayer::new());
+let http = reqwest_middleware::ClientBuilder::new(reqwest::Client::new()).with(throughline::http::ClientTracing::new()).build();
+
+let producer = throughline::kafka::Producer::new(config.create::<FutureProducer>()?, Settings::default());
+producer.send(FutureRecord::to("orders").key("7").payload("..."), timeout).await.map_err(|(error, _)| error)?;
+
+let consumer = throughline::kafka::Consumer::new(config.create::<StreamConsumer>()?, Settings::default());
+let delivery = consumer.recv().await?;
+delivery.handle(async { http.get(url).send().await }).await?;
+Ok(app)
+}
+
+async fn order() {}
+
+#[test]
+fn the_example_in_the_readme_is_the_one_that_compiles_here() {
+    // Never polled: that it compiles is what counts.
+    drop(example(&ClientConfig::new(), "http://127.0.0.1:1", Duration::ZERO));
+    let readme = include_str!("../../README.md");
+    let block = readme.split("```rust,ignore\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let here = include_str!("readme.rs");
+    for line in block.lines().map(|line| line.split("   //").next().unwrap().trim()) {
+        assert!(here.lines().any(|own| own == line), "only in the README: {line}");
+    }
+}
