@@ -2,7 +2,7 @@
 //!
 //! Each case goes over one batch of about [`BATCH`] bytes of records, in cache, on one core. The cases of a group take turns;
 //! the figures are medians, in GB/s of records before compression. Prints one line of JSON per case. Allocations are counted
-//! over one pass, when all that is used again has grown to its size.
+//! over one pass, when all that is used again has grown to its size. Run: `cargo bench -p throughline-kafka --bench codec`.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark is a program of its own")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
