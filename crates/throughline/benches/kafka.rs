@@ -1,7 +1,8 @@
-//! What tracing adds to producing a record: a traced producer against a bare one, on librdkafka's mock cluster.
+//! What tracing adds to producing a record: a traced producer against a bare one, and against a bare one that is given a
+//! constant `traceparent` by hand, on librdkafka's mock cluster.
 //!
 //! Measured is the CPU time of the producing thread, from handing over the records to the last acknowledgement, callbacks
-//! included: a wall clock would measure the broker. Runs of the two producers take turns; the figures are medians. Prints
+//! included: a wall clock would measure the broker. Runs of the three take turns; the figures are medians. Prints
 //! one line of JSON per case. Spans go through OpenTelemetry's batch processor into an exporter that drops them.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark is a program of its own")]
 
@@ -72,25 +73,25 @@ fn measure(config: &ClientConfig, case: &Case) {
     let bare: Bare = config.create().expect("a producer");
     let traced = config.create_with_context(AckContext::new(DefaultProducerContext)).expect("a producer");
     let traced: Traced = Producer::new(traced, settings);
-    let send_bare = || bare.send(record(case.headers)).map_err(|(error, _)| error).expect("room in the queue");
-    let send_traced =
-        || traced.send(record(case.headers), None).map_err(|(error, _)| error).expect("room in the queue");
-    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let sent = |result: Result<(), rdkafka::error::KafkaError>| result.expect("room in the queue");
+    let send_bare = || sent(bare.send(record(own(case.headers))).map_err(|(error, _)| error));
+    let send_by_hand = || sent(bare.send(record(Some(by_hand(case.headers)))).map_err(|(error, _)| error));
+    let send_traced = || sent(traced.send(record(own(case.headers)), None).map_err(|(error, _)| error));
+    let (mut without, mut with_header, mut with) = (Vec::new(), Vec::new(), Vec::new());
     // The first round warms up.
     for round in 0..=RUNS {
-        let one = run(&bare, send_bare);
-        let other = run(&*traced, send_traced);
+        let times = (run(&bare, send_bare), run(&bare, send_by_hand), run(&*traced, send_traced));
         if round > 0 {
-            without.push(one);
-            with.push(other);
+            without.push(times.0);
+            with_header.push(times.1);
+            with.push(times.2);
         }
     }
-    let (bare, sdk) = (median(&mut without), median(&mut with));
+    let (bare, header, sdk) = (median(&mut without), median(&mut with_header), median(&mut with));
+    let (added, ratio) = (sdk - bare, sdk / bare);
     println!(
-        r#"{{"case":"{}","ns_per_record_bare":{bare:.0},"ns_per_record_sdk":{sdk:.0},"added_ns":{:.0},"ratio":{:.2}}}"#,
+        r#"{{"case":"{}","ns_per_record_bare":{bare:.0},"ns_per_record_header":{header:.0},"ns_per_record_sdk":{sdk:.0},"added_ns":{added:.0},"ratio":{ratio:.2}}}"#,
         case.name,
-        sdk - bare,
-        sdk / bare,
     );
 }
 
@@ -108,15 +109,29 @@ fn run<C: rdkafka::producer::ProducerContext>(producer: &BaseProducer<C>, send: 
     (thread_time() - before).as_secs_f64() * 1e9 / f64::from(RECORDS)
 }
 
-fn record(headers: usize) -> BaseRecord<'static, str, [u8]> {
-    const NAMES: [&str; 2] = ["content-type", "tenant"];
+fn record(headers: Option<OwnedHeaders>) -> BaseRecord<'static, str, [u8]> {
     let record = BaseRecord::to(TOPIC).key("some-key").payload(PAYLOAD.as_slice());
-    if headers == 0 {
-        return record;
+    match headers {
+        Some(headers) => record.headers(headers),
+        None => record,
     }
-    let all = OwnedHeaders::new_with_capacity(headers);
-    let all = NAMES.iter().take(headers).fold(all, |all, key| all.insert(Header { key, value: Some("some value") }));
-    record.headers(all)
+}
+
+/// The headers that an application puts on its records itself.
+fn own(count: usize) -> Option<OwnedHeaders> {
+    (count > 0).then(|| filled(OwnedHeaders::new_with_capacity(count), count))
+}
+
+/// With one more, as long as a `traceparent` and the same each time: what librdkafka takes for the header alone.
+fn by_hand(count: usize) -> OwnedHeaders {
+    const CONTEXT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let headers = filled(OwnedHeaders::new_with_capacity(count + 1), count);
+    headers.insert(Header { key: "traceparent", value: Some(CONTEXT) })
+}
+
+fn filled(headers: OwnedHeaders, count: usize) -> OwnedHeaders {
+    const NAMES: [&str; 2] = ["content-type", "tenant"];
+    NAMES.iter().take(count).fold(headers, |all, key| all.insert(Header { key, value: Some("some value") }))
 }
 
 fn telemetry(sampler: &'static str) -> Guard {
