@@ -5,14 +5,18 @@
 //! * [`TraceId`] and [`SpanId`]: never zero, so `Option` of them costs nothing.
 //! * [`context`]: the formats that carry a context from one process to the next (W3C Trace Context, B3, uber-trace-id,
 //!   baggage), over one [`context::Carrier`] for HTTP headers and Kafka headers.
-//! * [`Span`]: a finished span with its links, events, resource and scope, as the store keeps it.
+//! * [`Span`]: a finished span with its links, events, resource and scope, as the store keeps it; [`SpanSink`]: where it goes.
+//! * [`convention`]: the names of attributes.
 #![forbid(unsafe_code)]
 
 pub mod context;
+pub mod convention;
 mod id;
+mod sink;
 mod span;
 mod value;
 
 pub use id::{SpanId, TraceId};
+pub use sink::{Full, SpanSink};
 pub use span::{Event, Link, Resource, Scope, Span, SpanKind, Status};
 pub use value::{KeyValue, Value};

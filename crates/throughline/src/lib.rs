@@ -43,7 +43,6 @@
 //! `kafka` (rdkafka), `tower` (HTTP servers), `axum` (`tower`, with routes in span names), `reqwest` (HTTP clients).
 #![warn(missing_docs)]
 
-mod convention;
 #[cfg(any(feature = "tower", feature = "reqwest"))]
 pub mod http;
 mod init;

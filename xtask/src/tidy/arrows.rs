@@ -11,6 +11,7 @@ use crate::steps::cargo;
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("throughline-model", &[]),
     ("throughline-kafka", &[]),
+    ("throughline-intercept", &["throughline-kafka", "throughline-model"]),
     ("throughline-otlp", &["throughline-model"]),
     ("throughline-store", &["throughline-model"]),
     ("throughline-collector", &["throughline-model", "throughline-otlp", "throughline-store"]),
@@ -24,7 +25,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know no socket, clock or task, and what would bring one in.
-const PURE: [&str; 4] = ["throughline-kafka", "throughline-model", "throughline-otlp", "throughline-store"];
+const PURE: [&str; 5] =
+    ["throughline-intercept", "throughline-kafka", "throughline-model", "throughline-otlp", "throughline-store"];
 const IMPURE: [&str; 4] = ["hyper", "mio", "socket2", "tokio"];
 
 pub(super) fn check() -> Result<Vec<String>> {

@@ -11,7 +11,7 @@ use reqwest_middleware::{Error, Middleware, Next, Result};
 use super::headers::Outgoing;
 use super::{known_method, protocol_version, redact, span_name};
 use crate::Telemetry;
-use crate::convention::{
+use throughline_model::convention::{
     ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_REQUEST_RESEND_COUNT,
     HTTP_RESPONSE_STATUS_CODE, NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_FULL,
 };

@@ -18,7 +18,7 @@ use tower_service::Service;
 use super::headers::Received;
 use super::{known_method, protocol_version, redact, span_name};
 use crate::Telemetry;
-use crate::convention::{
+use throughline_model::convention::{
     ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
     NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_PATH, URL_QUERY, URL_SCHEME, USER_AGENT_ORIGINAL,
 };

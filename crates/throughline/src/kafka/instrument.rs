@@ -16,7 +16,7 @@ use super::open::Open;
 use super::opentracing::OpenTracing;
 use super::settings::{Handling, Relation, Settings, Values};
 use crate::Telemetry;
-use crate::convention::{
+use throughline_model::convention::{
     ERROR_TYPE, MESSAGING_BATCH_MESSAGE_COUNT, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
     MESSAGING_OPERATION_NAME, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE,
 };

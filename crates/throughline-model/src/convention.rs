@@ -1,0 +1,57 @@
+//! Names of attributes, as the semantic conventions have them: HTTP (stable), messaging with Kafka (v1.44, in development,
+//! which is why they stand in one place), and our own under `throughline.`.
+
+pub const ERROR_TYPE: &str = "error.type";
+pub const SERVER_ADDRESS: &str = "server.address";
+pub const SERVER_PORT: &str = "server.port";
+pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+
+pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
+pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
+pub const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
+pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+pub const HTTP_ROUTE: &str = "http.route";
+pub const URL_FULL: &str = "url.full";
+pub const URL_PATH: &str = "url.path";
+pub const URL_QUERY: &str = "url.query";
+pub const URL_SCHEME: &str = "url.scheme";
+pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
+
+pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
+pub const SERVICE_NAME: &str = "service.name";
+
+pub const MESSAGING_SYSTEM: &str = "messaging.system";
+pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
+pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
+pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
+pub const MESSAGING_DESTINATION_PARTITION_ID: &str = "messaging.destination.partition.id";
+pub const MESSAGING_CONSUMER_GROUP_NAME: &str = "messaging.consumer.group.name";
+pub const MESSAGING_CLIENT_ID: &str = "messaging.client.id";
+pub const MESSAGING_BATCH_MESSAGE_COUNT: &str = "messaging.batch.message_count";
+pub const MESSAGING_KAFKA_OFFSET: &str = "messaging.kafka.offset";
+pub const MESSAGING_KAFKA_MESSAGE_KEY: &str = "messaging.kafka.message.key";
+pub const MESSAGING_KAFKA_MESSAGE_TOMBSTONE: &str = "messaging.kafka.message.tombstone";
+pub const MESSAGING_KAFKA_CLUSTER_ID: &str = "messaging.kafka.cluster.id";
+
+/// How an OpenTracing reference is kept on an OpenTelemetry link (OpenTracing compatibility, "Create a link").
+pub const OPENTRACING_REF_TYPE: &str = "opentracing.ref_type";
+
+/// How the parent of a span was found (`header`: the message carried it).
+pub const PARENT_EVIDENCE: &str = "throughline.parent.evidence";
+
+/// From a record's timestamp to its delivery, in seconds.
+pub const KAFKA_QUEUE_TIME: &str = "throughline.kafka.queue_time";
+/// From the end of the span that sent a record to its delivery, in seconds.
+pub const KAFKA_QUEUE_TIME_SENT: &str = "throughline.kafka.queue_time.sent";
+/// Records behind this one in its partition, when it was delivered.
+pub const KAFKA_LAG: &str = "throughline.kafka.lag";
+/// From a record's delivery to its commit or acknowledgement, in seconds.
+pub const KAFKA_HANDLED: &str = "throughline.kafka.handled";
+/// How often a record has been delivered to its share group, this time included.
+pub const KAFKA_DELIVERY_COUNT: &str = "throughline.kafka.delivery_count";
+/// Records in the batch that a record was sent in.
+pub const KAFKA_BATCH_SIZE: &str = "throughline.kafka.batch_size";
+/// Why a record was sent without the context that it should have got.
+pub const KAFKA_NOT_INJECTED: &str = "throughline.kafka.not_injected";
+/// How a record of a share group was acknowledged: `accept`, `release`, `reject`, `renew`.
+pub const KAFKA_ACKNOWLEDGED: &str = "throughline.kafka.acknowledged";
