@@ -7,14 +7,14 @@ use opentelemetry::trace::{FutureExt as _, SpanBuilder, SpanKind, Status, TraceC
 use opentelemetry::{Context, KeyValue};
 use reqwest::{Request, Response, Url};
 use reqwest_middleware::{Error, Middleware, Next, Result};
-
-use super::headers::Outgoing;
-use super::{known_method, protocol_version, redact, span_name};
-use crate::Telemetry;
 use throughline_model::convention::{
     ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_REQUEST_RESEND_COUNT,
     HTTP_RESPONSE_STATUS_CODE, NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_FULL,
 };
+
+use super::headers::Outgoing;
+use super::{known_method, protocol_version, redact, span_name};
+use crate::Telemetry;
 
 /// Gives every request a CLIENT span and its context in the headers. Put it *behind* a retrying middleware and every
 /// attempt has a span of its own, as the conventions ask.

@@ -12,16 +12,16 @@ use http_body::{Body, Frame, SizeHint};
 use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 use pin_project_lite::pin_project;
+use throughline_model::convention::{
+    ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
+    NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_PATH, URL_QUERY, URL_SCHEME, USER_AGENT_ORIGINAL,
+};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::headers::Received;
 use super::{known_method, protocol_version, redact, span_name};
 use crate::Telemetry;
-use throughline_model::convention::{
-    ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
-    NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_PATH, URL_QUERY, URL_SCHEME, USER_AGENT_ORIGINAL,
-};
 
 /// Gives every request a SERVER span, child of the context in its headers, active while it is answered.
 ///

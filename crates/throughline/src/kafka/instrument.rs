@@ -9,6 +9,10 @@ use opentelemetry::{Context, KeyValue};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
 use throughline_model::context::{Carrier as _, CarrierMut as _, Extracted};
+use throughline_model::convention::{
+    ERROR_TYPE, MESSAGING_BATCH_MESSAGE_COUNT, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
+    MESSAGING_OPERATION_NAME, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE,
+};
 
 use super::headers::{Outgoing, Received, SecondSpan};
 use super::naming::{Failure, Naming, Operation, Record, place};
@@ -16,10 +20,6 @@ use super::open::Open;
 use super::opentracing::OpenTracing;
 use super::settings::{Handling, Relation, Settings, Values};
 use crate::Telemetry;
-use throughline_model::convention::{
-    ERROR_TYPE, MESSAGING_BATCH_MESSAGE_COUNT, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
-    MESSAGING_OPERATION_NAME, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE,
-};
 use crate::propagation::{receive, span_context};
 
 /// The tracing half of a producer or consumer.

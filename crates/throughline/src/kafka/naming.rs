@@ -7,15 +7,15 @@ use std::sync::Arc;
 use opentelemetry::trace::{SpanRef, Status};
 use opentelemetry::{KeyValue, Value};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-
-use super::OpenTracing;
-use super::settings::Values;
 use throughline_model::convention::{
     ERROR_TYPE, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
     MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID, MESSAGING_KAFKA_MESSAGE_KEY,
     MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
     MESSAGING_SYSTEM, SERVER_ADDRESS, SERVER_PORT,
 };
+
+use super::OpenTracing;
+use super::settings::Values;
 
 /// Whose names and attributes the spans have.
 #[derive(Debug, Clone, Default)]
