@@ -2,7 +2,8 @@
 //!
 //! Each case goes over one batch of about [`BATCH`] bytes of records, in cache, on one core. The cases of a group take turns;
 //! the figures are medians, in GB/s of records before compression. Prints one line of JSON per case. Allocations are counted
-//! over one pass, when all that is used again has grown to its size. Run: `cargo bench -p throughline-kafka --bench codec`.
+//! over one pass, when all that is used again has grown to its size. Run: `cargo bench -p throughline-kafka --bench codec`, with
+//! ` -- WORDS` behind it for the cases that have these words in their names.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark is a program of its own")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -118,9 +119,9 @@ impl Sample {
         let (batch, plain, codec) = (Batch::new(&self.batch).expect("one batch"), &self.plain, self.codec);
         let mut cases = Vec::new();
         if codec == Codec::None {
-            let mut copy = Vec::with_capacity(plain.len());
+            let (mut copy, mut place) = (Vec::with_capacity(plain.len()), 0);
             cases.push(case("memcpy", move || {
-                copy.clear();
+                elsewhere(&mut copy, &mut place);
                 copy.extend_from_slice(black_box(plain));
             }));
             cases.push(case("scan", move || {
@@ -143,9 +144,9 @@ impl Sample {
                 codecs.deflate(codec, Snappy::Raw, black_box(&longer), &mut deflated).expect("a payload");
             }));
         }
-        let (mut injector, mut out) = (Injector::default(), Vec::new());
+        let (mut injector, mut out, mut place) = (Injector::default(), Vec::new(), 0);
         cases.push(case("inject", move || {
-            out.clear();
+            elsewhere(&mut out, &mut place);
             let outcome = injector.inject(black_box(batch), &LIMITS, &mut out, |_, headers| {
                 headers.append(KEY.as_bytes(), Some(black_box(VALUE)));
             });
@@ -153,8 +154,22 @@ impl Sample {
         }));
         let (shared, compression) = (self.shared.clone(), self.compression);
         cases.push(case("decode, insert, encode", move || recode(&shared, compression)));
-        report(&format!("{} B", self.record), &format!("{codec:?}"), plain.len(), self.count, &mut cases);
+        report(
+            &format!("{} B", self.record),
+            &format!("{codec:?}").to_lowercase(),
+            plain.len(),
+            self.count,
+            &mut cases,
+        );
     }
+}
+
+/// Empties `out` but for some bytes, each time so many more: how input and output lie to each other in their pages makes a
+/// difference to the processor.
+fn elsewhere(out: &mut Vec<u8>, place: &mut usize) {
+    *place = (*place + 656) % 4096;
+    out.clear();
+    out.resize(*place, 0);
 }
 
 /// The same injection by way of owned records.
@@ -220,7 +235,7 @@ fn borders() {
                 }
             }
         };
-        report(&format!("frames of {size} B"), "None", length, frames, &mut [case("borders", pass)]);
+        report(&format!("frames of {size} B"), "none", length, frames, &mut vec![case("borders", pass)]);
     }
 }
 
@@ -228,7 +243,8 @@ fn case<'a>(name: &'static str, pass: impl FnMut() + 'a) -> Case<'a> {
     Case { name, pass: Box::new(pass) }
 }
 
-fn report(what: &str, codec: &str, bytes: usize, count: u32, cases: &mut [Case<'_>]) {
+fn report(what: &str, codec: &str, bytes: usize, count: u32, cases: &mut Vec<Case<'_>>) {
+    cases.retain(|case| is_wanted(&format!("{} of {what}, {codec}", case.name)));
     let mut times: Vec<Vec<f64>> = cases.iter().map(|_| Vec::new()).collect();
     let mut passes: Vec<u32> = Vec::new();
     for case in cases.iter_mut() {
@@ -251,18 +267,23 @@ fn report(what: &str, codec: &str, bytes: usize, count: u32, cases: &mut [Case<'
         (case.pass)();
         let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
         times.sort_by(f64::total_cmp);
-        let median = times.get(ROUNDS / 2).copied().unwrap_or_default();
+        let median = times.get(times.len() / 2).copied().unwrap_or_default();
         let bytes = u32::try_from(bytes).expect("a small number");
         let line = serde_json::json!({
             "case": case.name,
             "of": what,
-            "codec": codec.to_lowercase(),
+            "codec": codec,
             "gb_per_s": round(f64::from(bytes) / median / 1e9),
             "ns_each": round(median * 1e9 / f64::from(count)),
             "allocations_each": round(f64::from(u32::try_from(allocations).unwrap_or(u32::MAX)) / f64::from(count)),
         });
         println!("{line}");
     }
+}
+
+/// Whether the name of a case has all the words in it that the command line asks for.
+fn is_wanted(name: &str) -> bool {
+    std::env::args().skip(1).filter(|word| !word.starts_with('-')).all(|word| name.contains(&word))
 }
 
 /// Two digits behind the point.

@@ -105,6 +105,36 @@ fn the_number_of_headers_may_outgrow_its_bytes() {
 }
 
 #[test]
+fn the_length_of_a_record_may_outgrow_its_bytes() {
+    // What is added has 69 bytes: the record's length goes from one byte to two, from two to three, or keeps its width.
+    for value in (0..70).chain(8_100..8_200) {
+        let record = |headers| RawRecord { value: Some(vec![7; value]), headers, ..RawRecord::default() };
+        let before = batch_of(&[record(Vec::new()), record(Vec::new())], Codec::None, Snappy::Raw);
+        let header = || record(vec![(KEY.to_vec(), Some(VALUE.to_vec()))]);
+        let after = batch_of(&[header(), header()], Codec::None, Snappy::Raw);
+        assert_eq!(inject(&before, &LIMITS), (Outcome::Changed(2), after), "{value} bytes");
+    }
+}
+
+#[test]
+fn numbers_written_longer_than_they_need_are_read_and_written_short() {
+    let injected = |record: &[u8]| {
+        any_record_set_and_payload(&[&[0, 1], record].concat());
+        let (outcome, out) = inject(&around(record, 0, 1), &LIMITS);
+        assert_eq!(outcome, Outcome::Changed(1), "{record:x?}");
+        out[61..].to_vec()
+    };
+    let short = injected(&[0x0c, 0, 0, 0, 1, 1, 0]);
+    let long_length = [0x8c, 0x80, 0x80, 0x00, 0, 0, 0, 1, 1, 0];
+    assert_eq!(injected(&long_length), short);
+    let long_count = [0x0e, 0, 0, 0, 1, 1, 0x80, 0x00];
+    assert_eq!(injected(&long_count), short);
+    let own = [0x82, 0x00, b'k', 0x82, 0x80, 0x00, b'v'];
+    let out = injected(&[&[0x1a, 0, 0, 0, 1, 1, 2][..], &own].concat());
+    assert_eq!(out[8..][..own.len()], own, "a header of its own is not written again");
+}
+
+#[test]
 fn a_replaced_header_stands_once_and_behind_the_others() {
     let bytes = batch_of(&some_records(), Codec::None, Snappy::Raw);
     let mut out = Vec::new();

@@ -48,9 +48,9 @@ pub struct Header<'a> {
 /// The headers of a record, in order.
 #[derive(Debug, Clone)]
 pub struct HeaderIter<'a> {
-    /// The record, and what is left of it.
+    /// The record, and where the next one begins in it.
     bytes: &'a [u8],
-    rest: &'a [u8],
+    at: usize,
     left: u32,
 }
 
@@ -74,14 +74,14 @@ impl<'a> Records<'a> {
         self.at
     }
 
-    #[inline]
+    // By force, here and below: else each record goes through memory between the three, which doubles the time of a scan.
+    #[inline(always)]
     fn read(&mut self) -> Option<Record<'a>> {
-        let mut rest = self.rest();
-        let length = usize::try_from(varint::take_i32(&mut rest)?).ok()?;
-        let body = self.rest().len() - rest.len();
-        let end = body.checked_add(length)?;
-        let record = Record::read(self.rest().get(..end)?, self.at, body)?;
-        self.at += end;
+        let rest = self.bytes.get(self.at..)?;
+        let mut body = 0;
+        let length = usize::try_from(varint::read_i32(rest, &mut body)?).ok()?;
+        let record = Record::read(rest.get(..body.checked_add(length)?)?, self.at, body)?;
+        self.at += record.bytes.len();
         Some(record)
     }
 }
@@ -89,7 +89,7 @@ impl<'a> Records<'a> {
 impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>, Error>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.left <= 0 {
             return None;
@@ -106,24 +106,26 @@ impl<'a> Iterator for Records<'a> {
 // === impl Record ===
 
 impl<'a> Record<'a> {
-    #[inline]
+    #[inline(always)]
     fn read(bytes: &'a [u8], at: usize, body: usize) -> Option<Self> {
         // The first byte has attributes, none of which are in use.
-        let mut rest = bytes.get(body + 1..)?;
-        let timestamp_delta = varint::take_i64(&mut rest)?;
-        let offset_delta = varint::take_i32(&mut rest)?;
-        let key = take_bytes(&mut rest)?;
-        let value = take_bytes(&mut rest)?;
-        let count_at = bytes.len() - rest.len();
-        let count = u32::try_from(varint::take_i32(&mut rest)?).ok()?;
-        let headers_at = bytes.len() - rest.len();
+        let mut place = body + 1;
+        let timestamp_delta = varint::read_i64(bytes, &mut place)?;
+        let offset_delta = varint::read_i32(bytes, &mut place)?;
+        let key = field(bytes, &mut place)?;
+        let value = field(bytes, &mut place)?;
+        let count_at = place;
+        let count = u32::try_from(varint::read_i32(bytes, &mut place)?).ok()?;
+        let headers_at = place;
         for _ in 0..count {
             // A header's key is never null.
-            take_bytes(&mut rest)??;
-            take_bytes(&mut rest)?;
+            let key = usize::try_from(varint::read_i32(bytes, &mut place)?).ok()?;
+            place = place.checked_add(key)?;
+            let value = varint::read_i32(bytes, &mut place)?;
+            place = place.checked_add(usize::try_from(value).unwrap_or(0))?;
         }
         let record = Self { bytes, at, body, count_at, headers_at, count, timestamp_delta, offset_delta, key, value };
-        rest.is_empty().then_some(record)
+        (place == bytes.len()).then_some(record)
     }
 
     /// All of it, with its length in front.
@@ -140,9 +142,9 @@ impl<'a> Record<'a> {
 
     /// The headers, in order, those of one key as often as they are there.
     #[must_use]
-    pub fn headers(&self) -> HeaderIter<'a> {
-        let rest = self.bytes.split_at_checked(self.headers_at);
-        HeaderIter { bytes: self.bytes, rest: rest.map_or(&[][..], |(_, headers)| headers), left: self.count }
+    #[inline]
+    pub const fn headers(&self) -> HeaderIter<'a> {
+        HeaderIter { bytes: self.bytes, at: self.headers_at, left: self.count }
     }
 
     /// The last header of this key, which is the one that counts.
@@ -160,22 +162,20 @@ impl<'a> Iterator for HeaderIter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Header<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let at = |rest: &[u8]| self.bytes.len() - rest.len();
-        let mut rest = self.rest;
-        let key = take_bytes(&mut rest)??;
-        let value = take_bytes(&mut rest)?;
-        let (start, end) = (at(self.rest), at(rest));
-        self.rest = rest;
+        let start = self.at;
+        let key = field(self.bytes, &mut self.at)??;
+        let value = field(self.bytes, &mut self.at)?;
+        let end = self.at;
         Some(Header { key, value, start, value_at: end - value.map_or(0, <[u8]>::len), end })
     }
 }
 
-/// Takes bytes behind their length; any negative length is null, as Java has it.
+/// Reads bytes behind their length; any negative length is null, as Java has it.
 #[inline]
 #[expect(clippy::option_option, reason = "the outer one: there is nothing well-formed; the inner one: null")]
-fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
-    let Ok(length) = usize::try_from(varint::take_i32(rest)?) else { return Some(None) };
-    let (bytes, tail) = rest.split_at_checked(length)?;
-    *rest = tail;
-    Some(Some(bytes))
+fn field<'a>(bytes: &'a [u8], place: &mut usize) -> Option<Option<&'a [u8]>> {
+    let Ok(length) = usize::try_from(varint::read_i32(bytes, place)?) else { return Some(None) };
+    let start = *place;
+    *place = start.checked_add(length)?;
+    Some(Some(bytes.get(start..*place)?))
 }

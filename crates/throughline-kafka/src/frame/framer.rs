@@ -139,6 +139,12 @@ impl Framer {
         matches!(self.state, State::Opaque)
     }
 
+    /// Whether all that came in were whole frames, and all of them have gone out.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        matches!(self.state, State::Beginning | State::Between) && self.held.is_empty()
+    }
+
     /// Bytes taken in and not given out: of a head, or of a frame that is collected.
     #[must_use]
     pub fn held(&self) -> usize {

@@ -169,10 +169,8 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When it does not end within five bytes, or has more than 32 bits.
     pub fn uvarint(&mut self) -> Result<u32, Error> {
-        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
-        let value = varint::take_u32(&mut rest).ok_or_else(|| self.error("an unsigned varint"))?;
-        self.at = self.bytes.len() - rest.len();
-        Ok(value)
+        let wrong = self.error("an unsigned varint");
+        varint::read_u32(self.bytes, &mut self.at).ok_or(wrong)
     }
 
     /// A string of the version's kind, [`None`] when null.
