@@ -38,6 +38,8 @@ pub struct Session<C> {
     random: fastrand::Rng,
     requests: Framer,
     responses: Framer,
+    /// Requests that wait for their response.
+    in_flight: usize,
     out: Outbox,
 }
 
@@ -49,7 +51,7 @@ impl<C: Cluster> Session<C> {
     pub fn new(settings: Arc<Settings>, cluster: C, peer: Peer, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
         let (requests, responses) = (Framer::requests(), Framer::responses());
-        Self { settings, cluster, peer, random, requests, responses, out: Outbox::default() }
+        Self { settings, cluster, peer, random, requests, responses, in_flight: 0, out: Outbox::default() }
     }
 
     /// Takes what was read from one side.
@@ -62,8 +64,11 @@ impl<C: Cluster> Session<C> {
             };
             match framer.next(&mut bytes) {
                 None => break,
-                Some(Event::Head(Head::Request { api, .. })) => self.out.notice(Notice::Request(api)),
-                Some(Event::Head(Head::Response { .. })) => {}
+                Some(Event::Head(Head::Request { api, .. })) => {
+                    self.in_flight = self.in_flight.saturating_add(1);
+                    self.out.notice(Notice::Request(api));
+                }
+                Some(Event::Head(Head::Response { .. })) => self.in_flight = self.in_flight.saturating_sub(1),
                 Some(Event::Pass(bytes) | Event::Frame(bytes)) => self.out.transmit(from.opposite(), bytes),
                 Some(Event::Lost(loss)) => self.handle_loss(from, loss),
             }
@@ -110,6 +115,19 @@ impl<C: Cluster> Session<C> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         None
+    }
+
+    /// Whether the client has sent whole requests only, so that a driver that is about to end may stop reading here.
+    #[must_use]
+    pub fn is_between_requests(&self) -> bool {
+        self.requests.is_between()
+    }
+
+    /// Whether nothing is under way: whole frames only both ways, and no request that still waits for its response. A driver
+    /// that is about to end may close the connection now, and no exchange is cut. Never so once a stream has been lost.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.is_between_requests() && self.responses.is_between() && self.in_flight == 0
     }
 
     /// Who is at the two ends.
