@@ -4,11 +4,14 @@ mod apache;
 mod create_topic;
 mod embedded;
 mod jars;
+mod security;
 
+pub(crate) use self::apache::java;
 pub use self::apache::{Apache, Builder as ApacheBuilder};
 pub use self::create_topic::{Topic, create_topic};
 pub use self::embedded::Embedded;
 pub use self::jars::{VERSION, fetch as fetch_apache};
+pub use self::security::{Certificates, Listener, MECHANISMS, PASSWORD, USER};
 
 use crate::process::Process;
 

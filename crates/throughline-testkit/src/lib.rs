@@ -8,11 +8,13 @@
 //! - [`collector`]: `throughline up` on free ports, and questions to its query API.
 //! - [`eshop`]: the six services of the example.
 //! - [`demo`]: all of these together, and "send a checkout, give me all its traces once they are complete".
+//! - [`clients`]: Kafka clients of every language.
 //! - [`build`]: where the binaries come from.
 //!
 //! For development only. Errors are [`anyhow::Error`]: they are read by a person in front of a failed run, never matched on.
 
 pub mod build;
+pub mod clients;
 pub mod collector;
 pub mod demo;
 pub mod eshop;

@@ -57,3 +57,20 @@ fn a_property_that_kafka_refuses_ends_with_kafkas_own_words() {
     let error = Apache::builder().property("message.max.bytes", "many").start(&mut quietly).unwrap_err().to_string();
     assert!(error.contains("message.max.bytes"), "{error}");
 }
+
+#[test]
+fn three_brokers_go_on_when_one_is_killed_and_take_it_back() {
+    let mut kafka = Apache::builder().nodes(3).topic(Topic::new("kept", 3)).start(&mut quietly).unwrap();
+    let addresses: Vec<String> = kafka.bootstrap().split(',').map(str::to_owned).collect();
+    assert_eq!(addresses.len(), 3);
+    let all = |open: [bool; 3]| assert_eq!([0, 1, 2].map(|node: usize| accepts(&addresses[node])), open);
+    all([true; 3]);
+
+    kafka.process_of(2).unwrap().kill();
+    all([true, false, true]);
+    // The controllers that are left are a majority.
+    create_topic(kafka.bootstrap(), &Topic::new("meanwhile", 1)).unwrap();
+    kafka.start_node(2).unwrap();
+    all([true; 3]);
+    assert!(kafka.start_node(2).unwrap_err().to_string().contains("running already"));
+}

@@ -1,198 +1,219 @@
-//! A real Apache Kafka: KRaft, one node that is broker and controller, one JVM.
+//! A real Apache Kafka: KRaft, one node or more, each a JVM that is broker and controller.
 //!
-//! Its data live in a temporary folder that goes with it. Its two ports are chosen once, so it can be stopped and started
-//! again as the same broker: same address, same records, same committed offsets.
+//! Its data live in a temporary folder that goes with it. Its ports are chosen once, so a node can be stopped or killed and started
+//! again as the same one: same addresses, same records, same committed offsets.
+
+mod node;
+mod properties;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
-use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use tempfile::TempDir;
 
-use super::{Topic, create_topic, jars};
-use crate::process::{Process, Spec};
+pub(crate) use self::node::java;
 
-/// A Kafka broker of our own, or the place where one ran and can run again.
+use self::node::Node;
+use super::security::{Certificates, Listener};
+use super::{Topic, create_topic, jars};
+use crate::process::Process;
+
+/// A Kafka of our own, or the place where one ran and can run again.
 #[derive(Debug)]
 pub struct Apache {
-    jars: PathBuf,
+    nodes: Vec<Node>,
     bootstrap: String,
-    process: Option<Process>,
-    // Last, so that the process is gone before its folder is removed.
-    home: TempDir,
+    certificates: Option<Certificates>,
+    // Last, so that the processes are gone before their folder is removed.
+    _home: TempDir,
 }
 
-/// What a broker is started with. Later settings of the same name win, also over ours.
-#[derive(Debug, Clone, Default)]
+/// What a Kafka is started with. Later settings of the same name win, also over ours.
+#[derive(Debug, Clone)]
 pub struct Builder {
     properties: BTreeMap<String, String>,
     topics: Vec<Topic>,
+    nodes: u16,
+    listeners: Vec<Listener>,
+    advertised: Option<String>,
+    port: Option<u16>,
 }
-
-const START_LIMIT: Duration = Duration::from_secs(120);
-const STOP_LIMIT: Duration = Duration::from_secs(30);
-const LOG4J: &str = include_str!("log4j2.properties");
 
 // === impl Builder ===
 
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            properties: BTreeMap::new(),
+            topics: Vec::new(),
+            nodes: 1,
+            listeners: vec![Listener::Plaintext],
+            advertised: None,
+            port: None,
+        }
+    }
+}
+
 impl Builder {
-    /// Sets a property of the broker, such as `message.max.bytes`.
+    /// Sets a property of every broker, such as `message.max.bytes`.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.insert(name.into(), value.into());
         self
     }
 
-    /// Creates a topic once the broker runs.
+    /// Creates a topic once the brokers run.
     #[must_use]
     pub fn topic(mut self, topic: Topic) -> Self {
         self.topics.push(topic);
         self
     }
 
-    /// Fetches the jars if need be, formats the storage, starts the broker and waits until it is ready.
+    /// Starts so many brokers instead of one. Topics then have a replica on each, and live on when one is gone.
+    #[must_use]
+    pub const fn nodes(mut self, nodes: u16) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Also listens in this way; every broker always listens without TLS and login as well.
+    #[must_use]
+    pub fn listener(mut self, listener: Listener) -> Self {
+        if !self.listeners.contains(&listener) {
+            self.listeners.push(listener);
+        }
+        self
+    }
+
+    /// Says to clients that the (one) broker is to be reached at `address`, where something forwards to `port`.
+    #[must_use]
+    pub fn behind(mut self, address: impl Into<String>, port: u16) -> Self {
+        self.advertised = Some(address.into());
+        self.port = Some(port);
+        self
+    }
+
+    /// Fetches the jars if need be, formats the storage, starts the brokers and waits until they are ready.
     ///
     /// # Errors
-    /// When Java or the jars are missing, or the broker does not come up; with its last lines.
+    /// When Java or the jars are missing, or a broker does not come up; with its last lines.
     pub fn start(self, progress: &mut dyn FnMut(&str)) -> Result<Apache> {
+        ensure!(self.nodes > 0, "a Kafka has one node or more");
         let jars = jars::fetch(progress)?;
         progress(&format!("starting Apache Kafka {}", super::VERSION));
         let home = tempfile::Builder::new().prefix("throughline-kafka-").tempdir()?;
-        let [client_port, controller_port] = free_ports()?;
-        let mut properties = defaults(client_port, controller_port, &home);
-        properties.extend(self.properties);
-        let lines = properties.iter().fold(String::new(), |mut lines, (name, value)| {
-            // Writing to a string does not fail.
-            writeln!(lines, "{name}={value}").unwrap_or_default();
-            lines
+        let secure = self.listeners.iter().any(|listener| listener.is_encrypted());
+        let certificates = secure.then(|| Certificates::create(home.path())).transpose()?;
+        let nodes = properties::plan(&self, certificates.as_ref())?;
+        let nodes = nodes.into_iter().map(|plan| {
+            let folder = home.path().join(format!("node-{}", plan.id));
+            fs::create_dir(&folder)?;
+            Node::create(plan, &jars, folder)
         });
-        fs::write(home.path().join("server.properties"), lines)?;
-        fs::write(home.path().join("log4j2.properties"), LOG4J)?;
-        let mut broker = Apache { jars, bootstrap: format!("127.0.0.1:{client_port}"), process: None, home };
-        broker.format()?;
-        broker.start()?;
+        let nodes = nodes.collect::<Result<Vec<Node>>>()?;
+        let bootstrap = join(nodes.iter().filter_map(|node| node.address(Listener::Plaintext)));
+        let mut kafka = Apache { nodes, bootstrap, certificates, _home: home };
+        kafka.start_all()?;
         for topic in &self.topics {
-            create_topic(&broker.bootstrap, topic)?;
+            create_topic(&kafka.bootstrap, topic)?;
         }
-        Ok(broker)
+        Ok(kafka)
     }
 }
 
 // === impl Apache ===
 
 impl Apache {
-    /// A broker to be described further, then started.
+    /// A Kafka to be described further, then started.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The address for `bootstrap.servers`; stays the same for the broker's life.
+    /// The addresses for `bootstrap.servers`, without TLS and login; the same for the Kafka's life.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// The JVM, unless it was stopped.
-    pub const fn process(&self) -> Option<&Process> {
-        self.process.as_ref()
-    }
-
-    /// Stops the broker in an orderly way; its data stay.
+    /// The same for clients that come in this way.
     ///
     /// # Errors
-    /// When it had to be killed.
+    /// When it does not listen so; [`Builder::listener`] makes it.
+    pub fn bootstrap_for(&self, listener: Listener) -> Result<String> {
+        let addresses = join(self.nodes.iter().filter_map(|node| node.address(listener)));
+        ensure!(!addresses.is_empty(), "this Kafka has no listener {listener}");
+        Ok(addresses)
+    }
+
+    /// What clients of an encrypted listener trust, and may show.
+    ///
+    /// # Errors
+    /// When no listener is encrypted.
+    pub fn certificates(&self) -> Result<&Certificates> {
+        self.certificates.as_ref().context("this Kafka has no encrypted listener")
+    }
+
+    /// The JVM of the first broker, unless it was stopped.
+    pub fn process(&self) -> Option<&Process> {
+        self.nodes.first()?.process()
+    }
+
+    /// The JVM of the broker with this `node.id` (from 1 on), unless it was stopped.
+    pub fn process_of(&self, id: u16) -> Option<&Process> {
+        self.nodes.iter().find(|node| node.id() == id)?.process()
+    }
+
+    /// Stops all brokers in an orderly way; their data stay.
+    ///
+    /// # Errors
+    /// When one had to be killed.
     pub fn stop(&mut self) -> Result<()> {
-        self.process.take().map_or(Ok(()), |process| process.stop(STOP_LIMIT).map(drop))
+        self.nodes.iter().filter_map(Node::process).for_each(Process::ask_to_stop);
+        self.nodes.iter_mut().try_for_each(Node::stop)
     }
 
-    /// Starts the broker that was stopped or killed, with its data and on its port.
+    /// Starts the brokers that were stopped or killed, with their data and on their ports.
     ///
     /// # Errors
-    /// When it does not come up; with its last lines.
+    /// When all are running already, or one does not come up; with its last lines.
     pub fn start(&mut self) -> Result<()> {
-        ensure!(
-            self.process.as_ref().is_none_or(|process| process.status().is_some()),
-            "the broker is running already"
-        );
-        let process = self.java("kafka", "512m", &["kafka.Kafka"])?.arg("server.properties").spawn()?;
-        let started = |line: &str| line.contains("Kafka Server started").then_some(());
-        process.wait_for_line("that it has started", START_LIMIT, started)?;
-        self.process = Some(process);
-        Ok(())
+        ensure!(self.nodes.iter().any(|node| !node.is_running()), "the broker is running already");
+        self.start_all()
     }
 
-    /// Writes the cluster's identity into the empty data folder, which a KRaft broker wants done before its first start.
-    fn format(&self) -> Result<()> {
-        // Any 16 bytes in URL-safe base64 (org.apache.kafka.common.Uuid); nobody compares clusters here.
-        let cluster = "dGhyb3VnaGxpbmUta2Fmaw";
-        let format = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", "server.properties"];
-        let process = self.java("kafka-storage", "128m", &format)?.spawn()?;
-        let status = process.wait(START_LIMIT)?;
-        ensure!(status.success(), "formatting the storage of Kafka failed:\n{}", process.log().join("\n"));
-        Ok(())
+    /// Starts the one broker with this `node.id`, which was stopped or killed.
+    ///
+    /// # Errors
+    /// When there is none, it is running already, or it does not come up.
+    pub fn start_node(&mut self, id: u16) -> Result<()> {
+        let node =
+            self.nodes.iter_mut().find(|node| node.id() == id).ok_or_else(|| anyhow!("there is no node {id}"))?;
+        ensure!(!node.is_running(), "node {id} is running already");
+        node.spawn()?;
+        node.wait_until_ready()
     }
 
-    fn java(&self, name: &str, heap: &str, args: &[&str]) -> Result<Spec> {
-        let java =
-            std::env::var_os("JAVA_HOME").map_or_else(|| "java".into(), |home| PathBuf::from(home).join("bin/java"));
-        let missing = || {
-            anyhow!(
-                "a real Kafka needs Java 17 or later, and there is no `{}` on this machine; \
-                 on Debian: apt-get install default-jre-headless (the embedded broker needs none)",
-                java.display()
-            )
-        };
-        match std::process::Command::new(&java).arg("-version").output() {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing()),
-            answered => answered.with_context(|| format!("starting {}", java.display()))?,
-        };
-        // A short life in little memory: the smallest collector, and no second round of compiling.
-        let tuning =
-            [&format!("-Xmx{heap}"), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"];
-        Ok(Spec::new(name, &java)
-            .args(tuning)
-            .arg("-Dlog4j2.configurationFile=log4j2.properties")
-            .args(["-cp".to_owned(), format!("{}/*", self.jars.display())])
-            .args(args.iter().copied())
-            .dir(self.home.path()))
+    /// All at once: a controller waits for the majority of the others.
+    fn start_all(&mut self) -> Result<()> {
+        let (mut idle, mut begun): (Vec<&mut Node>, Vec<u16>) = (Vec::new(), Vec::new());
+        idle.extend(self.nodes.iter_mut().filter(|node| !node.is_running()));
+        for node in idle {
+            node.spawn()?;
+            begun.push(node.id());
+        }
+        self.nodes.iter().filter(|node| begun.contains(&node.id())).try_for_each(Node::wait_until_ready)
     }
 }
 
-/// Every replication is one, internal topics are small, and groups do not wait for members to come.
-fn defaults(client_port: u16, controller_port: u16, home: &TempDir) -> BTreeMap<String, String> {
-    let data = home.path().join("data");
-    [
-        ("process.roles", "broker,controller".to_owned()),
-        ("node.id", "1".to_owned()),
-        ("controller.quorum.voters", format!("1@127.0.0.1:{controller_port}")),
-        ("controller.listener.names", "CONTROLLER".to_owned()),
-        ("listeners", format!("PLAINTEXT://127.0.0.1:{client_port},CONTROLLER://127.0.0.1:{controller_port}")),
-        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{client_port}")),
-        ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned()),
-        ("log.dirs", data.display().to_string()),
-        ("num.partitions", "1".to_owned()),
-        ("group.initial.rebalance.delay.ms", "0".to_owned()),
-        ("offsets.topic.num.partitions", "4".to_owned()),
-        ("offsets.topic.replication.factor", "1".to_owned()),
-        ("transaction.state.log.num.partitions", "4".to_owned()),
-        ("transaction.state.log.replication.factor", "1".to_owned()),
-        ("transaction.state.log.min.isr", "1".to_owned()),
-        ("share.coordinator.state.topic.num.partitions", "1".to_owned()),
-        ("share.coordinator.state.topic.replication.factor", "1".to_owned()),
-        ("share.coordinator.state.topic.min.isr", "1".to_owned()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
+fn join<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
+    addresses.collect::<Vec<_>>().join(",")
 }
 
-/// Two ports that are free now. Kafka must know its ports before it binds them, so another program can, very rarely, come first;
+/// Ports that are free now. Kafka must know its ports before it binds them, so another program can, very rarely, come first;
 /// the broker then fails with that message.
-fn free_ports() -> Result<[u16; 2]> {
+fn free_ports(count: usize) -> Result<Vec<u16>> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port");
-    let (first, second) = (bind()?, bind()?);
-    Ok([first.local_addr()?.port(), second.local_addr()?.port()])
+    let held = (0..count).map(|_| bind()).collect::<Result<Vec<_>>>()?;
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

@@ -1,0 +1,46 @@
+//! The Java client: compiled by Maven, which also fetches what it stands on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::run;
+
+/// The folder with `clients.jar` and `lib/`.
+pub(super) fn provide(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let mut files = vec![sources.join("pom.xml")];
+    let package = sources.join("src/main/java/clients");
+    for file in fs::read_dir(&package).with_context(|| format!("reading {}", package.display()))? {
+        files.push(file?.path());
+    }
+    files.sort();
+    super::provide("client-java", &files, |into| {
+        progress("fetching and building the Java client (about 120 MB, once)");
+        // Maven writes where its sources are, so it is given a copy of them.
+        let copy = into.join("src/main/java/clients");
+        fs::create_dir_all(&copy)?;
+        for file in &files {
+            let name = file.file_name().context("a file has a name")?;
+            fs::copy(file, if name == "pom.xml" { into.join(name) } else { copy.join(name) })?;
+        }
+        let mut maven = Command::new("mvn");
+        maven.args(["--batch-mode", "--quiet", "package", "--file"]).arg(into.join("pom.xml"));
+        run(&mut maven, "on Debian: apt-get install default-jdk-headless maven")
+    })
+}
+
+/// What stands after `-cp`.
+pub(super) fn classes(built: &Path) -> String {
+    let target = built.join("target");
+    let of = |name: &str| target.join(name).display().to_string();
+    format!("{}:{}", of("clients.jar"), of("lib/*"))
+}
+
+/// The jar of OpenTelemetry's agent.
+pub(super) fn agent(built: &Path) -> Result<PathBuf> {
+    let folder = built.join("target/agent");
+    let jars = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    jars.filter_map(|jar| Some(jar.ok()?.path())).last().with_context(|| format!("no agent in {}", folder.display()))
+}

@@ -1,0 +1,77 @@
+//! What each node is told in its `server.properties`.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::node::Plan;
+use super::{Builder, free_ports};
+use crate::kafka::security::{self, Certificates, Listener};
+
+/// Chooses the ports of all nodes and writes down their properties.
+pub(super) fn plan(builder: &Builder, certificates: Option<&Certificates>) -> Result<Vec<Plan>> {
+    let controllers = free_ports(builder.nodes.into())?;
+    let ids = 1..=builder.nodes;
+    let voters: Vec<String> =
+        ids.clone().zip(&controllers).map(|(id, port)| format!("{id}@127.0.0.1:{port}")).collect();
+    ids.zip(&controllers).map(|(id, port)| plan_one(builder, certificates, id, *port, &voters.join(","))).collect()
+}
+
+fn plan_one(
+    builder: &Builder,
+    certificates: Option<&Certificates>,
+    id: u16,
+    controller: u16,
+    voters: &str,
+) -> Result<Plan> {
+    let mut ports: BTreeMap<Listener, u16> =
+        builder.listeners.iter().copied().zip(free_ports(builder.listeners.len())?).collect();
+    if let Some(port) = builder.port {
+        ports.insert(Listener::Plaintext, port);
+    }
+    let mut addresses: BTreeMap<Listener, String> =
+        ports.iter().map(|(listener, port)| (*listener, format!("127.0.0.1:{port}"))).collect();
+    let listeners = urls(&addresses);
+    if let Some(advertised) = &builder.advertised {
+        addresses.insert(Listener::Plaintext, advertised.clone());
+    }
+    let mut properties = settings(builder.nodes);
+    let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
+    set("node.id", id.to_string());
+    set("controller.quorum.voters", voters.to_owned());
+    set("listeners", format!("{listeners},CONTROLLER://127.0.0.1:{controller}"));
+    set("advertised.listeners", urls(&addresses));
+    let map: Vec<String> = addresses.keys().map(|listener| format!("{listener}:{listener}")).collect();
+    set("listener.security.protocol.map", format!("CONTROLLER:PLAINTEXT,{}", map.join(",")));
+    properties.extend(security::properties(addresses.keys().copied(), certificates));
+    properties.extend(builder.properties.clone());
+    Ok(Plan { id, addresses, properties })
+}
+
+fn urls(addresses: &BTreeMap<Listener, String>) -> String {
+    addresses.iter().map(|(listener, address)| format!("{listener}://{address}")).collect::<Vec<_>>().join(",")
+}
+
+/// Everything is replicated to every node, internal topics are small, and groups do not wait for members to come.
+fn settings(nodes: u16) -> BTreeMap<String, String> {
+    let (replicas, in_sync) = (nodes.to_string(), (nodes / 2 + 1).to_string());
+    [
+        ("process.roles", "broker,controller"),
+        ("controller.listener.names", "CONTROLLER"),
+        ("inter.broker.listener.name", "PLAINTEXT"),
+        ("num.partitions", "1"),
+        ("default.replication.factor", &replicas),
+        ("min.insync.replicas", &in_sync),
+        ("group.initial.rebalance.delay.ms", "0"),
+        ("offsets.topic.num.partitions", "4"),
+        ("offsets.topic.replication.factor", &replicas),
+        ("transaction.state.log.num.partitions", "4"),
+        ("transaction.state.log.replication.factor", &replicas),
+        ("transaction.state.log.min.isr", &in_sync),
+        ("share.coordinator.state.topic.num.partitions", "1"),
+        ("share.coordinator.state.topic.replication.factor", &replicas),
+        ("share.coordinator.state.topic.min.isr", &in_sync),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}

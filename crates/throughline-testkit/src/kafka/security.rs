@@ -1,0 +1,167 @@
+//! The ways into a broker: with or without TLS, with or without a login; and what both sides need for them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+/// A way into a broker, as Kafka calls it (`security.protocol`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Listener {
+    /// Neither TLS nor login.
+    Plaintext,
+    /// A login in the clear.
+    SaslPlaintext,
+    /// TLS; a client's certificate is asked for and may be missing.
+    Ssl,
+    /// TLS and a login.
+    SaslSsl,
+}
+
+/// The one user that may log in, by PLAIN and by SCRAM.
+pub const USER: &str = "alice";
+/// Her password.
+pub const PASSWORD: &str = "wonderland";
+
+/// How a client logs in.
+pub const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+
+/// Certificates for `127.0.0.1` and `localhost` with their authority, as PEM files that go with the folder they are in.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    /// The authority's certificate, which both sides trust.
+    pub ca: PathBuf,
+    /// A server's certificate.
+    pub server: PathBuf,
+    /// Its key.
+    pub server_key: PathBuf,
+    /// A client's certificate.
+    pub client: PathBuf,
+    /// Its key.
+    pub client_key: PathBuf,
+    /// The server's key and certificate in one file, as Kafka wants its key store.
+    server_store: PathBuf,
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Plaintext, Self::SaslPlaintext, Self::Ssl, Self::SaslSsl];
+
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    /// Whether a client must log in.
+    #[must_use]
+    pub const fn has_login(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+/// As Kafka writes it: `SASL_PLAINTEXT`.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plaintext => "PLAINTEXT",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslSsl => "SASL_SSL",
+        })
+    }
+}
+
+/// The arguments of the storage tool that give the user a password for SCRAM.
+pub(super) fn scram_credentials() -> impl Iterator<Item = String> {
+    let credential = |mechanism: &str| format!("{mechanism}=[name={USER},password={PASSWORD}]");
+    let mechanisms = MECHANISMS.into_iter().filter(|mechanism| mechanism.starts_with("SCRAM"));
+    mechanisms.flat_map(move |mechanism| ["--add-scram".to_owned(), credential(mechanism)])
+}
+
+/// The properties of a broker that listens in these ways.
+pub(super) fn properties(
+    listeners: impl Iterator<Item = Listener>,
+    certificates: Option<&Certificates>,
+) -> Vec<(String, String)> {
+    let mut properties = Vec::new();
+    for listener in listeners.filter(|listener| listener.has_login()) {
+        let prefix = format!("listener.name.{}", listener.to_string().to_lowercase());
+        properties.push((format!("{prefix}.sasl.enabled.mechanisms"), MECHANISMS.join(",")));
+        for mechanism in MECHANISMS {
+            let name = format!("{prefix}.{}.sasl.jaas.config", mechanism.to_lowercase());
+            properties.push((name, login_module(mechanism)));
+        }
+    }
+    let Some(certificates) = certificates else { return properties };
+    let path = |path: &Path| path.display().to_string();
+    properties.extend([
+        ("ssl.keystore.type".to_owned(), "PEM".to_owned()),
+        ("ssl.keystore.location".to_owned(), path(&certificates.server_store)),
+        ("ssl.truststore.type".to_owned(), "PEM".to_owned()),
+        ("ssl.truststore.location".to_owned(), path(&certificates.ca)),
+        ("ssl.client.auth".to_owned(), "requested".to_owned()),
+    ]);
+    properties
+}
+
+fn login_module(mechanism: &str) -> String {
+    let package = "org.apache.kafka.common.security";
+    if mechanism == "PLAIN" {
+        format!("{package}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";")
+    } else {
+        format!("{package}.scram.ScramLoginModule required;")
+    }
+}
+
+// === impl Certificates ===
+
+impl Certificates {
+    /// Makes an authority and its two certificates, new ones every time, and writes them into `folder`.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or this testkit was built without the feature `certificates`.
+    #[cfg(feature = "certificates")]
+    pub fn create(folder: &Path) -> Result<Self> {
+        use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+        let write = |name: &str, text: &str| -> Result<PathBuf> {
+            let path = folder.join(name);
+            std::fs::write(&path, text)?;
+            Ok(path)
+        };
+        let authority_key = KeyPair::generate()?;
+        let mut authority = CertificateParams::new(Vec::new())?;
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.distinguished_name.push(DnType::CommonName, "throughline testkit");
+        let ca = write("ca.pem", &authority.self_signed(&authority_key)?.pem())?;
+        let issuer = Issuer::new(authority, authority_key);
+        let sign = |common_name: &str| -> Result<(String, String)> {
+            let key = KeyPair::generate()?;
+            let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+            params.distinguished_name.push(DnType::CommonName, common_name);
+            Ok((params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()))
+        };
+        let (server, server_key) = sign("server")?;
+        let (client, client_key) = sign("client")?;
+        Ok(Self {
+            ca,
+            server_store: write("server-store.pem", &format!("{server_key}{server}"))?,
+            server: write("server.pem", &server)?,
+            server_key: write("server-key.pem", &server_key)?,
+            client: write("client.pem", &client)?,
+            client_key: write("client-key.pem", &client_key)?,
+        })
+    }
+
+    /// Says which feature is missing.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(feature = "certificates"))]
+    pub fn create(_: &Path) -> Result<Self> {
+        anyhow::bail!("an encrypted listener needs the feature `certificates` of throughline-testkit")
+    }
+}

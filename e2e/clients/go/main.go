@@ -1,0 +1,424 @@
+// franz-go: produce, consume; classic, KIP-848 and share groups. The contract is in ../README.md.
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+)
+
+type options map[string]string
+
+func parse(arguments []string) (options, error) {
+	parsed := options{}
+	for at := 0; at < len(arguments); at += 2 {
+		name, isOption := strings.CutPrefix(arguments[at], "--")
+		if !isOption || at+1 == len(arguments) {
+			return nil, fmt.Errorf("options are --name value, not %s", arguments[at])
+		}
+		parsed[name] = arguments[at+1]
+	}
+	return parsed, nil
+}
+
+func (o options) get(name, otherwise string) string {
+	if value, given := o[name]; given {
+		return value
+	}
+	return otherwise
+}
+
+func (o options) number(name string, otherwise int) int {
+	if value, err := strconv.Atoi(o[name]); err == nil {
+		return value
+	}
+	return otherwise
+}
+
+func (o options) connection() ([]kgo.Opt, error) {
+	settings := []kgo.Opt{kgo.SeedBrokers(strings.Split(o["bootstrap"], ",")...), kgo.ClientID(o.get("client-id", "franz-go"))}
+	var mechanism sasl.Mechanism
+	switch o["mechanism"] {
+	case "PLAIN":
+		mechanism = plain.Auth{User: o["username"], Pass: o["password"]}.AsMechanism()
+	case "SCRAM-SHA-256":
+		mechanism = scram.Auth{User: o["username"], Pass: o["password"]}.AsSha256Mechanism()
+	case "SCRAM-SHA-512":
+		mechanism = scram.Auth{User: o["username"], Pass: o["password"]}.AsSha512Mechanism()
+	}
+	if mechanism != nil {
+		settings = append(settings, kgo.SASL(mechanism))
+	}
+	if !strings.HasSuffix(o["security"], "ssl") {
+		return settings, nil
+	}
+	pem, err := os.ReadFile(o["ca"])
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{RootCAs: x509.NewCertPool()}
+	config.RootCAs.AppendCertsFromPEM(pem)
+	if o["cert"] != "" {
+		certificate, err := tls.LoadX509KeyPair(o["cert"], o["key"])
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{certificate}
+	}
+	return append(settings, kgo.DialTLSConfig(config)), nil
+}
+
+// Bytes that are base64 in JSON; nil is null, empty is "".
+type octets []byte
+
+func (b octets) MarshalJSON() ([]byte, error) {
+	if b == nil {
+		return []byte("null"), nil
+	}
+	return json.Marshal(base64.StdEncoding.EncodeToString(b))
+}
+
+func (b *octets) UnmarshalJSON(text []byte) error {
+	var encoded *string
+	if err := json.Unmarshal(text, &encoded); err != nil || encoded == nil {
+		*b = nil
+		return err
+	}
+	decoded, err := base64.StdEncoding.DecodeString(*encoded)
+	*b = append(octets{}, decoded...)
+	return err
+}
+
+type input struct {
+	Partition *int32      `json:"partition"`
+	Timestamp *int64      `json:"timestamp"`
+	Key       octets      `json:"key"`
+	Value     octets      `json:"value"`
+	Headers   [][2]octets `json:"headers"`
+}
+
+type acknowledged struct {
+	Index     int    `json:"index"`
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	Committed *bool  `json:"committed,omitempty"`
+}
+
+type consumed struct {
+	Topic         string      `json:"topic"`
+	Partition     int32       `json:"partition"`
+	Offset        int64       `json:"offset"`
+	Timestamp     int64       `json:"timestamp"`
+	Key           octets      `json:"key"`
+	Value         octets      `json:"value"`
+	Headers       [][2]octets `json:"headers"`
+	Codec         string      `json:"codec"`
+	DeliveryCount int32       `json:"delivery_count,omitempty"`
+	Released      bool        `json:"released,omitempty"`
+}
+
+type output struct {
+	lock sync.Mutex
+	file *os.File
+}
+
+func open(o options) (*output, error) {
+	path := o.get("output", "-")
+	if path == "-" {
+		return &output{file: os.Stdout}, nil
+	}
+	file, err := os.Create(path)
+	return &output{file: file}, err
+}
+
+func (out *output) write(line any) {
+	text, err := json.Marshal(line)
+	if err != nil {
+		panic(err)
+	}
+	out.lock.Lock()
+	defer out.lock.Unlock()
+	// One write a line, so that a reader never sees half of one for long.
+	if _, err := out.file.Write(append(text, '\n')); err != nil {
+		panic(err)
+	}
+}
+
+func read(o options) ([]*kgo.Record, error) {
+	file, err := os.Open(o["input"])
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 64<<20)
+	var records []*kgo.Record
+	for lines.Scan() {
+		var line input
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+			return nil, err
+		}
+		record := &kgo.Record{Topic: o["topic"], Key: line.Key, Value: line.Value}
+		if line.Partition != nil {
+			record.Partition = *line.Partition
+		}
+		if line.Timestamp != nil {
+			record.Timestamp = time.UnixMilli(*line.Timestamp)
+		}
+		for _, header := range line.Headers {
+			record.Headers = append(record.Headers, kgo.RecordHeader{Key: string(header[0]), Value: header[1]})
+		}
+		records = append(records, record)
+	}
+	return records, lines.Err()
+}
+
+var codecs = map[string]kgo.CompressionCodec{
+	"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(),
+	"zstd": kgo.ZstdCompression(),
+}
+
+func produce(ctx context.Context, o options) error {
+	settings, err := o.connection()
+	if err != nil {
+		return err
+	}
+	settings = append(settings,
+		kgo.ProducerBatchCompression(codecs[o.get("codec", "none")]),
+		kgo.ProducerLinger(time.Duration(o.number("linger", 5))*time.Millisecond),
+		kgo.ProducerBatchMaxBytes(int32(o.number("batch-size", 1_000_000))),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	transactional := o["transactional"] != ""
+	if transactional {
+		settings = append(settings, kgo.TransactionalID(o["transactional"]))
+	} else if o["idempotent"] != "true" {
+		acks := map[string]kgo.Acks{"0": kgo.NoAck(), "1": kgo.LeaderAck(), "all": kgo.AllISRAcks()}[o.get("acks", "all")]
+		settings = append(settings, kgo.DisableIdempotentWrite(), kgo.RequiredAcks(acks), kgo.MaxProduceRequestsInflightPerBroker(1))
+	}
+	records, err := read(o)
+	if err != nil {
+		return err
+	}
+	out, err := open(o)
+	if err != nil {
+		return err
+	}
+	client, err := kgo.NewClient(settings...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if transactional {
+		return transactions(ctx, client, records, out, o)
+	}
+	failed := make(chan error, len(records))
+	for index, record := range records {
+		client.Produce(ctx, record, func(record *kgo.Record, err error) {
+			if err == nil {
+				out.write(place(index, record))
+			}
+			failed <- err
+		})
+		time.Sleep(time.Duration(o.number("pace", 0)) * time.Millisecond)
+	}
+	for range records {
+		err = errors.Join(err, <-failed)
+	}
+	return err
+}
+
+func transactions(ctx context.Context, client *kgo.Client, records []*kgo.Record, out *output, o options) error {
+	size, abortEvery := o.number("transaction-size", 10), o.number("abort-every", 0)
+	for begin, number := 0, 1; begin < len(records); begin, number = begin+size, number+1 {
+		if err := client.BeginTransaction(); err != nil {
+			return err
+		}
+		sent := records[begin:min(begin+size, len(records))]
+		if err := client.ProduceSync(ctx, sent...).FirstErr(); err != nil {
+			return err
+		}
+		committed := abortEvery == 0 || number%abortEvery != 0
+		if err := client.EndTransaction(ctx, kgo.TransactionEndTry(committed)); err != nil {
+			return err
+		}
+		for at, record := range sent {
+			line := place(begin+at, record)
+			line.Committed = &committed
+			out.write(line)
+		}
+	}
+	return nil
+}
+
+func place(index int, record *kgo.Record) acknowledged {
+	return acknowledged{Index: index, Topic: record.Topic, Partition: record.Partition, Offset: record.Offset}
+}
+
+func consume(ctx context.Context, o options) error {
+	settings, err := o.connection()
+	if err != nil {
+		return err
+	}
+	out, err := open(o)
+	if err != nil {
+		return err
+	}
+	settings = append(settings, kgo.ConsumeTopics(strings.Split(o["topics"], ",")...),
+		kgo.FetchMaxWait(50*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.MetadataMaxAge(time.Duration(o.number("metadata-age", 300_000))*time.Millisecond))
+	if o["isolation"] == "read_committed" {
+		settings = append(settings, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(o.number("limit", 60))*time.Second)
+	defer cancel()
+	switch {
+	case o["protocol"] == "share":
+		return share(ctx, settings, out, o)
+	case o["group"] == "":
+		return group(ctx, settings, out, o)
+	case o["protocol"] == "consumer":
+		settings = append(settings, kgo.ServerSideBalancer(), kgo.Balancers(kgo.RangeBalancer()))
+	}
+	// What was handled is committed before somebody else gets the partition, so nothing comes twice.
+	commit := func(ctx context.Context, client *kgo.Client, _ map[string][]int32) {
+		if err := client.CommitMarkedOffsets(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	return group(ctx, append(settings, kgo.ConsumerGroup(o["group"]), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Hour),
+		kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsRevoked(commit)), out, o)
+}
+
+func group(ctx context.Context, settings []kgo.Opt, out *output, o options) error {
+	client, err := kgo.NewClient(settings...)
+	if err != nil {
+		return err
+	}
+	defer client.CloseAllowingRebalance()
+	count := o.number("count", 1<<60)
+	for seen := 0; seen < count && ctx.Err() == nil; {
+		fetches := client.PollRecords(ctx, min(50, count-seen))
+		fetches.EachError(func(topic string, partition int32, err error) {
+			fmt.Fprintln(os.Stderr, topic, partition, err)
+		})
+		fetches.EachRecord(func(record *kgo.Record) {
+			out.write(line(record))
+			client.MarkCommitRecords(record)
+			seen++
+		})
+		client.AllowRebalance()
+	}
+	if o["group"] == "" {
+		return nil
+	}
+	return client.CommitMarkedOffsets(context.Background())
+}
+
+func share(ctx context.Context, settings []kgo.Opt, out *output, o options) error {
+	client, err := kgo.NewClient(append(settings, kgo.ShareGroup(o["group"]))...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := readFromTheBeginning(ctx, o); err != nil {
+		return err
+	}
+	count, releaseEvery := o.number("count", 1<<60), int64(o.number("release-every", 0))
+	for accepted := 0; accepted < count && ctx.Err() == nil; {
+		client.PollFetches(ctx).EachRecord(func(record *kgo.Record) {
+			answer := kgo.AckAccept
+			again := releaseEvery > 0 && record.Offset%releaseEvery == 0 && record.DeliveryCount() == 1
+			if again {
+				answer = kgo.AckRelease
+			} else {
+				accepted++
+			}
+			written := line(record)
+			written.DeliveryCount, written.Released = record.DeliveryCount(), again
+			out.write(written)
+			record.Ack(answer)
+		})
+		if err := client.FlushAcks(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A share group begins at the end of a topic unless its own configuration says otherwise.
+func readFromTheBeginning(ctx context.Context, o options) error {
+	settings, err := o.connection()
+	if err != nil {
+		return err
+	}
+	client, err := kgo.NewClient(settings...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	earliest := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	earliest.Name, earliest.Value = "share.auto.offset.reset", kmsg.StringPtr("earliest")
+	group := kmsg.NewIncrementalAlterConfigsRequestResource()
+	group.ResourceType, group.ResourceName = kmsg.ConfigResourceTypeGroupConfig, o["group"]
+	group.Configs = append(group.Configs, earliest)
+	request := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	request.Resources = append(request.Resources, group)
+	answer, err := request.RequestWith(ctx, client)
+	if err == nil && answer.Resources[0].ErrorCode != 0 {
+		err = fmt.Errorf("the configuration of group %s is refused: error %d", o["group"], answer.Resources[0].ErrorCode)
+	}
+	return err
+}
+
+func line(record *kgo.Record) consumed {
+	names := [...]string{"none", "gzip", "snappy", "lz4", "zstd"}
+	headers := make([][2]octets, 0, len(record.Headers))
+	for _, header := range record.Headers {
+		headers = append(headers, [2]octets{append(octets{}, header.Key...), header.Value})
+	}
+	return consumed{
+		Topic: record.Topic, Partition: record.Partition, Offset: record.Offset, Timestamp: record.Timestamp.UnixMilli(),
+		Key: record.Key, Value: record.Value, Headers: headers, Codec: names[record.Attrs.CompressionType()],
+	}
+}
+
+func run(arguments []string) error {
+	if len(arguments) == 0 {
+		return errors.New("the first argument is produce or consume")
+	}
+	o, err := parse(arguments[1:])
+	if err != nil {
+		return err
+	}
+	switch arguments[0] {
+	case "produce":
+		return produce(context.Background(), o)
+	case "consume":
+		return consume(context.Background(), o)
+	}
+	return errors.New("the first argument is produce or consume")
+}
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,119 @@
+package clients;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.consumer.AcknowledgeType;
+import org.apache.kafka.clients.consumer.Consumer;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.KafkaShareConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+
+/** Reads until it has as many records as it was told, commits, and goes. */
+final class Consume {
+    private static final Duration POLL = Duration.ofMillis(100);
+
+    private Consume() {}
+
+    static void run(Options options) throws Exception {
+        Properties properties = options.connection();
+        properties.put("group.id", options.get("group"));
+        properties.put("max.poll.records", options.get("max-poll", "50"));
+        List<String> topics = List.of(options.get("topics").split(","));
+        int count = options.number("count", Integer.MAX_VALUE);
+        long deadline = System.nanoTime() + options.number("limit", 60) * 1_000_000_000L;
+        Lines lines = new Lines(options);
+        if (options.get("protocol", "classic").equals("share")) {
+            share(options, properties, topics, count, deadline, lines);
+        } else {
+            group(options, properties, topics, count, deadline, lines);
+        }
+    }
+
+    private static void group(
+            Options options, Properties properties, List<String> topics, int count, long deadline, Lines lines) {
+        properties.put("group.protocol", options.get("protocol", "classic"));
+        properties.put("auto.offset.reset", "earliest");
+        properties.put("enable.auto.commit", "false");
+        properties.put("isolation.level", options.get("isolation", "read_uncommitted"));
+        properties.put("metadata.max.age.ms", options.get("metadata-age", "300000"));
+        var plain = new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+        try (Consumer<byte[], byte[]> consumer = Tracing.of(options, lines).consumer(plain)) {
+            Map<TopicPartition, OffsetAndMetadata> handled = new HashMap<>();
+            consumer.subscribe(topics, new CommitBeforeLeaving(consumer, handled));
+            int seen = 0;
+            while (seen < count && System.nanoTime() < deadline) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
+                    if (seen == count) {
+                        break;
+                    }
+                    lines.write(Lines.line(record));
+                    handled.put(new TopicPartition(record.topic(), record.partition()), new OffsetAndMetadata(record.offset() + 1));
+                    seen++;
+                }
+            }
+            consumer.commitSync(handled);
+        }
+    }
+
+    /** What was handled is committed before somebody else gets the partition, so nothing comes twice. */
+    private record CommitBeforeLeaving(Consumer<byte[], byte[]> consumer, Map<TopicPartition, OffsetAndMetadata> handled)
+            implements ConsumerRebalanceListener {
+        @Override
+        public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
+            Map<TopicPartition, OffsetAndMetadata> leaving = new HashMap<>(handled);
+            leaving.keySet().retainAll(partitions);
+            consumer.commitSync(leaving);
+            handled.keySet().removeAll(partitions);
+        }
+
+        @Override
+        public void onPartitionsAssigned(Collection<TopicPartition> partitions) {}
+    }
+
+    private static void share(
+            Options options, Properties properties, List<String> topics, int count, long deadline, Lines lines)
+            throws Exception {
+        readFromTheBeginning(options);
+        properties.put("share.acknowledgement.mode", "explicit");
+        int releaseEvery = options.number("release-every", 0);
+        try (var consumer = new KafkaShareConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.subscribe(topics);
+            int accepted = 0;
+            while (accepted < count && System.nanoTime() < deadline) {
+                List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
+                consumer.poll(POLL).forEach(records::add);
+                for (ConsumerRecord<byte[], byte[]> record : records) {
+                    boolean again = releaseEvery > 0 && record.offset() % releaseEvery == 0 && record.deliveryCount().orElse((short) 1) == 1;
+                    ObjectNode line = Lines.line(record);
+                    lines.write(line.put("released", again));
+                    consumer.acknowledge(record, again ? AcknowledgeType.RELEASE : AcknowledgeType.ACCEPT);
+                    accepted += again ? 0 : 1;
+                }
+                consumer.commitSync();
+            }
+        }
+    }
+
+    /** A share group begins at the end of a topic unless its own configuration says otherwise. */
+    private static void readFromTheBeginning(Options options) throws Exception {
+        try (Admin admin = Admin.create(options.connection())) {
+            var group = new ConfigResource(ConfigResource.Type.GROUP, options.get("group"));
+            var earliest = new AlterConfigOp(new ConfigEntry("share.auto.offset.reset", "earliest"), AlterConfigOp.OpType.SET);
+            admin.incrementalAlterConfigs(Map.of(group, List.of(earliest))).all().get();
+        }
+    }
+}

@@ -1,0 +1,152 @@
+// kafkajs: produce, consume; classic groups. The contract is in ../README.md.
+'use strict'
+
+const fs = require('node:fs')
+const zstd = require('@bokuweb/zstd-wasm')
+const lz4 = require('lz4js')
+const snappy = require('snappyjs')
+const { CompressionCodecs, CompressionTypes, Kafka, Partitioners, logLevel } = require('kafkajs')
+
+// kafkajs brings gzip alone; the others are given to it, as its documentation says.
+const codec = (compress, decompress) => () => ({
+  compress: async encoder => Buffer.from(compress(encoder.buffer)),
+  decompress: async buffer => Buffer.from(decompress(buffer)),
+})
+
+// Java's framing: 16 bytes, then blocks with their lengths. librdkafka and franz-go write one raw block.
+const XERIAL = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0])
+const unsnap = buffer => {
+  if (!buffer.subarray(0, 8).equals(XERIAL)) return snappy.uncompress(buffer)
+  const blocks = []
+  for (let at = 16; at < buffer.length; ) {
+    const length = buffer.readInt32BE(at)
+    blocks.push(Buffer.from(snappy.uncompress(buffer.subarray(at + 4, at + 4 + length))))
+    at += 4 + length
+  }
+  return Buffer.concat(blocks)
+}
+
+CompressionCodecs[CompressionTypes.Snappy] = codec(snappy.compress, unsnap)
+CompressionCodecs[CompressionTypes.LZ4] = codec(lz4.compress, lz4.decompress)
+CompressionCodecs[CompressionTypes.ZSTD] = codec(zstd.compress, zstd.decompress)
+const CODECS = {
+  none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snappy: CompressionTypes.Snappy, lz4: CompressionTypes.LZ4,
+  zstd: CompressionTypes.ZSTD,
+}
+
+const decode = text => (text === null || text === undefined ? null : Buffer.from(text, 'base64'))
+const encode = bytes => (bytes === null || bytes === undefined ? null : Buffer.from(bytes).toString('base64'))
+
+const writer = path => {
+  const file = path === undefined || path === '-' ? 1 : fs.openSync(path, 'w')
+  return line => fs.writeSync(file, JSON.stringify(line) + '\n')
+}
+
+const connection = options => ({
+  clientId: options['client-id'] ?? 'kafkajs',
+  brokers: options.bootstrap.split(','),
+  logLevel: logLevel.WARN,
+  retry: { initialRetryTime: 100, maxRetryTime: 1000, retries: 60 },
+  ssl: (options.security ?? '').endsWith('ssl') && {
+    ca: [fs.readFileSync(options.ca)],
+    ...(options.cert && { cert: fs.readFileSync(options.cert), key: fs.readFileSync(options.key) }),
+  },
+  sasl: options.mechanism && { mechanism: options.mechanism.toLowerCase(), username: options.username, password: options.password },
+})
+
+// kafkajs keeps headers in an object: values of one name stand together.
+const record = line => {
+  const { partition, timestamp, key, value, headers } = JSON.parse(line)
+  const map = {}
+  for (const [name, content] of headers ?? []) (map[decode(name).toString()] ??= []).push(decode(content))
+  return {
+    ...(partition !== null && partition !== undefined && { partition }),
+    ...(timestamp !== null && timestamp !== undefined && { timestamp: String(timestamp) }),
+    key: decode(key),
+    value: decode(value),
+    headers: map,
+  }
+}
+
+const produce = async options => {
+  const records = fs.readFileSync(options.input, 'utf8').split('\n').filter(Boolean).map(record)
+  const write = writer(options.output)
+  const transactional = options.transactional
+  const producer = new Kafka(connection(options)).producer({
+    idempotent: options.idempotent === 'true' || transactional !== undefined,
+    ...(transactional && { transactionalId: transactional, maxInFlightRequests: 1 }),
+    createPartitioner: Partitioners.DefaultPartitioner,
+  })
+  await producer.connect()
+  const size = Number(transactional ? options['transaction-size'] ?? 10 : options.batch ?? 10)
+  const abortEvery = Number(options['abort-every'] ?? 0)
+  for (let begin = 0, number = 1; begin < records.length; begin += size, number++) {
+    const messages = records.slice(begin, begin + size)
+    const sender = transactional ? await producer.transaction() : producer
+    const acks = options.acks === undefined || options.acks === 'all' ? -1 : Number(options.acks)
+    const answers = await sender.send({ topic: options.topic, acks, compression: CODECS[options.codec ?? 'none'], messages })
+    const committed = abortEvery === 0 || number % abortEvery !== 0
+    if (transactional) await (committed ? sender.commit() : sender.abort())
+    lines(begin, messages, answers, options.topic).forEach(line => write(transactional ? { ...line, committed } : line))
+    await new Promise(done => setTimeout(done, Number(options.pace ?? 0) * messages.length))
+  }
+  await producer.disconnect()
+}
+
+// kafkajs tells the first offset of each partition; records of a partition follow each other.
+const lines = (begin, messages, answers, topic) => {
+  const next = new Map(answers.map(({ partition, baseOffset }) => [partition, BigInt(baseOffset ?? -1)]))
+  return messages.map(({ partition }, at) => {
+    const offset = next.get(partition) ?? -1n
+    next.set(partition, offset < 0n ? offset : offset + 1n)
+    return { index: begin + at, topic, partition, offset: Number(offset) }
+  })
+}
+
+const consume = async options => {
+  const write = writer(options.output)
+  const count = Number(options.count ?? Infinity)
+  const consumer = new Kafka(connection(options)).consumer({
+    groupId: options.group,
+    readUncommitted: options.isolation !== 'read_committed',
+    metadataMaxAge: Number(options['metadata-age'] ?? 300000),
+    maxWaitTimeInMs: 50,
+  })
+  await consumer.connect()
+  await consumer.subscribe({ topics: options.topics.split(','), fromBeginning: true })
+  let seen = 0
+  let done
+  const finished = new Promise(resolve => (done = resolve))
+  // One record after the other, each committed when it is written: whoever gets the partition next begins after it.
+  await consumer.run({
+    autoCommit: false,
+    eachMessage: async ({ topic, partition, message }) => {
+      if (seen === count) return
+      write(consumed(topic, partition, message))
+      await consumer.commitOffsets([{ topic, partition, offset: String(BigInt(message.offset) + 1n) }])
+      if (++seen === count) done()
+    },
+  })
+  const limit = setTimeout(done, Number(options.limit ?? 60) * 1000)
+  await finished
+  clearTimeout(limit)
+  await consumer.disconnect()
+}
+
+const consumed = (topic, partition, { offset, timestamp, key, value, headers }) => ({
+  topic, partition, offset: Number(offset), timestamp: Number(timestamp), key: encode(key), value: encode(value),
+  headers: Object.entries(headers ?? {}).flatMap(([name, contents]) =>
+    (Array.isArray(contents) ? contents : [contents]).map(content => [encode(Buffer.from(name)), encode(content)])),
+})
+
+const main = async ([command, ...rest]) => {
+  const options = {}
+  for (let at = 0; at < rest.length; at += 2) options[rest[at].replace(/^--/, '')] = rest[at + 1]
+  await zstd.init()
+  await { produce, consume }[command](options)
+}
+
+main(process.argv.slice(2)).catch(error => {
+  console.error(error)
+  process.exitCode = 1
+})

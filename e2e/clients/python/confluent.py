@@ -1,0 +1,171 @@
+"""confluent-kafka, which is librdkafka with everything compiled in: produce, consume; classic, KIP-848 and share groups."""
+
+import sys
+import time
+
+from confluent_kafka import AcknowledgeType, Consumer, KafkaException, Producer, ShareConsumer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType,
+)
+
+import lines
+
+
+def connection(options):
+    settings = {
+        "bootstrap.servers": options["bootstrap"],
+        "client.id": options.get("client-id", "confluent"),
+        "security.protocol": options.get("security", "plaintext"),
+    }
+    if "mechanism" in options:
+        settings |= {
+            "sasl.mechanism": options["mechanism"],
+            "sasl.username": options["username"],
+            "sasl.password": options["password"],
+        }
+    if "ca" in options:
+        settings["ssl.ca.location"] = options["ca"]
+    if "cert" in options:
+        settings |= {"ssl.certificate.location": options["cert"], "ssl.key.location": options["key"]}
+    return settings
+
+
+def produce(options):
+    settings = connection(options) | {
+        "compression.type": options.get("codec", "none"),
+        "acks": options.get("acks", "all"),
+        "enable.idempotence": options.get("idempotent", "false"),
+        "linger.ms": options.get("linger", "5"),
+        "batch.size": options.get("batch-size", "1000000"),
+    }
+    if "transactional" in options:
+        settings |= {"transactional.id": options["transactional"], "enable.idempotence": "true", "acks": "all"}
+    producer, output = Producer(settings), lines.Output(options.get("output", "-"))
+    records, failed = list(lines.read(options["input"])), []
+
+    def send(index, told):
+        def acknowledged(error, message):
+            if error:
+                failed.append(f"record {index}: {error}")
+            else:
+                told({"index": index, "topic": message.topic(), "partition": message.partition(), "offset": message.offset()})
+
+        record = records[index]
+        further = {"partition": record["partition"]} if record["partition"] is not None else {}
+        if record["timestamp"] is not None:
+            further["timestamp"] = record["timestamp"]
+        producer.produce(
+            options["topic"], record["value"], record["key"], headers=record["headers"], on_delivery=acknowledged, **further,
+        )
+        producer.poll(int(options.get("pace", "0")) / 1000)
+
+    if "transactional" in options:
+        transactions(producer, len(records), send, output, options)
+    else:
+        for index in range(len(records)):
+            send(index, output.write)
+    left = producer.flush(60)
+    if left or failed:
+        raise SystemExit(f"{left} records are left, {len(failed)} failed: {failed[:3]}")
+
+
+def transactions(producer, count, send, output, options):
+    size, abort_every = int(options.get("transaction-size", "10")), int(options.get("abort-every", "0"))
+    producer.init_transactions()
+    for number, begin in enumerate(range(0, count, size), start=1):
+        producer.begin_transaction()
+        sent = []
+        for index in range(begin, min(begin + size, count)):
+            send(index, sent.append)
+        producer.flush()
+        committed = abort_every == 0 or number % abort_every != 0
+        producer.commit_transaction() if committed else producer.abort_transaction()
+        for line in sent:
+            output.write(line | {"committed": committed})
+
+
+def consume(options):
+    settings = connection(options) | {"group.id": options["group"]}
+    output, count = lines.Output(options.get("output", "-")), int(options.get("count", 1 << 60))
+    deadline = time.monotonic() + float(options.get("limit", "60"))
+    if options.get("protocol") == "share":
+        share(settings, options, output, count, deadline)
+    else:
+        group(settings, options, output, count, deadline)
+
+
+def group(settings, options, output, count, deadline):
+    handled = {}
+
+    def offsets(partitions):
+        wanted = [(p.topic, p.partition) for p in partitions]
+        return [TopicPartition(topic, number, handled[topic, number]) for topic, number in wanted if (topic, number) in handled]
+
+    def leave(consumer, partitions):
+        leaving = offsets(partitions)
+        if leaving:
+            consumer.commit(offsets=leaving, asynchronous=False)
+        for partition in leaving:
+            del handled[partition.topic, partition.partition]
+
+    consumer = Consumer(settings | {
+        "group.protocol": options.get("protocol", "classic"),
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": "false",
+        "isolation.level": options.get("isolation", "read_uncommitted"),
+        "topic.metadata.refresh.interval.ms": options.get("metadata-age", "300000"),
+        "fetch.wait.max.ms": "50",
+    })
+    consumer.subscribe(options["topics"].split(","), on_revoke=leave)
+    seen = 0
+    while seen < count and time.monotonic() < deadline:
+        message = consumer.poll(0.1)
+        if message is None:
+            continue
+        if message.error():
+            print(message.error(), file=sys.stderr)
+            continue
+        output.write(line(message))
+        handled[message.topic(), message.partition()] = message.offset() + 1
+        seen += 1
+    last = offsets([TopicPartition(*place) for place in handled])
+    if last:
+        consumer.commit(offsets=last, asynchronous=False)
+    consumer.close()
+
+
+def share(settings, options, output, count, deadline):
+    read_from_the_beginning(options)
+    release_every = int(options.get("release-every", "0"))
+    consumer = ShareConsumer(settings | {"share.acknowledgement.mode": "explicit"})
+    consumer.subscribe(options["topics"].split(","))
+    accepted = 0
+    while accepted < count and time.monotonic() < deadline:
+        for message in consumer.poll(0.1):
+            if message.error():
+                raise KafkaException(message.error())
+            first = (message.delivery_count() or 1) == 1
+            again = release_every > 0 and message.offset() % release_every == 0 and first
+            output.write(line(message, delivery_count=message.delivery_count(), released=again))
+            consumer.acknowledge(message, AcknowledgeType.RELEASE if again else AcknowledgeType.ACCEPT)
+            accepted += 0 if again else 1
+        consumer.commit_sync(10)
+    consumer.close()
+
+
+def read_from_the_beginning(options):
+    """A share group begins at the end of a topic unless its own configuration says otherwise."""
+    earliest = ConfigEntry("share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET)
+    group = ConfigResource(ResourceType.GROUP, options["group"], incremental_configs=[earliest])
+    for answer in AdminClient(connection(options)).incremental_alter_configs([group]).values():
+        answer.result(30)
+
+
+def line(message, **more):
+    return lines.record(
+        message.topic(), message.partition(), message.offset(), message.timestamp()[1],
+        message.key(), message.value(), message.headers(), **more,
+    )
+
+
+{"produce": produce, "consume": consume}[sys.argv[1]](lines.options(sys.argv[2:]))

@@ -1,0 +1,127 @@
+"""kafka-python, Kafka's protocol in Python alone: produce, consume; classic groups."""
+
+import sys
+import time
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+
+import lines
+
+
+def connection(options):
+    settings = {
+        "bootstrap_servers": options["bootstrap"],
+        "client_id": options.get("client-id", "kafka-python"),
+        "security_protocol": options.get("security", "plaintext").upper(),
+    }
+    if "mechanism" in options:
+        settings |= {
+            "sasl_mechanism": options["mechanism"],
+            "sasl_plain_username": options["username"],
+            "sasl_plain_password": options["password"],
+        }
+    if "ca" in options:
+        settings["ssl_cafile"] = options["ca"]
+    if "cert" in options:
+        settings |= {"ssl_certfile": options["cert"], "ssl_keyfile": options["key"]}
+    return settings
+
+
+def produce(options):
+    codec, acks = options.get("codec", "none"), options.get("acks", "all")
+    settings = connection(options) | {
+        "compression_type": None if codec == "none" else codec,
+        "acks": acks if acks == "all" else int(acks),
+        "enable_idempotence": options.get("idempotent") == "true",
+        "linger_ms": int(options.get("linger", "5")),
+        "batch_size": int(options.get("batch-size", "16384")),
+    }
+    if "transactional" in options:
+        settings |= {"transactional_id": options["transactional"], "enable_idempotence": True, "acks": "all"}
+    producer, output = KafkaProducer(**settings), lines.Output(options.get("output", "-"))
+    records = list(lines.read(options["input"]))
+
+    def send(index):
+        record = records[index]
+        future = producer.send(
+            options["topic"], record["value"], record["key"], record["headers"], record["partition"], record["timestamp"],
+        )
+        time.sleep(int(options.get("pace", "0")) / 1000)
+        return future
+
+    def line(index, where):
+        return {"index": index, "topic": where.topic, "partition": where.partition, "offset": where.offset}
+
+    if "transactional" in options:
+        transactions(producer, len(records), send, lambda line: output.write(line), line, options)
+    else:
+        sent = []
+        for index in range(len(records)):
+            future = send(index)
+            future.add_callback(lambda where, index=index: output.write(line(index, where)))
+            sent.append(future)
+        for future in sent:
+            future.get(60)
+    producer.close()
+
+
+def transactions(producer, count, send, write, line, options):
+    size, abort_every = int(options.get("transaction-size", "10")), int(options.get("abort-every", "0"))
+    producer.init_transactions()
+    for number, begin in enumerate(range(0, count, size), start=1):
+        producer.begin_transaction()
+        sent = [(index, send(index)) for index in range(begin, min(begin + size, count))]
+        producer.flush()
+        committed = abort_every == 0 or number % abort_every != 0
+        producer.commit_transaction() if committed else producer.abort_transaction()
+        for index, future in sent:
+            write(line(index, future.get(60)) | {"committed": committed})
+
+
+class CommitBeforeLeaving(ConsumerRebalanceListener):
+    """What was handled is committed before somebody else gets the partition, so nothing comes twice."""
+
+    def __init__(self, consumer):
+        self.consumer, self.handled = consumer, {}
+
+    def commit(self, partitions):
+        leaving = {partition: self.handled.pop(partition) for partition in list(partitions) if partition in self.handled}
+        if leaving:
+            self.consumer.commit({partition: OffsetAndMetadata(offset, "", -1) for partition, offset in leaving.items()})
+
+    def on_partitions_revoked(self, revoked):
+        self.commit(revoked)
+
+    def on_partitions_assigned(self, assigned):
+        pass
+
+
+def consume(options):
+    output, count = lines.Output(options.get("output", "-")), int(options.get("count", 1 << 60))
+    deadline = time.monotonic() + float(options.get("limit", "60"))
+    consumer = KafkaConsumer(
+        **connection(options),
+        group_id=options["group"],
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level=options.get("isolation", "read_uncommitted"),
+        metadata_max_age_ms=int(options.get("metadata-age", "300000")),
+        fetch_max_wait_ms=50,
+        max_poll_records=50,
+    )
+    leaving = CommitBeforeLeaving(consumer)
+    consumer.subscribe(options["topics"].split(","), listener=leaving)
+    seen = 0
+    while seen < count and time.monotonic() < deadline:
+        for partition, records in consumer.poll(100, max_records=min(50, count - seen)).items():
+            for record in records:
+                output.write(lines.record(
+                    record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, record.headers,
+                ))
+                leaving.handled[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                seen += 1
+    leaving.commit(list(leaving.handled))
+    consumer.close()
+
+
+{"produce": produce, "consume": consume}[sys.argv[1]](lines.options(sys.argv[2:]))

@@ -1,0 +1,61 @@
+"""The command line and the lines of JSON, alike for both Python clients; the contract is in ../README.md."""
+
+import base64
+import json
+import sys
+
+
+def options(arguments):
+    """`--name value`, always in pairs."""
+    names, values = arguments[0::2], arguments[1::2]
+    if len(names) != len(values) or not all(name.startswith("--") for name in names):
+        raise SystemExit(f"options are --name value, not {arguments}")
+    return {name[2:]: value for name, value in zip(names, values)}
+
+
+def read(path):
+    """The records of an input file."""
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            record = json.loads(line)
+            headers = [(decode(key).decode("utf-8"), decode(value)) for key, value in record.get("headers") or []]
+            yield {
+                "partition": record.get("partition"),
+                "timestamp": record.get("timestamp"),
+                "key": decode(record.get("key")),
+                "value": decode(record.get("value")),
+                "headers": headers,
+            }
+
+
+class Output:
+    """Every line is complete before the next one begins."""
+
+    def __init__(self, path):
+        self.file = sys.stdout if path == "-" else open(path, "w", encoding="utf-8")
+
+    def write(self, line):
+        self.file.write(json.dumps(line) + "\n")
+        self.file.flush()
+
+
+def record(topic, partition, offset, timestamp, key, value, headers, **more):
+    """A consumed record as a line."""
+    return {
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "timestamp": timestamp,
+        "key": encode(key),
+        "value": encode(value),
+        "headers": [[encode(name.encode("utf-8")), encode(content)] for name, content in headers or []],
+        **more,
+    }
+
+
+def encode(content):
+    return None if content is None else base64.b64encode(content).decode("ascii")
+
+
+def decode(text):
+    return None if text is None else base64.b64decode(text)

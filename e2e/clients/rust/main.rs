@@ -1,0 +1,218 @@
+//! The `rdkafka` crate as a client under test: produce, consume; classic and KIP-848 groups. The contract is in `../README.md`.
+//!
+//! Knows neither TLS nor SCRAM: our build of librdkafka has no OpenSSL. The same library with it comes with `confluent.py`.
+#![expect(clippy::print_stderr, reason = "a program: this is how it tells what went wrong")]
+
+#[path = "lines.rs"]
+mod lines;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+
+use self::lines::{Acknowledged, Input, Lines, Options};
+
+/// What a producer's acknowledgements become: lines at once, or lines of the transaction that is open.
+struct Acknowledgements {
+    lines: Lines,
+    transaction: Option<Mutex<Vec<Acknowledged>>>,
+    failed: Mutex<Vec<String>>,
+}
+
+/// Commits what was handled before somebody else gets the partition, so nothing comes twice.
+#[derive(Default)]
+struct Handled(Mutex<BTreeMap<(String, i32), i64>>);
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let options = Options::parse(arguments)?;
+    match command.as_str() {
+        "produce" => produce(&options),
+        "consume" => consume(&options),
+        _ => bail!("the first argument is produce or consume"),
+    }
+}
+
+fn connection(options: &Options) -> Result<ClientConfig> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", options.get("bootstrap")?).set("client.id", options.or("client-id", "rdkafka"));
+    config.set("security.protocol", options.or("security", "plaintext"));
+    if let Some(mechanism) = options.find("mechanism") {
+        config.set("sasl.mechanism", mechanism);
+        config.set("sasl.username", options.get("username")?).set("sasl.password", options.get("password")?);
+    }
+    Ok(config)
+}
+
+fn produce(options: &Options) -> Result<()> {
+    let mut config = connection(options)?;
+    config.set("compression.type", options.or("codec", "none")).set("acks", options.or("acks", "all"));
+    config.set("enable.idempotence", options.or("idempotent", "false")).set("linger.ms", options.or("linger", "5"));
+    config.set("batch.size", options.or("batch-size", "1000000"));
+    let transactional = options.find("transactional");
+    if let Some(id) = transactional {
+        config.set("transactional.id", id).set("enable.idempotence", "true").set("acks", "all");
+    }
+    let records = lines::read(options.get("input")?)?;
+    let context = Acknowledgements {
+        lines: Lines::create(options)?,
+        transaction: transactional.map(|_| Mutex::default()),
+        failed: Mutex::default(),
+    };
+    let producer: ThreadedProducer<Acknowledgements> = config.create_with_context(context)?;
+    let topic = options.get("topic")?;
+    let pace = Duration::from_millis(options.number("pace", 0)?);
+    if transactional.is_some() {
+        transactions(&producer, topic, &records, options)?;
+    } else {
+        for (index, record) in records.iter().enumerate() {
+            send(&producer, topic, index, record)?;
+            wait(pace);
+        }
+    }
+    producer.flush(LIMIT)?;
+    let failed = lock(&producer.context().failed);
+    ensure!(failed.is_empty(), "{} records failed: {:?}", failed.len(), failed.first());
+    Ok(())
+}
+
+fn send(producer: &ThreadedProducer<Acknowledgements>, topic: &str, index: usize, record: &Input) -> Result<()> {
+    let mut message =
+        BaseRecord::<[u8], [u8], Box<usize>>::with_opaque_to(topic, Box::new(index)).headers(record.headers());
+    message.partition = record.partition;
+    message.timestamp = record.timestamp;
+    message.key = record.key.as_deref();
+    message.payload = record.value.as_deref();
+    producer.send(message).map_err(|(error, _)| error).with_context(|| format!("record {index}"))
+}
+
+fn transactions(
+    producer: &ThreadedProducer<Acknowledgements>,
+    topic: &str,
+    records: &[Input],
+    options: &Options,
+) -> Result<()> {
+    let size = usize::try_from(options.number("transaction-size", 10)?)?;
+    let abort_every = options.number("abort-every", 0)?;
+    let indexed: Vec<(usize, &Input)> = records.iter().enumerate().collect();
+    producer.init_transactions(LIMIT)?;
+    for (part, number) in indexed.chunks(size).zip(1..) {
+        producer.begin_transaction()?;
+        for (index, record) in part {
+            send(producer, topic, *index, record)?;
+        }
+        producer.flush(LIMIT)?;
+        let committed = abort_every == 0 || number % abort_every != 0;
+        if committed { producer.commit_transaction(LIMIT) } else { producer.abort_transaction(LIMIT) }?;
+        let context = producer.context();
+        let Some(transaction) = &context.transaction else { continue };
+        for line in lock(transaction).drain(..) {
+            context.lines.write(&line.json(Some(committed)));
+        }
+    }
+    Ok(())
+}
+
+fn consume(options: &Options) -> Result<()> {
+    let mut config = connection(options)?;
+    config.set("group.id", options.get("group")?).set("group.protocol", options.or("protocol", "classic"));
+    config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+    config.set("isolation.level", options.or("isolation", "read_uncommitted")).set("fetch.wait.max.ms", "50");
+    config.set("topic.metadata.refresh.interval.ms", options.or("metadata-age", "300000"));
+    let count = options.number("count", u64::MAX)?;
+    let deadline = Instant::now() + Duration::from_secs(options.number("limit", 60)?);
+    let lines = Lines::create(options)?;
+    let consumer: BaseConsumer<Handled> = config.create_with_context(Handled::default())?;
+    consumer.subscribe(&options.get("topics")?.split(',').collect::<Vec<_>>())?;
+    let mut seen = 0;
+    while seen < count && Instant::now() < deadline {
+        match consumer.poll(Duration::from_millis(100)) {
+            None => {}
+            Some(Err(error)) => eprintln!("{error}"),
+            Some(Ok(message)) => {
+                lines.write(&lines::consumed(&message));
+                consumer.context().note(message.topic(), message.partition(), message.offset() + 1);
+                seen += 1;
+            }
+        }
+    }
+    let handled = consumer.context().take(|_| true)?;
+    if handled.count() > 0 {
+        consumer.commit(&handled, CommitMode::Sync)?;
+    }
+    Ok(())
+}
+
+// === impl Acknowledgements ===
+
+impl ClientContext for Acknowledgements {}
+
+impl ProducerContext for Acknowledgements {
+    type DeliveryOpaque = Box<usize>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: Box<usize>) {
+        match (result, &self.transaction) {
+            (Err((error, _)), _) => lock(&self.failed).push(format!("record {index}: {error}")),
+            (Ok(message), Some(transaction)) => lock(transaction).push(Acknowledged::new(*index, message)),
+            (Ok(message), None) => self.lines.write(&Acknowledged::new(*index, message).json(None)),
+        }
+    }
+}
+
+// === impl Handled ===
+
+impl Handled {
+    fn note(&self, topic: &str, partition: i32, next: i64) {
+        lock(&self.0).insert((topic.to_owned(), partition), next);
+    }
+
+    /// What was handled of the partitions that are `wanted`, and is now forgotten.
+    fn take(&self, wanted: impl Fn(&(String, i32)) -> bool) -> Result<TopicPartitionList> {
+        let mut offsets = TopicPartitionList::new();
+        let mut handled = lock(&self.0);
+        for ((topic, partition), next) in handled.iter().filter(|(place, _)| wanted(place)) {
+            offsets.add_partition_offset(topic, *partition, Offset::Offset(*next))?;
+        }
+        handled.retain(|place, _| !wanted(place));
+        Ok(offsets)
+    }
+}
+
+impl ClientContext for Handled {}
+
+impl ConsumerContext for Handled {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Revoke(partitions) = rebalance else { return };
+        let leaving = self.take(|(topic, partition)| partitions.find_partition(topic, *partition).is_some());
+        match leaving {
+            Ok(leaving) if leaving.count() == 0 => {}
+            Ok(leaving) => {
+                if let Err(error) = consumer.commit(&leaving, CommitMode::Sync) {
+                    eprintln!("committing before a rebalance: {error}");
+                }
+            }
+            Err(error) => eprintln!("{error}"),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The pace of a producer that is told to be slow.
+fn wait(pace: Duration) {
+    if !pace.is_zero() {
+        #[expect(clippy::disallowed_methods, reason = "a slow producer is what was asked for")]
+        std::thread::sleep(pace);
+    }
+}
