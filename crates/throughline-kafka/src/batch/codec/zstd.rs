@@ -10,6 +10,7 @@ use super::{Reason, read_capped};
 pub(super) struct Zstd {
     compress: Option<CCtx<'static>>,
     decompress: Option<DCtx<'static>>,
+    room: Vec<u8>,
 }
 
 // === impl Zstd ===
@@ -26,11 +27,11 @@ impl Zstd {
     pub(super) fn deflate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
         let context = self.compress.get_or_insert_with(CCtx::create);
         context.set_parameter(CParameter::CompressionLevel(LEVEL)).map_err(|_| Reason::Compressed)?;
-        let begin = out.len();
-        out.resize(begin + compress_bound(bytes.len()), 0);
-        let place = out.get_mut(begin..).unwrap_or_default();
-        let length = context.compress2(place, bytes).map_err(|_| Reason::Compressed)?;
-        out.truncate(begin + length);
+        // Aside, and then copied: room in `out` for what does not compress at all would have to be filled with zeros.
+        self.room.clear();
+        self.room.reserve(compress_bound(bytes.len()));
+        context.compress2(&mut self.room, bytes).map_err(|_| Reason::Compressed)?;
+        out.extend_from_slice(&self.room);
         Ok(())
     }
 }
