@@ -280,11 +280,69 @@ fn share_groups_say_what_was_encoded() {
     addresses_can_be_replaced(&body, ApiKey::SHARE_FETCH, 1, |response: km::ShareFetchResponse| {
         response.node_endpoints.into_iter().map(|node| (node.host, node.port)).collect()
     });
-    let request =
-        km::ShareFetchRequest::default().with_group_id(Some(GroupId(text("g")))).with_member_id(Some(text("m")));
+    let batch = km::share_fetch_request::AcknowledgementBatch::default().with_first_offset(5).with_last_offset(6);
+    let partition = km::share_fetch_request::FetchPartition::default()
+        .with_partition_index(2)
+        .with_acknowledgement_batches(vec![batch.with_acknowledge_types(vec![1, 3])]);
+    let topic = km::share_fetch_request::FetchTopic::default().with_topic_id(id()).with_partitions(vec![partition]);
+    let request = km::ShareFetchRequest::default()
+        .with_group_id(Some(GroupId(text("g"))))
+        .with_member_id(Some(text("m")))
+        .with_topics(vec![topic]);
     let body = encoded(&request, ApiKey::SHARE_FETCH, 1);
     let view: share::FetchRequest<'_> = open(&body, 1);
     assert_eq!((said(view.group_id), said(view.member_id)), (Some("g"), Some("m")));
+    acknowledges(view.topics);
+}
+
+/// Of partition 2, record 5 is accepted and record 6 is rejected.
+fn acknowledges(topics: Array<'_, share::RequestTopic<'_>>) {
+    let topic = sole(topics);
+    assert_eq!(topic.topic_id, ID);
+    let partition = sole(topic.partitions);
+    assert_eq!(partition.partition_index, 2);
+    let batch = sole(partition.acknowledgement_batches);
+    assert_eq!((batch.first_offset, batch.last_offset), (5, 6));
+    assert_eq!(batch.acknowledge_types.iter().collect::<Vec<_>>(), [1, 3]);
+}
+
+#[test]
+fn share_acknowledgements_say_what_was_handled() {
+    let batch = km::share_acknowledge_request::AcknowledgementBatch::default().with_first_offset(5).with_last_offset(6);
+    let partition = km::share_acknowledge_request::AcknowledgePartition::default()
+        .with_partition_index(2)
+        .with_acknowledgement_batches(vec![batch.with_acknowledge_types(vec![1, 3])]);
+    let topic = km::share_acknowledge_request::AcknowledgeTopic::default();
+    let request = km::ShareAcknowledgeRequest::default()
+        .with_group_id(Some(GroupId(text("g"))))
+        .with_topics(vec![topic.with_topic_id(id()).with_partitions(vec![partition])]);
+    let body = encoded(&request, ApiKey::SHARE_ACKNOWLEDGE, 1);
+    let view: share::AcknowledgeRequest<'_> = open(&body, 1);
+    assert_eq!(said(view.group_id), Some("g"));
+    acknowledges(view.topics);
+}
+
+#[test]
+fn transactional_commits_say_what_was_encoded() {
+    use km::txn_offset_commit_request::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
+    for version in 0..=5 {
+        let partition =
+            TxnOffsetCommitRequestPartition::default().with_partition_index(2).with_committed_offset(1 << 40);
+        let topic = TxnOffsetCommitRequestTopic::default().with_name(topic_name()).with_partitions(vec![partition]);
+        let request = km::TxnOffsetCommitRequest::default()
+            .with_transactional_id(text("t").into())
+            .with_group_id(GroupId(text("g")))
+            .with_producer_id(7.into())
+            .with_producer_epoch(3)
+            .with_topics(vec![topic]);
+        let body = encoded(&request, ApiKey::TXN_OFFSET_COMMIT, version);
+        let view: group::TxnOffsetCommitRequest<'_> = open(&body, version);
+        assert_eq!((view.group_id.text(), view.producer_id, view.producer_epoch), (Some("g"), 7, 3));
+        let topic = sole(view.topics);
+        is_topic(topic.topic, version, 6);
+        let expected = group::TxnCommitPartition { partition_index: 2, committed_offset: 1 << 40 };
+        assert_eq!(sole(topic.partitions), expected);
+    }
 }
 
 #[test]

@@ -57,6 +57,14 @@ impl Injector {
         }
     }
 
+    /// Gives back memory above so many bytes of each buffer.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        self.plain.clear();
+        self.plain.shrink_to(bytes);
+        self.spliced.clear();
+        self.spliced.shrink_to(bytes);
+    }
+
     fn inject_plain(
         &mut self,
         batch: Batch<'_>,

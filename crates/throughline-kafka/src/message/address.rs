@@ -32,12 +32,12 @@ struct NodeEndpoint<'a>(Endpoint<'a>);
 ///
 /// # Errors
 /// When the body is not well-formed, or the splice has changes behind the addresses already.
-pub fn rewrite<'h>(
+pub fn rewrite<H: AsRef<str>>(
     api: ApiKey,
     version: i16,
     body: &[u8],
     splice: &mut Splice,
-    mut map: impl FnMut(&Endpoint<'_>) -> Option<(&'h str, i32)>,
+    mut map: impl FnMut(&Endpoint<'_>) -> Option<(H, i32)>,
 ) -> Result<Opened<u32>, Error> {
     let mut rewriting = Rewriting { splice, map: &mut map, count: 0 };
     let opened = match api {
@@ -75,12 +75,12 @@ struct Rewriting<'s, M> {
 
 // === impl Rewriting ===
 
-impl<'h, M: FnMut(&Endpoint<'_>) -> Option<(&'h str, i32)>> Rewriting<'_, M> {
+impl<H: AsRef<str>, M: FnMut(&Endpoint<'_>) -> Option<(H, i32)>> Rewriting<'_, M> {
     fn all<'a>(&mut self, endpoints: impl Iterator<Item = Endpoint<'a>>) -> Result<(), Error> {
         for endpoint in endpoints.filter(|endpoint| !endpoint.host.bytes().is_empty()) {
             let Some((host, port)) = (self.map)(&endpoint) else { continue };
             let write = |out: &mut Vec<u8>| {
-                out.extend_from_slice(host.as_bytes());
+                out.extend_from_slice(host.as_ref().as_bytes());
                 Some(())
             };
             self.splice.replace_field(&endpoint.host, write)?;

@@ -19,6 +19,8 @@ pub struct Request<'a> {
     /// -1 before version 7.
     pub session_epoch: i32,
     pub topics: Array<'a, RequestTopic<'a>>,
+    /// Partitions that leave the session.
+    pub forgotten_topics: Array<'a, ForgottenTopic<'a>>,
 }
 
 /// `FetchTopic`.
@@ -77,8 +79,12 @@ pub struct AbortedTransaction {
     pub first_offset: i64,
 }
 
-/// `ForgottenTopic`, stepped over.
-struct ForgottenTopic;
+/// `ForgottenTopic`.
+#[derive(Debug, Clone, Copy)]
+pub struct ForgottenTopic<'a> {
+    pub topic: Topic<'a>,
+    pub partitions: Array<'a, i32>,
+}
 
 const VERSIONS: RangeInclusive<i16> = 4..=18;
 const TOPIC_IDS: i16 = 13;
@@ -110,15 +116,13 @@ impl<'a> Read<'a> for Request<'a> {
         let isolation_level = reader.i8()?;
         let (session_id, session_epoch) = if reader.version() >= 7 { (reader.i32()?, reader.i32()?) } else { (0, -1) };
         let topics = reader.array()?;
-        if reader.version() >= 7 {
-            reader.array::<ForgottenTopic>()?;
-        }
+        let forgotten_topics = if reader.version() >= 7 { reader.array()? } else { Array::default() };
         if reader.version() >= 11 {
             // rack_id
             reader.string()?;
         }
         reader.tags()?;
-        Ok(Self { max_wait_ms, min_bytes, isolation_level, session_id, session_epoch, topics })
+        Ok(Self { max_wait_ms, min_bytes, isolation_level, session_id, session_epoch, topics, forgotten_topics })
     }
 }
 
@@ -154,12 +158,12 @@ impl<'a> Read<'a> for RequestPartition {
     }
 }
 
-impl<'a> Read<'a> for ForgottenTopic {
+impl<'a> Read<'a> for ForgottenTopic<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        Topic::read(reader, TOPIC_IDS)?;
-        reader.array::<i32>()?;
+        let topic = Topic::read(reader, TOPIC_IDS)?;
+        let partitions = reader.array()?;
         reader.tags()?;
-        Ok(Self)
+        Ok(Self { topic, partitions })
     }
 }
 

@@ -40,6 +40,44 @@ pub struct OffsetCommitRequest<'a> {
     pub topics: Array<'a, CommitTopic<'a>>,
 }
 
+/// `TxnOffsetCommitRequest`: progress that counts when its transaction is committed.
+#[derive(Debug, Clone, Copy)]
+pub struct TxnOffsetCommitRequest<'a> {
+    pub transactional_id: Field<'a>,
+    pub group_id: Field<'a>,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub topics: Array<'a, TxnCommitTopic<'a>>,
+}
+
+/// `TxnOffsetCommitRequestTopic`.
+#[derive(Debug, Clone, Copy)]
+pub struct TxnCommitTopic<'a> {
+    pub topic: Topic<'a>,
+    pub partitions: Array<'a, TxnCommitPartition>,
+}
+
+/// `TxnOffsetCommitRequestPartition`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TxnCommitPartition {
+    pub partition_index: i32,
+    /// The offset behind the last record that was handled.
+    pub committed_offset: i64,
+}
+
+/// `TxnOffsetCommitResponse`.
+#[derive(Debug, Clone, Copy)]
+pub struct TxnOffsetCommitResponse<'a> {
+    pub topics: Array<'a, TxnCommittedTopic<'a>>,
+}
+
+/// `TxnOffsetCommitResponseTopic`.
+#[derive(Debug, Clone, Copy)]
+pub struct TxnCommittedTopic<'a> {
+    pub topic: Topic<'a>,
+    pub partitions: Array<'a, CommittedPartition>,
+}
+
 /// `OffsetCommitRequestTopic`.
 #[derive(Debug, Clone, Copy)]
 pub struct CommitTopic<'a> {
@@ -90,6 +128,7 @@ pub struct InitProducerIdResponse {
 }
 
 const COMMIT_TOPIC_IDS: i16 = 10;
+const TXN_COMMIT_TOPIC_IDS: i16 = 6;
 
 // === impl Message ===
 
@@ -116,6 +155,16 @@ impl<'a> Message<'a> for OffsetCommitRequest<'a> {
 impl<'a> Message<'a> for OffsetCommitResponse<'a> {
     const API: ApiKey = ApiKey::OFFSET_COMMIT;
     const VERSIONS: RangeInclusive<i16> = 2..=10;
+}
+
+impl<'a> Message<'a> for TxnOffsetCommitRequest<'a> {
+    const API: ApiKey = ApiKey::TXN_OFFSET_COMMIT;
+    const VERSIONS: RangeInclusive<i16> = 0..=6;
+}
+
+impl<'a> Message<'a> for TxnOffsetCommitResponse<'a> {
+    const API: ApiKey = ApiKey::TXN_OFFSET_COMMIT;
+    const VERSIONS: RangeInclusive<i16> = 0..=6;
 }
 
 impl<'a> Message<'a> for InitProducerIdRequest<'a> {
@@ -223,6 +272,64 @@ impl<'a> Read<'a> for CommittedPartition {
         let (partition_index, error_code) = (reader.i32()?, reader.i16()?);
         reader.tags()?;
         Ok(Self { partition_index, error_code })
+    }
+}
+
+impl<'a> Read<'a> for TxnOffsetCommitRequest<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+        let (transactional_id, group_id) = (reader.required()?, reader.required()?);
+        let (producer_id, producer_epoch) = (reader.i64()?, reader.i16()?);
+        if reader.version() >= 3 {
+            // generation_id_or_member_epoch, member_id, group_instance_id
+            reader.i32()?;
+            reader.required()?;
+            reader.string()?;
+        }
+        let topics = reader.array()?;
+        reader.tags()?;
+        Ok(Self { transactional_id, group_id, producer_id, producer_epoch, topics })
+    }
+}
+
+impl<'a> Read<'a> for TxnCommitTopic<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+        let topic = Topic::read(reader, TXN_COMMIT_TOPIC_IDS)?;
+        let partitions = reader.array()?;
+        reader.tags()?;
+        Ok(Self { topic, partitions })
+    }
+}
+
+impl<'a> Read<'a> for TxnCommitPartition {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+        let (partition_index, committed_offset) = (reader.i32()?, reader.i64()?);
+        if reader.version() >= 2 {
+            // committed_leader_epoch
+            reader.i32()?;
+        }
+        // committed_metadata
+        reader.string()?;
+        reader.tags()?;
+        Ok(Self { partition_index, committed_offset })
+    }
+}
+
+impl<'a> Read<'a> for TxnOffsetCommitResponse<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+        // throttle_time_ms
+        reader.i32()?;
+        let topics = reader.array()?;
+        reader.tags()?;
+        Ok(Self { topics })
+    }
+}
+
+impl<'a> Read<'a> for TxnCommittedTopic<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+        let topic = Topic::read(reader, TXN_COMMIT_TOPIC_IDS)?;
+        let partitions = reader.array()?;
+        reader.tags()?;
+        Ok(Self { topic, partitions })
     }
 }
 

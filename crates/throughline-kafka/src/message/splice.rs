@@ -38,6 +38,13 @@ impl Splice {
         self.edits.clear();
     }
 
+    /// Forgets all changes, and gives back memory above so many bytes.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        self.clear();
+        self.pool.shrink_to(bytes);
+        self.edits.shrink_to(bytes / size_of::<Edit>());
+    }
+
     /// Whether nothing is to be changed.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -348,6 +348,12 @@ impl<'a> Read<'a> for Tag<'a> {
     }
 }
 
+impl<'a> Read<'a> for i8 {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+        reader.i8()
+    }
+}
+
 impl<'a> Read<'a> for i32 {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
         reader.i32()

@@ -112,6 +112,28 @@ impl<'a> Reading<'a> {
                     Vec::new()
                 });
             }
+            ApiKey::TXN_OFFSET_COMMIT => {
+                self.one(|request: group::TxnOffsetCommitRequest<'_>| {
+                    request
+                        .topics
+                        .iter()
+                        .for_each(|topic| assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len())));
+                    vec![request.group_id, request.transactional_id]
+                });
+                self.one(|response: group::TxnOffsetCommitResponse<'_>| {
+                    assert_eq!(response.topics.iter().count(), len(response.topics.len()));
+                    Vec::new()
+                });
+            }
+            ApiKey::SHARE_ACKNOWLEDGE => {
+                self.one(|request: share::AcknowledgeRequest<'_>| {
+                    request.group_id.into_iter().chain(request.member_id).collect()
+                });
+                self.one(|response: share::AcknowledgeResponse<'_>| {
+                    assert_eq!(response.topics.iter().count(), len(response.topics.len()));
+                    Vec::new()
+                });
+            }
             ApiKey::INIT_PRODUCER_ID => {
                 self.one(|request: group::InitProducerIdRequest<'_>| request.transactional_id.into_iter().collect());
                 self.one(|_: group::InitProducerIdResponse| Vec::new());
@@ -159,7 +181,7 @@ pub(crate) fn rewritten(api: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8
         assert_eq!(endpoint.host.text(), Some("a.host.that.is.somewhat.longer.than.most"));
         assert_eq!(endpoint.port, 65_000);
         seen += 1;
-        None
+        None::<(&str, i32)>
     });
     assert!(reopened.is_ok(), "a rewritten body is well-formed");
     assert_eq!(seen, count, "all addresses are there, and new");
