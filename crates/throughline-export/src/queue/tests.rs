@@ -1,0 +1,151 @@
+use std::sync::Arc;
+
+use throughline_model::{KeyValue, Resource, Scope, SpanId, SpanKind, Status, TraceId};
+
+use super::*;
+
+fn span(name: &str) -> Span {
+    Span {
+        trace_id: TraceId::from_bytes([1; 16]).unwrap(),
+        span_id: SpanId::from_bytes([2; 8]).unwrap(),
+        parent_span_id: None,
+        flags: 1,
+        trace_state: String::new(),
+        name: name.to_owned(),
+        kind: SpanKind::Producer,
+        start: 1,
+        end: 2,
+        attributes: vec![KeyValue::new("messaging.system", "kafka")],
+        events: Vec::new(),
+        links: Vec::new(),
+        status: Status::Unset,
+        dropped: 0,
+        resource: Arc::new(Resource::of_service("test")),
+        scope: Arc::new(Scope::default()),
+    }
+}
+
+const LIMITS: Batching =
+    Batching { queue_spans: 10, queue_bytes: 1 << 20, batch_spans: 4, delay: Duration::from_secs(3) };
+
+fn queue_of(spans: usize) -> Queue {
+    let queue = Queue::new(LIMITS);
+    for _ in 0..spans {
+        queue.push(span("a")).unwrap();
+    }
+    queue
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_span_waits_for_others_no_longer_than_the_delay() {
+    let begin = Instant::now();
+    assert_eq!(queue_of(3).next_batch().await.unwrap().len(), 3);
+    assert_eq!(begin.elapsed(), LIMITS.delay);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_batch_goes_at_once_and_what_is_left_waits() {
+    let (queue, begin) = (queue_of(5), Instant::now());
+    assert_eq!(queue.next_batch().await.unwrap().len(), 4);
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    assert_eq!(queue.next_batch().await.unwrap().len(), 1);
+    assert_eq!(begin.elapsed(), LIMITS.delay);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_span_that_fills_the_batch_ends_the_wait() {
+    let (queue, begin) = (Arc::new(queue_of(3)), Instant::now());
+    let taken = tokio::spawn({
+        let queue = Arc::clone(&queue);
+        async move { queue.next_batch().await }
+    });
+    tokio::time::advance(Duration::from_secs(1)).await;
+    queue.push(span("a")).unwrap();
+    assert_eq!(taken.await.unwrap().unwrap().len(), 4);
+    assert_eq!(begin.elapsed(), Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_flushes_ends_the_wait_and_is_told_when_all_is_settled() {
+    let (queue, begin) = (Arc::new(queue_of(1)), Instant::now());
+    let flushed = tokio::spawn({
+        let queue = Arc::clone(&queue);
+        async move { queue.flushed().await }
+    });
+    assert_eq!(queue.next_batch().await.unwrap().len(), 1);
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    tokio::task::yield_now().await;
+    assert!(!flushed.is_finished());
+    queue.settle(1);
+    flushed.await.unwrap();
+    // What comes after it waits its time again.
+    queue.push(span("a")).unwrap();
+    assert_eq!(queue.next_batch().await.unwrap().len(), 1);
+    assert_eq!(begin.elapsed(), LIMITS.delay);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_early_for_one_who_is_in_a_hurry_and_for_nobody_else() {
+    let (queue, begin) = (Arc::new(queue_of(0)), Instant::now());
+    queue.push(span("a")).unwrap();
+    queue.pause(Duration::from_secs(5)).await;
+    assert_eq!(begin.elapsed(), Duration::from_secs(5));
+    let paused = tokio::spawn({
+        let queue = Arc::clone(&queue);
+        async move { queue.pause(Duration::from_secs(5)).await }
+    });
+    tokio::time::advance(Duration::from_secs(1)).await;
+    queue.close();
+    paused.await.unwrap();
+    assert_eq!(begin.elapsed(), Duration::from_secs(6));
+}
+
+#[test]
+fn a_full_queue_drops_and_counts() {
+    let queue = queue_of(LIMITS.queue_spans);
+    assert_eq!(queue.push(span("a")), Err(Full));
+    let counts = queue.counts();
+    assert_eq!((counts.queued, counts.dropped.queue_full), (10, 1));
+}
+
+#[test]
+fn a_queue_is_full_by_bytes_as_well() {
+    let queue = Queue::new(Batching { queue_bytes: 10_000, ..LIMITS });
+    assert_eq!(queue.push(span(&"x".repeat(10_000))), Err(Full));
+    queue.push(span(&"x".repeat(6_000))).unwrap();
+    assert_eq!(queue.push(span(&"x".repeat(6_000))), Err(Full));
+    assert!(queue.counts().queued_bytes > 6_000);
+    assert_eq!(queue.counts().dropped.queue_full, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_bounded_by_bytes_and_has_at_least_one_span() {
+    let queue = Queue::new(Batching { queue_bytes: 100 << 20, ..LIMITS });
+    for size in [5 << 20, 1 << 20, 1 << 20, 2 << 20] {
+        queue.push(span(&"x".repeat(size))).unwrap();
+    }
+    assert_eq!(queue.next_batch().await.unwrap().len(), 1);
+    assert_eq!(queue.next_batch().await.unwrap().len(), 2);
+    assert_eq!(queue.next_batch().await.unwrap().len(), 1);
+    assert_eq!(queue.counts().queued_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_queue_takes_nothing_gives_what_it_has_and_ends() {
+    let queue = queue_of(2);
+    queue.close();
+    assert_eq!(queue.push(span("a")), Err(Full));
+    assert_eq!(queue.next_batch().await.unwrap().len(), 2);
+    assert_eq!(queue.next_batch().await, None);
+    assert_eq!(queue.counts().dropped.shutdown, 1);
+}
+
+#[test]
+fn what_is_abandoned_is_counted_whether_it_was_taken_or_not() {
+    let queue = queue_of(6);
+    drop(queue.take(&mut queue.state()));
+    queue.settle(1);
+    queue.abandon();
+    let counts = queue.counts();
+    assert_eq!((counts.queued, counts.queued_bytes, counts.dropped.shutdown), (0, 0, 5));
+}

@@ -1,0 +1,69 @@
+//! The exporter against our own collector and against servers that do what collectors should not.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test says what failed by panicking")]
+
+#[path = "it/collector.rs"]
+mod collector;
+#[path = "it/faults.rs"]
+mod faults;
+#[path = "it/server.rs"]
+mod server;
+#[path = "it/tls.rs"]
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use throughline_export::{Batching, Config, Endpoint, Exporter, Protocol, Retry};
+use throughline_model::{KeyValue, Resource, Scope, Span, SpanId, SpanKind, SpanSink as _, Status, TraceId};
+
+/// Far longer than anything takes that is waited for.
+const LONG: Duration = Duration::from_secs(30);
+
+fn span(trace: u8, id: u8) -> Span {
+    Span {
+        trace_id: TraceId::from_bytes([trace; 16]).unwrap(),
+        span_id: SpanId::from_bytes([id; 8]).unwrap(),
+        parent_span_id: None,
+        flags: 1,
+        trace_state: String::new(),
+        name: "send orders".to_owned(),
+        kind: SpanKind::Producer,
+        start: 1_700_000_000_000_000_000,
+        end: 1_700_000_000_001_000_000,
+        attributes: vec![KeyValue::new("messaging.system", "kafka")],
+        events: Vec::new(),
+        links: Vec::new(),
+        status: Status::Unset,
+        dropped: 0,
+        resource: Arc::new(Resource::of_service("orders")),
+        scope: Arc::new(Scope::default()),
+    }
+}
+
+/// Quick to retry and quick to give up.
+fn config(url: &str, protocol: Protocol) -> Config {
+    Config {
+        retry: Retry {
+            first: Duration::from_millis(5),
+            longest: Duration::from_millis(20),
+            give_up_after: Duration::from_secs(20),
+        },
+        batching: Batching { delay: Duration::from_millis(10), ..Batching::default() },
+        ..Config::to(Endpoint::collector(url, protocol).unwrap())
+    }
+}
+
+fn send(exporter: &Exporter, spans: u8) {
+    for id in 1..=spans {
+        exporter.try_send(span(9, id)).unwrap();
+    }
+}
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, wait).await.unwrap_or_else(|_| panic!("never happened: {what}"));
+}

@@ -1,0 +1,210 @@
+//! What goes wrong between an exporter and a collector, and what becomes of the spans.
+
+use std::io::Read as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use throughline_export::{Batching, Compression, Exporter, Protocol};
+use throughline_model::{Full, SpanSink as _};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use crate::server::{Act, Server};
+use crate::{LONG, config, send, span, until};
+
+fn start(url: &str) -> Exporter {
+    Exporter::start(&config(url, Protocol::HttpProtobuf)).unwrap()
+}
+
+/// An address where nobody listens.
+async fn nowhere() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[tokio::test]
+async fn a_request_is_what_the_protocol_says() {
+    let server = Server::start([]).await;
+    let mut config = config(&server.url(), Protocol::HttpProtobuf);
+    config.headers.insert("x-api-key", "abc".parse().unwrap());
+    config.compression = Compression::Gzip;
+    let exporter = Exporter::start(&config).unwrap();
+    send(&exporter, 3);
+    assert!(exporter.flush(LONG).await);
+    let [request] = server.seen().try_into().unwrap();
+    assert!(request.head.starts_with("post /v1/traces http/1.1\r\n"), "{}", request.head);
+    for line in ["content-type: application/x-protobuf", "content-encoding: gzip", "x-api-key: abc"] {
+        assert!(request.head.contains(line), "{line} in {}", request.head);
+    }
+    let mut body = Vec::new();
+    GzDecoder::new(request.body.as_slice()).read_to_end(&mut body).unwrap();
+    assert_eq!(throughline_otlp::decode_protobuf(&body).unwrap().spans.len(), 3);
+}
+
+#[tokio::test]
+async fn a_collector_that_wants_a_pause_gets_it_and_then_the_spans() {
+    for status in ["429 Too Many Requests", "503 Service Unavailable"] {
+        let server = Server::start([Act::Answer(status, &["retry-after: 1"], Vec::new())]).await;
+        let mut config = config(&server.url(), Protocol::HttpProtobuf);
+        config.retry.longest = Duration::from_secs(1);
+        let exporter = Exporter::start(&config).unwrap();
+        send(&exporter, 2);
+        until("the spans are sent", || exporter.counts().sent == 2).await;
+        let [first, second] = server.seen().try_into().unwrap();
+        assert!(second.at - first.at >= Duration::from_secs(1), "{status}: {:?}", second.at - first.at);
+        assert_eq!(first.body, second.body);
+        assert_eq!(exporter.counts().retries, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_counted_and_not_sent_again() {
+    let server = Server::start([Act::Answer("400 Bad Request", &[], b"no".to_vec())]).await;
+    let exporter = start(&server.url());
+    send(&exporter, 4);
+    assert!(exporter.flush(LONG).await);
+    let counts = exporter.counts();
+    assert_eq!((counts.sent, counts.dropped.refused, counts.retries), (0, 4, 0));
+    send(&exporter, 1);
+    assert!(exporter.flush(LONG).await);
+    assert_eq!(exporter.counts().sent, 1);
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_partial_success_is_counted_and_not_sent_again() {
+    // ExportTraceServiceResponse { partial_success { rejected_spans: 2, error_message: "no" } }
+    let answer = vec![0x0a, 0x06, 0x08, 0x02, 0x12, 0x02, b'n', b'o'];
+    let server = Server::start([Act::Answer("200 OK", &[], answer)]).await;
+    let exporter = start(&server.url());
+    send(&exporter, 5);
+    assert!(exporter.flush(LONG).await);
+    let counts = exporter.counts();
+    assert_eq!((counts.sent, counts.dropped.refused, counts.retries), (3, 2, 0));
+}
+
+#[tokio::test]
+async fn a_collector_that_stalls_or_breaks_off_is_asked_again() {
+    let server = Server::start([Act::Stall, Act::Break]).await;
+    let mut config = config(&server.url(), Protocol::HttpProtobuf);
+    config.timeout = Duration::from_millis(50);
+    let exporter = Exporter::start(&config).unwrap();
+    send(&exporter, 2);
+    assert!(exporter.flush(LONG).await);
+    let counts = exporter.counts();
+    assert_eq!((counts.sent, counts.retries), (2, 2));
+}
+
+#[tokio::test]
+async fn spans_wait_for_a_collector_that_comes_later() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let exporter = start(&format!("http://{address}"));
+    send(&exporter, 3);
+    until("it was tried again", || exporter.counts().retries > 2).await;
+    assert_eq!(exporter.counts().queued, 3);
+    let server = Server::on(TcpListener::bind(address).await.unwrap(), []);
+    assert!(exporter.flush(LONG).await);
+    assert_eq!(exporter.counts().sent, 3);
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_is_given_up_so_that_the_next_has_its_turn() {
+    let mut config = config(&nowhere().await, Protocol::Grpc);
+    config.retry.give_up_after = Duration::from_millis(60);
+    let exporter = Exporter::start(&config).unwrap();
+    send(&exporter, 3);
+    assert!(exporter.flush(LONG).await);
+    let counts = exporter.counts();
+    assert_eq!((counts.sent, counts.dropped.unreachable, counts.queued), (0, 3, 0));
+    assert!(counts.retries > 0);
+}
+
+#[tokio::test]
+async fn with_a_dead_collector_memory_stays_bounded_and_nobody_waits() {
+    const BYTES: usize = 1 << 20;
+    let mut config = config(&nowhere().await, Protocol::HttpProtobuf);
+    config.batching = Batching { queue_spans: 1_000_000, queue_bytes: BYTES, ..config.batching };
+    let exporter = Exporter::start(&config).unwrap();
+    let mut refused = 0;
+    let begin = Instant::now();
+    for _ in 0..100_000 {
+        refused += u64::from(exporter.try_send(span(1, 1)) == Err(Full));
+    }
+    // Nobody waited: the whole flood took less than one attempt may take.
+    assert!(begin.elapsed() < config.timeout, "{:?}", begin.elapsed());
+    let counts = exporter.counts();
+    assert!(counts.queued_bytes <= BYTES as u64, "{counts:?}");
+    assert!(refused > 90_000, "{counts:?}");
+    assert_eq!(counts.dropped.queue_full, refused);
+    assert_eq!(counts.queued + counts.dropped.total(), 100_000);
+    assert!(!exporter.shutdown(Duration::from_millis(50)).await);
+    let counts = exporter.counts();
+    assert_eq!((counts.queued, counts.queued_bytes), (0, 0));
+    assert_eq!(counts.sent + counts.dropped.total(), 100_000);
+}
+
+#[tokio::test]
+async fn a_shutdown_sends_what_waits_and_takes_no_more() {
+    let server = Server::start([]).await;
+    let mut config = config(&server.url(), Protocol::HttpProtobuf);
+    config.batching.delay = Duration::from_secs(3600);
+    let exporter = Exporter::start(&config).unwrap();
+    send(&exporter, 5);
+    assert!(exporter.shutdown(LONG).await);
+    assert_eq!(exporter.counts().sent, 5);
+    assert_eq!(exporter.try_send(span(1, 1)), Err(Full));
+    assert_eq!(exporter.counts().dropped.shutdown, 1);
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_in_its_time_whatever_the_collector_does() {
+    let server = Server::start([Act::Stall]).await;
+    let exporter = start(&server.url());
+    send(&exporter, 5);
+    let begin = Instant::now();
+    assert!(!exporter.shutdown(Duration::from_millis(100)).await);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(exporter.counts().dropped.shutdown, 5);
+}
+
+/// Only on this thread: the tests beside it log as well.
+#[tokio::test]
+async fn an_outage_is_two_lines_in_the_log_however_many_spans_it_meets() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&lines);
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || Lines(Arc::clone(&writer)))
+        .with_ansi(false)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
+        .finish();
+    let _guard = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+    let unavailable = Act::Answer("503 Service Unavailable", &[], Vec::new());
+    let server = Server::start(vec![unavailable; 8]).await;
+    let mut config = config(&server.url(), Protocol::HttpProtobuf);
+    config.batching = Batching { queue_spans: 100, batch_spans: 10, ..config.batching };
+    let exporter = Exporter::start(&config).unwrap();
+    let refused = (0..500).filter(|_| exporter.try_send(span(1, 1)).is_err()).count();
+    assert_eq!(refused, 400);
+    assert!(exporter.flush(LONG).await);
+    let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.contains(" WARN ") && text.contains(&server.url()) && text.contains("throughline up"), "{text}");
+    assert!(text.contains(" INFO ") && text.contains("400 spans were dropped meanwhile"), "{text}");
+}
+
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
