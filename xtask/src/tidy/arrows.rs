@@ -16,6 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("throughline-store", &["throughline-model"]),
     ("throughline-collector", &["throughline-model", "throughline-otlp", "throughline-store"]),
     ("throughline-export", &["throughline-model", "throughline-otlp"]),
+    ("throughline-proxy", &["throughline-intercept", "throughline-model"]),
     ("throughline-cli", &["throughline-collector", "throughline-model"]),
     ("throughline", &["throughline-model"]),
     ("throughline-testkit", &[]),

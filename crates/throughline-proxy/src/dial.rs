@@ -1,0 +1,116 @@
+//! Connecting to a broker: its names looked up, its addresses tried in turn, TLS begun; each with a deadline.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use crate::address::Address;
+use crate::redirect::{Listed, Outgoing};
+use crate::stream::{self, Stream};
+use crate::tls::Connector;
+
+/// What connecting takes, for all brokers.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
+    pub(crate) tls: Option<Connector>,
+    pub(crate) deadline: Duration,
+    pub(crate) outgoing: Outgoing,
+}
+
+/// The brokers that will do, of which the last that answered is tried first.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidates {
+    brokers: Arc<[Address]>,
+    first: Arc<AtomicUsize>,
+}
+
+/// A connection to a broker.
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    pub(crate) stream: Stream,
+    pub(crate) broker: Address,
+    pub(crate) listed: Listed,
+}
+
+/// None of the brokers could be connected to: what became of each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub(crate) struct DialError(Vec<Refusal>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("{broker}: {source}")]
+struct Refusal {
+    broker: Address,
+    source: io::Error,
+}
+
+// === impl Candidates ===
+
+impl Candidates {
+    pub(crate) fn new(brokers: impl IntoIterator<Item = Address>) -> Self {
+        Self { brokers: brokers.into_iter().collect(), first: Arc::default() }
+    }
+
+    /// All of them, the one to begin with first, with their places.
+    fn in_turn(&self) -> impl Iterator<Item = (usize, &Address)> {
+        let first = self.first.load(Ordering::Relaxed);
+        let all = || self.brokers.iter().enumerate();
+        all().skip(first).chain(all().take(first))
+    }
+}
+
+// === impl Dialer ===
+
+impl Dialer {
+    /// Connects to the first of the candidates that answers.
+    pub(crate) async fn dial(&self, candidates: &Candidates) -> Result<Dialled, DialError> {
+        let mut refusals = Vec::new();
+        for (place, broker) in candidates.in_turn() {
+            match timeout(self.deadline, self.connect(broker)).await.unwrap_or_else(|_| Err(late(self.deadline))) {
+                Ok((stream, listed)) => {
+                    candidates.first.store(place, Ordering::Relaxed);
+                    return Ok(Dialled { stream, broker: broker.clone(), listed });
+                }
+                Err(source) => refusals.push(Refusal { broker: broker.clone(), source }),
+            }
+        }
+        Err(DialError(refusals))
+    }
+
+    async fn connect(&self, broker: &Address) -> io::Result<(Stream, Listed)> {
+        let (stream, listed) = self.connect_tcp(broker).await?;
+        let stream = match &self.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => tls.connect(&broker.host, stream).await?,
+        };
+        Ok((stream, listed))
+    }
+
+    /// Tries all addresses of the host; the error is that of the last.
+    async fn connect_tcp(&self, broker: &Address) -> io::Result<(TcpStream, Listed)> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for address in lookup_host((&*broker.host, broker.port)).await? {
+            match self.connect_address(address).await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_address(&self, address: SocketAddr) -> io::Result<(TcpStream, Listed)> {
+        let stream = TcpStream::connect(address).await?;
+        let listed = self.outgoing.list(stream.local_addr()?);
+        stream::tune(&stream);
+        Ok((stream, listed))
+    }
+}
+
+fn late(deadline: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline:?}"))
+}

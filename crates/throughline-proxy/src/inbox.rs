@@ -1,0 +1,100 @@
+//! Reading into buffers that grow with what comes, and that nobody who is silent holds.
+//!
+//! What was read is handed out as [`Bytes`] of the buffer itself. The buffer is used again once all of them are gone.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
+
+/// Bytes that come in from one side.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    buffer: BytesMut,
+    /// How much the next read may bring.
+    room: usize,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self { buffer: BytesMut::new(), room: ROOM_MIN }
+    }
+
+    /// Reads what is there; nothing at the end.
+    pub(crate) fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Bytes>> {
+        if self.buffer.capacity() < self.room / 2 {
+            self.buffer.reserve(self.room);
+        }
+        let room = self.buffer.capacity();
+        let Poll::Ready(read) = poll_read_buf(Pin::new(stream), context, &mut self.buffer) else {
+            // Who is silent holds no memory: there may be thousands of them.
+            self.buffer = BytesMut::new();
+            return Poll::Pending;
+        };
+        let count = read?;
+        self.fit(count, room);
+        Poll::Ready(Ok(self.buffer.split().freeze()))
+    }
+
+    /// A read that filled its room asks for more the next time; one that needed little of it, for less.
+    fn fit(&mut self, count: usize, room: usize) {
+        if count >= room {
+            self.room = (self.room * 2).min(ROOM_MAX);
+        } else if count < self.room / 4 {
+            self.room = (self.room / 2).max(ROOM_MIN);
+        }
+    }
+}
+
+/// Room for the small requests that most connections have most of the time.
+const ROOM_MIN: usize = 8 << 10;
+
+/// Room for records that come in bulk. More does not read faster, and less costs calls.
+const ROOM_MAX: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn room_grows_with_bulk_and_shrinks_with_trickle() {
+        let (mut ours, mut theirs) = tokio::io::duplex(2 * ROOM_MAX);
+        let mut inbox = Inbox::new();
+        for _ in 0..12 {
+            theirs.write_all(&vec![7; ROOM_MAX]).await.unwrap();
+            let mut left = ROOM_MAX;
+            while left > 0 {
+                left -= poll_fn(|context| inbox.poll_read(&mut ours, context)).await.unwrap().len();
+            }
+        }
+        assert!(inbox.room >= ROOM_MAX / 2, "{}", inbox.room);
+        for _ in 0..12 {
+            theirs.write_all(b"x").await.unwrap();
+            assert_eq!(poll_fn(|context| inbox.poll_read(&mut ours, context)).await.unwrap(), "x");
+        }
+        assert_eq!(inbox.room, ROOM_MIN);
+    }
+
+    #[tokio::test]
+    async fn the_silent_hold_nothing_and_the_end_is_empty() {
+        let (mut ours, mut theirs) = tokio::io::duplex(64);
+        let mut inbox = Inbox::new();
+        theirs.write_all(b"x").await.unwrap();
+        drop(poll_fn(|context| inbox.poll_read(&mut ours, context)).await.unwrap());
+        let silent = poll_fn(|context| Poll::Ready(inbox.poll_read(&mut ours, context).is_pending())).await;
+        assert!(silent && inbox.buffer.capacity() == 0);
+        drop(theirs);
+        assert!(poll_fn(|context| inbox.poll_read(&mut ours, context)).await.unwrap().is_empty());
+    }
+}

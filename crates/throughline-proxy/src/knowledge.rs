@@ -1,0 +1,221 @@
+//! What the connections to one cluster know together, and where its brokers have their local ports.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use throughline_intercept::kafka::{Capacity, Cluster, Known};
+use tokio::sync::mpsc;
+
+use crate::address::Address;
+use crate::dial::Candidates;
+use crate::port::{BROKERS_MAX, PortRange, Ports};
+
+/// Shared by the connections to one cluster.
+#[derive(Debug)]
+pub(crate) struct Knowledge {
+    known: Mutex<Known>,
+    brokers: Option<Brokers>,
+}
+
+/// How one connection sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    knowledge: Arc<Knowledge>,
+    /// The host by which this client can reach us.
+    host: Arc<str>,
+}
+
+/// A broker's local port has been opened; somebody has to answer there.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) listener: TcpListener,
+    pub(crate) target: Arc<Target>,
+}
+
+/// Where the connections of a port go. A broker may move; its port stays.
+#[derive(Debug)]
+pub(crate) struct Target(Mutex<Candidates>);
+
+/// The brokers of a cluster in addressed mode.
+#[derive(Debug)]
+struct Brokers {
+    places: Mutex<Places>,
+    opened: mpsc::Sender<Opened>,
+}
+
+#[derive(Debug)]
+struct Places {
+    ports: Ports,
+    open: HashMap<i32, Place>,
+    /// When a port could not be opened, so that it is not tried at each answer.
+    failed: HashMap<i32, Instant>,
+}
+
+#[derive(Debug)]
+struct Place {
+    port: u16,
+    address: Address,
+    target: Arc<Target>,
+}
+
+// === impl Knowledge ===
+
+impl Knowledge {
+    /// For connections that keep the addresses of the brokers.
+    pub(crate) fn transparent(capacity: Capacity) -> Arc<Self> {
+        Arc::new(Self { known: Mutex::new(Known::new(capacity)), brokers: None })
+    }
+
+    /// For connections that are told addresses of ours. Ports that are opened on `host` come out at the receiver.
+    pub(crate) fn addressed(
+        capacity: Capacity,
+        host: IpAddr,
+        range: PortRange,
+        state: Option<PathBuf>,
+    ) -> (Arc<Self>, mpsc::Receiver<Opened>) {
+        let (opened, receiver) = mpsc::channel(BROKERS_MAX);
+        let ports = Ports::new(host, range, state);
+        let places = Mutex::new(Places { ports, open: HashMap::new(), failed: HashMap::new() });
+        let brokers = Some(Brokers { places, opened });
+        (Arc::new(Self { known: Mutex::new(Known::new(capacity)), brokers }), receiver)
+    }
+
+    /// As a client sees it that reaches us by `host`.
+    pub(crate) fn view(self: &Arc<Self>, host: Arc<str>) -> View {
+        View { knowledge: Arc::clone(self), host }
+    }
+
+    pub(crate) fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
+        look(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+// === impl View ===
+
+impl Cluster for View {
+    fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
+        self.knowledge.known(look)
+    }
+
+    fn is_addressed(&self) -> bool {
+        self.knowledge.brokers.is_some()
+    }
+
+    fn local_address(&self, node_id: i32, host: &str, port: i32) -> Option<(Arc<str>, i32)> {
+        let brokers = self.knowledge.brokers.as_ref()?;
+        let port = u16::try_from(port).ok().filter(|port| *port != 0 && node_id >= 0 && !host.is_empty())?;
+        let local = brokers.local_port(node_id, host, port)?;
+        Some((Arc::clone(&self.host), local.into()))
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    pub(crate) fn new(brokers: impl IntoIterator<Item = Address>) -> Self {
+        Self(Mutex::new(Candidates::new(brokers)))
+    }
+
+    pub(crate) fn candidates(&self) -> Candidates {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn move_to(&self, broker: Address) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Candidates::new([broker]);
+    }
+}
+
+// === impl Brokers ===
+
+impl Brokers {
+    /// The local port of a broker; opened when it is heard of for the first time.
+    fn local_port(&self, node: i32, host: &str, port: u16) -> Option<u16> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.open.get_mut(&node) {
+            place.follow(host, port);
+            return Some(place.port);
+        }
+        let now = Instant::now();
+        if places.failed.get(&node).is_some_and(|last| now.saturating_duration_since(*last) < RETRY_PAUSE) {
+            return None;
+        }
+        let broker = Address { host: host.into(), port };
+        match self.open(&mut places, node, &broker) {
+            Ok(port) => {
+                tracing::info!(node, broker = %broker, port, "a broker has its port");
+                Some(port)
+            }
+            Err(error) => {
+                tracing::warn!(
+                    node, broker = %broker, %error,
+                    "no port for a broker: clients connect to it past us, and are not traced there; give broker_ports more of them"
+                );
+                if places.failed.len() < BROKERS_MAX {
+                    places.failed.insert(node, now);
+                }
+                None
+            }
+        }
+    }
+
+    fn open(&self, places: &mut Places, node: i32, broker: &Address) -> std::io::Result<u16> {
+        let listener = places.ports.open(node)?;
+        let port = listener.local_addr()?.port();
+        let target = Arc::new(Target::new([broker.clone()]));
+        let opened = Opened { listener, target: Arc::clone(&target) };
+        self.opened.try_send(opened).map_err(|_| std::io::Error::other("too many brokers, or about to end"))?;
+        places.open.insert(node, Place { port, address: broker.clone(), target });
+        Ok(port)
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn follow(&mut self, host: &str, port: u16) {
+        if *self.address.host != *host || self.address.port != port {
+            self.address = Address { host: host.into(), port };
+            tracing::info!(broker = %self.address, port = self.port, "a broker has moved");
+            self.target.move_to(self.address.clone());
+        }
+    }
+}
+
+const RETRY_PAUSE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_broker_has_one_port_and_keeps_it_when_it_moves() {
+        let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (knowledge, mut opened) = Knowledge::addressed(Capacity::default(), host, PortRange::Any, None);
+        let view = knowledge.view("sidecar".into());
+        let (name, port) = view.local_address(1, "a", 9092).unwrap();
+        let first = opened.recv().await.unwrap();
+        assert_eq!((&*name, port), ("sidecar", i32::from(first.listener.local_addr().unwrap().port())));
+        let candidates = || format!("{:?}", first.target.candidates());
+        assert!(candidates().contains("\"a\""), "{}", candidates());
+        assert_eq!(view.local_address(1, "b", 9093), Some((name, port)));
+        assert!(candidates().contains("\"b\"") && opened.try_recv().is_err(), "{}", candidates());
+        assert_ne!(view.local_address(2, "b", 9093).unwrap().1, port);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_broker_keeps_its_address() {
+        let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (knowledge, _opened) = Knowledge::addressed(Capacity::default(), host, PortRange::Any, None);
+        let view = knowledge.view("sidecar".into());
+        for (node, host, port) in [(-1, "a", 9092), (1, "", 9092), (1, "a", 0), (1, "a", -1), (1, "a", 70_000)] {
+            assert_eq!(view.local_address(node, host, port), None);
+        }
+        let view = Knowledge::transparent(Capacity::default()).view("sidecar".into());
+        assert_eq!((view.is_addressed(), view.local_address(1, "a", 9092)), (false, None));
+    }
+}

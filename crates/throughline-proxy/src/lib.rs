@@ -1,0 +1,44 @@
+//! The Kafka sidecar's sockets: moves the bytes of each connection through a `KafkaSession`, which decides everything.
+//!
+//! ```text
+//!   clients ──► listener ──► connection ─────────► dial ──► broker
+//!                            (TLS, pump)          (TLS)
+//!                             │       ▲ local addresses of brokers
+//!                   spans ◄───┤       │
+//!                   counts ◄──┘   knowledge ──► a port for each broker, opened as it is heard of
+//! ```
+//!
+//! [`Proxy::bind`] opens the listeners, [`Proxy::run`] serves them until told to stop, and then drains. Two ways in ([`Route`]):
+//! clients are given our address, and answers are rewritten to ours; or the system redirects their connections, and nothing is
+//! rewritten.
+//!
+//! What is not here: anything about Kafka, spans or contexts (`throughline-intercept`), and where spans go
+//! (a [`throughline_model::SpanSink`]; never waited for). One slow client or broker holds up nobody but its own connection, and
+//! holds no more than a few hundred KiB of ours.
+
+mod address;
+mod admin;
+mod clock;
+mod config;
+mod connection;
+mod dial;
+mod inbox;
+mod knowledge;
+mod metrics;
+mod notice;
+mod outbox;
+mod port;
+mod proxy;
+mod pump;
+mod redirect;
+mod seldom;
+mod stop;
+mod stream;
+mod switch;
+mod tls;
+
+pub use address::{Address, NoAddress};
+pub use config::{Addressed, Config, Limits, Listener, Route};
+pub use port::PortRange;
+pub use proxy::{Addresses, BindError, Control, Proxy, Purpose};
+pub use tls::{Acceptor, Connector, Identity, Roots, TlsError};

@@ -1,0 +1,284 @@
+//! The proxy as a whole: its listeners, the ports of brokers as they appear, and how it ends.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use throughline_intercept::kafka::Settings;
+use throughline_model::SpanSink;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{self, Status};
+use crate::clock::Clock;
+use crate::config::{Addressed, Config, Route};
+use crate::connection::{Service, Way};
+use crate::dial::Dialer;
+use crate::knowledge::{Knowledge, Opened, Target};
+use crate::metrics::Metrics;
+use crate::notice::Herald;
+use crate::redirect::Outgoing;
+use crate::stop::Stop;
+use crate::switch::Switch;
+
+/// A proxy with its listeners open, not yet serving.
+pub struct Proxy {
+    doors: Vec<Door>,
+    admin: Option<TcpListener>,
+    addresses: Addresses,
+    service: Arc<Service>,
+    places: Arc<Semaphore>,
+    drain_deadline: Duration,
+    knowledge: Vec<Arc<Knowledge>>,
+}
+
+/// Where the proxy is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// Of the listeners, in their order.
+    pub listeners: Vec<SocketAddr>,
+    /// Of `/metrics`, `/ready` and `/live`.
+    pub admin: Option<SocketAddr>,
+}
+
+/// What can be changed while the proxy runs.
+#[derive(Debug, Clone)]
+pub struct Control(Arc<Switch<Settings>>);
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for {}", purpose.label())]
+pub struct BindError {
+    /// What for.
+    pub purpose: Purpose,
+    /// The address.
+    pub address: SocketAddr,
+    /// Why not.
+    pub source: std::io::Error,
+}
+
+/// What an address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Clients of Kafka.
+    Kafka,
+    /// Metrics and health.
+    Admin,
+}
+
+/// A listener, where its connections go, and the ports that open as brokers are heard of.
+struct Door {
+    listener: TcpListener,
+    way: Way,
+    opened: Option<mpsc::Receiver<Opened>>,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Opens all listeners. From here on connections are accepted by the system and served once [`Proxy::run`] runs.
+    ///
+    /// # Errors
+    /// [`BindError`] for the first address that cannot be had; the others are closed again.
+    pub async fn bind(config: Config, sink: Arc<dyn SpanSink>) -> Result<Self, BindError> {
+        let metrics = Arc::new(Metrics::new());
+        let mut doors = Vec::new();
+        let mut addresses = Addresses { listeners: Vec::new(), admin: None };
+        let mut knowledge = Vec::new();
+        for wanted in config.listeners {
+            let (listener, address) = bind(wanted.address, Purpose::Kafka).await?;
+            let (known, door) = match wanted.route {
+                Route::Addressed(addressed) => addressed_door(listener, address.ip(), addressed, config.capacity),
+                Route::Transparent => {
+                    let known = Knowledge::transparent(config.capacity);
+                    (Arc::clone(&known), Door { listener, way: Way::Original { knowledge: known }, opened: None })
+                }
+            };
+            addresses.listeners.push(address);
+            knowledge.push(known);
+            doors.push(door);
+        }
+        let mut admin = None;
+        if let Some(wanted) = config.admin {
+            let (listener, address) = bind(wanted, Purpose::Admin).await?;
+            addresses.admin = Some(address);
+            admin = Some(listener);
+        }
+        let service = Arc::new(Service {
+            dialer: Dialer {
+                tls: config.broker_tls,
+                deadline: config.limits.connect_deadline,
+                outgoing: Outgoing::default(),
+            },
+            client_tls: config.client_tls,
+            settings: Arc::new(Switch::new(config.settings)),
+            sink,
+            herald: Arc::new(Herald::new(metrics)),
+            clock: Clock::new(),
+            stop: Stop::default(),
+        });
+        let places = Arc::new(Semaphore::new(config.limits.connections_max));
+        let drain_deadline = config.limits.drain_deadline;
+        Ok(Self { doors, admin, addresses, service, places, drain_deadline, knowledge })
+    }
+
+    /// Where it listens, with the ports that the system chose.
+    #[must_use]
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// What changes it while it runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control(Arc::clone(&self.service.settings))
+    }
+
+    /// Serves until `stop` is over. Then takes no more connections, lets each end what it is at, and cuts those that have not
+    /// ended by the drain deadline.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) {
+        let end = self.service.stop.clone();
+        let admin_end = Stop::default();
+        let (listening, connections) = (TaskTracker::new(), TaskTracker::new());
+        let ports = Ports { service: self.service, places: self.places, connections: connections.clone() };
+        for Door { listener, way, opened } in self.doors {
+            if let Some(opened) = opened {
+                listening.spawn(ports.clone().open(opened, way.clone(), listening.clone()));
+            }
+            listening.spawn(ports.clone().listen(listener, way));
+        }
+        let status = Status { herald: Arc::clone(&ports.service.herald), knowledge: self.knowledge, stop: end.clone() };
+        let admin = TaskTracker::new();
+        if let Some(listener) = self.admin {
+            admin.spawn(admin::serve(listener, status, admin_end.clone()));
+        }
+
+        stop.await;
+        end.begin();
+        listening.close();
+        listening.wait().await;
+        connections.close();
+        if timeout(self.drain_deadline, connections.wait()).await.is_err() {
+            tracing::warn!(connections = connections.len(), "cut the connections that did not end in time");
+        }
+        end.finish();
+        connections.wait().await;
+        admin_end.finish();
+        admin.close();
+        admin.wait().await;
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+// === impl Control ===
+
+impl Control {
+    /// Has all connections go on with these settings, from their next request on.
+    pub fn apply(&self, settings: Arc<Settings>) {
+        self.0.set(settings);
+    }
+}
+
+// === impl Purpose ===
+
+impl Purpose {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Kafka => "clients of Kafka",
+            Self::Admin => "metrics and health",
+        }
+    }
+}
+
+/// Accepts connections, on ports that are there from the beginning and on those that come.
+#[derive(Clone)]
+struct Ports {
+    service: Arc<Service>,
+    places: Arc<Semaphore>,
+    connections: TaskTracker,
+}
+
+// === impl Ports ===
+
+impl Ports {
+    /// Listens on the ports of brokers as they are opened.
+    async fn open(self, mut opened: mpsc::Receiver<Opened>, bootstrap: Way, listening: TaskTracker) {
+        let Way::To { knowledge, advertise, .. } = bootstrap else { return };
+        loop {
+            let Opened { listener, target } = tokio::select! {
+                () = self.service.stop.begun() => return,
+                opened = opened.recv() => match opened {
+                    Some(opened) => opened,
+                    None => return,
+                },
+            };
+            let way = Way::To { target, knowledge: Arc::clone(&knowledge), advertise: advertise.clone() };
+            match TcpListener::from_std(listener) {
+                Ok(listener) => drop(listening.spawn(self.clone().listen(listener, way))),
+                Err(error) => tracing::warn!(%error, "cannot listen on a broker's port"),
+            }
+        }
+    }
+
+    async fn listen(self, listener: TcpListener, way: Way) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.service.stop.begun() => return,
+                accepted = self.accept(&listener) => accepted,
+            };
+            match accepted {
+                Ok((stream, client, place)) => {
+                    let connection = Arc::clone(&self.service).serve(stream, client, way.clone());
+                    self.connections.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: without a pause this loop would spin until one is free.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+    ) -> std::io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
+        let (stream, client) = listener.accept().await?;
+        // The semaphore is never closed, so there is always a permit.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        Ok((stream, client, place))
+    }
+}
+
+async fn bind(address: SocketAddr, purpose: Purpose) -> Result<(TcpListener, SocketAddr), BindError> {
+    let error = |source| BindError { purpose, address, source };
+    let listener = TcpListener::bind(address).await.map_err(error)?;
+    let bound = listener.local_addr().map_err(error)?;
+    Ok((listener, bound))
+}
+
+fn addressed_door(
+    listener: TcpListener,
+    host: IpAddr,
+    addressed: Addressed,
+    capacity: throughline_intercept::kafka::Capacity,
+) -> (Arc<Knowledge>, Door) {
+    let Addressed { bootstrap, broker_ports, advertise, state } = addressed;
+    let (knowledge, opened) = Knowledge::addressed(capacity, host, broker_ports, state);
+    let target = Arc::new(Target::new(bootstrap));
+    let way = Way::To { target, knowledge: Arc::clone(&knowledge), advertise };
+    (knowledge, Door { listener, way, opened: Some(opened) })
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
