@@ -1,9 +1,11 @@
 //! How fast Kafka's bytes are followed, read and changed, beside `memcpy` and beside decoding and encoding them.
 //!
 //! Each case goes over one batch of about [`BATCH`] bytes of records, in cache, on one core. The cases of a group take turns;
-//! the figures are medians, in GB/s of records before compression. Prints one line of JSON per case. Allocations are counted
-//! over one pass, when all that is used again has grown to its size. Run: `cargo bench -p throughline-kafka --bench codec`, with
-//! ` -- WORDS` behind it for the cases that have these words in their names.
+//! the figures are medians, in GB/s of records before compression. Prints one line of JSON per case: what was done, to what,
+//! in which codec; GB/s and the best of them, ns and allocations per record (or frame), and how many times as long as the
+//! group's first case it took, turn by turn. Allocations are counted over one pass, when all that is used again has grown to
+//! its size. Run: `cargo bench -p throughline-kafka --bench codec`, with ` -- WORDS` behind it for the cases that have these
+//! words in their names.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark is a program of its own")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{Compression, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions};
-use throughline_kafka::batch::{Batch, Codec, Codecs, Injector, Limits, Outcome, Snappy};
+use throughline_kafka::batch::{Batch, Codec, Codecs, Injector, Limits, Outcome, Patcher, Records, Snappy};
 use throughline_kafka::frame::Framer;
 
 /// Bytes of records in a batch: fits the second-level cache twice over.
@@ -23,6 +25,8 @@ const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_millis(12);
 
 const KEY: &str = "traceparent";
+/// Names under which a context may come.
+const CONTEXT: [&[u8]; 4] = [KEY.as_bytes(), b"tracestate", b"b3", b"uber-trace-id"];
 const VALUE: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const LIMITS: Limits = Limits { max_batch_bytes: 16 << 20, max_inflated_bytes: 16 << 20 };
 
@@ -102,65 +106,130 @@ impl Sample {
         Self { record, codec, compression, batch, shared, plain, count }
     }
 
-    /// The records with the header, not compressed.
+    fn batch(&self) -> Batch<'_> {
+        Batch::new(&self.batch).expect("one batch")
+    }
+
+    /// The batch with the header in each record.
     fn injected(&self) -> Vec<u8> {
-        let (mut out, mut plain) = (Vec::new(), Vec::new());
-        let outcome =
-            Injector::default().inject(Batch::new(&self.batch).expect("one batch"), &LIMITS, &mut out, |_, headers| {
-                headers.append(KEY.as_bytes(), Some(VALUE));
-            });
+        let mut out = Vec::new();
+        let outcome = Injector::default().inject(self.batch(), &LIMITS, &mut out, |_, headers| {
+            headers.append(KEY.as_bytes(), Some(VALUE));
+        });
         assert!(matches!(outcome, Outcome::Changed(_)));
-        let batch = Batch::new(&out).expect("one batch");
-        Codecs::default().inflate(batch.codec(), batch.payload(), usize::MAX, &mut plain).expect("records");
-        plain
+        out
     }
 
     fn measure(&self) {
-        let (batch, plain, codec) = (Batch::new(&self.batch).expect("one batch"), &self.plain, self.codec);
-        let mut cases = Vec::new();
-        if codec == Codec::None {
-            let (mut copy, mut place) = (Vec::with_capacity(plain.len()), 0);
-            cases.push(case("memcpy", move || {
-                elsewhere(&mut copy, &mut place);
-                copy.extend_from_slice(black_box(plain));
-            }));
-            cases.push(case("scan", move || {
-                let records = batch.records().expect("not compressed");
-                black_box(records.filter_map(Result::ok).map(|record| record.header_count()).sum::<u32>());
-            }));
-            cases.push(case("scan, checksum", move || {
-                assert!(black_box(batch).is_intact());
-                let records = batch.records().expect("not compressed");
-                black_box(records.filter_map(Result::ok).map(|record| record.header_count()).sum::<u32>());
-            }));
+        let mut cases = if self.codec == Codec::None { vec![self.copy()] } else { vec![self.recompress()] };
+        cases.push(self.inject());
+        let (shared, compression) = (self.shared.clone(), self.compression);
+        cases.push(case("decode, insert, encode", move || recode(&shared, compression)));
+        self.report("", self.plain.len(), &mut cases);
+        if self.codec == Codec::None {
+            self.measure_reading();
         } else {
-            // What injection cannot do without: inflate what came, deflate what is to go out.
-            let (mut codecs, mut inflated, mut deflated) = (Codecs::default(), Vec::new(), Vec::new());
-            let longer = self.injected();
-            cases.push(case("inflate, deflate", move || {
-                deflated.clear();
-                codecs.inflate(codec, batch.payload(), usize::MAX, &mut inflated).expect("records");
-                black_box(&inflated);
-                codecs.deflate(codec, Snappy::Raw, black_box(&longer), &mut deflated).expect("a payload");
-            }));
+            self.report(" as fetched", self.plain.len(), &mut vec![self.inflate_and_scan()]);
         }
+    }
+
+    fn report(&self, with: &str, bytes: usize, cases: &mut Vec<Case<'_>>) {
+        let what = format!("{} B{with}", self.record);
+        report(&what, &format!("{:?}", self.codec).to_lowercase(), bytes, self.count, cases);
+    }
+
+    fn copy(&self) -> Case<'_> {
+        let (mut copy, mut place) = (Vec::with_capacity(self.plain.len()), 0);
+        case("memcpy", move || {
+            elsewhere(&mut copy, &mut place);
+            copy.extend_from_slice(black_box(&self.plain));
+        })
+    }
+
+    /// What injection cannot do without: inflate what came, deflate what is to go out.
+    fn recompress(&self) -> Case<'_> {
+        let (mut codecs, mut inflated, mut deflated, mut longer) =
+            (Codecs::default(), Vec::new(), Vec::new(), Vec::new());
+        let injected = self.injected();
+        let injected = Batch::new(&injected).expect("one batch");
+        codecs.inflate(self.codec, injected.payload(), usize::MAX, &mut longer).expect("records");
+        case("inflate, deflate", move || {
+            deflated.clear();
+            codecs.inflate(self.codec, self.batch().payload(), usize::MAX, &mut inflated).expect("records");
+            black_box(&inflated);
+            codecs.deflate(self.codec, Snappy::Raw, black_box(&longer), &mut deflated).expect("a payload");
+        })
+    }
+
+    fn inflate_and_scan(&self) -> Case<'_> {
+        let (mut codecs, mut inflated) = (Codecs::default(), Vec::new());
+        case("inflate, scan, find 1 header", move || {
+            codecs.inflate(self.codec, self.batch().payload(), usize::MAX, &mut inflated).expect("records");
+            for record in Records::new(&inflated, self.batch().count()) {
+                let record = record.expect("a record");
+                black_box((record.offset_delta, record.timestamp_delta));
+                black_box(record.header(black_box(KEY.as_bytes())).map(|header| header.value));
+            }
+        })
+    }
+
+    fn inject(&self) -> Case<'_> {
         let (mut injector, mut out, mut place) = (Injector::default(), Vec::new(), 0);
-        cases.push(case("inject", move || {
+        case("inject", move || {
             elsewhere(&mut out, &mut place);
-            let outcome = injector.inject(black_box(batch), &LIMITS, &mut out, |_, headers| {
+            let outcome = injector.inject(black_box(self.batch()), &LIMITS, &mut out, |_, headers| {
                 headers.append(KEY.as_bytes(), Some(black_box(VALUE)));
             });
             assert!(matches!(outcome, Outcome::Changed(_)));
-        }));
-        let (shared, compression) = (self.shared.clone(), self.compression);
-        cases.push(case("decode, insert, encode", move || recode(&shared, compression)));
-        report(
-            &format!("{} B", self.record),
-            &format!("{codec:?}").to_lowercase(),
-            plain.len(),
-            self.count,
-            &mut cases,
-        );
+        })
+    }
+
+    /// The consumer's side: records that carry the header.
+    fn measure_reading(&self) {
+        let fetched = self.injected();
+        let batch = Batch::new(&fetched).expect("one batch");
+        let records = || -> Records<'_> { black_box(batch).records().expect("not compressed") };
+        let (mut copy, mut changing) = (Vec::with_capacity(fetched.len()), fetched.clone());
+        let mut patcher = Patcher::default();
+        let scan = move || {
+            for record in records() {
+                let record = record.expect("a record");
+                black_box((record.offset_delta, record.timestamp_delta));
+            }
+        };
+        let find = move || {
+            for record in records() {
+                let record = record.expect("a record");
+                black_box((record.offset_delta, record.timestamp_delta));
+                black_box(record.header(black_box(KEY.as_bytes())).map(|header| header.value));
+            }
+        };
+        let find_four = move || {
+            for record in records() {
+                let record = record.expect("a record");
+                black_box((record.offset_delta, record.timestamp_delta));
+                black_box(record.find(black_box(CONTEXT)).map(|header| header.and_then(|header| header.value)));
+            }
+        };
+        let mut cases = vec![
+            case("memcpy", || {
+                copy.clear();
+                copy.extend_from_slice(black_box(batch.payload()));
+            }),
+            case("scan", scan),
+            case("scan, find 1 header", find),
+            case("scan, find 4 headers", find_four),
+            case("checksum", || assert!(black_box(batch).is_intact())),
+            case("patch", || {
+                let outcome = patcher.patch(&mut changing, |record, patches| {
+                    if let Some(header) = record.header(KEY.as_bytes()) {
+                        patches.overwrite(record, &header, 36, black_box(b"00f067aa0ba902b7"));
+                    }
+                });
+                assert!(matches!(outcome, Outcome::Changed(_)));
+            }),
+        ];
+        self.report(" with the header", batch.payload().len(), &mut cases);
     }
 }
 
@@ -245,7 +314,32 @@ fn case<'a>(name: &'static str, pass: impl FnMut() + 'a) -> Case<'a> {
 
 fn report(what: &str, codec: &str, bytes: usize, count: u32, cases: &mut Vec<Case<'_>>) {
     cases.retain(|case| is_wanted(&format!("{} of {what}, {codec}", case.name)));
-    let mut times: Vec<Vec<f64>> = cases.iter().map(|_| Vec::new()).collect();
+    let Some(first) = cases.first().map(|case| case.name) else { return };
+    let times = take_turns(cases);
+    for (case, own) in cases.iter_mut().zip(&times) {
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        (case.pass)();
+        let allocations = u32::try_from(ALLOCATIONS.load(Ordering::Relaxed) - before).unwrap_or(u32::MAX);
+        let bytes = f64::from(u32::try_from(bytes).expect("a small number"));
+        let seconds = median(own.iter().copied());
+        let ratio = median(own.iter().zip(times.iter().flatten()).map(|(own, first)| own / first));
+        let line = serde_json::json!({
+            "case": case.name,
+            "of": what,
+            "codec": codec,
+            "gb_per_s": round(bytes / seconds / 1e9),
+            "gb_per_s_best": round(bytes / own.iter().copied().fold(f64::INFINITY, f64::min) / 1e9),
+            "ns_each": round(seconds * 1e9 / f64::from(count)),
+            "allocations_each": round(f64::from(allocations) / f64::from(count)),
+            "beside": first,
+            "times_as_long": round(ratio),
+        });
+        println!("{line}");
+    }
+}
+
+/// The seconds that each case took for one pass, in each round.
+fn take_turns(cases: &mut [Case<'_>]) -> Vec<Vec<f64>> {
     let mut passes: Vec<u32> = Vec::new();
     for case in cases.iter_mut() {
         (case.pass)();
@@ -253,6 +347,7 @@ fn report(what: &str, codec: &str, bytes: usize, count: u32, cases: &mut Vec<Cas
         (case.pass)();
         passes.push(u32::try_from(ROUND.as_nanos() / start.elapsed().as_nanos().max(1)).unwrap_or(u32::MAX).max(1));
     }
+    let mut times: Vec<Vec<f64>> = cases.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         for ((case, times), passes) in cases.iter_mut().zip(&mut times).zip(&passes) {
             let start = Instant::now();
@@ -262,23 +357,13 @@ fn report(what: &str, codec: &str, bytes: usize, count: u32, cases: &mut Vec<Cas
             times.push(start.elapsed().as_secs_f64() / f64::from(*passes));
         }
     }
-    for (case, times) in cases.iter_mut().zip(&mut times) {
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
-        (case.pass)();
-        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
-        times.sort_by(f64::total_cmp);
-        let median = times.get(times.len() / 2).copied().unwrap_or_default();
-        let bytes = u32::try_from(bytes).expect("a small number");
-        let line = serde_json::json!({
-            "case": case.name,
-            "of": what,
-            "codec": codec,
-            "gb_per_s": round(f64::from(bytes) / median / 1e9),
-            "ns_each": round(median * 1e9 / f64::from(count)),
-            "allocations_each": round(f64::from(u32::try_from(allocations).unwrap_or(u32::MAX)) / f64::from(count)),
-        });
-        println!("{line}");
-    }
+    times
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// Whether the name of a case has all the words in it that the command line asks for.

@@ -97,6 +97,18 @@ fn duplicate_null_and_odd_headers_survive_in_every_codec() {
 }
 
 #[test]
+fn the_last_header_of_each_name_is_found_in_one_walk() {
+    let bytes = batch_of(&some_records(), Codec::None, Snappy::Raw);
+    let mut records = Batch::new(&bytes).unwrap().records().unwrap();
+    let record = records.next().unwrap().unwrap();
+    let value =
+        |header: Option<throughline_kafka::batch::Header<'_>>| header.map(|header| header.value.map(<[u8]>::to_vec));
+    let found = record.find([b"x", b"a", &[0xff, 0xfe], b"b", b"", b"aa"]).map(value);
+    assert_eq!(found, [Some(None), Some(Some(b"2".to_vec())), Some(Some(Vec::new())), None, None, None]);
+    assert_eq!(value(record.header(b"a")), Some(Some(b"2".to_vec())));
+}
+
+#[test]
 fn the_number_of_headers_may_outgrow_its_bytes() {
     for count in [0, 1, 61, 62, 63, 64, 65, 8_190, 8_191, 8_192] {
         let raw = RawRecord { headers: vec![(b"k".to_vec(), None); count], ..RawRecord::default() };

@@ -149,9 +149,32 @@ impl<'a> Record<'a> {
 
     /// The last header of this key, which is the one that counts.
     #[must_use]
+    #[inline]
     pub fn header(&self, key: &[u8]) -> Option<Header<'a>> {
-        self.headers().filter(|header| header.key == key).last()
+        let [found] = self.find([key]);
+        found
     }
+
+    /// The last header of each of these keys, all in one walk.
+    #[must_use]
+    #[inline]
+    pub fn find<const N: usize>(&self, keys: [&[u8]; N]) -> [Option<Header<'a>>; N] {
+        let mut found = [None; N];
+        for header in self.headers() {
+            for (key, found) in keys.iter().zip(&mut found) {
+                if is_same(header.key, key) {
+                    *found = Some(header);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Whether two keys are the same. Most that are not differ in length or at the beginning, which needs no call.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.first() == other.first() && one == other
 }
 
 // === impl HeaderIter ===
@@ -159,7 +182,7 @@ impl<'a> Record<'a> {
 impl<'a> Iterator for HeaderIter<'a> {
     type Item = Header<'a>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Header<'a>> {
         self.left = self.left.checked_sub(1)?;
         let start = self.at;
@@ -171,7 +194,7 @@ impl<'a> Iterator for HeaderIter<'a> {
 }
 
 /// Reads bytes behind their length; any negative length is null, as Java has it.
-#[inline]
+#[inline(always)]
 #[expect(clippy::option_option, reason = "the outer one: there is nothing well-formed; the inner one: null")]
 fn field<'a>(bytes: &'a [u8], place: &mut usize) -> Option<Option<&'a [u8]>> {
     let Ok(length) = usize::try_from(varint::read_i32(bytes, place)?) else { return Some(None) };
