@@ -10,6 +10,7 @@ mod legacy;
 mod params;
 mod shared_span;
 mod summary;
+mod throughline;
 mod v3;
 
 use std::sync::Arc;
@@ -62,6 +63,7 @@ pub(crate) fn router(store: Arc<dyn Store>, metrics: Arc<Metrics>, config: &Conf
     let router = Router::new()
         .merge(legacy::routes())
         .merge(v3::routes())
+        .merge(throughline::routes())
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics_text))
         .fallback(ui::serve)
