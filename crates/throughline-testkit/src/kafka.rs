@@ -1,17 +1,17 @@
 //! Kafka brokers: the embedded one for speed, a real Apache Kafka for proof, or one that runs already.
 
 mod apache;
-mod create_topic;
 mod embedded;
 mod jars;
 mod security;
+mod topic;
 
 pub(crate) use self::apache::java;
 pub use self::apache::{Apache, Builder as ApacheBuilder};
-pub use self::create_topic::{Topic, create_topic};
 pub use self::embedded::Embedded;
 pub use self::jars::{VERSION, fetch as fetch_apache};
 pub use self::security::{Certificates, Listener, MECHANISMS, PASSWORD, USER};
+pub use self::topic::{Topic, create_topic, delete_topic};
 
 use crate::process::Process;
 

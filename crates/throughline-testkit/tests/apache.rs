@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use throughline_testkit::kafka::{Apache, Topic, create_topic};
+use throughline_testkit::kafka::{Apache, Topic, create_topic, delete_topic};
 
 fn quietly(_: &str) {}
 
@@ -50,6 +50,9 @@ fn a_topic_that_exists_is_left_and_one_that_is_refused_is_told() {
     create_topic(bootstrap, &Topic::new("twice", 1)).unwrap();
     let refused = create_topic(bootstrap, &Topic::new("t", 1).config("no.such.setting", "1")).unwrap_err().to_string();
     assert!(refused.contains("refused to create topic t: error 40"), "{refused}");
+    delete_topic(bootstrap, "twice").unwrap();
+    let refused = delete_topic(bootstrap, "twice").unwrap_err().to_string();
+    assert!(refused.contains("refused to delete topic twice: error 3"), "{refused}");
 }
 
 #[test]

@@ -230,6 +230,14 @@ func produce(ctx context.Context, o options) error {
 	}
 	failed := make(chan error, len(records))
 	for index, record := range records {
+		if index == o.number("gate-at", -1) {
+			if err := client.Flush(ctx); err != nil {
+				return err
+			}
+			for _, err := os.Stat(o["gate"]); err != nil; _, err = os.Stat(o["gate"]) {
+				time.Sleep(20 * time.Millisecond)
+			}
+		}
 		client.Produce(ctx, record, func(record *kgo.Record, err error) {
 			if err == nil {
 				out.write(place(index, record))
@@ -302,7 +310,7 @@ func consume(ctx context.Context, o options) error {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	}
-	return group(ctx, append(settings, kgo.ConsumerGroup(o["group"]), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Hour),
+	return group(ctx, append(settings, kgo.ConsumerGroup(o["group"]), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Hour), kgo.HeartbeatInterval(500*time.Millisecond),
 		kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsRevoked(commit)), out, o)
 }
 

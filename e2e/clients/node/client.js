@@ -34,6 +34,7 @@ const CODECS = {
   zstd: CompressionTypes.ZSTD,
 }
 
+const pause = milliseconds => new Promise(done => setTimeout(done, milliseconds))
 const decode = text => (text === null || text === undefined ? null : Buffer.from(text, 'base64'))
 const encode = bytes => (bytes === null || bytes === undefined ? null : Buffer.from(bytes).toString('base64'))
 
@@ -80,7 +81,9 @@ const produce = async options => {
   await producer.connect()
   const size = Number(transactional ? options['transaction-size'] ?? 10 : options.batch ?? 10)
   const abortEvery = Number(options['abort-every'] ?? 0)
+  const gateAt = Number(options['gate-at'] ?? Infinity)
   for (let begin = 0, number = 1; begin < records.length; begin += size, number++) {
+    while (begin >= gateAt && !fs.existsSync(options.gate)) await pause(20)
     const messages = records.slice(begin, begin + size)
     const sender = transactional ? await producer.transaction() : producer
     const acks = options.acks === undefined || options.acks === 'all' ? -1 : Number(options.acks)
@@ -88,7 +91,7 @@ const produce = async options => {
     const committed = abortEvery === 0 || number % abortEvery !== 0
     if (transactional) await (committed ? sender.commit() : sender.abort())
     lines(begin, messages, answers, options.topic).forEach(line => write(transactional ? { ...line, committed } : line))
-    await new Promise(done => setTimeout(done, Number(options.pace ?? 0) * messages.length))
+    await pause(Number(options.pace ?? 0) * messages.length)
   }
   await producer.disconnect()
 }
@@ -111,6 +114,7 @@ const consume = async options => {
     readUncommitted: options.isolation !== 'read_committed',
     metadataMaxAge: Number(options['metadata-age'] ?? 300000),
     maxWaitTimeInMs: 50,
+    heartbeatInterval: 500,
   })
   await consumer.connect()
   await consumer.subscribe({ topics: options.topics.split(','), fromBeginning: true })

@@ -63,6 +63,7 @@ def produce(options):
         transactions(producer, len(records), send, output, options)
     else:
         for index in range(len(records)):
+            lines.wait_at_gate(options, index, producer.flush)
             send(index, output.write)
     left = producer.flush(60)
     if left or failed:
@@ -115,6 +116,7 @@ def group(settings, options, output, count, deadline):
         "isolation.level": options.get("isolation", "read_uncommitted"),
         "topic.metadata.refresh.interval.ms": options.get("metadata-age", "300000"),
         "fetch.wait.max.ms": "50",
+        **({} if options.get("protocol") == "consumer" else {"heartbeat.interval.ms": "500"}),
     })
     consumer.subscribe(options["topics"].split(","), on_revoke=leave)
     seen = 0

@@ -53,10 +53,11 @@ def produce(options):
         return {"index": index, "topic": where.topic, "partition": where.partition, "offset": where.offset}
 
     if "transactional" in options:
-        transactions(producer, len(records), send, lambda line: output.write(line), line, options)
+        transactions(producer, len(records), send, output.write, line, options)
     else:
         sent = []
         for index in range(len(records)):
+            lines.wait_at_gate(options, index, producer.flush)
             future = send(index)
             future.add_callback(lambda where, index=index: output.write(line(index, where)))
             sent.append(future)
@@ -107,6 +108,7 @@ def consume(options):
         isolation_level=options.get("isolation", "read_uncommitted"),
         metadata_max_age_ms=int(options.get("metadata-age", "300000")),
         fetch_max_wait_ms=50,
+        heartbeat_interval_ms=500,
         max_poll_records=50,
     )
     leaving = CommitBeforeLeaving(consumer)

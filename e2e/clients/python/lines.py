@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import sys
+import time
 
 
 def options(arguments):
@@ -26,6 +28,14 @@ def read(path):
                 "value": decode(record.get("value")),
                 "headers": headers,
             }
+
+
+def wait_at_gate(options, index, flush):
+    """Goes on when the gate's file is there; everything before is sent by then."""
+    if index == int(options.get("gate-at", "-1")):
+        flush()
+        while not os.path.exists(options["gate"]):
+            time.sleep(0.02)
 
 
 class Output:

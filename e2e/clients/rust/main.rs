@@ -7,6 +7,7 @@
 mod lines;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -74,7 +75,15 @@ fn produce(options: &Options) -> Result<()> {
     if transactional.is_some() {
         transactions(&producer, topic, &records, options)?;
     } else {
+        let gate_at = options.number("gate-at", u64::MAX)?;
         for (index, record) in records.iter().enumerate() {
+            if u64::try_from(index)? == gate_at {
+                producer.flush(LIMIT)?;
+                let gate = Path::new(options.get("gate")?);
+                while !gate.exists() {
+                    wait(Duration::from_millis(20));
+                }
+            }
             send(&producer, topic, index, record)?;
             wait(pace);
         }
@@ -128,6 +137,9 @@ fn consume(options: &Options) -> Result<()> {
     config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
     config.set("isolation.level", options.or("isolation", "read_uncommitted")).set("fetch.wait.max.ms", "50");
     config.set("topic.metadata.refresh.interval.ms", options.or("metadata-age", "300000"));
+    if options.or("protocol", "classic") == "classic" {
+        config.set("heartbeat.interval.ms", "500");
+    }
     let count = options.number("count", u64::MAX)?;
     let deadline = Instant::now() + Duration::from_secs(options.number("limit", 60)?);
     let lines = Lines::create(options)?;
@@ -209,10 +221,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The pace of a producer that is told to be slow.
+/// For a producer that is told to be slow, or to wait.
 fn wait(pace: Duration) {
     if !pace.is_zero() {
-        #[expect(clippy::disallowed_methods, reason = "a slow producer is what was asked for")]
+        #[expect(clippy::disallowed_methods, reason = "waiting is what was asked for")]
         std::thread::sleep(pace);
     }
 }

@@ -39,6 +39,7 @@ pub struct Builder {
     listeners: Vec<Listener>,
     advertised: Option<String>,
     port: Option<u16>,
+    jvm: Vec<String>,
 }
 
 // === impl Builder ===
@@ -52,6 +53,7 @@ impl Default for Builder {
             listeners: vec![Listener::Plaintext],
             advertised: None,
             port: None,
+            jvm: Vec::new(),
         }
     }
 }
@@ -92,6 +94,13 @@ impl Builder {
     pub fn behind(mut self, address: impl Into<String>, port: u16) -> Self {
         self.advertised = Some(address.into());
         self.port = Some(port);
+        self
+    }
+
+    /// Gives the brokers' JVMs an option; a later one wins, also over ours, which are for a short life in little memory.
+    #[must_use]
+    pub fn jvm(mut self, option: impl Into<String>) -> Self {
+        self.jvm.push(option.into());
         self
     }
 

@@ -28,6 +28,7 @@ pub(super) struct Plan {
     /// What clients are told, by the way they come.
     pub(super) addresses: BTreeMap<Listener, String>,
     pub(super) properties: BTreeMap<String, String>,
+    pub(super) jvm: Vec<String>,
 }
 
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -106,6 +107,7 @@ impl Node {
             [&format!("-Xmx{heap}"), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"];
         Ok(Spec::new(name, java()?)
             .args(tuning)
+            .args(self.plan.jvm.iter().cloned())
             .arg("-Dlog4j2.configurationFile=log4j2.properties")
             .args(["-cp".to_owned(), format!("{}/*", self.jars.display())])
             .args(args.iter().copied())

@@ -45,7 +45,7 @@ fn plan_one(
     set("listener.security.protocol.map", format!("CONTROLLER:PLAINTEXT,{}", map.join(",")));
     properties.extend(security::properties(addresses.keys().copied(), certificates));
     properties.extend(builder.properties.clone());
-    Ok(Plan { id, addresses, properties })
+    Ok(Plan { id, addresses, properties, jvm: builder.jvm.clone() })
 }
 
 fn urls(addresses: &BTreeMap<Listener, String>) -> String {
@@ -63,6 +63,13 @@ fn settings(nodes: u16) -> BTreeMap<String, String> {
         ("default.replication.factor", &replicas),
         ("min.insync.replicas", &in_sync),
         ("group.initial.rebalance.delay.ms", "0"),
+        ("group.consumer.min.heartbeat.interval.ms", "500"),
+        ("group.consumer.heartbeat.interval.ms", "500"),
+        ("group.share.min.heartbeat.interval.ms", "500"),
+        ("group.share.heartbeat.interval.ms", "500"),
+        // A broker that was killed is given up soon.
+        ("broker.heartbeat.interval.ms", "500"),
+        ("broker.session.timeout.ms", "3000"),
         ("offsets.topic.num.partitions", "4"),
         ("offsets.topic.replication.factor", &replicas),
         ("transaction.state.log.num.partitions", "4"),

@@ -45,7 +45,11 @@ final class Consume {
 
     private static void group(
             Options options, Properties properties, List<String> topics, int count, long deadline, Lines lines) {
-        properties.put("group.protocol", options.get("protocol", "classic"));
+        String protocol = options.get("protocol", "classic");
+        properties.put("group.protocol", protocol);
+        if (protocol.equals("classic")) {
+            properties.put("heartbeat.interval.ms", "500");
+        }
         properties.put("auto.offset.reset", "earliest");
         properties.put("enable.auto.commit", "false");
         properties.put("isolation.level", options.get("isolation", "read_uncommitted"));

@@ -1,6 +1,8 @@
 package clients;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Properties;
@@ -33,17 +35,26 @@ final class Produce {
         Producer<byte[], byte[]> plain = new KafkaProducer<>(properties, new ByteArraySerializer(), new ByteArraySerializer());
         try (Producer<byte[], byte[]> producer = Tracing.of(options, lines).producer(plain)) {
             if (transactional.isEmpty()) {
-                send(producer, records, options.number("pace", 0), lines);
+                send(producer, records, options, lines);
             } else {
                 transactions(producer, records, options, lines);
             }
         }
     }
 
-    private static void send(Producer<byte[], byte[]> producer, List<ProducerRecord<byte[], byte[]>> records, int pace, Lines lines)
+    private static void send(
+            Producer<byte[], byte[]> producer, List<ProducerRecord<byte[], byte[]>> records, Options options, Lines lines)
             throws Exception {
+        int pace = options.number("pace", 0);
+        int gateAt = options.number("gate-at", -1);
         List<Future<RecordMetadata>> sent = new ArrayList<>();
         for (int at = 0; at < records.size(); at++) {
+            if (at == gateAt) {
+                producer.flush();
+                while (!Files.exists(Path.of(options.get("gate")))) {
+                    Thread.sleep(20);
+                }
+            }
             int index = at;
             sent.add(producer.send(records.get(at), (where, error) -> {
                 if (error == null) {
