@@ -12,11 +12,21 @@
 
 mod capped;
 mod cluster;
+mod context;
+mod delivery;
+mod error;
+mod exchange;
 mod known;
 mod notice;
 mod outbox;
+mod produce;
 mod session;
 mod settings;
+mod settle;
+mod span;
+mod tools;
+mod topic;
+mod tracer;
 
 pub use cluster::{ClientKey, Cluster};
 pub use known::{Capacity, Delivery, Known, Place, Progress};

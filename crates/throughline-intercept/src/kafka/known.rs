@@ -4,9 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use throughline_model::context::TraceState;
 use throughline_model::{SpanId, TraceId};
 
 use super::capped::Capped;
+use super::tools::Tools;
 use super::{ClientKey, DEFAULT_MAX_MESSAGE_BYTES};
 use crate::Timestamp;
 
@@ -39,6 +41,8 @@ pub struct Known {
     deliveries: Deliveries,
     held: usize,
     bucket: Bucket,
+    /// Tools that nobody uses now.
+    tools: Vec<Box<Tools>>,
 }
 
 /// Whose deliveries, of which partition.
@@ -56,8 +60,9 @@ pub struct Delivery {
     /// The consumer span.
     pub trace_id: TraceId,
     pub span_id: SpanId,
-    /// As [`throughline_model::Span::trace_state`].
-    pub trace_state: String,
+    pub trace_state: TraceState,
+    /// The W3C trace flags.
+    pub flags: u8,
     pub at: Timestamp,
     /// The group that it was delivered to, if it was known then.
     pub group: Option<Arc<str>>,
@@ -96,6 +101,9 @@ struct Bucket {
 
 const SECOND: u64 = 1_000_000_000;
 
+/// As many as there may be threads that drive sessions.
+const MOST_TOOLS: usize = 16;
+
 // === impl Capacity ===
 
 impl Default for Capacity {
@@ -128,6 +136,7 @@ impl Known {
             deliveries: Deliveries::default(),
             held: 0,
             bucket: Bucket { saved: SECOND, last: 0 },
+            tools: Vec::new(),
         }
     }
 
@@ -269,6 +278,19 @@ impl Known {
     #[must_use]
     pub const fn waiting(&self) -> usize {
         self.deliveries.count
+    }
+}
+
+// Compressors take megabytes: there are as many as are used at once, not as many as there are connections.
+impl Known {
+    pub(super) fn take_tools(&mut self) -> Option<Box<Tools>> {
+        self.tools.pop()
+    }
+
+    pub(super) fn give_tools(&mut self, tools: Box<Tools>) {
+        if self.tools.len() < MOST_TOOLS {
+            self.tools.push(tools);
+        }
     }
 }
 

@@ -26,6 +26,10 @@ impl Outbox {
         }
     }
 
+    pub(super) fn span(&mut self, span: Span) {
+        self.spans.push_back(span);
+    }
+
     pub(super) fn notice(&mut self, notice: Notice) {
         self.notices.push_back(notice);
     }

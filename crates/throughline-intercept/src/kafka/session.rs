@@ -1,14 +1,20 @@
-//! One connection.
+//! One connection: its two streams, what is held of them, and what answers what.
+
+mod request;
+mod response;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use throughline_kafka::api::{ApiKey, CorrelationId};
 use throughline_kafka::frame::{Event, Framer, Head, Loss};
 use throughline_model::Span;
 
-use super::outbox::Outbox;
-use super::{Cluster, Notice, Settings};
+use super::delivery::Positions;
+use super::exchange::{Exchange, Exchanges, Story};
+use super::tracer::Tracer;
+use super::{Cluster, Notice, Reason, Settings, error};
 use crate::{Side, Timestamp};
 
 /// Who is at the two ends of a connection.
@@ -29,18 +35,69 @@ pub struct Peer {
 ///
 /// At the end of a connection, whoever ended it, [`Session::handle_close`] is called for both sides: the spans that wait for
 /// an answer are closed then.
+///
+/// ```text
+///               +-- nothing to do with it: passes as it comes
+///   a frame's   |
+///   head comes -+-- to be read: passes as it comes, and its pieces are kept until the last of them is here
+///               |
+///               +-- to be changed: held until all of it is here, changed or not, then goes on
+/// ```
 #[derive(Debug)]
-#[expect(dead_code, reason = "the pass-through that the drivers start from")]
-pub struct Session<C> {
-    settings: Arc<Settings>,
-    cluster: C,
-    peer: Peer,
-    random: fastrand::Rng,
-    requests: Framer,
-    responses: Framer,
-    /// Requests that wait for their response.
-    in_flight: usize,
-    out: Outbox,
+pub struct Session<C: Cluster> {
+    tracer: Tracer<C>,
+    requests: Stream<Request>,
+    responses: Stream<Exchange>,
+    exchanges: Exchanges,
+    positions: Positions,
+}
+
+/// A frame of the client's, as far as its head shows.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    api: ApiKey,
+    version: i16,
+    correlation: CorrelationId,
+}
+
+/// One direction.
+#[derive(Debug)]
+struct Stream<T> {
+    framer: Framer,
+    /// The frame that is coming in, if it is of interest.
+    current: Option<Current<T>>,
+}
+
+/// A frame that is coming in: whose it is, and what is done with it.
+#[derive(Debug)]
+struct Current<T> {
+    subject: T,
+    /// When its first byte came.
+    begun: Timestamp,
+    handling: Handling,
+    /// Bytes of the process's budget that it takes.
+    reserved: usize,
+}
+
+#[derive(Debug)]
+enum Handling {
+    /// The framer has it.
+    Held,
+    /// Its pieces pass, and are kept.
+    Followed { pieces: Vec<Bytes>, left: usize },
+    /// It passes; its beginning is kept until it can be told whether there will be an answer.
+    Peeked { beginning: BytesMut, left: usize },
+}
+
+/// What a session wants to do with a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// It passes.
+    Nothing,
+    Read,
+    Change,
+    /// As [`Wish::Change`], and the client is misled when it cannot be.
+    MustChange,
 }
 
 // === impl Session ===
@@ -49,98 +106,262 @@ impl<C: Cluster> Session<C> {
     /// A connection that has just been opened. `seed` is random: ids of traces and spans come of it.
     #[must_use]
     pub fn new(settings: Arc<Settings>, cluster: C, peer: Peer, seed: u64) -> Self {
-        let random = fastrand::Rng::with_seed(seed);
-        let (requests, responses) = (Framer::requests(), Framer::responses());
-        Self { settings, cluster, peer, random, requests, responses, in_flight: 0, out: Outbox::default() }
+        Self {
+            tracer: Tracer::new(settings, cluster, peer, seed),
+            requests: Stream { framer: Framer::requests(), current: None },
+            responses: Stream { framer: Framer::responses(), current: None },
+            exchanges: Exchanges::default(),
+            positions: Positions::default(),
+        }
     }
 
     /// Takes what was read from one side.
     pub fn handle_bytes(&mut self, from: Side, now: Timestamp, mut bytes: Bytes) {
-        let _ = now;
-        loop {
-            let framer = match from {
-                Side::Client => &mut self.requests,
-                Side::Broker => &mut self.responses,
-            };
-            match framer.next(&mut bytes) {
-                None => break,
-                Some(Event::Head(Head::Request { api, .. })) => {
-                    self.in_flight = self.in_flight.saturating_add(1);
-                    self.out.notice(Notice::Request(api));
+        match from {
+            Side::Client => {
+                while let Some(event) = self.requests.framer.next(&mut bytes) {
+                    self.handle_client(event, now);
                 }
-                Some(Event::Head(Head::Response { .. })) => self.in_flight = self.in_flight.saturating_sub(1),
-                Some(Event::Pass(bytes) | Event::Frame(bytes)) => self.out.transmit(from.opposite(), bytes),
-                Some(Event::Lost(loss)) => self.handle_loss(from, loss),
+            }
+            Side::Broker => {
+                while let Some(event) = self.responses.framer.next(&mut bytes) {
+                    self.handle_broker(event, now);
+                }
             }
         }
     }
 
     /// This side sends no more. What is held of a frame that it did not finish goes on, untouched.
     pub fn handle_close(&mut self, side: Side, now: Timestamp) {
-        let framer = match side {
-            Side::Client => &mut self.requests,
-            Side::Broker => &mut self.responses,
-        };
-        framer.opaque();
+        match side {
+            Side::Client => {
+                self.drop_request();
+                self.requests.framer.opaque();
+            }
+            Side::Broker => {
+                self.drop_response(now);
+                self.responses.framer.opaque();
+                for exchange in self.exchanges.abandon() {
+                    self.tracer.fail(exchange.story, now, error::NETWORK_EXCEPTION);
+                }
+            }
+        }
         self.handle_bytes(side, now, Bytes::new());
     }
 
     /// The time of [`Session::poll_timeout`] has come.
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "the pass-through that the drivers start from")]
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        let _ = now;
+        let timeout = self.tracer.settings.limits.request_timeout;
+        for story in self.exchanges.expire(now, timeout) {
+            self.tracer.fail(story, now, error::REQUEST_TIMED_OUT);
+        }
     }
 
     /// The configuration has been read again. Requests that have been seen keep what they had.
     pub fn handle_settings(&mut self, settings: Arc<Settings>) {
-        self.settings = settings;
+        self.tracer.set_settings(settings);
     }
 
     /// Bytes to be written to this side.
     pub fn poll_transmit(&mut self) -> Option<(Side, Bytes)> {
-        self.out.poll_transmit()
+        self.tracer.out.poll_transmit()
     }
 
     /// A finished span.
     pub fn poll_span(&mut self) -> Option<Span> {
-        self.out.poll_span()
+        self.tracer.out.poll_span()
     }
 
     /// Something to be counted, or said.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        self.out.poll_notice()
+        self.tracer.out.poll_notice()
     }
 
     /// When [`Session::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        None
-    }
-
-    /// Whether the client has sent whole requests only, so that a driver that is about to end may stop reading here.
-    #[must_use]
-    pub fn is_between_requests(&self) -> bool {
-        self.requests.is_between()
-    }
-
-    /// Whether nothing is under way: whole frames only both ways, and no request that still waits for its response. A driver
-    /// that is about to end may close the connection now, and no exchange is cut. Never so once a stream has been lost.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.is_between_requests() && self.responses.is_between() && self.in_flight == 0
+        self.exchanges.deadline(self.tracer.settings.limits.request_timeout)
     }
 
     /// Who is at the two ends.
     #[must_use]
     pub const fn peer(&self) -> &Peer {
-        &self.peer
+        &self.tracer.peer
     }
 
-    fn handle_loss(&mut self, side: Side, loss: Loss) {
-        // Without one direction the other says nothing.
-        self.requests.opaque();
-        self.responses.opaque();
+    /// Whether both streams stand between two frames and no answer is awaited: a good moment to end the connection.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let is_between = self.requests.current.is_none() && self.responses.current.is_none();
+        is_between && self.requests.framer.held() == 0 && self.responses.framer.held() == 0 && self.exchanges.len() == 0
+    }
+
+    fn handle_client(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Head(Head::Request { size, api, version, correlation }) => {
+                self.begin_request(Request { api, version, correlation }, size, now);
+            }
+            Event::Head(Head::Response { .. }) => {}
+            Event::Pass(bytes) => {
+                self.tracer.out.transmit(Side::Broker, bytes.clone());
+                self.follow_request(bytes, now);
+            }
+            Event::Frame(frame) => self.finish_held_request(frame, now),
+            Event::Lost(loss) => self.lose(Side::Client, loss, now),
+        }
+    }
+
+    fn handle_broker(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Head(Head::Response { size, correlation }) => self.begin_response(correlation, size, now),
+            Event::Head(Head::Request { .. }) => {}
+            Event::Pass(bytes) => {
+                self.tracer.out.transmit(Side::Client, bytes.clone());
+                self.follow_response(bytes, now);
+            }
+            Event::Frame(frame) => self.finish_held_response(frame, now),
+            Event::Lost(loss) => self.lose(Side::Broker, loss, now),
+        }
+    }
+
+    /// A stream cannot be followed any more; without one direction the other says nothing.
+    fn lose(&mut self, side: Side, loss: Loss, now: Timestamp) {
+        self.pass_all(now);
         let is_tls = side == Side::Client && loss == Loss::Tls;
-        self.out.notice(if is_tls { Notice::ClientSpeaksTls } else { Notice::Lost { side, loss } });
+        self.tracer.out.notice(if is_tls { Notice::ClientSpeaksTls } else { Notice::Lost { side, loss } });
+    }
+
+    /// All that comes passes from here on.
+    fn pass_all(&mut self, now: Timestamp) {
+        self.drop_request();
+        self.drop_response(now);
+        for exchange in self.exchanges.abandon() {
+            self.tracer.forget(exchange.story, Reason::OutOfOrder);
+        }
+        for (side, framer) in [(Side::Client, &mut self.requests.framer), (Side::Broker, &mut self.responses.framer)] {
+            framer.opaque();
+            // What was held comes out at once: nothing may come behind it.
+            while let Some(Event::Pass(bytes)) = framer.next(&mut Bytes::new()) {
+                self.tracer.out.transmit(side.opposite(), bytes);
+            }
+        }
+    }
+
+    fn drop_request(&mut self) {
+        if let Some(current) = self.requests.current.take() {
+            self.tracer.release(current.reserved);
+        }
+    }
+
+    fn drop_response(&mut self, now: Timestamp) {
+        if let Some(current) = self.responses.current.take() {
+            self.tracer.release(current.reserved);
+            self.tracer.fail(current.subject.story, now, error::NETWORK_EXCEPTION);
+        }
+    }
+}
+
+impl<C: Cluster> Drop for Session<C> {
+    /// What was reserved is everybody's.
+    fn drop(&mut self) {
+        let requests = self.requests.current.take().map_or(0, |current| current.reserved);
+        let responses = self.responses.current.take().map_or(0, |current| current.reserved);
+        self.tracer.release(requests + responses);
+    }
+}
+
+// === impl Stream ===
+
+impl<T> Stream<T> {
+    /// Begins a frame of so many bytes, as is wished and as is possible.
+    fn begin<C: Cluster>(
+        &mut self,
+        tracer: &Tracer<C>,
+        subject: T,
+        wish: Wish,
+        size: usize,
+        begun: Timestamp,
+    ) -> Begun<T> {
+        if wish == Wish::Nothing {
+            return Begun::Passes(subject, None);
+        }
+        if size > tracer.settings.limits.max_frame_bytes {
+            return Begun::Passes(subject, Some(Reason::FrameTooLarge));
+        }
+        // What must be changed is small, and is held whatever else is.
+        let reserved = if wish == Wish::MustChange { 0 } else { size };
+        if !tracer.reserve(reserved) {
+            return Begun::Passes(subject, Some(Reason::Budget));
+        }
+        let handling = if wish != Wish::Read && self.framer.collect(size) {
+            Handling::Held
+        } else {
+            Handling::Followed { pieces: Vec::new(), left: size }
+        };
+        self.current = Some(Current { subject, begun, handling, reserved });
+        Begun::Kept
+    }
+
+    /// Takes a piece of the frame that passes. Gives the frame when it was the last.
+    fn follow(&mut self, piece: Bytes) -> Option<(T, Timestamp, usize, Bytes)> {
+        let Handling::Followed { pieces, left } = &mut self.current.as_mut()?.handling else { return None };
+        *left = left.saturating_sub(piece.len());
+        pieces.push(piece);
+        if *left > 0 {
+            return None;
+        }
+        let current = self.current.take()?;
+        let Handling::Followed { pieces, .. } = current.handling else { return None };
+        Some((current.subject, current.begun, current.reserved, joined(pieces)))
+    }
+}
+
+/// What became of a wish.
+enum Begun<T> {
+    Kept,
+    /// It passes; with a reason when that was not the wish.
+    Passes(T, Option<Reason>),
+}
+
+/// The pieces as one; nothing is copied when there is one only.
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    if pieces.len() == 1 {
+        return pieces.pop().unwrap_or_default();
+    }
+    pieces.concat().into()
+}
+
+// === impl Tracer ===
+
+impl<C: Cluster> Tracer<C> {
+    /// A story ends without an answer.
+    fn fail(&mut self, story: Story, now: Timestamp, error_code: i16) {
+        match story {
+            Story::Produce(sending) => sending.fail(self, now, error_code),
+            Story::Plain | Story::Fetch(_) | Story::ShareFetch(_) | Story::Commit(_) | Story::Acknowledge(_) => {}
+        }
+    }
+
+    /// A story ends, and nobody can say how.
+    fn forget(&mut self, story: Story, reason: Reason) {
+        match story {
+            Story::Produce(sending) => sending.forget(self, reason),
+            Story::Plain | Story::Fetch(_) | Story::ShareFetch(_) | Story::Commit(_) | Story::Acknowledge(_) => {}
+        }
+    }
+
+    fn reserve(&self, bytes: usize) -> bool {
+        bytes == 0 || self.cluster.known(|known| known.reserve(bytes))
+    }
+
+    fn release(&self, bytes: usize) {
+        if bytes > 0 {
+            self.cluster.known(|known| known.release(bytes));
+        }
+    }
+
+    /// A frame that was held goes on.
+    fn held(&mut self, begun: Timestamp, now: Timestamp) {
+        self.out.notice(Notice::Held { nanoseconds: now.saturating_sub(begun) });
     }
 }

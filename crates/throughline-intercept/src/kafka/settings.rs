@@ -131,20 +131,17 @@ impl Settings {
     }
 
     /// Whether any record may get a context.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pass-through that the drivers start from"))]
     pub(super) fn injects(&self) -> bool {
         let somewhere = self.default.inject || self.topics.iter().any(|(_, topic)| topic.inject);
         self.inject && !self.write.is_empty() && somewhere
     }
 
     /// Whether any record may be changed on its way to a consumer.
-    #[expect(dead_code, reason = "the pass-through that the drivers start from")]
     pub(super) fn patches(&self) -> bool {
         self.default.deliver == Deliver::Patch || self.topics.iter().any(|(_, topic)| topic.deliver == Deliver::Patch)
     }
 
     /// Whether commits are of any use.
-    #[expect(dead_code, reason = "the pass-through that the drivers start from")]
     pub(super) fn settles(&self) -> bool {
         self.default.settle || self.topics.iter().any(|(_, topic)| topic.settle)
     }

@@ -1,0 +1,114 @@
+//! Contexts in the headers of records: found, written, and patched where they lie.
+
+use throughline_kafka::batch::{self, Record};
+use throughline_model::SpanId;
+use throughline_model::context::{self, Baggage, Carrier, CarrierMut, Format, Sampling, SpanContext};
+
+use super::{Naming, Settings};
+
+/// What a record says of its trace.
+#[derive(Debug)]
+pub(super) enum Found {
+    Nothing,
+    Context(SpanContext),
+    /// A decision without ids (`b3: 0`).
+    Decided(Sampling),
+}
+
+/// The headers of a record, those of one prefix without it.
+struct Received<'r, 'a> {
+    record: &'r Record<'a>,
+    prefix: &'static [u8],
+}
+
+/// The headers of a record, and those that it is to get.
+struct Outgoing<'r, 'a> {
+    record: &'r Record<'a>,
+    headers: &'r mut batch::Headers,
+}
+
+/// Headers without which a record holds no context.
+const NAMES: [&[u8]; 7] =
+    [b"traceparent", b"b3", b"x-b3-traceid", b"x-b3-spanid", b"x-b3-sampled", b"x-b3-flags", b"uber-trace-id"];
+
+/// opentracing-kafka-client put the consumer span's context under this prefix, up to 0.1.2.
+const SECOND_SPAN: &[u8] = b"second_span_";
+
+/// What the record says. Most have no such header, and cost one look at each name.
+pub(super) fn read(record: &Record<'_>, settings: &Settings) -> Found {
+    if record.header_count() == 0 || !record.headers().any(|header| is_of_context(header.key)) {
+        return Found::Nothing;
+    }
+    let found = read_prefixed(record, settings, b"");
+    if matches!(found, Found::Nothing) && settings.naming == Naming::OpenTracing {
+        return read_prefixed(record, settings, SECOND_SPAN);
+    }
+    found
+}
+
+fn read_prefixed(record: &Record<'_>, settings: &Settings, prefix: &'static [u8]) -> Found {
+    let found = context::extract(&settings.read, &Received { record, prefix });
+    match (found.context, found.sampling) {
+        (Some(context), _) => Found::Context(context),
+        (None, Some(sampling)) => Found::Decided(sampling),
+        (None, None) => Found::Nothing,
+    }
+}
+
+fn is_of_context(name: &[u8]) -> bool {
+    name.starts_with(SECOND_SPAN) || NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Gives the record the context, in place of a malformed one under the same name.
+pub(super) fn write(formats: &[Format], context: &SpanContext, record: &Record<'_>, headers: &mut batch::Headers) {
+    context::inject(formats, context, &Baggage::default(), &mut Outgoing { record, headers });
+}
+
+/// Where the span id of the context stands in the value of this header, 16 digits; [`None`] when it has none, or another.
+pub(super) fn span_id_at(name: &[u8], value: &[u8], expected: SpanId) -> Option<usize> {
+    let at = if name.eq_ignore_ascii_case(b"traceparent") {
+        36
+    } else if name.eq_ignore_ascii_case(b"x-b3-spanid") {
+        0
+    } else if name.eq_ignore_ascii_case(b"b3") {
+        1 + value.iter().position(|byte| *byte == b'-')?
+    } else if name.eq_ignore_ascii_case(b"uber-trace-id") {
+        1 + value.iter().position(|byte| *byte == b':')?
+    } else {
+        return None;
+    };
+    value.get(at..)?.starts_with(&expected.to_hex()).then_some(at)
+}
+
+// === impl Received ===
+
+impl Carrier for Received<'_, '_> {
+    fn each<'b>(&'b self, visit: &mut dyn FnMut(&'b [u8], Option<&'b [u8]>)) {
+        for header in self.record.headers() {
+            if let Some(name) = header.key.strip_prefix(self.prefix) {
+                visit(name, header.value);
+            }
+        }
+    }
+}
+
+// === impl Outgoing ===
+
+impl Carrier for Outgoing<'_, '_> {
+    fn each<'b>(&'b self, visit: &mut dyn FnMut(&'b [u8], Option<&'b [u8]>)) {
+        self.record.headers().for_each(|header| visit(header.key, header.value));
+    }
+}
+
+impl CarrierMut for Outgoing<'_, '_> {
+    fn replace(&mut self, name: &str, value: &[u8]) {
+        if self.record.header(name.as_bytes()).is_some() {
+            self.headers.replace(name.as_bytes(), Some(value));
+        } else {
+            self.headers.append(name.as_bytes(), Some(value));
+        }
+    }
+
+    /// Nothing is taken from a record.
+    fn remove(&mut self, _: &str) {}
+}

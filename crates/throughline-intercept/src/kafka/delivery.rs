@@ -1,0 +1,378 @@
+//! Fetch: which records are for the client, and a span for each of them.
+//!
+//! A broker sends whole batches as they lie: records before the offset that was asked for, records of aborted transactions
+//! and the marks at the ends of transactions come with the others, and the client leaves them out. So does this.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use throughline_kafka::batch::{Batch, Batches, Entry, Record};
+use throughline_kafka::message::fetch::{AbortedTransaction, Request, Response, ResponsePartition};
+use throughline_kafka::message::{Message, Opened};
+use throughline_kafka::wire::{Array, Error};
+
+use super::context::{self, Found};
+use super::span::{Details, Operation, follows_from, seconds};
+use super::tools::BatchReader;
+use super::topic::PartitionKey;
+use super::tracer::{Identity, Tracer};
+use super::{Cluster, Delivery, Notice, Place, Reason, Relation, span};
+use crate::Timestamp;
+
+/// What a fetch asks for: the changes to what its session asks for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Forget what the session asked for before.
+    is_full: bool,
+    read_committed: bool,
+    positions: Vec<(PartitionKey, i64)>,
+    forgotten: Vec<PartitionKey>,
+}
+
+/// Where the client reads on in each partition.
+#[derive(Debug, Default)]
+pub(super) struct Positions(HashMap<PartitionKey, i64>);
+
+/// Records of one partition on their way to the client.
+pub(super) struct Arrival<'a> {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) group: Option<Arc<str>>,
+    pub(super) cluster_id: Option<Arc<str>>,
+    pub(super) relation: Relation,
+    pub(super) settle: bool,
+    /// When the first byte of the response came, and when the last did.
+    pub(super) begun: Timestamp,
+    pub(super) now: Timestamp,
+    pub(super) high_watermark: Option<i64>,
+    /// Says of an offset how often it has been delivered; [`None`] when the record is not for the client.
+    pub(super) delivered: &'a dyn Fn(i64) -> Option<Times>,
+    /// Of the spans made: which record's context is to be replaced by which.
+    pub(super) made: Vec<(i64, Identity)>,
+    pub(super) deliveries: Vec<Delivery>,
+    pub(super) last_offset: Option<i64>,
+}
+
+/// How often a record has been delivered, where that is counted.
+pub(super) type Times = Option<i16>;
+
+/// Transactions that were aborted, as a reader of committed records follows them.
+struct Aborted {
+    /// By their first offsets, the last of them first.
+    to_come: Vec<AbortedTransaction>,
+    producers: Vec<i64>,
+}
+
+/// A wait of no known beginning: `CreateTime` -1.
+const NO_TIMESTAMP: i64 = -1;
+
+// === impl Asked ===
+
+impl Asked {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// When the body is not well-formed.
+    pub(super) fn read<C: Cluster>(tracer: &mut Tracer<C>, body: &[u8], version: i16) -> Result<Opened<Self>, Error> {
+        let Some(request) = Request::open(body, version)?.opened() else { return Ok(Opened::Unopened) };
+        let max = tracer.settings.limits.max_partitions;
+        let (mut positions, mut forgotten) = (Vec::new(), Vec::new());
+        for topic in &request.topics {
+            let Some(key) = tracer.topic_key(&topic.topic) else { continue };
+            for partition in topic.partitions.iter().take(max.saturating_sub(positions.len())) {
+                let key = PartitionKey { topic: key.clone(), index: partition.partition };
+                positions.push((key, partition.fetch_offset));
+            }
+        }
+        for topic in &request.forgotten_topics {
+            let Some(key) = tracer.topic_key(&topic.topic) else { continue };
+            for index in topic.partitions.iter().take(max.saturating_sub(forgotten.len())) {
+                forgotten.push(PartitionKey { topic: key.clone(), index });
+            }
+        }
+        let is_full = request.session_epoch <= 0;
+        Ok(Opened::Opened(Self { is_full, read_committed: request.isolation_level == 1, positions, forgotten }))
+    }
+
+    /// The response has come: reads what it brings. With `patches` the places of spans in records are given back.
+    pub(super) fn answer<C: Cluster>(
+        self,
+        tracer: &mut Tracer<C>,
+        reader: &mut BatchReader,
+        positions: &mut Positions,
+        (body, version): (&[u8], i16),
+        times: (Timestamp, Timestamp),
+    ) -> Vec<Patch> {
+        let read_committed = self.read_committed;
+        positions.apply(self, tracer.settings.limits.max_partitions);
+        let mut patches = Vec::new();
+        let Ok(Opened::Opened(response)) = Response::open(body, version) else {
+            tracer.passed(Reason::Malformed, 0);
+            return patches;
+        };
+        for topic in &response.topics {
+            let Some(key) = tracer.topic_key(&topic.topic) else { continue };
+            let name = tracer.topic_name(&key);
+            for partition in &topic.partitions {
+                let key = PartitionKey { topic: key.clone(), index: partition.partition_index };
+                let position = positions.0.get(&key).copied();
+                deliver(tracer, reader, &name, &partition, (position, read_committed), times, &mut patches);
+            }
+        }
+        tracer.flush();
+        patches
+    }
+}
+
+/// Records, by their place in the body, and the spans that were made of them.
+#[derive(Debug)]
+pub(super) struct Patch {
+    pub(super) records: std::ops::Range<usize>,
+    pub(super) made: Vec<(i64, Identity)>,
+}
+
+/// Reads the records of one partition.
+fn deliver<C: Cluster>(
+    tracer: &mut Tracer<C>,
+    reader: &mut BatchReader,
+    topic: &Arc<str>,
+    partition: &ResponsePartition<'_>,
+    (position, read_committed): (Option<i64>, bool),
+    times: (Timestamp, Timestamp),
+    patches: &mut Vec<Patch>,
+) {
+    let Some(records) = partition.records.filter(|records| !records.bytes().is_empty()) else {
+        return tell_lag(tracer, topic, partition, position);
+    };
+    let Some(position) = position else {
+        return tracer.passed(Reason::Capacity, 0);
+    };
+    let delivered = move |offset| (offset >= position).then_some(None);
+    let mut arrival = Arrival::new(tracer, topic, partition.partition_index, times, &delivered);
+    arrival.high_watermark = Some(partition.high_watermark);
+    let mut aborted = read_committed.then(|| Aborted::new(&partition.aborted_transactions));
+    arrival.read(tracer, reader, records.bytes(), |batch| {
+        let is_aborted = aborted.as_mut().is_some_and(|aborted| aborted.covers(batch));
+        !is_aborted && last_offset(batch) >= position
+    });
+    tell_lag(tracer, topic, partition, arrival.last_offset.map(|last| last.saturating_add(1)).or(Some(position)));
+    let made = arrival.finish(tracer);
+    if !made.is_empty() && tracer.settings.topic(topic).deliver == super::Deliver::Patch {
+        patches.push(Patch { records: records.range(), made });
+    }
+}
+
+/// How far behind the end of the partition its consumer is, that reads on at `position`.
+fn tell_lag<C: Cluster>(
+    tracer: &mut Tracer<C>,
+    topic: &Arc<str>,
+    partition: &ResponsePartition<'_>,
+    position: Option<i64>,
+) {
+    if let Some(position) = position.filter(|_| partition.high_watermark >= 0 && partition.error_code == 0) {
+        let lag = partition.high_watermark.saturating_sub(position).max(0);
+        let (group, topic, partition) = (tracer.group(), Arc::clone(topic), partition.partition_index);
+        tracer.out.notice(Notice::Lag { group, topic, partition, lag });
+    }
+}
+
+fn last_offset(batch: &Batch<'_>) -> i64 {
+    batch.base_offset().saturating_add(i64::from(batch.last_offset_delta()))
+}
+
+// === impl Positions ===
+
+impl Positions {
+    fn apply(&mut self, asked: Asked, max: usize) {
+        if asked.is_full {
+            self.0.clear();
+        }
+        for key in &asked.forgotten {
+            self.0.remove(key);
+        }
+        for (key, position) in asked.positions {
+            if self.0.len() < max || self.0.contains_key(&key) {
+                self.0.insert(key, position);
+            }
+        }
+    }
+}
+
+// === impl Arrival ===
+
+impl<'a> Arrival<'a> {
+    pub(super) fn new<C: Cluster>(
+        tracer: &Tracer<C>,
+        topic: &Arc<str>,
+        partition: i32,
+        (begun, now): (Timestamp, Timestamp),
+        delivered: &'a dyn Fn(i64) -> Option<Times>,
+    ) -> Self {
+        let settings = tracer.settings.topic(topic);
+        Self {
+            topic: Arc::clone(topic),
+            partition,
+            group: tracer.group(),
+            cluster_id: tracer.cluster.known(|known| known.cluster_id()),
+            relation: settings.relation,
+            settle: settings.settle,
+            begun,
+            now,
+            high_watermark: None,
+            delivered,
+            made: Vec::new(),
+            deliveries: Vec::new(),
+            last_offset: None,
+        }
+    }
+
+    /// Reads the batches that are wanted: a span for each of their records that is for the client.
+    pub(super) fn read<C: Cluster>(
+        &mut self,
+        tracer: &mut Tracer<C>,
+        reader: &mut BatchReader,
+        records: &[u8],
+        mut is_wanted: impl FnMut(&Batch<'_>) -> bool,
+    ) {
+        for entry in Batches::new(records) {
+            match entry {
+                Entry::Batch(batch) if is_wanted(&batch) => self.read_batch(tracer, reader, &batch),
+                Entry::Batch(_) | Entry::Partial(_) => {}
+                Entry::Other { .. } => tracer.passed(Reason::OldFormat, 0),
+                Entry::Malformed(_) => tracer.passed(Reason::Malformed, 0),
+            }
+        }
+    }
+
+    fn read_batch<C: Cluster>(&mut self, tracer: &mut Tracer<C>, reader: &mut BatchReader, batch: &Batch<'_>) {
+        if batch.is_control() || batch.count() <= 0 {
+            return;
+        }
+        let max = tracer.settings.limits.max_inflated_bytes;
+        let unread = u32::try_from(batch.count()).unwrap_or(0);
+        let records = match reader.records(batch, max) {
+            Ok(records) => records,
+            Err(reason) => {
+                tracer.passed(reason.into(), unread);
+                return tracer.dropped(reason.into(), unread);
+            }
+        };
+        for (read, record) in (0..).zip(records) {
+            let Ok(record) = record else {
+                tracer.passed(Reason::Malformed, unread.saturating_sub(read));
+                return tracer.dropped(Reason::Malformed, unread.saturating_sub(read));
+            };
+            let offset = batch.base_offset().saturating_add(i64::from(record.offset_delta));
+            if let Some(times) = (self.delivered)(offset) {
+                self.last_offset = Some(offset);
+                self.receive(tracer, batch, &record, (offset, times));
+            }
+        }
+    }
+
+    fn receive<C: Cluster>(
+        &mut self,
+        tracer: &mut Tracer<C>,
+        batch: &Batch<'_>,
+        record: &Record<'_>,
+        (offset, delivery_count): (i64, Times),
+    ) {
+        let found = context::read(record, &tracer.settings);
+        let Some(identity) = tracer.receive(&found, self.relation, self.now) else { return };
+        let sender = match &found {
+            Found::Context(context) => Some(context),
+            Found::Decided(_) | Found::Nothing => None,
+        };
+        let sent_at = sender.and_then(|sender| tracer.cluster.known(|known| known.sent_at(sender.span_id)));
+        let details = Details {
+            offset: Some(offset),
+            key: record.key.filter(|_| tracer.settings.message_key).and_then(|key| str::from_utf8(key).ok()),
+            tombstone: record.value.is_none(),
+            batch_size: Some(batch.count()),
+            by_header: sender.is_some(),
+            queue_time: waited(batch, record, self.now),
+            queue_time_sent: sent_at.map(|at| seconds(self.now.saturating_sub(at))),
+            lag: self.high_watermark.map(|end| end.saturating_sub(offset).saturating_sub(1).max(0)),
+            delivery_count,
+            ..Details::default()
+        };
+        let links = sender.map(follows_from).into_iter().collect();
+        if self.settle {
+            self.deliveries.push(Delivery {
+                offset,
+                trace_id: identity.trace_id,
+                span_id: identity.span_id,
+                trace_state: identity.trace_state.clone(),
+                flags: identity.flags,
+                at: self.now,
+                group: self.group.clone(),
+            });
+        }
+        if self.relation == Relation::ParentAndLink && sender.is_some() {
+            self.made.push((offset, identity.clone()));
+        }
+        let place = span::Place {
+            operation: Operation::Process,
+            topic: &self.topic,
+            partition: self.partition,
+            group: self.group.as_deref(),
+            cluster_id: self.cluster_id.as_deref(),
+        };
+        tracer.finish(identity, (self.begun, self.now), &place, &details, links);
+    }
+
+    /// All has been read. Gives the spans that records can name in place of their senders'.
+    pub(super) fn finish<C: Cluster>(self, tracer: &mut Tracer<C>) -> Vec<(i64, Identity)> {
+        if !self.deliveries.is_empty() {
+            let place = Place { client: tracer.client.clone(), topic: self.topic, partition: self.partition };
+            let lost = tracer.cluster.known(|known| known.deliver(place, self.deliveries, self.now));
+            if lost > 0 {
+                tracer.out.notice(Notice::Unsettled { records: lost });
+            }
+        }
+        self.made
+    }
+}
+
+/// From the record's timestamp to now, in seconds; 0 when the producer's clock is ahead.
+fn waited(batch: &Batch<'_>, record: &Record<'_>, now: Timestamp) -> Option<f64> {
+    let timestamp = if batch.is_log_append_time() {
+        batch.max_timestamp()
+    } else {
+        batch.base_timestamp().saturating_add(record.timestamp_delta)
+    };
+    let since = u64::try_from(timestamp).ok().filter(|_| timestamp != NO_TIMESTAMP)?;
+    Some(seconds(now.saturating_sub(since.saturating_mul(1_000_000))))
+}
+
+// === impl Aborted ===
+
+impl Aborted {
+    fn new(transactions: &Array<'_, AbortedTransaction>) -> Self {
+        let mut to_come: Vec<_> = transactions.iter().collect();
+        to_come.sort_by_key(|transaction| std::cmp::Reverse(transaction.first_offset));
+        Self { to_come, producers: Vec::new() }
+    }
+
+    /// Whether the batch is of an aborted transaction; ends the transaction at its mark.
+    fn covers(&mut self, batch: &Batch<'_>) -> bool {
+        let last = last_offset(batch);
+        while let Some(next) = self.to_come.pop_if(|next| next.first_offset <= last) {
+            self.producers.push(next.producer_id);
+        }
+        let producer = batch.producer_id();
+        if batch.is_control() {
+            if is_abort(batch) {
+                self.producers.retain(|aborted| *aborted != producer);
+            }
+            return false;
+        }
+        batch.is_transactional() && self.producers.contains(&producer)
+    }
+}
+
+/// `ControlRecordType`: the key of a mark has a version and a type, 0 for an abort.
+fn is_abort(batch: &Batch<'_>) -> bool {
+    let first = batch.records().and_then(|mut records| records.next());
+    first.and_then(Result::ok).and_then(|record| record.key).is_some_and(|key| key.get(2..4) == Some(&[0, 0]))
+}
