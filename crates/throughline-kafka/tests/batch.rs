@@ -18,6 +18,7 @@ use checks::batch::raw::{RawRecord, around, records, seal};
 use checks::batch::{KEY, LIMITS, Told, VALUE, any_record_set, any_record_set_and_payload, told};
 use kafka_protocol::records::{Compression, RecordBatchDecoder};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use throughline_kafka::batch::{
     Batch, Batches, Codec, Codecs, Entry, Injector, Limits, Outcome, Patcher, Reason, Snappy,
 };
@@ -369,6 +370,70 @@ fn what_others_compress_is_read() {
         assert_eq!(told[0].3, Some(vec![9; 100_000]), "{compression:?}");
         any_record_set(&out);
     }
+}
+
+/// Batches as Apache Kafka's own classes write them; `goldens/` has the program, too.
+fn written_by_java() -> Vec<Value> {
+    include_str!("goldens/batches.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn of_hex(text: &Value) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
+    text.as_str().unwrap().as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
+fn in_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn batches_of_every_codec_are_read_as_java_wrote_them() {
+    let lines = written_by_java();
+    assert_eq!(lines.len(), 9);
+    for line in &lines {
+        let bytes = of_hex(&line["batch"]);
+        let batch = Batch::new(&bytes).unwrap();
+        assert_eq!(format!("{:?}", batch.codec()).to_lowercase(), line["codec"].as_str().unwrap());
+        assert!(batch.is_intact() && batch.is_transactional() && !batch.is_control());
+        assert_eq!((batch.producer_id(), batch.producer_epoch(), batch.base_sequence()), (42, 5, 11));
+        let told = told(batch).unwrap();
+        assert_eq!(told.len(), usize::try_from(line["count"].as_u64().unwrap()).unwrap());
+        any_record_set(&bytes);
+        if line["name"] == "small" {
+            assert_eq!(said_of(&told, batch.base_timestamp()), line["records"]);
+        }
+    }
+}
+
+fn said_of(told: &[Told], base: i64) -> Value {
+    let record = |(time, _, key, value, headers): &Told| {
+        let bytes = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(in_hex);
+        let headers: Vec<_> = headers.iter().map(|(key, value)| json!([in_hex(key), bytes(value)])).collect();
+        json!([base + time, bytes(key), bytes(value), headers])
+    };
+    told.iter().map(record).collect()
+}
+
+#[test]
+fn injected_records_are_the_bytes_that_java_writes() {
+    let mut injected = 0;
+    for line in written_by_java().iter().filter(|line| line["name"] == "small") {
+        let (bytes, expected) = (of_hex(&line["batch"]), of_hex(&line["injected"]));
+        let mut out = Vec::new();
+        let outcome = Injector::default().inject(Batch::new(&bytes).unwrap(), &LIMITS, &mut out, |_, headers| {
+            headers.append(KEY, Some(VALUE));
+        });
+        assert_eq!(outcome, Outcome::Changed(3), "{}", line["codec"]);
+        let (batch, expected) = (Batch::new(&out).unwrap(), Batch::new(&expected).unwrap());
+        let mut plain = Vec::new();
+        Codecs::default().inflate(batch.codec(), batch.payload(), 1 << 20, &mut plain).unwrap();
+        assert_eq!(plain, expected.payload(), "{}", line["codec"]);
+        if batch.codec() == Codec::None {
+            assert_eq!(batch, expected);
+        }
+        injected += 1;
+    }
+    assert_eq!(injected, 5);
 }
 
 /// The inputs that fuzzing starts from, and every one that once went wrong.

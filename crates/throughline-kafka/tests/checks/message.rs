@@ -74,7 +74,16 @@ impl<'a> Reading<'a> {
         match api {
             ApiKey::METADATA => self.one(|response: cluster::MetadataResponse<'_>| {
                 assert_eq!(response.topics.iter().count(), len(response.topics.len()));
-                response.cluster_id.into_iter().chain(response.topics.iter().filter_map(|topic| topic.name)).collect()
+                let hosts = response.brokers.iter().map(|broker| broker.endpoint.host);
+                let names = response.topics.iter().filter_map(|topic| topic.name);
+                response.cluster_id.into_iter().chain(names).chain(hosts).collect()
+            }),
+            ApiKey::FIND_COORDINATOR => self.one(|response: cluster::FindCoordinatorResponse<'_>| {
+                response.coordinators().map(|coordinator| coordinator.endpoint.host).collect()
+            }),
+            ApiKey::DESCRIBE_CLUSTER => self.one(|response: cluster::DescribeClusterResponse<'_>| {
+                let hosts = response.brokers.iter().map(|broker| broker.endpoint.host);
+                response.cluster_id.into_iter().chain(hosts).collect()
             }),
             ApiKey::API_VERSIONS => self.one(|response: api_versions::Response<'_>| {
                 assert_eq!(response.api_keys.iter().count(), len(response.api_keys.len()));
@@ -90,6 +99,12 @@ impl<'a> Reading<'a> {
                 self.one(|response: sasl::HandshakeResponse<'_>| response.mechanisms.iter().flatten().collect());
             }
             ApiKey::SASL_AUTHENTICATE => self.one(|_: sasl::AuthenticateResponse| Vec::new()),
+            _ => self.groups(api),
+        }
+    }
+
+    fn groups(&mut self, api: ApiKey) {
+        match api {
             ApiKey::JOIN_GROUP => {
                 self.one(|request: group::JoinGroupRequest<'_>| vec![request.group_id, request.member_id]);
             }

@@ -1,0 +1,320 @@
+// Writes what Apache Kafka's own classes make of messages and of record batches, for tests/java.rs and tests/batch.rs to read.
+//
+// Every message that the crate opens, requests and responses, in every version that this Kafka has: once with all fields
+// that the version knows filled and an unknown tagged field in each structure, and once with all fields as they are by
+// default. Where the crate changes something (addresses, records, versions), the same message once more with that changed.
+// Every codec, as Java's producers write it. Run from the top of the repository, where `cargo xtask kafka` has fetched the
+// jars:
+//
+//   java -cp '.tools/kafka-4.4.0/*' crates/throughline-kafka/tests/goldens/Goldens.java crates/throughline-kafka/tests/goldens
+
+import java.lang.reflect.Method;
+import java.lang.reflect.ParameterizedType;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.*;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import org.apache.kafka.common.Uuid;
+import org.apache.kafka.common.compress.Compression;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.message.ApiMessageType;
+import org.apache.kafka.common.message.ApiVersionsResponseData;
+import org.apache.kafka.common.protocol.*;
+import org.apache.kafka.common.protocol.types.*;
+import org.apache.kafka.common.record.*;
+import org.apache.kafka.common.record.internal.*;
+
+public class Goldens {
+    static final ApiMessageType[] APIS = {
+        ApiMessageType.PRODUCE, ApiMessageType.FETCH, ApiMessageType.METADATA, ApiMessageType.OFFSET_COMMIT,
+        ApiMessageType.FIND_COORDINATOR, ApiMessageType.JOIN_GROUP, ApiMessageType.SYNC_GROUP,
+        ApiMessageType.SASL_HANDSHAKE, ApiMessageType.API_VERSIONS, ApiMessageType.INIT_PRODUCER_ID,
+        ApiMessageType.TXN_OFFSET_COMMIT, ApiMessageType.SASL_AUTHENTICATE, ApiMessageType.DESCRIBE_CLUSTER,
+        ApiMessageType.CONSUMER_GROUP_HEARTBEAT, ApiMessageType.SHARE_FETCH, ApiMessageType.SHARE_ACKNOWLEDGE,
+    };
+
+    static final ObjectMapper JSON = new ObjectMapper();
+
+    public static void main(String[] args) throws Exception {
+        List<String> messages = new ArrayList<>();
+        for (ApiMessageType api : APIS) {
+            for (boolean request : new boolean[] {true, false}) {
+                Schema[] schemas = request ? api.requestSchemas() : api.responseSchemas();
+                for (short version = api.lowestSupportedVersion(); version <= api.highestSupportedVersion(false); version++) {
+                    messages.add(message(api, request, version, schemas[version]));
+                }
+            }
+        }
+        for (short version = 0; version <= ApiMessageType.API_VERSIONS.highestSupportedVersion(false); version++) {
+            messages.add(clamped(version));
+        }
+        Files.write(Path.of(args[0], "messages.jsonl"), messages);
+        List<String> batches = new ArrayList<>();
+        for (String codec : new String[] {"none", "gzip", "snappy", "lz4", "zstd"}) {
+            batches.add(batch(codec, "small", small()));
+            if (!codec.equals("none")) batches.add(batch(codec, "large", large()));
+        }
+        Files.write(Path.of(args[0], "batches.jsonl"), batches);
+    }
+
+    // === messages ===
+
+    static String message(ApiMessageType api, boolean request, short version, Schema schema) throws Exception {
+        Map<String, Object> line = new LinkedHashMap<>();
+        line.put("api", api.apiKey());
+        line.put("name", api.name);
+        line.put("kind", request ? "request" : "response");
+        line.put("version", version);
+        line.put("default", hex(written(request ? api.newRequest() : api.newResponse(), version)));
+        Filler filler = new Filler("", -1, null);
+        line.put("full", hex(filled(api, request, version, schema, filler)));
+        if (filler.addresses > 0) {
+            Filler moved = new Filler("a.host.that.is.somewhat.longer.than.most", 65000, null);
+            line.put("moved", hex(filled(api, request, version, schema, moved)));
+        }
+        if (filler.records > 0) {
+            Filler longer = new Filler("", -1, "z".repeat(300).getBytes(StandardCharsets.UTF_8));
+            line.put("longer", hex(filled(api, request, version, schema, longer)));
+        }
+        line.put("says", filler.says);
+        return JSON.writeValueAsString(line);
+    }
+
+    static byte[] filled(ApiMessageType api, boolean request, short version, Schema schema, Filler filler) throws Exception {
+        ApiMessage message = request ? api.newRequest() : api.newResponse();
+        filler.says = filler.fill(message, schema);
+        return written(message, version);
+    }
+
+    static byte[] written(Message message, short version) {
+        ObjectSerializationCache cache = new ObjectSerializationCache();
+        ByteBuffer buffer = ByteBuffer.allocate(message.size(cache, version));
+        message.write(new ByteBufferAccessor(buffer), cache, version);
+        if (buffer.hasRemaining()) throw new IllegalStateException("not as long as it said");
+        return buffer.array();
+    }
+
+    /** Puts a value of its own into every field that a version has. */
+    static class Filler {
+        final String host;
+        final int port;
+        final byte[] instead;
+        int next = 1, addresses = 0, records = 0;
+        Map<String, Object> says;
+
+        Filler(String host, int port, byte[] instead) {
+            this.host = host;
+            this.port = port;
+            this.instead = instead;
+        }
+
+        Map<String, Object> fill(Message message, Schema schema) throws Exception {
+            Map<String, Object> says = new LinkedHashMap<>();
+            for (BoundField field : schema.fields()) {
+                if (field.def.type instanceof TaggedFields tagged) {
+                    for (Field one : tagged.fields().values()) set(message, one, says);
+                    byte[] unknown = ("unknown-" + next++).getBytes(StandardCharsets.UTF_8);
+                    message.unknownTaggedFields().add(new RawTaggedField(1000, unknown));
+                } else {
+                    set(message, field.def, says);
+                }
+            }
+            return says;
+        }
+
+        void set(Message message, Field field, Map<String, Object> says) throws Exception {
+            Method setter = setter(message.getClass(), field.name);
+            java.lang.reflect.Type type = setter.getGenericParameterTypes()[0];
+            Object[] said = new Object[1];
+            setter.invoke(message, value(type, field.type, field.name, said));
+            says.put(field.name, said[0]);
+        }
+
+        static Method setter(Class<?> owner, String snake) {
+            StringBuilder name = new StringBuilder("set");
+            for (String word : snake.split("_")) {
+                name.append(word.substring(0, 1).toUpperCase(Locale.ROOT)).append(word.substring(1));
+            }
+            for (Method method : owner.getMethods()) {
+                if (method.getName().equals(name.toString())) return method;
+            }
+            throw new IllegalStateException(owner + " has no " + name);
+        }
+
+        /** A value of this type; what it says, as JSON has it, goes to `said`. */
+        Object value(java.lang.reflect.Type type, Type wire, String name, Object[] said) throws Exception {
+            int number = next++;
+            if (type == short.class) return say(said, (short) (name.equals("error_code") ? 7 : number), name.equals("error_code") ? 7 : number);
+            if (type == byte.class) return say(said, (byte) number, (byte) number);
+            if (type == int.class && name.equals("port")) {
+                addresses++;
+                return say(said, port < 0 ? 9000 + number : port, 9000 + number);
+            }
+            if (type == int.class) return say(said, number, number);
+            if (type == long.class) return say(said, (1L << 40) + number, (1L << 40) + number);
+            if (type == boolean.class) return say(said, true, true);
+            if (type == Uuid.class) return say(said, new Uuid(number, ~number), String.format("%016x%016x", (long) number, ~(long) number));
+            if (type == String.class && name.equals("host")) return say(said, host.isEmpty() ? "host-" + number : host, "host-" + number);
+            if (type == String.class) return say(said, name + "-" + number, name + "-" + number);
+            byte[] bytes = (name + "-" + number).getBytes(StandardCharsets.UTF_8);
+            if (type == byte[].class) return say(said, bytes, hex(bytes));
+            if (type == ByteBuffer.class) return say(said, ByteBuffer.wrap(bytes), hex(bytes));
+            if (BaseRecords.class.isAssignableFrom(raw(type))) {
+                records++;
+                return say(said, MemoryRecords.readableRecords(ByteBuffer.wrap(instead == null ? bytes : instead)), hex(bytes));
+            }
+            if (wire.isArray()) return list(type, wire.arrayElementType().get(), name, said);
+            Message inner = (Message) raw(type).getConstructor().newInstance();
+            said[0] = fill(inner, (Schema) wire);
+            return inner;
+        }
+
+        /** Two elements. */
+        @SuppressWarnings({"unchecked", "rawtypes"})
+        Object list(java.lang.reflect.Type type, Type element, String name, Object[] said) throws Exception {
+            boolean sets = raw(type) != List.class;
+            Collection all = sets ? (Collection) raw(type).getConstructor().newInstance() : new ArrayList<>();
+            java.lang.reflect.Type inner = ((ParameterizedType) (sets ? raw(type).getGenericSuperclass() : type)).getActualTypeArguments()[0];
+            inner = inner == Integer.class ? int.class : inner == Long.class ? long.class
+                : inner == Short.class ? short.class : inner == Byte.class ? byte.class : inner;
+            List<Object> saids = new ArrayList<>();
+            for (int count = 0; count < 2; count++) {
+                Object[] one = new Object[1];
+                all.add(value(inner, element, name, one));
+                saids.add(one[0]);
+            }
+            said[0] = saids;
+            return all;
+        }
+
+        static Class<?> raw(java.lang.reflect.Type type) {
+            return type instanceof ParameterizedType parameterized ? (Class<?>) parameterized.getRawType() : (Class<?>) type;
+        }
+
+        static Object say(Object[] said, Object value, Object says) {
+            said[0] = says;
+            return value;
+        }
+    }
+
+    // === what a broker speaks, and less of it ===
+
+    static String clamped(short version) throws Exception {
+        Map<String, Object> line = new LinkedHashMap<>();
+        line.put("api", ApiMessageType.API_VERSIONS.apiKey());
+        line.put("name", "ApiVersions of a broker");
+        line.put("kind", "clamped");
+        line.put("version", version);
+        line.put("full", hex(written(broker(version, (short) 13, (short) 18, true), version)));
+        line.put("narrow", hex(written(broker(version, (short) 11, (short) 16, false), version)));
+        return JSON.writeValueAsString(line);
+    }
+
+    static ApiVersionsResponseData broker(short version, short produce, short fetch, boolean transactions) {
+        ApiVersionsResponseData data = new ApiVersionsResponseData();
+        data.apiKeys().add(speaks(0, 0, produce));
+        data.apiKeys().add(speaks(1, 4, fetch));
+        data.apiKeys().add(speaks(3, 0, 13));
+        data.apiKeys().add(speaks(999, 0, 70));
+        if (version >= 3) {
+            data.setFinalizedFeaturesEpoch(77).setZkMigrationReady(true);
+            for (String name : List.of("group.version", "transaction.version", "metadata.version")) {
+                data.supportedFeatures().add(new ApiVersionsResponseData.SupportedFeatureKey().setName(name).setMinVersion((short) 1).setMaxVersion((short) 2));
+                if (transactions || !name.startsWith("transaction")) {
+                    data.finalizedFeatures().add(new ApiVersionsResponseData.FinalizedFeatureKey().setName(name).setMinVersionLevel((short) 1).setMaxVersionLevel((short) 2));
+                }
+            }
+            data.unknownTaggedFields().add(new RawTaggedField(1000, "unknown".getBytes(StandardCharsets.UTF_8)));
+        }
+        return version >= 1 ? data.setThrottleTimeMs(5) : data;
+    }
+
+    static ApiVersionsResponseData.ApiVersion speaks(int key, int low, int high) {
+        return new ApiVersionsResponseData.ApiVersion().setApiKey((short) key).setMinVersion((short) low).setMaxVersion((short) high);
+    }
+
+    // === batches ===
+
+    static List<SimpleRecord> small() {
+        Header[] odd = {header("a", "1"), new RecordHeader("x", (byte[]) null), header("a", "2"), header("\u00e9", "")};
+        return List.of(
+            new SimpleRecord(1_700_000_000_005L, bytes("key"), bytes("value"), odd),
+            new SimpleRecord(1_700_000_000_000L, (byte[]) null, null, new Header[0]),
+            new SimpleRecord(1_700_000_123_456L, bytes(""), bytes("words ".repeat(40)), new Header[] {header("type", "order")}));
+    }
+
+    /** More than two blocks of every codec. */
+    static List<SimpleRecord> large() {
+        List<SimpleRecord> records = new ArrayList<>();
+        long random = 1;
+        for (int number = 0; number < 40; number++) {
+            StringBuilder value = new StringBuilder();
+            for (int word = 0; word < 5; word++) {
+                random = random * 6364136223846793005L + 1442695040888963407L;
+                value.append(Long.toHexString(random >>> 52)).append(" order ".repeat(130));
+            }
+            records.add(new SimpleRecord(1_700_000_000_000L + number, bytes("customer-" + number), bytes(value.toString()),
+                new Header[] {header("type", "order")}));
+        }
+        return records;
+    }
+
+    static String batch(String codec, String name, List<SimpleRecord> records) throws Exception {
+        Map<String, Object> line = new LinkedHashMap<>();
+        line.put("codec", codec);
+        line.put("name", name);
+        line.put("batch", hex(built(codec, records, false)));
+        // The same with the header in each record, by the same builder, not compressed.
+        line.put("injected", name.equals("small") ? hex(built("none", records, true)) : null);
+        List<Object> said = new ArrayList<>();
+        for (SimpleRecord record : name.equals("small") ? records : List.<SimpleRecord>of()) said.add(said(record));
+        line.put("records", said);
+        line.put("count", records.size());
+        return JSON.writeValueAsString(line);
+    }
+
+    static byte[] built(String codec, List<SimpleRecord> records, boolean inject) {
+        ByteBuffer buffer = ByteBuffer.allocate(1 << 20);
+        MemoryRecordsBuilder builder = MemoryRecords.builder(buffer, (byte) 2, Compression.of(codec).build(),
+            TimestampType.CREATE_TIME, 0L, -1L, 42L, (short) 5, 11, true, 3);
+        for (SimpleRecord record : records) {
+            List<Header> headers = new ArrayList<>(List.of(record.headers()));
+            if (inject) headers.add(header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+            builder.append(new SimpleRecord(record.timestamp(), record.key(), record.value(), headers.toArray(new Header[0])));
+        }
+        ByteBuffer built = builder.build().buffer();
+        byte[] bytes = new byte[built.remaining()];
+        built.get(bytes);
+        return bytes;
+    }
+
+    static Object said(SimpleRecord record) {
+        List<Object> headers = new ArrayList<>();
+        for (Header header : record.headers()) {
+            headers.add(Arrays.asList(hex(bytes(header.key())), header.value() == null ? null : hex(header.value())));
+        }
+        return Arrays.asList(record.timestamp(), hex(record.key()), hex(record.value()), headers);
+    }
+
+    static Header header(String key, String value) {
+        return new RecordHeader(key, bytes(value));
+    }
+
+    static byte[] bytes(String text) {
+        return text.getBytes(StandardCharsets.UTF_8);
+    }
+
+    static String hex(ByteBuffer buffer) {
+        if (buffer == null) return null;
+        byte[] bytes = new byte[buffer.remaining()];
+        buffer.duplicate().get(bytes);
+        return hex(bytes);
+    }
+
+    static String hex(byte[] bytes) {
+        return bytes == null ? null : HexFormat.of().formatHex(bytes);
+    }
+}
