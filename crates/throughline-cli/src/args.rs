@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::sidecar::Sidecar;
+
 /// One trace per request, from the first HTTP call, through Kafka, to the last side effect.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = EXAMPLES)]
@@ -15,6 +17,9 @@ pub(crate) enum Command {
     /// Start a collector: takes OTLP and Zipkin, keeps traces in memory, serves queries and the web UI
     #[command(after_help = UP_EXAMPLES)]
     Up(Up),
+    /// Stand between Kafka clients and their brokers, and trace every record; the clients stay as they are
+    #[command(after_help = SIDECAR_EXAMPLES)]
+    Sidecar(Box<Sidecar>),
     /// Show one trace as a tree
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(Trace),
@@ -124,6 +129,7 @@ pub(crate) struct CollectorAddress {
 const EXAMPLES: &str = "\
 Examples:
   throughline up                                   start a collector and open http://127.0.0.1:16686
+  throughline sidecar --kafka localhost:9092       trace Kafka clients that connect to 127.0.0.1:19092
   throughline search --service eshop --since 1h    the newest traces that eshop had a part in
   throughline trace 463ac35c9f6413ad               one trace as a tree
 
@@ -137,6 +143,22 @@ Examples:
 
 Send it traces from any OpenTelemetry SDK:
   OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 OTEL_SERVICE_NAME=eshop ./your-service";
+
+const SIDECAR_EXAMPLES: &str = "\
+Examples:
+  throughline sidecar --kafka localhost:9092
+  throughline sidecar --kafka broker-1:9093,broker-2:9093 --broker-tls-ca ca.pem --service billing --sample 0.1
+  throughline sidecar --config sidecar.yaml --check
+
+Point the clients at it in place of the brokers; nothing else about them changes:
+  kafka-console-producer.sh --bootstrap-server 127.0.0.1:19092 --topic orders
+
+A file holds the same options, with _ for - in their names:
+  kafka: [broker-1:9092, broker-2:9092]
+  sample: 0.1
+  topics:
+    - topic: audit-*
+      inject: false";
 
 const TRACE_EXAMPLES: &str = "\
 Examples:

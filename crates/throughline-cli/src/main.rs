@@ -1,10 +1,12 @@
-//! The `throughline` command: a collector with everything in it, and traces in the terminal.
+//! The `throughline` command: a collector with everything in it, a sidecar that traces Kafka, and traces in the terminal.
 //!
 //! Exit codes: 0 done, 1 failed, 64 told something that makes no sense (`EX_USAGE` of `sysexits.h`).
 
 mod args;
 mod client;
+mod daemon;
 mod search;
+mod sidecar;
 mod size;
 mod terminal;
 mod trace;
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     };
     let outcome = match args.command {
         Command::Up(args) => up::run(&args),
+        Command::Sidecar(_) => sidecar::run(),
         Command::Trace(args) => trace::run(&args),
         Command::Search(args) => search::run(&args),
     };

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::Failure;
 use crate::args::Up;
+use crate::daemon::{log, log_filter, stop_signal};
 
 /// Runs a collector until it is told to stop by SIGINT or SIGTERM.
 pub(crate) fn run(args: &Up) -> Result<(), Failure> {
@@ -63,7 +64,7 @@ fn configure(args: &Up) -> Result<(Config, EnvFilter), Failure> {
         Ok(bytes) => config.store_memory = bytes,
         Err(mistake) => mistakes.push(mistake),
     }
-    match log_filter(&args.log) {
+    match log_filter("--log", &args.log) {
         Ok(filter) if mistakes.is_empty() => Ok((config, filter)),
         Ok(_) => Err(Failure::Usage(mistakes)),
         Err(mistake) => {
@@ -142,34 +143,6 @@ fn announce(addresses: Addresses, json: bool) -> std::io::Result<()> {
         writeln!(out, "Ctrl-C ends it. Traces are kept in memory and end with it.")?;
     }
     out.flush()
-}
-
-/// Completes at the first SIGINT or SIGTERM.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        tracing::info!("told to stop; requests under way may end");
-    })
-}
-
-/// What is logged, in the notation of `tracing`.
-fn log_filter(text: &str) -> Result<EnvFilter, String> {
-    let builder = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
-    builder
-        .parse(text)
-        .map_err(|_| format!("--log {text:?} cannot be understood; write it as info, debug or warn,h2=trace"))
-}
-
-/// Logs to stderr.
-fn log(filter: EnvFilter) {
-    let ansi = crate::terminal::is_coloured(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
 }
 
 /// Less memory than this holds no trace worth the name.

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::knowledge::Knowledge;
+use crate::metrics::Exported;
 use crate::notice::Herald;
 use crate::stop::Stop;
 
@@ -28,8 +29,12 @@ use crate::stop::Stop;
 pub(crate) struct Status {
     pub(crate) herald: Arc<Herald>,
     pub(crate) knowledge: Vec<Arc<Knowledge>>,
+    pub(crate) exported: Option<ExportCounts>,
     pub(crate) stop: Stop,
 }
+
+/// What asks the exporter for its counts.
+pub(crate) type ExportCounts = Arc<dyn Fn() -> Exported + Send + Sync>;
 
 /// Answers until `end`.
 pub(crate) async fn serve(listener: TcpListener, status: Status, end: Stop) {
@@ -81,6 +86,9 @@ fn router(status: Status) -> Router {
 }
 
 async fn metrics(State(status): State<Status>) -> impl IntoResponse {
+    if let Some(exported) = &status.exported {
+        status.herald.metrics.exported(&exported());
+    }
     let sum = |what: fn(&mut Known) -> usize| status.knowledge.iter().map(|knowledge| knowledge.known(what)).sum();
     let text = status.herald.metrics.render(sum(|known| known.held()), sum(|known| known.waiting()));
     ([(header::CONTENT_TYPE, OPEN_METRICS)], text)

@@ -39,6 +39,7 @@ mod tls;
 
 pub use address::{Address, NoAddress};
 pub use config::{Addressed, Config, Limits, Listener, Route};
+pub use metrics::Exported;
 pub use port::PortRange;
 pub use proxy::{Addresses, BindError, Control, Proxy, Purpose};
 pub use tls::{Acceptor, Connector, Identity, Roots, TlsError};

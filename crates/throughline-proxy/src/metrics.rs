@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     passed: Family<Cause, Counter>,
     pub(crate) spans: Counter,
     spans_dropped: Family<Cause, Counter>,
+    spans_sent: Counter,
+    spans_queued: Gauge,
     pub(crate) unsettled: Counter,
     refused: Counter,
     pub(crate) connections: Counter,
@@ -79,6 +81,17 @@ struct Consumer {
     topic: String,
 }
 
+/// What the exporter of the spans has counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// Spans that the collector has taken.
+    pub sent: u64,
+    /// Spans that wait.
+    pub queued: u64,
+    /// Spans that are lost behind the sink, by reason. What the sink refused is counted already.
+    pub dropped: Vec<(&'static str, u64)>,
+}
+
 /// Why a connection failed, as its label says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -114,6 +127,8 @@ impl Metrics {
             passed: Family::default(),
             spans: Counter::default(),
             spans_dropped: Family::default(),
+            spans_sent: Counter::default(),
+            spans_queued: Gauge::default(),
             unsettled: Counter::default(),
             refused: Counter::default(),
             connections: Counter::default(),
@@ -140,6 +155,8 @@ impl Metrics {
         r.register("passed", "Records, or what might have held some, that went on as they came", self.passed.clone());
         r.register("spans", "Spans made", self.spans.clone());
         r.register("spans_dropped", "Spans that were due and are lost, by reason", self.spans_dropped.clone());
+        r.register("spans_sent", "Spans that the collector has taken", self.spans_sent.clone());
+        r.register("spans_queued", "Spans that wait for the collector", self.spans_queued.clone());
         r.register("records_unsettled", "Records delivered that nobody committed in time", self.unsettled.clone());
         r.register("batches_refused", "Batches that the broker refused after injection", self.refused.clone());
         r.register("connections", "Connections of clients", self.connections.clone());
@@ -212,6 +229,15 @@ impl Metrics {
         lags.set(group.unwrap_or_default(), topic, partition, lag, Instant::now());
     }
 
+    /// Takes over what the exporter has counted.
+    pub(crate) fn exported(&self, exported: &Exported) {
+        raise(&self.spans_sent, exported.sent);
+        self.spans_queued.set(i64::try_from(exported.queued).unwrap_or(i64::MAX));
+        for (reason, count) in &exported.dropped {
+            raise(&self.spans_dropped.get_or_create(&Cause { reason }), *count);
+        }
+    }
+
     /// All of it as text, with what is known only when asked: bytes held, and deliveries that wait.
     pub(crate) fn render(&self, held_bytes: usize, waiting: usize) -> String {
         self.held_bytes.set(i64::try_from(held_bytes).unwrap_or(i64::MAX));
@@ -256,6 +282,11 @@ impl Failure {
     }
 }
 
+/// Brings a counter to what another one says.
+fn raise(counter: &Counter, count: u64) {
+    counter.inc_by(count.saturating_sub(counter.get()));
+}
+
 const fn label(side: Side) -> &'static str {
     match side {
         Side::Client => "client",
@@ -279,6 +310,8 @@ mod tests {
         metrics.passed(Reason::Checksum, 0);
         metrics.lag(Some("g"), &"t".into(), 0, 3);
         metrics.lag(Some("g"), &"t".into(), 1, 4);
+        metrics.exported(&Exported { sent: 5, queued: 2, dropped: vec![("unreachable", 3)] });
+        metrics.exported(&Exported { sent: 6, queued: 1, dropped: vec![("unreachable", 3)] });
         let text = metrics.render(11, 0);
         for line in [
             "throughline_kafka_bytes_total{side=\"client\",direction=\"received\"} 7",
@@ -288,6 +321,9 @@ mod tests {
             "throughline_kafka_passed_total{reason=\"checksum\"} 1",
             "throughline_kafka_passed_total{reason=\"version\"} 0",
             "throughline_kafka_spans_dropped_total{reason=\"queue_full\"} 0",
+            "throughline_kafka_spans_dropped_total{reason=\"unreachable\"} 3",
+            "throughline_kafka_spans_sent_total 6",
+            "throughline_kafka_spans_queued 1",
             "throughline_kafka_held_bytes 11",
             "throughline_kafka_consumer_lag{group=\"g\",topic=\"t\"} 7",
             "# EOF",

@@ -11,13 +11,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, Status};
+use crate::admin::{self, ExportCounts, Status};
 use crate::clock::Clock;
 use crate::config::{Addressed, Config, Route};
 use crate::connection::{Service, Way};
 use crate::dial::Dialer;
 use crate::knowledge::{Knowledge, Opened, Target};
-use crate::metrics::Metrics;
+use crate::metrics::{Exported, Metrics};
 use crate::notice::Herald;
 use crate::redirect::Outgoing;
 use crate::stop::Stop;
@@ -32,6 +32,7 @@ pub struct Proxy {
     places: Arc<Semaphore>,
     drain_deadline: Duration,
     knowledge: Vec<Arc<Knowledge>>,
+    exported: Option<ExportCounts>,
 }
 
 /// Where the proxy is.
@@ -121,13 +122,20 @@ impl Proxy {
         });
         let places = Arc::new(Semaphore::new(config.limits.connections_max));
         let drain_deadline = config.limits.drain_deadline;
-        Ok(Self { doors, admin, addresses, service, places, drain_deadline, knowledge })
+        Ok(Self { doors, admin, addresses, service, places, drain_deadline, knowledge, exported: None })
     }
 
     /// Where it listens, with the ports that the system chose.
     #[must_use]
     pub const fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Has `/metrics` tell what the exporter behind the sink has counted, which is asked each time.
+    #[must_use]
+    pub fn with_exported(mut self, counts: impl Fn() -> Exported + Send + Sync + 'static) -> Self {
+        self.exported = Some(Arc::new(counts));
+        self
     }
 
     /// What changes it while it runs.
@@ -149,7 +157,8 @@ impl Proxy {
             }
             listening.spawn(ports.clone().listen(listener, way));
         }
-        let status = Status { herald: Arc::clone(&ports.service.herald), knowledge: self.knowledge, stop: end.clone() };
+        let herald = Arc::clone(&ports.service.herald);
+        let status = Status { herald, knowledge: self.knowledge, exported: self.exported, stop: end.clone() };
         let admin = TaskTracker::new();
         if let Some(listener) = self.admin {
             admin.spawn(admin::serve(listener, status, admin_end.clone()));

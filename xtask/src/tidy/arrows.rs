@@ -17,7 +17,16 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("throughline-collector", &["throughline-model", "throughline-otlp", "throughline-store"]),
     ("throughline-export", &["throughline-model", "throughline-otlp"]),
     ("throughline-proxy", &["throughline-intercept", "throughline-model"]),
-    ("throughline-cli", &["throughline-collector", "throughline-model"]),
+    (
+        "throughline-cli",
+        &[
+            "throughline-collector",
+            "throughline-export",
+            "throughline-intercept",
+            "throughline-model",
+            "throughline-proxy",
+        ],
+    ),
     ("throughline", &["throughline-model"]),
     ("throughline-testkit", &[]),
     ("eshop", &["throughline"]),

@@ -72,7 +72,7 @@ mod tests {
         let sum = |lags: &mut Lags, at| lags.sums(at).into_values().collect::<Vec<_>>();
         assert_eq!(sum(&mut lags, begin), [7]);
         assert_eq!(sum(&mut lags, begin + MEMORY), [4]);
-        assert_eq!(sum(&mut lags, begin + MEMORY * 2), []);
+        assert!(sum(&mut lags, begin + MEMORY * 2).is_empty());
         assert_eq!(lags.partitions, 0);
     }
 

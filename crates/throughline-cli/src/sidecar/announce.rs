@@ -1,0 +1,69 @@
+//! What the sidecar says once it is up: where clients are to connect, with a line to copy.
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use throughline_export::Endpoint;
+use throughline_proxy::{Addresses, PortRange, Route};
+
+use crate::sidecar::file::Told;
+
+/// One line of JSON for scripts, or words.
+pub(crate) fn announce(
+    told: &Told,
+    addresses: &Addresses,
+    routes: &[Route],
+    collector: &Endpoint,
+) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if told.options.json {
+        let line = serde_json::json!({
+            "kafka": addresses.listeners.first(),
+            "listeners": addresses.listeners,
+            "admin": addresses.admin,
+            "collector": collector.to_string(),
+        });
+        writeln!(out, "{line}")?;
+    } else {
+        write!(out, "{}", words(told, addresses, routes, collector))?;
+    }
+    out.flush()
+}
+
+fn words(told: &Told, addresses: &Addresses, routes: &[Route], collector: &Endpoint) -> String {
+    let mut lines = vec!["The sidecar is up.".to_owned()];
+    let listeners: Vec<String> = addresses.listeners.iter().map(|address| reachable(*address).to_string()).collect();
+    let clients = listeners.join(" and ");
+    match routes.first() {
+        Some(Route::Addressed(addressed)) => {
+            let kafka = told.options.kafka.as_deref().unwrap_or_default();
+            lines.push(format!("  Clients   bootstrap.servers={clients} in place of {kafka}"));
+            if let PortRange::Between(first, last) = addressed.broker_ports {
+                lines.push(format!("  Brokers   each gets a port of {first}-{last}, once a client hears of it"));
+            }
+        }
+        Some(Route::Transparent) | None => {
+            lines.push(format!("  Clients   as they are; redirect their connections to {clients}"));
+        }
+    }
+    lines.push(format!("  Spans     {collector}"));
+    if let Some(admin) = addresses.admin {
+        lines.push(format!("  Metrics   http://{}/metrics", reachable(admin)));
+    }
+    if let (Some(Route::Addressed(_)), Some(address)) = (routes.first(), listeners.first()) {
+        lines.push("For example:".to_owned());
+        lines.push(format!("  kafka-console-producer.sh --bootstrap-server {address} --topic orders"));
+    }
+    lines.push("Ctrl-C ends it.".to_owned());
+    lines.join("\n") + "\n"
+}
+
+/// An address that one can connect to, for one that listens on all.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        one if !one.is_unspecified() => one,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    SocketAddr::new(ip, address.port())
+}

@@ -1,0 +1,183 @@
+//! Where the sidecar listens and connects to.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use throughline_proxy::{Address, Addressed, Listener, PortRange, Route};
+
+use super::Check;
+
+// === impl Check ===
+
+impl Check<'_> {
+    pub(super) fn listeners(&mut self) -> Vec<Listener> {
+        let told = self.told;
+        let listen: Vec<SocketAddr> = told.options.listen.split(',').filter_map(|text| self.address(text)).collect();
+        if told.options.transparent { self.transparent(&listen) } else { self.addressed(&listen) }
+    }
+
+    fn address(&mut self, text: &str) -> Option<SocketAddr> {
+        let address = socket_address(text);
+        if address.is_none() {
+            let mend = "use 127.0.0.1:19092, or 0.0.0.0:19092 to let other machines in";
+            self.mistake("listen", &format!("{text:?} is no address; {mend}"));
+        }
+        address
+    }
+
+    fn transparent(&mut self, listen: &[SocketAddr]) -> Vec<Listener> {
+        for key in ["kafka", "broker_ports", "advertise", "state_dir"] {
+            if self.told.is_given(key) {
+                self.mistake(
+                    key,
+                    "means nothing with --transparent, where clients keep their brokers; give one of the two",
+                );
+            }
+        }
+        listen.iter().map(|address| Listener { address: *address, route: Route::Transparent }).collect()
+    }
+
+    fn addressed(&mut self, listen: &[SocketAddr]) -> Vec<Listener> {
+        let bootstrap = self.bootstrap(listen);
+        let (&address, more) = match listen {
+            [] => return Vec::new(),
+            [first, more @ ..] => (first, more),
+        };
+        if !more.is_empty() {
+            self.mistake(
+                "listen",
+                "can be one address only, unless with --transparent; use [::]:19092 for all of IPv4 and IPv6",
+            );
+        }
+        let broker_ports = self.broker_ports(address.port());
+        let advertise = self.advertise();
+        let state = self.state(address);
+        let route = Route::Addressed(Addressed { bootstrap, broker_ports, advertise, state });
+        vec![Listener { address, route }]
+    }
+
+    fn bootstrap(&mut self, listen: &[SocketAddr]) -> Vec<Address> {
+        let Some(text) = self.told.options.kafka.as_deref() else {
+            let mend = "give it your cluster's brokers, as in --kafka localhost:9092 (or --transparent, where iptables redirects)";
+            self.mistake("kafka", &format!("is missing; {mend}"));
+            return Vec::new();
+        };
+        let mut brokers = Vec::new();
+        for part in text.split(',') {
+            match part.parse::<Address>() {
+                Ok(broker) if is_one_of(&broker, listen) => {
+                    self.mistake(
+                        "kafka",
+                        &format!("{broker} is our own address; give that of the broker, or another to --listen"),
+                    );
+                }
+                Ok(broker) => brokers.push(broker),
+                Err(error) => self.mistake("kafka", &error.to_string()),
+            }
+        }
+        brokers
+    }
+
+    fn broker_ports(&mut self, listen: u16) -> PortRange {
+        let range = match self.told.options.broker_ports.as_deref().map(str::trim) {
+            None => return usual_ports(listen),
+            Some("any") => return PortRange::Any,
+            Some(text) => range(text),
+        };
+        match range {
+            Some(range) if range.contains(listen) => {
+                self.mistake("broker_ports", &format!("contain {listen}, the port of --listen; give them others"));
+                range
+            }
+            Some(range) => range,
+            None => {
+                self.mistake("broker_ports", "are no ports; write them as 19093-19192, or any for whatever is free");
+                PortRange::Any
+            }
+        }
+    }
+
+    fn advertise(&mut self) -> Option<std::sync::Arc<str>> {
+        let host = self.told.options.advertise.as_deref()?;
+        // A host is right when it would be with a port.
+        let bracketed = if host.contains(':') { format!("[{host}]:1") } else { format!("{host}:1") };
+        match bracketed.parse::<Address>() {
+            Ok(address) => Some(address.host),
+            Err(_) => {
+                self.mistake("advertise", &format!("{host:?} is no host; give a name or an address, without a port"));
+                None
+            }
+        }
+    }
+
+    /// The file that holds the ports: one for each address that is listened on.
+    fn state(&mut self, listen: SocketAddr) -> Option<PathBuf> {
+        let dir = PathBuf::from(self.told.options.state_dir.as_deref()?);
+        if dir.exists() && !dir.is_dir() {
+            self.mistake("state_dir", &format!("{} is no folder", dir.display()));
+        }
+        Some(dir.join(format!("broker-ports-{}", listen.port())))
+    }
+
+    pub(super) fn admin(&mut self, listeners: &[Listener]) -> Option<SocketAddr> {
+        let text = self.told.options.admin.trim();
+        if text == "off" {
+            return None;
+        }
+        let Some(admin) = socket_address(text) else {
+            self.mistake("admin", &format!("{text:?} is no address; use 127.0.0.1:19091, or off for none"));
+            return None;
+        };
+        let port = admin.port();
+        let is_taken = listeners.iter().any(|listener| port != 0 && port == listener.address.port());
+        let is_a_broker_s = listeners.iter().any(|listener| match &listener.route {
+            Route::Addressed(addressed) => addressed.broker_ports.contains(port),
+            Route::Transparent => false,
+        });
+        if is_taken {
+            self.mistake("admin", &format!("{admin} has the port of --listen; give it another one"));
+        } else if is_a_broker_s {
+            self.mistake(
+                "admin",
+                &format!("{admin} has one of the brokers' ports; give it another one, or others to --broker-ports"),
+            );
+        }
+        Some(admin)
+    }
+}
+
+/// `127.0.0.1:1`, `[::1]:1`, and `localhost:1` for the first.
+fn socket_address(text: &str) -> Option<SocketAddr> {
+    let text = text.trim();
+    match text.strip_prefix("localhost:") {
+        Some(port) => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?)),
+        None => text.parse().ok(),
+    }
+}
+
+/// Whether this broker would be ourselves, as far as can be seen without asking anybody.
+fn is_one_of(broker: &Address, listen: &[SocketAddr]) -> bool {
+    let ip: Option<IpAddr> =
+        if &*broker.host == "localhost" { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { broker.host.parse().ok() };
+    let is_here = |own: &SocketAddr| {
+        ip.is_some_and(|ip| own.ip() == ip || (own.ip().is_unspecified() && (ip.is_loopback() || ip.is_unspecified())))
+    };
+    listen.iter().any(|own| own.port() == broker.port && is_here(own))
+}
+
+/// The hundred ports behind the listener's, or any where that has no number itself.
+fn usual_ports(listen: u16) -> PortRange {
+    match listen.checked_add(1) {
+        Some(first) if listen != 0 => PortRange::Between(first, first.saturating_add(PORTS - 1)),
+        _ => PortRange::Any,
+    }
+}
+
+fn range(text: &str) -> Option<PortRange> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    (first != 0 && first <= last).then_some(PortRange::Between(first, last))
+}
+
+/// Ports for brokers, unless told otherwise.
+const PORTS: u16 = 100;

@@ -1,0 +1,167 @@
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use throughline_intercept::kafka::{Deliver, Relation, Service};
+use throughline_model::context::Format;
+use throughline_proxy::{PortRange, Route};
+
+use super::*;
+
+fn check(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Plan, Vec<String>> {
+    let arguments = ["throughline", "sidecar"].iter().chain(arguments).map(OsString::from);
+    let told = Told::new(&arguments.collect::<Vec<_>>())?;
+    let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
+    plan(&told, &|name| variables.get(name).map(|value| (*value).to_owned()))
+}
+
+fn ports(plan: &Plan) -> PortRange {
+    match &plan.proxy.listeners[0].route {
+        Route::Addressed(addressed) => addressed.broker_ports,
+        Route::Transparent => panic!("not addressed"),
+    }
+}
+
+#[test]
+fn the_address_of_a_broker_is_all_that_it_takes() {
+    let plan = check(&["--kafka", "localhost:9092"], &[]).unwrap();
+    assert_eq!(plan.proxy.listeners[0].address.to_string(), "127.0.0.1:19092");
+    assert_eq!(ports(&plan), PortRange::Between(19093, 19192));
+    assert_eq!(plan.proxy.admin.unwrap().to_string(), "127.0.0.1:19091");
+    assert_eq!(plan.export.endpoint.to_string(), "http://localhost:4318/v1/traces");
+    let settings = &plan.proxy.settings;
+    assert_eq!((settings.service, &*settings.write), (Service::ByClientId, &[Format::W3c][..]));
+    assert_eq!(settings.read.len(), 4);
+    assert!(settings.inject && settings.default.settle);
+}
+
+#[test]
+fn all_mistakes_are_told_together_each_with_its_mend() {
+    let told = check(
+        &[
+            "--kafka",
+            "nowhere,127.0.0.1:19092",
+            "--broker-ports",
+            "19000-19100",
+            "--advertise",
+            "a:1",
+            "--admin",
+            "127.0.0.1:19050",
+            "--connect-timeout",
+            "soon",
+            "--connections",
+            "0",
+            "--memory",
+            "lots",
+            "--sample",
+            "2",
+            "--naming",
+            "best",
+            "--relation",
+            "x",
+            "--propagation",
+            "tracecontext,xray",
+            "--topics",
+            "[{topic: a, injct: true}]",
+            "--inject",
+            "maybe",
+            "--log",
+            "x=loud",
+            "--client-tls-cert",
+            "/no/such/file",
+            "--broker-tls-ca",
+            "/no/such/ca",
+            "--broker-tls-name",
+            "a b",
+            "--collector",
+            "c:4318",
+        ],
+        &[("OTEL_BSP_SCHEDULE_DELAY", "x"), ("OTEL_RESOURCE_ATTRIBUTES", "x")],
+    )
+    .unwrap_err();
+    for part in [
+        "--kafka \"nowhere\" is no address of a broker; write it as host:9092",
+        "--kafka 127.0.0.1:19092 is our own address",
+        "--broker-ports contain 19092, the port of --listen",
+        "--advertise \"a:1\" is no host",
+        "--admin 127.0.0.1:19050 has one of the brokers' ports",
+        "--connect-timeout \"soon\" is no duration",
+        "--connections \"0\" is no number from 1 to",
+        "--memory \"lots\" is no size",
+        "--sample \"2\" is no number from 0 to 1",
+        "--naming \"best\" is not known; use otel or opentracing",
+        "--relation \"x\" is not known; use parent or links",
+        "--propagation: there is no format \"xray\" here",
+        "--topics cannot be understood",
+        "--inject \"maybe\" is not known; use true or false",
+        "--log \"x=loud\" cannot be understood",
+        "--client-tls-key is missing",
+        "--client-tls-cert /no/such/file: cannot be read",
+        "--broker-tls-ca /no/such/ca: cannot be read",
+        "--broker-tls-name \"a b\" is no host name",
+        "--collector is not a URL",
+        "OTEL_BSP_SCHEDULE_DELAY=\"x\"",
+        "OTEL_RESOURCE_ATTRIBUTES: \"x\" is not of the form",
+    ] {
+        assert!(told.iter().any(|mistake| mistake.contains(part)), "{part} is missing in:\n{told:#?}");
+    }
+    assert_eq!(told.len(), 22, "{told:#?}");
+}
+
+#[test]
+fn a_cluster_is_asked_for_and_transparent_needs_none() {
+    let told = check(&[], &[]).unwrap_err();
+    assert!(told.len() == 1 && told[0].contains("--kafka is missing"), "{told:?}");
+    let plan = check(&["--transparent", "--listen", "127.0.0.1:1,[::1]:1"], &[]).unwrap();
+    assert!(plan.proxy.listeners.len() == 2 && matches!(plan.proxy.listeners[1].route, Route::Transparent));
+    let told = check(&["--transparent", "--kafka", "a:1", "--state-dir", "x"], &[]).unwrap_err();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(check(&["--kafka", "a:1", "--listen", "127.0.0.1:1,[::1]:1"], &[]).unwrap_err().len(), 1);
+}
+
+#[test]
+fn ports_of_brokers_follow_the_listener() {
+    let of = |arguments: &[&str]| ports(&check(&[&["--kafka", "a:1"], arguments].concat(), &[]).unwrap());
+    assert_eq!(of(&["--listen", "0.0.0.0:9092"]), PortRange::Between(9093, 9192));
+    assert_eq!(of(&["--listen", "127.0.0.1:0"]), PortRange::Any);
+    assert_eq!(of(&["--listen", "127.0.0.1:65535"]), PortRange::Any);
+    assert_eq!(of(&["--broker-ports", "20000-20002"]), PortRange::Between(20000, 20002));
+    assert_eq!(of(&["--broker-ports", "any"]), PortRange::Any);
+}
+
+#[test]
+fn a_service_that_was_named_is_that_of_all_spans() {
+    let of = |arguments: &[&str], variables: &[_]| {
+        let settings = check(&[&["--kafka", "a:1"], arguments].concat(), variables).unwrap().proxy.settings;
+        (settings.service, settings.resource.service().to_owned())
+    };
+    let (name, attributes) = (("OTEL_SERVICE_NAME", "env"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=res,k=v"));
+    assert_eq!(of(&[], &[]), (Service::ByClientId, "kafka-client".to_owned()));
+    assert_eq!(of(&[], &[attributes]), (Service::Fixed, "res".to_owned()));
+    assert_eq!(of(&[], &[name, attributes]), (Service::Fixed, "env".to_owned()));
+    assert_eq!(of(&["--service", "arg"], &[name, attributes]), (Service::Fixed, "arg".to_owned()));
+}
+
+#[test]
+fn opentelemetry_s_variables_hold_where_nothing_else_is_said() {
+    let variables = [("OTEL_PROPAGATORS", "b3,baggage"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1")];
+    let plan = check(&["--kafka", "a:1"], &variables).unwrap();
+    assert_eq!(plan.proxy.settings.write, [Format::B3Single]);
+    assert_eq!(plan.proxy.settings.read[0], Format::B3Single);
+    assert_eq!(plan.export.endpoint.to_string(), "http://c:1/v1/traces");
+    let plan = check(&["--kafka", "a:1", "--propagation", "none", "--collector", "http://d:1"], &variables).unwrap();
+    assert_eq!(
+        (&*plan.proxy.settings.write, plan.export.endpoint.to_string()),
+        (&[][..], "http://d:1/v1/traces".to_owned())
+    );
+}
+
+#[test]
+fn topics_differ_from_the_rest_in_what_they_say() {
+    let topics = "[{topic: audit-*, inject: false}, {topic: o, relation: links, deliver: patch, settle: false}]";
+    let plan = check(&["--kafka", "a:1", "--topics", topics, "--relation", "links"], &[]).unwrap();
+    let settings = &plan.proxy.settings;
+    let (audit, orders, other) = (settings.topic("audit-1"), settings.topic("o"), settings.topic("x"));
+    assert!(!audit.inject && audit.settle && audit.relation == Relation::LinksOnly);
+    assert!(orders.inject && !orders.settle && orders.deliver == Deliver::Patch);
+    assert!(other.inject && other.deliver == Deliver::Observe);
+}

@@ -1,0 +1,284 @@
+//! The options of `throughline sidecar`: the one definition of its flags, its variables, the keys of its file, its help and its
+//! reference page (`docs/sidecar.md`).
+//!
+//! A key of the file is the option's name with `_` for `-`; its variable is `THROUGHLINE_SIDECAR_` and the same in capitals. All
+//! values are text here; `check` understands them.
+
+/// Options of `throughline sidecar`.
+#[derive(Debug, Clone, clap::Args, serde::Serialize)]
+pub(crate) struct Sidecar {
+    /// The cluster's brokers for the first connection; several with commas, of which the first that answers serves
+    #[arg(long, env = "THROUGHLINE_SIDECAR_KAFKA", value_name = "HOST:PORT", help_heading = WAY)]
+    pub(crate) kafka: Option<String>,
+
+    /// Where clients connect: their new bootstrap.servers. 0.0.0.0 lets other machines in. With --transparent it is where iptables redirects to, and there may be two, for IPv4 and IPv6
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_LISTEN",
+        default_value = "127.0.0.1:19092",
+        value_name = "IP:PORT",
+        help_heading = WAY
+    )]
+    pub(crate) listen: String,
+
+    /// Local ports for the brokers, one for each, opened as clients hear of them. The broker with node id N has the Nth behind FIRST, or the next that is free. The default is the hundred behind the port of --listen; any takes what is free
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_BROKER_PORTS",
+        value_name = "FIRST-LAST",
+        help_heading = WAY
+    )]
+    pub(crate) broker_ports: Option<String>,
+
+    /// The host that clients are told to reach the brokers' ports by. The default is the address that each client came to
+    #[arg(long, env = "THROUGHLINE_SIDECAR_ADVERTISE", value_name = "HOST", help_heading = WAY)]
+    pub(crate) advertise: Option<String>,
+
+    /// Folder where it is written down which broker has which port, so that all keep theirs over restarts even where ports clash
+    #[arg(long, env = "THROUGHLINE_SIDECAR_STATE_DIR", value_name = "DIR", help_heading = WAY)]
+    pub(crate) state_dir: Option<String>,
+
+    /// Take connections that iptables redirects (SO_ORIGINAL_DST) and pass each on to where it wanted to go; clients stay as they are and --kafka is not needed
+    #[arg(long, env = "THROUGHLINE_SIDECAR_TRANSPARENT", help_heading = WAY)]
+    pub(crate) transparent: bool,
+
+    /// How long one broker may take until a connection to it stands
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_CONNECT_TIMEOUT",
+        default_value = "5s",
+        value_name = "DURATION",
+        help_heading = WAY
+    )]
+    pub(crate) connect_timeout: String,
+
+    /// Connections of clients at once; more wait
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_CONNECTIONS",
+        default_value = "10000",
+        value_name = "NUMBER",
+        help_heading = WAY
+    )]
+    pub(crate) connections: String,
+
+    /// Speak TLS to the brokers, trusting this machine's certificate authorities
+    #[arg(long, env = "THROUGHLINE_SIDECAR_BROKER_TLS", help_heading = TLS)]
+    pub(crate) broker_tls: bool,
+
+    /// Certificate authorities to trust instead, in PEM
+    #[arg(long, env = "THROUGHLINE_SIDECAR_BROKER_TLS_CA", value_name = "FILE", help_heading = TLS)]
+    pub(crate) broker_tls_ca: Option<String>,
+
+    /// Certificate to show to the brokers, with its chain, in PEM
+    #[arg(long, env = "THROUGHLINE_SIDECAR_BROKER_TLS_CERT", value_name = "FILE", help_heading = TLS)]
+    pub(crate) broker_tls_cert: Option<String>,
+
+    /// The key of that certificate, in PEM
+    #[arg(long, env = "THROUGHLINE_SIDECAR_BROKER_TLS_KEY", value_name = "FILE", help_heading = TLS)]
+    pub(crate) broker_tls_key: Option<String>,
+
+    /// The name that the brokers' certificates must be for, and that they are asked for by SNI. The default is the host of each broker
+    #[arg(long, env = "THROUGHLINE_SIDECAR_BROKER_TLS_NAME", value_name = "HOST", help_heading = TLS)]
+    pub(crate) broker_tls_name: Option<String>,
+
+    /// Certificate to show to clients, with its chain, in PEM; with it clients must speak TLS
+    #[arg(long, env = "THROUGHLINE_SIDECAR_CLIENT_TLS_CERT", value_name = "FILE", help_heading = TLS)]
+    pub(crate) client_tls_cert: Option<String>,
+
+    /// The key of that certificate, in PEM
+    #[arg(long, env = "THROUGHLINE_SIDECAR_CLIENT_TLS_KEY", value_name = "FILE", help_heading = TLS)]
+    pub(crate) client_tls_key: Option<String>,
+
+    /// Where spans go, by OTLP over HTTP. The default is what OTEL_EXPORTER_OTLP_ENDPOINT says, else http://localhost:4318; the other OTEL_EXPORTER_OTLP_* variables hold too, among them PROTOCOL (grpc) and HEADERS
+    #[arg(long, env = "THROUGHLINE_SIDECAR_COLLECTOR", value_name = "URL", help_heading = SPANS)]
+    pub(crate) collector: Option<String>,
+
+    /// The service that the spans are of (service.name). The default is OTEL_SERVICE_NAME; without it each client is a service of its own, named by its client.id
+    #[arg(long, env = "THROUGHLINE_SIDECAR_SERVICE", value_name = "NAME", help_heading = SPANS)]
+    pub(crate) service: Option<String>,
+
+    /// The part of the traces that begin here which is recorded, from 0 to 1. Where a record carries a context already, that has decided
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_SAMPLE",
+        default_value = "1",
+        value_name = "RATIO",
+        help_heading = SPANS
+    )]
+    pub(crate) sample: String,
+
+    /// Names and attributes of the spans: those of OpenTelemetry's conventions (otel) or of opentracing-kafka-client (opentracing)
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_NAMING",
+        default_value = "otel",
+        value_name = "NAMES",
+        help_heading = SPANS
+    )]
+    pub(crate) naming: String,
+
+    /// The formats in which contexts are written into records: tracecontext, b3, b3multi, jaeger; several with commas. All of them are read. The default is what OTEL_PROPAGATORS says, else tracecontext
+    #[arg(long, env = "THROUGHLINE_SIDECAR_PROPAGATION", value_name = "FORMATS", help_heading = SPANS)]
+    pub(crate) propagation: Option<String>,
+
+    /// The one switch for contexts in records: with false nothing is written anywhere, and producers and consumers are no longer in one trace
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_INJECT",
+        default_value = "true",
+        value_name = "BOOL",
+        help_heading = SPANS
+    )]
+    pub(crate) inject: String,
+
+    /// Whether records that are not sampled get a context that says so; without it the next hop begins a trace of its own
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_INJECT_UNSAMPLED",
+        default_value = "true",
+        value_name = "BOOL",
+        help_heading = SPANS
+    )]
+    pub(crate) inject_unsampled: String,
+
+    /// How a consumer span relates to the producer's: as its child, with a link too (parent), or by the link alone, in a trace of its own (links)
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_RELATION",
+        default_value = "parent",
+        value_name = "KIND",
+        help_heading = SPANS
+    )]
+    pub(crate) relation: String,
+
+    /// What is done with records on their way to a consumer: they go on as they came (observe), or the span id in their context becomes that of the consumer span, for applications that continue from it (patch)
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_DELIVER",
+        default_value = "observe",
+        value_name = "KIND",
+        help_heading = SPANS
+    )]
+    pub(crate) deliver: String,
+
+    /// Whether commits and acknowledgements make spans that tell how long the handling took. The default is true, and false with --naming opentracing
+    #[arg(long, env = "THROUGHLINE_SIDECAR_SETTLE", value_name = "BOOL", help_heading = SPANS)]
+    pub(crate) settle: Option<String>,
+
+    /// Whether record keys that are text are put on spans
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_MESSAGE_KEY",
+        default_value = "false",
+        value_name = "BOOL",
+        help_heading = SPANS
+    )]
+    pub(crate) message_key: String,
+
+    /// What is different for some topics, as a list in YAML: each with topic (a name, in which * stands for anything) and any of inject, relation, deliver, settle. The first that matches holds
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_TOPICS",
+        default_value = "[]",
+        value_name = "YAML",
+        help_heading = SPANS
+    )]
+    pub(crate) topics: String,
+
+    /// Spans that may be made in a second; more are counted and not made
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_MAX_SPANS_PER_SECOND",
+        default_value = "10000",
+        value_name = "NUMBER",
+        help_heading = SPANS
+    )]
+    pub(crate) max_spans_per_second: String,
+
+    /// The longest request that is held to be changed; longer ones pass as they are, untraced
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_MAX_FRAME",
+        default_value = "64MiB",
+        value_name = "SIZE",
+        help_heading = SPANS
+    )]
+    pub(crate) max_frame: String,
+
+    /// Memory for all requests that are held at once; what finds no room passes as it is, untraced
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_MEMORY",
+        default_value = "256MiB",
+        value_name = "SIZE",
+        help_heading = SPANS
+    )]
+    pub(crate) memory: String,
+
+    /// Where /metrics (Prometheus), /ready and /live are answered, or off
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_ADMIN",
+        default_value = "127.0.0.1:19091",
+        value_name = "IP:PORT",
+        help_heading = RUNNING
+    )]
+    pub(crate) admin: String,
+
+    /// How long connections may take to end what they are at, once the sidecar is told to stop
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_DRAIN",
+        default_value = "30s",
+        value_name = "DURATION",
+        help_heading = RUNNING
+    )]
+    pub(crate) drain: String,
+
+    /// A file with any of these options, in YAML. Options and variables given otherwise go before it. It is read again when it changes and on SIGHUP
+    #[arg(long, env = "THROUGHLINE_SIDECAR_CONFIG", value_name = "FILE", help_heading = RUNNING)]
+    pub(crate) config: Option<String>,
+
+    /// Say what is wrong with the configuration, or that nothing is, and end
+    #[arg(long, help_heading = RUNNING)]
+    pub(crate) check: bool,
+
+    /// Print one line of JSON with the addresses once all are open, for scripts
+    #[arg(long, env = "THROUGHLINE_SIDECAR_JSON", help_heading = RUNNING)]
+    pub(crate) json: bool,
+
+    /// What to log to stderr: warn, info, debug, or in detail such as info,throughline_proxy=debug
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_LOG",
+        default_value = "info",
+        value_name = "FILTER",
+        help_heading = RUNNING
+    )]
+    pub(crate) log: String,
+}
+
+const WAY: &str = "The way of the bytes";
+const TLS: &str = "TLS";
+const SPANS: &str = "Spans and contexts";
+const RUNNING: &str = "Running it";
+
+/// Options that no file can give: they say which file, or what to do with it.
+pub(crate) const NOT_IN_FILE: [&str; 2] = ["config", "check"];
+
+/// Options that hold at once when the file is read again; the others hold from the next start on.
+pub(crate) const RELOADED: [&str; 12] = [
+    "service",
+    "sample",
+    "naming",
+    "propagation",
+    "inject",
+    "inject_unsampled",
+    "relation",
+    "deliver",
+    "settle",
+    "message_key",
+    "topics",
+    "max_frame",
+];
