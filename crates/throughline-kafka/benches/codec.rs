@@ -122,7 +122,7 @@ impl Sample {
 
     fn measure(&self) {
         let mut cases = if self.codec == Codec::None { vec![self.copy()] } else { vec![self.recompress()] };
-        cases.push(self.inject());
+        cases.extend([self.inject(), self.inject_nothing()]);
         let (shared, compression) = (self.shared.clone(), self.compression);
         cases.push(case("decode, insert, encode", move || recode(&shared, compression)));
         self.report("", self.plain.len(), &mut cases);
@@ -181,6 +181,19 @@ impl Sample {
                 headers.append(KEY.as_bytes(), Some(black_box(VALUE)));
             });
             assert!(matches!(outcome, Outcome::Changed(_)));
+        })
+    }
+
+    /// Records that need no header, because they have a context.
+    fn inject_nothing(&self) -> Case<'_> {
+        let (mut injector, mut out) = (Injector::default(), Vec::new());
+        case("inject nothing", move || {
+            let outcome = injector.inject(black_box(self.batch()), &LIMITS, &mut out, |record, headers| {
+                if record.header(black_box(b"source")).is_none() {
+                    headers.append(KEY.as_bytes(), Some(black_box(VALUE)));
+                }
+            });
+            assert_eq!(outcome, Outcome::Unchanged);
         })
     }
 

@@ -118,6 +118,34 @@ fn the_number_of_headers_may_outgrow_its_bytes() {
 }
 
 #[test]
+fn any_records_of_a_batch_may_be_chosen() {
+    for (codec, snappy) in CODECS {
+        let before = batch_of(&some_records(), codec, snappy);
+        for chosen in 0..8u32 {
+            let (mut raw, mut out, mut number) = (some_records(), b"before".to_vec(), 0);
+            let batch = Batch::new(&before).unwrap();
+            let outcome = Injector::default().inject(batch, &LIMITS, &mut out, |record, headers| {
+                assert_eq!(record.offset_delta, number);
+                if chosen >> number & 1 == 1 {
+                    headers.replace(b"a", Some(b"3"));
+                    headers.append(KEY, Some(VALUE));
+                }
+                number += 1;
+            });
+            for record in raw.iter_mut().enumerate().filter(|(at, _)| chosen >> at & 1 == 1).map(|(_, record)| record) {
+                record.headers.retain(|(key, _)| key != b"a");
+                record.headers.extend([(b"a".to_vec(), Some(b"3".to_vec())), (KEY.to_vec(), Some(VALUE.to_vec()))]);
+            }
+            let expected = [b"before".to_vec(), batch_of(&raw, codec, snappy)].concat();
+            match chosen.count_ones() {
+                0 => assert_eq!((outcome, &out[..]), (Outcome::Unchanged, &b"before"[..])),
+                some => assert_eq!((outcome, out), (Outcome::Changed(some), expected), "{codec:?} {chosen:b}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn the_length_of_a_record_may_outgrow_its_bytes() {
     // What is added has 69 bytes: the record's length goes from one byte to two, from two to three, or keeps its width.
     for value in (0..70).chain(8_100..8_200) {

@@ -101,6 +101,14 @@ impl Codecs {
             Codec::Unknown(codec) => Err(Reason::Codec(codec)),
         }
     }
+
+    /// Gives back what is larger than so many bytes; it is made again when it is needed.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        #[cfg(feature = "compression-zstd")]
+        self.zstd.shrink_to(bytes);
+        #[cfg(not(feature = "compression-zstd"))]
+        let _ = (self, bytes);
+    }
 }
 
 impl std::fmt::Debug for Codecs {

@@ -17,10 +17,10 @@ pub struct Headers {
     record: usize,
     start: usize,
     count: u32,
-    /// Keys, in the output, of which the record's own headers are to go.
+    /// Keys, among the headers, of which the record's own headers are to go.
     replaced: Vec<Range<usize>>,
     overflow: bool,
-    /// Holds the headers while a record is written that cannot be mended in place.
+    /// Holds the headers while what belongs in front of them is written.
     aside: Vec<u8>,
 }
 
@@ -44,7 +44,7 @@ impl Headers {
 
     /// Adds a header and removes those of its key that the record has.
     pub fn replace(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let start = self.out.len();
+        let start = self.out.len() - self.start;
         self.append(key, value);
         let end = start + i32::try_from(key.len()).map_or(0, varint::length_i32) + key.len();
         self.replaced.push(end - key.len()..end);
@@ -66,14 +66,38 @@ impl Headers {
         self.out.extend_from_slice(bytes);
     }
 
-    /// Writes `record` as it came, and is ready for headers.
+    /// Is ready for the headers of a record that is not written, like all records before it.
+    #[inline]
+    pub(super) fn open_alone(&mut self) {
+        self.start = self.out.len();
+        self.replaced.clear();
+        (self.count, self.overflow) = (0, false);
+    }
+
+    /// Writes `record` as it came, and is ready for its headers.
     #[inline]
     pub(super) fn open(&mut self, record: &Record<'_>) {
         self.record = self.out.len();
         self.out.extend_from_slice(record.bytes);
+        self.open_alone();
+    }
+
+    /// Writes `record` and all before it, of the records that these are, in front of its headers. Makes room for the rest.
+    #[cold]
+    pub(super) fn catch_up(&mut self, records: &[u8], record: &Record<'_>) {
+        self.set_aside();
+        self.out.truncate(self.start);
+        self.out.reserve(records.len() + records.len() / 8);
+        self.out.extend_from_slice(records.get(..record.at).unwrap_or_default());
+        self.record = self.out.len();
+        self.out.extend_from_slice(record.bytes);
         self.start = self.out.len();
-        self.replaced.clear();
-        (self.count, self.overflow) = (0, false);
+        self.out.extend_from_slice(&self.aside);
+    }
+
+    fn set_aside(&mut self) {
+        self.aside.clear();
+        self.aside.extend_from_slice(self.out.get(self.start..).unwrap_or_default());
     }
 
     /// Makes the record and the headers that were written behind it one.
@@ -119,12 +143,10 @@ impl Headers {
         if self.overflow {
             return Err(Overflow);
         }
-        self.aside.clear();
-        self.aside.extend_from_slice(self.out.get(self.start..).unwrap_or_default());
+        self.set_aside();
         self.out.truncate(self.record);
-        let (replaced, start, aside) = (&self.replaced, self.start, self.aside.as_slice());
-        let key = |range: &Range<usize>| aside.get(range.start - start..range.end - start);
-        let is_kept = |own: &[u8]| !replaced.iter().any(|range| key(range) == Some(own));
+        let (replaced, aside) = (&self.replaced, self.aside.as_slice());
+        let is_kept = |own: &[u8]| !replaced.iter().any(|range| aside.get(range.clone()) == Some(own));
         let kept = || record.headers().filter(|header| is_kept(header.key));
         let (kept_count, kept_length) =
             kept().fold((0u64, 0usize), |(count, length), header| (count + 1, length + header.end - header.start));

@@ -63,6 +63,7 @@ impl Injector {
         self.plain.shrink_to(bytes);
         self.spliced.clear();
         self.spliced.shrink_to(bytes);
+        self.codecs.shrink_to(bytes);
     }
 
     fn inject_plain(
@@ -74,7 +75,6 @@ impl Injector {
     ) -> Result<u32, Reason> {
         let begin = out.len();
         let old = batch.bytes();
-        out.reserve(old.len() + old.len() / 8);
         out.extend_from_slice(old.get(..OVERHEAD).unwrap_or_default());
         let (mut theirs, mut ours) = (Running::new(CHECKED), Running::new(begin + CHECKED));
         let records = Records::new(batch.payload(), batch.count());
@@ -111,7 +111,6 @@ impl Injector {
         let max = limits.max_inflated_bytes;
         let snappy = codecs.inflate(codec, batch.payload(), max, plain)?;
         spliced.clear();
-        spliced.reserve(plain.len() + plain.len() / 8);
         let records = Records::new(plain, batch.count());
         let bound = Bound { end: max, reason: Reason::Inflated { max } };
         let changed = splice(records, headers, bound, spliced, choose, |_, _| {})?;

@@ -23,7 +23,7 @@ pub(super) struct Bound {
 }
 
 /// Writes `records` behind `out`, each with the headers that `choose` gives it, and tells `watch` how far it has come:
-/// (bytes read, bytes in `out`). Gives the number of records that got some.
+/// (bytes read, bytes in `out`). Gives the number of records that got some; when none did, nothing is written.
 ///
 /// # Errors
 /// When a record is malformed, or `out` would be longer than the bound.
@@ -54,12 +54,20 @@ fn splice_lent(
     watch: &mut impl FnMut(usize, &[u8]),
 ) -> Result<u32, Reason> {
     let mut changed = 0;
-    let mut watched = headers.out.len();
+    let (all, mut watched) = (records.rest(), headers.out.len());
     for record in records {
         let record = record.map_err(Reason::Malformed)?;
-        headers.open(&record);
+        // Nothing is written before the first record that gets headers: a batch in which none does is only read.
+        if changed == 0 {
+            headers.open_alone();
+        } else {
+            headers.open(&record);
+        }
         choose(&record, headers);
         if !headers.is_empty() {
+            if changed == 0 {
+                headers.catch_up(all, &record);
+            }
             changed += 1;
             headers.close(&record).map_err(|_| bound.reason)?;
         }

@@ -34,6 +34,13 @@ impl Zstd {
         out.extend_from_slice(&self.room);
         Ok(())
     }
+
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        self.compress.take_if(|context| context.sizeof() > bytes);
+        self.decompress.take_if(|context| context.sizeof() > bytes);
+        self.room.clear();
+        self.room.shrink_to(bytes);
+    }
 }
 
 /// Kafka's default level.
