@@ -98,7 +98,7 @@ impl Clients {
             spec.arg(sources.join("python").join(script)).env("PYTHONDONTWRITEBYTECODE", "1")
         };
         Ok(match client {
-            Client::Java => self.java(None)?,
+            Client::Java => self.java(&[], &java::classes(&self.java))?,
             Client::Confluent => python("confluent.py"),
             Client::KafkaPython => python("kafka_python.py"),
             Client::Kafkajs => {
@@ -115,20 +115,22 @@ impl Clients {
     /// # Errors
     /// When Java is missing.
     pub fn agent(&self) -> Result<Spec> {
-        self.java(Some(java::agent(&self.java)?))
+        self.java(&[format!("-javaagent:{}", java::agent(&self.java)?.display())], &java::classes(&self.java))
     }
 
-    fn java(&self, agent: Option<PathBuf>) -> Result<Spec> {
-        let spec = Spec::new("java", crate::kafka::java()?);
-        let spec = spec.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
-        let spec = match agent {
-            Some(agent) => spec.arg(format!("-javaagent:{}", agent.display())),
-            None => spec,
-        };
-        Ok(spec
-            .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
-            .arg(java::classes(&self.java))
-            .arg("clients.Main"))
+    /// Kafka Streams, for the command `streams`.
+    ///
+    /// # Errors
+    /// When Java is missing.
+    pub fn streams(&self) -> Result<Spec> {
+        self.java(&[], &java::streams_classes(&self.java))
+    }
+
+    fn java(&self, options: &[String], classes: &str) -> Result<Spec> {
+        let tuning = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"];
+        let log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
+        let spec = Spec::new("java", crate::kafka::java()?).args(tuning).args(options.iter().cloned());
+        Ok(spec.args([log, "-cp", classes, "clients.Main"]))
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`process`]: a child process with its output kept, a readiness line to wait for, and an end that is certain.
 //! - [`kafka`]: the embedded broker (librdkafka's mock cluster) and a real Apache Kafka from Maven Central.
 //! - [`collector`]: `throughline up` on free ports, and questions to its query API.
+//! - [`sidecar`]: `throughline sidecar` on free ports.
 //! - [`eshop`]: the six services of the example.
 //! - [`demo`]: all of these together, and "send a checkout, give me all its traces once they are complete".
 //! - [`clients`]: Kafka clients of every language.
@@ -21,4 +22,5 @@ pub mod eshop;
 pub mod http;
 pub mod kafka;
 pub mod process;
+pub mod sidecar;
 pub mod wait;

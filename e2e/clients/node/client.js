@@ -3,7 +3,7 @@
 
 const fs = require('node:fs')
 const zstd = require('@bokuweb/zstd-wasm')
-const lz4 = require('lz4js')
+const lz4 = require('lz4-napi')
 const snappy = require('snappyjs')
 const { CompressionCodecs, CompressionTypes, Kafka, Partitioners, logLevel } = require('kafkajs')
 
@@ -27,7 +27,7 @@ const unsnap = buffer => {
 }
 
 CompressionCodecs[CompressionTypes.Snappy] = codec(snappy.compress, unsnap)
-CompressionCodecs[CompressionTypes.LZ4] = codec(lz4.compress, lz4.decompress)
+CompressionCodecs[CompressionTypes.LZ4] = codec(lz4.compressFrameSync, lz4.decompressFrameSync)
 CompressionCodecs[CompressionTypes.ZSTD] = codec(zstd.compress, zstd.decompress)
 const CODECS = {
   none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snappy: CompressionTypes.Snappy, lz4: CompressionTypes.LZ4,

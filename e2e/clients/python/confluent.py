@@ -48,7 +48,8 @@ def produce(options):
             if error:
                 failed.append(f"record {index}: {error}")
             else:
-                told({"index": index, "topic": message.topic(), "partition": message.partition(), "offset": message.offset()})
+                offset = -1 if message.offset() is None else message.offset()
+                told({"index": index, "topic": message.topic(), "partition": message.partition(), "offset": offset})
 
         record = records[index]
         further = {"partition": record["partition"]} if record["partition"] is not None else {}

@@ -38,6 +38,11 @@ pub(super) fn classes(built: &Path) -> String {
     format!("{}:{}", of("clients.jar"), of("lib/*"))
 }
 
+/// The same for Kafka Streams, which wants clients of its own version.
+pub(super) fn streams_classes(built: &Path) -> String {
+    format!("{}:{}", built.join("target/streams/*").display(), classes(built))
+}
+
 /// The jar of OpenTelemetry's agent.
 pub(super) fn agent(built: &Path) -> Result<PathBuf> {
     let folder = built.join("target/agent");

@@ -1,0 +1,146 @@
+//! Real clients of every language on a real Apache Kafka, through the sidecar: every record arrives as it was sent, once and in
+//! order, and has its producer's and its consumer's span in one trace.
+//!
+//! The everyday run puts every client and every codec through once; `cargo xtask test --full` puts each with each.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![expect(clippy::print_stderr, reason = "tells what takes long")]
+
+mod support;
+
+use std::time::Instant;
+
+use support::case::Case;
+use support::kit::{Kit, full};
+use throughline_testkit::clients::Client;
+use throughline_testkit::kafka::{Listener, MECHANISMS};
+
+const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
+
+/// Says which case runs, and how long it took.
+fn told(case: &Case<'_>) {
+    let begin = Instant::now();
+    eprintln!("{} ...", case.topic);
+    case.run();
+    eprintln!("{}: {:.1} s", case.topic, begin.elapsed().as_secs_f32());
+}
+
+#[test]
+fn every_client_and_every_codec() {
+    let kit = Kit::shared();
+    let way = kit.sidecar("codecs", &[]);
+    let each = if full() { CODECS.len() } else { 1 };
+    for (number, client) in Client::ALL.into_iter().enumerate() {
+        for further in 0..each {
+            let codec = CODECS[(number + further + 4) % CODECS.len()];
+            let case = Case::new(&kit, &way, format!("{}-{codec}", client.name()), client);
+            told(&case.records(if full() { 400 } else { 60 }).produce(&[("codec", codec)]));
+        }
+    }
+}
+
+#[test]
+fn every_way_to_be_acknowledged() {
+    let kit = Kit::shared();
+    let way = kit.sidecar("acknowledgements", &[]);
+    let clients: &[Client] = if full() { &Client::ALL } else { &[Client::Java, Client::Confluent] };
+    for client in clients {
+        for (name, options) in [("0", ("acks", "0")), ("1", ("acks", "1")), ("idempotent", ("idempotent", "true"))] {
+            told(&Case::new(&kit, &way, format!("{}-acks-{name}", client.name()), *client).produce(&[options]));
+        }
+    }
+}
+
+#[test]
+fn a_record_is_read_by_clients_of_another_language() {
+    let kit = Kit::shared();
+    let way = kit.sidecar("mixed", &[]);
+    let pairs = [
+        (Client::FranzGo, Client::Java, "snappy"),
+        (Client::Java, Client::Kafkajs, "lz4"),
+        (Client::Java, Client::KafkaPython, "snappy"),
+        (Client::Kafkajs, Client::Rdkafka, "lz4"),
+        (Client::KafkaPython, Client::FranzGo, "zstd"),
+        (Client::Rdkafka, Client::Java, "lz4"),
+    ];
+    let pairs = if full() { &pairs[..] } else { &pairs[..2] };
+    for (producer, consumer, codec) in pairs {
+        let topic = format!("{}-to-{}", producer.name(), consumer.name());
+        let case = Case::new(&kit, &way, topic, *producer).consumer(*consumer);
+        told(&case.produce(&[("codec", codec)]));
+    }
+}
+
+#[test]
+fn transactions_that_were_aborted_are_sent_and_never_processed() {
+    let kit = Kit::shared();
+    let way = kit.sidecar("transactions", &[]);
+    let clients: &[Client] = if full() { &Client::ALL } else { &[Client::Java, Client::FranzGo] };
+    for client in clients {
+        let topic = format!("{}-transactions", client.name());
+        let case = Case::new(&kit, &way, topic.clone(), *client);
+        let case = case.produce(&[("transactional", &topic), ("abort-every", "3"), ("codec", "lz4")]);
+        told(&case.consume(&[("isolation", "read_committed")]));
+    }
+}
+
+#[test]
+fn groups_of_the_new_protocol() {
+    let kit = Kit::shared();
+    let way = kit.sidecar("groups", &[]);
+    let clients = [Client::Java, Client::FranzGo, Client::Confluent, Client::Rdkafka];
+    for client in if full() { &clients[..] } else { &clients[..2] } {
+        let case = Case::new(&kit, &way, format!("{}-consumer-group", client.name()), *client);
+        told(&case.consume(&[("protocol", "consumer")]));
+    }
+}
+
+#[test]
+fn logins_of_every_kind_pass_through() {
+    let kit = Kit::shared();
+    let way = kit.sidecar_to(Listener::SaslPlaintext, "logins", &[]);
+    let clients = [Client::Java, Client::Confluent, Client::KafkaPython, Client::Kafkajs, Client::FranzGo];
+    for (number, client) in clients.into_iter().enumerate() {
+        for (other, mechanism) in MECHANISMS.into_iter().enumerate() {
+            if full() || number % MECHANISMS.len() == other {
+                let topic = format!("{}-{}", client.name(), mechanism.to_lowercase());
+                let login = [("mechanism", mechanism)];
+                told(&Case::new(&kit, &way, topic, client).produce(&login).consume(&login));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
+    let kit = Kit::shared();
+    let certificates = kit.kafka.certificates().unwrap();
+    let path = |path: &std::path::Path| path.display().to_string();
+    let (ca, cert, key) = (path(&certificates.ca), path(&certificates.client), path(&certificates.client_key));
+    let tls = ["--broker-tls", "--broker-tls-ca", &ca, "--broker-tls-cert", &cert, "--broker-tls-key", &key];
+    let way = kit.sidecar_to(Listener::Ssl, "tls", &tls);
+    told(&Case::new(&kit, &way, "tls-to-the-broker", Client::Java).produce(&[("codec", "zstd")]));
+    let way = kit.sidecar_to(Listener::SaslSsl, "tls-and-login", &tls[..3]);
+    let login = [("mechanism", "SCRAM-SHA-512")];
+    told(&Case::new(&kit, &way, "tls-and-login", Client::FranzGo).produce(&login).consume(&login));
+}
+
+#[test]
+fn clients_speak_tls_to_the_sidecar() {
+    let kit = Kit::shared();
+    let certificates = kit.kafka.certificates().unwrap();
+    let (cert, key) = (certificates.server.display().to_string(), certificates.server_key.display().to_string());
+    let mut way = kit.sidecar("tls-from-the-client", &["--client-tls-cert", &cert, "--client-tls-key", &key]);
+    if way.sidecar.is_some() {
+        way.security = kit.security(Listener::Ssl);
+    }
+    let clients = [Client::Confluent, Client::Java, Client::KafkaPython, Client::Kafkajs, Client::FranzGo];
+    for client in if full() { &clients[..] } else { &clients[..2] } {
+        told(&Case::new(&kit, &way, format!("{}-tls", client.name()), *client));
+    }
+}

@@ -1,0 +1,220 @@
+//! Real clients through the sidecar while things happen: a broker is killed and comes back, consumers come and go, a topic is made
+//! anew under the same name, records are given back and delivered again, a Streams application carries them on.
+//!
+//! The everyday run has one or two clients for each; `cargo xtask test --full` has all that can do it.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use support::case::{Case, PARTITIONS, Stored};
+use support::check::{self, Context, Order, Place};
+use support::kit::{Kit, full};
+use support::record::Record;
+use support::run::{self, Acknowledged, Consumed};
+use support::spans::Spans;
+use tempfile::TempDir;
+use throughline_testkit::clients::Client;
+use throughline_testkit::kafka::{Apache, delete_topic};
+
+#[test]
+fn a_broker_is_killed_and_comes_back() {
+    let mut kit = Kit::start(Apache::builder().nodes(3));
+    let way = kit.sidecar("killed", &[]);
+    let pairs =
+        [(Client::Java, Client::FranzGo), (Client::Confluent, Client::Java), (Client::FranzGo, Client::Confluent)];
+    for (number, (producer, consumer)) in pairs.into_iter().enumerate() {
+        if number > 0 && !full() {
+            break;
+        }
+        let topic = format!("killed-{}-{}", producer.name(), consumer.name());
+        let (records, acknowledged, consumed) = {
+            let case = Case::new(&kit, &way, &topic, producer).consumer(consumer).records(300);
+            let case = case.produce(&[("idempotent", "true"), ("pace", "30")]);
+            kit.topic(&topic, PARTITIONS);
+            let records = case.generate();
+            let consumer = case.start_consumer(records.len(), &[]);
+            let producer = case.start_producer(&records);
+            producer.wait_for_lines(60);
+            kit.kafka.process_of(2).unwrap().kill();
+            producer.wait_for_lines(120);
+            drop(case);
+            kit.kafka.start_node(2).unwrap();
+            (records, producer.acknowledged(), consumer.consumed())
+        };
+        let case = Case::new(&kit, &way, &topic, producer).consumer(consumer);
+        let stored = case.stored(records, acknowledged);
+        case.assert_arrived(&stored, &consumed);
+        // What was on its way when the broker died is sent, or fetched, once more.
+        case.assert_spans(&stored, 1..=4, 1..=4);
+    }
+}
+
+#[test]
+fn a_consumer_joins_and_leaves() {
+    let kit = Kit::shared();
+    let way = kit.sidecar("rebalanced", &[]);
+    let clients = [
+        (Client::Java, "classic"),
+        (Client::FranzGo, "consumer"),
+        (Client::Java, "consumer"),
+        (Client::Confluent, "classic"),
+        (Client::Confluent, "consumer"),
+        (Client::Rdkafka, "classic"),
+        (Client::KafkaPython, "classic"),
+        (Client::Kafkajs, "classic"),
+        (Client::FranzGo, "classic"),
+    ];
+    for (client, protocol) in if full() { &clients[..] } else { &clients[..2] } {
+        let topic = format!("rebalanced-{}-{protocol}", client.name());
+        let case = Case::new(&kit, &way, topic, Client::Confluent).consumer(*client).records(300);
+        let case = case.produce(&[("pace", "20")]).consume(&[("protocol", protocol)]);
+        kit.topic(&case.topic, PARTITIONS);
+        let (records, guest_reads) = (case.generate(), 20);
+        let producer = case.start_producer(&records);
+        let first = case.start_consumer(records.len() - guest_reads, &[]);
+        first.wait_for_lines(30);
+        let mut consumed = case.start_consumer(guest_reads, &[]).consumed();
+        consumed.extend(first.consumed());
+        let stored = case.stored(records, producer.acknowledged());
+        consumed.sort_by_key(|record| (record.partition, record.offset));
+        case.assert_arrived(&stored, &consumed);
+        // A consumer that leaves has more than it hands on, and the next one fetches that again.
+        case.assert_spans(&stored, 1..=1, 1..=4);
+    }
+}
+
+#[test]
+fn a_topic_is_deleted_and_made_anew_between_two_records() {
+    let kit = Kit::shared();
+    let way = kit.sidecar("recreated", &[]);
+    let clients =
+        [Client::Java, Client::Confluent, Client::FranzGo, Client::Rdkafka, Client::KafkaPython, Client::Kafkajs];
+    for client in if full() { &clients[..] } else { &clients[..1] } {
+        let (old, new) = (60, 30);
+        let case = Case::new(&kit, &way, format!("recreated-{}", client.name()), *client).records(old + new);
+        kit.topic(&case.topic, PARTITIONS);
+        let folder = TempDir::new().unwrap();
+        let gate = folder.path().join("gate");
+        let path = gate.display().to_string();
+        let case = case.produce(&[("gate-at", "60"), ("gate", &path)]).consume(&[("metadata-age", "1000")]);
+        let records = case.generate();
+        let (producer, consumer) = (case.start_producer(&records), case.start_consumer(records.len(), &[]));
+        producer.wait_for_lines(old);
+        consumer.wait_for_lines(old);
+        delete_topic(kit.kafka.bootstrap(), &case.topic).unwrap();
+        kit.topic(&case.topic, PARTITIONS);
+        std::fs::write(&gate, "").unwrap();
+        let (acknowledged, consumed) = (producer.acknowledged(), consumer.consumed());
+        assert_recreated(&case, old, &records, &acknowledged, &consumed);
+    }
+}
+
+/// Both halves arrived, and their spans have the one name that the two topics share.
+fn assert_recreated(
+    case: &Case<'_>,
+    old: usize,
+    records: &[Record],
+    acknowledged: &[Acknowledged],
+    consumed: &[Consumed],
+) {
+    let (before, after): (Vec<_>, Vec<_>) = acknowledged.iter().cloned().partition(|ack| ack.index < old);
+    let after: Vec<_> = after.into_iter().map(|ack| Acknowledged { index: ack.index - old, ..ack }).collect();
+    // What was in the first topic is gone; the consumer alone has seen it.
+    let order = if case.consumer == Client::Kafkajs { Order::WithinName } else { Order::Kept };
+    let places = check::places(&before);
+    let contexts = check::arrived(&records[..old], &places, &consumed[..old], order, case.way.contexts());
+    let first = Stored { records: records[..old].to_vec(), acknowledged: before, places, contexts };
+    let second = case.stored(records[old..].to_vec(), after);
+    case.assert_arrived(&second, &consumed[old..]);
+    let Some(sidecar) = &case.way.sidecar else { return };
+    let wanted = [("send", records.len()), ("process", records.len())];
+    let spans = Spans::wait_for(&case.kit.collector, sidecar.service(), &case.topic, &wanted);
+    for half in [&first, &second] {
+        spans.assert_sent(&half.contexts, &case.topic, 1..=2);
+        spans.assert_processed(&half.contexts, [&case.topic, &case.topic], 1..=2);
+    }
+}
+
+#[test]
+fn records_of_a_share_group_are_given_back_and_delivered_again() {
+    let kit = Kit::shared();
+    let way = kit.sidecar("shared", &[]);
+    let clients = [Client::Java, Client::FranzGo, Client::Confluent];
+    for client in if full() { &clients[..] } else { &clients[..2] } {
+        let case = Case::new(&kit, &way, format!("shared-{}", client.name()), *client);
+        let case = case.consume(&[("protocol", "share"), ("release-every", "5")]);
+        kit.topic(&case.topic, PARTITIONS);
+        let stored = case.send();
+        let consumed = case.read(case.records);
+        let (given_back, mut kept): (Vec<_>, Vec<_>) = consumed.into_iter().partition(|record| record.released);
+        kept.sort_by_key(|record| (record.partition, record.offset));
+        case.assert_arrived(&stored, &kept);
+        let again: Vec<Place> = given_back.iter().map(|record| (record.partition, record.offset)).collect();
+        let wanted: Vec<Place> = stored.places.keys().filter(|(_, offset)| offset % 5 == 0).copied().collect();
+        assert!(again.len() == wanted.len() && wanted.iter().all(|place| again.contains(place)), "{again:?}");
+        for record in &kept {
+            let deliveries = if record.offset % 5 == 0 { 2 } else { 1 };
+            assert_eq!(record.delivery_count, deliveries, "{:?}", (record.partition, record.offset));
+        }
+        let Some(sidecar) = &way.sidecar else { continue };
+        let wanted = [("send", stored.places.len()), ("process", stored.places.len() + again.len())];
+        let spans = Spans::wait_for(&kit.collector, sidecar.service(), &case.topic, &wanted);
+        spans.assert_sent(&stored.contexts, &case.topic, 1..=1);
+        let (twice, once): (BTreeMap<Place, Context>, BTreeMap<Place, Context>) =
+            stored.contexts.clone().into_iter().partition(|(place, _)| again.contains(place));
+        spans.assert_processed(&once, [&case.topic, &case.topic], 1..=1);
+        spans.assert_processed(&twice, [&case.topic, &case.topic], 2..=2);
+        spans.assert_delivery_counts(&twice, &[1, 2]);
+    }
+}
+
+#[test]
+fn a_streams_application_carries_records_and_their_traces_on() {
+    let kit = Kit::shared();
+    let way = kit.sidecar("streams", &[]);
+    for guarantee in if full() { &["at_least_once", "exactly_once_v2"][..] } else { &["at_least_once"] } {
+        let (from, to) = (format!("streams-from-{guarantee}"), format!("streams-to-{guarantee}"));
+        let first = Case::new(&kit, &way, &from, Client::Java);
+        kit.topic(&from, 1);
+        kit.topic(&to, 1);
+        let records: Vec<Record> =
+            first.generate().into_iter().map(|record| Record { partition: 0, ..record }).collect();
+        let acknowledged = first.start_producer(&records).acknowledged();
+        let stored = first.stored(records, acknowledged);
+        let options = [("group", from.as_str()), ("client-id", from.as_str()), ("guarantee", guarantee)];
+        let topics = [from.as_str(), to.as_str()];
+        run::streams(kit.clients.streams().unwrap(), &way.bootstrap, topics, stored.records.len(), &options).lines();
+
+        // The application sends on what it was given, its context among the headers.
+        let isolation = [("isolation", "read_committed")];
+        let eye = run::consume(kit.client(Client::FranzGo), kit.kafka.bootstrap(), &from, stored.records.len(), &[]);
+        let carried: Vec<Record> = eye.consumed().into_iter().map(Record::from).collect();
+        let second = Case::new(&kit, &way, &to, Client::Java).consume(&isolation);
+        let consumed = second.read(carried.len());
+        let next = check::in_order(&consumed);
+        let contexts = check::arrived(&carried, &next, &consumed, Order::Kept, way.contexts());
+        if way.sidecar.is_none() {
+            continue;
+        }
+        assert!(contexts.values().all(|context| context.came_along));
+        let spans = |topic: &str, wanted: &[(&str, usize)]| {
+            Spans::wait_for(&kit.collector, way.sidecar.as_ref().unwrap().service(), topic, wanted)
+        };
+        let count = carried.len();
+        let (here, there) =
+            (spans(&from, &[("send", count), ("process", count)]), spans(&to, &[("send", count), ("process", count)]));
+        here.assert_sent(&stored.contexts, &from, 1..=1);
+        here.assert_continued("process", &stored.contexts, 1..=1);
+        there.assert_continued("send", &contexts, 1..=1);
+        there.assert_processed(&contexts, [&to, &to], 1..=1);
+    }
+}

@@ -1,0 +1,94 @@
+//! What all tests of one program share while any of them runs: a Kafka with every way in, a collector, the clients.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use throughline_testkit::build::Binaries;
+use throughline_testkit::clients::{Client, Clients};
+use throughline_testkit::collector::Collector;
+use throughline_testkit::kafka::{Apache, ApacheBuilder, Listener, PASSWORD, Topic, USER, create_topic};
+use throughline_testkit::process::Spec;
+use throughline_testkit::sidecar::Sidecar;
+
+use super::case::Way;
+
+/// The parts; they end when the last test lets go of them.
+pub struct Kit {
+    pub clients: Clients,
+    pub collector: Collector,
+    pub kafka: Apache,
+}
+
+/// Whether the long proofs are asked for.
+pub fn full() -> bool {
+    std::env::var_os("THROUGHLINE_FULL").is_some_and(|full| full == "1")
+}
+
+static SHARED: Mutex<Weak<Kit>> = Mutex::new(Weak::new());
+
+// === impl Kit ===
+
+impl Kit {
+    /// The parts that run already, or new ones.
+    pub fn shared() -> Arc<Self> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let kit = Arc::new(Self::start(Apache::builder()));
+            *shared = Arc::downgrade(&kit);
+            kit
+        })
+    }
+
+    /// Parts of its own, with every way into this Kafka.
+    pub fn start(kafka: ApacheBuilder) -> Self {
+        let kafka = Listener::ALL.into_iter().fold(kafka, ApacheBuilder::listener);
+        let mut progress = |step: &str| eprintln!("{step}");
+        Self {
+            clients: Clients::provide(Path::new(env!("CARGO_BIN_EXE_rdkafka-client")), &mut progress).unwrap(),
+            collector: Collector::start(&Binaries::build().unwrap().throughline).unwrap(),
+            kafka: kafka.start(&mut progress).unwrap(),
+        }
+    }
+
+    /// The way through a sidecar with these further arguments. Set `THROUGHLINE_SIDECAR_TESTS=direct` to leave the sidecar out, and
+    /// see whether it is the client that cannot do it.
+    pub fn sidecar(&self, service: &str, args: &[&str]) -> Way {
+        self.sidecar_to(Listener::Plaintext, service, args)
+    }
+
+    /// The same before the brokers' listener of this kind.
+    pub fn sidecar_to(&self, listener: Listener, service: &str, args: &[&str]) -> Way {
+        let kafka = self.kafka.bootstrap_for(listener).unwrap();
+        if std::env::var_os("THROUGHLINE_SIDECAR_TESTS").is_some_and(|how| how == "direct") {
+            return Way { bootstrap: kafka, security: self.security(listener), sidecar: None };
+        }
+        let binary = &Binaries::build().unwrap().throughline;
+        let collector = self.collector.addresses().otlp_http;
+        let sidecar = Sidecar::start(binary, &kafka, collector, service, args).unwrap();
+        // TLS ends in the sidecar; a login passes through it.
+        let inside = if listener.has_login() { Listener::SaslPlaintext } else { Listener::Plaintext };
+        Way { bootstrap: sidecar.bootstrap().to_owned(), security: self.security(inside), sidecar: Some(sidecar) }
+    }
+
+    /// What clients of such a listener are told; the mechanism of a login is theirs to choose.
+    pub fn security(&self, listener: Listener) -> Vec<(String, String)> {
+        let mut options = vec![("security", listener.to_string().to_lowercase())];
+        if listener.has_login() {
+            options.extend([("username", USER.to_owned()), ("password", PASSWORD.to_owned())]);
+        }
+        if listener.is_encrypted() {
+            options.push(("ca", self.kafka.certificates().unwrap().ca.display().to_string()));
+        }
+        options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// A new topic.
+    pub fn topic(&self, name: &str, partitions: u16) {
+        create_topic(self.kafka.bootstrap(), &Topic::new(name, partitions)).unwrap();
+    }
+
+    /// A client, to be given its work.
+    pub fn client(&self, client: Client) -> Spec {
+        self.clients.spec(client).unwrap()
+    }
+}

@@ -1,0 +1,172 @@
+//! Records made from a seed: as hostile as the client that sends them allows.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fastrand::Rng;
+use serde_json::{Value, json};
+use throughline_testkit::clients::Client;
+
+use super::run::Consumed;
+
+/// What is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub partition: i32,
+    pub timestamp: Option<i64>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Headers,
+}
+
+/// What somebody consumed and sends on.
+impl From<Consumed> for Record {
+    fn from(consumed: Consumed) -> Self {
+        let Consumed { partition, timestamp, key, value, headers, .. } = consumed;
+        Self { partition, timestamp: Some(timestamp), key, value, headers }
+    }
+}
+
+/// Names and values in their order; a name may come again, a value may be null.
+pub type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// What a client can send; the table is in `e2e/clients/README.md`.
+#[derive(Debug, Clone, Copy)]
+struct Abilities {
+    null_values: bool,
+    any_order: bool,
+    any_names: bool,
+    nothing: bool,
+}
+
+/// Names that somebody has somewhere.
+const NAMES: [&str; 14] = [
+    "a",
+    "dup",
+    "dup",
+    "content-type",
+    "",
+    "with space",
+    "\u{43a}\u{43b}\u{44e}\u{447}",
+    "\u{1f980}",
+    "line\nbreak",
+    "Traceparent",
+    "x-traceparent",
+    "__proto__ ",
+    "kafka_dlt-exception-fqcn",
+    "quote\"back\\slash",
+];
+
+/// `count` records for `partitions` partitions, as the first client can send and the second can show them; the same for the
+/// same seed.
+pub fn generate([client, reader]: [Client; 2], seed: u64, count: usize, partitions: i32) -> Vec<Record> {
+    let mut rng = Rng::with_seed(seed);
+    let abilities = Abilities {
+        null_values: !matches!(client, Client::KafkaPython | Client::Kafkajs),
+        any_order: client != Client::Kafkajs,
+        any_names: [client, reader] == [Client::FranzGo; 2],
+        nothing: client != Client::KafkaPython,
+    };
+    (0..count).map(|index| one(&mut rng, index, partitions, abilities)).collect()
+}
+
+fn one(rng: &mut Rng, index: usize, partitions: i32, abilities: Abilities) -> Record {
+    let timestamp = 1_760_000_000_000_i64 + i64::try_from(index).unwrap() * 7;
+    let mut record = Record {
+        partition: rng.i32(0..partitions),
+        timestamp: rng.bool().then_some(timestamp),
+        key: match rng.u8(0..6) {
+            0 | 1 => None,
+            2 => Some(Vec::new()),
+            3 => Some(bytes(rng, 300)),
+            _ => Some(format!("key-{}", rng.u8(..)).into_bytes()),
+        },
+        value: match rng.u8(0..10) {
+            0 => None,
+            1 => Some(Vec::new()),
+            2 => Some(bytes(rng, 30_000)),
+            3 => Some(vec![b'z'; rng.usize(1000..20_000)]),
+            _ => Some(bytes(rng, 200)),
+        },
+        headers: headers(rng, abilities),
+    };
+    if !abilities.nothing && record.key.is_none() {
+        record.value.get_or_insert_default();
+    }
+    record
+}
+
+fn headers(rng: &mut Rng, abilities: Abilities) -> Headers {
+    let count = match rng.u8(0..12) {
+        0..3 => 0,
+        3..11 => rng.usize(1..7),
+        _ => rng.usize(40..150),
+    };
+    let mut headers: Headers = (0..count).map(|_| (name(rng, abilities), value(rng, abilities))).collect();
+    if rng.u8(0..8) == 0 {
+        // The application's own trace, which is to be continued.
+        let own = format!("00-{:032x}-{:016x}-01", rng.u128(1..), rng.u64(1..));
+        headers.insert(rng.usize(0..=headers.len()), (b"traceparent".to_vec(), Some(own.into_bytes())));
+    }
+    if !abilities.any_order {
+        group_by_name(&mut headers);
+    }
+    headers
+}
+
+fn name(rng: &mut Rng, abilities: Abilities) -> Vec<u8> {
+    match rng.u8(0..20) {
+        0 if abilities.any_names => vec![0xff, 0xfe, rng.u8(..)],
+        1 if abilities.any_order => b"7".to_vec(),
+        2 => vec![b'n'; rng.usize(1..300)],
+        _ => NAMES[rng.usize(..NAMES.len())].as_bytes().to_vec(),
+    }
+}
+
+fn value(rng: &mut Rng, abilities: Abilities) -> Option<Vec<u8>> {
+    match rng.u8(0..8) {
+        0 if abilities.null_values => None,
+        1 => Some(Vec::new()),
+        2 => Some(vec![0xc3, 0x28, 0x00, 0xff]),
+        3 => Some(bytes(rng, 5000)),
+        _ => Some(bytes(rng, 20)),
+    }
+}
+
+fn bytes(rng: &mut Rng, most: usize) -> Vec<u8> {
+    let mut bytes = vec![0; rng.usize(1..=most)];
+    rng.fill(&mut bytes);
+    bytes
+}
+
+/// Values of one name stand together, where the name came first.
+fn group_by_name(headers: &mut Headers) {
+    let mut grouped: Headers = Vec::new();
+    for (name, value) in headers.drain(..) {
+        let after = grouped.iter().rposition(|(other, _)| *other == name).map_or(grouped.len(), |last| last + 1);
+        grouped.insert(after, (name, value));
+    }
+    *headers = grouped;
+}
+
+/// The lines that clients read.
+pub fn to_lines(records: &[Record]) -> String {
+    records.iter().map(|record| format!("{}\n", line(record))).collect()
+}
+
+fn line(record: &Record) -> Value {
+    let text = |bytes: Option<&Vec<u8>>| bytes.map(|bytes| STANDARD.encode(bytes));
+    let headers: Vec<Value> =
+        record.headers.iter().map(|(name, value)| json!([text(Some(name)), text(value.as_ref())])).collect();
+    json!({
+        "partition": record.partition,
+        "timestamp": record.timestamp,
+        "key": text(record.key.as_ref()),
+        "value": text(record.value.as_ref()),
+        "headers": headers,
+    })
+}
+
+/// Bytes of a line, or null.
+pub fn decode(text: &Value) -> Option<Vec<u8>> {
+    (!text.is_null()).then(|| STANDARD.decode(text.as_str().expect("bytes are base64 text")).expect("base64"))
+}
