@@ -1,35 +1,300 @@
-//! The ten invariants of the data plane, each by its number.
+//! The ten invariants of the data plane, each by its number; and, below `session`, what a session does with each message.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::Arc;
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail by panicking, and knows how large its numbers are"
+)]
 
-use bytes::Bytes;
-use throughline_intercept::kafka::{Cluster, Known, Peer, Session, Settings};
-use throughline_intercept::{KafkaSession, Side};
+mod support {
+    pub(crate) mod pair;
+    pub(crate) mod script;
+    pub(crate) mod wire;
+}
 
-#[derive(Debug, Clone, Default)]
-struct Process(Rc<RefCell<Known>>);
+mod session {
+    mod fetch;
+    mod frames;
+    mod produce;
+    mod settle;
+}
 
-impl Cluster for Process {
-    fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        look(&mut self.0.borrow_mut())
+use std::time::Duration;
+
+use proptest::prelude::*;
+use support::pair::{Cut, Pair, Process, SECOND};
+use support::script::{Line, Script, Step};
+use support::wire::{self, Ask, Lot, Rec, told};
+use throughline_intercept::Side;
+use throughline_intercept::kafka::{Capacity, Limits, Notice, Reason, Settings};
+use throughline_kafka::batch::Batch;
+use throughline_model::Span;
+
+/// Nothing is to be injected.
+fn observing() -> Settings {
+    Settings { inject: false, ..Settings::default() }
+}
+
+proptest! {
+    #[test]
+    fn invariant_01_identity_nothing_to_inject_is_nothing_changed(seed: u64) {
+        let script = Script::random(seed);
+        let pair = script.play(Pair::new(observing()).cut(Cut::Random(fastrand::Rng::with_seed(seed))));
+        prop_assert_eq!(&pair.to_broker, &script.said(Side::Client));
+        prop_assert_eq!(&pair.to_client, &script.said(Side::Broker));
+    }
+
+    #[test]
+    fn invariant_01_identity_bytes_that_are_no_kafka(client: Vec<u8>, broker: Vec<u8>, seed: u64) {
+        let mut pair = Pair::new(observing()).cut(Cut::Random(fastrand::Rng::with_seed(seed)));
+        pair.client(&client);
+        pair.broker(&broker);
+        pair.close(Side::Client);
+        pair.close(Side::Broker);
+        prop_assert_eq!((&pair.to_broker, &pair.to_client), (&client, &broker));
+    }
+
+    #[test]
+    fn invariant_02_chunking_any_split_gives_the_same(seed: u64, each in 1usize..40) {
+        let script = Script::random(seed);
+        let whole = script.play(Pair::new(Settings::default()));
+        for cut in [Cut::Each(each), Cut::Random(fastrand::Rng::with_seed(seed))] {
+            let cut = script.play(Pair::new(Settings::default()).cut(cut));
+            prop_assert_eq!(&cut.to_broker, &whole.to_broker);
+            prop_assert_eq!(&cut.to_client, &whole.to_client);
+            prop_assert_eq!(&cut.spans, &whole.spans);
+            prop_assert_eq!(&cut.notices, &whole.notices);
+        }
+    }
+
+    #[test]
+    fn invariant_06_headers_duplicate_null_and_not_utf8_survive(
+        headers: Vec<(Vec<u8>, Option<Vec<u8>>)>, key: Option<Vec<u8>>, value: Option<Vec<u8>>, codec in 0i16..5,
+    ) {
+        let record = Rec { key, value, headers };
+        let lot = Lot::of(vec![record.clone(), Rec::of("b"), record]).attributes(codec);
+        let mut pair = Pair::new(Settings::default());
+        pair.client(wire::produce(9, 1, -1, lot.bytes()));
+        let mut sent = told(&wire::record_set(&pair.take_broker(), 9));
+        for record in &mut sent {
+            let ours = record.headers.pop().unwrap();
+            prop_assert_eq!(ours.0, b"traceparent");
+        }
+        prop_assert_eq!(sent, lot.records);
+    }
+
+    #[test]
+    fn invariant_09_accounting_every_record_has_a_span_or_is_counted(seed: u64) {
+        let script = Script::random(seed);
+        let capacity = Capacity { max_spans_per_second: 20, ..Capacity::default() };
+        let limits = Limits { max_open_spans: 12, ..Limits::default() };
+        for settings in [Settings { limits, ..Settings::default() }, Settings { sample_ratio: 0.5, ..observing() }] {
+            let mut pair = script.play(Pair::of(&Process::with(capacity), settings));
+            pair.close(Side::Client);
+            pair.close(Side::Broker);
+            let told = pair.spans.iter().filter(|span| !span.name.starts_with("commit ")).count();
+            let unsettled = pair.spans.len() - told;
+            let dropped = usize::try_from(pair.dropped()).unwrap();
+            let records = script.records();
+            // A commit that finds no room for its span is a counted drop as well.
+            prop_assert!(told + dropped >= records, "{told} + {dropped} < {records}");
+            prop_assert!(told + dropped + unsettled <= records + script.deliveries(), "{told} + {dropped} > {records}");
+        }
     }
 }
 
 #[test]
-fn invariant_01_identity_bytes_without_meaning_come_out_as_they_went_in() {
-    let mut session: KafkaSession<Process> =
-        Session::new(Arc::new(Settings::default()), Process::default(), Peer::default(), 7);
-    let mut out = Vec::new();
-    let frame = [&[0, 0, 0, 12, 0x7f, 0x7f, 0, 1, 0, 0, 0, 9, 0, 0, 1, 2][..], &[0, 0]].concat();
-    for byte in &frame {
-        session.handle_bytes(Side::Client, 1, Bytes::copy_from_slice(&[*byte]));
+fn invariant_03_fail_open_what_cannot_be_read_passes_with_its_reason() {
+    let lot = || Lot::of(vec![Rec::of("a"), Rec::of("b")]);
+    let mut old = lot().bytes();
+    old[16] = 1;
+    let mut damaged = lot().bytes();
+    let value = damaged.len() - 2;
+    damaged[value] ^= 1;
+    let mut torn = lot().attributes(4).bytes();
+    torn[65] ^= 0xff;
+    let long = Lot::of(vec![Rec::of(&"x".repeat(1_048_480))]).bytes();
+    let inflating = Lot::of(vec![Rec::of(&"x".repeat(200_000))]).attributes(3).bytes();
+    let too_many = [lot().bytes(), lot().bytes()].concat();
+    let cases = [
+        (old, Reason::OldFormat),
+        (damaged, Reason::Checksum),
+        (torn, Reason::Checksum),
+        (long, Reason::BatchTooLarge),
+        (inflating, Reason::Inflated),
+        (lot().attributes(6).bytes(), Reason::Codec),
+        (too_many, Reason::Malformed),
+        (b"no batch at all".to_vec(), Reason::Malformed),
+    ];
+    for (records, reason) in cases {
+        let limits = Limits { max_inflated_bytes: 150_000, ..Limits::default() };
+        let mut pair = Pair::new(Settings { limits, ..Settings::default() });
+        let frame = wire::produce(9, 1, -1, records);
+        pair.client(&frame);
+        assert_eq!(pair.take_broker(), frame, "{reason:?}");
+        assert!(pair.passed().contains(&reason), "{reason:?}: {:?}", pair.notices);
+        let answer = wire::produced(9, 1, 0, 0);
+        pair.broker(&answer);
+        assert_eq!(pair.take_client(), answer);
     }
-    session.handle_close(Side::Client, 2);
-    while let Some((to, bytes)) = session.poll_transmit() {
-        assert_eq!(to, Side::Broker);
-        out.extend_from_slice(&bytes);
+    // A frame that is not what its version says, and a version that is not known.
+    let mut torn = wire::produce(9, 1, -1, lot().bytes()).to_vec();
+    torn.truncate(60);
+    torn[..4].copy_from_slice(&56i32.to_be_bytes());
+    let mut newer = wire::produce(13, 2, -1, lot().bytes()).to_vec();
+    newer[7] = 99;
+    for frame in [torn, newer] {
+        let mut pair = Pair::new(Settings::default());
+        pair.client(&frame);
+        assert_eq!((pair.take_broker(), pair.spans.len()), (frame, 0));
     }
-    assert_eq!(out, frame);
+}
+
+#[test]
+fn invariant_03_fail_open_a_connection_cut_within_a_frame_gives_what_came_and_no_rewritten_half() {
+    let frame = wire::produce(9, 1, -1, Lot::of(vec![Rec::of("a")]).bytes());
+    for end in 1..frame.len() {
+        let mut pair = Pair::new(Settings::default());
+        pair.client(&frame[..end]);
+        pair.close(Side::Client);
+        assert_eq!(pair.to_broker, frame[..end]);
+    }
+}
+
+#[test]
+fn invariant_04_order_frames_and_their_numbers_stay() {
+    for seed in 0..64 {
+        let script = Script::random(seed);
+        let pair = script.play(Pair::new(Settings::default()));
+        let numbers = |bytes: &[u8], at: usize| {
+            let (mut rest, mut numbers) = (bytes, Vec::new());
+            while !rest.is_empty() {
+                let (frame, behind) = rest.split_at(4 + u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize);
+                numbers.push(frame[at..at + 4].to_vec());
+                rest = behind;
+            }
+            numbers
+        };
+        assert_eq!(numbers(&pair.to_broker, 8), numbers(&script.said(Side::Client), 8));
+        assert_eq!(numbers(&pair.to_client, 4), numbers(&script.said(Side::Broker), 4));
+    }
+}
+
+#[test]
+fn invariant_05_caps_nothing_grows_with_what_a_peer_claims_or_repeats() {
+    let process = Process::default();
+    // A frame of 60 MB is announced, and does not come: what is held is what came.
+    let mut pair = Pair::of(&process, Settings::default());
+    pair.client([&60_000_000i32.to_be_bytes()[..], &[0, 0, 0, 9], &[0; 100]].concat());
+    // Requests without answers, partitions without end, deliveries that nobody commits.
+    let limits = Limits { max_in_flight: 100, max_partitions: 100, max_open_spans: 100, ..Limits::default() };
+    let mut pair = Pair::of(&process, Settings { limits, ..Settings::default() });
+    for number in 0..1000 {
+        pair.client(wire::produce(9, number, 1, Lot::of(vec![Rec::of("a")]).bytes()));
+        pair.to_broker.clear();
+    }
+    pair.close(Side::Broker);
+    assert_eq!(pair.spans.len(), 100);
+    let capacity = Capacity { max_deliveries: 50, ..Capacity::default() };
+    let process = Process::with(capacity);
+    let mut pair = Pair::of(&process, Settings::default());
+    for round in 0..100 {
+        let ask = Ask { correlation: round, ..Ask::default() };
+        pair.client(ask.frame());
+        pair.broker(ask.answer(Lot::of(vec![Rec::of("a"), Rec::of("b")]).bytes(), 2, &[]));
+    }
+    assert_eq!((process.known.borrow().waiting(), pair.spans.len()), (50, 200));
+}
+
+#[test]
+fn invariant_07_no_waiting_spans_that_nobody_takes_hold_nothing_up() {
+    let mut pair = Pair::new(Settings::default());
+    for number in 0..100 {
+        let frame = wire::produce(9, number, 1, Lot::of(vec![Rec::of("a")]).bytes());
+        let (session, now) = (&mut pair.session, pair.now);
+        session.handle_bytes(Side::Client, now, frame);
+        assert!(session.poll_transmit().is_some(), "the request goes on at once");
+        session.handle_bytes(Side::Broker, now, wire::produced(9, number, 0, 0));
+        assert!(session.poll_transmit().is_some(), "so does its answer");
+    }
+}
+
+#[test]
+fn invariant_08_arguments_the_same_seed_and_times_give_the_same_spans() {
+    let run = || Script::random(5).play(Pair::new(Settings::default())).spans;
+    let slow = || {
+        std::hint::black_box(std::time::Instant::now() + Duration::from_millis(3));
+        run()
+    };
+    assert_eq!(run(), slow());
+    assert!(!run().is_empty());
+}
+
+#[test]
+fn invariant_09_accounting_no_exchange_ends_without_a_span_or_a_drop() {
+    let send = |acks| wire::produce(9, 1, acks, Lot::of(vec![Rec::of("a")]).bytes());
+    type End = fn(&mut Pair);
+    let endings: [(&str, End); 6] = [
+        ("success", |pair| pair.broker(wire::produced(9, 1, 0, 0))),
+        ("error", |pair| pair.broker(wire::produced(9, 1, 3, -1))),
+        ("timeout", |pair| pair.wait(61 * SECOND)),
+        ("disconnect", |pair| pair.close(Side::Broker)),
+        ("disconnect within the answer", |pair| {
+            pair.broker(&wire::produced(9, 1, 0, 0)[..12]);
+            pair.close(Side::Broker);
+        }),
+        ("nonsense", |pair| pair.broker([0xff; 8])),
+    ];
+    for (how, end) in endings {
+        let mut pair = Pair::new(Settings::default());
+        pair.client(send(-1));
+        end(&mut pair);
+        pair.close(Side::Client);
+        pair.close(Side::Broker);
+        assert_eq!(pair.spans.len() as u32 + pair.dropped(), 1, "{how}: {:?}", pair.notices);
+    }
+    let mut pair = Pair::new(Settings::default());
+    pair.client(send(0));
+    pair.close(Side::Broker);
+    assert_eq!((pair.spans.len(), pair.dropped()), (1, 0), "no answer comes, and none is missed");
+}
+
+#[test]
+fn invariant_10_one_reseal_lengths_checksum_and_budget_are_redone() {
+    for version in 3..=13 {
+        for codec in 0..=4 {
+            // Sizes around the borders of varints: a record's length, the record set's.
+            for size in [0, 1, 40, 60, 63, 64, 120, 126, 127, 8_100, 8_190, 16_300] {
+                let lot = Lot::of(vec![Rec::of(&"x".repeat(size)), Rec::of("b")]).attributes(codec);
+                let mut pair = Pair::new(Settings::default());
+                pair.client(wire::produce(version, 1, -1, lot.bytes()));
+                let records = wire::record_set(&pair.take_broker(), version);
+                assert!(Batch::new(&records).is_some_and(|batch| batch.is_intact()));
+                assert_eq!(told(&records).len(), 2);
+            }
+        }
+    }
+}
+
+/// The script's own promises, without which the tests above say nothing.
+#[test]
+fn scripts_have_all_kinds_of_lines() {
+    let scripts: Vec<Script> = (0..64).map(Script::random).collect();
+    let lines = || scripts.iter().flat_map(|script| &script.lines);
+    assert!(lines().any(|line| matches!(line, Line { step: Step::Produce { .. }, .. })));
+    assert!(lines().any(|line| matches!(line, Line { step: Step::Fetch { .. }, .. })));
+    assert!(lines().any(|line| matches!(line, Line { step: Step::Commit, .. })));
+    let spans: Vec<Span> =
+        scripts.iter().flat_map(|script| script.play(Pair::new(Settings::default())).spans).collect();
+    for name in ["send orders", "process orders", "commit orders"] {
+        assert!(spans.iter().any(|span| span.name == name), "{name}");
+    }
+    let notices: Vec<Notice> =
+        scripts.iter().flat_map(|script| script.play(Pair::new(Settings::default())).notices).collect();
+    assert!(notices.iter().any(|notice| matches!(notice, Notice::Injected { .. })));
 }

@@ -69,6 +69,11 @@ const NO_TIMESTAMP: i64 = -1;
 // === impl Asked ===
 
 impl Asked {
+    /// Nobody knows what was asked, so nothing is known of what was asked before either.
+    pub(super) const fn unread() -> Self {
+        Self { is_full: true, read_committed: false, positions: Vec::new(), forgotten: Vec::new() }
+    }
+
     /// Reads the body of a request.
     ///
     /// # Errors

@@ -175,7 +175,10 @@ mod tests {
             let Some(theirs) = ResponseError::try_from_code(code) else { continue };
             let theirs: String = format!("{theirs:?}").chars().filter(char::is_ascii_alphanumeric).collect();
             let ours = ours.replace('_', "");
-            assert!(theirs.eq_ignore_ascii_case(&ours) || theirs == format!("Unknown{code}"), "{code}: {theirs}, {ours}");
+            assert!(
+                theirs.eq_ignore_ascii_case(&ours) || theirs == format!("Unknown{code}"),
+                "{code}: {theirs}, {ours}"
+            );
         }
         assert_eq!(
             (name(7), name(-1), name(999)),

@@ -100,6 +100,10 @@ enum Wish {
     MustChange,
 }
 
+/// Frames of this length and less are not counted in the process's budget: they hold nothing up, and who asks for what must
+/// not be missed.
+const SHORT: usize = 16 * 1024;
+
 // === impl Session ===
 
 impl<C: Cluster> Session<C> {
@@ -189,11 +193,17 @@ impl<C: Cluster> Session<C> {
         &self.tracer.peer
     }
 
-    /// Whether both streams stand between two frames and no answer is awaited: a good moment to end the connection.
+    /// Whether the client has sent whole requests only, so that a driver that is about to end may stop reading here.
+    #[must_use]
+    pub fn is_between_requests(&self) -> bool {
+        self.requests.framer.is_between()
+    }
+
+    /// Whether both streams stand between two frames and no answer is awaited: a driver that is about to end may close the
+    /// connection now, and no exchange is cut. Never so once a stream has been lost.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let is_between = self.requests.current.is_none() && self.responses.current.is_none();
-        is_between && self.requests.framer.held() == 0 && self.responses.framer.held() == 0 && self.exchanges.len() == 0
+        self.is_between_requests() && self.responses.framer.is_between() && self.exchanges.len() == 0
     }
 
     fn handle_client(&mut self, event: Event, now: Timestamp) {
@@ -288,8 +298,8 @@ impl<T> Stream<T> {
         if size > tracer.settings.limits.max_frame_bytes {
             return Begun::Passes(subject, Some(Reason::FrameTooLarge));
         }
-        // What must be changed is small, and is held whatever else is.
-        let reserved = if wish == Wish::MustChange { 0 } else { size };
+        // What must be changed is short, and is held whatever else is.
+        let reserved = if wish == Wish::MustChange || size <= SHORT { 0 } else { size };
         if !tracer.reserve(reserved) {
             return Begun::Passes(subject, Some(Reason::Budget));
         }

@@ -41,6 +41,8 @@ impl<C: Cluster> Session<C> {
                 if request.api == ApiKey::PRODUCE {
                     let handling = Handling::Peeked { beginning: BytesMut::new(), left: size };
                     self.requests.current = Some(Current { subject: request, begun: now, handling, reserved: 0 });
+                } else if request.api == ApiKey::FETCH {
+                    self.expect(request, now, Story::Fetch(Box::new(Asked::unread())));
                 } else {
                     self.expect(request, now, Story::Plain);
                 }

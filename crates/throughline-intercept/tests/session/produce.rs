@@ -1,0 +1,322 @@
+//! Produce through a session: contexts in records, and the spans of them.
+
+use throughline_intercept::Side;
+use throughline_intercept::kafka::{Capacity, Limits, Naming, Notice, Reason, Settings, TopicPattern, TopicSettings};
+use throughline_model::context::{Format, HeaderList, Sampling, extract};
+use throughline_model::{SpanKind, Status, Value};
+
+use crate::support::pair::{BEGIN, MILLISECOND, Pair, Process, SECOND, attribute, int, text};
+use crate::support::wire::{Lot, Rec, TOPIC, metadata, metadata_answer, produce, produced, record_set, told};
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn some_records(count: usize) -> Vec<Rec> {
+    (0..count).map(|number| Rec::of(&format!("value {number}"))).collect()
+}
+
+/// The context that a record carries.
+fn context(record: &Rec) -> throughline_model::context::SpanContext {
+    let mut headers = HeaderList::default();
+    for (key, value) in &record.headers {
+        headers.push(key, value.as_deref().unwrap_or_default());
+    }
+    extract(&[Format::W3c], &headers).context.unwrap_or_else(|| panic!("no context in {record:?}"))
+}
+
+/// Sends one batch, and gives what went on.
+fn send(pair: &mut Pair, version: i16, lot: &Lot) -> Vec<Rec> {
+    pair.client(produce(version, 1, -1, lot.bytes()));
+    told(&record_set(&pair.take_broker(), version))
+}
+
+#[test]
+fn every_record_gets_its_own_context_and_its_span_ends_with_the_answer() {
+    for version in 3..=13 {
+        for codec in 0..=4 {
+            let mut pair = Pair::new(Settings::default());
+            pair.client(metadata(12, 9));
+            pair.broker(metadata_answer(12, 9));
+            pair.take_broker();
+            let lot = Lot::of(some_records(3)).attributes(codec);
+            let sent = send(&mut pair, version, &lot);
+            assert_eq!(pair.spans.len(), 0, "the broker has not answered");
+            pair.now += 5 * MILLISECOND;
+            pair.broker(produced(version, 1, 0, 100));
+            assert_eq!((pair.spans.len(), pair.injected(), sent.len()), (3, 3, 3));
+            for (number, (span, record)) in pair.spans.iter().zip(&sent).enumerate() {
+                let context = context(record);
+                assert_eq!((span.trace_id, span.span_id), (context.trace_id, context.span_id));
+                assert_eq!((context.sampling, span.parent_span_id), (Sampling::Sample, None));
+                assert_eq!((span.start, span.end), (BEGIN, BEGIN + 5 * MILLISECOND));
+                assert_eq!((span.name.as_str(), span.kind), ("send orders", SpanKind::Producer));
+                assert_eq!(int(span, "messaging.kafka.offset"), 100 + number as i64);
+                assert_eq!(Rec { headers: Vec::new(), ..record.clone() }, lot.records[number], "else it is the same");
+                assert_eq!(span.flags, 0x101);
+            }
+            let ids: std::collections::HashSet<_> = pair.spans.iter().map(|span| span.trace_id).collect();
+            assert_eq!(ids.len(), 3, "one context per record, never one per batch");
+        }
+    }
+}
+
+#[test]
+fn the_attributes_are_those_of_the_conventions() {
+    let mut pair = Pair::new(Settings { message_key: true, ..Settings::default() });
+    pair.client(metadata(9, 9));
+    pair.broker(metadata_answer(9, 9));
+    pair.take_broker();
+    send(&mut pair, 9, &Lot::of(vec![Rec { value: None, ..Rec::of("") }]));
+    pair.broker(produced(9, 1, 0, 100));
+    let span = &pair.spans[0];
+    let expected = [
+        ("messaging.system", "kafka"),
+        ("messaging.operation.name", "send"),
+        ("messaging.operation.type", "send"),
+        ("messaging.destination.name", "orders"),
+        ("messaging.destination.partition.id", "0"),
+        ("messaging.client.id", "a-client"),
+        ("messaging.kafka.cluster.id", "a-cluster"),
+        ("messaging.kafka.message.key", "k"),
+        ("server.address", "broker"),
+        ("network.peer.address", "10.0.0.7"),
+    ];
+    for (key, value) in expected {
+        assert_eq!(text(span, key), value, "{key}");
+    }
+    assert_eq!(int(span, "server.port"), 9092);
+    assert_eq!(int(span, "throughline.kafka.batch_size"), 1);
+    assert_eq!(attribute(span, "messaging.kafka.message.tombstone"), &Value::Bool(true));
+    assert_eq!(span.attribute("messaging.batch.message_count"), None, "the span is of one message");
+    assert_eq!(span.attribute("throughline.parent.evidence"), None);
+}
+
+#[test]
+fn a_context_in_a_record_is_continued_and_the_record_stays_as_it_is() {
+    let mut pair = Pair::new(Settings::default());
+    let own = Rec::of("own").with("traceparent", TRACEPARENT).with("tracestate", "a=1");
+    let lot = Lot::of(vec![own, Rec::of("none"), Rec::of("b3").with("B3", "463ac35c9f6413ad-a2fb4a1d1a96d312-1")]);
+    let sent = send(&mut pair, 9, &lot);
+    assert_eq!((&sent[0], &sent[2]), (&lot.records[0], &lot.records[2]));
+    assert_eq!((sent[1].headers.len(), pair.injected()), (1, 1));
+    pair.broker(produced(9, 1, 0, 0));
+    let span = &pair.spans[0];
+    assert_eq!(span.trace_id.to_string(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(span.parent_span_id.unwrap().to_string(), "b7ad6b7169203331");
+    assert_eq!((span.trace_state.as_str(), span.flags), ("a=1", 0x301));
+    assert_eq!(text(span, "throughline.parent.evidence"), "header");
+    assert_eq!(pair.spans[2].parent_span_id.unwrap().to_string(), "a2fb4a1d1a96d312");
+}
+
+#[test]
+fn a_batch_whose_records_all_have_contexts_is_not_written_anew() {
+    let mut pair = Pair::new(Settings::default());
+    let frame = produce(9, 1, -1, Lot::of(vec![Rec::of("own").with("traceparent", TRACEPARENT)]).attributes(4).bytes());
+    pair.client(&frame);
+    assert_eq!(pair.take_broker(), frame);
+}
+
+#[test]
+fn a_record_that_is_not_sampled_gets_a_context_that_says_so() {
+    let mut pair = Pair::new(Settings { sample_ratio: 0.0, ..Settings::default() });
+    let dropped = Rec::of("theirs").with("traceparent", TRACEPARENT.replace("-01", "-00"));
+    let refused = Rec::of("refused").with("b3", "0");
+    let sent = send(&mut pair, 9, &Lot::of(vec![Rec::of("ours"), dropped.clone(), refused.clone()]));
+    assert_eq!(context(&sent[0]).sampling, Sampling::Drop);
+    assert_eq!(sent[1..], [dropped, refused]);
+    pair.broker(produced(9, 1, 0, 0));
+    assert_eq!((pair.spans.len(), pair.dropped()), (0, 3));
+
+    let mut pair = Pair::new(Settings { sample_ratio: 0.0, inject_unsampled: false, ..Settings::default() });
+    let frame = produce(9, 1, -1, Lot::of(some_records(2)).bytes());
+    pair.client(&frame);
+    assert_eq!(pair.take_broker(), frame);
+}
+
+#[test]
+fn the_ratio_decides_record_by_record() {
+    let mut pair = Pair::new(Settings { sample_ratio: 0.25, ..Settings::default() });
+    let sent = send(&mut pair, 9, &Lot::of(some_records(2000)));
+    let sampled = sent.iter().filter(|record| context(record).sampling.is_sampled()).count();
+    assert!((400..600).contains(&sampled), "{sampled} of 2000 at a quarter");
+    pair.broker(produced(9, 1, 0, 0));
+    assert_eq!((pair.spans.len(), pair.dropped() as usize), (sampled, 2000 - sampled));
+}
+
+#[test]
+fn without_answer_the_span_ends_when_the_request_is_on_its_way() {
+    let mut pair = Pair::new(Settings::default());
+    pair.client(produce(9, 1, 0, Lot::of(some_records(2)).bytes()));
+    assert_eq!(pair.spans.len(), 2);
+    assert_eq!(pair.spans[0].attribute("messaging.kafka.offset"), None);
+    // And no answer is waited for: the next one is of the next request.
+    pair.client(produce(9, 2, 1, Lot::of(some_records(1)).bytes()));
+    pair.broker(produced(9, 2, 0, 7));
+    assert_eq!((pair.spans.len(), int(&pair.spans[2], "messaging.kafka.offset")), (3, 7));
+    assert_eq!(pair.passed(), []);
+}
+
+#[test]
+fn an_error_of_the_broker_is_the_errors_name() {
+    let mut pair = Pair::new(Settings::default());
+    send(&mut pair, 9, &Lot::of(some_records(1)));
+    pair.broker(produced(9, 1, 19, -1));
+    let span = &pair.spans[0];
+    assert_eq!(text(span, "error.type"), "NOT_ENOUGH_REPLICAS");
+    assert_eq!(span.status, Status::Error("NOT_ENOUGH_REPLICAS".to_owned()));
+    assert_eq!(span.attribute("messaging.kafka.offset"), None);
+}
+
+#[test]
+fn the_end_of_the_connection_and_of_patience_end_spans() {
+    let mut pair = Pair::new(Settings::default());
+    send(&mut pair, 9, &Lot::of(some_records(1)));
+    pair.close(Side::Client);
+    assert_eq!(pair.spans.len(), 0, "the broker may answer a client that sends no more");
+    pair.close(Side::Broker);
+    assert_eq!(text(&pair.spans[0], "error.type"), "NETWORK_EXCEPTION");
+
+    let mut pair = Pair::new(Settings::default());
+    send(&mut pair, 9, &Lot::of(some_records(1)));
+    pair.wait(59 * SECOND);
+    assert_eq!(pair.spans.len(), 0);
+    pair.wait(2 * SECOND);
+    assert_eq!(text(&pair.spans[0], "error.type"), "REQUEST_TIMED_OUT");
+    assert_eq!(pair.spans[0].end, BEGIN + 60 * SECOND);
+    pair.broker(produced(9, 1, 0, 7));
+    assert_eq!((pair.spans.len(), pair.passed()), (1, vec![]), "the late answer is nobody's news");
+}
+
+#[test]
+fn a_batch_that_would_be_too_large_goes_out_as_it_came_and_is_traced() {
+    let process = Process::default();
+    let mut pair = Pair::of(&process, Settings::default());
+    // 12 bytes under the limit, as a Java client may fill it.
+    let room = 1_048_588 - 12 - Lot::of(vec![Rec::of("")]).bytes().len() - 4;
+    let lot = Lot::of(vec![Rec::of(&"x".repeat(room))]);
+    assert!((1_048_570..=1_048_576).contains(&lot.bytes().len()));
+    let frame = produce(9, 1, -1, lot.bytes());
+    pair.client(&frame);
+    assert_eq!(pair.take_broker(), frame);
+    assert_eq!(pair.passed(), [Reason::BatchTooLarge]);
+    pair.broker(produced(9, 1, 0, 7));
+    assert_eq!(text(&pair.spans[0], "throughline.kafka.not_injected"), "batch_too_large");
+    // Many small records, of which some had got a context before it was too much.
+    process.known.borrow_mut().learn_max_message_bytes(TOPIC, 1000);
+    let frame = produce(9, 2, -1, Lot::of(some_records(30)).bytes());
+    pair.client(&frame);
+    assert_eq!(pair.take_broker(), frame);
+    pair.broker(produced(9, 2, 0, 8));
+    assert_eq!((pair.spans.len(), pair.injected()), (31, 0));
+    let offsets: Vec<_> = pair.spans[1..].iter().map(|span| int(span, "messaging.kafka.offset")).collect();
+    assert_eq!(offsets, (8..38).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_request_that_would_be_too_large_goes_out_as_it_came() {
+    let limits = Limits { max_request_bytes: 2000, ..Limits::default() };
+    let mut pair = Pair::new(Settings { limits, ..Settings::default() });
+    let frame = produce(9, 1, -1, Lot::of(some_records(50)).bytes());
+    assert!(frame.len() < 2000);
+    pair.client(&frame);
+    assert_eq!((pair.take_broker(), pair.injected()), (frame.to_vec(), 0));
+    pair.broker(produced(9, 1, 0, 8));
+    assert_eq!(pair.spans.len(), 50);
+    assert_eq!(text(&pair.spans[0], "throughline.kafka.not_injected"), "batch_too_large");
+}
+
+#[test]
+fn what_the_broker_refuses_is_not_injected_again() {
+    for (error_code, reason) in [(10, Reason::BatchTooLarge), (2, Reason::RefusedBefore), (87, Reason::RefusedBefore)] {
+        let mut pair = Pair::new(Settings::default());
+        let lot = Lot::of(some_records(4));
+        send(&mut pair, 9, &lot);
+        pair.broker(produced(9, 1, error_code, -1));
+        assert!(pair.notices.contains(&Notice::Refused { topic: TOPIC.into(), error_code }));
+        let again = produce(9, 2, -1, lot.bytes());
+        pair.client(&again);
+        assert_eq!((pair.take_broker(), pair.passed()), (again.to_vec(), vec![reason]));
+    }
+    let mut pair = Pair::new(Settings::default());
+    send(&mut pair, 9, &Lot::of(some_records(1)));
+    pair.broker(produced(9, 1, 6, -1));
+    assert_eq!(send(&mut pair, 9, &Lot::of(some_records(1)))[0].headers.len(), 1, "a new leader is no reason");
+}
+
+#[test]
+fn injection_can_be_switched_off_everywhere_or_for_a_topic() {
+    let off = TopicSettings { inject: false, ..TopicSettings::default() };
+    let switches = [
+        Settings { inject: false, ..Settings::default() },
+        Settings { topics: vec![(TopicPattern::new("ord*"), off)], ..Settings::default() },
+        Settings { write: Vec::new(), ..Settings::default() },
+    ];
+    for settings in switches {
+        let mut pair = Pair::new(settings);
+        let frame = produce(9, 1, -1, Lot::of(some_records(2)).bytes());
+        pair.client(&frame);
+        assert_eq!(pair.take_broker(), frame);
+        pair.broker(produced(9, 1, 0, 3));
+        assert_eq!((pair.spans.len(), pair.injected(), pair.passed()), (2, 0, vec![]));
+    }
+}
+
+#[test]
+fn the_switch_works_on_a_connection_that_is_open() {
+    let mut pair = Pair::new(Settings::default());
+    assert_eq!(send(&mut pair, 9, &Lot::of(some_records(1)))[0].headers.len(), 1);
+    pair.session.handle_settings(Settings { inject: false, ..Settings::default() }.into());
+    assert_eq!(send(&mut pair, 9, &Lot::of(some_records(1)))[0].headers.len(), 0);
+}
+
+#[test]
+fn a_malformed_context_is_replaced_and_its_neighbours_stay() {
+    let mut pair = Pair::new(Settings::default());
+    let mut record = Rec::of("v").with("a", "1").with("traceparent", "nonsense").with("a", "2").with(b"\xff\0", "3");
+    record.headers.push((b"null".to_vec(), None));
+    let sent = send(&mut pair, 9, &Lot::of(vec![record.clone()]));
+    record.headers.remove(1);
+    let (ours, theirs) = sent[0].headers.split_last().unwrap();
+    assert_eq!((theirs, ours.0.as_slice()), (record.headers.as_slice(), b"traceparent".as_slice()));
+}
+
+#[test]
+fn other_formats_are_written_when_they_are_asked_for() {
+    let mut pair = Pair::new(Settings { write: vec![Format::B3Single, Format::Jaeger], ..Settings::default() });
+    let sent = send(&mut pair, 9, &Lot::of(some_records(1)));
+    pair.broker(produced(9, 1, 0, 0));
+    let span = &pair.spans[0];
+    let b3 = format!("{}-{}-1", span.trace_id, span.span_id);
+    assert_eq!(sent[0].header("b3"), Some(b3.as_bytes()));
+    let jaeger = format!("{}:{}:0:1", span.trace_id, span.span_id);
+    assert_eq!(sent[0].header("uber-trace-id"), Some(jaeger.as_bytes()));
+}
+
+#[test]
+fn a_flood_of_records_is_no_flood_of_spans() {
+    let process = Process::with(Capacity { max_spans_per_second: 10, ..Capacity::default() });
+    let mut pair = Pair::of(&process, Settings::default());
+    let sent = send(&mut pair, 9, &Lot::of(some_records(100)));
+    pair.broker(produced(9, 1, 0, 0));
+    assert_eq!((pair.spans.len(), pair.dropped()), (10, 90));
+    let sampled: Vec<_> = sent.iter().map(|record| context(record).sampling.is_sampled()).collect();
+    assert_eq!(sampled, [[true; 10].to_vec(), [false; 90].to_vec()].concat(), "nobody behind traces the others");
+    pair.now += SECOND / 2;
+    send(&mut pair, 9, &Lot::of(some_records(100)));
+    pair.broker(produced(9, 1, 0, 0));
+    assert_eq!(pair.spans.len(), 15);
+}
+
+#[test]
+fn names_and_tags_can_be_those_of_opentracing() {
+    let mut pair = Pair::new(Settings { naming: Naming::OpenTracing, ..Settings::default() });
+    send(&mut pair, 9, &Lot::of(some_records(1)));
+    pair.broker(produced(9, 1, 7, -1));
+    let span = &pair.spans[0];
+    assert_eq!((span.name.as_str(), span.kind), ("To_orders", SpanKind::Producer));
+    assert_eq!(text(span, "component"), "java-kafka");
+    assert_eq!(text(span, "message_bus.destination"), "orders");
+    assert_eq!(int(span, "partition"), 0);
+    assert_eq!(attribute(span, "error"), &Value::Bool(true));
+    assert_eq!(span.events[0].name, "error");
+    assert_eq!(span.attribute("messaging.system"), None);
+}

@@ -1,0 +1,151 @@
+//! A conversation, made from a seed: what a client and a broker say to each other, and when.
+
+use bytes::Bytes;
+use throughline_intercept::Side;
+
+use super::pair::{MILLISECOND, Pair};
+use super::wire::{self, Ask, Lot, Rec};
+
+/// A conversation.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) lines: Vec<Line>,
+}
+
+/// One frame.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) from: Side,
+    pub(crate) frame: Bytes,
+    pub(crate) step: Step,
+    /// Milliseconds since the line before.
+    pause: u64,
+}
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    Produce { records: usize },
+    Fetch { delivered: usize },
+    Commit,
+    Other,
+}
+
+// === impl Script ===
+
+impl Script {
+    /// Some requests of all kinds; answers come later, in order, some not at all.
+    pub(crate) fn random(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut script = Self { lines: Vec::new() };
+        let mut answers = std::collections::VecDeque::new();
+        let mut offset = 0;
+        for correlation in 0..random.i32(1..14) {
+            let (question, step, answer) = exchange(&mut random, correlation, &mut offset);
+            let (asking, answering) = match step {
+                Step::Fetch { .. } => (Step::Other, step),
+                Step::Produce { .. } | Step::Commit | Step::Other => (step, Step::Other),
+            };
+            script.say(&mut random, Side::Client, question, asking);
+            answers.extend(answer.map(|answer| (answer, answering)));
+            while random.bool()
+                && let Some((answer, step)) = answers.pop_front()
+            {
+                script.say(&mut random, Side::Broker, answer, step);
+            }
+        }
+        let unanswered = random.usize(..4);
+        while answers.len() > unanswered
+            && let Some((answer, step)) = answers.pop_front()
+        {
+            script.say(&mut random, Side::Broker, answer, step);
+        }
+        script
+    }
+
+    fn say(&mut self, random: &mut fastrand::Rng, from: Side, frame: Bytes, step: Step) {
+        self.lines.push(Line { from, frame, step, pause: random.u64(..20) });
+    }
+
+    /// Has it all said through a session.
+    pub(crate) fn play(&self, mut pair: Pair) -> Pair {
+        for line in &self.lines {
+            pair.wait(line.pause * MILLISECOND);
+            match line.from {
+                Side::Client => pair.client(&line.frame),
+                Side::Broker => pair.broker(&line.frame),
+            }
+        }
+        pair
+    }
+
+    /// All that one side says.
+    pub(crate) fn said(&self, side: Side) -> Vec<u8> {
+        self.lines.iter().filter(|line| line.from == side).flat_map(|line| line.frame.to_vec()).collect()
+    }
+
+    /// Records sent and delivered.
+    pub(crate) fn records(&self) -> usize {
+        let count = |line: &Line| match line.step {
+            Step::Produce { records } => records,
+            Step::Fetch { delivered } => delivered,
+            Step::Commit | Step::Other => 0,
+        };
+        self.lines.iter().map(count).sum()
+    }
+
+    /// Records delivered.
+    pub(crate) fn deliveries(&self) -> usize {
+        let count = |line: &Line| if let Step::Fetch { delivered } = line.step { delivered } else { 0 };
+        self.lines.iter().map(count).sum()
+    }
+}
+
+/// A question, what it is, and its answer if there is to be one.
+fn exchange(random: &mut fastrand::Rng, correlation: i32, offset: &mut i64) -> (Bytes, Step, Option<Bytes>) {
+    match random.u8(..10) {
+        0..4 => {
+            let (version, acks) = (random.i16(3..=12), random.choice([-1, -1, 1, 0]).unwrap());
+            let records = records(random);
+            let step = Step::Produce { records: records.len() };
+            let lot = Lot::of(records).attributes(random.i16(0..5));
+            let answer =
+                wire::produced(version, correlation, random.choice([0, 0, 0, 6]).unwrap(), random.i64(0..1000));
+            (wire::produce(version, correlation, acks, lot.bytes()), step, (acks != 0).then_some(answer))
+        }
+        4..8 => {
+            let version = random.i16(4..=12);
+            let ask = Ask { version, correlation, offset: Some(*offset), ..Ask::default() };
+            let records = records(random);
+            let step = Step::Fetch { delivered: records.len() };
+            let lot = Lot::of(records).at(*offset).attributes(random.i16(0..5));
+            *offset += i64::try_from(lot.records.len()).unwrap();
+            let partial = &lot.bytes()[..random.usize(..60)];
+            let records = [&lot.bytes()[..], partial].concat();
+            (ask.frame(), step, Some(ask.answer(records, *offset + random.i64(0..5), &[])))
+        }
+        8 => (wire::commit(correlation, "g", *offset), Step::Commit, Some(wire::committed(correlation, 0))),
+        _ => {
+            let body: Vec<u8> = (0..random.usize(..50)).map(|_| random.u8(..)).collect();
+            (wire::unknown(correlation, &body), Step::Other, Some(wire::unknown_answer(correlation, &body)))
+        }
+    }
+}
+
+/// Some records, some of them with contexts, decisions and nonsense in their headers.
+fn records(random: &mut fastrand::Rng) -> Vec<Rec> {
+    let count = random.usize(1..6);
+    let one = |random: &mut fastrand::Rng| {
+        let value: String = (0..random.usize(..100)).map(|_| random.alphanumeric()).collect();
+        let record = Rec::of(&value);
+        match random.u8(..8) {
+            0 => record.with("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            1 => record.with("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
+            2 => record.with("b3", "0"),
+            3 => record.with("traceparent", "nonsense").with("traceparent", ""),
+            4 => record.with(b"\xff", b"\0").with("a", "1").with("a", "2"),
+            _ => record,
+        }
+    };
+    (0..count).map(|_| one(random)).collect()
+}
