@@ -1,6 +1,9 @@
 //! `cargo xtask lint`: everything that can be checked without running the program.
 
-use anyhow::Result;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
 
 use crate::steps::{self, Steps, cargo};
 use crate::{machine, tidy, ui};
@@ -18,6 +21,16 @@ pub(crate) fn run() -> Result<()> {
         let flags = ["doc", "--workspace", "--all-features", "--no-deps", "--quiet"];
         steps::run(cargo(&flags).env("RUSTDOCFLAGS", "--deny=warnings"))
     });
+    if has_wasm()? {
+        steps.run("pure crates for WebAssembly", || {
+            steps::run(cargo(&["check", "--target", WASM, "--quiet"]).args(WASM_CRATES))
+        });
+    } else {
+        steps.skip(
+            "pure crates for WebAssembly",
+            "the target is not installed (rustup target add wasm32-unknown-unknown)",
+        );
+    }
     if machine::find_program("cargo-deny").is_some() {
         // Not the advisories: what passes today must pass tomorrow, and offline. `cargo deny check advisories` is for a person.
         let flags = ["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"];
@@ -26,4 +39,16 @@ pub(crate) fn run() -> Result<()> {
         steps.skip("licences and walls", "cargo-deny is not installed (cargo install cargo-deny)");
     }
     steps.finish()
+}
+
+/// A target without sockets, clocks and C: what builds for it has none of them.
+const WASM: &str = "wasm32-unknown-unknown";
+
+/// Without the native codec, which is a default feature.
+const WASM_CRATES: [&str; 3] = ["--no-default-features", "--package=throughline-kafka", "--package=throughline-model"];
+
+fn has_wasm() -> Result<bool> {
+    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", WASM]).output();
+    let output = output.context("starting rustc")?;
+    Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }
