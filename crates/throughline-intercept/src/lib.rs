@@ -21,6 +21,7 @@
 //! counted. There is no error type here, because there is nothing that the driver could do about one.
 #![forbid(unsafe_code)]
 
+pub mod correlate;
 pub mod kafka;
 
 pub use kafka::Session as KafkaSession;
