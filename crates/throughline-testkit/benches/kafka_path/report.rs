@@ -1,0 +1,136 @@
+//! From samples to figures: ratios within a round, medians over the rounds, one line of JSON for each case and target.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::target::Target;
+
+/// What one measurement gave.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sample {
+    megabytes: Option<f64>,
+    megabytes_per_second: Option<f64>,
+    p50: Option<Duration>,
+    p99: Option<Duration>,
+    requests: usize,
+    pub(crate) cpu_seconds: Option<f64>,
+}
+
+/// All samples of the rounds that count.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    /// The targets in the order in which they are reported.
+    targets: Vec<String>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    case: &'static str,
+    target: String,
+    peak_megabytes: Option<u64>,
+    /// By round.
+    samples: Vec<Sample>,
+}
+
+// === impl Sample ===
+
+impl Sample {
+    #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
+    pub(crate) fn throughput(bytes: u64, took: Duration) -> Self {
+        let megabytes = bytes as f64 / 1e6;
+        let rate = megabytes / took.as_secs_f64();
+        Self { megabytes: Some(megabytes), megabytes_per_second: Some(rate), ..Self::default() }
+    }
+
+    pub(crate) fn with_latency(self, mut took: Vec<Duration>) -> Self {
+        took.sort_unstable();
+        let at = |percent: usize| took.get(took.len() * percent / 100).copied();
+        Self { p50: at(50), p99: at(99), requests: took.len(), ..self }
+    }
+
+    fn cpu_seconds_per_gigabyte(&self) -> Option<f64> {
+        Some(self.cpu_seconds? / self.megabytes? * 1e3)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
+    fn cpu_microseconds_per_request(&self) -> Option<f64> {
+        (self.requests > 0).then_some(self.cpu_seconds? / self.requests as f64 * 1e6)
+    }
+}
+
+// === impl Figures ===
+
+impl Figures {
+    pub(crate) fn of(targets: &[Target]) -> Self {
+        Self { targets: targets.iter().map(|target| target.name.clone()).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a sample; one without a round does not count.
+    pub(crate) fn add(&mut self, round: Option<u32>, case: &'static str, target: &Target, sample: Sample) {
+        if round.is_none() {
+            return;
+        }
+        let found = self.rows.iter_mut().position(|row| row.case == case && row.target == target.name);
+        let place = found.unwrap_or_else(|| {
+            self.rows.push(Row { case, target: target.name.clone(), peak_megabytes: None, samples: Vec::new() });
+            self.rows.len() - 1
+        });
+        if let Some(row) = self.rows.get_mut(place) {
+            row.samples.push(sample);
+            row.peak_megabytes = target.peak_megabytes();
+        }
+    }
+
+    /// One line for each case and target.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut rows: Vec<&Row> = self.rows.iter().collect();
+        // Rounds begin with different targets.
+        let place = |row: &Row| self.targets.iter().position(|target| *target == row.target);
+        rows.sort_by_key(|row| (self.rows.iter().position(|first| first.case == row.case), place(row)));
+        rows.into_iter().map(|row| self.line(row)).collect()
+    }
+
+    fn line(&self, row: &Row) -> String {
+        let direct = self.rows.iter().find(|other| other.case == row.case && other.target == "direct");
+        let beside = |figure: &dyn Fn(&Sample, &Sample) -> Option<f64>| {
+            let pairs = row.samples.iter().zip(direct.map_or(&[][..], |direct| &direct.samples));
+            median(pairs.filter_map(|(own, direct)| figure(own, direct)))
+        };
+        let each = |figure: &dyn Fn(&Sample) -> Option<f64>| median(row.samples.iter().filter_map(figure));
+        let micros = |time: Duration| time.as_secs_f64() * 1e6;
+        let figures = [
+            ("mb_per_s", each(&|sample| sample.megabytes_per_second)),
+            ("ratio_to_direct", beside(&|own, direct| Some(own.megabytes_per_second? / direct.megabytes_per_second?))),
+            ("cpu_s_per_gb", each(&Sample::cpu_seconds_per_gigabyte)),
+            ("p50_us", each(&|sample| sample.p50.map(micros))),
+            ("p99_us", each(&|sample| sample.p99.map(micros))),
+            ("added_p50_us", beside(&|own, direct| Some(micros(own.p50?) - micros(direct.p50?)))),
+            ("added_p99_us", beside(&|own, direct| Some(micros(own.p99?) - micros(direct.p99?)))),
+            ("cpu_us_per_request", each(&Sample::cpu_microseconds_per_request)),
+        ];
+        let mut line = Map::new();
+        line.insert("case".to_owned(), json!(row.case));
+        line.insert("target".to_owned(), json!(row.target));
+        for (name, figure) in figures {
+            if let Some(figure) = figure {
+                line.insert(name.to_owned(), json!(rounded(figure)));
+            }
+        }
+        line.extend(row.peak_megabytes.map(|peak| ("peak_mb".to_owned(), json!(peak))));
+        line.insert("rounds".to_owned(), json!(row.samples.len()));
+        Value::Object(line).to_string()
+    }
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied()
+}
+
+/// To three digits behind the point.
+fn rounded(figure: f64) -> f64 {
+    (figure * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,191 @@
+//! What is measured: Kafka directly, and Kafka behind each proxy.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::wait;
+
+use crate::wire::Connection;
+
+/// A way to the broker.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    /// Where a client is sent by the metadata, or, when nobody rewrites those, where the proxy listens.
+    pub(crate) broker: String,
+    /// None when there is no proxy.
+    process: Option<Process>,
+}
+
+/// Where the programs are; what is missing is not measured.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Programs {
+    /// The binary of Envoy
+    #[arg(long)]
+    envoy: Option<PathBuf>,
+    /// The binary of kafka-proxy
+    #[arg(long)]
+    kafka_proxy: Option<PathBuf>,
+    /// The folder with the jars of Kroxylicious
+    #[arg(long)]
+    kroxylicious: Option<PathBuf>,
+    /// The throughline binary
+    #[arg(long)]
+    throughline: Option<PathBuf>,
+}
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+// === impl Target ===
+
+impl Target {
+    fn direct(bootstrap: &str) -> Self {
+        Self { name: "direct".to_owned(), broker: bootstrap.to_owned(), process: None }
+    }
+
+    /// A proxy at `bootstrap`, once it answers for the broker.
+    fn behind(name: &str, bootstrap: &str, process: Process, follows: Follows) -> Result<Self> {
+        let broker = wait::until(START_LIMIT, || {
+            if let Some(crash) = process.crashed() {
+                return Some(Err(anyhow!("{crash}")));
+            }
+            Connection::open(bootstrap).and_then(|mut connection| connection.broker()).ok().map(Ok)
+        });
+        let broker = broker.with_context(|| format!("{name} did not come up:\n{}", process.log().join("\n")))??;
+        let broker = if follows == Follows::Metadata { broker } else { bootstrap.to_owned() };
+        Ok(Self { name: name.to_owned(), broker, process: Some(process) })
+    }
+
+    /// CPU seconds that the proxy has taken so far, of user and system.
+    pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>> {
+        self.process.as_ref().map(|process| cpu_seconds(process.id())).transpose()
+    }
+
+    /// The most memory that it has had, in MB.
+    pub(crate) fn peak_megabytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
+    }
+}
+
+/// How a client finds the broker behind a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    /// The proxy puts its own address into the metadata.
+    Metadata,
+    /// The proxy knows nothing of Kafka; the client goes where it went.
+    Bootstrap,
+}
+
+/// CPU time of a process and its threads (proc(5), `/proc/PID/stat`), in ticks of 10 ms.
+pub(crate) fn cpu_seconds(id: u32) -> Result<f64> {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).context("a process has ended")?;
+    // The name, in brackets, may hold anything.
+    let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
+    let mut ticks = fields.split(' ').skip(11).map_while(|field| field.parse::<f64>().ok());
+    let (user, system) = (ticks.next().context("user time")?, ticks.next().context("system time")?);
+    Ok((user + system) / TICKS_PER_SECOND)
+}
+
+/// Starts everything that is there.
+pub(crate) fn start_all(programs: &Programs, bootstrap: &str, collector: &str, home: &Path) -> Result<Vec<Target>> {
+    let mut targets = vec![Target::direct(bootstrap)];
+    if let Some(envoy) = &programs.envoy {
+        targets.push(start_envoy(envoy, bootstrap, home)?);
+    }
+    if let Some(kafka_proxy) = &programs.kafka_proxy {
+        targets.push(start_kafka_proxy(kafka_proxy, bootstrap)?);
+    }
+    if let Some(jars) = &programs.kroxylicious {
+        targets.push(start_kroxylicious(jars, bootstrap, home)?);
+    }
+    if let Some(throughline) = &programs.throughline {
+        for (name, settings) in OURS {
+            targets.push(start_throughline(throughline, name, settings, bootstrap, collector)?);
+        }
+    }
+    Ok(targets)
+}
+
+/// A plain TCP proxy, with nothing of Kafka.
+fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<Target> {
+    let port = free_port()?;
+    let (host, broker_port) = bootstrap.rsplit_once(':').context("the broker's address")?;
+    let config = include_str!("envoy.yaml")
+        .replace("{port}", &port.to_string())
+        .replace("{broker_host}", host)
+        .replace("{broker_port}", broker_port);
+    let path = home.join("envoy.yaml");
+    fs::write(&path, config)?;
+    let process = Spec::new("envoy", envoy)
+        .args(["--log-level", "warn", "--disable-hot-restart", "--concurrency", "2", "-c"])
+        .arg(path.as_os_str())
+        .spawn()?;
+    Target::behind("envoy tcp_proxy", &local(port), process, Follows::Bootstrap)
+}
+
+fn start_kafka_proxy(kafka_proxy: &Path, bootstrap: &str) -> Result<Target> {
+    let port = free_port()?;
+    let process = Spec::new("kafka-proxy", kafka_proxy)
+        .args(["server", "--log-level", "warning", "--http-disable"])
+        .arg("--bootstrap-server-mapping")
+        .arg(format!("{bootstrap},{}", local(port)))
+        .spawn()?;
+    Target::behind("kafka-proxy", &local(port), process, Follows::Metadata)
+}
+
+/// Without a filter. Its release has no program in Maven Central, so ten lines of Java call its runtime as that program does.
+fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Target> {
+    let port = free_port()?;
+    let config = include_str!("kroxylicious.yaml").replace("{bootstrap}", bootstrap).replace("{address}", &local(port));
+    let (path, program) = (home.join("kroxylicious.yaml"), home.join("Kroxylicious.java"));
+    fs::write(&path, config)?;
+    fs::write(&program, include_str!("Kroxylicious.java"))?;
+    let process = Spec::new("kroxylicious", "java")
+        .args(["-Dlog4j2.level=WARN".to_owned(), "-cp".to_owned(), format!("{}/*", jars.display())])
+        .args([program.as_os_str(), path.as_os_str()])
+        .spawn()?;
+    Target::behind("kroxylicious", &local(port), process, Follows::Metadata)
+}
+
+/// How ours is set up. The second makes a span for each record, however many there are; the first as many in a second as it does
+/// unless told otherwise.
+const OURS: [(&str, &[&str]); 4] = [
+    ("throughline, all sampled", &["--sample", "1"]),
+    ("throughline, all sampled, no cap", &["--sample", "1", "--max-spans-per-second", "10000000"]),
+    ("throughline, 1 % sampled", &["--sample", "0.01"]),
+    ("throughline, no injection", &["--sample", "0", "--inject", "false"]),
+];
+
+fn start_throughline(
+    throughline: &Path,
+    name: &str,
+    settings: &[&str],
+    bootstrap: &str,
+    collector: &str,
+) -> Result<Target> {
+    let process = Spec::new("throughline", throughline)
+        .forget_env("OTEL_")
+        .forget_env("THROUGHLINE_")
+        .args(["sidecar", "--kafka", bootstrap, "--listen", "127.0.0.1:0", "--broker-ports", "any"])
+        .args(["--collector", collector, "--admin", "off", "--json"])
+        .args(settings.iter().copied())
+        .spawn()?;
+    let address = |line: &str| line.split('"').find(|part| part.starts_with("127.0.0.1:")).map(str::to_owned);
+    let bootstrap = process.wait_for_line("its address", START_LIMIT, address)?;
+    Target::behind(name, &bootstrap, process, Follows::Metadata)
+}
+
+fn local(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
