@@ -102,7 +102,7 @@ impl Codecs {
         }
     }
 
-    /// Gives back what is larger than so many bytes; it is made again when it is needed.
+    /// Gives back memory above so many bytes of each buffer.
     pub fn shrink_to(&mut self, bytes: usize) {
         #[cfg(feature = "compression-zstd")]
         self.zstd.shrink_to(bytes);

@@ -35,9 +35,9 @@ impl Zstd {
         Ok(())
     }
 
+    /// The contexts stay, or the next batch would have to make them anew: 1.3 MiB to compress at this level, and the largest
+    /// window to decompress.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
-        self.compress.take_if(|context| context.sizeof() > bytes);
-        self.decompress.take_if(|context| context.sizeof() > bytes);
         self.room.clear();
         self.room.shrink_to(bytes);
     }
