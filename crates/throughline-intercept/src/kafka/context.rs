@@ -83,6 +83,20 @@ pub(super) fn span_id_at(name: &[u8], value: &[u8], expected: SpanId) -> Option<
 // === impl Received ===
 
 impl Carrier for Received<'_, '_> {
+    /// Names of Kafka's headers have a case: one that is written as it should be goes before one that only resembles it. Others
+    /// have the say when there is none, for B3 is written in capitals too.
+    fn last<'b>(&'b self, name: &str) -> Option<&'b [u8]> {
+        let (mut exact, mut similar) = (None, None);
+        self.each(&mut |key, value| {
+            if key == name.as_bytes() {
+                exact = Some(value);
+            } else if key.eq_ignore_ascii_case(name.as_bytes()) {
+                similar = value;
+            }
+        });
+        exact.unwrap_or(similar)
+    }
+
     fn each<'b>(&'b self, visit: &mut dyn FnMut(&'b [u8], Option<&'b [u8]>)) {
         for header in self.record.headers() {
             if let Some(name) = header.key.strip_prefix(self.prefix) {

@@ -108,6 +108,15 @@ fn a_context_in_a_record_is_continued_and_the_record_stays_as_it_is() {
 }
 
 #[test]
+fn a_header_whose_name_only_resembles_a_contexts_name_does_not_hide_it() {
+    let mut pair = Pair::new(Settings::default());
+    let lot = Lot::of(vec![Rec::of("own").with("traceparent", TRACEPARENT).with("Traceparent", "nonsense")]);
+    assert_eq!(send(&mut pair, 9, &lot), lot.records);
+    pair.broker(produced(9, 1, 0, 0));
+    assert_eq!(pair.spans[0].parent_span_id.unwrap().to_string(), "b7ad6b7169203331");
+}
+
+#[test]
 fn a_batch_whose_records_all_have_contexts_is_not_written_anew() {
     let mut pair = Pair::new(Settings::default());
     let frame = produce(9, 1, -1, Lot::of(vec![Rec::of("own").with("traceparent", TRACEPARENT)]).attributes(4).bytes());
