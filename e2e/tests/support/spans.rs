@@ -111,8 +111,8 @@ impl Spans {
             let spans = self.at("process", *place, context);
             assert!(times.contains(&spans.len()), "{} consumer spans at {place:?}: {spans:?}", spans.len());
             for span in spans {
-                let references = [reference("CHILD_OF", context), reference("FOLLOWS_FROM", context)];
-                assert_eq!(span.references, references, "{span:?}");
+                // Parent and link, as one reference (docs/adr/0003).
+                assert_eq!(span.references, [reference("FOLLOWS_FROM", context)], "{span:?}");
                 self.assert_tags(span, "consumer", client);
                 assert_eq!(span.tag("messaging.consumer.group.name"), group, "{span:?}");
             }
@@ -124,7 +124,8 @@ impl Spans {
         for (place, context) in contexts {
             let spans = self.at(operation, *place, context);
             assert!(times.contains(&spans.len()), "{} {operation} spans at {place:?}", spans.len());
-            let strange = spans.iter().find(|span| span.references.first() != Some(&reference("CHILD_OF", context)));
+            let is_strange = |span: &&&Span| span.trace != context.trace || parent(span) != Some(&context.span);
+            let strange = spans.iter().find(is_strange);
             assert!(strange.is_none(), "{strange:?} does not continue {context:?}");
         }
     }
@@ -176,7 +177,7 @@ fn place(span: &Span) -> Option<Place> {
 }
 
 fn parent(span: &Span) -> Option<&str> {
-    span.references.iter().find(|(kind, _, _)| kind == "CHILD_OF").map(|(_, _, id)| id.as_str())
+    span.references.first().map(|(_, _, id)| id.as_str())
 }
 
 fn reference(kind: &str, context: &Context) -> (String, String, String) {
