@@ -206,7 +206,8 @@ fn invariant_05_caps_nothing_grows_with_what_a_peer_claims_or_repeats() {
     for round in 0..100 {
         let ask = Ask { correlation: round, ..Ask::default() };
         pair.client(ask.frame());
-        pair.broker(ask.answer(Lot::of(vec![Rec::of("a"), Rec::of("b")]).bytes(), 2, &[]));
+        let lot = Lot::of(vec![Rec::of("a"), Rec::of("b")]).at(2 * i64::from(round));
+        pair.broker(ask.answer(lot.bytes(), 2, &[]));
     }
     assert_eq!((process.known.borrow().waiting(), pair.spans.len()), (50, 200));
 }

@@ -49,6 +49,8 @@ pub const KAFKA_LAG: &str = "throughline.kafka.lag";
 pub const KAFKA_HANDLED: &str = "throughline.kafka.handled";
 /// How often a record has been delivered to its share group, this time included.
 pub const KAFKA_DELIVERY_COUNT: &str = "throughline.kafka.delivery_count";
+/// A record came again on the same connection: its consumer went back, or has not used what came before.
+pub const KAFKA_REDELIVERED: &str = "throughline.kafka.redelivered";
 /// Records in the batch that a record was sent in.
 pub const KAFKA_BATCH_SIZE: &str = "throughline.kafka.batch_size";
 /// Why a record was sent without the context that it should have got.

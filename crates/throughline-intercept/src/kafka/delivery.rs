@@ -31,7 +31,11 @@ pub(super) struct Asked {
 
 /// Where the client reads on in each partition.
 #[derive(Debug, Default)]
-pub(super) struct Positions(HashMap<PartitionKey, i64>);
+pub(super) struct Positions {
+    asked: HashMap<PartitionKey, i64>,
+    /// The offsets behind the last that were delivered on this connection: what comes before them comes again.
+    delivered: HashMap<PartitionKey, i64>,
+}
 
 /// Records of one partition on their way to the client.
 pub(super) struct Arrival<'a> {
@@ -45,6 +49,8 @@ pub(super) struct Arrival<'a> {
     pub(super) begun: Timestamp,
     pub(super) now: Timestamp,
     pub(super) high_watermark: Option<i64>,
+    /// What comes before this offset comes again.
+    pub(super) again_before: i64,
     /// Says of an offset how often it has been delivered; [`None`] when the record is not for the client.
     pub(super) delivered: &'a dyn Fn(i64) -> Option<Times>,
     /// Of the spans made: which record's context is to be replaced by which.
@@ -108,8 +114,8 @@ impl Asked {
         (body, version): (&[u8], i16),
         times: (Timestamp, Timestamp),
     ) -> Vec<Patch> {
-        let read_committed = self.read_committed;
-        positions.apply(self, tracer.settings.limits.max_partitions);
+        let (read_committed, max) = (self.read_committed, tracer.settings.limits.max_partitions);
+        positions.apply(self, max);
         let mut patches = Vec::new();
         let Ok(Opened::Opened(response)) = Response::open(body, version) else {
             tracer.passed(Reason::Malformed, 0);
@@ -120,8 +126,9 @@ impl Asked {
             let name = tracer.topic_name(&key);
             for partition in &topic.partitions {
                 let key = PartitionKey { topic: key.clone(), index: partition.partition_index };
-                let position = positions.0.get(&key).copied();
-                deliver(tracer, reader, &name, &partition, (position, read_committed), times, &mut patches);
+                let wanted = positions.wanted(&key, read_committed);
+                let last = deliver(tracer, reader, &name, &partition, wanted, times, &mut patches);
+                positions.deliver(key, last, max);
             }
         }
         tracer.flush();
@@ -136,35 +143,50 @@ pub(super) struct Patch {
     pub(super) made: Vec<(i64, Identity)>,
 }
 
-/// Reads the records of one partition.
+/// Which records of a partition the client wants.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// From this offset on; [`None`] when that is not known.
+    position: Option<i64>,
+    /// What comes before it comes again.
+    again_before: i64,
+    read_committed: bool,
+}
+
+/// Reads the records of one partition. Gives the offset of the last that was for the client.
 fn deliver<C: Cluster>(
     tracer: &mut Tracer<C>,
     reader: &mut BatchReader,
     topic: &Arc<str>,
     partition: &ResponsePartition<'_>,
-    (position, read_committed): (Option<i64>, bool),
+    wanted: Wanted,
     times: (Timestamp, Timestamp),
     patches: &mut Vec<Patch>,
-) {
+) -> Option<i64> {
+    let Wanted { position, again_before, read_committed } = wanted;
     let Some(records) = partition.records.filter(|records| !records.bytes().is_empty()) else {
-        return tell_lag(tracer, topic, partition, position);
+        tell_lag(tracer, topic, partition, position);
+        return None;
     };
     let Some(position) = position else {
-        return tracer.passed(Reason::Capacity, 0);
+        tracer.passed(Reason::Capacity, 0);
+        return None;
     };
     let delivered = move |offset| (offset >= position).then_some(None);
     let mut arrival = Arrival::new(tracer, topic, partition.partition_index, times, &delivered);
-    arrival.high_watermark = Some(partition.high_watermark);
+    (arrival.high_watermark, arrival.again_before) = (Some(partition.high_watermark), again_before);
     let mut aborted = read_committed.then(|| Aborted::new(&partition.aborted_transactions));
     arrival.read(tracer, reader, records.bytes(), |batch| {
         let is_aborted = aborted.as_mut().is_some_and(|aborted| aborted.covers(batch));
         !is_aborted && last_offset(batch) >= position
     });
-    tell_lag(tracer, topic, partition, arrival.last_offset.map(|last| last.saturating_add(1)).or(Some(position)));
+    let last = arrival.last_offset;
+    tell_lag(tracer, topic, partition, last.map(|last| last.saturating_add(1)).or(Some(position)));
     let made = arrival.finish(tracer);
     if !made.is_empty() && tracer.settings.topic(topic).deliver == super::Deliver::Patch {
         patches.push(Patch { records: records.range(), made });
     }
+    last
 }
 
 /// How far behind the end of the partition its consumer is, that reads on at `position`.
@@ -190,15 +212,30 @@ fn last_offset(batch: &Batch<'_>) -> i64 {
 impl Positions {
     fn apply(&mut self, asked: Asked, max: usize) {
         if asked.is_full {
-            self.0.clear();
+            self.asked.clear();
         }
         for key in &asked.forgotten {
-            self.0.remove(key);
+            self.asked.remove(key);
         }
         for (key, position) in asked.positions {
-            if self.0.len() < max || self.0.contains_key(&key) {
-                self.0.insert(key, position);
+            if self.asked.len() < max || self.asked.contains_key(&key) {
+                self.asked.insert(key, position);
             }
+        }
+    }
+
+    fn wanted(&self, key: &PartitionKey, read_committed: bool) -> Wanted {
+        let again_before = self.delivered.get(key).copied().unwrap_or(i64::MIN);
+        Wanted { position: self.asked.get(key).copied(), again_before, read_committed }
+    }
+
+    /// Records have been delivered, up to this one.
+    fn deliver(&mut self, key: PartitionKey, last: Option<i64>, max: usize) {
+        let Some(last) = last else { return };
+        if let Some(end) = self.delivered.get_mut(&key) {
+            *end = (*end).max(last.saturating_add(1));
+        } else if self.delivered.len() < max {
+            self.delivered.insert(key, last.saturating_add(1));
         }
     }
 }
@@ -224,6 +261,7 @@ impl<'a> Arrival<'a> {
             begun,
             now,
             high_watermark: None,
+            again_before: i64::MIN,
             delivered,
             made: Vec::new(),
             deliveries: Vec::new(),
@@ -299,6 +337,7 @@ impl<'a> Arrival<'a> {
             queue_time_sent: sent_at.map(|at| seconds(self.now.saturating_sub(at))),
             lag: self.high_watermark.map(|end| end.saturating_sub(offset).saturating_sub(1).max(0)),
             delivery_count,
+            redelivered: offset < self.again_before,
             ..Details::default()
         };
         let links = sender.map(follows_from).into_iter().collect();
@@ -330,7 +369,14 @@ impl<'a> Arrival<'a> {
     pub(super) fn finish<C: Cluster>(self, tracer: &mut Tracer<C>) -> Vec<(i64, Identity)> {
         if !self.deliveries.is_empty() {
             let place = Place { client: tracer.client.clone(), topic: self.topic, partition: self.partition };
-            let lost = tracer.cluster.known(|known| known.deliver(place, self.deliveries, self.now));
+            let first = self.deliveries.first().map(|first| first.offset);
+            let again = first.filter(|first| *first < self.again_before);
+            let lost = tracer.cluster.known(|known| {
+                if let Some(first) = again {
+                    known.rewind(&place, first);
+                }
+                known.deliver(place, self.deliveries, self.now)
+            });
             if lost > 0 {
                 tracer.out.notice(Notice::Unsettled { records: lost });
             }

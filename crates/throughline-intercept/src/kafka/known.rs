@@ -230,6 +230,15 @@ impl Known {
         lost
     }
 
+    /// The client has gone back: what it had been given from this offset on is given again.
+    pub fn rewind(&mut self, place: &Place, offset: i64) {
+        let Deliveries { waiting, count, .. } = &mut self.deliveries;
+        let Some(waiting) = waiting.get_mut(place) else { return };
+        while waiting.pop_back_if(|last| last.offset >= offset).is_some() {
+            *count = count.saturating_sub(1);
+        }
+    }
+
     /// Takes what has been handled.
     pub fn settle(&mut self, place: &Place, progress: &Progress) -> Vec<Delivery> {
         let Deliveries { waiting, count, .. } = &mut self.deliveries;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use throughline_model::context::SpanContext;
 use throughline_model::convention::{
     ERROR_TYPE, KAFKA_BATCH_SIZE, KAFKA_DELIVERY_COUNT, KAFKA_HANDLED, KAFKA_LAG, KAFKA_NOT_INJECTED, KAFKA_QUEUE_TIME,
-    KAFKA_QUEUE_TIME_SENT, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
-    MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID, MESSAGING_KAFKA_MESSAGE_KEY,
-    MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
-    MESSAGING_SYSTEM, NETWORK_PEER_ADDRESS, OPENTRACING_REF_TYPE, PARENT_EVIDENCE, SERVER_ADDRESS, SERVER_PORT,
+    KAFKA_QUEUE_TIME_SENT, KAFKA_REDELIVERED, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME,
+    MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID,
+    MESSAGING_KAFKA_MESSAGE_KEY, MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME,
+    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, NETWORK_PEER_ADDRESS, OPENTRACING_REF_TYPE, PARENT_EVIDENCE,
+    SERVER_ADDRESS, SERVER_PORT,
 };
 use throughline_model::{Event, KeyValue, Link, Span, SpanKind, Status, Value};
 
@@ -47,6 +48,8 @@ pub(super) struct Details<'a> {
     pub(super) queue_time_sent: Option<f64>,
     pub(super) lag: Option<i64>,
     pub(super) delivery_count: Option<i16>,
+    /// The client has been given it before.
+    pub(super) redelivered: bool,
     pub(super) handled: Option<f64>,
     pub(super) acknowledged: Option<&'static str>,
     pub(super) not_injected: Option<Reason>,
@@ -153,6 +156,7 @@ fn own(mut to: Vec<KeyValue>, details: &Details<'_>) -> Vec<KeyValue> {
     put_some(&mut to, KAFKA_QUEUE_TIME_SENT, details.queue_time_sent);
     put_some(&mut to, KAFKA_LAG, details.lag);
     put_some(&mut to, KAFKA_DELIVERY_COUNT, details.delivery_count.map(i64::from));
+    put_some(&mut to, KAFKA_REDELIVERED, details.redelivered.then_some(true));
     put_some(&mut to, KAFKA_HANDLED, details.handled);
     put_some(&mut to, throughline_model::convention::KAFKA_ACKNOWLEDGED, details.acknowledged);
     put_some(&mut to, KAFKA_NOT_INJECTED, details.not_injected.map(Reason::name));

@@ -275,6 +275,19 @@ fn what_is_reserved_is_given_back_however_it_ends() {
 }
 
 #[test]
+fn a_record_that_comes_again_says_so_and_is_settled_once() {
+    let process = Process::default();
+    let mut pair = Pair::of(&process, Settings::default());
+    let lot = Lot::of(vec![traced("a"), traced("b")]).bytes();
+    for correlation in 0..2 {
+        fetch(&mut pair, Ask { correlation, ..Ask::default() }, &lot, 2, &[]);
+    }
+    let again: Vec<_> = pair.spans.iter().map(|span| span.attribute("throughline.kafka.redelivered")).collect();
+    assert_eq!(again, [None, None, Some(&Value::Bool(true)), Some(&Value::Bool(true))]);
+    assert_eq!(process.known.borrow().waiting(), 2);
+}
+
+#[test]
 fn a_tombstone_is_told() {
     let mut pair = Pair::new(Settings::default());
     fetch(&mut pair, Ask::default(), &Lot::of(vec![Rec { value: None, ..traced("") }]).bytes(), 1, &[]);
