@@ -6,14 +6,22 @@
 //! at once. Unlike Jaeger's, the service is optional and the newest traces come first.
 #![forbid(unsafe_code)]
 
+mod filter;
+mod find;
 mod memory;
+pub mod message;
 mod query;
+mod system;
 
 use std::sync::Arc;
 
+pub use filter::{Comparison, Equal, Expression, Facts, Field, Filter, Piece, Scope, Test, Wrong};
+pub use find::{Changes, Completions, Find, Found, Order, Place, ServiceCount, Summary, Wanted};
 pub use memory::MemoryStore;
+pub use message::Message;
 pub use query::{AttributeFilter, Query};
-use throughline_model::{Span, SpanKind, TraceId};
+pub use system::{Edge, EdgeKind, Histogram, ServiceNode, System, TopicNode};
+use throughline_model::{Span, SpanId, SpanKind, TraceId};
 
 /// What the collector needs of a store.
 pub trait Store: Send + Sync {
@@ -25,6 +33,30 @@ pub trait Store: Send + Sync {
 
     /// The traces that match, newest first.
     fn search(&self, query: &Query) -> Vec<Trace>;
+
+    /// A page of the traces that match, in short and in order.
+    fn find(&self, find: &Find) -> Found;
+
+    /// The trace of this id in short.
+    fn summary(&self, id: TraceId) -> Option<Summary>;
+
+    /// One span.
+    fn span(&self, trace: TraceId, span: SpanId) -> Option<Arc<Span>>;
+
+    /// Spans of this trace that link to others.
+    fn links_from(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>>;
+
+    /// Spans of other traces that link to this one.
+    fn links_to(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>>;
+
+    /// Services, topics, and what went between them, by the spans that started from `from` to `until` (inclusive).
+    fn system(&self, from: u64, until: u64) -> System;
+
+    /// Names and values that contain `text`.
+    fn complete(&self, wanted: &Wanted, text: &str, limit: usize) -> Completions;
+
+    /// What changed since a moment of the store's own counting, which begins at 0.
+    fn changes(&self, since: u64) -> Changes;
 
     /// The services that made the spans kept, sorted.
     fn services(&self) -> Vec<String>;

@@ -4,19 +4,33 @@
 //! traces nor lose them at once. Spans of a trace that was let go begin it anew.
 
 mod catalogue;
+mod entry;
+mod finding;
+mod incoming;
+mod mapping;
+mod need;
+mod recent;
 mod shared;
+mod signature;
+mod vocabulary;
 mod weight;
 
-use std::collections::btree_map::{BTreeMap, Entry as Slot};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use throughline_model::{Span, SpanId, SpanKind, TraceId};
 
 use self::catalogue::Catalogue;
-use self::shared::Shared;
-use crate::{Dependency, Occupancy, Operation, Query, Store, Trace};
+use self::entry::{Entry, Names};
+use self::incoming::Incoming;
+use self::recent::Recent;
+use self::shared::{Alone, Shared};
+use self::vocabulary::{Change, Vocabulary};
+use crate::{
+    Changes, Completions, Dependency, Find, Found, Occupancy, Operation, Query, Scope, Store, Summary, System, Trace,
+    Wanted,
+};
 
 /// A store in memory, bounded by bytes.
 #[derive(Debug)]
@@ -38,22 +52,19 @@ struct Shelf {
     shared: Shared,
     /// Services and operations.
     catalogue: Catalogue,
+    /// Attributes and their values.
+    vocabulary: Vocabulary,
+    /// Links backwards.
+    incoming: Incoming,
+    /// What changed last.
+    recent: Recent,
+    /// Names of services and topics in the entries.
+    names: Names,
     spans: usize,
-    /// Bytes of the traces, without what they share and the catalogue.
+    /// Bytes of the traces, without what they share and what lists them.
     bytes: usize,
     evicted_traces: u64,
     evicted_spans: u64,
-}
-
-/// A trace. The map keeps it free of doubles.
-#[derive(Debug)]
-struct Entry {
-    spans: BTreeMap<SpanId, Arc<Span>>,
-    /// The start of its first span, as in `by_start`.
-    first_start: u64,
-    /// The start of its last span; may be too late after a replacement, which costs a look and no answer.
-    last_start: u64,
-    bytes: usize,
 }
 
 // === impl MemoryStore ===
@@ -78,9 +89,17 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn insert(&self, spans: Vec<Span>) {
         let mut shelf = self.write();
+        let moment = shelf.recent.tick();
+        let mut changed_shape = BTreeSet::new();
         for span in spans {
-            shelf.insert(Arc::new(span));
+            let id = span.trace_id;
+            if shelf.insert(&Arc::new(span), moment) {
+                changed_shape.insert(id);
+            }
             while shelf.bytes() > self.capacity && shelf.evict() {}
+        }
+        for id in changed_shape {
+            shelf.measure(id);
         }
     }
 
@@ -106,6 +125,44 @@ impl Store for MemoryStore {
             }
         }
         found
+    }
+
+    fn find(&self, find: &Find) -> Found {
+        self.page(find)
+    }
+
+    fn summary(&self, id: TraceId) -> Option<Summary> {
+        self.read().traces.get(&id).map(|entry| entry.to_summary(id, None))
+    }
+
+    fn span(&self, trace: TraceId, span: SpanId) -> Option<Arc<Span>> {
+        self.read().span(trace, span).map(Arc::clone)
+    }
+
+    fn links_from(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>> {
+        let shelf = self.read();
+        let spans = shelf.traces.get(&id).into_iter().flat_map(|entry| entry.spans.values());
+        spans.filter(|span| span.links.iter().any(|link| link.trace_id != id)).take(limit).map(Arc::clone).collect()
+    }
+
+    fn links_to(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>> {
+        let shelf = self.read();
+        let spans = shelf.incoming.of(id).filter_map(|(trace, span)| shelf.span(trace, span));
+        spans.take(limit).map(Arc::clone).collect()
+    }
+
+    fn system(&self, from: u64, until: u64) -> System {
+        self.map(from, until)
+    }
+
+    fn complete(&self, wanted: &Wanted, text: &str, limit: usize) -> Completions {
+        let (items, is_whole) = self.read().listed(wanted);
+        Completions::choose(items, is_whole, text, limit)
+    }
+
+    fn changes(&self, since: u64) -> Changes {
+        let shelf = self.read();
+        shelf.recent.since(since, |id| shelf.traces.contains_key(&id))
     }
 
     fn services(&self) -> Vec<String> {
@@ -149,7 +206,7 @@ impl Store for MemoryStore {
 
 impl Shelf {
     fn bytes(&self) -> usize {
-        self.bytes + self.shared.bytes() + self.catalogue.bytes()
+        self.bytes + self.shared.bytes() + self.catalogue.bytes() + self.vocabulary.bytes() + self.incoming.bytes()
     }
 
     /// Traces whose first span started at `end` or before, by that start.
@@ -173,39 +230,92 @@ impl Shelf {
         parent.into_iter().chain(links.iter().filter_map(|link| self.span(link.trace_id, link.span_id)))
     }
 
-    fn insert(&mut self, span: Arc<Span>) {
+    /// Keeps a span; `true` when its trace must be measured anew.
+    fn insert(&mut self, span: &Arc<Span>, moment: u64) -> bool {
         let id = span.trace_id;
-        let start = span.start;
-        let bytes = weight::span(&span);
-        self.shared.hold(&span);
-        self.catalogue.add(&span);
+        let topic = entry::topic(span);
+        let alone = self.shared.hold(span);
+        self.list(span, topic, alone, Change::Comes);
+        let (arrivals, by_start, total) = (&mut self.arrivals, &mut self.by_start, &mut self.bytes);
         let entry = self.traces.entry(id).or_insert_with(|| {
-            self.arrivals.push_back(id);
-            self.by_start.insert((start, id));
-            self.bytes += TRACE_OVERHEAD;
-            Entry { spans: BTreeMap::new(), first_start: start, last_start: start, bytes: TRACE_OVERHEAD }
+            arrivals.push_back(id);
+            by_start.insert((span.start, id));
+            let entry = Entry::new(span);
+            *total += entry.bytes();
+            entry
         });
-        entry.bytes += bytes;
-        self.bytes += bytes;
-        entry.last_start = entry.last_start.max(start);
-        match entry.spans.entry(span.span_id) {
-            Slot::Vacant(slot) => {
-                slot.insert(span);
-                self.spans += 1;
+        if entry.touched != moment {
+            entry.touched = moment;
+            self.recent.note(id);
+        }
+        let (bytes, first_start) = (entry.bytes(), entry.first_start);
+        let (resource, scope) = self.shared.hashes(span);
+        entry.signature.add(span, topic, resource, scope);
+        entry.count_in(span, topic, &mut self.names);
+        let replaced = entry.spans.insert(span.span_id, Arc::clone(span));
+        let must_measure = match &replaced {
+            Some(replaced) => entry.count_out(replaced, entry::topic(replaced), &mut self.names),
+            None => false,
+        };
+        if entry.first_start < first_start {
+            by_start.remove(&(first_start, id));
+            by_start.insert((entry.first_start, id));
+        }
+        self.bytes = self.bytes - bytes + entry.bytes();
+        match replaced {
+            Some(replaced) => self.unlist(&replaced),
+            None => self.spans += 1,
+        }
+        must_measure
+    }
+
+    /// Counts a span in or out of all that lists spans.
+    fn list(&mut self, span: &Span, topic: Option<&str>, alone: Alone, change: Change) {
+        match change {
+            Change::Comes => {
+                self.catalogue.add(span);
+                self.incoming.add(span);
             }
-            Slot::Occupied(mut slot) => {
-                let replaced = slot.insert(span);
-                let bytes = weight::span(&replaced);
-                entry.bytes -= bytes;
-                self.bytes -= bytes;
-                self.shared.release(&replaced);
-                self.catalogue.remove(&replaced);
+            Change::Goes => {
+                self.catalogue.remove(span);
+                self.incoming.remove(span);
             }
         }
-        if start < entry.first_start {
-            self.by_start.remove(&(entry.first_start, id));
-            self.by_start.insert((start, id));
-            entry.first_start = start;
+        self.vocabulary.count_span(span, topic, change);
+        if alone.resource {
+            self.vocabulary.count(&span.resource.attributes, Scope::Resource, change);
+        }
+        if alone.scope {
+            self.vocabulary.count(&span.scope.attributes, Scope::Instrumentation, change);
+        }
+    }
+
+    fn unlist(&mut self, span: &Span) {
+        let alone = self.shared.release(span);
+        self.list(span, entry::topic(span), alone, Change::Goes);
+    }
+
+    /// Measures a trace anew.
+    fn measure(&mut self, id: TraceId) {
+        let Some(entry) = self.traces.get_mut(&id) else { return };
+        let first_start = entry.first_start;
+        entry.measure();
+        if entry.first_start != first_start {
+            self.by_start.remove(&(first_start, id));
+            self.by_start.insert((entry.first_start, id));
+        }
+    }
+
+    /// What there is to complete with, and whether that is all.
+    fn listed(&self, wanted: &Wanted) -> (Vec<(String, u64)>, bool) {
+        match wanted {
+            Wanted::Keys => (self.vocabulary.keys().collect(), true),
+            Wanted::Values(key) => self.vocabulary.values(key),
+            Wanted::Services => (self.catalogue.service_counts().collect(), true),
+            Wanted::Operations(service) => {
+                (self.catalogue.operation_counts(service.as_deref()).into_iter().collect(), true)
+            }
+            Wanted::Topics => (self.vocabulary.topics().collect(), true),
         }
     }
 
@@ -214,27 +324,16 @@ impl Shelf {
         let Some(id) = self.arrivals.pop_front() else { return false };
         let Some(entry) = self.traces.remove(&id) else { return true };
         self.by_start.remove(&(entry.first_start, id));
-        self.bytes -= entry.bytes;
+        self.bytes -= entry.bytes();
         self.spans -= entry.spans.len();
         self.evicted_traces += 1;
         self.evicted_spans += entry.spans.len() as u64;
         for span in entry.spans.values() {
-            self.shared.release(span);
-            self.catalogue.remove(span);
+            self.unlist(span);
+        }
+        for name in entry.into_names() {
+            self.names.give_back(name);
         }
         true
     }
 }
-
-// === impl Entry ===
-
-impl Entry {
-    fn to_trace(&self, id: TraceId) -> Trace {
-        let mut spans: Vec<Arc<Span>> = self.spans.values().map(Arc::clone).collect();
-        spans.sort_by_key(|span| span.start);
-        Trace { id, spans }
-    }
-}
-
-/// A trace's place in the map, the queue and the order by start, and the smallest map of spans.
-const TRACE_OVERHEAD: usize = 320;

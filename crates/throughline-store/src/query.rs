@@ -2,7 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use throughline_model::{KeyValue, Span, Status, Value};
+use throughline_model::{KeyValue, Span, Value};
+
+use crate::filter::tag;
 
 /// What is looked for. The default finds everything.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,22 +87,6 @@ impl AttributeFilter {
 
     /// The tags that Jaeger makes of the fields of a span.
     fn matches_field(&self, span: &Span) -> bool {
-        let field = match self.key.as_str() {
-            "span.kind" => span.kind.name(),
-            "error" => span.failed().then_some("true"),
-            "otel.status_code" => match span.status {
-                Status::Unset => None,
-                Status::Ok => Some("OK"),
-                Status::Error(_) => Some("ERROR"),
-            },
-            "otel.status_description" => match &span.status {
-                Status::Error(message) => Some(message.as_str()),
-                Status::Unset | Status::Ok => None,
-            },
-            "otel.scope.name" => Some(span.scope.name.as_str()),
-            "otel.scope.version" => Some(span.scope.version.as_str()),
-            _ => None,
-        };
-        field.is_some_and(|value| value == self.value)
+        tag(&self.key, span).is_some_and(|value| value == self.value)
     }
 }

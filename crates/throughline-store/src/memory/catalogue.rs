@@ -84,6 +84,30 @@ impl Catalogue {
         operations.into_iter().map(|(name, kind)| Operation { name: name.to_owned(), kind }).collect()
     }
 
+    /// The names of all operations, some of them more than once.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.services.values().flat_map(HashMap::values).flat_map(BTreeMap::keys).map(String::as_str)
+    }
+
+    /// The services with their number of spans.
+    pub(super) fn service_counts(&self) -> impl Iterator<Item = (String, u64)> {
+        self.services.iter().map(|(service, kinds)| {
+            let spans: usize = kinds.values().flat_map(BTreeMap::values).sum();
+            (service.clone(), spans as u64)
+        })
+    }
+
+    /// The operations with their number of spans, of one service or all.
+    pub(super) fn operation_counts(&self, service: Option<&str>) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for (_, kinds) in self.services.iter().filter(|(own, _)| service.is_none_or(|service| service == *own)) {
+            for (name, count) in kinds.values().flatten() {
+                *counts.entry(name.clone()).or_default() += *count as u64;
+            }
+        }
+        counts
+    }
+
     /// Whether there can be an answer: a service or operation that is not listed has no span to be found.
     pub(super) fn may_answer(&self, query: &Query) -> bool {
         let names_operation = |kinds: &Kinds| {
