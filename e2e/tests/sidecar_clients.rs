@@ -11,6 +11,7 @@
 )]
 #![expect(clippy::print_stderr, reason = "tells what takes long")]
 
+#[expect(dead_code, reason = "shared with the other tests, which use more of it")]
 mod support;
 
 use std::time::Instant;

@@ -10,10 +10,10 @@
     reason = "a test fails by panicking"
 )]
 
+#[expect(dead_code, reason = "shared with the other tests, which use more of it")]
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use support::case::{Case, PARTITIONS, Stored};
 use support::check::{self, Context, Order, Place};
@@ -41,14 +41,14 @@ fn a_broker_is_killed_and_comes_back() {
             let case = case.produce(&[("idempotent", "true"), ("pace", "30")]);
             kit.topic(&topic, PARTITIONS);
             let records = case.generate();
-            let consumer = case.start_consumer(records.len(), &[]);
+            let consumer = case.start_consumer(records.len(), &[("distinct", "true")]);
             let producer = case.start_producer(&records);
             producer.wait_for_lines(60);
             kit.kafka.process_of(2).unwrap().kill();
             producer.wait_for_lines(120);
             drop(case);
             kit.kafka.start_node(2).unwrap();
-            (records, producer.acknowledged(), consumer.consumed())
+            (records, producer.acknowledged(), check::first_deliveries(consumer.consumed()))
         };
         let case = Case::new(&kit, &way, &topic, producer).consumer(consumer);
         let stored = case.stored(records, acknowledged);
@@ -105,7 +105,9 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
         let folder = TempDir::new().unwrap();
         let gate = folder.path().join("gate");
         let path = gate.display().to_string();
-        let case = case.produce(&[("gate-at", "60"), ("gate", &path)]).consume(&[("metadata-age", "1000")]);
+        let case = case
+            .produce(&[("gate-at", "60"), ("gate", &path), ("in-flight", "1")])
+            .consume(&[("metadata-age", "1000")]);
         let records = case.generate();
         let (producer, consumer) = (case.start_producer(&records), case.start_consumer(records.len(), &[]));
         producer.wait_for_lines(old);

@@ -321,6 +321,12 @@ func group(ctx context.Context, settings []kgo.Opt, out *output, o options) erro
 	}
 	defer client.CloseAllowingRebalance()
 	count := o.number("count", 1<<60)
+	type place struct {
+		topic     string
+		partition int32
+		offset    int64
+	}
+	places, distinct := map[place]bool{}, o["distinct"] == "true"
 	for seen := 0; seen < count && ctx.Err() == nil; {
 		fetches := client.PollRecords(ctx, min(50, count-seen))
 		fetches.EachError(func(topic string, partition int32, err error) {
@@ -329,7 +335,11 @@ func group(ctx context.Context, settings []kgo.Opt, out *output, o options) erro
 		fetches.EachRecord(func(record *kgo.Record) {
 			out.write(line(record))
 			client.MarkCommitRecords(record)
-			seen++
+			at := place{record.Topic, record.Partition, record.Offset}
+			if !distinct || !places[at] {
+				seen++
+			}
+			places[at] = true
 		})
 		client.AllowRebalance()
 	}

@@ -118,6 +118,7 @@ const consume = async options => {
   })
   await consumer.connect()
   await consumer.subscribe({ topics: options.topics.split(','), fromBeginning: true })
+  const places = options.distinct === 'true' ? new Set() : undefined
   let seen = 0
   let done
   const finished = new Promise(resolve => (done = resolve))
@@ -128,7 +129,10 @@ const consume = async options => {
       if (seen === count) return
       write(consumed(topic, partition, message))
       await consumer.commitOffsets([{ topic, partition, offset: String(BigInt(message.offset) + 1n) }])
-      if (++seen === count) done()
+      const place = `${topic}/${partition}/${message.offset}`
+      if (!places?.has(place)) seen++
+      places?.add(place)
+      if (seen === count) done()
     },
   })
   const limit = setTimeout(done, Number(options.limit ?? 60) * 1000)

@@ -36,6 +36,7 @@ def produce(options):
         "acks": options.get("acks", "all"),
         "enable.idempotence": options.get("idempotent", "false"),
         "linger.ms": options.get("linger", "5"),
+        "max.in.flight": options.get("in-flight", "5"),
         "batch.size": options.get("batch-size", "1000000"),
     }
     if "transactional" in options:
@@ -120,7 +121,7 @@ def group(settings, options, output, count, deadline):
         **({} if options.get("protocol") == "consumer" else {"heartbeat.interval.ms": "500"}),
     })
     consumer.subscribe(options["topics"].split(","), on_revoke=leave)
-    seen = 0
+    seen, places = 0, lines.Places(options)
     while seen < count and time.monotonic() < deadline:
         message = consumer.poll(0.1)
         if message is None:
@@ -130,7 +131,7 @@ def group(settings, options, output, count, deadline):
             continue
         output.write(line(message))
         handled[message.topic(), message.partition()] = message.offset() + 1
-        seen += 1
+        seen += places.count(message.topic(), message.partition(), message.offset())
     last = offsets([TopicPartition(*place) for place in handled])
     if last:
         consumer.commit(offsets=last, asynchronous=False)

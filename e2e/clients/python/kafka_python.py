@@ -34,6 +34,7 @@ def produce(options):
         "acks": acks if acks == "all" else int(acks),
         "enable_idempotence": options.get("idempotent") == "true",
         "linger_ms": int(options.get("linger", "5")),
+        "max_in_flight_requests_per_connection": int(options.get("in-flight", "5")),
         "batch_size": int(options.get("batch-size", "16384")),
     }
     if "transactional" in options:
@@ -113,7 +114,7 @@ def consume(options):
     )
     leaving = CommitBeforeLeaving(consumer)
     consumer.subscribe(options["topics"].split(","), listener=leaving)
-    seen = 0
+    seen, places = 0, lines.Places(options)
     while seen < count and time.monotonic() < deadline:
         for partition, records in consumer.poll(100, max_records=min(50, count - seen)).items():
             for record in records:
@@ -121,7 +122,7 @@ def consume(options):
                     record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, record.headers,
                 ))
                 leaving.handled[TopicPartition(record.topic, record.partition)] = record.offset + 1
-                seen += 1
+                seen += places.count(record.topic, record.partition, record.offset)
     leaving.commit(list(leaving.handled))
     consumer.close()
 

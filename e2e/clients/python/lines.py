@@ -49,6 +49,20 @@ class Output:
         self.file.flush()
 
 
+class Places:
+    """How much a record counts: one, and with `--distinct true` nothing when it came before."""
+
+    def __init__(self, options):
+        self.seen = set() if options.get("distinct") == "true" else None
+
+    def count(self, *place):
+        if self.seen is None:
+            return 1
+        before = len(self.seen)
+        self.seen.add(place)
+        return len(self.seen) - before
+
+
 def record(topic, partition, offset, timestamp, key, value, headers, **more):
     """A consumed record as a line."""
     return {

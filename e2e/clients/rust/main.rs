@@ -6,7 +6,7 @@
 #[path = "lines.rs"]
 mod lines;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -58,7 +58,7 @@ fn produce(options: &Options) -> Result<()> {
     let mut config = connection(options)?;
     config.set("compression.type", options.or("codec", "none")).set("acks", options.or("acks", "all"));
     config.set("enable.idempotence", options.or("idempotent", "false")).set("linger.ms", options.or("linger", "5"));
-    config.set("batch.size", options.or("batch-size", "1000000"));
+    config.set("batch.size", options.or("batch-size", "1000000")).set("max.in.flight", options.or("in-flight", "5"));
     let transactional = options.find("transactional");
     if let Some(id) = transactional {
         config.set("transactional.id", id).set("enable.idempotence", "true").set("acks", "all");
@@ -145,7 +145,7 @@ fn consume(options: &Options) -> Result<()> {
     let lines = Lines::create(options)?;
     let consumer: BaseConsumer<Handled> = config.create_with_context(Handled::default())?;
     consumer.subscribe(&options.get("topics")?.split(',').collect::<Vec<_>>())?;
-    let mut seen = 0;
+    let (mut seen, mut places, distinct) = (0, BTreeSet::new(), options.or("distinct", "false") == "true");
     while seen < count && Instant::now() < deadline {
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
@@ -153,7 +153,8 @@ fn consume(options: &Options) -> Result<()> {
             Some(Ok(message)) => {
                 lines.write(&lines::consumed(&message));
                 consumer.context().note(message.topic(), message.partition(), message.offset() + 1);
-                seen += 1;
+                let is_new = places.insert((message.topic().to_owned(), message.partition(), message.offset()));
+                seen += u64::from(is_new || !distinct);
             }
         }
     }

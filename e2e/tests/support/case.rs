@@ -13,36 +13,36 @@ use super::run::{self, Acknowledged, Consumed};
 use super::spans::Spans;
 
 /// How clients reach the broker.
-pub struct Way {
-    pub bootstrap: String,
+pub(crate) struct Way {
+    pub(crate) bootstrap: String,
     /// What clients must be told besides: `--security` and what belongs to it.
-    pub security: Vec<(String, String)>,
+    pub(crate) security: Vec<(String, String)>,
     /// Nothing stands between when there is none.
-    pub sidecar: Option<Sidecar>,
+    pub(crate) sidecar: Option<Sidecar>,
 }
 
 /// One story.
-pub struct Case<'a> {
-    pub kit: &'a Kit,
-    pub way: &'a Way,
+pub(crate) struct Case<'a> {
+    pub(crate) kit: &'a Kit,
+    pub(crate) way: &'a Way,
     /// Also the group, and the `client.id` of both clients.
-    pub topic: String,
-    pub producer: Client,
-    pub consumer: Client,
-    pub records: usize,
-    pub produce: Vec<(&'a str, &'a str)>,
-    pub consume: Vec<(&'a str, &'a str)>,
+    pub(crate) topic: String,
+    pub(crate) producer: Client,
+    pub(crate) consumer: Client,
+    pub(crate) records: usize,
+    pub(crate) produce: Vec<(&'a str, &'a str)>,
+    pub(crate) consume: Vec<(&'a str, &'a str)>,
 }
 
 /// What was sent, and what is in the broker.
-pub struct Stored {
-    pub records: Vec<Record>,
-    pub acknowledged: Vec<Acknowledged>,
-    pub places: BTreeMap<Place, usize>,
-    pub contexts: BTreeMap<Place, Context>,
+pub(crate) struct Stored {
+    pub(crate) records: Vec<Record>,
+    pub(crate) acknowledged: Vec<Acknowledged>,
+    pub(crate) places: BTreeMap<Place, usize>,
+    pub(crate) contexts: BTreeMap<Place, Context>,
 }
 
-pub const PARTITIONS: u16 = 3;
+pub(crate) const PARTITIONS: u16 = 3;
 
 // === impl Way ===
 
@@ -52,7 +52,7 @@ impl Way {
         security.chain([("client-id", client)]).chain(own.iter().copied()).collect()
     }
 
-    pub fn contexts(&self) -> Contexts {
+    pub(crate) fn contexts(&self) -> Contexts {
         if self.sidecar.is_some() { Contexts::Injected } else { Contexts::None }
     }
 }
@@ -60,46 +60,46 @@ impl Way {
 // === impl Case ===
 
 impl<'a> Case<'a> {
-    pub fn new(kit: &'a Kit, way: &'a Way, topic: impl Into<String>, client: Client) -> Self {
+    pub(crate) fn new(kit: &'a Kit, way: &'a Way, topic: impl Into<String>, client: Client) -> Self {
         let topic = topic.into();
         let (produce, consume) = (Vec::new(), Vec::new());
         Self { kit, way, topic, producer: client, consumer: client, records: 60, produce, consume }
     }
 
-    pub fn consumer(mut self, client: Client) -> Self {
+    pub(crate) fn consumer(mut self, client: Client) -> Self {
         self.consumer = client;
         self
     }
 
-    pub fn records(mut self, records: usize) -> Self {
+    pub(crate) fn records(mut self, records: usize) -> Self {
         self.records = records;
         self
     }
 
-    pub fn produce(mut self, options: &[(&'a str, &'a str)]) -> Self {
+    pub(crate) fn produce(mut self, options: &[(&'a str, &'a str)]) -> Self {
         self.produce.extend(options);
         self
     }
 
-    pub fn consume(mut self, options: &[(&'a str, &'a str)]) -> Self {
+    pub(crate) fn consume(mut self, options: &[(&'a str, &'a str)]) -> Self {
         self.consume.extend(options);
         self
     }
 
     /// All of it, when nothing happens in between.
-    pub fn run(&self) {
+    pub(crate) fn run(&self) {
         self.kit.topic(&self.topic, PARTITIONS);
         let stored = self.send();
         let consumed = self.read(stored.committed().len());
         self.assert_traced(&stored, &consumed);
     }
 
-    pub fn start_producer(&self, records: &[Record]) -> run::Run {
+    pub(crate) fn start_producer(&self, records: &[Record]) -> run::Run {
         let options = self.way.options(&self.topic, &self.produce);
         run::produce(self.kit.client(self.producer), &self.way.bootstrap, &self.topic, records, &options)
     }
 
-    pub fn start_consumer(&self, count: usize, further: &[(&str, &str)]) -> run::Run {
+    pub(crate) fn start_consumer(&self, count: usize, further: &[(&str, &str)]) -> run::Run {
         let mut options = self.way.options(&self.topic, &self.consume);
         options.push(("group", &self.topic));
         options.extend(further);
@@ -107,19 +107,19 @@ impl<'a> Case<'a> {
     }
 
     /// Produces, and looks at what the broker has.
-    pub fn send(&self) -> Stored {
+    pub(crate) fn send(&self) -> Stored {
         let records = self.generate();
         let acknowledged = self.start_producer(&records).acknowledged();
         self.stored(records, acknowledged)
     }
 
-    pub fn generate(&self) -> Vec<Record> {
+    pub(crate) fn generate(&self) -> Vec<Record> {
         let seed = self.topic.bytes().fold(1, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
         record::generate([self.producer, self.consumer], seed, self.records, PARTITIONS.into())
     }
 
     /// Looks at what the broker has, past the sidecar: all of it, byte for byte, one context in each.
-    pub fn stored(&self, records: Vec<Record>, acknowledged: Vec<Acknowledged>) -> Stored {
+    pub(crate) fn stored(&self, records: Vec<Record>, acknowledged: Vec<Acknowledged>) -> Stored {
         let has_offsets = acknowledged.iter().all(|ack| ack.offset >= 0);
         let acknowledged = if has_offsets { acknowledged } else { check::counted(&records) };
         check::acknowledged_in_order(&records, &acknowledged);
@@ -133,25 +133,25 @@ impl<'a> Case<'a> {
         Stored { records, acknowledged, places, contexts }
     }
 
-    pub fn read(&self, count: usize) -> Vec<Consumed> {
+    pub(crate) fn read(&self, count: usize) -> Vec<Consumed> {
         self.start_consumer(count, &[]).consumed()
     }
 
     /// What a consumer had, against what was sent.
-    pub fn assert_arrived(&self, stored: &Stored, consumed: &[Consumed]) {
+    pub(crate) fn assert_arrived(&self, stored: &Stored, consumed: &[Consumed]) {
         let order = if self.consumer == Client::Kafkajs { Order::WithinName } else { Order::Kept };
         let contexts = check::arrived(&stored.records, &stored.committed(), consumed, order, self.way.contexts());
         assert_eq!(contexts, stored.committed_contexts(), "a context changed on its way to the consumer");
     }
 
     /// Records and spans, when each record was sent once and fetched once.
-    pub fn assert_traced(&self, stored: &Stored, consumed: &[Consumed]) {
+    pub(crate) fn assert_traced(&self, stored: &Stored, consumed: &[Consumed]) {
         self.assert_arrived(stored, consumed);
         self.assert_spans(stored, 1..=1, 1..=1);
     }
 
     /// Every record has so many producer and consumer spans, and one for its commit.
-    pub fn assert_spans(&self, stored: &Stored, sent: RangeInclusive<usize>, processed: RangeInclusive<usize>) {
+    pub(crate) fn assert_spans(&self, stored: &Stored, sent: RangeInclusive<usize>, processed: RangeInclusive<usize>) {
         let Some(sidecar) = &self.way.sidecar else { return };
         let committed = stored.committed_contexts();
         let wanted = [("send", stored.contexts.len()), ("process", committed.len()), ("commit", committed.len())];
@@ -161,8 +161,8 @@ impl<'a> Case<'a> {
         } else {
             spans.assert_sent(&stored.contexts, &self.topic, sent);
         }
+        spans.assert_settled(&committed, &processed);
         spans.assert_processed(&committed, [&self.topic, &self.topic], processed);
-        spans.assert_settled(&committed);
         let aborted = stored.contexts.iter().filter(|(place, _)| !committed.contains_key(place));
         spans.assert_not_processed(aborted.map(|(_, context)| context));
     }
@@ -172,12 +172,12 @@ impl<'a> Case<'a> {
 
 impl Stored {
     /// The places of the records that were not taken back.
-    pub fn committed(&self) -> BTreeMap<Place, usize> {
+    pub(crate) fn committed(&self) -> BTreeMap<Place, usize> {
         let taken_back = |index: usize| self.acknowledged.iter().any(|ack| ack.index == index && !ack.committed);
         self.places.iter().filter(|(_, index)| !taken_back(**index)).map(|(place, index)| (*place, *index)).collect()
     }
 
-    pub fn committed_contexts(&self) -> BTreeMap<Place, Context> {
+    pub(crate) fn committed_contexts(&self) -> BTreeMap<Place, Context> {
         let committed = self.committed();
         let kept = self.contexts.iter().filter(|(place, _)| committed.contains_key(place));
         kept.map(|(place, context)| (*place, context.clone())).collect()

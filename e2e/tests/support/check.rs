@@ -1,25 +1,25 @@
 //! What must hold of the records: each one there, once, in order, as it was sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::{Headers, Record};
 use super::run::{Acknowledged, Consumed};
 
 /// The place of a record in its topic.
-pub type Place = (i32, i64);
+pub(crate) type Place = (i32, i64);
 
 /// What a record's `traceparent` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Context {
-    pub trace: String,
-    pub span: String,
+pub(crate) struct Context {
+    pub(crate) trace: String,
+    pub(crate) span: String,
     /// It was in the record already when the producer sent it.
-    pub came_along: bool,
+    pub(crate) came_along: bool,
 }
 
 /// How strictly headers are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     Kept,
     /// The consumer keeps headers in a map: only values of one name have an order.
     WithinName,
@@ -27,13 +27,13 @@ pub enum Order {
 
 /// Whether records came by way of the sidecar, which gave each a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Contexts {
+pub(crate) enum Contexts {
     Injected,
     None,
 }
 
 /// Every record was acknowledged once, and in each partition in the order of the input.
-pub fn acknowledged_in_order(records: &[Record], acknowledged: &[Acknowledged]) {
+pub(crate) fn acknowledged_in_order(records: &[Record], acknowledged: &[Acknowledged]) {
     let mut indices: Vec<usize> = acknowledged.iter().map(|ack| ack.index).collect();
     indices.sort_unstable();
     assert!(indices.iter().copied().eq(0..records.len()), "not acknowledged once each: {indices:?}");
@@ -53,7 +53,7 @@ pub fn acknowledged_in_order(records: &[Record], acknowledged: &[Acknowledged]) 
 }
 
 /// What a producer without acknowledgements would have been told, when the topic was empty.
-pub fn counted(records: &[Record]) -> Vec<Acknowledged> {
+pub(crate) fn counted(records: &[Record]) -> Vec<Acknowledged> {
     let mut next: BTreeMap<i32, i64> = BTreeMap::new();
     let place = |(index, record): (usize, &Record)| {
         let offset = next.entry(record.partition).or_default();
@@ -64,17 +64,17 @@ pub fn counted(records: &[Record]) -> Vec<Acknowledged> {
 }
 
 /// Where the records must be when nobody has told: as many as were consumed, in order, in one partition.
-pub fn in_order(consumed: &[Consumed]) -> BTreeMap<Place, usize> {
+pub(crate) fn in_order(consumed: &[Consumed]) -> BTreeMap<Place, usize> {
     consumed.iter().enumerate().map(|(index, record)| ((record.partition, record.offset), index)).collect()
 }
 
 /// Where the records must be.
-pub fn places(acknowledged: &[Acknowledged]) -> BTreeMap<Place, usize> {
+pub(crate) fn places(acknowledged: &[Acknowledged]) -> BTreeMap<Place, usize> {
     acknowledged.iter().map(|ack| ((ack.partition, ack.offset), ack.index)).collect()
 }
 
 /// What was consumed is what was sent: each record once, in order, byte-equal. Gives the context that each has.
-pub fn arrived(
+pub(crate) fn arrived(
     records: &[Record],
     places: &BTreeMap<Place, usize>,
     consumed: &[Consumed],
@@ -96,8 +96,15 @@ pub fn arrived(
     found
 }
 
+/// The first delivery of each record. A group whose coordinator died may have lost what it had not committed, and begins there again:
+/// Kafka promises it no more, with or without a sidecar.
+pub(crate) fn first_deliveries(consumed: Vec<Consumed>) -> Vec<Consumed> {
+    let mut seen = BTreeSet::new();
+    consumed.into_iter().filter(|record| seen.insert((record.partition, record.offset))).collect()
+}
+
 /// The batches were compressed so, but for those that would only have grown: librdkafka sends such as they are.
-pub fn codec(consumed: &[Consumed], codec: &str) {
+pub(crate) fn codec(consumed: &[Consumed], codec: &str) {
     let others: Vec<&str> =
         consumed.iter().map(|record| record.codec.as_str()).filter(|other| *other != codec).collect();
     assert!(others.len() < consumed.len() && others.iter().all(|other| *other == "none"), "not {codec}: {others:?}");
@@ -108,7 +115,7 @@ fn has(consumed: &[Consumed], partition: i32, offset: i64) -> bool {
 }
 
 /// The record is the same, but for one context if the sidecar gave it one. Gives the context.
-pub fn same(sent: &Record, got: &Consumed, order: Order, contexts: Contexts) -> Option<Context> {
+pub(crate) fn same(sent: &Record, got: &Consumed, order: Order, contexts: Contexts) -> Option<Context> {
     let place = (got.partition, got.offset);
     assert_eq!(sent.key, got.key, "the key at {place:?}");
     assert_eq!(sent.value, got.value, "the value at {place:?}");
@@ -137,8 +144,9 @@ pub fn same(sent: &Record, got: &Consumed, order: Order, contexts: Contexts) -> 
 /// Headers as a person can compare them.
 fn legible(headers: &Headers) -> Vec<String> {
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
-    let value =
-        |value: &Option<Vec<u8>>| value.as_deref().map_or("null".to_owned(), |bytes| format!("\"{}\"", text(bytes)));
+    let value = |value: &Option<Vec<u8>>| {
+        value.as_deref().map_or_else(|| "null".to_owned(), |bytes| format!("\"{}\"", text(bytes)))
+    };
     headers.iter().map(|(name, content)| format!("\"{}\": {}", text(name), value(content))).collect()
 }
 

@@ -13,14 +13,14 @@ use throughline_testkit::sidecar::Sidecar;
 use super::case::Way;
 
 /// The parts; they end when the last test lets go of them.
-pub struct Kit {
-    pub clients: Clients,
-    pub collector: Collector,
-    pub kafka: Apache,
+pub(crate) struct Kit {
+    pub(crate) clients: Clients,
+    pub(crate) collector: Collector,
+    pub(crate) kafka: Apache,
 }
 
 /// Whether the long proofs are asked for.
-pub fn full() -> bool {
+pub(crate) fn full() -> bool {
     std::env::var_os("THROUGHLINE_FULL").is_some_and(|full| full == "1")
 }
 
@@ -30,7 +30,7 @@ static SHARED: Mutex<Weak<Kit>> = Mutex::new(Weak::new());
 
 impl Kit {
     /// The parts that run already, or new ones.
-    pub fn shared() -> Arc<Self> {
+    pub(crate) fn shared() -> Arc<Self> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
             let kit = Arc::new(Self::start(Apache::builder()));
@@ -40,8 +40,9 @@ impl Kit {
     }
 
     /// Parts of its own, with every way into this Kafka.
-    pub fn start(kafka: ApacheBuilder) -> Self {
+    pub(crate) fn start(kafka: ApacheBuilder) -> Self {
         let kafka = Listener::ALL.into_iter().fold(kafka, ApacheBuilder::listener);
+        #[expect(clippy::print_stderr, reason = "the first run fetches and builds for minutes, and says so")]
         let mut progress = |step: &str| eprintln!("{step}");
         Self {
             clients: Clients::provide(Path::new(env!("CARGO_BIN_EXE_rdkafka-client")), &mut progress).unwrap(),
@@ -52,12 +53,12 @@ impl Kit {
 
     /// The way through a sidecar with these further arguments. Set `THROUGHLINE_SIDECAR_TESTS=direct` to leave the sidecar out, and
     /// see whether it is the client that cannot do it.
-    pub fn sidecar(&self, service: &str, args: &[&str]) -> Way {
+    pub(crate) fn sidecar(&self, service: &str, args: &[&str]) -> Way {
         self.sidecar_to(Listener::Plaintext, service, args)
     }
 
     /// The same before the brokers' listener of this kind.
-    pub fn sidecar_to(&self, listener: Listener, service: &str, args: &[&str]) -> Way {
+    pub(crate) fn sidecar_to(&self, listener: Listener, service: &str, args: &[&str]) -> Way {
         let kafka = self.kafka.bootstrap_for(listener).unwrap();
         if std::env::var_os("THROUGHLINE_SIDECAR_TESTS").is_some_and(|how| how == "direct") {
             return Way { bootstrap: kafka, security: self.security(listener), sidecar: None };
@@ -71,7 +72,7 @@ impl Kit {
     }
 
     /// What clients of such a listener are told; the mechanism of a login is theirs to choose.
-    pub fn security(&self, listener: Listener) -> Vec<(String, String)> {
+    pub(crate) fn security(&self, listener: Listener) -> Vec<(String, String)> {
         let mut options = vec![("security", listener.to_string().to_lowercase())];
         if listener.has_login() {
             options.extend([("username", USER.to_owned()), ("password", PASSWORD.to_owned())]);
@@ -83,12 +84,12 @@ impl Kit {
     }
 
     /// A new topic.
-    pub fn topic(&self, name: &str, partitions: u16) {
+    pub(crate) fn topic(&self, name: &str, partitions: u16) {
         create_topic(self.kafka.bootstrap(), &Topic::new(name, partitions)).unwrap();
     }
 
     /// A client, to be given its work.
-    pub fn client(&self, client: Client) -> Spec {
+    pub(crate) fn client(&self, client: Client) -> Spec {
         self.clients.spec(client).unwrap()
     }
 }

@@ -1,8 +1,8 @@
 //! What the tests of the sidecar share: hostile records, clients that carry them, and what must hold of both records and spans.
 
-pub mod case;
-pub mod check;
-pub mod kit;
-pub mod record;
-pub mod run;
-pub mod spans;
+pub(crate) mod case;
+pub(crate) mod check;
+pub(crate) mod kit;
+pub(crate) mod record;
+pub(crate) mod run;
+pub(crate) mod spans;

@@ -10,12 +10,12 @@ use super::run::Consumed;
 
 /// What is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    pub partition: i32,
-    pub timestamp: Option<i64>,
-    pub key: Option<Vec<u8>>,
-    pub value: Option<Vec<u8>>,
-    pub headers: Headers,
+pub(crate) struct Record {
+    pub(crate) partition: i32,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Headers,
 }
 
 /// What somebody consumed and sends on.
@@ -27,7 +27,7 @@ impl From<Consumed> for Record {
 }
 
 /// Names and values in their order; a name may come again, a value may be null.
-pub type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+pub(crate) type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 /// What a client can send; the table is in `e2e/clients/README.md`.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ const NAMES: [&str; 14] = [
 
 /// `count` records for `partitions` partitions, as the first client can send and the second can show them; the same for the
 /// same seed.
-pub fn generate([client, reader]: [Client; 2], seed: u64, count: usize, partitions: i32) -> Vec<Record> {
+pub(crate) fn generate([client, reader]: [Client; 2], seed: u64, count: usize, partitions: i32) -> Vec<Record> {
     let mut rng = Rng::with_seed(seed);
     let abilities = Abilities {
         null_values: !matches!(client, Client::KafkaPython | Client::Kafkajs),
@@ -149,7 +149,7 @@ fn group_by_name(headers: &mut Headers) {
 }
 
 /// The lines that clients read.
-pub fn to_lines(records: &[Record]) -> String {
+pub(crate) fn to_lines(records: &[Record]) -> String {
     records.iter().map(|record| format!("{}\n", line(record))).collect()
 }
 
@@ -167,6 +167,6 @@ fn line(record: &Record) -> Value {
 }
 
 /// Bytes of a line, or null.
-pub fn decode(text: &Value) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &Value) -> Option<Vec<u8>> {
     (!text.is_null()).then(|| STANDARD.decode(text.as_str().expect("bytes are base64 text")).expect("base64"))
 }

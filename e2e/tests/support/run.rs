@@ -11,7 +11,7 @@ use throughline_testkit::wait;
 use super::record::{self, Headers, Record};
 
 /// A client at work.
-pub struct Run {
+pub(crate) struct Run {
     process: Process,
     output: PathBuf,
     // Last, so that the process is gone before its folder is removed.
@@ -20,35 +20,35 @@ pub struct Run {
 
 /// Where a record went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Acknowledged {
-    pub index: usize,
-    pub partition: i32,
-    pub offset: i64,
+pub(crate) struct Acknowledged {
+    pub(crate) index: usize,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
     /// Outside of a transaction always.
-    pub committed: bool,
+    pub(crate) committed: bool,
 }
 
 /// What a consumer had.
 #[derive(Debug, Clone)]
-pub struct Consumed {
-    pub partition: i32,
-    pub offset: i64,
-    pub timestamp: i64,
-    pub key: Option<Vec<u8>>,
-    pub value: Option<Vec<u8>>,
-    pub headers: Headers,
+pub(crate) struct Consumed {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Headers,
     /// Told by `franz-go` alone.
-    pub codec: String,
+    pub(crate) codec: String,
     /// In a share group.
-    pub delivery_count: u64,
-    pub released: bool,
+    pub(crate) delivery_count: u64,
+    pub(crate) released: bool,
 }
 
 /// Longest life of a client that is not told to be slow.
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// Starts `spec` as a producer of these records.
-pub fn produce(spec: Spec, bootstrap: &str, topic: &str, records: &[Record], options: &[(&str, &str)]) -> Run {
+pub(crate) fn produce(spec: Spec, bootstrap: &str, topic: &str, records: &[Record], options: &[(&str, &str)]) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("input");
     std::fs::write(&input, record::to_lines(records)).unwrap();
@@ -57,13 +57,13 @@ pub fn produce(spec: Spec, bootstrap: &str, topic: &str, records: &[Record], opt
 }
 
 /// Starts `spec` as a consumer of `count` records.
-pub fn consume(spec: Spec, bootstrap: &str, topics: &str, count: usize, options: &[(&str, &str)]) -> Run {
+pub(crate) fn consume(spec: Spec, bootstrap: &str, topics: &str, count: usize, options: &[(&str, &str)]) -> Run {
     let spec = spec.args(["consume", "--bootstrap", bootstrap, "--topics", topics, "--count", &count.to_string()]);
     start(spec, tempfile::tempdir().unwrap(), options)
 }
 
 /// Starts `spec` as a Streams application that carries `count` records from one topic to another.
-pub fn streams(spec: Spec, bootstrap: &str, topics: [&str; 2], count: usize, options: &[(&str, &str)]) -> Run {
+pub(crate) fn streams(spec: Spec, bootstrap: &str, topics: [&str; 2], count: usize, options: &[(&str, &str)]) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let [from, to] = topics;
     let spec =
@@ -81,12 +81,8 @@ fn start(spec: Spec, folder: TempDir, options: &[(&str, &str)]) -> Run {
 // === impl Run ===
 
 impl Run {
-    pub const fn process(&self) -> &Process {
-        &self.process
-    }
-
     /// Waits until it has written so many lines.
-    pub fn wait_for_lines(&self, count: usize) {
+    pub(crate) fn wait_for_lines(&self, count: usize) {
         let written = || {
             let lines = lines(&self.output).len();
             (lines >= count).then_some(Ok(())).or_else(|| self.process.crashed().map(Err))
@@ -105,7 +101,7 @@ impl Run {
     }
 
     /// Waits for its end, which must be a good one; gives its lines.
-    pub fn lines(self) -> Vec<Value> {
+    pub(crate) fn lines(self) -> Vec<Value> {
         let status = self.process.wait(LIMIT).unwrap();
         let log = self.process.log().join("\n");
         assert!(status.success(), "{} ended with {status}:\n{log}", self.process.name());
@@ -113,12 +109,12 @@ impl Run {
     }
 
     /// The lines of a producer.
-    pub fn acknowledged(self) -> Vec<Acknowledged> {
+    pub(crate) fn acknowledged(self) -> Vec<Acknowledged> {
         self.lines().iter().filter(|line| line.get("index").is_some()).map(acknowledged).collect()
     }
 
     /// The lines of a consumer.
-    pub fn consumed(self) -> Vec<Consumed> {
+    pub(crate) fn consumed(self) -> Vec<Consumed> {
         self.lines().iter().filter(|line| line.get("headers").is_some()).map(consumed).collect()
     }
 }

@@ -5,9 +5,11 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
@@ -58,6 +60,8 @@ final class Consume {
         try (Consumer<byte[], byte[]> consumer = Tracing.of(options, lines).consumer(plain)) {
             Map<TopicPartition, OffsetAndMetadata> handled = new HashMap<>();
             consumer.subscribe(topics, new CommitBeforeLeaving(consumer, handled));
+            boolean distinct = options.is("distinct");
+            Set<String> places = new HashSet<>();
             int seen = 0;
             while (seen < count && System.nanoTime() < deadline) {
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
@@ -66,7 +70,8 @@ final class Consume {
                     }
                     lines.write(Lines.line(record));
                     handled.put(new TopicPartition(record.topic(), record.partition()), new OffsetAndMetadata(record.offset() + 1));
-                    seen++;
+                    boolean isNew = places.add(record.topic() + "/" + record.partition() + "/" + record.offset());
+                    seen += isNew || !distinct ? 1 : 0;
                 }
             }
             consumer.commitSync(handled);

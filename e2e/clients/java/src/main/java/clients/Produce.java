@@ -23,6 +23,7 @@ final class Produce {
         properties.put("acks", options.get("acks", "all"));
         properties.put("enable.idempotence", options.get("idempotent", "false"));
         properties.put("linger.ms", options.get("linger", "5"));
+        properties.put("max.in.flight.requests.per.connection", options.get("in-flight", "5"));
         properties.put("batch.size", options.get("batch-size", "16384"));
         String transactional = options.get("transactional", "");
         if (!transactional.isEmpty()) {
