@@ -47,9 +47,10 @@ pub(crate) fn run() -> Result<(), Failure> {
         let routes: Vec<Route> = config.listeners.iter().map(|listener| listener.route.clone()).collect();
         let proxy = Proxy::bind(config, sink).await.map_err(|error| explain(&error))?;
         let proxy = proxy.with_exported(move || exported(&counts));
+        // SIGHUP is heard from here on, and does not end us as it would by default.
+        let reload = Reload::new(told.clone(), arguments, proxy.control())?;
         announce::announce(&told, proxy.addresses(), &routes, &export.endpoint)
             .context("cannot print the addresses")?;
-        let reload = Reload::new(told, arguments, proxy.control())?;
         let watcher = tokio::spawn(reload.run());
         proxy.run(stop).await;
         watcher.abort();

@@ -18,7 +18,7 @@ use crate::knowledge::{Knowledge, Target};
 use crate::metrics::Failure;
 use crate::notice::Herald;
 use crate::pump::{Ended, Parts, Pump};
-use crate::redirect::{original_destination, plain};
+use crate::redirect::{Ends, original_destination, plain};
 use crate::stop::Stop;
 use crate::stream::{self, Stream};
 use crate::switch::{Switch, Watch};
@@ -78,15 +78,18 @@ impl Service {
 
     /// Finds the broker and connects the two.
     async fn open(&self, stream: TcpStream, client: SocketAddr, way: Way) -> Result<Pump<Stream, Stream>, Failed> {
-        if self.dialer.outgoing.has(client) {
-            return Err(Failed::new(Failure::Loop, &client));
-        }
         stream::tune(&stream);
         let local = stream.local_addr().map_err(|error| Failed::new(Failure::Client, &error))?;
-        let (candidates, knowledge, advertise) = match way {
-            Way::To { target, knowledge, advertise } => (target.candidates(), knowledge, advertise),
-            Way::Original { knowledge } => (original(&stream)?, knowledge, None),
+        let (wanted, candidates, knowledge, advertise) = match way {
+            Way::To { target, knowledge, advertise } => (local, target.candidates(), knowledge, advertise),
+            Way::Original { knowledge } => {
+                let wanted = original(&stream)?;
+                (wanted, only(wanted), knowledge, None)
+            }
         };
+        if self.dialer.outgoing.has(Ends::new(client, wanted)) {
+            return Err(Failed::new(Failure::Loop, &client));
+        }
         let to_client = self.accept(stream).await?;
         let dialled = self.dialer.dial(&candidates).await.map_err(|error| Failed::new(Failure::Connect, &error))?;
         let host = advertise.unwrap_or_else(|| plain(local).ip().to_string().into());
@@ -153,9 +156,12 @@ impl Drop for Counted {
 }
 
 /// The broker that a redirected connection wanted.
-fn original(stream: &TcpStream) -> Result<Candidates, Failed> {
-    let wanted = original_destination(stream).map_err(|error| Failed::new(Failure::NotRedirected, &error))?;
-    Ok(Candidates::new([Address { host: wanted.ip().to_string().into(), port: wanted.port() }]))
+fn original(stream: &TcpStream) -> Result<SocketAddr, Failed> {
+    original_destination(stream).map_err(|error| Failed::new(Failure::NotRedirected, &error))
+}
+
+fn only(broker: SocketAddr) -> Candidates {
+    Candidates::new([Address { host: broker.ip().to_string().into(), port: broker.port() }])
 }
 
 /// How long a client may take for its TLS handshake.

@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::redirect::{Listed, Outgoing};
+use crate::redirect::{Ends, Listed, Outgoing};
 use crate::stream::{self, Stream};
 use crate::tls::Connector;
 
@@ -105,7 +105,7 @@ impl Dialer {
 
     async fn connect_address(&self, address: SocketAddr) -> io::Result<(TcpStream, Listed)> {
         let stream = TcpStream::connect(address).await?;
-        let listed = self.outgoing.list(stream.local_addr()?);
+        let listed = self.outgoing.list(Ends::new(stream.local_addr()?, address));
         stream::tune(&stream);
         Ok((stream, listed))
     }

@@ -160,7 +160,7 @@ where
             moved |= self.poll_read(Side::Client, context);
             moved |= self.poll_read(Side::Broker, context);
             moved |= self.poll_alarm(context);
-            self.end_if_idle();
+            moved |= self.end_if_idle();
             if self.has_ended() || self.poll_linger(moved, context) {
                 return Poll::Ready(self.ended.take().unwrap_or(Ended::Cut));
             }
@@ -294,12 +294,14 @@ where
         self.is_draining && side == Side::Client && self.session.is_between_requests()
     }
 
-    /// While we are about to end, a connection ends as soon as nothing is under way on it.
-    fn end_if_idle(&mut self) {
-        if self.is_draining && self.ended.is_none() && self.session.is_idle() {
+    /// While we are about to end, a connection ends as soon as nothing is under way on it. Says whether that is now.
+    fn end_if_idle(&mut self) -> bool {
+        let is_time = self.is_draining && self.ended.is_none() && self.session.is_idle();
+        if is_time {
             self.end(Side::Client, Ended::Drained);
             self.end(Side::Broker, Ended::Drained);
         }
+        is_time
     }
 }
 

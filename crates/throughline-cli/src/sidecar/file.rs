@@ -19,6 +19,8 @@ pub(crate) struct Told {
     pub(crate) options: Sidecar,
     /// Where each value that is no default comes from, by the option's key.
     pub(crate) origins: BTreeMap<String, Origin>,
+    /// The file as it was read, if there is one.
+    pub(crate) file: Option<String>,
 }
 
 /// Where a value comes from.
@@ -37,7 +39,7 @@ impl Told {
     pub(crate) fn new(arguments: &[OsString]) -> Result<Self, Vec<String>> {
         let (options, matches) = parse(arguments).map_err(|error| vec![error.to_string()])?;
         let mut origins = origins(&matches);
-        let Some(path) = options.config.clone() else { return Ok(Self { options, origins }) };
+        let Some(path) = options.config.clone() else { return Ok(Self { options, origins, file: None }) };
         let text = std::fs::read_to_string(&path)
             .map_err(|error| vec![format!("--config {path}: cannot be read: {error}")])?;
         let given = values(&path, &text)?;
@@ -45,7 +47,7 @@ impl Told {
         let arguments = with(arguments, &given);
         let (options, _) = parse(&arguments).map_err(|error| vec![format!("{path}: {error}")])?;
         origins.extend(given.into_keys().map(|key| (key, Origin::File)));
-        Ok(Self { options, origins })
+        Ok(Self { options, origins, file: Some(text) })
     }
 
     /// An option as the person who set it knows it.

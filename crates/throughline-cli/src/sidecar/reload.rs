@@ -23,7 +23,7 @@ pub(crate) struct Reload {
     control: Control,
     hangup: Signal,
     /// The file as it was when it was read last.
-    seen: Option<Vec<u8>>,
+    seen: Option<String>,
 }
 
 // === impl Reload ===
@@ -31,7 +31,7 @@ pub(crate) struct Reload {
 impl Reload {
     pub(crate) fn new(told: Told, arguments: Vec<OsString>, control: Control) -> anyhow::Result<Self> {
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        let seen = told.options.config.as_ref().and_then(|path| std::fs::read(path).ok());
+        let seen = told.file.clone();
         Ok(Self { told, arguments, control, hangup, seen })
     }
 
@@ -49,15 +49,17 @@ impl Reload {
 
     /// Reads the file again if it has changed. One that is gone is about to come back.
     fn look(&mut self) {
-        let Some(path) = &self.told.options.config else { return };
-        let Ok(bytes) = std::fs::read(path) else { return };
-        if self.seen.as_ref() != Some(&bytes) {
-            self.seen = Some(bytes);
+        if self.text().is_some_and(|text| self.seen.as_ref() != Some(&text)) {
             self.reload();
         }
     }
 
+    fn text(&self) -> Option<String> {
+        std::fs::read_to_string(self.told.options.config.as_ref()?).ok()
+    }
+
     fn reload(&mut self) {
+        self.seen = self.text().or_else(|| self.seen.take());
         match self.read() {
             Err(mistakes) => {
                 let mistakes = mistakes.join("; ");

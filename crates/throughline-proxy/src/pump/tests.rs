@@ -173,8 +173,10 @@ async fn a_drain_ends_an_idle_connection_at_once() {
     read(&mut broker, request(1, b"q").len()).await;
     broker.write_all(&response(1, b"a")).await.unwrap();
     read(&mut client, response(1, b"a").len()).await;
+    let begin = Instant::now();
     stop.begin();
     assert!(matches!(ended.await.unwrap(), Ended::Drained));
+    assert!(begin.elapsed() < Duration::from_millis(10), "{:?}", begin.elapsed());
     assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
     assert_eq!(broker.read(&mut [0; 1]).await.unwrap(), 0);
 }
@@ -191,9 +193,11 @@ async fn a_drain_lets_an_exchange_end_and_begins_no_other() {
     client.write_all(&first[9..]).await.unwrap();
     assert_eq!(read(&mut broker, first.len()).await, first);
     client.write_all(&request(2, b"too late")).await.unwrap();
+    let begin = Instant::now();
     broker.write_all(&response(1, b"a")).await.unwrap();
     assert_eq!(read(&mut client, response(1, b"a").len()).await, response(1, b"a"));
     assert!(matches!(ended.await.unwrap(), Ended::Drained));
+    assert!(begin.elapsed() < Duration::from_millis(10), "{:?}", begin.elapsed());
     let mut more = Vec::new();
     broker.read_to_end(&mut more).await.unwrap();
     assert!(more.is_empty(), "{more:?}");
