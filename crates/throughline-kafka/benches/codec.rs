@@ -1,21 +1,22 @@
 //! How fast Kafka's bytes are followed, read and changed, beside `memcpy` and beside decoding and encoding them.
 //!
-//! Each case goes over one batch of about [`BATCH`] bytes of records, in cache, on one core. The cases of a group take turns;
-//! the figures are medians, in GB/s of records before compression. Prints one line of JSON per case: what was done, to what,
-//! in which codec; GB/s and the best of them, ns and allocations per record (or frame), and how many times as long as the
-//! group's first case it took, turn by turn. Allocations are counted over one pass, when all that is used again has grown to
-//! its size. Run: `cargo bench -p throughline-kafka --bench codec`, with ` -- WORDS` behind it for the cases that have these
-//! words in their names.
+//! Each case goes over one batch of about [`BATCH`] bytes of records, in cache. The cases of a group take turns; the figures
+//! are medians of processor time, in GB/s of records before compression. Prints one line of JSON per case: what was done, to
+//! what, in which codec; GB/s and the best of them, ns and allocations per record (or frame), and how many times as long as
+//! the group's first case it took, turn by turn. Allocations are counted over one pass, when all that is used again has grown
+//! to its size. Run: `cargo bench -p throughline-kafka --bench codec`, with ` -- WORDS` behind it for the cases that have
+//! these words in their names.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark is a program of its own")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{Compression, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions};
+use rustix::time::{ClockId, clock_gettime};
 use throughline_kafka::batch::{Batch, Codec, Codecs, Injector, Limits, Outcome, Patcher, Records, Snappy};
 use throughline_kafka::frame::Framer;
 
@@ -356,21 +357,28 @@ fn take_turns(cases: &mut [Case<'_>]) -> Vec<Vec<f64>> {
     let mut passes: Vec<u32> = Vec::new();
     for case in cases.iter_mut() {
         (case.pass)();
-        let start = Instant::now();
+        let start = cpu_time();
         (case.pass)();
-        passes.push(u32::try_from(ROUND.as_nanos() / start.elapsed().as_nanos().max(1)).unwrap_or(u32::MAX).max(1));
+        let took = (cpu_time() - start).as_nanos().max(1);
+        passes.push(u32::try_from(ROUND.as_nanos() / took).unwrap_or(u32::MAX).max(1));
     }
     let mut times: Vec<Vec<f64>> = cases.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         for ((case, times), passes) in cases.iter_mut().zip(&mut times).zip(&passes) {
-            let start = Instant::now();
+            let start = cpu_time();
             for _ in 0..*passes {
                 (case.pass)();
             }
-            times.push(start.elapsed().as_secs_f64() / f64::from(*passes));
+            times.push((cpu_time() - start).as_secs_f64() / f64::from(*passes));
         }
     }
     times
+}
+
+/// What this thread has used of a processor: others on the machine do not count, but for the caches that they share.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).expect("a short time"), u32::try_from(time.tv_nsec).expect("nanoseconds"))
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
