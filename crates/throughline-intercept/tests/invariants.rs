@@ -12,6 +12,7 @@
 )]
 
 mod support {
+    pub(crate) mod any;
     pub(crate) mod pair;
     pub(crate) mod script;
     pub(crate) mod wire;
@@ -298,4 +299,40 @@ fn scripts_have_all_kinds_of_lines() {
     let notices: Vec<Notice> =
         scripts.iter().flat_map(|script| script.play(Pair::new(Settings::default())).notices).collect();
     assert!(notices.iter().any(|notice| matches!(notice, Notice::Injected { .. })));
+}
+
+#[test]
+fn the_fuzz_seeds_hold() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/session");
+    let mut count = 0;
+    for entry in std::fs::read_dir(seeds).unwrap() {
+        support::any::any_conversation(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 16, "the seeds are gone");
+}
+
+proptest! {
+    #[test]
+    fn anything_may_be_said(how: u8, seed: u64, noise in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..6)) {
+        let mut input = conversation(how, seed);
+        for (at, byte) in noise {
+            let at = usize::from(at) % input.len();
+            input[at] = byte;
+        }
+        support::any::any_conversation(&input);
+    }
+}
+
+/// A script in the form that the fuzz target takes.
+fn conversation(how: u8, seed: u64) -> Vec<u8> {
+    let mut out = vec![how];
+    for line in &Script::random(seed).lines {
+        for piece in line.frame.chunks(if seed % 3 == 0 { 50 } else { 60_000 }) {
+            out.push(if line.from == Side::Client { 7 } else { 3 });
+            out.extend(u16::try_from(piece.len()).unwrap().to_be_bytes());
+            out.extend(piece);
+        }
+    }
+    out
 }
