@@ -150,7 +150,7 @@ impl<'a> Record<'a> {
 
     /// The last header of this key, which is the one that counts.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn header(&self, key: &[u8]) -> Option<Header<'a>> {
         let [found] = self.find([key]);
         found
@@ -158,7 +158,7 @@ impl<'a> Record<'a> {
 
     /// The last header of each of these keys, all in one walk.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn find<const N: usize>(&self, keys: [&[u8]; N]) -> [Option<Header<'a>>; N] {
         let mut found = [None; N];
         for header in self.headers() {
