@@ -1,0 +1,182 @@
+//! Kafka by hand, for what no client does: half a frame, none at all, an answer that nobody reads; and a way that is cut.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// A connection without a client behind it.
+pub(crate) struct Raw(TcpStream);
+
+/// A way to a broker that can be cut in the middle of what the broker says.
+pub(crate) struct Relay {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// How much the brokers may still say before all connections end; `usize::MAX` for all they like.
+    left: AtomicUsize,
+    cuts: AtomicUsize,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+// === impl Raw ===
+
+impl Raw {
+    pub(crate) fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(ANSWER_LIMIT)).unwrap();
+        Self(stream)
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+    }
+
+    /// Sends as much as is taken; the other side may have hung up.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).is_ok()
+    }
+
+    /// The next frame, without its length.
+    pub(crate) fn receive(&mut self) -> Vec<u8> {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).unwrap();
+        let mut frame = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+        self.0.read_exact(&mut frame).unwrap();
+        frame
+    }
+
+    /// Waits until the other side has hung up, however it did.
+    pub(crate) fn wait_for_end(&mut self) {
+        let mut rest = [0; 4096];
+        while matches!(self.0.read(&mut rest), Ok(1..)) {}
+    }
+
+    /// Waits until something is there to be read, and leaves it there.
+    pub(crate) fn wait_for_bytes(&self) {
+        assert_eq!(self.0.peek(&mut [0]).unwrap(), 1);
+    }
+
+    /// Hangs up so that what is on its way is thrown away.
+    pub(crate) fn abort(self) {
+        // What was received and not read makes the system say RST.
+        self.0.shutdown(Shutdown::Both).unwrap_or_default();
+    }
+}
+
+/// A request with its length in front: header version 1, no client id.
+pub(crate) fn request(api: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.extend(i32::try_from(10 + body.len()).unwrap().to_be_bytes());
+    frame.extend(api.to_be_bytes());
+    frame.extend(version.to_be_bytes());
+    frame.extend(correlation.to_be_bytes());
+    frame.extend((-1_i16).to_be_bytes());
+    frame.extend(body);
+    frame
+}
+
+/// `FetchRequest` version 4 of one partition from its beginning, as many bytes as there are.
+pub(crate) fn fetch(topic: &str, max_bytes: i32) -> Vec<u8> {
+    let mut body = Vec::new();
+    // replica_id, max_wait_ms, min_bytes, max_bytes
+    for number in [-1_i32, 1000, 1, max_bytes] {
+        body.extend(number.to_be_bytes());
+    }
+    // isolation_level
+    body.push(0);
+    body.extend(1_i32.to_be_bytes());
+    body.extend(i16::try_from(topic.len()).unwrap().to_be_bytes());
+    body.extend(topic.as_bytes());
+    // one partition, index, fetch_offset, partition_max_bytes
+    body.extend(1_i32.to_be_bytes());
+    body.extend(0_i32.to_be_bytes());
+    body.extend(0_i64.to_be_bytes());
+    body.extend(max_bytes.to_be_bytes());
+    request(1, 4, 7, &body)
+}
+
+// === impl Relay ===
+
+impl Relay {
+    /// From a free port to this one.
+    pub(crate) fn start(listener: TcpListener, to: u16) -> Self {
+        let address = listener.local_addr().unwrap();
+        let shared =
+            Arc::new(Shared { left: AtomicUsize::new(usize::MAX), cuts: AtomicUsize::new(0), open: Mutex::default() });
+        let own = Arc::clone(&shared);
+        // Ends with the program; it holds nothing that must be given back.
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // A broker that is not there yet: the client tries again.
+                let Ok(broker) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+                own.join(&client, &broker);
+            }
+        });
+        Self { address, shared }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// After so many more bytes of the brokers every connection ends, wherever in a frame that is.
+    pub(crate) fn cut_after(&self, bytes: usize) {
+        self.shared.left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How often that has happened.
+    pub(crate) fn cuts(&self) -> usize {
+        self.shared.cuts.load(Ordering::SeqCst)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn join(self: &Arc<Self>, client: &TcpStream, broker: &TcpStream) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.extend([client.try_clone().unwrap(), broker.try_clone().unwrap()]);
+        drop(open);
+        let (from, to) = (client.try_clone().unwrap(), broker.try_clone().unwrap());
+        thread::spawn(move || carry(from, to, |_| usize::MAX));
+        let (from, to, shared) = (broker.try_clone().unwrap(), client.try_clone().unwrap(), Arc::clone(self));
+        thread::spawn(move || carry(from, to, |bytes| shared.allow(bytes)));
+    }
+
+    /// How many of these bytes may go on; fewer than asked for is the cut.
+    fn allow(&self, bytes: usize) -> usize {
+        let before = self.left.load(Ordering::SeqCst);
+        if before == usize::MAX {
+            return bytes;
+        }
+        let allowed = bytes.min(before);
+        self.left.store(before - allowed, Ordering::SeqCst);
+        if allowed < bytes {
+            self.left.store(usize::MAX, Ordering::SeqCst);
+            self.cuts.fetch_add(1, Ordering::SeqCst);
+            for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                stream.shutdown(Shutdown::Both).unwrap_or_default();
+            }
+        }
+        allowed
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, allow: impl Fn(usize) -> usize) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        let allowed = allow(read).min(read);
+        if to.write_all(&buffer[..allowed]).is_err() || allowed < read {
+            break;
+        }
+    }
+    to.shutdown(Shutdown::Both).unwrap_or_default();
+    from.shutdown(Shutdown::Both).unwrap_or_default();
+}
