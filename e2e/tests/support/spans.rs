@@ -58,6 +58,11 @@ impl Spans {
         Self { topic: topic.to_owned(), by_place, all }
     }
 
+    /// Those of one operation.
+    pub(crate) fn of(&self, operation: &str) -> Vec<Span> {
+        self.named(operation).cloned().collect()
+    }
+
     fn named(&self, operation: &str) -> impl Iterator<Item = &Span> {
         let name = format!("{operation} {}", self.topic);
         self.all.iter().filter(move |span| span.name == name)

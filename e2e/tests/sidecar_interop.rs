@@ -1,0 +1,223 @@
+//! The sidecar beside applications that trace by themselves: its spans continue theirs, and theirs continue its.
+//!
+//! On one side always a client that knows nothing of tracing, on the other opentracing-kafka-client 0.1.15, over Jaeger's tracer or
+//! Brave's, or OpenTelemetry's Java agent.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+#[expect(dead_code, reason = "shared with the other tests, which use more of it")]
+mod support;
+
+use std::time::Duration;
+
+use e2e::{Span, Traces};
+use serde_json::{Value, json};
+use support::case::Way;
+use support::kit::Kit;
+use support::record::Record;
+use support::run;
+use support::spans::Spans;
+use throughline_testkit::clients::Client;
+use throughline_testkit::process::Spec;
+use throughline_testkit::wait;
+
+/// What tells a trace from another: its id, and that of the span in it.
+type Ids = (String, String);
+
+const COUNT: usize = 20;
+
+/// A tracer below opentracing-kafka-client, and the format that it knows.
+const TRACERS: [(&str, &str); 2] = [("jaeger", "jaeger"), ("brave", "b3multi")];
+
+#[test]
+fn spans_continue_those_of_a_producer_with_opentracing_kafka_client() {
+    let kit = Kit::shared();
+    for (tracer, format) in TRACERS {
+        let way = kit.sidecar(&format!("after-{tracer}"), &["--propagation", format]);
+        let topic = format!("from-{tracer}");
+        kit.topic(&topic, 1);
+        let lines = send(&way, kit.client(Client::Java), &topic, &[("tracer", tracer)]).lines();
+        let theirs: Vec<Ids> = their_spans(&lines, "To_").map(|span| (span.trace, span.id)).collect();
+        assert_eq!(theirs.len(), COUNT, "{lines:?}");
+        receive(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
+
+        let (sent, processed) = ours(&kit, &way, &topic);
+        assert_eq!(parents(&sent), sorted(&theirs), "our producer spans are below theirs");
+        assert_eq!(
+            parents(&processed),
+            sorted(&theirs),
+            "their record went on as it was, so our consumer spans are, too"
+        );
+    }
+}
+
+#[test]
+fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
+    let kit = Kit::shared();
+    for (tracer, format) in TRACERS {
+        for (deliver, operation) in [("observe", "send"), ("patch", "process")] {
+            let service = format!("before-{tracer}-{deliver}");
+            let way = kit.sidecar(&service, &["--propagation", format, "--deliver", deliver]);
+            let topic = format!("to-{tracer}-{deliver}");
+            kit.topic(&topic, 1);
+            send(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
+            let lines = receive(&way, kit.client(Client::Java), &topic, &[("tracer", tracer)]).lines();
+            let theirs: Vec<Ids> = their_spans(&lines, "From_").map(|span| (span.trace, span.parent)).collect();
+
+            let (sent, processed) = ours(&kit, &way, &topic);
+            let above = if operation == "send" { sent } else { processed };
+            assert_eq!(sorted(&theirs), ids(&above), "{tracer}, {deliver}");
+        }
+    }
+}
+
+#[test]
+fn spans_continue_those_of_a_producer_with_the_agent() {
+    let kit = Kit::shared();
+    for format in ["tracecontext", "b3multi"] {
+        let way = kit.sidecar(&format!("after-agent-{format}"), &["--propagation", format]);
+        let (topic, service) = (format!("from-agent-{format}"), format!("agent-producer-{format}"));
+        kit.topic(&topic, 1);
+        send(&way, agent(&kit, &service, format), &topic, &[]).lines();
+        receive(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
+
+        let theirs = agents_spans(&kit, &service, "producer");
+        let (sent, processed) = ours(&kit, &way, &topic);
+        assert_eq!(parents(&sent), ids(&theirs));
+        assert_eq!(parents(&processed), ids(&theirs));
+    }
+}
+
+#[test]
+fn a_consumer_with_the_agent_continues_our_spans() {
+    let kit = Kit::shared();
+    for format in ["tracecontext", "b3"] {
+        let (sent, theirs) = to_the_agent(&kit, format);
+        assert_eq!(parents(&theirs), ids(&sent), "{format}");
+    }
+}
+
+/// Names of Kafka's headers have a case. We write B3's several names in small letters, as the clients of Go and Python read them; Java's
+/// look for `X-B3-TraceId` and find nothing. The single header `b3` has one name for all.
+#[test]
+fn the_agent_does_not_find_the_several_headers_of_b3_in_small_letters() {
+    let kit = Kit::shared();
+    let (_, theirs) = to_the_agent(&kit, "b3multi");
+    assert!(
+        theirs.iter().all(|span| span.references.is_empty()),
+        "{theirs:?}: the documentation says that it does not"
+    );
+}
+
+/// Our producer spans, and the agent's consumer spans.
+fn to_the_agent(kit: &Kit, format: &str) -> (Vec<Span>, Vec<Span>) {
+    let way = kit.sidecar(&format!("before-agent-{format}"), &["--propagation", format]);
+    let (topic, service) = (format!("to-agent-{format}"), format!("agent-consumer-{format}"));
+    kit.topic(&topic, 1);
+    send(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
+    receive(&way, agent(kit, &service, format), &topic, &[]).lines();
+    let (sent, _) = ours(kit, &way, &topic);
+    (sent, agents_spans(kit, &service, "consumer"))
+}
+
+/// A span that opentracing-kafka-client made, as the client's output tells it.
+struct Theirs {
+    trace: String,
+    id: String,
+    parent: String,
+}
+
+fn their_spans<'a>(lines: &'a [Value], name: &'a str) -> impl Iterator<Item = Theirs> + 'a {
+    // Brave writes names in lower case.
+    let is_so = |line: &&Value| {
+        let own = line["name"].as_str().unwrap_or_default();
+        own.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    lines.iter().filter(is_so).map(move |line| Theirs {
+        trace: text(&line["trace"]),
+        id: text(&line["span"]),
+        parent: text(&line["parent"]),
+    })
+}
+
+fn records() -> Vec<Record> {
+    let record = |number: usize| Record {
+        partition: 0,
+        timestamp: None,
+        key: None,
+        value: Some(format!("record {number}").into_bytes()),
+        headers: vec![(b"number".to_vec(), Some(number.to_string().into_bytes()))],
+    };
+    (0..COUNT).map(record).collect()
+}
+
+fn send(way: &Way, client: Spec, topic: &str, options: &[(&str, &str)]) -> run::Run {
+    run::produce(client, &way.bootstrap, topic, &records(), options)
+}
+
+fn receive(way: &Way, client: Spec, topic: &str, options: &[(&str, &str)]) -> run::Run {
+    let options = [options, &[("group", topic)]].concat();
+    run::consume(client, &way.bootstrap, topic, COUNT, &options)
+}
+
+/// The producer and the consumer spans that the sidecar made.
+fn ours(kit: &Kit, way: &Way, topic: &str) -> (Vec<Span>, Vec<Span>) {
+    let service = way.sidecar.as_ref().expect("these tests are of the sidecar").service();
+    let spans = Spans::wait_for(&kit.collector, service, topic, &[("send", COUNT), ("process", COUNT)]);
+    (spans.of("send"), spans.of("process"))
+}
+
+/// The Java client with the agent, whose spans are of `service`.
+fn agent(kit: &Kit, service: &str, propagators: &str) -> Spec {
+    let endpoint = format!("http://{}", kit.collector.addresses().otlp_http);
+    let spec = kit.clients.agent().unwrap().forget_env("OTEL_");
+    [
+        ("OTEL_SERVICE_NAME", service),
+        ("OTEL_PROPAGATORS", propagators),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_LOGS_EXPORTER", "none"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200"),
+    ]
+    .into_iter()
+    .fold(spec, |spec, (name, value)| spec.env(name, value))
+}
+
+/// The agent's spans of this kind, one for each record.
+fn agents_spans(kit: &Kit, service: &str, kind: &str) -> Vec<Span> {
+    let find = || {
+        let traces = kit.collector.traces(service).unwrap();
+        let spans = Traces::from_json(&json!({ "data": traces })).spans;
+        let is_so = |span: &Span| span.service == service && span.tag("span.kind") == kind;
+        spans.into_iter().filter(is_so).collect::<Vec<_>>()
+    };
+    let found = wait::until(Duration::from_secs(20), || Some(find()).filter(|spans| spans.len() == COUNT));
+    found.unwrap_or_else(|| panic!("{} spans of {service}", find().len()))
+}
+
+fn ids(spans: &[Span]) -> Vec<Ids> {
+    sorted(&spans.iter().map(|span| (span.trace.clone(), span.id.clone())).collect::<Vec<_>>())
+}
+
+/// What the spans are below; of a link in another trace, nothing.
+fn parents(spans: &[Span]) -> Vec<Ids> {
+    let parent = |span: &Span| {
+        let (_, trace, id) = span.references.first().cloned().unwrap_or_default();
+        assert_eq!(trace, span.trace, "{span:?}");
+        (trace, id)
+    };
+    sorted(&spans.iter().map(parent).collect::<Vec<_>>())
+}
+
+fn sorted(ids: &[Ids]) -> Vec<Ids> {
+    let mut ids = ids.to_vec();
+    ids.sort();
+    ids
+}
