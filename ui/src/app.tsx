@@ -1,18 +1,51 @@
 /** Which page the address asks for. */
-import { Empty } from './shell/Notice';
-import { linkTo, usePlace } from './shell/navigation';
-import { TopBar } from './shell/TopBar';
-import { SearchPage } from './search/SearchPage';
+import { lazy, Suspense, useEffect, useState } from 'react';
+import { ComparePage } from './compare/ComparePage';
+import { isTyping } from './page/keys';
 import { TracePage } from './page/TracePage';
+import { SearchPage } from './search/SearchPage';
+import { Help } from './shell/Help';
+import { Empty, Loading } from './shell/Notice';
+import { isEmbedded, linkTo, usePlace, type Place } from './shell/navigation';
+import { TopBar } from './shell/TopBar';
+
+const MapPage = lazy(() => import('./map/MapPage'));
 
 export function App() {
   const place = usePlace();
+  const [isHelpOpen, setHelpOpen] = useState(false);
+  useEffect(() => {
+    const onKeyDown = (event: KeyboardEvent) => {
+      if (event.key === '?' && !isTyping(event.target)) setHelpOpen(true);
+    };
+    window.addEventListener('keydown', onKeyDown);
+    return () => window.removeEventListener('keydown', onKeyDown);
+  }, []);
   return (
     <>
-      <TopBar />
-      {place.page === 'search' && <SearchPage address={place.query} />}
-      {place.page === 'trace' && <TracePage key={place.id} id={place.id} address={place.query} />}
-      {place.page === 'unknown' && (
+      {!isEmbedded() && <TopBar place={place} help={() => setHelpOpen(true)} />}
+      <Page place={place} />
+      <Help isOpen={isHelpOpen} close={() => setHelpOpen(false)} />
+    </>
+  );
+}
+
+function Page({ place }: { readonly place: Place }) {
+  switch (place.page) {
+    case 'search':
+      return <SearchPage address={place.query} />;
+    case 'trace':
+      return <TracePage key={place.id} id={place.id} query={place.query} />;
+    case 'compare':
+      return <ComparePage a={place.a} b={place.b} />;
+    case 'map':
+      return (
+        <Suspense fallback={<Loading what="the map" />}>
+          <MapPage query={place.query} />
+        </Suspense>
+      );
+    case 'unknown':
+      return (
         <main className="page">
           <Empty title="No such page">
             <p>
@@ -20,7 +53,6 @@ export function App() {
             </p>
           </Empty>
         </main>
-      )}
-    </>
-  );
+      );
+  }
 }

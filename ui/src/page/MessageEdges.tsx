@@ -1,72 +1,101 @@
 /**
  * Lines from the bar of a sender to the bar of its receiver.
  *
- * For the eye only: the rows say the same in words, and the detail links both ends.
+ * For the eye only: the rows say the same in words, and the detail links both ends. Only as high as
+ * what is in view: a picture as high as 100,000 rows would be more than a browser draws.
  */
-import type { MessageEdge } from '../trace/edges';
-import type { Trace } from '../trace/model';
-import { shownStandIn } from '../trace/rows';
-import { edgePath, fraction, ROW_HEIGHT, type Point } from '../trace/scale';
+import { placeIn } from '../trace/axis';
+import { at } from '../trace/column';
+import { edgePath, type Point } from '../trace/edgePath';
+import { endOf, INFERRED, spanIdOf } from '../trace/model';
+import { isFoldedRun } from '../trace/rows';
+import type { Page } from './state';
+import { ROW_HEIGHT } from './virtual';
 
 /** Length of the arrow head in pixels. */
 const HEAD = 7;
+/** More lines than these say nothing to anybody. */
+const MOST = 200;
 
 interface MessageEdgesProps {
-  readonly trace: Trace;
-  /** Row by index of span. */
-  readonly shown: ReadonlyMap<number, number>;
-  /** Size of the area of the bars in pixels. */
+  readonly page: Page;
+  /** Width of the area of the bars in pixels. */
   readonly width: number;
-  readonly height: number;
-  readonly firstRow: number;
-  readonly lastRow: number;
+  readonly first: number;
+  readonly last: number;
 }
 
-export function MessageEdges({ trace, shown, width, height, firstRow, lastRow }: MessageEdgesProps) {
+export function MessageEdges({ page, width, first, last }: MessageEdgesProps) {
   if (width === 0) return null;
+  const { edges } = page.trace;
+  const { rowOf } = page.rows;
+  const lines = [];
+  for (let edge = 0; edge < edges.count && lines.length < MOST; edge++) {
+    const rows = [at(rowOf, at(edges.from, edge)), at(rowOf, at(edges.to, edge))] as const;
+    // A run that is shown as one row receives by its first.
+    const shown = at(page.rows.spans, rows[1]);
+    if (shown !== at(edges.to, edge) && isFoldedRun(page.state.folds, page.runs, shown)) continue;
+    if (rows[0] === rows[1] || Math.max(...rows) < first || Math.min(...rows) >= last) continue;
+    lines.push(<EdgeLine key={edge} page={page} edge={edge} rows={rows} width={width} top={first} bottom={last} />);
+  }
   return (
-    <svg className="edges" width={width} height={height} aria-hidden="true">
-      {trace.edges.map((edge) => {
-        const rows = endRows(trace, shown, edge);
-        if (!rows || Math.max(...rows) < firstRow || Math.min(...rows) > lastRow) return null;
-        return <EdgeLine key={`${edge.from}-${edge.to}`} trace={trace} edge={edge} rows={rows} width={width} />;
-      })}
+    <svg
+      className="edges"
+      width={width}
+      height={Math.max(0, last - first) * ROW_HEIGHT}
+      style={{ top: first * ROW_HEIGHT }}
+      aria-hidden="true"
+    >
+      {lines}
     </svg>
   );
 }
 
 interface EdgeLineProps {
-  readonly trace: Trace;
-  readonly edge: MessageEdge;
+  readonly page: Page;
+  readonly edge: number;
   readonly rows: readonly [number, number];
   readonly width: number;
+  readonly top: number;
+  readonly bottom: number;
 }
 
-function EdgeLine({ trace, edge, rows, width }: EdgeLineProps) {
-  const sender = trace.spans[edge.from];
-  const receiver = trace.spans[edge.to];
-  if (!sender || !receiver) return null;
-  const from: Point = { x: width * fraction(trace, sender.end), y: middle(rows[0]) };
-  const tip: Point = { x: width * fraction(trace, receiver.start), y: middle(rows[1]) };
+function EdgeLine({ page, edge, rows, width, top, bottom }: EdgeLineProps) {
+  const { trace, axis, window, state } = page;
+  const { edges } = trace;
+  const [sender, receiver] = [at(edges.from, edge), at(edges.to, edge)];
+  const sent = placeIn(axis, window, endOf(trace, sender));
+  const got = placeIn(axis, window, at(trace.begin, receiver));
+  if ((sent < 0 && got < 0) || (sent > 1 && got > 1)) return null;
+  const from: Point = { x: width * clamp(sent), y: middle(rows[0], top, bottom) };
+  const tip: Point = { x: width * clamp(got), y: middle(rows[1], top, bottom) };
   const path = edgePath(from, { x: tip.x - HEAD, y: tip.y });
   const head = `M ${tip.x - HEAD - 1} ${tip.y - 5} L ${tip.x} ${tip.y} L ${tip.x - HEAD - 1} ${tip.y + 5} Z`;
+  const batch = at(edges.receivedFrom, receiver + 1) - at(edges.receivedFrom, receiver) > 3;
+  const classes = ['edge'];
+  if (batch) classes.push('one-of-many');
+  if ((at(trace.flags, receiver) & INFERRED) !== 0) classes.push('dashed');
+  if (state.open && (state.active === sender || state.active === receiver)) classes.push('looked-at');
   return (
-    <g className="edge" data-reference={edge.reference} data-from={sender.id} data-to={receiver.id}>
+    <g
+      className={classes.join(' ')}
+      data-reference={edges.linked[edge] === 1 ? 'FOLLOWS_FROM' : 'CHILD_OF'}
+      data-from={spanIdOf(trace, sender)}
+      data-to={spanIdOf(trace, receiver)}
+    >
       <path className="edge-halo" d={path} />
       <path className="edge-line" d={path} />
-      <path className="edge-head" d={head} />
-      <circle className="edge-tail" cx={from.x} cy={from.y} r={3.5} />
+      {got >= 0 && got <= 1 && <path className="edge-head" d={head} />}
+      {sent >= 0 && sent <= 1 && <circle className="edge-tail" cx={from.x} cy={from.y} r={3.5} />}
     </g>
   );
 }
 
-/** Rows of both ends; none when both are folded into the same row. */
-function endRows(trace: Trace, shown: ReadonlyMap<number, number>, edge: MessageEdge): [number, number] | undefined {
-  const from = shown.get(shownStandIn(trace.spans, shown, edge.from));
-  const to = shown.get(shownStandIn(trace.spans, shown, edge.to));
-  return from === undefined || to === undefined || from === to ? undefined : [from, to];
+function clamp(place: number): number {
+  return Math.min(Math.max(place, 0), 1);
 }
 
-function middle(row: number): number {
-  return row * ROW_HEIGHT + ROW_HEIGHT / 2;
+/** Within the picture; an end that is out of view is drawn just beyond its border. */
+function middle(row: number, top: number, bottom: number): number {
+  return (Math.min(Math.max(row, top - 2), bottom + 2) - top) * ROW_HEIGHT + ROW_HEIGHT / 2;
 }

@@ -1,23 +1,46 @@
-/** The time axis: labels above the rows, lines behind them. */
+/** The time axis: labels above the rows, lines behind them, marks where idle time is cut out. */
+import { fromAxis, placeIn, type Axis, type Window } from '../trace/axis';
 import { formatDuration } from '../trace/format';
-import { fraction } from '../trace/scale';
+
+/** Pixels on either side of a cut's label that labels of ticks would cover. */
+const LABEL_ROOM = 62;
 
 interface AxisProps {
-  /** Offsets in microseconds. */
-  readonly marks: readonly number[];
-  readonly duration: number;
+  readonly axis: Axis;
+  readonly window: Window;
 }
 
-export function Ruler({ marks, duration }: AxisProps) {
+interface MarksProps extends AxisProps {
+  /** Microseconds. */
+  readonly marks: readonly number[];
+}
+
+interface RulerProps extends MarksProps {
+  /** Pixels. */
+  readonly width: number;
+}
+
+export function Ruler({ marks, axis, window, width }: RulerProps) {
+  const cuts = cutsIn(axis, window);
+  const isCovered = (place: number) =>
+    cuts.some(({ left, width: part }) => {
+      const far = (place - left - part / 2) * width;
+      return far > -1.5 * LABEL_ROOM && far < LABEL_ROOM;
+    });
   return (
     <div className="ruler" role="row" aria-rowindex={1}>
       <div role="columnheader" className="ruler-names">
         Service and span
       </div>
       <div role="columnheader" className="ruler-axis" aria-label="Time since the start of the trace">
-        {marks.map((mark) => (
-          <span key={mark} className="tick" style={{ left: place(mark, duration) }}>
+        {marks.filter((mark) => !isCovered(placeIn(axis, window, mark))).map((mark) => (
+          <span key={mark} className="tick" style={{ left: percent(placeIn(axis, window, mark)) }}>
             {formatDuration(mark)}
+          </span>
+        ))}
+        {cuts.map(({ from, to, left, width: part }) => (
+          <span key={from} className="cut-label" style={{ left: percent(left + part / 2) }} title={`${formatDuration(to - from)} in which nothing ran are cut out`}>
+            {formatDuration(to - from)} idle
           </span>
         ))}
       </div>
@@ -25,10 +48,28 @@ export function Ruler({ marks, duration }: AxisProps) {
   );
 }
 
-export function Grid({ marks, duration }: AxisProps) {
-  return marks.map((mark) => <span key={mark} className="grid-line" style={{ left: place(mark, duration) }} />);
+export function Grid({ marks, axis, window }: MarksProps) {
+  return marks.map((mark) => <span key={mark} className="grid-line" style={{ left: percent(placeIn(axis, window, mark)) }} />);
 }
 
-function place(mark: number, duration: number): string {
-  return `${100 * fraction({ start: 0, duration }, mark)}%`;
+export function CutMarks({ axis, window }: AxisProps) {
+  return cutsIn(axis, window).map(({ from, left, width }) => (
+    <span key={from} className="cut" style={{ left: percent(left), width: percent(width) }} />
+  ));
+}
+
+function cutsIn(axis: Axis, window: Window) {
+  return axis.cuts.flatMap((cut) => {
+    const [left, right] = [placeIn(axis, window, cut.from), placeIn(axis, window, cut.to)];
+    return right <= 0 || left >= 1 ? [] : [{ ...cut, left, width: right - left }];
+  });
+}
+
+/** The moment at a place of the window. */
+export function timeAt(axis: Axis, window: Window, place: number): number {
+  return fromAxis(axis, window.from + place * (window.to - window.from));
+}
+
+export function percent(part: number): string {
+  return `${100 * part}%`;
 }

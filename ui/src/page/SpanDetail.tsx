@@ -1,27 +1,42 @@
-/** All that is known of one span. */
-import { Fragment, type ReactNode } from 'react';
+/** All that is known of one span, beside the view. */
+import { useMemo } from 'react';
+import { rememberedTemplates } from '../shell/LinkSettings';
 import { CopyButton } from '../shell/CopyButton';
-import { linkTo, tracePath } from '../shell/navigation';
-import type { MessageEdge } from '../trace/edges';
-import { formatDuration } from '../trace/format';
-import type { Attribute, Reference, Span, SpanEvent, Trace } from '../trace/model';
+import { at } from '../trace/column';
+import { readDetail, type SpanDetail as Detail } from '../trace/detail';
+import { formatDuration, formatTimestamp } from '../trace/format';
+import { isFailed, kindOf, nameOf, serviceOf, spanIdOf, type Trace } from '../trace/model';
+import { selfTimes } from '../trace/self';
+import { AttributeTable } from './AttributeTable';
+import { LinkList, MessageList } from './DetailLinks';
+import { Section } from './Section';
+import type { Page } from './state';
 
 interface SpanDetailProps {
-  readonly trace: Trace;
-  readonly span: Span;
-  readonly colour: number;
+  readonly page: Page;
+  readonly index: number;
+  readonly colours: ReadonlyMap<string, number>;
   readonly follow: Follow;
   readonly leave: () => void;
 }
 
 /** Goes to the span with this index. */
-type Follow = (index: number) => void;
+export type Follow = (index: number) => void;
 
-export function SpanDetail({ trace, span, colour, follow, leave }: SpanDetailProps) {
+export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailProps) {
+  const { trace } = page;
+  const detail = useMemo(() => readDetail(trace, index), [trace, index]);
+  const self = useMemo(() => selfTimes(trace), [trace]);
+  const templates = useMemo(rememberedTemplates, [index]);
+  const service = serviceOf(trace, index);
+  const kind = kindOf(trace, index);
+  const places = { service, traceId: trace.answers[at(trace.lane, index)]?.trace_id ?? trace.id, spanId: spanIdOf(trace, index), templates };
   return (
     <aside
-      className={`detail service-${colour}`}
+      className={`detail service-${colours.get(service) ?? 0}`}
       aria-label="Span detail"
+      // Its content scrolls, so the keyboard must be able to get there.
+      tabIndex={0}
       onKeyDown={(event) => {
         if (event.key === 'Escape') leave();
       }}
@@ -29,196 +44,144 @@ export function SpanDetail({ trace, span, colour, follow, leave }: SpanDetailPro
       <div className="detail-head">
         <p className="detail-service">
           <span className="swatch" aria-hidden="true" />
-          <bdi>{span.service}</bdi>
-          {span.kind && <span className="kind">{span.kind}</span>}
-          {span.failed && <span className="failure-note">error</span>}
+          <bdi>{service}</bdi>
+          {kind && <span className="kind">{kind}</span>}
+          {isFailed(trace, index) && <span className="failure-note">error</span>}
         </p>
         <button type="button" className="close" aria-label="Close the detail" onClick={leave}>
           ×
         </button>
         <h2>
-          <bdi>{span.name}</bdi>
+          <bdi>{nameOf(trace, index)}</bdi>
         </h2>
+        {detail.statusMessage && <p className="status-message">{detail.statusMessage}</p>}
       </div>
-      <dl className="facts">
-        <div>
-          <dt>Starts at</dt>
-          <dd>{formatDuration(span.start - trace.start)}</dd>
-        </div>
-        <div>
-          <dt>Duration</dt>
-          <dd>{formatDuration(span.duration)}</dd>
-        </div>
-        <div>
-          <dt>Span id</dt>
-          <dd>
-            <code>{span.id}</code> <CopyButton text={span.id} what="span id" />
-          </dd>
-        </div>
-      </dl>
-      <Messages trace={trace} span={span} follow={follow} />
-      <References trace={trace} span={span} follow={follow} />
-      <Attributes title="Attributes" attributes={span.attributes} />
-      <Attributes title="Resource" attributes={span.resource} />
-      <Events events={span.events} start={trace.start} />
-      <Warnings warnings={span.warnings} />
+      <Facts trace={trace} index={index} self={at(self, index)} />
+      <Message detail={detail} />
+      <MessageList trace={trace} index={index} follow={follow} />
+      <LinkList trace={trace} index={index} links={detail.links} follow={follow} />
+      <Parent detail={detail} />
+      {detail.attributes.length > 0 && (
+        <Section title="Attributes" count={detail.attributes.length}>
+          <AttributeTable attributes={detail.attributes} {...places} />
+        </Section>
+      )}
+      <Events detail={detail} places={places} />
+      {detail.resource.length > 0 && (
+        <Section title="Resource" count={detail.resource.length}>
+          <AttributeTable attributes={detail.resource} {...places} />
+        </Section>
+      )}
+      {detail.scope && (
+        <Section title="Instrumentation">
+          <bdi>{detail.scope}</bdi>
+        </Section>
+      )}
+      {detail.dropped > 0 && <p className="quiet detail-note">{detail.dropped} attributes, events or links were dropped by the sender.</p>}
     </aside>
   );
 }
 
-type PartProps = Omit<SpanDetailProps, 'colour' | 'leave'>;
-
-/** Both directions: what this span received, and where what it sent was received. */
-function Messages({ trace, span, follow }: PartProps) {
-  const edges = trace.edges.filter((edge) => edge.from === span.index || edge.to === span.index);
-  if (edges.length === 0) return null;
-  return (
-    <Section title="Messages">
-      <ul className="message-list">
-        {edges.map((edge) => {
-          const sent = edge.from === span.index;
-          const other = trace.spans[sent ? edge.to : edge.from];
-          return (
-            <li key={`${edge.from}-${edge.to}`}>
-              {sent ? 'Received by ' : 'Sent by '}
-              {other && <SpanLink span={other} follow={follow} />}
-              <span className="quiet"> {waitText(edge)}</span>
-            </li>
-          );
-        })}
-      </ul>
-    </Section>
-  );
-}
-
-function waitText({ wait, topic }: MessageEdge): string {
-  if (wait === undefined) return '';
-  if (wait < 0) return `${formatDuration(-wait)} before the send was acknowledged`;
-  return `after ${formatDuration(wait)} in ${topic ?? 'the topic'}`;
-}
-
-function References({ trace, span, follow }: PartProps) {
-  if (span.references.length === 0) return null;
-  return (
-    <Section title="References">
-      <ul className="reference-list">
-        {span.references.map((reference, i) => (
-          <li key={i}>
-            <code className={reference.type === 'FOLLOWS_FROM' ? 'reference-type follows' : 'reference-type'}>
-              {reference.type}
-            </code>{' '}
-            <ReferenceTarget trace={trace} reference={reference} follow={follow} />
-          </li>
-        ))}
-      </ul>
-    </Section>
-  );
-}
-
-interface ReferenceTargetProps {
+interface FactsProps {
   readonly trace: Trace;
-  readonly reference: Reference;
-  readonly follow: Follow;
+  readonly index: number;
+  readonly self: number;
 }
 
-function ReferenceTarget({ trace, reference, follow }: ReferenceTargetProps) {
-  const target = reference.target === undefined ? undefined : trace.spans[reference.target];
-  if (target) return <SpanLink span={target} follow={follow} />;
-  if (!reference.elsewhere) {
-    return (
-      <>
-        <code>{reference.spanId}</code> <span className="quiet">(not in this trace)</span>
-      </>
-    );
-  }
+function Facts({ trace, index, self }: FactsProps) {
+  const begin = at(trace.begin, index);
   return (
-    <>
-      span <code>{reference.spanId}</code> of{' '}
-      <a {...linkTo(tracePath(reference.traceId, reference.spanId))}>another trace</a>
-    </>
+    <dl className="facts">
+      <div>
+        <dt>Starts at</dt>
+        <dd title={formatTimestamp(trace.start + begin)}>{formatDuration(begin)}</dd>
+      </div>
+      <div>
+        <dt>Duration</dt>
+        <dd>{formatDuration(at(trace.length, index))}</dd>
+      </div>
+      <div>
+        <dt>Self</dt>
+        <dd title="What no child covers">{formatDuration(self)}</dd>
+      </div>
+      <div>
+        <dt>Span id</dt>
+        <dd>
+          <code>{spanIdOf(trace, index)}</code> <CopyButton text={spanIdOf(trace, index)} what="span id" />
+        </dd>
+      </div>
+    </dl>
   );
 }
 
-function SpanLink({ span, follow }: { readonly span: Span; readonly follow: Follow }) {
+function Message({ detail: { message } }: { readonly detail: Detail }) {
+  if (!message) return null;
+  const facts: readonly (readonly [string, string | number | undefined])[] = [
+    ['Topic', message.topic],
+    ['Partition', message.partition],
+    ['Offset', message.offset],
+    ['Group', message.group],
+    ['Lag', message.lag === undefined ? undefined : `${message.lag} behind`],
+  ];
   return (
-    <button type="button" className="span-link" onClick={() => follow(span.index)}>
-      <bdi>{span.service}</bdi> <bdi>{span.name}</bdi>
-    </button>
+    <dl className="facts message-facts">
+      {facts.map(
+        ([name, value]) =>
+          value !== undefined &&
+          value !== '' && (
+            <div key={name}>
+              <dt>{name}</dt>
+              <dd>
+                <bdi>{value}</bdi>
+              </dd>
+            </div>
+          ),
+      )}
+    </dl>
   );
 }
 
-function Attributes({ title, attributes }: { readonly title: string; readonly attributes: readonly Attribute[] }) {
-  if (attributes.length === 0) return null;
+const EVIDENCE: Record<string, string> = {
+  header: 'the message carried its context',
+  'request-id': 'it carried a request id that an inbound one carried',
+  thread: 'the thread that read the inbound message wrote it',
+  sole: 'only one exchange was in flight',
+  open: 'nothing tells what caused it (yet)',
+};
+
+/** How the parent was found, where that is worth a word. */
+function Parent({ detail: { evidence, missingParent } }: { readonly detail: Detail }) {
+  if (!evidence && !missingParent) return null;
   return (
-    <Section title={title}>
-      <AttributeTable attributes={attributes} />
+    <Section title="Parent">
+      {evidence && (
+        <p>
+          <span className={evidence.inferred ? 'mark inferred' : 'mark'}>{evidence.name}</span>{' '}
+          {EVIDENCE[evidence.name]}
+          {evidence.confidence !== undefined && `, ${Math.round(100 * evidence.confidence)} % sure`}
+        </p>
+      )}
+      {missingParent && (
+        <p>
+          <code>{missingParent}</code> <span className="quiet">(not in this trace)</span>
+        </p>
+      )}
     </Section>
   );
 }
 
-function AttributeTable({ attributes }: { readonly attributes: readonly Attribute[] }) {
+function Events({ detail, places }: { readonly detail: Detail; readonly places: Parameters<typeof AttributeTable>[0] extends infer P ? Omit<P, 'attributes'> : never }) {
+  if (detail.events.length === 0) return null;
   return (
-    <table className="attributes">
-      <tbody>
-        {attributes.map(({ key, value }, i) => (
-          <tr key={i}>
-            <th scope="row">
-              <bdi>{breakable(key)}</bdi>
-            </th>
-            <td>
-              <bdi>{value}</bdi>
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
-}
-
-/** A dotted name that breaks after its dots rather than within a word. */
-function breakable(name: string): ReactNode {
-  return name.split(/(?<=[._])/).map((part, i) => (
-    <Fragment key={i}>
-      {i > 0 && <wbr />}
-      {part}
-    </Fragment>
-  ));
-}
-
-function Events({ events, start }: { readonly events: readonly SpanEvent[]; readonly start: number }) {
-  if (events.length === 0) return null;
-  return (
-    <Section title="Events">
+    <Section title="Events" count={detail.events.length}>
       <ol className="event-list">
-        {events.map((event, i) => (
+        {detail.events.map((event, i) => (
           <li key={i}>
-            <span className="quiet">{formatDuration(event.time - start)}</span> <bdi>{event.name}</bdi>
-            {event.attributes.length > 0 && <AttributeTable attributes={event.attributes} />}
+            <span className="quiet">{formatDuration(event.time)}</span> <bdi>{event.name}</bdi>
+            {event.attributes.length > 0 && <AttributeTable attributes={event.attributes} {...places} />}
           </li>
         ))}
       </ol>
     </Section>
-  );
-}
-
-function Warnings({ warnings }: { readonly warnings: readonly string[] }) {
-  if (warnings.length === 0) return null;
-  return (
-    <Section title="Warnings">
-      <ul>
-        {warnings.map((warning) => (
-          <li key={warning}>{warning}</li>
-        ))}
-      </ul>
-    </Section>
-  );
-}
-
-function Section({ title, children }: { readonly title: string; readonly children: ReactNode }) {
-  return (
-    <section>
-      <h3>{title}</h3>
-      {children}
-    </section>
   );
 }

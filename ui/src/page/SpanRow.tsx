@@ -1,147 +1,172 @@
 /** One span as a row: its place in the tree, its bar, and the wait before it if it received a message. */
-import { memo } from 'react';
-import type { MessageEdge } from '../trace/edges';
-import { formatDuration } from '../trace/format';
-import type { Span, Trace } from '../trace/model';
-import { failsBelow, hasChildren } from '../trace/rows';
-import { fraction, waitNotePlace } from '../trace/scale';
+import { memo, type ReactNode } from 'react';
+import { at } from '../trace/column';
+import type { Axis, Window } from '../trace/axis';
+import type { CriticalPath } from '../trace/critical';
+import { evidenceOf, linkCount, messageOf } from '../trace/detail';
+import { received } from '../trace/edges';
+import { CYCLE, failuresBelow, hasChildren, INFERRED, isFailed, MISSING_PARENT, nameOf, OPEN, serviceOf, type Trace } from '../trace/model';
+import { COLLAPSED, runLength, UNFOLDED_RUN } from '../trace/rows';
+import { LaneCell } from './LaneCell';
+import { ROW_HEIGHT } from './virtual';
 
 /** Pixels. */
 const INDENT = 12;
 /** Deeper spans are indented no further, so that their names stay readable. */
-const DEEPEST_INDENT = 16;
+const DEEPEST_INDENT = 14;
 
 export function rowId(index: number): string {
   return `span-${index}`;
 }
 
-interface SpanRowProps {
+export interface SpanRowProps {
   readonly trace: Trace;
-  readonly span: Span;
+  readonly index: number;
   readonly row: number;
-  /** Pixels from the top of the rows. */
-  readonly top: number;
   readonly colour: number;
-  /** Edges that end at this span. */
-  readonly received: readonly MessageEdge[];
+  readonly axis: Axis;
+  readonly window: Window;
+  readonly runs: Int32Array;
+  readonly fold: number;
+  readonly critical: CriticalPath | undefined;
   readonly laneWidth: number;
+  readonly laneTitle: ReactNode;
   readonly isActive: boolean;
   readonly isOpen: boolean;
-  readonly isCollapsed: boolean;
+  readonly isFound: boolean;
+  readonly isFaded: boolean;
   readonly look: (index: number) => void;
   readonly toggle: (index: number) => void;
 }
 
 export const SpanRow = memo(function SpanRow(props: SpanRowProps) {
-  const { trace, span, row, top, colour, received, isActive, isOpen, isCollapsed, look } = props;
-  const branch = hasChildren(span);
+  const { trace, index, row, colour, fold, runs, look } = props;
+  const isRun = at(runs, index) > 0 && (fold & UNFOLDED_RUN) === 0;
+  const isFolded = isRun || (fold & COLLAPSED) !== 0;
+  const branch = isRun || hasChildren(trace, index);
+  const classes = ['row', `service-${colour}`];
+  if (props.isActive) classes.push('active');
+  if (props.isOpen) classes.push('open');
+  if (props.isFound) classes.push('found');
+  if (props.isFaded) classes.push('faded');
+  if (props.laneTitle) classes.push('lane-start');
   return (
     <div
-      id={rowId(span.index)}
-      className={`row service-${colour}${isActive ? ' active' : ''}${isOpen ? ' open' : ''}`}
+      id={rowId(index)}
+      className={classes.join(' ')}
       role="row"
       aria-rowindex={row + 2}
-      aria-level={span.depth + 1}
-      aria-expanded={branch ? !isCollapsed : undefined}
-      aria-selected={isOpen}
-      style={{ top }}
-      onClick={() => look(span.index)}
+      aria-level={at(trace.depth, index) + 1}
+      aria-expanded={branch ? !isFolded : undefined}
+      aria-selected={props.isOpen}
+      style={{ top: row * ROW_HEIGHT }}
+      onClick={() => look(index)}
     >
-      <NameCell {...props} />
-      <div className="lane-cell" role="gridcell">
-        <div className="lane">
-          {received.map((edge) => (
-            <Wait key={edge.from} trace={trace} edge={edge} laneWidth={props.laneWidth} />
-          ))}
-          <Bar trace={trace} span={span} />
-        </div>
-      </div>
+      <NameCell {...props} isRun={isRun} isFolded={isFolded} branch={branch} />
+      <LaneCell {...props} isRun={isRun} />
     </div>
   );
 });
 
-function NameCell({ trace, span, received, isCollapsed, toggle }: SpanRowProps) {
-  const failedBelow = isCollapsed && !span.failed && failsBelow(trace.spans, span);
+interface NameCellProps extends SpanRowProps {
+  readonly isRun: boolean;
+  readonly isFolded: boolean;
+  readonly branch: boolean;
+}
+
+function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, toggle }: NameCellProps) {
+  const failed = isFailed(trace, index);
+  const failedBelow = isFolded && !failed && failuresBelow(trace, index) > 0;
   return (
     <div className="name-cell" role="gridcell">
-      <span className="indent" style={{ width: `${Math.min(span.depth, DEEPEST_INDENT) * INDENT}px` }} />
-      {hasChildren(span) ? (
+      <span className="indent" style={{ width: `${Math.min(at(trace.depth, index), DEEPEST_INDENT) * INDENT}px` }} />
+      {branch ? (
         // The arrow keys do the same for keyboards; this is for the pointer only.
         <span
-          className={isCollapsed ? 'twisty folded' : 'twisty'}
+          className={isFolded ? 'twisty folded' : 'twisty'}
           aria-hidden="true"
           onClick={(event) => {
             event.stopPropagation();
-            toggle(span.index);
+            toggle(index);
           }}
         />
       ) : (
         <span className="twisty leaf" aria-hidden="true" />
       )}
       <span className="stripe" aria-hidden="true" />
-      <span className="span-name" title={`${span.service} ${span.name}`}>
-        <bdi className="span-service">{span.service}</bdi> <bdi>{span.name}</bdi>
+      <span className="span-name" title={`${serviceOf(trace, index)} ${nameOf(trace, index)}`}>
+        <bdi className="span-service">{serviceOf(trace, index)}</bdi> <bdi>{nameOf(trace, index)}</bdi>
       </span>
-      {(span.failed || failedBelow) && (
-        <span className={span.failed ? 'failure-mark' : 'failure-mark below'} title={span.failed ? 'Error' : 'Error below'}>
-          <span aria-hidden="true">!</span>
-          <span className="unseen">{span.failed ? 'error' : 'error below'}</span>
+      {isRun && (
+        <span className="mark batch" title="Consumers of the same kind, one after the other: open to see each">
+          × {runLength(trace, runs, index)}
         </span>
       )}
-      {span.oddity && <span className="oddity-mark">{span.oddity === 'cycle' ? 'cycle' : 'no parent'}</span>}
-      {received.map((edge) => (
-        <span key={edge.from} className="unseen">
-          {edge.reference === 'FOLLOWS_FROM' ? 'follows from' : 'receives from'} {trace.spans[edge.from]?.name}
+      <Batch trace={trace} index={index} />
+      <Topic trace={trace} index={index} />
+      {(failed || failedBelow) && (
+        <span className={failed ? 'failure-mark' : 'failure-mark below'} title={failed ? 'Error' : 'Error below'}>
+          <span aria-hidden="true">!</span>
+          <span className="unseen">{failed ? 'error' : 'error below'}</span>
+        </span>
+      )}
+      <Oddity trace={trace} index={index} />
+      {laneTitle}
+      {received(trace.edges, index).map((edge) => (
+        <span key={edge} className="unseen">
+          {trace.edges.linked[edge] === 1 ? 'follows from' : 'receives from'} {nameOf(trace, at(trace.edges.from, edge))}
         </span>
       ))}
     </div>
   );
 }
 
-function Bar({ trace, span }: { readonly trace: Trace; readonly span: Span }) {
-  const from = fraction(trace, span.start);
-  const to = fraction(trace, span.end);
-  return (
-    <>
-      <span
-        className={`bar${span.failed ? ' failed' : ''}${span.duration === 0 ? ' instant' : ''}`}
-        style={{ left: percent(from), width: percent(to - from) }}
-      />
-      <span className="bar-note" style={{ left: percent(to) }}>
-        {formatDuration(span.duration)}
-      </span>
-      <span className="unseen">from {formatDuration(span.start - trace.start)}</span>
-    </>
-  );
-}
-
-interface WaitProps {
+interface MarkProps {
   readonly trace: Trace;
-  readonly edge: MessageEdge;
-  readonly laneWidth: number;
+  readonly index: number;
 }
 
-/** The time a message lay in its topic, as a stretch of its own. */
-function Wait({ trace, edge, laneWidth }: WaitProps) {
-  const sender = trace.spans[edge.from];
-  if (!sender || edge.wait === undefined || edge.wait <= 0) return null;
-  const from = fraction(trace, sender.end);
-  const to = fraction(trace, sender.end + edge.wait);
-  const side = waitNotePlace(from * laneWidth, to * laneWidth);
-  const topic = edge.topic ?? 'the topic';
-  const style = { left: percent(from), width: percent(to - from) };
+function Batch({ trace, index }: MarkProps) {
+  const links = linkCount(trace, index);
+  if (links < 2) return null;
   return (
-    <span className="wait" style={style} title={`in ${topic} for ${formatDuration(edge.wait)}`}>
-      <span className={side ? `wait-note ${side}` : 'unseen'}>
-        <span className="wait-topic">
-          in <bdi>{topic}</bdi>
-        </span>{' '}
-        {formatDuration(edge.wait)}
-      </span>
+    <span className="mark batch" title={`Received ${links} messages at once: the detail lists them`}>
+      batch of {links}
     </span>
   );
 }
 
-function percent(part: number): string {
-  return `${100 * part}%`;
+/** Where the message was: topic, partition and offset, as far as the span says. */
+function Topic({ trace, index }: MarkProps) {
+  const message = messageOf(trace, index);
+  if (!message?.topic) return null;
+  const { topic, partition, offset, lag, group } = message;
+  const place = `${topic}${partition === undefined ? '' : `/${partition}`}${offset === undefined ? '' : `@${offset}`}`;
+  const title = [`topic ${topic}`, partition !== undefined && `partition ${partition}`, offset !== undefined && `offset ${offset}`, group && `group ${group}`, lag !== undefined && `lag ${lag}`]
+    .filter(Boolean)
+    .join(', ');
+  return (
+    <span className="mark topic" title={title}>
+      <bdi>{place}</bdi>
+      {lag !== undefined && lag > 0 && <span className="lag"> lag {lag}</span>}
+    </span>
+  );
+}
+
+function Oddity({ trace, index }: MarkProps) {
+  const flags = at(trace.flags, index);
+  if ((flags & CYCLE) !== 0) return <span className="mark">cycle</span>;
+  if ((flags & OPEN) !== 0) return <span className="mark inferred" title="Begins a fragment: what caused it is not known (yet)">open</span>;
+  if ((flags & INFERRED) !== 0) {
+    const evidence = evidenceOf(trace, index);
+    const sure = evidence?.confidence === undefined ? '' : ` ${Math.round(100 * evidence.confidence)} %`;
+    return (
+      <span className="mark inferred" title={`The parent is inferred (${evidence?.name ?? 'no evidence said'})${sure}`}>
+        {evidence?.name}
+        {sure}
+      </span>
+    );
+  }
+  if ((flags & MISSING_PARENT) !== 0) return <span className="mark">no parent</span>;
+  return null;
 }

@@ -4,109 +4,113 @@
  * Rows have one height, so only those in view exist. Focus stays on the grid, which names its
  * active row by `aria-activedescendant`: that survives rows coming and going.
  */
-import { defaultRangeExtractor, useVirtualizer } from '@tanstack/react-virtual';
-import { useEffect, useMemo, useRef, type KeyboardEvent, type ReactNode, type Ref } from 'react';
-import type { MessageEdge } from '../trace/edges';
-import type { Span, Trace } from '../trace/model';
-import { visibleRows } from '../trace/rows';
-import { ROW_HEIGHT, RULER_HEIGHT, ticks } from '../trace/scale';
-import type { TraceCursor } from './cursor';
+import { useCallback, useEffect, useRef, type KeyboardEvent, type ReactNode, type Ref } from 'react';
+import { ticks } from '../trace/axis';
+import { at } from '../trace/column';
 import { MessageEdges } from './MessageEdges';
-import { Grid, Ruler } from './Ruler';
+import { Minimap } from './Minimap';
+import { CutMarks, Grid, Ruler } from './Ruler';
 import { rowId, SpanRow } from './SpanRow';
+import type { Page } from './state';
+import { ROW_HEIGHT, useRowWindow } from './virtual';
 import { useWidth } from './width';
 
 /** Pixels that the label of a tick needs. */
 const TICK_WIDTH = 110;
+/** Height of the ruler; `--ruler` in the styles is the same. */
+const RULER_HEIGHT = 30;
 
 interface TimelineProps {
   /** The grid, for giving it the focus. */
   readonly ref: Ref<HTMLDivElement>;
-  readonly trace: Trace;
+  readonly page: Page;
   readonly colours: ReadonlyMap<string, number>;
-  readonly cursor: TraceCursor;
+  /** Titles of lanes, when the trace is made of several. */
+  readonly laneTitles?: readonly ReactNode[];
 }
 
-export function Timeline({ ref, trace, colours, cursor }: TimelineProps) {
-  const { scroller, virtual, rows, shown } = useRows(trace, cursor);
-  const received = useMemo(() => edgesByReceiver(trace.edges), [trace]);
+export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
+  const { trace, state, dispatch, rows, axis, window, runs, critical, isFound } = page;
+  const view = useRowWindow(rows.spans.length, RULER_HEIGHT);
   const [lanes, laneWidth] = useWidth<HTMLDivElement>();
-  const marks = ticks(trace.duration, Math.max(1, Math.floor(laneWidth / TICK_WIDTH)));
-  const inView = virtual.getVirtualItems();
+  const marks = ticks(axis, window, Math.max(1, Math.floor(laneWidth / TICK_WIDTH)));
+  const activeRow = trace.count > 0 ? at(rows.rowOf, state.active) : 0;
+  useEffect(() => view.scrollTo(activeRow), [view.scrollTo, activeRow]);
+  const look = useCallback((index: number) => dispatch({ type: 'look', index }), [dispatch]);
+  const toggle = useCallback((index: number) => dispatch({ type: 'toggle', index }), [dispatch]);
+
+  const inView: number[] = [];
+  for (let row = view.first; row < view.last; row++) inView.push(row);
+  // The active row exists even out of view: the grid names it.
+  if (activeRow < view.first || activeRow >= view.last) inView.push(activeRow);
 
   return (
-    <TreeGrid ref={ref} rowCount={rows.length} cursor={cursor}>
-      <div className="timeline-scroll" role="presentation" ref={scroller}>
-        <Ruler marks={marks} duration={trace.duration} />
-        <div className="timeline-rows" role="rowgroup" style={{ height: virtual.getTotalSize() }}>
-          <div className="lanes" role="presentation" ref={lanes}>
-            <Grid marks={marks} duration={trace.duration} />
+    <div className="timeline-box">
+      <Minimap page={page} colours={colours} />
+      <TreeGrid ref={ref} rowCount={rows.spans.length} page={page} scrollBy={view.scrollBy}>
+        <div className="timeline-scroll" role="presentation" ref={view.scroller}>
+          <Ruler marks={marks} axis={axis} window={window} width={laneWidth} />
+          <div className="timeline-rows" role="rowgroup" style={{ height: rows.spans.length * ROW_HEIGHT }}>
+            <div className="lanes" role="presentation" ref={lanes}>
+              <Grid marks={marks} axis={axis} window={window} />
+              <CutMarks axis={axis} window={window} />
+            </div>
+            {inView.map((row) => {
+              const index = at(rows.spans, row);
+              return (
+                <SpanRow
+                  key={index}
+                  trace={trace}
+                  index={index}
+                  row={row}
+                  colour={colours.get(trace.services[at(trace.service, index)]?.name ?? '') ?? 0}
+                  axis={axis}
+                  window={window}
+                  runs={runs}
+                  fold={at(state.folds, index)}
+                  critical={critical}
+                  laneWidth={laneWidth}
+                  laneTitle={laneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined}
+                  isActive={index === state.active}
+                  isOpen={state.open && index === state.active}
+                  isFound={isFound[index] === 1}
+                  isFaded={state.find !== '' && isFound[index] !== 1}
+                  look={look}
+                  toggle={toggle}
+                />
+              );
+            })}
+            <MessageEdges page={page} width={laneWidth} first={view.first} last={view.last} />
           </div>
-          {inView.map((item) => {
-            const span = trace.spans[rows[item.index] ?? 0] as Span;
-            return (
-              <SpanRow
-                key={span.index}
-                trace={trace}
-                span={span}
-                row={item.index}
-                top={item.start - RULER_HEIGHT}
-                colour={colours.get(span.service) ?? 0}
-                received={received.get(span.index) ?? NO_EDGES}
-                laneWidth={laneWidth}
-                isActive={span.index === cursor.active}
-                isOpen={cursor.open && span.index === cursor.active}
-                isCollapsed={cursor.collapsed.has(span.index)}
-                look={cursor.look}
-                toggle={cursor.toggle}
-              />
-            );
-          })}
-          <MessageEdges
-            trace={trace}
-            shown={shown}
-            width={laneWidth}
-            height={virtual.getTotalSize()}
-            firstRow={inView[0]?.index ?? 0}
-            lastRow={inView.at(-1)?.index ?? 0}
-          />
         </div>
-      </div>
-    </TreeGrid>
+      </TreeGrid>
+    </div>
   );
 }
 
-/** The rows that are not folded away, those of them in view, and the active one always among these. */
-function useRows(trace: Trace, { active, collapsed }: TraceCursor) {
-  const rows = useMemo(() => visibleRows(trace.spans, collapsed), [trace, collapsed]);
-  const shown = useMemo(() => new Map(rows.map((index, row) => [index, row])), [rows]);
-  const scroller = useRef<HTMLDivElement>(null);
-  const activeRow = shown.get(active) ?? 0;
-  const virtual = useVirtualizer({
-    count: rows.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => ROW_HEIGHT,
-    // The ruler scrolls in the same box, above the first row, and stays at its top.
-    scrollMargin: RULER_HEIGHT,
-    scrollPaddingStart: RULER_HEIGHT,
-    overscan: 12,
-    rangeExtractor: (range) => [...new Set([...defaultRangeExtractor(range), activeRow])].sort((a, b) => a - b),
-  });
-  useEffect(() => virtual.scrollToIndex(activeRow), [virtual, activeRow]);
-  return { rows, shown, scroller, virtual };
+function laneStart({ trace, rows }: Page, row: number): boolean {
+  if (trace.answers.length < 2) return false;
+  return row === 0 || trace.lane[at(rows.spans, row)] !== trace.lane[at(rows.spans, row - 1)];
 }
 
 interface TreeGridProps {
   readonly ref: Ref<HTMLDivElement>;
   readonly rowCount: number;
-  readonly cursor: TraceCursor;
+  readonly page: Page;
+  readonly scrollBy: (pixels: number) => void;
   readonly children: ReactNode;
 }
 
-function TreeGrid({ ref, rowCount, cursor, children }: TreeGridProps) {
+/** Pixels that `s` and `w` scroll. */
+const SCROLL = 240;
+
+function TreeGrid({ ref, rowCount, page, scrollBy, children }: TreeGridProps) {
+  const keys = useRef<HTMLParagraphElement>(null);
   function onKeyDown(event: KeyboardEvent) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    if (cursor.press(event.key)) event.preventDefault();
+    const scroll = event.key === 's' ? SCROLL : event.key === 'w' ? -SCROLL : 0;
+    if (scroll !== 0) scrollBy(scroll);
+    if (scroll !== 0 || page.press(event.key, event.shiftKey)) event.preventDefault();
   }
 
   return (
@@ -117,27 +121,16 @@ function TreeGrid({ ref, rowCount, cursor, children }: TreeGridProps) {
       aria-label="Spans"
       aria-rowcount={rowCount + 1}
       aria-colcount={2}
-      aria-activedescendant={rowId(cursor.active)}
+      aria-activedescendant={rowId(page.state.active)}
       aria-describedby="timeline-keys"
       tabIndex={0}
       onKeyDown={onKeyDown}
     >
-      <p id="timeline-keys" className="unseen">
-        Up and down move, left and right fold and unfold, Enter opens the detail, Escape closes it.
+      <p id="timeline-keys" className="unseen" ref={keys}>
+        Up and down move, left and right fold and unfold, Enter opens the detail, Escape closes it, question mark shows
+        all keys.
       </p>
       {children}
     </div>
   );
-}
-
-const NO_EDGES: readonly MessageEdge[] = [];
-
-function edgesByReceiver(edges: readonly MessageEdge[]): Map<number, MessageEdge[]> {
-  const received = new Map<number, MessageEdge[]>();
-  for (const edge of edges) {
-    const known = received.get(edge.to);
-    if (known) known.push(edge);
-    else received.set(edge.to, [edge]);
-  }
-  return received;
 }

@@ -1,47 +1,75 @@
-/** What the trace is and how it went, before any span is looked at. */
-import type { ReactNode } from 'react';
+/** What the trace is and how it went, before any span is looked at; and the views to choose from. */
+import { useRef, type KeyboardEvent, type ReactNode } from 'react';
 import { CopyButton } from '../shell/CopyButton';
+import { ServicePill } from '../shell/ServicePill';
+import { at } from '../trace/column';
 import { longestWait } from '../trace/edges';
 import { formatCount, formatDuration, formatTimestamp } from '../trace/format';
-import type { Trace } from '../trace/model';
+import { endOf, INFERRED, nameOf, OPEN, serviceOf, type Trace } from '../trace/model';
+import { VIEWS, type View } from './address';
+import { DownloadMenu } from './DownloadMenu';
+import type { Page } from './state';
 
-export function TraceHeader({ trace }: { readonly trace: Trace }) {
-  const wait = longestWait(trace.edges);
-  const answered = answeredAfter(trace);
+interface TraceHeaderProps {
+  readonly page: Page;
+  readonly colours: ReadonlyMap<string, number>;
+  readonly id: string;
+  readonly reload: () => void;
+}
+
+export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
+  const { trace } = page;
   return (
     <header className="trace-header">
       <div className="trace-title">
         <h1>
-          <bdi className="trace-service">{trace.root?.service}</bdi> <bdi>{trace.root?.name}</bdi>
+          <bdi className="trace-service">{serviceOf(trace, trace.root)}</bdi> <bdi>{nameOf(trace, trace.root)}</bdi>
         </h1>
         <p className="trace-identity">
           <code className="trace-id">{trace.id}</code>
           <CopyButton text={trace.id} what="trace id" />
+          <button type="button" className="copy" onClick={reload} title="Load the trace again: more spans may have arrived">
+            Reload
+          </button>
+          <DownloadMenu ids={[id]} />
         </p>
       </div>
-      <dl className="facts">
-        <Fact name="Start">{formatTimestamp(trace.start)}</Fact>
-        <Fact name="Duration">{formatDuration(trace.duration)}</Fact>
-        {answered !== undefined && <Fact name="Answered after">{formatDuration(answered)}</Fact>}
-        {wait !== undefined && (
-          <Fact name="Longest wait in a topic">
-            <span className="queue-note">{formatDuration(wait)}</span>
-          </Fact>
-        )}
-        <Fact name="Services">{trace.services.length}</Fact>
-        <Fact name="Spans">{trace.spans.length}</Fact>
-        <Fact name="Errors">
-          <span className={trace.failures > 0 ? 'failure-note' : ''}>{trace.failures}</span>
-        </Fact>
-      </dl>
+      <Facts trace={trace} />
+      <ul className="pills" aria-label="Services of this trace">
+        {trace.services.map((service) => (
+          <li key={service.name}>
+            <ServicePill service={service} colour={colours.get(service.name) ?? 0} />
+          </li>
+        ))}
+      </ul>
       <Remarks trace={trace} />
+      <ViewTabs page={page} />
     </header>
   );
 }
 
-/** When the caller had its answer, if work went on after that. */
-function answeredAfter({ root, end }: Trace): number | undefined {
-  return root?.kind === 'server' && root.end < end ? root.duration : undefined;
+function Facts({ trace }: { readonly trace: Trace }) {
+  const wait = longestWait(trace.edges);
+  const answered = answeredAfter(trace);
+  let deepest = 0;
+  for (const depth of trace.depth) if (depth > deepest) deepest = depth;
+  return (
+    <dl className="facts">
+      <Fact name="Start">{formatTimestamp(trace.start)}</Fact>
+      <Fact name="Duration">{formatDuration(trace.duration)}</Fact>
+      {answered !== undefined && <Fact name="Answered after">{formatDuration(answered)}</Fact>}
+      {wait !== undefined && (
+        <Fact name="Longest wait in a topic">
+          <span className="queue-note">{formatDuration(wait)}</span>
+        </Fact>
+      )}
+      <Fact name="Spans">{trace.count.toLocaleString('en')}</Fact>
+      <Fact name="Depth">{trace.count > 0 ? deepest + 1 : 0}</Fact>
+      <Fact name="Errors">
+        <span className={trace.failures > 0 ? 'failure-note' : ''}>{trace.failures}</span>
+      </Fact>
+    </dl>
+  );
 }
 
 function Fact({ name, children }: { readonly name: string; readonly children: ReactNode }) {
@@ -53,21 +81,72 @@ function Fact({ name, children }: { readonly name: string; readonly children: Re
   );
 }
 
+/** When the first caller had its answer, if the trace went on after that. */
+function answeredAfter(trace: Trace): number | undefined {
+  if (trace.root < 0) return undefined;
+  const answered = endOf(trace, trace.root);
+  return answered < trace.duration * 0.98 ? answered : undefined;
+}
+
 function Remarks({ trace }: { readonly trace: Trace }) {
-  const cycles = trace.spans.filter((span) => span.oddity === 'cycle').length;
+  const inferred = countFlag(trace, INFERRED);
+  const open = countFlag(trace, OPEN);
   const remarks = [
-    ...(trace.orphans > 0
-      ? [`${formatCount(trace.orphans, 'span')} with a parent that is not here: it has not arrived, was not sampled, or was removed`]
-      : []),
-    ...(cycles > 0 ? [`${formatCount(cycles, 'span')} named below itself: drawn as a root`] : []),
-    ...trace.warnings,
-  ];
+    trace.orphans > 0 && `${formatCount(trace.orphans, 'span')} with a parent that is not here`,
+    trace.cycles > 0 && `${formatCount(trace.cycles, 'span')} named below itself`,
+    inferred > 0 && `${formatCount(inferred, 'parent')} inferred, drawn dashed`,
+    open > 0 && `${formatCount(open, 'open fragment')}: what caused it is not known (yet)`,
+    trace.omitted > 0 && `${formatCount(trace.omitted, 'span')} left out: the trace is larger than what is sent at once`,
+  ].filter((remark) => remark !== false);
   if (remarks.length === 0) return null;
+  return <p className="remarks">{remarks.join(' · ')}</p>;
+}
+
+function countFlag(trace: Trace, flag: number): number {
+  let count = 0;
+  for (let i = 0; i < trace.count; i++) if ((at(trace.flags, i) & flag) !== 0) count += 1;
+  return count;
+}
+
+const VIEW_NAMES: Record<View, string> = {
+  timeline: 'Timeline',
+  journey: 'Journey',
+  graph: 'Graph',
+  flame: 'Flame graph',
+  statistics: 'Statistics',
+  spans: 'Spans',
+  json: 'JSON',
+};
+
+/** Tabs by the ARIA pattern: one stop for the Tab key, arrows move between them. */
+export function ViewTabs({ page }: { readonly page: Page }) {
+  const list = useRef<HTMLDivElement>(null);
+  const { view } = page.state;
+  const choose = (chosen: View) => page.dispatch({ type: 'set', part: { view: chosen } });
+
+  function onKeyDown(event: KeyboardEvent) {
+    const step = event.key === 'ArrowRight' ? 1 : event.key === 'ArrowLeft' ? -1 : 0;
+    if (step === 0) return;
+    event.preventDefault();
+    const next = (VIEWS.indexOf(view) + step + VIEWS.length) % VIEWS.length;
+    choose(VIEWS[next] as View);
+    list.current?.querySelectorAll<HTMLElement>('[role="tab"]')[next]?.focus();
+  }
+
   return (
-    <ul className="remarks">
-      {remarks.map((remark) => (
-        <li key={remark}>{remark}</li>
+    <div className="tabs" role="tablist" aria-label="Views" ref={list} onKeyDown={onKeyDown}>
+      {VIEWS.map((name) => (
+        <button
+          key={name}
+          type="button"
+          role="tab"
+          aria-selected={name === view}
+          tabIndex={name === view ? 0 : -1}
+          onClick={() => choose(name)}
+        >
+          {VIEW_NAMES[name]}
+        </button>
       ))}
-    </ul>
+    </div>
   );
 }

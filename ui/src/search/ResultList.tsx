@@ -1,72 +1,93 @@
 /** The traces found, one row each: what it was, how long it took, who took part. */
+import { memo } from 'react';
+import type { TraceSummary } from '../api/types';
 import { ServicePill } from '../shell/ServicePill';
 import { linkTo, tracePath } from '../shell/navigation';
-import { serviceColours } from '../trace/colour';
-import { longestWait } from '../trace/edges';
 import { formatAge, formatCount, formatDuration, formatTimestamp } from '../trace/format';
-import type { Trace } from '../trace/model';
 
 interface ResultListProps {
-  readonly traces: readonly Trace[];
+  readonly traces: readonly TraceSummary[];
+  readonly colours: ReadonlyMap<string, number>;
   /** Milliseconds since the epoch. */
   readonly now: number;
+  readonly ticked: readonly string[];
+  readonly tick: (id: string) => void;
 }
 
-export function ResultList({ traces, now }: ResultListProps) {
-  const longest = Math.max(1, ...traces.map((trace) => trace.duration));
-  const colours = serviceColours(traces.flatMap((trace) => trace.services.map((service) => service.name)));
+export function ResultList({ traces, colours, now, ticked, tick }: ResultListProps) {
+  const longest = traces.reduce((most, trace) => Math.max(most, trace.duration), 1);
   return (
     <ol className="results">
       {traces.map((trace) => (
-        <Result key={trace.id} trace={trace} longest={longest} colours={colours} now={now} />
+        <Result
+          key={trace.trace_id}
+          trace={trace}
+          part={trace.duration / longest}
+          colours={colours}
+          age={formatAge(trace.start, now)}
+          isTicked={ticked.includes(trace.trace_id)}
+          tick={tick}
+        />
       ))}
     </ol>
   );
 }
 
 interface ResultProps {
-  readonly trace: Trace;
-  readonly longest: number;
+  readonly trace: TraceSummary;
+  /** Of the longest duration. */
+  readonly part: number;
   readonly colours: ReadonlyMap<string, number>;
-  readonly now: number;
+  readonly age: string;
+  readonly isTicked: boolean;
+  readonly tick: (id: string) => void;
 }
 
-function Result({ trace, longest, colours, now }: ResultProps) {
-  const wait = longestWait(trace.edges);
+const Result = memo(function Result({ trace, part, colours, age, isTicked, tick }: ResultProps) {
+  const name = `${trace.service} ${trace.operation}`;
   return (
-    <li className="result">
-      <div className="result-head">
-        <a className="result-name" {...linkTo(tracePath(trace.id))}>
-          <bdi className="result-service">{trace.root?.service}</bdi> <bdi>{trace.root?.name}</bdi>
-        </a>
-        <span className="result-duration">
-          <span className="meter" aria-hidden="true">
-            <span style={{ width: `${(100 * trace.duration) / longest}%` }} />
+    <li className={isTicked ? 'result ticked' : 'result'}>
+      <input type="checkbox" className="result-tick" aria-label={`Compare ${name}`} title="Tick two to compare them" checked={isTicked} onChange={() => tick(trace.trace_id)} />
+      <div className="result-body">
+        <div className="result-head">
+          <a className="result-name" {...linkTo(tracePath(trace.trace_id, { span: trace.matched[0] }))}>
+            <bdi className="result-service">{trace.service || '(no service)'}</bdi> <bdi>{trace.operation || '(no name)'}</bdi>
+          </a>
+          <span className="result-duration">
+            <span className="meter" aria-hidden="true">
+              <span style={{ width: `${100 * part}%` }} />
+            </span>
+            {formatDuration(trace.duration)}
           </span>
-          {formatDuration(trace.duration)}
-        </span>
-        <time className="result-time" dateTime={isoTime(trace.start)}>
-          {formatAge(trace.start, now)} <span className="quiet">{formatTimestamp(trace.start)}</span>
-        </time>
-      </div>
-      <div className="result-parts">
-        <ul className="pills" aria-label="Services">
-          {trace.services.map((service) => (
-            <li key={service.name}>
-              <ServicePill service={service} colour={colours.get(service.name) ?? 0} />
-            </li>
-          ))}
-        </ul>
-        <span className="result-facts">
-          {wait !== undefined && <span className="queue-note">{formatDuration(wait)} in a topic</span>}
-          {trace.orphans > 0 && <span>incomplete</span>}
-          <span>{formatCount(trace.spans.length, 'span')}</span>
-          <span className={trace.failures > 0 ? 'failure-note' : ''}>{formatCount(trace.failures, 'error')}</span>
-        </span>
+          <time className="result-time" dateTime={isoTime(trace.start)}>
+            {age} <span className="quiet">{formatTimestamp(trace.start)}</span>
+          </time>
+        </div>
+        <div className="result-parts">
+          <ul className="pills" aria-label="Services and topics">
+            {trace.services.map((service) => (
+              <li key={service.name}>
+                <ServicePill service={service} colour={colours.get(service.name) ?? 0} />
+              </li>
+            ))}
+            {trace.topics.map((topic) => (
+              <li key={`topic ${topic}`} className="pill topic-pill" title={`Went through topic ${topic}`}>
+                <bdi>{topic}</bdi>
+              </li>
+            ))}
+          </ul>
+          <span className="result-facts">
+            {!trace.rooted && <span title="The span that all others are below is not here">incomplete</span>}
+            {trace.open > 0 && <span title="Spans whose cause is not known (yet)">{trace.open} open</span>}
+            {trace.woven > 0 && <span title="Spans whose parent is inferred">{trace.woven} inferred</span>}
+            <span>{formatCount(trace.spans, 'span')}</span>
+            <span className={trace.errors > 0 ? 'failure-note' : ''}>{formatCount(trace.errors, 'error')}</span>
+          </span>
+        </div>
       </div>
     </li>
   );
-}
+});
 
 function isoTime(microseconds: number): string | undefined {
   const date = new Date(microseconds / 1e3);

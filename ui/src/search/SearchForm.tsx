@@ -1,28 +1,31 @@
 /** The fields of a search. What is typed here is the query only once it is submitted. */
-import { useEffect, useId, useState, type FormEvent } from 'react';
-import { fetchOperations } from '../shell/api';
+import { useEffect, useState, type FormEvent } from 'react';
+import { completeTexts } from '../api/client';
 import { useRequest } from '../shell/request';
-import { LIMITS, LOOKBACKS, parseConditions, searchPath, type Lookback, type SearchQuery } from './query';
+import { Choice, Suggested } from './fields';
+import { QueryLine } from './QueryLine';
+import { fromLocalField, isDuration, LIMITS, LOOKBACKS, ORDERS, searchPath, toLocalField, type Order, type SearchQuery } from './query';
 
 interface SearchFormProps {
   readonly query: SearchQuery;
   readonly services: readonly string[];
+  readonly error: { readonly message: string; readonly position?: number } | undefined;
   readonly onSubmit: (query: SearchQuery) => void;
 }
 
-export function SearchForm({ query, services, onSubmit }: SearchFormProps) {
+export function SearchForm({ query, services, error, onSubmit }: SearchFormProps) {
   const [draft, setDraft] = useState(query);
   // Back, forward and links change the query from outside; the fields follow.
   useEffect(() => setDraft(query), [searchPath(query)]);
   const { service } = draft;
-  const operations = useRequest(service || undefined, (signal) => fetchOperations(service, signal));
-  const conditions = parseConditions(draft.attributes);
-  const errorId = useId();
+  const operations = useRequest(`operations ${service}`, (signal) => completeTexts('operations', service ? { service } : {}, signal));
+  const topics = useRequest('topics', (signal) => completeTexts('topics', {}, signal));
   const change = (part: Partial<SearchQuery>) => setDraft((previous) => ({ ...previous, ...part }));
+  const isValid = isDuration(draft.minDuration) && isDuration(draft.maxDuration);
 
   function submit(event: FormEvent) {
     event.preventDefault();
-    if (conditions.ok) onSubmit({ ...draft, attributes: draft.attributes.trim() });
+    if (isValid) onSubmit({ ...draft, q: draft.q.trim() });
   }
 
   return (
@@ -34,25 +37,19 @@ export function SearchForm({ query, services, onSubmit }: SearchFormProps) {
         options={services}
         onChange={(chosen) => change({ service: chosen, operation: '' })}
       />
-      <Choice
-        label="Operation"
-        value={draft.operation}
-        all="All operations"
-        options={operations.loading ? [] : (operations.value ?? [])}
-        disabled={!service}
-        onChange={(operation) => change({ operation })}
-      />
-      <AttributesField
-        value={draft.attributes}
-        errorId={conditions.ok ? undefined : errorId}
-        onChange={(attributes) => change({ attributes })}
-      />
+      <Suggested label="Operation" placeholder="All operations" value={draft.operation} options={operations.value ?? []} onChange={(operation) => change({ operation })} />
+      <Choice label="Topic" value={draft.topic} all="Any or none" options={topics.value ?? []} onChange={(topic) => change({ topic })} />
+      <QueryLine value={draft.q} onChange={(q) => change({ q })} error={draft.q.trim() === query.q ? error : undefined} />
+      <TimeRange draft={draft} change={change} />
+      <Length label="Min duration" placeholder="100ms" value={draft.minDuration} onChange={(minDuration) => change({ minDuration })} />
+      <Length label="Max duration" placeholder="1.5s" value={draft.maxDuration} onChange={(maxDuration) => change({ maxDuration })} />
       <label className="field">
-        <span>Look back</span>
-        <select value={draft.lookback} onChange={(event) => change({ lookback: event.target.value as Lookback })}>
-          {Object.entries(LOOKBACKS).map(([value, { label }]) => (
+        <span>Order</span>
+        <select value={draft.order} onChange={(event) => change({ order: event.target.value as Order })}>
+          {Object.entries(ORDERS).map(([value, name]) => (
             <option key={value} value={value}>
-              {label}
+              {name[0]?.toUpperCase()}
+              {name.slice(1)}
             </option>
           ))}
         </select>
@@ -65,67 +62,65 @@ export function SearchForm({ query, services, onSubmit }: SearchFormProps) {
           ))}
         </select>
       </label>
+      <label className="tick-box errors-only">
+        <input type="checkbox" checked={draft.errors} onChange={(event) => change({ errors: event.target.checked })} />
+        Errors only
+      </label>
       <button type="submit" className="primary">
         Find traces
       </button>
-      {!conditions.ok && (
-        <p id={errorId} className="field-error" role="alert">
-          {conditions.message}
-        </p>
-      )}
     </form>
   );
 }
 
-interface AttributesFieldProps {
-  readonly value: string;
-  /** Id of the element that says what is wrong with the value, if anything is. */
-  readonly errorId: string | undefined;
-  readonly onChange: (value: string) => void;
+interface TimeRangeProps {
+  readonly draft: SearchQuery;
+  readonly change: (part: Partial<SearchQuery>) => void;
 }
 
-function AttributesField({ value, errorId, onChange }: AttributesFieldProps) {
+function TimeRange({ draft, change }: TimeRangeProps) {
   return (
-    <label className="field field-wide">
-      <span>Attributes</span>
-      <input
-        type="text"
-        placeholder="http.response.status_code=500 error=true"
-        spellCheck={false}
-        autoComplete="off"
-        value={value}
-        aria-invalid={errorId !== undefined}
-        aria-describedby={errorId}
-        onChange={(event) => onChange(event.target.value)}
-      />
-    </label>
+    <>
+      <label className="field">
+        <span>Time</span>
+        <select value={draft.lookback} onChange={(event) => change({ lookback: event.target.value as SearchQuery['lookback'] })}>
+          {Object.entries(LOOKBACKS).map(([value, { label }]) => (
+            <option key={value} value={value}>
+              {label}
+            </option>
+          ))}
+          <option value="custom">From … to …</option>
+        </select>
+      </label>
+      {draft.lookback === 'custom' &&
+        (['start', 'end'] as const).map((edge) => (
+          <label key={edge} className="field">
+            <span>{edge === 'start' ? 'From' : 'To'}</span>
+            <input type="datetime-local" step={1} value={toLocalField(draft[edge])} onChange={(event) => change({ [edge]: fromLocalField(event.target.value) })} />
+          </label>
+        ))}
+    </>
   );
 }
 
-interface ChoiceProps {
+interface LengthProps {
   readonly label: string;
+  readonly placeholder: string;
   readonly value: string;
-  /** What the empty choice is called. */
-  readonly all: string;
-  readonly options: readonly string[];
-  readonly disabled?: boolean;
   readonly onChange: (value: string) => void;
 }
 
-function Choice({ label, value, all, options, disabled = false, onChange }: ChoiceProps) {
-  // A value from the address stays selectable while, or although, the collector does not list it.
-  const listed = value && !options.includes(value) ? [value, ...options] : options;
+function Length({ label, placeholder, value, onChange }: LengthProps) {
+  const isBad = !isDuration(value);
   return (
-    <label className="field">
+    <label className="field field-narrow">
       <span>{label}</span>
-      <select value={value} disabled={disabled} onChange={(event) => onChange(event.target.value)}>
-        <option value="">{all}</option>
-        {listed.map((option) => (
-          <option key={option} value={option}>
-            {option}
-          </option>
-        ))}
-      </select>
+      <input type="text" placeholder={placeholder} spellCheck={false} autoComplete="off" aria-invalid={isBad} value={value} onChange={(event) => onChange(event.target.value)} />
+      {isBad && (
+        <span className="field-error" role="alert">
+          write 100ms or 1.5s
+        </span>
+      )}
     </label>
   );
 }

@@ -1,24 +1,29 @@
-/** Search: the form, and the newest traces that match. */
-import { useEffect, useState } from 'react';
-import { fetchServices, searchTraces } from '../shell/api';
+/** Search: the form, and the traces that match. */
+import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from 'react';
+import { completeTexts } from '../api/client';
+import { openedTraces } from '../api/opened';
+import { DownloadMenu } from '../page/DownloadMenu';
 import { Empty, Failed, Loading } from '../shell/Notice';
-import { go } from '../shell/navigation';
-import { useRequest, type RequestState } from '../shell/request';
+import { comparePath, go, linkTo } from '../shell/navigation';
+import { useRequest } from '../shell/request';
+import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
-import { buildTrace, type Trace } from '../trace/model';
-import { apiParams, LOOKBACKS, parseConditions, parseQuery, searchPath, type SearchQuery } from './query';
+import { narrowed, within, type Brush } from './brush';
+import { useFound, type Found } from './found';
+import { OpenFile } from './OpenFile';
+import { summaryOf } from './opened';
+import { LOOKBACKS, ORDERS, parseQuery, searchPath, type SearchQuery } from './query';
 import { ResultList } from './ResultList';
 import { SearchForm } from './SearchForm';
 
+const Scatter = lazy(() => import('./Scatter'));
+
 export function SearchPage({ address }: { readonly address: string }) {
   const query = parseQuery(address);
-  const services = useRequest('services', fetchServices);
-  const conditions = parseConditions(query.attributes);
-  const found = useRequest(conditions.ok ? searchPath(query) : undefined, async (signal) => {
-    const values = conditions.ok ? conditions.values : {};
-    const traces = await searchTraces(apiParams(query, values, Date.now()), signal);
-    return newestFirst(traces.map(buildTrace));
-  });
+  const services = useRequest('services', (signal) => completeTexts('services', {}, signal));
+  const [isLive, setLive] = useState(false);
+  const found = useFound(query, isLive);
+  const [, countOpened] = useState(0);
   useEffect(() => {
     document.title = 'Search · Throughline';
   }, []);
@@ -31,62 +36,149 @@ export function SearchPage({ address }: { readonly address: string }) {
     else go(path);
   }
 
+  const refused = found.failure?.kind === 'refused' ? found.failure : undefined;
+  const error = refused && query.q !== '' ? { message: refused.message, ...(refused.position !== undefined && { position: refused.position }) } : undefined;
   return (
     <main className="page">
       <h1 className="unseen">Search traces</h1>
-      <SearchForm query={query} services={services.value ?? []} onSubmit={submit} />
-      <Results query={query} found={found} known={services.value} />
+      <SearchForm query={query} services={services.value ?? []} error={error} onSubmit={submit} />
+      <OpenedFiles />
+      <Results query={query} found={found} known={services.value} isLive={isLive} setLive={setLive} opened={() => countOpened((count) => count + 1)} />
     </main>
+  );
+}
+
+function OpenedFiles() {
+  const traces = openedTraces();
+  const colours = serviceColours(traces.flatMap((trace) => trace.resources.map(({ service }) => trace.strings[service] ?? '')));
+  if (traces.length === 0) return null;
+  return (
+    <section aria-label="From files">
+      <p className="result-count">From files, as long as this page is open</p>
+      <ResultList traces={traces.map(summaryOf)} colours={colours} now={Date.now()} ticked={[]} tick={() => undefined} />
+    </section>
   );
 }
 
 interface ResultsProps {
   readonly query: SearchQuery;
-  readonly found: RequestState<Trace[]>;
+  readonly found: Found;
   readonly known: readonly string[] | undefined;
+  readonly isLive: boolean;
+  readonly setLive: (isLive: boolean) => void;
+  readonly opened: () => void;
 }
 
-function Results({ query, found, known }: ResultsProps) {
+function Results({ query, found, known, isLive, setLive, opened }: ResultsProps) {
   const now = useNow();
-  if (found.failure && !found.loading) return <Failed what="traces" failure={found.failure} retry={found.reload} />;
-  if (!found.value) return found.loading ? <Loading what="traces" /> : null;
-  if (found.value.length === 0) return known?.length === 0 ? <NothingYet /> : <NoMatch query={query} />;
+  const [brush, setBrush] = useState<Brush>();
+  const [ticked, setTicked] = useState<readonly string[]>([]);
+  useEffect(() => setBrush(undefined), [searchPath(query)]);
+  const tick = useCallback(
+    // Two are compared: a third takes the place of the first.
+    (id: string) => setTicked((before) => (before.includes(id) ? before.filter((other) => other !== id) : [...before.slice(-1), id])),
+    [],
+  );
+  const { traces } = found;
+  const names = traces?.flatMap((trace) => trace.services.map((service) => service.name)) ?? [];
+  const namesKey = [...new Set(names)].sort().join('\u0000');
+  const colours = useMemo(() => serviceColours(namesKey.split('\u0000')), [namesKey]);
+  const shown = useMemo(() => (brush ? traces?.filter((trace) => within(brush, trace)) : traces), [brush, traces]);
+  const tools = (
+    <span className="result-tools">
+      {query.lookback !== 'custom' && (
+        <label className="tick-box" title="Show new traces as they come">
+          <input type="checkbox" checked={isLive} onChange={(event) => setLive(event.target.checked)} />
+          Live
+        </label>
+      )}
+      <button type="button" className="small" disabled={ticked.length !== 2} title={ticked.length === 2 ? '' : 'Tick two traces'} onClick={() => go(comparePath(ticked[0] ?? '', ticked[1] ?? ''))}>
+        Compare {ticked.length > 0 && `${ticked.length} of 2`}
+      </button>
+      <DownloadMenu ids={ticked.length > 0 ? ticked : (shown?.slice(0, 100).map((trace) => trace.trace_id) ?? [])} />
+      <OpenFile opened={opened} />
+    </span>
+  );
+  if (found.failure) {
+    return found.failure.kind === 'refused' && query.q !== '' ? <QueryWrong tools={tools} /> : <Failed what="traces" failure={found.failure} retry={found.reload} />;
+  }
+  if (!traces || !shown) return found.loading ? <Loading what="traces" /> : null;
+  if (traces.length === 0) return known?.length === 0 ? <NothingYet tools={tools} /> : <NoMatch query={query} tools={tools} />;
   return (
     <section aria-label="Results" aria-busy={found.loading}>
-      <p className="result-count" role="status">
-        {formatCount(found.value.length, 'trace')}, newest first
-        {found.value.length >= query.limit && ' — there may be more: raise the limit or narrow the query'}
-      </p>
-      <ResultList traces={found.value} now={now} />
+      <Suspense fallback={<div className="scatter" />}>
+        <Scatter traces={traces} onBrush={setBrush} />
+      </Suspense>
+      <div className="result-bar">
+        <p className="result-count" role="status">
+          {countText(shown.length, found, brush !== undefined)}, {ORDERS[query.order]}
+        </p>
+        {brush && (
+          <>
+            <button type="button" className="small" onClick={() => go(searchPath(narrowed(query, brush)))}>
+              Search this part
+            </button>
+            <button type="button" className="small" onClick={() => setBrush(undefined)}>
+              Show all
+            </button>
+          </>
+        )}
+        {tools}
+      </div>
+      <ResultList traces={shown} colours={colours} now={now} ticked={ticked} tick={tick} />
+      {found.hasMore && (
+        <p className="more">
+          <button type="button" disabled={found.loadingMore} onClick={found.more}>
+            {found.loadingMore ? 'Loading…' : 'Show more'}
+          </button>
+        </p>
+      )}
     </section>
   );
 }
 
-function NothingYet() {
+function countText(shown: number, { traces, total }: Found, isBrushed: boolean): string {
+  if (isBrushed) return `${shown} of ${formatCount(traces?.length ?? 0, 'trace')} in the chosen part`;
+  return total !== undefined && total > shown ? `${shown} of ${formatCount(total, 'trace')}` : formatCount(shown, 'trace');
+}
+
+interface ToolsProps {
+  readonly tools: React.ReactNode;
+}
+
+function QueryWrong({ tools }: ToolsProps) {
+  return (
+    <Empty title="The query cannot be read">
+      <p>What is wrong stands at its line above; the help (?) has examples.</p>
+      {tools}
+    </Empty>
+  );
+}
+
+function NothingYet({ tools }: ToolsProps) {
   return (
     <Empty title="No traces yet">
       <p>
         Point a service’s OpenTelemetry exporter here, for instance{' '}
         <code>OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318</code>, or start the demo:{' '}
-        <code>cargo xtask demo</code>. Then press <em>Find traces</em>.
+        <code>cargo xtask demo</code>. Then press <em>Find traces</em>, or tick <em>Live</em>.
       </p>
+      {tools}
     </Empty>
   );
 }
 
-function NoMatch({ query }: { readonly query: SearchQuery }) {
+function NoMatch({ query, tools }: ToolsProps & { readonly query: SearchQuery }) {
+  const time = query.lookback === 'custom' ? 'time chosen' : LOOKBACKS[query.lookback].label.toLowerCase();
   return (
     <Empty title="No trace matches">
       <p>
-        Nothing in the {LOOKBACKS[query.lookback].label.toLowerCase()} fits this query. Look further back, or ask for
-        less.
+        Nothing in the {time} fits this query. Look further back, ask for less, or{' '}
+        <a {...linkTo('search')}>show everything</a>.
       </p>
+      {tools}
     </Empty>
   );
-}
-
-function newestFirst(traces: Trace[]): Trace[] {
-  return traces.filter((trace) => trace.spans.length > 0).sort((a, b) => b.start - a.start);
 }
 
 /** The time of day in milliseconds, renewed often enough for “42 s ago” to be true. */

@@ -1,71 +1,79 @@
 import { describe, expect, it } from 'vitest';
-import { apiParams, EVERYTHING, parseConditions, parseQuery, parseTraceId, searchPath } from './query';
+import { narrowed, within } from './brush';
+import { completableAt, taken } from './completion';
+import { apiParams, EVERYTHING, fromLocalField, isDuration, parseQuery, parseTraceId, searchPath, toLocalField } from './query';
 
-describe('the query in the address bar', () => {
-  it('is everything when empty', () => {
-    expect(parseQuery('')).toEqual(EVERYTHING);
+describe('the query is the address', () => {
+  const full = { ...EVERYTHING, q: '{ a = "b&c" }', service: 'a/b', operation: 'GET /x', topic: 'orders', minDuration: '100ms', maxDuration: '2s', errors: true, lookback: '1h', order: 'duration', limit: 200 } as const;
+
+  it('and comes back from it whole', () => {
+    expect(parseQuery(searchPath(full).replace(/^search/, ''))).toEqual(full);
+    const custom = { ...EVERYTHING, lookback: 'custom', start: '5', end: '9' } as const;
+    expect(parseQuery(searchPath(custom).replace(/^search/, ''))).toEqual(custom);
+  });
+
+  it('without what is at its default', () => {
     expect(searchPath(EVERYTHING)).toBe('search');
+    expect(searchPath({ ...EVERYTHING, start: '5' })).toBe('search');
   });
 
-  it('survives the way there and back', () => {
-    const query = {
-      service: 'e shop&co',
-      operation: 'GET /a?b',
-      attributes: 'http.route=/x y="a b"',
-      lookback: '1h',
-      limit: 100,
-    } as const;
-    expect(parseQuery(searchPath(query).replace('search', ''))).toEqual(query);
-  });
-
-  it('falls back where a value makes no sense', () => {
-    expect(parseQuery('?lookback=toString&limit=1e9&operation=x')).toEqual(EVERYTHING);
+  it('of which nonsense is as if absent', () => {
+    expect(parseQuery('?limit=-3&lookback=toString&order=constructor&start=soon&errors=1')).toEqual(EVERYTHING);
   });
 });
 
-describe('the parameters of the API', () => {
-  it('are microseconds, and leave out what is not asked for', () => {
-    const params = apiParams({ ...EVERYTHING, lookback: '5m' }, {}, 1_000_000_000);
-    expect(Object.fromEntries(params)).toEqual({ start: '999700000000', end: '1000000000000', limit: '20' });
+describe('parameters of the API', () => {
+  it('have the times in microseconds and only what is asked', () => {
+    const params = apiParams({ ...EVERYTHING, lookback: '1h', errors: true }, 7_200_000, 'next');
+    expect(Object.fromEntries(params)).toEqual({ start: '3600000000', errors: 'true', order: 'newest', limit: '20', cursor: 'next' });
   });
 
-  it('carry the attributes as a JSON map', () => {
-    const params = apiParams({ ...EVERYTHING, service: 's', operation: 'o' }, { a: '1' }, 0);
-    expect(params.get('tags')).toBe('{"a":"1"}');
-    expect(params.get('service')).toBe('s');
-    expect(params.get('operation')).toBe('o');
+  it('have a custom range as it is', () => {
+    expect(Object.fromEntries(apiParams({ ...EVERYTHING, lookback: 'custom', start: '1', end: '2' }, 0))).toMatchObject({ start: '1', end: '2' });
   });
 });
 
-describe('conditions', () => {
-  const values = (text: string) => {
-    const parsed = parseConditions(text);
-    return parsed.ok ? { ...parsed.values } : parsed.message;
-  };
+it.each([['100ms', true], ['1.5s', true], ['250', true], ['', true], ['fast', false], ['-1s', false]])('a duration %s is %s', (text, ok) => {
+  expect(isDuration(text)).toBe(ok);
+});
 
-  it.each([
-    ['', {}],
-    ['  error=true ', { error: 'true' }],
-    ['a=1  b="two words" c=', { a: '1', b: 'two words', c: '' }],
-    ['q="say \\"hi\\""', { q: 'say "hi"' }],
-    ['url=/x?y=z', { url: '/x?y=z' }],
-    ['__proto__=1', Object.fromEntries([['__proto__', '1']])],
-  ])('reads %s', (text, expected) => {
-    expect(JSON.stringify(values(text))).toBe(JSON.stringify(expected));
+it.each([['4bf92f3577b34da6a3ce929d0e0e4736', true], [' 00F067AA0BA902B7 ', true], ['0'.repeat(32), false], ['hello', false], ['', false]])('a trace id %s is %s', (text, ok) => {
+  expect(parseTraceId(text) !== undefined).toBe(ok);
+});
+
+it('local times of the fields go there and back', () => {
+  const micros = String(new Date(2026, 2, 1, 9, 5, 7).getTime() * 1e3);
+  expect(toLocalField(micros)).toBe('2026-03-01T09:05:07');
+  expect(fromLocalField(toLocalField(micros))).toBe(micros);
+  expect([toLocalField(''), fromLocalField('')]).toEqual(['', '']);
+});
+
+describe('completion', () => {
+  const at = (line: string) => completableAt(line, line.length);
+
+  it('is of a key at the beginning of a word, of a value after its operator', () => {
+    expect(at('http.ro')).toMatchObject({ what: 'key', text: 'http.ro', from: 0 });
+    expect(at('error=true http.route=/p')).toMatchObject({ what: 'value', key: 'http.route', text: '/p', from: 22 });
+    expect(at('{ span.http.route =~ "/p ')).toMatchObject({ what: 'value', key: 'span.http.route', text: '/p ', isTraceQl: true });
+    expect(at('{ a = "b" && dur')).toMatchObject({ what: 'key', text: 'dur', isTraceQl: true });
+    expect(at('{ a = 1 } ')).toBeUndefined();
   });
 
-  it.each(['error', 'a=1 oops', 'a="open', '=1', 'a=b"c'])('says what it cannot read in %s', (text) => {
-    expect(values(text)).toMatch(/^Cannot read/);
+  it('takes a text where it belongs, quoted where it must be', () => {
+    const take = (line: string, text: string) => taken(line, completableAt(line, line.length)!, text).line;
+    expect(take('http.ro', 'http.route')).toBe('http.route=');
+    expect(take('a=1 k=', 'two words')).toBe('a=1 k="two words" ');
+    expect(take('{ span.ht', 'span.http.route')).toBe('{ span.http.route = ');
+    expect(take('{ topic = or', 'orders')).toBe('{ topic = "orders" ');
+    expect(take('{ topic = "or', 'orders')).toBe('{ topic = "orders" ');
+    expect(take('{ status = ', 'error')).toBe('{ status = error ');
+    expect(take('{ a = ', '500')).toBe('{ a = 500 ');
   });
 });
 
-describe('a trace id', () => {
-  it('has 16 or 32 hexadecimal digits, in any case, with space around', () => {
-    expect(parseTraceId(' 4BF92F3577B34DA6 ')).toBe('4bf92f3577b34da6');
-    expect(parseTraceId('4bf92f3577b34da6a3ce929d0e0e4736')).toBe('4bf92f3577b34da6a3ce929d0e0e4736');
-  });
-
-  it.each(['', 'xyz', '4bf92f', '4bf92f3577b34da6a', '0000000000000000'])('is not %s', (text) => {
-    expect(parseTraceId(text)).toBeUndefined();
-  });
+it('a part of the plot is a filter and a query', () => {
+  const brush = { from: 10.4, to: 20, shortest: 5, longest: 50.2 };
+  const trace = (start: number, duration: number) => ({ start, duration }) as Parameters<typeof within>[1];
+  expect([within(brush, trace(15, 20)), within(brush, trace(5, 20)), within(brush, trace(15, 60))]).toEqual([true, false, false]);
+  expect(narrowed({ ...EVERYTHING, service: 'x' }, brush)).toMatchObject({ service: 'x', lookback: 'custom', start: '10', end: '20', minDuration: '5us', maxDuration: '51us' });
 });

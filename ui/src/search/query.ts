@@ -3,13 +3,21 @@
  */
 
 export interface SearchQuery {
+  /** TraceQL, logfmt, or an id. */
+  readonly q: string;
   /** Empty: all services. */
   readonly service: string;
-  /** Empty: all operations. Asked for only together with a service. */
+  /** Empty: all operations. */
   readonly operation: string;
-  /** Conditions that must all hold, as `key=value key2="two words"`. */
-  readonly attributes: string;
-  readonly lookback: Lookback;
+  readonly topic: string;
+  readonly minDuration: string;
+  readonly maxDuration: string;
+  readonly errors: boolean;
+  readonly lookback: Lookback | 'custom';
+  /** With `custom`: microseconds since the epoch, as text; empty: open. */
+  readonly start: string;
+  readonly end: string;
+  readonly order: Order;
   readonly limit: number;
 }
 
@@ -21,81 +29,121 @@ export const LOOKBACKS = {
   '24h': { label: 'Last 24 hours', minutes: 1440 },
   '2d': { label: 'Last 2 days', minutes: 2880 },
   '7d': { label: 'Last 7 days', minutes: 10_080 },
+  '28d': { label: 'Last 4 weeks', minutes: 40_320 },
 } as const;
 
 export type Lookback = keyof typeof LOOKBACKS;
 
-export const LIMITS = [20, 50, 100, 200] as const;
+export const ORDERS = {
+  newest: 'newest first',
+  duration: 'longest first',
+  spans: 'most spans first',
+  errors: 'most errors first',
+} as const;
 
-export const EVERYTHING: SearchQuery = { service: '', operation: '', attributes: '', lookback: '2d', limit: 20 };
+export type Order = keyof typeof ORDERS;
+
+export const LIMITS = [20, 50, 100, 200, 500, 1500] as const;
+
+export const EVERYTHING: SearchQuery = {
+  q: '',
+  service: '',
+  operation: '',
+  topic: '',
+  minDuration: '',
+  maxDuration: '',
+  errors: false,
+  lookback: '2d',
+  start: '',
+  end: '',
+  order: 'newest',
+  limit: 20,
+};
 
 /** Reads the address bar; what it does not understand is as if absent. */
 export function parseQuery(search: string): SearchQuery {
   const params = new URLSearchParams(search);
-  const lookback = params.get('lookback') ?? '';
+  const text = (name: string) => params.get(name) ?? '';
+  const lookback = text('lookback');
   const limit = Number(params.get('limit'));
-  const service = params.get('service') ?? '';
   return {
-    service,
-    operation: service ? (params.get('operation') ?? '') : '',
-    attributes: params.get('attributes') ?? '',
-    lookback: Object.hasOwn(LOOKBACKS, lookback) ? (lookback as Lookback) : EVERYTHING.lookback,
+    q: text('q'),
+    service: text('service'),
+    operation: text('operation'),
+    topic: text('topic'),
+    minDuration: text('minDuration'),
+    maxDuration: text('maxDuration'),
+    errors: text('errors') === 'true',
+    lookback: lookback === 'custom' || Object.hasOwn(LOOKBACKS, lookback) ? (lookback as Lookback) : EVERYTHING.lookback,
+    start: digits(text('start')),
+    end: digits(text('end')),
+    order: Object.hasOwn(ORDERS, text('order')) ? (text('order') as Order) : EVERYTHING.order,
     limit: LIMITS.find((candidate) => candidate === limit) ?? EVERYTHING.limit,
   };
+}
+
+function digits(text: string): string {
+  return /^\d+$/.test(text) ? text : '';
 }
 
 /** The address of a query, without what is at its default. */
 export function searchPath(query: SearchQuery): string {
   const params = new URLSearchParams();
-  for (const key of ['service', 'operation', 'attributes', 'lookback', 'limit'] as const) {
-    if (query[key] !== EVERYTHING[key]) params.set(key, String(query[key]));
+  for (const key of Object.keys(EVERYTHING) as (keyof SearchQuery)[]) {
+    const isTime = key === 'start' || key === 'end';
+    if (query[key] !== EVERYTHING[key] && (!isTime || query.lookback === 'custom')) params.set(key, String(query[key]));
   }
   const text = params.toString();
   return text ? `search?${text}` : 'search';
 }
 
-/** The parameters of `/api/traces`; times in microseconds, `attributes` already parsed. */
-export function apiParams(
-  query: SearchQuery,
-  attributes: Readonly<Record<string, string>>,
-  nowMilliseconds: number,
-): URLSearchParams {
+/** The parameters of `/api/throughline/search`. */
+export function apiParams(query: SearchQuery, nowMilliseconds: number, cursor?: string): URLSearchParams {
   const params = new URLSearchParams();
-  if (query.service) params.set('service', query.service);
-  if (query.operation) params.set('operation', query.operation);
-  if (Object.keys(attributes).length > 0) params.set('tags', JSON.stringify(attributes));
-  const end = nowMilliseconds * 1e3;
-  params.set('start', String(end - LOOKBACKS[query.lookback].minutes * 60e6));
-  params.set('end', String(end));
+  const set = (name: string, value: string) => {
+    if (value !== '') params.set(name, value);
+  };
+  set('q', query.q);
+  set('service', query.service);
+  set('operation', query.operation);
+  set('topic', query.topic);
+  set('min_duration', query.minDuration);
+  set('max_duration', query.maxDuration);
+  if (query.errors) params.set('errors', 'true');
+  if (query.lookback === 'custom') {
+    set('start', query.start);
+    set('end', query.end);
+  } else {
+    params.set('start', String(nowMilliseconds * 1e3 - LOOKBACKS[query.lookback].minutes * 60e6));
+  }
+  params.set('order', query.order);
   params.set('limit', String(query.limit));
+  if (cursor) params.set('cursor', cursor);
   return params;
 }
 
-export type Conditions =
-  | { readonly ok: true; readonly values: Readonly<Record<string, string>> }
-  | { readonly ok: false; readonly message: string };
+const DURATION = /^\d+(?:\.\d+)?\s*(?:ns|us|µs|μs|ms|s|m|h)?$/;
 
-const CONDITION = /\s*([^\s="]+)=("(?:[^"\\]|\\.)*"|[^\s"]*)(?=\s|$)/y;
-
-/** Parses `key=value` pairs; a value with spaces stands in double quotes. */
-export function parseConditions(text: string): Conditions {
-  const values: Record<string, string> = Object.create(null) as Record<string, string>;
-  const source = text.trimEnd();
-  CONDITION.lastIndex = 0;
-  while (CONDITION.lastIndex < source.length) {
-    const at = CONDITION.lastIndex;
-    const [, key, raw] = CONDITION.exec(source) ?? [];
-    if (key === undefined || raw === undefined) {
-      const rest = source.slice(at).trim();
-      return { ok: false, message: `Cannot read “${rest}”: write key=value, or key="a value with spaces"` };
-    }
-    values[key] = raw.startsWith('"') ? raw.slice(1, -1).replace(/\\(.)/g, '$1') : raw;
-  }
-  return { ok: true, values };
+/** Whether a duration can be read: `100ms`, `1.5s`, or microseconds. */
+export function isDuration(text: string): boolean {
+  return text === '' || DURATION.test(text.trim());
 }
 
 /** A trace id as the API wants it, or `undefined` if the text is none. */
 export function parseTraceId(text: string): string | undefined {
   const id = text.trim().toLowerCase();
   return /^(?:[0-9a-f]{16}|[0-9a-f]{32})$/.test(id) && !/^0+$/.test(id) ? id : undefined;
+}
+
+/** Microseconds since the epoch for a field of local date and time: `2026-03-01T09:05:07`. */
+export function toLocalField(micros: string): string {
+  if (micros === '') return '';
+  const date = new Date(Number(micros) / 1e3);
+  if (Number.isNaN(date.getTime())) return '';
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60e3).toISOString().slice(0, 19);
+}
+
+export function fromLocalField(text: string): string {
+  const date = new Date(text);
+  return text === '' || Number.isNaN(date.getTime()) ? '' : String(date.getTime() * 1e3);
 }

@@ -4,10 +4,12 @@ interface CopyButtonProps {
   readonly text: string;
   /** What is copied, for the button's name: `trace id`. */
   readonly what: string;
+  /** A sign instead of a word, where many stand together. */
+  readonly isIcon?: boolean;
 }
 
 /** Copies a text and says for a moment that it did. */
-export function CopyButton({ text, what }: CopyButtonProps) {
+export function CopyButton({ text, what, isIcon = false }: CopyButtonProps) {
   const [outcome, setOutcome] = useState<'Copied' | 'Not copied'>();
   useEffect(() => {
     if (!outcome) return undefined;
@@ -22,8 +24,19 @@ export function CopyButton({ text, what }: CopyButtonProps) {
       () => setOutcome('Not copied'),
     );
   return (
-    <button type="button" className="copy" aria-label={`Copy ${what}`} onClick={() => void copy()}>
-      <span role="status">{outcome ?? 'Copy'}</span>
+    <button type="button" className={isIcon ? 'copy-icon' : 'copy'} aria-label={`Copy ${what}`} title={`Copy ${what}`} onClick={() => void copy()}>
+      {isIcon ? (
+        <>
+          <svg viewBox="0 0 16 16" width="13" height="13" aria-hidden="true">
+            <path d={outcome === 'Copied' ? 'M3 8.5 6.5 12 13 4.5' : 'M5.5 5.5h7v8h-7zM3.5 10.5v-8h7'} />
+          </svg>
+          <span className="unseen" role="status">
+            {outcome}
+          </span>
+        </>
+      ) : (
+        <span role="status">{outcome ?? 'Copy'}</span>
+      )}
     </button>
   );
 }

@@ -1,6 +1,6 @@
 /** What stands where content would: loading, nothing there, something failed. */
 import type { ReactNode } from 'react';
-import type { ApiFailure } from './api';
+import type { ApiFailure } from '../api/client';
 
 export function Loading({ what }: { readonly what: string }) {
   return (

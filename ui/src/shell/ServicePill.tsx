@@ -1,8 +1,8 @@
 import { formatCount } from '../trace/format';
-import type { ServiceCount } from '../trace/model';
+import type { ServiceShare } from '../api/types';
 
 interface ServicePillProps {
-  readonly service: ServiceCount;
+  readonly service: ServiceShare;
   /** Slot of the service's colour. */
   readonly colour: number;
 }
@@ -16,7 +16,7 @@ export function ServicePill({ service, colour }: ServicePillProps) {
       <span className="pill-count" title={formatCount(service.spans, 'span')}>
         {service.spans}
       </span>
-      {service.failures > 0 && <span className="failure-note">{formatCount(service.failures, 'error')}</span>}
+      {service.errors > 0 && <span className="failure-note">{formatCount(service.errors, 'error')}</span>}
     </span>
   );
 }

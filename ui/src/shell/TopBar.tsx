@@ -1,10 +1,10 @@
-/** The bar above every page: home, look-up by trace id, theme. */
+/** The bar above every page: home, the pages, look-up by trace id, theme, help. */
 import { useId, useState, type FormEvent } from 'react';
 import { parseTraceId } from '../search/query';
-import { go, linkTo, tracePath } from './navigation';
+import { go, linkTo, tracePath, type Place } from './navigation';
 import { THEMES, useTheme } from './theme';
 
-export function TopBar() {
+export function TopBar({ place, help }: { readonly place: Place; readonly help: () => void }) {
   return (
     <header className="top-bar">
       <a className="brand" {...linkTo('search')}>
@@ -15,9 +15,24 @@ export function TopBar() {
         </svg>
         Throughline
       </a>
+      <nav className="pages" aria-label="Pages">
+        <PageLink path="search" name="Search" isHere={place.page === 'search'} />
+        <PageLink path="map" name="Map" isHere={place.page === 'map'} />
+      </nav>
       <TraceLookUp />
       <ThemeChoice />
+      <button type="button" className="help-button" aria-label="Help and keyboard" title="Help and keyboard (?)" onClick={help}>
+        ?
+      </button>
     </header>
+  );
+}
+
+function PageLink({ path, name, isHere }: { readonly path: string; readonly name: string; readonly isHere: boolean }) {
+  return (
+    <a {...linkTo(path)} aria-current={isHere ? 'page' : undefined}>
+      {name}
+    </a>
   );
 }
 

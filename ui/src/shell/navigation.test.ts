@@ -4,9 +4,12 @@ import { placeOf, tracePath } from './navigation';
 it.each([
   ['/', '/', { page: 'search', query: '' }],
   ['/search', '/', { page: 'search', query: '' }],
+  ['/map', '/', { page: 'map', query: '' }],
   ['/trace/ab12', '/', { page: 'trace', id: 'ab12', query: '' }],
   ['/trace/a%3Cb/', '/', { page: 'trace', id: 'a<b', query: '' }],
   ['/trace/%zz', '/', { page: 'trace', id: '%zz', query: '' }],
+  ['/compare/ab/cd', '/', { page: 'compare', a: 'ab', b: 'cd' }],
+  ['/compare/ab', '/', { page: 'unknown', path: 'compare/ab' }],
   ['/obs/trace/ab12', '/obs/', { page: 'trace', id: 'ab12', query: '' }],
   ['/obs/', '/obs/', { page: 'search', query: '' }],
   ['/nowhere/x', '/', { page: 'unknown', path: 'nowhere/x' }],
@@ -14,6 +17,6 @@ it.each([
   expect(placeOf(path, '', base)).toEqual(place);
 });
 
-it('writes an id that is no id so that it stays one path segment', () => {
-  expect(tracePath('../x?y', 'a&b')).toBe('trace/..%2Fx%3Fy?span=a%26b');
+it('writes an id that is no id so that it stays one path segment, and leaves out what is not said', () => {
+  expect(tracePath('../x?y', { span: 'a&b', view: '', find: undefined })).toBe('trace/..%2Fx%3Fy?span=a%26b');
 });

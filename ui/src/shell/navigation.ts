@@ -9,19 +9,37 @@ import { useSyncExternalStore, type MouseEvent } from 'react';
 export type Place =
   | { readonly page: 'search'; readonly query: string }
   | { readonly page: 'trace'; readonly id: string; readonly query: string }
+  | { readonly page: 'compare'; readonly a: string; readonly b: string }
+  | { readonly page: 'map'; readonly query: string }
   | { readonly page: 'unknown'; readonly path: string };
 
 /** Reads an address; `folder` is the path of the pages' folder, ending with a slash. */
 export function placeOf(pathname: string, query: string, folder: string): Place {
   const path = pathname.startsWith(folder) ? pathname.slice(folder.length) : pathname.replace(/^\//, '');
   if (path === '' || path === 'index.html' || /^search\/?$/.test(path)) return { page: 'search', query };
+  if (/^map\/?$/.test(path)) return { page: 'map', query };
   const [, id] = /^trace\/([^/]+)\/?$/.exec(path) ?? [];
-  return id ? { page: 'trace', id: decoded(id), query } : { page: 'unknown', path };
+  if (id) return { page: 'trace', id: decoded(id), query };
+  const [, a, b] = /^compare\/([^/]+)\/([^/]+)\/?$/.exec(path) ?? [];
+  return a && b ? { page: 'compare', a: decoded(a), b: decoded(b) } : { page: 'unknown', path };
 }
 
-export function tracePath(id: string, spanId?: string): string {
+export function tracePath(id: string, params?: Readonly<Record<string, string | undefined>>): string {
   const path = `trace/${encodeURIComponent(id)}`;
-  return spanId ? `${path}?span=${encodeURIComponent(spanId)}` : path;
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(params ?? {})) if (value) query.set(name, value);
+  const text = query.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+export function comparePath(a: string, b: string): string {
+  return `compare/${encodeURIComponent(a)}/${encodeURIComponent(b)}`;
+}
+
+/** Whether the pages are shown within another site: nothing but the content then. */
+export function isEmbedded(): boolean {
+  const params = new URLSearchParams(location.search);
+  return params.has('embed') || params.has('uiEmbed');
 }
 
 export function absolute(path: string): string {
@@ -38,15 +56,22 @@ function base(): URL {
 }
 
 export function go(path: string): void {
-  history.pushState(null, '', absolute(path));
+  history.pushState(null, '', kept(path));
   announce();
   window.scrollTo(0, 0);
 }
 
 /** Changes the address of the place one is at, without a step in the history. */
 export function amend(path: string): void {
-  history.replaceState(null, '', absolute(path));
+  history.replaceState(null, '', kept(path));
   announce();
+}
+
+/** An address that stays embedded when the page is. */
+function kept(path: string): string {
+  const url = new URL(absolute(path));
+  if (isEmbedded()) url.searchParams.set('embed', '1');
+  return url.href;
 }
 
 export function usePlace(): Place {

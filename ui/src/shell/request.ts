@@ -1,6 +1,6 @@
 /** A request as state: loading, ready or failed, with the last good value kept while reloading. */
 import { useCallback, useEffect, useState } from 'react';
-import { ApiFailure } from './api';
+import { ApiFailure } from '../api/client';
 
 export interface RequestState<T> {
   readonly loading: boolean;

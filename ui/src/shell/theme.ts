@@ -31,3 +31,29 @@ export function useTheme(): [Theme, (theme: Theme) => void] {
   }, [theme]);
   return [theme, setTheme];
 }
+
+/** Counts changes of the colours, for what is painted on a canvas. */
+export function useThemeChanges(): number {
+  const [changes, setChanges] = useState(0);
+  useEffect(() => {
+    const changed = () => setChanges((before) => before + 1);
+    const dark = matchMedia('(prefers-color-scheme: dark)');
+    dark.addEventListener('change', changed);
+    const themes = new MutationObserver(changed);
+    themes.observe(document.documentElement, { attributes: true, attributeFilter: ['data-theme'] });
+    return () => {
+      dark.removeEventListener('change', changed);
+      themes.disconnect();
+    };
+  }, []);
+  return changes;
+}
+
+/** The colour behind a variable; a canvas does not know `light-dark()`. */
+export function resolvedColour(element: HTMLElement, variable: string): string {
+  const before = element.style.color;
+  element.style.color = `var(${variable})`;
+  const { color } = getComputedStyle(element);
+  element.style.color = before;
+  return color;
+}

@@ -1,61 +1,150 @@
 /**
- * Edges that are not calls: a message went from one span to another through a topic.
+ * Edges that are not calls: a message went from one span to another through a topic, or a link says
+ * that one span follows from another.
  *
- * Tracers tell it in two ways, FOLLOWS_FROM or a plain child of the producer span; both are the
- * same thing to a reader and give the same edge.
+ * Tracers tell of messages in two ways, by a link or by a plain child of the producer span; both are
+ * the same thing to a reader and give the same edge. In columns, like the trace.
  */
-import type { Attribute, Span } from './model';
+import type { TraceAnswer } from '../api/types';
+import { at, textAt } from './column';
+import { NONE } from './tree';
 
-export interface MessageEdge {
-  /** Index of the span that sent. */
-  readonly from: number;
-  /** Index of the span that received. */
-  readonly to: number;
-  readonly reference: 'CHILD_OF' | 'FOLLOWS_FROM';
-  readonly topic?: string;
+export interface MessageEdges {
+  readonly count: number;
+  /** The span that sent. */
+  readonly from: Int32Array;
+  /** The span that received. */
+  readonly to: Int32Array;
   /**
-   * Microseconds from the end of the send to the start of the receipt. Negative when the message
-   * was received before its acknowledgement reached the sender; absent when no queue is involved.
+   * Microseconds in the topic: negative when the message was received before its acknowledgement
+   * reached the sender, `NaN` when no queue is involved.
    */
-  readonly wait?: number;
+  readonly wait: Float64Array;
+  readonly topic: readonly string[];
+  /** 1 where a link says it, 0 where only the parent does. */
+  readonly linked: Uint8Array;
+  /** First edge of each receiver in `byReceiver`; one longer than the spans. */
+  readonly receivedFrom: Int32Array;
+  readonly byReceiver: Int32Array;
 }
 
-/** Attributes that name the topic: OpenTelemetry's, its older name, and OpenTracing's. */
-const TOPIC_KEYS = ['messaging.destination.name', 'messaging.destination', 'message_bus.destination'];
+interface Placed {
+  readonly order: Int32Array;
+  readonly parent: Int32Array;
+  readonly begin: Float64Array;
+  readonly length: Float64Array;
+  readonly kind: Uint8Array;
+}
 
-export function messageEdges(spans: readonly Span[]): MessageEdge[] {
-  const edges: MessageEdge[] = [];
-  for (const to of spans) {
-    const seen = new Set<number>();
-    for (const reference of to.references) {
-      const from = reference.target === undefined ? undefined : spans[reference.target];
-      if (!from || from === to || seen.has(from.index)) continue;
-      const queued = from.kind === 'producer' && to.kind === 'consumer';
-      if (!queued && reference.type !== 'FOLLOWS_FROM') continue;
-      seen.add(from.index);
-      const topic = topicOf(to.attributes) ?? topicOf(from.attributes);
-      edges.push({
-        from: from.index,
-        to: to.index,
-        reference: reference.type,
-        ...(queued && { wait: to.start - from.end }),
-        ...(topic !== undefined && { topic }),
-      });
-    }
+interface Draft {
+  readonly from: number;
+  readonly to: number;
+  readonly linked: boolean;
+}
+
+export function readEdges(answers: readonly TraceAnswer[], placed: Placed): MessageEdges {
+  const { order, parent, begin, length, kind } = placed;
+  const place = new Int32Array(order.length);
+  order.forEach((position, index) => {
+    place[position] = index;
+  });
+  const bases = basesOf(answers);
+  const drafts = [...linkDrafts(answers, bases, place)];
+  const linkedTo = new Set(drafts.map(({ from, to }) => from * order.length + to));
+  for (let to = 0; to < order.length; to++) {
+    const from = at(parent, to);
+    if (from === NONE || kind[from] !== 4 || kind[to] !== 5 || linkedTo.has(from * order.length + to)) continue;
+    drafts.push({ from, to, linked: false });
   }
-  return edges;
+  drafts.sort((a, b) => a.to - b.to || a.from - b.from);
+  const said = messageFacts(answers, bases, place);
+  const wait = Float64Array.from(drafts, ({ from, to }) => {
+    if (kind[from] !== 4 || kind[to] !== 5) return NaN;
+    return said.queue.get(to) ?? at(begin, to) - at(begin, from) - at(length, from);
+  });
+  const receivedFrom = new Int32Array(order.length + 1);
+  for (const { to } of drafts) receivedFrom[to + 1] = at(receivedFrom, to + 1) + 1;
+  for (let i = 0; i < order.length; i++) receivedFrom[i + 1] = at(receivedFrom, i + 1) + at(receivedFrom, i);
+  return {
+    count: drafts.length,
+    from: Int32Array.from(drafts, (draft) => draft.from),
+    to: Int32Array.from(drafts, (draft) => draft.to),
+    linked: Uint8Array.from(drafts, (draft) => (draft.linked ? 1 : 0)),
+    topic: drafts.map(({ from, to }) => said.topic.get(to) ?? said.topic.get(from) ?? ''),
+    wait,
+    receivedFrom,
+    byReceiver: Int32Array.from(drafts.keys()),
+  };
 }
 
 /** The longest time a message of the trace lay in a topic, if any did. */
-export function longestWait(edges: readonly MessageEdge[]): number | undefined {
-  const waits = edges.flatMap((edge) => (edge.wait !== undefined && edge.wait > 0 ? [edge.wait] : []));
-  return waits.length > 0 ? Math.max(...waits) : undefined;
+export function longestWait(edges: MessageEdges): number | undefined {
+  let longest = 0;
+  for (const wait of edges.wait) if (wait > longest) longest = wait;
+  return longest > 0 ? longest : undefined;
 }
 
-function topicOf(attributes: readonly Attribute[]): string | undefined {
-  for (const key of TOPIC_KEYS) {
-    const found = attributes.find((attribute) => attribute.key === key);
-    if (found) return found.value;
-  }
-  return undefined;
+/** The edges that end at a span. */
+export function received(edges: MessageEdges, to: number): number[] {
+  const found: number[] = [];
+  for (let i = at(edges.receivedFrom, to); i < at(edges.receivedFrom, to + 1); i++) found.push(i);
+  return found;
+}
+
+function basesOf(answers: readonly TraceAnswer[]): number[] {
+  let base = 0;
+  return answers.map((answer) => {
+    const mine = base;
+    base += answer.spans.start.length;
+    return mine;
+  });
+}
+
+function linkDrafts(answers: readonly TraceAnswer[], bases: readonly number[], place: Int32Array): Draft[] {
+  const lanes = new Map(answers.map((answer, lane) => [answer.trace_id, lane]));
+  const rowsOf = answers.map(() => undefined as Map<string, number> | undefined);
+  const drafts: Draft[] = [];
+  const seen = new Set<number>();
+  answers.forEach((answer, lane) => {
+    const { links } = answer;
+    for (let i = 0; i < links.row.length; i++) {
+      const to = at(place, (bases[lane] ?? 0) + at(links.row, i));
+      let fromLane = lane;
+      let row = at(links.target, i);
+      if (row < 0) {
+        const other = lanes.get(textAt(answer.strings, at(links.trace, i)));
+        if (other === undefined) continue;
+        fromLane = other;
+        rowsOf[other] ??= rowsById(answers[other] as TraceAnswer);
+        row = rowsOf[other].get(textAt(answer.strings, at(links.span, i))) ?? NONE;
+      }
+      if (row < 0) continue;
+      const from = at(place, (bases[fromLane] ?? 0) + row);
+      if (from === to || seen.has(from * place.length + to)) continue;
+      seen.add(from * place.length + to);
+      drafts.push({ from, to, linked: true });
+    }
+  });
+  return drafts;
+}
+
+function rowsById({ spans }: TraceAnswer): Map<string, number> {
+  const rows = new Map<string, number>();
+  for (let row = 0; row < spans.start.length; row++) rows.set(spans.id.slice(16 * row, 16 * row + 16), row);
+  return rows;
+}
+
+function messageFacts(answers: readonly TraceAnswer[], bases: readonly number[], place: Int32Array) {
+  const topic = new Map<number, string>();
+  const queue = new Map<number, number>();
+  answers.forEach(({ messages, strings }, lane) => {
+    messages.row.forEach((row, i) => {
+      const index = at(place, (bases[lane] ?? 0) + row);
+      const name = textAt(strings, at(messages.topic, i));
+      if (name) topic.set(index, name);
+      const waited = messages.queue[i];
+      if (waited !== null && waited !== undefined) queue.set(index, waited);
+    });
+  });
+  return { topic, queue };
 }

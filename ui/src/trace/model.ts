@@ -1,252 +1,268 @@
 /**
- * One trace as the pages use it, built from Jaeger's JSON.
+ * A trace, or several that belong together, as columns: no object per span.
  *
- * Nothing in the answer is taken for granted: parents may be missing or form a cycle, processes
- * may be absent, times may be nonsense. Such a trace is still drawn, and says what is odd.
+ * A span is its place in reading order, where each is followed by all that is below it. What rows and
+ * bars need stands in typed arrays; all else is read from the answers when a span is looked at
+ * (`detail.ts`).
  */
-import { messageEdges, type MessageEdge } from './edges';
+import type { ServiceShare, TraceAnswer } from '../api/types';
+import { at, textAt } from './column';
+import { readEdges, type MessageEdges } from './edges';
 import { arrange, NONE } from './tree';
-import type { WireLog, WireProcess, WireReference, WireSpan, WireTag, WireTrace } from './wire';
 
-export type SpanKind = 'server' | 'client' | 'producer' | 'consumer' | 'internal';
+export const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer'] as const;
+export type SpanKind = (typeof KINDS)[number];
+export const PRODUCER = 4;
+export const CONSUMER = 5;
 
-export interface Attribute {
-  readonly key: string;
-  readonly value: string;
-}
-
-export interface SpanEvent {
-  /** Microseconds since the epoch. */
-  readonly time: number;
-  readonly name: string;
-  readonly attributes: readonly Attribute[];
-}
-
-export interface Reference {
-  readonly type: 'CHILD_OF' | 'FOLLOWS_FROM';
-  readonly traceId: string;
-  readonly spanId: string;
-  /** Index of the span it points at; absent when that span is not in this trace's answer. */
-  readonly target?: number;
-  /** Whether it names a span of another trace. */
-  readonly elsewhere: boolean;
-}
-
-/** What is wrong with a span's place in the tree. */
-export type Oddity = 'missing-parent' | 'cycle';
-
-export interface Span {
-  /** Position in `Trace.spans`, which is also the reading order. */
-  readonly index: number;
-  readonly id: string;
-  readonly name: string;
-  readonly service: string;
-  readonly kind?: SpanKind;
-  /** Microseconds since the epoch. */
-  readonly start: number;
-  readonly end: number;
-  /** Microseconds, never negative. */
-  readonly duration: number;
-  readonly failed: boolean;
-  /** Index of the parent, or -1. */
-  readonly parent: number;
-  readonly depth: number;
-  /** One past the index of the last descendant. */
-  readonly subtreeEnd: number;
-  readonly oddity?: Oddity;
-  readonly references: readonly Reference[];
-  readonly attributes: readonly Attribute[];
-  readonly resource: readonly Attribute[];
-  readonly events: readonly SpanEvent[];
-  readonly warnings: readonly string[];
-}
-
-export interface ServiceCount {
-  readonly name: string;
-  readonly spans: number;
-  readonly failures: number;
-}
+/** Bits of `Trace.flags`. */
+export const FAILED = 1;
+export const MISSING_PARENT = 2;
+export const CYCLE = 4;
+/** The parent is inferred, not carried. */
+export const INFERRED = 8;
+/** Begins a fragment: there must be a parent, and none was found. */
+export const OPEN = 16;
 
 export interface Trace {
+  /** The id of the first lane. */
   readonly id: string;
-  /** In reading order: every span is followed by its descendants. */
-  readonly spans: readonly Span[];
-  /** The span that names the trace; absent only when the trace has no spans. */
-  readonly root?: Span;
+  /** One answer per lane; a single trace is one lane. */
+  readonly answers: readonly TraceAnswer[];
+  readonly count: number;
+  /** Microseconds since the epoch; all other times count from here. */
   readonly start: number;
-  readonly end: number;
   readonly duration: number;
-  /** In order of first appearance. */
-  readonly services: readonly ServiceCount[];
+  readonly strings: readonly string[];
+  readonly services: readonly ServiceShare[];
+  readonly begin: Float64Array;
+  readonly length: Float64Array;
+  /** Into `strings`. */
+  readonly name: Uint32Array;
+  /** Into `services`. */
+  readonly service: Uint32Array;
+  /** Into `KINDS`. */
+  readonly kind: Uint8Array;
+  readonly flags: Uint8Array;
+  readonly lane: Uint8Array;
+  /** Row in the lane's answer. */
+  readonly row: Int32Array;
+  readonly parent: Int32Array;
+  readonly depth: Uint32Array;
+  readonly subtreeEnd: Int32Array;
+  /** Failed spans before each place; one longer than the others. */
+  readonly failedBefore: Int32Array;
+  readonly edges: MessageEdges;
+  /** Span that names the trace; `NONE` only without spans. */
+  readonly root: number;
   readonly failures: number;
   readonly orphans: number;
-  readonly edges: readonly MessageEdge[];
-  readonly warnings: readonly string[];
+  readonly cycles: number;
+  readonly omitted: number;
 }
 
-export function buildTrace(wire: WireTrace): Trace {
-  const source = wire.spans ?? [];
-  const places = indexById(source);
-  const links = source.map((span) => parentLink(span, places));
-  const shape = arrange(
-    links.map((link) => link.parent),
-    source.map((span) => microseconds(span.startTime)),
-  );
-  const indexOf = new Map(shape.order.map((position, index) => [position, index]));
-  const spans = shape.order.map((position, index) => {
-    const span = source[position] as WireSpan;
-    const oddity: Oddity | undefined = shape.cut.has(position)
-      ? 'cycle'
-      : links[position]?.missing
-        ? 'missing-parent'
-        : undefined;
-    return {
-      ...readSpan(span, wire.processes ?? {}),
-      index,
-      parent: shape.parent[index] ?? NONE,
-      depth: shape.depth[index] ?? 0,
-      subtreeEnd: shape.subtreeEnd[index] ?? index + 1,
-      references: (span.references ?? []).map((reference) =>
-        readReference(reference, span, indexOf.get(places.get(shortId(reference.spanID)) ?? NONE)),
-      ),
-      ...(oddity && { oddity }),
-    };
+/** What of the input is put in reading order. */
+interface Gathered {
+  readonly strings: readonly string[];
+  readonly services: ServiceShare[];
+  readonly begin: Float64Array;
+  readonly length: Float64Array;
+  readonly name: Uint32Array;
+  readonly service: Uint32Array;
+  readonly kind: Uint8Array;
+  readonly flags: Uint8Array;
+  readonly lane: Uint8Array;
+  readonly row: Int32Array;
+  readonly parent: Int32Array;
+}
+
+export function buildTrace(answers: readonly TraceAnswer[]): Trace {
+  const start = Math.min(...answers.filter((answer) => answer.spans.start.length > 0).map(earliest));
+  const origin = Number.isFinite(start) ? start : 0;
+  const found = gather(answers, origin);
+  const shape = arrange(found.parent, found.begin, found.lane);
+  const { order } = shape;
+  const flags = pick(found.flags, order);
+  order.forEach((position, index) => {
+    if (shape.cut.has(position)) flags[index] = (at(flags, index) | CYCLE) & ~MISSING_PARENT;
   });
-  return summed(wire, spans);
-}
-
-function summed(wire: WireTrace, spans: readonly Span[]): Trace {
-  const root = spans.find((span) => span.parent === NONE && !span.oddity) ?? spans[0];
-  let start = root?.start ?? 0;
-  let end = root?.end ?? 0;
-  for (const span of spans) {
-    start = Math.min(start, span.start);
-    end = Math.max(end, span.end);
-  }
-  return {
-    id: wire.traceID,
-    spans,
-    ...(root && { root }),
-    start,
-    end,
-    duration: end - start,
-    services: countServices(spans),
-    failures: spans.filter((span) => span.failed).length,
-    orphans: spans.filter((span) => span.oddity === 'missing-parent').length,
-    edges: messageEdges(spans),
-    warnings: wire.warnings ?? [],
+  const placed = {
+    ...shape,
+    flags,
+    begin: pick(found.begin, order),
+    length: pick(found.length, order),
+    name: pick(found.name, order),
+    service: pick(found.service, order),
+    kind: pick(found.kind, order),
+    lane: pick(found.lane, order),
+    row: pick(found.row, order),
   };
-}
-
-function indexById(spans: readonly WireSpan[]): Map<string, number> {
-  const places = new Map<string, number>();
-  spans.forEach((span, position) => {
-    // Zipkin's shared spans give two spans one id; the first, usually the client's, is the parent.
-    const id = shortId(span.spanID);
-    if (!places.has(id)) places.set(id, position);
-  });
-  return places;
-}
-
-/** Jaeger's rule: the parent is the first reference, of either type, into the span's own trace. */
-function parentLink(span: WireSpan, places: ReadonlyMap<string, number>) {
-  const reference = (span.references ?? []).find((candidate) => isSameTrace(candidate, span));
-  if (!reference) return { parent: NONE, missing: false };
-  const parent = places.get(shortId(reference.spanID)) ?? NONE;
-  return { parent, missing: parent === NONE };
-}
-
-function isSameTrace(reference: WireReference, span: WireSpan): boolean {
-  return shortId(reference.traceID) === shortId(span.traceID);
-}
-
-function readReference(wire: WireReference, span: WireSpan, target: number | undefined): Reference {
-  const elsewhere = !isSameTrace(wire, span);
+  const count = order.length;
+  let duration = 0;
+  for (let i = 0; i < count; i++) duration = Math.max(duration, at(placed.begin, i) + at(placed.length, i));
+  const failedBefore = prefixCount(flags, FAILED);
   return {
-    type: wire.refType === 'FOLLOWS_FROM' ? 'FOLLOWS_FROM' : 'CHILD_OF',
-    traceId: wire.traceID,
-    spanId: wire.spanID,
-    elsewhere,
-    ...(!elsewhere && target !== undefined && { target }),
-  };
-}
-
-function readSpan(wire: WireSpan, processes: Readonly<Record<string, WireProcess>>) {
-  const process = processes[wire.processID ?? ''];
-  const attributes = (wire.tags ?? []).map(readAttribute);
-  const kind = readKind(attributes);
-  const start = microseconds(wire.startTime);
-  const duration = microseconds(wire.duration);
-  return {
-    id: wire.spanID,
-    name: wire.operationName || '(no name)',
-    service: process?.serviceName || '(no service)',
-    ...(kind && { kind }),
-    start,
-    end: start + duration,
+    id: answers[0]?.trace_id ?? '',
+    answers,
+    count,
+    start: origin,
     duration,
-    failed: isFailed(attributes),
-    attributes,
-    resource: (process?.tags ?? []).map(readAttribute),
-    events: (wire.logs ?? []).map(readEvent).sort((a, b) => a.time - b.time),
-    warnings: wire.warnings ?? [],
+    strings: found.strings,
+    services: found.services,
+    ...placed,
+    failedBefore,
+    edges: readEdges(answers, placed),
+    root: rootOf(placed.parent, flags),
+    failures: at(failedBefore, count),
+    orphans: at(prefixCount(flags, MISSING_PARENT), count),
+    cycles: shape.cut.size,
+    omitted: answers.reduce((sum, answer) => sum + answer.omitted, 0),
   };
 }
 
-function readEvent(log: WireLog): SpanEvent {
-  const fields = (log.fields ?? []).map(readAttribute);
-  const named = fields.find((field) => field.key === 'event');
-  return {
-    time: microseconds(log.timestamp),
-    name: named?.value ?? 'event',
-    attributes: fields.filter((field) => field !== named),
+export function hasChildren(trace: Trace, index: number): boolean {
+  return at(trace.subtreeEnd, index) > index + 1;
+}
+
+export function isFailed(trace: Trace, index: number): boolean {
+  return (at(trace.flags, index) & FAILED) !== 0;
+}
+
+/** Failed spans below this one, itself left out. */
+export function failuresBelow(trace: Trace, index: number): number {
+  return at(trace.failedBefore, at(trace.subtreeEnd, index)) - at(trace.failedBefore, index + 1);
+}
+
+export function endOf(trace: Trace, index: number): number {
+  return at(trace.begin, index) + at(trace.length, index);
+}
+
+export function nameOf(trace: Trace, index: number): string {
+  return textAt(trace.strings, at(trace.name, index)) || '(no name)';
+}
+
+export function serviceOf(trace: Trace, index: number): string {
+  return trace.services[at(trace.service, index)]?.name ?? '';
+}
+
+export function kindOf(trace: Trace, index: number): SpanKind {
+  return KINDS[at(trace.kind, index)] ?? '';
+}
+
+export function spanIdOf(trace: Trace, index: number): string {
+  const from = 16 * at(trace.row, index);
+  return answerOf(trace, index).spans.id.slice(from, from + 16);
+}
+
+export function answerOf(trace: Trace, index: number): TraceAnswer {
+  return trace.answers[at(trace.lane, index)] as TraceAnswer;
+}
+
+/** The place of the span with this id in the lane of `traceId` (any lane without one), or `NONE`. */
+export function findSpan(trace: Trace, spanId: string, traceId?: string): number {
+  const wanted = spanId.toLowerCase().padStart(16, '0');
+  for (let index = 0; index < trace.count; index++) {
+    const answer = answerOf(trace, index);
+    if (traceId !== undefined && answer.trace_id !== traceId) continue;
+    if (answer.spans.id.startsWith(wanted, 16 * at(trace.row, index))) return index;
+  }
+  return NONE;
+}
+
+function earliest(answer: TraceAnswer): number {
+  let least = Infinity;
+  for (const start of answer.spans.start) least = Math.min(least, start);
+  return answer.origin + least;
+}
+
+function gather(answers: readonly TraceAnswer[], origin: number): Gathered {
+  const count = answers.reduce((sum, answer) => sum + answer.spans.start.length, 0);
+  const strings: string[] = [];
+  const services = new Map<string, { index: number; spans: number; errors: number }>();
+  const found = {
+    begin: new Float64Array(count),
+    length: new Float64Array(count),
+    name: new Uint32Array(count),
+    service: new Uint32Array(count),
+    kind: new Uint8Array(count),
+    flags: new Uint8Array(count),
+    lane: new Uint8Array(count),
+    row: new Int32Array(count),
+    parent: new Int32Array(count),
   };
+  let base = 0;
+  answers.forEach((answer, lane) => {
+    const { spans } = answer;
+    const shift = answer.origin - origin;
+    const firstString = strings.length;
+    for (const text of answer.strings) strings.push(text);
+    const serviceOfResource = answer.resources.map(({ service }) => {
+      const name = textAt(answer.strings, service) || '(no service)';
+      const share = services.get(name) ?? { index: services.size, spans: 0, errors: 0 };
+      services.set(name, share);
+      return share;
+    });
+    const linked = firstTargets(answer);
+    for (let row = 0; row < spans.start.length; row++) {
+      const i = base + row;
+      const share = serviceOfResource[at(spans.resource, row)] ?? { index: 0, spans: 0, errors: 0 };
+      const failed = spans.status[row] === 2;
+      share.spans += 1;
+      if (failed) share.errors += 1;
+      const parent = at(spans.parent, row) >= 0 ? at(spans.parent, row) : at(linked, row);
+      found.begin[i] = at(spans.start, row) + shift;
+      found.length[i] = Math.max(0, at(spans.duration, row));
+      found.name[i] = firstString + at(spans.name, row);
+      found.service[i] = share.index;
+      found.kind[i] = at(spans.kind, row);
+      found.flags[i] = failed ? FAILED : 0;
+      found.lane[i] = lane;
+      found.row[i] = row;
+      found.parent[i] = parent >= 0 ? base + parent : NONE;
+    }
+    markOddities(answer, found.flags, base);
+    base += spans.start.length;
+  });
+  const shares = [...services].map(([name, { spans, errors }]) => ({ name, spans, errors }));
+  return { strings, services: shares, ...found };
 }
 
-function readAttribute(tag: WireTag): Attribute {
-  const { value } = tag;
-  return { key: tag.key, value: typeof value === 'string' ? value : (JSON.stringify(value) ?? '') };
+/** A span without a parent hangs below the first span of the trace that it links to, as in Jaeger. */
+function firstTargets({ spans, links }: TraceAnswer): Int32Array {
+  const first = new Int32Array(spans.start.length).fill(NONE);
+  links.row.forEach((row, link) => {
+    const target = links.target[link] ?? NONE;
+    if (first[row] === NONE && target !== row) first[row] = target;
+  });
+  return first;
 }
 
-function readKind(attributes: readonly Attribute[]): SpanKind | undefined {
-  const kind = attributeValue(attributes, 'span.kind');
-  switch (kind) {
-    case 'server':
-    case 'client':
-    case 'producer':
-    case 'consumer':
-    case 'internal':
-      return kind;
-    default:
-      return undefined;
+function markOddities(answer: TraceAnswer, flags: Uint8Array, base: number): void {
+  const mark = (row: number, flag: number) => {
+    flags[base + row] = at(flags, base + row) | flag;
+  };
+  for (const row of answer.missing_parents.row) mark(row, MISSING_PARENT);
+  answer.evidence.row.forEach((row, i) => {
+    if (answer.evidence.inferred[i]) mark(row, INFERRED);
+    if (answer.strings[answer.evidence.name[i] ?? 0] === 'open') mark(row, OPEN);
+  });
+}
+
+function rootOf(parent: Int32Array, flags: Uint8Array): number {
+  for (let i = 0; i < parent.length; i++) {
+    if (parent[i] === NONE && (at(flags, i) & (MISSING_PARENT | CYCLE)) === 0) return i;
   }
+  return parent.length > 0 ? 0 : NONE;
 }
 
-function isFailed(attributes: readonly Attribute[]): boolean {
-  return attributeValue(attributes, 'error') === 'true' || attributeValue(attributes, 'otel.status_code') === 'ERROR';
+function prefixCount(flags: Uint8Array, bit: number): Int32Array {
+  const before = new Int32Array(flags.length + 1);
+  for (let i = 0; i < flags.length; i++) before[i + 1] = at(before, i) + ((at(flags, i) & bit) === 0 ? 0 : 1);
+  return before;
 }
 
-export function attributeValue(attributes: readonly Attribute[], key: string): string | undefined {
-  return attributes.find((attribute) => attribute.key === key)?.value;
-}
-
-function countServices(spans: readonly Span[]): ServiceCount[] {
-  const counts = new Map<string, { name: string; spans: number; failures: number }>();
-  for (const span of spans) {
-    const count = counts.get(span.service) ?? { name: span.service, spans: 0, failures: 0 };
-    count.spans += 1;
-    if (span.failed) count.failures += 1;
-    counts.set(span.service, count);
-  }
-  return [...counts.values()];
-}
-
-/** Ids are compared without case and leading zeros: back ends differ in both. */
-function shortId(id: string): string {
-  return id.toLowerCase().replace(/^0+/, '');
-}
-
-function microseconds(value: unknown): number {
-  const number = Number(value);
-  return Number.isFinite(number) && number > 0 ? number : 0;
+function pick<T extends Float64Array | Uint32Array | Uint8Array | Int32Array>(column: T, order: Int32Array): T {
+  const picked = column.slice() as T;
+  for (let i = 0; i < order.length; i++) picked[i] = at(column, at(order, i));
+  return picked;
 }

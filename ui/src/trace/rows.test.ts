@@ -1,55 +1,62 @@
 import { describe, expect, it } from 'vitest';
-import { linkedCheckout, traceOf } from './checkout.fixture';
-import { buildTrace } from './model';
-import { collapsible, failsBelow, pressKey, reveal, shownStandIn, visibleRows, type Cursor } from './rows';
+import { built, linkedCheckout, placed } from '../read/checkout.fixture';
+import { collapseAll, collapseLevel, consumerRuns, expandLevel, noFolds, pressKey, reveal, runLength, toggled, visibleRows, type Cursor, type Folds } from './rows';
 
-const { spans } = buildTrace(linkedCheckout);
-const indexOf = (name: string) => spans.find((span) => span.name === name)!.index;
-const none: ReadonlySet<number> = new Set();
+const { trace, at } = placed(linkedCheckout);
+const runs = consumerRuns(trace);
+const rowsOf = (folds: Folds) => [...visibleRows(trace, folds, runs).spans];
+const start = (): Cursor => ({ active: 0, folds: noFolds(trace) });
 
 /** Presses keys one after another. */
-function press(keys: string, from: Cursor = { active: 0, collapsed: none }): Cursor {
-  return keys.split(' ').reduce((cursor, key) => pressKey(spans, cursor, key) ?? cursor, from);
+function press(keys: string, from = start()): Cursor {
+  return keys.split(' ').reduce((cursor, key) => pressKey(trace, visibleRows(trace, cursor.folds, runs), runs, cursor, key) ?? cursor, from);
 }
 
 describe('visible rows', () => {
-  it('are all spans when nothing is collapsed', () => {
-    expect(visibleRows(spans, none)).toHaveLength(13);
+  it('are all spans when nothing is folded', () => {
+    expect(rowsOf(noFolds(trace))).toHaveLength(13);
   });
 
-  it('leave out all that is below a collapsed span', () => {
-    const rows = visibleRows(spans, new Set([indexOf('To_eshop-topic')]));
-    expect(rows).not.toContain(indexOf('From_eshop-topic'));
-    expect(rows).not.toContain(indexOf('GET /sendEmail'));
-    expect(rows).toContain(indexOf('GET /arrangeDelivery'));
+  it('leave out what is below a folded span, which stands for it', () => {
+    const folded = at('To_eshop-topic');
+    const { spans, rowOf } = visibleRows(trace, toggled(noFolds(trace), runs, folded), runs);
+    expect([...spans]).not.toContain(at('From_eshop-topic'));
+    expect(spans[rowOf[at('GET /sendEmail')] ?? -1]).toBe(folded);
   });
 
-  it('are the root alone when everything is collapsed', () => {
-    expect(visibleRows(spans, collapsible(spans))).toEqual([0]);
+  it('are the root alone when all is folded, and open level by level', () => {
+    const all = collapseAll(trace);
+    expect(rowsOf(all)).toEqual([0]);
+    expect(rowsOf(expandLevel(trace, all))).toHaveLength(5);
+    expect(rowsOf(collapseLevel(trace, noFolds(trace)))).toHaveLength(12);
   });
 
-  it('let a hidden end of an edge be stood in for by its nearest shown ancestor', () => {
-    const rows = visibleRows(spans, new Set([indexOf('From_eshop-topic')]));
-    const shown = new Map(rows.map((index, row) => [index, row]));
-    expect(shownStandIn(spans, shown, indexOf('GET /sendEmail'))).toBe(indexOf('From_eshop-topic'));
+  it('are opened down to a hidden span', () => {
+    expect(rowsOf(reveal(trace, collapseAll(trace), runs, at('GET /sendEmail')))).toContain(at('GET /sendEmail'));
+  });
+});
+
+describe('runs of alike consumers', () => {
+  const consumer = (id: string, name = 'process') => ({ id, name, childOf: 'a0', tags: { 'span.kind': 'consumer' } });
+  const batch = built([{ id: 'a0' }, consumer('a1'), consumer('a2'), { ...consumer('b2'), childOf: 'a2', name: 'below' }, consumer('a3'), consumer('a4'), consumer('c1', 'other')]).trace;
+  const batchRuns = consumerRuns(batch);
+
+  it('are one row from four on, whatever is below them', () => {
+    expect(runLength(batch, batchRuns, 1)).toBe(4);
+    expect([...visibleRows(batch, noFolds(batch), batchRuns).spans]).toEqual([0, 1, 6]);
   });
 
-  it('can be opened down to a hidden span', () => {
-    const opened = reveal(spans, collapsible(spans), indexOf('GET /sendEmail'));
-    expect(visibleRows(spans, opened)).toContain(indexOf('GET /sendEmail'));
-  });
-
-  it('tell a failure below a folded span', () => {
-    const failing = buildTrace(traceOf([{ id: 'a' }, { id: 'b', childOf: 'a', tags: { error: true } }])).spans;
-    expect(failing.map((span) => failsBelow(failing, span))).toEqual([true, false]);
+  it('are opened first by what otherwise folds, and by going to one of them', () => {
+    expect([...visibleRows(batch, toggled(noFolds(batch), batchRuns, 1), batchRuns).spans]).toHaveLength(7);
+    expect([...visibleRows(batch, reveal(batch, noFolds(batch), batchRuns, 4), batchRuns).spans]).toContain(4);
   });
 });
 
 describe('keyboard', () => {
   it('moves by row and stops at the ends', () => {
     expect(press('ArrowDown ArrowDown').active).toBe(2);
+    expect(press('f f b').active).toBe(1);
     expect(press('ArrowUp').active).toBe(0);
-    expect(press('End').active).toBe(12);
     expect(press('End ArrowDown').active).toBe(12);
     expect(press('PageDown').active).toBe(10);
     expect(press('End Home').active).toBe(0);
@@ -57,18 +64,14 @@ describe('keyboard', () => {
 
   it('folds with left, opens and steps in with right, steps out with left', () => {
     const folded = press('ArrowLeft');
-    expect([...folded.collapsed]).toEqual([0]);
-    expect(press('ArrowRight', folded)).toMatchObject({ active: 0, collapsed: none });
+    expect(rowsOf(folded.folds)).toEqual([0]);
+    expect(rowsOf(press('ArrowRight', folded).folds)).toHaveLength(13);
     expect(press('ArrowRight').active).toBe(1);
     expect(press('End ArrowLeft').active).toBe(11);
   });
 
-  it('skips rows that are folded away', () => {
-    const folded = press('ArrowDown ArrowLeft ArrowDown');
-    expect(folded.active).toBe(3);
-  });
-
-  it('leaves other keys alone', () => {
-    expect(pressKey(spans, { active: 0, collapsed: none }, 'x')).toBeUndefined();
+  it('skips rows that are folded away, and leaves other keys alone', () => {
+    expect(press('ArrowDown ArrowLeft ArrowDown').active).toBe(3);
+    expect(pressKey(trace, visibleRows(trace, noFolds(trace), runs), runs, start(), 'x')).toBeUndefined();
   });
 });

@@ -1,110 +1,188 @@
-/** Which spans are rows at the moment, and what the keyboard does to them. */
-import type { Span } from './model';
+/**
+ * Which spans are rows at the moment, and what the keyboard does to them.
+ *
+ * The state of folding is one byte per span, so that folding a trace of 100,000 spans is one pass over
+ * small arrays.
+ */
+import { at } from './column';
+import { CONSUMER, hasChildren, type Trace } from './model';
 import { NONE } from './tree';
 
-export type Collapsed = ReadonlySet<number>;
+/** Bits per span. */
+export const COLLAPSED = 1;
+/** The run of alike consumers that begins here is shown one by one. */
+export const UNFOLDED_RUN = 2;
 
-/** Indices of the spans that are shown, in reading order. */
-export function visibleRows(spans: readonly Span[], collapsed: Collapsed): number[] {
-  const rows: number[] = [];
-  for (let index = 0; index < spans.length; ) {
-    const span = spans[index] as Span;
-    rows.push(index);
-    index = collapsed.has(index) ? span.subtreeEnd : index + 1;
+export type Folds = Uint8Array;
+
+export interface Rows {
+  /** Spans by row. */
+  readonly spans: Int32Array;
+  /** Row by span; a hidden span has the row of what stands for it. */
+  readonly rowOf: Int32Array;
+}
+
+/** So many alike consumers of one message or poll, one after the other, are shown as one row. */
+const RUN = 4;
+
+/**
+ * By span that heads a run of alike consumer siblings: one past the last of them with all below it; 0
+ * elsewhere. They are what a batch becomes when each record is handled by a span of its own.
+ */
+export function consumerRuns(trace: Trace): Int32Array {
+  const ends = new Int32Array(trace.count);
+  let covered = 0;
+  for (let head = 0; head < trace.count; head++) {
+    if (head < covered || trace.kind[head] !== CONSUMER) continue;
+    let length = 0;
+    let next = head;
+    while (next < trace.count && isAlike(trace, head, next)) {
+      length += 1;
+      next = at(trace.subtreeEnd, next);
+    }
+    if (length >= RUN) ends[head] = covered = next;
   }
-  return rows;
+  return ends;
 }
 
-/** The span itself when it is shown, else its nearest shown ancestor. */
-export function shownStandIn(spans: readonly Span[], shown: ReadonlyMap<number, number>, index: number): number {
-  let current = index;
-  while (current !== NONE && !shown.has(current)) current = spans[current]?.parent ?? NONE;
-  return current;
+function isAlike(trace: Trace, a: number, b: number): boolean {
+  return (
+    trace.parent[a] === trace.parent[b] &&
+    trace.kind[a] === trace.kind[b] &&
+    trace.name[a] === trace.name[b] &&
+    trace.service[a] === trace.service[b]
+  );
 }
 
-export function hasChildren(span: Span): boolean {
-  return span.subtreeEnd > span.index + 1;
+/** How many spans stand in the run that begins at `head`. */
+export function runLength(trace: Trace, runs: Int32Array, head: number): number {
+  let length = 0;
+  for (let next = head; next < at(runs, head); next = at(trace.subtreeEnd, next)) length += 1;
+  return length;
 }
 
-export function collapsible(spans: readonly Span[]): Set<number> {
-  return new Set(spans.filter(hasChildren).map((span) => span.index));
-}
-
-/** Whether a span below this one failed; a folded row shows it. */
-export function failsBelow(spans: readonly Span[], span: Span): boolean {
-  for (let index = span.index + 1; index < span.subtreeEnd; index++) {
-    if (spans[index]?.failed) return true;
+export function visibleRows(trace: Trace, folds: Folds, runs: Int32Array): Rows {
+  const spans = new Int32Array(trace.count);
+  const rowOf = new Int32Array(trace.count);
+  let row = 0;
+  for (let index = 0; index < trace.count; ) {
+    const next = isFoldedRun(folds, runs, index)
+      ? at(runs, index)
+      : (at(folds, index) & COLLAPSED) !== 0
+        ? at(trace.subtreeEnd, index)
+        : index + 1;
+    spans[row] = index;
+    rowOf.fill(row, index, next);
+    row += 1;
+    index = next;
   }
-  return false;
+  return { spans: spans.subarray(0, row), rowOf };
+}
+
+export function isFoldedRun(folds: Folds, runs: Int32Array, index: number): boolean {
+  return at(runs, index) > 0 && (at(folds, index) & UNFOLDED_RUN) === 0;
+}
+
+export function noFolds(trace: Trace): Folds {
+  return new Uint8Array(trace.count);
+}
+
+export function collapseAll(trace: Trace): Folds {
+  return Uint8Array.from(noFolds(trace), (_, index) => (hasChildren(trace, index) ? COLLAPSED : 0));
+}
+
+/** Folds the deepest level that is open. */
+export function collapseLevel(trace: Trace, folds: Folds): Folds {
+  let deepest = -1;
+  for (let i = 0; i < trace.count; ) {
+    const open = (at(folds, i) & COLLAPSED) === 0;
+    if (open && hasChildren(trace, i)) deepest = Math.max(deepest, at(trace.depth, i));
+    i = open ? i + 1 : at(trace.subtreeEnd, i);
+  }
+  return Uint8Array.from(folds, (fold, i) => (trace.depth[i] === deepest && hasChildren(trace, i) ? fold | COLLAPSED : fold));
+}
+
+/** Opens the uppermost level that is folded. */
+export function expandLevel(trace: Trace, folds: Folds): Folds {
+  let upmost = Infinity;
+  for (let i = 0; i < trace.count; i++) {
+    if ((at(folds, i) & COLLAPSED) !== 0) upmost = Math.min(upmost, at(trace.depth, i));
+  }
+  return Uint8Array.from(folds, (fold, i) => (trace.depth[i] === upmost ? fold & ~COLLAPSED : fold));
 }
 
 /** Opens whatever hides a span. */
-export function reveal(spans: readonly Span[], collapsed: Collapsed, index: number): Collapsed {
-  const opened = new Set(collapsed);
-  for (let above = spans[index]?.parent ?? NONE; above !== NONE; above = spans[above]?.parent ?? NONE) {
-    opened.delete(above);
+export function reveal(trace: Trace, folds: Folds, runs: Int32Array, index: number): Folds {
+  const opened = folds.slice();
+  for (let above = trace.parent[index] ?? NONE; above !== NONE; above = at(trace.parent, above)) {
+    opened[above] = at(opened, above) & ~COLLAPSED;
   }
-  return opened.size === collapsed.size ? collapsed : opened;
+  for (let head = index; head >= 0; head--) {
+    if (at(runs, head) > index && head !== index) opened[head] = at(opened, head) | UNFOLDED_RUN;
+  }
+  return opened;
 }
 
-export function toggled(collapsed: Collapsed, index: number): Collapsed {
-  const next = new Set(collapsed);
-  if (!next.delete(index)) next.add(index);
+/** What a click on a row's twisty does: a folded run is opened first. */
+export function toggled(folds: Folds, runs: Int32Array, index: number): Folds {
+  const next = folds.slice();
+  next[index] = isFoldedRun(folds, runs, index) ? at(next, index) | UNFOLDED_RUN : at(next, index) ^ COLLAPSED;
   return next;
 }
 
 export interface Cursor {
   readonly active: number;
-  readonly collapsed: Collapsed;
+  readonly folds: Folds;
 }
 
 const PAGE = 10;
 
 /**
  * The tree-grid keys of the ARIA authoring practices: up, down, page and ends move; right opens a
- * span or steps into it; left folds it or steps out. `undefined` for a key that means nothing here.
+ * span or steps into it; left folds it or steps out. `f` and `b` go to the next and the previous row,
+ * as in Jaeger. `undefined` for a key that means nothing here.
  */
-export function pressKey(spans: readonly Span[], cursor: Cursor, key: string): Cursor | undefined {
-  const rows = visibleRows(spans, cursor.collapsed);
-  const row = Math.max(rows.indexOf(cursor.active), 0);
-  const at = (wanted: number): Cursor => ({
+export function pressKey(trace: Trace, rows: Rows, runs: Int32Array, cursor: Cursor, key: string): Cursor | undefined {
+  const row = at(rows.rowOf, cursor.active);
+  const to = (wanted: number): Cursor => ({
     ...cursor,
-    active: rows[Math.min(Math.max(wanted, 0), rows.length - 1)] ?? cursor.active,
+    active: at(rows.spans, Math.min(Math.max(wanted, 0), rows.spans.length - 1)),
   });
   switch (key) {
     case 'ArrowDown':
-      return at(row + 1);
+    case 'f':
+      return to(row + 1);
     case 'ArrowUp':
-      return at(row - 1);
+    case 'b':
+      return to(row - 1);
     case 'PageDown':
-      return at(row + PAGE);
+      return to(row + PAGE);
     case 'PageUp':
-      return at(row - PAGE);
+      return to(row - PAGE);
     case 'Home':
-      return at(0);
+      return to(0);
     case 'End':
-      return at(rows.length - 1);
+      return to(rows.spans.length - 1);
     case 'ArrowRight':
-      return stepIn(spans, cursor);
+      return stepIn(trace, runs, cursor);
     case 'ArrowLeft':
-      return stepOut(spans, cursor);
+      return stepOut(trace, runs, cursor);
     default:
       return undefined;
   }
 }
 
-function stepIn(spans: readonly Span[], cursor: Cursor): Cursor {
-  const span = spans[cursor.active];
-  if (!span || !hasChildren(span)) return cursor;
-  if (cursor.collapsed.has(span.index)) return { ...cursor, collapsed: toggled(cursor.collapsed, span.index) };
-  return { ...cursor, active: span.index + 1 };
+function stepIn(trace: Trace, runs: Int32Array, cursor: Cursor): Cursor {
+  const { active, folds } = cursor;
+  const folded = isFoldedRun(folds, runs, active) || (at(folds, active) & COLLAPSED) !== 0;
+  if (folded) return { ...cursor, folds: toggled(folds, runs, active) };
+  return hasChildren(trace, active) ? { ...cursor, active: active + 1 } : cursor;
 }
 
-function stepOut(spans: readonly Span[], cursor: Cursor): Cursor {
-  const span = spans[cursor.active];
-  if (!span) return cursor;
-  if (hasChildren(span) && !cursor.collapsed.has(span.index)) {
-    return { ...cursor, collapsed: toggled(cursor.collapsed, span.index) };
-  }
-  return span.parent === NONE ? cursor : { ...cursor, active: span.parent };
+function stepOut(trace: Trace, runs: Int32Array, cursor: Cursor): Cursor {
+  const { active, folds } = cursor;
+  const open = hasChildren(trace, active) && (at(folds, active) & COLLAPSED) === 0 && !isFoldedRun(folds, runs, active);
+  if (open) return { ...cursor, folds: toggled(folds, runs, active) };
+  const parent = at(trace.parent, active);
+  return parent === NONE ? cursor : { ...cursor, active: parent };
 }

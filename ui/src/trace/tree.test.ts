@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { arrange, NONE } from './tree';
+import { arrange as arrangeColumns, NONE } from './tree';
+
+const arrange = (parents: readonly number[], starts: readonly number[]) => {
+  const shape = arrangeColumns(Int32Array.from(parents), Float64Array.from(starts));
+  const { order, parent, depth, subtreeEnd, cut } = shape;
+  return { order: [...order], parent: [...parent], depth: [...depth], subtreeEnd: [...subtreeEnd], cut };
+};
 
 const zeros = (count: number) => new Array<number>(count).fill(0);
 
@@ -43,6 +49,11 @@ describe('arrange', () => {
     );
     expect(shape.depth.at(-1)).toBe(count - 1);
     expect(shape.subtreeEnd[0]).toBe(count);
+  });
+
+  it('keeps lanes apart, whatever their times', () => {
+    const shape = arrangeColumns(Int32Array.of(NONE, NONE, 0), Float64Array.of(50, 10, 60), [0, 1, 0]);
+    expect([...shape.order]).toEqual([0, 2, 1]);
   });
 
   it('gives an empty shape for no spans', () => {

@@ -1,102 +1,115 @@
 /**
  * The shape of a trace: who is below whom, and in which order the rows stand.
  *
- * Works on numbers only. A node is its position in the input; `parents[i]` is another position or
- * `NONE`. Nothing recurses, so a trace may be as deep as it likes.
+ * Works on columns of numbers. A node is its position in the input; `parents[i]` is another position
+ * or `NONE`. Nothing recurses, so a trace may be as deep as it likes.
  */
+
+import { at } from './column';
 
 export const NONE = -1;
 
 export interface Arrangement {
   /** Input positions in reading order: a parent first, then each child with all that is below it. */
-  readonly order: readonly number[];
+  readonly order: Int32Array;
   /** By place in `order`: the place of the parent, or `NONE`. */
-  readonly parent: readonly number[];
+  readonly parent: Int32Array;
   /** By place in `order`: steps from the root. */
-  readonly depth: readonly number[];
+  readonly depth: Uint32Array;
   /** By place in `order`: one past the last place below it. */
-  readonly subtreeEnd: readonly number[];
+  readonly subtreeEnd: Int32Array;
   /** Input positions whose parent was dropped because it was also their descendant. */
   readonly cut: ReadonlySet<number>;
 }
 
-/** Orders a forest by start time; cycles are opened at their earliest node. */
-export function arrange(parents: readonly number[], starts: readonly number[]): Arrangement {
-  const { parents: acyclic, cut } = openCycles(parents, starts);
-  const below = childrenByStart(acyclic, starts);
-  const order: number[] = [];
-  const parent: number[] = [];
-  const depth: number[] = [];
-  const place = new Map<number, number>();
-  const pending = [...below.roots].reverse();
-  for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
-    const above = place.get(acyclic[node] ?? NONE) ?? NONE;
-    place.set(node, order.length);
-    order.push(node);
-    parent.push(above);
-    depth.push(above === NONE ? 0 : (depth[above] ?? 0) + 1);
-    const children = below.children.get(node) ?? [];
-    for (let i = children.length - 1; i >= 0; i--) pending.push(children[i] as number);
+/** Orders a forest by lane and start time; cycles are opened at their earliest node. */
+export function arrange(parents: Int32Array, starts: Float64Array, lanes?: ArrayLike<number>): Arrangement {
+  const count = parents.length;
+  const { acyclic, cut } = openCycles(parents, starts);
+  const { roots, first, next } = siblings(acyclic, starts, lanes);
+  const order = new Int32Array(count);
+  const parent = new Int32Array(count);
+  const depth = new Uint32Array(count);
+  const place = new Int32Array(count).fill(NONE);
+  let filled = 0;
+  for (const root of roots) {
+    // Down to the first child, along to the next sibling, up again: a walk that needs no stack.
+    let node = root;
+    while (node !== NONE) {
+      const above = node === root ? NONE : at(place, at(acyclic, node));
+      place[node] = filled;
+      order[filled] = node;
+      parent[filled] = above;
+      depth[filled] = above === NONE ? 0 : at(depth, above) + 1;
+      filled += 1;
+      let following = at(first, node);
+      while (following === NONE && node !== root) {
+        following = at(next, node);
+        if (following === NONE) node = at(acyclic, node);
+      }
+      node = following;
+    }
   }
   return { order, parent, depth, subtreeEnd: subtreeEnds(parent), cut };
 }
 
-function openCycles(parents: readonly number[], starts: readonly number[]) {
-  const open = [...parents];
+function openCycles(parents: Int32Array, starts: Float64Array) {
+  const acyclic = parents.slice();
   const cut = new Set<number>();
   // 0: not seen, otherwise the number of the walk that saw it.
-  const seenBy = new Uint32Array(open.length);
-  for (let first = 0; first < open.length; first++) {
+  const seenBy = new Uint32Array(acyclic.length);
+  for (let first = 0; first < acyclic.length; first++) {
     const walk = first + 1;
     let node = first;
     while (node !== NONE && seenBy[node] === 0) {
       seenBy[node] = walk;
-      node = open[node] ?? NONE;
+      node = at(acyclic, node);
     }
     if (node === NONE || seenBy[node] !== walk) continue;
-    const head = earliestOfCycle(open, starts, node);
-    open[head] = NONE;
+    const head = earliestOfCycle(acyclic, starts, node);
+    acyclic[head] = NONE;
     cut.add(head);
   }
-  return { parents: open, cut };
+  return { acyclic, cut };
 }
 
-function earliestOfCycle(parents: readonly number[], starts: readonly number[], member: number): number {
+function earliestOfCycle(parents: Int32Array, starts: Float64Array, member: number): number {
   let head = member;
-  for (let node = parents[member] ?? member; node !== member; node = parents[node] ?? member) {
-    if (startsBefore(starts, node, head)) head = node;
+  for (let node = at(parents, member); node !== member; node = at(parents, node)) {
+    const gap = at(starts, node) - at(starts, head);
+    if (gap < 0 || (gap === 0 && node < head)) head = node;
   }
   return head;
 }
 
-function childrenByStart(parents: readonly number[], starts: readonly number[]) {
+/** First child and next sibling of each node, by start. */
+function siblings(parents: Int32Array, starts: Float64Array, lanes: ArrayLike<number> | undefined) {
+  const byStart = Int32Array.from(parents.keys());
+  const lane = (node: number) => (lanes ? at(lanes, node) : 0);
+  byStart.sort((a, b) => lane(a) - lane(b) || at(starts, a) - at(starts, b) || a - b);
   const roots: number[] = [];
-  const children = new Map<number, number[]>();
-  parents.forEach((parent, node) => {
-    if (parent === NONE) {
+  const first = new Int32Array(parents.length).fill(NONE);
+  const last = new Int32Array(parents.length).fill(NONE);
+  const next = new Int32Array(parents.length).fill(NONE);
+  for (const node of byStart) {
+    const above = at(parents, node);
+    if (above === NONE) {
       roots.push(node);
-      return;
+    } else if (at(first, above) === NONE) {
+      first[above] = last[above] = node;
+    } else {
+      next[at(last, above)] = node;
+      last[above] = node;
     }
-    const siblings = children.get(parent);
-    if (siblings) siblings.push(node);
-    else children.set(parent, [node]);
-  });
-  const byStart = (a: number, b: number) => (starts[a] ?? 0) - (starts[b] ?? 0) || a - b;
-  roots.sort(byStart);
-  for (const siblings of children.values()) siblings.sort(byStart);
-  return { roots, children };
+  }
+  return { roots, first, next };
 }
 
-function startsBefore(starts: readonly number[], a: number, b: number): boolean {
-  const gap = (starts[a] ?? 0) - (starts[b] ?? 0);
-  return gap < 0 || (gap === 0 && a < b);
-}
-
-function subtreeEnds(parent: readonly number[]): number[] {
-  const ends = parent.map((_, place) => place + 1);
+function subtreeEnds(parent: Int32Array): Int32Array {
+  const ends = Int32Array.from(parent, (_, place) => place + 1);
   for (let place = parent.length - 1; place >= 0; place--) {
-    const above = parent[place] ?? NONE;
-    if (above !== NONE) ends[above] = Math.max(ends[above] ?? 0, ends[place] ?? 0);
+    const above = at(parent, place);
+    if (above !== NONE && at(ends, place) > at(ends, above)) ends[above] = at(ends, place);
   }
   return ends;
 }

@@ -1,4 +1,6 @@
 /** Hand-written traces for tests: the linked checkout of the demo, and a builder for odd ones. */
+import { buildTrace, type Trace } from '../trace/model';
+import { readJaeger } from './jaeger';
 import type { WireReference, WireSpan, WireTag, WireTrace } from './wire';
 
 export const TRACE_ID = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -64,3 +66,14 @@ export const linkedCheckout: WireTrace = traceOf([
   { id: 'e1', service: 'kafka-consumer', name: 'GET', at: [342_000, 80_000], childOf: 'e0', tags: kind('client') },
   { id: 'f0', service: 'notification', name: 'GET /sendEmail', at: [345_000, 74_000], childOf: 'e1', tags: kind('server') },
 ]);
+
+/** The trace of sketches, and where its spans are by name. */
+export function built(sketches: readonly SpanSketch[]): { trace: Trace; at: (name: string) => number } {
+  return placed(traceOf(sketches));
+}
+
+export function placed(wire: WireTrace): { trace: Trace; at: (name: string) => number } {
+  const trace = buildTrace([readJaeger(wire)]);
+  const at = (name: string) => trace.name.findIndex((text) => trace.strings[text] === name);
+  return { trace, at };
+}

@@ -1,0 +1,143 @@
+/** Two traces: what one has that the other has not, and where the time differs. */
+import { useEffect, useMemo, useState } from 'react';
+import { loadTrace } from '../page/TracePage';
+import { Failed, Loading } from '../shell/Notice';
+import { comparePath, go, linkTo, tracePath } from '../shell/navigation';
+import { useRequest } from '../shell/request';
+import { serviceColours } from '../trace/colour';
+import { compareTraces, type ComparedRow, type ComparedSide } from '../trace/compare';
+import { formatCount, formatDuration, formatTimestamp } from '../trace/format';
+import { nameOf, serviceOf, type Trace } from '../trace/model';
+
+interface ComparePageProps {
+  readonly a: string;
+  readonly b: string;
+}
+
+export function ComparePage({ a, b }: ComparePageProps) {
+  const found = useRequest(`${a} ${b}`, (signal) => Promise.all([loadTrace(a, signal), loadTrace(b, signal)]));
+  useEffect(() => {
+    document.title = 'Compare · Throughline';
+  }, []);
+  return (
+    <main className="page">
+      <h1 className="compare-title">Compare two traces</h1>
+      {found.failure && !found.loading && <Failed what="the two traces" failure={found.failure} retry={found.reload} />}
+      {!found.value && found.loading && <Loading what="the two traces" />}
+      {found.value && <Comparison a={found.value[0]} b={found.value[1]} />}
+    </main>
+  );
+}
+
+function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
+  const rows = useMemo(() => compareTraces(a, b), [a, b]);
+  const [isOnlyChanges, setOnlyChanges] = useState(false);
+  const colours = useMemo(() => serviceColours([...a.services, ...b.services].map((service) => service.name)), [a, b]);
+  const shown = isOnlyChanges ? rows.filter((row) => row.change !== 'same') : rows;
+  const most = rows.reduce((largest, row) => Math.max(largest, Math.abs(row.slower)), 1);
+  return (
+    <>
+      <div className="compare-heads">
+        <Side name="A" trace={a} />
+        <button type="button" onClick={() => go(comparePath(b.id, a.id))}>
+          Swap
+        </button>
+        <Side name="B" trace={b} />
+      </div>
+      <p className="panel-note">
+        <span>
+          {formatCount(rows.filter((row) => row.change !== 'same').length, 'way')} of calls differ in number of spans;{' '}
+          {b.duration >= a.duration ? 'B took longer by ' : 'B was faster by '}
+          {formatDuration(Math.abs(b.duration - a.duration))}.
+        </span>
+        <label className="tick-box">
+          <input type="checkbox" checked={isOnlyChanges} onChange={(event) => setOnlyChanges(event.target.checked)} />
+          Differences only
+        </label>
+      </p>
+      <div className="compare-scroll" tabIndex={0} role="region" aria-label="Differences">
+        <table className="compare-table">
+          <thead>
+            <tr>
+              <th scope="col">Service and span</th>
+              <th scope="col">Difference</th>
+              <th scope="col">Spans A</th>
+              <th scope="col">Spans B</th>
+              <th scope="col">Time A</th>
+              <th scope="col">Time B</th>
+              <th scope="col">B against A</th>
+            </tr>
+          </thead>
+          <tbody>
+            {shown.map((row, i) => (
+              <Row key={i} row={row} most={most} colour={colours.get(row.service) ?? 0} />
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </>
+  );
+}
+
+function Side({ name, trace }: { readonly name: string; readonly trace: Trace }) {
+  return (
+    <div className="compare-side">
+      <p>
+        <strong>{name}</strong>{' '}
+        <a {...linkTo(tracePath(trace.id))}>
+          <bdi>{serviceOf(trace, trace.root)}</bdi> <bdi>{nameOf(trace, trace.root)}</bdi>
+        </a>
+      </p>
+      <p className="quiet">
+        {formatTimestamp(trace.start)} · {formatDuration(trace.duration)} · {formatCount(trace.count, 'span')} ·{' '}
+        <span className={trace.failures > 0 ? 'failure-note' : ''}>{formatCount(trace.failures, 'error')}</span>
+      </p>
+    </div>
+  );
+}
+
+const CHANGES: Record<ComparedRow['change'], string> = {
+  'only-a': 'only in A',
+  'only-b': 'only in B',
+  more: 'more in B',
+  fewer: 'fewer in B',
+  same: '',
+};
+
+interface RowProps {
+  readonly row: ComparedRow;
+  readonly most: number;
+  readonly colour: number;
+}
+
+function Row({ row, most, colour }: RowProps) {
+  const { a, b, slower } = row;
+  return (
+    <tr className={`change-${row.change}`}>
+      <th scope="row">
+        <span className="indent" style={{ width: Math.min(row.depth, 14) * 14 }} />
+        <span className={`swatch service-${colour}`} aria-hidden="true" />
+        <bdi className="span-service">{row.service}</bdi> <bdi>{row.name}</bdi>
+      </th>
+      <td className="change">{CHANGES[row.change]}</td>
+      <Figures side={a} />
+      <Figures side={b} />
+      <td className="figure">{a && formatDuration(a.total)}</td>
+      <td className="figure">{b && formatDuration(b.total)}</td>
+      <td className="figure delta">
+        <span className={slower > 0 ? 'delta-bar slower' : 'delta-bar faster'} style={{ width: `${(50 * Math.abs(slower)) / most}%` }} aria-hidden="true" />
+        {slower > 0 ? '+' : ''}
+        {formatDuration(slower)}
+      </td>
+    </tr>
+  );
+}
+
+function Figures({ side }: { readonly side: ComparedSide | undefined }) {
+  return (
+    <td className="figure">
+      {side?.count}
+      {side && side.errors > 0 && <span className="failure-note"> {formatCount(side.errors, 'error')}</span>}
+    </td>
+  );
+}

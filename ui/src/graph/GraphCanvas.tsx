@@ -1,0 +1,173 @@
+/**
+ * A graph to look around in: wheel or buttons zoom, dragging pans, a node takes the focus and its
+ * neighbours stay bright. Nodes are buttons, so the keyboard reaches each.
+ */
+import { useEffect, useMemo, useRef, useState, type PointerEvent, type ReactNode } from 'react';
+import { place } from './layout';
+
+export interface CanvasNode {
+  readonly id: string;
+  readonly width: number;
+  readonly height: number;
+  /** What a screen reader says. */
+  readonly label: string;
+  readonly className: string;
+  readonly content: ReactNode;
+}
+
+export interface CanvasEdge {
+  readonly id: string;
+  readonly from: string;
+  readonly to: string;
+  readonly className: string;
+  readonly label: string;
+}
+
+interface GraphCanvasProps {
+  readonly label: string;
+  readonly nodes: readonly CanvasNode[];
+  readonly edges: readonly CanvasEdge[];
+  readonly chosen: string | undefined;
+  readonly choose: (id: string | undefined) => void;
+}
+
+interface View {
+  readonly x: number;
+  readonly y: number;
+  readonly scale: number;
+}
+
+const LABEL_CHARACTER = 6.6;
+
+export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvasProps) {
+  const placed = useMemo(
+    () => place(nodes, edges.map((edge) => ({ ...edge, labelWidth: edge.label.length * LABEL_CHARACTER }))),
+    [nodes, edges],
+  );
+  const box = useRef<HTMLDivElement>(null);
+  const [view, setView] = useState<View>({ x: 0, y: 0, scale: 1 });
+  const fit = () => {
+    const area = box.current?.getBoundingClientRect();
+    if (area) setView(fitted(area.width, area.height, placed.width, placed.height));
+  };
+  useEffect(fit, [placed]);
+  useWheelZoom(box, setView);
+  const pan = usePan(setView);
+  const near = useMemo(() => neighbours(chosen, edges), [chosen, edges]);
+  const zoom = (factor: number) => setView((before) => ({ ...before, scale: bounded(before.scale * factor) }));
+
+  return (
+    <div className="graph" ref={box} role="group" aria-label={label} {...pan}>
+      <div className="graph-plane" style={{ transform: `translate(${view.x}px, ${view.y}px) scale(${view.scale})`, width: placed.width, height: placed.height }}>
+        <svg width={placed.width} height={placed.height} aria-hidden="true">
+          <defs>
+            <marker id="graph-arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto-start-reverse" markerUnits="userSpaceOnUse">
+              <path d="M0 0 L10 5 L0 10 z" />
+            </marker>
+          </defs>
+          {edges.map((edge) => {
+            const line = placed.edges.get(edge.id);
+            const isNear = chosen === undefined || edge.from === chosen || edge.to === chosen;
+            return (
+              <g key={edge.id} className={`graph-edge ${edge.className}${isNear ? '' : ' faded'}`}>
+                <path d={line?.path} markerEnd="url(#graph-arrow)" />
+                {edge.label && (
+                  <text x={line?.x} y={(line?.y ?? 0) + 4} textAnchor="middle">
+                    {edge.label}
+                  </text>
+                )}
+              </g>
+            );
+          })}
+        </svg>
+        {nodes.map((node) => {
+          const { x, y } = placed.nodes.get(node.id) ?? { x: 0, y: 0 };
+          const isNear = chosen === undefined || near.has(node.id);
+          return (
+            <button
+              key={node.id}
+              type="button"
+              className={`graph-node ${node.className}${node.id === chosen ? ' chosen' : ''}${isNear ? '' : ' faded'}`}
+              aria-label={node.label}
+              aria-pressed={node.id === chosen}
+              style={{ left: x - node.width / 2, top: y - node.height / 2, width: node.width, height: node.height }}
+              onClick={() => choose(node.id === chosen ? undefined : node.id)}
+            >
+              {node.content}
+            </button>
+          );
+        })}
+      </div>
+      <div className="graph-buttons">
+        <button type="button" aria-label="Zoom in" onClick={() => zoom(1.25)}>
+          +
+        </button>
+        <button type="button" aria-label="Zoom out" onClick={() => zoom(0.8)}>
+          −
+        </button>
+        <button type="button" onClick={fit}>
+          Fit
+        </button>
+      </div>
+    </div>
+  );
+}
+
+function bounded(scale: number): number {
+  return Math.min(Math.max(scale, 0.1), 3);
+}
+
+function fitted(width: number, height: number, wanted: number, tall: number): View {
+  const scale = bounded(Math.min(width / Math.max(wanted, 1), height / Math.max(tall, 1), 1.15));
+  return { scale, x: (width - wanted * scale) / 2, y: (height - tall * scale) / 2 };
+}
+
+function useWheelZoom(box: React.RefObject<HTMLDivElement | null>, setView: (change: (before: View) => View) => void): void {
+  useEffect(() => {
+    const element = box.current;
+    if (!element) return undefined;
+    const onWheel = (event: WheelEvent) => {
+      event.preventDefault();
+      const area = element.getBoundingClientRect();
+      const [px, py] = [event.clientX - area.left, event.clientY - area.top];
+      setView((before) => {
+        const scale = bounded(before.scale * Math.exp(-event.deltaY * 0.0015));
+        const by = scale / before.scale;
+        return { scale, x: px - (px - before.x) * by, y: py - (py - before.y) * by };
+      });
+    };
+    // React listens passively, and a passive listener cannot keep the page from scrolling.
+    element.addEventListener('wheel', onWheel, { passive: false });
+    return () => element.removeEventListener('wheel', onWheel);
+  }, [box, setView]);
+}
+
+function usePan(setView: (change: (before: View) => View) => void) {
+  const from = useRef<{ x: number; y: number }>(undefined);
+  return {
+    onPointerDown: (event: PointerEvent<HTMLDivElement>) => {
+      if ((event.target as Element).closest('button')) return;
+      from.current = { x: event.clientX, y: event.clientY };
+      event.currentTarget.setPointerCapture(event.pointerId);
+    },
+    onPointerMove: (event: PointerEvent) => {
+      const last = from.current;
+      if (!last) return;
+      from.current = { x: event.clientX, y: event.clientY };
+      const [dx, dy] = [event.clientX - last.x, event.clientY - last.y];
+      setView((before) => ({ ...before, x: before.x + dx, y: before.y + dy }));
+    },
+    onPointerUp: () => {
+      from.current = undefined;
+    },
+  };
+}
+
+function neighbours(chosen: string | undefined, edges: readonly CanvasEdge[]): Set<string> {
+  const near = new Set<string>(chosen === undefined ? [] : [chosen]);
+  for (const { from, to } of edges) {
+    if (from === chosen) near.add(to);
+    if (to === chosen) near.add(from);
+  }
+  return near;
+}

@@ -1,0 +1,72 @@
+/** Places for the nodes of a graph, in layers from left to right. */
+import { Graph, layout } from '@dagrejs/dagre';
+
+export interface NodeBox {
+  readonly id: string;
+  readonly width: number;
+  readonly height: number;
+}
+
+export interface EdgeEnds {
+  readonly id: string;
+  readonly from: string;
+  readonly to: string;
+  /** Room for the text on the line. */
+  readonly labelWidth: number;
+}
+
+export interface Placed {
+  readonly nodes: ReadonlyMap<string, { readonly x: number; readonly y: number }>;
+  readonly edges: ReadonlyMap<string, { readonly path: string; readonly x: number; readonly y: number }>;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** `x` and `y` are the middles of nodes and of the texts on lines. */
+export function place(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): Placed {
+  const graph = new Graph({ multigraph: true });
+  graph.setGraph({ rankdir: 'LR', nodesep: 22, ranksep: 56, marginx: 16, marginy: 16 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  for (const { id, width, height } of nodes) graph.setNode(id, { width, height });
+  for (const { id, from, to, labelWidth } of edges) {
+    graph.setEdge(from, to, { width: labelWidth, height: labelWidth > 0 ? 18 : 0, labelpos: 'c' }, id);
+  }
+  layout(graph);
+  const placedNodes = new Map<string, { x: number; y: number }>();
+  for (const { id } of nodes) {
+    const { x = 0, y = 0 } = graph.node(id) as { x?: number; y?: number };
+    placedNodes.set(id, { x, y });
+  }
+  const placedEdges = new Map<string, { path: string; x: number; y: number }>();
+  for (const { id, from, to } of edges) {
+    const { points = [], x, y } = graph.edge(from, to, id) as { points?: { x: number; y: number }[]; x?: number; y?: number };
+    const middle = points[points.length >> 1] ?? { x: 0, y: 0 };
+    placedEdges.set(id, { path: smooth(points), x: x ?? middle.x, y: y ?? middle.y });
+  }
+  const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number };
+  return { nodes: placedNodes, edges: placedEdges, width, height };
+}
+
+/** A curve through the points, without corners. */
+export function smooth(points: readonly { readonly x: number; readonly y: number }[]): string {
+  const [first, ...rest] = points;
+  if (!first) return '';
+  let path = `M ${round(first.x)} ${round(first.y)}`;
+  let before = first;
+  rest.forEach((point, i) => {
+    if (i === rest.length - 1) {
+      path += ` Q ${round(before.x)} ${round(before.y)} ${round(point.x)} ${round(point.y)}`;
+      return;
+    }
+    const next = rest[i + 1] ?? point;
+    const middle = { x: (point.x + next.x) / 2, y: (point.y + next.y) / 2 };
+    const end = i === rest.length - 2 ? middle : middle;
+    path += ` Q ${round(point.x)} ${round(point.y)} ${round(end.x)} ${round(end.y)}`;
+    before = point;
+  });
+  return path;
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}

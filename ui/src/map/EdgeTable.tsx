@@ -1,0 +1,89 @@
+/** What goes between services and topics, in figures; the same as the map, for reading. */
+import type { MapEdge } from '../api/types';
+import { linkTo } from '../shell/navigation';
+import { EVERYTHING, searchPath, type Lookback } from '../search/query';
+import { formatDuration } from '../trace/format';
+import { formatRate } from '../trace/rate';
+
+const KINDS = { call: 'calls', send: 'sends to', receive: 'is received by' } as const;
+
+export function EdgeTable({ edges, lookback }: { readonly edges: readonly MapEdge[]; readonly lookback: Lookback }) {
+  return (
+    <div className="edge-scroll" tabIndex={0} role="region" aria-label="Connections">
+      <table className="edge-table">
+        <thead>
+          <tr>
+            <th scope="col">From</th>
+            <th scope="col" />
+            <th scope="col">To</th>
+            <th scope="col">Rate</th>
+            <th scope="col">Count</th>
+            <th scope="col">Errors</th>
+            <th scope="col">p50</th>
+            <th scope="col">p95</th>
+            <th scope="col">Wait p50</th>
+            <th scope="col">Wait p95</th>
+            <th scope="col">Lag</th>
+          </tr>
+        </thead>
+        <tbody>
+          {edges.map((edge) => (
+            <Row key={`${edge.kind} ${edge.from} ${edge.to} ${edge.group}`} edge={edge} lookback={lookback} />
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Row({ edge, lookback }: { readonly edge: MapEdge; readonly lookback: Lookback }) {
+  const { kind, from, to, group } = edge;
+  const isMessage = kind !== 'call';
+  const target = {
+    ...EVERYTHING,
+    lookback,
+    service: kind === 'receive' ? to : from,
+    topic: kind === 'send' ? to : kind === 'receive' ? from : '',
+    errors: edge.errors > 0,
+  };
+  const micros = (value: number | null | undefined) => (value === null || value === undefined ? '' : formatDuration(value));
+  return (
+    <tr>
+      <td>
+        <bdi>{from}</bdi>
+      </td>
+      <td className={isMessage ? 'queue-note' : 'quiet'}>
+        {KINDS[kind]}
+      </td>
+      <td>
+        <bdi>{to}</bdi>
+        {group && (
+          <span className="quiet">
+            {' '}
+            group <bdi>{group}</bdi>
+          </span>
+        )}
+      </td>
+      <td className="figure">{formatRate(edge.rate)}/s</td>
+      <td className="figure">
+        <a {...linkTo(searchPath({ ...target, errors: false }))} aria-label={`${edge.count}: search traces from ${from} to ${to}`}>
+          {edge.count}
+        </a>
+      </td>
+      <td className="figure">
+        {edge.errors > 0 ? (
+          <a className="failure-note" {...linkTo(searchPath(target))} aria-label={`${edge.errors} errors: search traces from ${from} to ${to} with errors`}>
+            {edge.errors}
+          </a>
+        ) : (
+          0
+        )}
+      </td>
+      <td className="figure">{micros(edge.p50)}</td>
+      <td className="figure">{micros(edge.p95)}</td>
+      <td className="figure queue-note">{micros(edge.queue_p50)}</td>
+      <td className="figure queue-note">{micros(edge.queue_p95)}</td>
+      <td className="figure">{edge.lag_max ?? ''}</td>
+    </tr>
+  );
+}

@@ -1,0 +1,151 @@
+/** The map of the system: services, topics and what goes between them, over a time. */
+import { useEffect, useMemo, useState } from 'react';
+import { fetchMap } from '../api/client';
+import type { MapAnswer, MapEdge, MapService, MapTopic } from '../api/types';
+import { GraphCanvas, type CanvasEdge, type CanvasNode } from '../graph/GraphCanvas';
+import { Empty, Failed, Loading } from '../shell/Notice';
+import { go, linkTo } from '../shell/navigation';
+import { useRequest } from '../shell/request';
+import { EVERYTHING, LOOKBACKS, searchPath, type Lookback } from '../search/query';
+import { serviceColours } from '../trace/colour';
+import { formatCount, formatDuration } from '../trace/format';
+import { formatRate } from '../trace/rate';
+import { EdgeTable } from './EdgeTable';
+
+/** Nodes that are laid out at once. */
+const MOST_NODES = 250;
+
+export default function MapPage({ query }: { readonly query: string }) {
+  const params = new URLSearchParams(query);
+  const wanted = params.get('lookback') ?? '';
+  const lookback: Lookback = Object.hasOwn(LOOKBACKS, wanted) ? (wanted as Lookback) : '1h';
+  const found = useRequest(lookback, (signal) => {
+    const end = Date.now() * 1e3;
+    return fetchMap(new URLSearchParams({ start: String(end - LOOKBACKS[lookback].minutes * 60e6), end: String(end) }), signal);
+  });
+  useEffect(() => {
+    document.title = 'Map · Throughline';
+  }, []);
+  return (
+    <main className="page map-page">
+      <div className="map-head">
+        <h1>Map of the system</h1>
+        <label>
+          <span className="unseen">Look back</span>
+          <select value={lookback} onChange={(event) => go(`map?lookback=${event.target.value}`)}>
+            {Object.entries(LOOKBACKS).map(([value, { label }]) => (
+              <option key={value} value={value}>
+                {label}
+              </option>
+            ))}
+          </select>
+        </label>
+        <button type="button" onClick={found.reload}>
+          Reload
+        </button>
+        {found.value && <span className="quiet">{formatCount(found.value.spans, 'span')} looked at</span>}
+      </div>
+      {found.failure && !found.loading && <Failed what="the map" failure={found.failure} retry={found.reload} />}
+      {!found.value && found.loading && <Loading what="the map" />}
+      {found.value && <MapOf answer={found.value} lookback={lookback} />}
+    </main>
+  );
+}
+
+function MapOf({ answer, lookback }: { readonly answer: MapAnswer; readonly lookback: Lookback }) {
+  const [chosen, setChosen] = useState<string>();
+  const colours = useMemo(() => serviceColours(answer.services.map((service) => service.name)), [answer]);
+  const nodes = useMemo(() => canvasNodes(answer, colours), [answer, colours]);
+  const edges = useMemo(() => canvasEdges(answer.edges, new Set(nodes.map((node) => node.id))), [answer, nodes]);
+  if (answer.services.length === 0) {
+    return (
+      <Empty title="Nothing happened in this time">
+        <p>Look further back, or send some requests and reload.</p>
+      </Empty>
+    );
+  }
+  const [kind, name] = chosen?.split('\u0000') ?? [];
+  const near = answer.edges.filter((edge) => chosen === undefined || idsOf(edge).includes(chosen));
+  const target = { ...EVERYTHING, lookback, ...(kind === 'topic' ? { topic: name ?? '' } : { service: name ?? '' }) };
+  return (
+    <>
+      {(answer.more || answer.services.length + answer.topics.length > nodes.length) && (
+        <p className="remarks">The system is larger than what is drawn: the busiest are shown.</p>
+      )}
+      <GraphCanvas label="Map of services and topics" nodes={nodes} edges={edges} chosen={chosen} choose={setChosen} />
+      <div className="map-foot">
+        <h2>{chosen === undefined ? 'All connections' : `Connections of ${name}`}</h2>
+        {chosen !== undefined && (
+          <a {...linkTo(searchPath(target))}>
+            Search traces {kind === 'topic' ? 'through topic' : 'of'} <bdi>{name}</bdi>
+          </a>
+        )}
+      </div>
+      <EdgeTable edges={near} lookback={lookback} />
+    </>
+  );
+}
+
+function canvasNodes(answer: MapAnswer, colours: ReadonlyMap<string, number>): CanvasNode[] {
+  const services = [...answer.services].sort((a, b) => b.spans - a.spans).slice(0, MOST_NODES - Math.min(answer.topics.length, 100));
+  const topics = [...answer.topics].sort((a, b) => b.sent + b.received - a.sent - a.received).slice(0, 100);
+  return [...services.map((service) => serviceNode(service, answer.seconds, colours)), ...topics.map(topicNode)];
+}
+
+function serviceNode({ name, spans, errors }: MapService, seconds: number, colours: ReadonlyMap<string, number>): CanvasNode {
+  const rate = formatRate(spans / Math.max(seconds, 1));
+  const share = errors > 0 ? `${((100 * errors) / spans).toFixed(errors / spans < 0.1 ? 1 : 0)} % errors` : '';
+  return {
+    id: `service\u0000${name}`,
+    width: Math.min(Math.max(name.length * 8.2 + 52, (rate.length + share.length) * 7 + 84, 140), 260),
+    height: 50,
+    label: `Service ${name}: ${rate} spans a second${share && `, ${share}`}`,
+    className: `operation service-${colours.get(name) ?? 0}${errors > 0 ? ' failed' : ''}`,
+    content: (
+      <>
+        <span className="graph-name">
+          <span className="swatch" aria-hidden="true" />
+          <bdi>{name}</bdi>
+        </span>
+        <span className="graph-times">
+          {rate} spans/s {share && <span className="failure-note">{share}</span>}
+        </span>
+      </>
+    ),
+  };
+}
+
+function topicNode({ name, sent, received }: MapTopic): CanvasNode {
+  return {
+    id: `topic\u0000${name}`,
+    width: Math.min(Math.max(name.length * 8.2 + 44, 176), 260),
+    height: 50,
+    label: `Topic ${name}: ${sent} sent, ${received} received`,
+    className: 'topic',
+    content: (
+      <>
+        <span className="graph-name">
+          <bdi>{name}</bdi>
+        </span>
+        <span className="graph-times">
+          {sent} sent · {received} received
+        </span>
+      </>
+    ),
+  };
+}
+
+/** Ids of both ends of an edge. */
+export function idsOf({ kind, from, to }: MapEdge): [string, string] {
+  return [`${kind === 'receive' ? 'topic' : 'service'}\u0000${from}`, `${kind === 'send' ? 'topic' : 'service'}\u0000${to}`];
+}
+
+function canvasEdges(edges: readonly MapEdge[], known: ReadonlySet<string>): CanvasEdge[] {
+  return edges.flatMap((edge) => {
+    const [from, to] = idsOf(edge);
+    if (!known.has(from) || !known.has(to)) return [];
+    const waited = edge.queue_p95 ?? undefined;
+    const label = edge.kind === 'receive' && waited !== undefined ? `${formatDuration(waited)} in topic` : `${formatRate(edge.rate)}/s`;
+    return [{ id: `${from}\u0001${to}\u0001${edge.group}`, from, to, label, className: `${edge.kind === 'call' ? 'call' : 'message'}${edge.errors > 0 ? ' failed' : ''}` }];
+  });
+}

@@ -1,0 +1,55 @@
+/** Attributes as a table: names that break after their dots, values as they are, units, copying, links. */
+import { Fragment, type ReactNode } from 'react';
+import { CopyButton } from '../shell/CopyButton';
+import type { Attribute } from '../trace/detail';
+import { linksFor, type LinkTemplate } from '../trace/links';
+import { withUnit } from '../trace/units';
+
+interface AttributeTableProps {
+  readonly attributes: readonly Attribute[];
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly service: string;
+  readonly templates: readonly LinkTemplate[];
+}
+
+export function AttributeTable({ attributes, templates, ...places }: AttributeTableProps) {
+  return (
+    <table className="attributes">
+      <tbody>
+        {attributes.map(({ key, value }, i) => (
+          <tr key={i}>
+            <th scope="row">
+              <bdi>{breakable(key)}</bdi>
+            </th>
+            <td>
+              <bdi>{value}</bdi>
+              <Unit name={key} value={value} />
+              {linksFor(templates, { ...places, key, value }).map((url) => (
+                <a key={url} className="template-link" href={url} target="_blank" rel="noreferrer noopener">
+                  {new URL(url).host}
+                </a>
+              ))}
+              <CopyButton text={value} what={`value of ${key}`} isIcon />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Unit({ name, value }: { readonly name: string; readonly value: string }) {
+  const text = withUnit(name, value);
+  return text === undefined ? null : <span className="unit"> {text}</span>;
+}
+
+/** A dotted name that breaks after its dots rather than within a word. */
+function breakable(name: string): ReactNode {
+  return name.split(/(?<=[._])/).map((part, i) => (
+    <Fragment key={i}>
+      {i > 0 && <wbr />}
+      {part}
+    </Fragment>
+  ));
+}

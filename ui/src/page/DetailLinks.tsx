@@ -1,0 +1,117 @@
+/** Where a span's messages came from and went, and the links that it carries. */
+import { linkTo, tracePath } from '../shell/navigation';
+import { at } from '../trace/column';
+import type { SpanLink } from '../trace/detail';
+import { formatDuration } from '../trace/format';
+import { findSpan, nameOf, serviceOf, type Trace } from '../trace/model';
+import { Section } from './Section';
+import type { Follow } from './SpanDetail';
+
+interface PartProps {
+  readonly trace: Trace;
+  readonly index: number;
+  readonly follow: Follow;
+}
+
+/** More of a batch are counted only. */
+const MOST = 100;
+
+/** Both directions: what this span received, and where what it sent was received. */
+export function MessageList({ trace, index, follow }: PartProps) {
+  const { edges } = trace;
+  const mine: number[] = [];
+  for (let edge = 0; edge < edges.count; edge++) {
+    if (edges.from[edge] === index || edges.to[edge] === index) mine.push(edge);
+  }
+  if (mine.length === 0) return null;
+  return (
+    <Section title="Messages" count={mine.length}>
+      <ul className="message-list">
+        {mine.slice(0, MOST).map((edge) => {
+          const sent = edges.from[edge] === index;
+          return (
+            <li key={edge}>
+              {sent ? 'Received by ' : 'Sent by '}
+              <SpanButton trace={trace} index={at(sent ? edges.to : edges.from, edge)} follow={follow} />
+              <span className="quiet"> {waitText(at(edges.wait, edge), edges.topic[edge] ?? '')}</span>
+            </li>
+          );
+        })}
+      </ul>
+      {mine.length > MOST && <p className="quiet">and {mine.length - MOST} more</p>}
+    </Section>
+  );
+}
+
+function waitText(wait: number, topic: string): string {
+  if (Number.isNaN(wait)) return '';
+  if (wait < 0) return `${formatDuration(-wait)} before the send was acknowledged`;
+  return `after ${formatDuration(wait)} in ${topic || 'the topic'}`;
+}
+
+interface LinkListProps extends PartProps {
+  readonly links: readonly SpanLink[];
+}
+
+export function LinkList({ trace, links, follow }: LinkListProps) {
+  if (links.length === 0) return null;
+  return (
+    <Section title="Links" count={links.length}>
+      <ul className="reference-list">
+        {links.slice(0, MOST).map((link, i) => (
+          <li key={i}>
+            <LinkType link={link} /> <LinkTarget trace={trace} link={link} follow={follow} />
+            {link.attributes.length > 0 && (
+              <dl className="link-attributes">
+                {link.attributes.map(({ key, value }, j) => (
+                  <div key={j}>
+                    <dt>
+                      <bdi>{key}</bdi>
+                    </dt>
+                    <dd>
+                      <bdi>{value}</bdi>
+                    </dd>
+                  </div>
+                ))}
+              </dl>
+            )}
+          </li>
+        ))}
+      </ul>
+      {links.length > MOST && <p className="quiet">and {links.length - MOST} more</p>}
+    </Section>
+  );
+}
+
+function LinkType({ link }: { readonly link: SpanLink }) {
+  const said = link.attributes.find((attribute) => attribute.key === 'opentracing.ref_type')?.value;
+  return <code className="reference-type follows">{said === 'child_of' ? 'CHILD_OF' : 'FOLLOWS_FROM'}</code>;
+}
+
+function LinkTarget({ trace, link, follow }: { readonly trace: Trace; readonly link: SpanLink; readonly follow: Follow }) {
+  const target = findSpan(trace, link.spanId, link.traceId);
+  if (target >= 0) return <SpanButton trace={trace} index={target} follow={follow} />;
+  if (link.traceId === trace.id) {
+    return (
+      <>
+        <code>{link.spanId}</code> <span className="quiet">(not in this trace)</span>
+      </>
+    );
+  }
+  return (
+    <>
+      span <code>{link.spanId}</code> of{' '}
+      <a {...linkTo(tracePath(link.traceId, { span: link.spanId }))}>another trace</a>
+      {' · '}
+      <a {...linkTo(tracePath(trace.id, { view: 'journey', span: link.spanId }))}>see both as a journey</a>
+    </>
+  );
+}
+
+export function SpanButton({ trace, index, follow }: PartProps) {
+  return (
+    <button type="button" className="span-link" onClick={() => follow(index)}>
+      <bdi>{serviceOf(trace, index)}</bdi> <bdi>{nameOf(trace, index)}</bdi>
+    </button>
+  );
+}

@@ -1,0 +1,67 @@
+/** Download of traces as Jaeger JSON or OTLP JSON. */
+import { useState } from 'react';
+import { fetchJaegerText, fetchOtlp } from '../api/client';
+
+type Format = 'jaeger' | 'otlp';
+
+export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
+  const [state, setState] = useState<'idle' | 'loading' | 'failed'>('idle');
+
+  async function save(format: Format) {
+    setState('loading');
+    try {
+      const text = await (format === 'jaeger' ? jaegerFile(ids) : otlpFile(ids));
+      saveAs(text, ids.length === 1 ? `trace-${ids[0]}-${format}.json` : `traces-${format}.json`);
+      setState('idle');
+    } catch {
+      setState('failed');
+    }
+  }
+
+  return (
+    <label className="download">
+      <span className="unseen">Download</span>
+      <select
+        className="copy"
+        value=""
+        disabled={state === 'loading' || ids.length === 0}
+        onChange={(event) => void save(event.target.value as Format)}
+      >
+        <option value="" disabled hidden>
+          {state === 'loading' ? 'Loading…' : state === 'failed' ? 'Not downloaded' : 'Download'}
+        </option>
+        <option value="jaeger">Jaeger JSON</option>
+        <option value="otlp">OTLP JSON</option>
+      </select>
+    </label>
+  );
+}
+
+async function jaegerFile(ids: readonly string[]): Promise<string> {
+  const signal = AbortSignal.timeout(120_000);
+  const traces: unknown[] = [];
+  for (const id of ids) {
+    const { data } = JSON.parse(await fetchJaegerText(id, signal)) as { data?: unknown[] };
+    traces.push(...(data ?? []));
+  }
+  return JSON.stringify({ data: traces }, undefined, 1);
+}
+
+async function otlpFile(ids: readonly string[]): Promise<string> {
+  const signal = AbortSignal.timeout(120_000);
+  const resourceSpans: unknown[] = [];
+  for (const id of ids) {
+    const document = (await fetchOtlp(id, signal)) as { resourceSpans?: unknown[] };
+    resourceSpans.push(...(document.resourceSpans ?? []));
+  }
+  return JSON.stringify({ resourceSpans }, undefined, 1);
+}
+
+function saveAs(text: string, name: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type: 'application/json' }));
+  const link = document.createElement('a');
+  link.href = url;
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

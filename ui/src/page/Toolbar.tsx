@@ -1,0 +1,164 @@
+/** What narrows and marks the view: find, errors, critical path, idle gaps, folding. */
+import type { RefObject } from 'react';
+import { nextFailure } from '../trace/find';
+import { formatDuration } from '../trace/format';
+import type { ShownPath } from './address';
+import { stepFound, type Page } from './state';
+
+interface ToolbarProps {
+  readonly page: Page;
+  readonly findField: RefObject<HTMLInputElement | null>;
+}
+
+export function Toolbar({ page, findField }: ToolbarProps) {
+  const { view } = page.state;
+  return (
+    <div className="toolbar" role="toolbar" aria-label="Timeline">
+      <Find page={page} field={findField} />
+      <Errors page={page} />
+      {view === 'timeline' && (
+        <>
+          <PathChoice page={page} />
+          <Gaps page={page} />
+          <Folding page={page} />
+        </>
+      )}
+    </div>
+  );
+}
+
+function Find({ page, field }: { readonly page: Page; readonly field: RefObject<HTMLInputElement | null> }) {
+  const { state, dispatch, found } = page;
+  const step = (by: 1 | -1) => {
+    const index = stepFound(found, state.active, by);
+    if (index !== undefined) dispatch({ type: 'look', index, open: state.open });
+  };
+  const place = found.indexOf(state.active);
+  return (
+    <span className="find">
+      <input
+        ref={field}
+        type="search"
+        placeholder="Find in this trace"
+        aria-label="Find in this trace"
+        spellCheck={false}
+        autoComplete="off"
+        value={state.find}
+        onChange={(event) => dispatch({ type: 'set', part: { find: event.target.value } })}
+        onKeyDown={(event) => {
+          if (event.key === 'Enter') {
+            event.preventDefault();
+            step(event.shiftKey ? -1 : 1);
+          }
+          if (event.key === 'Escape') {
+            event.preventDefault();
+            dispatch({ type: 'set', part: { find: '' } });
+            event.currentTarget.blur();
+          }
+        }}
+      />
+      {state.find !== '' && (
+        <>
+          <span className="find-count" role="status">
+            {found.length === 0 ? 'none' : place < 0 ? `${found.length} found` : `${place + 1} of ${found.length}`}
+          </span>
+          <button type="button" aria-label="Previous match" disabled={found.length === 0} onClick={() => step(-1)}>
+            ↑
+          </button>
+          <button type="button" aria-label="Next match" disabled={found.length === 0} onClick={() => step(1)}>
+            ↓
+          </button>
+        </>
+      )}
+    </span>
+  );
+}
+
+function Errors({ page }: { readonly page: Page }) {
+  const { trace, state, dispatch } = page;
+  if (trace.failures === 0) return null;
+  const go = () => {
+    const index = nextFailure(trace, state.active, 1);
+    if (index !== undefined) dispatch({ type: 'look', index });
+  };
+  return (
+    <button type="button" className="next-error" title="Next error (e)" onClick={go}>
+      Next error
+    </button>
+  );
+}
+
+const PATHS: readonly (readonly [ShownPath, string])[] = [
+  ['none', 'No critical path'],
+  ['blocking', 'Critical path: blocking'],
+  ['end-to-end', 'Critical path: end to end'],
+];
+
+function PathChoice({ page }: { readonly page: Page }) {
+  const { state, dispatch, critical } = page;
+  return (
+    <span className="path-choice">
+      <label>
+        <span className="unseen">Critical path</span>
+        <select value={state.path} onChange={(event) => dispatch({ type: 'set', part: { path: event.target.value as ShownPath } })}>
+          {PATHS.map(([value, name]) => (
+            <option key={value} value={value}>
+              {name}
+            </option>
+          ))}
+        </select>
+      </label>
+      {critical && (
+        <span className="path-length" role="status">
+          {formatDuration(critical.length)}
+          {critical.queued > 0 && (
+            <>
+              {' '}
+              + <span className="queue-note">{formatDuration(critical.queued)} in topics</span>
+            </>
+          )}
+        </span>
+      )}
+    </span>
+  );
+}
+
+function Gaps({ page }: { readonly page: Page }) {
+  const { axis, state, dispatch } = page;
+  if (state.cut && axis.cuts.length === 0) return null;
+  return (
+    <label className="tick-box">
+      <input
+        type="checkbox"
+        checked={state.cut}
+        onChange={(event) => dispatch({ type: 'set', part: { cut: event.target.checked } })}
+      />
+      Cut idle gaps
+    </label>
+  );
+}
+
+function Folding({ page }: { readonly page: Page }) {
+  const { dispatch, state } = page;
+  return (
+    <span className="fold-buttons">
+      {state.window && (
+        <button type="button" onClick={() => dispatch({ type: 'set', part: { window: undefined } })}>
+          Whole time
+        </button>
+      )}
+      <button type="button" title="One level less (o)" aria-label="Collapse one level" onClick={() => dispatch({ type: 'folds', how: 'collapse-level' })}>
+        −
+      </button>
+      <button type="button" title="One level more (p)" aria-label="Expand one level" onClick={() => dispatch({ type: 'folds', how: 'expand-level' })}>
+        +
+      </button>
+      <button type="button" title="]" onClick={() => dispatch({ type: 'folds', how: 'expand-all' })}>
+        Expand all
+      </button>
+      <button type="button" title="[" onClick={() => dispatch({ type: 'folds', how: 'collapse-all' })}>
+        Collapse all
+      </button>
+    </span>
+  );
+}

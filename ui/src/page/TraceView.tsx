@@ -1,0 +1,87 @@
+/** One trace in the view that the reader has chosen, and the span that is looked at. */
+import { lazy, Suspense, useMemo, useRef } from 'react';
+import { Loading } from '../shell/Notice';
+import { serviceColours } from '../trace/colour';
+import type { Trace } from '../trace/model';
+import { FlameView } from '../views/FlameView';
+import { JourneyView } from '../views/JourneyView';
+import { JsonView } from '../views/JsonView';
+import { SpansView } from '../views/SpansView';
+import { StatisticsView } from '../views/StatisticsView';
+import { SpanDetail } from './SpanDetail';
+import { usePage, type Page } from './state';
+import { Timeline } from './Timeline';
+import { Toolbar } from './Toolbar';
+import { TraceHeader } from './TraceHeader';
+import { usePageKeys } from './keys';
+
+const GraphView = lazy(() => import('../views/GraphView'));
+
+export interface ViewProps {
+  readonly page: Page;
+  readonly colours: ReadonlyMap<string, number>;
+}
+
+interface TraceViewProps {
+  readonly trace: Trace;
+  readonly id: string;
+  readonly query: string;
+  readonly reload: () => void;
+}
+
+export function TraceView({ trace, id, query, reload }: TraceViewProps) {
+  const page = usePage(trace, id, query);
+  const colours = useMemo(() => serviceColours(trace.services.map((service) => service.name)), [trace]);
+  const { state, dispatch } = page;
+  const grid = useRef<HTMLDivElement>(null);
+  const findField = useRef<HTMLInputElement>(null);
+  usePageKeys(page, findField);
+  // What was pressed in the detail is gone afterwards, and the focus with it: back to the grid.
+  const leave = () => {
+    dispatch({ type: 'set', part: { open: false } });
+    grid.current?.focus();
+  };
+  const follow = (index: number) => {
+    dispatch({ type: 'look', index });
+    grid.current?.focus();
+  };
+  // A journey has a timeline and a detail of its own, over several traces.
+  const isJourney = state.view === 'journey';
+  return (
+    <main className="page trace-page">
+      <TraceHeader page={page} colours={colours} id={id} reload={reload} />
+      {!isJourney && <Toolbar page={page} findField={findField} />}
+      {isJourney ? (
+        <JourneyView page={page} id={trace.id} />
+      ) : (
+        <div className={state.open ? 'trace-body with-detail' : 'trace-body'}>
+          <ChosenView page={page} colours={colours} grid={grid} />
+          {state.open && (
+            <SpanDetail page={page} index={state.active} colours={colours} follow={follow} leave={leave} />
+          )}
+        </div>
+      )}
+    </main>
+  );
+}
+
+function ChosenView({ page, colours, grid }: ViewProps & { readonly grid: React.RefObject<HTMLDivElement | null> }) {
+  switch (page.state.view) {
+    case 'graph':
+      return (
+        <Suspense fallback={<Loading what="the graph" />}>
+          <GraphView page={page} colours={colours} />
+        </Suspense>
+      );
+    case 'flame':
+      return <FlameView page={page} colours={colours} />;
+    case 'statistics':
+      return <StatisticsView page={page} colours={colours} />;
+    case 'spans':
+      return <SpansView page={page} colours={colours} />;
+    case 'json':
+      return <JsonView page={page} />;
+    default:
+      return <Timeline ref={grid} page={page} colours={colours} />;
+  }
+}

@@ -1,0 +1,27 @@
+/** Keys that hold on the whole trace page, wherever the focus is, except while one types. */
+import { useEffect, type RefObject } from 'react';
+import type { Page } from './state';
+
+const ANYWHERE = new Set(['a', 'A', 'd', 'D', '+', '=', '-', '_', '*', '0', ']', '[', 'p', 'o', 'e', 'E', 'f', 'b', 'Escape']);
+
+export function usePageKeys(page: Page, findField: RefObject<HTMLInputElement | null>): void {
+  useEffect(() => {
+    const onKeyDown = (event: KeyboardEvent) => {
+      if (event.defaultPrevented || isTyping(event.target)) return;
+      const isFind = (event.ctrlKey && event.key === 'b') || (!event.ctrlKey && !event.metaKey && event.key === '/');
+      if (isFind) {
+        event.preventDefault();
+        findField.current?.focus();
+        return;
+      }
+      if (event.altKey || event.ctrlKey || event.metaKey || !ANYWHERE.has(event.key)) return;
+      if (page.press(event.key, event.shiftKey)) event.preventDefault();
+    };
+    window.addEventListener('keydown', onKeyDown);
+    return () => window.removeEventListener('keydown', onKeyDown);
+  }, [page, findField]);
+}
+
+export function isTyping(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && target.closest('input, select, textarea, dialog') !== null;
+}

@@ -1,0 +1,247 @@
+/** What the reader has chosen on the trace page: one state for all views, mirrored in the address. */
+import { useEffect, useMemo, useReducer, useRef } from 'react';
+import { amend, tracePath } from '../shell/navigation';
+import { boundWindow, cutAxis, panned, straightAxis, wholeWindow, zoomed, type Axis, type Window } from '../trace/axis';
+import { at } from '../trace/column';
+import { criticalPath, type CriticalPath } from '../trace/critical';
+import { findSpans, nextFailure } from '../trace/find';
+import { findSpan, spanIdOf, type Trace } from '../trace/model';
+import {
+  collapseAll,
+  collapseLevel,
+  COLLAPSED,
+  consumerRuns,
+  expandLevel,
+  noFolds,
+  pressKey,
+  reveal,
+  toggled,
+  visibleRows,
+  type Folds,
+  type Rows,
+} from '../trace/rows';
+import { addressParams, parseAddress, type ShownPath, type View } from './address';
+
+export interface PageState {
+  readonly view: View;
+  readonly active: number;
+  readonly open: boolean;
+  readonly folds: Folds;
+  readonly find: string;
+  readonly path: ShownPath;
+  readonly cut: boolean;
+  /** `undefined`: the whole axis. */
+  readonly window: Window | undefined;
+}
+
+export type Action =
+  | { readonly type: 'set'; readonly part: Partial<Pick<PageState, 'view' | 'open' | 'find' | 'path' | 'cut' | 'window'>> }
+  | { readonly type: 'look'; readonly index: number; readonly open?: boolean }
+  | { readonly type: 'toggle'; readonly index: number }
+  | { readonly type: 'folds'; readonly how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level' }
+  | { readonly type: 'key'; readonly key: string }
+  | { readonly type: 'zoom'; readonly factor: number; readonly centre?: number }
+  | { readonly type: 'pan'; readonly part: number }
+  | { readonly type: 'address'; readonly query: string };
+
+/** All that is derived from trace and choices, once for all views. */
+export interface Page {
+  readonly trace: Trace;
+  readonly state: PageState;
+  readonly dispatch: (action: Action) => void;
+  readonly runs: Int32Array;
+  readonly rows: Rows;
+  readonly axis: Axis;
+  readonly window: Window;
+  readonly found: Int32Array;
+  /** 1 for each span that is found. */
+  readonly isFound: Uint8Array;
+  readonly critical: CriticalPath | undefined;
+  /** Takes a key of the page; `false` if the key means nothing here. */
+  readonly press: (key: string, shift: boolean) => boolean;
+}
+
+/**
+ * A journey within the page has a state of its own and writes the address (`isInner`); the page around
+ * it then only listens, so that both agree on what is looked at.
+ */
+export function usePage(trace: Trace, id: string, query: string, isInner = false): Page {
+  const runs = useMemo(() => consumerRuns(trace), [trace]);
+  const reduce = useMemo(() => reducer(trace, runs), [trace, runs]);
+  const [state, dispatch] = useReducer(reduce, query, (initial) => initialState(trace, runs, initial));
+  const { active, open, view, folds, find, path, cut } = state;
+
+  const rows = useMemo(() => visibleRows(trace, folds, runs), [trace, folds, runs]);
+  const axis = useMemo(() => axisOf(trace, cut), [trace, cut]);
+  const found = useMemo(() => findSpans(trace, find), [trace, find]);
+  const isFound = useMemo(() => marks(trace.count, found), [trace, found]);
+  const critical = useMemo(() => (path === 'none' ? undefined : criticalPath(trace, path)), [trace, path]);
+  const window = state.window ?? wholeWindow(axis);
+
+  const params = addressParams({
+    view, find, path, cut,
+    ...(open && trace.count > 0 && { span: spanIdOf(trace, active) }),
+    ...(state.window && { window: [state.window.from, state.window.to] as const }),
+  });
+  const address = tracePath(id, params);
+  const mirrors = isInner || view !== 'journey';
+  useEffect(() => {
+    if (mirrors) amend(address);
+  }, [address, mirrors]);
+  // A link within the page, or the journey within, leads to another view or span of the same trace.
+  const asked = tracePath(id, addressParams(parseAddress(query)));
+  const seen = useRef(asked);
+  useEffect(() => {
+    if (seen.current !== asked && asked !== address) dispatch({ type: 'address', query });
+    seen.current = asked;
+  }, [asked]);
+
+  const press = (key: string, shift: boolean) => pressed(key, shift, { trace, state, dispatch, found });
+  return { trace, state, dispatch, runs, rows, axis, window, found, isFound, critical, press };
+}
+
+function initialState(trace: Trace, runs: Int32Array, query: string): PageState {
+  const address = parseAddress(query);
+  const wanted = address.span ? findSpan(trace, address.span) : -1;
+  const axis = axisOf(trace, address.cut);
+  return {
+    view: address.view,
+    active: Math.max(wanted, 0),
+    open: wanted >= 0,
+    folds: wanted >= 0 ? reveal(trace, noFolds(trace), runs, wanted) : noFolds(trace),
+    find: address.find,
+    path: address.path,
+    cut: address.cut,
+    window: address.window ? boundWindow(axis, { from: address.window[0], to: address.window[1] }) : undefined,
+  };
+}
+
+function reducer(trace: Trace, runs: Int32Array) {
+  return (state: PageState, action: Action): PageState => {
+    switch (action.type) {
+      case 'set': {
+        const next = { ...state, ...action.part };
+        // Another axis has other places: the window starts anew.
+        return next.cut === state.cut ? next : { ...next, window: undefined };
+      }
+      case 'look':
+        return { ...state, active: action.index, open: action.open ?? true, folds: reveal(trace, state.folds, runs, action.index) };
+      case 'toggle':
+        return refolded(trace, runs, state, toggled(state.folds, runs, action.index));
+      case 'folds':
+        return refolded(trace, runs, state, foldAll(trace, state.folds, action.how));
+      case 'key': {
+        const rows = visibleRows(trace, state.folds, runs);
+        return { ...state, ...pressKey(trace, rows, runs, state, action.key) };
+      }
+      case 'address': {
+        const next = initialState(trace, runs, action.query);
+        return { ...next, folds: next.open ? reveal(trace, state.folds, runs, next.active) : state.folds };
+      }
+      case 'zoom':
+        return moved(trace, state, (axis, window) => zoomed(axis, window, action.factor, action.centre));
+      case 'pan':
+        return moved(trace, state, (axis, window) => panned(axis, window, action.part));
+    }
+  };
+}
+
+function foldAll(trace: Trace, folds: Folds, how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level'): Folds {
+  if (how === 'expand-all') return folds.map((fold) => fold & ~COLLAPSED);
+  if (how === 'collapse-all') return collapseAll(trace);
+  return how === 'expand-level' ? expandLevel(trace, folds) : collapseLevel(trace, folds);
+}
+
+/** New folds; the active span is the one that shows where it was hidden. */
+function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: Folds): PageState {
+  const rows = visibleRows(trace, folds, runs);
+  return { ...state, folds, active: trace.count > 0 ? at(rows.spans, at(rows.rowOf, state.active)) : 0 };
+}
+
+function moved(trace: Trace, state: PageState, move: (axis: Axis, window: Window) => Window): PageState {
+  const axis = axisOf(trace, state.cut);
+  const window = move(axis, state.window ?? wholeWindow(axis));
+  const isWhole = window.from <= 0 && window.to >= axis.length;
+  return { ...state, window: isWhole ? undefined : window };
+}
+
+const axes = new WeakMap<Trace, Axis>();
+
+/** An axis is asked for at every key; the cuts of a trace are looked for once. */
+function axisOf(trace: Trace, cut: boolean): Axis {
+  if (!cut) return straightAxis(trace.duration);
+  const known = axes.get(trace) ?? cutAxis(trace);
+  axes.set(trace, known);
+  return known;
+}
+
+function marks(count: number, found: Int32Array): Uint8Array {
+  const marked = new Uint8Array(count);
+  for (const index of found) marked[index] = 1;
+  return marked;
+}
+
+interface Pressed {
+  readonly trace: Trace;
+  readonly state: PageState;
+  readonly dispatch: (action: Action) => void;
+  readonly found: Int32Array;
+}
+
+const ZOOM = 0.7;
+const PAN = 0.15;
+
+function pressed(key: string, shift: boolean, { trace, state, dispatch }: Pressed): boolean {
+  const strength = shift ? 3 : 1;
+  const act = (action: Action) => {
+    dispatch(action);
+    return true;
+  };
+  switch (key) {
+    case 'Enter':
+    case ' ':
+      return act({ type: 'set', part: { open: true } });
+    case 'Escape':
+      return state.open && act({ type: 'set', part: { open: false } });
+    case 'a':
+    case 'A':
+      return act({ type: 'pan', part: -PAN * strength });
+    case 'd':
+    case 'D':
+      return act({ type: 'pan', part: PAN * strength });
+    case '+':
+    case '=':
+    case '*':
+      return act({ type: 'zoom', factor: ZOOM ** strength });
+    case '-':
+    case '_':
+      return act({ type: 'zoom', factor: 1 / ZOOM ** strength });
+    case '0':
+      return act({ type: 'set', part: { window: undefined } });
+    case ']':
+      return act({ type: 'folds', how: 'expand-all' });
+    case '[':
+      return act({ type: 'folds', how: 'collapse-all' });
+    case 'p':
+      return act({ type: 'folds', how: 'expand-level' });
+    case 'o':
+      return act({ type: 'folds', how: 'collapse-level' });
+    case 'e':
+    case 'E': {
+      const next = nextFailure(trace, state.active, shift ? -1 : 1);
+      return next !== undefined && act({ type: 'look', index: next });
+    }
+    case 'ArrowDown': case 'ArrowUp': case 'ArrowLeft': case 'ArrowRight':
+    case 'PageDown': case 'PageUp': case 'Home': case 'End': case 'f': case 'b':
+      return act({ type: 'key', key });
+    default:
+      return false;
+  }
+}
+
+/** The found span after (or before) the active one, around the end. */
+export function stepFound(found: Int32Array, active: number, step: 1 | -1): number | undefined {
+  if (found.length === 0) return undefined;
+  if (step === 1) return found.find((index) => index > active) ?? found[0];
+  return found.findLast((index) => index < active) ?? found[found.length - 1];
+}

@@ -1,0 +1,55 @@
+/** Rows of one height in a scrolling box: which of them are in view. */
+import { useCallback, useEffect, useRef, useState, type RefObject } from 'react';
+
+/** Height of a span's row in pixels; `--row` in the styles is the same. */
+export const ROW_HEIGHT = 28;
+
+/** Rows beyond both ends of the view, so that a quick scroll shows no holes. */
+const SPARE = 10;
+
+export interface RowWindow {
+  readonly scroller: RefObject<HTMLDivElement | null>;
+  readonly first: number;
+  /** One past the last. */
+  readonly last: number;
+  readonly scrollTo: (row: number) => void;
+  readonly scrollBy: (pixels: number) => void;
+}
+
+/** `above` is the height of what stays at the top of the box. */
+export function useRowWindow(count: number, above: number): RowWindow {
+  const scroller = useRef<HTMLDivElement>(null);
+  const [range, setRange] = useState<readonly [number, number]>([0, 60]);
+
+  useEffect(() => {
+    const box = scroller.current;
+    if (!box) return undefined;
+    const look = () => {
+      const first = Math.max(0, Math.floor(box.scrollTop / ROW_HEIGHT) - SPARE);
+      const last = Math.ceil((box.scrollTop + box.clientHeight) / ROW_HEIGHT) + SPARE;
+      setRange((before) => (before[0] === first && before[1] === last ? before : [first, last]));
+    };
+    look();
+    box.addEventListener('scroll', look, { passive: true });
+    const sizes = new ResizeObserver(look);
+    sizes.observe(box);
+    return () => {
+      box.removeEventListener('scroll', look);
+      sizes.disconnect();
+    };
+  }, []);
+
+  const scrollTo = useCallback(
+    (row: number) => {
+      const box = scroller.current;
+      if (!box) return;
+      const top = row * ROW_HEIGHT;
+      const view = box.clientHeight - above;
+      if (top < box.scrollTop) box.scrollTop = top;
+      else if (top + ROW_HEIGHT > box.scrollTop + view) box.scrollTop = top + ROW_HEIGHT - view;
+    },
+    [above],
+  );
+  const scrollBy = useCallback((pixels: number) => scroller.current?.scrollBy({ top: pixels }), []);
+  return { scroller, first: Math.min(range[0], count), last: Math.min(range[1], count), scrollTo, scrollBy };
+}

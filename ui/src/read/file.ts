@@ -1,0 +1,37 @@
+/** Reads a file of traces: Jaeger JSON, OTLP JSON, or one OTLP document per line. */
+import type { TraceAnswer } from '../api/types';
+import { readJaeger } from './jaeger';
+import { readOtlp } from './otlp';
+import type { WireTrace } from './wire';
+
+/** The traces of a file; throws an `Error` whose message says what would be understood. */
+export function readTraces(text: string): TraceAnswer[] {
+  const documents = parse(text);
+  const jaeger = documents.flatMap(jaegerTraces);
+  const traces = [...jaeger.map(readJaeger), ...readOtlp(documents)].filter((trace) => trace.spans.start.length > 0);
+  if (traces.length === 0) throw new Error('the file holds no traces: Jaeger JSON ({"data": […]}) or OTLP JSON ({"resourceSpans": […]}) is read');
+  return traces;
+}
+
+function parse(text: string): unknown[] {
+  try {
+    return [JSON.parse(text)];
+  } catch {
+    const lines = text.split('\n').filter((line) => line.trim() !== '');
+    return lines.map((line, i) => {
+      try {
+        return JSON.parse(line) as unknown;
+      } catch {
+        throw new Error(`line ${i + 1} is not JSON: a file of traces is one JSON document, or one per line`);
+      }
+    });
+  }
+}
+
+function jaegerTraces(document: unknown): WireTrace[] {
+  if (Array.isArray(document)) return document.flatMap(jaegerTraces);
+  if (typeof document !== 'object' || document === null) return [];
+  const { data, traceID, spans } = document as { data?: unknown; traceID?: unknown; spans?: unknown };
+  if (Array.isArray(data)) return data.flatMap(jaegerTraces);
+  return typeof traceID === 'string' && Array.isArray(spans) ? [document as WireTrace] : [];
+}

@@ -1,0 +1,69 @@
+/** Opening traces from a file: a button, or a file dropped anywhere on the page. */
+import { useEffect, useRef, useState } from 'react';
+import { keepOpened } from '../api/opened';
+import { readTraces } from '../read/file';
+import { go, tracePath } from '../shell/navigation';
+
+export function OpenFile({ opened }: { readonly opened: () => void }) {
+  const field = useRef<HTMLInputElement>(null);
+  const [problem, setProblem] = useState('');
+  const [isOver, setOver] = useState(false);
+
+  async function open(file: File | undefined) {
+    if (!file) return;
+    setProblem('');
+    try {
+      const traces = readTraces(await file.text());
+      keepOpened(traces);
+      opened();
+      if (traces.length === 1 && traces[0]) go(tracePath(traces[0].trace_id));
+    } catch (error) {
+      setProblem(`${file.name}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  useEffect(() => {
+    const over = (event: DragEvent) => {
+      event.preventDefault();
+      setOver(event.type === 'dragover');
+    };
+    const drop = (event: DragEvent) => {
+      event.preventDefault();
+      setOver(false);
+      void open(event.dataTransfer?.files[0]);
+    };
+    window.addEventListener('dragover', over);
+    window.addEventListener('dragleave', over);
+    window.addEventListener('drop', drop);
+    return () => {
+      window.removeEventListener('dragover', over);
+      window.removeEventListener('dragleave', over);
+      window.removeEventListener('drop', drop);
+    };
+  }, []);
+
+  return (
+    <span className="open-file">
+      <button type="button" className="small" title="Jaeger JSON, OTLP JSON, or one OTLP document per line; files can be dropped here too" onClick={() => field.current?.click()}>
+        Open a file
+      </button>
+      <input
+        ref={field}
+        type="file"
+        accept=".json,.jsonl,.ndjson,application/json"
+        hidden
+        aria-label="File of traces"
+        onChange={(event) => {
+          void open(event.target.files?.[0]);
+          event.target.value = '';
+        }}
+      />
+      {isOver && <span className="drop-here">Drop the file to open its traces</span>}
+      {problem && (
+        <span className="field-error" role="alert">
+          {problem}
+        </span>
+      )}
+    </span>
+  );
+}

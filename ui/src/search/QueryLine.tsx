@@ -1,0 +1,163 @@
+/** The query line: a combobox that completes names and values from what the collector has seen. */
+import { useEffect, useId, useRef, useState, type KeyboardEvent } from 'react';
+import { completeTexts } from '../api/client';
+import { completableAt, INTRINSICS, KNOWN_VALUES, taken, type Completable } from './completion';
+
+interface QueryLineProps {
+  readonly value: string;
+  readonly onChange: (value: string) => void;
+  /** What the collector said of it, and where. */
+  readonly error: { readonly message: string; readonly position?: number } | undefined;
+}
+
+/** So long after a key the collector is asked. */
+const PAUSE_MS = 120;
+const MOST = 12;
+
+export function QueryLine({ value, onChange, error }: QueryLineProps) {
+  const id = useId();
+  const field = useRef<HTMLInputElement>(null);
+  const [place, setPlace] = useState<Completable>();
+  const [chosen, setChosen] = useState(-1);
+  const options = useOptions(place);
+  const isOpen = place !== undefined && options.length > 0;
+
+  const look = () => {
+    const caret = field.current?.selectionStart ?? 0;
+    setPlace(completableAt(field.current?.value ?? '', caret));
+    setChosen(-1);
+  };
+  const take = (text: string) => {
+    if (!place) return;
+    const next = taken(value, place, text);
+    onChange(next.line);
+    setPlace(undefined);
+    requestAnimationFrame(() => {
+      field.current?.setSelectionRange(next.caret, next.caret);
+      field.current?.focus();
+      if (place.what === 'key') look();
+    });
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (!isOpen) return;
+    if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+      event.preventDefault();
+      const step = event.key === 'ArrowDown' ? 1 : -1;
+      setChosen((before) => (before + step + options.length + (before < 0 && step < 0 ? 1 : 0)) % options.length);
+    } else if ((event.key === 'Enter' || event.key === 'Tab') && chosen >= 0) {
+      event.preventDefault();
+      take(options[chosen] as string);
+    } else if (event.key === 'Escape') {
+      event.preventDefault();
+      setPlace(undefined);
+    }
+  };
+
+  return (
+    <div className="field query-line">
+      <label htmlFor={id}>Attributes or query</label>
+      <input
+        id={id}
+        ref={field}
+        type="text"
+        role="combobox"
+        placeholder={'http.route=/pay error=true   ·   { duration > 1s && topic = "orders" }'}
+        spellCheck={false}
+        autoComplete="off"
+        aria-autocomplete="list"
+        aria-expanded={isOpen}
+        aria-controls={`${id}-list`}
+        aria-activedescendant={isOpen && chosen >= 0 ? `${id}-${chosen}` : undefined}
+        aria-invalid={error !== undefined}
+        aria-describedby={error ? `${id}-error` : undefined}
+        value={value}
+        onChange={(event) => {
+          onChange(event.target.value);
+          look();
+        }}
+        onClick={look}
+        onKeyDown={onKeyDown}
+        onBlur={() => setPlace(undefined)}
+      />
+      {isOpen && (
+        <ul id={`${id}-list`} className="completions" role="listbox" aria-label="Completions">
+          {options.map((text, i) => (
+            <li
+              key={text}
+              id={`${id}-${i}`}
+              role="option"
+              aria-selected={i === chosen}
+              // Before the field loses its focus.
+              onMouseDown={(event) => {
+                event.preventDefault();
+                take(text);
+              }}
+            >
+              <bdi>{text}</bdi>
+            </li>
+          ))}
+        </ul>
+      )}
+      {error && (
+        <p id={`${id}-error`} className="field-error" role="alert">
+          {error.message}
+          {error.position !== undefined && <Pointer line={value} position={error.position} />}
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** The line with a mark at the mistake. */
+function Pointer({ line, position }: { readonly line: string; readonly position: number }) {
+  const characters = [...line];
+  return (
+    <code className="error-place">
+      {characters.slice(0, position).join('')}
+      <mark>{characters.slice(position, position + 1).join('') || '▁'}</mark>
+      {characters.slice(position + 1).join('')}
+    </code>
+  );
+}
+
+function useOptions(place: Completable | undefined): readonly string[] {
+  const [options, setOptions] = useState<readonly string[]>([]);
+  const key = place && JSON.stringify([place.what, place.text, place.what === 'value' && place.key, place.isTraceQl]);
+  useEffect(() => {
+    if (!place) {
+      setOptions([]);
+      return undefined;
+    }
+    const abort = new AbortController();
+    const timer = setTimeout(() => {
+      ask(place, abort.signal).then(
+        (found) => {
+          if (!abort.signal.aborted) setOptions(found);
+        },
+        // A completion that does not come is none; the search itself says what is wrong.
+        () => setOptions([]),
+      );
+    }, PAUSE_MS);
+    return () => {
+      clearTimeout(timer);
+      abort.abort();
+    };
+  }, [key]);
+  return options;
+}
+
+async function ask(place: Completable, signal: AbortSignal): Promise<readonly string[]> {
+  const starts = (text: string) => text.toLowerCase().startsWith(place.text.toLowerCase());
+  const limit = String(MOST);
+  if (place.what === 'key') {
+    const own = place.isTraceQl ? INTRINSICS.filter((name) => place.text !== '' && starts(name)) : [];
+    const keys = await completeTexts('keys', { text: place.text, limit }, signal);
+    return [...new Set([...own, ...keys])].slice(0, MOST);
+  }
+  const known = KNOWN_VALUES[place.key];
+  if (known) return known.filter(starts);
+  if (place.key === 'topic') return completeTexts('topics', { text: place.text, limit }, signal);
+  if (place.key === 'name') return completeTexts('operations', { text: place.text, limit }, signal);
+  if (place.key === 'duration' || place.key === 'lag') return [];
+  return completeTexts('values', { key: place.key, text: place.text, limit }, signal);
+}

@@ -1,0 +1,28 @@
+/** A part of the scatter plot: a stretch of time and of durations. */
+import type { TraceSummary } from '../api/types';
+import type { SearchQuery } from './query';
+
+export interface Brush {
+  /** Microseconds since the epoch. */
+  readonly from: number;
+  readonly to: number;
+  /** Microseconds. */
+  readonly shortest: number;
+  readonly longest: number;
+}
+
+export function within(brush: Brush, { start, duration }: TraceSummary): boolean {
+  return start >= brush.from && start <= brush.to && duration >= brush.shortest && duration <= brush.longest;
+}
+
+/** The query that asks the collector for what is in the brush. */
+export function narrowed(query: SearchQuery, brush: Brush): SearchQuery {
+  return {
+    ...query,
+    lookback: 'custom',
+    start: String(Math.max(0, Math.floor(brush.from))),
+    end: String(Math.ceil(brush.to)),
+    minDuration: `${Math.floor(brush.shortest)}us`,
+    maxDuration: `${Math.ceil(brush.longest)}us`,
+  };
+}

@@ -1,0 +1,84 @@
+/** Pages of a search as one growing list, and what is new since. */
+import { useCallback, useEffect, useState } from 'react';
+import { ApiFailure, fetchLive, search } from '../api/client';
+import type { SearchAnswer, TraceSummary } from '../api/types';
+import { useRequest } from '../shell/request';
+import { apiParams, searchPath, type SearchQuery } from './query';
+
+export interface Found {
+  readonly traces: readonly TraceSummary[] | undefined;
+  readonly total: number | undefined;
+  readonly loading: boolean;
+  readonly loadingMore: boolean;
+  readonly failure: ApiFailure | undefined;
+  readonly hasMore: boolean;
+  readonly more: () => void;
+  readonly reload: () => void;
+}
+
+const NO_PAGES = { key: '', traces: [] as readonly TraceSummary[], next: undefined as string | undefined };
+/** How often new traces are asked for. */
+const LIVE_MS = 2_000;
+
+export function useFound(query: SearchQuery, isLive: boolean): Found {
+  const key = searchPath(query);
+  const first = useRequest(key, async (signal): Promise<SearchAnswer> => {
+    const answer = await search(apiParams(query, Date.now()), signal);
+    performance.mark('throughline:answered');
+    return answer;
+  });
+  const [pages, setPages] = useState(NO_PAGES);
+  const [loadingMore, setLoadingMore] = useState(false);
+  const [failed, setFailed] = useState<ApiFailure>();
+  const answer = first.value;
+  // Pages that follow belong to one first page; another one starts anew.
+  const mine = pages.key === (answer?.live ?? '') + key ? pages : undefined;
+  const next = mine ? mine.next : (answer?.next ?? undefined);
+
+  const more = useCallback(() => {
+    if (!next || !answer) return;
+    setLoadingMore(true);
+    setFailed(undefined);
+    search(apiParams(query, Date.now(), next), AbortSignal.timeout(30_000))
+      .then(
+        (page) =>
+          setPages({ key: answer.live + key, traces: [...(mine?.traces ?? []), ...page.traces], next: page.next ?? undefined }),
+        (error: unknown) => setFailed(error instanceof ApiFailure ? error : new ApiFailure('unreadable', String(error))),
+      )
+      .finally(() => setLoadingMore(false));
+  }, [next, answer, mine, key]);
+
+  useLive(isLive && query.lookback !== 'custom' ? answer?.live : undefined, first.reload);
+  return {
+    traces: answer && (mine ? [...answer.traces, ...mine.traces] : answer.traces),
+    total: answer?.total ?? undefined,
+    loading: first.loading,
+    loadingMore,
+    failure: failed ?? (first.loading ? undefined : first.failure),
+    hasMore: next !== undefined,
+    more,
+    reload: first.reload,
+  };
+}
+
+/** Calls `renew` when traces have come or grown since `since`. A page out of sight asks for nothing. */
+function useLive(since: string | undefined, renew: () => void): void {
+  useEffect(() => {
+    if (since === undefined) return undefined;
+    const abort = new AbortController();
+    const timer = setInterval(() => {
+      if (document.hidden) return;
+      fetchLive(since, abort.signal).then(
+        (news) => {
+          if (!abort.signal.aborted && (news.changed.length > 0 || news.more)) renew();
+        },
+        // The collector may be gone for a moment; the next question will tell.
+        () => undefined,
+      );
+    }, LIVE_MS);
+    return () => {
+      abort.abort();
+      clearInterval(timer);
+    };
+  }, [since, renew]);
+}

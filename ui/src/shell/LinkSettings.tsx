@@ -1,0 +1,49 @@
+/** Link templates, kept in this browser. */
+import { useId, useState } from 'react';
+import { parseTemplates, type LinkTemplate } from '../trace/links';
+
+const KEY = 'throughline.links';
+
+export function rememberedTemplates(): readonly LinkTemplate[] {
+  const parsed = parseTemplates(remembered());
+  return parsed.ok ? parsed.templates : [];
+}
+
+function remembered(): string {
+  try {
+    return localStorage.getItem(KEY) ?? '';
+  } catch {
+    return '';
+  }
+}
+
+export function LinkSettings() {
+  const [text, setText] = useState(remembered);
+  const id = useId();
+  const parsed = parseTemplates(text);
+  return (
+    <div className="link-settings">
+      <label htmlFor={id}>
+        From an attribute to a page of your own, one per line. Places: <code>{'{value} {key} {traceId} {spanId} {service}'}</code>
+      </label>
+      <textarea
+        id={id}
+        rows={3}
+        spellCheck={false}
+        placeholder="service.name https://logs.example/search?q={value}"
+        aria-invalid={!parsed.ok}
+        value={text}
+        onChange={(event) => {
+          setText(event.target.value);
+          if (!parseTemplates(event.target.value).ok) return;
+          try {
+            localStorage.setItem(KEY, event.target.value);
+          } catch {
+            // Storage may be forbidden; the links then hold for nothing.
+          }
+        }}
+      />
+      {!parsed.ok && <p className="field-error">{parsed.message}</p>}
+    </div>
+  );
+}

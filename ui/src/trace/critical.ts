@@ -1,0 +1,150 @@
+/**
+ * Critical paths: what the time was spent on, walked back from the end.
+ *
+ * *Blocking*: what the first caller waited for; messages are not waited for and are left out.
+ * *End to end*: from the first start to the last effect, through topics, the time in them included.
+ */
+import { at } from './column';
+import { CONSUMER, endOf, PRODUCER, type Trace } from './model';
+import { NONE } from './tree';
+
+export type PathKind = 'blocking' | 'end-to-end';
+
+/** Stretches of time, each of one span, by span and then by time. */
+export interface CriticalPath {
+  readonly span: Int32Array;
+  readonly from: Float64Array;
+  readonly to: Float64Array;
+  /** First stretch of each span; one longer than the spans. */
+  readonly first: Int32Array;
+  /** Edges whose wait is on the path. */
+  readonly queues: ReadonlySet<number>;
+  readonly length: number;
+  readonly queued: number;
+}
+
+interface Stretch {
+  readonly span: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+export function criticalPath(trace: Trace, kind: PathKind): CriticalPath {
+  const walk = new Walk(trace, kind);
+  const start = kind === 'blocking' ? trace.root : lastToEnd(trace);
+  if (start !== NONE) walk.back(start);
+  const stretches = walk.stretches.sort((a, b) => a.span - b.span || a.from - b.from);
+  const first = new Int32Array(trace.count + 1);
+  for (const { span } of stretches) first[span + 1] = at(first, span + 1) + 1;
+  for (let i = 0; i < trace.count; i++) first[i + 1] = at(first, i + 1) + at(first, i);
+  return {
+    span: Int32Array.from(stretches, (stretch) => stretch.span),
+    from: Float64Array.from(stretches, (stretch) => stretch.from),
+    to: Float64Array.from(stretches, (stretch) => stretch.to),
+    first,
+    queues: walk.queues,
+    length: stretches.reduce((sum, { from, to }) => sum + to - from, 0),
+    queued: walk.queued,
+  };
+}
+
+function lastToEnd(trace: Trace): number {
+  let last = trace.count > 0 ? 0 : NONE;
+  for (let i = 1; i < trace.count; i++) if (endOf(trace, i) > endOf(trace, last)) last = i;
+  return last;
+}
+
+class Walk {
+  readonly stretches: Stretch[] = [];
+  readonly queues = new Set<number>();
+  queued = 0;
+  /** Children by parent, those that end last first; each is looked at once, as time only goes back. */
+  private readonly children: Int32Array;
+  private readonly next: Int32Array;
+  private readonly visited: Uint8Array;
+
+  constructor(
+    private readonly trace: Trace,
+    private readonly kind: PathKind,
+  ) {
+    const { count, parent } = trace;
+    this.next = new Int32Array(count + 1);
+    for (const above of parent) if (above !== NONE) this.next[above + 1] = at(this.next, above + 1) + 1;
+    for (let i = 0; i < count; i++) this.next[i + 1] = at(this.next, i + 1) + at(this.next, i);
+    this.children = Int32Array.from(parent.keys())
+      .filter((i) => parent[i] !== NONE)
+      .sort((a, b) => at(parent, a) - at(parent, b) || endOf(trace, b) - endOf(trace, a));
+    this.visited = new Uint8Array(count);
+    this.ends = this.next.slice(1);
+  }
+
+  private readonly ends: Int32Array;
+
+  back(start: number): void {
+    let span = start;
+    let time = endOf(this.trace, start);
+    this.visited[span] = 1;
+    for (;;) {
+      const child = this.lastChild(span, time);
+      if (child !== NONE) {
+        const end = Math.min(endOf(this.trace, child), time);
+        this.add(span, end, time);
+        this.visited[child] = 1;
+        span = child;
+        time = end;
+        continue;
+      }
+      const begin = at(this.trace.begin, span);
+      this.add(span, begin, time);
+      const cause = this.cause(span, Math.min(time, begin), start);
+      if (!cause) return;
+      ({ span, time } = cause);
+    }
+  }
+
+  private add(span: number, from: number, to: number): void {
+    if (to > from) this.stretches.push({ span, from, to });
+  }
+
+  /** The child that ended last before `time`, and was not yet gone through. */
+  private lastChild(span: number, time: number): number {
+    const limit = at(this.ends, span);
+    for (let place = at(this.next, span); place < limit; place++) {
+      const child = at(this.children, place);
+      const effectiveEnd = Math.min(endOf(this.trace, child), endOf(this.trace, span));
+      if (this.visited[child] === 1 || this.isAside(span, child) || at(this.trace.begin, child) >= time || effectiveEnd > time) continue;
+      this.next[span] = place + 1;
+      return child;
+    }
+    this.next[span] = limit;
+    return NONE;
+  }
+
+  /** A message is nothing that its sender waits for. */
+  private isAside(parent: number, child: number): boolean {
+    return this.trace.kind[parent] === PRODUCER && this.trace.kind[child] === CONSUMER;
+  }
+
+  /** What a span began because of. */
+  private cause(span: number, time: number, start: number): { span: number; time: number } | undefined {
+    const { trace } = this;
+    if (this.kind === 'blocking') {
+      if (span === start) return undefined;
+      return { span: at(trace.parent, span), time };
+    }
+    const { edges } = trace;
+    for (let edge = at(edges.receivedFrom, span); edge < at(edges.receivedFrom, span + 1); edge++) {
+      const sender = at(edges.from, edge);
+      if (this.visited[sender] === 1) continue;
+      this.visited[sender] = 1;
+      const sent = Math.min(endOf(trace, sender), time);
+      this.queues.add(edge);
+      this.queued += time - sent;
+      return { span: sender, time: sent };
+    }
+    const parent = at(trace.parent, span);
+    if (parent === NONE) return undefined;
+    this.visited[parent] = 1;
+    return { span: parent, time };
+  }
+}

@@ -1,0 +1,185 @@
+/** All that is known of one span, read when it is looked at. */
+import type { TraceAnswer } from '../api/types';
+import { at, textAt } from './column';
+import { answerOf, type Trace } from './model';
+
+export interface Attribute {
+  readonly key: string;
+  readonly value: string;
+  /** As in `PairColumns.kind`. */
+  readonly kind: string;
+}
+
+export interface SpanEvent {
+  /** Microseconds from the start of the trace. */
+  readonly time: number;
+  readonly name: string;
+  readonly attributes: readonly Attribute[];
+}
+
+export interface SpanLink {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly attributes: readonly Attribute[];
+}
+
+export interface Message {
+  readonly topic: string;
+  readonly group: string;
+  readonly partition?: number;
+  readonly offset?: number;
+  readonly lag?: number;
+}
+
+export interface Evidence {
+  readonly name: string;
+  readonly inferred: boolean;
+  readonly confidence?: number;
+}
+
+export interface SpanDetail {
+  readonly attributes: readonly Attribute[];
+  readonly resource: readonly Attribute[];
+  readonly scope: string;
+  readonly events: readonly SpanEvent[];
+  readonly links: readonly SpanLink[];
+  readonly message?: Message;
+  readonly evidence?: Evidence;
+  readonly statusMessage: string;
+  readonly missingParent?: string;
+  readonly dropped: number;
+}
+
+export function readDetail(trace: Trace, index: number): SpanDetail {
+  const answer = answerOf(trace, index);
+  const row = at(trace.row, index);
+  const message = messageOf(trace, index);
+  const evidence = evidenceOf(trace, index);
+  const missing = answer.missing_parents.row.indexOf(row);
+  const scope = answer.scopes[at(answer.spans.scope, row)];
+  const status = answer.status_messages.row.indexOf(row);
+  const dropped = answer.dropped.row.indexOf(row);
+  return {
+    attributes: attributesOf(trace, index),
+    resource: resourceOf(trace, index),
+    scope: scope ? `${textAt(answer.strings, scope.name)} ${textAt(answer.strings, scope.version)}`.trim() : '',
+    events: eventsOf(trace, index),
+    links: linksOf(answer, row),
+    ...(message && { message }),
+    ...(evidence && { evidence }),
+    statusMessage: status < 0 ? '' : textAt(answer.strings, at(answer.status_messages.text, status)),
+    ...(missing >= 0 && { missingParent: answer.missing_parents.id[missing] ?? '' }),
+    dropped: dropped < 0 ? 0 : at(answer.dropped.count, dropped),
+  };
+}
+
+export function attributesOf(trace: Trace, index: number): Attribute[] {
+  const answer = answerOf(trace, index);
+  return pairRange(answer, answer.spans.pair, answer.spans.pair_end, at(trace.row, index));
+}
+
+export function resourceOf(trace: Trace, index: number): Attribute[] {
+  const answer = answerOf(trace, index);
+  const resource = answer.resources[at(answer.spans.resource, at(trace.row, index))];
+  return (resource?.pair ?? []).map((pair) => attributeAt(answer, pair));
+}
+
+/** What a span says of a message; many spans say nothing. */
+export function messageOf(trace: Trace, index: number): Message | undefined {
+  const { messages, strings } = answerOf(trace, index);
+  const i = sortedIndexOf(messages.row, at(trace.row, index));
+  if (i < 0) return undefined;
+  const number = (name: 'partition' | 'offset' | 'lag') => {
+    const value = messages[name][i];
+    return value === null || value === undefined ? {} : { [name]: value };
+  };
+  return {
+    topic: textAt(strings, at(messages.topic, i)),
+    group: textAt(strings, at(messages.group, i)),
+    ...number('partition'),
+    ...number('offset'),
+    ...number('lag'),
+  };
+}
+
+export function evidenceOf(trace: Trace, index: number): Evidence | undefined {
+  const { evidence, strings } = answerOf(trace, index);
+  const i = sortedIndexOf(evidence.row, at(trace.row, index));
+  if (i < 0) return undefined;
+  const confidence = evidence.confidence[i];
+  return {
+    name: textAt(strings, at(evidence.name, i)),
+    inferred: evidence.inferred[i] === true,
+    ...(confidence !== null && confidence !== undefined && { confidence }),
+  };
+}
+
+/** How many spans a span links to. */
+export function linkCount(trace: Trace, index: number): number {
+  const { links } = answerOf(trace, index);
+  const row = at(trace.row, index);
+  const first = lowerBound(links.row, row);
+  let last = first;
+  while (links.row[last] === row) last += 1;
+  return last - first;
+}
+
+function linksOf(answer: TraceAnswer, row: number): SpanLink[] {
+  const { links, strings } = answer;
+  const found: SpanLink[] = [];
+  for (let i = lowerBound(links.row, row); links.row[i] === row; i++) {
+    found.push({
+      traceId: textAt(strings, at(links.trace, i)),
+      spanId: textAt(strings, at(links.span, i)),
+      attributes: pairRange(answer, links.pair, links.pair_end, i),
+    });
+  }
+  return found;
+}
+
+function eventsOf(trace: Trace, index: number): SpanEvent[] {
+  const answer = answerOf(trace, index);
+  const { events, strings } = answer;
+  const row = at(trace.row, index);
+  const found: SpanEvent[] = [];
+  for (let i = lowerBound(events.row, row); events.row[i] === row; i++) {
+    found.push({
+      time: at(events.time, i) + answer.origin - trace.start,
+      name: textAt(strings, at(events.name, i)) || 'event',
+      attributes: pairRange(answer, events.pair, events.pair_end, i),
+    });
+  }
+  return found.sort((a, b) => a.time - b.time);
+}
+
+function pairRange(answer: TraceAnswer, pairs: readonly number[], ends: readonly number[], i: number): Attribute[] {
+  const found: Attribute[] = [];
+  for (let p = i === 0 ? 0 : at(ends, i - 1); p < at(ends, i); p++) found.push(attributeAt(answer, at(pairs, p)));
+  return found;
+}
+
+export function attributeAt({ pairs, strings }: TraceAnswer, pair: number): Attribute {
+  const value = pairs.value[pair];
+  return {
+    key: textAt(strings, at(pairs.key, pair)),
+    value: typeof value === 'string' ? value : (JSON.stringify(value) ?? ''),
+    kind: pairs.kind[pair] ?? 's',
+  };
+}
+
+/** First place whose value is not below `wanted`, in an ascending column. */
+function lowerBound(column: readonly number[], wanted: number): number {
+  let low = 0;
+  let high = column.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (at(column, middle) < wanted) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function sortedIndexOf(column: readonly number[], wanted: number): number {
+  const found = lowerBound(column, wanted);
+  return column[found] === wanted ? found : -1;
+}

@@ -1,0 +1,50 @@
+/** Finding within a trace: by name, service, id, attribute; and the next failure. */
+import { at } from './column';
+import { attributeAt } from './detail';
+import { isFailed, type Trace } from './model';
+
+/** Places of the spans that contain all words of `text` somewhere, in reading order. */
+export function findSpans(trace: Trace, text: string): Int32Array {
+  const words = text.toLowerCase().split(/\s+/).filter((word) => word !== '');
+  if (words.length === 0) return new Int32Array(0);
+  const names = trace.strings.map((name) => wordBits(name.toLowerCase(), words));
+  const services = trace.services.map(({ name }) => wordBits(name.toLowerCase(), words));
+  const pairs = trace.answers.map((answer) =>
+    Int32Array.from(answer.pairs.key, (_, pair) => {
+      const { key, value } = attributeAt(answer, pair);
+      return wordBits(`${key}=${value}`.toLowerCase(), words);
+    }),
+  );
+  const all = (1 << Math.min(words.length, 30)) - 1;
+  const found: number[] = [];
+  for (let index = 0; index < trace.count; index++) {
+    const lane = at(trace.lane, index);
+    const row = at(trace.row, index);
+    const spans = trace.answers[lane]?.spans;
+    if (!spans) continue;
+    let bits = (names[at(trace.name, index)] ?? 0) | (services[at(trace.service, index)] ?? 0);
+    const bitsOfPair = pairs[lane] as Int32Array;
+    const last = at(spans.pair_end, row);
+    for (let p = row === 0 ? 0 : at(spans.pair_end, row - 1); p < last && bits !== all; p++) bits |= at(bitsOfPair, at(spans.pair, p));
+    if (bits !== all && words.length === 1 && spans.id.startsWith(words[0] as string, 16 * row)) bits = all;
+    if (bits === all) found.push(index);
+  }
+  return Int32Array.from(found);
+}
+
+function wordBits(text: string, words: readonly string[]): number {
+  let bits = 0;
+  words.forEach((word, i) => {
+    if (i < 30 && text.includes(word)) bits |= 1 << i;
+  });
+  return bits;
+}
+
+/** The next failed span after `from`, or the one before with `step` -1; around the end. `undefined` without any. */
+export function nextFailure(trace: Trace, from: number, step: 1 | -1): number | undefined {
+  for (let far = 1; far <= trace.count; far++) {
+    const index = (((from + step * far) % trace.count) + trace.count) % trace.count;
+    if (isFailed(trace, index)) return index;
+  }
+  return undefined;
+}

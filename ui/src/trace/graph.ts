@@ -1,0 +1,93 @@
+/** The graph of a trace: spans folded to service and operation, topics as nodes of their own. */
+import { at } from './column';
+import { endOf, isFailed, nameOf, serviceOf, CONSUMER, PRODUCER, type Trace } from './model';
+import { selfTimes } from './self';
+import { NONE } from './tree';
+
+export interface GraphNode {
+  readonly id: string;
+  readonly kind: 'operation' | 'topic';
+  readonly service: string;
+  readonly name: string;
+  readonly count: number;
+  readonly errors: number;
+  readonly total: number;
+  readonly self: number;
+  /** A span to go to; `NONE` for a topic. */
+  readonly first: number;
+}
+
+export interface GraphEdge {
+  readonly from: string;
+  readonly to: string;
+  readonly count: number;
+  readonly message: boolean;
+  /** Longest wait in the topic. */
+  readonly wait?: number;
+}
+
+export interface TraceGraph {
+  readonly nodes: readonly GraphNode[];
+  readonly edges: readonly GraphEdge[];
+}
+
+type Draft<T> = { -readonly [K in keyof T]: T[K] };
+
+export function traceGraph(trace: Trace): TraceGraph {
+  const self = selfTimes(trace);
+  const nodes = new Map<string, Draft<GraphNode>>();
+  const edges = new Map<string, Draft<GraphEdge>>();
+  const idOf = (index: number) => `${serviceOf(trace, index)}\u0000${nameOf(trace, index)}`;
+  const join = (from: string, to: string, message: boolean, wait?: number) => {
+    const key = `${from}\u0001${to}`;
+    const edge = edges.get(key) ?? { from, to, count: 0, message };
+    edge.count += 1;
+    edge.message ||= message;
+    if (wait !== undefined && wait > 0) edge.wait = Math.max(edge.wait ?? 0, wait);
+    edges.set(key, edge);
+  };
+  const byMessage = messagePairs(trace);
+  for (let index = 0; index < trace.count; index++) {
+    const id = idOf(index);
+    const node = nodes.get(id) ?? emptyNode(id, 'operation', serviceOf(trace, index), nameOf(trace, index), index);
+    node.count += 1;
+    node.total += at(trace.length, index);
+    node.self += at(self, index);
+    if (isFailed(trace, index)) node.errors += 1;
+    nodes.set(id, node);
+    const parent = at(trace.parent, index);
+    if (parent === NONE || byMessage.has(parent * trace.count + index)) continue;
+    if (idOf(parent) !== id) join(idOf(parent), id, false);
+  }
+  const { edges: messages } = trace;
+  for (let edge = 0; edge < messages.count; edge++) {
+    const [from, to] = [at(messages.from, edge), at(messages.to, edge)];
+    const topic = messages.topic[edge];
+    if (!topic) {
+      join(idOf(from), idOf(to), true);
+      continue;
+    }
+    const id = `topic\u0000${topic}`;
+    const node = nodes.get(id) ?? emptyNode(id, 'topic', '', topic, NONE);
+    const wait = Math.max(0, at(trace.begin, to) - endOf(trace, from));
+    node.count += 1;
+    node.total = Math.max(node.total, wait);
+    nodes.set(id, node);
+    join(idOf(from), id, true);
+    join(id, idOf(to), true, wait);
+  }
+  return { nodes: [...nodes.values()], edges: [...edges.values()] };
+}
+
+function messagePairs(trace: Trace): Set<number> {
+  const pairs = new Set<number>();
+  for (let edge = 0; edge < trace.edges.count; edge++) {
+    const [from, to] = [at(trace.edges.from, edge), at(trace.edges.to, edge)];
+    if (trace.kind[from] === PRODUCER || trace.kind[to] === CONSUMER) pairs.add(from * trace.count + to);
+  }
+  return pairs;
+}
+
+function emptyNode(id: string, kind: GraphNode['kind'], service: string, name: string, first: number): Draft<GraphNode> {
+  return { id, kind, service, name, count: 0, errors: 0, total: 0, self: 0, first };
+}

@@ -1,0 +1,51 @@
+/**
+ * Link templates: from an attribute to a page elsewhere, as the reader has written them.
+ *
+ * One per line: `http.route https://logs.example/?q={value}`. Places are `{value}`, `{key}`, `{traceId}`,
+ * `{spanId}` and `{service}`, each written as part of an address. Only `http:` and `https:` are followed.
+ */
+
+export interface LinkTemplate {
+  readonly key: string;
+  readonly url: string;
+}
+
+export interface LinkPlaces {
+  readonly value: string;
+  readonly key: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly service: string;
+}
+
+export type Templates = { readonly ok: true; readonly templates: readonly LinkTemplate[] } | { readonly ok: false; readonly message: string };
+
+export function parseTemplates(text: string): Templates {
+  const templates: LinkTemplate[] = [];
+  for (const [i, line] of text.split('\n').entries()) {
+    if (line.trim() === '') continue;
+    const [, key, url] = /^\s*(\S+)\s+(\S+)\s*$/.exec(line) ?? [];
+    if (!key || !url || !isWebAddress(url)) {
+      return { ok: false, message: `Line ${i + 1}: write the attribute’s name, a space, and an address that begins with https:// or http://` };
+    }
+    templates.push({ key, url });
+  }
+  return { ok: true, templates };
+}
+
+export function linksFor(templates: readonly LinkTemplate[], places: LinkPlaces): string[] {
+  return templates
+    .filter((template) => template.key === places.key)
+    .map(({ url }) =>
+      url.replace(/\{(value|key|traceId|spanId|service)\}/g, (_, name: keyof LinkPlaces) => encodeURIComponent(places[name])),
+    )
+    .filter(isWebAddress);
+}
+
+function isWebAddress(url: string): boolean {
+  try {
+    return ['http:', 'https:'].includes(new URL(url.replace(/\{\w+\}/g, 'x')).protocol);
+  } catch {
+    return false;
+  }
+}

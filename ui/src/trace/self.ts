@@ -1,0 +1,20 @@
+/** Self time: what of a span's length no child covers. */
+import { at } from './column';
+import { endOf, type Trace } from './model';
+import { NONE } from './tree';
+
+export function selfTimes(trace: Trace): Float64Array {
+  const self = trace.length.slice();
+  // Children stand in order of start, so one mark per parent tells how far it is covered.
+  const covered = trace.begin.slice();
+  for (let i = 0; i < trace.count; i++) {
+    const parent = at(trace.parent, i);
+    if (parent === NONE) continue;
+    const from = Math.max(at(trace.begin, i), at(covered, parent));
+    const to = Math.min(endOf(trace, i), endOf(trace, parent));
+    if (to <= from) continue;
+    self[parent] = at(self, parent) - (to - from);
+    covered[parent] = to;
+  }
+  return self;
+}

@@ -1,0 +1,87 @@
+/** The flame graph: equal ways of calls laid together; a click looks into one. */
+import { useMemo, useState, type KeyboardEvent } from 'react';
+import type { ViewProps } from '../page/TraceView';
+import { percent } from '../page/Ruler';
+import { flameGraph, type Frame } from '../trace/flame';
+import { formatCount, formatDuration } from '../trace/format';
+
+/** Frames narrower than this part are not drawn: nobody sees them. */
+const NARROWEST = 0.0006;
+const FRAME_HEIGHT = 24;
+
+export function FlameView({ page, colours }: ViewProps) {
+  const graph = useMemo(() => flameGraph(page.trace), [page.trace]);
+  const [focus, setFocus] = useState<number>();
+  const focused = focus === undefined ? undefined : graph.frames[focus];
+  const left = focused?.left ?? 0;
+  const width = focused?.width ?? graph.width;
+  const words = page.state.find.toLowerCase().split(/\s+/).filter(Boolean);
+  const shown = graph.frames.flatMap((frame, i) => {
+    const from = (frame.left - left) / width;
+    const part = frame.width / width;
+    const isAbove = focused !== undefined && frame.left <= left && frame.left + frame.width >= left + width && frame.depth < focused.depth;
+    const isIn = from + part > 1e-9 && from < 1 - 1e-9 && (focused === undefined || frame.depth >= focused.depth);
+    return (isAbove || isIn) && (isAbove || part >= NARROWEST) ? [{ frame, i, from: Math.max(0, from), part: isAbove ? 1 : part, isAbove }] : [];
+  });
+  const choose = (i: number) => {
+    setFocus(i === focus ? undefined : i);
+    page.dispatch({ type: 'look', index: graph.frames[i]?.first ?? 0, open: page.state.open });
+  };
+  const deepest = shown.reduce((deep, { frame }) => Math.max(deep, frame.depth), 0);
+  return (
+    <section className="panel flame" aria-label="Flame graph">
+      <p className="panel-note">
+        Width is time, of {formatCount(page.trace.count, 'span')} with equal ways of calls laid together. Click to look
+        into one{focused && ', again to see all'}.
+        {focused && (
+          <button type="button" onClick={() => setFocus(undefined)}>
+            Show all
+          </button>
+        )}
+      </p>
+      <div className="flame-scroll">
+        <div className="flame-area" role="group" aria-label="Frames" onKeyDown={arrowKeys} style={{ height: (deepest + 1) * FRAME_HEIGHT }}>
+          {shown.map(({ frame, i, from, part, isAbove }) => {
+            const text = `${frame.service} ${frame.name}`.toLowerCase();
+            const isFaded = words.length > 0 && !words.every((word) => text.includes(word));
+            return (
+              <button
+                key={i}
+                type="button"
+                className={`frame service-${colours.get(frame.service) ?? 0}${isAbove ? ' above' : ''}${isFaded ? ' faded' : ''}`}
+                style={{ left: percent(from), width: percent(Math.min(part, 1 - from)), top: frame.depth * FRAME_HEIGHT }}
+                title={describe(frame, graph.width)}
+                onClick={() => choose(i)}
+              >
+                {part > 0.02 && (
+                  <>
+                    <bdi className="span-service">{frame.service}</bdi> <bdi>{frame.name}</bdi>
+                  </>
+                )}
+                <span className="unseen">{describe(frame, graph.width)}</span>
+                {frame.errors > 0 && <span className="failure-mark" aria-hidden="true">!</span>}
+              </button>
+            );
+          })}
+        </div>
+      </div>
+    </section>
+  );
+}
+
+function describe(frame: Frame, all: number): string {
+  const share = all > 0 ? Math.round((1000 * frame.width) / all) / 10 : 0;
+  const errors = frame.errors > 0 ? `, ${formatCount(frame.errors, 'error')}` : '';
+  return `${frame.service} ${frame.name}: ${formatCount(frame.count, 'span')}${errors}, ${formatDuration(frame.total)} in all, ${formatDuration(frame.self)} of its own, ${share} % of the graph`;
+}
+
+/** Arrows move between frames as they lie; Tab would take one through all of them. */
+function arrowKeys(event: KeyboardEvent<HTMLElement>): void {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (step === undefined) return;
+  const frames = [...event.currentTarget.querySelectorAll<HTMLElement>('.frame')];
+  const next = frames[frames.indexOf(document.activeElement as HTMLElement) + step];
+  if (!next) return;
+  event.preventDefault();
+  next.focus();
+}

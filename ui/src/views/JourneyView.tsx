@@ -1,0 +1,92 @@
+/**
+ * The journey: this trace and those it is linked with, out and in, as lanes of one timeline. Where one
+ * came from stays visible.
+ */
+import { useMemo, useRef } from 'react';
+import { fetchJourney, fetchTrace } from '../api/client';
+import type { JourneyAnswer, TraceAnswer } from '../api/types';
+import { openedTrace } from '../api/opened';
+import { Failed, Loading } from '../shell/Notice';
+import { linkTo, tracePath } from '../shell/navigation';
+import { useRequest } from '../shell/request';
+import { SpanDetail } from '../page/SpanDetail';
+import { Timeline } from '../page/Timeline';
+import { Toolbar } from '../page/Toolbar';
+import { usePage, type Page } from '../page/state';
+import { serviceColours } from '../trace/colour';
+import { formatCount } from '../trace/format';
+import { buildTrace, type Trace } from '../trace/model';
+
+/** Lanes are numbered in a byte, and more than these nobody reads. */
+const MOST_LANES = 40;
+
+interface Journey {
+  readonly answer: JourneyAnswer;
+  readonly trace: Trace;
+  /** Id of the trace that one came from. */
+  readonly home: string;
+}
+
+export function JourneyView({ page, id }: { readonly page: Page; readonly id: string }) {
+  const found = useRequest(id, (signal) => loadJourney(id, signal));
+  if (found.failure && !found.loading) return <Failed what="the journey" failure={found.failure} retry={found.reload} />;
+  if (!found.value) return <Loading what="the journey" />;
+  return <Lanes journey={found.value} outer={page} />;
+}
+
+async function loadJourney(id: string, signal: AbortSignal): Promise<Journey> {
+  const answer = await fetchJourney(id, signal);
+  const wanted = answer.traces.slice(0, MOST_LANES).sort((a, b) => a.start - b.start);
+  const lanes: TraceAnswer[] = await Promise.all(wanted.map(({ trace_id }) => openedTrace(trace_id) ?? fetchTrace(trace_id, signal)));
+  return { answer, trace: buildTrace(lanes), home: id };
+}
+
+function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: Page }) {
+  const { trace, answer, home } = journey;
+  const query = new URLSearchParams(location.search);
+  query.set('view', 'journey');
+  const page = usePage(trace, home, `?${query}`, true);
+  const colours = useMemo(() => serviceColours(trace.services.map((service) => service.name)), [trace]);
+  const grid = useRef<HTMLDivElement>(null);
+  const findField = useRef<HTMLInputElement>(null);
+  const { state, dispatch } = page;
+  const titles = trace.answers.map((lane) => <LaneTitle key={lane.trace_id} lane={lane} home={home} />);
+  const close = () => dispatch({ type: 'set', part: { open: false } });
+  return (
+    <>
+      <p className="journey-note" role="status">
+        {answer.traces.length === 1 ? 'No other trace is linked with this one.' : `${formatCount(answer.traces.length, 'trace')}, joined by ${formatCount(answer.links.length, 'link')}.`}
+        {answer.missing.length > 0 && ` ${formatCount(answer.missing.length, 'linked trace')} not stored (any more).`}
+        {answer.more && ' There is more than is shown.'}{' '}
+        <button type="button" onClick={() => outer.dispatch({ type: 'set', part: { view: 'timeline' } })}>
+          This trace only
+        </button>
+      </p>
+      <Toolbar page={{ ...page, state: { ...state, view: 'timeline' } }} findField={findField} />
+      <div className={state.open ? 'trace-body with-detail' : 'trace-body'}>
+        <Timeline ref={grid} page={page} colours={colours} laneTitles={titles} />
+        {state.open && (
+          <SpanDetail
+            page={page}
+            index={state.active}
+            colours={colours}
+            follow={(index) => dispatch({ type: 'look', index })}
+            leave={() => {
+              close();
+              grid.current?.focus();
+            }}
+          />
+        )}
+      </div>
+    </>
+  );
+}
+
+function LaneTitle({ lane, home }: { readonly lane: TraceAnswer; readonly home: string }) {
+  if (lane.trace_id === home) return <span className="mark lane-home">you came from here</span>;
+  return (
+    <a className="mark lane-link" {...linkTo(tracePath(lane.trace_id))} title={`Open trace ${lane.trace_id} alone`}>
+      trace {lane.trace_id.slice(0, 8)}
+    </a>
+  );
+}

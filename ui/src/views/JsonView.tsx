@@ -1,0 +1,34 @@
+/** The trace as Jaeger's JSON; of a large one the beginning, and all of it as a file. */
+import { fetchJaegerText } from '../api/client';
+import { CopyButton } from '../shell/CopyButton';
+import { Failed, Loading } from '../shell/Notice';
+import { useRequest } from '../shell/request';
+import type { Page } from '../page/state';
+import { formatBytes } from '../trace/units';
+
+/** A browser lays out so much text without a pause. */
+const SHOWN = 400_000;
+
+export function JsonView({ page }: { readonly page: Page }) {
+  const { id } = page.trace;
+  const found = useRequest(id, async (signal) => {
+    const text = await fetchJaegerText(id, signal);
+    return JSON.stringify(JSON.parse(text), undefined, 2);
+  });
+  if (found.failure && !found.loading) return <Failed what="the JSON" failure={found.failure} retry={found.reload} />;
+  if (found.value === undefined) return <Loading what="the JSON" />;
+  const text = found.value;
+  const isCut = text.length > SHOWN;
+  return (
+    <section className="panel" aria-label="JSON">
+      <p className="panel-note">
+        Jaeger’s JSON, {formatBytes(text.length)}
+        {isCut && `; here the first ${formatBytes(SHOWN)}, the whole by Download`}
+        <CopyButton text={text} what="JSON" />
+      </p>
+      <pre className="json" tabIndex={0}>
+        {isCut ? text.slice(0, SHOWN) : text}
+      </pre>
+    </section>
+  );
+}

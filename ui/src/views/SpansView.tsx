@@ -1,0 +1,76 @@
+/** All spans in a table: those that are found when something is looked for. */
+import { useMemo } from 'react';
+import type { ViewProps } from '../page/TraceView';
+import { at } from '../trace/column';
+import { messageOf } from '../trace/detail';
+import { formatDuration } from '../trace/format';
+import { isFailed, kindOf, nameOf, serviceOf } from '../trace/model';
+import { selfTimes } from '../trace/self';
+import { SortTable, type Column } from './SortTable';
+
+export function SpansView({ page, colours }: ViewProps) {
+  const { trace, found, state, dispatch } = page;
+  const spans = useMemo(
+    () => (state.find === '' ? Int32Array.from({ length: trace.count }, (_, i) => i) : found),
+    [trace, found, state.find === ''],
+  );
+  const columns = useMemo((): Column[] => {
+    const self = selfTimes(trace);
+    const of = (row: number) => at(spans, row);
+    const number = (name: string, value: (index: number) => number, show: (value: number) => string): Column => ({
+      name,
+      size: 'minmax(76px, 0.6fr)',
+      compare: (a, b) => value(of(a)) - value(of(b)),
+      cell: (row) => show(value(of(row))),
+    });
+    return [
+      {
+        name: 'Service',
+        size: 'minmax(120px, 1fr)',
+        isText: true,
+        compare: (a, b) => serviceOf(trace, of(a)).localeCompare(serviceOf(trace, of(b))),
+        cell: (row) => (
+          <>
+            <span className={`swatch service-${colours.get(serviceOf(trace, of(row))) ?? 0}`} aria-hidden="true" />
+            <bdi>{serviceOf(trace, of(row))}</bdi>
+          </>
+        ),
+      },
+      {
+        name: 'Span',
+        size: 'minmax(160px, 2fr)',
+        isText: true,
+        compare: (a, b) => nameOf(trace, of(a)).localeCompare(nameOf(trace, of(b))),
+        cell: (row) => (
+          <button type="button" className="span-link" onClick={() => dispatch({ type: 'look', index: of(row) })}>
+            <bdi>{nameOf(trace, of(row))}</bdi>
+          </button>
+        ),
+      },
+      { name: 'Kind', size: '84px', isText: true, compare: (a, b) => at(trace.kind, of(a)) - at(trace.kind, of(b)), cell: (row) => kindOf(trace, of(row)) },
+      { name: 'Topic', size: 'minmax(90px, 0.8fr)', isText: true, cell: (row) => <bdi>{messageOf(trace, of(row))?.topic}</bdi> },
+      number('Start', (index) => at(trace.begin, index), formatDuration),
+      number('Duration', (index) => at(trace.length, index), formatDuration),
+      number('Self', (index) => at(self, index), formatDuration),
+      {
+        name: 'Error',
+        size: '64px',
+        compare: (a, b) => Number(isFailed(trace, of(a))) - Number(isFailed(trace, of(b))),
+        cell: (row) => (isFailed(trace, of(row)) ? <span className="failure-note">error</span> : ''),
+      },
+    ];
+  }, [trace, spans, colours, dispatch]);
+  const chosen = state.open ? spans.indexOf(state.active) : undefined;
+  return (
+    <section className="panel" aria-label="Spans">
+      <SortTable
+        label="Spans"
+        columns={columns}
+        count={spans.length}
+        initial={{ column: 4, descending: false }}
+        chosen={chosen}
+        choose={(row) => dispatch({ type: 'look', index: at(spans, row) })}
+      />
+    </section>
+  );
+}
