@@ -238,10 +238,14 @@ fn memory_is_bounded_with_2000_connections_and_with_readers_that_do_not_read() {
     let idle = resident(&sidecar);
 
     // 2,000 connections, each in the middle of a request of 512 KiB, 64 KiB of which have come: together more than may be held.
+    let versions = wire::request(API_VERSIONS, 0, 1, &[]);
     let half = wire::request(PRODUCE, 7, 1, &vec![0; MIB / 2]);
     let held: Vec<Raw> = (0..2_000)
         .map(|_| {
             let mut raw = Raw::connect(sidecar.bootstrap());
+            // An exchange first: the broker accepts no more at once than its backlog.
+            raw.send(&versions);
+            raw.receive();
             raw.send(&half[..64 * 1024]);
             raw
         })
