@@ -5,6 +5,7 @@ pub const ERROR_TYPE: &str = "error.type";
 pub const SERVER_ADDRESS: &str = "server.address";
 pub const SERVER_PORT: &str = "server.port";
 pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+pub const CLIENT_ADDRESS: &str = "client.address";
 
 pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
 pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
@@ -15,10 +16,17 @@ pub const URL_FULL: &str = "url.full";
 pub const URL_PATH: &str = "url.path";
 pub const URL_QUERY: &str = "url.query";
 pub const URL_SCHEME: &str = "url.scheme";
+pub const URL_TEMPLATE: &str = "url.template";
 pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
 
 pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
+pub const NETWORK_PEER_PORT: &str = "network.peer.port";
 pub const SERVICE_NAME: &str = "service.name";
+
+pub const RPC_SYSTEM: &str = "rpc.system";
+pub const RPC_SERVICE: &str = "rpc.service";
+pub const RPC_METHOD: &str = "rpc.method";
+pub const RPC_GRPC_STATUS_CODE: &str = "rpc.grpc.status_code";
 
 pub const MESSAGING_SYSTEM: &str = "messaging.system";
 pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
@@ -38,6 +46,8 @@ pub const OPENTRACING_REF_TYPE: &str = "opentracing.ref_type";
 
 /// How the parent of a span was found (`header`: the message carried it).
 pub const PARENT_EVIDENCE: &str = "throughline.parent.evidence";
+/// How sure the parent of a span is, from 0 to 1, where the evidence is not exact.
+pub const PARENT_CONFIDENCE: &str = "throughline.parent.confidence";
 
 /// From a record's timestamp to its delivery, in seconds.
 pub const KAFKA_QUEUE_TIME: &str = "throughline.kafka.queue_time";

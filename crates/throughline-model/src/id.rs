@@ -107,19 +107,34 @@ pub(crate) fn parse_hex(digits: &[u8], most: usize) -> Option<u128> {
     if digits.is_empty() || digits.len() > most.min(32) {
         return None;
     }
-    digits.iter().try_fold(0u128, |number, digit| {
-        let value = char::from(*digit).to_digit(16)?;
-        Some(number << 4 | u128::from(value))
-    })
+    let (high, low) = digits.split_at(digits.len().saturating_sub(16));
+    Some(u128::from(parse_word(high)?) << 64 | u128::from(parse_word(low)?))
 }
 
-/// Fills `out` with the low hex digits of `number`, most significant first.
-pub(crate) fn write_hex(mut number: u128, out: &mut [u8]) {
-    for digit in out.iter_mut().rev() {
-        let nibble = u8::try_from(number & 0xf).unwrap_or_default();
-        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-        number >>= 4;
+/// Reads up to 16 hex digits. All of them are read before any is judged: no branch for each.
+fn parse_word(digits: &[u8]) -> Option<u64> {
+    let (mut word, mut wrong) = (0, false);
+    for digit in digits {
+        // An upper-case letter is a lower-case one without the bit 0x20; digits have it.
+        let lower = digit | 0x20;
+        let (decimal, letter) = (digit.wrapping_sub(b'0'), lower.wrapping_sub(b'a'));
+        wrong |= decimal > 9 && letter > 5;
+        word = word << 4 | u64::from(if decimal <= 9 { decimal } else { letter.wrapping_add(10) & 0xf });
     }
+    (!wrong).then_some(word)
+}
+
+/// Fills `out`, an even number of digits, with the low hex digits of `number`, most significant first.
+pub(crate) fn write_hex(number: u128, out: &mut [u8]) {
+    let bytes = number.to_be_bytes();
+    for (pair, byte) in out.rchunks_exact_mut(2).zip(bytes.iter().rev()) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
+    }
+}
+
+/// A number below 16 as a digit.
+const fn digit(nibble: u8) -> u8 {
+    nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
 }
 
 #[cfg(test)]

@@ -47,12 +47,16 @@ pub(super) fn read(record: &Record<'_>, settings: &Settings) -> Found {
 }
 
 fn read_prefixed(record: &Record<'_>, settings: &Settings, prefix: &'static [u8]) -> Found {
-    let found = context::extract(&settings.read, &Received { record, prefix });
-    match (found.context, found.sampling) {
-        (Some(context), _) => Found::Context(context),
-        (None, Some(sampling)) => Found::Decided(sampling),
-        (None, None) => Found::Nothing,
+    let mut decided = None;
+    // One by one: behind the first that holds a context there is nothing but baggage, which is nobody's business here.
+    for format in &settings.read {
+        let found = context::extract(std::slice::from_ref(format), &Received { record, prefix });
+        if let Some(context) = found.context {
+            return Found::Context(context);
+        }
+        decided = decided.or(found.sampling);
     }
+    decided.map_or(Found::Nothing, Found::Decided)
 }
 
 fn is_of_context(name: &[u8]) -> bool {
