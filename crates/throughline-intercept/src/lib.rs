@@ -22,8 +22,10 @@
 #![forbid(unsafe_code)]
 
 pub mod correlate;
+pub mod http;
 pub mod kafka;
 
+pub use http::Exchange as HttpExchange;
 pub use kafka::Session as KafkaSession;
 
 /// Where bytes come from, or go to.

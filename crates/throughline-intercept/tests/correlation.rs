@@ -64,10 +64,14 @@ struct Service {
     cancel: f64,
     /// Handlers that call once more when they have answered.
     after: f64,
+    /// Whether that is a call that requests make before their answer, too.
+    after_same: bool,
     /// Whether a record is sent before the answer, by a producer that keeps it back for up to five milliseconds.
     produce: bool,
     /// Requests whose handler copies `x-request-id`.
     copies: f64,
+    /// Requests that come in on a way that the proxy does not see.
+    unseen: f64,
     /// A timer of this period (milliseconds) that makes a call, and whether requests make the same call.
     timer: Option<(f64, bool)>,
 }
@@ -168,7 +172,10 @@ impl World {
         let work = self.works;
         self.works += 1;
         let token = self.chance(service.copies).then_some(work);
-        self.at(begin, Event::Begin { work, token: Some(work) });
+        let is_seen = !self.chance(service.unseen);
+        if is_seen {
+            self.at(begin, Event::Begin { work, token: Some(work) });
+        }
         let mut time = begin + 0.1 * MS + self.exp(2.0 * MS);
         if !self.chance(service.idle) {
             let mut last = time;
@@ -187,9 +194,12 @@ impl World {
         let end = time + self.exp(0.2 * MS);
         if self.chance(service.after) {
             let later = end + self.exp(20.0 * MS);
-            self.call(later, Some(work), kind(service.calls), 0.0, token);
+            let kind = kind(if service.after_same { 0 } else { service.calls });
+            self.call(later, Some(work), kind, 0.0, token);
         }
-        if self.chance(service.cancel) {
+        if !is_seen {
+            end
+        } else if self.chance(service.cancel) {
             let gone = begin + (end - begin) * self.random.f64();
             self.at(gone, Event::End { work, end: End::Broken });
             gone
@@ -360,6 +370,20 @@ impl Tally {
         }
     }
 
+    fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.exact += other.exact;
+        self.exact_wrong += other.exact_wrong;
+        self.sole += other.sole;
+        self.sole_wrong += other.sole_wrong;
+        self.order += other.order;
+        self.order_wrong += other.order_wrong;
+        self.open += other.open;
+        self.own += other.own;
+        self.guesses += other.guesses;
+        self.confidence += other.confidence;
+    }
+
     fn guessed(&self) -> u32 {
         self.sole + self.order
     }
@@ -396,8 +420,10 @@ const SERVICE: Service = Service {
     retry: 0.02,
     cancel: 0.0,
     after: 0.0,
+    after_same: false,
     produce: true,
     copies: 0.0,
+    unseen: 0.0,
     timer: None,
 };
 
@@ -424,7 +450,10 @@ fn services() -> Vec<(&'static str, Service)> {
         ("1 % of clients go away", Service { cancel: 0.01, ..SERVICE }),
         ("20 % of clients go away", Service { cancel: 0.2, ..SERVICE }),
         ("5 % call after the answer", Service { after: 0.05, ..SERVICE }),
+        ("5 %, a call as of requests", Service { after: 0.05, after_same: true, ..SERVICE }),
         ("all call after the answer", Service { after: 1.0, ..SERVICE }),
+        ("all, and hardly a pause", Service { after: 1.0, think: 5.0, ..SERVICE }),
+        ("5 % of requests are unseen", Service { unseen: 0.05, ..SERVICE }),
         ("copies x-request-id", Service { copies: 1.0, cancel: 0.01, after: 0.05, ..SERVICE }),
         ("half copy x-request-id", Service { copies: 0.5, cancel: 0.01, after: 0.05, ..SERVICE }),
         ("all of it", Service { cancel: 0.02, after: 0.05, retry: 0.05, timer: Some((700.0, true)), ..SERVICE }),
@@ -458,7 +487,7 @@ fn a_service_is_told_apart_from_what_nobody_asked_it_for() {
             all.push((name, format!("{clients} clients"), run(world, Fetching::Ahead)));
         }
     }
-    judge(&all);
+    judge(&all, 0.03);
     let found = |name, clients| {
         let (.., tally) = all.iter().find(|(other, load, _)| *other == name && load == clients).unwrap();
         tally.share(tally.guessed() + tally.exact)
@@ -479,7 +508,7 @@ fn a_consumer_is_told_apart_from_what_nobody_asked_it_for() {
             all.push((name, format!("{rate}/s"), run(world, consumer.fetching)));
         }
     }
-    judge(&all);
+    judge(&all, 0.03);
     let found = |name, rate| {
         let (.., tally) = all.iter().find(|(other, load, _)| *other == name && load == rate).unwrap();
         tally.share(tally.guessed())
@@ -489,13 +518,32 @@ fn a_consumer_is_told_apart_from_what_nobody_asked_it_for() {
     assert!(found("commits every 5 s", "5/s") > 50.0);
 }
 
-/// Ten minutes, or less where more happens; a good deal less where the optimizer does not help.
-fn minutes(load: f64) -> f64 {
-    if cfg!(debug_assertions) { (8.0 / load).min(4.0) } else { (40.0 / load).min(10.0) }
+/// Processes that have just started have nothing to go by but what is likely.
+#[test]
+fn the_first_requests_of_a_process_are_told_apart() {
+    let mut all = Vec::new();
+    let processes = if cfg!(debug_assertions) { 10 } else { 500 };
+    for (name, service) in services() {
+        for clients in [1, 2, 4, 16] {
+            let mut sum = Tally::default();
+            for seed in 0..processes {
+                let mut world = World::new(seed, 6.0 / 60.0);
+                world.serve(Service { clients, ..service });
+                sum.add(run(world, Fetching::Ahead));
+            }
+            all.push((name, format!("{clients} clients, {processes} times 3 s"), sum));
+        }
+    }
+    judge(&all, 0.3);
 }
 
-/// Prints the table. Next to no guess may be wrong, and none may be worse than it says of itself.
-fn judge(all: &[(&str, String, Tally)]) {
+/// Ten minutes, or less where more happens; a good deal less where the optimizer does not help.
+fn minutes(load: f64) -> f64 {
+    if cfg!(debug_assertions) { (4.0 / load).min(4.0) } else { (40.0 / load).min(10.0) }
+}
+
+/// Prints the table. Next to no guess may be wrong, in per cent, and they may not be worse than they say of themselves.
+fn judge(all: &[(&str, String, Tally)], most: f64) {
     let mut table = format!("{HEAD}\n");
     let (mut guesses, mut wrong, mut confidence) = (0, 0, 0.0);
     for (name, load, tally) in all {
@@ -508,10 +556,10 @@ fn judge(all: &[(&str, String, Tally)]) {
     let share = 100.0 * f64::from(wrong) / f64::from(guesses);
     writeln!(table, "\n{guesses} guesses, {wrong} wrong: {share:.4} %, where {told:.4} % was told").unwrap();
     println!("{table}");
-    assert!(share < 0.05 && share <= told, "too many guesses are wrong");
+    assert!(share < most && share <= told, "too many guesses are wrong");
     for (name, load, tally) in all {
         assert_eq!(tally.exact_wrong, 0, "{name}, {load}: what is exact was wrong");
-        let most = (tally.guesses / 200).max(3);
-        assert!(tally.wrong() <= most, "{name}, {load}: {} of {} guesses are wrong", tally.wrong(), tally.guesses);
+        let (wrong, calls) = (tally.wrong(), tally.calls);
+        assert!(tally.share(wrong) < 2.0 * most || wrong < 12, "{name}, {load}: {wrong} of {calls} calls are wrong");
     }
 }

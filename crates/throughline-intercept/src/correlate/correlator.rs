@@ -9,7 +9,7 @@ use super::kind::{Habit, Habits};
 use super::load::Load;
 use super::queue::{Partition, Queues};
 use super::routine::Routine;
-use super::token::{Message, Tokens};
+use super::token::{Message, REQUEST_ID, Tokens};
 use super::work::{Id, State, Work, Works};
 use super::{Evidence, Kind, Parent, Settings, Sole};
 use crate::Timestamp;
@@ -25,6 +25,8 @@ pub struct Correlator {
     queues: Queues,
     load: Load,
     habits: Habits,
+    /// Of all kinds together.
+    common: Habit,
     routines: HashMap<Arc<str>, Routine>,
     /// The record that is alone in the process.
     alone: Option<Id>,
@@ -67,10 +69,14 @@ pub struct Call {
     kind: Kind,
 }
 
+/// What is held to have strayed of a kind that has not, in a process where others have: the prior of Jeffreys for a rate.
+const JEFFREYS: f64 = 0.5;
 /// Calls that are held to have come by themselves before any has been seen to.
-const UNSEEN_ALONE: f64 = 0.1;
+const UNSEEN: f64 = 0.1;
 /// Calls that are held to have come after an answer before any has been seen to.
 const UNSEEN_LATE: f64 = 0.05;
+/// A call when nothing had ended for long tells more: a kind that comes late seldom comes in time as well.
+const CLEAR: f64 = 4.0;
 /// A kind of which so many have carried a known token carries them.
 const TOLD: f64 = 0.5;
 /// Records told by their timestamps to be of a moment to come are of clocks that disagree.
@@ -96,6 +102,7 @@ impl Correlator {
             queues: Queues::default(),
             load,
             habits,
+            common: Habit::default(),
             routines: HashMap::new(),
             alone: None,
             longest: 0,
@@ -194,6 +201,13 @@ impl Correlator {
         if is_done && work.state == State::Live {
             self.finish(id, now);
         }
+    }
+
+    /// The `x-request-id` of what a call was found to belong to.
+    #[must_use]
+    pub fn request_id(&self, call: Call) -> Option<&[u8]> {
+        let key = self.settings.keys.iter().position(|key| key.name == REQUEST_ID)?;
+        self.works.get(call.inbound?)?.token(key)
     }
 
     /// Inbound exchanges and records that are held to be worked at.
@@ -308,9 +322,10 @@ impl Correlator {
         // What was broken off explains it.
         if !self.works.has_ended_since(now.saturating_sub(self.outlives()), true, 0) {
             let is_after = self.works.has_ended_since(now.saturating_sub(self.settings.limits.linger), false, 0);
-            let habit = self.habits.of(kind, now);
-            habit.stray.add(now, 1.0);
-            habit.late.add(now, f64::from(u8::from(is_after)));
+            for habit in [self.habits.of(kind, now), &mut self.common] {
+                habit.stray.add(now, 1.0);
+                habit.late.add(now, f64::from(u8::from(is_after)));
+            }
         }
         for id in spent {
             if let Some(topic) = self.works.get(*id).and_then(|work| work.topic.as_ref())
@@ -339,7 +354,7 @@ impl Correlator {
         }
         let is_after = self.works.has_ended_since(since.saturating_sub(self.settings.limits.linger), false, id);
         let habit = self.habits.of(kind, now);
-        let doubt = (already + doubt(habit, &self.load, now, is_after)).min(1.0);
+        let doubt = (already + doubt(habit, &self.common, &self.load, now, is_after)).min(1.0);
         habit.lone.add(now, 1.0);
         habit.clear.add(now, f64::from(u8::from(!is_after)));
         let is_told = habit.told.at(now) > TOLD;
@@ -412,17 +427,18 @@ impl Correlator {
 
 /// The expected share of calls of this kind, among those that came while one alone was in flight, that were not of its doing.
 ///
-/// What comes by itself comes as often in a second of idleness as in a second with one in flight. What comes after an answer
-/// comes while another is in flight as often as the time after answers is such time.
-fn doubt(habit: &Habit, load: &Load, now: Timestamp, is_after: bool) -> f64 {
-    let lone = habit.lone.at(now);
-    let by_itself = (habit.stray.at(now) + UNSEEN_ALONE) * load.one_per_idle(now) / (lone + 1.0);
+/// What nobody asked for comes as often in a second of idleness as in a second with one in flight. What has to do with load
+/// does so only in the time after something ended, so that when that is now, that time counts, too: hours of sleep say nothing
+/// about what happens by day.
+fn doubt(habit: &Habit, common: &Habit, load: &Load, now: Timestamp, is_after: bool) -> f64 {
+    let (lone, clear) = (habit.lone.at(now), habit.clear.at(now));
+    // Where some calls stray, those of another kind may well.
+    let unseen = UNSEEN.max(common.stray.at(now).min(JEFFREYS));
+    let always = (habit.stray.at(now) + unseen) * load.one_per_idle(now) / (lone + 1.0);
     if !is_after {
-        return by_itself;
+        return always;
     }
-    let one = load.one_after(now);
-    let (late, clear) = (habit.late.at(now), habit.clear.at(now));
-    // A late call would not have passed for a lone one as often as the process was idle then.
-    let in_time = clear + (lone - clear).max(0.0) * (1.0 - one);
-    by_itself + one * (late + UNSEEN_LATE) / (in_time + late + UNSEEN_LATE + 1.0)
+    let in_time = CLEAR * clear + (lone - clear).max(0.0) + 1.0;
+    let unseen = UNSEEN_LATE.max(common.late.at(now).min(JEFFREYS));
+    always.max((habit.late.at(now) + unseen) * load.one_per_idle_after(now) / in_time)
 }

@@ -62,14 +62,12 @@ impl Load {
 
     /// Seconds with exactly one in flight for each second with none.
     pub(super) fn one_per_idle(&self, now: Timestamp) -> f64 {
-        let idle = self.always.idle.at(now);
-        if idle > 0.0 { self.always.one.at(now) / idle } else { f64::INFINITY }
+        self.always.ratio(now)
     }
 
-    /// Of the time after something ended, with one or none in flight, the share with one.
-    pub(super) fn one_after(&self, now: Timestamp) -> f64 {
-        let (one, idle) = (self.after.one.at(now), self.after.idle.at(now));
-        if one + idle > 0.0 { one / (one + idle) } else { 1.0 }
+    /// The same, of the time not long after something has ended.
+    pub(super) fn one_per_idle_after(&self, now: Timestamp) -> f64 {
+        self.after.ratio(now)
     }
 }
 
@@ -82,6 +80,11 @@ impl Times {
             1 => self.one.add(now, seconds(passed)),
             _ => {}
         }
+    }
+
+    fn ratio(&self, now: Timestamp) -> f64 {
+        let idle = self.idle.at(now);
+        if idle > 0.0 { self.one.at(now) / idle } else { f64::INFINITY }
     }
 }
 
@@ -125,6 +128,7 @@ mod tests {
         load.end(8 * SECOND);
         load.change(7 * SECOND, 1);
         load.change(17 * SECOND, 0);
-        assert!((load.one_after(17 * SECOND) - 1.0 / 3.0).abs() < 0.01, "two seconds with none, one with one");
+        let ratio = load.one_per_idle_after(17 * SECOND);
+        assert!((ratio - 0.5).abs() < 0.02, "two seconds with none, one with one: {ratio}");
     }
 }

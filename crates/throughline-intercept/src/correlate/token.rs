@@ -100,6 +100,11 @@ impl Token {
         let value = value.trim_ascii();
         (1..=MAX_VALUE).contains(&value.len()).then(|| Self { key, value: value.into() })
     }
+
+    /// The value, if this key found it.
+    pub(super) fn of(&self, key: usize) -> Option<&[u8]> {
+        (self.key == key).then_some(&*self.value)
+    }
 }
 
 /// A body, parsed when it is first asked.

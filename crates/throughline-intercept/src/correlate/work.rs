@@ -256,6 +256,11 @@ impl Work {
         self.calls.iter().find(|calls| calls.kind == kind)
     }
 
+    /// The first token that this key found.
+    pub(super) fn token(&self, key: usize) -> Option<&[u8]> {
+        self.tokens.iter().find_map(|token| token.of(key))
+    }
+
     /// Whether a call waits for its answer.
     pub(super) fn waits(&self) -> bool {
         self.calls.iter().any(|calls| calls.waiting > 0)

@@ -1,0 +1,59 @@
+//! The headers of a request, read as HTTP has it and not as Kafka has it.
+
+use throughline_model::context::{Carrier, Format};
+
+/// Headers to read a context from. White space around values is no part of them (RFC 9110, section 5.5), and of several
+/// `traceparent` none is valid (W3C Trace Context level 2, section 3.2: there is one).
+pub(super) struct Received<'a> {
+    headers: &'a dyn Carrier,
+    is_ambiguous: bool,
+}
+
+const TRACEPARENT: &str = "traceparent";
+
+// === impl Received ===
+
+impl<'a> Received<'a> {
+    pub(super) fn new(headers: &'a dyn Carrier) -> Self {
+        let mut parents = 0_u32;
+        headers.each(&mut |name, _| parents += u32::from(name.eq_ignore_ascii_case(TRACEPARENT.as_bytes())));
+        Self { headers, is_ambiguous: parents > 1 }
+    }
+
+    /// The formats whose headers are there, well-formed or not.
+    pub(super) fn formats(&self) -> Vec<Format> {
+        let mut found = Vec::new();
+        self.headers.each(&mut |name, _| {
+            if let Some(format) = format_of(name)
+                && !found.contains(&format)
+            {
+                found.push(format);
+            }
+        });
+        found
+    }
+}
+
+impl Carrier for Received<'_> {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
+        self.headers.each(&mut |name, value| {
+            if !(self.is_ambiguous && name.eq_ignore_ascii_case(TRACEPARENT.as_bytes())) {
+                visit(name, value.map(<[u8]>::trim_ascii));
+            }
+        });
+    }
+}
+
+/// The format that a header is of. `tracestate` without `traceparent` is of no use, and goes with it.
+fn format_of(name: &[u8]) -> Option<Format> {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    if is(TRACEPARENT) || is("tracestate") {
+        Some(Format::W3c)
+    } else if is("b3") {
+        Some(Format::B3Single)
+    } else if is("uber-trace-id") {
+        Some(Format::Jaeger)
+    } else {
+        ["x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags"].into_iter().any(is).then_some(Format::B3Multi)
+    }
+}
