@@ -1,4 +1,5 @@
-//! The door for queries: Jaeger's legacy JSON under `/api`, its OTLP JSON under `/api/v3`, health, metrics and the UI.
+//! The door for queries: Jaeger's legacy JSON under `/api`, its OTLP JSON under `/api/v3`, our own under `/api/throughline`, health,
+//! metrics and the UI.
 //!
 //! There are no CORS headers, so pages of strangers cannot read an answer; and where the door is on loopback, a request must name a
 //! loopback host, so that a stranger's name that is made to resolve to us (DNS rebinding) does not help them either.
@@ -41,6 +42,8 @@ pub(crate) struct Desk {
     places: Arc<Semaphore>,
     /// Memory for the answers that clients are still taking.
     answers: Answers,
+    /// When this collector began, so that what another one counted is known for what it is.
+    epoch: u64,
 }
 
 /// Why there is no answer, with words for the one who asks.
@@ -59,7 +62,7 @@ pub(crate) enum Failure {
 /// The routes of the door.
 pub(crate) fn router(store: Arc<dyn Store>, metrics: Arc<Metrics>, config: &Config) -> Router {
     let places = Arc::new(Semaphore::new(config.limits.queries_max));
-    let desk = Desk { store, metrics, places, answers: Answers::new(config.limits.answers_max) };
+    let desk = Desk { store, metrics, places, answers: Answers::new(config.limits.answers_max), epoch: params::now() };
     let router = Router::new()
         .merge(legacy::routes())
         .merge(v3::routes())

@@ -16,5 +16,7 @@ mod patience;
 mod query;
 #[path = "it/running.rs"]
 mod running;
+#[path = "it/throughline.rs"]
+mod throughline;
 #[path = "it/zipkin.rs"]
 mod zipkin;

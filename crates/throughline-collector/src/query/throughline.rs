@@ -3,24 +3,31 @@
 //! The types here are the description: `/api/throughline/openapi.json` is made of them, and `docs/openapi.json` is a copy that a test
 //! holds to it. Every answer is bounded, and every refusal is JSON that says what to do.
 
-#![expect(dead_code, reason = "described first, answered next")]
-
+mod columns;
 mod complete;
 mod journey;
+mod language;
 mod live;
 mod map;
 mod micros;
+mod parameter;
 mod search;
 mod summary;
 mod trace;
+
+use std::io::Write as _;
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query as QueryString, State};
 use axum::response::Response;
 use axum::routing::get;
-use http::StatusCode;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, HeaderValue, VARY};
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use throughline_store::Store;
 use utoipa::{OpenApi, ToSchema};
 
 use self::complete::{CompleteAnswer, CompleteParams};
@@ -29,7 +36,7 @@ use self::live::{LiveAnswer, LiveParams};
 use self::map::{MapAnswer, MapParams};
 use self::search::{SearchAnswer, SearchParams};
 use self::trace::{TraceAnswer, TraceParams};
-use super::{Desk, json_response, to_json};
+use super::{Desk, Failure, json_response, to_json};
 
 /// The routes of the API.
 pub(super) fn routes() -> Router<Desk> {
@@ -87,9 +94,9 @@ fn description() -> String {
     get, path = "/api/throughline/search", params(SearchParams),
     responses((status = 200, body = SearchAnswer), (status = 400, body = ErrorAnswer), (status = 503, body = ErrorAnswer))
 )]
-async fn search(State(_desk): State<Desk>, params: Result<QueryString<SearchParams>, QueryRejection>) -> Response {
-    drop(params);
-    not_yet()
+async fn search(State(desk): State<Desk>, headers: HeaderMap, params: Asked<SearchParams>) -> Response {
+    let question = read(params).and_then(|params| search::question(&params, desk.epoch));
+    answer(&desk, &headers, question).await
 }
 
 /// Completes names and values.
@@ -97,9 +104,9 @@ async fn search(State(_desk): State<Desk>, params: Result<QueryString<SearchPara
     get, path = "/api/throughline/complete", params(CompleteParams),
     responses((status = 200, body = CompleteAnswer), (status = 400, body = ErrorAnswer))
 )]
-async fn complete(State(_desk): State<Desk>, params: Result<QueryString<CompleteParams>, QueryRejection>) -> Response {
-    drop(params);
-    not_yet()
+async fn complete(State(desk): State<Desk>, headers: HeaderMap, params: Asked<CompleteParams>) -> Response {
+    let question = read(params).and_then(|params| complete::question(&params));
+    answer(&desk, &headers, question).await
 }
 
 /// A whole trace, in columns.
@@ -109,12 +116,13 @@ async fn complete(State(_desk): State<Desk>, params: Result<QueryString<Complete
     responses((status = 200, body = TraceAnswer), (status = 400, body = ErrorAnswer), (status = 404, body = ErrorAnswer))
 )]
 async fn trace(
-    State(_desk): State<Desk>,
-    Path(_id): Path<String>,
-    params: Result<QueryString<TraceParams>, QueryRejection>,
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    params: Asked<TraceParams>,
 ) -> Response {
-    drop(params);
-    not_yet()
+    let question = read(params).and_then(|params| trace::question(&id, &params));
+    answer(&desk, &headers, question).await
 }
 
 /// The traces that a trace is linked with.
@@ -124,12 +132,13 @@ async fn trace(
     responses((status = 200, body = JourneyAnswer), (status = 400, body = ErrorAnswer), (status = 404, body = ErrorAnswer))
 )]
 async fn journey(
-    State(_desk): State<Desk>,
-    Path(_id): Path<String>,
-    params: Result<QueryString<JourneyParams>, QueryRejection>,
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    params: Asked<JourneyParams>,
 ) -> Response {
-    drop(params);
-    not_yet()
+    let question = read(params).and_then(|params| journey::question(&id, &params));
+    answer(&desk, &headers, question).await
 }
 
 /// The system: services, topics and what goes between them.
@@ -137,9 +146,9 @@ async fn journey(
     get, path = "/api/throughline/map", params(MapParams),
     responses((status = 200, body = MapAnswer), (status = 400, body = ErrorAnswer))
 )]
-async fn map(State(_desk): State<Desk>, params: Result<QueryString<MapParams>, QueryRejection>) -> Response {
-    drop(params);
-    not_yet()
+async fn map(State(desk): State<Desk>, headers: HeaderMap, params: Asked<MapParams>) -> Response {
+    let question = read(params).and_then(|params| map::question(&params));
+    answer(&desk, &headers, question).await
 }
 
 /// What is new since a search.
@@ -147,17 +156,105 @@ async fn map(State(_desk): State<Desk>, params: Result<QueryString<MapParams>, Q
     get, path = "/api/throughline/live", params(LiveParams),
     responses((status = 200, body = LiveAnswer), (status = 400, body = ErrorAnswer))
 )]
-async fn live(State(_desk): State<Desk>, params: Result<QueryString<LiveParams>, QueryRejection>) -> Response {
-    drop(params);
-    not_yet()
+async fn live(State(desk): State<Desk>, headers: HeaderMap, params: Asked<LiveParams>) -> Response {
+    let question = read(params).and_then(|params| live::question(&params, desk.epoch));
+    answer(&desk, &headers, question).await
 }
 
-fn not_yet() -> Response {
-    let status = StatusCode::NOT_IMPLEMENTED;
-    let message = "described, and not built yet".to_owned();
-    let error = ErrorAnswer { status: status.as_u16(), message, parameter: None, position: None };
+/// The parameters of a request, read or not.
+type Asked<T> = Result<QueryString<T>, QueryRejection>;
+
+/// Why there is no answer, and which parameter is to blame.
+#[derive(Debug)]
+struct Refusal {
+    failure: Failure,
+    parameter: Option<&'static str>,
+    position: Option<usize>,
+}
+
+fn read<T>(params: Asked<T>) -> Result<T, Refusal> {
+    let QueryString(params) = params.map_err(|rejection| Refusal::from(Failure::Bad(rejection.body_text())))?;
+    Ok(params)
+}
+
+/// Has a question answered, compressed for who accepts it.
+async fn answer<F>(desk: &Desk, headers: &HeaderMap, question: Result<F, Refusal>) -> Response
+where
+    F: FnOnce(&dyn Store) -> Result<Vec<u8>, Failure> + Send + 'static,
+{
+    let question = match question {
+        Ok(question) => question,
+        Err(refusal) => return refused(refusal),
+    };
+    let accepts_gzip = accepts_gzip(headers);
+    let work = desk.ask(move |store| {
+        let body = question(store)?;
+        if accepts_gzip && body.len() >= WORTH_COMPRESSING { compressed(&body) } else { Ok(body) }
+    });
+    let body = match work.await {
+        Ok(body) => body,
+        Err(failure) => return refused(Refusal::from(failure)),
+    };
+    let is_compressed = body.starts_with(&GZIP_MAGIC);
+    let mut response = json_response(StatusCode::OK, body);
+    let headers = response.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if is_compressed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+fn refused(refusal: Refusal) -> Response {
+    let (status, message) = refusal.failure.told();
+    let position = refusal.position.and_then(|position| u32::try_from(position).ok());
+    let parameter = refusal.parameter.map(str::to_owned);
+    let error = ErrorAnswer { status: status.as_u16(), message, parameter, position };
     json_response(status, to_json(&error).unwrap_or_default())
 }
+
+/// Whether gzip is named, and not with `q=0`.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()).unwrap_or(1.0);
+        name.trim().eq_ignore_ascii_case("gzip") && weight > 0.0
+    })
+}
+
+fn compressed(body: &[u8]) -> Result<Vec<u8>, Failure> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::new(COMPRESSION));
+    encoder.write_all(body).and_then(|()| encoder.finish()).map_err(|_| Failure::Internal)
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// A parameter makes no sense.
+    fn of(parameter: &'static str, message: impl Into<String>) -> Self {
+        Self { failure: Failure::Bad(message.into()), parameter: Some(parameter), position: None }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self { failure, parameter: None, position: None }
+    }
+}
+
+/// A trace that nobody sent, or that has been let go.
+const NOT_STORED: &str = "this trace is not stored, or no longer";
+
+/// Bytes below which an answer fits a packet as it is.
+const WORTH_COMPRESSING: usize = 1400;
+
+/// What gzip begins with, and JSON does not.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Quick rather than small: most collectors are near.
+const COMPRESSION: u32 = 3;
 
 #[cfg(test)]
 mod tests {

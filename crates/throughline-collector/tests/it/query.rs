@@ -25,14 +25,14 @@ fn differences(path: &str, expected: &Value, actual: &Value, out: &mut Vec<Strin
     }
 }
 
-fn assert_same(expected: &str, actual: &Value) {
+pub(crate) fn assert_same(expected: &str, actual: &Value) {
     let mut out = Vec::new();
     differences("", &serde_json::from_str(expected).unwrap(), actual, &mut out);
     assert!(out.is_empty(), "{}", out.join("\n"));
 }
 
 /// A collector with the linked checkout in it, its second half sent first.
-fn with_checkout() -> Running {
+pub(crate) fn with_checkout() -> Running {
     let collector = Running::start();
     let mut request: Value = serde_json::from_str(include_str!("../fixtures/linked_checkout.otlp.json")).unwrap();
     let groups = request["resourceSpans"].as_array_mut().unwrap();

@@ -1,10 +1,17 @@
 //! A request across traces: what this trace links to, and what links to it.
 
+mod walk;
+
 use serde::{Deserialize, Serialize};
+use throughline_store::Store;
 use utoipa::{IntoParams, ToSchema};
 
+use self::walk::Walk;
 use super::micros::Micros;
+use super::parameter;
 use super::summary::TraceSummary;
+use super::{Failure, Refusal, to_json};
+use crate::query::ids;
 
 /// How far to go.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -91,3 +98,27 @@ pub(crate) struct JourneySpanDetail {
     /// Whether it failed.
     pub(crate) failed: bool,
 }
+
+/// What is asked of the store.
+pub(super) fn question(
+    id: &str,
+    params: &JourneyParams,
+) -> Result<impl FnOnce(&dyn Store) -> Result<Vec<u8>, Failure> + use<>, Refusal> {
+    let id = ids::parse(id)?;
+    let hops = parameter::count("hops", params.hops.as_deref(), 0..=HOPS_MAX)?.unwrap_or(HOPS);
+    let spans = parameter::count("spans", params.spans.as_deref(), 1..=SPANS_MAX)?.unwrap_or(SPANS);
+    Ok(move |store: &dyn Store| {
+        let first = store.summary(id).ok_or(Failure::Missing(super::NOT_STORED))?;
+        to_json(&Walk::new(store, hops, spans).go(&first))
+    })
+}
+
+/// Links followed one after the other when nobody says how many.
+const HOPS: usize = 3;
+
+const HOPS_MAX: usize = 10;
+
+/// Spans of all traces when nobody says how many.
+const SPANS: usize = 20_000;
+
+const SPANS_MAX: usize = 250_000;

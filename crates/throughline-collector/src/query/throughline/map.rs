@@ -1,9 +1,13 @@
 //! The system as its spans show it: services, topics, and what goes between them.
 
 use serde::{Deserialize, Serialize};
+use throughline_store::{Edge, EdgeKind, Store, System};
 use utoipa::{IntoParams, ToSchema};
 
 use super::micros::Micros;
+use super::parameter;
+use super::{Failure, Refusal, to_json};
+use crate::query::params::now;
 
 /// Of which time.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -25,7 +29,8 @@ pub(crate) struct MapAnswer {
     pub(crate) start: Micros,
     /// to here.
     pub(crate) end: Micros,
-    /// How long that is, in seconds: what rates are counted over. From the first span that started in it to `end` where that is shorter.
+    /// How long that is, in seconds: what rates are counted over. From the first span that started in it where that is later than
+    /// `start`; 1 at least.
     pub(crate) seconds: f64,
     /// Spans looked at.
     pub(crate) spans: u64,
@@ -101,3 +106,66 @@ pub(crate) enum MapEdgeKind {
     /// A service gets from a topic.
     Receive,
 }
+
+/// What is asked of the store.
+pub(super) fn question(
+    params: &MapParams,
+) -> Result<impl FnOnce(&dyn Store) -> Result<Vec<u8>, Failure> + use<>, Refusal> {
+    let end = parameter::time_until("end", params.end.as_deref())?.unwrap_or_else(now);
+    let start = parameter::time("start", params.start.as_deref())?.unwrap_or_else(|| end.saturating_sub(HOUR));
+    if end < start {
+        return Err(Refusal::of("end", "end is before start: exchange them"));
+    }
+    Ok(move |store: &dyn Store| to_json(&map(&store.system(start, end), start, end)))
+}
+
+fn map(system: &System, start: u64, end: u64) -> MapAnswer {
+    let from = system.first.unwrap_or(start);
+    #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+    let seconds = ((end / 1000).saturating_sub(from / 1000) as f64 / 1e6).max(1.0);
+    MapAnswer {
+        start: Micros::moment(start),
+        end: Micros::moment(end),
+        seconds,
+        spans: system.spans,
+        services: system
+            .services
+            .iter()
+            .map(|node| MapService { name: node.name.to_string(), spans: node.spans, errors: node.errors })
+            .collect(),
+        topics: system
+            .topics
+            .iter()
+            .map(|node| MapTopic { name: node.name.to_string(), sent: node.sent, received: node.received })
+            .collect(),
+        edges: system.edges.iter().map(|edge| map_edge(edge, seconds)).collect(),
+        more: system.more,
+    }
+}
+
+fn map_edge(edge: &Edge, seconds: f64) -> MapEdge {
+    let time = |percent| Micros::of(edge.time.quantile(percent).unwrap_or_default());
+    let queue = |percent| edge.queue.quantile(percent).map(Micros::of);
+    MapEdge {
+        kind: match edge.kind {
+            EdgeKind::Call => MapEdgeKind::Call,
+            EdgeKind::Send => MapEdgeKind::Send,
+            EdgeKind::Receive => MapEdgeKind::Receive,
+        },
+        from: edge.from.to_string(),
+        to: edge.to.to_string(),
+        group: edge.group.to_string(),
+        count: edge.count,
+        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+        rate: edge.count as f64 / seconds,
+        errors: edge.errors,
+        p50: time(50),
+        p95: time(95),
+        queue_p50: queue(50),
+        queue_p95: queue(95),
+        lag_max: edge.lag_max,
+    }
+}
+
+/// Nanoseconds of the time that is looked at when nobody says.
+const HOUR: u64 = 3600 * 1_000_000_000;

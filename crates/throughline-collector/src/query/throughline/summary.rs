@@ -1,6 +1,7 @@
 //! A trace in short, as lists show it.
 
 use serde::Serialize;
+use throughline_store::Summary;
 use utoipa::ToSchema;
 
 use super::micros::Micros;
@@ -46,4 +47,29 @@ pub(crate) struct ServiceCount {
     pub(crate) spans: u64,
     /// Those that failed.
     pub(crate) errors: u64,
+}
+
+impl From<&Summary> for TraceSummary {
+    fn from(summary: &Summary) -> Self {
+        let count = |count: &throughline_store::ServiceCount| ServiceCount {
+            name: count.name.to_string(),
+            spans: count.spans,
+            errors: count.errors,
+        };
+        Self {
+            trace_id: summary.id.to_string(),
+            service: summary.service.to_string(),
+            operation: summary.operation.clone(),
+            rooted: summary.rooted,
+            start: Micros::moment(summary.start),
+            duration: Micros::of(summary.duration),
+            spans: summary.spans,
+            errors: summary.errors,
+            services: summary.services.iter().map(count).collect(),
+            topics: summary.topics.iter().map(|topic| topic.to_string()).collect(),
+            open: summary.open,
+            woven: summary.woven,
+            matched: summary.matched.iter().map(ToString::to_string).collect(),
+        }
+    }
 }

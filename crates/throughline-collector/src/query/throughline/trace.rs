@@ -5,9 +5,14 @@
 //! `pair[pair_end[r-1]..pair_end[r]]`, from 0 for the first.
 
 use serde::{Deserialize, Serialize};
+use throughline_store::Store;
 use utoipa::{IntoParams, ToSchema};
 
+use super::columns;
 use super::micros::Micros;
+use super::parameter;
+use super::{Failure, Refusal, to_json};
+use crate::query::{ids, shared_span};
 
 /// How much of the trace is wanted.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -209,3 +214,20 @@ pub(crate) struct Messages {
     /// The row of the producer's span, as parent or by link; -1 for one that is not here.
     pub(crate) producer: Vec<i32>,
 }
+
+/// What is asked of the store.
+pub(super) fn question(
+    id: &str,
+    params: &TraceParams,
+) -> Result<impl FnOnce(&dyn Store) -> Result<Vec<u8>, Failure> + use<>, Refusal> {
+    let id = ids::parse(id)?;
+    let spans = parameter::count("spans", params.spans.as_deref(), 1..=SPANS_MAX)?.unwrap_or(SPANS_MAX);
+    Ok(move |store: &dyn Store| {
+        let trace = store.trace(id).ok_or(Failure::Missing(super::NOT_STORED))?;
+        let trace = shared_span::parted(trace);
+        to_json(&columns::of(&trace, spans))
+    })
+}
+
+/// Spans of one answer.
+const SPANS_MAX: usize = 250_000;
