@@ -18,6 +18,11 @@ use clap::Parser as _;
 
 use crate::args::{Args, Command};
 
+/// The usual allocator gives the memory of large buffers back to the system at once, and gets it again page by page for the next: half
+/// of what a sidecar did with a stream of records (docs/benchmarks.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::address::Address;
 use crate::clock::Clock;
 use crate::dial::{Candidates, Dialer};
-use crate::knowledge::{Knowledge, Target};
+use crate::knowledge::{Aim, Knowledge, Target};
 use crate::metrics::Failure;
 use crate::notice::Herald;
 use crate::pump::{Ended, Parts, Pump};
@@ -62,13 +62,13 @@ impl Service {
     pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, client: SocketAddr, way: Way) {
         let _counted = Counted::new(&self.herald);
         let client = plain(client);
-        let pump = tokio::select! {
-            pump = self.open(stream, client, way) => pump,
+        let opened = tokio::select! {
+            opened = self.open(stream, client, way) => opened,
             // Nothing has been said on it yet, so nothing is lost.
             () = self.stop.begun() => return,
         };
-        match pump {
-            Ok(pump) => self.tell(client, &pump.run(&self.stop).await),
+        match opened {
+            Ok((pump, stop)) => self.tell(client, &pump.run(&stop).await),
             Err(Failed { failure, error }) => {
                 tracing::debug!(%client, %error, "a connection did not come about");
                 self.herald.failed(failure, &error);
@@ -76,22 +76,27 @@ impl Service {
         }
     }
 
-    /// Finds the broker and connects the two.
-    async fn open(&self, stream: TcpStream, client: SocketAddr, way: Way) -> Result<Pump<Stream, Stream>, Failed> {
+    /// Finds the broker and connects the two. Gives what ends the connection, too.
+    async fn open(
+        &self,
+        stream: TcpStream,
+        client: SocketAddr,
+        way: Way,
+    ) -> Result<(Pump<Stream, Stream>, Stop), Failed> {
         stream::tune(&stream);
         let local = stream.local_addr().map_err(|error| Failed::new(Failure::Client, &error))?;
-        let (wanted, candidates, knowledge, advertise) = match way {
-            Way::To { target, knowledge, advertise } => (local, target.candidates(), knowledge, advertise),
+        let (wanted, aim, knowledge, advertise) = match way {
+            Way::To { target, knowledge, advertise } => (local, target.aim(), knowledge, advertise),
             Way::Original { knowledge } => {
                 let wanted = original(&stream)?;
-                (wanted, only(wanted), knowledge, None)
+                (wanted, Aim { candidates: only(wanted), stop: self.stop.clone() }, knowledge, None)
             }
         };
         if self.dialer.outgoing.has(Ends::new(client, wanted)) {
             return Err(Failed::new(Failure::Loop, &client));
         }
         let to_client = self.accept(stream).await?;
-        let dialled = self.dialer.dial(&candidates).await.map_err(|error| Failed::new(Failure::Connect, &error))?;
+        let dialled = self.dialer.dial(&aim.candidates).await.map_err(|error| Failed::new(Failure::Connect, &error))?;
         let host = advertise.unwrap_or_else(|| plain(local).ip().to_string().into());
         let peer = Peer { address: Some(client.ip()), broker: Some((dialled.broker.host, dialled.broker.port)) };
         let (settings, watch) = Watch::new(&self.settings);
@@ -103,7 +108,7 @@ impl Service {
             clock: self.clock,
             listed: Some(dialled.listed),
         };
-        Ok(Pump::new(parts, to_client, dialled.stream))
+        Ok((Pump::new(parts, to_client, dialled.stream), aim.stop))
     }
 
     async fn accept(&self, stream: TcpStream) -> Result<Stream, Failed> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,10 @@ use throughline_intercept::kafka::{Capacity, Cluster, Known};
 use tokio::sync::mpsc;
 
 use crate::address::Address;
+use crate::config::Addressed;
 use crate::dial::Candidates;
-use crate::port::{BROKERS_MAX, PortRange, Ports};
+use crate::port::{BROKERS_MAX, Port, Ports};
+use crate::stop::Stop;
 
 /// Shared by the connections to one cluster.
 #[derive(Debug)]
@@ -37,19 +38,31 @@ pub(crate) struct Opened {
 
 /// Where the connections of a port go. A broker may move; its port stays.
 #[derive(Debug)]
-pub(crate) struct Target(Mutex<Candidates>);
+pub(crate) struct Target(Mutex<Aim>);
+
+/// Where they go now.
+#[derive(Debug, Clone)]
+pub(crate) struct Aim {
+    pub(crate) candidates: Candidates,
+    /// What ends these connections. Those of a port whose broker is not known yet end once it is: until then any broker will do,
+    /// as for a client's first connection, and after that only the one.
+    pub(crate) stop: Stop,
+}
 
 /// The brokers of a cluster in addressed mode.
 #[derive(Debug)]
 struct Brokers {
     places: Mutex<Places>,
     opened: mpsc::Sender<Opened>,
+    stop: Stop,
 }
 
 #[derive(Debug)]
 struct Places {
     ports: Ports,
     open: HashMap<i32, Place>,
+    /// By port: those that are open and have no broker yet.
+    waiting: HashMap<u16, Arc<Target>>,
     /// When a port could not be opened, so that it is not tried at each answer.
     failed: HashMap<i32, Instant>,
 }
@@ -69,17 +82,26 @@ impl Knowledge {
         Arc::new(Self { known: Mutex::new(Known::new(capacity)), brokers: None })
     }
 
-    /// For connections that are told addresses of ours. Ports that are opened on `host` come out at the receiver.
+    /// For connections that are told addresses of ours. Ports that are opened on `host` come out at the receiver: those of the
+    /// range at once, which lead to `bootstrap` until their brokers are known.
     pub(crate) fn addressed(
         capacity: Capacity,
         host: IpAddr,
-        range: PortRange,
-        state: Option<PathBuf>,
+        addressed: &Addressed,
+        stop: &Stop,
     ) -> (Arc<Self>, mpsc::Receiver<Opened>) {
-        let (opened, receiver) = mpsc::channel(BROKERS_MAX);
-        let ports = Ports::new(host, range, state);
-        let places = Mutex::new(Places { ports, open: HashMap::new(), failed: HashMap::new() });
-        let brokers = Some(Brokers { places, opened });
+        let (opened, receiver) = mpsc::channel(2 * BROKERS_MAX);
+        let mut ports = Ports::new(host, addressed.broker_ports, addressed.state.clone());
+        let mut waiting = HashMap::new();
+        for listener in ports.open_range() {
+            let target = Arc::new(Target::new(addressed.bootstrap.iter().cloned(), stop.part()));
+            let Ok(port) = listener.local_addr().map(|address| address.port()) else { continue };
+            waiting.insert(port, Arc::clone(&target));
+            // There is room for every port that a range can have.
+            opened.try_send(Opened { listener, target }).unwrap_or_default();
+        }
+        let places = Mutex::new(Places { ports, open: HashMap::new(), waiting, failed: HashMap::new() });
+        let brokers = Some(Brokers { places, opened, stop: stop.clone() });
         (Arc::new(Self { known: Mutex::new(Known::new(capacity)), brokers }), receiver)
     }
 
@@ -115,16 +137,24 @@ impl Cluster for View {
 // === impl Target ===
 
 impl Target {
-    pub(crate) fn new(brokers: impl IntoIterator<Item = Address>) -> Self {
-        Self(Mutex::new(Candidates::new(brokers)))
+    pub(crate) fn new(brokers: impl IntoIterator<Item = Address>, stop: Stop) -> Self {
+        Self(Mutex::new(Aim { candidates: Candidates::new(brokers), stop }))
     }
 
-    pub(crate) fn candidates(&self) -> Candidates {
+    pub(crate) fn aim(&self) -> Aim {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The broker is somewhere else from now on. Connections to where it was end by themselves.
     fn move_to(&self, broker: Address) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Candidates::new([broker]);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).candidates = Candidates::new([broker]);
+    }
+
+    /// The broker of the port is known now. Connections to others end, once nothing is under way on them.
+    fn settle(&self, broker: Address, stop: Stop) {
+        let aim = Aim { candidates: Candidates::new([broker]), stop };
+        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), aim);
+        before.stop.begin();
     }
 }
 
@@ -162,11 +192,21 @@ impl Brokers {
     }
 
     fn open(&self, places: &mut Places, node: i32, broker: &Address) -> std::io::Result<u16> {
-        let listener = places.ports.open(node)?;
-        let port = listener.local_addr()?.port();
-        let target = Arc::new(Target::new([broker.clone()]));
-        let opened = Opened { listener, target: Arc::clone(&target) };
-        self.opened.try_send(opened).map_err(|_| std::io::Error::other("too many brokers, or about to end"))?;
+        let (port, target) = match places.ports.open(node)? {
+            Port::Waiting(port) => {
+                let target = places.waiting.remove(&port).ok_or(std::io::ErrorKind::NotFound)?;
+                target.settle(broker.clone(), self.stop.clone());
+                (port, target)
+            }
+            Port::New(listener) => {
+                let port = listener.local_addr()?.port();
+                let target = Arc::new(Target::new([broker.clone()], self.stop.clone()));
+                let opened = Opened { listener, target: Arc::clone(&target) };
+                let full = |_| std::io::Error::other("too many brokers, or about to end");
+                self.opened.try_send(opened).map_err(full)?;
+                (port, target)
+            }
+        };
         places.open.insert(node, Place { port, address: broker.clone(), target });
         Ok(port)
     }
@@ -191,16 +231,23 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::port::PortRange;
+
+    fn addressed(broker_ports: PortRange) -> (View, mpsc::Receiver<Opened>) {
+        let bootstrap = vec!["first:9092".parse().unwrap()];
+        let addressed = Addressed { bootstrap, broker_ports, advertise: None, state: None };
+        let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (knowledge, opened) = Knowledge::addressed(Capacity::default(), host, &addressed, &Stop::default());
+        (knowledge.view("sidecar".into()), opened)
+    }
 
     #[tokio::test]
     async fn a_broker_has_one_port_and_keeps_it_when_it_moves() {
-        let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let (knowledge, mut opened) = Knowledge::addressed(Capacity::default(), host, PortRange::Any, None);
-        let view = knowledge.view("sidecar".into());
+        let (view, mut opened) = addressed(PortRange::Any);
         let (name, port) = view.local_address(1, "a", 9092).unwrap();
         let first = opened.recv().await.unwrap();
         assert_eq!((&*name, port), ("sidecar", i32::from(first.listener.local_addr().unwrap().port())));
-        let candidates = || format!("{:?}", first.target.candidates());
+        let candidates = || format!("{:?}", first.target.aim().candidates);
         assert!(candidates().contains("\"a\""), "{}", candidates());
         assert_eq!(view.local_address(1, "b", 9093), Some((name, port)));
         assert!(candidates().contains("\"b\"") && opened.try_recv().is_err(), "{}", candidates());
@@ -209,9 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_broker_keeps_its_address() {
-        let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let (knowledge, _opened) = Knowledge::addressed(Capacity::default(), host, PortRange::Any, None);
-        let view = knowledge.view("sidecar".into());
+        let (view, _opened) = addressed(PortRange::Any);
         for (node, host, port) in [(-1, "a", 9092), (1, "", 9092), (1, "a", 0), (1, "a", -1), (1, "a", 70_000)] {
             assert_eq!(view.local_address(node, host, port), None);
         }

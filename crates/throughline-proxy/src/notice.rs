@@ -90,7 +90,7 @@ impl Herald {
             ),
             Failure::Loop => (
                 looped,
-                "our own connection to a broker came back to us; exempt the user that we run as from the redirection (iptables -m owner --uid-owner)",
+                "our own connection to a broker came back to us; exempt the user that we run as from the redirection (iptables -m owner --uid-owner), or correct the address that the broker advertises, if that is ours",
             ),
             Failure::Client | Failure::Broker | Failure::Cut | Failure::Panic => return,
         };

@@ -4,8 +4,11 @@
 //! shorter). When another program has that port, or another broker does, it is the next that is free. Where a broker is then is
 //! written to the state file, if there is one; so the second run finds it in the same place whatever the order in which brokers
 //! are heard of.
+//!
+//! All ports of a range are open from the beginning: a client that lived through a restart of ours comes back to the ports that it
+//! knows, and many never ask the bootstrap address again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -26,7 +29,17 @@ pub(crate) struct Ports {
     range: PortRange,
     /// From this run and, with a state file, from those before it.
     places: HashMap<i32, u16>,
+    /// Ports that are open and have no broker yet.
+    waiting: HashSet<u16>,
     state: Option<PathBuf>,
+}
+
+/// The port of a broker.
+#[derive(Debug)]
+pub(crate) enum Port {
+    /// It was open already.
+    Waiting(u16),
+    New(TcpListener),
 }
 
 // === impl PortRange ===
@@ -63,11 +76,20 @@ impl Ports {
     /// Ports on `host`; where brokers were before is read from `state`, which need not exist.
     pub(crate) fn new(host: IpAddr, range: PortRange, state: Option<PathBuf>) -> Self {
         let places = state.as_deref().map(read).unwrap_or_default();
-        Self { host, range, places, state }
+        Self { host, range, places, waiting: HashSet::new(), state }
     }
 
-    /// Opens the port of a broker that has none yet in this run.
-    pub(crate) fn open(&mut self, node: i32) -> io::Result<TcpListener> {
+    /// Opens the ports of the range, but for those that other programs have.
+    pub(crate) fn open_range(&mut self) -> Vec<TcpListener> {
+        let PortRange::Between(first, last) = self.range else { return Vec::new() };
+        let ports = (first..=last).take(BROKERS_MAX);
+        let listeners: Vec<_> = ports.filter_map(|port| bind(SocketAddr::new(self.host, port)).ok()).collect();
+        self.waiting.extend(listeners.iter().filter_map(|listener| Some(listener.local_addr().ok()?.port())));
+        listeners
+    }
+
+    /// The port of a broker that has none yet in this run.
+    pub(crate) fn open(&mut self, node: i32) -> io::Result<Port> {
         let before = self.places.get(&node).copied();
         let mut last = io::Error::new(io::ErrorKind::AddrInUse, "every port of the range has its broker");
         for port in before.into_iter().chain(self.range.candidates(node)) {
@@ -76,22 +98,25 @@ impl Ports {
             if is_kept {
                 continue;
             }
-            match self.bind(node, port) {
-                Ok(listener) => return Ok(listener),
+            if self.waiting.remove(&port) {
+                self.keep(node, port);
+                return Ok(Port::Waiting(port));
+            }
+            match bind(SocketAddr::new(self.host, port)) {
+                Ok(listener) => {
+                    self.keep(node, listener.local_addr()?.port());
+                    return Ok(Port::New(listener));
+                }
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    fn bind(&mut self, node: i32, port: u16) -> io::Result<TcpListener> {
-        let listener = TcpListener::bind(SocketAddr::new(self.host, port))?;
-        listener.set_nonblocking(true)?;
-        let port = listener.local_addr()?.port();
+    fn keep(&mut self, node: i32, port: u16) {
         if self.places.insert(node, port) != Some(port) {
             self.write_down();
         }
-        Ok(listener)
     }
 
     /// A few bytes, once for each broker. A failure costs the next run its memory and nothing else.
@@ -105,6 +130,12 @@ impl Ports {
             tracing::warn!(path = %path.display(), %error, "cannot write down which broker has which port");
         }
     }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// The places of a state file: a line with node id and port for each. What is not understood is left out.
@@ -146,8 +177,11 @@ mod tests {
         }
     }
 
-    fn port(listener: &TcpListener) -> u16 {
-        listener.local_addr().unwrap().port()
+    fn port(port: &Port) -> u16 {
+        match port {
+            Port::Waiting(port) => *port,
+            Port::New(listener) => listener.local_addr().unwrap().port(),
+        }
     }
 
     #[test]
@@ -162,11 +196,24 @@ mod tests {
     fn ids_beyond_the_range_go_round_and_the_next_port_serves_when_one_is_taken() {
         let (first, range) = free();
         let mut ports = Ports::new(HOST, range, None);
-        let held: Vec<TcpListener> = [1001, 2, 5].map(|node| ports.open(node).unwrap()).into();
+        let held: Vec<Port> = [1001, 2, 5].map(|node| ports.open(node).unwrap()).into();
         let mut got: Vec<u16> = held.iter().map(port).collect();
         got.sort_unstable();
         assert_eq!(got, [first, first + 1, first + 2]);
         assert!(ports.open(7).is_err());
+    }
+
+    #[test]
+    fn ports_that_are_open_already_are_the_same_ones() {
+        let (first, range) = free();
+        let taken = TcpListener::bind((HOST, first + 1)).unwrap();
+        let mut ports = Ports::new(HOST, range, None);
+        assert_eq!(ports.open_range().len(), 2);
+        assert!(matches!(ports.open(2), Ok(Port::Waiting(port)) if port == first + 2));
+        assert!(matches!(ports.open(1), Ok(Port::Waiting(port)) if port == first));
+        assert!(ports.open(0).is_err());
+        drop(taken);
+        assert!(matches!(ports.open(0), Ok(Port::New(_))));
     }
 
     #[test]

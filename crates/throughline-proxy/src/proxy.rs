@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::kafka::Settings;
+use throughline_intercept::kafka::{Capacity, Settings};
 use throughline_model::SpanSink;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -85,13 +85,16 @@ impl Proxy {
     /// [`BindError`] for the first address that cannot be had; the others are closed again.
     pub async fn bind(config: Config, sink: Arc<dyn SpanSink>) -> Result<Self, BindError> {
         let metrics = Arc::new(Metrics::new());
+        let stop = Stop::default();
         let mut doors = Vec::new();
         let mut addresses = Addresses { listeners: Vec::new(), admin: None };
         let mut knowledge = Vec::new();
         for wanted in config.listeners {
             let (listener, address) = bind(wanted.address, Purpose::Kafka).await?;
             let (known, door) = match wanted.route {
-                Route::Addressed(addressed) => addressed_door(listener, address.ip(), addressed, config.capacity),
+                Route::Addressed(addressed) => {
+                    addressed_door(listener, address.ip(), addressed, config.capacity, &stop)
+                }
                 Route::Transparent => {
                     let known = Knowledge::transparent(config.capacity);
                     (Arc::clone(&known), Door { listener, way: Way::Original { knowledge: known }, opened: None })
@@ -118,7 +121,7 @@ impl Proxy {
             sink,
             herald: Arc::new(Herald::new(metrics)),
             clock: Clock::new(),
-            stop: Stop::default(),
+            stop,
         });
         let places = Arc::new(Semaphore::new(config.limits.connections_max));
         let drain_deadline = config.limits.drain_deadline;
@@ -281,12 +284,12 @@ fn addressed_door(
     listener: TcpListener,
     host: IpAddr,
     addressed: Addressed,
-    capacity: throughline_intercept::kafka::Capacity,
+    capacity: Capacity,
+    stop: &Stop,
 ) -> (Arc<Knowledge>, Door) {
-    let Addressed { bootstrap, broker_ports, advertise, state } = addressed;
-    let (knowledge, opened) = Knowledge::addressed(capacity, host, broker_ports, state);
-    let target = Arc::new(Target::new(bootstrap));
-    let way = Way::To { target, knowledge: Arc::clone(&knowledge), advertise };
+    let (knowledge, opened) = Knowledge::addressed(capacity, host, &addressed, stop);
+    let target = Arc::new(Target::new(addressed.bootstrap, stop.clone()));
+    let way = Way::To { target, knowledge: Arc::clone(&knowledge), advertise: addressed.advertise };
     (knowledge, Door { listener, way, opened: Some(opened) })
 }
 

@@ -39,7 +39,7 @@ fn words(told: &Told, addresses: &Addresses, routes: &[Route], collector: &Endpo
             let kafka = told.options.kafka.as_deref().unwrap_or_default();
             lines.push(format!("  Clients   bootstrap.servers={clients} in place of {kafka}"));
             if let PortRange::Between(first, last) = addressed.broker_ports {
-                lines.push(format!("  Brokers   each gets a port of {first}-{last}, once a client hears of it"));
+                lines.push(format!("  Brokers   each at a port of its own, of {first}-{last}"));
             }
         }
         Some(Route::Transparent) | None => {

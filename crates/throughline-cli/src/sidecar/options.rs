@@ -21,7 +21,7 @@ pub(crate) struct Sidecar {
     )]
     pub(crate) listen: String,
 
-    /// Local ports for the brokers, one for each, opened as clients hear of them. The broker with node id N has the Nth behind FIRST, or the next that is free. The default is the hundred behind the port of --listen; any takes what is free
+    /// Local ports for the brokers, one for each. The broker with node id N has the Nth behind FIRST, or the next that is free. The default is the hundred behind the port of --listen; any takes what is free, as brokers are heard of
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_BROKER_PORTS",
