@@ -1,5 +1,7 @@
 //! `cargo xtask kafka`: a real Apache Kafka in the foreground.
 
+use std::net::{Ipv4Addr, TcpListener};
+
 use anyhow::{Result, bail};
 use throughline_testkit::kafka::{Apache, Topic};
 use throughline_testkit::process::Process;
@@ -12,6 +14,9 @@ use crate::{demo, machine};
     `bootstrap 127.0.0.1:PORT` and runs until Ctrl-C; its data go with it.\n\n\
     Example: cargo xtask kafka --topic orders:4 --set message.max.bytes=2000000")]
 pub(crate) struct Options {
+    /// The port for clients, on this machine only
+    #[arg(long, value_name = "PORT", default_value_t = 9092)]
+    port: u16,
     /// A topic to create; may be repeated
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS]")]
     topics: Vec<Topic>,
@@ -23,7 +28,10 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     machine::provide(&[machine::JAVA, machine::MAVEN])?;
     demo::end_on_ctrl_c()?;
-    let mut broker = Apache::builder();
+    if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)) {
+        bail!("cannot listen on 127.0.0.1:{}: {error}; choose another port with --port", options.port);
+    }
+    let mut broker = Apache::builder().behind(format!("127.0.0.1:{}", options.port), options.port);
     for property in &options.properties {
         let Some((name, value)) = property.split_once('=') else { bail!("a property is NAME=VALUE, not {property:?}") };
         broker = broker.property(name, value);
