@@ -263,7 +263,11 @@ impl Shelf {
         }
         self.bytes = self.bytes - bytes + entry.bytes();
         match replaced {
-            Some(replaced) => self.unlist(&replaced),
+            Some(replaced) => {
+                self.unlist(&replaced);
+                // The link of the one that went had the same place.
+                self.incoming.add(span);
+            }
             None => self.spans += 1,
         }
         must_measure
