@@ -111,17 +111,33 @@ pub(crate) fn parse_hex(digits: &[u8], most: usize) -> Option<u128> {
     Some(u128::from(parse_word(high)?) << 64 | u128::from(parse_word(low)?))
 }
 
-/// Reads up to 16 hex digits. All of them are read before any is judged: no branch for each.
+/// Reads up to 16 hex digits; fewer are padded with zeros on the left.
 fn parse_word(digits: &[u8]) -> Option<u64> {
-    let (mut word, mut wrong) = (0, false);
-    for digit in digits {
-        // An upper-case letter is a lower-case one without the bit 0x20; digits have it.
-        let lower = digit | 0x20;
-        let (decimal, letter) = (digit.wrapping_sub(b'0'), lower.wrapping_sub(b'a'));
-        wrong |= decimal > 9 && letter > 5;
-        word = word << 4 | u64::from(if decimal <= 9 { decimal } else { letter.wrapping_add(10) & 0xf });
+    if let Ok(digits) = digits.try_into() {
+        return parse_full_word(digits);
     }
-    (!wrong).then_some(word)
+    let mut padded = [b'0'; 16];
+    let start = padded.len().checked_sub(digits.len())?;
+    padded.get_mut(start..)?.copy_from_slice(digits);
+    parse_full_word(&padded)
+}
+
+/// Reads 16 hex digits, all at once: none waits for the one before it.
+fn parse_full_word(digits: &[u8; 16]) -> Option<u64> {
+    let decimals = digits.map(|digit| digit.wrapping_sub(b'0'));
+    // An upper-case letter is a lower-case one without the bit 0x20.
+    let letters = digits.map(|digit| (digit | 0x20).wrapping_sub(b'a'));
+    let mut values = [0; 16];
+    let mut wrong = false;
+    for ((value, decimal), letter) in values.iter_mut().zip(decimals).zip(letters) {
+        wrong |= (decimal > 9) & (letter > 5);
+        *value = if decimal <= 9 { decimal } else { letter.wrapping_add(10) };
+    }
+    let mut bytes = [0; 8];
+    for (byte, pair) in bytes.iter_mut().zip(values.chunks_exact(2)) {
+        *byte = pair.iter().fold(0, |byte: u8, value| byte << 4 | value & 0xf);
+    }
+    (!wrong).then_some(u64::from_be_bytes(bytes))
 }
 
 /// Fills `out`, an even number of digits, with the low hex digits of `number`, most significant first.

@@ -4,11 +4,24 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Known;
+use crate::correlate::Correlator;
 
 /// What the connections of a process have in common. The driver implements it once, around a lock.
 pub trait Cluster {
     /// Runs `look` on the common knowledge, under the driver's lock. Sessions stay in it for moments and never nest.
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T;
+
+    /// Whether there is a correlator, of the one process that all these clients are of.
+    fn is_correlated(&self) -> bool {
+        false
+    }
+
+    /// Runs `look` on the process's correlator, under its lock; [`None`] when there is none. Records that carry no context are
+    /// roots then.
+    fn correlate<T>(&self, look: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
+        drop(look);
+        None
+    }
 
     /// Whether clients are told addresses of the driver's own in place of the brokers'. What carries them is then held until it
     /// can be changed.

@@ -60,7 +60,11 @@ fn read_prefixed(record: &Record<'_>, settings: &Settings, prefix: &'static [u8]
 }
 
 fn is_of_context(name: &[u8]) -> bool {
-    name.starts_with(SECOND_SPAN) || NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+    // By length first: most names are no such name, and are not looked at further.
+    match name.len() {
+        2 | 10..=13 => NAMES.iter().any(|known| known.eq_ignore_ascii_case(name)),
+        length => length > SECOND_SPAN.len() && name.starts_with(SECOND_SPAN),
+    }
 }
 
 /// Gives the record the context, in place of a malformed one under the same name.
@@ -102,6 +106,9 @@ impl Carrier for Received<'_, '_> {
     }
 
     fn each<'b>(&'b self, visit: &mut dyn FnMut(&'b [u8], Option<&'b [u8]>)) {
+        if self.prefix.is_empty() {
+            return self.record.headers().for_each(|header| visit(header.key, header.value));
+        }
         for header in self.record.headers() {
             if let Some(name) = header.key.strip_prefix(self.prefix) {
                 visit(name, header.value);

@@ -70,7 +70,7 @@ struct Aborted {
 }
 
 /// A wait of no known beginning: `CreateTime` -1.
-const NO_TIMESTAMP: i64 = -1;
+pub(super) const NO_TIMESTAMP: i64 = -1;
 
 // === impl Asked ===
 
@@ -321,7 +321,10 @@ impl<'a> Arrival<'a> {
         (offset, delivery_count): (i64, Times),
     ) {
         let found = context::read(record, &tracer.settings);
-        let Some(identity) = tracer.receive(&found, self.relation, self.now) else { return };
+        let identity = tracer.receive(&found, self.relation, self.now);
+        let place = (&self.topic, self.partition);
+        tracer.handed_over(place, (offset, record), (&found, identity.as_ref()), self.now);
+        let Some(identity) = identity else { return };
         let sender = match &found {
             Found::Context(context) => Some(context),
             Found::Decided(_) | Found::Nothing => None,

@@ -7,6 +7,7 @@ use throughline_kafka::message::produce::{Request, Response, ResponsePartition};
 use throughline_kafka::message::{Message, Opened, Splice};
 use throughline_kafka::wire::{Error, Field};
 
+use super::cause::Told;
 use super::context::{self, Found};
 use super::span::{Details, Operation, Place};
 use super::tools::{BatchReader, Tools};
@@ -49,6 +50,8 @@ struct Sent {
     tombstone: bool,
     /// The context was in the record when it came.
     by_header: bool,
+    /// How else its parent was found.
+    told: Option<Told>,
     key: Option<Box<str>>,
 }
 
@@ -239,7 +242,7 @@ impl Partition {
         let mut outcome = Outcome::Unchanged;
         splice.replace_field(field, |out| {
             outcome = injector.inject(*batch, limits, out, |record, headers| {
-                if let Some(context) = self.add(tracer, record, now) {
+                if let Some(context) = self.add(tracer, batch, record, now) {
                     context::write(&tracer.settings.write, &context, record, headers);
                 }
             });
@@ -267,7 +270,7 @@ impl Partition {
         let records = reader.records(batch, tracer.settings.limits.max_inflated_bytes)?;
         for record in records.skip(seen) {
             let record = record.map_err(|_| Reason::Malformed)?;
-            drop(self.add(tracer, &record, now));
+            drop(self.add(tracer, batch, &record, now));
         }
         Ok(())
     }
@@ -276,13 +279,16 @@ impl Partition {
     fn add<C: Cluster>(
         &mut self,
         tracer: &mut Tracer<C>,
+        batch: &Batch<'_>,
         record: &Record<'_>,
         now: Timestamp,
     ) -> Option<throughline_model::context::SpanContext> {
         self.seen += 1;
         let found = context::read(record, &tracer.settings);
         let by_header = matches!(found, Found::Context(_));
-        let (identity, context) = tracer.send(found, now);
+        let cause = if by_header { None } else { tracer.cause(&self.key.topic, batch, record, now) };
+        let told = cause.as_ref().map(|cause| (cause.evidence, cause.confidence));
+        let (identity, context) = tracer.send(found, cause.and_then(|cause| cause.context), now);
         if let Some(identity) = identity {
             let key = record.key.filter(|_| tracer.settings.message_key).and_then(|key| str::from_utf8(key).ok());
             self.records.push(Sent {
@@ -290,6 +296,7 @@ impl Partition {
                 offset_delta: record.offset_delta,
                 tombstone: record.value.is_none(),
                 by_header,
+                told,
                 key: key.map(Box::from),
             });
         }
@@ -346,6 +353,7 @@ impl Partition {
                 tombstone: record.tombstone,
                 batch_size: Some(self.count),
                 by_header: record.by_header,
+                told: record.told,
                 not_injected: self.not_injected.filter(|_| !record.by_header),
                 error_code: ending.error_code,
                 ..Details::default()

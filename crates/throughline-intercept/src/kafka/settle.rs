@@ -145,6 +145,7 @@ impl Settled<'_> {
         let topic = tracer.topic_name(&self.key.topic);
         let partition = self.key.index;
         let place = Place { client: tracer.client.clone(), topic: Arc::clone(&topic), partition };
+        tracer.handled(&place, progress, self.now);
         let (deliveries, cluster_id) =
             tracer.cluster.known(|known| (known.settle(&place, progress), known.cluster_id()));
         let group = self.group.cloned().or_else(|| tracer.group());

@@ -8,11 +8,12 @@ use throughline_model::convention::{
     KAFKA_QUEUE_TIME_SENT, KAFKA_REDELIVERED, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME,
     MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID,
     MESSAGING_KAFKA_MESSAGE_KEY, MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME,
-    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, NETWORK_PEER_ADDRESS, OPENTRACING_REF_TYPE, PARENT_EVIDENCE,
-    SERVER_ADDRESS, SERVER_PORT,
+    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, NETWORK_PEER_ADDRESS, OPENTRACING_REF_TYPE, PARENT_CONFIDENCE,
+    PARENT_EVIDENCE, SERVER_ADDRESS, SERVER_PORT,
 };
 use throughline_model::{Event, KeyValue, Link, Span, SpanKind, Status, Value};
 
+use super::cause::Told;
 use super::tracer::{Identity, Tracer};
 use super::{Cluster, Naming, Reason, error};
 use crate::Timestamp;
@@ -44,6 +45,8 @@ pub(super) struct Details<'a> {
     pub(super) batch_size: Option<i32>,
     /// A context was read from the record.
     pub(super) by_header: bool,
+    /// How else the parent was found, or not.
+    pub(super) told: Option<Told>,
     pub(super) queue_time: Option<f64>,
     pub(super) queue_time_sent: Option<f64>,
     pub(super) lag: Option<i64>,
@@ -79,8 +82,8 @@ impl<C: Cluster> Tracer<C> {
         links: Vec<Link>,
     ) {
         let Identity { trace_id, span_id, parent, flags, trace_state } = identity;
-        // The parent of a commit is a span of ours, which was seen here.
-        let is_remote = parent.is_some() && place.operation != Operation::Commit;
+        // The parent of a commit is a span of ours, which was seen here; so is one that was found in the process.
+        let is_remote = parent.is_some() && place.operation != Operation::Commit && details.told.is_none();
         let (attributes, name) = match self.settings.naming {
             Naming::OpenTelemetry => (self.conventional(place, details), place.operation.name(place.topic)),
             Naming::OpenTracing => (opentracing(place, details), place.operation.opentracing_name(place.topic)),
@@ -151,6 +154,8 @@ fn opentracing(place: &Place<'_>, details: &Details<'_>) -> Vec<KeyValue> {
 /// What no convention has a name for.
 fn own(mut to: Vec<KeyValue>, details: &Details<'_>) -> Vec<KeyValue> {
     put_some(&mut to, PARENT_EVIDENCE, details.by_header.then_some("header"));
+    put_some(&mut to, PARENT_EVIDENCE, details.told.map(|(evidence, _)| evidence.name()));
+    put_some(&mut to, PARENT_CONFIDENCE, details.told.and_then(|(_, confidence)| confidence));
     put_some(&mut to, KAFKA_BATCH_SIZE, details.batch_size.map(i64::from));
     put_some(&mut to, KAFKA_QUEUE_TIME, details.queue_time);
     put_some(&mut to, KAFKA_QUEUE_TIME_SENT, details.queue_time_sent);

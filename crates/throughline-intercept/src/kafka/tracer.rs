@@ -56,7 +56,7 @@ struct Tally {
 const NAMES: usize = 1024;
 
 const SAMPLED: u8 = 0x01;
-const RANDOM: u8 = 0x02;
+pub(super) const RANDOM: u8 = 0x02;
 
 // === impl Tracer ===
 
@@ -153,8 +153,14 @@ impl<C: Cluster> Tracer<C> {
 
     // --- decisions ---
 
-    /// A record is sent: the identity of its span, and the context that it is to get.
-    pub(super) fn send(&mut self, found: Found, now: Timestamp) -> (Option<Identity>, Option<SpanContext>) {
+    /// A record is sent: the identity of its span, and the context that it is to get. `cause` is the span that it is of, where it
+    /// does not say so itself.
+    pub(super) fn send(
+        &mut self,
+        found: Found,
+        cause: Option<SpanContext>,
+        now: Timestamp,
+    ) -> (Option<Identity>, Option<SpanContext>) {
         let forced = match found {
             Found::Context(context) => {
                 let sampled = self.is_sampled(context.sampling, context.trace_id);
@@ -167,6 +173,9 @@ impl<C: Cluster> Tracer<C> {
             Found::Decided(sampling) => Some(sampling),
             Found::Nothing => None,
         };
+        if let Some(cause) = cause {
+            return self.send_caused(cause, now);
+        }
         let (trace_id, span_id) = (self.trace_id(), self.span_id());
         let sampled = forced.is_some() || self.is_sampled(Sampling::Deferred, trace_id);
         if !self.admit(sampled, now) {
@@ -177,6 +186,16 @@ impl<C: Cluster> Tracer<C> {
         let context = SpanContext::new(trace_id, span_id, forced.unwrap_or(Sampling::Sample));
         let trace_state = TraceState::default();
         (Some(Identity { trace_id, span_id, parent: None, flags: SAMPLED, trace_state }), Some(context))
+    }
+
+    fn send_caused(&mut self, cause: SpanContext, now: Timestamp) -> (Option<Identity>, Option<SpanContext>) {
+        let sampled = self.is_sampled(cause.sampling, cause.trace_id);
+        let (is_made, identity) = (self.admit(sampled, now), self.child(cause));
+        if is_made {
+            let context = identity.context(Sampling::Sample);
+            return (Some(identity), Some(context));
+        }
+        (None, self.settings.inject_unsampled.then(|| identity.context(Sampling::Drop)))
     }
 
     /// A record is delivered: the identity of its span, if there is to be one.
@@ -219,7 +238,7 @@ impl<C: Cluster> Tracer<C> {
         }
     }
 
-    fn trace_id(&mut self) -> TraceId {
+    pub(super) fn trace_id(&mut self) -> TraceId {
         loop {
             if let Some(id) = TraceId::from_bytes(self.random.u128(..).to_be_bytes()) {
                 return id;

@@ -190,8 +190,10 @@ impl Framer {
             self.state = State::Between;
             return Some(Event::Frame(input.split_to(size)));
         }
-        let missing = size.saturating_sub(self.held.len()).min(input.len());
-        self.held.extend_from_slice(&input.split_to(missing));
+        let missing = size.saturating_sub(self.held.len());
+        // Room for all of a frame of the usual length at once; for a longer one as its bytes come, whatever it claims.
+        self.held.reserve(missing.min(ROOM));
+        self.held.extend_from_slice(&input.split_to(missing.min(input.len())));
         if self.held.len() < size {
             return None;
         }
@@ -253,6 +255,9 @@ impl Direction {
         }))
     }
 }
+
+/// How much room is made at once for a frame that is collected: a batch of the usual largest size, and what is around it.
+const ROOM: usize = 1024 * 1024 + 16 * 1024;
 
 /// The content type of a TLS record that holds a handshake. As a frame's first byte it would mean 369 MB or more.
 const TLS_HANDSHAKE: u8 = 0x16;

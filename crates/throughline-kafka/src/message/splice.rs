@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use crate::frame::LENGTH;
 use crate::wire::{Error, Field, Prefix, Tag, varint};
 
@@ -133,6 +135,24 @@ impl Splice {
     /// # Errors
     /// When a change is past the end, or the frame would be longer than 2 GiB; then nothing has been written.
     pub fn reseal(&self, frame: &[u8], body: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+        let old = self.reseal_head(frame, body, out)?;
+        for piece in self.pieces(old.len()) {
+            match piece {
+                Piece::Kept(range) => out.extend_from_slice(old.get(range).unwrap_or_default()),
+                Piece::New(bytes) => out.extend_from_slice(bytes),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes the frame will have, with its length.
+    #[must_use]
+    pub fn resealed_length(&self, frame: &[u8]) -> Option<usize> {
+        resized(frame.len(), &self.edits)
+    }
+
+    /// Writes what is in front of the body, its length redone. Gives the body.
+    fn reseal_head<'f>(&self, frame: &'f [u8], body: usize, out: &mut Vec<u8>) -> Result<&'f [u8], Error> {
         let wrong = Error { at: body, expected: "a body around all the changes" };
         let old = frame.get(body..).ok_or(wrong)?;
         if self.edits.last().is_some_and(|edit| edit.old.end > old.len()) || body < LENGTH {
@@ -142,11 +162,37 @@ impl Splice {
         let length = length.ok_or(Error { at: 0, expected: "a frame of less than 2 GiB" })?;
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(frame.get(LENGTH..body).unwrap_or_default());
-        for piece in self.pieces(old.len()) {
-            match piece {
-                Piece::Kept(range) => out.extend_from_slice(old.get(range).unwrap_or_default()),
-                Piece::New(bytes) => out.extend_from_slice(bytes),
+        Ok(old)
+    }
+
+    /// As [`Splice::reseal`], piece by piece: what is kept of the frame is shared with it, what is new is given away, and nothing
+    /// long is copied. Forgets all changes.
+    ///
+    /// # Errors
+    /// As [`Splice::reseal`]; then there has been no piece.
+    pub fn reseal_pieces(&mut self, frame: &Bytes, body: usize, mut each: impl FnMut(Bytes)) -> Result<(), Error> {
+        let mut joined = Vec::with_capacity(body + SHORT);
+        self.reseal_head(frame, body, &mut joined)?;
+        let pool = Bytes::from(std::mem::take(&mut self.pool));
+        let mut emit = |piece: Bytes| {
+            if piece.len() > SHORT {
+                if !joined.is_empty() {
+                    each(Bytes::from(std::mem::take(&mut joined)));
+                }
+                each(piece);
+            } else {
+                joined.extend_from_slice(&piece);
             }
+        };
+        let mut at = body;
+        for Edit { old, new } in self.edits.drain(..) {
+            emit(frame.slice(at..body + old.start));
+            emit(pool.slice(new));
+            at = body + old.end;
+        }
+        emit(frame.slice(at..));
+        if !joined.is_empty() {
+            each(joined.into());
         }
         Ok(())
     }
@@ -159,6 +205,9 @@ impl Splice {
         Err(Error { at: range.start, expected: "a change behind the one before it" })
     }
 }
+
+/// Pieces up to this length are copied into one: each costs its writer more than a copy of so few bytes.
+const SHORT: usize = 1024;
 
 /// What becomes of a length when these edits are made within.
 fn resized(length: usize, edits: &[Edit]) -> Option<usize> {

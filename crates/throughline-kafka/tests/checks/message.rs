@@ -1,5 +1,6 @@
 //! What must hold for the body of any message, well-formed or not. Shared by the property tests and the fuzz target.
 
+use bytes::Bytes;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::frame::RequestHeader;
 use throughline_kafka::message::{Message, Splice, address, api_versions, cluster, fetch, group, produce, sasl, share};
@@ -188,7 +189,7 @@ pub(crate) fn rewritten(api: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8
         done.ok().and_then(|opened| opened.opened())
     };
     let count = map(&mut splice, body, "a.host.that.is.somewhat.longer.than.most", 65_000)?;
-    let frame = sealed(&splice, body);
+    let frame = sealed(&mut splice, body);
     assert!(count > 0 || frame == body, "no change is identity");
     let mut again = Splice::default();
     let mut seen = 0;
@@ -207,7 +208,7 @@ pub(crate) fn rewritten(api: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8
 pub(crate) fn clamped(version: i16, body: &[u8]) -> Option<Vec<u8>> {
     let mut splice = Splice::default();
     api_versions::clamp(version, body, &mut splice, |_, low, high| (low, high.min(3))).ok()?.opened()?;
-    let frame = sealed(&splice, body);
+    let frame = sealed(&mut splice, body);
     let again = api_versions::Response::open(&frame, version).expect("a clamped body is well-formed").opened()?;
     for key in &again.api_keys {
         assert!(key.max_version <= 3 || key.min_version > 3);
@@ -216,11 +217,14 @@ pub(crate) fn clamped(version: i16, body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The body, changed, by way of a frame whose length must then be right.
-fn sealed(splice: &Splice, body: &[u8]) -> Vec<u8> {
+fn sealed(splice: &mut Splice, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).expect("a small body").to_be_bytes();
     let frame = [&length[..], &[0, 0, 0, 9], body].concat();
     let mut out = Vec::new();
     splice.reseal(&frame, 8, &mut out).expect("changes within the body");
+    let mut pieces = Vec::new();
+    splice.reseal_pieces(&Bytes::from(frame), 8, |piece| pieces.extend_from_slice(&piece)).expect("the same changes");
+    assert_eq!(pieces, out, "pieces put together are the frame");
     let length = u32::try_from(out.len() - 4).expect("a small body").to_be_bytes();
     assert_eq!(out.get(..8), Some(&[length, [0, 0, 0, 9]].concat()[..]), "the frame's length is redone");
     assert!(RequestHeader::read(&out).is_err() || out.len() >= 14);

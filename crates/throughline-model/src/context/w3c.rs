@@ -60,8 +60,10 @@ fn parse(value: &[u8]) -> Option<SpanContext> {
 
 /// Splits off `length` bytes and the dash behind them.
 fn field(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
-    let (field, rest) = bytes.split_at_checked(length)?;
-    Some((field, rest.strip_prefix(b"-")?))
+    match bytes.split_at_checked(length)? {
+        (field, [b'-', rest @ ..]) => Some((field, rest)),
+        _ => None,
+    }
 }
 
 /// W3C and B3 allow lower-case digits only.

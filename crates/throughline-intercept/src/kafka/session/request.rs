@@ -19,6 +19,9 @@ use crate::{Side, Timestamp};
 /// A client id and a transactional id of 32 KiB each, and what is around them.
 const PEEKED: usize = 80 * 1024;
 
+/// A frame, piece by piece.
+type Pieces = Vec<Bytes>;
+
 // === impl Session ===
 
 impl<C: Cluster> Session<C> {
@@ -66,7 +69,9 @@ impl<C: Cluster> Session<C> {
         };
         let changed = self.read_request(current.subject, current.begun, &frame, Change::Inject, now);
         self.tracer.release(current.reserved);
-        self.tracer.out.transmit(Side::Broker, changed.unwrap_or(frame));
+        for piece in changed.unwrap_or_else(|| vec![frame]) {
+            self.tracer.out.transmit(Side::Broker, piece);
+        }
         self.tracer.held(current.begun, now);
     }
 
@@ -114,7 +119,7 @@ impl<C: Cluster> Session<C> {
         frame: &Bytes,
         change: Change,
         now: Timestamp,
-    ) -> Option<Bytes> {
+    ) -> Option<Pieces> {
         let read = self.open_request(request, begun, frame, change);
         let (story, changed) = match read {
             Ok(Opened::Opened((story, changed))) => (story, changed),
@@ -141,7 +146,7 @@ impl<C: Cluster> Session<C> {
         begun: Timestamp,
         frame: &Bytes,
         change: Change,
-    ) -> Result<Opened<(Option<Story>, Option<Bytes>)>, Error> {
+    ) -> Result<Opened<(Option<Story>, Option<Pieces>)>, Error> {
         let header = RequestHeader::read(frame)?;
         self.tracer.see_client(header.client_id.and_then(|id| id.text()));
         let Some(start) = header.body else { return Ok(Opened::Unopened) };
@@ -175,17 +180,18 @@ fn send<C: Cluster>(
     version: i16,
     begun: Timestamp,
     change: Change,
-) -> Result<Opened<(Option<Story>, Option<Bytes>)>, Error> {
+) -> Result<Opened<(Option<Story>, Option<Pieces>)>, Error> {
     tracer.with_tools(|tracer, tools| {
         let body = frame.get(start..).unwrap_or_default();
         let opened = Sending::read(tracer, tools, (body, version), begun, change)?;
         let Opened::Opened(mut sending) = opened else { return Ok(Opened::Unopened) };
         let mut changed = None;
         if !tools.splice.is_empty() {
-            let mut out = Vec::new();
+            let mut pieces = Vec::new();
             let max = tracer.settings.limits.max_request_bytes.max(frame.len());
-            if tools.splice.reseal(frame, start, &mut out).is_ok() && out.len() <= max {
-                changed = Some(Bytes::from(out));
+            let fits = tools.splice.resealed_length(frame).is_some_and(|length| length <= max);
+            if fits && tools.splice.reseal_pieces(frame, start, |piece| pieces.push(piece)).is_ok() {
+                changed = Some(pieces);
             } else {
                 sending.give_up_injection(Reason::BatchTooLarge);
             }

@@ -49,7 +49,9 @@ impl<C: Cluster> Session<C> {
             self.responses.framer.opaque();
             return;
         }
-        let wish = exchange.wish(&self.tracer.settings, self.tracer.cluster.is_addressed());
+        let cluster = &self.tracer.cluster;
+        let settles = self.tracer.settings.settles() || cluster.is_correlated();
+        let wish = exchange.wish(&self.tracer.settings, cluster.is_addressed(), settles);
         if let Begun::Passes(exchange, Some(reason)) = self.responses.begin(&self.tracer, exchange, wish, size, now) {
             self.tracer.passed(reason, 0);
             self.tracer.forget(exchange.story, reason);
@@ -245,7 +247,7 @@ fn highest(api: ApiKey, is_addressed: bool) -> i16 {
 
 impl Exchange {
     /// What a session wants to do with the response.
-    fn wish(&self, settings: &Settings, is_addressed: bool) -> Wish {
+    fn wish(&self, settings: &Settings, is_addressed: bool, settles: bool) -> Wish {
         match self.api {
             ApiKey::API_VERSIONS => return Wish::MustChange,
             ApiKey::METADATA | ApiKey::FIND_COORDINATOR | ApiKey::DESCRIBE_CLUSTER if is_addressed => {
@@ -261,7 +263,7 @@ impl Exchange {
             Story::Fetch(_) if is_addressed && self.version >= FETCH_WITH_ADDRESSES => Wish::Change,
             Story::Fetch(_) if settings.patches() => Wish::Change,
             Story::ShareFetch(_) if is_addressed => Wish::Change,
-            Story::Commit(_) if !settings.settles() => Wish::Nothing,
+            Story::Commit(_) if !settles => Wish::Nothing,
             Story::Produce(_) | Story::Fetch(_) | Story::ShareFetch(_) | Story::Acknowledge(_) | Story::Commit(_) => {
                 Wish::Read
             }
