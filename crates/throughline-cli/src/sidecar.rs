@@ -24,7 +24,7 @@ use self::check::Plan;
 use self::file::Told;
 use self::reload::Reload;
 use crate::Failure;
-use crate::daemon::{log, stop_signal};
+use crate::daemon::{log, raise_open_files, stop_signal};
 
 /// Runs a sidecar until it is told to stop by SIGINT or SIGTERM.
 pub(crate) fn run() -> Result<(), Failure> {
@@ -37,6 +37,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     let Plan { proxy: config, export, filter } = plan;
     log(filter);
     make_state_dir(&told)?;
+    heed_open_files(config.limits.connections_max);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start a runtime")?;
     runtime.block_on(async move {
         // Before the addresses are told, so that no signal is missed by one who read them.
@@ -78,6 +79,19 @@ fn make_state_dir(told: &Told) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder of --state-dir, {dir}"))
 }
 
+/// Each connection takes two files, and the ports take one each.
+fn heed_open_files(connections: usize) {
+    let Some(files) = raise_open_files() else { return };
+    let possible = files.saturating_sub(FILES_BESIDES) / 2;
+    if u64::try_from(connections).is_ok_and(|connections| possible < connections) {
+        tracing::warn!(
+            files,
+            possible,
+            "the system allows fewer connections than --connections; raise its limit of open files (ulimit -n)"
+        );
+    }
+}
+
 /// What the exporter tells, in the words of the proxy's metrics. What it refused for want of room the proxy counts itself.
 fn exported(exporter: &Exporter) -> Exported {
     let counts = exporter.counts();
@@ -101,3 +115,6 @@ fn explain(error: &BindError) -> anyhow::Error {
 
 /// How long spans that wait may take to be sent at the end.
 const FLUSH: Duration = Duration::from_secs(5);
+
+/// Files that are no connections of clients: ports, the collector, the runtime, metrics.
+const FILES_BESIDES: u64 = 256;
