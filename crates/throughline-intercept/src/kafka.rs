@@ -11,6 +11,7 @@
 //! | anything else | passes |
 
 mod capped;
+mod cause;
 mod cluster;
 mod context;
 mod delivery;

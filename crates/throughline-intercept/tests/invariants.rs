@@ -19,6 +19,7 @@ mod support {
 }
 
 mod session {
+    mod correlated;
     mod fetch;
     mod frames;
     mod produce;

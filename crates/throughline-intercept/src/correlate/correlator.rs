@@ -155,10 +155,16 @@ impl Correlator {
         self.advance(now);
         let was_idle = self.works.live() == 0;
         let inbound = self.take_in(now, context, tokens, Some(Arc::clone(place.topic)));
-        self.queues.push(place, offset, inbound.0, self.settings.limits.max_inbound);
+        let again = self.queues.push(place, offset, inbound.0, self.settings.limits.max_inbound);
+        again.into_iter().for_each(|id| self.over(id, now, false));
         if was_idle {
             self.alone = Some(inbound.0);
         }
+    }
+
+    /// Records have been delivered that could not be read: until they must have been handled nothing is guessed.
+    pub fn lose_sight(&mut self, now: Timestamp) {
+        self.blind_until = self.blind_until.max(now.saturating_add(self.settings.limits.handling));
     }
 
     /// A consumer asks for the records of a partition from this offset on. Says nothing of clients that fetch ahead.

@@ -51,19 +51,22 @@ const MOST_QUIET: usize = 4096;
 // === impl Queues ===
 
 impl Queues {
-    /// A record waits. At most so many do; past that the oldest of its partition is forgotten.
-    pub(super) fn push(&mut self, place: &Partition<'_>, offset: i64, id: Id, most: usize) {
+    /// A record waits. At most so many do; past that the oldest of its partition is forgotten. A record that is delivered again
+    /// takes its own place; gives what was there.
+    pub(super) fn push(&mut self, place: &Partition<'_>, offset: i64, id: Id, most: usize) -> Vec<Id> {
+        let again = self.settled(place, &(offset..=offset));
         let key = place.key();
         let is_full = self.of.len() >= most;
         let records = &mut self.queues.entry(key.clone()).or_default().records;
         if is_full {
             match records.pop_front() {
                 Some((_, oldest)) => drop(self.of.remove(&oldest)),
-                None => return,
+                None => return again,
             }
         }
         records.push_back((offset, id));
         self.of.insert(id, key);
+        again
     }
 
     /// Takes out what a request for more tells to be handled.

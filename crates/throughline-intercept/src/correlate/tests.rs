@@ -400,3 +400,21 @@ fn a_record_that_is_named_settles_those_before_it() {
     is(&process.call_with(Some("c")).0, Evidence::RequestId, 3);
     assert_eq!(process.correlator.in_flight(), 1);
 }
+
+#[test]
+fn records_that_could_not_be_read_make_everything_uncertain_for_a_while() {
+    let mut process = Process::new();
+    process.correlator.lose_sight(process.now);
+    process.begin(1);
+    assert_eq!(process.exchange(), Parent::open());
+}
+
+#[test]
+fn a_record_that_is_delivered_again_is_one() {
+    let mut process = Process::new();
+    process.deliver(0, 1);
+    process.deliver(0, 2);
+    assert_eq!(process.correlator.in_flight(), 1);
+    process.wait(1_100);
+    is(&process.exchange(), Evidence::Sole, 2);
+}

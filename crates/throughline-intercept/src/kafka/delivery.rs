@@ -169,6 +169,7 @@ fn deliver<C: Cluster>(
         return None;
     };
     let Some(position) = position else {
+        tracer.lose_sight(times.1);
         tracer.passed(Reason::Capacity, 0);
         return None;
     };
@@ -296,6 +297,7 @@ impl<'a> Arrival<'a> {
         let records = match reader.records(batch, max) {
             Ok(records) => records,
             Err(reason) => {
+                tracer.lose_sight(self.now);
                 tracer.passed(reason.into(), unread);
                 return tracer.dropped(reason.into(), unread);
             }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use throughline_intercept::correlate::Correlator;
 use throughline_intercept::kafka::{Capacity, Cluster, Known, Notice, Peer, Reason, Session, Settings};
 use throughline_intercept::{Side, Timestamp};
 use throughline_model::{Span, Value};
@@ -21,6 +22,8 @@ pub(crate) struct Process {
     pub(crate) known: Rc<RefCell<Known>>,
     /// Where brokers are to be reached, by their ports.
     pub(crate) addresses: Rc<HashMap<i32, (Arc<str>, i32)>>,
+    /// Where it is one process that all clients are of.
+    pub(crate) correlator: Option<Rc<RefCell<Correlator>>>,
 }
 
 /// How bytes are cut.
@@ -48,13 +51,21 @@ pub(crate) struct Pair {
 
 impl Process {
     pub(crate) fn with(capacity: Capacity) -> Self {
-        Self { known: Rc::new(RefCell::new(Known::new(capacity))), addresses: Rc::default() }
+        Self { known: Rc::new(RefCell::new(Known::new(capacity))), ..Self::default() }
     }
 }
 
 impl Cluster for Process {
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
         look(&mut self.known.borrow_mut())
+    }
+
+    fn is_correlated(&self) -> bool {
+        self.correlator.is_some()
+    }
+
+    fn correlate<T>(&self, look: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
+        self.correlator.as_ref().map(|correlator| look(&mut correlator.borrow_mut()))
     }
 
     fn is_addressed(&self) -> bool {

@@ -1,0 +1,142 @@
+//! A process of which HTTP and Kafka are seen: what it sends belongs to what it was sent, over both.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use throughline_intercept::correlate::{self, Correlator, Key, Place};
+use throughline_intercept::http::{self, Direction, Exchange, Request};
+use throughline_intercept::kafka::{Naming, Settings, TopicSettings};
+use throughline_model::Span;
+use throughline_model::context::HeaderList;
+
+use crate::support::pair::{BEGIN, MILLISECOND, Pair, Process, SECOND, double, text};
+use crate::support::wire::{Ask, Lot, Rec, commit, committed, produce, produced, record_set, told};
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// A process that has been idle for two minutes.
+fn process(settings: correlate::Settings) -> Process {
+    let correlator = Correlator::new(settings, BEGIN - 120 * SECOND);
+    Process { correlator: Some(Rc::new(RefCell::new(correlator))), ..Process::default() }
+}
+
+fn request(process: &Process, direction: Direction, now: u64, headers: &[(&str, &str)]) -> Exchange {
+    let mut list = HeaderList::default();
+    headers.iter().for_each(|(name, value)| list.push(name, value));
+    let request =
+        Request { method: "GET", scheme: "http", authority: "eshop", target: "/checkout", version: "1.1", body: None };
+    let mut exchange = Exchange::new(Arc::new(http::Settings::default()), direction, http::Peer::default(), now);
+    let mut correlator = process.correlator.as_ref().unwrap().borrow_mut();
+    exchange.handle_request(now, &request, &mut list, &mut correlator);
+    exchange
+}
+
+fn end(process: &Process, mut exchange: Exchange, now: u64) -> Span {
+    let mut correlator = process.correlator.as_ref().unwrap().borrow_mut();
+    exchange.handle_response(now, 200, &HeaderList::default(), &mut correlator);
+    exchange.handle_end(now, &mut correlator);
+    exchange.poll_span().unwrap()
+}
+
+fn in_flight(process: &Process) -> usize {
+    process.correlator.as_ref().unwrap().borrow().in_flight()
+}
+
+/// A record that was made at the beginning and is sent now; its span.
+fn send(pair: &mut Pair, record: Rec) -> (Span, Rec) {
+    let lot = Lot { timestamp: i64::try_from(BEGIN / MILLISECOND).unwrap(), ..Lot::of(vec![record]) };
+    pair.client(produce(9, 1, -1, lot.bytes()));
+    let sent = told(&record_set(&pair.take_broker(), 9));
+    pair.broker(produced(9, 1, 0, 0));
+    (pair.take_spans().remove(0), sent[0].clone())
+}
+
+#[test]
+fn a_record_is_a_child_of_the_request_during_which_it_was_made() {
+    let process = process(correlate::Settings::default());
+    let inbound = request(&process, Direction::Inbound, BEGIN - MILLISECOND, &[("traceparent", TRACEPARENT)]);
+    let server = end(&process, inbound, BEGIN + MILLISECOND);
+    let mut pair = Pair::of(&process, Settings::default());
+    // The producer kept it back for longer than the answer took.
+    pair.now = BEGIN + 5 * MILLISECOND;
+    let (span, record) = send(&mut pair, Rec::of("a"));
+    assert_eq!((span.trace_id, span.parent_span_id, span.flags), (server.trace_id, Some(server.span_id), 0x101));
+    assert_eq!(text(&span, "throughline.parent.evidence"), "sole");
+    assert!(double(&span, "throughline.parent.confidence") > 0.99);
+    let carried = String::from_utf8(record.header("traceparent").unwrap().to_vec()).unwrap();
+    assert_eq!(carried, format!("00-{}-{}-01", span.trace_id, span.span_id));
+}
+
+#[test]
+fn a_record_that_carries_a_context_is_left_as_it_is() {
+    let process = process(correlate::Settings::default());
+    let _inbound = request(&process, Direction::Inbound, BEGIN - MILLISECOND, &[]);
+    let mut pair = Pair::of(&process, Settings::default());
+    let (span, record) = send(&mut pair, Rec::of("a").with("traceparent", TRACEPARENT));
+    assert_eq!(text(&span, "throughline.parent.evidence"), "header");
+    assert_eq!(record.header("traceparent"), Some(TRACEPARENT.as_bytes()));
+}
+
+#[test]
+fn a_record_of_nobody_is_open() {
+    let process = process(correlate::Settings::default());
+    let mut pair = Pair::of(&process, Settings::default());
+    let (span, record) = send(&mut pair, Rec::of("a"));
+    assert_eq!((text(&span, "throughline.parent.evidence"), span.parent_span_id), ("open", None));
+    assert!(record.header("traceparent").is_some(), "it begins a trace");
+}
+
+#[test]
+fn the_key_of_a_record_finds_its_request_among_many() {
+    let key = Key {
+        name: "order".to_owned(),
+        places: vec![Place::Header("x-order".to_owned()), Place::Body("/order".to_owned())],
+    };
+    let process = process(correlate::Settings { keys: vec![key], ..correlate::Settings::default() });
+    let one = request(&process, Direction::Inbound, BEGIN - MILLISECOND, &[("x-order", "17")]);
+    let two = request(&process, Direction::Inbound, BEGIN, &[("x-order", "18")]);
+    let mut pair = Pair::of(&process, Settings::default());
+    let (span, _) = send(&mut pair, Rec::of(r#"{"order":18}"#));
+    let (one, two) = (end(&process, one, BEGIN + SECOND), end(&process, two, BEGIN + SECOND));
+    assert_eq!((span.trace_id, span.parent_span_id), (two.trace_id, Some(two.span_id)));
+    assert_ne!(span.trace_id, one.trace_id);
+    assert_eq!(text(&span, "throughline.parent.evidence"), "request-id");
+}
+
+#[test]
+fn a_call_made_while_a_record_is_handled_is_a_child_of_its_consumer_span_until_the_commit() {
+    // opentracing-kafka-client has no spans of commits: they are read all the same.
+    let naming = Naming::OpenTracing;
+    let settings = || Settings { naming, default: TopicSettings::of(naming), ..Settings::default() };
+    let process = process(correlate::Settings::default());
+    let mut consumer = Pair::of(&process, settings());
+    let ask = Ask::default();
+    consumer.client(ask.frame());
+    consumer.broker(ask.answer(Lot::of(vec![Rec::of("a").with("traceparent", TRACEPARENT)]).bytes(), 1, &[]));
+    let received = consumer.take_spans().remove(0);
+    assert_eq!((received.name.as_str(), in_flight(&process)), ("From_orders", 1));
+    let outbound = request(&process, Direction::Outbound, BEGIN + MILLISECOND, &[]);
+    let client = end(&process, outbound, BEGIN + 2 * MILLISECOND);
+    assert_eq!((client.trace_id, client.parent_span_id), (received.trace_id, Some(received.span_id)));
+    assert_eq!(text(&client, "throughline.parent.evidence"), "sole");
+    let mut coordinator = Pair::of(&process, settings());
+    coordinator.now = BEGIN + 3 * MILLISECOND;
+    coordinator.client(commit(1, "g", 1));
+    assert_eq!(in_flight(&process), 1, "the broker has not taken it");
+    coordinator.broker(committed(1, 0));
+    assert_eq!((in_flight(&process), coordinator.spans.len()), (0, 0));
+}
+
+#[test]
+fn what_an_unsampled_record_causes_is_not_recorded_either() {
+    let process = process(correlate::Settings::default());
+    let mut consumer = Pair::of(&process, Settings { sample_ratio: 0.0, ..Settings::default() });
+    let ask = Ask::default();
+    consumer.client(ask.frame());
+    consumer.broker(ask.answer(Lot::of(vec![Rec::of("a")]).bytes(), 1, &[]));
+    assert_eq!((consumer.spans.len(), in_flight(&process)), (0, 1));
+    let mut outbound = request(&process, Direction::Outbound, BEGIN + MILLISECOND, &[]);
+    outbound.handle_end(BEGIN + 2 * MILLISECOND, &mut process.correlator.as_ref().unwrap().borrow_mut());
+    assert_eq!(outbound.poll_span(), None);
+}
