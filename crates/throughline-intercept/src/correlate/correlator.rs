@@ -34,6 +34,7 @@ pub struct Correlator {
     longest: u64,
     /// Until then something is in flight for which there was no room.
     blind_until: Timestamp,
+    next_tidy: Timestamp,
 }
 
 /// An inbound exchange or a delivered record that has been taken in.
@@ -86,6 +87,7 @@ const OUTLIVES: u64 = 4;
 const OUTLIVES_LEAST: u64 = 250_000_000;
 const OUTLIVES_MOST: u64 = 30_000_000_000;
 const MOST_ROUTINES: usize = 1024;
+const TIDY: u64 = 1_000_000_000;
 
 // === impl Correlator ===
 
@@ -107,6 +109,7 @@ impl Correlator {
             alone: None,
             longest: 0,
             blind_until: 0,
+            next_tidy: 0,
         }
     }
 
@@ -155,6 +158,7 @@ impl Correlator {
         self.advance(now);
         let was_idle = self.works.live() == 0;
         let inbound = self.take_in(now, context, tokens, Some(Arc::clone(place.topic)));
+        self.tidy(now);
         let again = self.queues.push(place, offset, inbound.0, self.settings.limits.max_inbound);
         again.into_iter().for_each(|id| self.over(id, now, false));
         if was_idle {
@@ -222,7 +226,21 @@ impl Correlator {
         self.works.live()
     }
 
+    /// Sizes of all that could grow with what comes in.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> Vec<usize> {
+        self.works.sizes().into_iter().chain([self.queues.len()]).collect()
+    }
+
     // --- taking in and letting go ---
+
+    /// Records of consumers that do not commit are over at some time, and still in their queues.
+    fn tidy(&mut self, now: Timestamp) {
+        if self.queues.len() >= self.settings.limits.max_inbound && now >= self.next_tidy {
+            self.next_tidy = now.saturating_add(TIDY);
+            self.queues.retain(|id| self.works.get(id).is_some_and(|work| work.state == State::Live));
+        }
+    }
 
     fn advance(&mut self, now: Timestamp) {
         self.works.advance(now);

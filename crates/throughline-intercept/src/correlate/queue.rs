@@ -69,6 +69,20 @@ impl Queues {
         again
     }
 
+    /// How many records wait.
+    pub(super) fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// Takes out the records that are over for other reasons than a commit.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(Id) -> bool) {
+        self.of.retain(|id, _| is_wanted(*id));
+        self.queues.retain(|_, queue| {
+            queue.records.retain(|(_, id)| is_wanted(*id));
+            !queue.records.is_empty() || queue.fetched.is_some()
+        });
+    }
+
     /// Takes out what a request for more tells to be handled.
     pub(super) fn fetched(&mut self, place: &Partition<'_>, offset: i64) -> Vec<Id> {
         if place.fetching == Fetching::Ahead {

@@ -418,3 +418,43 @@ fn a_record_that_is_delivered_again_is_one() {
     process.wait(1_100);
     is(&process.exchange(), Evidence::Sole, 2);
 }
+
+/// Whatever happens, in whatever order: nothing panics, nothing grows past its cap, and all is let go in the end.
+#[test]
+fn anything_may_happen() {
+    const MOST: usize = 50;
+    let limits = Limits { max_inbound: MOST, max_candidates: 8, max_kinds: 4, ..Limits::default() };
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut process = Process::with(Settings { limits, ..Settings::default() });
+        let (mut inbounds, mut calls) = (Vec::new(), Vec::new());
+        for _ in 0..3_000 {
+            process.now += random.u64(0..20_000) * MILLISECOND / 100;
+            process.fetching = if random.bool() { Fetching::OnPoll } else { Fetching::Ahead };
+            let token = format!("{}", random.u8(0..40));
+            let offset = random.i64(0..100);
+            match random.u8(0..9) {
+                0 => inbounds.push(process.begin_with(random.u8(1..), Some(&token))),
+                1 | 2 if !inbounds.is_empty() => {
+                    let end = if random.bool() { End::Answered } else { End::Broken };
+                    process.end(inbounds[random.usize(..inbounds.len())], end);
+                }
+                3 => process.deliver(offset, random.u8(1..)),
+                4 => process.commit(offset),
+                5 => process.fetch(offset),
+                6 => calls.push(process.call_with(random.bool().then_some(&token)).1),
+                7 => drop(process.send(process.now - random.u64(0..2_000) * MILLISECOND)),
+                8 if !calls.is_empty() => {
+                    let call = calls[random.usize(..calls.len())];
+                    process.correlator.answered(process.now, call, random.bool());
+                }
+                _ => process.wait(random.u64(0..30_000)),
+            }
+            let sizes = process.correlator.sizes();
+            assert!(sizes.iter().all(|size| *size <= MOST), "{sizes:?}");
+        }
+        process.wait(4_000_000);
+        process.begin(1);
+        assert_eq!(process.correlator.sizes()[0], 1, "all has been let go");
+    }
+}

@@ -151,6 +151,10 @@ impl Works {
         self.due.remove(&(if was_ambient { due.saturating_add(FORGOTTEN) } else { due }, id));
         self.ended.push_back((now, id));
         if broken {
+            // Only the last ones are ever asked for.
+            if self.broken.len() >= self.limits.max_candidates {
+                self.broken.pop_front();
+            }
             self.broken.push_back((now, id));
         }
     }
@@ -174,6 +178,13 @@ impl Works {
         {
             self.broken.pop_front();
         }
+    }
+
+    /// Sizes of all that could grow.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 6] {
+        let tokens = self.by_token.values().map(Vec::len).sum();
+        [self.works.len(), self.live.len(), self.due.len(), self.ended.len(), self.broken.len(), tokens]
     }
 
     pub(super) fn get(&self, id: Id) -> Option<&Work> {
