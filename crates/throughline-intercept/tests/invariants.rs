@@ -329,7 +329,7 @@ proptest! {
 fn conversation(how: u8, seed: u64) -> Vec<u8> {
     let mut out = vec![how];
     for line in &Script::random(seed).lines {
-        for piece in line.frame.chunks(if seed % 3 == 0 { 50 } else { 60_000 }) {
+        for piece in line.frame.chunks(if seed.is_multiple_of(3) { 50 } else { 60_000 }) {
             out.push(if line.from == Side::Client { 7 } else { 3 });
             out.extend(u16::try_from(piece.len()).unwrap().to_be_bytes());
             out.extend(piece);

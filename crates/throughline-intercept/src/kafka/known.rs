@@ -356,3 +356,67 @@ impl Bucket {
         admitted
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery(offset: i64, at: Timestamp) -> Delivery {
+        let (trace_id, span_id) = (TraceId::from_hex("1").unwrap(), SpanId::from_hex("2").unwrap());
+        Delivery { offset, trace_id, span_id, trace_state: TraceState::default(), flags: 1, at, group: None }
+    }
+
+    fn place(partition: i32) -> Place {
+        Place { client: ClientKey::default(), topic: "t".into(), partition }
+    }
+
+    #[test]
+    fn spans_are_admitted_at_the_rate_and_a_second_is_saved_at_most() {
+        let mut known = Known::new(Capacity { max_spans_per_second: 4, ..Capacity::default() });
+        let mut admitted = |now| (0..100).filter(|_| known.admit_span(now)).count();
+        assert_eq!([0, SECOND / 2, SECOND, 100 * SECOND].map(&mut admitted), [4, 2, 2, 4]);
+        let mut none = Known::new(Capacity { max_spans_per_second: 0, ..Capacity::default() });
+        assert!(!none.admit_span(SECOND));
+    }
+
+    #[test]
+    fn what_is_held_has_a_bound_and_comes_back() {
+        let mut known = Known::new(Capacity { max_held_bytes: 10, ..Capacity::default() });
+        assert!(known.reserve(6) && !known.reserve(5) && known.reserve(4));
+        known.release(6);
+        assert!(known.reserve(6) && !known.reserve(1) && known.held() == 10);
+        assert!(!known.reserve(usize::MAX));
+    }
+
+    #[test]
+    fn deliveries_are_settled_once_by_offset_or_range_or_given_up_in_time() {
+        let mut known = Known::new(Capacity { delivery_timeout: 10 * SECOND, ..Capacity::default() });
+        assert_eq!(known.deliver(place(0), (0..6).map(|offset| delivery(offset, 0)), 0), 0);
+        let settled = |of: Vec<Delivery>| of.iter().map(|delivery| delivery.offset).collect::<Vec<_>>();
+        assert_eq!(settled(known.settle(&place(0), &Progress::Range(2..=3))), [2, 3]);
+        assert_eq!(settled(known.settle(&place(0), &Progress::Before(5))), [0, 1, 4]);
+        assert_eq!(settled(known.settle(&place(1), &Progress::Before(9))), [0; 0]);
+        assert_eq!((known.waiting(), known.deliver(place(1), [delivery(0, 20 * SECOND)], 20 * SECOND)), (1, 1));
+        assert_eq!(known.waiting(), 1);
+        known.rewind(&place(1), 0);
+        assert_eq!(known.waiting(), 0);
+    }
+
+    #[test]
+    fn a_topic_made_anew_has_another_id_and_a_client_of_two_groups_has_none() {
+        let mut known = Known::default();
+        known.learn_topic([1; 16], "t");
+        known.learn_topic([2; 16], "t");
+        known.learn_topic([0; 16], "none");
+        assert_eq!(
+            (known.topic_name([1; 16]).as_deref(), known.topic_name([2; 16]).as_deref()),
+            (Some("t"), Some("t"))
+        );
+        assert_eq!(known.topic_name([0; 16]), None);
+        let client = ClientKey::default();
+        known.learn_group(&client, "g");
+        assert_eq!(known.group(&client).as_deref(), Some("g"));
+        known.learn_group(&client, "h");
+        assert_eq!(known.group(&client), None);
+    }
+}
