@@ -62,6 +62,8 @@ struct Service {
     retry: f64,
     /// Clients that go away; the handler goes on.
     cancel: f64,
+    /// Whether those who went away come again, under the same request id.
+    again: bool,
     /// Handlers that call once more when they have answered.
     after: f64,
     /// Whether that is a call that requests make before their answer, too.
@@ -159,22 +161,25 @@ impl World {
     fn serve(&mut self, service: Service) {
         for _ in 0..service.clients {
             let mut time = 3_000.0 * MS + self.exp(service.think * MS);
+            let mut again = None;
             while time < self.until {
-                time = self.request(time, service);
+                (time, again) = self.request(time, service, again);
                 time += self.exp(service.think * MS) + 0.2 * MS;
             }
         }
         self.timer(service.timer);
     }
 
-    /// One request; gives when its client has done with it.
-    fn request(&mut self, begin: f64, service: Service) -> f64 {
+    /// One request, perhaps `again` under the id of one before; gives when its client has done with it, and the id if it will send
+    /// it again.
+    fn request(&mut self, begin: f64, service: Service, again: Option<usize>) -> (f64, Option<usize>) {
         let work = self.works;
         self.works += 1;
-        let token = self.chance(service.copies).then_some(work);
+        let id = again.unwrap_or(work);
+        let token = self.chance(service.copies).then_some(id);
         let is_seen = !self.chance(service.unseen);
         if is_seen {
-            self.at(begin, Event::Begin { work, token: Some(work) });
+            self.at(begin, Event::Begin { work, token: Some(id) });
         }
         let mut time = begin + 0.1 * MS + self.exp(2.0 * MS);
         if !self.chance(service.idle) {
@@ -198,14 +203,14 @@ impl World {
             self.call(later, Some(work), kind, 0.0, token);
         }
         if !is_seen {
-            end
+            (end, None)
         } else if self.chance(service.cancel) {
             let gone = begin + (end - begin) * self.random.f64();
             self.at(gone, Event::End { work, end: End::Broken });
-            gone
+            (gone, service.again.then_some(id))
         } else {
             self.written(end, Event::End { work, end: End::Answered });
-            end
+            (end, None)
         }
     }
 
@@ -419,6 +424,7 @@ const SERVICE: Service = Service {
     idle: 0.1,
     retry: 0.02,
     cancel: 0.0,
+    again: false,
     after: 0.0,
     after_same: false,
     produce: true,
@@ -455,6 +461,7 @@ fn services() -> Vec<(&'static str, Service)> {
         ("all, and hardly a pause", Service { after: 1.0, think: 5.0, ..SERVICE }),
         ("5 % of requests are unseen", Service { unseen: 0.05, ..SERVICE }),
         ("copies x-request-id", Service { copies: 1.0, cancel: 0.01, after: 0.05, ..SERVICE }),
+        ("copies it, 5 % are sent again", Service { copies: 1.0, cancel: 0.05, again: true, think: 20.0, ..SERVICE }),
         ("half copy x-request-id", Service { copies: 0.5, cancel: 0.01, after: 0.05, ..SERVICE }),
         ("all of it", Service { cancel: 0.02, after: 0.05, retry: 0.05, timer: Some((700.0, true)), ..SERVICE }),
     ]

@@ -192,7 +192,7 @@ impl Correlator {
         if let Some(context) = outbound.carried {
             return (Parent::of(Evidence::Header, Some(context), None), Call { inbound: None, kind });
         }
-        if let Some(id) = self.works.named(&outbound.tokens) {
+        if let Some(id) = self.works.named(&outbound.tokens, now) {
             self.habits.of(kind, now).told.add(now, 1.0);
             self.reach(now, id);
             return self.found(now, outbound, id, Evidence::RequestId, None);

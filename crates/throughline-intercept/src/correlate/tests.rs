@@ -171,7 +171,20 @@ fn a_request_id_that_two_in_flight_share_tells_nothing() {
     process.begin_with(2, Some("a"));
     assert_eq!(process.call_with(Some("a")).0, Parent::open());
     process.end(first, End::Answered);
+    assert_eq!(process.call_with(Some("a")).0, Parent::open(), "the first may not be done");
+    process.wait(1_100);
     is(&process.call_with(Some("a")).0, Evidence::RequestId, 2);
+}
+
+#[test]
+fn a_request_that_is_sent_again_under_its_id_is_not_taken_for_the_first_attempt() {
+    let mut process = Process::new();
+    let first = process.begin_with(1, Some("a"));
+    process.wait(1_000);
+    process.end(first, End::Broken);
+    process.begin_with(2, Some("a"));
+    process.wait(2_000);
+    assert_eq!(process.call_with(Some("a")).0, Parent::open(), "both handlers may be at work");
 }
 
 #[test]

@@ -221,14 +221,23 @@ impl Works {
         ended.iter().rev().take_while(|(until, _)| *until >= since).any(|(_, id)| *id != but)
     }
 
-    /// The one that any of the tokens names: the only one known by it, or the only live one.
-    pub(super) fn named(&self, tokens: &Tokens) -> Option<Id> {
+    /// The one that any of the tokens names: the only one known by it, or the only one of several that can still be at work.
+    pub(super) fn named(&self, tokens: &Tokens, now: Timestamp) -> Option<Id> {
         tokens.0.iter().find_map(|token| match self.by_token.get(token)?.as_slice() {
             [only] => Some(*only),
             several => {
-                let mut live = several.iter().filter(|id| self.live.contains(id));
-                live.next().filter(|_| live.next().is_none()).copied()
+                let mut possible = several.iter().filter(|id| self.may_work(**id, now));
+                possible.next().filter(|_| possible.next().is_none()).copied()
             }
+        })
+    }
+
+    /// Whether it may still call out, as far as that can be told: what was broken off, such as a request that was then sent again
+    /// under the same id, may for as long as it is remembered.
+    fn may_work(&self, id: Id, now: Timestamp) -> bool {
+        self.works.get(&id).is_some_and(|work| match work.state {
+            State::Live | State::Ambient | State::Ended { broken: true, .. } => true,
+            State::Ended { until, broken: false } => until.saturating_add(self.limits.linger) > now,
         })
     }
 
