@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a program for people: this is how it speaks to them")]
 
 mod bench;
+mod corpus;
 mod demo;
 mod kafka;
 mod lint;
@@ -47,6 +48,8 @@ enum Task {
     Ui,
     /// Fetch and run a real Apache Kafka in the foreground
     Kafka(kafka::Options),
+    /// Record what real Kafka clients say, as seeds for the fuzz targets
+    Corpus,
     /// Measure, side by side with what is measured against
     Bench(bench::Options),
 }
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Ui => ui::build(),
         Task::Kafka(options) => kafka::run(&options),
+        Task::Corpus => corpus::run(),
         Task::Bench(options) => bench::run(&options),
     };
     match done {

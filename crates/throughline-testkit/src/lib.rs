@@ -6,6 +6,7 @@
 //! - [`process`]: a child process with its output kept, a readiness line to wait for, and an end that is certain.
 //! - [`kafka`]: the embedded broker (librdkafka's mock cluster) and a real Apache Kafka from Maven Central.
 //! - [`collector`]: `throughline up` on free ports, and questions to its query API.
+//! - [`relay`]: a wire to a broker that writes down what passes.
 //! - [`sidecar`]: `throughline sidecar` on free ports.
 //! - [`eshop`]: the six services of the example.
 //! - [`demo`]: all of these together, and "send a checkout, give me all its traces once they are complete".
@@ -22,5 +23,6 @@ pub mod eshop;
 pub mod http;
 pub mod kafka;
 pub mod process;
+pub mod relay;
 pub mod sidecar;
 pub mod wait;

@@ -1,0 +1,296 @@
+//! `cargo xtask corpus`: what real clients say to a real Kafka, as seeds for the fuzz targets.
+//!
+//! A relay stands between them and writes down what passes. Of that, each fuzz target gets the form that it reads:
+//! whole conversations for `session`, streams of frames for `kafka_frame`, single bodies for `kafka_message`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use throughline_testkit::build;
+use throughline_testkit::clients::{Client, Clients};
+use throughline_testkit::kafka::{Apache, Topic};
+use throughline_testkit::process::Spec;
+use throughline_testkit::relay::{Conversation, Relay, Speaker};
+
+use crate::machine::{self, COMPILER, JAVA, MAKE, MAVEN, PYTHON};
+
+/// A frame of a conversation, without its length.
+struct Frame {
+    /// Key and version; of a response, those of its request.
+    api: (i16, i16),
+    bytes: Vec<u8>,
+}
+
+/// What is written, by its place below `fuzz/seeds`.
+type Seeds = BTreeMap<PathBuf, Vec<u8>>;
+
+/// An API, and the version from which on its headers have tagged fields (Kafka's protocol, `flexibleVersions`).
+const APIS: [(i16, &str, i16); 25] = [
+    (0, "Produce", 9),
+    (1, "Fetch", 12),
+    (2, "ListOffsets", 6),
+    (3, "Metadata", 9),
+    (8, "OffsetCommit", 8),
+    (9, "OffsetFetch", 6),
+    (10, "FindCoordinator", 3),
+    (11, "JoinGroup", 6),
+    (12, "Heartbeat", 4),
+    (13, "LeaveGroup", 4),
+    (14, "SyncGroup", 4),
+    (18, "ApiVersions", 3),
+    (22, "InitProducerId", 2),
+    (24, "AddPartitionsToTxn", 3),
+    (25, "AddOffsetsToTxn", 3),
+    (26, "EndTxn", 3),
+    (28, "TxnOffsetCommit", 3),
+    (44, "IncrementalAlterConfigs", 1),
+    (68, "ConsumerGroupHeartbeat", 0),
+    (69, "ConsumerGroupDescribe", 0),
+    (71, "GetTelemetrySubscriptions", 0),
+    (72, "PushTelemetry", 0),
+    (76, "ShareGroupHeartbeat", 0),
+    (78, "ShareFetch", 0),
+    (79, "ShareAcknowledge", 0),
+];
+
+const API_VERSIONS: i16 = 18;
+
+/// What is longer says nothing that something shorter does not.
+const FRAME_BYTES: usize = 1500;
+const CONVERSATION_BYTES: usize = 6000;
+const STREAM_BYTES: usize = 1200;
+
+/// All seeds together, so that the repository stays small.
+const ALL_BYTES: usize = 300 * 1024;
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+pub(crate) fn run() -> Result<()> {
+    machine::provide(&[COMPILER, MAKE, JAVA, MAVEN, PYTHON])?;
+    let mut progress = |step: &str| eprintln!("{step}");
+    let mut built = build::build(&["e2e"], &[])?;
+    let rdkafka = built.remove("rdkafka-client").context("cargo built no rdkafka-client")?;
+    let clients = Clients::provide(&rdkafka, &mut progress)?;
+
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let relay = Relay::start(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    let kafka = Apache::builder().behind(relay.address().to_string(), port);
+    let kafka = Client::ALL
+        .iter()
+        .fold(kafka, |kafka, client| kafka.topic(Topic::new(client.name(), 2)))
+        .start(&mut progress)?;
+
+    let mut seeds = Seeds::new();
+    for client in Client::ALL {
+        progress(&format!("recording {}", client.name()));
+        // What was said until now was ours.
+        drop(relay.take());
+        record(&clients, client, kafka.bootstrap())?;
+        let conversations: Vec<Conversation> =
+            relay.take().into_iter().filter(|conversation| !conversation.pieces.is_empty()).collect();
+        ensure!(conversations.len() > 1, "{} did not come by way of the relay", client.name());
+        seeds.extend(of(client.name(), &conversations)?);
+    }
+    let bytes: usize = seeds.values().map(Vec::len).sum();
+    ensure!(bytes <= ALL_BYTES, "{bytes} bytes of seeds are too many; take less of each conversation");
+    write(&build::repository_root().join("fuzz/seeds"), &seeds)?;
+    eprintln!("{} seeds of {bytes} bytes are in fuzz/seeds", seeds.len());
+    Ok(())
+}
+
+/// Everything that this client can do, once.
+fn record(clients: &Clients, client: Client, bootstrap: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let input = folder.path().join("input");
+    fs::write(&input, RECORDS)?;
+    let (topic, input) = (client.name(), input.display().to_string());
+    let produce = |options: &[&str]| {
+        let spec = clients.spec(client)?.args(["produce", "--bootstrap", bootstrap, "--topic", topic]);
+        end(spec.args(["--input", &input]).args(options.iter().copied()))
+    };
+    let consume = |protocol: &str| {
+        let group = format!("{topic}-{protocol}");
+        let spec = clients.spec(client)?.args(["consume", "--bootstrap", bootstrap, "--topics", topic]);
+        end(spec.args(["--group", &group, "--protocol", protocol, "--count", "6"]))
+    };
+    for codec in ["none", "zstd"] {
+        produce(&["--codec", codec, "--idempotent", "true"])?;
+    }
+    produce(&["--transactional", topic, "--transaction-size", "2", "--abort-every", "3"])?;
+    consume("classic")?;
+    if !matches!(client, Client::KafkaPython | Client::Kafkajs) {
+        consume("consumer")?;
+    }
+    if matches!(client, Client::Java | Client::Confluent | Client::FranzGo) {
+        consume("share")?;
+    }
+    Ok(())
+}
+
+fn end(spec: Spec) -> Result<()> {
+    let process = spec.spawn()?;
+    let status = process.wait(LIMIT)?;
+    ensure!(status.success(), "{} ended with {status}:\n{}", process.name(), process.log().join("\n"));
+    Ok(())
+}
+
+/// Six records: with and without keys, values and headers, one of them with a context.
+const RECORDS: &str = r#"{"partition":0,"key":"aw==","value":"dmFsdWU=","headers":[["YQ==","MQ=="],["ZHVw","eA=="],["ZHVw","eQ=="]]}
+{"partition":1,"key":null,"value":"dmFsdWU=","headers":[]}
+{"partition":0,"key":"aw==","value":"","headers":[["dHJhY2VwYXJlbnQ=","MDAtMGFmNzY1MTkxNmNkNDNkZDg0NDhlYjIxMWM4MDMxOWMtYjdhZDZiNzE2OTIwMzMzMS0wMQ=="]]}
+{"partition":1,"key":"","value":"wyg=","headers":[["YmluYXJ5","wygA/w=="]]}
+{"partition":0,"key":"aw==","value":null,"headers":[]}
+{"partition":1,"key":"aw==","value":"dmFsdWU=","headers":[["ZW1wdHk=",""]]}
+"#;
+
+/// The seeds that come of one client's conversations.
+fn of(client: &str, conversations: &[Conversation]) -> Result<Seeds> {
+    let (mut seeds, mut seen) = (Seeds::new(), BTreeSet::new());
+    for conversation in conversations {
+        let asked = frames(conversation)?;
+        let name = |kind: &str, of: &Frame| (kind.to_owned(), of.api.0, of.api.1);
+        let mut is_new = false;
+        for (kind, frame) in &asked {
+            let Some((_, api, _)) = APIS.iter().find(|(key, _, _)| *key == frame.api.0) else { continue };
+            let body = body(kind, frame)?;
+            if body.len() <= FRAME_BYTES && seen.insert(name(kind, frame)) {
+                is_new = true;
+                let (key, version) = frame.api;
+                let mut seed = vec![u8::try_from(key)?, u8::try_from(version + 1)?];
+                seed.extend(body);
+                seeds.insert(format!("kafka_message/{client}-{api}-{version}-{kind}").into(), seed);
+            }
+        }
+        if is_new {
+            let number = seeds.keys().filter(|path| path.starts_with("session")).count();
+            seeds.insert(format!("session/{client}-{number}").into(), told(conversation, u8::try_from(number)?));
+            if number == 0 {
+                for (speaker, kind) in [(Speaker::Client, "request"), (Speaker::Broker, "response")] {
+                    let mut stream = vec![1, 2, 3, 4];
+                    stream.extend(conversation.said(speaker).into_iter().take(STREAM_BYTES));
+                    seeds.insert(format!("kafka_frame/{client}-{kind}s").into(), stream);
+                }
+            }
+        }
+    }
+    Ok(seeds)
+}
+
+/// A conversation as the target `session` takes it: how it is to be played, then who says what. Cut between two pieces.
+fn told(conversation: &Conversation, number: u8) -> Vec<u8> {
+    // Injecting always; patching and rewriting addresses by turns.
+    let mut seed = vec![1 + number % 4 * 2];
+    for (speaker, bytes) in &conversation.pieces {
+        if seed.len() + bytes.len() > CONVERSATION_BYTES {
+            break;
+        }
+        let who = if *speaker == Speaker::Client { 7 } else { 3 };
+        let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes();
+        seed.push(who);
+        seed.extend(length);
+        seed.extend(bytes);
+    }
+    seed
+}
+
+/// All whole frames, requests and responses, each with its API.
+fn frames(conversation: &Conversation) -> Result<Vec<(&'static str, Frame)>> {
+    let mut asked = BTreeMap::new();
+    let mut frames = Vec::new();
+    for bytes in split(&conversation.said(Speaker::Client)) {
+        let [key, version] = [number(&bytes, 0)?, number(&bytes, 2)?];
+        asked.insert(bytes.get(4..8).context("a request has a correlation id")?.to_vec(), (key, version));
+        frames.push(("request", Frame { api: (key, version), bytes }));
+    }
+    for bytes in split(&conversation.said(Speaker::Broker)) {
+        let correlation = bytes.get(..4).context("a response has a correlation id")?;
+        let api = *asked.get(correlation).context("a response without a request")?;
+        frames.push(("response", Frame { api, bytes }));
+    }
+    Ok(frames)
+}
+
+fn split(mut stream: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    while let Some((length, rest)) = stream.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let Some((frame, rest)) = rest.split_at_checked(length) else { break };
+        frames.push(frame.to_vec());
+        stream = rest;
+    }
+    frames
+}
+
+/// What stands behind the header. Clients and brokers send no tagged fields in it, so these are one byte.
+fn body<'a>(kind: &str, frame: &'a Frame) -> Result<&'a [u8]> {
+    let (key, version) = frame.api;
+    let flexible_from = APIS.iter().find(|(known, _, _)| *known == key).map_or(i16::MAX, |(_, _, from)| *from);
+    let tags = usize::from(version >= flexible_from);
+    let header = if kind == "request" {
+        let client_id = usize::try_from(number(&frame.bytes, 8)?.max(0))?;
+        10 + client_id + tags
+    } else if key == API_VERSIONS {
+        4
+    } else {
+        4 + tags
+    };
+    frame.bytes.get(header..).context("a frame has a body")
+}
+
+fn number(bytes: &[u8], at: usize) -> Result<i16> {
+    let bytes = bytes.get(at..at + 2).context("a header is longer")?;
+    Ok(i16::from_be_bytes(bytes.try_into()?))
+}
+
+/// Replaces all seeds that came of clients before.
+fn write(folder: &Path, seeds: &Seeds) -> Result<()> {
+    for target in ["kafka_frame", "kafka_message", "session"] {
+        for entry in fs::read_dir(folder.join(target)).with_context(|| format!("reading the seeds of {target}"))? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if Client::ALL.iter().any(|client| name.starts_with(&format!("{}-", client.name()))) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    for (path, bytes) in seeds {
+        let path = folder.join(path);
+        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ApiVersions 3 by a client named `c`, and an answer.
+    fn conversation() -> Conversation {
+        let request = [0, 0, 0, 13, 0, 18, 0, 3, 0, 0, 0, 9, 0, 1, b'c', 0, b'x'];
+        let response = [0, 0, 0, 6, 0, 0, 0, 9, 0, 35];
+        let (begin, end) = request.split_at(7);
+        let pieces = [(Speaker::Client, begin), (Speaker::Client, end), (Speaker::Broker, &response)];
+        Conversation { pieces: pieces.map(|(speaker, bytes)| (speaker, bytes.to_vec())).into() }
+    }
+
+    #[test]
+    fn a_conversation_becomes_bodies_a_stream_each_way_and_itself() {
+        let seeds = of("java", &[conversation()]).unwrap();
+        let seed = |name: &str| seeds[Path::new(name)].as_slice();
+        assert_eq!(seed("kafka_message/java-ApiVersions-3-request"), [18, 4, b'x']);
+        assert_eq!(seed("kafka_message/java-ApiVersions-3-response"), [18, 4, 0, 35]);
+        assert_eq!(seed("kafka_frame/java-responses"), [1, 2, 3, 4, 0, 0, 0, 6, 0, 0, 0, 9, 0, 35]);
+        assert_eq!(seed("session/java-0")[..4], [1, 7, 0, 7]);
+        assert_eq!(seeds.len(), 5);
+    }
+
+    #[test]
+    fn what_is_known_already_is_not_kept_again() {
+        let twice = of("java", &[conversation(), conversation()]).unwrap();
+        assert_eq!(twice, of("java", &[conversation()]).unwrap());
+    }
+}
