@@ -204,7 +204,9 @@ func produce(ctx context.Context, o options) error {
 		kgo.ProducerBatchCompression(codecs[o.get("codec", "none")]),
 		kgo.ProducerLinger(time.Duration(o.number("linger", 5))*time.Millisecond),
 		kgo.ProducerBatchMaxBytes(int32(o.number("batch-size", 1_000_000))),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		// A topic that was made anew has another id; other clients go on looking for it as well.
+		kgo.MetadataMinAge(100*time.Millisecond), kgo.UnknownTopicRetries(-1))
 	transactional := o["transactional"] != ""
 	if transactional {
 		settings = append(settings, kgo.TransactionalID(o["transactional"]))
@@ -290,7 +292,7 @@ func consume(ctx context.Context, o options) error {
 	}
 	settings = append(settings, kgo.ConsumeTopics(strings.Split(o["topics"], ",")...),
 		kgo.FetchMaxWait(50*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.MetadataMaxAge(time.Duration(o.number("metadata-age", 300_000))*time.Millisecond))
+		kgo.MetadataMaxAge(time.Duration(o.number("metadata-age", 300_000))*time.Millisecond), kgo.MetadataMinAge(100*time.Millisecond))
 	if o["isolation"] == "read_committed" {
 		settings = append(settings, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	}

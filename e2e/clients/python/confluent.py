@@ -161,7 +161,9 @@ def read_from_the_beginning(options):
     """A share group begins at the end of a topic unless its own configuration says otherwise."""
     earliest = ConfigEntry("share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET)
     group = ConfigResource(ResourceType.GROUP, options["group"], incremental_configs=[earliest])
-    for answer in AdminClient(connection(options)).incremental_alter_configs([group]).values():
+    # It must outlive its answers.
+    admin = AdminClient(connection(options))
+    for answer in admin.incremental_alter_configs([group]).values():
         answer.result(30)
 
 

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 
 import lines
 
@@ -80,24 +80,6 @@ def transactions(producer, count, send, write, line, options):
             write(line(index, future.get(60)) | {"committed": committed})
 
 
-class CommitBeforeLeaving(ConsumerRebalanceListener):
-    """What was handled is committed before somebody else gets the partition, so nothing comes twice."""
-
-    def __init__(self, consumer):
-        self.consumer, self.handled = consumer, {}
-
-    def commit(self, partitions):
-        leaving = {partition: self.handled.pop(partition) for partition in list(partitions) if partition in self.handled}
-        if leaving:
-            self.consumer.commit({partition: OffsetAndMetadata(offset, "", -1) for partition, offset in leaving.items()})
-
-    def on_partitions_revoked(self, revoked):
-        self.commit(revoked)
-
-    def on_partitions_assigned(self, assigned):
-        pass
-
-
 def consume(options):
     output, count = lines.Output(options.get("output", "-")), int(options.get("count", 1 << 60))
     deadline = time.monotonic() + float(options.get("limit", "60"))
@@ -112,18 +94,20 @@ def consume(options):
         heartbeat_interval_ms=500,
         max_poll_records=50,
     )
-    leaving = CommitBeforeLeaving(consumer)
-    consumer.subscribe(options["topics"].split(","), listener=leaving)
+    consumer.subscribe(options["topics"].split(","))
     seen, places = 0, lines.Places(options)
     while seen < count and time.monotonic() < deadline:
-        for partition, records in consumer.poll(100, max_records=min(50, count - seen)).items():
+        handled = {}
+        for records in consumer.poll(100, max_records=min(50, count - seen)).values():
             for record in records:
                 output.write(lines.record(
                     record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, record.headers,
                 ))
-                leaving.handled[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                handled[TopicPartition(record.topic, record.partition)] = OffsetAndMetadata(record.offset + 1, "", -1)
                 seen += places.count(record.topic, record.partition, record.offset)
-    leaving.commit(list(leaving.handled))
+        # Partitions come and go while polling, so what was handled is committed before that: nothing comes twice.
+        if handled:
+            consumer.commit(handled)
     consumer.close()
 
 

@@ -34,6 +34,13 @@ pub(crate) struct Case<'a> {
     pub(crate) consume: Vec<(&'a str, &'a str)>,
 }
 
+/// How often the producer sent each record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    Once,
+    AtLeastOnce,
+}
+
 /// What was sent, and what is in the broker.
 pub(crate) struct Stored {
     pub(crate) records: Vec<Record>,
@@ -120,8 +127,8 @@ impl<'a> Case<'a> {
 
     /// Looks at what the broker has, past the sidecar: all of it, byte for byte, one context in each.
     pub(crate) fn stored(&self, records: Vec<Record>, acknowledged: Vec<Acknowledged>) -> Stored {
-        let has_offsets = acknowledged.iter().all(|ack| ack.offset >= 0);
-        let acknowledged = if has_offsets { acknowledged } else { check::counted(&records) };
+        let is_told = !self.produce.contains(&("acks", "0"));
+        let acknowledged = if is_told { acknowledged } else { check::counted(&records) };
         check::acknowledged_in_order(&records, &acknowledged);
         let places = check::places(&acknowledged);
         let eye = self.kit.client(Client::FranzGo);
@@ -147,19 +154,21 @@ impl<'a> Case<'a> {
     /// Records and spans, when each record was sent once and fetched once.
     pub(crate) fn assert_traced(&self, stored: &Stored, consumed: &[Consumed]) {
         self.assert_arrived(stored, consumed);
-        self.assert_spans(stored, 1..=1, 1..=1);
+        self.assert_spans(stored, Sent::Once, 1..=1);
     }
 
-    /// Every record has so many producer and consumer spans, and one for its commit.
-    pub(crate) fn assert_spans(&self, stored: &Stored, sent: RangeInclusive<usize>, processed: RangeInclusive<usize>) {
+    /// Every record has its producer span, and so many consumer spans, each with a commit or another's.
+    pub(crate) fn assert_spans(&self, stored: &Stored, sent: Sent, processed: RangeInclusive<usize>) {
         let Some(sidecar) = &self.way.sidecar else { return };
         let committed = stored.committed_contexts();
         let wanted = [("send", stored.contexts.len()), ("process", committed.len()), ("commit", committed.len())];
         let spans = Spans::wait_for(&self.kit.collector, sidecar.service(), &self.topic, &wanted);
-        if self.produce.contains(&("acks", "0")) {
-            spans.assert_sent_unacknowledged(&stored.contexts, &self.topic);
-        } else {
-            spans.assert_sent(&stored.contexts, &self.topic, sent);
+        match sent {
+            Sent::Once if self.produce.contains(&("acks", "0")) => {
+                spans.assert_sent_unacknowledged(&stored.contexts, &self.topic);
+            }
+            Sent::Once => spans.assert_sent(&stored.contexts, &self.topic, 1..=1),
+            Sent::AtLeastOnce => spans.assert_sent_at_least_once(&stored.contexts),
         }
         spans.assert_settled(&committed, &processed);
         spans.assert_processed(&committed, [&self.topic, &self.topic], processed);
