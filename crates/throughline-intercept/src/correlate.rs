@@ -20,28 +20,39 @@
 //! What is *present* is what was in flight in some moment since the outbound message was made: since now for a request, since
 //! its own timestamp for a record, which producers keep back for some milliseconds to fill a batch. If exactly one thing is
 //! present, it is the parent, unless the process does things that nobody asked for. It may have timers. It may be asked on
-//! ways that are not seen here. It may answer first and work then. It may work on for a client that has gone away. Each of
-//! these calls out while nothing is in flight, too, and that is how it is found out: for every [`Kind`] of call there is a
-//! count of those that came when nobody could have asked for them (*stray*) and of those that came when one alone could (*lone*).
-//! What comes by itself comes as often in a second of idleness as in a second with one in flight, so that
+//! ways that are not seen here. It may answer first and work then. Each of these calls out while nothing is in flight, too, and
+//! that is how it is found out: for every [`Kind`] of call there is a count of those that came when nobody could have asked for
+//! them (*stray*) and of those that came when one alone could (*lone*). What comes by itself comes as often in a second of
+//! idleness as in a second with one in flight, so that
 //!
 //! ```text
-//!   doubt = (stray + 1/2) / idle seconds * seconds with one in flight / lone
+//!   doubt = (stray + unseen) / idle seconds * seconds with one in flight / (lone + 1)
 //! ```
 //!
-//! is the share of lone calls of this kind that were nobody's doing (1/2 is Jeffreys' prior: what has never strayed may yet).
-//! `sole` is given where the doubt is below [`Sole::Measured::doubt`], and 1 - doubt is its confidence. In a process that is
-//! never idle the doubt is without bound, and nothing is `sole`, rightly: there is nothing to tell by. Counts and seconds fade
-//! with a half-life of five minutes.
+//! is the share of lone calls of this kind that were nobody's doing. `sole` is given where the doubt is no more than
+//! [`Sole::Measured`] allows, and 1 - doubt is its confidence. In a process that is never idle the doubt is without bound, and
+//! nothing is `sole`, rightly: there is nothing to tell by. Counts and seconds fade with a half-life of five minutes.
+//!
+//! * `unseen` stands for what has not strayed yet: 0.1 calls, and half a call (Jeffreys' prior for a rate) as soon as a call of any
+//!   kind has. So the first call of a process that has been idle for a while has its parent, and one that is known to do things
+//!   of its own has to show more.
+//! * Not long after something has ended ([`Limits::linger`]) the same is reckoned once more with the strays and the seconds of
+//!   such times alone, and the greater doubt holds: a night without load says nothing about the day, and what is done after an
+//!   answer is done soon after. A lone call counts for four there if nothing had ended not long before it.
 //!
 //! Some things stay in the way of `sole`, whatever the doubt:
 //! * an exchange that was broken off (the client went away, a deadline passed) not long ago, as exchanges go here: its handler may
-//!   be at work still;
-//! * an exchange or record that ended within [`Limits::linger`], for a kind that has strayed;
+//!   be at work still, and what strays meanwhile is not counted;
 //! * for a kind that otherwise carries tokens, a call without one, or with one that nobody knows.
 //!
 //! Exchanges that last longer than [`Limits::ambient`] (streams, long polls) and upgraded connections (WebSocket) count as not
 //! there. What they cause strays, and is measured as such.
+//!
+//! # Tokens
+//!
+//! A token names an inbound message for as long as that is remembered ([`Limits::keep`]). One that several have (a caller that
+//! asks twice under one id, a request sent again) names the one that can still be at work, if it is only one: who ended well
+//! [`Limits::linger`] ago cannot, who was broken off can.
 //!
 //! # Records
 //!
@@ -53,6 +64,7 @@
 //!                                                                     a poll asks for what is behind those behind it (OnPoll)
 //!                                                                     a record behind it calls out with a token
 //!                                                                     it has made the calls that records of its topic make
+//!                                                                     nothing else came for five minutes
 //! ```
 //!
 //! * From delivery to settling a record is in flight. Two records in flight are two, also of one partition.
@@ -60,7 +72,7 @@
 //!   (librdkafka with `enable.auto.offset.store`). The calls of such a record come after its commit: they stray, and are measured.
 //! * A fetch tells of progress only for clients that fetch on poll ([`Fetching::OnPoll`]).
 //! * Records of a partition are handled in order. So a token that names a record settles those before it; not where a record is
-//!   named after one behind it has been ([`Fetching`] says nothing of that: handlers may be concurrent).
+//!   named after it had been settled: then records of its topic are handled at the same time, and are not taken in order again.
 //! * Records of one topic tend to do the same. What a record does while it is alone in the process is learned; after 16 alike
 //!   a record that has done that much, and had good answers, is *spent*: it is no candidate for more of the kind, and is settled
 //!   when it has done it all. So a consumer that commits every five seconds is not in flight all the time.

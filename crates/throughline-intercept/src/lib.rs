@@ -15,6 +15,10 @@
 //!                        Cluster: what the connections of a process know together
 //! ```
 //!
+//! HTTP is parsed by the driver: it tells an [`HttpExchange`] of each request what it sees, and gets headers and a span. A
+//! [`correlate::Correlator`] stands beside both, one for each process whose traffic passes: it finds which of the messages that
+//! came in caused one that goes out.
+//!
 //! After each `handle_*` the driver drains all `poll_*` until they give [`None`], then writes, then reads on.
 //!
 //! The first promise is to the traffic: what is not understood, not intact or over a limit goes on as it came, and a reason is
