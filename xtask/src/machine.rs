@@ -33,7 +33,7 @@ pub(crate) const JDK: Need = Need {
     programs: &["javac"],
     probe: &["-version"],
     package: "default-jdk-headless",
-    purpose: "runs Apache Kafka, and compiles what starts another proxy",
+    purpose: "runs Apache Kafka, and compiles what starts another proxy, and the Java client under test",
 };
 
 /// Maven, for the jars of Apache Kafka.
@@ -53,7 +53,7 @@ pub(crate) const PYTHON: Need = Need {
     programs: &["python3"],
     probe: &["-c", "import ensurepip, venv"],
     package: "python3-venv",
-    purpose: "sends OpenTelemetry's own OTLP",
+    purpose: "sends OpenTelemetry's own OTLP, and is a Kafka client under test",
 };
 
 /// A C compiler, for librdkafka.

@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use throughline_testkit::build::BUILT_IN;
-use throughline_testkit::kafka;
+use throughline_testkit::{clients, kafka};
 
-use crate::machine::{self, CHROMIUM, COMPILER, JAVA, MAKE, MAVEN, PYTHON};
+use crate::machine::{self, CHROMIUM, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
 use crate::steps::{self, Steps, cargo};
 use crate::ui;
 
 /// What `cargo xtask test` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Installs first what is missing: the web page's packages, the jars of Apache Kafka, and, as root on \
-    Debian, Java, Maven, Chromium and Python.\n\n\
+    after_help = "Installs first what is missing: the web page's packages, the jars of Apache Kafka, Kafka clients of \
+    every language (about 200 MB into .tools/), and, as root on Debian, Java, Maven, Chromium and Python.\n\n\
     Examples:\n  \
     cargo xtask test\n  \
     cargo xtask test linked      only the Rust tests whose name contains `linked`"
@@ -44,8 +44,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    machine::provide(&[COMPILER, MAKE, JAVA, MAVEN, PYTHON, CHROMIUM])?;
+    machine::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM])?;
     kafka::fetch_apache(&mut |what| eprintln!("{what}"))?;
+    clients::fetch(&mut |what| eprintln!("{what}"))?;
     ui::install()
 }
 

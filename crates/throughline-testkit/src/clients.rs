@@ -134,6 +134,15 @@ impl Clients {
     }
 }
 
+/// Fetches and builds what is not there yet, so that the first test need not.
+///
+/// # Errors
+/// When a tool is missing or fails; says how to mend it.
+pub fn fetch(progress: &mut dyn FnMut(&str)) -> Result<()> {
+    // The Rust one comes with the workspace.
+    Clients::provide(Path::new("rdkafka-client"), progress).map(drop)
+}
+
 /// A folder of `.tools/` that is named after all that it is made from: when a source changes, it is made anew.
 ///
 /// It appears under its name only when it is complete, so a making that was interrupted is done again.
@@ -148,8 +157,23 @@ fn provide(name: &str, sources: &[PathBuf], make: impl FnOnce(&Path) -> Result<(
     let made = unfinished.path().join(name);
     make(&made)?;
     match fs::rename(&made, &place) {
-        Err(_) if place.is_dir() => Ok(place),
-        renamed => renamed.map(|()| place).with_context(|| format!("putting {name} into its place")),
+        Err(_) if place.is_dir() => {}
+        renamed => renamed.with_context(|| format!("putting {name} into its place"))?,
+    }
+    remove_others(&tools, name, &place);
+    Ok(place)
+}
+
+/// What was made of older sources is of no use any more. That it can be removed is of no matter either.
+fn remove_others(tools: &Path, name: &str, place: &Path) {
+    let entries = fs::read_dir(tools).into_iter().flatten().filter_map(Result::ok);
+    let is_older = |path: &PathBuf| {
+        let own = path.file_name().and_then(|own| own.to_str()).and_then(|own| own.strip_prefix(name));
+        // A dash and 16 digits: nobody else's name is like that.
+        path != place && own.is_some_and(|rest| rest.len() == 17 && rest.starts_with('-'))
+    };
+    for older in entries.map(|entry| entry.path()).filter(is_older) {
+        drop(fs::remove_dir_all(older));
     }
 }
 

