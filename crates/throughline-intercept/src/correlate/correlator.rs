@@ -17,7 +17,8 @@ use crate::Timestamp;
 /// Finds the parents of what one process sends, among what it has been sent. One for each process: what is in flight in
 /// another says nothing.
 ///
-/// The driver keeps it behind a lock, and calls it for moments. Time never steps back.
+/// The driver keeps it behind a lock, and calls it for moments. Time may step back by what passes between reading the clock and
+/// getting the lock, no more.
 #[derive(Debug)]
 pub struct Correlator {
     settings: Settings,

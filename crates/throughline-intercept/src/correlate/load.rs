@@ -51,7 +51,8 @@ impl Load {
         let since = self.since.unwrap_or(now);
         self.always.add(now, now.saturating_sub(since), self.in_flight);
         self.after.add(now, self.recent.min(now).saturating_sub(since), self.in_flight);
-        self.since = Some(now);
+        // Whoever waits for the driver's lock may have read the clock before who has just had it.
+        self.since = Some(since.max(now));
         self.in_flight = in_flight;
     }
 
