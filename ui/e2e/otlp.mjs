@@ -1,6 +1,8 @@
 /** Sends hand-made traces to a collector by OTLP/HTTP JSON, and waits until it shows them. */
 import { randomBytes } from 'node:crypto';
 
+/** @typedef {{trace?: string, span: string, attributes?: Record<string, string>}} Link */
+
 /**
  * @typedef {object} SpanSketch
  * @property {string} id 16 hexadecimal digits
@@ -8,7 +10,7 @@ import { randomBytes } from 'node:crypto';
  * @property {string} name
  * @property {[number, number]} at start and duration in milliseconds after the trace's start
  * @property {string} [parent]
- * @property {{trace?: string, span: string}} [follows] a link that says FOLLOWS_FROM
+ * @property {Link | Link[]} [follows] links that say FOLLOWS_FROM
  * @property {'internal' | 'server' | 'client' | 'producer' | 'consumer'} [kind]
  * @property {Record<string, string>} [attributes]
  * @property {string[]} [events]
@@ -16,7 +18,8 @@ import { randomBytes } from 'node:crypto';
  */
 
 const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer'];
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 30_000;
+const PART = 5_000;
 
 /** @param {string} name */
 export function fromEnvironment(name) {
@@ -32,6 +35,18 @@ export function fromEnvironment(name) {
  */
 export async function sendTrace(spans, { id = randomBytes(16).toString('hex'), ago = 1_000 } = {}) {
   const start = BigInt(Date.now() - ago) * 1_000_000n;
+  // A large trace goes in parts, as an exporter sends it.
+  for (let from = 0; from < spans.length; from += PART) await post(spans.slice(from, from + PART), id, start);
+  await readable(id, spans.length);
+  return id;
+}
+
+/**
+ * @param {SpanSketch[]} spans
+ * @param {string} id
+ * @param {bigint} start nanoseconds
+ */
+async function post(spans, id, start) {
   const services = [...new Set(spans.map((span) => span.service ?? 'e2e'))];
   const body = {
     resourceSpans: services.map((service) => ({
@@ -50,8 +65,6 @@ export async function sendTrace(spans, { id = randomBytes(16).toString('hex'), a
     body: JSON.stringify(body),
   });
   if (!answer.ok) throw new Error(`OTLP answered ${answer.status}: ${await answer.text()}`);
-  await readable(id, spans.length);
-  return id;
 }
 
 /**
@@ -71,15 +84,11 @@ function otlpSpan(span, traceId, start) {
     endTimeUnixNano: String(from + BigInt(Math.round(span.at[1] * 1e6))),
     attributes: attributesOf(span.attributes ?? {}),
     events: (span.events ?? []).map((name) => ({ timeUnixNano: String(from), name })),
-    links: span.follows
-      ? [
-          {
-            traceId: span.follows.trace ?? traceId,
-            spanId: span.follows.span,
-            attributes: attributesOf({ 'opentracing.ref_type': 'follows_from' }),
-          },
-        ]
-      : [],
+    links: [span.follows ?? []].flat().map((link) => ({
+      traceId: link.trace ?? traceId,
+      spanId: link.span,
+      attributes: attributesOf({ 'opentracing.ref_type': 'follows_from', ...link.attributes }),
+    })),
     status: span.failed ? { code: 2, message: 'it failed' } : {},
   };
 }
@@ -89,17 +98,26 @@ function attributesOf(attributes) {
   return Object.entries(attributes).map(([key, stringValue]) => ({ key, value: { stringValue } }));
 }
 
+/** The id of the newest whole checkout of the demo. */
+export async function newestCheckout(url = fromEnvironment('THROUGHLINE_URL')) {
+  const answer = await fetch(`${url}/api/throughline/search?service=notification&operation=${encodeURIComponent('GET /sendEmail')}&limit=1`);
+  const { traces } = /** @type {{traces: {trace_id: string}[]}} */ (await answer.json());
+  if (!traces[0]) throw new Error('the collector holds no checkout of the demo');
+  return traces[0].trace_id;
+}
+
 /**
+ * Waits until the collector shows all spans of a trace.
  * @param {string} id
  * @param {number} spans
  */
 async function readable(id, spans) {
   const deadline = Date.now() + PATIENCE_MS;
   while (Date.now() < deadline) {
-    const answer = await fetch(`${fromEnvironment('THROUGHLINE_URL')}/api/traces/${id}`);
+    const answer = await fetch(`${fromEnvironment('THROUGHLINE_URL')}/api/throughline/traces/${id}`);
     if (answer.ok) {
-      const { data } = /** @type {{data: {spans: unknown[]}[]}} */ (await answer.json());
-      if (data[0]?.spans.length === spans) return;
+      const trace = /** @type {{spans: {start: number[]}}} */ (await answer.json());
+      if (trace.spans.start.length === spans) return;
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

@@ -30,9 +30,9 @@ test('opening the page shows the traces of all services, newest first', async (t
 test('a search by service and operation finds the checkout, and is the address', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/`);
-  await page.getByRole('combobox', { name: 'Service' }).selectOption('eshop');
-  await page.getByLabel('Operation').selectOption('GET /checkout');
-  await page.getByLabel('Look back').selectOption('24h');
+  await page.getByRole('combobox', { name: 'Service', exact: true }).selectOption('eshop');
+  await page.getByRole('combobox', { name: 'Operation' }).fill('GET /checkout');
+  await page.getByRole('combobox', { name: 'Time' }).selectOption('24h');
   await page.getByRole('button', { name: 'Find traces' }).click();
   await page.waitForURL(/service=eshop/);
   const result = page.locator('.result').first();
@@ -42,7 +42,7 @@ test('a search by service and operation finds the checkout, and is the address',
 
   await page.reload();
   await page.locator('.result').first().waitFor();
-  assert.equal(await page.getByLabel('Operation').inputValue(), 'GET /checkout');
+  assert.equal(await page.getByRole('combobox', { name: 'Operation' }).inputValue(), 'GET /checkout');
 
   const query = page.url();
   await page.locator('.result-name').first().click();
@@ -55,20 +55,24 @@ test('a search by service and operation finds the checkout, and is the address',
 test('attributes narrow the search, and what cannot be read is said at the field', async (t) => {
   const mark = `v ${Date.now()}`;
   const id = await sendTrace([{ id: 'a000000000000002', name: 'marked', at: [0, 5], attributes: { 'e2e.mark': mark } }]);
-  const page = await newPage(browser, t);
+  const page = await newPage(browser, t, { toleratesErrors: true });
   await page.goto(`${HOME}/search`);
-  await page.getByLabel('Attributes').fill(`e2e.mark="${mark}"`);
+  await page.getByLabel('Attributes or query').fill(`e2e.mark="${mark}"`);
+  await page.keyboard.press('Escape');
   await page.getByRole('button', { name: 'Find traces' }).click();
   await page.getByText('1 trace, newest first').waitFor();
   assert.match((await page.locator('.result-name').getAttribute('href')) ?? '', new RegExp(id));
 
-  await page.getByLabel('Attributes').fill('no condition');
-  await page.getByText('write key=value').waitFor();
+  await page.getByLabel('Attributes or query').fill('{ duration >');
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'Find traces' }).click();
+  await page.getByRole('alert').getByText('the query ends where a value is expected').waitFor();
+  await page.getByRole('heading', { name: 'The query cannot be read' }).waitFor();
 });
 
 test('a query that matches nothing says so, and how to go on', async (t) => {
   const page = await newPage(browser, t);
-  await page.goto(`${HOME}/search?attributes=no.such.key%3D1`);
+  await page.goto(`${HOME}/search?q=no.such.key%3D1`);
   await page.getByRole('heading', { name: 'No trace matches' }).waitFor();
 });
 
@@ -90,8 +94,8 @@ test('a trace opens by its id of 16 or 32 digits; other text is refused', async 
 
 test('a collector without any trace says how to send one', async (t) => {
   const page = await newPage(browser, t);
-  const body = JSON.stringify({ data: [], errors: null });
-  await page.route(/\/api\/(services|traces)/, (route) => route.fulfill({ contentType: 'application/json', body }));
+  const body = JSON.stringify({ traces: [], items: [], more: false, next: null, total: 0, live: '0' });
+  await page.route('**/api/throughline/**', (route) => route.fulfill({ contentType: 'application/json', body }));
   await page.goto(`${HOME}/`);
   await page.getByRole('heading', { name: 'No traces yet' }).waitFor();
   await page.getByText('cargo xtask demo').waitFor();
@@ -103,7 +107,7 @@ test('while the answer is on its way the page says so', async (t) => {
   const asked = new Promise((resolve) => {
     answer = () => resolve(undefined);
   });
-  await page.route('**/api/traces?*', async (route) => {
+  await page.route('**/api/throughline/search?*', async (route) => {
     await asked;
     await route.continue();
   });
@@ -115,18 +119,18 @@ test('while the answer is on its way the page says so', async (t) => {
 
 test('a collector that is gone is reported with a way to try again', async (t) => {
   const page = await newPage(browser, t, { toleratesErrors: true });
-  await page.route('**/api/traces?*', (route) => route.abort('connectionrefused'));
+  await page.route('**/api/throughline/search?*', (route) => route.abort('connectionrefused'));
   await page.goto(`${HOME}/`);
   await page.getByRole('alert').getByText('The collector cannot be reached').waitFor();
-  await page.unroute('**/api/traces?*');
+  await page.unroute('**/api/throughline/search?*');
   await page.getByRole('button', { name: 'Try again' }).click();
   await page.locator('.result').first().waitFor();
 });
 
 test('a refused query shows the reason the collector gave', async (t) => {
   const page = await newPage(browser, t, { toleratesErrors: true });
-  const body = JSON.stringify({ data: null, errors: [{ code: 400, msg: 'the limit is too high' }] });
-  await page.route('**/api/traces?*', (route) => route.fulfill({ status: 400, contentType: 'application/json', body }));
+  const body = JSON.stringify({ status: 400, message: 'the limit is too high', parameter: 'limit' });
+  await page.route('**/api/throughline/search?*', (route) => route.fulfill({ status: 400, contentType: 'application/json', body }));
   await page.goto(`${HOME}/`);
   await page.getByRole('alert').getByText('The limit is too high.').waitFor();
 });
@@ -142,6 +146,112 @@ test('the page follows the system to dark, and a choice of its own is remembered
   await page.reload();
   await page.locator('.result').first().waitFor();
   assert.equal(await ground(), light);
+});
+
+
+test('each field narrows the search, and is part of the address', async (t) => {
+  const mark = `field-${Date.now()}`;
+  const topic = `topic-${mark}`;
+  await sendTrace([{ id: 'a000000000000010', service: mark, name: 'quick', at: [0, 5] }]);
+  await sendTrace([
+    { id: 'a000000000000011', service: mark, name: 'slow', at: [0, 900], failed: true },
+    { id: 'a000000000000012', service: mark, name: 'send', at: [0, 5], kind: 'producer', parent: 'a000000000000011', attributes: { 'messaging.destination.name': topic } },
+  ]);
+  const page = await newPage(browser, t);
+  const only = async (/** @type {string} */ params, /** @type {string} */ name) => {
+    await page.goto(`${HOME}/search?service=${mark}${params}`);
+    await page.getByText('1 trace, ').waitFor();
+    assert.match(await page.locator('.result').innerText(), new RegExp(name));
+  };
+  await only('&operation=quick', 'quick');
+  await only('&minDuration=500ms', 'slow');
+  await only('&maxDuration=100ms', 'quick');
+  await only('&errors=true', '1 error');
+  await only(`&topic=${topic}`, topic);
+  await only(`&q=${encodeURIComponent(`{ topic = "${topic}" } && { status = error }`)}`, 'slow');
+  await page.goto(`${HOME}/search?service=${mark}&order=duration`);
+  await page.getByText('2 traces, longest first').waitFor();
+  assert.match(await page.locator('.result').first().innerText(), /slow/);
+  assert.equal(await page.getByRole('combobox', { name: 'Order' }).inputValue(), 'duration');
+  await page.goto(`${HOME}/search?service=${mark}&lookback=custom&start=1&end=2`);
+  await page.getByRole('heading', { name: 'No trace matches' }).waitFor();
+  await page.getByLabel('From', { exact: true }).waitFor();
+});
+
+test('more is loaded page by page', async (t) => {
+  const service = `paged-${Date.now()}`;
+  for (let i = 0; i < 23; i++) await sendTrace([{ id: 'a000000000000020', service, name: `n${i}`, at: [0, 5] }], { ago: 1_000 + i * 100 });
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/search?service=${service}`);
+  await page.locator('.result').nth(19).waitFor();
+  assert.equal(await page.locator('.result').count(), 20);
+  await page.getByRole('button', { name: 'Show more' }).click();
+  await page.locator('.result').nth(22).waitFor();
+  assert.equal(await page.locator('.result').count(), 23);
+  assert.equal(await page.getByRole('button', { name: 'Show more' }).count(), 0);
+});
+
+test('names and values are completed from what the collector has seen, by keyboard', async (t) => {
+  const mark = `value-${Date.now()}`;
+  await sendTrace([{ id: 'a000000000000030', name: 'completed', at: [0, 5], attributes: { 'e2e.completed.key': mark } }]);
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/search`);
+  const line = page.getByRole('combobox', { name: 'Attributes or query' });
+  await line.focus();
+  await page.keyboard.type('e2e.compl');
+  await page.getByRole('option', { name: 'e2e.completed.key' }).waitFor();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  assert.equal(await line.inputValue(), 'e2e.completed.key=');
+  await page.keyboard.type(mark.slice(0, -1));
+  await page.getByRole('option', { name: mark }).waitFor();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('Enter');
+  await page.getByText('1 trace, newest first').waitFor();
+  assert.match(page.url(), new RegExp(`q=e2e.completed.key%3D${mark}`));
+});
+
+test('live: a new trace appears by itself', async (t) => {
+  const service = `live-${Date.now()}`;
+  await sendTrace([{ id: 'a000000000000040', service, name: 'before', at: [0, 5] }]);
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/search?service=${service}`);
+  await page.locator('.result').waitFor();
+  await page.getByLabel('Live', { exact: true }).check();
+  await sendTrace([{ id: 'a000000000000041', service, name: 'after', at: [0, 5] }], { ago: 0 });
+  await page.locator('.result', { hasText: 'after' }).waitFor();
+});
+
+test('a part of the plot is brushed: the list follows, and can be searched for', async (t) => {
+  const service = `brush-${Date.now()}`;
+  await sendTrace([{ id: 'a000000000000050', service, name: 'early', at: [0, 5] }], { ago: 60_000 });
+  await sendTrace([{ id: 'a000000000000051', service, name: 'late', at: [0, 5] }], { ago: 1_000 });
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/search?service=${service}`);
+  const over = page.locator('.scatter .u-over');
+  await over.waitFor();
+  const area = await over.boundingBox();
+  assert.ok(area);
+  await page.mouse.move(area.x + area.width * 0.7, area.y + 2);
+  await page.mouse.down();
+  await page.mouse.move(area.x + area.width - 2, area.y + area.height - 2, { steps: 5 });
+  await page.mouse.up();
+  await page.getByText('1 of 2 traces in the chosen part').waitFor();
+  assert.match(await page.locator('.result').innerText(), /late/);
+  await page.getByRole('button', { name: 'Search this part' }).click();
+  await page.getByText('1 trace, newest first').waitFor();
+  assert.match(page.url(), /lookback=custom/);
+});
+
+test('on a phone the page has no sideways scroll and every field', async (t) => {
+  const page = await newPage(browser, t);
+  await page.setViewportSize({ width: 375, height: 740 });
+  await page.goto(`${HOME}/search`);
+  await page.locator('.result').first().waitFor();
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
+  await page.getByLabel('Attributes or query').waitFor();
+  await checkAccessibility(page);
 });
 
 for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {

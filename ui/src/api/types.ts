@@ -159,7 +159,7 @@ export interface JourneyLink {
   readonly queue?: number | null;
 }
 
-export type JourneyTrace = TraceSummary & { readonly hops: number };
+export type JourneyTrace = TraceSummary & { readonly hop: number };
 
 export interface JourneyAnswer {
   readonly traces: readonly JourneyTrace[];

@@ -9,7 +9,7 @@ export interface CanvasNode {
   readonly id: string;
   readonly width: number;
   readonly height: number;
-  /** What a screen reader says. */
+  /** All that is known of it in one line. */
   readonly label: string;
   readonly className: string;
   readonly content: ReactNode;
@@ -51,6 +51,16 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
     if (area) setView(fitted(area.width, area.height, placed.width, placed.height));
   };
   useEffect(fit, [placed]);
+  // The keyboard goes to nodes that are out of sight.
+  const reveal = (x: number, y: number) => {
+    const area = box.current?.getBoundingClientRect();
+    if (!area) return;
+    setView((before) => {
+      const [px, py] = [before.x + x * before.scale, before.y + y * before.scale];
+      const isIn = px > 0 && py > 0 && px < area.width && py < area.height;
+      return isIn ? before : { ...before, x: area.width / 2 - x * before.scale, y: area.height / 2 - y * before.scale };
+    });
+  };
   useWheelZoom(box, setView);
   const pan = usePan(setView);
   const near = useMemo(() => neighbours(chosen, edges), [chosen, edges]);
@@ -88,7 +98,8 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
               key={node.id}
               type="button"
               className={`graph-node ${node.className}${node.id === chosen ? ' chosen' : ''}${isNear ? '' : ' faded'}`}
-              aria-label={node.label}
+              title={node.label}
+              onFocus={() => reveal(x, y)}
               aria-pressed={node.id === chosen}
               style={{ left: x - node.width / 2, top: y - node.height / 2, width: node.width, height: node.height }}
               onClick={() => choose(node.id === chosen ? undefined : node.id)}
@@ -114,12 +125,13 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
 }
 
 function bounded(scale: number): number {
-  return Math.min(Math.max(scale, 0.1), 3);
+  return Math.min(Math.max(scale, 0.05), 3);
 }
 
 function fitted(width: number, height: number, wanted: number, tall: number): View {
-  const scale = bounded(Math.min(width / Math.max(wanted, 1), height / Math.max(tall, 1), 1.15));
-  return { scale, x: (width - wanted * scale) / 2, y: (height - tall * scale) / 2 };
+  // Smaller than this nothing can be read: then it is to be moved about.
+  const scale = Math.max(0.3, Math.min(width / Math.max(wanted, 1), height / Math.max(tall, 1), 1.15));
+  return { scale, x: Math.max(0, (width - wanted * scale) / 2), y: Math.max(0, (height - tall * scale) / 2) };
 }
 
 function useWheelZoom(box: React.RefObject<HTMLDivElement | null>, setView: (change: (before: View) => View) => void): void {

@@ -1,5 +1,6 @@
 /** Places for the nodes of a graph, in layers from left to right. */
 import { Graph, layout } from '@dagrejs/dagre';
+import { placeInLayers } from './layers';
 
 export interface NodeBox {
   readonly id: string;
@@ -15,6 +16,7 @@ export interface EdgeEnds {
   readonly labelWidth: number;
 }
 
+/** `x` and `y` are the middles of nodes and of the texts on lines. */
 export interface Placed {
   readonly nodes: ReadonlyMap<string, { readonly x: number; readonly y: number }>;
   readonly edges: ReadonlyMap<string, { readonly path: string; readonly x: number; readonly y: number }>;
@@ -22,8 +24,41 @@ export interface Placed {
   readonly height: number;
 }
 
-/** `x` and `y` are the middles of nodes and of the texts on lines. */
+/** Beyond these a careful layout takes seconds. */
+const CAREFUL_NODES = 60;
+const CAREFUL_EDGES = 90;
+const GAP = 22;
+
+/** Nodes that nothing leads to or from stand in a block below the others. */
 export function place(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): Placed {
+  const joined = new Set(edges.flatMap(({ from, to }) => [from, to]));
+  const main = nodes.filter((node) => joined.has(node.id));
+  const isSmall = main.length <= CAREFUL_NODES && edges.length <= CAREFUL_EDGES;
+  const placed = main.length === 0 ? EMPTY : isSmall ? placeCarefully(main, edges) : placeInLayers(main, edges);
+  return withBlock(placed, nodes.filter((node) => !joined.has(node.id)));
+}
+
+const EMPTY: Placed = { nodes: new Map(), edges: new Map(), width: 0, height: 0 };
+
+function withBlock(placed: Placed, alone: readonly NodeBox[]): Placed {
+  const all = new Map(placed.nodes);
+  const most = Math.max(placed.width, 1100);
+  let [x, y, row, width] = [16, placed.height + (placed.height > 0 ? 10 : 16), 0, placed.width];
+  for (const node of alone) {
+    if (x > 16 && x + node.width > most) {
+      x = 16;
+      y += row + GAP;
+      row = 0;
+    }
+    all.set(node.id, { x: x + node.width / 2, y: y + node.height / 2 });
+    x += node.width + GAP;
+    row = Math.max(row, node.height);
+    width = Math.max(width, x);
+  }
+  return { ...placed, nodes: all, width, height: alone.length === 0 ? placed.height : y + row + 16 };
+}
+
+function placeCarefully(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): Placed {
   const graph = new Graph({ multigraph: true });
   graph.setGraph({ rankdir: 'LR', nodesep: 22, ranksep: 56, marginx: 16, marginy: 16 });
   graph.setDefaultEdgeLabel(() => ({}));
@@ -60,8 +95,7 @@ export function smooth(points: readonly { readonly x: number; readonly y: number
     }
     const next = rest[i + 1] ?? point;
     const middle = { x: (point.x + next.x) / 2, y: (point.y + next.y) / 2 };
-    const end = i === rest.length - 2 ? middle : middle;
-    path += ` Q ${round(point.x)} ${round(point.y)} ${round(end.x)} ${round(end.y)}`;
+    path += ` Q ${round(point.x)} ${round(point.y)} ${round(middle.x)} ${round(middle.y)}`;
     before = point;
   });
   return path;

@@ -14,7 +14,9 @@ export function EdgeTable({ edges, lookback }: { readonly edges: readonly MapEdg
         <thead>
           <tr>
             <th scope="col">From</th>
-            <th scope="col" />
+            <th scope="col">
+              <span className="unseen">Relation</span>
+            </th>
             <th scope="col">To</th>
             <th scope="col">Rate</th>
             <th scope="col">Count</th>

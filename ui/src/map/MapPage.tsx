@@ -125,6 +125,7 @@ function topicNode({ name, sent, received }: MapTopic): CanvasNode {
     content: (
       <>
         <span className="graph-name">
+          <span className="unseen">Topic </span>
           <bdi>{name}</bdi>
         </span>
         <span className="graph-times">

@@ -5,7 +5,9 @@ import { useCallback, useEffect, useRef, useState, type RefObject } from 'react'
 export const ROW_HEIGHT = 28;
 
 /** Rows beyond both ends of the view, so that a quick scroll shows no holes. */
-const SPARE = 10;
+const SPARE = 12;
+/** The window moves by so many rows at once: fewer, larger changes leave most frames free. */
+const STEP = 6;
 
 export interface RowWindow {
   readonly scroller: RefObject<HTMLDivElement | null>;
@@ -25,8 +27,8 @@ export function useRowWindow(count: number, above: number): RowWindow {
     const box = scroller.current;
     if (!box) return undefined;
     const look = () => {
-      const first = Math.max(0, Math.floor(box.scrollTop / ROW_HEIGHT) - SPARE);
-      const last = Math.ceil((box.scrollTop + box.clientHeight) / ROW_HEIGHT) + SPARE;
+      const first = Math.max(0, Math.floor(box.scrollTop / ROW_HEIGHT / STEP) * STEP - SPARE);
+      const last = Math.ceil((box.scrollTop + box.clientHeight) / ROW_HEIGHT / STEP) * STEP + SPARE;
       setRange((before) => (before[0] === first && before[1] === last ? before : [first, last]));
     };
     look();

@@ -152,7 +152,7 @@ async function ask(place: Completable, signal: AbortSignal): Promise<readonly st
   if (place.what === 'key') {
     const own = place.isTraceQl ? INTRINSICS.filter((name) => place.text !== '' && starts(name)) : [];
     const keys = await completeTexts('keys', { text: place.text, limit }, signal);
-    return [...new Set([...own, ...keys])].slice(0, MOST);
+    return [...new Set([...own, ...(place.isTraceQl ? keys : unscoped(keys))])].slice(0, MOST);
   }
   const known = KNOWN_VALUES[place.key];
   if (known) return known.filter(starts);
@@ -160,4 +160,9 @@ async function ask(place: Completable, signal: AbortSignal): Promise<readonly st
   if (place.key === 'name') return completeTexts('operations', { text: place.text, limit }, signal);
   if (place.key === 'duration' || place.key === 'lag') return [];
   return completeTexts('values', { key: place.key, text: place.text, limit }, signal);
+}
+
+/** Logfmt names attributes of spans and resources without saying which. */
+function unscoped(keys: readonly string[]): string[] {
+  return keys.flatMap((key) => /^(?:span|resource)\.(.+)$/.exec(key)?.[1] ?? []);
 }

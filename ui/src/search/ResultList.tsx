@@ -1,5 +1,5 @@
 /** The traces found, one row each: what it was, how long it took, who took part. */
-import { memo } from 'react';
+import { memo, useDeferredValue } from 'react';
 import type { TraceSummary } from '../api/types';
 import { ServicePill } from '../shell/ServicePill';
 import { linkTo, tracePath } from '../shell/navigation';
@@ -14,11 +14,15 @@ interface ResultListProps {
   readonly tick: (id: string) => void;
 }
 
+const AT_ONCE = 40;
+
 export function ResultList({ traces, colours, now, ticked, tick }: ResultListProps) {
+  // What is in view at once; the rest follows while one already reads.
+  const shown = useDeferredValue(traces, traces.slice(0, AT_ONCE));
   const longest = traces.reduce((most, trace) => Math.max(most, trace.duration), 1);
   return (
     <ol className="results">
-      {traces.map((trace) => (
+      {shown.map((trace) => (
         <Result
           key={trace.trace_id}
           trace={trace}

@@ -7,7 +7,8 @@ import { formatCount, formatDuration } from '../trace/format';
 import { traceGraph, type GraphNode, type TraceGraph } from '../trace/graph';
 
 /** A larger graph is laid out too slowly, and nobody reads it: the nodes with the most time stay. */
-const MOST_NODES = 250;
+const MOST_NODES = 150;
+const MOST_EDGES = 400;
 
 export default function GraphView({ page, colours }: ViewProps) {
   const { trace, dispatch, state } = page;
@@ -39,7 +40,11 @@ function bounded(graph: TraceGraph): [TraceGraph, number] {
   if (all <= MOST_NODES) return [graph, all];
   const nodes = [...graph.nodes].sort((a, b) => Number(b.kind === 'topic') - Number(a.kind === 'topic') || b.self - a.self).slice(0, MOST_NODES);
   const kept = new Set(nodes.map((node) => node.id));
-  return [{ nodes, edges: graph.edges.filter((edge) => kept.has(edge.from) && kept.has(edge.to)) }, all];
+  return [{ nodes, edges: mostEdges(graph.edges.filter((edge) => kept.has(edge.from) && kept.has(edge.to))) }, all];
+}
+
+function mostEdges(edges: TraceGraph['edges']): TraceGraph['edges'] {
+  return [...edges].sort((a, b) => Number(b.message) - Number(a.message) || b.count - a.count).slice(0, MOST_EDGES);
 }
 
 function canvasNode(node: GraphNode, colours: ReadonlyMap<string, number>): CanvasNode {
@@ -62,7 +67,10 @@ function canvasNode(node: GraphNode, colours: ReadonlyMap<string, number>): Canv
             {node.errors > 0 && <span className="failure-note">{formatCount(node.errors, 'error')}</span>}
           </span>
         )}
-        <bdi className="graph-name">{node.name}</bdi>
+        <bdi className="graph-name">
+          {isTopic && <span className="unseen">Topic </span>}
+          {node.name}
+        </bdi>
         <span className="graph-times">
           {times}
           {!isTopic && node.count > 1 && <span> × {node.count}</span>}

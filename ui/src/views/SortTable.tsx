@@ -33,7 +33,7 @@ export function SortTable({ label, columns, count, initial, chosen, choose }: So
   const inView = [...order.subarray(view.first, view.last)];
   return (
     <div className="sort-table" role="table" aria-label={label} aria-rowcount={count + 1}>
-      <div className="sort-scroll" role="presentation" ref={view.scroller} tabIndex={0}>
+      <div className="sort-scroll" role="presentation" ref={view.scroller}>
         <div role="rowgroup" className="sort-head">
           <div role="row" aria-rowindex={1} style={template}>
             {columns.map((column, i) => (

@@ -1,0 +1,252 @@
+/** Every view of a trace, the comparison and the map, in a real browser. */
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { openBrowser } from './browser.mjs';
+import { newestCheckout, sendTrace } from './otlp.mjs';
+import { checkAccessibility, HOME, newPage } from './page.mjs';
+
+/** @type {import('playwright-core').Browser} */
+let browser;
+/** Id of a checkout of the demo. */
+let checkout = '';
+before(async () => {
+  browser = await openBrowser();
+  checkout = await newestCheckout();
+});
+after(() => browser?.close());
+
+/** Two traces joined by a link: an order, and seven seconds later its invoice. */
+async function sendJourney() {
+  const sender = await sendTrace(
+    [
+      { id: '1000000000000001', service: 'j-orders', name: 'POST /order', at: [0, 120], kind: 'server' },
+      { id: '1000000000000002', service: 'j-orders', name: 'send invoices', at: [100, 10], parent: '1000000000000001', kind: 'producer', attributes: { 'messaging.destination.name': 'invoices' } },
+    ],
+    { ago: 20_000 },
+  );
+  const receiver = await sendTrace(
+    [
+      { id: '1000000000000003', service: 'j-billing', name: 'process invoices', at: [0, 90], kind: 'consumer', follows: { trace: sender, span: '1000000000000002', attributes: { 'e2e.note': 'link says so' } }, attributes: { 'messaging.destination.name': 'invoices' } },
+    ],
+    { ago: 12_890 },
+  );
+  return { sender, receiver };
+}
+
+test('the journey shows what follows from this trace as lanes, from both ends', async (t) => {
+  const { sender, receiver } = await sendJourney();
+  const page = await newPage(browser, t);
+  for (const id of [sender, receiver]) {
+    await page.goto(`${HOME}/trace/${id}?view=journey`);
+    await page.getByText('2 traces, joined by 1 link.').waitFor();
+    await page.getByText('you came from here').waitFor();
+    assert.equal(await page.locator('.row').count(), 3);
+    await page.locator('.edge[data-from="1000000000000002"][data-to="1000000000000003"]').waitFor();
+    assert.match(await page.locator('.wait-note').innerText(), /in invoices [67](\.\d+)? s/);
+    assert.equal(await page.locator('.cut').count(), 1, 'the idle seconds are cut');
+  }
+  await page.locator('.row', { hasText: 'send invoices' }).first().click();
+  await page.getByRole('complementary').getByText('Received by').waitFor();
+  await page.getByRole('button', { name: 'This trace only' }).click();
+  await page.getByRole('tab', { name: 'Timeline', selected: true }).waitFor();
+  assert.equal(await page.locator('.row').count(), 1);
+});
+
+test('a link into another trace has its attributes, and leads to both as a journey', async (t) => {
+  const { receiver } = await sendJourney();
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/trace/${receiver}?span=1000000000000003`);
+  const detail = page.getByRole('complementary');
+  await detail.getByText('link says so').waitFor();
+  await detail.getByRole('link', { name: 'see both as a journey' }).click();
+  await page.getByText('2 traces, joined by 1 link.').waitFor();
+  assert.match(page.url(), /view=journey/);
+});
+
+test('the graph has the topic between the services, with times; a node goes to its span', async (t) => {
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/trace/${checkout}?view=graph`);
+  await page.getByRole('button', { name: /Topic eshop-topic 1 message/ }).waitFor();
+  const consumer = page.getByRole('button', { name: /kafka-consumer From_eshop-topic/ });
+  await consumer.click();
+  await page.getByRole('complementary').getByRole('heading', { name: 'From_eshop-topic' }).waitFor();
+  assert.match(page.url(), /view=graph.*span=/);
+  await page.getByRole('tab', { name: 'Timeline' }).click();
+  assert.equal(await page.locator('.row.open', { hasText: 'From_eshop-topic' }).count(), 1, 'the selection is shared');
+});
+
+test('the flame graph looks into a frame and out again', async (t) => {
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/trace/${checkout}?view=flame`);
+  const frame = page.getByRole('button', { name: /^eshop GET eshop GET: 3 spans/ });
+  const narrow = await frame.boundingBox();
+  await frame.click();
+  await page.getByRole('button', { name: 'Show all' }).waitFor();
+  const wide = await frame.boundingBox();
+  assert.ok(narrow && wide && wide.width > narrow.width);
+  await page.keyboard.press('ArrowRight');
+  assert.equal(await page.evaluate(() => document.activeElement?.classList.contains('frame')), true);
+  await page.getByRole('button', { name: 'Show all' }).click();
+});
+
+test('statistics group and sort; a row goes to a span', async (t) => {
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/trace/${checkout}?view=statistics`);
+  await page.getByLabel('Group by').selectOption('Service');
+  await page.getByRole('columnheader', { name: 'Spans' }).getByRole('button').click();
+  const first = page.locator('.sort-row').first();
+  assert.match(await first.innerText(), /^eshop/);
+  assert.equal(await page.getByRole('columnheader', { name: 'Spans' }).getAttribute('aria-sort'), 'descending');
+  await first.click();
+  await page.getByRole('complementary').getByRole('heading', { name: 'GET /checkout' }).waitFor();
+});
+
+test('the spans table lists what is found', async (t) => {
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/trace/${checkout}?view=spans`);
+  await page.locator('.sort-row').nth(12).waitFor();
+  await page.getByRole('searchbox', { name: 'Find in this trace' }).fill('billing');
+  await page.locator('.sort-row').nth(3).waitFor({ state: 'detached' });
+  assert.equal(await page.locator('.sort-row').count(), 3);
+  await page.getByRole('button', { name: 'DBAccess.save2db' }).click();
+  await page.getByRole('complementary').getByRole('heading', { name: 'DBAccess.save2db' }).waitFor();
+});
+
+test('the JSON is the trace as Jaeger writes it', async (t) => {
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/trace/${checkout}?view=json`);
+  const { data } = JSON.parse(await page.locator('.json').innerText());
+  assert.equal(data[0].traceID, checkout);
+  assert.equal(data[0].spans.length, 13);
+});
+
+test('two ticked traces are compared, and what differs is said', async (t) => {
+  const service = `compared-${Date.now()}`;
+  const root = { id: '2000000000000001', service, name: 'root', at: /** @type {[number, number]} */ ([0, 50]) };
+  await sendTrace([root, { id: '2000000000000002', service, name: 'left', at: [0, 10], parent: root.id }]);
+  await sendTrace([{ ...root, at: [0, 90] }, { id: '2000000000000003', service, name: 'right', at: [0, 10], parent: root.id }]);
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/search?service=${service}&order=duration`);
+  await page.locator('.result').nth(1).waitFor();
+  for (const tick of await page.getByRole('checkbox', { name: /Compare/ }).all()) await tick.check();
+  await page.getByRole('button', { name: 'Compare 2 of 2' }).click();
+  await page.waitForURL(/\/compare\/[0-9a-f]{32}\/[0-9a-f]{32}$/);
+  assert.match(await page.locator('tr', { hasText: 'right' }).innerText(), /only in A/);
+  assert.match(await page.locator('tr', { hasText: 'left' }).innerText(), /only in B/);
+  await page.getByText('B was faster by 40 ms').waitFor();
+  await page.getByLabel('Differences only').check();
+  await page.locator('tbody tr', { hasText: 'root' }).waitFor({ state: 'detached' });
+});
+
+test('the map leads from service over topic to service, and on to the search', async (t) => {
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/map`);
+  const topic = page.getByRole('button', { name: /^Topic eshop-topic \d+ sent · \d+ received/ });
+  await topic.focus();
+  await page.keyboard.press('Enter');
+  const rows = page.locator('.edge-table tbody tr');
+  const texts = (await rows.allInnerTexts()).map((text) => text.replace(/\s+/g, ' '));
+  assert.ok(texts.some((text) => text.startsWith('eshop sends to eshop-topic')), texts.join('; '));
+  assert.ok(texts.some((text) => text.startsWith('eshop-topic is received by kafka-consumer')), texts.join('; '));
+  assert.equal(texts.some((text) => text.startsWith('eshop calls kafka-consumer')), false, 'no false direct edge');
+  await page.getByRole('link', { name: 'Search traces through topic eshop-topic' }).click();
+  await page.locator('.result').first().waitFor();
+  assert.match(page.url(), /topic=eshop-topic/);
+});
+
+test('a trace goes to a file and comes back from it, as Jaeger JSON and as OTLP JSON', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'throughline-e2e-'));
+  t.after(() => rm(folder, { recursive: true }));
+  for (const format of ['jaeger', 'otlp']) {
+    const page = await newPage(browser, t);
+    await page.goto(`${HOME}/trace/${checkout}`);
+    const download = page.waitForEvent('download');
+    await page.getByLabel('Download').selectOption(format);
+    const path = join(folder, (await download).suggestedFilename());
+    await (await download).saveAs(path);
+    assert.match(path, new RegExp(`trace-${checkout}-${format}.json$`));
+    // Another id, so that only the file can have it.
+    const other = checkout.replace(/^.{4}/, 'feed');
+    const bytes = Buffer.from(checkout, 'hex').toString('base64');
+    const text = (await readFile(path, 'utf8')).replaceAll(checkout, other).replaceAll(bytes, Buffer.from(other, 'hex').toString('base64'));
+    await writeFile(path, text);
+    await page.goto(`${HOME}/`);
+    await page.getByLabel('File of traces').setInputFiles(path);
+    await page.getByRole('heading', { name: 'eshop GET /checkout' }).waitFor();
+    assert.ok(page.url().includes(other));
+    assert.equal(await page.locator('.row').count(), 13);
+    await page.locator('.edge').waitFor();
+  }
+});
+
+test('a file that holds no traces is refused with the reason', async (t) => {
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/`);
+  await page.getByLabel('File of traces').setInputFiles({ name: 'x.json', mimeType: 'application/json', buffer: Buffer.from('{"a":1}') });
+  await page.getByRole('alert').getByText('x.json: the file holds no traces').waitFor();
+});
+
+test('embedded, only the content is there, and stays so', async (t) => {
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/trace/${checkout}?embed=1`);
+  await page.locator('.row').first().waitFor();
+  assert.equal(await page.locator('.top-bar').count(), 0);
+  await page.getByRole('tab', { name: 'Statistics' }).click();
+  await page.waitForURL(/view=statistics.*embed=1/);
+});
+
+test('below a base path all works once the addresses in the first page are put below it', async (t) => {
+  const proxy = createServer((incoming, outgoing) => {
+    const path = (incoming.url ?? '').replace(/^\/obs/, '');
+    const asked = request(`${HOME}${path}`, { headers: { ...incoming.headers, 'accept-encoding': 'identity' } }, (answer) => {
+      const isPage = String(answer.headers['content-type']).startsWith('text/html');
+      const headers = { ...answer.headers };
+      if (isPage) delete headers['content-length'];
+      outgoing.writeHead(answer.statusCode ?? 500, headers);
+      if (!isPage) return answer.pipe(outgoing);
+      /** @type {Buffer[]} */
+      const parts = [];
+      answer.on('data', (part) => parts.push(part));
+      return answer.on('end', () => outgoing.end(Buffer.concat(parts).toString().replace(/(href|src)="\//g, '$1="/obs/')));
+    });
+    asked.end();
+  });
+  await new Promise((ready) => proxy.listen(0, '127.0.0.1', () => ready(undefined)));
+  t.after(() => proxy.close());
+  const { port } = /** @type {import('node:net').AddressInfo} */ (proxy.address());
+  const page = await newPage(browser, t);
+  await page.goto(`http://127.0.0.1:${port}/obs/search?service=eshop`);
+  await page.locator('.result-name').first().click();
+  await page.waitForURL(/\/obs\/trace\//);
+  await page.locator('.row').first().waitFor();
+  await page.getByRole('tab', { name: 'Graph', exact: true }).click();
+  await page.locator('.graph-node').first().waitFor();
+});
+
+for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
+  test(`no view has an accessibility finding in ${colorScheme}`, async (t) => {
+    const page = await newPage(browser, t, { colorScheme });
+    for (const [path, ready] of [
+      [`trace/${checkout}?path=end-to-end&find=eshop`, '.row'],
+      [`trace/${checkout}?view=journey`, '.row'],
+      [`trace/${checkout}?view=graph`, '.graph-node'],
+      [`trace/${checkout}?view=flame`, '.frame'],
+      [`trace/${checkout}?view=statistics`, '.sort-row'],
+      [`trace/${checkout}?view=spans`, '.sort-row'],
+      [`trace/${checkout}?view=json`, '.json'],
+      [`compare/${checkout}/${checkout}`, '.compare-table'],
+      ['map', '.graph-node'],
+    ]) {
+      await page.goto(`${HOME}/${path}`);
+      await page.locator(/** @type {string} */ (ready)).first().waitFor();
+      await checkAccessibility(page);
+    }
+    await page.keyboard.press('?');
+    await page.getByRole('dialog', { name: 'Help' }).waitFor();
+    await checkAccessibility(page);
+  });
+}
