@@ -1,8 +1,9 @@
 //! `cargo xtask test`: every test there is, after installing what they need.
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use throughline_testkit::build::BUILT_IN;
 use throughline_testkit::{clients, kafka};
 
@@ -20,7 +21,7 @@ use crate::ui;
     cargo xtask test linked      only the Rust tests whose name contains `linked`"
 )]
 pub(crate) struct Options {
-    /// Also the long proofs: tests do more rounds when they see THROUGHLINE_FULL=1
+    /// Also the long proofs: tests do more rounds when they see THROUGHLINE_FULL=1, and every parser is fuzzed
     #[arg(long)]
     full: bool,
     /// Only Rust tests whose names contain one of these; what stands after `--` goes to the test programs
@@ -39,6 +40,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             steps.run("tests of the web page's code", || ui::npm(&["test"], &[]));
         }
         steps.run("Rust tests", || test(options));
+        if everything && options.full {
+            steps.run("fuzzing, 100,000 inputs for each target", fuzz);
+        }
     }
     steps.finish()
 }
@@ -69,6 +73,21 @@ fn test(options: &Options) -> Result<()> {
         test.arg("--").args(options.filters.iter().filter(|filter| *filter != "--"));
     }
     steps::run(&mut test)
+}
+
+/// Begins from the committed seeds, the same way each time: a long search for new inputs is `fuzz/run` by hand.
+fn fuzz() -> Result<()> {
+    let folder = throughline_testkit::build::repository_root().join("fuzz");
+    let mut targets: Vec<PathBuf> = std::fs::read_dir(folder.join("fuzz_targets"))
+        .context("looking for the fuzz targets")?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    targets.sort_unstable();
+    for target in targets.iter().filter_map(|path| path.file_stem()) {
+        let mut fuzz = Command::new(folder.join("run"));
+        steps::run(fuzz.arg(target).args(["-runs=100000", "-seed=1", "-max_len=16384", "-verbosity=0"]))?;
+    }
+    Ok(())
 }
 
 /// Where cargo puts the binaries of the development profile.
