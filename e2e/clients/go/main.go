@@ -204,9 +204,7 @@ func produce(ctx context.Context, o options) error {
 		kgo.ProducerBatchCompression(codecs[o.get("codec", "none")]),
 		kgo.ProducerLinger(time.Duration(o.number("linger", 5))*time.Millisecond),
 		kgo.ProducerBatchMaxBytes(int32(o.number("batch-size", 1_000_000))),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		// A topic that was made anew has another id; other clients go on looking for it as well.
-		kgo.MetadataMinAge(100*time.Millisecond), kgo.UnknownTopicRetries(-1))
+		kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	transactional := o["transactional"] != ""
 	if transactional {
 		settings = append(settings, kgo.TransactionalID(o["transactional"]))

@@ -84,7 +84,9 @@ impl Kit {
     }
 
     /// A new topic.
+    #[expect(clippy::print_stderr, reason = "when a test fails, it says at which case")]
     pub(crate) fn topic(&self, name: &str, partitions: u16) {
+        eprintln!("topic {name}");
         create_topic(self.kafka.bootstrap(), &Topic::new(name, partitions)).unwrap();
     }
 

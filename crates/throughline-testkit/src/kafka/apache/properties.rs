@@ -67,6 +67,8 @@ fn settings(nodes: u16) -> BTreeMap<String, String> {
         ("group.consumer.heartbeat.interval.ms", "500"),
         ("group.share.min.heartbeat.interval.ms", "500"),
         ("group.share.heartbeat.interval.ms", "500"),
+        // Records stay, whatever timestamps a test gives them.
+        ("log.retention.ms", "-1"),
         // A broker that was killed is given up soon.
         ("broker.heartbeat.interval.ms", "500"),
         ("broker.session.timeout.ms", "3000"),
