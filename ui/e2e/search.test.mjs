@@ -38,7 +38,7 @@ test('a search by service and operation finds the checkout, and is the address',
   const result = page.locator('.result').first();
   await result.getByText('GET /checkout').waitFor();
   assert.match(page.url(), /\/search\?service=eshop&operation=GET\+%2Fcheckout&lookback=24h$/);
-  assert.match(await result.innerText(), /notification/);
+  assert.match((await result.textContent()) ?? '', /notification/);
 
   await page.reload();
   await page.locator('.result').first().waitFor();
@@ -161,7 +161,7 @@ test('each field narrows the search, and is part of the address', async (t) => {
   const only = async (/** @type {string} */ params, /** @type {string} */ name) => {
     await page.goto(`${HOME}/search?service=${mark}${params}`);
     await page.getByText('1 trace, ').waitFor();
-    assert.match(await page.locator('.result').innerText(), new RegExp(name));
+    assert.match((await page.locator('.result').textContent()) ?? '', new RegExp(name));
   };
   await only('&operation=quick', 'quick');
   await only('&minDuration=500ms', 'slow');
@@ -171,7 +171,7 @@ test('each field narrows the search, and is part of the address', async (t) => {
   await only(`&q=${encodeURIComponent(`{ topic = "${topic}" } && { status = error }`)}`, 'slow');
   await page.goto(`${HOME}/search?service=${mark}&order=duration`);
   await page.getByText('2 traces, longest first').waitFor();
-  assert.match(await page.locator('.result').first().innerText(), /slow/);
+  assert.match((await page.locator('.result').first().textContent()) ?? '', /slow/);
   assert.equal(await page.getByRole('combobox', { name: 'Order' }).inputValue(), 'duration');
   await page.goto(`${HOME}/search?service=${mark}&lookback=custom&start=1&end=2`);
   await page.getByRole('heading', { name: 'No trace matches' }).waitFor();
@@ -238,7 +238,7 @@ test('a part of the plot is brushed: the list follows, and can be searched for',
   await page.mouse.move(area.x + area.width - 2, area.y + area.height - 2, { steps: 5 });
   await page.mouse.up();
   await page.getByText('1 of 2 traces in the chosen part').waitFor();
-  assert.match(await page.locator('.result').innerText(), /late/);
+  assert.match((await page.locator('.result').textContent()) ?? '', /late/);
   await page.getByRole('button', { name: 'Search this part' }).click();
   await page.getByText('1 trace, newest first').waitFor();
   assert.match(page.url(), /lookback=custom/);

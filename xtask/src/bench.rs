@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::pages;
 use crate::steps::cargo;
 
 /// What `cargo xtask bench` takes.
@@ -32,12 +33,15 @@ enum Subject {
         cargo xtask bench kafka path -- --only produce --rounds 3"
     )]
     Kafka(kafka::Options),
+    /// The web page in a real Chromium: opening, scrolling and searching at 100,000 spans and 500 traces
+    Ui,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.subject {
         Subject::Sdk => sdk(),
         Subject::Kafka(options) => kafka::run(options),
+        Subject::Ui => pages::measure(),
     }
 }
 

@@ -9,6 +9,7 @@ mod demo;
 mod kafka;
 mod lint;
 mod machine;
+mod pages;
 mod steps;
 mod test;
 mod tidy;
@@ -46,6 +47,8 @@ enum Task {
     Tidy,
     /// Build the web page into ui/dist
     Ui,
+    /// Take the pictures of README and docs with a real browser, into docs/images/ui
+    Screenshots,
     /// Fetch and run a real Apache Kafka in the foreground
     Kafka(kafka::Options),
     /// Record what real Kafka clients say, as seeds for the fuzz targets
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Ui => ui::build(),
+        Task::Screenshots => pages::screenshots(),
         Task::Kafka(options) => kafka::run(&options),
         Task::Corpus => corpus::run(),
         Task::Bench(options) => bench::run(&options),

@@ -8,7 +8,7 @@ import { go, linkTo } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { EVERYTHING, LOOKBACKS, searchPath, type Lookback } from '../search/query';
 import { serviceColours } from '../trace/colour';
-import { formatCount, formatDuration } from '../trace/format';
+import { formatDuration } from '../trace/format';
 import { formatRate } from '../trace/rate';
 import { EdgeTable } from './EdgeTable';
 
@@ -43,7 +43,7 @@ export default function MapPage({ query }: { readonly query: string }) {
         <button type="button" onClick={found.reload}>
           Reload
         </button>
-        {found.value && <span className="quiet">{formatCount(found.value.spans, 'span')} looked at</span>}
+        {found.value && <span className="quiet">{found.value.spans.toLocaleString('en')} spans looked at</span>}
       </div>
       {found.failure && !found.loading && <Failed what="the map" failure={found.failure} retry={found.reload} />}
       {!found.value && found.loading && <Loading what="the map" />}

@@ -5,7 +5,7 @@ import { useCallback, useEffect, useRef, useState, type RefObject } from 'react'
 export const ROW_HEIGHT = 28;
 
 /** Rows beyond both ends of the view, so that a quick scroll shows no holes. */
-const SPARE = 12;
+const SPARE = 8;
 /** The window moves by so many rows at once: fewer, larger changes leave most frames free. */
 const STEP = 6;
 

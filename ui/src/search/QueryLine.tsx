@@ -39,6 +39,12 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
     });
   };
   const onKeyDown = (event: KeyboardEvent) => {
+    // Also while what can be completed is still on its way.
+    if (place && (event.key === 'Escape' || (event.key === 'Enter' && chosen < 0))) {
+      if (event.key === 'Escape') event.preventDefault();
+      setPlace(undefined);
+      return;
+    }
     if (!isOpen) return;
     if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
       event.preventDefault();
@@ -47,9 +53,6 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
     } else if ((event.key === 'Enter' || event.key === 'Tab') && chosen >= 0) {
       event.preventDefault();
       take(options[chosen] as string);
-    } else if (event.key === 'Escape') {
-      event.preventDefault();
-      setPlace(undefined);
     }
   };
 
