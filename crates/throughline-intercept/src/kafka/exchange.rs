@@ -109,6 +109,11 @@ impl Exchanges {
         stories
     }
 
+    /// Their stories. They keep their places: answers still come.
+    pub(super) fn take_stories(&mut self) -> Vec<Story> {
+        self.waiting.iter_mut().map(|exchange| std::mem::replace(&mut exchange.story, Story::Plain)).collect()
+    }
+
     /// All of them: nothing will be answered any more.
     pub(super) fn abandon(&mut self) -> impl Iterator<Item = Exchange> {
         self.expired = 0;

@@ -70,6 +70,8 @@ pub enum Reason {
     SpanRate,
     /// The connection ended before the response.
     Disconnected,
+    /// An error of our own (a panic). Nothing on the connection is read from there on, but what must be changed.
+    Panic,
 }
 
 // === impl Reason ===
@@ -94,11 +96,12 @@ impl Reason {
             Self::Capacity => "capacity",
             Self::SpanRate => "span_rate",
             Self::Disconnected => "disconnected",
+            Self::Panic => "panic",
         }
     }
 
     /// All of them, for metrics that show zeros.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Version,
         Self::FrameTooLarge,
         Self::Budget,
@@ -114,6 +117,7 @@ impl Reason {
         Self::Capacity,
         Self::SpanRate,
         Self::Disconnected,
+        Self::Panic,
     ];
 }
 

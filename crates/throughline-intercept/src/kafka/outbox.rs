@@ -26,6 +26,11 @@ impl Outbox {
         }
     }
 
+    /// How many pieces wait to be written.
+    pub(super) fn waiting(&self) -> usize {
+        self.transmits.len()
+    }
+
     pub(super) fn span(&mut self, span: Span) {
         self.spans.push_back(span);
     }

@@ -1,5 +1,6 @@
 //! One connection: its two streams, what is held of them, and what answers what.
 
+mod fault;
 mod request;
 mod response;
 
@@ -50,6 +51,8 @@ pub struct Session<C: Cluster> {
     responses: Stream<Exchange>,
     exchanges: Exchanges,
     positions: Positions,
+    /// An error of our own has happened: nothing is read any more but what must be changed.
+    is_blind: bool,
 }
 
 /// A frame of the client's, as far as its head shows.
@@ -116,6 +119,7 @@ impl<C: Cluster> Session<C> {
             responses: Stream { framer: Framer::responses(), current: None },
             exchanges: Exchanges::default(),
             positions: Positions::default(),
+            is_blind: false,
         }
     }
 
@@ -124,12 +128,12 @@ impl<C: Cluster> Session<C> {
         match from {
             Side::Client => {
                 while let Some(event) = self.requests.framer.next(&mut bytes) {
-                    self.handle_client(event, now);
+                    self.guard_event(from, event, now);
                 }
             }
             Side::Broker => {
                 while let Some(event) = self.responses.framer.next(&mut bytes) {
-                    self.handle_broker(event, now);
+                    self.guard_event(from, event, now);
                 }
             }
         }
@@ -138,27 +142,29 @@ impl<C: Cluster> Session<C> {
     /// This side sends no more. What is held of a frame that it did not finish goes on, untouched.
     pub fn handle_close(&mut self, side: Side, now: Timestamp) {
         match side {
-            Side::Client => {
-                self.drop_request();
-                self.requests.framer.opaque();
-            }
+            Side::Client => self.requests.framer.opaque(),
+            Side::Broker => self.responses.framer.opaque(),
+        }
+        self.guard(|session| match side {
+            Side::Client => session.drop_request(),
             Side::Broker => {
-                self.drop_response(now);
-                self.responses.framer.opaque();
-                for exchange in self.exchanges.abandon() {
-                    self.tracer.fail(exchange.story, now, error::NETWORK_EXCEPTION);
+                session.drop_response(now);
+                for exchange in session.exchanges.abandon() {
+                    session.tracer.fail(exchange.story, now, error::NETWORK_EXCEPTION);
                 }
             }
-        }
+        });
         self.handle_bytes(side, now, Bytes::new());
     }
 
     /// The time of [`Session::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let timeout = self.tracer.settings.limits.request_timeout;
-        for story in self.exchanges.expire(now, timeout) {
-            self.tracer.fail(story, now, error::REQUEST_TIMED_OUT);
-        }
+        self.guard(|session| {
+            for story in session.exchanges.expire(now, timeout) {
+                session.tracer.fail(story, now, error::REQUEST_TIMED_OUT);
+            }
+        });
     }
 
     /// The configuration has been read again. Requests that have been seen keep what they had.

@@ -284,3 +284,67 @@ fn requests_that_nobody_knows_pass_with_their_answers_and_in_their_order() {
     let name = format!("send id:{}", "YW4taWQtb2Ytb3JkZXJzIQ");
     assert_eq!((pair.spans[0].name.as_str(), TOPIC_ID.len()), (name.as_str(), 16));
 }
+
+#[test]
+fn a_request_in_which_we_err_goes_on_as_it_came_and_so_does_all_behind_it() {
+    let process = Process::default();
+    let mut pair = Pair::of(&process, Settings::default());
+    process.breaks_once.set(true);
+    for correlation in [1, 2] {
+        let frame = produce(9, correlation, -1, Lot::of(vec![Rec::of("a")]).bytes());
+        pair.client(&frame);
+        assert_eq!(pair.take_broker(), frame);
+        let answer = produced(9, correlation, 0, 0);
+        pair.broker(&answer);
+        assert_eq!(pair.take_client(), answer);
+        assert!(pair.session.is_idle());
+        assert_eq!((pair.passed(), pair.injected()), (vec![Reason::Panic], 0), "nothing is tried again");
+    }
+    let mut other = Pair::of(&process, Settings::default());
+    other.client(produce(9, 1, -1, Lot::of(vec![Rec::of("a")]).bytes()));
+    assert_eq!(other.injected(), 1, "other connections go on");
+}
+
+#[test]
+fn a_large_request_in_which_we_err_gives_its_memory_back() {
+    let process = Process::default();
+    let mut pair = Pair::of(&process, Settings::default());
+    let frame = produce(9, 1, -1, Lot::of(vec![Rec::of(&"x".repeat(40_000))]).bytes());
+    pair.client(&frame[..30]);
+    assert!(process.known.borrow().held() > 40_000);
+    process.breaks_once.set(true);
+    pair.client(&frame[30..]);
+    assert_eq!((pair.take_broker(), pair.passed()), (frame.to_vec(), vec![Reason::Panic]));
+    assert_eq!(process.known.borrow().held(), 0);
+}
+
+#[test]
+fn an_answer_in_which_we_err_goes_on_as_it_came_and_later_ones_are_changed_that_must_be() {
+    let process = addressed();
+    let mut pair = Pair::of(&process, Settings::default());
+    pair.client(metadata(12, 1));
+    pair.client(produce(9, 2, -1, Lot::of(vec![Rec::of("a")]).bytes()));
+    process.breaks_once.set(true);
+    pair.broker(metadata_answer(12, 1));
+    assert_eq!(pair.take_client(), metadata_answer(12, 1));
+    pair.broker(produced(9, 2, 0, 0));
+    assert_eq!(pair.take_client(), produced(9, 2, 0, 0));
+    assert_eq!((pair.dropped(), pair.take_spans().len()), (1, 0), "what was open is given up and counted");
+    pair.take_broker();
+    let got = exchange(&mut pair, &metadata(12, 3), &metadata_answer(12, 3));
+    let told: km::MetadataResponse = body(&got, ApiKey::METADATA, 12);
+    assert_eq!((told.brokers[0].host.as_str(), told.brokers[0].port), ("sidecar.local", 19092));
+}
+
+#[test]
+fn an_error_of_ours_at_the_end_holds_nothing_back() {
+    let process = Process::default();
+    let mut pair = Pair::of(&process, Settings::default());
+    let frame = produce(9, 1, -1, Lot::of(vec![Rec::of(&"x".repeat(40_000))]).bytes());
+    pair.client(&frame[..50]);
+    process.breaks_once.set(true);
+    pair.close(Side::Client);
+    pair.close(Side::Broker);
+    assert_eq!(pair.take_broker(), frame[..50]);
+    assert_eq!(pair.passed(), [Reason::Panic]);
+}

@@ -1,6 +1,6 @@
 //! A client and a broker with a session between them: a clock that is only a number, bytes cut as a seed says.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(crate) struct Process {
     pub(crate) addresses: Rc<HashMap<i32, (Arc<str>, i32)>>,
     /// Where it is one process that all clients are of.
     pub(crate) correlator: Option<Rc<RefCell<Correlator>>>,
+    /// Who looks next at what is known panics: an error of ours.
+    pub(crate) breaks_once: Rc<Cell<bool>>,
 }
 
 /// How bytes are cut.
@@ -57,6 +59,7 @@ impl Process {
 
 impl Cluster for Process {
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
+        assert!(!self.breaks_once.take(), "broken on purpose");
         look(&mut self.known.borrow_mut())
     }
 

@@ -34,7 +34,7 @@ impl<C: Cluster> Session<C> {
             self.requests.framer.opaque();
             return;
         }
-        let wish = request.wish(&self.tracer.settings);
+        let wish = if self.is_blind { Wish::Nothing } else { request.wish(&self.tracer.settings) };
         match self.requests.begin(&self.tracer, request, wish, size, now) {
             Begun::Kept => {}
             Begun::Passes(request, reason) => {
@@ -44,7 +44,7 @@ impl<C: Cluster> Session<C> {
                 if request.api == ApiKey::PRODUCE {
                     let handling = Handling::Peeked { beginning: BytesMut::new(), left: size };
                     self.requests.current = Some(Current { subject: request, begun: now, handling, reserved: 0 });
-                } else if request.api == ApiKey::FETCH {
+                } else if request.api == ApiKey::FETCH && !self.is_blind {
                     self.expect(request, now, Story::Fetch(Box::new(Asked::unread())));
                 } else {
                     self.expect(request, now, Story::Plain);
@@ -80,7 +80,7 @@ impl<C: Cluster> Session<C> {
         self.expect_perhaps(request, begun, story, true);
     }
 
-    fn expect_perhaps(&mut self, request: Request, begun: Timestamp, story: Story, is_answered: bool) {
+    pub(super) fn expect_perhaps(&mut self, request: Request, begun: Timestamp, story: Story, is_answered: bool) {
         if self.exchanges.len() >= self.tracer.settings.limits.max_in_flight {
             self.tracer.passed(Reason::Capacity, 0);
             self.tracer.forget(story, Reason::Capacity);

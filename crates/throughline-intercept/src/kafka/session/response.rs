@@ -52,6 +52,7 @@ impl<C: Cluster> Session<C> {
         let cluster = &self.tracer.cluster;
         let settles = self.tracer.settings.settles() || cluster.is_correlated();
         let wish = exchange.wish(&self.tracer.settings, cluster.is_addressed(), settles);
+        let wish = if self.is_blind && wish != Wish::MustChange { Wish::Nothing } else { wish };
         if let Begun::Passes(exchange, Some(reason)) = self.responses.begin(&self.tracer, exchange, wish, size, now) {
             self.tracer.passed(reason, 0);
             self.tracer.forget(exchange.story, reason);
