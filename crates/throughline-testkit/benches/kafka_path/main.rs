@@ -2,7 +2,8 @@
 //!
 //! One Apache Kafka with one broker, one client, one connection, everything on this machine. All proxies run the whole time;
 //! in each round every target has its turn, in an order that shifts. A ratio is taken within a round, a figure is the median of the
-//! rounds. The client replays prepared frames ([`load`]): it costs little, so that on few cores the proxy is what is measured.
+//! rounds; the best of them stands beside it where other programs on the machine can only make it worse. The client replays
+//! prepared frames ([`load`]): it costs little, so that on few cores the proxy is what is measured.
 //! Prints one line of JSON per case and target. Run by `cargo xtask bench kafka`, which fetches the others.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark is a program of its own")]
 

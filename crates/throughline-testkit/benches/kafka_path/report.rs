@@ -99,13 +99,16 @@ impl Figures {
             median(pairs.filter_map(|(own, direct)| figure(own, direct)))
         };
         let each = |figure: &dyn Fn(&Sample) -> Option<f64>| median(row.samples.iter().filter_map(figure));
+        let best = |figures: &mut dyn Iterator<Item = f64>| figures.min_by(f64::total_cmp);
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
         let figures = [
             ("mb_per_s", each(&|sample| sample.megabytes_per_second)),
             ("ratio_to_direct", beside(&|own, direct| Some(own.megabytes_per_second? / direct.megabytes_per_second?))),
             ("cpu_s_per_gb", each(&Sample::cpu_seconds_per_gigabyte)),
+            ("cpu_s_per_gb_best", best(&mut row.samples.iter().filter_map(Sample::cpu_seconds_per_gigabyte))),
             ("p50_us", each(&|sample| sample.p50.map(micros))),
             ("p99_us", each(&|sample| sample.p99.map(micros))),
+            ("p99_us_best", best(&mut row.samples.iter().filter_map(|sample| sample.p99.map(micros)))),
             ("added_p50_us", beside(&|own, direct| Some(micros(own.p50?) - micros(direct.p50?)))),
             ("added_p99_us", beside(&|own, direct| Some(micros(own.p99?) - micros(direct.p99?)))),
             ("cpu_us_per_request", each(&Sample::cpu_microseconds_per_request)),
