@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use throughline_intercept::kafka::{Peer, Settings};
 use throughline_intercept::{KafkaSession, Side};
 use throughline_model::SpanSink;
@@ -96,7 +97,10 @@ impl Service {
             return Err(Failed::new(Failure::Loop, &client));
         }
         let to_client = self.accept(stream).await?;
-        let dialled = self.dialer.dial(&aim.candidates).await.map_err(|error| Failed::new(Failure::Connect, &error))?;
+        let dialled = self.dialer.dial(&aim.candidates).await.map_err(|error| {
+            refuse(&to_client);
+            Failed::new(Failure::Connect, &error)
+        })?;
         let host = advertise.unwrap_or_else(|| plain(local).ip().to_string().into());
         let peer = Peer { address: Some(client.ip()), broker: Some((dialled.broker.host, dialled.broker.port)) };
         let (settings, watch) = Watch::new(&self.settings);
@@ -157,6 +161,18 @@ impl Drop for Counted {
             self.0.metrics.failed(Failure::Panic);
             tracing::error!("a connection ended by an error of ours; its client will connect again. Please report it");
         }
+    }
+}
+
+/// Has the client hear what it would hear without us: that nobody is there. An orderly end would come from a broker that is there and
+/// does not want to talk; franz-go thinks then that it should speak TLS, and gives its records up.
+fn refuse(client: &Stream) {
+    let socket = match client {
+        Stream::Plain(stream) => SockRef::from(stream),
+        Stream::Tls(stream) => SockRef::from(stream.get_ref().0),
+    };
+    if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "cannot refuse a connection");
     }
 }
 

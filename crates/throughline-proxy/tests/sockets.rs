@@ -23,7 +23,7 @@ use support::{
 use throughline_intercept::kafka::Settings;
 use throughline_model::{Full, Span, SpanSink};
 use throughline_proxy::Limits;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 #[tokio::test]
@@ -37,12 +37,14 @@ async fn the_next_broker_serves_when_the_first_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_client_whose_broker_is_not_there_is_let_go_and_the_log_says_why_once() {
+async fn a_client_whose_broker_is_not_there_is_refused_and_the_log_says_why_once() {
     let (log, _guard) = Log::new();
     let (one, other) = (nobody().await, nobody().await);
     let proxy = Running::start(config(vec![before(&[one, other])])).await;
     for _ in 0..3 {
-        read_end(&mut proxy.connect().await).await;
+        // Not an orderly end, which a client may take for the word of a broker.
+        let refused = within(proxy.connect().await.read_u8()).await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
     }
     proxy.until_metric("throughline_kafka_connections_failed_total{reason=\"connect\"} 3").await;
     let text = log.text();
