@@ -42,6 +42,8 @@ impl Kit {
     /// Parts of its own, with every way into this Kafka.
     pub(crate) fn start(kafka: ApacheBuilder) -> Self {
         let kafka = Listener::ALL.into_iter().fold(kafka, ApacheBuilder::listener);
+        // Who comes by TLS without a login must show a certificate.
+        let kafka = kafka.property("listener.name.ssl.ssl.client.auth", "required");
         #[expect(clippy::print_stderr, reason = "the first run fetches and builds for minutes, and says so")]
         let mut progress = |step: &str| eprintln!("{step}");
         Self {
@@ -78,7 +80,12 @@ impl Kit {
             options.extend([("username", USER.to_owned()), ("password", PASSWORD.to_owned())]);
         }
         if listener.is_encrypted() {
-            options.push(("ca", self.kafka.certificates().unwrap().ca.display().to_string()));
+            let certificates = self.kafka.certificates().unwrap();
+            options.push(("ca", certificates.ca.display().to_string()));
+            if !listener.has_login() {
+                options.push(("cert", certificates.client.display().to_string()));
+                options.push(("key", certificates.client_key.display().to_string()));
+            }
         }
         options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
