@@ -3,7 +3,7 @@
 //! A broker sends whole batches as they lie: records before the offset that was asked for, records of aborted transactions
 //! and the marks at the ends of transactions come with the others, and the client leaves them out. So does this.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use throughline_kafka::batch::{Batch, Batches, Entry, Record};
@@ -57,6 +57,8 @@ pub(super) struct Arrival<'a> {
     pub(super) made: Vec<(i64, Identity)>,
     pub(super) deliveries: Vec<Delivery>,
     pub(super) last_offset: Option<i64>,
+    /// The offset behind all that was brought, marks and what is left out too: the client reads on there.
+    pub(super) end: Option<i64>,
 }
 
 /// How often a record has been delivered, where that is counted.
@@ -66,7 +68,7 @@ pub(super) type Times = Option<i16>;
 struct Aborted {
     /// By their first offsets, the last of them first.
     to_come: Vec<AbortedTransaction>,
-    producers: Vec<i64>,
+    producers: HashSet<i64>,
 }
 
 /// A wait of no known beginning: `CreateTime` -1.
@@ -126,7 +128,7 @@ impl Asked {
             let name = tracer.topic_name(&key);
             for partition in &topic.partitions {
                 let key = PartitionKey { topic: key.clone(), index: partition.partition_index };
-                let wanted = positions.wanted(&key, read_committed);
+                let wanted = positions.wanted(&key, partition.high_watermark, read_committed);
                 let last = deliver(tracer, reader, &name, &partition, wanted, times, &mut patches);
                 positions.deliver(key, last, max);
             }
@@ -182,7 +184,7 @@ fn deliver<C: Cluster>(
         !is_aborted && last_offset(batch) >= position
     });
     let last = arrival.last_offset;
-    tell_lag(tracer, topic, partition, last.map(|last| last.saturating_add(1)).or(Some(position)));
+    tell_lag(tracer, topic, partition, arrival.end.max(Some(position)));
     let made = arrival.finish(tracer);
     if !made.is_empty() && tracer.settings.topic(topic).deliver == super::Deliver::Patch {
         patches.push(Patch { records: records.range(), made });
@@ -225,7 +227,11 @@ impl Positions {
         }
     }
 
-    fn wanted(&self, key: &PartitionKey, read_committed: bool) -> Wanted {
+    fn wanted(&mut self, key: &PartitionKey, high_watermark: i64, read_committed: bool) -> Wanted {
+        // A log that ends before what was delivered is another one: its topic was made anew, or it was cut.
+        if self.delivered.get(key).is_some_and(|end| (0..*end).contains(&high_watermark)) {
+            self.delivered.remove(key);
+        }
         let again_before = self.delivered.get(key).copied().unwrap_or(i64::MIN);
         Wanted { position: self.asked.get(key).copied(), again_before, read_committed }
     }
@@ -267,6 +273,7 @@ impl<'a> Arrival<'a> {
             made: Vec::new(),
             deliveries: Vec::new(),
             last_offset: None,
+            end: None,
         }
     }
 
@@ -279,6 +286,9 @@ impl<'a> Arrival<'a> {
         mut is_wanted: impl FnMut(&Batch<'_>) -> bool,
     ) {
         for entry in Batches::new(records) {
+            if let Entry::Batch(batch) = &entry {
+                self.end = self.end.max(Some(last_offset(batch).saturating_add(1)));
+            }
             match entry {
                 Entry::Batch(batch) if is_wanted(&batch) => self.read_batch(tracer, reader, &batch),
                 Entry::Batch(_) | Entry::Partial(_) => {}
@@ -354,7 +364,6 @@ impl<'a> Arrival<'a> {
                 trace_state: identity.trace_state.clone(),
                 flags: identity.flags,
                 at: self.now,
-                group: self.group.clone(),
             });
         }
         if self.relation == Relation::ParentAndLink && sender.is_some() {
@@ -374,14 +383,7 @@ impl<'a> Arrival<'a> {
     pub(super) fn finish<C: Cluster>(self, tracer: &mut Tracer<C>) -> Vec<(i64, Identity)> {
         if !self.deliveries.is_empty() {
             let place = Place { client: tracer.client.clone(), topic: self.topic, partition: self.partition };
-            let first = self.deliveries.first().map(|first| first.offset);
-            let again = first.filter(|first| *first < self.again_before);
-            let lost = tracer.cluster.known(|known| {
-                if let Some(first) = again {
-                    known.rewind(&place, first);
-                }
-                known.deliver(place, self.deliveries, self.now)
-            });
+            let lost = tracer.cluster.known(|known| known.deliver(place, self.group, self.deliveries, self.now));
             if lost > 0 {
                 tracer.out.notice(Notice::Unsettled { records: lost });
             }
@@ -407,19 +409,19 @@ impl Aborted {
     fn new(transactions: &Array<'_, AbortedTransaction>) -> Self {
         let mut to_come: Vec<_> = transactions.iter().collect();
         to_come.sort_by_key(|transaction| std::cmp::Reverse(transaction.first_offset));
-        Self { to_come, producers: Vec::new() }
+        Self { to_come, producers: HashSet::new() }
     }
 
     /// Whether the batch is of an aborted transaction; ends the transaction at its mark.
     fn covers(&mut self, batch: &Batch<'_>) -> bool {
         let last = last_offset(batch);
         while let Some(next) = self.to_come.pop_if(|next| next.first_offset <= last) {
-            self.producers.push(next.producer_id);
+            self.producers.insert(next.producer_id);
         }
         let producer = batch.producer_id();
         if batch.is_control() {
             if is_abort(batch) {
-                self.producers.retain(|aborted| *aborted != producer);
+                self.producers.remove(&producer);
             }
             return false;
         }

@@ -1,6 +1,6 @@
 //! What the connections of a process know together: plain maps, all of them capped.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -64,8 +64,6 @@ pub struct Delivery {
     /// The W3C trace flags.
     pub flags: u8,
     pub at: Timestamp,
-    /// The group that it was delivered to, if it was known then.
-    pub group: Option<Arc<str>>,
 }
 
 /// What a client has told to be handled.
@@ -86,7 +84,8 @@ enum Group {
 
 #[derive(Debug, Default)]
 struct Deliveries {
-    waiting: HashMap<Place, VecDeque<Delivery>>,
+    /// By where they were delivered, to which group if that was known then, and by offset.
+    waiting: HashMap<(Place, Option<Arc<str>>), BTreeMap<i64, Delivery>>,
     count: usize,
     next_sweep: Timestamp,
 }
@@ -210,47 +209,48 @@ impl Known {
         self.sent.get(&span).copied()
     }
 
-    /// Keeps what was delivered until it is settled. Gives the number of deliveries that were given up, these or others.
-    pub fn deliver(&mut self, place: Place, new: impl IntoIterator<Item = Delivery>, now: Timestamp) -> u32 {
+    /// Keeps what was delivered to a group until it is settled; what comes again takes the place of what it was before. Gives
+    /// the number of deliveries that were given up, these or others.
+    pub fn deliver(
+        &mut self,
+        place: Place,
+        group: Option<Arc<str>>,
+        new: impl IntoIterator<Item = Delivery>,
+        now: Timestamp,
+    ) -> u32 {
         let mut lost = self.deliveries.sweep(now, self.capacity.delivery_timeout);
         let Deliveries { waiting, count, .. } = &mut self.deliveries;
-        let waiting = waiting.entry(place).or_default();
+        let key = (place, group);
+        let mut places = waiting.remove(&key).unwrap_or_default();
         for delivery in new {
-            if *count < self.capacity.max_deliveries {
+            if places.insert(delivery.offset, delivery).is_some() {
+                lost = lost.saturating_add(1);
+            } else if *count < self.capacity.max_deliveries {
                 *count += 1;
             } else {
+                // The first makes room: this one itself, when other partitions have it all.
+                places.pop_first();
                 lost = lost.saturating_add(1);
-                // The oldest makes room; there is none when other partitions have it all.
-                if waiting.pop_front().is_none() {
-                    continue;
-                }
             }
-            waiting.push_back(delivery);
+        }
+        if !places.is_empty() {
+            waiting.insert(key, places);
         }
         lost
     }
 
-    /// The client has gone back: what it had been given from this offset on is given again.
-    pub fn rewind(&mut self, place: &Place, offset: i64) {
+    /// Takes what this group has handled. What was delivered to another under the same client id is not this one's.
+    pub fn settle(&mut self, place: &Place, group: Option<&Arc<str>>, progress: &Progress) -> Vec<Delivery> {
         let Deliveries { waiting, count, .. } = &mut self.deliveries;
-        let Some(waiting) = waiting.get_mut(place) else { return };
-        while waiting.pop_back_if(|last| last.offset >= offset).is_some() {
-            *count = count.saturating_sub(1);
-        }
-    }
-
-    /// Takes what has been handled.
-    pub fn settle(&mut self, place: &Place, progress: &Progress) -> Vec<Delivery> {
-        let Deliveries { waiting, count, .. } = &mut self.deliveries;
-        let Some(waiting) = waiting.get_mut(place) else { return Vec::new() };
         let mut settled = Vec::new();
-        waiting.retain(|delivery| {
-            let is_settled = progress.covers(delivery.offset);
-            if is_settled {
-                settled.push(delivery.clone());
+        for group in [group.cloned(), None].into_iter().skip(usize::from(group.is_none())) {
+            let key = (place.clone(), group);
+            let Some(places) = waiting.get_mut(&key) else { continue };
+            progress.take(places, &mut settled);
+            if places.is_empty() {
+                waiting.remove(&key);
             }
-            !is_settled
-        });
+        }
         *count = count.saturating_sub(settled.len());
         settled
     }
@@ -312,10 +312,19 @@ impl Default for Known {
 // === impl Progress ===
 
 impl Progress {
-    fn covers(&self, offset: i64) -> bool {
+    /// Takes what it covers.
+    fn take(&self, places: &mut BTreeMap<i64, Delivery>, settled: &mut Vec<Delivery>) {
         match self {
-            Self::Before(end) => offset < *end,
-            Self::Range(range) => range.contains(&offset),
+            Self::Before(end) => {
+                while let Some(first) = places.first_entry().filter(|first| first.key() < end) {
+                    settled.push(first.remove());
+                }
+            }
+            Self::Range(range) if range.is_empty() => {}
+            Self::Range(range) => {
+                let offsets: Vec<i64> = places.range(range.clone()).map(|(offset, _)| *offset).collect();
+                settled.extend(offsets.iter().filter_map(|offset| places.remove(offset)));
+            }
         }
     }
 }
@@ -331,12 +340,14 @@ impl Deliveries {
         self.next_sweep = now.saturating_add(SECOND);
         let before = self.count;
         let Self { waiting, count, .. } = self;
-        waiting.retain(|_, place| {
-            while place.front().is_some_and(|oldest| oldest.at.saturating_add(timeout) <= now) {
-                place.pop_front();
+        waiting.retain(|_, places| {
+            // The first is nearly always the oldest; one that came again is looked at when it is the first again.
+            let is_old = |first: &Delivery| first.at.saturating_add(timeout) <= now;
+            while let Some(first) = places.first_entry().filter(|first| is_old(first.get())) {
+                first.remove();
                 *count = count.saturating_sub(1);
             }
-            !place.is_empty()
+            !places.is_empty()
         });
         u32::try_from(before - self.count).unwrap_or(u32::MAX)
     }
@@ -363,7 +374,7 @@ mod tests {
 
     fn delivery(offset: i64, at: Timestamp) -> Delivery {
         let (trace_id, span_id) = (TraceId::from_hex("1").unwrap(), SpanId::from_hex("2").unwrap());
-        Delivery { offset, trace_id, span_id, trace_state: TraceState::default(), flags: 1, at, group: None }
+        Delivery { offset, trace_id, span_id, trace_state: TraceState::default(), flags: 1, at }
     }
 
     fn place(partition: i32) -> Place {
@@ -391,15 +402,32 @@ mod tests {
     #[test]
     fn deliveries_are_settled_once_by_offset_or_range_or_given_up_in_time() {
         let mut known = Known::new(Capacity { delivery_timeout: 10 * SECOND, ..Capacity::default() });
-        assert_eq!(known.deliver(place(0), (0..6).map(|offset| delivery(offset, 0)), 0), 0);
+        assert_eq!(known.deliver(place(0), None, (0..6).map(|offset| delivery(offset, 0)), 0), 0);
         let settled = |of: Vec<Delivery>| of.iter().map(|delivery| delivery.offset).collect::<Vec<_>>();
-        assert_eq!(settled(known.settle(&place(0), &Progress::Range(2..=3))), [2, 3]);
-        assert_eq!(settled(known.settle(&place(0), &Progress::Before(5))), [0, 1, 4]);
-        assert_eq!(settled(known.settle(&place(1), &Progress::Before(9))), [0; 0]);
-        assert_eq!((known.waiting(), known.deliver(place(1), [delivery(0, 20 * SECOND)], 20 * SECOND)), (1, 1));
-        assert_eq!(known.waiting(), 1);
-        known.rewind(&place(1), 0);
+        let nothing = Progress::Range(RangeInclusive::new(5, 2));
+        assert_eq!(settled(known.settle(&place(0), None, &nothing)), [0; 0], "and nobody minds");
+        assert_eq!(settled(known.settle(&place(0), None, &Progress::Range(2..=3))), [2, 3]);
+        assert_eq!(settled(known.settle(&place(0), None, &Progress::Before(5))), [0, 1, 4]);
+        assert_eq!(settled(known.settle(&place(1), None, &Progress::Before(9))), [0; 0]);
+        assert_eq!((known.waiting(), known.deliver(place(1), None, [delivery(0, 20 * SECOND)], 20 * SECOND)), (1, 1));
+        assert_eq!(known.deliver(place(1), None, [delivery(0, 21 * SECOND)], 21 * SECOND), 1, "it comes again");
+        assert_eq!((known.waiting(), known.settle(&place(1), None, &Progress::Before(1))[0].at), (1, 21 * SECOND));
         assert_eq!(known.waiting(), 0);
+    }
+
+    #[test]
+    fn groups_under_one_client_id_settle_their_own_and_what_is_nobodys() {
+        let mut known = Known::new(Capacity { max_deliveries: 4, ..Capacity::default() });
+        let (g, h): (Arc<str>, Arc<str>) = ("g".into(), "h".into());
+        for group in [Some(&g), Some(&h), None] {
+            known.deliver(place(0), group.cloned(), [delivery(0, 0)], 0);
+        }
+        let mut settled = |group| known.settle(&place(0), Some(group), &Progress::Before(9)).len();
+        assert_eq!((settled(&g), settled(&g), settled(&h)), (2, 0, 1));
+        assert!(known.deliveries.waiting.is_empty(), "no place is kept for nothing");
+        // Where there is no room, none is made for a place either.
+        assert_eq!(known.deliver(place(0), None, (0..4).map(|offset| delivery(offset, 0)), 0), 0);
+        assert_eq!((known.deliver(place(1), None, [delivery(0, 0)], 0), known.deliveries.waiting.len()), (1, 1));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The end of a record's story: its consumer commits it, or acknowledges it.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::span::{self, Details, Operation, seconds};
 use super::tools::BatchReader;
 use super::topic::{PartitionKey, TopicKey};
 use super::tracer::{Identity, Tracer};
-use super::{Cluster, Delivery, Place, Progress, Reason, error};
+use super::{Cluster, Delivery, Known, Place, Progress, Reason, error};
 use crate::Timestamp;
 
 /// An OffsetCommit or TxnOffsetCommit on its way.
@@ -29,6 +30,7 @@ pub(super) struct Commit {
 /// Acknowledgements on their way, of a ShareFetch or a ShareAcknowledge.
 #[derive(Debug)]
 pub(super) struct Acknowledging {
+    group: Option<Arc<str>>,
     begun: Timestamp,
     ranges: Vec<(PartitionKey, RangeInclusive<i64>, &'static str)>,
 }
@@ -93,12 +95,12 @@ impl Commit {
         (body, version): (&[u8], i16),
         now: Timestamp,
     ) {
-        let mut refused = Vec::new();
+        let mut refused = HashSet::new();
         let mut see = |topic: Topic<'_>, partition: CommittedPartition| {
             if partition.error_code != error::NONE
                 && let Some(topic) = tracer.topic_key(&topic)
             {
-                refused.push(PartitionKey { topic, index: partition.partition_index });
+                refused.insert(PartitionKey { topic, index: partition.partition_index });
             }
         };
         let is_read = if api == ApiKey::TXN_OFFSET_COMMIT {
@@ -146,9 +148,9 @@ impl Settled<'_> {
         let partition = self.key.index;
         let place = Place { client: tracer.client.clone(), topic: Arc::clone(&topic), partition };
         tracer.handled(&place, progress, self.now);
-        let (deliveries, cluster_id) =
-            tracer.cluster.known(|known| (known.settle(&place, progress), known.cluster_id()));
         let group = self.group.cloned().or_else(|| tracer.group());
+        let settle = |known: &mut Known| (known.settle(&place, group.as_ref(), progress), known.cluster_id());
+        let (deliveries, cluster_id) = tracer.cluster.known(settle);
         let place = span::Place {
             operation: Operation::Commit,
             topic: &topic,
@@ -162,9 +164,7 @@ impl Settled<'_> {
     }
 
     fn one<C: Cluster>(&self, tracer: &mut Tracer<C>, delivery: Delivery, place: &span::Place<'_>) {
-        // What was delivered to another group under the same client id is not this one's.
-        let is_theirs = delivery.group.as_deref().is_none_or(|group| Some(group) == place.group);
-        if !is_theirs || !tracer.admit_settled(self.now) {
+        if !tracer.admit_settled(self.now) {
             return;
         }
         let identity = Identity {
@@ -203,7 +203,8 @@ impl Acknowledging {
             share::AcknowledgeRequest::open(body, version)?.map(|request| (request.group_id, request.topics))
         };
         Ok(opened.map(|(group, topics)| {
-            if let Some(group) = group.and_then(|group| group.text()) {
+            let group = group.and_then(|group| group.text()).filter(|group| !group.is_empty());
+            if let Some(group) = group {
                 tracer.see_group(group);
             }
             let max = tracer.settings.limits.max_partitions;
@@ -214,11 +215,11 @@ impl Acknowledging {
             for (topic, partition) in partitions {
                 let key = PartitionKey { topic, index: partition.partition_index };
                 for batch in &partition.acknowledgement_batches {
-                    acknowledged(&batch, max, |range, how| ranges.push((key.clone(), range, how)));
+                    let left = max.saturating_sub(ranges.len());
+                    acknowledged(&batch, left, |range, how| ranges.push((key.clone(), range, how)));
                 }
-                ranges.truncate(max);
             }
-            Self { begun, ranges }
+            Self { group: group.map(Arc::from), begun, ranges }
         }))
     }
 
@@ -264,10 +265,11 @@ impl Acknowledging {
         tracer.flush();
     }
 
-    fn settle<C: Cluster>(self, tracer: &mut Tracer<C>, refused: &[PartitionKey], now: Timestamp) {
+    fn settle<C: Cluster>(self, tracer: &mut Tracer<C>, refused: &HashSet<PartitionKey>, now: Timestamp) {
         for (key, range, how) in self.ranges {
             if !refused.contains(&key) {
-                let settled = Settled { key: &key, group: None, begun: self.begun, now, acknowledged: Some(how) };
+                let settled =
+                    Settled { key: &key, group: self.group.as_ref(), begun: self.begun, now, acknowledged: Some(how) };
                 settled.finish(tracer, &Progress::Range(range));
             }
         }
@@ -275,7 +277,7 @@ impl Acknowledging {
 }
 
 /// Partitions of which the broker did not take what was acknowledged.
-fn refused(partitions: impl Iterator<Item = ([u8; 16], i32, i16)>) -> Vec<PartitionKey> {
+fn refused(partitions: impl Iterator<Item = ([u8; 16], i32, i16)>) -> HashSet<PartitionKey> {
     let refused = partitions.filter(|(_, _, error_code)| *error_code != error::NONE);
     refused.map(|(id, index, _)| PartitionKey { topic: TopicKey::Id(id), index }).collect()
 }
@@ -293,6 +295,9 @@ fn acknowledged(
         _ => None,
     };
     let types = &batch.acknowledge_types;
+    if max == 0 {
+        return;
+    }
     if types.len() <= 1 {
         // An empty list has no meaning in the protocol.
         if let Some(name) = types.iter().next().and_then(name) {

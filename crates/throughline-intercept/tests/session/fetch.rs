@@ -189,6 +189,27 @@ fn lag_is_told_for_partitions_that_bring_nothing() {
 }
 
 #[test]
+fn who_has_passed_the_mark_at_the_end_of_a_transaction_is_not_behind() {
+    let mark = Rec { key: Some(vec![0, 0, 0, 1]), value: Some(vec![0; 6]), headers: Vec::new() };
+    let mark = Lot::of(vec![mark]).at(1).by(7).attributes(TRANSACTIONAL | CONTROL).bytes();
+    let log = [Lot::of(vec![traced("a")]).by(7).attributes(TRANSACTIONAL).bytes(), mark].concat();
+    let mut pair = Pair::new(Settings::default());
+    fetch(&mut pair, Ask { read_committed: true, ..Ask::default() }, &log, 2, &[]);
+    let lag = Notice::Lag { group: None, topic: TOPIC.into(), partition: 0, lag: 0 };
+    assert!(pair.notices.contains(&lag), "{:?}", pair.notices);
+}
+
+#[test]
+fn records_of_a_topic_made_anew_do_not_come_again() {
+    let mut pair = Pair::new(Settings::default());
+    let lot = |offset| Lot::of(vec![traced("a"), traced("b")]).at(offset).bytes();
+    fetch(&mut pair, Ask { offset: Some(40), ..Ask::default() }, &lot(40), 42, &[]);
+    fetch(&mut pair, Ask { correlation: 2, ..Ask::default() }, &lot(0), 2, &[]);
+    assert_eq!(offsets(&pair), [40, 41, 0, 1]);
+    assert!(pair.spans.iter().all(|span| span.attribute("throughline.kafka.redelivered").is_none()));
+}
+
+#[test]
 fn a_patched_record_names_the_consumer_span_and_nothing_else_changes() {
     let topic = TopicSettings { deliver: Deliver::Patch, ..TopicSettings::default() };
     let mut pair = Pair::new(Settings { default: topic, ..Settings::default() });

@@ -90,6 +90,12 @@ fn the_group_is_known_to_later_fetches_of_the_client_and_another_makes_it_uncert
     other.broker(committed(1, 0));
     let settled: Vec<_> = other.spans.iter().map(|span| span.parent_span_id).collect();
     assert_eq!(settled, [Some(pair.spans[0].span_id), Some(pair.spans[2].span_id)]);
+    // It is still the one group's.
+    let mut first = Pair::of(&process, Settings::default());
+    first.client(commit(1, "g", 2));
+    first.broker(committed(1, 0));
+    let settled: Vec<_> = first.spans.iter().map(|span| span.parent_span_id).collect();
+    assert_eq!(settled, [Some(pair.spans[1].span_id)]);
 }
 
 #[test]
