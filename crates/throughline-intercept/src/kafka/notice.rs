@@ -62,6 +62,8 @@ pub enum Reason {
     OldFormat,
     /// The broker refused an injected batch of this topic before.
     RefusedBefore,
+    /// Some topics get nothing, and of this one only the id is known: it may be one of them.
+    UnknownTopic,
     /// The answer to no request that is known, or not to the first of them.
     OutOfOrder,
     /// More requests, partitions or open spans than are remembered.
@@ -92,6 +94,7 @@ impl Reason {
             Self::Checksum => "checksum",
             Self::OldFormat => "old_format",
             Self::RefusedBefore => "refused_before",
+            Self::UnknownTopic => "unknown_topic",
             Self::OutOfOrder => "out_of_order",
             Self::Capacity => "capacity",
             Self::SpanRate => "span_rate",
@@ -101,7 +104,7 @@ impl Reason {
     }
 
     /// All of them, for metrics that show zeros.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Version,
         Self::FrameTooLarge,
         Self::Budget,
@@ -113,6 +116,7 @@ impl Reason {
         Self::Checksum,
         Self::OldFormat,
         Self::RefusedBefore,
+        Self::UnknownTopic,
         Self::OutOfOrder,
         Self::Capacity,
         Self::SpanRate,

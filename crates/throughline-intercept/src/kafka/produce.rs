@@ -1,6 +1,6 @@
 //! Produce: contexts into records, and a span for each of them, which the response closes.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use throughline_kafka::batch::{Batch, Batches, Entry, Limits, Outcome, Record};
 use throughline_kafka::message::produce::{Request, Response, ResponsePartition};
@@ -169,13 +169,11 @@ impl Sending {
         let Ok(Opened::Opened(response)) = Response::open(body, version) else {
             return self.forget(tracer, Reason::Malformed);
         };
+        let mut others = HashMap::new();
         for topic in &response.topics {
             let Some(key) = tracer.topic_key(&topic.topic) else { continue };
             for answer in &topic.partitions {
-                let is_it = |partition: &Partition| partition.key.index == answer.index && partition.key.topic == key;
-                // Answers come in the order of the request, so it is nearly always the first.
-                let at = self.partitions.iter().position(is_it);
-                if let Some(partition) = at.and_then(|at| self.partitions.remove(at)) {
+                if let Some(partition) = self.take(&mut others, &key, answer.index) {
                     partition.learn(tracer, &answer);
                     let ResponsePartition { error_code, base_offset, .. } = answer;
                     partition.end(tracer, self.begun, Ending { at: now, error_code, base_offset });
@@ -183,8 +181,27 @@ impl Sending {
             }
         }
         // A broker that says nothing of a partition has not got it.
+        self.partitions.extend(others.into_values().flatten());
         self.forget(tracer, Reason::Malformed);
         tracer.flush();
+    }
+
+    /// Takes what was sent to a partition. Answers come in the order of the request, so it is nearly always the first; from
+    /// the first time that it is not, the rest is found by key among `others`.
+    fn take(
+        &mut self,
+        others: &mut HashMap<PartitionKey, VecDeque<Partition>>,
+        topic: &TopicKey,
+        index: i32,
+    ) -> Option<Partition> {
+        let is_it = |partition: &mut Partition| partition.key.index == index && partition.key.topic == *topic;
+        if let Some(first) = self.partitions.pop_front_if(is_it) {
+            return Some(first);
+        }
+        for partition in self.partitions.drain(..) {
+            others.entry(partition.key.clone()).or_default().push_back(partition);
+        }
+        others.get_mut(&PartitionKey { topic: topic.clone(), index })?.pop_front()
     }
 }
 
@@ -198,10 +215,14 @@ fn injection_limits<C: Cluster>(
     if change == Change::Nothing {
         return Err(None);
     }
+    let is_known = tracer.is_named(topic);
     let name = tracer.topic_name(topic);
     let settings = &tracer.settings;
     if !settings.inject || settings.write.is_empty() || !settings.topic(&name).inject {
         return Err(None);
+    }
+    if !is_known && settings.excepts() {
+        return Err(Some(Reason::UnknownTopic));
     }
     let max_inflated_bytes = settings.limits.max_inflated_bytes;
     match tracer.cluster.known(|known| known.max_message_bytes(&name)) {

@@ -136,6 +136,11 @@ impl Settings {
         self.inject && !self.write.is_empty() && somewhere
     }
 
+    /// Whether there is a topic into which nothing is to be injected.
+    pub(super) fn excepts(&self) -> bool {
+        self.topics.iter().any(|(_, topic)| !topic.inject)
+    }
+
     /// Whether any record may be changed on its way to a consumer.
     pub(super) fn patches(&self) -> bool {
         self.default.deliver == Deliver::Patch || self.topics.iter().any(|(_, topic)| topic.deliver == Deliver::Patch)

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use throughline_model::context::SpanContext;
 use throughline_model::convention::{
-    ERROR_TYPE, KAFKA_BATCH_SIZE, KAFKA_DELIVERY_COUNT, KAFKA_HANDLED, KAFKA_LAG, KAFKA_NOT_INJECTED, KAFKA_QUEUE_TIME,
-    KAFKA_QUEUE_TIME_SENT, KAFKA_REDELIVERED, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME,
+    CLIENT_ADDRESS, ERROR_TYPE, KAFKA_BATCH_SIZE, KAFKA_DELIVERY_COUNT, KAFKA_HANDLED, KAFKA_LAG, KAFKA_NOT_INJECTED,
+    KAFKA_QUEUE_TIME, KAFKA_QUEUE_TIME_SENT, KAFKA_REDELIVERED, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME,
     MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID,
     MESSAGING_KAFKA_MESSAGE_KEY, MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME,
-    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, NETWORK_PEER_ADDRESS, OPENTRACING_REF_TYPE, PARENT_CONFIDENCE,
-    PARENT_EVIDENCE, SERVER_ADDRESS, SERVER_PORT,
+    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE, PARENT_CONFIDENCE, PARENT_EVIDENCE,
+    SERVER_ADDRESS, SERVER_PORT,
 };
 use throughline_model::{Event, KeyValue, Link, Span, SpanKind, Status, Value};
 
@@ -129,7 +129,7 @@ impl<C: Cluster> Tracer<C> {
             put(&mut to, SERVER_ADDRESS, &**host);
             put(&mut to, SERVER_PORT, i64::from(*port));
         }
-        put_some(&mut to, NETWORK_PEER_ADDRESS, self.peer_address.as_deref());
+        put_some(&mut to, CLIENT_ADDRESS, self.client_address.as_deref());
         if details.error_code != error::NONE {
             put(&mut to, ERROR_TYPE, error::name(details.error_code));
         }
@@ -140,6 +140,7 @@ impl<C: Cluster> Tracer<C> {
 /// The standard tags of opentracing-kafka-client, as far as a proxy can know.
 fn opentracing(place: &Place<'_>, details: &Details<'_>) -> Vec<KeyValue> {
     let mut to = Vec::with_capacity(12);
+    put_some(&mut to, "span.kind", place.operation.opentracing_kind());
     put(&mut to, "component", "java-kafka");
     put(&mut to, "peer.service", "kafka");
     put(&mut to, "message_bus.destination", place.topic);
@@ -224,6 +225,15 @@ impl Operation {
             Self::Send => SpanKind::Producer,
             Self::Process => SpanKind::Consumer,
             Self::Commit => SpanKind::Client,
+        }
+    }
+
+    /// The tag of that name, beside the kind that OTLP has.
+    const fn opentracing_kind(self) -> Option<&'static str> {
+        match self {
+            Self::Send => Some("producer"),
+            Self::Process => Some("consumer"),
+            Self::Commit => None,
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Tracer<C> {
     /// Spans that wait for an answer.
     pub(super) open_spans: usize,
     /// The client's address, as attributes have it.
-    pub(super) peer_address: Option<String>,
+    pub(super) client_address: Option<String>,
     pub(super) resource: Arc<Resource>,
     group: Option<Arc<str>>,
     random: fastrand::Rng,
@@ -67,7 +67,7 @@ impl<C: Cluster> Tracer<C> {
             settings,
             cluster,
             client: ClientKey { address: peer.address, client_id: None },
-            peer_address: peer.address.map(|address| address.to_string()),
+            client_address: peer.address.map(|address| address.to_string()),
             peer,
             out: Outbox::default(),
             open_spans: 0,
@@ -139,6 +139,14 @@ impl<C: Cluster> Tracer<C> {
                 let known = self.cluster.known(|known| known.topic_name(*id));
                 known.unwrap_or_else(|| self.name(&written(*id)))
             }
+        }
+    }
+
+    /// Whether it is known what the topic is called.
+    pub(super) fn is_named(&self, topic: &TopicKey) -> bool {
+        match topic {
+            TopicKey::Name(_) => true,
+            TopicKey::Id(id) => self.cluster.known(|known| known.topic_name(*id)).is_some(),
         }
     }
 

@@ -1,12 +1,19 @@
 //! Produce through a session: contexts in records, and the spans of them.
 
+use bytes::Bytes;
+use kafka_protocol::messages as km;
+use kafka_protocol::protocol::StrBytes;
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{Capacity, Limits, Naming, Notice, Reason, Settings, TopicPattern, TopicSettings};
+use throughline_intercept::kafka::{
+    ApiKey, Capacity, Limits, Naming, Notice, Reason, Settings, TopicPattern, TopicSettings,
+};
 use throughline_model::context::{Format, HeaderList, Sampling, extract};
 use throughline_model::{SpanKind, Status, Value};
 
 use crate::support::pair::{BEGIN, MILLISECOND, Pair, Process, SECOND, attribute, int, text};
-use crate::support::wire::{Lot, Rec, TOPIC, metadata, metadata_answer, produce, produced, record_set, told};
+use crate::support::wire::{
+    Lot, Rec, TOPIC, metadata, metadata_answer, produce, produced, record_set, request, response, told,
+};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -78,7 +85,7 @@ fn the_attributes_are_those_of_the_conventions() {
         ("messaging.kafka.cluster.id", "a-cluster"),
         ("messaging.kafka.message.key", "k"),
         ("server.address", "broker"),
-        ("network.peer.address", "10.0.0.7"),
+        ("client.address", "10.0.0.7"),
     ];
     for (key, value) in expected {
         assert_eq!(text(span, key), value, "{key}");
@@ -322,10 +329,64 @@ fn names_and_tags_can_be_those_of_opentracing() {
     pair.broker(produced(9, 1, 7, -1));
     let span = &pair.spans[0];
     assert_eq!((span.name.as_str(), span.kind), ("To_orders", SpanKind::Producer));
+    assert_eq!(text(span, "span.kind"), "producer");
     assert_eq!(text(span, "component"), "java-kafka");
     assert_eq!(text(span, "message_bus.destination"), "orders");
     assert_eq!(int(span, "partition"), 0);
     assert_eq!(attribute(span, "error"), &Value::Bool(true));
     assert_eq!(span.events[0].name, "error");
     assert_eq!(span.attribute("messaging.system"), None);
+}
+
+#[test]
+fn nothing_is_written_into_a_topic_that_may_be_excepted() {
+    let off = TopicSettings { inject: false, ..TopicSettings::default() };
+    let topics = vec![(TopicPattern::new("secret-*"), off)];
+    let mut pair = Pair::new(Settings { topics, ..Settings::default() });
+    let frame = produce(13, 1, -1, Lot::of(some_records(1)).bytes());
+    pair.client(&frame);
+    assert_eq!((pair.take_broker(), pair.passed()), (frame.to_vec(), vec![Reason::UnknownTopic]));
+    pair.broker(produced(13, 1, 0, 0));
+    assert_eq!(text(&pair.spans[0], "throughline.kafka.not_injected"), "unknown_topic");
+    // It is called otherwise.
+    pair.client(metadata(12, 2));
+    pair.broker(metadata_answer(12, 2));
+    pair.take_broker();
+    assert_eq!(send(&mut pair, 13, &Lot::of(some_records(1)))[0].headers.len(), 1);
+}
+
+/// A Produce of one record to each of so many partitions, and the answer to it, whose offsets are 100 and the partition.
+fn to_partitions(sent: &[i32], answered: &[i32]) -> (Bytes, Bytes) {
+    use km::produce_request::{PartitionProduceData, TopicProduceData};
+    use km::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+    let name = || km::TopicName(StrBytes::from_static_str(TOPIC));
+    let lot = Bytes::from(Lot::of(some_records(1)).bytes());
+    let of = |index: &i32| PartitionProduceData::default().with_index(*index).with_records(Some(lot.clone()));
+    let topic = TopicProduceData::default().with_name(name()).with_partition_data(sent.iter().map(of).collect());
+    let question = km::ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic]);
+    let of =
+        |index: &i32| PartitionProduceResponse::default().with_index(*index).with_base_offset(i64::from(100 + index));
+    let topic =
+        TopicProduceResponse::default().with_name(name()).with_partition_responses(answered.iter().map(of).collect());
+    let answer = km::ProduceResponse::default().with_responses(vec![topic]);
+    (request(ApiKey::PRODUCE, 9, 1, &question), response(ApiKey::PRODUCE, 9, 1, &answer))
+}
+
+#[test]
+fn partitions_are_answered_in_any_order_each_once() {
+    let cases: [(&[i32], &[i32], &[i64]); 4] = [
+        (&[0, 1, 2, 3], &[0, 1, 2, 3], &[100, 101, 102, 103]),
+        (&[0, 1, 2, 3], &[0, 3, 2, 1], &[100, 103, 102, 101]),
+        (&[0, 1, 2, 3], &[9, 1, 1, 0], &[101, 100]),
+        (&[5, 5, 6], &[6, 5, 5, 5], &[106, 105, 105]),
+    ];
+    for (sent, answered, offsets) in cases {
+        let mut pair = Pair::new(Settings::default());
+        let (question, answer) = to_partitions(sent, answered);
+        pair.client(question);
+        pair.broker(answer);
+        let told: Vec<_> = pair.spans.iter().map(|span| int(span, "messaging.kafka.offset")).collect();
+        assert_eq!(told, offsets);
+        assert_eq!(told.len() + pair.dropped() as usize, sent.len(), "what is not answered is counted");
+    }
 }
