@@ -261,6 +261,12 @@ fn invariant_09_accounting_no_exchange_ends_without_a_span_or_a_drop() {
         pair.close(Side::Broker);
         assert_eq!(pair.spans.len() as u32 + pair.dropped(), 1, "{how}: {:?}", pair.notices);
     }
+    // A client may go on where the broker has ended already.
+    let mut pair = Pair::new(Settings::default());
+    pair.close(Side::Broker);
+    pair.client(send(-1));
+    pair.close(Side::Client);
+    assert_eq!((pair.spans.len(), pair.dropped()), (1, 0), "{:?}", pair.notices);
     let mut pair = Pair::new(Settings::default());
     pair.client(send(0));
     pair.close(Side::Broker);

@@ -21,7 +21,7 @@ use crate::{Side, Timestamp};
 /// Who is at the two ends of a connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// Where the client connects from (`network.peer.address`).
+    /// Where the client connects from (`client.address`).
     pub address: Option<IpAddr>,
     /// The broker that it is connected to (`server.address`, `server.port`).
     pub broker: Option<(Arc<str>, u16)>,
@@ -51,6 +51,8 @@ pub struct Session<C: Cluster> {
     responses: Stream<Exchange>,
     exchanges: Exchanges,
     positions: Positions,
+    /// The broker answers no more.
+    is_over: bool,
     /// An error of our own has happened: nothing is read any more but what must be changed.
     is_blind: bool,
 }
@@ -87,9 +89,17 @@ enum Handling {
     /// The framer has it.
     Held,
     /// Its pieces pass, and are kept.
-    Followed { pieces: Vec<Bytes>, left: usize },
+    Followed { pieces: Pieces, left: usize },
     /// It passes; its beginning is kept until it can be told whether there will be an answer.
     Peeked { beginning: BytesMut, left: usize },
+}
+
+/// What has come of a frame that passes.
+#[derive(Debug, Default)]
+struct Pieces {
+    long: Vec<Bytes>,
+    /// Short ones are copied together: a driver's buffer of many KiB may lie behind a single byte.
+    short: BytesMut,
 }
 
 /// What a session wants to do with a frame.
@@ -102,6 +112,9 @@ enum Wish {
     /// As [`Wish::Change`], and the client is misled when it cannot be.
     MustChange,
 }
+
+/// Pieces of a frame that are shorter than this are copied.
+const COPIED: usize = 8 * 1024;
 
 /// Frames of this length and less are not counted in the process's budget: they hold nothing up, and who asks for what must
 /// not be missed.
@@ -119,6 +132,7 @@ impl<C: Cluster> Session<C> {
             responses: Stream { framer: Framer::responses(), current: None },
             exchanges: Exchanges::default(),
             positions: Positions::default(),
+            is_over: false,
             is_blind: false,
         }
     }
@@ -145,13 +159,15 @@ impl<C: Cluster> Session<C> {
             Side::Client => self.requests.framer.opaque(),
             Side::Broker => self.responses.framer.opaque(),
         }
-        self.guard(|session| match side {
-            Side::Client => session.drop_request(),
-            Side::Broker => {
-                session.drop_response(now);
-                for exchange in session.exchanges.abandon() {
-                    session.tracer.fail(exchange.story, now, error::NETWORK_EXCEPTION);
-                }
+        self.is_over |= side == Side::Broker;
+        self.guard(|session| {
+            match side {
+                Side::Client => session.drop_request(),
+                Side::Broker => session.drop_response(now),
+            }
+            // What a client asks behind the end of the broker's side is not answered either.
+            for exchange in session.abandoned() {
+                session.tracer.fail(exchange.story, now, error::NETWORK_EXCEPTION);
             }
         });
         self.handle_bytes(side, now, Bytes::new());
@@ -263,6 +279,11 @@ impl<C: Cluster> Session<C> {
         }
     }
 
+    /// Requests that nobody will answer any more.
+    fn abandoned(&mut self) -> Vec<Exchange> {
+        if self.is_over { self.exchanges.abandon().collect() } else { Vec::new() }
+    }
+
     fn drop_request(&mut self) {
         if let Some(current) = self.requests.current.take() {
             self.tracer.release(current.reserved);
@@ -312,7 +333,7 @@ impl<T> Stream<T> {
         let handling = if wish != Wish::Read && self.framer.collect(size) {
             Handling::Held
         } else {
-            Handling::Followed { pieces: Vec::new(), left: size }
+            Handling::Followed { pieces: Pieces::default(), left: size }
         };
         self.current = Some(Current { subject, begun, handling, reserved });
         Begun::Kept
@@ -322,13 +343,13 @@ impl<T> Stream<T> {
     fn follow(&mut self, piece: Bytes) -> Option<(T, Timestamp, usize, Bytes)> {
         let Handling::Followed { pieces, left } = &mut self.current.as_mut()?.handling else { return None };
         *left = left.saturating_sub(piece.len());
-        pieces.push(piece);
+        pieces.push(piece, *left == 0);
         if *left > 0 {
             return None;
         }
         let current = self.current.take()?;
         let Handling::Followed { pieces, .. } = current.handling else { return None };
-        Some((current.subject, current.begun, current.reserved, joined(pieces)))
+        Some((current.subject, current.begun, current.reserved, pieces.joined()))
     }
 }
 
@@ -339,12 +360,34 @@ enum Begun<T> {
     Passes(T, Option<Reason>),
 }
 
-/// The pieces as one; nothing is copied when there is one only.
-fn joined(mut pieces: Vec<Bytes>) -> Bytes {
-    if pieces.len() == 1 {
-        return pieces.pop().unwrap_or_default();
+// === impl Pieces ===
+
+impl Pieces {
+    /// The last one will be let go at once.
+    fn push(&mut self, piece: Bytes, is_last: bool) {
+        if piece.len() < COPIED && !is_last {
+            self.short.extend_from_slice(&piece);
+            return;
+        }
+        if !self.short.is_empty() {
+            self.long.push(self.short.split().freeze());
+        }
+        self.long.push(piece);
     }
-    pieces.concat().into()
+
+    /// All as one; nothing is copied when there is one only.
+    fn joined(mut self) -> Bytes {
+        if self.long.len() == 1 {
+            return self.long.pop().unwrap_or_default();
+        }
+        self.long.concat().into()
+    }
+
+    /// Bytes of a driver's that it holds on to, and its own.
+    #[cfg(test)]
+    fn held(&self) -> (usize, usize) {
+        (self.long.len(), self.short.len())
+    }
 }
 
 // === impl Tracer ===
@@ -379,5 +422,25 @@ impl<C: Cluster> Tracer<C> {
     /// A frame that was held goes on.
     fn held(&mut self, begun: Timestamp, now: Timestamp) {
         self.out.notice(Notice::Held { nanoseconds: now.saturating_sub(begun) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_comes_in_crumbs_holds_none_of_the_drivers_buffers() {
+        let mut pieces = Pieces::default();
+        let frame: Vec<u8> = (0..=255).cycle().take(3 * COPIED).collect();
+        for crumb in frame[..COPIED].chunks(1) {
+            pieces.push(Bytes::copy_from_slice(crumb), false);
+        }
+        assert_eq!(pieces.held(), (0, COPIED));
+        pieces.push(Bytes::copy_from_slice(&frame[COPIED..2 * COPIED]), false);
+        assert_eq!(pieces.held(), (2, 0), "what is long is kept as it is, behind what came before it");
+        pieces.push(Bytes::copy_from_slice(&frame[2 * COPIED..3 * COPIED - 1]), false);
+        pieces.push(Bytes::copy_from_slice(&frame[3 * COPIED - 1..]), true);
+        assert_eq!(pieces.joined(), frame);
     }
 }

@@ -26,6 +26,9 @@ type Times = (Timestamp, Timestamp);
 /// In Fetch, addresses stand behind all records from this version on: whoever changes them has to hold everything.
 const FETCH_WITH_ADDRESSES: i16 = 16;
 
+/// Names of topics that are learnt under one lock.
+const NAMES_AT_ONCE: usize = 256;
+
 /// In Produce likewise, but its responses are short.
 const PRODUCE_WITH_ADDRESSES: i16 = 10;
 
@@ -139,13 +142,12 @@ fn learn<C: Cluster>(tracer: &Tracer<C>, api: ApiKey, body: &[u8], version: i16)
         && let Opened::Opened(response) = MetadataResponse::open(body, version)?
     {
         cluster_id(response.cluster_id);
-        tracer.cluster.known(|known| {
-            for topic in response.topics.iter().filter(|topic| topic.error_code == 0) {
-                if let Some(name) = topic.name.and_then(|name| name.text()) {
-                    known.learn_topic(topic.topic_id, name);
-                }
-            }
-        });
+        let topics = response.topics.iter().filter(|topic| topic.error_code == 0);
+        // Read first, and learnt by parts: everybody waits for the lock, and there may be many partitions behind the names.
+        let names: Vec<_> = topics.filter_map(|topic| Some((topic.topic_id, topic.name?.text()?))).collect();
+        for part in names.chunks(NAMES_AT_ONCE) {
+            tracer.cluster.known(|known| part.iter().for_each(|(id, name)| known.learn_topic(*id, name)));
+        }
     }
     if api == ApiKey::DESCRIBE_CLUSTER
         && let Opened::Opened(response) = DescribeClusterResponse::open(body, version)?
