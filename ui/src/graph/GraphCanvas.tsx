@@ -38,6 +38,8 @@ interface View {
 }
 
 const LABEL_CHARACTER = 6.6;
+/** Pixels at the bottom that the buttons take. */
+const BUTTONS = 40;
 
 export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvasProps) {
   const placed = useMemo(
@@ -48,7 +50,7 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
   const [view, setView] = useState<View>({ x: 0, y: 0, scale: 1 });
   const fit = () => {
     const area = box.current?.getBoundingClientRect();
-    if (area) setView(fitted(area.width, area.height, placed.width, placed.height));
+    if (area) setView(fitted(area.width, area.height - BUTTONS, placed.width, placed.height));
   };
   useEffect(fit, [placed]);
   // The keyboard goes to nodes that are out of sight.

@@ -5,6 +5,8 @@ import { EVERYTHING, searchPath, type Lookback } from '../search/query';
 import { formatDuration } from '../trace/format';
 import { formatRate } from '../trace/rate';
 
+/** Messages first: they are what other maps leave out. */
+const ORDER = ['receive', 'send', 'call'];
 const KINDS = { call: 'calls', send: 'sends to', receive: 'is received by' } as const;
 
 export function EdgeTable({ edges, lookback }: { readonly edges: readonly MapEdge[]; readonly lookback: Lookback }) {
@@ -29,7 +31,7 @@ export function EdgeTable({ edges, lookback }: { readonly edges: readonly MapEdg
           </tr>
         </thead>
         <tbody>
-          {edges.map((edge) => (
+          {[...edges].sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind)).map((edge) => (
             <Row key={`${edge.kind} ${edge.from} ${edge.to} ${edge.group}`} edge={edge} lookback={lookback} />
           ))}
         </tbody>

@@ -1,6 +1,6 @@
 /** The time axis: labels above the rows, lines behind them, marks where idle time is cut out. */
 import { fromAxis, placeIn, type Axis, type Window } from '../trace/axis';
-import { formatDuration } from '../trace/format';
+import { formatDuration, formatTick } from '../trace/format';
 
 /** Pixels on either side of a cut's label that labels of ticks would cover. */
 const LABEL_ROOM = 62;
@@ -22,6 +22,7 @@ interface RulerProps extends MarksProps {
 
 export function Ruler({ marks, axis, window, width }: RulerProps) {
   const cuts = cutsIn(axis, window);
+  const step = marks.reduce((least, mark, i) => (i === 0 ? least : Math.min(least, mark - (marks[i - 1] ?? 0))), Infinity);
   const isCovered = (place: number) =>
     cuts.some(({ left, width: part }) => {
       const far = (place - left - part / 2) * width;
@@ -35,7 +36,7 @@ export function Ruler({ marks, axis, window, width }: RulerProps) {
       <div role="columnheader" className="ruler-axis" aria-label="Time since the start of the trace">
         {marks.filter((mark) => !isCovered(placeIn(axis, window, mark))).map((mark) => (
           <span key={mark} className="tick" style={{ left: percent(placeIn(axis, window, mark)) }}>
-            {formatDuration(mark)}
+            {formatTick(mark, step)}
           </span>
         ))}
         {cuts.map(({ from, to, left, width: part }) => (

@@ -15,6 +15,8 @@ interface ScatterProps {
 }
 
 const HEIGHT = 150;
+/** Seconds between labels of time; labels have no parts of a second. */
+const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 2_419_200];
 /** Pixels from a dot at which a click still means it. */
 const REACH = 12;
 
@@ -64,7 +66,7 @@ function options(element: HTMLElement, width: number, traces: readonly TraceSumm
       y: { distr: 3, range: (_, min, max) => [min / 1.8, Math.max(max, 10) * 1.8] },
     },
     axes: [
-      { ...axis, size: 26, values: (_, splits, __, ___, step) => splits.map((seconds) => momentText(seconds, step)) },
+      { ...axis, size: 26, space: 72, incrs: TIME_STEPS, values: (_, splits, __, ___, step) => splits.map((seconds) => momentText(seconds, step)) },
       {
         ...axis,
         size: 62,
@@ -88,10 +90,15 @@ function padded(min: number, max: number): [number, number] {
   return [min - room, max + room];
 }
 
+/** Powers of ten; where the range has fewer than two of them, also what lies between. */
 function powersOfTen(min: number, max: number): number[] {
-  const powers: number[] = [];
-  for (let power = 1; power <= max; power *= 10) if (power >= min) powers.push(power);
-  return powers;
+  const marks = (factors: readonly number[]) => {
+    const found: number[] = [];
+    for (let power = 1; power <= max; power *= 10) for (const factor of factors) if (factor * power >= min && factor * power <= max) found.push(factor * power);
+    return found;
+  };
+  const powers = marks([1]);
+  return powers.length >= 2 ? powers : marks([1, 2, 5]);
 }
 
 /** Local time as fine as the steps of the axis. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatAge, formatCount, formatDuration, formatTimestamp } from './format';
+import { formatAge, formatCount, formatDuration, formatTick, formatTimestamp } from './format';
 
 describe('formatDuration', () => {
   it.each([
@@ -16,6 +16,19 @@ describe('formatDuration', () => {
     [-300, '-300 µs'],
   ])('shows %d µs as %s', (microseconds, text) => {
     expect(formatDuration(microseconds)).toBe(text);
+  });
+});
+
+describe('formatTick', () => {
+  it.each([
+    [0, 100_000, '0 µs'],
+    [50_000, 50_000, '50 ms'],
+    [720_050_000, 50_000, '12 m 0.05 s'],
+    [4_301_000, 1_000, '4.301 s'],
+    [2_500, 2_500, '2.5 ms'],
+    [7_200_000_000, 600_000_000, '2 h 0 m'],
+  ])('of %d µs at steps of %d is %s', (time, step, text) => {
+    expect(formatTick(time, step)).toBe(text);
   });
 });
 
