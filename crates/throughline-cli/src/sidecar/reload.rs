@@ -1,7 +1,8 @@
 //! The file of options, read again when it changes or when SIGHUP comes: what can hold at once does, the rest is named.
 //!
-//! A file with mistakes changes nothing. The file is looked at every other second instead of being watched, because what replaces
-//! it (an editor, a Kubernetes ConfigMap behind two symbolic links) does so in ways that a watch of the file does not see.
+//! A file with mistakes changes nothing. The file is looked at every second instead of being watched, because what replaces
+//! it (an editor, a Kubernetes ConfigMap behind two symbolic links) does so in ways that a watch of the file does not see. What is
+//! seen counts when two looks agree: half of a file may be right by itself, and say something else than all of it.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -22,8 +23,16 @@ pub(crate) struct Reload {
     arguments: Vec<OsString>,
     control: Control,
     hangup: Signal,
-    /// The file as it was when it was read last.
-    seen: Option<String>,
+    seen: Seen,
+}
+
+/// What has been seen of the file.
+#[derive(Debug, Default)]
+struct Seen {
+    /// As it was when it was read last.
+    read: Option<String>,
+    /// As it was at the last look, when that was something else.
+    new: Option<String>,
 }
 
 // === impl Reload ===
@@ -31,7 +40,7 @@ pub(crate) struct Reload {
 impl Reload {
     pub(crate) fn new(told: Told, arguments: Vec<OsString>, control: Control) -> anyhow::Result<Self> {
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        let seen = told.file.clone();
+        let seen = Seen { read: told.file.clone(), new: None };
         Ok(Self { told, arguments, control, hangup, seen })
     }
 
@@ -49,7 +58,9 @@ impl Reload {
 
     /// Reads the file again if it has changed. One that is gone is about to come back.
     fn look(&mut self) {
-        if self.text().is_some_and(|text| self.seen.as_ref() != Some(&text)) {
+        if let Some(text) = self.text()
+            && self.seen.is_settled(text)
+        {
             self.reload();
         }
     }
@@ -59,7 +70,7 @@ impl Reload {
     }
 
     fn reload(&mut self) {
-        self.seen = self.text().or_else(|| self.seen.take());
+        self.seen = Seen { read: self.text().or_else(|| self.seen.read.take()), new: None };
         match self.read() {
             Err(mistakes) => {
                 let mistakes = mistakes.join("; ");
@@ -87,10 +98,42 @@ impl Reload {
     }
 }
 
+// === impl Seen ===
+
+impl Seen {
+    /// Whether the file is another one than was read, and nobody is about to write it.
+    fn is_settled(&mut self, text: String) -> bool {
+        if self.read.as_ref() == Some(&text) {
+            self.new = None;
+            return false;
+        }
+        let is_settled = self.new.as_ref() == Some(&text);
+        self.new = Some(text);
+        is_settled
+    }
+}
+
 /// The keys whose values differ.
 fn changed(old: &Sidecar, new: &Sidecar) -> Vec<String> {
     let (Ok(Value::Object(old)), Ok(Value::Object(new))) = (to_value(old), to_value(new)) else { return Vec::new() };
     old.into_iter().filter(|(key, value)| new.get(key) != Some(value)).map(|(key, _)| key).collect()
 }
 
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_being_written_is_not_read() {
+        let mut seen = Seen { read: Some("inject: false\n".to_owned()), new: None };
+        // An editor empties the file, then writes it in two pieces; the empty one would turn injection on.
+        let looks = ["inject: false\n", "", "inject: false\nsa", "inject: false\nsample: 0.1\n"];
+        assert!(!looks.iter().any(|look| seen.is_settled((*look).to_owned())));
+        assert!(seen.is_settled(looks[3].to_owned()));
+        let mut seen = Seen { read: Some("a".to_owned()), new: None };
+        let looks = ["b", "a", "b"].map(|look| seen.is_settled(look.to_owned()));
+        assert_eq!(looks, [false; 3], "only looks that follow each other agree");
+    }
+}
