@@ -1,6 +1,7 @@
 //! Reading into buffers that grow with what comes, and that nobody who is silent holds.
 //!
-//! What was read is handed out as [`Bytes`] of the buffer itself. The buffer is used again once all of them are gone.
+//! What was read is handed out as [`Bytes`] of the buffer itself, which is used again once all of them are gone. A read that brought
+//! little is handed out as a copy: who keeps it, or waits to write it, keeps no more memory than there are bytes to count.
 
 use std::io;
 use std::pin::Pin;
@@ -40,6 +41,11 @@ impl Inbox {
         };
         let count = read?;
         self.fit(count, room);
+        if count < room / LITTLE {
+            let bytes = Bytes::copy_from_slice(&self.buffer);
+            self.buffer.clear();
+            return Poll::Ready(Ok(bytes));
+        }
         Poll::Ready(Ok(self.buffer.split().freeze()))
     }
 
@@ -47,11 +53,14 @@ impl Inbox {
     fn fit(&mut self, count: usize, room: usize) {
         if count >= room {
             self.room = (self.room * 2).min(ROOM_MAX);
-        } else if count < self.room / 4 {
+        } else if count < self.room / LITTLE {
             self.room = (self.room / 2).max(ROOM_MIN);
         }
     }
 }
+
+/// A read is little that brings less than this part of its room.
+const LITTLE: usize = 4;
 
 /// Room for the small requests that most connections have most of the time.
 const ROOM_MIN: usize = 8 << 10;
@@ -84,6 +93,23 @@ mod tests {
             assert_eq!(poll_fn(|context| inbox.poll_read(&mut ours, context)).await.unwrap(), "x");
         }
         assert_eq!(inbox.room, ROOM_MIN);
+    }
+
+    #[tokio::test]
+    async fn a_little_is_handed_out_without_the_buffer_around_it() {
+        let (mut ours, mut theirs) = tokio::io::duplex(ROOM_MIN);
+        let mut inbox = Inbox::new();
+        let mut last = None;
+        for size in [1, ROOM_MIN / LITTLE - 1, ROOM_MIN / 2] {
+            theirs.write_all(&vec![7; size]).await.unwrap();
+            let bytes = poll_fn(|context| inbox.poll_read(&mut ours, context)).await.unwrap();
+            assert_eq!(bytes.len(), size);
+            // One who holds a piece of the buffer's own can be made its only owner, and then shows its room.
+            inbox.buffer = BytesMut::new();
+            last = Some(bytes.try_into_mut().unwrap().capacity());
+            assert!(last <= Some(size * LITTLE), "{last:?} for {size}");
+        }
+        assert!(last > Some(ROOM_MIN / 2), "more than a little is not copied: {last:?}");
     }
 
     #[tokio::test]
