@@ -93,9 +93,15 @@ impl Dialer {
 
     /// Tries all addresses of the host; the error is that of the last.
     async fn connect_tcp(&self, broker: &Address) -> io::Result<(TcpStream, Listed)> {
+        self.connect_any(lookup_host((&*broker.host, broker.port)).await?.collect()).await
+    }
+
+    /// Each has its part of the time: one that never answers leaves some to the next.
+    async fn connect_any(&self, addresses: Vec<SocketAddr>) -> io::Result<(TcpStream, Listed)> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-        for address in lookup_host((&*broker.host, broker.port)).await? {
-            match self.connect_address(address).await {
+        let part = self.deadline / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        for address in addresses {
+            match timeout(part, self.connect_address(address)).await.unwrap_or_else(|_| Err(late(part))) {
                 Ok(connected) => return Ok(connected),
                 Err(error) => last = error,
             }
@@ -113,4 +119,35 @@ impl Dialer {
 
 fn late(deadline: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Socket, Type};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A port whose backlog is full: the system lets nobody else begin.
+    async fn silent() -> (SocketAddr, impl Sized) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut held = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            held.push(stream.unwrap());
+        }
+        (address, (socket, held))
+    }
+
+    #[tokio::test]
+    async fn an_address_that_never_answers_leaves_time_for_the_next() {
+        let (silent, _held) = silent().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let dialer = Dialer { tls: None, deadline: Duration::from_secs(3), outgoing: Outgoing::default() };
+        let connected = timeout(dialer.deadline, dialer.connect_any(vec![silent, good])).await.unwrap().unwrap();
+        assert_eq!(connected.0.peer_addr().unwrap(), good);
+    }
 }
