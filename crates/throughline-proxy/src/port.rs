@@ -75,7 +75,9 @@ impl PortRange {
 impl Ports {
     /// Ports on `host`; where brokers were before is read from `state`, which need not exist.
     pub(crate) fn new(host: IpAddr, range: PortRange, state: Option<PathBuf>) -> Self {
-        let places = state.as_deref().map(read).unwrap_or_default();
+        let mut places = state.as_deref().map(read).unwrap_or_default();
+        // The range may be another one than before; a port outside of it is one that nobody publishes or lets through.
+        places.retain(|_, port| range == PortRange::Any || range.contains(*port));
         Self { host, range, places, waiting: HashSet::new(), state }
     }
 
@@ -228,5 +230,16 @@ mod tests {
         assert_eq!(before, [after[1], after[0]]);
         std::fs::write(&state, "nonsense\n1 x\n").unwrap();
         assert!(Ports::new(HOST, range, Some(state)).open(1).is_ok());
+    }
+
+    #[test]
+    fn what_was_written_down_does_not_hold_outside_of_another_range() {
+        let (first, _) = free();
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("ports");
+        for range in [PortRange::Between(first, first), PortRange::Between(first + 1, first + 2)] {
+            let got = Ports::new(HOST, range, Some(state.clone())).open(0).unwrap();
+            assert!(range.contains(port(&got)), "{got:?} is not of {range:?}");
+        }
     }
 }
