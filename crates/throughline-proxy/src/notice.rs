@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::kafka::Notice;
+use throughline_intercept::kafka::{Notice, Reason};
 
 use crate::metrics::{Failure, Metrics};
 use crate::seldom::Seldom;
@@ -16,6 +16,9 @@ pub(crate) struct Herald {
     lost: Seldom,
     refused: Seldom,
     sink: Seldom,
+    panicked: Seldom,
+    accept: Seldom,
+    full: Seldom,
     failures: [Seldom; 4],
 }
 
@@ -29,6 +32,9 @@ impl Herald {
             lost: Seldom::default(),
             refused: Seldom::default(),
             sink: Seldom::default(),
+            panicked: Seldom::default(),
+            accept: Seldom::default(),
+            full: Seldom::default(),
             failures: Default::default(),
         }
     }
@@ -39,7 +45,17 @@ impl Herald {
         match notice {
             Notice::Request(api) => metrics.request(*api),
             Notice::Injected { records } => drop(metrics.injected.inc_by(u64::from(*records))),
-            Notice::Passed { reason, records } => metrics.passed(*reason, *records),
+            Notice::Passed { reason, records } => {
+                metrics.passed(*reason, *records);
+                if *reason == Reason::Panic
+                    && let Some(more) = self.panicked.now()
+                {
+                    tracing::error!(
+                        more,
+                        "an error of ours; its connection goes on, and nothing more on it is traced. Please report it"
+                    );
+                }
+            }
             Notice::Unsampled { records } => drop(metrics.unsampled.inc_by(u64::from(*records))),
             Notice::SpanDropped { reason, spans } => metrics.span_dropped(*reason, *spans),
             Notice::Unsettled { records } => drop(metrics.unsettled.inc_by(u64::from(*records))),
@@ -70,6 +86,23 @@ impl Herald {
         self.metrics.sink_full();
         if let Some(more) = self.sink.now() {
             tracing::warn!(more, "spans are dropped: the exporter's queue is full; is the collector there?");
+        }
+    }
+
+    /// The system has no connection for us, though one waits.
+    pub(crate) fn cannot_accept(&self, error: &std::io::Error) {
+        if let Some(more) = self.accept.now() {
+            tracing::warn!(%error, more, "cannot accept a connection; if files are too few for it, raise their limit (ulimit -n)");
+        }
+    }
+
+    /// There are as many connections as there may be, and one more.
+    pub(crate) fn full(&self) {
+        if let Some(more) = self.full.now() {
+            tracing::warn!(
+                more,
+                "a client has to wait until another goes: all places are taken; give it more (--connections)"
+            );
         }
     }
 

@@ -255,7 +255,7 @@ impl Ports {
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: without a pause this loop would spin until one is free.
-                    tracing::warn!(%error, "cannot accept a connection");
+                    self.service.herald.cannot_accept(&error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -267,6 +267,9 @@ impl Ports {
         listener: &TcpListener,
     ) -> std::io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
         let (stream, client) = listener.accept().await?;
+        if self.places.available_permits() == 0 {
+            self.service.herald.full();
+        }
         // The semaphore is never closed, so there is always a permit.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
         Ok((stream, client, place))

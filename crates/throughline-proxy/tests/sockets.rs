@@ -73,6 +73,26 @@ async fn a_client_that_speaks_tls_to_a_plain_port_is_told_of_once_with_the_mend(
 }
 
 #[tokio::test]
+async fn who_comes_when_all_places_are_taken_waits_and_the_log_says_for_what() {
+    let (log, _guard) = Log::new();
+    let mut config = config(vec![before(&[echo_broker().await])]);
+    config.limits = Limits { connections_max: 1, ..config.limits };
+    let proxy = Running::start(config).await;
+    let mut first = proxy.connect().await;
+    ask(&mut first, 1, b"x").await;
+    assert!(!log.text().contains("--connections"), "{}", log.text());
+    let mut second = proxy.connect().await;
+    within(async {
+        while !log.text().contains("--connections") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    drop(first);
+    ask(&mut second, 2, b"y").await;
+}
+
+#[tokio::test]
 async fn metrics_and_health_are_answered() {
     let proxy = Running::start(config(vec![before(&[echo_broker().await])])).await;
     ask(&mut proxy.connect().await, 7, b"x").await;
