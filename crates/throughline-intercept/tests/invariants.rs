@@ -16,6 +16,7 @@ mod support {
     pub(crate) mod pair;
     pub(crate) mod script;
     pub(crate) mod wire;
+    pub(crate) mod world;
 }
 
 mod session {
@@ -24,6 +25,7 @@ mod session {
     mod frames;
     mod produce;
     mod settle;
+    mod simulation;
 }
 
 use std::time::Duration;

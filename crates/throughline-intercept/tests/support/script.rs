@@ -133,7 +133,7 @@ fn exchange(random: &mut fastrand::Rng, correlation: i32, offset: &mut i64) -> (
 }
 
 /// Some records, some of them with contexts, decisions and nonsense in their headers.
-fn records(random: &mut fastrand::Rng) -> Vec<Rec> {
+pub(crate) fn records(random: &mut fastrand::Rng) -> Vec<Rec> {
     let count = random.usize(1..6);
     let one = |random: &mut fastrand::Rng| {
         let value: String = (0..random.usize(..100)).map(|_| random.alphanumeric()).collect();

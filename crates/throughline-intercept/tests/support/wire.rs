@@ -30,6 +30,8 @@ pub(crate) struct Lot {
     pub(crate) base_offset: i64,
     pub(crate) attributes: i16,
     pub(crate) producer_id: i64,
+    /// The first record's number in the producer's sequence.
+    pub(crate) sequence: i32,
     /// Milliseconds since 1970.
     pub(crate) timestamp: i64,
     pub(crate) records: Vec<Rec>,
@@ -74,7 +76,7 @@ impl Rec {
 
 impl Lot {
     pub(crate) fn of(records: Vec<Rec>) -> Self {
-        Self { base_offset: 0, attributes: 0, producer_id: -1, timestamp: 1_700_000_000_000, records }
+        Self { base_offset: 0, attributes: 0, producer_id: -1, sequence: 0, timestamp: 1_700_000_000_000, records }
     }
 
     pub(crate) fn at(self, base_offset: i64) -> Self {
@@ -117,7 +119,7 @@ impl Lot {
         out.extend((self.timestamp + 5).to_be_bytes());
         out.extend(self.producer_id.to_be_bytes());
         out.extend(0i16.to_be_bytes());
-        out.extend(0i32.to_be_bytes());
+        out.extend(self.sequence.to_be_bytes());
         out.extend(count.to_be_bytes());
         out.extend(payload);
         let crc = castagnoli(&out[21..]);

@@ -1,0 +1,440 @@
+//! A producer, a consumer and a broker that answer each other, with a session on each connection between them: what goes out of
+//! one comes in at the other later, in pieces, and connections are cut. Time is a number, chance is a seed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use throughline_intercept::kafka::{ApiKey, Notice, Peer, Session, Settings};
+use throughline_intercept::{Side, Timestamp};
+use throughline_kafka::batch::{Batch, Batches, Entry};
+use throughline_kafka::frame::RequestHeader;
+use throughline_kafka::message::{Message, fetch};
+use throughline_model::Span;
+
+use super::pair::{BEGIN, MILLISECOND, Process, SECOND};
+use super::script::records;
+use super::wire::{self, Ask, Lot, Rec, told};
+
+/// All there is.
+pub(crate) struct World {
+    random: fastrand::Rng,
+    settings: Arc<Settings>,
+    pub(crate) process: Process,
+    pub(crate) now: Timestamp,
+    /// What is to happen: when, and in which order.
+    events: BTreeMap<(Timestamp, u64), Event>,
+    order: u64,
+    connections: Vec<Connection>,
+    pub(crate) broker: Broker,
+    pub(crate) producer: Producer,
+    pub(crate) consumer: Consumer,
+    pub(crate) spans: Vec<Span>,
+    pub(crate) notices: Vec<Notice>,
+    /// Records in produce requests that came to a session in whole.
+    pub(crate) offered: usize,
+    /// Connections that may still be cut.
+    cuts: usize,
+    pub(crate) was_cut: usize,
+}
+
+enum Event {
+    /// A piece comes out of a pipe.
+    Piece(usize, Pipe, Bytes),
+    Cut(usize),
+    Connect(Who),
+    /// A consumer has waited, and asks again.
+    Poll(usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Producer,
+    Consumer,
+}
+
+/// The four stretches of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pipe {
+    FromClient,
+    ToBroker,
+    FromBroker,
+    ToClient,
+}
+
+struct Connection {
+    who: Who,
+    session: Session<Process>,
+    is_open: bool,
+    /// When the last piece comes out of each pipe: none overtakes another.
+    last: [Timestamp; 4],
+    at_broker: Vec<u8>,
+    at_client: Vec<u8>,
+    /// What the client has sent and the session has got, behind the last whole frame.
+    at_session: Vec<u8>,
+}
+
+/// One partition, kept by one idempotent producer's numbers.
+#[derive(Default)]
+pub(crate) struct Broker {
+    log: Vec<(i64, Vec<u8>)>,
+    end: i64,
+    /// Offsets by the first number in the sequence.
+    taken: BTreeMap<i32, i64>,
+    pub(crate) committed: i64,
+}
+
+/// Sends again, in order, what was not answered when its connection ended.
+#[derive(Default)]
+pub(crate) struct Producer {
+    lots: Vec<Lot>,
+    /// What has been answered, and what has been sent on this connection.
+    answered: usize,
+    sent: usize,
+}
+
+#[derive(Default)]
+pub(crate) struct Consumer {
+    position: i64,
+    pub(crate) got: Vec<(i64, Rec)>,
+    correlation: i32,
+    is_done: bool,
+}
+
+/// Requests of the producer that wait for an answer at once.
+const IN_FLIGHT: usize = 3;
+
+// === impl World ===
+
+impl World {
+    pub(crate) fn new(seed: u64, settings: Settings, cuts: usize) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut sequence = 0;
+        let lots = (0..random.usize(1..8)).map(|_| {
+            let mut lot = Lot::of(records(&mut random)).attributes(random.i16(0..5)).by(7);
+            lot.sequence = sequence;
+            sequence += lot.records.len() as i32;
+            lot
+        });
+        let producer = Producer { lots: lots.collect(), ..Producer::default() };
+        let mut world = Self {
+            random,
+            settings: Arc::new(settings),
+            process: Process::default(),
+            now: BEGIN,
+            events: BTreeMap::new(),
+            order: 0,
+            connections: Vec::new(),
+            broker: Broker::default(),
+            producer,
+            consumer: Consumer::default(),
+            spans: Vec::new(),
+            notices: Vec::new(),
+            offered: 0,
+            cuts,
+            was_cut: 0,
+        };
+        world.later(0, Event::Connect(Who::Producer));
+        world.later(0, Event::Connect(Who::Consumer));
+        world
+    }
+
+    /// Until everything that was to be sent has been committed.
+    pub(crate) fn run(&mut self) {
+        for _ in 0..100_000 {
+            let Some(((at, _), event)) = self.events.pop_first() else { break };
+            self.expire(at);
+            self.now = at;
+            self.happen(event);
+        }
+        assert!(self.events.is_empty(), "it never ends");
+        for at in 0..self.connections.len() {
+            if self.connections[at].is_open {
+                assert!(self.connections[at].session.is_idle(), "an answer is awaited that has come");
+                self.close(at);
+            }
+        }
+    }
+
+    /// All records that were to be sent, in order.
+    pub(crate) fn meant(&self) -> Vec<Rec> {
+        self.producer.lots.iter().flat_map(|lot| lot.records.clone()).collect()
+    }
+
+    fn later(&mut self, pause: u64, event: Event) {
+        self.order += 1;
+        self.events.insert((self.now + pause, self.order), event);
+    }
+
+    /// What is due in sessions before `until`.
+    fn expire(&mut self, until: Timestamp) {
+        for at in 0..self.connections.len() {
+            let is_due = |due: &Timestamp| *due <= until;
+            while let Some(due) = self.connections[at].session.poll_timeout().filter(is_due) {
+                self.now = self.now.max(due);
+                self.connections[at].session.handle_timeout(self.now);
+                self.drain(at);
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Connect(who) => self.connect(who),
+            Event::Cut(at) => self.cut(at),
+            Event::Poll(at) => self.poll(at),
+            Event::Piece(at, _, _) if !self.connections[at].is_open => {}
+            Event::Piece(at, Pipe::FromClient, bytes) => {
+                self.connections[at].at_session.extend_from_slice(&bytes);
+                while let Some(frame) = next_frame(&mut self.connections[at].at_session) {
+                    self.offered += told_by_request(&frame);
+                }
+                self.connections[at].session.handle_bytes(Side::Client, self.now, bytes);
+                self.drain(at);
+            }
+            Event::Piece(at, Pipe::FromBroker, bytes) => {
+                self.connections[at].session.handle_bytes(Side::Broker, self.now, bytes);
+                self.drain(at);
+            }
+            Event::Piece(at, Pipe::ToBroker, bytes) => {
+                self.connections[at].at_broker.extend_from_slice(&bytes);
+                self.serve(at);
+            }
+            Event::Piece(at, Pipe::ToClient, bytes) => {
+                self.connections[at].at_client.extend_from_slice(&bytes);
+                while let Some(frame) = next_frame(&mut self.connections[at].at_client) {
+                    match self.connections[at].who {
+                        Who::Producer => self.produced(at),
+                        Who::Consumer => self.consumed(at, &frame),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes go into a pipe, and come out of it later and in pieces.
+    fn send(&mut self, at: usize, pipe: Pipe, mut bytes: Bytes) {
+        // Now and then somebody takes longer than a session has patience.
+        let stall = if self.random.u8(..) == 0 { 70 * SECOND } else { 0 };
+        while !bytes.is_empty() {
+            let most = self.random.usize(1..=bytes.len());
+            let piece = bytes.split_to(self.random.usize(1..=most));
+            let last = self.connections[at].last[pipe as usize];
+            let due = last.max(self.now + stall + self.random.u64(..2 * MILLISECOND));
+            self.connections[at].last[pipe as usize] = due;
+            self.later(due - self.now, Event::Piece(at, pipe, piece));
+        }
+    }
+
+    /// Takes what a session has for others.
+    fn drain(&mut self, at: usize) {
+        while let Some((to, bytes)) = self.connections[at].session.poll_transmit() {
+            let pipe = if to == Side::Client { Pipe::ToClient } else { Pipe::ToBroker };
+            self.send(at, pipe, bytes);
+        }
+        let session = &mut self.connections[at].session;
+        self.spans.extend(std::iter::from_fn(|| session.poll_span()));
+        self.notices.extend(std::iter::from_fn(|| session.poll_notice()));
+    }
+
+    fn connect(&mut self, who: Who) {
+        let peer = Peer { address: Some([10, 0, 0, 7].into()), broker: Some(("broker".into(), 9092)) };
+        let seed = self.random.u64(..);
+        let session = Session::new(Arc::clone(&self.settings), self.process.clone(), peer, seed);
+        let (at_broker, at_client, at_session) = (Vec::new(), Vec::new(), Vec::new());
+        let at = self.connections.len();
+        let last = [self.now; 4];
+        self.connections.push(Connection { who, session, is_open: true, last, at_broker, at_client, at_session });
+        if self.cuts > 0 {
+            self.cuts -= 1;
+            let pause = self.random.u64(..40 * MILLISECOND);
+            self.later(pause, Event::Cut(at));
+        }
+        match who {
+            Who::Producer => {
+                self.producer.sent = self.producer.answered;
+                self.produce(at);
+            }
+            Who::Consumer => self.poll(at),
+        }
+    }
+
+    /// The connection ends wherever it is. Of what the session lets go then, the broker still gets the bytes.
+    fn cut(&mut self, at: usize) {
+        let is_of_use = match self.connections[at].who {
+            Who::Producer => self.producer.answered < self.producer.lots.len(),
+            Who::Consumer => !self.consumer.is_done,
+        };
+        if !is_of_use {
+            return;
+        }
+        self.was_cut += 1;
+        self.close(at);
+        let pause = self.random.u64(..5 * MILLISECOND);
+        self.later(pause, Event::Connect(self.connections[at].who));
+    }
+
+    fn close(&mut self, at: usize) {
+        let sides = if self.random.bool() { [Side::Client, Side::Broker] } else { [Side::Broker, Side::Client] };
+        for side in sides {
+            let connection = &mut self.connections[at];
+            connection.session.handle_close(side, self.now);
+            while let Some((to, bytes)) = connection.session.poll_transmit() {
+                if to == Side::Broker {
+                    connection.at_broker.extend_from_slice(&bytes);
+                }
+            }
+            self.drain(at);
+        }
+        // Half a frame is nothing to it; a whole one counts, although nobody hears of it.
+        self.serve(at);
+        self.connections[at].is_open = false;
+    }
+
+    /// The broker does what has come to it.
+    fn serve(&mut self, at: usize) {
+        while let Some(frame) = next_frame(&mut self.connections[at].at_broker) {
+            let answer = self.broker.answer(&frame, &mut self.random);
+            self.send(at, Pipe::FromBroker, answer);
+        }
+    }
+
+    // --- the clients ---
+
+    fn produce(&mut self, at: usize) {
+        while self.producer.sent < self.producer.lots.len() && self.producer.sent < self.producer.answered + IN_FLIGHT {
+            let number = self.producer.sent;
+            self.producer.sent += 1;
+            let frame = wire::produce(9, number as i32, -1, self.producer.lots[number].bytes());
+            self.send(at, Pipe::FromClient, frame);
+        }
+    }
+
+    fn produced(&mut self, at: usize) {
+        self.producer.answered += 1;
+        self.produce(at);
+    }
+
+    fn ask(&self) -> Ask {
+        Ask { correlation: self.consumer.correlation, offset: Some(self.consumer.position), ..Ask::default() }
+    }
+
+    fn poll(&mut self, at: usize) {
+        if self.connections[at].is_open {
+            self.consumer.correlation += 2;
+            let frame = self.ask().frame();
+            self.send(at, Pipe::FromClient, frame);
+        }
+    }
+
+    /// A fetch is answered: what is new is taken and committed. A commit is answered: on with the next.
+    fn consumed(&mut self, at: usize, frame: &[u8]) {
+        let end = self.producer.lots.iter().map(|lot| lot.records.len()).sum::<usize>() as i64;
+        if frame[7] % 2 == 1 {
+            self.consumer.is_done = self.consumer.position == end;
+            if !self.consumer.is_done {
+                self.poll(at);
+            }
+            return;
+        }
+        if !self.consumer.take(frame) && self.consumer.position < end {
+            return self.later(10 * MILLISECOND, Event::Poll(at));
+        }
+        let (number, position) = (self.consumer.correlation + 1, self.consumer.position);
+        self.send(at, Pipe::FromClient, wire::commit(number, "g", position));
+    }
+}
+
+// === impl Broker ===
+
+impl Broker {
+    fn answer(&mut self, frame: &[u8], random: &mut fastrand::Rng) -> Bytes {
+        let header = RequestHeader::read(frame).unwrap();
+        let body = &frame[header.body.unwrap()..];
+        match header.api {
+            ApiKey::PRODUCE => wire::produced(9, header.correlation.0, 0, self.append(wire::record_set(frame, 9))),
+            ApiKey::FETCH => {
+                let request = fetch::Request::open(body, header.version).unwrap().opened().unwrap();
+                let asked = request.topics.iter().next().unwrap().partitions.iter().next().unwrap();
+                let ask = Ask { correlation: header.correlation.0, ..Ask::default() };
+                ask.answer(self.read(asked.fetch_offset, random), self.end, &[])
+            }
+            ApiKey::OFFSET_COMMIT => {
+                use throughline_kafka::message::group::OffsetCommitRequest;
+                let request = OffsetCommitRequest::open(body, header.version).unwrap().opened().unwrap();
+                let partition = request.topics.iter().next().unwrap().partitions.iter().next().unwrap();
+                self.committed = partition.committed_offset;
+                wire::committed(header.correlation.0, 0)
+            }
+            other => panic!("nobody asks for {other}"),
+        }
+    }
+
+    /// What has been taken is not taken again; its producer hears where it lies.
+    fn append(&mut self, mut set: Vec<u8>) -> i64 {
+        let batch = Batch::new(&set).unwrap();
+        assert!(batch.is_intact(), "a broker would refuse it");
+        let (sequence, count) = (batch.base_sequence(), batch.count());
+        if let Some(offset) = self.taken.get(&sequence) {
+            return *offset;
+        }
+        assert_eq!(i64::from(sequence), self.end, "a producer is out of order");
+        let offset = self.end;
+        set[..8].copy_from_slice(&offset.to_be_bytes());
+        self.log.push((offset, set));
+        self.taken.insert(sequence, offset);
+        self.end += i64::from(count);
+        offset
+    }
+
+    /// Whole batches from the one on that holds the offset, and perhaps a part of the next.
+    fn read(&self, offset: i64, random: &mut fastrand::Rng) -> Vec<u8> {
+        let first = self.log.partition_point(|(base, _)| *base <= offset).saturating_sub(1);
+        if offset >= self.end {
+            return Vec::new();
+        }
+        let whole = random.usize(1..=self.log.len() - first);
+        let mut out: Vec<u8> = self.log[first..first + whole].iter().flat_map(|(_, batch)| batch.clone()).collect();
+        if let Some((_, next)) = self.log.get(first + whole) {
+            out.extend(&next[..random.usize(..next.len())]);
+        }
+        out
+    }
+
+    /// All that it keeps, in order.
+    pub(crate) fn records(&self) -> Vec<Rec> {
+        self.log.iter().flat_map(|(_, batch)| told(batch)).collect()
+    }
+}
+
+// === impl Consumer ===
+
+impl Consumer {
+    /// Takes the records from its position on. False when there are none.
+    fn take(&mut self, frame: &[u8]) -> bool {
+        let response = fetch::Response::open(&frame[9..], 12).unwrap().opened().unwrap();
+        let partition = response.topics.iter().next().unwrap().partitions.iter().next().unwrap();
+        let before = self.got.len();
+        for entry in Batches::new(partition.records.unwrap().bytes()) {
+            let Entry::Batch(batch) = entry else { continue };
+            for (offset, record) in (batch.base_offset()..).zip(told(batch.bytes())) {
+                if offset >= self.position {
+                    self.got.push((offset, record));
+                    self.position = offset + 1;
+                }
+            }
+        }
+        self.got.len() > before
+    }
+}
+
+/// Takes a whole frame from the front.
+fn next_frame(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let length = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
+    (bytes.len() >= 4 + length).then(|| bytes.drain(..4 + length).collect())
+}
+
+/// How many records a request brings, if it is a Produce.
+fn told_by_request(frame: &[u8]) -> usize {
+    if frame[4..6] == [0, 0] { told(&wire::record_set(frame, 9)).len() } else { 0 }
+}
