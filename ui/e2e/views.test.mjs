@@ -51,6 +51,11 @@ test('the journey shows what follows from this trace as lanes, from both ends', 
   }
   await page.locator('.row', { hasText: 'send invoices' }).first().click();
   await page.getByRole('complementary').getByText('Received by').waitFor();
+  await page.getByRole('complementary').getByRole('button', { name: 'Close the detail' }).click();
+  await page.evaluate(() => /** @type {HTMLElement} */ (document.activeElement).blur());
+  await page.keyboard.press('[');
+  await page.locator('.row').nth(2).waitFor({ state: 'detached' });
+  assert.equal(await page.locator('.row').count(), 2, 'keys are those of the journey');
   await page.getByRole('button', { name: 'This trace only' }).click();
   await page.getByRole('tab', { name: 'Timeline', selected: true }).waitFor();
   assert.equal(await page.locator('.row').count(), 1);

@@ -35,7 +35,6 @@ export function TraceView({ trace, id, query, reload }: TraceViewProps) {
   const { state, dispatch } = page;
   const grid = useRef<HTMLDivElement>(null);
   const findField = useRef<HTMLInputElement>(null);
-  usePageKeys(page, findField);
   // What was pressed in the detail is gone afterwards, and the focus with it: back to the grid.
   const leave = () => {
     dispatch({ type: 'set', part: { open: false } });
@@ -47,6 +46,7 @@ export function TraceView({ trace, id, query, reload }: TraceViewProps) {
   };
   // A journey has a timeline and a detail of its own, over several traces.
   const isJourney = state.view === 'journey';
+  usePageKeys(isJourney ? undefined : page, findField);
   return (
     <main className="page trace-page">
       <TraceHeader page={page} colours={colours} id={id} reload={reload} />

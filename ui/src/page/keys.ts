@@ -4,8 +4,10 @@ import type { Page } from './state';
 
 const ANYWHERE = new Set(['a', 'A', 'd', 'D', '+', '=', '-', '_', '*', '0', ']', '[', 'p', 'o', 'e', 'E', 'f', 'b', 'Escape']);
 
-export function usePageKeys(page: Page, findField: RefObject<HTMLInputElement | null>): void {
+/** Without a page the keys belong to another one, within. */
+export function usePageKeys(page: Page | undefined, findField: RefObject<HTMLInputElement | null>): void {
   useEffect(() => {
+    if (!page) return undefined;
     const onKeyDown = (event: KeyboardEvent) => {
       if (event.defaultPrevented || isTyping(event.target)) return;
       const isFind = (event.ctrlKey && event.key === 'b') || (!event.ctrlKey && !event.metaKey && event.key === '/');

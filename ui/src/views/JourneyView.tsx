@@ -12,6 +12,7 @@ import { useRequest } from '../shell/request';
 import { SpanDetail } from '../page/SpanDetail';
 import { Timeline } from '../page/Timeline';
 import { Toolbar } from '../page/Toolbar';
+import { usePageKeys } from '../page/keys';
 import { usePage, type Page } from '../page/state';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
@@ -50,6 +51,7 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
   const grid = useRef<HTMLDivElement>(null);
   const findField = useRef<HTMLInputElement>(null);
   const { state, dispatch } = page;
+  usePageKeys(page, findField);
   const titles = trace.answers.map((lane) => <LaneTitle key={lane.trace_id} lane={lane} home={home} />);
   const close = () => dispatch({ type: 'set', part: { open: false } });
   return (
