@@ -48,7 +48,7 @@ pub enum Reason {
     Budget,
     /// The frame is not what its version says.
     Malformed,
-    /// SASL tokens without headers follow (SaslHandshake v0): the rest of the connection passes.
+    /// SASL tokens without headers follow (SaslHandshake v0), which pass.
     SaslTokens,
     /// Injection would make the batch larger than the topic takes, or the request larger than the broker takes.
     BatchTooLarge,

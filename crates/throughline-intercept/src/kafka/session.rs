@@ -51,6 +51,8 @@ pub struct Session<C: Cluster> {
     responses: Stream<Exchange>,
     exchanges: Exchanges,
     positions: Positions,
+    /// SASL tokens of the client's that the broker has not answered.
+    tokens: u32,
     /// The broker answers no more.
     is_over: bool,
     /// An error of our own has happened: nothing is read any more but what must be changed.
@@ -132,6 +134,7 @@ impl<C: Cluster> Session<C> {
             responses: Stream { framer: Framer::responses(), current: None },
             exchanges: Exchanges::default(),
             positions: Positions::default(),
+            tokens: 0,
             is_over: false,
             is_blind: false,
         }
@@ -234,6 +237,10 @@ impl<C: Cluster> Session<C> {
                 self.begin_request(Request { api, version, correlation }, size, now);
             }
             Event::Head(Head::Response { .. }) => {}
+            Event::Token => {
+                self.tokens = self.tokens.saturating_add(1);
+                self.expect_token();
+            }
             Event::Pass(bytes) => {
                 self.tracer.out.transmit(Side::Broker, bytes.clone());
                 self.follow_request(bytes, now);
@@ -246,6 +253,10 @@ impl<C: Cluster> Session<C> {
     fn handle_broker(&mut self, event: Event, now: Timestamp) {
         match event {
             Event::Head(Head::Response { size, correlation }) => self.begin_response(correlation, size, now),
+            Event::Token => {
+                self.tokens = self.tokens.saturating_sub(1);
+                self.expect_token();
+            }
             Event::Head(Head::Request { .. }) => {}
             Event::Pass(bytes) => {
                 self.tracer.out.transmit(Side::Client, bytes.clone());
@@ -276,6 +287,13 @@ impl<C: Cluster> Session<C> {
             while let Some(Event::Pass(bytes)) = framer.next(&mut Bytes::new()) {
                 self.tracer.out.transmit(side.opposite(), bytes);
             }
+        }
+    }
+
+    /// The broker answers a token with one, once the handshake has been answered.
+    fn expect_token(&mut self) {
+        if self.tokens > 0 && self.exchanges.len() == 0 {
+            self.responses.framer.expect_token();
         }
     }
 

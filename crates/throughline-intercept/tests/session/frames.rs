@@ -156,21 +156,65 @@ fn versions_are_narrowed_to_what_can_be_read_and_only_those_of_what_is_read() {
     assert_eq!(exchange(&mut pair, &asked, &answer), answer);
 }
 
+/// What a client and a broker say after SaslHandshake version 0: whose it is, and the token.
+type Tokens = [(Side, &'static [u8])];
+
 #[test]
-fn sasl_tokens_without_headers_pass() {
+fn sasl_tokens_without_headers_pass_and_hide_nothing_behind_them() {
+    let (client, broker) = (Side::Client, Side::Broker);
+    let mechanisms: [(&str, &Tokens); 4] = [
+        ("PLAIN", &[(client, b"\0\x03me\0secret"), (broker, b"")]),
+        ("SCRAM-SHA-256", &[(client, b"n,,n=me,r=1"), (broker, b"r=12,s="), (client, b"c=biws"), (broker, b"v=")]),
+        ("OAUTHBEARER", &[(client, b"n,,\x01auth=Bearer x\x01\x01"), (broker, b"")]),
+        // The last token but one is empty, the last one has no answer.
+        (
+            "GSSAPI",
+            &[
+                (client, b"\x60\x82\0\x01a"),
+                (broker, b"\x60b"),
+                (client, b""),
+                (broker, b"\x05\x04c"),
+                (client, b"\x05\x04d"),
+            ],
+        ),
+    ];
+    for (mechanism, tokens) in mechanisms {
+        for cut in [1, 5, 100_000] {
+            let mut pair = Pair::of(&addressed(), Settings::default()).cut(crate::support::pair::Cut::Each(cut));
+            let handshake = km::SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism));
+            let handshake = request(ApiKey::SASL_HANDSHAKE, 0, 1, &handshake);
+            let answer = response(ApiKey::SASL_HANDSHAKE, 0, 1, &km::SaslHandshakeResponse::default());
+            assert_eq!(exchange(&mut pair, &handshake, &answer), answer);
+            for (side, token) in tokens {
+                let token = [&i32::try_from(token.len()).unwrap().to_be_bytes(), *token].concat();
+                let got = if *side == client {
+                    pair.client(&token);
+                    pair.take_broker()
+                } else {
+                    pair.broker(&token);
+                    pair.take_client()
+                };
+                assert_eq!(got, token, "{mechanism}");
+            }
+            let got = exchange(&mut pair, &metadata(12, 2), &metadata_answer(12, 2));
+            let told: km::MetadataResponse = body(&got, ApiKey::METADATA, 12);
+            assert_eq!(told.brokers[0].host.as_str(), "sidecar.local", "{mechanism}");
+            pair.client(produce(9, 3, -1, Lot::of(vec![Rec::of("a")]).bytes()));
+            pair.broker(produced(9, 3, 0, 7));
+            assert_eq!((pair.spans.len(), pair.passed()), (1, vec![Reason::SaslTokens]), "{mechanism}");
+            assert!(pair.session.is_idle());
+        }
+    }
+}
+
+#[test]
+fn what_is_no_token_passes_like_the_rest_of_its_connection() {
     let mut pair = Pair::new(Settings::default());
-    let handshake = km::SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("GSSAPI"));
-    pair.client(request(ApiKey::SASL_HANDSHAKE, 0, 1, &handshake));
-    let answer = response(ApiKey::SASL_HANDSHAKE, 0, 1, &km::SaslHandshakeResponse::default());
-    pair.broker(&answer);
-    let (to_broker, to_client) = (pair.to_broker.len(), pair.to_client.len());
-    assert_eq!(to_client, answer.len());
-    let token = [0, 0, 0, 5, 0, 0, 0, 9, 1];
-    pair.client(token);
-    pair.broker([0xff; 7]);
-    assert_eq!((&pair.to_broker[to_broker..], &pair.to_client[to_client..]), (&token[..], &[0xff; 7][..]));
-    assert_eq!(pair.passed(), [Reason::SaslTokens]);
-    assert!(!pair.notices.iter().any(|notice| matches!(notice, Notice::Lost { .. })));
+    pair.client(request(ApiKey::SASL_HANDSHAKE, 0, 1, &km::SaslHandshakeRequest::default()));
+    pair.take_broker();
+    pair.client([0xff; 9]);
+    assert_eq!(pair.take_broker(), [0xff; 9]);
+    assert!(pair.notices.contains(&Notice::Lost { side: Side::Client, loss: Loss::Length(-1) }));
 }
 
 #[test]
@@ -347,4 +391,14 @@ fn an_error_of_ours_at_the_end_holds_nothing_back() {
     pair.close(Side::Broker);
     assert_eq!(pair.take_broker(), frame[..50]);
     assert_eq!(pair.passed(), [Reason::Panic]);
+}
+
+#[test]
+fn a_broker_that_expects_tls_is_known_by_its_alert_which_passes() {
+    let mut pair = Pair::new(Settings::default());
+    pair.client(metadata(12, 1));
+    let alert = [0x15, 3, 3, 0, 2, 2, 40];
+    pair.broker(alert);
+    assert_eq!(pair.take_client(), alert);
+    assert!(pair.notices.contains(&Notice::Lost { side: Side::Broker, loss: Loss::Tls }), "{:?}", pair.notices);
 }

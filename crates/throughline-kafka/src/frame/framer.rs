@@ -23,6 +23,7 @@ use crate::api::{ApiKey, CorrelationId};
 pub struct Framer {
     direction: Direction,
     state: State,
+    tokens: Tokens,
     /// What has come of a head or of a collected frame and has not gone out.
     held: BytesMut,
 }
@@ -32,6 +33,8 @@ pub struct Framer {
 pub enum Event {
     /// A frame begins.
     Head(Head),
+    /// A SASL token begins, which has a length and no header. It passes.
+    Token,
     /// Bytes to be written on as they are.
     Pass(Bytes),
     /// A frame that was collected, with its length in front.
@@ -50,8 +53,8 @@ pub enum Head {
 /// Why a stream cannot be followed any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
-    /// TLS, to a port that expects none.
-    #[error("the stream begins with a TLS handshake")]
+    /// TLS: a client's handshake with a port that expects none, or the alert of a broker that expects one.
+    #[error("the stream begins with TLS")]
     Tls,
     /// A length that no frame has.
     #[error("{0} cannot be the length of a frame")]
@@ -62,6 +65,16 @@ pub enum Loss {
 enum Direction {
     Requests,
     Responses,
+}
+
+/// Whether frames are SASL tokens, which have no header (after SaslHandshake version 0).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    None,
+    /// The next frame is one.
+    Next,
+    /// It is one unless it begins with 0, as all keys of requests do, and no mechanism's token but PLAIN's first.
+    Perhaps,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +106,7 @@ impl Framer {
     }
 
     fn new(direction: Direction) -> Self {
-        Self { direction, state: State::Beginning, held: BytesMut::new() }
+        Self { direction, state: State::Beginning, tokens: Tokens::None, held: BytesMut::new() }
     }
 
     /// Takes what it needs from the front of `input`. [`None`] when all of that has been taken and more is needed.
@@ -128,7 +141,17 @@ impl Framer {
         }
     }
 
-    /// From here on there are no frames: SASL tokens without headers, or TLS. What is held passes.
+    /// The next frame is a SASL token; in requests so are those behind it, until a request comes.
+    pub const fn expect_token(&mut self) {
+        self.tokens = Tokens::Next;
+    }
+
+    /// No token comes after all.
+    pub const fn expect_no_token(&mut self) {
+        self.tokens = Tokens::None;
+    }
+
+    /// From here on there are no frames. What is held passes.
     pub const fn opaque(&mut self) {
         self.state = State::Opaque;
     }
@@ -153,8 +176,8 @@ impl Framer {
 
     /// Looks for a head at a border.
     fn look(&mut self, input: &mut Bytes) -> Option<Event> {
-        let wanted = self.direction.head();
-        if self.held.is_empty() && self.state == State::Beginning && input.first() == Some(&TLS_HANDSHAKE) {
+        let wanted = self.wanted(input);
+        if self.held.is_empty() && self.state == State::Beginning && input.first() == Some(&self.direction.tls()) {
             self.opaque();
             return Some(Event::Lost(Loss::Tls));
         }
@@ -164,6 +187,24 @@ impl Framer {
             self.held.extend_from_slice(&input.split_to(missing));
         }
         let front = if self.held.is_empty() { input.as_ref() } else { self.held.as_ref() };
+        if self.tokens != Tokens::None {
+            match read_token(front, self.tokens) {
+                Ok(None) => return None,
+                Ok(Some(Some(size))) => {
+                    self.state = State::Head(size);
+                    self.tokens = if self.direction == Direction::Requests { Tokens::Perhaps } else { Tokens::None };
+                    return Some(Event::Token);
+                }
+                Ok(Some(None)) => {
+                    self.tokens = Tokens::None;
+                    return self.look(input);
+                }
+                Err(loss) => {
+                    self.opaque();
+                    return Some(Event::Lost(loss));
+                }
+            }
+        }
         match self.direction.read(front) {
             Ok(None) => None,
             Ok(Some(head)) => {
@@ -173,6 +214,19 @@ impl Framer {
             Err(loss) => {
                 self.opaque();
                 Some(Event::Lost(loss))
+            }
+        }
+    }
+
+    /// How much of a frame must be there before it can be said what it is.
+    fn wanted(&self, input: &Bytes) -> usize {
+        match self.tokens {
+            Tokens::None => self.direction.head(),
+            Tokens::Next => LENGTH,
+            Tokens::Perhaps => {
+                // An empty token is all of a frame; of any other the first byte tells.
+                let is_empty = self.held.iter().chain(input.iter()).take(LENGTH).all(|byte| *byte == 0);
+                if is_empty { LENGTH } else { LENGTH + 1 }
             }
         }
     }
@@ -233,6 +287,15 @@ impl Direction {
         }
     }
 
+    /// The content type of the TLS record that one who speaks TLS sends first: a handshake, or an alert where it is answered
+    /// with none. As a frame's first byte either would mean 352 MB or more.
+    const fn tls(self) -> u8 {
+        match self {
+            Self::Requests => 0x16,
+            Self::Responses => 0x15,
+        }
+    }
+
     /// Reads the head at the front, when enough is there.
     fn read(self, mut front: &[u8]) -> Result<Option<Head>, Loss> {
         if front.len() < LENGTH {
@@ -256,8 +319,19 @@ impl Direction {
     }
 }
 
+/// Whether the frame at the front is a token, and of how many bytes with its length, when enough is there.
+#[expect(clippy::option_option, reason = "the outer one: more is needed; the inner one: it is no token")]
+fn read_token(mut front: &[u8], tokens: Tokens) -> Result<Option<Option<usize>>, Loss> {
+    if front.len() < LENGTH {
+        return Ok(None);
+    }
+    let length = front.get_i32();
+    let size = usize::try_from(length).map_err(|_| Loss::Length(length))? + LENGTH;
+    if tokens == Tokens::Next || length == 0 {
+        return Ok(Some(Some(size)));
+    }
+    Ok(front.first().map(|first| (*first != 0).then_some(size)))
+}
+
 /// How much room is made at once for a frame that is collected: a batch of the usual largest size, and what is around it.
 const ROOM: usize = 1024 * 1024 + 16 * 1024;
-
-/// The content type of a TLS record that holds a handshake. As a frame's first byte it would mean 369 MB or more.
-const TLS_HANDSHAKE: u8 = 0x16;

@@ -38,6 +38,7 @@ pub(crate) fn through<'a>(mut framer: Framer, pieces: impl IntoIterator<Item = &
                     told.events.push((told.out.len(), format!("frame of {}", bytes.len())));
                     told.out.extend_from_slice(&bytes);
                 }
+                Event::Token => told.events.push((told.out.len(), "a token".to_owned())),
                 Event::Lost(loss) => told.events.push((told.out.len(), loss.to_string())),
             }
         }

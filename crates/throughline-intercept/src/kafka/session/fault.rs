@@ -69,7 +69,7 @@ impl<C: Cluster> Session<C> {
                 let begun = Request { api: *api, version: *version, correlation: *correlation };
                 (None, Some((begun, now)))
             }
-            Event::Head(Head::Response { .. }) | Event::Pass(_) | Event::Lost(_) => (None, request),
+            Event::Head(Head::Response { .. }) | Event::Token | Event::Pass(_) | Event::Lost(_) => (None, request),
         };
         Before { frame, request, reserved, sent: self.tracer.out.waiting(), exchanges: self.exchanges.len() }
     }

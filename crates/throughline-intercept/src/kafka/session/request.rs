@@ -31,8 +31,12 @@ impl<C: Cluster> Session<C> {
             // Tokens without headers follow. The answer has one.
             self.tracer.passed(Reason::SaslTokens, 0);
             self.expect(request, now, Story::Plain);
-            self.requests.framer.opaque();
+            self.requests.framer.expect_token();
             return;
+        }
+        if std::mem::take(&mut self.tokens) > 0 {
+            // The last token of GSSAPI has no answer.
+            self.responses.framer.expect_no_token();
         }
         let wish = if self.is_blind { Wish::Nothing } else { request.wish(&self.tracer.settings) };
         match self.requests.begin(&self.tracer, request, wish, size, now) {

@@ -49,8 +49,7 @@ impl<C: Cluster> Session<C> {
             Answer::Unknown => return self.tracer.passed(Reason::OutOfOrder, 0),
         };
         if exchange.api == ApiKey::SASL_HANDSHAKE && exchange.version == 0 {
-            self.responses.framer.opaque();
-            return;
+            return self.expect_token();
         }
         let cluster = &self.tracer.cluster;
         let settles = self.tracer.settings.settles() || cluster.is_correlated();
