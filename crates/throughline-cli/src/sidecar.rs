@@ -104,6 +104,7 @@ fn explain(error: &BindError) -> anyhow::Error {
     let BindError { purpose, address, source } = error;
     let option = match purpose {
         Purpose::Kafka => "--listen",
+        Purpose::Http => "--inbound or --outbound",
         Purpose::Admin => "--admin",
     };
     if source.kind() == std::io::ErrorKind::AddrInUse {

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::http;
 use crate::knowledge::Knowledge;
 use crate::metrics::Exported;
 use crate::notice::Herald;
@@ -28,6 +29,7 @@ use crate::stop::Stop;
 #[derive(Clone)]
 pub(crate) struct Status {
     pub(crate) herald: Arc<Herald>,
+    pub(crate) http: Arc<http::Metrics>,
     pub(crate) knowledge: Vec<Arc<Knowledge>>,
     pub(crate) exported: Option<ExportCounts>,
     pub(crate) stop: Stop,
@@ -90,7 +92,8 @@ async fn metrics(State(status): State<Status>) -> impl IntoResponse {
         status.herald.metrics.exported(&exported());
     }
     let sum = |what: fn(&mut Known) -> usize| status.knowledge.iter().map(|knowledge| knowledge.known(what)).sum();
-    let text = status.herald.metrics.render(sum(|known| known.held()), sum(|known| known.waiting()));
+    let text =
+        status.herald.metrics.render(sum(|known| known.held()), sum(|known| known.waiting()), &status.http.registry);
     ([(header::CONTENT_TYPE, OPEN_METRICS)], text)
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use throughline_intercept::kafka::{Capacity, Settings};
 
 use crate::address::Address;
+use crate::http;
 use crate::port::PortRange;
 use crate::tls::{Acceptor, Connector};
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub capacity: Capacity,
     /// How connections are traced. The one part that changes while the proxy runs: [`crate::Control::apply`].
     pub settings: Arc<Settings>,
+    /// HTTP beside Kafka.
+    pub http: http::Config,
 }
 
 /// One address that clients connect to.

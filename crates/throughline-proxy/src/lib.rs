@@ -22,6 +22,7 @@ mod clock;
 mod config;
 mod connection;
 mod dial;
+pub mod http;
 mod inbox;
 mod knowledge;
 mod metrics;

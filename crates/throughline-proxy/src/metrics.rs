@@ -4,11 +4,12 @@
 
 mod lag;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -43,6 +44,8 @@ pub(crate) struct Metrics {
     waiting: Gauge,
     lag: Family<Consumer, Gauge>,
     lags: Mutex<Lags>,
+    /// One who asks waits for another: the lag of all groups is written anew for each.
+    rendering: Mutex<()>,
 }
 
 /// The counters that one side of a connection moves with each read and write.
@@ -140,6 +143,7 @@ impl Metrics {
             waiting: Gauge::default(),
             lag: Family::default(),
             lags: Mutex::default(),
+            rendering: Mutex::default(),
         };
         metrics.registry = metrics.register();
         metrics.show_zeros();
@@ -238,8 +242,9 @@ impl Metrics {
         }
     }
 
-    /// All of it as text, with what is known only when asked: bytes held, and deliveries that wait.
-    pub(crate) fn render(&self, held_bytes: usize, waiting: usize) -> String {
+    /// All of it as text, with what is known only when asked (bytes held, and deliveries that wait) and what others count.
+    pub(crate) fn render(&self, held_bytes: usize, waiting: usize, more: &Registry) -> String {
+        let _alone = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.held_bytes.set(i64::try_from(held_bytes).unwrap_or(i64::MAX));
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.lag.clear();
@@ -249,7 +254,9 @@ impl Metrics {
         }
         let mut text = String::new();
         // Writing to a string cannot fail.
-        encode(&mut text, &self.registry).unwrap_or_default();
+        encode_registry(&mut text, &self.registry).unwrap_or_default();
+        encode_registry(&mut text, more).unwrap_or_default();
+        encode_eof(&mut text).unwrap_or_default();
         text
     }
 }
@@ -284,7 +291,8 @@ impl Failure {
 
 /// Brings a counter to what another one says.
 fn raise(counter: &Counter, count: u64) {
-    counter.inc_by(count.saturating_sub(counter.get()));
+    // Not by the difference: two who ask at once would both add it.
+    counter.inner().fetch_max(count, Ordering::Relaxed);
 }
 
 const fn label(side: Side) -> &'static str {
@@ -312,7 +320,7 @@ mod tests {
         metrics.lag(Some("g"), &"t".into(), 1, 4);
         metrics.exported(&Exported { sent: 5, queued: 2, dropped: vec![("unreachable", 3)] });
         metrics.exported(&Exported { sent: 6, queued: 1, dropped: vec![("unreachable", 3)] });
-        let text = metrics.render(11, 0);
+        let text = metrics.render(11, 0, &Registry::default());
         for line in [
             "throughline_kafka_bytes_total{side=\"client\",direction=\"received\"} 7",
             "throughline_kafka_bytes_total{side=\"broker\",direction=\"sent\"} 0",
@@ -331,5 +339,26 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }
         assert!(text.contains("throughline_kafka_added_latency_seconds_count{to=\"client\"} 0"), "{text}");
+    }
+
+    #[test]
+    fn two_who_ask_at_once_are_told_the_same() {
+        let metrics = Metrics::new();
+        for group in 0..50 {
+            metrics.lag(Some(&group.to_string()), &"t".into(), 0, 1);
+        }
+        let ask = || {
+            for sent in 0..200 {
+                metrics.exported(&Exported { sent, ..Exported::default() });
+                let text = metrics.render(0, 0, &Registry::default());
+                assert_eq!(text.matches("consumer_lag{").count(), 50, "{text}");
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(ask);
+            }
+        });
+        assert_eq!(metrics.spans_sent.get(), 199);
     }
 }

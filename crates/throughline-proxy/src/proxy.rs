@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use throughline_intercept::http::Settings as HttpSettings;
 use throughline_intercept::kafka::{Capacity, Settings};
 use throughline_model::SpanSink;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::{Addressed, Config, Route};
 use crate::connection::{Service, Way};
 use crate::dial::Dialer;
+use crate::http::{self, Http};
 use crate::knowledge::{Knowledge, Opened, Target};
 use crate::metrics::{Exported, Metrics};
 use crate::notice::Herald;
@@ -31,6 +33,7 @@ pub struct Proxy {
     service: Arc<Service>,
     places: Arc<Semaphore>,
     drain_deadline: Duration,
+    http: Http,
     knowledge: Vec<Arc<Knowledge>>,
     exported: Option<ExportCounts>,
 }
@@ -40,13 +43,18 @@ pub struct Proxy {
 pub struct Addresses {
     /// Of the listeners, in their order.
     pub listeners: Vec<SocketAddr>,
+    /// Of the listeners for HTTP, in their order.
+    pub http: Vec<SocketAddr>,
     /// Of `/metrics`, `/ready` and `/live`.
     pub admin: Option<SocketAddr>,
 }
 
 /// What can be changed while the proxy runs.
 #[derive(Debug, Clone)]
-pub struct Control(Arc<Switch<Settings>>);
+pub struct Control {
+    kafka: Arc<Switch<Settings>>,
+    http: Arc<Switch<HttpSettings>>,
+}
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +73,8 @@ pub struct BindError {
 pub enum Purpose {
     /// Clients of Kafka.
     Kafka,
+    /// Requests.
+    Http,
     /// Metrics and health.
     Admin,
 }
@@ -83,11 +93,11 @@ impl Proxy {
     ///
     /// # Errors
     /// [`BindError`] for the first address that cannot be had; the others are closed again.
-    pub async fn bind(config: Config, sink: Arc<dyn SpanSink>) -> Result<Self, BindError> {
+    pub async fn bind(mut config: Config, sink: Arc<dyn SpanSink>) -> Result<Self, BindError> {
         let metrics = Arc::new(Metrics::new());
         let stop = Stop::default();
         let mut doors = Vec::new();
-        let mut addresses = Addresses { listeners: Vec::new(), admin: None };
+        let mut addresses = Addresses { listeners: Vec::new(), http: Vec::new(), admin: None };
         let mut knowledge = Vec::new();
         for wanted in config.listeners {
             let (listener, address) = bind(wanted.address, Purpose::Kafka).await?;
@@ -104,12 +114,20 @@ impl Proxy {
             knowledge.push(known);
             doors.push(door);
         }
+        let mut requests = Vec::new();
+        for wanted in std::mem::take(&mut config.http.listeners) {
+            let (listener, address) = bind(wanted.address, Purpose::Http).await?;
+            addresses.http.push(address);
+            requests.push(http::Door { listener, wanted });
+        }
         let mut admin = None;
         if let Some(wanted) = config.admin {
             let (listener, address) = bind(wanted, Purpose::Admin).await?;
             addresses.admin = Some(address);
             admin = Some(listener);
         }
+        let clock = Clock::new();
+        let http = Http::new(config.http, requests, Arc::clone(&sink), clock, stop.clone());
         let service = Arc::new(Service {
             dialer: Dialer {
                 tls: config.broker_tls,
@@ -120,12 +138,12 @@ impl Proxy {
             settings: Arc::new(Switch::new(config.settings)),
             sink,
             herald: Arc::new(Herald::new(metrics)),
-            clock: Clock::new(),
+            clock,
             stop,
         });
         let places = Arc::new(Semaphore::new(config.limits.connections_max));
         let drain_deadline = config.limits.drain_deadline;
-        Ok(Self { doors, admin, addresses, service, places, drain_deadline, knowledge, exported: None })
+        Ok(Self { doors, admin, addresses, service, places, drain_deadline, http, knowledge, exported: None })
     }
 
     /// Where it listens, with the ports that the system chose.
@@ -144,7 +162,7 @@ impl Proxy {
     /// What changes it while it runs.
     #[must_use]
     pub fn control(&self) -> Control {
-        Control(Arc::clone(&self.service.settings))
+        Control { kafka: Arc::clone(&self.service.settings), http: Arc::clone(&self.http.settings) }
     }
 
     /// Serves until `stop` is over. Then takes no more connections, lets each end what it is at, and cuts those that have not
@@ -154,6 +172,8 @@ impl Proxy {
         let admin_end = Stop::default();
         let (listening, connections) = (TaskTracker::new(), TaskTracker::new());
         let ports = Ports { service: self.service, places: self.places, connections: connections.clone() };
+        let requests = Arc::clone(&self.http.metrics);
+        self.http.spawn(&listening, &connections, &ports.places);
         for Door { listener, way, opened } in self.doors {
             if let Some(opened) = opened {
                 listening.spawn(ports.clone().open(opened, way.clone(), listening.clone()));
@@ -161,7 +181,8 @@ impl Proxy {
             listening.spawn(ports.clone().listen(listener, way));
         }
         let herald = Arc::clone(&ports.service.herald);
-        let status = Status { herald, knowledge: self.knowledge, exported: self.exported, stop: end.clone() };
+        let status =
+            Status { herald, http: requests, knowledge: self.knowledge, exported: self.exported, stop: end.clone() };
         let admin = TaskTracker::new();
         if let Some(listener) = self.admin {
             admin.spawn(admin::serve(listener, status, admin_end.clone()));
@@ -194,7 +215,12 @@ impl std::fmt::Debug for Proxy {
 impl Control {
     /// Has all connections go on with these settings, from their next request on.
     pub fn apply(&self, settings: Arc<Settings>) {
-        self.0.set(settings);
+        self.kafka.set(settings);
+    }
+
+    /// Has all requests from here on traced with these settings.
+    pub fn apply_http(&self, settings: Arc<HttpSettings>) {
+        self.http.set(settings);
     }
 }
 
@@ -204,6 +230,7 @@ impl Purpose {
     const fn label(self) -> &'static str {
         match self {
             Self::Kafka => "clients of Kafka",
+            Self::Http => "requests",
             Self::Admin => "metrics and health",
         }
     }

@@ -30,6 +30,10 @@ impl Stop {
         self.begun.is_cancelled()
     }
 
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
     /// Waits for the first step.
     pub(crate) async fn begun(&self) {
         self.begun.cancelled().await;

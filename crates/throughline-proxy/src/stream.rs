@@ -17,6 +17,18 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+// === impl Stream ===
+
+impl Stream {
+    /// The protocol that both ends agreed on when TLS began (ALPN).
+    pub(crate) fn agreed(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+}
+
 /// Sets what every socket of ours has: no waiting for more bytes, and questions to a peer that has long been silent.
 pub(crate) fn tune(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE_INTERVAL);

@@ -29,7 +29,8 @@ impl<T> Switch<T> {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    fn get(&self) -> Arc<T> {
+    /// The value of now.
+    pub(crate) fn get(&self) -> Arc<T> {
         Arc::clone(&self.value.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -91,6 +91,13 @@ impl Connector {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
     }
 
+    /// The same, for one of these protocols (ALPN).
+    pub(crate) fn agreeing_on(&self, protocols: &[&[u8]]) -> Self {
+        let mut config = ClientConfig::clone(self.connector.config());
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Self { connector: TlsConnector::from(Arc::new(config)), name: self.name.clone() }
+    }
+
     /// Begins TLS with the broker at `host`.
     pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> std::io::Result<Stream> {
         let name = match &self.name {
@@ -123,6 +130,13 @@ impl Acceptor {
             .with_single_cert(certificates(identity.certificates)?, key(identity.key)?)
             .map_err(TlsError::BadIdentity)?;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// The same, for one of these protocols, the best first (ALPN).
+    pub(crate) fn agreeing_on(&self, protocols: &[&[u8]]) -> Self {
+        let mut config = ServerConfig::clone(self.0.config());
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Self(TlsAcceptor::from(Arc::new(config)))
     }
 
     /// Begins TLS with a client.

@@ -54,7 +54,8 @@ pub(crate) fn plan(told: &Told, environment: &dyn Fn(&str) -> Option<String>) ->
     let export = check.export();
     let filter = crate::daemon::log_filter(&told.name("log"), &options.log);
     let filter = filter.map_err(|mistake| check.mistakes.push(mistake)).unwrap_or_default();
-    let proxy = Config { listeners, broker_tls, client_tls, admin, limits, capacity, settings };
+    let http = throughline_proxy::http::Config::default();
+    let proxy = Config { listeners, broker_tls, client_tls, admin, limits, capacity, settings, http };
     if check.mistakes.is_empty() { Ok(Plan { proxy, export, filter }) } else { Err(check.mistakes) }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn config(listeners: Vec<Listener>) -> Config {
         limits: Limits { connect_deadline: Duration::from_secs(5), ..Limits::default() },
         capacity: Capacity::default(),
         settings: Arc::new(Settings::default()),
+        http: throughline_proxy::http::Config::default(),
     }
 }
 

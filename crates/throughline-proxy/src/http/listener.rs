@@ -1,0 +1,148 @@
+//! The listeners of HTTP, and what all of them share.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use throughline_intercept::correlate::Correlator;
+use throughline_intercept::http::{Direction, Settings};
+use throughline_model::SpanSink;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::config::{Config, Listener, Protocol, Route};
+use super::connection::Connections;
+use super::metrics::Metrics;
+use super::service::Service;
+use super::traced::Process;
+use super::upstream::Upstream;
+use crate::clock::Clock;
+use crate::seldom::Seldom;
+use crate::stop::Stop;
+use crate::switch::Switch;
+
+/// The HTTP part of a proxy.
+pub(crate) struct Http {
+    service: Arc<Service>,
+    doors: Vec<Door>,
+    pub(crate) settings: Arc<Switch<Settings>>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// A listener and where its requests go.
+pub(crate) struct Door {
+    pub(crate) listener: TcpListener,
+    pub(crate) wanted: Listener,
+}
+
+// === impl Http ===
+
+impl Http {
+    pub(crate) fn new(config: Config, doors: Vec<Door>, sink: Arc<dyn SpanSink>, clock: Clock, stop: Stop) -> Self {
+        let Config { settings, correlate, outbound_tls, limits, listeners: _ } = config;
+        let metrics = Arc::new(Metrics::new());
+        let settings = Arc::new(Switch::new(settings));
+        let process = Process {
+            settings: Arc::clone(&settings),
+            correlator: Mutex::new(Correlator::new(correlate, clock.now())),
+            sink,
+            metrics: Arc::clone(&metrics),
+            clock,
+            stop,
+            full: Seldom::default(),
+        };
+        let upstream = |direction, tls| Arc::new(Upstream::new(direction, limits.clone(), Arc::clone(&metrics), tls));
+        let service = Service {
+            process: Arc::new(process),
+            inbound: upstream(Direction::Inbound, None),
+            outbound: upstream(Direction::Outbound, outbound_tls.as_ref()),
+            limits: limits.clone(),
+            tunnels: TaskTracker::new(),
+        };
+        Self { service: Arc::new(service), doors, settings, metrics }
+    }
+
+    /// Accepts on all doors until the proxy is told to stop. Connections go to `connections`, each with one of the `places`.
+    pub(crate) fn spawn(self, listening: &TaskTracker, connections: &TaskTracker, places: &Arc<Semaphore>) {
+        if self.doors.is_empty() {
+            return;
+        }
+        let Self { service, doors, .. } = self;
+        listening.spawn(sweep(Arc::clone(&service)));
+        let tunnels = service.tunnels.clone();
+        tunnels.close();
+        // What has been upgraded is a connection still.
+        let stop = service.process.stop.clone();
+        let tracked = connections.clone();
+        listening.spawn(async move {
+            stop.begun().await;
+            tracked.spawn(async move { tunnels.wait().await });
+        });
+        for Door { listener, wanted } in doors {
+            let Listener { route, tls, .. } = wanted;
+            let tls = tls.map(|tls| tls.agreeing_on(protocols(&route)));
+            let shared = Arc::new(Connections { service: Arc::clone(&service), route, tls });
+            listening.spawn(listen(shared, listener, connections.clone(), Arc::clone(places)));
+        }
+    }
+}
+
+async fn listen(shared: Arc<Connections>, listener: TcpListener, connections: TaskTracker, places: Arc<Semaphore>) {
+    loop {
+        let accepted = tokio::select! {
+            () = shared.service.process.stop.begun() => return,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, client, place)) => {
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move {
+                    shared.serve(stream, client).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: without a pause this loop would spin until one is free.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
+    let (stream, client) = listener.accept().await?;
+    // The semaphore is never closed, so there is always a permit.
+    let place = Arc::clone(places).acquire_owned().await.ok();
+    Ok((stream, client, place))
+}
+
+/// Lets go of connections that nobody has used for long.
+async fn sweep(service: Arc<Service>) {
+    loop {
+        tokio::select! {
+            () = service.process.stop.begun() => return,
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+        for upstream in [&service.inbound, &service.outbound] {
+            upstream.sweep(Instant::now());
+        }
+    }
+}
+
+/// What is offered to those who speak TLS to us, the best first.
+/// Not HTTP/2 to whom the service may not speak it: many clients would take it.
+const fn protocols(route: &Route) -> &'static [&'static [u8]] {
+    match route {
+        Route::Service { protocol: Protocol::Http2, .. } => &[b"h2", b"http/1.1"],
+        Route::Service { .. } | Route::Fixed(_) | Route::Named { .. } => &[b"http/1.1"],
+    }
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const SWEEP: Duration = Duration::from_secs(10);

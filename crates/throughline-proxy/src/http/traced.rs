@@ -1,0 +1,132 @@
+//! One exchange under way: what `Exchange` is told, and what becomes of its span.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use throughline_intercept::HttpExchange;
+use throughline_intercept::correlate::Correlator;
+use throughline_intercept::http::{Direction, Failure, Peer, Request, Settings};
+use throughline_model::SpanSink;
+
+use super::fields::{Fields, FieldsMut};
+use super::metrics::Metrics;
+use crate::clock::Clock;
+use crate::seldom::Seldom;
+use crate::stop::Stop;
+use crate::switch::Switch;
+
+/// What all exchanges of the process that we stand beside have in common.
+pub(super) struct Process {
+    pub(super) settings: Arc<Switch<Settings>>,
+    /// The one place where the parent of an outbound request is asked for.
+    pub(super) correlator: Mutex<Correlator>,
+    pub(super) sink: Arc<dyn SpanSink>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    pub(super) stop: Stop,
+    pub(super) full: Seldom,
+}
+
+/// An exchange under way. Who lets go of it before it is over has broken it off.
+pub(super) struct Traced {
+    process: Arc<Process>,
+    exchange: HttpExchange,
+    direction: Direction,
+    status: Option<u16>,
+    begun: u64,
+}
+
+// === impl Process ===
+
+impl Process {
+    /// Does something to an exchange at a time that no other has been told to be later.
+    fn with<T>(&self, act: impl FnOnce(u64, &mut Correlator) -> T) -> T {
+        let mut correlator = self.correlator.lock().unwrap_or_else(PoisonError::into_inner);
+        act(self.clock.now(), &mut correlator)
+    }
+}
+
+// === impl Traced ===
+
+impl Traced {
+    /// A request has come; its fields become those that go on.
+    pub(super) fn begin(
+        process: &Arc<Process>,
+        direction: Direction,
+        peer: Peer,
+        request: &Request<'_>,
+        fields: &mut HeaderMap,
+    ) -> Self {
+        let mut exchange = HttpExchange::new(process.settings.get(), direction, peer, fastrand::u64(..));
+        let begun = process.with(|now, correlator| {
+            exchange.handle_request(now, request, &mut FieldsMut(fields), correlator);
+            now
+        });
+        process.metrics.rejected.inc_by(u64::from(exchange.rejected()));
+        Self { process: Arc::clone(process), exchange, direction, status: None, begun }
+    }
+
+    /// The head of the answer has come.
+    pub(super) fn answered(&mut self, status: u16, fields: &HeaderMap) {
+        self.status = Some(status);
+        let exchange = &mut self.exchange;
+        let now = self.process.with(|now, correlator| {
+            exchange.handle_response(now, status, &Fields(fields), correlator);
+            now
+        });
+        // A tunnel is over for us once it begins.
+        if self.exchange.is_over() {
+            self.tell(now, None);
+        }
+    }
+
+    pub(super) fn trailers(&mut self, fields: &HeaderMap) {
+        self.exchange.handle_trailers(&Fields(fields));
+    }
+
+    /// The answer has gone out to its end.
+    pub(super) fn end(mut self) {
+        self.finish(None);
+    }
+
+    /// It came to nothing.
+    pub(super) fn fail(mut self, failure: Failure) {
+        self.finish(Some(failure));
+    }
+
+    fn finish(&mut self, failure: Option<Failure>) {
+        if self.exchange.is_over() {
+            return;
+        }
+        let exchange = &mut self.exchange;
+        let now = self.process.with(|now, correlator| {
+            match failure {
+                None => exchange.handle_end(now, correlator),
+                Some(failure) => exchange.handle_failure(now, failure, correlator),
+            }
+            now
+        });
+        self.tell(now, failure);
+    }
+
+    fn tell(&mut self, now: u64, failure: Option<Failure>) {
+        let metrics = &self.process.metrics;
+        metrics.over(self.direction, self.status, Duration::from_nanos(now.saturating_sub(self.begun)), failure);
+        let Some(span) = self.exchange.poll_span() else { return };
+        metrics.spans.inc();
+        if self.process.sink.try_send(span).is_err() {
+            metrics.spans_dropped.inc();
+            if let Some(more) = self.process.full.now() {
+                tracing::warn!(more, "spans are dropped: the exporter's queue is full; is the collector there?");
+            }
+        }
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        let failure = if self.process.stop.is_over() { Failure::Shutdown } else { Failure::Cancelled };
+        self.finish(Some(failure));
+    }
+}

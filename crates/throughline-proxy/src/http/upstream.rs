@@ -1,0 +1,307 @@
+//! Connections to those who are asked: made, kept for the next request, and let go.
+//!
+//! In HTTP/1 a connection serves one request at a time and waits for the next in a pool; the last one that was used is used next,
+//! so that those that are too many grow old. In HTTP/2 one connection serves all.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use throughline_intercept::http::Direction;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout};
+
+use super::body::Sent;
+use super::config::{Limits, Origin};
+use super::metrics::Metrics;
+use super::place::Place;
+use super::refusal::Refusal;
+use crate::address::Address;
+use crate::redirect::{Ends, Listed, Outgoing};
+use crate::stream::{self, Stream};
+use crate::tls::Connector;
+
+/// All connections of one direction.
+pub(super) struct Upstream {
+    direction: Direction,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    /// TLS that agrees on HTTP/1.1, and TLS that agrees on HTTP/2.
+    tls: Option<(Connector, Connector)>,
+    outgoing: Outgoing,
+    idle: Mutex<HashMap<Origin, VecDeque<Idle>>>,
+    shared: Mutex<HashMap<Origin, Arc<Slot>>>,
+}
+
+/// A connection of HTTP/1 that serves a request. It can serve another once that is over.
+pub(super) struct Lease {
+    upstream: Arc<Upstream>,
+    origin: Origin,
+    sender: http1::SendRequest<Sent>,
+}
+
+struct Idle {
+    sender: http1::SendRequest<Sent>,
+    since: Instant,
+}
+
+/// The connection of HTTP/2 to one origin. Locked while it is made, so that it is made once.
+type Slot = tokio::sync::Mutex<Option<http2::SendRequest<Sent>>>;
+
+// === impl Upstream ===
+
+impl Upstream {
+    pub(super) fn new(direction: Direction, limits: Limits, metrics: Arc<Metrics>, tls: Option<&Connector>) -> Self {
+        Self {
+            direction,
+            limits,
+            metrics,
+            tls: tls.map(|tls| (tls.agreeing_on(&[b"http/1.1"]), tls.agreeing_on(&[b"h2"]))),
+            outgoing: Outgoing::default(),
+            idle: Mutex::default(),
+            shared: Mutex::default(),
+        }
+    }
+
+    /// Whether this connection to us is one of these.
+    pub(super) fn made(&self, from: SocketAddr, to: SocketAddr) -> bool {
+        self.outgoing.has(Ends::new(from, to))
+    }
+
+    /// Sends a request, and has the head of its answer. With a lease, if the connection can serve again.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        place: &Place,
+        request: Request<Sent>,
+    ) -> Result<(Response<Incoming>, Option<Lease>), Refusal> {
+        let sending = async {
+            if place.is_http2 {
+                self.send_http2(&place.origin, request).await.map(|answer| (answer, None))
+            } else {
+                self.send_http1(&place.origin, request).await.map(|(answer, lease)| (answer, Some(lease)))
+            }
+        };
+        match self.limits.answer_deadline {
+            None => sending.await,
+            Some(deadline) => timeout(deadline, sending).await.unwrap_or(Err(Refusal::AnswerTimeout)),
+        }
+    }
+
+    /// A connection for a tunnel.
+    pub(super) async fn open(&self, origin: &Origin) -> Result<Opened, Refusal> {
+        self.dial(origin, false).await
+    }
+
+    /// Lets go of the connections that have waited too long.
+    pub(super) fn sweep(&self, now: Instant) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|_, waiting| {
+            waiting.retain(|one| {
+                now.saturating_duration_since(one.since) < self.limits.upstream_idle && !one.sender.is_closed()
+            });
+            !waiting.is_empty()
+        });
+        drop(idle);
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|_, slot| match slot.try_lock() {
+            Ok(sender) => sender.as_ref().is_some_and(|sender| !sender.is_closed()),
+            Err(_) => true,
+        });
+    }
+
+    // --- HTTP/1 ---
+
+    async fn send_http1(
+        self: &Arc<Self>,
+        origin: &Origin,
+        mut request: Request<Sent>,
+    ) -> Result<(Response<Incoming>, Lease), Refusal> {
+        loop {
+            let waiting = self.waiting(origin);
+            let is_reused = waiting.is_some();
+            let mut sender = match waiting {
+                Some(sender) => sender,
+                None => self.connect_http1(origin).await?,
+            };
+            // It may have ended while it waited, or just now: then nothing of the request has gone out, and it comes back.
+            if is_reused && sender.ready().await.is_err() {
+                continue;
+            }
+            match sender.try_send_request(request).await {
+                Ok(answer) => {
+                    return Ok((answer, Lease { upstream: Arc::clone(self), origin: origin.clone(), sender }));
+                }
+                Err(mut error) => match error.take_message().filter(|_| is_reused) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(refusal(&error.into_error())),
+                },
+            }
+        }
+    }
+
+    fn waiting(&self, origin: &Origin) -> Option<http1::SendRequest<Sent>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = idle.get_mut(origin)?;
+        while let Some(one) = waiting.pop_back() {
+            if !one.sender.is_closed() && one.since.elapsed() < self.limits.upstream_idle {
+                return Some(one.sender);
+            }
+        }
+        None
+    }
+
+    async fn connect_http1(&self, origin: &Origin) -> Result<http1::SendRequest<Sent>, Refusal> {
+        let Opened { stream, listed } = self.dial(origin, false).await?;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(self.limits.head_bytes_max.max(BUFFER_MIN)).max_headers(self.limits.fields_max);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| refusal(&error))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "a connection to who is asked broke");
+            }
+            drop(listed);
+        });
+        Ok(sender)
+    }
+
+    // --- HTTP/2 ---
+
+    async fn send_http2(&self, origin: &Origin, mut request: Request<Sent>) -> Result<Response<Incoming>, Refusal> {
+        loop {
+            let (mut sender, is_reused) = self.sender_http2(origin).await?;
+            match sender.try_send_request(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(mut error) => match error.take_message().filter(|_| is_reused) {
+                    Some(unsent) => {
+                        self.forget_http2(origin).await;
+                        request = unsent;
+                    }
+                    None => return Err(refusal(&error.into_error())),
+                },
+            }
+        }
+    }
+
+    async fn sender_http2(&self, origin: &Origin) -> Result<(http2::SendRequest<Sent>, bool), Refusal> {
+        let slot = self.slot(origin);
+        let mut held = slot.lock().await;
+        if let Some(sender) = held.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok((sender.clone(), true));
+        }
+        let sender = self.connect_http2(origin).await?;
+        *held = Some(sender.clone());
+        Ok((sender, false))
+    }
+
+    /// Whoever finds that the connection takes no more has it replaced.
+    async fn forget_http2(&self, origin: &Origin) {
+        let slot = self.slot(origin);
+        *slot.lock().await = None;
+    }
+
+    fn slot(&self, origin: &Origin) -> Arc<Slot> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = shared.get(origin) {
+            return Arc::clone(slot);
+        }
+        Arc::clone(shared.entry(origin.clone()).or_default())
+    }
+
+    async fn connect_http2(&self, origin: &Origin) -> Result<http2::SendRequest<Sent>, Refusal> {
+        let Opened { stream, listed } = self.dial(origin, true).await?;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).max_header_list_size(head_max(&self.limits));
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| refusal(&error))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to who is asked broke");
+            }
+            drop(listed);
+        });
+        Ok(sender)
+    }
+
+    // --- connecting ---
+
+    async fn dial(&self, origin: &Origin, is_http2: bool) -> Result<Opened, Refusal> {
+        let tls = match (&self.tls, origin.tls) {
+            (_, false) => None,
+            (Some((http1, http2)), true) => Some(if is_http2 { http2 } else { http1 }),
+            (None, true) => return Err(Refusal::NoTls),
+        };
+        let dialled = timeout(self.limits.connect_deadline, self.connect(&origin.address, tls)).await;
+        match dialled {
+            Ok(Ok(opened)) => {
+                self.metrics.connected_upstream(self.direction);
+                Ok(opened)
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(address = %origin.address, %error, "cannot connect");
+                Err(Refusal::Unreachable)
+            }
+            Err(_) => Err(Refusal::ConnectTimeout),
+        }
+    }
+
+    /// Tries all addresses of the host; the error is that of the last.
+    async fn connect(&self, address: &Address, tls: Option<&Connector>) -> std::io::Result<Opened> {
+        let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
+        for to in lookup_host((&*address.host, address.port)).await? {
+            match TcpStream::connect(to).await {
+                Ok(stream) => {
+                    let listed = self.outgoing.list(Ends::new(stream.local_addr()?, to));
+                    stream::tune(&stream);
+                    let stream = match tls {
+                        None => Stream::Plain(stream),
+                        Some(tls) => tls.connect(&address.host, stream).await?,
+                    };
+                    return Ok(Opened { stream, listed });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+/// A connection, and its entry in the list of ours.
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    pub(super) listed: Listed,
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// The connection waits for the next request.
+    pub(super) fn give_back(self, now: Instant) {
+        let Self { upstream, origin, sender } = self;
+        if sender.is_closed() {
+            return;
+        }
+        let mut idle = upstream.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = idle.entry(origin).or_default();
+        waiting.push_back(Idle { sender, since: now });
+        if waiting.len() > upstream.limits.upstream_idle_max {
+            waiting.pop_front();
+        }
+    }
+}
+
+/// What an error says of who was asked.
+fn refusal(error: &hyper::Error) -> Refusal {
+    tracing::debug!(%error, "a request came to nothing");
+    if error.is_parse() { Refusal::Protocol } else { Refusal::Reset }
+}
+
+/// As HTTP/2 has it.
+pub(super) fn head_max(limits: &Limits) -> u32 {
+    u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX)
+}
+
+/// hyper wants no less.
+pub(super) const BUFFER_MIN: usize = 8 << 10;
