@@ -267,6 +267,11 @@ impl Known {
         allowed
     }
 
+    /// So many bytes are held, allowed or not: others get less.
+    pub fn hold(&mut self, bytes: usize) {
+        self.held = self.held.saturating_add(bytes);
+    }
+
     /// Bytes are not held any more.
     pub fn release(&mut self, bytes: usize) {
         self.held = self.held.saturating_sub(bytes);

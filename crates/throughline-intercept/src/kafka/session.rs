@@ -343,9 +343,11 @@ impl<T> Stream<T> {
         if size > tracer.settings.limits.max_frame_bytes {
             return Begun::Passes(subject, Some(Reason::FrameTooLarge));
         }
-        // What must be changed is short, and is held whatever else is.
-        let reserved = if wish == Wish::MustChange || size <= SHORT { 0 } else { size };
-        if !tracer.reserve(reserved) {
+        let reserved = if size <= SHORT { 0 } else { size };
+        if wish == Wish::MustChange {
+            // It is held whatever else is.
+            tracer.cluster.known(|known| known.hold(reserved));
+        } else if !tracer.reserve(reserved) {
             return Begun::Passes(subject, Some(Reason::Budget));
         }
         let handling = if wish != Wish::Read && self.framer.collect(size) {

@@ -8,7 +8,7 @@ use kafka_protocol::messages as km;
 use kafka_protocol::messages::BrokerId;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{ApiKey, Limits, Loss, Notice, Reason, Service, Settings};
+use throughline_intercept::kafka::{ApiKey, Capacity, Limits, Loss, Notice, Reason, Service, Settings};
 use throughline_model::Resource;
 
 use crate::support::pair::{Pair, Process, text};
@@ -72,6 +72,25 @@ fn a_client_is_told_our_addresses_in_every_answer_that_has_some() {
     let got = exchange(&mut pair, &question, &response(ApiKey::DESCRIBE_CLUSTER, 1, 1, &answer));
     let told: km::DescribeClusterResponse = body(&got, ApiKey::DESCRIBE_CLUSTER, 1);
     assert_eq!((told.brokers[0].host.as_str(), told.brokers[0].port), ("sidecar.local", 19092));
+}
+
+#[test]
+fn what_must_be_changed_is_held_past_the_budget_and_counted() {
+    let capacity = Capacity { max_held_bytes: 1000, ..Capacity::default() };
+    let process = Process { addresses: addressed().addresses, ..Process::with(capacity) };
+    let mut pair = Pair::of(&process, Settings::default());
+    let broker = km::metadata_response::MetadataResponseBroker::default()
+        .with_host(StrBytes::from_static_str("broker"))
+        .with_port(9092);
+    let answer = km::MetadataResponse::default().with_brokers(vec![broker; 2000]);
+    let answer = response(ApiKey::METADATA, 12, 1, &answer);
+    pair.client(metadata(12, 1));
+    pair.broker(&answer[..100]);
+    assert_eq!((process.known.borrow().held(), pair.take_client().len()), (answer.len(), 0));
+    pair.broker(&answer[100..]);
+    let told: km::MetadataResponse = body(&pair.take_client(), ApiKey::METADATA, 12);
+    assert!(told.brokers.iter().all(|broker| broker.host.as_str() == "sidecar.local"));
+    assert_eq!(process.known.borrow().held(), 0);
 }
 
 #[test]
