@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::kafka::{Notice, Reason};
+use throughline_intercept::Side;
+use throughline_intercept::kafka::{Loss, Notice, Reason};
 
 use crate::metrics::{Failure, Metrics};
 use crate::seldom::Seldom;
@@ -13,6 +14,7 @@ use crate::seldom::Seldom;
 pub(crate) struct Herald {
     pub(crate) metrics: Arc<Metrics>,
     client_tls: Seldom,
+    broker_tls: Seldom,
     lost: Seldom,
     refused: Seldom,
     sink: Seldom,
@@ -29,6 +31,7 @@ impl Herald {
         Self {
             metrics,
             client_tls: Seldom::default(),
+            broker_tls: Seldom::default(),
             lost: Seldom::default(),
             refused: Seldom::default(),
             sink: Seldom::default(),
@@ -65,6 +68,11 @@ impl Herald {
                 metrics.refused();
                 if let Some(more) = self.refused.now() {
                     tracing::warn!(%topic, error_code, more, "the broker refused a batch with contexts in it; the topic gets less or none from here on");
+                }
+            }
+            Notice::Lost { side: Side::Broker, loss: Loss::Tls } => {
+                if let Some(more) = self.broker_tls.now() {
+                    tracing::warn!(more, "the broker speaks TLS; so must we: --broker-tls, or --broker-tls-ca");
                 }
             }
             Notice::Lost { side, loss } => {

@@ -73,6 +73,21 @@ async fn a_client_that_speaks_tls_to_a_plain_port_is_told_of_once_with_the_mend(
 }
 
 #[tokio::test]
+async fn a_broker_that_speaks_tls_to_us_who_do_not_is_told_of_with_the_mend() {
+    let (log, _guard) = Log::new();
+    let (listener, broker) = listen().await;
+    let proxy = Running::start(config(vec![before(&[broker])])).await;
+    let mut client = proxy.connect().await;
+    client.write_all(&request(1, b"x")).await.unwrap();
+    let (mut stream, _) = within(listener.accept()).await.unwrap();
+    within(read_frame(&mut stream)).await.unwrap();
+    stream.write_all(&[0x15, 3, 3, 0, 2, 2, 40]).await.unwrap();
+    drop(stream);
+    within(tokio::io::AsyncReadExt::read_to_end(&mut client, &mut Vec::new())).await.unwrap();
+    assert!(log.text().contains("the broker speaks TLS") && log.text().contains("--broker-tls"), "{}", log.text());
+}
+
+#[tokio::test]
 async fn who_comes_when_all_places_are_taken_waits_and_the_log_says_for_what() {
     let (log, _guard) = Log::new();
     let mut config = config(vec![before(&[echo_broker().await])]);
