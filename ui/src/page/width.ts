@@ -5,7 +5,8 @@ export function useWidth<E extends Element>(): [RefCallback<E>, number] {
   const [width, setWidth] = useState(0);
   const watch = useCallback((element: E | null) => {
     if (!element) return undefined;
-    setWidth(element.getBoundingClientRect().width);
+    // As the observer measures it, so that nothing is drawn twice.
+    setWidth(element.clientWidth);
     const observer = new ResizeObserver((entries) => {
       for (const entry of entries) setWidth(entry.contentRect.width);
     });

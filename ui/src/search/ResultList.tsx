@@ -18,7 +18,8 @@ const AT_ONCE = 40;
 
 export function ResultList({ traces, colours, now, ticked, tick }: ResultListProps) {
   // What is in view at once; the rest follows while one already reads.
-  const shown = useDeferredValue(traces, traces.slice(0, AT_ONCE));
+  const deferred = useDeferredValue(traces, traces.slice(0, AT_ONCE));
+  const shown = traces.length <= AT_ONCE ? traces : deferred;
   const longest = traces.reduce((most, trace) => Math.max(most, trace.duration), 1);
   return (
     <ol className="results">
