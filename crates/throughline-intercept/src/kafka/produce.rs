@@ -13,7 +13,7 @@ use super::span::{Details, Operation, Place};
 use super::tools::{BatchReader, Tools};
 use super::topic::{PartitionKey, TopicKey};
 use super::tracer::{Identity, Tracer};
-use super::{Cluster, Notice, Reason, error};
+use super::{Cluster, DEFAULT_MAX_MESSAGE_BYTES, Known, Notice, Reason, error};
 use crate::Timestamp;
 
 /// The records of a request, on their way.
@@ -329,16 +329,24 @@ impl Partition {
         u32::try_from(self.count).unwrap_or(0).saturating_sub(u32::try_from(self.seen).unwrap_or(u32::MAX))
     }
 
-    /// The broker may refuse what was injected: then it gets less from here on.
+    /// The broker may refuse what was injected: then it gets less from here on. If it then refuses what was left as it came, and
+    /// in the same words, the fault was never ours (a record without a key for a compacted topic), and injection goes on.
     fn learn<C: Cluster>(&self, tracer: &mut Tracer<C>, answer: &ResponsePartition) {
+        if answer.error_code == error::NONE {
+            return;
+        }
+        let topic = tracer.topic_name(&self.key.topic);
         let max = match answer.error_code {
+            error::INVALID_RECORD if self.not_injected == Some(Reason::RefusedBefore) => {
+                let learn = |known: &mut Known| known.learn_max_message_bytes(&topic, DEFAULT_MAX_MESSAGE_BYTES);
+                return tracer.cluster.known(learn);
+            }
             _ if self.injected == 0 => return,
             // What it was before injection may pass; certainly not more.
             error::MESSAGE_TOO_LARGE | error::RECORD_LIST_TOO_LARGE => self.bytes,
             error::CORRUPT_MESSAGE | error::UNSUPPORTED_FOR_MESSAGE_FORMAT | error::INVALID_RECORD => 0,
             _ => return,
         };
-        let topic = tracer.topic_name(&self.key.topic);
         tracer.cluster.known(|known| {
             let max = max.min(known.max_message_bytes(&topic));
             known.learn_max_message_bytes(&topic, max);

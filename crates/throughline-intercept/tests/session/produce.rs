@@ -259,6 +259,16 @@ fn what_the_broker_refuses_is_not_injected_again() {
 }
 
 #[test]
+fn what_the_broker_refuses_without_injection_too_was_not_our_fault() {
+    let mut pair = Pair::new(Settings::default());
+    let lot = Lot::of(some_records(1));
+    for injected in [1, 0, 1] {
+        assert_eq!(send(&mut pair, 9, &lot)[0].headers.len(), injected);
+        pair.broker(produced(9, 1, 87, -1));
+    }
+}
+
+#[test]
 fn injection_can_be_switched_off_everywhere_or_for_a_topic() {
     let off = TopicSettings { inject: false, ..TopicSettings::default() };
     let switches = [
