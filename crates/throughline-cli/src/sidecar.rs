@@ -46,11 +46,12 @@ pub(crate) fn run() -> Result<(), Failure> {
         let counts = Arc::clone(&exporter);
         let sink: Arc<dyn SpanSink> = Arc::<Exporter>::clone(&exporter);
         let routes: Vec<Route> = config.listeners.iter().map(|listener| listener.route.clone()).collect();
+        let requests = config.http.listeners.clone();
         let proxy = Proxy::bind(config, sink).await.map_err(|error| explain(&error))?;
         let proxy = proxy.with_exported(move || exported(&counts));
         // SIGHUP is heard from here on, and does not end us as it would by default.
         let reload = Reload::new(told.clone(), arguments, proxy.control())?;
-        announce::announce(&told, proxy.addresses(), &routes, &export.endpoint)
+        announce::announce(&told, proxy.addresses(), &routes, &requests, &export.endpoint)
             .context("cannot print the addresses")?;
         let watcher = tokio::spawn(reload.run());
         proxy.run(stop).await;
@@ -108,7 +109,12 @@ fn explain(error: &BindError) -> anyhow::Error {
         Purpose::Admin => "--admin",
     };
     if source.kind() == std::io::ErrorKind::AddrInUse {
-        anyhow!("{address} is in use by another program; choose another address with {option}")
+        let whose = if *purpose == Purpose::Http {
+            " (if that is the service itself, let it listen at another port)"
+        } else {
+            ""
+        };
+        anyhow!("{address} is in use by another program{whose}; choose another address with {option}")
     } else {
         anyhow!("cannot listen on {address}: {source}; choose another address with {option}")
     }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use throughline_export::Endpoint;
-use throughline_proxy::{Addresses, PortRange, Route};
+use throughline_proxy::{Addresses, PortRange, Route, http};
 
 use crate::sidecar::file::Told;
 
@@ -13,6 +13,7 @@ pub(crate) fn announce(
     told: &Told,
     addresses: &Addresses,
     routes: &[Route],
+    http: &[http::Listener],
     collector: &Endpoint,
 ) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -20,17 +21,24 @@ pub(crate) fn announce(
         let line = serde_json::json!({
             "kafka": addresses.listeners.first(),
             "listeners": addresses.listeners,
+            "http": addresses.http,
             "admin": addresses.admin,
             "collector": collector.to_string(),
         });
         writeln!(out, "{line}")?;
     } else {
-        write!(out, "{}", words(told, addresses, routes, collector))?;
+        write!(out, "{}", words(told, addresses, routes, http, collector))?;
     }
     out.flush()
 }
 
-fn words(told: &Told, addresses: &Addresses, routes: &[Route], collector: &Endpoint) -> String {
+fn words(
+    told: &Told,
+    addresses: &Addresses,
+    routes: &[Route],
+    http: &[http::Listener],
+    collector: &Endpoint,
+) -> String {
     let mut lines = vec!["The sidecar is up.".to_owned()];
     let listeners: Vec<String> = addresses.listeners.iter().map(|address| reachable(*address).to_string()).collect();
     let clients = listeners.join(" and ");
@@ -42,10 +50,12 @@ fn words(told: &Told, addresses: &Addresses, routes: &[Route], collector: &Endpo
                 lines.push(format!("  Brokers   each at a port of its own, of {first}-{last}"));
             }
         }
-        Some(Route::Transparent) | None => {
+        None => {}
+        Some(Route::Transparent) => {
             lines.push(format!("  Clients   as they are; redirect their connections to {clients}"));
         }
     }
+    lines.extend(http.iter().zip(&addresses.http).map(|(listener, address)| http_line(listener, *address)));
     lines.push(format!("  Spans     {collector}"));
     if let Some(admin) = addresses.admin {
         lines.push(format!("  Metrics   http://{}/metrics", reachable(admin)));
@@ -56,6 +66,20 @@ fn words(told: &Told, addresses: &Addresses, routes: &[Route], collector: &Endpo
     }
     lines.push("Ctrl-C ends it.".to_owned());
     lines.join("\n") + "\n"
+}
+
+fn http_line(listener: &http::Listener, address: SocketAddr) -> String {
+    match &listener.route {
+        http::Route::Service { address: service, .. } => {
+            let scheme = if listener.tls.is_some() { "https" } else { "http" };
+            format!("  Inbound   {scheme}://{} is asked; the service is to listen at {service}", reachable(address))
+        }
+        http::Route::Fixed(http::Origin { address: to, tls }) => {
+            let scheme = if *tls { "https" } else { "http" };
+            format!("  Outbound  http://{} in place of {scheme}://{to}", reachable(address))
+        }
+        http::Route::Named { .. } => format!("  Outbound  http_proxy=http://{} for the service", reachable(address)),
+    }
 }
 
 /// An address that one can connect to, for one that listens on all.

@@ -1,5 +1,6 @@
 //! Understands what the sidecar was told: all of it, or every mistake in it, before a socket is bound.
 
+mod http;
 mod net;
 mod settings;
 mod tls;
@@ -12,7 +13,7 @@ use throughline_intercept::kafka::Capacity;
 use throughline_proxy::{Config, Limits};
 use tracing_subscriber::EnvFilter;
 
-pub(crate) use self::settings::settings;
+pub(crate) use self::settings::{Traced, settings};
 use crate::sidecar::file::Told;
 
 /// What the sidecar is to do.
@@ -54,7 +55,7 @@ pub(crate) fn plan(told: &Told, environment: &dyn Fn(&str) -> Option<String>) ->
     let export = check.export();
     let filter = crate::daemon::log_filter(&told.name("log"), &options.log);
     let filter = filter.map_err(|mistake| check.mistakes.push(mistake)).unwrap_or_default();
-    let http = throughline_proxy::http::Config::default();
+    let http = check.http(&settings, limits.connect_deadline);
     let proxy = Config { listeners, broker_tls, client_tls, admin, limits, capacity, settings, http };
     if check.mistakes.is_empty() { Ok(Plan { proxy, export, filter }) } else { Err(check.mistakes) }
 }

@@ -62,6 +62,60 @@ pub(crate) struct Sidecar {
     )]
     pub(crate) connections: String,
 
+    /// Where others ask the service by HTTP, and where it listens itself: 8080 takes requests at 0.0.0.0:8080 and passes them to 127.0.0.1:18080, 8080=3000 to 127.0.0.1:3000, 10.0.0.1:8080=app:3000 as it says. Several with commas
+    #[arg(long, env = "THROUGHLINE_SIDECAR_INBOUND", value_name = "PORT[=SERVICE]", help_heading = HTTP)]
+    pub(crate) inbound: Option<String>,
+
+    /// Where the service asks others by HTTP: an address takes whole http:// URLs, as clients ask that have it as http_proxy; 9001=https://api.example passes what comes at 127.0.0.1:9001 to that place. Several with commas, or off. With --inbound the default is 127.0.0.1:19080
+    #[arg(long, env = "THROUGHLINE_SIDECAR_OUTBOUND", value_name = "PORT[=URL]", help_heading = HTTP)]
+    pub(crate) outbound: Option<String>,
+
+    /// What the service speaks: whatever is spoken to it (same), or HTTP/1.1 (http1) or HTTP/2 (http2) only
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_INBOUND_PROTOCOL",
+        default_value = "same",
+        value_name = "PROTOCOL",
+        help_heading = HTTP
+    )]
+    pub(crate) inbound_protocol: String,
+
+    /// Whose contexts are continued: always, never, or those of networks such as 10.0.0.0/8, several with commas. To those of others the span has a link, and the trace begins here
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_TRUST",
+        default_value = "always",
+        value_name = "WHOM",
+        help_heading = HTTP
+    )]
+    pub(crate) trust: String,
+
+    /// How long who is asked may take to begin its answer; then it is 504. With off it is for whoever asks to give up
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_ANSWER_TIMEOUT",
+        default_value = "off",
+        value_name = "DURATION",
+        help_heading = HTTP
+    )]
+    pub(crate) answer_timeout: String,
+
+    /// Serve CONNECT where the service asks others: a tunnel to any host and port, in which nothing is seen
+    #[arg(long, env = "THROUGHLINE_SIDECAR_ALLOW_CONNECT", help_heading = HTTP)]
+    pub(crate) allow_connect: bool,
+
+    /// Certificate to show to those who ask the service, with its chain, in PEM; with it they must speak TLS
+    #[arg(long, env = "THROUGHLINE_SIDECAR_INBOUND_TLS_CERT", value_name = "FILE", help_heading = HTTP)]
+    pub(crate) inbound_tls_cert: Option<String>,
+
+    /// The key of that certificate, in PEM
+    #[arg(long, env = "THROUGHLINE_SIDECAR_INBOUND_TLS_KEY", value_name = "FILE", help_heading = HTTP)]
+    pub(crate) inbound_tls_key: Option<String>,
+
+    /// Certificate authorities to trust where others are asked by https://, in PEM. The default is those of this machine
+    #[arg(long, env = "THROUGHLINE_SIDECAR_OUTBOUND_TLS_CA", value_name = "FILE", help_heading = HTTP)]
+    pub(crate) outbound_tls_ca: Option<String>,
+
     /// Speak TLS to the brokers, trusting this machine's certificate authorities
     #[arg(long, env = "THROUGHLINE_SIDECAR_BROKER_TLS", help_heading = TLS)]
     pub(crate) broker_tls: bool,
@@ -260,6 +314,7 @@ pub(crate) struct Sidecar {
 }
 
 const WAY: &str = "The way of the bytes";
+const HTTP: &str = "HTTP";
 const TLS: &str = "TLS";
 const SPANS: &str = "Spans and contexts";
 const RUNNING: &str = "Running it";
@@ -268,7 +323,8 @@ const RUNNING: &str = "Running it";
 pub(crate) const NOT_IN_FILE: [&str; 2] = ["config", "check"];
 
 /// Options that hold at once when the file is read again; the others hold from the next start on.
-pub(crate) const RELOADED: [&str; 12] = [
+pub(crate) const RELOADED: [&str; 13] = [
+    "trust",
     "service",
     "sample",
     "naming",

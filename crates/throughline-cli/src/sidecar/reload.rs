@@ -13,7 +13,7 @@ use throughline_proxy::Control;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
-use crate::sidecar::check;
+use crate::sidecar::check::{self, Traced};
 use crate::sidecar::file::Told;
 use crate::sidecar::options::{RELOADED, Sidecar};
 
@@ -93,7 +93,9 @@ impl Reload {
     fn read(&self) -> Result<Told, Vec<String>> {
         let told = Told::new(&self.arguments)?;
         check::plan(&told, &super::variable)?;
-        self.control.apply(check::settings(&told, &super::variable)?);
+        let Traced { kafka, http } = check::settings(&told, &super::variable)?;
+        self.control.apply(kafka);
+        self.control.apply_http(http);
         Ok(told)
     }
 }

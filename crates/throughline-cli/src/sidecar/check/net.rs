@@ -13,7 +13,14 @@ impl Check<'_> {
     pub(super) fn listeners(&mut self) -> Vec<Listener> {
         let told = self.told;
         let listen: Vec<SocketAddr> = told.options.listen.split(',').filter_map(|text| self.address(text)).collect();
-        if told.options.transparent { self.transparent(&listen) } else { self.addressed(&listen) }
+        if told.options.transparent {
+            self.transparent(&listen)
+        } else if self.has_http() && told.options.kafka.is_none() {
+            // A service that only speaks HTTP.
+            Vec::new()
+        } else {
+            self.addressed(&listen)
+        }
     }
 
     fn address(&mut self, text: &str) -> Option<SocketAddr> {
@@ -58,7 +65,7 @@ impl Check<'_> {
 
     fn bootstrap(&mut self, listen: &[SocketAddr]) -> Vec<Address> {
         let Some(text) = self.told.options.kafka.as_deref() else {
-            let mend = "give it your cluster's brokers, as in --kafka localhost:9092 (or --transparent, where iptables redirects)";
+            let mend = "give it your cluster's brokers, as in --kafka localhost:9092 (or --transparent, where iptables redirects; or --inbound 8080 for HTTP)";
             self.mistake("kafka", &format!("is missing; {mend}"));
             return Vec::new();
         };
@@ -147,7 +154,7 @@ impl Check<'_> {
 }
 
 /// `127.0.0.1:1`, `[::1]:1`, and `localhost:1` for the first.
-fn socket_address(text: &str) -> Option<SocketAddr> {
+pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
     match text.strip_prefix("localhost:") {
         Some(port) => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?)),

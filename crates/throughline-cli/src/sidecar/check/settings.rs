@@ -21,17 +21,22 @@ struct Topic {
     settle: Option<bool>,
 }
 
+/// How connections of both kinds are traced.
+#[derive(Debug)]
+pub(crate) struct Traced {
+    pub(crate) kafka: Arc<Settings>,
+    pub(crate) http: Arc<throughline_intercept::http::Settings>,
+}
+
 /// The settings alone, for a reload.
 ///
 /// # Errors
 /// All mistakes in them.
-pub(crate) fn settings(
-    told: &Told,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Arc<Settings>, Vec<String>> {
+pub(crate) fn settings(told: &Told, environment: &dyn Fn(&str) -> Option<String>) -> Result<Traced, Vec<String>> {
     let mut check = Check { told, environment, mistakes: Vec::new() };
-    let settings = check.settings();
-    if check.mistakes.is_empty() { Ok(settings) } else { Err(check.mistakes) }
+    let kafka = check.settings();
+    let http = check.http_settings(&kafka);
+    if check.mistakes.is_empty() { Ok(Traced { kafka, http }) } else { Err(check.mistakes) }
 }
 
 // === impl Check ===

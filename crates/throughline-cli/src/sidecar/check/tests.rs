@@ -3,7 +3,7 @@ use std::ffi::OsString;
 
 use throughline_intercept::kafka::{Deliver, Relation, Service};
 use throughline_model::context::Format;
-use throughline_proxy::{PortRange, Route};
+use throughline_proxy::{PortRange, Route, http};
 
 use super::*;
 
@@ -164,4 +164,86 @@ fn topics_differ_from_the_rest_in_what_they_say() {
     assert!(!audit.inject && audit.settle && audit.relation == Relation::LinksOnly);
     assert!(orders.inject && !orders.settle && orders.deliver == Deliver::Patch);
     assert!(other.inject && other.deliver == Deliver::Observe);
+}
+
+fn http(arguments: &[&str]) -> Vec<String> {
+    let plan = check(arguments, &[]).unwrap();
+    let one = |listener: &http::Listener| match &listener.route {
+        http::Route::Service { address, protocol } => format!("{} -> {address} {protocol:?}", listener.address),
+        http::Route::Fixed(origin) => format!("{} => {} {}", listener.address, origin.address, origin.tls),
+        http::Route::Named { connect } => format!("{} proxy {connect}", listener.address),
+    };
+    plan.proxy.http.listeners.iter().map(one).collect()
+}
+
+#[test]
+fn the_port_of_a_service_is_all_that_http_takes() {
+    let both = ["0.0.0.0:8080 -> 127.0.0.1:18080 Same", "127.0.0.1:19080 proxy false"];
+    assert_eq!(http(&["--inbound", "8080", "--kafka", "kafka:9092"]), both);
+    assert_eq!(http(&["--inbound", "8080"]), both, "without Kafka");
+    assert!(check(&["--inbound", "8080"], &[]).unwrap().proxy.listeners.is_empty());
+    assert_eq!(http(&["--kafka", "kafka:9092"]), [""; 0]);
+}
+
+#[test]
+fn http_listens_and_goes_where_it_is_told() {
+    let inbound = |text, more: &[&str]| http(&[&["--outbound", "off", "--inbound", text], more].concat());
+    assert_eq!(inbound("8080=3000", &[]), ["0.0.0.0:8080 -> 127.0.0.1:3000 Same"]);
+    assert_eq!(
+        inbound("[::]:80=app:3000,81=82", &["--inbound-protocol", "http2"]),
+        ["[::]:80 -> app:3000 Http2", "0.0.0.0:81 -> 127.0.0.1:82 Http2"]
+    );
+    let outbound = |text| http(&["--allow-connect", "--outbound", text]);
+    assert_eq!(outbound("19080"), ["127.0.0.1:19080 proxy true"]);
+    assert_eq!(
+        outbound("9001=https://api.example,0.0.0.0:9002=http://b:81"),
+        ["127.0.0.1:9001 => api.example:443 true", "0.0.0.0:9002 => b:81 false"]
+    );
+}
+
+#[test]
+fn mistakes_of_http_are_told_with_their_mends() {
+    let told = check(
+        &[
+            "--inbound",
+            "x,8080=8080,60000",
+            "--outbound",
+            "9001=api.example",
+            "--inbound-protocol",
+            "http3",
+            "--trust",
+            "10.0.0.0/99",
+            "--answer-timeout",
+            "soon",
+            "--inbound-tls-cert",
+            "/nowhere",
+        ],
+        &[],
+    )
+    .unwrap_err();
+    for part in [
+        "--inbound \"x\" is no port and its service; write it as 8080",
+        "--inbound \"8080=8080\" leads back to the sidecar itself",
+        "--inbound \"60000\" is no port and its service",
+        "--outbound \"9001=api.example\" is no address; write it as",
+        "--inbound-protocol \"http3\" is not known; use same or http1 or http2",
+        "--trust has '10.0.0.0/99' is no network: give it as",
+        "--answer-timeout \"soon\" is no duration",
+        "--inbound-tls-key is missing",
+    ] {
+        assert!(told.iter().any(|mistake| mistake.contains(part)), "{part} is missing in:\n{told:#?}");
+    }
+}
+
+#[test]
+fn http_is_traced_as_kafka_is() {
+    let settings =
+        |arguments: &[&str]| check(&[&["--inbound", "1"], arguments].concat(), &[]).unwrap().proxy.http.settings;
+    let one = settings(&["--service", "shop", "--sample", "0.5", "--propagation", "b3", "--trust", "never"]);
+    assert_eq!(one.resource.attributes[0].value.as_str(), Some("shop"));
+    assert_eq!((one.sample_ratio, &one.write[..]), (0.5, &[Format::B3Single][..]));
+    assert_eq!(one.trust, throughline_intercept::http::Trust::Never);
+    let other = settings(&["--inject", "false"]);
+    assert_eq!(other.resource.attributes[0].value.as_str(), Some("unknown_service"));
+    assert!(other.write.is_empty() && !other.request_id);
 }

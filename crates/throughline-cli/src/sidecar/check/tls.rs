@@ -50,7 +50,19 @@ impl Check<'_> {
         self.built("client_tls_cert", Acceptor::new(pair.identity()))
     }
 
-    fn built<T>(&mut self, key: &str, built: Result<T, throughline_proxy::TlsError>) -> Option<T> {
+    /// TLS from those who ask the service, when there is a certificate for it.
+    pub(super) fn inbound_tls(&mut self) -> Option<Acceptor> {
+        let options = &self.told.options;
+        let pair = self.pair(
+            "inbound_tls_cert",
+            options.inbound_tls_cert.as_deref(),
+            "inbound_tls_key",
+            options.inbound_tls_key.as_deref(),
+        )?;
+        self.built("inbound_tls_cert", Acceptor::new(pair.identity()))
+    }
+
+    pub(super) fn built<T>(&mut self, key: &str, built: Result<T, throughline_proxy::TlsError>) -> Option<T> {
         built.map_err(|error| self.mistake(key, &error.to_string())).ok()
     }
 
@@ -65,7 +77,7 @@ impl Check<'_> {
         Some(Pair { certificates: certificates?, key: key? })
     }
 
-    fn file(&mut self, key: &str, path: Option<&str>) -> Option<Vec<u8>> {
+    pub(super) fn file(&mut self, key: &str, path: Option<&str>) -> Option<Vec<u8>> {
         let path = path?;
         std::fs::read(path).map_err(|error| self.mistake(key, &format!("{path}: cannot be read: {error}"))).ok()
     }
