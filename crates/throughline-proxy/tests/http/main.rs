@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod grpc;
 mod limits;
 mod protocols;
 mod raw;
