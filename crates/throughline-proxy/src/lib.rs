@@ -1,4 +1,5 @@
-//! The Kafka sidecar's sockets: moves the bytes of each connection through a `KafkaSession`, which decides everything.
+//! The sidecar's sockets. For Kafka: moves the bytes of each connection through a `KafkaSession`, which decides everything. For
+//! HTTP: [`http`].
 //!
 //! ```text
 //!   clients ──► listener ──► connection ─────────► dial ──► broker
@@ -12,7 +13,7 @@
 //! clients are given our address, and answers are rewritten to ours; or the system redirects their connections, and nothing is
 //! rewritten.
 //!
-//! What is not here: anything about Kafka, spans or contexts (`throughline-intercept`), and where spans go
+//! What is not here: what is said in Kafka, spans and contexts (`throughline-intercept`), and where spans go
 //! (a [`throughline_model::SpanSink`]; never waited for). One slow client or broker holds up nobody but its own connection, and
 //! holds no more than a few hundred KiB of ours.
 

@@ -9,4 +9,5 @@ mod limits;
 mod protocols;
 mod raw;
 mod side;
+mod tls;
 mod traces;
