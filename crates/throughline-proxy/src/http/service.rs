@@ -80,10 +80,10 @@ impl Service {
 
     async fn pass(&self, caller: &Caller, mut request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
         let under_way = caller.activity.begin();
-        let place = Place::of(&request, &caller.route)?;
         if self.upstream(caller).made(caller.client, caller.local) {
             return Err(Refusal::Loop);
         }
+        let place = Place::of(&request, &caller.route)?;
         let may_upgrade = request.version() == Version::HTTP_11;
         let upgrades = end_hop(request.headers_mut(), may_upgrade && !place.is_http2).is_some();
         let upgrade = (upgrades || place.is_connect).then(|| hyper::upgrade::on(&mut request));
