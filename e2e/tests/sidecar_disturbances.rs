@@ -101,8 +101,9 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
     for client in if full() { &clients[..] } else { &clients[..1] } {
         // Far fewer in each partition of the new topic: a consumer's place in the old one must not exist there.
         let (old, new) = (120, 15);
-        // What kafkajs sends comes twice: its retry repeats the whole request.
-        let producer = if *client == Client::Kafkajs { Client::Java } else { *client };
+        // What kafkajs sends comes twice: its retry repeats the whole request. kafka-python's producer at times never goes on.
+        let only_consumes = matches!(client, Client::Kafkajs | Client::KafkaPython);
+        let producer = if only_consumes { Client::Java } else { *client };
         let case = Case::new(&kit, &way, format!("recreated-{}", client.name()), producer).consumer(*client);
         let case = case.records(old + new);
         kit.topic(&case.topic, PARTITIONS);

@@ -80,9 +80,7 @@ def transactions(producer, count, send, write, line, options):
             write(line(index, future.get(60)) | {"committed": committed})
 
 
-def consume(options):
-    output, count = lines.Output(options.get("output", "-")), int(options.get("count", 1 << 60))
-    deadline = time.monotonic() + float(options.get("limit", "60"))
+def subscriber(options):
     consumer = KafkaConsumer(
         **connection(options),
         group_id=options["group"],
@@ -95,8 +93,19 @@ def consume(options):
         max_poll_records=50,
     )
     consumer.subscribe(options["topics"].split(","))
+    return consumer
+
+
+def consume(options):
+    output, count = lines.Output(options.get("output", "-")), int(options.get("count", 1 << 60))
+    deadline = time.monotonic() + float(options.get("limit", "60"))
+    consumer, begun = subscriber(options), time.monotonic()
     seen, places = 0, lines.Places(options)
     while seen < count and time.monotonic() < deadline:
+        # Once in ten times a consumer of kafka-python 3.0 gets no record ever, also straight from the broker. Another one does.
+        if seen == 0 and time.monotonic() - begun > 10:
+            consumer.close()
+            consumer, begun = subscriber(options), time.monotonic()
         handled = {}
         for records in consumer.poll(100, max_records=min(50, count - seen)).values():
             for record in records:
