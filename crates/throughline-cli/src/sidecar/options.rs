@@ -66,7 +66,7 @@ pub(crate) struct Sidecar {
     #[arg(long, env = "THROUGHLINE_SIDECAR_INBOUND", value_name = "PORT[=SERVICE]", help_heading = HTTP)]
     pub(crate) inbound: Option<String>,
 
-    /// Where the service asks others by HTTP: an address takes whole http:// URLs, as clients ask that have it as http_proxy; 9001=https://api.example passes what comes at 127.0.0.1:9001 to that place. Several with commas, or off. With --inbound the default is 127.0.0.1:19080
+    /// Where the service asks others by HTTP: an address takes whole http:// URLs, as clients ask that have it as http_proxy; 9001=URL passes what comes at 127.0.0.1:9001 to that URL. Several with commas, or off. With --inbound the default is 127.0.0.1:19080
     #[arg(long, env = "THROUGHLINE_SIDECAR_OUTBOUND", value_name = "PORT[=URL]", help_heading = HTTP)]
     pub(crate) outbound: Option<String>,
 
