@@ -5,6 +5,7 @@ use std::net::{IpAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use throughline_intercept::correlate::Correlator;
 use throughline_intercept::kafka::{Capacity, Cluster, Known};
 use tokio::sync::mpsc;
 
@@ -12,13 +13,23 @@ use crate::address::Address;
 use crate::config::Addressed;
 use crate::dial::Candidates;
 use crate::port::{BROKERS_MAX, Port, Ports};
+use crate::process::Process;
 use crate::stop::Stop;
 
 /// Shared by the connections to one cluster.
 #[derive(Debug)]
 pub(crate) struct Knowledge {
     known: Mutex<Known>,
+    process: Option<Process>,
     brokers: Option<Brokers>,
+}
+
+/// What is known of all clients before they connect.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Clients {
+    pub(crate) capacity: Capacity,
+    /// The process that all clients are of, where they are known to be of one.
+    pub(crate) process: Option<Process>,
 }
 
 /// How one connection sees it.
@@ -78,14 +89,14 @@ struct Place {
 
 impl Knowledge {
     /// For connections that keep the addresses of the brokers.
-    pub(crate) fn transparent(capacity: Capacity) -> Arc<Self> {
-        Arc::new(Self { known: Mutex::new(Known::new(capacity)), brokers: None })
+    pub(crate) fn transparent(clients: Clients) -> Arc<Self> {
+        Arc::new(Self::new(clients, None))
     }
 
     /// For connections that are told addresses of ours. Ports that are opened on `host` come out at the receiver: those of the
     /// range at once, which lead to `bootstrap` until their brokers are known.
     pub(crate) fn addressed(
-        capacity: Capacity,
+        clients: Clients,
         host: IpAddr,
         addressed: &Addressed,
         stop: &Stop,
@@ -102,7 +113,11 @@ impl Knowledge {
         }
         let places = Mutex::new(Places { ports, open: HashMap::new(), waiting, failed: HashMap::new() });
         let brokers = Some(Brokers { places, opened, stop: stop.clone() });
-        (Arc::new(Self { known: Mutex::new(Known::new(capacity)), brokers }), receiver)
+        (Arc::new(Self::new(clients, brokers)), receiver)
+    }
+
+    fn new(clients: Clients, brokers: Option<Brokers>) -> Self {
+        Self { known: Mutex::new(Known::new(clients.capacity)), process: clients.process, brokers }
     }
 
     /// As a client sees it that reaches us by `host`.
@@ -120,6 +135,15 @@ impl Knowledge {
 impl Cluster for View {
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
         self.knowledge.known(look)
+    }
+
+    fn is_correlated(&self) -> bool {
+        self.knowledge.process.is_some()
+    }
+
+    fn correlate<T>(&self, look: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
+        let process = self.knowledge.process.as_ref()?;
+        Some(process.now(|_, correlator| look(correlator)))
     }
 
     fn is_addressed(&self) -> bool {
@@ -237,7 +261,7 @@ mod tests {
         let bootstrap = vec!["first:9092".parse().unwrap()];
         let addressed = Addressed { bootstrap, broker_ports, advertise: None, state: None };
         let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let (knowledge, opened) = Knowledge::addressed(Capacity::default(), host, &addressed, &Stop::default());
+        let (knowledge, opened) = Knowledge::addressed(Clients::default(), host, &addressed, &Stop::default());
         (knowledge.view("sidecar".into()), opened)
     }
 
@@ -260,7 +284,7 @@ mod tests {
         for (node, host, port) in [(-1, "a", 9092), (1, "", 9092), (1, "a", 0), (1, "a", -1), (1, "a", 70_000)] {
             assert_eq!(view.local_address(node, host, port), None);
         }
-        let view = Knowledge::transparent(Capacity::default()).view("sidecar".into());
+        let view = Knowledge::transparent(Clients::default()).view("sidecar".into());
         assert_eq!((view.is_addressed(), view.local_address(1, "a", 9092)), (false, None));
     }
 }

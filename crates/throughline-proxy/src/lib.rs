@@ -30,6 +30,7 @@ mod metrics;
 mod notice;
 mod outbox;
 mod port;
+mod process;
 mod proxy;
 mod pump;
 mod redirect;

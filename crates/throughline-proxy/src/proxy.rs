@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_intercept::http::Settings as HttpSettings;
-use throughline_intercept::kafka::{Capacity, Settings};
+use throughline_intercept::kafka::Settings;
 use throughline_model::SpanSink;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -18,9 +18,10 @@ use crate::config::{Addressed, Config, Route};
 use crate::connection::{Service, Way};
 use crate::dial::Dialer;
 use crate::http::{self, Http};
-use crate::knowledge::{Knowledge, Opened, Target};
+use crate::knowledge::{Clients, Knowledge, Opened, Target};
 use crate::metrics::{Exported, Metrics};
 use crate::notice::Herald;
+use crate::process::Process;
 use crate::redirect::Outgoing;
 use crate::stop::Stop;
 use crate::switch::Switch;
@@ -96,17 +97,20 @@ impl Proxy {
     pub async fn bind(mut config: Config, sink: Arc<dyn SpanSink>) -> Result<Self, BindError> {
         let metrics = Arc::new(Metrics::new());
         let stop = Stop::default();
+        let clock = Clock::new();
+        let process = Process::new(std::mem::take(&mut config.http.correlate), clock);
+        // Without HTTP there may be clients of many processes, and what one of them does says nothing about another.
+        let of_clients = (!config.http.listeners.is_empty()).then(|| process.clone());
+        let clients = Clients { capacity: config.capacity, process: of_clients };
         let mut doors = Vec::new();
         let mut addresses = Addresses { listeners: Vec::new(), http: Vec::new(), admin: None };
         let mut knowledge = Vec::new();
         for wanted in config.listeners {
             let (listener, address) = bind(wanted.address, Purpose::Kafka).await?;
             let (known, door) = match wanted.route {
-                Route::Addressed(addressed) => {
-                    addressed_door(listener, address.ip(), addressed, config.capacity, &stop)
-                }
+                Route::Addressed(addressed) => addressed_door(listener, address.ip(), addressed, clients.clone(), &stop),
                 Route::Transparent => {
-                    let known = Knowledge::transparent(config.capacity);
+                    let known = Knowledge::transparent(clients.clone());
                     (Arc::clone(&known), Door { listener, way: Way::Original { knowledge: known }, opened: None })
                 }
             };
@@ -126,8 +130,7 @@ impl Proxy {
             addresses.admin = Some(address);
             admin = Some(listener);
         }
-        let clock = Clock::new();
-        let http = Http::new(config.http, requests, Arc::clone(&sink), clock, stop.clone());
+        let http = Http::new(config.http, requests, Arc::clone(&sink), process, stop.clone());
         let service = Arc::new(Service {
             dialer: Dialer {
                 tls: config.broker_tls,
@@ -314,10 +317,10 @@ fn addressed_door(
     listener: TcpListener,
     host: IpAddr,
     addressed: Addressed,
-    capacity: Capacity,
+    clients: Clients,
     stop: &Stop,
 ) -> (Arc<Knowledge>, Door) {
-    let (knowledge, opened) = Knowledge::addressed(capacity, host, &addressed, stop);
+    let (knowledge, opened) = Knowledge::addressed(clients, host, &addressed, stop);
     let target = Arc::new(Target::new(addressed.bootstrap, stop.clone()));
     let way = Way::To { target, knowledge: Arc::clone(&knowledge), advertise: addressed.advertise };
     (knowledge, Door { listener, way, opened: Some(opened) })

@@ -1,5 +1,6 @@
 //! Understands what the sidecar was told: all of it, or every mistake in it, before a socket is bound.
 
+mod correlate;
 mod http;
 mod net;
 mod settings;

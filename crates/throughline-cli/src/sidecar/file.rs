@@ -123,12 +123,12 @@ fn values(path: &str, text: &str) -> Result<BTreeMap<String, Option<String>>, Ve
     if mistakes.is_empty() { Ok(values) } else { Err(mistakes) }
 }
 
-/// A value as one would type it. Lists of plain values are joined by commas; `topics` stays as it is, in YAML's stricter form.
+/// A value as one would type it. Lists of plain values are joined by commas; others stay as they are, in YAML's stricter form.
 fn plain(key: &str, value: Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text),
         Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
-        _ if key == "topics" => Some(value.to_string()),
+        _ if IN_YAML.contains(&key) => Some(value.to_string()),
         Value::Array(values) => {
             let texts: Option<Vec<String>> = values.into_iter().map(|value| plain("", value)).collect();
             texts.map(|texts| texts.join(","))
@@ -172,6 +172,8 @@ fn with(arguments: &[OsString], given: &BTreeMap<String, Option<String>>) -> Vec
 }
 
 const NAME: &str = "sidecar";
+/// Options whose values are lists in YAML.
+const IN_YAML: [&str; 2] = ["topics", "keys"];
 
 #[cfg(test)]
 mod tests;

@@ -90,6 +90,10 @@ pub(crate) struct Sidecar {
     )]
     pub(crate) trust: String,
 
+    /// Paths of the service that name its spans, with {name} for what varies: /checkout,/orders/{id}. Several with commas, of which the first that matches holds; without one the span has the method for its name
+    #[arg(long, env = "THROUGHLINE_SIDECAR_ROUTES", value_name = "ROUTES", help_heading = HTTP)]
+    pub(crate) routes: Option<String>,
+
     /// How long who is asked may take to begin its answer; then it is 504. With off it is for whoever asks to give up
     #[arg(
         long,
@@ -175,6 +179,26 @@ pub(crate) struct Sidecar {
     /// The formats in which contexts are written into records: tracecontext, b3, b3multi, jaeger; several with commas. All of them are read. The default is what OTEL_PROPAGATORS says, else tracecontext
     #[arg(long, env = "THROUGHLINE_SIDECAR_PROPAGATION", value_name = "FORMATS", help_heading = SPANS)]
     pub(crate) propagation: Option<String>,
+
+    /// What besides x-request-id tells by its value which request or record is behind another, as a list in YAML: each with name and any of header (of HTTP or Kafka), record_key (true) and body (a JSON pointer). [{name: order, header: x-order, body: /order/id}]
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_KEYS",
+        default_value = "[]",
+        value_name = "YAML",
+        help_heading = SPANS
+    )]
+    pub(crate) keys: String,
+
+    /// Whether the one request or record in flight is taken for the parent of what the service sends: where it has been seen to do little of its own (measured), never, or always, for a service that does nothing but answer
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_SOLE",
+        default_value = "measured",
+        value_name = "WHEN",
+        help_heading = SPANS
+    )]
+    pub(crate) sole: String,
 
     /// The one switch for contexts in records: with false nothing is written anywhere, and producers and consumers are no longer in one trace
     #[arg(
@@ -323,8 +347,9 @@ const RUNNING: &str = "Running it";
 pub(crate) const NOT_IN_FILE: [&str; 2] = ["config", "check"];
 
 /// Options that hold at once when the file is read again; the others hold from the next start on.
-pub(crate) const RELOADED: [&str; 13] = [
+pub(crate) const RELOADED: [&str; 14] = [
     "trust",
+    "routes",
     "service",
     "sample",
     "naming",

@@ -132,11 +132,6 @@ impl Correlator {
         self.take_in(now, context, tokens, None)
     }
 
-    /// More is known of a request: its body.
-    pub fn learn(&mut self, inbound: Inbound, tokens: Tokens) {
-        self.works.learn(inbound.0, tokens);
-    }
-
     /// An inbound exchange is over. Twice is once.
     pub fn end(&mut self, inbound: Inbound, now: Timestamp, end: End) {
         self.advance(now);

@@ -197,15 +197,14 @@ fn of_a_kind_that_carries_request_ids_one_without_is_of_nobody() {
 }
 
 #[test]
-fn a_token_in_a_body_counts_as_soon_as_it_is_learned() {
+fn a_value_in_the_body_of_a_request_is_found_in_the_key_of_a_record() {
     let key = Key { name: "order".to_owned(), places: vec![Place::Body("/id".to_owned()), Place::RecordKey] };
     let mut process = Process::with(Settings { keys: vec![key], ..Settings::default() });
     assert_eq!(process.correlator.wants_bodies(), Some(64 * 1024));
     let headers = HeaderList::default();
-    let inbound = process.begin(1);
-    process.begin(2);
     let body = process.correlator.tokens(Message { headers: &headers, key: None, body: Some(b"{\"id\":17}") });
-    process.correlator.learn(inbound, body);
+    process.correlator.begin(process.now, &context(1), body);
+    process.begin(2);
     let tokens = process.correlator.tokens(Message { headers: &headers, key: Some(b"17"), body: None });
     let outbound = Outbound { kind: Kind::record("t"), made: None, carried: None, tokens, is_answered: false };
     is(&process.correlator.parent(process.now, &outbound).0, Evidence::RequestId, 1);

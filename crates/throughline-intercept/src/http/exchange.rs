@@ -141,17 +141,6 @@ impl Exchange {
         self.state = State::Open(Box::new(open));
     }
 
-    /// The body of an inbound request, whole: it may name what the request is about.
-    pub fn handle_request_body(&self, body: &[u8], correlator: &mut Correlator) {
-        if let State::Open(open) = &self.state
-            && let Place::Inbound(inbound) = open.place
-        {
-            let tokens =
-                correlator.tokens(Message { headers: &context::HeaderList::default(), key: None, body: Some(body) });
-            correlator.learn(inbound, tokens);
-        }
-    }
-
     /// The head of an answer has come. Interim ones (100, 103) are none yet; one that turns the connection into a tunnel is the
     /// last that there is to see.
     pub fn handle_response(&mut self, now: Timestamp, status: u16, headers: &dyn Carrier, correlator: &mut Correlator) {

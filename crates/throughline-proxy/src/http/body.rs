@@ -1,12 +1,14 @@
-//! Bodies on their way: counted, watched for their end, and never held.
+//! Bodies on their way: counted, and watched for their end. Held are only those that are short and may name what they are about.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
@@ -21,6 +23,9 @@ use super::upstream::Lease;
 /// The body of a request, on its way to who is asked.
 pub(super) struct Sent {
     body: Incoming,
+    /// What has come already, and why no more does.
+    held: VecDeque<Frame<Bytes>>,
+    broken: Option<Broken>,
     progress: Progress,
     bytes: Counter,
     /// How long nothing may come.
@@ -73,19 +78,56 @@ impl Sent {
         if body.is_end_stream() {
             progress.set(OVER);
         }
-        Self { body, progress, bytes, patience, waiting: None }
+        Self { body, held: VecDeque::new(), broken: None, progress, bytes, patience, waiting: None }
     }
 
     pub(super) fn progress(&self) -> Progress {
         self.progress.clone()
     }
 
-    fn note(&mut self, frame: Option<&Frame<Bytes>>) {
-        self.waiting = None;
+    /// Waits until all of it is there. What has come goes on in any case.
+    pub(super) async fn hold(&mut self) -> Option<Bytes> {
+        let mut whole = BytesMut::new();
+        loop {
+            match poll_fn(|context| self.poll_body(context)).await {
+                None => return Some(whole.freeze()),
+                Some(Ok(frame)) => {
+                    frame.data_ref().into_iter().for_each(|data| whole.extend_from_slice(data));
+                    self.held.push_back(frame);
+                }
+                Some(Err(error)) => {
+                    self.broken = Some(error);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// What comes next, or why nothing does.
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() {
+            self.waiting = None;
+        }
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => {
+                self.progress.set(BROKEN);
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Pending => self.poll_patience(context).map(|patience| {
+                self.progress.set(IDLE);
+                Some(Err(Broken::Idle(patience)))
+            }),
+        }
+    }
+
+    fn note(&self, frame: Option<&Frame<Bytes>>) {
         if let Some(data) = frame.and_then(Frame::data_ref) {
             self.bytes.inc_by(u64::try_from(data.len()).unwrap_or_default());
         }
-        if frame.is_none_or(Frame::is_trailers) || self.body.is_end_stream() {
+        if frame.is_none_or(Frame::is_trailers) || self.is_end_stream() {
             self.progress.set(OVER);
         }
     }
@@ -103,32 +145,36 @@ impl Body for Sent {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let sent = self.get_mut();
-        match Pin::new(&mut sent.body).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                sent.note(Some(&frame));
+        let next = match (sent.held.pop_front(), sent.broken.take()) {
+            (Some(frame), broken) => {
+                sent.broken = broken;
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(None) => {
-                sent.note(None);
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => {
-                sent.progress.set(BROKEN);
-                Poll::Ready(Some(Err(error.into())))
-            }
-            Poll::Pending => sent.poll_patience(context).map(|patience| {
-                sent.progress.set(IDLE);
-                Some(Err(Broken::Idle(patience)))
-            }),
+            (None, Some(broken)) => Poll::Ready(Some(Err(broken))),
+            (None, None) => sent.poll_body(context),
+        };
+        match &next {
+            Poll::Ready(Some(Ok(frame))) => sent.note(Some(frame)),
+            Poll::Ready(None) => sent.note(None),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
+        next
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.held.is_empty() && self.broken.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let held =
+            self.held.iter().filter_map(Frame::data_ref).map(|data| u64::try_from(data.len()).unwrap_or_default());
+        let (held, rest) = (held.sum::<u64>(), self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(held));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(held));
+        }
+        hint
     }
 }
 

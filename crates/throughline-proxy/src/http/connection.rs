@@ -49,7 +49,7 @@ struct Watch<'a> {
 impl Connections {
     /// Serves a connection to its end.
     pub(super) async fn serve(&self, stream: TcpStream, client: SocketAddr) {
-        let stop = self.service.process.stop.clone();
+        let stop = self.service.tracing.stop.clone();
         let begun = tokio::select! {
             begun = self.begin(stream) => begun,
             // Nothing has been asked on it yet.
@@ -65,7 +65,7 @@ impl Connections {
                     is_tls: self.tls.is_some(),
                     activity: activity.clone(),
                 };
-                let _counted = Counted::new(self.service.process.metrics.connection(caller.direction()));
+                let _counted = Counted::new(self.service.tracing.metrics.connection(caller.direction()));
                 let intake = Intake::new(ahead, stream, activity);
                 serve(Arc::clone(&self.service), Arc::new(caller), intake, spoken).await;
             }
@@ -95,7 +95,7 @@ pub(super) async fn serve<S>(service: Arc<Service>, caller: Arc<Caller>, intake:
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (limits, stop, activity) = (service.limits.clone(), service.process.stop.clone(), caller.activity.clone());
+    let (limits, stop, activity) = (service.limits.clone(), service.tracing.stop.clone(), caller.activity.clone());
     let mut watch = Watch { activity: &activity, limits: &limits, stop: &stop, heads: false };
     let io = TokioIo::new(intake);
     let answer =

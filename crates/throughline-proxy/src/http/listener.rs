@@ -1,10 +1,9 @@
 //! The listeners of HTTP, and what all of them share.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::correlate::Correlator;
 use throughline_intercept::http::{Direction, Settings};
 use throughline_model::SpanSink;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,9 +15,9 @@ use super::config::{Config, Listener, Protocol, Route};
 use super::connection::Connections;
 use super::metrics::Metrics;
 use super::service::Service;
-use super::traced::Process;
+use super::traced::Tracing;
 use super::upstream::Upstream;
-use crate::clock::Clock;
+use crate::process::Process;
 use crate::seldom::Seldom;
 use crate::stop::Stop;
 use crate::switch::Switch;
@@ -40,25 +39,26 @@ pub(crate) struct Door {
 // === impl Http ===
 
 impl Http {
-    pub(crate) fn new(config: Config, doors: Vec<Door>, sink: Arc<dyn SpanSink>, clock: Clock, stop: Stop) -> Self {
-        let Config { settings, correlate, outbound_tls, limits, listeners: _ } = config;
+    pub(crate) fn new(config: Config, doors: Vec<Door>, sink: Arc<dyn SpanSink>, process: Process, stop: Stop) -> Self {
+        let Config { settings, outbound_tls, limits, .. } = config;
         let metrics = Arc::new(Metrics::new());
+        let bodies_max = process.now(|_, correlator| correlator.wants_bodies());
         let settings = Arc::new(Switch::new(settings));
-        let process = Process {
+        let tracing = Tracing {
             settings: Arc::clone(&settings),
-            correlator: Mutex::new(Correlator::new(correlate, clock.now())),
+            process,
             sink,
             metrics: Arc::clone(&metrics),
-            clock,
             stop,
             full: Seldom::default(),
         };
         let upstream = |direction, tls| Arc::new(Upstream::new(direction, limits.clone(), Arc::clone(&metrics), tls));
         let service = Service {
-            process: Arc::new(process),
+            tracing: Arc::new(tracing),
             inbound: upstream(Direction::Inbound, None),
             outbound: upstream(Direction::Outbound, outbound_tls.as_ref()),
             limits: limits.clone(),
+            bodies_max,
             tunnels: TaskTracker::new(),
         };
         Self { service: Arc::new(service), doors, settings, metrics }
@@ -74,7 +74,7 @@ impl Http {
         let tunnels = service.tunnels.clone();
         tunnels.close();
         // What has been upgraded is a connection still.
-        let stop = service.process.stop.clone();
+        let stop = service.tracing.stop.clone();
         let tracked = connections.clone();
         listening.spawn(async move {
             stop.begun().await;
@@ -92,7 +92,7 @@ impl Http {
 async fn listen(shared: Arc<Connections>, listener: TcpListener, connections: TaskTracker, places: Arc<Semaphore>) {
     loop {
         let accepted = tokio::select! {
-            () = shared.service.process.stop.begun() => return,
+            () = shared.service.tracing.stop.begun() => return,
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
@@ -126,7 +126,7 @@ async fn accept(
 async fn sweep(service: Arc<Service>) {
     loop {
         tokio::select! {
-            () = service.process.stop.begun() => return,
+            () = service.tracing.stop.begun() => return,
             () = tokio::time::sleep(SWEEP) => {}
         }
         for upstream in [&service.inbound, &service.outbound] {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -20,14 +20,16 @@ use super::fields::end_hop;
 use super::intake::{Activity, UnderWay};
 use super::place::Place;
 use super::refusal::{Refusal, is_grpc};
-use super::traced::{Process, Traced};
+use super::traced::{Traced, Tracing};
 use super::tunnel;
 use super::upstream::{Lease, Upstream};
 
 /// What all requests need.
 pub(super) struct Service {
-    pub(super) process: Arc<Process>,
+    pub(super) tracing: Arc<Tracing>,
     pub(super) limits: Limits,
+    /// How long a body may be that is looked into; none is, without.
+    pub(super) bodies_max: Option<usize>,
     pub(super) inbound: Arc<Upstream>,
     pub(super) outbound: Arc<Upstream>,
     /// Tunnels outlive the connections that they began on.
@@ -66,7 +68,7 @@ impl Service {
         let answer = match self.pass(&caller, request).await {
             Ok(answer) => answer,
             Err(refusal) => {
-                self.process.metrics.refused(caller.direction(), refusal);
+                self.tracing.metrics.refused(caller.direction(), refusal);
                 let mut answer = refusal.answer(is_grpc);
                 // What else comes on a connection with such a request may be part of it.
                 if !is_http2 && refusal.status().is_client_error() {
@@ -88,7 +90,10 @@ impl Service {
         let upgrades = end_hop(request.headers_mut(), may_upgrade && !place.is_http2).is_some();
         let upgrade = (upgrades || place.is_connect).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
-        let traced = self.begin(caller, &place, &mut parts);
+        let patience = (parts.version != Version::HTTP_2).then_some(self.limits.body_idle);
+        let mut body = Sent::new(body, self.tracing.metrics.flows(caller.direction()).request, patience);
+        let text = if self.wants(&parts, &body) { body.hold().await } else { None };
+        let traced = self.begin(caller, &place, &mut parts, text.as_deref());
         let asked = Asked { place, traced, upgrade, under_way };
         if asked.place.is_connect {
             self.connect(caller, asked).await
@@ -97,7 +102,16 @@ impl Service {
         }
     }
 
-    fn begin(&self, caller: &Caller, place: &Place, parts: &mut Parts) -> Traced {
+    /// Whether the body may name what the request is about, and is short enough to wait for it.
+    fn wants(&self, parts: &Parts, body: &Sent) -> bool {
+        let Some(most) = self.bodies_max else { return false };
+        let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+        let is_json =
+            parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().windows(4).any(|part| part == b"json"));
+        is_json && length.is_some_and(|length| (1..=most).contains(&length)) && !parts.headers.contains_key(EXPECT)
+    }
+
+    fn begin(&self, caller: &Caller, place: &Place, parts: &mut Parts, body: Option<&[u8]>) -> Traced {
         let direction = caller.direction();
         let (scheme, peer) = match direction {
             Direction::Inbound => {
@@ -113,9 +127,9 @@ impl Service {
             authority: place.authority.as_str(),
             target,
             version: version(parts.version),
-            body: None,
+            body,
         };
-        Traced::begin(&self.process, direction, peer, &described, &mut parts.headers)
+        Traced::begin(&self.tracing, direction, peer, &described, &mut parts.headers)
     }
 
     /// Passes a request on, and its answer back.
@@ -124,12 +138,10 @@ impl Service {
         caller: &Caller,
         asked: Asked,
         parts: Parts,
-        body: Incoming,
+        sent: Sent,
     ) -> Result<Response<Reply>, Refusal> {
         let Asked { place, traced, upgrade, under_way } = asked;
-        let flows = self.process.metrics.flows(caller.direction());
-        let patience = (parts.version != Version::HTTP_2).then_some(self.limits.body_idle);
-        let sent = Sent::new(body, flows.request, patience);
+        let flows = self.tracing.metrics.flows(caller.direction());
         let progress = sent.progress();
         let request = rewritten(&place, parts, sent);
         match self.upstream(caller).send(&place, request).await {
@@ -161,8 +173,8 @@ impl Service {
         let mut fields = std::mem::take(answer.headers_mut());
         end_hop(&mut fields, true);
         traced.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16(), &fields);
-        self.process.metrics.upgrades.inc();
-        let stop = self.process.stop.clone();
+        self.tracing.metrics.upgrades.inc();
+        let stop = self.tracing.stop.clone();
         self.tunnels.spawn(async move {
             tunnel::upgraded(ours, theirs, &stop).await;
             drop((under_way, lease));
@@ -182,8 +194,8 @@ impl Service {
         };
         let Some(ours) = upgrade else { return Err(refuse(caller, traced, Refusal::Connect)) };
         traced.answered(StatusCode::OK.as_u16(), &HeaderMap::new());
-        self.process.metrics.upgrades.inc();
-        let stop = self.process.stop.clone();
+        self.tracing.metrics.upgrades.inc();
+        let stop = self.tracing.stop.clone();
         self.tunnels.spawn(async move {
             tunnel::connected(ours, opened.stream, &stop).await;
             drop((under_way, opened.listed));

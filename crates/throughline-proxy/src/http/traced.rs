@@ -1,50 +1,37 @@
 //! One exchange under way: what `Exchange` is told, and what becomes of its span.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use throughline_intercept::HttpExchange;
-use throughline_intercept::correlate::Correlator;
 use throughline_intercept::http::{Direction, Failure, Peer, Request, Settings};
 use throughline_model::SpanSink;
 
 use super::fields::{Fields, FieldsMut};
 use super::metrics::Metrics;
-use crate::clock::Clock;
+use crate::process::Process;
 use crate::seldom::Seldom;
 use crate::stop::Stop;
 use crate::switch::Switch;
 
-/// What all exchanges of the process that we stand beside have in common.
-pub(super) struct Process {
+/// What all exchanges have in common.
+pub(super) struct Tracing {
     pub(super) settings: Arc<Switch<Settings>>,
-    /// The one place where the parent of an outbound request is asked for.
-    pub(super) correlator: Mutex<Correlator>,
+    pub(super) process: Process,
     pub(super) sink: Arc<dyn SpanSink>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) clock: Clock,
     pub(super) stop: Stop,
     pub(super) full: Seldom,
 }
 
 /// An exchange under way. Who lets go of it before it is over has broken it off.
 pub(super) struct Traced {
-    process: Arc<Process>,
+    tracing: Arc<Tracing>,
     exchange: HttpExchange,
     direction: Direction,
     status: Option<u16>,
     begun: u64,
-}
-
-// === impl Process ===
-
-impl Process {
-    /// Does something to an exchange at a time that no other has been told to be later.
-    fn with<T>(&self, act: impl FnOnce(u64, &mut Correlator) -> T) -> T {
-        let mut correlator = self.correlator.lock().unwrap_or_else(PoisonError::into_inner);
-        act(self.clock.now(), &mut correlator)
-    }
 }
 
 // === impl Traced ===
@@ -52,26 +39,26 @@ impl Process {
 impl Traced {
     /// A request has come; its fields become those that go on.
     pub(super) fn begin(
-        process: &Arc<Process>,
+        tracing: &Arc<Tracing>,
         direction: Direction,
         peer: Peer,
         request: &Request<'_>,
         fields: &mut HeaderMap,
     ) -> Self {
-        let mut exchange = HttpExchange::new(process.settings.get(), direction, peer, fastrand::u64(..));
-        let begun = process.with(|now, correlator| {
+        let mut exchange = HttpExchange::new(tracing.settings.get(), direction, peer, fastrand::u64(..));
+        let begun = tracing.process.now(|now, correlator| {
             exchange.handle_request(now, request, &mut FieldsMut(fields), correlator);
             now
         });
-        process.metrics.rejected.inc_by(u64::from(exchange.rejected()));
-        Self { process: Arc::clone(process), exchange, direction, status: None, begun }
+        tracing.metrics.rejected.inc_by(u64::from(exchange.rejected()));
+        Self { tracing: Arc::clone(tracing), exchange, direction, status: None, begun }
     }
 
     /// The head of the answer has come.
     pub(super) fn answered(&mut self, status: u16, fields: &HeaderMap) {
         self.status = Some(status);
         let exchange = &mut self.exchange;
-        let now = self.process.with(|now, correlator| {
+        let now = self.tracing.process.now(|now, correlator| {
             exchange.handle_response(now, status, &Fields(fields), correlator);
             now
         });
@@ -100,7 +87,7 @@ impl Traced {
             return;
         }
         let exchange = &mut self.exchange;
-        let now = self.process.with(|now, correlator| {
+        let now = self.tracing.process.now(|now, correlator| {
             match failure {
                 None => exchange.handle_end(now, correlator),
                 Some(failure) => exchange.handle_failure(now, failure, correlator),
@@ -111,13 +98,13 @@ impl Traced {
     }
 
     fn tell(&mut self, now: u64, failure: Option<Failure>) {
-        let metrics = &self.process.metrics;
+        let metrics = &self.tracing.metrics;
         metrics.over(self.direction, self.status, Duration::from_nanos(now.saturating_sub(self.begun)), failure);
         let Some(span) = self.exchange.poll_span() else { return };
         metrics.spans.inc();
-        if self.process.sink.try_send(span).is_err() {
+        if self.tracing.sink.try_send(span).is_err() {
             metrics.spans_dropped.inc();
-            if let Some(more) = self.process.full.now() {
+            if let Some(more) = self.tracing.full.now() {
                 tracing::warn!(more, "spans are dropped: the exporter's queue is full; is the collector there?");
             }
         }
@@ -126,7 +113,7 @@ impl Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        let failure = if self.process.stop.is_over() { Failure::Shutdown } else { Failure::Cancelled };
+        let failure = if self.tracing.stop.is_over() { Failure::Shutdown } else { Failure::Cancelled };
         self.finish(Some(failure));
     }
 }

@@ -1,10 +1,10 @@
-use throughline_intercept::kafka::{Capacity, Peer};
+use throughline_intercept::kafka::Peer;
 use throughline_model::{Full, Span};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::knowledge::Knowledge;
+use crate::knowledge::{Clients, Knowledge};
 use crate::metrics::Metrics;
 use crate::switch::Switch;
 
@@ -30,7 +30,7 @@ struct Served {
 fn serve(width: usize) -> Served {
     let metrics = Arc::new(Metrics::new());
     let (settings, watch) = Watch::new(&Arc::new(Switch::new(Arc::new(Settings::default()))));
-    let view = Knowledge::transparent(Capacity::default()).view("here".into());
+    let view = Knowledge::transparent(Clients::default()).view("here".into());
     let parts = Parts {
         session: KafkaSession::new(settings, view, Peer::default(), 1),
         settings: watch,

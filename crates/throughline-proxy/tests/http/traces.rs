@@ -7,12 +7,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
+use throughline_intercept::correlate::{Key, Place, Sole};
 use throughline_intercept::http::{Settings, Trust};
 use throughline_model::{SpanKind, Status};
-use throughline_proxy::http::Config;
+use throughline_proxy::http::{Config, Route};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::side::{Body, Side, echo, empty, get, inbound, limited, listening, named, read, says, service, text};
 use crate::support::{listen, nobody, within};
@@ -101,6 +102,53 @@ async fn a_request_that_a_request_caused_is_its_child() {
     assert_eq!((client.trace_id, client.parent_span_id), (server.trace_id, Some(server.span_id)));
     assert_eq!(says(client, "throughline.parent.evidence").as_deref(), Some("request-id"));
     assert!(body.contains(&format!("traceparent: 00-{}-{}-01\n", client.trace_id, client.span_id)), "{body}");
+}
+
+/// Two requests at a time for orders that stand in their bodies, and calls that name an order in a header.
+#[tokio::test]
+async fn a_value_in_a_body_tells_which_request_a_call_is_for() {
+    let key = Key {
+        name: "order".to_owned(),
+        places: vec![Place::Body("/order/id".to_owned()), Place::Header("x-order".to_owned())],
+    };
+    let asked = echo().await;
+    let go_on = Arc::new(Semaphore::new(0));
+    let wait = Arc::clone(&go_on);
+    let to = service(move |request| {
+        let wait = Arc::clone(&wait);
+        async move {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            wait.acquire().await.unwrap().forget();
+            Response::new(text(String::from_utf8_lossy(&body).into_owned()))
+        }
+    })
+    .await;
+    let mut http = inbound(to);
+    http.correlate.keys.push(key);
+    http.correlate.sole = Sole::Never;
+    http.listeners.extend(named(false).listeners);
+    let side = Side::start(http).await;
+    let post = |order: u32| {
+        let body = format!("{{\"order\":{{\"id\":{order}}}}}");
+        Request::post("/").header("host", "shop").header("content-type", "application/json").body(text(body)).unwrap()
+    };
+    let (mut one, mut two) = (side.http1().await, side.http2().await);
+    let mut two_post = post(18);
+    *two_post.uri_mut() = "http://shop/".parse().unwrap();
+    let (one, two) = (tokio::spawn(one.send_request(post(17))), tokio::spawn(two.send_request(two_post)));
+    side.proxy.until_metric("throughline_http_upstream_connections_total{direction=\"inbound\"} 2").await;
+    let mut caller = crate::side::http1_to(side.proxy.addresses.http[1]).await;
+    let call = Request::get(format!("http://{asked}/stock")).header("x-order", "18").body(empty()).unwrap();
+    read(caller.send_request(call).await.unwrap()).await;
+    go_on.add_permits(2);
+    let (_, first) = read(one.await.unwrap().unwrap()).await;
+    assert_eq!(first, "{\"order\":{\"id\":17}}", "what was looked into goes on whole");
+    read(two.await.unwrap().unwrap()).await;
+    let spans = side.spans(3).await;
+    let call = spans.iter().find(|span| span.kind == SpanKind::Client).unwrap();
+    assert_eq!(says(call, "throughline.parent.evidence").as_deref(), Some("request-id"));
+    let parent = spans.iter().find(|span| Some(span.span_id) == call.parent_span_id).unwrap();
+    assert_eq!(says(parent, "network.protocol.version").as_deref(), Some("2"), "the one for order 18");
 }
 
 /// Two parts, with something to wait for between them.
@@ -212,7 +260,7 @@ async fn an_answer_that_takes_too_long_is_given_up() {
 async fn our_own_requests_that_come_back_go_no_further() {
     let (listener, address) = listen().await;
     drop(listener);
-    let mut http = listening(throughline_proxy::http::Route::Named { connect: false });
+    let mut http = listening(Route::Named { connect: false });
     http.listeners[0].address = address;
     let side = Side::start(http).await;
     // The proxy is asked for itself.

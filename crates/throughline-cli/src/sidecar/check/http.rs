@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::http::{Cidr, Settings, Trust};
+use throughline_intercept::http::{Cidr, Route as PathRoute, Settings, Trust};
 use throughline_intercept::kafka::{self, Service};
 use throughline_model::{KeyValue, Resource};
 use throughline_proxy::http::{Config, Limits, Listener, Origin, Protocol, Route};
@@ -38,7 +38,7 @@ impl Check<'_> {
         let limits = Limits { connect_deadline, answer_deadline: self.answer_deadline(), ..Limits::default() };
         let settings = self.http_settings(kafka);
         let outbound_tls = self.outbound_tls();
-        Config { listeners, settings, outbound_tls, limits, ..Config::default() }
+        Config { listeners, settings, correlate: self.correlate(), outbound_tls, limits }
     }
 
     /// As Kafka's, as far as both have it.
@@ -52,6 +52,7 @@ impl Check<'_> {
             request_id: kafka.inject,
             sample_ratio: kafka.sample_ratio,
             trust: self.trust(),
+            routes: self.routes(),
             ..Settings::default()
         })
     }
@@ -114,6 +115,19 @@ impl Check<'_> {
                 })
             }
         }
+    }
+
+    fn routes(&mut self) -> Vec<PathRoute> {
+        let mut routes = Vec::new();
+        let told = self.told.options.routes.as_deref().unwrap_or_default();
+        for text in told.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+            if text.starts_with('/') {
+                routes.push(PathRoute::new(text));
+            } else {
+                self.mistake("routes", &format!("{text:?} is no path; write it as /orders/{{id}}"));
+            }
+        }
+        routes
     }
 
     fn outbound_tls(&mut self) -> Option<Connector> {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use throughline_intercept::correlate::{Place, Sole};
 use throughline_intercept::kafka::{Deliver, Relation, Service};
 use throughline_model::context::Format;
 use throughline_proxy::{PortRange, Route, http};
@@ -32,6 +33,31 @@ fn the_address_of_a_broker_is_all_that_it_takes() {
     assert_eq!((settings.service, &*settings.write), (Service::ByClientId, &[Format::W3c][..]));
     assert_eq!(settings.read.len(), 4);
     assert!(settings.inject && settings.default.settle);
+}
+
+#[test]
+fn what_tells_parents_and_names_routes_is_taken_as_written() {
+    let keys = "[{name: order, header: x-order, body: /order/id}, {name: customer, record_key: true}]";
+    let plan =
+        check(&["--inbound", "8080", "--routes", "/checkout, /orders/{id}", "--sole", "never", "--keys", keys], &[]);
+    let http = plan.unwrap().proxy.http;
+    let names: Vec<&str> = http.correlate.keys.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!((names, http.correlate.sole), (vec!["x-request-id", "order", "customer"], Sole::Never));
+    assert_eq!(
+        http.correlate.keys[1].places,
+        [Place::Header("x-order".to_owned()), Place::Body("/order/id".to_owned())]
+    );
+    assert!(http.settings.routes[1].matches("/orders/17"));
+    for (option, wrong, mend) in [
+        ("--routes", "checkout", "\"checkout\" is no path"),
+        ("--keys", "[{name: order}]", "order: says nowhere"),
+        ("--keys", "[{name: order, body: id}]", "is no JSON pointer"),
+        ("--keys", "[{header: x}]", "missing field"),
+        ("--sole", "sometimes", "use measured or never or always"),
+    ] {
+        let told = check(&["--inbound", "8080", option, wrong], &[]).unwrap_err().join("\n");
+        assert!(told.contains(option) && told.contains(mend), "{told}");
+    }
 }
 
 #[test]
