@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::json;
 use throughline_testkit::build::Binaries;
 use throughline_testkit::demo::{Broker, Config, Demo, SPANS_LIMIT};
-use throughline_testkit::eshop::{self, Eshop, Mode};
+use throughline_testkit::eshop::{self, Eshop, Mode, Tracing};
 use throughline_testkit::kafka::{Embedded, Kafka, Topic};
 use throughline_testkit::wait;
 
@@ -164,10 +164,10 @@ fn start_eshop(bare: bool, otlp_http: Option<SocketAddr>) -> (Eshop, Embedded) {
     let broker = Embedded::start(&binaries.embedded_kafka, &[Topic::new(eshop::TOPIC, 1)]).unwrap();
     let eshop = Eshop::start(&eshop::Config {
         binary: if bare { &binaries.eshop_bare } else { &binaries.eshop },
-        mode: (!bare).then_some(Mode::Linked),
         bootstrap: broker.bootstrap(),
         topic: eshop::TOPIC,
         otlp_http,
+        tracing: if bare { Tracing::None } else { Tracing::Sdk(Mode::Linked) },
         port: 0,
         max_delay: Duration::from_millis(20),
         env: vec![("OTEL_EXPORTER_OTLP_TIMEOUT".to_owned(), "1000".to_owned())],

@@ -10,6 +10,7 @@ use throughline_testkit::build::Binaries;
 use throughline_testkit::collector::Ports;
 use throughline_testkit::demo::{Broker, Config, Demo, SPANS_LIMIT};
 use throughline_testkit::eshop::Mode;
+use throughline_testkit::network;
 use throughline_testkit::process::Crash;
 use throughline_testkit::wait;
 
@@ -22,16 +23,22 @@ Modes, in the order in which the trace grows:
   rest     HTTP is traced; the trace ends where the message begins
   kafka    the message is traced too, but what its receiver calls is a trace of its own
   linked   the receiver's calls are below the message: one whole trace
+  sidecar  the same whole trace, with nothing in the services: made by a sidecar beside each
 
 Examples:
   cargo xtask demo                               look at the trace in the terminal and in the browser
   cargo xtask demo --mode kafka                  the trace as it was before
+  cargo xtask demo --mode sidecar                services that know nothing of tracing
+  cargo xtask demo --mode sidecar --netns        each in a network of its own, redirected (needs root)
   cargo xtask demo --kafka apache                the same on a real Apache Kafka (needs Java and Maven)
   cargo xtask demo --once --json > traces.json   Jaeger's JSON of all traces of one checkout, for a program")]
 pub(crate) struct Options {
-    /// What is instrumented: rest, kafka or linked
+    /// What is instrumented: rest, kafka, linked or sidecar
     #[arg(long, default_value = "linked", value_name = "MODE")]
     mode: Mode,
+    /// With --mode sidecar: each service in a network namespace of its own, whose connections are redirected to its sidecar (needs root)
+    #[arg(long)]
+    netns: bool,
     /// The broker: embedded, apache (a real one, fetched and started), or the HOST:PORT of one that runs
     #[arg(long, default_value = "embedded", value_name = "BROKER")]
     kafka: BrokerOption,
@@ -56,6 +63,21 @@ pub(crate) struct Options {
 #[derive(Debug, Clone)]
 struct BrokerOption(Broker);
 
+// === impl Options ===
+
+impl Options {
+    /// Before anything is built.
+    fn check(&self) -> Result<()> {
+        if self.netns && self.mode != Mode::Sidecar {
+            bail!("--netns is for services with sidecars; add --mode sidecar");
+        }
+        if let Some(missing) = self.netns.then(network::missing).flatten() {
+            bail!("{missing}");
+        }
+        Ok(())
+    }
+}
+
 // === impl BrokerOption ===
 
 impl FromStr for BrokerOption {
@@ -73,10 +95,12 @@ impl FromStr for BrokerOption {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    options.check()?;
     end_on_ctrl_c()?;
     let binaries = prepare(options)?;
     let config = Config {
         port: options.port,
+        netns: options.netns,
         collector: Ports { query: options.ui_port, ..Ports::default() },
         ..Config::new(options.mode).broker(options.kafka.0.clone())
     };

@@ -174,6 +174,9 @@ const SECOND: u64 = 1_000 * MILLISECOND;
 // === impl Evidence ===
 
 impl Evidence {
+    /// All of them, the best first.
+    pub const ALL: [Self; 5] = [Self::Header, Self::RequestId, Self::Sole, Self::Order, Self::Open];
+
     /// As it stands on spans.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -23,6 +23,7 @@ use crate::http;
 use crate::knowledge::Knowledge;
 use crate::metrics::Exported;
 use crate::notice::Herald;
+use crate::process::Process;
 use crate::stop::Stop;
 
 /// What is told.
@@ -30,6 +31,7 @@ use crate::stop::Stop;
 pub(crate) struct Status {
     pub(crate) herald: Arc<Herald>,
     pub(crate) http: Arc<http::Metrics>,
+    pub(crate) process: Process,
     pub(crate) knowledge: Vec<Arc<Knowledge>>,
     pub(crate) exported: Option<ExportCounts>,
     pub(crate) stop: Stop,
@@ -92,8 +94,8 @@ async fn metrics(State(status): State<Status>) -> impl IntoResponse {
         status.herald.metrics.exported(&exported());
     }
     let sum = |what: fn(&mut Known) -> usize| status.knowledge.iter().map(|knowledge| knowledge.known(what)).sum();
-    let text =
-        status.herald.metrics.render(sum(|known| known.held()), sum(|known| known.waiting()), &status.http.registry);
+    let more = [&status.http.registry, &status.process.metrics()];
+    let text = status.herald.metrics.render(sum(|known| known.held()), sum(|known| known.waiting()), &more);
     ([(header::CONTENT_TYPE, OPEN_METRICS)], text)
 }
 

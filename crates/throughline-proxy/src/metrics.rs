@@ -243,7 +243,7 @@ impl Metrics {
     }
 
     /// All of it as text, with what is known only when asked (bytes held, and deliveries that wait) and what others count.
-    pub(crate) fn render(&self, held_bytes: usize, waiting: usize, more: &Registry) -> String {
+    pub(crate) fn render(&self, held_bytes: usize, waiting: usize, more: &[&Registry]) -> String {
         let _alone = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.held_bytes.set(i64::try_from(held_bytes).unwrap_or(i64::MAX));
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
@@ -255,7 +255,7 @@ impl Metrics {
         let mut text = String::new();
         // Writing to a string cannot fail.
         encode_registry(&mut text, &self.registry).unwrap_or_default();
-        encode_registry(&mut text, more).unwrap_or_default();
+        more.iter().for_each(|registry| encode_registry(&mut text, registry).unwrap_or_default());
         encode_eof(&mut text).unwrap_or_default();
         text
     }
@@ -320,7 +320,7 @@ mod tests {
         metrics.lag(Some("g"), &"t".into(), 1, 4);
         metrics.exported(&Exported { sent: 5, queued: 2, dropped: vec![("unreachable", 3)] });
         metrics.exported(&Exported { sent: 6, queued: 1, dropped: vec![("unreachable", 3)] });
-        let text = metrics.render(11, 0, &Registry::default());
+        let text = metrics.render(11, 0, &[]);
         for line in [
             "throughline_kafka_bytes_total{side=\"client\",direction=\"received\"} 7",
             "throughline_kafka_bytes_total{side=\"broker\",direction=\"sent\"} 0",
@@ -350,7 +350,7 @@ mod tests {
         let ask = || {
             for sent in 0..200 {
                 metrics.exported(&Exported { sent, ..Exported::default() });
-                let text = metrics.render(0, 0, &Registry::default());
+                let text = metrics.render(0, 0, &[]);
                 assert_eq!(text.matches("consumer_lag{").count(), 50, "{text}");
             }
         };

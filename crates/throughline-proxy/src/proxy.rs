@@ -35,6 +35,7 @@ pub struct Proxy {
     places: Arc<Semaphore>,
     drain_deadline: Duration,
     http: Http,
+    process: Process,
     knowledge: Vec<Arc<Knowledge>>,
     exported: Option<ExportCounts>,
 }
@@ -108,7 +109,9 @@ impl Proxy {
         for wanted in config.listeners {
             let (listener, address) = bind(wanted.address, Purpose::Kafka).await?;
             let (known, door) = match wanted.route {
-                Route::Addressed(addressed) => addressed_door(listener, address.ip(), addressed, clients.clone(), &stop),
+                Route::Addressed(addressed) => {
+                    addressed_door(listener, address.ip(), addressed, clients.clone(), &stop)
+                }
                 Route::Transparent => {
                     let known = Knowledge::transparent(clients.clone());
                     (Arc::clone(&known), Door { listener, way: Way::Original { knowledge: known }, opened: None })
@@ -130,7 +133,7 @@ impl Proxy {
             addresses.admin = Some(address);
             admin = Some(listener);
         }
-        let http = Http::new(config.http, requests, Arc::clone(&sink), process, stop.clone());
+        let http = Http::new(config.http, requests, Arc::clone(&sink), process.clone(), stop.clone());
         let service = Arc::new(Service {
             dialer: Dialer {
                 tls: config.broker_tls,
@@ -146,7 +149,7 @@ impl Proxy {
         });
         let places = Arc::new(Semaphore::new(config.limits.connections_max));
         let drain_deadline = config.limits.drain_deadline;
-        Ok(Self { doors, admin, addresses, service, places, drain_deadline, http, knowledge, exported: None })
+        Ok(Self { doors, admin, addresses, service, places, drain_deadline, http, process, knowledge, exported: None })
     }
 
     /// Where it listens, with the ports that the system chose.
@@ -184,8 +187,14 @@ impl Proxy {
             listening.spawn(ports.clone().listen(listener, way));
         }
         let herald = Arc::clone(&ports.service.herald);
-        let status =
-            Status { herald, http: requests, knowledge: self.knowledge, exported: self.exported, stop: end.clone() };
+        let status = Status {
+            herald,
+            http: requests,
+            process: self.process,
+            knowledge: self.knowledge,
+            exported: self.exported,
+            stop: end.clone(),
+        };
         let admin = TaskTracker::new();
         if let Some(listener) = self.admin {
             admin.spawn(admin::serve(listener, status, admin_end.clone()));

@@ -2,6 +2,7 @@
 
 mod complete;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -10,9 +11,11 @@ use serde_json::Value;
 use self::complete::missing;
 use crate::build::Binaries;
 use crate::collector::{Collector, Ports};
-use crate::eshop::{self, Eshop, Mode};
+use crate::eshop::{self, Eshop, Mode, Tracing};
 use crate::kafka::{Apache, Embedded, Kafka, Topic, create_topic};
+use crate::network::Network;
 use crate::process::{Crash, stop_all};
+use crate::sidecar::Sidecar;
 use crate::wait;
 
 /// Which broker to use.
@@ -31,6 +34,8 @@ pub enum Broker {
 pub struct Config {
     /// What is instrumented.
     pub mode: Mode,
+    /// Whether each service gets a host of its own, with its sidecar (mode `sidecar` only).
+    pub netns: bool,
     /// The broker.
     pub broker: Broker,
     /// The collector's ports.
@@ -49,7 +54,9 @@ pub struct Demo {
     // In the order in which they end: the services flush to the collector and leave the broker.
     eshop: Eshop,
     collector: Collector,
+    gateway: Option<Sidecar>,
     kafka: Kafka,
+    network: Option<Network>,
     mode: Mode,
 }
 
@@ -66,6 +73,7 @@ impl Config {
     pub const fn new(mode: Mode) -> Self {
         Self {
             mode,
+            netns: false,
             broker: Broker::Embedded,
             collector: Ports { otlp_grpc: 0, otlp_http: 0, zipkin: 0, query: 0 },
             port: 0,
@@ -97,14 +105,28 @@ impl Demo {
     /// # Errors
     /// When one of them does not come up; names it and shows its last lines. What was started by then has been ended.
     pub fn start(binaries: &Binaries, config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Self> {
+        ensure!(!config.netns || config.mode == Mode::Sidecar, "only mode sidecar runs in network namespaces");
+        let network = config.netns.then(|| {
+            progress("making a network namespace for each service");
+            Network::start(&eshop::SERVICES, &["kafka"])
+        });
+        let network = network.transpose()?;
         let topic = Topic::new(eshop::TOPIC, 1);
         let kafka = start_kafka(binaries, &config.broker, topic, progress)?;
+        let gateway = network.as_ref().map(|network| gateway(binaries, network, kafka.bootstrap())).transpose()?;
         progress("starting the collector");
-        let collector = Collector::start_on(&binaries.throughline, config.collector, &[])?;
+        let host = network.as_ref().map_or_else(|| "127.0.0.1".to_owned(), |network| network.host().to_string());
+        let collector = Collector::start_on(&binaries.throughline, config.collector, &["--host", &host])?;
         progress(&format!("starting the eshop's six services in mode {}", config.mode));
+        let sidecar = &binaries.throughline;
+        let (binary, tracing) = match (config.mode, &network) {
+            (Mode::Sidecar, None) => (&binaries.eshop_bare, Tracing::Sidecars(sidecar)),
+            (Mode::Sidecar, Some(network)) => (&binaries.eshop_bare, Tracing::Pods(sidecar, network)),
+            (mode @ (Mode::Rest | Mode::Kafka | Mode::Linked), _) => (&binaries.eshop, Tracing::Sdk(mode)),
+        };
         let eshop = Eshop::start(&eshop::Config {
-            binary: &binaries.eshop,
-            mode: Some(config.mode),
+            binary,
+            tracing,
             bootstrap: kafka.bootstrap(),
             topic: eshop::TOPIC,
             otlp_http: Some(collector.addresses().otlp_http),
@@ -112,7 +134,11 @@ impl Demo {
             max_delay: config.max_delay,
             env: config.env.clone(),
         })?;
-        Ok(Self { eshop, collector, kafka, mode: config.mode })
+        if config.mode == Mode::Sidecar {
+            progress("letting the services show for some seconds that they do nothing unasked");
+            eshop.settle()?;
+        }
+        Ok(Self { eshop, collector, gateway, kafka, network, mode: config.mode })
     }
 
     /// The services.
@@ -189,8 +215,12 @@ impl Demo {
 
     /// The first process that has ended though it should run.
     pub fn crashed(&self) -> Option<Crash> {
-        let own = [Some(self.collector.process()), self.kafka.process()];
-        self.eshop.crashed().or_else(|| own.into_iter().flatten().find_map(crate::process::Process::crashed))
+        let gateway = self.gateway.as_ref().map(Sidecar::process);
+        let own = [Some(self.collector.process()), gateway, self.kafka.process()];
+        let network = self.network.as_ref().and_then(Network::crashed);
+        network
+            .or_else(|| self.eshop.crashed())
+            .or_else(|| own.into_iter().flatten().find_map(crate::process::Process::crashed))
     }
 
     /// Ends everything in an orderly way: services, then collector, then broker.
@@ -198,11 +228,22 @@ impl Demo {
     /// # Errors
     /// When something had to be killed, naming it. Nothing runs on in any case.
     pub fn stop(self) -> Result<()> {
-        let Self { eshop, collector, kafka, .. } = self;
-        let eshop = eshop.stop();
-        let rest = stop_all([Some(collector.process()), kafka.process()].into_iter().flatten(), STOP_LIMIT);
-        eshop.and(rest)
+        let Self { eshop, collector, gateway, kafka, .. } = &self;
+        let stopped = eshop.stop();
+        let gateway = gateway.as_ref().map(Sidecar::process);
+        let rest = stop_all([Some(collector.process()), gateway, kafka.process()].into_iter().flatten(), STOP_LIMIT);
+        stopped.and(rest)
     }
+}
+
+/// The way to the broker for services in a network of their own: it speaks on this machine's loopback only, and tells its clients to
+/// come there. Traces nothing; its spans go where nobody listens.
+fn gateway(binaries: &Binaries, network: &Network, bootstrap: &str) -> Result<Sidecar> {
+    let (listen, nobody) = (format!("{}:9092", network.host()), SocketAddr::from(([127, 0, 0, 1], 9)));
+    let args =
+        ["--kafka", bootstrap, "--listen", &listen, "--advertise", "kafka", "--inject", "false", "--sample", "0"];
+    let args = args.map(str::to_owned);
+    Sidecar::start_with(&|spec| spec, &binaries.throughline, nobody, "the gateway to Kafka", args)
 }
 
 fn start_kafka(binaries: &Binaries, broker: &Broker, topic: Topic, progress: &mut dyn FnMut(&str)) -> Result<Kafka> {

@@ -1,15 +1,19 @@
 //! The eshop of the example: six services, each a process.
 
+mod start;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::http;
-use crate::process::{Crash, Process, Spec, stop_all};
+use crate::network::Network;
+use crate::process::{Crash, Process, stop_all};
+use crate::sidecar::Sidecar;
 use crate::wait;
 
 /// What is instrumented.
@@ -21,27 +25,42 @@ pub enum Mode {
     Kafka,
     /// The consumer span is active while the handler runs: one whole trace.
     Linked,
+    /// Nothing in the services: a sidecar beside each makes the whole trace.
+    Sidecar,
 }
 
 /// What the services are started with.
 #[derive(Debug, Clone)]
 pub struct Config<'a> {
-    /// `eshop` or `eshop-bare`.
+    /// `eshop`, or `eshop-bare`, which knows no modes.
     pub binary: &'a Path,
-    /// [`None`] for `eshop-bare`, which knows no modes.
-    pub mode: Option<Mode>,
     /// The broker's `host:port`.
     pub bootstrap: &'a str,
     /// The topic, which must exist.
     pub topic: &'a str,
-    /// The collector's OTLP/HTTP address; [`None`] starts services without an exporter.
+    /// The collector's OTLP/HTTP address; [`None`] starts services whose spans go nowhere.
     pub otlp_http: Option<SocketAddr>,
-    /// The port of the service named eshop; 0 is any free one.
+    /// What makes their spans.
+    pub tracing: Tracing<'a>,
+    /// The port of the service named eshop; 0 is any free one. Pods have addresses of their own, and always 8080.
     pub port: u16,
     /// Longest of the random delays that stand for work.
     pub max_delay: Duration,
     /// Further variables for every service, such as `OTEL_TRACES_SAMPLER`.
     pub env: Vec<(String, String)>,
+}
+
+/// What makes the spans of the services.
+#[derive(Debug, Clone, Copy)]
+pub enum Tracing<'a> {
+    /// Nothing: `eshop-bare`.
+    None,
+    /// The SDK within them, in this mode: `eshop`.
+    Sdk(Mode),
+    /// A sidecar beside each, to which the service's addresses point: `eshop-bare`.
+    Sidecars(&'a Path),
+    /// A sidecar in the pod of each, to which the pod's connections are redirected: `eshop-bare`.
+    Pods(&'a Path, &'a Network),
 }
 
 /// The six services, running.
@@ -55,10 +74,12 @@ pub struct Eshop {
 pub struct Service {
     /// Its name, also in its spans.
     pub name: &'static str,
-    /// `http://127.0.0.1:PORT`.
+    /// Where others ask it: `http://127.0.0.1:PORT`, or in a network of its own.
     pub url: String,
     /// The process.
     pub process: Process,
+    /// What stands beside it, if anything does.
+    pub sidecar: Option<Sidecar>,
 }
 
 /// The services in the order in which they start: each finds those it calls already running.
@@ -71,6 +92,8 @@ pub const TOPIC: &str = "eshop-topic";
 pub const ANSWER: &str = "Your order has been created!<BR>Your order has been paid!<BR>Your order is on the way!";
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// In seconds. With less, a request of the longest delays would be too long to tell by.
+const IDLE: f64 = 5.0;
 const CHECKOUT_LIMIT: Duration = Duration::from_secs(60);
 /// A service may spend seconds on flushing its spans to a collector that does not answer.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -85,10 +108,8 @@ impl Eshop {
     pub fn start(config: &Config<'_>) -> Result<Self> {
         let mut eshop = Self { services: Vec::with_capacity(SERVICES.len()) };
         for name in SERVICES {
-            let process = eshop.spec(name, config).spawn()?;
-            let address = |line: &str| line.strip_prefix("listening on ").map(str::to_owned);
-            let url = process.wait_for_line("the address it listens on", START_LIMIT, address)?;
-            eshop.services.push(Service { name, url, process });
+            let service = eshop.start_one(name, config)?;
+            eshop.services.push(service);
         }
         Ok(eshop)
     }
@@ -123,17 +144,35 @@ impl Eshop {
         })
     }
 
+    /// Waits until every sidecar has seen its service idle for long enough to tell by the first request already what it makes a
+    /// service do (`docs/correlation.md`).
+    ///
+    /// # Errors
+    /// When one does not come to that.
+    pub fn settle(&self) -> Result<()> {
+        for Service { name, sidecar, .. } in &self.services {
+            let Some(sidecar) = sidecar else { continue };
+            let idle = || sidecar.metric("throughline_process_idle_seconds").filter(|idle| *idle >= IDLE);
+            wait::until(START_LIMIT, idle)
+                .with_context(|| format!("{name} is not idle, or its sidecar tells nothing"))?;
+        }
+        Ok(())
+    }
+
     /// The first service that has ended though it should run.
     pub fn crashed(&self) -> Option<Crash> {
-        self.services.iter().find_map(|service| service.process.crashed())
+        let sidecars = self.services.iter().filter_map(|service| service.sidecar.as_ref()).map(Sidecar::process);
+        self.services.iter().map(|service| &service.process).chain(sidecars).find_map(Process::crashed)
     }
 
     /// Stops all services in an orderly way.
     ///
     /// # Errors
     /// When one had to be killed, naming it.
-    pub fn stop(self) -> Result<()> {
-        stop_all(self.services.iter().map(|service| &service.process), STOP_LIMIT)
+    pub fn stop(&self) -> Result<()> {
+        let services = stop_all(self.services.iter().map(|service| &service.process), STOP_LIMIT);
+        let sidecars = self.services.iter().filter_map(|service| service.sidecar.as_ref()).map(Sidecar::process);
+        services.and(stop_all(sidecars, STOP_LIMIT))
     }
 
     fn ask(&self) -> Result<()> {
@@ -142,42 +181,13 @@ impl Eshop {
         ensure!(answer.body == ANSWER, "the checkout answered {:?} instead of {ANSWER:?}", answer.body);
         Ok(())
     }
-
-    fn spec(&self, name: &'static str, config: &Config<'_>) -> Spec {
-        let port = if name == "eshop" { config.port } else { 0 };
-        let delay = config.max_delay.as_millis().to_string();
-        let mut spec = Spec::new(name, config.binary)
-            .forget_env("OTEL_")
-            .forget_env("ESHOP_")
-            .args([name, "--listen", &format!("127.0.0.1:{port}"), "--max-delay-ms", &delay])
-            .args(["--kafka", config.bootstrap, "--topic", config.topic]);
-        for service in &self.services {
-            if ["notification", "inventory", "billing", "delivery"].contains(&service.name) {
-                spec = spec.args([format!("--{}", service.name), service.url.clone()]);
-            }
-        }
-        if let Some(mode) = config.mode {
-            spec = spec.args(["--mode".to_owned(), mode.to_string()]);
-        }
-        spec = match config.otlp_http {
-            Some(address) => spec
-                .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"))
-                .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
-            None => spec.env("OTEL_TRACES_EXPORTER", "none"),
-        };
-        spec = spec
-            .env("OTEL_SERVICE_NAME", name)
-            .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds; spans are waited for
-            .env("OTEL_METRICS_EXPORTER", "none");
-        config.env.iter().fold(spec, |spec, (name, value)| spec.env(name, value))
-    }
 }
 
 // === impl Mode ===
 
 impl Mode {
     /// All modes, in the order of the article.
-    pub const ALL: [Self; 3] = [Self::Rest, Self::Kafka, Self::Linked];
+    pub const ALL: [Self; 4] = [Self::Rest, Self::Kafka, Self::Linked, Self::Sidecar];
 
     /// The word on the command line.
     #[must_use]
@@ -186,6 +196,7 @@ impl Mode {
             Self::Rest => "rest",
             Self::Kafka => "kafka",
             Self::Linked => "linked",
+            Self::Sidecar => "sidecar",
         }
     }
 }
@@ -202,7 +213,7 @@ impl FromStr for Mode {
     fn from_str(text: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|mode| mode.name() == text) {
             Some(mode) => Ok(mode),
-            None => bail!("a mode is one of rest, kafka, linked"),
+            None => bail!("a mode is one of rest, kafka, linked, sidecar"),
         }
     }
 }
@@ -216,6 +227,6 @@ mod tests {
         for mode in Mode::ALL {
             assert_eq!(mode.to_string().parse::<Mode>().unwrap(), mode);
         }
-        assert!("sidecar".parse::<Mode>().is_err());
+        assert!("envoy".parse::<Mode>().is_err());
     }
 }

@@ -6,8 +6,8 @@ mod jars;
 mod security;
 mod topic;
 
-pub(crate) use self::apache::java;
 pub use self::apache::{Apache, Builder as ApacheBuilder};
+pub(crate) use self::apache::{free_ports, java};
 pub use self::embedded::Embedded;
 pub use self::jars::{VERSION, fetch as fetch_apache};
 pub use self::security::{Certificates, Listener, MECHANISMS, PASSWORD, USER};

@@ -8,6 +8,7 @@
 //! - [`collector`]: `throughline up` on free ports, and questions to its query API.
 //! - [`relay`]: a wire to a broker that writes down what passes.
 //! - [`sidecar`]: `throughline sidecar` on free ports.
+//! - [`network`]: hosts of our own, as pods are.
 //! - [`eshop`]: the six services of the example.
 //! - [`demo`]: all of these together, and "send a checkout, give me all its traces once they are complete".
 //! - [`clients`]: Kafka clients of every language.
@@ -22,6 +23,7 @@ pub mod demo;
 pub mod eshop;
 pub mod http;
 pub mod kafka;
+pub mod network;
 pub mod process;
 pub mod relay;
 pub mod sidecar;

@@ -104,6 +104,17 @@ impl Spec {
         self
     }
 
+    /// Starts it through another program, which is given these arguments and then the whole command.
+    #[must_use]
+    pub fn within(mut self, command: impl IntoIterator<Item = OsString>) -> Self {
+        let mut outer: Vec<OsString> = command.into_iter().collect();
+        outer.push(self.program.into_os_string());
+        outer.append(&mut self.args);
+        self.program = outer.remove(0).into();
+        self.args = outer;
+        self
+    }
+
     /// Also writes every line to stderr, as `name | line`.
     #[must_use]
     pub const fn echo(mut self, echo: bool) -> Self {

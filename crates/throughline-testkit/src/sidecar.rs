@@ -15,7 +15,8 @@ use crate::process::{Process, Spec};
 pub struct Sidecar {
     process: Process,
     service: String,
-    bootstrap: String,
+    bootstrap: Option<String>,
+    http: Vec<SocketAddr>,
     admin: SocketAddr,
 }
 
@@ -31,31 +32,59 @@ impl Sidecar {
     /// # Errors
     /// When it does not come up; with its last lines.
     pub fn start(binary: &Path, kafka: &str, collector: SocketAddr, service: &str, args: &[&str]) -> Result<Self> {
-        let fixed = ["sidecar", "--json", "--listen", "127.0.0.1:0", "--broker-ports", "any", "--admin", "127.0.0.1:0"];
-        let process = Spec::new(service, binary)
+        let kafka = ["--kafka", kafka, "--listen", "127.0.0.1:0", "--broker-ports", "any"];
+        let args = kafka.iter().chain(args).map(|arg| (*arg).to_owned());
+        Self::start_with(&|spec| spec, binary, collector, service, args)
+    }
+
+    /// Starts it with these arguments, as a process that `place` puts where it belongs.
+    ///
+    /// # Errors
+    /// When it does not come up; with its last lines.
+    pub fn start_with(
+        place: &dyn Fn(Spec) -> Spec,
+        binary: &Path,
+        collector: SocketAddr,
+        service: &str,
+        args: impl IntoIterator<Item = String>,
+    ) -> Result<Self> {
+        let spec = Spec::new(format!("{service}'s sidecar"), binary)
             .forget_env("OTEL_")
             .forget_env("THROUGHLINE_SIDECAR_")
-            .args(fixed)
-            .args(["--kafka", kafka, "--collector", &format!("http://{collector}"), "--service", service])
-            .args(args.iter().copied())
-            .spawn()?;
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds; spans are waited for
+            .args(["sidecar", "--json", "--admin", "127.0.0.1:0"])
+            .args(["--collector", &format!("http://{collector}"), "--service", service])
+            .args(args);
+        let process = place(spec).spawn()?;
         let json = process.wait_for_line("its addresses", START_LIMIT, |line| {
             serde_json::from_str::<Value>(line).ok().filter(Value::is_object)
         })?;
-        let address =
-            |name: &str| json.get(name).and_then(Value::as_str).with_context(|| format!("no address {name} in {json}"));
-        let (bootstrap, admin) = (address("kafka")?.to_owned(), address("admin")?.parse()?);
-        Ok(Self { process, service: service.to_owned(), bootstrap, admin })
+        let text = |name: &str| json.get(name).and_then(Value::as_str);
+        let admin = text("admin").with_context(|| format!("no address admin in {json}"))?.parse()?;
+        let http = json.get("http").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let http = http.iter().filter_map(|address| address.as_str()?.parse().ok()).collect();
+        Ok(Self { service: service.to_owned(), bootstrap: text("kafka").map(str::to_owned), http, admin, process })
     }
 
-    /// The address for clients' `bootstrap.servers`.
+    /// The address for clients' `bootstrap.servers`; empty, if it does not stand before brokers.
     pub fn bootstrap(&self) -> &str {
-        &self.bootstrap
+        self.bootstrap.as_deref().unwrap_or_default()
+    }
+
+    /// Where it takes requests, in the order in which it was told.
+    pub fn http(&self) -> &[SocketAddr] {
+        &self.http
     }
 
     /// The service that its spans are of.
     pub fn service(&self) -> &str {
         &self.service
+    }
+
+    /// The value of one of its metrics, as it stands in `/metrics`: with its labels, if it has any.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let text = self.get("/metrics").ok()?.body;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
     /// The process.

@@ -26,8 +26,9 @@ where
     }
 }
 
-pub(crate) fn value(message: &BorrowedMessage<'_>) -> String {
-    String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned()
+/// The order that a record is for: its key.
+pub(crate) fn order(message: &BorrowedMessage<'_>) -> Option<String> {
+    message.key().map(|key| String::from_utf8_lossy(key).into_owned())
 }
 
 pub(crate) fn log_failure(received: Received) {

@@ -55,6 +55,11 @@ fn one_step(path: &'static str, answer: &'static str, delays: Arc<Delays>) -> Ro
     )
 }
 
+/// The URL for this order; as it is, where no order was named.
+fn for_order(url: &str, order: Option<&str>) -> String {
+    order.map_or_else(|| url.to_owned(), |order| format!("{url}?order={order}"))
+}
+
 // === impl Started ===
 
 impl Started {

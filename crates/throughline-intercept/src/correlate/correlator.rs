@@ -35,6 +35,8 @@ pub struct Correlator {
     longest: u64,
     /// Until then something is in flight for which there was no room.
     blind_until: Timestamp,
+    /// How many parents were found in each way, in the order of [`Evidence::ALL`].
+    found: [u64; Evidence::ALL.len()],
     next_tidy: Timestamp,
 }
 
@@ -110,6 +112,7 @@ impl Correlator {
             alone: None,
             longest: 0,
             blind_until: 0,
+            found: [0; Evidence::ALL.len()],
             next_tidy: 0,
         }
     }
@@ -183,6 +186,13 @@ impl Correlator {
 
     /// Finds the parent of what the process sends.
     pub fn parent(&mut self, now: Timestamp, outbound: &Outbound<'_>) -> (Parent, Call) {
+        let (parent, call) = self.find(now, outbound);
+        let counts = self.found.iter_mut().zip(Evidence::ALL);
+        counts.filter(|(_, evidence)| *evidence == parent.evidence).for_each(|(count, _)| *count += 1);
+        (parent, call)
+    }
+
+    fn find(&mut self, now: Timestamp, outbound: &Outbound<'_>) -> (Parent, Call) {
         self.advance(now);
         let kind = outbound.kind;
         if let Some(context) = outbound.carried {
@@ -220,6 +230,17 @@ impl Correlator {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.works.live()
+    }
+
+    /// How many parents were found in each way so far.
+    pub fn counts(&self) -> impl Iterator<Item = (Evidence, u64)> {
+        Evidence::ALL.into_iter().zip(self.found)
+    }
+
+    /// For how many seconds the process has had nothing to do, of late: with none of them nothing can be told by `sole`.
+    pub fn idle_seconds(&mut self, now: Timestamp) -> f64 {
+        self.advance(now);
+        self.load.idle(now)
     }
 
     /// Sizes of all that could grow with what comes in.

@@ -61,6 +61,11 @@ impl Load {
         self.recent = self.recent.max(until);
     }
 
+    /// Seconds with none in flight.
+    pub(super) fn idle(&self, now: Timestamp) -> f64 {
+        self.always.idle.at(now)
+    }
+
     /// Seconds with exactly one in flight for each second with none.
     pub(super) fn one_per_idle(&self, now: Timestamp) -> f64 {
         self.always.ratio(now)

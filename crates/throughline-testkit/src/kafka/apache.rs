@@ -221,7 +221,7 @@ fn join<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
 
 /// Ports that are free now. Kafka must know its ports before it binds them, so another program can, very rarely, come first;
 /// the broker then fails with that message.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port");
     let held = (0..count).map(|_| bind()).collect::<Result<Vec<_>>>()?;
     held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()

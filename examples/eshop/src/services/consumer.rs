@@ -8,6 +8,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use tokio::sync::oneshot;
 
+use super::for_order;
 use crate::options::Settings;
 use crate::wiring::Wiring;
 
@@ -31,8 +32,8 @@ pub(super) fn start(settings: &Settings, wiring: &Wiring) -> Result<oneshot::Rec
     let consumer = wiring.consumer(&config, Assignment(Mutex::new(Some(sender))), &settings.topic)?;
     let client = wiring.client();
     let send_email = format!("{}/sendEmail", settings.notification);
-    tokio::spawn(consumer.each(move |_confirmation| {
-        let (client, send_email) = (client.clone(), send_email.clone());
+    tokio::spawn(consumer.each(move |order| {
+        let (client, send_email) = (client.clone(), for_order(&send_email, order.as_deref()));
         async move { client.get(&send_email).await.map(drop) }
     }));
     Ok(assigned)

@@ -85,7 +85,9 @@ async fn fetch(url: &str) -> Result<String, Box<dyn std::error::Error + Send + S
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the exchange; an error of its own reaches us through the request as well.
     tokio::spawn(async move { connection.await.unwrap_or_default() });
-    let request = Request::get(uri.path()).header(header::HOST, authority.as_str()).body(Body::empty())?;
+    let request = Request::get(uri.path_and_query().map_or("/", |target| target.as_str()))
+        .header(header::HOST, authority.as_str())
+        .body(Body::empty())?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
     let body = String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?;
@@ -96,23 +98,23 @@ async fn fetch(url: &str) -> Result<String, Box<dyn std::error::Error + Send + S
 
 impl Producer {
     /// Hands the record to the client library; its fate is only logged.
-    pub(crate) fn send(&self, topic: &str, value: &str) {
-        record::watch(self.0.send_result(FutureRecord::<(), str>::to(topic).payload(value)));
+    pub(crate) fn send(&self, topic: &str, order: Option<&str>, value: &str) {
+        record::watch(self.0.send_result(FutureRecord { key: order, ..FutureRecord::to(topic).payload(value) }));
     }
 }
 
 // === impl Consumer ===
 
 impl<C: ConsumerContext + 'static> Consumer<C> {
-    /// Hands each record's value to `handle`, one after the other, for ever.
+    /// Hands each record's order to `handle`, one after the other, for ever.
     pub(crate) async fn each<F, H>(self, handle: F)
     where
-        F: Fn(String) -> H + Send + 'static,
+        F: Fn(Option<String>) -> H + Send + 'static,
         H: Future<Output = Result<(), String>> + Send,
     {
         loop {
             record::log_failure(match self.0.recv().await {
-                Ok(message) => Ok((handle(record::value(&message)).await, self.0.store_offset_from_message(&message))),
+                Ok(message) => Ok((handle(record::order(&message)).await, self.0.store_offset_from_message(&message))),
                 Err(error) => Err(error),
             });
         }

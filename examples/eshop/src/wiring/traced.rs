@@ -156,8 +156,8 @@ impl Client {
 
 impl Producer {
     /// Hands the record to the client library; its fate is only logged.
-    pub(crate) fn send(&self, topic: &str, value: &str) {
-        let email = FutureRecord::<(), str>::to(topic).payload(value);
+    pub(crate) fn send(&self, topic: &str, order: Option<&str>, value: &str) {
+        let email = FutureRecord { key: order, ..FutureRecord::to(topic).payload(value) };
         match self {
             Self::Plain(producer) => record::watch(producer.send_result(email)),
             Self::Traced(producer) => record::watch(producer.send_result(email)),
@@ -168,24 +168,24 @@ impl Producer {
 // === impl Consumer ===
 
 impl<C: ConsumerContext + 'static> Consumer<C> {
-    /// Hands each record's value to `handle`, one after the other, for ever.
+    /// Hands each record's order to `handle`, one after the other, for ever.
     pub(crate) async fn each<F, H>(self, handle: F)
     where
-        F: Fn(String) -> H + Send + 'static,
+        F: Fn(Option<String>) -> H + Send + 'static,
         H: Future<Output = Result<(), String>> + Send,
     {
         loop {
             let received = match &self {
                 Self::Plain(consumer) => match consumer.recv().await {
                     Ok(message) => {
-                        Ok((handle(record::value(&message)).await, consumer.store_offset_from_message(&message)))
+                        Ok((handle(record::order(&message)).await, consumer.store_offset_from_message(&message)))
                     }
                     Err(error) => Err(error),
                 },
                 Self::Traced(consumer) => match consumer.recv().await {
                     Ok(delivery) => {
                         let message = delivery.message();
-                        let handled = delivery.handle(handle(record::value(message))).await;
+                        let handled = delivery.handle(handle(record::order(message))).await;
                         Ok((handled, consumer.store_offset_from_message(message)))
                     }
                     Err(error) => Err(error),
