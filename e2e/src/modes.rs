@@ -47,8 +47,44 @@ pub fn assert_linked(traces: &Traces) {
     assert!(consumer.end() >= call.end(), "the consumer's span ended before what it waited for:\n{traces}");
 }
 
-/// The part that all modes share: eshop's request is the root, three calls below it, billing's two methods.
+/// Nothing in the services is traced, and one trace holds everything all the same: their sidecars made it. How each parent was found
+/// stands on its span; what happens within a service is not seen.
+///
+/// # Panics
+/// When the trace does not show that.
+pub fn assert_sidecar(traces: &Traces) {
+    let checkout = assert_calls(traces);
+    let consumer = assert_message(traces, checkout);
+    assert_eq!(traces.count(), 1, "more than one trace:\n{traces}");
+    let all = ["billing", "delivery", "eshop", "inventory", "kafka-consumer", "notification"];
+    assert_services(traces, checkout, &all);
+    let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
+    assert!(traces.is_below(call, consumer), "notification is not below {} in:\n{traces}", consumer.name);
+    for span in traces.spans.iter().filter(|span| span.id != checkout.id) {
+        // What came over the wire is certain; what a service was asked, and what it asked then, go together by evidence.
+        let within = matches!(span.tag("span.kind"), "client" | "producer");
+        let evidence = span.tag("throughline.parent.evidence");
+        assert_eq!(evidence, if within { "sole" } else { "header" }, "{} in:\n{traces}", span.name);
+        let confidence = span.tags.get("throughline.parent.confidence").and_then(serde_json::Value::as_f64);
+        assert_eq!(confidence.is_some_and(|share| share > 0.98), within, "{}: {confidence:?}", span.name);
+    }
+    assert_eq!(traces.spans.len(), 11, "{traces}");
+}
+
+/// The part that all instrumented modes share: the calls of a checkout, and billing's two methods.
 fn assert_checkout(traces: &Traces) -> &Span {
+    let checkout = assert_calls(traces);
+    let payment = traces.only("GET /payment");
+    for method in ["BankTransaction.transfer", "DBAccess.save2db"] {
+        let span = traces.only(method);
+        assert_eq!(traces.parent(span).map(|parent| &parent.id), Some(&payment.id), "{method} in:\n{traces}");
+        assert_eq!((span.service.as_str(), span.reference()), ("billing", "CHILD_OF"));
+    }
+    checkout
+}
+
+/// The part that all modes share: eshop's request is the root, three calls are below it.
+fn assert_calls(traces: &Traces) -> &Span {
     let checkout = traces.only("GET /checkout");
     assert_eq!(checkout.service, "eshop");
     assert_eq!(checkout.tag("span.kind"), "server");
@@ -58,12 +94,6 @@ fn assert_checkout(traces: &Traces) -> &Span {
     {
         let call = assert_called(traces, "eshop", service, name);
         assert!(traces.is_below(call, checkout), "{name} is not below the checkout in:\n{traces}");
-    }
-    let payment = traces.only("GET /payment");
-    for method in ["BankTransaction.transfer", "DBAccess.save2db"] {
-        let span = traces.only(method);
-        assert_eq!(traces.parent(span).map(|parent| &parent.id), Some(&payment.id), "{method} in:\n{traces}");
-        assert_eq!((span.service.as_str(), span.reference()), ("billing", "CHILD_OF"));
     }
     checkout
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use e2e::{Traces, modes};
 use throughline_testkit::kafka::{Apache, Topic};
+use throughline_testkit::network;
 
 #[test]
 fn rest_on_the_embedded_broker() {
@@ -23,14 +24,35 @@ fn linked_on_the_embedded_broker_and_by_default() {
 }
 
 #[test]
+fn sidecar_on_the_embedded_broker() {
+    modes::assert_sidecar(&demo(&["--mode", "sidecar"]));
+}
+
+#[test]
+fn sidecar_with_a_network_for_each_service() {
+    if let Some(missing) = network::missing() {
+        assert!(std::env::var_os("CI").is_none(), "CI must be able to redirect: {missing}");
+        eprintln!("skipped, and nothing is proved: {missing}");
+        return;
+    }
+    modes::assert_sidecar(&demo(&["--mode", "sidecar", "--netns"]));
+}
+
+#[test]
 fn every_mode_on_apache_kafka() {
     let mut narrate = |step: &str| eprintln!("{step}");
     let broker =
         Apache::builder().topic(Topic::new("eshop-topic", 3)).start(&mut narrate).expect("Apache Kafka starts");
-    for (mode, assert) in
-        [("rest", modes::assert_rest as fn(&Traces)), ("kafka", modes::assert_kafka), ("linked", modes::assert_linked)]
-    {
+    for (mode, assert) in [
+        ("rest", modes::assert_rest as fn(&Traces)),
+        ("kafka", modes::assert_kafka),
+        ("linked", modes::assert_linked),
+        ("sidecar", modes::assert_sidecar),
+    ] {
         assert(&demo(&["--mode", mode, "--kafka", broker.bootstrap()]));
+    }
+    if network::missing().is_none() {
+        modes::assert_sidecar(&demo(&["--mode", "sidecar", "--netns", "--kafka", broker.bootstrap()]));
     }
 }
 

@@ -20,6 +20,9 @@ pub(crate) enum Command {
     /// Stand between Kafka clients and their brokers, and trace every record; the clients stay as they are
     #[command(after_help = SIDECAR_EXAMPLES)]
     Sidecar(Box<Sidecar>),
+    /// Redirect this pod's connections to its sidecar (nftables), or no longer
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(Init),
     /// Show one trace as a tree
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(Trace),
@@ -62,6 +65,46 @@ pub(crate) struct Up {
     /// Print one line of JSON with the addresses once all are open, for scripts
     #[arg(long, env = "THROUGHLINE_JSON")]
     pub(crate) json: bool,
+}
+
+/// Options of `throughline init`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// The user that the sidecar runs as, whose connections are left alone
+    #[arg(long, env = "THROUGHLINE_INIT_UID", default_value = "1337", value_name = "NUMBER")]
+    pub(crate) uid: String,
+
+    /// The group that the sidecar runs as, whose connections are left alone
+    #[arg(long, env = "THROUGHLINE_INIT_GID", default_value = "1337", value_name = "NUMBER")]
+    pub(crate) gid: String,
+
+    /// Where the sidecar takes what the service connects to (its --listen)
+    #[arg(long, env = "THROUGHLINE_INIT_OUTBOUND_PORT", default_value = "19092", value_name = "PORT")]
+    pub(crate) outbound_port: String,
+
+    /// Where the sidecar takes what connects to the service (its --listen-inbound), or off
+    #[arg(long, env = "THROUGHLINE_INIT_INBOUND_PORT", default_value = "19090", value_name = "PORT")]
+    pub(crate) inbound_port: String,
+
+    /// Ports of others to which connections are left alone, such as 22,6000-6010
+    #[arg(long, env = "THROUGHLINE_INIT_EXCLUDE_OUTBOUND", default_value = "", value_name = "PORTS")]
+    pub(crate) exclude_outbound: String,
+
+    /// Ports of this pod to which connections are left alone. That of the sidecar's metrics always is one
+    #[arg(long, env = "THROUGHLINE_INIT_EXCLUDE_INBOUND", default_value = "19091", value_name = "PORTS")]
+    pub(crate) exclude_inbound: String,
+
+    /// Networks to which connections are left alone, such as 10.0.0.0/8,fd00::/8
+    #[arg(long, env = "THROUGHLINE_INIT_EXCLUDE_NETWORKS", default_value = "", value_name = "NETWORKS")]
+    pub(crate) exclude_networks: String,
+
+    /// Take the rules away again
+    #[arg(long)]
+    pub(crate) undo: bool,
+
+    /// Print the rules, and change nothing
+    #[arg(long)]
+    pub(crate) print: bool,
 }
 
 /// Options of `throughline trace`.
@@ -130,6 +173,7 @@ const EXAMPLES: &str = "\
 Examples:
   throughline up                                   start a collector and open http://127.0.0.1:16686
   throughline sidecar --kafka localhost:9092       trace Kafka clients that connect to 127.0.0.1:19092
+  throughline sidecar --inbound 8080               trace HTTP in front of a service and behind it
   throughline search --service eshop --since 1h    the newest traces that eshop had a part in
   throughline trace 463ac35c9f6413ad               one trace as a tree
 
@@ -159,6 +203,16 @@ A file holds the same options, with _ for - in their names:
   topics:
     - topic: audit-*
       inject: false";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  throughline init                              then run the sidecar as user 1337: throughline sidecar --transparent
+  throughline init --exclude-outbound 5432      leave connections to this port alone
+  throughline init --print                      show the rules
+  throughline init --undo
+
+What it sets up is one table of nftables, named throughline, for IPv4 and IPv6. Doing it again changes nothing. It takes
+root (CAP_NET_ADMIN) in the network namespace of the pod, so in Kubernetes it is for an init container.";
 
 const TRACE_EXAMPLES: &str = "\
 Examples:

@@ -1,10 +1,11 @@
-//! The `throughline` command: a collector with everything in it, a sidecar that traces Kafka, and traces in the terminal.
+//! The `throughline` command: a collector with everything in it, a sidecar that traces HTTP and Kafka, and traces in the terminal.
 //!
 //! Exit codes: 0 done, 1 failed, 64 told something that makes no sense (`EX_USAGE` of `sysexits.h`).
 
 mod args;
 mod client;
 mod daemon;
+mod init;
 mod search;
 mod sidecar;
 mod size;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let outcome = match args.command {
         Command::Up(args) => up::run(&args),
         Command::Sidecar(_) => sidecar::run(),
+        Command::Init(args) => init::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Search(args) => search::run(&args),
     };

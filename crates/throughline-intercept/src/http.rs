@@ -39,6 +39,17 @@ pub enum Direction {
     Outbound,
 }
 
+impl Direction {
+    /// As it stands in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
 /// Who is at the other end of the connection: who asks of an inbound request, who is asked of an outbound one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Peer {

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::gate;
 use crate::http;
 use crate::knowledge::Knowledge;
 use crate::metrics::Exported;
@@ -32,6 +33,7 @@ pub(crate) struct Status {
     pub(crate) herald: Arc<Herald>,
     pub(crate) http: Arc<http::Metrics>,
     pub(crate) process: Process,
+    pub(crate) gates: Arc<gate::Metrics>,
     pub(crate) knowledge: Vec<Arc<Knowledge>>,
     pub(crate) exported: Option<ExportCounts>,
     pub(crate) stop: Stop,
@@ -94,7 +96,7 @@ async fn metrics(State(status): State<Status>) -> impl IntoResponse {
         status.herald.metrics.exported(&exported());
     }
     let sum = |what: fn(&mut Known) -> usize| status.knowledge.iter().map(|knowledge| knowledge.known(what)).sum();
-    let more = [&status.http.registry, &status.process.metrics()];
+    let more = [&status.http.registry, &status.gates.registry, &status.process.metrics()];
     let text = status.herald.metrics.render(sum(|known| known.held()), sum(|known| known.waiting()), &more);
     ([(header::CONTENT_TYPE, OPEN_METRICS)], text)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use throughline_intercept::http::Direction;
 use throughline_intercept::kafka::{Capacity, Settings};
 
 use crate::address::Address;
@@ -42,13 +43,14 @@ pub struct Listener {
     pub route: Route,
 }
 
-/// How it is known which broker a client wants.
+/// How it is known where a client wants to go.
 #[derive(Debug, Clone)]
 pub enum Route {
     /// Clients are given our address for their first connection, and in every answer ours in place of the brokers'.
     Addressed(Addressed),
-    /// The system turns connections to the brokers towards us (`SO_ORIGINAL_DST`), and answers stay as they are.
-    Transparent,
+    /// The system turns connections towards us (`SO_ORIGINAL_DST`): those of the process that we stand beside, or those to it.
+    /// What is spoken on each is seen by its first bytes, and no answer is changed.
+    Redirected(Direction),
 }
 
 /// A cluster whose brokers have ports of ours.

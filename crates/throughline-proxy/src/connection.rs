@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::SockRef;
 use throughline_intercept::kafka::{Peer, Settings};
 use throughline_intercept::{KafkaSession, Side};
 use throughline_model::SpanSink;
@@ -14,12 +13,12 @@ use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::clock::Clock;
-use crate::dial::{Candidates, Dialer};
-use crate::knowledge::{Aim, Knowledge, Target};
+use crate::dial::{Candidates, DialError, Dialer, Dialled, Tcp};
+use crate::knowledge::{Aim, Knowledge, Target, View};
 use crate::metrics::Failure;
 use crate::notice::Herald;
 use crate::pump::{Ended, Parts, Pump};
-use crate::redirect::{Ends, original_destination, plain};
+use crate::redirect::{Ends, plain};
 use crate::stop::Stop;
 use crate::stream::{self, Stream};
 use crate::switch::{Switch, Watch};
@@ -36,13 +35,21 @@ pub(crate) struct Service {
     pub(crate) stop: Stop,
 }
 
-/// Where the connections of one port go.
+/// Where the connections of one port go: to a broker that is known by the port, or to one of several that will do.
 #[derive(Clone)]
-pub(crate) enum Way {
-    /// To a broker that is known by the port, or to one of several that will do.
-    To { target: Arc<Target>, knowledge: Arc<Knowledge>, advertise: Option<Arc<str>> },
-    /// Where they wanted to go.
-    Original { knowledge: Arc<Knowledge> },
+pub(crate) struct Way {
+    pub(crate) target: Arc<Target>,
+    pub(crate) knowledge: Arc<Knowledge>,
+    pub(crate) advertise: Option<Arc<str>>,
+}
+
+/// A connection that the system turned towards us.
+#[derive(Debug)]
+pub(crate) struct Redirected {
+    pub(crate) stream: TcpStream,
+    pub(crate) client: SocketAddr,
+    /// Where it was to go.
+    pub(crate) wanted: SocketAddr,
 }
 
 /// Why a connection did not come about.
@@ -68,6 +75,23 @@ impl Service {
             // Nothing has been said on it yet, so nothing is lost.
             () = self.stop.begun() => return,
         };
+        self.run(client, opened).await;
+    }
+
+    /// Serves a connection to the broker that it wants, which may have been connected to already.
+    pub(crate) async fn serve_redirected(
+        self: Arc<Self>,
+        redirected: Redirected,
+        knowledge: &Arc<Knowledge>,
+        broker: Option<Tcp>,
+    ) {
+        let _counted = Counted::new(&self.herald);
+        let client = redirected.client;
+        let opened = self.open_redirected(redirected, knowledge, broker).await;
+        self.run(client, opened).await;
+    }
+
+    async fn run(&self, client: SocketAddr, opened: Result<(Pump<Stream, Stream>, Stop), Failed>) {
         match opened {
             Ok((pump, stop)) => self.tell(client, &pump.run(&stop).await),
             Err(Failed { failure, error }) => {
@@ -86,33 +110,56 @@ impl Service {
     ) -> Result<(Pump<Stream, Stream>, Stop), Failed> {
         stream::tune(&stream);
         let local = stream.local_addr().map_err(|error| Failed::new(Failure::Client, &error))?;
-        let (wanted, aim, knowledge, advertise) = match way {
-            Way::To { target, knowledge, advertise } => (local, target.aim(), knowledge, advertise),
-            Way::Original { knowledge } => {
-                let wanted = original(&stream)?;
-                (wanted, Aim { candidates: only(wanted), stop: self.stop.clone() }, knowledge, None)
-            }
-        };
-        if self.dialer.outgoing.has(Ends::new(client, wanted)) {
+        let Way { target, knowledge, advertise } = way;
+        let Aim { candidates, stop } = target.aim();
+        if self.dialer.outgoing.has(Ends::new(client, local)) {
             return Err(Failed::new(Failure::Loop, &client));
         }
         let to_client = self.accept(stream).await?;
-        let dialled = self.dialer.dial(&aim.candidates).await.map_err(|error| {
+        let dialled = self.dialer.dial(&candidates).await;
+        let host = advertise.unwrap_or_else(|| plain(local).ip().to_string().into());
+        Ok((self.pump(to_client, dialled, client, knowledge.view(host))?, stop))
+    }
+
+    async fn open_redirected(
+        &self,
+        redirected: Redirected,
+        knowledge: &Arc<Knowledge>,
+        broker: Option<Tcp>,
+    ) -> Result<(Pump<Stream, Stream>, Stop), Failed> {
+        let Redirected { stream, client, wanted } = redirected;
+        let to_client = self.accept(stream).await?;
+        let address = Address { host: wanted.ip().to_string().into(), port: wanted.port() };
+        let view = knowledge.view(Arc::clone(&address.host));
+        let dialled = match broker {
+            Some(tcp) => self.dialer.take(address.clone(), tcp).await.map_err(|error| DialError::of(address, error)),
+            None => self.dialer.dial(&Candidates::new([address])).await,
+        };
+        Ok((self.pump(to_client, dialled, client, view)?, self.stop.clone()))
+    }
+
+    fn pump(
+        &self,
+        to_client: Stream,
+        dialled: Result<Dialled, DialError>,
+        client: SocketAddr,
+        view: View,
+    ) -> Result<Pump<Stream, Stream>, Failed> {
+        let dialled = dialled.map_err(|error| {
             refuse(&to_client);
             Failed::new(Failure::Connect, &error)
         })?;
-        let host = advertise.unwrap_or_else(|| plain(local).ip().to_string().into());
         let peer = Peer { address: Some(client.ip()), broker: Some((dialled.broker.host, dialled.broker.port)) };
         let (settings, watch) = Watch::new(&self.settings);
         let parts = Parts {
-            session: KafkaSession::new(settings, knowledge.view(host), peer, fastrand::u64(..)),
+            session: KafkaSession::new(settings, view, peer, fastrand::u64(..)),
             settings: watch,
             sink: Arc::clone(&self.sink),
             herald: Arc::clone(&self.herald),
             clock: self.clock,
             listed: Some(dialled.listed),
         };
-        Ok((Pump::new(parts, to_client, dialled.stream), aim.stop))
+        Ok(Pump::new(parts, to_client, dialled.stream))
     }
 
     async fn accept(&self, stream: TcpStream) -> Result<Stream, Failed> {
@@ -164,25 +211,12 @@ impl Drop for Counted {
     }
 }
 
-/// Has the client hear what it would hear without us: that nobody is there. An orderly end would come from a broker that is there and
-/// does not want to talk; franz-go thinks then that it should speak TLS, and gives its records up.
+/// Has the client hear that nobody is there.
 fn refuse(client: &Stream) {
-    let socket = match client {
-        Stream::Plain(stream) => SockRef::from(stream),
-        Stream::Tls(stream) => SockRef::from(stream.get_ref().0),
-    };
-    if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
-        tracing::debug!(%error, "cannot refuse a connection");
+    match client {
+        Stream::Plain(stream) => stream::refuse(stream),
+        Stream::Tls(stream) => stream::refuse(stream.get_ref().0),
     }
-}
-
-/// The broker that a redirected connection wanted.
-fn original(stream: &TcpStream) -> Result<SocketAddr, Failed> {
-    original_destination(stream).map_err(|error| Failed::new(Failure::NotRedirected, &error))
-}
-
-fn only(broker: SocketAddr) -> Candidates {
-    Candidates::new([Address { host: broker.ip().to_string().into(), port: broker.port() }])
 }
 
 /// How long a client may take for its TLS handshake.

@@ -37,6 +37,13 @@ pub(crate) struct Dialled {
     pub(crate) listed: Listed,
 }
 
+/// A connection on which nothing has been said.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    pub(crate) stream: TcpStream,
+    pub(crate) listed: Listed,
+}
+
 /// None of the brokers could be connected to: what became of each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -47,6 +54,15 @@ pub(crate) struct DialError(Vec<Refusal>);
 struct Refusal {
     broker: Address,
     source: io::Error,
+}
+
+// === impl DialError ===
+
+impl DialError {
+    /// The only one there was.
+    pub(crate) fn of(broker: Address, source: io::Error) -> Self {
+        Self(vec![Refusal { broker, source }])
+    }
 }
 
 // === impl Candidates ===
@@ -83,7 +99,18 @@ impl Dialer {
     }
 
     async fn connect(&self, broker: &Address) -> io::Result<(Stream, Listed)> {
-        let (stream, listed) = self.connect_tcp(broker).await?;
+        self.speak(broker, self.connect_tcp(broker).await?).await
+    }
+
+    /// Goes on where a connection to the broker stands already.
+    pub(crate) async fn take(&self, broker: Address, tcp: Tcp) -> io::Result<Dialled> {
+        let late = |_| Err(late(self.deadline));
+        let (stream, listed) = timeout(self.deadline, self.speak(&broker, tcp)).await.unwrap_or_else(late)?;
+        Ok(Dialled { stream, broker, listed })
+    }
+
+    async fn speak(&self, broker: &Address, tcp: Tcp) -> io::Result<(Stream, Listed)> {
+        let Tcp { stream, listed } = tcp;
         let stream = match &self.tls {
             None => Stream::Plain(stream),
             Some(tls) => tls.connect(&broker.host, stream).await?,
@@ -92,12 +119,12 @@ impl Dialer {
     }
 
     /// Tries all addresses of the host; the error is that of the last.
-    async fn connect_tcp(&self, broker: &Address) -> io::Result<(TcpStream, Listed)> {
+    async fn connect_tcp(&self, broker: &Address) -> io::Result<Tcp> {
         self.connect_any(lookup_host((&*broker.host, broker.port)).await?.collect()).await
     }
 
     /// Each has its part of the time: one that never answers leaves some to the next.
-    async fn connect_any(&self, addresses: Vec<SocketAddr>) -> io::Result<(TcpStream, Listed)> {
+    async fn connect_any(&self, addresses: Vec<SocketAddr>) -> io::Result<Tcp> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         let part = self.deadline / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         for address in addresses {
@@ -109,11 +136,11 @@ impl Dialer {
         Err(last)
     }
 
-    async fn connect_address(&self, address: SocketAddr) -> io::Result<(TcpStream, Listed)> {
+    pub(crate) async fn connect_address(&self, address: SocketAddr) -> io::Result<Tcp> {
         let stream = TcpStream::connect(address).await?;
         let listed = self.outgoing.list(Ends::new(stream.local_addr()?, address));
         stream::tune(&stream);
-        Ok((stream, listed))
+        Ok(Tcp { stream, listed })
     }
 }
 
@@ -148,6 +175,6 @@ mod tests {
         let good = listener.local_addr().unwrap();
         let dialer = Dialer { tls: None, deadline: Duration::from_secs(3), outgoing: Outgoing::default() };
         let connected = timeout(dialer.deadline, dialer.connect_any(vec![silent, good])).await.unwrap().unwrap();
-        assert_eq!(connected.0.peer_addr().unwrap(), good);
+        assert_eq!(connected.stream.peer_addr().unwrap(), good);
     }
 }

@@ -22,7 +22,9 @@ mod admin;
 mod clock;
 mod config;
 mod connection;
+mod detect;
 mod dial;
+mod gate;
 pub mod http;
 mod inbox;
 mod knowledge;
@@ -39,6 +41,7 @@ mod stop;
 mod stream;
 mod switch;
 mod tls;
+mod tunnel;
 
 pub use address::{Address, NoAddress};
 pub use config::{Addressed, Config, Limits, Listener, Route};

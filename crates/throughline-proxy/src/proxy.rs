@@ -1,10 +1,10 @@
 //! The proxy as a whole: its listeners, the ports of brokers as they appear, and how it ends.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::http::Settings as HttpSettings;
+use throughline_intercept::http::{Direction, Settings as HttpSettings};
 use throughline_intercept::kafka::Settings;
 use throughline_model::SpanSink;
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::{Addressed, Config, Route};
 use crate::connection::{Service, Way};
 use crate::dial::Dialer;
+use crate::gate::{self, Gate};
 use crate::http::{self, Http};
 use crate::knowledge::{Clients, Knowledge, Opened, Target};
 use crate::metrics::{Exported, Metrics};
@@ -36,6 +37,7 @@ pub struct Proxy {
     drain_deadline: Duration,
     http: Http,
     process: Process,
+    gates: Arc<gate::Metrics>,
     knowledge: Vec<Arc<Knowledge>>,
     exported: Option<ExportCounts>,
 }
@@ -81,11 +83,26 @@ pub enum Purpose {
     Admin,
 }
 
-/// A listener, where its connections go, and the ports that open as brokers are heard of.
+/// A listener, who serves its connections, and the ports that open as brokers are heard of.
 struct Door {
     listener: TcpListener,
-    way: Way,
+    server: Server,
     opened: Option<mpsc::Receiver<Opened>>,
+}
+
+/// Who serves the connections of a listener.
+#[derive(Clone)]
+enum Server {
+    Brokers(Way),
+    Redirected(Arc<Gate>),
+}
+
+/// Everything that listens.
+struct Sockets {
+    listeners: Vec<(TcpListener, Route)>,
+    requests: Vec<http::Door>,
+    admin: Option<TcpListener>,
+    addresses: Addresses,
 }
 
 // === impl Proxy ===
@@ -96,60 +113,51 @@ impl Proxy {
     /// # Errors
     /// [`BindError`] for the first address that cannot be had; the others are closed again.
     pub async fn bind(mut config: Config, sink: Arc<dyn SpanSink>) -> Result<Self, BindError> {
-        let metrics = Arc::new(Metrics::new());
-        let stop = Stop::default();
-        let clock = Clock::new();
+        let Sockets { listeners, requests, admin, addresses } = Sockets::open(&mut config).await?;
+        let (stop, clock, outgoing) = (Stop::default(), Clock::new(), Outgoing::default());
         let process = Process::new(std::mem::take(&mut config.http.correlate), clock);
-        // Without HTTP there may be clients of many processes, and what one of them does says nothing about another.
-        let of_clients = (!config.http.listeners.is_empty()).then(|| process.clone());
+        let is_redirected = listeners.iter().any(|(_, route)| matches!(route, Route::Redirected(_)));
+        // Kafka alone may have clients of many processes, and what one of them does says nothing about another.
+        let of_clients = (is_redirected || !requests.is_empty()).then(|| process.clone());
         let clients = Clients { capacity: config.capacity, process: of_clients };
-        let mut doors = Vec::new();
-        let mut addresses = Addresses { listeners: Vec::new(), http: Vec::new(), admin: None };
-        let mut knowledge = Vec::new();
-        for wanted in config.listeners {
-            let (listener, address) = bind(wanted.address, Purpose::Kafka).await?;
-            let (known, door) = match wanted.route {
-                Route::Addressed(addressed) => {
-                    addressed_door(listener, address.ip(), addressed, clients.clone(), &stop)
-                }
-                Route::Transparent => {
-                    let known = Knowledge::transparent(clients.clone());
-                    (Arc::clone(&known), Door { listener, way: Way::Original { knowledge: known }, opened: None })
-                }
-            };
-            addresses.listeners.push(address);
-            knowledge.push(known);
-            doors.push(door);
-        }
-        let mut requests = Vec::new();
-        for wanted in std::mem::take(&mut config.http.listeners) {
-            let (listener, address) = bind(wanted.address, Purpose::Http).await?;
-            addresses.http.push(address);
-            requests.push(http::Door { listener, wanted });
-        }
-        let mut admin = None;
-        if let Some(wanted) = config.admin {
-            let (listener, address) = bind(wanted, Purpose::Admin).await?;
-            addresses.admin = Some(address);
-            admin = Some(listener);
-        }
-        let http = Http::new(config.http, requests, Arc::clone(&sink), process.clone(), stop.clone());
+        let http = Http::new(config.http, requests, Arc::clone(&sink), process.clone(), &outgoing, stop.clone());
         let service = Arc::new(Service {
-            dialer: Dialer {
-                tls: config.broker_tls,
-                deadline: config.limits.connect_deadline,
-                outgoing: Outgoing::default(),
-            },
+            dialer: Dialer { tls: config.broker_tls, deadline: config.limits.connect_deadline, outgoing },
             client_tls: config.client_tls,
             settings: Arc::new(Switch::new(config.settings)),
             sink,
-            herald: Arc::new(Herald::new(metrics)),
+            herald: Arc::new(Herald::new(Arc::new(Metrics::new()))),
             clock,
             stop,
         });
+        let redirected = Redirection::new(&service, http.gate(), Knowledge::transparent(clients.clone()));
+        let (mut doors, mut knowledge) = (Vec::new(), Vec::new());
+        for (listener, route) in listeners {
+            let (known, door) = match route {
+                Route::Addressed(addressed) => addressed_door(listener, addressed, clients.clone(), &service.stop)?,
+                Route::Redirected(direction) => redirected.door(listener, direction),
+            };
+            if !knowledge.iter().any(|other| Arc::ptr_eq(other, &known)) {
+                knowledge.push(known);
+            }
+            doors.push(door);
+        }
         let places = Arc::new(Semaphore::new(config.limits.connections_max));
         let drain_deadline = config.limits.drain_deadline;
-        Ok(Self { doors, admin, addresses, service, places, drain_deadline, http, process, knowledge, exported: None })
+        let gates = redirected.metrics;
+        Ok(Self {
+            doors,
+            admin,
+            addresses,
+            service,
+            places,
+            drain_deadline,
+            http,
+            process,
+            gates,
+            knowledge,
+            exported: None,
+        })
     }
 
     /// Where it listens, with the ports that the system chose.
@@ -180,17 +188,18 @@ impl Proxy {
         let ports = Ports { service: self.service, places: self.places, connections: connections.clone() };
         let requests = Arc::clone(&self.http.metrics);
         self.http.spawn(&listening, &connections, &ports.places);
-        for Door { listener, way, opened } in self.doors {
-            if let Some(opened) = opened {
+        for Door { listener, server, opened } in self.doors {
+            if let (Some(opened), Server::Brokers(way)) = (opened, &server) {
                 listening.spawn(ports.clone().open(opened, way.clone(), listening.clone()));
             }
-            listening.spawn(ports.clone().listen(listener, way));
+            listening.spawn(ports.clone().listen(listener, server));
         }
         let herald = Arc::clone(&ports.service.herald);
         let status = Status {
             herald,
             http: requests,
             process: self.process,
+            gates: self.gates,
             knowledge: self.knowledge,
             exported: self.exported,
             stop: end.clone(),
@@ -261,7 +270,7 @@ struct Ports {
 impl Ports {
     /// Listens on the ports of brokers as they are opened.
     async fn open(self, mut opened: mpsc::Receiver<Opened>, bootstrap: Way, listening: TaskTracker) {
-        let Way::To { knowledge, advertise, .. } = bootstrap else { return };
+        let Way { knowledge, advertise, .. } = bootstrap;
         loop {
             let Opened { listener, target } = tokio::select! {
                 () = self.service.stop.begun() => return,
@@ -270,15 +279,15 @@ impl Ports {
                     None => return,
                 },
             };
-            let way = Way::To { target, knowledge: Arc::clone(&knowledge), advertise: advertise.clone() };
+            let way = Way { target, knowledge: Arc::clone(&knowledge), advertise: advertise.clone() };
             match TcpListener::from_std(listener) {
-                Ok(listener) => drop(listening.spawn(self.clone().listen(listener, way))),
+                Ok(listener) => drop(listening.spawn(self.clone().listen(listener, Server::Brokers(way)))),
                 Err(error) => tracing::warn!(%error, "cannot listen on a broker's port"),
             }
         }
     }
 
-    async fn listen(self, listener: TcpListener, way: Way) {
+    async fn listen(self, listener: TcpListener, server: Server) {
         loop {
             let accepted = tokio::select! {
                 () = self.service.stop.begun() => return,
@@ -286,9 +295,12 @@ impl Ports {
             };
             match accepted {
                 Ok((stream, client, place)) => {
-                    let connection = Arc::clone(&self.service).serve(stream, client, way.clone());
+                    let (service, server) = (Arc::clone(&self.service), server.clone());
                     self.connections.spawn(async move {
-                        connection.await;
+                        match server {
+                            Server::Brokers(way) => service.serve(stream, client, way).await,
+                            Server::Redirected(gate) => gate.serve(stream, client).await,
+                        }
                         drop(place);
                     });
                 }
@@ -315,24 +327,79 @@ impl Ports {
     }
 }
 
-async fn bind(address: SocketAddr, purpose: Purpose) -> Result<(TcpListener, SocketAddr), BindError> {
-    let error = |source| BindError { purpose, address, source };
-    let listener = TcpListener::bind(address).await.map_err(error)?;
-    let bound = listener.local_addr().map_err(error)?;
-    Ok((listener, bound))
-}
-
 fn addressed_door(
     listener: TcpListener,
-    host: IpAddr,
     addressed: Addressed,
     clients: Clients,
     stop: &Stop,
-) -> (Arc<Knowledge>, Door) {
-    let (knowledge, opened) = Knowledge::addressed(clients, host, &addressed, stop);
+) -> Result<(Arc<Knowledge>, Door), BindError> {
+    let address = local(&listener, Purpose::Kafka)?;
+    let (knowledge, opened) = Knowledge::addressed(clients, address.ip(), &addressed, stop);
     let target = Arc::new(Target::new(addressed.bootstrap, stop.clone()));
-    let way = Way::To { target, knowledge: Arc::clone(&knowledge), advertise: addressed.advertise };
-    (knowledge, Door { listener, way, opened: Some(opened) })
+    let way = Way { target, knowledge: Arc::clone(&knowledge), advertise: addressed.advertise };
+    Ok((knowledge, Door { listener, server: Server::Brokers(way), opened: Some(opened) }))
+}
+
+/// What all listeners for redirected connections have in common.
+struct Redirection<'a> {
+    service: &'a Arc<Service>,
+    http: http::Gate,
+    knowledge: Arc<Knowledge>,
+    metrics: Arc<gate::Metrics>,
+}
+
+// === impl Redirection ===
+
+impl<'a> Redirection<'a> {
+    fn new(service: &'a Arc<Service>, http: http::Gate, knowledge: Arc<Knowledge>) -> Self {
+        Self { service, http, knowledge, metrics: Arc::new(gate::Metrics::new()) }
+    }
+
+    fn door(&self, listener: TcpListener, direction: Direction) -> (Arc<Knowledge>, Door) {
+        let gate = Gate {
+            direction,
+            kafka: Arc::clone(self.service),
+            knowledge: Arc::clone(&self.knowledge),
+            http: self.http.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        (Arc::clone(&self.knowledge), Door { listener, server: Server::Redirected(Arc::new(gate)), opened: None })
+    }
+}
+
+// === impl Sockets ===
+
+impl Sockets {
+    async fn open(config: &mut Config) -> Result<Self, BindError> {
+        let mut addresses = Addresses { listeners: Vec::new(), http: Vec::new(), admin: None };
+        let (mut listeners, mut requests) = (Vec::new(), Vec::new());
+        for wanted in std::mem::take(&mut config.listeners) {
+            let listener = bind(wanted.address, Purpose::Kafka).await?;
+            addresses.listeners.push(local(&listener, Purpose::Kafka)?);
+            listeners.push((listener, wanted.route));
+        }
+        for wanted in std::mem::take(&mut config.http.listeners) {
+            let listener = bind(wanted.address, Purpose::Http).await?;
+            addresses.http.push(local(&listener, Purpose::Http)?);
+            requests.push(http::Door { listener, wanted });
+        }
+        let mut admin = None;
+        if let Some(wanted) = config.admin {
+            let listener = bind(wanted, Purpose::Admin).await?;
+            addresses.admin = Some(local(&listener, Purpose::Admin)?);
+            admin = Some(listener);
+        }
+        Ok(Self { listeners, requests, admin, addresses })
+    }
+}
+
+async fn bind(address: SocketAddr, purpose: Purpose) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError { purpose, address, source })
+}
+
+fn local(listener: &TcpListener, purpose: Purpose) -> Result<SocketAddr, BindError> {
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    listener.local_addr().map_err(|source| BindError { purpose, address: unknown, source })
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -38,6 +38,14 @@ pub(crate) fn tune(stream: &TcpStream) {
     }
 }
 
+/// Has the peer hear what it would hear without us: that nobody is there. An orderly end would come from a server that is there and
+/// does not want to talk; franz-go thinks then that it should speak TLS, and gives its records up.
+pub(crate) fn refuse(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "cannot refuse a connection");
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

@@ -17,6 +17,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
 
 use support::{Log, Running, config, echo, request, within};
+use throughline_intercept::http::Direction;
 use throughline_proxy::{Listener, Route};
 use tokio::net::TcpListener;
 
@@ -84,7 +85,7 @@ fn a_connection_that_nobody_redirected_is_closed_and_told_of() {
 }
 
 fn transparent(ip: IpAddr) -> Listener {
-    Listener { address: SocketAddr::new(ip, 0), route: Route::Transparent }
+    Listener { address: SocketAddr::new(ip, 0), route: Route::Redirected(Direction::Outbound) }
 }
 
 fn redirect(iptables: &str, broker: SocketAddr, who: &[&str], proxy: &Running) {

@@ -52,7 +52,8 @@ impl Sidecar {
             .forget_env("OTEL_")
             .forget_env("THROUGHLINE_SIDECAR_")
             .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds; spans are waited for
-            .args(["sidecar", "--json", "--admin", "127.0.0.1:0"])
+            .env("THROUGHLINE_SIDECAR_ADMIN", "127.0.0.1:0")
+            .args(["sidecar", "--json"])
             .args(["--collector", &format!("http://{collector}"), "--service", service])
             .args(args);
         let process = place(spec).spawn()?;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use throughline_export::Endpoint;
+use throughline_intercept::http::Direction;
 use throughline_proxy::{Addresses, PortRange, Route, http};
 
 use crate::sidecar::file::Told;
@@ -40,8 +41,15 @@ fn words(
     collector: &Endpoint,
 ) -> String {
     let mut lines = vec!["The sidecar is up.".to_owned()];
-    let listeners: Vec<String> = addresses.listeners.iter().map(|address| reachable(*address).to_string()).collect();
-    let clients = listeners.join(" and ");
+    let at = |wanted: Option<Direction>| {
+        let of = |route: &Route| match route {
+            Route::Addressed(_) => None,
+            Route::Redirected(direction) => Some(*direction),
+        };
+        let all = addresses.listeners.iter().zip(routes).filter(|(_, route)| of(route) == wanted);
+        all.map(|(address, _)| reachable(*address).to_string()).collect::<Vec<_>>().join(" and ")
+    };
+    let clients = at(None);
     match routes.first() {
         Some(Route::Addressed(addressed)) => {
             let kafka = told.options.kafka.as_deref().unwrap_or_default();
@@ -51,8 +59,15 @@ fn words(
             }
         }
         None => {}
-        Some(Route::Transparent) => {
-            lines.push(format!("  Clients   as they are; redirect their connections to {clients}"));
+        Some(Route::Redirected(_)) => {
+            lines.push(format!(
+                "  Outbound  what the service connects to; throughline init redirects it to {}",
+                at(Some(Direction::Outbound))
+            ));
+            let inbound = at(Some(Direction::Inbound));
+            if !inbound.is_empty() {
+                lines.push(format!("  Inbound   what connects to the service; redirected to {inbound}"));
+            }
         }
     }
     lines.extend(http.iter().zip(&addresses.http).map(|(listener, address)| http_line(listener, *address)));
@@ -60,9 +75,9 @@ fn words(
     if let Some(admin) = addresses.admin {
         lines.push(format!("  Metrics   http://{}/metrics", reachable(admin)));
     }
-    if let (Some(Route::Addressed(_)), Some(address)) = (routes.first(), listeners.first()) {
+    if matches!(routes.first(), Some(Route::Addressed(_))) {
         lines.push("For example:".to_owned());
-        lines.push(format!("  kafka-console-producer.sh --bootstrap-server {address} --topic orders"));
+        lines.push(format!("  kafka-console-producer.sh --bootstrap-server {clients} --topic orders"));
     }
     lines.push("Ctrl-C ends it.".to_owned());
     lines.join("\n") + "\n"
@@ -78,7 +93,9 @@ fn http_line(listener: &http::Listener, address: SocketAddr) -> String {
             let scheme = if *tls { "https" } else { "http" };
             format!("  Outbound  http://{} in place of {scheme}://{to}", reachable(address))
         }
-        http::Route::Named { .. } => format!("  Outbound  http_proxy=http://{} for the service", reachable(address)),
+        http::Route::Named { .. } | http::Route::Original(_) => {
+            format!("  Outbound  http_proxy=http://{} for the service", reachable(address))
+        }
     }
 }
 

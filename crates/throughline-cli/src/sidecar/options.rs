@@ -11,7 +11,7 @@ pub(crate) struct Sidecar {
     #[arg(long, env = "THROUGHLINE_SIDECAR_KAFKA", value_name = "HOST:PORT", help_heading = WAY)]
     pub(crate) kafka: Option<String>,
 
-    /// Where clients connect: their new bootstrap.servers. 0.0.0.0 lets other machines in. With --transparent it is where iptables redirects to, and there may be two, for IPv4 and IPv6
+    /// Where clients connect: their new bootstrap.servers. 0.0.0.0 lets other machines in. With --transparent it is where the service's own connections are redirected to, and the default is that port of ::1, too
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_LISTEN",
@@ -38,9 +38,13 @@ pub(crate) struct Sidecar {
     #[arg(long, env = "THROUGHLINE_SIDECAR_STATE_DIR", value_name = "DIR", help_heading = WAY)]
     pub(crate) state_dir: Option<String>,
 
-    /// Take connections that iptables redirects (SO_ORIGINAL_DST) and pass each on to where it wanted to go; clients stay as they are and --kafka is not needed
+    /// Take connections that the system redirects (throughline init, or iptables) and pass each on to where it wanted to go. HTTP and Kafka are known by their first bytes and traced, everything else passes as it is; services and clients stay as they are
     #[arg(long, env = "THROUGHLINE_SIDECAR_TRANSPARENT", help_heading = WAY)]
     pub(crate) transparent: bool,
+
+    /// With --transparent: where connections to the service are redirected to, or off. The default is port 19090 of all addresses
+    #[arg(long, env = "THROUGHLINE_SIDECAR_LISTEN_INBOUND", value_name = "IP:PORT", help_heading = WAY)]
+    pub(crate) listen_inbound: Option<String>,
 
     /// How long one broker may take until a connection to it stands
     #[arg(

@@ -53,6 +53,8 @@ pub enum Route {
         /// Whether CONNECT is served: a tunnel to any host and port, in which nothing is seen.
         connect: bool,
     },
+    /// To where the connection wanted to go that the system redirected: outbound.
+    Original(SocketAddr),
 }
 
 /// Who is asked.

@@ -33,7 +33,7 @@ pub(super) struct Connections {
 }
 
 /// Counts a connection as open as long as it lives.
-struct Counted(Gauge);
+pub(super) struct Counted(Gauge);
 
 /// What is watched over while a connection is served.
 struct Watch<'a> {
@@ -170,7 +170,7 @@ impl Watch<'_> {
 // === impl Counted ===
 
 impl Counted {
-    fn new(gauge: Gauge) -> Self {
+    pub(super) fn new(gauge: Gauge) -> Self {
         gauge.inc();
         Self(gauge)
     }

@@ -39,7 +39,7 @@ pub(super) struct UnderWay(Activity);
 
 /// What a connection speaks, as far as its first bytes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spoken {
+pub(crate) enum Spoken {
     Http1,
     Http2,
     Other,
@@ -158,7 +158,7 @@ impl Drop for UnderWay {
 
 impl Spoken {
     /// What these first bytes are of; nothing while they could be of several.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
         if PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE) {
             return (bytes.len() >= PREFACE.len()).then_some(Self::Http2);
         }

@@ -13,11 +13,13 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{Config, Listener, Protocol, Route};
 use super::connection::Connections;
+use super::gate::Gate;
 use super::metrics::Metrics;
 use super::service::Service;
 use super::traced::Tracing;
 use super::upstream::Upstream;
 use crate::process::Process;
+use crate::redirect::Outgoing;
 use crate::seldom::Seldom;
 use crate::stop::Stop;
 use crate::switch::Switch;
@@ -39,7 +41,14 @@ pub(crate) struct Door {
 // === impl Http ===
 
 impl Http {
-    pub(crate) fn new(config: Config, doors: Vec<Door>, sink: Arc<dyn SpanSink>, process: Process, stop: Stop) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        doors: Vec<Door>,
+        sink: Arc<dyn SpanSink>,
+        process: Process,
+        outgoing: &Outgoing,
+        stop: Stop,
+    ) -> Self {
         let Config { settings, outbound_tls, limits, .. } = config;
         let metrics = Arc::new(Metrics::new());
         let bodies_max = process.now(|_, correlator| correlator.wants_bodies());
@@ -52,7 +61,9 @@ impl Http {
             stop,
             full: Seldom::default(),
         };
-        let upstream = |direction, tls| Arc::new(Upstream::new(direction, limits.clone(), Arc::clone(&metrics), tls));
+        let upstream = |direction, tls| {
+            Arc::new(Upstream::new(direction, limits.clone(), Arc::clone(&metrics), outgoing.clone(), tls))
+        };
         let service = Service {
             tracing: Arc::new(tracing),
             inbound: upstream(Direction::Inbound, None),
@@ -64,11 +75,13 @@ impl Http {
         Self { service: Arc::new(service), doors, settings, metrics }
     }
 
+    /// For connections that the system redirects.
+    pub(crate) fn gate(&self) -> Gate {
+        Gate(Arc::clone(&self.service))
+    }
+
     /// Accepts on all doors until the proxy is told to stop. Connections go to `connections`, each with one of the `places`.
     pub(crate) fn spawn(self, listening: &TaskTracker, connections: &TaskTracker, places: &Arc<Semaphore>) {
-        if self.doors.is_empty() {
-            return;
-        }
         let Self { service, doors, .. } = self;
         listening.spawn(sweep(Arc::clone(&service)));
         let tunnels = service.tunnels.clone();
@@ -140,7 +153,7 @@ async fn sweep(service: Arc<Service>) {
 const fn protocols(route: &Route) -> &'static [&'static [u8]] {
     match route {
         Route::Service { protocol: Protocol::Http2, .. } => &[b"h2", b"http/1.1"],
-        Route::Service { .. } | Route::Fixed(_) | Route::Named { .. } => &[b"http/1.1"],
+        Route::Service { .. } | Route::Fixed(_) | Route::Named { .. } | Route::Original(_) => &[b"http/1.1"],
     }
 }
 

@@ -108,7 +108,7 @@ impl Metrics {
     fn show_zeros(&self) {
         for direction in [Direction::Inbound, Direction::Outbound] {
             drop(self.flows(direction));
-            let direction = label(direction);
+            let direction = direction.label();
             drop(self.durations.get_or_create(&Way { direction }));
             drop(self.connections.get_or_create(&Way { direction }));
             drop(self.open.get_or_create(&Way { direction }));
@@ -126,14 +126,14 @@ impl Metrics {
     }
 
     pub(super) fn flows(&self, direction: Direction) -> Flows {
-        let direction = label(direction);
+        let direction = direction.label();
         let count = |part| self.bytes.get_or_create_owned(&Flow { direction, part });
         Flows { request: count("request"), answer: count("answer") }
     }
 
     /// A request is over.
     pub(super) fn over(&self, direction: Direction, status: Option<u16>, lasted: Duration, failure: Option<Failure>) {
-        let direction = label(direction);
+        let direction = direction.label();
         self.requests.get_or_create(&Requests { direction, status: class(status) }).inc();
         self.durations.get_or_create(&Way { direction }).observe(lasted.as_secs_f64());
         if let Some(failure) = failure {
@@ -142,24 +142,17 @@ impl Metrics {
     }
 
     pub(super) fn refused(&self, direction: Direction, refusal: Refusal) {
-        self.refusals.get_or_create(&Cause { direction: label(direction), reason: refusal.label() }).inc();
+        self.refusals.get_or_create(&Cause { direction: direction.label(), reason: refusal.label() }).inc();
     }
 
     pub(super) fn connection(&self, direction: Direction) -> Gauge {
-        let way = Way { direction: label(direction) };
+        let way = Way { direction: direction.label() };
         self.connections.get_or_create(&way).inc();
         self.open.get_or_create_owned(&way)
     }
 
     pub(super) fn connected_upstream(&self, direction: Direction) {
-        self.upstream.get_or_create(&Way { direction: label(direction) }).inc();
-    }
-}
-
-const fn label(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Inbound => "inbound",
-        Direction::Outbound => "outbound",
+        self.upstream.get_or_create(&Way { direction: direction.label() }).inc();
     }
 }
 

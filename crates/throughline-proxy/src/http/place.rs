@@ -21,6 +21,8 @@ pub(super) struct Place {
     pub(super) is_http2: bool,
     /// Whether a tunnel is asked for.
     pub(super) is_connect: bool,
+    /// Whether the target names its host, as for a proxy, and goes on so.
+    is_absolute: bool,
 }
 
 // === impl Place ===
@@ -35,7 +37,9 @@ impl Place {
         if connects {
             return match route {
                 Route::Named { connect: true } => tunnel(request.uri(), is_http2),
-                Route::Named { connect: false } | Route::Service { .. } | Route::Fixed(_) => Err(Refusal::Connect),
+                Route::Named { connect: false } | Route::Service { .. } | Route::Fixed(_) | Route::Original(_) => {
+                    Err(Refusal::Connect)
+                }
             };
         }
         let (origin, authority, is_http2) = match route {
@@ -44,6 +48,12 @@ impl Place {
                 let origin = Origin { address: address.clone(), tls: false };
                 (origin, authority, protocol.is_http2(is_http2))
             }
+            Route::Original(to) => {
+                let address = Address { host: to.ip().to_string().into(), port: to.port() };
+                let origin = Origin { address, tls: false };
+                let authority = said.or_else(|| origin.authority()).ok_or(Refusal::NoHost)?;
+                (origin, authority, is_http2)
+            }
             Route::Fixed(origin) => (origin.clone(), origin.authority().ok_or(Refusal::NoHost)?, is_http2),
             Route::Named { .. } => {
                 // Who does not know that we are a proxy would be sent to ourselves by its `host`.
@@ -51,7 +61,9 @@ impl Place {
                 (named(request.uri(), &authority)?, authority, is_http2)
             }
         };
-        Ok(Self { origin, authority, target, is_http2, is_connect: false })
+        // Whoever is asked there is a proxy itself.
+        let is_absolute = matches!(route, Route::Original(_)) && !is_http2 && request.uri().authority().is_some();
+        Ok(Self { origin, authority, target, is_http2, is_connect: false, is_absolute })
     }
 
     /// Puts the request into the form in which it goes on.
@@ -66,7 +78,9 @@ impl Place {
             join_cookies(fields);
         }
         *version = Version::HTTP_11;
-        *uri = Uri::from(self.target.clone());
+        if !self.is_absolute {
+            *uri = Uri::from(self.target.clone());
+        }
         if let Ok(host) = HeaderValue::from_str(without_credentials(&self.authority)) {
             fields.insert(HOST, host);
         }
@@ -152,7 +166,7 @@ fn tunnel(uri: &Uri, is_http2: bool) -> Result<Place, Refusal> {
     }
     let origin = Origin { address: address(&authority, port)?, tls: false };
     let target = PathAndQuery::from_static("/");
-    Ok(Place { origin, authority, target, is_http2, is_connect: true })
+    Ok(Place { origin, authority, target, is_http2, is_connect: true, is_absolute: false })
 }
 
 fn address(authority: &Authority, port: u16) -> Result<Address, Refusal> {

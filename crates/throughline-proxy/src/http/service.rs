@@ -21,8 +21,8 @@ use super::intake::{Activity, UnderWay};
 use super::place::Place;
 use super::refusal::{Refusal, is_grpc};
 use super::traced::{Traced, Tracing};
-use super::tunnel;
 use super::upstream::{Lease, Upstream};
+use crate::tunnel;
 
 /// What all requests need.
 pub(super) struct Service {
@@ -204,7 +204,11 @@ impl Service {
     }
 
     const fn upstream(&self, caller: &Caller) -> &Arc<Upstream> {
-        match caller.direction() {
+        self.upstream_of(caller.direction())
+    }
+
+    pub(super) const fn upstream_of(&self, direction: Direction) -> &Arc<Upstream> {
+        match direction {
             Direction::Inbound => &self.inbound,
             Direction::Outbound => &self.outbound,
         }
@@ -226,7 +230,7 @@ impl Caller {
     pub(super) const fn direction(&self) -> Direction {
         match self.route {
             Route::Service { .. } => Direction::Inbound,
-            Route::Fixed(_) | Route::Named { .. } => Direction::Outbound,
+            Route::Fixed(_) | Route::Named { .. } | Route::Original(_) => Direction::Outbound,
         }
     }
 

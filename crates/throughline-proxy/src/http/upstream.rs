@@ -55,13 +55,19 @@ type Slot = tokio::sync::Mutex<Option<http2::SendRequest<Sent>>>;
 // === impl Upstream ===
 
 impl Upstream {
-    pub(super) fn new(direction: Direction, limits: Limits, metrics: Arc<Metrics>, tls: Option<&Connector>) -> Self {
+    pub(super) fn new(
+        direction: Direction,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        outgoing: Outgoing,
+        tls: Option<&Connector>,
+    ) -> Self {
         Self {
             direction,
             limits,
             metrics,
             tls: tls.map(|tls| (tls.agreeing_on(&[b"http/1.1"]), tls.agreeing_on(&[b"h2"]))),
-            outgoing: Outgoing::default(),
+            outgoing,
             idle: Mutex::default(),
             shared: Mutex::default(),
         }
@@ -94,6 +100,20 @@ impl Upstream {
     /// A connection for a tunnel.
     pub(super) async fn open(&self, origin: &Origin) -> Result<Opened, Refusal> {
         self.dial(origin, false).await
+    }
+
+    /// Takes in a connection that others have made, for the next request.
+    pub(super) async fn adopt(self: &Arc<Self>, origin: Origin, opened: Opened, is_http2: bool) {
+        self.metrics.connected_upstream(self.direction);
+        if is_http2 {
+            let slot = self.slot(&origin);
+            let mut held = slot.lock().await;
+            if held.as_ref().is_none_or(http2::SendRequest::is_closed) {
+                *held = self.begin_http2(opened).await.ok();
+            }
+        } else if let Ok(sender) = self.begin_http1(opened).await {
+            Lease { upstream: Arc::clone(self), origin, sender }.give_back(Instant::now());
+        }
     }
 
     /// Lets go of the connections that have waited too long.
@@ -155,7 +175,11 @@ impl Upstream {
     }
 
     async fn connect_http1(&self, origin: &Origin) -> Result<http1::SendRequest<Sent>, Refusal> {
-        let Opened { stream, listed } = self.dial(origin, false).await?;
+        self.begin_http1(self.dial(origin, false).await?).await
+    }
+
+    async fn begin_http1(&self, opened: Opened) -> Result<http1::SendRequest<Sent>, Refusal> {
+        let Opened { stream, listed } = opened;
         let mut builder = http1::Builder::new();
         builder.max_buf_size(self.limits.head_bytes_max.max(BUFFER_MIN)).max_headers(self.limits.fields_max);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| refusal(&error))?;
@@ -212,7 +236,11 @@ impl Upstream {
     }
 
     async fn connect_http2(&self, origin: &Origin) -> Result<http2::SendRequest<Sent>, Refusal> {
-        let Opened { stream, listed } = self.dial(origin, true).await?;
+        self.begin_http2(self.dial(origin, true).await?).await
+    }
+
+    async fn begin_http2(&self, opened: Opened) -> Result<http2::SendRequest<Sent>, Refusal> {
+        let Opened { stream, listed } = opened;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_header_list_size(head_max(&self.limits));
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| refusal(&error))?;

@@ -98,7 +98,9 @@ fn in_pod(
     let exempt = EXEMPT.to_string();
     pod.run(&binary.to_string_lossy(), &["init", "--gid", &exempt])
         .with_context(|| format!("redirecting the connections of {name}"))?;
-    let args = traced(name).into_iter().chain(["--transparent".to_owned()]);
+    // Its metrics are asked for from outside of the pod.
+    let own = ["--transparent".to_owned(), "--admin".to_owned(), format!("{}:19091", pod.address())];
+    let args = traced(name).into_iter().chain(own);
     let sidecar = Sidecar::start_with(&|spec| pod.place_exempt(spec), binary, otlp(config)?, name, args)?;
     let url = format!("http://{}:{PORT}", pod.address());
     running(name, pod.place(spec), Some(url), Some(sidecar))

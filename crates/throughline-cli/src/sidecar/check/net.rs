@@ -1,8 +1,9 @@
 //! Where the sidecar listens and connects to.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use throughline_intercept::http::Direction;
 use throughline_proxy::{Address, Addressed, Listener, PortRange, Route};
 
 use super::Check;
@@ -41,7 +42,29 @@ impl Check<'_> {
                 );
             }
         }
-        listen.iter().map(|address| Listener { address: *address, route: Route::Transparent }).collect()
+        let mut outbound = listen.to_vec();
+        let has_ipv6 = has_ipv6();
+        if let (false, true, [first]) = (self.told.is_given("listen"), has_ipv6, listen) {
+            outbound.push(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), first.port()));
+        }
+        let at = |direction| move |address| Listener { address, route: Route::Redirected(direction) };
+        let inbound = self.listen_inbound(has_ipv6).map(at(Direction::Inbound));
+        outbound.into_iter().map(at(Direction::Outbound)).chain(inbound).collect()
+    }
+
+    fn listen_inbound(&mut self, has_ipv6: bool) -> Option<SocketAddr> {
+        let all = if has_ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+        let Some(text) = self.told.options.listen_inbound.as_deref() else {
+            return Some(SocketAddr::new(all, USUALLY_INBOUND));
+        };
+        if text.trim() == "off" {
+            return None;
+        }
+        let address = socket_address(text);
+        if address.is_none() {
+            self.mistake("listen_inbound", &format!("{text:?} is no address; use [::]:19090, 0.0.0.0:19090 or off"));
+        }
+        address
     }
 
     fn addressed(&mut self, listen: &[SocketAddr]) -> Vec<Listener> {
@@ -65,7 +88,7 @@ impl Check<'_> {
 
     fn bootstrap(&mut self, listen: &[SocketAddr]) -> Vec<Address> {
         let Some(text) = self.told.options.kafka.as_deref() else {
-            let mend = "give it your cluster's brokers, as in --kafka localhost:9092 (or --transparent, where iptables redirects; or --inbound 8080 for HTTP)";
+            let mend = "give it your cluster's brokers, as in --kafka localhost:9092 (or --transparent, after throughline init; or --inbound 8080 for HTTP)";
             self.mistake("kafka", &format!("is missing; {mend}"));
             return Vec::new();
         };
@@ -139,7 +162,7 @@ impl Check<'_> {
         let is_taken = listeners.iter().any(|listener| port != 0 && port == listener.address.port());
         let is_a_broker_s = listeners.iter().any(|listener| match &listener.route {
             Route::Addressed(addressed) => addressed.broker_ports.contains(port),
-            Route::Transparent => false,
+            Route::Redirected(_) => false,
         });
         if is_taken {
             self.mistake("admin", &format!("{admin} has the port of --listen; give it another one"));
@@ -185,6 +208,14 @@ fn range(text: &str) -> Option<PortRange> {
     let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
     (first != 0 && first <= last).then_some(PortRange::Between(first, last))
 }
+
+/// Whether this system has addresses of IPv6 at all (proc(5)).
+fn has_ipv6() -> bool {
+    std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|addresses| !addresses.trim().is_empty())
+}
+
+/// Where connections to the service are redirected to, unless told otherwise.
+pub(crate) const USUALLY_INBOUND: u16 = 19_090;
 
 /// Ports for brokers, unless told otherwise.
 const PORTS: u16 = 100;

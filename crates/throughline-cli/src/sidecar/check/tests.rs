@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use throughline_intercept::correlate::{Place, Sole};
+use throughline_intercept::http::Direction;
 use throughline_intercept::kafka::{Deliver, Relation, Service};
 use throughline_model::context::Format;
 use throughline_proxy::{PortRange, Route, http};
@@ -18,7 +19,14 @@ fn check(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Plan, Vec<Str
 fn ports(plan: &Plan) -> PortRange {
     match &plan.proxy.listeners[0].route {
         Route::Addressed(addressed) => addressed.broker_ports,
-        Route::Transparent => panic!("not addressed"),
+        Route::Redirected(_) => panic!("not addressed"),
+    }
+}
+
+fn direction(route: &Route) -> Direction {
+    match route {
+        Route::Redirected(direction) => *direction,
+        Route::Addressed(_) => panic!("not redirected"),
     }
 }
 
@@ -138,7 +146,12 @@ fn a_cluster_is_asked_for_and_transparent_needs_none() {
     let told = check(&[], &[]).unwrap_err();
     assert!(told.len() == 1 && told[0].contains("--kafka is missing"), "{told:?}");
     let plan = check(&["--transparent", "--listen", "127.0.0.1:1,[::1]:1"], &[]).unwrap();
-    assert!(plan.proxy.listeners.len() == 2 && matches!(plan.proxy.listeners[1].route, Route::Transparent));
+    let directions: Vec<_> = plan.proxy.listeners.iter().map(|listener| direction(&listener.route)).collect();
+    assert_eq!(directions, [Direction::Outbound, Direction::Outbound, Direction::Inbound]);
+    assert_eq!(plan.proxy.listeners[2].address.port(), 19090);
+    let plan = check(&["--transparent", "--listen-inbound", "off"], &[]).unwrap();
+    assert!(plan.proxy.listeners.iter().all(|listener| direction(&listener.route) == Direction::Outbound));
+    assert!(check(&["--transparent", "--listen-inbound", "x"], &[]).unwrap_err()[0].contains("--listen-inbound"));
     let told = check(&["--transparent", "--kafka", "a:1", "--state-dir", "x"], &[]).unwrap_err();
     assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!(check(&["--kafka", "a:1", "--listen", "127.0.0.1:1,[::1]:1"], &[]).unwrap_err().len(), 1);
@@ -198,6 +211,7 @@ fn http(arguments: &[&str]) -> Vec<String> {
         http::Route::Service { address, protocol } => format!("{} -> {address} {protocol:?}", listener.address),
         http::Route::Fixed(origin) => format!("{} => {} {}", listener.address, origin.address, origin.tls),
         http::Route::Named { connect } => format!("{} proxy {connect}", listener.address),
+        http::Route::Original(to) => format!("{} > {to}", listener.address),
     };
     plan.proxy.http.listeners.iter().map(one).collect()
 }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use crate::stop::Stop;
 
 /// Passes bytes both ways until both sides have ended, one has broken, or the proxy ends.
-pub(super) async fn pass<A, B>(mut one: A, mut other: B, stop: &Stop)
+pub(crate) async fn pass<A, B>(mut one: A, mut other: B, stop: &Stop)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -22,7 +22,7 @@ where
 }
 
 /// Waits for both sides of an upgrade, and passes their bytes.
-pub(super) async fn upgraded(ours: hyper::upgrade::OnUpgrade, theirs: hyper::upgrade::OnUpgrade, stop: &Stop) {
+pub(crate) async fn upgraded(ours: hyper::upgrade::OnUpgrade, theirs: hyper::upgrade::OnUpgrade, stop: &Stop) {
     match tokio::try_join!(ours, theirs) {
         Ok((ours, theirs)) => pass(TokioIo::new(ours), TokioIo::new(theirs), stop).await,
         Err(error) => tracing::debug!(%error, "an upgrade came to nothing"),
@@ -30,7 +30,7 @@ pub(super) async fn upgraded(ours: hyper::upgrade::OnUpgrade, theirs: hyper::upg
 }
 
 /// As [`upgraded`], where the other side is there already.
-pub(super) async fn connected<S>(ours: hyper::upgrade::OnUpgrade, theirs: S, stop: &Stop)
+pub(crate) async fn connected<S>(ours: hyper::upgrade::OnUpgrade, theirs: S, stop: &Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

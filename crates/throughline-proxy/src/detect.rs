@@ -1,0 +1,157 @@
+//! What a connection speaks, as far as the first bytes of its client tell. They are looked at and stay where they are.
+//!
+//! A guess errs on the side of the traffic: what is taken for Kafka and is not passes through its session as it came, and what is
+//! taken for nothing known passes as bytes.
+
+use std::io;
+
+use rustix::net::{RecvFlags, recv};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::http::Spoken;
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Detected {
+    Http1,
+    Http2,
+    Kafka,
+    Tls,
+    /// Nothing that is known, or nothing at all.
+    Other,
+}
+
+/// Waits for as many of the first bytes as it takes to tell.
+pub(crate) async fn detect(stream: &TcpStream) -> io::Result<Detected> {
+    let (mut seen, mut bytes) = (0, [0; ROOM]);
+    loop {
+        // What has been seen is not news: only more of it is, or the end.
+        let count = stream.async_io(Interest::READABLE, || more_than(seen, stream, &mut bytes)).await?;
+        match bytes.get(..count) {
+            Some([]) | None => return Ok(Detected::Other),
+            Some(bytes) => match Detected::of(bytes) {
+                Some(detected) => return Ok(detected),
+                None => seen = count,
+            },
+        }
+    }
+}
+
+fn more_than(seen: usize, stream: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+    match recv(stream, bytes, RecvFlags::PEEK)?.0 {
+        0 => Ok(0),
+        count if count <= seen => Err(io::ErrorKind::WouldBlock.into()),
+        count => Ok(count),
+    }
+}
+
+// === impl Detected ===
+
+impl Detected {
+    /// What begins so; [`None`] while it could be of several.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [HANDSHAKE, ..] => Some(Self::Tls),
+            // Requests to Kafka are shorter than 16 MiB when they are a connection's first.
+            [0, ..] => kafka(bytes),
+            // A tunnel that somebody else is asked for.
+            [b'C', b'O', b'N', b'N', b'E', b'C', b'T', b' ', ..] => Some(Self::Other),
+            _ => match Spoken::of(bytes)? {
+                Spoken::Http1 => Some(Self::Http1),
+                Spoken::Http2 => Some(Self::Http2),
+                Spoken::Other => Some(Self::Other),
+            },
+        }
+    }
+
+    /// As it stands in metrics.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Kafka => "kafka",
+            Self::Tls => "tls",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Size, API key, version, correlation id and the length of the client id: as every request of every version begins
+/// (`RequestHeader`, versions 1 and 2).
+fn kafka(bytes: &[u8]) -> Option<Detected> {
+    let (size, rest) = bytes.split_first_chunk::<4>()?;
+    let size = i32::from_be_bytes(*size);
+    let (api, rest) = rest.split_first_chunk::<2>()?;
+    let (version, rest) = rest.split_first_chunk::<2>()?;
+    let (api, version) = (i16::from_be_bytes(*api), i16::from_be_bytes(*version));
+    if size < HEAD || !(0..=API_MAX).contains(&api) || !(0..=VERSION_MAX).contains(&version) {
+        return Some(Detected::Other);
+    }
+    let (_correlation, rest) = rest.split_first_chunk::<4>()?;
+    let (client, _) = rest.split_first_chunk::<2>()?;
+    let client = i32::from(i16::from_be_bytes(*client));
+    Some(if (-1..=size - HEAD).contains(&client) { Detected::Kafka } else { Detected::Other })
+}
+
+/// The first byte of a TLS record that holds a handshake (RFC 8446, section 5.1).
+const HANDSHAKE: u8 = 0x16;
+/// What a request has at least, without its size.
+const HEAD: i32 = 10;
+/// Beyond all keys and versions of today, so that clients of tomorrow are known for what they are.
+const API_MAX: i16 = 255;
+const VERSION_MAX: i16 = 31;
+/// More than any of them takes.
+const ROOM: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_what_is_spoken() {
+        let api_versions = b"\0\0\0\x24\0\x12\0\x03\0\0\0\x01\0\x07rdkafka\0";
+        let postgres = b"\0\0\0\x08\x04\xd2\x16\x2f";
+        for (bytes, detected) in [
+            (&b"GET / HTTP/1.1\r\n"[..], Some(Detected::Http1)),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(Detected::Http2)),
+            (b"CONNECT a:1 HTTP/1.1\r\n", Some(Detected::Other)),
+            (b"CONN", None),
+            (b"\x16\x03\x01", Some(Detected::Tls)),
+            (api_versions, Some(Detected::Kafka)),
+            (&api_versions[..13], None),
+            (b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff", Some(Detected::Kafka)),
+            (b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\0\x01", Some(Detected::Other)),
+            (postgres, Some(Detected::Other)),
+            (b"\0\0\0\x01", None),
+            (b"SSH-2.0-x", Some(Detected::Other)),
+            (b"*1\r\n$4\r\nPING\r\n", Some(Detected::Other)),
+        ] {
+            assert_eq!(Detected::of(bytes), detected, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_come_one_by_one_are_waited_for_and_stay_where_they_are() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.set_nodelay(true).unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = b"GET / HTTP/1.1\r\n\r\n";
+        let (detected, ()) = tokio::join!(detect(&stream), async {
+            for byte in head {
+                client.write_all(&[*byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!(detected.unwrap(), Detected::Http1);
+        let mut read = vec![0; head.len()];
+        stream.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, head);
+        drop(client);
+        assert_eq!(detect(&stream).await.unwrap(), Detected::Other, "nothing comes any more");
+    }
+}
