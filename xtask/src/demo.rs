@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use throughline_testkit::build::Binaries;
 use throughline_testkit::collector::Ports;
-use throughline_testkit::demo::{Broker, Config, Demo, SPANS_LIMIT};
+use throughline_testkit::demo::{Broker, Config, Demo, Load, SPANS_LIMIT};
 use throughline_testkit::eshop::Mode;
 use throughline_testkit::network;
 use throughline_testkit::process::Crash;
@@ -30,6 +30,7 @@ Examples:
   cargo xtask demo --mode kafka                  the trace as it was before
   cargo xtask demo --mode sidecar                services that know nothing of tracing
   cargo xtask demo --mode sidecar --netns        each in a network of its own, redirected (needs root)
+  cargo xtask demo --mode sidecar --load 20 --for 30s    how often parents are told rightly, wrongly, or not at all
   cargo xtask demo --kafka apache                the same on a real Apache Kafka (needs Java and Maven)
   cargo xtask demo --once --json > traces.json   Jaeger's JSON of all traces of one checkout, for a program")]
 pub(crate) struct Options {
@@ -51,6 +52,12 @@ pub(crate) struct Options {
     /// How many checkouts to send, one after the other
     #[arg(long, default_value_t = 1, value_name = "N")]
     requests: u32,
+    /// Instead, send so many checkouts a second, then say how many traces are whole and whether any holds what is another's
+    #[arg(long, value_name = "RPS", value_parser = rate)]
+    load: Option<f64>,
+    /// How long the load lasts
+    #[arg(long = "for", default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    lasts: Duration,
     /// Port of the eshop; 0 takes any free one
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     port: u16,
@@ -70,6 +77,9 @@ impl Options {
     fn check(&self) -> Result<()> {
         if self.netns && self.mode != Mode::Sidecar {
             bail!("--netns is for services with sidecars; add --mode sidecar");
+        }
+        if self.load.is_some() && self.mode != Mode::Sidecar {
+            bail!("--load tells how well sidecars find parents; add --mode sidecar");
         }
         if let Some(missing) = self.netns.then(network::missing).flatten() {
             bail!("{missing}");
@@ -94,6 +104,23 @@ impl FromStr for BrokerOption {
     }
 }
 
+/// Checkouts in a second.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.1..=1000.0).contains(rate));
+    rate.ok_or_else(|| "a rate is a number of checkouts a second, from 0.1 to 1000".to_owned())
+}
+
+/// Seconds, or minutes.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, factor) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    let seconds = seconds.filter(|seconds| (1..=3600).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| "a duration is written as 30s or 5m, up to an hour".to_owned())
+}
+
 pub(crate) fn run(options: &Options) -> Result<()> {
     options.check()?;
     end_on_ctrl_c()?;
@@ -105,7 +132,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ..Config::new(options.mode).broker(options.kafka.0.clone())
     };
     let demo = Demo::start(binaries, &config, &mut |what| eprintln!("{what}"))?;
-    let shown = show(&demo, options, binaries);
+    let shown = match options.load {
+        Some(rate) => load(&demo, options, rate),
+        None => show(&demo, options, binaries),
+    };
     // What was started is ended in an orderly way, whatever came before; the first mistake is the one to tell.
     let stopped = demo.stop();
     shown.and(stopped)
@@ -120,6 +150,22 @@ fn prepare(options: &Options) -> Result<&'static Binaries> {
     ui::build_if_stale()?;
     eprintln!("building the collector, the eshop and the embedded broker (the first time takes minutes)");
     Binaries::build()
+}
+
+/// Drives the eshop, and reports. A span in another's trace is a failure; one whose parent is not found is not.
+fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
+    let load = Load { rate, duration: options.lasts };
+    eprintln!("sending {rate} checkouts a second for {:?}", load.duration);
+    let report = demo.load(&load, &mut |what| eprintln!("{what}"))?;
+    if options.json {
+        println!("{}", report.json(&load));
+    } else {
+        println!("{report}");
+    }
+    if report.wrong > 0 {
+        bail!("{} spans are in the trace of another checkout", report.wrong);
+    }
+    Ok(())
 }
 
 fn show(demo: &Demo, options: &Options, binaries: &Binaries) -> Result<()> {

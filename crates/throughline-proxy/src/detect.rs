@@ -9,7 +9,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use crate::http::Spoken;
+use crate::http::PREFACE;
 
 /// What is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,13 +55,9 @@ impl Detected {
             [HANDSHAKE, ..] => Some(Self::Tls),
             // Requests to Kafka are shorter than 16 MiB when they are a connection's first.
             [0, ..] => kafka(bytes),
-            // A tunnel that somebody else is asked for.
-            [b'C', b'O', b'N', b'N', b'E', b'C', b'T', b' ', ..] => Some(Self::Other),
-            _ => match Spoken::of(bytes)? {
-                Spoken::Http1 => Some(Self::Http1),
-                Spoken::Http2 => Some(Self::Http2),
-                Spoken::Other => Some(Self::Other),
-            },
+            _ if bytes.starts_with(PREFACE) => Some(Self::Http2),
+            _ if PREFACE.starts_with(bytes) => None,
+            _ => http1(bytes),
         }
     }
 
@@ -75,6 +71,31 @@ impl Detected {
             Self::Other => "other",
         }
     }
+}
+
+/// Many protocols begin with a word in capitals and a space (`EHLO here`, `SET key`), so more is asked for than on a port that is for HTTP:
+/// a method that everybody knows with the path of a URL, or a whole request line. CONNECT is none: that tunnel is somebody else's.
+fn http1(bytes: &[u8]) -> Option<Detected> {
+    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
+    let (method, target) = match (bytes.get(..method), bytes.get(method..)) {
+        (Some(_), Some([])) if method <= METHOD_MAX => return None,
+        (Some(method), Some([b' ', target @ ..])) if (1..=METHOD_MAX).contains(&method.len()) => (method, target),
+        _ => return Some(Detected::Other),
+    };
+    if METHODS.contains(&method) {
+        return match target {
+            [b'/' | b'*', ..] => Some(Detected::Http1),
+            _ if target.starts_with(ABSOLUTE) => Some(Detected::Http1),
+            _ if ABSOLUTE.starts_with(target) => None,
+            _ => Some(Detected::Other),
+        };
+    }
+    let Some(line) = bytes.split_inclusive(|byte| *byte == b'\n').next().filter(|line| line.ends_with(b"\n")) else {
+        return (bytes.len() >= ROOM).then_some(Detected::Other);
+    };
+    let line = line.trim_ascii_end();
+    let is_request = method != b"CONNECT" && (line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0"));
+    Some(if is_request { Detected::Http1 } else { Detected::Other })
 }
 
 /// Size, API key, version, correlation id and the length of the client id: as every request of every version begins
@@ -101,8 +122,13 @@ const HEAD: i32 = 10;
 /// Beyond all keys and versions of today, so that clients of tomorrow are known for what they are.
 const API_MAX: i16 = 255;
 const VERSION_MAX: i16 = 31;
-/// More than any of them takes.
-const ROOM: usize = 64;
+const METHODS: [&[u8]; 8] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"];
+/// The longest method that is registered has 17 letters.
+const METHOD_MAX: usize = 24;
+/// As a target begins for a proxy.
+const ABSOLUTE: &[u8] = b"http://";
+/// A request line that is longer is not waited for.
+const ROOM: usize = 2048;
 
 #[cfg(test)]
 mod tests {
@@ -120,6 +146,17 @@ mod tests {
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(Detected::Http2)),
             (b"CONNECT a:1 HTTP/1.1\r\n", Some(Detected::Other)),
             (b"CONN", None),
+            (b"GET", None),
+            (b"GET ", None),
+            (b"GET htt", None),
+            (b"POST http://a/", Some(Detected::Http1)),
+            (b"OPTIONS * HTTP/1.1", Some(Detected::Http1)),
+            (b"GET key\r\n", Some(Detected::Other)),
+            (b"PROPFIND /a", None),
+            (b"PROPFIND /a HTTP/1.1\r\n", Some(Detected::Http1)),
+            (b"EHLO here\r\n", Some(Detected::Other)),
+            (b"CWD /home\r\n", Some(Detected::Other)),
+            (b"PRI * HTTP", None),
             (b"\x16\x03\x01", Some(Detected::Tls)),
             (api_versions, Some(Detected::Kafka)),
             (&api_versions[..13], None),

@@ -15,11 +15,15 @@ mod support;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
-use support::{Log, Running, config, echo, request, within};
+use support::{Log, Running, Spans, config, echo, request, within};
 use throughline_intercept::http::Direction;
+use throughline_model::Span;
 use throughline_proxy::{Listener, Route};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 /// Nobody.
 const CLIENT: u32 = 65534;
@@ -84,6 +88,165 @@ fn a_connection_that_nobody_redirected_is_closed_and_told_of() {
     });
 }
 
+#[test]
+fn a_redirected_request_is_traced_and_reaches_whom_it_was_for_over_ipv4_and_ipv6() {
+    in_namespace("a_redirected_request_is_traced_and_reaches_whom_it_was_for_over_ipv4_and_ipv6", || async {
+        for (ip, iptables) in [("127.0.0.1", "iptables"), ("::1", "ip6tables")] {
+            let gate = Gate::start(ip, iptables).await;
+            let server =
+                gate.serve(|request| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{request}", request.len()));
+            let answer =
+                gate.say("GET /stock?order=17 HTTP/1.1\r\nhost: inventory:8080\r\nconnection: close\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            let span = gate.span().await;
+            let context = format!("traceparent: 00-{}-{}-01", span.trace_id, span.span_id);
+            assert!(answer.contains("GET /stock?order=17 HTTP/1.1") && answer.contains(&context), "{answer}");
+            assert!(answer.contains("host: inventory:8080"), "the name stays: {answer}");
+            assert_eq!(says(&span, "url.full"), "http://inventory:8080/stock?order=17");
+            assert_eq!(says(&span, "network.peer.address"), ip);
+            gate.saw("http1").await;
+            drop(server);
+        }
+    });
+}
+
+#[test]
+fn a_server_that_speaks_first_is_heard_at_once() {
+    in_namespace("a_server_that_speaks_first_is_heard_at_once", || async {
+        let gate = Gate::start("127.0.0.1", "iptables").await;
+        let listener = Arc::clone(&gate.server);
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"220 hello\r\n").await.unwrap();
+            let mut word = [0; 4];
+            stream.read_exact(&mut word).await.unwrap();
+            stream.write_all(&word).await.unwrap();
+        });
+        // The client says nothing before it has read the whole greeting.
+        let script =
+            format!("exec 3<>/dev/tcp/127.0.0.1/{} && head -c 11 <&3 && printf QUIT >&3 && cat <&3", gate.port());
+        assert_eq!(text(&as_another_user(&script).await), "220 hello\r\nQUIT");
+        gate.saw("other").await;
+    });
+}
+
+#[test]
+fn what_is_not_known_passes_byte_by_byte() {
+    in_namespace("what_is_not_known_passes_byte_by_byte", || async {
+        let gate = Gate::start("127.0.0.1", "iptables").await;
+        for words in ["EHLO here\r\n", "*1\r\n$4\r\nPING\r\n", "CONNECT a:1 HTTP/1.1\r\n\r\n"] {
+            let server = gate.serve(|words| format!("<{words}>"));
+            assert_eq!(gate.say(words).await, format!("<{words}>"));
+            drop(server);
+        }
+        gate.saw_times("other", 3).await;
+        assert!(gate.spans.0.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_request_to_a_proxy_of_others_keeps_its_form() {
+    in_namespace("a_request_to_a_proxy_of_others_keeps_its_form", || async {
+        let gate = Gate::start("127.0.0.1", "iptables").await;
+        let server =
+            gate.serve(|request| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{request}", request.len()));
+        let request = "GET http://far.example/x HTTP/1.1\r\nhost: far.example\r\nconnection: close\r\n\r\n";
+        let answer = gate.say(request).await;
+        assert!(answer.contains("\r\n\r\nGET http://far.example/x HTTP/1.1\r\n"), "{answer}");
+        assert_eq!(says(&gate.span().await, "url.full"), "http://far.example/x");
+        drop(server);
+    });
+}
+
+#[test]
+fn who_asks_where_nobody_is_hears_of_it_in_http_and_otherwise_by_the_end() {
+    in_namespace("who_asks_where_nobody_is_hears_of_it_in_http_and_otherwise_by_the_end", || async {
+        let mut gate = Gate::start("127.0.0.1", "iptables").await;
+        let port = gate.leave().await;
+        let say = |words: &str| format!("exec 3<>/dev/tcp/127.0.0.1/{port} && printf '{words}' >&3 && cat <&3");
+        let answer = as_another_user(&say("GET / HTTP/1.1\\r\\nhost: a\\r\\nconnection: close\\r\\n\\r\\n")).await;
+        let answer = text(&answer);
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert_eq!(says(&gate.span().await, "error.type"), "connect");
+        assert_eq!(as_another_user(&say("EHLO here\\r\\n")).await, b"");
+    });
+}
+
+/// A proxy for what is redirected, and the port of a server to which connections are.
+struct Gate {
+    proxy: Running,
+    spans: Arc<Spans>,
+    server: Arc<TcpListener>,
+}
+
+impl Gate {
+    async fn start(ip: &str, iptables: &str) -> Self {
+        let ip: IpAddr = ip.parse().unwrap();
+        let server = Arc::new(TcpListener::bind((ip, 0)).await.unwrap());
+        let spans = Arc::new(Spans::default());
+        let sink: Arc<Spans> = Arc::clone(&spans);
+        let proxy = Running::start_with(config(vec![transparent(ip)]), sink).await;
+        let who = ["-m", "owner", "--uid-owner", &CLIENT.to_string()];
+        redirect(iptables, server.local_addr().unwrap(), &who, &proxy);
+        Self { proxy, spans, server }
+    }
+
+    fn port(&self) -> u16 {
+        self.server.local_addr().unwrap().port()
+    }
+
+    /// Nobody listens any more at the port that connections are redirected from.
+    async fn leave(&mut self) -> u16 {
+        let port = self.port();
+        self.server = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        port
+    }
+
+    /// Answers one connection, for what it says first, and ends it.
+    fn serve(&self, answer: fn(&str) -> String) -> JoinHandle<()> {
+        let listener = Arc::clone(&self.server);
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut said = vec![0; 4096];
+            let count = stream.read(&mut said).await.unwrap();
+            stream.write_all(answer(&text(&said[..count])).as_bytes()).await.unwrap();
+        })
+    }
+
+    /// What comes back, to the end.
+    async fn say(&self, words: &str) -> String {
+        let (ip, port) = (self.server.local_addr().unwrap().ip(), self.port());
+        let words: String = words.bytes().map(|byte| format!("\\x{byte:02x}")).collect();
+        let script = format!("exec 3<>/dev/tcp/{ip}/{port} && printf '{words}' >&3 && cat <&3");
+        text(&as_another_user(&script).await)
+    }
+
+    async fn span(&self) -> Span {
+        let begin = tokio::time::Instant::now();
+        loop {
+            if let [span] = &self.spans.0.lock().unwrap()[..] {
+                return span.clone();
+            }
+            assert!(begin.elapsed() < support::LIMIT, "no span");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn saw(&self, protocol: &str) {
+        self.saw_times(protocol, 1).await;
+    }
+
+    async fn saw_times(&self, protocol: &str, times: u32) {
+        let labels = format!("{{direction=\"outbound\",protocol=\"{protocol}\"}}");
+        self.proxy.until_metric(&format!("throughline_redirected_connections_total{labels} {times}")).await;
+    }
+}
+
+fn says(span: &Span, key: &str) -> String {
+    let found = span.attributes.iter().find(|pair| pair.key == key);
+    found.and_then(|pair| pair.value.as_str()).unwrap_or_default().to_owned()
+}
+
 fn transparent(ip: IpAddr) -> Listener {
     Listener { address: SocketAddr::new(ip, 0), route: Route::Redirected(Direction::Outbound) }
 }
@@ -102,8 +265,13 @@ async fn ask_as_another_user(broker: SocketAddr) -> Vec<u8> {
     // The answer is a length, the correlation id and five bytes.
     let script =
         format!("exec 3<>/dev/tcp/{}/{} && printf '{asked}' >&3 && head -c 13 <&3", broker.ip(), broker.port());
+    as_another_user(&script).await
+}
+
+/// What this script prints.
+async fn as_another_user(script: &str) -> Vec<u8> {
     let mut bash = Command::new("bash");
-    bash.args(["-c", &script]).uid(CLIENT).current_dir("/");
+    bash.args(["-c", script]).uid(CLIENT).current_dir("/");
     let output = within(tokio::task::spawn_blocking(move || bash.output().unwrap())).await.unwrap();
     output.stdout
 }

@@ -1,7 +1,9 @@
 //! Broker, collector and eshop together; and a checkout with all the traces it caused.
 
 mod complete;
+mod load;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use self::complete::missing;
+pub use self::load::{Load, Report};
 use crate::build::Binaries;
 use crate::collector::{Collector, Ports};
 use crate::eshop::{self, Eshop, Mode, Tracing};
@@ -62,6 +65,12 @@ pub struct Demo {
 
 /// How long a checkout's spans may take to arrive.
 pub const SPANS_LIMIT: Duration = Duration::from_secs(60);
+
+/// Traces in one answer; a trace has some thirty KiB of JSON.
+const PAGE: usize = 500;
+/// A load's traces are done when all spans are there and nothing has changed for so long, or when nothing has changed for longer.
+const SETTLED: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(15);
 
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -172,6 +181,54 @@ impl Demo {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros().to_string();
         self.eshop.checkout()?;
         self.wait_for_traces(&since, limit)
+    }
+
+    /// Sends checkouts at a steady rate, and tells what became of their traces once they have settled.
+    ///
+    /// # Errors
+    /// When a process ends meanwhile, or the collector does not answer.
+    pub fn load(&self, load: &Load, progress: &mut dyn FnMut(&str)) -> Result<Report> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
+        let (sent, answered) = load.run(&self.eshop.checkout_url(), progress);
+        progress("waiting for the last spans");
+        let (mut report, mut changed) = (Report::default(), Instant::now());
+        loop {
+            if let Some(crash) = self.crashed() {
+                return Err(anyhow!("{crash}"));
+            }
+            let now = Report::of(sent, &answered, &self.all_since(since)?);
+            if now != report {
+                (report, changed) = (now, Instant::now());
+            }
+            let is_quiet = changed.elapsed() >= QUIET;
+            if wait::is_interrupted() || is_quiet || (report.incomplete == 0 && changed.elapsed() >= SETTLED) {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// All traces since then: pages of what each service had a part in, newest first.
+    fn all_since(&self, since: u128) -> Result<Vec<Value>> {
+        let (since, limit) = (since.to_string(), PAGE.to_string());
+        let mut traces: BTreeMap<String, Value> = BTreeMap::new();
+        for service in eshop::SERVICES {
+            let mut end = u64::MAX >> 1;
+            loop {
+                let until = end.to_string();
+                let page = [("service", service), ("start", &since), ("end", &until), ("limit", &limit)];
+                let found = self.collector.search(&page)?;
+                let first = found.iter().filter_map(complete::begin).min();
+                let is_last = found.len() < PAGE;
+                let named =
+                    found.into_iter().filter_map(|trace| Some((trace.get("traceID")?.as_str()?.to_owned(), trace)));
+                traces.extend(named);
+                match first {
+                    Some(first) if !is_last && first < end => end = first,
+                    _ => break,
+                }
+            }
+        }
+        Ok(traces.into_values().collect())
     }
 
     fn wait_for_traces(&self, since: &str, limit: Duration) -> Result<Vec<Value>> {

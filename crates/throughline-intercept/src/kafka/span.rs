@@ -149,6 +149,8 @@ fn opentracing(place: &Place<'_>, details: &Details<'_>) -> Vec<KeyValue> {
     if details.error_code != error::NONE {
         put(&mut to, "error", true);
     }
+    // That library has no name for it, and who wants it has said so.
+    put_some(&mut to, MESSAGING_KAFKA_MESSAGE_KEY, details.key);
     to
 }
 

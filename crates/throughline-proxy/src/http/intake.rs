@@ -39,7 +39,7 @@ pub(super) struct UnderWay(Activity);
 
 /// What a connection speaks, as far as its first bytes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Spoken {
+pub(super) enum Spoken {
     Http1,
     Http2,
     Other,
@@ -158,7 +158,7 @@ impl Drop for UnderWay {
 
 impl Spoken {
     /// What these first bytes are of; nothing while they could be of several.
-    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         if PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE) {
             return (bytes.len() >= PREFACE.len()).then_some(Self::Http2);
         }
@@ -193,7 +193,7 @@ const fn is_target(byte: u8) -> bool {
 }
 
 /// As HTTP/2 begins (RFC 9113, section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The longest method that is registered has 17 letters.
 const METHOD_MAX: usize = 24;

@@ -147,7 +147,7 @@ pub(crate) async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 
 /// A request of an API that nobody knows.
 pub(crate) fn request(correlation: i32, body: &[u8]) -> Vec<u8> {
-    let head = [999_i16.to_be_bytes(), 0_i16.to_be_bytes()].concat();
+    let head = [200_i16.to_be_bytes(), 0_i16.to_be_bytes()].concat();
     framed(&[&head[..], &correlation.to_be_bytes(), &(-1_i16).to_be_bytes(), body].concat())
 }
 

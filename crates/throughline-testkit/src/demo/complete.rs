@@ -47,22 +47,42 @@ pub(super) fn missing(mode: Mode, traces: &[Value]) -> Vec<String> {
     missing
 }
 
+/// When the first span of a trace began, in microseconds since the epoch.
+pub(super) fn begin(trace: &Value) -> Option<u64> {
+    list(trace, "spans").iter().filter_map(|span| span.get("startTime")?.as_u64()).min()
+}
+
 /// The ids of all spans, to see whether more came in between two looks.
 pub(super) fn span_ids(traces: &[Value]) -> BTreeSet<String> {
     traces.iter().flat_map(spans).map(|span| format!("{}/{}", span.id.0, span.id.1)).collect()
 }
 
-/// What of a span matters here.
-struct Span<'a> {
-    /// Trace id and span id.
-    id: (&'a str, &'a str),
-    service: &'a str,
-    operation: &'a str,
-    /// What it refers to, as trace id and span id.
-    parents: Vec<(&'a str, &'a str)>,
+/// What is told of a checkout however it is traced: its requests and, both ways, its record.
+pub(super) fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SERVERS.into_iter().chain([("eshop", "To_eshop-topic"), ("kafka-consumer", "From_eshop-topic")])
 }
 
-fn spans(trace: &Value) -> impl Iterator<Item = Span<'_>> {
+/// What of a span matters here.
+pub(super) struct Span<'a> {
+    /// Trace id and span id.
+    pub(super) id: (&'a str, &'a str),
+    pub(super) service: &'a str,
+    pub(super) operation: &'a str,
+    /// What it refers to, as trace id and span id.
+    pub(super) parents: Vec<(&'a str, &'a str)>,
+    tags: &'a [Value],
+}
+
+// === impl Span ===
+
+impl<'a> Span<'a> {
+    /// The text of a tag.
+    pub(super) fn tag(&self, key: &str) -> Option<&'a str> {
+        self.tags.iter().find(|tag| text(tag, "key") == key).and_then(|tag| tag.get("value")?.as_str())
+    }
+}
+
+pub(super) fn spans(trace: &Value) -> impl Iterator<Item = Span<'_>> {
     list(trace, "spans").iter().map(|span| {
         let process = format!("/processes/{}/serviceName", text(span, "processID"));
         Span {
@@ -70,6 +90,7 @@ fn spans(trace: &Value) -> impl Iterator<Item = Span<'_>> {
             service: trace.pointer(&process).and_then(Value::as_str).unwrap_or_default(),
             operation: text(span, "operationName"),
             parents: list(span, "references").iter().map(|r| (text(r, "traceID"), text(r, "spanID"))).collect(),
+            tags: list(span, "tags"),
         }
     })
 }

@@ -1,0 +1,228 @@
+//! Checkouts at a steady rate, and what became of their traces.
+//!
+//! Each checkout has a number, which every request and record of it carries where nothing that makes traces looks: in queries and in
+//! record keys. So each span tells which checkout it is of, and it can be told whether a trace holds what belongs together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread::{park_timeout, scope};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::complete::{Span, parts, spans};
+use crate::http;
+
+/// How fast, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    /// Checkouts in a second.
+    pub rate: f64,
+    pub duration: Duration,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// Checkouts that were sent, and of them those that were answered as they should be.
+    pub sent: usize,
+    pub answered: usize,
+    /// Of the answered ones, those all of whose spans are in one trace.
+    pub whole: usize,
+    /// Those whose spans are in several, because the parent of one was not found.
+    pub open: usize,
+    /// Those of which spans are missing.
+    pub incomplete: usize,
+    /// Spans in all.
+    pub spans: usize,
+    /// Spans in the trace of another checkout.
+    pub wrong: usize,
+    /// How parents were found.
+    pub evidence: BTreeMap<String, usize>,
+    /// How long answers took at the median and at the 99th percentile.
+    pub p50: Duration,
+    pub p99: Duration,
+}
+
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+// === impl Load ===
+
+impl Load {
+    /// Sends checkouts at their times, whether or not those before have been answered; gives how long the answered ones took, by number.
+    pub(super) fn run(&self, url: &str, progress: &mut dyn FnMut(&str)) -> (usize, BTreeMap<usize, Duration>) {
+        let begin = Instant::now();
+        let mut sent = 0;
+        let (mut told, answered) = (begin, std::sync::Mutex::new(BTreeMap::new()));
+        scope(|scope| {
+            while !crate::wait::is_interrupted() {
+                let due = Duration::from_secs_f64(number(sent) / self.rate);
+                if due >= self.duration {
+                    break;
+                }
+                let left = due.saturating_sub(begin.elapsed());
+                if !left.is_zero() {
+                    park_timeout(left);
+                    continue;
+                }
+                sent += 1;
+                let (order, answered) = (sent, &answered);
+                scope.spawn(move || {
+                    let asked = Instant::now();
+                    let answer = http::get(&format!("{url}?order={order}"), ANSWER_LIMIT);
+                    if answer.is_ok_and(|answer| answer.status == 200) {
+                        lock(answered).insert(order, asked.elapsed());
+                    }
+                });
+                if told.elapsed() > Duration::from_secs(5) {
+                    told = Instant::now();
+                    progress(&format!("{sent} checkouts sent, {} answered", lock(answered).len()));
+                }
+            }
+        });
+        (sent, answered.into_inner().unwrap_or_default())
+    }
+}
+
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+// === impl Report ===
+
+impl Report {
+    /// What these traces (Jaeger's JSON) show of the checkouts that were answered.
+    pub(super) fn of(sent: usize, answered: &BTreeMap<usize, Duration>, traces: &[Value]) -> Self {
+        let mut report = Self { sent, answered: answered.len(), ..Self::default() };
+        let mut found: BTreeMap<usize, BTreeMap<usize, &str>> = BTreeMap::new();
+        for trace in traces {
+            let spans: Vec<Span<'_>> = spans(trace).collect();
+            let of = spans.iter().find(|span| span.parents.is_empty()).and_then(order);
+            for span in &spans {
+                report.spans += 1;
+                let order = order(span);
+                report.wrong += usize::from(order != of);
+                if let Some(evidence) = span.tag("throughline.parent.evidence") {
+                    *report.evidence.entry(evidence.to_owned()).or_default() += 1;
+                }
+                let part = parts().position(|(service, name)| span.service == service && span.operation == name);
+                if let (Some(order), Some(part)) = (order, part) {
+                    found.entry(order).or_default().insert(part, span.id.0);
+                }
+            }
+        }
+        for order in answered.keys() {
+            let places = found.get(order);
+            let traces: BTreeSet<&str> = places.into_iter().flat_map(BTreeMap::values).copied().collect();
+            match (places.map_or(0, BTreeMap::len) == parts().count(), traces.len()) {
+                (true, 1) => report.whole += 1,
+                (true, _) => report.open += 1,
+                (false, _) => report.incomplete += 1,
+            }
+        }
+        let mut times: Vec<Duration> = answered.values().copied().collect();
+        times.sort_unstable();
+        let at = |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1))).copied();
+        report.p50 = at(50).unwrap_or_default();
+        report.p99 = at(99).unwrap_or_default();
+        report
+    }
+}
+
+impl Report {
+    /// For programs: counts, and times in milliseconds.
+    #[must_use]
+    pub fn json(&self, load: &Load) -> Value {
+        json!({
+            "rate": load.rate,
+            "seconds": load.duration.as_secs_f64(),
+            "sent": self.sent,
+            "answered": self.answered,
+            "whole": self.whole,
+            "open": self.open,
+            "incomplete": self.incomplete,
+            "spans": self.spans,
+            "wrong": self.wrong,
+            "evidence": self.evidence,
+            "p50_ms": self.p50.as_secs_f64() * 1e3,
+            "p99_ms": self.p99.as_secs_f64() * 1e3,
+        })
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let share = |count: usize| if self.answered == 0 { 0.0 } else { 100.0 * number(count) / number(self.answered) };
+        let Self { sent, answered, whole, open, incomplete, spans, wrong, p50, p99, .. } = self;
+        writeln!(f, "{sent} checkouts sent, {answered} answered (p50 {p50:.1?}, p99 {p99:.1?})")?;
+        writeln!(f, "  whole         {whole:>7}  {:>5.1} %   one trace with all that it caused", share(*whole))?;
+        writeln!(f, "  open          {open:>7}  {:>5.1} %   in parts: a parent could not be told", share(*open))?;
+        writeln!(f, "  incomplete    {incomplete:>7}  {:>5.1} %   spans are missing", share(*incomplete))?;
+        writeln!(f, "spans in another checkout's trace: {wrong} of {spans}")?;
+        let evidence: Vec<String> = self.evidence.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        write!(f, "parents by evidence: {}", evidence.join(", "))
+    }
+}
+
+/// The checkout that a span is of, as it says itself.
+fn order(span: &Span<'_>) -> Option<usize> {
+    let query = |text: &str| text.rsplit_once("order=").map(|(_, order)| order.to_owned());
+    let asked = ["url.query", "url.full"].into_iter().find_map(|key| query(span.tag(key)?));
+    let order = asked.or_else(|| span.tag("messaging.kafka.message.key").map(str::to_owned))?;
+    order.parse().ok()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of checkouts are small")]
+fn number(count: usize) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A trace of one server's spans: part of the story, its order, and whether it has a parent.
+    fn trace(id: &str, of: &[(usize, usize)]) -> Value {
+        let spans: Vec<Value> = of
+            .iter()
+            .enumerate()
+            .map(|(number, (part, order))| {
+                let (service, name) = parts().nth(*part).unwrap();
+                let parent = json!([{"refType": "CHILD_OF", "traceID": id, "spanID": "0"}]);
+                let key = if name.contains('_') { "messaging.kafka.message.key" } else { "url.query" };
+                let value = if name.contains('_') { order.to_string() } else { format!("order={order}") };
+                json!({"traceID": id, "spanID": number.to_string(), "operationName": name, "processID": service,
+                       "references": if number == 0 { json!([]) } else { parent },
+                       "tags": [{"key": key, "value": value}]})
+            })
+            .collect();
+        let processes: serde_json::Map<String, Value> =
+            parts().map(|(service, _)| (service.to_owned(), json!({"serviceName": service}))).collect();
+        json!({"traceID": id, "spans": spans, "processes": processes})
+    }
+
+    fn all(order: usize) -> Vec<(usize, usize)> {
+        (0..parts().count()).map(|part| (part, order)).collect()
+    }
+
+    fn report(orders: usize, traces: &[Value]) -> (usize, usize, usize, usize) {
+        let answered = (1..=orders).map(|order| (order, Duration::from_millis(1))).collect();
+        let Report { whole, open, incomplete, wrong, .. } = Report::of(orders, &answered, traces);
+        (whole, open, incomplete, wrong)
+    }
+
+    #[test]
+    fn whole_traces_open_ends_and_missing_spans_are_told_apart() {
+        let (one, two, three) = (all(1), all(2), all(3));
+        let traces = [trace("a", &one), trace("b", &two[..4]), trace("c", &two[4..]), trace("d", &three[1..])];
+        assert_eq!(report(3, &traces), (1, 1, 1, 0));
+        assert_eq!(report(1, &[]), (0, 0, 1, 0));
+    }
+
+    #[test]
+    fn a_span_in_the_trace_of_another_checkout_is_seen() {
+        let (mut one, two) = (all(1), all(2));
+        one.push(two[5]);
+        let rest: Vec<_> = two.iter().copied().filter(|(part, _)| *part != 5).collect();
+        assert_eq!(report(2, &[trace("a", &one), trace("b", &rest)]), (1, 1, 0, 1));
+    }
+}
