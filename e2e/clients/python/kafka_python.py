@@ -96,17 +96,33 @@ def subscriber(options):
     return consumer
 
 
+class Returns:
+    """With `--returns true` a line for each partition in which the consumer stands before where it stood."""
+
+    def __init__(self, options, output):
+        self.output, self.places = output if options.get("returns") == "true" else None, {}
+
+    def look(self, consumer):
+        for partition in consumer.assignment() if self.output else ():
+            place = consumer.position(partition, timeout_ms=100)
+            if place is not None and place < self.places.get(partition, 0):
+                self.output.write({"topic": partition.topic, "partition": partition.partition, "returned_to": place})
+            if place is not None:
+                self.places[partition] = place
+
+
 def consume(options):
     output, count = lines.Output(options.get("output", "-")), int(options.get("count", 1 << 60))
     deadline = time.monotonic() + float(options.get("limit", "60"))
     consumer, begun = subscriber(options), time.monotonic()
-    seen, places = 0, lines.Places(options)
+    seen, places, returns = 0, lines.Places(options), Returns(options, output)
     while seen < count and time.monotonic() < deadline:
         # Once in ten times a consumer of kafka-python 3.0 gets no record ever, also straight from the broker. Another one does.
         if seen == 0 and time.monotonic() - begun > 10:
             consumer.close()
             consumer, begun = subscriber(options), time.monotonic()
         handled = {}
+        returns.look(consumer)
         for records in consumer.poll(100, max_records=min(50, count - seen)).values():
             for record in records:
                 output.write(lines.record(
