@@ -110,15 +110,21 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
         let folder = TempDir::new().unwrap();
         let gate = folder.path().join("gate");
         let path = gate.display().to_string();
+        // kafka-python goes on at the end of the new topic when it finds it shorter than the old (KIP-320), straight from the broker,
+        // too. So that this is its beginning, nothing is in it until kafka-python has found it.
+        let goes_to_end = *client == Client::KafkaPython;
         let case = case
             .produce(&[("gate-at", "120"), ("gate", &path), ("in-flight", "1")])
-            .consume(&[("metadata-age", "1000")]);
+            .consume(&[("metadata-age", "1000"), ("returns", if goes_to_end { "true" } else { "false" })]);
         let records = case.generate();
         let (producer, consumer) = (case.start_producer(&records), case.start_consumer(records.len(), &[]));
         producer.wait_for_lines(old);
         consumer.wait_for_lines(old);
         delete_topic(kit.kafka.bootstrap(), &case.topic).unwrap();
         kit.topic(&case.topic, PARTITIONS);
+        if goes_to_end {
+            consumer.wait_for_lines(old + usize::from(PARTITIONS));
+        }
         std::fs::write(&gate, "").unwrap();
         let (acknowledged, consumed) = (producer.acknowledged(), consumer.consumed());
         assert_recreated(&case, old, &records, &acknowledged, &consumed);

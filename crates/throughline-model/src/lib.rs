@@ -14,9 +14,11 @@ pub mod convention;
 mod id;
 mod sink;
 mod span;
+mod text;
 mod value;
 
 pub use id::{SpanId, TraceId};
 pub use sink::{Full, SpanSink};
 pub use span::{Event, Link, Resource, Scope, Span, SpanKind, Status};
+pub use text::Text;
 pub use value::{KeyValue, Value};

@@ -184,7 +184,7 @@ impl Resource {
     /// A resource that says no more than which service it is.
     #[must_use]
     pub fn of_service(name: &str) -> Self {
-        Self { attributes: vec![KeyValue::new("service.name", name)] }
+        Self { attributes: vec![KeyValue::new("service.name", name.to_owned())] }
     }
 
     /// The attribute `service.name`, else `unknown_service`, as the resource conventions ask.

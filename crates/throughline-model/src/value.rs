@@ -1,10 +1,14 @@
 //! Attribute values, with the types of OTLP's `AnyValue`.
 
+use std::sync::Arc;
+
+use crate::Text;
+
 /// An attribute: a name of the semantic conventions (or of the user) and its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyValue {
     /// The attribute's name, such as `messaging.system`.
-    pub key: String,
+    pub key: Text,
     /// Its value.
     pub value: Value,
 }
@@ -15,7 +19,7 @@ pub enum Value {
     /// Absent: OTLP allows a value with no type set.
     Empty,
     /// Text.
-    String(String),
+    String(Text),
     /// True or false.
     Bool(bool),
     /// A whole number.
@@ -34,7 +38,7 @@ pub enum Value {
 
 impl KeyValue {
     /// An attribute from anything that is a value.
-    pub fn new(key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn new(key: impl Into<Text>, value: impl Into<Value>) -> Self {
         Self { key: key.into(), value: value.into() }
     }
 }
@@ -49,15 +53,27 @@ impl Value {
     }
 }
 
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::String(text.to_owned())
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Self {
+        Self::String(text.into())
+    }
+}
+
+impl From<Text> for Value {
+    fn from(text: Text) -> Self {
+        Self::String(text)
+    }
+}
+
+impl From<&Arc<str>> for Value {
+    fn from(text: &Arc<str>) -> Self {
+        Self::String(text.into())
     }
 }
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Self::String(text)
+        Self::String(text.into())
     }
 }
 

@@ -196,13 +196,13 @@ fn decode_link(link: ProtoLink) -> Option<Link> {
 }
 
 fn key_values(pairs: Vec<ProtoKeyValue>) -> Vec<KeyValue> {
-    pairs.into_iter().map(|pair| KeyValue { key: pair.key, value: pair.value.map_or(Value::Empty, value) }).collect()
+    pairs.into_iter().map(|pair| KeyValue::new(pair.key, pair.value.map_or(Value::Empty, value))).collect()
 }
 
 /// How deep values nest is bounded by the readers: prost stops at 100 messages, `serde_json` at 128 brackets.
 fn value(any: AnyValue) -> Value {
     match any.value {
-        Some(ProtoValue::StringValue(text)) => Value::String(text),
+        Some(ProtoValue::StringValue(text)) => Value::String(text.into()),
         Some(ProtoValue::BoolValue(truth)) => Value::Bool(truth),
         Some(ProtoValue::IntValue(number)) => Value::Int(number),
         Some(ProtoValue::DoubleValue(number)) => Value::Double(number),

@@ -3,19 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
-use opentelemetry_proto::tonic::common::v1::{
-    AnyValue, ArrayValue, InstrumentationScope, KeyValue as ProtoKeyValue, KeyValueList,
-};
-use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
-use opentelemetry_proto::tonic::trace::v1::span::{Event as ProtoEvent, Link as ProtoLink};
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as ProtoSpan, Status as ProtoStatus};
-use prost::Message as _;
-use throughline_model::{KeyValue, Span, Status, Value};
+use throughline_model::{Event, KeyValue, Link, Span, Status, Value};
 
 use crate::json::{ResourceSpansJson, kind_number};
+use crate::protobuf::Writer;
 
 /// Spans that share a resource, by the scopes they share.
 struct Group<'a> {
@@ -26,8 +17,11 @@ struct Group<'a> {
 /// group; those of equal but distinct resources are not.
 #[must_use]
 pub fn encode_protobuf<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8> {
-    let resource_spans = groups(spans).iter().map(proto_group).collect();
-    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+    let mut request = Writer::default();
+    for group in groups(spans) {
+        request.message(1, |resource_spans| write_group(resource_spans, &group));
+    }
+    request.into_bytes()
 }
 
 /// The entries of OTLP's `resourceSpans` of these spans, to be serialised. Grouped as by [`encode_protobuf`].
@@ -58,94 +52,99 @@ fn groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<Group<'a>> {
     groups
 }
 
-fn proto_group(group: &Group<'_>) -> ResourceSpans {
-    let resource =
-        group.scopes.iter().flatten().next().map(|span| ProtoResource {
-            attributes: key_values(&span.resource.attributes),
-            ..ProtoResource::default()
+// Numbers are those of the fields in opentelemetry-proto: trace/v1/trace.proto, common/v1/common.proto, resource/v1/resource.proto.
+
+fn write_group(resource_spans: &mut Writer, group: &Group<'_>) {
+    if let Some(span) = group.scopes.iter().flatten().next() {
+        resource_spans.message(1, |resource| write_attributes(resource, 1, &span.resource.attributes));
+    }
+    for spans in &group.scopes {
+        resource_spans.message(2, |scope_spans| write_scope(scope_spans, spans));
+    }
+}
+
+fn write_scope(scope_spans: &mut Writer, spans: &[&Span]) {
+    if let Some(span) = spans.first() {
+        scope_spans.message(1, |scope| {
+            scope.some_bytes(1, span.scope.name.as_bytes());
+            scope.some_bytes(2, span.scope.version.as_bytes());
+            write_attributes(scope, 3, &span.scope.attributes);
         });
-    let scope_spans = group.scopes.iter().map(|spans| proto_scope(spans)).collect();
-    ResourceSpans { resource, scope_spans, schema_url: String::new() }
-}
-
-fn proto_scope(spans: &[&Span]) -> ScopeSpans {
-    let scope = spans.first().map(|span| InstrumentationScope {
-        name: span.scope.name.clone(),
-        version: span.scope.version.clone(),
-        attributes: key_values(&span.scope.attributes),
-        dropped_attributes_count: 0,
-    });
-    ScopeSpans { scope, spans: spans.iter().map(|span| proto_span(span)).collect(), schema_url: String::new() }
-}
-
-fn proto_span(span: &Span) -> ProtoSpan {
-    ProtoSpan {
-        trace_id: span.trace_id.to_bytes().to_vec(),
-        span_id: span.span_id.to_bytes().to_vec(),
-        trace_state: span.trace_state.clone(),
-        parent_span_id: span.parent_span_id.map_or_else(Vec::new, |id| id.to_bytes().to_vec()),
-        flags: span.flags,
-        name: span.name.clone(),
-        kind: i32::try_from(kind_number(span.kind)).unwrap_or_default(),
-        start_time_unix_nano: span.start,
-        end_time_unix_nano: span.end,
-        attributes: key_values(&span.attributes),
-        dropped_attributes_count: span.dropped,
-        events: span
-            .events
-            .iter()
-            .map(|event| ProtoEvent {
-                time_unix_nano: event.time,
-                name: event.name.clone(),
-                attributes: key_values(&event.attributes),
-                dropped_attributes_count: 0,
-            })
-            .collect(),
-        dropped_events_count: 0,
-        links: span
-            .links
-            .iter()
-            .map(|link| ProtoLink {
-                trace_id: link.trace_id.to_bytes().to_vec(),
-                span_id: link.span_id.to_bytes().to_vec(),
-                trace_state: link.trace_state.clone(),
-                attributes: key_values(&link.attributes),
-                dropped_attributes_count: 0,
-                flags: link.flags,
-            })
-            .collect(),
-        dropped_links_count: 0,
-        status: status(&span.status),
+    }
+    for span in spans {
+        scope_spans.message(2, |message| write_span(message, span));
     }
 }
 
-fn status(status: &Status) -> Option<ProtoStatus> {
-    match status {
-        Status::Unset => None,
-        Status::Ok => Some(ProtoStatus { code: StatusCode::Ok.into(), message: String::new() }),
-        Status::Error(message) => Some(ProtoStatus { code: StatusCode::Error.into(), message: message.clone() }),
+fn write_span(message: &mut Writer, span: &Span) {
+    message.bytes(1, &span.trace_id.to_bytes());
+    message.bytes(2, &span.span_id.to_bytes());
+    message.some_bytes(3, span.trace_state.as_bytes());
+    if let Some(parent) = span.parent_span_id {
+        message.bytes(4, &parent.to_bytes());
     }
-}
-
-fn key_values(pairs: &[KeyValue]) -> Vec<ProtoKeyValue> {
-    pairs
-        .iter()
-        .map(|pair| ProtoKeyValue { key: pair.key.clone(), value: Some(any_value(&pair.value)), key_strindex: 0 })
-        .collect()
-}
-
-fn any_value(value: &Value) -> AnyValue {
-    let value = match value {
-        Value::Empty => None,
-        Value::String(text) => Some(ProtoValue::StringValue(text.clone())),
-        Value::Bool(truth) => Some(ProtoValue::BoolValue(*truth)),
-        Value::Int(number) => Some(ProtoValue::IntValue(*number)),
-        Value::Double(number) => Some(ProtoValue::DoubleValue(*number)),
-        Value::Bytes(bytes) => Some(ProtoValue::BytesValue(bytes.clone())),
-        Value::Array(values) => {
-            Some(ProtoValue::ArrayValue(ArrayValue { values: values.iter().map(any_value).collect() }))
-        }
-        Value::Map(pairs) => Some(ProtoValue::KvlistValue(KeyValueList { values: key_values(pairs) })),
+    message.some_bytes(5, span.name.as_bytes());
+    message.some_varint(6, kind_number(span.kind));
+    message.some_fixed_64(7, span.start);
+    message.some_fixed_64(8, span.end);
+    write_attributes(message, 9, &span.attributes);
+    message.some_varint(10, span.dropped);
+    for event in &span.events {
+        message.message(11, |message| write_event(message, event));
+    }
+    for link in &span.links {
+        message.message(13, |message| write_link(message, link));
+    }
+    let (code, description) = match &span.status {
+        Status::Unset => (0, ""),
+        Status::Ok => (1, ""),
+        Status::Error(description) => (2, description.as_str()),
     };
-    AnyValue { value }
+    if code != 0 {
+        message.message(15, |status| {
+            status.some_bytes(2, description.as_bytes());
+            status.some_varint(3, code);
+        });
+    }
+    message.some_fixed_32(16, span.flags);
+}
+
+fn write_event(message: &mut Writer, event: &Event) {
+    message.some_fixed_64(1, event.time);
+    message.some_bytes(2, event.name.as_bytes());
+    write_attributes(message, 3, &event.attributes);
+}
+
+fn write_link(message: &mut Writer, link: &Link) {
+    message.bytes(1, &link.trace_id.to_bytes());
+    message.bytes(2, &link.span_id.to_bytes());
+    message.some_bytes(3, link.trace_state.as_bytes());
+    write_attributes(message, 4, &link.attributes);
+    message.some_fixed_32(6, link.flags);
+}
+
+fn write_attributes(message: &mut Writer, field: u32, pairs: &[KeyValue]) {
+    for KeyValue { key, value } in pairs {
+        message.message(field, |pair| {
+            pair.some_bytes(1, key.as_bytes());
+            pair.message(2, |any_value| write_value(any_value, value));
+        });
+    }
+}
+
+fn write_value(any_value: &mut Writer, value: &Value) {
+    match value {
+        Value::Empty => {}
+        Value::String(text) => any_value.bytes(1, text.as_bytes()),
+        Value::Bool(truth) => any_value.varint(2, u64::from(*truth)),
+        Value::Int(number) => any_value.varint(3, number.cast_unsigned()),
+        Value::Double(number) => any_value.double(4, *number),
+        Value::Array(values) => any_value.message(5, |array| {
+            for value in values {
+                array.message(1, |any_value| write_value(any_value, value));
+            }
+        }),
+        Value::Map(pairs) => any_value.message(6, |list| write_attributes(list, 1, pairs)),
+        Value::Bytes(bytes) => any_value.bytes(7, bytes),
+    }
 }

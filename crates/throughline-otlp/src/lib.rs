@@ -12,6 +12,7 @@ mod decode;
 mod encode;
 mod json;
 mod limit;
+mod protobuf;
 pub mod response;
 
 pub use decode::{Decoded, Rejected, Rejection};

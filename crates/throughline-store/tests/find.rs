@@ -44,12 +44,12 @@ fn plain(trace: u128, id: u64, start: u64, end: u64) -> Span {
 fn values() -> impl Strategy<Value = Value> {
     prop_oneof![
         (0i64..4).prop_map(Value::Int),
-        (0i64..4).prop_map(|number| Value::String(number.to_string())),
+        (0i64..4).prop_map(|number| Value::from(number.to_string())),
         (0u8..4).prop_map(|number| Value::Double(f64::from(number) / 2.0)),
         any::<bool>().prop_map(Value::Bool),
-        Just(Value::Array(vec![Value::Int(1), Value::String("2".to_owned())])),
+        Just(Value::Array(vec![Value::Int(1), Value::from("2")])),
         Just(Value::Bytes(vec![1])),
-        Just(Value::String("v".repeat(300))),
+        Just(Value::from("v".repeat(300))),
     ]
 }
 
@@ -237,8 +237,8 @@ proptest! {
     }
 }
 
-fn keyed(trace: u128, key: &str, value: &str) -> Span {
-    Span { attributes: vec![KeyValue::new(key, value)], ..plain(trace, 1, trace.try_into().unwrap(), 200) }
+fn keyed(trace: u128, key: &'static str, value: &str) -> Span {
+    Span { attributes: vec![KeyValue::new(key, value.to_owned())], ..plain(trace, 1, trace.try_into().unwrap(), 200) }
 }
 
 fn found(store: &MemoryStore, test: Test) -> usize {

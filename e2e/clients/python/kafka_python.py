@@ -1,5 +1,6 @@
 """kafka-python, Kafka's protocol in Python alone: produce, consume; classic groups."""
 
+import logging
 import sys
 import time
 
@@ -7,6 +8,8 @@ from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartitio
 
 import lines
 
+# What it does about a lost topic is told nowhere else.
+logging.basicConfig(level="INFO", format="%(relativeCreated)d %(name)s %(message)s")
 
 def connection(options):
     settings = {
@@ -96,25 +99,43 @@ def subscriber(options):
     return consumer
 
 
+class Returns:
+    """With `--returns true` a line for each partition in which the consumer stands before where it stood."""
+
+    def __init__(self, options, output):
+        self.output, self.places = output if options.get("returns") == "true" else None, {}
+
+    def look(self, consumer):
+        for partition in consumer.assignment() if self.output else ():
+            place = consumer.position(partition, timeout_ms=100)
+            if place is not None and place < self.places.get(partition, 0):
+                self.output.write({"topic": partition.topic, "partition": partition.partition, "returned_to": place})
+                self.places[partition] = place
+
+
 def consume(options):
     output, count = lines.Output(options.get("output", "-")), int(options.get("count", 1 << 60))
     deadline = time.monotonic() + float(options.get("limit", "60"))
-    consumer, begun = subscriber(options), time.monotonic()
-    seen, places = 0, lines.Places(options)
+    consumer, heard = subscriber(options), time.monotonic()
+    seen, places, returns = 0, lines.Places(options), Returns(options, output)
     while seen < count and time.monotonic() < deadline:
-        # Once in ten times a consumer of kafka-python 3.0 gets no record ever, also straight from the broker. Another one does.
-        if seen == 0 and time.monotonic() - begun > 10:
+        # A consumer of kafka-python 3.0 may fall out of its group and never notice, also straight from the broker: once in ten times
+        # at its beginning, and when its topic goes. Another one goes on from what was committed.
+        if time.monotonic() - heard > 10:
             consumer.close()
-            consumer, begun = subscriber(options), time.monotonic()
+            consumer, heard = subscriber(options), time.monotonic()
         handled = {}
+        returns.look(consumer)
         for records in consumer.poll(100, max_records=min(50, count - seen)).values():
             for record in records:
+                heard = time.monotonic()
                 output.write(lines.record(
                     record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, record.headers,
                 ))
                 handled[TopicPartition(record.topic, record.partition)] = OffsetAndMetadata(record.offset + 1, "", -1)
                 seen += places.count(record.topic, record.partition, record.offset)
         # Partitions come and go while polling, so what was handled is committed before that: nothing comes twice.
+        returns.places |= {partition: place.offset for partition, place in handled.items()}
         if handled:
             consumer.commit(handled)
     consumer.close()

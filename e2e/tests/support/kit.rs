@@ -44,6 +44,8 @@ impl Kit {
         let kafka = Listener::ALL.into_iter().fold(kafka, ApacheBuilder::listener);
         // Who comes by TLS without a login must show a certificate.
         let kafka = kafka.property("listener.name.ssl.ssl.client.auth", "required");
+        // Or a client that looks a deleted topic up makes it anew before the test does, with one partition.
+        let kafka = kafka.property("auto.create.topics.enable", "false");
         #[expect(clippy::print_stderr, reason = "the first run fetches and builds for minutes, and says so")]
         let mut progress = |step: &str| eprintln!("{step}");
         Self {

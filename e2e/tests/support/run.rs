@@ -13,6 +13,8 @@ use super::record::{self, Headers, Record};
 /// A client at work.
 pub(crate) struct Run {
     process: Process,
+    /// What it does, and with which topic.
+    work: String,
     output: PathBuf,
     // Last, so that the process is gone before its folder is removed.
     _folder: TempDir,
@@ -53,13 +55,13 @@ pub(crate) fn produce(spec: Spec, bootstrap: &str, topic: &str, records: &[Recor
     let input = folder.path().join("input");
     std::fs::write(&input, record::to_lines(records)).unwrap();
     let spec = spec.args(["produce", "--bootstrap", bootstrap, "--topic", topic, "--input"]).arg(&input);
-    start(spec, folder, options)
+    start(spec, format!("producer of {} records to {topic}", records.len()), folder, options)
 }
 
 /// Starts `spec` as a consumer of `count` records.
 pub(crate) fn consume(spec: Spec, bootstrap: &str, topics: &str, count: usize, options: &[(&str, &str)]) -> Run {
     let spec = spec.args(["consume", "--bootstrap", bootstrap, "--topics", topics, "--count", &count.to_string()]);
-    start(spec, tempfile::tempdir().unwrap(), options)
+    start(spec, format!("consumer of {count} records from {topics}"), tempfile::tempdir().unwrap(), options)
 }
 
 /// Starts `spec` as a Streams application that carries `count` records from one topic to another.
@@ -68,20 +70,22 @@ pub(crate) fn streams(spec: Spec, bootstrap: &str, topics: [&str; 2], count: usi
     let [from, to] = topics;
     let spec =
         spec.args(["streams", "--bootstrap", bootstrap, "--topics", from, "--to", to, "--state"]).arg(folder.path());
-    start(spec.args(["--count", &count.to_string()]), folder, options)
+    let work = format!("Streams from {from} to {to}");
+    start(spec.args(["--count", &count.to_string()]), work, folder, options)
 }
 
-fn start(spec: Spec, folder: TempDir, options: &[(&str, &str)]) -> Run {
+fn start(spec: Spec, work: String, folder: TempDir, options: &[(&str, &str)]) -> Run {
     let output = folder.path().join("output");
     let options = options.iter().flat_map(|(name, value)| [format!("--{name}"), (*value).to_owned()]);
     let process = spec.arg("--output").arg(&output).args(options).spawn().unwrap();
-    Run { process, output, _folder: folder }
+    Run { process, work, output, _folder: folder }
 }
 
 // === impl Run ===
 
 impl Run {
     /// Waits until it has written so many lines.
+    #[track_caller]
     pub(crate) fn wait_for_lines(&self, count: usize) {
         let written = || {
             let lines = lines(&self.output).len();
@@ -90,32 +94,45 @@ impl Run {
         match wait::until(LIMIT, written) {
             Some(Ok(())) => {}
             // It may have written them and ended between the two looks.
-            Some(Err(crash)) => assert!(lines(&self.output).len() >= count, "{crash}"),
-            None => panic!(
-                "{} has written {} of {count} lines:\n{}",
-                self.process.name(),
-                lines(&self.output).len(),
-                self.process.log().join("\n")
-            ),
+            Some(Err(crash)) => assert!(lines(&self.output).len() >= count, "{}: {crash}", self.state()),
+            None => panic!("{} has not written {count} lines within {LIMIT:?}:\n{}", self.state(), self.log()),
         }
     }
 
     /// Waits for its end, which must be a good one; gives its lines.
+    #[track_caller]
     pub(crate) fn lines(self) -> Vec<Value> {
-        let status = self.process.wait(LIMIT).unwrap();
-        let log = self.process.log().join("\n");
-        assert!(status.success(), "{} ended with {status}:\n{log}", self.process.name());
+        match self.process.wait(LIMIT) {
+            Ok(status) => assert!(status.success(), "{} ended with {status}:\n{}", self.state(), self.log()),
+            Err(_) => panic!("{} has not ended within {LIMIT:?}:\n{}", self.state(), self.log()),
+        }
         lines(&self.output)
     }
 
     /// The lines of a producer.
+    #[track_caller]
     pub(crate) fn acknowledged(self) -> Vec<Acknowledged> {
         self.lines().iter().filter(|line| line.get("index").is_some()).map(acknowledged).collect()
     }
 
     /// The lines of a consumer.
+    #[track_caller]
     pub(crate) fn consumed(self) -> Vec<Consumed> {
         self.lines().iter().filter(|line| line.get("headers").is_some()).map(consumed).collect()
+    }
+
+    /// Who it is and how far it has come, for one who asks why.
+    fn state(&self) -> String {
+        let lines = lines(&self.output);
+        let last = lines.last().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+        let (name, work, count) = (self.process.name(), &self.work, lines.len());
+        format!("{name}, {work} ({count} lines so far, the last: {})", &last[..last.floor_char_boundary(300)])
+    }
+
+    /// What it said.
+    fn log(&self) -> String {
+        let log = self.process.log();
+        if log.is_empty() { "it said nothing".to_owned() } else { log[log.len().saturating_sub(40)..].join("\n") }
     }
 }
 

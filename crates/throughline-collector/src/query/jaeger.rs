@@ -250,7 +250,7 @@ fn plain(value: &Value) -> serde_json::Value {
         Value::Double(number) => (*number).into(),
         Value::Bytes(bytes) => STANDARD.encode(bytes).into(),
         Value::Array(values) => values.iter().map(plain).collect(),
-        Value::Map(pairs) => pairs.iter().map(|pair| (pair.key.clone(), plain(&pair.value))).collect(),
+        Value::Map(pairs) => pairs.iter().map(|pair| (pair.key.to_string(), plain(&pair.value))).collect(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use throughline_model::{Event, KeyValue, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value};
+use throughline_model::{Event, KeyValue, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId};
 use throughline_otlp::Rejection;
 
 /// A span as Zipkin's clients send it. Times are microseconds.
@@ -122,7 +122,7 @@ impl SpanJson {
                 // A message, or no more than that it failed.
                 status = Status::Error(if text == "true" { String::new() } else { text });
             } else {
-                attributes.push(KeyValue { key, value: Value::String(text) });
+                attributes.push(KeyValue::new(key, text));
             }
         }
         if let Some(local) = self.local_endpoint.take() {
@@ -147,7 +147,7 @@ impl SpanJson {
 }
 
 impl EndpointJson {
-    fn attributes(self, address: &str, port: &str, attributes: &mut Vec<KeyValue>) {
+    fn attributes(self, address: &'static str, port: &'static str, attributes: &mut Vec<KeyValue>) {
         attributes.extend(self.ipv4.or(self.ipv6).map(|ip| KeyValue::new(address, ip)));
         attributes.extend(self.port.filter(|port| *port > 0).map(|number| KeyValue::new(port, i64::from(number))));
     }

@@ -113,9 +113,9 @@ struct Text {
 // === impl Text ===
 
 impl Text {
-    fn put(&mut self, key: &str, value: &str) {
+    fn put(&mut self, key: &'static str, value: &str) {
         let value = value.get(..value.floor_char_boundary(self.most)).unwrap_or_default();
-        self.attributes.push(KeyValue::new(key, value));
+        self.attributes.push(KeyValue::new(key, value.to_owned()));
     }
 
     fn server(&mut self, direction: Direction, request: &Request<'_>) {

@@ -39,10 +39,7 @@ pub(super) struct Positions {
 
 /// Records of one partition on their way to the client.
 pub(super) struct Arrival<'a> {
-    pub(super) topic: Arc<str>,
-    pub(super) partition: i32,
-    pub(super) group: Option<Arc<str>>,
-    pub(super) cluster_id: Option<Arc<str>>,
+    place: span::Place,
     pub(super) relation: Relation,
     pub(super) settle: bool,
     /// When the first byte of the response came, and when the last did.
@@ -258,11 +255,9 @@ impl<'a> Arrival<'a> {
         delivered: &'a dyn Fn(i64) -> Option<Times>,
     ) -> Self {
         let settings = tracer.settings.topic(topic);
+        let cluster_id = tracer.cluster.known(|known| known.cluster_id());
         Self {
-            topic: Arc::clone(topic),
-            partition,
-            group: tracer.group(),
-            cluster_id: tracer.cluster.known(|known| known.cluster_id()),
+            place: span::Place::new(Operation::Process, (Arc::clone(topic), partition), tracer.group(), cluster_id),
             relation: settings.relation,
             settle: settings.settle,
             begun,
@@ -334,7 +329,7 @@ impl<'a> Arrival<'a> {
     ) {
         let found = context::read(record, &tracer.settings);
         let identity = tracer.receive(&found, self.relation, self.now);
-        let place = (&self.topic, self.partition);
+        let place = (&self.place.topic, self.place.partition);
         tracer.handed_over(place, (offset, record), (&found, identity.as_ref()), self.now);
         let Some(identity) = identity else { return };
         let sender = match &found {
@@ -369,21 +364,15 @@ impl<'a> Arrival<'a> {
         if self.relation == Relation::ParentAndLink && sender.is_some() {
             self.made.push((offset, identity.clone()));
         }
-        let place = span::Place {
-            operation: Operation::Process,
-            topic: &self.topic,
-            partition: self.partition,
-            group: self.group.as_deref(),
-            cluster_id: self.cluster_id.as_deref(),
-        };
-        tracer.finish(identity, (self.begun, self.now), &place, &details, links);
+        tracer.finish(identity, (self.begun, self.now), &self.place, &details, links);
     }
 
     /// All has been read. Gives the spans that records can name in place of their senders'.
     pub(super) fn finish<C: Cluster>(self, tracer: &mut Tracer<C>) -> Vec<(i64, Identity)> {
         if !self.deliveries.is_empty() {
-            let place = Place { client: tracer.client.clone(), topic: self.topic, partition: self.partition };
-            let lost = tracer.cluster.known(|known| known.deliver(place, self.group, self.deliveries, self.now));
+            let span::Place { topic, partition, group, .. } = self.place;
+            let place = Place { client: tracer.client.clone(), topic, partition };
+            let lost = tracer.cluster.known(|known| known.deliver(place, group, self.deliveries, self.now));
             if lost > 0 {
                 tracer.out.notice(Notice::Unsettled { records: lost });
             }

@@ -367,13 +367,7 @@ impl Partition {
             }
             known.cluster_id()
         });
-        let place = Place {
-            operation: Operation::Send,
-            topic: &topic,
-            partition: self.key.index,
-            group: None,
-            cluster_id: cluster_id.as_deref(),
-        };
+        let place = Place::new(Operation::Send, (topic, self.key.index), None, cluster_id);
         let base_offset = (ending.base_offset >= 0).then_some(ending.base_offset);
         for record in self.records {
             let details = Details {

@@ -151,19 +151,16 @@ impl Settled<'_> {
         let group = self.group.cloned().or_else(|| tracer.group());
         let settle = |known: &mut Known| (known.settle(&place, group.as_ref(), progress), known.cluster_id());
         let (deliveries, cluster_id) = tracer.cluster.known(settle);
-        let place = span::Place {
-            operation: Operation::Commit,
-            topic: &topic,
-            partition,
-            group: group.as_deref(),
-            cluster_id: cluster_id.as_deref(),
-        };
+        if deliveries.is_empty() {
+            return;
+        }
+        let place = span::Place::new(Operation::Commit, (topic, partition), group, cluster_id);
         for delivery in deliveries {
             self.one(tracer, delivery, &place);
         }
     }
 
-    fn one<C: Cluster>(&self, tracer: &mut Tracer<C>, delivery: Delivery, place: &span::Place<'_>) {
+    fn one<C: Cluster>(&self, tracer: &mut Tracer<C>, delivery: Delivery, place: &span::Place) {
         if !tracer.admit_settled(self.now) {
             return;
         }

@@ -26,14 +26,16 @@ pub(super) enum Operation {
     Commit,
 }
 
-/// Of which partition records are, and what their spans have in common.
+/// Of which partition records are: what their spans have in common, made once for many of them.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
-    pub(super) operation: Operation,
-    pub(super) topic: &'a str,
+pub(super) struct Place {
+    operation: Operation,
+    pub(super) topic: Arc<str>,
     pub(super) partition: i32,
-    pub(super) group: Option<&'a str>,
-    pub(super) cluster_id: Option<&'a str>,
+    /// The partition as text.
+    partition_id: Arc<str>,
+    pub(super) group: Option<Arc<str>>,
+    cluster_id: Option<Arc<str>>,
 }
 
 /// What is told of one record; what is [`None`] is not known.
@@ -69,7 +71,18 @@ pub(super) fn seconds(nanoseconds: u64) -> f64 {
     std::time::Duration::from_nanos(nanoseconds).as_secs_f64()
 }
 
-// === impl Tracer ===
+// === impl Place, Tracer ===
+
+impl Place {
+    pub(super) fn new(
+        operation: Operation,
+        (topic, partition): (Arc<str>, i32),
+        group: Option<Arc<str>>,
+        cluster_id: Option<Arc<str>>,
+    ) -> Self {
+        Self { operation, topic, partition, partition_id: partition.to_string().into(), group, cluster_id }
+    }
+}
 
 impl<C: Cluster> Tracer<C> {
     /// Makes a span and sends it on its way.
@@ -77,7 +90,7 @@ impl<C: Cluster> Tracer<C> {
         &mut self,
         identity: Identity,
         times: (Timestamp, Timestamp),
-        place: &Place<'_>,
+        place: &Place,
         details: &Details<'_>,
         links: Vec<Link>,
     ) {
@@ -85,8 +98,8 @@ impl<C: Cluster> Tracer<C> {
         // The parent of a commit is a span of ours, which was seen here; so is one that was found in the process.
         let is_remote = parent.is_some() && place.operation != Operation::Commit && details.told.is_none();
         let (attributes, name) = match self.settings.naming {
-            Naming::OpenTelemetry => (self.conventional(place, details), place.operation.name(place.topic)),
-            Naming::OpenTracing => (opentracing(place, details), place.operation.opentracing_name(place.topic)),
+            Naming::OpenTelemetry => (self.conventional(place, details), place.operation.name(&place.topic)),
+            Naming::OpenTracing => (opentracing(place, details), place.operation.opentracing_name(&place.topic)),
         };
         let span = Span {
             trace_id,
@@ -112,24 +125,24 @@ impl<C: Cluster> Tracer<C> {
         self.out.span(span);
     }
 
-    fn conventional(&self, place: &Place<'_>, details: &Details<'_>) -> Vec<KeyValue> {
+    fn conventional(&self, place: &Place, details: &Details<'_>) -> Vec<KeyValue> {
         let mut to = Vec::with_capacity(20);
         put(&mut to, MESSAGING_SYSTEM, "kafka");
         put(&mut to, MESSAGING_OPERATION_NAME, place.operation.verb());
         put(&mut to, MESSAGING_OPERATION_TYPE, place.operation.type_name());
-        put(&mut to, MESSAGING_DESTINATION_NAME, place.topic);
-        put(&mut to, MESSAGING_DESTINATION_PARTITION_ID, place.partition.to_string());
+        put(&mut to, MESSAGING_DESTINATION_NAME, &place.topic);
+        put(&mut to, MESSAGING_DESTINATION_PARTITION_ID, &place.partition_id);
         put_some(&mut to, MESSAGING_KAFKA_OFFSET, details.offset);
         put_some(&mut to, MESSAGING_KAFKA_MESSAGE_TOMBSTONE, details.tombstone.then_some(true));
-        put_some(&mut to, MESSAGING_KAFKA_MESSAGE_KEY, details.key);
-        put_some(&mut to, MESSAGING_CONSUMER_GROUP_NAME, place.group);
-        put_some(&mut to, MESSAGING_CLIENT_ID, self.client.client_id.as_deref());
-        put_some(&mut to, MESSAGING_KAFKA_CLUSTER_ID, place.cluster_id);
+        put_some(&mut to, MESSAGING_KAFKA_MESSAGE_KEY, details.key.map(str::to_owned));
+        put_some(&mut to, MESSAGING_CONSUMER_GROUP_NAME, place.group.as_ref());
+        put_some(&mut to, MESSAGING_CLIENT_ID, self.client.client_id.as_ref());
+        put_some(&mut to, MESSAGING_KAFKA_CLUSTER_ID, place.cluster_id.as_ref());
         if let Some((host, port)) = &self.peer.broker {
-            put(&mut to, SERVER_ADDRESS, &**host);
+            put(&mut to, SERVER_ADDRESS, host);
             put(&mut to, SERVER_PORT, i64::from(*port));
         }
-        put_some(&mut to, CLIENT_ADDRESS, self.client_address.as_deref());
+        put_some(&mut to, CLIENT_ADDRESS, self.client_address.as_ref());
         if details.error_code != error::NONE {
             put(&mut to, ERROR_TYPE, error::name(details.error_code));
         }
@@ -138,12 +151,12 @@ impl<C: Cluster> Tracer<C> {
 }
 
 /// The standard tags of opentracing-kafka-client, as far as a proxy can know.
-fn opentracing(place: &Place<'_>, details: &Details<'_>) -> Vec<KeyValue> {
+fn opentracing(place: &Place, details: &Details<'_>) -> Vec<KeyValue> {
     let mut to = Vec::with_capacity(12);
     put_some(&mut to, "span.kind", place.operation.opentracing_kind());
     put(&mut to, "component", "java-kafka");
     put(&mut to, "peer.service", "kafka");
-    put(&mut to, "message_bus.destination", place.topic);
+    put(&mut to, "message_bus.destination", &place.topic);
     put(&mut to, "partition", i64::from(place.partition));
     put_some(&mut to, "offset", details.offset);
     if details.error_code != error::NONE {

@@ -25,7 +25,7 @@ pub(super) struct Tracer<C> {
     /// Spans that wait for an answer.
     pub(super) open_spans: usize,
     /// The client's address, as attributes have it.
-    pub(super) client_address: Option<String>,
+    pub(super) client_address: Option<Arc<str>>,
     pub(super) resource: Arc<Resource>,
     group: Option<Arc<str>>,
     random: fastrand::Rng,
@@ -67,7 +67,7 @@ impl<C: Cluster> Tracer<C> {
             settings,
             cluster,
             client: ClientKey { address: peer.address, client_id: None },
-            client_address: peer.address.map(|address| address.to_string()),
+            client_address: peer.address.map(|address| address.to_string().into()),
             peer,
             out: Outbox::default(),
             open_spans: 0,
@@ -115,7 +115,7 @@ impl<C: Cluster> Tracer<C> {
         match (self.settings.service, &self.client.client_id) {
             (Service::ByClientId, Some(id)) => {
                 let others = base.attributes.iter().filter(|attribute| attribute.key != SERVICE_NAME).cloned();
-                let attributes = std::iter::once(KeyValue::new(SERVICE_NAME, &**id)).chain(others).collect();
+                let attributes = std::iter::once(KeyValue::new(SERVICE_NAME, id)).chain(others).collect();
                 Arc::new(Resource { attributes })
             }
             (Service::ByClientId | Service::Fixed, _) => Arc::clone(base),

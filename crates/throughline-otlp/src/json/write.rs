@@ -214,7 +214,7 @@ impl Serialize for AnyValue<'_> {
         let mut map = serializer.serialize_map(None)?;
         match self.0 {
             Value::Empty => {}
-            Value::String(text) => map.serialize_entry("stringValue", text)?,
+            Value::String(text) => map.serialize_entry("stringValue", text.as_str())?,
             Value::Bool(truth) => map.serialize_entry("boolValue", truth)?,
             Value::Int(number) => map.serialize_entry("intValue", &Text(number))?,
             Value::Double(number) if number.is_finite() => map.serialize_entry("doubleValue", number)?,

@@ -181,5 +181,5 @@ pub(crate) async fn read(answer: Response<Incoming>) -> (u16, String) {
 /// What a span says under this key, as text.
 pub(crate) fn says(span: &Span, key: &str) -> Option<String> {
     let found = span.attributes.iter().find(|pair| pair.key == key)?;
-    Some(if let Value::String(text) = &found.value { text.clone() } else { format!("{:?}", found.value) })
+    Some(if let Value::String(text) = &found.value { text.to_string() } else { format!("{:?}", found.value) })
 }

@@ -9,6 +9,7 @@ mod properties;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use tempfile::TempDir;
@@ -219,10 +220,19 @@ fn join<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
     addresses.collect::<Vec<_>>().join(",")
 }
 
-/// Ports that are free now. Kafka must know its ports before it binds them, so another program can, very rarely, come first;
-/// the broker then fails with that message.
+/// Ports that are free now, and stay so until whoever is told binds them, and while a broker is down: they are none of those that the system
+/// gives to connections and to whoever asks for any port (`ip_local_port_range`), no two calls of this process get the same, and
+/// processes begin at different ones.
 pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port");
-    let held = (0..count).map(|_| bind()).collect::<Result<Vec<_>>>()?;
-    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let (first, last) = (20_000, 32_000);
+    let (own, most) = (std::process::id().wrapping_mul(101), last - first);
+    let mut ports = Vec::new();
+    while ports.len() < count {
+        let tried = TRIED.fetch_add(1, Ordering::Relaxed);
+        ensure!(tried < most, "no port from {first} to {last} is free");
+        let port = u16::try_from(first + own.wrapping_add(tried) % most)?;
+        ports.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok().then_some(port));
+    }
+    Ok(ports)
 }

@@ -79,7 +79,7 @@ impl Check<'_> {
         }
         let name = given.or_else(|| self.variable("OTEL_SERVICE_NAME")).or(named);
         let service = if name.is_some() { Service::Fixed } else { Service::ByClientId };
-        attributes.insert(0, KeyValue::new(SERVICE_NAME, name.as_deref().unwrap_or(NAMELESS)));
+        attributes.insert(0, KeyValue::new(SERVICE_NAME, name.unwrap_or_else(|| NAMELESS.to_owned())));
         (Arc::new(Resource { attributes }), service)
     }
 
@@ -90,7 +90,7 @@ impl Check<'_> {
         for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
             match pair.split_once('=') {
                 Some((key, value)) if !key.trim().is_empty() => {
-                    attributes.push(KeyValue::new(key.trim(), value.trim()));
+                    attributes.push(KeyValue::new(key.trim().to_owned(), value.trim().to_owned()));
                 }
                 _ => self.mistakes.push(format!("{RESOURCE_ATTRIBUTES}: {pair:?} is not of the form key=value")),
             }

@@ -320,7 +320,7 @@ const fn letter(value: &Value) -> char {
 pub(super) fn json(value: &Value) -> Json {
     match value {
         Value::Empty => Json::Null,
-        Value::String(text) => Json::String(text.clone()),
+        Value::String(text) => Json::String(text.to_string()),
         Value::Bool(truth) => Json::Bool(*truth),
         Value::Int(number) if number.unsigned_abs() <= EXACT_MAX => Json::from(*number),
         Value::Int(number) => Json::String(number.to_string()),
@@ -329,7 +329,7 @@ pub(super) fn json(value: &Value) -> Json {
         }
         Value::Bytes(bytes) => Json::String(STANDARD.encode(bytes)),
         Value::Array(values) => Json::Array(values.iter().map(json).collect()),
-        Value::Map(pairs) => Json::Object(pairs.iter().map(|pair| (pair.key.clone(), json(&pair.value))).collect()),
+        Value::Map(pairs) => Json::Object(pairs.iter().map(|pair| (pair.key.to_string(), json(&pair.value))).collect()),
     }
 }
 

@@ -154,7 +154,7 @@ fn link(store: &dyn Store, Edge { effect, link }: &Edge) -> JourneyLink {
             .or_else(|| on_effect.queue_time.filter(|_| is_single))
             .or_else(waited)
             .map(Micros::of),
-        attributes: link.attributes.iter().map(|pair| (pair.key.clone(), columns::json(&pair.value))).collect(),
+        attributes: link.attributes.iter().map(|pair| (pair.key.to_string(), columns::json(&pair.value))).collect(),
         cause: end(link.trace_id, link.span_id, cause.as_deref()),
         effect: end(effect.trace_id, effect.span_id, Some(effect)),
     }
