@@ -96,7 +96,7 @@ impl Service {
         let traced = self.begin(caller, &place, &mut parts);
         let asked = Asked { place, traced, upgrade, under_way };
         if asked.place.is_connect {
-            self.connect(caller, asked).await
+            Box::pin(self.connect(caller, asked)).await
         } else {
             self.exchange(caller, asked, parts, body).await
         }
