@@ -16,6 +16,7 @@ pub struct Sidecar {
     process: Process,
     service: String,
     bootstrap: String,
+    http: Vec<SocketAddr>,
     admin: SocketAddr,
 }
 
@@ -31,26 +32,52 @@ impl Sidecar {
     /// # Errors
     /// When it does not come up; with its last lines.
     pub fn start(binary: &Path, kafka: &str, collector: SocketAddr, service: &str, args: &[&str]) -> Result<Self> {
-        let fixed = ["sidecar", "--json", "--listen", "127.0.0.1:0", "--broker-ports", "any", "--admin", "127.0.0.1:0"];
+        let fixed = ["--kafka", kafka, "--listen", "127.0.0.1:0", "--broker-ports", "any"];
+        Self::start_with(binary, collector, service, &[&fixed, args].concat())
+    }
+
+    /// Starts it before the HTTP service at `behind`; the service finds its proxy at the second of [`Self::http`].
+    ///
+    /// # Errors
+    /// When it does not come up; with its last lines.
+    pub fn start_http(
+        binary: &Path,
+        behind: SocketAddr,
+        collector: SocketAddr,
+        service: &str,
+        args: &[&str],
+    ) -> Result<Self> {
+        let inbound = format!("127.0.0.1:0={behind}");
+        let fixed = ["--inbound", &inbound, "--outbound", "127.0.0.1:0"];
+        Self::start_with(binary, collector, service, &[&fixed, args].concat())
+    }
+
+    fn start_with(binary: &Path, collector: SocketAddr, service: &str, args: &[&str]) -> Result<Self> {
         let process = Spec::new(service, binary)
             .forget_env("OTEL_")
             .forget_env("THROUGHLINE_SIDECAR_")
-            .args(fixed)
-            .args(["--kafka", kafka, "--collector", &format!("http://{collector}"), "--service", service])
+            .args(["sidecar", "--json", "--admin", "127.0.0.1:0"])
+            .args(["--collector", &format!("http://{collector}"), "--service", service])
             .args(args.iter().copied())
             .spawn()?;
         let json = process.wait_for_line("its addresses", START_LIMIT, |line| {
             serde_json::from_str::<Value>(line).ok().filter(Value::is_object)
         })?;
-        let address =
-            |name: &str| json.get(name).and_then(Value::as_str).with_context(|| format!("no address {name} in {json}"));
-        let (bootstrap, admin) = (address("kafka")?.to_owned(), address("admin")?.parse()?);
-        Ok(Self { process, service: service.to_owned(), bootstrap, admin })
+        let bootstrap = json.get("kafka").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let admin = json.get("admin").and_then(Value::as_str).with_context(|| format!("no admin in {json}"))?;
+        let http = json.get("http").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let http = http.map(str::parse).collect::<Result<_, _>>().with_context(|| format!("http in {json}"))?;
+        Ok(Self { admin: admin.parse()?, service: service.to_owned(), bootstrap, http, process })
     }
 
-    /// The address for clients' `bootstrap.servers`.
+    /// The address for clients' `bootstrap.servers`; empty without Kafka.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// Where it takes requests: first those to the service, then those of the service.
+    pub fn http(&self) -> &[SocketAddr] {
+        &self.http
     }
 
     /// The service that its spans are of.
