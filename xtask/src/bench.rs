@@ -1,13 +1,16 @@
 //! `cargo xtask bench`: measurements in the release profile, each beside what it is measured against.
 
+mod http;
 mod kafka;
 mod peers;
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use throughline_testkit::build::repository_root;
 
 use crate::pages;
 use crate::steps::cargo;
@@ -33,6 +36,15 @@ enum Subject {
         cargo xtask bench kafka path -- --only produce --rounds 3"
     )]
     Kafka(kafka::Options),
+    /// Requests of HTTP through the sidecar, beside Envoy with its OpenTelemetry tracer: requests, CPU time, latency
+    #[command(
+        after_help = "One line of JSON per case on stdout; the same as a table on stderr at the end. Fetches Envoy (with Python) \
+        into .tools/ once, and wrk.\n\n\
+        Examples:\n  \
+        cargo xtask bench http\n  \
+        cargo xtask bench http -- --rounds 3 --only saturated"
+    )]
+    Http(http::Options),
     /// The web page in a real Chromium: opening, scrolling and searching at 100,000 spans and 500 traces
     Ui,
 }
@@ -41,6 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.subject {
         Subject::Sdk => sdk(),
         Subject::Kafka(options) => kafka::run(options),
+        Subject::Http(options) => http::run(options),
         Subject::Ui => pages::measure(),
     }
 }
@@ -57,6 +70,12 @@ fn sdk() -> Result<()> {
     );
     eprintln!("{}", rows.join("\n"));
     Ok(())
+}
+
+/// The command, as it has been built for release.
+fn released() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    repository_root().join(target).join("release/throughline")
 }
 
 /// Runs a benchmark, prints what it prints, and shows every line of it to `look`.

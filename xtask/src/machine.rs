@@ -60,6 +60,10 @@ pub(crate) const PYTHON: Need = Need {
 pub(crate) const COMPILER: Need =
     Need { programs: &["cc"], probe: &[], package: "build-essential", purpose: "compiles librdkafka" };
 
+/// A load of HTTP, for the benchmark.
+pub(crate) const WRK: Need =
+    Need { programs: &["wrk"], probe: &[], package: "wrk", purpose: "asks as fast as it goes" };
+
 /// `make`, for librdkafka.
 pub(crate) const MAKE: Need =
     Need { programs: &["make"], probe: &[], package: "build-essential", purpose: "builds librdkafka" };

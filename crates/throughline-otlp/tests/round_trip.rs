@@ -6,9 +6,9 @@ mod checks;
 
 use std::sync::Arc;
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use throughline_model::{Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value};
 use throughline_otlp::{decode_json, decode_protobuf, encode_protobuf, spans_to_json};

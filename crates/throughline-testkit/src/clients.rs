@@ -4,6 +4,7 @@
 //! two that [`Clients::agent`] and the Java client's `--tracer` are for.
 
 mod go;
+mod h2spec;
 mod java;
 mod node;
 mod python;
@@ -140,7 +141,18 @@ impl Clients {
 /// When a tool is missing or fails; says how to mend it.
 pub fn fetch(progress: &mut dyn FnMut(&str)) -> Result<()> {
     // The Rust one comes with the workspace.
-    Clients::provide(Path::new("rdkafka-client"), progress).map(drop)
+    Clients::provide(Path::new("rdkafka-client"), progress)?;
+    h2spec(progress).map(drop)
+}
+
+/// The program h2spec, fetched and built if it is not there yet.
+///
+/// # Errors
+/// When a tool is missing or fails; says how to mend it.
+pub fn h2spec(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let sources = repository_root().join("e2e");
+    let python = python::provide(&sources.join("clients/python"), progress)?;
+    h2spec::provide(&sources.join("h2spec"), &python, progress)
 }
 
 /// A folder of `.tools/` that is named after all that it is made from: when a source changes, it is made anew.

@@ -202,6 +202,20 @@ impl Process {
         }
     }
 
+    /// CPU seconds that it and its threads have taken so far, of user and system (proc(5), `/proc/PID/stat`), in ticks of 10 ms.
+    ///
+    /// # Errors
+    /// When it has ended, or on a system without `/proc`.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).context("a process has ended")?;
+        // The name, in brackets, may hold anything.
+        let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
+        let mut ticks = fields.split(' ').skip(11).map_while(|field| field.parse::<f64>().ok());
+        let (user, system) = (ticks.next().context("user time")?, ticks.next().context("system time")?);
+        Ok((user + system) / TICKS_PER_SECOND)
+    }
+
     /// How the process ended, if it has.
     pub fn status(&self) -> Option<ExitStatus> {
         self.child().try_wait().ok().flatten()

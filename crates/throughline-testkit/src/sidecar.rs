@@ -37,6 +37,23 @@ impl Sidecar {
         Self::start_with(&|spec| spec, binary, collector, service, args)
     }
 
+    /// Starts it before the HTTP service at `behind`; the service finds its proxy at the second of [`Self::http`].
+    ///
+    /// # Errors
+    /// When it does not come up; with its last lines.
+    pub fn start_http(
+        binary: &Path,
+        behind: SocketAddr,
+        collector: SocketAddr,
+        service: &str,
+        args: &[&str],
+    ) -> Result<Self> {
+        let inbound = format!("127.0.0.1:0={behind}");
+        let fixed = ["--inbound", &inbound, "--outbound", "127.0.0.1:0"];
+        let args = fixed.iter().chain(args).map(|arg| (*arg).to_owned());
+        Self::start_with(&|spec| spec, binary, collector, service, args)
+    }
+
     /// Starts it with these arguments, as a process that `place` puts where it belongs.
     ///
     /// # Errors

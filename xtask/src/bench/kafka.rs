@@ -2,9 +2,8 @@
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use throughline_testkit::build::repository_root;
 
-use super::{lines_of, peers};
+use super::{lines_of, peers, released};
 use crate::machine::{self, JDK, MAVEN, PYTHON};
 use crate::steps::{self, cargo};
 
@@ -48,9 +47,8 @@ fn path(options: &Options) -> Result<()> {
     machine::provide(&[JDK, MAVEN, PYTHON])?;
     steps::run(&mut cargo(&["build", "--release", "--package", "throughline-cli"]))?;
     let mut bench = cargo(&["bench", "--package", "throughline-testkit", "--bench", "kafka_path", "--"]);
-    bench.args(peers::provide()?);
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
-    bench.arg("--throughline").arg(repository_root().join(target).join("release/throughline"));
+    bench.args(peers::provide(&peers::KAFKA)?);
+    bench.arg("--throughline").arg(released());
     if options.smoke {
         bench.args(SMOKE);
     }

@@ -22,13 +22,19 @@ const PEERS: [Peer; 3] = [
     Peer { option: "--kroxylicious", place: "kroxylicious-0.12.0", program: "", fetch: fetch_kroxylicious },
 ];
 
-/// Arguments for the benchmark: an option and a path for each that could be had. One that could not is told and left out: beside two
-/// others the figures still say something.
-pub(super) fn provide() -> Result<Vec<String>> {
+/// Those that know Kafka or pass its bytes.
+pub(super) const KAFKA: [&str; 3] = ["--envoy", "--kafka-proxy", "--kroxylicious"];
+
+/// Those that know HTTP.
+pub(super) const HTTP: [&str; 1] = ["--envoy"];
+
+/// Arguments for the benchmark: an option and a path for each of the wanted that could be had. One that could not is told and left
+/// out: beside the others the figures still say something.
+pub(super) fn provide(wanted: &[&str]) -> Result<Vec<String>> {
     let tools = repository_root().join(".tools");
     fs::create_dir_all(&tools).with_context(|| format!("creating {}", tools.display()))?;
     let mut args = Vec::new();
-    for peer in PEERS {
+    for peer in PEERS.into_iter().filter(|peer| wanted.contains(&peer.option)) {
         match peer.provide(&tools) {
             Ok(program) => args.extend([peer.option.to_owned(), program.display().to_string()]),
             Err(error) => eprintln!("without {}: {error:#}", peer.place),

@@ -60,6 +60,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Intake<S> {
             let count = intake.ahead.len().min(buffer.remaining());
             buffer.put_slice(intake.ahead.get(..count).unwrap_or_default());
             intake.ahead.advance(count);
+            if intake.ahead.is_empty() {
+                // Its memory is given back: the connection may be idle for long.
+                intake.ahead = Bytes::new();
+            }
             intake.activity.read();
             return Poll::Ready(Ok(()));
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -65,11 +65,16 @@ impl Service {
         request: Request<Incoming>,
     ) -> Result<Response<Reply>, Infallible> {
         let (is_grpc, is_http2) = (is_grpc(request.headers()), request.version() == Version::HTTP_2);
+        let is_head = request.method() == Method::HEAD;
         let answer = match self.pass(&caller, request).await {
             Ok(answer) => answer,
             Err(refusal) => {
                 self.tracing.metrics.refused(caller.direction(), refusal);
                 let mut answer = refusal.answer(is_grpc);
+                if is_head {
+                    // In HTTP/1 it would be left out for us.
+                    *answer.body_mut() = Reply::from(Bytes::new());
+                }
                 // What else comes on a connection with such a request may be part of it.
                 if !is_http2 && refusal.status().is_client_error() {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -96,7 +101,7 @@ impl Service {
         let traced = self.begin(caller, &place, &mut parts, text.as_deref());
         let asked = Asked { place, traced, upgrade, under_way };
         if asked.place.is_connect {
-            self.connect(caller, asked).await
+            Box::pin(self.connect(caller, asked)).await
         } else {
             self.exchange(caller, asked, parts, body).await
         }

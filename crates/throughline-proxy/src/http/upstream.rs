@@ -145,7 +145,8 @@ impl Upstream {
             let is_reused = waiting.is_some();
             let mut sender = match waiting {
                 Some(sender) => sender,
-                None => self.connect_http1(origin).await?,
+                // Seldom: most requests need no room for all that it takes.
+                None => Box::pin(self.connect_http1(origin)).await?,
             };
             // It may have ended while it waited, or just now: then nothing of the request has gone out, and it comes back.
             if is_reused && sender.ready().await.is_err() {
@@ -216,7 +217,7 @@ impl Upstream {
         if let Some(sender) = held.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok((sender.clone(), true));
         }
-        let sender = self.connect_http2(origin).await?;
+        let sender = Box::pin(self.connect_http2(origin)).await?;
         *held = Some(sender.clone());
         Ok((sender, false))
     }
@@ -242,7 +243,11 @@ impl Upstream {
     async fn begin_http2(&self, opened: Opened) -> Result<http2::SendRequest<Sent>, Refusal> {
         let Opened { stream, listed } = opened;
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).max_header_list_size(head_max(&self.limits));
+        builder
+            .timer(TokioTimer::new())
+            .max_header_list_size(head_max(&self.limits))
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW_MAX);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| refusal(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -330,6 +335,13 @@ fn refusal(error: &hyper::Error) -> Refusal {
 pub(super) fn head_max(limits: &Limits) -> u32 {
     u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX)
 }
+
+/// What is taken of one answer that nobody reads.
+const WINDOW: u32 = 256 << 10;
+
+/// The most that HTTP/2 allows (RFC 9113, section 6.9.1): the answers of one connection are for many who asked, and those who do not
+/// read theirs must not hold up the others.
+const WINDOW_MAX: u32 = (1 << 31) - 1;
 
 /// hyper wants no less.
 pub(super) const BUFFER_MIN: usize = 8 << 10;

@@ -266,6 +266,18 @@ async fn what_has_no_body_has_its_length_still() {
     side.spans(3).await;
 }
 
+#[tokio::test]
+async fn what_is_refused_of_a_head_request_has_no_body_in_either_http() {
+    let (listener, address) = listen().await;
+    drop(listener);
+    let side = Side::start(inbound(address)).await;
+    let request = |uri: &str| Request::head(uri).header("host", "shop").body(empty()).unwrap();
+    let answer = side.http1().await.send_request(request("/")).await.unwrap();
+    assert_eq!(read(answer).await, (503, String::new()));
+    let answer = side.http2().await.send_request(request("http://shop/")).await.unwrap();
+    assert_eq!(read(answer).await, (503, String::new()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_body_passes_without_being_held() {
     const CHUNK: usize = 64 << 10;

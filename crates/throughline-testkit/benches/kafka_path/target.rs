@@ -62,7 +62,7 @@ impl Target {
 
     /// CPU seconds that the proxy has taken so far, of user and system.
     pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>> {
-        self.process.as_ref().map(|process| cpu_seconds(process.id())).transpose()
+        self.process.as_ref().map(Process::cpu_seconds).transpose()
     }
 
     /// The most memory that it has had, in MB.
@@ -80,17 +80,6 @@ enum Follows {
     Metadata,
     /// The proxy knows nothing of Kafka; the client goes where it went.
     Bootstrap,
-}
-
-/// CPU time of a process and its threads (proc(5), `/proc/PID/stat`), in ticks of 10 ms.
-pub(crate) fn cpu_seconds(id: u32) -> Result<f64> {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).context("a process has ended")?;
-    // The name, in brackets, may hold anything.
-    let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
-    let mut ticks = fields.split(' ').skip(11).map_while(|field| field.parse::<f64>().ok());
-    let (user, system) = (ticks.next().context("user time")?, ticks.next().context("system time")?);
-    Ok((user + system) / TICKS_PER_SECOND)
 }
 
 /// Starts everything that is there.

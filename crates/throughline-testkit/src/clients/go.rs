@@ -32,7 +32,8 @@ pub(super) fn provide(sources: &Path, python: &Path, progress: &mut dyn FnMut(&s
     Ok(folder.join("client"))
 }
 
-fn go(python: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+/// A Go that is new enough.
+pub(super) fn go(python: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let version = Command::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").output();
     if version.is_ok_and(|output| is_new_enough(&String::from_utf8_lossy(&output.stdout))) {
         return Ok("go".into());

@@ -1,0 +1,94 @@
+//! What is measured: the service directly, and behind each proxy.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::wait;
+
+use crate::sink::Sink;
+
+pub(crate) struct Target {
+    name: &'static str,
+    address: SocketAddr,
+    /// The proxy; nothing stands between without one.
+    process: Option<Process>,
+}
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+// === impl Target ===
+
+impl Target {
+    pub(crate) const fn direct(service: SocketAddr) -> Self {
+        Self { name: "direct", address: service, process: None }
+    }
+
+    /// Its HTTP connection manager with the OpenTelemetry tracer, which samples everything unless told otherwise.
+    pub(crate) fn envoy(envoy: &Path, service: SocketAddr, sink: &Sink, workers: usize, home: &Path) -> Result<Self> {
+        let address = free()?;
+        let config = include_str!("envoy.yaml")
+            .replace("{port}", &address.port().to_string())
+            .replace("{service_port}", &service.port().to_string())
+            .replace("{sink_port}", &sink.address().port().to_string());
+        let path = home.join("envoy.yaml");
+        fs::write(&path, config)?;
+        let process = Spec::new("envoy", envoy)
+            .args(["--log-level", "warn", "--disable-hot-restart", "--concurrency", &workers.to_string(), "-c"])
+            .arg(path.as_os_str())
+            .spawn()?;
+        Self::behind("envoy", address, process)
+    }
+
+    pub(crate) fn throughline(binary: &Path, service: SocketAddr, sink: &Sink, workers: usize) -> Result<Self> {
+        let address = free()?;
+        let process = Spec::new("throughline", binary)
+            .forget_env("OTEL_")
+            .forget_env("THROUGHLINE_")
+            .env("TOKIO_WORKER_THREADS", workers.to_string())
+            .args(["sidecar", "--outbound", "off", "--admin", "off", "--service", "orders"])
+            .args(["--inbound".to_owned(), format!("{address}={service}")])
+            .args(["--collector".to_owned(), format!("http://{}", sink.address())])
+            .spawn()?;
+        Self::behind("throughline", address, process)
+    }
+
+    /// A proxy at `address`, once it takes connections.
+    fn behind(name: &'static str, address: SocketAddr, process: Process) -> Result<Self> {
+        let up = wait::until(START_LIMIT, || {
+            if let Some(crash) = process.crashed() {
+                return Some(Err(anyhow!("{crash}")));
+            }
+            TcpStream::connect(address).ok().map(Ok)
+        });
+        drop(up.with_context(|| format!("{name} did not come up:\n{}", process.log().join("\n")))??);
+        Ok(Self { name, address, process: Some(process) })
+    }
+
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// CPU seconds that the proxy has taken so far, of user and system.
+    pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>> {
+        self.process.as_ref().map(Process::cpu_seconds).transpose()
+    }
+
+    /// The most memory that it has had, in MB.
+    pub(crate) fn peak_megabytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
+    }
+}
+
+fn free() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}

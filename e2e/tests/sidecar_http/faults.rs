@@ -1,0 +1,253 @@
+//! Who is slow, idle, or breaks off costs nobody else anything, and no more memory than there is for it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use throughline_testkit::wait;
+
+use crate::frames::{Outcome, Stream, get};
+use crate::recorder::{Recorder, Seen};
+use crate::side::{MIB, PATIENCE, Side, full, read_to_end};
+
+// --- slow ---
+
+/// Of each kind.
+const DRIPPING: usize = 400;
+
+/// A head has 30 seconds, and they are looked at four times in these.
+const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+
+#[test]
+fn heads_and_bodies_that_drip_hold_up_nobody_else() {
+    let service = Recorder::start();
+    let side = Side::start(service.address(), &[]);
+    side.assert_works();
+    let idle = side.resident();
+    let open = |head: &str| {
+        let mut stream = side.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let head = "GET /slow HTTP/1.1\r\nhost: a\r\nx: ";
+    let body = "POST /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1000000\r\n\r\n";
+    let heads: Vec<TcpStream> = (0..DRIPPING).map(|_| open(head)).collect();
+    let bodies: Vec<TcpStream> = (0..DRIPPING).map(|_| open(body)).collect();
+    let (stop, stopped) = sync_channel(0);
+    let dripping = thread::spawn(move || drip(heads, bodies, &stopped));
+
+    // As long as the slow are let be: what others ask is answered.
+    let long = if full() { HEAD_DEADLINE * 5 / 4 + Duration::from_secs(2) } else { Duration::from_secs(2) };
+    let (mut took, begin) = (Vec::new(), Instant::now());
+    while begin.elapsed() < long {
+        let asked = Instant::now();
+        side.assert_works();
+        took.push(asked.elapsed());
+    }
+    let peak = side.peak();
+    drop(stop);
+    let (mut heads, mut bodies) = dripping.join().unwrap();
+    took.sort_unstable();
+    eprintln!(
+        "{DRIPPING} heads and {DRIPPING} bodies that drip: {} requests of others, half of them within {:?}, 99 % within {:?}; \
+        {} MiB resident before, {} MiB at most",
+        took.len(),
+        took[took.len() / 2],
+        took[took.len() * 99 / 100],
+        idle / MIB,
+        peak / MIB
+    );
+    assert!(took[took.len() * 99 / 100] < Duration::from_secs(1), "{took:?}");
+    assert!(peak < idle + 2 * DRIPPING * 128 * 1024, "{} MiB", peak / MIB);
+    if full() {
+        for stream in &mut heads {
+            assert_eq!(read_to_end(stream), "", "a head that has not come in time is given up");
+        }
+    }
+    // A body that makes progress has all the time that it needs.
+    let last = &mut bodies[0];
+    last.write_all(&vec![b'x'; 1_000_000]).unwrap();
+    assert!(read_to_end(last).starts_with("HTTP/1.1 200 "));
+    drop((heads, bodies));
+    side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| open == 0.0);
+    let whole = |seen: &Seen| matches!(seen, Seen::Request(request) if request.asks.ends_with("/slow"));
+    assert_eq!(service.take().iter().filter(|seen| whole(seen)).count(), 1);
+    side.assert_calm();
+}
+
+/// A byte on each every tenth of a second, until the other end of the channel is gone.
+fn drip(
+    mut heads: Vec<TcpStream>,
+    mut bodies: Vec<TcpStream>,
+    stop: &Receiver<()>,
+) -> (Vec<TcpStream>, Vec<TcpStream>) {
+    while stop.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
+        for stream in heads.iter_mut().chain(&mut bodies) {
+            // It may have been closed.
+            drop(stream.write_all(b"x"));
+        }
+    }
+    (heads, bodies)
+}
+
+// --- idle ---
+
+const IDLE: usize = 5_000;
+
+#[test]
+fn five_thousand_idle_connections_take_little_memory() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
+    let service = Recorder::start();
+    let side = Side::start(service.address(), &[]);
+    side.assert_works();
+    let before = side.resident();
+    let mut idle: Vec<TcpStream> = (0..IDLE).map(|_| side.connect()).collect();
+    wait::until(PATIENCE, || (side.open_files() >= IDLE).then_some(())).expect("all are accepted");
+    let silent = side.resident();
+    for stream in &mut idle {
+        stream.write_all(b"GET /idle HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        let mut answer = [0; 512];
+        let count = stream.read(&mut answer).unwrap();
+        assert!(answer[..count].starts_with(b"HTTP/1.1 200 "));
+    }
+    side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| open >= 5_000.0);
+    let asked = side.resident();
+    let each = |bytes: usize| bytes.saturating_sub(before) / IDLE;
+    eprintln!(
+        "{IDLE} idle connections: {} MiB resident before, {} MiB while they are silent ({} bytes each), {} MiB after a \
+        request on each ({} bytes each)",
+        before / MIB,
+        silent / MIB,
+        each(silent),
+        asked / MIB,
+        each(asked)
+    );
+    assert!(each(silent) < 16 * 1024 && each(asked) < 48 * 1024, "{} and {} bytes each", each(silent), each(asked));
+    side.assert_works();
+    drop(idle);
+    side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| open == 0.0);
+    side.assert_calm();
+}
+
+// --- broken off ---
+
+const HALF: usize = 10_000;
+
+#[test]
+fn an_answer_that_breaks_off_is_never_taken_for_a_whole_one() {
+    let (go_on, heard) = sync_channel(0);
+    let service = breaking(heard);
+    let side = Side::start(service, &[]);
+    for (kind, count) in [("length", 50), ("chunks", 50)] {
+        for _ in 0..count {
+            let mut stream = side.connect();
+            stream.write_all(format!("GET /{kind} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).unwrap();
+            let mut half = vec![0; HALF];
+            stream.read_exact(&mut half).unwrap();
+            assert!(half.starts_with(b"HTTP/1.1 200 "));
+            go_on.send(()).unwrap();
+            let rest = read_to_end(&mut stream);
+            assert!(!rest.ends_with("0\r\n\r\n") && rest.len() < HALF, "{kind}: {} bytes", rest.len());
+        }
+    }
+    // Before there is an answer, and in the middle of the request.
+    for (_, request) in (0..50).flat_map(|nth| [(nth, ""), (nth, "content-length: 100000\r\n")]) {
+        let mut stream = side.connect();
+        let head = format!("POST /nothing HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{request}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        go_on.send(()).unwrap();
+        let answer = read_to_end(&mut stream);
+        assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("error=connection_terminated"), "{answer}");
+    }
+    side.wait_for_metric("failures_total{direction=\"inbound\",reason=\"reset\"}", |resets| resets == 200.0);
+    side.assert_calm();
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_a_reset_in_http2() {
+    let (go_on, heard) = sync_channel(0);
+    let side = Side::start(breaking(heard), &["--inbound-protocol", "http1"]);
+    let mut stream = Stream::open(side.inbound());
+    stream.send_request(&get("/length"), None);
+    assert_eq!(stream.outcome(), Outcome::Passed);
+    go_on.send(()).unwrap();
+    assert!(matches!(stream.end(), Outcome::Ended(Some(_))), "never an end of the stream");
+    side.wait_for_metric("failures_total{direction=\"inbound\",reason=\"reset\"}", |resets| resets == 1.0);
+    side.assert_calm();
+}
+
+/// A service that begins an answer, and breaks it off when it is told to.
+fn breaking(told: Receiver<()>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut line = [0; 16];
+            // What is not read of the request makes the end a reset.
+            stream.read_exact(&mut line).unwrap();
+            let body = vec![b'x'; 2 * HALF];
+            let sent = if line.starts_with(b"GET /length") {
+                stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 10 * HALF).as_bytes())
+            } else if line.starts_with(b"GET /chunks") {
+                stream.write_all(
+                    format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n", 10 * HALF).as_bytes(),
+                )
+            } else {
+                Ok(())
+            };
+            sent.unwrap();
+            if line.starts_with(b"GET ") {
+                stream.write_all(&body[..HALF]).unwrap();
+            }
+            told.recv().unwrap();
+        }
+    });
+    address
+}
+
+// --- too much ---
+
+/// An answer that is longer than it says must not become the next one's.
+#[test]
+fn what_comes_behind_an_answer_is_nobody_s_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let service = listener.local_addr().unwrap();
+    let (asked, paths): (SyncSender<String>, _) = sync_channel(1000);
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let asked = asked.clone();
+            thread::spawn(move || poison(stream, &asked));
+        }
+    });
+    let side = Side::start(service, &[]);
+    for nth in 0..200 {
+        let answer = side.raw(format!("GET /{nth} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 ") && !answer.contains("POISON"), "{nth}: {answer}");
+        if answer.starts_with("HTTP/1.1 200 ") {
+            assert!(answer.ends_with(&format!("\r\n\r\n/{nth}")), "{nth}: {answer}");
+        }
+    }
+    assert_eq!(paths.try_iter().count(), 200, "each was asked once");
+    side.assert_calm();
+}
+
+fn poison(mut stream: TcpStream, asked: &SyncSender<String>) {
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
+        let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nPOISON",
+            path.len()
+        );
+        asked.send(path).unwrap();
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}

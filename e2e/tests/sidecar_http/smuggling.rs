@@ -1,0 +1,369 @@
+//! Requests that are made to be read in two ways: refused, or passed so that there is one way to read them.
+//!
+//! Behind each case comes an honest request on the same connection. Where a case is refused neither is seen by the service; where
+//! it passes the service sees what was meant, then the honest one, and a body that is measured differently would swallow it.
+
+use std::fmt::Write as _;
+
+use crate::frames::{Outcome, Stream, get};
+use crate::recorder::{Recorder, Request, Seen};
+use crate::side::Side;
+
+/// What is behind each case.
+const HONEST: &str = "GET /honest HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+/// What stands for the smuggled request.
+const POISON: &str = "GET /poison HTTP/1.1\r\nhost: a\r\n\r\n";
+
+/// How long a body is, as nobody may say it.
+const LENGTHS: [&str; 22] = [
+    "content-length: 0\r\ncontent-length: 35",
+    "content-length: 35\r\ncontent-length: 0",
+    "content-length: 0, 35",
+    "content-length: 35, 35",
+    "content-length: +35",
+    "content-length: -35",
+    "content-length: 0x23",
+    "content-length: 3 5",
+    "content-length: 35;",
+    "content-length: 3_5",
+    "content-length:",
+    "content-length: 18446744073709551651",
+    "content-length: 99999999999999999999999999999999",
+    "content-length : 35",
+    "content-length\t: 35",
+    "content-length: 0\r\n content-length: 35",
+    "content-length:\r\n 35",
+    "content-length: 0\rcontent-length: 35",
+    "content-length: 0\0",
+    "content\0-length: 35",
+    "content length: 35",
+    " content-length: 35",
+];
+
+/// How a body is coded, as nobody may say it.
+const CODINGS: [&str; 17] = [
+    "transfer-encoding: chunked, gzip",
+    "transfer-encoding: chunked, identity",
+    "transfer-encoding: identity",
+    "transfer-encoding: xchunked",
+    "transfer-encoding: chunkedx",
+    "transfer-encoding: \"chunked\"",
+    "transfer-encoding: chunked;q=0.5",
+    "transfer-encoding: chunked\r\ntransfer-encoding: gzip",
+    "transfer-encoding:",
+    "transfer-encoding: \x0bchunked",
+    "transfer-encoding : chunked",
+    "transfer-encoding\t: chunked",
+    "transfer-encoding:\r\n chunked",
+    "transfer-encoding: x\r\n chunked",
+    "x: y\rtransfer-encoding: chunked",
+    " transfer-encoding: chunked",
+    "transfer-encoding",
+];
+
+#[test]
+fn heads_that_can_be_read_in_two_ways_are_refused() {
+    let (service, side) = stage(&[]);
+    for lengths in LENGTHS {
+        refused(&side, &service, lengths, &post(lengths, POISON), &["400"]);
+    }
+    for codings in CODINGS {
+        refused(&side, &service, codings, &post(codings, "0\r\n\r\n"), &["400"]);
+    }
+    finish(&side, &service);
+}
+
+#[test]
+fn heads_that_make_no_sense_are_refused() {
+    let (service, side) = stage(&[]);
+    let line = |line: &str| format!("{line}\r\nhost: a\r\n\r\n");
+    let post = |fields: &str| post(fields, "");
+    for (name, text) in [
+        (
+            "an encoding in 1.0",
+            "POST /case HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        ),
+        ("two hosts", post("host: b\r\ncontent-length: 0")),
+        ("two hosts that are one", post("host: a\r\ncontent-length: 0")),
+        ("no host", "GET /case HTTP/1.1\r\n\r\n".to_owned()),
+        ("a host with a path", "GET /case HTTP/1.1\r\nhost: a/b\r\n\r\n".to_owned()),
+        ("a host with a fragment", "GET /case HTTP/1.1\r\nhost: a#@b\r\n\r\n".to_owned()),
+        ("a host with credentials", "GET /case HTTP/1.1\r\nhost: b@a\r\n\r\n".to_owned()),
+        ("two hosts in a line", "GET /case HTTP/1.1\r\nhost: a b\r\n\r\n".to_owned()),
+        ("a name that is none", post("x@y: 1")),
+        ("a name in brackets", post("[x]: 1")),
+        ("no name", post(": 1")),
+        ("a control byte", post("x: \x01")),
+        ("a deleted byte", post("x: \x7f")),
+        ("a version that is none", line("GET /case HTTP/1.9")),
+        ("a version that is too long", line("GET /case HTTP/1.11")),
+        ("a version in small letters", line("GET /case http/1.1")),
+        ("HTTP/2 in HTTP/1", line("GET /case HTTP/2.0")),
+        ("a space in the target", line("GET /case b HTTP/1.1")),
+        ("a tab in the target", line("GET /case\tb HTTP/1.1")),
+        ("a null in the target", line("GET /case\0 HTTP/1.1")),
+        ("a return in the target", line("GET /case\rb HTTP/1.1")),
+        ("a space before the method", line(" GET /case HTTP/1.1")),
+        ("a method with a control byte", line("G\x01T /case HTTP/1.1")),
+        ("a method with a colon", line("GE:T /case HTTP/1.1")),
+    ] {
+        refused(&side, &service, name, &text, &["400"]);
+    }
+    finish(&side, &service);
+}
+
+#[test]
+fn heads_that_are_too_large_are_refused() {
+    let (service, side) = stage(&[]);
+    let long = "x".repeat(70_000);
+    let many = (0..200).fold(String::new(), |mut many, nth| {
+        write!(many, "x-{nth}: 1\r\n").unwrap();
+        many
+    });
+    for (name, text) in [
+        ("a long value", format!("GET /case HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n")),
+        ("a long name", format!("GET /case HTTP/1.1\r\nhost: a\r\n{long}: x\r\n\r\n")),
+        ("a long target", format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n")),
+        ("a long method", format!("{long} /case HTTP/1.1\r\nhost: a\r\n\r\n")),
+        ("many fields", format!("GET /case HTTP/1.1\r\nhost: a\r\n{many}\r\n")),
+        ("no end", "A".repeat(1 << 20)),
+    ] {
+        refused(&side, &service, name, &text, &["400", "414", "431"]);
+    }
+    finish(&side, &service);
+}
+
+#[test]
+fn bad_chunks_come_to_no_whole_request() {
+    let (service, side) = stage(&[]);
+    let extension = "x".repeat(20_000);
+    let endless = "1;x\r\na\r\n".repeat(40_000);
+    for chunks in [
+        "x\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "3\r\nab\r\n0\r\n\r\n",
+        "3\r\nabc0\r\n\r\n",
+        "-1\r\n\r\n",
+        "+3\r\nabc\r\n0\r\n\r\n",
+        "0x3\r\nabc\r\n0\r\n\r\n",
+        "3_0\r\nabc\r\n0\r\n\r\n",
+        "\r\nabc\r\n0\r\n\r\n",
+        "ffffffffffffffffff\r\nabc\r\n0\r\n\r\n",
+        "10000000000000003\r\nabc\r\n0\r\n\r\n",
+        "3\nabc\n0\n\n",
+        "3\r\nabc\n0\r\n\r\n",
+        "3\rabc\r0\r\r",
+        "3;x\nabc\r\n0\r\n\r\n",
+        "3;x\ry\r\nabc\r\n0\r\n\r\n",
+        "3 \n\nabc",
+        "3\r\nabc\r\n0\r\nx\r\n\r\n",
+        "3\r\nabc\r\n0\r\nx : y\r\n\r\n",
+        "3\r\nabc\r\n0\r\nx: y\r\n z\r\n\r\n",
+        &format!("3;{extension}\r\nabc\r\n0\r\n\r\n"),
+        &format!("{endless}0\r\n\r\n"),
+    ] {
+        let case = format!("POST /case HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}{HONEST}");
+        let answer = side.raw(case.as_bytes());
+        let name = chunks.get(..60).unwrap_or(chunks);
+        assert!(statuses(&answer).iter().all(|status| *status == "400"), "{name:?}: {answer:?}");
+        assert!(statuses(&answer).len() <= 1, "{name:?}: {answer:?}");
+        for seen in service.take() {
+            assert!(matches!(&seen, Seen::Cut(text) if text.starts_with("POST /case ")), "{name:?}: {seen:?}");
+        }
+    }
+    finish(&side, &service);
+}
+
+#[test]
+fn what_passes_can_be_read_in_one_way_only() {
+    let (service, side) = stage(&[]);
+    let chunked = "0\r\n\r\n";
+    let both = "3;a=b;c=\"d\"\r\nabc\r\n000\r\n\r\n";
+    for (name, text, body) in [
+        ("chunks with an extension", post("transfer-encoding: chunked", both), "abc"),
+        ("chunks in capitals", post("Transfer-Encoding: CHUNKED", chunked), ""),
+        ("white space around", post("transfer-encoding:\t chunked \t", chunked), ""),
+        ("an empty list", post("transfer-encoding: , chunked", chunked), ""),
+        ("a length with zeros", post("content-length: 0003", "abc"), "abc"),
+        ("two lengths that are one", post("content-length: 3\r\nContent-Length: 3", "abc"), "abc"),
+        ("white space around a length", post("content-length: \t3 ", "abc"), "abc"),
+        (
+            "a name like one",
+            post("content_length: 35\r\ntransfer_encoding: chunked\r\ncontent-length: 3", "abc"),
+            "abc",
+        ),
+        (
+            "a body where none is usual",
+            "GET /case HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc".to_owned(),
+            "abc",
+        ),
+        ("lines without returns", "POST /case HTTP/1.1\nhost: a\ncontent-length: 3\n\nabc".to_owned(), "abc"),
+        ("empty lines before it", format!("\r\n\r\n{}", post("content-length: 3", "abc")), "abc"),
+        ("a host in the target", "GET http://b/case HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ""),
+        ("credentials in the target", "GET http://u:p@b/case HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ""),
+        (
+            "a connection field with all",
+            post("connection: host, content-length, x\r\nx: 1\r\ncontent-length: 3", "abc"),
+            "abc",
+        ),
+        (
+            "trailers",
+            post(
+                "transfer-encoding: chunked\r\ntrailer: content-length, host",
+                "0\r\ncontent-length: 9\r\nhost: b\r\ntransfer-encoding: chunked\r\n\r\n",
+            ),
+            "",
+        ),
+    ] {
+        let answer = side.raw(format!("{text}{HONEST}").as_bytes());
+        assert_eq!(statuses(&answer), ["200", "200"], "{name}: {answer:?}");
+        let seen = whole(&service, name);
+        let asked: Vec<&str> = seen.iter().map(|request| request.asks.split_once(' ').unwrap().1).collect();
+        assert_eq!(asked, ["/case", "/honest"], "{name}");
+        assert_eq!(seen[0].body, body, "{name}");
+        let host = if text.contains("http://") { "b" } else { "a" };
+        assert!(seen[0].fields.contains(&("host".to_owned(), host.to_owned())), "{name}: {:?}", seen[0]);
+    }
+    finish(&side, &service);
+}
+
+/// The chunks hold, the length goes no further, and what is behind is not read: RFC 9112, section 6.3.
+#[test]
+fn of_chunks_and_a_length_only_the_chunks_go_on_and_nothing_behind_them() {
+    let (service, side) = stage(&[]);
+    for fields in [
+        "content-length: 6\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 6",
+        "content-length: 40\r\ntransfer-encoding: chunked",
+    ] {
+        let answer = side.raw(format!("{}{POISON}{HONEST}", post(fields, "0\r\n\r\n")).as_bytes());
+        assert_eq!(statuses(&answer), ["200"], "{fields}: {answer:?}");
+        let seen = whole(&service, fields);
+        assert_eq!(seen.len(), 1, "{fields}: {seen:?}");
+        assert!(!seen[0].fields.iter().any(|(name, _)| name == "content-length"), "{:?}", seen[0]);
+    }
+    finish(&side, &service);
+}
+
+/// HTTP/2 has no line ends, so what is said there must not become one.
+#[test]
+fn nothing_that_http2_can_say_becomes_two_requests_in_http1() {
+    let (service, side) = stage(&["--inbound-protocol", "http1"]);
+    let split = "b\r\n\r\nGET /poison HTTP/1.1\r\nhost: a\r\n\r\n";
+    let with = |name: &str, value: &str| {
+        let mut fields = get("/case");
+        fields.push((name.to_owned(), value.to_owned()));
+        fields
+    };
+    let without = |name: &str, value: &str| {
+        let mut fields = get("/case");
+        fields.iter_mut().filter(|(own, _)| own == name).for_each(|(_, own)| value.clone_into(own));
+        fields
+    };
+    let mut cases = vec![
+        with("x", split),
+        with("x", "a\nb"),
+        with("x", "a\rb"),
+        with("x", "a\0b"),
+        with("x\r\ny", "1"),
+        with("x: y\r\nz", "1"),
+        with("x y", "1"),
+        with("x:", "1"),
+        with("X", "1"),
+        with("", "1"),
+        with("connection", "close"),
+        with("connection", "transfer-encoding"),
+        with("transfer-encoding", "chunked"),
+        with("transfer-encoding", "x"),
+        with("upgrade", "websocket"),
+        with("keep-alive", "timeout=5"),
+        with("proxy-connection", "keep-alive"),
+        with("te", "gzip"),
+        with("content-length", "5"),
+        with("content-length", "x"),
+        with(":path", "/poison"),
+        with(":method", "POST"),
+        with(":x", "1"),
+        without(":method", "GET /poison HTTP/1.1\r\nhost: a\r\n\r\nGET"),
+        without(":method", "GET /poison"),
+        without(":path", "/case HTTP/1.1\r\nhost: b\r\n\r\nGET /poison"),
+        without(":path", "/case b"),
+        without(":path", "/case\0"),
+        without(":path", ""),
+        without(":scheme", "http://a/poison?"),
+        without(":authority", split),
+        without(":authority", "a b"),
+        without(":authority", "a/poison"),
+    ];
+    let mut twice = with("content-length", "0");
+    twice.push(("content-length".to_owned(), "35".to_owned()));
+    cases.push(twice);
+    for fields in cases {
+        let outcome = Stream::open(side.inbound()).ask(&fields, None);
+        assert!(outcome.is_refusal(), "{fields:?}: {outcome:?}");
+        assert_eq!(service.take(), [], "{fields:?}");
+    }
+    for (length, data) in [("3", "abcd"), ("5", "abc"), ("0", "GET /poison HTTP/1.1\r\nhost: a\r\n\r\n")] {
+        let outcome = Stream::open(side.inbound()).ask(&with("content-length", length), Some(data.as_bytes()));
+        assert!(outcome.is_refusal(), "{length}: {outcome:?}");
+        assert!(service.take().iter().all(|seen| matches!(seen, Seen::Cut(_))), "{length}");
+    }
+    // What is a request all the same has one host, that of `:authority`, and one length.
+    let mut other_host = with("host", "evil");
+    other_host.push(("cookie".to_owned(), "a=1".to_owned()));
+    other_host.push(("cookie".to_owned(), "b=2".to_owned()));
+    assert_eq!(Stream::open(side.inbound()).ask(&other_host, Some(b"abc")), Outcome::Passed);
+    let seen = whole(&service, "a host beside :authority");
+    let has = |name: &str, value: &str| seen[0].fields.contains(&(name.to_owned(), value.to_owned()));
+    assert!(has("host", "a") && has("cookie", "a=1; b=2") && has("transfer-encoding", "chunked"), "{seen:?}");
+    assert_eq!((seen.len(), seen[0].body.as_str()), (1, "abc"));
+    finish(&side, &service);
+}
+
+// --- parts ---
+
+fn stage(args: &[&str]) -> (Recorder, Side) {
+    let service = Recorder::start();
+    let side = Side::start(service.address(), args);
+    (service, side)
+}
+
+fn post(fields: &str, body: &str) -> String {
+    format!("POST /case HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n{body}")
+}
+
+/// One refusal, the end, and nothing of it at the service.
+#[track_caller]
+fn refused(side: &Side, service: &Recorder, name: &str, text: &str, with: &[&str]) {
+    let answer = side.raw(format!("{text}{HONEST}").as_bytes());
+    let statuses = statuses(&answer);
+    // Who still sends when the connection is closed may lose the answer.
+    assert!(statuses.len() <= 1 && (statuses.len() == 1 || text.len() > 60_000), "{name:?}: {answer:?}");
+    assert!(statuses.iter().all(|status| with.contains(status)), "{name:?}: {answer:?}");
+    assert_eq!(service.take(), [], "{name:?}");
+}
+
+/// What the service has seen, if all of it was whole.
+#[track_caller]
+fn whole(service: &Recorder, name: &str) -> Vec<Request> {
+    let whole = service.take().into_iter().map(|seen| match seen {
+        Seen::Request(request) => request,
+        Seen::Cut(_) | Seen::Odd(_) => panic!("{name}: {seen:?}"),
+    });
+    whole.collect()
+}
+
+fn statuses(answer: &str) -> Vec<&str> {
+    let lines = answer.split("HTTP/1.").skip(1);
+    lines.map(|line| line.split(' ').nth(1).unwrap_or_default()).collect()
+}
+
+/// Nothing came late, and it still works.
+#[track_caller]
+fn finish(side: &Side, service: &Recorder) {
+    side.assert_works();
+    let last = whole(service, "the end");
+    assert_eq!(last.iter().map(|request| request.asks.as_str()).collect::<Vec<_>>(), ["GET /works"]);
+    side.assert_calm();
+}
