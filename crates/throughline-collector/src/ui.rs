@@ -28,10 +28,15 @@ pub(crate) async fn serve(request: Request) -> Response {
     if path.starts_with("api/") || path.starts_with("assets/") || path.contains('.') {
         return (StatusCode::NOT_FOUND, "not found\n").into_response();
     }
-    match Assets::get(INDEX) {
-        Some(file) => asset(INDEX, "no-cache", file.data),
-        None => asset(INDEX, "no-cache", NOT_BUILT.as_bytes().into()),
-    }
+    let page = Assets::get(INDEX).map_or(NOT_BUILT.as_bytes().into(), |file| file.data);
+    asset(INDEX, "no-cache", addressed_from(path, &String::from_utf8_lossy(&page)).into_bytes().into())
+}
+
+/// The page as it is served at `path`: the addresses in it lead up to the folder that everything is served from. They are relative, so
+/// behind a proxy that strips a base path nobody needs to know it.
+fn addressed_from(path: &str, page: &str) -> String {
+    let steps = path.bytes().filter(|byte| *byte == b'/').count();
+    if steps == 0 { page.to_owned() } else { page.replace("=\"./", &format!("=\"{}", "../".repeat(steps))) }
 }
 
 fn asset(path: &str, cache: &'static str, data: std::borrow::Cow<'static, [u8]>) -> Response {
@@ -72,4 +77,24 @@ const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-
 const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Throughline</title>\
 <h1>Throughline</h1><p>The collector runs, but this binary was built without the web UI. \
 <code>cargo xtask ui</code> builds it; then build the collector again.</p>\
-<p>Traces as JSON: <a href=\"/api/traces?limit=20\">the newest</a>, <a href=\"/api/services\">services</a>.</p>\n";
+<p>Traces as JSON: <a href=\"./api/traces?limit=20\">the newest</a>, <a href=\"./api/services\">services</a>.</p>\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_finds_its_files_from_every_depth_and_below_every_base_path() {
+        let page = r#"<script src="./assets/a.js"></script><a href="https://x.example/">"#;
+        for (path, address) in [
+            ("", "./assets/a.js"),
+            ("search", "./assets/a.js"),
+            ("trace/ab", "../assets/a.js"),
+            ("trace/ab/", "../../assets/a.js"),
+            ("compare/ab/cd", "../../assets/a.js"),
+        ] {
+            let served = addressed_from(path, page);
+            assert_eq!(served, page.replace("./assets/a.js", address), "{path}");
+        }
+    }
+}

@@ -248,6 +248,7 @@ fn pages_are_served_to_paths_of_pages_and_to_no_others() {
         assert!(answer.header("content-security-policy").unwrap().contains("default-src 'self'"));
         assert_eq!(answer.header("cache-control"), Some("no-cache"));
         assert!(answer.text().contains("Throughline"));
+        assert!(!answer.text().contains("=\"/"), "addresses are relative, for proxies with a base path: {path}");
     }
     for path in ["/api/nothing", "/assets/gone.js", "/favicon.gone", "/../Cargo.toml"] {
         assert_eq!(collector.get(path).status, 404, "{path}");
