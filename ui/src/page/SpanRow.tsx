@@ -3,9 +3,10 @@ import { memo, type ReactNode } from 'react';
 import { at } from '../trace/column';
 import type { Axis, Window } from '../trace/axis';
 import type { CriticalPath } from '../trace/critical';
-import { evidenceOf, linkCount, messageOf } from '../trace/detail';
+import { attributesOf, evidenceOf, linkCount, messageOf } from '../trace/detail';
 import { received } from '../trace/edges';
-import { CYCLE, failuresBelow, hasChildren, INFERRED, isFailed, MISSING_PARENT, nameOf, OPEN, serviceOf, type Trace } from '../trace/model';
+import { CYCLE, failuresBelow, hasChildren, INFERRED, isFailed, MISSING_PARENT, nameOf, OPEN, serviceOf, SKEWED, type Trace } from '../trace/model';
+import { formatDuration } from '../trace/format';
 import { COLLAPSED, runLength, UNFOLDED_RUN } from '../trace/rows';
 import { LaneCell } from './LaneCell';
 import { ROW_HEIGHT } from './virtual';
@@ -110,6 +111,7 @@ function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, togg
           <span className="unseen">{failed ? 'error' : 'error below'}</span>
         </span>
       )}
+      {failed && <StatusCode trace={trace} index={index} />}
       <Oddity trace={trace} index={index} />
       {laneTitle}
       {received(trace.edges, index).map((edge) => (
@@ -153,6 +155,20 @@ function Topic({ trace, index }: MarkProps) {
   );
 }
 
+/** What the server answered, or what kind of error it was. */
+function StatusCode({ trace, index }: MarkProps) {
+  const attributes = attributesOf(trace, index);
+  const told = STATUS_KEYS.map((key) => attributes.find((attribute) => attribute.key === key)?.value).find((value) => value);
+  if (!told) return null;
+  return (
+    <span className="failure-note status-code" title={told}>
+      <bdi>{told}</bdi>
+    </span>
+  );
+}
+
+const STATUS_KEYS = ['http.response.status_code', 'http.status_code', 'rpc.grpc.status_code', 'error.type'];
+
 function Oddity({ trace, index }: MarkProps) {
   const flags = at(trace.flags, index);
   if ((flags & CYCLE) !== 0) return <span className="mark">cycle</span>;
@@ -168,5 +184,13 @@ function Oddity({ trace, index }: MarkProps) {
     );
   }
   if ((flags & MISSING_PARENT) !== 0) return <span className="mark">no parent</span>;
+  if ((flags & SKEWED) !== 0) {
+    const early = at(trace.begin, at(trace.parent, index)) - at(trace.begin, index);
+    return (
+      <span className="mark" title={`Begins ${formatDuration(early)} before the span that caused it: the clocks of the two differ. Nothing is moved.`}>
+        clock −{formatDuration(early)}
+      </span>
+    );
+  }
   return null;
 }
