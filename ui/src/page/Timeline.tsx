@@ -9,6 +9,7 @@ import { ticks } from '../trace/axis';
 import { at } from '../trace/column';
 import { MessageEdges } from './MessageEdges';
 import { Minimap } from './Minimap';
+import { NamesBorder, namesStyle, useNamesWidth } from './NamesWidth';
 import { CutMarks, Grid, Ruler } from './Ruler';
 import { rowId, SpanRow } from './SpanRow';
 import type { Page } from './state';
@@ -33,6 +34,7 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
   const { trace, state, dispatch, rows, axis, window, runs, critical, isFound } = page;
   const view = useRowWindow(rows.spans.length, RULER_HEIGHT);
   const [lanes, laneWidth] = useWidth<HTMLDivElement>();
+  const [names, setNames] = useNamesWidth();
   const marks = ticks(axis, window, Math.max(1, Math.floor(laneWidth / TICK_WIDTH)));
   const activeRow = trace.count > 0 ? at(rows.rowOf, state.active) : 0;
   useEffect(() => view.scrollTo(activeRow), [view.scrollTo, activeRow]);
@@ -47,6 +49,7 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
   return (
     <div className="timeline-box">
       <Minimap page={page} colours={colours} />
+      <div className="timeline-frame" style={namesStyle(names)}>
       <TreeGrid ref={ref} rowCount={rows.spans.length} page={page} scrollBy={view.scrollBy}>
         <div className="timeline-scroll" role="presentation" ref={view.scroller}>
           <Ruler marks={marks} axis={axis} window={window} width={laneWidth} />
@@ -84,6 +87,8 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
           </div>
         </div>
       </TreeGrid>
+      <NamesBorder part={names} setPart={setNames} />
+      </div>
     </div>
   );
 }

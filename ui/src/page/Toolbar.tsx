@@ -68,6 +68,12 @@ function Find({ page, field }: { readonly page: Page; readonly field: RefObject<
           <button type="button" aria-label="Next match" disabled={found.length === 0} onClick={() => step(1)}>
             ↓
           </button>
+          {(state.view === 'timeline' || state.view === 'journey') && (
+            <label className="tick-box" title="Hide the spans that neither match nor lead to a match">
+              <input type="checkbox" checked={state.only} onChange={(event) => dispatch({ type: 'set', part: { only: event.target.checked } })} />
+              Only matches
+            </label>
+          )}
         </>
       )}
     </span>
