@@ -251,7 +251,17 @@ test('on a phone the page has no sideways scroll and every field', async (t) => 
   await page.locator('.result').first().waitFor();
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
   await page.getByLabel('Attributes or query').waitFor();
+  assert.ok(((await page.locator('.result').first().boundingBox())?.y ?? NaN) < 740, 'a result is in view without scrolling');
   await checkAccessibility(page);
+  const topic = page.getByRole('combobox', { name: 'Topic' });
+  assert.equal(await topic.isVisible(), false);
+  await page.getByRole('button', { name: 'More fields' }).click();
+  for (const name of ['Operation', 'Topic', 'Order', 'Limit']) await page.getByRole('combobox', { name, exact: true }).waitFor();
+  await topic.selectOption('eshop-topic');
+  await page.getByRole('button', { name: 'Find traces' }).click();
+  await page.waitForURL(/topic=eshop-topic/);
+  await page.reload();
+  await topic.waitFor();
 });
 
 for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {

@@ -220,11 +220,11 @@ test('cycles and spans of no length are drawn', async (t) => {
 test('errors are marked at the span, in the header, and on what is folded above', async (t) => {
   const id = await sendTrace([
     { id: 'd000000000000005', name: 'caller', at: [0, 50] },
-    { id: 'd000000000000006', name: 'callee', at: [10, 20], parent: 'd000000000000005', failed: true },
+    { id: 'd000000000000006', name: 'callee', at: [10, 20], parent: 'd000000000000005', failed: true, attributes: { 'http.response.status_code': '503' } },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
-  assert.match(await row(page, 'callee').innerText(), /error/);
+  assert.match(await row(page, 'callee').innerText(), /error\s+503/);
   assert.match(await page.locator('.trace-header .facts').innerText(), /Errors\s+1/);
   await page.getByRole('button', { name: 'Collapse all' }).click();
   assert.match(await row(page, 'caller').innerText(), /error below/);

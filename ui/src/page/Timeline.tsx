@@ -50,44 +50,44 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
     <div className="timeline-box">
       <Minimap page={page} colours={colours} />
       <div className="timeline-frame" style={namesStyle(names)}>
-      <TreeGrid ref={ref} rowCount={rows.spans.length} page={page} scrollBy={view.scrollBy}>
-        <div className="timeline-scroll" role="presentation" ref={view.scroller}>
-          <Ruler marks={marks} axis={axis} window={window} width={laneWidth} />
-          <div className="timeline-rows" role="rowgroup" style={{ height: rows.spans.length * ROW_HEIGHT }}>
-            <div className="lanes" role="presentation" ref={lanes}>
-              <Grid marks={marks} axis={axis} window={window} />
-              <CutMarks axis={axis} window={window} />
+        <TreeGrid ref={ref} rowCount={rows.spans.length} page={page} scrollBy={view.scrollBy}>
+          <div className="timeline-scroll" role="presentation" ref={view.scroller}>
+            <Ruler marks={marks} axis={axis} window={window} width={laneWidth} />
+            <div className="timeline-rows" role="rowgroup" style={{ height: rows.spans.length * ROW_HEIGHT }}>
+              <div className="lanes" role="presentation" ref={lanes}>
+                <Grid marks={marks} axis={axis} window={window} />
+                <CutMarks axis={axis} window={window} />
+              </div>
+              {inView.map((row) => {
+                const index = at(rows.spans, row);
+                return (
+                  <SpanRow
+                    key={index}
+                    trace={trace}
+                    index={index}
+                    row={row}
+                    colour={colours.get(trace.services[at(trace.service, index)]?.name ?? '') ?? 0}
+                    axis={axis}
+                    window={window}
+                    runs={runs}
+                    fold={at(state.folds, index)}
+                    critical={critical}
+                    laneWidth={laneWidth}
+                    laneTitle={laneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined}
+                    isActive={index === state.active}
+                    isOpen={state.open && index === state.active}
+                    isFound={isFound[index] === 1}
+                    isFaded={state.find !== '' && isFound[index] !== 1}
+                    look={look}
+                    toggle={toggle}
+                  />
+                );
+              })}
+              <MessageEdges page={page} width={laneWidth} first={view.first} last={view.last} />
             </div>
-            {inView.map((row) => {
-              const index = at(rows.spans, row);
-              return (
-                <SpanRow
-                  key={index}
-                  trace={trace}
-                  index={index}
-                  row={row}
-                  colour={colours.get(trace.services[at(trace.service, index)]?.name ?? '') ?? 0}
-                  axis={axis}
-                  window={window}
-                  runs={runs}
-                  fold={at(state.folds, index)}
-                  critical={critical}
-                  laneWidth={laneWidth}
-                  laneTitle={laneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined}
-                  isActive={index === state.active}
-                  isOpen={state.open && index === state.active}
-                  isFound={isFound[index] === 1}
-                  isFaded={state.find !== '' && isFound[index] !== 1}
-                  look={look}
-                  toggle={toggle}
-                />
-              );
-            })}
-            <MessageEdges page={page} width={laneWidth} first={view.first} last={view.last} />
           </div>
-        </div>
-      </TreeGrid>
-      <NamesBorder part={names} setPart={setNames} />
+        </TreeGrid>
+        <NamesBorder part={names} setPart={setNames} />
       </div>
     </div>
   );
