@@ -14,7 +14,13 @@ const MAIN: Mode = Mode::Linked;
 
 #[test]
 fn the_page_shows_a_checkout_in_chromium() {
-    let demos: Vec<Demo> = MODES.iter().map(|mode| with_checkout(*mode)).collect();
+    let with_checkout = |mode: &Mode| {
+        let config = Config::new(*mode);
+        let demo = Demo::start(Binaries::build().unwrap(), &config, &mut |step| eprintln!("{step}")).unwrap();
+        demo.checkout_and_wait(SPANS_LIMIT).unwrap();
+        demo
+    };
+    let demos: Vec<Demo> = MODES.iter().map(with_checkout).collect();
     let urls: Vec<String> =
         MODES.iter().zip(&demos).map(|(mode, demo)| format!("{mode}={}", demo.collector().url())).collect();
     let (_, main) = MODES.iter().zip(&demos).find(|(mode, _)| **mode == MAIN).unwrap();
@@ -30,10 +36,4 @@ fn the_page_shows_a_checkout_in_chromium() {
     for demo in demos {
         demo.stop().unwrap();
     }
-}
-
-fn with_checkout(mode: Mode) -> Demo {
-    let demo = Demo::start(Binaries::build().unwrap(), &Config::new(mode), &mut |step| eprintln!("{step}")).unwrap();
-    demo.checkout_and_wait(SPANS_LIMIT).unwrap();
-    demo
 }

@@ -263,6 +263,27 @@ test('embedded, only the content is there, and stays so', async (t) => {
   await page.waitForURL(/view=statistics.*embed=1/);
 });
 
+test('a page of the same origin may frame it, and no other', async (t) => {
+  const host = createServer((incoming, outgoing) => {
+    if (incoming.url === '/host') return outgoing.writeHead(200, { 'content-type': 'text/html' }).end(`<iframe title="a trace" width="900" height="600" src="/trace/${checkout}?embed=1"></iframe>`);
+    const asked = request(`${HOME}${incoming.url}`, { headers: incoming.headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(outgoing);
+    });
+    return asked.end();
+  });
+  await new Promise((ready) => host.listen(0, '127.0.0.1', () => ready(undefined)));
+  t.after(() => host.close());
+  const { port } = /** @type {import('node:net').AddressInfo} */ (host.address());
+  const page = await newPage(browser, t, { toleratesErrors: true });
+  await page.goto(`http://127.0.0.1:${port}/host`);
+  await page.frameLocator('iframe').locator('.row').first().waitFor();
+  const refused = page.waitForEvent('console', (message) => message.text().includes('frame-ancestors'));
+  await page.goto(`http://localhost:${port}/host`);
+  await page.evaluate((url) => document.querySelector('iframe')?.setAttribute('src', url), `http://127.0.0.1:${port}/trace/${checkout}?embed=1`);
+  await refused;
+});
+
 test('below a base path that a proxy strips all works, from every page', async (t) => {
   const proxy = createServer((incoming, outgoing) => {
     const { url = '' } = incoming;

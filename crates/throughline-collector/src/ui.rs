@@ -28,7 +28,7 @@ pub(crate) async fn serve(request: Request) -> Response {
     if path.starts_with("api/") || path.starts_with("assets/") || path.contains('.') {
         return (StatusCode::NOT_FOUND, "not found\n").into_response();
     }
-    let page = Assets::get(INDEX).map_or(NOT_BUILT.as_bytes().into(), |file| file.data);
+    let page = Assets::get(INDEX).map_or_else(|| NOT_BUILT.as_bytes().into(), |file| file.data);
     asset(INDEX, "no-cache", addressed_from(path, &String::from_utf8_lossy(&page)).into_bytes().into())
 }
 
@@ -70,9 +70,9 @@ fn media_type(path: &str) -> &'static str {
 
 const INDEX: &str = "index.html";
 
-/// Nothing from elsewhere, no inline script; styles may be inline, for a bar's place and width.
+/// Nothing from elsewhere, no inline script; styles may be inline, for a bar's place and width. Pages of our own origin may frame it.
 const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; \
-                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
 const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Throughline</title>\
 <h1>Throughline</h1><p>The collector runs, but this binary was built without the web UI. \

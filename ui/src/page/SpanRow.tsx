@@ -34,6 +34,8 @@ export interface SpanRowProps {
   readonly laneTitle: ReactNode;
   readonly isActive: boolean;
   readonly isOpen: boolean;
+  /** Whether the search that led here matched it. */
+  readonly isMatched: boolean;
   readonly isFound: boolean;
   readonly isFaded: boolean;
   readonly look: (index: number) => void;
@@ -75,7 +77,7 @@ interface NameCellProps extends SpanRowProps {
   readonly branch: boolean;
 }
 
-function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, toggle }: NameCellProps) {
+function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, isMatched, toggle }: NameCellProps) {
   const failed = isFailed(trace, index);
   const failedBelow = isFolded && !failed && failuresBelow(trace, index) > 0;
   return (
@@ -101,6 +103,11 @@ function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, togg
       {isRun && (
         <span className="mark batch" title="Consumers of the same kind, one after the other: open to see each">
           × {runLength(trace, runs, index)}
+        </span>
+      )}
+      {isMatched && (
+        <span className="mark matched" title="The search matched this span">
+          match
         </span>
       )}
       <Batch trace={trace} index={index} />

@@ -76,6 +76,7 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
                     laneTitle={laneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined}
                     isActive={index === state.active}
                     isOpen={state.open && index === state.active}
+                    isMatched={state.match.includes(index)}
                     isFound={isFound[index] === 1}
                     isFaded={state.find !== '' && isFound[index] !== 1}
                     look={look}

@@ -30,6 +30,8 @@ export interface PageState {
   readonly open: boolean;
   readonly folds: Folds;
   readonly find: string;
+  /** Places of the spans that the search matched, in reading order. */
+  readonly match: readonly number[];
   readonly only: boolean;
   readonly path: ShownPath;
   readonly cut: boolean;
@@ -38,7 +40,7 @@ export interface PageState {
 }
 
 export type Action =
-  | { readonly type: 'set'; readonly part: Partial<Pick<PageState, 'view' | 'open' | 'find' | 'only' | 'path' | 'cut' | 'window'>> }
+  | { readonly type: 'set'; readonly part: Partial<Pick<PageState, 'view' | 'open' | 'find' | 'match' | 'only' | 'path' | 'cut' | 'window'>> }
   | { readonly type: 'look'; readonly index: number; readonly open?: boolean }
   | { readonly type: 'toggle'; readonly index: number }
   | { readonly type: 'folds'; readonly how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level' }
@@ -74,7 +76,7 @@ export function usePage(trace: Trace, id: string, query: string, isInner = false
   const runs = useMemo(() => consumerRuns(trace), [trace]);
   const reduce = useMemo(() => reducer(trace, runs), [trace, runs]);
   const [state, dispatch] = useReducer(reduce, query, (initial) => initialState(trace, runs, initial));
-  const { active, open, view, folds, find, only, path, cut } = state;
+  const { active, open, view, folds, find, match, only, path, cut } = state;
 
   const kept = useMemo(() => keptBy(trace, find, only), [trace, find, only]);
   const rows = useMemo(() => visibleRows(trace, folds, runs, kept), [trace, folds, runs, kept]);
@@ -86,6 +88,7 @@ export function usePage(trace: Trace, id: string, query: string, isInner = false
 
   const params = addressParams({
     view, find, only, path, cut,
+    match: match.map((index) => spanIdOf(trace, index)),
     ...(open && trace.count > 0 && { span: spanIdOf(trace, active) }),
     ...(state.window && { window: [state.window.from, state.window.to] as const }),
   });
@@ -116,6 +119,7 @@ function initialState(trace: Trace, runs: Int32Array, query: string): PageState 
     open: wanted >= 0,
     folds: wanted >= 0 ? reveal(trace, noFolds(trace), runs, wanted) : noFolds(trace),
     find: address.find,
+    match: address.match.map((id) => findSpan(trace, id)).filter((index) => index >= 0).sort((a, b) => a - b),
     only: address.only,
     path: address.path,
     cut: address.cut,

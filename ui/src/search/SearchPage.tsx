@@ -70,7 +70,7 @@ function OpenedFiles({ ticked, tick }: Ticks) {
   return (
     <section aria-label="From files">
       <p className="result-count">From files, as long as this page is open</p>
-      <ResultList traces={traces.map(summaryOf)} colours={colours} now={Date.now()} ticked={ticked} tick={tick} />
+      <ResultList traces={traces.map(summaryOf)} colours={colours} now={Date.now()} marksMatches={false} ticked={ticked} tick={tick} />
     </section>
   );
 }
@@ -140,7 +140,7 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
         )}
         {tools}
       </div>
-      <ResultList traces={shown} colours={colours} now={now} ticked={ticked} tick={tick} />
+      <ResultList traces={shown} colours={colours} now={now} marksMatches={asksOfSpans(query)} ticked={ticked} tick={tick} />
       {found.hasMore && (
         <p className="more">
           <button type="button" disabled={found.loadingMore} onClick={found.more}>
@@ -150,6 +150,11 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
       )}
     </section>
   );
+}
+
+/** Whether a search looks for certain spans, rather than for traces that a service took part in. */
+function asksOfSpans({ q, errors }: SearchQuery): boolean {
+  return q !== '' || errors;
 }
 
 function countText(shown: number, { traces, total }: Found, isBrushed: boolean): string {
