@@ -142,8 +142,16 @@ test('find marks, counts and steps; errors are stepped through', async (t) => {
   await field.fill('hay');
   await row(page, 'hay').waitFor();
   await row(page, 'needle one').waitFor({ state: 'detached' });
+  await field.fill('nothing of the kind');
+  await page.getByText('none', { exact: true }).waitFor();
+  assert.equal(await page.locator('.row').count(), 0);
+  await page.getByRole('treegrid').focus();
+  await page.keyboard.press('ArrowDown');
+  await field.fill('hay');
+  await row(page, 'hay').waitFor();
   const active = await page.getByRole('treegrid').getAttribute('aria-activedescendant');
   assert.equal(await page.locator(`#${active}`).count(), 1, 'the active row is one that is shown');
+  await field.focus();
   await page.keyboard.press('Escape');
   await page.locator('.row').nth(3).waitFor();
   await page.getByRole('treegrid').focus();

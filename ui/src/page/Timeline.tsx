@@ -44,13 +44,14 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
   const inView: number[] = [];
   for (let row = view.first; row < view.last; row++) inView.push(row);
   // The active row exists even out of view: the grid names it.
-  if (activeRow < view.first || activeRow >= view.last) inView.push(activeRow);
+  const isShown = rows.spans[activeRow] === state.active;
+  if (isShown && (activeRow < view.first || activeRow >= view.last)) inView.push(activeRow);
 
   return (
     <div className="timeline-box">
       <Minimap page={page} colours={colours} />
       <div className="timeline-frame" style={namesStyle(names)}>
-        <TreeGrid ref={ref} rowCount={rows.spans.length} page={page} scrollBy={view.scrollBy}>
+        <TreeGrid ref={ref} rowCount={rows.spans.length} activeId={isShown ? rowId(state.active) : undefined} page={page} scrollBy={view.scrollBy}>
           <div className="timeline-scroll" role="presentation" ref={view.scroller}>
             <Ruler marks={marks} axis={axis} window={window} width={laneWidth} />
             <div className="timeline-rows" role="rowgroup" style={{ height: rows.spans.length * ROW_HEIGHT }}>
@@ -102,6 +103,8 @@ function laneStart({ trace, rows }: Page, row: number): boolean {
 interface TreeGridProps {
   readonly ref: Ref<HTMLDivElement>;
   readonly rowCount: number;
+  /** Of the active row; a search that finds nothing leaves none. */
+  readonly activeId: string | undefined;
   readonly page: Page;
   readonly scrollBy: (pixels: number) => void;
   readonly children: ReactNode;
@@ -110,7 +113,7 @@ interface TreeGridProps {
 /** Pixels that `s` and `w` scroll. */
 const SCROLL = 240;
 
-function TreeGrid({ ref, rowCount, page, scrollBy, children }: TreeGridProps) {
+function TreeGrid({ ref, rowCount, activeId, page, scrollBy, children }: TreeGridProps) {
   const keys = useRef<HTMLParagraphElement>(null);
   function onKeyDown(event: KeyboardEvent) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
@@ -127,7 +130,7 @@ function TreeGrid({ ref, rowCount, page, scrollBy, children }: TreeGridProps) {
       aria-label="Spans"
       aria-rowcount={rowCount + 1}
       aria-colcount={2}
-      aria-activedescendant={rowId(page.state.active)}
+      aria-activedescendant={activeId}
       aria-describedby="timeline-keys"
       tabIndex={0}
       onKeyDown={onKeyDown}

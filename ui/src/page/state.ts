@@ -147,6 +147,7 @@ function reducer(trace: Trace, runs: Int32Array) {
         return refolded(trace, runs, state, foldAll(trace, state.folds, action.how));
       case 'key': {
         const rows = visibleRows(trace, state.folds, runs, keptBy(trace, state.find, state.only));
+        if (rows.spans.length === 0) return state;
         return { ...state, ...pressKey(trace, rows, runs, state, action.key) };
       }
       case 'address': {
