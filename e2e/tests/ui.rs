@@ -6,24 +6,22 @@ use throughline_testkit::build::{Binaries, repository_root};
 use throughline_testkit::demo::{Config, Demo, SPANS_LIMIT};
 use throughline_testkit::eshop::Mode;
 
-/// The states of the demo that the page is looked at in. What each must show stands in `ui/e2e/modes.test.mjs`, by the mode's name.
-const MODES: &[Mode] = &[Mode::Rest, Mode::Kafka, Mode::Linked];
-
 /// The state whose collector also takes the odd traces of the tests.
 const MAIN: Mode = Mode::Linked;
 
 #[test]
 fn the_page_shows_a_checkout_in_chromium() {
+    // What each state of the demo must show stands in `ui/e2e/modes.test.mjs`, by its name.
     let with_checkout = |mode: &Mode| {
         let config = Config::new(*mode);
         let demo = Demo::start(Binaries::build().unwrap(), &config, &mut |step| eprintln!("{step}")).unwrap();
         demo.checkout_and_wait(SPANS_LIMIT).unwrap();
         demo
     };
-    let demos: Vec<Demo> = MODES.iter().map(with_checkout).collect();
+    let demos: Vec<Demo> = Mode::ALL.iter().map(with_checkout).collect();
     let urls: Vec<String> =
-        MODES.iter().zip(&demos).map(|(mode, demo)| format!("{mode}={}", demo.collector().url())).collect();
-    let (_, main) = MODES.iter().zip(&demos).find(|(mode, _)| **mode == MAIN).unwrap();
+        Mode::ALL.iter().zip(&demos).map(|(mode, demo)| format!("{mode}={}", demo.collector().url())).collect();
+    let (_, main) = Mode::ALL.iter().zip(&demos).find(|(mode, _)| **mode == MAIN).unwrap();
     let status = Command::new("npm")
         .args(["run", "--silent", "e2e"])
         .current_dir(repository_root().join("ui"))
