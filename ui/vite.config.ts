@@ -6,6 +6,8 @@ const collector = process.env.THROUGHLINE_URL ?? 'http://127.0.0.1:16686';
 
 export default defineConfig({
   plugins: [react()],
+  // The collector makes these lead up from wherever the page is served (`ui.rs`), so no base path need be known.
+  base: './',
   server: { proxy: { '/api': collector } },
   build: {
     target: ['chrome123', 'firefox121', 'safari17.5'],

@@ -6,29 +6,32 @@ use throughline_testkit::build::{Binaries, repository_root};
 use throughline_testkit::demo::{Config, Demo, SPANS_LIMIT};
 use throughline_testkit::eshop::Mode;
 
-/// The states of the demo that the page is looked at in; the last one's collector also takes the odd traces of the tests.
-const MODES: [Mode; 3] = [Mode::Rest, Mode::Kafka, Mode::Linked];
+/// The state whose collector also takes the odd traces of the tests.
+const MAIN: Mode = Mode::Linked;
 
 #[test]
 fn the_page_shows_a_checkout_in_chromium() {
-    let demos = MODES.map(|mode| {
-        let demo =
-            Demo::start(Binaries::build().unwrap(), &Config::new(mode), &mut |step| eprintln!("{step}")).unwrap();
+    // What each state of the demo must show stands in `ui/e2e/modes.test.mjs`, by its name.
+    let with_checkout = |mode: &Mode| {
+        let config = Config::new(*mode);
+        let demo = Demo::start(Binaries::build().unwrap(), &config, &mut |step| eprintln!("{step}")).unwrap();
         demo.checkout_and_wait(SPANS_LIMIT).unwrap();
-        (mode, demo)
-    });
-    let urls: Vec<String> = demos.iter().map(|(mode, demo)| format!("{mode}={}", demo.collector().url())).collect();
-    let (_, linked) = demos.last().unwrap();
+        demo
+    };
+    let demos: Vec<Demo> = Mode::ALL.iter().map(with_checkout).collect();
+    let urls: Vec<String> =
+        Mode::ALL.iter().zip(&demos).map(|(mode, demo)| format!("{mode}={}", demo.collector().url())).collect();
+    let (_, main) = Mode::ALL.iter().zip(&demos).find(|(mode, _)| **mode == MAIN).unwrap();
     let status = Command::new("npm")
         .args(["run", "--silent", "e2e"])
         .current_dir(repository_root().join("ui"))
-        .env("THROUGHLINE_URL", linked.collector().url())
-        .env("THROUGHLINE_OTLP_URL", format!("http://{}", linked.collector().addresses().otlp_http))
+        .env("THROUGHLINE_URL", main.collector().url())
+        .env("THROUGHLINE_OTLP_URL", format!("http://{}", main.collector().addresses().otlp_http))
         .env("THROUGHLINE_MODES", urls.join(","))
         .status()
         .unwrap();
     assert!(status.success(), "the tests in the browser failed: {status}");
-    for (_, demo) in demos {
+    for demo in demos {
         demo.stop().unwrap();
     }
 }

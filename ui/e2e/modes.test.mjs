@@ -52,3 +52,13 @@ for (const mode of ['linked', 'sidecar', 'envoy']) {
     await page.getByRole('button', { name: /^Topic eshop-topic/ }).waitFor();
   });
 }
+
+test('sidecar: what no message carried is dashed, with how sure it is', { skip: !modes.has('sidecar') }, async (t) => {
+  const page = await openCheckout(t, 'sidecar');
+  await page.locator('.row', { hasText: 'notification' }).first().waitFor();
+  await page.getByText(/parents? inferred, drawn dashed/).waitFor();
+  const inferred = page.locator('.row', { has: page.locator('.bar.dashed') });
+  assert.match(await inferred.first().innerText(), /(sole|order) \d+ %/);
+  await page.getByRole('tab', { name: 'Graph', exact: true }).click();
+  await page.locator('.graph-edge.inferred').first().waitFor();
+});

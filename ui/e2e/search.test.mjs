@@ -70,6 +70,28 @@ test('attributes narrow the search, and what cannot be read is said at the field
   await page.getByRole('heading', { name: 'The query cannot be read' }).waitFor();
 });
 
+test('a trace that was found by its spans opens with them marked, to be gone through', async (t) => {
+  const mark = `m-${Date.now()}`;
+  const attributes = { 'e2e.matched': mark };
+  await sendTrace([
+    { id: 'a000000000000060', name: 'whole', at: [0, 50] },
+    { id: 'a000000000000061', name: 'first', at: [5, 5], parent: 'a000000000000060', attributes },
+    { id: 'a000000000000062', name: 'between', at: [15, 5], parent: 'a000000000000060' },
+    { id: 'a000000000000063', name: 'second', at: [25, 5], parent: 'a000000000000060', attributes },
+  ]);
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/search?q=e2e.matched%3D${mark}`);
+  await page.locator('.result-name').click();
+  const detail = page.getByRole('complementary');
+  await detail.getByRole('heading', { name: 'first' }).waitFor();
+  assert.equal(await page.locator('.mark.matched').count(), 2);
+  await page.getByRole('button', { name: 'Next that the search matched' }).click();
+  await detail.getByRole('heading', { name: 'second' }).waitFor();
+  await page.getByRole('button', { name: 'Forget what the search matched' }).click();
+  await page.locator('.mark.matched').first().waitFor({ state: 'detached' });
+  assert.doesNotMatch(page.url(), /match=/);
+});
+
 test('a query that matches nothing says so, and how to go on', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/search?q=no.such.key%3D1`);
@@ -251,7 +273,17 @@ test('on a phone the page has no sideways scroll and every field', async (t) => 
   await page.locator('.result').first().waitFor();
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
   await page.getByLabel('Attributes or query').waitFor();
+  assert.ok(((await page.locator('.result').first().boundingBox())?.y ?? NaN) < 740, 'a result is in view without scrolling');
   await checkAccessibility(page);
+  const topic = page.getByRole('combobox', { name: 'Topic' });
+  assert.equal(await topic.isVisible(), false);
+  await page.getByRole('button', { name: 'More fields' }).click();
+  for (const name of ['Operation', 'Topic', 'Order', 'Limit']) await page.getByRole('combobox', { name, exact: true }).waitFor();
+  await topic.selectOption('eshop-topic');
+  await page.getByRole('button', { name: 'Find traces' }).click();
+  await page.waitForURL(/topic=eshop-topic/);
+  await page.reload();
+  await topic.waitFor();
 });
 
 for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {

@@ -129,7 +129,33 @@ test('find marks, counts and steps; errors are stepped through', async (t) => {
   await page.getByText('1 of 2').waitFor();
   await page.keyboard.press('Shift+Enter');
   await page.getByText('2 of 2').waitFor();
+  await page.getByLabel('Only matches').check();
+  await row(page, 'hay').waitFor({ state: 'detached' });
+  assert.equal(await page.locator('.row').count(), 3, 'the matches and what is above them');
+  await page.reload();
+  await row(page, 'needle one').waitFor();
+  assert.equal(await page.locator('.row').count(), 3, 'it is in the address');
+  await page.getByRole('treegrid').focus();
+  await page.keyboard.press('End');
+  await page.locator('.row.active', { hasText: 'needle two' }).waitFor();
+  const field = page.getByRole('searchbox', { name: 'Find in this trace' });
+  await field.fill('hay');
+  await row(page, 'hay').waitFor();
+  await row(page, 'needle one').waitFor({ state: 'detached' });
+  await field.fill('nothing of the kind');
+  await page.getByText('none', { exact: true }).waitFor();
+  assert.equal(await page.locator('.row').count(), 0);
+  await page.getByRole('treegrid').focus();
+  await page.keyboard.press('ArrowDown');
+  await field.fill('hay');
+  await row(page, 'hay').waitFor();
+  const active = await page.getByRole('treegrid').getAttribute('aria-activedescendant');
+  assert.equal(await page.locator(`#${active}`).count(), 1, 'the active row is one that is shown');
+  await field.focus();
   await page.keyboard.press('Escape');
+  await page.locator('.row').nth(3).waitFor();
+  await page.getByRole('treegrid').focus();
+  await page.keyboard.press('Home');
   const detail = page.getByRole('complementary');
   await page.keyboard.press('e');
   await detail.getByRole('heading', { name: 'needle one' }).waitFor();
@@ -155,6 +181,13 @@ test('a drag in the minimap zooms, keys zoom and pan, and the window is in the a
   await page.keyboard.press('+');
   await page.getByRole('button', { name: 'Whole time' }).waitFor();
   await page.keyboard.press('0');
+  await page.waitForURL((url) => !url.searchParams.has('window'));
+  await page.keyboard.press('Shift+ArrowUp');
+  await page.waitForURL(/window=/);
+  const zoomed = page.url();
+  await page.keyboard.press('Shift+ArrowRight');
+  await page.waitForFunction((before) => location.href !== before, zoomed);
+  await page.keyboard.press('Shift+ArrowDown');
   await page.waitForURL((url) => !url.searchParams.has('window'));
 });
 
@@ -189,6 +222,36 @@ test('times are drawn as they were sent: a receipt before the send, a child outs
   assert.ok((await place('skewed')) < (await place('caller')));
   assert.ok((await place('late')) > (await place('caller')));
   assert.match(await row(page, 'skewed').innerText(), /from 0 µs/);
+  assert.match(await row(page, 'skewed').innerText(), /clock −100 ms/);
+  await page.getByText('1 span from clocks that differ').waitFor();
+});
+
+test('the names get more room by pointer and by keyboard, and keep it', async (t) => {
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/trace/${await newestCheckout()}`);
+  await page.locator('.edge').waitFor();
+  const width = async () => (await page.locator('.name-cell').first().boundingBox())?.width ?? NaN;
+  const before = await width();
+  const border = page.getByRole('separator', { name: 'Width of the names' });
+  const box = await border.boundingBox();
+  assert.ok(box);
+  await page.mouse.move(box.x + 4, box.y + 100);
+  await page.mouse.down();
+  await page.mouse.move(box.x + 154, box.y + 100, { steps: 5 });
+  await page.mouse.up();
+  const wide = await width();
+  assert.ok(Math.abs(wide - before - 150) < 12, `${before} and ${wide}`);
+  await border.focus();
+  await page.keyboard.press('ArrowRight');
+  const wider = await width();
+  assert.ok(wider > wide);
+  await page.reload();
+  await page.locator('.edge').waitFor();
+  assert.ok(Math.abs((await width()) - wider) < 2, 'it is remembered');
+  const [head, bar] = [await page.locator('.edge-head').boundingBox(), await row(page, 'From_eshop-topic').locator('.bar').boundingBox()];
+  assert.ok(head && bar && Math.abs(head.x + head.width - bar.x) <= 5, 'lines go with the bars');
+  await border.dblclick();
+  assert.ok(Math.abs((await width()) - before) < 2);
 });
 
 const CORPUS = [

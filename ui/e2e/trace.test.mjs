@@ -36,11 +36,21 @@ function row(page, name) {
   return page.locator('.row', { has: page.getByText(name, { exact: true }) });
 }
 
-test('a checkout shows its six services and every step of the way', async (t) => {
+test('a checkout shows its six services, its topic, where the time went, and every step of the way', async (t) => {
   const page = await openCheckout(t);
   await page.getByRole('heading', { name: 'eshop GET /checkout' }).waitFor();
-  const services = await page.getByRole('list', { name: 'Services of this trace' }).locator('bdi').allInnerTexts();
-  assert.deepEqual(services.sort(), SERVICES);
+  const parts = page.getByRole('list', { name: 'Services and topics of this trace' });
+  assert.deepEqual((await parts.locator('bdi').allInnerTexts()).sort(), [...SERVICES, 'eshop-topic'].sort());
+  const bar = await page.locator('.spent-bar').boundingBox();
+  const widths = await page.locator('.spent-bar span').evaluateAll((all) => all.map((part) => part.getBoundingClientRect().width));
+  const filled = widths.reduce((sum, width) => sum + width, 0);
+  assert.ok(bar && filled > bar.width * 0.95, `the whole time is accounted for: ${filled} of ${bar?.width} pixels`);
+  assert.deepEqual(widths, [...widths].sort((a, b) => b - a), 'what took longest comes first');
+  await parts.getByRole('button', { name: /billing/ }).click();
+  assert.equal(await page.locator('.row.found').count(), 3);
+  await parts.getByRole('button', { name: /eshop-topic/ }).click();
+  await page.getByRole('complementary').getByRole('heading', { name: 'From_eshop-topic' }).waitFor();
+  await page.getByRole('searchbox', { name: 'Find in this trace' }).fill('');
   for (const name of [
     'GET /createOrder',
     'GET /payment',
@@ -210,11 +220,11 @@ test('cycles and spans of no length are drawn', async (t) => {
 test('errors are marked at the span, in the header, and on what is folded above', async (t) => {
   const id = await sendTrace([
     { id: 'd000000000000005', name: 'caller', at: [0, 50] },
-    { id: 'd000000000000006', name: 'callee', at: [10, 20], parent: 'd000000000000005', failed: true },
+    { id: 'd000000000000006', name: 'callee', at: [10, 20], parent: 'd000000000000005', failed: true, attributes: { 'http.response.status_code': '503' } },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
-  assert.match(await row(page, 'callee').innerText(), /error/);
+  assert.match(await row(page, 'callee').innerText(), /error\s+503/);
   assert.match(await page.locator('.trace-header .facts').innerText(), /Errors\s+1/);
   await page.getByRole('button', { name: 'Collapse all' }).click();
   assert.match(await row(page, 'caller').innerText(), /error below/);

@@ -84,6 +84,23 @@ test('the graph has the topic between the services, with times; a node goes to i
   assert.equal(await page.locator('.row.open', { hasText: 'From_eshop-topic' }).count(), 1, 'the selection is shared');
 });
 
+test('an inferred parent is a dashed line with how sure it is, also in the graph', async (t) => {
+  const id = await sendTrace([
+    { id: '2100000000000001', service: 'bare', name: 'GET /in', at: [0, 50], kind: 'server' },
+    { id: '2100000000000002', service: 'bare', name: 'GET /out', at: [5, 20], kind: 'client', parent: '2100000000000001', attributes: { 'throughline.parent.evidence': 'order', 'throughline.parent.confidence': '0.62' } },
+    { id: '2100000000000003', service: 'next', name: 'GET /out', at: [6, 10], kind: 'server', parent: '2100000000000002', attributes: { 'throughline.parent.evidence': 'header' } },
+  ]);
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/trace/${id}`);
+  await page.getByText('1 parent inferred, drawn dashed').waitFor();
+  await page.goto(`${HOME}/trace/${id}?view=graph`);
+  const inferred = page.locator('.graph-edge.inferred');
+  await inferred.getByText('62 %').waitFor();
+  assert.equal(await inferred.count(), 1);
+  assert.notEqual(await inferred.locator('path').evaluate((line) => getComputedStyle(line).strokeDasharray), 'none');
+  assert.equal(await page.locator('.graph-edge:not(.inferred) path').evaluate((line) => getComputedStyle(line).strokeDasharray), 'none');
+});
+
 test('the flame graph looks into a frame and out again', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${checkout}?view=flame`);
@@ -185,7 +202,49 @@ test('a trace goes to a file and comes back from it, as Jaeger JSON and as OTLP 
     assert.ok(page.url().includes(other));
     assert.equal(await page.locator('.row').count(), 13);
     await page.locator('.edge').waitFor();
+
+    await page.getByRole('tab', { name: 'JSON' }).click();
+    await page.locator('.json', { hasText: other.slice(4) }).or(page.locator('.json', { hasText: 'resourceSpans' })).waitFor();
+    const again = page.waitForEvent('download');
+    await page.getByLabel('Download').selectOption(format);
+    const copy = join(folder, `again-${format}.json`);
+    await (await again).saveAs(copy);
+    assert.deepEqual(JSON.parse(await readFile(copy, 'utf8')), JSON.parse(text), 'what is saved is what was opened');
+    const unlike = page.getByLabel('Download').locator('option', { hasText: format === 'jaeger' ? 'OTLP' : 'Jaeger' });
+    assert.equal(await unlike.isDisabled(), true);
+    await page.getByRole('tab', { name: 'Journey' }).click();
+    await page.getByText('No other trace is linked with this one.').waitFor();
+
+    await page.getByRole('link', { name: 'Throughline' }).click();
+    const files = page.getByRole('region', { name: 'From files' });
+    await files.getByRole('checkbox').check();
+    await page.getByRole('region', { name: 'Results' }).getByRole('checkbox', { name: /Compare/ }).first().check();
+    await page.getByRole('button', { name: 'Compare 2 of 2' }).click();
+    await page.locator('.compare-table tbody tr').first().waitFor();
   }
+});
+
+test('traces that were dropped as a file are followed to each other', async (t) => {
+  const span = (/** @type {string} */ trace, /** @type {string} */ id, /** @type {object} */ more) => ({
+    traceId: trace.repeat(16), spanId: id.repeat(8), name: `span ${id}`, kind: 1, startTimeUnixNano: '1772000000000000000', endTimeUnixNano: '1772000000005000000', ...more,
+  });
+  const spans = [
+    span('c1', 'a1', { name: 'far send', kind: 4 }),
+    span('c2', 'a2', { name: 'far receive', kind: 5, links: [{ traceId: 'c1'.repeat(16), spanId: 'a1'.repeat(8) }, { traceId: 'c9'.repeat(16), spanId: 'a9'.repeat(8) }] }),
+  ];
+  const page = await newPage(browser, t);
+  await page.goto(`${HOME}/`);
+  await page.locator('.result').first().waitFor();
+  const transfer = await page.evaluateHandle((text) => {
+    const data = new DataTransfer();
+    data.items.add(new File([text], 'traces.jsonl'));
+    return data;
+  }, JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans }] }] }));
+  await page.dispatchEvent('body', 'drop', { dataTransfer: transfer });
+  await page.getByRole('region', { name: 'From files' }).getByRole('link', { name: 'far send' }).click();
+  await page.getByRole('tab', { name: 'Journey' }).click();
+  await page.getByText('2 traces, joined by 1 link. 1 linked trace not stored (any more).').waitFor();
+  await page.locator(`.edge[data-to="${'a2'.repeat(8)}"]`).waitFor();
 });
 
 test('a file that holds no traces is refused with the reason', async (t) => {
@@ -204,32 +263,54 @@ test('embedded, only the content is there, and stays so', async (t) => {
   await page.waitForURL(/view=statistics.*embed=1/);
 });
 
-test('below a base path all works once the addresses in the first page are put below it', async (t) => {
-  const proxy = createServer((incoming, outgoing) => {
-    const path = (incoming.url ?? '').replace(/^\/obs/, '');
-    const asked = request(`${HOME}${path}`, { headers: { ...incoming.headers, 'accept-encoding': 'identity' } }, (answer) => {
-      const isPage = String(answer.headers['content-type']).startsWith('text/html');
-      const headers = { ...answer.headers };
-      if (isPage) delete headers['content-length'];
-      outgoing.writeHead(answer.statusCode ?? 500, headers);
-      if (!isPage) return answer.pipe(outgoing);
-      /** @type {Buffer[]} */
-      const parts = [];
-      answer.on('data', (part) => parts.push(part));
-      return answer.on('end', () => outgoing.end(Buffer.concat(parts).toString().replace(/(href|src)="\//g, '$1="/obs/')));
+test('a page of the same origin may frame it, and no other', async (t) => {
+  const host = createServer((incoming, outgoing) => {
+    if (incoming.url === '/host') return outgoing.writeHead(200, { 'content-type': 'text/html' }).end(`<iframe title="a trace" width="900" height="600" src="/trace/${checkout}?embed=1"></iframe>`);
+    const asked = request(`${HOME}${incoming.url}`, { headers: incoming.headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(outgoing);
     });
-    asked.end();
+    return asked.end();
+  });
+  await new Promise((ready) => host.listen(0, '127.0.0.1', () => ready(undefined)));
+  t.after(() => host.close());
+  const { port } = /** @type {import('node:net').AddressInfo} */ (host.address());
+  const page = await newPage(browser, t, { toleratesErrors: true });
+  await page.goto(`http://127.0.0.1:${port}/host`);
+  await page.frameLocator('iframe').locator('.row').first().waitFor();
+  const refused = page.waitForEvent('console', (message) => message.text().includes('frame-ancestors'));
+  await page.goto(`http://localhost:${port}/host`);
+  await page.evaluate((url) => document.querySelector('iframe')?.setAttribute('src', url), `http://127.0.0.1:${port}/trace/${checkout}?embed=1`);
+  await refused;
+});
+
+test('below a base path that a proxy strips all works, from every page', async (t) => {
+  const proxy = createServer((incoming, outgoing) => {
+    const { url = '' } = incoming;
+    if (!url.startsWith('/team/obs/')) return outgoing.writeHead(404).end();
+    const asked = request(`${HOME}${url.slice('/team/obs'.length)}`, { headers: incoming.headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(outgoing);
+    });
+    return asked.end();
   });
   await new Promise((ready) => proxy.listen(0, '127.0.0.1', () => ready(undefined)));
   t.after(() => proxy.close());
   const { port } = /** @type {import('node:net').AddressInfo} */ (proxy.address());
   const page = await newPage(browser, t);
-  await page.goto(`http://127.0.0.1:${port}/obs/search?service=eshop`);
+  const base = `http://127.0.0.1:${port}/team/obs`;
+  await page.goto(`${base}/search?service=eshop`);
   await page.locator('.result-name').first().click();
-  await page.waitForURL(/\/obs\/trace\//);
+  await page.waitForURL(/\/team\/obs\/trace\//);
   await page.locator('.row').first().waitFor();
   await page.getByRole('tab', { name: 'Graph', exact: true }).click();
   await page.locator('.graph-node').first().waitFor();
+  await page.reload();
+  await page.locator('.graph-node').first().waitFor();
+  for (const [path, ready] of [['', '.result'], ['map', '.graph-node'], [`compare/${checkout}/${checkout}`, '.compare-table']]) {
+    await page.goto(`${base}/${path}`);
+    await page.locator(/** @type {string} */ (ready)).first().waitFor();
+  }
 });
 
 for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {

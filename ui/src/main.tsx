@@ -12,6 +12,9 @@ import './styles/views.css';
 import './styles/graph.css';
 
 applyTheme(rememberedTheme());
+// Its address is relative, and what it is relative to changes with the address of the page.
+const icon = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
+if (icon) icon.href = new URL(icon.href).href;
 const place = document.getElementById('app');
 if (place) {
   createRoot(place).render(

@@ -25,13 +25,18 @@ pub(crate) async fn serve(request: Request) -> Response {
         return asset(path, cache, file.data);
     }
     // What looks like a file or a call is not a page: a stale asset or a mistyped call must not be answered with HTML.
-    if path.starts_with("api/") || path.starts_with("assets/") || path.contains('.') {
+    let steps = path.bytes().filter(|byte| *byte == b'/').count();
+    if path.starts_with("api/") || path.starts_with("assets/") || path.contains('.') || steps > STEPS_MAX {
         return (StatusCode::NOT_FOUND, "not found\n").into_response();
     }
-    match Assets::get(INDEX) {
-        Some(file) => asset(INDEX, "no-cache", file.data),
-        None => asset(INDEX, "no-cache", NOT_BUILT.as_bytes().into()),
-    }
+    let page = Assets::get(INDEX).map_or_else(|| NOT_BUILT.as_bytes().into(), |file| file.data);
+    asset(INDEX, "no-cache", addressed_from(steps, &String::from_utf8_lossy(&page)).into_bytes().into())
+}
+
+/// The page as it is served so many folders down: the addresses in it lead up to the one that everything is served from. They are
+/// relative, so behind a proxy that strips a base path nobody needs to know it.
+fn addressed_from(steps: usize, page: &str) -> String {
+    if steps == 0 { page.to_owned() } else { page.replace("=\"./", &format!("=\"{}", "../".repeat(steps))) }
 }
 
 fn asset(path: &str, cache: &'static str, data: std::borrow::Cow<'static, [u8]>) -> Response {
@@ -65,11 +70,27 @@ fn media_type(path: &str) -> &'static str {
 
 const INDEX: &str = "index.html";
 
-/// Nothing from elsewhere, no inline script; styles may be inline, for a bar's place and width.
+/// Folders that a page may be down; ours are two at most.
+const STEPS_MAX: usize = 8;
+
+/// Nothing from elsewhere, no inline script; styles may be inline, for a bar's place and width. Pages of our own origin may frame it.
 const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; \
-                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
 const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Throughline</title>\
 <h1>Throughline</h1><p>The collector runs, but this binary was built without the web UI. \
 <code>cargo xtask ui</code> builds it; then build the collector again.</p>\
-<p>Traces as JSON: <a href=\"/api/traces?limit=20\">the newest</a>, <a href=\"/api/services\">services</a>.</p>\n";
+<p>Traces as JSON: <a href=\"./api/traces?limit=20\">the newest</a>, <a href=\"./api/services\">services</a>.</p>\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_finds_its_files_from_every_depth_and_below_every_base_path() {
+        let page = r#"<script src="./assets/a.js"></script><a href="https://x.example/">"#;
+        for (steps, address) in [(0, "./assets/a.js"), (1, "../assets/a.js"), (2, "../../assets/a.js")] {
+            assert_eq!(addressed_from(steps, page), page.replace("./assets/a.js", address), "{steps}");
+        }
+    }
+}

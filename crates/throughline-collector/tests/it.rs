@@ -6,6 +6,8 @@
     reason = "a test says what failed by panicking"
 )]
 
+#[path = "it/grafana.rs"]
+mod grafana;
 #[path = "it/grpc.rs"]
 mod grpc;
 #[path = "it/otlp_http.rs"]

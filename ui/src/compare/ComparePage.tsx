@@ -33,6 +33,7 @@ function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
   const rows = useMemo(() => compareTraces(a, b), [a, b]);
   const [isOnlyChanges, setOnlyChanges] = useState(false);
   const colours = useMemo(() => serviceColours([...a.services, ...b.services].map((service) => service.name)), [a, b]);
+  const differing = rows.filter((row) => row.change !== 'same').length;
   const shown = isOnlyChanges ? rows.filter((row) => row.change !== 'same') : rows;
   const most = rows.reduce((largest, row) => Math.max(largest, Math.abs(row.slower)), 1);
   return (
@@ -46,9 +47,8 @@ function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
       </div>
       <p className="panel-note">
         <span>
-          {formatCount(rows.filter((row) => row.change !== 'same').length, 'way')} of calls differ in number of spans;{' '}
           {b.duration >= a.duration ? 'B took longer by ' : 'B was faster by '}
-          {formatDuration(Math.abs(b.duration - a.duration))}.
+          {formatDuration(Math.abs(b.duration - a.duration))}; {differing === 0 ? 'both have the same calls.' : `${formatCount(differing, 'call path')} ${differing === 1 ? 'differs' : 'differ'} in number of spans.`}
         </span>
         <label className="tick-box">
           <input type="checkbox" checked={isOnlyChanges} onChange={(event) => setOnlyChanges(event.target.checked)} />

@@ -1,8 +1,12 @@
 /** Download of traces as Jaeger JSON or OTLP JSON. */
 import { useState } from 'react';
 import { fetchJaegerText, fetchOtlp } from '../api/client';
+import { openedTrace, type Format } from '../api/opened';
 
-type Format = 'jaeger' | 'otlp';
+const FORMATS: readonly (readonly [Format, string])[] = [
+  ['jaeger', 'Jaeger JSON'],
+  ['otlp', 'OTLP JSON'],
+];
 
 export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
   const [state, setState] = useState<'idle' | 'loading' | 'failed'>('idle');
@@ -30,8 +34,12 @@ export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
         <option value="" disabled hidden>
           {state === 'loading' ? 'Loading…' : state === 'failed' ? 'Not downloaded' : 'Download'}
         </option>
-        <option value="jaeger">Jaeger JSON</option>
-        <option value="otlp">OTLP JSON</option>
+        {FORMATS.map(([value, name]) => (
+          // A trace from a file is saved as the file had it.
+          <option key={value} value={value} disabled={ids.some((id) => (openedTrace(id)?.format ?? value) !== value)}>
+            {name}
+          </option>
+        ))}
       </select>
     </label>
   );
@@ -41,7 +49,7 @@ async function jaegerFile(ids: readonly string[]): Promise<string> {
   const signal = AbortSignal.timeout(120_000);
   const traces: unknown[] = [];
   for (const id of ids) {
-    const { data } = JSON.parse(await fetchJaegerText(id, signal)) as { data?: unknown[] };
+    const { data } = (openedTrace(id)?.document() ?? JSON.parse(await fetchJaegerText(id, signal))) as { data?: unknown[] };
     traces.push(...(data ?? []));
   }
   return JSON.stringify({ data: traces }, undefined, 1);
@@ -51,7 +59,7 @@ async function otlpFile(ids: readonly string[]): Promise<string> {
   const signal = AbortSignal.timeout(120_000);
   const resourceSpans: unknown[] = [];
   for (const id of ids) {
-    const document = (await fetchOtlp(id, signal)) as { resourceSpans?: unknown[] };
+    const document = (openedTrace(id)?.document() ?? (await fetchOtlp(id, signal))) as { resourceSpans?: unknown[] };
     resourceSpans.push(...(document.resourceSpans ?? []));
   }
   return JSON.stringify({ resourceSpans }, undefined, 1);

@@ -35,6 +35,7 @@ export function MessageEdges({ page, width, first, last }: MessageEdgesProps) {
     // A run that is shown as one row receives by its first.
     const shown = at(page.rows.spans, rows[1]);
     if (shown !== at(edges.to, edge) && isFoldedRun(page.state.folds, page.runs, shown)) continue;
+    if (page.kept?.[at(edges.from, edge)] === 0 || page.kept?.[at(edges.to, edge)] === 0) continue;
     if (rows[0] === rows[1] || Math.max(...rows) < first || Math.min(...rows) >= last) continue;
     lines.push(<EdgeLine key={edge} page={page} edge={edge} rows={rows} width={width} top={first} bottom={last} />);
   }

@@ -146,6 +146,7 @@ const EVIDENCE: Record<string, string> = {
   'request-id': 'it carried a request id that an inbound one carried',
   thread: 'the thread that read the inbound message wrote it',
   sole: 'only one exchange was in flight',
+  order: 'of several exchanges in flight, the one whose turn it was',
   open: 'nothing tells what caused it (yet)',
 };
 

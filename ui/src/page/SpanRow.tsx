@@ -3,9 +3,10 @@ import { memo, type ReactNode } from 'react';
 import { at } from '../trace/column';
 import type { Axis, Window } from '../trace/axis';
 import type { CriticalPath } from '../trace/critical';
-import { evidenceOf, linkCount, messageOf } from '../trace/detail';
+import { attributesOf, evidenceOf, linkCount, messageOf } from '../trace/detail';
 import { received } from '../trace/edges';
-import { CYCLE, failuresBelow, hasChildren, INFERRED, isFailed, MISSING_PARENT, nameOf, OPEN, serviceOf, type Trace } from '../trace/model';
+import { CYCLE, failuresBelow, hasChildren, INFERRED, isFailed, MISSING_PARENT, nameOf, OPEN, serviceOf, SKEWED, type Trace } from '../trace/model';
+import { formatDuration } from '../trace/format';
 import { COLLAPSED, runLength, UNFOLDED_RUN } from '../trace/rows';
 import { LaneCell } from './LaneCell';
 import { ROW_HEIGHT } from './virtual';
@@ -33,6 +34,8 @@ export interface SpanRowProps {
   readonly laneTitle: ReactNode;
   readonly isActive: boolean;
   readonly isOpen: boolean;
+  /** Whether the search that led here matched it. */
+  readonly isMatched: boolean;
   readonly isFound: boolean;
   readonly isFaded: boolean;
   readonly look: (index: number) => void;
@@ -74,7 +77,7 @@ interface NameCellProps extends SpanRowProps {
   readonly branch: boolean;
 }
 
-function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, toggle }: NameCellProps) {
+function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, isMatched, toggle }: NameCellProps) {
   const failed = isFailed(trace, index);
   const failedBelow = isFolded && !failed && failuresBelow(trace, index) > 0;
   return (
@@ -102,6 +105,11 @@ function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, togg
           × {runLength(trace, runs, index)}
         </span>
       )}
+      {isMatched && (
+        <span className="mark matched" title="The search matched this span">
+          match
+        </span>
+      )}
       <Batch trace={trace} index={index} />
       <Topic trace={trace} index={index} />
       {(failed || failedBelow) && (
@@ -110,6 +118,7 @@ function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, togg
           <span className="unseen">{failed ? 'error' : 'error below'}</span>
         </span>
       )}
+      {failed && <StatusCode trace={trace} index={index} />}
       <Oddity trace={trace} index={index} />
       {laneTitle}
       {received(trace.edges, index).map((edge) => (
@@ -153,6 +162,20 @@ function Topic({ trace, index }: MarkProps) {
   );
 }
 
+/** What the server answered, or what kind of error it was. */
+function StatusCode({ trace, index }: MarkProps) {
+  const attributes = attributesOf(trace, index);
+  const told = STATUS_KEYS.map((key) => attributes.find((attribute) => attribute.key === key)?.value).find((value) => value);
+  if (!told) return null;
+  return (
+    <span className="failure-note status-code" title={told}>
+      <bdi>{told}</bdi>
+    </span>
+  );
+}
+
+const STATUS_KEYS = ['http.response.status_code', 'http.status_code', 'rpc.grpc.status_code', 'error.type'];
+
 function Oddity({ trace, index }: MarkProps) {
   const flags = at(trace.flags, index);
   if ((flags & CYCLE) !== 0) return <span className="mark">cycle</span>;
@@ -168,5 +191,13 @@ function Oddity({ trace, index }: MarkProps) {
     );
   }
   if ((flags & MISSING_PARENT) !== 0) return <span className="mark">no parent</span>;
+  if ((flags & SKEWED) !== 0) {
+    const early = at(trace.begin, at(trace.parent, index)) - at(trace.begin, index);
+    return (
+      <span className="mark" title={`Begins ${formatDuration(early)} before the span that caused it: the clocks of the two differ. Nothing is moved.`}>
+        clock −{formatDuration(early)}
+      </span>
+    );
+  }
   return null;
 }

@@ -9,6 +9,7 @@ import { ticks } from '../trace/axis';
 import { at } from '../trace/column';
 import { MessageEdges } from './MessageEdges';
 import { Minimap } from './Minimap';
+import { NamesBorder, namesStyle, useNamesWidth } from './NamesWidth';
 import { CutMarks, Grid, Ruler } from './Ruler';
 import { rowId, SpanRow } from './SpanRow';
 import type { Page } from './state';
@@ -33,6 +34,7 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
   const { trace, state, dispatch, rows, axis, window, runs, critical, isFound } = page;
   const view = useRowWindow(rows.spans.length, RULER_HEIGHT);
   const [lanes, laneWidth] = useWidth<HTMLDivElement>();
+  const [names, setNames] = useNamesWidth();
   const marks = ticks(axis, window, Math.max(1, Math.floor(laneWidth / TICK_WIDTH)));
   const activeRow = trace.count > 0 ? at(rows.rowOf, state.active) : 0;
   useEffect(() => view.scrollTo(activeRow), [view.scrollTo, activeRow]);
@@ -42,48 +44,53 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
   const inView: number[] = [];
   for (let row = view.first; row < view.last; row++) inView.push(row);
   // The active row exists even out of view: the grid names it.
-  if (activeRow < view.first || activeRow >= view.last) inView.push(activeRow);
+  const isShown = rows.spans[activeRow] === state.active;
+  if (isShown && (activeRow < view.first || activeRow >= view.last)) inView.push(activeRow);
 
   return (
     <div className="timeline-box">
       <Minimap page={page} colours={colours} />
-      <TreeGrid ref={ref} rowCount={rows.spans.length} page={page} scrollBy={view.scrollBy}>
-        <div className="timeline-scroll" role="presentation" ref={view.scroller}>
-          <Ruler marks={marks} axis={axis} window={window} width={laneWidth} />
-          <div className="timeline-rows" role="rowgroup" style={{ height: rows.spans.length * ROW_HEIGHT }}>
-            <div className="lanes" role="presentation" ref={lanes}>
-              <Grid marks={marks} axis={axis} window={window} />
-              <CutMarks axis={axis} window={window} />
+      <div className="timeline-frame" style={namesStyle(names)}>
+        <TreeGrid ref={ref} rowCount={rows.spans.length} activeId={isShown ? rowId(state.active) : undefined} page={page} scrollBy={view.scrollBy}>
+          <div className="timeline-scroll" role="presentation" ref={view.scroller}>
+            <Ruler marks={marks} axis={axis} window={window} width={laneWidth} />
+            <div className="timeline-rows" role="rowgroup" style={{ height: rows.spans.length * ROW_HEIGHT }}>
+              <div className="lanes" role="presentation" ref={lanes}>
+                <Grid marks={marks} axis={axis} window={window} />
+                <CutMarks axis={axis} window={window} />
+              </div>
+              {inView.map((row) => {
+                const index = at(rows.spans, row);
+                return (
+                  <SpanRow
+                    key={index}
+                    trace={trace}
+                    index={index}
+                    row={row}
+                    colour={colours.get(trace.services[at(trace.service, index)]?.name ?? '') ?? 0}
+                    axis={axis}
+                    window={window}
+                    runs={runs}
+                    fold={at(state.folds, index)}
+                    critical={critical}
+                    laneWidth={laneWidth}
+                    laneTitle={laneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined}
+                    isActive={index === state.active}
+                    isOpen={state.open && index === state.active}
+                    isMatched={state.match.includes(index)}
+                    isFound={isFound[index] === 1}
+                    isFaded={state.find !== '' && isFound[index] !== 1}
+                    look={look}
+                    toggle={toggle}
+                  />
+                );
+              })}
+              <MessageEdges page={page} width={laneWidth} first={view.first} last={view.last} />
             </div>
-            {inView.map((row) => {
-              const index = at(rows.spans, row);
-              return (
-                <SpanRow
-                  key={index}
-                  trace={trace}
-                  index={index}
-                  row={row}
-                  colour={colours.get(trace.services[at(trace.service, index)]?.name ?? '') ?? 0}
-                  axis={axis}
-                  window={window}
-                  runs={runs}
-                  fold={at(state.folds, index)}
-                  critical={critical}
-                  laneWidth={laneWidth}
-                  laneTitle={laneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined}
-                  isActive={index === state.active}
-                  isOpen={state.open && index === state.active}
-                  isFound={isFound[index] === 1}
-                  isFaded={state.find !== '' && isFound[index] !== 1}
-                  look={look}
-                  toggle={toggle}
-                />
-              );
-            })}
-            <MessageEdges page={page} width={laneWidth} first={view.first} last={view.last} />
           </div>
-        </div>
-      </TreeGrid>
+        </TreeGrid>
+        <NamesBorder part={names} setPart={setNames} />
+      </div>
     </div>
   );
 }
@@ -96,6 +103,8 @@ function laneStart({ trace, rows }: Page, row: number): boolean {
 interface TreeGridProps {
   readonly ref: Ref<HTMLDivElement>;
   readonly rowCount: number;
+  /** Of the active row; a search that finds nothing leaves none. */
+  readonly activeId: string | undefined;
   readonly page: Page;
   readonly scrollBy: (pixels: number) => void;
   readonly children: ReactNode;
@@ -104,7 +113,7 @@ interface TreeGridProps {
 /** Pixels that `s` and `w` scroll. */
 const SCROLL = 240;
 
-function TreeGrid({ ref, rowCount, page, scrollBy, children }: TreeGridProps) {
+function TreeGrid({ ref, rowCount, activeId, page, scrollBy, children }: TreeGridProps) {
   const keys = useRef<HTMLParagraphElement>(null);
   function onKeyDown(event: KeyboardEvent) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
@@ -121,7 +130,7 @@ function TreeGrid({ ref, rowCount, page, scrollBy, children }: TreeGridProps) {
       aria-label="Spans"
       aria-rowcount={rowCount + 1}
       aria-colcount={2}
-      aria-activedescendant={rowId(page.state.active)}
+      aria-activedescendant={activeId}
       aria-describedby="timeline-keys"
       tabIndex={0}
       onKeyDown={onKeyDown}

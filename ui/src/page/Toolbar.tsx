@@ -15,6 +15,7 @@ export function Toolbar({ page, findField }: ToolbarProps) {
   return (
     <div className="toolbar" role="toolbar" aria-label="Timeline">
       <Find page={page} field={findField} />
+      <Matches page={page} />
       <Errors page={page} />
       {view === 'timeline' && (
         <>
@@ -68,8 +69,32 @@ function Find({ page, field }: { readonly page: Page; readonly field: RefObject<
           <button type="button" aria-label="Next match" disabled={found.length === 0} onClick={() => step(1)}>
             ↓
           </button>
+          {(state.view === 'timeline' || state.view === 'journey') && (
+            <label className="tick-box" title="Hide the spans that neither match nor lead to a match">
+              <input type="checkbox" checked={state.only} onChange={(event) => dispatch({ type: 'set', part: { only: event.target.checked } })} />
+              Only matches
+            </label>
+          )}
         </>
       )}
+    </span>
+  );
+}
+
+/** The spans that the search came here for. */
+function Matches({ page }: { readonly page: Page }) {
+  const { state, dispatch } = page;
+  const { match } = state;
+  if (match.length === 0) return null;
+  const next = match.find((index) => index > state.active) ?? match[0];
+  return (
+    <span className="matches" role="group" aria-label="Spans that the search matched">
+      <button type="button" onClick={() => next !== undefined && dispatch({ type: 'look', index: next })}>
+        Next that the search matched
+      </button>
+      <button type="button" aria-label="Forget what the search matched" onClick={() => dispatch({ type: 'set', part: { match: [] } })}>
+        ×
+      </button>
     </span>
   );
 }

@@ -1,14 +1,14 @@
 /** What the trace is and how it went, before any span is looked at; and the views to choose from. */
 import { useRef, type KeyboardEvent, type ReactNode } from 'react';
 import { CopyButton } from '../shell/CopyButton';
-import { ServicePill } from '../shell/ServicePill';
 import { at } from '../trace/column';
-import { longestWait } from '../trace/edges';
+import { longestWaits } from '../trace/edges';
 import { formatCount, formatDuration, formatTimestamp } from '../trace/format';
 import { endOf, INFERRED, nameOf, OPEN, serviceOf, type Trace } from '../trace/model';
 import { VIEWS, type View } from './address';
 import { DownloadMenu } from './DownloadMenu';
 import type { Page } from './state';
+import { WhereTimeWent, waitText } from './WhereTimeWent';
 
 interface TraceHeaderProps {
   readonly page: Page;
@@ -35,13 +35,7 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
         </p>
       </div>
       <Facts trace={trace} />
-      <ul className="pills" aria-label="Services of this trace">
-        {trace.services.map((service) => (
-          <li key={service.name}>
-            <ServicePill service={service} colour={colours.get(service.name) ?? 0} />
-          </li>
-        ))}
-      </ul>
+      <WhereTimeWent page={page} colours={colours} />
       <Remarks trace={trace} />
       <ViewTabs page={page} />
     </header>
@@ -49,7 +43,7 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
 }
 
 function Facts({ trace }: { readonly trace: Trace }) {
-  const wait = longestWait(trace.edges);
+  const waits = [...longestWaits(trace.edges).values()];
   const answered = answeredAfter(trace);
   let deepest = 0;
   for (const depth of trace.depth) if (depth > deepest) deepest = depth;
@@ -58,9 +52,9 @@ function Facts({ trace }: { readonly trace: Trace }) {
       <Fact name="Start">{formatTimestamp(trace.start)}</Fact>
       <Fact name="Duration">{formatDuration(trace.duration)}</Fact>
       {answered !== undefined && <Fact name="Answered after">{formatDuration(answered)}</Fact>}
-      {wait !== undefined && (
+      {waits.length > 0 && (
         <Fact name="Longest wait in a topic">
-          <span className="queue-note">{formatDuration(wait)}</span>
+          <span className="queue-note">{waitText(waits.reduce((longest, wait) => Math.max(longest, wait), 0))}</span>
         </Fact>
       )}
       <Fact name="Spans">{trace.count.toLocaleString('en')}</Fact>
@@ -93,6 +87,7 @@ function Remarks({ trace }: { readonly trace: Trace }) {
   const open = countFlag(trace, OPEN);
   const remarks = [
     trace.orphans > 0 && `${formatCount(trace.orphans, 'span')} with a parent that is not here`,
+    trace.skewed > 0 && `${formatCount(trace.skewed, 'span')} from clocks that differ: begun before their cause, drawn as sent`,
     trace.cycles > 0 && `${formatCount(trace.cycles, 'span')} named below itself`,
     inferred > 0 && `${formatCount(inferred, 'parent')} inferred, drawn dashed`,
     open > 0 && `${formatCount(open, 'open fragment')}: what caused it is not known (yet)`,

@@ -14,7 +14,7 @@ interface TracePageProps {
 }
 
 export async function loadTrace(id: string, signal: AbortSignal): Promise<Trace> {
-  const trace = buildTrace([openedTrace(id) ?? (await fetchTrace(id, signal))]);
+  const trace = buildTrace([openedTrace(id)?.answer ?? (await fetchTrace(id, signal))]);
   performance.mark('throughline:built');
   return trace;
 }

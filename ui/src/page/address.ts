@@ -11,6 +11,10 @@ export interface PageAddress {
   /** Id of the span whose detail is open. */
   readonly span?: string;
   readonly find: string;
+  /** Ids of the spans that the search matched. */
+  readonly match: readonly string[];
+  /** Whether only what is found is shown, with what is above it. */
+  readonly only: boolean;
   readonly path: ShownPath;
   /** Whether idle gaps are cut out of the axis. */
   readonly cut: boolean;
@@ -29,6 +33,8 @@ export function parseAddress(query: string): PageAddress {
     view,
     ...(span && { span }),
     find: params.get('find') ?? '',
+    match: (params.get('match') ?? '').split(',').filter((id) => /^[0-9a-f]{16}$/.test(id)),
+    only: params.get('only') === '1',
     path: path === 'blocking' || path === 'end-to-end' ? path : 'none',
     cut: params.get('gaps') !== 'all',
     ...(hasWindow && { window: [from, to] }),
@@ -41,6 +47,8 @@ export function addressParams(address: PageAddress): Record<string, string | und
     view: address.view === 'timeline' ? undefined : address.view,
     span: address.span,
     find: address.find || undefined,
+    match: address.match.join(',') || undefined,
+    only: address.only ? '1' : undefined,
     path: address.path === 'none' ? undefined : address.path,
     gaps: address.cut ? undefined : 'all',
     window: address.window ? address.window.map((edge) => Number(edge.toPrecision(9))).join('-') : undefined,

@@ -16,7 +16,8 @@ export function usePageKeys(page: Page | undefined, findField: RefObject<HTMLInp
         findField.current?.focus();
         return;
       }
-      if (event.altKey || event.ctrlKey || event.metaKey || !ANYWHERE.has(event.key)) return;
+      if (event.altKey || event.ctrlKey || event.metaKey) return;
+      if (!ANYWHERE.has(event.key) && !(event.shiftKey && event.key.startsWith('Arrow'))) return;
       if (page.press(event.key, event.shiftKey)) event.preventDefault();
     };
     window.addEventListener('keydown', onKeyDown);

@@ -15,7 +15,7 @@ function row(trace: Trace, index: number, changes: Partial<Parameters<typeof Spa
   return renderToStaticMarkup(
     <SpanRow
       trace={trace} index={index} row={index} colour={3} axis={axis} window={wholeWindow(axis)} runs={consumerRuns(trace)} fold={0}
-      critical={undefined} laneWidth={600} laneTitle={undefined} isActive={false} isOpen={false} isFound={false} isFaded={false} look={nothing} toggle={nothing}
+      critical={undefined} laneWidth={600} laneTitle={undefined} isActive={false} isOpen={false} isMatched={false} isFound={false} isFaded={false} look={nothing} toggle={nothing}
       {...changes}
     />,
   );

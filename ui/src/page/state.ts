@@ -16,7 +16,9 @@ import {
   pressKey,
   reveal,
   toggled,
+  UNFOLDED_RUN,
   visibleRows,
+  withAncestors,
   type Folds,
   type Rows,
 } from '../trace/rows';
@@ -28,6 +30,9 @@ export interface PageState {
   readonly open: boolean;
   readonly folds: Folds;
   readonly find: string;
+  /** Places of the spans that the search matched, in reading order. */
+  readonly match: readonly number[];
+  readonly only: boolean;
   readonly path: ShownPath;
   readonly cut: boolean;
   /** `undefined`: the whole axis. */
@@ -35,7 +40,7 @@ export interface PageState {
 }
 
 export type Action =
-  | { readonly type: 'set'; readonly part: Partial<Pick<PageState, 'view' | 'open' | 'find' | 'path' | 'cut' | 'window'>> }
+  | { readonly type: 'set'; readonly part: Partial<Pick<PageState, 'view' | 'open' | 'find' | 'match' | 'only' | 'path' | 'cut' | 'window'>> }
   | { readonly type: 'look'; readonly index: number; readonly open?: boolean }
   | { readonly type: 'toggle'; readonly index: number }
   | { readonly type: 'folds'; readonly how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level' }
@@ -56,6 +61,8 @@ export interface Page {
   readonly found: Int32Array;
   /** 1 for each span that is found. */
   readonly isFound: Uint8Array;
+  /** 1 for each span that is shown when only matches are; absent when all are. */
+  readonly kept: Uint8Array | undefined;
   readonly critical: CriticalPath | undefined;
   /** Takes a key of the page; `false` if the key means nothing here. */
   readonly press: (key: string, shift: boolean) => boolean;
@@ -69,9 +76,10 @@ export function usePage(trace: Trace, id: string, query: string, isInner = false
   const runs = useMemo(() => consumerRuns(trace), [trace]);
   const reduce = useMemo(() => reducer(trace, runs), [trace, runs]);
   const [state, dispatch] = useReducer(reduce, query, (initial) => initialState(trace, runs, initial));
-  const { active, open, view, folds, find, path, cut } = state;
+  const { active, open, view, folds, find, match, only, path, cut } = state;
 
-  const rows = useMemo(() => visibleRows(trace, folds, runs), [trace, folds, runs]);
+  const kept = useMemo(() => keptBy(trace, find, only), [trace, find, only]);
+  const rows = useMemo(() => visibleRows(trace, folds, runs, kept), [trace, folds, runs, kept]);
   const axis = useMemo(() => axisOf(trace, cut), [trace, cut]);
   const found = useMemo(() => findSpans(trace, find), [trace, find]);
   const isFound = useMemo(() => marks(trace.count, found), [trace, found]);
@@ -79,7 +87,8 @@ export function usePage(trace: Trace, id: string, query: string, isInner = false
   const window = state.window ?? wholeWindow(axis);
 
   const params = addressParams({
-    view, find, path, cut,
+    view, find, only, path, cut,
+    match: match.map((index) => spanIdOf(trace, index)),
     ...(open && trace.count > 0 && { span: spanIdOf(trace, active) }),
     ...(state.window && { window: [state.window.from, state.window.to] as const }),
   });
@@ -97,7 +106,7 @@ export function usePage(trace: Trace, id: string, query: string, isInner = false
   }, [asked]);
 
   const press = (key: string, shift: boolean) => pressed(key, shift, { trace, state, dispatch, found });
-  return { trace, state, dispatch, runs, rows, axis, window, found, isFound, critical, press };
+  return { trace, state, dispatch, runs, rows, axis, window, found, isFound, kept, critical, press };
 }
 
 function initialState(trace: Trace, runs: Int32Array, query: string): PageState {
@@ -110,6 +119,8 @@ function initialState(trace: Trace, runs: Int32Array, query: string): PageState 
     open: wanted >= 0,
     folds: wanted >= 0 ? reveal(trace, noFolds(trace), runs, wanted) : noFolds(trace),
     find: address.find,
+    match: address.match.map((id) => findSpan(trace, id)).filter((index) => index >= 0).sort((a, b) => a - b),
+    only: address.only,
     path: address.path,
     cut: address.cut,
     window: address.window ? boundWindow(axis, { from: address.window[0], to: address.window[1] }) : undefined,
@@ -121,17 +132,22 @@ function reducer(trace: Trace, runs: Int32Array) {
     switch (action.type) {
       case 'set': {
         const next = { ...state, ...action.part };
+        // What is found may stand in folds and runs, and the active span may not be of it.
+        if (next.only && next.find !== '' && (next.find !== state.find || !state.only)) return refolded(trace, runs, next, opened(state.folds));
         // Another axis has other places: the window starts anew.
         return next.cut === state.cut ? next : { ...next, window: undefined };
       }
       case 'look':
+        // A way to a span that is hidden shows all again.
+        if (keptBy(trace, state.find, state.only)?.[action.index] === 0) state = { ...state, only: false };
         return { ...state, active: action.index, open: action.open ?? true, folds: reveal(trace, state.folds, runs, action.index) };
       case 'toggle':
         return refolded(trace, runs, state, toggled(state.folds, runs, action.index));
       case 'folds':
         return refolded(trace, runs, state, foldAll(trace, state.folds, action.how));
       case 'key': {
-        const rows = visibleRows(trace, state.folds, runs);
+        const rows = visibleRows(trace, state.folds, runs, keptBy(trace, state.find, state.only));
+        if (rows.spans.length === 0) return state;
         return { ...state, ...pressKey(trace, rows, runs, state, action.key) };
       }
       case 'address': {
@@ -154,8 +170,26 @@ function foldAll(trace: Trace, folds: Folds, how: 'expand-all' | 'collapse-all' 
 
 /** New folds; the active span is the one that shows where it was hidden. */
 function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: Folds): PageState {
-  const rows = visibleRows(trace, folds, runs);
+  const rows = visibleRows(trace, folds, runs, keptBy(trace, state.find, state.only));
+  if (rows.spans.length === 0) return { ...state, folds };
   return { ...state, folds, active: trace.count > 0 ? at(rows.spans, at(rows.rowOf, state.active)) : 0 };
+}
+
+/** Nothing folded, and each run shown one by one. */
+function opened(folds: Folds): Folds {
+  return folds.map(() => UNFOLDED_RUN);
+}
+
+const lastKept = new WeakMap<Trace, { readonly find: string; readonly kept: Uint8Array }>();
+
+/** What is shown when only matches are; asked for at every key, looked for once. */
+function keptBy(trace: Trace, find: string, only: boolean): Uint8Array | undefined {
+  if (!only || find === '') return undefined;
+  const last = lastKept.get(trace);
+  if (last?.find === find) return last.kept;
+  const kept = withAncestors(trace, findSpans(trace, find));
+  lastKept.set(trace, { find, kept });
+  return kept;
 }
 
 function moved(trace: Trace, state: PageState, move: (axis: Axis, window: Window) => Window): PageState {
@@ -231,7 +265,11 @@ function pressed(key: string, shift: boolean, { trace, state, dispatch }: Presse
       const next = nextFailure(trace, state.active, shift ? -1 : 1);
       return next !== undefined && act({ type: 'look', index: next });
     }
-    case 'ArrowDown': case 'ArrowUp': case 'ArrowLeft': case 'ArrowRight':
+    case 'ArrowUp': case 'ArrowDown':
+      // As in Jaeger, where arrows zoom; without Shift they move in the grid.
+      return act(shift ? { type: 'zoom', factor: ZOOM ** (key === 'ArrowUp' ? strength : -strength) } : { type: 'key', key });
+    case 'ArrowLeft': case 'ArrowRight':
+      return act(shift ? { type: 'pan', part: key === 'ArrowLeft' ? -PAN * strength : PAN * strength } : { type: 'key', key });
     case 'PageDown': case 'PageUp': case 'Home': case 'End': case 'f': case 'b':
       return act({ type: 'key', key });
     default:

@@ -1,14 +1,15 @@
 /** Reads a file of traces: Jaeger JSON, OTLP JSON, or one OTLP document per line. */
-import type { TraceAnswer } from '../api/types';
+import type { OpenedTrace } from '../api/opened';
 import { readJaeger } from './jaeger';
-import { readOtlp } from './otlp';
+import { otlpOf, readOtlp } from './otlp';
 import type { WireTrace } from './wire';
 
 /** The traces of a file; throws an `Error` whose message says what would be understood. */
-export function readTraces(text: string): TraceAnswer[] {
+export function readTraces(text: string): OpenedTrace[] {
   const documents = parse(text);
-  const jaeger = documents.flatMap(jaegerTraces);
-  const traces = [...jaeger.map(readJaeger), ...readOtlp(documents)].filter((trace) => trace.spans.start.length > 0);
+  const jaeger = documents.flatMap(jaegerTraces).map((wire): OpenedTrace => ({ answer: readJaeger(wire), format: 'jaeger', document: () => ({ data: [wire] }) }));
+  const otlp = readOtlp(documents).map((answer): OpenedTrace => ({ answer, format: 'otlp', document: () => otlpOf(documents, answer.trace_id) }));
+  const traces = [...jaeger, ...otlp].filter(({ answer }) => answer.spans.start.length > 0);
   if (traces.length === 0) throw new Error('the file holds no traces: Jaeger JSON ({"data": […]}) or OTLP JSON ({"resourceSpans": […]}) is read');
   return traces;
 }

@@ -25,6 +25,20 @@ export function readOtlp(documents: readonly unknown[]): TraceAnswer[] {
   return [...traces].map(([id, spans]) => writeAnswer(id, spans));
 }
 
+/** What the documents say of one trace, as one document. */
+export function otlpOf(documents: readonly unknown[], traceId: string): unknown {
+  const isWanted = (span: unknown) => hex(field(span, 'traceId', 'trace_id'), 32) === traceId;
+  const groups = documents.flatMap((document) => list(field(document, 'resourceSpans', 'resource_spans')));
+  const resourceSpans = groups.flatMap((group) => {
+    const scopeSpans = list(field(group, 'scopeSpans', 'scope_spans', 'instrumentationLibrarySpans')).flatMap((scoped) => {
+      const spans = list(field(scoped, 'spans')).filter(isWanted);
+      return spans.length > 0 ? [{ ...(scoped as Loose), spans }] : [];
+    });
+    return scopeSpans.length > 0 ? [{ resource: field(group, 'resource') ?? {}, scopeSpans }] : [];
+  });
+  return { resourceSpans };
+}
+
 function readSpan(span: unknown, resource: SpanSketch['resource'], scope: string): SpanSketch {
   const start = micros(field(span, 'startTimeUnixNano', 'start_time_unix_nano'));
   const end = micros(field(span, 'endTimeUnixNano', 'end_time_unix_nano'));

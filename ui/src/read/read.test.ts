@@ -34,8 +34,8 @@ const otlp = {
 };
 
 describe('OTLP JSON', () => {
-  const [answer] = readTraces(JSON.stringify(otlp));
-  const trace = buildTrace([answer!]);
+  const [read] = readTraces(JSON.stringify(otlp));
+  const trace = buildTrace([read!.answer]);
 
   it('keeps names, kinds, times below a microsecond, status and values of every type', () => {
     expect([nameOf(trace, 0), serviceOf(trace, 0), kindOf(trace, 0), trace.length[0], trace.failures]).toEqual(['send orders', 'shop', 'producer', 2.5, 1]);
@@ -52,14 +52,24 @@ describe('OTLP JSON', () => {
 
   it('is read one document per line, one trace over several', () => {
     const half = (i: number) => JSON.stringify({ resourceSpans: [{ ...otlp.resourceSpans[0], scopeSpans: [{ spans: [otlp.resourceSpans[0]!.scopeSpans[0]!.spans[i]] }] }] });
-    expect(readTraces(`${half(0)}\n\n${half(1)}\n`).map((read) => read.spans.start.length)).toEqual([2]);
+    expect(readTraces(`${half(0)}\n\n${half(1)}\n`).map(({ answer }) => answer.spans.start.length)).toEqual([2]);
   });
 });
 
 describe('files', () => {
+  it('give back each of their traces alone, as they had it', () => {
+    const [span] = otlp.resourceSpans[0]!.scopeSpans[0]!.spans;
+    const other = { ...span, traceId: 'ab'.repeat(16) };
+    const two = { resourceSpans: [...otlp.resourceSpans, { scopeSpans: [{ spans: [other] }] }] };
+    const documents = readTraces(JSON.stringify(two)).map((read) => [read.format, read.document()]);
+    expect(documents).toEqual([['otlp', otlp], ['otlp', { resourceSpans: [{ resource: {}, scopeSpans: [{ spans: [other] }] }] }]]);
+    const [jaeger] = readTraces(JSON.stringify(linkedCheckout));
+    expect([jaeger!.format, jaeger!.document()]).toEqual(['jaeger', { data: [linkedCheckout] }]);
+  });
+
   it('of Jaeger are read with and without their frame', () => {
     for (const text of [{ data: [linkedCheckout] }, [linkedCheckout], linkedCheckout]) {
-      expect(readTraces(JSON.stringify(text)).map((read) => read.spans.start.length)).toEqual([13]);
+      expect(readTraces(JSON.stringify(text)).map(({ answer }) => answer.spans.start.length)).toEqual([13]);
     }
   });
 

@@ -104,7 +104,7 @@ export function writeAnswer(traceId: string, sketches: readonly SpanSketch[]): T
       const confidence = Number(span.attributes.find((attribute) => attribute.key === 'throughline.parent.confidence')?.value ?? NaN);
       evidence.row.push(row);
       evidence.name.push(strings.add(String(found.value)));
-      evidence.inferred.push(['sole', 'woven', 'thread'].includes(String(found.value)) || Number.isFinite(confidence));
+      evidence.inferred.push(isInferred(String(found.value), Number.isFinite(confidence)));
       evidence.confidence.push(Number.isFinite(confidence) ? confidence : null);
     }
   });
@@ -137,6 +137,11 @@ export function writeAnswer(traceId: string, sketches: readonly SpanSketch[]): T
     },
     strings: strings.texts,
   };
+}
+
+/** As the collector has it: what was carried is not inferred, and what has no parent neither. */
+function isInferred(evidence: string, hasConfidence: boolean): boolean {
+  return evidence !== 'open' && (hasConfidence || !['header', 'request-id', 'thread'].includes(evidence));
 }
 
 /** Gives each text one number. */

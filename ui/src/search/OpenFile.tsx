@@ -16,7 +16,7 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
       const traces = readTraces(await file.text());
       keepOpened(traces);
       opened();
-      if (traces.length === 1 && traces[0]) go(tracePath(traces[0].trace_id));
+      if (traces.length === 1 && traces[0]) go(tracePath(traces[0].answer.trace_id));
     } catch (error) {
       setProblem(`${file.name}: ${error instanceof Error ? error.message : String(error)}`);
     }

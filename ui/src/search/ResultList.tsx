@@ -10,13 +10,15 @@ interface ResultListProps {
   readonly colours: ReadonlyMap<string, number>;
   /** Milliseconds since the epoch. */
   readonly now: number;
+  /** Whether a trace opens at the spans that the search matched. */
+  readonly marksMatches: boolean;
   readonly ticked: readonly string[];
   readonly tick: (id: string) => void;
 }
 
 const AT_ONCE = 40;
 
-export function ResultList({ traces, colours, now, ticked, tick }: ResultListProps) {
+export function ResultList({ traces, colours, now, marksMatches, ticked, tick }: ResultListProps) {
   // What is in view at once; the rest follows while one already reads.
   const deferred = useDeferredValue(traces, traces.slice(0, AT_ONCE));
   const shown = traces.length <= AT_ONCE ? traces : deferred;
@@ -30,6 +32,7 @@ export function ResultList({ traces, colours, now, ticked, tick }: ResultListPro
           part={trace.duration / longest}
           colours={colours}
           age={formatAge(trace.start, now)}
+          marksMatches={marksMatches}
           isTicked={ticked.includes(trace.trace_id)}
           tick={tick}
         />
@@ -44,18 +47,20 @@ interface ResultProps {
   readonly part: number;
   readonly colours: ReadonlyMap<string, number>;
   readonly age: string;
+  readonly marksMatches: boolean;
   readonly isTicked: boolean;
   readonly tick: (id: string) => void;
 }
 
-const Result = memo(function Result({ trace, part, colours, age, isTicked, tick }: ResultProps) {
+const Result = memo(function Result({ trace, part, colours, age, marksMatches, isTicked, tick }: ResultProps) {
   const name = `${trace.service} ${trace.operation}`;
+  const matched = marksMatches ? { span: trace.matched[0], match: trace.matched.length > 1 ? trace.matched.join(',') : undefined } : {};
   return (
     <li className={isTicked ? 'result ticked' : 'result'}>
       <input type="checkbox" className="result-tick" aria-label={`Compare ${name}`} title="Tick two to compare them" checked={isTicked} onChange={() => tick(trace.trace_id)} />
       <div className="result-body">
         <div className="result-head">
-          <a className="result-name" {...linkTo(tracePath(trace.trace_id, { span: trace.matched[0] }))}>
+          <a className="result-name" {...linkTo(tracePath(trace.trace_id, matched))}>
             <bdi className="result-service">{trace.service || '(no service)'}</bdi> <bdi>{trace.operation || '(no name)'}</bdi>
           </a>
           <span className="result-duration">

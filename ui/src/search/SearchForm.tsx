@@ -4,7 +4,7 @@ import { completeTexts } from '../api/client';
 import { useRequest } from '../shell/request';
 import { Choice, Suggested } from './fields';
 import { QueryLine } from './QueryLine';
-import { fromLocalField, isDuration, LIMITS, LOOKBACKS, ORDERS, searchPath, toLocalField, type Order, type SearchQuery } from './query';
+import { EVERYTHING, fromLocalField, isDuration, LIMITS, LOOKBACKS, ORDERS, searchPath, toLocalField, type Order, type SearchQuery } from './query';
 
 interface SearchFormProps {
   readonly query: SearchQuery;
@@ -21,6 +21,9 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
   const operations = useRequest(`operations ${service}`, (signal) => completeTexts('operations', service ? { service } : {}, signal));
   const topics = useRequest('topics', (signal) => completeTexts('topics', {}, signal));
   const change = (part: Partial<SearchQuery>) => setDraft((previous) => ({ ...previous, ...part }));
+  // A phone shows the fields that most searches need; the others on demand, or when they say something.
+  const [isWhole, setWhole] = useState(false);
+  const saysMore = MORE.some((name) => draft[name] !== EVERYTHING[name]);
   const isValid = isDuration(draft.minDuration) && isDuration(draft.maxDuration);
 
   function submit(event: FormEvent) {
@@ -29,7 +32,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
   }
 
   return (
-    <form className="search-form" role="search" aria-label="Traces" onSubmit={submit}>
+    <form className={isWhole || saysMore ? 'search-form whole' : 'search-form'} role="search" aria-label="Traces" onSubmit={submit}>
       <Choice
         label="Service"
         value={service}
@@ -37,13 +40,13 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
         options={services}
         onChange={(chosen) => change({ service: chosen, operation: '' })}
       />
-      <Suggested label="Operation" placeholder="All operations" value={draft.operation} options={operations.value ?? []} onChange={(operation) => change({ operation })} />
-      <Choice label="Topic" value={draft.topic} all="Any or none" options={topics.value ?? []} onChange={(topic) => change({ topic })} />
+      <Suggested isRare label="Operation" placeholder="All operations" value={draft.operation} options={operations.value ?? []} onChange={(operation) => change({ operation })} />
+      <Choice isRare label="Topic" value={draft.topic} all="Any or none" options={topics.value ?? []} onChange={(topic) => change({ topic })} />
       <QueryLine value={draft.q} onChange={(q) => change({ q })} error={draft.q.trim() === query.q ? error : undefined} />
       <TimeRange draft={draft} change={change} />
       <Length label="Min duration" placeholder="100ms" value={draft.minDuration} onChange={(minDuration) => change({ minDuration })} />
       <Length label="Max duration" placeholder="1.5s" value={draft.maxDuration} onChange={(maxDuration) => change({ maxDuration })} />
-      <label className="field">
+      <label className="field rare">
         <span>Order</span>
         <select value={draft.order} onChange={(event) => change({ order: event.target.value as Order })}>
           {Object.entries(ORDERS).map(([value, name]) => (
@@ -54,7 +57,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
           ))}
         </select>
       </label>
-      <label className="field field-narrow">
+      <label className="field field-narrow rare">
         <span>Limit</span>
         <select value={draft.limit} onChange={(event) => change({ limit: Number(event.target.value) })}>
           {LIMITS.map((limit) => (
@@ -62,16 +65,24 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
           ))}
         </select>
       </label>
-      <label className="tick-box errors-only">
+      <label className="tick-box errors-only rare">
         <input type="checkbox" checked={draft.errors} onChange={(event) => change({ errors: event.target.checked })} />
         Errors only
       </label>
+      {!saysMore && (
+        <button type="button" className="more-fields" aria-expanded={isWhole} onClick={() => setWhole(!isWhole)}>
+          {isWhole ? 'Fewer fields' : 'More fields'}
+        </button>
+      )}
       <button type="submit" className="primary">
         Find traces
       </button>
     </form>
   );
 }
+
+/** What a phone hides as long as it says nothing. */
+const MORE = ['operation', 'topic', 'minDuration', 'maxDuration', 'order', 'limit', 'errors'] as const;
 
 interface TimeRangeProps {
   readonly draft: SearchQuery;
@@ -113,7 +124,7 @@ interface LengthProps {
 function Length({ label, placeholder, value, onChange }: LengthProps) {
   const isBad = !isDuration(value);
   return (
-    <label className="field field-narrow">
+    <label className="field field-narrow rare">
       <span>{label}</span>
       <input type="text" placeholder={placeholder} spellCheck={false} autoComplete="off" aria-invalid={isBad} value={value} onChange={(event) => onChange(event.target.value)} />
       {isBad && (

@@ -24,6 +24,12 @@ export function SearchPage({ address }: { readonly address: string }) {
   const [isLive, setLive] = useState(false);
   const found = useFound(query, isLive);
   const [, countOpened] = useState(0);
+  const [ticked, setTicked] = useState<readonly string[]>([]);
+  const tick = useCallback(
+    // Two are compared: a third takes the place of the first.
+    (id: string) => setTicked((before) => (before.includes(id) ? before.filter((other) => other !== id) : [...before.slice(-1), id])),
+    [],
+  );
   useEffect(() => {
     document.title = 'Search · Throughline';
   }, []);
@@ -42,25 +48,40 @@ export function SearchPage({ address }: { readonly address: string }) {
     <main className="page">
       <h1 className="unseen">Search traces</h1>
       <SearchForm query={query} services={services.value ?? []} error={error} onSubmit={submit} />
-      <OpenedFiles />
-      <Results query={query} found={found} known={services.value} isLive={isLive} setLive={setLive} opened={() => countOpened((count) => count + 1)} />
+      <OpenedFiles ticked={ticked} tick={tick} />
+      <Results
+        query={query}
+        found={found}
+        known={services.value}
+        isLive={isLive}
+        setLive={setLive}
+        opened={() => countOpened((count) => count + 1)}
+        ticked={ticked}
+        tick={tick}
+      />
     </main>
   );
 }
 
-function OpenedFiles() {
-  const traces = openedTraces();
+function OpenedFiles({ ticked, tick }: Ticks) {
+  const traces = openedTraces().map(({ answer }) => answer);
   const colours = serviceColours(traces.flatMap((trace) => trace.resources.map(({ service }) => trace.strings[service] ?? '')));
   if (traces.length === 0) return null;
   return (
     <section aria-label="From files">
       <p className="result-count">From files, as long as this page is open</p>
-      <ResultList traces={traces.map(summaryOf)} colours={colours} now={Date.now()} ticked={[]} tick={() => undefined} />
+      <ResultList traces={traces.map(summaryOf)} colours={colours} now={Date.now()} marksMatches={false} ticked={ticked} tick={tick} />
     </section>
   );
 }
 
-interface ResultsProps {
+/** Traces that are ticked to be compared, whether found or from files. */
+interface Ticks {
+  readonly ticked: readonly string[];
+  readonly tick: (id: string) => void;
+}
+
+interface ResultsProps extends Ticks {
   readonly query: SearchQuery;
   readonly found: Found;
   readonly known: readonly string[] | undefined;
@@ -69,16 +90,10 @@ interface ResultsProps {
   readonly opened: () => void;
 }
 
-function Results({ query, found, known, isLive, setLive, opened }: ResultsProps) {
+function Results({ query, found, known, isLive, setLive, opened, ticked, tick }: ResultsProps) {
   const now = useNow();
   const [brush, setBrush] = useState<Brush>();
-  const [ticked, setTicked] = useState<readonly string[]>([]);
   useEffect(() => setBrush(undefined), [searchPath(query)]);
-  const tick = useCallback(
-    // Two are compared: a third takes the place of the first.
-    (id: string) => setTicked((before) => (before.includes(id) ? before.filter((other) => other !== id) : [...before.slice(-1), id])),
-    [],
-  );
   const { traces } = found;
   const names = traces?.flatMap((trace) => trace.services.map((service) => service.name)) ?? [];
   const namesKey = [...new Set(names)].sort().join('\u0000');
@@ -125,7 +140,7 @@ function Results({ query, found, known, isLive, setLive, opened }: ResultsProps)
         )}
         {tools}
       </div>
-      <ResultList traces={shown} colours={colours} now={now} ticked={ticked} tick={tick} />
+      <ResultList traces={shown} colours={colours} now={now} marksMatches={asksOfSpans(query)} ticked={ticked} tick={tick} />
       {found.hasMore && (
         <p className="more">
           <button type="button" disabled={found.loadingMore} onClick={found.more}>
@@ -135,6 +150,11 @@ function Results({ query, found, known, isLive, setLive, opened }: ResultsProps)
       )}
     </section>
   );
+}
+
+/** Whether a search looks for certain spans, rather than for traces that a service took part in. */
+function asksOfSpans({ q, errors }: SearchQuery): boolean {
+  return q !== '' || errors;
 }
 
 function countText(shown: number, { traces, total }: Found, isBrushed: boolean): string {

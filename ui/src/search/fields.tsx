@@ -8,13 +8,15 @@ interface ChoiceProps {
   readonly all: string;
   readonly options: readonly string[];
   readonly onChange: (value: string) => void;
+  /** Whether a phone may hide it at first. */
+  readonly isRare?: boolean;
 }
 
-export function Choice({ label, value, all, options, onChange }: ChoiceProps) {
+export function Choice({ label, value, all, options, onChange, isRare = false }: ChoiceProps) {
   // A value from the address stays selectable while, or although, the collector does not list it.
   const listed = value && !options.includes(value) ? [value, ...options] : options;
   return (
-    <label className="field">
+    <label className={isRare ? 'field rare' : 'field'}>
       <span>{label}</span>
       <select value={value} onChange={(event) => onChange(event.target.value)}>
         <option value="">{all}</option>
@@ -33,10 +35,10 @@ interface SuggestedProps extends Omit<ChoiceProps, 'all'> {
 }
 
 /** Free text with suggestions: there may be thousands of operations. */
-export function Suggested({ label, placeholder, value, options, onChange }: SuggestedProps) {
+export function Suggested({ label, placeholder, value, options, onChange, isRare = false }: SuggestedProps) {
   const id = useId();
   return (
-    <label className="field">
+    <label className={isRare ? 'field rare' : 'field'}>
       <span>{label}</span>
       <input type="text" list={id} placeholder={placeholder} spellCheck={false} autoComplete="off" value={value} onChange={(event) => onChange(event.target.value)} />
       <datalist id={id}>

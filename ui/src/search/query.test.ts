@@ -17,6 +17,12 @@ describe('the query is the address', () => {
     expect(searchPath({ ...EVERYTHING, start: '5' })).toBe('search');
   });
 
+  it("that Jaeger's links have too", () => {
+    const jaeger = '?service=eshop&tags=%7B%22error%22%3A%22true%22%2C%22http.route%22%3A%22%2Fa%20%5C%22b%22%7D&start=5&end=9&limit=20';
+    expect(parseQuery(jaeger)).toEqual({ ...EVERYTHING, service: 'eshop', q: 'error="true" http.route="/a \\"b"', lookback: 'custom', start: '5', end: '9' });
+    expect([parseQuery('?tags=%7B').q, parseQuery('?tags=7').q, parseQuery('?lookback=1h&start=5').lookback]).toEqual(['', '', '1h']);
+  });
+
   it('of which nonsense is as if absent', () => {
     expect(parseQuery('?limit=-3&lookback=toString&order=constructor&start=soon&errors=1')).toEqual(EVERYTHING);
   });

@@ -64,10 +64,11 @@ export const EVERYTHING: SearchQuery = {
 export function parseQuery(search: string): SearchQuery {
   const params = new URLSearchParams(search);
   const text = (name: string) => params.get(name) ?? '';
-  const lookback = text('lookback');
+  // Links to Jaeger's search lead here too: tags as JSON, and times without a word on what they are.
+  const lookback = text('lookback') || (digits(text('start')) ? 'custom' : '');
   const limit = Number(params.get('limit'));
   return {
-    q: text('q'),
+    q: text('q') || logfmtOf(text('tags')),
     service: text('service'),
     operation: text('operation'),
     topic: text('topic'),
@@ -80,6 +81,18 @@ export function parseQuery(search: string): SearchQuery {
     order: Object.hasOwn(ORDERS, text('order')) ? (text('order') as Order) : EVERYTHING.order,
     limit: LIMITS.find((candidate) => candidate === limit) ?? EVERYTHING.limit,
   };
+}
+
+function logfmtOf(json: string): string {
+  try {
+    const tags = JSON.parse(json || '{}') as unknown;
+    if (typeof tags !== 'object' || tags === null || Array.isArray(tags)) return '';
+    return Object.entries(tags)
+      .map(([key, value]) => `${key}="${String(value).replace(/["\\]/g, '\\$&')}"`)
+      .join(' ');
+  } catch {
+    return '';
+  }
 }
 
 function digits(text: string): string {

@@ -7,12 +7,12 @@ const KEYS: readonly (readonly [string, string])[] = [
   ['→ ←', 'open or step in, fold or step out'],
   ['Enter · Esc', 'open and close the detail'],
   ['s w', 'scroll down and up'],
-  ['a d', 'move the time window left and right'],
-  ['+ −', 'zoom in and out; with Shift in larger steps; 0 shows all'],
+  ['a d · Shift+← →', 'move the time window left and right'],
+  ['+ − · Shift+↑ ↓', 'zoom in and out; 0 shows all'],
   ['] [', 'expand all, collapse all'],
   ['p o', 'expand one level, collapse one level'],
   ['e · Shift+e', 'next and previous error'],
-  ['/ · Ctrl+b', 'find in the trace; then Enter and Shift+Enter step'],
+  ['/ · Ctrl+b', 'find in the trace (service:NAME for one service); then Enter and Shift+Enter step'],
   ['?', 'this help'],
 ];
 

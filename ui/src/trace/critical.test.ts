@@ -36,7 +36,7 @@ describe('the path end to end', () => {
     const { trace, at } = placed(linkedCheckout);
     const path = criticalPath(trace, 'end-to-end');
     expect(path.queued).toBe(50_000);
-    expect([...path.queues]).toEqual([0]);
+    expect([...path.queues]).toEqual([[0, 50_000]]);
     expect(path.length + path.queued).toBeCloseTo(430_000);
     expect(stretches(path, at('GET /sendEmail'))).toEqual([[345_000, 419_000]]);
   });

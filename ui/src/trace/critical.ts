@@ -17,8 +17,8 @@ export interface CriticalPath {
   readonly to: Float64Array;
   /** First stretch of each span; one longer than the spans. */
   readonly first: Int32Array;
-  /** Edges whose wait is on the path. */
-  readonly queues: ReadonlySet<number>;
+  /** Edges whose wait is on the path, with how long it was. */
+  readonly queues: ReadonlyMap<number, number>;
   readonly length: number;
   readonly queued: number;
 }
@@ -56,7 +56,7 @@ function lastToEnd(trace: Trace): number {
 
 class Walk {
   readonly stretches: Stretch[] = [];
-  readonly queues = new Set<number>();
+  readonly queues = new Map<number, number>();
   queued = 0;
   /** Children by parent, those that end last first; each is looked at once, as time only goes back. */
   private readonly children: Int32Array;
@@ -138,7 +138,7 @@ class Walk {
       if (this.visited[sender] === 1) continue;
       this.visited[sender] = 1;
       const sent = Math.min(endOf(trace, sender), time);
-      this.queues.add(edge);
+      this.queues.set(edge, time - sent);
       this.queued += time - sent;
       return { span: sender, time: sent };
     }

@@ -77,11 +77,17 @@ export function readEdges(answers: readonly TraceAnswer[], placed: Placed): Mess
   };
 }
 
-/** The longest time a message of the trace lay in a topic, if any did. */
-export function longestWait(edges: MessageEdges): number | undefined {
-  let longest = 0;
-  for (const wait of edges.wait) if (wait > longest) longest = wait;
-  return longest > 0 ? longest : undefined;
+/**
+ * The longest time a message lay in each topic of the trace; 0 where all were received before the acknowledgement
+ * reached their senders.
+ */
+export function longestWaits(edges: MessageEdges): Map<string, number> {
+  const longest = new Map<string, number>();
+  edges.wait.forEach((wait, edge) => {
+    const topic = edges.topic[edge] ?? '';
+    if (!Number.isNaN(wait)) longest.set(topic, Math.max(longest.get(topic) ?? 0, wait));
+  });
+  return longest;
 }
 
 /** The edges that end at a span. */

@@ -3,10 +3,30 @@ import { at } from './column';
 import { attributeAt } from './detail';
 import { isFailed, type Trace } from './model';
 
-/** Places of the spans that contain all words of `text` somewhere, in reading order. */
+/** What is looked for: words, and the service that must be the span's own (`service:NAME`). */
+export interface Wanted {
+  readonly words: readonly string[];
+  readonly service: string | undefined;
+}
+
+const SERVICE = /(?:^|\s)service:(?:"([^"]*)"|(\S+))/;
+
+export function parseFind(text: string): Wanted {
+  const [, quoted, plain] = SERVICE.exec(text) ?? [];
+  const words = text.replace(SERVICE, ' ').toLowerCase().split(/\s+/).filter((word) => word !== '');
+  return { words, service: quoted ?? plain };
+}
+
+/** The text that looks for all spans of a service. */
+export function findService(name: string): string {
+  return `service:${/\s/.test(name) ? `"${name}"` : name}`;
+}
+
+/** Places of the spans of the wanted service that contain all words somewhere, in reading order. */
 export function findSpans(trace: Trace, text: string): Int32Array {
-  const words = text.toLowerCase().split(/\s+/).filter((word) => word !== '');
-  if (words.length === 0) return new Int32Array(0);
+  const { words, service } = parseFind(text);
+  if (words.length === 0 && service === undefined) return new Int32Array(0);
+  const only = service === undefined ? undefined : trace.services.findIndex(({ name }) => name === service);
   const names = trace.strings.map((name) => wordBits(name.toLowerCase(), words));
   const services = trace.services.map(({ name }) => wordBits(name.toLowerCase(), words));
   const pairs = trace.answers.map((answer) =>
@@ -15,9 +35,10 @@ export function findSpans(trace: Trace, text: string): Int32Array {
       return wordBits(`${key}=${value}`.toLowerCase(), words);
     }),
   );
-  const all = (1 << Math.min(words.length, 30)) - 1;
+  const all = 2 ** Math.min(words.length, 30) - 1;
   const found: number[] = [];
   for (let index = 0; index < trace.count; index++) {
+    if (only !== undefined && at(trace.service, index) !== only) continue;
     const lane = at(trace.lane, index);
     const row = at(trace.row, index);
     const spans = trace.answers[lane]?.spans;

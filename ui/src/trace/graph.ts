@@ -1,6 +1,7 @@
 /** The graph of a trace: spans folded to service and operation, topics as nodes of their own. */
 import { at } from './column';
-import { endOf, isFailed, nameOf, serviceOf, CONSUMER, PRODUCER, type Trace } from './model';
+import { evidenceOf } from './detail';
+import { endOf, isFailed, nameOf, serviceOf, CONSUMER, INFERRED, PRODUCER, type Trace } from './model';
 import { selfTimes } from './self';
 import { NONE } from './tree';
 
@@ -22,6 +23,8 @@ export interface GraphEdge {
   readonly to: string;
   readonly count: number;
   readonly message: boolean;
+  /** Of inferred parents: how sure the least sure is; `NaN` when none says. Absent where all were carried. */
+  readonly confidence?: number;
   /** Longest wait in the topic. */
   readonly wait?: number;
 }
@@ -45,6 +48,7 @@ export function traceGraph(trace: Trace): TraceGraph {
     edge.message ||= message;
     if (wait !== undefined && wait > 0) edge.wait = Math.max(edge.wait ?? 0, wait);
     edges.set(key, edge);
+    return edge;
   };
   const byMessage = messagePairs(trace);
   for (let index = 0; index < trace.count; index++) {
@@ -57,7 +61,9 @@ export function traceGraph(trace: Trace): TraceGraph {
     nodes.set(id, node);
     const parent = at(trace.parent, index);
     if (parent === NONE || byMessage.has(parent * trace.count + index)) continue;
-    if (idOf(parent) !== id) join(idOf(parent), id, false);
+    if (idOf(parent) === id) continue;
+    const edge = join(idOf(parent), id, false);
+    if ((at(trace.flags, index) & INFERRED) !== 0) edge.confidence = leastSure(edge.confidence, evidenceOf(trace, index)?.confidence);
   }
   const { edges: messages } = trace;
   for (let edge = 0; edge < messages.count; edge++) {
@@ -86,6 +92,11 @@ function messagePairs(trace: Trace): Set<number> {
     if (trace.kind[from] === PRODUCER || trace.kind[to] === CONSUMER) pairs.add(from * trace.count + to);
   }
   return pairs;
+}
+
+function leastSure(before: number | undefined, said: number | undefined): number {
+  const known = [before, said].filter((each) => each !== undefined && !Number.isNaN(each)) as number[];
+  return known.length > 0 ? Math.min(...known) : NaN;
 }
 
 function emptyNode(id: string, kind: GraphNode['kind'], service: string, name: string, first: number): Draft<GraphNode> {

@@ -23,6 +23,10 @@ export const CYCLE = 4;
 export const INFERRED = 8;
 /** Begins a fragment: there must be a parent, and none was found. */
 export const OPEN = 16;
+/** Begins before the span of another service that caused it: their clocks differ. */
+export const SKEWED = 32;
+/** Microseconds; clocks of whole milliseconds, as some tracers read them, are not skew. */
+const SKEW = 1_000;
 
 export interface Trace {
   /** The id of the first lane. */
@@ -58,6 +62,7 @@ export interface Trace {
   readonly failures: number;
   readonly orphans: number;
   readonly cycles: number;
+  readonly skewed: number;
   readonly omitted: number;
 }
 
@@ -97,6 +102,7 @@ export function buildTrace(answers: readonly TraceAnswer[]): Trace {
     lane: pick(found.lane, order),
     row: pick(found.row, order),
   };
+  markSkew(placed);
   const count = order.length;
   let duration = 0;
   for (let i = 0; i < count; i++) duration = Math.max(duration, at(placed.begin, i) + at(placed.length, i));
@@ -116,6 +122,7 @@ export function buildTrace(answers: readonly TraceAnswer[]): Trace {
     failures: at(failedBefore, count),
     orphans: at(prefixCount(flags, MISSING_PARENT), count),
     cycles: shape.cut.size,
+    skewed: at(prefixCount(flags, SKEWED), count),
     omitted: answers.reduce((sum, answer) => sum + answer.omitted, 0),
   };
 }
@@ -245,6 +252,14 @@ function markOddities(answer: TraceAnswer, flags: Uint8Array, base: number): voi
   answer.evidence.row.forEach((row, i) => {
     if (answer.evidence.inferred[i]) mark(row, INFERRED);
     if (answer.strings[answer.evidence.name[i] ?? 0] === 'open') mark(row, OPEN);
+  });
+}
+
+/** Says where clocks differ; nothing is moved. */
+function markSkew({ parent, begin, service, flags }: Pick<Trace, 'parent' | 'begin' | 'service' | 'flags'>): void {
+  parent.forEach((above, i) => {
+    if (above === NONE || service[above] === service[i] || at(begin, above) - at(begin, i) <= SKEW) return;
+    flags[i] = at(flags, i) | SKEWED;
   });
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed } from '../read/checkout.fixture';
-import { collapseAll, collapseLevel, consumerRuns, expandLevel, noFolds, pressKey, reveal, runLength, toggled, visibleRows, type Cursor, type Folds } from './rows';
+import { collapseAll, collapseLevel, consumerRuns, expandLevel, noFolds, pressKey, reveal, runLength, toggled, visibleRows, withAncestors, type Cursor, type Folds } from './rows';
 
 const { trace, at } = placed(linkedCheckout);
 const runs = consumerRuns(trace);
@@ -15,6 +15,14 @@ function press(keys: string, from = start()): Cursor {
 describe('visible rows', () => {
   it('are all spans when nothing is folded', () => {
     expect(rowsOf(noFolds(trace))).toHaveLength(13);
+  });
+
+  it('are only what is kept and what is above it, and what is hidden has the row before it', () => {
+    const found = at('GET /sendEmail');
+    const { spans, rowOf } = visibleRows(trace, noFolds(trace), runs, withAncestors(trace, Int32Array.of(found)));
+    expect([...spans]).toEqual([at('GET /checkout'), at('To_eshop-topic'), at('From_eshop-topic'), found - 1, found]);
+    expect(spans[rowOf[at('GET /payment')] ?? -1]).toBe(at('GET /checkout'));
+    expect(visibleRows(trace, noFolds(trace), runs, withAncestors(trace, Int32Array.of())).spans).toHaveLength(0);
   });
 
   it('leave out what is below a folded span, which stands for it', () => {

@@ -61,11 +61,18 @@ export function runLength(trace: Trace, runs: Int32Array, head: number): number 
   return length;
 }
 
-export function visibleRows(trace: Trace, folds: Folds, runs: Int32Array): Rows {
+/** `kept` are the spans that may be shown, with each all that is above it; without it all are. */
+export function visibleRows(trace: Trace, folds: Folds, runs: Int32Array, kept?: Uint8Array): Rows {
   const spans = new Int32Array(trace.count);
   const rowOf = new Int32Array(trace.count);
   let row = 0;
   for (let index = 0; index < trace.count; ) {
+    if (kept && kept[index] !== 1) {
+      const end = at(trace.subtreeEnd, index);
+      rowOf.fill(Math.max(row - 1, 0), index, end);
+      index = end;
+      continue;
+    }
     const next = isFoldedRun(folds, runs, index)
       ? at(runs, index)
       : (at(folds, index) & COLLAPSED) !== 0
@@ -77,6 +84,15 @@ export function visibleRows(trace: Trace, folds: Folds, runs: Int32Array): Rows 
     index = next;
   }
   return { spans: spans.subarray(0, row), rowOf };
+}
+
+/** The spans found and all that are above them. */
+export function withAncestors(trace: Trace, found: Int32Array): Uint8Array {
+  const kept = new Uint8Array(trace.count);
+  for (const span of found) {
+    for (let each = span; each !== NONE && kept[each] !== 1; each = at(trace.parent, each)) kept[each] = 1;
+  }
+  return kept;
 }
 
 export function isFoldedRun(folds: Folds, runs: Int32Array, index: number): boolean {

@@ -34,6 +34,9 @@ describe('finding', () => {
     expect([...findSpans(trace, 'destination=eshop')]).toEqual([at('To_eshop-topic'), at('From_eshop-topic')]);
     expect([...findSpans(trace, '00000000000000f0')]).toEqual([at('GET /sendEmail')]);
     expect([...findSpans(trace, '  ')]).toEqual([]);
+    expect(findSpans(trace, 'service:eshop')).toHaveLength(5);
+    expect([...findSpans(trace, 'service:"eshop" checkout')]).toEqual([at('GET /checkout')]);
+    expect(findSpans(trace, 'service:esh')).toHaveLength(0);
   });
 
   it('goes from failure to failure, around the end', () => {

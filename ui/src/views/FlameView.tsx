@@ -3,6 +3,7 @@ import { useMemo, useState, type KeyboardEvent } from 'react';
 import type { ViewProps } from '../page/TraceView';
 import { percent } from '../page/Ruler';
 import { flameGraph, type Frame } from '../trace/flame';
+import { parseFind } from '../trace/find';
 import { formatCount, formatDuration } from '../trace/format';
 
 /** Frames narrower than this part are not drawn: nobody sees them. */
@@ -15,7 +16,9 @@ export function FlameView({ page, colours }: ViewProps) {
   const focused = focus === undefined ? undefined : graph.frames[focus];
   const left = focused?.left ?? 0;
   const width = focused?.width ?? graph.width;
-  const words = page.state.find.toLowerCase().split(/\s+/).filter(Boolean);
+  const wanted = parseFind(page.state.find);
+  const isWanted = ({ service, name }: Frame) =>
+    (wanted.service === undefined || wanted.service === service) && wanted.words.every((word) => `${service} ${name}`.toLowerCase().includes(word));
   const shown = graph.frames.flatMap((frame, i) => {
     const from = (frame.left - left) / width;
     const part = frame.width / width;
@@ -42,8 +45,7 @@ export function FlameView({ page, colours }: ViewProps) {
       <div className="flame-scroll">
         <div className="flame-area" role="group" aria-label="Frames" onKeyDown={arrowKeys} style={{ height: (deepest + 1) * FRAME_HEIGHT }}>
           {shown.map(({ frame, i, from, part, isAbove }) => {
-            const text = `${frame.service} ${frame.name}`.toLowerCase();
-            const isFaded = words.length > 0 && !words.every((word) => text.includes(word));
+            const isFaded = page.state.find !== '' && !isWanted(frame);
             return (
               <button
                 key={i}

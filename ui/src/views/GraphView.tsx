@@ -27,7 +27,8 @@ export default function GraphView({ page, colours }: ViewProps) {
     <section className="panel" aria-label="Graph">
       <p className="panel-note">
         Spans folded to service and operation, and the topics between them. Time is that of all spans of a node; on
-        the line out of a topic, the longest wait in it.
+        the line out of a topic, the longest wait in it.{' '}
+        {graph.edges.some((edge) => edge.confidence !== undefined) && 'Dashed: the parent is inferred, with how sure that is. '}
         {all > graph.nodes.length && ` The ${graph.nodes.length} of ${all} nodes with the most time of their own are shown.`}
       </p>
       <GraphCanvas label="Graph of the trace" nodes={nodes} edges={edges} chosen={chosen} choose={choose} />
@@ -80,7 +81,8 @@ function canvasNode(node: GraphNode, colours: ReadonlyMap<string, number>): Canv
   };
 }
 
-function canvasEdge({ from, to, count, message, wait }: TraceGraph['edges'][number]): CanvasEdge {
-  const label = wait !== undefined ? formatDuration(wait) : count > 1 ? `× ${count}` : '';
-  return { id: `${from}\u0001${to}`, from, to, className: message ? 'message' : 'call', label };
+function canvasEdge({ from, to, count, message, wait, confidence }: TraceGraph['edges'][number]): CanvasEdge {
+  const sure = confidence === undefined || Number.isNaN(confidence) ? '' : `${Math.round(100 * confidence)} %`;
+  const label = wait !== undefined ? formatDuration(wait) : [count > 1 && `× ${count}`, sure].filter(Boolean).join(' · ');
+  return { id: `${from}\u0001${to}`, from, to, className: `${message ? 'message' : 'call'}${confidence === undefined ? '' : ' inferred'}`, label };
 }

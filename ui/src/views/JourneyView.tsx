@@ -4,8 +4,8 @@
  */
 import { useMemo, useRef } from 'react';
 import { fetchJourney, fetchTrace } from '../api/client';
-import type { JourneyAnswer, TraceAnswer } from '../api/types';
-import { openedTrace } from '../api/opened';
+import { openedTrace, openedTraces } from '../api/opened';
+import type { TraceAnswer } from '../api/types';
 import { Failed, Loading } from '../shell/Notice';
 import { linkTo, tracePath } from '../shell/navigation';
 import { useRequest } from '../shell/request';
@@ -16,14 +16,18 @@ import { usePageKeys } from '../page/keys';
 import { usePage, type Page } from '../page/state';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
+import { linkedWith } from '../trace/linked';
 import { buildTrace, type Trace } from '../trace/model';
 
 /** Lanes are numbered in a byte, and more than these nobody reads. */
 const MOST_LANES = 40;
 
 interface Journey {
-  readonly answer: JourneyAnswer;
   readonly trace: Trace;
+  readonly links: number;
+  /** Linked traces that are not there. */
+  readonly missing: number;
+  readonly more: boolean;
   /** Id of the trace that one came from. */
   readonly home: string;
 }
@@ -36,14 +40,24 @@ export function JourneyView({ page, id }: { readonly page: Page; readonly id: st
 }
 
 async function loadJourney(id: string, signal: AbortSignal): Promise<Journey> {
+  if (openedTrace(id)) return openedJourney(id);
   const answer = await fetchJourney(id, signal);
   const wanted = answer.traces.slice(0, MOST_LANES).sort((a, b) => a.start - b.start);
-  const lanes: TraceAnswer[] = await Promise.all(wanted.map(({ trace_id }) => openedTrace(trace_id) ?? fetchTrace(trace_id, signal)));
-  return { answer, trace: buildTrace(lanes), home: id };
+  const lanes = await Promise.all(wanted.map(({ trace_id }) => fetchTrace(trace_id, signal)));
+  const more = answer.more || answer.traces.length > MOST_LANES;
+  return { trace: buildTrace(lanes), links: answer.links.length, missing: answer.missing.length, more, home: id };
+}
+
+/** A trace from a file, with what it is linked with in the files that are open. */
+function openedJourney(id: string): Journey {
+  const { lanes, links, missing } = linkedWith(id, openedTraces().map(({ answer }) => answer));
+  const shown = lanes.slice(0, MOST_LANES).sort((a, b) => a.origin - b.origin);
+  return { trace: buildTrace(shown), links, missing, more: lanes.length > shown.length, home: id };
 }
 
 function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: Page }) {
-  const { trace, answer, home } = journey;
+  const { trace, links, missing, more, home } = journey;
+  const lanes = trace.answers.length;
   const query = new URLSearchParams(location.search);
   query.set('view', 'journey');
   const page = usePage(trace, home, `?${query}`, true);
@@ -57,9 +71,9 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
   return (
     <>
       <p className="journey-note" role="status">
-        {answer.traces.length === 1 ? 'No other trace is linked with this one.' : `${formatCount(answer.traces.length, 'trace')}, joined by ${formatCount(answer.links.length, 'link')}.`}
-        {answer.missing.length > 0 && ` ${formatCount(answer.missing.length, 'linked trace')} not stored (any more).`}
-        {answer.more && ' There is more than is shown.'}{' '}
+        {lanes === 1 ? 'No other trace is linked with this one.' : `${formatCount(lanes, 'trace')}, joined by ${formatCount(links, 'link')}.`}
+        {missing > 0 && ` ${formatCount(missing, 'linked trace')} not stored (any more).`}
+        {more && ' There is more than is shown.'}{' '}
         <button type="button" onClick={() => outer.dispatch({ type: 'set', part: { view: 'timeline' } })}>
           This trace only
         </button>

@@ -1,5 +1,6 @@
-/** The trace as Jaeger's JSON; of a large one the beginning, and all of it as a file. */
+/** The trace as Jaeger's JSON, or as its file has it; of a large one the beginning, and all of it as a file. */
 import { fetchJaegerText } from '../api/client';
+import { openedTrace } from '../api/opened';
 import { CopyButton } from '../shell/CopyButton';
 import { Failed, Loading } from '../shell/Notice';
 import { useRequest } from '../shell/request';
@@ -12,8 +13,8 @@ const SHOWN = 400_000;
 export function JsonView({ page }: { readonly page: Page }) {
   const { id } = page.trace;
   const found = useRequest(id, async (signal) => {
-    const text = await fetchJaegerText(id, signal);
-    return JSON.stringify(JSON.parse(text), undefined, 2);
+    const document = openedTrace(id)?.document() ?? JSON.parse(await fetchJaegerText(id, signal));
+    return JSON.stringify(document, undefined, 2);
   });
   if (found.failure && !found.loading) return <Failed what="the JSON" failure={found.failure} retry={found.reload} />;
   if (found.value === undefined) return <Loading what="the JSON" />;
@@ -22,7 +23,7 @@ export function JsonView({ page }: { readonly page: Page }) {
   return (
     <section className="panel" aria-label="JSON">
       <p className="panel-note">
-        Jaeger’s JSON, {formatBytes(text.length)}
+        {openedTrace(id)?.format === 'otlp' ? 'OTLP' : 'Jaeger’s'} JSON, {formatBytes(text.length)}
         {isCut && `; here the first ${formatBytes(SHOWN)}, the whole by Download`}
         <CopyButton text={text} what="JSON" />
       </p>

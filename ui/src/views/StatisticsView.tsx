@@ -15,10 +15,10 @@ const TIMES: readonly (readonly [Figure, string])[] = [
   ['total', 'Total'],
   ['self', 'Self'],
   ['average', 'Average'],
-  ['least', 'Least'],
+  ['least', 'Min'],
   ['median', 'Median'],
   ['p95', 'p95'],
-  ['most', 'Most'],
+  ['most', 'Max'],
 ];
 
 export function StatisticsView({ page, colours }: ViewProps) {

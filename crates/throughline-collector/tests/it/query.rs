@@ -241,15 +241,17 @@ fn strangers_pages_can_read_nothing() {
 #[test]
 fn pages_are_served_to_paths_of_pages_and_to_no_others() {
     let collector = Running::start();
-    for path in ["/", "/search?service=eshop", "/trace/0af7651916cd43dd8448eb211c80319c"] {
+    for path in ["/", "/search?service=eshop", "/trace/0af7651916cd43dd8448eb211c80319c", "/compare/1/2"] {
         let answer = collector.get(path);
         assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/html; charset=utf-8")), "{path}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert!(answer.header("content-security-policy").unwrap().contains("default-src 'self'"));
         assert_eq!(answer.header("cache-control"), Some("no-cache"));
         assert!(answer.text().contains("Throughline"));
+        assert!(!answer.text().contains("=\"/"), "addresses are relative, for proxies with a base path: {path}");
     }
-    for path in ["/api/nothing", "/assets/gone.js", "/favicon.gone", "/../Cargo.toml"] {
+    let deep = "/x".repeat(10_000);
+    for path in ["/api/nothing", "/assets/gone.js", "/favicon.gone", "/../Cargo.toml", &deep] {
         assert_eq!(collector.get(path).status, 404, "{path}");
     }
     assert_eq!(collector.post(collector.at.query, "/", &[JSON], b"{}").status, 405);

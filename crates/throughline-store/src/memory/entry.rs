@@ -191,7 +191,9 @@ impl Entry {
         topics.sort_unstable();
         let matched = expression.filter(|expression| !expression.is_about_all()).map_or_else(Vec::new, |expression| {
             let named = self.spans.values().filter(|span| expression.names(span, &facts));
-            named.take(MATCHED_MAX).map(|span| span.span_id).collect()
+            let mut named: Vec<_> = named.map(|span| (span.start, span.span_id)).collect();
+            named.sort_unstable();
+            named.into_iter().take(MATCHED_MAX).map(|(_, id)| id).collect()
         });
         Summary {
             id,
@@ -255,4 +257,4 @@ pub(super) const TRACE_OVERHEAD: usize = 576;
 const NAMES_MAX: usize = 64;
 
 /// Spans that are named of a trace that was found.
-const MATCHED_MAX: usize = 3;
+const MATCHED_MAX: usize = 20;

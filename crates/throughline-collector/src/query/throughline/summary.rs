@@ -34,7 +34,7 @@ pub(crate) struct TraceSummary {
     pub(crate) open: u64,
     /// Spans whose parent is inferred, not carried.
     pub(crate) woven: u64,
-    /// Some of the spans that match the search, up to 3, each 16 hex digits; none when every span would match.
+    /// Some of the spans that match the search, the first 20 by start, each 16 hex digits; none when every span would match.
     pub(crate) matched: Vec<String>,
 }
 

@@ -1,0 +1,74 @@
+/** The border between names and bars, to be drawn to where one likes it; remembered in this browser. */
+import { useEffect, useState, type CSSProperties, type KeyboardEvent, type PointerEvent } from 'react';
+
+const KEY = 'throughline.names';
+/** Parts of the timeline's width. */
+const LEAST = 0.12;
+const MOST = 0.75;
+const STEP = 0.03;
+
+/** What part of the width the names take; `undefined` as long as nobody has chosen. */
+export function useNamesWidth(): readonly [number | undefined, (part: number | undefined) => void] {
+  const [part, setPart] = useState(remembered);
+  useEffect(() => {
+    try {
+      if (part === undefined) localStorage.removeItem(KEY);
+      else localStorage.setItem(KEY, part.toFixed(3));
+    } catch {
+      // Storage may be forbidden; the width then holds for this page.
+    }
+  }, [part]);
+  return [part, setPart];
+}
+
+function remembered(): number | undefined {
+  try {
+    const part = Number(localStorage.getItem(KEY) ?? NaN);
+    return part >= LEAST && part <= MOST ? part : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function namesStyle(part: number | undefined): CSSProperties | undefined {
+  return part === undefined ? undefined : ({ '--names': `${100 * part}%` } as CSSProperties);
+}
+
+interface NamesBorderProps {
+  readonly part: number | undefined;
+  readonly setPart: (part: number | undefined) => void;
+}
+
+export function NamesBorder({ part, setPart }: NamesBorderProps) {
+  const set = (wanted: number) => setPart(Math.min(Math.max(wanted, LEAST), MOST));
+  const drag = (event: PointerEvent<HTMLElement>) => {
+    const area = event.currentTarget.parentElement?.getBoundingClientRect();
+    if (area && event.currentTarget.hasPointerCapture(event.pointerId)) set((event.clientX - area.left) / area.width);
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    const step = event.key === 'ArrowRight' ? STEP : event.key === 'ArrowLeft' ? -STEP : 0;
+    if (step === 0) return;
+    event.preventDefault();
+    set((part ?? USUAL) + step);
+  };
+  return (
+    <div
+      className="names-border"
+      role="separator"
+      aria-orientation="vertical"
+      aria-label="Width of the names"
+      aria-valuenow={Math.round(100 * (part ?? USUAL))}
+      aria-valuemin={100 * LEAST}
+      aria-valuemax={100 * MOST}
+      tabIndex={0}
+      title="Drag for more room on one side; double click for the usual"
+      onPointerDown={(event) => event.currentTarget.setPointerCapture(event.pointerId)}
+      onPointerMove={drag}
+      onDoubleClick={() => setPart(undefined)}
+      onKeyDown={onKeyDown}
+    />
+  );
+}
+
+/** About what the styles give. */
+const USUAL = 0.36;

@@ -1,0 +1,115 @@
+/** Where the time went, before any row is read: a bar of the end-to-end path, and its services and topics in words. */
+import { useMemo } from 'react';
+import { at } from '../trace/column';
+import { longestWaits } from '../trace/edges';
+import { findService } from '../trace/find';
+import { formatCount, formatDuration } from '../trace/format';
+import type { Trace } from '../trace/model';
+import { whereTimeWent } from '../trace/spent';
+import { percent } from './Ruler';
+import type { Page } from './state';
+
+interface WhereTimeWentProps {
+  readonly page: Page;
+  readonly colours: ReadonlyMap<string, number>;
+}
+
+interface Part {
+  readonly topic: boolean;
+  readonly name: string;
+  /** On the path, in microseconds. */
+  readonly time: number;
+  readonly className: string;
+}
+
+export function WhereTimeWent({ page, colours }: WhereTimeWentProps) {
+  const { trace } = page;
+  const parts = useMemo(() => partsOf(trace, colours), [trace, colours]);
+  return (
+    <section className="spent" aria-label="Where the time went">
+      <div className="spent-line">
+        <h2 title="Along the path from the first start to the last effect, through topics">Where the time went</h2>
+        <div className="spent-bar" aria-hidden="true">
+          {parts.map((part) => (
+            <span
+              key={`${part.topic} ${part.name}`}
+              className={part.className}
+              style={{ width: percent(trace.duration > 0 ? part.time / trace.duration : 0) }}
+              title={`${part.topic ? `in ${topicName(part.name)}` : part.name}: ${formatDuration(part.time)}`}
+            />
+          ))}
+        </div>
+      </div>
+      <ul className="pills" aria-label="Services and topics of this trace">
+        {parts.map((part) => (
+          <li key={`${part.topic} ${part.name}`}>{part.topic ? <TopicPill page={page} part={part} /> : <Service page={page} part={part} />}</li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+/** Largest first, as one looks for what took longest. */
+function partsOf(trace: Trace, colours: ReadonlyMap<string, number>): Part[] {
+  const spent = whereTimeWent(trace);
+  const services = trace.services.map(({ name }, i) => ({ topic: false, name, time: at(spent.services, i), className: `service-${colours.get(name) ?? 0}` }));
+  const topics = [...longestWaits(trace.edges).keys()].map((name) => ({ topic: true, name, time: spent.topics.get(name) ?? 0, className: 'spent-topic' }));
+  return [...services, ...topics].sort((a, b) => b.time - a.time);
+}
+
+interface PartProps {
+  readonly page: Page;
+  readonly part: Part;
+}
+
+/** A service: a press marks its spans. */
+function Service({ page, part }: PartProps) {
+  const { trace, state, dispatch } = page;
+  const share = trace.services.find(({ name }) => name === part.name);
+  const find = findService(part.name);
+  return (
+    <button
+      type="button"
+      className={`pill ${part.className}`}
+      aria-pressed={state.find === find}
+      title={`${formatCount(share?.spans ?? 0, 'span')}; press to mark them`}
+      onClick={() => dispatch({ type: 'set', part: { find: state.find === find ? '' : find } })}
+    >
+      <span className="swatch" aria-hidden="true" />
+      <bdi>{part.name}</bdi>
+      {part.time > 0 && <span className="pill-time">{formatDuration(part.time)}</span>}
+      {share && share.errors > 0 && <span className="failure-note">{formatCount(share.errors, 'error')}</span>}
+    </button>
+  );
+}
+
+/** A topic, with the longest that a message lay in it: a press goes to who received that message. */
+function TopicPill({ page, part }: PartProps) {
+  const { trace, dispatch } = page;
+  const wait = longestWaits(trace.edges).get(part.name) ?? 0;
+  const look = () => {
+    const { edges } = trace;
+    let longest = -1;
+    edges.wait.forEach((each, edge) => {
+      if (edges.topic[edge] === part.name && !Number.isNaN(each) && (longest < 0 || each > at(edges.wait, longest))) longest = edge;
+    });
+    if (longest >= 0) dispatch({ type: 'look', index: at(edges.to, longest) });
+  };
+  return (
+    <button type="button" className="pill topic-pill" title={`Went through ${topicName(part.name)}; press to see who received it`} onClick={look}>
+      <span className="swatch" aria-hidden="true" />
+      <span>in</span>
+      <bdi>{topicName(part.name)}</bdi>
+      <span className="pill-time">{waitText(wait)}</span>
+    </button>
+  );
+}
+
+function topicName(name: string): string {
+  return name || 'a topic';
+}
+
+/** A message may be received before its sender is told that it was taken. */
+export function waitText(wait: number): string {
+  return wait > 0 ? formatDuration(wait) : 'no time';
+}

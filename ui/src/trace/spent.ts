@@ -1,0 +1,26 @@
+/** Where the time of a trace went: its end-to-end path, summed by service and by topic. */
+import { at } from './column';
+import { criticalPath } from './critical';
+import type { Trace } from './model';
+
+export interface Spent {
+  /** Microseconds on the path by place in `Trace.services`. */
+  readonly services: Float64Array;
+  /** By topic, the time that a message on the path lay in it. */
+  readonly topics: ReadonlyMap<string, number>;
+}
+
+export function whereTimeWent(trace: Trace): Spent {
+  const path = criticalPath(trace, 'end-to-end');
+  const services = new Float64Array(trace.services.length);
+  path.span.forEach((span, i) => {
+    const service = at(trace.service, span);
+    services[service] = at(services, service) + at(path.to, i) - at(path.from, i);
+  });
+  const topics = new Map<string, number>();
+  for (const [edge, wait] of path.queues) {
+    const topic = trace.edges.topic[edge] ?? '';
+    topics.set(topic, (topics.get(topic) ?? 0) + wait);
+  }
+  return { services, topics };
+}
