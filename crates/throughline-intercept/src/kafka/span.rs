@@ -163,7 +163,7 @@ fn opentracing(place: &Place, details: &Details<'_>) -> Vec<KeyValue> {
         put(&mut to, "error", true);
     }
     // That library has no name for it, and who wants it has said so.
-    put_some(&mut to, MESSAGING_KAFKA_MESSAGE_KEY, details.key);
+    put_some(&mut to, MESSAGING_KAFKA_MESSAGE_KEY, details.key.map(str::to_owned));
     to
 }
 
