@@ -1,6 +1,6 @@
 //! `cargo xtask demo --once --json` as a user types it: each mode shows exactly the state of the trace that it is for, on
 //! the embedded broker and on a real Apache Kafka.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panicking")]
 
 use std::process::{Command, Stdio};
 
@@ -56,8 +56,24 @@ fn every_mode_on_apache_kafka() {
     }
 }
 
-/// The traces of one checkout. Standard output must be the JSON and nothing else.
+/// Whether guesses are right is told from what the services say themselves. At two checkouts a second most are alone.
+#[test]
+fn sidecars_under_load_join_nothing_that_does_not_belong_together() {
+    let report = json(&["--mode", "sidecar", "--load", "2", "--for", "15s"]);
+    let count = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"));
+    assert_eq!((count("sent"), count("answered"), count("incomplete")), (30, 30, 0), "{report}");
+    assert_eq!(count("wrong"), 0, "{report}");
+    assert_eq!(count("spans"), 30 * 11, "{report}");
+    assert!(count("whole") >= 15, "{report}");
+}
+
+/// The traces of one checkout.
 fn demo(args: &[&str]) -> Traces {
+    Traces::from_json(&json(args))
+}
+
+/// What the demo prints. Standard output must be JSON and nothing else.
+fn json(args: &[&str]) -> serde_json::Value {
     let output = Command::new(env!("CARGO"))
         .args(["xtask", "demo", "--once", "--json"])
         .args(args)
@@ -67,8 +83,7 @@ fn demo(args: &[&str]) -> Traces {
         .expect("cargo runs");
     let progress = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo xtask demo {args:?}: {}\n{progress}", output.status);
-    let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
         panic!("standard output is not JSON ({error}):\n{}", String::from_utf8_lossy(&output.stdout))
-    });
-    Traces::from_json(&json)
+    })
 }

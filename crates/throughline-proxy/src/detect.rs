@@ -3,6 +3,7 @@
 //! A guess errs on the side of the traffic: what is taken for Kafka and is not passes through its session as it came, and what is
 //! taken for nothing known passes as bytes.
 
+use std::future::pending;
 use std::io;
 
 use rustix::net::{RecvFlags, recv};
@@ -34,6 +35,23 @@ pub(crate) async fn detect(stream: &TcpStream) -> io::Result<Detected> {
                 Some(detected) => return Ok(detected),
                 None => seen = count,
             },
+        }
+    }
+}
+
+/// Ends when a server speaks, or ends, before its client has said a word. What HTTP/2 begins with on both sides is no word of that kind:
+/// gRPC's servers send their settings at once.
+pub(crate) async fn speaks_first(server: &TcpStream) -> io::Result<()> {
+    let (mut seen, mut bytes) = (0, [0; SETTINGS.len()]);
+    loop {
+        let count = server.async_io(Interest::READABLE, || more_than(seen, server, &mut bytes)).await?;
+        match bytes.get(..count) {
+            Some([_, _, _, rest @ ..]) if count == bytes.len() && SETTINGS.ends_with(rest) => return pending().await,
+            Some([_, _, _, rest @ ..]) if SETTINGS.get(3..).is_some_and(|frame| frame.starts_with(rest)) => {
+                seen = count
+            }
+            Some([0] | [0, 0]) => seen = count,
+            _ => return Ok(()),
         }
     }
 }
@@ -115,6 +133,8 @@ fn kafka(bytes: &[u8]) -> Option<Detected> {
     Some(if (-1..=size - HEAD).contains(&client) { Detected::Kafka } else { Detected::Other })
 }
 
+/// The head of the first frame of HTTP/2 (RFC 9113, sections 4.1 and 6.5), behind its length: SETTINGS, no flags, no stream.
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// The first byte of a TLS record that holds a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 0x16;
 /// What a request has at least, without its size.
@@ -168,6 +188,27 @@ mod tests {
             (b"*1\r\n$4\r\nPING\r\n", Some(Detected::Other)),
         ] {
             assert_eq!(Detected::of(bytes), detected, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_s_settings_are_no_first_word_and_everything_else_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (words, is_first) in [
+            (&b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"[..], false),
+            (b"\0\0\0\x04\0\0\0\0\0", false),
+            (b"220 hello\r\n", true),
+            (b"\x4a\0\0\0\x0a8.0", true),
+            (b"\0\0\x06\x05", true),
+            (b"", true),
+        ] {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut server, _) = listener.accept().await.unwrap();
+            server.write_all(words).await.unwrap();
+            let held = (!words.is_empty()).then_some(server);
+            let spoke = tokio::time::timeout(std::time::Duration::from_millis(100), speaks_first(&client)).await;
+            assert_eq!(spoke.is_ok(), is_first, "{}", words.escape_ascii());
+            drop(held);
         }
     }
 

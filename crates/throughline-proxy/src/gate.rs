@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::connection::{Redirected, Service as Kafka};
-use crate::detect::{Detected, detect};
+use crate::detect::{Detected, detect, speaks_first};
 use crate::dial::Tcp;
 use crate::http::Gate as Http;
 use crate::knowledge::Knowledge;
@@ -101,12 +101,10 @@ impl Gate {
             detected = &mut detecting => return Ok(Begun { detected: detected?, upstream: dialling.await }),
             dialled = &mut dialling => dialled,
         };
-        let mut first = [0];
         let detected = match &upstream {
             Ok(server) => tokio::select! {
                 detected = &mut detecting => detected?,
-                // Its end counts, too.
-                _ = server.stream.peek(&mut first) => Detected::Other,
+                _ = speaks_first(&server.stream) => Detected::Other,
             },
             // What it would have said decides how it is told.
             Err(_) => timeout(PATIENCE, detecting).await.unwrap_or(Ok(Detected::Other))?,
