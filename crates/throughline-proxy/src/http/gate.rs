@@ -9,7 +9,7 @@ use super::config::{Origin, Protocol, Route};
 use super::connection::{Counted, serve};
 use super::intake::{Activity, Intake, Spoken};
 use super::service::{Caller, Service};
-use super::upstream::Opened;
+use super::upstream::{Opened, Streams};
 use crate::address::Address;
 use crate::connection::Redirected;
 use crate::dial::Tcp;
@@ -32,10 +32,11 @@ impl Gate {
     ) {
         let Redirected { stream, client, wanted } = redirected;
         let address = Address { host: wanted.ip().to_string().into(), port: wanted.port() };
+        let streams = Streams::default();
         if let Some(Tcp { stream, listed }) = upstream {
             let opened = Opened { stream: Stream::Plain(stream), listed };
             let origin = Origin { address: address.clone(), tls: false };
-            self.0.upstream_of(direction).adopt(origin, opened, is_http2).await;
+            self.0.upstream_of(direction).adopt(origin, opened, is_http2.then_some(&streams)).await;
         }
         let route = match direction {
             Direction::Inbound => Route::Service { address, protocol: Protocol::Same },
@@ -43,7 +44,7 @@ impl Gate {
         };
         let activity = Activity::new();
         let _counted = Counted::new(self.0.tracing.metrics.connection(direction));
-        let caller = Caller { route, client, local: wanted, is_tls: false, activity: activity.clone() };
+        let caller = Caller { route, client, local: wanted, is_tls: false, activity: activity.clone(), streams };
         let intake = Intake::new(Bytes::new(), Stream::Plain(stream), activity);
         let spoken = if is_http2 { Spoken::Http2 } else { Spoken::Http1 };
         serve(Arc::clone(&self.0), Arc::new(caller), intake, spoken).await;

@@ -1,7 +1,8 @@
 //! Connections to those who are asked: made, kept for the next request, and let go.
 //!
 //! In HTTP/1 a connection serves one request at a time and waits for the next in a pool; the last one that was used is used next,
-//! so that those that are too many grow old. In HTTP/2 one connection serves all.
+//! so that those that are too many grow old. In HTTP/2 one connection serves all requests of one connection to us, as it would without us: who does not
+//! read, or fills the streams that a server allows, holds up nobody else.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -34,7 +35,6 @@ pub(super) struct Upstream {
     tls: Option<(Connector, Connector)>,
     outgoing: Outgoing,
     idle: Mutex<HashMap<Origin, VecDeque<Idle>>>,
-    shared: Mutex<HashMap<Origin, Arc<Slot>>>,
 }
 
 /// A connection of HTTP/1 that serves a request. It can serve another once that is over.
@@ -48,6 +48,10 @@ struct Idle {
     sender: http1::SendRequest<Sent>,
     since: Instant,
 }
+
+/// The connections of HTTP/2 that the requests of one connection to us go out on, by origin.
+#[derive(Default)]
+pub(super) struct Streams(Mutex<HashMap<Origin, Arc<Slot>>>);
 
 /// The connection of HTTP/2 to one origin. Locked while it is made, so that it is made once.
 type Slot = tokio::sync::Mutex<Option<http2::SendRequest<Sent>>>;
@@ -69,7 +73,6 @@ impl Upstream {
             tls: tls.map(|tls| (tls.agreeing_on(&[b"http/1.1"]), tls.agreeing_on(&[b"h2"]))),
             outgoing,
             idle: Mutex::default(),
-            shared: Mutex::default(),
         }
     }
 
@@ -83,10 +86,11 @@ impl Upstream {
         self: &Arc<Self>,
         place: &Place,
         request: Request<Sent>,
+        streams: &Streams,
     ) -> Result<(Response<Incoming>, Option<Lease>), Refusal> {
         let sending = async {
             if place.is_http2 {
-                self.send_http2(&place.origin, request).await.map(|answer| (answer, None))
+                self.send_http2(&streams.slot(&place.origin), &place.origin, request).await.map(|answer| (answer, None))
             } else {
                 self.send_http1(&place.origin, request).await.map(|(answer, lease)| (answer, Some(lease)))
             }
@@ -102,15 +106,11 @@ impl Upstream {
         self.dial(origin, false).await
     }
 
-    /// Takes in a connection that others have made, for the next request.
-    pub(super) async fn adopt(self: &Arc<Self>, origin: Origin, opened: Opened, is_http2: bool) {
+    /// Takes in a connection that others have made, for the next request: of HTTP/2 for those that share `streams`.
+    pub(super) async fn adopt(self: &Arc<Self>, origin: Origin, opened: Opened, streams: Option<&Streams>) {
         self.metrics.connected_upstream(self.direction);
-        if is_http2 {
-            let slot = self.slot(&origin);
-            let mut held = slot.lock().await;
-            if held.as_ref().is_none_or(http2::SendRequest::is_closed) {
-                *held = self.begin_http2(opened).await.ok();
-            }
+        if let Some(streams) = streams {
+            *streams.slot(&origin).lock().await = self.begin_http2(opened).await.ok();
         } else if let Ok(sender) = self.begin_http1(opened).await {
             Lease { upstream: Arc::clone(self), origin, sender }.give_back(Instant::now());
         }
@@ -124,12 +124,6 @@ impl Upstream {
                 now.saturating_duration_since(one.since) < self.limits.upstream_idle && !one.sender.is_closed()
             });
             !waiting.is_empty()
-        });
-        drop(idle);
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.retain(|_, slot| match slot.try_lock() {
-            Ok(sender) => sender.as_ref().is_some_and(|sender| !sender.is_closed()),
-            Err(_) => true,
         });
     }
 
@@ -195,14 +189,20 @@ impl Upstream {
 
     // --- HTTP/2 ---
 
-    async fn send_http2(&self, origin: &Origin, mut request: Request<Sent>) -> Result<Response<Incoming>, Refusal> {
+    async fn send_http2(
+        &self,
+        slot: &Slot,
+        origin: &Origin,
+        mut request: Request<Sent>,
+    ) -> Result<Response<Incoming>, Refusal> {
         loop {
-            let (mut sender, is_reused) = self.sender_http2(origin).await?;
+            let (mut sender, is_reused) = self.sender_http2(slot, origin).await?;
             match sender.try_send_request(request).await {
                 Ok(answer) => return Ok(answer),
                 Err(mut error) => match error.take_message().filter(|_| is_reused) {
                     Some(unsent) => {
-                        self.forget_http2(origin).await;
+                        // It takes no more: another takes its place.
+                        *slot.lock().await = None;
                         request = unsent;
                     }
                     None => return Err(refusal(&error.into_error())),
@@ -211,8 +211,7 @@ impl Upstream {
         }
     }
 
-    async fn sender_http2(&self, origin: &Origin) -> Result<(http2::SendRequest<Sent>, bool), Refusal> {
-        let slot = self.slot(origin);
+    async fn sender_http2(&self, slot: &Slot, origin: &Origin) -> Result<(http2::SendRequest<Sent>, bool), Refusal> {
         let mut held = slot.lock().await;
         if let Some(sender) = held.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok((sender.clone(), true));
@@ -220,20 +219,6 @@ impl Upstream {
         let sender = Box::pin(self.connect_http2(origin)).await?;
         *held = Some(sender.clone());
         Ok((sender, false))
-    }
-
-    /// Whoever finds that the connection takes no more has it replaced.
-    async fn forget_http2(&self, origin: &Origin) {
-        let slot = self.slot(origin);
-        *slot.lock().await = None;
-    }
-
-    fn slot(&self, origin: &Origin) -> Arc<Slot> {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = shared.get(origin) {
-            return Arc::clone(slot);
-        }
-        Arc::clone(shared.entry(origin.clone()).or_default())
     }
 
     async fn connect_http2(&self, origin: &Origin) -> Result<http2::SendRequest<Sent>, Refusal> {
@@ -307,6 +292,23 @@ pub(super) struct Opened {
     pub(super) listed: Listed,
 }
 
+// === impl Streams ===
+
+impl Streams {
+    fn slot(&self, origin: &Origin) -> Arc<Slot> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(origin) {
+            return Arc::clone(slot);
+        }
+        if slots.len() >= ORIGINS_MANY {
+            slots.retain(|_, slot| {
+                slot.try_lock().map_or(true, |held| held.as_ref().is_some_and(|one| !one.is_closed()))
+            });
+        }
+        Arc::clone(slots.entry(origin.clone()).or_default())
+    }
+}
+
 // === impl Lease ===
 
 impl Lease {
@@ -342,6 +344,9 @@ const WINDOW: u32 = 256 << 10;
 /// The most that HTTP/2 allows (RFC 9113, section 6.9.1): the answers of one connection are for many who asked, and those who do not
 /// read theirs must not hold up the others.
 const WINDOW_MAX: u32 = (1 << 31) - 1;
+
+/// From so many places on, those that one connection of HTTP/2 no longer asks are forgotten.
+const ORIGINS_MANY: usize = 16;
 
 /// hyper wants no less.
 pub(super) const BUFFER_MIN: usize = 8 << 10;

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::{Body as _, Frame};
-use hyper_util::rt::TokioIo;
+use hyper::body::{Body as _, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use throughline_proxy::http::{Protocol, Route};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -313,4 +314,33 @@ async fn a_long_body_passes_without_being_held() {
 fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+/// A server that allows one stream a connection, which one client holds: another has a connection of its own.
+#[tokio::test]
+async fn a_client_of_http2_that_takes_all_streams_takes_them_from_nobody_else() {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = service_fn(async |request: Request<Incoming>| {
+                if request.uri().path() == "/never" {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, std::convert::Infallible>(Response::new(text("here")))
+            });
+            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            builder.max_concurrent_streams(1);
+            tokio::spawn(builder.serve_connection(TokioIo::new(stream), answer));
+        }
+    });
+    let side = Side::start(inbound(address)).await;
+    let ask = |path: &str| Request::get(format!("http://shop{path}")).body(empty()).unwrap();
+    let mut one = side.http2().await;
+    let waiting = tokio::spawn(one.send_request(ask("/never")));
+    side.proxy.until_metric("throughline_http_upstream_connections_total{direction=\"inbound\"} 1").await;
+    let mut other = side.http2().await;
+    let (status, body) = read(within(other.send_request(ask("/"))).await.unwrap()).await;
+    assert_eq!((status, body.as_str()), (200, "here"));
+    waiting.abort();
 }
