@@ -39,7 +39,7 @@ function row(page, name) {
 test('a checkout shows its six services, its topic, where the time went, and every step of the way', async (t) => {
   const page = await openCheckout(t);
   await page.getByRole('heading', { name: 'eshop GET /checkout' }).waitFor();
-  const parts = page.getByRole('list', { name: 'Services and topics of this trace' });
+  const parts = page.getByRole('list', { name: 'Services and topics' });
   assert.deepEqual((await parts.locator('bdi').allInnerTexts()).sort(), [...SERVICES, 'eshop-topic'].sort());
   const bar = await page.locator('.spent-bar').boundingBox();
   const widths = await page.locator('.spent-bar span').evaluateAll((all) => all.map((part) => part.getBoundingClientRect().width));

@@ -48,6 +48,8 @@ test('the journey shows what follows from this trace as lanes, from both ends', 
     await page.locator('.edge[data-from="1000000000000002"][data-to="1000000000000003"]').waitFor();
     assert.match(await page.locator('.wait-note').innerText(), /in invoices [67](\.\d+)? s/);
     assert.equal(await page.locator('.cut').count(), 1, 'the idle seconds are cut');
+    const parts = await page.getByRole('list', { name: 'Services and topics' }).getByRole('button').allInnerTexts();
+    assert.match(parts.join('; ').replace(/\s+/g, ' '), /^in invoices [67](\.\d+)? s; j-(orders|billing) /, 'what took longest comes first');
   }
   await page.locator('.row', { hasText: 'send invoices' }).first().click();
   await page.getByRole('complementary').getByText('Received by').waitFor();

@@ -121,6 +121,7 @@ function Message({ detail: { message } }: { readonly detail: Detail }) {
     ['Partition', message.partition],
     ['Offset', message.offset],
     ['Group', message.group],
+    ['In the topic', message.queue === undefined ? undefined : formatDuration(message.queue)],
     ['Lag', message.lag === undefined ? undefined : `${message.lag} behind`],
   ];
   return (

@@ -35,7 +35,7 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
         </p>
       </div>
       <Facts trace={trace} />
-      <WhereTimeWent page={page} colours={colours} />
+      {page.state.view !== 'journey' && <WhereTimeWent page={page} colours={colours} />}
       <Remarks trace={trace} />
       <ViewTabs page={page} />
     </header>

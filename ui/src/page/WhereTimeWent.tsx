@@ -40,7 +40,7 @@ export function WhereTimeWent({ page, colours }: WhereTimeWentProps) {
           ))}
         </div>
       </div>
-      <ul className="pills" aria-label="Services and topics of this trace">
+      <ul className="pills" aria-label="Services and topics">
         {parts.map((part) => (
           <li key={`${part.topic} ${part.name}`}>{part.topic ? <TopicPill page={page} part={part} /> : <Service page={page} part={part} />}</li>
         ))}

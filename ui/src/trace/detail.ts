@@ -29,6 +29,8 @@ export interface Message {
   readonly partition?: number;
   readonly offset?: number;
   readonly lag?: number;
+  /** Microseconds in the topic. */
+  readonly queue?: number;
 }
 
 export interface Evidence {
@@ -89,7 +91,7 @@ export function messageOf(trace: Trace, index: number): Message | undefined {
   const { messages, strings } = answerOf(trace, index);
   const i = sortedIndexOf(messages.row, at(trace.row, index));
   if (i < 0) return undefined;
-  const number = (name: 'partition' | 'offset' | 'lag') => {
+  const number = (name: 'partition' | 'offset' | 'lag' | 'queue') => {
     const value = messages[name][i];
     return value === null || value === undefined ? {} : { [name]: value };
   };
@@ -99,6 +101,7 @@ export function messageOf(trace: Trace, index: number): Message | undefined {
     ...number('partition'),
     ...number('offset'),
     ...number('lag'),
+    ...number('queue'),
   };
 }
 

@@ -16,7 +16,7 @@ export interface MessageEdges {
   /** The span that received. */
   readonly to: Int32Array;
   /**
-   * Microseconds in the topic: negative when the message was received before its acknowledgement
+   * Microseconds in the topic, from the end of the send to the receipt: negative when the message was received before its acknowledgement
    * reached the sender, `NaN` when no queue is involved.
    */
   readonly wait: Float64Array;
@@ -57,10 +57,10 @@ export function readEdges(answers: readonly TraceAnswer[], placed: Placed): Mess
     drafts.push({ from, to, linked: false });
   }
   drafts.sort((a, b) => a.to - b.to || a.from - b.from);
-  const said = messageFacts(answers, bases, place);
+  const topic = topicsOf(answers, bases, place);
   const wait = Float64Array.from(drafts, ({ from, to }) => {
     if (kind[from] !== 4 || kind[to] !== 5) return NaN;
-    return said.queue.get(to) ?? at(begin, to) - at(begin, from) - at(length, from);
+    return at(begin, to) - at(begin, from) - at(length, from);
   });
   const receivedFrom = new Int32Array(order.length + 1);
   for (const { to } of drafts) receivedFrom[to + 1] = at(receivedFrom, to + 1) + 1;
@@ -70,7 +70,7 @@ export function readEdges(answers: readonly TraceAnswer[], placed: Placed): Mess
     from: Int32Array.from(drafts, (draft) => draft.from),
     to: Int32Array.from(drafts, (draft) => draft.to),
     linked: Uint8Array.from(drafts, (draft) => (draft.linked ? 1 : 0)),
-    topic: drafts.map(({ from, to }) => said.topic.get(to) ?? said.topic.get(from) ?? ''),
+    topic: drafts.map(({ from, to }) => topic.get(to) ?? topic.get(from) ?? ''),
     wait,
     receivedFrom,
     byReceiver: Int32Array.from(drafts.keys()),
@@ -140,17 +140,13 @@ function rowsById({ spans }: TraceAnswer): Map<string, number> {
   return rows;
 }
 
-function messageFacts(answers: readonly TraceAnswer[], bases: readonly number[], place: Int32Array) {
-  const topic = new Map<number, string>();
-  const queue = new Map<number, number>();
+function topicsOf(answers: readonly TraceAnswer[], bases: readonly number[], place: Int32Array): Map<number, string> {
+  const topics = new Map<number, string>();
   answers.forEach(({ messages, strings }, lane) => {
     messages.row.forEach((row, i) => {
-      const index = at(place, (bases[lane] ?? 0) + row);
       const name = textAt(strings, at(messages.topic, i));
-      if (name) topic.set(index, name);
-      const waited = messages.queue[i];
-      if (waited !== null && waited !== undefined) queue.set(index, waited);
+      if (name) topics.set(at(place, (bases[lane] ?? 0) + row), name);
     });
   });
-  return { topic, queue };
+  return topics;
 }

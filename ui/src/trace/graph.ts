@@ -1,7 +1,7 @@
 /** The graph of a trace: spans folded to service and operation, topics as nodes of their own. */
 import { at } from './column';
 import { evidenceOf } from './detail';
-import { endOf, isFailed, nameOf, serviceOf, CONSUMER, INFERRED, PRODUCER, type Trace } from './model';
+import { isFailed, nameOf, serviceOf, CONSUMER, INFERRED, PRODUCER, type Trace } from './model';
 import { selfTimes } from './self';
 import { NONE } from './tree';
 
@@ -75,7 +75,7 @@ export function traceGraph(trace: Trace): TraceGraph {
     }
     const id = `topic\u0000${topic}`;
     const node = nodes.get(id) ?? emptyNode(id, 'topic', '', topic, NONE);
-    const wait = Math.max(0, at(trace.begin, to) - endOf(trace, from));
+    const wait = Math.max(0, at(messages.wait, edge) || 0);
     node.count += 1;
     node.total = Math.max(node.total, wait);
     nodes.set(id, node);

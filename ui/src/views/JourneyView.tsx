@@ -12,6 +12,7 @@ import { useRequest } from '../shell/request';
 import { SpanDetail } from '../page/SpanDetail';
 import { Timeline } from '../page/Timeline';
 import { Toolbar } from '../page/Toolbar';
+import { WhereTimeWent } from '../page/WhereTimeWent';
 import { usePageKeys } from '../page/keys';
 import { usePage, type Page } from '../page/state';
 import { serviceColours } from '../trace/colour';
@@ -78,6 +79,7 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
           This trace only
         </button>
       </p>
+      <WhereTimeWent page={page} colours={colours} />
       <Toolbar page={{ ...page, state: { ...state, view: 'timeline' } }} findField={findField} />
       <div className={state.open ? 'trace-body with-detail' : 'trace-body'}>
         <Timeline ref={grid} page={page} colours={colours} laneTitles={titles} />

@@ -290,6 +290,42 @@ fn a_journey_follows_links_out_and_back_and_says_what_is_missing() {
 }
 
 #[test]
+fn the_time_in_the_topic_is_between_the_spans_and_only_without_a_sender_what_the_receiver_says() {
+    let collector = Running::start();
+    // The record's timestamp was 9 ms before its delivery: it lay with its sender at first.
+    let told = json!({ "key": "throughline.kafka.queue_time", "value": { "doubleValue": 0.009 } });
+    let receipt = |id: &str, sender: &str, start: u64| {
+        let (start, end) =
+            ((1_700_000_000_000_000_000 + start).to_string(), (1_700_000_000_100_000_000_u64).to_string());
+        span(
+            "mailer",
+            &json!({
+                "spanId": id, "parentSpanId": sender, "kind": 5, "startTimeUnixNano": start, "endTimeUnixNano": end,
+                "attributes": [text("messaging.destination.name", "orders"), told],
+            }),
+        )
+    };
+    let sender = "0000000000000001";
+    send(
+        &collector,
+        &[
+            span("shop", &json!({ "kind": 4, "attributes": [text("messaging.destination.name", "orders")] })),
+            receipt("0000000000000002", sender, 500_000),
+            receipt("0000000000000003", sender, 3_000_000),
+            receipt("0000000000000004", "00000000000000ff", 4_000_000),
+        ],
+    );
+    let trace = collector.ask(&format!("/api/throughline/traces/{TRACE}"));
+    // Before the acknowledgement; two milliseconds after it; of an unknown sender.
+    assert_eq!(trace["messages"]["queue"], json!([null, 0, 2_000, 9_000]));
+    let map = collector.ask("/api/throughline/map?start=1700000000000000&end=1700000010000000");
+    let edges = map["edges"].as_array().unwrap();
+    let receive = edges.iter().find(|edge| edge["kind"] == "receive").unwrap();
+    let queue = receive["queue_p50"].as_f64().unwrap();
+    assert!((queue / 2_000.0 - 1.0).abs() < 0.05, "{queue}");
+}
+
+#[test]
 fn the_map_goes_through_topics_and_draws_no_false_edge() {
     let collector = with_checkout();
     let map = collector.ask("/api/throughline/map?start=1700000000000000&end=1700000010000000");

@@ -110,12 +110,13 @@ impl Count {
         let ends = Ends { kind: EdgeKind::Receive, from: topic, to: service, group };
         let Some(tally) = self.tally(ends, span, span.failed()) else { return };
         tally.lag_max = tally.lag_max.max(message.lag);
-        match message.queue_time {
-            Some(time) => tally.queue.add(time),
-            None => producers
-                .iter()
-                .filter_map(|producer| span.start.checked_sub(producer.end))
-                .for_each(|time| tally.queue.add(time)),
+        // A record's timestamp lies before it is sent, so what counts from there is only for who knows no sender.
+        match (producers.as_slice(), message.queue_time) {
+            ([], None) => {}
+            ([], Some(time)) => tally.queue.add(time),
+            (senders, _) => {
+                senders.iter().for_each(|sender| tally.queue.add(span.start.saturating_sub(sender.end)));
+            }
         }
     }
 

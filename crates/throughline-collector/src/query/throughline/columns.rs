@@ -196,7 +196,7 @@ impl<'a> Columns<'a> {
             .filter_map(|row| Some((row, self.shown.get(row as usize)?)))
             .find(|(_, other)| is_consumer && other.kind == SpanKind::Producer);
         let told = producer.and_then(|(_, producer)| Message::of(producer)?.topic);
-        let waited = producer.and_then(|(_, producer)| span.start.checked_sub(producer.end));
+        let waited = producer.map(|(_, producer)| span.start.saturating_sub(producer.end));
         let topic = self.text(message.topic.or(told).unwrap_or_default());
         let group = self.text(message.group.unwrap_or_default());
         let messages = &mut self.answer.messages;
@@ -206,7 +206,7 @@ impl<'a> Columns<'a> {
         messages.partition.push(message.partition);
         messages.offset.push(message.offset);
         messages.lag.push(message.lag);
-        messages.queue.push(message.queue_time.or(waited).map(Micros::of));
+        messages.queue.push(waited.or(message.queue_time).map(Micros::of));
         messages.producer.push(place(producer.map(|(row, _)| row)));
     }
 

@@ -209,7 +209,7 @@ pub(crate) struct Messages {
     pub(crate) offset: Vec<Option<i64>>,
     /// Messages behind this one in its partition when it was delivered.
     pub(crate) lag: Vec<Option<i64>>,
-    /// How long the message waited in the topic: as the span says, else from the end of the producer's span to the start of this one.
+    /// How long the message waited in the topic: from the end of the producer's span to the start of this one, else as the span says.
     pub(crate) queue: Vec<Option<Micros>>,
     /// The row of the producer's span, as parent or by link; -1 for one that is not here.
     pub(crate) producer: Vec<i32>,

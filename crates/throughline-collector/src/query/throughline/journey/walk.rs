@@ -140,7 +140,7 @@ fn link(store: &dyn Store, Edge { effect, link }: &Edge) -> JourneyLink {
     let is_single = effect.links.len() == 1;
     let waited = || {
         let sent = cause.as_deref().filter(|cause| cause.kind == SpanKind::Producer)?.end;
-        effect.start.checked_sub(sent)
+        Some(effect.start.saturating_sub(sent))
     };
     let of_effect = |number: Option<i64>| number.filter(|_| is_single);
     JourneyLink {
@@ -149,11 +149,7 @@ fn link(store: &dyn Store, Edge { effect, link }: &Edge) -> JourneyLink {
         offset: on_link.offset.or_else(|| of_effect(on_effect.offset)).or(on_cause.offset),
         group: on_link.group.or(on_effect.group).map(str::to_owned),
         lag: on_link.lag.or(on_effect.lag),
-        queue: on_link
-            .queue_time
-            .or_else(|| on_effect.queue_time.filter(|_| is_single))
-            .or_else(waited)
-            .map(Micros::of),
+        queue: waited().or(on_link.queue_time).or_else(|| on_effect.queue_time.filter(|_| is_single)).map(Micros::of),
         attributes: link.attributes.iter().map(|pair| (pair.key.to_string(), columns::json(&pair.value))).collect(),
         cause: end(link.trace_id, link.span_id, cause.as_deref()),
         effect: end(effect.trace_id, effect.span_id, Some(effect)),
