@@ -173,29 +173,29 @@ mod tests {
     use super::*;
     use crate::args::{Args, Command as Chosen};
 
-    fn plan(args: &[&str]) -> Result<Plan, Vec<String>> {
+    fn args(args: &[&str]) -> Init {
         let args = ["throughline", "init"].iter().chain(args);
         let Chosen::Init(args) = Args::try_parse_from(args).unwrap().command else { panic!("another command") };
-        Plan::of(&args)
+        args
     }
 
     #[test]
     fn the_sidecar_and_what_was_excluded_is_left_alone_before_the_rest_is_redirected() {
-        let args = ["--uid", "5", "--exclude-outbound", "22,6000-6010", "--exclude-networks", "10.0.0.0/8,fd00::/8"];
-        let rules = plan(&args).unwrap().rules();
+        let given = ["--uid", "5", "--exclude-outbound", "22,6000-6010", "--exclude-networks", "10.0.0.0/8,fd00::/8"];
+        let rules = Plan::of(&args(&given)).unwrap().rules();
         let at = |part: &str| rules.find(part).unwrap_or_else(|| panic!("{part} is missing in {rules}"));
         let redirected = at("redirect to :19092");
         for part in ["skuid 5 return", "skgid 1337 return", "{ 22, 6000-6010 }", "{ 10.0.0.0/8 }", "{ fd00::/8 }"] {
             assert!(at(part) < redirected, "{rules}");
         }
         assert!(redirected < at("{ 19090, 19092, 19091 }") && at("19091 }") < at("redirect to :19090"), "{rules}");
-        assert!(!plan(&["--inbound-port", "off"]).unwrap().rules().contains("prerouting"));
+        assert!(!Plan::of(&args(&["--inbound-port", "off"])).unwrap().rules().contains("prerouting"));
     }
 
     #[test]
     fn all_mistakes_are_told_together_each_with_its_mend() {
-        let args = ["--uid", "root", "--outbound-port", "0", "--exclude-inbound", "9-1", "--exclude-networks", "ten"];
-        let told = plan(&args).unwrap_err();
+        let given = ["--uid", "root", "--outbound-port", "0", "--exclude-inbound", "9-1", "--exclude-networks", "ten"];
+        let told = Plan::of(&args(&given)).unwrap_err();
         for part in ["id -u", "1 to 65535", "22,6000-6010", "10.0.0.0/8"] {
             assert!(told.iter().any(|mistake| mistake.contains(part)), "{part} is missing in {told:?}");
         }

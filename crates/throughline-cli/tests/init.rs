@@ -1,7 +1,7 @@
 //! `throughline init` in a network of its own: the rules come, come again, and go.
 //!
 //! Needs root and nftables. Where these are missing it says so and is no proof; CI has them, and fails without.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and tells what it skips")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::{Command, Output};
 

@@ -48,7 +48,7 @@ pub(crate) async fn speaks_first(server: &TcpStream) -> io::Result<()> {
         match bytes.get(..count) {
             Some([_, _, _, rest @ ..]) if count == bytes.len() && SETTINGS.ends_with(rest) => return pending().await,
             Some([_, _, _, rest @ ..]) if SETTINGS.get(3..).is_some_and(|frame| frame.starts_with(rest)) => {
-                seen = count
+                seen = count;
             }
             Some([0] | [0, 0]) => seen = count,
             _ => return Ok(()),

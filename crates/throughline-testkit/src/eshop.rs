@@ -172,7 +172,8 @@ impl Eshop {
     pub fn stop(&self) -> Result<()> {
         let services = stop_all(self.services.iter().map(|service| &service.process), STOP_LIMIT);
         let sidecars = self.services.iter().filter_map(|service| service.sidecar.as_ref()).map(Sidecar::process);
-        services.and(stop_all(sidecars, STOP_LIMIT))
+        let sidecars = stop_all(sidecars, STOP_LIMIT);
+        services.and(sidecars)
     }
 
     fn ask(&self) -> Result<()> {

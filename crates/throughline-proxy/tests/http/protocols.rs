@@ -13,7 +13,9 @@ use throughline_proxy::http::{Protocol, Route};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::side::{Side, echo, empty, fixed, get, http1_to, inbound, listening, named, read, says, service, text};
+use crate::side::{
+    Body, Side, echo, empty, fixed, get, http1_to, inbound, listening, named, read, says, service, text,
+};
 use crate::support::{listen, within};
 
 #[tokio::test]
@@ -316,6 +318,13 @@ fn resident() -> usize {
     text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
+async fn here_or_never(request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
+    if request.uri().path() == "/never" {
+        std::future::pending::<()>().await;
+    }
+    Ok(Response::new(text("here")))
+}
+
 /// A server that allows one stream a connection, which one client holds: another has a connection of its own.
 #[tokio::test]
 async fn a_client_of_http2_that_takes_all_streams_takes_them_from_nobody_else() {
@@ -323,12 +332,7 @@ async fn a_client_of_http2_that_takes_all_streams_takes_them_from_nobody_else() 
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let answer = service_fn(async |request: Request<Incoming>| {
-                if request.uri().path() == "/never" {
-                    std::future::pending::<()>().await;
-                }
-                Ok::<_, std::convert::Infallible>(Response::new(text("here")))
-            });
+            let answer = service_fn(here_or_never);
             let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             builder.max_concurrent_streams(1);
             tokio::spawn(builder.serve_connection(TokioIo::new(stream), answer));

@@ -43,6 +43,7 @@ pub struct Report {
     pub p99: Duration,
 }
 
+const PROGRESS: Duration = Duration::from_secs(5);
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 // === impl Load ===
@@ -54,26 +55,15 @@ impl Load {
         let mut sent = 0;
         let (mut told, answered) = (begin, std::sync::Mutex::new(BTreeMap::new()));
         scope(|scope| {
-            while !crate::wait::is_interrupted() {
-                let due = Duration::from_secs_f64(number(sent) / self.rate);
-                if due >= self.duration {
-                    break;
-                }
-                let left = due.saturating_sub(begin.elapsed());
+            while let Some(left) = self.until_next(sent, begin) {
                 if !left.is_zero() {
                     park_timeout(left);
                     continue;
                 }
                 sent += 1;
                 let (order, answered) = (sent, &answered);
-                scope.spawn(move || {
-                    let asked = Instant::now();
-                    let answer = http::get(&format!("{url}?order={order}"), ANSWER_LIMIT);
-                    if answer.is_ok_and(|answer| answer.status == 200) {
-                        lock(answered).insert(order, asked.elapsed());
-                    }
-                });
-                if told.elapsed() > Duration::from_secs(5) {
+                scope.spawn(move || ask(url, order).map(|lasted| lock(answered).insert(order, lasted)));
+                if told.elapsed() > PROGRESS {
                     told = Instant::now();
                     progress(&format!("{sent} checkouts sent, {} answered", lock(answered).len()));
                 }
@@ -81,6 +71,20 @@ impl Load {
         });
         (sent, answered.into_inner().unwrap_or_default())
     }
+
+    /// How long it is until the next one's time; [`None`] when there is none.
+    fn until_next(&self, sent: usize, begin: Instant) -> Option<Duration> {
+        let due = Duration::from_secs_f64(number(sent) / self.rate);
+        let goes_on = due < self.duration && !crate::wait::is_interrupted();
+        goes_on.then(|| due.saturating_sub(begin.elapsed()))
+    }
+}
+
+/// How long a checkout took, if it was answered as it should be.
+fn ask(url: &str, order: usize) -> Option<Duration> {
+    let asked = Instant::now();
+    let answer = http::get(&format!("{url}?order={order}"), ANSWER_LIMIT);
+    answer.is_ok_and(|answer| answer.status == 200).then(|| asked.elapsed())
 }
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
