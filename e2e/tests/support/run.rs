@@ -126,7 +126,10 @@ impl Run {
         let lines = lines(&self.output);
         let last = lines.last().map_or_else(|| "nothing".to_owned(), ToString::to_string);
         let (name, work, count) = (self.process.name(), &self.work, lines.len());
-        format!("{name}, {work} ({count} lines so far, the last: {})", &last[..last.floor_char_boundary(300)])
+        format!(
+            "{name}, {work} ({count} lines so far, the last: {})",
+            last.get(..last.floor_char_boundary(300)).unwrap_or_default()
+        )
     }
 
     /// What it said.
