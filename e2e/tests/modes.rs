@@ -1,6 +1,6 @@
 //! `cargo xtask demo --once --json` as a user types it: each mode shows exactly the state of the trace that it is for, on
 //! the embedded broker and on a real Apache Kafka.
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panicking")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
 use std::process::{Command, Stdio};
 
