@@ -124,12 +124,9 @@ impl Run {
     /// Who it is and how far it has come, for one who asks why.
     fn state(&self) -> String {
         let lines = lines(&self.output);
-        let last = lines.last().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+        let last: String = lines.last().map(ToString::to_string).unwrap_or_default().chars().take(300).collect();
         let (name, work, count) = (self.process.name(), &self.work, lines.len());
-        format!(
-            "{name}, {work} ({count} lines so far, the last: {})",
-            last.get(..last.floor_char_boundary(300)).unwrap_or_default()
-        )
+        format!("{name}, {work} ({count} lines so far, the last: {last})")
     }
 
     /// What it said.
