@@ -17,7 +17,7 @@ pub(crate) enum Command {
     /// Start a collector: takes OTLP and Zipkin, keeps traces in memory, serves queries and the web UI
     #[command(after_help = UP_EXAMPLES)]
     Up(Up),
-    /// Stand between Kafka clients and their brokers, and trace every record; the clients stay as they are
+    /// Stand beside a service, and trace what it says by HTTP and Kafka; it stays as it is
     #[command(after_help = SIDECAR_EXAMPLES)]
     Sidecar(Box<Sidecar>),
     /// Redirect this pod's connections to its sidecar (nftables), or no longer
@@ -90,8 +90,8 @@ pub(crate) struct Init {
     #[arg(long, env = "THROUGHLINE_INIT_EXCLUDE_OUTBOUND", default_value = "", value_name = "PORTS")]
     pub(crate) exclude_outbound: String,
 
-    /// Ports of this pod to which connections are left alone. That of the sidecar's metrics always is one
-    #[arg(long, env = "THROUGHLINE_INIT_EXCLUDE_INBOUND", default_value = "19091", value_name = "PORTS")]
+    /// Ports of this pod to which connections are left alone. 19091, where the sidecar's metrics are, always is one
+    #[arg(long, env = "THROUGHLINE_INIT_EXCLUDE_INBOUND", default_value = "", value_name = "PORTS")]
     pub(crate) exclude_inbound: String,
 
     /// Networks to which connections are left alone, such as 10.0.0.0/8,fd00::/8
@@ -190,7 +190,9 @@ Send it traces from any OpenTelemetry SDK:
 
 const SIDECAR_EXAMPLES: &str = "\
 Examples:
-  throughline sidecar --kafka localhost:9092
+  throughline sidecar --kafka localhost:9092                    Kafka alone: clients connect to 127.0.0.1:19092
+  throughline sidecar --inbound 8080 --kafka kafka:9092         and HTTP: the service listens at 18080 instead
+  throughline sidecar --transparent                             a whole pod, after throughline init
   throughline sidecar --kafka broker-1:9093,broker-2:9093 --broker-tls-ca ca.pem --service billing --sample 0.1
   throughline sidecar --config sidecar.yaml --check
 

@@ -45,7 +45,8 @@ fn apply(rules: &str) -> anyhow::Result<()> {
     let mut nft = Command::new("nft");
     nft.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut nft = nft.spawn().context("cannot start nft; on Debian: apt-get install nftables")?;
-    nft.stdin.take().context("cannot speak to nft")?.write_all(rules.as_bytes()).context("cannot speak to nft")?;
+    // When nft has ended early, it says why itself.
+    nft.stdin.take().context("cannot speak to nft")?.write_all(rules.as_bytes()).unwrap_or_default();
     let output = nft.wait_with_output().context("waiting for nft")?;
     if output.status.success() {
         return Ok(());
@@ -95,7 +96,7 @@ impl Plan {
         chain(&mut rules, "outbound", "output", &outbound);
         if let Some(port) = self.inbound {
             // Who connects to the sidecar's own ports does so on purpose.
-            let own = [port.to_string(), self.outbound.to_string()];
+            let own = [port.to_string(), METRICS.to_string(), self.outbound.to_string()];
             let excluded: Vec<String> = own.into_iter().chain(self.exclude_inbound.iter().cloned()).collect();
             let mut inbound = vec!["iifname \"lo\" return".to_owned()];
             inbound.extend(set("tcp dport", &excluded));
@@ -163,6 +164,9 @@ impl Mistakes {
     }
 }
 
+/// Where the sidecar's metrics are, unless it was told otherwise.
+const METRICS: u16 = 19_091;
+
 /// A table that is not there cannot be deleted, so it is made first.
 const GONE: &str = "add table inet throughline\ndelete table inet throughline\n";
 
@@ -181,14 +185,26 @@ mod tests {
 
     #[test]
     fn the_sidecar_and_what_was_excluded_is_left_alone_before_the_rest_is_redirected() {
-        let given = ["--uid", "5", "--exclude-outbound", "22,6000-6010", "--exclude-networks", "10.0.0.0/8,fd00::/8"];
+        let given = [
+            "--uid",
+            "5",
+            "--exclude-outbound",
+            "22,6000-6010",
+            "--exclude-networks",
+            "10.0.0.0/8,fd00::/8",
+            "--exclude-inbound",
+            "8",
+        ];
         let rules = Plan::of(&args(&given)).unwrap().rules();
         let at = |part: &str| rules.find(part).unwrap_or_else(|| panic!("{part} is missing in {rules}"));
         let redirected = at("redirect to :19092");
         for part in ["skuid 5 return", "skgid 1337 return", "{ 22, 6000-6010 }", "{ 10.0.0.0/8 }", "{ fd00::/8 }"] {
             assert!(at(part) < redirected, "{rules}");
         }
-        assert!(redirected < at("{ 19090, 19092, 19091 }") && at("19091 }") < at("redirect to :19090"), "{rules}");
+        assert!(
+            redirected < at("{ 19090, 19091, 19092, 8 }") && at("19092, 8 }") < at("redirect to :19090"),
+            "{rules}"
+        );
         assert!(!Plan::of(&args(&["--inbound-port", "off"])).unwrap().rules().contains("prerouting"));
     }
 

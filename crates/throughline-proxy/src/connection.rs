@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::clock::Clock;
-use crate::dial::{Candidates, DialError, Dialer, Dialled, Tcp};
+use crate::dial::{DialError, Dialer, Dialled, Tcp};
 use crate::knowledge::{Aim, Knowledge, Target, View};
 use crate::metrics::Failure;
 use crate::notice::Herald;
@@ -78,12 +78,12 @@ impl Service {
         self.run(client, opened).await;
     }
 
-    /// Serves a connection to the broker that it wants, which may have been connected to already.
+    /// Serves a connection to the broker that it wants, to which a connection stands, or cannot be had.
     pub(crate) async fn serve_redirected(
         self: Arc<Self>,
         redirected: Redirected,
         knowledge: &Arc<Knowledge>,
-        broker: Option<Tcp>,
+        broker: io::Result<Tcp>,
     ) {
         let _counted = Counted::new(&self.herald);
         let client = redirected.client;
@@ -125,16 +125,17 @@ impl Service {
         &self,
         redirected: Redirected,
         knowledge: &Arc<Knowledge>,
-        broker: Option<Tcp>,
+        broker: io::Result<Tcp>,
     ) -> Result<(Pump<Stream, Stream>, Stop), Failed> {
         let Redirected { stream, client, wanted } = redirected;
-        let to_client = self.accept(stream).await?;
+        let to_client = Stream::Plain(stream);
         let address = Address { host: wanted.ip().to_string().into(), port: wanted.port() };
         let view = knowledge.view(Arc::clone(&address.host));
         let dialled = match broker {
-            Some(tcp) => self.dialer.take(address.clone(), tcp).await.map_err(|error| DialError::of(address, error)),
-            None => self.dialer.dial(&Candidates::new([address])).await,
+            Ok(tcp) => self.dialer.take(address.clone(), tcp).await,
+            Err(error) => Err(error),
         };
+        let dialled = dialled.map_err(|error| DialError::of(address, error));
         Ok((self.pump(to_client, dialled, client, view)?, self.stop.clone()))
     }
 

@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::connection::{Redirected, Service as Kafka};
-use crate::detect::{Detected, detect, speaks_first};
+use crate::detect::{Detected, detect, has_spoken, speaks_first};
 use crate::dial::Tcp;
 use crate::http::Gate as Http;
 use crate::knowledge::Knowledge;
@@ -78,12 +78,19 @@ impl Gate {
         }
         let begun = tokio::select! {
             begun = self.begin(&stream, wanted) => begun,
-            // Nothing has been said on it yet, so nothing is lost.
-            () = self.kafka.stop.begun() => return,
+            () = self.told_to_stop(&stream) => return,
         };
         match begun {
             Ok(begun) => self.go_on(Redirected { stream, client, wanted }, begun).await,
             Err(error) => tracing::debug!(%client, %error, "a connection did not come about"),
+        }
+    }
+
+    /// Told to stop, while nothing has been said on the connection: nothing is lost with it.
+    async fn told_to_stop(&self, stream: &TcpStream) {
+        self.kafka.stop.begun().await;
+        if has_spoken(stream) {
+            self.kafka.stop.over().await;
         }
     }
 
@@ -115,14 +122,13 @@ impl Gate {
     async fn go_on(&self, redirected: Redirected, begun: Begun) {
         let Begun { detected, upstream } = begun;
         self.metrics.seen(self.direction, detected);
-        let is_kafka = detected == Detected::Kafka || (detected == Detected::Tls && self.kafka.client_tls.is_some());
         match detected {
             Detected::Http1 | Detected::Http2 => {
                 let is_http2 = detected == Detected::Http2;
-                self.http.serve(self.direction, redirected, is_http2, upstream.ok()).await;
+                self.http.serve(self.direction, redirected, is_http2, upstream).await;
             }
-            _ if is_kafka && self.direction == Direction::Outbound => {
-                Arc::clone(&self.kafka).serve_redirected(redirected, &self.knowledge, upstream.ok()).await;
+            Detected::Kafka if self.direction == Direction::Outbound => {
+                Arc::clone(&self.kafka).serve_redirected(redirected, &self.knowledge, upstream).await;
             }
             Detected::Kafka | Detected::Tls | Detected::Other => self.pass(redirected, upstream).await,
         }

@@ -45,7 +45,13 @@ pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr>
 
 /// An IPv4 address that an IPv6 socket wrapped up, unwrapped.
 pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address {
+        // Others stay as they are: a link-local address means nothing without its scope.
+        SocketAddr::V6(six) if six.ip().to_ipv4_mapped().is_some() => {
+            SocketAddr::new(address.ip().to_canonical(), address.port())
+        }
+        SocketAddr::V6(_) | SocketAddr::V4(_) => address,
+    }
 }
 
 // === impl Ends ===

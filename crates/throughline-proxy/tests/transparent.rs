@@ -17,6 +17,11 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::{Log, Running, Spans, config, echo, request, within};
 use throughline_intercept::http::Direction;
 use throughline_model::Span;
@@ -134,13 +139,56 @@ fn a_server_that_speaks_first_is_heard_at_once() {
 fn what_is_not_known_passes_byte_by_byte() {
     in_namespace("what_is_not_known_passes_byte_by_byte", || async {
         let gate = Gate::start("127.0.0.1", "iptables").await;
-        for words in ["EHLO here\r\n", "*1\r\n$4\r\nPING\r\n", "CONNECT a:1 HTTP/1.1\r\n"] {
+        for words in ["EHLO here\r\n", "SET key 1\r\n", "CONNECT a:1 HTTP/1.1\r\n"] {
             let server = gate.serve(|words| format!("<{words}>"));
             assert_eq!(gate.say(words).await, format!("<{words}>"));
             drop(server);
         }
         gate.saw_times("other", 3).await;
         assert!(gate.spans.0.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_redirected_request_of_http2_is_traced() {
+    in_namespace("a_redirected_request_of_http2_is_traced", || async {
+        let gate = Gate::start("127.0.0.1", "iptables").await;
+        let listener = Arc::clone(&gate.server);
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = service_fn(async |_: Request<Incoming>| {
+                Ok::<_, std::convert::Infallible>(Response::new("here".to_owned()))
+            });
+            let builder = http2::Builder::new(TokioExecutor::new());
+            drop(builder.serve_connection(TokioIo::new(stream), answer).await);
+        });
+        // The preface, no settings, and GET / of `a` in HPACK's static table (RFC 7541, appendix A), which ends the stream.
+        let hello: &[u8] =
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a";
+        let words: String = hello.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        let read = r#"while [[ $got != *here ]] && IFS= read -r -d '' -n1 byte <&3; do got+=$byte; done"#;
+        let open = format!("exec 3<>/dev/tcp/127.0.0.1/{} && printf '{words}' >&3", gate.port());
+        let script = format!("export LC_ALL=C; {open} && {read}; echo ${{got: -4}}");
+        assert_eq!(text(&as_another_user(&script).await).trim(), "here");
+        let span = gate.span().await;
+        assert_eq!(
+            (says(&span, "url.full").as_str(), says(&span, "network.protocol.version").as_str()),
+            ("http://a/", "2")
+        );
+        gate.saw("http2").await;
+    });
+}
+
+#[test]
+fn a_client_that_says_too_little_to_be_understood_is_passed_on_all_the_same() {
+    in_namespace("a_client_that_says_too_little_to_be_understood_is_passed_on_all_the_same", || async {
+        let gate = Gate::start("127.0.0.1", "iptables").await;
+        for words in ["PING", "\0\x01\0\0\0\x06\0\x03\0\0\0\x05"] {
+            let server = gate.serve(|words| format!("<{words}>"));
+            assert_eq!(gate.say(words).await, format!("<{words}>"));
+            drop(server);
+        }
+        gate.saw_times("other", 2).await;
     });
 }
 

@@ -71,6 +71,8 @@ const PAGE: usize = 500;
 /// A load's traces are done when all spans are there and nothing has changed for so long, or when nothing has changed for longer.
 const SETTLED: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_secs(15);
+/// Whatever still comes then.
+const LAST: Duration = Duration::from_secs(300);
 
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -191,7 +193,7 @@ impl Demo {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
         let (sent, answered) = load.run(&self.eshop.checkout_url(), progress);
         progress("waiting for the last spans");
-        let (mut report, mut changed) = (Report::default(), Instant::now());
+        let (begin, mut report, mut changed) = (Instant::now(), Report::default(), Instant::now());
         loop {
             if let Some(crash) = self.crashed() {
                 return Err(anyhow!("{crash}"));
@@ -200,10 +202,11 @@ impl Demo {
             if now != report {
                 (report, changed) = (now, Instant::now());
             }
-            let is_quiet = changed.elapsed() >= QUIET;
+            let is_quiet = changed.elapsed() >= QUIET || begin.elapsed() >= LAST;
             if wait::is_interrupted() || is_quiet || (report.incomplete == 0 && changed.elapsed() >= SETTLED) {
                 return Ok(report);
             }
+            wait::pause();
         }
     }
 

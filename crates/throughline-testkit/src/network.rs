@@ -13,7 +13,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::time::Duration;
 
@@ -134,11 +134,37 @@ impl Pod {
         spec.within(self.entrance())
     }
 
-    /// The same process in here, and of the group whose connections are not redirected.
+    /// The same process in here, and of the group whose connections are not redirected. It stays root, so that it can be started from
+    /// anywhere.
     #[must_use]
     pub fn place_exempt(&self, spec: Spec) -> Spec {
-        let group = ["setpriv", "--regid", &EXEMPT.to_string(), "--clear-groups", "--pdeathsig", "keep", "--"];
-        spec.within(self.entrance().into_iter().chain(group.map(OsString::from)))
+        self.place_as(&["--regid"], spec)
+    }
+
+    /// The same process in here, as the user whose connections are not redirected, as a sidecar should be.
+    #[must_use]
+    pub fn place_unprivileged(&self, spec: Spec) -> Spec {
+        self.place_as(&["--reuid", "--regid"], spec)
+    }
+
+    fn place_as(&self, who: &[&str], spec: Spec) -> Spec {
+        let id = EXEMPT.to_string();
+        let who = who.iter().flat_map(|option| [*option, &id]);
+        let command = ["setpriv"].into_iter().chain(who).chain(["--clear-groups", "--pdeathsig", "keep", "--"]);
+        spec.within(self.entrance().into_iter().chain(command.map(OsString::from)))
+    }
+
+    /// Its address of IPv6.
+    pub const fn address_v6(&self) -> Ipv6Addr {
+        v6(self.address)
+    }
+
+    /// What a program prints that runs in here to its end.
+    ///
+    /// # Errors
+    /// When it fails; with its words.
+    pub fn output(&self, program: &str, args: &[&str]) -> Result<String> {
+        run_in(self.pause.id(), program, args)
     }
 
     /// Runs a program in here to its end.
@@ -146,7 +172,7 @@ impl Pod {
     /// # Errors
     /// When it fails; with its words.
     pub fn run(&self, program: &str, args: &[&str]) -> Result<()> {
-        run_in(self.pause.id(), program, args)
+        self.output(program, args).map(drop)
     }
 
     fn entrance(&self) -> Vec<OsString> {
@@ -157,6 +183,8 @@ impl Pod {
         let (end, bridge_id) = (format!("pod{number}"), bridge.id().to_string());
         self.run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", &end, "netns", &bridge_id])?;
         self.run("ip", &["addr", "add", &format!("{}/24", self.address), "dev", "eth0"])?;
+        // No other has it, and nobody waits until that is found out.
+        self.run("ip", &["addr", "add", &format!("{}/64", self.address_v6()), "dev", "eth0", "nodad"])?;
         self.run("ip", &["link", "set", "eth0", "up"])?;
         enslave(bridge, &end)
     }
@@ -171,18 +199,24 @@ fn hold(name: &str, set_up: &str) -> Result<Process> {
 }
 
 fn enslave(bridge: &Process, link: &str) -> Result<()> {
-    run_in(bridge.id(), "ip", &["link", "set", link, "master", "bridge", "up"])
+    run_in(bridge.id(), "ip", &["link", "set", link, "master", "bridge", "up"]).map(drop)
 }
 
-fn run_in(process: u32, program: &str, args: &[&str]) -> Result<()> {
+/// The same network in IPv6.
+const fn v6(address: Ipv4Addr) -> Ipv6Addr {
+    let [_, _, network, last] = address.octets();
+    Ipv6Addr::new(0xfd31, 0, 0, network as u16, 0, 0, 0, last as u16)
+}
+
+fn run_in(process: u32, program: &str, args: &[&str]) -> Result<String> {
     let id = process.to_string();
     let entrance = ["--target", &id, "--net", "--mount", "--", program];
     run("nsenter", &[&entrance[..], args].concat())
 }
 
-fn run(program: &str, args: &[&str]) -> Result<()> {
+fn run(program: &str, args: &[&str]) -> Result<String> {
     let output = Command::new(program).args(args).output().with_context(|| format!("starting {program}"))?;
     let words = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} {}: {}", args.join(" "), words.trim());
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -41,6 +41,11 @@ pub fn until_uninterrupted<T>(limit: Duration, mut condition: impl FnMut() -> Op
     }
 }
 
+/// Lets a moment pass between two looks at something that takes long to look at.
+pub fn pause() {
+    std::thread::park_timeout(Duration::from_millis(200));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::config::{Limits, Route};
 use super::intake::{Activity, Intake, Spoken, look};
 use super::service::{Caller, Service};
-use super::upstream::{BUFFER_MIN, Streams, head_max};
+use super::upstream::{BUFFER_MIN, head_max};
 use crate::redirect::plain;
 use crate::stop::Stop;
 use crate::stream::{self, Stream};
@@ -64,7 +64,7 @@ impl Connections {
                     local,
                     is_tls: self.tls.is_some(),
                     activity: activity.clone(),
-                    streams: Streams::default(),
+                    own: Arc::default(),
                 };
                 let _counted = Counted::new(self.service.tracing.metrics.connection(caller.direction()));
                 let intake = Intake::new(ahead, stream, activity);

@@ -8,8 +8,9 @@ use throughline_intercept::http::Direction;
 use super::config::{Origin, Protocol, Route};
 use super::connection::{Counted, serve};
 use super::intake::{Activity, Intake, Spoken};
+use super::refusal::Refusal;
 use super::service::{Caller, Service};
-use super::upstream::{Opened, Streams};
+use super::upstream::{Opened, Own};
 use crate::address::Address;
 use crate::connection::Redirected;
 use crate::dial::Tcp;
@@ -22,29 +23,37 @@ pub(crate) struct Gate(pub(super) Arc<Service>);
 // === impl Gate ===
 
 impl Gate {
-    /// Serves a connection to its end. `upstream` is one that its first request can go out on.
+    /// Serves a connection to its end. `upstream` is what its requests go out on, or why they cannot.
     pub(crate) async fn serve(
         &self,
         direction: Direction,
         redirected: Redirected,
         is_http2: bool,
-        upstream: Option<Tcp>,
+        upstream: std::io::Result<Tcp>,
     ) {
         let Redirected { stream, client, wanted } = redirected;
         let address = Address { host: wanted.ip().to_string().into(), port: wanted.port() };
-        let streams = Streams::default();
-        if let Some(Tcp { stream, listed }) = upstream {
-            let opened = Opened { stream: Stream::Plain(stream), listed };
-            let origin = Origin { address: address.clone(), tls: false };
-            self.0.upstream_of(direction).adopt(origin, opened, is_http2.then_some(&streams)).await;
-        }
+        let own = match upstream {
+            Ok(Tcp { stream, listed }) => {
+                let own = Own::redirected(None);
+                let opened = Opened { stream: Stream::Plain(stream), listed };
+                let origin = Origin { address: address.clone(), tls: false };
+                self.0.upstream_of(direction).adopt(&origin, opened, is_http2, &own).await;
+                own
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                Own::redirected(Some(Refusal::ConnectTimeout))
+            }
+            Err(_) => Own::redirected(Some(Refusal::Unreachable)),
+        };
         let route = match direction {
             Direction::Inbound => Route::Service { address, protocol: Protocol::Same },
             Direction::Outbound => Route::Original(wanted),
         };
         let activity = Activity::new();
         let _counted = Counted::new(self.0.tracing.metrics.connection(direction));
-        let caller = Caller { route, client, local: wanted, is_tls: false, activity: activity.clone(), streams };
+        let caller =
+            Caller { route, client, local: wanted, is_tls: false, activity: activity.clone(), own: Arc::new(own) };
         let intake = Intake::new(Bytes::new(), Stream::Plain(stream), activity);
         let spoken = if is_http2 { Spoken::Http2 } else { Spoken::Http1 };
         serve(Arc::clone(&self.0), Arc::new(caller), intake, spoken).await;

@@ -21,7 +21,7 @@ use super::intake::{Activity, UnderWay};
 use super::place::Place;
 use super::refusal::{Refusal, is_grpc};
 use super::traced::{Traced, Tracing};
-use super::upstream::{Lease, Streams, Upstream};
+use super::upstream::{Lease, Own, Upstream};
 use crate::tunnel;
 
 /// What all requests need.
@@ -44,8 +44,8 @@ pub(super) struct Caller {
     pub(super) local: SocketAddr,
     pub(super) is_tls: bool,
     pub(super) activity: Activity,
-    /// Where its requests of HTTP/2 go on.
-    pub(super) streams: Streams,
+    /// What its requests alone go out on.
+    pub(super) own: Arc<Own>,
 }
 
 /// A request that has been understood, on its way.
@@ -151,7 +151,7 @@ impl Service {
         let flows = self.tracing.metrics.flows(caller.direction());
         let progress = sent.progress();
         let request = rewritten(&place, parts, sent);
-        match self.upstream(caller).send(&place, request, &caller.streams).await {
+        match self.upstream(caller).send(&place, request, &caller.own).await {
             Ok((answer, lease)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.switch(Switching { answer, lease, traced, upgrade, under_way })
             }

@@ -42,6 +42,7 @@ pub(super) struct Lease {
     upstream: Arc<Upstream>,
     origin: Origin,
     sender: http1::SendRequest<Sent>,
+    own: Arc<Own>,
 }
 
 struct Idle {
@@ -49,9 +50,17 @@ struct Idle {
     since: Instant,
 }
 
-/// The connections of HTTP/2 that the requests of one connection to us go out on, by origin.
+/// The connections that only the requests of one connection to us go out on.
 #[derive(Default)]
-pub(super) struct Streams(Mutex<HashMap<Origin, Arc<Slot>>>);
+pub(super) struct Own {
+    /// Of HTTP/2, by origin.
+    http2: Mutex<HashMap<Origin, Arc<Slot>>>,
+    /// Of HTTP/1, where the pool is not for all: who made a connection there would have made it without us, and may have said who he is
+    /// on it.
+    http1: Option<Mutex<Option<http1::SendRequest<Sent>>>>,
+    /// Why the first request cannot go out.
+    refusal: Mutex<Option<Refusal>>,
+}
 
 /// The connection of HTTP/2 to one origin. Locked while it is made, so that it is made once.
 type Slot = tokio::sync::Mutex<Option<http2::SendRequest<Sent>>>;
@@ -86,13 +95,16 @@ impl Upstream {
         self: &Arc<Self>,
         place: &Place,
         request: Request<Sent>,
-        streams: &Streams,
+        own: &Arc<Own>,
     ) -> Result<(Response<Incoming>, Option<Lease>), Refusal> {
+        if let Some(refusal) = own.refusal.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(refusal);
+        }
         let sending = async {
             if place.is_http2 {
-                self.send_http2(&streams.slot(&place.origin), &place.origin, request).await.map(|answer| (answer, None))
+                self.send_http2(&own.slot(&place.origin), &place.origin, request).await.map(|answer| (answer, None))
             } else {
-                self.send_http1(&place.origin, request).await.map(|(answer, lease)| (answer, Some(lease)))
+                self.send_http1(&place.origin, request, own).await.map(|(answer, lease)| (answer, Some(lease)))
             }
         };
         match self.limits.answer_deadline {
@@ -106,13 +118,13 @@ impl Upstream {
         self.dial(origin, false).await
     }
 
-    /// Takes in a connection that others have made, for the next request: of HTTP/2 for those that share `streams`.
-    pub(super) async fn adopt(self: &Arc<Self>, origin: Origin, opened: Opened, streams: Option<&Streams>) {
+    /// Takes in a connection that others have made, for requests that have their own.
+    pub(super) async fn adopt(&self, origin: &Origin, opened: Opened, is_http2: bool, own: &Own) {
         self.metrics.connected_upstream(self.direction);
-        if let Some(streams) = streams {
-            *streams.slot(&origin).lock().await = self.begin_http2(opened).await.ok();
-        } else if let Ok(sender) = self.begin_http1(opened).await {
-            Lease { upstream: Arc::clone(self), origin, sender }.give_back(Instant::now());
+        if is_http2 {
+            *own.slot(origin).lock().await = self.begin_http2(opened).await.ok();
+        } else if let (Ok(sender), Some(mine)) = (self.begin_http1(opened).await, &own.http1) {
+            *mine.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         }
     }
 
@@ -133,9 +145,10 @@ impl Upstream {
         self: &Arc<Self>,
         origin: &Origin,
         mut request: Request<Sent>,
+        own: &Arc<Own>,
     ) -> Result<(Response<Incoming>, Lease), Refusal> {
         loop {
-            let waiting = self.waiting(origin);
+            let waiting = self.waiting(origin, own);
             let is_reused = waiting.is_some();
             let mut sender = match waiting {
                 Some(sender) => sender,
@@ -148,7 +161,8 @@ impl Upstream {
             }
             match sender.try_send_request(request).await {
                 Ok(answer) => {
-                    return Ok((answer, Lease { upstream: Arc::clone(self), origin: origin.clone(), sender }));
+                    let (upstream, origin, own) = (Arc::clone(self), origin.clone(), Arc::clone(own));
+                    return Ok((answer, Lease { upstream, origin, sender, own }));
                 }
                 Err(mut error) => match error.take_message().filter(|_| is_reused) {
                     Some(unsent) => request = unsent,
@@ -158,7 +172,11 @@ impl Upstream {
         }
     }
 
-    fn waiting(&self, origin: &Origin) -> Option<http1::SendRequest<Sent>> {
+    fn waiting(&self, origin: &Origin, own: &Own) -> Option<http1::SendRequest<Sent>> {
+        if let Some(mine) = &own.http1 {
+            let mine = mine.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return mine.filter(|sender| !sender.is_closed());
+        }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = idle.get_mut(origin)?;
         while let Some(one) = waiting.pop_back() {
@@ -292,11 +310,16 @@ pub(super) struct Opened {
     pub(super) listed: Listed,
 }
 
-// === impl Streams ===
+// === impl Own ===
 
-impl Streams {
+impl Own {
+    /// For a connection to one place, which was redirected.
+    pub(super) fn redirected(refusal: Option<Refusal>) -> Self {
+        Self { http1: Some(Mutex::default()), refusal: Mutex::new(refusal), ..Self::default() }
+    }
+
     fn slot(&self, origin: &Origin) -> Arc<Slot> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.http2.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = slots.get(origin) {
             return Arc::clone(slot);
         }
@@ -314,8 +337,12 @@ impl Streams {
 impl Lease {
     /// The connection waits for the next request.
     pub(super) fn give_back(self, now: Instant) {
-        let Self { upstream, origin, sender } = self;
+        let Self { upstream, origin, sender, own } = self;
         if sender.is_closed() {
+            return;
+        }
+        if let Some(mine) = &own.http1 {
+            *mine.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
             return;
         }
         let mut idle = upstream.idle.lock().unwrap_or_else(PoisonError::into_inner);

@@ -34,17 +34,25 @@ impl Check<'_> {
     }
 
     fn transparent(&mut self, listen: &[SocketAddr]) -> Vec<Listener> {
-        for key in ["kafka", "broker_ports", "advertise", "state_dir"] {
+        for (key, why) in [
+            ("kafka", "clients keep their brokers"),
+            ("broker_ports", "clients keep their brokers"),
+            ("advertise", "clients keep their brokers"),
+            ("state_dir", "clients keep their brokers"),
+            ("inbound", "the service keeps its port"),
+            ("client_tls_cert", "TLS passes as it is"),
+        ] {
             if self.told.is_given(key) {
-                self.mistake(
-                    key,
-                    "means nothing with --transparent, where clients keep their brokers; give one of the two",
-                );
+                self.mistake(key, &format!("means nothing with --transparent, where {why}; give one of the two"));
             }
         }
         let mut outbound = listen.to_vec();
         let has_ipv6 = has_ipv6();
-        if let (false, true, [first]) = (self.told.is_given("listen"), has_ipv6, listen) {
+        // What is redirected of IPv6 comes to ::1.
+        if let (true, [first]) = (has_ipv6, listen)
+            && first.ip() == Ipv4Addr::LOCALHOST
+            && first.port() != 0
+        {
             outbound.push(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), first.port()));
         }
         let at = |direction| move |address| Listener { address, route: Route::Redirected(direction) };

@@ -1,0 +1,134 @@
+//! Whole pods: `throughline init` redirects, over IPv4 and IPv6, what comes in and what goes out, and leaves alone what it is told to; the
+//! sidecar is an ordinary user's.
+//!
+//! Needs root and network namespaces. Where these are missing it says so and is no proof; CI has them, and fails without.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use throughline_testkit::build::Binaries;
+use throughline_testkit::collector::{Collector, Ports};
+use throughline_testkit::network::{self, Network, Pod};
+use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::sidecar::Sidecar;
+use throughline_testkit::wait;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_pod_s_connections_go_through_its_sidecar_but_for_those_that_are_excluded() {
+    if let Some(missing) = network::missing() {
+        assert!(std::env::var_os("CI").is_none(), "CI must be able to redirect: {missing}");
+        eprintln!("skipped, and nothing is proved: {missing}");
+        return;
+    }
+    let pods = Pods::start();
+    let server = pods.network.pod("server").unwrap();
+    let services = [8080, 9999].map(|port| pods.service(server, port));
+    let (inbound, outbound) = (pods.redirect("server"), pods.redirect("client"));
+    let ways: [IpAddr; 2] = [server.address().into(), server.address_v6().into()];
+    for (number, way) in ways.into_iter().enumerate() {
+        assert_eq!(pods.ask(way, 8080), "Email sent out!");
+        let times = (number + 1).to_string();
+        until_metric(
+            &outbound,
+            &format!("throughline_redirected_connections_total{}", seen("outbound", "http1")),
+            &times,
+        );
+        until_metric(
+            &inbound,
+            &format!("throughline_redirected_connections_total{}", seen("inbound", "http1")),
+            &times,
+        );
+    }
+    // Both kinds of spans, joined: who asked, and who was asked.
+    let traces = wait::until(LIMIT, || {
+        let traces = pods.collector.traces("server").unwrap();
+        (traces.len() == 2 && traces.iter().all(|trace| trace["spans"].as_array().unwrap().len() == 2))
+            .then_some(traces)
+    });
+    assert!(traces.is_some(), "{:?}", pods.collector.traces("server"));
+    // What is left alone is seen by neither.
+    for way in ways {
+        assert_eq!(pods.ask(way, 9999), "Email sent out!");
+    }
+    for (sidecar, direction) in [(&inbound, "inbound"), (&outbound, "outbound")] {
+        let text = sidecar.get("/metrics").unwrap().body;
+        assert!(text.contains(&format!("connections_total{} 2\n", seen(direction, "http1"))), "{text}");
+        assert_eq!(text.matches("throughline_redirected_connections_total{").count(), 1, "{text}");
+    }
+    for sidecar in [inbound, outbound] {
+        sidecar.stop().unwrap();
+    }
+    // Without the rules the pods are as they were.
+    for pod in ["server", "client"] {
+        pods.network.pod(pod).unwrap().run(&pods.binary.to_string_lossy(), &["init", "--undo"]).unwrap();
+    }
+    assert_eq!(pods.ask(ways[1], 8080), "Email sent out!");
+    drop(services);
+}
+
+/// Two pods, and a collector that both reach.
+struct Pods {
+    collector: Collector,
+    network: Network,
+    /// Our binary, where every user can start it.
+    binary: PathBuf,
+    _home: TempDir,
+}
+
+impl Pods {
+    fn start() -> Self {
+        let throughline = &Binaries::build().unwrap().throughline;
+        let home = tempfile::tempdir().unwrap();
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let binary = home.path().join("throughline");
+        fs::copy(throughline, &binary).unwrap();
+        let network = Network::start(&["client", "server"], &[]).unwrap();
+        let host = network.host().to_string();
+        let collector = Collector::start_on(throughline, Ports::default(), &["--host", &host]).unwrap();
+        Self { collector, network, binary, _home: home }
+    }
+
+    /// A service that knows nothing of it, on both IPs.
+    fn service(&self, pod: &Pod, port: u16) -> Process {
+        let bare = &Binaries::build().unwrap().eshop_bare;
+        let listen = format!("[::]:{port}");
+        let spec = Spec::new("notification", bare).args(["notification", "--listen", &listen, "--max-delay-ms", "0"]);
+        let service = pod.place(spec).spawn().unwrap();
+        service.wait_for_line("its address", LIMIT, |line| line.starts_with("listening").then_some(())).unwrap();
+        service
+    }
+
+    /// Redirects the connections of a pod to a sidecar in it.
+    fn redirect(&self, name: &str) -> Sidecar {
+        let pod = self.network.pod(name).unwrap();
+        let excluded = ["--exclude-inbound", "9999", "--exclude-outbound", "9999"];
+        pod.run(&self.binary.to_string_lossy(), &[&["init"], &excluded[..]].concat()).unwrap();
+        let args = ["--transparent".to_owned(), "--admin".to_owned(), format!("{}:19091", pod.address())];
+        let collector = self.collector.addresses().otlp_http;
+        Sidecar::start_with(&|spec| pod.place_unprivileged(spec), &self.binary, collector, name, args).unwrap()
+    }
+
+    /// What the client is answered with.
+    fn ask(&self, way: IpAddr, port: u16) -> String {
+        let request = "GET /sendEmail HTTP/1.1\\r\\nhost: server\\r\\nconnection: close\\r\\n\\r\\n";
+        let script = format!("exec 3<>/dev/tcp/{way}/{port} && printf '{request}' >&3 && cat <&3");
+        let answer = self.network.pod("client").unwrap().output("bash", &["-c", &script]).unwrap();
+        answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
+    }
+}
+
+fn seen(direction: &str, protocol: &str) -> String {
+    format!("{{direction=\"{direction}\",protocol=\"{protocol}\"}}")
+}
+
+fn until_metric(sidecar: &Sidecar, name: &str, value: &str) {
+    let there = wait::until(LIMIT, || sidecar.metric(name).filter(|found| found.to_string() == value));
+    assert!(there.is_some(), "{name} is not {value} in:\n{}", sidecar.get("/metrics").unwrap().body);
+}
