@@ -119,7 +119,7 @@ impl Dialer {
     }
 
     /// Tries all addresses of the host; the error is that of the last.
-    async fn connect_tcp(&self, broker: &Address) -> io::Result<Tcp> {
+    pub(crate) async fn connect_tcp(&self, broker: &Address) -> io::Result<Tcp> {
         self.connect_any(lookup_host((&*broker.host, broker.port)).await?.collect()).await
     }
 

@@ -24,6 +24,7 @@ mod config;
 mod connection;
 mod detect;
 mod dial;
+mod door;
 mod gate;
 pub mod http;
 mod inbox;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use throughline_intercept::http::{Direction, Settings as HttpSettings};
 use throughline_intercept::kafka::Settings;
 use throughline_model::SpanSink;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::{Addressed, Config, Route};
 use crate::connection::{Service, Way};
 use crate::dial::Dialer;
+use crate::door::Doors;
 use crate::gate::{self, Gate};
 use crate::http::{self, Http};
 use crate::knowledge::{Clients, Knowledge, Opened, Target};
@@ -185,16 +186,22 @@ impl Proxy {
         let end = self.service.stop.clone();
         let admin_end = Stop::default();
         let (listening, connections) = (TaskTracker::new(), TaskTracker::new());
-        let ports = Ports { service: self.service, places: self.places, connections: connections.clone() };
+        let herald = Arc::clone(&self.service.herald);
+        let doors = Doors {
+            places: self.places,
+            connections: connections.clone(),
+            herald: Arc::clone(&herald),
+            stop: end.clone(),
+        };
         let requests = Arc::clone(&self.http.metrics);
-        self.http.spawn(&listening, &connections, &ports.places);
+        self.http.spawn(&listening, &doors);
+        let ports = Ports { service: self.service, doors };
         for Door { listener, server, opened } in self.doors {
             if let (Some(opened), Server::Brokers(way)) = (opened, &server) {
                 listening.spawn(ports.clone().open(opened, way.clone(), listening.clone()));
             }
             listening.spawn(ports.clone().listen(listener, server));
         }
-        let herald = Arc::clone(&ports.service.herald);
         let status = Status {
             herald,
             http: requests,
@@ -261,8 +268,7 @@ impl Purpose {
 #[derive(Clone)]
 struct Ports {
     service: Arc<Service>,
-    places: Arc<Semaphore>,
-    connections: TaskTracker,
+    doors: Doors,
 }
 
 // === impl Ports ===
@@ -288,42 +294,17 @@ impl Ports {
     }
 
     async fn listen(self, listener: TcpListener, server: Server) {
-        loop {
-            let accepted = tokio::select! {
-                () = self.service.stop.begun() => return,
-                accepted = self.accept(&listener) => accepted,
-            };
-            match accepted {
-                Ok((stream, client, place)) => {
-                    let (service, server) = (Arc::clone(&self.service), server.clone());
-                    self.connections.spawn(async move {
-                        match server {
-                            Server::Brokers(way) => service.serve(stream, client, way).await,
-                            Server::Redirected(gate) => gate.serve(stream, client).await,
-                        }
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    // Out of file descriptors, most likely: without a pause this loop would spin until one is free.
-                    self.service.herald.cannot_accept(&error);
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+        let Self { service, doors } = self;
+        let serve = move |stream, client| {
+            let (service, server) = (Arc::clone(&service), server.clone());
+            async move {
+                match server {
+                    Server::Brokers(way) => service.serve(stream, client, way).await,
+                    Server::Redirected(gate) => gate.serve(stream, client).await,
                 }
             }
-        }
-    }
-
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-    ) -> std::io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
-        let (stream, client) = listener.accept().await?;
-        if self.places.available_permits() == 0 {
-            self.service.herald.full();
-        }
-        // The semaphore is never closed, so there is always a permit.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        Ok((stream, client, place))
+        };
+        doors.take(listener, serve).await;
     }
 }
 
@@ -401,5 +382,3 @@ fn local(listener: &TcpListener, purpose: Purpose) -> Result<SocketAddr, BindErr
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     listener.local_addr().map_err(|source| BindError { purpose, address: unknown, source })
 }
-
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

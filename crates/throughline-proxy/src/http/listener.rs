@@ -1,13 +1,11 @@
 //! The listeners of HTTP, and what all of them share.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_intercept::http::{Direction, Settings};
 use throughline_model::SpanSink;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +16,7 @@ use super::metrics::Metrics;
 use super::service::Service;
 use super::traced::Tracing;
 use super::upstream::Upstream;
+use crate::door::Doors;
 use crate::process::Process;
 use crate::redirect::Outgoing;
 use crate::seldom::Seldom;
@@ -80,15 +79,15 @@ impl Http {
         Gate(Arc::clone(&self.service))
     }
 
-    /// Accepts on all doors until the proxy is told to stop. Connections go to `connections`, each with one of the `places`.
-    pub(crate) fn spawn(self, listening: &TaskTracker, connections: &TaskTracker, places: &Arc<Semaphore>) {
+    /// Takes connections at all doors until the proxy is told to stop.
+    pub(crate) fn spawn(self, listening: &TaskTracker, all: &Doors) {
         let Self { service, doors, .. } = self;
         listening.spawn(sweep(Arc::clone(&service)));
         let tunnels = service.tunnels.clone();
         tunnels.close();
         // What has been upgraded is a connection still.
         let stop = service.tracing.stop.clone();
-        let tracked = connections.clone();
+        let tracked = all.connections.clone();
         listening.spawn(async move {
             stop.begun().await;
             tracked.spawn(async move { tunnels.wait().await });
@@ -97,42 +96,13 @@ impl Http {
             let Listener { route, tls, .. } = wanted;
             let tls = tls.map(|tls| tls.agreeing_on(protocols(&route)));
             let shared = Arc::new(Connections { service: Arc::clone(&service), route, tls });
-            listening.spawn(listen(shared, listener, connections.clone(), Arc::clone(places)));
-        }
-    }
-}
-
-async fn listen(shared: Arc<Connections>, listener: TcpListener, connections: TaskTracker, places: Arc<Semaphore>) {
-    loop {
-        let accepted = tokio::select! {
-            () = shared.service.tracing.stop.begun() => return,
-            accepted = accept(&listener, &places) => accepted,
-        };
-        match accepted {
-            Ok((stream, client, place)) => {
+            let serve = move |stream, client| {
                 let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    shared.serve(stream, client).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: without a pause this loop would spin until one is free.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+                async move { shared.serve(stream, client).await }
+            };
+            listening.spawn(all.clone().take(listener, serve));
         }
     }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
-    let (stream, client) = listener.accept().await?;
-    // The semaphore is never closed, so there is always a permit.
-    let place = Arc::clone(places).acquire_owned().await.ok();
-    Ok((stream, client, place))
 }
 
 /// Lets go of connections that nobody has used for long.
@@ -157,5 +127,4 @@ const fn protocols(route: &Route) -> &'static [&'static [u8]] {
     }
 }
 
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const SWEEP: Duration = Duration::from_secs(10);

@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use throughline_intercept::http::Direction;
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 
 use super::body::Sent;
@@ -22,8 +21,9 @@ use super::metrics::Metrics;
 use super::place::Place;
 use super::refusal::Refusal;
 use crate::address::Address;
+use crate::dial::{Dialer, Tcp};
 use crate::redirect::{Ends, Listed, Outgoing};
-use crate::stream::{self, Stream};
+use crate::stream::Stream;
 use crate::tls::Connector;
 
 /// All connections of one direction.
@@ -33,7 +33,7 @@ pub(super) struct Upstream {
     metrics: Arc<Metrics>,
     /// TLS that agrees on HTTP/1.1, and TLS that agrees on HTTP/2.
     tls: Option<(Connector, Connector)>,
-    outgoing: Outgoing,
+    dialer: Dialer,
     idle: Mutex<HashMap<Origin, VecDeque<Idle>>>,
 }
 
@@ -75,19 +75,20 @@ impl Upstream {
         outgoing: Outgoing,
         tls: Option<&Connector>,
     ) -> Self {
+        let deadline = limits.connect_deadline;
         Self {
             direction,
             limits,
             metrics,
             tls: tls.map(|tls| (tls.agreeing_on(&[b"http/1.1"]), tls.agreeing_on(&[b"h2"]))),
-            outgoing,
+            dialer: Dialer { tls: None, deadline, outgoing },
             idle: Mutex::default(),
         }
     }
 
     /// Whether this connection to us is one of these.
     pub(super) fn made(&self, from: SocketAddr, to: SocketAddr) -> bool {
-        self.outgoing.has(Ends::new(from, to))
+        self.dialer.outgoing.has(Ends::new(from, to))
     }
 
     /// Sends a request, and has the head of its answer. With a lease, if the connection can serve again.
@@ -283,24 +284,13 @@ impl Upstream {
         }
     }
 
-    /// Tries all addresses of the host; the error is that of the last.
     async fn connect(&self, address: &Address, tls: Option<&Connector>) -> std::io::Result<Opened> {
-        let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address");
-        for to in lookup_host((&*address.host, address.port)).await? {
-            match TcpStream::connect(to).await {
-                Ok(stream) => {
-                    let listed = self.outgoing.list(Ends::new(stream.local_addr()?, to));
-                    stream::tune(&stream);
-                    let stream = match tls {
-                        None => Stream::Plain(stream),
-                        Some(tls) => tls.connect(&address.host, stream).await?,
-                    };
-                    return Ok(Opened { stream, listed });
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let Tcp { stream, listed } = self.dialer.connect_tcp(address).await?;
+        let stream = match tls {
+            None => Stream::Plain(stream),
+            Some(tls) => tls.connect(&address.host, stream).await?,
+        };
+        Ok(Opened { stream, listed })
     }
 }
 
