@@ -38,12 +38,7 @@ pub fn assert_kafka(traces: &Traces) {
 /// When the trace does not show that.
 pub fn assert_linked(traces: &Traces) {
     let checkout = assert_checkout(traces);
-    let consumer = assert_message(traces, checkout);
-    assert_eq!(traces.count(), 1, "more than one trace:\n{traces}");
-    let all = ["billing", "delivery", "eshop", "inventory", "kafka-consumer", "notification"];
-    assert_services(traces, checkout, &all);
-    let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
-    assert!(traces.is_below(call, consumer), "notification is not below {} in:\n{traces}", consumer.name);
+    let (consumer, call) = assert_whole(traces, checkout);
     assert!(consumer.end() >= call.end(), "the consumer's span ended before what it waited for:\n{traces}");
 }
 
@@ -54,12 +49,7 @@ pub fn assert_linked(traces: &Traces) {
 /// When the trace does not show that.
 pub fn assert_sidecar(traces: &Traces) {
     let checkout = assert_calls(traces);
-    let consumer = assert_message(traces, checkout);
-    assert_eq!(traces.count(), 1, "more than one trace:\n{traces}");
-    let all = ["billing", "delivery", "eshop", "inventory", "kafka-consumer", "notification"];
-    assert_services(traces, checkout, &all);
-    let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
-    assert!(traces.is_below(call, consumer), "notification is not below {} in:\n{traces}", consumer.name);
+    assert_whole(traces, checkout);
     for span in traces.spans.iter().filter(|span| span.id != checkout.id) {
         // What came over the wire is certain; what a service was asked, and what it asked then, go together by evidence.
         let within = matches!(span.tag("span.kind"), "client" | "producer");
@@ -69,6 +59,17 @@ pub fn assert_sidecar(traces: &Traces) {
         assert_eq!(confidence.is_some_and(|share| share > 0.98), within, "{}: {confidence:?}", span.name);
     }
     assert_eq!(traces.spans.len(), 11, "{traces}");
+}
+
+/// One trace holds everything: the record below the checkout, and below the record its receiver's call. Gives these two.
+fn assert_whole<'a>(traces: &'a Traces, checkout: &Span) -> (&'a Span, &'a Span) {
+    let consumer = assert_message(traces, checkout);
+    assert_eq!(traces.count(), 1, "more than one trace:\n{traces}");
+    let all = ["billing", "delivery", "eshop", "inventory", "kafka-consumer", "notification"];
+    assert_services(traces, checkout, &all);
+    let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
+    assert!(traces.is_below(call, consumer), "notification is not below {} in:\n{traces}", consumer.name);
+    (consumer, call)
 }
 
 /// The part that all instrumented modes share: the calls of a checkout, and billing's two methods.
