@@ -8,7 +8,7 @@
 //!                                                                 └ the server: bytes, from the first one on
 //! ```
 //!
-//! Nobody waits for being understood: where a server speaks first (SMTP, MySQL, SSH) its words go to the client as they come. The
+//! Nobody waits long for being understood: where a server speaks first (SMTP, MySQL, SSH) its words go to the client as they come. The
 //! connection that was begun is the one that the first request goes out on.
 
 use std::io;

@@ -119,8 +119,8 @@ def consume(options):
     consumer, heard = subscriber(options), time.monotonic()
     seen, places, returns = 0, lines.Places(options), Returns(options, output)
     while seen < count and time.monotonic() < deadline:
-        # A consumer of kafka-python 3.0 may fall out of its group and never notice, also straight from the broker: once in ten times
-        # at its beginning, and when its topic goes. Another one goes on from what was committed.
+        # A consumer of kafka-python 3.0 may fall out of its group and never notice: once in ten times at its beginning, also
+        # straight from the broker, and when its topic goes, which was seen through the sidecar only. Another one goes on from what was committed.
         if time.monotonic() - heard > 10:
             consumer.close()
             consumer, heard = subscriber(options), time.monotonic()
