@@ -1,6 +1,11 @@
 //! Reads traces in Jaeger's JSON, for tests to ask of them what a person would: who is below whom, in which service, by
 //! which kind of reference.
-#![expect(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 pub mod modes;
 
@@ -45,20 +50,32 @@ impl Traces {
     /// When the JSON is not of that shape.
     #[must_use]
     pub fn from_json(json: &Value) -> Self {
-        let traces = json["data"].as_array().unwrap_or_else(|| panic!("no list 'data' in {json}"));
-        Self { spans: traces.iter().flat_map(spans_of).collect() }
+        let traces = json["data"]
+            .as_array()
+            .unwrap_or_else(|| panic!("no list 'data' in {json}"));
+        Self {
+            spans: traces.iter().flat_map(spans_of).collect(),
+        }
     }
 
     /// How many traces there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.spans.iter().map(|span| &span.trace).collect::<BTreeSet<_>>().len()
+        self.spans
+            .iter()
+            .map(|span| &span.trace)
+            .collect::<BTreeSet<_>>()
+            .len()
     }
 
     /// The services of one trace.
     #[must_use]
     pub fn services(&self, trace: &str) -> BTreeSet<&str> {
-        self.spans.iter().filter(|span| span.trace == trace).map(|span| span.service.as_str()).collect()
+        self.spans
+            .iter()
+            .filter(|span| span.trace == trace)
+            .map(|span| span.service.as_str())
+            .collect()
     }
 
     /// The spans of this name.
@@ -75,21 +92,29 @@ impl Traces {
     pub fn only(&self, name: &str) -> &Span {
         match self.named(name)[..] {
             [span] => span,
-            ref spans => panic!("{} spans named {name:?} instead of one in:\n{self}", spans.len()),
+            ref spans => panic!(
+                "{} spans named {name:?} instead of one in:\n{self}",
+                spans.len()
+            ),
         }
     }
 
     /// The spans whose first reference is this span.
     #[must_use]
     pub fn children(&self, parent: &Span) -> Vec<&Span> {
-        self.spans.iter().filter(|span| self.parent(span).is_some_and(|found| found.id == parent.id)).collect()
+        self.spans
+            .iter()
+            .filter(|span| self.parent(span).is_some_and(|found| found.id == parent.id))
+            .collect()
     }
 
     /// The span that the first reference names.
     #[must_use]
     pub fn parent(&self, span: &Span) -> Option<&Span> {
         let (_, trace, id) = span.references.first()?;
-        self.spans.iter().find(|other| other.trace == *trace && other.id == *id)
+        self.spans
+            .iter()
+            .find(|other| other.trace == *trace && other.id == *id)
     }
 
     /// Whether `span` is `ancestor`'s child, or the child of its child, and so on.
@@ -112,8 +137,19 @@ impl Traces {
 impl std::fmt::Display for Traces {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for span in &self.spans {
-            let Span { trace, id, name, service, references, duration, .. } = span;
-            writeln!(f, "  {trace} {id} {service}: {name} ({duration} us) {references:?}")?;
+            let Span {
+                trace,
+                id,
+                name,
+                service,
+                references,
+                duration,
+                ..
+            } = span;
+            writeln!(
+                f,
+                "  {trace} {id} {service}: {name} ({duration} us) {references:?}"
+            )?;
         }
         Ok(())
     }
@@ -125,7 +161,10 @@ impl Span {
     /// The text of a tag, empty when there is none.
     #[must_use]
     pub fn tag(&self, key: &str) -> &str {
-        self.tags.get(key).and_then(Value::as_str).unwrap_or_default()
+        self.tags
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// The type of the only reference.
@@ -136,7 +175,11 @@ impl Span {
     pub fn reference(&self) -> &str {
         match &self.references[..] {
             [(kind, _, _)] => kind,
-            references => panic!("{} has {} references instead of one", self.name, references.len()),
+            references => panic!(
+                "{} has {} references instead of one",
+                self.name,
+                references.len()
+            ),
         }
     }
 
@@ -149,12 +192,21 @@ impl Span {
 
 fn spans_of(trace: &Value) -> Vec<Span> {
     let processes = &trace["processes"];
-    trace["spans"].as_array().expect("a trace has spans").iter().map(|span| read(span, processes)).collect()
+    trace["spans"]
+        .as_array()
+        .expect("a trace has spans")
+        .iter()
+        .map(|span| read(span, processes))
+        .collect()
 }
 
 fn read(span: &Value, processes: &Value) -> Span {
-    let text =
-        |value: &Value| value.as_str().unwrap_or_else(|| panic!("no text where one belongs in {span}")).to_owned();
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .unwrap_or_else(|| panic!("no text where one belongs in {span}"))
+            .to_owned()
+    };
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     Span {
         trace: text(&span["traceID"]),
@@ -163,9 +215,18 @@ fn read(span: &Value, processes: &Value) -> Span {
         service: text(&processes[&text(&span["processID"])]["serviceName"]),
         references: list(&span["references"])
             .iter()
-            .map(|reference| (text(&reference["refType"]), text(&reference["traceID"]), text(&reference["spanID"])))
+            .map(|reference| {
+                (
+                    text(&reference["refType"]),
+                    text(&reference["traceID"]),
+                    text(&reference["spanID"]),
+                )
+            })
             .collect(),
-        tags: list(&span["tags"]).iter().map(|tag| (text(&tag["key"]), tag["value"].clone())).collect(),
+        tags: list(&span["tags"])
+            .iter()
+            .map(|tag| (text(&tag["key"]), tag["value"].clone()))
+            .collect(),
         start: span["startTime"].as_u64().expect("a span has a start"),
         duration: span["duration"].as_u64().expect("a span has a duration"),
     }

@@ -10,11 +10,19 @@ use crate::{Span, Traces};
 /// When a trace does not show that.
 pub fn assert_rest(traces: &Traces) {
     let checkout = assert_checkout(traces);
-    assert_services(traces, checkout, &["billing", "delivery", "eshop", "inventory"]);
+    assert_services(
+        traces,
+        checkout,
+        &["billing", "delivery", "eshop", "inventory"],
+    );
     assert_notification_apart(traces, checkout);
     for span in &traces.spans {
         let kind = span.tag("span.kind");
-        assert!(kind != "producer" && kind != "consumer", "{} is a span of Kafka in:\n{traces}", span.name);
+        assert!(
+            kind != "producer" && kind != "consumer",
+            "{} is a span of Kafka in:\n{traces}",
+            span.name
+        );
     }
 }
 
@@ -26,10 +34,28 @@ pub fn assert_rest(traces: &Traces) {
 pub fn assert_kafka(traces: &Traces) {
     let checkout = assert_checkout(traces);
     let consumer = assert_message(traces, checkout);
-    assert_services(traces, checkout, &["billing", "delivery", "eshop", "inventory", "kafka-consumer"]);
+    assert_services(
+        traces,
+        checkout,
+        &[
+            "billing",
+            "delivery",
+            "eshop",
+            "inventory",
+            "kafka-consumer",
+        ],
+    );
     assert_notification_apart(traces, checkout);
-    assert!(consumer.duration < 1_000, "the interceptor's span has no length, but lasted {} us", consumer.duration);
-    assert!(traces.children(consumer).is_empty(), "something is below {} in:\n{traces}", consumer.name);
+    assert!(
+        consumer.duration < 1_000,
+        "the interceptor's span has no length, but lasted {} us",
+        consumer.duration
+    );
+    assert!(
+        traces.children(consumer).is_empty(),
+        "something is below {} in:\n{traces}",
+        consumer.name
+    );
 }
 
 /// The consumer's span is active while the record is handled: one trace holds everything, notification below the consumer.
@@ -39,7 +65,10 @@ pub fn assert_kafka(traces: &Traces) {
 pub fn assert_linked(traces: &Traces) {
     let checkout = assert_checkout(traces);
     let (consumer, call) = assert_whole(traces, checkout);
-    assert!(consumer.end() >= call.end(), "the consumer's span ended before what it waited for:\n{traces}");
+    assert!(
+        consumer.end() >= call.end(),
+        "the consumer's span ended before what it waited for:\n{traces}"
+    );
 }
 
 /// Nothing in the services is traced, and one trace holds everything all the same: their sidecars made it. How each parent was found
@@ -54,9 +83,22 @@ pub fn assert_sidecar(traces: &Traces) {
         // What came over the wire is certain; what a service was asked, and what it asked then, go together by evidence.
         let within = matches!(span.tag("span.kind"), "client" | "producer");
         let evidence = span.tag("throughline.parent.evidence");
-        assert_eq!(evidence, if within { "sole" } else { "header" }, "{} in:\n{traces}", span.name);
-        let confidence = span.tags.get("throughline.parent.confidence").and_then(serde_json::Value::as_f64);
-        assert_eq!(confidence.is_some_and(|share| share > 0.98), within, "{}: {confidence:?}", span.name);
+        assert_eq!(
+            evidence,
+            if within { "sole" } else { "header" },
+            "{} in:\n{traces}",
+            span.name
+        );
+        let confidence = span
+            .tags
+            .get("throughline.parent.confidence")
+            .and_then(serde_json::Value::as_f64);
+        assert_eq!(
+            confidence.is_some_and(|share| share > 0.98),
+            within,
+            "{}: {confidence:?}",
+            span.name
+        );
     }
     assert_eq!(traces.spans.len(), 11, "{traces}");
 }
@@ -65,10 +107,21 @@ pub fn assert_sidecar(traces: &Traces) {
 fn assert_whole<'a>(traces: &'a Traces, checkout: &Span) -> (&'a Span, &'a Span) {
     let consumer = assert_message(traces, checkout);
     assert_eq!(traces.count(), 1, "more than one trace:\n{traces}");
-    let all = ["billing", "delivery", "eshop", "inventory", "kafka-consumer", "notification"];
+    let all = [
+        "billing",
+        "delivery",
+        "eshop",
+        "inventory",
+        "kafka-consumer",
+        "notification",
+    ];
     assert_services(traces, checkout, &all);
     let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
-    assert!(traces.is_below(call, consumer), "notification is not below {} in:\n{traces}", consumer.name);
+    assert!(
+        traces.is_below(call, consumer),
+        "notification is not below {} in:\n{traces}",
+        consumer.name
+    );
     (consumer, call)
 }
 
@@ -78,8 +131,15 @@ fn assert_checkout(traces: &Traces) -> &Span {
     let payment = traces.only("GET /payment");
     for method in ["BankTransaction.transfer", "DBAccess.save2db"] {
         let span = traces.only(method);
-        assert_eq!(traces.parent(span).map(|parent| &parent.id), Some(&payment.id), "{method} in:\n{traces}");
-        assert_eq!((span.service.as_str(), span.reference()), ("billing", "CHILD_OF"));
+        assert_eq!(
+            traces.parent(span).map(|parent| &parent.id),
+            Some(&payment.id),
+            "{method} in:\n{traces}"
+        );
+        assert_eq!(
+            (span.service.as_str(), span.reference()),
+            ("billing", "CHILD_OF")
+        );
     }
     checkout
 }
@@ -89,12 +149,20 @@ fn assert_calls(traces: &Traces) -> &Span {
     let checkout = traces.only("GET /checkout");
     assert_eq!(checkout.service, "eshop");
     assert_eq!(checkout.tag("span.kind"), "server");
-    assert!(checkout.references.is_empty(), "the request's first span has a parent");
-    for (service, name) in
-        [("inventory", "GET /createOrder"), ("billing", "GET /payment"), ("delivery", "GET /arrangeDelivery")]
-    {
+    assert!(
+        checkout.references.is_empty(),
+        "the request's first span has a parent"
+    );
+    for (service, name) in [
+        ("inventory", "GET /createOrder"),
+        ("billing", "GET /payment"),
+        ("delivery", "GET /arrangeDelivery"),
+    ] {
         let call = assert_called(traces, "eshop", service, name);
-        assert!(traces.is_below(call, checkout), "{name} is not below the checkout in:\n{traces}");
+        assert!(
+            traces.is_below(call, checkout),
+            "{name} is not below the checkout in:\n{traces}"
+        );
     }
     checkout
 }
@@ -102,9 +170,22 @@ fn assert_calls(traces: &Traces) -> &Span {
 /// `caller` asks `callee`: a client span, and below it the server span, which is the answer.
 fn assert_called<'a>(traces: &'a Traces, caller: &str, callee: &str, name: &str) -> &'a Span {
     let server = traces.only(name);
-    assert_eq!((server.service.as_str(), server.tag("span.kind"), server.reference()), (callee, "server", "CHILD_OF"));
-    let client = traces.parent(server).unwrap_or_else(|| panic!("{name} has no parent in:\n{traces}"));
-    assert_eq!((client.service.as_str(), client.tag("span.kind")), (caller, "client"), "{name} in:\n{traces}");
+    assert_eq!(
+        (
+            server.service.as_str(),
+            server.tag("span.kind"),
+            server.reference()
+        ),
+        (callee, "server", "CHILD_OF")
+    );
+    let client = traces
+        .parent(server)
+        .unwrap_or_else(|| panic!("{name} has no parent in:\n{traces}"));
+    assert_eq!(
+        (client.service.as_str(), client.tag("span.kind")),
+        (caller, "client"),
+        "{name} in:\n{traces}"
+    );
     assert_eq!(client.name, "GET");
     server
 }
@@ -112,13 +193,27 @@ fn assert_called<'a>(traces: &'a Traces, caller: &str, callee: &str, name: &str)
 /// The record: sent below the checkout, received with a sole FOLLOWS_FROM to the sending, in the same trace.
 fn assert_message<'a>(traces: &'a Traces, checkout: &Span) -> &'a Span {
     let sent = traces.only("To_eshop-topic");
-    assert_eq!((sent.service.as_str(), sent.tag("span.kind")), ("eshop", "producer"));
+    assert_eq!(
+        (sent.service.as_str(), sent.tag("span.kind")),
+        ("eshop", "producer")
+    );
     assert_eq!(sent.reference(), "CHILD_OF");
-    assert_eq!(traces.parent(sent).map(|parent| &parent.id), Some(&checkout.id), "{traces}");
+    assert_eq!(
+        traces.parent(sent).map(|parent| &parent.id),
+        Some(&checkout.id),
+        "{traces}"
+    );
     let received = traces.only("From_eshop-topic");
-    assert_eq!((received.service.as_str(), received.tag("span.kind")), ("kafka-consumer", "consumer"));
+    assert_eq!(
+        (received.service.as_str(), received.tag("span.kind")),
+        ("kafka-consumer", "consumer")
+    );
     assert_eq!(received.reference(), "FOLLOWS_FROM");
-    assert_eq!(traces.parent(received).map(|parent| &parent.id), Some(&sent.id), "{traces}");
+    assert_eq!(
+        traces.parent(received).map(|parent| &parent.id),
+        Some(&sent.id),
+        "{traces}"
+    );
     assert_eq!(received.trace, checkout.trace);
     for span in [sent, received] {
         assert_eq!(span.tag("peer.service"), "kafka");
@@ -131,12 +226,20 @@ fn assert_message<'a>(traces: &'a Traces, checkout: &Span) -> &'a Span {
 /// The call to notification is a trace of its own, with the consumer's call at its root.
 fn assert_notification_apart(traces: &Traces, checkout: &Span) {
     let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
-    assert_ne!(call.trace, checkout.trace, "notification is in the checkout's trace:\n{traces}");
+    assert_ne!(
+        call.trace, checkout.trace,
+        "notification is in the checkout's trace:\n{traces}"
+    );
     assert_services(traces, call, &["kafka-consumer", "notification"]);
     assert_eq!(traces.count(), 2, "{traces}");
 }
 
 fn assert_services(traces: &Traces, of: &Span, expected: &[&str]) {
     let expected: BTreeSet<&str> = expected.iter().copied().collect();
-    assert_eq!(traces.services(&of.trace), expected, "services of the trace of {} in:\n{traces}", of.name);
+    assert_eq!(
+        traces.services(&of.trace),
+        expected,
+        "services of the trace of {} in:\n{traces}",
+        of.name
+    );
 }

@@ -7,16 +7,25 @@ use std::process::Command;
 fn the_bare_eshop_has_no_tracing_crate_below_it() {
     let forbidden = ["tracing", "opentelemetry", "throughline"];
     let crates = crates_below("eshop-bare");
-    let guilty: Vec<_> = crates.iter().filter(|name| forbidden.iter().any(|word| name.contains(word))).collect();
+    let guilty: Vec<_> = crates
+        .iter()
+        .filter(|name| forbidden.iter().any(|word| name.contains(word)))
+        .collect();
     assert!(guilty.is_empty(), "eshop-bare links {guilty:?}");
-    assert!(crates.iter().any(|name| name == "rdkafka"), "this is not the eshop's tree: {crates:?}");
+    assert!(
+        crates.iter().any(|name| name == "rdkafka"),
+        "this is not the eshop's tree: {crates:?}"
+    );
 }
 
 #[test]
 fn the_traced_eshop_has_them() {
     let crates = crates_below("eshop");
     for name in ["tracing", "opentelemetry", "throughline"] {
-        assert!(crates.iter().any(|found| found == name), "eshop does not link {name}: the other test proves nothing");
+        assert!(
+            crates.iter().any(|found| found == name),
+            "eshop does not link {name}: the other test proves nothing"
+        );
     }
 }
 
@@ -36,7 +45,14 @@ fn crates_below(package: &str) -> Vec<String> {
         ])
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let tree = String::from_utf8(output.stdout).expect("names of crates are UTF-8");
-    tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    tree.lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect()
 }

@@ -1,6 +1,11 @@
 //! Tracing never harms the traffic: with a dead collector, a stalled one, a broken header or a broker that restarts, the
 //! eshop answers as it always does, nothing panics, and what is lost is said once.
-#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking"
+)]
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -22,7 +27,10 @@ const AS_BEFORE: Duration = Duration::from_secs(2);
 #[test]
 fn a_dead_collector_costs_no_answer_and_is_logged_once() {
     // A port that was free a moment ago: connections are refused.
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     assert_undisturbed(dead);
 }
 
@@ -37,7 +45,9 @@ fn a_collector_that_stalls_costs_no_answer_and_is_logged_once() {
 #[test]
 fn the_bare_eshop_answers_the_same() {
     let (eshop, _broker) = start_eshop(true, None);
-    eshop.checkout().expect("the bare eshop answers as the article's does");
+    eshop
+        .checkout()
+        .expect("the bare eshop answers as the article's does");
     eshop.stop().expect("the services stop by themselves");
 }
 
@@ -48,17 +58,28 @@ fn a_broker_that_restarts_costs_no_answer_and_the_next_checkout_is_traced_whole(
     let mut demo = Demo::start(binaries, &config, &mut |step| eprintln!("{step}")).unwrap();
     modes::assert_linked(&checkout(&demo));
 
-    let Kafka::Apache(broker) = demo.kafka_mut() else { unreachable!("asked for Apache Kafka") };
+    let Kafka::Apache(broker) = demo.kafka_mut() else {
+        unreachable!("asked for Apache Kafka")
+    };
     broker.stop().unwrap();
     let asked = Instant::now();
-    demo.eshop().checkout().expect("a checkout without a broker is answered");
-    assert!(asked.elapsed() < AS_BEFORE, "the checkout waited for the broker: {:?}", asked.elapsed());
-    let Kafka::Apache(broker) = demo.kafka_mut() else { unreachable!("asked for Apache Kafka") };
+    demo.eshop()
+        .checkout()
+        .expect("a checkout without a broker is answered");
+    assert!(
+        asked.elapsed() < AS_BEFORE,
+        "the checkout waited for the broker: {:?}",
+        asked.elapsed()
+    );
+    let Kafka::Apache(broker) = demo.kafka_mut() else {
+        unreachable!("asked for Apache Kafka")
+    };
     broker.start().unwrap();
 
     // The record that was sent meanwhile arrives late, and is handled before the next one is sent.
     let handled = || (demo.collector().traces("notification").ok()?.len() == 2).then_some(());
-    wait::until(SPANS_LIMIT, handled).expect("the record sent without a broker is delivered after all");
+    wait::until(SPANS_LIMIT, handled)
+        .expect("the record sent without a broker is delivered after all");
     modes::assert_linked(&checkout(&demo));
     assert_calm(demo.eshop());
     demo.stop().unwrap();
@@ -67,7 +88,10 @@ fn a_broker_that_restarts_costs_no_answer_and_the_next_checkout_is_traced_whole(
 #[test]
 fn a_broken_header_is_no_context_and_the_record_is_handled_all_the_same() {
     let binaries = Binaries::build().unwrap();
-    let demo = Demo::start(binaries, &Config::new(Mode::Linked), &mut |step| eprintln!("{step}")).unwrap();
+    let demo = Demo::start(binaries, &Config::new(Mode::Linked), &mut |step| {
+        eprintln!("{step}")
+    })
+    .unwrap();
 
     // To a server: the request is answered, and starts a trace of its own.
     for broken in [
@@ -76,30 +100,46 @@ fn a_broken_header_is_no_context_and_the_record_is_handled_all_the_same() {
         "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     ] {
         let url = format!("{}/createOrder", demo.eshop().service("inventory").url);
-        let answer = ureq::get(&url).header("traceparent", broken).call().unwrap();
+        let answer = ureq::get(&url)
+            .header("traceparent", broken)
+            .call()
+            .unwrap();
         assert_eq!(answer.status(), 200);
     }
     let orders = || {
         let traces = demo.collector().traces("inventory").ok()?;
         (traces.len() == 3).then(|| Traces::from_json(&json!({"data": traces})))
     };
-    let orders = wait::until(SPANS_LIMIT, orders).expect("three requests with broken headers, three traces");
+    let orders =
+        wait::until(SPANS_LIMIT, orders).expect("three requests with broken headers, three traces");
     for order in &orders.spans {
-        assert!(order.references.is_empty(), "a broken header became a parent: {order:?}");
+        assert!(
+            order.references.is_empty(),
+            "a broken header became a parent: {order:?}"
+        );
     }
 
     // To a consumer: the record is handled, and its span has no parent.
     send(
         demo.kafka().bootstrap(),
-        &[("traceparent", Some("garbage")), ("traceparent", None), ("tracestate", Some("=,="))],
+        &[
+            ("traceparent", Some("garbage")),
+            ("traceparent", None),
+            ("tracestate", Some("=,=")),
+        ],
     );
     let handled = || {
-        let traces = Traces::from_json(&json!({"data": demo.collector().traces("notification").ok()?}));
+        let traces =
+            Traces::from_json(&json!({"data": demo.collector().traces("notification").ok()?}));
         (!traces.named("From_eshop-topic").is_empty()).then_some(traces)
     };
-    let handled = wait::until(SPANS_LIMIT, handled).expect("a record with broken headers is handled");
+    let handled =
+        wait::until(SPANS_LIMIT, handled).expect("a record with broken headers is handled");
     let received = handled.only("From_eshop-topic");
-    assert!(received.references.is_empty(), "a broken header became a parent: {received:?}");
+    assert!(
+        received.references.is_empty(),
+        "a broken header became a parent: {received:?}"
+    );
     assert!(handled.is_below(handled.only("GET /sendEmail"), received));
 
     modes::assert_linked(&checkout(&demo));
@@ -109,15 +149,31 @@ fn a_broken_header_is_no_context_and_the_record_is_handled_all_the_same() {
 
 /// A record as a stranger might send it.
 fn send(bootstrap: &str, headers: &[(&str, Option<&str>)]) {
-    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
-    let headers =
-        headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: *value }));
-    producer.send(BaseRecord::<(), str>::to(eshop::TOPIC).payload("anything").headers(headers)).unwrap();
-    producer.flush(Duration::from_secs(10)).expect("the broker takes the record");
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .create()
+        .unwrap();
+    let headers = headers
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: *value })
+        });
+    producer
+        .send(
+            BaseRecord::<(), str>::to(eshop::TOPIC)
+                .payload("anything")
+                .headers(headers),
+        )
+        .unwrap();
+    producer
+        .flush(Duration::from_secs(10))
+        .expect("the broker takes the record");
 }
 
 fn checkout(demo: &Demo) -> Traces {
-    let traces = demo.checkout_and_wait(SPANS_LIMIT).expect("the checkout's traces come in");
+    let traces = demo
+        .checkout_and_wait(SPANS_LIMIT)
+        .expect("the checkout's traces come in");
     Traces::from_json(&json!({"data": traces}))
 }
 
@@ -128,10 +184,19 @@ fn assert_undisturbed(collector: SocketAddr) {
     let checkout = || {
         let asked = Instant::now();
         eshop.checkout().expect("the eshop answers as before");
-        assert!(asked.elapsed() < AS_BEFORE, "a checkout waited for the collector: {:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < AS_BEFORE,
+            "a checkout waited for the collector: {:?}",
+            asked.elapsed()
+        );
     };
     let shop = &eshop.service("eshop").process;
-    let lines = |words: &str| shop.log().into_iter().filter(|line| line.contains(words)).collect::<Vec<_>>();
+    let lines = |words: &str| {
+        shop.log()
+            .into_iter()
+            .filter(|line| line.contains(words))
+            .collect::<Vec<_>>()
+    };
     for _ in 0..20 {
         checkout();
     }
@@ -140,11 +205,18 @@ fn assert_undisturbed(collector: SocketAddr) {
     // These fail too, at the latest when the service stops.
     checkout();
     assert_calm(&eshop);
-    shop.stop(Duration::from_secs(20)).expect("the service stops by itself, though nobody takes its last spans");
+    shop.stop(Duration::from_secs(20))
+        .expect("the service stops by itself, though nobody takes its last spans");
 
     let log = shop.log().join("\n");
-    assert_eq!(lines("spans cannot be exported").len(), 1, "the loss is logged more than once:\n{log}");
-    let [lost] = &lines("spans were lost")[..] else { panic!("the losses are not summed up once:\n{log}") };
+    assert_eq!(
+        lines("spans cannot be exported").len(),
+        1,
+        "the loss is logged more than once:\n{log}"
+    );
+    let [lost] = &lines("spans were lost")[..] else {
+        panic!("the losses are not summed up once:\n{log}")
+    };
     // A server span, three calls and the sending of a record; the last record's acknowledgement may come too late.
     let whole = ["lost=105 of=105", "lost=104 of=104"];
     assert!(whole.iter().any(|figures| lost.contains(figures)), "{lost}");
@@ -152,10 +224,18 @@ fn assert_undisturbed(collector: SocketAddr) {
 }
 
 fn assert_calm(eshop: &Eshop) {
-    assert!(eshop.crashed().is_none(), "a service ended: {:?}", eshop.crashed());
+    assert!(
+        eshop.crashed().is_none(),
+        "a service ended: {:?}",
+        eshop.crashed()
+    );
     for service in eshop.services() {
         let log = service.process.log().join("\n");
-        assert!(!log.contains("panicked"), "{} panicked:\n{log}", service.name);
+        assert!(
+            !log.contains("panicked"),
+            "{} panicked:\n{log}",
+            service.name
+        );
     }
 }
 
@@ -163,11 +243,19 @@ fn start_eshop(bare: bool, otlp_http: Option<SocketAddr>) -> (Eshop, Embedded) {
     let binaries = Binaries::build().unwrap();
     let broker = Embedded::start(&binaries.embedded_kafka, &[Topic::new(eshop::TOPIC, 1)]).unwrap();
     let eshop = Eshop::start(&eshop::Config {
-        binary: if bare { &binaries.eshop_bare } else { &binaries.eshop },
+        binary: if bare {
+            &binaries.eshop_bare
+        } else {
+            &binaries.eshop
+        },
         bootstrap: broker.bootstrap(),
         topic: eshop::TOPIC,
         otlp_http,
-        tracing: if bare { Tracing::None } else { Tracing::Sdk(Mode::Linked) },
+        tracing: if bare {
+            Tracing::None
+        } else {
+            Tracing::Sdk(Mode::Linked)
+        },
         port: 0,
         max_delay: Duration::from_millis(20),
         env: vec![("OTEL_EXPORTER_OTLP_TIMEOUT".to_owned(), "1000".to_owned())],

@@ -12,15 +12,29 @@ fn the_goldens_are_what_kafka_writes() {
     let goldens = repository_root().join("crates/throughline-kafka/tests/goldens");
     let fresh = tempfile::tempdir().unwrap();
     let mut java = Command::new("java");
-    java.arg("-cp").arg(jars.join("*")).arg(goldens.join("Goldens.java")).arg(fresh.path());
+    java.arg("-cp")
+        .arg(jars.join("*"))
+        .arg(goldens.join("Goldens.java"))
+        .arg(fresh.path());
     let output = java.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     for name in ["messages.jsonl", "batches.jsonl"] {
         let (kept, fresh) = (goldens.join(name), fresh.path().join(name));
-        let (kept, fresh) = (fs::read_to_string(kept).unwrap(), fs::read_to_string(fresh).unwrap());
+        let (kept, fresh) = (
+            fs::read_to_string(kept).unwrap(),
+            fs::read_to_string(fresh).unwrap(),
+        );
         assert_eq!(kept.lines().count(), fresh.lines().count(), "{name}");
         for (number, (kept, fresh)) in kept.lines().zip(fresh.lines()).enumerate() {
-            assert!(kept == fresh, "line {} of {name} is not what Kafka writes now:\n{kept}\n{fresh}", number + 1);
+            assert!(
+                kept == fresh,
+                "line {} of {name} is not what Kafka writes now:\n{kept}\n{fresh}",
+                number + 1
+            );
         }
     }
 }

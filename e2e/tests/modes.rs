@@ -1,6 +1,10 @@
 //! `cargo xtask demo --once --json` as a user types it: each mode shows exactly the state of the trace that it is for, on
 //! the embedded broker and on a real Apache Kafka.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
 
 use std::process::{Command, Stdio};
 
@@ -31,7 +35,10 @@ fn sidecar_on_the_embedded_broker() {
 #[test]
 fn sidecar_with_a_network_for_each_service() {
     if let Some(missing) = network::missing() {
-        assert!(std::env::var_os("CI").is_none(), "CI must be able to redirect: {missing}");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI must be able to redirect: {missing}"
+        );
         eprintln!("skipped, and nothing is proved: {missing}");
         return;
     }
@@ -41,8 +48,10 @@ fn sidecar_with_a_network_for_each_service() {
 #[test]
 fn every_mode_on_apache_kafka() {
     let mut narrate = |step: &str| eprintln!("{step}");
-    let broker =
-        Apache::builder().topic(Topic::new("eshop-topic", 3)).start(&mut narrate).expect("Apache Kafka starts");
+    let broker = Apache::builder()
+        .topic(Topic::new("eshop-topic", 3))
+        .start(&mut narrate)
+        .expect("Apache Kafka starts");
     for (mode, assert) in [
         ("rest", modes::assert_rest as fn(&Traces)),
         ("kafka", modes::assert_kafka),
@@ -52,7 +61,13 @@ fn every_mode_on_apache_kafka() {
         assert(&demo(&["--mode", mode, "--kafka", broker.bootstrap()]));
     }
     if network::missing().is_none() {
-        modes::assert_sidecar(&demo(&["--mode", "sidecar", "--netns", "--kafka", broker.bootstrap()]));
+        modes::assert_sidecar(&demo(&[
+            "--mode",
+            "sidecar",
+            "--netns",
+            "--kafka",
+            broker.bootstrap(),
+        ]));
     }
 }
 
@@ -60,8 +75,16 @@ fn every_mode_on_apache_kafka() {
 #[test]
 fn sidecars_under_load_join_nothing_that_does_not_belong_together() {
     let report = json(&["--mode", "sidecar", "--load", "2", "--for", "15s"]);
-    let count = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"));
-    assert_eq!((count("sent"), count("answered"), count("incomplete")), (30, 30, 0), "{report}");
+    let count = |name: &str| {
+        report[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no {name} in {report}"))
+    };
+    assert_eq!(
+        (count("sent"), count("answered"), count("incomplete")),
+        (30, 30, 0),
+        "{report}"
+    );
     assert_eq!(count("wrong"), 0, "{report}");
     assert_eq!(count("spans"), 30 * 11, "{report}");
     assert!(count("whole") >= 15, "{report}");
@@ -82,8 +105,15 @@ fn json(args: &[&str]) -> serde_json::Value {
         .output()
         .expect("cargo runs");
     let progress = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cargo xtask demo {args:?}: {}\n{progress}", output.status);
+    assert!(
+        output.status.success(),
+        "cargo xtask demo {args:?}: {}\n{progress}",
+        output.status
+    );
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("standard output is not JSON ({error}):\n{}", String::from_utf8_lossy(&output.stdout))
+        panic!(
+            "standard output is not JSON ({error}):\n{}",
+            String::from_utf8_lossy(&output.stdout)
+        )
     })
 }

@@ -23,7 +23,10 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[test]
 fn a_pod_s_connections_go_through_its_sidecar_but_for_those_that_are_excluded() {
     if let Some(missing) = network::missing() {
-        assert!(std::env::var_os("CI").is_none(), "CI must be able to redirect: {missing}");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI must be able to redirect: {missing}"
+        );
         eprintln!("skipped, and nothing is proved: {missing}");
         return;
     }
@@ -37,20 +40,29 @@ fn a_pod_s_connections_go_through_its_sidecar_but_for_those_that_are_excluded() 
         let times = (number + 1).to_string();
         until_metric(
             &outbound,
-            &format!("throughline_redirected_connections_total{}", seen("outbound", "http1")),
+            &format!(
+                "throughline_redirected_connections_total{}",
+                seen("outbound", "http1")
+            ),
             &times,
         );
         until_metric(
             &inbound,
-            &format!("throughline_redirected_connections_total{}", seen("inbound", "http1")),
+            &format!(
+                "throughline_redirected_connections_total{}",
+                seen("inbound", "http1")
+            ),
             &times,
         );
     }
     // Both kinds of spans, joined: who asked, and who was asked.
     let traces = wait::until(LIMIT, || {
         let traces = pods.collector.traces("server").unwrap();
-        (traces.len() == 2 && traces.iter().all(|trace| trace["spans"].as_array().unwrap().len() == 2))
-            .then_some(traces)
+        (traces.len() == 2
+            && traces
+                .iter()
+                .all(|trace| trace["spans"].as_array().unwrap().len() == 2))
+        .then_some(traces)
     });
     assert!(traces.is_some(), "{:?}", pods.collector.traces("server"));
     // What is left alone is seen by neither.
@@ -59,15 +71,30 @@ fn a_pod_s_connections_go_through_its_sidecar_but_for_those_that_are_excluded() 
     }
     for (sidecar, direction) in [(&inbound, "inbound"), (&outbound, "outbound")] {
         let text = sidecar.get("/metrics").unwrap().body;
-        assert!(text.contains(&format!("connections_total{} 2\n", seen(direction, "http1"))), "{text}");
-        assert_eq!(text.matches("throughline_redirected_connections_total{").count(), 1, "{text}");
+        assert!(
+            text.contains(&format!(
+                "connections_total{} 2\n",
+                seen(direction, "http1")
+            )),
+            "{text}"
+        );
+        assert_eq!(
+            text.matches("throughline_redirected_connections_total{")
+                .count(),
+            1,
+            "{text}"
+        );
     }
     for sidecar in [inbound, outbound] {
         sidecar.stop().unwrap();
     }
     // Without the rules the pods are as they were.
     for pod in ["server", "client"] {
-        pods.network.pod(pod).unwrap().run(&pods.binary.to_string_lossy(), &["init", "--undo"]).unwrap();
+        pods.network
+            .pod(pod)
+            .unwrap()
+            .run(&pods.binary.to_string_lossy(), &["init", "--undo"])
+            .unwrap();
     }
     assert_eq!(pods.ask(ways[1], 8080), "Email sent out!");
     drop(services);
@@ -91,17 +118,33 @@ impl Pods {
         fs::copy(throughline, &binary).unwrap();
         let network = Network::start(&["client", "server"], &[]).unwrap();
         let host = network.host().to_string();
-        let collector = Collector::start_on(throughline, Ports::default(), &["--host", &host]).unwrap();
-        Self { collector, network, binary, _home: home }
+        let collector =
+            Collector::start_on(throughline, Ports::default(), &["--host", &host]).unwrap();
+        Self {
+            collector,
+            network,
+            binary,
+            _home: home,
+        }
     }
 
     /// A service that knows nothing of it, on both IPs.
     fn service(&self, pod: &Pod, port: u16) -> Process {
         let bare = &Binaries::build().unwrap().eshop_bare;
         let listen = format!("[::]:{port}");
-        let spec = Spec::new("notification", bare).args(["notification", "--listen", &listen, "--max-delay-ms", "0"]);
+        let spec = Spec::new("notification", bare).args([
+            "notification",
+            "--listen",
+            &listen,
+            "--max-delay-ms",
+            "0",
+        ]);
         let service = pod.place(spec).spawn().unwrap();
-        service.wait_for_line("its address", LIMIT, |line| line.starts_with("listening").then_some(())).unwrap();
+        service
+            .wait_for_line("its address", LIMIT, |line| {
+                line.starts_with("listening").then_some(())
+            })
+            .unwrap();
         service
     }
 
@@ -109,17 +152,38 @@ impl Pods {
     fn redirect(&self, name: &str) -> Sidecar {
         let pod = self.network.pod(name).unwrap();
         let excluded = ["--exclude-inbound", "9999", "--exclude-outbound", "9999"];
-        pod.run(&self.binary.to_string_lossy(), &[&["init"], &excluded[..]].concat()).unwrap();
-        let args = ["--transparent".to_owned(), "--admin".to_owned(), format!("{}:19091", pod.address())];
+        pod.run(
+            &self.binary.to_string_lossy(),
+            &[&["init"], &excluded[..]].concat(),
+        )
+        .unwrap();
+        let args = [
+            "--transparent".to_owned(),
+            "--admin".to_owned(),
+            format!("{}:19091", pod.address()),
+        ];
         let collector = self.collector.addresses().otlp_http;
-        Sidecar::start_with(&|spec| pod.place_unprivileged(spec), &self.binary, collector, name, args).unwrap()
+        Sidecar::start_with(
+            &|spec| pod.place_unprivileged(spec),
+            &self.binary,
+            collector,
+            name,
+            args,
+        )
+        .unwrap()
     }
 
     /// What the client is answered with.
     fn ask(&self, way: IpAddr, port: u16) -> String {
-        let request = "GET /sendEmail HTTP/1.1\\r\\nhost: server\\r\\nconnection: close\\r\\n\\r\\n";
+        let request =
+            "GET /sendEmail HTTP/1.1\\r\\nhost: server\\r\\nconnection: close\\r\\n\\r\\n";
         let script = format!("exec 3<>/dev/tcp/{way}/{port} && printf '{request}' >&3 && cat <&3");
-        let answer = self.network.pod("client").unwrap().output("bash", &["-c", &script]).unwrap();
+        let answer = self
+            .network
+            .pod("client")
+            .unwrap()
+            .output("bash", &["-c", &script])
+            .unwrap();
         answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
     }
 }
@@ -129,6 +193,14 @@ fn seen(direction: &str, protocol: &str) -> String {
 }
 
 fn until_metric(sidecar: &Sidecar, name: &str, value: &str) {
-    let there = wait::until(LIMIT, || sidecar.metric(name).filter(|found| found.to_string() == value));
-    assert!(there.is_some(), "{name} is not {value} in:\n{}", sidecar.get("/metrics").unwrap().body);
+    let there = wait::until(LIMIT, || {
+        sidecar
+            .metric(name)
+            .filter(|found| found.to_string() == value)
+    });
+    assert!(
+        there.is_some(),
+        "{name} is not {value} in:\n{}",
+        sidecar.get("/metrics").unwrap().body
+    );
 }

@@ -30,11 +30,25 @@ async fn order() {}
 #[test]
 fn the_example_in_the_readme_is_the_one_that_compiles_here() {
     // Never polled: that it compiles is what counts.
-    drop(example(&ClientConfig::new(), "http://127.0.0.1:1", Duration::ZERO));
+    drop(example(
+        &ClientConfig::new(),
+        "http://127.0.0.1:1",
+        Duration::ZERO,
+    ));
     let readme = include_str!("../../README.md");
-    let block = readme.split("```rust,ignore\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let block = readme
+        .split("```rust,ignore\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
     let here = include_str!("readme.rs");
-    for line in block.lines().map(|line| line.split("   //").next().unwrap().trim()) {
-        assert!(here.lines().any(|own| own == line), "only in the README: {line}");
+    for line in block
+        .lines()
+        .map(|line| line.split("   //").next().unwrap().trim())
+    {
+        assert!(
+            here.lines().any(|own| own == line),
+            "only in the README: {line}"
+        );
     }
 }

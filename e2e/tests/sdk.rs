@@ -1,5 +1,9 @@
 //! The SDK inside this process, against a real Apache Kafka: the spans that come out, and the bytes that lie in the topic.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::time::Duration;
 
@@ -34,10 +38,16 @@ const SENDER_SPAN: &str = "b7ad6b7169203331";
 /// One broker for all of it: its start takes longer than everything else.
 #[test]
 fn records_are_traced_on_apache_kafka_and_reach_it_as_they_were_given() {
-    let topics = ["awaited", "polled", "related", "batched", "wild", "orders", "receipts", "narrow"];
+    let topics = [
+        "awaited", "polled", "related", "batched", "wild", "orders", "receipts", "narrow",
+    ];
     let broker = topics.iter().fold(Apache::builder(), |broker, name| {
         let topic = Topic::new(*name, 1);
-        broker.topic(if *name == "narrow" { topic.config("max.message.bytes", "1100") } else { topic })
+        broker.topic(if *name == "narrow" {
+            topic.config("max.message.bytes", "1100")
+        } else {
+            topic
+        })
     });
     let broker = broker.start(&mut |step| eprintln!("{step}")).unwrap();
     let case = |topic| Case::new(&broker, topic);
@@ -48,32 +58,59 @@ fn records_are_traced_on_apache_kafka_and_reach_it_as_they_were_given() {
         each_relation_refers_to_the_sender_in_its_way(&case("related")).await;
         a_batch_links_to_each_sender_and_is_settled_whole(&case("batched")).await;
         headers_of_any_bytes_pass_and_the_old_context_is_replaced(&case("wild")).await;
-        a_transaction_holds_the_handling_and_what_it_sends(&case("orders"), &case("receipts")).await;
-        a_record_that_the_topic_has_no_room_for_with_its_context_goes_without(&case("narrow")).await;
+        a_transaction_holds_the_handling_and_what_it_sends(&case("orders"), &case("receipts"))
+            .await;
+        a_record_that_the_topic_has_no_room_for_with_its_context_goes_without(&case("narrow"))
+            .await;
     });
 }
 
 async fn an_awaited_record_carries_its_span_and_is_settled(case: &Case) {
-    case.producer().send(case.record().key("k"), SOON).await.unwrap();
+    case.producer()
+        .send(case.record().key("k"), SOON)
+        .await
+        .unwrap();
     let sent = case.span("send awaited");
-    assert_eq!((sent.span_kind.clone(), sent.status.clone()), (SpanKind::Producer, Status::Unset));
-    assert!(has(&sent, "messaging.kafka.offset=0") && has(&sent, "messaging.destination.partition.id=0"));
+    assert_eq!(
+        (sent.span_kind.clone(), sent.status.clone()),
+        (SpanKind::Producer, Status::Unset)
+    );
+    assert!(
+        has(&sent, "messaging.kafka.offset=0")
+            && has(&sent, "messaging.destination.partition.id=0")
+    );
 
     let inner: StreamConsumer = case.config().create().unwrap();
     inner.subscribe(&[case.topic]).unwrap();
     let consumer = Consumer::new(inner, case.settings());
     let delivery = consumer.recv().await.unwrap();
     let carried = format!("00-{}-{}-01", sent.span_context.trace_id(), id(&sent));
-    assert_eq!(raw::headers(&delivery), [(b"traceparent".to_vec(), Some(carried.into_bytes()))]);
-    let active = delivery.handle(async { Ok::<_, KafkaError>(Context::current().span().span_context().span_id()) });
+    assert_eq!(
+        raw::headers(&delivery),
+        [(b"traceparent".to_vec(), Some(carried.into_bytes()))]
+    );
+    let active = delivery
+        .handle(async { Ok::<_, KafkaError>(Context::current().span().span_context().span_id()) });
     let active = active.await.unwrap();
     consumer.settle(&delivery, CommitMode::Sync).unwrap();
 
     let (handled, commit) = (case.span("process awaited"), case.span("commit awaited"));
-    assert_eq!((handled.span_kind.clone(), active), (SpanKind::Consumer, id(&handled)));
-    assert_eq!((handled.parent_span_id, links(&handled)), (id(&sent), vec![id(&sent).to_string()]));
-    assert_eq!(handled.span_context.trace_id(), sent.span_context.trace_id());
-    assert_eq!((commit.parent_span_id, case.committed(&consumer)), (id(&handled), Offset::Offset(1)));
+    assert_eq!(
+        (handled.span_kind.clone(), active),
+        (SpanKind::Consumer, id(&handled))
+    );
+    assert_eq!(
+        (handled.parent_span_id, links(&handled)),
+        (id(&sent), vec![id(&sent).to_string()])
+    );
+    assert_eq!(
+        handled.span_context.trace_id(),
+        sent.span_context.trace_id()
+    );
+    assert_eq!(
+        (commit.parent_span_id, case.committed(&consumer)),
+        (id(&handled), Offset::Offset(1))
+    );
 }
 
 fn polled_clients_of_an_idempotent_producer_name_as_opentracing_does(case: &Case) {
@@ -81,50 +118,114 @@ fn polled_clients_of_an_idempotent_producer_name_as_opentracing_does(case: &Case
     let mut config = case.config();
     config.set("enable.idempotence", "true");
     let inner: BaseProducer<_> =
-        BaseProducer::from_config_and_context(&config, AckContext::new(DefaultProducerContext)).unwrap();
+        BaseProducer::from_config_and_context(&config, AckContext::new(DefaultProducerContext))
+            .unwrap();
     let producer = Producer::new(inner, settings());
     for _ in 0..3 {
-        producer.send(BaseRecord::<str, str>::to(case.topic).payload("v"), None).map_err(|(error, _)| error).unwrap();
+        producer
+            .send(BaseRecord::<str, str>::to(case.topic).payload("v"), None)
+            .map_err(|(error, _)| error)
+            .unwrap();
     }
     producer.flush(SOON).unwrap();
     let consumer = Consumer::new(case.reader::<BaseConsumer>(), settings());
     for _ in 0..3 {
-        consumer.poll(SOON).unwrap().unwrap().run(|| Ok::<_, KafkaError>(())).unwrap();
+        consumer
+            .poll(SOON)
+            .unwrap()
+            .unwrap()
+            .run(|| Ok::<_, KafkaError>(()))
+            .unwrap();
     }
     let (sent, received) = (case.named("To_polled"), case.named("From_polled"));
     let ids = |spans: &[SpanData]| spans.iter().map(id).collect::<Vec<_>>();
-    assert_eq!(received.iter().map(|span| span.parent_span_id).collect::<Vec<_>>(), ids(&sent));
-    assert!(sent.iter().chain(&received).all(|span| has(span, "message_bus.destination=polled")));
-    assert!(received.iter().zip(0..).all(|(span, offset)| has(span, &format!("offset={offset}"))));
+    assert_eq!(
+        received
+            .iter()
+            .map(|span| span.parent_span_id)
+            .collect::<Vec<_>>(),
+        ids(&sent)
+    );
+    assert!(
+        sent.iter()
+            .chain(&received)
+            .all(|span| has(span, "message_bus.destination=polled"))
+    );
+    assert!(
+        received
+            .iter()
+            .zip(0..)
+            .all(|(span, offset)| has(span, &format!("offset={offset}")))
+    );
 }
 
 async fn each_relation_refers_to_the_sender_in_its_way(case: &Case) {
     case.producer().send(case.record(), SOON).await.unwrap();
     let sender = id(&case.span("send related"));
-    for relation in [Relation::ParentAndLink, Relation::LinksOnly, Relation::ChildOnly] {
-        let settings = case.settings().relation(Relation::ChildOnly).topic_relation(case.topic, relation);
-        drop(Consumer::new(case.reader::<StreamConsumer>(), settings).recv().await.unwrap());
+    for relation in [
+        Relation::ParentAndLink,
+        Relation::LinksOnly,
+        Relation::ChildOnly,
+    ] {
+        let settings = case
+            .settings()
+            .relation(Relation::ChildOnly)
+            .topic_relation(case.topic, relation);
+        drop(
+            Consumer::new(case.reader::<StreamConsumer>(), settings)
+                .recv()
+                .await
+                .unwrap(),
+        );
     }
-    let seen: Vec<_> = case.named("process related").iter().map(|span| (span.parent_span_id, links(span))).collect();
+    let seen: Vec<_> = case
+        .named("process related")
+        .iter()
+        .map(|span| (span.parent_span_id, links(span)))
+        .collect();
     let linked = || vec![sender.to_string()];
-    assert_eq!(seen, [(sender, linked()), (SpanId::INVALID, linked()), (sender, vec![])]);
+    assert_eq!(
+        seen,
+        [
+            (sender, linked()),
+            (SpanId::INVALID, linked()),
+            (sender, vec![])
+        ]
+    );
 }
 
 async fn a_batch_links_to_each_sender_and_is_settled_whole(case: &Case) {
     let mut config = case.config();
-    config.set("compression.type", "zstd").set("linger.ms", "50");
-    let producer: Producer<FutureProducer> = Producer::new(config.create().unwrap(), case.settings());
-    let pending: Vec<_> =
-        (0..50).map(|_| producer.send_result(case.record()).map_err(|(error, _)| error).unwrap()).collect();
+    config
+        .set("compression.type", "zstd")
+        .set("linger.ms", "50");
+    let producer: Producer<FutureProducer> =
+        Producer::new(config.create().unwrap(), case.settings());
+    let pending: Vec<_> = (0..50)
+        .map(|_| {
+            producer
+                .send_result(case.record())
+                .map_err(|(error, _)| error)
+                .unwrap()
+        })
+        .collect();
     for one in pending {
         one.await.unwrap().unwrap();
     }
     let consumer = Consumer::new(case.reader::<StreamConsumer>(), case.settings());
     let batch = consumer.recv_batch(50, SOON).await.unwrap();
-    batch.handle(async { Ok::<_, KafkaError>(()) }).await.unwrap();
+    batch
+        .handle(async { Ok::<_, KafkaError>(()) })
+        .await
+        .unwrap();
     consumer.settle_batch(&batch, CommitMode::Sync).unwrap();
     let (handled, sent) = (case.span("process batched"), case.named("send batched"));
-    assert_eq!(links(&handled), sent.iter().map(|span| id(span).to_string()).collect::<Vec<_>>());
+    assert_eq!(
+        links(&handled),
+        sent.iter()
+            .map(|span| id(span).to_string())
+            .collect::<Vec<_>>()
+    );
     assert!(has(&handled, "messaging.batch.message_count=50"));
     assert_eq!(case.committed(&consumer), Offset::Offset(50));
     assert_eq!(case.span("commit batched").parent_span_id, id(&handled));
@@ -132,14 +233,35 @@ async fn a_batch_links_to_each_sender_and_is_settled_whole(case: &Case) {
 
 async fn headers_of_any_bytes_pass_and_the_old_context_is_replaced(case: &Case) {
     let headers = OwnedHeaders::new()
-        .insert(Header { key: "twice", value: Some("1") })
-        .insert(Header { key: "TraceParent", value: Some("not one") })
-        .insert(Header::<&str> { key: "null", value: None })
-        .insert(Header { key: "traceparent", value: Some(SENDER) });
-    let headers = raw::with(headers, b"\xff\xfe", b"\x00\x80").insert(Header { key: "twice", value: Some("") });
+        .insert(Header {
+            key: "twice",
+            value: Some("1"),
+        })
+        .insert(Header {
+            key: "TraceParent",
+            value: Some("not one"),
+        })
+        .insert(Header::<&str> {
+            key: "null",
+            value: None,
+        })
+        .insert(Header {
+            key: "traceparent",
+            value: Some(SENDER),
+        });
+    let headers = raw::with(headers, b"\xff\xfe", b"\x00\x80").insert(Header {
+        key: "twice",
+        value: Some(""),
+    });
     let past_the_sdk: FutureProducer = case.config().create().unwrap();
-    past_the_sdk.send(case.record().headers(headers.clone()), SOON).await.unwrap();
-    case.producer().send(case.record().headers(headers), SOON).await.unwrap();
+    past_the_sdk
+        .send(case.record().headers(headers.clone()), SOON)
+        .await
+        .unwrap();
+    case.producer()
+        .send(case.record().headers(headers), SOON)
+        .await
+        .unwrap();
 
     let consumer = Consumer::new(case.reader::<StreamConsumer>(), case.settings());
     drop(consumer.recv().await.unwrap());
@@ -154,11 +276,25 @@ async fn headers_of_any_bytes_pass_and_the_old_context_is_replaced(case: &Case) 
         (b"traceparent", Some(carried.as_bytes())),
     ];
     let found = raw::headers(&delivery);
-    assert_eq!(found.iter().map(|(key, value)| (&key[..], value.as_deref())).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        found
+            .iter()
+            .map(|(key, value)| (&key[..], value.as_deref()))
+            .collect::<Vec<_>>(),
+        expected
+    );
     drop(delivery);
-    let parents: Vec<_> = case.named("process wild").iter().map(|span| span.parent_span_id.to_string()).collect();
+    let parents: Vec<_> = case
+        .named("process wild")
+        .iter()
+        .map(|span| span.parent_span_id.to_string())
+        .collect();
     assert_eq!(parents, [SENDER_SPAN.to_owned(), id(&sent).to_string()]);
-    assert_eq!(sent.parent_span_id.to_string(), SENDER_SPAN, "the context that was in the record goes on");
+    assert_eq!(
+        sent.parent_span_id.to_string(),
+        SENDER_SPAN,
+        "the context that was in the record goes on"
+    );
 }
 
 async fn a_transaction_holds_the_handling_and_what_it_sends(orders: &Case, receipts: &Case) {
@@ -166,37 +302,60 @@ async fn a_transaction_holds_the_handling_and_what_it_sends(orders: &Case, recei
     plain.send(orders.record(), SOON).await.unwrap();
     let mut config = receipts.config();
     config.set("transactional.id", "receipts");
-    let producer: Producer<FutureProducer> = Producer::new(config.create().unwrap(), receipts.settings());
+    let producer: Producer<FutureProducer> =
+        Producer::new(config.create().unwrap(), receipts.settings());
     producer.init_transactions(SOON).unwrap();
     let consumer = Consumer::new(orders.reader::<StreamConsumer>(), receipts.settings());
     let delivery = consumer.recv().await.unwrap();
     let work = async {
         producer.begin_transaction()?;
-        producer.send(receipts.record(), SOON).await.map_err(|(error, _)| error)?;
+        producer
+            .send(receipts.record(), SOON)
+            .await
+            .map_err(|(error, _)| error)?;
         producer.abort_transaction(SOON)?;
         producer.begin_transaction()?;
-        producer.send(receipts.record(), SOON).await.map_err(|(error, _)| error)?;
+        producer
+            .send(receipts.record(), SOON)
+            .await
+            .map_err(|(error, _)| error)?;
         let group = consumer.group_metadata().unwrap();
         producer.send_offsets_to_transaction(&orders.place(Offset::Offset(1)), &group, SOON)?;
         producer.commit_transaction(SOON)
     };
     delivery.handle(work).await.unwrap();
-    let (handled, sent) = (receipts.span("process orders"), receipts.named("send receipts"));
+    let (handled, sent) = (
+        receipts.span("process orders"),
+        receipts.named("send receipts"),
+    );
     assert!(sent.len() == 2 && sent.iter().all(|span| span.parent_span_id == id(&handled)));
     assert_eq!(orders.committed(&consumer), Offset::Offset(1));
 
     let reader = Consumer::new(receipts.reader::<StreamConsumer>(), receipts.settings());
     drop(reader.recv().await.unwrap());
-    assert_eq!(receipts.span("process receipts").parent_span_id, id(&sent[1]), "the aborted record is not delivered");
+    assert_eq!(
+        receipts.span("process receipts").parent_span_id,
+        id(&sent[1]),
+        "the aborted record is not delivered"
+    );
 }
 
 async fn a_record_that_the_topic_has_no_room_for_with_its_context_goes_without(case: &Case) {
     // The topic allows batches of 1100 bytes. 61 of them, and some for each record, are Kafka's own.
     let value = "v".repeat(1000);
-    case.producer().send(FutureRecord::<str, str>::to(case.topic).payload(&value), SOON).await.unwrap();
+    case.producer()
+        .send(
+            FutureRecord::<str, str>::to(case.topic).payload(&value),
+            SOON,
+        )
+        .await
+        .unwrap();
     let consumer = Consumer::new(case.reader::<StreamConsumer>(), case.settings());
     let delivery = consumer.recv().await.unwrap();
-    assert_eq!((raw::headers(&delivery), delivery.payload()), (vec![], Some(value.as_bytes())));
+    assert_eq!(
+        (raw::headers(&delivery), delivery.payload()),
+        (vec![], Some(value.as_bytes()))
+    );
     assert_eq!(case.span("send narrow").status, Status::Unset);
 }
 
@@ -205,8 +364,15 @@ async fn a_record_that_the_topic_has_no_room_for_with_its_context_goes_without(c
 impl Case {
     fn new(broker: &Apache, topic: &'static str) -> Self {
         let spans = InMemorySpanExporter::default();
-        let tracers = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
-        Self { topic, bootstrap: broker.bootstrap().to_owned(), tracers, spans }
+        let tracers = SdkTracerProvider::builder()
+            .with_simple_exporter(spans.clone())
+            .build();
+        Self {
+            topic,
+            bootstrap: broker.bootstrap().to_owned(),
+            tracers,
+            spans,
+        }
     }
 
     fn settings(&self) -> Settings {
@@ -246,7 +412,9 @@ impl Case {
     }
 
     fn committed(&self, consumer: &StreamConsumer) -> Offset {
-        let committed = consumer.committed_offsets(self.place(Offset::Invalid), SOON).unwrap();
+        let committed = consumer
+            .committed_offsets(self.place(Offset::Invalid), SOON)
+            .unwrap();
         committed.elements_for_topic(self.topic)[0].offset()
     }
 
@@ -257,7 +425,12 @@ impl Case {
     }
 
     fn named(&self, name: &str) -> Vec<SpanData> {
-        self.spans.get_finished_spans().unwrap().into_iter().filter(|span| span.name == name).collect()
+        self.spans
+            .get_finished_spans()
+            .unwrap()
+            .into_iter()
+            .filter(|span| span.name == name)
+            .collect()
     }
 }
 
@@ -266,7 +439,11 @@ fn id(span: &SpanData) -> SpanId {
 }
 
 fn links(span: &SpanData) -> Vec<String> {
-    span.links.links.iter().map(|link| link.span_context.span_id().to_string()).collect()
+    span.links
+        .links
+        .iter()
+        .map(|link| link.span_context.span_id().to_string())
+        .collect()
 }
 
 fn has(span: &SpanData, attribute: &str) -> bool {
@@ -276,7 +453,10 @@ fn has(span: &SpanData, attribute: &str) -> bool {
 
 /// Headers as they are: rdkafka's safe view neither makes nor reads a key that is not UTF-8.
 mod raw {
-    #![expect(unsafe_code, reason = "header keys that are not UTF-8 can only be had from librdkafka itself")]
+    #![expect(
+        unsafe_code,
+        reason = "header keys that are not UTF-8 can only be had from librdkafka itself"
+    )]
 
     use std::ffi::CStr;
     use std::ptr;
@@ -288,9 +468,20 @@ mod raw {
     /// The headers with one more, of any bytes.
     pub(super) fn with(headers: OwnedHeaders, key: &[u8], value: &[u8]) -> OwnedHeaders {
         let list: *mut rd_kafka_headers_t = ptr::from_ref(headers.as_borrowed()).cast_mut().cast();
-        let (key_size, value_size) = (key.len().try_into().unwrap(), value.len().try_into().unwrap());
+        let (key_size, value_size) = (
+            key.len().try_into().unwrap(),
+            value.len().try_into().unwrap(),
+        );
         // SAFETY: the list is live and owned here; key and value are readable for their lengths, and are copied.
-        unsafe { rd_kafka_header_add(list, key.as_ptr().cast(), key_size, value.as_ptr().cast(), value_size) };
+        unsafe {
+            rd_kafka_header_add(
+                list,
+                key.as_ptr().cast(),
+                key_size,
+                value.as_ptr().cast(),
+                value_size,
+            )
+        };
         headers
     }
 
@@ -304,14 +495,16 @@ mod raw {
         for index in 0.. {
             let (mut key, mut value, mut size) = (ptr::null(), ptr::null(), 0);
             // SAFETY: the list is live while it is borrowed, and the other pointers are to locals.
-            let result = unsafe { rd_kafka_header_get_all(list, index, &mut key, &mut value, &mut size) };
+            let result =
+                unsafe { rd_kafka_header_get_all(list, index, &mut key, &mut value, &mut size) };
             if result != RD_KAFKA_RESP_ERR_NO_ERROR {
                 break;
             }
             // SAFETY: on success the key is a C string of the list's.
             let key = unsafe { CStr::from_ptr(key) }.to_bytes().to_vec();
             // SAFETY: on success a value that is not null is readable for its size.
-            let value = (!value.is_null()).then(|| unsafe { std::slice::from_raw_parts::<u8>(value.cast(), size) });
+            let value = (!value.is_null())
+                .then(|| unsafe { std::slice::from_raw_parts::<u8>(value.cast(), size) });
             all.push((key, value.map(<[u8]>::to_vec)));
         }
         all

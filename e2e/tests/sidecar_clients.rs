@@ -11,7 +11,10 @@
 )]
 #![expect(clippy::print_stderr, reason = "tells what takes long")]
 
-#[expect(dead_code, reason = "shared with the other tests, which use more of it")]
+#[expect(
+    dead_code,
+    reason = "shared with the other tests, which use more of it"
+)]
 mod support;
 
 use std::time::Instant;
@@ -43,7 +46,11 @@ fn every_client_and_every_codec() {
         for further in 0..each {
             let codec = CODECS[(number + further + 4) % CODECS.len()];
             let case = Case::new(&kit, &way, format!("{}-{codec}", client.name()), client);
-            told(&case.records(if full() { 400 } else { 60 }).produce(&[("codec", codec)]));
+            told(
+                &case
+                    .records(if full() { 400 } else { 60 })
+                    .produce(&[("codec", codec)]),
+            );
         }
     }
 }
@@ -52,10 +59,26 @@ fn every_client_and_every_codec() {
 fn every_way_to_be_acknowledged() {
     let kit = Kit::shared();
     let way = kit.sidecar("acknowledgements", &[]);
-    let clients: &[Client] = if full() { &Client::ALL } else { &[Client::Java, Client::Confluent] };
+    let clients: &[Client] = if full() {
+        &Client::ALL
+    } else {
+        &[Client::Java, Client::Confluent]
+    };
     for client in clients {
-        for (name, options) in [("0", ("acks", "0")), ("1", ("acks", "1")), ("idempotent", ("idempotent", "true"))] {
-            told(&Case::new(&kit, &way, format!("{}-acks-{name}", client.name()), *client).produce(&[options]));
+        for (name, options) in [
+            ("0", ("acks", "0")),
+            ("1", ("acks", "1")),
+            ("idempotent", ("idempotent", "true")),
+        ] {
+            told(
+                &Case::new(
+                    &kit,
+                    &way,
+                    format!("{}-acks-{name}", client.name()),
+                    *client,
+                )
+                .produce(&[options]),
+            );
         }
     }
 }
@@ -84,11 +107,19 @@ fn a_record_is_read_by_clients_of_another_language() {
 fn transactions_that_were_aborted_are_sent_and_never_processed() {
     let kit = Kit::shared();
     let way = kit.sidecar("transactions", &[]);
-    let clients: &[Client] = if full() { &Client::ALL } else { &[Client::Java, Client::FranzGo] };
+    let clients: &[Client] = if full() {
+        &Client::ALL
+    } else {
+        &[Client::Java, Client::FranzGo]
+    };
     for client in clients {
         let topic = format!("{}-transactions", client.name());
         let case = Case::new(&kit, &way, topic.clone(), *client);
-        let case = case.produce(&[("transactional", &topic), ("abort-every", "3"), ("codec", "lz4")]);
+        let case = case.produce(&[
+            ("transactional", &topic),
+            ("abort-every", "3"),
+            ("codec", "lz4"),
+        ]);
         told(&case.consume(&[("isolation", "read_committed")]));
     }
 }
@@ -97,9 +128,19 @@ fn transactions_that_were_aborted_are_sent_and_never_processed() {
 fn groups_of_the_new_protocol() {
     let kit = Kit::shared();
     let way = kit.sidecar("groups", &[]);
-    let clients = [Client::Java, Client::FranzGo, Client::Confluent, Client::Rdkafka];
+    let clients = [
+        Client::Java,
+        Client::FranzGo,
+        Client::Confluent,
+        Client::Rdkafka,
+    ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
-        let case = Case::new(&kit, &way, format!("{}-consumer-group", client.name()), *client);
+        let case = Case::new(
+            &kit,
+            &way,
+            format!("{}-consumer-group", client.name()),
+            *client,
+        );
         told(&case.consume(&[("protocol", "consumer")]));
     }
 }
@@ -108,13 +149,23 @@ fn groups_of_the_new_protocol() {
 fn logins_of_every_kind_pass_through() {
     let kit = Kit::shared();
     let way = kit.sidecar_to(Listener::SaslPlaintext, "logins", &[]);
-    let clients = [Client::Java, Client::Confluent, Client::KafkaPython, Client::Kafkajs, Client::FranzGo];
+    let clients = [
+        Client::Java,
+        Client::Confluent,
+        Client::KafkaPython,
+        Client::Kafkajs,
+        Client::FranzGo,
+    ];
     for (number, client) in clients.into_iter().enumerate() {
         for (other, mechanism) in MECHANISMS.into_iter().enumerate() {
             if full() || number % MECHANISMS.len() == other {
                 let topic = format!("{}-{}", client.name(), mechanism.to_lowercase());
                 let login = [("mechanism", mechanism)];
-                told(&Case::new(&kit, &way, topic, client).produce(&login).consume(&login));
+                told(
+                    &Case::new(&kit, &way, topic, client)
+                        .produce(&login)
+                        .consume(&login),
+                );
             }
         }
     }
@@ -125,26 +176,59 @@ fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
     let kit = Kit::shared();
     let certificates = kit.kafka.certificates().unwrap();
     let path = |path: &std::path::Path| path.display().to_string();
-    let (ca, cert, key) = (path(&certificates.ca), path(&certificates.client), path(&certificates.client_key));
-    let tls = ["--broker-tls", "--broker-tls-ca", &ca, "--broker-tls-cert", &cert, "--broker-tls-key", &key];
+    let (ca, cert, key) = (
+        path(&certificates.ca),
+        path(&certificates.client),
+        path(&certificates.client_key),
+    );
+    let tls = [
+        "--broker-tls",
+        "--broker-tls-ca",
+        &ca,
+        "--broker-tls-cert",
+        &cert,
+        "--broker-tls-key",
+        &key,
+    ];
     let way = kit.sidecar_to(Listener::Ssl, "tls", &tls);
     told(&Case::new(&kit, &way, "tls-to-the-broker", Client::Java).produce(&[("codec", "zstd")]));
     let way = kit.sidecar_to(Listener::SaslSsl, "tls-and-login", &tls[..3]);
     let login = [("mechanism", "SCRAM-SHA-512")];
-    told(&Case::new(&kit, &way, "tls-and-login", Client::FranzGo).produce(&login).consume(&login));
+    told(
+        &Case::new(&kit, &way, "tls-and-login", Client::FranzGo)
+            .produce(&login)
+            .consume(&login),
+    );
 }
 
 #[test]
 fn clients_speak_tls_to_the_sidecar() {
     let kit = Kit::shared();
     let certificates = kit.kafka.certificates().unwrap();
-    let (cert, key) = (certificates.server.display().to_string(), certificates.server_key.display().to_string());
-    let mut way = kit.sidecar("tls-from-the-client", &["--client-tls-cert", &cert, "--client-tls-key", &key]);
+    let (cert, key) = (
+        certificates.server.display().to_string(),
+        certificates.server_key.display().to_string(),
+    );
+    let mut way = kit.sidecar(
+        "tls-from-the-client",
+        &["--client-tls-cert", &cert, "--client-tls-key", &key],
+    );
     if way.sidecar.is_some() {
         way.security = kit.security(Listener::Ssl);
     }
-    let clients = [Client::Confluent, Client::Java, Client::KafkaPython, Client::Kafkajs, Client::FranzGo];
+    let clients = [
+        Client::Confluent,
+        Client::Java,
+        Client::KafkaPython,
+        Client::Kafkajs,
+        Client::FranzGo,
+    ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
-        told(&Case::new(&kit, &way, format!("{}-tls", client.name()), *client));
+        told(&Case::new(
+            &kit,
+            &way,
+            format!("{}-tls", client.name()),
+            *client,
+        ));
     }
 }

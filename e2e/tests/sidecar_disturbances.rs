@@ -10,7 +10,10 @@
     reason = "a test fails by panicking"
 )]
 
-#[expect(dead_code, reason = "shared with the other tests, which use more of it")]
+#[expect(
+    dead_code,
+    reason = "shared with the other tests, which use more of it"
+)]
 mod support;
 
 use std::collections::BTreeMap;
@@ -29,15 +32,20 @@ use throughline_testkit::kafka::{Apache, delete_topic};
 fn a_broker_is_killed_and_comes_back() {
     let mut kit = Kit::start(Apache::builder().nodes(3));
     let way = kit.sidecar("killed", &[]);
-    let pairs =
-        [(Client::Java, Client::FranzGo), (Client::Confluent, Client::Java), (Client::FranzGo, Client::Confluent)];
+    let pairs = [
+        (Client::Java, Client::FranzGo),
+        (Client::Confluent, Client::Java),
+        (Client::FranzGo, Client::Confluent),
+    ];
     for (number, (producer, consumer)) in pairs.into_iter().enumerate() {
         if number > 0 && !full() {
             break;
         }
         let topic = format!("killed-{}-{}", producer.name(), consumer.name());
         let (records, acknowledged, consumed) = {
-            let case = Case::new(&kit, &way, &topic, producer).consumer(consumer).records(300);
+            let case = Case::new(&kit, &way, &topic, producer)
+                .consumer(consumer)
+                .records(300);
             let case = case.produce(&[("idempotent", "true"), ("pace", "30")]);
             kit.topic(&topic, PARTITIONS);
             let records = case.generate();
@@ -48,7 +56,11 @@ fn a_broker_is_killed_and_comes_back() {
             producer.wait_for_lines(120);
             drop(case);
             kit.kafka.start_node(2).unwrap();
-            (records, producer.acknowledged(), check::first_deliveries(consumer.consumed()))
+            (
+                records,
+                producer.acknowledged(),
+                check::first_deliveries(consumer.consumed()),
+            )
         };
         let case = Case::new(&kit, &way, &topic, producer).consumer(consumer);
         let stored = case.stored(records, acknowledged);
@@ -75,8 +87,12 @@ fn a_consumer_joins_and_leaves() {
     ];
     for (client, protocol) in if full() { &clients[..] } else { &clients[..2] } {
         let topic = format!("rebalanced-{}-{protocol}", client.name());
-        let case = Case::new(&kit, &way, topic, Client::Confluent).consumer(*client).records(300);
-        let case = case.produce(&[("pace", "20")]).consume(&[("protocol", protocol)]);
+        let case = Case::new(&kit, &way, topic, Client::Confluent)
+            .consumer(*client)
+            .records(300);
+        let case = case
+            .produce(&[("pace", "20")])
+            .consume(&[("protocol", protocol)]);
         kit.topic(&case.topic, PARTITIONS);
         let (records, guest_reads) = (case.generate(), 20);
         let producer = case.start_producer(&records);
@@ -97,14 +113,21 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
     let kit = Kit::shared();
     let way = kit.sidecar("recreated", &[]);
     // Not franz-go: its clients give up when the id of a topic changes, with a sidecar and without.
-    let clients = [Client::Java, Client::Confluent, Client::Rdkafka, Client::KafkaPython, Client::Kafkajs];
+    let clients = [
+        Client::Java,
+        Client::Confluent,
+        Client::Rdkafka,
+        Client::KafkaPython,
+        Client::Kafkajs,
+    ];
     for client in if full() { &clients[..] } else { &clients[..1] } {
         // Far fewer in each partition of the new topic: a consumer's place in the old one must not exist there.
         let (old, new) = (120, 15);
         // What kafkajs sends comes twice: its retry repeats the whole request. kafka-python's producer at times never goes on.
         let only_consumes = matches!(client, Client::Kafkajs | Client::KafkaPython);
         let producer = if only_consumes { Client::Java } else { *client };
-        let case = Case::new(&kit, &way, format!("recreated-{}", client.name()), producer).consumer(*client);
+        let case = Case::new(&kit, &way, format!("recreated-{}", client.name()), producer)
+            .consumer(*client);
         let case = case.records(old + new);
         kit.topic(&case.topic, PARTITIONS);
         let folder = TempDir::new().unwrap();
@@ -115,9 +138,15 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
         let goes_to_end = *client == Client::KafkaPython;
         let case = case
             .produce(&[("gate-at", "120"), ("gate", &path), ("in-flight", "1")])
-            .consume(&[("metadata-age", "1000"), ("returns", if goes_to_end { "true" } else { "false" })]);
+            .consume(&[
+                ("metadata-age", "1000"),
+                ("returns", if goes_to_end { "true" } else { "false" }),
+            ]);
         let records = case.generate();
-        let (producer, consumer) = (case.start_producer(&records), case.start_consumer(records.len(), &[]));
+        let (producer, consumer) = (
+            case.start_producer(&records),
+            case.start_consumer(records.len(), &[]),
+        );
         producer.wait_for_lines(old);
         consumer.wait_for_lines(old);
         delete_topic(kit.kafka.bootstrap(), &case.topic).unwrap();
@@ -139,16 +168,42 @@ fn assert_recreated(
     acknowledged: &[Acknowledged],
     consumed: &[Consumed],
 ) {
-    let (before, after): (Vec<_>, Vec<_>) = acknowledged.iter().cloned().partition(|ack| ack.index < old);
-    let after: Vec<_> = after.into_iter().map(|ack| Acknowledged { index: ack.index - old, ..ack }).collect();
+    let (before, after): (Vec<_>, Vec<_>) = acknowledged
+        .iter()
+        .cloned()
+        .partition(|ack| ack.index < old);
+    let after: Vec<_> = after
+        .into_iter()
+        .map(|ack| Acknowledged {
+            index: ack.index - old,
+            ..ack
+        })
+        .collect();
     // What was in the first topic is gone; the consumer alone has seen it.
-    let order = if case.consumer == Client::Kafkajs { Order::WithinName } else { Order::Kept };
+    let order = if case.consumer == Client::Kafkajs {
+        Order::WithinName
+    } else {
+        Order::Kept
+    };
     let places = check::places(&before);
-    let contexts = check::arrived(&records[..old], &places, &consumed[..old], order, case.way.contexts());
-    let first = Stored { records: records[..old].to_vec(), acknowledged: before, places, contexts };
+    let contexts = check::arrived(
+        &records[..old],
+        &places,
+        &consumed[..old],
+        order,
+        case.way.contexts(),
+    );
+    let first = Stored {
+        records: records[..old].to_vec(),
+        acknowledged: before,
+        places,
+        contexts,
+    };
     let second = case.stored(records[old..].to_vec(), after);
     case.assert_arrived(&second, &consumed[old..]);
-    let Some(sidecar) = &case.way.sidecar else { return };
+    let Some(sidecar) = &case.way.sidecar else {
+        return;
+    };
     let wanted = [("send", records.len()), ("process", records.len())];
     let spans = Spans::wait_for(&case.kit.collector, sidecar.service(), &case.topic, &wanted);
     for half in [&first, &second] {
@@ -169,22 +224,47 @@ fn records_of_a_share_group_are_given_back_and_delivered_again() {
         kit.topic(&case.topic, PARTITIONS);
         let stored = case.send();
         let consumed = case.read(case.records);
-        let (given_back, mut kept): (Vec<_>, Vec<_>) = consumed.into_iter().partition(|record| record.released);
+        let (given_back, mut kept): (Vec<_>, Vec<_>) =
+            consumed.into_iter().partition(|record| record.released);
         kept.sort_by_key(|record| (record.partition, record.offset));
         case.assert_arrived(&stored, &kept);
-        let again: Vec<Place> = given_back.iter().map(|record| (record.partition, record.offset)).collect();
-        let wanted: Vec<Place> = stored.places.keys().filter(|(_, offset)| offset % 5 == 0).copied().collect();
-        assert!(again.len() == wanted.len() && wanted.iter().all(|place| again.contains(place)), "{again:?}");
+        let again: Vec<Place> = given_back
+            .iter()
+            .map(|record| (record.partition, record.offset))
+            .collect();
+        let wanted: Vec<Place> = stored
+            .places
+            .keys()
+            .filter(|(_, offset)| offset % 5 == 0)
+            .copied()
+            .collect();
+        assert!(
+            again.len() == wanted.len() && wanted.iter().all(|place| again.contains(place)),
+            "{again:?}"
+        );
         for record in &kept {
             let deliveries = if record.offset % 5 == 0 { 2 } else { 1 };
-            assert_eq!(record.delivery_count, deliveries, "{:?}", (record.partition, record.offset));
+            assert_eq!(
+                record.delivery_count,
+                deliveries,
+                "{:?}",
+                (record.partition, record.offset)
+            );
         }
-        let Some(sidecar) = &way.sidecar else { continue };
-        let wanted = [("send", stored.places.len()), ("process", stored.places.len() + again.len())];
+        let Some(sidecar) = &way.sidecar else {
+            continue;
+        };
+        let wanted = [
+            ("send", stored.places.len()),
+            ("process", stored.places.len() + again.len()),
+        ];
         let spans = Spans::wait_for(&kit.collector, sidecar.service(), &case.topic, &wanted);
         spans.assert_sent(&stored.contexts, &case.topic, 1..=1);
-        let (twice, once): (BTreeMap<Place, Context>, BTreeMap<Place, Context>) =
-            stored.contexts.clone().into_iter().partition(|(place, _)| again.contains(place));
+        let (twice, once): (BTreeMap<Place, Context>, BTreeMap<Place, Context>) = stored
+            .contexts
+            .clone()
+            .into_iter()
+            .partition(|(place, _)| again.contains(place));
         spans.assert_processed(&once, [&case.topic, &case.topic], 1..=1);
         spans.assert_processed(&twice, [&case.topic, &case.topic], 2..=2);
         spans.assert_delivery_counts(&twice, &[1, 2]);
@@ -195,22 +275,52 @@ fn records_of_a_share_group_are_given_back_and_delivered_again() {
 fn a_streams_application_carries_records_and_their_traces_on() {
     let kit = Kit::shared();
     let way = kit.sidecar("streams", &[]);
-    for guarantee in if full() { &["at_least_once", "exactly_once_v2"][..] } else { &["at_least_once"] } {
-        let (from, to) = (format!("streams-from-{guarantee}"), format!("streams-to-{guarantee}"));
+    for guarantee in if full() {
+        &["at_least_once", "exactly_once_v2"][..]
+    } else {
+        &["at_least_once"]
+    } {
+        let (from, to) = (
+            format!("streams-from-{guarantee}"),
+            format!("streams-to-{guarantee}"),
+        );
         let first = Case::new(&kit, &way, &from, Client::Java);
         kit.topic(&from, 1);
         kit.topic(&to, 1);
-        let records: Vec<Record> =
-            first.generate().into_iter().map(|record| Record { partition: 0, ..record }).collect();
+        let records: Vec<Record> = first
+            .generate()
+            .into_iter()
+            .map(|record| Record {
+                partition: 0,
+                ..record
+            })
+            .collect();
         let acknowledged = first.start_producer(&records).acknowledged();
         let stored = first.stored(records, acknowledged);
-        let options = [("group", from.as_str()), ("client-id", from.as_str()), ("guarantee", guarantee)];
+        let options = [
+            ("group", from.as_str()),
+            ("client-id", from.as_str()),
+            ("guarantee", guarantee),
+        ];
         let topics = [from.as_str(), to.as_str()];
-        run::streams(kit.clients.streams().unwrap(), &way.bootstrap, topics, stored.records.len(), &options).lines();
+        run::streams(
+            kit.clients.streams().unwrap(),
+            &way.bootstrap,
+            topics,
+            stored.records.len(),
+            &options,
+        )
+        .lines();
 
         // The application sends on what it was given, its context among the headers.
         let isolation = [("isolation", "read_committed")];
-        let eye = run::consume(kit.client(Client::FranzGo), kit.kafka.bootstrap(), &from, stored.records.len(), &[]);
+        let eye = run::consume(
+            kit.client(Client::FranzGo),
+            kit.kafka.bootstrap(),
+            &from,
+            stored.records.len(),
+            &[],
+        );
         let carried: Vec<Record> = eye.consumed().into_iter().map(Record::from).collect();
         let second = Case::new(&kit, &way, &to, Client::Java).consume(&isolation);
         let consumed = second.read(carried.len());
@@ -221,11 +331,18 @@ fn a_streams_application_carries_records_and_their_traces_on() {
         }
         assert!(contexts.values().all(|context| context.came_along));
         let spans = |topic: &str, wanted: &[(&str, usize)]| {
-            Spans::wait_for(&kit.collector, way.sidecar.as_ref().unwrap().service(), topic, wanted)
+            Spans::wait_for(
+                &kit.collector,
+                way.sidecar.as_ref().unwrap().service(),
+                topic,
+                wanted,
+            )
         };
         let count = carried.len();
-        let (here, there) =
-            (spans(&from, &[("send", count), ("process", count)]), spans(&to, &[("send", count), ("process", count)]));
+        let (here, there) = (
+            spans(&from, &[("send", count), ("process", count)]),
+            spans(&to, &[("send", count), ("process", count)]),
+        );
         here.assert_sent(&stored.contexts, &from, 1..=1);
         here.assert_continued("process", &stored.contexts, 1..=1);
         there.assert_continued("send", &contexts, 1..=1);

@@ -1,5 +1,9 @@
 //! What goes wrong beside, before and behind the sidecar costs no record, and no more memory than it may have.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking"
+)]
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "figures are told")]
 
@@ -15,7 +19,9 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
+};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use throughline_testkit::build::Binaries;
 use throughline_testkit::collector::Collector;
@@ -36,28 +42,56 @@ const API_VERSIONS: i16 = 18;
 fn a_collector_that_is_dead_stalls_or_refuses_costs_no_record() {
     let kafka = kafka();
     // A port that was free a moment ago; one that takes connections, by the kernel's backlog, and never reads; one that refuses.
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let stalled = TcpListener::bind("127.0.0.1:0").unwrap();
-    let collectors = [("dead", dead), ("stalled", stalled.local_addr().unwrap()), ("refusing", refusing())];
+    let collectors = [
+        ("dead", dead),
+        ("stalled", stalled.local_addr().unwrap()),
+        ("refusing", refusing()),
+    ];
     for (name, collector) in collectors {
         let sidecar = sidecar(&kafka, collector, &[]);
-        let values: Vec<Vec<u8>> = (0..5_000).map(|number| format!("{name}-{number}").into_bytes()).collect();
+        let values: Vec<Vec<u8>> = (0..5_000)
+            .map(|number| format!("{name}-{number}").into_bytes())
+            .collect();
         let begin = Instant::now();
         send(sidecar.bootstrap(), name, &values, &[]);
         let received = receive(sidecar.bootstrap(), name, values.len(), &[]);
         assert_eq!(payloads(&received), values);
-        assert!(received.iter().all(|record| contexts(record) == 1), "{name}: contexts are injected all the same");
-        assert!(begin.elapsed() < Duration::from_secs(20), "{name}: {:?}", begin.elapsed());
+        assert!(
+            received.iter().all(|record| contexts(record) == 1),
+            "{name}: contexts are injected all the same"
+        );
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "{name}: {:?}",
+            begin.elapsed()
+        );
 
         let metrics = metrics(&sidecar);
-        let (made, sent) = (metrics["throughline_kafka_spans_total"], metrics["throughline_kafka_spans_sent_total"]);
-        assert!(made + sum(&metrics, "throughline_kafka_spans_dropped_total") >= 10_000.0, "{metrics:?}");
+        let (made, sent) = (
+            metrics["throughline_kafka_spans_total"],
+            metrics["throughline_kafka_spans_sent_total"],
+        );
+        assert!(
+            made + sum(&metrics, "throughline_kafka_spans_dropped_total") >= 10_000.0,
+            "{metrics:?}"
+        );
         assert!(sent < 1.0, "{name}: nobody took a span");
         let warned = |sidecar: &Sidecar| {
             let log = sidecar.process().log();
-            log.iter().filter(|line| line.contains("WARN") && line.contains("collector")).count()
+            log.iter()
+                .filter(|line| line.contains("WARN") && line.contains("collector"))
+                .count()
         };
-        assert!(warned(&sidecar) <= 3, "{name}: said too often:\n{}", sidecar.process().log().join("\n"));
+        assert!(
+            warned(&sidecar) <= 3,
+            "{name}: said too often:\n{}",
+            sidecar.process().log().join("\n")
+        );
         sidecar.stop().unwrap();
     }
 }
@@ -69,12 +103,24 @@ fn a_broker_that_goes_in_the_middle_of_a_frame_costs_no_record() {
     let (listener, port) = (TcpListener::bind("127.0.0.1:0").unwrap(), free_port());
     let relay = Relay::start(listener, port);
     let address = relay.address().to_string();
-    let _kafka = Apache::builder().behind(&address, port).start(&mut told).unwrap();
+    let _kafka = Apache::builder()
+        .behind(&address, port)
+        .start(&mut told)
+        .unwrap();
     create_topic(&address, &Topic::new("cut", 1)).unwrap();
     let collector = collector();
-    let sidecar = Sidecar::start(throughline(), &address, collector.addresses().otlp_http, "cut", &[]).unwrap();
+    let sidecar = Sidecar::start(
+        throughline(),
+        &address,
+        collector.addresses().otlp_http,
+        "cut",
+        &[],
+    )
+    .unwrap();
 
-    let values: Vec<Vec<u8>> = (0..20_000).map(|number| format!("{number:0200}").into_bytes()).collect();
+    let values: Vec<Vec<u8>> = (0..20_000)
+        .map(|number| format!("{number:0200}").into_bytes())
+        .collect();
     let (bootstrap, sent) = (sidecar.bootstrap().to_owned(), values.clone());
     // Small requests, so that there are many answers to be cut.
     let settings = [("enable.idempotence", "true"), ("batch.num.messages", "50")];
@@ -86,7 +132,11 @@ fn a_broker_that_goes_in_the_middle_of_a_frame_costs_no_record() {
     }
     producing.join().unwrap();
 
-    let consumer = consumer(sidecar.bootstrap(), "cut", &[("reconnect.backoff.max.ms", "500")]);
+    let consumer = consumer(
+        sidecar.bootstrap(),
+        "cut",
+        &[("reconnect.backoff.max.ms", "500")],
+    );
     let mut received = Vec::new();
     for bytes in [10, 3_000, 70_000, 500_001] {
         relay.cut_after(bytes);
@@ -107,9 +157,14 @@ fn a_client_that_goes_in_the_middle_of_a_frame_leaves_nothing_behind() {
     for part in [3, 8, 13, 1_000, MIB / 2, announced.len() - 1] {
         let mut raw = Raw::connect(sidecar.bootstrap());
         raw.send(&announced[..part]);
-        if part % 2 == 0 { drop(raw) } else { raw.abort() }
+        if part % 2 == 0 {
+            drop(raw)
+        } else {
+            raw.abort()
+        }
     }
-    let all_gone = || (metrics(&sidecar)["throughline_kafka_connections_open"] == 0.0).then_some(());
+    let all_gone =
+        || (metrics(&sidecar)["throughline_kafka_connections_open"] == 0.0).then_some(());
     wait::until(PATIENCE, all_gone).expect("connections end with their clients");
     assert_eq!(metrics(&sidecar)["throughline_kafka_held_bytes"], 0.0);
     assert_works(&kafka, &sidecar, "after-clients-went");
@@ -128,12 +183,18 @@ fn a_frame_of_100_mb_passes() {
         .unwrap();
     let collector = collector();
     let sidecar = sidecar(&kafka, collector.addresses().otlp_http, &[]);
-    let huge: Vec<u8> =
-        (0..100_000_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    let huge: Vec<u8> = (0..100_000_000_u32)
+        .map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()[3])
+        .collect();
     let values = [b"before".to_vec(), huge, b"behind".to_vec()];
     create_topic(kafka.bootstrap(), &Topic::new("huge", 1)).unwrap();
     let before = resident(&sidecar);
-    send(sidecar.bootstrap(), "huge", &values, &[("message.max.bytes", "120000000")]);
+    send(
+        sidecar.bootstrap(),
+        "huge",
+        &values,
+        &[("message.max.bytes", "120000000")],
+    );
     let large = [
         ("fetch.max.bytes", "120000000"),
         ("max.partition.fetch.bytes", "120000000"),
@@ -142,10 +203,20 @@ fn a_frame_of_100_mb_passes() {
         ("message.max.bytes", "120000000"),
     ];
     let received = receive(sidecar.bootstrap(), "huge", values.len(), &large);
-    assert!(payloads(&received) == values, "100 MB arrive as they were sent");
+    assert!(
+        payloads(&received) == values,
+        "100 MB arrive as they were sent"
+    );
     let (after, passed) = (resident(&sidecar), metrics(&sidecar));
-    eprintln!("a frame of 100 MB: {} MiB resident before, {} MiB after", before / MIB, after / MIB);
-    assert!(passed["throughline_kafka_passed_total{reason=\"frame_too_large\"}"] >= 1.0, "{passed:?}");
+    eprintln!(
+        "a frame of 100 MB: {} MiB resident before, {} MiB after",
+        before / MIB,
+        after / MIB
+    );
+    assert!(
+        passed["throughline_kafka_passed_total{reason=\"frame_too_large\"}"] >= 1.0,
+        "{passed:?}"
+    );
     assert_calm(&sidecar);
 }
 
@@ -154,7 +225,9 @@ fn what_is_no_frame_harms_nobody_else() {
     let (kafka, collector) = (kafka(), collector());
     let sidecar = sidecar(&kafka, collector.addresses().otlp_http, &[]);
     let versions = wire::request(API_VERSIONS, 0, 1, &[]);
-    let noise: Vec<u8> = (0..100_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
+    let noise: Vec<u8> = (0..100_000_u32)
+        .map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()[2])
+        .collect();
     let complete = [
         i32::MIN.to_be_bytes().to_vec(),
         wire::request(PRODUCE, 9, 1, &noise),
@@ -167,7 +240,11 @@ fn what_is_no_frame_harms_nobody_else() {
     for bytes in &complete {
         let mut raw = Raw::connect(sidecar.bootstrap());
         raw.send(&versions);
-        assert_eq!(raw.receive()[..4], 1_i32.to_be_bytes(), "a proper request first");
+        assert_eq!(
+            raw.receive()[..4],
+            1_i32.to_be_bytes(),
+            "a proper request first"
+        );
         raw.try_send(bytes);
         raw.wait_for_end();
     }
@@ -179,7 +256,14 @@ fn what_is_no_frame_harms_nobody_else() {
     // TLS, to a port that expects none.
     let mut raw = Raw::connect(sidecar.bootstrap());
     raw.send(&[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3]);
-    let said = || sidecar.process().log().iter().any(|line| line.contains("the client speaks TLS")).then_some(());
+    let said = || {
+        sidecar
+            .process()
+            .log()
+            .iter()
+            .any(|line| line.contains("the client speaks TLS"))
+            .then_some(())
+    };
     wait::until(PATIENCE, said).expect("the log says what is wrong");
     drop(raw);
     assert_works(&kafka, &sidecar, "after-noise");
@@ -201,40 +285,78 @@ fn a_batch_that_has_no_room_for_a_context_goes_out_as_it_came() {
     let large = [("message.max.bytes", "2000000")];
     create_topic(kafka.bootstrap(), &Topic::new("full", 1)).unwrap();
     // The sum is right: one byte more and the broker itself refuses it.
-    assert_eq!(refused(kafka.bootstrap(), "full", &[vec![b'x'; full + 1]], &large).len(), 1);
+    assert_eq!(
+        refused(kafka.bootstrap(), "full", &[vec![b'x'; full + 1]], &large).len(),
+        1
+    );
 
     let spare = [0, 12, 67, 69, 1000];
     let values: Vec<Vec<u8>> = spare.iter().map(|spare| vec![b'v'; full - spare]).collect();
     for value in &values {
-        send(sidecar.bootstrap(), "full", std::slice::from_ref(value), &large);
+        send(
+            sidecar.bootstrap(),
+            "full",
+            std::slice::from_ref(value),
+            &large,
+        );
     }
     let received = receive(sidecar.bootstrap(), "full", values.len(), &[]);
     assert!(payloads(&received) == values, "all of them arrive");
     let injected: Vec<usize> = received.iter().map(contexts).collect();
-    assert_eq!(injected, [0, 0, 0, 1, 1], "a context where there is room for it");
+    assert_eq!(
+        injected,
+        [0, 0, 0, 1, 1],
+        "a context where there is room for it"
+    );
 
     // A batch of many small records, as full as librdkafka makes it: a context for each would double it.
     create_topic(kafka.bootstrap(), &Topic::new("many", 1)).unwrap();
-    let values: Vec<Vec<u8>> = (0..30_000).map(|number| format!("{number:090}").into_bytes()).collect();
-    let full = [("linger.ms", "200"), ("batch.size", "1000000"), ("message.max.bytes", "1000000")];
+    let values: Vec<Vec<u8>> = (0..30_000)
+        .map(|number| format!("{number:090}").into_bytes())
+        .collect();
+    let full = [
+        ("linger.ms", "200"),
+        ("batch.size", "1000000"),
+        ("message.max.bytes", "1000000"),
+    ];
     send(sidecar.bootstrap(), "many", &values, &full);
     let received = receive(sidecar.bootstrap(), "many", values.len(), &[]);
-    assert!(payloads(&received) == values, "all of them arrive, in order");
-    assert!(received.iter().any(|record| contexts(record) == 0), "at least one batch was too full");
+    assert!(
+        payloads(&received) == values,
+        "all of them arrive, in order"
+    );
+    assert!(
+        received.iter().any(|record| contexts(record) == 0),
+        "at least one batch was too full"
+    );
     let metrics = metrics(&sidecar);
-    assert!(metrics["throughline_kafka_passed_total{reason=\"batch_too_large\"}"] >= 3.0, "{metrics:?}");
-    assert_eq!(metrics["throughline_kafka_batches_refused_total"], 0.0, "the broker refused none");
+    assert!(
+        metrics["throughline_kafka_passed_total{reason=\"batch_too_large\"}"] >= 3.0,
+        "{metrics:?}"
+    );
+    assert_eq!(
+        metrics["throughline_kafka_batches_refused_total"], 0.0,
+        "the broker refused none"
+    );
     assert_calm(&sidecar);
 }
 
 #[test]
 fn memory_is_bounded_with_2000_connections_and_with_readers_that_do_not_read() {
     // The broker makes room for a request as soon as it is announced.
-    let (kafka, collector) = (Apache::builder().jvm("-Xmx2g").start(&mut told).unwrap(), collector());
+    let (kafka, collector) = (
+        Apache::builder().jvm("-Xmx2g").start(&mut told).unwrap(),
+        collector(),
+    );
     let sidecar = sidecar(&kafka, collector.addresses().otlp_http, &[]);
     create_topic(kafka.bootstrap(), &Topic::new("bulk", 1)).unwrap();
     let values: Vec<Vec<u8>> = (0..200_u8).map(|number| vec![number; 500_000]).collect();
-    send(kafka.bootstrap(), "bulk", &values, &[("queue.buffering.max.kbytes", "1000000")]);
+    send(
+        kafka.bootstrap(),
+        "bulk",
+        &values,
+        &[("queue.buffering.max.kbytes", "1000000")],
+    );
     let idle = resident(&sidecar);
 
     // 2,000 connections, each in the middle of a request of 512 KiB, 64 KiB of which have come: together more than may be held.
@@ -254,7 +376,8 @@ fn memory_is_bounded_with_2000_connections_and_with_readers_that_do_not_read() {
         let received = metrics(&sidecar)["throughline_kafka_bytes_total{side=\"client\",direction=\"received\"}"];
         (received >= 2_000.0 * 64.0 * 1024.0).then_some(())
     };
-    wait::until(PATIENCE, arrived).unwrap_or_else(|| panic!("not all of it has been read: {:#?}", metrics(&sidecar)));
+    wait::until(PATIENCE, arrived)
+        .unwrap_or_else(|| panic!("not all of it has been read: {:#?}", metrics(&sidecar)));
     let many = resident(&sidecar);
     assert_works(&kafka, &sidecar, "beside-many");
     drop(held);
@@ -324,13 +447,18 @@ fn refusing() -> SocketAddr {
 }
 
 fn refuse(mut stream: TcpStream) {
-    let refusal = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let refusal =
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let mut buffer = vec![0; 64 * 1024];
     while matches!(stream.read(&mut buffer), Ok(1..)) && stream.write_all(refusal).is_ok() {}
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// A stock client sends and another receives, through the sidecar.
@@ -348,16 +476,28 @@ fn assert_calm(sidecar: &Sidecar) {
     let log = sidecar.process().log().join("\n");
     assert!(!log.contains("panicked"), "{log}");
     assert_eq!(sidecar.process().status(), None, "it still runs:\n{log}");
-    assert_eq!(metrics(sidecar)["throughline_kafka_connections_failed_total{reason=\"panic\"}"], 0.0);
+    assert_eq!(
+        metrics(sidecar)["throughline_kafka_connections_failed_total{reason=\"panic\"}"],
+        0.0
+    );
 }
 
 // --- memory and metrics ---
 
 /// Bytes of memory that the sidecar has in use.
 fn resident(sidecar: &Sidecar) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.process().id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", sidecar.process().id())).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .next()
+        .unwrap()
+        .parse::<usize>()
+        .unwrap()
+        * 1024
 }
 
 /// Waits until the sidecar reads no more from its brokers.
@@ -386,7 +526,11 @@ fn metrics(sidecar: &Sidecar) -> BTreeMap<String, f64> {
 }
 
 fn sum(metrics: &BTreeMap<String, f64>, name: &str) -> f64 {
-    metrics.iter().filter(|(key, _)| key.starts_with(name)).map(|(_, value)| value).sum()
+    metrics
+        .iter()
+        .filter(|(key, _)| key.starts_with(name))
+        .map(|(_, value)| value)
+        .sum()
 }
 
 // --- stock clients ---
@@ -400,21 +544,36 @@ impl ProducerContext for Outcomes {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let outcome = result.as_ref().map(drop).map_err(|(error, _)| error.to_string());
+        let outcome = result
+            .as_ref()
+            .map(drop)
+            .map_err(|(error, _)| error.to_string());
         self.0.lock().unwrap().push(outcome);
     }
 }
 
 /// Sends these values to partition 0, in order; gives what the broker refused of them.
-fn refused(bootstrap: &str, topic: &str, values: &[Vec<u8>], settings: &[(&str, &str)]) -> Vec<String> {
+fn refused(
+    bootstrap: &str,
+    topic: &str,
+    values: &[Vec<u8>],
+    settings: &[(&str, &str)],
+) -> Vec<String> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("linger.ms", "5").set("reconnect.backoff.max.ms", "500");
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("linger.ms", "5")
+        .set("reconnect.backoff.max.ms", "500");
     for (name, value) in settings {
         config.set(*name, *value);
     }
-    let producer: ThreadedProducer<Outcomes> = config.create_with_context(Outcomes(Mutex::default())).unwrap();
+    let producer: ThreadedProducer<Outcomes> = config
+        .create_with_context(Outcomes(Mutex::default()))
+        .unwrap();
     for value in values {
-        let mut record = BaseRecord::<(), Vec<u8>>::to(topic).partition(0).payload(value);
+        let mut record = BaseRecord::<(), Vec<u8>>::to(topic)
+            .partition(0)
+            .payload(value);
         while let Err((_, again)) = producer.send(record) {
             record = again;
             thread::yield_now();
@@ -423,7 +582,10 @@ fn refused(bootstrap: &str, topic: &str, values: &[Vec<u8>], settings: &[(&str, 
     producer.flush(PATIENCE).unwrap();
     let outcomes = producer.context().0.lock().unwrap();
     assert_eq!(outcomes.len(), values.len());
-    outcomes.iter().filter_map(|outcome| outcome.clone().err()).collect()
+    outcomes
+        .iter()
+        .filter_map(|outcome| outcome.clone().err())
+        .collect()
 }
 
 fn send(bootstrap: &str, topic: &str, values: &[Vec<u8>], settings: &[(&str, &str)]) {
@@ -433,13 +595,18 @@ fn send(bootstrap: &str, topic: &str, values: &[Vec<u8>], settings: &[(&str, &st
 
 fn consumer(bootstrap: &str, topic: &str, settings: &[(&str, &str)]) -> BaseConsumer {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("group.id", topic).set("enable.auto.commit", "false");
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", topic)
+        .set("enable.auto.commit", "false");
     for (name, value) in settings {
         config.set(*name, *value);
     }
     let consumer: BaseConsumer = config.create().unwrap();
     let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    partitions
+        .add_partition_offset(topic, 0, Offset::Beginning)
+        .unwrap();
     consumer.assign(&partitions).unwrap();
     consumer
 }
@@ -448,7 +615,12 @@ fn poll(consumer: &BaseConsumer, count: usize) -> Vec<OwnedMessage> {
     let begin = Instant::now();
     let mut received = Vec::new();
     while received.len() < count {
-        assert!(begin.elapsed() < PATIENCE, "{} of {count} records after {:?}", received.len(), begin.elapsed());
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "{} of {count} records after {:?}",
+            received.len(),
+            begin.elapsed()
+        );
         // An error is a way that is cut; the client finds another by itself.
         if let Some(Ok(record)) = consumer.poll(Duration::from_millis(100)) {
             received.push(record.detach());
@@ -458,15 +630,28 @@ fn poll(consumer: &BaseConsumer, count: usize) -> Vec<OwnedMessage> {
 }
 
 /// So many records from the beginning of partition 0.
-fn receive(bootstrap: &str, topic: &str, count: usize, settings: &[(&str, &str)]) -> Vec<OwnedMessage> {
+fn receive(
+    bootstrap: &str,
+    topic: &str,
+    count: usize,
+    settings: &[(&str, &str)],
+) -> Vec<OwnedMessage> {
     poll(&consumer(bootstrap, topic, settings), count)
 }
 
 fn payloads(records: &[OwnedMessage]) -> Vec<Vec<u8>> {
-    records.iter().map(|record| record.payload().unwrap_or_default().to_vec()).collect()
+    records
+        .iter()
+        .map(|record| record.payload().unwrap_or_default().to_vec())
+        .collect()
 }
 
 /// How many contexts a record carries.
 fn contexts(record: &OwnedMessage) -> usize {
-    record.headers().map_or(0, |headers| headers.iter().filter(|header| header.key == "traceparent").count())
+    record.headers().map_or(0, |headers| {
+        headers
+            .iter()
+            .filter(|header| header.key == "traceparent")
+            .count()
+    })
 }

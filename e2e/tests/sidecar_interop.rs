@@ -10,7 +10,10 @@
     reason = "a test fails by panicking"
 )]
 
-#[expect(dead_code, reason = "shared with the other tests, which use more of it")]
+#[expect(
+    dead_code,
+    reason = "shared with the other tests, which use more of it"
+)]
 mod support;
 
 use std::time::Duration;
@@ -41,13 +44,25 @@ fn spans_continue_those_of_a_producer_with_opentracing_kafka_client() {
         let way = kit.sidecar(&format!("after-{tracer}"), &["--propagation", format]);
         let topic = format!("from-{tracer}");
         kit.topic(&topic, 1);
-        let lines = send(&way, kit.client(Client::Java), &topic, &[("tracer", tracer)]).lines();
-        let theirs: Vec<Ids> = their_spans(&lines, "To_").map(|span| (span.trace, span.id)).collect();
+        let lines = send(
+            &way,
+            kit.client(Client::Java),
+            &topic,
+            &[("tracer", tracer)],
+        )
+        .lines();
+        let theirs: Vec<Ids> = their_spans(&lines, "To_")
+            .map(|span| (span.trace, span.id))
+            .collect();
         assert_eq!(theirs.len(), COUNT, "{lines:?}");
         receive(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
 
         let (sent, processed) = ours(&kit, &way, &topic);
-        assert_eq!(parents(&sent), sorted(&theirs), "our producer spans are below theirs");
+        assert_eq!(
+            parents(&sent),
+            sorted(&theirs),
+            "our producer spans are below theirs"
+        );
         assert_eq!(
             parents(&processed),
             sorted(&theirs),
@@ -66,8 +81,16 @@ fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
             let topic = format!("to-{tracer}-{deliver}");
             kit.topic(&topic, 1);
             send(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
-            let lines = receive(&way, kit.client(Client::Java), &topic, &[("tracer", tracer)]).lines();
-            let theirs: Vec<Ids> = their_spans(&lines, "From_").map(|span| (span.trace, span.parent)).collect();
+            let lines = receive(
+                &way,
+                kit.client(Client::Java),
+                &topic,
+                &[("tracer", tracer)],
+            )
+            .lines();
+            let theirs: Vec<Ids> = their_spans(&lines, "From_")
+                .map(|span| (span.trace, span.parent))
+                .collect();
 
             let (sent, processed) = ours(&kit, &way, &topic);
             let above = if operation == "send" { sent } else { processed };
@@ -81,7 +104,10 @@ fn spans_continue_those_of_a_producer_with_the_agent() {
     let kit = Kit::shared();
     for format in ["tracecontext", "b3multi"] {
         let way = kit.sidecar(&format!("after-agent-{format}"), &["--propagation", format]);
-        let (topic, service) = (format!("from-agent-{format}"), format!("agent-producer-{format}"));
+        let (topic, service) = (
+            format!("from-agent-{format}"),
+            format!("agent-producer-{format}"),
+        );
         kit.topic(&topic, 1);
         send(&way, agent(&kit, &service, format), &topic, &[]).lines();
         receive(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
@@ -116,8 +142,14 @@ fn the_agent_does_not_find_the_several_headers_of_b3_in_small_letters() {
 
 /// Our producer spans, and the agent's consumer spans.
 fn to_the_agent(kit: &Kit, format: &str) -> (Vec<Span>, Vec<Span>) {
-    let way = kit.sidecar(&format!("before-agent-{format}"), &["--propagation", format]);
-    let (topic, service) = (format!("to-agent-{format}"), format!("agent-consumer-{format}"));
+    let way = kit.sidecar(
+        &format!("before-agent-{format}"),
+        &["--propagation", format],
+    );
+    let (topic, service) = (
+        format!("to-agent-{format}"),
+        format!("agent-consumer-{format}"),
+    );
     kit.topic(&topic, 1);
     send(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
     receive(&way, agent(kit, &service, format), &topic, &[]).lines();
@@ -136,7 +168,8 @@ fn their_spans<'a>(lines: &'a [Value], name: &'a str) -> impl Iterator<Item = Th
     // Brave writes names in lower case.
     let is_so = |line: &&Value| {
         let own = line["name"].as_str().unwrap_or_default();
-        own.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+        own.get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name))
     };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     lines.iter().filter(is_so).map(move |line| Theirs {
@@ -168,8 +201,17 @@ fn receive(way: &Way, client: Spec, topic: &str, options: &[(&str, &str)]) -> ru
 
 /// The producer and the consumer spans that the sidecar made.
 fn ours(kit: &Kit, way: &Way, topic: &str) -> (Vec<Span>, Vec<Span>) {
-    let service = way.sidecar.as_ref().expect("these tests are of the sidecar").service();
-    let spans = Spans::wait_for(&kit.collector, service, topic, &[("send", COUNT), ("process", COUNT)]);
+    let service = way
+        .sidecar
+        .as_ref()
+        .expect("these tests are of the sidecar")
+        .service();
+    let spans = Spans::wait_for(
+        &kit.collector,
+        service,
+        topic,
+        &[("send", COUNT), ("process", COUNT)],
+    );
     (spans.of("send"), spans.of("process"))
 }
 
@@ -198,12 +240,19 @@ fn agents_spans(kit: &Kit, service: &str, kind: &str) -> Vec<Span> {
         let is_so = |span: &Span| span.service == service && span.tag("span.kind") == kind;
         spans.into_iter().filter(is_so).collect::<Vec<_>>()
     };
-    let found = wait::until(Duration::from_secs(20), || Some(find()).filter(|spans| spans.len() == COUNT));
+    let found = wait::until(Duration::from_secs(20), || {
+        Some(find()).filter(|spans| spans.len() == COUNT)
+    });
     found.unwrap_or_else(|| panic!("{} spans of {service}", find().len()))
 }
 
 fn ids(spans: &[Span]) -> Vec<Ids> {
-    sorted(&spans.iter().map(|span| (span.trace.clone(), span.id.clone())).collect::<Vec<_>>())
+    sorted(
+        &spans
+            .iter()
+            .map(|span| (span.trace.clone(), span.id.clone()))
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// What the spans are below; of a link in another trace, nothing.

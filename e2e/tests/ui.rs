@@ -14,23 +14,39 @@ fn the_page_shows_a_checkout_in_chromium() {
     // What each state of the demo must show stands in `ui/e2e/modes.test.mjs`, by its name.
     let with_checkout = |mode: &Mode| {
         let config = Config::new(*mode);
-        let demo = Demo::start(Binaries::build().unwrap(), &config, &mut |step| eprintln!("{step}")).unwrap();
+        let demo = Demo::start(Binaries::build().unwrap(), &config, &mut |step| {
+            eprintln!("{step}")
+        })
+        .unwrap();
         demo.checkout_and_wait(SPANS_LIMIT).unwrap();
         demo
     };
     let demos: Vec<Demo> = Mode::ALL.iter().map(with_checkout).collect();
-    let urls: Vec<String> =
-        Mode::ALL.iter().zip(&demos).map(|(mode, demo)| format!("{mode}={}", demo.collector().url())).collect();
-    let (_, main) = Mode::ALL.iter().zip(&demos).find(|(mode, _)| **mode == MAIN).unwrap();
+    let urls: Vec<String> = Mode::ALL
+        .iter()
+        .zip(&demos)
+        .map(|(mode, demo)| format!("{mode}={}", demo.collector().url()))
+        .collect();
+    let (_, main) = Mode::ALL
+        .iter()
+        .zip(&demos)
+        .find(|(mode, _)| **mode == MAIN)
+        .unwrap();
     let status = Command::new("npm")
         .args(["run", "--silent", "e2e"])
         .current_dir(repository_root().join("ui"))
         .env("THROUGHLINE_URL", main.collector().url())
-        .env("THROUGHLINE_OTLP_URL", format!("http://{}", main.collector().addresses().otlp_http))
+        .env(
+            "THROUGHLINE_OTLP_URL",
+            format!("http://{}", main.collector().addresses().otlp_http),
+        )
         .env("THROUGHLINE_MODES", urls.join(","))
         .status()
         .unwrap();
-    assert!(status.success(), "the tests in the browser failed: {status}");
+    assert!(
+        status.success(),
+        "the tests in the browser failed: {status}"
+    );
     for demo in demos {
         demo.stop().unwrap();
     }

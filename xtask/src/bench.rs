@@ -25,7 +25,9 @@ pub(crate) struct Options {
 #[derive(Debug, clap::Subcommand)]
 enum Subject {
     /// The SDK's producer beside a bare one of rdkafka: ns per record, and their ratio
-    #[command(after_help = "One line of JSON per case on stdout; the same as a table on stderr at the end.")]
+    #[command(
+        after_help = "One line of JSON per case on stdout; the same as a table on stderr at the end."
+    )]
     Sdk,
     /// Kafka's bytes in memory, and the path through the sidecar beside other proxies
     #[command(
@@ -60,7 +62,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn sdk() -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
-    let mut bench = cargo(&["bench", "--package", "throughline", "--features", "kafka", "--bench", "kafka"]);
+    let mut bench = cargo(&[
+        "bench",
+        "--package",
+        "throughline",
+        "--features",
+        "kafka",
+        "--bench",
+        "kafka",
+    ]);
     let mut rows = Vec::new();
     lines_of(&mut bench, |line| rows.extend(row(line)))?;
     ensure!(!rows.is_empty(), "the benchmark gave no figures");
@@ -74,13 +84,18 @@ fn sdk() -> Result<()> {
 
 /// The command, as it has been built for release.
 fn released() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     repository_root().join(target).join("release/throughline")
 }
 
 /// Runs a benchmark, prints what it prints, and shows every line of it to `look`.
 fn lines_of(bench: &mut Command, mut look: impl FnMut(&str)) -> Result<()> {
-    let mut bench = bench.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo")?;
+    let mut bench = bench
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting cargo")?;
     for line in BufReader::new(bench.stdout.take().context("cargo's output")?).lines() {
         let line = line?;
         println!("{line}");
@@ -95,7 +110,10 @@ fn lines_of(bench: &mut Command, mut look: impl FnMut(&str)) -> Result<()> {
 fn row(line: &str) -> Option<String> {
     let json: Value = serde_json::from_str(line).ok()?;
     let figure = |name: &str| json.get(name)?.as_f64();
-    let (bare, header) = (figure("ns_per_record_bare")?, figure("ns_per_record_header")?);
+    let (bare, header) = (
+        figure("ns_per_record_bare")?,
+        figure("ns_per_record_header")?,
+    );
     let sdk = figure("ns_per_record_sdk")?;
     let case = json.get("case")?.as_str()?;
     Some(format!(
@@ -111,10 +129,18 @@ mod tests {
 
     #[test]
     fn a_figure_becomes_a_row_and_anything_else_does_not() {
-        let line =
-            r#"{"case":"sampled","ns_per_record_bare":1000,"ns_per_record_header":1400,"ns_per_record_sdk":3500}"#;
-        let words: Vec<String> = row(line).unwrap().split_whitespace().map(str::to_owned).collect();
-        assert_eq!(words, ["sampled", "1000", "ns", "1400", "ns", "3500", "ns", "2500", "ns", "3.50x"]);
+        let line = r#"{"case":"sampled","ns_per_record_bare":1000,"ns_per_record_header":1400,"ns_per_record_sdk":3500}"#;
+        let words: Vec<String> = row(line)
+            .unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(
+            words,
+            [
+                "sampled", "1000", "ns", "1400", "ns", "3500", "ns", "2500", "ns", "3.50x"
+            ]
+        );
         assert_eq!(row("running 0 tests"), None);
         assert_eq!(row("{}"), None);
     }

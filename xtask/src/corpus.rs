@@ -73,15 +73,21 @@ pub(crate) fn run() -> Result<()> {
     machine::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON])?;
     let mut progress = |step: &str| eprintln!("{step}");
     let mut built = build::build(&["e2e"], &[])?;
-    let rdkafka = built.remove("rdkafka-client").context("cargo built no rdkafka-client")?;
+    let rdkafka = built
+        .remove("rdkafka-client")
+        .context("cargo built no rdkafka-client")?;
     let clients = Clients::provide(&rdkafka, &mut progress)?;
 
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port();
     let relay = Relay::start(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     let kafka = Apache::builder().behind(relay.address().to_string(), port);
     let kafka = Client::ALL
         .iter()
-        .fold(kafka, |kafka, client| kafka.topic(Topic::new(client.name(), 2)))
+        .fold(kafka, |kafka, client| {
+            kafka.topic(Topic::new(client.name(), 2))
+        })
         .start(&mut progress)?;
 
     let mut seeds = Seeds::new();
@@ -90,13 +96,23 @@ pub(crate) fn run() -> Result<()> {
         // What was said until now was ours.
         drop(relay.take());
         record(&clients, client, kafka.bootstrap())?;
-        let conversations: Vec<Conversation> =
-            relay.take().into_iter().filter(|conversation| !conversation.pieces.is_empty()).collect();
-        ensure!(conversations.len() > 1, "{} did not come by way of the relay", client.name());
+        let conversations: Vec<Conversation> = relay
+            .take()
+            .into_iter()
+            .filter(|conversation| !conversation.pieces.is_empty())
+            .collect();
+        ensure!(
+            conversations.len() > 1,
+            "{} did not come by way of the relay",
+            client.name()
+        );
         seeds.extend(of(client.name(), &conversations)?);
     }
     let bytes: usize = seeds.values().map(Vec::len).sum();
-    ensure!(bytes <= ALL_BYTES, "{bytes} bytes of seeds are too many; take less of each conversation");
+    ensure!(
+        bytes <= ALL_BYTES,
+        "{bytes} bytes of seeds are too many; take less of each conversation"
+    );
     write(&build::repository_root().join("fuzz/seeds"), &seeds)?;
     eprintln!("{} seeds of {bytes} bytes are in fuzz/seeds", seeds.len());
     Ok(())
@@ -109,18 +125,31 @@ fn record(clients: &Clients, client: Client, bootstrap: &str) -> Result<()> {
     fs::write(&input, RECORDS)?;
     let (topic, input) = (client.name(), input.display().to_string());
     let produce = |options: &[&str]| {
-        let spec = clients.spec(client)?.args(["produce", "--bootstrap", bootstrap, "--topic", topic]);
+        let spec =
+            clients
+                .spec(client)?
+                .args(["produce", "--bootstrap", bootstrap, "--topic", topic]);
         end(spec.args(["--input", &input]).args(options.iter().copied()))
     };
     let consume = |protocol: &str| {
         let group = format!("{topic}-{protocol}");
-        let spec = clients.spec(client)?.args(["consume", "--bootstrap", bootstrap, "--topics", topic]);
+        let spec =
+            clients
+                .spec(client)?
+                .args(["consume", "--bootstrap", bootstrap, "--topics", topic]);
         end(spec.args(["--group", &group, "--protocol", protocol, "--count", "6"]))
     };
     for codec in ["none", "zstd"] {
         produce(&["--codec", codec, "--idempotent", "true"])?;
     }
-    produce(&["--transactional", topic, "--transaction-size", "2", "--abort-every", "3"])?;
+    produce(&[
+        "--transactional",
+        topic,
+        "--transaction-size",
+        "2",
+        "--abort-every",
+        "3",
+    ])?;
     consume("classic")?;
     if !matches!(client, Client::KafkaPython | Client::Kafkajs) {
         consume("consumer")?;
@@ -134,7 +163,12 @@ fn record(clients: &Clients, client: Client, bootstrap: &str) -> Result<()> {
 fn end(spec: Spec) -> Result<()> {
     let process = spec.spawn()?;
     let status = process.wait(LIMIT)?;
-    ensure!(status.success(), "{} ended with {status}:\n{}", process.name(), process.log().join("\n"));
+    ensure!(
+        status.success(),
+        "{} ended with {status}:\n{}",
+        process.name(),
+        process.log().join("\n")
+    );
     Ok(())
 }
 
@@ -155,21 +189,33 @@ fn of(client: &str, conversations: &[Conversation]) -> Result<Seeds> {
         let name = |kind: &str, of: &Frame| (kind.to_owned(), of.api.0, of.api.1);
         let mut is_new = false;
         for (kind, frame) in &asked {
-            let Some((_, api, _)) = APIS.iter().find(|(key, _, _)| *key == frame.api.0) else { continue };
+            let Some((_, api, _)) = APIS.iter().find(|(key, _, _)| *key == frame.api.0) else {
+                continue;
+            };
             let body = body(kind, frame)?;
             if body.len() <= FRAME_BYTES && seen.insert(name(kind, frame)) {
                 is_new = true;
                 let (key, version) = frame.api;
                 let mut seed = vec![u8::try_from(key)?, u8::try_from(version + 1)?];
                 seed.extend(body);
-                seeds.insert(format!("kafka_message/{client}-{api}-{version}-{kind}").into(), seed);
+                seeds.insert(
+                    format!("kafka_message/{client}-{api}-{version}-{kind}").into(),
+                    seed,
+                );
             }
         }
         if is_new {
-            let number = seeds.keys().filter(|path| path.starts_with("session")).count();
-            seeds.insert(format!("session/{client}-{number}").into(), told(conversation, u8::try_from(number)?));
+            let number = seeds
+                .keys()
+                .filter(|path| path.starts_with("session"))
+                .count();
+            seeds.insert(
+                format!("session/{client}-{number}").into(),
+                told(conversation, u8::try_from(number)?),
+            );
             if number == 0 {
-                for (speaker, kind) in [(Speaker::Client, "request"), (Speaker::Broker, "response")] {
+                for (speaker, kind) in [(Speaker::Client, "request"), (Speaker::Broker, "response")]
+                {
                     let mut stream = vec![1, 2, 3, 4];
                     stream.extend(conversation.said(speaker).into_iter().take(STREAM_BYTES));
                     seeds.insert(format!("kafka_frame/{client}-{kind}s").into(), stream);
@@ -203,12 +249,26 @@ fn frames(conversation: &Conversation) -> Result<Vec<(&'static str, Frame)>> {
     let mut frames = Vec::new();
     for bytes in split(&conversation.said(Speaker::Client)) {
         let [key, version] = [number(&bytes, 0)?, number(&bytes, 2)?];
-        asked.insert(bytes.get(4..8).context("a request has a correlation id")?.to_vec(), (key, version));
-        frames.push(("request", Frame { api: (key, version), bytes }));
+        asked.insert(
+            bytes
+                .get(4..8)
+                .context("a request has a correlation id")?
+                .to_vec(),
+            (key, version),
+        );
+        frames.push((
+            "request",
+            Frame {
+                api: (key, version),
+                bytes,
+            },
+        ));
     }
     for bytes in split(&conversation.said(Speaker::Broker)) {
         let correlation = bytes.get(..4).context("a response has a correlation id")?;
-        let api = *asked.get(correlation).context("a response without a request")?;
+        let api = *asked
+            .get(correlation)
+            .context("a response without a request")?;
         frames.push(("response", Frame { api, bytes }));
     }
     Ok(frames)
@@ -218,7 +278,9 @@ fn split(mut stream: &[u8]) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     while let Some((length, rest)) = stream.split_first_chunk::<4>() {
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        let Some((frame, rest)) = rest.split_at_checked(length) else { break };
+        let Some((frame, rest)) = rest.split_at_checked(length) else {
+            break;
+        };
         frames.push(frame.to_vec());
         stream = rest;
     }
@@ -228,7 +290,10 @@ fn split(mut stream: &[u8]) -> Vec<Vec<u8>> {
 /// What stands behind the header. Clients and brokers send no tagged fields in it, so these are one byte.
 fn body<'a>(kind: &str, frame: &'a Frame) -> Result<&'a [u8]> {
     let (key, version) = frame.api;
-    let flexible_from = APIS.iter().find(|(known, _, _)| *known == key).map_or(i16::MAX, |(_, _, from)| *from);
+    let flexible_from = APIS
+        .iter()
+        .find(|(known, _, _)| *known == key)
+        .map_or(i16::MAX, |(_, _, from)| *from);
     let tags = usize::from(version >= flexible_from);
     let header = if kind == "request" {
         let client_id = usize::try_from(number(&frame.bytes, 8)?.max(0))?;
@@ -249,10 +314,15 @@ fn number(bytes: &[u8], at: usize) -> Result<i16> {
 /// Replaces all seeds that came of clients before.
 fn write(folder: &Path, seeds: &Seeds) -> Result<()> {
     for target in ["kafka_frame", "kafka_message", "session"] {
-        for entry in fs::read_dir(folder.join(target)).with_context(|| format!("reading the seeds of {target}"))? {
+        for entry in fs::read_dir(folder.join(target))
+            .with_context(|| format!("reading the seeds of {target}"))?
+        {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if Client::ALL.iter().any(|client| name.starts_with(&format!("{}-", client.name()))) {
+            if Client::ALL
+                .iter()
+                .any(|client| name.starts_with(&format!("{}-", client.name())))
+            {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -273,17 +343,34 @@ mod tests {
         let request = [0, 0, 0, 13, 0, 18, 0, 3, 0, 0, 0, 9, 0, 1, b'c', 0, b'x'];
         let response = [0, 0, 0, 6, 0, 0, 0, 9, 0, 35];
         let (begin, end) = request.split_at(7);
-        let pieces = [(Speaker::Client, begin), (Speaker::Client, end), (Speaker::Broker, &response)];
-        Conversation { pieces: pieces.map(|(speaker, bytes)| (speaker, bytes.to_vec())).into() }
+        let pieces = [
+            (Speaker::Client, begin),
+            (Speaker::Client, end),
+            (Speaker::Broker, &response),
+        ];
+        Conversation {
+            pieces: pieces
+                .map(|(speaker, bytes)| (speaker, bytes.to_vec()))
+                .into(),
+        }
     }
 
     #[test]
     fn a_conversation_becomes_bodies_a_stream_each_way_and_itself() {
         let seeds = of("java", &[conversation()]).unwrap();
         let seed = |name: &str| seeds[Path::new(name)].as_slice();
-        assert_eq!(seed("kafka_message/java-ApiVersions-3-request"), [18, 4, b'x']);
-        assert_eq!(seed("kafka_message/java-ApiVersions-3-response"), [18, 4, 0, 35]);
-        assert_eq!(seed("kafka_frame/java-responses"), [1, 2, 3, 4, 0, 0, 0, 6, 0, 0, 0, 9, 0, 35]);
+        assert_eq!(
+            seed("kafka_message/java-ApiVersions-3-request"),
+            [18, 4, b'x']
+        );
+        assert_eq!(
+            seed("kafka_message/java-ApiVersions-3-response"),
+            [18, 4, 0, 35]
+        );
+        assert_eq!(
+            seed("kafka_frame/java-responses"),
+            [1, 2, 3, 4, 0, 0, 0, 6, 0, 0, 0, 9, 0, 35]
+        );
         assert_eq!(seed("session/java-0")[..4], [1, 7, 0, 7]);
         assert_eq!(seeds.len(), 5);
     }

@@ -94,7 +94,10 @@ impl FromStr for BrokerOption {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_address = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let is_address = |text: &str| {
+            text.rsplit_once(':')
+                .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        };
         match text {
             "embedded" => Ok(Self(Broker::Embedded)),
             "apache" => Ok(Self(Broker::Apache)),
@@ -106,7 +109,10 @@ impl FromStr for BrokerOption {
 
 /// Checkouts in a second.
 fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse::<f64>().ok().filter(|rate| (0.1..=1000.0).contains(rate));
+    let rate = text
+        .parse::<f64>()
+        .ok()
+        .filter(|rate| (0.1..=1000.0).contains(rate));
     rate.ok_or_else(|| "a rate is a number of checkouts a second, from 0.1 to 1000".to_owned())
 }
 
@@ -116,9 +122,14 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(minutes) => (minutes, 60),
         None => (text.strip_suffix('s').unwrap_or(text), 1),
     };
-    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    let seconds = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor));
     let seconds = seconds.filter(|seconds| (1..=3600).contains(seconds));
-    seconds.map(Duration::from_secs).ok_or_else(|| "a duration is written as 30s or 5m, up to an hour".to_owned())
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| "a duration is written as 30s or 5m, up to an hour".to_owned())
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -128,7 +139,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let config = Config {
         port: options.port,
         netns: options.netns,
-        collector: Ports { query: options.ui_port, ..Ports::default() },
+        collector: Ports {
+            query: options.ui_port,
+            ..Ports::default()
+        },
         ..Config::new(options.mode).broker(options.kafka.0.clone())
     };
     let demo = Demo::start(binaries, &config, &mut |what| eprintln!("{what}"))?;
@@ -148,13 +162,18 @@ fn prepare(options: &Options) -> Result<&'static Binaries> {
     }
     machine::provide(&[machine::COMPILER, machine::MAKE])?;
     ui::build_if_stale()?;
-    eprintln!("building the collector, the eshop and the embedded broker (the first time takes minutes)");
+    eprintln!(
+        "building the collector, the eshop and the embedded broker (the first time takes minutes)"
+    );
     Binaries::build()
 }
 
 /// Drives the eshop, and reports. A span in another's trace is a failure; one whose parent is not found is not.
 fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
-    let load = Load { rate, duration: options.lasts };
+    let load = Load {
+        rate,
+        duration: options.lasts,
+    };
     eprintln!("sending {rate} checkouts a second for {:?}", load.duration);
     let report = demo.load(&load, &mut |what| eprintln!("{what}"))?;
     if options.json {
@@ -163,7 +182,10 @@ fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
         println!("{report}");
     }
     if report.wrong > 0 {
-        bail!("{} spans are in the trace of another checkout", report.wrong);
+        bail!(
+            "{} spans are in the trace of another checkout",
+            report.wrong
+        );
     }
     Ok(())
 }
@@ -171,7 +193,10 @@ fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
 fn show(demo: &Demo, options: &Options, binaries: &Binaries) -> Result<()> {
     let mut traces: Vec<Value> = Vec::new();
     for number in 1..=options.requests {
-        eprintln!("checkout {number} of {}: waiting for its spans", options.requests);
+        eprintln!(
+            "checkout {number} of {}: waiting for its spans",
+            options.requests
+        );
         traces.extend(demo.checkout_and_wait(SPANS_LIMIT)?);
     }
     if options.json {
@@ -184,9 +209,19 @@ fn show(demo: &Demo, options: &Options, binaries: &Binaries) -> Result<()> {
     if options.once {
         return Ok(());
     }
-    eprintln!("\nsee it in the browser:  {}", trace_url(demo, traces.first()));
-    eprintln!("send another checkout:  curl {}", demo.eshop().checkout_url());
-    eprintln!("broker {}; collector: {}", demo.kafka().bootstrap(), demo.collector().addresses());
+    eprintln!(
+        "\nsee it in the browser:  {}",
+        trace_url(demo, traces.first())
+    );
+    eprintln!(
+        "send another checkout:  curl {}",
+        demo.eshop().checkout_url()
+    );
+    eprintln!(
+        "broker {}; collector: {}",
+        demo.kafka().bootstrap(),
+        demo.collector().addresses()
+    );
     eprintln!("Ctrl-C ends everything");
     match watch(|| demo.crashed()) {
         None => Ok(()),
@@ -195,7 +230,10 @@ fn show(demo: &Demo, options: &Options, binaries: &Binaries) -> Result<()> {
 }
 
 fn print_tree(demo: &Demo, trace: &Value, binaries: &Binaries) -> Result<()> {
-    let id = trace.get("traceID").and_then(Value::as_str).context("a trace without an id")?;
+    let id = trace
+        .get("traceID")
+        .and_then(Value::as_str)
+        .context("a trace without an id")?;
     let mut throughline = Command::new(&binaries.throughline);
     steps::run(throughline.args(["trace", id, "--collector", &demo.collector().url()]))?;
     println!();
@@ -203,15 +241,28 @@ fn print_tree(demo: &Demo, trace: &Value, binaries: &Binaries) -> Result<()> {
 }
 
 fn trace_url(demo: &Demo, trace: Option<&Value>) -> String {
-    let id = trace.and_then(|trace| trace.get("traceID")).and_then(Value::as_str);
-    id.map_or_else(|| demo.collector().url(), |id| format!("{}/trace/{id}", demo.collector().url()))
+    let id = trace
+        .and_then(|trace| trace.get("traceID"))
+        .and_then(Value::as_str);
+    id.map_or_else(
+        || demo.collector().url(),
+        |id| format!("{}/trace/{id}", demo.collector().url()),
+    )
 }
 
 /// Ctrl-C and SIGTERM make every wait give up, so that what runs is ended in an orderly way; a second one ends us at once.
 pub(crate) fn end_on_ctrl_c() -> Result<()> {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+    for signal in [
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGHUP,
+    ] {
         let flag = || std::sync::Arc::clone(&wait::INTERRUPTED);
-        signal_hook::flag::register_conditional_shutdown(signal, i32::from(crate::INTERRUPTED), flag())?;
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            i32::from(crate::INTERRUPTED),
+            flag(),
+        )?;
         signal_hook::flag::register(signal, flag())?;
     }
     Ok(())
@@ -236,7 +287,10 @@ mod tests {
         let read = |text: &str| text.parse::<BrokerOption>().map(|option| option.0);
         assert_eq!(read("embedded"), Ok(Broker::Embedded));
         assert_eq!(read("apache"), Ok(Broker::Apache));
-        assert_eq!(read("kafka.local:9092"), Ok(Broker::Remote("kafka.local:9092".to_owned())));
+        assert_eq!(
+            read("kafka.local:9092"),
+            Ok(Broker::Remote("kafka.local:9092".to_owned()))
+        );
         for wrong in ["redpanda", "host:", "host:99999", ""] {
             assert!(read(wrong).is_err(), "{wrong}");
         }

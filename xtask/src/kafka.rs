@@ -10,9 +10,11 @@ use crate::{demo, machine};
 
 /// What `cargo xtask kafka` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Fetches the jars from Maven Central once, into .tools/. Prints the broker's address as \
+#[command(
+    after_help = "Fetches the jars from Maven Central once, into .tools/. Prints the broker's address as \
     `bootstrap 127.0.0.1:PORT` and runs until Ctrl-C; its data go with it.\n\n\
-    Example: cargo xtask kafka --topic orders:4 --set message.max.bytes=2000000")]
+    Example: cargo xtask kafka --topic orders:4 --set message.max.bytes=2000000"
+)]
 pub(crate) struct Options {
     /// The port for clients, on this machine only
     #[arg(long, value_name = "PORT", default_value_t = 9092)]
@@ -29,11 +31,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     machine::provide(&[machine::JAVA, machine::MAVEN])?;
     demo::end_on_ctrl_c()?;
     if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)) {
-        bail!("cannot listen on 127.0.0.1:{}: {error}; choose another port with --port", options.port);
+        bail!(
+            "cannot listen on 127.0.0.1:{}: {error}; choose another port with --port",
+            options.port
+        );
     }
     let mut broker = Apache::builder().behind(format!("127.0.0.1:{}", options.port), options.port);
     for property in &options.properties {
-        let Some((name, value)) = property.split_once('=') else { bail!("a property is NAME=VALUE, not {property:?}") };
+        let Some((name, value)) = property.split_once('=') else {
+            bail!("a property is NAME=VALUE, not {property:?}")
+        };
         broker = broker.property(name, value);
     }
     for topic in &options.topics {

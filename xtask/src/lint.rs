@@ -10,15 +10,31 @@ use crate::{machine, tidy, ui};
 
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::default();
-    steps.run("format", || steps::run(&mut cargo(&["fmt", "--all", "--check"])));
+    steps.run("format", || {
+        steps::run(&mut cargo(&["fmt", "--all", "--check"]))
+    });
     steps.run("tidy", tidy::run);
     steps.run("web page", ui::build_if_stale);
     steps.run("clippy", || {
-        let flags = ["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "--deny=warnings"];
+        let flags = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--quiet",
+            "--",
+            "--deny=warnings",
+        ];
         steps::run(&mut cargo(&flags))
     });
     steps.run("docs", || {
-        let flags = ["doc", "--workspace", "--all-features", "--no-deps", "--quiet"];
+        let flags = [
+            "doc",
+            "--workspace",
+            "--all-features",
+            "--no-deps",
+            "--quiet",
+        ];
         steps::run(cargo(&flags).env("RUSTDOCFLAGS", "--deny=warnings"))
     });
     if has_wasm()? {
@@ -33,10 +49,20 @@ pub(crate) fn run() -> Result<()> {
     }
     if machine::find_program("cargo-deny").is_some() {
         // Not the advisories: what passes today must pass tomorrow, and offline. `cargo deny check advisories` is for a person.
-        let flags = ["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"];
+        let flags = [
+            "deny",
+            "check",
+            "--hide-inclusion-graph",
+            "bans",
+            "licenses",
+            "sources",
+        ];
         steps.run("licences and walls", || steps::run(&mut cargo(&flags)));
     } else {
-        steps.skip("licences and walls", "cargo-deny is not installed (cargo install cargo-deny)");
+        steps.skip(
+            "licences and walls",
+            "cargo-deny is not installed (cargo install cargo-deny)",
+        );
     }
     steps.finish()
 }
@@ -45,11 +71,16 @@ pub(crate) fn run() -> Result<()> {
 const WASM: &str = "wasm32-unknown-unknown";
 
 /// Without the native codec, which is a default feature.
-const WASM_CRATES: [&str; 3] =
-    ["--no-default-features", "--package=throughline-intercept", "--package=throughline-kafka"];
+const WASM_CRATES: [&str; 3] = [
+    "--no-default-features",
+    "--package=throughline-intercept",
+    "--package=throughline-kafka",
+];
 
 fn has_wasm() -> Result<bool> {
-    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", WASM]).output();
+    let output = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", WASM])
+        .output();
     let output = output.context("starting rustc")?;
     Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }

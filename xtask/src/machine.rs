@@ -37,8 +37,12 @@ pub(crate) const JDK: Need = Need {
 };
 
 /// Maven, for the jars of Apache Kafka.
-pub(crate) const MAVEN: Need =
-    Need { programs: &["mvn"], probe: &[], package: "maven", purpose: "fetches the jars of Apache Kafka" };
+pub(crate) const MAVEN: Need = Need {
+    programs: &["mvn"],
+    probe: &[],
+    package: "maven",
+    purpose: "fetches the jars of Apache Kafka",
+};
 
 /// A browser for the tests of the web page.
 pub(crate) const CHROMIUM: Need = Need {
@@ -57,23 +61,39 @@ pub(crate) const PYTHON: Need = Need {
 };
 
 /// A C compiler, for librdkafka.
-pub(crate) const COMPILER: Need =
-    Need { programs: &["cc"], probe: &[], package: "build-essential", purpose: "compiles librdkafka" };
+pub(crate) const COMPILER: Need = Need {
+    programs: &["cc"],
+    probe: &[],
+    package: "build-essential",
+    purpose: "compiles librdkafka",
+};
 
 /// A load of HTTP, for the benchmark.
-pub(crate) const WRK: Need =
-    Need { programs: &["wrk"], probe: &[], package: "wrk", purpose: "asks as fast as it goes" };
+pub(crate) const WRK: Need = Need {
+    programs: &["wrk"],
+    probe: &[],
+    package: "wrk",
+    purpose: "asks as fast as it goes",
+};
 
 /// `make`, for librdkafka.
-pub(crate) const MAKE: Need =
-    Need { programs: &["make"], probe: &[], package: "build-essential", purpose: "builds librdkafka" };
+pub(crate) const MAKE: Need = Need {
+    programs: &["make"],
+    probe: &[],
+    package: "build-essential",
+    purpose: "builds librdkafka",
+};
 
 /// Makes sure that all of `needs` are there: installs what is missing as root on Debian and its children.
 ///
 /// # Errors
 /// Elsewhere, naming all that is missing, what for, and the command that installs it on Debian.
 pub(crate) fn provide(needs: &[Need]) -> Result<()> {
-    let missing: Vec<Need> = needs.iter().copied().filter(|need| need.find().is_none()).collect();
+    let missing: Vec<Need> = needs
+        .iter()
+        .copied()
+        .filter(|need| need.find().is_none())
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -82,7 +102,14 @@ pub(crate) fn provide(needs: &[Need]) -> Result<()> {
     if !rustix::process::geteuid().is_root() || find_program("apt-get").is_none() {
         let lines: Vec<String> = missing
             .iter()
-            .map(|need| format!("    {} ({}, which {})", need.programs.join(" or "), need.package, need.purpose))
+            .map(|need| {
+                format!(
+                    "    {} ({}, which {})",
+                    need.programs.join(" or "),
+                    need.package,
+                    need.purpose
+                )
+            })
             .collect();
         bail!(
             "this machine lacks:\n{}\n  on Debian and Ubuntu: sudo apt-get install {}",
@@ -92,12 +119,21 @@ pub(crate) fn provide(needs: &[Need]) -> Result<()> {
     }
     eprintln!("installing {}", packages.join(" "));
     apt_get(&["update", "-q"])?;
-    apt_get(&[&["install", "-q", "-y", "--no-install-recommends"], packages.as_slice()].concat())
+    apt_get(
+        &[
+            &["install", "-q", "-y", "--no-install-recommends"],
+            packages.as_slice(),
+        ]
+        .concat(),
+    )
 }
 
 fn apt_get(args: &[&str]) -> Result<()> {
     let mut apt_get = Command::new("apt-get");
-    apt_get.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
+    apt_get
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(std::io::stderr());
     steps::run(&mut apt_get).context("installing with apt-get")
 }
 
@@ -106,18 +142,27 @@ fn apt_get(args: &[&str]) -> Result<()> {
 impl Need {
     /// The path of the first of its programs that is there and works.
     pub(crate) fn find(&self) -> Option<PathBuf> {
-        self.programs.iter().filter_map(|program| find_program(program)).find(|program| self.works(program))
+        self.programs
+            .iter()
+            .filter_map(|program| find_program(program))
+            .find(|program| self.works(program))
     }
 
     fn works(&self, program: &Path) -> bool {
-        self.probe.is_empty() || Command::new(program).args(self.probe).output().is_ok_and(|run| run.status.success())
+        self.probe.is_empty()
+            || Command::new(program)
+                .args(self.probe)
+                .output()
+                .is_ok_and(|run| run.status.success())
     }
 }
 
 /// Where `name` is on the PATH.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|candidate| candidate.is_file())
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
 }
 
 #[cfg(test)]
@@ -131,7 +176,12 @@ mod tests {
     }
 
     fn need(programs: &'static [&'static str], probe: &'static [&'static str]) -> Need {
-        Need { programs, probe, package: "no-such-package", purpose: "is only a test" }
+        Need {
+            programs,
+            probe,
+            package: "no-such-package",
+            purpose: "is only a test",
+        }
     }
 
     #[test]

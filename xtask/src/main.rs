@@ -1,7 +1,11 @@
 //! The tasks of this repository. `cargo xtask --help` lists them; everything else is plain cargo.
 //!
 //! Needs nothing but cargo to start. What a task needs beyond that (Node.js, Java...) it installs or names.
-#![expect(clippy::print_stderr, clippy::print_stdout, reason = "a program for people: this is how it speaks to them")]
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a program for people: this is how it speaks to them"
+)]
 
 mod bench;
 mod corpus;

@@ -16,7 +16,9 @@ const CHECKOUTS: u32 = 12;
 /// Writes the pictures of README and docs, light and dark, into `docs/images/ui`.
 pub(crate) fn screenshots() -> Result<()> {
     let binaries = prepare()?;
-    let demo = Demo::start(binaries, &Config::new(Mode::Linked), &mut |what| eprintln!("{what}"))?;
+    let demo = Demo::start(binaries, &Config::new(Mode::Linked), &mut |what| {
+        eprintln!("{what}")
+    })?;
     for _ in 0..CHECKOUTS {
         demo.checkout_and_wait(SPANS_LIMIT)?;
     }
@@ -45,7 +47,10 @@ fn prepare() -> Result<&'static Binaries> {
 fn run_in_browser(script: &str, collector: &Collector, env: &[(&str, &str)]) -> Result<()> {
     let url = collector.url();
     let otlp = format!("http://{}", collector.addresses().otlp_http);
-    let mut all = vec![("THROUGHLINE_URL", url.as_str()), ("THROUGHLINE_OTLP_URL", otlp.as_str())];
+    let mut all = vec![
+        ("THROUGHLINE_URL", url.as_str()),
+        ("THROUGHLINE_OTLP_URL", otlp.as_str()),
+    ];
     all.extend_from_slice(env);
     ui::npm(&["run", "--silent", script], &all)
 }

@@ -38,16 +38,32 @@ impl Steps {
         }
         let took = begin.elapsed();
         let passed = outcome.is_ok();
-        eprintln!("== {name}: {} in {}", if passed { "passed" } else { "FAILED" }, seconds(took));
-        let outcome = if passed { Outcome::Passed } else { Outcome::Failed };
-        self.done.push(Done { name: name.to_owned(), took, outcome });
+        eprintln!(
+            "== {name}: {} in {}",
+            if passed { "passed" } else { "FAILED" },
+            seconds(took)
+        );
+        let outcome = if passed {
+            Outcome::Passed
+        } else {
+            Outcome::Failed
+        };
+        self.done.push(Done {
+            name: name.to_owned(),
+            took,
+            outcome,
+        });
         passed
     }
 
     /// Notes that a step is not run, and why.
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
         eprintln!("\n== {name}: skipped, {why}");
-        self.done.push(Done { name: name.to_owned(), took: Duration::ZERO, outcome: Outcome::Skipped });
+        self.done.push(Done {
+            name: name.to_owned(),
+            took: Duration::ZERO,
+            outcome: Outcome::Skipped,
+        });
     }
 
     /// Prints the table.
@@ -56,13 +72,26 @@ impl Steps {
     /// When a step failed; names them all.
     pub(crate) fn finish(self) -> Result<()> {
         eprintln!("\n{}", self.table());
-        let failed: Vec<&str> =
-            self.done.iter().filter(|done| done.outcome == Outcome::Failed).map(|done| done.name.as_str()).collect();
-        if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+        let failed: Vec<&str> = self
+            .done
+            .iter()
+            .filter(|done| done.outcome == Outcome::Failed)
+            .map(|done| done.name.as_str())
+            .collect();
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            bail!("failed: {}", failed.join(", "))
+        }
     }
 
     fn table(&self) -> String {
-        let width = self.done.iter().map(|done| done.name.len()).max().unwrap_or_default();
+        let width = self
+            .done
+            .iter()
+            .map(|done| done.name.len())
+            .max()
+            .unwrap_or_default();
         let row = |done: &Done| {
             let word = match done.outcome {
                 Outcome::Passed => "passed",
@@ -81,7 +110,9 @@ impl Steps {
 /// When it cannot be started or does not exit with 0.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("starting {program}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("starting {program}"))?;
     ensure!(status.success(), "{program} ended with {status}");
     Ok(())
 }
@@ -89,7 +120,9 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// Cargo, as it was called itself, in the root of the repository.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(throughline_testkit::build::repository_root()).args(args);
+    cargo
+        .current_dir(throughline_testkit::build::repository_root())
+        .args(args);
     cargo
 }
 
@@ -107,7 +140,11 @@ mod tests {
         assert!(!steps.run("first", || bail!("no")));
         assert!(steps.run("second", || Ok(())));
         steps.skip("third", "nobody asked for it");
-        assert!(steps.table().contains("first   FAILED"), "{}", steps.table());
+        assert!(
+            steps.table().contains("first   FAILED"),
+            "{}",
+            steps.table()
+        );
         assert_eq!(steps.finish().unwrap_err().to_string(), "failed: first");
     }
 

@@ -25,7 +25,11 @@ pub(crate) struct Options {
     #[arg(long)]
     full: bool,
     /// Only Rust tests whose names contain one of these; what stands after `--` goes to the test programs
-    #[arg(value_name = "FILTER", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "FILTER",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     filters: Vec<String>,
 }
 
@@ -63,14 +67,17 @@ fn build() -> Result<()> {
 
 fn test(options: &Options) -> Result<()> {
     let mut test = cargo(&["test", "--no-fail-fast"]);
-    test.args(WHOLE).env(BUILT_IN, built_in()).env("THROUGHLINE_FULL", if options.full { "1" } else { "0" });
+    test.args(WHOLE)
+        .env(BUILT_IN, built_in())
+        .env("THROUGHLINE_FULL", if options.full { "1" } else { "0" });
     // The page is tested in a browser by a Rust test, which gives it a collector and a checkout to show.
     if let Some(browser) = CHROMIUM.find() {
         test.env("CHROMIUM", browser);
     }
     // Cargo takes one filter, the test programs take many.
     if !options.filters.is_empty() {
-        test.arg("--").args(options.filters.iter().filter(|filter| *filter != "--"));
+        test.arg("--")
+            .args(options.filters.iter().filter(|filter| *filter != "--"));
     }
     steps::run(&mut test)
 }
@@ -85,13 +92,21 @@ fn fuzz() -> Result<()> {
     targets.sort_unstable();
     for target in targets.iter().filter_map(|path| path.file_stem()) {
         let mut fuzz = Command::new(folder.join("run"));
-        steps::run(fuzz.arg(target).args(["-runs=100000", "-seed=1", "-max_len=16384", "-verbosity=0"]))?;
+        steps::run(fuzz.arg(target).args([
+            "-runs=100000",
+            "-seed=1",
+            "-max_len=16384",
+            "-verbosity=0",
+        ]))?;
     }
     Ok(())
 }
 
 /// Where cargo puts the binaries of the development profile.
 fn built_in() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    throughline_testkit::build::repository_root().join(target).join("debug")
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    throughline_testkit::build::repository_root()
+        .join(target)
+        .join("debug")
 }

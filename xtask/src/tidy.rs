@@ -18,15 +18,36 @@ use throughline_testkit::build::repository_root;
 pub(crate) fn run() -> Result<()> {
     let mut broken = arrows::check()?;
     broken.extend(sources::check(repository_root(), &tracked_files()?)?);
-    if broken.is_empty() { Ok(()) } else { bail!("not tidy:\n  {}", broken.join("\n  ")) }
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        bail!("not tidy:\n  {}", broken.join("\n  "))
+    }
 }
 
 /// The files that belong to the repository, or will: those git knows and those it would add.
 fn tracked_files() -> Result<Vec<String>> {
-    let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
-    let output = Command::new("git").current_dir(repository_root()).args(list).output().context("starting git")?;
-    ensure!(output.status.success(), "git ls-files failed: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?.split_terminator('\0').map(str::to_owned).collect())
+    let list = [
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ];
+    let output = Command::new("git")
+        .current_dir(repository_root())
+        .args(list)
+        .output()
+        .context("starting git")?;
+    ensure!(
+        output.status.success(),
+        "git ls-files failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?
+        .split_terminator('\0')
+        .map(str::to_owned)
+        .collect())
 }
 
 #[cfg(test)]

@@ -27,8 +27,10 @@ pub(crate) fn build_if_stale() -> Result<()> {
 /// Fetches npm's packages when they are not those of the lock file.
 pub(crate) fn install() -> Result<()> {
     let ui = folder();
-    let (installed, locked) =
-        (modified(&ui.join("node_modules/.package-lock.json")), modified(&ui.join("package-lock.json")));
+    let (installed, locked) = (
+        modified(&ui.join("node_modules/.package-lock.json")),
+        modified(&ui.join("package-lock.json")),
+    );
     if installed? >= locked? {
         return Ok(());
     }
@@ -43,9 +45,19 @@ pub(crate) fn install() -> Result<()> {
 pub(crate) fn npm(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
     check_node()?;
     let mut npm = Command::new("npm");
-    npm.args(args).envs(env.iter().copied()).current_dir(folder()).stdin(Stdio::null()).stdout(stderr());
-    let status = npm.status().context("starting npm, which comes with Node.js")?;
-    ensure!(status.success(), "npm {} ended with {status}", args.join(" "));
+    npm.args(args)
+        .envs(env.iter().copied())
+        .current_dir(folder())
+        .stdin(Stdio::null())
+        .stdout(stderr());
+    let status = npm
+        .status()
+        .context("starting npm, which comes with Node.js")?;
+    ensure!(
+        status.success(),
+        "npm {} ended with {status}",
+        args.join(" ")
+    );
     Ok(())
 }
 
@@ -53,7 +65,10 @@ pub(crate) fn npm(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
 const NODE: [u32; 2] = [20, 19];
 
 fn check_node() -> Result<()> {
-    let wanted = format!("the web page is built with Node.js {}.{} or later (and its npm)", NODE[0], NODE[1]);
+    let wanted = format!(
+        "the web page is built with Node.js {}.{} or later (and its npm)",
+        NODE[0], NODE[1]
+    );
     let output = match Command::new("node").arg("--version").output() {
         Ok(output) => output,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -64,14 +79,23 @@ fn check_node() -> Result<()> {
         Err(error) => return Err(error).context("starting node"),
     };
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    ensure!(is_new_enough(&version), "{wanted}, and this machine has {version}; see https://nodejs.org/en/download");
+    ensure!(
+        is_new_enough(&version),
+        "{wanted}, and this machine has {version}; see https://nodejs.org/en/download"
+    );
     Ok(())
 }
 
 /// Whether `version`, such as `v20.19.4`, will do.
 fn is_new_enough(version: &str) -> bool {
-    let mut numbers = version.trim_start_matches('v').split('.').map_while(|part| part.parse::<u32>().ok());
-    [numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()] >= NODE
+    let mut numbers = version
+        .trim_start_matches('v')
+        .split('.')
+        .map_while(|part| part.parse::<u32>().ok());
+    [
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    ] >= NODE
 }
 
 fn folder() -> PathBuf {
@@ -80,11 +104,19 @@ fn folder() -> PathBuf {
 
 /// Whether the built page is newer than everything it is built from.
 fn is_fresh(ui: &Path) -> Result<bool> {
-    let Some(built) = modified(&ui.join("dist/index.html"))? else { return Ok(false) };
+    let Some(built) = modified(&ui.join("dist/index.html"))? else {
+        return Ok(false);
+    };
     let mut newest = None;
-    for source in
-        ["src", "public", "index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts"]
-    {
+    for source in [
+        "src",
+        "public",
+        "index.html",
+        "package.json",
+        "package-lock.json",
+        "tsconfig.json",
+        "vite.config.ts",
+    ] {
         newest = newest.max(newest_in(&ui.join(source))?);
     }
     Ok(newest.is_some_and(|newest| newest <= built))
@@ -117,9 +149,13 @@ mod tests {
 
     #[test]
     fn versions_of_node_are_compared_as_numbers() {
-        for (version, will_do) in
-            [("v20.19.0", true), ("v20.9.1", false), ("v24.1.0", true), ("v18.20.4", false), ("", false)]
-        {
+        for (version, will_do) in [
+            ("v20.19.0", true),
+            ("v20.9.1", false),
+            ("v24.1.0", true),
+            ("v18.20.4", false),
+            ("", false),
+        ] {
             assert_eq!(is_new_enough(version), will_do, "{version}");
         }
     }

@@ -32,12 +32,17 @@ fn ctrl_c_ends_every_part_in_an_orderly_way() {
 #[test]
 fn a_crash_of_one_part_is_told_with_its_last_lines_and_ends_the_others() {
     let (demo, parts) = start();
-    let billing = parts.iter().find(|part| part.command.contains("eshop billing")).unwrap();
+    let billing = parts
+        .iter()
+        .find(|part| part.command.contains("eshop billing"))
+        .unwrap();
     signal(billing.id, Signal::KILL);
     let status = demo.wait(END_LIMIT).unwrap();
     let log = demo.log().join("\n");
     assert_eq!(status.code(), Some(1), "{log}");
-    let (_, told) = log.split_once("billing ended by itself (signal: 9 (SIGKILL)). Its last lines:").unwrap();
+    let (_, told) = log
+        .split_once("billing ended by itself (signal: 9 (SIGKILL)). Its last lines:")
+        .unwrap();
     assert!(told.contains("listening on http://127.0.0.1:"), "{log}");
     assert_gone(&parts);
 }
@@ -51,20 +56,29 @@ fn a_demo_that_is_killed_takes_every_part_with_it() {
 
 /// Starts the demo, waits until it has shown its traces, and gives its parts: broker, collector, six services.
 fn start() -> (Process, Vec<Part>) {
-    let demo = Spec::new("demo", env!("CARGO_BIN_EXE_xtask")).args(["demo", "--json"]).spawn().unwrap();
+    let demo = Spec::new("demo", env!("CARGO_BIN_EXE_xtask"))
+        .args(["demo", "--json"])
+        .spawn()
+        .unwrap();
     let traces = |line: &str| line.starts_with("{\"data\":[{").then_some(());
-    demo.wait_for_line("the traces of a checkout", START_LIMIT, traces).unwrap();
+    demo.wait_for_line("the traces of a checkout", START_LIMIT, traces)
+        .unwrap();
     let parts = children(demo.id());
     assert_eq!(parts.len(), 8, "{parts:#?}");
     (demo, parts)
 }
 
 fn children(parent: u32) -> Vec<Part> {
-    let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let ids = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     ids.filter(|id| parent_of(*id) == Some(parent))
         .map(|id| {
             let command = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-            Part { id, command: String::from_utf8_lossy(&command).replace('\0', " ") }
+            Part {
+                id,
+                command: String::from_utf8_lossy(&command).replace('\0', " "),
+            }
         })
         .collect()
 }
@@ -73,11 +87,20 @@ fn children(parent: u32) -> Vec<Part> {
 fn parent_of(id: i32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    if fields.next()? == "Z" { None } else { fields.next()?.parse().ok() }
+    if fields.next()? == "Z" {
+        None
+    } else {
+        fields.next()?.parse().ok()
+    }
 }
 
 fn assert_gone(parts: &[Part]) {
-    let left = || parts.iter().filter(|part| parent_of(part.id).is_some()).collect::<Vec<_>>();
+    let left = || {
+        parts
+            .iter()
+            .filter(|part| parent_of(part.id).is_some())
+            .collect::<Vec<_>>()
+    };
     let gone = wait::until(END_LIMIT, || left().is_empty().then_some(()));
     assert!(gone.is_some(), "left behind: {:#?}", left());
 }

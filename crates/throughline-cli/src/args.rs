@@ -35,31 +35,66 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Up {
     /// Address to listen on; 0.0.0.0 lets other machines in, and nothing asks them who they are
-    #[arg(long, env = "THROUGHLINE_HOST", default_value = "127.0.0.1", value_name = "IP")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_HOST",
+        default_value = "127.0.0.1",
+        value_name = "IP"
+    )]
     pub(crate) host: String,
 
     /// Port for OTLP over gRPC; 0 takes any free one, as with the other ports
-    #[arg(long, env = "THROUGHLINE_OTLP_GRPC_PORT", default_value = "4317", value_name = "PORT")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_OTLP_GRPC_PORT",
+        default_value = "4317",
+        value_name = "PORT"
+    )]
     pub(crate) otlp_grpc_port: String,
 
     /// Port for OTLP over HTTP (protobuf and JSON, path /v1/traces)
-    #[arg(long, env = "THROUGHLINE_OTLP_HTTP_PORT", default_value = "4318", value_name = "PORT")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_OTLP_HTTP_PORT",
+        default_value = "4318",
+        value_name = "PORT"
+    )]
     pub(crate) otlp_http_port: String,
 
     /// Port for Zipkin v2 JSON (path /api/v2/spans)
-    #[arg(long, env = "THROUGHLINE_ZIPKIN_PORT", default_value = "9411", value_name = "PORT")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_ZIPKIN_PORT",
+        default_value = "9411",
+        value_name = "PORT"
+    )]
     pub(crate) zipkin_port: String,
 
     /// Port for the web UI and Jaeger's query APIs
-    #[arg(long, env = "THROUGHLINE_QUERY_PORT", default_value = "16686", value_name = "PORT")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_QUERY_PORT",
+        default_value = "16686",
+        value_name = "PORT"
+    )]
     pub(crate) query_port: String,
 
     /// Memory for traces, such as 512MiB or 2GiB; when it is full, the oldest traces go
-    #[arg(long, env = "THROUGHLINE_STORE_MEMORY", default_value = "512MiB", value_name = "SIZE")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_STORE_MEMORY",
+        default_value = "512MiB",
+        value_name = "SIZE"
+    )]
     pub(crate) store_memory: String,
 
     /// What to log to stderr: warn, info, debug, or in detail such as info,h2=debug
-    #[arg(long, env = "THROUGHLINE_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     pub(crate) log: String,
 
     /// Print one line of JSON with the addresses once all are open, for scripts
@@ -71,31 +106,66 @@ pub(crate) struct Up {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Init {
     /// The user that the sidecar runs as, whose connections are left alone
-    #[arg(long, env = "THROUGHLINE_INIT_UID", default_value = "1337", value_name = "NUMBER")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_INIT_UID",
+        default_value = "1337",
+        value_name = "NUMBER"
+    )]
     pub(crate) uid: String,
 
     /// The group that the sidecar runs as, whose connections are left alone
-    #[arg(long, env = "THROUGHLINE_INIT_GID", default_value = "1337", value_name = "NUMBER")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_INIT_GID",
+        default_value = "1337",
+        value_name = "NUMBER"
+    )]
     pub(crate) gid: String,
 
     /// Where the sidecar takes what the service connects to (its --listen)
-    #[arg(long, env = "THROUGHLINE_INIT_OUTBOUND_PORT", default_value = "19092", value_name = "PORT")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_INIT_OUTBOUND_PORT",
+        default_value = "19092",
+        value_name = "PORT"
+    )]
     pub(crate) outbound_port: String,
 
     /// Where the sidecar takes what connects to the service (its --listen-inbound), or off
-    #[arg(long, env = "THROUGHLINE_INIT_INBOUND_PORT", default_value = "19090", value_name = "PORT")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_INIT_INBOUND_PORT",
+        default_value = "19090",
+        value_name = "PORT"
+    )]
     pub(crate) inbound_port: String,
 
     /// Ports of others to which connections are left alone, such as 22,6000-6010
-    #[arg(long, env = "THROUGHLINE_INIT_EXCLUDE_OUTBOUND", default_value = "", value_name = "PORTS")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_INIT_EXCLUDE_OUTBOUND",
+        default_value = "",
+        value_name = "PORTS"
+    )]
     pub(crate) exclude_outbound: String,
 
     /// Ports of this pod to which connections are left alone. 19091, where the sidecar's metrics are, always is one
-    #[arg(long, env = "THROUGHLINE_INIT_EXCLUDE_INBOUND", default_value = "", value_name = "PORTS")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_INIT_EXCLUDE_INBOUND",
+        default_value = "",
+        value_name = "PORTS"
+    )]
     pub(crate) exclude_inbound: String,
 
     /// Networks to which connections are left alone, such as 10.0.0.0/8,fd00::/8
-    #[arg(long, env = "THROUGHLINE_INIT_EXCLUDE_NETWORKS", default_value = "", value_name = "NETWORKS")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_INIT_EXCLUDE_NETWORKS",
+        default_value = "",
+        value_name = "NETWORKS"
+    )]
     pub(crate) exclude_networks: String,
 
     /// Take the rules away again
@@ -141,11 +211,21 @@ pub(crate) struct Search {
     pub(crate) min_duration: Option<String>,
 
     /// How far to look back, such as 15m or 24h
-    #[arg(long, env = "THROUGHLINE_SINCE", default_value = "1h", value_name = "DURATION")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_SINCE",
+        default_value = "1h",
+        value_name = "DURATION"
+    )]
     pub(crate) since: String,
 
     /// How many traces to list, up to 1500
-    #[arg(long, env = "THROUGHLINE_LIMIT", default_value = "20", value_name = "NUMBER")]
+    #[arg(
+        long,
+        env = "THROUGHLINE_LIMIT",
+        default_value = "20",
+        value_name = "NUMBER"
+    )]
     pub(crate) limit: String,
 
     /// Print the summaries of the traces in the JSON of Jaeger's API v3

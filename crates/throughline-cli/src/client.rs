@@ -23,24 +23,38 @@ impl Client {
             mistakes
                 .push(format!("--collector {url:?} is no address of a collector; write it as http://127.0.0.1:16686"));
         }
-        let mut config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+        let mut config = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false);
         if is_loopback(&url) {
             // A proxy would look for the collector on its own machine.
             config = config.proxy(None);
         }
-        Self { url, agent: config.build().new_agent() }
+        Self {
+            url,
+            agent: config.build().new_agent(),
+        }
     }
 
     /// The body of the answer to a query, whatever its status, with the status.
-    pub(crate) fn ask(&self, path: &str, parameters: &[(&str, String)]) -> Result<(u16, Vec<u8>), Failure> {
+    pub(crate) fn ask(
+        &self,
+        path: &str,
+        parameters: &[(&str, String)],
+    ) -> Result<(u16, Vec<u8>), Failure> {
         let mut request = self.agent.get(format!("{}{path}", self.url));
         for (name, value) in parameters {
             request = request.query(*name, value);
         }
         let mut response = request.call().map_err(|error| self.explain(&error))?;
         let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
-        let body = body.with_context(|| format!("the collector at {} broke off its answer", self.url))?;
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_MAX)
+            .read_to_vec();
+        let body =
+            body.with_context(|| format!("the collector at {} broke off its answer", self.url))?;
         Ok((status, body))
     }
 
@@ -55,7 +69,10 @@ impl Client {
     pub(crate) fn unexpected(&self, status: u16, body: &[u8]) -> Failure {
         let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
         let text = crate::terminal::printable(text.trim());
-        Failure::Failed(anyhow!("the collector at {} answered {status}: {text}", self.url))
+        Failure::Failed(anyhow!(
+            "the collector at {} answered {status}: {text}",
+            self.url
+        ))
     }
 }
 
@@ -63,7 +80,10 @@ impl Client {
 fn is_loopback(url: &str) -> bool {
     let uri = url.parse::<ureq::http::Uri>().ok();
     uri.as_ref().and_then(|uri| uri.host()).is_some_and(|host| {
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let address = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>();
         host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
     })
 }
@@ -79,10 +99,20 @@ mod tests {
 
     #[test]
     fn this_machine_is_known_by_all_its_names() {
-        for url in ["http://127.0.0.1:16686", "http://localhost", "http://[::1]:16686/base", "http://127.1.2.3"] {
+        for url in [
+            "http://127.0.0.1:16686",
+            "http://localhost",
+            "http://[::1]:16686/base",
+            "http://127.1.2.3",
+        ] {
             assert!(is_loopback(url), "{url}");
         }
-        for url in ["http://traces.example:16686", "http://10.0.0.1", "http://localhost.example", "http://"] {
+        for url in [
+            "http://traces.example:16686",
+            "http://10.0.0.1",
+            "http://localhost.example",
+            "http://",
+        ] {
             assert!(!is_loopback(url), "{url}");
         }
     }

@@ -21,22 +21,29 @@ pub(crate) fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
 /// What is logged, in the notation of `tracing`. `name` is the option's.
 pub(crate) fn log_filter(name: &str, text: &str) -> Result<EnvFilter, String> {
     let builder = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
-    builder
-        .parse(text)
-        .map_err(|_| format!("{name} {text:?} cannot be understood; write it as info, debug or warn,h2=trace"))
+    builder.parse(text).map_err(|_| {
+        format!("{name} {text:?} cannot be understood; write it as info, debug or warn,h2=trace")
+    })
 }
 
 /// Logs to stderr.
 pub(crate) fn log(filter: EnvFilter) {
     let ansi = crate::terminal::is_coloured(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .init();
 }
 
 /// Takes as many open files as the system allows us: most begin with 1024, for the sake of programs that use `select`. Says how many
 /// there are now, if there is a limit.
 pub(crate) fn raise_open_files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(error) => {

@@ -32,10 +32,16 @@ struct Mistakes(Vec<String>);
 /// Sets up the rules, or takes them away.
 pub(crate) fn run(args: &Init) -> Result<(), Failure> {
     let plan = Plan::of(args).map_err(Failure::Usage)?;
-    let rules = if args.undo { GONE.to_owned() } else { plan.rules() };
+    let rules = if args.undo {
+        GONE.to_owned()
+    } else {
+        plan.rules()
+    };
     if args.print {
         let mut out = std::io::stdout().lock();
-        return Ok(out.write_all(rules.as_bytes()).context("cannot print the rules")?);
+        return Ok(out
+            .write_all(rules.as_bytes())
+            .context("cannot print the rules")?);
     }
     Ok(apply(&rules)?)
 }
@@ -43,10 +49,19 @@ pub(crate) fn run(args: &Init) -> Result<(), Failure> {
 /// All in one transaction: the rules hold as a whole, or those before do.
 fn apply(rules: &str) -> anyhow::Result<()> {
     let mut nft = Command::new("nft");
-    nft.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut nft = nft.spawn().context("cannot start nft; on Debian: apt-get install nftables")?;
+    nft.args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut nft = nft
+        .spawn()
+        .context("cannot start nft; on Debian: apt-get install nftables")?;
     // When nft has ended early, it says why itself.
-    nft.stdin.take().context("cannot speak to nft")?.write_all(rules.as_bytes()).unwrap_or_default();
+    nft.stdin
+        .take()
+        .context("cannot speak to nft")?
+        .write_all(rules.as_bytes())
+        .unwrap_or_default();
     let output = nft.wait_with_output().context("waiting for nft")?;
     if output.status.success() {
         return Ok(());
@@ -64,7 +79,8 @@ fn apply(rules: &str) -> anyhow::Result<()> {
 impl Plan {
     fn of(args: &Init) -> Result<Self, Vec<String>> {
         let mut mistakes = Mistakes::default();
-        let inbound = (args.inbound_port.trim() != "off").then(|| mistakes.port("--inbound-port", &args.inbound_port));
+        let inbound = (args.inbound_port.trim() != "off")
+            .then(|| mistakes.port("--inbound-port", &args.inbound_port));
         let plan = Self {
             uid: mistakes.number("--uid", &args.uid),
             gid: mistakes.number("--gid", &args.gid),
@@ -75,9 +91,16 @@ impl Plan {
             exclude_networks: mistakes.networks(&args.exclude_networks),
         };
         if plan.inbound == Some(plan.outbound) {
-            mistakes.0.push("--inbound-port is the port of --outbound-port as well; give it another one".to_owned());
+            mistakes.0.push(
+                "--inbound-port is the port of --outbound-port as well; give it another one"
+                    .to_owned(),
+            );
         }
-        if mistakes.0.is_empty() { Ok(plan) } else { Err(mistakes.0) }
+        if mistakes.0.is_empty() {
+            Ok(plan)
+        } else {
+            Err(mistakes.0)
+        }
     }
 
     fn rules(&self) -> String {
@@ -96,8 +119,15 @@ impl Plan {
         chain(&mut rules, "outbound", "output", &outbound);
         if let Some(port) = self.inbound {
             // Who connects to the sidecar's own ports does so on purpose.
-            let own = [port.to_string(), METRICS.to_string(), self.outbound.to_string()];
-            let excluded: Vec<String> = own.into_iter().chain(self.exclude_inbound.iter().cloned()).collect();
+            let own = [
+                port.to_string(),
+                METRICS.to_string(),
+                self.outbound.to_string(),
+            ];
+            let excluded: Vec<String> = own
+                .into_iter()
+                .chain(self.exclude_inbound.iter().cloned())
+                .collect();
             let mut inbound = vec!["iifname \"lo\" return".to_owned()];
             inbound.extend(set("tcp dport", &excluded));
             inbound.push(format!("meta l4proto tcp redirect to :{port}"));
@@ -113,7 +143,11 @@ fn set(what: &str, values: &[String]) -> Option<String> {
 
 fn chain(to: &mut String, name: &str, hook: &str, rules: &[String]) {
     // Writing to a string cannot fail.
-    writeln!(to, "  chain {name} {{\n    type nat hook {hook} priority -100; policy accept;").unwrap_or_default();
+    writeln!(
+        to,
+        "  chain {name} {{\n    type nat hook {hook} priority -100; policy accept;"
+    )
+    .unwrap_or_default();
     for rule in rules {
         writeln!(to, "    {rule}").unwrap_or_default();
     }
@@ -125,27 +159,41 @@ fn chain(to: &mut String, name: &str, hook: &str, rules: &[String]) {
 impl Mistakes {
     fn number(&mut self, option: &str, text: &str) -> u32 {
         text.trim().parse().unwrap_or_else(|_| {
-            self.0.push(format!("{option} {text:?} is no number; give the one that id -u prints"));
+            self.0.push(format!(
+                "{option} {text:?} is no number; give the one that id -u prints"
+            ));
             0
         })
     }
 
     fn port(&mut self, option: &str, text: &str) -> u16 {
-        text.trim().parse().ok().filter(|port| *port != 0).unwrap_or_else(|| {
-            self.0.push(format!("{option} {text:?} is no port; use a number from 1 to 65535"));
-            0
-        })
+        text.trim()
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .unwrap_or_else(|| {
+                self.0.push(format!(
+                    "{option} {text:?} is no port; use a number from 1 to 65535"
+                ));
+                0
+            })
     }
 
     /// Single ones and ranges.
     fn ports(&mut self, option: &str, text: &str) -> Vec<String> {
         let mut ports = Vec::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             match (first.trim().parse::<u16>(), last.trim().parse::<u16>()) {
                 (Ok(first), Ok(last)) if first == last => ports.push(first.to_string()),
                 (Ok(first), Ok(last)) if first < last => ports.push(format!("{first}-{last}")),
-                _ => self.0.push(format!("{option}: {part:?} is no port and no range; write them as 22,6000-6010")),
+                _ => self.0.push(format!(
+                    "{option}: {part:?} is no port and no range; write them as 22,6000-6010"
+                )),
             }
         }
         ports
@@ -153,7 +201,11 @@ impl Mistakes {
 
     fn networks(&mut self, text: &str) -> (Vec<String>, Vec<String>) {
         let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
             match part.parse::<Cidr>() {
                 Ok(_) if part.contains(':') => ipv6.push(part.to_owned()),
                 Ok(_) => ipv4.push(part.to_owned()),
@@ -179,7 +231,9 @@ mod tests {
 
     fn args(args: &[&str]) -> Init {
         let args = ["throughline", "init"].iter().chain(args);
-        let Chosen::Init(args) = Args::try_parse_from(args).unwrap().command else { panic!("another command") };
+        let Chosen::Init(args) = Args::try_parse_from(args).unwrap().command else {
+            panic!("another command")
+        };
         args
     }
 
@@ -196,24 +250,52 @@ mod tests {
             "8",
         ];
         let rules = Plan::of(&args(&given)).unwrap().rules();
-        let at = |part: &str| rules.find(part).unwrap_or_else(|| panic!("{part} is missing in {rules}"));
+        let at = |part: &str| {
+            rules
+                .find(part)
+                .unwrap_or_else(|| panic!("{part} is missing in {rules}"))
+        };
         let redirected = at("redirect to :19092");
-        for part in ["skuid 5 return", "skgid 1337 return", "{ 22, 6000-6010 }", "{ 10.0.0.0/8 }", "{ fd00::/8 }"] {
+        for part in [
+            "skuid 5 return",
+            "skgid 1337 return",
+            "{ 22, 6000-6010 }",
+            "{ 10.0.0.0/8 }",
+            "{ fd00::/8 }",
+        ] {
             assert!(at(part) < redirected, "{rules}");
         }
         assert!(
-            redirected < at("{ 19090, 19091, 19092, 8 }") && at("19092, 8 }") < at("redirect to :19090"),
+            redirected < at("{ 19090, 19091, 19092, 8 }")
+                && at("19092, 8 }") < at("redirect to :19090"),
             "{rules}"
         );
-        assert!(!Plan::of(&args(&["--inbound-port", "off"])).unwrap().rules().contains("prerouting"));
+        assert!(
+            !Plan::of(&args(&["--inbound-port", "off"]))
+                .unwrap()
+                .rules()
+                .contains("prerouting")
+        );
     }
 
     #[test]
     fn all_mistakes_are_told_together_each_with_its_mend() {
-        let given = ["--uid", "root", "--outbound-port", "0", "--exclude-inbound", "9-1", "--exclude-networks", "ten"];
+        let given = [
+            "--uid",
+            "root",
+            "--outbound-port",
+            "0",
+            "--exclude-inbound",
+            "9-1",
+            "--exclude-networks",
+            "ten",
+        ];
         let told = Plan::of(&args(&given)).unwrap_err();
         for part in ["id -u", "1 to 65535", "22,6000-6010", "10.0.0.0/8"] {
-            assert!(told.iter().any(|mistake| mistake.contains(part)), "{part} is missing in {told:?}");
+            assert!(
+                told.iter().any(|mistake| mistake.contains(part)),
+                "{part} is missing in {told:?}"
+            );
         }
         assert_eq!(told.len(), 4, "{told:?}");
     }

@@ -82,7 +82,11 @@ impl From<anyhow::Error> for Failure {
 fn explain(error: &clap::Error) -> ExitCode {
     // Nobody is there to be told when this fails.
     error.print().unwrap_or_default();
-    if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS }
+    if error.use_stderr() {
+        ExitCode::from(EX_USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 const EX_USAGE: u8 = 64;

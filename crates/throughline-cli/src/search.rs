@@ -53,49 +53,77 @@ pub(crate) fn run(args: &Search) -> Result<(), Failure> {
     }
     let mut out = std::io::stdout().lock();
     if args.json {
-        out.write_all(&body).and_then(|()| writeln!(out)).context("cannot print")?;
+        out.write_all(&body)
+            .and_then(|()| writeln!(out))
+            .context("cannot print")?;
         return Ok(());
     }
     let Ok(found) = serde_json::from_slice::<Summaries>(&body) else {
         return Err(client.unexpected(status, &body));
     };
-    out.write_all(table(&found.summaries, Paint::for_stdout()).as_bytes()).context("cannot print")?;
+    out.write_all(table(&found.summaries, Paint::for_stdout()).as_bytes())
+        .context("cannot print")?;
     Ok(())
 }
 
 /// The query's parameters; mistakes in the options go to `mistakes`.
-fn parameters(args: &Search, now: OffsetDateTime, mistakes: &mut Vec<String>) -> Vec<(&'static str, String)> {
+fn parameters(
+    args: &Search,
+    now: OffsetDateTime,
+    mistakes: &mut Vec<String>,
+) -> Vec<(&'static str, String)> {
     let mut parameters = Vec::new();
-    parameters.extend(args.service.iter().map(|service| ("query.serviceName", service.clone())));
-    parameters.extend(args.operation.iter().map(|operation| ("query.operationName", operation.clone())));
+    parameters.extend(
+        args.service
+            .iter()
+            .map(|service| ("query.serviceName", service.clone())),
+    );
+    parameters.extend(
+        args.operation
+            .iter()
+            .map(|operation| ("query.operationName", operation.clone())),
+    );
     let mut attributes = serde_json::Map::new();
     for tag in &args.tag {
         match tag.split_once('=').filter(|(key, _)| !key.is_empty()) {
             Some((key, value)) => {
                 attributes.insert(key.to_owned(), value.into());
             }
-            None => mistakes.push(format!("--tag {tag:?} is no attribute; write it as http.request.method=GET")),
+            None => mistakes.push(format!(
+                "--tag {tag:?} is no attribute; write it as http.request.method=GET"
+            )),
         }
     }
     if !attributes.is_empty() {
-        parameters.push(("query.attributes", serde_json::Value::Object(attributes).to_string()));
+        parameters.push((
+            "query.attributes",
+            serde_json::Value::Object(attributes).to_string(),
+        ));
     }
     if let Some(text) = &args.min_duration {
         match duration::parse(text) {
             Some(_) => parameters.push(("query.durationMin", text.clone())),
-            None => mistakes.push(format!("--min-duration {text:?} is no duration; write it as 100ms or 1.5s")),
+            None => mistakes.push(format!(
+                "--min-duration {text:?} is no duration; write it as 100ms or 1.5s"
+            )),
         }
     }
     match args.limit.parse::<u32>() {
         Ok(1..=1500) => parameters.push(("query.searchDepth", args.limit.clone())),
-        Ok(_) | Err(_) => mistakes.push(format!("--limit {:?} is no number from 1 to 1500", args.limit)),
+        Ok(_) | Err(_) => mistakes.push(format!(
+            "--limit {:?} is no number from 1 to 1500",
+            args.limit
+        )),
     }
     let since = duration::parse(&args.since).and_then(|since| i64::try_from(since).ok());
     let from = since.and_then(|since| now.checked_sub(time::Duration::nanoseconds(since)));
     match from.map(|from| from.format(&Rfc3339)) {
         Some(Ok(from)) => parameters.push(("query.startTimeMin", from)),
         Some(Err(_)) | None => {
-            mistakes.push(format!("--since {:?} is no duration; write it as 15m or 24h", args.since));
+            mistakes.push(format!(
+                "--since {:?} is no duration; write it as 15m or 24h",
+                args.since
+            ));
         }
     }
     // No end: a sender's clock may be ahead of ours.
@@ -108,12 +136,18 @@ fn table(summaries: &[Summary], paint: Paint) -> String {
         return "No trace matches. Look back further with --since, or see what services there are in the web UI.\n"
             .to_owned();
     }
-    let header =
-        format!("{:32}  {:19}  {:>8}  {:>5}  {:>6}  TRACE", "TRACE ID", "START (UTC)", "DURATION", "SPANS", "ERRORS");
+    let header = format!(
+        "{:32}  {:19}  {:>8}  {:>5}  {:>6}  TRACE",
+        "TRACE ID", "START (UTC)", "DURATION", "SPANS", "ERRORS"
+    );
     let mut out = format!("{}\n", paint.faint(&header));
     for summary in summaries {
         let errors = format!("{:>6}", summary.error_span_count);
-        let errors = if summary.error_span_count > 0 { paint.alarming(&errors) } else { errors.into() };
+        let errors = if summary.error_span_count > 0 {
+            paint.alarming(&errors)
+        } else {
+            errors.into()
+        };
         let line = format!(
             "{:32}  {:19}  {:>8}  {:>5}  {errors}  {} {}  {}\n",
             printable(&summary.trace_id),
@@ -134,9 +168,15 @@ fn table(summaries: &[Summary], paint: Paint) -> String {
 impl Summary {
     fn start(&self) -> String {
         let nanoseconds = self.min_start_time_unix_nano.parse().unwrap_or_default();
-        let start = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let start = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (date, time) = (start.date(), start.time());
-        format!("{date} {:02}:{:02}:{:02}", time.hour(), time.minute(), time.second())
+        format!(
+            "{date} {:02}:{:02}:{:02}",
+            time.hour(),
+            time.minute(),
+            time.second()
+        )
     }
 
     fn duration(&self) -> u64 {
@@ -147,8 +187,14 @@ impl Summary {
     /// The services that the trace went on to.
     fn others(&self) -> String {
         let others = self.services.iter().map(|service| service.name.as_str());
-        let others: Vec<&str> = others.filter(|name| *name != self.root_service_name).collect();
-        if others.is_empty() { String::new() } else { format!("> {}", others.join(", ")) }
+        let others: Vec<&str> = others
+            .filter(|name| *name != self.root_service_name)
+            .collect();
+        if others.is_empty() {
+            String::new()
+        } else {
+            format!("> {}", others.join(", "))
+        }
     }
 }
 
@@ -157,7 +203,9 @@ mod tests {
     use super::*;
 
     fn options(change: impl FnOnce(&mut Search)) -> Search {
-        let collector = crate::args::CollectorAddress { url: "http://127.0.0.1:16686".to_owned() };
+        let collector = crate::args::CollectorAddress {
+            url: "http://127.0.0.1:16686".to_owned(),
+        };
         let mut search = Search {
             service: None,
             operation: None,
@@ -183,7 +231,10 @@ mod tests {
         let parameters = parameters(&search, now, &mut mistakes);
         assert!(mistakes.is_empty(), "{mistakes:?}");
         assert!(parameters.contains(&("query.serviceName", "eshop".to_owned())));
-        assert!(parameters.contains(&("query.attributes", r#"{"a":"b=c","error":"true"}"#.to_owned())));
+        assert!(parameters.contains(&(
+            "query.attributes",
+            r#"{"a":"b=c","error":"true"}"#.to_owned()
+        )));
         assert!(parameters.contains(&("query.startTimeMin", "2023-11-14T22:13:20Z".to_owned())));
     }
 
@@ -210,7 +261,11 @@ mod tests {
             max_end_time_unix_nano: "1700000000512000000".to_owned(),
             span_count: 12,
             error_span_count: 1,
-            services: ["billing", "eshop"].map(|name| Service { name: name.to_owned() }).into(),
+            services: ["billing", "eshop"]
+                .map(|name| Service {
+                    name: name.to_owned(),
+                })
+                .into(),
         };
         let table = table(&[summary], Paint::Plain);
         let line = table.lines().nth(1).unwrap();

@@ -34,25 +34,45 @@ pub(crate) fn run() -> Result<(), Failure> {
     if told.options.check {
         return Ok(say("The configuration is right.").context("cannot print")?);
     }
-    let Plan { proxy: config, export, filter } = plan;
+    let Plan {
+        proxy: config,
+        export,
+        filter,
+    } = plan;
     log(filter);
     make_state_dir(&told)?;
     heed_open_files(config.limits.connections_max);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start a runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
     runtime.block_on(async move {
         // Before the addresses are told, so that no signal is missed by one who read them.
         let stop = stop_signal()?;
-        let exporter = Arc::new(Exporter::start(&export).context("cannot set up TLS to the collector")?);
+        let exporter =
+            Arc::new(Exporter::start(&export).context("cannot set up TLS to the collector")?);
         let counts = Arc::clone(&exporter);
         let sink: Arc<dyn SpanSink> = Arc::<Exporter>::clone(&exporter);
-        let routes: Vec<Route> = config.listeners.iter().map(|listener| listener.route.clone()).collect();
+        let routes: Vec<Route> = config
+            .listeners
+            .iter()
+            .map(|listener| listener.route.clone())
+            .collect();
         let requests = config.http.listeners.clone();
-        let proxy = Proxy::bind(config, sink).await.map_err(|error| explain(&error))?;
+        let proxy = Proxy::bind(config, sink)
+            .await
+            .map_err(|error| explain(&error))?;
         let proxy = proxy.with_exported(move || exported(&counts));
         // SIGHUP is heard from here on, and does not end us as it would by default.
         let reload = Reload::new(told.clone(), arguments, proxy.control())?;
-        announce::announce(&told, proxy.addresses(), &routes, &requests, &export.endpoint)
-            .context("cannot print the addresses")?;
+        announce::announce(
+            &told,
+            proxy.addresses(),
+            &routes,
+            &requests,
+            &export.endpoint,
+        )
+        .context("cannot print the addresses")?;
         let watcher = tokio::spawn(reload.run());
         proxy.run(stop).await;
         watcher.abort();
@@ -76,13 +96,18 @@ fn say(text: &str) -> std::io::Result<()> {
 }
 
 fn make_state_dir(told: &Told) -> anyhow::Result<()> {
-    let Some(dir) = &told.options.state_dir else { return Ok(()) };
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder of --state-dir, {dir}"))
+    let Some(dir) = &told.options.state_dir else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("cannot make the folder of --state-dir, {dir}"))
 }
 
 /// Each connection takes two files, and the ports take one each.
 fn heed_open_files(connections: usize) {
-    let Some(files) = raise_open_files() else { return };
+    let Some(files) = raise_open_files() else {
+        return;
+    };
     let possible = files.saturating_sub(FILES_BESIDES) / 2;
     if u64::try_from(connections).is_ok_and(|connections| possible < connections) {
         tracing::warn!(
@@ -96,13 +121,26 @@ fn heed_open_files(connections: usize) {
 /// What the exporter tells, in the words of the proxy's metrics. What it refused for want of room the proxy counts itself.
 fn exported(exporter: &Exporter) -> Exported {
     let counts = exporter.counts();
-    let dropped = counts.dropped.by_reason().into_iter().filter(|(reason, _)| *reason != "queue_full").collect();
-    Exported { sent: counts.sent, queued: counts.queued, dropped }
+    let dropped = counts
+        .dropped
+        .by_reason()
+        .into_iter()
+        .filter(|(reason, _)| *reason != "queue_full")
+        .collect();
+    Exported {
+        sent: counts.sent,
+        queued: counts.queued,
+        dropped,
+    }
 }
 
 /// Says which address is taken and how to have another.
 fn explain(error: &BindError) -> anyhow::Error {
-    let BindError { purpose, address, source } = error;
+    let BindError {
+        purpose,
+        address,
+        source,
+    } = error;
     let option = match purpose {
         Purpose::Kafka => "--listen",
         Purpose::Http => "--inbound or --outbound",
@@ -114,7 +152,9 @@ fn explain(error: &BindError) -> anyhow::Error {
         } else {
             ""
         };
-        anyhow!("{address} is in use by another program{whose}; choose another address with {option}")
+        anyhow!(
+            "{address} is in use by another program{whose}; choose another address with {option}"
+        )
     } else {
         anyhow!("cannot listen on {address}: {source}; choose another address with {option}")
     }

@@ -3,7 +3,9 @@
 /// The bytes of a size; `None` when it is none or more than can be addressed. `M` and `MB` are taken for `MiB`, as is usual for memory.
 pub(crate) fn parse(text: &str) -> Option<usize> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits)?;
     let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -21,14 +23,27 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_and_without_a_unit() {
-        for (text, bytes) in [("1048576", 1 << 20), ("512MiB", 512 << 20), ("2 GiB", 2 << 30), ("64k", 64 << 10)] {
+        for (text, bytes) in [
+            ("1048576", 1 << 20),
+            ("512MiB", 512 << 20),
+            ("2 GiB", 2 << 30),
+            ("64k", 64 << 10),
+        ] {
             assert_eq!(parse(text), Some(bytes), "{text:?}");
         }
     }
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in ["", "MiB", "-1", "1.5GiB", "1TiB", "1 2", "99999999999999999999"] {
+        for text in [
+            "",
+            "MiB",
+            "-1",
+            "1.5GiB",
+            "1TiB",
+            "1 2",
+            "99999999999999999999",
+        ] {
             assert_eq!(parse(text), None, "{text:?}");
         }
     }

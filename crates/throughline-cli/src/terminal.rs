@@ -15,7 +15,11 @@ pub(crate) enum Paint {
 impl Paint {
     /// As [`is_coloured`] has it.
     pub(crate) fn for_stdout() -> Self {
-        if is_coloured(&std::io::stdout()) { Self::Coloured } else { Self::Plain }
+        if is_coloured(&std::io::stdout()) {
+            Self::Coloured
+        } else {
+            Self::Plain
+        }
     }
 
     /// What is less important.
@@ -30,8 +34,16 @@ impl Paint {
 
     /// A name, in a colour that is always the same for the same name.
     pub(crate) fn named(self, text: &str) -> Cow<'_, str> {
-        let sum = text.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        self.painted(NAME_COLOURS.get(sum % NAME_COLOURS.len()).copied().unwrap_or("36"), text)
+        let sum = text.bytes().fold(0usize, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        self.painted(
+            NAME_COLOURS
+                .get(sum % NAME_COLOURS.len())
+                .copied()
+                .unwrap_or("36"),
+            text,
+        )
     }
 
     fn painted<'a>(self, code: &str, text: &'a str) -> Cow<'a, str> {
@@ -50,7 +62,11 @@ pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
 /// The text with every control character replaced: names come from strangers, and a terminal obeys what it is sent.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {
-        Cow::Owned(text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
+        Cow::Owned(
+            text.chars()
+                .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+                .collect(),
+        )
     } else {
         Cow::Borrowed(text)
     }
@@ -65,7 +81,10 @@ mod tests {
 
     #[test]
     fn a_name_cannot_command_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\n"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}");
+        assert_eq!(
+            printable("a\u{1b}[2Jb\u{9b}c\n"),
+            "a\u{fffd}[2Jb\u{fffd}c\u{fffd}"
+        );
     }
 
     #[test]

@@ -18,7 +18,10 @@ pub(crate) fn run(args: &Trace) -> Result<(), Failure> {
     let mut mistakes = Vec::new();
     let client = Client::new(&args.collector, &mut mistakes);
     let Some(id) = TraceId::from_hex(args.id.trim()) else {
-        mistakes.push(format!("{:?} is no trace id; write it as up to 32 hex digits, not all zero", args.id));
+        mistakes.push(format!(
+            "{:?} is no trace id; write it as up to 32 hex digits, not all zero",
+            args.id
+        ));
         return Err(Failure::Usage(mistakes));
     };
     if !mistakes.is_empty() {
@@ -36,12 +39,17 @@ pub(crate) fn run(args: &Trace) -> Result<(), Failure> {
     }
     let mut out = std::io::stdout().lock();
     if args.json {
-        out.write_all(&body).and_then(|()| writeln!(out)).context("cannot print")?;
+        out.write_all(&body)
+            .and_then(|()| writeln!(out))
+            .context("cannot print")?;
         return Ok(());
     }
-    let Ok(answer) = serde_json::from_slice::<Answer>(&body) else { return Err(client.unexpected(status, &body)) };
+    let Ok(answer) = serde_json::from_slice::<Answer>(&body) else {
+        return Err(client.unexpected(status, &body));
+    };
     for trace in &answer.data {
-        out.write_all(render(trace, Paint::for_stdout()).as_bytes()).context("cannot print")?;
+        out.write_all(render(trace, Paint::for_stdout()).as_bytes())
+            .context("cannot print")?;
     }
     Ok(())
 }

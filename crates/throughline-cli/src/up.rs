@@ -15,12 +15,17 @@ use crate::daemon::{log, log_filter, stop_signal};
 pub(crate) fn run(args: &Up) -> Result<(), Failure> {
     let (config, filter) = configure(args)?;
     log(filter);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start a runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
     let json = args.json;
     runtime.block_on(async move {
         // Before the addresses are told, so that no signal is missed by one who read them.
         let stop = stop_signal()?;
-        let collector = Collector::bind(config).await.map_err(|error| explain(&error))?;
+        let collector = Collector::bind(config)
+            .await
+            .map_err(|error| explain(&error))?;
         announce(collector.addresses(), json).context("cannot print the addresses")?;
         collector.run(stop).await;
         Ok::<_, anyhow::Error>(())
@@ -45,9 +50,13 @@ fn configure(args: &Up) -> Result<(Config, EnvFilter), Failure> {
     for (door, text) in doors(args) {
         match text.parse::<u16>() {
             Ok(port) => {
-                if let Some((taken, _)) = ports.iter().find(|(_, other)| *other == port && port != 0) {
+                if let Some((taken, _)) =
+                    ports.iter().find(|(_, other)| *other == port && port != 0)
+                {
                     let (own, taken) = (option(door), option(*taken));
-                    mistakes.push(format!("{own} {port} is the port of {taken} as well; give it another one"));
+                    mistakes.push(format!(
+                        "{own} {port} is the port of {taken} as well; give it another one"
+                    ));
                 }
                 ports.push((door, port));
             }
@@ -105,8 +114,12 @@ const fn option(door: Door) -> &'static str {
 fn memory(text: &str) -> Result<usize, String> {
     match crate::size::parse(text) {
         Some(bytes) if bytes >= MEMORY_MIN => Ok(bytes),
-        Some(_) => Err(format!("--store-memory {text} is too little to keep a trace in; give it 1MiB or more")),
-        None => Err(format!("--store-memory {text:?} is no size; write it as 512MiB or 2GiB")),
+        Some(_) => Err(format!(
+            "--store-memory {text} is too little to keep a trace in; give it 1MiB or more"
+        )),
+        None => Err(format!(
+            "--store-memory {text:?} is no size; write it as 512MiB or 2GiB"
+        )),
     }
 }
 
@@ -115,16 +128,25 @@ fn explain(error: &BindError) -> anyhow::Error {
     let (option, address) = (option(error.door), error.address);
     if error.source.kind() == std::io::ErrorKind::AddrInUse {
         let port = address.port();
-        anyhow!("port {port} is in use by another program; choose another with {option} PORT, or 0 for any free one")
+        anyhow!(
+            "port {port} is in use by another program; choose another with {option} PORT, or 0 for any free one"
+        )
     } else {
         let source = &error.source;
-        anyhow!("cannot listen on {address}: {source}; choose another port with {option} or address with --host")
+        anyhow!(
+            "cannot listen on {address}: {source}; choose another port with {option} or address with --host"
+        )
     }
 }
 
 /// Tells where the collector is: one line of JSON for scripts, or words.
 fn announce(addresses: Addresses, json: bool) -> std::io::Result<()> {
-    let Addresses { otlp_grpc, otlp_http, zipkin, query } = addresses;
+    let Addresses {
+        otlp_grpc,
+        otlp_http,
+        zipkin,
+        query,
+    } = addresses;
     let mut out = std::io::stdout().lock();
     if json {
         let line = serde_json::json!({
@@ -140,7 +162,10 @@ fn announce(addresses: Addresses, json: bool) -> std::io::Result<()> {
         writeln!(out, "  OTLP over HTTP http://{otlp_http}")?;
         writeln!(out, "  OTLP over gRPC http://{otlp_grpc}")?;
         writeln!(out, "  Zipkin         http://{zipkin}/api/v2/spans")?;
-        writeln!(out, "Ctrl-C ends it. Traces are kept in memory and end with it.")?;
+        writeln!(
+            out,
+            "Ctrl-C ends it. Traces are kept in memory and end with it."
+        )?;
     }
     out.flush()
 }

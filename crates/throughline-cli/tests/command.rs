@@ -1,5 +1,9 @@
 //! The command as a person or a script meets it: exit codes, what is printed where, how it starts and ends.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test says what failed by panicking")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test says what failed by panicking"
+)]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -12,7 +16,9 @@ fn throughline(arguments: &[&str]) -> Command {
     let mut command = Command::new(THROUGHLINE);
     command.args(arguments).stdin(Stdio::null());
     // What the one who runs the tests has set must not matter.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("THROUGHLINE_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("THROUGHLINE_"))
+    {
         command.env_remove(name);
     }
     command
@@ -38,11 +44,28 @@ impl Up {
     }
 
     fn start_with(stderr: Stdio, more: &[&str]) -> Self {
-        let ports = ["--otlp-grpc-port", "0", "--otlp-http-port", "0", "--zipkin-port", "0", "--query-port", "0"];
+        let ports = [
+            "--otlp-grpc-port",
+            "0",
+            "--otlp-http-port",
+            "0",
+            "--zipkin-port",
+            "0",
+            "--query-port",
+            "0",
+        ];
         let mut command = throughline(&["up", "--json"]);
-        let mut child = command.args(ports).args(more).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let mut child = command
+            .args(ports)
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let addresses = serde_json::from_str(&line).unwrap();
         Self { child, addresses }
     }
@@ -50,7 +73,13 @@ impl Up {
     /// Tells it to stop, and how it ended.
     fn stop(&mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -76,7 +105,9 @@ impl Up {
         });
         let group = serde_json::json!({ "resource": resource, "scopeSpans": [{ "spans": spans }] });
         let request = serde_json::json!({ "resourceSpans": [group] });
-        let response = ureq::post(format!("{}/v1/traces", self.url("otlp_http"))).send_json(&request).unwrap();
+        let response = ureq::post(format!("{}/v1/traces", self.url("otlp_http")))
+            .send_json(&request)
+            .unwrap();
         assert_eq!(response.status(), 200);
     }
 }
@@ -122,9 +153,16 @@ fn every_mistake_of_up_is_in_one_message_with_its_mend() {
 
 #[test]
 fn mistakes_in_the_environment_are_told_alike() {
-    let output = throughline(&["up"]).env("THROUGHLINE_QUERY_PORT", "http").output().unwrap();
+    let output = throughline(&["up"])
+        .env("THROUGHLINE_QUERY_PORT", "http")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(64));
-    assert!(stderr(&output).contains("--query-port \"http\" is no port"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("--query-port \"http\" is no port"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -132,28 +170,53 @@ fn an_option_that_does_not_exist_is_a_mistake_and_help_is_none() {
     assert_eq!(run(&["up", "--prot", "1"]).status.code(), Some(64));
     let help = run(&["up", "--help"]);
     assert_eq!(help.status.code(), Some(0));
-    assert!(String::from_utf8(help.stdout).unwrap().contains("THROUGHLINE_STORE_MEMORY"));
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .contains("THROUGHLINE_STORE_MEMORY")
+    );
 }
 
 #[test]
 fn a_port_in_use_is_named_with_the_option_that_changes_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let output =
-        run(&["up", "--otlp-grpc-port", "0", "--otlp-http-port", "0", "--zipkin-port", &port, "--query-port", "0"]);
+    let output = run(&[
+        "up",
+        "--otlp-grpc-port",
+        "0",
+        "--otlp-http-port",
+        "0",
+        "--zipkin-port",
+        &port,
+        "--query-port",
+        "0",
+    ]);
     assert_eq!(output.status.code(), Some(1));
     let message = stderr(&output);
-    assert!(message.contains(&format!("port {port} is in use")) && message.contains("--zipkin-port"), "{message}");
+    assert!(
+        message.contains(&format!("port {port} is in use")) && message.contains("--zipkin-port"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_collector_that_is_not_there_is_told_in_one_line() {
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     for command in [&["trace", "1"][..], &["search"]] {
-        let output = throughline(command).args(["--collector", &format!("http://{unused}")]).output().unwrap();
+        let output = throughline(command)
+            .args(["--collector", &format!("http://{unused}")])
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(1));
         let message = stderr(&output);
-        assert!(message.contains("throughline up") && message.lines().count() == 1, "{message}");
+        assert!(
+            message.contains("throughline up") && message.lines().count() == 1,
+            "{message}"
+        );
     }
 }
 
@@ -162,7 +225,10 @@ fn up_ends_on_sigterm_with_success_and_its_log_is_plain_where_there_is_no_termin
     let mut up = Up::start_with(Stdio::piped(), &[]);
     assert_eq!(up.stop().code(), Some(0));
     let log = up.log();
-    assert!(log.contains("told to stop") && !log.contains('\u{1b}'), "{log}");
+    assert!(
+        log.contains("told to stop") && !log.contains('\u{1b}'),
+        "{log}"
+    );
 }
 
 #[test]
@@ -171,12 +237,18 @@ fn what_is_lost_is_logged_once_and_not_each_time() {
     for trace in 1..=4 {
         let good = serde_json::json!({ "traceId": format!("{trace:032x}"), "spanId": "0000000000000001", "name": "x".repeat(600_000) });
         up.send(&serde_json::json!([good, { "traceId": "", "spanId": "0000000000000001" }]));
-        let refused = ureq::post(format!("{}/v1/traces", up.url("otlp_http"))).content_type("text/plain").send("x");
+        let refused = ureq::post(format!("{}/v1/traces", up.url("otlp_http")))
+            .content_type("text/plain")
+            .send("x");
         assert!(matches!(refused, Err(ureq::Error::StatusCode(415))));
     }
     up.stop();
     let log = up.log();
-    for part in ["rejected a span: the trace id", "refused a request", "the store is full"] {
+    for part in [
+        "rejected a span: the trace id",
+        "refused a request",
+        "the store is full",
+    ] {
         assert_eq!(log.matches(part).count(), 1, "{part}: {log}");
     }
 }
@@ -184,16 +256,26 @@ fn what_is_lost_is_logged_once_and_not_each_time() {
 #[test]
 fn a_collector_on_this_machine_is_not_asked_through_a_proxy() {
     let up = Up::start();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mut search = throughline(&["search", "--collector", &up.url("query")]);
-    let output = search.env("http_proxy", format!("http://{nobody}")).env_remove("no_proxy").output().unwrap();
+    let output = search
+        .env("http_proxy", format!("http://{nobody}"))
+        .env_remove("no_proxy")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[test]
 fn a_trace_that_was_sent_is_found_and_shown() {
     let up = Up::start();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_nanos();
     let id = "0af7651916cd43dd8448eb211c80319c";
     up.send(&serde_json::json!([
         { "traceId": id, "spanId": "0000000000000001", "name": "GET /checkout", "kind": 2,
@@ -206,14 +288,21 @@ fn a_trace_that_was_sent_is_found_and_shown() {
     let output = run(&["trace", id, "--collector", &collector]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("eshop GET /checkout") && text.contains("~> eshop To_eshop-topic"), "{text}");
+    assert!(
+        text.contains("eshop GET /checkout") && text.contains("~> eshop To_eshop-topic"),
+        "{text}"
+    );
 
     let output = run(&["search", "--service", "eshop", "--collector", &collector]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains(id) && text.contains("250ms"), "{text}");
 
     let output = run(&["search", "--service", "nobody", "--collector", &collector]);
-    assert!(String::from_utf8(output.stdout).unwrap().starts_with("No trace matches"));
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .starts_with("No trace matches")
+    );
 
     let output = run(&["trace", id, "--json", "--collector", &collector]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -221,5 +310,9 @@ fn a_trace_that_was_sent_is_found_and_shown() {
 
     let output = run(&["trace", "abc", "--collector", &collector]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("has no trace"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("has no trace"),
+        "{}",
+        stderr(&output)
+    );
 }

@@ -41,24 +41,50 @@ struct Running {
 
 impl Running {
     fn start(arguments: &[&str]) -> Self {
-        let fixed = ["--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let fixed = [
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ];
         let mut command = sidecar(&fixed);
-        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let log: Arc<Mutex<String>> = Arc::default();
-        let (lines, stderr) = (Arc::clone(&log), BufReader::new(child.stderr.take().unwrap()));
+        let (lines, stderr) = (
+            Arc::clone(&log),
+            BufReader::new(child.stderr.take().unwrap()),
+        );
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 *lines.lock().unwrap() += &(line + "\n");
             }
         });
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        Self { child, json: serde_json::from_str(&line).unwrap(), log }
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            child,
+            json: serde_json::from_str(&line).unwrap(),
+            log,
+        }
     }
 
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     fn until_logged(&self, text: &str) {
@@ -98,8 +124,19 @@ fn until(mut condition: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
 
 #[test]
 fn it_needs_no_more_than_a_cluster_and_says_where_clients_are_to_connect() {
-    let mut command = sidecar(&["--kafka", "localhost:9092", "--listen", "127.0.0.1:0", "--admin", "off"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut command = sidecar(&[
+        "--kafka",
+        "localhost:9092",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "off",
+    ]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut said = String::new();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     while !said.contains("Ctrl-C") {
@@ -123,17 +160,26 @@ fn all_mistakes_of_arguments_variables_and_file_are_in_one_message() {
     let path = dir.path().join("sidecar.yaml");
     fs::write(&path, "drain: soon\nsample: 2\n").unwrap();
     let mut command = sidecar(&["--config", path.to_str().unwrap(), "--kafka", "nowhere"]);
-    let output = command.env("THROUGHLINE_SIDECAR_NAMING", "best").output().unwrap();
+    let output = command
+        .env("THROUGHLINE_SIDECAR_NAMING", "best")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(64));
     let message = stderr(&output);
     for part in [
         "4 mistakes".to_owned(),
         "--kafka \"nowhere\" is no address of a broker".to_owned(),
         format!("drain in {} \"soon\" is no duration", path.display()),
-        format!("sample in {} \"2\" is no number from 0 to 1", path.display()),
+        format!(
+            "sample in {} \"2\" is no number from 0 to 1",
+            path.display()
+        ),
         "THROUGHLINE_SIDECAR_NAMING \"best\" is not known; use otel or opentracing".to_owned(),
     ] {
-        assert!(message.contains(&part), "{part:?} is missing in:\n{message}");
+        assert!(
+            message.contains(&part),
+            "{part:?} is missing in:\n{message}"
+        );
     }
 }
 
@@ -144,9 +190,17 @@ fn a_check_tells_whether_the_configuration_is_right_and_opens_nothing() {
     let output = run(&["--kafka", "localhost:1", "--listen", &listen, "--check"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let output = run(&["--check"]);
-    assert!(output.status.code() == Some(64) && stderr(&output).contains("--kafka is missing"), "{}", stderr(&output));
+    assert!(
+        output.status.code() == Some(64) && stderr(&output).contains("--kafka is missing"),
+        "{}",
+        stderr(&output)
+    );
     let output = run(&["--config", "/no/such/file"]);
-    assert!(output.status.code() == Some(64) && stderr(&output).contains("cannot be read"), "{}", stderr(&output));
+    assert!(
+        output.status.code() == Some(64) && stderr(&output).contains("cannot be read"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -157,10 +211,16 @@ fn an_address_in_use_is_named_with_the_option_that_changes_it() {
         (["--listen", &address, "--admin", "off"], "--listen"),
         (["--listen", "127.0.0.1:0", "--admin", &address], "--admin"),
     ] {
-        let output = sidecar(&["--kafka", "localhost:1"]).args(arguments).output().unwrap();
+        let output = sidecar(&["--kafka", "localhost:1"])
+            .args(arguments)
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(1));
         let message = stderr(&output);
-        assert!(message.contains(&format!("{address} is in use")) && message.contains(option), "{message}");
+        assert!(
+            message.contains(&format!("{address} is in use")) && message.contains(option),
+            "{message}"
+        );
     }
 }
 
@@ -194,12 +254,26 @@ fn the_file_is_read_again_when_it_changes_and_on_sighup() {
     write(&path, "kafka: localhost:1\nsample: 0.5\ninject: false\n");
     running.until_logged("changed=\"sample, inject\"");
     // As Kubernetes and careful editors do it: another file in the place of the old one.
-    write(&path.with_extension("new"), "kafka: localhost:2\nsample: 0.5\ninject: false\n");
+    write(
+        &path.with_extension("new"),
+        "kafka: localhost:2\nsample: 0.5\ninject: false\n",
+    );
     fs::rename(path.with_extension("new"), &path).unwrap();
     running.until_logged("these hold after a restart only changed=\"kafka\"");
     write(&path, "kafka: localhost:2\nsample: 5\n");
     running.until_logged("the configuration stays as it is");
     running.until_logged("\"5\" is no number from 0 to 1");
     running.signal("-HUP");
-    until(|| running.log.lock().unwrap().matches("stays as it is").count() > 1, || "SIGHUP is not heard".to_owned());
+    until(
+        || {
+            running
+                .log
+                .lock()
+                .unwrap()
+                .matches("stays as it is")
+                .count()
+                > 1
+        },
+        || "SIGHUP is not heard".to_owned(),
+    );
 }

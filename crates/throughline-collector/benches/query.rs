@@ -25,7 +25,14 @@ const LARGE: u64 = 100_000;
 
 const START: u64 = 1_700_000_000_000_000_000;
 
-const SERVICES: [&str; 6] = ["eshop", "inventory", "billing", "delivery", "kafka-consumer", "notification"];
+const SERVICES: [&str; 6] = [
+    "eshop",
+    "inventory",
+    "billing",
+    "delivery",
+    "kafka-consumer",
+    "notification",
+];
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -42,17 +49,48 @@ fn main() {
     let served = runtime.spawn(collector.run(std::future::pending()));
     let begun = Instant::now();
     fill(&at);
-    println!("sent {} spans in {:.1?}", TRACES * 10 + LARGE, begun.elapsed());
+    println!(
+        "sent {} spans in {:.1?}",
+        TRACES * 10 + LARGE,
+        begun.elapsed()
+    );
     let metrics = String::from_utf8(get(&at, "/metrics")).unwrap();
-    metrics.lines().filter(|line| line.starts_with("throughline_store_")).for_each(|line| println!("{line}"));
+    metrics
+        .lines()
+        .filter(|line| line.starts_with("throughline_store_"))
+        .for_each(|line| println!("{line}"));
     searches(&at);
     let second = Duration::from_secs(1);
-    measure(&at, "trace of 100,000 spans", &format!("/api/throughline/traces/{:032x}", u128::MAX), second);
-    let range = format!("start={}&end={}", START / 1000, START / 1000 + 3_600_000_000);
-    measure(&at, "map of everything", &format!("/api/throughline/map?{range}"), 2 * second);
-    measure(&at, "journey", &format!("/api/throughline/journey/{:032x}", 77), second);
+    measure(
+        &at,
+        "trace of 100,000 spans",
+        &format!("/api/throughline/traces/{:032x}", u128::MAX),
+        second,
+    );
+    let range = format!(
+        "start={}&end={}",
+        START / 1000,
+        START / 1000 + 3_600_000_000
+    );
+    measure(
+        &at,
+        "map of everything",
+        &format!("/api/throughline/map?{range}"),
+        2 * second,
+    );
+    measure(
+        &at,
+        "journey",
+        &format!("/api/throughline/journey/{:032x}", 77),
+        second,
+    );
     measure(&at, "live", "/api/throughline/live", second / 10);
-    measure(&at, "complete values", "/api/throughline/complete?what=values&key=http.route&text=1", second / 10);
+    measure(
+        &at,
+        "complete values",
+        "/api/throughline/complete?what=values&key=http.route&text=1",
+        second / 10,
+    );
     served.abort();
 }
 
@@ -62,22 +100,53 @@ fn searches(at: &Addresses) {
     for (what, query) in [
         ("newest", ""),
         ("longest", "&order=duration"),
-        ("a service, most errors first", "&service=billing&order=errors"),
-        ("an attribute, longest", "&order=duration&q=http.route%3D/item/17"),
-        ("a rare attribute", "&q=%7B%20span.order.id%20%3D%20%22order-4711%22%20%7D"),
-        ("an expression that matches", "&q=%7B%20span.http.route%20%3D~%20%22/item/1.*%22%20%7D&order=duration"),
-        ("an expression that matches nothing", "&q=%7B%20span.http.route%20%3D~%20%22x.*%22%20%7D"),
-        ("a range of a number", "&q=%7B%20span.http.response.status_code%20%3E%3D%20500%20%7D&order=spans"),
+        (
+            "a service, most errors first",
+            "&service=billing&order=errors",
+        ),
+        (
+            "an attribute, longest",
+            "&order=duration&q=http.route%3D/item/17",
+        ),
+        (
+            "a rare attribute",
+            "&q=%7B%20span.order.id%20%3D%20%22order-4711%22%20%7D",
+        ),
+        (
+            "an expression that matches",
+            "&q=%7B%20span.http.route%20%3D~%20%22/item/1.*%22%20%7D&order=duration",
+        ),
+        (
+            "an expression that matches nothing",
+            "&q=%7B%20span.http.route%20%3D~%20%22x.*%22%20%7D",
+        ),
+        (
+            "a range of a number",
+            "&q=%7B%20span.http.response.status_code%20%3E%3D%20500%20%7D&order=spans",
+        ),
         ("a topic", "&topic=orders&order=duration"),
     ] {
-        measure(at, &format!("search: {what}"), &format!("/api/throughline/search?limit=500{query}"), promise);
+        measure(
+            at,
+            &format!("search: {what}"),
+            &format!("/api/throughline/search?limit=500{query}"),
+            promise,
+        );
     }
     // What nothing lists: every span is looked at.
     for (what, query) in [
-        ("an expression over unlisted values", "&q=%7B%20span.order.id%20%3D~%20%22nothing.*%22%20%7D"),
+        (
+            "an expression over unlisted values",
+            "&q=%7B%20span.order.id%20%3D~%20%22nothing.*%22%20%7D",
+        ),
         ("spans by duration", "&q=%7B%20duration%20%3E%201h%20%7D"),
     ] {
-        measure(at, &format!("search: {what}"), &format!("/api/throughline/search?limit=500{query}"), 5 * promise);
+        measure(
+            at,
+            &format!("search: {what}"),
+            &format!("/api/throughline/search?limit=500{query}"),
+            5 * promise,
+        );
     }
 }
 
@@ -101,18 +170,27 @@ fn measure(at: &Addresses, what: &str, path: &str, promise: Duration) {
 fn get(at: &Addresses, path: &str) -> Vec<u8> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(at.query).unwrap();
-    let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n");
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(answer.get(..300).unwrap_or(&answer)));
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(answer.get(..300).unwrap_or(&answer))
+    );
     answer
 }
 
 fn fill(at: &Addresses) {
     for batch in 0..TRACES / 500 {
         let ids = batch * 500 + 1..=batch * 500 + 500;
-        send(at, ids.flat_map(|trace| (0..10).map(move |row| span(u128::from(trace), row, 10, trace))));
+        send(
+            at,
+            ids.flat_map(|trace| (0..10).map(move |row| span(u128::from(trace), row, 10, trace))),
+        );
     }
     for batch in 0..LARGE / 5000 {
         let rows = batch * 5000..batch * 5000 + 5000;
@@ -134,13 +212,19 @@ fn send(at: &Addresses, spans: impl Iterator<Item = (usize, Span)>) {
                 attributes: vec![text("service.name", (*service).to_owned())],
                 ..Resource::default()
             }),
-            scope_spans: vec![ScopeSpans { spans, ..ScopeSpans::default() }],
+            scope_spans: vec![ScopeSpans {
+                spans,
+                ..ScopeSpans::default()
+            }],
             ..ResourceSpans::default()
         })
         .collect();
     let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
     let url = format!("http://{}/v1/traces", at.otlp_http);
-    let answer = ureq::post(url).header("content-type", "application/x-protobuf").send(&body[..]).unwrap();
+    let answer = ureq::post(url)
+        .header("content-type", "application/x-protobuf")
+        .send(&body[..])
+        .unwrap();
     assert_eq!(answer.status().as_u16(), 200);
 }
 
@@ -148,16 +232,25 @@ fn send(at: &Addresses, spans: impl Iterator<Item = (usize, Span)>) {
 fn span(trace: u128, row: u64, of: u64, seed: u64) -> (usize, Span) {
     let kind = [2, 3, 2, 1, 4, 5][(row % 6) as usize];
     let start = START + (seed % 100_000) * 1_000_000 + row * 10_000;
-    let parent = if row == 0 { Vec::new() } else { (row.div_ceil(2)).to_be_bytes().to_vec() };
+    let parent = if row == 0 {
+        Vec::new()
+    } else {
+        (row.div_ceil(2)).to_be_bytes().to_vec()
+    };
     let number = |key: &str, number: u64| KeyValue {
         key: key.to_owned(),
-        value: Some(AnyValue { value: Some(any_value::Value::IntValue(number.cast_signed())) }),
+        value: Some(AnyValue {
+            value: Some(any_value::Value::IntValue(number.cast_signed())),
+        }),
         ..KeyValue::default()
     };
     let mut attributes = vec![
         text("http.request.method", "GET".to_owned()),
         text("http.route", format!("/item/{}", seed % 400)),
-        number("http.response.status_code", if seed.is_multiple_of(50) { 503 } else { 200 }),
+        number(
+            "http.response.status_code",
+            if seed.is_multiple_of(50) { 503 } else { 200 },
+        ),
         text("url.scheme", "http".to_owned()),
         text("server.address", format!("10.0.0.{}", seed % 200)),
         number("server.port", 8080),
@@ -178,13 +271,22 @@ fn span(trace: u128, row: u64, of: u64, seed: u64) -> (usize, Span) {
         start_time_unix_nano: start,
         end_time_unix_nano: start + 1_000_000 + (seed * 7919 % 1000) * 10_000,
         attributes,
-        status: (seed.is_multiple_of(50) && row == 3).then(|| Status { code: 2, ..Status::default() }),
+        status: (seed.is_multiple_of(50) && row == 3).then(|| Status {
+            code: 2,
+            ..Status::default()
+        }),
         ..Span::default()
     };
     ((row % SERVICES.len() as u64) as usize, span)
 }
 
 fn text(key: &str, value: String) -> KeyValue {
-    let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value)) });
-    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+    let value = Some(AnyValue {
+        value: Some(any_value::Value::StringValue(value)),
+    });
+    KeyValue {
+        key: key.to_owned(),
+        value,
+        ..KeyValue::default()
+    }
 }

@@ -60,7 +60,12 @@ impl Collector {
         let (query, query_address) = bind(&config, Door::Query).await?;
         Ok(Self {
             listeners: vec![grpc, http, zipkin, query],
-            addresses: Addresses { otlp_grpc, otlp_http, zipkin: zipkin_address, query: query_address },
+            addresses: Addresses {
+                otlp_grpc,
+                otlp_http,
+                zipkin: zipkin_address,
+                query: query_address,
+            },
             config,
         })
     }
@@ -75,7 +80,11 @@ impl Collector {
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(self.config.store_memory));
         let metrics = Arc::new(Metrics::default());
-        let intake = Arc::new(Intake::new(Arc::clone(&store), Arc::clone(&metrics), self.config.limits.clone()));
+        let intake = Arc::new(Intake::new(
+            Arc::clone(&store),
+            Arc::clone(&metrics),
+            self.config.limits.clone(),
+        ));
         let stopping = CancellationToken::new();
         let mut doors = JoinSet::new();
         for (door, listener) in self.listeners {
@@ -83,10 +92,18 @@ impl Collector {
                 Door::OtlpGrpc => grpc::router(Arc::clone(&intake)),
                 Door::OtlpHttp => otlp_http::router(Arc::clone(&intake)),
                 Door::Zipkin => zipkin::router(Arc::clone(&intake)),
-                Door::Query => query::router(Arc::clone(&store), Arc::clone(&metrics), &self.config),
+                Door::Query => {
+                    query::router(Arc::clone(&store), Arc::clone(&metrics), &self.config)
+                }
             };
             let router = metrics::counted(router, door, Arc::clone(&metrics));
-            doors.spawn(serve_door(door, listener, router, self.config.limits.clone(), stopping.clone()));
+            doors.spawn(serve_door(
+                door,
+                listener,
+                router,
+                self.config.limits.clone(),
+                stopping.clone(),
+            ));
         }
         stop.await;
         stopping.cancel();
@@ -94,15 +111,29 @@ impl Collector {
     }
 }
 
-async fn serve_door(door: Door, listener: TcpListener, router: Router, limits: Limits, stopping: CancellationToken) {
-    let protocol = if door == Door::OtlpGrpc { serve::Protocol::Http2 } else { serve::Protocol::Http1 };
+async fn serve_door(
+    door: Door,
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    stopping: CancellationToken,
+) {
+    let protocol = if door == Door::OtlpGrpc {
+        serve::Protocol::Http2
+    } else {
+        serve::Protocol::Http1
+    };
     serve::serve(listener, router, protocol, limits, stopping).await;
     tracing::debug!(door = door.label(), "door closed");
 }
 
 async fn bind(config: &Config, door: Door) -> Result<((Door, TcpListener), SocketAddr), BindError> {
     let address = config.address(door);
-    let error = |source| BindError { door, address, source };
+    let error = |source| BindError {
+        door,
+        address,
+        source,
+    };
     let listener = TcpListener::bind(address).await.map_err(error)?;
     let bound = listener.local_addr().map_err(error)?;
     Ok(((door, listener), bound))

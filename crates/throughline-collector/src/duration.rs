@@ -9,16 +9,24 @@ pub fn parse(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut total: f64 = 0.0;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|digits| *digits > 0)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .filter(|digits| *digits > 0)?;
         let (number, tail) = rest.split_at_checked(digits)?;
-        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let unit = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(unit)?;
         total += number.parse::<f64>().ok()? * nanoseconds(unit)?;
         rest = tail;
     }
     #[expect(clippy::cast_precision_loss, reason = "the bound need not be exact")]
     let fits = !text.is_empty() && total < u64::MAX as f64;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above, and never negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked above, and never negative"
+    )]
     fits.then_some(total.round() as u64)
 }
 
@@ -46,9 +54,17 @@ pub fn format(nanoseconds: u64) -> String {
         999_500..999_500_000 => (number / 1e6, "ms"),
         _ => (number / 1e9, "s"),
     };
-    let decimals = if number < 9.995 { 2 } else { usize::from(number < 99.95) };
+    let decimals = if number < 9.995 {
+        2
+    } else {
+        usize::from(number < 99.95)
+    };
     let text = format!("{number:.decimals$}");
-    let text = if decimals == 0 { text.as_str() } else { text.trim_end_matches('0').trim_end_matches('.') };
+    let text = if decimals == 0 {
+        text.as_str()
+    } else {
+        text.trim_end_matches('0').trim_end_matches('.')
+    };
     format!("{text}{unit}")
 }
 
@@ -73,7 +89,17 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in ["", "1", "s", "-1s", "1 s", "1.2.3s", "1d", "99999999999h", "+1s"] {
+        for text in [
+            "",
+            "1",
+            "s",
+            "-1s",
+            "1 s",
+            "1.2.3s",
+            "1d",
+            "99999999999h",
+            "+1s",
+        ] {
             assert_eq!(parse(text), None, "{text:?}");
         }
     }

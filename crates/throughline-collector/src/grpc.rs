@@ -26,8 +26,13 @@ use crate::otlp_http::verdict;
 /// The one method of the door; others are answered `UNIMPLEMENTED`.
 pub(crate) fn router(intake: Arc<Intake>) -> Router {
     Router::new()
-        .route("/opentelemetry.proto.collector.trace.v1.TraceService/Export", post(export))
-        .fallback(async || Status::unimplemented("only trace export is served here").into_http::<Body>())
+        .route(
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            post(export),
+        )
+        .fallback(async || {
+            Status::unimplemented("only trace export is served here").into_http::<Body>()
+        })
         .with_state(intake)
 }
 
@@ -46,14 +51,22 @@ async fn export(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Bod
 async fn take(intake: &Arc<Intake>, headers: &HeaderMap, body: Body) -> Result<Rejected, Refusal> {
     let mut body = intake.admit(body).await?;
     let encoding = unframe(&mut body, headers)?;
-    let decode = |bytes: &[u8]| decode_protobuf(bytes).map_err(|error| Refusal::Malformed(error.to_string()));
+    let decode = |bytes: &[u8]| {
+        decode_protobuf(bytes).map_err(|error| Refusal::Malformed(error.to_string()))
+    };
     intake.keep(Door::OtlpGrpc, body, encoding, decode).await
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-        matches!(value.split(';').next().map(str::trim), Some("application/grpc" | "application/grpc+proto"))
-    })
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            matches!(
+                value.split(';').next().map(str::trim),
+                Some("application/grpc" | "application/grpc+proto")
+            )
+        })
 }
 
 /// Takes the prefix off the one message of the body: a flag for compression, and its length (gRPC over HTTP/2,
@@ -66,10 +79,17 @@ fn unframe(body: &mut Admitted, headers: &HeaderMap) -> Result<Encoding, Refusal
     if usize::try_from(u32::from_be_bytes([a, b, c, d])) != Ok(message.len()) {
         return malformed("the request is not one whole message");
     }
-    let encoding = match (flag, headers.get("grpc-encoding").map(HeaderValue::as_bytes)) {
+    let encoding = match (
+        flag,
+        headers.get("grpc-encoding").map(HeaderValue::as_bytes),
+    ) {
         (0, _) => Encoding::Identity,
         (1, Some(b"gzip")) => Encoding::Gzip,
-        (1, Some(other)) => return Err(Refusal::Encoding(String::from_utf8_lossy(other).into_owned())),
+        (1, Some(other)) => {
+            return Err(Refusal::Encoding(
+                String::from_utf8_lossy(other).into_owned(),
+            ));
+        }
         _ => return malformed("the message is compressed, and grpc-encoding does not say how"),
     };
     body.skip(PREFIX);
@@ -85,7 +105,9 @@ fn accepted(message: &[u8]) -> Response {
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     let body = Full::<Bytes>::new(frame.freeze()).with_trailers(async { Some(Ok(trailers)) });
     let mut response = Response::new(Body::new(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 
@@ -99,7 +121,10 @@ fn refused(refusal: &Refusal, intake: &Intake) -> Response {
     };
     let mut response = status.into_http::<Body>();
     if code == Code::Unimplemented {
-        response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip"));
+        response.headers_mut().insert(
+            "grpc-accept-encoding",
+            HeaderValue::from_static("identity,gzip"),
+        );
     }
     response
 }

@@ -92,22 +92,44 @@ impl Intake {
         let places = Arc::new(Semaphore::new(limits.requests_max));
         let memory = Arc::new(Semaphore::new(limits.in_flight_max / UNIT));
         let turns = Arc::new(Semaphore::new(limits.decodings_max));
-        Self { store, metrics, limits, places, memory, turns, told_of_eviction: AtomicBool::new(false) }
+        Self {
+            store,
+            metrics,
+            limits,
+            places,
+            memory,
+            turns,
+            told_of_eviction: AtomicBool::new(false),
+        }
     }
 
     /// Lets a request in and reads its body.
     pub(crate) async fn admit(&self, body: Body) -> Result<Admitted, Refusal> {
-        let place = tokio::time::timeout(self.limits.admission_wait, Arc::clone(&self.places).acquire_owned());
+        let place = tokio::time::timeout(
+            self.limits.admission_wait,
+            Arc::clone(&self.places).acquire_owned(),
+        );
         let Ok(Ok(place)) = place.await else {
             self.discard(body).await;
             return Err(Refusal::Busy);
         };
-        let lease = Lease { _place: place, memory: Arc::clone(&self.memory), held: Vec::new(), room: 0 };
-        tokio::time::timeout(self.limits.body_deadline, self.read(body, lease)).await.map_err(|_| Refusal::Slow)?
+        let lease = Lease {
+            _place: place,
+            memory: Arc::clone(&self.memory),
+            held: Vec::new(),
+            room: 0,
+        };
+        tokio::time::timeout(self.limits.body_deadline, self.read(body, lease))
+            .await
+            .map_err(|_| Refusal::Slow)?
     }
 
     /// Lets a request in that says in a header how its body is compressed.
-    pub(crate) async fn admit_encoded(&self, headers: &HeaderMap, body: Body) -> Result<(Encoding, Admitted), Refusal> {
+    pub(crate) async fn admit_encoded(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<(Encoding, Admitted), Refusal> {
         match Encoding::of(headers) {
             Ok(encoding) => Ok((encoding, self.admit(body).await?)),
             Err(refusal) => {
@@ -120,7 +142,9 @@ impl Intake {
     async fn read(&self, mut body: Body, mut lease: Lease) -> Result<Admitted, Refusal> {
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
-            let Ok(chunk) = frame.map_err(Refusal::Broken)?.into_data() else { continue };
+            let Ok(chunk) = frame.map_err(Refusal::Broken)?.into_data() else {
+                continue;
+            };
             let refusal = if bytes.len() + chunk.len() > self.limits.body_max {
                 Refusal::TooLarge(self.limits.body_max)
             } else if !lease.grow(chunk.len()) {
@@ -142,11 +166,15 @@ impl Intake {
             let mut left = self.limits.body_max;
             while let Some(Ok(frame)) = body.frame().await {
                 let length = frame.data_ref().map_or(0, |data| data.len());
-                let Some(rest) = left.checked_sub(length) else { return };
+                let Some(rest) = left.checked_sub(length) else {
+                    return;
+                };
                 left = rest;
             }
         };
-        tokio::time::timeout(self.limits.body_deadline, read).await.unwrap_or_default();
+        tokio::time::timeout(self.limits.body_deadline, read)
+            .await
+            .unwrap_or_default();
     }
 
     /// Inflates and decodes a body, and keeps its spans; off the threads that serve connections.
@@ -170,11 +198,19 @@ impl Intake {
                 Encoding::Gzip => inflate(&body.bytes, body.lease, intake.limits.body_max)?,
             };
             let decoded = decode(&body.bytes)?;
-            intake.metrics.add(Counter::Received(door), decoded.spans.len() as u64);
+            intake
+                .metrics
+                .add(Counter::Received(door), decoded.spans.len() as u64);
             for (reason, count) in decoded.rejected.iter() {
-                if intake.metrics.add(Counter::Rejected(door, reason.label()), count) {
+                if intake
+                    .metrics
+                    .add(Counter::Rejected(door, reason.label()), count)
+                {
                     let door = door.label();
-                    tracing::warn!(door, "rejected a span: {reason}; more like it are only counted, in /metrics");
+                    tracing::warn!(
+                        door,
+                        "rejected a span: {reason}; more like it are only counted, in /metrics"
+                    );
                 }
             }
             intake.store.insert(decoded.spans);
@@ -186,8 +222,12 @@ impl Intake {
 
     /// Says once that the store is full, since what is let go is missed by someone.
     fn tell_of_eviction(&self) {
-        if self.store.occupancy().evicted_traces > 0 && !self.told_of_eviction.swap(true, Ordering::Relaxed) {
-            tracing::info!("the store is full: from now on the oldest traces go; --store-memory gives it more room");
+        if self.store.occupancy().evicted_traces > 0
+            && !self.told_of_eviction.swap(true, Ordering::Relaxed)
+        {
+            tracing::info!(
+                "the store is full: from now on the oldest traces go; --store-memory gives it more room"
+            );
         }
     }
 
@@ -204,7 +244,9 @@ fn inflate(bytes: &[u8], mut lease: Lease, most: usize) -> Result<Admitted, Refu
     let mut decoder = MultiGzDecoder::new(bytes);
     loop {
         let length = decoder.read(&mut chunk).map_err(Refusal::Gzip)?;
-        let Some(data) = chunk.get(..length).filter(|data| !data.is_empty()) else { break };
+        let Some(data) = chunk.get(..length).filter(|data| !data.is_empty()) else {
+            break;
+        };
         if out.len() + data.len() > most {
             return Err(Refusal::TooLarge(most));
         }
@@ -224,7 +266,9 @@ impl Encoding {
         match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes()) {
             None | Some(b"" | b"identity") => Ok(Self::Identity),
             Some(b"gzip" | b"x-gzip") => Ok(Self::Gzip),
-            Some(other) => Err(Refusal::Encoding(String::from_utf8_lossy(other).into_owned())),
+            Some(other) => Err(Refusal::Encoding(
+                String::from_utf8_lossy(other).into_owned(),
+            )),
         }
     }
 }
@@ -251,8 +295,9 @@ impl Lease {
             return true;
         };
         let units = missing.div_ceil(UNIT);
-        let permit =
-            u32::try_from(units).ok().and_then(|units| Arc::clone(&self.memory).try_acquire_many_owned(units).ok());
+        let permit = u32::try_from(units)
+            .ok()
+            .and_then(|units| Arc::clone(&self.memory).try_acquire_many_owned(units).ok());
         let Some(permit) = permit else { return false };
         self.room = units * UNIT - missing;
         self.held.push(permit);

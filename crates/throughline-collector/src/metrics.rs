@@ -41,27 +41,58 @@ impl Metrics {
 
     /// All counters, and what the store says of itself.
     pub(crate) fn render(&self, store: Occupancy) -> String {
-        let counters = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let counters = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let mut out = String::new();
-        family(&mut out, "throughline_spans_received_total", "counter", "Spans kept, by the door they came in.");
+        family(
+            &mut out,
+            "throughline_spans_received_total",
+            "counter",
+            "Spans kept, by the door they came in.",
+        );
         for (counter, count) in &counters {
             if let Counter::Received(door) = counter {
-                line(&mut out, format_args!("throughline_spans_received_total{{door=\"{}\"}} {count}", door.label()));
+                line(
+                    &mut out,
+                    format_args!(
+                        "throughline_spans_received_total{{door=\"{}\"}} {count}",
+                        door.label()
+                    ),
+                );
             }
         }
-        family(&mut out, "throughline_spans_rejected_total", "counter", "Spans not kept, by reason.");
+        family(
+            &mut out,
+            "throughline_spans_rejected_total",
+            "counter",
+            "Spans not kept, by reason.",
+        );
         for (counter, count) in &counters {
             if let Counter::Rejected(door, reason) = counter {
                 let door = door.label();
                 let labels = format_args!("{{door=\"{door}\",reason=\"{reason}\"}}");
-                line(&mut out, format_args!("throughline_spans_rejected_total{labels} {count}"));
+                line(
+                    &mut out,
+                    format_args!("throughline_spans_rejected_total{labels} {count}"),
+                );
             }
         }
-        family(&mut out, "throughline_requests_total", "counter", "Requests answered, by HTTP or gRPC status.");
+        family(
+            &mut out,
+            "throughline_requests_total",
+            "counter",
+            "Requests answered, by HTTP or gRPC status.",
+        );
         for (counter, count) in &counters {
             if let Counter::Requests(door, code) = counter {
                 let labels = format_args!("{{door=\"{}\",code=\"{code}\"}}", door.label());
-                line(&mut out, format_args!("throughline_requests_total{labels} {count}"));
+                line(
+                    &mut out,
+                    format_args!("throughline_requests_total{labels} {count}"),
+                );
             }
         }
         render_store(&mut out, store);
@@ -72,11 +103,36 @@ impl Metrics {
 fn render_store(out: &mut String, store: Occupancy) {
     let evicted = "to make room for newer ones.";
     for (name, kind, help, value) in [
-        ("throughline_store_traces", "gauge", "Traces kept.".to_owned(), store.traces as u64),
-        ("throughline_store_spans", "gauge", "Spans kept.".to_owned(), store.spans as u64),
-        ("throughline_store_bytes", "gauge", "Bytes that spans take, about.".to_owned(), store.bytes as u64),
-        ("throughline_traces_evicted_total", "counter", format!("Traces let go {evicted}"), store.evicted_traces),
-        ("throughline_spans_evicted_total", "counter", format!("Spans let go {evicted}"), store.evicted_spans),
+        (
+            "throughline_store_traces",
+            "gauge",
+            "Traces kept.".to_owned(),
+            store.traces as u64,
+        ),
+        (
+            "throughline_store_spans",
+            "gauge",
+            "Spans kept.".to_owned(),
+            store.spans as u64,
+        ),
+        (
+            "throughline_store_bytes",
+            "gauge",
+            "Bytes that spans take, about.".to_owned(),
+            store.bytes as u64,
+        ),
+        (
+            "throughline_traces_evicted_total",
+            "counter",
+            format!("Traces let go {evicted}"),
+            store.evicted_traces,
+        ),
+        (
+            "throughline_spans_evicted_total",
+            "counter",
+            format!("Spans let go {evicted}"),
+            store.evicted_spans,
+        ),
     ] {
         family(out, name, kind, &help);
         line(out, format_args!("{name} {value}"));
@@ -84,7 +140,10 @@ fn render_store(out: &mut String, store: Occupancy) {
 }
 
 fn family(out: &mut String, name: &str, kind: &str, help: &str) {
-    line(out, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+    line(
+        out,
+        format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"),
+    );
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
@@ -122,5 +181,8 @@ pub(crate) fn counted(router: Router, door: Door, metrics: Arc<Metrics>) -> Rout
 
 /// The status of an answer without a body is among its headers; one with a body went well, or there would be none.
 fn grpc_status(headers: &HeaderMap) -> u16 {
-    headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok()).unwrap_or_default()
+    headers
+        .get("grpc-status")
+        .and_then(|status| status.to_str().ok()?.parse().ok())
+        .unwrap_or_default()
 }

@@ -20,8 +20,14 @@ use crate::intake::{Intake, Refusal};
 pub(crate) fn router(intake: Arc<Intake>) -> Router {
     Router::new()
         .route("/v1/traces", post(export))
-        .route("/v1/metrics", post(async |intake, body| traces_only(intake, body, NO_METRICS).await))
-        .route("/v1/logs", post(async |intake, body| traces_only(intake, body, NO_LOGS).await))
+        .route(
+            "/v1/metrics",
+            post(async |intake, body| traces_only(intake, body, NO_METRICS).await),
+        )
+        .route(
+            "/v1/logs",
+            post(async |intake, body| traces_only(intake, body, NO_LOGS).await),
+        )
         .with_state(intake)
 }
 
@@ -44,12 +50,21 @@ async fn export(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Bod
     }
 }
 
-async fn traces_only(State(intake): State<Arc<Intake>>, body: Body, message: &'static str) -> Response {
+async fn traces_only(
+    State(intake): State<Arc<Intake>>,
+    body: Body,
+    message: &'static str,
+) -> Response {
     intake.discard(body).await;
     (StatusCode::NOT_FOUND, message).into_response()
 }
 
-async fn take(intake: &Arc<Intake>, format: Format, headers: &HeaderMap, body: Body) -> Result<Rejected, Refusal> {
+async fn take(
+    intake: &Arc<Intake>,
+    format: Format,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Rejected, Refusal> {
     let (encoding, body) = intake.admit_encoded(headers, body).await?;
     let decode = move |bytes: &[u8]| {
         let decoded = match format {
@@ -66,7 +81,13 @@ async fn take(intake: &Arc<Intake>, format: Format, headers: &HeaderMap, body: B
 impl Format {
     /// From the header `content-type`, whatever its parameters.
     fn of(headers: &HeaderMap) -> Option<Self> {
-        let media_type = headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim();
+        let media_type = headers
+            .get(CONTENT_TYPE)?
+            .to_str()
+            .ok()?
+            .split(';')
+            .next()?
+            .trim();
         if media_type.eq_ignore_ascii_case("application/x-protobuf") {
             Some(Self::Protobuf)
         } else if media_type.eq_ignore_ascii_case("application/json") {
@@ -91,7 +112,9 @@ impl Format {
             Self::Json => self.respond(status, response::status_json(code, &message)),
         };
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            answer.headers_mut().insert(RETRY_AFTER, intake.retry_after().as_secs().into());
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, intake.retry_after().as_secs().into());
         }
         answer
     }
@@ -101,7 +124,12 @@ impl Format {
             Self::Protobuf => "application/x-protobuf",
             Self::Json => "application/json",
         };
-        (status, [(CONTENT_TYPE, HeaderValue::from_static(media_type))], body.into()).into_response()
+        (
+            status,
+            [(CONTENT_TYPE, HeaderValue::from_static(media_type))],
+            body.into(),
+        )
+            .into_response()
     }
 }
 
@@ -120,6 +148,6 @@ pub(crate) const fn verdict(refusal: &Refusal) -> (StatusCode, Code) {
 }
 
 /// SDKs send all they have to one endpoint unless told otherwise, and complain of the answer: it should say how to tell them.
-const NO_METRICS: &str =
-    "this collector keeps traces only; turn the sender's metrics off with OTEL_METRICS_EXPORTER=none\n";
-const NO_LOGS: &str = "this collector keeps traces only; turn the sender's logs off with OTEL_LOGS_EXPORTER=none\n";
+const NO_METRICS: &str = "this collector keeps traces only; turn the sender's metrics off with OTEL_METRICS_EXPORTER=none\n";
+const NO_LOGS: &str =
+    "this collector keeps traces only; turn the sender's logs off with OTEL_LOGS_EXPORTER=none\n";

@@ -30,17 +30,29 @@ struct Watch {
 impl<S> Patient<S> {
     /// Reads may be pending for `read`, or for ever; writes for `write`.
     pub(crate) fn new(stream: S, read: Option<Duration>, write: Duration) -> Self {
-        Self { stream, read: read.map(Watch::new), write: Watch::new(write) }
+        Self {
+            stream,
+            read: read.map(Watch::new),
+            write: Watch::new(write),
+        }
     }
 }
 
 impl Watch {
     fn new(limit: Duration) -> Self {
-        Self { limit, waiting: false, alarm: Box::pin(tokio::time::sleep(limit)) }
+        Self {
+            limit,
+            waiting: false,
+            alarm: Box::pin(tokio::time::sleep(limit)),
+        }
     }
 
     /// Passes on the result of an operation, unless it has been pending for too long.
-    fn over<T>(&mut self, result: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn over<T>(
+        &mut self,
+        result: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.waiting = false;
             return result;
@@ -69,7 +81,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.write.over(result, context)
     }

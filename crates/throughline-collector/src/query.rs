@@ -62,7 +62,13 @@ pub(crate) enum Failure {
 /// The routes of the door.
 pub(crate) fn router(store: Arc<dyn Store>, metrics: Arc<Metrics>, config: &Config) -> Router {
     let places = Arc::new(Semaphore::new(config.limits.queries_max));
-    let desk = Desk { store, metrics, places, answers: Answers::new(config.limits.answers_max), epoch: params::now() };
+    let desk = Desk {
+        store,
+        metrics,
+        places,
+        answers: Answers::new(config.limits.answers_max),
+        epoch: params::now(),
+    };
     let router = Router::new()
         .merge(legacy::routes())
         .merge(v3::routes())
@@ -72,15 +78,25 @@ pub(crate) fn router(store: Arc<dyn Store>, metrics: Arc<Metrics>, config: &Conf
         .fallback(ui::serve)
         .with_state(desk)
         .layer(middleware::map_response(async |mut response: Response| {
-            response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            response
+                .headers_mut()
+                .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             response
         }));
-    if config.host.is_loopback() { router.layer(middleware::from_fn(loopback_names_only)) } else { router }
+    if config.host.is_loopback() {
+        router.layer(middleware::from_fn(loopback_names_only))
+    } else {
+        router
+    }
 }
 
 async fn metrics_text(State(desk): State<Desk>) -> Response {
     let text = desk.metrics.render(desk.store.occupancy());
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response()
 }
 
 async fn loopback_names_only(request: Request, next: Next) -> Response {
@@ -94,9 +110,16 @@ async fn loopback_names_only(request: Request, next: Next) -> Response {
 
 /// Whether the host asked for is `localhost` or an address, neither of which a stranger's DNS can answer for.
 fn names_this_machine(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(HOST) else { return true };
-    let Ok(authority) = http::uri::Authority::try_from(host.as_bytes()) else { return false };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let Some(host) = headers.get(HOST) else {
+        return true;
+    };
+    let Ok(authority) = http::uri::Authority::try_from(host.as_bytes()) else {
+        return false;
+    };
+    let name = authority
+        .host()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
         || name.to_ascii_lowercase().ends_with(".localhost")
         || name.parse::<std::net::IpAddr>().is_ok()
@@ -116,7 +139,8 @@ impl Desk {
             drop(place);
             answer
         });
-        self.answers.hold(work.await.unwrap_or(Err(Failure::Internal))?)
+        self.answers
+            .hold(work.await.unwrap_or(Err(Failure::Internal))?)
     }
 }
 
@@ -126,10 +150,14 @@ impl Failure {
         match self {
             Self::Bad(message) => (StatusCode::BAD_REQUEST, message),
             Self::Missing(message) => (StatusCode::NOT_FOUND, message.to_owned()),
-            Self::Busy => {
-                (StatusCode::SERVICE_UNAVAILABLE, "too many large answers are being read; ask again later".to_owned())
-            }
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "the collector failed to answer".to_owned()),
+            Self::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many large answers are being read; ask again later".to_owned(),
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the collector failed to answer".to_owned(),
+            ),
         }
     }
 }
@@ -142,7 +170,12 @@ fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>, Failure> {
 /// An answer in JSON.
 fn json_response(status: StatusCode, body: impl Into<Body>) -> Response {
     let body: Body = body.into();
-    (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+    (
+        status,
+        [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        body,
+    )
+        .into_response()
 }
 
 /// Spans in all the traces of one answer to a search; no further trace is added past it.
@@ -162,10 +195,21 @@ mod tests {
             headers.insert(HOST, HeaderValue::from_str(host).unwrap());
             names_this_machine(&headers)
         };
-        for host in ["localhost:16686", "127.0.0.1:16686", "[::1]:16686", "LOCALHOST", "traces.localhost"] {
+        for host in [
+            "localhost:16686",
+            "127.0.0.1:16686",
+            "[::1]:16686",
+            "LOCALHOST",
+            "traces.localhost",
+        ] {
             assert!(named(host), "{host}");
         }
-        for host in ["evil.example:16686", "localhost.evil.example", "notlocalhost", ""] {
+        for host in [
+            "evil.example:16686",
+            "localhost.evil.example",
+            "notlocalhost",
+            "",
+        ] {
             assert!(!named(host), "{host}");
         }
     }

@@ -59,7 +59,10 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    if tokio::time::timeout(limits.drain_deadline, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(limits.drain_deadline, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("cut the connections that did not end in time");
     }
     connections.shutdown().await;
@@ -99,7 +102,11 @@ fn connection(
         }
         Protocol::Http2 => {
             // A client that lives answers our pings, so silence on the line is a client that is gone.
-            let io = TokioIo::new(Patient::new(stream, Some(limits.head_deadline), limits.stall_deadline));
+            let io = TokioIo::new(Patient::new(
+                stream,
+                Some(limits.head_deadline),
+                limits.stall_deadline,
+            ));
             let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .keep_alive_interval(limits.head_deadline / 3)

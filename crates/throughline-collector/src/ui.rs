@@ -21,22 +21,40 @@ pub(crate) async fn serve(request: Request) -> Response {
     let path = request.uri().path().trim_start_matches('/');
     if let Some(file) = Assets::get(path).filter(|_| path != INDEX) {
         // Names of assets carry a hash of their content.
-        let cache = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+        let cache = if path.starts_with("assets/") {
+            "public, max-age=31536000, immutable"
+        } else {
+            "no-cache"
+        };
         return asset(path, cache, file.data);
     }
     // What looks like a file or a call is not a page: a stale asset or a mistyped call must not be answered with HTML.
     let steps = path.bytes().filter(|byte| *byte == b'/').count();
-    if path.starts_with("api/") || path.starts_with("assets/") || path.contains('.') || steps > STEPS_MAX {
+    if path.starts_with("api/")
+        || path.starts_with("assets/")
+        || path.contains('.')
+        || steps > STEPS_MAX
+    {
         return (StatusCode::NOT_FOUND, "not found\n").into_response();
     }
     let page = Assets::get(INDEX).map_or_else(|| NOT_BUILT.as_bytes().into(), |file| file.data);
-    asset(INDEX, "no-cache", addressed_from(steps, &String::from_utf8_lossy(&page)).into_bytes().into())
+    asset(
+        INDEX,
+        "no-cache",
+        addressed_from(steps, &String::from_utf8_lossy(&page))
+            .into_bytes()
+            .into(),
+    )
 }
 
 /// The page as it is served so many folders down: the addresses in it lead up to the one that everything is served from. They are
 /// relative, so behind a proxy that strips a base path nobody needs to know it.
 fn addressed_from(steps: usize, page: &str) -> String {
-    if steps == 0 { page.to_owned() } else { page.replace("=\"./", &format!("=\"{}", "../".repeat(steps))) }
+    if steps == 0 {
+        page.to_owned()
+    } else {
+        page.replace("=\"./", &format!("=\"{}", "../".repeat(steps)))
+    }
 }
 
 fn asset(path: &str, cache: &'static str, data: std::borrow::Cow<'static, [u8]>) -> Response {
@@ -89,8 +107,16 @@ mod tests {
     #[test]
     fn the_page_finds_its_files_from_every_depth_and_below_every_base_path() {
         let page = r#"<script src="./assets/a.js"></script><a href="https://x.example/">"#;
-        for (steps, address) in [(0, "./assets/a.js"), (1, "../assets/a.js"), (2, "../../assets/a.js")] {
-            assert_eq!(addressed_from(steps, page), page.replace("./assets/a.js", address), "{steps}");
+        for (steps, address) in [
+            (0, "./assets/a.js"),
+            (1, "../assets/a.js"),
+            (2, "../../assets/a.js"),
+        ] {
+            assert_eq!(
+                addressed_from(steps, page),
+                page.replace("./assets/a.js", address),
+                "{steps}"
+            );
         }
     }
 }

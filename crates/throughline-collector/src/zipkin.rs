@@ -21,14 +21,15 @@ use crate::otlp_http::verdict;
 
 /// The routes of the door.
 pub(crate) fn router(intake: Arc<Intake>) -> Router {
-    Router::new().route("/api/v2/spans", post(spans)).with_state(intake)
+    Router::new()
+        .route("/api/v2/spans", post(spans))
+        .with_state(intake)
 }
 
 async fn spans(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Body) -> Response {
     if !is_json(&headers) {
         intake.discard(body).await;
-        let message =
-            "the content type must be application/json: of Zipkin's encodings, v2 JSON is the one taken here\n";
+        let message = "the content type must be application/json: of Zipkin's encodings, v2 JSON is the one taken here\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     }
     match take(&intake, &headers, body).await {
@@ -38,7 +39,9 @@ async fn spans(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Body
             let (status, _) = verdict(&refusal);
             let mut response = (status, format!("{refusal}\n")).into_response();
             if status == StatusCode::SERVICE_UNAVAILABLE {
-                response.headers_mut().insert(RETRY_AFTER, intake.retry_after().as_secs().into());
+                response
+                    .headers_mut()
+                    .insert(RETRY_AFTER, intake.retry_after().as_secs().into());
             }
             response
         }
@@ -51,15 +54,24 @@ async fn take(intake: &Arc<Intake>, headers: &HeaderMap, body: Body) -> Result<R
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let media_type = media_type.split(|byte| *byte == b';').next().unwrap_or_default();
-    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    let media_type = headers
+        .get(CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    let media_type = media_type
+        .split(|byte| *byte == b';')
+        .next()
+        .unwrap_or_default();
+    media_type
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"application/json")
 }
 
 /// Reads a list of spans. Those without usable ids are left out and counted.
 fn decode(body: &[u8]) -> Result<Decoded, Refusal> {
-    let malformed =
-        |message: &dyn std::fmt::Display| Refusal::Malformed(format!("not a list of Zipkin v2 spans: {message}"));
+    let malformed = |message: &dyn std::fmt::Display| {
+        Refusal::Malformed(format!("not a list of Zipkin v2 spans: {message}"))
+    };
     check_json(body).map_err(|error| malformed(&error))?;
     let spans: Vec<SpanJson> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     let mut decoded = Decoded::default();

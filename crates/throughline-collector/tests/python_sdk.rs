@@ -9,7 +9,10 @@
 )]
 
 #[path = "it/running.rs"]
-#[expect(dead_code, reason = "shared with the other tests, which use more of it")]
+#[expect(
+    dead_code,
+    reason = "shared with the other tests, which use more of it"
+)]
 mod running;
 
 use std::path::{Path, PathBuf};
@@ -30,7 +33,10 @@ const PACKAGES: [&str; 3] = [
 fn spans_of_the_python_sdk_arrive_whole_over_both_protocols() {
     let python = python();
     let collector = Running::start();
-    for (protocol, endpoint) in [("http", collector.at.otlp_http), ("grpc", collector.at.otlp_grpc)] {
+    for (protocol, endpoint) in [
+        ("http", collector.at.otlp_http),
+        ("grpc", collector.at.otlp_grpc),
+    ] {
         let trace = send(&python, protocol, &format!("http://{endpoint}"));
         let answer = collector.ask(&format!("/api/traces/{trace}"));
         check(&answer["data"][0], protocol);
@@ -39,13 +45,23 @@ fn spans_of_the_python_sdk_arrive_whole_over_both_protocols() {
 
 fn check(trace: &Value, protocol: &str) {
     let spans = trace["spans"].as_array().unwrap();
-    let span = |name: &str| spans.iter().find(|span| span["operationName"] == name).unwrap();
+    let span = |name: &str| {
+        spans
+            .iter()
+            .find(|span| span["operationName"] == name)
+            .unwrap()
+    };
     let (server, producer) = (span("GET /checkout"), span("To_eshop-topic"));
     assert_eq!(spans.len(), 2);
 
     let process = &trace["processes"][server["processID"].as_str().unwrap()];
     assert_eq!(process["serviceName"], format!("python-{protocol}"));
-    assert!(process["tags"].as_array().unwrap().contains(&text("telemetry.sdk.language", "python")));
+    assert!(
+        process["tags"]
+            .as_array()
+            .unwrap()
+            .contains(&text("telemetry.sdk.language", "python"))
+    );
 
     let tags = server["tags"].as_array().unwrap();
     for tag in [
@@ -60,7 +76,8 @@ fn check(trace: &Value, protocol: &str) {
     ] {
         assert!(tags.contains(&tag), "{tag} is missing in {tags:?}");
     }
-    let fields = json!([text("event", "accepted"), { "key": "total", "type": "int64", "value": 3 }]);
+    let fields =
+        json!([text("event", "accepted"), { "key": "total", "type": "int64", "value": 3 }]);
     assert_eq!(server["logs"][0]["fields"], fields);
     assert_eq!(server["references"], json!([]));
 
@@ -81,8 +98,12 @@ fn check(trace: &Value, protocol: &str) {
               "tags": [text("opentracing.ref_type", "follows_from")] }
         ])
     );
-    let end = |span: &Value| span["startTime"].as_u64().unwrap() + span["duration"].as_u64().unwrap();
-    assert!(server["startTime"].as_u64() <= producer["startTime"].as_u64() && end(server) >= end(producer));
+    let end =
+        |span: &Value| span["startTime"].as_u64().unwrap() + span["duration"].as_u64().unwrap();
+    assert!(
+        server["startTime"].as_u64() <= producer["startTime"].as_u64()
+            && end(server) >= end(producer)
+    );
 }
 
 fn text(key: &str, value: &str) -> Value {
@@ -93,10 +114,14 @@ fn send(python: &Path, protocol: &str, endpoint: &str) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/send_spans.py");
     let mut command = Command::new(python);
     // What the one who runs the tests has set must not matter.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL_"))
+    {
         command.env_remove(name);
     }
-    run(command.args([script, protocol, endpoint])).trim().to_owned()
+    run(command.args([script, protocol, endpoint]))
+        .trim()
+        .to_owned()
 }
 
 /// The interpreter of an environment that has the packages; made when there is none.
@@ -105,9 +130,17 @@ fn python() -> PathBuf {
     let python = home.join("bin/python");
     let ready = home.join(format!("ready-{}", PACKAGES[0]));
     if !ready.exists() {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
+        run(Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&home));
         run(Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ])
             .args(PACKAGES));
         std::fs::write(ready, PACKAGES.join("\n")).unwrap();
     }
@@ -115,8 +148,14 @@ fn python() -> PathBuf {
 }
 
 fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{told}", output.status);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{told}",
+        output.status
+    );
     String::from_utf8(output.stdout).unwrap()
 }

@@ -138,9 +138,14 @@ impl Endpoint {
             Protocol::Grpc => Self::exact(url, protocol),
             Protocol::HttpProtobuf => {
                 // The path is added to the path, not to a query behind it.
-                let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
+                let (base, query) = url
+                    .split_once('?')
+                    .map_or((url, None), |(base, query)| (base, Some(query)));
                 let url = format!("{}/{TRACES}", base.trim_end_matches('/'));
-                Self::exact(&query.map_or_else(|| url.clone(), |query| format!("{url}?{query}")), protocol)
+                Self::exact(
+                    &query.map_or_else(|| url.clone(), |query| format!("{url}?{query}")),
+                    protocol,
+                )
             }
         }
     }
@@ -150,8 +155,13 @@ impl Endpoint {
     /// # Errors
     /// [`BadEndpoint`].
     pub fn exact(url: &str, protocol: Protocol) -> Result<Self, BadEndpoint> {
-        let uri: Uri =
-            url.parse().map_err(|_| if url.contains('@') { BadEndpoint::Credentials } else { BadEndpoint::Url })?;
+        let uri: Uri = url.parse().map_err(|_| {
+            if url.contains('@') {
+                BadEndpoint::Credentials
+            } else {
+                BadEndpoint::Url
+            }
+        })?;
         let authority = uri.authority().ok_or(BadEndpoint::Url)?;
         if authority.as_str().contains('@') {
             return Err(BadEndpoint::Credentials);
@@ -163,7 +173,10 @@ impl Endpoint {
         if protocol == Protocol::Grpc {
             parts.path_and_query = Some(PathAndQuery::from_static(METHOD));
         }
-        Ok(Self { protocol, uri: Uri::from_parts(parts).map_err(|_| BadEndpoint::Url)? })
+        Ok(Self {
+            protocol,
+            uri: Uri::from_parts(parts).map_err(|_| BadEndpoint::Url)?,
+        })
     }
 
     /// A collector on this machine, at the port that the protocol usually has.
@@ -171,9 +184,9 @@ impl Endpoint {
     pub fn local(protocol: Protocol) -> Self {
         let uri = match protocol {
             Protocol::HttpProtobuf => Uri::from_static("http://localhost:4318/v1/traces"),
-            Protocol::Grpc => {
-                Uri::from_static("http://localhost:4317/opentelemetry.proto.collector.trace.v1.TraceService/Export")
-            }
+            Protocol::Grpc => Uri::from_static(
+                "http://localhost:4317/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            ),
         };
         Self { protocol, uri }
     }
@@ -200,14 +213,23 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let authority = self.uri.authority().map_or("", Authority::as_str);
-        write!(f, "{}://{authority}", self.uri.scheme_str().unwrap_or("http"))?;
-        if self.protocol == Protocol::HttpProtobuf { f.write_str(self.uri.path()) } else { Ok(()) }
+        write!(
+            f,
+            "{}://{authority}",
+            self.uri.scheme_str().unwrap_or("http")
+        )?;
+        if self.protocol == Protocol::HttpProtobuf {
+            f.write_str(self.uri.path())
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// A host, and a port that exists or none at all. `Uri` itself takes any digits for a port.
 fn is_address(authority: &Authority) -> bool {
-    let port_is_right = authority.as_str() == authority.host() || authority.port_u16().is_some_and(|port| port > 0);
+    let port_is_right =
+        authority.as_str() == authority.host() || authority.port_u16().is_some_and(|port| port > 0);
     !authority.host().is_empty() && port_is_right
 }
 
@@ -216,7 +238,10 @@ fn is_address(authority: &Authority) -> bool {
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (authorities, client) = (self.authorities.is_some(), self.client.is_some());
-        f.debug_struct("Tls").field("authorities", &authorities).field("client", &client).finish()
+        f.debug_struct("Tls")
+            .field("authorities", &authorities)
+            .field("client", &client)
+            .finish()
     }
 }
 
@@ -224,7 +249,12 @@ impl fmt::Debug for Tls {
 
 impl Default for Batching {
     fn default() -> Self {
-        Self { queue_spans: 16_384, queue_bytes: 32 << 20, batch_spans: 512, delay: Duration::from_millis(500) }
+        Self {
+            queue_spans: 16_384,
+            queue_bytes: 32 << 20,
+            batch_spans: 512,
+            delay: Duration::from_millis(500),
+        }
     }
 }
 
@@ -259,29 +289,72 @@ mod tests {
     #[test]
     fn a_collector_s_address_gets_the_path_of_its_protocol() {
         let http = Protocol::HttpProtobuf;
-        assert_eq!(collector("http://c:4318", http).unwrap(), "http://c:4318/v1/traces");
-        assert_eq!(collector("http://c:4318/", http).unwrap(), "http://c:4318/v1/traces");
-        assert_eq!(collector("https://c/otlp?key=1", http).unwrap(), "https://c/otlp/v1/traces?key=1");
-        assert_eq!(collector("http://[::1]:4318", http).unwrap(), "http://[::1]:4318/v1/traces");
-        assert_eq!(collector("http://c:4317", Protocol::Grpc).unwrap(), format!("http://c:4317{METHOD}"));
-        assert_eq!(Endpoint::exact("http://c/x", http).unwrap().uri().path(), "/x");
+        assert_eq!(
+            collector("http://c:4318", http).unwrap(),
+            "http://c:4318/v1/traces"
+        );
+        assert_eq!(
+            collector("http://c:4318/", http).unwrap(),
+            "http://c:4318/v1/traces"
+        );
+        assert_eq!(
+            collector("https://c/otlp?key=1", http).unwrap(),
+            "https://c/otlp/v1/traces?key=1"
+        );
+        assert_eq!(
+            collector("http://[::1]:4318", http).unwrap(),
+            "http://[::1]:4318/v1/traces"
+        );
+        assert_eq!(
+            collector("http://c:4317", Protocol::Grpc).unwrap(),
+            format!("http://c:4317{METHOD}")
+        );
+        assert_eq!(
+            Endpoint::exact("http://c/x", http).unwrap().uri().path(),
+            "/x"
+        );
     }
 
     #[test]
     fn what_is_no_endpoint_is_refused() {
-        for url in ["", "c:4318", "http://", "ftp://c", "http://c:0", "http://c:70000", "http://c:", "/v1/traces"] {
-            assert_eq!(collector(url, Protocol::HttpProtobuf), Err(BadEndpoint::Url), "{url}");
+        for url in [
+            "",
+            "c:4318",
+            "http://",
+            "ftp://c",
+            "http://c:0",
+            "http://c:70000",
+            "http://c:",
+            "/v1/traces",
+        ] {
+            assert_eq!(
+                collector(url, Protocol::HttpProtobuf),
+                Err(BadEndpoint::Url),
+                "{url}"
+            );
         }
-        assert_eq!(collector("http://me:secret@c:4318", Protocol::Grpc), Err(BadEndpoint::Credentials));
+        assert_eq!(
+            collector("http://me:secret@c:4318", Protocol::Grpc),
+            Err(BadEndpoint::Credentials)
+        );
     }
 
     #[test]
     fn an_endpoint_is_shown_without_what_may_be_secret() {
         let shown = |url, protocol| Endpoint::exact(url, protocol).unwrap().to_string();
-        assert_eq!(shown("https://c/v1/traces?token=abc", Protocol::HttpProtobuf), "https://c/v1/traces");
+        assert_eq!(
+            shown("https://c/v1/traces?token=abc", Protocol::HttpProtobuf),
+            "https://c/v1/traces"
+        );
         assert_eq!(shown("http://c:4317", Protocol::Grpc), "http://c:4317");
-        let tls = Tls { authorities: None, client: Some((b"certificate".to_vec(), b"key".to_vec())) };
-        assert_eq!(format!("{tls:?}"), "Tls { authorities: false, client: true }");
+        let tls = Tls {
+            authorities: None,
+            client: Some((b"certificate".to_vec(), b"key".to_vec())),
+        };
+        assert_eq!(
+            format!("{tls:?}"),
+            "Tls { authorities: false, client: true }"
+        );
     }
 
     #[test]

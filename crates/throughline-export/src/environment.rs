@@ -38,7 +38,10 @@ impl Config {
     /// # Errors
     /// Every mistake there is.
     pub fn from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<Mistake>> {
-        let mut env = Environment { lookup, mistakes: Vec::new() };
+        let mut env = Environment {
+            lookup,
+            mistakes: Vec::new(),
+        };
         let protocol = env.protocol();
         let config = Self {
             endpoint: env.endpoint(protocol),
@@ -49,7 +52,11 @@ impl Config {
             batching: env.batching(),
             ..Self::default()
         };
-        if env.mistakes.is_empty() { Ok(config) } else { Err(env.mistakes) }
+        if env.mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(env.mistakes)
+        }
     }
 }
 
@@ -57,22 +64,34 @@ impl Config {
 
 impl Environment<'_> {
     fn protocol(&mut self) -> Protocol {
-        let Some((variable, name)) = self.either("PROTOCOL") else { return Protocol::default() };
+        let Some((variable, name)) = self.either("PROTOCOL") else {
+            return Protocol::default();
+        };
         match name.to_ascii_lowercase().as_str() {
             "http/protobuf" => Protocol::HttpProtobuf,
             "grpc" => Protocol::Grpc,
-            _ => self.mistake(&variable, Some(name), "no such protocol; use http/protobuf or grpc"),
+            _ => self.mistake(
+                &variable,
+                Some(name),
+                "no such protocol; use http/protobuf or grpc",
+            ),
         }
     }
 
     fn endpoint(&mut self, protocol: Protocol) -> Endpoint {
-        let Some((variable, mut url)) = self.either("ENDPOINT") else { return Endpoint::local(protocol) };
+        let Some((variable, mut url)) = self.either("ENDPOINT") else {
+            return Endpoint::local(protocol);
+        };
         if protocol == Protocol::Grpc && !url.contains("://") {
             let scheme = if self.insecure() { "http" } else { "https" };
             url = format!("{scheme}://{url}");
         }
         let is_exact = variable.contains("TRACES");
-        let endpoint = if is_exact { Endpoint::exact(&url, protocol) } else { Endpoint::collector(&url, protocol) };
+        let endpoint = if is_exact {
+            Endpoint::exact(&url, protocol)
+        } else {
+            Endpoint::collector(&url, protocol)
+        };
         endpoint.unwrap_or_else(|error| {
             let value = (!url.contains('@')).then_some(url);
             self.note(&variable, value, &error.to_string());
@@ -86,21 +105,32 @@ impl Environment<'_> {
             None => false,
             Some((_, value)) if value.eq_ignore_ascii_case("true") => true,
             Some((_, value)) if value.eq_ignore_ascii_case("false") => false,
-            Some((variable, value)) => self.mistake(&variable, Some(value), "neither true nor false"),
+            Some((variable, value)) => {
+                self.mistake(&variable, Some(value), "neither true nor false")
+            }
         }
     }
 
     /// `key=value,key=value`, percent-encoded as baggage is.
     fn headers(&mut self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        let Some((variable, text)) = self.either("HEADERS") else { return headers };
+        let Some((variable, text)) = self.either("HEADERS") else {
+            return headers;
+        };
         for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
             let read = pair.split_once('=').and_then(|(name, value)| {
                 let name = HeaderName::from_bytes(percent_decode(name.trim())?.as_bytes()).ok()?;
-                Some((name, HeaderValue::from_bytes(percent_decode(value.trim())?.as_bytes()).ok()?))
+                Some((
+                    name,
+                    HeaderValue::from_bytes(percent_decode(value.trim())?.as_bytes()).ok()?,
+                ))
             });
             let Some((name, mut value)) = read else {
-                self.note(&variable, None, "a part is not of the form key=value, percent-encoded and allowed in HTTP");
+                self.note(
+                    &variable,
+                    None,
+                    "a part is not of the form key=value, percent-encoded and allowed in HTTP",
+                );
                 continue;
             };
             value.set_sensitive(true);
@@ -114,12 +144,18 @@ impl Environment<'_> {
             None => Compression::None,
             Some((_, name)) if name.eq_ignore_ascii_case("none") => Compression::None,
             Some((_, name)) if name.eq_ignore_ascii_case("gzip") => Compression::Gzip,
-            Some((variable, name)) => self.mistake(&variable, Some(name), "no such compression; use gzip or none"),
+            Some((variable, name)) => self.mistake(
+                &variable,
+                Some(name),
+                "no such compression; use gzip or none",
+            ),
         }
     }
 
     fn timeout(&mut self) -> Duration {
-        let variable = self.either("TIMEOUT").map_or_else(|| "OTEL_EXPORTER_OTLP_TIMEOUT".to_owned(), |(name, _)| name);
+        let variable = self
+            .either("TIMEOUT")
+            .map_or_else(|| "OTEL_EXPORTER_OTLP_TIMEOUT".to_owned(), |(name, _)| name);
         self.millis(&variable, Duration::from_secs(10))
     }
 
@@ -131,12 +167,19 @@ impl Environment<'_> {
             _ => {
                 // A file that could not be read has been told already.
                 if self.mistakes.is_empty() {
-                    self.note("OTEL_EXPORTER_OTLP_CLIENT_KEY", None, "a client certificate and its key go together");
+                    self.note(
+                        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+                        None,
+                        "a client certificate and its key go together",
+                    );
                 }
                 None
             }
         };
-        Tls { authorities, client }
+        Tls {
+            authorities,
+            client,
+        }
     }
 
     fn file(&mut self, name: &str) -> Option<Vec<u8>> {
@@ -157,11 +200,18 @@ impl Environment<'_> {
         let batch = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
         let batch_spans = self.number(batch, 1..=MOST, usual.batch_spans.min(queue_spans));
         if batch_spans > queue_spans {
-            let problem = format!("larger than the queue of {queue_spans}; lower it or raise OTEL_BSP_MAX_QUEUE_SIZE");
+            let problem = format!(
+                "larger than the queue of {queue_spans}; lower it or raise OTEL_BSP_MAX_QUEUE_SIZE"
+            );
             self.note(batch, Some(batch_spans.to_string()), &problem);
         }
         let delay = self.millis("OTEL_BSP_SCHEDULE_DELAY", usual.delay);
-        Batching { queue_spans, batch_spans, delay, ..usual }
+        Batching {
+            queue_spans,
+            batch_spans,
+            delay,
+            ..usual
+        }
     }
 
     /// A duration in milliseconds, up to an hour.
@@ -176,11 +226,17 @@ impl Environment<'_> {
         bounds: RangeInclusive<N>,
         default: N,
     ) -> N {
-        let Some(value) = self.text(variable) else { return default };
+        let Some(value) = self.text(variable) else {
+            return default;
+        };
         match value.parse() {
             Ok(number) if bounds.contains(&number) => number,
             _ => {
-                self.note(variable, Some(value), &format!("not a number from {} to {}", bounds.start(), bounds.end()));
+                self.note(
+                    variable,
+                    Some(value),
+                    &format!("not a number from {} to {}", bounds.start(), bounds.end()),
+                );
                 default
             }
         }
@@ -188,16 +244,20 @@ impl Environment<'_> {
 
     /// The variable of this ending for traces, else that for all signals: its name and its value.
     fn either(&self, ending: &str) -> Option<(String, String)> {
-        ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"].into_iter().find_map(|beginning| {
-            let variable = format!("{beginning}{ending}");
-            let value = self.text(&variable)?;
-            Some((variable, value))
-        })
+        ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"]
+            .into_iter()
+            .find_map(|beginning| {
+                let variable = format!("{beginning}{ending}");
+                let value = self.text(&variable)?;
+                Some((variable, value))
+            })
     }
 
     /// The value, trimmed. An empty one is as good as none (OpenTelemetry, "Environment variables", parsing).
     fn text(&self, variable: &str) -> Option<String> {
-        (self.lookup)(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        (self.lookup)(variable)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
     }
 
     fn mistake<T: Default>(&mut self, variable: &str, value: Option<String>, problem: &str) -> T {
@@ -206,7 +266,11 @@ impl Environment<'_> {
     }
 
     fn note(&mut self, variable: &str, value: Option<String>, problem: &str) {
-        self.mistakes.push(Mistake { variable: variable.to_owned(), value, problem: problem.to_owned() });
+        self.mistakes.push(Mistake {
+            variable: variable.to_owned(),
+            value,
+            problem: problem.to_owned(),
+        });
     }
 }
 
@@ -242,12 +306,19 @@ mod tests {
 
     fn read(variables: &[(&str, &str)]) -> Result<Config, Vec<Mistake>> {
         Config::from_environment(&|name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
         })
     }
 
     fn problems(variables: &[(&str, &str)]) -> Vec<String> {
-        read(variables).unwrap_err().iter().map(Mistake::to_string).collect()
+        read(variables)
+            .unwrap_err()
+            .iter()
+            .map(Mistake::to_string)
+            .collect()
     }
 
     #[test]
@@ -261,9 +332,18 @@ mod tests {
     #[test]
     fn the_endpoint_of_all_signals_gets_a_path_and_that_of_traces_is_taken_as_it_is() {
         let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:4318");
-        let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:4318/in");
-        assert_eq!(read(&[all]).unwrap().endpoint.to_string(), "http://all:4318/v1/traces");
-        assert_eq!(read(&[all, traces]).unwrap().endpoint.to_string(), "http://traces:4318/in");
+        let traces = (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "http://traces:4318/in",
+        );
+        assert_eq!(
+            read(&[all]).unwrap().endpoint.to_string(),
+            "http://all:4318/v1/traces"
+        );
+        assert_eq!(
+            read(&[all, traces]).unwrap().endpoint.to_string(),
+            "http://traces:4318/in"
+        );
     }
 
     #[test]
@@ -290,7 +370,10 @@ mod tests {
         assert_eq!(config.headers.len(), 2);
         assert_eq!(config.compression, Compression::Gzip);
         assert_eq!(config.timeout, Duration::from_millis(1500));
-        assert_eq!((config.batching.queue_spans, config.batching.batch_spans), (100, 100));
+        assert_eq!(
+            (config.batching.queue_spans, config.batching.batch_spans),
+            (100, 100)
+        );
         assert_eq!(config.batching.delay, Duration::from_millis(20));
     }
 
@@ -314,6 +397,9 @@ mod tests {
     #[test]
     fn a_client_certificate_without_its_key_is_a_mistake() {
         let told = problems(&[("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/dev/null")]);
-        assert_eq!(told, ["OTEL_EXPORTER_OTLP_CLIENT_KEY: a client certificate and its key go together"]);
+        assert_eq!(
+            told,
+            ["OTEL_EXPORTER_OTLP_CLIENT_KEY: a client certificate and its key go together"]
+        );
     }
 }

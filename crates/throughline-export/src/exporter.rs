@@ -45,8 +45,16 @@ impl Exporter {
         let transport = Transport::build(config)?;
         let queue = Arc::new(Queue::new(config.batching));
         let health = Health::new(config.endpoint.to_string());
-        let sender = Sender { queue: Arc::clone(&queue), transport, retry: config.retry, health };
-        Ok(Self { queue, sending: tokio::spawn(sender.run()) })
+        let sender = Sender {
+            queue: Arc::clone(&queue),
+            transport,
+            retry: config.retry,
+            health,
+        };
+        Ok(Self {
+            queue,
+            sending: tokio::spawn(sender.run()),
+        })
     }
 
     /// What has become of the spans so far.
@@ -57,7 +65,9 @@ impl Exporter {
 
     /// Sends what waits now without waiting for more. Tells whether all of it was sent or given up within this time.
     pub async fn flush(&self, within: Duration) -> bool {
-        tokio::time::timeout(within, self.queue.flushed()).await.is_ok()
+        tokio::time::timeout(within, self.queue.flushed())
+            .await
+            .is_ok()
     }
 
     /// Takes no more spans and sends what waits. What is not sent within this time is dropped and counted; tells whether there was
@@ -121,7 +131,9 @@ impl Sender {
                     backoff.pause(now, asked, fastrand::f64())
                 }
             };
-            let Some(pause) = pause else { return add(&counters.unreachable, spans) };
+            let Some(pause) = pause else {
+                return add(&counters.unreachable, spans);
+            };
             self.queue.pause(pause).await;
             add(&counters.retries, 1);
         }

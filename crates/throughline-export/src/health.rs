@@ -38,8 +38,19 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 impl Health {
     pub(crate) const fn new(endpoint: String) -> Self {
-        let dropped_when_told = Dropped { queue_full: 0, refused: 0, unreachable: 0, shutdown: 0 };
-        Self { endpoint, outage: None, last_outage_told: None, last_loss_told: None, dropped_when_told }
+        let dropped_when_told = Dropped {
+            queue_full: 0,
+            refused: 0,
+            unreachable: 0,
+            shutdown: 0,
+        };
+        Self {
+            endpoint,
+            outage: None,
+            last_outage_told: None,
+            last_loss_told: None,
+            dropped_when_told,
+        }
     }
 
     /// An attempt failed that may go well later.
@@ -67,7 +78,9 @@ impl Health {
             return None;
         }
         let seconds = now.saturating_duration_since(outage.since).as_secs_f32();
-        let lost = dropped.total().saturating_sub(self.dropped_when_told.total());
+        let lost = dropped
+            .total()
+            .saturating_sub(self.dropped_when_told.total());
         self.dropped_when_told = dropped;
         Some(Line::Info(format!(
             "the collector at {} takes spans again, after {seconds:.1} s; {lost} spans were dropped meanwhile",
@@ -76,7 +89,12 @@ impl Health {
     }
 
     /// Spans may have been dropped though the collector answers: it refused them, or they came too fast.
-    pub(crate) fn lost(&mut self, now: Instant, dropped: Dropped, refusal: Option<&str>) -> Option<Line> {
+    pub(crate) fn lost(
+        &mut self,
+        now: Instant,
+        dropped: Dropped,
+        refusal: Option<&str>,
+    ) -> Option<Line> {
         // An outage tells its losses at its end.
         if self.outage.is_some() || !is_time(self.last_loss_told, now) {
             return None;
@@ -91,7 +109,11 @@ impl Health {
                  sample less, or raise OTEL_BSP_MAX_QUEUE_SIZE",
                 self.endpoint
             ),
-            _ => format!("{} refused {refused} spans: {}", self.endpoint, refusal.unwrap_or("it did not say why")),
+            _ => format!(
+                "{} refused {refused} spans: {}",
+                self.endpoint,
+                refusal.unwrap_or("it did not say why")
+            ),
         };
         self.last_loss_told = Some(now);
         self.dropped_when_told = dropped;
@@ -108,20 +130,36 @@ mod tests {
     use super::*;
 
     fn health() -> (Health, Instant) {
-        (Health::new("http://c:4318/v1/traces".to_owned()), Instant::now())
+        (
+            Health::new("http://c:4318/v1/traces".to_owned()),
+            Instant::now(),
+        )
     }
 
     fn lost(unreachable: u64) -> Dropped {
-        Dropped { unreachable, ..Dropped::default() }
+        Dropped {
+            unreachable,
+            ..Dropped::default()
+        }
     }
 
     #[test]
     fn an_outage_is_told_once_and_its_end_once_with_what_was_lost() {
         let (mut health, begin) = health();
-        let Some(Line::Warn(warning)) = health.failed(begin, "connection refused") else { panic!("no warning") };
-        assert!(warning.contains("http://c:4318/v1/traces") && warning.contains("connection refused"), "{warning}");
-        assert_eq!(health.failed(begin + PAUSE * 10, "connection refused"), None);
-        let Some(Line::Info(end)) = health.reached(begin + PAUSE * 20, lost(8)) else { panic!("no end") };
+        let Some(Line::Warn(warning)) = health.failed(begin, "connection refused") else {
+            panic!("no warning")
+        };
+        assert!(
+            warning.contains("http://c:4318/v1/traces") && warning.contains("connection refused"),
+            "{warning}"
+        );
+        assert_eq!(
+            health.failed(begin + PAUSE * 10, "connection refused"),
+            None
+        );
+        let Some(Line::Info(end)) = health.reached(begin + PAUSE * 20, lost(8)) else {
+            panic!("no end")
+        };
         assert!(end.contains("1200.0 s; 8 spans"), "{end}");
         assert_eq!(health.reached(begin + PAUSE * 21, lost(8)), None);
     }
@@ -139,12 +177,20 @@ mod tests {
     #[test]
     fn losses_are_told_once_a_while_and_only_what_is_new() {
         let (mut health, begin) = health();
-        let dropped = |refused, queue_full| Dropped { refused, queue_full, ..Dropped::default() };
+        let dropped = |refused, queue_full| Dropped {
+            refused,
+            queue_full,
+            ..Dropped::default()
+        };
         assert_eq!(health.lost(begin, dropped(0, 0), None), None);
-        let Some(Line::Warn(line)) = health.lost(begin, dropped(3, 0), Some("bad spans")) else { panic!("no line") };
+        let Some(Line::Warn(line)) = health.lost(begin, dropped(3, 0), Some("bad spans")) else {
+            panic!("no line")
+        };
         assert!(line.ends_with("refused 3 spans: bad spans"), "{line}");
         assert_eq!(health.lost(begin + PAUSE / 2, dropped(9, 0), None), None);
-        let Some(Line::Warn(line)) = health.lost(begin + PAUSE, dropped(3, 5), None) else { panic!("no line") };
+        let Some(Line::Warn(line)) = health.lost(begin + PAUSE, dropped(3, 5), None) else {
+            panic!("no line")
+        };
         assert!(line.starts_with("5 spans were dropped"), "{line}");
         assert_eq!(health.lost(begin + PAUSE * 2, dropped(3, 5), None), None);
     }
@@ -153,7 +199,10 @@ mod tests {
     fn what_is_lost_in_an_outage_is_told_at_its_end_alone() {
         let (mut health, begin) = health();
         health.failed(begin, "no").unwrap();
-        let dropped = Dropped { queue_full: 5, ..Dropped::default() };
+        let dropped = Dropped {
+            queue_full: 5,
+            ..Dropped::default()
+        };
         assert_eq!(health.lost(begin, dropped, None), None);
         assert!(health.reached(begin, dropped).is_some());
         assert_eq!(health.lost(begin, dropped, None), None);

@@ -54,7 +54,13 @@ enum Look {
 impl Queue {
     pub(crate) fn new(limits: Batching) -> Self {
         let (settled, _) = watch::channel(0);
-        Self { limits, state: Mutex::default(), wake: Notify::new(), settled, counters: Counters::default() }
+        Self {
+            limits,
+            state: Mutex::default(),
+            wake: Notify::new(),
+            settled,
+            counters: Counters::default(),
+        }
     }
 
     /// Lets a span in, or drops and counts it.
@@ -65,7 +71,9 @@ impl Queue {
             add(&self.counters.shutdown, 1);
             return Err(Full);
         }
-        if state.spans.len() >= self.limits.queue_spans || state.bytes.saturating_add(bytes) > self.limits.queue_bytes {
+        if state.spans.len() >= self.limits.queue_spans
+            || state.bytes.saturating_add(bytes) > self.limits.queue_bytes
+        {
             add(&self.counters.queue_full, 1);
             return Err(Full);
         }
@@ -101,7 +109,11 @@ impl Queue {
     fn look(&self, due: &mut Option<Instant>) -> Look {
         let mut state = self.state();
         if state.spans.is_empty() {
-            return if state.closed { Look::End } else { Look::Nothing };
+            return if state.closed {
+                Look::End
+            } else {
+                Look::Nothing
+            };
         }
         let now = Instant::now();
         let due = *due.get_or_insert(now + self.limits.delay);
@@ -116,12 +128,16 @@ impl Queue {
         let mut batch = Vec::with_capacity(state.spans.len().min(self.limits.batch_spans));
         let mut batch_bytes = 0;
         while batch.len() < self.limits.batch_spans {
-            let Some((_, bytes)) = state.spans.front() else { break };
+            let Some((_, bytes)) = state.spans.front() else {
+                break;
+            };
             // One span always goes, however large it is.
             if !batch.is_empty() && batch_bytes + bytes > Batching::BATCH_BYTES {
                 break;
             }
-            let Some((span, bytes)) = state.spans.pop_front() else { break };
+            let Some((span, bytes)) = state.spans.pop_front() else {
+                break;
+            };
             batch_bytes += bytes;
             state.bytes = state.bytes.saturating_sub(bytes);
             batch.push(span);
@@ -156,7 +172,12 @@ impl Queue {
         };
         self.wake.notify_one();
         // The sender lives as long as the queue, so this waits for nothing but the condition.
-        drop(self.settled.subscribe().wait_for(|settled| *settled >= admitted).await);
+        drop(
+            self.settled
+                .subscribe()
+                .wait_for(|settled| *settled >= admitted)
+                .await,
+        );
     }
 
     /// Lets no more spans in.
@@ -186,9 +207,15 @@ impl Queue {
         Counts {
             queued: admitted.saturating_sub(*self.settled.borrow()),
             queued_bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-            sent: self.counters.sent.load(std::sync::atomic::Ordering::Relaxed),
+            sent: self
+                .counters
+                .sent
+                .load(std::sync::atomic::Ordering::Relaxed),
             dropped: self.counters.dropped(),
-            retries: self.counters.retries.load(std::sync::atomic::Ordering::Relaxed),
+            retries: self
+                .counters
+                .retries
+                .load(std::sync::atomic::Ordering::Relaxed),
         }
     }
 

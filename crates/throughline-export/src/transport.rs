@@ -40,7 +40,10 @@ pub(crate) enum Outcome {
     /// The collector will not have it, however often it is sent.
     Refused { reason: String },
     /// It may go well later, at the soonest after the time the collector asked for.
-    Failed { reason: String, asked: Option<Duration> },
+    Failed {
+        reason: String,
+        asked: Option<Duration>,
+    },
 }
 
 /// The most bytes of an answer that are read.
@@ -62,8 +65,11 @@ impl Transport {
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls::configure(&config.tls, &config.endpoint)?)
             .https_or_http();
-        let connector =
-            if is_grpc { https.enable_http2().wrap_connector(tcp) } else { https.enable_http1().wrap_connector(tcp) };
+        let connector = if is_grpc {
+            https.enable_http2().wrap_connector(tcp)
+        } else {
+            https.enable_http1().wrap_connector(tcp)
+        };
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -98,8 +104,14 @@ impl Transport {
                 Protocol::HttpProtobuf => answer.of_http(),
                 Protocol::Grpc => answer.of_grpc(),
             },
-            Ok(Err(reason)) => Outcome::Failed { reason, asked: None },
-            Err(_) => Outcome::Failed { reason: format!("no answer within {:?}", self.timeout), asked: None },
+            Ok(Err(reason)) => Outcome::Failed {
+                reason,
+                asked: None,
+            },
+            Err(_) => Outcome::Failed {
+                reason: format!("no answer within {:?}", self.timeout),
+                asked: None,
+            },
         }
     }
 
@@ -108,14 +120,26 @@ impl Transport {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.endpoint.uri().clone();
         request.headers_mut().clone_from(&self.headers);
-        let answer = self.client.request(request).await.map_err(|error| innermost(&error))?;
+        let answer = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| innermost(&error))?;
         let (head, body) = answer.into_parts();
         match Limited::new(body, ANSWER_MAX).collect().await {
             Ok(body) => {
                 let trailers = body.trailers().cloned();
-                Ok(Answer { status: head.status, headers: head.headers, trailers, body: body.to_bytes() })
+                Ok(Answer {
+                    status: head.status,
+                    headers: head.headers,
+                    trailers,
+                    body: body.to_bytes(),
+                })
             }
-            Err(error) => Err(format!("its answer broke off: {}", innermost(error.as_ref()))),
+            Err(error) => Err(format!(
+                "its answer broke off: {}",
+                innermost(error.as_ref())
+            )),
         }
     }
 }
@@ -123,11 +147,18 @@ impl Transport {
 /// The headers of every request. What the protocol needs stands, whatever the configuration says.
 fn headers(config: &Config) -> HeaderMap {
     let mut headers = config.headers.clone();
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("throughline/", env!("CARGO_PKG_VERSION"))));
-    let gzip = (config.compression == Compression::Gzip).then_some(HeaderValue::from_static("gzip"));
+    headers.insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("throughline/", env!("CARGO_PKG_VERSION"))),
+    );
+    let gzip =
+        (config.compression == Compression::Gzip).then_some(HeaderValue::from_static("gzip"));
     match config.endpoint.protocol() {
         Protocol::HttpProtobuf => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+            headers.insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/x-protobuf"),
+            );
             headers.extend(gzip.map(|gzip| (CONTENT_ENCODING, gzip)));
         }
         Protocol::Grpc => {

@@ -4,11 +4,21 @@ use throughline_model::{KeyValue, Span, Status, Value};
 
 /// The bytes of a span, without its resource and scope: many share those.
 pub(crate) fn of(span: &Span) -> usize {
-    let status = if let Status::Error(message) = &span.status { message.len() } else { 0 };
-    let events: usize =
-        span.events.iter().map(|event| size_of_val(event) + event.name.len() + attributes(&event.attributes)).sum();
-    let links: usize =
-        span.links.iter().map(|link| size_of_val(link) + link.trace_state.len() + attributes(&link.attributes)).sum();
+    let status = if let Status::Error(message) = &span.status {
+        message.len()
+    } else {
+        0
+    };
+    let events: usize = span
+        .events
+        .iter()
+        .map(|event| size_of_val(event) + event.name.len() + attributes(&event.attributes))
+        .sum();
+    let links: usize = span
+        .links
+        .iter()
+        .map(|link| size_of_val(link) + link.trace_state.len() + attributes(&link.attributes))
+        .sum();
     size_of::<Span>()
         + span.name.len()
         + span.trace_state.len()
@@ -19,7 +29,10 @@ pub(crate) fn of(span: &Span) -> usize {
 }
 
 fn attributes(pairs: &[KeyValue]) -> usize {
-    pairs.iter().map(|pair| size_of::<KeyValue>() + pair.key.len() + beyond(&pair.value)).sum()
+    pairs
+        .iter()
+        .map(|pair| size_of::<KeyValue>() + pair.key.len() + beyond(&pair.value))
+        .sum()
 }
 
 /// What a value holds beyond its own place.
@@ -28,7 +41,10 @@ fn beyond(value: &Value) -> usize {
         Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_) => 0,
         Value::String(text) => text.len(),
         Value::Bytes(bytes) => bytes.len(),
-        Value::Array(values) => values.iter().map(|value| size_of::<Value>() + beyond(value)).sum(),
+        Value::Array(values) => values
+            .iter()
+            .map(|value| size_of::<Value>() + beyond(value))
+            .sum(),
         Value::Map(pairs) => attributes(pairs),
     }
 }

@@ -1,5 +1,9 @@
 //! The exporter against our own collector and against servers that do what collectors should not.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test says what failed by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what failed by panicking"
+)]
 
 #[path = "it/collector.rs"]
 mod collector;
@@ -14,7 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_export::{Batching, Config, Endpoint, Exporter, Protocol, Retry};
-use throughline_model::{KeyValue, Resource, Scope, Span, SpanId, SpanKind, SpanSink as _, Status, TraceId};
+use throughline_model::{
+    KeyValue, Resource, Scope, Span, SpanId, SpanKind, SpanSink as _, Status, TraceId,
+};
 
 /// Far longer than anything takes that is waited for.
 const LONG: Duration = Duration::from_secs(30);
@@ -48,7 +54,10 @@ fn config(url: &str, protocol: Protocol) -> Config {
             longest: Duration::from_millis(20),
             give_up_after: Duration::from_secs(20),
         },
-        batching: Batching { delay: Duration::from_millis(10), ..Batching::default() },
+        batching: Batching {
+            delay: Duration::from_millis(10),
+            ..Batching::default()
+        },
         ..Config::to(Endpoint::collector(url, protocol).unwrap())
     }
 }
@@ -65,5 +74,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(LONG, wait).await.unwrap_or_else(|_| panic!("never happened: {what}"));
+    tokio::time::timeout(LONG, wait)
+        .await
+        .unwrap_or_else(|_| panic!("never happened: {what}"));
 }

@@ -106,7 +106,10 @@ fn produce(name: &str, record: usize, settings: Settings) -> Case {
 
 fn fetch(name: &str, record: usize, context: Option<&str>, sample_ratio: f64) -> Case {
     let records = records(record, context);
-    let settings = Settings { sample_ratio, ..Settings::default() };
+    let settings = Settings {
+        sample_ratio,
+        ..Settings::default()
+    };
     let ask = Ask::default();
     Case {
         name: format!("fetch/{name}/{record}"),
@@ -120,21 +123,37 @@ fn fetch(name: &str, record: usize, context: Option<&str>, sample_ratio: f64) ->
 }
 
 fn main() {
-    let ratio = |sample_ratio| Settings { sample_ratio, ..Settings::default() };
+    let ratio = |sample_ratio| Settings {
+        sample_ratio,
+        ..Settings::default()
+    };
     let mut cases = Vec::new();
     for record in [100, 1024] {
         cases.extend([
             produce("all", record, ratio(1.0)),
             produce("percent", record, ratio(0.01)),
             produce("none", record, ratio(0.0)),
-            produce("observe", record, Settings { inject: false, ..ratio(0.0) }),
+            produce(
+                "observe",
+                record,
+                Settings {
+                    inject: false,
+                    ..ratio(0.0)
+                },
+            ),
             fetch("all", record, Some("1"), 1.0),
             fetch("unsampled", record, Some("0"), 1.0),
             fetch("bare", record, None, 0.0),
         ]);
     }
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    cases.retain(|case| filter.as_ref().is_none_or(|filter| case.name.contains(filter)));
+    let filter = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    cases.retain(|case| {
+        filter
+            .as_ref()
+            .is_none_or(|filter| case.name.contains(filter))
+    });
     let mut times = vec![Vec::new(); cases.len()];
     let mut allocations = vec![0; cases.len()];
     for _ in 0..ROUNDS {
@@ -148,7 +167,10 @@ fn main() {
     for ((case, mut times), allocations) in cases.iter().zip(times).zip(allocations) {
         times.sort_by(f64::total_cmp);
         let frames = TOTAL / case.said.len();
-        let (bytes, records) = ((frames * case.said.len()) as f64, (frames * case.records) as f64);
+        let (bytes, records) = (
+            (frames * case.said.len()) as f64,
+            (frames * case.records) as f64,
+        );
         let time = times[times.len() / 2];
         println!(
             "{{\"case\":\"{}\",\"gb_per_s\":{:.2},\"copy_gb_per_s\":{:.2},\"ns_per_record\":{:.1},\"allocations_per_record\":{:.3}}}",
@@ -164,7 +186,10 @@ fn main() {
 /// Of this thread: what others on the machine take away does not count.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap(),
+        u32::try_from(time.tv_nsec).unwrap(),
+    )
 }
 
 /// GB/s of nothing but a copy.
@@ -183,7 +208,10 @@ fn copy() -> f64 {
 impl Case {
     /// Seconds and allocations of so many bytes.
     fn run(&self) -> (f64, u64) {
-        let capacity = Capacity { max_spans_per_second: 1_000_000_000, ..Capacity::default() };
+        let capacity = Capacity {
+            max_spans_per_second: 1_000_000_000,
+            ..Capacity::default()
+        };
         let process = Process(Rc::new(RefCell::new(Known::new(capacity))));
         let mut session = Session::new(Arc::clone(&self.settings), process, Peer::default(), 7);
         let mut now = 1_700_000_000_000_000_000;
@@ -195,7 +223,11 @@ impl Case {
                 drain(&mut session);
             }
             // As a driver reads: into buffers of its own.
-            let pieces: Vec<Bytes> = self.said.chunks(READ).map(|piece| BytesMut::from(piece).freeze()).collect();
+            let pieces: Vec<Bytes> = self
+                .said
+                .chunks(READ)
+                .map(|piece| BytesMut::from(piece).freeze())
+                .collect();
             let (begin, before) = (processor_time(), ALLOCATIONS.load(Ordering::Relaxed));
             for piece in pieces {
                 session.handle_bytes(self.from, now, piece);

@@ -175,7 +175,13 @@ const SECOND: u64 = 1_000 * MILLISECOND;
 
 impl Evidence {
     /// All of them, the best first.
-    pub const ALL: [Self; 5] = [Self::Header, Self::RequestId, Self::Sole, Self::Order, Self::Open];
+    pub const ALL: [Self; 5] = [
+        Self::Header,
+        Self::RequestId,
+        Self::Sole,
+        Self::Order,
+        Self::Open,
+    ];
 
     /// As it stands on spans.
     #[must_use]
@@ -202,11 +208,19 @@ impl Parent {
     /// It is not known.
     #[must_use]
     pub const fn open() -> Self {
-        Self { evidence: Evidence::Open, context: None, confidence: None }
+        Self {
+            evidence: Evidence::Open,
+            context: None,
+            confidence: None,
+        }
     }
 
     fn of(evidence: Evidence, context: Option<&SpanContext>, confidence: Option<f64>) -> Self {
-        Self { evidence, context: context.cloned(), confidence }
+        Self {
+            evidence,
+            context: context.cloned(),
+            confidence,
+        }
     }
 }
 
@@ -214,13 +228,20 @@ impl Parent {
 
 impl Settings {
     fn reads_bodies(&self) -> bool {
-        self.keys.iter().flat_map(|key| &key.places).any(|place| matches!(place, Place::Body(_)))
+        self.keys
+            .iter()
+            .flat_map(|key| &key.places)
+            .any(|place| matches!(place, Place::Body(_)))
     }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { keys: vec![Key::request_id()], sole: Sole::default(), limits: Limits::default() }
+        Self {
+            keys: vec![Key::request_id()],
+            sole: Sole::default(),
+            limits: Limits::default(),
+        }
     }
 }
 

@@ -34,7 +34,8 @@ pub use known::{Capacity, Delivery, Known, Place, Progress};
 pub use notice::{Notice, Reason};
 pub use session::{Peer, Session};
 pub use settings::{
-    DEFAULT_MAX_MESSAGE_BYTES, Deliver, Limits, Naming, Relation, Service, Settings, TopicPattern, TopicSettings,
+    DEFAULT_MAX_MESSAGE_BYTES, Deliver, Limits, Naming, Relation, Service, Settings, TopicPattern,
+    TopicSettings,
 };
 pub use throughline_kafka::api::ApiKey;
 pub use throughline_kafka::frame::Loss;

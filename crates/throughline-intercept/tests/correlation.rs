@@ -16,7 +16,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use throughline_intercept::correlate::{
-    Call, Correlator, End, Evidence, Fetching, Inbound, Key, Kind, Message, Outbound, Partition, Settings, Tokens,
+    Call, Correlator, End, Evidence, Fetching, Inbound, Key, Kind, Message, Outbound, Partition,
+    Settings, Tokens,
 };
 use throughline_intercept::kafka::ClientKey;
 use throughline_model::context::{HeaderList, Sampling, SpanContext};
@@ -29,13 +30,38 @@ const MINUTES: f64 = 60_000.0 * MS;
 
 #[derive(Debug, Clone)]
 enum Event {
-    Begin { work: usize, token: Option<usize> },
-    End { work: usize, end: End },
-    Deliver { work: usize, partition: i32, offset: i64 },
-    Commit { partition: i32, next: i64 },
-    Fetch { partition: i32, offset: i64 },
-    Call { call: usize, cause: Option<usize>, kind: Kind, made: Option<u64>, token: Option<usize> },
-    Answer { call: usize, well: bool },
+    Begin {
+        work: usize,
+        token: Option<usize>,
+    },
+    End {
+        work: usize,
+        end: End,
+    },
+    Deliver {
+        work: usize,
+        partition: i32,
+        offset: i64,
+    },
+    Commit {
+        partition: i32,
+        next: i64,
+    },
+    Fetch {
+        partition: i32,
+        offset: i64,
+    },
+    Call {
+        call: usize,
+        cause: Option<usize>,
+        kind: Kind,
+        made: Option<u64>,
+        token: Option<usize>,
+    },
+    Answer {
+        call: usize,
+        well: bool,
+    },
 }
 
 /// Writes down what happens, each thing when a proxy would see it.
@@ -133,12 +159,28 @@ impl World {
     }
 
     /// A call and its answer; when it fails it is made again. Gives the time of the last answer.
-    fn call(&mut self, mut time: f64, cause: Option<usize>, kind: Kind, retry: f64, token: Option<usize>) -> f64 {
+    fn call(
+        &mut self,
+        mut time: f64,
+        cause: Option<usize>,
+        kind: Kind,
+        retry: f64,
+        token: Option<usize>,
+    ) -> f64 {
         loop {
             let (call, fails) = (self.calls, self.chance(retry));
             self.calls += 1;
             let seen = time + self.exp(0.1 * MS);
-            self.at(seen, Event::Call { call, cause, kind, made: None, token });
+            self.at(
+                seen,
+                Event::Call {
+                    call,
+                    cause,
+                    kind,
+                    made: None,
+                    token,
+                },
+            );
             time = seen + self.exp(8.0 * MS) + 0.5 * MS;
             self.at(time, Event::Answer { call, well: !fails });
             if !fails {
@@ -149,8 +191,14 @@ impl World {
     }
 
     fn timer(&mut self, timer: Option<(f64, bool)>) {
-        let Some((period, is_shared)) = timer else { return };
-        let kind = if is_shared { kind(0) } else { Kind::http("POST", "collector", "/report") };
+        let Some((period, is_shared)) = timer else {
+            return;
+        };
+        let kind = if is_shared {
+            kind(0)
+        } else {
+            Kind::http("POST", "collector", "/report")
+        };
         let mut time = self.random.f64() * period * MS;
         while time < self.until {
             self.call(time, None, kind, 0.0, None);
@@ -172,14 +220,25 @@ impl World {
 
     /// One request, perhaps `again` under the id of one before; gives when its client has done with it, and the id if it will send
     /// it again.
-    fn request(&mut self, begin: f64, service: Service, again: Option<usize>) -> (f64, Option<usize>) {
+    fn request(
+        &mut self,
+        begin: f64,
+        service: Service,
+        again: Option<usize>,
+    ) -> (f64, Option<usize>) {
         let work = self.works;
         self.works += 1;
         let id = again.unwrap_or(work);
         let token = self.chance(service.copies).then_some(id);
         let is_seen = !self.chance(service.unseen);
         if is_seen {
-            self.at(begin, Event::Begin { work, token: Some(id) });
+            self.at(
+                begin,
+                Event::Begin {
+                    work,
+                    token: Some(id),
+                },
+            );
         }
         let mut time = begin + 0.1 * MS + self.exp(2.0 * MS);
         if !self.chance(service.idle) {
@@ -206,10 +265,22 @@ impl World {
             (end, None)
         } else if self.chance(service.cancel) {
             let gone = begin + (end - begin) * self.random.f64();
-            self.at(gone, Event::End { work, end: End::Broken });
+            self.at(
+                gone,
+                Event::End {
+                    work,
+                    end: End::Broken,
+                },
+            );
             (gone, service.again.then_some(id))
         } else {
-            self.written(end, Event::End { work, end: End::Answered });
+            self.written(
+                end,
+                Event::End {
+                    work,
+                    end: End::Answered,
+                },
+            );
             (end, None)
         }
     }
@@ -219,7 +290,16 @@ impl World {
         let sent = time + 5.0 * MS * self.random.f64();
         let (call, kind) = (self.calls, Kind::record("orders"));
         self.calls += 1;
-        self.written(sent, Event::Call { call, cause: Some(work), kind, made: Some(made as u64), token });
+        self.written(
+            sent,
+            Event::Call {
+                call,
+                cause: Some(work),
+                kind,
+                made: Some(made as u64),
+                token,
+            },
+        );
     }
 
     fn consume(&mut self, consumer: Consumer) {
@@ -232,8 +312,17 @@ impl World {
                 for _ in 0..batch {
                     let work = self.works;
                     self.works += 1;
-                    self.at(time, Event::Deliver { work, partition, offset });
-                    let hand = (0..free.len()).min_by(|a, b| free[*a].total_cmp(&free[*b])).unwrap();
+                    self.at(
+                        time,
+                        Event::Deliver {
+                            work,
+                            partition,
+                            offset,
+                        },
+                    );
+                    let hand = (0..free.len())
+                        .min_by(|a, b| free[*a].total_cmp(&free[*b]))
+                        .unwrap();
                     let taken = free[hand].max(time) + self.exp(0.3 * MS);
                     free[hand] = self.handle(taken, work, consumer);
                     handled.push((taken, free[hand], offset));
@@ -275,7 +364,11 @@ impl World {
 }
 
 fn kind(nth: usize) -> Kind {
-    Kind::http("GET", "peer", ["/createOrder", "/payment", "/arrangeDelivery", "/audit"][nth])
+    Kind::http(
+        "GET",
+        "peer",
+        ["/createOrder", "/payment", "/arrangeDelivery", "/audit"][nth],
+    )
 }
 
 // --- what the correlator makes of it ---
@@ -302,22 +395,41 @@ fn tokens(token: Option<usize>) -> Tokens {
     if let Some(token) = token {
         headers.push("x-request-id", format!("request-{token}"));
     }
-    Tokens::of(&[Key::request_id()], Message { headers: &headers, key: None, body: None }, 0)
+    Tokens::of(
+        &[Key::request_id()],
+        Message {
+            headers: &headers,
+            key: None,
+            body: None,
+        },
+        0,
+    )
 }
 
 fn context(work: usize) -> SpanContext {
     let id = u64::try_from(work).unwrap() + 1;
     let trace = TraceId::from_bytes(u128::from(id).to_be_bytes()).unwrap();
-    SpanContext::new(trace, SpanId::from_bytes(id.to_be_bytes()).unwrap(), Sampling::Sample)
+    SpanContext::new(
+        trace,
+        SpanId::from_bytes(id.to_be_bytes()).unwrap(),
+        Sampling::Sample,
+    )
 }
 
 fn run(mut world: World, fetching: Fetching) -> Tally {
-    world.events.sort_by_key(|(time, number, _)| (*time, *number));
+    world
+        .events
+        .sort_by_key(|(time, number, _)| (*time, *number));
     let mut correlator = Correlator::new(Settings::default(), 0);
     let mut inbound: Vec<Option<Inbound>> = vec![None; world.works];
     let mut calls: Vec<Option<Call>> = vec![None; world.calls];
     let (client, topic) = (ClientKey::default(), Arc::from("eshop-topic"));
-    let place = |partition| Partition { client: &client, topic: &topic, partition, fetching };
+    let place = |partition| Partition {
+        client: &client,
+        topic: &topic,
+        partition,
+        fetching,
+    };
     let mut tally = Tally::default();
     for (now, _, event) in world.events {
         match event {
@@ -325,17 +437,45 @@ fn run(mut world: World, fetching: Fetching) -> Tally {
                 inbound[work] = Some(correlator.begin(now, &context(work), tokens(token)));
             }
             Event::End { work, end } => correlator.end(inbound[work].unwrap(), now, end),
-            Event::Deliver { work, partition, offset } => {
-                correlator.deliver(now, &place(partition), offset, &context(work), Tokens::default());
+            Event::Deliver {
+                work,
+                partition,
+                offset,
+            } => {
+                correlator.deliver(
+                    now,
+                    &place(partition),
+                    offset,
+                    &context(work),
+                    Tokens::default(),
+                );
             }
-            Event::Commit { partition, next } => correlator.commit(now, &place(partition), i64::MIN..=next - 1),
+            Event::Commit { partition, next } => {
+                correlator.commit(now, &place(partition), i64::MIN..=next - 1)
+            }
             Event::Fetch { partition, offset } => correlator.fetch(now, &place(partition), offset),
-            Event::Call { call, cause, kind, made, token } => {
-                let outbound =
-                    Outbound { kind, made, carried: None, tokens: tokens(token), is_answered: made.is_none() };
+            Event::Call {
+                call,
+                cause,
+                kind,
+                made,
+                token,
+            } => {
+                let outbound = Outbound {
+                    kind,
+                    made,
+                    carried: None,
+                    tokens: tokens(token),
+                    is_answered: made.is_none(),
+                };
                 let (parent, handle) = correlator.parent(now, &outbound);
                 calls[call] = Some(handle);
-                tally.note(parent.evidence, parent.context.as_ref(), parent.confidence, cause.map(context).as_ref());
+                tally.note(
+                    parent.evidence,
+                    parent.context.as_ref(),
+                    parent.confidence,
+                    cause.map(context).as_ref(),
+                );
             }
             Event::Answer { call, well } => correlator.answered(now, calls[call].unwrap(), well),
         }
@@ -404,10 +544,28 @@ impl Tally {
 
     fn row(&self, name: &str, load: &str) -> String {
         let mut row = String::new();
-        write!(row, "| {name} | {load} | {} | {:.1} | ", self.calls, self.share(self.exact)).unwrap();
-        write!(row, "{:.1} | {:.1} | ", self.share(self.sole), self.share(self.order)).unwrap();
+        write!(
+            row,
+            "| {name} | {load} | {} | {:.1} | ",
+            self.calls,
+            self.share(self.exact)
+        )
+        .unwrap();
+        write!(
+            row,
+            "{:.1} | {:.1} | ",
+            self.share(self.sole),
+            self.share(self.order)
+        )
+        .unwrap();
         let wrongness = 100.0 * f64::from(self.wrong()) / f64::from(self.guesses.max(1));
-        write!(row, "{:.1} | {} | {wrongness:.3} |", self.share(self.open), self.wrong()).unwrap();
+        write!(
+            row,
+            "{:.1} | {} | {wrongness:.3} |",
+            self.share(self.open),
+            self.wrong()
+        )
+        .unwrap();
         row
     }
 }
@@ -450,37 +608,201 @@ const CONSUMER: Consumer = Consumer {
 fn services() -> Vec<(&'static str, Service)> {
     vec![
         ("answers, calls in turn", SERVICE),
-        ("calls at once", Service { at_once: true, ..SERVICE }),
-        ("timer, a call of its own", Service { timer: Some((700.0, false)), ..SERVICE }),
-        ("timer, a call as of requests", Service { timer: Some((700.0, true)), ..SERVICE }),
-        ("1 % of clients go away", Service { cancel: 0.01, ..SERVICE }),
-        ("20 % of clients go away", Service { cancel: 0.2, ..SERVICE }),
-        ("5 % call after the answer", Service { after: 0.05, ..SERVICE }),
-        ("5 %, a call as of requests", Service { after: 0.05, after_same: true, ..SERVICE }),
-        ("all call after the answer", Service { after: 1.0, ..SERVICE }),
-        ("all, and hardly a pause", Service { after: 1.0, think: 5.0, ..SERVICE }),
-        ("5 % of requests are unseen", Service { unseen: 0.05, ..SERVICE }),
-        ("copies x-request-id", Service { copies: 1.0, cancel: 0.01, after: 0.05, ..SERVICE }),
-        ("copies it, 5 % are sent again", Service { copies: 1.0, cancel: 0.05, again: true, think: 20.0, ..SERVICE }),
-        ("half copy x-request-id", Service { copies: 0.5, cancel: 0.01, after: 0.05, ..SERVICE }),
-        ("all of it", Service { cancel: 0.02, after: 0.05, retry: 0.05, timer: Some((700.0, true)), ..SERVICE }),
+        (
+            "calls at once",
+            Service {
+                at_once: true,
+                ..SERVICE
+            },
+        ),
+        (
+            "timer, a call of its own",
+            Service {
+                timer: Some((700.0, false)),
+                ..SERVICE
+            },
+        ),
+        (
+            "timer, a call as of requests",
+            Service {
+                timer: Some((700.0, true)),
+                ..SERVICE
+            },
+        ),
+        (
+            "1 % of clients go away",
+            Service {
+                cancel: 0.01,
+                ..SERVICE
+            },
+        ),
+        (
+            "20 % of clients go away",
+            Service {
+                cancel: 0.2,
+                ..SERVICE
+            },
+        ),
+        (
+            "5 % call after the answer",
+            Service {
+                after: 0.05,
+                ..SERVICE
+            },
+        ),
+        (
+            "5 %, a call as of requests",
+            Service {
+                after: 0.05,
+                after_same: true,
+                ..SERVICE
+            },
+        ),
+        (
+            "all call after the answer",
+            Service {
+                after: 1.0,
+                ..SERVICE
+            },
+        ),
+        (
+            "all, and hardly a pause",
+            Service {
+                after: 1.0,
+                think: 5.0,
+                ..SERVICE
+            },
+        ),
+        (
+            "5 % of requests are unseen",
+            Service {
+                unseen: 0.05,
+                ..SERVICE
+            },
+        ),
+        (
+            "copies x-request-id",
+            Service {
+                copies: 1.0,
+                cancel: 0.01,
+                after: 0.05,
+                ..SERVICE
+            },
+        ),
+        (
+            "copies it, 5 % are sent again",
+            Service {
+                copies: 1.0,
+                cancel: 0.05,
+                again: true,
+                think: 20.0,
+                ..SERVICE
+            },
+        ),
+        (
+            "half copy x-request-id",
+            Service {
+                copies: 0.5,
+                cancel: 0.01,
+                after: 0.05,
+                ..SERVICE
+            },
+        ),
+        (
+            "all of it",
+            Service {
+                cancel: 0.02,
+                after: 0.05,
+                retry: 0.05,
+                timer: Some((700.0, true)),
+                ..SERVICE
+            },
+        ),
     ]
 }
 
 fn consumers() -> Vec<(&'static str, Consumer)> {
     vec![
         ("a record, a call", CONSUMER),
-        ("a record, two calls", Consumer { calls: 2, ..CONSUMER }),
-        ("commits every 5 s", Consumer { commit: 5_000.0, ..CONSUMER }),
-        ("commits what is handed over", Consumer { early: true, ..CONSUMER }),
-        ("fetches on poll, commits every 5 s", Consumer { fetching: Fetching::OnPoll, commit: 5_000.0, ..CONSUMER }),
-        ("5 % of records call nobody", Consumer { skip: 0.05, ..CONSUMER }),
-        ("2 % of calls fail", Consumer { retry: 0.02, ..CONSUMER }),
-        ("batches of 10", Consumer { batch: 10, ..CONSUMER }),
-        ("batches of 10, 1 % call nobody", Consumer { batch: 10, skip: 0.01, ..CONSUMER }),
-        ("3 partitions", Consumer { partitions: 3, ..CONSUMER }),
-        ("8 records at once", Consumer { hands: 8, ..CONSUMER }),
-        ("timer, a call as of records", Consumer { timer: Some((700.0, true)), ..CONSUMER }),
+        (
+            "a record, two calls",
+            Consumer {
+                calls: 2,
+                ..CONSUMER
+            },
+        ),
+        (
+            "commits every 5 s",
+            Consumer {
+                commit: 5_000.0,
+                ..CONSUMER
+            },
+        ),
+        (
+            "commits what is handed over",
+            Consumer {
+                early: true,
+                ..CONSUMER
+            },
+        ),
+        (
+            "fetches on poll, commits every 5 s",
+            Consumer {
+                fetching: Fetching::OnPoll,
+                commit: 5_000.0,
+                ..CONSUMER
+            },
+        ),
+        (
+            "5 % of records call nobody",
+            Consumer {
+                skip: 0.05,
+                ..CONSUMER
+            },
+        ),
+        (
+            "2 % of calls fail",
+            Consumer {
+                retry: 0.02,
+                ..CONSUMER
+            },
+        ),
+        (
+            "batches of 10",
+            Consumer {
+                batch: 10,
+                ..CONSUMER
+            },
+        ),
+        (
+            "batches of 10, 1 % call nobody",
+            Consumer {
+                batch: 10,
+                skip: 0.01,
+                ..CONSUMER
+            },
+        ),
+        (
+            "3 partitions",
+            Consumer {
+                partitions: 3,
+                ..CONSUMER
+            },
+        ),
+        (
+            "8 records at once",
+            Consumer {
+                hands: 8,
+                ..CONSUMER
+            },
+        ),
+        (
+            "timer, a call as of records",
+            Consumer {
+                timer: Some((700.0, true)),
+                ..CONSUMER
+            },
+        ),
     ]
 }
 
@@ -491,12 +813,19 @@ fn a_service_is_told_apart_from_what_nobody_asked_it_for() {
         for clients in [1, 2, 4, 8, 16, 32, 64] {
             let mut world = World::new(clients as u64, minutes(clients as f64));
             world.serve(Service { clients, ..service });
-            all.push((name, format!("{clients} clients"), run(world, Fetching::Ahead)));
+            all.push((
+                name,
+                format!("{clients} clients"),
+                run(world, Fetching::Ahead),
+            ));
         }
     }
     judge(&all, 0.03);
     let found = |name, clients| {
-        let (.., tally) = all.iter().find(|(other, load, _)| *other == name && load == clients).unwrap();
+        let (.., tally) = all
+            .iter()
+            .find(|(other, load, _)| *other == name && load == clients)
+            .unwrap();
         tally.share(tally.guessed() + tally.exact)
     };
     assert!(found("answers, calls in turn", "1 clients") > 98.0);
@@ -517,7 +846,10 @@ fn a_consumer_is_told_apart_from_what_nobody_asked_it_for() {
     }
     judge(&all, 0.03);
     let found = |name, rate| {
-        let (.., tally) = all.iter().find(|(other, load, _)| *other == name && load == rate).unwrap();
+        let (.., tally) = all
+            .iter()
+            .find(|(other, load, _)| *other == name && load == rate)
+            .unwrap();
         tally.share(tally.guessed())
     };
     assert!(found("a record, a call", "1/s") > 95.0);
@@ -538,7 +870,11 @@ fn the_first_requests_of_a_process_are_told_apart() {
                 world.serve(Service { clients, ..service });
                 sum.add(run(world, Fetching::Ahead));
             }
-            all.push((name, format!("{clients} clients, {processes} times 3 s"), sum));
+            all.push((
+                name,
+                format!("{clients} clients, {processes} times 3 s"),
+                sum,
+            ));
         }
     }
     judge(&all, 0.3);
@@ -546,7 +882,11 @@ fn the_first_requests_of_a_process_are_told_apart() {
 
 /// Ten minutes, or less where more happens; a good deal less where the optimizer does not help.
 fn minutes(load: f64) -> f64 {
-    if cfg!(debug_assertions) { (4.0 / load).min(4.0) } else { (40.0 / load).min(10.0) }
+    if cfg!(debug_assertions) {
+        (4.0 / load).min(4.0)
+    } else {
+        (40.0 / load).min(10.0)
+    }
 }
 
 /// Prints the table. Next to no guess may be wrong, in per cent, and they may not be worse than they say of themselves.
@@ -561,12 +901,22 @@ fn judge(all: &[(&str, String, Tally)], most: f64) {
     }
     let told = 100.0 * (1.0 - confidence / f64::from(guesses));
     let share = 100.0 * f64::from(wrong) / f64::from(guesses);
-    writeln!(table, "\n{guesses} guesses, {wrong} wrong: {share:.4} %, where {told:.4} % was told").unwrap();
+    writeln!(
+        table,
+        "\n{guesses} guesses, {wrong} wrong: {share:.4} %, where {told:.4} % was told"
+    )
+    .unwrap();
     println!("{table}");
     assert!(share < most && share <= told, "too many guesses are wrong");
     for (name, load, tally) in all {
-        assert_eq!(tally.exact_wrong, 0, "{name}, {load}: what is exact was wrong");
+        assert_eq!(
+            tally.exact_wrong, 0,
+            "{name}, {load}: what is exact was wrong"
+        );
         let (wrong, calls) = (tally.wrong(), tally.calls);
-        assert!(tally.share(wrong) < 2.0 * most || wrong < 12, "{name}, {load}: {wrong} of {calls} calls are wrong");
+        assert!(
+            tally.share(wrong) < 2.0 * most || wrong < 12,
+            "{name}, {load}: {wrong} of {calls} calls are wrong"
+        );
     }
 }

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use throughline_intercept::correlate::{self, Correlator, REQUEST_ID};
-use throughline_intercept::http::{Direction, Exchange, Failure, Peer, Request, Route, Settings, Trust};
+use throughline_intercept::http::{
+    Direction, Exchange, Failure, Peer, Request, Route, Settings, Trust,
+};
 use throughline_model::context::{Carrier, Format, HeaderList};
 use throughline_model::{Span, SpanKind, Status, Value};
 
@@ -25,12 +27,25 @@ struct Service {
 impl Service {
     fn new(settings: Settings) -> Self {
         let correlator = Correlator::new(correlate::Settings::default(), START);
-        Self { settings: Arc::new(settings), correlator, now: START + 60_000 * MS, seed: 1 }
+        Self {
+            settings: Arc::new(settings),
+            correlator,
+            now: START + 60_000 * MS,
+            seed: 1,
+        }
     }
 
-    fn exchange(&mut self, direction: Direction, request: &Request<'_>, headers: &mut HeaderList) -> Exchange {
+    fn exchange(
+        &mut self,
+        direction: Direction,
+        request: &Request<'_>,
+        headers: &mut HeaderList,
+    ) -> Exchange {
         self.seed += 1;
-        let peer = Peer { address: Some("10.1.2.3".parse().unwrap()), port: Some(4711) };
+        let peer = Peer {
+            address: Some("10.1.2.3".parse().unwrap()),
+            port: Some(4711),
+        };
         let mut exchange = Exchange::new(Arc::clone(&self.settings), direction, peer, self.seed);
         self.now += MS;
         exchange.handle_request(self.now, request, headers, &mut self.correlator);
@@ -47,7 +62,12 @@ impl Service {
 
     fn answer(&mut self, exchange: &mut Exchange, status: u16) -> Option<Span> {
         self.now += MS;
-        exchange.handle_response(self.now, status, &HeaderList::default(), &mut self.correlator);
+        exchange.handle_response(
+            self.now,
+            status,
+            &HeaderList::default(),
+            &mut self.correlator,
+        );
         self.now += MS;
         exchange.handle_end(self.now, &mut self.correlator);
         exchange.poll_span()
@@ -77,12 +97,15 @@ const GET: Request<'_> = Request {
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderList {
     let mut list = HeaderList::default();
-    pairs.iter().for_each(|(name, value)| list.push(name, value));
+    pairs
+        .iter()
+        .for_each(|(name, value)| list.push(name, value));
     list
 }
 
 fn header(list: &HeaderList, name: &str) -> Option<String> {
-    list.get(name).map(|value| String::from_utf8(value.to_vec()).unwrap())
+    list.get(name)
+        .map(|value| String::from_utf8(value.to_vec()).unwrap())
 }
 
 fn traceparent() -> String {
@@ -91,21 +114,42 @@ fn traceparent() -> String {
 
 #[track_caller]
 fn has(span: &Span, key: &str, value: impl Into<Value>) {
-    assert_eq!(span.attribute(key), Some(&value.into()), "{key} of {:?}", span.attributes);
+    assert_eq!(
+        span.attribute(key),
+        Some(&value.into()),
+        "{key} of {:?}",
+        span.attributes
+    );
 }
 
 #[test]
 fn an_inbound_request_continues_its_context_and_carries_on_the_span_of_the_server() {
     let mut service = Service::default();
-    let mut sent = headers(&[("traceparent", &traceparent()), ("tracestate", "a=b"), ("user-agent", "curl/8")]);
+    let mut sent = headers(&[
+        ("traceparent", &traceparent()),
+        ("tracestate", "a=b"),
+        ("user-agent", "curl/8"),
+    ]);
     let mut exchange = service.inbound(&mut sent);
     let span = service.answer(&mut exchange, 200).unwrap();
     assert_eq!(exchange.poll_span(), None, "once");
     assert_eq!((span.name.as_str(), span.kind), ("GET", SpanKind::Server));
-    assert_eq!((span.trace_id.to_string().as_str(), span.parent_span_id.unwrap().to_string().as_str()), (TRACE, SPAN));
-    assert_eq!((span.trace_state.as_str(), span.flags, &span.status), ("a=b", 0x301, &Status::Unset));
+    assert_eq!(
+        (
+            span.trace_id.to_string().as_str(),
+            span.parent_span_id.unwrap().to_string().as_str()
+        ),
+        (TRACE, SPAN)
+    );
+    assert_eq!(
+        (span.trace_state.as_str(), span.flags, &span.status),
+        ("a=b", 0x301, &Status::Unset)
+    );
     assert_eq!(span.duration(), 2 * MS);
-    assert_eq!(header(&sent, "traceparent").unwrap(), format!("00-{TRACE}-{}-01", span.span_id));
+    assert_eq!(
+        header(&sent, "traceparent").unwrap(),
+        format!("00-{TRACE}-{}-01", span.span_id)
+    );
     assert_eq!(header(&sent, "tracestate").unwrap(), "a=b");
     has(&span, "throughline.parent.evidence", "header");
     has(&span, "http.request.method", "GET");
@@ -130,14 +174,37 @@ fn an_outbound_request_of_a_service_that_tells_nothing_is_a_child_of_what_it_is_
     let mut outbound = service.outbound(&mut sent);
     let client = service.answer(&mut outbound, 200).unwrap();
     let server = service.answer(&mut inbound, 200).unwrap();
-    assert_eq!((client.trace_id, client.parent_span_id), (server.trace_id, Some(server.span_id)));
-    assert_eq!((client.kind, client.flags, server.flags), (SpanKind::Client, 0x101, 0x101));
-    assert_eq!(server.attribute("throughline.parent.evidence"), None, "a root has no parent to be found");
+    assert_eq!(
+        (client.trace_id, client.parent_span_id),
+        (server.trace_id, Some(server.span_id))
+    );
+    assert_eq!(
+        (client.kind, client.flags, server.flags),
+        (SpanKind::Client, 0x101, 0x101)
+    );
+    assert_eq!(
+        server.attribute("throughline.parent.evidence"),
+        None,
+        "a root has no parent to be found"
+    );
     has(&client, "throughline.parent.evidence", "sole");
-    assert!(matches!(client.attribute("throughline.parent.confidence"), Some(Value::Double(sure)) if *sure > 0.99));
-    has(&client, "url.full", "http://inventory:8080/createOrder?item=1&sig=REDACTED");
-    assert_eq!(header(&sent, "traceparent").unwrap(), format!("00-{}-{}-01", client.trace_id, client.span_id));
-    assert_eq!(header(&sent, REQUEST_ID), header(&asked, REQUEST_ID), "the request id goes with the trace");
+    assert!(
+        matches!(client.attribute("throughline.parent.confidence"), Some(Value::Double(sure)) if *sure > 0.99)
+    );
+    has(
+        &client,
+        "url.full",
+        "http://inventory:8080/createOrder?item=1&sig=REDACTED",
+    );
+    assert_eq!(
+        header(&sent, "traceparent").unwrap(),
+        format!("00-{}-{}-01", client.trace_id, client.span_id)
+    );
+    assert_eq!(
+        header(&sent, REQUEST_ID),
+        header(&asked, REQUEST_ID),
+        "the request id goes with the trace"
+    );
 }
 
 #[test]
@@ -146,18 +213,30 @@ fn with_two_requests_in_flight_only_what_is_carried_tells() {
     let (mut first, mut second) = (HeaderList::default(), HeaderList::default());
     let (mut one, mut two) = (service.inbound(&mut first), service.inbound(&mut second));
     let mut bare = service.outbound(&mut HeaderList::default());
-    let mut copied = service.outbound(&mut headers(&[(REQUEST_ID, &header(&first, REQUEST_ID).unwrap())]));
-    let mut propagated = service.outbound(&mut headers(&[("traceparent", &header(&second, "traceparent").unwrap())]));
-    let [bare, copied, propagated] =
-        [&mut bare, &mut copied, &mut propagated].map(|exchange| service.answer(exchange, 200).unwrap());
+    let mut copied = service.outbound(&mut headers(&[(
+        REQUEST_ID,
+        &header(&first, REQUEST_ID).unwrap(),
+    )]));
+    let mut propagated = service.outbound(&mut headers(&[(
+        "traceparent",
+        &header(&second, "traceparent").unwrap(),
+    )]));
+    let [bare, copied, propagated] = [&mut bare, &mut copied, &mut propagated]
+        .map(|exchange| service.answer(exchange, 200).unwrap());
     let [one, two] = [&mut one, &mut two].map(|exchange| service.answer(exchange, 200).unwrap());
     has(&bare, "throughline.parent.evidence", "open");
     assert_eq!(bare.parent_span_id, None);
     assert!(![one.trace_id, two.trace_id].contains(&bare.trace_id));
     has(&copied, "throughline.parent.evidence", "request-id");
-    assert_eq!((copied.trace_id, copied.parent_span_id), (one.trace_id, Some(one.span_id)));
+    assert_eq!(
+        (copied.trace_id, copied.parent_span_id),
+        (one.trace_id, Some(one.span_id))
+    );
     has(&propagated, "throughline.parent.evidence", "header");
-    assert_eq!((propagated.trace_id, propagated.parent_span_id), (two.trace_id, Some(two.span_id)));
+    assert_eq!(
+        (propagated.trace_id, propagated.parent_span_id),
+        (two.trace_id, Some(two.span_id))
+    );
     for exact in [copied, propagated] {
         assert_eq!(exact.attribute("throughline.parent.confidence"), None);
     }
@@ -171,11 +250,23 @@ fn a_request_id_is_made_when_absent_and_kept_when_there() {
     let made = header(&sent, REQUEST_ID).unwrap();
     let shape: Vec<usize> = made.split('-').map(str::len).collect();
     assert_eq!(shape, [8, 4, 4, 4, 12]);
-    assert!(made.get(14..15) == Some("4") && "89ab".contains(made.get(19..20).unwrap()), "{made}");
+    assert!(
+        made.get(14..15) == Some("4") && "89ab".contains(made.get(19..20).unwrap()),
+        "{made}"
+    );
     let mut sent = headers(&[("X-Request-Id", "mine")]);
     service.inbound(&mut sent);
-    assert_eq!((header(&sent, REQUEST_ID).as_deref(), sent.get("traceparent").is_some()), (Some("mine"), true));
-    let mut service = Service::new(Settings { request_id: false, ..Settings::default() });
+    assert_eq!(
+        (
+            header(&sent, REQUEST_ID).as_deref(),
+            sent.get("traceparent").is_some()
+        ),
+        (Some("mine"), true)
+    );
+    let mut service = Service::new(Settings {
+        request_id: false,
+        ..Settings::default()
+    });
     let mut sent = HeaderList::default();
     service.inbound(&mut sent);
     assert_eq!(header(&sent, REQUEST_ID), None);
@@ -202,14 +293,32 @@ fn every_format_is_read_and_what_stood_there_is_replaced_with_what_is_configured
         let span = service.answer(&mut exchange, 200).unwrap();
         assert_eq!(span.parent_span_id.unwrap().to_string(), SPAN, "{pairs:?}");
         let mut stale = false;
-        sent.each(&mut |_, value| stale |= value.is_some_and(|value| String::from_utf8_lossy(value).contains(SPAN)));
-        assert!(!stale, "who copies any of {sent:?} copies the span of the server");
-        let all = [Format::W3c, Format::B3Single, Format::B3Multi, Format::Jaeger];
-        let found = throughline_model::context::extract(&all, &sent).context.unwrap();
-        assert_eq!((found.trace_id, found.span_id), (span.trace_id, span.span_id));
+        sent.each(&mut |_, value| {
+            stale |= value.is_some_and(|value| String::from_utf8_lossy(value).contains(SPAN))
+        });
+        assert!(
+            !stale,
+            "who copies any of {sent:?} copies the span of the server"
+        );
+        let all = [
+            Format::W3c,
+            Format::B3Single,
+            Format::B3Multi,
+            Format::Jaeger,
+        ];
+        let found = throughline_model::context::extract(&all, &sent)
+            .context
+            .unwrap();
+        assert_eq!(
+            (found.trace_id, found.span_id),
+            (span.trace_id, span.span_id)
+        );
     }
     let write = vec![Format::B3Multi];
-    let mut service = Service::new(Settings { write, ..Settings::default() });
+    let mut service = Service::new(Settings {
+        write,
+        ..Settings::default()
+    });
     let mut sent = HeaderList::default();
     service.inbound(&mut sent);
     assert!(sent.get("traceparent").is_none() && sent.get("x-b3-traceid").is_some());
@@ -218,7 +327,11 @@ fn every_format_is_read_and_what_stood_there_is_replaced_with_what_is_configured
 #[test]
 fn baggage_goes_on_as_it_came() {
     let mut service = Service::default();
-    let mut sent = headers(&[("baggage", "a=1;p , b=2"), ("uberctx-c", "3"), ("uber-trace-id", "1:2:0:1")]);
+    let mut sent = headers(&[
+        ("baggage", "a=1;p , b=2"),
+        ("uberctx-c", "3"),
+        ("uber-trace-id", "1:2:0:1"),
+    ]);
     service.inbound(&mut sent);
     assert_eq!(header(&sent, "baggage").as_deref(), Some("a=1;p , b=2"));
     assert_eq!(header(&sent, "uberctx-c").as_deref(), Some("3"));
@@ -233,26 +346,43 @@ fn a_context_from_outside_is_linked_to_and_not_continued() {
         (Trust::Always, true),
         (Trust::From(vec!["10.0.0.0/8".parse().unwrap()]), true),
     ] {
-        let mut service = Service::new(Settings { trust, ..Settings::default() });
+        let mut service = Service::new(Settings {
+            trust,
+            ..Settings::default()
+        });
         let mut sent = headers(&[("traceparent", &traceparent()), ("tracestate", "evil=1")]);
         let mut exchange = service.inbound(&mut sent);
         let span = service.answer(&mut exchange, 200).unwrap();
         assert_eq!(span.trace_id.to_string() == TRACE, is_trusted);
         assert_eq!(span.links.len(), usize::from(!is_trusted));
         assert_eq!(sent.get("tracestate").is_some(), is_trusted);
-        assert!(span.links.iter().all(|link| link.trace_id.to_string() == TRACE));
-        assert!(header(&sent, "traceparent").unwrap().contains(&span.span_id.to_string()));
+        assert!(
+            span.links
+                .iter()
+                .all(|link| link.trace_id.to_string() == TRACE)
+        );
+        assert!(
+            header(&sent, "traceparent")
+                .unwrap()
+                .contains(&span.span_id.to_string())
+        );
     }
 }
 
 #[test]
 fn who_decided_has_decided_and_a_ratio_decides_the_rest() {
-    let mut service = Service::new(Settings { sample_ratio: 0.0, ..Settings::default() });
+    let mut service = Service::new(Settings {
+        sample_ratio: 0.0,
+        ..Settings::default()
+    });
     let mut sent = headers(&[("traceparent", &format!("00-{TRACE}-{SPAN}-00"))]);
     let mut exchange = service.inbound(&mut sent);
     assert_eq!(service.answer(&mut exchange, 200), None);
     let written = header(&sent, "traceparent").unwrap();
-    assert!(written.ends_with("-00") && !written.contains(SPAN), "{written}");
+    assert!(
+        written.ends_with("-00") && !written.contains(SPAN),
+        "{written}"
+    );
     let mut exchange = service.inbound(&mut headers(&[("traceparent", &traceparent())]));
     assert!(service.answer(&mut exchange, 200).is_some());
     // The ratio decides at the edge, and its decision holds for what the service asks.
@@ -263,7 +393,10 @@ fn who_decided_has_decided_and_a_ratio_decides_the_rest() {
     assert_eq!(service.answer(&mut outbound, 200), None);
     assert_eq!(service.answer(&mut inbound, 200), None);
     let mut exchange = service.inbound(&mut headers(&[("b3", "d")]));
-    assert!(service.answer(&mut exchange, 200).is_some(), "a decision without a context");
+    assert!(
+        service.answer(&mut exchange, 200).is_some(),
+        "a decision without a context"
+    );
 }
 
 #[test]
@@ -300,7 +433,12 @@ fn every_way_to_end_gives_one_span() {
         for direction in [Direction::Inbound, Direction::Outbound] {
             let mut service = Service::default();
             let mut exchange = service.exchange(direction, &GET, &mut HeaderList::default());
-            exchange.handle_response(service.now, 200, &HeaderList::default(), &mut service.correlator);
+            exchange.handle_response(
+                service.now,
+                200,
+                &HeaderList::default(),
+                &mut service.correlator,
+            );
             let span = service.fail(&mut exchange, failure);
             has(&span, "error.type", name);
             assert_eq!(span.failed(), failure != Failure::Cancelled);
@@ -316,10 +454,27 @@ fn the_span_ends_with_the_body_and_interim_answers_are_none() {
     let mut exchange = service.inbound(&mut HeaderList::default());
     let begun = service.now;
     for status in [100, 103] {
-        exchange.handle_response(service.now, status, &HeaderList::default(), &mut service.correlator);
+        exchange.handle_response(
+            service.now,
+            status,
+            &HeaderList::default(),
+            &mut service.correlator,
+        );
     }
-    exchange.handle_response(service.now, 200, &HeaderList::default(), &mut service.correlator);
-    assert_eq!((exchange.poll_span(), exchange.is_over(), service.correlator.in_flight()), (None, false, 1));
+    exchange.handle_response(
+        service.now,
+        200,
+        &HeaderList::default(),
+        &mut service.correlator,
+    );
+    assert_eq!(
+        (
+            exchange.poll_span(),
+            exchange.is_over(),
+            service.correlator.in_flight()
+        ),
+        (None, false, 1)
+    );
     exchange.handle_end(begun + 5_000 * MS, &mut service.correlator);
     let span = exchange.poll_span().unwrap();
     assert_eq!(span.duration(), 5_000 * MS);
@@ -328,20 +483,42 @@ fn the_span_ends_with_the_body_and_interim_answers_are_none() {
 
 #[test]
 fn a_tunnel_ends_the_exchange() {
-    let connect = Request { method: "CONNECT", target: "db:5432", authority: "db:5432", ..GET };
-    for (request, status, is_over) in [(GET, 101, true), (connect, 200, true), (connect, 407, false), (GET, 200, false)]
-    {
+    let connect = Request {
+        method: "CONNECT",
+        target: "db:5432",
+        authority: "db:5432",
+        ..GET
+    };
+    for (request, status, is_over) in [
+        (GET, 101, true),
+        (connect, 200, true),
+        (connect, 407, false),
+        (GET, 200, false),
+    ] {
         let mut service = Service::default();
-        let mut exchange = service.exchange(Direction::Inbound, &request, &mut HeaderList::default());
-        exchange.handle_response(service.now, status, &HeaderList::default(), &mut service.correlator);
-        assert_eq!((exchange.is_over(), service.correlator.in_flight() == 0), (is_over, is_over), "{status}");
+        let mut exchange =
+            service.exchange(Direction::Inbound, &request, &mut HeaderList::default());
+        exchange.handle_response(
+            service.now,
+            status,
+            &HeaderList::default(),
+            &mut service.correlator,
+        );
+        assert_eq!(
+            (exchange.is_over(), service.correlator.in_flight() == 0),
+            (is_over, is_over),
+            "{status}"
+        );
     }
 }
 
 #[test]
 fn a_method_that_nobody_knows_makes_no_name() {
     let mut service = Service::default();
-    let request = Request { method: "get", ..GET };
+    let request = Request {
+        method: "get",
+        ..GET
+    };
     let mut exchange = service.exchange(Direction::Inbound, &request, &mut HeaderList::default());
     let span = service.answer(&mut exchange, 200).unwrap();
     assert_eq!(span.name, "HTTP");
@@ -353,12 +530,19 @@ fn a_method_that_nobody_knows_makes_no_name() {
 fn routes_that_the_user_tells_name_spans() {
     let routes = vec![Route::new("/createOrder")];
     let templates = vec![Route::new("/{action}")];
-    let mut service = Service::new(Settings { routes, templates, ..Settings::default() });
+    let mut service = Service::new(Settings {
+        routes,
+        templates,
+        ..Settings::default()
+    });
     let mut inbound = service.inbound(&mut HeaderList::default());
     let mut outbound = service.outbound(&mut HeaderList::default());
     let client = service.answer(&mut outbound, 200).unwrap();
     let server = service.answer(&mut inbound, 200).unwrap();
-    assert_eq!((server.name.as_str(), client.name.as_str()), ("GET /createOrder", "GET /{action}"));
+    assert_eq!(
+        (server.name.as_str(), client.name.as_str()),
+        ("GET /createOrder", "GET /{action}")
+    );
     has(&server, "http.route", "/createOrder");
     has(&client, "url.template", "/{action}");
 }
@@ -366,32 +550,63 @@ fn routes_that_the_user_tells_name_spans() {
 #[test]
 fn urls_are_told_without_their_secrets() {
     let mut service = Service::default();
-    let request = Request { scheme: "https", authority: "ann:pw@[::1]", target: "/p?X-Amz-Signature=abc&q=1", ..GET };
+    let request = Request {
+        scheme: "https",
+        authority: "ann:pw@[::1]",
+        target: "/p?X-Amz-Signature=abc&q=1",
+        ..GET
+    };
     let mut exchange = service.exchange(Direction::Outbound, &request, &mut HeaderList::default());
     let span = service.answer(&mut exchange, 200).unwrap();
-    has(&span, "url.full", "https://REDACTED:REDACTED@[::1]/p?X-Amz-Signature=REDACTED&q=1");
+    has(
+        &span,
+        "url.full",
+        "https://REDACTED:REDACTED@[::1]/p?X-Amz-Signature=REDACTED&q=1",
+    );
     has(&span, "server.address", "::1");
     has(&span, "server.port", 443);
 }
 
 #[test]
 fn long_values_are_cut_off() {
-    let mut service = Service::new(Settings { max_attribute_bytes: 10, ..Settings::default() });
-    let request = Request { target: "/äääääääääää", ..GET };
+    let mut service = Service::new(Settings {
+        max_attribute_bytes: 10,
+        ..Settings::default()
+    });
+    let request = Request {
+        target: "/äääääääääää",
+        ..GET
+    };
     let mut exchange = service.exchange(Direction::Inbound, &request, &mut HeaderList::default());
-    has(&service.answer(&mut exchange, 200).unwrap(), "url.path", "/ääää");
+    has(
+        &service.answer(&mut exchange, 200).unwrap(),
+        "url.path",
+        "/ääää",
+    );
 }
 
 // --- gRPC ---
 
 fn grpc(direction: Direction, status: &str, in_trailers: bool) -> Span {
     let mut service = Service::default();
-    let request = Request { method: "POST", target: "/shop.v1.Orders/Create", version: "2", ..GET };
-    let mut exchange =
-        service.exchange(direction, &request, &mut headers(&[("content-type", "application/grpc+proto")]));
+    let request = Request {
+        method: "POST",
+        target: "/shop.v1.Orders/Create",
+        version: "2",
+        ..GET
+    };
+    let mut exchange = service.exchange(
+        direction,
+        &request,
+        &mut headers(&[("content-type", "application/grpc+proto")]),
+    );
     let told = headers(&[("grpc-status", status)]);
     let none = HeaderList::default();
-    let (head, trailers) = if in_trailers { (&none, &told) } else { (&told, &none) };
+    let (head, trailers) = if in_trailers {
+        (&none, &told)
+    } else {
+        (&told, &none)
+    };
     exchange.handle_response(service.now, 200, head, &mut service.correlator);
     exchange.handle_trailers(trailers);
     exchange.handle_end(service.now, &mut service.correlator);
@@ -402,7 +617,10 @@ fn grpc(direction: Direction, status: &str, in_trailers: bool) -> Span {
 fn the_status_of_grpc_comes_from_trailers_or_from_a_head_that_is_all() {
     for in_trailers in [true, false] {
         let span = grpc(Direction::Inbound, "0", in_trailers);
-        assert_eq!((span.name.as_str(), &span.status), ("shop.v1.Orders/Create", &Status::Unset));
+        assert_eq!(
+            (span.name.as_str(), &span.status),
+            ("shop.v1.Orders/Create", &Status::Unset)
+        );
         has(&span, "rpc.system", "grpc");
         has(&span, "rpc.service", "shop.v1.Orders");
         has(&span, "rpc.method", "Create");
@@ -413,10 +631,20 @@ fn the_status_of_grpc_comes_from_trailers_or_from_a_head_that_is_all() {
 
 #[test]
 fn of_the_errors_of_grpc_some_are_the_clients_doing() {
-    for (status, name, is_servers) in [("5", "NOT_FOUND", false), ("14", "UNAVAILABLE", true), ("99", "UNKNOWN", false)]
-    {
-        let (server, client) = (grpc(Direction::Inbound, status, true), grpc(Direction::Outbound, status, true));
-        assert_eq!((server.failed(), client.failed()), (is_servers, true), "{name}");
+    for (status, name, is_servers) in [
+        ("5", "NOT_FOUND", false),
+        ("14", "UNAVAILABLE", true),
+        ("99", "UNKNOWN", false),
+    ] {
+        let (server, client) = (
+            grpc(Direction::Inbound, status, true),
+            grpc(Direction::Outbound, status, true),
+        );
+        assert_eq!(
+            (server.failed(), client.failed()),
+            (is_servers, true),
+            "{name}"
+        );
         has(&client, "error.type", name);
     }
 }

@@ -41,7 +41,10 @@ use throughline_model::Span;
 
 /// Nothing is to be injected.
 fn observing() -> Settings {
-    Settings { inject: false, ..Settings::default() }
+    Settings {
+        inject: false,
+        ..Settings::default()
+    }
 }
 
 proptest! {
@@ -123,7 +126,9 @@ fn invariant_03_fail_open_what_cannot_be_read_passes_with_its_reason() {
     let mut torn = lot().attributes(4).bytes();
     torn[65] ^= 0xff;
     let long = Lot::of(vec![Rec::of(&"x".repeat(1_048_480))]).bytes();
-    let inflating = Lot::of(vec![Rec::of(&"x".repeat(200_000))]).attributes(3).bytes();
+    let inflating = Lot::of(vec![Rec::of(&"x".repeat(200_000))])
+        .attributes(3)
+        .bytes();
     let too_many = [lot().bytes(), lot().bytes()].concat();
     let cases = [
         (old, Reason::OldFormat),
@@ -136,12 +141,22 @@ fn invariant_03_fail_open_what_cannot_be_read_passes_with_its_reason() {
         (b"no batch at all".to_vec(), Reason::Malformed),
     ];
     for (records, reason) in cases {
-        let limits = Limits { max_inflated_bytes: 150_000, ..Limits::default() };
-        let mut pair = Pair::new(Settings { limits, ..Settings::default() });
+        let limits = Limits {
+            max_inflated_bytes: 150_000,
+            ..Limits::default()
+        };
+        let mut pair = Pair::new(Settings {
+            limits,
+            ..Settings::default()
+        });
         let frame = wire::produce(9, 1, -1, records);
         pair.client(&frame);
         assert_eq!(pair.take_broker(), frame, "{reason:?}");
-        assert!(pair.passed().contains(&reason), "{reason:?}: {:?}", pair.notices);
+        assert!(
+            pair.passed().contains(&reason),
+            "{reason:?}: {:?}",
+            pair.notices
+        );
         let answer = wire::produced(9, 1, 0, 0);
         pair.broker(&answer);
         assert_eq!(pair.take_client(), answer);
@@ -178,14 +193,21 @@ fn invariant_04_order_frames_and_their_numbers_stay() {
         let numbers = |bytes: &[u8], at: usize| {
             let (mut rest, mut numbers) = (bytes, Vec::new());
             while !rest.is_empty() {
-                let (frame, behind) = rest.split_at(4 + u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize);
+                let (frame, behind) =
+                    rest.split_at(4 + u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize);
                 numbers.push(frame[at..at + 4].to_vec());
                 rest = behind;
             }
             numbers
         };
-        assert_eq!(numbers(&pair.to_broker, 8), numbers(&script.said(Side::Client), 8));
-        assert_eq!(numbers(&pair.to_client, 4), numbers(&script.said(Side::Broker), 4));
+        assert_eq!(
+            numbers(&pair.to_broker, 8),
+            numbers(&script.said(Side::Client), 8)
+        );
+        assert_eq!(
+            numbers(&pair.to_client, 4),
+            numbers(&script.said(Side::Broker), 4)
+        );
     }
 }
 
@@ -196,24 +218,49 @@ fn invariant_05_caps_nothing_grows_with_what_a_peer_claims_or_repeats() {
     let mut pair = Pair::of(&process, Settings::default());
     pair.client([&60_000_000i32.to_be_bytes()[..], &[0, 0, 0, 9], &[0; 100]].concat());
     // Requests without answers, partitions without end, deliveries that nobody commits.
-    let limits = Limits { max_in_flight: 100, max_partitions: 100, max_open_spans: 100, ..Limits::default() };
-    let mut pair = Pair::of(&process, Settings { limits, ..Settings::default() });
+    let limits = Limits {
+        max_in_flight: 100,
+        max_partitions: 100,
+        max_open_spans: 100,
+        ..Limits::default()
+    };
+    let mut pair = Pair::of(
+        &process,
+        Settings {
+            limits,
+            ..Settings::default()
+        },
+    );
     for number in 0..1000 {
-        pair.client(wire::produce(9, number, 1, Lot::of(vec![Rec::of("a")]).bytes()));
+        pair.client(wire::produce(
+            9,
+            number,
+            1,
+            Lot::of(vec![Rec::of("a")]).bytes(),
+        ));
         pair.to_broker.clear();
     }
     pair.close(Side::Broker);
     assert_eq!(pair.spans.len(), 100);
-    let capacity = Capacity { max_deliveries: 50, ..Capacity::default() };
+    let capacity = Capacity {
+        max_deliveries: 50,
+        ..Capacity::default()
+    };
     let process = Process::with(capacity);
     let mut pair = Pair::of(&process, Settings::default());
     for round in 0..100 {
-        let ask = Ask { correlation: round, ..Ask::default() };
+        let ask = Ask {
+            correlation: round,
+            ..Ask::default()
+        };
         pair.client(ask.frame());
         let lot = Lot::of(vec![Rec::of("a"), Rec::of("b")]).at(2 * i64::from(round));
         pair.broker(ask.answer(lot.bytes(), 2, &[]));
     }
-    assert_eq!((process.known.borrow().waiting(), pair.spans.len()), (50, 200));
+    assert_eq!(
+        (process.known.borrow().waiting(), pair.spans.len()),
+        (50, 200)
+    );
 }
 
 #[test]
@@ -223,7 +270,10 @@ fn invariant_07_no_waiting_spans_that_nobody_takes_hold_nothing_up() {
         let frame = wire::produce(9, number, 1, Lot::of(vec![Rec::of("a")]).bytes());
         let (session, now) = (&mut pair.session, pair.now);
         session.handle_bytes(Side::Client, now, frame);
-        assert!(session.poll_transmit().is_some(), "the request goes on at once");
+        assert!(
+            session.poll_transmit().is_some(),
+            "the request goes on at once"
+        );
         session.handle_bytes(Side::Broker, now, wire::produced(9, number, 0, 0));
         assert!(session.poll_transmit().is_some(), "so does its answer");
     }
@@ -261,18 +311,32 @@ fn invariant_09_accounting_no_exchange_ends_without_a_span_or_a_drop() {
         end(&mut pair);
         pair.close(Side::Client);
         pair.close(Side::Broker);
-        assert_eq!(pair.spans.len() as u32 + pair.dropped(), 1, "{how}: {:?}", pair.notices);
+        assert_eq!(
+            pair.spans.len() as u32 + pair.dropped(),
+            1,
+            "{how}: {:?}",
+            pair.notices
+        );
     }
     // A client may go on where the broker has ended already.
     let mut pair = Pair::new(Settings::default());
     pair.close(Side::Broker);
     pair.client(send(-1));
     pair.close(Side::Client);
-    assert_eq!((pair.spans.len(), pair.dropped()), (1, 0), "{:?}", pair.notices);
+    assert_eq!(
+        (pair.spans.len(), pair.dropped()),
+        (1, 0),
+        "{:?}",
+        pair.notices
+    );
     let mut pair = Pair::new(Settings::default());
     pair.client(send(0));
     pair.close(Side::Broker);
-    assert_eq!((pair.spans.len(), pair.dropped()), (1, 0), "no answer comes, and none is missed");
+    assert_eq!(
+        (pair.spans.len(), pair.dropped()),
+        (1, 0),
+        "no answer comes, and none is missed"
+    );
 }
 
 #[test]
@@ -297,17 +361,43 @@ fn invariant_10_one_reseal_lengths_checksum_and_budget_are_redone() {
 fn scripts_have_all_kinds_of_lines() {
     let scripts: Vec<Script> = (0..64).map(Script::random).collect();
     let lines = || scripts.iter().flat_map(|script| &script.lines);
-    assert!(lines().any(|line| matches!(line, Line { step: Step::Produce { .. }, .. })));
-    assert!(lines().any(|line| matches!(line, Line { step: Step::Fetch { .. }, .. })));
-    assert!(lines().any(|line| matches!(line, Line { step: Step::Commit, .. })));
-    let spans: Vec<Span> =
-        scripts.iter().flat_map(|script| script.play(Pair::new(Settings::default())).spans).collect();
+    assert!(lines().any(|line| matches!(
+        line,
+        Line {
+            step: Step::Produce { .. },
+            ..
+        }
+    )));
+    assert!(lines().any(|line| matches!(
+        line,
+        Line {
+            step: Step::Fetch { .. },
+            ..
+        }
+    )));
+    assert!(lines().any(|line| matches!(
+        line,
+        Line {
+            step: Step::Commit,
+            ..
+        }
+    )));
+    let spans: Vec<Span> = scripts
+        .iter()
+        .flat_map(|script| script.play(Pair::new(Settings::default())).spans)
+        .collect();
     for name in ["send orders", "process orders", "commit orders"] {
         assert!(spans.iter().any(|span| span.name == name), "{name}");
     }
-    let notices: Vec<Notice> =
-        scripts.iter().flat_map(|script| script.play(Pair::new(Settings::default())).notices).collect();
-    assert!(notices.iter().any(|notice| matches!(notice, Notice::Injected { .. })));
+    let notices: Vec<Notice> = scripts
+        .iter()
+        .flat_map(|script| script.play(Pair::new(Settings::default())).notices)
+        .collect();
+    assert!(
+        notices
+            .iter()
+            .any(|notice| matches!(notice, Notice::Injected { .. }))
+    );
 }
 
 #[test]
@@ -337,7 +427,10 @@ proptest! {
 fn conversation(how: u8, seed: u64) -> Vec<u8> {
     let mut out = vec![how];
     for line in &Script::random(seed).lines {
-        for piece in line.frame.chunks(if seed.is_multiple_of(3) { 50 } else { 60_000 }) {
+        for piece in line
+            .frame
+            .chunks(if seed.is_multiple_of(3) { 50 } else { 60_000 })
+        {
             out.push(if line.from == Side::Client { 7 } else { 3 });
             out.extend(u16::try_from(piece.len()).unwrap().to_be_bytes());
             out.extend(piece);

@@ -38,15 +38,42 @@ impl Service for Fresh {
 
 impl Harness {
     fn with(sole: Sole) -> Self {
-        let correlator = Correlator::new(correlate::Settings { sole, ..correlate::Settings::default() }, START);
-        Self { correlator, settings: Arc::default(), now: START + 1_000 * MS, seed: 0 }
+        let correlator = Correlator::new(
+            correlate::Settings {
+                sole,
+                ..correlate::Settings::default()
+            },
+            START,
+        );
+        Self {
+            correlator,
+            settings: Arc::default(),
+            now: START + 1_000 * MS,
+            seed: 0,
+        }
     }
 
-    fn exchange(&mut self, direction: Direction, target: &str, headers: &mut HeaderList) -> Exchange {
+    fn exchange(
+        &mut self,
+        direction: Direction,
+        target: &str,
+        headers: &mut HeaderList,
+    ) -> Exchange {
         self.seed += 1;
-        let request =
-            Request { method: "POST", scheme: "http", authority: "127.0.0.1:7777", target, version: "1.1", body: None };
-        let mut exchange = Exchange::new(Arc::clone(&self.settings), direction, Peer::default(), self.seed);
+        let request = Request {
+            method: "POST",
+            scheme: "http",
+            authority: "127.0.0.1:7777",
+            target,
+            version: "1.1",
+            body: None,
+        };
+        let mut exchange = Exchange::new(
+            Arc::clone(&self.settings),
+            direction,
+            Peer::default(),
+            self.seed,
+        );
         exchange.handle_request(self.now, &request, headers, &mut self.correlator);
         exchange
     }
@@ -87,7 +114,10 @@ impl Harness {
                 let out = Callback::of(&out);
                 asked += 1;
                 found += usize::from(value.contains(&out.trace_id));
-                assert!(value.contains(&out.trace_id) || !out.trace_id.starts_with("7777"), "of another's trace");
+                assert!(
+                    value.contains(&out.trace_id) || !out.trace_id.starts_with("7777"),
+                    "of another's trace"
+                );
             }
         }
         (found, asked)
@@ -96,7 +126,9 @@ impl Harness {
 
 fn list(pairs: &[(&str, &str)]) -> HeaderList {
     let mut list = HeaderList::default();
-    pairs.iter().for_each(|(name, value)| list.push(name, value));
+    pairs
+        .iter()
+        .for_each(|(name, value)| list.push(name, value));
     list
 }
 

@@ -6,7 +6,11 @@
 //! the group's first case it took, turn by turn. Allocations are counted over one pass, when all that is used again has grown
 //! to its size. Run: `cargo bench -p throughline-kafka --bench codec`, with ` -- WORDS` behind it for the cases that have
 //! these words in their names.
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark is a program of its own")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark is a program of its own"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -15,9 +19,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::StrBytes;
-use kafka_protocol::records::{Compression, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions};
+use kafka_protocol::records::{
+    Compression, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions,
+};
 use rustix::time::{ClockId, clock_gettime};
-use throughline_kafka::batch::{Batch, Codec, Codecs, Injector, Limits, Outcome, Patcher, Records, Snappy};
+use throughline_kafka::batch::{
+    Batch, Codec, Codecs, Injector, Limits, Outcome, Patcher, Records, Snappy,
+};
 use throughline_kafka::frame::Framer;
 
 /// Bytes of records in a batch: fits the second-level cache twice over.
@@ -29,7 +37,10 @@ const KEY: &str = "traceparent";
 /// Names under which a context may come.
 const CONTEXT: [&[u8]; 4] = [KEY.as_bytes(), b"tracestate", b"b3", b"uber-trace-id"];
 const VALUE: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-const LIMITS: Limits = Limits { max_batch_bytes: 16 << 20, max_inflated_bytes: 16 << 20 };
+const LIMITS: Limits = Limits {
+    max_batch_bytes: 16 << 20,
+    max_inflated_bytes: 16 << 20,
+};
 
 /// Counts what is allocated.
 struct Counting;
@@ -39,7 +50,10 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-#[expect(unsafe_code, reason = "an allocator is one by nature; it hands on to the system's")]
+#[expect(
+    unsafe_code,
+    reason = "an allocator is one by nature; it hands on to the system's"
+)]
 // SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -69,9 +83,11 @@ struct Case<'a> {
 fn main() {
     borders();
     for record in [100, 1024, 10 * 1024] {
-        for (codec, compression) in
-            [(Codec::None, Compression::None), (Codec::Lz4, Compression::Lz4), (Codec::Zstd, Compression::Zstd)]
-        {
+        for (codec, compression) in [
+            (Codec::None, Compression::None),
+            (Codec::Lz4, Compression::Lz4),
+            (Codec::Zstd, Compression::Zstd),
+        ] {
             let sample = Sample::new(record, codec, compression);
             sample.measure();
         }
@@ -95,16 +111,35 @@ impl Sample {
     fn new(record: usize, codec: Codec, compression: Compression) -> Self {
         let count = u32::try_from(BATCH / record).expect("a small number");
         let mut random = 1u64;
-        let records: Vec<_> = (0..count).map(|offset| one(record, i64::from(offset), &mut random)).collect();
+        let records: Vec<_> = (0..count)
+            .map(|offset| one(record, i64::from(offset), &mut random))
+            .collect();
         let mut out = BytesMut::new();
-        RecordBatchEncoder::encode(&mut out, records.iter(), &RecordEncodeOptions { version: 2, compression })
-            .expect("a batch");
+        RecordBatchEncoder::encode(
+            &mut out,
+            records.iter(),
+            &RecordEncodeOptions {
+                version: 2,
+                compression,
+            },
+        )
+        .expect("a batch");
         let batch = out.to_vec();
         let mut plain = Vec::new();
         let payload = Batch::new(&batch).expect("one batch").payload();
-        Codecs::default().inflate(codec, payload, usize::MAX, &mut plain).expect("records");
+        Codecs::default()
+            .inflate(codec, payload, usize::MAX, &mut plain)
+            .expect("records");
         let shared = Bytes::from(batch.clone());
-        Self { record, codec, compression, batch, shared, plain, count }
+        Self {
+            record,
+            codec,
+            compression,
+            batch,
+            shared,
+            plain,
+            count,
+        }
     }
 
     fn batch(&self) -> Batch<'_> {
@@ -122,21 +157,37 @@ impl Sample {
     }
 
     fn measure(&self) {
-        let mut cases = if self.codec == Codec::None { vec![self.copy()] } else { vec![self.recompress()] };
+        let mut cases = if self.codec == Codec::None {
+            vec![self.copy()]
+        } else {
+            vec![self.recompress()]
+        };
         cases.extend([self.inject(), self.inject_nothing()]);
         let (shared, compression) = (self.shared.clone(), self.compression);
-        cases.push(case("decode, insert, encode", move || recode(&shared, compression)));
+        cases.push(case("decode, insert, encode", move || {
+            recode(&shared, compression)
+        }));
         self.report("", self.plain.len(), &mut cases);
         if self.codec == Codec::None {
             self.measure_reading();
         } else {
-            self.report(" as fetched", self.plain.len(), &mut vec![self.inflate_and_scan()]);
+            self.report(
+                " as fetched",
+                self.plain.len(),
+                &mut vec![self.inflate_and_scan()],
+            );
         }
     }
 
     fn report(&self, with: &str, bytes: usize, cases: &mut Vec<Case<'_>>) {
         let what = format!("{} B{with}", self.record);
-        report(&what, &format!("{:?}", self.codec).to_lowercase(), bytes, self.count, cases);
+        report(
+            &what,
+            &format!("{:?}", self.codec).to_lowercase(),
+            bytes,
+            self.count,
+            cases,
+        );
     }
 
     fn copy(&self) -> Case<'_> {
@@ -153,23 +204,45 @@ impl Sample {
             (Codecs::default(), Vec::new(), Vec::new(), Vec::new());
         let injected = self.injected();
         let injected = Batch::new(&injected).expect("one batch");
-        codecs.inflate(self.codec, injected.payload(), usize::MAX, &mut longer).expect("records");
+        codecs
+            .inflate(self.codec, injected.payload(), usize::MAX, &mut longer)
+            .expect("records");
         case("inflate, deflate", move || {
             deflated.clear();
-            codecs.inflate(self.codec, self.batch().payload(), usize::MAX, &mut inflated).expect("records");
+            codecs
+                .inflate(
+                    self.codec,
+                    self.batch().payload(),
+                    usize::MAX,
+                    &mut inflated,
+                )
+                .expect("records");
             black_box(&inflated);
-            codecs.deflate(self.codec, Snappy::Raw, black_box(&longer), &mut deflated).expect("a payload");
+            codecs
+                .deflate(self.codec, Snappy::Raw, black_box(&longer), &mut deflated)
+                .expect("a payload");
         })
     }
 
     fn inflate_and_scan(&self) -> Case<'_> {
         let (mut codecs, mut inflated) = (Codecs::default(), Vec::new());
         case("inflate, scan, find 1 header", move || {
-            codecs.inflate(self.codec, self.batch().payload(), usize::MAX, &mut inflated).expect("records");
+            codecs
+                .inflate(
+                    self.codec,
+                    self.batch().payload(),
+                    usize::MAX,
+                    &mut inflated,
+                )
+                .expect("records");
             for record in Records::new(&inflated, self.batch().count()) {
                 let record = record.expect("a record");
                 black_box((record.offset_delta, record.timestamp_delta));
-                black_box(record.header(black_box(KEY.as_bytes())).map(|header| header.value));
+                black_box(
+                    record
+                        .header(black_box(KEY.as_bytes()))
+                        .map(|header| header.value),
+                );
             }
         })
     }
@@ -178,9 +251,10 @@ impl Sample {
         let (mut injector, mut out, mut place) = (Injector::default(), Vec::new(), 0);
         case("inject", move || {
             elsewhere(&mut out, &mut place);
-            let outcome = injector.inject(black_box(self.batch()), &LIMITS, &mut out, |_, headers| {
-                headers.append(KEY.as_bytes(), Some(black_box(VALUE)));
-            });
+            let outcome =
+                injector.inject(black_box(self.batch()), &LIMITS, &mut out, |_, headers| {
+                    headers.append(KEY.as_bytes(), Some(black_box(VALUE)));
+                });
             assert!(matches!(outcome, Outcome::Changed(_)));
         })
     }
@@ -189,11 +263,16 @@ impl Sample {
     fn inject_nothing(&self) -> Case<'_> {
         let (mut injector, mut out) = (Injector::default(), Vec::new());
         case("inject nothing", move || {
-            let outcome = injector.inject(black_box(self.batch()), &LIMITS, &mut out, |record, headers| {
-                if record.header(black_box(b"source")).is_none() {
-                    headers.append(KEY.as_bytes(), Some(black_box(VALUE)));
-                }
-            });
+            let outcome = injector.inject(
+                black_box(self.batch()),
+                &LIMITS,
+                &mut out,
+                |record, headers| {
+                    if record.header(black_box(b"source")).is_none() {
+                        headers.append(KEY.as_bytes(), Some(black_box(VALUE)));
+                    }
+                },
+            );
             assert_eq!(outcome, Outcome::Unchanged);
         })
     }
@@ -215,14 +294,22 @@ impl Sample {
             for record in records() {
                 let record = record.expect("a record");
                 black_box((record.offset_delta, record.timestamp_delta));
-                black_box(record.header(black_box(KEY.as_bytes())).map(|header| header.value));
+                black_box(
+                    record
+                        .header(black_box(KEY.as_bytes()))
+                        .map(|header| header.value),
+                );
             }
         };
         let find_four = move || {
             for record in records() {
                 let record = record.expect("a record");
                 black_box((record.offset_delta, record.timestamp_delta));
-                black_box(record.find(black_box(CONTEXT)).map(|header| header.and_then(|header| header.value)));
+                black_box(
+                    record
+                        .find(black_box(CONTEXT))
+                        .map(|header| header.and_then(|header| header.value)),
+                );
             }
         };
         let mut cases = vec![
@@ -259,11 +346,21 @@ fn elsewhere(out: &mut Vec<u8>, place: &mut usize) {
 fn recode(batch: &Bytes, compression: Compression) {
     let mut set = RecordBatchDecoder::decode(&mut batch.clone()).expect("a batch");
     for record in &mut set.records {
-        record.headers.insert(StrBytes::from_static_str(KEY), Some(Bytes::from_static(VALUE)));
+        record.headers.insert(
+            StrBytes::from_static_str(KEY),
+            Some(Bytes::from_static(VALUE)),
+        );
     }
     let mut out = BytesMut::new();
-    RecordBatchEncoder::encode(&mut out, set.records.iter(), &RecordEncodeOptions { version: 2, compression })
-        .expect("a batch");
+    RecordBatchEncoder::encode(
+        &mut out,
+        set.records.iter(),
+        &RecordEncodeOptions {
+            version: 2,
+            compression,
+        },
+    )
+    .expect("a batch");
     black_box(out);
 }
 
@@ -274,10 +371,17 @@ fn one(size: usize, offset: i64, random: &mut u64) -> kafka_protocol::records::R
     let mut value = Vec::new();
     // Words by chance: compresses about as a log does.
     while value.len() + 60 < size.max(70) {
-        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         value.extend_from_slice(format!("{:x} order ", *random >> 52).as_bytes());
     }
-    let header = |key, value| (StrBytes::from_static_str(key), Some(Bytes::from_static(value)));
+    let header = |key, value| {
+        (
+            StrBytes::from_static_str(key),
+            Some(Bytes::from_static(value)),
+        )
+    };
     Record {
         transactional: false,
         delete_horizon: false,
@@ -291,7 +395,9 @@ fn one(size: usize, offset: i64, random: &mut u64) -> kafka_protocol::records::R
         timestamp: 1_700_000_000_000 + offset,
         key: Some(Bytes::from_static(b"customer-1")),
         value: Some(Bytes::from(value)),
-        headers: [header("type", b"order"), header("source", b"shop")].into_iter().collect(),
+        headers: [header("type", b"order"), header("source", b"shop")]
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -300,7 +406,11 @@ fn borders() {
     for size in [200usize, 16 * 1024, 1024 * 1024] {
         let mut stream = Vec::new();
         for correlation in 0..(4 << 20) / u32::try_from(size).expect("a small number") {
-            stream.extend(u32::try_from(size - 4).expect("a small number").to_be_bytes());
+            stream.extend(
+                u32::try_from(size - 4)
+                    .expect("a small number")
+                    .to_be_bytes(),
+            );
             stream.extend([0, 0, 0, 9]);
             stream.extend(correlation.to_be_bytes());
             stream.resize(stream.len() + size - 12, 7);
@@ -318,25 +428,41 @@ fn borders() {
                 }
             }
         };
-        report(&format!("frames of {size} B"), "none", length, frames, &mut vec![case("borders", pass)]);
+        report(
+            &format!("frames of {size} B"),
+            "none",
+            length,
+            frames,
+            &mut vec![case("borders", pass)],
+        );
     }
 }
 
 fn case<'a>(name: &'static str, pass: impl FnMut() + 'a) -> Case<'a> {
-    Case { name, pass: Box::new(pass) }
+    Case {
+        name,
+        pass: Box::new(pass),
+    }
 }
 
 fn report(what: &str, codec: &str, bytes: usize, count: u32, cases: &mut Vec<Case<'_>>) {
     cases.retain(|case| is_wanted(&format!("{} of {what}, {codec}", case.name)));
-    let Some(first) = cases.first().map(|case| case.name) else { return };
+    let Some(first) = cases.first().map(|case| case.name) else {
+        return;
+    };
     let times = take_turns(cases);
     for (case, own) in cases.iter_mut().zip(&times) {
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         (case.pass)();
-        let allocations = u32::try_from(ALLOCATIONS.load(Ordering::Relaxed) - before).unwrap_or(u32::MAX);
+        let allocations =
+            u32::try_from(ALLOCATIONS.load(Ordering::Relaxed) - before).unwrap_or(u32::MAX);
         let bytes = f64::from(u32::try_from(bytes).expect("a small number"));
         let seconds = median(own.iter().copied());
-        let ratio = median(own.iter().zip(times.iter().flatten()).map(|(own, first)| own / first));
+        let ratio = median(
+            own.iter()
+                .zip(times.iter().flatten())
+                .map(|(own, first)| own / first),
+        );
         let line = serde_json::json!({
             "case": case.name,
             "of": what,
@@ -360,7 +486,11 @@ fn take_turns(cases: &mut [Case<'_>]) -> Vec<Vec<f64>> {
         let start = cpu_time();
         (case.pass)();
         let took = (cpu_time() - start).as_nanos().max(1);
-        passes.push(u32::try_from(ROUND.as_nanos() / took).unwrap_or(u32::MAX).max(1));
+        passes.push(
+            u32::try_from(ROUND.as_nanos() / took)
+                .unwrap_or(u32::MAX)
+                .max(1),
+        );
     }
     let mut times: Vec<Vec<f64>> = cases.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
@@ -378,7 +508,10 @@ fn take_turns(cases: &mut [Case<'_>]) -> Vec<Vec<f64>> {
 /// What this thread has used of a processor: others on the machine do not count, but for the caches that they share.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).expect("a short time"), u32::try_from(time.tv_nsec).expect("nanoseconds"))
+    Duration::new(
+        u64::try_from(time.tv_sec).expect("a short time"),
+        u32::try_from(time.tv_nsec).expect("nanoseconds"),
+    )
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -389,7 +522,10 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 /// Whether the name of a case has all the words in it that the command line asks for.
 fn is_wanted(name: &str) -> bool {
-    std::env::args().skip(1).filter(|word| !word.starts_with('-')).all(|word| name.contains(&word))
+    std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .all(|word| name.contains(&word))
 }
 
 /// Two digits behind the point.

@@ -92,7 +92,11 @@ const KNOWN: [Known; 24] = [
     (ApiKey::TXN_OFFSET_COMMIT, "TxnOffsetCommit", 3),
     (ApiKey::SASL_AUTHENTICATE, "SaslAuthenticate", 2),
     (ApiKey::DESCRIBE_CLUSTER, "DescribeCluster", 0),
-    (ApiKey::CONSUMER_GROUP_HEARTBEAT, "ConsumerGroupHeartbeat", 0),
+    (
+        ApiKey::CONSUMER_GROUP_HEARTBEAT,
+        "ConsumerGroupHeartbeat",
+        0,
+    ),
     (ApiKey::SHARE_GROUP_HEARTBEAT, "ShareGroupHeartbeat", 0),
     (ApiKey::SHARE_FETCH, "ShareFetch", 0),
     (ApiKey::SHARE_ACKNOWLEDGE, "ShareAcknowledge", 0),

@@ -38,8 +38,12 @@ pub trait Message<'a>: Read<'a> {
     /// # Errors
     /// Where the body is not what the version says; a body that ends too early is one.
     fn open(body: &'a [u8], version: i16) -> Result<Opened<Self>, Error> {
-        let flexible = Self::API.is_flexible(version).filter(|_| Self::VERSIONS.contains(&version));
-        let Some(flexible) = flexible else { return Ok(Opened::Unopened) };
+        let flexible = Self::API
+            .is_flexible(version)
+            .filter(|_| Self::VERSIONS.contains(&version));
+        let Some(flexible) = flexible else {
+            return Ok(Opened::Unopened);
+        };
         Self::read(&mut Reader::new(body, version, flexible)).map(Opened::Opened)
     }
 }

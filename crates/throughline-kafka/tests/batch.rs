@@ -45,30 +45,60 @@ fn attributes(codec: Codec) -> i16 {
 
 fn batch_of(raw: &[RawRecord], codec: Codec, snappy: Snappy) -> Vec<u8> {
     let mut payload = Vec::new();
-    Codecs::default().deflate(codec, snappy, &records(raw), &mut payload).unwrap();
+    Codecs::default()
+        .deflate(codec, snappy, &records(raw), &mut payload)
+        .unwrap();
     around(&payload, attributes(codec), raw.len() as i32)
 }
 
 fn as_told(raw: &[RawRecord]) -> Vec<Told> {
     let told = |(delta, record): (usize, &RawRecord)| {
-        (record.timestamp_delta, delta as i32, record.key.clone(), record.value.clone(), record.headers.clone())
+        (
+            record.timestamp_delta,
+            delta as i32,
+            record.key.clone(),
+            record.value.clone(),
+            record.headers.clone(),
+        )
     };
     raw.iter().enumerate().map(told).collect()
 }
 
 fn some_records() -> Vec<RawRecord> {
     let header = |key: &[u8], value: Option<&[u8]>| (key.to_vec(), value.map(<[u8]>::to_vec));
-    let odd =
-        vec![header(b"a", Some(b"1")), header(b"x", None), header(b"a", Some(b"2")), header(&[0xff, 0xfe], Some(b""))];
-    let full = RawRecord { timestamp_delta: -5, key: Some(b"k".to_vec()), value: Some(vec![7; 300]), headers: odd };
-    let tombstone = RawRecord { timestamp_delta: 1 << 40, key: Some(Vec::new()), ..RawRecord::default() };
-    vec![full.clone(), tombstone, RawRecord { headers: vec![(KEY.to_vec(), Some(b"old".to_vec())); 70], ..full }]
+    let odd = vec![
+        header(b"a", Some(b"1")),
+        header(b"x", None),
+        header(b"a", Some(b"2")),
+        header(&[0xff, 0xfe], Some(b"")),
+    ];
+    let full = RawRecord {
+        timestamp_delta: -5,
+        key: Some(b"k".to_vec()),
+        value: Some(vec![7; 300]),
+        headers: odd,
+    };
+    let tombstone = RawRecord {
+        timestamp_delta: 1 << 40,
+        key: Some(Vec::new()),
+        ..RawRecord::default()
+    };
+    vec![
+        full.clone(),
+        tombstone,
+        RawRecord {
+            headers: vec![(KEY.to_vec(), Some(b"old".to_vec())); 70],
+            ..full
+        },
+    ]
 }
 
 fn inject(bytes: &[u8], limits: &Limits) -> (Outcome, Vec<u8>) {
     let mut out = Vec::new();
     let batch = Batch::new(bytes).unwrap();
-    let outcome = Injector::default().inject(batch, limits, &mut out, |_, headers| headers.append(KEY, Some(VALUE)));
+    let outcome = Injector::default().inject(batch, limits, &mut out, |_, headers| {
+        headers.append(KEY, Some(VALUE))
+    });
     (outcome, out)
 }
 
@@ -76,10 +106,33 @@ fn inject(bytes: &[u8], limits: &Limits) -> (Outcome, Vec<u8>) {
 fn every_field_of_the_header_is_read_where_it_stands() {
     let bytes = around(&records(&some_records()), 0x18, 3);
     let batch = Batch::new(&bytes).unwrap();
-    assert_eq!((batch.base_offset(), batch.partition_leader_epoch(), batch.last_offset_delta()), (7, 3, 2));
-    assert_eq!((batch.base_timestamp(), batch.max_timestamp()), (1_700_000_000_000, 1_700_000_000_999));
-    assert_eq!((batch.producer_id(), batch.producer_epoch(), batch.base_sequence(), batch.count()), (42, 5, 11, 3));
-    assert!(batch.is_intact() && batch.is_log_append_time() && batch.is_transactional() && !batch.is_control());
+    assert_eq!(
+        (
+            batch.base_offset(),
+            batch.partition_leader_epoch(),
+            batch.last_offset_delta()
+        ),
+        (7, 3, 2)
+    );
+    assert_eq!(
+        (batch.base_timestamp(), batch.max_timestamp()),
+        (1_700_000_000_000, 1_700_000_000_999)
+    );
+    assert_eq!(
+        (
+            batch.producer_id(),
+            batch.producer_epoch(),
+            batch.base_sequence(),
+            batch.count()
+        ),
+        (42, 5, 11, 3)
+    );
+    assert!(
+        batch.is_intact()
+            && batch.is_log_append_time()
+            && batch.is_transactional()
+            && !batch.is_control()
+    );
 }
 
 #[test]
@@ -87,12 +140,20 @@ fn duplicate_null_and_odd_headers_survive_in_every_codec() {
     let raw = some_records();
     for (codec, snappy) in CODECS {
         let bytes = batch_of(&raw, codec, snappy);
-        assert_eq!(told(Batch::new(&bytes).unwrap()), Some(as_told(&raw)), "{codec:?}");
+        assert_eq!(
+            told(Batch::new(&bytes).unwrap()),
+            Some(as_told(&raw)),
+            "{codec:?}"
+        );
         any_record_set(&bytes);
         let (outcome, out) = inject(&bytes, &LIMITS);
         assert_eq!(outcome, Outcome::Changed(3), "{codec:?}");
         if codec == Codec::Snappy {
-            assert_eq!(out[61..].starts_with(b"\x82SNAPPY\0"), snappy == Snappy::Xerial, "as it came");
+            assert_eq!(
+                out[61..].starts_with(b"\x82SNAPPY\0"),
+                snappy == Snappy::Xerial,
+                "as it came"
+            );
         }
     }
 }
@@ -102,17 +163,33 @@ fn the_last_header_of_each_name_is_found_in_one_walk() {
     let bytes = batch_of(&some_records(), Codec::None, Snappy::Raw);
     let mut records = Batch::new(&bytes).unwrap().records().unwrap();
     let record = records.next().unwrap().unwrap();
-    let value =
-        |header: Option<throughline_kafka::batch::Header<'_>>| header.map(|header| header.value.map(<[u8]>::to_vec));
-    let found = record.find([b"x", b"a", &[0xff, 0xfe], b"b", b"", b"aa"]).map(value);
-    assert_eq!(found, [Some(None), Some(Some(b"2".to_vec())), Some(Some(Vec::new())), None, None, None]);
+    let value = |header: Option<throughline_kafka::batch::Header<'_>>| {
+        header.map(|header| header.value.map(<[u8]>::to_vec))
+    };
+    let found = record
+        .find([b"x", b"a", &[0xff, 0xfe], b"b", b"", b"aa"])
+        .map(value);
+    assert_eq!(
+        found,
+        [
+            Some(None),
+            Some(Some(b"2".to_vec())),
+            Some(Some(Vec::new())),
+            None,
+            None,
+            None
+        ]
+    );
     assert_eq!(value(record.header(b"a")), Some(Some(b"2".to_vec())));
 }
 
 #[test]
 fn the_number_of_headers_may_outgrow_its_bytes() {
     for count in [0, 1, 61, 62, 63, 64, 65, 8_190, 8_191, 8_192] {
-        let raw = RawRecord { headers: vec![(b"k".to_vec(), None); count], ..RawRecord::default() };
+        let raw = RawRecord {
+            headers: vec![(b"k".to_vec(), None); count],
+            ..RawRecord::default()
+        };
         any_record_set(&batch_of(&[raw], Codec::None, Snappy::Raw));
     }
 }
@@ -124,22 +201,35 @@ fn any_records_of_a_batch_may_be_chosen() {
         for chosen in 0..8u32 {
             let (mut raw, mut out, mut number) = (some_records(), b"before".to_vec(), 0);
             let batch = Batch::new(&before).unwrap();
-            let outcome = Injector::default().inject(batch, &LIMITS, &mut out, |record, headers| {
-                assert_eq!(record.offset_delta, number);
-                if chosen >> number & 1 == 1 {
-                    headers.replace(b"a", Some(b"3"));
-                    headers.append(KEY, Some(VALUE));
-                }
-                number += 1;
-            });
-            for record in raw.iter_mut().enumerate().filter(|(at, _)| chosen >> at & 1 == 1).map(|(_, record)| record) {
+            let outcome =
+                Injector::default().inject(batch, &LIMITS, &mut out, |record, headers| {
+                    assert_eq!(record.offset_delta, number);
+                    if chosen >> number & 1 == 1 {
+                        headers.replace(b"a", Some(b"3"));
+                        headers.append(KEY, Some(VALUE));
+                    }
+                    number += 1;
+                });
+            for record in raw
+                .iter_mut()
+                .enumerate()
+                .filter(|(at, _)| chosen >> at & 1 == 1)
+                .map(|(_, record)| record)
+            {
                 record.headers.retain(|(key, _)| key != b"a");
-                record.headers.extend([(b"a".to_vec(), Some(b"3".to_vec())), (KEY.to_vec(), Some(VALUE.to_vec()))]);
+                record.headers.extend([
+                    (b"a".to_vec(), Some(b"3".to_vec())),
+                    (KEY.to_vec(), Some(VALUE.to_vec())),
+                ]);
             }
             let expected = [b"before".to_vec(), batch_of(&raw, codec, snappy)].concat();
             match chosen.count_ones() {
                 0 => assert_eq!((outcome, &out[..]), (Outcome::Unchanged, &b"before"[..])),
-                some => assert_eq!((outcome, out), (Outcome::Changed(some), expected), "{codec:?} {chosen:b}"),
+                some => assert_eq!(
+                    (outcome, out),
+                    (Outcome::Changed(some), expected),
+                    "{codec:?} {chosen:b}"
+                ),
             }
         }
     }
@@ -149,11 +239,23 @@ fn any_records_of_a_batch_may_be_chosen() {
 fn the_length_of_a_record_may_outgrow_its_bytes() {
     // What is added has 69 bytes: the record's length goes from one byte to two, from two to three, or keeps its width.
     for value in (0..70).chain(8_100..8_200) {
-        let record = |headers| RawRecord { value: Some(vec![7; value]), headers, ..RawRecord::default() };
-        let before = batch_of(&[record(Vec::new()), record(Vec::new())], Codec::None, Snappy::Raw);
+        let record = |headers| RawRecord {
+            value: Some(vec![7; value]),
+            headers,
+            ..RawRecord::default()
+        };
+        let before = batch_of(
+            &[record(Vec::new()), record(Vec::new())],
+            Codec::None,
+            Snappy::Raw,
+        );
         let header = || record(vec![(KEY.to_vec(), Some(VALUE.to_vec()))]);
         let after = batch_of(&[header(), header()], Codec::None, Snappy::Raw);
-        assert_eq!(inject(&before, &LIMITS), (Outcome::Changed(2), after), "{value} bytes");
+        assert_eq!(
+            inject(&before, &LIMITS),
+            (Outcome::Changed(2), after),
+            "{value} bytes"
+        );
     }
 }
 
@@ -172,19 +274,28 @@ fn numbers_written_longer_than_they_need_are_read_and_written_short() {
     assert_eq!(injected(&long_count), short);
     let own = [0x82, 0x00, b'k', 0x82, 0x80, 0x00, b'v'];
     let out = injected(&[&[0x1a, 0, 0, 0, 1, 1, 2][..], &own].concat());
-    assert_eq!(out[8..][..own.len()], own, "a header of its own is not written again");
+    assert_eq!(
+        out[8..][..own.len()],
+        own,
+        "a header of its own is not written again"
+    );
 }
 
 #[test]
 fn a_replaced_header_stands_once_and_behind_the_others() {
     let bytes = batch_of(&some_records(), Codec::None, Snappy::Raw);
     let mut out = Vec::new();
-    let outcome = Injector::default().inject(Batch::new(&bytes).unwrap(), &LIMITS, &mut out, |record, headers| {
-        if record.header(KEY).is_some() {
-            headers.replace(KEY, Some(VALUE));
-            headers.append(b"n", None);
-        }
-    });
+    let outcome = Injector::default().inject(
+        Batch::new(&bytes).unwrap(),
+        &LIMITS,
+        &mut out,
+        |record, headers| {
+            if record.header(KEY).is_some() {
+                headers.replace(KEY, Some(VALUE));
+                headers.append(b"n", None);
+            }
+        },
+    );
     assert_eq!(outcome, Outcome::Changed(1));
     let mut expected = as_told(&some_records());
     expected[2].4 = vec![(KEY.to_vec(), Some(VALUE.to_vec())), (b"n".to_vec(), None)];
@@ -209,10 +320,19 @@ fn what_is_not_to_be_touched_passes_with_its_reason() {
     assert_eq!(reason(&damaged), Reason::Checksum);
     seal(&mut damaged);
     for codec in 1..=4 {
-        assert_eq!(reason(&around(b"\x05not compressed", codec, 3)), Reason::Compressed);
+        assert_eq!(
+            reason(&around(b"\x05not compressed", codec, 3)),
+            Reason::Compressed
+        );
     }
-    assert!(matches!(reason(&around(&plain, 0, 4)), Reason::Malformed(_)));
-    assert!(matches!(reason(&around(&plain, 0, 2)), Reason::Malformed(_)));
+    assert!(matches!(
+        reason(&around(&plain, 0, 4)),
+        Reason::Malformed(_)
+    ));
+    assert!(matches!(
+        reason(&around(&plain, 0, 2)),
+        Reason::Malformed(_)
+    ));
 }
 
 #[test]
@@ -220,11 +340,21 @@ fn a_batch_that_would_be_too_large_goes_out_as_it_came() {
     for (codec, snappy) in CODECS {
         let bytes = batch_of(&some_records(), codec, snappy);
         let (_, out) = inject(&bytes, &LIMITS);
-        let fits = Limits { max_batch_bytes: out.len(), ..LIMITS };
+        let fits = Limits {
+            max_batch_bytes: out.len(),
+            ..LIMITS
+        };
         assert_eq!(inject(&bytes, &fits), (Outcome::Changed(3), out.clone()));
         let max = out.len() - 1;
-        let short = Limits { max_batch_bytes: max, ..LIMITS };
-        assert_eq!(inject(&bytes, &short), (Outcome::Passed(Reason::TooLarge { max }), Vec::new()), "{codec:?}");
+        let short = Limits {
+            max_batch_bytes: max,
+            ..LIMITS
+        };
+        assert_eq!(
+            inject(&bytes, &short),
+            (Outcome::Passed(Reason::TooLarge { max }), Vec::new()),
+            "{codec:?}"
+        );
     }
 }
 
@@ -233,11 +363,18 @@ fn numbers_out_of_a_hostile_header_cost_nothing() {
     let mut huge = Vec::new();
     checks::batch::raw::zigzag(9, &mut huge);
     huge.extend([0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f]);
-    for (payload, count) in
-        [(&huge[..], i32::MAX), (&huge[..], 1), (&[0xff; 30][..], 1), (&[0x80; 10][..], i32::MAX), (&[][..], i32::MAX)]
-    {
+    for (payload, count) in [
+        (&huge[..], i32::MAX),
+        (&huge[..], 1),
+        (&[0xff; 30][..], 1),
+        (&[0x80; 10][..], i32::MAX),
+        (&[][..], i32::MAX),
+    ] {
         let (outcome, out) = inject(&around(payload, 0, count), &LIMITS);
-        assert!(matches!(outcome, Outcome::Passed(Reason::Malformed(_))), "{outcome:?}");
+        assert!(
+            matches!(outcome, Outcome::Passed(Reason::Malformed(_))),
+            "{outcome:?}"
+        );
         assert!(out.is_empty());
     }
 }
@@ -248,27 +385,46 @@ fn a_bomb_is_refused_when_it_has_filled_what_it_may() {
     let zeros = vec![0; 64 << 20];
     for (codec, snappy) in CODECS.into_iter().skip(1) {
         let mut bomb = Vec::new();
-        Codecs::default().deflate(codec, snappy, &zeros, &mut bomb).unwrap();
+        Codecs::default()
+            .deflate(codec, snappy, &zeros, &mut bomb)
+            .unwrap();
         let (mut codecs, mut out) = (Codecs::default(), Vec::new());
-        assert_eq!(codecs.inflate(codec, &bomb, max, &mut out), Err(Reason::Inflated { max }), "{codec:?}");
-        assert!(out.capacity() <= 3 * max, "{codec:?} took {} bytes", out.capacity());
+        assert_eq!(
+            codecs.inflate(codec, &bomb, max, &mut out),
+            Err(Reason::Inflated { max }),
+            "{codec:?}"
+        );
+        assert!(
+            out.capacity() <= 3 * max,
+            "{codec:?} took {} bytes",
+            out.capacity()
+        );
         let mut good = Vec::new();
         codecs.deflate(codec, snappy, b"good", &mut good).unwrap();
-        assert_eq!(codecs.inflate(codec, &good, max, &mut out), Ok(snappy), "usable after a refusal");
+        assert_eq!(
+            codecs.inflate(codec, &good, max, &mut out),
+            Ok(snappy),
+            "usable after a refusal"
+        );
         assert_eq!(out, b"good");
     }
     // 64 bytes that say they are a gigabyte.
     let mut liar = vec![0x80, 0x80, 0x80, 0x80, 0x04];
     liar.resize(64, 0);
     let mut out = Vec::new();
-    assert_eq!(Codecs::default().inflate(Codec::Snappy, &liar, usize::MAX, &mut out), Err(Reason::Compressed));
+    assert_eq!(
+        Codecs::default().inflate(Codec::Snappy, &liar, usize::MAX, &mut out),
+        Err(Reason::Compressed)
+    );
     assert_eq!(out.capacity(), 0);
 }
 
 #[test]
 fn lz4_is_written_in_independent_blocks_of_64_kib() {
     let mut out = Vec::new();
-    Codecs::default().deflate(Codec::Lz4, Snappy::Raw, &vec![1; 200_000], &mut out).unwrap();
+    Codecs::default()
+        .deflate(Codec::Lz4, Snappy::Raw, &vec![1; 200_000], &mut out)
+        .unwrap();
     assert_eq!(out[..4], [0x04, 0x22, 0x4d, 0x18]);
     assert_eq!(out[4] & 0xe0, 0x60, "version 1, independent blocks");
     assert_eq!(out[5], 0x40, "64 KiB");
@@ -301,7 +457,10 @@ fn a_patched_value_changes_its_bytes_and_the_checksum_alone() {
     let before = batch_of(&raw, Codec::None, Snappy::Raw);
     let mut after = before.clone();
     let outcome = Patcher::default().patch(&mut after, |record, patches| {
-        if let Some(header) = record.header(KEY).filter(|header| header.value == Some(VALUE)) {
+        if let Some(header) = record
+            .header(KEY)
+            .filter(|header| header.value == Some(VALUE))
+        {
             assert!(patches.overwrite(record, &header, 36, b"00f067aa0ba902b7"));
             assert!(!patches.overwrite(record, &header, 40, b"00f067aa0ba902b7"));
         }
@@ -314,11 +473,16 @@ fn a_patched_value_changes_its_bytes_and_the_checksum_alone() {
 fn any_record() -> impl Strategy<Value = RawRecord> {
     let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200));
     let headers = proptest::collection::vec(("[a-z]{1,8}", bytes()), 0..5);
-    (any::<i32>(), bytes(), bytes(), headers).prop_map(|(timestamp_delta, key, value, headers)| RawRecord {
-        timestamp_delta: i64::from(timestamp_delta),
-        key,
-        value,
-        headers: headers.into_iter().map(|(key, value)| (key.into_bytes(), value)).collect(),
+    (any::<i32>(), bytes(), bytes(), headers).prop_map(|(timestamp_delta, key, value, headers)| {
+        RawRecord {
+            timestamp_delta: i64::from(timestamp_delta),
+            key,
+            value,
+            headers: headers
+                .into_iter()
+                .map(|(key, value)| (key.into_bytes(), value))
+                .collect(),
+        }
     })
 }
 
@@ -328,7 +492,11 @@ fn told_elsewhere(bytes: &[u8]) -> Vec<Told> {
     let set = RecordBatchDecoder::decode(&mut input).unwrap();
     let bytes = |value: &Option<bytes::Bytes>| value.as_ref().map(|value| value.to_vec());
     let told = set.records.iter().map(|record| {
-        let headers = record.headers.iter().map(|(key, value)| (key.as_bytes().to_vec(), bytes(value))).collect();
+        let headers = record
+            .headers
+            .iter()
+            .map(|(key, value)| (key.as_bytes().to_vec(), bytes(value)))
+            .collect();
         (
             record.timestamp - 1_700_000_000_000,
             (record.offset - 7) as i32,
@@ -387,13 +555,31 @@ proptest! {
 #[test]
 fn what_others_compress_is_read() {
     use kafka_protocol::records::{RecordBatchEncoder, RecordEncodeOptions};
-    let plain =
-        batch_of(&[RawRecord { value: Some(vec![9; 100_000]), ..RawRecord::default() }], Codec::None, Snappy::Raw);
+    let plain = batch_of(
+        &[RawRecord {
+            value: Some(vec![9; 100_000]),
+            ..RawRecord::default()
+        }],
+        Codec::None,
+        Snappy::Raw,
+    );
     let set = RecordBatchDecoder::decode(&mut bytes::Bytes::from(plain)).unwrap();
-    for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+    for compression in [
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ] {
         let mut out = bytes::BytesMut::new();
-        RecordBatchEncoder::encode(&mut out, set.records.iter(), &RecordEncodeOptions { version: 2, compression })
-            .unwrap();
+        RecordBatchEncoder::encode(
+            &mut out,
+            set.records.iter(),
+            &RecordEncodeOptions {
+                version: 2,
+                compression,
+            },
+        )
+        .unwrap();
         let told = told(Batch::new(&out).unwrap()).unwrap();
         assert_eq!(told[0].3, Some(vec![9; 100_000]), "{compression:?}");
         any_record_set(&out);
@@ -402,12 +588,20 @@ fn what_others_compress_is_read() {
 
 /// Batches as Apache Kafka's own classes write them; `goldens/` has the program, too.
 fn written_by_java() -> Vec<Value> {
-    include_str!("goldens/batches.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    include_str!("goldens/batches.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn of_hex(text: &Value) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
-    text.as_str().unwrap().as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    text.as_str()
+        .unwrap()
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect()
 }
 
 fn in_hex(bytes: &[u8]) -> String {
@@ -421,11 +615,24 @@ fn batches_of_every_codec_are_read_as_java_wrote_them() {
     for line in &lines {
         let bytes = of_hex(&line["batch"]);
         let batch = Batch::new(&bytes).unwrap();
-        assert_eq!(format!("{:?}", batch.codec()).to_lowercase(), line["codec"].as_str().unwrap());
+        assert_eq!(
+            format!("{:?}", batch.codec()).to_lowercase(),
+            line["codec"].as_str().unwrap()
+        );
         assert!(batch.is_intact() && batch.is_transactional() && !batch.is_control());
-        assert_eq!((batch.producer_id(), batch.producer_epoch(), batch.base_sequence()), (42, 5, 11));
+        assert_eq!(
+            (
+                batch.producer_id(),
+                batch.producer_epoch(),
+                batch.base_sequence()
+            ),
+            (42, 5, 11)
+        );
         let told = told(batch).unwrap();
-        assert_eq!(told.len(), usize::try_from(line["count"].as_u64().unwrap()).unwrap());
+        assert_eq!(
+            told.len(),
+            usize::try_from(line["count"].as_u64().unwrap()).unwrap()
+        );
         any_record_set(&bytes);
         if line["name"] == "small" {
             assert_eq!(said_of(&told, batch.base_timestamp()), line["records"]);
@@ -436,7 +643,10 @@ fn batches_of_every_codec_are_read_as_java_wrote_them() {
 fn said_of(told: &[Told], base: i64) -> Value {
     let record = |(time, _, key, value, headers): &Told| {
         let bytes = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(in_hex);
-        let headers: Vec<_> = headers.iter().map(|(key, value)| json!([in_hex(key), bytes(value)])).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(key, value)| json!([in_hex(key), bytes(value)]))
+            .collect();
         json!([base + time, bytes(key), bytes(value), headers])
     };
     told.iter().map(record).collect()
@@ -445,16 +655,26 @@ fn said_of(told: &[Told], base: i64) -> Value {
 #[test]
 fn injected_records_are_the_bytes_that_java_writes() {
     let mut injected = 0;
-    for line in written_by_java().iter().filter(|line| line["name"] == "small") {
+    for line in written_by_java()
+        .iter()
+        .filter(|line| line["name"] == "small")
+    {
         let (bytes, expected) = (of_hex(&line["batch"]), of_hex(&line["injected"]));
         let mut out = Vec::new();
-        let outcome = Injector::default().inject(Batch::new(&bytes).unwrap(), &LIMITS, &mut out, |_, headers| {
-            headers.append(KEY, Some(VALUE));
-        });
+        let outcome = Injector::default().inject(
+            Batch::new(&bytes).unwrap(),
+            &LIMITS,
+            &mut out,
+            |_, headers| {
+                headers.append(KEY, Some(VALUE));
+            },
+        );
         assert_eq!(outcome, Outcome::Changed(3), "{}", line["codec"]);
         let (batch, expected) = (Batch::new(&out).unwrap(), Batch::new(&expected).unwrap());
         let mut plain = Vec::new();
-        Codecs::default().inflate(batch.codec(), batch.payload(), 1 << 20, &mut plain).unwrap();
+        Codecs::default()
+            .inflate(batch.codec(), batch.payload(), 1 << 20, &mut plain)
+            .unwrap();
         assert_eq!(plain, expected.payload(), "{}", line["codec"]);
         if batch.codec() == Codec::None {
             assert_eq!(batch, expected);

@@ -20,8 +20,16 @@ fn events(mut framer: Framer, stream: &[u8]) -> Vec<Event> {
 #[test]
 fn a_head_is_told_before_its_frame_is_there() {
     let stream = [&100i32.to_be_bytes()[..], &[0, 0, 0, 9, 0, 0, 0, 7]].concat();
-    let expected = Head::Request { size: 104, api: ApiKey::PRODUCE, version: 9, correlation: CorrelationId(7) };
-    assert_eq!(events(Framer::requests(), &stream)[0], Event::Head(expected));
+    let expected = Head::Request {
+        size: 104,
+        api: ApiKey::PRODUCE,
+        version: 9,
+        correlation: CorrelationId(7),
+    };
+    assert_eq!(
+        events(Framer::requests(), &stream)[0],
+        Event::Head(expected)
+    );
     assert_eq!(events(Framer::requests(), &stream[..11]), []);
 }
 
@@ -31,7 +39,9 @@ fn a_frame_that_is_all_there_is_collected_without_a_copy() {
     let (mut framer, mut input) = (Framer::requests(), stream.clone());
     assert!(matches!(framer.next(&mut input), Some(Event::Head(_))));
     assert!(framer.collect(1000));
-    let Some(Event::Frame(frame)) = framer.next(&mut input) else { panic!("no frame") };
+    let Some(Event::Frame(frame)) = framer.next(&mut input) else {
+        panic!("no frame")
+    };
     assert_eq!(frame.as_ptr(), stream.as_ptr());
     assert_eq!(frame, stream);
 }
@@ -75,19 +85,37 @@ fn what_is_held_passes_when_the_stream_is_declared_opaque() {
     framer.opaque();
     assert!(framer.is_opaque());
     let mut input = Bytes::from_static(b"token");
-    assert_eq!(framer.next(&mut input), Some(Event::Pass(Bytes::from_static(&[0, 0, 0]))));
-    assert_eq!(framer.next(&mut input), Some(Event::Pass(Bytes::from_static(b"token"))));
+    assert_eq!(
+        framer.next(&mut input),
+        Some(Event::Pass(Bytes::from_static(&[0, 0, 0])))
+    );
+    assert_eq!(
+        framer.next(&mut input),
+        Some(Event::Pass(Bytes::from_static(b"token")))
+    );
     assert_eq!(framer.next(&mut input), None);
 }
 
 #[test]
 fn a_request_header_is_read_in_both_versions_and_its_client_id_is_never_compact() {
-    let head =
-        |version: i16| [&[0, 0, 0, 0, 0, 3][..], &version.to_be_bytes(), &[0, 0, 0, 5, 0, 2, b'm', b'e']].concat();
+    let head = |version: i16| {
+        [
+            &[0, 0, 0, 0, 0, 3][..],
+            &version.to_be_bytes(),
+            &[0, 0, 0, 5, 0, 2, b'm', b'e'],
+        ]
+        .concat()
+    };
     let plain = [head(8), vec![1, 2]].concat();
     let header = RequestHeader::read(&plain).unwrap();
-    assert_eq!((header.api, header.version, header.correlation), (ApiKey::METADATA, 8, CorrelationId(5)));
-    assert_eq!((header.client_id.unwrap().text(), header.body), (Some("me"), Some(16)));
+    assert_eq!(
+        (header.api, header.version, header.correlation),
+        (ApiKey::METADATA, 8, CorrelationId(5))
+    );
+    assert_eq!(
+        (header.client_id.unwrap().text(), header.body),
+        (Some("me"), Some(16))
+    );
     let flexible = [head(9), vec![1, 7, 2, 9, 9, 1]].concat();
     assert_eq!(RequestHeader::read(&flexible).unwrap().body, Some(21));
     let mut unknown = plain.clone();

@@ -16,7 +16,9 @@ mod checks {
 use checks::message::{any_body, read_all, rewritten};
 use serde_json::{Value, json};
 use throughline_kafka::api::ApiKey;
-use throughline_kafka::message::{Message, Splice, Topic, api_versions, cluster, fetch, group, produce, sasl, share};
+use throughline_kafka::message::{
+    Message, Splice, Topic, api_versions, cluster, fetch, group, produce, sasl, share,
+};
 use throughline_kafka::wire::{Array, Field, Read};
 
 /// A message as Kafka's classes write it.
@@ -30,7 +32,11 @@ fn goldens(kinds: &[&str]) -> Vec<Golden> {
     let golden = |line: &str| {
         let line: Value = serde_json::from_str(line).unwrap();
         let number = |name: &str| i16::try_from(line[name].as_i64().unwrap()).unwrap();
-        Golden { api: ApiKey(number("api")), version: number("version"), line }
+        Golden {
+            api: ApiKey(number("api")),
+            version: number("version"),
+            line,
+        }
     };
     include_str!("goldens/messages.jsonl")
         .lines()
@@ -41,14 +47,22 @@ fn goldens(kinds: &[&str]) -> Vec<Golden> {
 
 fn hex(text: &Value) -> Vec<u8> {
     let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16).unwrap()).unwrap();
-    text.as_str().unwrap().as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    text.as_str()
+        .unwrap()
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect()
 }
 
 // === impl Golden ===
 
 impl Golden {
     fn name(&self) -> String {
-        format!("{} {} {}", self.line["name"], self.line["kind"], self.version)
+        format!(
+            "{} {} {}",
+            self.line["name"], self.line["kind"], self.version
+        )
     }
 
     fn bytes(&self, variant: &str) -> Option<Vec<u8>> {
@@ -67,11 +81,19 @@ impl Golden {
             (ApiKey::FETCH, false) => Some(fetch_response(&open(body, version))),
             (ApiKey::SHARE_FETCH, true) => Some(share_fetch_request(&open(body, version))),
             (ApiKey::SHARE_FETCH, false) => Some(share_fetch_response(&open(body, version))),
-            (ApiKey::SHARE_ACKNOWLEDGE, true) => Some(share_acknowledge_request(&open(body, version))),
-            (ApiKey::SHARE_ACKNOWLEDGE, false) => Some(share_acknowledge_response(&open(body, version))),
+            (ApiKey::SHARE_ACKNOWLEDGE, true) => {
+                Some(share_acknowledge_request(&open(body, version)))
+            }
+            (ApiKey::SHARE_ACKNOWLEDGE, false) => {
+                Some(share_acknowledge_response(&open(body, version)))
+            }
             (ApiKey::METADATA, false) => Some(metadata_response(&open(body, version))),
-            (ApiKey::FIND_COORDINATOR, false) => Some(find_coordinator_response(&open(body, version), version)),
-            (ApiKey::DESCRIBE_CLUSTER, false) => Some(describe_cluster_response(&open(body, version))),
+            (ApiKey::FIND_COORDINATOR, false) => {
+                Some(find_coordinator_response(&open(body, version), version))
+            }
+            (ApiKey::DESCRIBE_CLUSTER, false) => {
+                Some(describe_cluster_response(&open(body, version)))
+            }
             (ApiKey::API_VERSIONS, false) => Some(api_versions_response(&open(body, version))),
             (api, true) => request_of_a_group(api, body, version),
             (api, false) => response_without_addresses(api, body, version),
@@ -80,8 +102,11 @@ impl Golden {
 }
 
 fn open<'a, M: Message<'a>>(body: &'a [u8], version: i16) -> M {
-    let opened = M::open(body, version).unwrap_or_else(|error| panic!("{} {version}: {error}", M::API));
-    opened.opened().unwrap_or_else(|| panic!("{} {version} is not known", M::API))
+    let opened =
+        M::open(body, version).unwrap_or_else(|error| panic!("{} {version}: {error}", M::API));
+    opened
+        .opened()
+        .unwrap_or_else(|| panic!("{} {version} is not known", M::API))
 }
 
 // === what the views say ===
@@ -112,7 +137,14 @@ fn topic(topic: Topic<'_>, name: &str, list: &str, partitions: &Value) -> Value 
 
 fn produce_request(view: &produce::Request<'_>) -> Value {
     let partition = |one: produce::RequestPartition<'_>| json!({ "index": one.index, "records": blob(one.records) });
-    let topics = all(view.topics, |one| topic(one.topic, "name", "partition_data", &all(one.partitions, partition)));
+    let topics = all(view.topics, |one| {
+        topic(
+            one.topic,
+            "name",
+            "partition_data",
+            &all(one.partitions, partition),
+        )
+    });
     json!({
         "transactional_id": text(view.transactional_id), "acks": view.acks, "timeout_ms": view.timeout_ms,
         "topic_data": topics,
@@ -126,8 +158,14 @@ fn produce_response(view: &produce::Response<'_>) -> Value {
             "log_append_time_ms": one.log_append_time_ms,
         })
     };
-    let topics =
-        all(view.topics, |one| topic(one.topic, "name", "partition_responses", &all(one.partitions, partition)));
+    let topics = all(view.topics, |one| {
+        topic(
+            one.topic,
+            "name",
+            "partition_responses",
+            &all(one.partitions, partition),
+        )
+    });
     let nodes: Value = view.node_endpoints.iter().map(node).collect();
     json!({ "responses": topics, "throttle_time_ms": view.throttle_time_ms, "node_endpoints": nodes })
 }
@@ -137,11 +175,19 @@ fn node(endpoint: throughline_kafka::message::address::Endpoint<'_>) -> Value {
 }
 
 fn fetch_request(view: &fetch::Request<'_>) -> Value {
-    let partition =
-        |one: fetch::RequestPartition| json!({ "partition": one.partition, "fetch_offset": one.fetch_offset });
-    let topics = all(view.topics, |one| topic(one.topic, "topic", "partitions", &all(one.partitions, partition)));
+    let partition = |one: fetch::RequestPartition| json!({ "partition": one.partition, "fetch_offset": one.fetch_offset });
+    let topics = all(view.topics, |one| {
+        topic(
+            one.topic,
+            "topic",
+            "partitions",
+            &all(one.partitions, partition),
+        )
+    });
     let numbers = |array: Array<'_, i32>| -> Value { array.iter().collect() };
-    let forgotten = all(view.forgotten_topics, |one| topic(one.topic, "topic", "partitions", &numbers(one.partitions)));
+    let forgotten = all(view.forgotten_topics, |one| {
+        topic(one.topic, "topic", "partitions", &numbers(one.partitions))
+    });
     json!({
         "max_wait_ms": view.max_wait_ms, "min_bytes": view.min_bytes, "isolation_level": view.isolation_level,
         "session_id": view.session_id, "session_epoch": view.session_epoch, "topics": topics,
@@ -150,8 +196,7 @@ fn fetch_request(view: &fetch::Request<'_>) -> Value {
 }
 
 fn fetch_response(view: &fetch::Response<'_>) -> Value {
-    let aborted =
-        |one: fetch::AbortedTransaction| json!({ "producer_id": one.producer_id, "first_offset": one.first_offset });
+    let aborted = |one: fetch::AbortedTransaction| json!({ "producer_id": one.producer_id, "first_offset": one.first_offset });
     let partition = |one: fetch::ResponsePartition<'_>| {
         json!({
             "partition_index": one.partition_index, "error_code": one.error_code,
@@ -160,7 +205,14 @@ fn fetch_response(view: &fetch::Response<'_>) -> Value {
             "records": blob(one.records),
         })
     };
-    let topics = all(view.topics, |one| topic(one.topic, "topic", "partitions", &all(one.partitions, partition)));
+    let topics = all(view.topics, |one| {
+        topic(
+            one.topic,
+            "topic",
+            "partitions",
+            &all(one.partitions, partition),
+        )
+    });
     let nodes: Value = view.node_endpoints.iter().map(node).collect();
     json!({
         "throttle_time_ms": view.throttle_time_ms, "error_code": view.error_code, "session_id": view.session_id,
@@ -177,7 +229,10 @@ fn acknowledged(topics: Array<'_, share::RequestTopic<'_>>) -> Value {
         let batches = all(one.acknowledgement_batches, batch);
         json!({ "partition_index": one.partition_index, "acknowledgement_batches": batches })
     };
-    all(topics, |one| json!({ "topic_id": in_hex(&one.topic_id), "partitions": all(one.partitions, partition) }))
+    all(
+        topics,
+        |one| json!({ "topic_id": in_hex(&one.topic_id), "partitions": all(one.partitions, partition) }),
+    )
 }
 
 fn share_fetch_request(view: &share::FetchRequest<'_>) -> Value {
@@ -250,7 +305,11 @@ fn find_coordinator_response(view: &cluster::FindCoordinatorResponse<'_>, versio
             said
         })
         .collect();
-    if version < 4 { coordinators.into_iter().next().unwrap() } else { json!({ "coordinators": coordinators }) }
+    if version < 4 {
+        coordinators.into_iter().next().unwrap()
+    } else {
+        json!({ "coordinators": coordinators })
+    }
 }
 
 fn describe_cluster_response(view: &cluster::DescribeClusterResponse<'_>) -> Value {
@@ -269,7 +328,10 @@ fn api_versions_response(view: &api_versions::Response<'_>) -> Value {
             "min_version_level": one.min_version_level,
         })
     };
-    let features = view.finalized_features.as_ref().map_or(json!([]), |features| all(features.features, feature));
+    let features = view
+        .finalized_features
+        .as_ref()
+        .map_or(json!([]), |features| all(features.features, feature));
     json!({
         "error_code": view.error_code, "api_keys": all(view.api_keys, key), "finalized_features": features,
     })
@@ -327,14 +389,26 @@ fn response_without_addresses(api: ApiKey, body: &[u8], version: i16) -> Option<
     let said = match api {
         ApiKey::OFFSET_COMMIT => {
             let view: group::OffsetCommitResponse<'_> = open(body, version);
-            let topics =
-                all(view.topics, |one| topic(one.topic, "name", "partitions", &all(one.partitions, partition)));
+            let topics = all(view.topics, |one| {
+                topic(
+                    one.topic,
+                    "name",
+                    "partitions",
+                    &all(one.partitions, partition),
+                )
+            });
             json!({ "topics": topics })
         }
         ApiKey::TXN_OFFSET_COMMIT => {
             let view: group::TxnOffsetCommitResponse<'_> = open(body, version);
-            let topics =
-                all(view.topics, |one| topic(one.topic, "name", "partitions", &all(one.partitions, partition)));
+            let topics = all(view.topics, |one| {
+                topic(
+                    one.topic,
+                    "name",
+                    "partitions",
+                    &all(one.partitions, partition),
+                )
+            });
             json!({ "topics": topics })
         }
         ApiKey::INIT_PRODUCER_ID => {
@@ -365,15 +439,27 @@ fn agree(here: &Value, there: &Value, path: &str) -> usize {
             .map(|(name, value)| match there.get(name) {
                 Some(there) => agree(value, there, &format!("{path}.{name}")),
                 None => {
-                    let nothing = [json!(null), json!(0), json!(-1), json!([]), json!("0".repeat(32))];
-                    assert!(nothing.contains(value), "{path}.{name} is {value}, and the version has none");
+                    let nothing = [
+                        json!(null),
+                        json!(0),
+                        json!(-1),
+                        json!([]),
+                        json!("0".repeat(32)),
+                    ];
+                    assert!(
+                        nothing.contains(value),
+                        "{path}.{name} is {value}, and the version has none"
+                    );
                     0
                 }
             })
             .sum(),
         (Value::Array(here), Value::Array(there)) => {
             assert_eq!(here.len(), there.len(), "{path}");
-            here.iter().zip(there).map(|(here, there)| agree(here, there, path)).sum()
+            here.iter()
+                .zip(there)
+                .map(|(here, there)| agree(here, there, path))
+                .sum()
         }
         _ => {
             assert_eq!(here, there, "{path}");
@@ -389,11 +475,17 @@ fn every_version_that_kafka_writes_is_opened_and_says_what_was_written() {
     let (mut opened, mut values) = (0, 0);
     for golden in goldens(&["request", "response"]) {
         let body = golden.bytes("full").unwrap();
-        let Some(said) = golden.said(&body) else { continue };
+        let Some(said) = golden.said(&body) else {
+            continue;
+        };
         opened += 1;
         values += agree(&said, &golden.line["says"], &golden.name());
         assert!(
-            read_all(&golden.bytes("default").unwrap(), golden.api, golden.version),
+            read_all(
+                &golden.bytes("default").unwrap(),
+                golden.api,
+                golden.version
+            ),
             "{} by default",
             golden.name()
         );
@@ -401,14 +493,19 @@ fn every_version_that_kafka_writes_is_opened_and_says_what_was_written() {
             read_all(&body[..end], golden.api, golden.version);
         }
     }
-    assert!(opened > 150 && values > 1_500, "{opened} messages, {values} values: the goldens are gone");
+    assert!(
+        opened > 150 && values > 1_500,
+        "{opened} messages, {values} values: the goldens are gone"
+    );
 }
 
 #[test]
 fn moved_addresses_are_the_bytes_that_kafka_writes() {
     let mut moved = 0;
     for golden in goldens(&["response"]) {
-        let Some(expected) = golden.bytes("moved") else { continue };
+        let Some(expected) = golden.bytes("moved") else {
+            continue;
+        };
         let body = rewritten(golden.api, golden.version, &golden.bytes("full").unwrap());
         assert_eq!(body, Some(expected), "{}", golden.name());
         moved += 1;
@@ -420,7 +517,9 @@ fn moved_addresses_are_the_bytes_that_kafka_writes() {
 fn longer_records_make_the_bytes_that_kafka_writes() {
     let mut changed = 0;
     for golden in goldens(&["request", "response"]) {
-        let Some(expected) = golden.bytes("longer") else { continue };
+        let Some(expected) = golden.bytes("longer") else {
+            continue;
+        };
         let body = golden.bytes("full").unwrap();
         let mut splice = Splice::default();
         for records in records(&golden, &body) {
@@ -431,7 +530,9 @@ fn longer_records_make_the_bytes_that_kafka_writes() {
             splice.replace_field(&records, write).unwrap();
         }
         let mut out = Vec::new();
-        splice.reseal(&[&[0; 4], &body[..]].concat(), 4, &mut out).unwrap();
+        splice
+            .reseal(&[&[0; 4], &body[..]].concat(), 4, &mut out)
+            .unwrap();
         assert_eq!(out[4..], expected, "{}", golden.name());
         changed += 1;
     }
@@ -443,15 +544,27 @@ fn records<'a>(golden: &Golden, body: &'a [u8]) -> Vec<Field<'a>> {
     match golden.api {
         ApiKey::PRODUCE => {
             let view: produce::Request<'_> = open(body, version);
-            view.topics.iter().flat_map(|topic| topic.partitions).filter_map(|partition| partition.records).collect()
+            view.topics
+                .iter()
+                .flat_map(|topic| topic.partitions)
+                .filter_map(|partition| partition.records)
+                .collect()
         }
         ApiKey::FETCH => {
             let view: fetch::Response<'_> = open(body, version);
-            view.topics.iter().flat_map(|topic| topic.partitions).filter_map(|partition| partition.records).collect()
+            view.topics
+                .iter()
+                .flat_map(|topic| topic.partitions)
+                .filter_map(|partition| partition.records)
+                .collect()
         }
         _ => {
             let view: share::FetchResponse<'_> = open(body, version);
-            view.topics.iter().flat_map(|topic| topic.partitions).filter_map(|partition| partition.records).collect()
+            view.topics
+                .iter()
+                .flat_map(|topic| topic.partitions)
+                .filter_map(|partition| partition.records)
+                .collect()
         }
     }
 }
@@ -468,11 +581,20 @@ fn narrowed_versions_are_the_bytes_that_kafka_writes() {
             ApiKey::FETCH => (low, high.min(16)),
             _ => (low, high),
         };
-        let count = api_versions::clamp(golden.version, &body, &mut splice, most).unwrap().opened();
+        let count = api_versions::clamp(golden.version, &body, &mut splice, most)
+            .unwrap()
+            .opened();
         assert_eq!(count, Some(2), "{}", golden.name());
         let mut out = Vec::new();
-        splice.reseal(&[&[0; 4], &body[..]].concat(), 4, &mut out).unwrap();
-        assert_eq!(out[4..], golden.bytes("narrow").unwrap(), "{}", golden.name());
+        splice
+            .reseal(&[&[0; 4], &body[..]].concat(), 4, &mut out)
+            .unwrap();
+        assert_eq!(
+            out[4..],
+            golden.bytes("narrow").unwrap(),
+            "{}",
+            golden.name()
+        );
     }
 }
 

@@ -1,7 +1,12 @@
 //! Messages: what another implementation encodes in every version is what the views say, and what is changed here is what
 //! it reads.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
 
 mod checks {
     pub(crate) mod message;
@@ -36,8 +41,13 @@ fn id() -> Uuid {
 
 fn encoded(message: &impl Encodable, api: ApiKey, version: i16) -> Vec<u8> {
     let mut out = BytesMut::new();
-    message.encode(&mut out, version).unwrap_or_else(|error| panic!("{api} {version}: {error}"));
-    assert!(read_all(&out, api, version), "{api} {version} can be opened");
+    message
+        .encode(&mut out, version)
+        .unwrap_or_else(|error| panic!("{api} {version}: {error}"));
+    assert!(
+        read_all(&out, api, version),
+        "{api} {version} can be opened"
+    );
     for end in 0..out.len() {
         read_all(out.get(..end).unwrap(), api, version);
     }
@@ -63,7 +73,11 @@ fn said(field: Option<Field<'_>>) -> Option<&str> {
 
 /// The topic is named as the version names it.
 fn is_topic(topic: Topic<'_>, version: i16, ids_since: i16) {
-    let expected = if version >= ids_since { (None, Some(ID)) } else { (Some(TOPIC), None) };
+    let expected = if version >= ids_since {
+        (None, Some(ID))
+    } else {
+        (Some(TOPIC), None)
+    };
     assert_eq!((topic.name(), topic.id()), expected);
 }
 
@@ -82,9 +96,14 @@ fn records_can_be_replaced<M: Decodable>(
         };
         splice.replace_field(&records, write).unwrap();
         let mut out = Vec::new();
-        splice.reseal(&[&[0; 4], body].concat(), 4, &mut out).unwrap();
+        splice
+            .reseal(&[&[0; 4], body].concat(), 4, &mut out)
+            .unwrap();
         let mut rest = Bytes::from(out).slice(4..);
-        assert_eq!(said(M::decode(&mut rest, version).unwrap()), Some(Bytes::from(vec![b'z'; length])));
+        assert_eq!(
+            said(M::decode(&mut rest, version).unwrap()),
+            Some(Bytes::from(vec![b'z'; length]))
+        );
         assert!(rest.is_empty());
     }
 }
@@ -96,7 +115,8 @@ fn addresses_can_be_replaced<M: Decodable>(
     version: i16,
     said: impl Fn(M) -> Vec<(StrBytes, i32)>,
 ) {
-    let body = rewritten(api, version, body).unwrap_or_else(|| panic!("{api} {version} has no address"));
+    let body =
+        rewritten(api, version, body).unwrap_or_else(|| panic!("{api} {version} has no address"));
     let mut rest = Bytes::from(body);
     let addresses = said(M::decode(&mut rest, version).unwrap());
     assert!(rest.is_empty(), "{api} {version}");
@@ -117,7 +137,11 @@ fn produce_requests_say_what_was_encoded() {
             .with_index(3)
             .with_records(Some(Bytes::from_static(b"records")));
         let topic = km::produce_request::TopicProduceData::default();
-        let topic = if version >= 13 { topic.with_topic_id(id()) } else { topic.with_name(topic_name()) };
+        let topic = if version >= 13 {
+            topic.with_topic_id(id())
+        } else {
+            topic.with_name(topic_name())
+        };
         let request = km::ProduceRequest::default()
             .with_transactional_id(Some(TransactionalId(text("tx"))))
             .with_acks(-1)
@@ -125,21 +149,39 @@ fn produce_requests_say_what_was_encoded() {
             .with_topic_data(vec![topic.with_partition_data(vec![partition])]);
         let body = encoded(&request, ApiKey::PRODUCE, version);
         let view: produce::Request<'_> = open(&body, version);
-        assert_eq!((said(view.transactional_id), view.acks, view.timeout_ms), (Some("tx"), -1, 77));
+        assert_eq!(
+            (said(view.transactional_id), view.acks, view.timeout_ms),
+            (Some("tx"), -1, 77)
+        );
         let topic = sole(view.topics);
         is_topic(topic.topic, version, 13);
         let partition = sole(topic.partitions);
-        assert_eq!((partition.index, partition.records.unwrap().bytes()), (3, &b"records"[..]));
-        records_can_be_replaced(&body, version, partition.records.unwrap(), |request: km::ProduceRequest| {
-            request.topic_data.first()?.partition_data.first()?.records.clone()
-        });
+        assert_eq!(
+            (partition.index, partition.records.unwrap().bytes()),
+            (3, &b"records"[..])
+        );
+        records_can_be_replaced(
+            &body,
+            version,
+            partition.records.unwrap(),
+            |request: km::ProduceRequest| {
+                request
+                    .topic_data
+                    .first()?
+                    .partition_data
+                    .first()?
+                    .records
+                    .clone()
+            },
+        );
     }
 }
 
 #[test]
 fn produce_responses_say_what_was_encoded() {
     use km::produce_response::{
-        BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+        BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+        TopicProduceResponse,
     };
     for version in 3..=13 {
         let mut partition = PartitionProduceResponse::default()
@@ -151,27 +193,53 @@ fn produce_responses_say_what_was_encoded() {
             partition = partition.with_record_errors(vec![BatchIndexAndErrorMessage::default()]);
         }
         let topic = TopicProduceResponse::default();
-        let topic = if version >= 13 { topic.with_topic_id(id()) } else { topic.with_name(topic_name()) };
+        let topic = if version >= 13 {
+            topic.with_topic_id(id())
+        } else {
+            topic.with_name(topic_name())
+        };
         let mut response = km::ProduceResponse::default().with_throttle_time_ms(5);
         if version >= 10 {
-            partition = partition.with_current_leader(LeaderIdAndEpoch::default().with_leader_id(BrokerId(1)));
-            let node = NodeEndpoint::default().with_host(text("h")).with_port(9092).with_rack(Some(text("r")));
-            response = response.with_node_endpoints(vec![node.clone().with_node_id(BrokerId(1)), node]);
+            partition = partition
+                .with_current_leader(LeaderIdAndEpoch::default().with_leader_id(BrokerId(1)));
+            let node = NodeEndpoint::default()
+                .with_host(text("h"))
+                .with_port(9092)
+                .with_rack(Some(text("r")));
+            response =
+                response.with_node_endpoints(vec![node.clone().with_node_id(BrokerId(1)), node]);
         }
-        let response = response.with_responses(vec![topic.with_partition_responses(vec![partition])]);
+        let response =
+            response.with_responses(vec![topic.with_partition_responses(vec![partition])]);
         let body = encoded(&response, ApiKey::PRODUCE, version);
         let view: produce::Response<'_> = open(&body, version);
         assert_eq!(view.throttle_time_ms, 5);
         let topic = sole(view.topics);
         is_topic(topic.topic, version, 13);
-        let expected =
-            produce::ResponsePartition { index: 3, error_code: 6, base_offset: 1 << 40, log_append_time_ms: 99 };
+        let expected = produce::ResponsePartition {
+            index: 3,
+            error_code: 6,
+            base_offset: 1 << 40,
+            log_append_time_ms: 99,
+        };
         assert_eq!(sole(topic.partitions), expected);
-        assert_eq!(view.node_endpoints.iter().count(), if version >= 10 { 2 } else { 0 });
+        assert_eq!(
+            view.node_endpoints.iter().count(),
+            if version >= 10 { 2 } else { 0 }
+        );
         if version >= 10 {
-            addresses_can_be_replaced(&body, ApiKey::PRODUCE, version, |response: km::ProduceResponse| {
-                response.node_endpoints.into_iter().map(|node| (node.host, node.port)).collect()
-            });
+            addresses_can_be_replaced(
+                &body,
+                ApiKey::PRODUCE,
+                version,
+                |response: km::ProduceResponse| {
+                    response
+                        .node_endpoints
+                        .into_iter()
+                        .map(|node| (node.host, node.port))
+                        .collect()
+                },
+            );
         }
     }
 }
@@ -180,9 +248,15 @@ fn produce_responses_say_what_was_encoded() {
 fn fetch_requests_say_what_was_encoded() {
     use km::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
     for version in 4..=18 {
-        let partition = FetchPartition::default().with_partition(2).with_fetch_offset(1 << 33);
+        let partition = FetchPartition::default()
+            .with_partition(2)
+            .with_fetch_offset(1 << 33);
         let topic = FetchTopic::default();
-        let topic = if version >= 13 { topic.with_topic_id(id()) } else { topic.with_topic(topic_name()) };
+        let topic = if version >= 13 {
+            topic.with_topic_id(id())
+        } else {
+            topic.with_topic(topic_name())
+        };
         let mut request = km::FetchRequest::default()
             .with_max_wait_ms(500)
             .with_min_bytes(1)
@@ -190,26 +264,45 @@ fn fetch_requests_say_what_was_encoded() {
             .with_topics(vec![topic.with_partitions(vec![partition])]);
         if version >= 7 {
             let forgotten = ForgottenTopic::default().with_partitions(vec![1, 2]);
-            request = request.with_session_id(8).with_session_epoch(9).with_forgotten_topics_data(vec![forgotten]);
+            request = request
+                .with_session_id(8)
+                .with_session_epoch(9)
+                .with_forgotten_topics_data(vec![forgotten]);
         }
         if version >= 12 {
             request = request.with_cluster_id(Some(text("c")));
         }
         let body = encoded(&request, ApiKey::FETCH, version);
         let view: fetch::Request<'_> = open(&body, version);
-        assert_eq!((view.max_wait_ms, view.min_bytes, view.isolation_level), (500, 1, 1));
-        assert_eq!((view.session_id, view.session_epoch), if version >= 7 { (8, 9) } else { (0, -1) });
+        assert_eq!(
+            (view.max_wait_ms, view.min_bytes, view.isolation_level),
+            (500, 1, 1)
+        );
+        assert_eq!(
+            (view.session_id, view.session_epoch),
+            if version >= 7 { (8, 9) } else { (0, -1) }
+        );
         let topic = sole(view.topics);
         is_topic(topic.topic, version, 13);
-        assert_eq!(sole(topic.partitions), fetch::RequestPartition { partition: 2, fetch_offset: 1 << 33 });
+        assert_eq!(
+            sole(topic.partitions),
+            fetch::RequestPartition {
+                partition: 2,
+                fetch_offset: 1 << 33
+            }
+        );
     }
 }
 
 #[test]
 fn fetch_responses_say_what_was_encoded() {
-    use km::fetch_response::{AbortedTransaction, EpochEndOffset, FetchableTopicResponse, NodeEndpoint, PartitionData};
+    use km::fetch_response::{
+        AbortedTransaction, EpochEndOffset, FetchableTopicResponse, NodeEndpoint, PartitionData,
+    };
     for version in 4..=18 {
-        let aborted = AbortedTransaction::default().with_producer_id(km::ProducerId(4)).with_first_offset(5);
+        let aborted = AbortedTransaction::default()
+            .with_producer_id(km::ProducerId(4))
+            .with_first_offset(5);
         let mut partition = PartitionData::default()
             .with_partition_index(2)
             .with_error_code(6)
@@ -224,74 +317,144 @@ fn fetch_responses_say_what_was_encoded() {
             partition = partition.with_diverging_epoch(EpochEndOffset::default().with_epoch(1));
         }
         let topic = FetchableTopicResponse::default();
-        let topic = if version >= 13 { topic.with_topic_id(id()) } else { topic.with_topic(topic_name()) };
-        let mut response = km::FetchResponse::default().with_responses(vec![topic.with_partitions(vec![partition])]);
+        let topic = if version >= 13 {
+            topic.with_topic_id(id())
+        } else {
+            topic.with_topic(topic_name())
+        };
+        let mut response = km::FetchResponse::default()
+            .with_responses(vec![topic.with_partitions(vec![partition])]);
         if version >= 7 {
             response = response.with_session_id(8).with_error_code(70);
         }
         if version >= 16 {
             let node = NodeEndpoint::default().with_host(text("h")).with_port(9092);
-            response = response.with_node_endpoints(vec![node.clone().with_node_id(BrokerId(1)), node]);
+            response =
+                response.with_node_endpoints(vec![node.clone().with_node_id(BrokerId(1)), node]);
         }
         let body = encoded(&response, ApiKey::FETCH, version);
         let view: fetch::Response<'_> = open(&body, version);
-        assert_eq!((view.error_code, view.session_id), if version >= 7 { (70, 8) } else { (0, 0) });
+        assert_eq!(
+            (view.error_code, view.session_id),
+            if version >= 7 { (70, 8) } else { (0, 0) }
+        );
         let topic = sole(view.topics);
         is_topic(topic.topic, version, 13);
         let partition = sole(topic.partitions);
         assert_eq!((partition.partition_index, partition.error_code), (2, 6));
-        assert_eq!((partition.high_watermark, partition.last_stable_offset), (100, 90));
-        assert_eq!(partition.log_start_offset, if version >= 5 { 10 } else { -1 });
+        assert_eq!(
+            (partition.high_watermark, partition.last_stable_offset),
+            (100, 90)
+        );
+        assert_eq!(
+            partition.log_start_offset,
+            if version >= 5 { 10 } else { -1 }
+        );
         let aborted = sole(partition.aborted_transactions);
         assert_eq!((aborted.producer_id, aborted.first_offset), (4, 5));
-        records_can_be_replaced(&body, version, partition.records.unwrap(), |response: km::FetchResponse| {
-            response.responses.first()?.partitions.first()?.records.clone()
-        });
+        records_can_be_replaced(
+            &body,
+            version,
+            partition.records.unwrap(),
+            |response: km::FetchResponse| {
+                response
+                    .responses
+                    .first()?
+                    .partitions
+                    .first()?
+                    .records
+                    .clone()
+            },
+        );
         if version >= 16 {
-            addresses_can_be_replaced(&body, ApiKey::FETCH, version, |response: km::FetchResponse| {
-                response.node_endpoints.into_iter().map(|node| (node.host, node.port)).collect()
-            });
+            addresses_can_be_replaced(
+                &body,
+                ApiKey::FETCH,
+                version,
+                |response: km::FetchResponse| {
+                    response
+                        .node_endpoints
+                        .into_iter()
+                        .map(|node| (node.host, node.port))
+                        .collect()
+                },
+            );
         }
     }
 }
 
 #[test]
 fn share_groups_say_what_was_encoded() {
-    use km::share_fetch_response::{AcquiredRecords, NodeEndpoint, PartitionData, ShareFetchableTopicResponse};
-    let acquired = AcquiredRecords::default().with_first_offset(3).with_last_offset(7).with_delivery_count(2);
+    use km::share_fetch_response::{
+        AcquiredRecords, NodeEndpoint, PartitionData, ShareFetchableTopicResponse,
+    };
+    let acquired = AcquiredRecords::default()
+        .with_first_offset(3)
+        .with_last_offset(7)
+        .with_delivery_count(2);
     let partition = PartitionData::default()
         .with_partition_index(1)
         .with_error_code(6)
         .with_acknowledge_error_code(7)
         .with_records(Some(Bytes::from_static(b"records")))
         .with_acquired_records(vec![acquired]);
-    let topic = ShareFetchableTopicResponse::default().with_topic_id(id()).with_partitions(vec![partition]);
+    let topic = ShareFetchableTopicResponse::default()
+        .with_topic_id(id())
+        .with_partitions(vec![partition]);
     let node = NodeEndpoint::default().with_host(text("h")).with_port(9092);
-    let response =
-        km::ShareFetchResponse::default().with_responses(vec![topic]).with_node_endpoints(vec![node.clone(), node]);
+    let response = km::ShareFetchResponse::default()
+        .with_responses(vec![topic])
+        .with_node_endpoints(vec![node.clone(), node]);
     let body = encoded(&response, ApiKey::SHARE_FETCH, 1);
     let view: share::FetchResponse<'_> = open(&body, 1);
     let topic = sole(view.topics);
     assert_eq!(topic.topic_id, ID);
     let partition = sole(topic.partitions);
-    assert_eq!((partition.partition_index, partition.error_code, partition.acknowledge_error_code), (1, 6, 7));
-    let expected = share::AcquiredRecords { first_offset: 3, last_offset: 7, delivery_count: 2 };
+    assert_eq!(
+        (
+            partition.partition_index,
+            partition.error_code,
+            partition.acknowledge_error_code
+        ),
+        (1, 6, 7)
+    );
+    let expected = share::AcquiredRecords {
+        first_offset: 3,
+        last_offset: 7,
+        delivery_count: 2,
+    };
     assert_eq!(sole(partition.acquired_records), expected);
-    addresses_can_be_replaced(&body, ApiKey::SHARE_FETCH, 1, |response: km::ShareFetchResponse| {
-        response.node_endpoints.into_iter().map(|node| (node.host, node.port)).collect()
-    });
-    let batch = km::share_fetch_request::AcknowledgementBatch::default().with_first_offset(5).with_last_offset(6);
+    addresses_can_be_replaced(
+        &body,
+        ApiKey::SHARE_FETCH,
+        1,
+        |response: km::ShareFetchResponse| {
+            response
+                .node_endpoints
+                .into_iter()
+                .map(|node| (node.host, node.port))
+                .collect()
+        },
+    );
+    let batch = km::share_fetch_request::AcknowledgementBatch::default()
+        .with_first_offset(5)
+        .with_last_offset(6);
     let partition = km::share_fetch_request::FetchPartition::default()
         .with_partition_index(2)
         .with_acknowledgement_batches(vec![batch.with_acknowledge_types(vec![1, 3])]);
-    let topic = km::share_fetch_request::FetchTopic::default().with_topic_id(id()).with_partitions(vec![partition]);
+    let topic = km::share_fetch_request::FetchTopic::default()
+        .with_topic_id(id())
+        .with_partitions(vec![partition]);
     let request = km::ShareFetchRequest::default()
         .with_group_id(Some(GroupId(text("g"))))
         .with_member_id(Some(text("m")))
         .with_topics(vec![topic]);
     let body = encoded(&request, ApiKey::SHARE_FETCH, 1);
     let view: share::FetchRequest<'_> = open(&body, 1);
-    assert_eq!((said(view.group_id), said(view.member_id)), (Some("g"), Some("m")));
+    assert_eq!(
+        (said(view.group_id), said(view.member_id)),
+        (Some("g"), Some("m"))
+    );
     acknowledges(view.topics);
 }
 
@@ -308,14 +471,18 @@ fn acknowledges(topics: Array<'_, share::RequestTopic<'_>>) {
 
 #[test]
 fn share_acknowledgements_say_what_was_handled() {
-    let batch = km::share_acknowledge_request::AcknowledgementBatch::default().with_first_offset(5).with_last_offset(6);
+    let batch = km::share_acknowledge_request::AcknowledgementBatch::default()
+        .with_first_offset(5)
+        .with_last_offset(6);
     let partition = km::share_acknowledge_request::AcknowledgePartition::default()
         .with_partition_index(2)
         .with_acknowledgement_batches(vec![batch.with_acknowledge_types(vec![1, 3])]);
     let topic = km::share_acknowledge_request::AcknowledgeTopic::default();
     let request = km::ShareAcknowledgeRequest::default()
         .with_group_id(Some(GroupId(text("g"))))
-        .with_topics(vec![topic.with_topic_id(id()).with_partitions(vec![partition])]);
+        .with_topics(vec![
+            topic.with_topic_id(id()).with_partitions(vec![partition]),
+        ]);
     let body = encoded(&request, ApiKey::SHARE_ACKNOWLEDGE, 1);
     let view: share::AcknowledgeRequest<'_> = open(&body, 1);
     assert_eq!(said(view.group_id), Some("g"));
@@ -324,11 +491,16 @@ fn share_acknowledgements_say_what_was_handled() {
 
 #[test]
 fn transactional_commits_say_what_was_encoded() {
-    use km::txn_offset_commit_request::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
+    use km::txn_offset_commit_request::{
+        TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+    };
     for version in 0..=5 {
-        let partition =
-            TxnOffsetCommitRequestPartition::default().with_partition_index(2).with_committed_offset(1 << 40);
-        let topic = TxnOffsetCommitRequestTopic::default().with_name(topic_name()).with_partitions(vec![partition]);
+        let partition = TxnOffsetCommitRequestPartition::default()
+            .with_partition_index(2)
+            .with_committed_offset(1 << 40);
+        let topic = TxnOffsetCommitRequestTopic::default()
+            .with_name(topic_name())
+            .with_partitions(vec![partition]);
         let request = km::TxnOffsetCommitRequest::default()
             .with_transactional_id(text("t").into())
             .with_group_id(GroupId(text("g")))
@@ -337,40 +509,66 @@ fn transactional_commits_say_what_was_encoded() {
             .with_topics(vec![topic]);
         let body = encoded(&request, ApiKey::TXN_OFFSET_COMMIT, version);
         let view: group::TxnOffsetCommitRequest<'_> = open(&body, version);
-        assert_eq!((view.group_id.text(), view.producer_id, view.producer_epoch), (Some("g"), 7, 3));
+        assert_eq!(
+            (view.group_id.text(), view.producer_id, view.producer_epoch),
+            (Some("g"), 7, 3)
+        );
         let topic = sole(view.topics);
         is_topic(topic.topic, version, 6);
-        let expected = group::TxnCommitPartition { partition_index: 2, committed_offset: 1 << 40 };
+        let expected = group::TxnCommitPartition {
+            partition_index: 2,
+            committed_offset: 1 << 40,
+        };
         assert_eq!(sole(topic.partitions), expected);
     }
 }
 
 #[test]
 fn share_acknowledgements_say_where_the_leaders_are() {
-    use km::share_acknowledge_response::{NodeEndpoint, PartitionData, ShareAcknowledgeTopicResponse};
-    let topic = ShareAcknowledgeTopicResponse::default().with_partitions(vec![PartitionData::default()]);
+    use km::share_acknowledge_response::{
+        NodeEndpoint, PartitionData, ShareAcknowledgeTopicResponse,
+    };
+    let topic =
+        ShareAcknowledgeTopicResponse::default().with_partitions(vec![PartitionData::default()]);
     let node = NodeEndpoint::default().with_host(text("h")).with_port(9092);
     let response = km::ShareAcknowledgeResponse::default()
         .with_responses(vec![topic])
         .with_node_endpoints(vec![node.clone(), node]);
     let mut body = BytesMut::new();
     response.encode(&mut body, 1).unwrap();
-    addresses_can_be_replaced(&body, ApiKey::SHARE_ACKNOWLEDGE, 1, |response: km::ShareAcknowledgeResponse| {
-        response.node_endpoints.into_iter().map(|node| (node.host, node.port)).collect()
-    });
+    addresses_can_be_replaced(
+        &body,
+        ApiKey::SHARE_ACKNOWLEDGE,
+        1,
+        |response: km::ShareAcknowledgeResponse| {
+            response
+                .node_endpoints
+                .into_iter()
+                .map(|node| (node.host, node.port))
+                .collect()
+        },
+    );
     // Version 2 has four bytes more, behind throttle time, error code and null message (KIP-1222).
-    let newer = [body.get(..7).unwrap(), &[0, 0, 0, 9], body.get(7..).unwrap()].concat();
+    let newer = [
+        body.get(..7).unwrap(),
+        &[0, 0, 0, 9],
+        body.get(7..).unwrap(),
+    ]
+    .concat();
     let view: share::AcknowledgeResponse<'_> = open(&newer, 2);
     assert_eq!(view.node_endpoints.iter().count(), 2);
 }
 
 #[test]
 fn metadata_says_what_was_encoded() {
-    use km::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
+    use km::metadata_response::{
+        MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    };
     for version in 0..=13 {
         let nodes = vec![BrokerId(1), BrokerId(2)];
-        let mut partition =
-            MetadataResponsePartition::default().with_replica_nodes(nodes.clone()).with_isr_nodes(nodes.clone());
+        let mut partition = MetadataResponsePartition::default()
+            .with_replica_nodes(nodes.clone())
+            .with_isr_nodes(nodes.clone());
         if version >= 5 {
             partition = partition.with_offline_replicas(nodes);
         }
@@ -380,7 +578,9 @@ fn metadata_says_what_was_encoded() {
         if version >= 10 {
             topic = topic.with_topic_id(id());
         }
-        let broker = MetadataResponseBroker::default().with_host(text("h")).with_port(9092);
+        let broker = MetadataResponseBroker::default()
+            .with_host(text("h"))
+            .with_port(9092);
         let mut response = km::MetadataResponse::default()
             .with_brokers(vec![broker.clone().with_node_id(BrokerId(7)), broker])
             .with_topics(vec![topic]);
@@ -391,13 +591,25 @@ fn metadata_says_what_was_encoded() {
         let view: cluster::MetadataResponse<'_> = open(&body, version);
         assert_eq!(said(view.cluster_id), (version >= 2).then_some("cluster"));
         let broker = view.brokers.iter().next().unwrap().endpoint;
-        assert_eq!((broker.node_id, broker.host.text(), broker.port), (7, Some("h"), 9092));
+        assert_eq!(
+            (broker.node_id, broker.host.text(), broker.port),
+            (7, Some("h"), 9092)
+        );
         let topic = sole(view.topics);
         assert_eq!((said(topic.name), topic.partition_count), (Some(TOPIC), 2));
         assert_eq!(topic.topic_id, if version >= 10 { ID } else { [0; 16] });
-        addresses_can_be_replaced(&body, ApiKey::METADATA, version, |response: km::MetadataResponse| {
-            response.brokers.into_iter().map(|broker| (broker.host, broker.port)).collect()
-        });
+        addresses_can_be_replaced(
+            &body,
+            ApiKey::METADATA,
+            version,
+            |response: km::MetadataResponse| {
+                response
+                    .brokers
+                    .into_iter()
+                    .map(|broker| (broker.host, broker.port))
+                    .collect()
+            },
+        );
     }
 }
 
@@ -409,20 +621,35 @@ fn coordinators_and_clusters_are_found_and_moved() {
         let (host, port) = (text("h"), 9092);
         let response = km::FindCoordinatorResponse::default();
         let response = if version >= 4 {
-            let one =
-                Coordinator::default().with_key(text("g")).with_node_id(BrokerId(3)).with_host(host).with_port(port);
-            let failed = Coordinator::default().with_node_id(BrokerId(-1)).with_port(-1).with_error_code(15);
+            let one = Coordinator::default()
+                .with_key(text("g"))
+                .with_node_id(BrokerId(3))
+                .with_host(host)
+                .with_port(port);
+            let failed = Coordinator::default()
+                .with_node_id(BrokerId(-1))
+                .with_port(-1)
+                .with_error_code(15);
             response.with_coordinators(vec![one.clone(), failed, one])
         } else {
-            response.with_node_id(BrokerId(3)).with_host(host).with_port(port)
+            response
+                .with_node_id(BrokerId(3))
+                .with_host(host)
+                .with_port(port)
         };
         let mut body = BytesMut::new();
         response.encode(&mut body, version).unwrap();
         let view: cluster::FindCoordinatorResponse<'_> = open(&body, version);
         let first = view.coordinators().next().unwrap();
-        assert_eq!((first.endpoint.node_id, said(first.key)), (3, (version >= 4).then_some("g")));
-        addresses_can_be_replaced(&body, ApiKey::FIND_COORDINATOR, version, |response: km::FindCoordinatorResponse| {
-            match response.coordinators.len() {
+        assert_eq!(
+            (first.endpoint.node_id, said(first.key)),
+            (3, (version >= 4).then_some("g"))
+        );
+        addresses_can_be_replaced(
+            &body,
+            ApiKey::FIND_COORDINATOR,
+            version,
+            |response: km::FindCoordinatorResponse| match response.coordinators.len() {
                 0 => vec![(response.host, response.port); 2],
                 _ => response
                     .coordinators
@@ -430,11 +657,13 @@ fn coordinators_and_clusters_are_found_and_moved() {
                     .filter(|one| one.error_code == 0)
                     .map(|one| (one.host, one.port))
                     .collect(),
-            }
-        });
+            },
+        );
     }
     for version in 0..=2 {
-        let broker = DescribeClusterBroker::default().with_host(text("h")).with_port(9092);
+        let broker = DescribeClusterBroker::default()
+            .with_host(text("h"))
+            .with_port(9092);
         let response = km::DescribeClusterResponse::default()
             .with_cluster_id(text("cluster"))
             .with_brokers(vec![broker.clone().with_broker_id(BrokerId(1)), broker]);
@@ -442,24 +671,51 @@ fn coordinators_and_clusters_are_found_and_moved() {
         response.encode(&mut body, version).unwrap();
         let view: cluster::DescribeClusterResponse<'_> = open(&body, version);
         assert_eq!(said(view.cluster_id), Some("cluster"));
-        addresses_can_be_replaced(&body, ApiKey::DESCRIBE_CLUSTER, version, |response: km::DescribeClusterResponse| {
-            response.brokers.into_iter().map(|broker| (broker.host, broker.port)).collect()
-        });
+        addresses_can_be_replaced(
+            &body,
+            ApiKey::DESCRIBE_CLUSTER,
+            version,
+            |response: km::DescribeClusterResponse| {
+                response
+                    .brokers
+                    .into_iter()
+                    .map(|broker| (broker.host, broker.port))
+                    .collect()
+            },
+        );
     }
 }
 
 fn versions(features: bool) -> km::ApiVersionsResponse {
     use km::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
-    let key = |key, low, high| ApiVersion::default().with_api_key(key).with_min_version(low).with_max_version(high);
-    let response = km::ApiVersionsResponse::default().with_api_keys(vec![key(0, 0, 13), key(1, 4, 18), key(3, 0, 13)]);
+    let key = |key, low, high| {
+        ApiVersion::default()
+            .with_api_key(key)
+            .with_min_version(low)
+            .with_max_version(high)
+    };
+    let response = km::ApiVersionsResponse::default().with_api_keys(vec![
+        key(0, 0, 13),
+        key(1, 4, 18),
+        key(3, 0, 13),
+    ]);
     if !features {
         return response;
     }
-    let feature = |name, level| FinalizedFeatureKey::default().with_name(text(name)).with_max_version_level(level);
+    let feature = |name, level| {
+        FinalizedFeatureKey::default()
+            .with_name(text(name))
+            .with_max_version_level(level)
+    };
     response
-        .with_supported_features(vec![SupportedFeatureKey::default().with_name(text("transaction.version"))])
+        .with_supported_features(vec![
+            SupportedFeatureKey::default().with_name(text("transaction.version")),
+        ])
         .with_finalized_features_epoch(7)
-        .with_finalized_features(vec![feature("metadata.version", 27), feature("transaction.version", 2)])
+        .with_finalized_features(vec![
+            feature("metadata.version", 27),
+            feature("transaction.version", 2),
+        ])
 }
 
 #[test]
@@ -470,13 +726,37 @@ fn api_versions_are_narrowed_and_never_widened() {
         let mut rest = Bytes::from(clamped);
         let response = km::ApiVersionsResponse::decode(&mut rest, version).unwrap();
         assert!(rest.is_empty());
-        let keys: Vec<_> =
-            response.api_keys.iter().map(|key| (key.api_key, key.min_version, key.max_version)).collect();
-        assert_eq!(keys, [(0, 0, 3), (1, 4, 18), (3, 0, 3)], "a range that would be empty stays");
-        let features: Vec<_> = response.finalized_features.iter().map(|feature| feature.name.as_str()).collect();
-        assert_eq!(features, if version >= 3 { &["metadata.version"][..] } else { &[] });
+        let keys: Vec<_> = response
+            .api_keys
+            .iter()
+            .map(|key| (key.api_key, key.min_version, key.max_version))
+            .collect();
+        assert_eq!(
+            keys,
+            [(0, 0, 3), (1, 4, 18), (3, 0, 3)],
+            "a range that would be empty stays"
+        );
+        let features: Vec<_> = response
+            .finalized_features
+            .iter()
+            .map(|feature| feature.name.as_str())
+            .collect();
+        assert_eq!(
+            features,
+            if version >= 3 {
+                &["metadata.version"][..]
+            } else {
+                &[]
+            }
+        );
         if version >= 3 {
-            assert_eq!((response.finalized_features_epoch, response.supported_features.len()), (7, 1));
+            assert_eq!(
+                (
+                    response.finalized_features_epoch,
+                    response.supported_features.len()
+                ),
+                (7, 1)
+            );
         }
     }
 }
@@ -486,10 +766,17 @@ fn transactions_by_produce_are_told_of_while_produce_can_do_them() {
     let body = encoded(&versions(true), ApiKey::API_VERSIONS, 3);
     let clamp = |key, high| {
         let mut splice = Splice::default();
-        let done = api_versions::clamp(3, &body, &mut splice, |of, _, _| if of == key { (9, high) } else { (0, 99) });
+        let done = api_versions::clamp(3, &body, &mut splice, |of, _, _| {
+            if of == key { (9, high) } else { (0, 99) }
+        });
         let mut out = Vec::new();
-        splice.reseal(&[&[0; 4], &body[..]].concat(), 4, &mut out).unwrap();
-        (done, km::ApiVersionsResponse::decode(&mut Bytes::from(out).slice(4..), 3).unwrap())
+        splice
+            .reseal(&[&[0; 4], &body[..]].concat(), 4, &mut out)
+            .unwrap();
+        (
+            done,
+            km::ApiVersionsResponse::decode(&mut Bytes::from(out).slice(4..), 3).unwrap(),
+        )
     };
     let (done, twelve) = clamp(ApiKey::PRODUCE, 12);
     assert_eq!(done, Ok(Opened::Opened(1)));
@@ -497,14 +784,28 @@ fn transactions_by_produce_are_told_of_while_produce_can_do_them() {
     let (_, eleven) = clamp(ApiKey::PRODUCE, 11);
     assert_eq!(eleven.finalized_features.len(), 1);
     let produce = eleven.api_keys.first().unwrap();
-    assert_eq!((produce.min_version, produce.max_version), (0, 11), "the lowest version of Produce is never raised");
+    assert_eq!(
+        (produce.min_version, produce.max_version),
+        (0, 11),
+        "the lowest version of Produce is never raised"
+    );
     let (_, fetch) = clamp(ApiKey::FETCH, 12);
-    assert_eq!((fetch.finalized_features.len(), fetch.api_keys.get(1).unwrap().min_version), (2, 9));
+    assert_eq!(
+        (
+            fetch.finalized_features.len(),
+            fetch.api_keys.get(1).unwrap().min_version
+        ),
+        (2, 9)
+    );
 }
 
 #[test]
 fn a_broker_that_does_not_know_the_version_answers_in_version_0() {
-    let body = encoded(&versions(false).with_error_code(35), ApiKey::API_VERSIONS, 0);
+    let body = encoded(
+        &versions(false).with_error_code(35),
+        ApiKey::API_VERSIONS,
+        0,
+    );
     let view: api_versions::Response<'_> = open(&body, 5);
     assert_eq!((view.error_code, view.api_keys.len()), (35, 3));
 }
@@ -520,7 +821,10 @@ fn groups_and_commits_say_what_was_encoded() {
             .with_protocols(vec![JoinGroupRequestProtocol::default()]);
         let body = encoded(&request, ApiKey::JOIN_GROUP, version);
         let view: group::JoinGroupRequest<'_> = open(&body, version);
-        assert_eq!((view.group_id.text(), view.member_id.text()), (Some("g"), Some("m")));
+        assert_eq!(
+            (view.group_id.text(), view.member_id.text()),
+            (Some("g"), Some("m"))
+        );
     }
     for version in 0..=5 {
         let request = km::SyncGroupRequest::default()
@@ -529,7 +833,14 @@ fn groups_and_commits_say_what_was_encoded() {
             .with_member_id(member.clone());
         let body = encoded(&request, ApiKey::SYNC_GROUP, version);
         let view: group::SyncGroupRequest<'_> = open(&body, version);
-        assert_eq!((view.group_id.text(), view.generation_id, view.member_id.text()), (Some("g"), 4, Some("m")));
+        assert_eq!(
+            (
+                view.group_id.text(),
+                view.generation_id,
+                view.member_id.text()
+            ),
+            (Some("g"), 4, Some("m"))
+        );
     }
     for version in 0..=1 {
         let request = km::ConsumerGroupHeartbeatRequest::default()
@@ -538,16 +849,26 @@ fn groups_and_commits_say_what_was_encoded() {
             .with_member_epoch(5);
         let body = encoded(&request, ApiKey::CONSUMER_GROUP_HEARTBEAT, version);
         let view: group::ConsumerGroupHeartbeatRequest<'_> = open(&body, version);
-        assert_eq!((view.group_id.text(), view.member_id.text(), view.member_epoch), (Some("g"), Some("m"), 5));
+        assert_eq!(
+            (
+                view.group_id.text(),
+                view.member_id.text(),
+                view.member_epoch
+            ),
+            (Some("g"), Some("m"), 5)
+        );
     }
     for version in 2..=9 {
         commit_is_read(version);
     }
     // Version 10 is 9 with ids: a topic of a name of 15 bytes has the room of an id.
-    let topic =
-        km::offset_commit_request::OffsetCommitRequestTopic::default().with_name(TopicName(text("123456789abcdef")));
+    let topic = km::offset_commit_request::OffsetCommitRequestTopic::default()
+        .with_name(TopicName(text("123456789abcdef")));
     let mut body = BytesMut::new();
-    km::OffsetCommitRequest::default().with_topics(vec![topic]).encode(&mut body, 9).unwrap();
+    km::OffsetCommitRequest::default()
+        .with_topics(vec![topic])
+        .encode(&mut body, 9)
+        .unwrap();
     let view: group::OffsetCommitRequest<'_> = open(&body, 10);
     assert_eq!(sole(view.topics).topic.id(), Some(*b"\x10123456789abcdef"));
 }
@@ -555,8 +876,12 @@ fn groups_and_commits_say_what_was_encoded() {
 fn commit_is_read(version: i16) {
     use km::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
     use km::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
-    let partition = OffsetCommitRequestPartition::default().with_partition_index(2).with_committed_offset(1 << 35);
-    let topic = OffsetCommitRequestTopic::default().with_name(topic_name()).with_partitions(vec![partition]);
+    let partition = OffsetCommitRequestPartition::default()
+        .with_partition_index(2)
+        .with_committed_offset(1 << 35);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(topic_name())
+        .with_partitions(vec![partition]);
     let request = km::OffsetCommitRequest::default()
         .with_group_id(GroupId(text("g")))
         .with_generation_id_or_member_epoch(6)
@@ -565,42 +890,87 @@ fn commit_is_read(version: i16) {
     let body = encoded(&request, ApiKey::OFFSET_COMMIT, version);
     let view: group::OffsetCommitRequest<'_> = open(&body, version);
     assert_eq!(
-        (view.group_id.text(), view.generation_id_or_member_epoch, view.member_id.text()),
+        (
+            view.group_id.text(),
+            view.generation_id_or_member_epoch,
+            view.member_id.text()
+        ),
         (Some("g"), 6, Some("m"))
     );
     let topic = sole(view.topics);
     is_topic(topic.topic, version, 10);
-    assert_eq!(sole(topic.partitions), group::CommitPartition { partition_index: 2, committed_offset: 1 << 35 });
+    assert_eq!(
+        sole(topic.partitions),
+        group::CommitPartition {
+            partition_index: 2,
+            committed_offset: 1 << 35
+        }
+    );
 
-    let partition = OffsetCommitResponsePartition::default().with_partition_index(2).with_error_code(22);
-    let topic = OffsetCommitResponseTopic::default().with_name(topic_name()).with_partitions(vec![partition]);
-    let body = encoded(&km::OffsetCommitResponse::default().with_topics(vec![topic]), ApiKey::OFFSET_COMMIT, version);
+    let partition = OffsetCommitResponsePartition::default()
+        .with_partition_index(2)
+        .with_error_code(22);
+    let topic = OffsetCommitResponseTopic::default()
+        .with_name(topic_name())
+        .with_partitions(vec![partition]);
+    let body = encoded(
+        &km::OffsetCommitResponse::default().with_topics(vec![topic]),
+        ApiKey::OFFSET_COMMIT,
+        version,
+    );
     let view: group::OffsetCommitResponse<'_> = open(&body, version);
-    assert_eq!(sole(sole(view.topics).partitions), group::CommittedPartition { partition_index: 2, error_code: 22 });
+    assert_eq!(
+        sole(sole(view.topics).partitions),
+        group::CommittedPartition {
+            partition_index: 2,
+            error_code: 22
+        }
+    );
 }
 
 #[test]
 fn producers_and_sasl_say_what_was_encoded() {
     for version in 0..=5 {
-        let request = km::InitProducerIdRequest::default().with_transactional_id(Some(TransactionalId(text("tx"))));
+        let request = km::InitProducerIdRequest::default()
+            .with_transactional_id(Some(TransactionalId(text("tx"))));
         let body = encoded(&request, ApiKey::INIT_PRODUCER_ID, version);
-        assert_eq!(said(open::<group::InitProducerIdRequest<'_>>(&body, version).transactional_id), Some("tx"));
+        assert_eq!(
+            said(open::<group::InitProducerIdRequest<'_>>(&body, version).transactional_id),
+            Some("tx")
+        );
         let response = km::InitProducerIdResponse::default()
             .with_error_code(1)
             .with_producer_id(km::ProducerId(9))
             .with_producer_epoch(3);
         let body = encoded(&response, ApiKey::INIT_PRODUCER_ID, version);
-        let expected = group::InitProducerIdResponse { error_code: 1, producer_id: 9, producer_epoch: 3 };
-        assert_eq!(open::<group::InitProducerIdResponse>(&body, version), expected);
+        let expected = group::InitProducerIdResponse {
+            error_code: 1,
+            producer_id: 9,
+            producer_epoch: 3,
+        };
+        assert_eq!(
+            open::<group::InitProducerIdResponse>(&body, version),
+            expected
+        );
     }
     for version in 0..=1 {
         let request = km::SaslHandshakeRequest::default().with_mechanism(text("PLAIN"));
         let body = encoded(&request, ApiKey::SASL_HANDSHAKE, version);
-        assert_eq!(open::<sasl::HandshakeRequest<'_>>(&body, version).mechanism.text(), Some("PLAIN"));
-        let response = km::SaslHandshakeResponse::default().with_error_code(33).with_mechanisms(vec![text("GSSAPI")]);
+        assert_eq!(
+            open::<sasl::HandshakeRequest<'_>>(&body, version)
+                .mechanism
+                .text(),
+            Some("PLAIN")
+        );
+        let response = km::SaslHandshakeResponse::default()
+            .with_error_code(33)
+            .with_mechanisms(vec![text("GSSAPI")]);
         let body = encoded(&response, ApiKey::SASL_HANDSHAKE, version);
         let view: sasl::HandshakeResponse<'_> = open(&body, version);
-        assert_eq!((view.error_code, said(sole(view.mechanisms))), (33, Some("GSSAPI")));
+        assert_eq!(
+            (view.error_code, said(sole(view.mechanisms))),
+            (33, Some("GSSAPI"))
+        );
     }
     for version in 0..=2 {
         let mut response = km::SaslAuthenticateResponse::default().with_error_code(58);
@@ -609,14 +979,20 @@ fn producers_and_sasl_say_what_was_encoded() {
         }
         let body = encoded(&response, ApiKey::SASL_AUTHENTICATE, version);
         let view: sasl::AuthenticateResponse = open(&body, version);
-        assert_eq!((view.error_code, view.session_lifetime_ms), (58, if version >= 1 { 4_000 } else { 0 }));
+        assert_eq!(
+            (view.error_code, view.session_lifetime_ms),
+            (58, if version >= 1 { 4_000 } else { 0 })
+        );
     }
 }
 
 #[test]
 fn a_version_that_is_not_known_is_a_value_and_not_an_error() {
     for version in [-1, 2, 14, i16::MAX] {
-        assert!(matches!(produce::Request::open(&[], version), Ok(Opened::Unopened)));
+        assert!(matches!(
+            produce::Request::open(&[], version),
+            Ok(Opened::Unopened)
+        ));
     }
 }
 
@@ -629,8 +1005,15 @@ fn sizes_out_of_a_hostile_body_cost_nothing() {
     }
     let body = [&[0, 0, 1, 0, 0, 0, 0][..], &[0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
     assert!(produce::Request::open(&body, 9).is_err());
-    let body = [&[0, 0, 1, 0, 0, 0, 0, 1][..], &[0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
-    assert!(produce::Request::open(&body, 9).is_err(), "tagged fields without end");
+    let body = [
+        &[0, 0, 1, 0, 0, 0, 0, 1][..],
+        &[0xff, 0xff, 0xff, 0xff, 0x0f],
+    ]
+    .concat();
+    assert!(
+        produce::Request::open(&body, 9).is_err(),
+        "tagged fields without end"
+    );
 }
 
 #[test]
@@ -663,7 +1046,10 @@ proptest! {
 /// The inputs that fuzzing starts from, and every one that once went wrong.
 #[test]
 fn the_fuzz_seeds_hold() {
-    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/kafka_message");
+    let seeds = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../fuzz/seeds/kafka_message"
+    );
     let mut count = 0;
     for entry in std::fs::read_dir(seeds).unwrap() {
         any_body(&std::fs::read(entry.unwrap().path()).unwrap());

@@ -118,7 +118,12 @@ pub fn extract(formats: &[Format], carrier: &(impl Carrier + ?Sized)) -> Extract
 }
 
 /// Writes a context in each of `formats`. Whatever the carrier held under the same names is replaced, never added to.
-pub fn inject(formats: &[Format], context: &SpanContext, baggage: &Baggage, carrier: &mut (impl CarrierMut + ?Sized)) {
+pub fn inject(
+    formats: &[Format],
+    context: &SpanContext,
+    baggage: &Baggage,
+    carrier: &mut (impl CarrierMut + ?Sized),
+) {
     for format in formats {
         match format {
             Format::W3c => w3c::inject(context, carrier),
@@ -136,7 +141,13 @@ impl SpanContext {
     /// A context with no flags but the decision and no `tracestate`.
     #[must_use]
     pub fn new(trace_id: TraceId, span_id: SpanId, sampling: Sampling) -> Self {
-        Self { trace_id, span_id, sampling, random: false, trace_state: TraceState::default() }
+        Self {
+            trace_id,
+            span_id,
+            sampling,
+            random: false,
+            trace_state: TraceState::default(),
+        }
     }
 }
 

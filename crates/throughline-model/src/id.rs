@@ -32,7 +32,9 @@ impl TraceId {
     /// From 1 to 32 hex digits of either case, padded with zeros on the left, as people type ids and Jaeger writes them.
     #[must_use]
     pub fn from_hex(hex: &str) -> Option<Self> {
-        parse_hex(hex.as_bytes(), 32).and_then(NonZeroU128::new).map(Self)
+        parse_hex(hex.as_bytes(), 32)
+            .and_then(NonZeroU128::new)
+            .map(Self)
     }
 
     /// Exactly 32 lower-case hex digits, as W3C and B3 write them.
@@ -78,7 +80,10 @@ impl SpanId {
     #[must_use]
     pub fn from_hex(hex: &str) -> Option<Self> {
         let number = parse_hex(hex.as_bytes(), 16)?;
-        u64::try_from(number).ok().and_then(NonZeroU64::new).map(Self)
+        u64::try_from(number)
+            .ok()
+            .and_then(NonZeroU64::new)
+            .map(Self)
     }
 
     /// Exactly 16 lower-case hex digits.
@@ -131,11 +136,17 @@ fn parse_full_word(digits: &[u8; 16]) -> Option<u64> {
     let mut wrong = false;
     for ((value, decimal), letter) in values.iter_mut().zip(decimals).zip(letters) {
         wrong |= (decimal > 9) & (letter > 5);
-        *value = if decimal <= 9 { decimal } else { letter.wrapping_add(10) };
+        *value = if decimal <= 9 {
+            decimal
+        } else {
+            letter.wrapping_add(10)
+        };
     }
     let mut bytes = [0; 8];
     for (byte, pair) in bytes.iter_mut().zip(values.chunks_exact(2)) {
-        *byte = pair.iter().fold(0, |byte: u8, value| byte << 4 | value & 0xf);
+        *byte = pair
+            .iter()
+            .fold(0, |byte: u8, value| byte << 4 | value & 0xf);
     }
     (!wrong).then_some(u64::from_be_bytes(bytes))
 }
@@ -169,7 +180,10 @@ mod tests {
     fn short_hex_is_padded_on_the_left() {
         let id = TraceId::from_hex("463ac35c9f6413ad").unwrap();
         assert_eq!(id.to_string(), "0000000000000000463ac35c9f6413ad");
-        assert_eq!(SpanId::from_hex("F").unwrap().to_string(), "000000000000000f");
+        assert_eq!(
+            SpanId::from_hex("F").unwrap().to_string(),
+            "000000000000000f"
+        );
     }
 
     #[test]

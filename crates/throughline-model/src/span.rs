@@ -162,9 +162,18 @@ impl SpanKind {
     /// The kind of this name, in any case.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Internal, Self::Server, Self::Client, Self::Producer, Self::Consumer]
-            .into_iter()
-            .find(|kind| kind.name().is_some_and(|own| own.eq_ignore_ascii_case(name)))
+        [
+            Self::Internal,
+            Self::Server,
+            Self::Client,
+            Self::Producer,
+            Self::Consumer,
+        ]
+        .into_iter()
+        .find(|kind| {
+            kind.name()
+                .is_some_and(|own| own.eq_ignore_ascii_case(name))
+        })
     }
 }
 
@@ -184,7 +193,9 @@ impl Resource {
     /// A resource that says no more than which service it is.
     #[must_use]
     pub fn of_service(name: &str) -> Self {
-        Self { attributes: vec![KeyValue::new("service.name", name.to_owned())] }
+        Self {
+            attributes: vec![KeyValue::new("service.name", name.to_owned())],
+        }
     }
 
     /// The attribute `service.name`, else `unknown_service`, as the resource conventions ask.
@@ -198,5 +209,9 @@ impl Resource {
 }
 
 fn find<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
-    attributes.iter().rev().find(|pair| pair.key == key).map(|pair| &pair.value)
+    attributes
+        .iter()
+        .rev()
+        .find(|pair| pair.key == key)
+        .map(|pair| &pair.value)
 }

@@ -127,9 +127,16 @@ mod tests {
 
     #[test]
     fn text_is_the_same_however_it_is_held() {
-        let texts = [Text::from("a"), Text::from(Arc::<str>::from("a")), Text::from("a".to_owned())];
+        let texts = [
+            Text::from("a"),
+            Text::from(Arc::<str>::from("a")),
+            Text::from("a".to_owned()),
+        ];
         for text in &texts {
-            assert_eq!((text, format!("{text} {text:?}")), (&texts[0], "a \"a\"".to_owned()));
+            assert_eq!(
+                (text, format!("{text} {text:?}")),
+                (&texts[0], "a \"a\"".to_owned())
+            );
             assert_ne!(*text, Text::from("b"));
         }
         assert_eq!(Text::default(), "");

@@ -39,7 +39,10 @@ pub enum Value {
 impl KeyValue {
     /// An attribute from anything that is a value.
     pub fn new(key: impl Into<Text>, value: impl Into<Value>) -> Self {
-        Self { key: key.into(), value: value.into() }
+        Self {
+            key: key.into(),
+            value: value.into(),
+        }
     }
 }
 
@@ -49,7 +52,11 @@ impl Value {
     /// The text, when it is text.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
-        if let Self::String(text) = self { Some(text) } else { None }
+        if let Self::String(text) = self {
+            Some(text)
+        } else {
+            None
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! Properties of the context codec, over any bytes and over every well-formed context.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
 
 mod checks {
     pub(crate) mod context;
@@ -8,22 +12,28 @@ mod checks {
 
 use checks::context::{FORMATS, headers, reading_and_writing_agree};
 use proptest::prelude::*;
-use throughline_model::context::{self, Baggage, Format, HeaderList, Sampling, SpanContext, TraceState};
+use throughline_model::context::{
+    self, Baggage, Format, HeaderList, Sampling, SpanContext, TraceState,
+};
 use throughline_model::{SpanId, TraceId};
 
 fn any_context() -> impl Strategy<Value = SpanContext> {
-    let sampling =
-        prop_oneof![Just(Sampling::Drop), Just(Sampling::Sample), Just(Sampling::Debug), Just(Sampling::Deferred)];
+    let sampling = prop_oneof![
+        Just(Sampling::Drop),
+        Just(Sampling::Sample),
+        Just(Sampling::Debug),
+        Just(Sampling::Deferred)
+    ];
     let state = proptest::collection::vec("[a-z0-9][a-z0-9_*/@-]{0,20}=[!-+.-<>-~]{1,20}", 0..8);
-    (1..=u128::MAX, 1..=u64::MAX, sampling, any::<bool>(), state).prop_map(|(trace, span, sampling, random, state)| {
-        SpanContext {
+    (1..=u128::MAX, 1..=u64::MAX, sampling, any::<bool>(), state).prop_map(
+        |(trace, span, sampling, random, state)| SpanContext {
             trace_id: TraceId::from_bytes(trace.to_be_bytes()).unwrap(),
             span_id: SpanId::from_bytes(span.to_be_bytes()).unwrap(),
             sampling,
             random,
             trace_state: TraceState::parse(&state.join(",")).unwrap_or_default(),
-        }
-    })
+        },
+    )
 }
 
 /// What a format can say of a context.
@@ -31,7 +41,11 @@ fn as_told_by(format: Format, context: &SpanContext) -> SpanContext {
     let mut told = SpanContext::new(context.trace_id, context.span_id, context.sampling);
     match format {
         Format::W3c => {
-            told.sampling = if context.sampling.is_sampled() { Sampling::Sample } else { Sampling::Drop };
+            told.sampling = if context.sampling.is_sampled() {
+                Sampling::Sample
+            } else {
+                Sampling::Drop
+            };
             told.random = context.random;
             told.trace_state = context.trace_state.clone();
         }
@@ -43,7 +57,11 @@ fn as_told_by(format: Format, context: &SpanContext) -> SpanContext {
 
 /// Ten times as many in the long run, `cargo xtask test --full`.
 fn cases() -> u32 {
-    if std::env::var_os("THROUGHLINE_FULL").is_some_and(|full| full == "1") { 20_000 } else { 2_000 }
+    if std::env::var_os("THROUGHLINE_FULL").is_some_and(|full| full == "1") {
+        20_000
+    } else {
+        2_000
+    }
 }
 
 proptest! {

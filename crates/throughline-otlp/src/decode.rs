@@ -8,8 +8,12 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue as ProtoKeyValue};
 use opentelemetry_proto::tonic::trace::v1::span::{Event as ProtoEvent, Link as ProtoLink};
-use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, status::StatusCode};
-use throughline_model::{Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value};
+use opentelemetry_proto::tonic::trace::v1::{
+    ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, status::StatusCode,
+};
+use throughline_model::{
+    Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value,
+};
 
 /// The spans of a request, and how many of it could not be kept.
 #[derive(Debug, Default, PartialEq)]
@@ -93,7 +97,9 @@ impl fmt::Display for Rejection {
 pub(crate) fn decode(request: ExportTraceServiceRequest) -> Decoded {
     let mut decoded = Decoded::default();
     for group in request.resource_spans {
-        let attributes = group.resource.map_or_else(Vec::new, |resource| key_values(resource.attributes));
+        let attributes = group
+            .resource
+            .map_or_else(Vec::new, |resource| key_values(resource.attributes));
         let resource = Arc::new(Resource { attributes });
         for spans in group.scope_spans {
             decode_scope(spans, &resource, &mut decoded);
@@ -117,7 +123,11 @@ fn decode_scope(group: ScopeSpans, resource: &Arc<Resource>, decoded: &mut Decod
     }
 }
 
-fn decode_span(span: ProtoSpan, resource: &Arc<Resource>, scope: &Arc<Scope>) -> Result<Span, Rejection> {
+fn decode_span(
+    span: ProtoSpan,
+    resource: &Arc<Resource>,
+    scope: &Arc<Scope>,
+) -> Result<Span, Rejection> {
     let trace_id = trace_id(&span.trace_id).ok_or(Rejection::Trace)?;
     let span_id = span_id(&span.span_id).ok_or(Rejection::Span)?;
     let parent_span_id = match span.parent_span_id.as_slice() {
@@ -181,7 +191,11 @@ fn decode_status(status: ProtoStatus) -> Status {
 }
 
 fn decode_event(event: ProtoEvent) -> Event {
-    Event { time: event.time_unix_nano, name: event.name, attributes: key_values(event.attributes) }
+    Event {
+        time: event.time_unix_nano,
+        name: event.name,
+        attributes: key_values(event.attributes),
+    }
 }
 
 /// `None` for a link to nowhere.
@@ -196,7 +210,10 @@ fn decode_link(link: ProtoLink) -> Option<Link> {
 }
 
 fn key_values(pairs: Vec<ProtoKeyValue>) -> Vec<KeyValue> {
-    pairs.into_iter().map(|pair| KeyValue::new(pair.key, pair.value.map_or(Value::Empty, value))).collect()
+    pairs
+        .into_iter()
+        .map(|pair| KeyValue::new(pair.key, pair.value.map_or(Value::Empty, value)))
+        .collect()
 }
 
 /// How deep values nest is bounded by the readers: prost stops at 100 messages, `serde_json` at 128 brackets.
@@ -207,7 +224,9 @@ fn value(any: AnyValue) -> Value {
         Some(ProtoValue::IntValue(number)) => Value::Int(number),
         Some(ProtoValue::DoubleValue(number)) => Value::Double(number),
         Some(ProtoValue::BytesValue(bytes)) => Value::Bytes(bytes),
-        Some(ProtoValue::ArrayValue(array)) => Value::Array(array.values.into_iter().map(value).collect()),
+        Some(ProtoValue::ArrayValue(array)) => {
+            Value::Array(array.values.into_iter().map(value).collect())
+        }
         Some(ProtoValue::KvlistValue(list)) => Value::Map(key_values(list.values)),
         // An index into the string table of profiles: there is none in a trace.
         Some(ProtoValue::StringValueStrindex(_)) | None => Value::Empty,

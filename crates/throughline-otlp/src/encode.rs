@@ -26,8 +26,13 @@ pub fn encode_protobuf<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8>
 
 /// The entries of OTLP's `resourceSpans` of these spans, to be serialised. Grouped as by [`encode_protobuf`].
 #[must_use]
-pub fn resource_spans_to_json<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<ResourceSpansJson<'a>> {
-    groups(spans).into_iter().filter_map(|group| ResourceSpansJson::of(&group.scopes)).collect()
+pub fn resource_spans_to_json<'a>(
+    spans: impl IntoIterator<Item = &'a Span>,
+) -> Vec<ResourceSpansJson<'a>> {
+    groups(spans)
+        .into_iter()
+        .filter_map(|group| ResourceSpansJson::of(&group.scopes))
+        .collect()
 }
 
 fn groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<Group<'a>> {
@@ -40,11 +45,15 @@ fn groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<Group<'a>> {
             groups.push(Group { scopes: Vec::new() });
             groups.len() - 1
         });
-        let Some(group) = groups.get_mut(index) else { continue };
-        let scope = *scopes.entry((resource, Arc::as_ptr(&span.scope))).or_insert_with(|| {
-            group.scopes.push(Vec::new());
-            group.scopes.len() - 1
-        });
+        let Some(group) = groups.get_mut(index) else {
+            continue;
+        };
+        let scope = *scopes
+            .entry((resource, Arc::as_ptr(&span.scope)))
+            .or_insert_with(|| {
+                group.scopes.push(Vec::new());
+                group.scopes.len() - 1
+            });
         if let Some(scope) = group.scopes.get_mut(scope) {
             scope.push(span);
         }
@@ -56,7 +65,9 @@ fn groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<Group<'a>> {
 
 fn write_group(resource_spans: &mut Writer, group: &Group<'_>) {
     if let Some(span) = group.scopes.iter().flatten().next() {
-        resource_spans.message(1, |resource| write_attributes(resource, 1, &span.resource.attributes));
+        resource_spans.message(1, |resource| {
+            write_attributes(resource, 1, &span.resource.attributes)
+        });
     }
     for spans in &group.scopes {
         resource_spans.message(2, |scope_spans| write_scope(scope_spans, spans));

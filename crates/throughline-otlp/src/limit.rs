@@ -21,8 +21,15 @@ pub(crate) fn check_protobuf(body: &[u8], most: usize) -> Result<(), Error> {
 
 /// Counts the objects and lists of JSON: serde takes either for a message. Brackets in text count too, which the bound leaves room for.
 pub(crate) fn check_json(body: &[u8], most: usize) -> Result<(), Error> {
-    let brackets = body.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
-    if brackets > most { Err(Error::TooMany) } else { Ok(()) }
+    let brackets = body
+        .iter()
+        .filter(|byte| matches!(byte, b'{' | b'['))
+        .count();
+    if brackets > most {
+        Err(Error::TooMany)
+    } else {
+        Ok(())
+    }
 }
 
 /// The messages of a request, as far as they hold others.
@@ -76,7 +83,9 @@ fn walk(kind: Kind, mut bytes: &[u8], budget: &mut usize, depth: u32) -> Result<
     }
     while let Some((field, content, rest)) = next_field(bytes) {
         bytes = rest;
-        let (Some(child), Some(content)) = (kind.child(field), content) else { continue };
+        let (Some(child), Some(content)) = (kind.child(field), content) else {
+            continue;
+        };
         *budget = budget.checked_sub(1).ok_or(Error::TooMany)?;
         walk(child, content, budget, depth + 1)?;
     }
@@ -92,14 +101,18 @@ fn next_field(bytes: &[u8]) -> Option<(u64, Option<&[u8]>, &[u8])> {
     let field = key >> 3;
     match key & 7 {
         0 => varint(rest).map(|(_, rest)| (field, None, rest)),
-        1 => rest.split_at_checked(8).map(|(_, rest)| (field, None, rest)),
+        1 => rest
+            .split_at_checked(8)
+            .map(|(_, rest)| (field, None, rest)),
         2 => {
             let (length, rest) = varint(rest)?;
             let (content, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
             Some((field, Some(content), rest))
         }
         3 | 4 => Some((field, None, rest)),
-        5 => rest.split_at_checked(4).map(|(_, rest)| (field, None, rest)),
+        5 => rest
+            .split_at_checked(4)
+            .map(|(_, rest)| (field, None, rest)),
         _ => None,
     }
 }
@@ -147,22 +160,44 @@ mod tests {
             field(1, &field(2, &field(2, &field(11, &attributes(3))))),
             field(1, &field(2, &field(2, &field(13, &attributes(4))))),
         ] {
-            assert!(matches!(check_protobuf(&body, 1000), Err(Error::TooMany)), "{:?}", body.get(..12));
+            assert!(
+                matches!(check_protobuf(&body, 1000), Err(Error::TooMany)),
+                "{:?}",
+                body.get(..12)
+            );
         }
     }
 
     #[test]
     fn empty_objects_count() {
-        let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}{{}}]}}]}}]}}"#, "{},".repeat(999));
+        let body = format!(
+            r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}{{}}]}}]}}]}}"#,
+            "{},".repeat(999)
+        );
         assert!(check_json(body.as_bytes(), 1006).is_ok());
-        assert!(matches!(check_json(body.as_bytes(), 1005), Err(Error::TooMany)));
+        assert!(matches!(
+            check_json(body.as_bytes(), 1005),
+            Err(Error::TooMany)
+        ));
     }
 
     #[test]
     fn empty_lists_count_because_serde_takes_them_for_objects() {
-        let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}[]]}}]}}]}}"#, "[],".repeat(999));
-        assert_eq!(crate::decode_json(body.as_bytes()).unwrap().rejected.total(), 1000);
-        assert!(matches!(check_json(body.as_bytes(), 1005), Err(Error::TooMany)));
+        let body = format!(
+            r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}[]]}}]}}]}}"#,
+            "[],".repeat(999)
+        );
+        assert_eq!(
+            crate::decode_json(body.as_bytes())
+                .unwrap()
+                .rejected
+                .total(),
+            1000
+        );
+        assert!(matches!(
+            check_json(body.as_bytes(), 1005),
+            Err(Error::TooMany)
+        ));
     }
 
     #[test]
@@ -170,7 +205,10 @@ mod tests {
         let group = [15 << 3 | 3, 15 << 3 | 4];
         let spans = [&group[..], &[2 << 3 | 2, 0].repeat(1000)].concat();
         let body = [&group[..], &field(1, &field(2, &spans))].concat();
-        assert_eq!(crate::decode_protobuf(&body).unwrap().rejected.total(), 1000);
+        assert_eq!(
+            crate::decode_protobuf(&body).unwrap().rejected.total(),
+            1000
+        );
         assert!(matches!(check_protobuf(&body, 1001), Err(Error::TooMany)));
     }
 

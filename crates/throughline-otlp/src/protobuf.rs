@@ -38,7 +38,10 @@ impl Writer {
 
     pub(crate) fn bytes(&mut self, field: u32, bytes: &[u8]) {
         self.tag(field, LENGTH_DELIMITED);
-        put_varint(&mut self.bytes, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        put_varint(
+            &mut self.bytes,
+            u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+        );
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -110,7 +113,9 @@ mod tests {
         for length in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, 0x1f_ffff, 0x20_0000] {
             let mut writer = Writer::default();
             writer.message(1, |inner| {
-                inner.message(2, |innermost| innermost.bytes.resize(innermost.bytes.len() + length, 7));
+                inner.message(2, |innermost| {
+                    innermost.bytes.resize(innermost.bytes.len() + length, 7)
+                });
             });
             let bytes = writer.into_bytes();
             let mut inner = vec![2 << 3 | 2];

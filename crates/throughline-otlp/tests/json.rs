@@ -7,41 +7,67 @@ use throughline_otlp::{Decoded, Error, Rejection, decode_json, response, spans_t
 const TRACE: &str = r#""traceId":"5b8efff798038103d269b633813fc60c""#;
 
 fn decode(spans: &str) -> Decoded {
-    decode_json(format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#).as_bytes()).unwrap()
+    decode_json(
+        format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#).as_bytes(),
+    )
+    .unwrap()
 }
 
 fn span(fields: &str) -> Span {
-    let decoded = decode(&format!(r#"{{{TRACE},"spanId":"eee19b7ec3c1b174",{fields}}}"#));
+    let decoded = decode(&format!(
+        r#"{{{TRACE},"spanId":"eee19b7ec3c1b174",{fields}}}"#
+    ));
     assert_eq!(decoded.rejected.total(), 0, "{}", decoded.rejected);
     decoded.spans.into_iter().next().unwrap()
 }
 
 fn value(json: &str) -> Value {
-    span(&format!(r#""attributes":[{{"key":"k","value":{json}}}]"#)).attribute("k").unwrap().clone()
+    span(&format!(r#""attributes":[{{"key":"k","value":{json}}}]"#))
+        .attribute("k")
+        .unwrap()
+        .clone()
 }
 
 #[test]
 fn numbers_of_64_bits_are_taken_as_text_and_as_numbers() {
-    for (start, end) in [("\"1544712660000000000\"", "1544712661000000000"), ("1544712660000000000", "1544712661.0e9")]
-    {
-        let span = span(&format!(r#""startTimeUnixNano":{start},"endTimeUnixNano":{end}"#));
-        assert_eq!((span.start, span.end), (1_544_712_660_000_000_000, 1_544_712_661_000_000_000));
+    for (start, end) in [
+        ("\"1544712660000000000\"", "1544712661000000000"),
+        ("1544712660000000000", "1544712661.0e9"),
+    ] {
+        let span = span(&format!(
+            r#""startTimeUnixNano":{start},"endTimeUnixNano":{end}"#
+        ));
+        assert_eq!(
+            (span.start, span.end),
+            (1_544_712_660_000_000_000, 1_544_712_661_000_000_000)
+        );
     }
-    assert_eq!(value(r#"{"intValue":"-9223372036854775808"}"#), Value::Int(i64::MIN));
+    assert_eq!(
+        value(r#"{"intValue":"-9223372036854775808"}"#),
+        Value::Int(i64::MIN)
+    );
     assert_eq!(value(r#"{"intValue":7}"#), Value::Int(7));
 }
 
 #[test]
 fn enums_are_taken_as_numbers_and_by_name() {
     for kind in ["2", "\"SPAN_KIND_SERVER\""] {
-        assert_eq!(span(&format!(r#""kind":{kind}"#)).kind, SpanKind::Server, "{kind}");
+        assert_eq!(
+            span(&format!(r#""kind":{kind}"#)).kind,
+            SpanKind::Server,
+            "{kind}"
+        );
     }
     for code in ["2", "\"STATUS_CODE_ERROR\""] {
         let status = span(&format!(r#""status":{{"code":{code},"message":"no"}}"#)).status;
         assert_eq!(status, Status::Error("no".to_owned()), "{code}");
     }
     for kind in ["77", "\"SPAN_KIND_TELEPATHIC\""] {
-        assert_eq!(span(&format!(r#""kind":{kind}"#)).kind, SpanKind::Unspecified, "{kind}");
+        assert_eq!(
+            span(&format!(r#""kind":{kind}"#)).kind,
+            SpanKind::Unspecified,
+            "{kind}"
+        );
     }
 }
 
@@ -54,7 +80,10 @@ fn unknown_fields_and_nulls_are_passed_over_everywhere() {
     );
     assert_eq!(span.attribute("k"), Some(&Value::from("v")));
     assert_eq!(span.attribute("n"), Some(&Value::Empty));
-    assert_eq!((span.parent_span_id, span.events.len(), span.name.as_str()), (None, 1, "x"));
+    assert_eq!(
+        (span.parent_span_id, span.events.len(), span.name.as_str()),
+        (None, 1, "x")
+    );
 }
 
 #[test]
@@ -62,7 +91,10 @@ fn values_of_every_type_are_read() {
     assert_eq!(value(r#"{"boolValue":false}"#), Value::Bool(false));
     assert_eq!(value(r#"{"doubleValue":0.5}"#), Value::Double(0.5));
     assert_eq!(value(r#"{"doubleValue":3}"#), Value::Double(3.0));
-    assert_eq!(value(r#"{"doubleValue":"-Infinity"}"#), Value::Double(f64::NEG_INFINITY));
+    assert_eq!(
+        value(r#"{"doubleValue":"-Infinity"}"#),
+        Value::Double(f64::NEG_INFINITY)
+    );
     assert!(matches!(value(r#"{"doubleValue":"NaN"}"#), Value::Double(number) if number.is_nan()));
     assert_eq!(value(r#"{"bytesValue":"AQI="}"#), Value::Bytes(vec![1, 2]));
     assert_eq!(value(r#"{"bytesValue":"AQI"}"#), Value::Bytes(vec![1, 2]));
@@ -70,7 +102,10 @@ fn values_of_every_type_are_read() {
         value(r#"{"arrayValue":{"values":[{"intValue":1},{}]}}"#),
         Value::Array(vec![Value::Int(1), Value::Empty])
     );
-    assert!(matches!(value(r#"{"kvlistValue":{"values":[{"key":"a","value":{"stringValue":"b"}}]}}"#), Value::Map(_)));
+    assert!(matches!(
+        value(r#"{"kvlistValue":{"values":[{"key":"a","value":{"stringValue":"b"}}]}}"#),
+        Value::Map(_)
+    ));
     assert_eq!(value(r#"{"arrayValue":{}}"#), Value::Array(Vec::new()));
     assert_eq!(value("{}"), Value::Empty);
 }
@@ -78,9 +113,13 @@ fn values_of_every_type_are_read() {
 #[test]
 fn not_a_number_is_written_so_that_it_can_be_read() {
     let mut span = span(r#""name":"x""#);
-    span.attributes.push(throughline_model::KeyValue::new("k", f64::NAN));
+    span.attributes
+        .push(throughline_model::KeyValue::new("k", f64::NAN));
     let json = serde_json::to_value(spans_to_json([&span])).unwrap();
-    assert_eq!(json[0]["scopeSpans"][0]["spans"][0]["attributes"][0]["value"]["doubleValue"], "NaN");
+    assert_eq!(
+        json[0]["scopeSpans"][0]["spans"][0]["attributes"][0]["value"]["doubleValue"],
+        "NaN"
+    );
 }
 
 #[test]
@@ -95,10 +134,23 @@ fn one_bad_span_is_rejected_and_the_others_are_kept() {
     ));
     assert_eq!(decoded.spans.len(), 1);
     let counts: Vec<_> = decoded.rejected.iter().collect();
-    assert_eq!(counts, [(Rejection::Trace, 3), (Rejection::Span, 1), (Rejection::ParentSpan, 1)]);
-    let answer: serde_json::Value = serde_json::from_str(&response::export_json(&decoded.rejected)).unwrap();
+    assert_eq!(
+        counts,
+        [
+            (Rejection::Trace, 3),
+            (Rejection::Span, 1),
+            (Rejection::ParentSpan, 1)
+        ]
+    );
+    let answer: serde_json::Value =
+        serde_json::from_str(&response::export_json(&decoded.rejected)).unwrap();
     assert_eq!(answer["partialSuccess"]["rejectedSpans"], "5");
-    assert!(answer["partialSuccess"]["errorMessage"].as_str().unwrap().contains("3 spans rejected: the trace id"));
+    assert!(
+        answer["partialSuccess"]["errorMessage"]
+            .as_str()
+            .unwrap()
+            .contains("3 spans rejected: the trace id")
+    );
 }
 
 #[test]
@@ -114,10 +166,18 @@ fn ids_are_taken_in_either_case_and_a_parent_of_zeros_is_none() {
 
 #[test]
 fn what_is_no_request_is_an_error() {
-    for body in
-        ["", "[]", "null", "{", r#"{"resourceSpans":{}}"#, r#"{"resourceSpans":[{"scopeSpans":[{"spans":[7]}]}]}"#]
-    {
-        assert!(matches!(decode_json(body.as_bytes()), Err(Error::Json(_))), "{body}");
+    for body in [
+        "",
+        "[]",
+        "null",
+        "{",
+        r#"{"resourceSpans":{}}"#,
+        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[7]}]}]}"#,
+    ] {
+        assert!(
+            matches!(decode_json(body.as_bytes()), Err(Error::Json(_))),
+            "{body}"
+        );
     }
     assert_eq!(decode_json(b"{}").unwrap(), Decoded::default());
 }
@@ -125,6 +185,7 @@ fn what_is_no_request_is_an_error() {
 #[test]
 fn values_nested_without_end_are_an_error_and_no_overflow() {
     let deep = r#"{"arrayValue":{"values":["#.repeat(10_000);
-    let body = format!(r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"k","value":{deep}"#);
+    let body =
+        format!(r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"k","value":{deep}"#);
     assert!(matches!(decode_json(body.as_bytes()), Err(Error::Json(_))));
 }

@@ -1,5 +1,9 @@
 //! Whatever spans there are, both encodings give them back as they were.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test says what failed by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test says what failed by panicking"
+)]
 
 #[path = "checks/otlp.rs"]
 mod checks;
@@ -10,7 +14,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
-use throughline_model::{Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value};
+use throughline_model::{
+    Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value,
+};
 use throughline_otlp::{decode_json, decode_protobuf, encode_protobuf, spans_to_json};
 
 fn values() -> impl Strategy<Value = Value> {
@@ -20,7 +26,8 @@ fn values() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::Bool),
         any::<i64>().prop_map(Value::Int),
         // NaN is not equal to itself; it has a test of its own.
-        (proptest::num::f64::NORMAL | proptest::num::f64::ZERO | proptest::num::f64::INFINITE).prop_map(Value::Double),
+        (proptest::num::f64::NORMAL | proptest::num::f64::ZERO | proptest::num::f64::INFINITE)
+            .prop_map(Value::Double),
         vec(any::<u8>(), 0..20).prop_map(Value::Bytes),
     ];
     leaf.prop_recursive(3, 16, 4, |inner| {
@@ -32,7 +39,10 @@ fn values() -> impl Strategy<Value = Value> {
 }
 
 fn key_values(pairs: Vec<(String, Value)>) -> Vec<KeyValue> {
-    pairs.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect()
+    pairs
+        .into_iter()
+        .map(|(key, value)| KeyValue::new(key, value))
+        .collect()
 }
 
 fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
@@ -59,23 +69,36 @@ fn kinds() -> impl Strategy<Value = SpanKind> {
 }
 
 fn statuses() -> impl Strategy<Value = Status> {
-    prop_oneof![Just(Status::Unset), Just(Status::Ok), any::<String>().prop_map(Status::Error)]
+    prop_oneof![
+        Just(Status::Unset),
+        Just(Status::Ok),
+        any::<String>().prop_map(Status::Error)
+    ]
 }
 
 fn events() -> impl Strategy<Value = Event> {
-    (any::<u64>(), any::<String>(), attributes()).prop_map(|(time, name, attributes)| Event { time, name, attributes })
+    (any::<u64>(), any::<String>(), attributes()).prop_map(|(time, name, attributes)| Event {
+        time,
+        name,
+        attributes,
+    })
 }
 
 fn links() -> impl Strategy<Value = Link> {
-    (trace_ids(), span_ids(), any::<String>(), any::<u32>(), attributes()).prop_map(
-        |(trace_id, span_id, trace_state, flags, attributes)| Link {
+    (
+        trace_ids(),
+        span_ids(),
+        any::<String>(),
+        any::<u32>(),
+        attributes(),
+    )
+        .prop_map(|(trace_id, span_id, trace_state, flags, attributes)| Link {
             trace_id,
             span_id,
             trace_state,
             flags,
             attributes,
-        },
-    )
+        })
 }
 
 prop_compose! {

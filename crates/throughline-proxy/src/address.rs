@@ -32,7 +32,11 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+        if host.contains(':') {
+            write!(f, "[{host}]:{port}")
+        } else {
+            write!(f, "{host}:{port}")
+        }
     }
 }
 
@@ -40,15 +44,23 @@ fn parse(text: &str) -> Option<Address> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port != 0)?;
     let host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').filter(|inner| inner.parse::<Ipv6Addr>().is_ok())?,
+        Some(rest) => rest
+            .strip_suffix(']')
+            .filter(|inner| inner.parse::<Ipv6Addr>().is_ok())?,
         None => Some(host).filter(|host| is_name(host))?,
     };
-    Some(Address { host: host.into(), port })
+    Some(Address {
+        host: host.into(),
+        port,
+    })
 }
 
 /// What may stand in a name or an IPv4 address; underscores too, which container networks use.
 fn is_name(host: &str) -> bool {
-    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    !host.is_empty()
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
 #[cfg(test)]
@@ -57,16 +69,29 @@ mod tests {
 
     #[test]
     fn names_and_addresses_are_read_and_written_alike() {
-        for text in ["localhost:9092", "10.0.0.1:1", "[::1]:65535", "kafka_1.b-c.example:9092"] {
+        for text in [
+            "localhost:9092",
+            "10.0.0.1:1",
+            "[::1]:65535",
+            "kafka_1.b-c.example:9092",
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn what_names_no_broker_is_refused() {
-        for text in
-            ["", "localhost", "localhost:", ":9092", "localhost:0", "a:70000", "::1:9092", "[x]:1", "http://a:1"]
-        {
+        for text in [
+            "",
+            "localhost",
+            "localhost:",
+            ":9092",
+            "localhost:0",
+            "a:70000",
+            "::1:9092",
+            "[x]:1",
+            "http://a:1",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text:?}");
         }
     }

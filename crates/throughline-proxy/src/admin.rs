@@ -95,14 +95,32 @@ async fn metrics(State(status): State<Status>) -> impl IntoResponse {
     if let Some(exported) = &status.exported {
         status.herald.metrics.exported(&exported());
     }
-    let sum = |what: fn(&mut Known) -> usize| status.knowledge.iter().map(|knowledge| knowledge.known(what)).sum();
-    let more = [&status.http.registry, &status.gates.registry, &status.process.metrics()];
-    let text = status.herald.metrics.render(sum(|known| known.held()), sum(|known| known.waiting()), &more);
+    let sum = |what: fn(&mut Known) -> usize| {
+        status
+            .knowledge
+            .iter()
+            .map(|knowledge| knowledge.known(what))
+            .sum()
+    };
+    let more = [
+        &status.http.registry,
+        &status.gates.registry,
+        &status.process.metrics(),
+    ];
+    let text = status.herald.metrics.render(
+        sum(|known| known.held()),
+        sum(|known| known.waiting()),
+        &more,
+    );
     ([(header::CONTENT_TYPE, OPEN_METRICS)], text)
 }
 
 async fn ready(State(status): State<Status>) -> impl IntoResponse {
-    if status.stop.has_begun() { (StatusCode::SERVICE_UNAVAILABLE, "draining\n") } else { (StatusCode::OK, "ready\n") }
+    if status.stop.has_begun() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else {
+        (StatusCode::OK, "ready\n")
+    }
 }
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -12,8 +12,13 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { start: Instant::now(), epoch: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX) }
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            start: Instant::now(),
+            epoch: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+        }
     }
 
     /// Nanoseconds since the Unix epoch.
@@ -24,6 +29,7 @@ impl Clock {
     /// What this moment is in nanoseconds since the Unix epoch.
     pub(crate) fn at(&self, moment: Instant) -> u64 {
         let since = moment.saturating_duration_since(self.start);
-        self.epoch.saturating_add(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        self.epoch
+            .saturating_add(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 }

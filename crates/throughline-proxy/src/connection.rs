@@ -109,8 +109,14 @@ impl Service {
         way: Way,
     ) -> Result<(Pump<Stream, Stream>, Stop), Failed> {
         stream::tune(&stream);
-        let local = stream.local_addr().map_err(|error| Failed::new(Failure::Client, &error))?;
-        let Way { target, knowledge, advertise } = way;
+        let local = stream
+            .local_addr()
+            .map_err(|error| Failed::new(Failure::Client, &error))?;
+        let Way {
+            target,
+            knowledge,
+            advertise,
+        } = way;
         let Aim { candidates, stop } = target.aim();
         if self.dialer.outgoing.has(Ends::new(client, local)) {
             return Err(Failed::new(Failure::Loop, &client));
@@ -118,7 +124,10 @@ impl Service {
         let to_client = self.accept(stream).await?;
         let dialled = self.dialer.dial(&candidates).await;
         let host = advertise.unwrap_or_else(|| plain(local).ip().to_string().into());
-        Ok((self.pump(to_client, dialled, client, knowledge.view(host))?, stop))
+        Ok((
+            self.pump(to_client, dialled, client, knowledge.view(host))?,
+            stop,
+        ))
     }
 
     async fn open_redirected(
@@ -127,16 +136,26 @@ impl Service {
         knowledge: &Arc<Knowledge>,
         broker: io::Result<Tcp>,
     ) -> Result<(Pump<Stream, Stream>, Stop), Failed> {
-        let Redirected { stream, client, wanted } = redirected;
+        let Redirected {
+            stream,
+            client,
+            wanted,
+        } = redirected;
         let to_client = Stream::Plain(stream);
-        let address = Address { host: wanted.ip().to_string().into(), port: wanted.port() };
+        let address = Address {
+            host: wanted.ip().to_string().into(),
+            port: wanted.port(),
+        };
         let view = knowledge.view(Arc::clone(&address.host));
         let dialled = match broker {
             Ok(tcp) => self.dialer.take(address.clone(), tcp).await,
             Err(error) => Err(error),
         };
         let dialled = dialled.map_err(|error| DialError::of(address, error));
-        Ok((self.pump(to_client, dialled, client, view)?, self.stop.clone()))
+        Ok((
+            self.pump(to_client, dialled, client, view)?,
+            self.stop.clone(),
+        ))
     }
 
     fn pump(
@@ -150,7 +169,10 @@ impl Service {
             refuse(&to_client);
             Failed::new(Failure::Connect, &error)
         })?;
-        let peer = Peer { address: Some(client.ip()), broker: Some((dialled.broker.host, dialled.broker.port)) };
+        let peer = Peer {
+            address: Some(client.ip()),
+            broker: Some((dialled.broker.host, dialled.broker.port)),
+        };
         let (settings, watch) = Watch::new(&self.settings);
         let parts = Parts {
             session: KafkaSession::new(settings, view, peer, fastrand::u64(..)),
@@ -164,20 +186,30 @@ impl Service {
     }
 
     async fn accept(&self, stream: TcpStream) -> Result<Stream, Failed> {
-        let Some(tls) = &self.client_tls else { return Ok(Stream::Plain(stream)) };
+        let Some(tls) = &self.client_tls else {
+            return Ok(Stream::Plain(stream));
+        };
         let late = |_| Err(io::ErrorKind::TimedOut.into());
-        let accepted = timeout(HANDSHAKE, tls.accept(stream)).await.unwrap_or_else(late);
+        let accepted = timeout(HANDSHAKE, tls.accept(stream))
+            .await
+            .unwrap_or_else(late);
         accepted.map_err(|error| Failed::new(Failure::ClientTls, &error))
     }
 
     fn tell(&self, client: SocketAddr, ended: &Ended) {
         let failure = match ended {
             Ended::By(side) => return tracing::debug!(%client, ?side, "a connection ended"),
-            Ended::Drained => return tracing::debug!(%client, "ended a connection between two exchanges"),
+            Ended::Drained => {
+                return tracing::debug!(%client, "ended a connection between two exchanges");
+            }
             Ended::Cut => Failure::Cut,
             Ended::Broken(side, error) => {
                 tracing::debug!(%client, ?side, %error, "a connection broke");
-                if *side == Side::Client { Failure::Client } else { Failure::Broker }
+                if *side == Side::Client {
+                    Failure::Client
+                } else {
+                    Failure::Broker
+                }
             }
         };
         self.herald.metrics.failed(failure);
@@ -188,7 +220,10 @@ impl Service {
 
 impl Failed {
     fn new(failure: Failure, error: &dyn std::fmt::Display) -> Self {
-        Self { failure, error: error.to_string() }
+        Self {
+            failure,
+            error: error.to_string(),
+        }
     }
 }
 
@@ -207,7 +242,9 @@ impl Drop for Counted {
         self.0.metrics.open.dec();
         if std::thread::panicking() {
             self.0.metrics.failed(Failure::Panic);
-            tracing::error!("a connection ended by an error of ours; its client will connect again. Please report it");
+            tracing::error!(
+                "a connection ended by an error of ours; its client will connect again. Please report it"
+            );
         }
     }
 }

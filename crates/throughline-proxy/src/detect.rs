@@ -28,14 +28,20 @@ pub(crate) enum Detected {
 
 /// Waits for the first bytes, and then for a moment for as many as it takes to tell.
 pub(crate) async fn detect(stream: &TcpStream) -> io::Result<Detected> {
-    first_bytes(stream, &mut [0; ROOM], Detected::of).await.map(|detected| detected.unwrap_or(Detected::Other))
+    first_bytes(stream, &mut [0; ROOM], Detected::of)
+        .await
+        .map(|detected| detected.unwrap_or(Detected::Other))
 }
 
 /// Ends when a server speaks, or ends, before its client has said a word. What HTTP/2 begins with on both sides is no word of that kind:
 /// gRPC's servers send their settings at once.
 pub(crate) async fn speaks_first(server: &TcpStream) -> io::Result<()> {
     let is_first = first_bytes(server, &mut [0; SETTINGS.len()], is_first_word).await?;
-    if is_first == Some(false) { pending().await } else { Ok(()) }
+    if is_first == Some(false) {
+        pending().await
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether something has been said that nobody has read.
@@ -60,7 +66,9 @@ async fn first_bytes<T>(
             // It only seemed to be readable: that is forgotten.
             Err(Errno::AGAIN) => {
                 stream
-                    .try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()))
+                    .try_io(Interest::READABLE, || {
+                        Err::<(), _>(io::ErrorKind::WouldBlock.into())
+                    })
                     .unwrap_or_default();
                 continue;
             }
@@ -80,7 +88,13 @@ fn is_first_word(bytes: &[u8]) -> Option<bool> {
     match bytes {
         [] => None,
         [_, _, _, rest @ ..] if SETTINGS.get(3..) == Some(rest) => Some(false),
-        [_, _, _, rest @ ..] if SETTINGS.get(3..).is_some_and(|frame| frame.starts_with(rest)) => None,
+        [_, _, _, rest @ ..]
+            if SETTINGS
+                .get(3..)
+                .is_some_and(|frame| frame.starts_with(rest)) =>
+        {
+            None
+        }
         [0] | [0, 0] => None,
         _ => Some(true),
     }
@@ -116,10 +130,15 @@ impl Detected {
 /// Many protocols begin with a word in capitals and a space (`EHLO here`, `SET key`, RTSP's `OPTIONS *`), so more is asked for than on a
 /// port that is for HTTP: the whole request line, or of a very long one the beginning. CONNECT is none: that tunnel is somebody else's.
 fn http1(bytes: &[u8]) -> Option<Detected> {
-    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
+    let method = bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-')
+        .count();
     let (method, target) = match (bytes.get(..method), bytes.get(method..)) {
         (Some(_), Some([])) if method <= METHOD_MAX => return None,
-        (Some(method), Some([b' ', target @ ..])) if (1..=METHOD_MAX).contains(&method.len()) => (method, target),
+        (Some(method), Some([b' ', target @ ..])) if (1..=METHOD_MAX).contains(&method.len()) => {
+            (method, target)
+        }
         _ => return Some(Detected::Other),
     };
     let is_request = match bytes.split_inclusive(|byte| *byte == b'\n').next() {
@@ -128,9 +147,16 @@ fn http1(bytes: &[u8]) -> Option<Detected> {
             line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
         }
         _ if bytes.len() < ROOM => return None,
-        _ => METHODS.contains(&method) && (target.starts_with(b"/") || target.starts_with(b"http://")),
+        _ => {
+            METHODS.contains(&method)
+                && (target.starts_with(b"/") || target.starts_with(b"http://"))
+        }
     };
-    Some(if is_request && method != b"CONNECT" { Detected::Http1 } else { Detected::Other })
+    Some(if is_request && method != b"CONNECT" {
+        Detected::Http1
+    } else {
+        Detected::Other
+    })
 }
 
 /// Size, API key, version, correlation id and client id, which is text: as every request of every version begins (`RequestHeader`,
@@ -147,7 +173,10 @@ fn kafka(bytes: &[u8]) -> Option<Detected> {
         FETCH => 4,
         _ => 0,
     };
-    if size < HEAD || !(0..=API_MAX).contains(&api) || !(first_version..=VERSION_MAX).contains(&version) {
+    if size < HEAD
+        || !(0..=API_MAX).contains(&api)
+        || !(first_version..=VERSION_MAX).contains(&version)
+    {
         return Some(Detected::Other);
     }
     let (_correlation, rest) = rest.split_first_chunk::<4>()?;
@@ -157,8 +186,13 @@ fn kafka(bytes: &[u8]) -> Option<Detected> {
         return Some(Detected::Other);
     }
     let client = rest.get(..usize::try_from(client).unwrap_or_default())?;
-    let is_text = std::str::from_utf8(client).is_ok_and(|client| !client.chars().any(char::is_control));
-    Some(if is_text { Detected::Kafka } else { Detected::Other })
+    let is_text =
+        std::str::from_utf8(client).is_ok_and(|client| !client.chars().any(char::is_control));
+    Some(if is_text {
+        Detected::Kafka
+    } else {
+        Detected::Other
+    })
 }
 
 /// The head of the first frame of HTTP/2 (RFC 9113, sections 4.1 and 6.5), behind its length: SETTINGS, no flags, no stream.
@@ -170,7 +204,9 @@ const HEAD: i32 = 10;
 /// Beyond all keys and versions of today, so that clients of tomorrow are known for what they are.
 const API_MAX: i16 = 255;
 const VERSION_MAX: i16 = 31;
-const METHODS: [&[u8]; 8] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"];
+const METHODS: [&[u8]; 8] = [
+    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE",
+];
 /// The longest method that is registered has 17 letters.
 const METHOD_MAX: usize = 24;
 const PRODUCE: i16 = 0;
@@ -232,7 +268,9 @@ mod tests {
 
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         client.set_nodelay(true).unwrap();
         (client, listener.accept().await.unwrap().0)
     }
@@ -272,19 +310,28 @@ mod tests {
         stream.read_exact(&mut read).await.unwrap();
         assert_eq!(read, head);
         drop(client);
-        assert_eq!(detect(&stream).await.unwrap(), Detected::Other, "nothing comes any more");
+        assert_eq!(
+            detect(&stream).await.unwrap(),
+            Detected::Other,
+            "nothing comes any more"
+        );
     }
 
     /// With an end behind them or not, and though they could be the beginning of what is known.
     #[tokio::test]
     async fn bytes_that_tell_nothing_are_not_waited_behind_and_can_be_read() {
-        for (words, ends) in
-            [(&b"GE"[..], true), (b"\0", true), (b"PING", false), (b"\0\x01\0\0\0\x06\0\x03\0\0\0\x0a", false)]
-        {
+        for (words, ends) in [
+            (&b"GE"[..], true),
+            (b"\0", true),
+            (b"PING", false),
+            (b"\0\x01\0\0\0\x06\0\x03\0\0\0\x0a", false),
+        ] {
             let (mut client, mut stream) = pair().await;
             client.write_all(words).await.unwrap();
             let held = (!ends).then_some(client);
-            let detected = tokio::time::timeout(10 * PATIENCE, detect(&stream)).await.expect("not waited for");
+            let detected = tokio::time::timeout(10 * PATIENCE, detect(&stream))
+                .await
+                .expect("not waited for");
             assert_eq!(detected.unwrap(), Detected::Other);
             let mut read = vec![0; words.len()];
             let all = tokio::time::timeout(10 * PATIENCE, stream.read_exact(&mut read)).await;

@@ -69,7 +69,10 @@ impl DialError {
 
 impl Candidates {
     pub(crate) fn new(brokers: impl IntoIterator<Item = Address>) -> Self {
-        Self { brokers: brokers.into_iter().collect(), first: Arc::default() }
+        Self {
+            brokers: brokers.into_iter().collect(),
+            first: Arc::default(),
+        }
     }
 
     /// All of them, the one to begin with first, with their places.
@@ -87,12 +90,22 @@ impl Dialer {
     pub(crate) async fn dial(&self, candidates: &Candidates) -> Result<Dialled, DialError> {
         let mut refusals = Vec::new();
         for (place, broker) in candidates.in_turn() {
-            match timeout(self.deadline, self.connect(broker)).await.unwrap_or_else(|_| Err(late(self.deadline))) {
+            match timeout(self.deadline, self.connect(broker))
+                .await
+                .unwrap_or_else(|_| Err(late(self.deadline)))
+            {
                 Ok((stream, listed)) => {
                     candidates.first.store(place, Ordering::Relaxed);
-                    return Ok(Dialled { stream, broker: broker.clone(), listed });
+                    return Ok(Dialled {
+                        stream,
+                        broker: broker.clone(),
+                        listed,
+                    });
                 }
-                Err(source) => refusals.push(Refusal { broker: broker.clone(), source }),
+                Err(source) => refusals.push(Refusal {
+                    broker: broker.clone(),
+                    source,
+                }),
             }
         }
         Err(DialError(refusals))
@@ -105,8 +118,14 @@ impl Dialer {
     /// Goes on where a connection to the broker stands already.
     pub(crate) async fn take(&self, broker: Address, tcp: Tcp) -> io::Result<Dialled> {
         let late = |_| Err(late(self.deadline));
-        let (stream, listed) = timeout(self.deadline, self.speak(&broker, tcp)).await.unwrap_or_else(late)?;
-        Ok(Dialled { stream, broker, listed })
+        let (stream, listed) = timeout(self.deadline, self.speak(&broker, tcp))
+            .await
+            .unwrap_or_else(late)?;
+        Ok(Dialled {
+            stream,
+            broker,
+            listed,
+        })
     }
 
     async fn speak(&self, broker: &Address, tcp: Tcp) -> io::Result<(Stream, Listed)> {
@@ -120,7 +139,8 @@ impl Dialer {
 
     /// Tries all addresses of the host; the error is that of the last.
     pub(crate) async fn connect_tcp(&self, broker: &Address) -> io::Result<Tcp> {
-        self.connect_any(lookup_host((&*broker.host, broker.port)).await?.collect()).await
+        self.connect_any(lookup_host((&*broker.host, broker.port)).await?.collect())
+            .await
     }
 
     /// Each has its part of the time: one that never answers leaves some to the next.
@@ -128,7 +148,10 @@ impl Dialer {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         let part = self.deadline / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         for address in addresses {
-            match timeout(part, self.connect_address(address)).await.unwrap_or_else(|_| Err(late(part))) {
+            match timeout(part, self.connect_address(address))
+                .await
+                .unwrap_or_else(|_| Err(late(part)))
+            {
                 Ok(connected) => return Ok(connected),
                 Err(error) => last = error,
             }
@@ -145,7 +168,10 @@ impl Dialer {
 }
 
 fn late(deadline: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline:?}"))
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("no answer within {deadline:?}"),
+    )
 }
 
 #[cfg(test)]
@@ -158,11 +184,15 @@ mod tests {
     /// A port whose backlog is full: the system lets nobody else begin.
     async fn silent() -> (SocketAddr, impl Sized) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
         socket.listen(0).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         let mut held = Vec::new();
-        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+        while let Ok(stream) =
+            timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+        {
             held.push(stream.unwrap());
         }
         (address, (socket, held))
@@ -173,8 +203,15 @@ mod tests {
         let (silent, _held) = silent().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
-        let dialer = Dialer { tls: None, deadline: Duration::from_secs(3), outgoing: Outgoing::default() };
-        let connected = timeout(dialer.deadline, dialer.connect_any(vec![silent, good])).await.unwrap().unwrap();
+        let dialer = Dialer {
+            tls: None,
+            deadline: Duration::from_secs(3),
+            outgoing: Outgoing::default(),
+        };
+        let connected = timeout(dialer.deadline, dialer.connect_any(vec![silent, good]))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(connected.stream.peer_addr().unwrap(), good);
     }
 }

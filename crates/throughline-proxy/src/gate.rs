@@ -81,7 +81,17 @@ impl Gate {
             () = self.told_to_stop(&stream) => return,
         };
         match begun {
-            Ok(begun) => self.go_on(Redirected { stream, client, wanted }, begun).await,
+            Ok(begun) => {
+                self.go_on(
+                    Redirected {
+                        stream,
+                        client,
+                        wanted,
+                    },
+                    begun,
+                )
+                .await
+            }
             Err(error) => tracing::debug!(%client, %error, "a connection did not come about"),
         }
     }
@@ -100,7 +110,9 @@ impl Gate {
         let dialling = async {
             let dialler = &self.kafka.dialer;
             let late = |_| Err(io::ErrorKind::TimedOut.into());
-            timeout(dialler.deadline, dialler.connect_address(wanted)).await.unwrap_or_else(late)
+            timeout(dialler.deadline, dialler.connect_address(wanted))
+                .await
+                .unwrap_or_else(late)
         };
         let mut dialling = std::pin::pin!(dialling);
         let upstream = tokio::select! {
@@ -114,7 +126,9 @@ impl Gate {
                 _ = speaks_first(&server.stream) => Detected::Other,
             },
             // What it would have said decides how it is told.
-            Err(_) => timeout(PATIENCE, detecting).await.unwrap_or(Ok(Detected::Other))?,
+            Err(_) => timeout(PATIENCE, detecting)
+                .await
+                .unwrap_or(Ok(Detected::Other))?,
         };
         Ok(Begun { detected, upstream })
     }
@@ -125,19 +139,28 @@ impl Gate {
         match detected {
             Detected::Http1 | Detected::Http2 => {
                 let is_http2 = detected == Detected::Http2;
-                self.http.serve(self.direction, redirected, is_http2, upstream).await;
+                self.http
+                    .serve(self.direction, redirected, is_http2, upstream)
+                    .await;
             }
             Detected::Kafka if self.direction == Direction::Outbound => {
-                Arc::clone(&self.kafka).serve_redirected(redirected, &self.knowledge, upstream).await;
+                Arc::clone(&self.kafka)
+                    .serve_redirected(redirected, &self.knowledge, upstream)
+                    .await;
             }
-            Detected::Kafka | Detected::Tls | Detected::Other => self.pass(redirected, upstream).await,
+            Detected::Kafka | Detected::Tls | Detected::Other => {
+                self.pass(redirected, upstream).await
+            }
         }
     }
 
     /// Passes bytes both ways.
     async fn pass(&self, redirected: Redirected, upstream: io::Result<Tcp>) {
         match upstream {
-            Ok(Tcp { stream, listed: _listed }) => tunnel::pass(redirected.stream, stream, &self.kafka.stop).await,
+            Ok(Tcp {
+                stream,
+                listed: _listed,
+            }) => tunnel::pass(redirected.stream, stream, &self.kafka.stop).await,
             Err(error) => {
                 tracing::debug!(wanted = %redirected.wanted, %error, "cannot connect");
                 crate::stream::refuse(&redirected.stream);
@@ -150,14 +173,23 @@ impl Gate {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let (mut registry, connections) = (Registry::with_prefix("throughline_redirected"), Family::default());
+        let (mut registry, connections) = (
+            Registry::with_prefix("throughline_redirected"),
+            Family::default(),
+        );
         let help = "Connections that the system turned towards us, by what is spoken on them";
         registry.register("connections", help, connections.clone());
-        Self { registry, connections }
+        Self {
+            registry,
+            connections,
+        }
     }
 
     fn seen(&self, direction: Direction, detected: Detected) {
-        let seen = Seen { direction: direction.label(), protocol: detected.label() };
+        let seen = Seen {
+            direction: direction.label(),
+            protocol: detected.label(),
+        };
         self.connections.get_or_create(&seen).inc();
     }
 }

@@ -21,7 +21,10 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        Self { buffer: BytesMut::new(), room: ROOM_MIN }
+        Self {
+            buffer: BytesMut::new(),
+            room: ROOM_MIN,
+        }
     }
 
     /// Reads what is there; nothing at the end.
@@ -84,13 +87,21 @@ mod tests {
             theirs.write_all(&vec![7; ROOM_MAX]).await.unwrap();
             let mut left = ROOM_MAX;
             while left > 0 {
-                left -= poll_fn(|context| inbox.poll_read(&mut ours, context)).await.unwrap().len();
+                left -= poll_fn(|context| inbox.poll_read(&mut ours, context))
+                    .await
+                    .unwrap()
+                    .len();
             }
         }
         assert!(inbox.room >= ROOM_MAX / 2, "{}", inbox.room);
         for _ in 0..12 {
             theirs.write_all(b"x").await.unwrap();
-            assert_eq!(poll_fn(|context| inbox.poll_read(&mut ours, context)).await.unwrap(), "x");
+            assert_eq!(
+                poll_fn(|context| inbox.poll_read(&mut ours, context))
+                    .await
+                    .unwrap(),
+                "x"
+            );
         }
         assert_eq!(inbox.room, ROOM_MIN);
     }
@@ -102,14 +113,19 @@ mod tests {
         let mut last = None;
         for size in [1, ROOM_MIN / LITTLE - 1, ROOM_MIN / 2] {
             theirs.write_all(&vec![7; size]).await.unwrap();
-            let bytes = poll_fn(|context| inbox.poll_read(&mut ours, context)).await.unwrap();
+            let bytes = poll_fn(|context| inbox.poll_read(&mut ours, context))
+                .await
+                .unwrap();
             assert_eq!(bytes.len(), size);
             // One who holds a piece of the buffer's own can be made its only owner, and then shows its room.
             inbox.buffer = BytesMut::new();
             last = Some(bytes.try_into_mut().unwrap().capacity());
             assert!(last <= Some(size * LITTLE), "{last:?} for {size}");
         }
-        assert!(last > Some(ROOM_MIN / 2), "more than a little is not copied: {last:?}");
+        assert!(
+            last > Some(ROOM_MIN / 2),
+            "more than a little is not copied: {last:?}"
+        );
     }
 
     #[tokio::test]
@@ -117,10 +133,20 @@ mod tests {
         let (mut ours, mut theirs) = tokio::io::duplex(64);
         let mut inbox = Inbox::new();
         theirs.write_all(b"x").await.unwrap();
-        drop(poll_fn(|context| inbox.poll_read(&mut ours, context)).await.unwrap());
-        let silent = poll_fn(|context| Poll::Ready(inbox.poll_read(&mut ours, context).is_pending())).await;
+        drop(
+            poll_fn(|context| inbox.poll_read(&mut ours, context))
+                .await
+                .unwrap(),
+        );
+        let silent =
+            poll_fn(|context| Poll::Ready(inbox.poll_read(&mut ours, context).is_pending())).await;
         assert!(silent && inbox.buffer.capacity() == 0);
         drop(theirs);
-        assert!(poll_fn(|context| inbox.poll_read(&mut ours, context)).await.unwrap().is_empty());
+        assert!(
+            poll_fn(|context| inbox.poll_read(&mut ours, context))
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 }

@@ -105,24 +105,47 @@ impl Knowledge {
         let mut ports = Ports::new(host, addressed.broker_ports, addressed.state.clone());
         let mut waiting = HashMap::new();
         for listener in ports.open_range() {
-            let target = Arc::new(Target::new(addressed.bootstrap.iter().cloned(), stop.part()));
-            let Ok(port) = listener.local_addr().map(|address| address.port()) else { continue };
+            let target = Arc::new(Target::new(
+                addressed.bootstrap.iter().cloned(),
+                stop.part(),
+            ));
+            let Ok(port) = listener.local_addr().map(|address| address.port()) else {
+                continue;
+            };
             waiting.insert(port, Arc::clone(&target));
             // There is room for every port that a range can have.
-            opened.try_send(Opened { listener, target }).unwrap_or_default();
+            opened
+                .try_send(Opened { listener, target })
+                .unwrap_or_default();
         }
-        let places = Mutex::new(Places { ports, open: HashMap::new(), waiting, failed: HashMap::new() });
-        let brokers = Some(Brokers { places, opened, stop: stop.clone() });
+        let places = Mutex::new(Places {
+            ports,
+            open: HashMap::new(),
+            waiting,
+            failed: HashMap::new(),
+        });
+        let brokers = Some(Brokers {
+            places,
+            opened,
+            stop: stop.clone(),
+        });
         (Arc::new(Self::new(clients, brokers)), receiver)
     }
 
     fn new(clients: Clients, brokers: Option<Brokers>) -> Self {
-        Self { known: Mutex::new(Known::new(clients.capacity)), process: clients.process, brokers }
+        Self {
+            known: Mutex::new(Known::new(clients.capacity)),
+            process: clients.process,
+            brokers,
+        }
     }
 
     /// As a client sees it that reaches us by `host`.
     pub(crate) fn view(self: &Arc<Self>, host: Arc<str>) -> View {
-        View { knowledge: Arc::clone(self), host }
+        View {
+            knowledge: Arc::clone(self),
+            host,
+        }
     }
 
     pub(crate) fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
@@ -152,7 +175,9 @@ impl Cluster for View {
 
     fn local_address(&self, node_id: i32, host: &str, port: i32) -> Option<(Arc<str>, i32)> {
         let brokers = self.knowledge.brokers.as_ref()?;
-        let port = u16::try_from(port).ok().filter(|port| *port != 0 && node_id >= 0 && !host.is_empty())?;
+        let port = u16::try_from(port)
+            .ok()
+            .filter(|port| *port != 0 && node_id >= 0 && !host.is_empty())?;
         let local = brokers.local_port(node_id, host, port)?;
         Some((Arc::clone(&self.host), local.into()))
     }
@@ -162,22 +187,37 @@ impl Cluster for View {
 
 impl Target {
     pub(crate) fn new(brokers: impl IntoIterator<Item = Address>, stop: Stop) -> Self {
-        Self(Mutex::new(Aim { candidates: Candidates::new(brokers), stop }))
+        Self(Mutex::new(Aim {
+            candidates: Candidates::new(brokers),
+            stop,
+        }))
     }
 
     pub(crate) fn aim(&self) -> Aim {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The broker is somewhere else from now on. Connections to where it was end by themselves.
     fn move_to(&self, broker: Address) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).candidates = Candidates::new([broker]);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .candidates = Candidates::new([broker]);
     }
 
     /// The broker of the port is known now. Connections to others end, once nothing is under way on them.
     fn settle(&self, broker: Address, stop: Stop) {
-        let aim = Aim { candidates: Candidates::new([broker]), stop };
-        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), aim);
+        let aim = Aim {
+            candidates: Candidates::new([broker]),
+            stop,
+        };
+        let before = std::mem::replace(
+            &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
+            aim,
+        );
         before.stop.begin();
     }
 }
@@ -193,10 +233,17 @@ impl Brokers {
             return Some(place.port);
         }
         let now = Instant::now();
-        if places.failed.get(&node).is_some_and(|last| now.saturating_duration_since(*last) < RETRY_PAUSE) {
+        if places
+            .failed
+            .get(&node)
+            .is_some_and(|last| now.saturating_duration_since(*last) < RETRY_PAUSE)
+        {
             return None;
         }
-        let broker = Address { host: host.into(), port };
+        let broker = Address {
+            host: host.into(),
+            port,
+        };
         match self.open(&mut places, node, &broker) {
             Ok(port) => {
                 tracing::info!(node, broker = %broker, port, "a broker has its port");
@@ -218,20 +265,33 @@ impl Brokers {
     fn open(&self, places: &mut Places, node: i32, broker: &Address) -> std::io::Result<u16> {
         let (port, target) = match places.ports.open(node)? {
             Port::Waiting(port) => {
-                let target = places.waiting.remove(&port).ok_or(std::io::ErrorKind::NotFound)?;
+                let target = places
+                    .waiting
+                    .remove(&port)
+                    .ok_or(std::io::ErrorKind::NotFound)?;
                 target.settle(broker.clone(), self.stop.clone());
                 (port, target)
             }
             Port::New(listener) => {
                 let port = listener.local_addr()?.port();
                 let target = Arc::new(Target::new([broker.clone()], self.stop.clone()));
-                let opened = Opened { listener, target: Arc::clone(&target) };
+                let opened = Opened {
+                    listener,
+                    target: Arc::clone(&target),
+                };
                 let full = |_| std::io::Error::other("too many brokers, or about to end");
                 self.opened.try_send(opened).map_err(full)?;
                 (port, target)
             }
         };
-        places.open.insert(node, Place { port, address: broker.clone(), target });
+        places.open.insert(
+            node,
+            Place {
+                port,
+                address: broker.clone(),
+                target,
+            },
+        );
         Ok(port)
     }
 }
@@ -241,7 +301,10 @@ impl Brokers {
 impl Place {
     fn follow(&mut self, host: &str, port: u16) {
         if *self.address.host != *host || self.address.port != port {
-            self.address = Address { host: host.into(), port };
+            self.address = Address {
+                host: host.into(),
+                port,
+            };
             tracing::info!(broker = %self.address, port = self.port, "a broker has moved");
             self.target.move_to(self.address.clone());
         }
@@ -259,9 +322,15 @@ mod tests {
 
     fn addressed(broker_ports: PortRange) -> (View, mpsc::Receiver<Opened>) {
         let bootstrap = vec!["first:9092".parse().unwrap()];
-        let addressed = Addressed { bootstrap, broker_ports, advertise: None, state: None };
+        let addressed = Addressed {
+            bootstrap,
+            broker_ports,
+            advertise: None,
+            state: None,
+        };
         let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let (knowledge, opened) = Knowledge::addressed(Clients::default(), host, &addressed, &Stop::default());
+        let (knowledge, opened) =
+            Knowledge::addressed(Clients::default(), host, &addressed, &Stop::default());
         (knowledge.view("sidecar".into()), opened)
     }
 
@@ -270,21 +339,40 @@ mod tests {
         let (view, mut opened) = addressed(PortRange::Any);
         let (name, port) = view.local_address(1, "a", 9092).unwrap();
         let first = opened.recv().await.unwrap();
-        assert_eq!((&*name, port), ("sidecar", i32::from(first.listener.local_addr().unwrap().port())));
+        assert_eq!(
+            (&*name, port),
+            (
+                "sidecar",
+                i32::from(first.listener.local_addr().unwrap().port())
+            )
+        );
         let candidates = || format!("{:?}", first.target.aim().candidates);
         assert!(candidates().contains("\"a\""), "{}", candidates());
         assert_eq!(view.local_address(1, "b", 9093), Some((name, port)));
-        assert!(candidates().contains("\"b\"") && opened.try_recv().is_err(), "{}", candidates());
+        assert!(
+            candidates().contains("\"b\"") && opened.try_recv().is_err(),
+            "{}",
+            candidates()
+        );
         assert_ne!(view.local_address(2, "b", 9093).unwrap().1, port);
     }
 
     #[tokio::test]
     async fn what_is_no_broker_keeps_its_address() {
         let (view, _opened) = addressed(PortRange::Any);
-        for (node, host, port) in [(-1, "a", 9092), (1, "", 9092), (1, "a", 0), (1, "a", -1), (1, "a", 70_000)] {
+        for (node, host, port) in [
+            (-1, "a", 9092),
+            (1, "", 9092),
+            (1, "a", 0),
+            (1, "a", -1),
+            (1, "a", 70_000),
+        ] {
             assert_eq!(view.local_address(node, host, port), None);
         }
         let view = Knowledge::transparent(Clients::default()).view("sidecar".into());
-        assert_eq!((view.is_addressed(), view.local_address(1, "a", 9092)), (false, None));
+        assert_eq!(
+            (view.is_addressed(), view.local_address(1, "a", 9092)),
+            (false, None)
+        );
     }
 }

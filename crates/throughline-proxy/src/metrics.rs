@@ -152,26 +152,101 @@ impl Metrics {
 
     fn register(&self) -> Registry {
         let mut r = Registry::with_prefix("throughline_kafka");
-        r.register("bytes", "Bytes read from a side and written to it", self.bytes.clone());
-        r.register("requests", "Requests that clients began, by API", self.requests.clone());
-        r.register("records_injected", "Records that got a context", self.injected.clone());
-        r.register("records_unsampled", "Records that are not sampled", self.unsampled.clone());
-        r.register("passed", "Records, or what might have held some, that went on as they came", self.passed.clone());
+        r.register(
+            "bytes",
+            "Bytes read from a side and written to it",
+            self.bytes.clone(),
+        );
+        r.register(
+            "requests",
+            "Requests that clients began, by API",
+            self.requests.clone(),
+        );
+        r.register(
+            "records_injected",
+            "Records that got a context",
+            self.injected.clone(),
+        );
+        r.register(
+            "records_unsampled",
+            "Records that are not sampled",
+            self.unsampled.clone(),
+        );
+        r.register(
+            "passed",
+            "Records, or what might have held some, that went on as they came",
+            self.passed.clone(),
+        );
         r.register("spans", "Spans made", self.spans.clone());
-        r.register("spans_dropped", "Spans that were due and are lost, by reason", self.spans_dropped.clone());
-        r.register("spans_sent", "Spans that the collector has taken", self.spans_sent.clone());
-        r.register("spans_queued", "Spans that wait for the collector", self.spans_queued.clone());
-        r.register("records_unsettled", "Records delivered that nobody committed in time", self.unsettled.clone());
-        r.register("batches_refused", "Batches that the broker refused after injection", self.refused.clone());
-        r.register("connections", "Connections of clients", self.connections.clone());
-        r.register("connections_open", "Connections of clients that stand", self.open.clone());
-        r.register("connections_failed", "Connections that did not end well, by reason", self.failed.clone());
-        let latency = "From the read on one side that brought bytes to the end of their write on the other";
-        r.register_with_unit("added_latency", latency, Unit::Seconds, self.latency.clone());
-        r.register_with_unit("frame_held", "How long frames waited to be complete", Unit::Seconds, self.held.clone());
-        r.register("held_bytes", "Bytes of frames that wait to be complete", self.held_bytes.clone());
-        r.register("deliveries_open", "Records delivered and not committed", self.waiting.clone());
-        r.register("consumer_lag", "Records before a group, in the partitions seen here", self.lag.clone());
+        r.register(
+            "spans_dropped",
+            "Spans that were due and are lost, by reason",
+            self.spans_dropped.clone(),
+        );
+        r.register(
+            "spans_sent",
+            "Spans that the collector has taken",
+            self.spans_sent.clone(),
+        );
+        r.register(
+            "spans_queued",
+            "Spans that wait for the collector",
+            self.spans_queued.clone(),
+        );
+        r.register(
+            "records_unsettled",
+            "Records delivered that nobody committed in time",
+            self.unsettled.clone(),
+        );
+        r.register(
+            "batches_refused",
+            "Batches that the broker refused after injection",
+            self.refused.clone(),
+        );
+        r.register(
+            "connections",
+            "Connections of clients",
+            self.connections.clone(),
+        );
+        r.register(
+            "connections_open",
+            "Connections of clients that stand",
+            self.open.clone(),
+        );
+        r.register(
+            "connections_failed",
+            "Connections that did not end well, by reason",
+            self.failed.clone(),
+        );
+        let latency =
+            "From the read on one side that brought bytes to the end of their write on the other";
+        r.register_with_unit(
+            "added_latency",
+            latency,
+            Unit::Seconds,
+            self.latency.clone(),
+        );
+        r.register_with_unit(
+            "frame_held",
+            "How long frames waited to be complete",
+            Unit::Seconds,
+            self.held.clone(),
+        );
+        r.register(
+            "held_bytes",
+            "Bytes of frames that wait to be complete",
+            self.held_bytes.clone(),
+        );
+        r.register(
+            "deliveries_open",
+            "Records delivered and not committed",
+            self.waiting.clone(),
+        );
+        r.register(
+            "consumer_lag",
+            "Records before a group, in the partitions seen here",
+            self.lag.clone(),
+        );
         r
     }
 
@@ -181,10 +256,14 @@ impl Metrics {
             drop(self.side(side));
         }
         for reason in Reason::ALL {
-            drop(self.passed.get_or_create(&Cause { reason: reason.name() }));
+            drop(self.passed.get_or_create(&Cause {
+                reason: reason.name(),
+            }));
         }
         for failure in Failure::ALL {
-            drop(self.failed.get_or_create(&Cause { reason: failure.label() }));
+            drop(self.failed.get_or_create(&Cause {
+                reason: failure.label(),
+            }));
         }
         for reason in [SINK_FULL, Reason::SpanRate.name(), Reason::Capacity.name()] {
             drop(self.spans_dropped.get_or_create(&Cause { reason }));
@@ -193,27 +272,50 @@ impl Metrics {
 
     pub(crate) fn side(&self, side: Side) -> SideCounts {
         let label = label(side);
-        let count = |direction| self.bytes.get_or_create_owned(&Flow { side: label, direction });
+        let count = |direction| {
+            self.bytes.get_or_create_owned(&Flow {
+                side: label,
+                direction,
+            })
+        };
         let latency = self.latency.get_or_create_owned(&Towards { to: label });
-        SideCounts { received: count("received"), sent: count("sent"), latency }
+        SideCounts {
+            received: count("received"),
+            sent: count("sent"),
+            latency,
+        }
     }
 
     pub(crate) fn request(&self, api: ApiKey) {
-        self.requests.get_or_create(&Api { api: api.name().unwrap_or("unknown") }).inc();
+        self.requests
+            .get_or_create(&Api {
+                api: api.name().unwrap_or("unknown"),
+            })
+            .inc();
     }
 
     pub(crate) fn passed(&self, reason: Reason, records: u32) {
         // Where the records are not known it is at least one thing that passed.
-        self.passed.get_or_create(&Cause { reason: reason.name() }).inc_by(records.max(1).into());
+        self.passed
+            .get_or_create(&Cause {
+                reason: reason.name(),
+            })
+            .inc_by(records.max(1).into());
     }
 
     pub(crate) fn span_dropped(&self, reason: Reason, spans: u32) {
-        self.spans_dropped.get_or_create(&Cause { reason: reason.name() }).inc_by(spans.into());
+        self.spans_dropped
+            .get_or_create(&Cause {
+                reason: reason.name(),
+            })
+            .inc_by(spans.into());
     }
 
     /// A span was made, and the sink had no room for it.
     pub(crate) fn sink_full(&self) {
-        self.spans_dropped.get_or_create(&Cause { reason: SINK_FULL }).inc();
+        self.spans_dropped
+            .get_or_create(&Cause { reason: SINK_FULL })
+            .inc();
     }
 
     pub(crate) fn refused(&self) {
@@ -221,7 +323,11 @@ impl Metrics {
     }
 
     pub(crate) fn failed(&self, failure: Failure) {
-        self.failed.get_or_create(&Cause { reason: failure.label() }).inc();
+        self.failed
+            .get_or_create(&Cause {
+                reason: failure.label(),
+            })
+            .inc();
     }
 
     pub(crate) fn held(&self, time: Duration) {
@@ -230,13 +336,20 @@ impl Metrics {
 
     pub(crate) fn lag(&self, group: Option<&str>, topic: &Arc<str>, partition: i32, lag: i64) {
         let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
-        lags.set(group.unwrap_or_default(), topic, partition, lag, Instant::now());
+        lags.set(
+            group.unwrap_or_default(),
+            topic,
+            partition,
+            lag,
+            Instant::now(),
+        );
     }
 
     /// Takes over what the exporter has counted.
     pub(crate) fn exported(&self, exported: &Exported) {
         raise(&self.spans_sent, exported.sent);
-        self.spans_queued.set(i64::try_from(exported.queued).unwrap_or(i64::MAX));
+        self.spans_queued
+            .set(i64::try_from(exported.queued).unwrap_or(i64::MAX));
         for (reason, count) in &exported.dropped {
             raise(&self.spans_dropped.get_or_create(&Cause { reason }), *count);
         }
@@ -244,18 +357,32 @@ impl Metrics {
 
     /// All of it as text, with what is known only when asked (bytes held, and deliveries that wait) and what others count.
     pub(crate) fn render(&self, held_bytes: usize, waiting: usize, more: &[&Registry]) -> String {
-        let _alone = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
-        self.held_bytes.set(i64::try_from(held_bytes).unwrap_or(i64::MAX));
+        let _alone = self
+            .rendering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.held_bytes
+            .set(i64::try_from(held_bytes).unwrap_or(i64::MAX));
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.lag.clear();
-        let sums = self.lags.lock().unwrap_or_else(PoisonError::into_inner).sums(Instant::now());
+        let sums = self
+            .lags
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .sums(Instant::now());
         for ((group, topic), lag) in sums {
-            self.lag.get_or_create(&Consumer { group: group.to_string(), topic: topic.to_string() }).set(lag);
+            self.lag
+                .get_or_create(&Consumer {
+                    group: group.to_string(),
+                    topic: topic.to_string(),
+                })
+                .set(lag);
         }
         let mut text = String::new();
         // Writing to a string cannot fail.
         encode_registry(&mut text, &self.registry).unwrap_or_default();
-        more.iter().for_each(|registry| encode_registry(&mut text, registry).unwrap_or_default());
+        more.iter()
+            .for_each(|registry| encode_registry(&mut text, registry).unwrap_or_default());
         encode_eof(&mut text).unwrap_or_default();
         text
     }
@@ -318,8 +445,16 @@ mod tests {
         metrics.passed(Reason::Checksum, 0);
         metrics.lag(Some("g"), &"t".into(), 0, 3);
         metrics.lag(Some("g"), &"t".into(), 1, 4);
-        metrics.exported(&Exported { sent: 5, queued: 2, dropped: vec![("unreachable", 3)] });
-        metrics.exported(&Exported { sent: 6, queued: 1, dropped: vec![("unreachable", 3)] });
+        metrics.exported(&Exported {
+            sent: 5,
+            queued: 2,
+            dropped: vec![("unreachable", 3)],
+        });
+        metrics.exported(&Exported {
+            sent: 6,
+            queued: 1,
+            dropped: vec![("unreachable", 3)],
+        });
         let text = metrics.render(11, 0, &[]);
         for line in [
             "throughline_kafka_bytes_total{side=\"client\",direction=\"received\"} 7",
@@ -338,7 +473,10 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }
-        assert!(text.contains("throughline_kafka_added_latency_seconds_count{to=\"client\"} 0"), "{text}");
+        assert!(
+            text.contains("throughline_kafka_added_latency_seconds_count{to=\"client\"} 0"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -349,7 +487,10 @@ mod tests {
         }
         let ask = || {
             for sent in 0..200 {
-                metrics.exported(&Exported { sent, ..Exported::default() });
+                metrics.exported(&Exported {
+                    sent,
+                    ..Exported::default()
+                });
                 let text = metrics.render(0, 0, &[]);
                 assert_eq!(text.matches("consumer_lag{").count(), 50, "{text}");
             }

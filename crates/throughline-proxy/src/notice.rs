@@ -63,16 +63,27 @@ impl Herald {
             Notice::SpanDropped { reason, spans } => metrics.span_dropped(*reason, *spans),
             Notice::Unsettled { records } => drop(metrics.unsettled.inc_by(u64::from(*records))),
             Notice::Held { nanoseconds } => metrics.held(Duration::from_nanos(*nanoseconds)),
-            Notice::Lag { group, topic, partition, lag } => metrics.lag(group.as_deref(), topic, *partition, *lag),
+            Notice::Lag {
+                group,
+                topic,
+                partition,
+                lag,
+            } => metrics.lag(group.as_deref(), topic, *partition, *lag),
             Notice::Refused { topic, error_code } => {
                 metrics.refused();
                 if let Some(more) = self.refused.now() {
                     tracing::warn!(%topic, error_code, more, "the broker refused a batch with contexts in it; the topic gets less or none from here on");
                 }
             }
-            Notice::Lost { side: Side::Broker, loss: Loss::Tls } => {
+            Notice::Lost {
+                side: Side::Broker,
+                loss: Loss::Tls,
+            } => {
                 if let Some(more) = self.broker_tls.now() {
-                    tracing::warn!(more, "the broker speaks TLS; so must we: --broker-tls, or --broker-tls-ca");
+                    tracing::warn!(
+                        more,
+                        "the broker speaks TLS; so must we: --broker-tls, or --broker-tls-ca"
+                    );
                 }
             }
             Notice::Lost { side, loss } => {
@@ -93,7 +104,10 @@ impl Herald {
     pub(crate) fn sink_full(&self) {
         self.metrics.sink_full();
         if let Some(more) = self.sink.now() {
-            tracing::warn!(more, "spans are dropped: the exporter's queue is full; is the collector there?");
+            tracing::warn!(
+                more,
+                "spans are dropped: the exporter's queue is full; is the collector there?"
+            );
         }
     }
 
@@ -119,12 +133,14 @@ impl Herald {
         self.metrics.failed(failure);
         let [connect, tls, redirect, looped] = &self.failures;
         let (seldom, text) = match failure {
-            Failure::Connect => {
-                (connect, "cannot connect to a broker; the client's connection is closed, and it will try again")
-            }
-            Failure::ClientTls => {
-                (tls, "a client and we did not agree on TLS; it must speak TLS here, and trust our certificate")
-            }
+            Failure::Connect => (
+                connect,
+                "cannot connect to a broker; the client's connection is closed, and it will try again",
+            ),
+            Failure::ClientTls => (
+                tls,
+                "a client and we did not agree on TLS; it must speak TLS here, and trust our certificate",
+            ),
             Failure::NotRedirected => (
                 redirect,
                 "a connection came straight to the transparent port; it is for connections that iptables redirects, so point clients at their brokers",

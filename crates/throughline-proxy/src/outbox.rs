@@ -85,7 +85,9 @@ mod tests {
     async fn many_pieces_go_out_in_order_through_a_narrow_pipe() {
         let (mut ours, mut theirs) = tokio::io::duplex(7);
         let mut outbox = Outbox::default();
-        let expected: Vec<u8> = (0..200u8).flat_map(|piece| vec![piece; usize::from(piece % 5)]).collect();
+        let expected: Vec<u8> = (0..200u8)
+            .flat_map(|piece| vec![piece; usize::from(piece % 5)])
+            .collect();
         for piece in 0..200u8 {
             outbox.push(vec![piece; usize::from(piece % 5)].into());
         }
@@ -96,7 +98,9 @@ mod tests {
             got
         });
         while !outbox.is_empty() {
-            poll_fn(|context| outbox.poll_write(&mut ours, context)).await.unwrap();
+            poll_fn(|context| outbox.poll_write(&mut ours, context))
+                .await
+                .unwrap();
         }
         drop(ours);
         assert_eq!(reader.await.unwrap(), expected);

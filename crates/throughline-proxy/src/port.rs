@@ -62,11 +62,18 @@ impl PortRange {
 
     /// The ports to try for a broker, best first.
     fn candidates(self, node: i32) -> Vec<u16> {
-        let Self::Between(first, last) = self else { return vec![0] };
+        let Self::Between(first, last) = self else {
+            return vec![0];
+        };
         let ports: Vec<u16> = (first..=last).collect();
         let count = i64::try_from(ports.len()).unwrap_or(1);
         let middle = usize::try_from(i64::from(node).rem_euclid(count)).unwrap_or_default();
-        ports.iter().skip(middle).chain(ports.iter().take(middle)).copied().collect()
+        ports
+            .iter()
+            .skip(middle)
+            .chain(ports.iter().take(middle))
+            .copied()
+            .collect()
     }
 }
 
@@ -78,25 +85,45 @@ impl Ports {
         let mut places = state.as_deref().map(read).unwrap_or_default();
         // The range may be another one than before; a port outside of it is one that nobody publishes or lets through.
         places.retain(|_, port| range == PortRange::Any || range.contains(*port));
-        Self { host, range, places, waiting: HashSet::new(), state }
+        Self {
+            host,
+            range,
+            places,
+            waiting: HashSet::new(),
+            state,
+        }
     }
 
     /// Opens the ports of the range, but for those that other programs have.
     pub(crate) fn open_range(&mut self) -> Vec<TcpListener> {
-        let PortRange::Between(first, last) = self.range else { return Vec::new() };
+        let PortRange::Between(first, last) = self.range else {
+            return Vec::new();
+        };
         let ports = (first..=last).take(BROKERS_MAX);
-        let listeners: Vec<_> = ports.filter_map(|port| bind(SocketAddr::new(self.host, port)).ok()).collect();
-        self.waiting.extend(listeners.iter().filter_map(|listener| Some(listener.local_addr().ok()?.port())));
+        let listeners: Vec<_> = ports
+            .filter_map(|port| bind(SocketAddr::new(self.host, port)).ok())
+            .collect();
+        self.waiting.extend(
+            listeners
+                .iter()
+                .filter_map(|listener| Some(listener.local_addr().ok()?.port())),
+        );
         listeners
     }
 
     /// The port of a broker that has none yet in this run.
     pub(crate) fn open(&mut self, node: i32) -> io::Result<Port> {
         let before = self.places.get(&node).copied();
-        let mut last = io::Error::new(io::ErrorKind::AddrInUse, "every port of the range has its broker");
+        let mut last = io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "every port of the range has its broker",
+        );
         for port in before.into_iter().chain(self.range.candidates(node)) {
             // The place of another broker stays free for it.
-            let is_kept = self.places.iter().any(|(other, kept)| *other != node && *kept == port);
+            let is_kept = self
+                .places
+                .iter()
+                .any(|(other, kept)| *other != node && *kept == port);
             if is_kept {
                 continue;
             }
@@ -124,10 +151,15 @@ impl Ports {
     /// A few bytes, once for each broker. A failure costs the next run its memory and nothing else.
     fn write_down(&self) {
         let Some(path) = &self.state else { return };
-        let mut lines: Vec<String> = self.places.iter().map(|(node, port)| format!("{node} {port}\n")).collect();
+        let mut lines: Vec<String> = self
+            .places
+            .iter()
+            .map(|(node, port)| format!("{node} {port}\n"))
+            .collect();
         lines.sort();
         let new = path.with_extension("new");
-        let written = std::fs::write(&new, lines.concat()).and_then(|()| std::fs::rename(&new, path));
+        let written =
+            std::fs::write(&new, lines.concat()).and_then(|()| std::fs::rename(&new, path));
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "cannot write down which broker has which port");
         }
@@ -152,7 +184,10 @@ fn read(path: &Path) -> HashMap<i32, u16> {
     };
     let place = |line: &str| {
         let (node, port) = line.split_once(' ')?;
-        Some((node.parse().ok()?, port.parse().ok().filter(|port| *port != 0)?))
+        Some((
+            node.parse().ok()?,
+            port.parse().ok().filter(|port| *port != 0)?,
+        ))
     };
     text.lines().filter_map(place).take(BROKERS_MAX).collect()
 }
@@ -171,8 +206,13 @@ mod tests {
     /// A range of three free ports.
     fn free() -> (u16, PortRange) {
         loop {
-            let first = TcpListener::bind((HOST, 0)).unwrap().local_addr().unwrap().port();
-            let all_free = (first..=first.saturating_add(2)).all(|port| TcpListener::bind((HOST, port)).is_ok());
+            let first = TcpListener::bind((HOST, 0))
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
+            let all_free = (first..=first.saturating_add(2))
+                .all(|port| TcpListener::bind((HOST, port)).is_ok());
             if first < u16::MAX - 2 && all_free {
                 return (first, PortRange::Between(first, first + 2));
             }
@@ -237,8 +277,13 @@ mod tests {
         let (first, _) = free();
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("ports");
-        for range in [PortRange::Between(first, first), PortRange::Between(first + 1, first + 2)] {
-            let got = Ports::new(HOST, range, Some(state.clone())).open(0).unwrap();
+        for range in [
+            PortRange::Between(first, first),
+            PortRange::Between(first + 1, first + 2),
+        ] {
+            let got = Ports::new(HOST, range, Some(state.clone()))
+                .open(0)
+                .unwrap();
             assert!(range.contains(port(&got)), "{got:?} is not of {range:?}");
         }
     }

@@ -30,12 +30,18 @@ struct Found {
 impl Process {
     /// One that has nothing to do yet.
     pub(crate) fn new(settings: Settings, clock: Clock) -> Self {
-        Self { correlator: Arc::new(Mutex::new(Correlator::new(settings, clock.now()))), clock }
+        Self {
+            correlator: Arc::new(Mutex::new(Correlator::new(settings, clock.now()))),
+            clock,
+        }
     }
 
     /// Tells or asks the correlator something, at a time that no other has been told to be later.
     pub(crate) fn now<T>(&self, act: impl FnOnce(Timestamp, &mut Correlator) -> T) -> T {
-        let mut correlator = self.correlator.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut correlator = self
+            .correlator
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         act(self.clock.now(), &mut correlator)
     }
 
@@ -45,15 +51,32 @@ impl Process {
         let idle = Gauge::<f64, AtomicU64>::default();
         self.now(|now, correlator| {
             for (evidence, count) in correlator.counts() {
-                found.get_or_create(&Found { evidence: evidence.name() }).inner().store(count, Ordering::Relaxed);
+                found
+                    .get_or_create(&Found {
+                        evidence: evidence.name(),
+                    })
+                    .inner()
+                    .store(count, Ordering::Relaxed);
             }
             idle.set(correlator.idle_seconds(now));
             in_flight.set(i64::try_from(correlator.in_flight()).unwrap_or(i64::MAX));
         });
         let mut registry = Registry::with_prefix("throughline_process");
-        registry.register("parents", "What the process sent, by how its parent was found", found);
-        registry.register("in_flight", "Requests and records that are held to be worked at", in_flight);
-        registry.register("idle_seconds", "How long it had nothing to do, of late", idle);
+        registry.register(
+            "parents",
+            "What the process sent, by how its parent was found",
+            found,
+        );
+        registry.register(
+            "in_flight",
+            "Requests and records that are held to be worked at",
+            in_flight,
+        );
+        registry.register(
+            "idle_seconds",
+            "How long it had nothing to do, of late",
+            idle,
+        );
         registry
     }
 }

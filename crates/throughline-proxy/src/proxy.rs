@@ -114,16 +114,37 @@ impl Proxy {
     /// # Errors
     /// [`BindError`] for the first address that cannot be had; the others are closed again.
     pub async fn bind(mut config: Config, sink: Arc<dyn SpanSink>) -> Result<Self, BindError> {
-        let Sockets { listeners, requests, admin, addresses } = Sockets::open(&mut config).await?;
+        let Sockets {
+            listeners,
+            requests,
+            admin,
+            addresses,
+        } = Sockets::open(&mut config).await?;
         let (stop, clock, outgoing) = (Stop::default(), Clock::new(), Outgoing::default());
         let process = Process::new(std::mem::take(&mut config.http.correlate), clock);
-        let is_redirected = listeners.iter().any(|(_, route)| matches!(route, Route::Redirected(_)));
+        let is_redirected = listeners
+            .iter()
+            .any(|(_, route)| matches!(route, Route::Redirected(_)));
         // Kafka alone may have clients of many processes, and what one of them does says nothing about another.
         let of_clients = (is_redirected || !requests.is_empty()).then(|| process.clone());
-        let clients = Clients { capacity: config.capacity, process: of_clients };
-        let http = Http::new(config.http, requests, Arc::clone(&sink), process.clone(), &outgoing, stop.clone());
+        let clients = Clients {
+            capacity: config.capacity,
+            process: of_clients,
+        };
+        let http = Http::new(
+            config.http,
+            requests,
+            Arc::clone(&sink),
+            process.clone(),
+            &outgoing,
+            stop.clone(),
+        );
         let service = Arc::new(Service {
-            dialer: Dialer { tls: config.broker_tls, deadline: config.limits.connect_deadline, outgoing },
+            dialer: Dialer {
+                tls: config.broker_tls,
+                deadline: config.limits.connect_deadline,
+                outgoing,
+            },
             client_tls: config.client_tls,
             settings: Arc::new(Switch::new(config.settings)),
             sink,
@@ -131,11 +152,17 @@ impl Proxy {
             clock,
             stop,
         });
-        let redirected = Redirection::new(&service, http.gate(), Knowledge::transparent(clients.clone()));
+        let redirected = Redirection::new(
+            &service,
+            http.gate(),
+            Knowledge::transparent(clients.clone()),
+        );
         let (mut doors, mut knowledge) = (Vec::new(), Vec::new());
         for (listener, route) in listeners {
             let (known, door) = match route {
-                Route::Addressed(addressed) => addressed_door(listener, addressed, clients.clone(), &service.stop)?,
+                Route::Addressed(addressed) => {
+                    addressed_door(listener, addressed, clients.clone(), &service.stop)?
+                }
                 Route::Redirected(direction) => redirected.door(listener, direction),
             };
             if !knowledge.iter().any(|other| Arc::ptr_eq(other, &known)) {
@@ -177,7 +204,10 @@ impl Proxy {
     /// What changes it while it runs.
     #[must_use]
     pub fn control(&self) -> Control {
-        Control { kafka: Arc::clone(&self.service.settings), http: Arc::clone(&self.http.settings) }
+        Control {
+            kafka: Arc::clone(&self.service.settings),
+            http: Arc::clone(&self.http.settings),
+        }
     }
 
     /// Serves until `stop` is over. Then takes no more connections, lets each end what it is at, and cuts those that have not
@@ -195,8 +225,16 @@ impl Proxy {
         };
         let requests = Arc::clone(&self.http.metrics);
         self.http.spawn(&listening, &doors);
-        let ports = Ports { service: self.service, doors };
-        for Door { listener, server, opened } in self.doors {
+        let ports = Ports {
+            service: self.service,
+            doors,
+        };
+        for Door {
+            listener,
+            server,
+            opened,
+        } in self.doors
+        {
             if let (Some(opened), Server::Brokers(way)) = (opened, &server) {
                 listening.spawn(ports.clone().open(opened, way.clone(), listening.clone()));
             }
@@ -221,8 +259,14 @@ impl Proxy {
         listening.close();
         listening.wait().await;
         connections.close();
-        if timeout(self.drain_deadline, connections.wait()).await.is_err() {
-            tracing::warn!(connections = connections.len(), "cut the connections that did not end in time");
+        if timeout(self.drain_deadline, connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = connections.len(),
+                "cut the connections that did not end in time"
+            );
         }
         end.finish();
         connections.wait().await;
@@ -234,7 +278,9 @@ impl Proxy {
 
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Proxy").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Proxy")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
     }
 }
 
@@ -275,8 +321,17 @@ struct Ports {
 
 impl Ports {
     /// Listens on the ports of brokers as they are opened.
-    async fn open(self, mut opened: mpsc::Receiver<Opened>, bootstrap: Way, listening: TaskTracker) {
-        let Way { knowledge, advertise, .. } = bootstrap;
+    async fn open(
+        self,
+        mut opened: mpsc::Receiver<Opened>,
+        bootstrap: Way,
+        listening: TaskTracker,
+    ) {
+        let Way {
+            knowledge,
+            advertise,
+            ..
+        } = bootstrap;
         loop {
             let Opened { listener, target } = tokio::select! {
                 () = self.service.stop.begun() => return,
@@ -285,9 +340,15 @@ impl Ports {
                     None => return,
                 },
             };
-            let way = Way { target, knowledge: Arc::clone(&knowledge), advertise: advertise.clone() };
+            let way = Way {
+                target,
+                knowledge: Arc::clone(&knowledge),
+                advertise: advertise.clone(),
+            };
             match TcpListener::from_std(listener) {
-                Ok(listener) => drop(listening.spawn(self.clone().listen(listener, Server::Brokers(way)))),
+                Ok(listener) => {
+                    drop(listening.spawn(self.clone().listen(listener, Server::Brokers(way))))
+                }
                 Err(error) => tracing::warn!(%error, "cannot listen on a broker's port"),
             }
         }
@@ -317,8 +378,19 @@ fn addressed_door(
     let address = local(&listener, Purpose::Kafka)?;
     let (knowledge, opened) = Knowledge::addressed(clients, address.ip(), &addressed, stop);
     let target = Arc::new(Target::new(addressed.bootstrap, stop.clone()));
-    let way = Way { target, knowledge: Arc::clone(&knowledge), advertise: addressed.advertise };
-    Ok((knowledge, Door { listener, server: Server::Brokers(way), opened: Some(opened) }))
+    let way = Way {
+        target,
+        knowledge: Arc::clone(&knowledge),
+        advertise: addressed.advertise,
+    };
+    Ok((
+        knowledge,
+        Door {
+            listener,
+            server: Server::Brokers(way),
+            opened: Some(opened),
+        },
+    ))
 }
 
 /// What all listeners for redirected connections have in common.
@@ -333,7 +405,12 @@ struct Redirection<'a> {
 
 impl<'a> Redirection<'a> {
     fn new(service: &'a Arc<Service>, http: http::Gate, knowledge: Arc<Knowledge>) -> Self {
-        Self { service, http, knowledge, metrics: Arc::new(gate::Metrics::new()) }
+        Self {
+            service,
+            http,
+            knowledge,
+            metrics: Arc::new(gate::Metrics::new()),
+        }
     }
 
     fn door(&self, listener: TcpListener, direction: Direction) -> (Arc<Knowledge>, Door) {
@@ -344,7 +421,14 @@ impl<'a> Redirection<'a> {
             http: self.http.clone(),
             metrics: Arc::clone(&self.metrics),
         };
-        (Arc::clone(&self.knowledge), Door { listener, server: Server::Redirected(Arc::new(gate)), opened: None })
+        (
+            Arc::clone(&self.knowledge),
+            Door {
+                listener,
+                server: Server::Redirected(Arc::new(gate)),
+                opened: None,
+            },
+        )
     }
 }
 
@@ -352,7 +436,11 @@ impl<'a> Redirection<'a> {
 
 impl Sockets {
     async fn open(config: &mut Config) -> Result<Self, BindError> {
-        let mut addresses = Addresses { listeners: Vec::new(), http: Vec::new(), admin: None };
+        let mut addresses = Addresses {
+            listeners: Vec::new(),
+            http: Vec::new(),
+            admin: None,
+        };
         let (mut listeners, mut requests) = (Vec::new(), Vec::new());
         for wanted in std::mem::take(&mut config.listeners) {
             let listener = bind(wanted.address, Purpose::Kafka).await?;
@@ -370,15 +458,30 @@ impl Sockets {
             addresses.admin = Some(local(&listener, Purpose::Admin)?);
             admin = Some(listener);
         }
-        Ok(Self { listeners, requests, admin, addresses })
+        Ok(Self {
+            listeners,
+            requests,
+            admin,
+            addresses,
+        })
     }
 }
 
 async fn bind(address: SocketAddr, purpose: Purpose) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError { purpose, address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| BindError {
+            purpose,
+            address,
+            source,
+        })
 }
 
 fn local(listener: &TcpListener, purpose: Purpose) -> Result<SocketAddr, BindError> {
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-    listener.local_addr().map_err(|source| BindError { purpose, address: unknown, source })
+    listener.local_addr().map_err(|source| BindError {
+        purpose,
+        address: unknown,
+        source,
+    })
 }

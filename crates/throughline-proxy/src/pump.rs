@@ -111,7 +111,14 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
 {
     pub(crate) fn new(parts: Parts, client: C, broker: B) -> Self {
-        let Parts { session, settings, sink, herald, clock, listed } = parts;
+        let Parts {
+            session,
+            settings,
+            sink,
+            herald,
+            clock,
+            listed,
+        } = parts;
         let client = End::new(client, herald.metrics.side(Side::Client));
         let broker = End::new(broker, herald.metrics.side(Side::Broker));
         Self {
@@ -156,7 +163,8 @@ where
     /// Moves what can be moved. Ready when both sides have ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
         loop {
-            let mut moved = self.poll_write(Side::Broker, context) | self.poll_write(Side::Client, context);
+            let mut moved =
+                self.poll_write(Side::Broker, context) | self.poll_write(Side::Client, context);
             moved |= self.poll_read(Side::Client, context);
             moved |= self.poll_read(Side::Broker, context);
             moved |= self.poll_alarm(context);
@@ -198,7 +206,8 @@ where
             self.session.handle_settings(settings);
         }
         let moment = Instant::now();
-        self.session.handle_bytes(from, self.clock.at(moment.into_std()), bytes);
+        self.session
+            .handle_bytes(from, self.clock.at(moment.into_std()), bytes);
         self.drain_session();
         self.client.stamp(moment);
         self.broker.stamp(moment);
@@ -269,7 +278,9 @@ where
 
     /// Calls the session when its time has come.
     fn poll_alarm(&mut self, context: &mut Context<'_>) -> bool {
-        let is_time = self.alarm.poll(self.session.poll_timeout(), self.clock, context);
+        let is_time = self
+            .alarm
+            .poll(self.session.poll_timeout(), self.clock, context);
         if is_time {
             self.session.handle_timeout(self.clock.now());
             self.drain_session();
@@ -282,7 +293,9 @@ where
         if self.ended.is_none() {
             return false;
         }
-        let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let linger = self
+            .linger
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
         if moved {
             linger.as_mut().reset(Instant::now() + LINGER);
         }
@@ -366,7 +379,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> End<S> {
                 self.writing = Writing::Open;
             }
             Writing::Ending => {
-                if Pin::new(&mut self.stream).poll_shutdown(context)?.is_pending() {
+                if Pin::new(&mut self.stream)
+                    .poll_shutdown(context)?
+                    .is_pending()
+                {
                     return Poll::Ready(Ok(moved));
                 }
                 self.writing = Writing::Ended;
@@ -407,7 +423,10 @@ impl Alarm {
             self.at = None;
             return false;
         };
-        let mut sleep = self.sleep.take().unwrap_or_else(|| Box::pin(tokio::time::sleep(ALARM_MIN)));
+        let mut sleep = self
+            .sleep
+            .take()
+            .unwrap_or_else(|| Box::pin(tokio::time::sleep(ALARM_MIN)));
         if self.at != Some(at) {
             // Never at once, so that a session that wants to be called again and again cannot keep everybody busy.
             let left = Duration::from_nanos(at.saturating_sub(clock.now())).max(ALARM_MIN);

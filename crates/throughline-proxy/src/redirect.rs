@@ -37,10 +37,21 @@ pub(crate) struct Ends {
 pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
     let local = plain(stream.local_addr()?);
     let socket = SockRef::from(stream);
-    let original = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
-    let original = original?.as_socket().map(plain).ok_or(io::ErrorKind::Unsupported)?;
+    let original = if local.is_ipv4() {
+        socket.original_dst_v4()
+    } else {
+        socket.original_dst_v6()
+    };
+    let original = original?
+        .as_socket()
+        .map(plain)
+        .ok_or(io::ErrorKind::Unsupported)?;
     // A kernel that tracks connections answers for those as well that nobody redirected.
-    if original == local { Err(io::ErrorKind::NotConnected.into()) } else { Ok(original) }
+    if original == local {
+        Err(io::ErrorKind::NotConnected.into())
+    } else {
+        Ok(original)
+    }
 }
 
 /// An IPv4 address that an IPv6 socket wrapped up, unwrapped.
@@ -58,7 +69,10 @@ pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
 
 impl Ends {
     pub(crate) fn new(from: SocketAddr, to: SocketAddr) -> Self {
-        Self { from: plain(from), to: plain(to) }
+        Self {
+            from: plain(from),
+            to: plain(to),
+        }
     }
 }
 
@@ -67,7 +81,10 @@ impl Ends {
 impl Outgoing {
     pub(crate) fn list(&self, ends: Ends) -> Listed {
         self.all(|all| all.insert(ends));
-        Listed { ends, outgoing: self.clone() }
+        Listed {
+            ends,
+            outgoing: self.clone(),
+        }
     }
 
     /// Whether this connection of a "client" is one of our own.
@@ -92,13 +109,19 @@ mod tests {
 
     #[test]
     fn a_client_with_the_port_of_a_connection_to_a_broker_is_no_loop() {
-        let [port, ours, broker] =
-            ["127.0.0.1:5001", "127.0.0.1:19092", "127.0.0.1:9092"].map(|text| text.parse().unwrap());
+        let [port, ours, broker] = ["127.0.0.1:5001", "127.0.0.1:19092", "127.0.0.1:9092"]
+            .map(|text| text.parse().unwrap());
         let outgoing = Outgoing::default();
         let listed = outgoing.list(Ends::new(port, broker));
-        assert!(!outgoing.has(Ends::new(port, ours)), "the system gives a port once for each destination");
+        assert!(
+            !outgoing.has(Ends::new(port, ours)),
+            "the system gives a port once for each destination"
+        );
         assert!(outgoing.has(Ends::new(port, broker)));
         drop(listed);
-        assert!(!outgoing.has(Ends::new(port, broker)), "what has ended is nobody's");
+        assert!(
+            !outgoing.has(Ends::new(port, broker)),
+            "what has ended is nobody's"
+        );
     }
 }

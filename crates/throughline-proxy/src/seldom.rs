@@ -21,7 +21,10 @@ impl Seldom {
 
     fn at(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
+        if state
+            .last
+            .is_some_and(|last| now.saturating_duration_since(last) < PAUSE)
+        {
             state.left_out += 1;
             return None;
         }

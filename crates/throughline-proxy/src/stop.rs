@@ -12,7 +12,10 @@ pub(crate) struct Stop {
 impl Stop {
     /// An end for a part: it comes with that of the whole, or before.
     pub(crate) fn part(&self) -> Self {
-        Self { begun: self.begun.child_token(), over: self.over.child_token() }
+        Self {
+            begun: self.begun.child_token(),
+            over: self.over.child_token(),
+        }
     }
 
     /// From here on nothing new is begun.

@@ -21,7 +21,10 @@ pub(crate) struct Watch<T> {
 
 impl<T> Switch<T> {
     pub(crate) const fn new(value: Arc<T>) -> Self {
-        Self { version: AtomicU64::new(0), value: Mutex::new(value) }
+        Self {
+            version: AtomicU64::new(0),
+            value: Mutex::new(value),
+        }
     }
 
     pub(crate) fn set(&self, value: Arc<T>) {
@@ -42,7 +45,13 @@ impl<T> Watch<T> {
     pub(crate) fn new(switch: &Arc<Switch<T>>) -> (Arc<T>, Self) {
         // The version first: a value replaced in between is then told once more, and not missed.
         let seen = switch.version.load(Ordering::Acquire);
-        (switch.get(), Self { switch: Arc::clone(switch), seen })
+        (
+            switch.get(),
+            Self {
+                switch: Arc::clone(switch),
+                seen,
+            },
+        )
     }
 
     /// The value, when it is another than it was. Costs next to nothing when it is not.
@@ -67,6 +76,9 @@ mod tests {
         assert_eq!((*first, one.news()), (1, None));
         switch.set(Arc::new(2));
         let (second, mut two) = Watch::new(&switch);
-        assert_eq!((one.news().as_deref(), one.news(), *second, two.news()), (Some(&2), None, 2, None));
+        assert_eq!(
+            (one.news().as_deref(), one.news(), *second, two.news()),
+            (Some(&2), None, 2, None)
+        );
     }
 }

@@ -58,10 +58,14 @@ pub enum TlsError {
     #[error("has a certificate that cannot be read: {0}")]
     BadCertificate(String),
     /// The key is not that of the certificate, or of a kind that rustls does not know.
-    #[error("certificate and key do not belong together, or are of a kind that is not supported: {0}")]
+    #[error(
+        "certificate and key do not belong together, or are of a kind that is not supported: {0}"
+    )]
     BadIdentity(rustls::Error),
     /// This machine lists no certificate authority.
-    #[error("this machine has no certificate authorities; install ca-certificates, or give a file of your own")]
+    #[error(
+        "this machine has no certificate authorities; install ca-certificates, or give a file of your own"
+    )]
     NoSystemRoots,
     /// Not a name that a certificate could be for.
     #[error("{0:?} is no host name")]
@@ -75,7 +79,11 @@ impl Connector {
     ///
     /// # Errors
     /// When the PEM or the name make no sense.
-    pub fn new(roots: Roots<'_>, identity: Option<Identity<'_>>, name: Option<&str>) -> Result<Self, TlsError> {
+    pub fn new(
+        roots: Roots<'_>,
+        identity: Option<Identity<'_>>,
+        name: Option<&str>,
+    ) -> Result<Self, TlsError> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::BadIdentity)?
@@ -88,14 +96,20 @@ impl Connector {
         };
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
         let name = name.map(server_name).transpose()?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            name,
+        })
     }
 
     /// The same, for one of these protocols (ALPN).
     pub(crate) fn agreeing_on(&self, protocols: &[&[u8]]) -> Self {
         let mut config = ClientConfig::clone(self.connector.config());
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        Self { connector: TlsConnector::from(Arc::new(config)), name: self.name.clone() }
+        Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            name: self.name.clone(),
+        }
     }
 
     /// Begins TLS with the broker at `host`.
@@ -111,7 +125,9 @@ impl Connector {
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Connector")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -177,7 +193,9 @@ fn store(roots: Roots<'_>) -> Result<RootCertStore, TlsError> {
         }
         Roots::Pem(pem) => {
             for certificate in certificates(pem)? {
-                store.add(certificate).map_err(|error| TlsError::BadCertificate(error.to_string()))?;
+                store
+                    .add(certificate)
+                    .map_err(|error| TlsError::BadCertificate(error.to_string()))?;
             }
         }
     }
@@ -188,7 +206,11 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| TlsError::BadCertificate(error.to_string()))?;
-    if certificates.is_empty() { Err(TlsError::NoCertificate) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        Err(TlsError::NoCertificate)
+    } else {
+        Ok(certificates)
+    }
 }
 
 fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {

@@ -22,7 +22,11 @@ where
 }
 
 /// Waits for both sides of an upgrade, and passes their bytes.
-pub(crate) async fn upgraded(ours: hyper::upgrade::OnUpgrade, theirs: hyper::upgrade::OnUpgrade, stop: &Stop) {
+pub(crate) async fn upgraded(
+    ours: hyper::upgrade::OnUpgrade,
+    theirs: hyper::upgrade::OnUpgrade,
+    stop: &Stop,
+) {
     match tokio::try_join!(ours, theirs) {
         Ok((ours, theirs)) => pass(TokioIo::new(ours), TokioIo::new(theirs), stop).await,
         Err(error) => tracing::debug!(%error, "an upgrade came to nothing"),

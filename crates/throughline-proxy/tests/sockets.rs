@@ -13,12 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use kafka_protocol::messages::produce_request::{
+    PartitionProduceData, ProduceRequest, TopicProduceData,
+};
 use kafka_protocol::messages::{ApiKey, RequestHeader, TopicName};
 use kafka_protocol::protocol::{Encodable as _, StrBytes};
-use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+use kafka_protocol::records::{
+    Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+};
 use support::{
-    Log, Running, ask, before, config, echo, echo_broker, framed, listen, nobody, read_end, read_frame, request, within,
+    Log, Running, ask, before, config, echo, echo_broker, framed, listen, nobody, read_end,
+    read_frame, request, within,
 };
 use throughline_intercept::kafka::Settings;
 use throughline_model::{Full, Span, SpanSink};
@@ -32,8 +37,12 @@ async fn the_next_broker_serves_when_the_first_is_not_there() {
     for correlation in 0..3 {
         ask(&mut proxy.connect().await, correlation, b"hello").await;
     }
-    proxy.until_metric("throughline_kafka_connections_total 3").await;
-    proxy.until_metric("throughline_kafka_connections_open 0").await;
+    proxy
+        .until_metric("throughline_kafka_connections_total 3")
+        .await;
+    proxy
+        .until_metric("throughline_kafka_connections_open 0")
+        .await;
 }
 
 #[tokio::test]
@@ -46,10 +55,21 @@ async fn a_client_whose_broker_is_not_there_is_refused_and_the_log_says_why_once
         let refused = within(proxy.connect().await.read_u8()).await.unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
     }
-    proxy.until_metric("throughline_kafka_connections_failed_total{reason=\"connect\"} 3").await;
+    proxy
+        .until_metric("throughline_kafka_connections_failed_total{reason=\"connect\"} 3")
+        .await;
     let text = log.text();
-    assert_eq!(text.matches("cannot connect to a broker").count(), 1, "{text}");
-    assert!(text.contains(&one.to_string()) && text.contains(&other.to_string()) && text.contains("refused"), "{text}");
+    assert_eq!(
+        text.matches("cannot connect to a broker").count(),
+        1,
+        "{text}"
+    );
+    assert!(
+        text.contains(&one.to_string())
+            && text.contains(&other.to_string())
+            && text.contains("refused"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -64,12 +84,17 @@ async fn a_client_that_speaks_tls_to_a_plain_port_is_told_of_once_with_the_mend(
         let (mut stream, _) = within(listener.accept()).await.unwrap();
         let mut got = [0; 10];
         // It is the broker's to refuse: bytes pass.
-        within(tokio::io::AsyncReadExt::read_exact(&mut stream, &mut got)).await.unwrap();
+        within(tokio::io::AsyncReadExt::read_exact(&mut stream, &mut got))
+            .await
+            .unwrap();
         assert_eq!(got, hello);
     }
     let text = log.text();
     assert_eq!(text.matches("the client speaks TLS").count(), 1, "{text}");
-    assert!(text.contains("client_tls_cert") && text.contains("SASL_PLAINTEXT"), "{text}");
+    assert!(
+        text.contains("client_tls_cert") && text.contains("SASL_PLAINTEXT"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -83,15 +108,27 @@ async fn a_broker_that_speaks_tls_to_us_who_do_not_is_told_of_with_the_mend() {
     within(read_frame(&mut stream)).await.unwrap();
     stream.write_all(&[0x15, 3, 3, 0, 2, 2, 40]).await.unwrap();
     drop(stream);
-    within(tokio::io::AsyncReadExt::read_to_end(&mut client, &mut Vec::new())).await.unwrap();
-    assert!(log.text().contains("the broker speaks TLS") && log.text().contains("--broker-tls"), "{}", log.text());
+    within(tokio::io::AsyncReadExt::read_to_end(
+        &mut client,
+        &mut Vec::new(),
+    ))
+    .await
+    .unwrap();
+    assert!(
+        log.text().contains("the broker speaks TLS") && log.text().contains("--broker-tls"),
+        "{}",
+        log.text()
+    );
 }
 
 #[tokio::test]
 async fn who_comes_when_all_places_are_taken_waits_and_the_log_says_for_what() {
     let (log, _guard) = Log::new();
     let mut config = config(vec![before(&[echo_broker().await])]);
-    config.limits = Limits { connections_max: 1, ..config.limits };
+    config.limits = Limits {
+        connections_max: 1,
+        ..config.limits
+    };
     let proxy = Running::start(config).await;
     let mut first = proxy.connect().await;
     ask(&mut first, 1, b"x").await;
@@ -111,12 +148,26 @@ async fn who_comes_when_all_places_are_taken_waits_and_the_log_says_for_what() {
 async fn metrics_and_health_are_answered() {
     let proxy = Running::start(config(vec![before(&[echo_broker().await])])).await;
     ask(&mut proxy.connect().await, 7, b"x").await;
-    assert_eq!((proxy.get("/live").await.0, proxy.get("/ready").await.0, proxy.get("/other").await.0), (200, 200, 404));
+    assert_eq!(
+        (
+            proxy.get("/live").await.0,
+            proxy.get("/ready").await.0,
+            proxy.get("/other").await.0
+        ),
+        (200, 200, 404)
+    );
     let (status, text) = proxy.get("/metrics").await;
-    assert!(status == 200 && text.contains("content-type: application/openmetrics-text"), "{text}");
+    assert!(
+        status == 200 && text.contains("content-type: application/openmetrics-text"),
+        "{text}"
+    );
     let bytes = request(7, b"x").len();
-    let line = format!("throughline_kafka_bytes_total{{side=\"client\",direction=\"received\"}} {bytes}");
-    assert!(text.contains(&line) && text.ends_with("# EOF\n"), "{line} is missing in:\n{text}");
+    let line =
+        format!("throughline_kafka_bytes_total{{side=\"client\",direction=\"received\"}} {bytes}");
+    assert!(
+        text.contains(&line) && text.ends_with("# EOF\n"),
+        "{line} is missing in:\n{text}"
+    );
 }
 
 #[tokio::test]
@@ -139,7 +190,10 @@ async fn a_drain_turns_newcomers_away_and_waits_for_the_exchange_under_way() {
     assert_eq!(proxy.get("/live").await.0, 200);
     let answer = framed(&[&asked[4..8], b"a"].concat());
     stream.write_all(&answer).await.unwrap();
-    assert_eq!(framed(&within(read_frame(&mut client)).await.unwrap()), answer);
+    assert_eq!(
+        framed(&within(read_frame(&mut client)).await.unwrap()),
+        answer
+    );
     read_end(&mut client).await;
     proxy.ended().await;
 }
@@ -148,7 +202,10 @@ async fn a_drain_turns_newcomers_away_and_waits_for_the_exchange_under_way() {
 async fn a_drain_ends_when_its_time_is_up() {
     let (listener, broker) = listen().await;
     let mut config = config(vec![before(&[broker])]);
-    config.limits = Limits { drain_deadline: Duration::from_millis(100), ..config.limits };
+    config.limits = Limits {
+        drain_deadline: Duration::from_millis(100),
+        ..config.limits
+    };
     let mut proxy = Running::start(config).await;
     let mut client = proxy.connect().await;
     client.write_all(&request(1, b"q")).await.unwrap();
@@ -172,9 +229,15 @@ async fn who_does_not_read_holds_up_nobody_else() {
     stream.write_all(&begin).await.unwrap();
     let piece = vec![7; 1 << 20];
     let mut taken = 0;
-    while tokio::time::timeout(Duration::from_secs(1), stream.write_all(&piece)).await.is_ok() {
+    while tokio::time::timeout(Duration::from_secs(1), stream.write_all(&piece))
+        .await
+        .is_ok()
+    {
         taken += piece.len();
-        assert!(taken < 64 << 20, "a client that does not read is read for without bound");
+        assert!(
+            taken < 64 << 20,
+            "a client that does not read is read for without bound"
+        );
     }
     let mut other = proxy.connect().await;
     let (stream, _) = within(listener.accept()).await.unwrap();
@@ -200,13 +263,21 @@ fn produce(correlation: i32) -> Vec<u8> {
         delete_horizon: false,
     };
     let mut records = BytesMut::new();
-    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+    let options = RecordEncodeOptions {
+        version: 2,
+        compression: Compression::None,
+    };
     RecordBatchEncoder::encode(&mut records, [&record], &options).unwrap();
-    let partition = PartitionProduceData::default().with_index(0).with_records(Some(records.freeze()));
+    let partition = PartitionProduceData::default()
+        .with_index(0)
+        .with_records(Some(records.freeze()));
     let topic = TopicProduceData::default()
         .with_name(TopicName(StrBytes::from_static_str("orders")))
         .with_partition_data(vec![partition]);
-    let body = ProduceRequest::default().with_acks(1).with_timeout_ms(1000).with_topic_data(vec![topic]);
+    let body = ProduceRequest::default()
+        .with_acks(1)
+        .with_timeout_ms(1000)
+        .with_topic_data(vec![topic]);
     let header = RequestHeader::default()
         .with_request_api_key(ApiKey::Produce as i16)
         .with_request_api_version(7)
@@ -230,7 +301,10 @@ async fn the_switch_of_injection_holds_on_connections_that_stand() {
     let mut correlation = 0;
     let mut stream = None;
     for inject in [true, false, true] {
-        proxy.control.apply(Arc::new(Settings { inject, ..Settings::default() }));
+        proxy.control.apply(Arc::new(Settings {
+            inject,
+            ..Settings::default()
+        }));
         correlation += 1;
         client.write_all(&produce(correlation)).await.unwrap();
         if stream.is_none() {
@@ -238,7 +312,10 @@ async fn the_switch_of_injection_holds_on_connections_that_stand() {
         }
         let got = within(read_frame(stream.as_mut().unwrap())).await.unwrap();
         assert_eq!(carries_context(&got), inject);
-        assert!(inject || framed(&got) == produce(correlation), "what is not injected goes as it came");
+        assert!(
+            inject || framed(&got) == produce(correlation),
+            "what is not injected goes as it came"
+        );
     }
 }
 
@@ -266,7 +343,11 @@ async fn an_error_of_ours_ends_one_connection_and_is_counted() {
     // A request that nobody answers makes a span that says so.
     drop(stream);
     read_end(&mut client).await;
-    proxy.until_metric("throughline_kafka_connections_failed_total{reason=\"panic\"} 1").await;
-    proxy.until_metric("throughline_kafka_connections_open 1").await;
+    proxy
+        .until_metric("throughline_kafka_connections_failed_total{reason=\"panic\"} 1")
+        .await;
+    proxy
+        .until_metric("throughline_kafka_connections_open 1")
+        .await;
     ask(&mut other, 2, b"after").await;
 }

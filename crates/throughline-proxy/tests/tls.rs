@@ -1,5 +1,10 @@
 //! TLS on both sides of the proxy, with certificates made here.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -36,27 +41,41 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let pem = pem("CERTIFICATE", params.self_signed(&key).unwrap().der());
-        Self { issuer: Issuer::new(params, key), pem }
+        Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
     }
 
     fn sign(&self, name: &str) -> Pair {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Pair { certificates: pem("CERTIFICATE", certificate.der()), key: pem("PRIVATE KEY", &key.serialize_der()) }
+        Pair {
+            certificates: pem("CERTIFICATE", certificate.der()),
+            key: pem("PRIVATE KEY", &key.serialize_der()),
+        }
     }
 
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&self.pem).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(&self.pem).unwrap())
+            .unwrap();
         roots
     }
 }
 
 impl Pair {
     fn identity(&self) -> Identity<'_> {
-        Identity { certificates: &self.certificates, key: &self.key }
+        Identity {
+            certificates: &self.certificates,
+            key: &self.key,
+        }
     }
 
     fn parsed(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
@@ -68,7 +87,11 @@ impl Pair {
 }
 
 fn pem(label: &str, der: &[u8]) -> Vec<u8> {
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der)).into_bytes()
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        STANDARD.encode(der)
+    )
+    .into_bytes()
 }
 
 /// A broker that speaks TLS, and wants to see a certificate of `clients` if given.
@@ -80,11 +103,15 @@ async fn tls_broker(pair: &Pair, clients: Option<&Authority>) -> SocketAddr {
         None => builder.with_no_client_auth(),
         Some(authority) => {
             let provider = Arc::new(ring::default_provider());
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authority.roots()), provider).build();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(authority.roots()), provider)
+                    .build();
             builder.with_client_cert_verifier(verifier.unwrap())
         }
     };
-    let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(certificates, key).unwrap()));
+    let acceptor = TlsAcceptor::from(Arc::new(
+        config.with_single_cert(certificates, key).unwrap(),
+    ));
     let (listener, address) = listen().await;
     tokio::spawn(async move {
         loop {
@@ -107,7 +134,11 @@ fn to_broker(authority: &Authority, pair: Option<&Pair>, name: Option<&str>) -> 
 #[tokio::test]
 async fn tls_to_the_broker_and_from_the_client() {
     let authority = Authority::new();
-    let mut config = config(vec![before(&[tls_broker(&authority.sign("127.0.0.1"), None).await])]);
+    let mut config = config(vec![before(&[tls_broker(
+        &authority.sign("127.0.0.1"),
+        None,
+    )
+    .await])]);
     config.broker_tls = Some(to_broker(&authority, None, None));
     config.client_tls = Some(Acceptor::new(authority.sign("sidecar.example").identity()).unwrap());
     let proxy = Running::start(config).await;
@@ -118,7 +149,10 @@ async fn tls_to_the_broker_and_from_the_client() {
         .with_no_client_auth();
     let connector = TlsConnector::from(Arc::new(client));
     let name = ServerName::try_from("sidecar.example").unwrap();
-    let mut stream = connector.connect(name, proxy.connect().await).await.unwrap();
+    let mut stream = connector
+        .connect(name, proxy.connect().await)
+        .await
+        .unwrap();
     for correlation in 0..3 {
         ask(&mut stream, correlation, &vec![7; 300_000]).await;
     }
@@ -153,11 +187,16 @@ async fn a_certificate_for_another_name_or_of_another_authority_is_refused_unles
             ask(&mut proxy.connect().await, 1, b"x").await;
         } else {
             read_end(&mut proxy.connect().await).await;
-            proxy.until_metric("throughline_kafka_connections_failed_total{reason=\"connect\"} 1").await;
+            proxy
+                .until_metric("throughline_kafka_connections_failed_total{reason=\"connect\"} 1")
+                .await;
         }
     }
     let text = log.text();
-    assert!(text.contains("certificate") && text.contains("kafka.example"), "{text}");
+    assert!(
+        text.contains("certificate") && text.contains("kafka.example"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -168,10 +207,23 @@ async fn a_client_that_speaks_no_tls_to_a_tls_port_is_let_go_and_told_of() {
     config.client_tls = Some(Acceptor::new(authority.sign("sidecar").identity()).unwrap());
     let proxy = Running::start(config).await;
     let mut client = proxy.connect().await;
-    tokio::io::AsyncWriteExt::write_all(&mut client, &support::request(1, b"x")).await.unwrap();
-    within(tokio::io::AsyncReadExt::read_to_end(&mut client, &mut Vec::new())).await.ok();
-    proxy.until_metric("throughline_kafka_connections_failed_total{reason=\"client_tls\"} 1").await;
-    assert!(log.text().contains("did not agree on TLS"), "{}", log.text());
+    tokio::io::AsyncWriteExt::write_all(&mut client, &support::request(1, b"x"))
+        .await
+        .unwrap();
+    within(tokio::io::AsyncReadExt::read_to_end(
+        &mut client,
+        &mut Vec::new(),
+    ))
+    .await
+    .ok();
+    proxy
+        .until_metric("throughline_kafka_connections_failed_total{reason=\"client_tls\"} 1")
+        .await;
+    assert!(
+        log.text().contains("did not agree on TLS"),
+        "{}",
+        log.text()
+    );
 }
 
 #[tokio::test]
@@ -183,15 +235,22 @@ async fn a_broker_that_is_slow_to_begin_holds_up_nobody_else() {
     let (_silent, silent) = listen().await;
     let mut config = config(vec![before(&[silent]), before(&[good])]);
     config.broker_tls = Some(to_broker(&authority, None, None));
-    config.limits = Limits { connect_deadline: Duration::from_secs(2), ..config.limits };
+    config.limits = Limits {
+        connect_deadline: Duration::from_secs(2),
+        ..config.limits
+    };
     let proxy = Running::start(config).await;
     let mut slow = proxy.connect().await;
     let begin = std::time::Instant::now();
-    let mut quick = tokio::net::TcpStream::connect(proxy.addresses.listeners[1]).await.unwrap();
+    let mut quick = tokio::net::TcpStream::connect(proxy.addresses.listeners[1])
+        .await
+        .unwrap();
     ask(&mut quick, 1, b"x").await;
     assert!(begin.elapsed() < Duration::from_secs(2));
     read_end(&mut slow).await;
-    proxy.until_metric("throughline_kafka_connections_failed_total{reason=\"connect\"} 1").await;
+    proxy
+        .until_metric("throughline_kafka_connections_failed_total{reason=\"connect\"} 1")
+        .await;
 }
 
 #[test]
@@ -200,12 +259,30 @@ fn what_is_no_certificate_or_key_is_told_apart() {
     let pair = authority.sign("x");
     let identity = |certificates, key| Acceptor::new(Identity { certificates, key }).map(drop);
     assert!(identity(&pair.certificates, &pair.key).is_ok());
-    assert!(matches!(identity(b"text", &pair.key), Err(TlsError::NoCertificate)));
-    assert!(matches!(identity(&pair.certificates, b"text"), Err(TlsError::NoKey)));
-    assert!(matches!(identity(&pair.certificates, &other.key), Err(TlsError::BadIdentity(_))));
+    assert!(matches!(
+        identity(b"text", &pair.key),
+        Err(TlsError::NoCertificate)
+    ));
+    assert!(matches!(
+        identity(&pair.certificates, b"text"),
+        Err(TlsError::NoKey)
+    ));
+    assert!(matches!(
+        identity(&pair.certificates, &other.key),
+        Err(TlsError::BadIdentity(_))
+    ));
     let connect = |roots, name| Connector::new(roots, None, name).map(drop);
-    assert!(matches!(connect(Roots::Pem(b"text"), None), Err(TlsError::NoCertificate)));
+    assert!(matches!(
+        connect(Roots::Pem(b"text"), None),
+        Err(TlsError::NoCertificate)
+    ));
     let nonsense = pem("CERTIFICATE", b"nonsense");
-    assert!(matches!(connect(Roots::Pem(&nonsense), None), Err(TlsError::BadCertificate(_))));
-    assert!(matches!(connect(Roots::Pem(&authority.pem), Some("a b")), Err(TlsError::BadName(_))));
+    assert!(matches!(
+        connect(Roots::Pem(&nonsense), None),
+        Err(TlsError::BadCertificate(_))
+    ));
+    assert!(matches!(
+        connect(Roots::Pem(&authority.pem), Some("a b")),
+        Err(TlsError::BadName(_))
+    ));
 }

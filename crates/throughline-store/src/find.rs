@@ -157,7 +157,12 @@ impl Default for Find {
 
 impl Completions {
     /// Of these texts those that contain the one asked for, in any case.
-    pub(crate) fn choose(items: Vec<(String, u64)>, is_whole: bool, text: &str, limit: usize) -> Self {
+    pub(crate) fn choose(
+        items: Vec<(String, u64)>,
+        is_whole: bool,
+        text: &str,
+        limit: usize,
+    ) -> Self {
         let text = text.to_lowercase();
         let mut fitting: Vec<(bool, u64, String)> = items
             .into_iter()
@@ -168,6 +173,13 @@ impl Completions {
             .collect();
         fitting.sort_unstable_by(|a, b| (a.0, b.1, &a.2).cmp(&(b.0, a.1, &b.2)));
         let more = !is_whole || fitting.len() > limit;
-        Self { items: fitting.into_iter().take(limit).map(|(_, count, item)| (item, count)).collect(), more }
+        Self {
+            items: fitting
+                .into_iter()
+                .take(limit)
+                .map(|(_, count, item)| (item, count))
+                .collect(),
+            more,
+        }
     }
 }

@@ -28,8 +28,8 @@ use self::recent::Recent;
 use self::shared::{Alone, Shared};
 use self::vocabulary::{Change, Vocabulary};
 use crate::{
-    Changes, Completions, Dependency, Find, Found, Occupancy, Operation, Query, Scope, Store, Summary, System, Trace,
-    Wanted,
+    Changes, Completions, Dependency, Find, Found, Occupancy, Operation, Query, Scope, Store,
+    Summary, System, Trace, Wanted,
 };
 
 /// A store in memory, bounded by bytes.
@@ -73,7 +73,10 @@ impl MemoryStore {
     /// An empty store that keeps about `capacity` bytes.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, shelf: RwLock::default() }
+        Self {
+            capacity,
+            shelf: RwLock::default(),
+        }
     }
 
     /// A panic under the lock would leave counters off by a span, not memory unsound: going on is better than answering nothing.
@@ -118,8 +121,12 @@ impl Store for MemoryStore {
             if found.len() >= query.limit || spans >= query.spans_max {
                 break;
             }
-            let Some(entry) = shelf.traces.get(id) else { continue };
-            if entry.last_start >= *query.start.start() && entry.spans.values().any(|span| query.matches(span)) {
+            let Some(entry) = shelf.traces.get(id) else {
+                continue;
+            };
+            if entry.last_start >= *query.start.start()
+                && entry.spans.values().any(|span| query.matches(span))
+            {
                 spans += entry.spans.len();
                 found.push(entry.to_trace(*id));
             }
@@ -132,7 +139,10 @@ impl Store for MemoryStore {
     }
 
     fn summary(&self, id: TraceId) -> Option<Summary> {
-        self.read().traces.get(&id).map(|entry| entry.to_summary(id, None))
+        self.read()
+            .traces
+            .get(&id)
+            .map(|entry| entry.to_summary(id, None))
     }
 
     fn span(&self, trace: TraceId, span: SpanId) -> Option<Arc<Span>> {
@@ -141,13 +151,24 @@ impl Store for MemoryStore {
 
     fn links_from(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>> {
         let shelf = self.read();
-        let spans = shelf.traces.get(&id).into_iter().flat_map(|entry| entry.spans.values());
-        spans.filter(|span| span.links.iter().any(|link| link.trace_id != id)).take(limit).map(Arc::clone).collect()
+        let spans = shelf
+            .traces
+            .get(&id)
+            .into_iter()
+            .flat_map(|entry| entry.spans.values());
+        spans
+            .filter(|span| span.links.iter().any(|link| link.trace_id != id))
+            .take(limit)
+            .map(Arc::clone)
+            .collect()
     }
 
     fn links_to(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>> {
         let shelf = self.read();
-        let spans = shelf.incoming.of(id).filter_map(|(trace, span)| shelf.span(trace, span));
+        let spans = shelf
+            .incoming
+            .of(id)
+            .filter_map(|(trace, span)| shelf.span(trace, span));
         spans.take(limit).map(Arc::clone).collect()
     }
 
@@ -162,11 +183,17 @@ impl Store for MemoryStore {
 
     fn changes(&self, since: u64) -> Changes {
         let shelf = self.read();
-        shelf.recent.since(since, |id| shelf.traces.contains_key(&id))
+        shelf
+            .recent
+            .since(since, |id| shelf.traces.contains_key(&id))
     }
 
     fn services(&self) -> Vec<String> {
-        self.read().catalogue.services().map(str::to_owned).collect()
+        self.read()
+            .catalogue
+            .services()
+            .map(str::to_owned)
+            .collect()
     }
 
     fn operations(&self, service: Option<&str>, kind: Option<SpanKind>) -> Vec<Operation> {
@@ -176,7 +203,10 @@ impl Store for MemoryStore {
     fn dependencies(&self, from: u64, until: u64) -> Vec<Dependency> {
         let shelf = self.read();
         let mut calls: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-        for span in shelf.spans().filter(|span| (from..=until).contains(&span.start)) {
+        for span in shelf
+            .spans()
+            .filter(|span| (from..=until).contains(&span.start))
+        {
             for caller in shelf.callers(span) {
                 let pair = (caller.service(), span.service());
                 if pair.0 != pair.1 {
@@ -186,7 +216,11 @@ impl Store for MemoryStore {
         }
         calls
             .into_iter()
-            .map(|((parent, child), calls)| Dependency { parent: parent.to_owned(), child: child.to_owned(), calls })
+            .map(|((parent, child), calls)| Dependency {
+                parent: parent.to_owned(),
+                child: child.to_owned(),
+                calls,
+            })
             .collect()
     }
 
@@ -206,13 +240,22 @@ impl Store for MemoryStore {
 
 impl Shelf {
     fn bytes(&self) -> usize {
-        self.bytes + self.shared.bytes() + self.catalogue.bytes() + self.vocabulary.bytes() + self.incoming.bytes()
+        self.bytes
+            + self.shared.bytes()
+            + self.catalogue.bytes()
+            + self.vocabulary.bytes()
+            + self.incoming.bytes()
     }
 
     /// Traces whose first span started at `end` or before, by that start.
     fn started_until(&self, end: u64) -> impl DoubleEndedIterator<Item = &(u64, TraceId)> {
-        let after = end.checked_add(1).zip(TraceId::from_bytes(1u128.to_be_bytes()));
-        self.by_start.range((Bound::Unbounded, after.map_or(Bound::Unbounded, Bound::Excluded)))
+        let after = end
+            .checked_add(1)
+            .zip(TraceId::from_bytes(1u128.to_be_bytes()));
+        self.by_start.range((
+            Bound::Unbounded,
+            after.map_or(Bound::Unbounded, Bound::Excluded),
+        ))
     }
 
     fn spans(&self) -> impl Iterator<Item = &Arc<Span>> {
@@ -225,9 +268,19 @@ impl Shelf {
 
     /// The span's parent; for a span without one, what it links to.
     fn callers<'a>(&'a self, span: &'a Span) -> impl Iterator<Item = &'a Arc<Span>> {
-        let parent = span.parent_span_id.and_then(|parent| self.span(span.trace_id, parent));
-        let links = if span.parent_span_id.is_some() { &[] } else { span.links.as_slice() };
-        parent.into_iter().chain(links.iter().filter_map(|link| self.span(link.trace_id, link.span_id)))
+        let parent = span
+            .parent_span_id
+            .and_then(|parent| self.span(span.trace_id, parent));
+        let links = if span.parent_span_id.is_some() {
+            &[]
+        } else {
+            span.links.as_slice()
+        };
+        parent.into_iter().chain(
+            links
+                .iter()
+                .filter_map(|link| self.span(link.trace_id, link.span_id)),
+        )
     }
 
     /// Keeps a span; `true` when its trace must be measured anew.
@@ -287,10 +340,12 @@ impl Shelf {
         }
         self.vocabulary.count_span(span, topic, change);
         if alone.resource {
-            self.vocabulary.count(&span.resource.attributes, Scope::Resource, change);
+            self.vocabulary
+                .count(&span.resource.attributes, Scope::Resource, change);
         }
         if alone.scope {
-            self.vocabulary.count(&span.scope.attributes, Scope::Instrumentation, change);
+            self.vocabulary
+                .count(&span.scope.attributes, Scope::Instrumentation, change);
         }
     }
 
@@ -301,7 +356,9 @@ impl Shelf {
 
     /// Measures a trace anew.
     fn measure(&mut self, id: TraceId) {
-        let Some(entry) = self.traces.get_mut(&id) else { return };
+        let Some(entry) = self.traces.get_mut(&id) else {
+            return;
+        };
         let first_start = entry.first_start;
         entry.measure();
         if entry.first_start != first_start {
@@ -316,17 +373,25 @@ impl Shelf {
             Wanted::Keys => (self.vocabulary.keys().collect(), true),
             Wanted::Values(key) => self.vocabulary.values(key),
             Wanted::Services => (self.catalogue.service_counts().collect(), true),
-            Wanted::Operations(service) => {
-                (self.catalogue.operation_counts(service.as_deref()).into_iter().collect(), true)
-            }
+            Wanted::Operations(service) => (
+                self.catalogue
+                    .operation_counts(service.as_deref())
+                    .into_iter()
+                    .collect(),
+                true,
+            ),
             Wanted::Topics => (self.vocabulary.topics().collect(), true),
         }
     }
 
     /// Lets the first trace go; `false` when there is none.
     fn evict(&mut self) -> bool {
-        let Some(id) = self.arrivals.pop_front() else { return false };
-        let Some(entry) = self.traces.remove(&id) else { return true };
+        let Some(id) = self.arrivals.pop_front() else {
+            return false;
+        };
+        let Some(entry) = self.traces.remove(&id) else {
+            return true;
+        };
         self.by_start.remove(&(entry.first_start, id));
         self.bytes -= entry.bytes();
         self.spans -= entry.spans.len();

@@ -2,8 +2,8 @@
 //! opentracing-kafka-client.
 
 use throughline_model::convention::{
-    KAFKA_LAG, KAFKA_QUEUE_TIME, KAFKA_QUEUE_TIME_SENT, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
-    MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_OFFSET,
+    KAFKA_LAG, KAFKA_QUEUE_TIME, KAFKA_QUEUE_TIME_SENT, MESSAGING_CONSUMER_GROUP_NAME,
+    MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_OFFSET,
 };
 use throughline_model::{KeyValue, Span, SpanKind, Value};
 
@@ -45,16 +45,22 @@ impl<'a> Message<'a> {
         let mut message = Self::default();
         for KeyValue { key, value } in attributes {
             match key.as_str() {
-                MESSAGING_DESTINATION_NAME | "messaging.destination" | "message_bus.destination" => {
+                MESSAGING_DESTINATION_NAME
+                | "messaging.destination"
+                | "message_bus.destination" => {
                     message.topic = value.as_str().filter(|topic| !topic.is_empty());
                 }
-                MESSAGING_CONSUMER_GROUP_NAME | "messaging.kafka.consumer.group" | "messaging.kafka.consumer_group" => {
+                MESSAGING_CONSUMER_GROUP_NAME
+                | "messaging.kafka.consumer.group"
+                | "messaging.kafka.consumer_group" => {
                     message.group = value.as_str();
                 }
                 MESSAGING_DESTINATION_PARTITION_ID
                 | "messaging.kafka.destination.partition"
                 | "messaging.kafka.partition" => message.partition = whole(value),
-                MESSAGING_KAFKA_OFFSET | "messaging.kafka.message.offset" => message.offset = whole(value),
+                MESSAGING_KAFKA_OFFSET | "messaging.kafka.message.offset" => {
+                    message.offset = whole(value)
+                }
                 KAFKA_LAG => message.lag = whole(value),
                 KAFKA_QUEUE_TIME => message.queue_time = nanoseconds(value),
                 "partition" if knows_short_names => message.partition = whole(value),
@@ -70,7 +76,12 @@ fn whole(value: &Value) -> Option<i64> {
     match value {
         Value::Int(number) => Some(*number),
         Value::String(text) => text.parse().ok(),
-        Value::Empty | Value::Bool(_) | Value::Double(_) | Value::Bytes(_) | Value::Array(_) | Value::Map(_) => None,
+        Value::Empty
+        | Value::Bool(_)
+        | Value::Double(_)
+        | Value::Bytes(_)
+        | Value::Array(_)
+        | Value::Map(_) => None,
     }
 }
 
@@ -81,7 +92,9 @@ fn nanoseconds(value: &Value) -> Option<u64> {
         Value::Double(seconds) => *seconds,
         Value::Int(seconds) => *seconds as f64,
         Value::String(text) => text.parse().ok()?,
-        Value::Empty | Value::Bool(_) | Value::Bytes(_) | Value::Array(_) | Value::Map(_) => return None,
+        Value::Empty | Value::Bool(_) | Value::Bytes(_) | Value::Array(_) | Value::Map(_) => {
+            return None;
+        }
     };
     #[expect(
         clippy::cast_possible_truncation,
@@ -94,18 +107,30 @@ fn nanoseconds(value: &Value) -> Option<u64> {
 /// How the parent of a span was found, as the span says it, and whether it is inferred rather than carried.
 #[must_use]
 pub fn evidence(span: &Span) -> Option<Evidence<'_>> {
-    let name = span.attribute(throughline_model::convention::PARENT_EVIDENCE).and_then(Value::as_str);
-    let confidence = span.attribute(PARENT_CONFIDENCE).and_then(|value| match value {
-        Value::Double(number) => Some(*number),
-        Value::String(text) => text.parse().ok(),
-        #[expect(clippy::cast_precision_loss, reason = "it is 0 or 1")]
-        Value::Int(number) => Some(*number as f64),
-        Value::Empty | Value::Bool(_) | Value::Bytes(_) | Value::Array(_) | Value::Map(_) => None,
-    });
+    let name = span
+        .attribute(throughline_model::convention::PARENT_EVIDENCE)
+        .and_then(Value::as_str);
+    let confidence = span
+        .attribute(PARENT_CONFIDENCE)
+        .and_then(|value| match value {
+            Value::Double(number) => Some(*number),
+            Value::String(text) => text.parse().ok(),
+            #[expect(clippy::cast_precision_loss, reason = "it is 0 or 1")]
+            Value::Int(number) => Some(*number as f64),
+            Value::Empty | Value::Bool(_) | Value::Bytes(_) | Value::Array(_) | Value::Map(_) => {
+                None
+            }
+        });
     let name = name.or_else(|| confidence.map(|_| ""))?;
     let is_open = name == "open";
-    let is_inferred = !is_open && (confidence.is_some() || !matches!(name, "header" | "request-id" | "thread"));
-    Some(Evidence { name, confidence, is_open, is_inferred })
+    let is_inferred =
+        !is_open && (confidence.is_some() || !matches!(name, "header" | "request-id" | "thread"));
+    Some(Evidence {
+        name,
+        confidence,
+        is_open,
+        is_inferred,
+    })
 }
 
 /// How the parent of a span was found.

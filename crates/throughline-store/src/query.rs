@@ -55,8 +55,14 @@ impl Query {
     pub fn matches(&self, span: &Span) -> bool {
         self.start.contains(&span.start)
             && self.duration.contains(&span.duration())
-            && self.operation.as_ref().is_none_or(|operation| *operation == span.name)
-            && self.service.as_ref().is_none_or(|service| *service == span.service())
+            && self
+                .operation
+                .as_ref()
+                .is_none_or(|operation| *operation == span.name)
+            && self
+                .service
+                .as_ref()
+                .is_none_or(|service| *service == span.service())
             && self.attributes.iter().all(|filter| filter.matches(span))
     }
 }
@@ -65,12 +71,17 @@ impl AttributeFilter {
     fn matches(&self, span: &Span) -> bool {
         self.matches_any(&span.attributes)
             || self.matches_any(&span.resource.attributes)
-            || span.events.iter().any(|event| self.matches_any(&event.attributes))
+            || span
+                .events
+                .iter()
+                .any(|event| self.matches_any(&event.attributes))
             || self.matches_field(span)
     }
 
     fn matches_any(&self, attributes: &[KeyValue]) -> bool {
-        attributes.iter().any(|pair| pair.key == self.key && self.matches_value(&pair.value))
+        attributes
+            .iter()
+            .any(|pair| pair.key == self.key && self.matches_value(&pair.value))
     }
 
     fn matches_value(&self, value: &Value) -> bool {

@@ -113,7 +113,9 @@ impl Histogram {
 /// Values below 16 have buckets of their own; above, each power of two has 16.
 fn bucket(value: u64) -> usize {
     let small = |value: u64| usize::try_from(value).unwrap_or_default();
-    let Some(power) = value.checked_ilog2().filter(|power| *power >= 4) else { return small(value) };
+    let Some(power) = value.checked_ilog2().filter(|power| *power >= 4) else {
+        return small(value);
+    };
     let step = (value >> (power - 4)) & 15;
     ((power as usize - 3) << 4) + small(step)
 }
@@ -135,7 +137,17 @@ mod tests {
     #[test]
     fn quantiles_are_right_to_three_percent_at_every_size() {
         assert_eq!(Histogram::default().quantile(50), None);
-        for value in [0, 1, 15, 16, 17, 1000, 123_456_789, 3_600_000_000_000, u64::MAX] {
+        for value in [
+            0,
+            1,
+            15,
+            16,
+            17,
+            1000,
+            123_456_789,
+            3_600_000_000_000,
+            u64::MAX,
+        ] {
             let mut histogram = Histogram::default();
             histogram.add(value);
             let told = histogram.quantile(50).unwrap();
@@ -143,7 +155,13 @@ mod tests {
         }
         let mut histogram = Histogram::default();
         (1..=1000).for_each(|value| histogram.add(value * 1000));
-        let (half, most) = (histogram.quantile(50).unwrap(), histogram.quantile(95).unwrap());
-        assert!(half.abs_diff(500_000) < 20_000 && most.abs_diff(950_000) < 35_000, "{half} {most}");
+        let (half, most) = (
+            histogram.quantile(50).unwrap(),
+            histogram.quantile(95).unwrap(),
+        );
+        assert!(
+            half.abs_diff(500_000) < 20_000 && most.abs_diff(950_000) < 35_000,
+            "{half} {most}"
+        );
     }
 }

@@ -9,7 +9,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use throughline_model::{KeyValue, Link, Resource, Span, SpanId, SpanKind, Status, TraceId, Value};
 use throughline_store::{
-    Comparison, Expression, Facts, Field, Filter, Find, MemoryStore, Order, Place, Scope, Store, Test, Wanted,
+    Comparison, Expression, Facts, Field, Filter, Find, MemoryStore, Order, Place, Scope, Store,
+    Test, Wanted,
 };
 
 fn trace_id(number: u128) -> TraceId {
@@ -130,13 +131,15 @@ fn filters() -> impl Strategy<Value = Filter> {
 }
 
 fn expressions() -> impl Strategy<Value = Expression> {
-    filters().prop_map(Expression::Spans).prop_recursive(2, 6, 3, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 1..3).prop_map(Expression::All),
-            vec(inner.clone(), 1..3).prop_map(Expression::Any),
-            inner.prop_map(|of| Expression::Count(Box::new(of), Comparison::More, 1)),
-        ]
-    })
+    filters()
+        .prop_map(Expression::Spans)
+        .prop_recursive(2, 6, 3, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 1..3).prop_map(Expression::All),
+                vec(inner.clone(), 1..3).prop_map(Expression::Any),
+                inner.prop_map(|of| Expression::Count(Box::new(of), Comparison::More, 1)),
+            ]
+        })
 }
 
 prop_compose! {
@@ -161,14 +164,28 @@ fn places(plain: &Plain, find: &Find) -> Vec<Place> {
     for (id, spans) in plain {
         let start = spans.values().map(|span| span.start).min().unwrap();
         let duration = spans.values().map(|span| span.end).max().unwrap() - start;
-        let root = spans.values().min_by_key(|span| (span.parent_span_id.is_some(), span.start, span.span_id));
-        let facts = Facts { id: *id, duration, root };
-        let topics: BTreeSet<&str> =
-            spans.values().filter_map(|span| span.attribute("messaging.destination.name")?.as_str()).collect();
+        let root = spans
+            .values()
+            .min_by_key(|span| (span.parent_span_id.is_some(), span.start, span.span_id));
+        let facts = Facts {
+            id: *id,
+            duration,
+            root,
+        };
+        let topics: BTreeSet<&str> = spans
+            .values()
+            .filter_map(|span| span.attribute("messaging.destination.name")?.as_str())
+            .collect();
         let is_it = find.start.contains(&start)
             && find.duration.contains(&duration)
-            && find.topic.as_ref().is_none_or(|topic| topics.contains(topic.as_str()))
-            && find.expression.as_ref().is_none_or(|expression| expression.holds(&facts, &|| spans.values()));
+            && find
+                .topic
+                .as_ref()
+                .is_none_or(|topic| topics.contains(topic.as_str()))
+            && find
+                .expression
+                .as_ref()
+                .is_none_or(|expression| expression.holds(&facts, &|| spans.values()));
         if is_it {
             let value = match find.order {
                 Order::Newest => start,
@@ -176,7 +193,11 @@ fn places(plain: &Plain, find: &Find) -> Vec<Place> {
                 Order::Spans => spans.len() as u64,
                 Order::Errors => spans.values().filter(|span| span.failed()).count() as u64,
             };
-            places.push(Place { value, start, id: *id });
+            places.push(Place {
+                value,
+                start,
+                id: *id,
+            });
         }
     }
     places.sort_unstable_by(|a, b| b.cmp(a));
@@ -238,19 +259,32 @@ proptest! {
 }
 
 fn keyed(trace: u128, key: &'static str, value: &str) -> Span {
-    Span { attributes: vec![KeyValue::new(key, value.to_owned())], ..plain(trace, 1, trace.try_into().unwrap(), 200) }
+    Span {
+        attributes: vec![KeyValue::new(key, value.to_owned())],
+        ..plain(trace, 1, trace.try_into().unwrap(), 200)
+    }
 }
 
 fn found(store: &MemoryStore, test: Test) -> usize {
     let field = Field::Attribute(Scope::Span, "k".to_owned());
     let expression = Some(Expression::Spans(Filter::Is(field, test)));
-    store.find(&Find { expression, ..Find::default() }).traces.len()
+    store
+        .find(&Find {
+            expression,
+            ..Find::default()
+        })
+        .traces
+        .len()
 }
 
 #[test]
 fn values_that_are_too_many_to_be_listed_are_found_all_the_same() {
     let store = MemoryStore::new(usize::MAX);
-    store.insert((1..=3000).map(|number| keyed(number, "k", &format!("v{number}"))).collect());
+    store.insert(
+        (1..=3000)
+            .map(|number| keyed(number, "k", &format!("v{number}")))
+            .collect(),
+    );
     assert_eq!(found(&store, Test::matched("v29.*").unwrap()), 1 + 10 + 100);
     assert_eq!(found(&store, Test::equal("v2999")), 1);
     let values = store.complete(&Wanted::Values("k".to_owned()), "v", 10);
@@ -260,7 +294,10 @@ fn values_that_are_too_many_to_be_listed_are_found_all_the_same() {
 #[test]
 fn a_trace_with_more_attributes_than_its_signature_holds_is_still_looked_through() {
     let store = MemoryStore::new(usize::MAX);
-    let spans = (1..=6000).map(|number| Span { span_id: span_id(number), ..keyed(1, "k", &format!("v{number}")) });
+    let spans = (1..=6000).map(|number| Span {
+        span_id: span_id(number),
+        ..keyed(1, "k", &format!("v{number}"))
+    });
     store.insert(spans.collect());
     assert_eq!(found(&store, Test::equal("v5999")), 1);
     assert_eq!(found(&store, Test::equal("v6001")), 0);
@@ -278,9 +315,16 @@ fn an_expression_that_would_run_away_answers_at_once() {
 #[test]
 fn changes_are_told_once_and_what_is_forgotten_is_said_to_be() {
     let store = MemoryStore::new(usize::MAX);
-    store.insert(vec![plain(1, 1, 0, 1), plain(2, 1, 0, 1), plain(1, 2, 0, 1)]);
+    store.insert(vec![
+        plain(1, 1, 0, 1),
+        plain(2, 1, 0, 1),
+        plain(1, 2, 0, 1),
+    ]);
     let first = store.changes(0);
-    assert_eq!((first.traces, first.more), (vec![trace_id(2), trace_id(1)], false));
+    assert_eq!(
+        (first.traces, first.more),
+        (vec![trace_id(2), trace_id(1)], false)
+    );
     store.insert(vec![plain(2, 2, 0, 1)]);
     let second = store.changes(first.now);
     assert_eq!((second.traces, second.more), (vec![trace_id(2)], false));

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use throughline_model::{Event, KeyValue, Link, Resource, Span, SpanId, SpanKind, Status, TraceId, Value};
+use throughline_model::{
+    Event, KeyValue, Link, Resource, Span, SpanId, SpanKind, Status, TraceId, Value,
+};
 use throughline_store::{AttributeFilter, Dependency, MemoryStore, Query, Store};
 
 const ROOM: usize = 1 << 20;
@@ -44,16 +46,29 @@ fn store(spans: Vec<Span>) -> MemoryStore {
 }
 
 fn found(store: &MemoryStore, query: &Query) -> Vec<u128> {
-    store.search(query).iter().map(|trace| u128::from_be_bytes(trace.id.to_bytes())).collect()
+    store
+        .search(query)
+        .iter()
+        .map(|trace| u128::from_be_bytes(trace.id.to_bytes()))
+        .collect()
 }
 
 fn tagged(key: &str, value: &str) -> Query {
-    Query { attributes: vec![AttributeFilter { key: key.into(), value: value.into() }], ..Query::default() }
+    Query {
+        attributes: vec![AttributeFilter {
+            key: key.into(),
+            value: value.into(),
+        }],
+        ..Query::default()
+    }
 }
 
 #[test]
 fn a_span_that_comes_again_replaces_itself() {
-    let store = store(vec![span(1, 1, "a", "first", (10, 20)), span(1, 1, "a", "second", (10, 30))]);
+    let store = store(vec![
+        span(1, 1, "a", "first", (10, 20)),
+        span(1, 1, "a", "second", (10, 30)),
+    ]);
     let trace = store.trace(trace_id(1)).unwrap();
     assert_eq!(trace.spans.len(), 1);
     assert_eq!(trace.spans[0].name, "second");
@@ -62,21 +77,42 @@ fn a_span_that_comes_again_replaces_itself() {
 
 #[test]
 fn spans_in_any_order_make_one_trace_ordered_by_start() {
-    let store =
-        store(vec![span(1, 3, "a", "c", (30, 31)), span(2, 1, "a", "x", (20, 21)), span(1, 2, "a", "b", (20, 22))]);
+    let store = store(vec![
+        span(1, 3, "a", "c", (30, 31)),
+        span(2, 1, "a", "x", (20, 21)),
+        span(1, 2, "a", "b", (20, 22)),
+    ]);
     store.insert(vec![span(1, 1, "a", "a", (10, 40))]);
-    let names: Vec<String> = store.trace(trace_id(1)).unwrap().spans.iter().map(|span| span.name.clone()).collect();
+    let names: Vec<String> = store
+        .trace(trace_id(1))
+        .unwrap()
+        .spans
+        .iter()
+        .map(|span| span.name.clone())
+        .collect();
     assert_eq!(names, ["a", "b", "c"]);
 }
 
 #[test]
 fn newest_first_is_by_the_first_start_also_when_that_span_comes_late() {
-    let store =
-        store(vec![span(1, 1, "a", "x", (50, 51)), span(2, 1, "a", "x", (40, 41)), span(3, 1, "a", "x", (30, 31))]);
+    let store = store(vec![
+        span(1, 1, "a", "x", (50, 51)),
+        span(2, 1, "a", "x", (40, 41)),
+        span(3, 1, "a", "x", (30, 31)),
+    ]);
     assert_eq!(found(&store, &Query::default()), [1, 2, 3]);
     store.insert(vec![span(1, 2, "a", "x", (35, 36))]);
     assert_eq!(found(&store, &Query::default()), [2, 1, 3]);
-    assert_eq!(found(&store, &Query { limit: 2, ..Query::default() }), [2, 1]);
+    assert_eq!(
+        found(
+            &store,
+            &Query {
+                limit: 2,
+                ..Query::default()
+            }
+        ),
+        [2, 1]
+    );
 }
 
 #[test]
@@ -93,14 +129,43 @@ fn one_span_must_match_all_at_once() {
     assert_eq!(found(&store, &query("a", "slow", 100)), [1]);
     assert!(found(&store, &query("b", "slow", 0)).is_empty());
     assert!(found(&store, &query("b", "fast", 11)).is_empty());
-    assert!(found(&store, &Query { service: Some("b".to_owned()), ..tagged("k", "v") }).is_empty());
+    assert!(
+        found(
+            &store,
+            &Query {
+                service: Some("b".to_owned()),
+                ..tagged("k", "v")
+            }
+        )
+        .is_empty()
+    );
 }
 
 #[test]
 fn a_range_of_time_asks_for_a_span_that_started_in_it() {
-    let store = store(vec![span(1, 1, "a", "x", (10, 100)), span(1, 2, "a", "y", (60, 70))]);
-    for (range, expected) in [(0..=9, 0), (0..=10, 1), (11..=59, 0), (50..=60, 1), (61..=200, 0)] {
-        assert_eq!(found(&store, &Query { start: range.clone(), ..Query::default() }).len(), expected, "{range:?}");
+    let store = store(vec![
+        span(1, 1, "a", "x", (10, 100)),
+        span(1, 2, "a", "y", (60, 70)),
+    ]);
+    for (range, expected) in [
+        (0..=9, 0),
+        (0..=10, 1),
+        (11..=59, 0),
+        (50..=60, 1),
+        (61..=200, 0),
+    ] {
+        assert_eq!(
+            found(
+                &store,
+                &Query {
+                    start: range.clone(),
+                    ..Query::default()
+                }
+            )
+            .len(),
+            expected,
+            "{range:?}"
+        );
     }
 }
 
@@ -112,8 +177,11 @@ fn attributes_are_found_as_text_wherever_jaeger_shows_them() {
         KeyValue::new("cached", true),
         KeyValue::new("list", Value::Array(vec![Value::Int(1), Value::Int(2)])),
     ];
-    full.events =
-        vec![Event { time: 0, name: "e".to_owned(), attributes: vec![KeyValue::new("exception.type", "Oops")] }];
+    full.events = vec![Event {
+        time: 0,
+        name: "e".to_owned(),
+        attributes: vec![KeyValue::new("exception.type", "Oops")],
+    }];
     full.status = Status::Error("declined".to_owned());
     let store = store(vec![full, span(2, 1, "b", "y", (0, 1))]);
     for (key, value) in [
@@ -129,16 +197,30 @@ fn attributes_are_found_as_text_wherever_jaeger_shows_them() {
         assert_eq!(found(&store, &tagged(key, value)), [1], "{key}={value}");
     }
     assert_eq!(found(&store, &tagged("span.kind", "server")).len(), 2);
-    for (key, value) in [("http.response.status_code", "201"), ("cached", "false"), ("absent", ""), ("error", "false")]
-    {
-        assert!(found(&store, &tagged(key, value)).is_empty(), "{key}={value}");
+    for (key, value) in [
+        ("http.response.status_code", "201"),
+        ("cached", "false"),
+        ("absent", ""),
+        ("error", "false"),
+    ] {
+        assert!(
+            found(&store, &tagged(key, value)).is_empty(),
+            "{key}={value}"
+        );
     }
 }
 
 #[test]
 fn when_full_the_traces_that_came_first_go_whole_and_are_counted() {
-    let trace = |number: u128, start: u64| [span(number, 1, "a", "x", (start, 200)), span(number, 2, "a", "x", (0, 1))];
-    let room = store((1..=3).flat_map(|number| trace(number, 0)).collect()).occupancy().bytes;
+    let trace = |number: u128, start: u64| {
+        [
+            span(number, 1, "a", "x", (start, 200)),
+            span(number, 2, "a", "x", (0, 1)),
+        ]
+    };
+    let room = store((1..=3).flat_map(|number| trace(number, 0)).collect())
+        .occupancy()
+        .bytes;
     let store = MemoryStore::new(room);
     for (number, age) in (1..=5).zip(1..) {
         // Older by their own clock: that does not matter.
@@ -164,14 +246,22 @@ fn a_span_larger_than_the_store_is_let_go_at_once() {
 
 #[test]
 fn a_large_resource_counts_once_and_as_long_as_a_span_holds_it() {
-    let resource = Arc::new(Resource { attributes: vec![KeyValue::new("k", "v".repeat(10_000))] });
-    let holding = |trace| Span { resource: Arc::clone(&resource), ..span(trace, 1, "a", "x", (0, 1)) };
+    let resource = Arc::new(Resource {
+        attributes: vec![KeyValue::new("k", "v".repeat(10_000))],
+    });
+    let holding = |trace| Span {
+        resource: Arc::clone(&resource),
+        ..span(trace, 1, "a", "x", (0, 1))
+    };
     let store = MemoryStore::new(ROOM);
     store.insert(vec![holding(1)]);
     let first = store.occupancy().bytes;
     store.insert(vec![holding(2)]);
     assert!(first > 10_000 && store.occupancy().bytes - first < 2_000);
-    store.insert(vec![span(1, 1, "a", "x", (0, 1)), span(2, 1, "a", "x", (0, 1))]);
+    store.insert(vec![
+        span(1, 1, "a", "x", (0, 1)),
+        span(2, 1, "a", "x", (0, 1)),
+    ]);
     assert!(store.occupancy().bytes < 10_000);
 }
 
@@ -179,12 +269,18 @@ fn a_large_resource_counts_once_and_as_long_as_a_span_holds_it() {
 fn services_and_operations_are_listed_once_and_sorted() {
     let mut client = span(1, 2, "b", "GET", (0, 1));
     client.kind = SpanKind::Client;
-    let store =
-        store(vec![client, span(1, 1, "b", "GET", (0, 1)), span(2, 1, "a", "x", (0, 1)), span(3, 1, "a", "x", (0, 1))]);
+    let store = store(vec![
+        client,
+        span(1, 1, "b", "GET", (0, 1)),
+        span(2, 1, "a", "x", (0, 1)),
+        span(3, 1, "a", "x", (0, 1)),
+    ]);
     assert_eq!(store.services(), ["a", "b"]);
     let names = |service, kind| -> Vec<String> {
         let operations = store.operations(service, kind).into_iter();
-        operations.map(|operation| format!("{} {}", operation.name, operation.kind)).collect()
+        operations
+            .map(|operation| format!("{} {}", operation.name, operation.kind))
+            .collect()
     };
     assert_eq!(names(None, None), ["GET client", "GET server", "x server"]);
     assert_eq!(names(Some("b"), Some(SpanKind::Client)), ["GET client"]);
@@ -193,19 +289,34 @@ fn services_and_operations_are_listed_once_and_sorted() {
 
 #[test]
 fn services_and_operations_are_gone_with_their_last_span() {
-    let store = store(vec![span(1, 1, "a", "old", (0, 1)), span(1, 2, "a", "old", (0, 1))]);
+    let store = store(vec![
+        span(1, 1, "a", "old", (0, 1)),
+        span(1, 2, "a", "old", (0, 1)),
+    ]);
     let names = |store: &MemoryStore| -> Vec<String> {
-        store.operations(None, None).into_iter().map(|operation| operation.name).collect()
+        store
+            .operations(None, None)
+            .into_iter()
+            .map(|operation| operation.name)
+            .collect()
     };
     store.insert(vec![span(1, 1, "b", "new", (0, 1))]);
     assert_eq!(
         (store.services(), names(&store)),
-        (vec!["a".to_owned(), "b".to_owned()], vec!["new".into(), "old".into()])
+        (
+            vec!["a".to_owned(), "b".to_owned()],
+            vec!["new".into(), "old".into()]
+        )
     );
     store.insert(vec![span(1, 2, "b", "new", (0, 1))]);
-    assert_eq!((store.services(), names(&store)), (vec!["b".to_owned()], vec!["new".into()]));
+    assert_eq!(
+        (store.services(), names(&store)),
+        (vec!["b".to_owned()], vec!["new".into()])
+    );
     let mut large = span(9, 1, "c", "x", (0, 1));
-    large.attributes.push(KeyValue::new("k", "v".repeat(2 * ROOM)));
+    large
+        .attributes
+        .push(KeyValue::new("k", "v".repeat(2 * ROOM)));
     store.insert(vec![large]);
     assert!(store.services().is_empty() && names(&store).is_empty());
     assert_eq!(store.occupancy().bytes, 0);
@@ -236,7 +347,10 @@ fn dependencies_follow_parents_and_for_spans_without_one_their_links() {
         flags: 0,
         attributes: Vec::new(),
     };
-    let linked = Span { links: vec![link], ..span(2, 1, "consumer", "From_topic", (20, 21)) };
+    let linked = Span {
+        links: vec![link],
+        ..span(2, 1, "consumer", "From_topic", (20, 21))
+    };
     let store = store(vec![
         span(1, 1, "eshop", "GET", (0, 100)),
         child(1, 2, "eshop", 1),
@@ -245,7 +359,14 @@ fn dependencies_follow_parents_and_for_spans_without_one_their_links() {
         child(1, 5, "lost", 99),
         linked,
     ]);
-    let edge = |parent: &str, child: &str, calls| Dependency { parent: parent.into(), child: child.into(), calls };
-    assert_eq!(store.dependencies(0, 100), [edge("eshop", "billing", 2), edge("eshop", "consumer", 1)]);
+    let edge = |parent: &str, child: &str, calls| Dependency {
+        parent: parent.into(),
+        child: child.into(),
+        calls,
+    };
+    assert_eq!(
+        store.dependencies(0, 100),
+        [edge("eshop", "billing", 2), edge("eshop", "consumer", 1)]
+    );
     assert_eq!(store.dependencies(20, 100), [edge("eshop", "consumer", 1)]);
 }

@@ -12,25 +12,30 @@ use throughline_store::{AttributeFilter, MemoryStore, Query, Store};
 /// Spans of few traces, ids, services and names, so that they meet.
 fn spans() -> impl Strategy<Value = Span> {
     let ids = (1u128..6, 1u64..5);
-    let names = (prop::sample::select(vec!["a", "b"]), prop::sample::select(vec!["x", "y"]));
-    (ids, names, 0u64..100, 0u64..50, 0i64..3).prop_map(|((trace, id), (service, name), start, duration, tag)| Span {
-        trace_id: TraceId::from_bytes(trace.to_be_bytes()).unwrap(),
-        span_id: SpanId::from_bytes(id.to_be_bytes()).unwrap(),
-        parent_span_id: None,
-        flags: 0,
-        trace_state: String::new(),
-        name: name.to_owned(),
-        kind: SpanKind::Internal,
-        start,
-        end: start + duration,
-        attributes: vec![KeyValue::new("tag", tag)],
-        events: Vec::new(),
-        links: Vec::new(),
-        status: Status::Unset,
-        dropped: 0,
-        resource: Arc::new(Resource::of_service(service)),
-        scope: Arc::default(),
-    })
+    let names = (
+        prop::sample::select(vec!["a", "b"]),
+        prop::sample::select(vec!["x", "y"]),
+    );
+    (ids, names, 0u64..100, 0u64..50, 0i64..3).prop_map(
+        |((trace, id), (service, name), start, duration, tag)| Span {
+            trace_id: TraceId::from_bytes(trace.to_be_bytes()).unwrap(),
+            span_id: SpanId::from_bytes(id.to_be_bytes()).unwrap(),
+            parent_span_id: None,
+            flags: 0,
+            trace_state: String::new(),
+            name: name.to_owned(),
+            kind: SpanKind::Internal,
+            start,
+            end: start + duration,
+            attributes: vec![KeyValue::new("tag", tag)],
+            events: Vec::new(),
+            links: Vec::new(),
+            status: Status::Unset,
+            dropped: 0,
+            resource: Arc::new(Resource::of_service(service)),
+            scope: Arc::default(),
+        },
+    )
 }
 
 prop_compose! {
@@ -63,11 +68,22 @@ fn search(plain: &Plain, query: &Query) -> Vec<TraceId> {
         let start = starts.entry(*trace).or_insert(u64::MAX);
         *start = (*start).min(span.start);
     }
-    let matches = |trace: &TraceId| plain.iter().any(|((id, _), span)| id == trace && query.matches(span));
-    let mut found: Vec<(u64, TraceId)> =
-        starts.into_iter().filter(|(trace, _)| matches(trace)).map(|(trace, start)| (start, trace)).collect();
+    let matches = |trace: &TraceId| {
+        plain
+            .iter()
+            .any(|((id, _), span)| id == trace && query.matches(span))
+    };
+    let mut found: Vec<(u64, TraceId)> = starts
+        .into_iter()
+        .filter(|(trace, _)| matches(trace))
+        .map(|(trace, start)| (start, trace))
+        .collect();
     found.sort_unstable_by(|a, b| b.cmp(a));
-    found.into_iter().map(|(_, trace)| trace).take(query.limit).collect()
+    found
+        .into_iter()
+        .map(|(_, trace)| trace)
+        .take(query.limit)
+        .collect()
 }
 
 proptest! {

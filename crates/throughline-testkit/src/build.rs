@@ -44,9 +44,18 @@ impl Binaries {
         if let Some(dir) = std::env::var_os(BUILT_IN).map(PathBuf::from) {
             return Self::find_in(&dir);
         }
-        let packages = ["throughline-cli", "eshop", "eshop-bare", "throughline-testkit"];
+        let packages = [
+            "throughline-cli",
+            "eshop",
+            "eshop-bare",
+            "throughline-testkit",
+        ];
         let mut built = build(&packages, &["throughline-testkit/embedded-kafka"])?;
-        let mut take = |name: &str| built.remove(name).ok_or_else(|| anyhow!("cargo built no binary named {name}"));
+        let mut take = |name: &str| {
+            built
+                .remove(name)
+                .ok_or_else(|| anyhow!("cargo built no binary named {name}"))
+        };
         Ok(Self {
             throughline: take("throughline")?,
             eshop: take("eshop")?,
@@ -58,7 +67,11 @@ impl Binaries {
     fn find_in(dir: &Path) -> Result<Self> {
         let find = |name: &str| {
             let path = dir.join(name);
-            ensure!(path.is_file(), "{BUILT_IN} is set, and there is no {}", path.display());
+            ensure!(
+                path.is_file(),
+                "{BUILT_IN} is set, and there is no {}",
+                path.display()
+            );
             Ok(path)
         };
         Ok(Self {
@@ -79,12 +92,28 @@ pub const BUILT_IN: &str = "THROUGHLINE_BINARIES";
 /// When cargo cannot be started or the build fails.
 pub fn build(packages: &[&str], features: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(repository_root()).args(["build", "--bins", "--message-format=json-render-diagnostics"]);
+    cargo.current_dir(repository_root()).args([
+        "build",
+        "--bins",
+        "--message-format=json-render-diagnostics",
+    ]);
     cargo.args(packages.iter().flat_map(|package| ["--package", package]));
     cargo.args(features.iter().flat_map(|feature| ["--features", feature]));
-    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("starting cargo")?;
-    ensure!(output.status.success(), "building {} failed ({})", packages.join(", "), output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(executable).collect())
+    let output = cargo
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting cargo")?;
+    ensure!(
+        output.status.success(),
+        "building {} failed ({})",
+        packages.join(", "),
+        output.status
+    );
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(executable)
+        .collect())
 }
 
 /// The name and path of an executable, if that is what this message is about (cargo's book, "External tools").
@@ -109,16 +138,25 @@ mod tests {
     #[test]
     fn only_messages_about_executables_name_one() {
         let built = r#"{"reason":"compiler-artifact","target":{"name":"eshop"},"executable":"/t/debug/eshop"}"#;
-        assert_eq!(executable(built), Some(("eshop".to_owned(), PathBuf::from("/t/debug/eshop"))));
-        let library = r#"{"reason":"compiler-artifact","target":{"name":"bytes"},"executable":null}"#;
+        assert_eq!(
+            executable(built),
+            Some(("eshop".to_owned(), PathBuf::from("/t/debug/eshop")))
+        );
+        let library =
+            r#"{"reason":"compiler-artifact","target":{"name":"bytes"},"executable":null}"#;
         assert_eq!(executable(library), None);
         assert_eq!(executable("not json"), None);
     }
 
     #[test]
     fn a_folder_that_lacks_a_binary_is_told() {
-        let error = Binaries::find_in(Path::new("/nowhere")).unwrap_err().to_string();
-        assert_eq!(error, "THROUGHLINE_BINARIES is set, and there is no /nowhere/throughline");
+        let error = Binaries::find_in(Path::new("/nowhere"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "THROUGHLINE_BINARIES is set, and there is no /nowhere/throughline"
+        );
     }
 
     #[test]

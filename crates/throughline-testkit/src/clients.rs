@@ -52,8 +52,14 @@ pub struct Clients {
 
 impl Client {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::Java, Self::Confluent, Self::Rdkafka, Self::KafkaPython, Self::Kafkajs, Self::FranzGo];
+    pub const ALL: [Self; 6] = [
+        Self::Java,
+        Self::Confluent,
+        Self::Rdkafka,
+        Self::KafkaPython,
+        Self::Kafkajs,
+        Self::FranzGo,
+    ];
 
     /// Its name, which it also has as `client.id`.
     #[must_use]
@@ -96,7 +102,8 @@ impl Clients {
         let sources = repository_root().join("e2e/clients");
         let python = |script: &str| {
             let spec = Spec::new(client.name(), self.python.join("bin/python"));
-            spec.arg(sources.join("python").join(script)).env("PYTHONDONTWRITEBYTECODE", "1")
+            spec.arg(sources.join("python").join(script))
+                .env("PYTHONDONTWRITEBYTECODE", "1")
         };
         Ok(match client {
             Client::Java => self.java(&[], &java::classes(&self.java))?,
@@ -116,7 +123,10 @@ impl Clients {
     /// # Errors
     /// When Java is missing.
     pub fn agent(&self) -> Result<Spec> {
-        self.java(&[format!("-javaagent:{}", java::agent(&self.java)?.display())], &java::classes(&self.java))
+        self.java(
+            &[format!("-javaagent:{}", java::agent(&self.java)?.display())],
+            &java::classes(&self.java),
+        )
     }
 
     /// Kafka Streams, for the command `streams`.
@@ -128,9 +138,16 @@ impl Clients {
     }
 
     fn java(&self, options: &[String], classes: &str) -> Result<Spec> {
-        let tuning = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"];
+        let tuning = [
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-Xshare:auto",
+        ];
         let log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
-        let spec = Spec::new("java", crate::kafka::java()?).args(tuning).args(options.iter().cloned());
+        let spec = Spec::new("java", crate::kafka::java()?)
+            .args(tuning)
+            .args(options.iter().cloned());
         Ok(spec.args([log, "-cp", classes, "clients.Main"]))
     }
 }
@@ -158,14 +175,20 @@ pub fn h2spec(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
 /// A folder of `.tools/` that is named after all that it is made from: when a source changes, it is made anew.
 ///
 /// It appears under its name only when it is complete, so a making that was interrupted is done again.
-fn provide(name: &str, sources: &[PathBuf], make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+fn provide(
+    name: &str,
+    sources: &[PathBuf],
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let tools = repository_root().join(".tools");
     let place = tools.join(format!("{name}-{:016x}", fingerprint(sources)?));
     if place.is_dir() {
         return Ok(place);
     }
     fs::create_dir_all(&tools).with_context(|| format!("creating {}", tools.display()))?;
-    let unfinished = tempfile::Builder::new().prefix("unfinished-").tempdir_in(&tools)?;
+    let unfinished = tempfile::Builder::new()
+        .prefix("unfinished-")
+        .tempdir_in(&tools)?;
     let made = unfinished.path().join(name);
     make(&made)?;
     match fs::rename(&made, &place) {
@@ -178,9 +201,15 @@ fn provide(name: &str, sources: &[PathBuf], make: impl FnOnce(&Path) -> Result<(
 
 /// What was made of older sources is of no use any more. That it can be removed is of no matter either.
 fn remove_others(tools: &Path, name: &str, place: &Path) {
-    let entries = fs::read_dir(tools).into_iter().flatten().filter_map(Result::ok);
+    let entries = fs::read_dir(tools)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
     let is_older = |path: &PathBuf| {
-        let own = path.file_name().and_then(|own| own.to_str()).and_then(|own| own.strip_prefix(name));
+        let own = path
+            .file_name()
+            .and_then(|own| own.to_str())
+            .and_then(|own| own.strip_prefix(name));
         // A dash and 16 digits: nobody else's name is like that.
         path != place && own.is_some_and(|rest| rest.len() == 17 && rest.starts_with('-'))
     };
@@ -192,7 +221,9 @@ fn remove_others(tools: &Path, name: &str, place: &Path) {
 fn fingerprint(sources: &[PathBuf]) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     for source in sources {
-        fs::read(source).with_context(|| format!("reading {}", source.display()))?.hash(&mut hasher);
+        fs::read(source)
+            .with_context(|| format!("reading {}", source.display()))?
+            .hash(&mut hasher);
     }
     Ok(hasher.finish())
 }
@@ -208,9 +239,9 @@ fn run(command: &mut Command, missing: &str) -> Result<()> {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         ),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(anyhow!("there is no `{program}` on this machine; {missing}"))
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(anyhow!(
+            "there is no `{program}` on this machine; {missing}"
+        )),
         Err(error) => Err(error).with_context(|| format!("starting {program}")),
     }
 }

@@ -66,12 +66,20 @@ impl Collector {
     /// # Errors
     /// When it does not come up; with its last lines.
     pub fn start_on(binary: &Path, ports: Ports, args: &[&str]) -> Result<Self> {
-        let spec = Spec::new("collector", binary).args(["up", "--json"]).args(ports.args()).args(args.iter().copied());
+        let spec = Spec::new("collector", binary)
+            .args(["up", "--json"])
+            .args(ports.args())
+            .args(args.iter().copied());
         let process = spec.spawn()?;
         let json = process.wait_for_line("its addresses", START_LIMIT, |line| {
-            serde_json::from_str::<Value>(line).ok().filter(Value::is_object)
+            serde_json::from_str::<Value>(line)
+                .ok()
+                .filter(Value::is_object)
         })?;
-        Ok(Self { addresses: Addresses::read(&json)?, process })
+        Ok(Self {
+            addresses: Addresses::read(&json)?,
+            process,
+        })
     }
 
     /// Where it listens.
@@ -102,8 +110,12 @@ impl Collector {
     /// # Errors
     /// When the query API does not answer as it should.
     pub fn services(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> =
-            self.data("/api/services")?.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let mut names: Vec<String> = self
+            .data("/api/services")?
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect();
         names.sort_unstable();
         Ok(names)
     }
@@ -121,7 +133,10 @@ impl Collector {
     /// # Errors
     /// When the query API does not answer as it should.
     pub fn search(&self, parameters: &[(&str, &str)]) -> Result<Vec<Value>> {
-        let query: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+        let query: Vec<String> = parameters
+            .iter()
+            .map(|(name, value)| format!("{name}={}", escape(value)))
+            .collect();
         self.data(&format!("/api/traces?{}", query.join("&")))
     }
 
@@ -135,12 +150,20 @@ impl Collector {
         if answer.status == 404 {
             return Ok(None);
         }
-        ensure!(answer.status == 200, "GET {path} answered {}: {}", answer.status, answer.body);
+        ensure!(
+            answer.status == 200,
+            "GET {path} answered {}: {}",
+            answer.status,
+            answer.body
+        );
         Ok(data(serde_json::from_str(&answer.body)?).into_iter().next())
     }
 
     fn data(&self, path: &str) -> Result<Vec<Value>> {
-        Ok(data(http::get_json(&format!("{}{path}", self.url()), ANSWER_LIMIT)?))
+        Ok(data(http::get_json(
+            &format!("{}{path}", self.url()),
+            ANSWER_LIMIT,
+        )?))
     }
 }
 
@@ -157,9 +180,12 @@ fn data(mut envelope: Value) -> Vec<Value> {
 impl Addresses {
     fn read(json: &Value) -> Result<Self> {
         let address = |name: &str| -> Result<SocketAddr> {
-            let text =
-                json.get(name).and_then(Value::as_str).with_context(|| format!("no address {name} in {json}"))?;
-            text.parse().with_context(|| format!("the address {name} in {json}"))
+            let text = json
+                .get(name)
+                .and_then(Value::as_str)
+                .with_context(|| format!("no address {name} in {json}"))?;
+            text.parse()
+                .with_context(|| format!("the address {name} in {json}"))
         };
         Ok(Self {
             otlp_grpc: address("otlp_grpc")?,
@@ -174,7 +200,12 @@ impl Addresses {
 
 impl Ports {
     /// The ports that everybody's defaults name.
-    pub const CONVENTIONAL: Self = Self { otlp_grpc: 4317, otlp_http: 4318, zipkin: 9411, query: 16686 };
+    pub const CONVENTIONAL: Self = Self {
+        otlp_grpc: 4317,
+        otlp_http: 4318,
+        zipkin: 9411,
+        query: 16686,
+    };
 
     fn args(self) -> [String; 8] {
         let option = |name: &str, port: u16| [format!("--{name}-port"), port.to_string()];
@@ -188,8 +219,16 @@ impl Ports {
 
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { otlp_grpc, otlp_http, zipkin, query } = self;
-        write!(f, "OTLP/gRPC {otlp_grpc}, OTLP/HTTP {otlp_http}, Zipkin {zipkin}, query {query}")
+        let Self {
+            otlp_grpc,
+            otlp_http,
+            zipkin,
+            query,
+        } = self;
+        write!(
+            f,
+            "OTLP/gRPC {otlp_grpc}, OTLP/HTTP {otlp_http}, Zipkin {zipkin}, query {query}"
+        )
     }
 }
 
@@ -203,12 +242,17 @@ mod tests {
     fn the_line_of_addresses_is_read() {
         let line = json!({"otlp_grpc": "127.0.0.1:1", "otlp_http": "127.0.0.1:2", "zipkin": "127.0.0.1:3", "query": "[::1]:4"});
         let addresses = Addresses::read(&line).unwrap();
-        assert_eq!((addresses.otlp_http.port(), addresses.query.to_string()), (2, "[::1]:4".to_owned()));
+        assert_eq!(
+            (addresses.otlp_http.port(), addresses.query.to_string()),
+            (2, "[::1]:4".to_owned())
+        );
     }
 
     #[test]
     fn a_missing_address_is_named() {
-        let error = Addresses::read(&json!({"otlp_grpc": "127.0.0.1:1"})).unwrap_err().to_string();
+        let error = Addresses::read(&json!({"otlp_grpc": "127.0.0.1:1"}))
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("no address otlp_http in"), "{error}");
     }
 

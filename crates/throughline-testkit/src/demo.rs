@@ -86,7 +86,12 @@ impl Config {
             mode,
             netns: false,
             broker: Broker::Embedded,
-            collector: Ports { otlp_grpc: 0, otlp_http: 0, zipkin: 0, query: 0 },
+            collector: Ports {
+                otlp_grpc: 0,
+                otlp_http: 0,
+                zipkin: 0,
+                query: 0,
+            },
             port: 0,
             max_delay: Duration::from_millis(20),
             env: Vec::new(),
@@ -115,8 +120,15 @@ impl Demo {
     ///
     /// # Errors
     /// When one of them does not come up; names it and shows its last lines. What was started by then has been ended.
-    pub fn start(binaries: &Binaries, config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Self> {
-        ensure!(!config.netns || config.mode == Mode::Sidecar, "only mode sidecar runs in network namespaces");
+    pub fn start(
+        binaries: &Binaries,
+        config: &Config,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self> {
+        ensure!(
+            !config.netns || config.mode == Mode::Sidecar,
+            "only mode sidecar runs in network namespaces"
+        );
         let network = config.netns.then(|| {
             progress("making a network namespace for each service");
             Network::start(&eshop::SERVICES, &["kafka"])
@@ -124,16 +136,30 @@ impl Demo {
         let network = network.transpose()?;
         let topic = Topic::new(eshop::TOPIC, 1);
         let kafka = start_kafka(binaries, &config.broker, topic, progress)?;
-        let gateway = network.as_ref().map(|network| gateway(binaries, network, kafka.bootstrap())).transpose()?;
+        let gateway = network
+            .as_ref()
+            .map(|network| gateway(binaries, network, kafka.bootstrap()))
+            .transpose()?;
         progress("starting the collector");
-        let host = network.as_ref().map_or_else(|| "127.0.0.1".to_owned(), |network| network.host().to_string());
-        let collector = Collector::start_on(&binaries.throughline, config.collector, &["--host", &host])?;
-        progress(&format!("starting the eshop's six services in mode {}", config.mode));
+        let host = network.as_ref().map_or_else(
+            || "127.0.0.1".to_owned(),
+            |network| network.host().to_string(),
+        );
+        let collector =
+            Collector::start_on(&binaries.throughline, config.collector, &["--host", &host])?;
+        progress(&format!(
+            "starting the eshop's six services in mode {}",
+            config.mode
+        ));
         let sidecar = &binaries.throughline;
         let (binary, tracing) = match (config.mode, &network) {
             (Mode::Sidecar, None) => (&binaries.eshop_bare, Tracing::Sidecars(sidecar)),
-            (Mode::Sidecar, Some(network)) => (&binaries.eshop_bare, Tracing::Pods(sidecar, network)),
-            (mode @ (Mode::Rest | Mode::Kafka | Mode::Linked), _) => (&binaries.eshop, Tracing::Sdk(mode)),
+            (Mode::Sidecar, Some(network)) => {
+                (&binaries.eshop_bare, Tracing::Pods(sidecar, network))
+            }
+            (mode @ (Mode::Rest | Mode::Kafka | Mode::Linked), _) => {
+                (&binaries.eshop, Tracing::Sdk(mode))
+            }
         };
         let eshop = Eshop::start(&eshop::Config {
             binary,
@@ -149,7 +175,14 @@ impl Demo {
             progress("letting the services show for some seconds that they do nothing unasked");
             eshop.settle()?;
         }
-        Ok(Self { eshop, collector, gateway, kafka, network, mode: config.mode })
+        Ok(Self {
+            eshop,
+            collector,
+            gateway,
+            kafka,
+            network,
+            mode: config.mode,
+        })
     }
 
     /// The services.
@@ -180,7 +213,10 @@ impl Demo {
     /// # Errors
     /// When the checkout fails, when a process ends meanwhile, or when spans are missing after `limit`; says which.
     pub fn checkout_and_wait(&self, limit: Duration) -> Result<Vec<Value>> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros().to_string();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)?
+            .as_micros()
+            .to_string();
         self.eshop.checkout()?;
         self.wait_for_traces(&since, limit)
     }
@@ -203,7 +239,10 @@ impl Demo {
                 (report, changed) = (now, Instant::now());
             }
             let is_quiet = changed.elapsed() >= QUIET || begin.elapsed() >= LAST;
-            if wait::is_interrupted() || is_quiet || (report.incomplete == 0 && changed.elapsed() >= SETTLED) {
+            if wait::is_interrupted()
+                || is_quiet
+                || (report.incomplete == 0 && changed.elapsed() >= SETTLED)
+            {
                 return Ok(report);
             }
             wait::pause();
@@ -218,12 +257,18 @@ impl Demo {
             let mut end = u64::MAX >> 1;
             loop {
                 let until = end.to_string();
-                let page = [("service", service), ("start", &since), ("end", &until), ("limit", &limit)];
+                let page = [
+                    ("service", service),
+                    ("start", &since),
+                    ("end", &until),
+                    ("limit", &limit),
+                ];
                 let found = self.collector.search(&page)?;
                 let first = found.iter().filter_map(complete::begin).min();
                 let is_last = found.len() < PAGE;
-                let named =
-                    found.into_iter().filter_map(|trace| Some((trace.get("traceID")?.as_str()?.to_owned(), trace)));
+                let named = found
+                    .into_iter()
+                    .filter_map(|trace| Some((trace.get("traceID")?.as_str()?.to_owned(), trace)));
                 traces.extend(named);
                 match first {
                     Some(first) if !is_last && first < end => end = first,
@@ -250,10 +295,19 @@ impl Demo {
             }
         });
         settled.unwrap_or_else(|| {
-            ensure!(!wait::is_interrupted(), "interrupted while waiting for the checkout's traces");
-            let lacking = if lacking.is_empty() { "still changing" } else { lacking.as_str() };
+            ensure!(
+                !wait::is_interrupted(),
+                "interrupted while waiting for the checkout's traces"
+            );
+            let lacking = if lacking.is_empty() {
+                "still changing"
+            } else {
+                lacking.as_str()
+            };
             let waited = begin.elapsed().as_secs_f32();
-            Err(anyhow!("the checkout's traces are not complete after {waited:.1} s: {lacking}"))
+            Err(anyhow!(
+                "the checkout's traces are not complete after {waited:.1} s: {lacking}"
+            ))
         })
     }
 
@@ -264,8 +318,15 @@ impl Demo {
         }
         let mut traces: Vec<Value> = Vec::new();
         for service in ["eshop", "kafka-consumer", "notification"] {
-            for trace in self.collector.search(&[("service", service), ("start", since), ("limit", "1000")])? {
-                if !traces.iter().any(|known| known.get("traceID") == trace.get("traceID")) {
+            for trace in self.collector.search(&[
+                ("service", service),
+                ("start", since),
+                ("limit", "1000"),
+            ])? {
+                if !traces
+                    .iter()
+                    .any(|known| known.get("traceID") == trace.get("traceID"))
+                {
                     traces.push(trace);
                 }
             }
@@ -276,11 +337,17 @@ impl Demo {
     /// The first process that has ended though it should run.
     pub fn crashed(&self) -> Option<Crash> {
         let gateway = self.gateway.as_ref().map(Sidecar::process);
-        let own = [Some(self.collector.process()), gateway, self.kafka.process()];
+        let own = [
+            Some(self.collector.process()),
+            gateway,
+            self.kafka.process(),
+        ];
         let network = self.network.as_ref().and_then(Network::crashed);
-        network
-            .or_else(|| self.eshop.crashed())
-            .or_else(|| own.into_iter().flatten().find_map(crate::process::Process::crashed))
+        network.or_else(|| self.eshop.crashed()).or_else(|| {
+            own.into_iter()
+                .flatten()
+                .find_map(crate::process::Process::crashed)
+        })
     }
 
     /// Ends everything in an orderly way: services, then collector, then broker.
@@ -288,10 +355,21 @@ impl Demo {
     /// # Errors
     /// When something had to be killed, naming it. Nothing runs on in any case.
     pub fn stop(self) -> Result<()> {
-        let Self { eshop, collector, gateway, kafka, .. } = &self;
+        let Self {
+            eshop,
+            collector,
+            gateway,
+            kafka,
+            ..
+        } = &self;
         let stopped = eshop.stop();
         let gateway = gateway.as_ref().map(Sidecar::process);
-        let rest = stop_all([Some(collector.process()), gateway, kafka.process()].into_iter().flatten(), STOP_LIMIT);
+        let rest = stop_all(
+            [Some(collector.process()), gateway, kafka.process()]
+                .into_iter()
+                .flatten(),
+            STOP_LIMIT,
+        );
         stopped.and(rest)
     }
 }
@@ -299,20 +377,47 @@ impl Demo {
 /// The way to the broker for services in a network of their own: it speaks on this machine's loopback only, and tells its clients to
 /// come there. Traces nothing; its spans go where nobody listens.
 fn gateway(binaries: &Binaries, network: &Network, bootstrap: &str) -> Result<Sidecar> {
-    let (listen, nobody) = (format!("{}:9092", network.host()), SocketAddr::from(([127, 0, 0, 1], 9)));
-    let args =
-        ["--kafka", bootstrap, "--listen", &listen, "--advertise", "kafka", "--inject", "false", "--sample", "0"];
+    let (listen, nobody) = (
+        format!("{}:9092", network.host()),
+        SocketAddr::from(([127, 0, 0, 1], 9)),
+    );
+    let args = [
+        "--kafka",
+        bootstrap,
+        "--listen",
+        &listen,
+        "--advertise",
+        "kafka",
+        "--inject",
+        "false",
+        "--sample",
+        "0",
+    ];
     let args = args.map(str::to_owned);
-    Sidecar::start_with(&|spec| spec, &binaries.throughline, nobody, "the gateway to Kafka", args)
+    Sidecar::start_with(
+        &|spec| spec,
+        &binaries.throughline,
+        nobody,
+        "the gateway to Kafka",
+        args,
+    )
 }
 
-fn start_kafka(binaries: &Binaries, broker: &Broker, topic: Topic, progress: &mut dyn FnMut(&str)) -> Result<Kafka> {
+fn start_kafka(
+    binaries: &Binaries,
+    broker: &Broker,
+    topic: Topic,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Kafka> {
     match broker {
         Broker::Embedded => {
             progress("starting the embedded broker");
             Embedded::start(&binaries.embedded_kafka, &[topic]).map(Kafka::Embedded)
         }
-        Broker::Apache => Apache::builder().topic(topic).start(progress).map(Kafka::Apache),
+        Broker::Apache => Apache::builder()
+            .topic(topic)
+            .start(progress)
+            .map(Kafka::Apache),
         Broker::Remote(bootstrap) => {
             progress(&format!("using the broker at {bootstrap}"));
             create_topic(bootstrap, &topic).context("the broker given must be reachable")?;

@@ -83,13 +83,21 @@ pub struct Service {
 }
 
 /// The services in the order in which they start: each finds those it calls already running.
-pub const SERVICES: [&str; 6] = ["notification", "inventory", "billing", "delivery", "kafka-consumer", "eshop"];
+pub const SERVICES: [&str; 6] = [
+    "notification",
+    "inventory",
+    "billing",
+    "delivery",
+    "kafka-consumer",
+    "eshop",
+];
 
 /// The topic of the article.
 pub const TOPIC: &str = "eshop-topic";
 
 /// What `GET /checkout` answers.
-pub const ANSWER: &str = "Your order has been created!<BR>Your order has been paid!<BR>Your order is on the way!";
+pub const ANSWER: &str =
+    "Your order has been created!<BR>Your order has been paid!<BR>Your order is on the way!";
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// In seconds. With less, a request of the longest delays would be too long to tell by.
@@ -106,7 +114,9 @@ impl Eshop {
     /// # Errors
     /// When one does not come up; names it and shows its last lines.
     pub fn start(config: &Config<'_>) -> Result<Self> {
-        let mut eshop = Self { services: Vec::with_capacity(SERVICES.len()) };
+        let mut eshop = Self {
+            services: Vec::with_capacity(SERVICES.len()),
+        };
         for name in SERVICES {
             let service = eshop.start_one(name, config)?;
             eshop.services.push(service);
@@ -118,9 +128,15 @@ impl Eshop {
     ///
     /// # Panics
     /// When there is no such service: names are those of [`SERVICES`].
-    #[expect(clippy::panic, reason = "a wrong name is a mistake in the test that wrote it")]
+    #[expect(
+        clippy::panic,
+        reason = "a wrong name is a mistake in the test that wrote it"
+    )]
     pub fn service(&self, name: &str) -> &Service {
-        self.services.iter().find(|service| service.name == name).unwrap_or_else(|| panic!("no service named {name}"))
+        self.services
+            .iter()
+            .find(|service| service.name == name)
+            .unwrap_or_else(|| panic!("no service named {name}"))
     }
 
     /// All services in the order of their start.
@@ -138,10 +154,12 @@ impl Eshop {
     /// # Errors
     /// When the answer is not the one of the article; a service that has ended is then the thing to tell.
     pub fn checkout(&self) -> Result<()> {
-        self.ask().map_err(|error| match wait::until(Duration::from_secs(1), || self.crashed()) {
-            Some(crash) => error.context(crash.to_string()),
-            None => error,
-        })
+        self.ask().map_err(
+            |error| match wait::until(Duration::from_secs(1), || self.crashed()) {
+                Some(crash) => error.context(crash.to_string()),
+                None => error,
+            },
+        )
     }
 
     /// Waits until every sidecar has seen its service idle for long enough to tell by the first request already what it makes a
@@ -152,7 +170,11 @@ impl Eshop {
     pub fn settle(&self) -> Result<()> {
         for Service { name, sidecar, .. } in &self.services {
             let Some(sidecar) = sidecar else { continue };
-            let idle = || sidecar.metric("throughline_process_idle_seconds").filter(|idle| *idle >= IDLE);
+            let idle = || {
+                sidecar
+                    .metric("throughline_process_idle_seconds")
+                    .filter(|idle| *idle >= IDLE)
+            };
             wait::until(START_LIMIT, idle)
                 .with_context(|| format!("{name} is not idle, or its sidecar tells nothing"))?;
         }
@@ -161,8 +183,16 @@ impl Eshop {
 
     /// The first service that has ended though it should run.
     pub fn crashed(&self) -> Option<Crash> {
-        let sidecars = self.services.iter().filter_map(|service| service.sidecar.as_ref()).map(Sidecar::process);
-        self.services.iter().map(|service| &service.process).chain(sidecars).find_map(Process::crashed)
+        let sidecars = self
+            .services
+            .iter()
+            .filter_map(|service| service.sidecar.as_ref())
+            .map(Sidecar::process);
+        self.services
+            .iter()
+            .map(|service| &service.process)
+            .chain(sidecars)
+            .find_map(Process::crashed)
     }
 
     /// Stops all services in an orderly way.
@@ -170,16 +200,32 @@ impl Eshop {
     /// # Errors
     /// When one had to be killed, naming it.
     pub fn stop(&self) -> Result<()> {
-        let services = stop_all(self.services.iter().map(|service| &service.process), STOP_LIMIT);
-        let sidecars = self.services.iter().filter_map(|service| service.sidecar.as_ref()).map(Sidecar::process);
+        let services = stop_all(
+            self.services.iter().map(|service| &service.process),
+            STOP_LIMIT,
+        );
+        let sidecars = self
+            .services
+            .iter()
+            .filter_map(|service| service.sidecar.as_ref())
+            .map(Sidecar::process);
         let sidecars = stop_all(sidecars, STOP_LIMIT);
         services.and(sidecars)
     }
 
     fn ask(&self) -> Result<()> {
         let answer = http::get(&self.checkout_url(), CHECKOUT_LIMIT)?;
-        ensure!(answer.status == 200, "the checkout answered {}: {}", answer.status, answer.body);
-        ensure!(answer.body == ANSWER, "the checkout answered {:?} instead of {ANSWER:?}", answer.body);
+        ensure!(
+            answer.status == 200,
+            "the checkout answered {}: {}",
+            answer.status,
+            answer.body
+        );
+        ensure!(
+            answer.body == ANSWER,
+            "the checkout answered {:?} instead of {ANSWER:?}",
+            answer.body
+        );
         Ok(())
     }
 }

@@ -25,17 +25,33 @@ pub fn get(url: &str, limit: Duration) -> Result<Answer> {
         // Everything is on the loopback: a proxy named in the environment has no business here.
         .proxy(None)
         .build();
-    let mut response = ureq::Agent::new_with_config(config).get(url).call().with_context(|| format!("GET {url}"))?;
+    let mut response = ureq::Agent::new_with_config(config)
+        .get(url)
+        .call()
+        .with_context(|| format!("GET {url}"))?;
     let status = response.status().as_u16();
-    let body = response.body_mut().with_config().limit(BODY_LIMIT).read_to_string();
-    Ok(Answer { status, body: body.with_context(|| format!("reading the answer of GET {url}"))? })
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(BODY_LIMIT)
+        .read_to_string();
+    Ok(Answer {
+        status,
+        body: body.with_context(|| format!("reading the answer of GET {url}"))?,
+    })
 }
 
 /// GETs a JSON document; any status but 200 is an error that shows the body.
 pub fn get_json(url: &str, limit: Duration) -> Result<Value> {
     let answer = get(url, limit)?;
-    ensure!(answer.status == 200, "GET {url} answered {}: {}", answer.status, answer.body);
-    serde_json::from_str(&answer.body).with_context(|| format!("GET {url} did not answer with JSON: {}", answer.body))
+    ensure!(
+        answer.status == 200,
+        "GET {url} answered {}: {}",
+        answer.status,
+        answer.body
+    );
+    serde_json::from_str(&answer.body)
+        .with_context(|| format!("GET {url} did not answer with JSON: {}", answer.body))
 }
 
 /// `text` as one component of a path or one value of a query (RFC 3986, section 2.1).
@@ -58,7 +74,10 @@ mod tests {
 
     #[test]
     fn what_has_a_meaning_in_a_query_is_escaped() {
-        assert_eq!(escape("GET /checkout?a=b&c"), "GET%20%2Fcheckout%3Fa%3Db%26c");
+        assert_eq!(
+            escape("GET /checkout?a=b&c"),
+            "GET%20%2Fcheckout%3Fa%3Db%26c"
+        );
         assert_eq!(escape("kafka-consumer_1.0~"), "kafka-consumer_1.0~");
     }
 }

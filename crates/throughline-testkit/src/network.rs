@@ -51,16 +51,29 @@ const FIRST: u8 = 11;
 /// Why there can be no network of our own here; [`None`] if there can.
 pub fn missing() -> Option<String> {
     let works = |program: &str, args: &[&str]| {
-        Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
+        Command::new(program)
+            .args(args)
+            .output()
+            .is_ok_and(|output| output.status.success())
     };
-    let tools = [("unshare", "util-linux"), ("nsenter", "util-linux"), ("setpriv", "util-linux"), ("nft", "nftables")];
-    let absent = tools.into_iter().find(|(tool, _)| !works(tool, &["--version"]));
+    let tools = [
+        ("unshare", "util-linux"),
+        ("nsenter", "util-linux"),
+        ("setpriv", "util-linux"),
+        ("nft", "nftables"),
+    ];
+    let absent = tools
+        .into_iter()
+        .find(|(tool, _)| !works(tool, &["--version"]));
     let absent = absent.or_else(|| (!works("ip", &["-Version"])).then_some(("ip", "iproute2")));
     if let Some((tool, package)) = absent {
-        return Some(format!("there is no {tool}; on Debian: apt-get install {package}"));
+        return Some(format!(
+            "there is no {tool}; on Debian: apt-get install {package}"
+        ));
     }
     let allowed = works("unshare", &["--net", "--mount", "true"]);
-    (!allowed).then(|| "network namespaces are for root; run it as root, or without --netns".to_owned())
+    (!allowed)
+        .then(|| "network namespaces are for root; run it as root, or without --netns".to_owned())
 }
 
 // === impl Network ===
@@ -81,24 +94,59 @@ impl Network {
         let addresses = (FIRST..=u8::MAX).map(address);
         let places: Vec<(&str, Ipv4Addr)> = names.iter().copied().zip(addresses).collect();
         let mut file = NamedTempFile::new().context("making the names of the network")?;
-        let all = aliases.iter().map(|alias| (*alias, host)).chain(places.iter().copied());
+        let all = aliases
+            .iter()
+            .map(|alias| (*alias, host))
+            .chain(places.iter().copied());
         writeln!(file, "127.0.0.1 localhost\n::1 localhost")?;
-        all.into_iter().try_for_each(|(name, address)| writeln!(file, "{address} {name}"))?;
-        let bridge =
-            hold("the bridge", "ip link set lo up && ip link add bridge type bridge && ip link set bridge up")?;
+        all.into_iter()
+            .try_for_each(|(name, address)| writeln!(file, "{address} {name}"))?;
+        let bridge = hold(
+            "the bridge",
+            "ip link set lo up && ip link add bridge type bridge && ip link set bridge up",
+        )?;
         let link = format!("tl{id}");
-        run("ip", &["link", "add", &link, "type", "veth", "peer", "name", "host", "netns", &bridge.id().to_string()])?;
+        run(
+            "ip",
+            &[
+                "link",
+                "add",
+                &link,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "host",
+                "netns",
+                &bridge.id().to_string(),
+            ],
+        )?;
         run("ip", &["addr", "add", &format!("{host}/24"), "dev", &link])?;
         run("ip", &["link", "set", &link, "up"])?;
         enslave(&bridge, "host")?;
         let names = file.path().to_string_lossy().into_owned();
-        let pods = places.into_iter().enumerate().map(|(number, (name, address))| {
-            let pause = hold(name, &format!("mount --bind '{names}' /etc/hosts && ip link set lo up"))?;
-            let pod = Pod { name: name.to_owned(), address, pause };
-            pod.connect(&bridge, number)?;
-            Ok(pod)
-        });
-        Ok(Self { pods: pods.collect::<Result<_>>()?, bridge, host, _names: file })
+        let pods = places
+            .into_iter()
+            .enumerate()
+            .map(|(number, (name, address))| {
+                let pause = hold(
+                    name,
+                    &format!("mount --bind '{names}' /etc/hosts && ip link set lo up"),
+                )?;
+                let pod = Pod {
+                    name: name.to_owned(),
+                    address,
+                    pause,
+                };
+                pod.connect(&bridge, number)?;
+                Ok(pod)
+            });
+        Ok(Self {
+            pods: pods.collect::<Result<_>>()?,
+            bridge,
+            host,
+            _names: file,
+        })
     }
 
     /// The address of this machine in it.
@@ -111,12 +159,19 @@ impl Network {
     /// # Errors
     /// When there is none.
     pub fn pod(&self, name: &str) -> Result<&Pod> {
-        self.pods.iter().find(|pod| pod.name == name).with_context(|| format!("no pod {name}"))
+        self.pods
+            .iter()
+            .find(|pod| pod.name == name)
+            .with_context(|| format!("no pod {name}"))
     }
 
     /// The first part that has ended though it should be there.
     pub fn crashed(&self) -> Option<Crash> {
-        self.pods.iter().map(|pod| &pod.pause).chain([&self.bridge]).find_map(Process::crashed)
+        self.pods
+            .iter()
+            .map(|pod| &pod.pause)
+            .chain([&self.bridge])
+            .find_map(Process::crashed)
     }
 }
 
@@ -150,8 +205,17 @@ impl Pod {
     fn place_as(&self, who: &[&str], spec: Spec) -> Spec {
         let id = EXEMPT.to_string();
         let who = who.iter().flat_map(|option| [*option, &id]);
-        let command = ["setpriv"].into_iter().chain(who).chain(["--clear-groups", "--pdeathsig", "keep", "--"]);
-        spec.within(self.entrance().into_iter().chain(command.map(OsString::from)))
+        let command = ["setpriv"].into_iter().chain(who).chain([
+            "--clear-groups",
+            "--pdeathsig",
+            "keep",
+            "--",
+        ]);
+        spec.within(
+            self.entrance()
+                .into_iter()
+                .chain(command.map(OsString::from)),
+        )
     }
 
     /// Its address of IPv6.
@@ -176,15 +240,48 @@ impl Pod {
     }
 
     fn entrance(&self) -> Vec<OsString> {
-        ["nsenter", "--target", &self.pause.id().to_string(), "--net", "--mount", "--"].map(OsString::from).into()
+        [
+            "nsenter",
+            "--target",
+            &self.pause.id().to_string(),
+            "--net",
+            "--mount",
+            "--",
+        ]
+        .map(OsString::from)
+        .into()
     }
 
     fn connect(&self, bridge: &Process, number: usize) -> Result<()> {
         let (end, bridge_id) = (format!("pod{number}"), bridge.id().to_string());
-        self.run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", &end, "netns", &bridge_id])?;
-        self.run("ip", &["addr", "add", &format!("{}/24", self.address), "dev", "eth0"])?;
+        self.run(
+            "ip",
+            &[
+                "link", "add", "eth0", "type", "veth", "peer", "name", &end, "netns", &bridge_id,
+            ],
+        )?;
+        self.run(
+            "ip",
+            &[
+                "addr",
+                "add",
+                &format!("{}/24", self.address),
+                "dev",
+                "eth0",
+            ],
+        )?;
         // No other has it, and nobody waits until that is found out.
-        self.run("ip", &["addr", "add", &format!("{}/64", self.address_v6()), "dev", "eth0", "nodad"])?;
+        self.run(
+            "ip",
+            &[
+                "addr",
+                "add",
+                &format!("{}/64", self.address_v6()),
+                "dev",
+                "eth0",
+                "nodad",
+            ],
+        )?;
         self.run("ip", &["link", "set", "eth0", "up"])?;
         enslave(bridge, &end)
     }
@@ -193,13 +290,20 @@ impl Pod {
 /// A process in namespaces of its own that does nothing once these are set up.
 fn hold(name: &str, set_up: &str) -> Result<Process> {
     let script = format!("{set_up} && echo ready && exec sleep infinity");
-    let process = Spec::new(name, "unshare").args(["--net", "--mount", "sh", "-c", &script]).spawn()?;
+    let process = Spec::new(name, "unshare")
+        .args(["--net", "--mount", "sh", "-c", &script])
+        .spawn()?;
     process.wait_for_line("ready", START_LIMIT, |line| (line == "ready").then_some(()))?;
     Ok(process)
 }
 
 fn enslave(bridge: &Process, link: &str) -> Result<()> {
-    run_in(bridge.id(), "ip", &["link", "set", link, "master", "bridge", "up"]).map(drop)
+    run_in(
+        bridge.id(),
+        "ip",
+        &["link", "set", link, "master", "bridge", "up"],
+    )
+    .map(drop)
 }
 
 /// The same network in IPv6.
@@ -215,8 +319,16 @@ fn run_in(process: u32, program: &str, args: &[&str]) -> Result<String> {
 }
 
 fn run(program: &str, args: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(args).output().with_context(|| format!("starting {program}"))?;
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .with_context(|| format!("starting {program}"))?;
     let words = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} {}: {}", args.join(" "), words.trim());
+    ensure!(
+        output.status.success(),
+        "{program} {}: {}",
+        args.join(" "),
+        words.trim()
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

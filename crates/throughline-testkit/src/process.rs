@@ -137,17 +137,31 @@ impl Process {
     fn spawn(spec: Spec) -> Result<Self> {
         let mut command = Command::new(&spec.program);
         for (name, _) in std::env::vars_os() {
-            if spec.forgotten.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+            if spec
+                .forgotten
+                .iter()
+                .any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+            {
                 command.env_remove(name);
             }
         }
-        command.args(&spec.args).envs(spec.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(&spec.args)
+            .envs(spec.env.iter().map(|(name, value)| (name, value)));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         if let Some(dir) = &spec.dir {
             command.current_dir(dir);
         }
-        let mut child = spawn::spawn(command)
-            .with_context(|| format!("{} could not be started from {}", spec.name, spec.program.display()))?;
+        let mut child = spawn::spawn(command).with_context(|| {
+            format!(
+                "{} could not be started from {}",
+                spec.name,
+                spec.program.display()
+            )
+        })?;
         let log = Arc::new(Log::new(spec.echo.then(|| spec.name.clone())));
         if let Some(stdout) = child.stdout.take() {
             log::follow(&log, Stream::Stdout, stdout);
@@ -155,7 +169,11 @@ impl Process {
         if let Some(stderr) = child.stderr.take() {
             log::follow(&log, Stream::Stderr, stderr);
         }
-        Ok(Self { name: spec.name, child: Mutex::new(child), log })
+        Ok(Self {
+            name: spec.name,
+            child: Mutex::new(child),
+            log,
+        })
     }
 
     /// The name given in [`Spec::new`].
@@ -177,7 +195,12 @@ impl Process {
     ///
     /// # Errors
     /// When the process ends first, or `limit` passes; with the last lines of its log.
-    pub fn wait_for_line<T>(&self, what: &str, limit: Duration, matches: impl Fn(&str) -> Option<T>) -> Result<T> {
+    pub fn wait_for_line<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        matches: impl Fn(&str) -> Option<T>,
+    ) -> Result<T> {
         let deadline = Instant::now() + limit;
         let mut after = 0;
         loop {
@@ -187,18 +210,27 @@ impl Process {
             }
             if let Some(crash) = self.crashed() {
                 // It may have said so and ended between the two looks.
-                return self.log.find_stdout(0, &matches).0.ok_or_else(|| anyhow!("{crash}"));
+                return self
+                    .log
+                    .find_stdout(0, &matches)
+                    .0
+                    .ok_or_else(|| anyhow!("{crash}"));
             }
             if wait::is_interrupted() {
                 bail!("interrupted while waiting for {}", self.name);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                bail!("{} did not write {what} within {limit:?}; it is still running.{}", self.name, tail(&self.log()));
+                bail!(
+                    "{} did not write {what} within {limit:?}; it is still running.{}",
+                    self.name,
+                    tail(&self.log())
+                );
             }
             after = seen;
             // An end without a further line is noticed by looking again, at the latest after 50 ms.
-            self.log.wait_for_more(seen, left.min(Duration::from_millis(50)));
+            self.log
+                .wait_for_more(seen, left.min(Duration::from_millis(50)));
         }
     }
 
@@ -208,11 +240,18 @@ impl Process {
     /// When it has ended, or on a system without `/proc`.
     pub fn cpu_seconds(&self) -> Result<f64> {
         const TICKS_PER_SECOND: f64 = 100.0;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).context("a process has ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))
+            .context("a process has ended")?;
         // The name, in brackets, may hold anything.
         let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
-        let mut ticks = fields.split(' ').skip(11).map_while(|field| field.parse::<f64>().ok());
-        let (user, system) = (ticks.next().context("user time")?, ticks.next().context("system time")?);
+        let mut ticks = fields
+            .split(' ')
+            .skip(11)
+            .map_while(|field| field.parse::<f64>().ok());
+        let (user, system) = (
+            ticks.next().context("user time")?,
+            ticks.next().context("system time")?,
+        );
         Ok((user + system) / TICKS_PER_SECOND)
     }
 
@@ -225,7 +264,11 @@ impl Process {
     pub fn crashed(&self) -> Option<Crash> {
         let status = self.status()?;
         self.log.wait_for_end(Duration::from_secs(1));
-        Some(Crash { name: self.name.clone(), status, log: self.log() })
+        Some(Crash {
+            name: self.name.clone(),
+            status,
+            log: self.log(),
+        })
     }
 
     /// Waits until the process has ended by itself.
@@ -233,8 +276,13 @@ impl Process {
     /// # Errors
     /// When it still runs after `limit`; with the last lines of its log.
     pub fn wait(&self, limit: Duration) -> Result<ExitStatus> {
-        let status = wait::until_uninterrupted(limit, || self.status())
-            .ok_or_else(|| anyhow!("{} did not end within {limit:?}.{}", self.name, tail(&self.log())))?;
+        let status = wait::until_uninterrupted(limit, || self.status()).ok_or_else(|| {
+            anyhow!(
+                "{} did not end within {limit:?}.{}",
+                self.name,
+                tail(&self.log())
+            )
+        })?;
         self.log.wait_for_end(Duration::from_secs(1));
         Ok(status)
     }
@@ -249,7 +297,11 @@ impl Process {
             return Ok(status);
         }
         self.kill();
-        bail!("{} did not end within {grace:?} of SIGTERM and was killed.{}", self.name, tail(&self.log()))
+        bail!(
+            "{} did not end within {grace:?} of SIGTERM and was killed.{}",
+            self.name,
+            tail(&self.log())
+        )
     }
 
     /// Asks the process to end (SIGTERM) and does not wait.
@@ -299,7 +351,10 @@ impl Drop for Process {
 
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Process").field("name", &self.name).field("id", &self.id()).finish_non_exhaustive()
+        f.debug_struct("Process")
+            .field("name", &self.name)
+            .field("id", &self.id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -307,21 +362,37 @@ impl fmt::Debug for Process {
 ///
 /// # Errors
 /// When one or more had to be killed, naming them.
-pub fn stop_all<'a>(processes: impl IntoIterator<Item = &'a Process>, grace: Duration) -> Result<()> {
+pub fn stop_all<'a>(
+    processes: impl IntoIterator<Item = &'a Process>,
+    grace: Duration,
+) -> Result<()> {
     let processes: Vec<&Process> = processes.into_iter().collect();
     for process in &processes {
         process.ask_to_stop();
     }
-    let stubborn: Vec<String> =
-        processes.iter().filter_map(|process| process.stop(grace).err()).map(|error| error.to_string()).collect();
-    if stubborn.is_empty() { Ok(()) } else { bail!("{}", stubborn.join("\n")) }
+    let stubborn: Vec<String> = processes
+        .iter()
+        .filter_map(|process| process.stop(grace).err())
+        .map(|error| error.to_string())
+        .collect();
+    if stubborn.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", stubborn.join("\n"))
+    }
 }
 
 // === impl Crash ===
 
 impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ended by itself ({}).{}", self.name, self.status, tail(&self.log))
+        write!(
+            f,
+            "{} ended by itself ({}).{}",
+            self.name,
+            self.status,
+            tail(&self.log)
+        )
     }
 }
 

@@ -44,10 +44,18 @@ impl Relay {
     /// # Errors
     /// When there is no free port.
     pub fn start(upstream: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
         let address = listener.local_addr()?;
-        let (is_cut, recorded) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<_>>>::default());
-        let relay = Self { address, is_cut: Arc::clone(&is_cut), recorded: Arc::clone(&recorded) };
+        let (is_cut, recorded) = (
+            Arc::<AtomicBool>::default(),
+            Arc::<Mutex<Vec<_>>>::default(),
+        );
+        let relay = Self {
+            address,
+            is_cut: Arc::clone(&is_cut),
+            recorded: Arc::clone(&recorded),
+        };
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if is_cut.load(Ordering::Relaxed) {
@@ -70,7 +78,10 @@ impl Relay {
 
     /// What has been said since the last time this was asked, by connection in the order of their beginning.
     pub fn take(&self) -> Vec<Conversation> {
-        lock(&self.recorded).iter().map(|conversation| std::mem::take(&mut *lock(conversation))).collect()
+        lock(&self.recorded)
+            .iter()
+            .map(|conversation| std::mem::take(&mut *lock(conversation)))
+            .collect()
     }
 }
 
@@ -82,14 +93,19 @@ impl Drop for Relay {
     }
 }
 
-fn pass(client: TcpStream, upstream: SocketAddr, conversation: &Arc<Mutex<Conversation>>) -> Result<()> {
+fn pass(
+    client: TcpStream,
+    upstream: SocketAddr,
+    conversation: &Arc<Mutex<Conversation>>,
+) -> Result<()> {
     let broker = TcpStream::connect(upstream)?;
     for stream in [&client, &broker] {
         stream.set_nodelay(true)?;
     }
-    for (speaker, from, to) in
-        [(Speaker::Client, client.try_clone()?, broker.try_clone()?), (Speaker::Broker, broker, client)]
-    {
+    for (speaker, from, to) in [
+        (Speaker::Client, client.try_clone()?, broker.try_clone()?),
+        (Speaker::Broker, broker, client),
+    ] {
         let conversation = Arc::clone(conversation);
         std::thread::spawn(move || carry(speaker, from, to, &conversation));
     }
@@ -97,7 +113,12 @@ fn pass(client: TcpStream, upstream: SocketAddr, conversation: &Arc<Mutex<Conver
 }
 
 /// Until one side ends; an error is an end.
-fn carry(speaker: Speaker, mut from: TcpStream, mut to: TcpStream, conversation: &Mutex<Conversation>) {
+fn carry(
+    speaker: Speaker,
+    mut from: TcpStream,
+    mut to: TcpStream,
+    conversation: &Mutex<Conversation>,
+) {
     let mut buffer = vec![0; 64 * 1024 - 1];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         let piece = buffer.get(..length).unwrap_or_default();
@@ -150,8 +171,15 @@ mod tests {
         assert_eq!(&got, b"pong");
 
         drop(client);
-        assert_eq!(accepted.read(&mut got).unwrap(), 0, "the end of one side reaches the other");
-        let pieces = vec![(Speaker::Client, b"ping".to_vec()), (Speaker::Broker, b"pong".to_vec())];
+        assert_eq!(
+            accepted.read(&mut got).unwrap(),
+            0,
+            "the end of one side reaches the other"
+        );
+        let pieces = vec![
+            (Speaker::Client, b"ping".to_vec()),
+            (Speaker::Broker, b"pong".to_vec()),
+        ];
         assert_eq!(relay.take(), [Conversation { pieces }]);
         assert_eq!(relay.take(), [Conversation::default()], "it was taken");
     }

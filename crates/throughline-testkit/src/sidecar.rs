@@ -31,8 +31,21 @@ impl Sidecar {
     ///
     /// # Errors
     /// When it does not come up; with its last lines.
-    pub fn start(binary: &Path, kafka: &str, collector: SocketAddr, service: &str, args: &[&str]) -> Result<Self> {
-        let kafka = ["--kafka", kafka, "--listen", "127.0.0.1:0", "--broker-ports", "any"];
+    pub fn start(
+        binary: &Path,
+        kafka: &str,
+        collector: SocketAddr,
+        service: &str,
+        args: &[&str],
+    ) -> Result<Self> {
+        let kafka = [
+            "--kafka",
+            kafka,
+            "--listen",
+            "127.0.0.1:0",
+            "--broker-ports",
+            "any",
+        ];
         let args = kafka.iter().chain(args).map(|arg| (*arg).to_owned());
         Self::start_with(&|spec| spec, binary, collector, service, args)
     }
@@ -71,17 +84,38 @@ impl Sidecar {
             .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds; spans are waited for
             .env("THROUGHLINE_SIDECAR_ADMIN", "127.0.0.1:0")
             .args(["sidecar", "--json"])
-            .args(["--collector", &format!("http://{collector}"), "--service", service])
+            .args([
+                "--collector",
+                &format!("http://{collector}"),
+                "--service",
+                service,
+            ])
             .args(args);
         let process = place(spec).spawn()?;
         let json = process.wait_for_line("its addresses", START_LIMIT, |line| {
-            serde_json::from_str::<Value>(line).ok().filter(Value::is_object)
+            serde_json::from_str::<Value>(line)
+                .ok()
+                .filter(Value::is_object)
         })?;
         let text = |name: &str| json.get(name).and_then(Value::as_str);
-        let admin = text("admin").with_context(|| format!("no address admin in {json}"))?.parse()?;
-        let http = json.get("http").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let http = http.iter().filter_map(|address| address.as_str()?.parse().ok()).collect();
-        Ok(Self { service: service.to_owned(), bootstrap: text("kafka").map(str::to_owned), http, admin, process })
+        let admin = text("admin")
+            .with_context(|| format!("no address admin in {json}"))?
+            .parse()?;
+        let http = json
+            .get("http")
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
+        let http = http
+            .iter()
+            .filter_map(|address| address.as_str()?.parse().ok())
+            .collect();
+        Ok(Self {
+            service: service.to_owned(),
+            bootstrap: text("kafka").map(str::to_owned),
+            http,
+            admin,
+            process,
+        })
     }
 
     /// The address for clients' `bootstrap.servers`; empty, if it does not stand before brokers.
@@ -102,7 +136,8 @@ impl Sidecar {
     /// The value of one of its metrics, as it stands in `/metrics`: with its labels, if it has any.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let text = self.get("/metrics").ok()?.body;
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
     /// The process.

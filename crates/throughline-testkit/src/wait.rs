@@ -16,14 +16,24 @@ pub fn is_interrupted() -> bool {
 
 /// Asks `condition` until it gives a value; [`None`] when `limit` has passed or the wait was [`INTERRUPTED`].
 pub fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
-    until_uninterrupted(limit, || if is_interrupted() { Some(None) } else { condition().map(Some) }).flatten()
+    until_uninterrupted(limit, || {
+        if is_interrupted() {
+            Some(None)
+        } else {
+            condition().map(Some)
+        }
+    })
+    .flatten()
 }
 
 /// Asks `condition` until it gives a value; [`None`] when `limit` has passed.
 ///
 /// It is asked at once, then after pauses that grow from 5 to 100 ms: quick things are noticed quickly, slow ones are not hammered.
 /// It is always asked once more when the time is up, so that a machine that stood still does not turn success into failure.
-pub fn until_uninterrupted<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn until_uninterrupted<T>(
+    limit: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> Option<T> {
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(5);
     loop {
@@ -35,7 +45,10 @@ pub fn until_uninterrupted<T>(limit: Duration, mut condition: impl FnMut() -> Op
             return None;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        #[expect(clippy::disallowed_methods, reason = "the one place that pauses between two looks at a condition")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that pauses between two looks at a condition"
+        )]
         std::thread::sleep(pause.min(left));
         pause = (pause * 2).min(Duration::from_millis(100));
     }

@@ -10,7 +10,9 @@ use throughline_testkit::kafka::{Apache, Topic, create_topic, delete_topic};
 fn quietly(_: &str) {}
 
 fn accepts(address: &str) -> bool {
-    address.parse().is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok())
+    address
+        .parse()
+        .is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok())
 }
 
 /// The folder that the broker was told to work in.
@@ -20,7 +22,10 @@ fn home(broker: &Apache) -> PathBuf {
 
 #[test]
 fn a_broker_is_stopped_and_started_again_as_the_same_one_and_leaves_nothing() {
-    let mut broker = Apache::builder().topic(Topic::new("kept", 3)).start(&mut quietly).unwrap();
+    let mut broker = Apache::builder()
+        .topic(Topic::new("kept", 3))
+        .start(&mut quietly)
+        .unwrap();
     let (address, home) = (broker.bootstrap().to_owned(), home(&broker));
     assert!(accepts(&address));
 
@@ -29,7 +34,10 @@ fn a_broker_is_stopped_and_started_again_as_the_same_one_and_leaves_nothing() {
     broker.start().unwrap();
     assert_eq!(broker.bootstrap(), address);
     assert!(accepts(&address));
-    assert!(home.join("data/kept-2").is_dir(), "the topic's partitions are still there");
+    assert!(
+        home.join("data/kept-2").is_dir(),
+        "the topic's partitions are still there"
+    );
 
     // The same after a crash.
     broker.process().unwrap().kill();
@@ -48,25 +56,45 @@ fn a_topic_that_exists_is_left_and_one_that_is_refused_is_told() {
     let bootstrap = broker.bootstrap();
     create_topic(bootstrap, &Topic::new("twice", 1)).unwrap();
     create_topic(bootstrap, &Topic::new("twice", 1)).unwrap();
-    let refused = create_topic(bootstrap, &Topic::new("t", 1).config("no.such.setting", "1")).unwrap_err().to_string();
-    assert!(refused.contains("refused to create topic t: error 40"), "{refused}");
+    let refused = create_topic(
+        bootstrap,
+        &Topic::new("t", 1).config("no.such.setting", "1"),
+    )
+    .unwrap_err()
+    .to_string();
+    assert!(
+        refused.contains("refused to create topic t: error 40"),
+        "{refused}"
+    );
     delete_topic(bootstrap, "twice").unwrap();
     let refused = delete_topic(bootstrap, "twice").unwrap_err().to_string();
-    assert!(refused.contains("refused to delete topic twice: error 3"), "{refused}");
+    assert!(
+        refused.contains("refused to delete topic twice: error 3"),
+        "{refused}"
+    );
 }
 
 #[test]
 fn a_property_that_kafka_refuses_ends_with_kafkas_own_words() {
-    let error = Apache::builder().property("message.max.bytes", "many").start(&mut quietly).unwrap_err().to_string();
+    let error = Apache::builder()
+        .property("message.max.bytes", "many")
+        .start(&mut quietly)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("message.max.bytes"), "{error}");
 }
 
 #[test]
 fn three_brokers_go_on_when_one_is_killed_and_take_it_back() {
-    let mut kafka = Apache::builder().nodes(3).topic(Topic::new("kept", 3)).start(&mut quietly).unwrap();
+    let mut kafka = Apache::builder()
+        .nodes(3)
+        .topic(Topic::new("kept", 3))
+        .start(&mut quietly)
+        .unwrap();
     let addresses: Vec<String> = kafka.bootstrap().split(',').map(str::to_owned).collect();
     assert_eq!(addresses.len(), 3);
-    let all = |open: [bool; 3]| assert_eq!([0, 1, 2].map(|node: usize| accepts(&addresses[node])), open);
+    let all =
+        |open: [bool; 3]| assert_eq!([0, 1, 2].map(|node: usize| accepts(&addresses[node])), open);
     all([true; 3]);
 
     kafka.process_of(2).unwrap().kill();
@@ -75,5 +103,11 @@ fn three_brokers_go_on_when_one_is_killed_and_take_it_back() {
     create_topic(kafka.bootstrap(), &Topic::new("meanwhile", 1)).unwrap();
     kafka.start_node(2).unwrap();
     all([true; 3]);
-    assert!(kafka.start_node(2).unwrap_err().to_string().contains("running already"));
+    assert!(
+        kafka
+            .start_node(2)
+            .unwrap_err()
+            .to_string()
+            .contains("running already")
+    );
 }

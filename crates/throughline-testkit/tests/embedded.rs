@@ -13,11 +13,20 @@ const BINARY: &str = env!("CARGO_BIN_EXE_embedded-kafka");
 
 #[test]
 fn a_client_finds_the_topics_with_their_partitions() {
-    let broker = Embedded::start(Path::new(BINARY), &[Topic::new("a", 1), Topic::new("b", 3)]).unwrap();
-    let client: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().expect("a client");
-    let metadata = client.fetch_metadata(None, Duration::from_secs(10)).unwrap();
-    let mut topics: Vec<_> = metadata.topics().iter().map(|t| (t.name(), t.partitions().len())).collect();
+    let broker =
+        Embedded::start(Path::new(BINARY), &[Topic::new("a", 1), Topic::new("b", 3)]).unwrap();
+    let client: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", broker.bootstrap())
+        .create()
+        .expect("a client");
+    let metadata = client
+        .fetch_metadata(None, Duration::from_secs(10))
+        .unwrap();
+    let mut topics: Vec<_> = metadata
+        .topics()
+        .iter()
+        .map(|t| (t.name(), t.partitions().len()))
+        .collect();
     topics.sort_unstable();
     assert_eq!(topics, [("a", 1), ("b", 3)]);
 }
@@ -30,8 +39,15 @@ fn it_ends_soon_when_it_is_asked() {
 
 #[test]
 fn a_mistake_on_the_command_line_is_told_with_exit_code_64() {
-    let process = Spec::new("embedded-kafka", BINARY).args(["--topic", "t:0"]).spawn().unwrap();
+    let process = Spec::new("embedded-kafka", BINARY)
+        .args(["--topic", "t:0"])
+        .spawn()
+        .unwrap();
     let status = process.wait(Duration::from_secs(10)).unwrap();
     assert_eq!(status.code(), Some(64));
-    assert!(process.log().join("\n").contains("a number from 1 to 1000"), "{:?}", process.log());
+    assert!(
+        process.log().join("\n").contains("a number from 1 to 1000"),
+        "{:?}",
+        process.log()
+    );
 }

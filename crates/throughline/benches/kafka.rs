@@ -4,7 +4,11 @@
 //! Measured is the CPU time of the producing thread, from handing over the records to the last acknowledgement, callbacks
 //! included: a wall clock would measure the broker. Runs of the three take turns; the figures are medians. Prints
 //! one line of JSON per case. Spans go through OpenTelemetry's batch processor into an exporter that drops them.
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark is a program of its own")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark is a program of its own"
+)]
 
 use std::time::Duration;
 
@@ -48,20 +52,45 @@ const RUNS: usize = 15;
 const PAYLOAD: [u8; 200] = [b'v'; 200];
 
 fn main() {
-    let case = |name, sampler, naming, headers| Case { name, sampler, naming, headers };
+    let case = |name, sampler, naming, headers| Case {
+        name,
+        sampler,
+        naming,
+        headers,
+    };
     let cases = [
         case("sampled", "always_on", Naming::OpenTelemetry, 0),
-        case("sampled, 2 own headers", "always_on", Naming::OpenTelemetry, 2),
-        case("sampled, opentracing names", "always_on", Naming::opentracing(), 0),
+        case(
+            "sampled, 2 own headers",
+            "always_on",
+            Naming::OpenTelemetry,
+            2,
+        ),
+        case(
+            "sampled, opentracing names",
+            "always_on",
+            Naming::opentracing(),
+            0,
+        ),
         case("unsampled", "always_off", Naming::OpenTelemetry, 0),
-        case("unsampled, 2 own headers", "always_off", Naming::OpenTelemetry, 2),
+        case(
+            "unsampled, 2 own headers",
+            "always_off",
+            Naming::OpenTelemetry,
+            2,
+        ),
     ];
     let cluster = MockCluster::new(1).expect("a mock cluster");
     cluster.create_topic(TOPIC, 1, 1).expect("a topic");
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap_servers()).set("linger.ms", "1");
+    config
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .set("linger.ms", "1");
     // `cargo bench --bench kafka -- unsampled`: only the cases whose name begins so.
-    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
+        .unwrap_or_default();
     for case in cases.iter().filter(|case| case.name.starts_with(&wanted)) {
         measure(&config, case);
     }
@@ -69,25 +98,53 @@ fn main() {
 
 fn measure(config: &ClientConfig, case: &Case) {
     let guard = telemetry(case.sampler);
-    let settings = Settings::from(config).telemetry(guard.telemetry().clone()).naming(case.naming.clone());
+    let settings = Settings::from(config)
+        .telemetry(guard.telemetry().clone())
+        .naming(case.naming.clone());
     let bare: Bare = config.create().expect("a producer");
-    let traced = config.create_with_context(AckContext::new(DefaultProducerContext)).expect("a producer");
+    let traced = config
+        .create_with_context(AckContext::new(DefaultProducerContext))
+        .expect("a producer");
     let traced: Traced = Producer::new(traced, settings);
     let sent = |result: Result<(), rdkafka::error::KafkaError>| result.expect("room in the queue");
-    let send_bare = || sent(bare.send(record(own(case.headers))).map_err(|(error, _)| error));
-    let send_by_hand = || sent(bare.send(record(Some(by_hand(case.headers)))).map_err(|(error, _)| error));
-    let send_traced = || sent(traced.send(record(own(case.headers)), None).map_err(|(error, _)| error));
+    let send_bare = || {
+        sent(
+            bare.send(record(own(case.headers)))
+                .map_err(|(error, _)| error),
+        )
+    };
+    let send_by_hand = || {
+        sent(
+            bare.send(record(Some(by_hand(case.headers))))
+                .map_err(|(error, _)| error),
+        )
+    };
+    let send_traced = || {
+        sent(
+            traced
+                .send(record(own(case.headers)), None)
+                .map_err(|(error, _)| error),
+        )
+    };
     let (mut without, mut with_header, mut with) = (Vec::new(), Vec::new(), Vec::new());
     // The first round warms up.
     for round in 0..=RUNS {
-        let times = (run(&bare, send_bare), run(&bare, send_by_hand), run(&*traced, send_traced));
+        let times = (
+            run(&bare, send_bare),
+            run(&bare, send_by_hand),
+            run(&*traced, send_traced),
+        );
         if round > 0 {
             without.push(times.0);
             with_header.push(times.1);
             with.push(times.2);
         }
     }
-    let (bare, header, sdk) = (median(&mut without), median(&mut with_header), median(&mut with));
+    let (bare, header, sdk) = (
+        median(&mut without),
+        median(&mut with_header),
+        median(&mut with),
+    );
     let (added, ratio) = (sdk - bare, sdk / bare);
     println!(
         r#"{{"case":"{}","ns_per_record_bare":{bare:.0},"ns_per_record_header":{header:.0},"ns_per_record_sdk":{sdk:.0},"added_ns":{added:.0},"ratio":{ratio:.2}}}"#,
@@ -110,7 +167,9 @@ fn run<C: rdkafka::producer::ProducerContext>(producer: &BaseProducer<C>, send: 
 }
 
 fn record(headers: Option<OwnedHeaders>) -> BaseRecord<'static, str, [u8]> {
-    let record = BaseRecord::to(TOPIC).key("some-key").payload(PAYLOAD.as_slice());
+    let record = BaseRecord::to(TOPIC)
+        .key("some-key")
+        .payload(PAYLOAD.as_slice());
     match headers {
         Some(headers) => record.headers(headers),
         None => record,
@@ -126,24 +185,43 @@ fn own(count: usize) -> Option<OwnedHeaders> {
 fn by_hand(count: usize) -> OwnedHeaders {
     const CONTEXT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
     let headers = filled(OwnedHeaders::new_with_capacity(count + 1), count);
-    headers.insert(Header { key: "traceparent", value: Some(CONTEXT) })
+    headers.insert(Header {
+        key: "traceparent",
+        value: Some(CONTEXT),
+    })
 }
 
 fn filled(headers: OwnedHeaders, count: usize) -> OwnedHeaders {
     const NAMES: [&str; 2] = ["content-type", "tenant"];
-    NAMES.iter().take(count).fold(headers, |all, key| all.insert(Header { key, value: Some("some value") }))
+    NAMES.iter().take(count).fold(headers, |all, key| {
+        all.insert(Header {
+            key,
+            value: Some("some value"),
+        })
+    })
 }
 
 fn telemetry(sampler: &'static str) -> Guard {
-    let queue = BatchConfigBuilder::default().with_max_queue_size(1 << 16).build();
-    let processor = BatchSpanProcessor::builder(Forget).with_batch_config(queue).build();
+    let queue = BatchConfigBuilder::default()
+        .with_max_queue_size(1 << 16)
+        .build();
+    let processor = BatchSpanProcessor::builder(Forget)
+        .with_batch_config(queue)
+        .build();
     let variables = move |name: &str| (name == "OTEL_TRACES_SAMPLER").then(|| sampler.to_owned());
-    builder().environment(variables).span_processor(processor).build().expect("telemetry")
+    builder()
+        .environment(variables)
+        .span_processor(processor)
+        .build()
+        .expect("telemetry")
 }
 
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
 }
 
 fn median(values: &mut [f64]) -> f64 {

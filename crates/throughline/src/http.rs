@@ -35,7 +35,9 @@ const fn known_method(method: &Method) -> Option<&'static str> {
 /// `{method} {target}`; a method that is not known is named `HTTP`.
 fn span_name(method: &Method, target: Option<&str>) -> Cow<'static, str> {
     let method = known_method(method).unwrap_or("HTTP");
-    target.map_or(Cow::Borrowed(method), |target| Cow::Owned(format!("{method} {target}")))
+    target.map_or(Cow::Borrowed(method), |target| {
+        Cow::Owned(format!("{method} {target}"))
+    })
 }
 
 /// The version without its protocol's name, `1.1` or `2`.

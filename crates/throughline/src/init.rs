@@ -138,13 +138,22 @@ impl Builder {
         }
         guard.telemetry.make_global();
         if subscriber == Install::Ours {
-            let filter = log_filter.and_then(|filter| filter.parse().ok()).unwrap_or_else(|| EnvFilter::new("warn"));
+            let filter = log_filter
+                .and_then(|filter| filter.parse().ok())
+                .unwrap_or_else(|| EnvFilter::new("warn"));
             let terminal = std::io::stderr().is_terminal();
-            let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+            let logs = tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(terminal);
             let logs = logs.with_filter(filter);
-            let installed = tracing_subscriber::registry().with(guard.layer()).with(logs).try_init();
+            let installed = tracing_subscriber::registry()
+                .with(guard.layer())
+                .with(logs)
+                .try_init();
             if installed.is_err() {
-                tracing::warn!("another tracing subscriber is installed: method spans need the guard's layer in it");
+                tracing::warn!(
+                    "another tracing subscriber is installed: method spans need the guard's layer in it"
+                );
             }
         }
         Ok(guard)
@@ -162,11 +171,14 @@ impl Builder {
             let runtime = pipeline::runtime(&config)?;
             let handle = runtime.as_ref().map(Runtime::handle);
             let export = config.traces.as_ref();
-            let export = export.map(|target| pipeline::processor(target, config.batch, handle, &ledger)).transpose()?;
+            let export = export
+                .map(|target| pipeline::processor(target, config.batch, handle, &ledger))
+                .transpose()?;
             let meters = pipeline::meters(&config, &resource, handle)?;
             Ok((runtime, export, meters))
         };
-        let (runtime, export, meters) = exporting().map_err(|error| Mistakes::unbuildable(&error.to_string()))?;
+        let (runtime, export, meters) =
+            exporting().map_err(|error| Mistakes::unbuildable(&error.to_string()))?;
         let mut tracers = pipeline::tracers(&config, &resource);
         let any = export.is_some() || self.processor.is_some();
         if let Some(export) = export {
@@ -178,14 +190,28 @@ impl Builder {
         let tracers = any.then(|| tracers.build());
         let propagation = Propagation::new(&config.propagators);
         let roots_recorded = config.sampler.ratio >= 0.5;
-        let telemetry = Telemetry::ours(tracers.as_ref(), roots_recorded, meters.as_ref(), propagation);
-        Ok(Guard { telemetry, tracers, meters, ledger, runtime, shutdown_timeout: self.shutdown_timeout })
+        let telemetry = Telemetry::ours(
+            tracers.as_ref(),
+            roots_recorded,
+            meters.as_ref(),
+            propagation,
+        );
+        Ok(Guard {
+            telemetry,
+            tracers,
+            meters,
+            ledger,
+            runtime,
+            shutdown_timeout: self.shutdown_timeout,
+        })
     }
 }
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("service_name", &self.service_name).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("service_name", &self.service_name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -203,7 +229,9 @@ impl Guard {
     where
         S: Subscriber + for<'s> LookupSpan<'s>,
     {
-        self.tracers.as_ref().map(|tracers| methods::layer(tracers.tracer("throughline.methods")))
+        self.tracers
+            .as_ref()
+            .map(|tracers| methods::layer(tracers.tracer("throughline.methods")))
     }
 
     /// How many spans ended, were exported, and were lost.
@@ -226,12 +254,14 @@ impl Guard {
         let timeout = self.shutdown_timeout;
         let (done, finished) = sync_channel(1);
         // On a thread of its own: the providers may block longer than they promise, and must not do so here.
-        let stopping = thread::Builder::new().name("throughline-shutdown".to_owned()).spawn(move || {
-            // What failed is in the ledger, and nobody waits for `done` past the deadline.
-            drop(tracers.map(|tracers| tracers.shutdown_with_timeout(timeout)));
-            drop(meters.map(|meters| meters.shutdown_with_timeout(timeout)));
-            done.send(()).ok();
-        });
+        let stopping = thread::Builder::new()
+            .name("throughline-shutdown".to_owned())
+            .spawn(move || {
+                // What failed is in the ledger, and nobody waits for `done` past the deadline.
+                drop(tracers.map(|tracers| tracers.shutdown_with_timeout(timeout)));
+                drop(meters.map(|meters| meters.shutdown_with_timeout(timeout)));
+                done.send(()).ok();
+            });
         if stopping.is_ok() {
             finished.recv_timeout(timeout).ok();
         }
@@ -257,7 +287,9 @@ impl Drop for Guard {
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("losses", &self.losses()).finish_non_exhaustive()
+        f.debug_struct("Guard")
+            .field("losses", &self.losses())
+            .finish_non_exhaustive()
     }
 }
 

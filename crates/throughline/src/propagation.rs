@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use opentelemetry::baggage::{BaggageExt as _, BaggageMetadata, KeyValueMetadata};
 use opentelemetry::propagation::text_map_propagator::FieldIter;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{
+    SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+};
 use opentelemetry::{Context, Key, StringValue};
 use throughline_model::context::{self, Baggage, Carrier, CarrierMut, Extracted, Format, Sampling};
 
@@ -52,7 +54,10 @@ impl Propagation {
     /// (OpenTelemetry, "Propagators API", B3 requirements).
     #[must_use]
     pub fn new(formats: &[Format]) -> Self {
-        let (mut extract, mut inject) = (Vec::with_capacity(formats.len() + 1), Vec::with_capacity(formats.len()));
+        let (mut extract, mut inject) = (
+            Vec::with_capacity(formats.len() + 1),
+            Vec::with_capacity(formats.len()),
+        );
         for format in formats {
             let wanted: &[Format] = match format {
                 Format::B3Single | Format::B3Multi => &[Format::B3Single, Format::B3Multi],
@@ -61,8 +66,17 @@ impl Propagation {
             add_new(&mut extract, wanted);
             add_new(&mut inject, std::slice::from_ref(format));
         }
-        let fields = inject.iter().flat_map(|format| fields(*format)).map(|name| (*name).to_owned()).collect();
-        Self { extract: extract.into(), inject: inject.into(), fields, rejected: Arc::default() }
+        let fields = inject
+            .iter()
+            .flat_map(|format| fields(*format))
+            .map(|name| (*name).to_owned())
+            .collect();
+        Self {
+            extract: extract.into(),
+            inject: inject.into(),
+            fields,
+            rejected: Arc::default(),
+        }
     }
 
     /// `base` with the sender's context and baggage as its remote parent, when the carrier holds them; else as it was.
@@ -75,7 +89,8 @@ impl Propagation {
     pub(crate) fn read(&self, carrier: &(impl Carrier + ?Sized)) -> Extracted {
         let found = context::extract(&self.extract, carrier);
         if found.rejected > 0 {
-            self.rejected.fetch_add(u64::from(found.rejected), Ordering::Relaxed);
+            self.rejected
+                .fetch_add(u64::from(found.rejected), Ordering::Relaxed);
         }
         found
     }
@@ -95,7 +110,10 @@ impl Propagation {
     }
 
     /// How many header fields are written at most, for sizing.
-    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "only Kafka headers are sized beforehand"))]
+    #[cfg_attr(
+        not(feature = "kafka"),
+        expect(dead_code, reason = "only Kafka headers are sized beforehand")
+    )]
     pub(crate) fn field_count(&self) -> usize {
         self.fields.len()
     }
@@ -120,12 +138,15 @@ impl TextMapPropagator for Propagation {
 impl Inbound {
     /// What is known of this trace beyond its span context.
     pub(crate) fn of(cx: &Context, trace: TraceId) -> Option<Self> {
-        cx.get::<Self>().copied().filter(|inbound| inbound.trace == Some(trace))
+        cx.get::<Self>()
+            .copied()
+            .filter(|inbound| inbound.trace == Some(trace))
     }
 
     /// Whether a trace that starts here was refused beforehand.
     pub(crate) fn refuses(cx: &Context) -> bool {
-        cx.get::<Self>().is_some_and(|inbound| inbound.trace.is_none() && inbound.sampling == Sampling::Drop)
+        cx.get::<Self>()
+            .is_some_and(|inbound| inbound.trace.is_none() && inbound.sampling == Sampling::Drop)
     }
 }
 
@@ -135,18 +156,30 @@ pub(crate) fn receive(base: &Context, found: &Extracted) -> Context {
         (Some(context), Some(span)) => {
             let trace = Some(span.trace_id());
             let cx = base.with_remote_span_context(span);
-            let plain = matches!(context.sampling, Sampling::Sample | Sampling::Drop) && !context.random;
-            let more = || Inbound { trace, sampling: context.sampling, random: context.random };
+            let plain =
+                matches!(context.sampling, Sampling::Sample | Sampling::Drop) && !context.random;
+            let more = || Inbound {
+                trace,
+                sampling: context.sampling,
+                random: context.random,
+            };
             if plain { cx } else { cx.with_value(more()) }
         }
         _ => base.clone(),
     };
     if let Some(sampling) = found.sampling {
-        cx = cx.with_value(Inbound { trace: None, sampling, random: false });
+        cx = cx.with_value(Inbound {
+            trace: None,
+            sampling,
+            random: false,
+        });
     }
     if !found.baggage.is_empty() {
         cx = cx.with_baggage(found.baggage.iter().map(|entry| {
-            let (key, value) = (Key::new(entry.key().to_owned()), StringValue::from(entry.value().to_owned()));
+            let (key, value) = (
+                Key::new(entry.key().to_owned()),
+                StringValue::from(entry.value().to_owned()),
+            );
             KeyValueMetadata::new(key, value, BaggageMetadata::from(entry.metadata()))
         }));
     }
@@ -162,7 +195,11 @@ pub(crate) fn span_context(found: &Extracted) -> Option<SpanContext> {
         SpanId::from_bytes(context.span_id.to_bytes()),
         TraceFlags::new(flags),
         true,
-        context.trace_state.as_str().parse().unwrap_or(TraceState::NONE),
+        context
+            .trace_state
+            .as_str()
+            .parse()
+            .unwrap_or(TraceState::NONE),
     ))
 }
 
@@ -180,9 +217,11 @@ fn to_model(cx: &Context) -> Option<context::SpanContext> {
         (false, _) => Sampling::Drop,
     };
     let mut context = context::SpanContext::new(trace_id, span_id, sampling);
-    context.random = span.trace_flags().to_u8() & RANDOM != 0 || inbound.is_some_and(|inbound| inbound.random);
+    context.random =
+        span.trace_flags().to_u8() & RANDOM != 0 || inbound.is_some_and(|inbound| inbound.random);
     if *span.trace_state() != TraceState::NONE {
-        context.trace_state = context::TraceState::parse(&span.trace_state().header()).unwrap_or_default();
+        context.trace_state =
+            context::TraceState::parse(&span.trace_state().header()).unwrap_or_default();
     }
     Some(context)
 }
@@ -219,14 +258,19 @@ struct TextMapIn<'a>(&'a dyn Extractor);
 
 impl Carrier for TextMapIn<'_> {
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
-        let all = self.0.get_all(name).and_then(|values| values.last().copied());
+        let all = self
+            .0
+            .get_all(name)
+            .and_then(|values| values.last().copied());
         all.or_else(|| self.0.get(name)).map(str::as_bytes)
     }
 
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
         for key in self.0.keys() {
             match self.0.get_all(key) {
-                Some(values) => values.iter().for_each(|value| visit(key.as_bytes(), Some(value.as_bytes()))),
+                Some(values) => values
+                    .iter()
+                    .for_each(|value| visit(key.as_bytes(), Some(value.as_bytes()))),
                 None => visit(key.as_bytes(), self.0.get(key).map(str::as_bytes)),
             }
         }
@@ -242,7 +286,8 @@ impl Carrier for TextMapOut<'_> {
 
 impl CarrierMut for TextMapOut<'_> {
     fn replace(&mut self, name: &str, value: &[u8]) {
-        self.0.set(name, String::from_utf8_lossy(value).into_owned());
+        self.0
+            .set(name, String::from_utf8_lossy(value).into_owned());
     }
 
     fn remove(&mut self, _name: &str) {}

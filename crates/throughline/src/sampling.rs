@@ -17,8 +17,14 @@ pub(crate) struct InboundSampler {
 
 impl InboundSampler {
     /// `root` decides where nobody has decided yet, `usual` everywhere else.
-    pub(crate) fn new(root: impl Into<Box<dyn ShouldSample>>, usual: impl Into<Box<dyn ShouldSample>>) -> Self {
-        Self { root: root.into(), usual: usual.into() }
+    pub(crate) fn new(
+        root: impl Into<Box<dyn ShouldSample>>,
+        usual: impl Into<Box<dyn ShouldSample>>,
+    ) -> Self {
+        Self {
+            root: root.into(),
+            usual: usual.into(),
+        }
     }
 }
 
@@ -35,7 +41,9 @@ impl ShouldSample for InboundSampler {
         let ask = |sampler: &dyn ShouldSample| {
             sampler.should_sample(parent_context, trace_id, name, span_kind, attributes, links)
         };
-        let Some(cx) = parent_context else { return ask(self.usual.as_ref()) };
+        let Some(cx) = parent_context else {
+            return ask(self.usual.as_ref());
+        };
         let parent = cx.span();
         let parent = parent.span_context();
         if !parent.is_valid() {
@@ -48,7 +56,10 @@ impl ShouldSample for InboundSampler {
             };
         }
         match Inbound::of(cx, parent.trace_id()).map(|inbound| inbound.sampling) {
-            Some(Sampling::Debug) => decided(SamplingDecision::RecordAndSample, parent.trace_state().clone()),
+            Some(Sampling::Debug) => decided(
+                SamplingDecision::RecordAndSample,
+                parent.trace_state().clone(),
+            ),
             Some(Sampling::Deferred) if parent.is_remote() => ask(self.root.as_ref()),
             _ => ask(self.usual.as_ref()),
         }
@@ -56,5 +67,9 @@ impl ShouldSample for InboundSampler {
 }
 
 const fn decided(decision: SamplingDecision, trace_state: TraceState) -> SamplingResult {
-    SamplingResult { decision, attributes: Vec::new(), trace_state }
+    SamplingResult {
+        decision,
+        attributes: Vec::new(),
+        trace_state,
+    }
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
-use opentelemetry::trace::{Span as _, SpanBuilder, TraceContextExt as _, Tracer as _, TracerProvider};
+use opentelemetry::trace::{
+    Span as _, SpanBuilder, TraceContextExt as _, Tracer as _, TracerProvider,
+};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
@@ -56,7 +58,9 @@ static GLOBAL: RwLock<Option<Telemetry>> = RwLock::new(None);
 
 const SCOPE: &str = "throughline";
 /// The buckets that the conventions ask for, seconds.
-const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+const SECONDS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
 
 // === impl Telemetry ===
 
@@ -65,21 +69,40 @@ impl Telemetry {
     /// now, with the default [`Propagation`].
     #[must_use]
     pub fn global() -> Self {
-        let global = GLOBAL.read().unwrap_or_else(PoisonError::into_inner).clone();
-        global.unwrap_or_else(|| Self::new(&global::tracer_provider(), global::meter_provider().as_ref(), None))
+        let global = GLOBAL
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        global.unwrap_or_else(|| {
+            Self::new(
+                &global::tracer_provider(),
+                global::meter_provider().as_ref(),
+                None,
+            )
+        })
     }
 
     /// Spans go to this tracer provider, metrics to this meter provider; contexts travel as `propagation` says
     /// (`None`: W3C Trace Context and Baggage).
     #[must_use]
-    pub fn new<T>(tracers: &T, meters: &(impl MeterProvider + ?Sized), propagation: Option<Propagation>) -> Self
+    pub fn new<T>(
+        tracers: &T,
+        meters: &(impl MeterProvider + ?Sized),
+        propagation: Option<Propagation>,
+    ) -> Self
     where
         T: TracerProvider,
         T::Tracer: Send + Sync + 'static,
         <T::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
     {
-        let tracer = Tracer::Any(BoxedTracer::new(Box::new(tracers.tracer_with_scope(scope()))));
-        Self::assemble(tracer, Some(&meters.meter_with_scope(scope())), propagation.unwrap_or_default())
+        let tracer = Tracer::Any(BoxedTracer::new(Box::new(
+            tracers.tracer_with_scope(scope()),
+        )));
+        Self::assemble(
+            tracer,
+            Some(&meters.meter_with_scope(scope())),
+            propagation.unwrap_or_default(),
+        )
     }
 
     /// Likewise, for a pipeline of [`crate::init`]. `roots_recorded`: whether a trace that begins here is more likely
@@ -92,7 +115,10 @@ impl Telemetry {
     ) -> Self {
         let tracer = tracers.map_or(Tracer::Nobody, |tracers| {
             let tracer = tracers.tracer_with_scope(scope());
-            Tracer::Ours { tracer, roots_recorded }
+            Tracer::Ours {
+                tracer,
+                roots_recorded,
+            }
         });
         let meter = meters.map(|meters| meters.meter_with_scope(scope()));
         Self::assemble(tracer, meter.as_ref(), propagation)
@@ -100,7 +126,11 @@ impl Telemetry {
 
     fn assemble(tracer: Tracer, meter: Option<&Meter>, propagation: Propagation) -> Self {
         let instruments = meter.map(|meter| Instruments::new(meter, &propagation));
-        Self(Arc::new(Inner { tracer, instruments, propagation }))
+        Self(Arc::new(Inner {
+            tracer,
+            instruments,
+            propagation,
+        }))
     }
 
     /// How contexts are carried.
@@ -136,16 +166,25 @@ impl Telemetry {
         let above = parent.span();
         let above = above.span_context();
         let (tracer, roots_recorded) = match &self.0.tracer {
-            Tracer::Ours { tracer, roots_recorded } => (tracer, *roots_recorded),
+            Tracer::Ours {
+                tracer,
+                roots_recorded,
+            } => (tracer, *roots_recorded),
             Tracer::Any(tracer) => {
                 builder = builder.with_attributes(attributes());
                 return parent.with_span(tracer.build_with_context(builder, parent));
             }
-            Tracer::Nobody if above.is_valid() => return parent.with_remote_span_context(above.clone()),
+            Tracer::Nobody if above.is_valid() => {
+                return parent.with_remote_span_context(above.clone());
+            }
             Tracer::Nobody => return parent.clone(),
         };
         // A guess, which costs time when it is wrong, and nothing else.
-        let likely = if above.is_valid() { above.is_sampled() } else { roots_recorded };
+        let likely = if above.is_valid() {
+            above.is_sampled()
+        } else {
+            roots_recorded
+        };
         let mut attributes = Some(attributes);
         if likely && let Some(attributes) = attributes.take() {
             builder = builder.with_attributes(attributes());
@@ -153,7 +192,9 @@ impl Telemetry {
         let mut span = tracer.build_with_context(builder, parent);
         if !span.is_recording() {
             // Its context is all there is to it. None, when the pipeline is shut down: then the one above is passed on.
-            let own = Some(span.span_context()).filter(|own| own.is_valid()).unwrap_or(above);
+            let own = Some(span.span_context())
+                .filter(|own| own.is_valid())
+                .unwrap_or(above);
             return parent.with_remote_span_context(own.clone());
         }
         if let Some(attributes) = attributes {
@@ -165,21 +206,34 @@ impl Telemetry {
 
 impl fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Telemetry").field("propagation", &self.0.propagation).finish_non_exhaustive()
+        f.debug_struct("Telemetry")
+            .field("propagation", &self.0.propagation)
+            .finish_non_exhaustive()
     }
 }
 
 fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
+    InstrumentationScope::builder(SCOPE)
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .build()
 }
 
 // === impl Instruments ===
 
 impl Instruments {
     fn new(meter: &Meter, propagation: &Propagation) -> Self {
-        let counter = |name, unit, about| meter.u64_counter(name).with_unit(unit).with_description(about).build();
+        let counter = |name, unit, about| {
+            meter
+                .u64_counter(name)
+                .with_unit(unit)
+                .with_description(about)
+                .build()
+        };
         let seconds = |name, about| {
-            let histogram = meter.f64_histogram(name).with_unit("s").with_description(about);
+            let histogram = meter
+                .f64_histogram(name)
+                .with_unit("s")
+                .with_description(about);
             histogram.with_boundaries(SECONDS.to_vec()).build()
         };
         let rejected = propagation.clone();
@@ -190,11 +244,28 @@ impl Instruments {
             .with_callback(move |observer| observer.observe(rejected.rejected(), &[]))
             .build();
         Self {
-            sent: counter("messaging.client.sent.messages", "{message}", "Messages that a producer tried to send"),
-            consumed: counter("messaging.client.consumed.messages", "{message}", "Messages delivered to a consumer"),
-            process: seconds("messaging.process.duration", "How long the handling of messages took"),
-            server: seconds("http.server.request.duration", "How long HTTP requests took to answer"),
-            client: seconds("http.client.request.duration", "How long answers to HTTP requests took"),
+            sent: counter(
+                "messaging.client.sent.messages",
+                "{message}",
+                "Messages that a producer tried to send",
+            ),
+            consumed: counter(
+                "messaging.client.consumed.messages",
+                "{message}",
+                "Messages delivered to a consumer",
+            ),
+            process: seconds(
+                "messaging.process.duration",
+                "How long the handling of messages took",
+            ),
+            server: seconds(
+                "http.server.request.duration",
+                "How long HTTP requests took to answer",
+            ),
+            client: seconds(
+                "http.client.request.duration",
+                "How long answers to HTTP requests took",
+            ),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! What happens to spans on their way out: a collector that takes them, one that is dead, one that stalls.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -12,8 +15,10 @@ use throughline::{Guard, Losses, builder};
 
 /// Sets up telemetry by these variables, without touching the process.
 fn guard(variables: &[(&str, &str)], timeout: Duration) -> Guard {
-    let all: HashMap<String, String> =
-        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let all: HashMap<String, String> = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     builder()
         .service_name("tested")
         .environment(move |name| all.get(name).cloned())
@@ -41,7 +46,11 @@ fn collector(status: &'static str) -> (String, Receiver<String>) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let sender = sender.clone();
-            std::thread::spawn(move || serve(stream.unwrap(), status, |request| sender.send(request).is_ok()));
+            std::thread::spawn(move || {
+                serve(stream.unwrap(), status, |request| {
+                    sender.send(request).is_ok()
+                })
+            });
         }
     });
     (address, requests)
@@ -57,8 +66,12 @@ fn serve(mut stream: TcpStream, status: &str, keep: impl Fn(String) -> bool) {
         }
         held.extend(chunk.iter().take(read));
         let text = String::from_utf8_lossy(&held).to_lowercase();
-        let Some(head) = text.split_once("\r\n\r\n").map(|(head, _)| head.to_owned()) else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let Some(head) = text.split_once("\r\n\r\n").map(|(head, _)| head.to_owned()) else {
+            continue;
+        };
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.map_or(0, |length| length.parse().unwrap());
         if held.len() < head.len() + 4 + length {
             continue;
@@ -67,7 +80,9 @@ fn serve(mut stream: TcpStream, status: &str, keep: impl Fn(String) -> bool) {
         if !keep(head) {
             return;
         }
-        stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes())
+            .unwrap();
     }
 }
 
@@ -84,10 +99,21 @@ fn spans_reach_the_collector_with_the_configured_headers() {
         Duration::from_secs(10),
     );
     make_spans(&guard, 3);
-    assert_eq!(guard.shutdown(), Losses { ended: 3, exported: 3, failed: 0 });
+    assert_eq!(
+        guard.shutdown(),
+        Losses {
+            ended: 3,
+            exported: 3,
+            failed: 0
+        }
+    );
     let head = requests.recv_timeout(Duration::from_secs(5)).unwrap();
     assert!(head.starts_with("post /v1/traces "), "{head}");
-    for line in ["content-type: application/x-protobuf", "content-encoding: gzip", "api-key: k1"] {
+    for line in [
+        "content-type: application/x-protobuf",
+        "content-encoding: gzip",
+        "api-key: k1",
+    ] {
         assert!(head.lines().any(|one| one == line), "{line} in {head}");
     }
 }
@@ -95,19 +121,31 @@ fn spans_reach_the_collector_with_the_configured_headers() {
 #[test]
 fn json_is_spoken_when_asked_for() {
     let (address, requests) = collector("200 OK");
-    let json = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", address.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")];
+    let json = [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", address.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+    ];
     let guard = guard(&json, Duration::from_secs(10));
     make_spans(&guard, 1);
     assert_eq!(guard.shutdown().exported, 1);
     let head = requests.recv_timeout(Duration::from_secs(5)).unwrap();
-    assert!(head.lines().any(|line| line == "content-type: application/json"), "{head}");
+    assert!(
+        head.lines()
+            .any(|line| line == "content-type: application/json"),
+        "{head}"
+    );
 }
 
 #[test]
 fn metrics_go_to_their_own_path() {
     let (address, requests) = collector("200 OK");
-    let guard =
-        guard(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &address), ("OTEL_TRACES_EXPORTER", "none")], Duration::from_secs(10));
+    let guard = guard(
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &address),
+            ("OTEL_TRACES_EXPORTER", "none"),
+        ],
+        Duration::from_secs(10),
+    );
     drop(guard);
     let head = requests.recv_timeout(Duration::from_secs(5)).unwrap();
     assert!(head.starts_with("post /v1/metrics "), "{head}");
@@ -115,16 +153,28 @@ fn metrics_go_to_their_own_path() {
 
 #[test]
 fn a_dead_collector_costs_spans_and_nothing_else() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     for protocol in ["http/protobuf", "grpc"] {
         let address = format!("http://{closed}");
-        let dead = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
+        let dead = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ];
         let guard = guard(&dead, Duration::from_secs(3));
         let started = Instant::now();
         make_spans(&guard, 10);
-        assert!(started.elapsed() < Duration::from_millis(500), "ending a span does not wait");
+        assert!(
+            started.elapsed() < Duration::from_millis(500),
+            "ending a span does not wait"
+        );
         let losses = guard.shutdown();
-        assert!(started.elapsed() < Duration::from_secs(6), "{protocol}: the end is bounded");
+        assert!(
+            started.elapsed() < Duration::from_secs(6),
+            "{protocol}: the end is bounded"
+        );
         assert_eq!((losses.ended, losses.missing()), (10, 10), "{protocol}");
     }
 }
@@ -134,12 +184,19 @@ fn a_collector_that_stalls_does_not_hold_up_the_end() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     for protocol in ["http/protobuf", "grpc"] {
-        let stalled = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
+        let stalled = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ];
         let guard = guard(&stalled, Duration::from_millis(300));
         make_spans(&guard, 5);
         let started = Instant::now();
         let losses = guard.shutdown();
-        assert!(started.elapsed() < Duration::from_secs(2), "{protocol}: {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{protocol}: {:?}",
+            started.elapsed()
+        );
         assert_eq!(losses.missing(), 5, "{protocol}");
     }
 }
@@ -164,18 +221,34 @@ fn a_full_queue_drops_and_counts() {
 #[test]
 fn a_refusal_that_is_final_is_counted_as_failed() {
     let (address, _requests) = collector("400 Bad Request");
-    let refusing = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_METRICS_EXPORTER", "none")];
+    let refusing = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()),
+        ("OTEL_METRICS_EXPORTER", "none"),
+    ];
     let guard = guard(&refusing, Duration::from_secs(10));
     make_spans(&guard, 2);
-    assert_eq!(guard.shutdown(), Losses { ended: 2, exported: 0, failed: 2 });
+    assert_eq!(
+        guard.shutdown(),
+        Losses {
+            ended: 2,
+            exported: 0,
+            failed: 2
+        }
+    );
 }
 
 #[tokio::test]
 async fn the_guard_may_be_dropped_inside_a_runtime_of_one_thread() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let address = format!("http://{closed}");
     for protocol in ["http/protobuf", "grpc"] {
-        let dead = [("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)];
+        let dead = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ];
         let guard = guard(&dead, Duration::from_millis(500));
         make_spans(&guard, 1);
         drop(guard);
@@ -201,10 +274,23 @@ fn setting_up_for_the_process_serves_opentelemetrys_own_interface() {
         .span_processor(processor)
         .init()
         .unwrap();
-    opentelemetry::global::tracer_provider().tracer("other").start("by another library").end();
+    opentelemetry::global::tracer_provider()
+        .tracer("other")
+        .start("by another library")
+        .end();
     tracing::info_span!("a method").in_scope(|| {});
-    let names: Vec<_> = spans.get_finished_spans().unwrap().into_iter().map(|span| span.name).collect();
+    let names: Vec<_> = spans
+        .get_finished_spans()
+        .unwrap()
+        .into_iter()
+        .map(|span| span.name)
+        .collect();
     assert_eq!(names, ["by another library", "a method"]);
     drop(guard);
-    assert!(builder().environment(|name| (name == "OTEL_PROPAGATORS").then(|| "x".to_owned())).init().is_err());
+    assert!(
+        builder()
+            .environment(|name| (name == "OTEL_PROPAGATORS").then(|| "x".to_owned()))
+            .init()
+            .is_err()
+    );
 }

@@ -1,6 +1,9 @@
 //! The server layer and the client middleware.
 #![cfg(all(feature = "axum", feature = "reqwest"))]
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -32,8 +35,13 @@ struct Traced {
 impl Traced {
     fn new() -> Self {
         let spans = InMemorySpanExporter::default();
-        let tracers = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
-        Self { telemetry: Telemetry::new(&tracers, &NoopMeterProvider::new(), None), spans }
+        let tracers = SdkTracerProvider::builder()
+            .with_simple_exporter(spans.clone())
+            .build();
+        Self {
+            telemetry: Telemetry::new(&tracers, &NoopMeterProvider::new(), None),
+            spans,
+        }
     }
 
     fn layer(&self) -> ServerLayer {
@@ -42,12 +50,19 @@ impl Traced {
 
     fn client(&self) -> ClientWithMiddleware {
         let tracing = ClientTracing::new().telemetry(self.telemetry.clone());
-        ClientBuilder::new(reqwest::Client::new()).with(tracing).build()
+        ClientBuilder::new(reqwest::Client::new())
+            .with(tracing)
+            .build()
     }
 
     fn only(&self) -> SpanData {
         let mut all = self.spans.get_finished_spans().unwrap();
-        assert_eq!(all.len(), 1, "{:?}", all.iter().map(|span| &span.name).collect::<Vec<_>>());
+        assert_eq!(
+            all.len(),
+            1,
+            "{:?}",
+            all.iter().map(|span| &span.name).collect::<Vec<_>>()
+        );
         all.remove(0)
     }
 
@@ -63,13 +78,19 @@ impl Traced {
         response: Response<B>,
     ) -> Response<impl http_body::Body<Data = B::Data, Error = B::Error>> {
         let response = std::cell::Cell::new(Some(response));
-        let service = tower::service_fn(|_| std::future::ready(Ok::<_, Infallible>(response.take().unwrap())));
+        let service = tower::service_fn(|_| {
+            std::future::ready(Ok::<_, Infallible>(response.take().unwrap()))
+        });
         self.layer().layer(service).oneshot(request).await.unwrap()
     }
 }
 
 fn texts(span: &SpanData) -> Vec<String> {
-    let mut all: Vec<_> = span.attributes.iter().map(|one| format!("{}={}", one.key, one.value)).collect();
+    let mut all: Vec<_> = span
+        .attributes
+        .iter()
+        .map(|one| format!("{}={}", one.key, one.value))
+        .collect();
     all.sort();
     all
 }
@@ -81,9 +102,15 @@ fn request(uri: &str) -> Request<Body> {
 #[tokio::test]
 async fn a_request_has_the_stable_attributes_and_the_route_in_its_name() {
     let traced = Traced::new();
-    let app: Router = Router::new().route("/orders/{id}", get(|| async { "ok" })).layer(traced.layer());
+    let app: Router = Router::new()
+        .route("/orders/{id}", get(|| async { "ok" }))
+        .layer(traced.layer());
     let mut asked = request("/orders/7?sig=s3cret&q=1");
-    for (name, value) in [("host", "shop:8080"), ("user-agent", "curl/8"), ("traceparent", SENDER)] {
+    for (name, value) in [
+        ("host", "shop:8080"),
+        ("user-agent", "curl/8"),
+        ("traceparent", SENDER),
+    ] {
         asked.headers_mut().insert(name, value.parse().unwrap());
     }
     let answer = app.oneshot(asked).await.unwrap();
@@ -112,20 +139,37 @@ async fn a_request_has_the_stable_attributes_and_the_route_in_its_name() {
 
 #[tokio::test]
 async fn only_5xx_is_the_servers_error() {
-    for (status, failed) in [(StatusCode::NOT_FOUND, false), (StatusCode::SERVICE_UNAVAILABLE, true)] {
+    for (status, failed) in [
+        (StatusCode::NOT_FOUND, false),
+        (StatusCode::SERVICE_UNAVAILABLE, true),
+    ] {
         let traced = Traced::new();
-        let response = Response::builder().status(status).body(String::new()).unwrap();
+        let response = Response::builder()
+            .status(status)
+            .body(String::new())
+            .unwrap();
         drop(traced.answer(Request::new(String::new()), response).await);
         let span = traced.only();
-        assert_eq!(matches!(span.status, Status::Error { .. }), failed, "{status}");
-        assert_eq!(texts(&span).contains(&format!("error.type={}", status.as_str())), failed);
+        assert_eq!(
+            matches!(span.status, Status::Error { .. }),
+            failed,
+            "{status}"
+        );
+        assert_eq!(
+            texts(&span).contains(&format!("error.type={}", status.as_str())),
+            failed
+        );
     }
 }
 
 #[tokio::test]
 async fn a_method_nobody_knows_does_not_become_a_name() {
     let traced = Traced::new();
-    let asked = Request::builder().method("BREW").uri("/pot").body(String::new()).unwrap();
+    let asked = Request::builder()
+        .method("BREW")
+        .uri("/pot")
+        .body(String::new())
+        .unwrap();
     drop(traced.answer(asked, Response::new(String::new())).await);
     let span = traced.only();
     assert_eq!(span.name, "HTTP");
@@ -146,17 +190,29 @@ async fn a_route_told_by_the_response_names_the_span() {
 #[tokio::test]
 async fn a_body_that_is_dropped_early_is_marked_and_one_that_fails_is_an_error() {
     let traced = Traced::new();
-    let endless =
-        || StreamBody::new(futures_util::stream::pending::<Result<http_body::Frame<&[u8]>, std::io::Error>>());
-    drop(traced.answer(Request::new(String::new()), Response::new(endless())).await);
+    let endless = || {
+        StreamBody::new(futures_util::stream::pending::<
+            Result<http_body::Frame<&[u8]>, std::io::Error>,
+        >())
+    };
+    drop(
+        traced
+            .answer(Request::new(String::new()), Response::new(endless()))
+            .await,
+    );
     let span = traced.only();
     assert_eq!(span.status, Status::Unset);
     assert!(texts(&span).contains(&"error.type=cancelled".to_owned()));
 
     let traced = Traced::new();
     let broken = std::io::Error::other("disk");
-    let broken = StreamBody::new(futures_util::stream::iter([Err::<http_body::Frame<&[u8]>, _>(broken)]));
-    let answer = traced.answer(Request::new(String::new()), Response::new(broken)).await;
+    let broken = StreamBody::new(futures_util::stream::iter([Err::<
+        http_body::Frame<&[u8]>,
+        _,
+    >(broken)]));
+    let answer = traced
+        .answer(Request::new(String::new()), Response::new(broken))
+        .await;
     assert!(answer.into_body().collect().await.is_err());
     assert!(matches!(traced.only().status, Status::Error { .. }));
 }
@@ -164,24 +220,45 @@ async fn a_body_that_is_dropped_early_is_marked_and_one_that_fails_is_an_error()
 #[tokio::test]
 async fn a_body_of_known_length_is_complete_when_that_much_was_sent() {
     let traced = Traced::new();
-    let frames = [http_body::Frame::data(&b"ab"[..]), http_body::Frame::data(&b"c"[..])];
+    let frames = [
+        http_body::Frame::data(&b"ab"[..]),
+        http_body::Frame::data(&b"c"[..]),
+    ];
     let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok::<_, Infallible>)));
-    let response = Response::builder().header("content-length", "3").body(body).unwrap();
+    let response = Response::builder()
+        .header("content-length", "3")
+        .body(body)
+        .unwrap();
     let mut answer = traced.answer(Request::new(String::new()), response).await;
     answer.body_mut().frame().await.unwrap().unwrap();
     assert_eq!(traced.count(), 0);
     // A server stops here: it does not ask for the end of a body whose length it knows.
     answer.body_mut().frame().await.unwrap().unwrap();
     drop(answer);
-    assert!(!texts(&traced.only()).iter().any(|one| one.starts_with("error.type")));
+    assert!(
+        !texts(&traced.only())
+            .iter()
+            .any(|one| one.starts_with("error.type"))
+    );
 }
 
 #[tokio::test]
 async fn an_answer_to_head_has_no_body_to_wait_for() {
     let traced = Traced::new();
-    let asked = Request::builder().method("HEAD").body(String::new()).unwrap();
-    drop(traced.answer(asked, Response::new("never sent".to_owned())).await);
-    assert!(!texts(&traced.only()).iter().any(|one| one.starts_with("error.type")));
+    let asked = Request::builder()
+        .method("HEAD")
+        .body(String::new())
+        .unwrap();
+    drop(
+        traced
+            .answer(asked, Response::new("never sent".to_owned()))
+            .await,
+    );
+    assert!(
+        !texts(&traced.only())
+            .iter()
+            .any(|one| one.starts_with("error.type"))
+    );
 }
 
 #[tokio::test]
@@ -193,51 +270,94 @@ async fn a_panic_and_an_abandoned_request_end_the_span() {
         }
         Ok::<_, Infallible>(Response::new(String::new()))
     });
-    let asked = traced.layer().layer(panicking).oneshot(Request::new(String::new()));
+    let asked = traced
+        .layer()
+        .layer(panicking)
+        .oneshot(Request::new(String::new()));
     assert!(AssertUnwindSafe(asked).catch_unwind().await.is_err());
     assert!(texts(&traced.only()).contains(&"error.type=panic".to_owned()));
 
     let traced = Traced::new();
-    let endless =
-        tower::service_fn(|_: Request<String>| std::future::pending::<Result<Response<String>, Infallible>>());
-    let asked = traced.layer().layer(endless).oneshot(Request::new(String::new()));
-    assert!(tokio::time::timeout(Duration::from_millis(10), asked).await.is_err());
+    let endless = tower::service_fn(|_: Request<String>| {
+        std::future::pending::<Result<Response<String>, Infallible>>()
+    });
+    let asked = traced
+        .layer()
+        .layer(endless)
+        .oneshot(Request::new(String::new()));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(10), asked)
+            .await
+            .is_err()
+    );
     assert!(texts(&traced.only()).contains(&"error.type=cancelled".to_owned()));
 }
 
 #[tokio::test]
 async fn both_sides_measure_the_duration() {
     let exporter = InMemoryMetricExporter::default();
-    let meters = SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exporter.clone()).build()).build();
+    let meters = SdkMeterProvider::builder()
+        .with_reader(PeriodicReader::builder(exporter.clone()).build())
+        .build();
     let telemetry = Telemetry::new(&SdkTracerProvider::default(), &meters, None);
     let app = Router::new().route("/orders/{id}", get(|| async { StatusCode::BAD_GATEWAY }));
     let address = serve(app.layer(ServerLayer::new().telemetry(telemetry.clone()))).await;
     let tracing = ClientTracing::new().telemetry(telemetry);
-    let client = ClientBuilder::new(reqwest::Client::new()).with(tracing).build();
-    client.get(format!("{address}/orders/7")).send().await.unwrap().bytes().await.unwrap();
+    let client = ClientBuilder::new(reqwest::Client::new())
+        .with(tracing)
+        .build();
+    client
+        .get(format!("{address}/orders/7"))
+        .send()
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
     meters.force_flush().unwrap();
 
     let metrics = exporter.get_finished_metrics().unwrap();
-    let all: Vec<_> = metrics.iter().flat_map(|one| one.scope_metrics()).flat_map(|scope| scope.metrics()).collect();
+    let all: Vec<_> = metrics
+        .iter()
+        .flat_map(|one| one.scope_metrics())
+        .flat_map(|scope| scope.metrics())
+        .collect();
     let attributes = |name: &str| {
         let metric = all.iter().find(|metric| metric.name() == name).unwrap();
         assert_eq!(metric.unit(), "s");
-        let AggregatedMetrics::F64(MetricData::Histogram(histogram)) = metric.data() else { panic!("no histogram") };
+        let AggregatedMetrics::F64(MetricData::Histogram(histogram)) = metric.data() else {
+            panic!("no histogram")
+        };
         let point = histogram.data_points().next().unwrap();
         assert_eq!(point.count(), 1);
-        let mut all: Vec<_> = point.attributes().map(|one| format!("{}={}", one.key, one.value)).collect();
+        let mut all: Vec<_> = point
+            .attributes()
+            .map(|one| format!("{}={}", one.key, one.value))
+            .collect();
         all.sort();
         all
     };
     let shared = |more: &[&str]| {
-        let mut all = vec!["error.type=502", "http.request.method=GET", "http.response.status_code=502"];
+        let mut all = vec![
+            "error.type=502",
+            "http.request.method=GET",
+            "http.response.status_code=502",
+        ];
         all.extend(more);
         all.into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
-    let server = shared(&["http.route=/orders/{id}", "network.protocol.version=1.1", "url.scheme=http"]);
+    let server = shared(&[
+        "http.route=/orders/{id}",
+        "network.protocol.version=1.1",
+        "url.scheme=http",
+    ]);
     assert_eq!(attributes("http.server.request.duration"), server);
     let port = format!("server.port={}", address.rsplit_once(':').unwrap().1);
-    let client = shared(&["network.protocol.version=1.1", "server.address=127.0.0.1", &port]);
+    let client = shared(&[
+        "network.protocol.version=1.1",
+        "server.address=127.0.0.1",
+        &port,
+    ]);
     assert_eq!(attributes("http.client.request.duration"), client);
 }
 
@@ -252,14 +372,34 @@ async fn serve(app: Router) -> String {
 #[tokio::test]
 async fn a_call_hands_its_context_to_the_server() {
     let traced = Traced::new();
-    let echo = |headers: HeaderMap| async move { headers["traceparent"].to_str().unwrap().to_owned() };
+    let echo =
+        |headers: HeaderMap| async move { headers["traceparent"].to_str().unwrap().to_owned() };
     let address = serve(Router::new().route("/echo", any(echo))).await;
     let port = address.rsplit_once(':').unwrap().1.to_owned();
     let url = format!("http://127.0.0.1:{port}/echo");
-    let sent = traced.client().get(&url).header("traceparent", "old").send().await.unwrap().text().await.unwrap();
+    let sent = traced
+        .client()
+        .get(&url)
+        .header("traceparent", "old")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     let span = traced.only();
-    assert_eq!(sent, format!("00-{}-{}-01", span.span_context.trace_id(), span.span_context.span_id()));
-    assert_eq!((span.name.as_ref(), span.span_kind.clone(), &span.status), ("GET", SpanKind::Client, &Status::Unset));
+    assert_eq!(
+        sent,
+        format!(
+            "00-{}-{}-01",
+            span.span_context.trace_id(),
+            span.span_context.span_id()
+        )
+    );
+    assert_eq!(
+        (span.name.as_ref(), span.span_kind.clone(), &span.status),
+        ("GET", SpanKind::Client, &Status::Unset)
+    );
     let expected = [
         "http.request.method=GET".to_owned(),
         "http.response.status_code=200".to_owned(),
@@ -275,7 +415,12 @@ async fn a_call_hands_its_context_to_the_server() {
 async fn the_client_calls_4xx_an_error() {
     let traced = Traced::new();
     let address = serve(Router::new()).await;
-    traced.client().get(format!("{address}/nothing")).send().await.unwrap();
+    traced
+        .client()
+        .get(format!("{address}/nothing"))
+        .send()
+        .await
+        .unwrap();
     let span = traced.only();
     assert!(matches!(span.status, Status::Error { .. }));
     assert!(texts(&span).contains(&"error.type=404".to_owned()));
@@ -284,7 +429,12 @@ async fn the_client_calls_4xx_an_error() {
 #[tokio::test]
 async fn a_call_that_cannot_be_made_is_an_error_without_the_url_in_its_words() {
     let traced = Traced::new();
-    traced.client().get("http://127.0.0.1:1/?sig=s3cret").send().await.unwrap_err();
+    traced
+        .client()
+        .get("http://127.0.0.1:1/?sig=s3cret")
+        .send()
+        .await
+        .unwrap_err();
     let span = traced.only();
     assert_eq!(span.status, Status::error("connect"));
     assert!(!format!("{span:?}").contains("s3cret"));
@@ -295,7 +445,11 @@ async fn a_call_given_up_by_its_caller_is_no_error() {
     let traced = Traced::new();
     let address = serve(Router::new().route("/", get(std::future::pending::<()>))).await;
     let call = traced.client().get(&address).send();
-    assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), call)
+            .await
+            .is_err()
+    );
     assert_eq!(traced.only().status, Status::Unset);
 }
 
@@ -321,10 +475,20 @@ async fn every_attempt_has_a_span_of_its_own_and_says_which_it_is() {
     let traced = Traced::new();
     let address = serve(Router::new().route("/", get(|| async { "ok" }))).await;
     let tracing = ClientTracing::new().telemetry(traced.telemetry.clone());
-    let client = ClientBuilder::new(reqwest::Client::new()).with(Twice).with(tracing).build();
+    let client = ClientBuilder::new(reqwest::Client::new())
+        .with(Twice)
+        .with(tracing)
+        .build();
     client.get(&address).send().await.unwrap();
     let spans = traced.spans.get_finished_spans().unwrap();
-    let count = |span| texts(span).into_iter().find(|one| one.starts_with("http.request.resend_count"));
+    let count = |span| {
+        texts(span)
+            .into_iter()
+            .find(|one| one.starts_with("http.request.resend_count"))
+    };
     assert_eq!(count(&spans[0]), None);
-    assert_eq!(count(&spans[1]).as_deref(), Some("http.request.resend_count=1"));
+    assert_eq!(
+        count(&spans[1]).as_deref(),
+        Some("http.request.resend_count=1")
+    );
 }

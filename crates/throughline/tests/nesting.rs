@@ -1,7 +1,10 @@
 //! Method spans and OpenTelemetry's spans in each other: across await points, spawned tasks and threads, on every way
 //! out of a method.
 #![cfg(all(feature = "tower", feature = "reqwest"))]
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use std::panic::AssertUnwindSafe;
 
@@ -24,28 +27,54 @@ impl Traced {
     fn new() -> Self {
         let spans = InMemorySpanExporter::default();
         let processor = SimpleSpanProcessor::new(spans.clone());
-        let guard = builder().environment(|_| None).span_processor(processor).build().unwrap();
-        let subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(guard.layer()));
-        Self { guard, spans, _subscriber: subscriber }
+        let guard = builder()
+            .environment(|_| None)
+            .span_processor(processor)
+            .build()
+            .unwrap();
+        let subscriber =
+            tracing::subscriber::set_default(tracing_subscriber::registry().with(guard.layer()));
+        Self {
+            guard,
+            spans,
+            _subscriber: subscriber,
+        }
     }
 
     /// Answers one request by `handler`, below a server span.
     #[expect(clippy::future_not_send, reason = "stays on the test's thread")]
     async fn serve(&self, handler: impl AsyncFn(reqwest_middleware::ClientWithMiddleware)) {
         let tracing = ClientTracing::new().telemetry(self.guard.telemetry().clone());
-        let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new()).with(tracing).build();
+        let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
+            .with(tracing)
+            .build();
         let service = tower::service_fn(|_request: Request<String>| async {
             handler(client.clone()).await;
             Ok::<_, std::convert::Infallible>(Response::new(String::new()))
         });
         let layer = ServerLayer::new().telemetry(self.guard.telemetry().clone());
-        drop(layer.layer(service).oneshot(Request::new(String::new())).await.unwrap());
+        drop(
+            layer
+                .layer(service)
+                .oneshot(Request::new(String::new()))
+                .await
+                .unwrap(),
+        );
     }
 
     fn span(&self, name: &str) -> SpanData {
         let all = self.spans.get_finished_spans().unwrap();
-        let found: Vec<_> = all.iter().filter(|span| span.name == name).cloned().collect();
-        assert_eq!(found.len(), 1, "{name} among {:?}", all.iter().map(|span| &span.name).collect::<Vec<_>>());
+        let found: Vec<_> = all
+            .iter()
+            .filter(|span| span.name == name)
+            .cloned()
+            .collect();
+        assert_eq!(
+            found.len(),
+            1,
+            "{name} among {:?}",
+            all.iter().map(|span| &span.name).collect::<Vec<_>>()
+        );
         found.into_iter().next().unwrap()
     }
 
@@ -59,7 +88,11 @@ impl Traced {
 /// A call that fails at once, and leaves a client span.
 async fn call(client: &reqwest_middleware::ClientWithMiddleware, method: &str) {
     let method = method.parse().unwrap();
-    client.request(method, "http://127.0.0.1:1/").send().await.unwrap_err();
+    client
+        .request(method, "http://127.0.0.1:1/")
+        .send()
+        .await
+        .unwrap_err();
 }
 
 #[tracing::instrument(skip_all)]
@@ -81,8 +114,16 @@ async fn both_kinds_of_spans_nest_in_each_other_across_await_points() {
     traced.serve(async |client| outer(client).await).await;
     let (server, outer, inner) = (traced.ids("GET"), traced.ids("outer"), traced.ids("inner"));
     assert_eq!(server.0, SpanId::INVALID);
-    assert_eq!((outer.0, inner.0), (server.1, outer.1), "a method below a request, a method below a method");
-    assert_eq!((traced.ids("PUT").0, traced.ids("POST").0), (outer.1, inner.1), "calls below methods");
+    assert_eq!(
+        (outer.0, inner.0),
+        (server.1, outer.1),
+        "a method below a request, a method below a method"
+    );
+    assert_eq!(
+        (traced.ids("PUT").0, traced.ids("POST").0),
+        (outer.1, inner.1),
+        "calls below methods"
+    );
 }
 
 #[tokio::test]
@@ -133,8 +174,14 @@ fn a_method_that_panics_closes_its_span_as_failed() {
     let traced = Traced::new();
     let caught = std::panic::catch_unwind(AssertUnwindSafe(panicking));
     assert!(caught.is_err());
-    assert_eq!(traced.span("panicking").status, Status::error("the method panicked"));
+    assert_eq!(
+        traced.span("panicking").status,
+        Status::error("the method panicked")
+    );
     tracing::info_span!("after").in_scope(|| {});
     let after = traced.span("after");
-    assert_eq!((after.parent_span_id, after.status), (SpanId::INVALID, Status::Unset));
+    assert_eq!(
+        (after.parent_span_id, after.status),
+        (SpanId::INVALID, Status::Unset)
+    );
 }

@@ -41,8 +41,9 @@ impl Options {
         let mut options = BTreeMap::new();
         while let Some(name) = arguments.next() {
             let bare = name.strip_prefix("--").map(str::to_owned);
-            let (bare, value) =
-                bare.zip(arguments.next()).ok_or_else(|| anyhow!("options are --name value: {name}"))?;
+            let (bare, value) = bare
+                .zip(arguments.next())
+                .ok_or_else(|| anyhow!("options are --name value: {name}"))?;
             options.insert(bare, value);
         }
         Ok(Self(options))
@@ -53,7 +54,8 @@ impl Options {
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<&str> {
-        self.find(name).ok_or_else(|| anyhow!("--{name} is missing"))
+        self.find(name)
+            .ok_or_else(|| anyhow!("--{name} is missing"))
     }
 
     pub(crate) fn or<'a>(&'a self, name: &str, otherwise: &'a str) -> &'a str {
@@ -61,7 +63,9 @@ impl Options {
     }
 
     pub(crate) fn number(&self, name: &str, otherwise: u64) -> Result<u64> {
-        self.find(name).map_or(Ok(otherwise), |text| text.parse().with_context(|| format!("--{name} {text}")))
+        self.find(name).map_or(Ok(otherwise), |text| {
+            text.parse().with_context(|| format!("--{name} {text}"))
+        })
     }
 }
 
@@ -77,7 +81,10 @@ impl Input {
             headers.push((String::from_utf8(key)?, decode(header.get(1))?));
         }
         Ok(Self {
-            partition: member("partition").as_i64().map(i32::try_from).transpose()?,
+            partition: member("partition")
+                .as_i64()
+                .map(i32::try_from)
+                .transpose()?,
             timestamp: member("timestamp").as_i64(),
             key: decode(line.get("key"))?,
             value: decode(line.get("value"))?,
@@ -87,26 +94,45 @@ impl Input {
 
     pub(crate) fn headers(&self) -> OwnedHeaders {
         let empty = OwnedHeaders::new_with_capacity(self.headers.len());
-        self.headers.iter().fold(empty, |headers, (key, value)| headers.insert(Header { key, value: value.as_ref() }))
+        self.headers.iter().fold(empty, |headers, (key, value)| {
+            headers.insert(Header {
+                key,
+                value: value.as_ref(),
+            })
+        })
     }
 }
 
 /// The records of an input file.
 pub(crate) fn read(path: &str) -> Result<Vec<Input>> {
     let file = File::open(path).with_context(|| format!("opening {path}"))?;
-    BufReader::new(file).lines().map(|line| Input::read(&line?)).collect()
+    BufReader::new(file)
+        .lines()
+        .map(|line| Input::read(&line?))
+        .collect()
 }
 
 // === impl Acknowledged ===
 
 impl Acknowledged {
     pub(crate) fn new(index: usize, message: &BorrowedMessage<'_>) -> Self {
-        Self { index, topic: message.topic().to_owned(), partition: message.partition(), offset: message.offset() }
+        Self {
+            index,
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            offset: message.offset(),
+        }
     }
 
     pub(crate) fn json(&self, committed: Option<bool>) -> Value {
-        let Self { index, topic, partition, offset } = self;
-        let mut line = json!({"index": index, "topic": topic, "partition": partition, "offset": offset});
+        let Self {
+            index,
+            topic,
+            partition,
+            offset,
+        } = self;
+        let mut line =
+            json!({"index": index, "topic": topic, "partition": partition, "offset": offset});
         if let (Some(committed), Some(members)) = (committed, line.as_object_mut()) {
             members.insert("committed".to_owned(), committed.into());
         }
@@ -147,7 +173,8 @@ impl Lines {
     pub(crate) fn write(&self, line: &Value) {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody is left to tell; the reader misses the line.
-        file.write_all(format!("{line}\n").as_bytes()).unwrap_or_default();
+        file.write_all(format!("{line}\n").as_bytes())
+            .unwrap_or_default();
         file.flush().unwrap_or_default();
     }
 }
@@ -157,7 +184,9 @@ fn encode(bytes: Option<&[u8]>) -> Value {
 }
 
 fn decode(text: Option<&Value>) -> Result<Option<Vec<u8>>> {
-    let Some(text) = text.filter(|text| !text.is_null()) else { return Ok(None) };
+    let Some(text) = text.filter(|text| !text.is_null()) else {
+        return Ok(None);
+    };
     ensure!(text.is_string(), "{text} is not bytes in base64");
     Ok(Some(STANDARD.decode(text.as_str().unwrap_or_default())?))
 }

@@ -1,7 +1,10 @@
 //! The `rdkafka` crate as a client under test: produce, consume; classic and KIP-848 groups. The contract is in `../README.md`.
 //!
 //! Knows neither TLS nor SCRAM: our build of librdkafka has no OpenSSL. The same library with it comes with `confluent.py`.
-#![expect(clippy::print_stderr, reason = "a program: this is how it tells what went wrong")]
+#![expect(
+    clippy::print_stderr,
+    reason = "a program: this is how it tells what went wrong"
+)]
 
 #[path = "lines.rs"]
 mod lines;
@@ -45,23 +48,36 @@ fn main() -> Result<()> {
 
 fn connection(options: &Options) -> Result<ClientConfig> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", options.get("bootstrap")?).set("client.id", options.or("client-id", "rdkafka"));
+    config
+        .set("bootstrap.servers", options.get("bootstrap")?)
+        .set("client.id", options.or("client-id", "rdkafka"));
     config.set("security.protocol", options.or("security", "plaintext"));
     if let Some(mechanism) = options.find("mechanism") {
         config.set("sasl.mechanism", mechanism);
-        config.set("sasl.username", options.get("username")?).set("sasl.password", options.get("password")?);
+        config
+            .set("sasl.username", options.get("username")?)
+            .set("sasl.password", options.get("password")?);
     }
     Ok(config)
 }
 
 fn produce(options: &Options) -> Result<()> {
     let mut config = connection(options)?;
-    config.set("compression.type", options.or("codec", "none")).set("acks", options.or("acks", "all"));
-    config.set("enable.idempotence", options.or("idempotent", "false")).set("linger.ms", options.or("linger", "5"));
-    config.set("batch.size", options.or("batch-size", "1000000")).set("max.in.flight", options.or("in-flight", "5"));
+    config
+        .set("compression.type", options.or("codec", "none"))
+        .set("acks", options.or("acks", "all"));
+    config
+        .set("enable.idempotence", options.or("idempotent", "false"))
+        .set("linger.ms", options.or("linger", "5"));
+    config
+        .set("batch.size", options.or("batch-size", "1000000"))
+        .set("max.in.flight", options.or("in-flight", "5"));
     let transactional = options.find("transactional");
     if let Some(id) = transactional {
-        config.set("transactional.id", id).set("enable.idempotence", "true").set("acks", "all");
+        config
+            .set("transactional.id", id)
+            .set("enable.idempotence", "true")
+            .set("acks", "all");
     }
     let records = lines::read(options.get("input")?)?;
     let context = Acknowledgements {
@@ -90,18 +106,31 @@ fn produce(options: &Options) -> Result<()> {
     }
     producer.flush(LIMIT)?;
     let failed = lock(&producer.context().failed);
-    ensure!(failed.is_empty(), "{} records failed: {:?}", failed.len(), failed.first());
+    ensure!(
+        failed.is_empty(),
+        "{} records failed: {:?}",
+        failed.len(),
+        failed.first()
+    );
     Ok(())
 }
 
-fn send(producer: &ThreadedProducer<Acknowledgements>, topic: &str, index: usize, record: &Input) -> Result<()> {
-    let mut message =
-        BaseRecord::<[u8], [u8], Box<usize>>::with_opaque_to(topic, Box::new(index)).headers(record.headers());
+fn send(
+    producer: &ThreadedProducer<Acknowledgements>,
+    topic: &str,
+    index: usize,
+    record: &Input,
+) -> Result<()> {
+    let mut message = BaseRecord::<[u8], [u8], Box<usize>>::with_opaque_to(topic, Box::new(index))
+        .headers(record.headers());
     message.partition = record.partition;
     message.timestamp = record.timestamp;
     message.key = record.key.as_deref();
     message.payload = record.value.as_deref();
-    producer.send(message).map_err(|(error, _)| error).with_context(|| format!("record {index}"))
+    producer
+        .send(message)
+        .map_err(|(error, _)| error)
+        .with_context(|| format!("record {index}"))
 }
 
 fn transactions(
@@ -121,9 +150,15 @@ fn transactions(
         }
         producer.flush(LIMIT)?;
         let committed = abort_every == 0 || number % abort_every != 0;
-        if committed { producer.commit_transaction(LIMIT) } else { producer.abort_transaction(LIMIT) }?;
+        if committed {
+            producer.commit_transaction(LIMIT)
+        } else {
+            producer.abort_transaction(LIMIT)
+        }?;
         let context = producer.context();
-        let Some(transaction) = &context.transaction else { continue };
+        let Some(transaction) = &context.transaction else {
+            continue;
+        };
         for line in lock(transaction).drain(..) {
             context.lines.write(&line.json(Some(committed)));
         }
@@ -133,10 +168,22 @@ fn transactions(
 
 fn consume(options: &Options) -> Result<()> {
     let mut config = connection(options)?;
-    config.set("group.id", options.get("group")?).set("group.protocol", options.or("protocol", "classic"));
-    config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
-    config.set("isolation.level", options.or("isolation", "read_uncommitted")).set("fetch.wait.max.ms", "50");
-    config.set("topic.metadata.refresh.interval.ms", options.or("metadata-age", "300000"));
+    config
+        .set("group.id", options.get("group")?)
+        .set("group.protocol", options.or("protocol", "classic"));
+    config
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false");
+    config
+        .set(
+            "isolation.level",
+            options.or("isolation", "read_uncommitted"),
+        )
+        .set("fetch.wait.max.ms", "50");
+    config.set(
+        "topic.metadata.refresh.interval.ms",
+        options.or("metadata-age", "300000"),
+    );
     if options.or("protocol", "classic") == "classic" {
         config.set("heartbeat.interval.ms", "500");
     }
@@ -145,15 +192,25 @@ fn consume(options: &Options) -> Result<()> {
     let lines = Lines::create(options)?;
     let consumer: BaseConsumer<Handled> = config.create_with_context(Handled::default())?;
     consumer.subscribe(&options.get("topics")?.split(',').collect::<Vec<_>>())?;
-    let (mut seen, mut places, distinct) = (0, BTreeSet::new(), options.or("distinct", "false") == "true");
+    let (mut seen, mut places, distinct) = (
+        0,
+        BTreeSet::new(),
+        options.or("distinct", "false") == "true",
+    );
     while seen < count && Instant::now() < deadline {
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
             Some(Err(error)) => eprintln!("{error}"),
             Some(Ok(message)) => {
                 lines.write(&lines::consumed(&message));
-                consumer.context().note(message.topic(), message.partition(), message.offset() + 1);
-                let is_new = places.insert((message.topic().to_owned(), message.partition(), message.offset()));
+                consumer
+                    .context()
+                    .note(message.topic(), message.partition(), message.offset() + 1);
+                let is_new = places.insert((
+                    message.topic().to_owned(),
+                    message.partition(),
+                    message.offset(),
+                ));
                 seen += u64::from(is_new || !distinct);
             }
         }
@@ -175,8 +232,12 @@ impl ProducerContext for Acknowledgements {
     fn delivery(&self, result: &DeliveryResult<'_>, index: Box<usize>) {
         match (result, &self.transaction) {
             (Err((error, _)), _) => lock(&self.failed).push(format!("record {index}: {error}")),
-            (Ok(message), Some(transaction)) => lock(transaction).push(Acknowledged::new(*index, message)),
-            (Ok(message), None) => self.lines.write(&Acknowledged::new(*index, message).json(None)),
+            (Ok(message), Some(transaction)) => {
+                lock(transaction).push(Acknowledged::new(*index, message))
+            }
+            (Ok(message), None) => self
+                .lines
+                .write(&Acknowledged::new(*index, message).json(None)),
         }
     }
 }
@@ -204,8 +265,11 @@ impl ClientContext for Handled {}
 
 impl ConsumerContext for Handled {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let Rebalance::Revoke(partitions) = rebalance else { return };
-        let leaving = self.take(|(topic, partition)| partitions.find_partition(topic, *partition).is_some());
+        let Rebalance::Revoke(partitions) = rebalance else {
+            return;
+        };
+        let leaving =
+            self.take(|(topic, partition)| partitions.find_partition(topic, *partition).is_some());
         match leaving {
             Ok(leaving) if leaving.count() == 0 => {}
             Ok(leaving) => {

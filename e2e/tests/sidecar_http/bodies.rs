@@ -23,7 +23,8 @@ struct Flow {
 }
 
 /// No part of it is like the part behind, whatever their lengths: its period is a prime.
-static PATTERN: LazyLock<Bytes> = LazyLock::new(|| (0..PERIOD + PIECE).map(|at| byte(at % PERIOD)).collect());
+static PATTERN: LazyLock<Bytes> =
+    LazyLock::new(|| (0..PERIOD + PIECE).map(|at| byte(at % PERIOD)).collect());
 
 const PERIOD: usize = 65_521;
 const PIECE: usize = 64 * 1024;
@@ -36,14 +37,20 @@ fn long_bodies_pass_both_ways_in_bounded_memory() {
     let length = if full() { 1024 * MIB } else { 64 * MIB };
     for spoken in [Spoken::Http1, Spoken::Http2] {
         let runtime = Runtime::new().unwrap();
-        let service = runtime.block_on(service::start(spoken, move |request| answer(request, length)));
+        let service = runtime.block_on(service::start(spoken, move |request| {
+            answer(request, length)
+        }));
         let side = Side::start(service, &[]);
         let idle = side.resident();
         let begin = Instant::now();
         runtime.block_on(async {
             let mut up = Client::open(spoken, side.inbound()).await;
             let sent = up.ask(request("POST", length)).await.unwrap();
-            assert_eq!(sent.into_body().collect().await.unwrap().to_bytes(), vec![byte(0)], "all of it arrived");
+            assert_eq!(
+                sent.into_body().collect().await.unwrap().to_bytes(),
+                vec![byte(0)],
+                "all of it arrived"
+            );
             let mut down = Client::open(spoken, side.inbound()).await;
             let came = down.ask(request("GET", 0)).await.unwrap();
             assert_eq!(read(came.into_body()).await, Some(length));
@@ -69,7 +76,11 @@ fn bodies_that_nobody_reads_are_not_read() {
             if request.method() == "POST" {
                 std::future::pending::<()>().await;
             }
-            Response::new(Flow::of(if request.uri().path() == "/other" { OTHER } else { endless }))
+            Response::new(Flow::of(if request.uri().path() == "/other" {
+                OTHER
+            } else {
+                endless
+            }))
         }));
         let side = Side::start(service, &[]);
         let idle = side.resident();
@@ -109,7 +120,11 @@ fn bodies_that_nobody_reads_are_not_read() {
             idle / MIB,
             peak / MIB
         );
-        assert!(peak < idle + STALLED * 2 * HELD, "{spoken:?}: {} MiB", peak / MIB);
+        assert!(
+            peak < idle + STALLED * 2 * HELD,
+            "{spoken:?}: {} MiB",
+            peak / MIB
+        );
         drop((held, runtime));
         side.assert_calm();
     }
@@ -136,9 +151,15 @@ fn stalled(side: &Side) {
     wait::until(PATIENCE, rests).expect("who does not read stops the reading");
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter of whole bytes")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a counter of whole bytes"
+)]
 fn passed(side: &Side, part: &str) -> usize {
-    side.metric(&format!("body_bytes_total{{direction=\"inbound\",part=\"{part}\"}}")) as usize
+    side.metric(&format!(
+        "body_bytes_total{{direction=\"inbound\",part=\"{part}\"}}"
+    )) as usize
 }
 
 /// A POST is read to its end and answered with whether it was right, anything else with a body.
@@ -152,7 +173,12 @@ async fn answer(request: Request<Incoming>, length: usize) -> Response<Flow> {
 
 fn request(method: &str, length: usize) -> Request<Flow> {
     // HTTP/1 has it as it is, HTTP/2 takes it apart.
-    Request::builder().method(method).uri("http://a/").header("host", "a").body(Flow::of(length)).unwrap()
+    Request::builder()
+        .method(method)
+        .uri("http://a/")
+        .header("host", "a")
+        .body(Flow::of(length))
+        .unwrap()
 }
 
 /// How long a body is, if it is the pattern.
@@ -186,7 +212,10 @@ impl Body for Flow {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let own = self.get_mut();
         let count = PIECE.min(own.length - own.sent);
         let at = own.sent % PERIOD;

@@ -31,9 +31,19 @@ const CASES: usize = 146;
 fn http2_in_clear_text_is_as_h2spec_wants_it_whatever_the_service_speaks() {
     for (spoken, protocol) in [(Spoken::Http1, "http1"), (Spoken::Http2, "same")] {
         let runtime = Runtime::new().unwrap();
-        let side = Side::start(runtime.block_on(service::start(spoken, answer)), &["--inbound-protocol", protocol]);
+        let side = Side::start(
+            runtime.block_on(service::start(spoken, answer)),
+            &["--inbound-protocol", protocol],
+        );
         let verdict = h2spec(side.inbound(), &[]);
-        assert_eq!(verdict, Verdict { cases: CASES, failed: vec![ANSWERED_IN_HTTP1.to_owned()] }, "{protocol}");
+        assert_eq!(
+            verdict,
+            Verdict {
+                cases: CASES,
+                failed: vec![ANSWERED_IN_HTTP1.to_owned()]
+            },
+            "{protocol}"
+        );
         side.assert_calm();
     }
 }
@@ -47,11 +57,25 @@ fn http2_in_tls_is_as_h2spec_wants_it() {
     std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
     let runtime = Runtime::new().unwrap();
     let service = runtime.block_on(service::start(Spoken::Http2, answer));
-    let tls = ["--inbound-tls-cert", cert.to_str().unwrap(), "--inbound-tls-key", key.to_str().unwrap()];
-    let side = Side::start(service, &[&["--inbound-protocol", "http2"], &tls[..]].concat());
+    let tls = [
+        "--inbound-tls-cert",
+        cert.to_str().unwrap(),
+        "--inbound-tls-key",
+        key.to_str().unwrap(),
+    ];
+    let side = Side::start(
+        service,
+        &[&["--inbound-protocol", "http2"], &tls[..]].concat(),
+    );
     let verdict = h2spec(side.inbound(), &["--tls", "--insecure"]);
     // What is agreed on by TLS needs no guess.
-    assert_eq!(verdict, Verdict { cases: CASES, failed: Vec::new() });
+    assert_eq!(
+        verdict,
+        Verdict {
+            cases: CASES,
+            failed: Vec::new()
+        }
+    );
     side.assert_calm();
 }
 
@@ -63,15 +87,26 @@ fn h2spec(to: SocketAddr, args: &[&str]) -> Verdict {
     wait::until(Duration::from_secs(300), || run.status()).expect("it ends");
     let log = run.log();
     let summary = log.iter().find_map(|line| line.split_once(" tests, "));
-    let cases = summary.unwrap_or_else(|| panic!("no summary in:\n{}", log.join("\n"))).0.parse().unwrap();
+    let cases = summary
+        .unwrap_or_else(|| panic!("no summary in:\n{}", log.join("\n")))
+        .0
+        .parse()
+        .unwrap();
     let behind = log.iter().skip_while(|line| !line.starts_with("Failures:"));
-    let failed = behind.filter_map(|line| line.trim_start().strip_prefix("× ")).map(str::to_owned).collect();
+    let failed = behind
+        .filter_map(|line| line.trim_start().strip_prefix("× "))
+        .map(str::to_owned)
+        .collect();
     Verdict { cases, failed }
 }
 
 async fn answer(request: Request<Incoming>) -> Response<Full<Bytes>> {
     // hyper leaves it to the service to answer HEAD without a body in HTTP/2.
-    let body = if request.method() == Method::HEAD { Bytes::new() } else { Bytes::from_static(b"hello") };
+    let body = if request.method() == Method::HEAD {
+        Bytes::new()
+    } else {
+        Bytes::from_static(b"hello")
+    };
     drop(request.into_body().collect().await);
     Response::new(Full::new(body))
 }

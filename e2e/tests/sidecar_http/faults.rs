@@ -33,14 +33,19 @@ fn heads_and_bodies_that_drip_hold_up_nobody_else() {
         stream
     };
     let head = "GET /slow HTTP/1.1\r\nhost: a\r\nx: ";
-    let body = "POST /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1000000\r\n\r\n";
+    let body =
+        "POST /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1000000\r\n\r\n";
     let heads: Vec<TcpStream> = (0..DRIPPING).map(|_| open(head)).collect();
     let bodies: Vec<TcpStream> = (0..DRIPPING).map(|_| open(body)).collect();
     let (stop, stopped) = sync_channel(0);
     let dripping = thread::spawn(move || drip(heads, bodies, &stopped));
 
     // As long as the slow are let be: what others ask is answered.
-    let long = if full() { HEAD_DEADLINE * 5 / 4 + Duration::from_secs(2) } else { Duration::from_secs(2) };
+    let long = if full() {
+        HEAD_DEADLINE * 5 / 4 + Duration::from_secs(2)
+    } else {
+        Duration::from_secs(2)
+    };
     let (mut took, begin) = (Vec::new(), Instant::now());
     while begin.elapsed() < long {
         let asked = Instant::now();
@@ -60,11 +65,22 @@ fn heads_and_bodies_that_drip_hold_up_nobody_else() {
         idle / MIB,
         peak / MIB
     );
-    assert!(took[took.len() * 99 / 100] < Duration::from_secs(1), "{took:?}");
-    assert!(peak < idle + 2 * DRIPPING * 128 * 1024, "{} MiB", peak / MIB);
+    assert!(
+        took[took.len() * 99 / 100] < Duration::from_secs(1),
+        "{took:?}"
+    );
+    assert!(
+        peak < idle + 2 * DRIPPING * 128 * 1024,
+        "{} MiB",
+        peak / MIB
+    );
     if full() {
         for stream in &mut heads {
-            assert_eq!(read_to_end(stream), "", "a head that has not come in time is given up");
+            assert_eq!(
+                read_to_end(stream),
+                "",
+                "a head that has not come in time is given up"
+            );
         }
     }
     // A body that makes progress has all the time that it needs.
@@ -72,8 +88,11 @@ fn heads_and_bodies_that_drip_hold_up_nobody_else() {
     last.write_all(&vec![b'x'; 1_000_000]).unwrap();
     assert!(read_to_end(last).starts_with("HTTP/1.1 200 "));
     drop((heads, bodies));
-    side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| open == 0.0);
-    let whole = |seen: &Seen| matches!(seen, Seen::Request(request) if request.asks.ends_with("/slow"));
+    side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| {
+        open == 0.0
+    });
+    let whole =
+        |seen: &Seen| matches!(seen, Seen::Request(request) if request.asks.ends_with("/slow"));
     assert_eq!(service.take().iter().filter(|seen| whole(seen)).count(), 1);
     side.assert_calm();
 }
@@ -110,12 +129,16 @@ fn five_thousand_idle_connections_take_little_memory() {
     wait::until(PATIENCE, || (side.open_files() >= IDLE).then_some(())).expect("all are accepted");
     let silent = side.resident();
     for stream in &mut idle {
-        stream.write_all(b"GET /idle HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        stream
+            .write_all(b"GET /idle HTTP/1.1\r\nhost: a\r\n\r\n")
+            .unwrap();
         let mut answer = [0; 512];
         let count = stream.read(&mut answer).unwrap();
         assert!(answer[..count].starts_with(b"HTTP/1.1 200 "));
     }
-    side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| open >= 5_000.0);
+    side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| {
+        open >= 5_000.0
+    });
     let asked = side.resident();
     let each = |bytes: usize| bytes.saturating_sub(before) / IDLE;
     eprintln!(
@@ -127,10 +150,17 @@ fn five_thousand_idle_connections_take_little_memory() {
         asked / MIB,
         each(asked)
     );
-    assert!(each(silent) < 16 * 1024 && each(asked) < 48 * 1024, "{} and {} bytes each", each(silent), each(asked));
+    assert!(
+        each(silent) < 16 * 1024 && each(asked) < 48 * 1024,
+        "{} and {} bytes each",
+        each(silent),
+        each(asked)
+    );
     side.assert_works();
     drop(idle);
-    side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| open == 0.0);
+    side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| {
+        open == 0.0
+    });
     side.assert_calm();
 }
 
@@ -146,25 +176,38 @@ fn an_answer_that_breaks_off_is_never_taken_for_a_whole_one() {
     for (kind, count) in [("length", 50), ("chunks", 50)] {
         for _ in 0..count {
             let mut stream = side.connect();
-            stream.write_all(format!("GET /{kind} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).unwrap();
+            stream
+                .write_all(format!("GET /{kind} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
+                .unwrap();
             let mut half = vec![0; HALF];
             stream.read_exact(&mut half).unwrap();
             assert!(half.starts_with(b"HTTP/1.1 200 "));
             go_on.send(()).unwrap();
             let rest = read_to_end(&mut stream);
-            assert!(!rest.ends_with("0\r\n\r\n") && rest.len() < HALF, "{kind}: {} bytes", rest.len());
+            assert!(
+                !rest.ends_with("0\r\n\r\n") && rest.len() < HALF,
+                "{kind}: {} bytes",
+                rest.len()
+            );
         }
     }
     // Before there is an answer, and in the middle of the request.
     for (_, request) in (0..50).flat_map(|nth| [(nth, ""), (nth, "content-length: 100000\r\n")]) {
         let mut stream = side.connect();
-        let head = format!("POST /nothing HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{request}\r\n");
+        let head =
+            format!("POST /nothing HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{request}\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         go_on.send(()).unwrap();
         let answer = read_to_end(&mut stream);
-        assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("error=connection_terminated"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 502 ") && answer.contains("error=connection_terminated"),
+            "{answer}"
+        );
     }
-    side.wait_for_metric("failures_total{direction=\"inbound\",reason=\"reset\"}", |resets| resets == 200.0);
+    side.wait_for_metric(
+        "failures_total{direction=\"inbound\",reason=\"reset\"}",
+        |resets| resets == 200.0,
+    );
     side.assert_calm();
 }
 
@@ -176,8 +219,14 @@ fn an_answer_that_breaks_off_is_a_reset_in_http2() {
     stream.send_request(&get("/length"), None);
     assert_eq!(stream.outcome(), Outcome::Passed);
     go_on.send(()).unwrap();
-    assert!(matches!(stream.end(), Outcome::Ended(Some(_))), "never an end of the stream");
-    side.wait_for_metric("failures_total{direction=\"inbound\",reason=\"reset\"}", |resets| resets == 1.0);
+    assert!(
+        matches!(stream.end(), Outcome::Ended(Some(_))),
+        "never an end of the stream"
+    );
+    side.wait_for_metric(
+        "failures_total{direction=\"inbound\",reason=\"reset\"}",
+        |resets| resets == 1.0,
+    );
     side.assert_calm();
 }
 
@@ -192,10 +241,16 @@ fn breaking(told: Receiver<()>) -> SocketAddr {
             stream.read_exact(&mut line).unwrap();
             let body = vec![b'x'; 2 * HALF];
             let sent = if line.starts_with(b"GET /length") {
-                stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 10 * HALF).as_bytes())
+                stream.write_all(
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 10 * HALF).as_bytes(),
+                )
             } else if line.starts_with(b"GET /chunks") {
                 stream.write_all(
-                    format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n", 10 * HALF).as_bytes(),
+                    format!(
+                        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n",
+                        10 * HALF
+                    )
+                    .as_bytes(),
                 )
             } else {
                 Ok(())
@@ -226,10 +281,17 @@ fn what_comes_behind_an_answer_is_nobody_s_answer() {
     });
     let side = Side::start(service, &[]);
     for nth in 0..200 {
-        let answer = side.raw(format!("GET /{nth} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes());
-        assert!(answer.starts_with("HTTP/1.1 ") && !answer.contains("POISON"), "{nth}: {answer}");
+        let answer = side
+            .raw(format!("GET /{nth} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes());
+        assert!(
+            answer.starts_with("HTTP/1.1 ") && !answer.contains("POISON"),
+            "{nth}: {answer}"
+        );
         if answer.starts_with("HTTP/1.1 200 ") {
-            assert!(answer.ends_with(&format!("\r\n\r\n/{nth}")), "{nth}: {answer}");
+            assert!(
+                answer.ends_with(&format!("\r\n\r\n/{nth}")),
+                "{nth}: {answer}"
+            );
         }
     }
     assert_eq!(paths.try_iter().count(), 200, "each was asked once");

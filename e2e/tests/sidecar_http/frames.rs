@@ -33,8 +33,15 @@ const END_HEADERS: u8 = 4;
 
 /// The fields of an ordinary request.
 pub(crate) fn get(path: &str) -> Vec<(String, String)> {
-    let fields = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)];
-    fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", path),
+    ];
+    fields
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
 }
 
 // === impl Stream ===
@@ -43,7 +50,9 @@ impl Stream {
     pub(crate) fn open(address: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        stream
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .unwrap();
         let mut own = Self(stream);
         own.send(SETTINGS, 0, 0, &[]);
         own
@@ -63,7 +72,12 @@ impl Stream {
             literal(&mut block, name.as_bytes());
             literal(&mut block, value.as_bytes());
         }
-        self.send(HEADERS, END_HEADERS | if data.is_none() { END_STREAM } else { 0 }, 1, &block);
+        self.send(
+            HEADERS,
+            END_HEADERS | if data.is_none() { END_STREAM } else { 0 },
+            1,
+            &block,
+        );
         if let Some(data) = data {
             self.send(DATA, END_STREAM, 1, data);
         }
@@ -72,7 +86,9 @@ impl Stream {
     /// The head of the answer, or the end of it all.
     pub(crate) fn outcome(&mut self) -> Outcome {
         loop {
-            let Some((kind, _, stream, payload)) = self.receive() else { return Outcome::Ended(None) };
+            let Some((kind, _, stream, payload)) = self.receive() else {
+                return Outcome::Ended(None);
+            };
             match (kind, stream) {
                 (HEADERS, 1) if payload.first() == Some(&STATUS_200) => return Outcome::Passed,
                 (HEADERS, 1) => return Outcome::Refused,
@@ -89,7 +105,9 @@ impl Stream {
             match self.receive() {
                 None => return Outcome::Ended(None),
                 Some((DATA, flags, 1, _)) if flags & END_STREAM != 0 => return Outcome::Passed,
-                Some((RST_STREAM, _, 1, payload)) => return Outcome::Ended(Some(error(&payload[..4]))),
+                Some((RST_STREAM, _, 1, payload)) => {
+                    return Outcome::Ended(Some(error(&payload[..4])));
+                }
                 Some(_) => {}
             }
         }
@@ -108,9 +126,15 @@ impl Stream {
     fn receive(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).ok()?;
-        let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).unwrap()];
+        let mut payload =
+            vec![0; usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).unwrap()];
         self.0.read_exact(&mut payload).ok()?;
-        Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
+        Some((
+            head[3],
+            head[4],
+            u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+            payload,
+        ))
     }
 }
 

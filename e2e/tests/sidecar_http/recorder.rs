@@ -95,7 +95,9 @@ fn read(stream: &mut BufReader<TcpStream>) -> Seen {
     match request(stream, &mut all) {
         Ok(request) => Seen::Request(request),
         Err(Wrong::Cut) => Seen::Cut(String::from_utf8_lossy(&all).into_owned()),
-        Err(Wrong::Odd(what)) => Seen::Odd(format!("{what} in {:?}", String::from_utf8_lossy(&all))),
+        Err(Wrong::Odd(what)) => {
+            Seen::Odd(format!("{what} in {:?}", String::from_utf8_lossy(&all)))
+        }
     }
 }
 
@@ -107,30 +109,55 @@ enum Wrong {
 /// RFC 9112, with nothing of what it lets a recipient forgive.
 fn request(stream: &mut BufReader<TcpStream>, all: &mut Vec<u8>) -> Result<Request, Wrong> {
     let first = line(stream, all)?;
-    let asks = first.strip_suffix(" HTTP/1.1").ok_or(Wrong::Odd("a version"))?.to_owned();
+    let asks = first
+        .strip_suffix(" HTTP/1.1")
+        .ok_or(Wrong::Odd("a version"))?
+        .to_owned();
     let targets = asks.split(' ').collect::<Vec<_>>();
     if targets.len() != 2 || targets.iter().any(|part| part.is_empty()) {
         return Err(Wrong::Odd("a request line"));
     }
     let fields = fields(stream, all)?;
-    let values = |name: &str| fields.iter().filter(|(own, _)| own == name).map(|(_, value)| value.as_str()).collect();
-    let (hosts, lengths, codings): (Vec<&str>, Vec<&str>, Vec<&str>) =
-        (values("host"), values("content-length"), values("transfer-encoding"));
+    let values = |name: &str| {
+        fields
+            .iter()
+            .filter(|(own, _)| own == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
+    };
+    let (hosts, lengths, codings): (Vec<&str>, Vec<&str>, Vec<&str>) = (
+        values("host"),
+        values("content-length"),
+        values("transfer-encoding"),
+    );
     if hosts.len() != 1 {
         return Err(Wrong::Odd("not one host"));
     }
     let body = match (&lengths[..], &codings[..]) {
         ([], []) => Vec::new(),
-        ([length], []) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
-            exactly(stream, all, length.parse().map_err(|_| Wrong::Odd("a length"))?)?
+        ([length], [])
+            if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            exactly(
+                stream,
+                all,
+                length.parse().map_err(|_| Wrong::Odd("a length"))?,
+            )?
         }
         ([], ["chunked"]) => chunks(stream, all)?,
         _ => return Err(Wrong::Odd("lengths")),
     };
-    Ok(Request { asks, fields, body: String::from_utf8_lossy(&body).into_owned() })
+    Ok(Request {
+        asks,
+        fields,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }
 
-fn fields(stream: &mut BufReader<TcpStream>, all: &mut Vec<u8>) -> Result<Vec<(String, String)>, Wrong> {
+fn fields(
+    stream: &mut BufReader<TcpStream>,
+    all: &mut Vec<u8>,
+) -> Result<Vec<(String, String)>, Wrong> {
     let mut fields = Vec::new();
     loop {
         let line = line(stream, all)?;
@@ -138,14 +165,21 @@ fn fields(stream: &mut BufReader<TcpStream>, all: &mut Vec<u8>) -> Result<Vec<(S
             return Ok(fields);
         }
         let (name, value) = line.split_once(':').ok_or(Wrong::Odd("no colon"))?;
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(Wrong::Odd("a name"));
         }
-        if value.bytes().any(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
+        if value
+            .bytes()
+            .any(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f)
+        {
             return Err(Wrong::Odd("a control byte"));
         }
-        fields.push((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()));
+        fields.push((
+            name.to_ascii_lowercase(),
+            value.trim_matches([' ', '\t']).to_owned(),
+        ));
     }
 }
 
@@ -159,9 +193,14 @@ fn chunks(stream: &mut BufReader<TcpStream>, all: &mut Vec<u8>) -> Result<Vec<u8
         let size = usize::from_str_radix(&size, 16).map_err(|_| Wrong::Odd("a chunk's size"))?;
         if size == 0 {
             let trailers = fields(stream, all)?;
-            let is_framing = |name: &str| ["host", "content-length", "transfer-encoding"].contains(&name);
+            let is_framing =
+                |name: &str| ["host", "content-length", "transfer-encoding"].contains(&name);
             let are_safe = trailers.iter().all(|(name, _)| !is_framing(name));
-            return if are_safe { Ok(body) } else { Err(Wrong::Odd("a trailer that belongs to the head")) };
+            return if are_safe {
+                Ok(body)
+            } else {
+                Err(Wrong::Odd("a trailer that belongs to the head"))
+            };
         }
         body.extend(exactly(stream, all, size)?);
         if exactly(stream, all, 2)? != b"\r\n" {
@@ -175,17 +214,31 @@ fn line(stream: &mut BufReader<TcpStream>, all: &mut Vec<u8>) -> Result<String, 
     let begin = all.len();
     stream.read_until(b'\n', all).map_err(|_| Wrong::Cut)?;
     let line = all[begin..].strip_suffix(b"\n").ok_or(Wrong::Cut)?;
-    let line = line.strip_suffix(b"\r").ok_or(Wrong::Odd("a lone line feed"))?;
+    let line = line
+        .strip_suffix(b"\r")
+        .ok_or(Wrong::Odd("a lone line feed"))?;
     if line.contains(&b'\r') || line.contains(&0) {
         return Err(Wrong::Odd("a control byte"));
     }
     Ok(String::from_utf8_lossy(line).into_owned())
 }
 
-fn exactly(stream: &mut BufReader<TcpStream>, all: &mut Vec<u8>, count: usize) -> Result<Vec<u8>, Wrong> {
+fn exactly(
+    stream: &mut BufReader<TcpStream>,
+    all: &mut Vec<u8>,
+    count: usize,
+) -> Result<Vec<u8>, Wrong> {
     let begin = all.len();
     let limit = u64::try_from(count).map_err(|_| Wrong::Odd("a length"))?;
-    stream.by_ref().take(limit).read_to_end(all).map_err(|_| Wrong::Cut)?;
+    stream
+        .by_ref()
+        .take(limit)
+        .read_to_end(all)
+        .map_err(|_| Wrong::Cut)?;
     let bytes = all[begin..].to_vec();
-    if bytes.len() == count { Ok(bytes) } else { Err(Wrong::Cut) }
+    if bytes.len() == count {
+        Ok(bytes)
+    } else {
+        Err(Wrong::Cut)
+    }
 }

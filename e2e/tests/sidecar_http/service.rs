@@ -42,7 +42,11 @@ where
             tokio::spawn(async move {
                 drop(match spoken {
                     Spoken::Http1 => http1::Builder::new().serve_connection(io, answer).await,
-                    Spoken::Http2 => http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await,
+                    Spoken::Http2 => {
+                        http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(io, answer)
+                            .await
+                    }
                 });
             });
         }
@@ -66,7 +70,9 @@ where
             }
             Spoken::Http2 => {
                 let executor = TokioExecutor::new();
-                let (sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+                let (sender, connection) = hyper::client::conn::http2::handshake(executor, io)
+                    .await
+                    .unwrap();
                 tokio::spawn(connection);
                 Self::Http2(sender)
             }

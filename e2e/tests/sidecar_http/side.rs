@@ -70,19 +70,28 @@ impl Side {
     /// A counter or gauge, by name and labels as `/metrics` writes them, without `throughline_http_`.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = self.0.get("/metrics").unwrap().body;
-        let lines = text.lines().filter_map(|line| line.strip_prefix("throughline_http_")?.rsplit_once(' '));
-        let all: BTreeMap<&str, f64> = lines.map(|(name, value)| (name, value.parse().unwrap())).collect();
-        *all.get(name).unwrap_or_else(|| panic!("no {name} in {all:#?}"))
+        let lines = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("throughline_http_")?.rsplit_once(' '));
+        let all: BTreeMap<&str, f64> = lines
+            .map(|(name, value)| (name, value.parse().unwrap()))
+            .collect();
+        *all.get(name)
+            .unwrap_or_else(|| panic!("no {name} in {all:#?}"))
     }
 
     pub(crate) fn wait_for_metric(&self, name: &str, wanted: impl Fn(f64) -> bool) {
-        let found = wait::until(PATIENCE, || Some(self.metric(name)).filter(|value| wanted(*value)));
+        let found = wait::until(PATIENCE, || {
+            Some(self.metric(name)).filter(|value| wanted(*value))
+        });
         assert!(found.is_some(), "{name} stays at {}", self.metric(name));
     }
 
     /// How many files it has open, connections among them.
     pub(crate) fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.0.process().id())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.0.process().id()))
+            .unwrap()
+            .count()
     }
 
     /// Bytes of memory that it has in use.
@@ -96,9 +105,18 @@ impl Side {
     }
 
     fn memory(&self, name: &str) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.process().id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.0.process().id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
+        line.split_whitespace()
+            .next()
+            .unwrap()
+            .parse::<usize>()
+            .unwrap()
+            * 1024
     }
 }
 
@@ -106,7 +124,12 @@ impl Side {
 pub(crate) fn read_to_end(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     if let Err(error) = stream.read_to_end(&mut answer) {
-        assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "no end after {:?}", String::from_utf8_lossy(&answer));
+        assert_ne!(
+            error.kind(),
+            std::io::ErrorKind::WouldBlock,
+            "no end after {:?}",
+            String::from_utf8_lossy(&answer)
+        );
     }
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -117,5 +140,8 @@ fn throughline() -> &'static Path {
 
 /// No collector: the port was free a moment ago.
 fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }

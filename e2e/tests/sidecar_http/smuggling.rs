@@ -69,7 +69,13 @@ fn heads_that_can_be_read_in_two_ways_are_refused() {
         refused(&side, &service, lengths, &post(lengths, POISON), &["400"]);
     }
     for codings in CODINGS {
-        refused(&side, &service, codings, &post(codings, "0\r\n\r\n"), &["400"]);
+        refused(
+            &side,
+            &service,
+            codings,
+            &post(codings, "0\r\n\r\n"),
+            &["400"],
+        );
     }
     finish(&side, &service);
 }
@@ -82,15 +88,31 @@ fn heads_that_make_no_sense_are_refused() {
     for (name, text) in [
         (
             "an encoding in 1.0",
-            "POST /case HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+            "POST /case HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+                .to_owned(),
         ),
         ("two hosts", post("host: b\r\ncontent-length: 0")),
-        ("two hosts that are one", post("host: a\r\ncontent-length: 0")),
+        (
+            "two hosts that are one",
+            post("host: a\r\ncontent-length: 0"),
+        ),
         ("no host", "GET /case HTTP/1.1\r\n\r\n".to_owned()),
-        ("a host with a path", "GET /case HTTP/1.1\r\nhost: a/b\r\n\r\n".to_owned()),
-        ("a host with a fragment", "GET /case HTTP/1.1\r\nhost: a#@b\r\n\r\n".to_owned()),
-        ("a host with credentials", "GET /case HTTP/1.1\r\nhost: b@a\r\n\r\n".to_owned()),
-        ("two hosts in a line", "GET /case HTTP/1.1\r\nhost: a b\r\n\r\n".to_owned()),
+        (
+            "a host with a path",
+            "GET /case HTTP/1.1\r\nhost: a/b\r\n\r\n".to_owned(),
+        ),
+        (
+            "a host with a fragment",
+            "GET /case HTTP/1.1\r\nhost: a#@b\r\n\r\n".to_owned(),
+        ),
+        (
+            "a host with credentials",
+            "GET /case HTTP/1.1\r\nhost: b@a\r\n\r\n".to_owned(),
+        ),
+        (
+            "two hosts in a line",
+            "GET /case HTTP/1.1\r\nhost: a b\r\n\r\n".to_owned(),
+        ),
         ("a name that is none", post("x@y: 1")),
         ("a name in brackets", post("[x]: 1")),
         ("no name", post(": 1")),
@@ -105,7 +127,10 @@ fn heads_that_make_no_sense_are_refused() {
         ("a null in the target", line("GET /case\0 HTTP/1.1")),
         ("a return in the target", line("GET /case\rb HTTP/1.1")),
         ("a space before the method", line(" GET /case HTTP/1.1")),
-        ("a method with a control byte", line("G\x01T /case HTTP/1.1")),
+        (
+            "a method with a control byte",
+            line("G\x01T /case HTTP/1.1"),
+        ),
         ("a method with a colon", line("GE:T /case HTTP/1.1")),
     ] {
         refused(&side, &service, name, &text, &["400"]);
@@ -122,11 +147,26 @@ fn heads_that_are_too_large_are_refused() {
         many
     });
     for (name, text) in [
-        ("a long value", format!("GET /case HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n")),
-        ("a long name", format!("GET /case HTTP/1.1\r\nhost: a\r\n{long}: x\r\n\r\n")),
-        ("a long target", format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n")),
-        ("a long method", format!("{long} /case HTTP/1.1\r\nhost: a\r\n\r\n")),
-        ("many fields", format!("GET /case HTTP/1.1\r\nhost: a\r\n{many}\r\n")),
+        (
+            "a long value",
+            format!("GET /case HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n"),
+        ),
+        (
+            "a long name",
+            format!("GET /case HTTP/1.1\r\nhost: a\r\n{long}: x\r\n\r\n"),
+        ),
+        (
+            "a long target",
+            format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n"),
+        ),
+        (
+            "a long method",
+            format!("{long} /case HTTP/1.1\r\nhost: a\r\n\r\n"),
+        ),
+        (
+            "many fields",
+            format!("GET /case HTTP/1.1\r\nhost: a\r\n{many}\r\n"),
+        ),
         ("no end", "A".repeat(1 << 20)),
     ] {
         refused(&side, &service, name, &text, &["400", "414", "431"]);
@@ -163,13 +203,21 @@ fn bad_chunks_come_to_no_whole_request() {
         &format!("3;{extension}\r\nabc\r\n0\r\n\r\n"),
         &format!("{endless}0\r\n\r\n"),
     ] {
-        let case = format!("POST /case HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}{HONEST}");
+        let case = format!(
+            "POST /case HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}{HONEST}"
+        );
         let answer = side.raw(case.as_bytes());
         let name = chunks.get(..60).unwrap_or(chunks);
-        assert!(statuses(&answer).iter().all(|status| *status == "400"), "{name:?}: {answer:?}");
+        assert!(
+            statuses(&answer).iter().all(|status| *status == "400"),
+            "{name:?}: {answer:?}"
+        );
         assert!(statuses(&answer).len() <= 1, "{name:?}: {answer:?}");
         for seen in service.take() {
-            assert!(matches!(&seen, Seen::Cut(text) if text.starts_with("POST /case ")), "{name:?}: {seen:?}");
+            assert!(
+                matches!(&seen, Seen::Cut(text) if text.starts_with("POST /case ")),
+                "{name:?}: {seen:?}"
+            );
         }
     }
     finish(&side, &service);
@@ -181,16 +229,47 @@ fn what_passes_can_be_read_in_one_way_only() {
     let chunked = "0\r\n\r\n";
     let both = "3;a=b;c=\"d\"\r\nabc\r\n000\r\n\r\n";
     for (name, text, body) in [
-        ("chunks with an extension", post("transfer-encoding: chunked", both), "abc"),
-        ("chunks in capitals", post("Transfer-Encoding: CHUNKED", chunked), ""),
-        ("white space around", post("transfer-encoding:\t chunked \t", chunked), ""),
-        ("an empty list", post("transfer-encoding: , chunked", chunked), ""),
-        ("a length with zeros", post("content-length: 0003", "abc"), "abc"),
-        ("two lengths that are one", post("content-length: 3\r\nContent-Length: 3", "abc"), "abc"),
-        ("white space around a length", post("content-length: \t3 ", "abc"), "abc"),
+        (
+            "chunks with an extension",
+            post("transfer-encoding: chunked", both),
+            "abc",
+        ),
+        (
+            "chunks in capitals",
+            post("Transfer-Encoding: CHUNKED", chunked),
+            "",
+        ),
+        (
+            "white space around",
+            post("transfer-encoding:\t chunked \t", chunked),
+            "",
+        ),
+        (
+            "an empty list",
+            post("transfer-encoding: , chunked", chunked),
+            "",
+        ),
+        (
+            "a length with zeros",
+            post("content-length: 0003", "abc"),
+            "abc",
+        ),
+        (
+            "two lengths that are one",
+            post("content-length: 3\r\nContent-Length: 3", "abc"),
+            "abc",
+        ),
+        (
+            "white space around a length",
+            post("content-length: \t3 ", "abc"),
+            "abc",
+        ),
         (
             "a name like one",
-            post("content_length: 35\r\ntransfer_encoding: chunked\r\ncontent-length: 3", "abc"),
+            post(
+                "content_length: 35\r\ntransfer_encoding: chunked\r\ncontent-length: 3",
+                "abc",
+            ),
             "abc",
         ),
         (
@@ -198,13 +277,32 @@ fn what_passes_can_be_read_in_one_way_only() {
             "GET /case HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc".to_owned(),
             "abc",
         ),
-        ("lines without returns", "POST /case HTTP/1.1\nhost: a\ncontent-length: 3\n\nabc".to_owned(), "abc"),
-        ("empty lines before it", format!("\r\n\r\n{}", post("content-length: 3", "abc")), "abc"),
-        ("a host in the target", "GET http://b/case HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ""),
-        ("credentials in the target", "GET http://u:p@b/case HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), ""),
+        (
+            "lines without returns",
+            "POST /case HTTP/1.1\nhost: a\ncontent-length: 3\n\nabc".to_owned(),
+            "abc",
+        ),
+        (
+            "empty lines before it",
+            format!("\r\n\r\n{}", post("content-length: 3", "abc")),
+            "abc",
+        ),
+        (
+            "a host in the target",
+            "GET http://b/case HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+            "",
+        ),
+        (
+            "credentials in the target",
+            "GET http://u:p@b/case HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+            "",
+        ),
         (
             "a connection field with all",
-            post("connection: host, content-length, x\r\nx: 1\r\ncontent-length: 3", "abc"),
+            post(
+                "connection: host, content-length, x\r\nx: 1\r\ncontent-length: 3",
+                "abc",
+            ),
             "abc",
         ),
         (
@@ -219,11 +317,20 @@ fn what_passes_can_be_read_in_one_way_only() {
         let answer = side.raw(format!("{text}{HONEST}").as_bytes());
         assert_eq!(statuses(&answer), ["200", "200"], "{name}: {answer:?}");
         let seen = whole(&service, name);
-        let asked: Vec<&str> = seen.iter().map(|request| request.asks.split_once(' ').unwrap().1).collect();
+        let asked: Vec<&str> = seen
+            .iter()
+            .map(|request| request.asks.split_once(' ').unwrap().1)
+            .collect();
         assert_eq!(asked, ["/case", "/honest"], "{name}");
         assert_eq!(seen[0].body, body, "{name}");
         let host = if text.contains("http://") { "b" } else { "a" };
-        assert!(seen[0].fields.contains(&("host".to_owned(), host.to_owned())), "{name}: {:?}", seen[0]);
+        assert!(
+            seen[0]
+                .fields
+                .contains(&("host".to_owned(), host.to_owned())),
+            "{name}: {:?}",
+            seen[0]
+        );
     }
     finish(&side, &service);
 }
@@ -241,7 +348,14 @@ fn of_chunks_and_a_length_only_the_chunks_go_on_and_nothing_behind_them() {
         assert_eq!(statuses(&answer), ["200"], "{fields}: {answer:?}");
         let seen = whole(&service, fields);
         assert_eq!(seen.len(), 1, "{fields}: {seen:?}");
-        assert!(!seen[0].fields.iter().any(|(name, _)| name == "content-length"), "{:?}", seen[0]);
+        assert!(
+            !seen[0]
+                .fields
+                .iter()
+                .any(|(name, _)| name == "content-length"),
+            "{:?}",
+            seen[0]
+        );
     }
     finish(&side, &service);
 }
@@ -258,7 +372,10 @@ fn nothing_that_http2_can_say_becomes_two_requests_in_http1() {
     };
     let without = |name: &str, value: &str| {
         let mut fields = get("/case");
-        fields.iter_mut().filter(|(own, _)| own == name).for_each(|(_, own)| value.clone_into(own));
+        fields
+            .iter_mut()
+            .filter(|(own, _)| own == name)
+            .for_each(|(_, own)| value.clone_into(own));
         fields
     };
     let mut cases = vec![
@@ -304,19 +421,40 @@ fn nothing_that_http2_can_say_becomes_two_requests_in_http1() {
         assert!(outcome.is_refusal(), "{fields:?}: {outcome:?}");
         assert_eq!(service.take(), [], "{fields:?}");
     }
-    for (length, data) in [("3", "abcd"), ("5", "abc"), ("0", "GET /poison HTTP/1.1\r\nhost: a\r\n\r\n")] {
-        let outcome = Stream::open(side.inbound()).ask(&with("content-length", length), Some(data.as_bytes()));
+    for (length, data) in [
+        ("3", "abcd"),
+        ("5", "abc"),
+        ("0", "GET /poison HTTP/1.1\r\nhost: a\r\n\r\n"),
+    ] {
+        let outcome = Stream::open(side.inbound())
+            .ask(&with("content-length", length), Some(data.as_bytes()));
         assert!(outcome.is_refusal(), "{length}: {outcome:?}");
-        assert!(service.take().iter().all(|seen| matches!(seen, Seen::Cut(_))), "{length}");
+        assert!(
+            service
+                .take()
+                .iter()
+                .all(|seen| matches!(seen, Seen::Cut(_))),
+            "{length}"
+        );
     }
     // What is a request all the same has one host, that of `:authority`, and one length.
     let mut other_host = with("host", "evil");
     other_host.push(("cookie".to_owned(), "a=1".to_owned()));
     other_host.push(("cookie".to_owned(), "b=2".to_owned()));
-    assert_eq!(Stream::open(side.inbound()).ask(&other_host, Some(b"abc")), Outcome::Passed);
+    assert_eq!(
+        Stream::open(side.inbound()).ask(&other_host, Some(b"abc")),
+        Outcome::Passed
+    );
     let seen = whole(&service, "a host beside :authority");
-    let has = |name: &str, value: &str| seen[0].fields.contains(&(name.to_owned(), value.to_owned()));
-    assert!(has("host", "a") && has("cookie", "a=1; b=2") && has("transfer-encoding", "chunked"), "{seen:?}");
+    let has = |name: &str, value: &str| {
+        seen[0]
+            .fields
+            .contains(&(name.to_owned(), value.to_owned()))
+    };
+    assert!(
+        has("host", "a") && has("cookie", "a=1; b=2") && has("transfer-encoding", "chunked"),
+        "{seen:?}"
+    );
     assert_eq!((seen.len(), seen[0].body.as_str()), (1, "abc"));
     finish(&side, &service);
 }
@@ -339,8 +477,14 @@ fn refused(side: &Side, service: &Recorder, name: &str, text: &str, with: &[&str
     let answer = side.raw(format!("{text}{HONEST}").as_bytes());
     let statuses = statuses(&answer);
     // Who still sends when the connection is closed may lose the answer.
-    assert!(statuses.len() <= 1 && (statuses.len() == 1 || text.len() > 60_000), "{name:?}: {answer:?}");
-    assert!(statuses.iter().all(|status| with.contains(status)), "{name:?}: {answer:?}");
+    assert!(
+        statuses.len() <= 1 && (statuses.len() == 1 || text.len() > 60_000),
+        "{name:?}: {answer:?}"
+    );
+    assert!(
+        statuses.iter().all(|status| with.contains(status)),
+        "{name:?}: {answer:?}"
+    );
     assert_eq!(service.take(), [], "{name:?}");
 }
 
@@ -356,7 +500,9 @@ fn whole(service: &Recorder, name: &str) -> Vec<Request> {
 
 fn statuses(answer: &str) -> Vec<&str> {
     let lines = answer.split("HTTP/1.").skip(1);
-    lines.map(|line| line.split(' ').nth(1).unwrap_or_default()).collect()
+    lines
+        .map(|line| line.split(' ').nth(1).unwrap_or_default())
+        .collect()
 }
 
 /// Nothing came late, and it still works.
@@ -364,6 +510,11 @@ fn statuses(answer: &str) -> Vec<&str> {
 fn finish(side: &Side, service: &Recorder) {
     side.assert_works();
     let last = whole(service, "the end");
-    assert_eq!(last.iter().map(|request| request.asks.as_str()).collect::<Vec<_>>(), ["GET /works"]);
+    assert_eq!(
+        last.iter()
+            .map(|request| request.asks.as_str())
+            .collect::<Vec<_>>(),
+        ["GET /works"]
+    );
     side.assert_calm();
 }

@@ -54,23 +54,51 @@ pub(crate) const PARTITIONS: u16 = 3;
 // === impl Way ===
 
 impl Way {
-    fn options<'a>(&'a self, client: &'a str, own: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-        let security = self.security.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        security.chain([("client-id", client)]).chain(own.iter().copied()).collect()
+    fn options<'a>(
+        &'a self,
+        client: &'a str,
+        own: &[(&'a str, &'a str)],
+    ) -> Vec<(&'a str, &'a str)> {
+        let security = self
+            .security
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        security
+            .chain([("client-id", client)])
+            .chain(own.iter().copied())
+            .collect()
     }
 
     pub(crate) fn contexts(&self) -> Contexts {
-        if self.sidecar.is_some() { Contexts::Injected } else { Contexts::None }
+        if self.sidecar.is_some() {
+            Contexts::Injected
+        } else {
+            Contexts::None
+        }
     }
 }
 
 // === impl Case ===
 
 impl<'a> Case<'a> {
-    pub(crate) fn new(kit: &'a Kit, way: &'a Way, topic: impl Into<String>, client: Client) -> Self {
+    pub(crate) fn new(
+        kit: &'a Kit,
+        way: &'a Way,
+        topic: impl Into<String>,
+        client: Client,
+    ) -> Self {
         let topic = topic.into();
         let (produce, consume) = (Vec::new(), Vec::new());
-        Self { kit, way, topic, producer: client, consumer: client, records: 60, produce, consume }
+        Self {
+            kit,
+            way,
+            topic,
+            producer: client,
+            consumer: client,
+            records: 60,
+            produce,
+            consume,
+        }
     }
 
     pub(crate) fn consumer(mut self, client: Client) -> Self {
@@ -103,14 +131,26 @@ impl<'a> Case<'a> {
 
     pub(crate) fn start_producer(&self, records: &[Record]) -> run::Run {
         let options = self.way.options(&self.topic, &self.produce);
-        run::produce(self.kit.client(self.producer), &self.way.bootstrap, &self.topic, records, &options)
+        run::produce(
+            self.kit.client(self.producer),
+            &self.way.bootstrap,
+            &self.topic,
+            records,
+            &options,
+        )
     }
 
     pub(crate) fn start_consumer(&self, count: usize, further: &[(&str, &str)]) -> run::Run {
         let mut options = self.way.options(&self.topic, &self.consume);
         options.push(("group", &self.topic));
         options.extend(further);
-        run::consume(self.kit.client(self.consumer), &self.way.bootstrap, &self.topic, count, &options)
+        run::consume(
+            self.kit.client(self.consumer),
+            &self.way.bootstrap,
+            &self.topic,
+            count,
+            &options,
+        )
     }
 
     /// Produces, and looks at what the broker has.
@@ -121,23 +161,46 @@ impl<'a> Case<'a> {
     }
 
     pub(crate) fn generate(&self) -> Vec<Record> {
-        let seed = self.topic.bytes().fold(1, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
-        record::generate([self.producer, self.consumer], seed, self.records, PARTITIONS.into())
+        let seed = self.topic.bytes().fold(1, |seed: u64, byte| {
+            seed.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        record::generate(
+            [self.producer, self.consumer],
+            seed,
+            self.records,
+            PARTITIONS.into(),
+        )
     }
 
     /// Looks at what the broker has, past the sidecar: all of it, byte for byte, one context in each.
     pub(crate) fn stored(&self, records: Vec<Record>, acknowledged: Vec<Acknowledged>) -> Stored {
         let is_told = !self.produce.contains(&("acks", "0"));
-        let acknowledged = if is_told { acknowledged } else { check::counted(&records) };
+        let acknowledged = if is_told {
+            acknowledged
+        } else {
+            check::counted(&records)
+        };
         check::acknowledged_in_order(&records, &acknowledged);
         let places = check::places(&acknowledged);
         let eye = self.kit.client(Client::FranzGo);
-        let found = run::consume(eye, self.kit.kafka.bootstrap(), &self.topic, records.len(), &[]).consumed();
+        let found = run::consume(
+            eye,
+            self.kit.kafka.bootstrap(),
+            &self.topic,
+            records.len(),
+            &[],
+        )
+        .consumed();
         let contexts = check::arrived(&records, &places, &found, Order::Kept, self.way.contexts());
         if let Some((_, codec)) = self.produce.iter().find(|(name, _)| *name == "codec") {
             check::codec(&found, codec);
         }
-        Stored { records, acknowledged, places, contexts }
+        Stored {
+            records,
+            acknowledged,
+            places,
+            contexts,
+        }
     }
 
     pub(crate) fn read(&self, count: usize) -> Vec<Consumed> {
@@ -146,9 +209,23 @@ impl<'a> Case<'a> {
 
     /// What a consumer had, against what was sent.
     pub(crate) fn assert_arrived(&self, stored: &Stored, consumed: &[Consumed]) {
-        let order = if self.consumer == Client::Kafkajs { Order::WithinName } else { Order::Kept };
-        let contexts = check::arrived(&stored.records, &stored.committed(), consumed, order, self.way.contexts());
-        assert_eq!(contexts, stored.committed_contexts(), "a context changed on its way to the consumer");
+        let order = if self.consumer == Client::Kafkajs {
+            Order::WithinName
+        } else {
+            Order::Kept
+        };
+        let contexts = check::arrived(
+            &stored.records,
+            &stored.committed(),
+            consumed,
+            order,
+            self.way.contexts(),
+        );
+        assert_eq!(
+            contexts,
+            stored.committed_contexts(),
+            "a context changed on its way to the consumer"
+        );
     }
 
     /// Records and spans, when each record was sent once and fetched once.
@@ -158,10 +235,21 @@ impl<'a> Case<'a> {
     }
 
     /// Every record has its producer span, and so many consumer spans, each with a commit or another's.
-    pub(crate) fn assert_spans(&self, stored: &Stored, sent: Sent, processed: RangeInclusive<usize>) {
-        let Some(sidecar) = &self.way.sidecar else { return };
+    pub(crate) fn assert_spans(
+        &self,
+        stored: &Stored,
+        sent: Sent,
+        processed: RangeInclusive<usize>,
+    ) {
+        let Some(sidecar) = &self.way.sidecar else {
+            return;
+        };
         let committed = stored.committed_contexts();
-        let wanted = [("send", stored.contexts.len()), ("process", committed.len()), ("commit", committed.len())];
+        let wanted = [
+            ("send", stored.contexts.len()),
+            ("process", committed.len()),
+            ("commit", committed.len()),
+        ];
         let spans = Spans::wait_for(&self.kit.collector, sidecar.service(), &self.topic, &wanted);
         match sent {
             Sent::Once if self.produce.contains(&("acks", "0")) => {
@@ -172,7 +260,10 @@ impl<'a> Case<'a> {
         }
         spans.assert_settled(&committed, &processed);
         spans.assert_processed(&committed, [&self.topic, &self.topic], processed);
-        let aborted = stored.contexts.iter().filter(|(place, _)| !committed.contains_key(place));
+        let aborted = stored
+            .contexts
+            .iter()
+            .filter(|(place, _)| !committed.contains_key(place));
         spans.assert_not_processed(aborted.map(|(_, context)| context));
     }
 }
@@ -182,13 +273,25 @@ impl<'a> Case<'a> {
 impl Stored {
     /// The places of the records that were not taken back.
     pub(crate) fn committed(&self) -> BTreeMap<Place, usize> {
-        let taken_back = |index: usize| self.acknowledged.iter().any(|ack| ack.index == index && !ack.committed);
-        self.places.iter().filter(|(_, index)| !taken_back(**index)).map(|(place, index)| (*place, *index)).collect()
+        let taken_back = |index: usize| {
+            self.acknowledged
+                .iter()
+                .any(|ack| ack.index == index && !ack.committed)
+        };
+        self.places
+            .iter()
+            .filter(|(_, index)| !taken_back(**index))
+            .map(|(place, index)| (*place, *index))
+            .collect()
     }
 
     pub(crate) fn committed_contexts(&self) -> BTreeMap<Place, Context> {
         let committed = self.committed();
-        let kept = self.contexts.iter().filter(|(place, _)| committed.contains_key(place));
-        kept.map(|(place, context)| (*place, context.clone())).collect()
+        let kept = self
+            .contexts
+            .iter()
+            .filter(|(place, _)| committed.contains_key(place));
+        kept.map(|(place, context)| (*place, context.clone()))
+            .collect()
     }
 }

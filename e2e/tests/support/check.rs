@@ -36,19 +36,32 @@ pub(crate) enum Contexts {
 pub(crate) fn acknowledged_in_order(records: &[Record], acknowledged: &[Acknowledged]) {
     let mut indices: Vec<usize> = acknowledged.iter().map(|ack| ack.index).collect();
     indices.sort_unstable();
-    assert!(indices.iter().copied().eq(0..records.len()), "not acknowledged once each: {indices:?}");
+    assert!(
+        indices.iter().copied().eq(0..records.len()),
+        "not acknowledged once each: {indices:?}"
+    );
     let mut by_place: Vec<&Acknowledged> = acknowledged.iter().collect();
     by_place.sort_by_key(|ack| (ack.partition, ack.offset));
     for pair in by_place.windows(2) {
         if let [first, second] = pair
             && first.partition == second.partition
         {
-            assert_ne!(first.offset, second.offset, "two records have one offset: {first:?}, {second:?}");
-            assert!(first.index < second.index, "the order is not that of the input: {first:?}, {second:?}");
+            assert_ne!(
+                first.offset, second.offset,
+                "two records have one offset: {first:?}, {second:?}"
+            );
+            assert!(
+                first.index < second.index,
+                "the order is not that of the input: {first:?}, {second:?}"
+            );
         }
     }
     for ack in acknowledged {
-        assert_eq!(ack.partition, records[ack.index].partition, "record {}", ack.index);
+        assert_eq!(
+            ack.partition, records[ack.index].partition,
+            "record {}",
+            ack.index
+        );
     }
 }
 
@@ -58,19 +71,31 @@ pub(crate) fn counted(records: &[Record]) -> Vec<Acknowledged> {
     let place = |(index, record): (usize, &Record)| {
         let offset = next.entry(record.partition).or_default();
         *offset += 1;
-        Acknowledged { index, partition: record.partition, offset: *offset - 1, committed: true }
+        Acknowledged {
+            index,
+            partition: record.partition,
+            offset: *offset - 1,
+            committed: true,
+        }
     };
     records.iter().enumerate().map(place).collect()
 }
 
 /// Where the records must be when nobody has told: as many as were consumed, in order, in one partition.
 pub(crate) fn in_order(consumed: &[Consumed]) -> BTreeMap<Place, usize> {
-    consumed.iter().enumerate().map(|(index, record)| ((record.partition, record.offset), index)).collect()
+    consumed
+        .iter()
+        .enumerate()
+        .map(|(index, record)| ((record.partition, record.offset), index))
+        .collect()
 }
 
 /// Where the records must be.
 pub(crate) fn places(acknowledged: &[Acknowledged]) -> BTreeMap<Place, usize> {
-    acknowledged.iter().map(|ack| ((ack.partition, ack.offset), ack.index)).collect()
+    acknowledged
+        .iter()
+        .map(|ack| ((ack.partition, ack.offset), ack.index))
+        .collect()
 }
 
 /// What was consumed is what was sent: each record once, in order, byte-equal. Gives the context that each has.
@@ -86,13 +111,26 @@ pub(crate) fn arrived(
     for record in consumed {
         let place = (record.partition, record.offset);
         let before = last.insert(record.partition, record.offset);
-        assert!(before.is_none_or(|before| before < record.offset), "{place:?} came after {before:?}");
-        let index = places.get(&place).unwrap_or_else(|| panic!("nobody sent what is at {place:?}"));
-        found.extend(same(&records[*index], record, order, contexts).map(|context| (place, context)));
+        assert!(
+            before.is_none_or(|before| before < record.offset),
+            "{place:?} came after {before:?}"
+        );
+        let index = places
+            .get(&place)
+            .unwrap_or_else(|| panic!("nobody sent what is at {place:?}"));
+        found.extend(
+            same(&records[*index], record, order, contexts).map(|context| (place, context)),
+        );
     }
-    let missing: Vec<&Place> =
-        places.keys().filter(|(partition, offset)| !has(consumed, *partition, *offset)).collect();
-    assert!(missing.is_empty(), "{} records never came: {missing:?}", missing.len());
+    let missing: Vec<&Place> = places
+        .keys()
+        .filter(|(partition, offset)| !has(consumed, *partition, *offset))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "{} records never came: {missing:?}",
+        missing.len()
+    );
     found
 }
 
@@ -100,22 +138,38 @@ pub(crate) fn arrived(
 /// Kafka promises it no more, with or without a sidecar.
 pub(crate) fn first_deliveries(consumed: Vec<Consumed>) -> Vec<Consumed> {
     let mut seen = BTreeSet::new();
-    consumed.into_iter().filter(|record| seen.insert((record.partition, record.offset))).collect()
+    consumed
+        .into_iter()
+        .filter(|record| seen.insert((record.partition, record.offset)))
+        .collect()
 }
 
 /// The batches were compressed so, but for those that would only have grown: librdkafka sends such as they are.
 pub(crate) fn codec(consumed: &[Consumed], codec: &str) {
-    let others: Vec<&str> =
-        consumed.iter().map(|record| record.codec.as_str()).filter(|other| *other != codec).collect();
-    assert!(others.len() < consumed.len() && others.iter().all(|other| *other == "none"), "not {codec}: {others:?}");
+    let others: Vec<&str> = consumed
+        .iter()
+        .map(|record| record.codec.as_str())
+        .filter(|other| *other != codec)
+        .collect();
+    assert!(
+        others.len() < consumed.len() && others.iter().all(|other| *other == "none"),
+        "not {codec}: {others:?}"
+    );
 }
 
 fn has(consumed: &[Consumed], partition: i32, offset: i64) -> bool {
-    consumed.iter().any(|record| record.partition == partition && record.offset == offset)
+    consumed
+        .iter()
+        .any(|record| record.partition == partition && record.offset == offset)
 }
 
 /// The record is the same, but for one context if the sidecar gave it one. Gives the context.
-pub(crate) fn same(sent: &Record, got: &Consumed, order: Order, contexts: Contexts) -> Option<Context> {
+pub(crate) fn same(
+    sent: &Record,
+    got: &Consumed,
+    order: Order,
+    contexts: Contexts,
+) -> Option<Context> {
     let place = (got.partition, got.offset);
     assert_eq!(sent.key, got.key, "the key at {place:?}");
     assert_eq!(sent.value, got.value, "the value at {place:?}");
@@ -124,11 +178,18 @@ pub(crate) fn same(sent: &Record, got: &Consumed, order: Order, contexts: Contex
     }
     let (mut own, mut headers) = (sent.headers.clone(), got.headers.clone());
     let has_context = own.iter().any(|(name, _)| name == b"traceparent");
-    let context = find_context(&headers).map(|context| Context { came_along: has_context, ..context });
+    let context = find_context(&headers).map(|context| Context {
+        came_along: has_context,
+        ..context
+    });
     if contexts == Contexts::Injected && !has_context {
         let before = headers.len();
         headers.retain(|(name, _)| name != b"traceparent");
-        assert_eq!(before - headers.len(), 1, "contexts in the record at {place:?}");
+        assert_eq!(
+            before - headers.len(),
+            1,
+            "contexts in the record at {place:?}"
+        );
     }
     if order == Order::WithinName {
         sort(&mut own);
@@ -145,9 +206,14 @@ pub(crate) fn same(sent: &Record, got: &Consumed, order: Order, contexts: Contex
 fn legible(headers: &Headers) -> Vec<String> {
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
     let value = |value: &Option<Vec<u8>>| {
-        value.as_deref().map_or_else(|| "null".to_owned(), |bytes| format!("\"{}\"", text(bytes)))
+        value
+            .as_deref()
+            .map_or_else(|| "null".to_owned(), |bytes| format!("\"{}\"", text(bytes)))
     };
-    headers.iter().map(|(name, content)| format!("\"{}\": {}", text(name), value(content))).collect()
+    headers
+        .iter()
+        .map(|(name, content)| format!("\"{}\": {}", text(name), value(content)))
+        .collect()
 }
 
 fn sort(headers: &mut Headers) {
@@ -159,10 +225,23 @@ fn sort(headers: &mut Headers) {
 fn find_context(headers: &Headers) -> Option<Context> {
     let (_, value) = headers.iter().find(|(name, _)| name == b"traceparent")?;
     let text = String::from_utf8(value.clone()?).ok()?;
-    let [version, trace, span, flags] = text.split('-').collect::<Vec<_>>()[..] else { panic!("{text}") };
-    let is_hex =
-        |text: &str, length| text.len() == length && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
-    assert!(version == "00" && is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2), "{text}");
-    assert!(trace.bytes().any(|byte| byte != b'0') && span.bytes().any(|byte| byte != b'0'), "{text}");
-    Some(Context { trace: trace.to_owned(), span: span.to_owned(), came_along: false })
+    let [version, trace, span, flags] = text.split('-').collect::<Vec<_>>()[..] else {
+        panic!("{text}")
+    };
+    let is_hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte))
+    };
+    assert!(
+        version == "00" && is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2),
+        "{text}"
+    );
+    assert!(
+        trace.bytes().any(|byte| byte != b'0') && span.bytes().any(|byte| byte != b'0'),
+        "{text}"
+    );
+    Some(Context {
+        trace: trace.to_owned(),
+        span: span.to_owned(),
+        came_along: false,
+    })
 }

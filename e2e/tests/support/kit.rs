@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use throughline_testkit::build::Binaries;
 use throughline_testkit::clients::{Client, Clients};
 use throughline_testkit::collector::Collector;
-use throughline_testkit::kafka::{Apache, ApacheBuilder, Listener, PASSWORD, Topic, USER, create_topic};
+use throughline_testkit::kafka::{
+    Apache, ApacheBuilder, Listener, PASSWORD, Topic, USER, create_topic,
+};
 use throughline_testkit::process::Spec;
 use throughline_testkit::sidecar::Sidecar;
 
@@ -41,15 +43,24 @@ impl Kit {
 
     /// Parts of its own, with every way into this Kafka.
     pub(crate) fn start(kafka: ApacheBuilder) -> Self {
-        let kafka = Listener::ALL.into_iter().fold(kafka, ApacheBuilder::listener);
+        let kafka = Listener::ALL
+            .into_iter()
+            .fold(kafka, ApacheBuilder::listener);
         // Who comes by TLS without a login must show a certificate.
         let kafka = kafka.property("listener.name.ssl.ssl.client.auth", "required");
         // Or a client that looks a deleted topic up makes it anew before the test does, with one partition.
         let kafka = kafka.property("auto.create.topics.enable", "false");
-        #[expect(clippy::print_stderr, reason = "the first run fetches and builds for minutes, and says so")]
+        #[expect(
+            clippy::print_stderr,
+            reason = "the first run fetches and builds for minutes, and says so"
+        )]
         let mut progress = |step: &str| eprintln!("{step}");
         Self {
-            clients: Clients::provide(Path::new(env!("CARGO_BIN_EXE_rdkafka-client")), &mut progress).unwrap(),
+            clients: Clients::provide(
+                Path::new(env!("CARGO_BIN_EXE_rdkafka-client")),
+                &mut progress,
+            )
+            .unwrap(),
             collector: Collector::start(&Binaries::build().unwrap().throughline).unwrap(),
             kafka: kafka.start(&mut progress).unwrap(),
         }
@@ -65,21 +76,36 @@ impl Kit {
     pub(crate) fn sidecar_to(&self, listener: Listener, service: &str, args: &[&str]) -> Way {
         let kafka = self.kafka.bootstrap_for(listener).unwrap();
         if std::env::var_os("THROUGHLINE_SIDECAR_TESTS").is_some_and(|how| how == "direct") {
-            return Way { bootstrap: kafka, security: self.security(listener), sidecar: None };
+            return Way {
+                bootstrap: kafka,
+                security: self.security(listener),
+                sidecar: None,
+            };
         }
         let binary = &Binaries::build().unwrap().throughline;
         let collector = self.collector.addresses().otlp_http;
         let sidecar = Sidecar::start(binary, &kafka, collector, service, args).unwrap();
         // TLS ends in the sidecar; a login passes through it.
-        let inside = if listener.has_login() { Listener::SaslPlaintext } else { Listener::Plaintext };
-        Way { bootstrap: sidecar.bootstrap().to_owned(), security: self.security(inside), sidecar: Some(sidecar) }
+        let inside = if listener.has_login() {
+            Listener::SaslPlaintext
+        } else {
+            Listener::Plaintext
+        };
+        Way {
+            bootstrap: sidecar.bootstrap().to_owned(),
+            security: self.security(inside),
+            sidecar: Some(sidecar),
+        }
     }
 
     /// What clients of such a listener are told; the mechanism of a login is theirs to choose.
     pub(crate) fn security(&self, listener: Listener) -> Vec<(String, String)> {
         let mut options = vec![("security", listener.to_string().to_lowercase())];
         if listener.has_login() {
-            options.extend([("username", USER.to_owned()), ("password", PASSWORD.to_owned())]);
+            options.extend([
+                ("username", USER.to_owned()),
+                ("password", PASSWORD.to_owned()),
+            ]);
         }
         if listener.is_encrypted() {
             let certificates = self.kafka.certificates().unwrap();
@@ -89,11 +115,17 @@ impl Kit {
                 options.push(("key", certificates.client_key.display().to_string()));
             }
         }
-        options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        options
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 
     /// A new topic.
-    #[expect(clippy::print_stderr, reason = "when a test fails, it says at which case")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "when a test fails, it says at which case"
+    )]
     pub(crate) fn topic(&self, name: &str, partitions: u16) {
         eprintln!("topic {name}");
         create_topic(self.kafka.bootstrap(), &Topic::new(name, partitions)).unwrap();

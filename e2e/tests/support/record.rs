@@ -21,8 +21,21 @@ pub(crate) struct Record {
 /// What somebody consumed and sends on.
 impl From<Consumed> for Record {
     fn from(consumed: Consumed) -> Self {
-        let Consumed { partition, timestamp, key, value, headers, .. } = consumed;
-        Self { partition, timestamp: Some(timestamp), key, value, headers }
+        let Consumed {
+            partition,
+            timestamp,
+            key,
+            value,
+            headers,
+            ..
+        } = consumed;
+        Self {
+            partition,
+            timestamp: Some(timestamp),
+            key,
+            value,
+            headers,
+        }
     }
 }
 
@@ -58,7 +71,12 @@ const NAMES: [&str; 14] = [
 
 /// `count` records for `partitions` partitions, as the first client can send and the second can show them; the same for the
 /// same seed.
-pub(crate) fn generate([client, reader]: [Client; 2], seed: u64, count: usize, partitions: i32) -> Vec<Record> {
+pub(crate) fn generate(
+    [client, reader]: [Client; 2],
+    seed: u64,
+    count: usize,
+    partitions: i32,
+) -> Vec<Record> {
     let mut rng = Rng::with_seed(seed);
     let abilities = Abilities {
         null_values: !matches!(client, Client::KafkaPython | Client::Kafkajs),
@@ -66,7 +84,9 @@ pub(crate) fn generate([client, reader]: [Client; 2], seed: u64, count: usize, p
         any_names: [client, reader] == [Client::FranzGo; 2],
         nothing: client != Client::KafkaPython,
     };
-    (0..count).map(|index| one(&mut rng, index, partitions, abilities)).collect()
+    (0..count)
+        .map(|index| one(&mut rng, index, partitions, abilities))
+        .collect()
 }
 
 fn one(rng: &mut Rng, index: usize, partitions: i32, abilities: Abilities) -> Record {
@@ -101,11 +121,16 @@ fn headers(rng: &mut Rng, abilities: Abilities) -> Headers {
         3..11 => rng.usize(1..7),
         _ => rng.usize(40..150),
     };
-    let mut headers: Headers = (0..count).map(|_| (name(rng, abilities), value(rng, abilities))).collect();
+    let mut headers: Headers = (0..count)
+        .map(|_| (name(rng, abilities), value(rng, abilities)))
+        .collect();
     if rng.u8(0..8) == 0 {
         // The application's own trace, which is to be continued.
         let own = format!("00-{:032x}-{:016x}-01", rng.u128(1..), rng.u64(1..));
-        headers.insert(rng.usize(0..=headers.len()), (b"traceparent".to_vec(), Some(own.into_bytes())));
+        headers.insert(
+            rng.usize(0..=headers.len()),
+            (b"traceparent".to_vec(), Some(own.into_bytes())),
+        );
     }
     if !abilities.any_order {
         group_by_name(&mut headers);
@@ -142,7 +167,10 @@ fn bytes(rng: &mut Rng, most: usize) -> Vec<u8> {
 fn group_by_name(headers: &mut Headers) {
     let mut grouped: Headers = Vec::new();
     for (name, value) in headers.drain(..) {
-        let after = grouped.iter().rposition(|(other, _)| *other == name).map_or(grouped.len(), |last| last + 1);
+        let after = grouped
+            .iter()
+            .rposition(|(other, _)| *other == name)
+            .map_or(grouped.len(), |last| last + 1);
         grouped.insert(after, (name, value));
     }
     *headers = grouped;
@@ -150,13 +178,19 @@ fn group_by_name(headers: &mut Headers) {
 
 /// The lines that clients read.
 pub(crate) fn to_lines(records: &[Record]) -> String {
-    records.iter().map(|record| format!("{}\n", line(record))).collect()
+    records
+        .iter()
+        .map(|record| format!("{}\n", line(record)))
+        .collect()
 }
 
 fn line(record: &Record) -> Value {
     let text = |bytes: Option<&Vec<u8>>| bytes.map(|bytes| STANDARD.encode(bytes));
-    let headers: Vec<Value> =
-        record.headers.iter().map(|(name, value)| json!([text(Some(name)), text(value.as_ref())])).collect();
+    let headers: Vec<Value> = record
+        .headers
+        .iter()
+        .map(|(name, value)| json!([text(Some(name)), text(value.as_ref())]))
+        .collect();
     json!({
         "partition": record.partition,
         "timestamp": record.timestamp,
@@ -168,5 +202,9 @@ fn line(record: &Record) -> Value {
 
 /// Bytes of a line, or null.
 pub(crate) fn decode(text: &Value) -> Option<Vec<u8>> {
-    (!text.is_null()).then(|| STANDARD.decode(text.as_str().expect("bytes are base64 text")).expect("base64"))
+    (!text.is_null()).then(|| {
+        STANDARD
+            .decode(text.as_str().expect("bytes are base64 text"))
+            .expect("base64")
+    })
 }

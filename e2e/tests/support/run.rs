@@ -50,35 +50,107 @@ pub(crate) struct Consumed {
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// Starts `spec` as a producer of these records.
-pub(crate) fn produce(spec: Spec, bootstrap: &str, topic: &str, records: &[Record], options: &[(&str, &str)]) -> Run {
+pub(crate) fn produce(
+    spec: Spec,
+    bootstrap: &str,
+    topic: &str,
+    records: &[Record],
+    options: &[(&str, &str)],
+) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("input");
     std::fs::write(&input, record::to_lines(records)).unwrap();
-    let spec = spec.args(["produce", "--bootstrap", bootstrap, "--topic", topic, "--input"]).arg(&input);
-    start(spec, format!("producer of {} records to {topic}", records.len()), folder, options)
+    let spec = spec
+        .args([
+            "produce",
+            "--bootstrap",
+            bootstrap,
+            "--topic",
+            topic,
+            "--input",
+        ])
+        .arg(&input);
+    start(
+        spec,
+        format!("producer of {} records to {topic}", records.len()),
+        folder,
+        options,
+    )
 }
 
 /// Starts `spec` as a consumer of `count` records.
-pub(crate) fn consume(spec: Spec, bootstrap: &str, topics: &str, count: usize, options: &[(&str, &str)]) -> Run {
-    let spec = spec.args(["consume", "--bootstrap", bootstrap, "--topics", topics, "--count", &count.to_string()]);
-    start(spec, format!("consumer of {count} records from {topics}"), tempfile::tempdir().unwrap(), options)
+pub(crate) fn consume(
+    spec: Spec,
+    bootstrap: &str,
+    topics: &str,
+    count: usize,
+    options: &[(&str, &str)],
+) -> Run {
+    let spec = spec.args([
+        "consume",
+        "--bootstrap",
+        bootstrap,
+        "--topics",
+        topics,
+        "--count",
+        &count.to_string(),
+    ]);
+    start(
+        spec,
+        format!("consumer of {count} records from {topics}"),
+        tempfile::tempdir().unwrap(),
+        options,
+    )
 }
 
 /// Starts `spec` as a Streams application that carries `count` records from one topic to another.
-pub(crate) fn streams(spec: Spec, bootstrap: &str, topics: [&str; 2], count: usize, options: &[(&str, &str)]) -> Run {
+pub(crate) fn streams(
+    spec: Spec,
+    bootstrap: &str,
+    topics: [&str; 2],
+    count: usize,
+    options: &[(&str, &str)],
+) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let [from, to] = topics;
-    let spec =
-        spec.args(["streams", "--bootstrap", bootstrap, "--topics", from, "--to", to, "--state"]).arg(folder.path());
+    let spec = spec
+        .args([
+            "streams",
+            "--bootstrap",
+            bootstrap,
+            "--topics",
+            from,
+            "--to",
+            to,
+            "--state",
+        ])
+        .arg(folder.path());
     let work = format!("Streams from {from} to {to}");
-    start(spec.args(["--count", &count.to_string()]), work, folder, options)
+    start(
+        spec.args(["--count", &count.to_string()]),
+        work,
+        folder,
+        options,
+    )
 }
 
 fn start(spec: Spec, work: String, folder: TempDir, options: &[(&str, &str)]) -> Run {
     let output = folder.path().join("output");
-    let options = options.iter().flat_map(|(name, value)| [format!("--{name}"), (*value).to_owned()]);
-    let process = spec.arg("--output").arg(&output).args(options).spawn().unwrap();
-    Run { process, work, output, _folder: folder }
+    let options = options
+        .iter()
+        .flat_map(|(name, value)| [format!("--{name}"), (*value).to_owned()]);
+    let process = spec
+        .arg("--output")
+        .arg(&output)
+        .args(options)
+        .spawn()
+        .unwrap();
+    Run {
+        process,
+        work,
+        output,
+        _folder: folder,
+    }
 }
 
 // === impl Run ===
@@ -89,13 +161,23 @@ impl Run {
     pub(crate) fn wait_for_lines(&self, count: usize) {
         let written = || {
             let lines = lines(&self.output).len();
-            (lines >= count).then_some(Ok(())).or_else(|| self.process.crashed().map(Err))
+            (lines >= count)
+                .then_some(Ok(()))
+                .or_else(|| self.process.crashed().map(Err))
         };
         match wait::until(LIMIT, written) {
             Some(Ok(())) => {}
             // It may have written them and ended between the two looks.
-            Some(Err(crash)) => assert!(lines(&self.output).len() >= count, "{}: {crash}", self.state()),
-            None => panic!("{} has not written {count} lines within {LIMIT:?}:\n{}", self.state(), self.log()),
+            Some(Err(crash)) => assert!(
+                lines(&self.output).len() >= count,
+                "{}: {crash}",
+                self.state()
+            ),
+            None => panic!(
+                "{} has not written {count} lines within {LIMIT:?}:\n{}",
+                self.state(),
+                self.log()
+            ),
         }
     }
 
@@ -103,8 +185,17 @@ impl Run {
     #[track_caller]
     pub(crate) fn lines(self) -> Vec<Value> {
         match self.process.wait(LIMIT) {
-            Ok(status) => assert!(status.success(), "{} ended with {status}:\n{}", self.state(), self.log()),
-            Err(_) => panic!("{} has not ended within {LIMIT:?}:\n{}", self.state(), self.log()),
+            Ok(status) => assert!(
+                status.success(),
+                "{} ended with {status}:\n{}",
+                self.state(),
+                self.log()
+            ),
+            Err(_) => panic!(
+                "{} has not ended within {LIMIT:?}:\n{}",
+                self.state(),
+                self.log()
+            ),
         }
         lines(&self.output)
     }
@@ -112,19 +203,33 @@ impl Run {
     /// The lines of a producer.
     #[track_caller]
     pub(crate) fn acknowledged(self) -> Vec<Acknowledged> {
-        self.lines().iter().filter(|line| line.get("index").is_some()).map(acknowledged).collect()
+        self.lines()
+            .iter()
+            .filter(|line| line.get("index").is_some())
+            .map(acknowledged)
+            .collect()
     }
 
     /// The lines of a consumer.
     #[track_caller]
     pub(crate) fn consumed(self) -> Vec<Consumed> {
-        self.lines().iter().filter(|line| line.get("headers").is_some()).map(consumed).collect()
+        self.lines()
+            .iter()
+            .filter(|line| line.get("headers").is_some())
+            .map(consumed)
+            .collect()
     }
 
     /// Who it is and how far it has come, for one who asks why.
     fn state(&self) -> String {
         let lines = lines(&self.output);
-        let last: String = lines.last().map(ToString::to_string).unwrap_or_default().chars().take(300).collect();
+        let last: String = lines
+            .last()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+            .chars()
+            .take(300)
+            .collect();
         let (name, work, count) = (self.process.name(), &self.work, lines.len());
         format!("{name}, {work} ({count} lines so far, the last: {last})")
     }
@@ -132,7 +237,11 @@ impl Run {
     /// What it said.
     fn log(&self) -> String {
         let log = self.process.log();
-        if log.is_empty() { "it said nothing".to_owned() } else { log[log.len().saturating_sub(40)..].join("\n") }
+        if log.is_empty() {
+            "it said nothing".to_owned()
+        } else {
+            log[log.len().saturating_sub(40)..].join("\n")
+        }
     }
 }
 
@@ -140,7 +249,10 @@ impl Run {
 fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))).collect()
+    whole
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
+        .collect()
 }
 
 fn acknowledged(line: &Value) -> Acknowledged {
@@ -162,7 +274,12 @@ fn consumed(line: &Value) -> Consumed {
         value: record::decode(&line["value"]),
         headers: headers
             .iter()
-            .map(|header| (record::decode(&header[0]).unwrap_or_default(), record::decode(&header[1])))
+            .map(|header| {
+                (
+                    record::decode(&header[0]).unwrap_or_default(),
+                    record::decode(&header[1]),
+                )
+            })
             .collect(),
         codec: line["codec"].as_str().unwrap_or_default().to_owned(),
         delivery_count: line["delivery_count"].as_u64().unwrap_or_default(),
@@ -171,5 +288,8 @@ fn consumed(line: &Value) -> Consumed {
 }
 
 fn partition(line: &Value) -> i32 {
-    line["partition"].as_i64().and_then(|partition| i32::try_from(partition).ok()).unwrap()
+    line["partition"]
+        .as_i64()
+        .and_then(|partition| i32::try_from(partition).ok())
+        .unwrap()
 }

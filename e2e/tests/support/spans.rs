@@ -25,15 +25,25 @@ const SOON: Duration = Duration::from_secs(30);
 
 impl Spans {
     /// Waits until there are so many spans of each of these operations, such as `send`.
-    pub(crate) fn wait_for(collector: &Collector, service: &str, topic: &str, wanted: &[(&str, usize)]) -> Self {
+    pub(crate) fn wait_for(
+        collector: &Collector,
+        service: &str,
+        topic: &str,
+        wanted: &[(&str, usize)],
+    ) -> Self {
         let look = || {
             let spans = Self::find(collector, service, topic, wanted);
-            wanted.iter().all(|(operation, count)| spans.named(operation).count() >= *count).then_some(spans)
+            wanted
+                .iter()
+                .all(|(operation, count)| spans.named(operation).count() >= *count)
+                .then_some(spans)
         };
         wait::until(SOON, look).unwrap_or_else(|| {
             let spans = Self::find(collector, service, topic, wanted);
-            let found: Vec<String> =
-                wanted.iter().map(|(operation, _)| format!("{operation} {}", spans.named(operation).count())).collect();
+            let found: Vec<String> = wanted
+                .iter()
+                .map(|(operation, _)| format!("{operation} {}", spans.named(operation).count()))
+                .collect();
             panic!("of {topic} by {service} there are {found:?} spans, of {wanted:?}")
         })
     }
@@ -42,20 +52,36 @@ impl Spans {
         let mut all: BTreeMap<(String, String), Span> = BTreeMap::new();
         for (operation, _) in wanted {
             let name = format!("{operation} {topic}");
-            let traces = collector.search(&[("service", service), ("operation", &name), ("limit", "1500")]).unwrap();
+            let traces = collector
+                .search(&[
+                    ("service", service),
+                    ("operation", &name),
+                    ("limit", "1500"),
+                ])
+                .unwrap();
             let spans = Traces::from_json(&json!({ "data": traces })).spans;
             let ours = spans.into_iter().filter(|span| span.service == service);
             all.extend(ours.map(|span| ((span.trace.clone(), span.id.clone()), span)));
         }
-        let all: Vec<Span> = all.into_values().filter(|span| span.tag("messaging.destination.name") == topic).collect();
+        let all: Vec<Span> = all
+            .into_values()
+            .filter(|span| span.tag("messaging.destination.name") == topic)
+            .collect();
         let mut by_place: BTreeMap<_, Vec<Span>> = BTreeMap::new();
         for span in &all {
             if let Some(place) = place(span) {
                 let operation = span.name.split(' ').next().unwrap_or_default().to_owned();
-                by_place.entry((operation, place)).or_default().push(span.clone());
+                by_place
+                    .entry((operation, place))
+                    .or_default()
+                    .push(span.clone());
             }
         }
-        Self { topic: topic.to_owned(), by_place, all }
+        Self {
+            topic: topic.to_owned(),
+            by_place,
+            all,
+        }
     }
 
     /// Those of one operation.
@@ -70,27 +96,52 @@ impl Spans {
 
     /// The spans of what is at this place; in this trace, for a topic may have been made anew.
     fn at(&self, operation: &str, place: Place, context: &Context) -> Vec<&Span> {
-        let spans = self.by_place.get(&(operation.to_owned(), place)).into_iter().flatten();
+        let spans = self
+            .by_place
+            .get(&(operation.to_owned(), place))
+            .into_iter()
+            .flatten();
         spans.filter(|span| span.trace == context.trace).collect()
     }
 
     /// Each record has its producer span: it made the record's context, or is the child of the one that came with it.
-    pub(crate) fn assert_sent(&self, contexts: &BTreeMap<Place, Context>, client: &str, times: RangeInclusive<usize>) {
+    pub(crate) fn assert_sent(
+        &self,
+        contexts: &BTreeMap<Place, Context>,
+        client: &str,
+        times: RangeInclusive<usize>,
+    ) {
         for (place, context) in contexts {
             let spans = self.at("send", *place, context);
-            assert!(times.contains(&spans.len()), "{} producer spans at {place:?}", spans.len());
+            assert!(
+                times.contains(&spans.len()),
+                "{} producer spans at {place:?}",
+                spans.len()
+            );
             // When a request is sent again, each has its spans; the record has the context of the one that arrived.
-            let span = spans.iter().find(|span| context.came_along || span.id == context.span);
-            let span = span.unwrap_or_else(|| panic!("no producer span of {context:?}, but {spans:?}"));
+            let span = spans
+                .iter()
+                .find(|span| context.came_along || span.id == context.span);
+            let span =
+                span.unwrap_or_else(|| panic!("no producer span of {context:?}, but {spans:?}"));
             self.assert_sender(span, context, client);
         }
     }
 
     /// The same for records without an acknowledgement: their spans do not know the offset.
-    pub(crate) fn assert_sent_unacknowledged(&self, contexts: &BTreeMap<Place, Context>, client: &str) {
+    pub(crate) fn assert_sent_unacknowledged(
+        &self,
+        contexts: &BTreeMap<Place, Context>,
+        client: &str,
+    ) {
         for (place, context) in contexts {
-            let spans: Vec<&Span> = self.named("send").filter(|span| is_sender(span, context)).collect();
-            let [span] = spans[..] else { panic!("{} producer spans at {place:?}", spans.len()) };
+            let spans: Vec<&Span> = self
+                .named("send")
+                .filter(|span| is_sender(span, context))
+                .collect();
+            let [span] = spans[..] else {
+                panic!("{} producer spans at {place:?}", spans.len())
+            };
             self.assert_sender(span, context, client);
         }
     }
@@ -105,7 +156,11 @@ impl Spans {
     }
 
     fn assert_sender(&self, span: &Span, context: &Context, client: &str) {
-        let references = if context.came_along { vec![reference("CHILD_OF", context)] } else { Vec::new() };
+        let references = if context.came_along {
+            vec![reference("CHILD_OF", context)]
+        } else {
+            Vec::new()
+        };
         assert_eq!(span.references, references, "{span:?}");
         self.assert_tags(span, "producer", client);
     }
@@ -119,10 +174,18 @@ impl Spans {
     ) {
         for (place, context) in contexts {
             let spans = self.at("process", *place, context);
-            assert!(times.contains(&spans.len()), "{} consumer spans at {place:?}: {spans:?}", spans.len());
+            assert!(
+                times.contains(&spans.len()),
+                "{} consumer spans at {place:?}: {spans:?}",
+                spans.len()
+            );
             for span in spans {
                 // Parent and link, as one reference (docs/adr/0003).
-                assert_eq!(span.references, [reference("FOLLOWS_FROM", context)], "{span:?}");
+                assert_eq!(
+                    span.references,
+                    [reference("FOLLOWS_FROM", context)],
+                    "{span:?}"
+                );
                 self.assert_tags(span, "consumer", client);
                 assert_eq!(span.tag("messaging.consumer.group.name"), group, "{span:?}");
             }
@@ -138,19 +201,33 @@ impl Spans {
     ) {
         for (place, context) in contexts {
             let spans = self.at(operation, *place, context);
-            assert!(times.contains(&spans.len()), "{} {operation} spans at {place:?}", spans.len());
-            let is_strange = |span: &&&Span| span.trace != context.trace || parent(span) != Some(&context.span);
+            assert!(
+                times.contains(&spans.len()),
+                "{} {operation} spans at {place:?}",
+                spans.len()
+            );
+            let is_strange =
+                |span: &&&Span| span.trace != context.trace || parent(span) != Some(&context.span);
             let strange = spans.iter().find(is_strange);
-            assert!(strange.is_none(), "{strange:?} does not continue {context:?}");
+            assert!(
+                strange.is_none(),
+                "{strange:?} does not continue {context:?}"
+            );
         }
     }
 
     /// The deliveries of each record are numbered so.
-    pub(crate) fn assert_delivery_counts(&self, contexts: &BTreeMap<Place, Context>, counts: &[i64]) {
+    pub(crate) fn assert_delivery_counts(
+        &self,
+        contexts: &BTreeMap<Place, Context>,
+        counts: &[i64],
+    ) {
         for (place, context) in contexts {
             let spans = self.at("process", *place, context);
-            let mut found: Vec<i64> =
-                spans.iter().filter_map(|span| span.tags.get("throughline.kafka.delivery_count")?.as_i64()).collect();
+            let mut found: Vec<i64> = spans
+                .iter()
+                .filter_map(|span| span.tags.get("throughline.kafka.delivery_count")?.as_i64())
+                .collect();
             found.sort_unstable();
             assert_eq!(found, counts, "deliveries at {place:?}");
         }
@@ -158,18 +235,30 @@ impl Spans {
 
     /// Records that nobody was given have no consumer span.
     pub(crate) fn assert_not_processed<'a>(&self, mut contexts: impl Iterator<Item = &'a Context>) {
-        let is_there = |context: &Context| self.named("process").any(|span| span.trace == context.trace);
+        let is_there = |context: &Context| {
+            self.named("process")
+                .any(|span| span.trace == context.trace)
+        };
         let found = contexts.find(|context| is_there(context));
         assert!(found.is_none(), "{found:?} was processed");
     }
 
     /// Each record has so many commits that covered it, each the child of a consumer span.
-    pub(crate) fn assert_settled(&self, contexts: &BTreeMap<Place, Context>, times: &RangeInclusive<usize>) {
+    pub(crate) fn assert_settled(
+        &self,
+        contexts: &BTreeMap<Place, Context>,
+        times: &RangeInclusive<usize>,
+    ) {
         for (place, context) in contexts {
             let processed = self.at("process", *place, context);
-            let settled = self.named("commit").filter(|span| processed.iter().any(|one| parent(span) == Some(&one.id)));
+            let settled = self
+                .named("commit")
+                .filter(|span| processed.iter().any(|one| parent(span) == Some(&one.id)));
             let settled = settled.count();
-            assert!(times.contains(&settled), "{settled} commits of the record at {place:?}, with {processed:?}");
+            assert!(
+                times.contains(&settled),
+                "{settled} commits of the record at {place:?}, with {processed:?}"
+            );
         }
     }
 
@@ -187,7 +276,10 @@ impl Spans {
 }
 
 fn place(span: &Span) -> Option<Place> {
-    let partition = span.tag("messaging.destination.partition.id").parse().ok()?;
+    let partition = span
+        .tag("messaging.destination.partition.id")
+        .parse()
+        .ok()?;
     let offset = span.tags.get("messaging.kafka.offset")?.as_i64()?;
     Some((partition, offset))
 }

@@ -108,14 +108,19 @@ impl Relay {
     /// From a free port to this one.
     pub(crate) fn start(listener: TcpListener, to: u16) -> Self {
         let address = listener.local_addr().unwrap();
-        let shared =
-            Arc::new(Shared { left: AtomicUsize::new(usize::MAX), cuts: AtomicUsize::new(0), open: Mutex::default() });
+        let shared = Arc::new(Shared {
+            left: AtomicUsize::new(usize::MAX),
+            cuts: AtomicUsize::new(0),
+            open: Mutex::default(),
+        });
         let own = Arc::clone(&shared);
         // Ends with the program; it holds nothing that must be given back.
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // A broker that is not there yet: the client tries again.
-                let Ok(broker) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+                let Ok(broker) = TcpStream::connect(("127.0.0.1", to)) else {
+                    continue;
+                };
                 own.join(&client, &broker);
             }
         });
@@ -146,7 +151,11 @@ impl Shared {
         drop(open);
         let (from, to) = (client.try_clone().unwrap(), broker.try_clone().unwrap());
         thread::spawn(move || carry(from, to, |_| usize::MAX));
-        let (from, to, shared) = (broker.try_clone().unwrap(), client.try_clone().unwrap(), Arc::clone(self));
+        let (from, to, shared) = (
+            broker.try_clone().unwrap(),
+            client.try_clone().unwrap(),
+            Arc::clone(self),
+        );
         thread::spawn(move || carry(from, to, |bytes| shared.allow(bytes)));
     }
 
@@ -161,7 +170,12 @@ impl Shared {
         if allowed < bytes {
             self.left.store(usize::MAX, Ordering::SeqCst);
             self.cuts.fetch_add(1, Ordering::SeqCst);
-            for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            for stream in self
+                .open
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .drain(..)
+            {
                 stream.shutdown(Shutdown::Both).unwrap_or_default();
             }
         }

@@ -20,12 +20,19 @@ impl Delays {
             // Services that share a seed must not take the same steps.
             fastrand::Rng::with_seed(seed.wrapping_add(settings.service as u64))
         });
-        Self { random: Mutex::new(random), longest: settings.max_delay }
+        Self {
+            random: Mutex::new(random),
+            longest: settings.max_delay,
+        }
     }
 
     /// Waits, from nothing up to the longest delay.
     pub(crate) async fn work(&self) {
-        let share = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
+        let share = self
+            .random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .f64();
         tokio::time::sleep(self.longest.mul_f64(share)).await;
     }
 }

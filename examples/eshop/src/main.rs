@@ -65,7 +65,9 @@ async fn serve(settings: &Settings, wiring: &Wiring) -> Result<(), Box<dyn std::
     let address = listener.local_addr()?;
     let routes = services::start(settings, wiring)?.ready().await;
     announce(&format!("listening on http://{address}"));
-    axum::serve(listener, wiring.routes(routes)).with_graceful_shutdown(asked_to_stop()?).await?;
+    axum::serve(listener, wiring.routes(routes))
+        .with_graceful_shutdown(asked_to_stop()?)
+        .await?;
     Ok(())
 }
 

@@ -28,7 +28,9 @@ where
 
 /// The order that a record is for: its key.
 pub(crate) fn order(message: &BorrowedMessage<'_>) -> Option<String> {
-    message.key().map(|key| String::from_utf8_lossy(key).into_owned())
+    message
+        .key()
+        .map(|key| String::from_utf8_lossy(key).into_owned())
 }
 
 pub(crate) fn log_failure(received: Received) {

@@ -38,10 +38,16 @@ pub(crate) fn start(settings: &Settings, wiring: &Wiring) -> Result<Started, Kaf
         Service::Notification => one_step("/sendEmail", "Email sent out!", delays),
         Service::KafkaConsumer => {
             let assigned = consumer::start(settings, wiring)?;
-            return Ok(Started { routes: Router::new(), assigned: Some(assigned) });
+            return Ok(Started {
+                routes: Router::new(),
+                assigned: Some(assigned),
+            });
         }
     };
-    Ok(Started { routes, assigned: None })
+    Ok(Started {
+        routes,
+        assigned: None,
+    })
 }
 
 /// A service that takes a while and says that it is done.

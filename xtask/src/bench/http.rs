@@ -18,15 +18,39 @@ pub(crate) struct Options {
 pub(super) fn run(options: &Options) -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
     machine::provide(&[PYTHON, WRK])?;
-    steps::run(&mut cargo(&["build", "--release", "--package", "throughline-cli"]))?;
-    let mut bench = cargo(&["bench", "--package", "throughline-testkit", "--bench", "http_path", "--"]);
-    bench.args(peers::provide(&peers::HTTP)?).arg("--throughline").arg(released()).args(&options.more);
+    steps::run(&mut cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "throughline-cli",
+    ]))?;
+    let mut bench = cargo(&[
+        "bench",
+        "--package",
+        "throughline-testkit",
+        "--bench",
+        "http_path",
+        "--",
+    ]);
+    bench
+        .args(peers::provide(&peers::HTTP)?)
+        .arg("--throughline")
+        .arg(released())
+        .args(&options.more);
     let mut rows = Vec::new();
     lines_of(&mut bench, |line| rows.extend(row(line)))?;
     ensure!(!rows.is_empty(), "the benchmark gave no figures");
     eprintln!(
         "\n{:<16} {:<12} {:>10} {:>12} {:>10} {:>9} {:>9} {:>9} {:>8}",
-        "case", "through", "requests/s", "per CPU s", "CPU us", "p50 us", "p99 us", "spans", "peak MB"
+        "case",
+        "through",
+        "requests/s",
+        "per CPU s",
+        "CPU us",
+        "p50 us",
+        "p99 us",
+        "spans",
+        "peak MB"
     );
     eprintln!("{}", rows.join("\n"));
     Ok(())
@@ -37,7 +61,9 @@ fn row(line: &str) -> Option<String> {
     let json: Value = serde_json::from_str(line).ok()?;
     let text = |name: &str| json.get(name).and_then(Value::as_str);
     let figure = |name: &str, digits: usize| {
-        json.get(name).and_then(Value::as_f64).map_or_else(String::new, |figure| format!("{figure:.digits$}"))
+        json.get(name)
+            .and_then(Value::as_f64)
+            .map_or_else(String::new, |figure| format!("{figure:.digits$}"))
     };
     Some(format!(
         "{:<16} {:<12} {:>10} {:>12} {:>10} {:>9} {:>9} {:>9} {:>8}",
@@ -59,9 +85,12 @@ mod tests {
 
     #[test]
     fn a_figure_becomes_a_row_and_anything_else_does_not() {
-        let line =
-            r#"{"case":"saturated","target":"envoy","requests_per_s":9000.4,"cpu_us_per_request":81.26,"peak_mb":69}"#;
-        let words: Vec<String> = row(line).unwrap().split_whitespace().map(str::to_owned).collect();
+        let line = r#"{"case":"saturated","target":"envoy","requests_per_s":9000.4,"cpu_us_per_request":81.26,"peak_mb":69}"#;
+        let words: Vec<String> = row(line)
+            .unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
         assert_eq!(words, ["saturated", "envoy", "9000", "81.3", "69"]);
         assert_eq!(row("round 1"), None);
         assert_eq!(row("{}"), None);

@@ -29,12 +29,23 @@ enum Part {
     Path,
 }
 
-const SMOKE: [&str; 4] = ["--rounds=1", "--warmups=0", "--megabytes=4", "--requests=50"];
+const SMOKE: [&str; 4] = [
+    "--rounds=1",
+    "--warmups=0",
+    "--megabytes=4",
+    "--requests=50",
+];
 
 pub(super) fn run(options: &Options) -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
     if options.part != Some(Part::Path) && !options.smoke {
-        let mut codec = cargo(&["bench", "--package", "throughline-kafka", "--bench", "codec"]);
+        let mut codec = cargo(&[
+            "bench",
+            "--package",
+            "throughline-kafka",
+            "--bench",
+            "codec",
+        ]);
         lines_of(&mut codec, |_| {})?;
     }
     if options.part != Some(Part::Codec) {
@@ -45,8 +56,20 @@ pub(super) fn run(options: &Options) -> Result<()> {
 
 fn path(options: &Options) -> Result<()> {
     machine::provide(&[JDK, MAVEN, PYTHON])?;
-    steps::run(&mut cargo(&["build", "--release", "--package", "throughline-cli"]))?;
-    let mut bench = cargo(&["bench", "--package", "throughline-testkit", "--bench", "kafka_path", "--"]);
+    steps::run(&mut cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "throughline-cli",
+    ]))?;
+    let mut bench = cargo(&[
+        "bench",
+        "--package",
+        "throughline-testkit",
+        "--bench",
+        "kafka_path",
+        "--",
+    ]);
     bench.args(peers::provide(&peers::KAFKA)?);
     bench.arg("--throughline").arg(released());
     if options.smoke {
@@ -69,7 +92,9 @@ fn row(line: &str) -> Option<String> {
     let json: Value = serde_json::from_str(line).ok()?;
     let text = |name: &str| json.get(name).and_then(Value::as_str);
     let figure = |name: &str, digits: usize| {
-        json.get(name).and_then(Value::as_f64).map_or_else(String::new, |figure| format!("{figure:.digits$}"))
+        json.get(name)
+            .and_then(Value::as_f64)
+            .map_or_else(String::new, |figure| format!("{figure:.digits$}"))
     };
     Some(format!(
         "{:<26} {:<26} {:>8} {:>9} {:>9} {:>9} {:>9} {:>8}",
@@ -91,7 +116,11 @@ mod tests {
     #[test]
     fn a_figure_becomes_a_row_and_anything_else_does_not() {
         let line = r#"{"case":"produce","target":"envoy","mb_per_s":370.4,"ratio_to_direct":0.9,"peak_mb":69}"#;
-        let words: Vec<String> = row(line).unwrap().split_whitespace().map(str::to_owned).collect();
+        let words: Vec<String> = row(line)
+            .unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
         assert_eq!(words, ["produce", "envoy", "370", "0.90", "69"]);
         assert_eq!(row("round 1"), None);
         assert_eq!(row("{}"), None);

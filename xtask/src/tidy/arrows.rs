@@ -11,12 +11,24 @@ use crate::steps::cargo;
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("throughline-model", &[]),
     ("throughline-kafka", &[]),
-    ("throughline-intercept", &["throughline-kafka", "throughline-model"]),
+    (
+        "throughline-intercept",
+        &["throughline-kafka", "throughline-model"],
+    ),
     ("throughline-otlp", &["throughline-model"]),
     ("throughline-store", &["throughline-model"]),
-    ("throughline-collector", &["throughline-model", "throughline-otlp", "throughline-store"]),
-    ("throughline-export", &["throughline-model", "throughline-otlp"]),
-    ("throughline-proxy", &["throughline-intercept", "throughline-model"]),
+    (
+        "throughline-collector",
+        &["throughline-model", "throughline-otlp", "throughline-store"],
+    ),
+    (
+        "throughline-export",
+        &["throughline-model", "throughline-otlp"],
+    ),
+    (
+        "throughline-proxy",
+        &["throughline-intercept", "throughline-model"],
+    ),
     (
         "throughline-cli",
         &[
@@ -39,41 +51,70 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 const MAY_TEST_WITH: &[(&str, &str)] = &[("throughline-export", "throughline-collector")];
 
 /// Crates that know no socket, clock or task, and what would bring one in.
-const PURE: [&str; 5] =
-    ["throughline-intercept", "throughline-kafka", "throughline-model", "throughline-otlp", "throughline-store"];
+const PURE: [&str; 5] = [
+    "throughline-intercept",
+    "throughline-kafka",
+    "throughline-model",
+    "throughline-otlp",
+    "throughline-store",
+];
 const IMPURE: [&str; 4] = ["hyper", "mio", "socket2", "tokio"];
 
 pub(super) fn check() -> Result<Vec<String>> {
     let metadata = output(&["metadata", "--format-version=1", "--no-deps", "--locked"])?;
-    let mut broken = wrong_arrows(&serde_json::from_str(&metadata).context("reading what cargo metadata says")?);
+    let mut broken =
+        wrong_arrows(&serde_json::from_str(&metadata).context("reading what cargo metadata says")?);
     for pure in PURE {
-        let tree =
-            output(&["tree", "--package", pure, "--edges=normal", "--prefix=none", "--all-features", "--locked"])?;
-        broken.extend(impurities(&tree).map(|name| format!("{pure} is a pure crate and depends on {name}")));
+        let tree = output(&[
+            "tree",
+            "--package",
+            pure,
+            "--edges=normal",
+            "--prefix=none",
+            "--all-features",
+            "--locked",
+        ])?;
+        broken.extend(
+            impurities(&tree).map(|name| format!("{pure} is a pure crate and depends on {name}")),
+        );
     }
     Ok(broken)
 }
 
 fn output(args: &[&str]) -> Result<String> {
     let output = cargo(args).output().context("starting cargo")?;
-    ensure!(output.status.success(), "cargo {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "cargo {}: {}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Dependencies of members on members that the tables do not allow.
 fn wrong_arrows(metadata: &Value) -> Vec<String> {
     let packages: Vec<&Value> = list(metadata, "packages").collect();
-    let ours: BTreeSet<&str> = packages.iter().map(|package| text(package, "name")).collect();
+    let ours: BTreeSet<&str> = packages
+        .iter()
+        .map(|package| text(package, "name"))
+        .collect();
     let mut broken = Vec::new();
     for package in &packages {
         let name = text(package, "name");
         let Some((_, allowed)) = MAY_KNOW.iter().find(|(known, _)| *known == name) else {
-            broken.push(format!("{name} is not in the table of crates; say there what it may depend on"));
+            broken.push(format!(
+                "{name} is not in the table of crates; say there what it may depend on"
+            ));
             continue;
         };
-        for dependency in list(package, "dependencies").filter(|dependency| ours.contains(text(dependency, "name"))) {
-            let (other, is_for_tests) = (text(dependency, "name"), text(dependency, "kind") == "dev");
-            let may_test_with = other == "throughline-testkit" || MAY_TEST_WITH.contains(&(name, other));
+        for dependency in list(package, "dependencies")
+            .filter(|dependency| ours.contains(text(dependency, "name")))
+        {
+            let (other, is_for_tests) =
+                (text(dependency, "name"), text(dependency, "kind") == "dev");
+            let may_test_with =
+                other == "throughline-testkit" || MAY_TEST_WITH.contains(&(name, other));
             let is_allowed = allowed.contains(&other) || (is_for_tests && may_test_with);
             if !is_allowed {
                 broken.push(format!("{name} must not depend on {other}"));
@@ -84,12 +125,19 @@ fn wrong_arrows(metadata: &Value) -> Vec<String> {
 }
 
 fn impurities(tree: &str) -> impl Iterator<Item = &str> {
-    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let names: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
     names.into_iter().filter(|name| IMPURE.contains(name))
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
-    value.get(name).and_then(Value::as_array).into_iter().flatten()
+    value
+        .get(name)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -103,8 +151,10 @@ mod tests {
     use super::*;
 
     fn package(name: &str, dependencies: &[(&str, Option<&str>)]) -> Value {
-        let dependencies: Vec<Value> =
-            dependencies.iter().map(|(name, kind)| json!({"name": name, "kind": kind})).collect();
+        let dependencies: Vec<Value> = dependencies
+            .iter()
+            .map(|(name, kind)| json!({"name": name, "kind": kind}))
+            .collect();
         json!({"name": name, "dependencies": dependencies})
     }
 
@@ -114,7 +164,10 @@ mod tests {
             package("throughline-model", &[("throughline-store", None), ("serde", None)]),
             package("throughline-store", &[("throughline-model", None)]),
         ]});
-        assert_eq!(wrong_arrows(&metadata), ["throughline-model must not depend on throughline-store"]);
+        assert_eq!(
+            wrong_arrows(&metadata),
+            ["throughline-model must not depend on throughline-store"]
+        );
     }
 
     #[test]
@@ -122,7 +175,10 @@ mod tests {
         let testkit = "throughline-testkit";
         let crates = |kind| json!({"packages": [package("throughline", &[(testkit, kind)]), package(testkit, &[])]});
         assert_eq!(wrong_arrows(&crates(Some("dev"))), Vec::<String>::new());
-        assert_eq!(wrong_arrows(&crates(None)), ["throughline must not depend on throughline-testkit"]);
+        assert_eq!(
+            wrong_arrows(&crates(None)),
+            ["throughline must not depend on throughline-testkit"]
+        );
     }
 
     #[test]
@@ -133,7 +189,8 @@ mod tests {
 
     #[test]
     fn a_runtime_in_a_tree_is_found_and_its_namesakes_are_not() {
-        let tree = "throughline-store v0.1.0 (/x)\ntokio-util v0.7.0\ntokio v1.0.0\ntokio v1.0.0 (*)\n";
+        let tree =
+            "throughline-store v0.1.0 (/x)\ntokio-util v0.7.0\ntokio v1.0.0\ntokio v1.0.0 (*)\n";
         assert_eq!(impurities(tree).collect::<Vec<_>>(), ["tokio"]);
     }
 }

@@ -9,7 +9,9 @@ use anyhow::{Context, Result};
 const LINES: usize = 600;
 
 /// Words that say nothing, in the names of types and modules.
-const EMPTY_WORDS: [&str; 7] = ["Manager", "Helper", "Util", "Common", "Base", "Data", "Info"];
+const EMPTY_WORDS: [&str; 7] = [
+    "Manager", "Helper", "Util", "Common", "Base", "Data", "Info",
+];
 
 /// Names that a specification gave.
 const BORROWED: [&str; 1] = ["TracesData"]; // OTLP
@@ -23,8 +25,14 @@ pub(super) fn check(root: &Path, files: &[String]) -> Result<Vec<String>> {
             continue;
         }
         let bytes = fs::read(&path).with_context(|| format!("reading {file}"))?;
-        let Ok(text) = String::from_utf8(bytes) else { continue };
-        broken.extend(in_file(root, file, &text).into_iter().map(|rule| format!("{file}: {rule}")));
+        let Ok(text) = String::from_utf8(bytes) else {
+            continue;
+        };
+        broken.extend(
+            in_file(root, file, &text)
+                .into_iter()
+                .map(|rule| format!("{file}: {rule}")),
+        );
     }
     Ok(broken)
 }
@@ -36,13 +44,18 @@ fn in_file(root: &Path, file: &str, text: &str) -> Vec<String> {
         broken.push("names a path of the machine it was written on".to_owned());
     }
     if file.ends_with("Cargo.toml") && text.contains("[package]") && !file.starts_with("fuzz/") {
-        let inherits =
-            text.split("[lints]").nth(1).is_some_and(|rest| rest.trim_start().starts_with("workspace = true"));
+        let inherits = text
+            .split("[lints]")
+            .nth(1)
+            .is_some_and(|rest| rest.trim_start().starts_with("workspace = true"));
         if !inherits {
             broken.push("does not inherit the lints: [lints] workspace = true".to_owned());
         }
     }
-    if Path::new(file).extension().is_some_and(|extension| extension == "rs") {
+    if Path::new(file)
+        .extension()
+        .is_some_and(|extension| extension == "rs")
+    {
         broken.extend(in_rust(file, text));
     }
     broken
@@ -60,10 +73,19 @@ fn in_rust(file: &str, text: &str) -> Vec<String> {
     }
     let lines = lines_without_tests(file, text);
     if lines > LINES {
-        broken.push(format!("has {lines} lines without its tests; {LINES} is the most"));
+        broken.push(format!(
+            "has {lines} lines without its tests; {LINES} is the most"
+        ));
     }
-    for name in text.lines().filter_map(declared_name).filter(|name| !BORROWED.contains(name)) {
-        if let Some(word) = words(name).into_iter().find(|word| EMPTY_WORDS.contains(&word.as_str())) {
+    for name in text
+        .lines()
+        .filter_map(declared_name)
+        .filter(|name| !BORROWED.contains(name))
+    {
+        if let Some(word) = words(name)
+            .into_iter()
+            .find(|word| EMPTY_WORDS.contains(&word.as_str()))
+        {
             broken.push(format!("the name {name} says {word}, which says nothing"));
         }
     }
@@ -72,11 +94,20 @@ fn in_rust(file: &str, text: &str) -> Vec<String> {
 
 /// Lines up to the unit tests; none in a file that holds nothing but tests.
 fn lines_without_tests(file: &str, text: &str) -> usize {
-    if is_test(file) { 0 } else { text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count() }
+    if is_test(file) {
+        0
+    } else {
+        text.lines()
+            .take_while(|line| !line.starts_with("#[cfg(test)]"))
+            .count()
+    }
 }
 
 fn is_test(file: &str) -> bool {
-    file.ends_with("tests.rs") || file.split('/').any(|part| ["tests", "benches"].contains(&part))
+    file.ends_with("tests.rs")
+        || file
+            .split('/')
+            .any(|part| ["tests", "benches"].contains(&part))
 }
 
 /// The name that a line declares for a type, a trait or a module. Associated types have the names of their traits.
@@ -84,9 +115,15 @@ fn declared_name(line: &str) -> Option<&str> {
     if line.trim_start().starts_with("//") {
         return None;
     }
-    let mut tokens = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|token| !token.is_empty());
+    let mut tokens = line
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|token| !token.is_empty());
     let keyword = tokens.find(|token| !["pub", "crate", "super", "in", "self"].contains(token))?;
-    if ["struct", "enum", "trait", "mod", "union"].contains(&keyword) { tokens.next() } else { None }
+    if ["struct", "enum", "trait", "mod", "union"].contains(&keyword) {
+        tokens.next()
+    } else {
+        None
+    }
 }
 
 /// The words of a name in camel or snake case, each with a capital first letter.
@@ -117,9 +154,15 @@ mod tests {
 
     #[test]
     fn a_module_without_an_opening_word_is_found() {
-        assert_eq!(check_one("crates/a/src/b.rs", "//! B.\nfn b() {}\n"), Vec::<String>::new());
+        assert_eq!(
+            check_one("crates/a/src/b.rs", "//! B.\nfn b() {}\n"),
+            Vec::<String>::new()
+        );
         assert_eq!(check_one("crates/a/src/b.rs", "fn b() {}\n").len(), 1);
-        assert_eq!(check_one("crates/a/src/b/tests.rs", "use super::*;\n"), Vec::<String>::new());
+        assert_eq!(
+            check_one("crates/a/src/b/tests.rs", "use super::*;\n"),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
@@ -134,13 +177,30 @@ mod tests {
 
     #[test]
     fn names_that_say_nothing_are_found() {
-        for line in ["pub(crate) struct SpanManager;", "mod http_util;", "    trait Base {", "enum DataKind {"] {
-            assert_eq!(check_one("src/a.rs", &format!("//! A.\n{line}\n")).len(), 1, "{line}");
+        for line in [
+            "pub(crate) struct SpanManager;",
+            "mod http_util;",
+            "    trait Base {",
+            "enum DataKind {",
+        ] {
+            assert_eq!(
+                check_one("src/a.rs", &format!("//! A.\n{line}\n")).len(),
+                1,
+                "{line}"
+            );
         }
-        for line in
-            ["struct Database;", "mod databases;", "// struct Manager", "    type Data = Bytes;", "struct TracesData;"]
-        {
-            assert_eq!(check_one("src/a.rs", &format!("//! A.\n{line}\n")), Vec::<String>::new(), "{line}");
+        for line in [
+            "struct Database;",
+            "mod databases;",
+            "// struct Manager",
+            "    type Data = Bytes;",
+            "struct TracesData;",
+        ] {
+            assert_eq!(
+                check_one("src/a.rs", &format!("//! A.\n{line}\n")),
+                Vec::<String>::new(),
+                "{line}"
+            );
         }
     }
 
@@ -149,15 +209,24 @@ mod tests {
         let manifest = "[package]\nname = \"a\"\n";
         assert_eq!(check_one("crates/a/Cargo.toml", manifest).len(), 1);
         assert_eq!(
-            check_one("crates/a/Cargo.toml", &format!("{manifest}\n[lints]\nworkspace = true\n")),
+            check_one(
+                "crates/a/Cargo.toml",
+                &format!("{manifest}\n[lints]\nworkspace = true\n")
+            ),
             Vec::<String>::new()
         );
-        assert_eq!(check_one("Cargo.toml", "[workspace]\n"), Vec::<String>::new());
+        assert_eq!(
+            check_one("Cargo.toml", "[workspace]\n"),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn a_path_of_the_writers_machine_is_found_in_any_file() {
-        assert_eq!(check_one("docs/a.md", "run /home/someone/checkout/x").len(), 1);
+        assert_eq!(
+            check_one("docs/a.md", "run /home/someone/checkout/x").len(),
+            1
+        );
     }
 
     #[test]

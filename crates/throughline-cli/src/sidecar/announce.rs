@@ -46,16 +46,26 @@ fn words(
             Route::Addressed(_) => None,
             Route::Redirected(direction) => Some(*direction),
         };
-        let all = addresses.listeners.iter().zip(routes).filter(|(_, route)| of(route) == wanted);
-        all.map(|(address, _)| reachable(*address).to_string()).collect::<Vec<_>>().join(" and ")
+        let all = addresses
+            .listeners
+            .iter()
+            .zip(routes)
+            .filter(|(_, route)| of(route) == wanted);
+        all.map(|(address, _)| reachable(*address).to_string())
+            .collect::<Vec<_>>()
+            .join(" and ")
     };
     let clients = at(None);
     match routes.first() {
         Some(Route::Addressed(addressed)) => {
             let kafka = told.options.kafka.as_deref().unwrap_or_default();
-            lines.push(format!("  Clients   bootstrap.servers={clients} in place of {kafka}"));
+            lines.push(format!(
+                "  Clients   bootstrap.servers={clients} in place of {kafka}"
+            ));
             if let PortRange::Between(first, last) = addressed.broker_ports {
-                lines.push(format!("  Brokers   each at a port of its own, of {first}-{last}"));
+                lines.push(format!(
+                    "  Brokers   each at a port of its own, of {first}-{last}"
+                ));
             }
         }
         None => {}
@@ -66,18 +76,26 @@ fn words(
             ));
             let inbound = at(Some(Direction::Inbound));
             if !inbound.is_empty() {
-                lines.push(format!("  Inbound   what connects to the service; redirected to {inbound}"));
+                lines.push(format!(
+                    "  Inbound   what connects to the service; redirected to {inbound}"
+                ));
             }
         }
     }
-    lines.extend(http.iter().zip(&addresses.http).map(|(listener, address)| http_line(listener, *address)));
+    lines.extend(
+        http.iter()
+            .zip(&addresses.http)
+            .map(|(listener, address)| http_line(listener, *address)),
+    );
     lines.push(format!("  Spans     {collector}"));
     if let Some(admin) = addresses.admin {
         lines.push(format!("  Metrics   http://{}/metrics", reachable(admin)));
     }
     if matches!(routes.first(), Some(Route::Addressed(_))) {
         lines.push("For example:".to_owned());
-        lines.push(format!("  kafka-console-producer.sh --bootstrap-server {clients} --topic orders"));
+        lines.push(format!(
+            "  kafka-console-producer.sh --bootstrap-server {clients} --topic orders"
+        ));
     }
     lines.push("Ctrl-C ends it.".to_owned());
     lines.join("\n") + "\n"
@@ -85,16 +103,31 @@ fn words(
 
 fn http_line(listener: &http::Listener, address: SocketAddr) -> String {
     match &listener.route {
-        http::Route::Service { address: service, .. } => {
-            let scheme = if listener.tls.is_some() { "https" } else { "http" };
-            format!("  Inbound   {scheme}://{} is asked; the service is to listen at {service}", reachable(address))
+        http::Route::Service {
+            address: service, ..
+        } => {
+            let scheme = if listener.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
+            format!(
+                "  Inbound   {scheme}://{} is asked; the service is to listen at {service}",
+                reachable(address)
+            )
         }
         http::Route::Fixed(http::Origin { address: to, tls }) => {
             let scheme = if *tls { "https" } else { "http" };
-            format!("  Outbound  http://{} in place of {scheme}://{to}", reachable(address))
+            format!(
+                "  Outbound  http://{} in place of {scheme}://{to}",
+                reachable(address)
+            )
         }
         http::Route::Named { .. } | http::Route::Original(_) => {
-            format!("  Outbound  http_proxy=http://{} for the service", reachable(address))
+            format!(
+                "  Outbound  http_proxy=http://{} for the service",
+                reachable(address)
+            )
         }
     }
 }

@@ -36,8 +36,15 @@ pub(crate) struct Check<'a> {
 ///
 /// # Errors
 /// All mistakes, each with its mend.
-pub(crate) fn plan(told: &Told, environment: &dyn Fn(&str) -> Option<String>) -> Result<Plan, Vec<String>> {
-    let mut check = Check { told, environment, mistakes: Vec::new() };
+pub(crate) fn plan(
+    told: &Told,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Plan, Vec<String>> {
+    let mut check = Check {
+        told,
+        environment,
+        mistakes: Vec::new(),
+    };
     let listeners = check.listeners();
     let admin = check.admin(&listeners);
     let (broker_tls, client_tls) = (check.broker_tls(), check.client_tls());
@@ -49,16 +56,39 @@ pub(crate) fn plan(told: &Told, environment: &dyn Fn(&str) -> Option<String>) ->
     };
     let capacity = Capacity {
         max_held_bytes: check.size("memory", &options.memory),
-        max_spans_per_second: check.number("max_spans_per_second", &options.max_spans_per_second, 10_000_000),
+        max_spans_per_second: check.number(
+            "max_spans_per_second",
+            &options.max_spans_per_second,
+            10_000_000,
+        ),
         ..Capacity::default()
     };
     let settings = check.settings();
     let export = check.export();
     let filter = crate::daemon::log_filter(&told.name("log"), &options.log);
-    let filter = filter.map_err(|mistake| check.mistakes.push(mistake)).unwrap_or_default();
+    let filter = filter
+        .map_err(|mistake| check.mistakes.push(mistake))
+        .unwrap_or_default();
     let http = check.http(&settings, limits.connect_deadline);
-    let proxy = Config { listeners, broker_tls, client_tls, admin, limits, capacity, settings, http };
-    if check.mistakes.is_empty() { Ok(Plan { proxy, export, filter }) } else { Err(check.mistakes) }
+    let proxy = Config {
+        listeners,
+        broker_tls,
+        client_tls,
+        admin,
+        limits,
+        capacity,
+        settings,
+        http,
+    };
+    if check.mistakes.is_empty() {
+        Ok(Plan {
+            proxy,
+            export,
+            filter,
+        })
+    } else {
+        Err(check.mistakes)
+    }
 }
 
 // === impl Check ===
@@ -71,20 +101,30 @@ impl<'a> Check<'a> {
 
     /// A variable that is not ours. An empty one is as good as none.
     fn variable(&self, name: &str) -> Option<String> {
-        (self.environment)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        (self.environment)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
     }
 
     fn duration(&mut self, key: &str, text: &str) -> Duration {
-        let read = duration::parse(text).map(Duration::from_nanos).filter(|time| *time <= DAY);
+        let read = duration::parse(text)
+            .map(Duration::from_nanos)
+            .filter(|time| *time <= DAY);
         read.unwrap_or_else(|| {
-            self.mistake(key, &format!("{text:?} is no duration up to a day; write it as 500ms, 30s or 5m"));
+            self.mistake(
+                key,
+                &format!("{text:?} is no duration up to a day; write it as 500ms, 30s or 5m"),
+            );
             Duration::ZERO
         })
     }
 
     fn size(&mut self, key: &str, text: &str) -> usize {
         crate::size::parse(text).unwrap_or_else(|| {
-            self.mistake(key, &format!("{text:?} is no size; write it as 64MiB or 1GiB"));
+            self.mistake(
+                key,
+                &format!("{text:?} is no size; write it as 64MiB or 1GiB"),
+            );
             0
         })
     }
@@ -105,11 +145,16 @@ impl<'a> Check<'a> {
 
     /// One of several words.
     fn word<T: Copy>(&mut self, key: &str, text: &str, words: &[(&str, T)], otherwise: T) -> T {
-        let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
+        let found = words
+            .iter()
+            .find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
         found.map_or_else(
             || {
                 let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                self.mistake(key, &format!("{text:?} is not known; use {}", known.join(" or ")));
+                self.mistake(
+                    key,
+                    &format!("{text:?} is not known; use {}", known.join(" or ")),
+                );
                 otherwise
             },
             |(_, value)| *value,
@@ -124,7 +169,8 @@ impl<'a> Check<'a> {
         let mut config = match throughline_export::Config::from_environment(self.environment) {
             Ok(config) => config,
             Err(mistakes) => {
-                self.mistakes.extend(mistakes.iter().map(ToString::to_string));
+                self.mistakes
+                    .extend(mistakes.iter().map(ToString::to_string));
                 throughline_export::Config::to(Endpoint::local(Protocol::default()))
             }
         };

@@ -39,22 +39,38 @@ impl Told {
     pub(crate) fn new(arguments: &[OsString]) -> Result<Self, Vec<String>> {
         let (options, matches) = parse(arguments).map_err(|error| vec![error.to_string()])?;
         let mut origins = origins(&matches);
-        let Some(path) = options.config.clone() else { return Ok(Self { options, origins, file: None }) };
+        let Some(path) = options.config.clone() else {
+            return Ok(Self {
+                options,
+                origins,
+                file: None,
+            });
+        };
         let text = std::fs::read_to_string(&path)
             .map_err(|error| vec![format!("--config {path}: cannot be read: {error}")])?;
         let given = values(&path, &text)?;
-        let given: BTreeMap<_, _> = given.into_iter().filter(|(key, _)| !origins.contains_key(key)).collect();
+        let given: BTreeMap<_, _> = given
+            .into_iter()
+            .filter(|(key, _)| !origins.contains_key(key))
+            .collect();
         let arguments = with(arguments, &given);
         let (options, _) = parse(&arguments).map_err(|error| vec![format!("{path}: {error}")])?;
         origins.extend(given.into_keys().map(|key| (key, Origin::File)));
-        Ok(Self { options, origins, file: Some(text) })
+        Ok(Self {
+            options,
+            origins,
+            file: Some(text),
+        })
     }
 
     /// An option as the person who set it knows it.
     pub(crate) fn name(&self, key: &str) -> String {
         match self.origins.get(key) {
             Some(Origin::Variable(name)) => name.clone(),
-            Some(Origin::File) => format!("{key} in {}", self.options.config.as_deref().unwrap_or("the file")),
+            Some(Origin::File) => format!(
+                "{key} in {}",
+                self.options.config.as_deref().unwrap_or("the file")
+            ),
             Some(Origin::Argument) | None => flag(key),
         }
     }
@@ -72,7 +88,10 @@ pub(crate) fn flag(key: &str) -> String {
 
 fn parse(arguments: &[OsString]) -> Result<(Sidecar, ArgMatches), clap::Error> {
     let matches = Args::command().try_get_matches_from(arguments)?;
-    let matches = matches.subcommand_matches(NAME).cloned().unwrap_or_default();
+    let matches = matches
+        .subcommand_matches(NAME)
+        .cloned()
+        .unwrap_or_default();
     Ok((Sidecar::from_arg_matches(&matches)?, matches))
 }
 
@@ -81,18 +100,26 @@ fn origins(matches: &ArgMatches) -> BTreeMap<String, Origin> {
     let origin = |key: &str| match matches.value_source(key)? {
         ValueSource::CommandLine => Some(Origin::Argument),
         ValueSource::EnvVariable => {
-            let argument = command.get_arguments().find(|argument| argument.get_id() == key)?;
-            Some(Origin::Variable(argument.get_env()?.to_string_lossy().into_owned()))
+            let argument = command
+                .get_arguments()
+                .find(|argument| argument.get_id() == key)?;
+            Some(Origin::Variable(
+                argument.get_env()?.to_string_lossy().into_owned(),
+            ))
         }
         ValueSource::DefaultValue | _ => None,
     };
     let ids = matches.ids().map(|id| id.as_str());
-    ids.filter_map(|key| Some((key.to_owned(), origin(key)?))).collect()
+    ids.filter_map(|key| Some((key.to_owned(), origin(key)?)))
+        .collect()
 }
 
 /// The definition of the command, with its options.
 pub(crate) fn definition() -> Command {
-    Args::command().find_subcommand(NAME).cloned().unwrap_or_default()
+    Args::command()
+        .find_subcommand(NAME)
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// The keys and values of the file as text, as they would stand on the command line. A switch that is off is left out.
@@ -104,8 +131,12 @@ fn values(path: &str, text: &str) -> Result<BTreeMap<String, Option<String>>, Ve
     let command = definition();
     let (mut values, mut mistakes) = (BTreeMap::new(), Vec::new());
     for (key, value) in map {
-        let argument = command.get_arguments().find(|argument| argument.get_id() == key.as_str());
-        let Some(argument) = argument.filter(|_| !NOT_IN_FILE.contains(&key.as_str()) && key != "help") else {
+        let argument = command
+            .get_arguments()
+            .find(|argument| argument.get_id() == key.as_str());
+        let Some(argument) =
+            argument.filter(|_| !NOT_IN_FILE.contains(&key.as_str()) && key != "help")
+        else {
             mistakes.push(unknown(path, &key, &command));
             continue;
         };
@@ -116,11 +147,17 @@ fn values(path: &str, text: &str) -> Result<BTreeMap<String, Option<String>>, Ve
             (true, _) => mistakes.push(format!("{path}: {key} is a switch; write true or false")),
             (false, value) => match plain(&key, value) {
                 Some(text) => drop(values.insert(key, Some(text))),
-                None => mistakes.push(format!("{path}: {key} has a value within a value; write it in one line")),
+                None => mistakes.push(format!(
+                    "{path}: {key} has a value within a value; write it in one line"
+                )),
             },
         }
     }
-    if mistakes.is_empty() { Ok(values) } else { Err(mistakes) }
+    if mistakes.is_empty() {
+        Ok(values)
+    } else {
+        Err(mistakes)
+    }
 }
 
 /// A value as one would type it. Lists of plain values are joined by commas; others stay as they are, in YAML's stricter form.
@@ -130,7 +167,8 @@ fn plain(key: &str, value: Value) -> Option<String> {
         Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
         _ if IN_YAML.contains(&key) => Some(value.to_string()),
         Value::Array(values) => {
-            let texts: Option<Vec<String>> = values.into_iter().map(|value| plain("", value)).collect();
+            let texts: Option<Vec<String>> =
+                values.into_iter().map(|value| plain("", value)).collect();
             texts.map(|texts| texts.join(","))
         }
         Value::Null | Value::Object(_) => None,
@@ -138,11 +176,17 @@ fn plain(key: &str, value: Value) -> Option<String> {
 }
 
 fn unknown(path: &str, key: &str, command: &Command) -> String {
-    let keys = command.get_arguments().map(|argument| argument.get_id().as_str());
-    let near = keys.filter(|known| !NOT_IN_FILE.contains(known)).min_by_key(|known| distance(known, key));
+    let keys = command
+        .get_arguments()
+        .map(|argument| argument.get_id().as_str());
+    let near = keys
+        .filter(|known| !NOT_IN_FILE.contains(known))
+        .min_by_key(|known| distance(known, key));
     match near.filter(|near| distance(near, key) <= 1 + key.len() / 4) {
         Some(near) => format!("{path}: there is no key {key}; did you mean {near}?"),
-        None => format!("{path}: there is no key {key}; see throughline sidecar --help, and write _ for -"),
+        None => format!(
+            "{path}: there is no key {key}; see throughline sidecar --help, and write _ for -"
+        ),
     }
 }
 
@@ -153,7 +197,11 @@ fn distance(one: &str, other: &str) -> usize {
         let mut next = vec![above + 1];
         for ((old, pair), wanted) in row.iter().zip(row.iter().skip(1)).zip(other.bytes()) {
             let left = next.last().copied().unwrap_or_default();
-            next.push((old + usize::from(letter != wanted)).min(pair + 1).min(left + 1));
+            next.push(
+                (old + usize::from(letter != wanted))
+                    .min(pair + 1)
+                    .min(left + 1),
+            );
         }
         row = next;
     }
@@ -162,13 +210,23 @@ fn distance(one: &str, other: &str) -> usize {
 
 /// The arguments with those of the file right behind the command's name.
 fn with(arguments: &[OsString], given: &BTreeMap<String, Option<String>>) -> Vec<OsString> {
-    let place = arguments.iter().position(|argument| argument == NAME).map_or(arguments.len(), |place| place + 1);
-    let (front, rest) = arguments.split_at_checked(place).unwrap_or((arguments, &[]));
+    let place = arguments
+        .iter()
+        .position(|argument| argument == NAME)
+        .map_or(arguments.len(), |place| place + 1);
+    let (front, rest) = arguments
+        .split_at_checked(place)
+        .unwrap_or((arguments, &[]));
     let ours = given.iter().map(|(key, value)| match value {
         Some(value) => OsString::from(format!("{}={value}", flag(key))),
         None => OsString::from(flag(key)),
     });
-    front.iter().cloned().chain(ours).chain(rest.iter().cloned()).collect()
+    front
+        .iter()
+        .cloned()
+        .chain(ours)
+        .chain(rest.iter().cloned())
+        .collect()
 }
 
 const NAME: &str = "sidecar";

@@ -38,10 +38,23 @@ struct Seen {
 // === impl Reload ===
 
 impl Reload {
-    pub(crate) fn new(told: Told, arguments: Vec<OsString>, control: Control) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        told: Told,
+        arguments: Vec<OsString>,
+        control: Control,
+    ) -> anyhow::Result<Self> {
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        let seen = Seen { read: told.file.clone(), new: None };
-        Ok(Self { told, arguments, control, hangup, seen })
+        let seen = Seen {
+            read: told.file.clone(),
+            new: None,
+        };
+        Ok(Self {
+            told,
+            arguments,
+            control,
+            hangup,
+            seen,
+        })
     }
 
     /// Never ends.
@@ -70,19 +83,29 @@ impl Reload {
     }
 
     fn reload(&mut self) {
-        self.seen = Seen { read: self.text().or_else(|| self.seen.read.take()), new: None };
+        self.seen = Seen {
+            read: self.text().or_else(|| self.seen.read.take()),
+            new: None,
+        };
         match self.read() {
             Err(mistakes) => {
                 let mistakes = mistakes.join("; ");
-                tracing::error!("the configuration stays as it is; what it would be now has mistakes: {mistakes}");
+                tracing::error!(
+                    "the configuration stays as it is; what it would be now has mistakes: {mistakes}"
+                );
             }
             Ok(told) => {
                 let changed = changed(&self.told.options, &told.options);
-                let (at_once, later): (Vec<&str>, Vec<&str>) =
-                    changed.iter().map(String::as_str).partition(|key| RELOADED.contains(key));
+                let (at_once, later): (Vec<&str>, Vec<&str>) = changed
+                    .iter()
+                    .map(String::as_str)
+                    .partition(|key| RELOADED.contains(key));
                 tracing::info!(changed = at_once.join(", "), "read the configuration again");
                 if !later.is_empty() {
-                    tracing::warn!(changed = later.join(", "), "these hold after a restart only");
+                    tracing::warn!(
+                        changed = later.join(", "),
+                        "these hold after a restart only"
+                    );
                 }
                 self.told = told;
             }
@@ -117,8 +140,13 @@ impl Seen {
 
 /// The keys whose values differ.
 fn changed(old: &Sidecar, new: &Sidecar) -> Vec<String> {
-    let (Ok(Value::Object(old)), Ok(Value::Object(new))) = (to_value(old), to_value(new)) else { return Vec::new() };
-    old.into_iter().filter(|(key, value)| new.get(key) != Some(value)).map(|(key, _)| key).collect()
+    let (Ok(Value::Object(old)), Ok(Value::Object(new))) = (to_value(old), to_value(new)) else {
+        return Vec::new();
+    };
+    old.into_iter()
+        .filter(|(key, value)| new.get(key) != Some(value))
+        .map(|(key, _)| key)
+        .collect()
 }
 
 const PAUSE: Duration = Duration::from_secs(1);
@@ -129,12 +157,23 @@ mod tests {
 
     #[test]
     fn a_file_that_is_being_written_is_not_read() {
-        let mut seen = Seen { read: Some("inject: false\n".to_owned()), new: None };
+        let mut seen = Seen {
+            read: Some("inject: false\n".to_owned()),
+            new: None,
+        };
         // An editor empties the file, then writes it in two pieces; the empty one would turn injection on.
-        let looks = ["inject: false\n", "", "inject: false\nsa", "inject: false\nsample: 0.1\n"];
+        let looks = [
+            "inject: false\n",
+            "",
+            "inject: false\nsa",
+            "inject: false\nsample: 0.1\n",
+        ];
         assert!(!looks.iter().any(|look| seen.is_settled((*look).to_owned())));
         assert!(seen.is_settled(looks[3].to_owned()));
-        let mut seen = Seen { read: Some("a".to_owned()), new: None };
+        let mut seen = Seen {
+            read: Some("a".to_owned()),
+            new: None,
+        };
         let looks = ["b", "a", "b"].map(|look| seen.is_settled(look.to_owned()));
         assert_eq!(looks, [false; 3], "only looks that follow each other agree");
     }

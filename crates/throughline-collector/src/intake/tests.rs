@@ -8,8 +8,15 @@ use super::*;
 async fn no_more_bodies_are_decoded_at_once_than_allowed() {
     static NOW: AtomicUsize = AtomicUsize::new(0);
     static MOST: AtomicUsize = AtomicUsize::new(0);
-    let limits = Limits { decodings_max: 2, ..Limits::default() };
-    let intake = Arc::new(Intake::new(Arc::new(MemoryStore::new(0)), Arc::default(), limits));
+    let limits = Limits {
+        decodings_max: 2,
+        ..Limits::default()
+    };
+    let intake = Arc::new(Intake::new(
+        Arc::new(MemoryStore::new(0)),
+        Arc::default(),
+        limits,
+    ));
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..16 {
         let intake = Arc::clone(&intake);
@@ -21,7 +28,10 @@ async fn no_more_bodies_are_decoded_at_once_than_allowed() {
                 NOW.fetch_sub(1, Ordering::SeqCst);
                 Ok(Decoded::default())
             };
-            intake.keep(Door::Zipkin, body, Encoding::Identity, decode).await.unwrap();
+            intake
+                .keep(Door::Zipkin, body, Encoding::Identity, decode)
+                .await
+                .unwrap();
         });
     }
     requests.join_all().await;

@@ -12,7 +12,11 @@ use super::Failure;
 pub(super) fn parse(text: &str) -> Result<TraceId, Failure> {
     TraceId::from_hex(text)
         .or_else(|| from_base64(text))
-        .ok_or_else(|| Failure::Bad(format!("{text:?} is no trace id: up to 32 hex digits, not all zero")))
+        .ok_or_else(|| {
+            Failure::Bad(format!(
+                "{text:?} is no trace id: up to 32 hex digits, not all zero"
+            ))
+        })
 }
 
 fn from_base64(text: &str) -> Option<TraceId> {
@@ -30,7 +34,10 @@ fn from_base64(text: &str) -> Option<TraceId> {
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
-const ENGINES: [GeneralPurpose; 2] = [GeneralPurpose::new(&STANDARD, LENIENT), GeneralPurpose::new(&URL_SAFE, LENIENT)];
+const ENGINES: [GeneralPurpose; 2] = [
+    GeneralPurpose::new(&STANDARD, LENIENT),
+    GeneralPurpose::new(&URL_SAFE, LENIENT),
+];
 
 #[cfg(test)]
 mod tests {
@@ -39,14 +46,25 @@ mod tests {
     #[test]
     fn one_id_is_known_by_all_its_spellings() {
         let id = parse("0000000000000000463ac35c9f6413ad").unwrap();
-        for text in ["463ac35c9f6413ad", "463AC35C9F6413AD", "RjrDXJ9kE60=", "AAAAAAAAAABGOsNcn2QTrQ=="] {
+        for text in [
+            "463ac35c9f6413ad",
+            "463AC35C9F6413AD",
+            "RjrDXJ9kE60=",
+            "AAAAAAAAAABGOsNcn2QTrQ==",
+        ] {
             assert_eq!(parse(text).unwrap(), id, "{text}");
         }
     }
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for text in ["", "0", "xyz", "AAAAAAAAAAAAAAAAAAAAAA==", "463ac35c9f6413ad463ac35c9f6413ad4"] {
+        for text in [
+            "",
+            "0",
+            "xyz",
+            "AAAAAAAAAAAAAAAAAAAAAA==",
+            "463ac35c9f6413ad463ac35c9f6413ad4",
+        ] {
             assert!(parse(text).is_err(), "{text:?}");
         }
     }

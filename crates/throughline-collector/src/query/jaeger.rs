@@ -96,8 +96,17 @@ struct Shown<T>(T);
 impl<'a> From<&'a Trace> for TraceJson<'a> {
     fn from(trace: &'a Trace) -> Self {
         let mut numbering = Numbering::default();
-        let spans = trace.spans.iter().map(|span| span_json(span, numbering.number(&span.resource))).collect();
-        Self { trace_id: Shown(trace.id), spans, processes: Processes(numbering.processes), warnings: None }
+        let spans = trace
+            .spans
+            .iter()
+            .map(|span| span_json(span, numbering.number(&span.resource)))
+            .collect();
+        Self {
+            trace_id: Shown(trace.id),
+            spans,
+            processes: Processes(numbering.processes),
+            warnings: None,
+        }
     }
 }
 
@@ -128,8 +137,16 @@ impl<'a> Numbering<'a> {
 }
 
 fn process_json(resource: &Resource) -> ProcessJson<'_> {
-    let tags = resource.attributes.iter().filter(|pair| pair.key != "service.name").map(TagJson::from).collect();
-    ProcessJson { service_name: resource.service(), tags }
+    let tags = resource
+        .attributes
+        .iter()
+        .filter(|pair| pair.key != "service.name")
+        .map(TagJson::from)
+        .collect();
+    ProcessJson {
+        service_name: resource.service(),
+        tags,
+    }
 }
 
 fn span_json(span: &Span, process: usize) -> SpanJson<'_> {
@@ -163,17 +180,24 @@ fn references(span: &Span) -> Vec<ReferenceJson<'_>> {
             tags: link.map_or_else(Vec::new, |link| tags(&link.attributes)),
         }
     });
-    let links = span.links.iter().filter(|link| !is_parent(link)).map(|link| ReferenceJson {
-        kind: link_kind(link),
-        trace_id: Shown(link.trace_id),
-        span_id: Shown(link.span_id),
-        tags: tags(&link.attributes),
-    });
+    let links = span
+        .links
+        .iter()
+        .filter(|link| !is_parent(link))
+        .map(|link| ReferenceJson {
+            kind: link_kind(link),
+            trace_id: Shown(link.trace_id),
+            span_id: Shown(link.span_id),
+            tags: tags(&link.attributes),
+        });
     parent.into_iter().chain(links).collect()
 }
 
 fn link_kind(link: &Link) -> &'static str {
-    match link.attribute("opentracing.ref_type").and_then(Value::as_str) {
+    match link
+        .attribute("opentracing.ref_type")
+        .and_then(Value::as_str)
+    {
         Some("child_of") => CHILD_OF,
         _ => "FOLLOWS_FROM",
     }
@@ -181,7 +205,11 @@ fn link_kind(link: &Link) -> &'static str {
 
 /// Scope, attributes, kind, status and trace state, in the order of Jaeger's translation.
 fn span_tags(span: &Span) -> Vec<TagJson<'_>> {
-    let text = |key, value| TagJson { key, kind: "string", value: TagValue::Borrowed(value) };
+    let text = |key, value| TagJson {
+        key,
+        kind: "string",
+        value: TagValue::Borrowed(value),
+    };
     let mut tags = Vec::with_capacity(span.attributes.len() + 4);
     if !span.scope.name.is_empty() {
         tags.push(text("otel.scope.name", span.scope.name.as_str()));
@@ -198,7 +226,11 @@ fn span_tags(span: &Span) -> Vec<TagJson<'_>> {
             tags.push(text("otel.status_code", "ERROR"));
             // An application may have set the tag itself, as OpenTracing's do.
             if span.attribute("error").is_none() {
-                tags.push(TagJson { key: "error", kind: "bool", value: TagValue::Bool(true) });
+                tags.push(TagJson {
+                    key: "error",
+                    kind: "bool",
+                    value: TagValue::Bool(true),
+                });
             }
             if !message.is_empty() {
                 tags.push(text("otel.status_description", message));
@@ -214,8 +246,15 @@ fn span_tags(span: &Span) -> Vec<TagJson<'_>> {
 fn log_json(event: &Event) -> LogJson<'_> {
     let named = event.attributes.iter().any(|pair| pair.key == "event");
     let name = (!named && !event.name.is_empty()).then_some(event.name.as_str());
-    let name = name.map(|name| TagJson { key: "event", kind: "string", value: TagValue::Borrowed(name) });
-    LogJson { timestamp: event.time / 1000, fields: name.into_iter().chain(tags(&event.attributes)).collect() }
+    let name = name.map(|name| TagJson {
+        key: "event",
+        kind: "string",
+        value: TagValue::Borrowed(name),
+    });
+    LogJson {
+        timestamp: event.time / 1000,
+        fields: name.into_iter().chain(tags(&event.attributes)).collect(),
+    }
 }
 
 fn tags(attributes: &[KeyValue]) -> Vec<TagJson<'_>> {
@@ -229,14 +268,22 @@ impl<'a> From<&'a KeyValue> for TagJson<'a> {
             Value::String(text) => ("string", TagValue::Borrowed(text)),
             Value::Bool(truth) => ("bool", TagValue::Bool(*truth)),
             // Past this, JavaScript rounds.
-            Value::Int(number) if number.unsigned_abs() > 1 << 53 => ("int64", TagValue::Owned(number.to_string())),
+            Value::Int(number) if number.unsigned_abs() > 1 << 53 => {
+                ("int64", TagValue::Owned(number.to_string()))
+            }
             Value::Int(number) => ("int64", TagValue::Int(*number)),
             Value::Double(number) if number.is_finite() => ("float64", TagValue::Double(*number)),
             Value::Double(number) => ("float64", TagValue::Owned(number.to_string())),
             Value::Bytes(bytes) => ("binary", TagValue::Owned(STANDARD.encode(bytes))),
-            Value::Array(_) | Value::Map(_) => ("string", TagValue::Owned(plain(&pair.value).to_string())),
+            Value::Array(_) | Value::Map(_) => {
+                ("string", TagValue::Owned(plain(&pair.value).to_string()))
+            }
         };
-        Self { key: &pair.key, kind, value }
+        Self {
+            key: &pair.key,
+            kind,
+            value,
+        }
     }
 }
 
@@ -250,7 +297,10 @@ fn plain(value: &Value) -> serde_json::Value {
         Value::Double(number) => (*number).into(),
         Value::Bytes(bytes) => STANDARD.encode(bytes).into(),
         Value::Array(values) => values.iter().map(plain).collect(),
-        Value::Map(pairs) => pairs.iter().map(|pair| (pair.key.to_string(), plain(&pair.value))).collect(),
+        Value::Map(pairs) => pairs
+            .iter()
+            .map(|pair| (pair.key.to_string(), plain(&pair.value)))
+            .collect(),
     }
 }
 

@@ -17,14 +17,23 @@ pub(super) fn parted(mut trace: Trace) -> Trace {
         .spans
         .iter()
         .filter(|span| span.attribute(SHARED_ID).is_some())
-        .filter_map(|span| Some(((span.parent_span_id?, span.service().to_owned()), span.span_id)))
+        .filter_map(|span| {
+            Some((
+                (span.parent_span_id?, span.service().to_owned()),
+                span.span_id,
+            ))
+        })
         .collect();
     if halves.is_empty() {
         return trace;
     }
     for span in &mut trace.spans {
-        let Some(parent) = span.parent_span_id else { continue };
-        let Some(half) = halves.get(&(parent, span.service().to_owned())) else { continue };
+        let Some(parent) = span.parent_span_id else {
+            continue;
+        };
+        let Some(half) = halves.get(&(parent, span.service().to_owned())) else {
+            continue;
+        };
         if *half != span.span_id {
             Arc::make_mut(span).parent_span_id = Some(*half);
         }

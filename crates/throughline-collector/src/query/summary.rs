@@ -37,7 +37,10 @@ struct ServiceJson<'a> {
 impl<'a> From<&'a Trace> for SummaryJson<'a> {
     fn from(trace: &'a Trace) -> Self {
         let ids: HashSet<SpanId> = trace.spans.iter().map(|span| span.span_id).collect();
-        let is_orphan = |span: &&Span| span.parent_span_id.is_some_and(|parent| !ids.contains(&parent));
+        let is_orphan = |span: &&Span| {
+            span.parent_span_id
+                .is_some_and(|parent| !ids.contains(&parent))
+        };
         let spans = || trace.spans.iter().map(|span| &**span);
         // Spans are ordered by start: the first root is the one that began it all.
         let root = spans().find(|span| span.parent_span_id.is_none());
@@ -45,8 +48,16 @@ impl<'a> From<&'a Trace> for SummaryJson<'a> {
             trace_id: trace.id.to_string(),
             root_service_name: root.map(Span::service),
             root_operation_name: root.map(|span| span.name.as_str()),
-            min_start_time_unix_nano: spans().map(|span| span.start).min().unwrap_or_default().to_string(),
-            max_end_time_unix_nano: spans().map(|span| span.end).max().unwrap_or_default().to_string(),
+            min_start_time_unix_nano: spans()
+                .map(|span| span.start)
+                .min()
+                .unwrap_or_default()
+                .to_string(),
+            max_end_time_unix_nano: spans()
+                .map(|span| span.end)
+                .max()
+                .unwrap_or_default()
+                .to_string(),
             span_count: trace.spans.len(),
             error_span_count: spans().filter(|span| span.failed()).count(),
             orphan_span_count: spans().filter(is_orphan).count(),
@@ -64,11 +75,18 @@ fn services(trace: &Trace) -> Vec<ServiceJson<'_>> {
     }
     counts
         .into_iter()
-        .map(|(name, (span_count, error_span_count))| ServiceJson { name, span_count, error_span_count })
+        .map(|(name, (span_count, error_span_count))| ServiceJson {
+            name,
+            span_count,
+            error_span_count,
+        })
         .collect()
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
 const fn is_zero(number: &usize) -> bool {
     *number == 0
 }

@@ -94,7 +94,11 @@ fn description() -> String {
     get, path = "/api/throughline/search", params(SearchParams),
     responses((status = 200, body = SearchAnswer), (status = 400, body = ErrorAnswer), (status = 503, body = ErrorAnswer))
 )]
-async fn search(State(desk): State<Desk>, headers: HeaderMap, params: Asked<SearchParams>) -> Response {
+async fn search(
+    State(desk): State<Desk>,
+    headers: HeaderMap,
+    params: Asked<SearchParams>,
+) -> Response {
     let question = read(params).and_then(|params| search::question(&params, desk.epoch));
     answer(&desk, &headers, question).await
 }
@@ -104,7 +108,11 @@ async fn search(State(desk): State<Desk>, headers: HeaderMap, params: Asked<Sear
     get, path = "/api/throughline/complete", params(CompleteParams),
     responses((status = 200, body = CompleteAnswer), (status = 400, body = ErrorAnswer))
 )]
-async fn complete(State(desk): State<Desk>, headers: HeaderMap, params: Asked<CompleteParams>) -> Response {
+async fn complete(
+    State(desk): State<Desk>,
+    headers: HeaderMap,
+    params: Asked<CompleteParams>,
+) -> Response {
     let question = read(params).and_then(|params| complete::question(&params));
     answer(&desk, &headers, question).await
 }
@@ -173,7 +181,8 @@ struct Refusal {
 }
 
 fn read<T>(params: Asked<T>) -> Result<T, Refusal> {
-    let QueryString(params) = params.map_err(|rejection| Refusal::from(Failure::Bad(rejection.body_text())))?;
+    let QueryString(params) =
+        params.map_err(|rejection| Refusal::from(Failure::Bad(rejection.body_text())))?;
     Ok(params)
 }
 
@@ -189,7 +198,11 @@ where
     let accepts_gzip = accepts_gzip(headers);
     let work = desk.ask(move |store| {
         let body = question(store)?;
-        if accepts_gzip && body.len() >= WORTH_COMPRESSING { compressed(&body) } else { Ok(body) }
+        if accepts_gzip && body.len() >= WORTH_COMPRESSING {
+            compressed(&body)
+        } else {
+            Ok(body)
+        }
     });
     let body = match work.await {
         Ok(body) => body,
@@ -208,25 +221,45 @@ where
 
 fn refused(refusal: Refusal) -> Response {
     let (status, message) = refusal.failure.told();
-    let position = refusal.position.and_then(|position| u32::try_from(position).ok());
+    let position = refusal
+        .position
+        .and_then(|position| u32::try_from(position).ok());
     let parameter = refusal.parameter.map(str::to_owned);
-    let error = ErrorAnswer { status: status.as_u16(), message, parameter, position };
+    let error = ErrorAnswer {
+        status: status.as_u16(),
+        message,
+        parameter,
+        position,
+    };
     json_response(status, to_json(&error).unwrap_or_default())
 }
 
 /// Whether gzip is named, and not with `q=0`.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all(ACCEPT_ENCODING)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok()).unwrap_or(1.0);
+        let weight = weight
+            .trim()
+            .strip_prefix("q=")
+            .and_then(|weight| weight.parse::<f32>().ok())
+            .unwrap_or(1.0);
         name.trim().eq_ignore_ascii_case("gzip") && weight > 0.0
     })
 }
 
 fn compressed(body: &[u8]) -> Result<Vec<u8>, Failure> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::new(COMPRESSION));
-    encoder.write_all(body).and_then(|()| encoder.finish()).map_err(|_| Failure::Internal)
+    let mut encoder = GzEncoder::new(
+        Vec::with_capacity(body.len() / 4),
+        Compression::new(COMPRESSION),
+    );
+    encoder
+        .write_all(body)
+        .and_then(|()| encoder.finish())
+        .map_err(|_| Failure::Internal)
 }
 
 // === impl Refusal ===
@@ -234,13 +267,21 @@ fn compressed(body: &[u8]) -> Result<Vec<u8>, Failure> {
 impl Refusal {
     /// A parameter makes no sense.
     fn of(parameter: &'static str, message: impl Into<String>) -> Self {
-        Self { failure: Failure::Bad(message.into()), parameter: Some(parameter), position: None }
+        Self {
+            failure: Failure::Bad(message.into()),
+            parameter: Some(parameter),
+            position: None,
+        }
     }
 }
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self { failure, parameter: None, position: None }
+        Self {
+            failure,
+            parameter: None,
+            position: None,
+        }
     }
 }
 

@@ -26,17 +26,29 @@ pub(super) fn routes() -> Router<Desk> {
 }
 
 async fn services(State(desk): State<Desk>) -> Response {
-    respond(desk.ask(|store| to_json(&serde_json::json!({ "services": store.services() }))).await)
+    respond(
+        desk.ask(|store| to_json(&serde_json::json!({ "services": store.services() })))
+            .await,
+    )
 }
 
-async fn operations(State(desk): State<Desk>, QueryString(params): QueryString<Params>) -> Response {
+async fn operations(
+    State(desk): State<Desk>,
+    QueryString(params): QueryString<Params>,
+) -> Response {
     let answer = desk.ask(move |store| {
         let kind = params.kind(&["spanKind", "span_kind"])?;
-        let found = store.operations(params.first(&["service"]), kind).into_iter();
+        let found = store
+            .operations(params.first(&["service"]), kind)
+            .into_iter();
         let operations: Vec<_> = found
             .map(|operation| {
                 // As Jaeger prints a kind that nobody gave.
-                let kind = if operation.kind.is_empty() { "internal" } else { operation.kind };
+                let kind = if operation.kind.is_empty() {
+                    "internal"
+                } else {
+                    operation.kind
+                };
                 serde_json::json!({ "name": operation.name, "spanKind": kind })
             })
             .collect();
@@ -47,7 +59,11 @@ async fn operations(State(desk): State<Desk>, QueryString(params): QueryString<P
 
 async fn search(State(desk): State<Desk>, QueryString(params): QueryString<Params>) -> Response {
     let answer = desk.ask(move |store| {
-        let traces: Vec<Trace> = store.search(&query(&params)?).into_iter().map(shared_span::parted).collect();
+        let traces: Vec<Trace> = store
+            .search(&query(&params)?)
+            .into_iter()
+            .map(shared_span::parted)
+            .collect();
         traces_json(&traces)
     });
     respond(answer.await)
@@ -55,7 +71,9 @@ async fn search(State(desk): State<Desk>, QueryString(params): QueryString<Param
 
 async fn trace(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
     let answer = desk.ask(move |store| {
-        let trace = store.trace(ids::parse(&id)?).ok_or(Failure::Missing(NOT_FOUND))?;
+        let trace = store
+            .trace(ids::parse(&id)?)
+            .ok_or(Failure::Missing(NOT_FOUND))?;
         traces_json(&[shared_span::parted(trace)])
     });
     respond(answer.await)
@@ -68,15 +86,23 @@ async fn summaries(State(desk): State<Desk>, QueryString(params): QueryString<Pa
         summaries: Vec<SummaryJson<'a>>,
     }
     let answer = desk.ask(move |store| {
-        let traces: Vec<Trace> = store.search(&query(&params)?).into_iter().map(shared_span::parted).collect();
-        to_json(&Summaries { summaries: traces.iter().map(SummaryJson::from).collect() })
+        let traces: Vec<Trace> = store
+            .search(&query(&params)?)
+            .into_iter()
+            .map(shared_span::parted)
+            .collect();
+        to_json(&Summaries {
+            summaries: traces.iter().map(SummaryJson::from).collect(),
+        })
     });
     respond(answer.await)
 }
 
 fn query(params: &Params) -> Result<Query, Failure> {
     if params.first(&["query.filter"]).is_some() {
-        return Err(Failure::Bad("parameter query.filter is not supported yet; use query.attributes".to_owned()));
+        return Err(Failure::Bad(
+            "parameter query.filter is not supported yet; use query.attributes".to_owned(),
+        ));
     }
     let time = |names: &[&'static str]| {
         let name = names.first().copied().unwrap_or_default();
@@ -85,15 +111,29 @@ fn query(params: &Params) -> Result<Query, Failure> {
     };
     let start = time(&["query.startTimeMin", "query.start_time_min"])?;
     let end = time(&["query.startTimeMax", "query.start_time_max"])?;
-    let attributes = params.read(&["query.attributes"], "a JSON object of texts", params::filters)?;
+    let attributes = params.read(
+        &["query.attributes"],
+        "a JSON object of texts",
+        params::filters,
+    )?;
     Ok(Query {
-        service: params.first(&["query.serviceName", "query.service_name"]).map(str::to_owned),
-        operation: params.first(&["query.operationName", "query.operation_name"]).map(str::to_owned),
+        service: params
+            .first(&["query.serviceName", "query.service_name"])
+            .map(str::to_owned),
+        operation: params
+            .first(&["query.operationName", "query.operation_name"])
+            .map(str::to_owned),
         attributes: attributes.unwrap_or_default(),
-        duration: params
-            .durations(&["query.durationMin", "query.duration_min"], &["query.durationMax", "query.duration_max"])?,
+        duration: params.durations(
+            &["query.durationMin", "query.duration_min"],
+            &["query.durationMax", "query.duration_max"],
+        )?,
         start: start..=end,
-        limit: params.limit(&["query.searchDepth", "query.search_depth", "query.num_traces"])?,
+        limit: params.limit(&[
+            "query.searchDepth",
+            "query.search_depth",
+            "query.num_traces",
+        ])?,
         spans_max: SEARCH_SPANS_MAX,
     })
 }
@@ -101,7 +141,9 @@ fn query(params: &Params) -> Result<Query, Failure> {
 /// Nanoseconds since the Unix epoch, of a time of RFC 3339. A time that no span can have stands for the first or the last it can: who
 /// asks for everything may well ask from year 0 to year 9999.
 fn timestamp(text: &str) -> Option<u64> {
-    let nanoseconds = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+    let nanoseconds = OffsetDateTime::parse(text, &Rfc3339)
+        .ok()?
+        .unix_timestamp_nanos();
     Some(u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX))
 }
 
@@ -119,9 +161,13 @@ fn traces_json(traces: &[Trace]) -> Result<Vec<u8>, Failure> {
         return Err(Failure::Missing(NOT_FOUND));
     }
     // Trace by trace, so that no entry mixes two of them.
-    let resource_spans: Vec<_> =
-        traces.iter().flat_map(|trace| spans_to_json(trace.spans.iter().map(|span| &**span))).collect();
-    to_json(&Reply { result: TracesData { resource_spans } })
+    let resource_spans: Vec<_> = traces
+        .iter()
+        .flat_map(|trace| spans_to_json(trace.spans.iter().map(|span| &**span)))
+        .collect();
+    to_json(&Reply {
+        result: TracesData { resource_spans },
+    })
 }
 
 fn respond(answer: Result<Bytes, Failure>) -> Response {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use throughline_model::{Event, KeyValue, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId};
+use throughline_model::{
+    Event, KeyValue, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
+};
 use throughline_otlp::Rejection;
 
 /// A span as Zipkin's clients send it. Times are microseconds.
@@ -53,9 +55,16 @@ pub(super) struct Resources {
 impl Resources {
     fn of(&mut self, service: Option<String>) -> Arc<Resource> {
         let service = service.unwrap_or_default();
-        let resource = self.by_service.entry(service).or_insert_with_key(|service| {
-            Arc::new(if service.is_empty() { Resource::default() } else { Resource::of_service(service) })
-        });
+        let resource = self
+            .by_service
+            .entry(service)
+            .or_insert_with_key(|service| {
+                Arc::new(if service.is_empty() {
+                    Resource::default()
+                } else {
+                    Resource::of_service(service)
+                })
+            });
         Arc::clone(resource)
     }
 }
@@ -66,12 +75,24 @@ impl SpanJson {
         let trace_id = TraceId::from_hex(&self.trace_id).ok_or(Rejection::Trace)?;
         let own_id = SpanId::from_hex(&self.id).ok_or(Rejection::Span)?;
         // As Zipkin does: zeros are no parent, and neither is the span itself.
-        let parent = self.parent_id.take().filter(|id| id.bytes().any(|digit| digit != b'0'));
-        let parent = parent.map(|id| SpanId::from_hex(&id).ok_or(Rejection::ParentSpan)).transpose()?;
+        let parent = self
+            .parent_id
+            .take()
+            .filter(|id| id.bytes().any(|digit| digit != b'0'));
+        let parent = parent
+            .map(|id| SpanId::from_hex(&id).ok_or(Rejection::ParentSpan))
+            .transpose()?;
         let parent = parent.filter(|parent| *parent != own_id);
-        let kind = self.kind.as_deref().and_then(SpanKind::from_name).unwrap_or_default();
+        let kind = self
+            .kind
+            .as_deref()
+            .and_then(SpanKind::from_name)
+            .unwrap_or_default();
         let start = self.start();
-        let service = self.local_endpoint.as_mut().and_then(|endpoint| endpoint.service_name.take());
+        let service = self
+            .local_endpoint
+            .as_mut()
+            .and_then(|endpoint| endpoint.service_name.take());
         let (mut attributes, status) = self.attributes();
         let (span_id, parent_span_id) = if self.shared == Some(true) && kind == SpanKind::Server {
             attributes.push(KeyValue::new(SHARED_ID, own_id.to_string()));
@@ -102,7 +123,9 @@ impl SpanJson {
 
     /// A span may come without a time; now is nearer to it than 1970.
     fn start(&self) -> u64 {
-        self.timestamp.filter(|timestamp| *timestamp > 0).map_or_else(now, nanoseconds)
+        self.timestamp
+            .filter(|timestamp| *timestamp > 0)
+            .map_or_else(now, nanoseconds)
     }
 
     /// Tags and endpoints as attributes, and the tag `error` as status.
@@ -126,10 +149,19 @@ impl SpanJson {
             }
         }
         if let Some(local) = self.local_endpoint.take() {
-            local.attributes("network.local.address", "network.local.port", &mut attributes);
+            local.attributes(
+                "network.local.address",
+                "network.local.port",
+                &mut attributes,
+            );
         }
         if let Some(mut remote) = self.remote_endpoint.take() {
-            attributes.extend(remote.service_name.take().map(|name| KeyValue::new("peer.service", name)));
+            attributes.extend(
+                remote
+                    .service_name
+                    .take()
+                    .map(|name| KeyValue::new("peer.service", name)),
+            );
             remote.attributes("network.peer.address", "network.peer.port", &mut attributes);
         }
         (attributes, status)
@@ -149,7 +181,11 @@ impl SpanJson {
 impl EndpointJson {
     fn attributes(self, address: &'static str, port: &'static str, attributes: &mut Vec<KeyValue>) {
         attributes.extend(self.ipv4.or(self.ipv6).map(|ip| KeyValue::new(address, ip)));
-        attributes.extend(self.port.filter(|port| *port > 0).map(|number| KeyValue::new(port, i64::from(number))));
+        attributes.extend(
+            self.port
+                .filter(|port| *port > 0)
+                .map(|number| KeyValue::new(port, i64::from(number))),
+        );
     }
 }
 
@@ -164,7 +200,9 @@ const fn nanoseconds(microseconds: u64) -> u64 {
 }
 
 fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 

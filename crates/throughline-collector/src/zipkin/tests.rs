@@ -10,20 +10,37 @@ fn one(json: &str) -> Span {
 
 #[test]
 fn every_field_finds_its_place() {
-    let span =
-        one(r#"{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c","kind":"CONSUMER",
+    let span = one(
+        r#"{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c","kind":"CONSUMER",
         "name":"poll","timestamp":1556604172355737,"duration":1431,"debug":true,
         "localEndpoint":{"serviceName":"billing","ipv4":"10.0.0.1","port":8080},
         "remoteEndpoint":{"serviceName":"kafka","ipv6":"::1"},
         "annotations":[{"timestamp":1556604172355800,"value":"brave.flush"}],
-        "tags":{"http.path":"/payment","error":"card declined"}}"#);
-    assert_eq!(span.trace_id.to_string(), "00000000000000005af7183fb1d4cf5f");
+        "tags":{"http.path":"/payment","error":"card declined"}}"#,
+    );
+    assert_eq!(
+        span.trace_id.to_string(),
+        "00000000000000005af7183fb1d4cf5f"
+    );
     assert_eq!(span.parent_span_id.unwrap().to_string(), "6b221d5bc9e6496c");
-    assert_eq!((span.kind, span.name.as_str(), span.service()), (SpanKind::Consumer, "poll", "billing"));
-    assert_eq!((span.start, span.duration()), (1_556_604_172_355_737_000, 1_431_000));
+    assert_eq!(
+        (span.kind, span.name.as_str(), span.service()),
+        (SpanKind::Consumer, "poll", "billing")
+    );
+    assert_eq!(
+        (span.start, span.duration()),
+        (1_556_604_172_355_737_000, 1_431_000)
+    );
     assert_eq!(span.status, Status::Error("card declined".to_owned()));
-    assert_eq!((span.events[0].time, span.events[0].name.as_str()), (1_556_604_172_355_800_000, "brave.flush"));
-    let attributes: Vec<_> = span.attributes.iter().map(|pair| (pair.key.as_str(), pair.value.clone())).collect();
+    assert_eq!(
+        (span.events[0].time, span.events[0].name.as_str()),
+        (1_556_604_172_355_800_000, "brave.flush")
+    );
+    let attributes: Vec<_> = span
+        .attributes
+        .iter()
+        .map(|pair| (pair.key.as_str(), pair.value.clone()))
+        .collect();
     assert_eq!(
         attributes,
         [
@@ -51,14 +68,19 @@ fn halves_of_a_shared_span_have_ids_of_their_own_and_the_server_is_below_the_cli
 fn trace_ids_without_their_leading_zeros_are_the_same_trace_ids() {
     for id in ["63ac35c9f6413ad", "063ac35c9f6413ad", "0063ac35c9f6413ad"] {
         let span = one(&format!(r#"{{"traceId":"{id}","id":"352bff9a74ca9ad2"}}"#));
-        assert_eq!(span.trace_id.to_string(), "0000000000000000063ac35c9f6413ad");
+        assert_eq!(
+            span.trace_id.to_string(),
+            "0000000000000000063ac35c9f6413ad"
+        );
     }
 }
 
 #[test]
 fn neither_zeros_nor_the_span_itself_are_its_parent() {
     for parent in ["", "0000000000000000", "352bff9a74ca9ad2"] {
-        let span = one(&format!(r#"{{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"{parent}"}}"#));
+        let span = one(&format!(
+            r#"{{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"{parent}"}}"#
+        ));
         assert_eq!(span.parent_span_id, None, "{parent:?}");
     }
 }
@@ -87,6 +109,9 @@ fn spans_without_usable_ids_are_left_out_and_counted() {
 #[test]
 fn what_is_no_list_of_spans_is_malformed() {
     for body in ["", "{}", "[1]", "[{}]", r#"[{"traceId":1,"id":"1"}]"#] {
-        assert!(matches!(decode(body.as_bytes()), Err(Refusal::Malformed(_))), "{body}");
+        assert!(
+            matches!(decode(body.as_bytes()), Err(Refusal::Malformed(_))),
+            "{body}"
+        );
     }
 }

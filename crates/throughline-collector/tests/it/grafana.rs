@@ -91,9 +91,13 @@ struct Dependency {
 
 /// Asks as Grafana does, and reads the answer as it does.
 fn read<T: DeserializeOwned>(collector: &Running, path: &str) -> T {
-    let answer: Envelope<T> =
-        serde_json::from_value(collector.ask(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-    assert_eq!((answer.errors, answer.limit, answer.offset), (Value::Null, 0, 0), "{path}");
+    let answer: Envelope<T> = serde_json::from_value(collector.ask(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}"));
+    assert_eq!(
+        (answer.errors, answer.limit, answer.offset),
+        (Value::Null, 0, 0),
+        "{path}"
+    );
     assert!(answer.total >= 0, "{path}");
     answer.data
 }
@@ -103,7 +107,10 @@ fn the_data_source_is_saved_and_its_form_is_filled() {
     let collector = with_checkout();
     // "Save & test" and the list of services are one call; the operations of a service follow when it is chosen.
     let services: Vec<String> = read(&collector, "/api/services");
-    assert_eq!(services, ["billing", "eshop", "kafka-consumer", "notification"]);
+    assert_eq!(
+        services,
+        ["billing", "eshop", "kafka-consumer", "notification"]
+    );
     let operations: Vec<String> = read(&collector, "/api/services/kafka-consumer/operations");
     assert_eq!(operations, ["From_eshop-topic"]);
 }
@@ -115,18 +122,36 @@ fn a_search_finds_what_its_form_asks_for() {
     let form = "limit=20&service=billing&operation=BankTransaction.transfer&minDuration=1ms&maxDuration=10s";
     let tags = "tags=%7B%22error%22%3A%22true%22%7D";
     let traces: Vec<Trace> = read(&collector, &format!("/api/traces?{range}&{form}&{tags}"));
-    assert_eq!(traces.iter().map(|trace| trace.trace_id.as_str()).collect::<Vec<_>>(), [TRACE]);
-    let none: Vec<Trace> = read(&collector, &format!("/api/traces?{range}&service=billing&minDuration=1h"));
+    assert_eq!(
+        traces
+            .iter()
+            .map(|trace| trace.trace_id.as_str())
+            .collect::<Vec<_>>(),
+        [TRACE]
+    );
+    let none: Vec<Trace> = read(
+        &collector,
+        &format!("/api/traces?{range}&service=billing&minDuration=1h"),
+    );
     assert!(none.is_empty());
     // Versions since 12 send no times at all, and mean the newest.
-    assert!(read::<Vec<Trace>>(&collector, "/api/traces?limit=20&service=eshop").is_empty(), "it is years old");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    assert!(
+        read::<Vec<Trace>>(&collector, "/api/traces?limit=20&service=eshop").is_empty(),
+        "it is years old"
+    );
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_nanos();
     let span = json!({
         "traceId": "5b8aa5a2d2c872e8321cf37308d69df2", "spanId": "051581bf3cb55c13", "name": "now",
         "startTimeUnixNano": now.to_string(), "endTimeUnixNano": (now + 1_000_000).to_string(),
     });
-    let service = json!({ "attributes": [{ "key": "service.name", "value": { "stringValue": "eshop" } }] });
-    collector.send(&json!({ "resourceSpans": [{ "resource": service, "scopeSpans": [{ "spans": [span] }] }] }));
+    let service =
+        json!({ "attributes": [{ "key": "service.name", "value": { "stringValue": "eshop" } }] });
+    collector.send(
+        &json!({ "resourceSpans": [{ "resource": service, "scopeSpans": [{ "spans": [span] }] }] }),
+    );
     let newest: Vec<Trace> = read(&collector, "/api/traces?limit=20&service=eshop");
     assert_eq!(newest.len(), 1);
 }
@@ -134,9 +159,15 @@ fn a_search_finds_what_its_form_asks_for() {
 #[test]
 fn a_trace_is_read_whole_with_the_times_of_the_dashboard_in_milliseconds_or_without() {
     let collector = with_checkout();
-    for query in ["", "?start=1700000000000&end=1700000010000", "?start=1&end=2"] {
+    for query in [
+        "",
+        "?start=1700000000000&end=1700000010000",
+        "?start=1&end=2",
+    ] {
         let traces: Vec<Trace> = read(&collector, &format!("/api/traces/{TRACE}{query}"));
-        let [trace] = traces.as_slice() else { panic!("{} traces", traces.len()) };
+        let [trace] = traces.as_slice() else {
+            panic!("{} traces", traces.len())
+        };
         assert!(trace.warnings.is_none());
         assert_readable(trace);
     }
@@ -149,26 +180,57 @@ fn assert_readable(trace: &Trace) {
     for span in &trace.spans {
         let process = &trace.processes[&span.process_id];
         assert!(!process.service_name.is_empty() && !span.operation_name.is_empty());
-        assert!(span.start_time > 1_600_000_000_000_000 && span.duration > 0 && span.flags >= 0, "microseconds");
+        assert!(
+            span.start_time > 1_600_000_000_000_000 && span.duration > 0 && span.flags >= 0,
+            "microseconds"
+        );
         assert_eq!((span.trace_id.as_str(), &span.warnings), (TRACE, &None));
         for reference in span.references.iter().flatten() {
-            assert_eq!(reference.trace_id == TRACE, known(&reference.span_id), "{}", reference.span_id);
+            assert_eq!(
+                reference.trace_id == TRACE,
+                known(&reference.span_id),
+                "{}",
+                reference.span_id
+            );
             references.push(reference.ref_type.as_str());
         }
         let logs = span.logs.iter().flatten();
-        let fields = logs.inspect(|log| assert!(log.timestamp >= span.start_time)).flat_map(|log| log.fields.iter());
+        let fields = logs
+            .inspect(|log| assert!(log.timestamp >= span.start_time))
+            .flat_map(|log| log.fields.iter());
         for tag in fields.chain(&span.tags).chain(&process.tags).flatten() {
-            assert!(!tag.key.is_empty() && ["string", "bool", "int64", "float64", "binary"].contains(&&*tag.kind));
-            assert!(!tag.value.is_null() && !tag.value.is_object() && !tag.value.is_array(), "{}", tag.key);
+            assert!(
+                !tag.key.is_empty()
+                    && ["string", "bool", "int64", "float64", "binary"].contains(&&*tag.kind)
+            );
+            assert!(
+                !tag.value.is_null() && !tag.value.is_object() && !tag.value.is_array(),
+                "{}",
+                tag.key
+            );
         }
     }
-    assert!(references.contains(&"CHILD_OF") && references.contains(&"FOLLOWS_FROM"), "{references:?}");
+    assert!(
+        references.contains(&"CHILD_OF") && references.contains(&"FOLLOWS_FROM"),
+        "{references:?}"
+    );
 }
 
 #[test]
 fn the_graph_of_dependencies_is_read() {
     let collector = with_checkout();
-    let edges: Vec<Dependency> = read(&collector, "/api/dependencies?endTs=1700000060000&lookback=120000");
-    assert!(edges.iter().all(|edge| !edge.parent.is_empty() && edge.call_count > 0));
-    assert!(edges.iter().any(|edge| (edge.parent.as_str(), edge.child.as_str()) == ("eshop", "billing")));
+    let edges: Vec<Dependency> = read(
+        &collector,
+        "/api/dependencies?endTs=1700000060000&lookback=120000",
+    );
+    assert!(
+        edges
+            .iter()
+            .all(|edge| !edge.parent.is_empty() && edge.call_count > 0)
+    );
+    assert!(
+        edges
+            .iter()
+            .any(|edge| (edge.parent.as_str(), edge.child.as_str()) == ("eshop", "billing"))
+    );
 }

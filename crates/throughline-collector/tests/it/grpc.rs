@@ -12,7 +12,10 @@ use crate::running::{Running, request_message};
 /// A client that is connected.
 pub(crate) fn client(collector: &Running) -> TraceServiceClient<Channel> {
     let endpoint = format!("http://{}", collector.at.otlp_grpc);
-    collector.runtime.block_on(TraceServiceClient::connect(endpoint)).unwrap()
+    collector
+        .runtime
+        .block_on(TraceServiceClient::connect(endpoint))
+        .unwrap()
 }
 
 fn export(
@@ -20,7 +23,10 @@ fn export(
     client: &mut TraceServiceClient<Channel>,
     name: usize,
 ) -> Result<ExportTraceServiceResponse, Status> {
-    collector.runtime.block_on(client.export(request_message(name))).map(tonic::Response::into_inner)
+    collector
+        .runtime
+        .block_on(client.export(request_message(name)))
+        .map(tonic::Response::into_inner)
 }
 
 #[test]
@@ -28,21 +34,36 @@ fn spans_are_kept_with_and_without_gzip() {
     let collector = Running::start();
     let mut plain = client(&collector);
     let mut zipped = client(&collector).send_compressed(CompressionEncoding::Gzip);
-    assert_eq!(export(&collector, &mut plain, 5).unwrap().partial_success, None);
-    assert_eq!(export(&collector, &mut zipped, 6).unwrap().partial_success, None);
+    assert_eq!(
+        export(&collector, &mut plain, 5).unwrap().partial_success,
+        None
+    );
+    assert_eq!(
+        export(&collector, &mut zipped, 6).unwrap().partial_success,
+        None
+    );
     let trace = collector.ask(&format!("/api/traces/{}", "01".repeat(16)));
     assert_eq!(trace["data"][0]["spans"][0]["operationName"], "xxxxxx");
     let metrics = collector.get("/metrics").text();
-    assert!(metrics.contains("throughline_requests_total{door=\"otlp_grpc\",code=\"0\"} 2"), "{metrics}");
+    assert!(
+        metrics.contains("throughline_requests_total{door=\"otlp_grpc\",code=\"0\"} 2"),
+        "{metrics}"
+    );
 }
 
 #[test]
 fn what_cannot_be_kept_makes_a_partial_success() {
     let collector = Running::start();
     let mut request = request_message(1);
-    request.resource_spans[0].scope_spans[0].spans[0].span_id.clear();
+    request.resource_spans[0].scope_spans[0].spans[0]
+        .span_id
+        .clear();
     let mut client = client(&collector);
-    let response = collector.runtime.block_on(client.export(request)).unwrap().into_inner();
+    let response = collector
+        .runtime
+        .block_on(client.export(request))
+        .unwrap()
+        .into_inner();
     assert_eq!(response.partial_success.unwrap().rejected_spans, 1);
 }
 
@@ -65,7 +86,10 @@ fn when_there_is_no_room_the_client_is_told_when_to_come_back() {
     let collector = Running::with(|limits| limits.in_flight_max = 1 << 20);
     let status = export(&collector, &mut client(&collector), 2 << 20).unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
-    assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(std::time::Duration::from_secs(1)));
+    assert_eq!(
+        status.get_details_retry_info().unwrap().retry_delay,
+        Some(std::time::Duration::from_secs(1))
+    );
 }
 
 #[test]
@@ -73,13 +97,29 @@ fn other_methods_and_other_protocols_are_turned_away() {
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     let collector = Running::start();
     let endpoint = format!("http://{}", collector.at.otlp_grpc);
-    let status = collector.runtime.block_on(async {
-        let channel = tonic::transport::Endpoint::new(endpoint).unwrap().connect().await.unwrap();
-        let mut grpc = tonic::client::Grpc::new(channel);
-        grpc.ready().await.unwrap();
-        let codec = tonic_prost::ProstCodec::<ExportTraceServiceRequest, ExportTraceServiceResponse>::default();
-        let path = http::uri::PathAndQuery::from_static("/opentelemetry.proto.collector.logs.v1.LogsService/Export");
-        grpc.unary(tonic::Request::new(ExportTraceServiceRequest::default()), path, codec).await.unwrap_err()
-    });
+    let status =
+        collector.runtime.block_on(async {
+            let channel = tonic::transport::Endpoint::new(endpoint)
+                .unwrap()
+                .connect()
+                .await
+                .unwrap();
+            let mut grpc = tonic::client::Grpc::new(channel);
+            grpc.ready().await.unwrap();
+            let codec = tonic_prost::ProstCodec::<
+                ExportTraceServiceRequest,
+                ExportTraceServiceResponse,
+            >::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            );
+            grpc.unary(
+                tonic::Request::new(ExportTraceServiceRequest::default()),
+                path,
+                codec,
+            )
+            .await
+            .unwrap_err()
+        });
     assert_eq!(status.code(), Code::Unimplemented);
 }

@@ -4,7 +4,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message as _;
 
 use crate::running::{
-    GZIP, JSON, PROTOBUF, Running, TRACE, gzip, open, raw, request, request_message, request_protobuf,
+    GZIP, JSON, PROTOBUF, Running, TRACE, gzip, open, raw, request, request_message,
+    request_protobuf,
 };
 
 const PATH: &str = "/v1/traces";
@@ -12,8 +13,16 @@ const PATH: &str = "/v1/traces";
 #[test]
 fn spans_in_protobuf_are_kept_and_answered_in_protobuf() {
     let collector = Running::start();
-    let answer = collector.post(collector.at.otlp_http, PATH, &[PROTOBUF], &request_protobuf(5));
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-protobuf")));
+    let answer = collector.post(
+        collector.at.otlp_http,
+        PATH,
+        &[PROTOBUF],
+        &request_protobuf(5),
+    );
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/x-protobuf"))
+    );
     let response = ExportTraceServiceResponse::decode(answer.body.as_slice()).unwrap();
     assert_eq!(response.partial_success, None);
     let trace = collector.ask(&format!("/api/traces/{}", "01".repeat(16)));
@@ -26,38 +35,80 @@ fn spans_in_json_are_kept_and_answered_in_json() {
     let body = request(TRACE, "00f067aa0ba902b7").to_string();
     let json = ("content-type", "application/json; charset=utf-8");
     let answer = collector.post(collector.at.otlp_http, PATH, &[json], body.as_bytes());
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/json"))
+    );
     assert_eq!(answer.text(), "{}");
-    assert_eq!(collector.ask("/api/services")["data"], serde_json::json!(["eshop"]));
+    assert_eq!(
+        collector.ask("/api/services")["data"],
+        serde_json::json!(["eshop"])
+    );
 }
 
 #[test]
 fn gzip_is_inflated() {
     let collector = Running::start();
-    let answer = collector.post(collector.at.otlp_http, PATH, &[PROTOBUF, GZIP], &gzip(&request_protobuf(5)));
+    let answer = collector.post(
+        collector.at.otlp_http,
+        PATH,
+        &[PROTOBUF, GZIP],
+        &gzip(&request_protobuf(5)),
+    );
     assert_eq!(answer.status, 200);
-    assert_eq!(collector.get(&format!("/api/traces/{}", "01".repeat(16))).status, 200);
+    assert_eq!(
+        collector
+            .get(&format!("/api/traces/{}", "01".repeat(16)))
+            .status,
+        200
+    );
 }
 
 #[test]
 fn what_cannot_be_kept_makes_a_partial_success() {
     let collector = Running::start();
     let mut body = request(TRACE, "00f067aa0ba902b7");
-    let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array_mut().unwrap();
+    let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
+        .as_array_mut()
+        .unwrap();
     let mut bad = spans[0].clone();
     bad["spanId"] = "0000000000000000".into();
     spans.push(bad);
-    let answer = collector.post(collector.at.otlp_http, PATH, &[JSON], body.to_string().as_bytes());
+    let answer = collector.post(
+        collector.at.otlp_http,
+        PATH,
+        &[JSON],
+        body.to_string().as_bytes(),
+    );
     assert_eq!(answer.status, 200);
     let partial = &answer.json()["partialSuccess"];
     assert_eq!(partial["rejectedSpans"], "1");
-    assert!(partial["errorMessage"].as_str().unwrap().contains("span id"), "{partial}");
+    assert!(
+        partial["errorMessage"]
+            .as_str()
+            .unwrap()
+            .contains("span id"),
+        "{partial}"
+    );
 
     let mut message = request_message(1);
-    message.resource_spans[0].scope_spans[0].spans[0].trace_id.clear();
-    let answer = collector.post(collector.at.otlp_http, PATH, &[PROTOBUF], &message.encode_to_vec());
+    message.resource_spans[0].scope_spans[0].spans[0]
+        .trace_id
+        .clear();
+    let answer = collector.post(
+        collector.at.otlp_http,
+        PATH,
+        &[PROTOBUF],
+        &message.encode_to_vec(),
+    );
     let response = ExportTraceServiceResponse::decode(answer.body.as_slice()).unwrap();
-    assert_eq!((answer.status, response.partial_success.unwrap().rejected_spans), (200, 1));
+    assert_eq!(
+        (
+            answer.status,
+            response.partial_success.unwrap().rejected_spans
+        ),
+        (200, 1)
+    );
 
     let metrics = collector.get("/metrics").text();
     for line in [
@@ -67,7 +118,10 @@ fn what_cannot_be_kept_makes_a_partial_success() {
         "throughline_requests_total{door=\"otlp_http\",code=\"200\"} 2",
         "throughline_store_spans 1",
     ] {
-        assert!(metrics.lines().any(|own| own == line), "{line} is missing in:\n{metrics}");
+        assert!(
+            metrics.lines().any(|own| own == line),
+            "{line} is missing in:\n{metrics}"
+        );
     }
 }
 
@@ -91,20 +145,46 @@ fn what_is_no_request_is_answered_400_in_its_own_encoding() {
 fn wrong_types_paths_and_methods_are_told_apart() {
     let collector = Running::start();
     let http = collector.at.otlp_http;
-    assert_eq!(collector.post(http, PATH, &[("content-type", "text/plain")], b"{}").status, 415);
-    assert_eq!(collector.post(http, PATH, &[JSON, ("content-encoding", "br")], b"{}").status, 415);
-    assert_eq!(collector.post(http, "/v1/profiles", &[JSON], b"{}").status, 404);
-    let answer = raw(http, b"GET /v1/traces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.to_lowercase().contains("allow: post"), "{answer}");
+    assert_eq!(
+        collector
+            .post(http, PATH, &[("content-type", "text/plain")], b"{}")
+            .status,
+        415
+    );
+    assert_eq!(
+        collector
+            .post(http, PATH, &[JSON, ("content-encoding", "br")], b"{}")
+            .status,
+        415
+    );
+    assert_eq!(
+        collector.post(http, "/v1/profiles", &[JSON], b"{}").status,
+        404
+    );
+    let answer = raw(
+        http,
+        b"GET /v1/traces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    );
+    assert!(
+        answer.starts_with("HTTP/1.1 405 ") && answer.to_lowercase().contains("allow: post"),
+        "{answer}"
+    );
 }
 
 #[test]
 fn senders_of_metrics_and_logs_are_told_how_to_stop() {
     let collector = Running::start();
-    for (path, setting) in [("/v1/metrics", "OTEL_METRICS_EXPORTER=none"), ("/v1/logs", "OTEL_LOGS_EXPORTER=none")] {
+    for (path, setting) in [
+        ("/v1/metrics", "OTEL_METRICS_EXPORTER=none"),
+        ("/v1/logs", "OTEL_LOGS_EXPORTER=none"),
+    ] {
         let answer = collector.post(collector.at.otlp_http, path, &[PROTOBUF], b"");
         assert_eq!(answer.status, 404);
-        assert!(answer.text().contains("traces only") && answer.text().contains(setting), "{}", answer.text());
+        assert!(
+            answer.text().contains("traces only") && answer.text().contains(setting),
+            "{}",
+            answer.text()
+        );
     }
 }
 
@@ -112,18 +192,36 @@ fn senders_of_metrics_and_logs_are_told_how_to_stop() {
 fn a_body_that_is_too_large_is_answered_413_before_and_after_inflation() {
     let collector = Running::with(|limits| limits.body_max = 1 << 20);
     let http = collector.at.otlp_http;
-    assert_eq!(collector.post(http, PATH, &[PROTOBUF], &request_protobuf(1 << 20)).status, 413);
+    assert_eq!(
+        collector
+            .post(http, PATH, &[PROTOBUF], &request_protobuf(1 << 20))
+            .status,
+        413
+    );
     let bomb = gzip(&request_protobuf(1 << 20));
     assert!(bomb.len() < 20_000);
-    assert_eq!(collector.post(http, PATH, &[PROTOBUF, GZIP], &bomb).status, 413);
-    assert_eq!(collector.post(http, PATH, &[PROTOBUF], &request_protobuf((1 << 20) - 100)).status, 200);
+    assert_eq!(
+        collector.post(http, PATH, &[PROTOBUF, GZIP], &bomb).status,
+        413
+    );
+    assert_eq!(
+        collector
+            .post(http, PATH, &[PROTOBUF], &request_protobuf((1 << 20) - 100))
+            .status,
+        200
+    );
 }
 
 #[test]
 fn a_bomb_of_many_members_is_not_inflated_either() {
     let collector = Running::with(|limits| limits.body_max = 1 << 20);
     let members = gzip(&[0; 200_000]).repeat(50);
-    assert_eq!(collector.post(collector.at.otlp_http, PATH, &[PROTOBUF, GZIP], &members).status, 413);
+    assert_eq!(
+        collector
+            .post(collector.at.otlp_http, PATH, &[PROTOBUF, GZIP], &members)
+            .status,
+        413
+    );
 }
 
 #[test]
@@ -139,7 +237,10 @@ fn when_all_places_are_taken_the_client_is_told_to_come_back() {
         let answer = collector.post(http, PATH, &[JSON], b"{}");
         (answer.status != 200).then_some(answer)
     });
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (503, Some("1"))
+    );
     drop(holder);
     crate::running::eventually("the place is free again", || {
         (collector.post(http, PATH, &[JSON], b"{}").status == 200).then_some(())
@@ -150,8 +251,28 @@ fn when_all_places_are_taken_the_client_is_told_to_come_back() {
 fn when_the_memory_for_bodies_is_taken_the_client_is_told_to_come_back() {
     let collector = Running::with(|limits| limits.in_flight_max = 1 << 20);
     let http = collector.at.otlp_http;
-    assert_eq!(collector.post(http, PATH, &[PROTOBUF], &request_protobuf(2 << 20)).status, 503);
-    assert_eq!(collector.post(http, PATH, &[PROTOBUF, GZIP], &gzip(&request_protobuf(2 << 20))).status, 503);
+    assert_eq!(
+        collector
+            .post(http, PATH, &[PROTOBUF], &request_protobuf(2 << 20))
+            .status,
+        503
+    );
+    assert_eq!(
+        collector
+            .post(
+                http,
+                PATH,
+                &[PROTOBUF, GZIP],
+                &gzip(&request_protobuf(2 << 20))
+            )
+            .status,
+        503
+    );
     // What a refused request held is given back.
-    assert_eq!(collector.post(http, PATH, &[PROTOBUF], &request_protobuf(700_000)).status, 200);
+    assert_eq!(
+        collector
+            .post(http, PATH, &[PROTOBUF], &request_protobuf(700_000))
+            .status,
+        200
+    );
 }

@@ -10,7 +10,11 @@ const SHORT: Duration = Duration::from_millis(200);
 #[test]
 fn a_head_that_does_not_end_is_not_waited_for() {
     let collector = Running::with(|limits| limits.head_deadline = SHORT);
-    for door in [collector.at.otlp_http, collector.at.zipkin, collector.at.query] {
+    for door in [
+        collector.at.otlp_http,
+        collector.at.zipkin,
+        collector.at.query,
+    ] {
         // Read until the collector closes: the test would fail on its own time-out.
         raw(door, b"GET / HTTP/1.1\r\nhost: ");
     }
@@ -38,15 +42,28 @@ fn a_client_that_is_refused_while_it_sends_hears_why() {
         limits.admission_wait = Duration::from_millis(20);
     });
     let head = |path: &str, headers: &str| {
-        format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4000000\r\n{headers}\r\n")
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4000000\r\n{headers}\r\n"
+        )
     };
-    let _holder = open(collector.at.otlp_http, head("/v1/traces", "content-type: application/json\r\n").as_bytes());
+    let _holder = open(
+        collector.at.otlp_http,
+        head("/v1/traces", "content-type: application/json\r\n").as_bytes(),
+    );
     eventually("the only place is taken", || {
-        (collector.post(collector.at.otlp_http, "/v1/traces", &[JSON], b"{}").status == 503).then_some(())
+        (collector
+            .post(collector.at.otlp_http, "/v1/traces", &[JSON], b"{}")
+            .status
+            == 503)
+            .then_some(())
     });
     for (path, headers, status) in [
         ("/v1/traces", "content-type: application/json\r\n", "503"),
-        ("/v1/traces", "content-type: application/json\r\ncontent-encoding: br\r\n", "415"),
+        (
+            "/v1/traces",
+            "content-type: application/json\r\ncontent-encoding: br\r\n",
+            "415",
+        ),
         ("/v1/traces", "content-type: text/plain\r\n", "415"),
         ("/v1/metrics", "content-type: application/json\r\n", "404"),
     ] {
@@ -58,7 +75,10 @@ fn a_client_that_is_refused_while_it_sends_hears_why() {
         }
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {headers}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path} {headers}: {answer}"
+        );
     }
 }
 
@@ -68,14 +88,27 @@ fn connections_past_the_limit_wait_and_are_served_once_there_is_room() {
         limits.connections_max = 2;
         limits.head_deadline = SHORT;
     });
-    let _silent = [open(collector.at.otlp_http, b""), open(collector.at.otlp_http, b"")];
-    assert_eq!(collector.post(collector.at.otlp_http, "/v1/traces", &[JSON], b"{}").status, 200);
+    let _silent = [
+        open(collector.at.otlp_http, b""),
+        open(collector.at.otlp_http, b""),
+    ];
+    assert_eq!(
+        collector
+            .post(collector.at.otlp_http, "/v1/traces", &[JSON], b"{}")
+            .status,
+        200
+    );
 }
 
 #[test]
 fn large_answers_that_nobody_takes_do_not_add_up() {
     let collector = Running::with(|limits| limits.answers_max = 10 << 20);
-    let answer = collector.post(collector.at.otlp_http, "/v1/traces", &[PROTOBUF], &request_protobuf(8 << 20));
+    let answer = collector.post(
+        collector.at.otlp_http,
+        "/v1/traces",
+        &[PROTOBUF],
+        &request_protobuf(8 << 20),
+    );
     assert_eq!(answer.status, 200);
     let path = format!("/api/traces/{}", "01".repeat(16));
     // Takes the first bytes only; the system's buffers do not hold the rest.
@@ -89,7 +122,11 @@ fn large_answers_that_nobody_takes_do_not_add_up() {
     let idle = begin().unwrap();
     for path in [path.as_str(), &path.replace("/api/", "/api/v3/")] {
         let refused = collector.get(path);
-        assert!(refused.status == 503 && refused.text().contains("ask again later"), "{path}: {}", refused.status);
+        assert!(
+            refused.status == 503 && refused.text().contains("ask again later"),
+            "{path}: {}",
+            refused.status
+        );
     }
     assert_eq!(collector.get("/api/services").status, 200);
     drop(idle);
@@ -99,7 +136,10 @@ fn large_answers_that_nobody_takes_do_not_add_up() {
 #[test]
 fn idle_connections_do_not_hold_up_the_end() {
     let collector = Running::start();
-    let _idle = open(collector.at.query, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let _idle = open(
+        collector.at.query,
+        b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    );
     let _client = crate::grpc::client(&collector);
     assert_eq!(collector.get("/healthz").text(), "ok\n");
     assert!(collector.stop() < Duration::from_secs(2));

@@ -8,11 +8,22 @@ use crate::running::{JSON, Running, TRACE, raw, request};
 fn differences(path: &str, expected: &Value, actual: &Value, out: &mut Vec<String>) {
     match (expected, actual) {
         (Value::Object(expected), Value::Object(actual)) => {
-            for key in expected.keys().chain(actual.keys().filter(|key| !expected.contains_key(*key))) {
+            for key in expected
+                .keys()
+                .chain(actual.keys().filter(|key| !expected.contains_key(*key)))
+            {
                 let side = |object: &serde_json::Map<String, Value>| {
-                    object.get(key).cloned().unwrap_or_else(|| json!("<absent>"))
+                    object
+                        .get(key)
+                        .cloned()
+                        .unwrap_or_else(|| json!("<absent>"))
                 };
-                differences(&format!("{path}.{key}"), &side(expected), &side(actual), out);
+                differences(
+                    &format!("{path}.{key}"),
+                    &side(expected),
+                    &side(actual),
+                    out,
+                );
             }
         }
         (Value::Array(expected), Value::Array(actual)) if expected.len() == actual.len() => {
@@ -27,14 +38,20 @@ fn differences(path: &str, expected: &Value, actual: &Value, out: &mut Vec<Strin
 
 pub(crate) fn assert_same(expected: &str, actual: &Value) {
     let mut out = Vec::new();
-    differences("", &serde_json::from_str(expected).unwrap(), actual, &mut out);
+    differences(
+        "",
+        &serde_json::from_str(expected).unwrap(),
+        actual,
+        &mut out,
+    );
     assert!(out.is_empty(), "{}", out.join("\n"));
 }
 
 /// A collector with the linked checkout in it, its second half sent first.
 pub(crate) fn with_checkout() -> Running {
     let collector = Running::start();
-    let mut request: Value = serde_json::from_str(include_str!("../fixtures/linked_checkout.otlp.json")).unwrap();
+    let mut request: Value =
+        serde_json::from_str(include_str!("../fixtures/linked_checkout.otlp.json")).unwrap();
     let groups = request["resourceSpans"].as_array_mut().unwrap();
     groups.reverse();
     for group in groups {
@@ -47,18 +64,25 @@ pub(crate) fn with_checkout() -> Running {
 fn the_linked_checkout_is_shown_by_jaegers_rules_field_by_field() {
     let collector = with_checkout();
     let trace = collector.ask(&format!("/api/traces/{TRACE}"));
-    assert_same(include_str!("../fixtures/linked_checkout.jaeger.json"), &trace);
+    assert_same(
+        include_str!("../fixtures/linked_checkout.jaeger.json"),
+        &trace,
+    );
 }
 
 #[test]
 fn the_linked_checkout_comes_back_from_v3_as_it_was_sent() {
     let collector = with_checkout();
     let trace = collector.ask(&format!("/api/v3/traces/{TRACE}"));
-    let mut sent: Value = serde_json::from_str(include_str!("../fixtures/linked_checkout.otlp.json")).unwrap();
+    let mut sent: Value =
+        serde_json::from_str(include_str!("../fixtures/linked_checkout.otlp.json")).unwrap();
     let mut got = trace["result"].clone();
     // Groups come in the order of their first span; what matters is what is in them.
     for groups in [&mut sent["resourceSpans"], &mut got["resourceSpans"]] {
-        groups.as_array_mut().unwrap().sort_by_key(|group| group["resource"].to_string());
+        groups
+            .as_array_mut()
+            .unwrap()
+            .sort_by_key(|group| group["resource"].to_string());
     }
     assert_same(&sent.to_string(), &got);
 }
@@ -68,26 +92,39 @@ fn services_operations_and_dependencies_are_listed() {
     let collector = with_checkout();
     let services = json!(["billing", "eshop", "kafka-consumer", "notification"]);
     assert_eq!(collector.ask("/api/services")["data"], services);
-    assert_eq!(collector.ask("/api/v3/services"), json!({ "services": services }));
+    assert_eq!(
+        collector.ask("/api/v3/services"),
+        json!({ "services": services })
+    );
     let names = collector.ask("/api/services/eshop/operations");
     assert_eq!(
         names,
         json!({ "data": ["GET", "GET /checkout", "To_eshop-topic"], "total": 3, "limit": 0, "offset": 0, "errors": null })
     );
     let operations = collector.ask("/api/operations?service=eshop&spanKind=producer");
-    assert_eq!(operations["data"], json!([{ "name": "To_eshop-topic", "spanKind": "producer" }]));
+    assert_eq!(
+        operations["data"],
+        json!([{ "name": "To_eshop-topic", "spanKind": "producer" }])
+    );
     for kind in ["spanKind", "span_kind"] {
-        let operations = collector.ask(&format!("/api/v3/operations?service=billing&{kind}=internal"));
+        let operations = collector.ask(&format!(
+            "/api/v3/operations?service=billing&{kind}=internal"
+        ));
         assert_eq!(
             operations,
             json!({ "operations": [{ "name": "BankTransaction.transfer", "spanKind": "internal" }] })
         );
     }
     let dependencies = collector.ask("/api/dependencies?endTs=1700000060000&lookback=120000");
-    let edge = |parent: &str, child: &str| json!({ "parent": parent, "child": child, "callCount": 1 });
+    let edge =
+        |parent: &str, child: &str| json!({ "parent": parent, "child": child, "callCount": 1 });
     assert_eq!(
         dependencies["data"],
-        json!([edge("eshop", "billing"), edge("eshop", "kafka-consumer"), edge("kafka-consumer", "notification")])
+        json!([
+            edge("eshop", "billing"),
+            edge("eshop", "kafka-consumer"),
+            edge("kafka-consumer", "notification")
+        ])
     );
     assert_eq!(collector.ask("/api/dependencies")["data"], json!([]));
 }
@@ -112,33 +149,67 @@ fn search_takes_jaegers_parameters_and_the_service_is_optional() {
         ("&limit=1&raw=true&prettyPrint=true&lookback=1h", 1),
     ] {
         let answer = collector.ask(&format!("/api/traces?{start}{parameters}"));
-        assert_eq!(answer["data"].as_array().unwrap().len(), found, "{parameters}");
+        assert_eq!(
+            answer["data"].as_array().unwrap().len(),
+            found,
+            "{parameters}"
+        );
         assert_eq!(answer["errors"], Value::Null);
     }
     // Without a start, Jaeger looks back two days.
     assert_eq!(collector.ask("/api/traces?service=eshop")["total"], 0);
     let by_id = collector.ask(&format!("/api/traces?traceID={TRACE}&traceID=1"));
     assert_eq!(by_id["total"], 1);
-    assert_eq!(by_id["errors"], json!([{ "code": 404, "msg": "trace not found", "traceID": format!("{:032x}", 1) }]));
+    assert_eq!(
+        by_id["errors"],
+        json!([{ "code": 404, "msg": "trace not found", "traceID": format!("{:032x}", 1) }])
+    );
 }
 
 #[test]
 fn v3_takes_its_parameters_by_both_names() {
     let collector = with_checkout();
-    let range = "query.startTimeMin=2023-11-14T22:13:00Z&query.startTimeMax=2023-11-14T22:14:00.5%2B00:00";
-    let snake = "query.start_time_min=2023-11-14T22:13:00Z&query.start_time_max=2023-11-14T22:14:00Z";
+    let range =
+        "query.startTimeMin=2023-11-14T22:13:00Z&query.startTimeMax=2023-11-14T22:14:00.5%2B00:00";
+    let snake =
+        "query.start_time_min=2023-11-14T22:13:00Z&query.start_time_max=2023-11-14T22:14:00Z";
     for (query, found) in [
-        (format!("{range}&query.serviceName=billing&query.operationName=BankTransaction.transfer"), 200),
-        (format!("{snake}&query.service_name=billing&query.operation_name=BankTransaction.transfer"), 200),
+        (
+            format!(
+                "{range}&query.serviceName=billing&query.operationName=BankTransaction.transfer"
+            ),
+            200,
+        ),
+        (
+            format!(
+                "{snake}&query.service_name=billing&query.operation_name=BankTransaction.transfer"
+            ),
+            200,
+        ),
         (format!("{snake}&query.duration_min=501ms"), 404),
-        (format!("{range}&query.durationMax=1ms&query.serviceName=eshop&query.operationName=GET"), 404),
-        (format!("{range}&query.attributes=%7B%22partition%22%3A%222%22%7D&query.searchDepth=5"), 200),
-        (format!("{snake}&query.num_traces=5&query.raw_traces=true"), 200),
+        (
+            format!(
+                "{range}&query.durationMax=1ms&query.serviceName=eshop&query.operationName=GET"
+            ),
+            404,
+        ),
+        (
+            format!("{range}&query.attributes=%7B%22partition%22%3A%222%22%7D&query.searchDepth=5"),
+            200,
+        ),
+        (
+            format!("{snake}&query.num_traces=5&query.raw_traces=true"),
+            200,
+        ),
     ] {
         let answer = collector.get(&format!("/api/v3/traces?{query}"));
         assert_eq!(answer.status, found, "{query}: {}", answer.text());
         let summaries = collector.ask(&format!("/api/v3/trace-summaries?{query}"));
-        assert_eq!(summaries.get("summaries").is_some(), found == 200, "{query}: {summaries}");
+        assert_eq!(
+            summaries.get("summaries").is_some(),
+            found == 200,
+            "{query}: {summaries}"
+        );
     }
 }
 
@@ -177,9 +248,17 @@ fn questions_that_make_no_sense_are_told_in_each_apis_own_words() {
         "/api/dependencies?endTs=x",
     ] {
         let answer = collector.get(path);
-        assert_eq!((answer.status, answer.header("content-type")), (400, Some("application/json")), "{path}");
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (400, Some("application/json")),
+            "{path}"
+        );
         let json = answer.json();
-        assert_eq!((&json["data"], &json["errors"][0]["code"]), (&Value::Null, &json!(400)), "{path}");
+        assert_eq!(
+            (&json["data"], &json["errors"][0]["code"]),
+            (&Value::Null, &json!(400)),
+            "{path}"
+        );
     }
     let range = "query.startTimeMin=2023-11-14T22:13:00Z&query.startTimeMax=2023-11-14T22:14:00Z";
     for path in [
@@ -190,7 +269,11 @@ fn questions_that_make_no_sense_are_told_in_each_apis_own_words() {
         format!("/api/v3/trace-summaries?{range}&query.filter=%7B%7D"),
     ] {
         let answer = collector.get(&path);
-        assert_eq!((answer.status, &answer.json()["error"]["httpCode"]), (400, &json!(400)), "{path}");
+        assert_eq!(
+            (answer.status, &answer.json()["error"]["httpCode"]),
+            (400, &json!(400)),
+            "{path}"
+        );
     }
 }
 
@@ -199,14 +282,20 @@ fn who_asks_from_the_first_year_to_the_last_is_given_everything() {
     let collector = Running::start();
     collector.send(&request(TRACE, "00f067aa0ba902b7"));
     let range = "query.startTimeMin=0000-01-01T00:00:00Z&query.startTimeMax=9999-12-31T23:59:59Z";
-    assert_eq!(collector.ask(&format!("/api/v3/trace-summaries?{range}"))["summaries"][0]["traceId"], TRACE);
+    assert_eq!(
+        collector.ask(&format!("/api/v3/trace-summaries?{range}"))["summaries"][0]["traceId"],
+        TRACE
+    );
 }
 
 #[test]
 fn a_trace_that_is_not_there_is_404() {
     let collector = Running::start();
     let answer = collector.get("/api/traces/1");
-    assert_eq!((answer.status, &answer.json()["errors"]), (404, &json!([{ "code": 404, "msg": "trace not found" }])));
+    assert_eq!(
+        (answer.status, &answer.json()["errors"]),
+        (404, &json!([{ "code": 404, "msg": "trace not found" }]))
+    );
     let answer = collector.get("/api/v3/traces/1");
     let expected = json!({ "error": { "httpCode": 404, "message": "No traces found" } });
     assert_eq!((answer.status, answer.json()), (404, expected));
@@ -215,10 +304,22 @@ fn a_trace_that_is_not_there_is_404() {
 #[test]
 fn ids_are_found_in_every_spelling_and_grafanas_times_are_no_filter() {
     let collector = Running::start();
-    collector.send(&request("0000000000000000463ac35c9f6413ad", "00f067aa0ba902b7"));
-    for id in ["463ac35c9f6413ad", "463AC35C9F6413AD", "0000000000000000463ac35c9f6413ad", "AAAAAAAAAABGOsNcn2QTrQ=="] {
+    collector.send(&request(
+        "0000000000000000463ac35c9f6413ad",
+        "00f067aa0ba902b7",
+    ));
+    for id in [
+        "463ac35c9f6413ad",
+        "463AC35C9F6413AD",
+        "0000000000000000463ac35c9f6413ad",
+        "AAAAAAAAAABGOsNcn2QTrQ==",
+    ] {
         for api in ["/api/traces", "/api/v3/traces"] {
-            assert_eq!(collector.get(&format!("{api}/{id}?start=1&end=2")).status, 200, "{api}/{id}");
+            assert_eq!(
+                collector.get(&format!("{api}/{id}?start=1&end=2")).status,
+                200,
+                "{api}/{id}"
+            );
         }
     }
 }
@@ -229,30 +330,65 @@ fn strangers_pages_can_read_nothing() {
     let ask = |extra: &str| {
         raw(
             collector.at.query,
-            format!("GET /api/services HTTP/1.1\r\nconnection: close\r\n{extra}\r\n\r\n").as_bytes(),
+            format!("GET /api/services HTTP/1.1\r\nconnection: close\r\n{extra}\r\n\r\n")
+                .as_bytes(),
         )
     };
     let foreign = ask("host: localhost\r\norigin: https://evil.example");
-    assert!(foreign.starts_with("HTTP/1.1 200 ") && !foreign.to_lowercase().contains("access-control"), "{foreign}");
+    assert!(
+        foreign.starts_with("HTTP/1.1 200 ") && !foreign.to_lowercase().contains("access-control"),
+        "{foreign}"
+    );
     let rebound = ask("host: evil.example:16686");
-    assert!(rebound.starts_with("HTTP/1.1 403 ") && !rebound.contains("eshop"), "{rebound}");
+    assert!(
+        rebound.starts_with("HTTP/1.1 403 ") && !rebound.contains("eshop"),
+        "{rebound}"
+    );
 }
 
 #[test]
 fn pages_are_served_to_paths_of_pages_and_to_no_others() {
     let collector = Running::start();
-    for path in ["/", "/search?service=eshop", "/trace/0af7651916cd43dd8448eb211c80319c", "/compare/1/2"] {
+    for path in [
+        "/",
+        "/search?service=eshop",
+        "/trace/0af7651916cd43dd8448eb211c80319c",
+        "/compare/1/2",
+    ] {
         let answer = collector.get(path);
-        assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/html; charset=utf-8")), "{path}");
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, Some("text/html; charset=utf-8")),
+            "{path}"
+        );
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-        assert!(answer.header("content-security-policy").unwrap().contains("default-src 'self'"));
+        assert!(
+            answer
+                .header("content-security-policy")
+                .unwrap()
+                .contains("default-src 'self'")
+        );
         assert_eq!(answer.header("cache-control"), Some("no-cache"));
         assert!(answer.text().contains("Throughline"));
-        assert!(!answer.text().contains("=\"/"), "addresses are relative, for proxies with a base path: {path}");
+        assert!(
+            !answer.text().contains("=\"/"),
+            "addresses are relative, for proxies with a base path: {path}"
+        );
     }
     let deep = "/x".repeat(10_000);
-    for path in ["/api/nothing", "/assets/gone.js", "/favicon.gone", "/../Cargo.toml", &deep] {
+    for path in [
+        "/api/nothing",
+        "/assets/gone.js",
+        "/favicon.gone",
+        "/../Cargo.toml",
+        &deep,
+    ] {
         assert_eq!(collector.get(path).status, 404, "{path}");
     }
-    assert_eq!(collector.post(collector.at.query, "/", &[JSON], b"{}").status, 405);
+    assert_eq!(
+        collector
+            .post(collector.at.query, "/", &[JSON], b"{}")
+            .status,
+        405
+    );
 }

@@ -33,8 +33,13 @@ impl Running {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Limits)) -> Self {
-        let mut config =
-            Config { otlp_grpc_port: 0, otlp_http_port: 0, zipkin_port: 0, query_port: 0, ..Config::default() };
+        let mut config = Config {
+            otlp_grpc_port: 0,
+            otlp_http_port: 0,
+            zipkin_port: 0,
+            query_port: 0,
+            ..Config::default()
+        };
         change(&mut config.limits);
         let runtime = Runtime::new().unwrap();
         let collector = runtime.block_on(Collector::bind(config)).unwrap();
@@ -43,7 +48,12 @@ impl Running {
         let served = runtime.spawn(collector.run(async {
             stopped.await.unwrap_or_default();
         }));
-        Self { at, runtime, stop: Some(stop), served: Some(served) }
+        Self {
+            at,
+            runtime,
+            stop: Some(stop),
+            served: Some(served),
+        }
     }
 
     /// Tells the collector to stop, and how long it took to.
@@ -58,7 +68,12 @@ impl Running {
 
     /// Sends spans in OTLP's JSON, all of which must be taken.
     pub(crate) fn send(&self, request: &Value) {
-        let answer = self.post(self.at.otlp_http, "/v1/traces", &[JSON], request.to_string().as_bytes());
+        let answer = self.post(
+            self.at.otlp_http,
+            "/v1/traces",
+            &[JSON],
+            request.to_string().as_bytes(),
+        );
         assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
     }
 
@@ -70,11 +85,20 @@ impl Running {
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
-        let response = agent().get(format!("http://{}{path}", self.at.query)).call().unwrap();
+        let response = agent()
+            .get(format!("http://{}{path}", self.at.query))
+            .call()
+            .unwrap();
         Answer::of(response)
     }
 
-    pub(crate) fn post(&self, to: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn post(
+        &self,
+        to: SocketAddr,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let mut request = agent().post(format!("http://{to}{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -86,11 +110,16 @@ impl Running {
 impl Answer {
     fn of(mut response: http::Response<ureq::Body>) -> Self {
         let body = response.body_mut().read_to_vec().unwrap();
-        Self { status: response.status().as_u16(), headers: response.headers().clone(), body }
+        Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body,
+        }
     }
 
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     pub(crate) fn text(&self) -> String {
@@ -103,8 +132,9 @@ impl Answer {
 }
 
 fn agent() -> ureq::Agent {
-    let config =
-        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(60)));
     config.build().new_agent()
 }
 
@@ -119,7 +149,9 @@ pub(crate) fn raw(to: SocketAddr, bytes: &[u8]) -> String {
 /// A connection on which these bytes have been sent.
 pub(crate) fn open(to: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     stream.write_all(bytes).unwrap();
     stream
 }
@@ -138,8 +170,7 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
 
 /// A request with one span of this trace id and span id, both in hex.
 pub(crate) fn request(trace: &str, span: &str) -> Value {
-    let resource =
-        serde_json::json!({ "attributes": [{ "key": "service.name", "value": { "stringValue": "eshop" } }] });
+    let resource = serde_json::json!({ "attributes": [{ "key": "service.name", "value": { "stringValue": "eshop" } }] });
     let span = serde_json::json!({
         "traceId": trace, "spanId": span, "name": "GET /checkout", "kind": 2,
         "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000250000000",
@@ -157,9 +188,20 @@ pub(crate) fn request_message(
     name: usize,
 ) -> opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest {
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-    let span = Span { trace_id: vec![1; 16], span_id: vec![2; 8], name: "x".repeat(name), ..Span::default() };
-    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
-    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    let span = Span {
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        name: "x".repeat(name),
+        ..Span::default()
+    };
+    let scope_spans = vec![ScopeSpans {
+        spans: vec![span],
+        ..ScopeSpans::default()
+    }];
+    let resource_spans = vec![ResourceSpans {
+        scope_spans,
+        ..ResourceSpans::default()
+    }];
     opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest { resource_spans }
 }
 

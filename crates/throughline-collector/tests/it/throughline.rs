@@ -16,7 +16,8 @@ fn span(service: &str, more: &Value) -> Value {
     for (key, value) in more.as_object().unwrap() {
         span[key] = value.clone();
     }
-    let resource = json!({ "attributes": [{ "key": "service.name", "value": { "stringValue": service } }] });
+    let resource =
+        json!({ "attributes": [{ "key": "service.name", "value": { "stringValue": service } }] });
     json!({ "resource": resource, "scopeSpans": [{ "spans": [span] }] })
 }
 
@@ -31,14 +32,26 @@ fn text(key: &str, value: &str) -> Value {
 /// `+` for blanks and percent signs for what a query string keeps for itself.
 fn encoded(text: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| {
+            if keep(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 #[test]
 fn a_summary_says_what_went_through_which_topic() {
     let collector = with_checkout();
     let mut found = collector.ask("/api/throughline/search");
-    assert!(found["live"].as_str().is_some_and(|live| live.contains('.')));
+    assert!(
+        found["live"]
+            .as_str()
+            .is_some_and(|live| live.contains('.'))
+    );
     found["live"] = Value::Null;
     assert_same(
         r#"{ "traces": [{
@@ -59,7 +72,10 @@ fn search_finds_by_every_field_and_by_the_query_line() {
     let collector = with_checkout();
     for (parameters, found) in [
         ("service=billing", 1),
-        ("service=billing&operation=BankTransaction.transfer&errors=true", 1),
+        (
+            "service=billing&operation=BankTransaction.transfer&errors=true",
+            1,
+        ),
         ("service=eshop&errors=true", 0),
         ("topic=eshop-topic", 1),
         ("topic=other", 0),
@@ -72,7 +88,11 @@ fn search_finds_by_every_field_and_by_the_query_line() {
         ("service=&q=&topic=", 1),
     ] {
         let answer = collector.ask(&format!("/api/throughline/search?{parameters}"));
-        assert_eq!(answer["traces"].as_array().unwrap().len(), found, "{parameters}");
+        assert_eq!(
+            answer["traces"].as_array().unwrap().len(),
+            found,
+            "{parameters}"
+        );
         assert_eq!(answer["total"], found, "{parameters}");
     }
     for (query, found) in [
@@ -84,17 +104,32 @@ fn search_finds_by_every_field_and_by_the_query_line() {
         ("0000000000000005", 1),
         ("0000000000000009", 0),
         ("{ span.http.response.status_code = 200 }", 1),
-        ("{ span.http.response.status_code = \"200\" && .cached = false && span.load < 0.5 }", 1),
+        (
+            "{ span.http.response.status_code = \"200\" && .cached = false && span.load < 0.5 }",
+            1,
+        ),
         ("{ span.http.response.status_code >= 300 }", 0),
         ("{ .order = 9007199254740993 }", 1),
-        ("{ .items = \"book\" } && { topic = \"eshop-topic\" && kind = producer }", 1),
+        (
+            "{ .items = \"book\" } && { topic = \"eshop-topic\" && kind = producer }",
+            1,
+        ),
         ("{ name =~ \"GET /.*\" && duration > 400ms }", 1),
         ("{ name =~ \"GET /\" }", 0),
         ("{ status = error && statusMessage = \"slow bank\" }", 1),
-        ("{ service = \"billing\" && !(kind = server) && .nothing = nil }", 1),
-        ("{ trace:duration > 2s && rootName = \"GET /checkout\" && event:name = \"order accepted\" }", 1),
+        (
+            "{ service = \"billing\" && !(kind = server) && .nothing = nil }",
+            1,
+        ),
+        (
+            "{ trace:duration > 2s && rootName = \"GET /checkout\" && event:name = \"order accepted\" }",
+            1,
+        ),
         ("{ event.total = 12.5 }", 1),
-        ("{ link:traceID = \"4bf92f3577b34da6a3ce929d0e0e4736\" && link.messaging.kafka.offset = 41 }", 1),
+        (
+            "{ link:traceID = \"4bf92f3577b34da6a3ce929d0e0e4736\" && link.messaging.kafka.offset = 41 }",
+            1,
+        ),
         ("{ kind = server } | count() = 3", 1),
         ("{ kind = server } | count() > 3", 0),
         ("{ .nothing != 1 } || { .nothing =~ \"x\" }", 0),
@@ -110,25 +145,36 @@ fn search_finds_by_every_field_and_by_the_query_line() {
 fn pages_follow_each_other_in_every_order_without_a_gap() {
     let collector = Running::start();
     for number in 1..=25u64 {
-        let (start, end) = (1_700_000_000_000_000_000 + number, 1_700_000_000_000_000_000 + number * 1000 % 7000);
+        let (start, end) = (
+            1_700_000_000_000_000_000 + number,
+            1_700_000_000_000_000_000 + number * 1000 % 7000,
+        );
         let fields = json!({
             "traceId": format!("{number:032x}"), "startTimeUnixNano": start.to_string(), "endTimeUnixNano": end.to_string(),
             "status": if number.is_multiple_of(3) { json!({ "code": 2 }) } else { json!({}) },
         });
         send(&collector, &[span("eshop", &fields)]);
     }
-    for (order, field) in [("newest", "start"), ("duration", "duration"), ("spans", "spans"), ("errors", "errors")] {
+    for (order, field) in [
+        ("newest", "start"),
+        ("duration", "duration"),
+        ("spans", "spans"),
+        ("errors", "errors"),
+    ] {
         let mut ids = Vec::new();
         let mut values = Vec::new();
         let mut cursor = String::new();
         loop {
-            let page =
-                collector.ask(&format!("/api/throughline/search?order={order}&limit=4&service=eshop&cursor={cursor}"));
+            let page = collector.ask(&format!(
+                "/api/throughline/search?order={order}&limit=4&service=eshop&cursor={cursor}"
+            ));
             for trace in page["traces"].as_array().unwrap() {
                 ids.push(trace["trace_id"].to_string());
                 values.push(trace[field].as_f64().unwrap());
             }
-            let Some(next) = page["next"].as_str() else { break };
+            let Some(next) = page["next"].as_str() else {
+                break;
+            };
             cursor = next.to_owned();
         }
         assert!(values.is_sorted_by(|a, b| a >= b), "{order}: {values:?}");
@@ -145,7 +191,11 @@ fn what_makes_no_sense_is_told_with_its_parameter_and_its_place() {
         ("search?limit=0", json!("limit"), "from 1 to 1500"),
         ("search?start=now", json!("start"), "microseconds"),
         ("search?min_duration=fast", json!("min_duration"), "100ms"),
-        ("search?min_duration=2s&max_duration=1s", json!("max_duration"), "exchange"),
+        (
+            "search?min_duration=2s&max_duration=1s",
+            json!("max_duration"),
+            "exchange",
+        ),
         ("search?order=best", json!("order"), "newest, duration"),
         ("search?errors=maybe", json!("errors"), "true or false"),
         ("search?cursor=x", json!("cursor"), "leave it out"),
@@ -160,14 +210,33 @@ fn what_makes_no_sense_is_told_with_its_parameter_and_its_place() {
     ] {
         let answer = collector.get(&format!("/api/throughline/{path}"));
         let error = answer.json();
-        assert_eq!((answer.status, &error["status"], &error["parameter"]), (400, &json!(400), &parameter), "{path}");
-        assert!(error["message"].as_str().unwrap().contains(words), "{path}: {error}");
+        assert_eq!(
+            (answer.status, &error["status"], &error["parameter"]),
+            (400, &json!(400), &parameter),
+            "{path}"
+        );
+        assert!(
+            error["message"].as_str().unwrap().contains(words),
+            "{path}: {error}"
+        );
     }
-    let mistake = collector.get(&format!("/api/throughline/search?q={}", encoded("{ duration > 5 }"))).json();
-    assert_eq!((&mistake["parameter"], &mistake["position"]), (&json!("q"), &json!(13)));
+    let mistake = collector
+        .get(&format!(
+            "/api/throughline/search?q={}",
+            encoded("{ duration > 5 }")
+        ))
+        .json();
+    assert_eq!(
+        (&mistake["parameter"], &mistake["position"]),
+        (&json!("q"), &json!(13))
+    );
     for path in ["traces/1", "journey/1"] {
         let answer = collector.get(&format!("/api/throughline/{path}"));
-        assert_eq!((answer.status, &answer.json()["status"]), (404, &json!(404)), "{path}");
+        assert_eq!(
+            (answer.status, &answer.json()["status"]),
+            (404, &json!(404)),
+            "{path}"
+        );
     }
 }
 
@@ -177,8 +246,12 @@ fn a_trace_in_columns_loses_nothing() {
     let trace = collector.ask(&format!("/api/throughline/traces/{TRACE}"));
     let strings = trace["strings"].as_array().unwrap();
     let spans = &trace["spans"];
-    let names: Vec<&str> =
-        spans["name"].as_array().unwrap().iter().map(|at| strings[number(at)].as_str().unwrap()).collect();
+    let names: Vec<&str> = spans["name"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|at| strings[number(at)].as_str().unwrap())
+        .collect();
     let expected = [
         "GET /checkout",
         "GET",
@@ -193,11 +266,18 @@ fn a_trace_in_columns_loses_nothing() {
     assert_eq!(spans["parent"], json!([-1, 0, 1, 2, 0, 4, 5]));
     assert_eq!(spans["kind"], json!([2, 3, 2, 1, 4, 5, 2]));
     assert_eq!(spans["status"], json!([0, 1, 0, 2, 0, 0, 0]));
-    assert_eq!(spans["start"], json!([0, 100_000, 110_000, 120_000, 300_000, 2_000_000, 2_010_000]));
+    assert_eq!(
+        spans["start"],
+        json!([0, 100_000, 110_000, 120_000, 300_000, 2_000_000, 2_010_000])
+    );
     assert_eq!(spans["duration"][3], json!(30_000.999));
-    assert_eq!((&trace["origin"], &trace["duration"]), (&json!(1_700_000_000_000_000u64), &json!(2_025_000)));
-    let own: Vec<Value> =
-        (0..number(&spans["pair_end"][0])).map(|at| pair(&trace, number(&spans["pair"][at]))).collect();
+    assert_eq!(
+        (&trace["origin"], &trace["duration"]),
+        (&json!(1_700_000_000_000_000u64), &json!(2_025_000))
+    );
+    let own: Vec<Value> = (0..number(&spans["pair_end"][0]))
+        .map(|at| pair(&trace, number(&spans["pair"][at])))
+        .collect();
     assert_eq!(
         own,
         [
@@ -210,18 +290,42 @@ fn a_trace_in_columns_loses_nothing() {
             json!(["digest", "x", "AQID"]),
         ]
     );
-    assert_eq!((&trace["events"]["row"], &trace["events"]["time"]), (&json!([0]), &json!([10_000])));
-    assert_eq!((&trace["links"]["row"], &trace["links"]["target"]), (&json!([5, 5, 5]), &json!([4, -1, -1])));
+    assert_eq!(
+        (&trace["events"]["row"], &trace["events"]["time"]),
+        (&json!([0]), &json!([10_000]))
+    );
+    assert_eq!(
+        (&trace["links"]["row"], &trace["links"]["target"]),
+        (&json!([5, 5, 5]), &json!([4, -1, -1]))
+    );
     assert_eq!(strings[number(&trace["links"]["trace"][1])], FAR);
     assert_eq!(trace["links"]["pair_end"], json!([1, 1, 3]));
-    assert_eq!(strings[number(&trace["status_messages"]["text"][0])], "slow bank");
-    assert_eq!(strings[number(&trace["trace_states"]["text"][0])], "vendor=1");
+    assert_eq!(
+        strings[number(&trace["status_messages"]["text"][0])],
+        "slow bank"
+    );
+    assert_eq!(
+        strings[number(&trace["trace_states"]["text"][0])],
+        "vendor=1"
+    );
     let messages = &trace["messages"];
-    assert_eq!((&messages["row"], &messages["partition"]), (&json!([4, 5]), &json!([null, 2])));
-    assert_eq!((&messages["producer"], &messages["queue"]), (&json!([-1, 4]), &json!([null, 1_698_500])));
+    assert_eq!(
+        (&messages["row"], &messages["partition"]),
+        (&json!([4, 5]), &json!([null, 2]))
+    );
+    assert_eq!(
+        (&messages["producer"], &messages["queue"]),
+        (&json!([-1, 4]), &json!([null, 1_698_500]))
+    );
     assert_eq!(strings[number(&messages["topic"][1])], "eshop-topic");
     let first = collector.ask(&format!("/api/throughline/traces/{TRACE}?spans=5"));
-    assert_eq!((&first["omitted"], first["spans"]["name"].as_array().unwrap().len()), (&json!(2), 5));
+    assert_eq!(
+        (
+            &first["omitted"],
+            first["spans"]["name"].as_array().unwrap().len()
+        ),
+        (&json!(2), 5)
+    );
 }
 
 fn number(value: &Value) -> usize {
@@ -232,14 +336,19 @@ fn number(value: &Value) -> usize {
 fn pair(trace: &Value, at: usize) -> Value {
     let pairs = &trace["pairs"];
     let kind = pairs["kind"].as_str().unwrap().chars().nth(at).unwrap();
-    json!([trace["strings"][number(&pairs["key"][at])], kind.to_string(), pairs["value"][at]])
+    json!([
+        trace["strings"][number(&pairs["key"][at])],
+        kind.to_string(),
+        pairs["value"][at]
+    ])
 }
 
 #[test]
 fn evidence_and_missing_parents_are_columns() {
     let collector = Running::start();
     let evidence = |name: &str| text("throughline.parent.evidence", name);
-    let confidence = json!({ "key": "throughline.parent.confidence", "value": { "doubleValue": 0.75 } });
+    let confidence =
+        json!({ "key": "throughline.parent.confidence", "value": { "doubleValue": 0.75 } });
     send(
         &collector,
         &[
@@ -258,9 +367,15 @@ fn evidence_and_missing_parents_are_columns() {
     let column = &trace["evidence"];
     assert_eq!(column["inferred"], json!([false, true, false]));
     assert_eq!(column["confidence"], json!([null, 0.75, null]));
-    assert_eq!(trace["missing_parents"], json!({ "row": [2], "id": ["00000000000000ff"] }));
+    assert_eq!(
+        trace["missing_parents"],
+        json!({ "row": [2], "id": ["00000000000000ff"] })
+    );
     let summary = &collector.ask("/api/throughline/search")["traces"][0];
-    assert_eq!((&summary["open"], &summary["woven"], &summary["rooted"]), (&json!(1), &json!(1), &json!(true)));
+    assert_eq!(
+        (&summary["open"], &summary["woven"], &summary["rooted"]),
+        (&json!(1), &json!(1), &json!(true))
+    );
 }
 
 #[test]
@@ -271,22 +386,44 @@ fn a_journey_follows_links_out_and_back_and_says_what_is_missing() {
     let later = json!({ "traceId": format!("{:032x}", 8), "links": [{ "traceId": format!("{:032x}", 7), "spanId": "0000000000000001" }] });
     send(&collector, &[span("audit", &late), span("mail", &later)]);
     let journey = collector.ask(&format!("/api/throughline/journey/{TRACE}"));
-    let hops: Vec<Value> =
-        journey["traces"].as_array().unwrap().iter().map(|trace| json!([trace["hop"], trace["service"]])).collect();
-    assert_eq!(hops, [json!([0, "eshop"]), json!([1, "audit"]), json!([2, "mail"])]);
-    assert_eq!((&journey["missing"], &journey["more"]), (&json!([FAR]), &json!(false)));
+    let hops: Vec<Value> = journey["traces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|trace| json!([trace["hop"], trace["service"]]))
+        .collect();
+    assert_eq!(
+        hops,
+        [json!([0, "eshop"]), json!([1, "audit"]), json!([2, "mail"])]
+    );
+    assert_eq!(
+        (&journey["missing"], &journey["more"]),
+        (&json!([FAR]), &json!(false))
+    );
     let links = journey["links"].as_array().unwrap();
     assert_eq!(links.len(), 4);
-    let link = links.iter().find(|link| link["effect"]["span"]["service"] == "audit").unwrap();
+    let link = links
+        .iter()
+        .find(|link| link["effect"]["span"]["service"] == "audit")
+        .unwrap();
     assert_eq!(
         (&link["cause"]["span"]["operation"], &link["topic"]),
         (&json!("To_eshop-topic"), &json!("eshop-topic"))
     );
-    let gone = links.iter().find(|link| link["cause"]["span_id"] == "00f067aa0ba902b8").unwrap();
-    assert_eq!((&gone["cause"]["span"], &gone["offset"], &gone["partition"]), (&Value::Null, &json!(41), &json!(2)));
+    let gone = links
+        .iter()
+        .find(|link| link["cause"]["span_id"] == "00f067aa0ba902b8")
+        .unwrap();
+    assert_eq!(
+        (&gone["cause"]["span"], &gone["offset"], &gone["partition"]),
+        (&Value::Null, &json!(41), &json!(2))
+    );
     // The back link of the back link, from the far end.
     let back = collector.ask(&format!("/api/throughline/journey/{:032x}?hops=1", 8));
-    assert_eq!((back["traces"].as_array().unwrap().len(), &back["more"]), (2, &json!(true)));
+    assert_eq!(
+        (back["traces"].as_array().unwrap().len(), &back["more"]),
+        (2, &json!(true))
+    );
 }
 
 #[test]
@@ -295,8 +432,10 @@ fn the_time_in_the_topic_is_between_the_spans_and_only_without_a_sender_what_the
     // The record's timestamp was 9 ms before its delivery: it lay with its sender at first.
     let told = json!({ "key": "throughline.kafka.queue_time", "value": { "doubleValue": 0.009 } });
     let receipt = |id: &str, sender: &str, start: u64| {
-        let (start, end) =
-            ((1_700_000_000_000_000_000 + start).to_string(), (1_700_000_000_100_000_000_u64).to_string());
+        let (start, end) = (
+            (1_700_000_000_000_000_000 + start).to_string(),
+            (1_700_000_000_100_000_000_u64).to_string(),
+        );
         span(
             "mailer",
             &json!({
@@ -309,7 +448,10 @@ fn the_time_in_the_topic_is_between_the_spans_and_only_without_a_sender_what_the
     send(
         &collector,
         &[
-            span("shop", &json!({ "kind": 4, "attributes": [text("messaging.destination.name", "orders")] })),
+            span(
+                "shop",
+                &json!({ "kind": 4, "attributes": [text("messaging.destination.name", "orders")] }),
+            ),
             receipt("0000000000000002", sender, 500_000),
             receipt("0000000000000003", sender, 3_000_000),
             receipt("0000000000000004", "00000000000000ff", 4_000_000),
@@ -329,8 +471,12 @@ fn the_time_in_the_topic_is_between_the_spans_and_only_without_a_sender_what_the
 fn the_map_goes_through_topics_and_draws_no_false_edge() {
     let collector = with_checkout();
     let map = collector.ask("/api/throughline/map?start=1700000000000000&end=1700000010000000");
-    let edges: Vec<Value> =
-        map["edges"].as_array().unwrap().iter().map(|edge| json!([edge["kind"], edge["from"], edge["to"]])).collect();
+    let edges: Vec<Value> = map["edges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|edge| json!([edge["kind"], edge["from"], edge["to"]]))
+        .collect();
     assert_eq!(
         edges,
         [
@@ -341,10 +487,16 @@ fn the_map_goes_through_topics_and_draws_no_false_edge() {
         ]
     );
     let receive = &map["edges"][3];
-    assert_eq!((&receive["count"], &receive["errors"], &receive["rate"]), (&json!(1), &json!(0), &json!(0.1)));
+    assert_eq!(
+        (&receive["count"], &receive["errors"], &receive["rate"]),
+        (&json!(1), &json!(0), &json!(0.1))
+    );
     let queue = receive["queue_p95"].as_f64().unwrap();
     assert!((queue / 1_698_500.0 - 1.0).abs() < 0.05, "{queue}");
-    assert_eq!(map["topics"], json!([{ "name": "eshop-topic", "sent": 1, "received": 1 }]));
+    assert_eq!(
+        map["topics"],
+        json!([{ "name": "eshop-topic", "sent": 1, "received": 1 }])
+    );
     assert_eq!((&map["spans"], &map["more"]), (&json!(7), &json!(false)));
     assert_eq!(collector.ask("/api/throughline/map")["spans"], 0);
 }
@@ -362,32 +514,61 @@ fn completion_comes_from_the_data() {
             .collect::<Vec<_>>()
     };
     assert_eq!(texts("what=services&text=I"), ["billing", "notification"]);
-    assert_eq!(texts("what=operations&service=billing"), ["BankTransaction.transfer", "GET /payment"]);
+    assert_eq!(
+        texts("what=operations&service=billing"),
+        ["BankTransaction.transfer", "GET /payment"]
+    );
     assert_eq!(texts("what=topics"), ["eshop-topic"]);
-    assert_eq!(texts("what=values&key=span.http.response.status_code"), ["200"]);
+    assert_eq!(
+        texts("what=values&key=span.http.response.status_code"),
+        ["200"]
+    );
     assert_eq!(texts("what=values&key=service.name&text=esh"), ["eshop"]);
     let keys = texts("what=keys");
-    for key in ["span.http.request.method", "resource.service.name", "event.total", "link.opentracing.ref_type"] {
+    for key in [
+        "span.http.request.method",
+        "resource.service.name",
+        "event.total",
+        "link.opentracing.ref_type",
+    ] {
         assert!(keys.iter().any(|own| own == key), "{key}: {keys:?}");
     }
     let few = collector.ask("/api/throughline/complete?what=keys&limit=2");
-    assert_eq!((few["items"].as_array().unwrap().len(), &few["more"]), (2, &json!(true)));
+    assert_eq!(
+        (few["items"].as_array().unwrap().len(), &few["more"]),
+        (2, &json!(true))
+    );
 }
 
 #[test]
 fn live_tells_what_came_since_and_does_not_know_another_collectors_counting() {
     let collector = with_checkout();
-    let live = collector.ask("/api/throughline/search")["live"].as_str().unwrap().to_owned();
+    let live = collector.ask("/api/throughline/search")["live"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let since = |cursor: &str| collector.ask(&format!("/api/throughline/live?since={cursor}"));
     let nothing = since(&live);
-    assert_eq!((&nothing["changed"], &nothing["more"], &nothing["traces"]), (&json!([]), &json!(false), &json!(1)));
+    assert_eq!(
+        (&nothing["changed"], &nothing["more"], &nothing["traces"]),
+        (&json!([]), &json!(false), &json!(1))
+    );
     collector.send(&request(FAR, "00f067aa0ba902b7"));
     let news = since(&live);
-    assert_eq!((&news["changed"], &news["more"], &news["spans"]), (&json!([FAR]), &json!(false), &json!(8)));
-    assert_eq!(since(news["cursor"].as_str().unwrap())["changed"], json!([]));
+    assert_eq!(
+        (&news["changed"], &news["more"], &news["spans"]),
+        (&json!([FAR]), &json!(false), &json!(8))
+    );
+    assert_eq!(
+        since(news["cursor"].as_str().unwrap())["changed"],
+        json!([])
+    );
     assert_eq!(since("1.1")["more"], true);
     let first = collector.ask("/api/throughline/live");
-    assert_eq!((&first["cursor"], &first["changed"], &first["more"]), (&news["cursor"], &json!([]), &json!(false)));
+    assert_eq!(
+        (&first["cursor"], &first["changed"], &first["more"]),
+        (&news["cursor"], &json!([]), &json!(false))
+    );
 }
 
 #[test]
@@ -410,5 +591,11 @@ fn answers_are_compressed_for_who_accepts_it() {
 fn the_description_is_served() {
     let collector = Running::start();
     let description = collector.ask("/api/throughline/openapi.json");
-    assert!(description["paths"]["/api/throughline/search"]["get"]["parameters"].as_array().unwrap().len() > 10);
+    assert!(
+        description["paths"]["/api/throughline/search"]["get"]["parameters"]
+            .as_array()
+            .unwrap()
+            .len()
+            > 10
+    );
 }

@@ -11,19 +11,35 @@ fn spans_are_kept_and_found_by_64_bit_id_in_both_lengths() {
     let collector = Running::start();
     let spans = json!([{ "traceId": "463ac35c9f6413ad", "id": "a2fb4a1d1a96d312", "kind": "PRODUCER", "name": "send",
         "timestamp": 1_700_000_000_000_000_u64, "duration": 1500, "localEndpoint": { "serviceName": "eshop" } }]);
-    let answer = collector.post(collector.at.zipkin, PATH, &[JSON, GZIP], &gzip(spans.to_string().as_bytes()));
+    let answer = collector.post(
+        collector.at.zipkin,
+        PATH,
+        &[JSON, GZIP],
+        &gzip(spans.to_string().as_bytes()),
+    );
     assert_eq!(answer.status, 202, "{}", answer.text());
-    for id in ["463ac35c9f6413ad", "0000000000000000463ac35c9f6413ad", "RjrDXJ9kE60="] {
+    for id in [
+        "463ac35c9f6413ad",
+        "0000000000000000463ac35c9f6413ad",
+        "RjrDXJ9kE60=",
+    ] {
         let trace = collector.ask(&format!("/api/traces/{id}"));
         let span = &trace["data"][0]["spans"][0];
         assert_eq!(span["traceID"], "0000000000000000463ac35c9f6413ad");
-        assert_eq!((&span["operationName"], &span["duration"]), (&json!("send"), &json!(1500)));
-        assert_eq!(span["tags"], json!([{ "key": "span.kind", "type": "string", "value": "producer" }]));
+        assert_eq!(
+            (&span["operationName"], &span["duration"]),
+            (&json!("send"), &json!(1500))
+        );
+        assert_eq!(
+            span["tags"],
+            json!([{ "key": "span.kind", "type": "string", "value": "producer" }])
+        );
     }
 }
 
 #[test]
-fn the_children_of_a_shared_span_hang_below_the_half_of_their_service_in_whatever_order_they_come() {
+fn the_children_of_a_shared_span_hang_below_the_half_of_their_service_in_whatever_order_they_come()
+{
     let collector = Running::start();
     let span = |service: &str, id: &str, parent: Option<&str>, kind: Option<&str>, shared: bool| {
         json!([{ "traceId": "5af7183fb1d4cf5f", "id": id, "parentId": parent, "kind": kind, "shared": shared,
@@ -31,34 +47,88 @@ fn the_children_of_a_shared_span_hang_below_the_half_of_their_service_in_whateve
             "localEndpoint": { "serviceName": service } }])
     };
     for spans in [
-        span("billing", "000000000000000c", Some("000000000000000b"), None, false),
-        span("billing", "000000000000000b", Some("000000000000000a"), Some("SERVER"), true),
-        span("eshop", "000000000000000b", Some("000000000000000a"), Some("CLIENT"), false),
+        span(
+            "billing",
+            "000000000000000c",
+            Some("000000000000000b"),
+            None,
+            false,
+        ),
+        span(
+            "billing",
+            "000000000000000b",
+            Some("000000000000000a"),
+            Some("SERVER"),
+            true,
+        ),
+        span(
+            "eshop",
+            "000000000000000b",
+            Some("000000000000000a"),
+            Some("CLIENT"),
+            false,
+        ),
         span("eshop", "000000000000000a", None, Some("SERVER"), false),
     ] {
         let body = spans.to_string();
-        assert_eq!(collector.post(collector.at.zipkin, PATH, &[JSON], body.as_bytes()).status, 202);
+        assert_eq!(
+            collector
+                .post(collector.at.zipkin, PATH, &[JSON], body.as_bytes())
+                .status,
+            202
+        );
     }
     let trace = collector.ask("/api/traces/5af7183fb1d4cf5f");
     let spans = trace["data"][0]["spans"].as_array().unwrap();
     assert_eq!(spans.len(), 4);
-    let id = |name: &str| spans.iter().find(|span| span["operationName"] == name).unwrap()["spanID"].clone();
+    let id = |name: &str| {
+        spans
+            .iter()
+            .find(|span| span["operationName"] == name)
+            .unwrap()["spanID"]
+            .clone()
+    };
     let parent = |name: &str| {
-        let span = spans.iter().find(|span| span["operationName"] == name).unwrap();
+        let span = spans
+            .iter()
+            .find(|span| span["operationName"] == name)
+            .unwrap();
         span["references"][0]["spanID"].clone()
     };
-    assert_eq!(parent("billing 000000000000000c"), id("billing 000000000000000b"));
-    assert_eq!(parent("billing 000000000000000b"), id("eshop 000000000000000b"));
-    assert_eq!(parent("eshop 000000000000000b"), id("eshop 000000000000000a"));
+    assert_eq!(
+        parent("billing 000000000000000c"),
+        id("billing 000000000000000b")
+    );
+    assert_eq!(
+        parent("billing 000000000000000b"),
+        id("eshop 000000000000000b")
+    );
+    assert_eq!(
+        parent("eshop 000000000000000b"),
+        id("eshop 000000000000000a")
+    );
 }
 
 #[test]
 fn what_is_not_json_of_spans_is_turned_away() {
     let collector = Running::with(|limits| limits.body_max = 1 << 20);
     let zipkin = collector.at.zipkin;
-    assert_eq!(collector.post(zipkin, PATH, &[("content-type", "application/x-thrift")], b"[]").status, 415);
+    assert_eq!(
+        collector
+            .post(
+                zipkin,
+                PATH,
+                &[("content-type", "application/x-thrift")],
+                b"[]"
+            )
+            .status,
+        415
+    );
     assert_eq!(collector.post(zipkin, PATH, &[JSON], b"{}").status, 400);
     let bomb = gzip(format!("[{}]", " ".repeat(2 << 20)).as_bytes());
-    assert_eq!(collector.post(zipkin, PATH, &[JSON, GZIP], &bomb).status, 413);
+    assert_eq!(
+        collector.post(zipkin, PATH, &[JSON, GZIP], &bomb).status,
+        413
+    );
     assert_eq!(collector.post(zipkin, PATH, &[JSON], b"[]").status, 202);
 }

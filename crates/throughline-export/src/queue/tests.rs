@@ -25,8 +25,12 @@ fn span(name: &str) -> Span {
     }
 }
 
-const LIMITS: Batching =
-    Batching { queue_spans: 10, queue_bytes: 1 << 20, batch_spans: 4, delay: Duration::from_secs(3) };
+const LIMITS: Batching = Batching {
+    queue_spans: 10,
+    queue_bytes: 1 << 20,
+    batch_spans: 4,
+    delay: Duration::from_secs(3),
+};
 
 fn queue_of(spans: usize) -> Queue {
     let queue = Queue::new(LIMITS);
@@ -110,7 +114,10 @@ fn a_full_queue_drops_and_counts() {
 
 #[test]
 fn a_queue_is_full_by_bytes_as_well() {
-    let queue = Queue::new(Batching { queue_bytes: 10_000, ..LIMITS });
+    let queue = Queue::new(Batching {
+        queue_bytes: 10_000,
+        ..LIMITS
+    });
     assert_eq!(queue.push(span(&"x".repeat(10_000))), Err(Full));
     queue.push(span(&"x".repeat(6_000))).unwrap();
     assert_eq!(queue.push(span(&"x".repeat(6_000))), Err(Full));
@@ -120,7 +127,10 @@ fn a_queue_is_full_by_bytes_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_bounded_by_bytes_and_has_at_least_one_span() {
-    let queue = Queue::new(Batching { queue_bytes: 100 << 20, ..LIMITS });
+    let queue = Queue::new(Batching {
+        queue_bytes: 100 << 20,
+        ..LIMITS
+    });
     for size in [5 << 20, 1 << 20, 1 << 20, 2 << 20] {
         queue.push(span(&"x".repeat(size))).unwrap();
     }
@@ -147,5 +157,8 @@ fn what_is_abandoned_is_counted_whether_it_was_taken_or_not() {
     queue.settle(1);
     queue.abandon();
     let counts = queue.counts();
-    assert_eq!((counts.queued, counts.queued_bytes, counts.dropped.shutdown), (0, 0, 5));
+    assert_eq!(
+        (counts.queued, counts.queued_bytes, counts.dropped.shutdown),
+        (0, 0, 5)
+    );
 }

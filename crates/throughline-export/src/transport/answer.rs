@@ -34,10 +34,16 @@ impl Answer {
             return taken(&self.body);
         }
         let words = response::read_status_protobuf(&self.body).unwrap_or_default();
-        let reason =
-            if words.is_empty() { self.status.to_string() } else { format!("{}: {}", self.status, told(&words)) };
+        let reason = if words.is_empty() {
+            self.status.to_string()
+        } else {
+            format!("{}: {}", self.status, told(&words))
+        };
         if may_go_well_later(self.status) {
-            return Outcome::Failed { reason, asked: retry_after(&self.headers, SystemTime::now()) };
+            return Outcome::Failed {
+                reason,
+                asked: retry_after(&self.headers, SystemTime::now()),
+            };
         }
         Outcome::Refused { reason }
     }
@@ -46,27 +52,39 @@ impl Answer {
         if self.status != StatusCode::OK {
             let reason = format!("{} instead of an answer of gRPC", self.status);
             if may_go_well_later(self.status) {
-                return Outcome::Failed { reason, asked: retry_after(&self.headers, SystemTime::now()) };
+                return Outcome::Failed {
+                    reason,
+                    asked: retry_after(&self.headers, SystemTime::now()),
+                };
             }
             return Outcome::Refused { reason };
         }
         let status = self.trailers.as_ref().and_then(Status::from_header_map);
         let Some(status) = status.or_else(|| Status::from_header_map(&self.headers)) else {
-            return Outcome::Refused { reason: "its answer is not one of gRPC".to_owned() };
+            return Outcome::Refused {
+                reason: "its answer is not one of gRPC".to_owned(),
+            };
         };
         if status.code() == Code::Ok {
             return taken(self.body.get(PREFIX..).unwrap_or_default());
         }
         let asked = asked(&status);
         let reason = format!("{:?}: {}", status.code(), told(status.message()));
-        if is_retryable(status.code(), asked) { Outcome::Failed { reason, asked } } else { Outcome::Refused { reason } }
+        if is_retryable(status.code(), asked) {
+            Outcome::Failed { reason, asked }
+        } else {
+            Outcome::Refused { reason }
+        }
     }
 }
 
 fn taken(message: &[u8]) -> Outcome {
     // An answer that makes no sense is still a yes.
     let (refused, message) = response::read_export_protobuf(message).unwrap_or_default();
-    Outcome::Taken { refused, message: told(&message) }
+    Outcome::Taken {
+        refused,
+        message: told(&message),
+    }
 }
 
 const fn may_go_well_later(status: StatusCode) -> bool {
@@ -109,7 +127,11 @@ fn asked(status: &Status) -> Option<Duration> {
 
 /// A stranger's words, on one line and not too long.
 fn told(words: &str) -> String {
-    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_MAX).collect()
+    words
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(WORDS_MAX)
+        .collect()
 }
 
 #[cfg(test)]
@@ -121,29 +143,50 @@ mod tests {
     fn grpc(status: &Status) -> Outcome {
         let mut trailers = HeaderMap::new();
         status.add_header(&mut trailers).unwrap();
-        let answer =
-            Answer { status: StatusCode::OK, headers: HeaderMap::new(), trailers: Some(trailers), body: Bytes::new() };
+        let answer = Answer {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            trailers: Some(trailers),
+            body: Bytes::new(),
+        };
         answer.of_grpc()
     }
 
     fn http(status: u16, body: Vec<u8>) -> Outcome {
         let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, headers: HeaderMap::new(), trailers: None, body: body.into() }.of_http()
+        Answer {
+            status,
+            headers: HeaderMap::new(),
+            trailers: None,
+            body: body.into(),
+        }
+        .of_http()
     }
 
     #[test]
     fn only_the_statuses_that_the_protocol_names_are_tried_again() {
         for status in [429, 502, 503, 504] {
-            assert!(matches!(http(status, Vec::new()), Outcome::Failed { asked: None, .. }), "{status}");
+            assert!(
+                matches!(
+                    http(status, Vec::new()),
+                    Outcome::Failed { asked: None, .. }
+                ),
+                "{status}"
+            );
         }
         for status in [301, 400, 401, 404, 413, 415, 500, 501] {
-            assert!(matches!(http(status, Vec::new()), Outcome::Refused { .. }), "{status}");
+            assert!(
+                matches!(http(status, Vec::new()), Outcome::Refused { .. }),
+                "{status}"
+            );
         }
     }
 
     #[test]
     fn the_words_of_a_refusal_are_told_on_one_line() {
-        let Outcome::Refused { reason } = http(400, response::status_protobuf(3, "not\nan OTLP request")) else {
+        let Outcome::Refused { reason } =
+            http(400, response::status_protobuf(3, "not\nan OTLP request"))
+        else {
             panic!("400 is a refusal")
         };
         assert_eq!(reason, "400 Bad Request: not an OTLP request");
@@ -152,10 +195,16 @@ mod tests {
     #[test]
     fn only_the_codes_that_the_protocol_names_are_tried_again() {
         for code in [1, 4, 10, 11, 14, 15].map(Code::from) {
-            assert!(matches!(grpc(&Status::new(code, "no")), Outcome::Failed { .. }), "{code:?}");
+            assert!(
+                matches!(grpc(&Status::new(code, "no")), Outcome::Failed { .. }),
+                "{code:?}"
+            );
         }
         for code in [2, 3, 5, 6, 7, 8, 9, 12, 13, 16].map(Code::from) {
-            assert!(matches!(grpc(&Status::new(code, "no")), Outcome::Refused { .. }), "{code:?}");
+            assert!(
+                matches!(grpc(&Status::new(code, "no")), Outcome::Refused { .. }),
+                "{code:?}"
+            );
         }
     }
 
@@ -164,18 +213,34 @@ mod tests {
         let pause = Duration::from_secs(2);
         let details = ErrorDetails::with_retry_info(Some(pause));
         let status = Status::with_error_details(Code::ResourceExhausted, "full", details);
-        assert_eq!(grpc(&status), Outcome::Failed { reason: "ResourceExhausted: full".to_owned(), asked: Some(pause) });
+        assert_eq!(
+            grpc(&status),
+            Outcome::Failed {
+                reason: "ResourceExhausted: full".to_owned(),
+                asked: Some(pause)
+            }
+        );
     }
 
     #[test]
     fn what_does_not_speak_grpc_refuses() {
-        let answer =
-            Answer { status: StatusCode::OK, headers: HeaderMap::new(), trailers: None, body: Bytes::from("hello") };
+        let answer = Answer {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            trailers: None,
+            body: Bytes::from("hello"),
+        };
         assert!(matches!(answer.of_grpc(), Outcome::Refused { .. }));
     }
 
     #[test]
     fn an_answer_of_nonsense_is_still_a_yes() {
-        assert_eq!(http(200, vec![0xff; 9]), Outcome::Taken { refused: 0, message: String::new() });
+        assert_eq!(
+            http(200, vec![0xff; 9]),
+            Outcome::Taken {
+                refused: 0,
+                message: String::new()
+            }
+        );
     }
 }

@@ -14,10 +14,14 @@ use crate::config::{Endpoint, Tls};
 #[non_exhaustive]
 pub enum Error {
     /// The system has no authorities, or none that can be read.
-    #[error("this system trusts no authority ({0}); name a file of them in OTEL_EXPORTER_OTLP_CERTIFICATE")]
+    #[error(
+        "this system trusts no authority ({0}); name a file of them in OTEL_EXPORTER_OTLP_CERTIFICATE"
+    )]
     NoAuthorities(String),
     /// The given authorities are no certificates.
-    #[error("the trusted certificates (OTEL_EXPORTER_OTLP_CERTIFICATE) are no PEM of certificates: {0}")]
+    #[error(
+        "the trusted certificates (OTEL_EXPORTER_OTLP_CERTIFICATE) are no PEM of certificates: {0}"
+    )]
     Authorities(String),
     /// Our own certificate or key is none.
     #[error("the client certificate or its key cannot be used: {0}")]
@@ -38,18 +42,31 @@ pub(super) fn configure(tls: &Tls, endpoint: &Endpoint) -> Result<ClientConfig, 
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);
-    let Some((certificate, key)) = &tls.client else { return Ok(config.with_no_client_auth()) };
+    let Some((certificate, key)) = &tls.client else {
+        return Ok(config.with_no_client_auth());
+    };
     let chain = certificates(certificate).map_err(|error| Error::Client(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| Error::Client(error.to_string()))?;
-    config.with_client_auth_cert(chain, key).map_err(|error| Error::Client(error.to_string()))
+    let key =
+        PrivateKeyDer::from_pem_slice(key).map_err(|error| Error::Client(error.to_string()))?;
+    config
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| Error::Client(error.to_string()))
 }
 
 fn given(authorities: &[u8]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(authorities).map_err(|error| Error::Authorities(error.to_string()))? {
-        roots.add(certificate).map_err(|error| Error::Authorities(error.to_string()))?;
+    for certificate in
+        certificates(authorities).map_err(|error| Error::Authorities(error.to_string()))?
+    {
+        roots
+            .add(certificate)
+            .map_err(|error| Error::Authorities(error.to_string()))?;
     }
-    if roots.is_empty() { Err(Error::Authorities("it holds none".to_owned())) } else { Ok(roots) }
+    if roots.is_empty() {
+        Err(Error::Authorities("it holds none".to_owned()))
+    } else {
+        Ok(roots)
+    }
 }
 
 fn of_the_system() -> Result<RootCertStore, Error> {
@@ -58,7 +75,11 @@ fn of_the_system() -> Result<RootCertStore, Error> {
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        let why = if errors.is_empty() { "none are installed".to_owned() } else { errors.join("; ") };
+        let why = if errors.is_empty() {
+            "none are installed".to_owned()
+        } else {
+            errors.join("; ")
+        };
         return Err(Error::NoAuthorities(why));
     }
     Ok(roots)

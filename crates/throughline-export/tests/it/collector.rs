@@ -29,7 +29,8 @@ async fn collector() -> Addresses {
 async fn trace(query: SocketAddr, trace: u8) -> String {
     let id = format!("{trace:02x}").repeat(16);
     let mut stream = TcpStream::connect(query).await.unwrap();
-    let request = format!("GET /api/traces/{id} HTTP/1.1\r\nhost: {query}\r\nconnection: close\r\n\r\n");
+    let request =
+        format!("GET /api/traces/{id} HTTP/1.1\r\nhost: {query}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -38,16 +39,36 @@ async fn trace(query: SocketAddr, trace: u8) -> String {
 
 async fn what_is_sent_arrives(protocol: Protocol, compression: Compression) {
     let addresses = collector().await;
-    let door = if protocol == Protocol::Grpc { addresses.otlp_grpc } else { addresses.otlp_http };
-    let exporter = Exporter::start(&Config { compression, ..config(&format!("http://{door}"), protocol) }).unwrap();
+    let door = if protocol == Protocol::Grpc {
+        addresses.otlp_grpc
+    } else {
+        addresses.otlp_http
+    };
+    let exporter = Exporter::start(&Config {
+        compression,
+        ..config(&format!("http://{door}"), protocol)
+    })
+    .unwrap();
     for id in 1..=200 {
         exporter.try_send(span(7, id)).unwrap();
     }
     assert!(exporter.flush(LONG).await);
     let counts = exporter.counts();
-    assert_eq!((counts.sent, counts.queued, counts.dropped.total(), counts.retries), (200, 0, 0, 0));
+    assert_eq!(
+        (
+            counts.sent,
+            counts.queued,
+            counts.dropped.total(),
+            counts.retries
+        ),
+        (200, 0, 0, 0)
+    );
     let trace = trace(addresses.query, 7).await;
-    assert_eq!(trace.matches("\"operationName\":\"send orders\"").count(), 200, "{trace}");
+    assert_eq!(
+        trace.matches("\"operationName\":\"send orders\"").count(),
+        200,
+        "{trace}"
+    );
     assert!(trace.contains("\"serviceName\":\"orders\""), "{trace}");
 }
 
@@ -76,8 +97,15 @@ async fn spans_arrive_over_grpc_by_gzip() {
 async fn a_single_span_is_there_within_a_second() {
     let addresses = collector().await;
     let usual = Config::default().batching;
-    let http = config(&format!("http://{}", addresses.otlp_http), Protocol::HttpProtobuf);
-    let exporter = Exporter::start(&Config { batching: usual, ..http }).unwrap();
+    let http = config(
+        &format!("http://{}", addresses.otlp_http),
+        Protocol::HttpProtobuf,
+    );
+    let exporter = Exporter::start(&Config {
+        batching: usual,
+        ..http
+    })
+    .unwrap();
     exporter.try_send(span(8, 1)).unwrap();
     let sent = async {
         while exporter.counts().sent == 0 {
@@ -85,14 +113,19 @@ async fn a_single_span_is_there_within_a_second() {
         }
     };
     // Twice the time that is promised, for a machine that has other things to do.
-    tokio::time::timeout(Duration::from_secs(2), sent).await.expect("the span was not sent in time");
+    tokio::time::timeout(Duration::from_secs(2), sent)
+        .await
+        .expect("the span was not sent in time");
     assert!(trace(addresses.query, 8).await.contains("send orders"));
 }
 
 #[tokio::test]
 async fn a_port_that_speaks_the_other_protocol_is_no_collector() {
     let addresses = collector().await;
-    for (door, protocol) in [(addresses.otlp_http, Protocol::Grpc), (addresses.otlp_grpc, Protocol::HttpProtobuf)] {
+    for (door, protocol) in [
+        (addresses.otlp_http, Protocol::Grpc),
+        (addresses.otlp_grpc, Protocol::HttpProtobuf),
+    ] {
         let mut config = config(&format!("http://{door}"), protocol);
         config.retry.give_up_after = Duration::from_millis(50);
         config.timeout = Duration::from_secs(2);
@@ -100,6 +133,10 @@ async fn a_port_that_speaks_the_other_protocol_is_no_collector() {
         exporter.try_send(span(6, 1)).unwrap();
         assert!(exporter.flush(LONG).await);
         let counts = exporter.counts();
-        assert_eq!((counts.sent, counts.dropped.total()), (0, 1), "{protocol:?}");
+        assert_eq!(
+            (counts.sent, counts.dropped.total()),
+            (0, 1),
+            "{protocol:?}"
+        );
     }
 }

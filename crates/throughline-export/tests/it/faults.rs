@@ -33,13 +33,29 @@ async fn a_request_is_what_the_protocol_says() {
     send(&exporter, 3);
     assert!(exporter.flush(LONG).await);
     let [request] = server.seen().try_into().unwrap();
-    assert!(request.head.starts_with("post /v1/traces http/1.1\r\n"), "{}", request.head);
-    for line in ["content-type: application/x-protobuf", "content-encoding: gzip", "x-api-key: abc"] {
+    assert!(
+        request.head.starts_with("post /v1/traces http/1.1\r\n"),
+        "{}",
+        request.head
+    );
+    for line in [
+        "content-type: application/x-protobuf",
+        "content-encoding: gzip",
+        "x-api-key: abc",
+    ] {
         assert!(request.head.contains(line), "{line} in {}", request.head);
     }
     let mut body = Vec::new();
-    GzDecoder::new(request.body.as_slice()).read_to_end(&mut body).unwrap();
-    assert_eq!(throughline_otlp::decode_protobuf(&body).unwrap().spans.len(), 3);
+    GzDecoder::new(request.body.as_slice())
+        .read_to_end(&mut body)
+        .unwrap();
+    assert_eq!(
+        throughline_otlp::decode_protobuf(&body)
+            .unwrap()
+            .spans
+            .len(),
+        3
+    );
 }
 
 #[tokio::test]
@@ -52,7 +68,11 @@ async fn a_collector_that_wants_a_pause_gets_it_and_then_the_spans() {
         send(&exporter, 2);
         until("the spans are sent", || exporter.counts().sent == 2).await;
         let [first, second] = server.seen().try_into().unwrap();
-        assert!(second.at - first.at >= Duration::from_secs(1), "{status}: {:?}", second.at - first.at);
+        assert!(
+            second.at - first.at >= Duration::from_secs(1),
+            "{status}: {:?}",
+            second.at - first.at
+        );
         assert_eq!(first.body, second.body);
         assert_eq!(exporter.counts().retries, 1);
     }
@@ -65,7 +85,10 @@ async fn what_is_refused_is_counted_and_not_sent_again() {
     send(&exporter, 4);
     assert!(exporter.flush(LONG).await);
     let counts = exporter.counts();
-    assert_eq!((counts.sent, counts.dropped.refused, counts.retries), (0, 4, 0));
+    assert_eq!(
+        (counts.sent, counts.dropped.refused, counts.retries),
+        (0, 4, 0)
+    );
     send(&exporter, 1);
     assert!(exporter.flush(LONG).await);
     assert_eq!(exporter.counts().sent, 1);
@@ -81,7 +104,10 @@ async fn a_partial_success_is_counted_and_not_sent_again() {
     send(&exporter, 5);
     assert!(exporter.flush(LONG).await);
     let counts = exporter.counts();
-    assert_eq!((counts.sent, counts.dropped.refused, counts.retries), (3, 2, 0));
+    assert_eq!(
+        (counts.sent, counts.dropped.refused, counts.retries),
+        (3, 2, 0)
+    );
 }
 
 #[tokio::test]
@@ -119,7 +145,10 @@ async fn a_batch_is_given_up_so_that_the_next_has_its_turn() {
     send(&exporter, 3);
     assert!(exporter.flush(LONG).await);
     let counts = exporter.counts();
-    assert_eq!((counts.sent, counts.dropped.unreachable, counts.queued), (0, 3, 0));
+    assert_eq!(
+        (counts.sent, counts.dropped.unreachable, counts.queued),
+        (0, 3, 0)
+    );
     assert!(counts.retries > 0);
 }
 
@@ -127,7 +156,11 @@ async fn a_batch_is_given_up_so_that_the_next_has_its_turn() {
 async fn with_a_dead_collector_memory_stays_bounded_and_nobody_waits() {
     const BYTES: usize = 1 << 20;
     let mut config = config(&nowhere().await, Protocol::HttpProtobuf);
-    config.batching = Batching { queue_spans: 1_000_000, queue_bytes: BYTES, ..config.batching };
+    config.batching = Batching {
+        queue_spans: 1_000_000,
+        queue_bytes: BYTES,
+        ..config.batching
+    };
     let exporter = Exporter::start(&config).unwrap();
     let mut refused = 0;
     let begin = Instant::now();
@@ -167,7 +200,11 @@ async fn a_shutdown_ends_in_its_time_whatever_the_collector_does() {
     send(&exporter, 5);
     let begin = Instant::now();
     assert!(!exporter.shutdown(Duration::from_millis(100)).await);
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begin.elapsed()
+    );
     assert_eq!(exporter.counts().dropped.shutdown, 5);
 }
 
@@ -185,22 +222,37 @@ async fn an_outage_is_two_lines_in_the_log_however_many_spans_it_meets() {
     let unavailable = Act::Answer("503 Service Unavailable", &[], Vec::new());
     let server = Server::start(vec![unavailable; 8]).await;
     let mut config = config(&server.url(), Protocol::HttpProtobuf);
-    config.batching = Batching { queue_spans: 100, batch_spans: 10, ..config.batching };
+    config.batching = Batching {
+        queue_spans: 100,
+        batch_spans: 10,
+        ..config.batching
+    };
     let exporter = Exporter::start(&config).unwrap();
-    let refused = (0..500).filter(|_| exporter.try_send(span(1, 1)).is_err()).count();
+    let refused = (0..500)
+        .filter(|_| exporter.try_send(span(1, 1)).is_err())
+        .count();
     assert_eq!(refused, 400);
     assert!(exporter.flush(LONG).await);
     let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
     assert_eq!(text.lines().count(), 2, "{text}");
-    assert!(text.contains(" WARN ") && text.contains(&server.url()) && text.contains("throughline up"), "{text}");
-    assert!(text.contains(" INFO ") && text.contains("400 spans were dropped meanwhile"), "{text}");
+    assert!(
+        text.contains(" WARN ") && text.contains(&server.url()) && text.contains("throughline up"),
+        "{text}"
+    );
+    assert!(
+        text.contains(" INFO ") && text.contains("400 spans were dropped meanwhile"),
+        "{text}"
+    );
 }
 
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(bytes);
         Ok(bytes.len())
     }
 

@@ -55,7 +55,11 @@ impl Server {
                 }
             }
         });
-        Self { address, seen, task }
+        Self {
+            address,
+            seen,
+            task,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -76,18 +80,31 @@ impl Drop for Server {
 async fn serve(stream: TcpStream, script: Arc<Mutex<VecDeque<Act>>>, seen: Arc<Mutex<Vec<Seen>>>) {
     let mut stream = BufReader::new(stream);
     while let Some((head, body)) = read(&mut stream).await {
-        seen.lock().unwrap().push(Seen { at: Instant::now(), head, body });
+        seen.lock().unwrap().push(Seen {
+            at: Instant::now(),
+            head,
+            body,
+        });
         let act = script.lock().unwrap().pop_front();
         match act.unwrap_or(Act::Answer("200 OK", &[], Vec::new())) {
             Act::Stall => std::future::pending().await,
             Act::Break => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+                    .await
+                    .unwrap();
                 return;
             }
             Act::Answer(status, headers, body) => {
                 let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-                let head = format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n", body.len());
-                stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+                let head = format!(
+                    "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n",
+                    body.len()
+                );
+                stream
+                    .write_all(&[head.as_bytes(), &body].concat())
+                    .await
+                    .unwrap();
             }
         }
     }
@@ -102,7 +119,10 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
         }
     }
     let head = head.to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map_or(0, |n| n.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
     Some((head, body))

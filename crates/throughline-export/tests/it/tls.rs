@@ -16,24 +16,43 @@ use crate::{LONG, config, send};
 
 /// A server for `localhost` that answers everything with 200 behind TLS; its URL and its certificate in PEM.
 async fn server() -> (String, Vec<u8>) {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], PrivateKeyDer::Pkcs8(signing_key.serialize_der().into()))
+        .with_single_cert(
+            vec![cert.der().clone()],
+            PrivateKeyDer::Pkcs8(signing_key.serialize_der().into()),
+        )
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let url = format!(
+        "https://localhost:{}",
+        listener.local_addr().unwrap().port()
+    );
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
             // The request is small and comes in one piece.
             let mut request = [0; 4096];
-            if stream.read(&mut request).await.is_ok_and(|length| length > 0) {
-                drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await);
+            if stream
+                .read(&mut request)
+                .await
+                .is_ok_and(|length| length > 0)
+            {
+                drop(
+                    stream
+                        .write_all(
+                            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                        )
+                        .await,
+                );
                 drop(stream.shutdown().await);
             }
         }
@@ -44,8 +63,15 @@ async fn server() -> (String, Vec<u8>) {
 #[tokio::test]
 async fn a_collector_of_a_trusted_authority_gets_the_spans() {
     let (url, authorities) = server().await;
-    let tls = Tls { authorities: Some(authorities), client: None };
-    let exporter = Exporter::start(&Config { tls, ..config(&url, Protocol::HttpProtobuf) }).unwrap();
+    let tls = Tls {
+        authorities: Some(authorities),
+        client: None,
+    };
+    let exporter = Exporter::start(&Config {
+        tls,
+        ..config(&url, Protocol::HttpProtobuf)
+    })
+    .unwrap();
     send(&exporter, 1);
     assert!(exporter.flush(LONG).await);
     assert_eq!(exporter.counts().sent, 1);
@@ -55,8 +81,14 @@ async fn a_collector_of_a_trusted_authority_gets_the_spans() {
 async fn a_collector_of_another_authority_gets_nothing() {
     let (url, _) = server().await;
     let (_, authorities) = server().await;
-    let tls = Tls { authorities: Some(authorities), client: None };
-    let mut config = Config { tls, ..config(&url, Protocol::HttpProtobuf) };
+    let tls = Tls {
+        authorities: Some(authorities),
+        client: None,
+    };
+    let mut config = Config {
+        tls,
+        ..config(&url, Protocol::HttpProtobuf)
+    };
     config.retry.give_up_after = Duration::from_millis(50);
     let exporter = Exporter::start(&config).unwrap();
     send(&exporter, 1);
@@ -68,12 +100,33 @@ async fn a_collector_of_another_authority_gets_nothing() {
 fn what_is_no_certificate_is_told_before_anything_is_sent() {
     let refused = |authorities: Option<&[u8]>, client: Option<(&[u8], &[u8])>| {
         let client = client.map(|(certificate, key)| (certificate.to_vec(), key.to_vec()));
-        let tls = Tls { authorities: authorities.map(<[u8]>::to_vec), client };
-        Exporter::start(&Config { tls, ..config("https://localhost", Protocol::Grpc) }).unwrap_err().to_string()
+        let tls = Tls {
+            authorities: authorities.map(<[u8]>::to_vec),
+            client,
+        };
+        Exporter::start(&Config {
+            tls,
+            ..config("https://localhost", Protocol::Grpc)
+        })
+        .unwrap_err()
+        .to_string()
     };
     assert!(refused(Some(b"no certificate"), None).contains("OTEL_EXPORTER_OTLP_CERTIFICATE"));
-    assert!(refused(Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), None).contains("PEM"));
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (pem, key) = (cert.pem().into_bytes(), signing_key.serialize_pem().into_bytes());
-    assert!(refused(Some(&pem), Some((&pem, b"no key"))).contains("client certificate"), "{key:?}");
+    assert!(
+        refused(
+            Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            None
+        )
+        .contains("PEM")
+    );
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (pem, key) = (
+        cert.pem().into_bytes(),
+        signing_key.serialize_pem().into_bytes(),
+    );
+    assert!(
+        refused(Some(&pem), Some((&pem, b"no key"))).contains("client certificate"),
+        "{key:?}"
+    );
 }

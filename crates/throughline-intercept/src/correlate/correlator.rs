@@ -100,7 +100,10 @@ impl Correlator {
     pub fn new(settings: Settings, now: Timestamp) -> Self {
         let mut load = Load::default();
         load.change(now, 0);
-        let (works, habits) = (Works::new(settings.limits), Habits::new(settings.limits.max_kinds));
+        let (works, habits) = (
+            Works::new(settings.limits),
+            Habits::new(settings.limits.max_kinds),
+        );
         Self {
             settings,
             works,
@@ -120,13 +123,19 @@ impl Correlator {
     /// The configured tokens of a message.
     #[must_use]
     pub fn tokens(&self, message: Message<'_>) -> Tokens {
-        Tokens::of(&self.settings.keys, message, self.settings.limits.max_body_bytes)
+        Tokens::of(
+            &self.settings.keys,
+            message,
+            self.settings.limits.max_body_bytes,
+        )
     }
 
     /// Whether bodies are of any use, and up to which size.
     #[must_use]
     pub fn wants_bodies(&self) -> Option<usize> {
-        self.settings.reads_bodies().then_some(self.settings.limits.max_body_bytes)
+        self.settings
+            .reads_bodies()
+            .then_some(self.settings.limits.max_body_bytes)
     }
 
     /// A request has come in. `context` is that of the span that it makes here.
@@ -138,7 +147,11 @@ impl Correlator {
     /// An inbound exchange is over. Twice is once.
     pub fn end(&mut self, inbound: Inbound, now: Timestamp, end: End) {
         self.advance(now);
-        if let Some(work) = self.works.get(inbound.0).filter(|work| work.state == State::Live) {
+        if let Some(work) = self
+            .works
+            .get(inbound.0)
+            .filter(|work| work.state == State::Live)
+        {
             let lasted = now.saturating_sub(work.from);
             self.longest = lasted.max(self.longest - self.longest / 128);
         }
@@ -158,7 +171,9 @@ impl Correlator {
         let was_idle = self.works.live() == 0;
         let inbound = self.take_in(now, context, tokens, Some(Arc::clone(place.topic)));
         self.tidy(now);
-        let again = self.queues.push(place, offset, inbound.0, self.settings.limits.max_inbound);
+        let again = self
+            .queues
+            .push(place, offset, inbound.0, self.settings.limits.max_inbound);
         again.into_iter().for_each(|id| self.over(id, now, false));
         if was_idle {
             self.alone = Some(inbound.0);
@@ -167,7 +182,9 @@ impl Correlator {
 
     /// Records have been delivered that could not be read: until they must have been handled nothing is guessed.
     pub fn lose_sight(&mut self, now: Timestamp) {
-        self.blind_until = self.blind_until.max(now.saturating_add(self.settings.limits.handling));
+        self.blind_until = self
+            .blind_until
+            .max(now.saturating_add(self.settings.limits.handling));
     }
 
     /// A consumer asks for the records of a partition from this offset on. Says nothing of clients that fetch ahead.
@@ -178,7 +195,12 @@ impl Correlator {
     }
 
     /// A consumer has told that it has handled these offsets: a commit of `n` is all before `n`.
-    pub fn commit(&mut self, now: Timestamp, place: &Partition<'_>, offsets: std::ops::RangeInclusive<i64>) {
+    pub fn commit(
+        &mut self,
+        now: Timestamp,
+        place: &Partition<'_>,
+        offsets: std::ops::RangeInclusive<i64>,
+    ) {
         self.advance(now);
         let handled = self.queues.settled(place, &offsets);
         self.settle(now, &handled);
@@ -188,7 +210,9 @@ impl Correlator {
     pub fn parent(&mut self, now: Timestamp, outbound: &Outbound<'_>) -> (Parent, Call) {
         let (parent, call) = self.find(now, outbound);
         let counts = self.found.iter_mut().zip(Evidence::ALL);
-        counts.filter(|(_, evidence)| *evidence == parent.evidence).for_each(|(count, _)| *count += 1);
+        counts
+            .filter(|(_, evidence)| *evidence == parent.evidence)
+            .for_each(|(count, _)| *count += 1);
         (parent, call)
     }
 
@@ -196,7 +220,13 @@ impl Correlator {
         self.advance(now);
         let kind = outbound.kind;
         if let Some(context) = outbound.carried {
-            return (Parent::of(Evidence::Header, Some(context), None), Call { inbound: None, kind });
+            return (
+                Parent::of(Evidence::Header, Some(context), None),
+                Call {
+                    inbound: None,
+                    kind,
+                },
+            );
         }
         if let Some(id) = self.works.named(&outbound.tokens, now) {
             self.habits.of(kind, now).told.add(now, 1.0);
@@ -210,10 +240,15 @@ impl Correlator {
     pub fn answered(&mut self, now: Timestamp, call: Call, well: bool) {
         self.advance(now);
         let Some(id) = call.inbound else { return };
-        let Some(work) = self.works.get_mut(id) else { return };
+        let Some(work) = self.works.get_mut(id) else {
+            return;
+        };
         work.answered(call.kind, now, well);
-        let is_done =
-            work.topic.as_ref().and_then(|topic| self.routines.get(topic)).is_some_and(|routine| routine.is_done(work));
+        let is_done = work
+            .topic
+            .as_ref()
+            .and_then(|topic| self.routines.get(topic))
+            .is_some_and(|routine| routine.is_done(work));
         if is_done && work.state == State::Live {
             self.finish(id, now);
         }
@@ -222,7 +257,11 @@ impl Correlator {
     /// The `x-request-id` of what a call was found to belong to.
     #[must_use]
     pub fn request_id(&self, call: Call) -> Option<&[u8]> {
-        let key = self.settings.keys.iter().position(|key| key.name == REQUEST_ID)?;
+        let key = self
+            .settings
+            .keys
+            .iter()
+            .position(|key| key.name == REQUEST_ID)?;
         self.works.get(call.inbound?)?.token(key)
     }
 
@@ -246,7 +285,11 @@ impl Correlator {
     /// Sizes of all that could grow with what comes in.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> Vec<usize> {
-        self.works.sizes().into_iter().chain([self.queues.len()]).collect()
+        self.works
+            .sizes()
+            .into_iter()
+            .chain([self.queues.len()])
+            .collect()
     }
 
     // --- taking in and letting go ---
@@ -255,7 +298,11 @@ impl Correlator {
     fn tidy(&mut self, now: Timestamp) {
         if self.queues.len() >= self.settings.limits.max_inbound && now >= self.next_tidy {
             self.next_tidy = now.saturating_add(TIDY);
-            self.queues.retain(|id| self.works.get(id).is_some_and(|work| work.state == State::Live));
+            self.queues.retain(|id| {
+                self.works
+                    .get(id)
+                    .is_some_and(|work| work.state == State::Live)
+            });
         }
     }
 
@@ -264,12 +311,22 @@ impl Correlator {
         self.load.change(now, self.works.live());
     }
 
-    fn take_in(&mut self, now: Timestamp, context: &SpanContext, tokens: Tokens, topic: Option<Arc<str>>) -> Inbound {
+    fn take_in(
+        &mut self,
+        now: Timestamp,
+        context: &SpanContext,
+        tokens: Tokens,
+        topic: Option<Arc<str>>,
+    ) -> Inbound {
         if let Some(alone) = self.alone.take() {
             self.draw_lesson(alone, now, false);
         }
         let limits = &self.settings.limits;
-        let lasts = if topic.is_some() { limits.handling } else { limits.ambient };
+        let lasts = if topic.is_some() {
+            limits.handling
+        } else {
+            limits.ambient
+        };
         let (id, had_room) = self.works.begin(now, context.clone(), topic);
         if had_room {
             self.works.learn(id, tokens);
@@ -283,21 +340,33 @@ impl Correlator {
     /// A record is being handled for certain, and so those before it in its partition have been; unless it was held to have
     /// been itself.
     fn reach(&mut self, now: Timestamp, id: Id) {
-        let Some(work) = self.works.get(id) else { return };
+        let Some(work) = self.works.get(id) else {
+            return;
+        };
         let Some(topic) = &work.topic else { return };
         let has_room = self.routines.len() < MOST_ROUTINES || self.routines.contains_key(topic);
         if work.state != State::Live && has_room {
             self.routines.entry(Arc::clone(topic)).or_default().parallel = true;
         }
-        if !self.routines.get(topic).is_some_and(|routine| routine.parallel) {
-            self.queues.reached(id).into_iter().for_each(|before| self.finish(before, now));
+        if !self
+            .routines
+            .get(topic)
+            .is_some_and(|routine| routine.parallel)
+        {
+            self.queues
+                .reached(id)
+                .into_iter()
+                .for_each(|before| self.finish(before, now));
         }
     }
 
     fn settle(&mut self, now: Timestamp, handled: &[Id]) {
         for id in handled {
             if let Some(work) = self.works.get(*id)
-                && let Some(routine) = work.topic.as_ref().and_then(|topic| self.routines.get_mut(topic))
+                && let Some(routine) = work
+                    .topic
+                    .as_ref()
+                    .and_then(|topic| self.routines.get_mut(topic))
             {
                 routine.check(work);
             }
@@ -317,11 +386,14 @@ impl Correlator {
     fn over(&mut self, id: Id, now: Timestamp, broken: bool) {
         self.works.end(id, now, broken);
         self.load.change(now, self.works.live());
-        self.load.end(now.saturating_add(self.settings.limits.linger));
+        self.load
+            .end(now.saturating_add(self.settings.limits.linger));
     }
 
     fn draw_lesson(&mut self, id: Id, now: Timestamp, settled: bool) {
-        let Some(work) = self.works.get(id) else { return };
+        let Some(work) = self.works.get(id) else {
+            return;
+        };
         let Some(topic) = &work.topic else { return };
         if let Some(routine) = self.routines.get_mut(topic) {
             routine.learn(work, now, settled);
@@ -332,16 +404,29 @@ impl Correlator {
 
     /// Nothing in the message tells where it belongs.
     fn guess(&mut self, now: Timestamp, outbound: &Outbound<'_>) -> (Parent, Call) {
-        let open = (Parent::open(), Call { inbound: None, kind: outbound.kind });
+        let open = (
+            Parent::open(),
+            Call {
+                inbound: None,
+                kind: outbound.kind,
+            },
+        );
         let made = outbound.made.unwrap_or(now);
         let limits = &self.settings.limits;
         let is_of_another_clock = made > now.saturating_add(DISAGREEMENT);
-        if is_of_another_clock || now.saturating_sub(made) > limits.linger || now < self.blind_until {
+        if is_of_another_clock || now.saturating_sub(made) > limits.linger || now < self.blind_until
+        {
             return open;
         }
         let since = made.min(now).saturating_sub(limits.skew);
-        let Some(present) = self.works.since(since) else { return open };
-        let candidates: Vec<Id> = present.iter().copied().filter(|id| !self.is_spent(*id, outbound.kind)).collect();
+        let Some(present) = self.works.since(since) else {
+            return open;
+        };
+        let candidates: Vec<Id> = present
+            .iter()
+            .copied()
+            .filter(|id| !self.is_spent(*id, outbound.kind))
+            .collect();
         match candidates.as_slice() {
             [] => {
                 self.astray(now, outbound.kind, &present);
@@ -361,8 +446,15 @@ impl Correlator {
     /// Nobody could have asked for it: it is of the process's own, of something unseen, or of work that outlives its answer.
     fn astray(&mut self, now: Timestamp, kind: Kind, spent: &[Id]) {
         // What was broken off explains it.
-        if !self.works.has_ended_since(now.saturating_sub(self.outlives()), true, 0) {
-            let is_after = self.works.has_ended_since(now.saturating_sub(self.settings.limits.linger), false, 0);
+        if !self
+            .works
+            .has_ended_since(now.saturating_sub(self.outlives()), true, 0)
+        {
+            let is_after = self.works.has_ended_since(
+                now.saturating_sub(self.settings.limits.linger),
+                false,
+                0,
+            );
             for habit in [self.habits.of(kind, now), &mut self.common] {
                 habit.stray.add(now, 1.0);
                 habit.late.add(now, f64::from(u8::from(is_after)));
@@ -378,7 +470,13 @@ impl Correlator {
     }
 
     /// Exactly one could have asked for it.
-    fn sole(&mut self, now: Timestamp, since: Timestamp, outbound: &Outbound<'_>, id: Id) -> (Parent, Call) {
+    fn sole(
+        &mut self,
+        now: Timestamp,
+        since: Timestamp,
+        outbound: &Outbound<'_>,
+        id: Id,
+    ) -> (Parent, Call) {
         let believed = self.weigh(now, since, outbound.kind, id, 0.0);
         if let Some(doubt) = believed {
             return self.found(now, outbound, id, Evidence::Sole, Some(1.0 - doubt));
@@ -389,11 +487,25 @@ impl Correlator {
     }
 
     /// The doubt that it was this one's doing, with what doubt there is `already`; [`None`] when it is too much.
-    fn weigh(&mut self, now: Timestamp, since: Timestamp, kind: Kind, id: Id, already: f64) -> Option<f64> {
-        if self.works.has_ended_since(since.saturating_sub(self.outlives()), true, id) {
+    fn weigh(
+        &mut self,
+        now: Timestamp,
+        since: Timestamp,
+        kind: Kind,
+        id: Id,
+        already: f64,
+    ) -> Option<f64> {
+        if self
+            .works
+            .has_ended_since(since.saturating_sub(self.outlives()), true, id)
+        {
             return None;
         }
-        let is_after = self.works.has_ended_since(since.saturating_sub(self.settings.limits.linger), false, id);
+        let is_after = self.works.has_ended_since(
+            since.saturating_sub(self.settings.limits.linger),
+            false,
+            id,
+        );
         let habit = self.habits.of(kind, now);
         let doubt = (already + doubt(habit, &self.common, &self.load, now, is_after)).min(1.0);
         habit.lone.add(now, 1.0);
@@ -419,29 +531,47 @@ impl Correlator {
         let routine = self.routines.get_mut(&topic)?;
         let records = routine.counted_on(outbound.kind)?;
         let works = || several.iter().filter_map(|id| self.works.get(*id));
-        if !self.queues.are_of_one(several) || works().any(|work| work.is_unsure || work.may_retry()) {
+        if !self.queues.are_of_one(several)
+            || works().any(|work| work.is_unsure || work.may_retry())
+        {
             return None;
         }
-        let begun = self.works.get(first).is_some_and(|work| routine.has_begun_all(outbound.kind, work));
-        if begun || several.iter().filter(|id| **id != first).filter_map(|id| self.works.get(*id)).any(Work::waits) {
+        let begun = self
+            .works
+            .get(first)
+            .is_some_and(|work| routine.has_begun_all(outbound.kind, work));
+        if begun
+            || several
+                .iter()
+                .filter(|id| **id != first)
+                .filter_map(|id| self.works.get(*id))
+                .any(Work::waits)
+        {
             routine.parallel = true;
             return None;
         }
         // A record that does less than the others shifts all that wait behind it.
-        let shifted =
-            f64::from(u32::try_from(several.len()).unwrap_or(u32::MAX)) / f64::from(records.saturating_add(2));
+        let shifted = f64::from(u32::try_from(several.len()).unwrap_or(u32::MAX))
+            / f64::from(records.saturating_add(2));
         let doubt = self.weigh(now, since, outbound.kind, first, shifted)?;
         Some(self.found(now, outbound, first, Evidence::Order, Some(1.0 - doubt)))
     }
 
     /// How long what was broken off may go on.
     fn outlives(&self) -> u64 {
-        self.longest.saturating_mul(OUTLIVES).clamp(OUTLIVES_LEAST, OUTLIVES_MOST)
+        self.longest
+            .saturating_mul(OUTLIVES)
+            .clamp(OUTLIVES_LEAST, OUTLIVES_MOST)
     }
 
     fn is_spent(&self, id: Id, kind: Kind) -> bool {
-        let Some(work) = self.works.get(id) else { return true };
-        let routine = work.topic.as_ref().and_then(|topic| self.routines.get(topic));
+        let Some(work) = self.works.get(id) else {
+            return true;
+        };
+        let routine = work
+            .topic
+            .as_ref()
+            .and_then(|topic| self.routines.get(topic));
         routine.is_some_and(|routine| routine.is_spent(kind, work))
     }
 
@@ -454,7 +584,15 @@ impl Correlator {
         confidence: Option<f64>,
     ) -> (Parent, Call) {
         let kind = outbound.kind;
-        let Some(work) = self.works.get_mut(id) else { return (Parent::open(), Call { inbound: None, kind }) };
+        let Some(work) = self.works.get_mut(id) else {
+            return (
+                Parent::open(),
+                Call {
+                    inbound: None,
+                    kind,
+                },
+            );
+        };
         let parent = Parent::of(evidence, Some(&work.context), confidence);
         if let Some(topic) = work.topic.clone() {
             let pause = work.call(kind, now, !outbound.is_answered);
@@ -462,7 +600,13 @@ impl Correlator {
                 self.routines.entry(topic).or_default().paused(pause);
             }
         }
-        (parent, Call { inbound: Some(id), kind })
+        (
+            parent,
+            Call {
+                inbound: Some(id),
+                kind,
+            },
+        )
     }
 }
 

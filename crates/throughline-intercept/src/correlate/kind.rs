@@ -48,8 +48,13 @@ impl Kind {
         let mut hasher = DefaultHasher::new();
         ("http", method, authority).hash(&mut hasher);
         let path = path.split(['?', '#']).next().unwrap_or_default();
-        for segment in path.split('/').filter(|segment| !segment.is_empty()).take(SEGMENTS) {
-            let is_word = segment.len() <= LONGEST_WORD && !segment.bytes().any(|byte| byte.is_ascii_digit());
+        for segment in path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .take(SEGMENTS)
+        {
+            let is_word =
+                segment.len() <= LONGEST_WORD && !segment.bytes().any(|byte| byte.is_ascii_digit());
             if is_word { segment } else { "{}" }.hash(&mut hasher);
         }
         Self(hasher.finish())
@@ -68,7 +73,11 @@ impl Kind {
 
 impl Habits {
     pub(super) fn new(most: usize) -> Self {
-        Self { known: HashMap::new(), others: Habit::default(), most }
+        Self {
+            known: HashMap::new(),
+            others: Habit::default(),
+            most,
+        }
     }
 
     pub(super) fn of(&mut self, kind: Kind, now: Timestamp) -> &mut Habit {
@@ -86,7 +95,9 @@ impl Habits {
 
 impl Habit {
     fn is_forgotten(&self, now: Timestamp) -> bool {
-        [self.stray, self.lone, self.told].iter().all(|count| count.at(now) < 0.01)
+        [self.stray, self.lone, self.told]
+            .iter()
+            .all(|count| count.at(now) < 0.01)
     }
 }
 
@@ -101,8 +112,14 @@ mod tests {
         assert_eq!(kind("/a/b/c/d/e"), kind("/a/b/c/d/f"));
         assert_ne!(kind("/orders/17"), kind("/orders"));
         assert_ne!(kind("/orders"), kind("/customers"));
-        assert_ne!(kind("/orders"), Kind::http("POST", "inventory:8080", "/orders"));
-        assert_ne!(kind("/orders"), Kind::http("GET", "billing:8080", "/orders"));
+        assert_ne!(
+            kind("/orders"),
+            Kind::http("POST", "inventory:8080", "/orders")
+        );
+        assert_ne!(
+            kind("/orders"),
+            Kind::http("GET", "billing:8080", "/orders")
+        );
         assert_ne!(Kind::http("", "", ""), Kind::record(""));
     }
 
@@ -111,7 +128,10 @@ mod tests {
         let mut habits = Habits::new(1);
         habits.of(Kind::record("a"), 0).lone.add(0, 1.0);
         habits.of(Kind::record("b"), 0).stray.add(0, 1.0);
-        assert!(habits.of(Kind::record("c"), 0).stray.at(0) > 0.5, "c pays for b");
+        assert!(
+            habits.of(Kind::record("c"), 0).stray.at(0) > 0.5,
+            "c pays for b"
+        );
         let later = 24 * 3600 * 1_000_000_000;
         assert!(habits.of(Kind::record("d"), later).stray.at(later) < 0.5);
     }

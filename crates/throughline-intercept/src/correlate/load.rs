@@ -49,8 +49,13 @@ impl Load {
     /// From now on so many are in flight.
     pub(super) fn change(&mut self, now: Timestamp, in_flight: usize) {
         let since = self.since.unwrap_or(now);
-        self.always.add(now, now.saturating_sub(since), self.in_flight);
-        self.after.add(now, self.recent.min(now).saturating_sub(since), self.in_flight);
+        self.always
+            .add(now, now.saturating_sub(since), self.in_flight);
+        self.after.add(
+            now,
+            self.recent.min(now).saturating_sub(since),
+            self.in_flight,
+        );
         // Whoever waits for the driver's lock may have read the clock before who has just had it.
         self.since = Some(since.max(now));
         self.in_flight = in_flight;
@@ -90,7 +95,11 @@ impl Times {
 
     fn ratio(&self, now: Timestamp) -> f64 {
         let idle = self.idle.at(now);
-        if idle > 0.0 { self.one.at(now) / idle } else { f64::INFINITY }
+        if idle > 0.0 {
+            self.one.at(now) / idle
+        } else {
+            f64::INFINITY
+        }
     }
 }
 
@@ -135,6 +144,9 @@ mod tests {
         load.change(7 * SECOND, 1);
         load.change(17 * SECOND, 0);
         let ratio = load.one_per_idle_after(17 * SECOND);
-        assert!((ratio - 0.5).abs() < 0.02, "two seconds with none, one with one: {ratio}");
+        assert!(
+            (ratio - 0.5).abs() < 0.02,
+            "two seconds with none, one with one: {ratio}"
+        );
     }
 }

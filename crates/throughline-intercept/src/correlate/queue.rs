@@ -53,7 +53,13 @@ const MOST_QUIET: usize = 4096;
 impl Queues {
     /// A record waits. At most so many do; past that the oldest of its partition is forgotten. A record that is delivered again
     /// takes its own place; gives what was there.
-    pub(super) fn push(&mut self, place: &Partition<'_>, offset: i64, id: Id, most: usize) -> Vec<Id> {
+    pub(super) fn push(
+        &mut self,
+        place: &Partition<'_>,
+        offset: i64,
+        id: Id,
+        most: usize,
+    ) -> Vec<Id> {
         let again = self.settled(place, &(offset..=offset));
         let key = place.key();
         let is_full = self.of.len() >= most;
@@ -88,17 +94,27 @@ impl Queues {
         if place.fetching == Fetching::Ahead {
             return Vec::new();
         }
-        let Some(queue) = self.queues.get_mut(&place.key()) else { return Vec::new() };
+        let Some(queue) = self.queues.get_mut(&place.key()) else {
+            return Vec::new();
+        };
         match queue.fetched.replace(offset) {
-            Some(before) if before <= offset => self.settled(place, &(i64::MIN..=before.saturating_sub(1))),
+            Some(before) if before <= offset => {
+                self.settled(place, &(i64::MIN..=before.saturating_sub(1)))
+            }
             _ => Vec::new(),
         }
     }
 
     /// Takes out the records of these offsets.
-    pub(super) fn settled(&mut self, place: &Partition<'_>, offsets: &RangeInclusive<i64>) -> Vec<Id> {
+    pub(super) fn settled(
+        &mut self,
+        place: &Partition<'_>,
+        offsets: &RangeInclusive<i64>,
+    ) -> Vec<Id> {
         let key = place.key();
-        let Some(queue) = self.queues.get_mut(&key) else { return Vec::new() };
+        let Some(queue) = self.queues.get_mut(&key) else {
+            return Vec::new();
+        };
         let mut settled = Vec::new();
         queue.records.retain(|(offset, id)| {
             let is_settled = offsets.contains(offset);
@@ -116,8 +132,14 @@ impl Queues {
 
     /// This record is being handled for certain: takes out those before it in its partition.
     pub(super) fn reached(&mut self, id: Id) -> Vec<Id> {
-        let Some(queue) = self.of.get(&id).and_then(|key| self.queues.get_mut(key)) else { return Vec::new() };
-        let place = queue.records.iter().position(|(_, other)| *other == id).unwrap_or_default();
+        let Some(queue) = self.of.get(&id).and_then(|key| self.queues.get_mut(key)) else {
+            return Vec::new();
+        };
+        let place = queue
+            .records
+            .iter()
+            .position(|(_, other)| *other == id)
+            .unwrap_or_default();
         let before: Vec<Id> = queue.records.drain(..place).map(|(_, id)| id).collect();
         before.iter().for_each(|id| drop(self.of.remove(id)));
         before
@@ -126,7 +148,9 @@ impl Queues {
     /// Whether all of these are records of one partition.
     pub(super) fn are_of_one(&self, ids: &[Id]) -> bool {
         let mut keys = ids.iter().map(|id| self.of.get(id));
-        let Some(Some(first)) = keys.next() else { return false };
+        let Some(Some(first)) = keys.next() else {
+            return false;
+        };
         keys.all(|key| key == Some(first))
     }
 }

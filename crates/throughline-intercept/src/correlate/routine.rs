@@ -47,8 +47,17 @@ impl Routine {
             return;
         }
         for calls in &work.calls {
-            if !self.patterns.iter().any(|pattern| pattern.kind == calls.kind) && self.patterns.len() < MOST_KINDS {
-                self.patterns.push(Pattern { kind: calls.kind, calls: calls.made, records: 0 });
+            if !self
+                .patterns
+                .iter()
+                .any(|pattern| pattern.kind == calls.kind)
+                && self.patterns.len() < MOST_KINDS
+            {
+                self.patterns.push(Pattern {
+                    kind: calls.kind,
+                    calls: calls.made,
+                    records: 0,
+                });
             }
         }
         for pattern in &mut self.patterns {
@@ -58,7 +67,8 @@ impl Routine {
 
     /// Whether the record has made all its calls of this kind.
     pub(super) fn is_spent(&self, kind: Kind, work: &Work) -> bool {
-        self.pattern(kind).is_some_and(|pattern| pattern.is_spent(work))
+        self.pattern(kind)
+            .is_some_and(|pattern| pattern.is_spent(work))
     }
 
     /// Whether the record has made all its calls.
@@ -70,13 +80,15 @@ impl Routine {
     /// How many records in a row stand behind the routine, when it can be counted on.
     pub(super) fn counted_on(&self, kind: Kind) -> Option<u32> {
         let pattern = self.pattern(kind)?;
-        (!self.parallel && pattern.calls > 0 && pattern.records >= COUNTED_ON).then_some(pattern.records)
+        (!self.parallel && pattern.calls > 0 && pattern.records >= COUNTED_ON)
+            .then_some(pattern.records)
     }
 
     /// Whether the record has begun all its calls of this kind, so that another is not its own.
     pub(super) fn has_begun_all(&self, kind: Kind, work: &Work) -> bool {
         let begun = work.calls_of(kind).map_or(0, |calls| calls.made);
-        self.pattern(kind).is_some_and(|pattern| begun >= pattern.calls)
+        self.pattern(kind)
+            .is_some_and(|pattern| begun >= pattern.calls)
     }
 
     /// A call came that no record should have made.
@@ -86,8 +98,11 @@ impl Routine {
 
     /// The record has been settled: has it done what was counted on?
     pub(super) fn check(&mut self, work: &Work) {
-        let did = |pattern: &Pattern| work.calls_of(pattern.kind).map_or(0, |calls| calls.made) == pattern.calls;
-        self.patterns.retain(|pattern| work.is_unsure || pattern.records < COUNTED_ON || did(pattern));
+        let did = |pattern: &Pattern| {
+            work.calls_of(pattern.kind).map_or(0, |calls| calls.made) == pattern.calls
+        };
+        self.patterns
+            .retain(|pattern| work.is_unsure || pattern.records < COUNTED_ON || did(pattern));
     }
 
     fn pattern(&self, kind: Kind) -> Option<&Pattern> {
@@ -107,7 +122,9 @@ impl Pattern {
     }
 
     fn is_spent(&self, work: &Work) -> bool {
-        let enough = |calls: &super::work::Calls| calls.made >= self.calls && calls.waiting == 0 && !calls.failed;
+        let enough = |calls: &super::work::Calls| {
+            calls.made >= self.calls && calls.waiting == 0 && !calls.failed
+        };
         self.records >= ALWAYS && work.calls_of(self.kind).map_or(self.calls == 0, enough)
     }
 }

@@ -27,7 +27,13 @@ impl Process {
         let correlator = Correlator::new(settings, START);
         let topic = Arc::from("eshop-topic");
         let (client, fetching) = (ClientKey::default(), Fetching::Ahead);
-        Self { correlator, now: START + 120 * SECOND, client, topic, fetching }
+        Self {
+            correlator,
+            now: START + 120 * SECOND,
+            client,
+            topic,
+            fetching,
+        }
     }
 
     fn wait(&mut self, milliseconds: u64) {
@@ -48,17 +54,34 @@ impl Process {
     }
 
     fn deliver(&mut self, offset: i64, id: u8) {
-        let place = Partition { client: &self.client, topic: &self.topic, partition: 0, fetching: self.fetching };
-        self.correlator.deliver(self.now, &place, offset, &context(id), Tokens::default());
+        let place = Partition {
+            client: &self.client,
+            topic: &self.topic,
+            partition: 0,
+            fetching: self.fetching,
+        };
+        self.correlator
+            .deliver(self.now, &place, offset, &context(id), Tokens::default());
     }
 
     fn commit(&mut self, next: i64) {
-        let place = Partition { client: &self.client, topic: &self.topic, partition: 0, fetching: self.fetching };
-        self.correlator.commit(self.now, &place, i64::MIN..=next - 1);
+        let place = Partition {
+            client: &self.client,
+            topic: &self.topic,
+            partition: 0,
+            fetching: self.fetching,
+        };
+        self.correlator
+            .commit(self.now, &place, i64::MIN..=next - 1);
     }
 
     fn fetch(&mut self, offset: i64) {
-        let place = Partition { client: &self.client, topic: &self.topic, partition: 0, fetching: self.fetching };
+        let place = Partition {
+            client: &self.client,
+            topic: &self.topic,
+            partition: 0,
+            fetching: self.fetching,
+        };
         self.correlator.fetch(self.now, &place, offset);
     }
 
@@ -69,7 +92,13 @@ impl Process {
     fn call_with(&mut self, request_id: Option<&str>) -> (Parent, Call) {
         let kind = Kind::http("GET", "inventory:8080", "/createOrder");
         let tokens = tokens(request_id);
-        let outbound = Outbound { kind, made: None, carried: None, tokens, is_answered: true };
+        let outbound = Outbound {
+            kind,
+            made: None,
+            carried: None,
+            tokens,
+            is_answered: true,
+        };
         self.correlator.parent(self.now, &outbound)
     }
 
@@ -94,18 +123,35 @@ impl Process {
 }
 
 fn context(id: u8) -> SpanContext {
-    SpanContext::new(TraceId::from_bytes([id; 16]).unwrap(), SpanId::from_bytes([id; 8]).unwrap(), Sampling::Sample)
+    SpanContext::new(
+        TraceId::from_bytes([id; 16]).unwrap(),
+        SpanId::from_bytes([id; 8]).unwrap(),
+        Sampling::Sample,
+    )
 }
 
 fn tokens(request_id: Option<&str>) -> Tokens {
     let mut headers = HeaderList::default();
-    request_id.into_iter().for_each(|id| headers.push(REQUEST_ID, id));
-    Tokens::of(&[Key::request_id()], Message { headers: &headers, key: None, body: None }, 0)
+    request_id
+        .into_iter()
+        .for_each(|id| headers.push(REQUEST_ID, id));
+    Tokens::of(
+        &[Key::request_id()],
+        Message {
+            headers: &headers,
+            key: None,
+            body: None,
+        },
+        0,
+    )
 }
 
 #[track_caller]
 fn is(parent: &Parent, evidence: Evidence, id: u8) {
-    assert_eq!((parent.evidence, parent.context.as_ref()), (evidence, Some(&context(id))));
+    assert_eq!(
+        (parent.evidence, parent.context.as_ref()),
+        (evidence, Some(&context(id)))
+    );
     assert_eq!(parent.confidence.is_some(), !evidence.is_exact());
 }
 
@@ -121,7 +167,11 @@ fn a_context_in_the_message_is_the_parent_whatever_is_in_flight() {
         tokens: Tokens::default(),
         is_answered: false,
     };
-    is(&process.correlator.parent(process.now, &outbound).0, Evidence::Header, 9);
+    is(
+        &process.correlator.parent(process.now, &outbound).0,
+        Evidence::Header,
+        9,
+    );
 }
 
 #[test]
@@ -145,7 +195,11 @@ fn with_two_in_flight_or_none_it_is_open() {
     process.begin(2);
     assert_eq!(process.exchange(), Parent::open());
     process.end(first, End::Answered);
-    assert_eq!(process.call().0, Parent::open(), "two connections may be read in the wrong order");
+    assert_eq!(
+        process.call().0,
+        Parent::open(),
+        "two connections may be read in the wrong order"
+    );
     process.wait(1_100);
     is(&process.exchange(), Evidence::Sole, 2);
 }
@@ -161,7 +215,11 @@ fn a_request_id_finds_its_request_among_many_and_after_its_end() {
     process.wait(30_000);
     is(&process.call_with(Some("a")).0, Evidence::RequestId, 1);
     process.wait(60_000);
-    assert_eq!(process.call_with(Some("a")).0, Parent::open(), "nobody remembers");
+    assert_eq!(
+        process.call_with(Some("a")).0,
+        Parent::open(),
+        "nobody remembers"
+    );
 }
 
 #[test]
@@ -171,7 +229,11 @@ fn a_request_id_that_two_in_flight_share_tells_nothing() {
     process.begin_with(2, Some("a"));
     assert_eq!(process.call_with(Some("a")).0, Parent::open());
     process.end(first, End::Answered);
-    assert_eq!(process.call_with(Some("a")).0, Parent::open(), "the first may not be done");
+    assert_eq!(
+        process.call_with(Some("a")).0,
+        Parent::open(),
+        "the first may not be done"
+    );
     process.wait(1_100);
     is(&process.call_with(Some("a")).0, Evidence::RequestId, 2);
 }
@@ -184,7 +246,11 @@ fn a_request_that_is_sent_again_under_its_id_is_not_taken_for_the_first_attempt(
     process.end(first, End::Broken);
     process.begin_with(2, Some("a"));
     process.wait(2_000);
-    assert_eq!(process.call_with(Some("a")).0, Parent::open(), "both handlers may be at work");
+    assert_eq!(
+        process.call_with(Some("a")).0,
+        Parent::open(),
+        "both handlers may be at work"
+    );
 }
 
 #[test]
@@ -198,16 +264,40 @@ fn of_a_kind_that_carries_request_ids_one_without_is_of_nobody() {
 
 #[test]
 fn a_value_in_the_body_of_a_request_is_found_in_the_key_of_a_record() {
-    let key = Key { name: "order".to_owned(), places: vec![Place::Body("/id".to_owned()), Place::RecordKey] };
-    let mut process = Process::with(Settings { keys: vec![key], ..Settings::default() });
+    let key = Key {
+        name: "order".to_owned(),
+        places: vec![Place::Body("/id".to_owned()), Place::RecordKey],
+    };
+    let mut process = Process::with(Settings {
+        keys: vec![key],
+        ..Settings::default()
+    });
     assert_eq!(process.correlator.wants_bodies(), Some(64 * 1024));
     let headers = HeaderList::default();
-    let body = process.correlator.tokens(Message { headers: &headers, key: None, body: Some(b"{\"id\":17}") });
+    let body = process.correlator.tokens(Message {
+        headers: &headers,
+        key: None,
+        body: Some(b"{\"id\":17}"),
+    });
     process.correlator.begin(process.now, &context(1), body);
     process.begin(2);
-    let tokens = process.correlator.tokens(Message { headers: &headers, key: Some(b"17"), body: None });
-    let outbound = Outbound { kind: Kind::record("t"), made: None, carried: None, tokens, is_answered: false };
-    is(&process.correlator.parent(process.now, &outbound).0, Evidence::RequestId, 1);
+    let tokens = process.correlator.tokens(Message {
+        headers: &headers,
+        key: Some(b"17"),
+        body: None,
+    });
+    let outbound = Outbound {
+        kind: Kind::record("t"),
+        made: None,
+        carried: None,
+        tokens,
+        is_answered: false,
+    };
+    is(
+        &process.correlator.parent(process.now, &outbound).0,
+        Evidence::RequestId,
+        1,
+    );
 }
 
 #[test]
@@ -220,10 +310,18 @@ fn a_record_belongs_to_what_was_in_flight_when_it_was_made_not_when_it_is_sent()
     process.wait(5);
     is(&process.send(made), Evidence::Sole, 1);
     process.begin(2);
-    assert_eq!(process.send(made), Parent::open(), "its timestamp may be somebody else's");
+    assert_eq!(
+        process.send(made),
+        Parent::open(),
+        "its timestamp may be somebody else's"
+    );
     process.wait(2_000);
     assert_eq!(process.send(made), Parent::open(), "too long ago");
-    assert_eq!(process.send(process.now + SECOND), Parent::open(), "of another clock");
+    assert_eq!(
+        process.send(process.now + SECOND),
+        Parent::open(),
+        "of another clock"
+    );
 }
 
 #[test]
@@ -256,7 +354,11 @@ fn a_call_that_comes_by_itself_is_never_given_to_who_happens_to_be_in_flight() {
 #[test]
 fn a_process_that_is_never_idle_has_no_sole() {
     let correlator = Correlator::new(Settings::default(), START);
-    let mut process = Process { correlator, now: START, ..Process::new() };
+    let mut process = Process {
+        correlator,
+        now: START,
+        ..Process::new()
+    };
     let mut last = process.begin(1);
     for id in 2..200 {
         process.wait(5);
@@ -265,7 +367,10 @@ fn a_process_that_is_never_idle_has_no_sole() {
         process.end(last, End::Answered);
         last = next;
     }
-    let assumed = Settings { sole: Sole::Assumed, ..Settings::default() };
+    let assumed = Settings {
+        sole: Sole::Assumed,
+        ..Settings::default()
+    };
     process.correlator = Correlator::new(assumed, process.now);
     process.begin(1);
     is(&process.exchange(), Evidence::Sole, 1);
@@ -283,14 +388,27 @@ fn a_stream_says_nothing_about_what_is_called_meanwhile() {
 
 #[test]
 fn past_its_cap_nothing_is_guessed_and_nothing_grows() {
-    let limits = Limits { max_inbound: 3, ..Limits::default() };
-    let mut process = Process::with(Settings { limits, ..Settings::default() });
-    let all: Vec<Inbound> = (1..=9).map(|id| process.begin_with(id, Some("a"))).collect();
+    let limits = Limits {
+        max_inbound: 3,
+        ..Limits::default()
+    };
+    let mut process = Process::with(Settings {
+        limits,
+        ..Settings::default()
+    });
+    let all: Vec<Inbound> = (1..=9)
+        .map(|id| process.begin_with(id, Some("a")))
+        .collect();
     assert_eq!(process.correlator.in_flight(), 3);
-    all.iter().for_each(|inbound| process.end(*inbound, End::Answered));
+    all.iter()
+        .for_each(|inbound| process.end(*inbound, End::Answered));
     let inbound = process.begin(10);
     process.wait(2_000);
-    assert_eq!(process.exchange(), Parent::open(), "one of those that were turned away may be at work");
+    assert_eq!(
+        process.exchange(),
+        Parent::open(),
+        "one of those that were turned away may be at work"
+    );
     process.end(inbound, End::Answered);
     process.wait(61_000);
     process.begin(11);
@@ -308,7 +426,11 @@ fn a_record_is_in_flight_until_it_is_committed() {
     is(&process.exchange(), Evidence::Sole, 1);
     process.deliver(1, 2);
     process.wait(2);
-    assert_eq!(process.exchange(), Parent::open(), "the first may still be handled");
+    assert_eq!(
+        process.exchange(),
+        Parent::open(),
+        "the first may still be handled"
+    );
     process.commit(1);
     process.wait(1_100);
     is(&process.exchange(), Evidence::Sole, 2);
@@ -319,11 +441,18 @@ fn a_record_is_in_flight_until_it_is_committed() {
 #[test]
 fn a_poll_settles_what_was_delivered_before_the_last_one_unless_the_client_fetches_ahead() {
     for (fetching, left) in [(Fetching::OnPoll, 1), (Fetching::Ahead, 2)] {
-        let mut process = Process { fetching, ..Process::new() };
+        let mut process = Process {
+            fetching,
+            ..Process::new()
+        };
         process.deliver(0, 1);
         process.fetch(1);
         process.deliver(1, 2);
-        assert_eq!(process.correlator.in_flight(), 2, "the first is being handled, the second may be");
+        assert_eq!(
+            process.correlator.in_flight(),
+            2,
+            "the first is being handled, the second may be"
+        );
         process.fetch(2);
         assert_eq!(process.correlator.in_flight(), left);
     }
@@ -406,8 +535,15 @@ fn a_record_that_is_named_settles_those_before_it() {
     let mut process = Process::new();
     process.deliver(0, 1);
     process.deliver(1, 2);
-    let place = Partition { client: &process.client, topic: &process.topic, partition: 0, fetching: Fetching::Ahead };
-    process.correlator.deliver(process.now, &place, 2, &context(3), tokens(Some("c")));
+    let place = Partition {
+        client: &process.client,
+        topic: &process.topic,
+        partition: 0,
+        fetching: Fetching::Ahead,
+    };
+    process
+        .correlator
+        .deliver(process.now, &place, 2, &context(3), tokens(Some("c")));
     assert_eq!(process.correlator.in_flight(), 3);
     is(&process.call_with(Some("c")).0, Evidence::RequestId, 3);
     assert_eq!(process.correlator.in_flight(), 1);
@@ -435,20 +571,36 @@ fn a_record_that_is_delivered_again_is_one() {
 #[test]
 fn anything_may_happen() {
     const MOST: usize = 50;
-    let limits = Limits { max_inbound: MOST, max_candidates: 8, max_kinds: 4, ..Limits::default() };
+    let limits = Limits {
+        max_inbound: MOST,
+        max_candidates: 8,
+        max_kinds: 4,
+        ..Limits::default()
+    };
     for seed in 0..20 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut process = Process::with(Settings { limits, ..Settings::default() });
+        let mut process = Process::with(Settings {
+            limits,
+            ..Settings::default()
+        });
         let (mut inbounds, mut calls) = (Vec::new(), Vec::new());
         for _ in 0..3_000 {
             process.now += random.u64(0..20_000) * MILLISECOND / 100;
-            process.fetching = if random.bool() { Fetching::OnPoll } else { Fetching::Ahead };
+            process.fetching = if random.bool() {
+                Fetching::OnPoll
+            } else {
+                Fetching::Ahead
+            };
             let token = format!("{}", random.u8(0..40));
             let offset = random.i64(0..100);
             match random.u8(0..9) {
                 0 => inbounds.push(process.begin_with(random.u8(1..), Some(&token))),
                 1 | 2 if !inbounds.is_empty() => {
-                    let end = if random.bool() { End::Answered } else { End::Broken };
+                    let end = if random.bool() {
+                        End::Answered
+                    } else {
+                        End::Broken
+                    };
                     process.end(inbounds[random.usize(..inbounds.len())], end);
                 }
                 3 => process.deliver(offset, random.u8(1..)),
@@ -458,7 +610,9 @@ fn anything_may_happen() {
                 7 => drop(process.send(process.now - random.u64(0..2_000) * MILLISECOND)),
                 8 if !calls.is_empty() => {
                     let call = calls[random.usize(..calls.len())];
-                    process.correlator.answered(process.now, call, random.bool());
+                    process
+                        .correlator
+                        .answered(process.now, call, random.bool());
                 }
                 _ => process.wait(random.u64(0..30_000)),
             }

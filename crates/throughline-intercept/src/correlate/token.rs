@@ -53,7 +53,10 @@ impl Key {
     /// `x-request-id`, in the headers of requests and of records.
     #[must_use]
     pub fn request_id() -> Self {
-        Self { name: REQUEST_ID.to_owned(), places: vec![Place::Header(REQUEST_ID.to_owned())] }
+        Self {
+            name: REQUEST_ID.to_owned(),
+            places: vec![Place::Header(REQUEST_ID.to_owned())],
+        }
     }
 }
 
@@ -76,9 +79,14 @@ impl Tokens {
         for (key, places) in keys.iter().map(|key| &key.places).enumerate() {
             for place in places {
                 let token = match place {
-                    Place::Header(name) => message.headers.last(name).and_then(|value| Token::new(key, value)),
+                    Place::Header(name) => message
+                        .headers
+                        .last(name)
+                        .and_then(|value| Token::new(key, value)),
                     Place::RecordKey => message.key.and_then(|value| Token::new(key, value)),
-                    Place::Body(pointer) => body.at(pointer).and_then(|value| Token::new(key, value.as_bytes())),
+                    Place::Body(pointer) => body
+                        .at(pointer)
+                        .and_then(|value| Token::new(key, value.as_bytes())),
                 };
                 found.extend(token.filter(|token| !found.contains(token)));
             }
@@ -98,7 +106,10 @@ impl Tokens {
 impl Token {
     fn new(key: usize, value: &[u8]) -> Option<Self> {
         let value = value.trim_ascii();
-        (1..=MAX_VALUE).contains(&value.len()).then(|| Self { key, value: value.into() })
+        (1..=MAX_VALUE).contains(&value.len()).then(|| Self {
+            key,
+            value: value.into(),
+        })
     }
 
     /// The value, if this key found it.
@@ -120,11 +131,17 @@ impl Body<'_> {
         if let Self::Unread(bytes) = self {
             *self = Self::Read(bytes.and_then(|bytes| serde_json::from_slice(bytes).ok()));
         }
-        let Self::Read(Some(json)) = self else { return None };
+        let Self::Read(Some(json)) = self else {
+            return None;
+        };
         match json.pointer(pointer)? {
             serde_json::Value::String(text) => Some(text.clone()),
-            value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => Some(value.to_string()),
-            serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => None,
+            value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => {
+                Some(value.to_string())
+            }
+            serde_json::Value::Null
+            | serde_json::Value::Array(_)
+            | serde_json::Value::Object(_) => None,
         }
     }
 }
@@ -136,14 +153,34 @@ mod tests {
     use super::*;
 
     fn keys() -> Vec<Key> {
-        let places = vec![Place::Header("x-order".to_owned()), Place::RecordKey, Place::Body("/order/id".to_owned())];
-        vec![Key::request_id(), Key { name: "order".to_owned(), places }]
+        let places = vec![
+            Place::Header("x-order".to_owned()),
+            Place::RecordKey,
+            Place::Body("/order/id".to_owned()),
+        ];
+        vec![
+            Key::request_id(),
+            Key {
+                name: "order".to_owned(),
+                places,
+            },
+        ]
     }
 
     fn found(headers: &[(&str, &str)], key: Option<&[u8]>, body: Option<&[u8]>) -> Tokens {
         let mut list = HeaderList::default();
-        headers.iter().for_each(|(name, value)| list.push(name, value));
-        Tokens::of(&keys(), Message { headers: &list, key, body }, 64)
+        headers
+            .iter()
+            .for_each(|(name, value)| list.push(name, value));
+        Tokens::of(
+            &keys(),
+            Message {
+                headers: &list,
+                key,
+                body,
+            },
+            64,
+        )
     }
 
     #[test]
@@ -153,16 +190,32 @@ mod tests {
         assert_eq!(header, found(&[], Some(b"17"), None));
         assert_eq!(header, found(&[], None, Some(br#"{"order":{"id":17}}"#)));
         assert_eq!(header, found(&[], None, Some(br#"{"order":{"id":"17"}}"#)));
-        assert_eq!(header, found(&[("x-order", "17")], Some(b"17"), Some(br#"{"order":{"id":"17"}}"#)));
-        assert_ne!(header, found(&[("x-request-id", "17")], None, None), "another name, another value");
+        assert_eq!(
+            header,
+            found(
+                &[("x-order", "17")],
+                Some(b"17"),
+                Some(br#"{"order":{"id":"17"}}"#)
+            )
+        );
+        assert_ne!(
+            header,
+            found(&[("x-request-id", "17")], None, None),
+            "another name, another value"
+        );
     }
 
     #[test]
     fn what_names_nothing_is_no_token() {
         let long = "x".repeat(129);
         assert!(found(&[("x-order", ""), ("x-request-id", &long)], Some(b""), None).is_empty());
-        let bodies: [&[u8]; 5] =
-            [b"", b"{", br#"{"order":17}"#, br#"{"order":{"id":null}}"#, br#"{"order":{"id":[17]}}"#];
+        let bodies: [&[u8]; 5] = [
+            b"",
+            b"{",
+            br#"{"order":17}"#,
+            br#"{"order":{"id":null}}"#,
+            br#"{"order":{"id":[17]}}"#,
+        ];
         for body in bodies {
             assert!(found(&[], None, Some(body)).is_empty());
         }

@@ -103,7 +103,11 @@ impl Works {
         if self.works.len() >= self.limits.max_inbound {
             return (id, false);
         }
-        let lasts = if topic.is_some() { self.limits.handling } else { self.limits.ambient };
+        let lasts = if topic.is_some() {
+            self.limits.handling
+        } else {
+            self.limits.ambient
+        };
         self.due.insert((now.saturating_add(lasts), id));
         self.live.insert(id);
         let work = Work {
@@ -122,7 +126,9 @@ impl Works {
 
     /// It is known by these tokens as well.
     pub(super) fn learn(&mut self, id: Id, tokens: Tokens) {
-        let Some(work) = self.works.get_mut(&id) else { return };
+        let Some(work) = self.works.get_mut(&id) else {
+            return;
+        };
         for token in tokens.0 {
             if work.tokens.contains(&token) || work.tokens.len() >= MOST_NAMESAKES {
                 continue;
@@ -138,7 +144,9 @@ impl Works {
 
     /// It is over, as far as can be seen from outside.
     pub(super) fn end(&mut self, id: Id, now: Timestamp, broken: bool) {
-        let Some(work) = self.works.get_mut(&id) else { return };
+        let Some(work) = self.works.get_mut(&id) else {
+            return;
+        };
         if matches!(work.state, State::Ended { .. }) {
             return;
         }
@@ -146,9 +154,20 @@ impl Works {
         work.state = State::Ended { until: now, broken };
         self.live.remove(&id);
         // What is ambient was entered again when it became so: its entry finds it ended, and passes.
-        let lasts = if work.topic.is_some() { self.limits.handling } else { self.limits.ambient };
+        let lasts = if work.topic.is_some() {
+            self.limits.handling
+        } else {
+            self.limits.ambient
+        };
         let due = work.from.saturating_add(lasts);
-        self.due.remove(&(if was_ambient { due.saturating_add(FORGOTTEN) } else { due }, id));
+        self.due.remove(&(
+            if was_ambient {
+                due.saturating_add(FORGOTTEN)
+            } else {
+                due
+            },
+            id,
+        ));
         self.ended.push_back((now, id));
         if broken {
             // Only the last ones are ever asked for.
@@ -184,7 +203,14 @@ impl Works {
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 6] {
         let tokens = self.by_token.values().map(Vec::len).sum();
-        [self.works.len(), self.live.len(), self.due.len(), self.ended.len(), self.broken.len(), tokens]
+        [
+            self.works.len(),
+            self.live.len(),
+            self.due.len(),
+            self.ended.len(),
+            self.broken.len(),
+            tokens,
+        ]
     }
 
     pub(super) fn get(&self, id: Id) -> Option<&Work> {
@@ -209,27 +235,48 @@ impl Works {
 
     /// Those that were worked at in some moment since then; [`None`] when there are too many to be told apart.
     pub(super) fn since(&self, since: Timestamp) -> Option<Vec<Id>> {
-        let just_ended = self.ended.iter().rev().take_while(|(until, _)| *until >= since).map(|(_, id)| *id);
+        let just_ended = self
+            .ended
+            .iter()
+            .rev()
+            .take_while(|(until, _)| *until >= since)
+            .map(|(_, id)| *id);
         let most = self.limits.max_candidates;
-        let found: Vec<Id> = self.live.iter().copied().chain(just_ended).take(most + 1).collect();
+        let found: Vec<Id> = self
+            .live
+            .iter()
+            .copied()
+            .chain(just_ended)
+            .take(most + 1)
+            .collect();
         (found.len() <= most).then_some(found)
     }
 
     /// Whether any but this one ended after `since` (`broken` only: was broken off).
     pub(super) fn has_ended_since(&self, since: Timestamp, broken: bool, but: Id) -> bool {
         let ended = if broken { &self.broken } else { &self.ended };
-        ended.iter().rev().take_while(|(until, _)| *until >= since).any(|(_, id)| *id != but)
+        ended
+            .iter()
+            .rev()
+            .take_while(|(until, _)| *until >= since)
+            .any(|(_, id)| *id != but)
     }
 
     /// The one that any of the tokens names: the only one known by it, or the only one of several that can still be at work.
     pub(super) fn named(&self, tokens: &Tokens, now: Timestamp) -> Option<Id> {
-        tokens.0.iter().find_map(|token| match self.by_token.get(token)?.as_slice() {
-            [only] => Some(*only),
-            several => {
-                let mut possible = several.iter().filter(|id| self.may_work(**id, now));
-                possible.next().filter(|_| possible.next().is_none()).copied()
-            }
-        })
+        tokens
+            .0
+            .iter()
+            .find_map(|token| match self.by_token.get(token)?.as_slice() {
+                [only] => Some(*only),
+                several => {
+                    let mut possible = several.iter().filter(|id| self.may_work(**id, now));
+                    possible
+                        .next()
+                        .filter(|_| possible.next().is_none())
+                        .copied()
+                }
+            })
     }
 
     /// Whether it may still call out, as far as that can be told: what was broken off, such as a request that was then sent again
@@ -237,13 +284,18 @@ impl Works {
     fn may_work(&self, id: Id, now: Timestamp) -> bool {
         self.works.get(&id).is_some_and(|work| match work.state {
             State::Live | State::Ambient | State::Ended { broken: true, .. } => true,
-            State::Ended { until, broken: false } => until.saturating_add(self.limits.linger) > now,
+            State::Ended {
+                until,
+                broken: false,
+            } => until.saturating_add(self.limits.linger) > now,
         })
     }
 
     /// It has lasted longer than what is asked and answered lasts.
     fn outlast(&mut self, id: Id, at: Timestamp) {
-        let Some(work) = self.works.get_mut(&id) else { return };
+        let Some(work) = self.works.get_mut(&id) else {
+            return;
+        };
         match (work.state, &work.topic) {
             (State::Live, None) => {
                 work.state = State::Ambient;
@@ -257,7 +309,9 @@ impl Works {
     }
 
     fn forget(&mut self, id: Id) {
-        let Some(work) = self.works.remove(&id) else { return };
+        let Some(work) = self.works.remove(&id) else {
+            return;
+        };
         for token in &work.tokens {
             if let Some(namesakes) = self.by_token.get_mut(token) {
                 namesakes.retain(|other| *other != id);
@@ -296,7 +350,12 @@ impl Work {
         let pause = now.saturating_sub(self.active);
         self.active = now;
         if !self.calls.iter().any(|calls| calls.kind == kind) && self.calls.len() < MOST_NAMESAKES {
-            self.calls.push(Calls { kind, made: 0, waiting: 0, failed: false });
+            self.calls.push(Calls {
+                kind,
+                made: 0,
+                waiting: 0,
+                failed: false,
+            });
         }
         if let Some(calls) = self.calls.iter_mut().find(|calls| calls.kind == kind) {
             calls.made = calls.made.saturating_add(1);
@@ -309,7 +368,11 @@ impl Work {
     /// One of its calls has been answered, or has come to nothing.
     pub(super) fn answered(&mut self, kind: Kind, now: Timestamp, well: bool) {
         self.active = now;
-        if let Some(calls) = self.calls.iter_mut().find(|calls| calls.kind == kind && calls.waiting > 0) {
+        if let Some(calls) = self
+            .calls
+            .iter_mut()
+            .find(|calls| calls.kind == kind && calls.waiting > 0)
+        {
             calls.waiting -= 1;
             calls.failed = !well;
             calls.made = calls.made.saturating_sub(u32::from(!well));

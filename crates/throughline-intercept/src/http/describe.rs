@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use throughline_model::KeyValue;
 use throughline_model::convention::{
-    CLIENT_ADDRESS, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_ROUTE, NETWORK_PEER_ADDRESS,
-    NETWORK_PEER_PORT, NETWORK_PROTOCOL_VERSION, RPC_METHOD, RPC_SERVICE, RPC_SYSTEM, SERVER_ADDRESS, SERVER_PORT,
-    URL_FULL, URL_PATH, URL_QUERY, URL_SCHEME, URL_TEMPLATE, USER_AGENT_ORIGINAL,
+    CLIENT_ADDRESS, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_ROUTE,
+    NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, NETWORK_PROTOCOL_VERSION, RPC_METHOD, RPC_SERVICE,
+    RPC_SYSTEM, SERVER_ADDRESS, SERVER_PORT, URL_FULL, URL_PATH, URL_QUERY, URL_SCHEME,
+    URL_TEMPLATE, USER_AGENT_ORIGINAL,
 };
 
 use super::{Direction, Peer, Request, Route, Settings};
@@ -21,8 +22,16 @@ pub(super) struct Description {
 /// What stands in place of a secret.
 const REDACTED: &str = "REDACTED";
 /// Query keys whose values sign a URL and so let anyone use it (HTTP conventions, `url.full`). In any case of letters.
-const SIGNATURES: [&str; 5] = ["awsaccesskeyid", "signature", "sig", "x-goog-signature", "x-amz-signature"];
-const METHODS: [&str; 9] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
+const SIGNATURES: [&str; 5] = [
+    "awsaccesskeyid",
+    "signature",
+    "sig",
+    "x-goog-signature",
+    "x-amz-signature",
+];
+const METHODS: [&str; 9] = [
+    "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE",
+];
 /// The least `status` code of gRPC is 0, OK.
 const GRPC_CODES: [&str; 17] = [
     "OK",
@@ -53,7 +62,10 @@ impl Description {
         settings: &Settings,
     ) -> Self {
         let (path, query) = split(request.target);
-        let mut text = Text { attributes: Vec::with_capacity(16), most: settings.max_attribute_bytes };
+        let mut text = Text {
+            attributes: Vec::with_capacity(16),
+            most: settings.max_attribute_bytes,
+        };
         let known = known_method(request.method);
         text.put(HTTP_REQUEST_METHOD, known.unwrap_or("_OTHER"));
         if known.is_none() {
@@ -66,7 +78,9 @@ impl Description {
             Direction::Inbound => {
                 text.put(URL_SCHEME, request.scheme);
                 text.put(URL_PATH, path);
-                query.into_iter().for_each(|query| text.put(URL_QUERY, &redacted(query)));
+                query
+                    .into_iter()
+                    .for_each(|query| text.put(URL_QUERY, &redacted(query)));
                 &settings.routes
             }
             Direction::Outbound => {
@@ -77,14 +91,32 @@ impl Description {
         if let Some(agent) = content.user_agent {
             text.put(USER_AGENT_ORIGINAL, agent);
         }
-        let route = routes.iter().find(|route| route.matches(path)).map(Route::template);
+        let route = routes
+            .iter()
+            .find(|route| route.matches(path))
+            .map(Route::template);
         if let Some(route) = route {
-            text.put(if direction == Direction::Inbound { HTTP_ROUTE } else { URL_TEMPLATE }, route);
+            text.put(
+                if direction == Direction::Inbound {
+                    HTTP_ROUTE
+                } else {
+                    URL_TEMPLATE
+                },
+                route,
+            );
         }
         let method = known.unwrap_or("HTTP");
-        let http_name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
-        let name = if content.is_grpc() { text.grpc(path).unwrap_or(http_name) } else { http_name };
-        Self { name, attributes: text.attributes }
+        let http_name =
+            route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
+        let name = if content.is_grpc() {
+            text.grpc(path).unwrap_or(http_name)
+        } else {
+            http_name
+        };
+        Self {
+            name,
+            attributes: text.attributes,
+        }
     }
 }
 
@@ -114,7 +146,9 @@ struct Text {
 
 impl Text {
     fn put(&mut self, key: &'static str, value: &str) {
-        let value = value.get(..value.floor_char_boundary(self.most)).unwrap_or_default();
+        let value = value
+            .get(..value.floor_char_boundary(self.most))
+            .unwrap_or_default();
         self.attributes.push(KeyValue::new(key, value.to_owned()));
     }
 
@@ -125,9 +159,11 @@ impl Text {
         }
         self.put(SERVER_ADDRESS, host);
         // A client span must have it, a server span may leave out what the scheme says.
-        let by_scheme = (direction == Direction::Outbound).then_some(if request.scheme == "https" { 443 } else { 80 });
+        let by_scheme = (direction == Direction::Outbound)
+            .then_some(if request.scheme == "https" { 443 } else { 80 });
         if let Some(port) = port.or(by_scheme) {
-            self.attributes.push(KeyValue::new(SERVER_PORT, i64::from(port)));
+            self.attributes
+                .push(KeyValue::new(SERVER_PORT, i64::from(port)));
         }
     }
 
@@ -136,7 +172,8 @@ impl Text {
         let address = address.to_canonical().to_string();
         self.put(NETWORK_PEER_ADDRESS, &address);
         if let Some(port) = peer.port {
-            self.attributes.push(KeyValue::new(NETWORK_PEER_PORT, i64::from(port)));
+            self.attributes
+                .push(KeyValue::new(NETWORK_PEER_PORT, i64::from(port)));
         }
         if direction == Direction::Inbound {
             self.put(CLIENT_ADDRESS, &address);
@@ -160,7 +197,11 @@ pub(super) fn known_method(method: &str) -> Option<&'static str> {
 
 /// What gRPC calls this status.
 pub(super) fn grpc_code(status: u32) -> &'static str {
-    usize::try_from(status).ok().and_then(|status| GRPC_CODES.get(status)).copied().unwrap_or("UNKNOWN")
+    usize::try_from(status)
+        .ok()
+        .and_then(|status| GRPC_CODES.get(status))
+        .copied()
+        .unwrap_or("UNKNOWN")
 }
 
 /// Whether a server has failed that answers so (gRPC conventions, "Span status"): the others are the client's doing.
@@ -169,16 +210,26 @@ pub(super) const fn is_fault_of_server(grpc_status: u32) -> bool {
 }
 
 fn split(target: &str) -> (&str, Option<&str>) {
-    target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)))
+    target
+        .split_once('?')
+        .map_or((target, None), |(path, query)| (path, Some(query)))
 }
 
 /// Credentials, host and port. The brackets of an IPv6 address are not part of it.
 fn authority(authority: &str) -> (Option<&str>, &str, Option<u16>) {
-    let (credentials, place) =
-        authority.rsplit_once('@').map_or((None, authority), |(credentials, place)| (Some(credentials), place));
-    let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+    let (credentials, place) = authority
+        .rsplit_once('@')
+        .map_or((None, authority), |(credentials, place)| {
+            (Some(credentials), place)
+        });
+    let (host, port) = match place
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
         Some((host, rest)) => (host, rest.strip_prefix(':')),
-        None => place.rsplit_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
+        None => place
+            .rsplit_once(':')
+            .map_or((place, None), |(host, port)| (host, Some(port))),
     };
     (credentials, host, port.and_then(|port| port.parse().ok()))
 }
@@ -191,7 +242,9 @@ fn full(request: &Request<'_>, path: &str, query: Option<&str>) -> String {
         Some(both) if both.contains(':') => format!("{REDACTED}:{REDACTED}@"),
         Some(_) => format!("{REDACTED}@"),
     };
-    let query = query.map_or(Cow::Borrowed(""), |query| Cow::Owned(format!("?{}", redacted(query))));
+    let query = query.map_or(Cow::Borrowed(""), |query| {
+        Cow::Owned(format!("?{}", redacted(query)))
+    });
     format!("{}://{credentials}{place}{path}{query}", request.scheme)
 }
 
@@ -199,7 +252,9 @@ fn full(request: &Request<'_>, path: &str, query: Option<&str>) -> String {
 fn redacted(query: &str) -> Cow<'_, str> {
     let is_secret = |pair: &str| {
         let key = pair.split_once('=').map_or(pair, |(key, _)| key);
-        SIGNATURES.iter().any(|known| key.eq_ignore_ascii_case(known))
+        SIGNATURES
+            .iter()
+            .any(|known| key.eq_ignore_ascii_case(known))
     };
     if !query.split('&').any(is_secret) {
         return Cow::Borrowed(query);
@@ -221,7 +276,10 @@ mod tests {
         assert_eq!(authority("host"), (None, "host", None));
         assert_eq!(authority("[::1]:8080"), (None, "::1", Some(8080)));
         assert_eq!(authority("[::1]"), (None, "::1", None));
-        assert_eq!(authority("ann:pw@host:1"), (Some("ann:pw"), "host", Some(1)));
+        assert_eq!(
+            authority("ann:pw@host:1"),
+            (Some("ann:pw"), "host", Some(1))
+        );
         assert_eq!(authority("host:99999"), (None, "host", None));
         assert_eq!(authority(""), (None, "", None));
     }
@@ -235,8 +293,18 @@ mod tests {
 
     #[test]
     fn grpc_is_told_by_its_content_type() {
-        let is = |content_type| Content { user_agent: None, content_type: Some(content_type) }.is_grpc();
-        assert!(is("application/grpc") && is("application/grpc+proto") && is("application/grpc;charset=utf-8"));
+        let is = |content_type| {
+            Content {
+                user_agent: None,
+                content_type: Some(content_type),
+            }
+            .is_grpc()
+        };
+        assert!(
+            is("application/grpc")
+                && is("application/grpc+proto")
+                && is("application/grpc;charset=utf-8")
+        );
         assert!(!is("application/grpc-web") && !is("application/json") && !is(""));
     }
 }

@@ -6,8 +6,8 @@ use throughline_model::context::{
     self, Baggage, Carrier, CarrierMut, Extracted, Format, Sampling, SpanContext, TraceState,
 };
 use throughline_model::convention::{
-    ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, OPENTRACING_REF_TYPE, PARENT_CONFIDENCE, PARENT_EVIDENCE,
-    RPC_GRPC_STATUS_CODE,
+    ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, OPENTRACING_REF_TYPE, PARENT_CONFIDENCE,
+    PARENT_EVIDENCE, RPC_GRPC_STATUS_CODE,
 };
 use throughline_model::{KeyValue, Link, Span, SpanId, SpanKind, Status, TraceId};
 
@@ -15,7 +15,9 @@ use super::describe::{Content, Description, grpc_code, is_fault_of_server, known
 use super::received::Received;
 use super::{Direction, Failure, Peer, Request, Settings};
 use crate::Timestamp;
-use crate::correlate::{Call, Correlator, End, Evidence, Inbound, Kind, Message, Outbound, Parent, REQUEST_ID, Tokens};
+use crate::correlate::{
+    Call, Correlator, End, Evidence, Inbound, Kind, Message, Outbound, Parent, REQUEST_ID, Tokens,
+};
 
 /// One request and its answer, from the request's head to whatever ends it.
 ///
@@ -88,7 +90,14 @@ impl Exchange {
     #[must_use]
     pub fn new(settings: Arc<Settings>, direction: Direction, peer: Peer, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        Self { settings, direction, peer, random, state: State::Idle, rejected: 0 }
+        Self {
+            settings,
+            direction,
+            peer,
+            random,
+            state: State::Idle,
+            rejected: 0,
+        }
     }
 
     /// The request's head has come; its headers are changed as they are to go on.
@@ -103,9 +112,14 @@ impl Exchange {
             return;
         }
         let received = Received::new(&*headers);
-        let (found, formats) = (context::extract(&self.settings.read, &received), received.formats());
+        let (found, formats) = (
+            context::extract(&self.settings.read, &received),
+            received.formats(),
+        );
         self.rejected = found.rejected;
-        let has_request_id = headers.last(REQUEST_ID).is_some_and(|id| !id.trim_ascii().is_empty());
+        let has_request_id = headers
+            .last(REQUEST_ID)
+            .is_some_and(|id| !id.trim_ascii().is_empty());
         let made = (self.settings.request_id && !has_request_id).then(|| self.request_id());
         let (origin, context, place) = match self.direction {
             Direction::Inbound => {
@@ -114,15 +128,26 @@ impl Exchange {
                 }
                 let origin = self.trusted(found);
                 let context = self.child(&origin);
-                let tokens = correlator.tokens(Message { headers: &*headers, key: None, body: request.body });
+                let tokens = correlator.tokens(Message {
+                    headers: &*headers,
+                    key: None,
+                    body: request.body,
+                });
                 let inbound = correlator.begin(now, &context, tokens);
                 (origin, context, Place::Inbound(inbound))
             }
             Direction::Outbound => {
-                let tokens = correlator.tokens(Message { headers: &*headers, key: None, body: request.body });
+                let tokens = correlator.tokens(Message {
+                    headers: &*headers,
+                    key: None,
+                    body: request.body,
+                });
                 let (origin, call) = parent_of(now, request, &found, tokens, correlator);
                 if let Some(id) = &made {
-                    let known = origin.parent.as_ref().and_then(|_| correlator.request_id(call));
+                    let known = origin
+                        .parent
+                        .as_ref()
+                        .and_then(|_| correlator.request_id(call));
                     headers.replace(REQUEST_ID, known.unwrap_or(id.as_bytes()));
                 }
                 let context = self.child(&origin);
@@ -130,21 +155,40 @@ impl Exchange {
             }
         };
         self.write(&context, &formats, headers);
-        let content = Content { user_agent: text(headers, "user-agent"), content_type: text(headers, "content-type") };
+        let content = Content {
+            user_agent: text(headers, "user-agent"),
+            content_type: text(headers, "content-type"),
+        };
         let is_grpc = content.is_grpc();
         let span = context.sampling.is_sampled().then(|| {
-            let description = Description::of(self.direction, request, content, self.peer, &self.settings);
+            let description =
+                Description::of(self.direction, request, content, self.peer, &self.settings);
             self.span(now, &origin, &context, description)
         });
         let is_connect = request.method == "CONNECT";
-        let open = Open { place, span, is_connect, is_grpc, status: None, grpc_status: None };
+        let open = Open {
+            place,
+            span,
+            is_connect,
+            is_grpc,
+            status: None,
+            grpc_status: None,
+        };
         self.state = State::Open(Box::new(open));
     }
 
     /// The head of an answer has come. Interim ones (100, 103) are none yet; one that turns the connection into a tunnel is the
     /// last that there is to see.
-    pub fn handle_response(&mut self, now: Timestamp, status: u16, headers: &dyn Carrier, correlator: &mut Correlator) {
-        let State::Open(open) = &mut self.state else { return };
+    pub fn handle_response(
+        &mut self,
+        now: Timestamp,
+        status: u16,
+        headers: &dyn Carrier,
+        correlator: &mut Correlator,
+    ) {
+        let State::Open(open) = &mut self.state else {
+            return;
+        };
         if (100..200).contains(&status) && status != SWITCHING_PROTOCOLS {
             return;
         }
@@ -168,13 +212,22 @@ impl Exchange {
     }
 
     /// It came to nothing.
-    pub fn handle_failure(&mut self, now: Timestamp, failure: Failure, correlator: &mut Correlator) {
+    pub fn handle_failure(
+        &mut self,
+        now: Timestamp,
+        failure: Failure,
+        correlator: &mut Correlator,
+    ) {
         self.finish(now, Some(failure), correlator);
     }
 
     /// The span, once, when the exchange is over and was sampled.
     pub fn poll_span(&mut self) -> Option<Span> {
-        if let State::Over(span) = &mut self.state { span.take().map(|span| *span) } else { None }
+        if let State::Over(span) = &mut self.state {
+            span.take().map(|span| *span)
+        } else {
+            None
+        }
     }
 
     /// Whether it is over.
@@ -194,31 +247,64 @@ impl Exchange {
     fn trusted(&self, found: Extracted) -> Origin {
         let is_trusted = self.settings.trust.admits(self.peer.address);
         if !is_trusted {
-            return Origin { parent: None, distrusted: found.context, sampling: None, evidence: None };
+            return Origin {
+                parent: None,
+                distrusted: found.context,
+                sampling: None,
+                evidence: None,
+            };
         }
         let evidence = found.context.is_some().then_some((Evidence::Header, None));
-        Origin { parent: found.context, distrusted: None, sampling: found.sampling, evidence }
+        Origin {
+            parent: found.context,
+            distrusted: None,
+            sampling: found.sampling,
+            evidence,
+        }
     }
 
     /// The context of the span to be made.
     fn child(&mut self, origin: &Origin) -> SpanContext {
         let span_id = self.span_id();
         let (trace_id, random, trace_state, decided) = match &origin.parent {
-            Some(parent) => (parent.trace_id, parent.random, parent.trace_state.clone(), parent.sampling),
-            None => (self.trace_id(), false, TraceState::default(), origin.sampling.unwrap_or(Sampling::Deferred)),
+            Some(parent) => (
+                parent.trace_id,
+                parent.random,
+                parent.trace_state.clone(),
+                parent.sampling,
+            ),
+            None => (
+                self.trace_id(),
+                false,
+                TraceState::default(),
+                origin.sampling.unwrap_or(Sampling::Deferred),
+            ),
         };
         let sampling = match decided {
             Sampling::Deferred if self.is_chosen(trace_id) => Sampling::Sample,
             Sampling::Deferred => Sampling::Drop,
             decided @ (Sampling::Drop | Sampling::Sample | Sampling::Debug) => decided,
         };
-        SpanContext { trace_id, span_id, sampling, random, trace_state }
+        SpanContext {
+            trace_id,
+            span_id,
+            sampling,
+            random,
+            trace_state,
+        }
     }
 
     /// Puts the span's context where one was, and where one is wanted. Baggage goes on as it came.
     fn write(&self, context: &SpanContext, present: &[Format], headers: &mut dyn CarrierMut) {
-        let stale = present.iter().filter(|format| !self.settings.write.contains(format));
-        let wanted = self.settings.write.iter().chain(stale).filter(|format| **format != Format::Baggage);
+        let stale = present
+            .iter()
+            .filter(|format| !self.settings.write.contains(format));
+        let wanted = self
+            .settings
+            .write
+            .iter()
+            .chain(stale)
+            .filter(|format| **format != Format::Baggage);
         let formats: Vec<Format> = wanted.copied().collect();
         if formats.contains(&Format::W3c) {
             // Of several, all go.
@@ -227,13 +313,27 @@ impl Exchange {
         context::inject(&formats, context, &Baggage::default(), headers);
     }
 
-    fn span(&self, now: Timestamp, origin: &Origin, context: &SpanContext, description: Description) -> Span {
+    fn span(
+        &self,
+        now: Timestamp,
+        origin: &Origin,
+        context: &SpanContext,
+        description: Description,
+    ) -> Span {
         let is_inbound = self.direction == Direction::Inbound;
-        let remote = if is_inbound && origin.parent.is_some() { IS_REMOTE } else { 0 };
-        let Description { name, mut attributes } = description;
+        let remote = if is_inbound && origin.parent.is_some() {
+            IS_REMOTE
+        } else {
+            0
+        };
+        let Description {
+            name,
+            mut attributes,
+        } = description;
         if let Some((evidence, confidence)) = origin.evidence {
             attributes.push(KeyValue::new(PARENT_EVIDENCE, evidence.name()));
-            attributes.extend(confidence.map(|confidence| KeyValue::new(PARENT_CONFIDENCE, confidence)));
+            attributes
+                .extend(confidence.map(|confidence| KeyValue::new(PARENT_CONFIDENCE, confidence)));
         }
         Span {
             trace_id: context.trace_id,
@@ -242,7 +342,11 @@ impl Exchange {
             flags: flags(context) | HAS_IS_REMOTE | remote,
             trace_state: context.trace_state.as_str().to_owned(),
             name,
-            kind: if is_inbound { SpanKind::Server } else { SpanKind::Client },
+            kind: if is_inbound {
+                SpanKind::Server
+            } else {
+                SpanKind::Client
+            },
             start: now,
             end: now,
             attributes,
@@ -257,7 +361,10 @@ impl Exchange {
 
     /// By the trace id, so that all who look at a trace decide the same.
     fn is_chosen(&self, trace_id: TraceId) -> bool {
-        let low = trace_id.to_bytes().last_chunk().map_or(0, |low| u64::from_be_bytes(*low));
+        let low = trace_id
+            .to_bytes()
+            .last_chunk()
+            .map_or(0, |low| u64::from_be_bytes(*low));
         let ratio = self.settings.sample_ratio;
         ratio >= 1.0 || as_part(low) < ratio
     }
@@ -284,7 +391,14 @@ impl Exchange {
         let bits = bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
         let hex = format!("{bits:032x}");
         let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
-        [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+        [
+            part(0..8),
+            part(8..12),
+            part(12..16),
+            part(16..20),
+            part(20..32),
+        ]
+        .join("-")
     }
 
     // --- the end ---
@@ -302,12 +416,19 @@ impl Exchange {
             Place::Outbound(call) => correlator.answered(now, call, open.went_well(failure)),
         }
         let error = open.error(self.direction, failure);
-        let Open { span, status, grpc_status, .. } = *open;
+        let Open {
+            span,
+            status,
+            grpc_status,
+            ..
+        } = *open;
         self.state = State::Over(span.map(|mut span| {
             span.end = now.max(span.start);
             let code = |name, code| KeyValue::new(name, code);
-            span.attributes.extend(status.map(|status| code(HTTP_RESPONSE_STATUS_CODE, i64::from(status))));
-            span.attributes.extend(grpc_status.map(|status| code(RPC_GRPC_STATUS_CODE, i64::from(status))));
+            span.attributes
+                .extend(status.map(|status| code(HTTP_RESPONSE_STATUS_CODE, i64::from(status))));
+            span.attributes
+                .extend(grpc_status.map(|status| code(RPC_GRPC_STATUS_CODE, i64::from(status))));
             if let Some((kind, is_error)) = error {
                 span.attributes.push(KeyValue::new(ERROR_TYPE, kind));
                 if is_error {
@@ -324,7 +445,8 @@ impl Exchange {
 impl Open {
     fn read_grpc_status(&mut self, headers: &dyn Carrier) {
         if self.is_grpc
-            && let Some(status) = text(headers, "grpc-status").and_then(|status| status.trim().parse().ok())
+            && let Some(status) =
+                text(headers, "grpc-status").and_then(|status| status.trim().parse().ok())
         {
             self.grpc_status = Some(status);
         }
@@ -334,16 +456,22 @@ impl Open {
     const fn ending(&self, failure: Option<Failure>) -> End {
         match failure {
             None | Some(Failure::Connect) => End::Answered,
-            Some(Failure::Cancelled | Failure::Reset | Failure::Timeout | Failure::Protocol | Failure::Shutdown) => {
-                End::Broken
-            }
+            Some(
+                Failure::Cancelled
+                | Failure::Reset
+                | Failure::Timeout
+                | Failure::Protocol
+                | Failure::Shutdown,
+            ) => End::Broken,
         }
     }
 
     /// Whether the caller has no reason to ask again.
     fn went_well(&self, failure: Option<Failure>) -> bool {
         let asks_again = |status: u16| status >= 500 || matches!(status, 408 | 425 | 429);
-        failure.is_none() && !self.status.is_none_or(asks_again) && self.grpc_status.is_none_or(|status| status == 0)
+        failure.is_none()
+            && !self.status.is_none_or(asks_again)
+            && self.grpc_status.is_none_or(|status| status == 0)
     }
 
     /// What went wrong, and whether it was an error on this side (HTTP conventions, "Status"; gRPC conventions likewise).
@@ -368,15 +496,42 @@ fn parent_of(
     tokens: Tokens,
     correlator: &mut Correlator,
 ) -> (Origin, Call) {
-    let kind = Kind::http(known_method(request.method).unwrap_or("HTTP"), request.authority, request.target);
-    let outbound = Outbound { kind, made: None, carried: found.context.as_ref(), tokens, is_answered: true };
-    let (Parent { evidence, context, confidence }, call) = correlator.parent(now, &outbound);
+    let kind = Kind::http(
+        known_method(request.method).unwrap_or("HTTP"),
+        request.authority,
+        request.target,
+    );
+    let outbound = Outbound {
+        kind,
+        made: None,
+        carried: found.context.as_ref(),
+        tokens,
+        is_answered: true,
+    };
+    let (
+        Parent {
+            evidence,
+            context,
+            confidence,
+        },
+        call,
+    ) = correlator.parent(now, &outbound);
     let evidence = Some((evidence, confidence));
-    (Origin { parent: context, distrusted: None, sampling: found.sampling, evidence }, call)
+    (
+        Origin {
+            parent: context,
+            distrusted: None,
+            sampling: found.sampling,
+            evidence,
+        },
+        call,
+    )
 }
 
 fn text<'a>(headers: &'a (impl Carrier + ?Sized), name: &str) -> Option<&'a str> {
-    headers.last(name).and_then(|value| str::from_utf8(value).ok())
+    headers
+        .last(name)
+        .and_then(|value| str::from_utf8(value).ok())
 }
 
 fn link(context: &SpanContext) -> Link {
@@ -390,11 +545,18 @@ fn link(context: &SpanContext) -> Link {
 }
 
 fn flags(context: &SpanContext) -> u32 {
-    (if context.sampling.is_sampled() { SAMPLED } else { 0 }) | if context.random { RANDOM } else { 0 }
+    (if context.sampling.is_sampled() {
+        SAMPLED
+    } else {
+        0
+    }) | if context.random { RANDOM } else { 0 }
 }
 
 /// Where a number lies between 0 and 1.
-#[expect(clippy::cast_precision_loss, reason = "a sampling ratio needs no more than a double has")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a sampling ratio needs no more than a double has"
+)]
 fn as_part(number: u64) -> f64 {
     number as f64 / 18_446_744_073_709_551_616.0
 }

@@ -16,8 +16,13 @@ const TRACEPARENT: &str = "traceparent";
 impl<'a> Received<'a> {
     pub(super) fn new(headers: &'a dyn Carrier) -> Self {
         let mut parents = 0_u32;
-        headers.each(&mut |name, _| parents += u32::from(name.eq_ignore_ascii_case(TRACEPARENT.as_bytes())));
-        Self { headers, is_ambiguous: parents > 1 }
+        headers.each(&mut |name, _| {
+            parents += u32::from(name.eq_ignore_ascii_case(TRACEPARENT.as_bytes()))
+        });
+        Self {
+            headers,
+            is_ambiguous: parents > 1,
+        }
     }
 
     /// The formats whose headers are there, well-formed or not.
@@ -54,6 +59,9 @@ fn format_of(name: &[u8]) -> Option<Format> {
     } else if is("uber-trace-id") {
         Some(Format::Jaeger)
     } else {
-        ["x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags"].into_iter().any(is).then_some(Format::B3Multi)
+        ["x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags"]
+            .into_iter()
+            .any(is)
+            .then_some(Format::B3Multi)
     }
 }

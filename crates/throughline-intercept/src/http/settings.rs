@@ -69,7 +69,12 @@ impl Default for Settings {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 attributes: Vec::new(),
             }),
-            read: vec![Format::W3c, Format::B3Single, Format::B3Multi, Format::Jaeger],
+            read: vec![
+                Format::W3c,
+                Format::B3Single,
+                Format::B3Multi,
+                Format::Jaeger,
+            ],
             write: vec![Format::W3c],
             sample_ratio: 1.0,
             trust: Trust::default(),
@@ -88,7 +93,9 @@ impl Trust {
         match self {
             Self::Never => false,
             Self::Always => true,
-            Self::From(networks) => peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer))),
+            Self::From(networks) => {
+                peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer)))
+            }
         }
     }
 }
@@ -117,11 +124,17 @@ impl FromStr for Cidr {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidCidr(text.to_owned());
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let (address, prefix) = text
+            .split_once('/')
+            .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr = address.parse().map_err(|_| invalid())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.map_or(Ok(most), str::parse).map_err(|_| invalid())?;
-        if prefix <= most { Ok(Self { address, prefix }) } else { Err(invalid()) }
+        if prefix <= most {
+            Ok(Self { address, prefix })
+        } else {
+            Err(invalid())
+        }
     }
 }
 
@@ -129,7 +142,11 @@ impl FromStr for Cidr {
 
 impl std::fmt::Display for InvalidCidr {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "'{}' is no network: give it as 10.0.0.0/8 or fd00::/8", self.0)
+        write!(
+            f,
+            "'{}' is no network: give it as 10.0.0.0/8 or fd00::/8",
+            self.0
+        )
     }
 }
 
@@ -153,7 +170,10 @@ impl Route {
     /// Whether the path, without its query, is of this route.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        let (template, has_rest) = self.0.strip_suffix('*').map_or((&*self.0, false), |rest| (rest, true));
+        let (template, has_rest) = self
+            .0
+            .strip_suffix('*')
+            .map_or((&*self.0, false), |rest| (rest, true));
         if has_rest && !template.contains('{') {
             return path.starts_with(template);
         }
@@ -164,7 +184,13 @@ impl Route {
                 return segments.next().is_some();
             }
             let is_variable = part.starts_with('{') && part.ends_with('}');
-            if !segments.next().is_some_and(|segment| if is_variable { !segment.is_empty() } else { segment == part }) {
+            if !segments.next().is_some_and(|segment| {
+                if is_variable {
+                    !segment.is_empty()
+                } else {
+                    segment == part
+                }
+            }) {
                 return false;
             }
         }
@@ -178,21 +204,41 @@ mod tests {
 
     #[test]
     fn a_network_contains_its_addresses() {
-        let contains =
-            |network: &str, address: &str| network.parse::<Cidr>().unwrap().contains(address.parse().unwrap());
+        let contains = |network: &str, address: &str| {
+            network
+                .parse::<Cidr>()
+                .unwrap()
+                .contains(address.parse().unwrap())
+        };
         assert!(contains("10.0.0.0/8", "10.255.0.1") && !contains("10.0.0.0/8", "11.0.0.1"));
-        assert!(contains("10.0.0.0/8", "::ffff:10.1.2.3"), "an IPv4 address on an IPv6 socket");
+        assert!(
+            contains("10.0.0.0/8", "::ffff:10.1.2.3"),
+            "an IPv4 address on an IPv6 socket"
+        );
         assert!(contains("0.0.0.0/0", "1.2.3.4") && !contains("0.0.0.0/0", "::1"));
         assert!(contains("192.0.2.7", "192.0.2.7") && !contains("192.0.2.7", "192.0.2.6"));
         assert!(contains("fd00::/8", "fdff::1") && !contains("fd00::/8", "fe80::1"));
-        assert!(contains("::/0", "2001:db8::1") && contains("::1", "::1") && !contains("::1", "::2"));
+        assert!(
+            contains("::/0", "2001:db8::1") && contains("::1", "::1") && !contains("::1", "::2")
+        );
     }
 
     #[test]
     fn what_is_no_network_is_refused_with_the_mend() {
-        for bad in ["", "10.0.0.0/33", "10.0.0/8", "fd00::/129", "10.0.0.0/", "10.0.0.0/-1", "host/8"] {
+        for bad in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "fd00::/129",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "host/8",
+        ] {
             let error = bad.parse::<Cidr>().unwrap_err();
-            assert!(error.to_string().contains("give it as 10.0.0.0/8"), "{error}");
+            assert!(
+                error.to_string().contains("give it as 10.0.0.0/8"),
+                "{error}"
+            );
         }
     }
 
@@ -200,11 +246,24 @@ mod tests {
     fn a_route_matches_whole_paths() {
         let matches = |route: &str, path| Route::new(route).matches(path);
         assert!(
-            matches("/checkout", "/checkout") && !matches("/checkout", "/checkout/1") && !matches("/checkout", "/")
+            matches("/checkout", "/checkout")
+                && !matches("/checkout", "/checkout/1")
+                && !matches("/checkout", "/")
         );
         assert!(matches("/orders/{id}", "/orders/17") && !matches("/orders/{id}", "/orders/"));
-        assert!(!matches("/orders/{id}", "/orders/17/lines") && matches("/orders/{id}/lines", "/orders/17/lines"));
-        assert!(matches("/static/*", "/static/a/b") && matches("*", "/anything") && !matches("/static/*", "/statics"));
-        assert!(matches("/u/{id}/*", "/u/1/x/y") && !matches("/u/{id}/*", "/v/1/x") && !matches("/u/{id}/*", "/u/1"));
+        assert!(
+            !matches("/orders/{id}", "/orders/17/lines")
+                && matches("/orders/{id}/lines", "/orders/17/lines")
+        );
+        assert!(
+            matches("/static/*", "/static/a/b")
+                && matches("*", "/anything")
+                && !matches("/static/*", "/statics")
+        );
+        assert!(
+            matches("/u/{id}/*", "/u/1/x/y")
+                && !matches("/u/{id}/*", "/v/1/x")
+                && !matches("/u/{id}/*", "/u/1")
+        );
     }
 }

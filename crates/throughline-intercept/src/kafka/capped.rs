@@ -15,7 +15,11 @@ pub(super) struct Capped<K, V> {
 
 impl<K: Clone + Eq + Hash, V> Capped<K, V> {
     pub(super) fn new(most: usize) -> Self {
-        Self { values: HashMap::new(), order: VecDeque::new(), most: most.max(1) }
+        Self {
+            values: HashMap::new(),
+            order: VecDeque::new(),
+            most: most.max(1),
+        }
     }
 
     pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
@@ -65,6 +69,9 @@ mod tests {
         map.insert("a", 3);
         assert_eq!((map.get("a"), map.len()), (Some(&3), 2));
         map.insert("c", 4);
-        assert_eq!((map.get("a"), map.get("b"), map.get("c"), map.len()), (None, Some(&2), Some(&4), 2));
+        assert_eq!(
+            (map.get("a"), map.get("b"), map.get("c"), map.len()),
+            (None, Some(&2), Some(&4), 2)
+        );
     }
 }

@@ -38,11 +38,27 @@ impl<C: Cluster> Tracer<C> {
             return None;
         }
         let kind = Kind::record(&self.topic_name(topic));
-        let made = batch.base_timestamp().saturating_add(record.timestamp_delta);
-        let made = u64::try_from(made).ok().filter(|_| made != NO_TIMESTAMP).map(|made| made.saturating_mul(1_000_000));
+        let made = batch
+            .base_timestamp()
+            .saturating_add(record.timestamp_delta);
+        let made = u64::try_from(made)
+            .ok()
+            .filter(|_| made != NO_TIMESTAMP)
+            .map(|made| made.saturating_mul(1_000_000));
         self.cluster.correlate(|correlator| {
             let tokens = correlator.tokens(message(&Headers(record), record));
-            correlator.parent(now, &Outbound { kind, made, carried: None, tokens, is_answered: false }).0
+            correlator
+                .parent(
+                    now,
+                    &Outbound {
+                        kind,
+                        made,
+                        carried: None,
+                        tokens,
+                        is_answered: false,
+                    },
+                )
+                .0
         })
     }
 
@@ -60,12 +76,20 @@ impl<C: Cluster> Tracer<C> {
         let context = match (identity, found) {
             (Some(identity), _) => identity.context(Sampling::Sample),
             // What it causes is not recorded either.
-            (None, Found::Context(context)) => SpanContext { sampling: Sampling::Drop, ..context.clone() },
+            (None, Found::Context(context)) => SpanContext {
+                sampling: Sampling::Drop,
+                ..context.clone()
+            },
             (None, Found::Decided(_) | Found::Nothing) => {
                 SpanContext::new(self.trace_id(), self.span_id(), Sampling::Drop)
             }
         };
-        let place = Partition { client: &self.client, topic, partition, fetching: FETCHING };
+        let place = Partition {
+            client: &self.client,
+            topic,
+            partition,
+            fetching: FETCHING,
+        };
         self.cluster.correlate(|correlator| {
             let tokens = correlator.tokens(message(&Headers(record), record));
             correlator.deliver(now, &place, offset, &context, tokens);
@@ -74,7 +98,8 @@ impl<C: Cluster> Tracer<C> {
 
     /// Records are delivered that cannot be read.
     pub(super) fn lose_sight(&self, now: Timestamp) {
-        self.cluster.correlate(|correlator| correlator.lose_sight(now));
+        self.cluster
+            .correlate(|correlator| correlator.lose_sight(now));
     }
 
     /// A client has told how far it is.
@@ -83,9 +108,19 @@ impl<C: Cluster> Tracer<C> {
             Progress::Before(end) => i64::MIN..=end.saturating_sub(1),
             Progress::Range(range) => range.clone(),
         };
-        let Place { client, topic, partition } = place;
-        let place = Partition { client, topic, partition: *partition, fetching: FETCHING };
-        self.cluster.correlate(|correlator| correlator.commit(now, &place, offsets));
+        let Place {
+            client,
+            topic,
+            partition,
+        } = place;
+        let place = Partition {
+            client,
+            topic,
+            partition: *partition,
+            fetching: FETCHING,
+        };
+        self.cluster
+            .correlate(|correlator| correlator.commit(now, &place, offsets));
     }
 }
 
@@ -108,10 +143,16 @@ impl Identity {
 
 impl Carrier for Headers<'_, '_> {
     fn each<'b>(&'b self, visit: &mut dyn FnMut(&'b [u8], Option<&'b [u8]>)) {
-        self.0.headers().for_each(|header| visit(header.key, header.value));
+        self.0
+            .headers()
+            .for_each(|header| visit(header.key, header.value));
     }
 }
 
 fn message<'m>(headers: &'m Headers<'_, '_>, record: &Record<'m>) -> Message<'m> {
-    Message { headers, key: record.key, body: record.value }
+    Message {
+        headers,
+        key: record.key,
+        body: record.value,
+    }
 }

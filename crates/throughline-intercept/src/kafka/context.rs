@@ -2,7 +2,9 @@
 
 use throughline_kafka::batch::{self, Record};
 use throughline_model::SpanId;
-use throughline_model::context::{self, Baggage, Carrier, CarrierMut, Format, Sampling, SpanContext};
+use throughline_model::context::{
+    self, Baggage, Carrier, CarrierMut, Format, Sampling, SpanContext,
+};
 
 use super::{Naming, Settings};
 
@@ -28,8 +30,15 @@ struct Outgoing<'r, 'a> {
 }
 
 /// Headers without which a record holds no context.
-const NAMES: [&[u8]; 7] =
-    [b"traceparent", b"b3", b"x-b3-traceid", b"x-b3-spanid", b"x-b3-sampled", b"x-b3-flags", b"uber-trace-id"];
+const NAMES: [&[u8]; 7] = [
+    b"traceparent",
+    b"b3",
+    b"x-b3-traceid",
+    b"x-b3-spanid",
+    b"x-b3-sampled",
+    b"x-b3-flags",
+    b"uber-trace-id",
+];
 
 /// opentracing-kafka-client put the consumer span's context under this prefix, up to 0.1.2.
 const SECOND_SPAN: &[u8] = b"second_span_";
@@ -68,8 +77,18 @@ fn is_of_context(name: &[u8]) -> bool {
 }
 
 /// Gives the record the context, in place of a malformed one under the same name.
-pub(super) fn write(formats: &[Format], context: &SpanContext, record: &Record<'_>, headers: &mut batch::Headers) {
-    context::inject(formats, context, &Baggage::default(), &mut Outgoing { record, headers });
+pub(super) fn write(
+    formats: &[Format],
+    context: &SpanContext,
+    record: &Record<'_>,
+    headers: &mut batch::Headers,
+) {
+    context::inject(
+        formats,
+        context,
+        &Baggage::default(),
+        &mut Outgoing { record, headers },
+    );
 }
 
 /// Where the span id of the context stands in the value of this header, 16 digits; [`None`] when it has none, or another.
@@ -85,7 +104,10 @@ pub(super) fn span_id_at(name: &[u8], value: &[u8], expected: SpanId) -> Option<
     } else {
         return None;
     };
-    value.get(at..)?.starts_with(&expected.to_hex()).then_some(at)
+    value
+        .get(at..)?
+        .starts_with(&expected.to_hex())
+        .then_some(at)
 }
 
 // === impl Received ===
@@ -107,7 +129,10 @@ impl Carrier for Received<'_, '_> {
 
     fn each<'b>(&'b self, visit: &mut dyn FnMut(&'b [u8], Option<&'b [u8]>)) {
         if self.prefix.is_empty() {
-            return self.record.headers().for_each(|header| visit(header.key, header.value));
+            return self
+                .record
+                .headers()
+                .for_each(|header| visit(header.key, header.value));
         }
         for header in self.record.headers() {
             if let Some(name) = header.key.strip_prefix(self.prefix) {
@@ -121,7 +146,9 @@ impl Carrier for Received<'_, '_> {
 
 impl Carrier for Outgoing<'_, '_> {
     fn each<'b>(&'b self, visit: &mut dyn FnMut(&'b [u8], Option<&'b [u8]>)) {
-        self.record.headers().for_each(|header| visit(header.key, header.value));
+        self.record
+            .headers()
+            .for_each(|header| visit(header.key, header.value));
     }
 }
 

@@ -76,32 +76,66 @@ pub(super) const NO_TIMESTAMP: i64 = -1;
 impl Asked {
     /// Nobody knows what was asked, so nothing is known of what was asked before either.
     pub(super) const fn unread() -> Self {
-        Self { is_full: true, read_committed: false, positions: Vec::new(), forgotten: Vec::new() }
+        Self {
+            is_full: true,
+            read_committed: false,
+            positions: Vec::new(),
+            forgotten: Vec::new(),
+        }
     }
 
     /// Reads the body of a request.
     ///
     /// # Errors
     /// When the body is not well-formed.
-    pub(super) fn read<C: Cluster>(tracer: &mut Tracer<C>, body: &[u8], version: i16) -> Result<Opened<Self>, Error> {
-        let Some(request) = Request::open(body, version)?.opened() else { return Ok(Opened::Unopened) };
+    pub(super) fn read<C: Cluster>(
+        tracer: &mut Tracer<C>,
+        body: &[u8],
+        version: i16,
+    ) -> Result<Opened<Self>, Error> {
+        let Some(request) = Request::open(body, version)?.opened() else {
+            return Ok(Opened::Unopened);
+        };
         let max = tracer.settings.limits.max_partitions;
         let (mut positions, mut forgotten) = (Vec::new(), Vec::new());
         for topic in &request.topics {
-            let Some(key) = tracer.topic_key(&topic.topic) else { continue };
-            for partition in topic.partitions.iter().take(max.saturating_sub(positions.len())) {
-                let key = PartitionKey { topic: key.clone(), index: partition.partition };
+            let Some(key) = tracer.topic_key(&topic.topic) else {
+                continue;
+            };
+            for partition in topic
+                .partitions
+                .iter()
+                .take(max.saturating_sub(positions.len()))
+            {
+                let key = PartitionKey {
+                    topic: key.clone(),
+                    index: partition.partition,
+                };
                 positions.push((key, partition.fetch_offset));
             }
         }
         for topic in &request.forgotten_topics {
-            let Some(key) = tracer.topic_key(&topic.topic) else { continue };
-            for index in topic.partitions.iter().take(max.saturating_sub(forgotten.len())) {
-                forgotten.push(PartitionKey { topic: key.clone(), index });
+            let Some(key) = tracer.topic_key(&topic.topic) else {
+                continue;
+            };
+            for index in topic
+                .partitions
+                .iter()
+                .take(max.saturating_sub(forgotten.len()))
+            {
+                forgotten.push(PartitionKey {
+                    topic: key.clone(),
+                    index,
+                });
             }
         }
         let is_full = request.session_epoch <= 0;
-        Ok(Opened::Opened(Self { is_full, read_committed: request.isolation_level == 1, positions, forgotten }))
+        Ok(Opened::Opened(Self {
+            is_full,
+            read_committed: request.isolation_level == 1,
+            positions,
+            forgotten,
+        }))
     }
 
     /// The response has come: reads what it brings. With `patches` the places of spans in records are given back.
@@ -121,12 +155,25 @@ impl Asked {
             return patches;
         };
         for topic in &response.topics {
-            let Some(key) = tracer.topic_key(&topic.topic) else { continue };
+            let Some(key) = tracer.topic_key(&topic.topic) else {
+                continue;
+            };
             let name = tracer.topic_name(&key);
             for partition in &topic.partitions {
-                let key = PartitionKey { topic: key.clone(), index: partition.partition_index };
+                let key = PartitionKey {
+                    topic: key.clone(),
+                    index: partition.partition_index,
+                };
                 let wanted = positions.wanted(&key, partition.high_watermark, read_committed);
-                let last = deliver(tracer, reader, &name, &partition, wanted, times, &mut patches);
+                let last = deliver(
+                    tracer,
+                    reader,
+                    &name,
+                    &partition,
+                    wanted,
+                    times,
+                    &mut patches,
+                );
                 positions.deliver(key, last, max);
             }
         }
@@ -162,8 +209,15 @@ fn deliver<C: Cluster>(
     times: (Timestamp, Timestamp),
     patches: &mut Vec<Patch>,
 ) -> Option<i64> {
-    let Wanted { position, again_before, read_committed } = wanted;
-    let Some(records) = partition.records.filter(|records| !records.bytes().is_empty()) else {
+    let Wanted {
+        position,
+        again_before,
+        read_committed,
+    } = wanted;
+    let Some(records) = partition
+        .records
+        .filter(|records| !records.bytes().is_empty())
+    else {
         tell_lag(tracer, topic, partition, position);
         return None;
     };
@@ -177,14 +231,19 @@ fn deliver<C: Cluster>(
     (arrival.high_watermark, arrival.again_before) = (Some(partition.high_watermark), again_before);
     let mut aborted = read_committed.then(|| Aborted::new(&partition.aborted_transactions));
     arrival.read(tracer, reader, records.bytes(), |batch| {
-        let is_aborted = aborted.as_mut().is_some_and(|aborted| aborted.covers(batch));
+        let is_aborted = aborted
+            .as_mut()
+            .is_some_and(|aborted| aborted.covers(batch));
         !is_aborted && last_offset(batch) >= position
     });
     let last = arrival.last_offset;
     tell_lag(tracer, topic, partition, arrival.end.max(Some(position)));
     let made = arrival.finish(tracer);
     if !made.is_empty() && tracer.settings.topic(topic).deliver == super::Deliver::Patch {
-        patches.push(Patch { records: records.range(), made });
+        patches.push(Patch {
+            records: records.range(),
+            made,
+        });
     }
     last
 }
@@ -196,15 +255,25 @@ fn tell_lag<C: Cluster>(
     partition: &ResponsePartition<'_>,
     position: Option<i64>,
 ) {
-    if let Some(position) = position.filter(|_| partition.high_watermark >= 0 && partition.error_code == 0) {
+    if let Some(position) =
+        position.filter(|_| partition.high_watermark >= 0 && partition.error_code == 0)
+    {
         let lag = partition.high_watermark.saturating_sub(position).max(0);
-        let (group, topic, partition) = (tracer.group(), Arc::clone(topic), partition.partition_index);
-        tracer.out.notice(Notice::Lag { group, topic, partition, lag });
+        let (group, topic, partition) =
+            (tracer.group(), Arc::clone(topic), partition.partition_index);
+        tracer.out.notice(Notice::Lag {
+            group,
+            topic,
+            partition,
+            lag,
+        });
     }
 }
 
 fn last_offset(batch: &Batch<'_>) -> i64 {
-    batch.base_offset().saturating_add(i64::from(batch.last_offset_delta()))
+    batch
+        .base_offset()
+        .saturating_add(i64::from(batch.last_offset_delta()))
 }
 
 // === impl Positions ===
@@ -226,11 +295,19 @@ impl Positions {
 
     fn wanted(&mut self, key: &PartitionKey, high_watermark: i64, read_committed: bool) -> Wanted {
         // A log that ends before what was delivered is another one: its topic was made anew, or it was cut.
-        if self.delivered.get(key).is_some_and(|end| (0..*end).contains(&high_watermark)) {
+        if self
+            .delivered
+            .get(key)
+            .is_some_and(|end| (0..*end).contains(&high_watermark))
+        {
             self.delivered.remove(key);
         }
         let again_before = self.delivered.get(key).copied().unwrap_or(i64::MIN);
-        Wanted { position: self.asked.get(key).copied(), again_before, read_committed }
+        Wanted {
+            position: self.asked.get(key).copied(),
+            again_before,
+            read_committed,
+        }
     }
 
     /// Records have been delivered, up to this one.
@@ -257,7 +334,12 @@ impl<'a> Arrival<'a> {
         let settings = tracer.settings.topic(topic);
         let cluster_id = tracer.cluster.known(|known| known.cluster_id());
         Self {
-            place: span::Place::new(Operation::Process, (Arc::clone(topic), partition), tracer.group(), cluster_id),
+            place: span::Place::new(
+                Operation::Process,
+                (Arc::clone(topic), partition),
+                tracer.group(),
+                cluster_id,
+            ),
             relation: settings.relation,
             settle: settings.settle,
             begun,
@@ -293,7 +375,12 @@ impl<'a> Arrival<'a> {
         }
     }
 
-    fn read_batch<C: Cluster>(&mut self, tracer: &mut Tracer<C>, reader: &mut BatchReader, batch: &Batch<'_>) {
+    fn read_batch<C: Cluster>(
+        &mut self,
+        tracer: &mut Tracer<C>,
+        reader: &mut BatchReader,
+        batch: &Batch<'_>,
+    ) {
         if batch.is_control() || batch.count() <= 0 {
             return;
         }
@@ -312,7 +399,9 @@ impl<'a> Arrival<'a> {
                 tracer.passed(Reason::Malformed, unread.saturating_sub(read));
                 return tracer.dropped(Reason::Malformed, unread.saturating_sub(read));
             };
-            let offset = batch.base_offset().saturating_add(i64::from(record.offset_delta));
+            let offset = batch
+                .base_offset()
+                .saturating_add(i64::from(record.offset_delta));
             if let Some(times) = (self.delivered)(offset) {
                 self.last_offset = Some(offset);
                 self.receive(tracer, batch, &record, (offset, times));
@@ -330,22 +419,33 @@ impl<'a> Arrival<'a> {
         let found = context::read(record, &tracer.settings);
         let identity = tracer.receive(&found, self.relation, self.now);
         let place = (&self.place.topic, self.place.partition);
-        tracer.handed_over(place, (offset, record), (&found, identity.as_ref()), self.now);
+        tracer.handed_over(
+            place,
+            (offset, record),
+            (&found, identity.as_ref()),
+            self.now,
+        );
         let Some(identity) = identity else { return };
         let sender = match &found {
             Found::Context(context) => Some(context),
             Found::Decided(_) | Found::Nothing => None,
         };
-        let sent_at = sender.and_then(|sender| tracer.cluster.known(|known| known.sent_at(sender.span_id)));
+        let sent_at =
+            sender.and_then(|sender| tracer.cluster.known(|known| known.sent_at(sender.span_id)));
         let details = Details {
             offset: Some(offset),
-            key: record.key.filter(|_| tracer.settings.message_key).and_then(|key| str::from_utf8(key).ok()),
+            key: record
+                .key
+                .filter(|_| tracer.settings.message_key)
+                .and_then(|key| str::from_utf8(key).ok()),
             tombstone: record.value.is_none(),
             batch_size: Some(batch.count()),
             by_header: sender.is_some(),
             queue_time: waited(batch, record, self.now),
             queue_time_sent: sent_at.map(|at| seconds(self.now.saturating_sub(at))),
-            lag: self.high_watermark.map(|end| end.saturating_sub(offset).saturating_sub(1).max(0)),
+            lag: self
+                .high_watermark
+                .map(|end| end.saturating_sub(offset).saturating_sub(1).max(0)),
             delivery_count,
             redelivered: offset < self.again_before,
             ..Details::default()
@@ -364,15 +464,32 @@ impl<'a> Arrival<'a> {
         if self.relation == Relation::ParentAndLink && sender.is_some() {
             self.made.push((offset, identity.clone()));
         }
-        tracer.finish(identity, (self.begun, self.now), &self.place, &details, links);
+        tracer.finish(
+            identity,
+            (self.begun, self.now),
+            &self.place,
+            &details,
+            links,
+        );
     }
 
     /// All has been read. Gives the spans that records can name in place of their senders'.
     pub(super) fn finish<C: Cluster>(self, tracer: &mut Tracer<C>) -> Vec<(i64, Identity)> {
         if !self.deliveries.is_empty() {
-            let span::Place { topic, partition, group, .. } = self.place;
-            let place = Place { client: tracer.client.clone(), topic, partition };
-            let lost = tracer.cluster.known(|known| known.deliver(place, group, self.deliveries, self.now));
+            let span::Place {
+                topic,
+                partition,
+                group,
+                ..
+            } = self.place;
+            let place = Place {
+                client: tracer.client.clone(),
+                topic,
+                partition,
+            };
+            let lost = tracer
+                .cluster
+                .known(|known| known.deliver(place, group, self.deliveries, self.now));
             if lost > 0 {
                 tracer.out.notice(Notice::Unsettled { records: lost });
             }
@@ -386,9 +503,13 @@ fn waited(batch: &Batch<'_>, record: &Record<'_>, now: Timestamp) -> Option<f64>
     let timestamp = if batch.is_log_append_time() {
         batch.max_timestamp()
     } else {
-        batch.base_timestamp().saturating_add(record.timestamp_delta)
+        batch
+            .base_timestamp()
+            .saturating_add(record.timestamp_delta)
     };
-    let since = u64::try_from(timestamp).ok().filter(|_| timestamp != NO_TIMESTAMP)?;
+    let since = u64::try_from(timestamp)
+        .ok()
+        .filter(|_| timestamp != NO_TIMESTAMP)?;
     Some(seconds(now.saturating_sub(since.saturating_mul(1_000_000))))
 }
 
@@ -398,7 +519,10 @@ impl Aborted {
     fn new(transactions: &Array<'_, AbortedTransaction>) -> Self {
         let mut to_come: Vec<_> = transactions.iter().collect();
         to_come.sort_by_key(|transaction| std::cmp::Reverse(transaction.first_offset));
-        Self { to_come, producers: HashSet::new() }
+        Self {
+            to_come,
+            producers: HashSet::new(),
+        }
     }
 
     /// Whether the batch is of an aborted transaction; ends the transaction at its mark.
@@ -421,5 +545,8 @@ impl Aborted {
 /// `ControlRecordType`: the key of a mark has a version and a type, 0 for an abort.
 fn is_abort(batch: &Batch<'_>) -> bool {
     let first = batch.records().and_then(|mut records| records.next());
-    first.and_then(Result::ok).and_then(|record| record.key).is_some_and(|key| key.get(2..4) == Some(&[0, 0]))
+    first
+        .and_then(Result::ok)
+        .and_then(|record| record.key)
+        .is_some_and(|key| key.get(2..4) == Some(&[0, 0]))
 }

@@ -19,7 +19,11 @@ pub(super) const INVALID_RECORD: i16 = 87;
 
 /// The name of a code, as Kafka 4.4 has it.
 pub(super) fn name(code: i16) -> &'static str {
-    usize::try_from(code).ok().and_then(|code| NAMES.get(code)).copied().unwrap_or("UNKNOWN_SERVER_ERROR")
+    usize::try_from(code)
+        .ok()
+        .and_then(|code| NAMES.get(code))
+        .copied()
+        .unwrap_or("UNKNOWN_SERVER_ERROR")
 }
 
 /// By their codes.
@@ -172,8 +176,13 @@ mod tests {
     #[test]
     fn names_are_those_of_another_implementation() {
         for (code, ours) in (1..).zip(&NAMES[1..]) {
-            let Some(theirs) = ResponseError::try_from_code(code) else { continue };
-            let theirs: String = format!("{theirs:?}").chars().filter(char::is_ascii_alphanumeric).collect();
+            let Some(theirs) = ResponseError::try_from_code(code) else {
+                continue;
+            };
+            let theirs: String = format!("{theirs:?}")
+                .chars()
+                .filter(char::is_ascii_alphanumeric)
+                .collect();
             let ours = ours.replace('_', "");
             assert!(
                 theirs.eq_ignore_ascii_case(&ours) || theirs == format!("Unknown{code}"),
@@ -182,7 +191,11 @@ mod tests {
         }
         assert_eq!(
             (name(7), name(-1), name(999)),
-            ("REQUEST_TIMED_OUT", "UNKNOWN_SERVER_ERROR", "UNKNOWN_SERVER_ERROR")
+            (
+                "REQUEST_TIMED_OUT",
+                "UNKNOWN_SERVER_ERROR",
+                "UNKNOWN_SERVER_ERROR"
+            )
         );
     }
 }

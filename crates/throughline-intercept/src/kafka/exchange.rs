@@ -65,11 +65,19 @@ impl Exchanges {
 
     /// The request that this response answers; it waits no more.
     pub(super) fn answer(&mut self, correlation: CorrelationId) -> Answer {
-        while self.waiting.front().is_some_and(|first| first.correlation != correlation && !first.is_answered) {
+        while self
+            .waiting
+            .front()
+            .is_some_and(|first| first.correlation != correlation && !first.is_answered)
+        {
             let skipped = self.take(0);
             self.skipped.extend(skipped);
         }
-        match self.waiting.iter().position(|exchange| exchange.correlation == correlation) {
+        match self
+            .waiting
+            .iter()
+            .position(|exchange| exchange.correlation == correlation)
+        {
             None => Answer::Unknown,
             Some(0) => self.take(0).map_or(Answer::Unknown, Answer::To),
             Some(at) => self.take(at).map_or(Answer::Unknown, Answer::OutOfOrder),
@@ -90,7 +98,11 @@ impl Exchanges {
 
     /// When the first request will have waited too long that has something to tell.
     pub(super) fn deadline(&self, timeout: u64) -> Option<Timestamp> {
-        let first = self.waiting.iter().skip(self.expired).find(|exchange| exchange.story.has_spans())?;
+        let first = self
+            .waiting
+            .iter()
+            .skip(self.expired)
+            .find(|exchange| exchange.story.has_spans())?;
         Some(first.begun.saturating_add(timeout))
     }
 
@@ -111,7 +123,10 @@ impl Exchanges {
 
     /// Their stories. They keep their places: answers still come.
     pub(super) fn take_stories(&mut self) -> Vec<Story> {
-        self.waiting.iter_mut().map(|exchange| std::mem::replace(&mut exchange.story, Story::Plain)).collect()
+        self.waiting
+            .iter_mut()
+            .map(|exchange| std::mem::replace(&mut exchange.story, Story::Plain))
+            .collect()
     }
 
     /// All of them: nothing will be answered any more.
@@ -136,12 +151,21 @@ mod tests {
 
     fn exchange(correlation: i32, is_answered: bool) -> Exchange {
         let correlation = CorrelationId(correlation);
-        Exchange { correlation, api: ApiKey(3), version: 0, begun: 0, is_answered, story: Story::Plain }
+        Exchange {
+            correlation,
+            api: ApiKey(3),
+            version: 0,
+            begun: 0,
+            is_answered,
+            story: Story::Plain,
+        }
     }
 
     fn of(numbers: &[i32]) -> Exchanges {
         let mut exchanges = Exchanges::default();
-        numbers.iter().for_each(|number| exchanges.push(exchange(*number, true)));
+        numbers
+            .iter()
+            .for_each(|number| exchanges.push(exchange(*number, true)));
         exchanges
     }
 
@@ -156,11 +180,23 @@ mod tests {
     #[test]
     fn answers_come_in_order_and_one_that_does_not_is_told_so() {
         let mut exchanges = of(&[1, 2, 3, 1]);
-        assert_eq!(answered(exchanges.answer(CorrelationId(1))), Some((1, true)));
+        assert_eq!(
+            answered(exchanges.answer(CorrelationId(1))),
+            Some((1, true))
+        );
         assert_eq!(answered(exchanges.answer(CorrelationId(9))), None);
-        assert_eq!(answered(exchanges.answer(CorrelationId(3))), Some((3, false)));
-        assert_eq!(answered(exchanges.answer(CorrelationId(2))), Some((2, true)));
-        assert_eq!(answered(exchanges.answer(CorrelationId(1))), Some((1, true)));
+        assert_eq!(
+            answered(exchanges.answer(CorrelationId(3))),
+            Some((3, false))
+        );
+        assert_eq!(
+            answered(exchanges.answer(CorrelationId(2))),
+            Some((2, true))
+        );
+        assert_eq!(
+            answered(exchanges.answer(CorrelationId(1))),
+            Some((1, true))
+        );
         assert_eq!(exchanges.len(), 0);
     }
 
@@ -169,9 +205,15 @@ mod tests {
         let mut exchanges = of(&[]);
         exchanges.push(exchange(1, false));
         exchanges.push(exchange(2, true));
-        assert_eq!(answered(exchanges.answer(CorrelationId(2))), Some((2, true)));
+        assert_eq!(
+            answered(exchanges.answer(CorrelationId(2))),
+            Some((2, true))
+        );
         assert_eq!((exchanges.skipped().len(), exchanges.len()), (1, 0));
         exchanges.push(exchange(3, false));
-        assert_eq!(answered(exchanges.answer(CorrelationId(3))), Some((3, true)));
+        assert_eq!(
+            answered(exchanges.answer(CorrelationId(3))),
+            Some((3, true))
+        );
     }
 }

@@ -134,7 +134,10 @@ impl Known {
             sent: Capped::new(capacity.max_sent),
             deliveries: Deliveries::default(),
             held: 0,
-            bucket: Bucket { saved: SECOND, last: 0 },
+            bucket: Bucket {
+                saved: SECOND,
+                last: 0,
+            },
             tools: Vec::new(),
         }
     }
@@ -188,7 +191,10 @@ impl Known {
     /// Most bytes of a batch that the topic takes; 0 when it takes no injected batch at all.
     #[must_use]
     pub fn max_message_bytes(&self, topic: &str) -> usize {
-        self.max_message_bytes.get(topic).copied().unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
+        self.max_message_bytes
+            .get(topic)
+            .copied()
+            .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
     }
 
     /// The topic takes batches of so many bytes at most.
@@ -240,12 +246,22 @@ impl Known {
     }
 
     /// Takes what this group has handled. What was delivered to another under the same client id is not this one's.
-    pub fn settle(&mut self, place: &Place, group: Option<&Arc<str>>, progress: &Progress) -> Vec<Delivery> {
+    pub fn settle(
+        &mut self,
+        place: &Place,
+        group: Option<&Arc<str>>,
+        progress: &Progress,
+    ) -> Vec<Delivery> {
         let Deliveries { waiting, count, .. } = &mut self.deliveries;
         let mut settled = Vec::new();
-        for group in [group.cloned(), None].into_iter().skip(usize::from(group.is_none())) {
+        for group in [group.cloned(), None]
+            .into_iter()
+            .skip(usize::from(group.is_none()))
+        {
             let key = (place.clone(), group);
-            let Some(places) = waiting.get_mut(&key) else { continue };
+            let Some(places) = waiting.get_mut(&key) else {
+                continue;
+            };
             progress.take(places, &mut settled);
             if places.is_empty() {
                 waiting.remove(&key);
@@ -327,7 +343,10 @@ impl Progress {
             }
             Self::Range(range) if range.is_empty() => {}
             Self::Range(range) => {
-                let offsets: Vec<i64> = places.range(range.clone()).map(|(offset, _)| *offset).collect();
+                let offsets: Vec<i64> = places
+                    .range(range.clone())
+                    .map(|(offset, _)| *offset)
+                    .collect();
                 settled.extend(offsets.iter().filter_map(|offset| places.remove(offset)));
             }
         }
@@ -362,9 +381,14 @@ impl Deliveries {
 
 impl Bucket {
     fn take(&mut self, now: Timestamp, per_second: u32) -> bool {
-        self.saved = self.saved.saturating_add(now.saturating_sub(self.last)).min(SECOND);
+        self.saved = self
+            .saved
+            .saturating_add(now.saturating_sub(self.last))
+            .min(SECOND);
         self.last = self.last.max(now);
-        let Some(price) = SECOND.checked_div(u64::from(per_second)) else { return false };
+        let Some(price) = SECOND.checked_div(u64::from(per_second)) else {
+            return false;
+        };
         let admitted = self.saved >= price;
         if admitted {
             self.saved -= price;
@@ -378,26 +402,52 @@ mod tests {
     use super::*;
 
     fn delivery(offset: i64, at: Timestamp) -> Delivery {
-        let (trace_id, span_id) = (TraceId::from_hex("1").unwrap(), SpanId::from_hex("2").unwrap());
-        Delivery { offset, trace_id, span_id, trace_state: TraceState::default(), flags: 1, at }
+        let (trace_id, span_id) = (
+            TraceId::from_hex("1").unwrap(),
+            SpanId::from_hex("2").unwrap(),
+        );
+        Delivery {
+            offset,
+            trace_id,
+            span_id,
+            trace_state: TraceState::default(),
+            flags: 1,
+            at,
+        }
     }
 
     fn place(partition: i32) -> Place {
-        Place { client: ClientKey::default(), topic: "t".into(), partition }
+        Place {
+            client: ClientKey::default(),
+            topic: "t".into(),
+            partition,
+        }
     }
 
     #[test]
     fn spans_are_admitted_at_the_rate_and_a_second_is_saved_at_most() {
-        let mut known = Known::new(Capacity { max_spans_per_second: 4, ..Capacity::default() });
+        let mut known = Known::new(Capacity {
+            max_spans_per_second: 4,
+            ..Capacity::default()
+        });
         let mut admitted = |now| (0..100).filter(|_| known.admit_span(now)).count();
-        assert_eq!([0, SECOND / 2, SECOND, 100 * SECOND].map(&mut admitted), [4, 2, 2, 4]);
-        let mut none = Known::new(Capacity { max_spans_per_second: 0, ..Capacity::default() });
+        assert_eq!(
+            [0, SECOND / 2, SECOND, 100 * SECOND].map(&mut admitted),
+            [4, 2, 2, 4]
+        );
+        let mut none = Known::new(Capacity {
+            max_spans_per_second: 0,
+            ..Capacity::default()
+        });
         assert!(!none.admit_span(SECOND));
     }
 
     #[test]
     fn what_is_held_has_a_bound_and_comes_back() {
-        let mut known = Known::new(Capacity { max_held_bytes: 10, ..Capacity::default() });
+        let mut known = Known::new(Capacity {
+            max_held_bytes: 10,
+            ..Capacity::default()
+        });
         assert!(known.reserve(6) && !known.reserve(5) && known.reserve(4));
         known.release(6);
         assert!(known.reserve(6) && !known.reserve(1) && known.held() == 10);
@@ -406,33 +456,91 @@ mod tests {
 
     #[test]
     fn deliveries_are_settled_once_by_offset_or_range_or_given_up_in_time() {
-        let mut known = Known::new(Capacity { delivery_timeout: 10 * SECOND, ..Capacity::default() });
-        assert_eq!(known.deliver(place(0), None, (0..6).map(|offset| delivery(offset, 0)), 0), 0);
-        let settled = |of: Vec<Delivery>| of.iter().map(|delivery| delivery.offset).collect::<Vec<_>>();
+        let mut known = Known::new(Capacity {
+            delivery_timeout: 10 * SECOND,
+            ..Capacity::default()
+        });
+        assert_eq!(
+            known.deliver(place(0), None, (0..6).map(|offset| delivery(offset, 0)), 0),
+            0
+        );
+        let settled = |of: Vec<Delivery>| {
+            of.iter()
+                .map(|delivery| delivery.offset)
+                .collect::<Vec<_>>()
+        };
         let nothing = Progress::Range(RangeInclusive::new(5, 2));
-        assert_eq!(settled(known.settle(&place(0), None, &nothing)), [0; 0], "and nobody minds");
-        assert_eq!(settled(known.settle(&place(0), None, &Progress::Range(2..=3))), [2, 3]);
-        assert_eq!(settled(known.settle(&place(0), None, &Progress::Before(5))), [0, 1, 4]);
-        assert_eq!(settled(known.settle(&place(1), None, &Progress::Before(9))), [0; 0]);
-        assert_eq!((known.waiting(), known.deliver(place(1), None, [delivery(0, 20 * SECOND)], 20 * SECOND)), (1, 1));
-        assert_eq!(known.deliver(place(1), None, [delivery(0, 21 * SECOND)], 21 * SECOND), 1, "it comes again");
-        assert_eq!((known.waiting(), known.settle(&place(1), None, &Progress::Before(1))[0].at), (1, 21 * SECOND));
+        assert_eq!(
+            settled(known.settle(&place(0), None, &nothing)),
+            [0; 0],
+            "and nobody minds"
+        );
+        assert_eq!(
+            settled(known.settle(&place(0), None, &Progress::Range(2..=3))),
+            [2, 3]
+        );
+        assert_eq!(
+            settled(known.settle(&place(0), None, &Progress::Before(5))),
+            [0, 1, 4]
+        );
+        assert_eq!(
+            settled(known.settle(&place(1), None, &Progress::Before(9))),
+            [0; 0]
+        );
+        assert_eq!(
+            (
+                known.waiting(),
+                known.deliver(place(1), None, [delivery(0, 20 * SECOND)], 20 * SECOND)
+            ),
+            (1, 1)
+        );
+        assert_eq!(
+            known.deliver(place(1), None, [delivery(0, 21 * SECOND)], 21 * SECOND),
+            1,
+            "it comes again"
+        );
+        assert_eq!(
+            (
+                known.waiting(),
+                known.settle(&place(1), None, &Progress::Before(1))[0].at
+            ),
+            (1, 21 * SECOND)
+        );
         assert_eq!(known.waiting(), 0);
     }
 
     #[test]
     fn groups_under_one_client_id_settle_their_own_and_what_is_nobodys() {
-        let mut known = Known::new(Capacity { max_deliveries: 4, ..Capacity::default() });
+        let mut known = Known::new(Capacity {
+            max_deliveries: 4,
+            ..Capacity::default()
+        });
         let (g, h): (Arc<str>, Arc<str>) = ("g".into(), "h".into());
         for group in [Some(&g), Some(&h), None] {
             known.deliver(place(0), group.cloned(), [delivery(0, 0)], 0);
         }
-        let mut settled = |group| known.settle(&place(0), Some(group), &Progress::Before(9)).len();
+        let mut settled = |group| {
+            known
+                .settle(&place(0), Some(group), &Progress::Before(9))
+                .len()
+        };
         assert_eq!((settled(&g), settled(&g), settled(&h)), (2, 0, 1));
-        assert!(known.deliveries.waiting.is_empty(), "no place is kept for nothing");
+        assert!(
+            known.deliveries.waiting.is_empty(),
+            "no place is kept for nothing"
+        );
         // Where there is no room, none is made for a place either.
-        assert_eq!(known.deliver(place(0), None, (0..4).map(|offset| delivery(offset, 0)), 0), 0);
-        assert_eq!((known.deliver(place(1), None, [delivery(0, 0)], 0), known.deliveries.waiting.len()), (1, 1));
+        assert_eq!(
+            known.deliver(place(0), None, (0..4).map(|offset| delivery(offset, 0)), 0),
+            0
+        );
+        assert_eq!(
+            (
+                known.deliver(place(1), None, [delivery(0, 0)], 0),
+                known.deliveries.waiting.len()
+            ),
+            (1, 1)
+        );
     }
 
     #[test]
@@ -442,7 +550,10 @@ mod tests {
         known.learn_topic([2; 16], "t");
         known.learn_topic([0; 16], "none");
         assert_eq!(
-            (known.topic_name([1; 16]).as_deref(), known.topic_name([2; 16]).as_deref()),
+            (
+                known.topic_name([1; 16]).as_deref(),
+                known.topic_name([2; 16]).as_deref()
+            ),
             (Some("t"), Some("t"))
         );
         assert_eq!(known.topic_name([0; 16]), None);

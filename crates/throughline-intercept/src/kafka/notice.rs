@@ -27,7 +27,12 @@ pub enum Notice {
     /// A frame was held for so long, in nanoseconds, before it went on.
     Held { nanoseconds: u64 },
     /// Records of a partition that its consumer has still before it.
-    Lag { group: Option<Arc<str>>, topic: Arc<str>, partition: i32, lag: i64 },
+    Lag {
+        group: Option<Arc<str>>,
+        topic: Arc<str>,
+        partition: i32,
+        lag: i64,
+    },
     /// The broker refused what was injected; the topic gets less from here on, or nothing.
     Refused { topic: Arc<str>, error_code: i16 },
     /// The stream of this side is no Kafka; all of it passes from here on.
@@ -126,7 +131,10 @@ impl Reason {
 }
 
 impl From<batch::Reason> for Reason {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "what is to come is malformed until it is known")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what is to come is malformed until it is known"
+    )]
     fn from(reason: batch::Reason) -> Self {
         match reason {
             batch::Reason::Checksum => Self::Checksum,

@@ -87,20 +87,43 @@ impl Sending {
         now: Timestamp,
         change: Change,
     ) -> Result<Opened<Self>, Error> {
-        let Tools { injector, splice, reader, .. } = tools;
+        let Tools {
+            injector,
+            splice,
+            reader,
+            ..
+        } = tools;
         splice.clear();
-        let Some(request) = Request::open(body, version)?.opened() else { return Ok(Opened::Unopened) };
+        let Some(request) = Request::open(body, version)?.opened() else {
+            return Ok(Opened::Unopened);
+        };
         let mut partitions = VecDeque::new();
         for topic in &request.topics {
-            let Some(key) = tracer.topic_key(&topic.topic) else { continue };
+            let Some(key) = tracer.topic_key(&topic.topic) else {
+                continue;
+            };
             let limits = injection_limits(tracer, &key, change);
             for partition in &topic.partitions {
-                let Some(field) = partition.records else { continue };
-                let key = PartitionKey { topic: key.clone(), index: partition.index };
-                let Some(batch) = sole_batch(tracer, &field) else { continue };
+                let Some(field) = partition.records else {
+                    continue;
+                };
+                let key = PartitionKey {
+                    topic: key.clone(),
+                    index: partition.index,
+                };
+                let Some(batch) = sole_batch(tracer, &field) else {
+                    continue;
+                };
                 let mut partition = Partition::new(key, &batch);
                 let outcome = match limits {
-                    Ok(limits) => partition.inject(tracer, injector, (&field, splice), &batch, &limits, now)?,
+                    Ok(limits) => partition.inject(
+                        tracer,
+                        injector,
+                        (&field, splice),
+                        &batch,
+                        &limits,
+                        now,
+                    )?,
                     Err(reason) => {
                         partition.not_injected = reason;
                         None
@@ -116,19 +139,29 @@ impl Sending {
                 partitions.push_back(partition);
             }
         }
-        Ok(Opened::Opened(Self { begun: now, acks: request.acks, partitions }))
+        Ok(Opened::Opened(Self {
+            begun: now,
+            acks: request.acks,
+            partitions,
+        }))
     }
 
     /// The changes could not be made after all: everything goes as it came.
     pub(super) fn give_up_injection(&mut self, reason: Reason) {
-        for partition in self.partitions.iter_mut().filter(|partition| partition.injected > 0) {
+        for partition in self
+            .partitions
+            .iter_mut()
+            .filter(|partition| partition.injected > 0)
+        {
             (partition.injected, partition.not_injected) = (0, Some(reason));
         }
     }
 
     /// Tells what was injected and what was not.
     pub(super) fn tell<C: Cluster>(&self, tracer: &mut Tracer<C>) {
-        let injected = self.partitions.iter().fold(0u32, |sum, partition| sum.saturating_add(partition.injected));
+        let injected = self.partitions.iter().fold(0u32, |sum, partition| {
+            sum.saturating_add(partition.injected)
+        });
         if injected > 0 {
             tracer.out.notice(Notice::Injected { records: injected });
         }
@@ -142,12 +175,26 @@ impl Sending {
 
     /// The request has gone out, and there will be no answer.
     pub(super) fn sent<C: Cluster>(self, tracer: &mut Tracer<C>, now: Timestamp) {
-        self.end(tracer, Ending { at: now, error_code: error::NONE, base_offset: -1 });
+        self.end(
+            tracer,
+            Ending {
+                at: now,
+                error_code: error::NONE,
+                base_offset: -1,
+            },
+        );
     }
 
     /// There was no answer.
     pub(super) fn fail<C: Cluster>(self, tracer: &mut Tracer<C>, now: Timestamp, error_code: i16) {
-        self.end(tracer, Ending { at: now, error_code, base_offset: -1 });
+        self.end(
+            tracer,
+            Ending {
+                at: now,
+                error_code,
+                base_offset: -1,
+            },
+        );
     }
 
     fn end<C: Cluster>(self, tracer: &mut Tracer<C>, ending: Ending) {
@@ -165,18 +212,38 @@ impl Sending {
     }
 
     /// The body of the response has come.
-    pub(super) fn answer<C: Cluster>(mut self, tracer: &mut Tracer<C>, body: &[u8], version: i16, now: Timestamp) {
+    pub(super) fn answer<C: Cluster>(
+        mut self,
+        tracer: &mut Tracer<C>,
+        body: &[u8],
+        version: i16,
+        now: Timestamp,
+    ) {
         let Ok(Opened::Opened(response)) = Response::open(body, version) else {
             return self.forget(tracer, Reason::Malformed);
         };
         let mut others = HashMap::new();
         for topic in &response.topics {
-            let Some(key) = tracer.topic_key(&topic.topic) else { continue };
+            let Some(key) = tracer.topic_key(&topic.topic) else {
+                continue;
+            };
             for answer in &topic.partitions {
                 if let Some(partition) = self.take(&mut others, &key, answer.index) {
                     partition.learn(tracer, &answer);
-                    let ResponsePartition { error_code, base_offset, .. } = answer;
-                    partition.end(tracer, self.begun, Ending { at: now, error_code, base_offset });
+                    let ResponsePartition {
+                        error_code,
+                        base_offset,
+                        ..
+                    } = answer;
+                    partition.end(
+                        tracer,
+                        self.begun,
+                        Ending {
+                            at: now,
+                            error_code,
+                            base_offset,
+                        },
+                    );
                 }
             }
         }
@@ -194,14 +261,24 @@ impl Sending {
         topic: &TopicKey,
         index: i32,
     ) -> Option<Partition> {
-        let is_it = |partition: &mut Partition| partition.key.index == index && partition.key.topic == *topic;
+        let is_it = |partition: &mut Partition| {
+            partition.key.index == index && partition.key.topic == *topic
+        };
         if let Some(first) = self.partitions.pop_front_if(is_it) {
             return Some(first);
         }
         for partition in self.partitions.drain(..) {
-            others.entry(partition.key.clone()).or_default().push_back(partition);
+            others
+                .entry(partition.key.clone())
+                .or_default()
+                .push_back(partition);
         }
-        others.get_mut(&PartitionKey { topic: topic.clone(), index })?.pop_front()
+        others
+            .get_mut(&PartitionKey {
+                topic: topic.clone(),
+                index,
+            })?
+            .pop_front()
     }
 }
 
@@ -227,7 +304,10 @@ fn injection_limits<C: Cluster>(
     let max_inflated_bytes = settings.limits.max_inflated_bytes;
     match tracer.cluster.known(|known| known.max_message_bytes(&name)) {
         0 => Err(Some(Reason::RefusedBefore)),
-        max_batch_bytes => Ok(Limits { max_batch_bytes, max_inflated_bytes }),
+        max_batch_bytes => Ok(Limits {
+            max_batch_bytes,
+            max_inflated_bytes,
+        }),
     }
 }
 
@@ -235,9 +315,26 @@ fn injection_limits<C: Cluster>(
 fn sole_batch<'a, C: Cluster>(tracer: &mut Tracer<C>, field: &Field<'a>) -> Option<Batch<'a>> {
     let batch = Batch::new(field.bytes());
     if batch.is_none() {
-        let is_old = matches!(Batches::new(field.bytes()).next(), Some(Entry::Other { .. }));
-        tracer.passed(if is_old { Reason::OldFormat } else { Reason::Malformed }, 0);
-        tracer.dropped(if is_old { Reason::OldFormat } else { Reason::Malformed }, 1);
+        let is_old = matches!(
+            Batches::new(field.bytes()).next(),
+            Some(Entry::Other { .. })
+        );
+        tracer.passed(
+            if is_old {
+                Reason::OldFormat
+            } else {
+                Reason::Malformed
+            },
+            0,
+        );
+        tracer.dropped(
+            if is_old {
+                Reason::OldFormat
+            } else {
+                Reason::Malformed
+            },
+            1,
+        );
     }
     batch
 }
@@ -247,7 +344,15 @@ fn sole_batch<'a, C: Cluster>(tracer: &mut Tracer<C>, field: &Field<'a>) -> Opti
 impl Partition {
     fn new(key: PartitionKey, batch: &Batch<'_>) -> Self {
         let (count, bytes) = (batch.count(), batch.bytes().len());
-        Self { key, count, bytes, injected: 0, not_injected: None, seen: 0, records: Vec::new() }
+        Self {
+            key,
+            count,
+            bytes,
+            injected: 0,
+            not_injected: None,
+            seen: 0,
+            records: Vec::new(),
+        }
     }
 
     /// Gives records their contexts. [`None`] when nothing came of it, and the records are to be looked at as they are.
@@ -307,11 +412,20 @@ impl Partition {
         self.seen += 1;
         let found = context::read(record, &tracer.settings);
         let by_header = matches!(found, Found::Context(_));
-        let cause = if by_header { None } else { tracer.cause(&self.key.topic, batch, record, now) };
-        let told = cause.as_ref().map(|cause| (cause.evidence, cause.confidence));
+        let cause = if by_header {
+            None
+        } else {
+            tracer.cause(&self.key.topic, batch, record, now)
+        };
+        let told = cause
+            .as_ref()
+            .map(|cause| (cause.evidence, cause.confidence));
         let (identity, context) = tracer.send(found, cause.and_then(|cause| cause.context), now);
         if let Some(identity) = identity {
-            let key = record.key.filter(|_| tracer.settings.message_key).and_then(|key| str::from_utf8(key).ok());
+            let key = record
+                .key
+                .filter(|_| tracer.settings.message_key)
+                .and_then(|key| str::from_utf8(key).ok());
             self.records.push(Sent {
                 identity,
                 offset_delta: record.offset_delta,
@@ -326,7 +440,9 @@ impl Partition {
 
     /// How many records have not been looked at.
     fn unread(&self) -> u32 {
-        u32::try_from(self.count).unwrap_or(0).saturating_sub(u32::try_from(self.seen).unwrap_or(u32::MAX))
+        u32::try_from(self.count)
+            .unwrap_or(0)
+            .saturating_sub(u32::try_from(self.seen).unwrap_or(u32::MAX))
     }
 
     /// The broker may refuse what was injected: then it gets less from here on. If it then refuses what was left as it came, and
@@ -338,20 +454,27 @@ impl Partition {
         let topic = tracer.topic_name(&self.key.topic);
         let max = match answer.error_code {
             error::INVALID_RECORD if self.not_injected == Some(Reason::RefusedBefore) => {
-                let learn = |known: &mut Known| known.learn_max_message_bytes(&topic, DEFAULT_MAX_MESSAGE_BYTES);
+                let learn = |known: &mut Known| {
+                    known.learn_max_message_bytes(&topic, DEFAULT_MAX_MESSAGE_BYTES)
+                };
                 return tracer.cluster.known(learn);
             }
             _ if self.injected == 0 => return,
             // What it was before injection may pass; certainly not more.
             error::MESSAGE_TOO_LARGE | error::RECORD_LIST_TOO_LARGE => self.bytes,
-            error::CORRUPT_MESSAGE | error::UNSUPPORTED_FOR_MESSAGE_FORMAT | error::INVALID_RECORD => 0,
+            error::CORRUPT_MESSAGE
+            | error::UNSUPPORTED_FOR_MESSAGE_FORMAT
+            | error::INVALID_RECORD => 0,
             _ => return,
         };
         tracer.cluster.known(|known| {
             let max = max.min(known.max_message_bytes(&topic));
             known.learn_max_message_bytes(&topic, max);
         });
-        tracer.out.notice(Notice::Refused { topic, error_code: answer.error_code });
+        tracer.out.notice(Notice::Refused {
+            topic,
+            error_code: answer.error_code,
+        });
     }
 
     fn end<C: Cluster>(self, tracer: &mut Tracer<C>, begun: Timestamp, ending: Ending) {
@@ -362,7 +485,11 @@ impl Partition {
         let topic = tracer.topic_name(&self.key.topic);
         let has_arrived = ending.error_code == error::NONE && self.injected > 0;
         let cluster_id = tracer.cluster.known(|known| {
-            for record in self.records.iter().filter(|record| has_arrived && !record.by_header) {
+            for record in self
+                .records
+                .iter()
+                .filter(|record| has_arrived && !record.by_header)
+            {
                 known.sent(record.identity.span_id, ending.at);
             }
             known.cluster_id()
@@ -381,12 +508,21 @@ impl Partition {
                 error_code: ending.error_code,
                 ..Details::default()
             };
-            tracer.finish(record.identity, (begun, ending.at), &place, &details, Vec::new());
+            tracer.finish(
+                record.identity,
+                (begun, ending.at),
+                &place,
+                &details,
+                Vec::new(),
+            );
         }
     }
 
     fn forget<C: Cluster>(self, tracer: &mut Tracer<C>, reason: Reason) {
         tracer.open_spans = tracer.open_spans.saturating_sub(self.records.len());
-        tracer.dropped(reason, u32::try_from(self.records.len()).unwrap_or(u32::MAX));
+        tracer.dropped(
+            reason,
+            u32::try_from(self.records.len()).unwrap_or(u32::MAX),
+        );
     }
 }

@@ -130,8 +130,14 @@ impl<C: Cluster> Session<C> {
     pub fn new(settings: Arc<Settings>, cluster: C, peer: Peer, seed: u64) -> Self {
         Self {
             tracer: Tracer::new(settings, cluster, peer, seed),
-            requests: Stream { framer: Framer::requests(), current: None },
-            responses: Stream { framer: Framer::responses(), current: None },
+            requests: Stream {
+                framer: Framer::requests(),
+                current: None,
+            },
+            responses: Stream {
+                framer: Framer::responses(),
+                current: None,
+            },
             exchanges: Exchanges::default(),
             positions: Positions::default(),
             tokens: 0,
@@ -170,7 +176,9 @@ impl<C: Cluster> Session<C> {
             }
             // What a client asks behind the end of the broker's side is not answered either.
             for exchange in session.abandoned() {
-                session.tracer.fail(exchange.story, now, error::NETWORK_EXCEPTION);
+                session
+                    .tracer
+                    .fail(exchange.story, now, error::NETWORK_EXCEPTION);
             }
         });
         self.handle_bytes(side, now, Bytes::new());
@@ -209,7 +217,8 @@ impl<C: Cluster> Session<C> {
     /// When [`Session::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.exchanges.deadline(self.tracer.settings.limits.request_timeout)
+        self.exchanges
+            .deadline(self.tracer.settings.limits.request_timeout)
     }
 
     /// Who is at the two ends.
@@ -228,13 +237,28 @@ impl<C: Cluster> Session<C> {
     /// connection now, and no exchange is cut. Never so once a stream has been lost.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.is_between_requests() && self.responses.framer.is_between() && self.exchanges.len() == 0
+        self.is_between_requests()
+            && self.responses.framer.is_between()
+            && self.exchanges.len() == 0
     }
 
     fn handle_client(&mut self, event: Event, now: Timestamp) {
         match event {
-            Event::Head(Head::Request { size, api, version, correlation }) => {
-                self.begin_request(Request { api, version, correlation }, size, now);
+            Event::Head(Head::Request {
+                size,
+                api,
+                version,
+                correlation,
+            }) => {
+                self.begin_request(
+                    Request {
+                        api,
+                        version,
+                        correlation,
+                    },
+                    size,
+                    now,
+                );
             }
             Event::Head(Head::Response { .. }) => {}
             Event::Token => {
@@ -252,7 +276,9 @@ impl<C: Cluster> Session<C> {
 
     fn handle_broker(&mut self, event: Event, now: Timestamp) {
         match event {
-            Event::Head(Head::Response { size, correlation }) => self.begin_response(correlation, size, now),
+            Event::Head(Head::Response { size, correlation }) => {
+                self.begin_response(correlation, size, now)
+            }
             Event::Token => {
                 self.tokens = self.tokens.saturating_sub(1);
                 self.expect_token();
@@ -271,7 +297,11 @@ impl<C: Cluster> Session<C> {
     fn lose(&mut self, side: Side, loss: Loss, now: Timestamp) {
         self.pass_all(now);
         let is_tls = side == Side::Client && loss == Loss::Tls;
-        self.tracer.out.notice(if is_tls { Notice::ClientSpeaksTls } else { Notice::Lost { side, loss } });
+        self.tracer.out.notice(if is_tls {
+            Notice::ClientSpeaksTls
+        } else {
+            Notice::Lost { side, loss }
+        });
     }
 
     /// All that comes passes from here on.
@@ -281,7 +311,10 @@ impl<C: Cluster> Session<C> {
         for exchange in self.exchanges.abandon() {
             self.tracer.forget(exchange.story, Reason::OutOfOrder);
         }
-        for (side, framer) in [(Side::Client, &mut self.requests.framer), (Side::Broker, &mut self.responses.framer)] {
+        for (side, framer) in [
+            (Side::Client, &mut self.requests.framer),
+            (Side::Broker, &mut self.responses.framer),
+        ] {
             framer.opaque();
             // What was held comes out at once: nothing may come behind it.
             while let Some(Event::Pass(bytes)) = framer.next(&mut Bytes::new()) {
@@ -299,7 +332,11 @@ impl<C: Cluster> Session<C> {
 
     /// Requests that nobody will answer any more.
     fn abandoned(&mut self) -> Vec<Exchange> {
-        if self.is_over { self.exchanges.abandon().collect() } else { Vec::new() }
+        if self.is_over {
+            self.exchanges.abandon().collect()
+        } else {
+            Vec::new()
+        }
     }
 
     fn drop_request(&mut self) {
@@ -311,7 +348,8 @@ impl<C: Cluster> Session<C> {
     fn drop_response(&mut self, now: Timestamp) {
         if let Some(current) = self.responses.current.take() {
             self.tracer.release(current.reserved);
-            self.tracer.fail(current.subject.story, now, error::NETWORK_EXCEPTION);
+            self.tracer
+                .fail(current.subject.story, now, error::NETWORK_EXCEPTION);
         }
     }
 }
@@ -319,8 +357,16 @@ impl<C: Cluster> Session<C> {
 impl<C: Cluster> Drop for Session<C> {
     /// What was reserved is everybody's.
     fn drop(&mut self) {
-        let requests = self.requests.current.take().map_or(0, |current| current.reserved);
-        let responses = self.responses.current.take().map_or(0, |current| current.reserved);
+        let requests = self
+            .requests
+            .current
+            .take()
+            .map_or(0, |current| current.reserved);
+        let responses = self
+            .responses
+            .current
+            .take()
+            .map_or(0, |current| current.reserved);
         self.tracer.release(requests + responses);
     }
 }
@@ -353,23 +399,40 @@ impl<T> Stream<T> {
         let handling = if wish != Wish::Read && self.framer.collect(size) {
             Handling::Held
         } else {
-            Handling::Followed { pieces: Pieces::default(), left: size }
+            Handling::Followed {
+                pieces: Pieces::default(),
+                left: size,
+            }
         };
-        self.current = Some(Current { subject, begun, handling, reserved });
+        self.current = Some(Current {
+            subject,
+            begun,
+            handling,
+            reserved,
+        });
         Begun::Kept
     }
 
     /// Takes a piece of the frame that passes. Gives the frame when it was the last.
     fn follow(&mut self, piece: Bytes) -> Option<(T, Timestamp, usize, Bytes)> {
-        let Handling::Followed { pieces, left } = &mut self.current.as_mut()?.handling else { return None };
+        let Handling::Followed { pieces, left } = &mut self.current.as_mut()?.handling else {
+            return None;
+        };
         *left = left.saturating_sub(piece.len());
         pieces.push(piece, *left == 0);
         if *left > 0 {
             return None;
         }
         let current = self.current.take()?;
-        let Handling::Followed { pieces, .. } = current.handling else { return None };
-        Some((current.subject, current.begun, current.reserved, pieces.joined()))
+        let Handling::Followed { pieces, .. } = current.handling else {
+            return None;
+        };
+        Some((
+            current.subject,
+            current.begun,
+            current.reserved,
+            pieces.joined(),
+        ))
     }
 }
 
@@ -417,7 +480,11 @@ impl<C: Cluster> Tracer<C> {
     fn fail(&mut self, story: Story, now: Timestamp, error_code: i16) {
         match story {
             Story::Produce(sending) => sending.fail(self, now, error_code),
-            Story::Plain | Story::Fetch(_) | Story::ShareFetch(_) | Story::Commit(_) | Story::Acknowledge(_) => {}
+            Story::Plain
+            | Story::Fetch(_)
+            | Story::ShareFetch(_)
+            | Story::Commit(_)
+            | Story::Acknowledge(_) => {}
         }
     }
 
@@ -425,7 +492,11 @@ impl<C: Cluster> Tracer<C> {
     fn forget(&mut self, story: Story, reason: Reason) {
         match story {
             Story::Produce(sending) => sending.forget(self, reason),
-            Story::Plain | Story::Fetch(_) | Story::ShareFetch(_) | Story::Commit(_) | Story::Acknowledge(_) => {}
+            Story::Plain
+            | Story::Fetch(_)
+            | Story::ShareFetch(_)
+            | Story::Commit(_)
+            | Story::Acknowledge(_) => {}
         }
     }
 
@@ -441,7 +512,9 @@ impl<C: Cluster> Tracer<C> {
 
     /// A frame that was held goes on.
     fn held(&mut self, begun: Timestamp, now: Timestamp) {
-        self.out.notice(Notice::Held { nanoseconds: now.saturating_sub(begun) });
+        self.out.notice(Notice::Held {
+            nanoseconds: now.saturating_sub(begun),
+        });
     }
 }
 
@@ -458,8 +531,15 @@ mod tests {
         }
         assert_eq!(pieces.held(), (0, COPIED));
         pieces.push(Bytes::copy_from_slice(&frame[COPIED..2 * COPIED]), false);
-        assert_eq!(pieces.held(), (2, 0), "what is long is kept as it is, behind what came before it");
-        pieces.push(Bytes::copy_from_slice(&frame[2 * COPIED..3 * COPIED - 1]), false);
+        assert_eq!(
+            pieces.held(),
+            (2, 0),
+            "what is long is kept as it is, behind what came before it"
+        );
+        pieces.push(
+            Bytes::copy_from_slice(&frame[2 * COPIED..3 * COPIED - 1]),
+            false,
+        );
         pieces.push(Bytes::copy_from_slice(&frame[3 * COPIED - 1..]), true);
         assert_eq!(pieces.joined(), frame);
     }

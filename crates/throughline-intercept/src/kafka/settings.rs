@@ -127,7 +127,10 @@ impl Settings {
     /// What holds for this topic.
     #[must_use]
     pub fn topic(&self, name: &str) -> &TopicSettings {
-        self.topics.iter().find(|(pattern, _)| pattern.matches(name)).map_or(&self.default, |(_, settings)| settings)
+        self.topics
+            .iter()
+            .find(|(pattern, _)| pattern.matches(name))
+            .map_or(&self.default, |(_, settings)| settings)
     }
 
     /// Whether any record may get a context.
@@ -143,7 +146,11 @@ impl Settings {
 
     /// Whether any record may be changed on its way to a consumer.
     pub(super) fn patches(&self) -> bool {
-        self.default.deliver == Deliver::Patch || self.topics.iter().any(|(_, topic)| topic.deliver == Deliver::Patch)
+        self.default.deliver == Deliver::Patch
+            || self
+                .topics
+                .iter()
+                .any(|(_, topic)| topic.deliver == Deliver::Patch)
     }
 
     /// Whether commits are of any use.
@@ -163,7 +170,12 @@ impl Default for Settings {
                 attributes: Vec::new(),
             }),
             naming: Naming::default(),
-            read: vec![Format::W3c, Format::B3Single, Format::B3Multi, Format::Jaeger],
+            read: vec![
+                Format::W3c,
+                Format::B3Single,
+                Format::B3Multi,
+                Format::Jaeger,
+            ],
             write: vec![Format::W3c],
             sample_ratio: 1.0,
             inject: true,
@@ -183,7 +195,12 @@ impl TopicSettings {
     #[must_use]
     pub const fn of(naming: Naming) -> Self {
         let settle = matches!(naming, Naming::OpenTelemetry);
-        Self { inject: true, relation: Relation::ParentAndLink, deliver: Deliver::Observe, settle }
+        Self {
+            inject: true,
+            relation: Relation::ParentAndLink,
+            deliver: Deliver::Observe,
+            settle,
+        }
     }
 }
 
@@ -222,10 +239,16 @@ impl TopicPattern {
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
         let mut parts = self.0.split('*');
-        let Some(rest) = parts.next().and_then(|first| topic.strip_prefix(first)) else { return false };
-        let Some(last) = parts.next_back() else { return rest.is_empty() };
+        let Some(rest) = parts.next().and_then(|first| topic.strip_prefix(first)) else {
+            return false;
+        };
+        let Some(last) = parts.next_back() else {
+            return rest.is_empty();
+        };
         // Each part as early as it can be found leaves the most to those behind it.
-        let found = parts.try_fold(rest, |rest, part| rest.split_once(part).map(|(_, behind)| behind));
+        let found = parts.try_fold(rest, |rest, part| {
+            rest.split_once(part).map(|(_, behind)| behind)
+        });
         found.is_some_and(|rest| rest.ends_with(last))
     }
 }
@@ -237,21 +260,41 @@ mod tests {
     #[test]
     fn a_pattern_matches_whole_names() {
         let matches = |pattern, topic| TopicPattern::new(pattern).matches(topic);
-        assert!(matches("orders", "orders") && !matches("orders", "orders-2") && !matches("orders", "order"));
+        assert!(
+            matches("orders", "orders")
+                && !matches("orders", "orders-2")
+                && !matches("orders", "order")
+        );
         assert!(matches("*", "") && matches("*", "anything"));
         assert!(matches("orders-*", "orders-eu") && !matches("orders-*", "eu-orders"));
-        assert!(matches("*-dlq", "a-dlq-dlq") && matches("a*b*c", "a-bb-c") && !matches("a*b*c", "a-c-b"));
+        assert!(
+            matches("*-dlq", "a-dlq-dlq")
+                && matches("a*b*c", "a-bb-c")
+                && !matches("a*b*c", "a-c-b")
+        );
         assert!(!matches("a*a", "a"));
     }
 
     #[test]
     fn the_first_pattern_that_matches_holds() {
-        let off = TopicSettings { inject: false, ..TopicSettings::default() };
+        let off = TopicSettings {
+            inject: false,
+            ..TopicSettings::default()
+        };
         let topics = vec![
             (TopicPattern::new("a-*"), off.clone()),
-            (TopicPattern::new("*"), TopicSettings { settle: false, ..off }),
+            (
+                TopicPattern::new("*"),
+                TopicSettings {
+                    settle: false,
+                    ..off
+                },
+            ),
         ];
-        let settings = Settings { topics, ..Settings::default() };
+        let settings = Settings {
+            topics,
+            ..Settings::default()
+        };
         assert!(settings.topic("a-1").settle && !settings.topic("b").settle);
         assert!(settings.injects(), "the default still does");
     }

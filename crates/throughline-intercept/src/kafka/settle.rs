@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::message::group::{
-    CommittedPartition, OffsetCommitRequest, OffsetCommitResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    CommittedPartition, OffsetCommitRequest, OffsetCommitResponse, TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
 };
 use throughline_kafka::message::{Message, Opened, Topic, share};
 use throughline_kafka::wire::Error;
@@ -52,7 +53,10 @@ impl Commit {
             let opened = TxnOffsetCommitRequest::open(body, version)?;
             return Ok(opened.map(|request| {
                 let offsets = request.topics.iter().map(|topic| {
-                    let offsets = topic.partitions.iter().map(|of| (of.partition_index, of.committed_offset));
+                    let offsets = topic
+                        .partitions
+                        .iter()
+                        .map(|of| (of.partition_index, of.committed_offset));
                     (topic.topic, offsets)
                 });
                 Self::new(tracer, request.group_id.text(), offsets, now)
@@ -61,7 +65,10 @@ impl Commit {
         let opened = OffsetCommitRequest::open(body, version)?;
         Ok(opened.map(|request| {
             let offsets = request.topics.iter().map(|topic| {
-                let offsets = topic.partitions.iter().map(|of| (of.partition_index, of.committed_offset));
+                let offsets = topic
+                    .partitions
+                    .iter()
+                    .map(|of| (of.partition_index, of.committed_offset));
                 (topic.topic, offsets)
             });
             Self::new(tracer, request.group_id.text(), offsets, now)
@@ -79,12 +86,24 @@ impl Commit {
         let max = tracer.settings.limits.max_partitions;
         let mut offsets = Vec::new();
         for (topic, partitions) in topics {
-            let Some(topic) = tracer.topic_key(&topic) else { continue };
+            let Some(topic) = tracer.topic_key(&topic) else {
+                continue;
+            };
             for (index, offset) in partitions.take(max.saturating_sub(offsets.len())) {
-                offsets.push((PartitionKey { topic: topic.clone(), index }, offset));
+                offsets.push((
+                    PartitionKey {
+                        topic: topic.clone(),
+                        index,
+                    },
+                    offset,
+                ));
             }
         }
-        Self { group: group.into(), begun, offsets }
+        Self {
+            group: group.into(),
+            begun,
+            offsets,
+        }
     }
 
     /// The response has come: what the broker took is settled.
@@ -100,31 +119,50 @@ impl Commit {
             if partition.error_code != error::NONE
                 && let Some(topic) = tracer.topic_key(&topic)
             {
-                refused.insert(PartitionKey { topic, index: partition.partition_index });
+                refused.insert(PartitionKey {
+                    topic,
+                    index: partition.partition_index,
+                });
             }
         };
         let is_read = if api == ApiKey::TXN_OFFSET_COMMIT {
-            let opened = TxnOffsetCommitResponse::open(body, version).ok().and_then(Opened::opened);
+            let opened = TxnOffsetCommitResponse::open(body, version)
+                .ok()
+                .and_then(Opened::opened);
             opened.map(|response| {
-                response
-                    .topics
-                    .iter()
-                    .for_each(|of| of.partitions.iter().for_each(|partition| see(of.topic, partition)));
+                response.topics.iter().for_each(|of| {
+                    of.partitions
+                        .iter()
+                        .for_each(|partition| see(of.topic, partition))
+                });
             })
         } else {
-            let opened = OffsetCommitResponse::open(body, version).ok().and_then(Opened::opened);
+            let opened = OffsetCommitResponse::open(body, version)
+                .ok()
+                .and_then(Opened::opened);
             opened.map(|response| {
-                response
-                    .topics
-                    .iter()
-                    .for_each(|of| of.partitions.iter().for_each(|partition| see(of.topic, partition)));
+                response.topics.iter().for_each(|of| {
+                    of.partitions
+                        .iter()
+                        .for_each(|partition| see(of.topic, partition))
+                });
             })
         };
         if is_read.is_none() {
             return tracer.passed(Reason::Malformed, 0);
         }
-        for (key, offset) in self.offsets.iter().filter(|(key, _)| !refused.contains(key)) {
-            let settled = Settled { key, group: Some(&self.group), begun: self.begun, now, acknowledged: None };
+        for (key, offset) in self
+            .offsets
+            .iter()
+            .filter(|(key, _)| !refused.contains(key))
+        {
+            let settled = Settled {
+                key,
+                group: Some(&self.group),
+                begun: self.begun,
+                now,
+                acknowledged: None,
+            };
             settled.finish(tracer, &Progress::Before(*offset));
         }
         tracer.flush();
@@ -146,10 +184,19 @@ impl Settled<'_> {
     fn finish<C: Cluster>(&self, tracer: &mut Tracer<C>, progress: &Progress) {
         let topic = tracer.topic_name(&self.key.topic);
         let partition = self.key.index;
-        let place = Place { client: tracer.client.clone(), topic: Arc::clone(&topic), partition };
+        let place = Place {
+            client: tracer.client.clone(),
+            topic: Arc::clone(&topic),
+            partition,
+        };
         tracer.handled(&place, progress, self.now);
         let group = self.group.cloned().or_else(|| tracer.group());
-        let settle = |known: &mut Known| (known.settle(&place, group.as_ref(), progress), known.cluster_id());
+        let settle = |known: &mut Known| {
+            (
+                known.settle(&place, group.as_ref(), progress),
+                known.cluster_id(),
+            )
+        };
         let (deliveries, cluster_id) = tracer.cluster.known(settle);
         if deliveries.is_empty() {
             return;
@@ -177,7 +224,13 @@ impl Settled<'_> {
             acknowledged: self.acknowledged,
             ..Details::default()
         };
-        tracer.finish(identity, (self.begun, self.now), place, &details, Vec::new());
+        tracer.finish(
+            identity,
+            (self.begun, self.now),
+            place,
+            &details,
+            Vec::new(),
+        );
     }
 }
 
@@ -195,39 +248,64 @@ impl Acknowledging {
         begun: Timestamp,
     ) -> Result<Opened<Self>, Error> {
         let opened = if api == ApiKey::SHARE_FETCH {
-            share::FetchRequest::open(body, version)?.map(|request| (request.group_id, request.topics))
+            share::FetchRequest::open(body, version)?
+                .map(|request| (request.group_id, request.topics))
         } else {
-            share::AcknowledgeRequest::open(body, version)?.map(|request| (request.group_id, request.topics))
+            share::AcknowledgeRequest::open(body, version)?
+                .map(|request| (request.group_id, request.topics))
         };
         Ok(opened.map(|(group, topics)| {
-            let group = group.and_then(|group| group.text()).filter(|group| !group.is_empty());
+            let group = group
+                .and_then(|group| group.text())
+                .filter(|group| !group.is_empty());
             if let Some(group) = group {
                 tracer.see_group(group);
             }
             let max = tracer.settings.limits.max_partitions;
             let partitions = topics.iter().flat_map(|topic| {
-                topic.partitions.iter().map(move |partition| (TopicKey::Id(topic.topic_id), partition))
+                topic
+                    .partitions
+                    .iter()
+                    .map(move |partition| (TopicKey::Id(topic.topic_id), partition))
             });
             let mut ranges = Vec::new();
             for (topic, partition) in partitions {
-                let key = PartitionKey { topic, index: partition.partition_index };
+                let key = PartitionKey {
+                    topic,
+                    index: partition.partition_index,
+                };
                 for batch in &partition.acknowledgement_batches {
                     let left = max.saturating_sub(ranges.len());
-                    acknowledged(&batch, left, |range, how| ranges.push((key.clone(), range, how)));
+                    acknowledged(&batch, left, |range, how| {
+                        ranges.push((key.clone(), range, how))
+                    });
                 }
             }
-            Self { group: group.map(Arc::from), begun, ranges }
+            Self {
+                group: group.map(Arc::from),
+                begun,
+                ranges,
+            }
         }))
     }
 
     /// The response to a ShareAcknowledge has come.
-    pub(super) fn acknowledged<C: Cluster>(self, tracer: &mut Tracer<C>, body: &[u8], version: i16, now: Timestamp) {
+    pub(super) fn acknowledged<C: Cluster>(
+        self,
+        tracer: &mut Tracer<C>,
+        body: &[u8],
+        version: i16,
+        now: Timestamp,
+    ) {
         let Ok(Opened::Opened(response)) = share::AcknowledgeResponse::open(body, version) else {
             return tracer.passed(Reason::Malformed, 0);
         };
         if response.error_code == error::NONE {
             let topics = response.topics.iter().flat_map(|topic| {
-                topic.partitions.iter().map(move |of| (topic.topic_id, of.partition_index, of.error_code))
+                topic
+                    .partitions
+                    .iter()
+                    .map(move |of| (topic.topic_id, of.partition_index, of.error_code))
             });
             let refused = refused(topics);
             self.settle(tracer, &refused, now);
@@ -248,7 +326,13 @@ impl Acknowledging {
         };
         if response.error_code == error::NONE {
             let topics = response.topics.iter().flat_map(|topic| {
-                topic.partitions.iter().map(move |of| (topic.topic_id, of.partition_index, of.acknowledge_error_code))
+                topic.partitions.iter().map(move |of| {
+                    (
+                        topic.topic_id,
+                        of.partition_index,
+                        of.acknowledge_error_code,
+                    )
+                })
             });
             let refused = refused(topics);
             self.settle(tracer, &refused, times.1);
@@ -262,11 +346,21 @@ impl Acknowledging {
         tracer.flush();
     }
 
-    fn settle<C: Cluster>(self, tracer: &mut Tracer<C>, refused: &HashSet<PartitionKey>, now: Timestamp) {
+    fn settle<C: Cluster>(
+        self,
+        tracer: &mut Tracer<C>,
+        refused: &HashSet<PartitionKey>,
+        now: Timestamp,
+    ) {
         for (key, range, how) in self.ranges {
             if !refused.contains(&key) {
-                let settled =
-                    Settled { key: &key, group: self.group.as_ref(), begun: self.begun, now, acknowledged: Some(how) };
+                let settled = Settled {
+                    key: &key,
+                    group: self.group.as_ref(),
+                    begun: self.begun,
+                    now,
+                    acknowledged: Some(how),
+                };
                 settled.finish(tracer, &Progress::Range(range));
             }
         }
@@ -276,7 +370,12 @@ impl Acknowledging {
 /// Partitions of which the broker did not take what was acknowledged.
 fn refused(partitions: impl Iterator<Item = ([u8; 16], i32, i16)>) -> HashSet<PartitionKey> {
     let refused = partitions.filter(|(_, _, error_code)| *error_code != error::NONE);
-    refused.map(|(id, index, _)| PartitionKey { topic: TopicKey::Id(id), index }).collect()
+    refused
+        .map(|(id, index, _)| PartitionKey {
+            topic: TopicKey::Id(id),
+            index,
+        })
+        .collect()
 }
 
 /// Ranges of records that were acknowledged alike. Gaps were no records; what is renewed is still being handled.
@@ -303,7 +402,10 @@ fn acknowledged(
         return;
     }
     let mut run: Option<(RangeInclusive<i64>, &'static str)> = None;
-    for (offset, code) in (batch.first_offset..=batch.last_offset).zip(types).take(max) {
+    for (offset, code) in (batch.first_offset..=batch.last_offset)
+        .zip(types)
+        .take(max)
+    {
         let name = name(code);
         match (&mut run, name) {
             (Some((range, how)), Some(name)) if *how == name => *range = *range.start()..=offset,
@@ -328,7 +430,12 @@ fn deliver<C: Cluster>(
     partition: &share::Partition<'_>,
     times: (Timestamp, Timestamp),
 ) {
-    let Some(records) = partition.records.filter(|_| !partition.acquired_records.is_empty()) else { return };
+    let Some(records) = partition
+        .records
+        .filter(|_| !partition.acquired_records.is_empty())
+    else {
+        return;
+    };
     let mut acquired: Vec<share::AcquiredRecords> = partition.acquired_records.iter().collect();
     acquired.sort_by_key(|of| of.last_offset);
     let delivered = |offset: i64| -> Option<Times> {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use throughline_model::context::SpanContext;
 use throughline_model::convention::{
-    CLIENT_ADDRESS, ERROR_TYPE, KAFKA_BATCH_SIZE, KAFKA_DELIVERY_COUNT, KAFKA_HANDLED, KAFKA_LAG, KAFKA_NOT_INJECTED,
-    KAFKA_QUEUE_TIME, KAFKA_QUEUE_TIME_SENT, KAFKA_REDELIVERED, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME,
-    MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID,
-    MESSAGING_KAFKA_MESSAGE_KEY, MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME,
-    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE, PARENT_CONFIDENCE, PARENT_EVIDENCE,
-    SERVER_ADDRESS, SERVER_PORT,
+    CLIENT_ADDRESS, ERROR_TYPE, KAFKA_BATCH_SIZE, KAFKA_DELIVERY_COUNT, KAFKA_HANDLED, KAFKA_LAG,
+    KAFKA_NOT_INJECTED, KAFKA_QUEUE_TIME, KAFKA_QUEUE_TIME_SENT, KAFKA_REDELIVERED,
+    MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
+    MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID, MESSAGING_KAFKA_MESSAGE_KEY,
+    MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME,
+    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE, PARENT_CONFIDENCE,
+    PARENT_EVIDENCE, SERVER_ADDRESS, SERVER_PORT,
 };
 use throughline_model::{Event, KeyValue, Link, Span, SpanKind, Status, Value};
 
@@ -80,7 +81,14 @@ impl Place {
         group: Option<Arc<str>>,
         cluster_id: Option<Arc<str>>,
     ) -> Self {
-        Self { operation, topic, partition, partition_id: partition.to_string().into(), group, cluster_id }
+        Self {
+            operation,
+            topic,
+            partition,
+            partition_id: partition.to_string().into(),
+            group,
+            cluster_id,
+        }
     }
 }
 
@@ -94,12 +102,25 @@ impl<C: Cluster> Tracer<C> {
         details: &Details<'_>,
         links: Vec<Link>,
     ) {
-        let Identity { trace_id, span_id, parent, flags, trace_state } = identity;
+        let Identity {
+            trace_id,
+            span_id,
+            parent,
+            flags,
+            trace_state,
+        } = identity;
         // The parent of a commit is a span of ours, which was seen here; so is one that was found in the process.
-        let is_remote = parent.is_some() && place.operation != Operation::Commit && details.told.is_none();
+        let is_remote =
+            parent.is_some() && place.operation != Operation::Commit && details.told.is_none();
         let (attributes, name) = match self.settings.naming {
-            Naming::OpenTelemetry => (self.conventional(place, details), place.operation.name(&place.topic)),
-            Naming::OpenTracing => (opentracing(place, details), place.operation.opentracing_name(&place.topic)),
+            Naming::OpenTelemetry => (
+                self.conventional(place, details),
+                place.operation.name(&place.topic),
+            ),
+            Naming::OpenTracing => (
+                opentracing(place, details),
+                place.operation.opentracing_name(&place.topic),
+            ),
         };
         let span = Span {
             trace_id,
@@ -129,15 +150,35 @@ impl<C: Cluster> Tracer<C> {
         let mut to = Vec::with_capacity(20);
         put(&mut to, MESSAGING_SYSTEM, "kafka");
         put(&mut to, MESSAGING_OPERATION_NAME, place.operation.verb());
-        put(&mut to, MESSAGING_OPERATION_TYPE, place.operation.type_name());
+        put(
+            &mut to,
+            MESSAGING_OPERATION_TYPE,
+            place.operation.type_name(),
+        );
         put(&mut to, MESSAGING_DESTINATION_NAME, &place.topic);
-        put(&mut to, MESSAGING_DESTINATION_PARTITION_ID, &place.partition_id);
+        put(
+            &mut to,
+            MESSAGING_DESTINATION_PARTITION_ID,
+            &place.partition_id,
+        );
         put_some(&mut to, MESSAGING_KAFKA_OFFSET, details.offset);
-        put_some(&mut to, MESSAGING_KAFKA_MESSAGE_TOMBSTONE, details.tombstone.then_some(true));
-        put_some(&mut to, MESSAGING_KAFKA_MESSAGE_KEY, details.key.map(str::to_owned));
+        put_some(
+            &mut to,
+            MESSAGING_KAFKA_MESSAGE_TOMBSTONE,
+            details.tombstone.then_some(true),
+        );
+        put_some(
+            &mut to,
+            MESSAGING_KAFKA_MESSAGE_KEY,
+            details.key.map(str::to_owned),
+        );
         put_some(&mut to, MESSAGING_CONSUMER_GROUP_NAME, place.group.as_ref());
         put_some(&mut to, MESSAGING_CLIENT_ID, self.client.client_id.as_ref());
-        put_some(&mut to, MESSAGING_KAFKA_CLUSTER_ID, place.cluster_id.as_ref());
+        put_some(
+            &mut to,
+            MESSAGING_KAFKA_CLUSTER_ID,
+            place.cluster_id.as_ref(),
+        );
         if let Some((host, port)) = &self.peer.broker {
             put(&mut to, SERVER_ADDRESS, host);
             put(&mut to, SERVER_PORT, i64::from(*port));
@@ -163,24 +204,56 @@ fn opentracing(place: &Place, details: &Details<'_>) -> Vec<KeyValue> {
         put(&mut to, "error", true);
     }
     // That library has no name for it, and who wants it has said so.
-    put_some(&mut to, MESSAGING_KAFKA_MESSAGE_KEY, details.key.map(str::to_owned));
+    put_some(
+        &mut to,
+        MESSAGING_KAFKA_MESSAGE_KEY,
+        details.key.map(str::to_owned),
+    );
     to
 }
 
 /// What no convention has a name for.
 fn own(mut to: Vec<KeyValue>, details: &Details<'_>) -> Vec<KeyValue> {
-    put_some(&mut to, PARENT_EVIDENCE, details.by_header.then_some("header"));
-    put_some(&mut to, PARENT_EVIDENCE, details.told.map(|(evidence, _)| evidence.name()));
-    put_some(&mut to, PARENT_CONFIDENCE, details.told.and_then(|(_, confidence)| confidence));
+    put_some(
+        &mut to,
+        PARENT_EVIDENCE,
+        details.by_header.then_some("header"),
+    );
+    put_some(
+        &mut to,
+        PARENT_EVIDENCE,
+        details.told.map(|(evidence, _)| evidence.name()),
+    );
+    put_some(
+        &mut to,
+        PARENT_CONFIDENCE,
+        details.told.and_then(|(_, confidence)| confidence),
+    );
     put_some(&mut to, KAFKA_BATCH_SIZE, details.batch_size.map(i64::from));
     put_some(&mut to, KAFKA_QUEUE_TIME, details.queue_time);
     put_some(&mut to, KAFKA_QUEUE_TIME_SENT, details.queue_time_sent);
     put_some(&mut to, KAFKA_LAG, details.lag);
-    put_some(&mut to, KAFKA_DELIVERY_COUNT, details.delivery_count.map(i64::from));
-    put_some(&mut to, KAFKA_REDELIVERED, details.redelivered.then_some(true));
+    put_some(
+        &mut to,
+        KAFKA_DELIVERY_COUNT,
+        details.delivery_count.map(i64::from),
+    );
+    put_some(
+        &mut to,
+        KAFKA_REDELIVERED,
+        details.redelivered.then_some(true),
+    );
     put_some(&mut to, KAFKA_HANDLED, details.handled);
-    put_some(&mut to, throughline_model::convention::KAFKA_ACKNOWLEDGED, details.acknowledged);
-    put_some(&mut to, KAFKA_NOT_INJECTED, details.not_injected.map(Reason::name));
+    put_some(
+        &mut to,
+        throughline_model::convention::KAFKA_ACKNOWLEDGED,
+        details.acknowledged,
+    );
+    put_some(
+        &mut to,
+        KAFKA_NOT_INJECTED,
+        details.not_injected.map(Reason::name),
+    );
     to
 }
 
@@ -191,9 +264,17 @@ fn events(details: &Details<'_>, naming: Naming, time: Timestamp) -> Vec<Event> 
     }
     let mut attributes = Vec::new();
     put(&mut attributes, "event", "error");
-    put(&mut attributes, "error.kind", error::name(details.error_code));
+    put(
+        &mut attributes,
+        "error.kind",
+        error::name(details.error_code),
+    );
     put(&mut attributes, "message", error::name(details.error_code));
-    vec![Event { time, name: "error".to_owned(), attributes }]
+    vec![Event {
+        time,
+        name: "error".to_owned(),
+        attributes,
+    }]
 }
 
 /// A link to the span that sent a record.

@@ -38,11 +38,17 @@ impl Tools {
 
 impl BatchReader {
     /// The records of a batch, which inflate to no more than `max` bytes.
-    pub(super) fn records<'a>(&'a mut self, batch: &Batch<'a>, max: usize) -> Result<Records<'a>, Reason> {
+    pub(super) fn records<'a>(
+        &'a mut self,
+        batch: &Batch<'a>,
+        max: usize,
+    ) -> Result<Records<'a>, Reason> {
         match batch.codec() {
             Codec::None => Ok(Records::new(batch.payload(), batch.count())),
-            codec @ (Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd | Codec::Unknown(_)) => {
-                self.codecs.inflate(codec, batch.payload(), max, &mut self.inflated)?;
+            codec
+            @ (Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd | Codec::Unknown(_)) => {
+                self.codecs
+                    .inflate(codec, batch.payload(), max, &mut self.inflated)?;
                 Ok(Records::new(&self.inflated, batch.count()))
             }
         }

@@ -20,10 +20,18 @@ pub(super) struct PartitionKey {
 pub(super) fn written(id: [u8; 16]) -> String {
     let mut out = String::from("id:");
     for group in id.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let bits = group
+            .iter()
+            .fold(0u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - group.len()));
         for place in 0..=group.len() {
             let digit = bits >> (18 - 6 * place) & 0x3f;
-            out.extend(usize::try_from(digit).ok().and_then(|digit| DIGITS.get(digit)).map(|digit| char::from(*digit)));
+            out.extend(
+                usize::try_from(digit)
+                    .ok()
+                    .and_then(|digit| DIGITS.get(digit))
+                    .map(|digit| char::from(*digit)),
+            );
         }
     }
     out

@@ -66,7 +66,10 @@ impl<C: Cluster> Tracer<C> {
         Self {
             settings,
             cluster,
-            client: ClientKey { address: peer.address, client_id: None },
+            client: ClientKey {
+                address: peer.address,
+                client_id: None,
+            },
             client_address: peer.address.map(|address| address.to_string().into()),
             peer,
             out: Outbox::default(),
@@ -102,20 +105,29 @@ impl<C: Cluster> Tracer<C> {
             self.group = Some(group.into());
         }
         // Each time: another client of the same name may have said something else.
-        self.cluster.known(|known| known.learn_group(&self.client, group));
+        self.cluster
+            .known(|known| known.learn_group(&self.client, group));
     }
 
     /// The client's group, if that is known and certain.
     pub(super) fn group(&self) -> Option<Arc<str>> {
-        self.cluster.known(|known| known.group(&self.client)).or_else(|| self.group.clone())
+        self.cluster
+            .known(|known| known.group(&self.client))
+            .or_else(|| self.group.clone())
     }
 
     fn service(&self) -> Arc<Resource> {
         let base = &self.settings.resource;
         match (self.settings.service, &self.client.client_id) {
             (Service::ByClientId, Some(id)) => {
-                let others = base.attributes.iter().filter(|attribute| attribute.key != SERVICE_NAME).cloned();
-                let attributes = std::iter::once(KeyValue::new(SERVICE_NAME, id)).chain(others).collect();
+                let others = base
+                    .attributes
+                    .iter()
+                    .filter(|attribute| attribute.key != SERVICE_NAME)
+                    .cloned();
+                let attributes = std::iter::once(KeyValue::new(SERVICE_NAME, id))
+                    .chain(others)
+                    .collect();
                 Arc::new(Resource { attributes })
             }
             (Service::ByClientId | Service::Fixed, _) => Arc::clone(base),
@@ -193,21 +205,44 @@ impl<C: Cluster> Tracer<C> {
         }
         let context = SpanContext::new(trace_id, span_id, forced.unwrap_or(Sampling::Sample));
         let trace_state = TraceState::default();
-        (Some(Identity { trace_id, span_id, parent: None, flags: SAMPLED, trace_state }), Some(context))
+        (
+            Some(Identity {
+                trace_id,
+                span_id,
+                parent: None,
+                flags: SAMPLED,
+                trace_state,
+            }),
+            Some(context),
+        )
     }
 
-    fn send_caused(&mut self, cause: SpanContext, now: Timestamp) -> (Option<Identity>, Option<SpanContext>) {
+    fn send_caused(
+        &mut self,
+        cause: SpanContext,
+        now: Timestamp,
+    ) -> (Option<Identity>, Option<SpanContext>) {
         let sampled = self.is_sampled(cause.sampling, cause.trace_id);
         let (is_made, identity) = (self.admit(sampled, now), self.child(cause));
         if is_made {
             let context = identity.context(Sampling::Sample);
             return (Some(identity), Some(context));
         }
-        (None, self.settings.inject_unsampled.then(|| identity.context(Sampling::Drop)))
+        (
+            None,
+            self.settings
+                .inject_unsampled
+                .then(|| identity.context(Sampling::Drop)),
+        )
     }
 
     /// A record is delivered: the identity of its span, if there is to be one.
-    pub(super) fn receive(&mut self, found: &Found, relation: Relation, now: Timestamp) -> Option<Identity> {
+    pub(super) fn receive(
+        &mut self,
+        found: &Found,
+        relation: Relation,
+        now: Timestamp,
+    ) -> Option<Identity> {
         let sampling = match found {
             Found::Context(context) => {
                 let sampled = self.is_sampled(context.sampling, context.trace_id);
@@ -230,7 +265,13 @@ impl<C: Cluster> Tracer<C> {
             self.admit(sampled, now)
         };
         let trace_state = TraceState::default();
-        is_wanted.then_some(Identity { trace_id, span_id, parent: None, flags: SAMPLED, trace_state })
+        is_wanted.then_some(Identity {
+            trace_id,
+            span_id,
+            parent: None,
+            flags: SAMPLED,
+            trace_state,
+        })
     }
 
     /// A span below one that was recorded.
@@ -257,7 +298,13 @@ impl<C: Cluster> Tracer<C> {
     fn child(&mut self, context: SpanContext) -> Identity {
         let flags = SAMPLED | if context.random { RANDOM } else { 0 };
         let (trace_id, parent) = (context.trace_id, Some(context.span_id));
-        Identity { trace_id, span_id: self.span_id(), parent, flags, trace_state: context.trace_state }
+        Identity {
+            trace_id,
+            span_id: self.span_id(),
+            parent,
+            flags,
+            trace_state: context.trace_state,
+        }
     }
 
     /// By the sender's decision; where there is none by the trace id, so that all who look at a trace decide the same.
@@ -266,7 +313,10 @@ impl<C: Cluster> Tracer<C> {
             Sampling::Drop => false,
             Sampling::Sample | Sampling::Debug => true,
             Sampling::Deferred => {
-                let low = trace_id.to_bytes().last_chunk().map_or(0, |low| u64::from_be_bytes(*low));
+                let low = trace_id
+                    .to_bytes()
+                    .last_chunk()
+                    .map_or(0, |low| u64::from_be_bytes(*low));
                 let ratio = self.settings.sample_ratio;
                 ratio >= 1.0 || as_part(low) < ratio
             }
@@ -292,7 +342,11 @@ impl<C: Cluster> Tracer<C> {
 
     /// Tells what has been counted.
     pub(super) fn flush(&mut self) {
-        let Tally { unsampled, too_fast, too_many } = std::mem::take(&mut self.tally);
+        let Tally {
+            unsampled,
+            too_fast,
+            too_many,
+        } = std::mem::take(&mut self.tally);
         if unsampled > 0 {
             self.out.notice(Notice::Unsampled { records: unsampled });
         }
@@ -316,7 +370,10 @@ impl<C: Cluster> Tracer<C> {
 
     /// Lends the tools for as long as `work` takes.
     pub(super) fn with_tools<T>(&mut self, work: impl FnOnce(&mut Self, &mut Tools) -> T) -> T {
-        let mut tools = self.cluster.known(super::Known::take_tools).unwrap_or_default();
+        let mut tools = self
+            .cluster
+            .known(super::Known::take_tools)
+            .unwrap_or_default();
         let done = work(self, &mut tools);
         tools.tidy();
         self.cluster.known(|known| known.give_tools(tools));
@@ -325,13 +382,19 @@ impl<C: Cluster> Tracer<C> {
 }
 
 /// Where a number lies between 0 and 1.
-#[expect(clippy::cast_precision_loss, reason = "a sampling ratio needs no more than a double has")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a sampling ratio needs no more than a double has"
+)]
 fn as_part(number: u64) -> f64 {
     number as f64 / 18_446_744_073_709_551_616.0
 }
 
 impl<C> std::fmt::Debug for Tracer<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tracer").field("client", &self.client).field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Tracer")
+            .field("client", &self.client)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }

@@ -18,15 +18,36 @@ const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-
 /// A process that has been idle for two minutes.
 fn process(settings: correlate::Settings) -> Process {
     let correlator = Correlator::new(settings, BEGIN - 120 * SECOND);
-    Process { correlator: Some(Rc::new(RefCell::new(correlator))), ..Process::default() }
+    Process {
+        correlator: Some(Rc::new(RefCell::new(correlator))),
+        ..Process::default()
+    }
 }
 
-fn request(process: &Process, direction: Direction, now: u64, headers: &[(&str, &str)]) -> Exchange {
+fn request(
+    process: &Process,
+    direction: Direction,
+    now: u64,
+    headers: &[(&str, &str)],
+) -> Exchange {
     let mut list = HeaderList::default();
-    headers.iter().for_each(|(name, value)| list.push(name, value));
-    let request =
-        Request { method: "GET", scheme: "http", authority: "eshop", target: "/checkout", version: "1.1", body: None };
-    let mut exchange = Exchange::new(Arc::new(http::Settings::default()), direction, http::Peer::default(), now);
+    headers
+        .iter()
+        .for_each(|(name, value)| list.push(name, value));
+    let request = Request {
+        method: "GET",
+        scheme: "http",
+        authority: "eshop",
+        target: "/checkout",
+        version: "1.1",
+        body: None,
+    };
+    let mut exchange = Exchange::new(
+        Arc::new(http::Settings::default()),
+        direction,
+        http::Peer::default(),
+        now,
+    );
     let mut correlator = process.correlator.as_ref().unwrap().borrow_mut();
     exchange.handle_request(now, &request, &mut list, &mut correlator);
     exchange
@@ -45,7 +66,10 @@ fn in_flight(process: &Process) -> usize {
 
 /// A record that was made at the beginning and is sent now; its span.
 fn send(pair: &mut Pair, record: Rec) -> (Span, Rec) {
-    let lot = Lot { timestamp: i64::try_from(BEGIN / MILLISECOND).unwrap(), ..Lot::of(vec![record]) };
+    let lot = Lot {
+        timestamp: i64::try_from(BEGIN / MILLISECOND).unwrap(),
+        ..Lot::of(vec![record])
+    };
     pair.client(produce(9, 1, -1, lot.bytes()));
     let sent = told(&record_set(&pair.take_broker(), 9));
     pair.broker(produced(9, 1, 0, 0));
@@ -55,13 +79,21 @@ fn send(pair: &mut Pair, record: Rec) -> (Span, Rec) {
 #[test]
 fn a_record_is_a_child_of_the_request_during_which_it_was_made() {
     let process = process(correlate::Settings::default());
-    let inbound = request(&process, Direction::Inbound, BEGIN - MILLISECOND, &[("traceparent", TRACEPARENT)]);
+    let inbound = request(
+        &process,
+        Direction::Inbound,
+        BEGIN - MILLISECOND,
+        &[("traceparent", TRACEPARENT)],
+    );
     let server = end(&process, inbound, BEGIN + MILLISECOND);
     let mut pair = Pair::of(&process, Settings::default());
     // The producer kept it back for longer than the answer took.
     pair.now = BEGIN + 5 * MILLISECOND;
     let (span, record) = send(&mut pair, Rec::of("a"));
-    assert_eq!((span.trace_id, span.parent_span_id, span.flags), (server.trace_id, Some(server.span_id), 0x101));
+    assert_eq!(
+        (span.trace_id, span.parent_span_id, span.flags),
+        (server.trace_id, Some(server.span_id), 0x101)
+    );
     assert_eq!(text(&span, "throughline.parent.evidence"), "sole");
     assert!(double(&span, "throughline.parent.confidence") > 0.99);
     let carried = String::from_utf8(record.header("traceparent").unwrap().to_vec()).unwrap();
@@ -83,7 +115,13 @@ fn a_record_of_nobody_is_open() {
     let process = process(correlate::Settings::default());
     let mut pair = Pair::of(&process, Settings::default());
     let (span, record) = send(&mut pair, Rec::of("a"));
-    assert_eq!((text(&span, "throughline.parent.evidence"), span.parent_span_id), ("open", None));
+    assert_eq!(
+        (
+            text(&span, "throughline.parent.evidence"),
+            span.parent_span_id
+        ),
+        ("open", None)
+    );
     assert!(record.header("traceparent").is_some(), "it begins a trace");
 }
 
@@ -91,15 +129,32 @@ fn a_record_of_nobody_is_open() {
 fn the_key_of_a_record_finds_its_request_among_many() {
     let key = Key {
         name: "order".to_owned(),
-        places: vec![Place::Header("x-order".to_owned()), Place::Body("/order".to_owned())],
+        places: vec![
+            Place::Header("x-order".to_owned()),
+            Place::Body("/order".to_owned()),
+        ],
     };
-    let process = process(correlate::Settings { keys: vec![key], ..correlate::Settings::default() });
-    let one = request(&process, Direction::Inbound, BEGIN - MILLISECOND, &[("x-order", "17")]);
+    let process = process(correlate::Settings {
+        keys: vec![key],
+        ..correlate::Settings::default()
+    });
+    let one = request(
+        &process,
+        Direction::Inbound,
+        BEGIN - MILLISECOND,
+        &[("x-order", "17")],
+    );
     let two = request(&process, Direction::Inbound, BEGIN, &[("x-order", "18")]);
     let mut pair = Pair::of(&process, Settings::default());
     let (span, _) = send(&mut pair, Rec::of(r#"{"order":18}"#));
-    let (one, two) = (end(&process, one, BEGIN + SECOND), end(&process, two, BEGIN + SECOND));
-    assert_eq!((span.trace_id, span.parent_span_id), (two.trace_id, Some(two.span_id)));
+    let (one, two) = (
+        end(&process, one, BEGIN + SECOND),
+        end(&process, two, BEGIN + SECOND),
+    );
+    assert_eq!(
+        (span.trace_id, span.parent_span_id),
+        (two.trace_id, Some(two.span_id))
+    );
     assert_ne!(span.trace_id, one.trace_id);
     assert_eq!(text(&span, "throughline.parent.evidence"), "request-id");
 }
@@ -108,17 +163,31 @@ fn the_key_of_a_record_finds_its_request_among_many() {
 fn a_call_made_while_a_record_is_handled_is_a_child_of_its_consumer_span_until_the_commit() {
     // opentracing-kafka-client has no spans of commits: they are read all the same.
     let naming = Naming::OpenTracing;
-    let settings = || Settings { naming, default: TopicSettings::of(naming), ..Settings::default() };
+    let settings = || Settings {
+        naming,
+        default: TopicSettings::of(naming),
+        ..Settings::default()
+    };
     let process = process(correlate::Settings::default());
     let mut consumer = Pair::of(&process, settings());
     let ask = Ask::default();
     consumer.client(ask.frame());
-    consumer.broker(ask.answer(Lot::of(vec![Rec::of("a").with("traceparent", TRACEPARENT)]).bytes(), 1, &[]));
+    consumer.broker(ask.answer(
+        Lot::of(vec![Rec::of("a").with("traceparent", TRACEPARENT)]).bytes(),
+        1,
+        &[],
+    ));
     let received = consumer.take_spans().remove(0);
-    assert_eq!((received.name.as_str(), in_flight(&process)), ("From_orders", 1));
+    assert_eq!(
+        (received.name.as_str(), in_flight(&process)),
+        ("From_orders", 1)
+    );
     let outbound = request(&process, Direction::Outbound, BEGIN + MILLISECOND, &[]);
     let client = end(&process, outbound, BEGIN + 2 * MILLISECOND);
-    assert_eq!((client.trace_id, client.parent_span_id), (received.trace_id, Some(received.span_id)));
+    assert_eq!(
+        (client.trace_id, client.parent_span_id),
+        (received.trace_id, Some(received.span_id))
+    );
     assert_eq!(text(&client, "throughline.parent.evidence"), "sole");
     let mut coordinator = Pair::of(&process, settings());
     coordinator.now = BEGIN + 3 * MILLISECOND;
@@ -131,12 +200,21 @@ fn a_call_made_while_a_record_is_handled_is_a_child_of_its_consumer_span_until_t
 #[test]
 fn what_an_unsampled_record_causes_is_not_recorded_either() {
     let process = process(correlate::Settings::default());
-    let mut consumer = Pair::of(&process, Settings { sample_ratio: 0.0, ..Settings::default() });
+    let mut consumer = Pair::of(
+        &process,
+        Settings {
+            sample_ratio: 0.0,
+            ..Settings::default()
+        },
+    );
     let ask = Ask::default();
     consumer.client(ask.frame());
     consumer.broker(ask.answer(Lot::of(vec![Rec::of("a")]).bytes(), 1, &[]));
     assert_eq!((consumer.spans.len(), in_flight(&process)), (0, 1));
     let mut outbound = request(&process, Direction::Outbound, BEGIN + MILLISECOND, &[]);
-    outbound.handle_end(BEGIN + 2 * MILLISECOND, &mut process.correlator.as_ref().unwrap().borrow_mut());
+    outbound.handle_end(
+        BEGIN + 2 * MILLISECOND,
+        &mut process.correlator.as_ref().unwrap().borrow_mut(),
+    );
     assert_eq!(outbound.poll_span(), None);
 }

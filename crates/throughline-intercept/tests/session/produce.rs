@@ -12,13 +12,16 @@ use throughline_model::{SpanKind, Status, Value};
 
 use crate::support::pair::{BEGIN, MILLISECOND, Pair, Process, SECOND, attribute, int, text};
 use crate::support::wire::{
-    Lot, Rec, TOPIC, metadata, metadata_answer, produce, produced, record_set, request, response, told,
+    Lot, Rec, TOPIC, metadata, metadata_answer, produce, produced, record_set, request, response,
+    told,
 };
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn some_records(count: usize) -> Vec<Rec> {
-    (0..count).map(|number| Rec::of(&format!("value {number}"))).collect()
+    (0..count)
+        .map(|number| Rec::of(&format!("value {number}")))
+        .collect()
 }
 
 /// The context that a record carries.
@@ -27,7 +30,9 @@ fn context(record: &Rec) -> throughline_model::context::SpanContext {
     for (key, value) in &record.headers {
         headers.push(key, value.as_deref().unwrap_or_default());
     }
-    extract(&[Format::W3c], &headers).context.unwrap_or_else(|| panic!("no context in {record:?}"))
+    extract(&[Format::W3c], &headers)
+        .context
+        .unwrap_or_else(|| panic!("no context in {record:?}"))
 }
 
 /// Sends one batch, and gives what went on.
@@ -52,15 +57,32 @@ fn every_record_gets_its_own_context_and_its_span_ends_with_the_answer() {
             assert_eq!((pair.spans.len(), pair.injected(), sent.len()), (3, 3, 3));
             for (number, (span, record)) in pair.spans.iter().zip(&sent).enumerate() {
                 let context = context(record);
-                assert_eq!((span.trace_id, span.span_id), (context.trace_id, context.span_id));
-                assert_eq!((context.sampling, span.parent_span_id), (Sampling::Sample, None));
+                assert_eq!(
+                    (span.trace_id, span.span_id),
+                    (context.trace_id, context.span_id)
+                );
+                assert_eq!(
+                    (context.sampling, span.parent_span_id),
+                    (Sampling::Sample, None)
+                );
                 assert_eq!((span.start, span.end), (BEGIN, BEGIN + 5 * MILLISECOND));
-                assert_eq!((span.name.as_str(), span.kind), ("send orders", SpanKind::Producer));
+                assert_eq!(
+                    (span.name.as_str(), span.kind),
+                    ("send orders", SpanKind::Producer)
+                );
                 assert_eq!(int(span, "messaging.kafka.offset"), 100 + number as i64);
-                assert_eq!(Rec { headers: Vec::new(), ..record.clone() }, lot.records[number], "else it is the same");
+                assert_eq!(
+                    Rec {
+                        headers: Vec::new(),
+                        ..record.clone()
+                    },
+                    lot.records[number],
+                    "else it is the same"
+                );
                 assert_eq!(span.flags, 0x101);
             }
-            let ids: std::collections::HashSet<_> = pair.spans.iter().map(|span| span.trace_id).collect();
+            let ids: std::collections::HashSet<_> =
+                pair.spans.iter().map(|span| span.trace_id).collect();
             assert_eq!(ids.len(), 3, "one context per record, never one per batch");
         }
     }
@@ -68,11 +90,21 @@ fn every_record_gets_its_own_context_and_its_span_ends_with_the_answer() {
 
 #[test]
 fn the_attributes_are_those_of_the_conventions() {
-    let mut pair = Pair::new(Settings { message_key: true, ..Settings::default() });
+    let mut pair = Pair::new(Settings {
+        message_key: true,
+        ..Settings::default()
+    });
     pair.client(metadata(9, 9));
     pair.broker(metadata_answer(9, 9));
     pair.take_broker();
-    send(&mut pair, 9, &Lot::of(vec![Rec { value: None, ..Rec::of("") }]));
+    send(
+        &mut pair,
+        9,
+        &Lot::of(vec![Rec {
+            value: None,
+            ..Rec::of("")
+        }]),
+    );
     pair.broker(produced(9, 1, 0, 100));
     let span = &pair.spans[0];
     let expected = [
@@ -92,57 +124,101 @@ fn the_attributes_are_those_of_the_conventions() {
     }
     assert_eq!(int(span, "server.port"), 9092);
     assert_eq!(int(span, "throughline.kafka.batch_size"), 1);
-    assert_eq!(attribute(span, "messaging.kafka.message.tombstone"), &Value::Bool(true));
-    assert_eq!(span.attribute("messaging.batch.message_count"), None, "the span is of one message");
+    assert_eq!(
+        attribute(span, "messaging.kafka.message.tombstone"),
+        &Value::Bool(true)
+    );
+    assert_eq!(
+        span.attribute("messaging.batch.message_count"),
+        None,
+        "the span is of one message"
+    );
     assert_eq!(span.attribute("throughline.parent.evidence"), None);
 }
 
 #[test]
 fn a_context_in_a_record_is_continued_and_the_record_stays_as_it_is() {
     let mut pair = Pair::new(Settings::default());
-    let own = Rec::of("own").with("traceparent", TRACEPARENT).with("tracestate", "a=1");
-    let lot = Lot::of(vec![own, Rec::of("none"), Rec::of("b3").with("B3", "463ac35c9f6413ad-a2fb4a1d1a96d312-1")]);
+    let own = Rec::of("own")
+        .with("traceparent", TRACEPARENT)
+        .with("tracestate", "a=1");
+    let lot = Lot::of(vec![
+        own,
+        Rec::of("none"),
+        Rec::of("b3").with("B3", "463ac35c9f6413ad-a2fb4a1d1a96d312-1"),
+    ]);
     let sent = send(&mut pair, 9, &lot);
     assert_eq!((&sent[0], &sent[2]), (&lot.records[0], &lot.records[2]));
     assert_eq!((sent[1].headers.len(), pair.injected()), (1, 1));
     pair.broker(produced(9, 1, 0, 0));
     let span = &pair.spans[0];
-    assert_eq!(span.trace_id.to_string(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(
+        span.trace_id.to_string(),
+        "0af7651916cd43dd8448eb211c80319c"
+    );
     assert_eq!(span.parent_span_id.unwrap().to_string(), "b7ad6b7169203331");
     assert_eq!((span.trace_state.as_str(), span.flags), ("a=1", 0x301));
     assert_eq!(text(span, "throughline.parent.evidence"), "header");
-    assert_eq!(pair.spans[2].parent_span_id.unwrap().to_string(), "a2fb4a1d1a96d312");
+    assert_eq!(
+        pair.spans[2].parent_span_id.unwrap().to_string(),
+        "a2fb4a1d1a96d312"
+    );
 }
 
 #[test]
 fn a_header_whose_name_only_resembles_a_contexts_name_does_not_hide_it() {
     let mut pair = Pair::new(Settings::default());
-    let lot = Lot::of(vec![Rec::of("own").with("traceparent", TRACEPARENT).with("Traceparent", "nonsense")]);
+    let lot = Lot::of(vec![
+        Rec::of("own")
+            .with("traceparent", TRACEPARENT)
+            .with("Traceparent", "nonsense"),
+    ]);
     assert_eq!(send(&mut pair, 9, &lot), lot.records);
     pair.broker(produced(9, 1, 0, 0));
-    assert_eq!(pair.spans[0].parent_span_id.unwrap().to_string(), "b7ad6b7169203331");
+    assert_eq!(
+        pair.spans[0].parent_span_id.unwrap().to_string(),
+        "b7ad6b7169203331"
+    );
 }
 
 #[test]
 fn a_batch_whose_records_all_have_contexts_is_not_written_anew() {
     let mut pair = Pair::new(Settings::default());
-    let frame = produce(9, 1, -1, Lot::of(vec![Rec::of("own").with("traceparent", TRACEPARENT)]).attributes(4).bytes());
+    let frame = produce(
+        9,
+        1,
+        -1,
+        Lot::of(vec![Rec::of("own").with("traceparent", TRACEPARENT)])
+            .attributes(4)
+            .bytes(),
+    );
     pair.client(&frame);
     assert_eq!(pair.take_broker(), frame);
 }
 
 #[test]
 fn a_record_that_is_not_sampled_gets_a_context_that_says_so() {
-    let mut pair = Pair::new(Settings { sample_ratio: 0.0, ..Settings::default() });
+    let mut pair = Pair::new(Settings {
+        sample_ratio: 0.0,
+        ..Settings::default()
+    });
     let dropped = Rec::of("theirs").with("traceparent", TRACEPARENT.replace("-01", "-00"));
     let refused = Rec::of("refused").with("b3", "0");
-    let sent = send(&mut pair, 9, &Lot::of(vec![Rec::of("ours"), dropped.clone(), refused.clone()]));
+    let sent = send(
+        &mut pair,
+        9,
+        &Lot::of(vec![Rec::of("ours"), dropped.clone(), refused.clone()]),
+    );
     assert_eq!(context(&sent[0]).sampling, Sampling::Drop);
     assert_eq!(sent[1..], [dropped, refused]);
     pair.broker(produced(9, 1, 0, 0));
     assert_eq!((pair.spans.len(), pair.dropped()), (0, 3));
 
-    let mut pair = Pair::new(Settings { sample_ratio: 0.0, inject_unsampled: false, ..Settings::default() });
+    let mut pair = Pair::new(Settings {
+        sample_ratio: 0.0,
+        inject_unsampled: false,
+        ..Settings::default()
+    });
     let frame = produce(9, 1, -1, Lot::of(some_records(2)).bytes());
     pair.client(&frame);
     assert_eq!(pair.take_broker(), frame);
@@ -150,12 +226,24 @@ fn a_record_that_is_not_sampled_gets_a_context_that_says_so() {
 
 #[test]
 fn the_ratio_decides_record_by_record() {
-    let mut pair = Pair::new(Settings { sample_ratio: 0.25, ..Settings::default() });
+    let mut pair = Pair::new(Settings {
+        sample_ratio: 0.25,
+        ..Settings::default()
+    });
     let sent = send(&mut pair, 9, &Lot::of(some_records(2000)));
-    let sampled = sent.iter().filter(|record| context(record).sampling.is_sampled()).count();
-    assert!((400..600).contains(&sampled), "{sampled} of 2000 at a quarter");
+    let sampled = sent
+        .iter()
+        .filter(|record| context(record).sampling.is_sampled())
+        .count();
+    assert!(
+        (400..600).contains(&sampled),
+        "{sampled} of 2000 at a quarter"
+    );
     pair.broker(produced(9, 1, 0, 0));
-    assert_eq!((pair.spans.len(), pair.dropped() as usize), (sampled, 2000 - sampled));
+    assert_eq!(
+        (pair.spans.len(), pair.dropped() as usize),
+        (sampled, 2000 - sampled)
+    );
 }
 
 #[test]
@@ -167,7 +255,13 @@ fn without_answer_the_span_ends_when_the_request_is_on_its_way() {
     // And no answer is waited for: the next one is of the next request.
     pair.client(produce(9, 2, 1, Lot::of(some_records(1)).bytes()));
     pair.broker(produced(9, 2, 0, 7));
-    assert_eq!((pair.spans.len(), int(&pair.spans[2], "messaging.kafka.offset")), (3, 7));
+    assert_eq!(
+        (
+            pair.spans.len(),
+            int(&pair.spans[2], "messaging.kafka.offset")
+        ),
+        (3, 7)
+    );
     assert_eq!(pair.passed(), []);
 }
 
@@ -187,7 +281,11 @@ fn the_end_of_the_connection_and_of_patience_end_spans() {
     let mut pair = Pair::new(Settings::default());
     send(&mut pair, 9, &Lot::of(some_records(1)));
     pair.close(Side::Client);
-    assert_eq!(pair.spans.len(), 0, "the broker may answer a client that sends no more");
+    assert_eq!(
+        pair.spans.len(),
+        0,
+        "the broker may answer a client that sends no more"
+    );
     pair.close(Side::Broker);
     assert_eq!(text(&pair.spans[0], "error.type"), "NETWORK_EXCEPTION");
 
@@ -199,7 +297,11 @@ fn the_end_of_the_connection_and_of_patience_end_spans() {
     assert_eq!(text(&pair.spans[0], "error.type"), "REQUEST_TIMED_OUT");
     assert_eq!(pair.spans[0].end, BEGIN + 60 * SECOND);
     pair.broker(produced(9, 1, 0, 7));
-    assert_eq!((pair.spans.len(), pair.passed()), (1, vec![]), "the late answer is nobody's news");
+    assert_eq!(
+        (pair.spans.len(), pair.passed()),
+        (1, vec![]),
+        "the late answer is nobody's news"
+    );
 }
 
 #[test]
@@ -215,47 +317,81 @@ fn a_batch_that_would_be_too_large_goes_out_as_it_came_and_is_traced() {
     assert_eq!(pair.take_broker(), frame);
     assert_eq!(pair.passed(), [Reason::BatchTooLarge]);
     pair.broker(produced(9, 1, 0, 7));
-    assert_eq!(text(&pair.spans[0], "throughline.kafka.not_injected"), "batch_too_large");
+    assert_eq!(
+        text(&pair.spans[0], "throughline.kafka.not_injected"),
+        "batch_too_large"
+    );
     // Many small records, of which some had got a context before it was too much.
-    process.known.borrow_mut().learn_max_message_bytes(TOPIC, 1000);
+    process
+        .known
+        .borrow_mut()
+        .learn_max_message_bytes(TOPIC, 1000);
     let frame = produce(9, 2, -1, Lot::of(some_records(30)).bytes());
     pair.client(&frame);
     assert_eq!(pair.take_broker(), frame);
     pair.broker(produced(9, 2, 0, 8));
     assert_eq!((pair.spans.len(), pair.injected()), (31, 0));
-    let offsets: Vec<_> = pair.spans[1..].iter().map(|span| int(span, "messaging.kafka.offset")).collect();
+    let offsets: Vec<_> = pair.spans[1..]
+        .iter()
+        .map(|span| int(span, "messaging.kafka.offset"))
+        .collect();
     assert_eq!(offsets, (8..38).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_request_that_would_be_too_large_goes_out_as_it_came() {
-    let limits = Limits { max_request_bytes: 2000, ..Limits::default() };
-    let mut pair = Pair::new(Settings { limits, ..Settings::default() });
+    let limits = Limits {
+        max_request_bytes: 2000,
+        ..Limits::default()
+    };
+    let mut pair = Pair::new(Settings {
+        limits,
+        ..Settings::default()
+    });
     let frame = produce(9, 1, -1, Lot::of(some_records(50)).bytes());
     assert!(frame.len() < 2000);
     pair.client(&frame);
     assert_eq!((pair.take_broker(), pair.injected()), (frame.to_vec(), 0));
     pair.broker(produced(9, 1, 0, 8));
     assert_eq!(pair.spans.len(), 50);
-    assert_eq!(text(&pair.spans[0], "throughline.kafka.not_injected"), "batch_too_large");
+    assert_eq!(
+        text(&pair.spans[0], "throughline.kafka.not_injected"),
+        "batch_too_large"
+    );
 }
 
 #[test]
 fn what_the_broker_refuses_is_not_injected_again() {
-    for (error_code, reason) in [(10, Reason::BatchTooLarge), (2, Reason::RefusedBefore), (87, Reason::RefusedBefore)] {
+    for (error_code, reason) in [
+        (10, Reason::BatchTooLarge),
+        (2, Reason::RefusedBefore),
+        (87, Reason::RefusedBefore),
+    ] {
         let mut pair = Pair::new(Settings::default());
         let lot = Lot::of(some_records(4));
         send(&mut pair, 9, &lot);
         pair.broker(produced(9, 1, error_code, -1));
-        assert!(pair.notices.contains(&Notice::Refused { topic: TOPIC.into(), error_code }));
+        assert!(pair.notices.contains(&Notice::Refused {
+            topic: TOPIC.into(),
+            error_code
+        }));
         let again = produce(9, 2, -1, lot.bytes());
         pair.client(&again);
-        assert_eq!((pair.take_broker(), pair.passed()), (again.to_vec(), vec![reason]));
+        assert_eq!(
+            (pair.take_broker(), pair.passed()),
+            (again.to_vec(), vec![reason])
+        );
     }
     let mut pair = Pair::new(Settings::default());
     send(&mut pair, 9, &Lot::of(some_records(1)));
     pair.broker(produced(9, 1, 6, -1));
-    assert_eq!(send(&mut pair, 9, &Lot::of(some_records(1)))[0].headers.len(), 1, "a new leader is no reason");
+    assert_eq!(
+        send(&mut pair, 9, &Lot::of(some_records(1)))[0]
+            .headers
+            .len(),
+        1,
+        "a new leader is no reason"
+    );
 }
 
 #[test]
@@ -270,11 +406,23 @@ fn what_the_broker_refuses_without_injection_too_was_not_our_fault() {
 
 #[test]
 fn injection_can_be_switched_off_everywhere_or_for_a_topic() {
-    let off = TopicSettings { inject: false, ..TopicSettings::default() };
+    let off = TopicSettings {
+        inject: false,
+        ..TopicSettings::default()
+    };
     let switches = [
-        Settings { inject: false, ..Settings::default() },
-        Settings { topics: vec![(TopicPattern::new("ord*"), off)], ..Settings::default() },
-        Settings { write: Vec::new(), ..Settings::default() },
+        Settings {
+            inject: false,
+            ..Settings::default()
+        },
+        Settings {
+            topics: vec![(TopicPattern::new("ord*"), off)],
+            ..Settings::default()
+        },
+        Settings {
+            write: Vec::new(),
+            ..Settings::default()
+        },
     ];
     for settings in switches {
         let mut pair = Pair::new(settings);
@@ -282,32 +430,61 @@ fn injection_can_be_switched_off_everywhere_or_for_a_topic() {
         pair.client(&frame);
         assert_eq!(pair.take_broker(), frame);
         pair.broker(produced(9, 1, 0, 3));
-        assert_eq!((pair.spans.len(), pair.injected(), pair.passed()), (2, 0, vec![]));
+        assert_eq!(
+            (pair.spans.len(), pair.injected(), pair.passed()),
+            (2, 0, vec![])
+        );
     }
 }
 
 #[test]
 fn the_switch_works_on_a_connection_that_is_open() {
     let mut pair = Pair::new(Settings::default());
-    assert_eq!(send(&mut pair, 9, &Lot::of(some_records(1)))[0].headers.len(), 1);
-    pair.session.handle_settings(Settings { inject: false, ..Settings::default() }.into());
-    assert_eq!(send(&mut pair, 9, &Lot::of(some_records(1)))[0].headers.len(), 0);
+    assert_eq!(
+        send(&mut pair, 9, &Lot::of(some_records(1)))[0]
+            .headers
+            .len(),
+        1
+    );
+    pair.session.handle_settings(
+        Settings {
+            inject: false,
+            ..Settings::default()
+        }
+        .into(),
+    );
+    assert_eq!(
+        send(&mut pair, 9, &Lot::of(some_records(1)))[0]
+            .headers
+            .len(),
+        0
+    );
 }
 
 #[test]
 fn a_malformed_context_is_replaced_and_its_neighbours_stay() {
     let mut pair = Pair::new(Settings::default());
-    let mut record = Rec::of("v").with("a", "1").with("traceparent", "nonsense").with("a", "2").with(b"\xff\0", "3");
+    let mut record = Rec::of("v")
+        .with("a", "1")
+        .with("traceparent", "nonsense")
+        .with("a", "2")
+        .with(b"\xff\0", "3");
     record.headers.push((b"null".to_vec(), None));
     let sent = send(&mut pair, 9, &Lot::of(vec![record.clone()]));
     record.headers.remove(1);
     let (ours, theirs) = sent[0].headers.split_last().unwrap();
-    assert_eq!((theirs, ours.0.as_slice()), (record.headers.as_slice(), b"traceparent".as_slice()));
+    assert_eq!(
+        (theirs, ours.0.as_slice()),
+        (record.headers.as_slice(), b"traceparent".as_slice())
+    );
 }
 
 #[test]
 fn other_formats_are_written_when_they_are_asked_for() {
-    let mut pair = Pair::new(Settings { write: vec![Format::B3Single, Format::Jaeger], ..Settings::default() });
+    let mut pair = Pair::new(Settings {
+        write: vec![Format::B3Single, Format::Jaeger],
+        ..Settings::default()
+    });
     let sent = send(&mut pair, 9, &Lot::of(some_records(1)));
     pair.broker(produced(9, 1, 0, 0));
     let span = &pair.spans[0];
@@ -319,13 +496,23 @@ fn other_formats_are_written_when_they_are_asked_for() {
 
 #[test]
 fn a_flood_of_records_is_no_flood_of_spans() {
-    let process = Process::with(Capacity { max_spans_per_second: 10, ..Capacity::default() });
+    let process = Process::with(Capacity {
+        max_spans_per_second: 10,
+        ..Capacity::default()
+    });
     let mut pair = Pair::of(&process, Settings::default());
     let sent = send(&mut pair, 9, &Lot::of(some_records(100)));
     pair.broker(produced(9, 1, 0, 0));
     assert_eq!((pair.spans.len(), pair.dropped()), (10, 90));
-    let sampled: Vec<_> = sent.iter().map(|record| context(record).sampling.is_sampled()).collect();
-    assert_eq!(sampled, [[true; 10].to_vec(), [false; 90].to_vec()].concat(), "nobody behind traces the others");
+    let sampled: Vec<_> = sent
+        .iter()
+        .map(|record| context(record).sampling.is_sampled())
+        .collect();
+    assert_eq!(
+        sampled,
+        [[true; 10].to_vec(), [false; 90].to_vec()].concat(),
+        "nobody behind traces the others"
+    );
     pair.now += SECOND / 2;
     send(&mut pair, 9, &Lot::of(some_records(100)));
     pair.broker(produced(9, 1, 0, 0));
@@ -334,11 +521,17 @@ fn a_flood_of_records_is_no_flood_of_spans() {
 
 #[test]
 fn names_and_tags_can_be_those_of_opentracing() {
-    let mut pair = Pair::new(Settings { naming: Naming::OpenTracing, ..Settings::default() });
+    let mut pair = Pair::new(Settings {
+        naming: Naming::OpenTracing,
+        ..Settings::default()
+    });
     send(&mut pair, 9, &Lot::of(some_records(1)));
     pair.broker(produced(9, 1, 7, -1));
     let span = &pair.spans[0];
-    assert_eq!((span.name.as_str(), span.kind), ("To_orders", SpanKind::Producer));
+    assert_eq!(
+        (span.name.as_str(), span.kind),
+        ("To_orders", SpanKind::Producer)
+    );
     assert_eq!(text(span, "span.kind"), "producer");
     assert_eq!(text(span, "component"), "java-kafka");
     assert_eq!(text(span, "message_bus.destination"), "orders");
@@ -350,19 +543,36 @@ fn names_and_tags_can_be_those_of_opentracing() {
 
 #[test]
 fn nothing_is_written_into_a_topic_that_may_be_excepted() {
-    let off = TopicSettings { inject: false, ..TopicSettings::default() };
+    let off = TopicSettings {
+        inject: false,
+        ..TopicSettings::default()
+    };
     let topics = vec![(TopicPattern::new("secret-*"), off)];
-    let mut pair = Pair::new(Settings { topics, ..Settings::default() });
+    let mut pair = Pair::new(Settings {
+        topics,
+        ..Settings::default()
+    });
     let frame = produce(13, 1, -1, Lot::of(some_records(1)).bytes());
     pair.client(&frame);
-    assert_eq!((pair.take_broker(), pair.passed()), (frame.to_vec(), vec![Reason::UnknownTopic]));
+    assert_eq!(
+        (pair.take_broker(), pair.passed()),
+        (frame.to_vec(), vec![Reason::UnknownTopic])
+    );
     pair.broker(produced(13, 1, 0, 0));
-    assert_eq!(text(&pair.spans[0], "throughline.kafka.not_injected"), "unknown_topic");
+    assert_eq!(
+        text(&pair.spans[0], "throughline.kafka.not_injected"),
+        "unknown_topic"
+    );
     // It is called otherwise.
     pair.client(metadata(12, 2));
     pair.broker(metadata_answer(12, 2));
     pair.take_broker();
-    assert_eq!(send(&mut pair, 13, &Lot::of(some_records(1)))[0].headers.len(), 1);
+    assert_eq!(
+        send(&mut pair, 13, &Lot::of(some_records(1)))[0]
+            .headers
+            .len(),
+        1
+    );
 }
 
 /// A Produce of one record to each of so many partitions, and the answer to it, whose offsets are 100 and the partition.
@@ -371,15 +581,30 @@ fn to_partitions(sent: &[i32], answered: &[i32]) -> (Bytes, Bytes) {
     use km::produce_response::{PartitionProduceResponse, TopicProduceResponse};
     let name = || km::TopicName(StrBytes::from_static_str(TOPIC));
     let lot = Bytes::from(Lot::of(some_records(1)).bytes());
-    let of = |index: &i32| PartitionProduceData::default().with_index(*index).with_records(Some(lot.clone()));
-    let topic = TopicProduceData::default().with_name(name()).with_partition_data(sent.iter().map(of).collect());
-    let question = km::ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic]);
-    let of =
-        |index: &i32| PartitionProduceResponse::default().with_index(*index).with_base_offset(i64::from(100 + index));
-    let topic =
-        TopicProduceResponse::default().with_name(name()).with_partition_responses(answered.iter().map(of).collect());
+    let of = |index: &i32| {
+        PartitionProduceData::default()
+            .with_index(*index)
+            .with_records(Some(lot.clone()))
+    };
+    let topic = TopicProduceData::default()
+        .with_name(name())
+        .with_partition_data(sent.iter().map(of).collect());
+    let question = km::ProduceRequest::default()
+        .with_acks(-1)
+        .with_topic_data(vec![topic]);
+    let of = |index: &i32| {
+        PartitionProduceResponse::default()
+            .with_index(*index)
+            .with_base_offset(i64::from(100 + index))
+    };
+    let topic = TopicProduceResponse::default()
+        .with_name(name())
+        .with_partition_responses(answered.iter().map(of).collect());
     let answer = km::ProduceResponse::default().with_responses(vec![topic]);
-    (request(ApiKey::PRODUCE, 9, 1, &question), response(ApiKey::PRODUCE, 9, 1, &answer))
+    (
+        request(ApiKey::PRODUCE, 9, 1, &question),
+        response(ApiKey::PRODUCE, 9, 1, &answer),
+    )
 }
 
 #[test]
@@ -395,8 +620,16 @@ fn partitions_are_answered_in_any_order_each_once() {
         let (question, answer) = to_partitions(sent, answered);
         pair.client(question);
         pair.broker(answer);
-        let told: Vec<_> = pair.spans.iter().map(|span| int(span, "messaging.kafka.offset")).collect();
+        let told: Vec<_> = pair
+            .spans
+            .iter()
+            .map(|span| int(span, "messaging.kafka.offset"))
+            .collect();
         assert_eq!(told, offsets);
-        assert_eq!(told.len() + pair.dropped() as usize, sent.len(), "what is not answered is counted");
+        assert_eq!(
+            told.len() + pair.dropped() as usize,
+            sent.len(),
+            "what is not answered is counted"
+        );
     }
 }

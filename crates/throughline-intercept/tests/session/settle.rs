@@ -9,10 +9,14 @@ use throughline_model::SpanKind;
 use uuid::Uuid;
 
 use crate::support::pair::{MILLISECOND, Pair, Process, SECOND, double, int, text};
-use crate::support::wire::{Ask, Lot, Rec, TOPIC_ID, commit, committed, metadata, metadata_answer, request, response};
+use crate::support::wire::{
+    Ask, Lot, Rec, TOPIC_ID, commit, committed, metadata, metadata_answer, request, response,
+};
 
 fn records(count: usize) -> Vec<Rec> {
-    (0..count).map(|number| Rec::of(&format!("value {number}"))).collect()
+    (0..count)
+        .map(|number| Rec::of(&format!("value {number}")))
+        .collect()
 }
 
 /// A consumer has fetched the records from offset 0 on, on a connection of its own.
@@ -35,16 +39,33 @@ fn a_commit_on_another_connection_settles_what_was_delivered_before_it() {
     assert_eq!(coordinator.spans.len(), 0, "the broker has not answered");
     coordinator.now += 10 * MILLISECOND;
     coordinator.broker(committed(1, 0));
-    let [first, second] = &coordinator.spans[..] else { panic!("{} spans", coordinator.spans.len()) };
-    assert_eq!((first.name.as_str(), first.kind), ("commit orders", SpanKind::Client));
+    let [first, second] = &coordinator.spans[..] else {
+        panic!("{} spans", coordinator.spans.len())
+    };
+    assert_eq!(
+        (first.name.as_str(), first.kind),
+        ("commit orders", SpanKind::Client)
+    );
     let delivered = &consumer.spans[0];
-    assert_eq!((first.trace_id, first.parent_span_id), (delivered.trace_id, Some(delivered.span_id)));
-    assert_eq!((first.end - first.start, first.flags), (10 * MILLISECOND, 0x101));
+    assert_eq!(
+        (first.trace_id, first.parent_span_id),
+        (delivered.trace_id, Some(delivered.span_id))
+    );
+    assert_eq!(
+        (first.end - first.start, first.flags),
+        (10 * MILLISECOND, 0x101)
+    );
     let handled = double(first, "throughline.kafka.handled");
     assert!((1.009..1.011).contains(&handled), "{handled} s");
     assert_eq!(text(first, "messaging.operation.type"), "settle");
     assert_eq!(text(first, "messaging.consumer.group.name"), "g");
-    assert_eq!((int(first, "messaging.kafka.offset"), int(second, "messaging.kafka.offset")), (0, 1));
+    assert_eq!(
+        (
+            int(first, "messaging.kafka.offset"),
+            int(second, "messaging.kafka.offset")
+        ),
+        (0, 1)
+    );
     // The rest, once.
     coordinator.client(commit(2, "g", 3));
     coordinator.broker(committed(2, 0));
@@ -72,24 +93,34 @@ fn the_group_is_known_to_later_fetches_of_the_client_and_another_makes_it_uncert
     let mut pair = consumer(&process, 1);
     let mut coordinator = Pair::of(&process, Settings::default());
     let join = |group: &'static str| {
-        let join = km::JoinGroupRequest::default().with_group_id(GroupId(StrBytes::from_static_str(group)));
+        let join = km::JoinGroupRequest::default()
+            .with_group_id(GroupId(StrBytes::from_static_str(group)));
         request(ApiKey::JOIN_GROUP, 7, 1, &join)
     };
     coordinator.client(join("g"));
-    let ask = Ask { offset: Some(1), ..Ask::default() };
+    let ask = Ask {
+        offset: Some(1),
+        ..Ask::default()
+    };
     pair.client(ask.frame());
     pair.broker(ask.answer(Lot::of(records(1)).at(1).bytes(), 2, &[]));
     assert_eq!(text(&pair.spans[1], "messaging.consumer.group.name"), "g");
     Pair::of(&process, Settings::default()).client(join("h"));
     pair.client(ask.frame());
     pair.broker(ask.answer(Lot::of(records(1)).at(1).bytes(), 2, &[]));
-    assert_eq!(pair.spans[2].attribute("messaging.consumer.group.name"), None);
+    assert_eq!(
+        pair.spans[2].attribute("messaging.consumer.group.name"),
+        None
+    );
     // What was delivered to the one group is not settled by the other.
     let mut other = Pair::of(&process, Settings::default());
     other.client(commit(1, "h", 2));
     other.broker(committed(1, 0));
     let settled: Vec<_> = other.spans.iter().map(|span| span.parent_span_id).collect();
-    assert_eq!(settled, [Some(pair.spans[0].span_id), Some(pair.spans[2].span_id)]);
+    assert_eq!(
+        settled,
+        [Some(pair.spans[0].span_id), Some(pair.spans[2].span_id)]
+    );
     // It is still the one group's.
     let mut first = Pair::of(&process, Settings::default());
     first.client(commit(1, "g", 2));
@@ -100,18 +131,26 @@ fn the_group_is_known_to_later_fetches_of_the_client_and_another_makes_it_uncert
 
 #[test]
 fn a_transactional_commit_settles_too() {
-    use km::txn_offset_commit_request::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
-    use km::txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
+    use km::txn_offset_commit_request::{
+        TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+    };
+    use km::txn_offset_commit_response::{
+        TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+    };
     let process = Process::default();
     consumer(&process, 2);
     let mut coordinator = Pair::of(&process, Settings::default());
     let name = || km::TopicName(StrBytes::from_static_str("orders"));
     let partition = TxnOffsetCommitRequestPartition::default().with_committed_offset(2);
-    let topic = TxnOffsetCommitRequestTopic::default().with_name(name()).with_partitions(vec![partition]);
+    let topic = TxnOffsetCommitRequestTopic::default()
+        .with_name(name())
+        .with_partitions(vec![partition]);
     let body = km::TxnOffsetCommitRequest::default().with_topics(vec![topic]);
     coordinator.client(request(ApiKey::TXN_OFFSET_COMMIT, 3, 1, &body));
     let partition = TxnOffsetCommitResponsePartition::default();
-    let topic = TxnOffsetCommitResponseTopic::default().with_name(name()).with_partitions(vec![partition]);
+    let topic = TxnOffsetCommitResponseTopic::default()
+        .with_name(name())
+        .with_partitions(vec![partition]);
     let body = km::TxnOffsetCommitResponse::default().with_topics(vec![topic]);
     coordinator.broker(response(ApiKey::TXN_OFFSET_COMMIT, 3, 1, &body));
     assert_eq!(coordinator.spans.len(), 2);
@@ -120,8 +159,17 @@ fn a_transactional_commit_settles_too() {
 #[test]
 fn commits_can_be_left_untold() {
     let process = Process::default();
-    let quiet = TopicSettings { settle: false, ..TopicSettings::default() };
-    let mut pair = Pair::of(&process, Settings { default: quiet, ..Settings::default() });
+    let quiet = TopicSettings {
+        settle: false,
+        ..TopicSettings::default()
+    };
+    let mut pair = Pair::of(
+        &process,
+        Settings {
+            default: quiet,
+            ..Settings::default()
+        },
+    );
     let ask = Ask::default();
     pair.client(ask.frame());
     pair.broker(ask.answer(Lot::of(records(1)).bytes(), 1, &[]));
@@ -133,15 +181,30 @@ fn commits_can_be_left_untold() {
 
 #[test]
 fn deliveries_that_nobody_commits_are_given_up_and_counted() {
-    let process = Process::with(Capacity { max_deliveries: 2, delivery_timeout: 60 * SECOND, ..Capacity::default() });
+    let process = Process::with(Capacity {
+        max_deliveries: 2,
+        delivery_timeout: 60 * SECOND,
+        ..Capacity::default()
+    });
     let mut pair = consumer(&process, 3);
-    assert!(pair.notices.contains(&Notice::Unsettled { records: 1 }), "{:?}", pair.notices);
+    assert!(
+        pair.notices.contains(&Notice::Unsettled { records: 1 }),
+        "{:?}",
+        pair.notices
+    );
     assert_eq!(process.known.borrow().waiting(), 2);
     pair.now += 61 * SECOND;
-    let ask = Ask { offset: Some(3), ..Ask::default() };
+    let ask = Ask {
+        offset: Some(3),
+        ..Ask::default()
+    };
     pair.client(ask.frame());
     pair.broker(ask.answer(Lot::of(records(1)).at(3).bytes(), 4, &[]));
-    assert!(pair.notices.contains(&Notice::Unsettled { records: 2 }), "{:?}", pair.notices);
+    assert!(
+        pair.notices.contains(&Notice::Unsettled { records: 2 }),
+        "{:?}",
+        pair.notices
+    );
     assert_eq!(process.known.borrow().waiting(), 1);
 }
 
@@ -150,10 +213,15 @@ fn deliveries_that_nobody_commits_are_given_up_and_counted() {
 fn share_fetch(correlation: i32, acknowledged: Option<(i64, i64, Vec<i8>)>) -> Bytes {
     use km::share_fetch_request::{AcknowledgementBatch, FetchPartition, FetchTopic};
     let batches = acknowledged.into_iter().map(|(first, last, types)| {
-        AcknowledgementBatch::default().with_first_offset(first).with_last_offset(last).with_acknowledge_types(types)
+        AcknowledgementBatch::default()
+            .with_first_offset(first)
+            .with_last_offset(last)
+            .with_acknowledge_types(types)
     });
     let partition = FetchPartition::default().with_acknowledgement_batches(batches.collect());
-    let topic = FetchTopic::default().with_topic_id(Uuid::from_bytes(TOPIC_ID)).with_partitions(vec![partition]);
+    let topic = FetchTopic::default()
+        .with_topic_id(Uuid::from_bytes(TOPIC_ID))
+        .with_partitions(vec![partition]);
     let body = km::ShareFetchRequest::default()
         .with_group_id(Some(GroupId(StrBytes::from_static_str("sharers"))))
         .with_member_id(Some(StrBytes::from_static_str("m")))
@@ -164,10 +232,14 @@ fn share_fetch(correlation: i32, acknowledged: Option<(i64, i64, Vec<i8>)>) -> B
 fn share_fetched(correlation: i32, lot: &Lot, acquired: &[(i64, i64, i16)]) -> Bytes {
     use km::share_fetch_response::{AcquiredRecords, PartitionData, ShareFetchableTopicResponse};
     let acquired = acquired.iter().map(|(first, last, count)| {
-        AcquiredRecords::default().with_first_offset(*first).with_last_offset(*last).with_delivery_count(*count)
+        AcquiredRecords::default()
+            .with_first_offset(*first)
+            .with_last_offset(*last)
+            .with_delivery_count(*count)
     });
-    let partition =
-        PartitionData::default().with_records(Some(lot.bytes().into())).with_acquired_records(acquired.collect());
+    let partition = PartitionData::default()
+        .with_records(Some(lot.bytes().into()))
+        .with_acquired_records(acquired.collect());
     let topic = ShareFetchableTopicResponse::default()
         .with_topic_id(Uuid::from_bytes(TOPIC_ID))
         .with_partitions(vec![partition]);
@@ -181,14 +253,26 @@ fn a_share_group_gets_the_records_that_were_acquired_and_settles_them_one_by_one
     pair.client(metadata(12, 9));
     pair.broker(metadata_answer(12, 9));
     pair.client(share_fetch(1, None));
-    pair.broker(share_fetched(1, &Lot::of(records(5)).at(10), &[(13, 13, 2), (11, 12, 1)]));
+    pair.broker(share_fetched(
+        1,
+        &Lot::of(records(5)).at(10),
+        &[(13, 13, 2), (11, 12, 1)],
+    ));
     let delivered: Vec<_> = pair
         .spans
         .iter()
-        .map(|span| (int(span, "messaging.kafka.offset"), int(span, "throughline.kafka.delivery_count")))
+        .map(|span| {
+            (
+                int(span, "messaging.kafka.offset"),
+                int(span, "throughline.kafka.delivery_count"),
+            )
+        })
         .collect();
     assert_eq!(delivered, [(11, 1), (12, 1), (13, 2)]);
-    assert_eq!(text(&pair.spans[0], "messaging.consumer.group.name"), "sharers");
+    assert_eq!(
+        text(&pair.spans[0], "messaging.consumer.group.name"),
+        "sharers"
+    );
     assert_eq!(pair.spans[0].attribute("throughline.kafka.lag"), None);
     let delivered = pair.take_spans();
     // Accepted, rejected, and one that is still being handled.
@@ -198,23 +282,42 @@ fn a_share_group_gets_the_records_that_were_acquired_and_settles_them_one_by_one
     let settled: Vec<_> = pair
         .take_spans()
         .iter()
-        .map(|span| (span.parent_span_id.unwrap(), text(span, "throughline.kafka.acknowledged").to_owned()))
+        .map(|span| {
+            (
+                span.parent_span_id.unwrap(),
+                text(span, "throughline.kafka.acknowledged").to_owned(),
+            )
+        })
         .collect();
-    assert_eq!(settled, [(delivered[0].span_id, "accept".to_owned()), (delivered[1].span_id, "reject".to_owned())]);
+    assert_eq!(
+        settled,
+        [
+            (delivered[0].span_id, "accept".to_owned()),
+            (delivered[1].span_id, "reject".to_owned())
+        ]
+    );
     // The last, by a request of its own, for its whole range.
     let batch = km::share_acknowledge_request::AcknowledgementBatch::default()
         .with_first_offset(11)
         .with_last_offset(13)
         .with_acknowledge_types(vec![2]);
-    let partition =
-        km::share_acknowledge_request::AcknowledgePartition::default().with_acknowledgement_batches(vec![batch]);
+    let partition = km::share_acknowledge_request::AcknowledgePartition::default()
+        .with_acknowledgement_batches(vec![batch]);
     let topic = km::share_acknowledge_request::AcknowledgeTopic::default()
         .with_topic_id(Uuid::from_bytes(TOPIC_ID))
         .with_partitions(vec![partition]);
     let body = km::ShareAcknowledgeRequest::default().with_topics(vec![topic]);
     pair.client(request(ApiKey::SHARE_ACKNOWLEDGE, 1, 3, &body));
-    pair.broker(response(ApiKey::SHARE_ACKNOWLEDGE, 1, 3, &km::ShareAcknowledgeResponse::default()));
+    pair.broker(response(
+        ApiKey::SHARE_ACKNOWLEDGE,
+        1,
+        3,
+        &km::ShareAcknowledgeResponse::default(),
+    ));
     let last = pair.take_spans();
-    assert_eq!((last.len(), last[0].parent_span_id), (1, Some(delivered[2].span_id)));
+    assert_eq!(
+        (last.len(), last[0].parent_span_id),
+        (1, Some(delivered[2].span_id))
+    );
     assert_eq!(text(&last[0], "throughline.kafka.acknowledged"), "release");
 }

@@ -12,8 +12,9 @@ use crate::support::world::World;
 
 /// The record as its producer meant it, and the span that its context names.
 fn split(record: &Rec, meant: &Rec) -> (Rec, Option<SpanId>) {
-    let context =
-        record.header("traceparent").and_then(|value| SpanId::from_hex(str::from_utf8(value.get(36..52)?).ok()?));
+    let context = record
+        .header("traceparent")
+        .and_then(|value| SpanId::from_hex(str::from_utf8(value.get(36..52)?).ok()?));
     let mut own = record.clone();
     if own.headers.len() > meant.headers.len() {
         assert_eq!(own.headers.pop().unwrap().0, b"traceparent");
@@ -22,7 +23,11 @@ fn split(record: &Rec, meant: &Rec) -> (Rec, Option<SpanId>) {
 }
 
 fn named<'a>(world: &'a World, verb: &str) -> Vec<&'a Span> {
-    world.spans.iter().filter(|span| span.name == format!("{verb} orders")).collect()
+    world
+        .spans
+        .iter()
+        .filter(|span| span.name == format!("{verb} orders"))
+        .collect()
 }
 
 fn counted(world: &World, count: impl Fn(&Notice) -> u32) -> usize {
@@ -31,21 +36,38 @@ fn counted(world: &World, count: impl Fn(&Notice) -> u32) -> usize {
 
 /// Whether the producer said that nobody is to record this one.
 fn is_silenced(record: &Rec) -> bool {
-    record.header("traceparent").is_some_and(|value| value.ends_with(b"-00")) || record.header("b3").is_some()
+    record
+        .header("traceparent")
+        .is_some_and(|value| value.ends_with(b"-00"))
+        || record.header("b3").is_some()
 }
 
 /// Whether a malformed context is replaced in it.
 fn is_mended(record: &Rec) -> bool {
-    record.header("traceparent").is_some_and(|value| value.len() < 55)
+    record
+        .header("traceparent")
+        .is_some_and(|value| value.len() < 55)
 }
 
 fn check(world: &World) {
     let (meant, kept) = (world.meant(), world.broker.records());
     assert_eq!(kept.len(), meant.len(), "each record lies once");
-    let got: Vec<&Rec> = world.consumer.got.iter().map(|(_, record)| record).collect();
-    assert_eq!(got, kept.iter().collect::<Vec<_>>(), "what is kept is what comes, once and in order");
+    let got: Vec<&Rec> = world
+        .consumer
+        .got
+        .iter()
+        .map(|(_, record)| record)
+        .collect();
+    assert_eq!(
+        got,
+        kept.iter().collect::<Vec<_>>(),
+        "what is kept is what comes, once and in order"
+    );
     assert_eq!(world.broker.committed, i64::try_from(meant.len()).unwrap());
-    let sent: HashMap<SpanId, &Span> = named(world, "send").into_iter().map(|span| (span.span_id, span)).collect();
+    let sent: HashMap<SpanId, &Span> = named(world, "send")
+        .into_iter()
+        .map(|span| (span.span_id, span))
+        .collect();
     let processed = named(world, "process");
     for ((offset, record), meant) in world.consumer.got.iter().zip(&meant) {
         let (own, context) = split(record, meant);
@@ -54,7 +76,10 @@ fn check(world: &World) {
         } else {
             assert_eq!(&own, meant, "with all of its own headers");
         }
-        let of_it: Vec<_> = processed.iter().filter(|span| int(span, "messaging.kafka.offset") == *offset).collect();
+        let of_it: Vec<_> = processed
+            .iter()
+            .filter(|span| int(span, "messaging.kafka.offset") == *offset)
+            .collect();
         assert_eq!(of_it.is_empty(), is_silenced(meant), "offset {offset}");
         for span in of_it {
             assert_eq!(span.parent_span_id, context);
@@ -68,15 +93,46 @@ fn check(world: &World) {
 
 /// Everything is a span, or is counted.
 fn account(world: &World, sent: usize, processed: usize) {
-    let unsampled = counted(world, |notice| if let Notice::Unsampled { records } = notice { *records } else { 0 });
-    let dropped = counted(world, |notice| if let Notice::SpanDropped { spans, .. } = notice { *spans } else { 0 });
-    let untold = counted(world, |notice| if let Notice::Unsettled { records } = notice { *records } else { 0 });
-    assert!(sent <= world.offered && world.offered <= sent + unsampled + dropped, "{sent} of {}", world.offered);
+    let unsampled = counted(world, |notice| {
+        if let Notice::Unsampled { records } = notice {
+            *records
+        } else {
+            0
+        }
+    });
+    let dropped = counted(world, |notice| {
+        if let Notice::SpanDropped { spans, .. } = notice {
+            *spans
+        } else {
+            0
+        }
+    });
+    let untold = counted(world, |notice| {
+        if let Notice::Unsettled { records } = notice {
+            *records
+        } else {
+            0
+        }
+    });
+    assert!(
+        sent <= world.offered && world.offered <= sent + unsampled + dropped,
+        "{sent} of {}",
+        world.offered
+    );
     let settled = named(world, "commit").len();
     let known = world.process.known.borrow();
-    assert_eq!(processed, settled + untold + known.waiting(), "each delivery is settled, awaited or given up");
+    assert_eq!(
+        processed,
+        settled + untold + known.waiting(),
+        "each delivery is settled, awaited or given up"
+    );
     assert_eq!(known.held(), 0);
-    assert!(world.spans.iter().all(|span| span.start <= span.end && span.end <= world.now));
+    assert!(
+        world
+            .spans
+            .iter()
+            .all(|span| span.start <= span.end && span.end <= world.now)
+    );
 }
 
 #[test]
@@ -86,7 +142,11 @@ fn what_is_sent_comes_once_in_order_and_is_told_when_nothing_goes_wrong() {
         world.run();
         check(&world);
         assert_eq!(world.was_cut, 0);
-        assert_eq!(world.process.known.borrow().waiting(), 0, "all is committed");
+        assert_eq!(
+            world.process.known.borrow().waiting(),
+            0,
+            "all is committed"
+        );
     }
 }
 

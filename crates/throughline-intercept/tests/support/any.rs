@@ -49,7 +49,8 @@ impl Cluster for Process {
     }
 
     fn local_address(&self, node_id: i32, _: &str, _: i32) -> Option<(Arc<str>, i32)> {
-        self.is_addressed.then(|| ("a.local.address".into(), node_id.saturating_add(1)))
+        self.is_addressed
+            .then(|| ("a.local.address".into(), node_id.saturating_add(1)))
     }
 }
 
@@ -62,7 +63,10 @@ const fn index(side: Side) -> usize {
 
 impl Run {
     fn new(settings: Settings, is_addressed: bool) -> Self {
-        let process = Process { known: Rc::default(), is_addressed };
+        let process = Process {
+            known: Rc::default(),
+            is_addressed,
+        };
         Self {
             session: Session::new(Arc::new(settings), process.clone(), Peer::default(), 7),
             process,
@@ -76,16 +80,25 @@ impl Run {
 
     fn say(&mut self, from: Side, bytes: &[u8]) {
         self.went_in[index(from)].extend_from_slice(bytes);
-        self.session.handle_bytes(from, self.now, Bytes::copy_from_slice(bytes));
+        self.session
+            .handle_bytes(from, self.now, Bytes::copy_from_slice(bytes));
         self.drain();
     }
 
     fn wait(&mut self, nanoseconds: u64) {
         self.now += nanoseconds;
-        while self.session.poll_timeout().is_some_and(|due| due <= self.now) {
+        while self
+            .session
+            .poll_timeout()
+            .is_some_and(|due| due <= self.now)
+        {
             let before = self.session.poll_timeout();
             self.session.handle_timeout(self.now);
-            assert_ne!(self.session.poll_timeout(), before, "a timeout makes progress");
+            assert_ne!(
+                self.session.poll_timeout(),
+                before,
+                "a timeout makes progress"
+            );
             self.drain();
         }
     }
@@ -95,8 +108,16 @@ impl Run {
             self.session.handle_close(side, self.now);
             self.drain();
         }
-        assert_eq!(self.session.poll_timeout(), None, "nothing is awaited any more");
-        assert_eq!(self.process.known.borrow().held(), 0, "nothing is held any more");
+        assert_eq!(
+            self.session.poll_timeout(),
+            None,
+            "nothing is awaited any more"
+        );
+        assert_eq!(
+            self.process.known.borrow().held(),
+            0,
+            "nothing is held any more"
+        );
     }
 
     fn drain(&mut self) {
@@ -109,19 +130,32 @@ impl Run {
         }
         while let Some(notice) = self.session.poll_notice() {
             self.has_seen_versions |= notice == Notice::Request(ApiKey::API_VERSIONS);
-            self.has_broker_a_say |= matches!(notice, Notice::Refused { .. } | Notice::Lost { side: Side::Broker, .. });
+            self.has_broker_a_say |= matches!(
+                notice,
+                Notice::Refused { .. }
+                    | Notice::Lost {
+                        side: Side::Broker,
+                        ..
+                    }
+            );
         }
     }
 }
 
 /// The first byte says how, the others what: a side or a pause, a length in two bytes, and so many bytes.
 pub(crate) fn any_conversation(input: &[u8]) {
-    let Some((how, said)) = input.split_first() else { return };
+    let Some((how, said)) = input.split_first() else {
+        return;
+    };
     let (injects, patches, is_addressed) = (how & 1 != 0, how & 2 != 0, how & 4 != 0);
     let settings = Settings {
         inject: injects,
         default: TopicSettings {
-            deliver: if patches { Deliver::Patch } else { Deliver::Observe },
+            deliver: if patches {
+                Deliver::Patch
+            } else {
+                Deliver::Observe
+            },
             ..TopicSettings::default()
         },
         sample_ratio: if how & 8 == 0 { 1.0 } else { 0.5 },
@@ -132,10 +166,16 @@ pub(crate) fn any_conversation(input: &[u8]) {
     play(&mut run, said);
     run.close();
     if !injects {
-        assert_eq!(run.came_out[0], run.went_in[0], "nothing is injected, so nothing changes");
+        assert_eq!(
+            run.came_out[0], run.went_in[0],
+            "nothing is injected, so nothing changes"
+        );
     }
     if !patches && !is_addressed && !run.has_seen_versions {
-        assert_eq!(run.came_out[1], run.went_in[1], "nothing is to be changed for the client");
+        assert_eq!(
+            run.came_out[1], run.went_in[1],
+            "nothing is to be changed for the client"
+        );
     }
     if run.has_broker_a_say {
         return;
@@ -145,7 +185,10 @@ pub(crate) fn any_conversation(input: &[u8]) {
     again.say(Side::Client, &run.came_out[0]);
     again.close();
     // Not assert_eq: nobody reads that many numbers.
-    assert!(again.came_out[0] == run.came_out[0], "a second proxy leaves what the first has written");
+    assert!(
+        again.came_out[0] == run.came_out[0],
+        "a second proxy leaves what the first has written"
+    );
 }
 
 fn play(run: &mut Run, mut said: &[u8]) {

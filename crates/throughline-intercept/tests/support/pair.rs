@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use throughline_intercept::correlate::Correlator;
-use throughline_intercept::kafka::{Capacity, Cluster, Known, Notice, Peer, Reason, Session, Settings};
+use throughline_intercept::kafka::{
+    Capacity, Cluster, Known, Notice, Peer, Reason, Session, Settings,
+};
 use throughline_intercept::{Side, Timestamp};
 use throughline_model::{Span, Value};
 
@@ -53,7 +55,10 @@ pub(crate) struct Pair {
 
 impl Process {
     pub(crate) fn with(capacity: Capacity) -> Self {
-        Self { known: Rc::new(RefCell::new(Known::new(capacity))), ..Self::default() }
+        Self {
+            known: Rc::new(RefCell::new(Known::new(capacity))),
+            ..Self::default()
+        }
     }
 }
 
@@ -68,7 +73,9 @@ impl Cluster for Process {
     }
 
     fn correlate<T>(&self, look: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
-        self.correlator.as_ref().map(|correlator| look(&mut correlator.borrow_mut()))
+        self.correlator
+            .as_ref()
+            .map(|correlator| look(&mut correlator.borrow_mut()))
     }
 
     fn is_addressed(&self) -> bool {
@@ -89,7 +96,10 @@ impl Pair {
 
     /// One more connection of a process.
     pub(crate) fn of(process: &Process, settings: Settings) -> Self {
-        let peer = Peer { address: Some([10, 0, 0, 7].into()), broker: Some(("broker".into(), 9092)) };
+        let peer = Peer {
+            address: Some([10, 0, 0, 7].into()),
+            broker: Some(("broker".into(), 9092)),
+        };
         let session = Session::new(Arc::new(settings), process.clone(), peer, 7);
         Self {
             session,
@@ -128,7 +138,8 @@ impl Pair {
                 }
             };
             let (piece, rest) = bytes.split_at(length.min(bytes.len()));
-            self.session.handle_bytes(from, self.now, Bytes::copy_from_slice(piece));
+            self.session
+                .handle_bytes(from, self.now, Bytes::copy_from_slice(piece));
             self.drain();
             bytes = rest;
         }
@@ -146,7 +157,10 @@ impl Pair {
             self.now = due.max(self.now);
             self.session.handle_timeout(self.now);
             self.drain();
-            assert!(self.session.poll_timeout().is_none_or(|next| next > due), "a timeout makes progress");
+            assert!(
+                self.session.poll_timeout().is_none_or(|next| next > due),
+                "a timeout makes progress"
+            );
         }
         self.now = until;
     }
@@ -159,8 +173,10 @@ impl Pair {
                 Side::Broker => self.to_broker.extend_from_slice(&bytes),
             }
         }
-        self.spans.extend(std::iter::from_fn(|| self.session.poll_span()));
-        self.notices.extend(std::iter::from_fn(|| self.session.poll_notice()));
+        self.spans
+            .extend(std::iter::from_fn(|| self.session.poll_span()));
+        self.notices
+            .extend(std::iter::from_fn(|| self.session.poll_notice()));
     }
 
     /// What has come out for the broker since the last time.
@@ -196,23 +212,40 @@ impl Pair {
     }
 
     pub(crate) fn injected(&self) -> u32 {
-        let count = |notice: &Notice| if let Notice::Injected { records } = notice { *records } else { 0 };
+        let count = |notice: &Notice| {
+            if let Notice::Injected { records } = notice {
+                *records
+            } else {
+                0
+            }
+        };
         self.notices.iter().map(count).sum()
     }
 }
 
 pub(crate) fn attribute<'a>(span: &'a Span, key: &str) -> &'a Value {
-    span.attribute(key).unwrap_or_else(|| panic!("{} has no {key}", span.name))
+    span.attribute(key)
+        .unwrap_or_else(|| panic!("{} has no {key}", span.name))
 }
 
 pub(crate) fn text<'a>(span: &'a Span, key: &str) -> &'a str {
-    attribute(span, key).as_str().unwrap_or_else(|| panic!("{key} is no text"))
+    attribute(span, key)
+        .as_str()
+        .unwrap_or_else(|| panic!("{key} is no text"))
 }
 
 pub(crate) fn int(span: &Span, key: &str) -> i64 {
-    if let Value::Int(number) = attribute(span, key) { *number } else { panic!("{key} is no whole number") }
+    if let Value::Int(number) = attribute(span, key) {
+        *number
+    } else {
+        panic!("{key} is no whole number")
+    }
 }
 
 pub(crate) fn double(span: &Span, key: &str) -> f64 {
-    if let Value::Double(number) = attribute(span, key) { *number } else { panic!("{key} is no number") }
+    if let Value::Double(number) = attribute(span, key) {
+        *number
+    } else {
+        panic!("{key} is no number")
+    }
 }

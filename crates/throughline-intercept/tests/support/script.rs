@@ -64,7 +64,12 @@ impl Script {
     }
 
     fn say(&mut self, random: &mut fastrand::Rng, from: Side, frame: Bytes, step: Step) {
-        self.lines.push(Line { from, frame, step, pause: random.u64(..20) });
+        self.lines.push(Line {
+            from,
+            frame,
+            step,
+            pause: random.u64(..20),
+        });
     }
 
     /// Has it all said through a session.
@@ -81,7 +86,11 @@ impl Script {
 
     /// All that one side says.
     pub(crate) fn said(&self, side: Side) -> Vec<u8> {
-        self.lines.iter().filter(|line| line.from == side).flat_map(|line| line.frame.to_vec()).collect()
+        self.lines
+            .iter()
+            .filter(|line| line.from == side)
+            .flat_map(|line| line.frame.to_vec())
+            .collect()
     }
 
     /// Records sent and delivered.
@@ -96,38 +105,77 @@ impl Script {
 
     /// Records delivered.
     pub(crate) fn deliveries(&self) -> usize {
-        let count = |line: &Line| if let Step::Fetch { delivered } = line.step { delivered } else { 0 };
+        let count = |line: &Line| {
+            if let Step::Fetch { delivered } = line.step {
+                delivered
+            } else {
+                0
+            }
+        };
         self.lines.iter().map(count).sum()
     }
 }
 
 /// A question, what it is, and its answer if there is to be one.
-fn exchange(random: &mut fastrand::Rng, correlation: i32, offset: &mut i64) -> (Bytes, Step, Option<Bytes>) {
+fn exchange(
+    random: &mut fastrand::Rng,
+    correlation: i32,
+    offset: &mut i64,
+) -> (Bytes, Step, Option<Bytes>) {
     match random.u8(..10) {
         0..4 => {
             let (version, acks) = (random.i16(3..=12), random.choice([-1, -1, 1, 0]).unwrap());
             let records = records(random);
-            let step = Step::Produce { records: records.len() };
+            let step = Step::Produce {
+                records: records.len(),
+            };
             let lot = Lot::of(records).attributes(random.i16(0..5));
-            let answer =
-                wire::produced(version, correlation, random.choice([0, 0, 0, 6]).unwrap(), random.i64(0..1000));
-            (wire::produce(version, correlation, acks, lot.bytes()), step, (acks != 0).then_some(answer))
+            let answer = wire::produced(
+                version,
+                correlation,
+                random.choice([0, 0, 0, 6]).unwrap(),
+                random.i64(0..1000),
+            );
+            (
+                wire::produce(version, correlation, acks, lot.bytes()),
+                step,
+                (acks != 0).then_some(answer),
+            )
         }
         4..8 => {
             let version = random.i16(4..=12);
-            let ask = Ask { version, correlation, offset: Some(*offset), ..Ask::default() };
+            let ask = Ask {
+                version,
+                correlation,
+                offset: Some(*offset),
+                ..Ask::default()
+            };
             let records = records(random);
-            let step = Step::Fetch { delivered: records.len() };
+            let step = Step::Fetch {
+                delivered: records.len(),
+            };
             let lot = Lot::of(records).at(*offset).attributes(random.i16(0..5));
             *offset += i64::try_from(lot.records.len()).unwrap();
             let partial = &lot.bytes()[..random.usize(..60)];
             let records = [&lot.bytes()[..], partial].concat();
-            (ask.frame(), step, Some(ask.answer(records, *offset + random.i64(0..5), &[])))
+            (
+                ask.frame(),
+                step,
+                Some(ask.answer(records, *offset + random.i64(0..5), &[])),
+            )
         }
-        8 => (wire::commit(correlation, "g", *offset), Step::Commit, Some(wire::committed(correlation, 0))),
+        8 => (
+            wire::commit(correlation, "g", *offset),
+            Step::Commit,
+            Some(wire::committed(correlation, 0)),
+        ),
         _ => {
             let body: Vec<u8> = (0..random.usize(..50)).map(|_| random.u8(..)).collect();
-            (wire::unknown(correlation, &body), Step::Other, Some(wire::unknown_answer(correlation, &body)))
+            (
+                wire::unknown(correlation, &body),
+                Step::Other,
+                Some(wire::unknown_answer(correlation, &body)),
+            )
         }
     }
 }
@@ -136,13 +184,23 @@ fn exchange(random: &mut fastrand::Rng, correlation: i32, offset: &mut i64) -> (
 pub(crate) fn records(random: &mut fastrand::Rng) -> Vec<Rec> {
     let count = random.usize(1..6);
     let one = |random: &mut fastrand::Rng| {
-        let value: String = (0..random.usize(..100)).map(|_| random.alphanumeric()).collect();
+        let value: String = (0..random.usize(..100))
+            .map(|_| random.alphanumeric())
+            .collect();
         let record = Rec::of(&value);
         match random.u8(..8) {
-            0 => record.with("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-            1 => record.with("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
+            0 => record.with(
+                "traceparent",
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            ),
+            1 => record.with(
+                "traceparent",
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+            ),
             2 => record.with("b3", "0"),
-            3 => record.with("traceparent", "nonsense").with("traceparent", ""),
+            3 => record
+                .with("traceparent", "nonsense")
+                .with("traceparent", ""),
             4 => record.with(b"\xff", b"\0").with("a", "1").with("a", "2"),
             _ => record,
         }

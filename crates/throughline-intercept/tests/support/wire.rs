@@ -44,16 +44,25 @@ pub(crate) const CONTROL: i16 = 0x20;
 
 impl Rec {
     pub(crate) fn of(value: &str) -> Self {
-        Self { key: Some(b"k".to_vec()), value: Some(value.as_bytes().to_vec()), headers: Vec::new() }
+        Self {
+            key: Some(b"k".to_vec()),
+            value: Some(value.as_bytes().to_vec()),
+            headers: Vec::new(),
+        }
     }
 
     pub(crate) fn with(mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
-        self.headers.push((key.as_ref().to_vec(), Some(value.as_ref().to_vec())));
+        self.headers
+            .push((key.as_ref().to_vec(), Some(value.as_ref().to_vec())));
         self
     }
 
     pub(crate) fn header(&self, key: &str) -> Option<&[u8]> {
-        self.headers.iter().rfind(|(name, _)| name == key.as_bytes())?.1.as_deref()
+        self.headers
+            .iter()
+            .rfind(|(name, _)| name == key.as_bytes())?
+            .1
+            .as_deref()
     }
 
     fn write(&self, delta: i64, out: &mut Vec<u8>) {
@@ -76,19 +85,35 @@ impl Rec {
 
 impl Lot {
     pub(crate) fn of(records: Vec<Rec>) -> Self {
-        Self { base_offset: 0, attributes: 0, producer_id: -1, sequence: 0, timestamp: 1_700_000_000_000, records }
+        Self {
+            base_offset: 0,
+            attributes: 0,
+            producer_id: -1,
+            sequence: 0,
+            timestamp: 1_700_000_000_000,
+            records,
+        }
     }
 
     pub(crate) fn at(self, base_offset: i64) -> Self {
-        Self { base_offset, ..self }
+        Self {
+            base_offset,
+            ..self
+        }
     }
 
     pub(crate) fn attributes(self, attributes: i16) -> Self {
-        Self { attributes: self.attributes | attributes, ..self }
+        Self {
+            attributes: self.attributes | attributes,
+            ..self
+        }
     }
 
     pub(crate) fn by(self, producer_id: i64) -> Self {
-        Self { producer_id, ..self }
+        Self {
+            producer_id,
+            ..self
+        }
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
@@ -105,7 +130,9 @@ impl Lot {
             4 => Codec::Zstd,
             _ => Codec::None,
         };
-        Codecs::default().deflate(codec, Snappy::Xerial, &plain, &mut payload).unwrap();
+        Codecs::default()
+            .deflate(codec, Snappy::Xerial, &plain, &mut payload)
+            .unwrap();
         let count = self.records.len() as i32;
         let mut out = Vec::new();
         out.extend(self.base_offset.to_be_bytes());
@@ -145,9 +172,15 @@ fn prefixed(value: Option<&[u8]>, out: &mut Vec<u8>) {
 /// CRC-32C, a byte at a time.
 fn castagnoli(bytes: &[u8]) -> u32 {
     let table: Vec<u32> = (0..256u32)
-        .map(|byte| (0..8).fold(byte, |crc, _| (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1))))
+        .map(|byte| {
+            (0..8).fold(byte, |crc, _| {
+                (crc >> 1) ^ (0x82f6_3b78 & 0u32.wrapping_sub(crc & 1))
+            })
+        })
         .collect();
-    !bytes.iter().fold(u32::MAX, |crc, byte| (crc >> 8) ^ table[((crc ^ u32::from(*byte)) & 0xff) as usize])
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (crc >> 8) ^ table[((crc ^ u32::from(*byte)) & 0xff) as usize]
+    })
 }
 
 /// What the batches of a record set say; all of them are intact.
@@ -163,15 +196,26 @@ pub(crate) fn told(records: &[u8]) -> Vec<Rec> {
 fn told_by(batch: Batch<'_>) -> Vec<Rec> {
     assert!(batch.is_intact(), "the checksum is right");
     let mut plain = Vec::new();
-    Codecs::default().inflate(batch.codec(), batch.payload(), 64 << 20, &mut plain).unwrap();
+    Codecs::default()
+        .inflate(batch.codec(), batch.payload(), 64 << 20, &mut plain)
+        .unwrap();
     let mut records = Records::new(&plain, batch.count());
     let told = records
         .by_ref()
         .map(|record| {
             let record = record.unwrap();
-            let headers = record.headers().map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec)));
-            let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
-            Rec { key, value, headers: headers.collect() }
+            let headers = record
+                .headers()
+                .map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec)));
+            let (key, value) = (
+                record.key.map(<[u8]>::to_vec),
+                record.value.map(<[u8]>::to_vec),
+            );
+            Rec {
+                key,
+                value,
+                headers: headers.collect(),
+            }
         })
         .collect();
     assert!(records.rest().is_empty());
@@ -208,7 +252,12 @@ pub(crate) fn request(api: ApiKey, version: i16, correlation: i32, body: &impl E
     framed(&head, body, version)
 }
 
-pub(crate) fn response(api: ApiKey, version: i16, correlation: i32, body: &impl Encodable) -> Bytes {
+pub(crate) fn response(
+    api: ApiKey,
+    version: i16,
+    correlation: i32,
+    body: &impl Encodable,
+) -> Bytes {
     let mut head = correlation.to_be_bytes().to_vec();
     if api.is_flexible(version).unwrap() && api != ApiKey::API_VERSIONS {
         head.push(0);
@@ -219,11 +268,19 @@ pub(crate) fn response(api: ApiKey, version: i16, correlation: i32, body: &impl 
 /// A Produce of one record set to partition 0.
 pub(crate) fn produce(version: i16, correlation: i32, acks: i16, records: Vec<u8>) -> Bytes {
     use km::produce_request::{PartitionProduceData, TopicProduceData};
-    let partition = PartitionProduceData::default().with_index(0).with_records(Some(records.into()));
+    let partition = PartitionProduceData::default()
+        .with_index(0)
+        .with_records(Some(records.into()));
     let topic = TopicProduceData::default().with_partition_data(vec![partition]);
-    let topic =
-        if version >= 13 { topic.with_topic_id(Uuid::from_bytes(TOPIC_ID)) } else { topic.with_name(topic_name()) };
-    let body = km::ProduceRequest::default().with_acks(acks).with_timeout_ms(1000).with_topic_data(vec![topic]);
+    let topic = if version >= 13 {
+        topic.with_topic_id(Uuid::from_bytes(TOPIC_ID))
+    } else {
+        topic.with_name(topic_name())
+    };
+    let body = km::ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(1000)
+        .with_topic_data(vec![topic]);
     request(ApiKey::PRODUCE, version, correlation, &body)
 }
 
@@ -236,20 +293,43 @@ pub(crate) fn produced(version: i16, correlation: i32, error_code: i16, base_off
         .with_base_offset(base_offset)
         .with_log_append_time_ms(-1);
     let topic = TopicProduceResponse::default().with_partition_responses(vec![partition]);
-    let topic =
-        if version >= 13 { topic.with_topic_id(Uuid::from_bytes(TOPIC_ID)) } else { topic.with_name(topic_name()) };
-    response(ApiKey::PRODUCE, version, correlation, &km::ProduceResponse::default().with_responses(vec![topic]))
+    let topic = if version >= 13 {
+        topic.with_topic_id(Uuid::from_bytes(TOPIC_ID))
+    } else {
+        topic.with_name(topic_name())
+    };
+    response(
+        ApiKey::PRODUCE,
+        version,
+        correlation,
+        &km::ProduceResponse::default().with_responses(vec![topic]),
+    )
 }
 
 /// The record set of a Produce of one partition.
 pub(crate) fn record_set(frame: &[u8], version: i16) -> Vec<u8> {
     let header = throughline_kafka::frame::RequestHeader::read(frame).unwrap();
     let length = i32::from_be_bytes(frame[..4].try_into().unwrap());
-    assert_eq!(length as usize, frame.len() - 4, "the frame's length is right");
+    assert_eq!(
+        length as usize,
+        frame.len() - 4,
+        "the frame's length is right"
+    );
     let body = &frame[header.body.unwrap()..];
-    let request = produce::Request::open(body, version).unwrap().opened().unwrap();
+    let request = produce::Request::open(body, version)
+        .unwrap()
+        .opened()
+        .unwrap();
     let topic = request.topics.iter().next().unwrap();
-    topic.partitions.iter().next().unwrap().records.unwrap().bytes().to_vec()
+    topic
+        .partitions
+        .iter()
+        .next()
+        .unwrap()
+        .records
+        .unwrap()
+        .bytes()
+        .to_vec()
 }
 
 /// How a fetch asks.
@@ -264,7 +344,13 @@ pub(crate) struct Ask {
 
 impl Default for Ask {
     fn default() -> Self {
-        Self { version: 12, correlation: 1, epoch: -1, offset: Some(0), read_committed: false }
+        Self {
+            version: 12,
+            correlation: 1,
+            epoch: -1,
+            offset: Some(0),
+            read_committed: false,
+        }
     }
 }
 
@@ -272,7 +358,9 @@ impl Ask {
     pub(crate) fn frame(self) -> Bytes {
         use km::fetch_request::{FetchPartition, FetchTopic};
         let topics = self.offset.map(|offset| {
-            let partition = FetchPartition::default().with_partition(0).with_fetch_offset(offset);
+            let partition = FetchPartition::default()
+                .with_partition(0)
+                .with_fetch_offset(offset);
             let topic = FetchTopic::default().with_partitions(vec![partition]);
             if self.version >= 13 {
                 topic.with_topic_id(Uuid::from_bytes(TOPIC_ID))
@@ -284,16 +372,25 @@ impl Ask {
             .with_isolation_level(i8::from(self.read_committed))
             .with_topics(topics.into_iter().collect());
         if self.version >= 7 {
-            body = body.with_session_id(i32::from(self.epoch > 0)).with_session_epoch(self.epoch);
+            body = body
+                .with_session_id(i32::from(self.epoch > 0))
+                .with_session_epoch(self.epoch);
         }
         request(ApiKey::FETCH, self.version, self.correlation, &body)
     }
 
     /// The answer: a record set, the high watermark, aborted transactions as (producer, first offset).
-    pub(crate) fn answer(self, records: Vec<u8>, high_watermark: i64, aborted: &[(i64, i64)]) -> Bytes {
+    pub(crate) fn answer(
+        self,
+        records: Vec<u8>,
+        high_watermark: i64,
+        aborted: &[(i64, i64)],
+    ) -> Bytes {
         use km::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
         let aborted = aborted.iter().map(|(producer, first)| {
-            AbortedTransaction::default().with_producer_id(ProducerId(*producer)).with_first_offset(*first)
+            AbortedTransaction::default()
+                .with_producer_id(ProducerId(*producer))
+                .with_first_offset(*first)
         });
         let partition = PartitionData::default()
             .with_partition_index(0)
@@ -314,32 +411,57 @@ impl Ask {
 
 pub(crate) fn commit(correlation: i32, group: &str, offset: i64) -> Bytes {
     use km::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-    let partition = OffsetCommitRequestPartition::default().with_partition_index(0).with_committed_offset(offset);
-    let topic = OffsetCommitRequestTopic::default().with_name(topic_name()).with_partitions(vec![partition]);
-    let body = km::OffsetCommitRequest::default().with_group_id(GroupId(text(group))).with_topics(vec![topic]);
+    let partition = OffsetCommitRequestPartition::default()
+        .with_partition_index(0)
+        .with_committed_offset(offset);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(topic_name())
+        .with_partitions(vec![partition]);
+    let body = km::OffsetCommitRequest::default()
+        .with_group_id(GroupId(text(group)))
+        .with_topics(vec![topic]);
     request(ApiKey::OFFSET_COMMIT, 8, correlation, &body)
 }
 
 pub(crate) fn committed(correlation: i32, error_code: i16) -> Bytes {
     use km::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
-    let partition = OffsetCommitResponsePartition::default().with_partition_index(0).with_error_code(error_code);
-    let topic = OffsetCommitResponseTopic::default().with_name(topic_name()).with_partitions(vec![partition]);
-    response(ApiKey::OFFSET_COMMIT, 8, correlation, &km::OffsetCommitResponse::default().with_topics(vec![topic]))
+    let partition = OffsetCommitResponsePartition::default()
+        .with_partition_index(0)
+        .with_error_code(error_code);
+    let topic = OffsetCommitResponseTopic::default()
+        .with_name(topic_name())
+        .with_partitions(vec![partition]);
+    response(
+        ApiKey::OFFSET_COMMIT,
+        8,
+        correlation,
+        &km::OffsetCommitResponse::default().with_topics(vec![topic]),
+    )
 }
 
 pub(crate) fn metadata(version: i16, correlation: i32) -> Bytes {
-    request(ApiKey::METADATA, version, correlation, &km::MetadataRequest::default())
+    request(
+        ApiKey::METADATA,
+        version,
+        correlation,
+        &km::MetadataRequest::default(),
+    )
 }
 
 /// Metadata of the topic, its id, the cluster's and one broker's address.
 pub(crate) fn metadata_answer(version: i16, correlation: i32) -> Bytes {
     use km::metadata_response::{MetadataResponseBroker, MetadataResponseTopic};
-    let broker = MetadataResponseBroker::default().with_node_id(BrokerId(3)).with_host(text("broker")).with_port(9092);
+    let broker = MetadataResponseBroker::default()
+        .with_node_id(BrokerId(3))
+        .with_host(text("broker"))
+        .with_port(9092);
     let mut topic = MetadataResponseTopic::default().with_name(Some(topic_name()));
     if version >= 10 {
         topic = topic.with_topic_id(Uuid::from_bytes(TOPIC_ID));
     }
-    let mut body = km::MetadataResponse::default().with_brokers(vec![broker]).with_topics(vec![topic]);
+    let mut body = km::MetadataResponse::default()
+        .with_brokers(vec![broker])
+        .with_topics(vec![topic]);
     if version >= 2 {
         body = body.with_cluster_id(Some(text("a-cluster")));
     }
@@ -350,7 +472,15 @@ pub(crate) fn metadata_answer(version: i16, correlation: i32) -> Bytes {
 pub(crate) fn unknown(correlation: i32, body: &[u8]) -> Bytes {
     let length = (10 + body.len() as i32).to_be_bytes();
     Bytes::from(
-        [&length[..], &9999i16.to_be_bytes(), &7i16.to_be_bytes(), &correlation.to_be_bytes(), &[0, 0], body].concat(),
+        [
+            &length[..],
+            &9999i16.to_be_bytes(),
+            &7i16.to_be_bytes(),
+            &correlation.to_be_bytes(),
+            &[0, 0],
+            body,
+        ]
+        .concat(),
     )
 }
 

@@ -111,12 +111,17 @@ impl World {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut sequence = 0;
         let lots = (0..random.usize(1..8)).map(|_| {
-            let mut lot = Lot::of(records(&mut random)).attributes(random.i16(0..5)).by(7);
+            let mut lot = Lot::of(records(&mut random))
+                .attributes(random.i16(0..5))
+                .by(7);
             lot.sequence = sequence;
             sequence += lot.records.len() as i32;
             lot
         });
-        let producer = Producer { lots: lots.collect(), ..Producer::default() };
+        let producer = Producer {
+            lots: lots.collect(),
+            ..Producer::default()
+        };
         let mut world = Self {
             random,
             settings: Arc::new(settings),
@@ -142,7 +147,9 @@ impl World {
     /// Until everything that was to be sent has been committed.
     pub(crate) fn run(&mut self) {
         for _ in 0..100_000 {
-            let Some(((at, _), event)) = self.events.pop_first() else { break };
+            let Some(((at, _), event)) = self.events.pop_first() else {
+                break;
+            };
             self.expire(at);
             self.now = at;
             self.happen(event);
@@ -150,7 +157,10 @@ impl World {
         assert!(self.events.is_empty(), "it never ends");
         for at in 0..self.connections.len() {
             if self.connections[at].is_open {
-                assert!(self.connections[at].session.is_idle(), "an answer is awaited that has come");
+                assert!(
+                    self.connections[at].session.is_idle(),
+                    "an answer is awaited that has come"
+                );
                 self.close(at);
             }
         }
@@ -158,7 +168,11 @@ impl World {
 
     /// All records that were to be sent, in order.
     pub(crate) fn meant(&self) -> Vec<Rec> {
-        self.producer.lots.iter().flat_map(|lot| lot.records.clone()).collect()
+        self.producer
+            .lots
+            .iter()
+            .flat_map(|lot| lot.records.clone())
+            .collect()
     }
 
     fn later(&mut self, pause: u64, event: Event) {
@@ -189,11 +203,15 @@ impl World {
                 while let Some(frame) = next_frame(&mut self.connections[at].at_session) {
                     self.offered += told_by_request(&frame);
                 }
-                self.connections[at].session.handle_bytes(Side::Client, self.now, bytes);
+                self.connections[at]
+                    .session
+                    .handle_bytes(Side::Client, self.now, bytes);
                 self.drain(at);
             }
             Event::Piece(at, Pipe::FromBroker, bytes) => {
-                self.connections[at].session.handle_bytes(Side::Broker, self.now, bytes);
+                self.connections[at]
+                    .session
+                    .handle_bytes(Side::Broker, self.now, bytes);
                 self.drain(at);
             }
             Event::Piece(at, Pipe::ToBroker, bytes) => {
@@ -215,7 +233,11 @@ impl World {
     /// Bytes go into a pipe, and come out of it later and in pieces.
     fn send(&mut self, at: usize, pipe: Pipe, mut bytes: Bytes) {
         // Now and then somebody takes longer than a session has patience.
-        let stall = if self.random.u8(..) == 0 { 70 * SECOND } else { 0 };
+        let stall = if self.random.u8(..) == 0 {
+            70 * SECOND
+        } else {
+            0
+        };
         while !bytes.is_empty() {
             let most = self.random.usize(1..=bytes.len());
             let piece = bytes.split_to(self.random.usize(1..=most));
@@ -229,22 +251,39 @@ impl World {
     /// Takes what a session has for others.
     fn drain(&mut self, at: usize) {
         while let Some((to, bytes)) = self.connections[at].session.poll_transmit() {
-            let pipe = if to == Side::Client { Pipe::ToClient } else { Pipe::ToBroker };
+            let pipe = if to == Side::Client {
+                Pipe::ToClient
+            } else {
+                Pipe::ToBroker
+            };
             self.send(at, pipe, bytes);
         }
         let session = &mut self.connections[at].session;
-        self.spans.extend(std::iter::from_fn(|| session.poll_span()));
-        self.notices.extend(std::iter::from_fn(|| session.poll_notice()));
+        self.spans
+            .extend(std::iter::from_fn(|| session.poll_span()));
+        self.notices
+            .extend(std::iter::from_fn(|| session.poll_notice()));
     }
 
     fn connect(&mut self, who: Who) {
-        let peer = Peer { address: Some([10, 0, 0, 7].into()), broker: Some(("broker".into(), 9092)) };
+        let peer = Peer {
+            address: Some([10, 0, 0, 7].into()),
+            broker: Some(("broker".into(), 9092)),
+        };
         let seed = self.random.u64(..);
         let session = Session::new(Arc::clone(&self.settings), self.process.clone(), peer, seed);
         let (at_broker, at_client, at_session) = (Vec::new(), Vec::new(), Vec::new());
         let at = self.connections.len();
         let last = [self.now; 4];
-        self.connections.push(Connection { who, session, is_open: true, last, at_broker, at_client, at_session });
+        self.connections.push(Connection {
+            who,
+            session,
+            is_open: true,
+            last,
+            at_broker,
+            at_client,
+            at_session,
+        });
         if self.cuts > 0 {
             self.cuts -= 1;
             let pause = self.random.u64(..40 * MILLISECOND);
@@ -275,7 +314,11 @@ impl World {
     }
 
     fn close(&mut self, at: usize) {
-        let sides = if self.random.bool() { [Side::Client, Side::Broker] } else { [Side::Broker, Side::Client] };
+        let sides = if self.random.bool() {
+            [Side::Client, Side::Broker]
+        } else {
+            [Side::Broker, Side::Client]
+        };
         for side in sides {
             let connection = &mut self.connections[at];
             connection.session.handle_close(side, self.now);
@@ -302,7 +345,9 @@ impl World {
     // --- the clients ---
 
     fn produce(&mut self, at: usize) {
-        while self.producer.sent < self.producer.lots.len() && self.producer.sent < self.producer.answered + IN_FLIGHT {
+        while self.producer.sent < self.producer.lots.len()
+            && self.producer.sent < self.producer.answered + IN_FLIGHT
+        {
             let number = self.producer.sent;
             self.producer.sent += 1;
             let frame = wire::produce(9, number as i32, -1, self.producer.lots[number].bytes());
@@ -316,7 +361,11 @@ impl World {
     }
 
     fn ask(&self) -> Ask {
-        Ask { correlation: self.consumer.correlation, offset: Some(self.consumer.position), ..Ask::default() }
+        Ask {
+            correlation: self.consumer.correlation,
+            offset: Some(self.consumer.position),
+            ..Ask::default()
+        }
     }
 
     fn poll(&mut self, at: usize) {
@@ -329,7 +378,12 @@ impl World {
 
     /// A fetch is answered: what is new is taken and committed. A commit is answered: on with the next.
     fn consumed(&mut self, at: usize, frame: &[u8]) {
-        let end = self.producer.lots.iter().map(|lot| lot.records.len()).sum::<usize>() as i64;
+        let end = self
+            .producer
+            .lots
+            .iter()
+            .map(|lot| lot.records.len())
+            .sum::<usize>() as i64;
         if frame[7] % 2 == 1 {
             self.consumer.is_done = self.consumer.position == end;
             if !self.consumer.is_done {
@@ -352,17 +406,47 @@ impl Broker {
         let header = RequestHeader::read(frame).unwrap();
         let body = &frame[header.body.unwrap()..];
         match header.api {
-            ApiKey::PRODUCE => wire::produced(9, header.correlation.0, 0, self.append(wire::record_set(frame, 9))),
+            ApiKey::PRODUCE => wire::produced(
+                9,
+                header.correlation.0,
+                0,
+                self.append(wire::record_set(frame, 9)),
+            ),
             ApiKey::FETCH => {
-                let request = fetch::Request::open(body, header.version).unwrap().opened().unwrap();
-                let asked = request.topics.iter().next().unwrap().partitions.iter().next().unwrap();
-                let ask = Ask { correlation: header.correlation.0, ..Ask::default() };
+                let request = fetch::Request::open(body, header.version)
+                    .unwrap()
+                    .opened()
+                    .unwrap();
+                let asked = request
+                    .topics
+                    .iter()
+                    .next()
+                    .unwrap()
+                    .partitions
+                    .iter()
+                    .next()
+                    .unwrap();
+                let ask = Ask {
+                    correlation: header.correlation.0,
+                    ..Ask::default()
+                };
                 ask.answer(self.read(asked.fetch_offset, random), self.end, &[])
             }
             ApiKey::OFFSET_COMMIT => {
                 use throughline_kafka::message::group::OffsetCommitRequest;
-                let request = OffsetCommitRequest::open(body, header.version).unwrap().opened().unwrap();
-                let partition = request.topics.iter().next().unwrap().partitions.iter().next().unwrap();
+                let request = OffsetCommitRequest::open(body, header.version)
+                    .unwrap()
+                    .opened()
+                    .unwrap();
+                let partition = request
+                    .topics
+                    .iter()
+                    .next()
+                    .unwrap()
+                    .partitions
+                    .iter()
+                    .next()
+                    .unwrap();
                 self.committed = partition.committed_offset;
                 wire::committed(header.correlation.0, 0)
             }
@@ -389,12 +473,18 @@ impl Broker {
 
     /// Whole batches from the one on that holds the offset, and perhaps a part of the next.
     fn read(&self, offset: i64, random: &mut fastrand::Rng) -> Vec<u8> {
-        let first = self.log.partition_point(|(base, _)| *base <= offset).saturating_sub(1);
+        let first = self
+            .log
+            .partition_point(|(base, _)| *base <= offset)
+            .saturating_sub(1);
         if offset >= self.end {
             return Vec::new();
         }
         let whole = random.usize(1..=self.log.len() - first);
-        let mut out: Vec<u8> = self.log[first..first + whole].iter().flat_map(|(_, batch)| batch.clone()).collect();
+        let mut out: Vec<u8> = self.log[first..first + whole]
+            .iter()
+            .flat_map(|(_, batch)| batch.clone())
+            .collect();
         if let Some((_, next)) = self.log.get(first + whole) {
             out.extend(&next[..random.usize(..next.len())]);
         }
@@ -412,8 +502,19 @@ impl Broker {
 impl Consumer {
     /// Takes the records from its position on. False when there are none.
     fn take(&mut self, frame: &[u8]) -> bool {
-        let response = fetch::Response::open(&frame[9..], 12).unwrap().opened().unwrap();
-        let partition = response.topics.iter().next().unwrap().partitions.iter().next().unwrap();
+        let response = fetch::Response::open(&frame[9..], 12)
+            .unwrap()
+            .opened()
+            .unwrap();
+        let partition = response
+            .topics
+            .iter()
+            .next()
+            .unwrap()
+            .partitions
+            .iter()
+            .next()
+            .unwrap();
         let before = self.got.len();
         for entry in Batches::new(partition.records.unwrap().bytes()) {
             let Entry::Batch(batch) = entry else { continue };
@@ -436,5 +537,9 @@ fn next_frame(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
 
 /// How many records a request brings, if it is a Produce.
 fn told_by_request(frame: &[u8]) -> usize {
-    if frame[4..6] == [0, 0] { told(&wire::record_set(frame, 9)).len() } else { 0 }
+    if frame[4..6] == [0, 0] {
+        told(&wire::record_set(frame, 9)).len()
+    } else {
+        0
+    }
 }

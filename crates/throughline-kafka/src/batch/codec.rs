@@ -64,7 +64,13 @@ impl Codecs {
     ///
     /// # Errors
     /// When it is not well-formed, when there would be more than `max` bytes, or when the codec is not known.
-    pub fn inflate(&mut self, codec: Codec, bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<Snappy, Reason> {
+    pub fn inflate(
+        &mut self,
+        codec: Codec,
+        bytes: &[u8],
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<Snappy, Reason> {
         out.clear();
         match codec {
             Codec::None if bytes.len() > max => return Err(Reason::Inflated { max }),
@@ -85,7 +91,13 @@ impl Codecs {
     ///
     /// # Errors
     /// When the codec is not known, or its library gives up.
-    pub fn deflate(&mut self, codec: Codec, snappy: Snappy, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    pub fn deflate(
+        &mut self,
+        codec: Codec,
+        snappy: Snappy,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Reason> {
         match codec {
             Codec::None => {
                 out.extend_from_slice(bytes);
@@ -120,6 +132,12 @@ impl std::fmt::Debug for Codecs {
 /// Reads all of `from`, but no more than `max` bytes: the one door for everything that inflates as a stream.
 fn read_capped(from: impl Read, max: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
     let one_more = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    from.take(one_more).read_to_end(out).map_err(|_| Reason::Compressed)?;
-    if out.len() > max { Err(Reason::Inflated { max }) } else { Ok(()) }
+    from.take(one_more)
+        .read_to_end(out)
+        .map_err(|_| Reason::Compressed)?;
+    if out.len() > max {
+        Err(Reason::Inflated { max })
+    } else {
+        Ok(())
+    }
 }

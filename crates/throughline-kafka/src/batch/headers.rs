@@ -88,7 +88,8 @@ impl Headers {
         self.set_aside();
         self.out.truncate(self.start);
         self.out.reserve(records.len() + records.len() / 8);
-        self.out.extend_from_slice(records.get(..record.at).unwrap_or_default());
+        self.out
+            .extend_from_slice(records.get(..record.at).unwrap_or_default());
         self.record = self.out.len();
         self.out.extend_from_slice(record.bytes);
         self.start = self.out.len();
@@ -97,7 +98,8 @@ impl Headers {
 
     fn set_aside(&mut self) {
         self.aside.clear();
-        self.aside.extend_from_slice(self.out.get(self.start..).unwrap_or_default());
+        self.aside
+            .extend_from_slice(self.out.get(self.start..).unwrap_or_default());
     }
 
     /// Makes the record and the headers that were written behind it one.
@@ -106,13 +108,16 @@ impl Headers {
     /// When it would be longer than a record can be.
     #[inline]
     pub(super) fn close(&mut self, record: &Record<'_>) -> Result<(), Overflow> {
-        let length = i32::try_from(self.out.len() - self.record - record.body).map_err(|_| Overflow)?;
+        let length =
+            i32::try_from(self.out.len() - self.record - record.body).map_err(|_| Overflow)?;
         let count = record.count.saturating_add(self.count);
         // The number of headers stays one byte, as it nearly always does, and the length gets no shorter.
         let keeps_width = count <= 0x3f && record.headers_at - record.count_at == 1;
-        let (Some(by), Ok(count), true) =
-            (varint::length_i32(length).checked_sub(record.body), u8::try_from(count << 1), keeps_width)
-        else {
+        let (Some(by), Ok(count), true) = (
+            varint::length_i32(length).checked_sub(record.body),
+            u8::try_from(count << 1),
+            keeps_width,
+        ) else {
             return self.rewrite(record);
         };
         if self.overflow || !self.replaced.is_empty() {
@@ -146,18 +151,31 @@ impl Headers {
         self.set_aside();
         self.out.truncate(self.record);
         let (replaced, aside) = (&self.replaced, self.aside.as_slice());
-        let is_kept = |own: &[u8]| !replaced.iter().any(|range| aside.get(range.clone()) == Some(own));
+        let is_kept = |own: &[u8]| {
+            !replaced
+                .iter()
+                .any(|range| aside.get(range.clone()) == Some(own))
+        };
         let kept = || record.headers().filter(|header| is_kept(header.key));
-        let (kept_count, kept_length) =
-            kept().fold((0u64, 0usize), |(count, length), header| (count + 1, length + header.end - header.start));
-        let front = record.bytes.get(record.body..record.count_at).unwrap_or_default();
+        let (kept_count, kept_length) = kept().fold((0u64, 0usize), |(count, length), header| {
+            (count + 1, length + header.end - header.start)
+        });
+        let front = record
+            .bytes
+            .get(record.body..record.count_at)
+            .unwrap_or_default();
         let count = i32::try_from(kept_count + u64::from(self.count)).map_err(|_| Overflow)?;
         let length = front.len() + varint::length_i32(count) + kept_length + aside.len();
         varint::write_i32(i32::try_from(length).map_err(|_| Overflow)?, &mut self.out);
         self.out.extend_from_slice(front);
         varint::write_i32(count, &mut self.out);
         for header in kept() {
-            self.out.extend_from_slice(record.bytes.get(header.start..header.end).unwrap_or_default());
+            self.out.extend_from_slice(
+                record
+                    .bytes
+                    .get(header.start..header.end)
+                    .unwrap_or_default(),
+            );
         }
         self.out.extend_from_slice(aside);
         Ok(())

@@ -78,12 +78,24 @@ impl Injector {
         out.extend_from_slice(old.get(..OVERHEAD).unwrap_or_default());
         let (mut theirs, mut ours) = (Running::new(CHECKED), Running::new(begin + CHECKED));
         let records = Records::new(batch.payload(), batch.count());
-        let reason = Reason::TooLarge { max: limits.max_batch_bytes };
-        let bound = Bound { end: begin.saturating_add(limits.max_batch_bytes), reason };
-        let changed = splice(records, &mut self.headers, bound, out, choose, |read, out| {
-            theirs.advance(old, OVERHEAD + read);
-            ours.advance(out, out.len());
-        })?;
+        let reason = Reason::TooLarge {
+            max: limits.max_batch_bytes,
+        };
+        let bound = Bound {
+            end: begin.saturating_add(limits.max_batch_bytes),
+            reason,
+        };
+        let changed = splice(
+            records,
+            &mut self.headers,
+            bound,
+            out,
+            choose,
+            |read, out| {
+                theirs.advance(old, OVERHEAD + read);
+                ours.advance(out, out.len());
+            },
+        )?;
         if changed == 0 {
             return Ok(0);
         }
@@ -107,12 +119,20 @@ impl Injector {
         if !batch.is_intact() {
             return Err(Reason::Checksum);
         }
-        let Self { codecs, headers, plain, spliced } = self;
+        let Self {
+            codecs,
+            headers,
+            plain,
+            spliced,
+        } = self;
         let max = limits.max_inflated_bytes;
         let snappy = codecs.inflate(codec, batch.payload(), max, plain)?;
         spliced.clear();
         let records = Records::new(plain, batch.count());
-        let bound = Bound { end: max, reason: Reason::Inflated { max } };
+        let bound = Bound {
+            end: max,
+            reason: Reason::Inflated { max },
+        };
         let changed = splice(records, headers, bound, spliced, choose, |_, _| {})?;
         if changed == 0 {
             return Ok(0);
@@ -128,7 +148,9 @@ impl Injector {
 
 /// Writes the length and the checksum of the batch that begins at `begin`.
 fn seal(out: &mut [u8], begin: usize, crc: u32, limits: &Limits) -> Result<(), Reason> {
-    let too_large = Reason::TooLarge { max: limits.max_batch_bytes };
+    let too_large = Reason::TooLarge {
+        max: limits.max_batch_bytes,
+    };
     let batch = out.get_mut(begin..).ok_or(too_large)?;
     if batch.len() > limits.max_batch_bytes {
         return Err(too_large);

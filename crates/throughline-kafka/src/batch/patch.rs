@@ -22,7 +22,11 @@ pub struct Patches {
 impl Patcher {
     /// Overwrites in `batch`, one whole batch that is not compressed, what `choose` says of its records. Nothing is
     /// changed unless the outcome is [`Outcome::Changed`], which counts the places.
-    pub fn patch(&mut self, batch: &mut [u8], mut choose: impl FnMut(&Record<'_>, &mut Patches)) -> Outcome {
+    pub fn patch(
+        &mut self,
+        batch: &mut [u8],
+        mut choose: impl FnMut(&Record<'_>, &mut Patches),
+    ) -> Outcome {
         self.patches.clear();
         match self.gather(batch, &mut choose) {
             Ok(0) => Outcome::Unchanged,
@@ -34,8 +38,15 @@ impl Patcher {
         }
     }
 
-    fn gather(&mut self, bytes: &[u8], choose: &mut impl FnMut(&Record<'_>, &mut Patches)) -> Result<u32, Reason> {
-        let malformed = crate::wire::Error { at: 0, expected: "one whole batch" };
+    fn gather(
+        &mut self,
+        bytes: &[u8],
+        choose: &mut impl FnMut(&Record<'_>, &mut Patches),
+    ) -> Result<u32, Reason> {
+        let malformed = crate::wire::Error {
+            at: 0,
+            expected: "one whole batch",
+        };
         let batch = Batch::new(bytes).ok_or(Reason::Malformed(malformed))?;
         if batch.is_control() {
             return Err(Reason::Control);
@@ -58,11 +69,18 @@ impl Patcher {
 impl Patches {
     /// Overwrites the bytes of the header's value from `at` on. False, and nothing is done, when the value does not reach
     /// so far.
-    pub fn overwrite(&mut self, record: &Record<'_>, header: &Header<'_>, at: usize, bytes: &[u8]) -> bool {
+    pub fn overwrite(
+        &mut self,
+        record: &Record<'_>,
+        header: &Header<'_>,
+        at: usize,
+        bytes: &[u8],
+    ) -> bool {
         let length = header.value.map_or(0, <[u8]>::len);
         let fits = at.checked_add(bytes.len()).is_some_and(|end| end <= length);
         if fits {
-            self.places.push((OVERHEAD + record.at + header.value_at + at, bytes.len()));
+            self.places
+                .push((OVERHEAD + record.at + header.value_at + at, bytes.len()));
             self.bytes.extend_from_slice(bytes);
         }
         fits
@@ -76,7 +94,9 @@ impl Patches {
     fn apply(&self, batch: &mut [u8]) {
         let mut rest = self.bytes.as_slice();
         for (at, length) in &self.places {
-            let Some((bytes, behind)) = rest.split_at_checked(*length) else { return };
+            let Some((bytes, behind)) = rest.split_at_checked(*length) else {
+                return;
+            };
             overwrite(batch, *at, bytes);
             rest = behind;
         }
@@ -87,7 +107,10 @@ impl Patches {
 
 /// Overwrites bytes that are there; if they are not, does nothing.
 pub(super) fn overwrite(target: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = target.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())) {
+    if let Some(place) = target
+        .get_mut(at..)
+        .and_then(|rest| rest.get_mut(..bytes.len()))
+    {
         place.copy_from_slice(bytes);
     }
 }

@@ -60,7 +60,11 @@ impl<'a> Records<'a> {
     /// `count` records that lie in `bytes`, which are not compressed.
     #[must_use]
     pub const fn new(bytes: &'a [u8], count: i32) -> Self {
-        Self { bytes, at: 0, left: count }
+        Self {
+            bytes,
+            at: 0,
+            left: count,
+        }
     }
 
     /// The bytes behind the records that have been given out.
@@ -98,7 +102,10 @@ impl<'a> Iterator for Records<'a> {
         self.left -= 1;
         let Some(record) = self.read() else {
             self.left = 0;
-            return Some(Err(Error { at: self.at, expected: "a well-formed record" }));
+            return Some(Err(Error {
+                at: self.at,
+                expected: "a well-formed record",
+            }));
         };
         Some(Ok(record))
     }
@@ -125,7 +132,18 @@ impl<'a> Record<'a> {
             let value = varint::read_i32(bytes, &mut place)?;
             place = place.checked_add(usize::try_from(value).unwrap_or(0))?;
         }
-        let record = Self { bytes, at, body, count_at, headers_at, count, timestamp_delta, offset_delta, key, value };
+        let record = Self {
+            bytes,
+            at,
+            body,
+            count_at,
+            headers_at,
+            count,
+            timestamp_delta,
+            offset_delta,
+            key,
+            value,
+        };
         (place == bytes.len()).then_some(record)
     }
 
@@ -145,7 +163,11 @@ impl<'a> Record<'a> {
     #[must_use]
     #[inline]
     pub const fn headers(&self) -> HeaderIter<'a> {
-        HeaderIter { bytes: self.bytes, at: self.headers_at, left: self.count }
+        HeaderIter {
+            bytes: self.bytes,
+            at: self.headers_at,
+            left: self.count,
+        }
     }
 
     /// The last header of this key, which is the one that counts.
@@ -190,15 +212,26 @@ impl<'a> Iterator for HeaderIter<'a> {
         let key = field(self.bytes, &mut self.at)??;
         let value = field(self.bytes, &mut self.at)?;
         let end = self.at;
-        Some(Header { key, value, start, value_at: end - value.map_or(0, <[u8]>::len), end })
+        Some(Header {
+            key,
+            value,
+            start,
+            value_at: end - value.map_or(0, <[u8]>::len),
+            end,
+        })
     }
 }
 
 /// Reads bytes behind their length; any negative length is null, as Java has it.
 #[inline(always)]
-#[expect(clippy::option_option, reason = "the outer one: there is nothing well-formed; the inner one: null")]
+#[expect(
+    clippy::option_option,
+    reason = "the outer one: there is nothing well-formed; the inner one: null"
+)]
 fn field<'a>(bytes: &'a [u8], place: &mut usize) -> Option<Option<&'a [u8]>> {
-    let Ok(length) = usize::try_from(varint::read_i32(bytes, place)?) else { return Some(None) };
+    let Ok(length) = usize::try_from(varint::read_i32(bytes, place)?) else {
+        return Some(None);
+    };
     let start = *place;
     *place = start.checked_add(length)?;
     Some(Some(bytes.get(start..*place)?))

@@ -39,7 +39,10 @@ pub(super) fn splice(
     let changed = splice_lent(&mut records, headers, bound, choose, &mut watch);
     std::mem::swap(&mut headers.out, out);
     if changed.is_ok() && !records.rest().is_empty() {
-        return Err(Reason::Malformed(Error { at: records.at(), expected: "no bytes behind the last record" }));
+        return Err(Reason::Malformed(Error {
+            at: records.at(),
+            expected: "no bytes behind the last record",
+        }));
     }
     changed
 }
@@ -88,7 +91,10 @@ fn splice_lent(
 impl Running {
     /// Covers what lies from `start` on.
     pub(super) fn new(start: usize) -> Self {
-        Self { digest: Digest::new(CrcAlgorithm::Crc32Iscsi), done: start }
+        Self {
+            digest: Digest::new(CrcAlgorithm::Crc32Iscsi),
+            done: start,
+        }
     }
 
     /// Takes in `bytes` up to `end`, from where it left off.
@@ -100,7 +106,10 @@ impl Running {
     }
 
     /// The checksum so far.
-    #[expect(clippy::cast_possible_truncation, reason = "a checksum of 32 bits in a wider number")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a checksum of 32 bits in a wider number"
+    )]
     pub(super) fn value(&self) -> u32 {
         self.digest.finalize() as u32
     }

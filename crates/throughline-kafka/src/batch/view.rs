@@ -166,7 +166,11 @@ impl<'a> Batch<'a> {
 
     fn fixed<const N: usize>(&self, at: usize) -> [u8; N] {
         // There are always 61 bytes.
-        self.bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+        self.bytes
+            .get(at..)
+            .and_then(|rest| rest.first_chunk())
+            .copied()
+            .unwrap_or([0; N])
     }
 }
 
@@ -196,7 +200,10 @@ impl<'a> Iterator for Batches<'a> {
             return Some(Entry::Partial(self.take()));
         };
         // A message set has at least its checksum, its magic and its attributes.
-        let Some(length) = usize::try_from(i32::from_be_bytes(*length)).ok().filter(|length| *length >= 6) else {
+        let Some(length) = usize::try_from(i32::from_be_bytes(*length))
+            .ok()
+            .filter(|length| *length >= 6)
+        else {
             return Some(Entry::Malformed(self.take()));
         };
         let Some((bytes, rest)) = self.rest.split_at_checked(LOG_OVERHEAD + length) else {
@@ -207,7 +214,11 @@ impl<'a> Iterator for Batches<'a> {
             return Some(Entry::Malformed(self.take()));
         }
         self.rest = rest;
-        Some(if magic == 2 { Entry::Batch(Batch { bytes }) } else { Entry::Other { magic, bytes } })
+        Some(if magic == 2 {
+            Entry::Batch(Batch { bytes })
+        } else {
+            Entry::Other { magic, bytes }
+        })
     }
 }
 

@@ -46,8 +46,16 @@ pub enum Event {
 /// Whose a frame is, as soon as it can be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
-    Request { size: usize, api: ApiKey, version: i16, correlation: CorrelationId },
-    Response { size: usize, correlation: CorrelationId },
+    Request {
+        size: usize,
+        api: ApiKey,
+        version: i16,
+        correlation: CorrelationId,
+    },
+    Response {
+        size: usize,
+        correlation: CorrelationId,
+    },
 }
 
 /// Why a stream cannot be followed any more.
@@ -106,7 +114,12 @@ impl Framer {
     }
 
     fn new(direction: Direction) -> Self {
-        Self { direction, state: State::Beginning, tokens: Tokens::None, held: BytesMut::new() }
+        Self {
+            direction,
+            state: State::Beginning,
+            tokens: Tokens::None,
+            held: BytesMut::new(),
+        }
     }
 
     /// Takes what it needs from the front of `input`. [`None`] when all of that has been taken and more is needed.
@@ -177,7 +190,10 @@ impl Framer {
     /// Looks for a head at a border.
     fn look(&mut self, input: &mut Bytes) -> Option<Event> {
         let wanted = self.wanted(input);
-        if self.held.is_empty() && self.state == State::Beginning && input.first() == Some(&self.direction.tls()) {
+        if self.held.is_empty()
+            && self.state == State::Beginning
+            && input.first() == Some(&self.direction.tls())
+        {
             self.opaque();
             return Some(Event::Lost(Loss::Tls));
         }
@@ -186,13 +202,21 @@ impl Framer {
             let missing = wanted.saturating_sub(self.held.len()).min(input.len());
             self.held.extend_from_slice(&input.split_to(missing));
         }
-        let front = if self.held.is_empty() { input.as_ref() } else { self.held.as_ref() };
+        let front = if self.held.is_empty() {
+            input.as_ref()
+        } else {
+            self.held.as_ref()
+        };
         if self.tokens != Tokens::None {
             match read_token(front, self.tokens) {
                 Ok(None) => return None,
                 Ok(Some(Some(size))) => {
                     self.state = State::Head(size);
-                    self.tokens = if self.direction == Direction::Requests { Tokens::Perhaps } else { Tokens::None };
+                    self.tokens = if self.direction == Direction::Requests {
+                        Tokens::Perhaps
+                    } else {
+                        Tokens::None
+                    };
                     return Some(Event::Token);
                 }
                 Ok(Some(None)) => {
@@ -225,17 +249,29 @@ impl Framer {
             Tokens::Next => LENGTH,
             Tokens::Perhaps => {
                 // An empty token is all of a frame; of any other the first byte tells.
-                let is_empty = self.held.iter().chain(input.iter()).take(LENGTH).all(|byte| *byte == 0);
+                let is_empty = self
+                    .held
+                    .iter()
+                    .chain(input.iter())
+                    .take(LENGTH)
+                    .all(|byte| *byte == 0);
                 if is_empty { LENGTH } else { LENGTH + 1 }
             }
         }
     }
 
     fn pass(&mut self, left: usize, input: &mut Bytes) -> Option<Event> {
-        let piece =
-            if self.held.is_empty() { input.split_to(left.min(input.len())) } else { self.held.split().freeze() };
+        let piece = if self.held.is_empty() {
+            input.split_to(left.min(input.len()))
+        } else {
+            self.held.split().freeze()
+        };
         let left = left.saturating_sub(piece.len());
-        self.state = if left == 0 { State::Between } else { State::Passing(left) };
+        self.state = if left == 0 {
+            State::Between
+        } else {
+            State::Passing(left)
+        };
         (!piece.is_empty()).then_some(Event::Pass(piece))
     }
 
@@ -247,7 +283,8 @@ impl Framer {
         let missing = size.saturating_sub(self.held.len());
         // Room for all of a frame of the usual length at once; for a longer one as its bytes come, whatever it claims.
         self.held.reserve(missing.min(ROOM));
-        self.held.extend_from_slice(&input.split_to(missing.min(input.len())));
+        self.held
+            .extend_from_slice(&input.split_to(missing.min(input.len())));
         if self.held.len() < size {
             return None;
         }
@@ -303,7 +340,11 @@ impl Direction {
         }
         let length = front.get_i32();
         let shortest = self.head() - LENGTH;
-        let size = usize::try_from(length).ok().filter(|size| *size >= shortest).ok_or(Loss::Length(length))? + LENGTH;
+        let size = usize::try_from(length)
+            .ok()
+            .filter(|size| *size >= shortest)
+            .ok_or(Loss::Length(length))?
+            + LENGTH;
         if front.len() < shortest {
             return Ok(None);
         }
@@ -314,13 +355,19 @@ impl Direction {
                 version: front.get_i16(),
                 correlation: CorrelationId(front.get_i32()),
             },
-            Self::Responses => Head::Response { size, correlation: CorrelationId(front.get_i32()) },
+            Self::Responses => Head::Response {
+                size,
+                correlation: CorrelationId(front.get_i32()),
+            },
         }))
     }
 }
 
 /// Whether the frame at the front is a token, and of how many bytes with its length, when enough is there.
-#[expect(clippy::option_option, reason = "the outer one: more is needed; the inner one: it is no token")]
+#[expect(
+    clippy::option_option,
+    reason = "the outer one: more is needed; the inner one: it is no token"
+)]
 fn read_token(mut front: &[u8], tokens: Tokens) -> Result<Option<Option<usize>>, Loss> {
     if front.len() < LENGTH {
         return Ok(None);

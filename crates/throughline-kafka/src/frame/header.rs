@@ -44,7 +44,13 @@ impl<'a> RequestHeader<'a> {
                 Some(reader.at())
             }
         };
-        Ok(Self { api, version, correlation, client_id, body })
+        Ok(Self {
+            api,
+            version,
+            correlation,
+            client_id,
+            body,
+        })
     }
 }
 
@@ -60,7 +66,9 @@ impl ResponseHeader {
         reader.take(LENGTH, "the length of a frame")?;
         let correlation = CorrelationId(reader.i32()?);
         // A client that does not know yet what the broker speaks must be able to read this one: always v0 (KIP-511).
-        let flexible = api.is_flexible(version).map(|flexible| flexible && api != ApiKey::API_VERSIONS);
+        let flexible = api
+            .is_flexible(version)
+            .map(|flexible| flexible && api != ApiKey::API_VERSIONS);
         let body = match flexible {
             None => None,
             Some(false) => Some(reader.at()),

@@ -39,26 +39,33 @@ pub fn rewrite<H: AsRef<str>>(
     splice: &mut Splice,
     mut map: impl FnMut(&Endpoint<'_>) -> Option<(H, i32)>,
 ) -> Result<Opened<u32>, Error> {
-    let mut rewriting = Rewriting { splice, map: &mut map, count: 0 };
+    let mut rewriting = Rewriting {
+        splice,
+        map: &mut map,
+        count: 0,
+    };
     let opened = match api {
         ApiKey::METADATA => cluster::MetadataResponse::open(body, version)?
             .map(|response| rewriting.all(response.brokers.iter().map(|broker| broker.endpoint))),
-        ApiKey::FIND_COORDINATOR => cluster::FindCoordinatorResponse::open(body, version)?
-            .map(|response| rewriting.all(response.coordinators().map(|coordinator| coordinator.endpoint))),
+        ApiKey::FIND_COORDINATOR => {
+            cluster::FindCoordinatorResponse::open(body, version)?.map(|response| {
+                rewriting.all(
+                    response
+                        .coordinators()
+                        .map(|coordinator| coordinator.endpoint),
+                )
+            })
+        }
         ApiKey::DESCRIBE_CLUSTER => cluster::DescribeClusterResponse::open(body, version)?
             .map(|response| rewriting.all(response.brokers.iter().map(|broker| broker.endpoint))),
-        ApiKey::PRODUCE => {
-            produce::Response::open(body, version)?.map(|response| rewriting.tagged(&response.node_endpoints))
-        }
-        ApiKey::FETCH => {
-            fetch::Response::open(body, version)?.map(|response| rewriting.tagged(&response.node_endpoints))
-        }
-        ApiKey::SHARE_FETCH => {
-            share::FetchResponse::open(body, version)?.map(|response| rewriting.tagged(&response.node_endpoints))
-        }
-        ApiKey::SHARE_ACKNOWLEDGE => {
-            share::AcknowledgeResponse::open(body, version)?.map(|response| rewriting.tagged(&response.node_endpoints))
-        }
+        ApiKey::PRODUCE => produce::Response::open(body, version)?
+            .map(|response| rewriting.tagged(&response.node_endpoints)),
+        ApiKey::FETCH => fetch::Response::open(body, version)?
+            .map(|response| rewriting.tagged(&response.node_endpoints)),
+        ApiKey::SHARE_FETCH => share::FetchResponse::open(body, version)?
+            .map(|response| rewriting.tagged(&response.node_endpoints)),
+        ApiKey::SHARE_ACKNOWLEDGE => share::AcknowledgeResponse::open(body, version)?
+            .map(|response| rewriting.tagged(&response.node_endpoints)),
         _ => Opened::Unopened,
     };
     match opened {
@@ -78,13 +85,16 @@ struct Rewriting<'s, M> {
 impl<H: AsRef<str>, M: FnMut(&Endpoint<'_>) -> Option<(H, i32)>> Rewriting<'_, M> {
     fn all<'a>(&mut self, endpoints: impl Iterator<Item = Endpoint<'a>>) -> Result<(), Error> {
         for endpoint in endpoints.filter(|endpoint| !endpoint.host.bytes().is_empty()) {
-            let Some((host, port)) = (self.map)(&endpoint) else { continue };
+            let Some((host, port)) = (self.map)(&endpoint) else {
+                continue;
+            };
             let write = |out: &mut Vec<u8>| {
                 out.extend_from_slice(host.as_ref().as_bytes());
                 Some(())
             };
             self.splice.replace_field(&endpoint.host, write)?;
-            self.splice.replace(endpoint.port_at(), &port.to_be_bytes())?;
+            self.splice
+                .replace(endpoint.port_at(), &port.to_be_bytes())?;
             self.count += 1;
         }
         Ok(())
@@ -114,7 +124,12 @@ impl<'a> Read<'a> for Endpoint<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
         let (node_id, host) = (reader.i32()?, reader.required()?);
         let port_at = reader.at();
-        Ok(Self { node_id, host, port: reader.i32()?, port_at })
+        Ok(Self {
+            node_id,
+            host,
+            port: reader.i32()?,
+            port_at,
+        })
     }
 }
 
@@ -128,13 +143,23 @@ impl<'a> Endpoints<'a> {
 
     /// Reads them where they are a field like others.
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        Ok(Self { nodes: reader.array()?, tag: None })
+        Ok(Self {
+            nodes: reader.array()?,
+            tag: None,
+        })
     }
 
     /// Reads them where they are the tagged field 0, from version `since` on.
-    pub(super) fn read_tagged(reader: &Reader<'a>, tags: &Tags<'a>, since: i16) -> Result<Self, Error> {
+    pub(super) fn read_tagged(
+        reader: &Reader<'a>,
+        tags: &Tags<'a>,
+        since: i16,
+    ) -> Result<Self, Error> {
         match tags.find(0).filter(|_| reader.version() >= since) {
-            Some(mut tag) => Ok(Self { nodes: tag.reader.array()?, tag: Some(tag) }),
+            Some(mut tag) => Ok(Self {
+                nodes: tag.reader.array()?,
+                tag: Some(tag),
+            }),
             None => Ok(Self::default()),
         }
     }

@@ -67,11 +67,17 @@ pub fn clamp(
     splice: &mut Splice,
     mut clamp: impl FnMut(ApiKey, i16, i16) -> (i16, i16),
 ) -> Result<Opened<u32>, Error> {
-    let Some(response) = Response::open(body, version)?.opened() else { return Ok(Opened::Unopened) };
+    let Some(response) = Response::open(body, version)?.opened() else {
+        return Ok(Opened::Unopened);
+    };
     let (mut count, mut produce) = (0, TRANSACTIONS_BY_PRODUCE);
     for key in &response.api_keys {
         let (low, high) = clamp(key.api_key, key.min_version, key.max_version);
-        let low = if key.api_key == ApiKey::PRODUCE { key.min_version } else { low.max(key.min_version) };
+        let low = if key.api_key == ApiKey::PRODUCE {
+            key.min_version
+        } else {
+            low.max(key.min_version)
+        };
         let mut narrowed = (low, high.min(key.max_version));
         if narrowed.0 > narrowed.1 {
             narrowed = (key.min_version, key.max_version);
@@ -85,7 +91,10 @@ pub fn clamp(
             count += 1;
         }
     }
-    if let Some(features) = response.finalized_features.filter(|_| produce < TRANSACTIONS_BY_PRODUCE) {
+    if let Some(features) = response
+        .finalized_features
+        .filter(|_| produce < TRANSACTIONS_BY_PRODUCE)
+    {
         features.drop(TRANSACTION_VERSION, splice)?;
     }
     Ok(Opened::Opened(count))
@@ -96,7 +105,13 @@ pub fn clamp(
 impl FinalizedFeatures<'_> {
     /// Takes a feature out of the list.
     fn drop(&self, name: &[u8], splice: &mut Splice) -> Result<(), Error> {
-        let Some(feature) = self.features.iter().find(|feature| feature.name.bytes() == name) else { return Ok(()) };
+        let Some(feature) = self
+            .features
+            .iter()
+            .find(|feature| feature.name.bytes() == name)
+        else {
+            return Ok(());
+        };
         let mut count = Vec::new();
         // Compact: one more than there are. One goes.
         crate::wire::varint::write_u32(self.features.len(), &mut count);
@@ -126,8 +141,16 @@ impl<'a> Read<'a> for Response<'a> {
             // throttle_time_ms
             reader.i32()?;
         }
-        let finalized_features = reader.tags()?.find(FINALIZED_FEATURES).map(FinalizedFeatures::read).transpose()?;
-        Ok(Self { error_code, api_keys, finalized_features })
+        let finalized_features = reader
+            .tags()?
+            .find(FINALIZED_FEATURES)
+            .map(FinalizedFeatures::read)
+            .transpose()?;
+        Ok(Self {
+            error_code,
+            api_keys,
+            finalized_features,
+        })
     }
 }
 
@@ -137,7 +160,12 @@ impl<'a> Read<'a> for ApiVersion {
         let versions_at = reader.at();
         let (min_version, max_version) = (reader.i16()?, reader.i16()?);
         reader.tags()?;
-        Ok(Self { api_key, min_version, max_version, versions_at })
+        Ok(Self {
+            api_key,
+            min_version,
+            max_version,
+            versions_at,
+        })
     }
 }
 
@@ -147,7 +175,11 @@ impl<'a> FinalizedFeatures<'a> {
         let mut behind_count = tag.reader;
         behind_count.uvarint()?;
         let features = tag.reader.array()?;
-        Ok(Self { features, tag, count_at: start..behind_count.at() })
+        Ok(Self {
+            features,
+            tag,
+            count_at: start..behind_count.at(),
+        })
     }
 }
 
@@ -157,6 +189,11 @@ impl<'a> Read<'a> for Feature<'a> {
         let name = reader.required()?;
         let (max_version_level, min_version_level) = (reader.i16()?, reader.i16()?);
         reader.tags()?;
-        Ok(Self { name, max_version_level, min_version_level, range: start..reader.at() })
+        Ok(Self {
+            name,
+            max_version_level,
+            min_version_level,
+            range: start..reader.at(),
+        })
     }
 }

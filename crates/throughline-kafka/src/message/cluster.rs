@@ -100,7 +100,11 @@ impl<'a> Read<'a> for MetadataResponse<'a> {
             reader.i32()?;
         }
         let brokers = reader.array()?;
-        let cluster_id = if reader.version() >= 2 { reader.string()? } else { None };
+        let cluster_id = if reader.version() >= 2 {
+            reader.string()?
+        } else {
+            None
+        };
         if reader.version() >= 1 {
             // controller_id
             reader.i32()?;
@@ -115,7 +119,11 @@ impl<'a> Read<'a> for MetadataResponse<'a> {
             reader.i16()?;
         }
         reader.tags()?;
-        Ok(Self { brokers, cluster_id, topics })
+        Ok(Self {
+            brokers,
+            cluster_id,
+            topics,
+        })
     }
 }
 
@@ -134,7 +142,11 @@ impl<'a> Read<'a> for Broker<'a> {
 impl<'a> Read<'a> for Topic<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
         let (error_code, name) = (reader.i16()?, reader.string()?);
-        let topic_id = if reader.version() >= 10 { reader.uuid()? } else { [0; 16] };
+        let topic_id = if reader.version() >= 10 {
+            reader.uuid()?
+        } else {
+            [0; 16]
+        };
         if reader.version() >= 1 {
             // is_internal
             reader.bool()?;
@@ -145,7 +157,12 @@ impl<'a> Read<'a> for Topic<'a> {
             reader.i32()?;
         }
         reader.tags()?;
-        Ok(Self { error_code, name, topic_id, partition_count })
+        Ok(Self {
+            error_code,
+            name,
+            topic_id,
+            partition_count,
+        })
     }
 }
 
@@ -177,8 +194,11 @@ impl<'a> Read<'a> for FindCoordinatorResponse<'a> {
             // throttle_time_ms
             reader.i32()?;
         }
-        let (sole, coordinators) =
-            if reader.version() >= 4 { (None, reader.array()?) } else { (Some(read_sole(reader)?), Array::default()) };
+        let (sole, coordinators) = if reader.version() >= 4 {
+            (None, reader.array()?)
+        } else {
+            (Some(read_sole(reader)?), Array::default())
+        };
         reader.tags()?;
         Ok(Self { sole, coordinators })
     }
@@ -190,7 +210,11 @@ fn read_sole<'a>(reader: &mut Reader<'a>) -> Result<Coordinator<'a>, Error> {
         // error_message
         reader.string()?;
     }
-    Ok(Coordinator { key: None, endpoint: Endpoint::read(reader)?, error_code })
+    Ok(Coordinator {
+        key: None,
+        endpoint: Endpoint::read(reader)?,
+        error_code,
+    })
 }
 
 impl<'a> Read<'a> for Coordinator<'a> {
@@ -200,7 +224,11 @@ impl<'a> Read<'a> for Coordinator<'a> {
         // error_message
         reader.string()?;
         reader.tags()?;
-        Ok(Self { key, endpoint, error_code })
+        Ok(Self {
+            key,
+            endpoint,
+            error_code,
+        })
     }
 }
 
@@ -221,7 +249,10 @@ impl<'a> Read<'a> for DescribeClusterResponse<'a> {
         // cluster_authorized_operations
         reader.i32()?;
         reader.tags()?;
-        Ok(Self { cluster_id, brokers })
+        Ok(Self {
+            cluster_id,
+            brokers,
+        })
     }
 }
 

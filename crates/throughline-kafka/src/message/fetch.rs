@@ -114,15 +114,31 @@ impl<'a> Read<'a> for Request<'a> {
         // max_bytes
         reader.i32()?;
         let isolation_level = reader.i8()?;
-        let (session_id, session_epoch) = if reader.version() >= 7 { (reader.i32()?, reader.i32()?) } else { (0, -1) };
+        let (session_id, session_epoch) = if reader.version() >= 7 {
+            (reader.i32()?, reader.i32()?)
+        } else {
+            (0, -1)
+        };
         let topics = reader.array()?;
-        let forgotten_topics = if reader.version() >= 7 { reader.array()? } else { Array::default() };
+        let forgotten_topics = if reader.version() >= 7 {
+            reader.array()?
+        } else {
+            Array::default()
+        };
         if reader.version() >= 11 {
             // rack_id
             reader.string()?;
         }
         reader.tags()?;
-        Ok(Self { max_wait_ms, min_bytes, isolation_level, session_id, session_epoch, topics, forgotten_topics })
+        Ok(Self {
+            max_wait_ms,
+            min_bytes,
+            isolation_level,
+            session_id,
+            session_epoch,
+            topics,
+            forgotten_topics,
+        })
     }
 }
 
@@ -154,7 +170,10 @@ impl<'a> Read<'a> for RequestPartition {
         // partition_max_bytes
         reader.i32()?;
         reader.tags()?;
-        Ok(Self { partition, fetch_offset })
+        Ok(Self {
+            partition,
+            fetch_offset,
+        })
     }
 }
 
@@ -170,11 +189,21 @@ impl<'a> Read<'a> for ForgottenTopic<'a> {
 impl<'a> Read<'a> for Response<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
         let throttle_time_ms = reader.i32()?;
-        let (error_code, session_id) = if reader.version() >= 7 { (reader.i16()?, reader.i32()?) } else { (0, 0) };
+        let (error_code, session_id) = if reader.version() >= 7 {
+            (reader.i16()?, reader.i32()?)
+        } else {
+            (0, 0)
+        };
         let topics = reader.array()?;
         let tags = reader.tags()?;
         let node_endpoints = Endpoints::read_tagged(reader, &tags, NODE_ENDPOINTS)?;
-        Ok(Self { throttle_time_ms, error_code, session_id, topics, node_endpoints })
+        Ok(Self {
+            throttle_time_ms,
+            error_code,
+            session_id,
+            topics,
+            node_endpoints,
+        })
     }
 }
 
@@ -191,7 +220,11 @@ impl<'a> Read<'a> for ResponsePartition<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
         let (partition_index, error_code) = (reader.i32()?, reader.i16()?);
         let (high_watermark, last_stable_offset) = (reader.i64()?, reader.i64()?);
-        let log_start_offset = if reader.version() >= 5 { reader.i64()? } else { -1 };
+        let log_start_offset = if reader.version() >= 5 {
+            reader.i64()?
+        } else {
+            -1
+        };
         let aborted_transactions = reader.array()?;
         if reader.version() >= 11 {
             // preferred_read_replica
@@ -215,6 +248,9 @@ impl<'a> Read<'a> for AbortedTransaction {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
         let (producer_id, first_offset) = (reader.i64()?, reader.i64()?);
         reader.tags()?;
-        Ok(Self { producer_id, first_offset })
+        Ok(Self {
+            producer_id,
+            first_offset,
+        })
     }
 }

@@ -188,19 +188,30 @@ impl<'a> Read<'a> for JoinGroupRequest<'a> {
             // rebalance_timeout_ms
             reader.i32()?;
         }
-        Ok(Self { group_id, member_id: reader.required()? })
+        Ok(Self {
+            group_id,
+            member_id: reader.required()?,
+        })
     }
 }
 
 impl<'a> Read<'a> for SyncGroupRequest<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        Ok(Self { group_id: reader.required()?, generation_id: reader.i32()?, member_id: reader.required()? })
+        Ok(Self {
+            group_id: reader.required()?,
+            generation_id: reader.i32()?,
+            member_id: reader.required()?,
+        })
     }
 }
 
 impl<'a> Read<'a> for ConsumerGroupHeartbeatRequest<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        Ok(Self { group_id: reader.required()?, member_id: reader.required()?, member_epoch: reader.i32()? })
+        Ok(Self {
+            group_id: reader.required()?,
+            member_id: reader.required()?,
+            member_epoch: reader.i32()?,
+        })
     }
 }
 
@@ -219,7 +230,12 @@ impl<'a> Read<'a> for OffsetCommitRequest<'a> {
         }
         let topics = reader.array()?;
         reader.tags()?;
-        Ok(Self { group_id, generation_id_or_member_epoch, member_id, topics })
+        Ok(Self {
+            group_id,
+            generation_id_or_member_epoch,
+            member_id,
+            topics,
+        })
     }
 }
 
@@ -242,7 +258,10 @@ impl<'a> Read<'a> for CommitPartition {
         // committed_metadata
         reader.string()?;
         reader.tags()?;
-        Ok(Self { partition_index, committed_offset })
+        Ok(Self {
+            partition_index,
+            committed_offset,
+        })
     }
 }
 
@@ -271,7 +290,10 @@ impl<'a> Read<'a> for CommittedPartition {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
         let (partition_index, error_code) = (reader.i32()?, reader.i16()?);
         reader.tags()?;
-        Ok(Self { partition_index, error_code })
+        Ok(Self {
+            partition_index,
+            error_code,
+        })
     }
 }
 
@@ -287,7 +309,13 @@ impl<'a> Read<'a> for TxnOffsetCommitRequest<'a> {
         }
         let topics = reader.array()?;
         reader.tags()?;
-        Ok(Self { transactional_id, group_id, producer_id, producer_epoch, topics })
+        Ok(Self {
+            transactional_id,
+            group_id,
+            producer_id,
+            producer_epoch,
+            topics,
+        })
     }
 }
 
@@ -310,7 +338,10 @@ impl<'a> Read<'a> for TxnCommitPartition {
         // committed_metadata
         reader.string()?;
         reader.tags()?;
-        Ok(Self { partition_index, committed_offset })
+        Ok(Self {
+            partition_index,
+            committed_offset,
+        })
     }
 }
 
@@ -335,7 +366,9 @@ impl<'a> Read<'a> for TxnCommittedTopic<'a> {
 
 impl<'a> Read<'a> for InitProducerIdRequest<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        Ok(Self { transactional_id: reader.string()? })
+        Ok(Self {
+            transactional_id: reader.string()?,
+        })
     }
 }
 
@@ -343,6 +376,10 @@ impl<'a> Read<'a> for InitProducerIdResponse {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
         // throttle_time_ms
         reader.i32()?;
-        Ok(Self { error_code: reader.i16()?, producer_id: reader.i64()?, producer_epoch: reader.i16()? })
+        Ok(Self {
+            error_code: reader.i16()?,
+            producer_id: reader.i64()?,
+            producer_epoch: reader.i16()?,
+        })
     }
 }

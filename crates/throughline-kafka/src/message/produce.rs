@@ -85,7 +85,12 @@ impl<'a> Read<'a> for Request<'a> {
         let (acks, timeout_ms) = (reader.i16()?, reader.i32()?);
         let topics = reader.array()?;
         reader.tags()?;
-        Ok(Self { transactional_id, acks, timeout_ms, topics })
+        Ok(Self {
+            transactional_id,
+            acks,
+            timeout_ms,
+            topics,
+        })
     }
 }
 
@@ -112,7 +117,11 @@ impl<'a> Read<'a> for Response<'a> {
         let topics = reader.array()?;
         let throttle_time_ms = reader.i32()?;
         let tags = reader.tags()?;
-        Ok(Self { topics, throttle_time_ms, node_endpoints: Endpoints::read_tagged(reader, &tags, NODE_ENDPOINTS)? })
+        Ok(Self {
+            topics,
+            throttle_time_ms,
+            node_endpoints: Endpoints::read_tagged(reader, &tags, NODE_ENDPOINTS)?,
+        })
     }
 }
 
@@ -139,7 +148,12 @@ impl<'a> Read<'a> for ResponsePartition {
             reader.string()?;
         }
         reader.tags()?;
-        Ok(Self { index, error_code, base_offset, log_append_time_ms })
+        Ok(Self {
+            index,
+            error_code,
+            base_offset,
+            log_append_time_ms,
+        })
     }
 }
 

@@ -49,13 +49,18 @@ impl<'a> Message<'a> for AuthenticateResponse {
 
 impl<'a> Read<'a> for HandshakeRequest<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        Ok(Self { mechanism: reader.required()? })
+        Ok(Self {
+            mechanism: reader.required()?,
+        })
     }
 }
 
 impl<'a> Read<'a> for HandshakeResponse<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        Ok(Self { error_code: reader.i16()?, mechanisms: reader.array()? })
+        Ok(Self {
+            error_code: reader.i16()?,
+            mechanisms: reader.array()?,
+        })
     }
 }
 
@@ -65,8 +70,15 @@ impl<'a> Read<'a> for AuthenticateResponse {
         // error_message, auth_bytes
         reader.string()?;
         reader.blob()?;
-        let session_lifetime_ms = if reader.version() >= 1 { reader.i64()? } else { 0 };
+        let session_lifetime_ms = if reader.version() >= 1 {
+            reader.i64()?
+        } else {
+            0
+        };
         reader.tags()?;
-        Ok(Self { error_code, session_lifetime_ms })
+        Ok(Self {
+            error_code,
+            session_lifetime_ms,
+        })
     }
 }

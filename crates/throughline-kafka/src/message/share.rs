@@ -146,7 +146,12 @@ impl<'a> Read<'a> for FetchRequest<'a> {
             reader.i8()?;
             reader.bool()?;
         }
-        Ok(Self { group_id, member_id, share_session_epoch, topics: reader.array()? })
+        Ok(Self {
+            group_id,
+            member_id,
+            share_session_epoch,
+            topics: reader.array()?,
+        })
     }
 }
 
@@ -158,7 +163,12 @@ impl<'a> Read<'a> for AcknowledgeRequest<'a> {
             // is_renew_ack (KIP-1222)
             reader.bool()?;
         }
-        Ok(Self { group_id, member_id, share_session_epoch, topics: reader.array()? })
+        Ok(Self {
+            group_id,
+            member_id,
+            share_session_epoch,
+            topics: reader.array()?,
+        })
     }
 }
 
@@ -167,7 +177,10 @@ impl<'a> Read<'a> for RequestTopic<'a> {
         let topic_id = reader.uuid()?;
         let partitions = reader.array()?;
         reader.tags()?;
-        Ok(Self { topic_id, partitions })
+        Ok(Self {
+            topic_id,
+            partitions,
+        })
     }
 }
 
@@ -176,7 +189,10 @@ impl<'a> Read<'a> for RequestPartition<'a> {
         let partition_index = reader.i32()?;
         let acknowledgement_batches = reader.array()?;
         reader.tags()?;
-        Ok(Self { partition_index, acknowledgement_batches })
+        Ok(Self {
+            partition_index,
+            acknowledgement_batches,
+        })
     }
 }
 
@@ -185,7 +201,11 @@ impl<'a> Read<'a> for AcknowledgementBatch<'a> {
         let (first_offset, last_offset) = (reader.i64()?, reader.i64()?);
         let acknowledge_types = reader.array()?;
         reader.tags()?;
-        Ok(Self { first_offset, last_offset, acknowledge_types })
+        Ok(Self {
+            first_offset,
+            last_offset,
+            acknowledge_types,
+        })
     }
 }
 
@@ -198,7 +218,12 @@ impl<'a> Read<'a> for FetchResponse<'a> {
         let topics = reader.array()?;
         let node_endpoints = Endpoints::read(reader)?;
         reader.tags()?;
-        Ok(Self { throttle_time_ms, error_code, topics, node_endpoints })
+        Ok(Self {
+            throttle_time_ms,
+            error_code,
+            topics,
+            node_endpoints,
+        })
     }
 }
 
@@ -207,7 +232,10 @@ impl<'a> Read<'a> for Topic<'a> {
         let topic_id = reader.uuid()?;
         let partitions = reader.array()?;
         reader.tags()?;
-        Ok(Self { topic_id, partitions })
+        Ok(Self {
+            topic_id,
+            partitions,
+        })
     }
 }
 
@@ -223,7 +251,13 @@ impl<'a> Read<'a> for Partition<'a> {
         let records = reader.blob()?;
         let acquired_records = reader.array()?;
         reader.tags()?;
-        Ok(Self { partition_index, error_code, acknowledge_error_code, records, acquired_records })
+        Ok(Self {
+            partition_index,
+            error_code,
+            acknowledge_error_code,
+            records,
+            acquired_records,
+        })
     }
 }
 
@@ -232,7 +266,11 @@ impl<'a> Read<'a> for AcquiredRecords {
         let (first_offset, last_offset) = (reader.i64()?, reader.i64()?);
         let delivery_count = reader.i16()?;
         reader.tags()?;
-        Ok(Self { first_offset, last_offset, delivery_count })
+        Ok(Self {
+            first_offset,
+            last_offset,
+            delivery_count,
+        })
     }
 }
 
@@ -248,7 +286,12 @@ impl<'a> Read<'a> for AcknowledgeResponse<'a> {
         let topics = reader.array()?;
         let node_endpoints = Endpoints::read(reader)?;
         reader.tags()?;
-        Ok(Self { throttle_time_ms, error_code, topics, node_endpoints })
+        Ok(Self {
+            throttle_time_ms,
+            error_code,
+            topics,
+            node_endpoints,
+        })
     }
 }
 
@@ -257,7 +300,10 @@ impl<'a> Read<'a> for AcknowledgedTopic<'a> {
         let topic_id = reader.uuid()?;
         let partitions = reader.array()?;
         reader.tags()?;
-        Ok(Self { topic_id, partitions })
+        Ok(Self {
+            topic_id,
+            partitions,
+        })
     }
 }
 
@@ -268,7 +314,10 @@ impl<'a> Read<'a> for AcknowledgedPartition {
         reader.string()?;
         step_over_leader(reader)?;
         reader.tags()?;
-        Ok(Self { partition_index, error_code })
+        Ok(Self {
+            partition_index,
+            error_code,
+        })
     }
 }
 

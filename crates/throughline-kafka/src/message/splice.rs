@@ -61,7 +61,10 @@ impl Splice {
         self.in_order(&range)?;
         let begin = self.pool.len();
         self.pool.extend_from_slice(bytes);
-        self.edits.push(Edit { old: range, new: begin..self.pool.len() });
+        self.edits.push(Edit {
+            old: range,
+            new: begin..self.pool.len(),
+        });
         Ok(())
     }
 
@@ -86,10 +89,15 @@ impl Splice {
             return Ok(None);
         };
         let mut prefix = Vec::with_capacity(varint::MAX_U32);
-        let too_long = Error { at: old.start, expected: "contents that the field can hold" };
+        let too_long = Error {
+            at: old.start,
+            expected: "contents that the field can hold",
+        };
         let length = i32::try_from(self.pool.len() - contents).map_err(|_| too_long)?;
         match field.prefix() {
-            Prefix::Int16 => prefix.extend(i16::try_from(length).map_err(|_| too_long)?.to_be_bytes()),
+            Prefix::Int16 => {
+                prefix.extend(i16::try_from(length).map_err(|_| too_long)?.to_be_bytes())
+            }
             Prefix::Int32 => prefix.extend(length.to_be_bytes()),
             Prefix::Compact => varint::write_u32(length.cast_unsigned() + 1, &mut prefix),
         }
@@ -97,7 +105,10 @@ impl Splice {
         if let Some(place) = self.pool.get_mut(start..contents) {
             place.copy_from_slice(&prefix);
         }
-        self.edits.push(Edit { old, new: start..self.pool.len() });
+        self.edits.push(Edit {
+            old,
+            new: start..self.pool.len(),
+        });
         Ok(Some(written))
     }
 
@@ -106,24 +117,47 @@ impl Splice {
     /// # Errors
     /// When the size itself was changed, or is more than 32 bits can say.
     pub fn resize_tag(&mut self, tag: &Tag<'_>) -> Result<(), Error> {
-        let at = self.edits.partition_point(|edit| edit.old.end <= tag.size.start);
+        let at = self
+            .edits
+            .partition_point(|edit| edit.old.end <= tag.size.start);
         let inside = self.edits.get(at..).unwrap_or_default();
-        let wrong = Error { at: tag.size.start, expected: "changes within the tagged field only" };
-        if inside.iter().any(|edit| edit.old.start < tag.contents.start || edit.old.end > tag.contents.end) {
+        let wrong = Error {
+            at: tag.size.start,
+            expected: "changes within the tagged field only",
+        };
+        if inside
+            .iter()
+            .any(|edit| edit.old.start < tag.contents.start || edit.old.end > tag.contents.end)
+        {
             return Err(wrong);
         }
-        let size = resized(tag.contents.len(), inside).and_then(|size| u32::try_from(size).ok()).ok_or(wrong)?;
+        let size = resized(tag.contents.len(), inside)
+            .and_then(|size| u32::try_from(size).ok())
+            .ok_or(wrong)?;
         let begin = self.pool.len();
         varint::write_u32(size, &mut self.pool);
-        self.edits.insert(at, Edit { old: tag.size.clone(), new: begin..self.pool.len() });
+        self.edits.insert(
+            at,
+            Edit {
+                old: tag.size.clone(),
+                new: begin..self.pool.len(),
+            },
+        );
         Ok(())
     }
 
     /// The body as it is to be, piece by piece; `length` is its length as it is.
     pub fn pieces(&self, length: usize) -> impl Iterator<Item = Piece<'_>> {
         let starts = std::iter::once(0).chain(self.edits.iter().map(|edit| edit.old.end));
-        let ends = self.edits.iter().map(|edit| edit.old.start).chain(std::iter::once(length));
-        let news = self.edits.iter().map(|edit| self.pool.get(edit.new.clone()).unwrap_or_default());
+        let ends = self
+            .edits
+            .iter()
+            .map(|edit| edit.old.start)
+            .chain(std::iter::once(length));
+        let news = self
+            .edits
+            .iter()
+            .map(|edit| self.pool.get(edit.new.clone()).unwrap_or_default());
         let kept = starts.zip(ends).map(|(start, end)| Piece::Kept(start..end));
         kept.zip(news.chain(std::iter::once(&[][..])))
             .flat_map(|(kept, new)| [kept, Piece::New(new)])
@@ -152,14 +186,31 @@ impl Splice {
     }
 
     /// Writes what is in front of the body, its length redone. Gives the body.
-    fn reseal_head<'f>(&self, frame: &'f [u8], body: usize, out: &mut Vec<u8>) -> Result<&'f [u8], Error> {
-        let wrong = Error { at: body, expected: "a body around all the changes" };
+    fn reseal_head<'f>(
+        &self,
+        frame: &'f [u8],
+        body: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<&'f [u8], Error> {
+        let wrong = Error {
+            at: body,
+            expected: "a body around all the changes",
+        };
         let old = frame.get(body..).ok_or(wrong)?;
-        if self.edits.last().is_some_and(|edit| edit.old.end > old.len()) || body < LENGTH {
+        if self
+            .edits
+            .last()
+            .is_some_and(|edit| edit.old.end > old.len())
+            || body < LENGTH
+        {
             return Err(wrong);
         }
-        let length = resized(frame.len() - LENGTH, &self.edits).and_then(|length| i32::try_from(length).ok());
-        let length = length.ok_or(Error { at: 0, expected: "a frame of less than 2 GiB" })?;
+        let length = resized(frame.len() - LENGTH, &self.edits)
+            .and_then(|length| i32::try_from(length).ok());
+        let length = length.ok_or(Error {
+            at: 0,
+            expected: "a frame of less than 2 GiB",
+        })?;
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(frame.get(LENGTH..body).unwrap_or_default());
         Ok(old)
@@ -170,7 +221,12 @@ impl Splice {
     ///
     /// # Errors
     /// As [`Splice::reseal`]; then there has been no piece.
-    pub fn reseal_pieces(&mut self, frame: &Bytes, body: usize, mut each: impl FnMut(Bytes)) -> Result<(), Error> {
+    pub fn reseal_pieces(
+        &mut self,
+        frame: &Bytes,
+        body: usize,
+        mut each: impl FnMut(Bytes),
+    ) -> Result<(), Error> {
         let mut joined = Vec::with_capacity(body + SHORT);
         self.reseal_head(frame, body, &mut joined)?;
         let pool = Bytes::from(std::mem::take(&mut self.pool));
@@ -202,7 +258,10 @@ impl Splice {
         if before <= range.start && range.start <= range.end {
             return Ok(());
         }
-        Err(Error { at: range.start, expected: "a change behind the one before it" })
+        Err(Error {
+            at: range.start,
+            expected: "a change behind the one before it",
+        })
     }
 }
 
@@ -211,7 +270,11 @@ const SHORT: usize = 1024;
 
 /// What becomes of a length when these edits are made within.
 fn resized(length: usize, edits: &[Edit]) -> Option<usize> {
-    edits.iter().try_fold(length, |length, edit| length.checked_add(edit.new.len())?.checked_sub(edit.old.len()))
+    edits.iter().try_fold(length, |length, edit| {
+        length
+            .checked_add(edit.new.len())?
+            .checked_sub(edit.old.len())
+    })
 }
 
 // === impl Piece ===

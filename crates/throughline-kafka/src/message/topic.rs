@@ -14,7 +14,11 @@ pub enum Topic<'a> {
 impl<'a> Topic<'a> {
     /// Reads a topic that is named by its id from version `since` on.
     pub(super) fn read(reader: &mut Reader<'a>, since: i16) -> Result<Self, Error> {
-        if reader.version() >= since { Ok(Self::Id(reader.uuid()?)) } else { Ok(Self::Name(reader.required()?)) }
+        if reader.version() >= since {
+            Ok(Self::Id(reader.uuid()?))
+        } else {
+            Ok(Self::Name(reader.required()?))
+        }
     }
 
     /// The name; [`None`] when it is named by id, or its name is not UTF-8.

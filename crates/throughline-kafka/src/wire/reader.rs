@@ -65,7 +65,12 @@ impl<'a> Reader<'a> {
     /// Stands at the beginning of `bytes`.
     #[must_use]
     pub const fn new(bytes: &'a [u8], version: i16, flexible: bool) -> Self {
-        Self { bytes, at: 0, version, flexible }
+        Self {
+            bytes,
+            at: 0,
+            version,
+            flexible,
+        }
     }
 
     /// The version of the message that is read.
@@ -83,7 +88,11 @@ impl<'a> Reader<'a> {
     /// Reads on as version 0, which is not flexible.
     #[must_use]
     pub(crate) const fn downgraded(self) -> Self {
-        Self { version: 0, flexible: false, ..self }
+        Self {
+            version: 0,
+            flexible: false,
+            ..self
+        }
     }
 
     /// How far it has come.
@@ -95,7 +104,10 @@ impl<'a> Reader<'a> {
     /// What is wrong here.
     #[must_use]
     pub const fn error(&self, expected: &'static str) -> Error {
-        Error { at: self.at, expected }
+        Error {
+            at: self.at,
+            expected,
+        }
     }
 
     /// Steps over `length` bytes.
@@ -103,8 +115,14 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When there are not so many.
     pub fn take(&mut self, length: usize, expected: &'static str) -> Result<&'a [u8], Error> {
-        let end = self.at.checked_add(length).ok_or_else(|| self.error(expected))?;
-        let taken = self.bytes.get(self.at..end).ok_or_else(|| self.error(expected))?;
+        let end = self
+            .at
+            .checked_add(length)
+            .ok_or_else(|| self.error(expected))?;
+        let taken = self
+            .bytes
+            .get(self.at..end)
+            .ok_or_else(|| self.error(expected))?;
         self.at = end;
         Ok(taken)
     }
@@ -178,7 +196,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When its length is negative and not null's, or it is longer than the bytes.
     pub fn string(&mut self) -> Result<Option<Field<'a>>, Error> {
-        self.field(if self.flexible { Prefix::Compact } else { Prefix::Int16 })
+        self.field(if self.flexible {
+            Prefix::Compact
+        } else {
+            Prefix::Int16
+        })
     }
 
     /// A string that may not be null.
@@ -195,7 +217,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// As [`Reader::string`].
     pub fn blob(&mut self) -> Result<Option<Field<'a>>, Error> {
-        self.field(if self.flexible { Prefix::Compact } else { Prefix::Int32 })
+        self.field(if self.flexible {
+            Prefix::Compact
+        } else {
+            Prefix::Int32
+        })
     }
 
     /// A field whose length is written so, [`None`] when null.
@@ -212,11 +238,19 @@ impl<'a> Reader<'a> {
         if length == -1 {
             return Ok(None);
         }
-        let wrong = Error { at: begin, expected: "a length that is not past the end" };
+        let wrong = Error {
+            at: begin,
+            expected: "a length that is not past the end",
+        };
         let length = usize::try_from(length).map_err(|_| wrong)?;
         let (start, width) = (self.at, self.at - begin);
         let bytes = self.take(length, wrong.expected).map_err(|_| wrong)?;
-        Ok(Some(Field { bytes, start, width, prefix }))
+        Ok(Some(Field {
+            bytes,
+            start,
+            width,
+            prefix,
+        }))
     }
 
     /// Walks an array of the version's kind.
@@ -225,8 +259,15 @@ impl<'a> Reader<'a> {
     /// When it has more than [`MAX_ELEMENTS`], or one of them is not well-formed.
     pub fn array<T: Read<'a>>(&mut self) -> Result<Array<'a, T>, Error> {
         let begin = self.at;
-        let count = if self.flexible { i64::from(self.uvarint()?) - 1 } else { i64::from(self.i32()?) };
-        let wrong = Error { at: begin, expected: "at most a million elements" };
+        let count = if self.flexible {
+            i64::from(self.uvarint()?) - 1
+        } else {
+            i64::from(self.i32()?)
+        };
+        let wrong = Error {
+            at: begin,
+            expected: "at most a million elements",
+        };
         let count = u32::try_from(count.max(0)).map_err(|_| wrong)?;
         if count > MAX_ELEMENTS {
             return Err(wrong);
@@ -235,7 +276,11 @@ impl<'a> Reader<'a> {
         for _ in 0..count {
             T::read(self)?;
         }
-        Ok(Array { first, count, element: PhantomData })
+        Ok(Array {
+            first,
+            count,
+            element: PhantomData,
+        })
     }
 
     /// Walks the tagged fields that end a structure; there are none before the flexible versions.
@@ -273,7 +318,11 @@ impl<'a, T: Read<'a>> Array<'a, T> {
     /// The elements, in order.
     #[must_use]
     pub const fn iter(&self) -> Elements<'a, T> {
-        Elements { next: self.first, left: self.count, element: PhantomData }
+        Elements {
+            next: self.first,
+            left: self.count,
+            element: PhantomData,
+        }
     }
 }
 
@@ -287,7 +336,11 @@ impl<T> Copy for Array<'_, T> {}
 
 impl<T> Default for Array<'_, T> {
     fn default() -> Self {
-        Array { first: Reader::new(&[], 0, false), count: 0, element: PhantomData }
+        Array {
+            first: Reader::new(&[], 0, false),
+            count: 0,
+            element: PhantomData,
+        }
     }
 }
 
@@ -328,7 +381,9 @@ impl<'a> Tags<'a> {
     #[must_use]
     pub fn find(&self, number: u32) -> Option<Tag<'a>> {
         let mut reader = self.first;
-        (0..self.count).map_while(|_| Tag::read(&mut reader).ok()).find(|tag| tag.number == number)
+        (0..self.count)
+            .map_while(|_| Tag::read(&mut reader).ok())
+            .find(|tag| tag.number == number)
     }
 }
 
@@ -344,7 +399,16 @@ impl<'a> Read<'a> for Tag<'a> {
         reader.take(length, "the contents of a tagged field")?;
         let contents = start..reader.at;
         let bytes = reader.bytes.get(..reader.at).unwrap_or_default();
-        Ok(Self { number, size, contents, reader: Reader { bytes, at: start, ..*reader } })
+        Ok(Self {
+            number,
+            size,
+            contents,
+            reader: Reader {
+                bytes,
+                at: start,
+                ..*reader
+            },
+        })
     }
 }
 

@@ -26,7 +26,9 @@ pub(crate) fn read_i32(bytes: &[u8], at: &mut usize) -> Option<i32> {
 #[inline]
 pub(crate) fn read_i64(bytes: &[u8], at: &mut usize) -> Option<i64> {
     if let Some(short) = read_short(bytes, at) {
-        return Some(i64::from((short >> 1).cast_signed() ^ -(short & 1).cast_signed()));
+        return Some(i64::from(
+            (short >> 1).cast_signed() ^ -(short & 1).cast_signed(),
+        ));
     }
     let (value, length) = long_i64(bytes.get(*at..)?)?;
     *at += length;
@@ -76,7 +78,10 @@ fn long_i64(bytes: &[u8]) -> Option<(i64, usize)> {
         value |= u64::from(byte & 0x7f) << (7 * at);
         if *byte < 0x80 {
             // The tenth byte holds one bit.
-            return (at < 9 || *byte < 2).then_some(((value >> 1).cast_signed() ^ -(value & 1).cast_signed(), at + 1));
+            return (at < 9 || *byte < 2).then_some((
+                (value >> 1).cast_signed() ^ -(value & 1).cast_signed(),
+                at + 1,
+            ));
         }
     }
     None
@@ -138,7 +143,10 @@ mod tests {
     #[test]
     fn numbers_at_every_border_come_back_with_the_length_foretold() {
         let powers = (1..32).map(|bit| 1u32 << bit);
-        for value in powers.flat_map(|power| [power - 1, power, power + 1]).chain([0, u32::MAX]) {
+        for value in powers
+            .flat_map(|power| [power - 1, power, power + 1])
+            .chain([0, u32::MAX])
+        {
             let mut out = Vec::new();
             write_u32(value, &mut out);
             assert_eq!(long_u32(&out), Some((value, length_u32(value))), "{value}");
@@ -149,13 +157,25 @@ mod tests {
             let mut over = vec![0xaa; out.len()];
             overwrite_i32(signed, &mut over);
             assert_eq!(over, out, "{signed}");
-            assert_eq!(long_i64(&out), Some((i64::from(signed), out.len())), "{signed}");
+            assert_eq!(
+                long_i64(&out),
+                Some((i64::from(signed), out.len())),
+                "{signed}"
+            );
             for before in [0, 3] {
                 let bytes = [vec![0xff; before], out.clone(), vec![9]].concat();
                 let mut ends = [before; 3];
-                assert_eq!(read_u32(&bytes, &mut ends[0]), Some(zigzag(signed)), "{signed}");
+                assert_eq!(
+                    read_u32(&bytes, &mut ends[0]),
+                    Some(zigzag(signed)),
+                    "{signed}"
+                );
                 assert_eq!(read_i32(&bytes, &mut ends[1]), Some(signed), "{signed}");
-                assert_eq!(read_i64(&bytes, &mut ends[2]), Some(i64::from(signed)), "{signed}");
+                assert_eq!(
+                    read_i64(&bytes, &mut ends[2]),
+                    Some(i64::from(signed)),
+                    "{signed}"
+                );
                 assert_eq!(ends, [before + out.len(); 3], "{signed}");
             }
         }
@@ -163,7 +183,12 @@ mod tests {
 
     #[test]
     fn numbers_that_do_not_end_or_do_not_fit_are_none_and_no_step() {
-        for bytes in [&[][..], &[0x80], &[0xff, 0xff, 0xff, 0xff, 0x1f], &[0x80; 10]] {
+        for bytes in [
+            &[][..],
+            &[0x80],
+            &[0xff, 0xff, 0xff, 0xff, 0x1f],
+            &[0x80; 10],
+        ] {
             let mut at = 0;
             assert_eq!((read_u32(bytes, &mut at), at), (None, 0), "{bytes:x?}");
         }

@@ -35,7 +35,8 @@ pub(crate) fn through<'a>(mut framer: Framer, pieces: impl IntoIterator<Item = &
                 }
                 Event::Frame(bytes) => {
                     assert!(bytes.len() <= COLLECTED);
-                    told.events.push((told.out.len(), format!("frame of {}", bytes.len())));
+                    told.events
+                        .push((told.out.len(), format!("frame of {}", bytes.len())));
                     told.out.extend_from_slice(&bytes);
                 }
                 Event::Token => told.events.push((told.out.len(), "a token".to_owned())),
@@ -43,7 +44,11 @@ pub(crate) fn through<'a>(mut framer: Framer, pieces: impl IntoIterator<Item = &
             }
         }
         assert!(input.is_empty(), "a framer that wants more has taken all");
-        assert_eq!(told.out.len() + framer.held(), taken, "what went in came out or is held");
+        assert_eq!(
+            told.out.len() + framer.held(),
+            taken,
+            "what went in came out or is held"
+        );
         assert!(framer.held() <= COLLECTED, "what is held is capped");
     }
     told
@@ -66,7 +71,11 @@ pub(crate) fn frames(bodies: &[Vec<u8>]) -> Vec<u8> {
     let mut stream = Vec::new();
     for body in bodies {
         let correlation = i32::from(body.first().copied().unwrap_or(0));
-        stream.extend(i32::try_from(8 + body.len()).expect("a small body").to_be_bytes());
+        stream.extend(
+            i32::try_from(8 + body.len())
+                .expect("a small body")
+                .to_be_bytes(),
+        );
         stream.extend([0, 3, 0, 9]);
         stream.extend(correlation.to_be_bytes());
         stream.extend(body);
@@ -76,5 +85,8 @@ pub(crate) fn frames(bodies: &[Vec<u8>]) -> Vec<u8> {
 
 /// How many heads were told.
 pub(crate) fn heads(told: &Told) -> usize {
-    told.events.iter().filter(|(_, event)| event.starts_with("Request")).count()
+    told.events
+        .iter()
+        .filter(|(_, event)| event.starts_with("Request"))
+        .count()
 }

@@ -3,13 +3,19 @@
 use bytes::Bytes;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::frame::RequestHeader;
-use throughline_kafka::message::{Message, Splice, address, api_versions, cluster, fetch, group, produce, sasl, share};
+use throughline_kafka::message::{
+    Message, Splice, address, api_versions, cluster, fetch, group, produce, sasl, share,
+};
 use throughline_kafka::wire::Field;
 
 /// Opens the body as everything that has this key and reads all that it gives out. True when one of them could be
 /// opened.
 pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
-    let mut opened = Reading { body, version, opened: false };
+    let mut opened = Reading {
+        body,
+        version,
+        opened: false,
+    };
     match api {
         ApiKey::PRODUCE => {
             opened.one(|request: produce::Request<'_>| {
@@ -21,19 +27,21 @@ pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
                     .collect()
             });
             opened.one(|response: produce::Response<'_>| {
+                response.topics.iter().for_each(|topic| {
+                    assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len()))
+                });
                 response
-                    .topics
+                    .node_endpoints
                     .iter()
-                    .for_each(|topic| assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len())));
-                response.node_endpoints.iter().map(|endpoint| endpoint.host).collect()
+                    .map(|endpoint| endpoint.host)
+                    .collect()
             });
         }
         ApiKey::FETCH => {
             opened.one(|request: fetch::Request<'_>| {
-                request
-                    .topics
-                    .iter()
-                    .for_each(|topic| assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len())));
+                request.topics.iter().for_each(|topic| {
+                    assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len()))
+                });
                 Vec::new()
             });
             opened.one(|response: fetch::Response<'_>| {
@@ -47,7 +55,11 @@ pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
         }
         ApiKey::SHARE_FETCH => {
             opened.one(|request: share::FetchRequest<'_>| {
-                request.group_id.into_iter().chain(request.member_id).collect()
+                request
+                    .group_id
+                    .into_iter()
+                    .chain(request.member_id)
+                    .collect()
             });
             opened.one(|response: share::FetchResponse<'_>| {
                 response
@@ -77,17 +89,32 @@ impl<'a> Reading<'a> {
                 assert_eq!(response.topics.iter().count(), len(response.topics.len()));
                 let hosts = response.brokers.iter().map(|broker| broker.endpoint.host);
                 let names = response.topics.iter().filter_map(|topic| topic.name);
-                response.cluster_id.into_iter().chain(names).chain(hosts).collect()
+                response
+                    .cluster_id
+                    .into_iter()
+                    .chain(names)
+                    .chain(hosts)
+                    .collect()
             }),
-            ApiKey::FIND_COORDINATOR => self.one(|response: cluster::FindCoordinatorResponse<'_>| {
-                response.coordinators().map(|coordinator| coordinator.endpoint.host).collect()
-            }),
-            ApiKey::DESCRIBE_CLUSTER => self.one(|response: cluster::DescribeClusterResponse<'_>| {
-                let hosts = response.brokers.iter().map(|broker| broker.endpoint.host);
-                response.cluster_id.into_iter().chain(hosts).collect()
-            }),
+            ApiKey::FIND_COORDINATOR => {
+                self.one(|response: cluster::FindCoordinatorResponse<'_>| {
+                    response
+                        .coordinators()
+                        .map(|coordinator| coordinator.endpoint.host)
+                        .collect()
+                })
+            }
+            ApiKey::DESCRIBE_CLUSTER => {
+                self.one(|response: cluster::DescribeClusterResponse<'_>| {
+                    let hosts = response.brokers.iter().map(|broker| broker.endpoint.host);
+                    response.cluster_id.into_iter().chain(hosts).collect()
+                })
+            }
             ApiKey::API_VERSIONS => self.one(|response: api_versions::Response<'_>| {
-                assert_eq!(response.api_keys.iter().count(), len(response.api_keys.len()));
+                assert_eq!(
+                    response.api_keys.iter().count(),
+                    len(response.api_keys.len())
+                );
                 response
                     .finalized_features
                     .iter()
@@ -97,7 +124,9 @@ impl<'a> Reading<'a> {
             }),
             ApiKey::SASL_HANDSHAKE => {
                 self.one(|request: sasl::HandshakeRequest<'_>| vec![request.mechanism]);
-                self.one(|response: sasl::HandshakeResponse<'_>| response.mechanisms.iter().flatten().collect());
+                self.one(|response: sasl::HandshakeResponse<'_>| {
+                    response.mechanisms.iter().flatten().collect()
+                });
             }
             ApiKey::SASL_AUTHENTICATE => self.one(|_: sasl::AuthenticateResponse| Vec::new()),
             _ => self.groups(api),
@@ -107,20 +136,25 @@ impl<'a> Reading<'a> {
     fn groups(&mut self, api: ApiKey) {
         match api {
             ApiKey::JOIN_GROUP => {
-                self.one(|request: group::JoinGroupRequest<'_>| vec![request.group_id, request.member_id]);
+                self.one(|request: group::JoinGroupRequest<'_>| {
+                    vec![request.group_id, request.member_id]
+                });
             }
             ApiKey::SYNC_GROUP => {
-                self.one(|request: group::SyncGroupRequest<'_>| vec![request.group_id, request.member_id]);
+                self.one(|request: group::SyncGroupRequest<'_>| {
+                    vec![request.group_id, request.member_id]
+                });
             }
             ApiKey::CONSUMER_GROUP_HEARTBEAT => {
-                self.one(|request: group::ConsumerGroupHeartbeatRequest<'_>| vec![request.group_id, request.member_id]);
+                self.one(|request: group::ConsumerGroupHeartbeatRequest<'_>| {
+                    vec![request.group_id, request.member_id]
+                });
             }
             ApiKey::OFFSET_COMMIT => {
                 self.one(|request: group::OffsetCommitRequest<'_>| {
-                    request
-                        .topics
-                        .iter()
-                        .for_each(|topic| assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len())));
+                    request.topics.iter().for_each(|topic| {
+                        assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len()))
+                    });
                     vec![request.group_id, request.member_id]
                 });
                 self.one(|response: group::OffsetCommitResponse<'_>| {
@@ -130,10 +164,9 @@ impl<'a> Reading<'a> {
             }
             ApiKey::TXN_OFFSET_COMMIT => {
                 self.one(|request: group::TxnOffsetCommitRequest<'_>| {
-                    request
-                        .topics
-                        .iter()
-                        .for_each(|topic| assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len())));
+                    request.topics.iter().for_each(|topic| {
+                        assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len()))
+                    });
                     vec![request.group_id, request.transactional_id]
                 });
                 self.one(|response: group::TxnOffsetCommitResponse<'_>| {
@@ -143,7 +176,11 @@ impl<'a> Reading<'a> {
             }
             ApiKey::SHARE_ACKNOWLEDGE => {
                 self.one(|request: share::AcknowledgeRequest<'_>| {
-                    request.group_id.into_iter().chain(request.member_id).collect()
+                    request
+                        .group_id
+                        .into_iter()
+                        .chain(request.member_id)
+                        .collect()
                 });
                 self.one(|response: share::AcknowledgeResponse<'_>| {
                     assert_eq!(response.topics.iter().count(), len(response.topics.len()));
@@ -151,7 +188,9 @@ impl<'a> Reading<'a> {
                 });
             }
             ApiKey::INIT_PRODUCER_ID => {
-                self.one(|request: group::InitProducerIdRequest<'_>| request.transactional_id.into_iter().collect());
+                self.one(|request: group::InitProducerIdRequest<'_>| {
+                    request.transactional_id.into_iter().collect()
+                });
                 self.one(|_: group::InitProducerIdResponse| Vec::new());
             }
             _ => {}
@@ -160,10 +199,19 @@ impl<'a> Reading<'a> {
 
     /// Opens the body as one message; every field that it gives out must lie where it says.
     fn one<M: Message<'a>>(&mut self, fields: impl FnOnce(M) -> Vec<Field<'a>>) {
-        let Some(message) = M::open(self.body, self.version).ok().and_then(|opened| opened.opened()) else { return };
+        let Some(message) = M::open(self.body, self.version)
+            .ok()
+            .and_then(|opened| opened.opened())
+        else {
+            return;
+        };
         self.opened = true;
         for field in fields(message) {
-            assert_eq!(self.body.get(field.range()), Some(field.bytes()), "a field lies where it says");
+            assert_eq!(
+                self.body.get(field.range()),
+                Some(field.bytes()),
+                "a field lies where it says"
+            );
         }
     }
 }
@@ -174,7 +222,9 @@ fn len(count: u32) -> usize {
 
 /// The first two bytes are an API and a version, the rest a body.
 pub(crate) fn any_body(bytes: &[u8]) {
-    let Some(([key, version], body)) = bytes.split_first_chunk() else { return };
+    let Some(([key, version], body)) = bytes.split_first_chunk() else {
+        return;
+    };
     let (api, version) = (ApiKey(i16::from(*key)), i16::from(*version) % 20 - 1);
     read_all(body, api, version);
     rewritten(api, version, body);
@@ -188,13 +238,21 @@ pub(crate) fn rewritten(api: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8
         let done = address::rewrite(api, version, body, splice, |_| Some((host, port)));
         done.ok().and_then(|opened| opened.opened())
     };
-    let count = map(&mut splice, body, "a.host.that.is.somewhat.longer.than.most", 65_000)?;
+    let count = map(
+        &mut splice,
+        body,
+        "a.host.that.is.somewhat.longer.than.most",
+        65_000,
+    )?;
     let frame = sealed(&mut splice, body);
     assert!(count > 0 || frame == body, "no change is identity");
     let mut again = Splice::default();
     let mut seen = 0;
     let reopened = address::rewrite(api, version, &frame, &mut again, |endpoint| {
-        assert_eq!(endpoint.host.text(), Some("a.host.that.is.somewhat.longer.than.most"));
+        assert_eq!(
+            endpoint.host.text(),
+            Some("a.host.that.is.somewhat.longer.than.most")
+        );
         assert_eq!(endpoint.port, 65_000);
         seen += 1;
         None::<(&str, i32)>
@@ -207,9 +265,15 @@ pub(crate) fn rewritten(api: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8
 /// The body with all versions cut to 3 at most; [`None`] when it is not well-formed.
 pub(crate) fn clamped(version: i16, body: &[u8]) -> Option<Vec<u8>> {
     let mut splice = Splice::default();
-    api_versions::clamp(version, body, &mut splice, |_, low, high| (low, high.min(3))).ok()?.opened()?;
+    api_versions::clamp(version, body, &mut splice, |_, low, high| {
+        (low, high.min(3))
+    })
+    .ok()?
+    .opened()?;
     let frame = sealed(&mut splice, body);
-    let again = api_versions::Response::open(&frame, version).expect("a clamped body is well-formed").opened()?;
+    let again = api_versions::Response::open(&frame, version)
+        .expect("a clamped body is well-formed")
+        .opened()?;
     for key in &again.api_keys {
         assert!(key.max_version <= 3 || key.min_version > 3);
     }
@@ -218,15 +282,29 @@ pub(crate) fn clamped(version: i16, body: &[u8]) -> Option<Vec<u8>> {
 
 /// The body, changed, by way of a frame whose length must then be right.
 fn sealed(splice: &mut Splice, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len() + 4).expect("a small body").to_be_bytes();
+    let length = u32::try_from(body.len() + 4)
+        .expect("a small body")
+        .to_be_bytes();
     let frame = [&length[..], &[0, 0, 0, 9], body].concat();
     let mut out = Vec::new();
-    splice.reseal(&frame, 8, &mut out).expect("changes within the body");
+    splice
+        .reseal(&frame, 8, &mut out)
+        .expect("changes within the body");
     let mut pieces = Vec::new();
-    splice.reseal_pieces(&Bytes::from(frame), 8, |piece| pieces.extend_from_slice(&piece)).expect("the same changes");
+    splice
+        .reseal_pieces(&Bytes::from(frame), 8, |piece| {
+            pieces.extend_from_slice(&piece)
+        })
+        .expect("the same changes");
     assert_eq!(pieces, out, "pieces put together are the frame");
-    let length = u32::try_from(out.len() - 4).expect("a small body").to_be_bytes();
-    assert_eq!(out.get(..8), Some(&[length, [0, 0, 0, 9]].concat()[..]), "the frame's length is redone");
+    let length = u32::try_from(out.len() - 4)
+        .expect("a small body")
+        .to_be_bytes();
+    assert_eq!(
+        out.get(..8),
+        Some(&[length, [0, 0, 0, 9]].concat()[..]),
+        "the frame's length is redone"
+    );
     assert!(RequestHeader::read(&out).is_err() || out.len() >= 14);
     out.split_off(8)
 }

@@ -13,7 +13,9 @@ const FLAGS: &str = "x-b3-flags";
 
 /// `{trace}-{span}[-{decision}[-{parent}]]`, or the decision alone.
 pub(super) fn extract_single(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) {
-    let Some(value) = carrier.last(SINGLE) else { return };
+    let Some(value) = carrier.last(SINGLE) else {
+        return;
+    };
     if let Some(sampling) = decision(value) {
         found.sampling = found.sampling.or(Some(sampling));
         return;
@@ -30,7 +32,11 @@ pub(super) fn extract_multi(carrier: &(impl Carrier + ?Sized), found: &mut Extra
         (None, None) => found.sampling = found.sampling.or(sampling),
         (Some(trace), Some(span)) => match (trace_id(trace), span_id(span)) {
             (Some(trace_id), Some(span_id)) => {
-                found.context = Some(SpanContext::new(trace_id, span_id, sampling.unwrap_or(Sampling::Deferred)));
+                found.context = Some(SpanContext::new(
+                    trace_id,
+                    span_id,
+                    sampling.unwrap_or(Sampling::Deferred),
+                ));
             }
             _ => found.reject(),
         },
@@ -81,7 +87,10 @@ fn parse_single(value: &[u8]) -> Option<SpanContext> {
     if let Some(parent) = fields.next() {
         self::span_id(parent)?;
     }
-    fields.next().is_none().then(|| SpanContext::new(trace_id, span_id, sampling))
+    fields
+        .next()
+        .is_none()
+        .then(|| SpanContext::new(trace_id, span_id, sampling))
 }
 
 /// `x-b3-flags: 1` is debug and stands above `x-b3-sampled`, which old senders wrote as `true` and `false`.

@@ -48,7 +48,10 @@ impl Baggage {
     /// The value of this key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.entries.iter().find(|entry| entry.key == key).map(Entry::value)
+        self.entries
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(Entry::value)
     }
 
     /// All entries, in order.
@@ -67,10 +70,22 @@ impl Baggage {
 
 impl Entry {
     fn new(key: &str, value: String, metadata: &str) -> Self {
-        let encoded: usize = value.bytes().map(|byte| if byte != b'%' && is_octet(byte) { 1 } else { 3 }).sum();
-        let properties = if metadata.is_empty() { 0 } else { 1 + metadata.len() };
+        let encoded: usize = value
+            .bytes()
+            .map(|byte| if byte != b'%' && is_octet(byte) { 1 } else { 3 })
+            .sum();
+        let properties = if metadata.is_empty() {
+            0
+        } else {
+            1 + metadata.len()
+        };
         let wire_length = key.len() + 1 + encoded + properties + 1;
-        Self { key: key.to_owned(), value, metadata: metadata.to_owned(), wire_length }
+        Self {
+            key: key.to_owned(),
+            value,
+            metadata: metadata.to_owned(),
+            wire_length,
+        }
     }
 
     /// The name: a token of RFC 9110.
@@ -93,12 +108,17 @@ impl Entry {
 }
 
 pub(super) fn extract(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) {
-    let Extracted { baggage, rejected, .. } = found;
+    let Extracted {
+        baggage, rejected, ..
+    } = found;
     carrier.each(&mut |name, value| {
         if !name.eq_ignore_ascii_case(BAGGAGE.as_bytes()) {
             return;
         }
-        let members = value.unwrap_or_default().split(|byte| *byte == b',').map(trim);
+        let members = value
+            .unwrap_or_default()
+            .split(|byte| *byte == b',')
+            .map(trim);
         for member in members.filter(|member| !member.is_empty()) {
             if !insert_member(member, baggage) {
                 *rejected = rejected.saturating_add(1);
@@ -129,9 +149,13 @@ pub(super) fn inject(baggage: &Baggage, carrier: &mut (impl CarrierMut + ?Sized)
 
 /// `key = value [; properties]`.
 fn insert_member(member: &[u8], baggage: &mut Baggage) -> bool {
-    let Ok(member) = str::from_utf8(member) else { return false };
+    let Ok(member) = str::from_utf8(member) else {
+        return false;
+    };
     let (pair, metadata) = member.split_once(';').unwrap_or((member, ""));
-    let Some((key, value)) = pair.split_once('=') else { return false };
+    let Some((key, value)) = pair.split_once('=') else {
+        return false;
+    };
     let value = value.trim_matches([' ', '\t']);
     value.bytes().all(is_octet)
         && baggage.insert(
@@ -143,12 +167,17 @@ fn insert_member(member: &[u8], baggage: &mut Baggage) -> bool {
 
 /// `tchar` of RFC 9110.
 fn is_token(key: &[u8]) -> bool {
-    !key.is_empty() && key.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+    !key.is_empty()
+        && key
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 /// Properties are carried as they came; they only must not end the member or the header.
 fn is_metadata(metadata: &str) -> bool {
-    metadata.bytes().all(|byte| matches!(byte, b'\t' | 0x20..=0x7e) && byte != b',')
+    metadata
+        .bytes()
+        .all(|byte| matches!(byte, b'\t' | 0x20..=0x7e) && byte != b',')
 }
 
 /// `baggage-octet`: printable ASCII without white space, `"`, `,`, `;` and `\`.

@@ -36,7 +36,8 @@ pub struct HeaderList(Vec<(Vec<u8>, Option<Vec<u8>>)>);
 impl HeaderList {
     /// Adds a header at the end, whether or not one of that name is there.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        self.0.push((name.as_ref().to_vec(), Some(value.as_ref().to_vec())));
+        self.0
+            .push((name.as_ref().to_vec(), Some(value.as_ref().to_vec())));
     }
 
     /// Adds a header without a value, as Kafka allows.
@@ -78,6 +79,7 @@ impl CarrierMut for HeaderList {
     }
 
     fn remove(&mut self, name: &str) {
-        self.0.retain(|(key, _)| !key.eq_ignore_ascii_case(name.as_bytes()));
+        self.0
+            .retain(|(key, _)| !key.eq_ignore_ascii_case(name.as_bytes()));
     }
 }

@@ -14,7 +14,9 @@ const DEBUG: u8 = 0x02;
 
 pub(super) fn extract(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) {
     carrier.each(&mut |name, value| {
-        let Some((prefix, key)) = name.split_at_checked(BAGGAGE_PREFIX.len()) else { return };
+        let Some((prefix, key)) = name.split_at_checked(BAGGAGE_PREFIX.len()) else {
+            return;
+        };
         if !prefix.eq_ignore_ascii_case(BAGGAGE_PREFIX.as_bytes()) {
             return;
         }
@@ -29,14 +31,20 @@ pub(super) fn extract(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) 
     if found.context.is_some() {
         return;
     }
-    let Some(value) = carrier.last(UBER_TRACE_ID) else { return };
+    let Some(value) = carrier.last(UBER_TRACE_ID) else {
+        return;
+    };
     match parse(&percent::decode(value)) {
         Some(context) => found.context = Some(context),
         None => found.reject(),
     }
 }
 
-pub(super) fn inject(context: &SpanContext, baggage: &Baggage, carrier: &mut (impl CarrierMut + ?Sized)) {
+pub(super) fn inject(
+    context: &SpanContext,
+    baggage: &Baggage,
+    carrier: &mut (impl CarrierMut + ?Sized),
+) {
     let flags = match context.sampling {
         Sampling::Debug => SAMPLED | DEBUG,
         Sampling::Sample => SAMPLED,
@@ -64,5 +72,8 @@ fn parse(value: &str) -> Option<SpanContext> {
         (true, false) => Sampling::Sample,
         (false, _) => Sampling::Drop,
     };
-    fields.next().is_none().then(|| SpanContext::new(trace_id, span_id, sampling))
+    fields
+        .next()
+        .is_none()
+        .then(|| SpanContext::new(trace_id, span_id, sampling))
 }

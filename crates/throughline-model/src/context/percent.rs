@@ -29,12 +29,16 @@ pub(super) fn encode(value: &str, plain: impl Fn(u8) -> bool) -> String {
 }
 
 fn escaped(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let [b'%', high, low, after @ ..] = bytes else { return None };
+    let [b'%', high, low, after @ ..] = bytes else {
+        return None;
+    };
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     let byte = u8::try_from(digit(high)? << 4 | digit(low)?).ok()?;
     Some((byte, after))
 }
 
 fn digit(nibble: u8) -> char {
-    char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase()
+    char::from_digit(u32::from(nibble), 16)
+        .unwrap_or('0')
+        .to_ascii_uppercase()
 }

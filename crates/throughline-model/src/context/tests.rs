@@ -12,7 +12,11 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderList {
 }
 
 fn context(sampling: Sampling) -> SpanContext {
-    SpanContext::new(TraceId::from_hex(TRACE).unwrap(), SpanId::from_hex(SPAN).unwrap(), sampling)
+    SpanContext::new(
+        TraceId::from_hex(TRACE).unwrap(),
+        SpanId::from_hex(SPAN).unwrap(),
+        sampling,
+    )
 }
 
 fn read(format: Format, pairs: &[(&str, &str)]) -> Extracted {
@@ -30,30 +34,68 @@ fn written(format: Format, context: &SpanContext, name: &str) -> String {
 
 #[test]
 fn traceparent_is_read_and_written() {
-    let found = read(Format::W3c, &[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))]);
-    assert_eq!(found, Extracted { context: Some(context(Sampling::Sample)), ..Extracted::default() });
-    assert_eq!(written(Format::W3c, &context(Sampling::Sample), "traceparent"), format!("00-{TRACE}-{SPAN}-01"));
-    assert_eq!(written(Format::W3c, &context(Sampling::Drop), "traceparent"), format!("00-{TRACE}-{SPAN}-00"));
+    let found = read(
+        Format::W3c,
+        &[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))],
+    );
+    assert_eq!(
+        found,
+        Extracted {
+            context: Some(context(Sampling::Sample)),
+            ..Extracted::default()
+        }
+    );
+    assert_eq!(
+        written(Format::W3c, &context(Sampling::Sample), "traceparent"),
+        format!("00-{TRACE}-{SPAN}-01")
+    );
+    assert_eq!(
+        written(Format::W3c, &context(Sampling::Drop), "traceparent"),
+        format!("00-{TRACE}-{SPAN}-00")
+    );
 }
 
 #[test]
 fn the_random_flag_stays_as_it_came() {
     for flags in ["00", "01", "02", "03"] {
-        let found = read(Format::W3c, &[("traceparent", &format!("00-{TRACE}-{SPAN}-{flags}"))]).context.unwrap();
-        assert_eq!(written(Format::W3c, &found, "traceparent"), format!("00-{TRACE}-{SPAN}-{flags}"));
+        let found = read(
+            Format::W3c,
+            &[("traceparent", &format!("00-{TRACE}-{SPAN}-{flags}"))],
+        )
+        .context
+        .unwrap();
+        assert_eq!(
+            written(Format::W3c, &found, "traceparent"),
+            format!("00-{TRACE}-{SPAN}-{flags}")
+        );
     }
 }
 
 #[test]
 fn flags_that_nobody_knows_are_not_passed_on() {
-    let found = read(Format::W3c, &[("traceparent", &format!("00-{TRACE}-{SPAN}-ff"))]).context.unwrap();
-    assert_eq!(written(Format::W3c, &found, "traceparent"), format!("00-{TRACE}-{SPAN}-03"));
+    let found = read(
+        Format::W3c,
+        &[("traceparent", &format!("00-{TRACE}-{SPAN}-ff"))],
+    )
+    .context
+    .unwrap();
+    assert_eq!(
+        written(Format::W3c, &found, "traceparent"),
+        format!("00-{TRACE}-{SPAN}-03")
+    );
 }
 
 #[test]
 fn a_later_version_is_read_as_far_as_it_is_known() {
-    for value in [format!("cc-{TRACE}-{SPAN}-01"), format!("cc-{TRACE}-{SPAN}-01-what-the-future-holds")] {
-        assert_eq!(read(Format::W3c, &[("traceparent", &value)]).context, Some(context(Sampling::Sample)), "{value}");
+    for value in [
+        format!("cc-{TRACE}-{SPAN}-01"),
+        format!("cc-{TRACE}-{SPAN}-01-what-the-future-holds"),
+    ] {
+        assert_eq!(
+            read(Format::W3c, &[("traceparent", &value)]).context,
+            Some(context(Sampling::Sample)),
+            "{value}"
+        );
     }
 }
 
@@ -78,7 +120,14 @@ fn a_malformed_traceparent_is_no_context_and_is_counted() {
         "00-1-2-01".to_owned(),
     ] {
         let found = read(Format::W3c, &[("traceparent", &bad)]);
-        assert_eq!(found, Extracted { rejected: 1, ..Extracted::default() }, "{bad:?}");
+        assert_eq!(
+            found,
+            Extracted {
+                rejected: 1,
+                ..Extracted::default()
+            },
+            "{bad:?}"
+        );
     }
 }
 
@@ -90,15 +139,36 @@ fn tracestate_lines_are_joined_in_order_and_written_back() {
         ("TraceState", "\tcongo=t61rcWkgMzE"),
     ];
     let found = read(Format::W3c, &pairs).context.unwrap();
-    assert_eq!(found.trace_state.as_str(), "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE");
-    assert_eq!(written(Format::W3c, &found, "tracestate"), "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE");
+    assert_eq!(
+        found.trace_state.as_str(),
+        "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
+    );
+    assert_eq!(
+        written(Format::W3c, &found, "tracestate"),
+        "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
+    );
 }
 
 #[test]
 fn a_malformed_tracestate_costs_only_itself() {
-    let crowd = (0..33).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
-    for bad in ["no-equals", "UPPER=1", "k=", "k=a=b", "=v", "k=\u{e9}", &format!("{}=v", "k".repeat(257)), &crowd] {
-        let pairs = [("traceparent", &*format!("00-{TRACE}-{SPAN}-01")), ("tracestate", bad)];
+    let crowd = (0..33)
+        .map(|n| format!("k{n}=v"))
+        .collect::<Vec<_>>()
+        .join(",");
+    for bad in [
+        "no-equals",
+        "UPPER=1",
+        "k=",
+        "k=a=b",
+        "=v",
+        "k=\u{e9}",
+        &format!("{}=v", "k".repeat(257)),
+        &crowd,
+    ] {
+        let pairs = [
+            ("traceparent", &*format!("00-{TRACE}-{SPAN}-01")),
+            ("tracestate", bad),
+        ];
         let found = read(Format::W3c, &pairs);
         assert_eq!(found.context, Some(context(Sampling::Sample)), "{bad:?}");
         assert_eq!(found.rejected, 1, "{bad:?}");
@@ -107,7 +177,10 @@ fn a_malformed_tracestate_costs_only_itself() {
 
 #[test]
 fn tracestate_without_traceparent_is_ignored() {
-    assert_eq!(read(Format::W3c, &[("tracestate", "a=b")]), Extracted::default());
+    assert_eq!(
+        read(Format::W3c, &[("tracestate", "a=b")]),
+        Extracted::default()
+    );
 }
 
 // Kafka's and HTTP's oddities
@@ -116,7 +189,10 @@ fn tracestate_without_traceparent_is_ignored() {
 fn the_last_of_several_headers_wins() {
     let other = format!("00-{}-{SPAN}-01", "1".repeat(32));
     let mine = format!("00-{TRACE}-{SPAN}-01");
-    let found = read(Format::W3c, &[("traceparent", &other), ("TraceParent", &mine)]);
+    let found = read(
+        Format::W3c,
+        &[("traceparent", &other), ("TraceParent", &mine)],
+    );
     assert_eq!(found.context, Some(context(Sampling::Sample)));
 }
 
@@ -129,10 +205,20 @@ fn a_null_value_is_no_context() {
 
 #[test]
 fn injection_replaces_every_copy_and_leaves_other_headers_as_they_are() {
-    let mut list = headers(&[("traceparent", "old"), ("x", "1"), ("TRACEPARENT", "older"), ("tracestate", "a=b")]);
+    let mut list = headers(&[
+        ("traceparent", "old"),
+        ("x", "1"),
+        ("TRACEPARENT", "older"),
+        ("tracestate", "a=b"),
+    ]);
     list.push([0xff, 0xfe], "not UTF-8");
     list.push_null("x");
-    inject(&[Format::W3c], &context(Sampling::Sample), &Baggage::default(), &mut list);
+    inject(
+        &[Format::W3c],
+        &context(Sampling::Sample),
+        &Baggage::default(),
+        &mut list,
+    );
 
     let mut expected = headers(&[("x", "1")]);
     expected.push([0xff, 0xfe], "not UTF-8");
@@ -143,19 +229,36 @@ fn injection_replaces_every_copy_and_leaves_other_headers_as_they_are() {
 
 #[test]
 fn the_first_format_that_yields_a_context_wins() {
-    let pairs = [("b3", format!("{TRACE}-{SPAN}-1")), ("traceparent", format!("00-{}-{SPAN}-00", "2".repeat(32)))];
-    let list = headers(&pairs.each_ref().map(|(name, value)| (*name, value.as_str())));
-    let b3_first = extract(&[Format::B3Single, Format::W3c], &list).context.unwrap();
+    let pairs = [
+        ("b3", format!("{TRACE}-{SPAN}-1")),
+        ("traceparent", format!("00-{}-{SPAN}-00", "2".repeat(32))),
+    ];
+    let list = headers(
+        &pairs
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str())),
+    );
+    let b3_first = extract(&[Format::B3Single, Format::W3c], &list)
+        .context
+        .unwrap();
     assert_eq!(b3_first.trace_id.to_string(), TRACE);
-    let w3c_first = extract(&[Format::W3c, Format::B3Single], &list).context.unwrap();
+    let w3c_first = extract(&[Format::W3c, Format::B3Single], &list)
+        .context
+        .unwrap();
     assert_eq!(w3c_first.trace_id.to_string(), "2".repeat(32));
 }
 
 #[test]
 fn a_malformed_header_does_not_hide_a_good_one_of_another_format() {
-    let list = headers(&[("traceparent", "garbage"), ("b3", &format!("{TRACE}-{SPAN}-1"))]);
+    let list = headers(&[
+        ("traceparent", "garbage"),
+        ("b3", &format!("{TRACE}-{SPAN}-1")),
+    ]);
     let found = extract(&[Format::W3c, Format::B3Single], &list);
-    assert_eq!((found.context, found.rejected), (Some(context(Sampling::Sample)), 1));
+    assert_eq!(
+        (found.context, found.rejected),
+        (Some(context(Sampling::Sample)), 1)
+    );
 }
 
 // B3
@@ -169,42 +272,76 @@ fn b3_single_is_read_with_every_decision() {
         ("-d", Sampling::Debug),
         ("-1-05e3ac9a4f6e3b90", Sampling::Sample),
     ] {
-        let found = read(Format::B3Single, &[("b3", &format!("{TRACE}-{SPAN}{tail}"))]);
+        let found = read(
+            Format::B3Single,
+            &[("b3", &format!("{TRACE}-{SPAN}{tail}"))],
+        );
         assert_eq!(found.context, Some(context(sampling)), "{tail}");
     }
 }
 
 #[test]
 fn b3_single_is_written_without_a_parent_and_keeps_the_decision() {
-    for (sampling, tail) in
-        [(Sampling::Deferred, ""), (Sampling::Drop, "-0"), (Sampling::Sample, "-1"), (Sampling::Debug, "-d")]
-    {
-        assert_eq!(written(Format::B3Single, &context(sampling), "b3"), format!("{TRACE}-{SPAN}{tail}"));
+    for (sampling, tail) in [
+        (Sampling::Deferred, ""),
+        (Sampling::Drop, "-0"),
+        (Sampling::Sample, "-1"),
+        (Sampling::Debug, "-d"),
+    ] {
+        assert_eq!(
+            written(Format::B3Single, &context(sampling), "b3"),
+            format!("{TRACE}-{SPAN}{tail}")
+        );
     }
 }
 
 #[test]
 fn a_b3_decision_alone_is_a_decision_without_context() {
     let found = read(Format::B3Single, &[("b3", "0")]);
-    assert_eq!(found, Extracted { sampling: Some(Sampling::Drop), ..Extracted::default() });
+    assert_eq!(
+        found,
+        Extracted {
+            sampling: Some(Sampling::Drop),
+            ..Extracted::default()
+        }
+    );
     let found = read(Format::B3Multi, &[("X-B3-Sampled", "0")]);
-    assert_eq!(found, Extracted { sampling: Some(Sampling::Drop), ..Extracted::default() });
+    assert_eq!(
+        found,
+        Extracted {
+            sampling: Some(Sampling::Drop),
+            ..Extracted::default()
+        }
+    );
 }
 
 #[test]
 fn of_two_decisions_alone_that_of_the_first_format_wins() {
     let list = headers(&[("x-b3-sampled", "1"), ("b3", "0")]);
-    for (formats, sampling) in
-        [([Format::B3Single, Format::B3Multi], Sampling::Drop), ([Format::B3Multi, Format::B3Single], Sampling::Sample)]
-    {
-        assert_eq!(extract(&formats, &list).sampling, Some(sampling), "{formats:?}");
+    for (formats, sampling) in [
+        ([Format::B3Single, Format::B3Multi], Sampling::Drop),
+        ([Format::B3Multi, Format::B3Single], Sampling::Sample),
+    ] {
+        assert_eq!(
+            extract(&formats, &list).sampling,
+            Some(sampling),
+            "{formats:?}"
+        );
     }
 }
 
 #[test]
 fn b3_trace_ids_of_64_bits_are_padded() {
-    let found = read(Format::B3Single, &[("b3", &format!("48485a3953bb6124-{SPAN}-1"))]).context.unwrap();
-    assert_eq!(found.trace_id.to_string(), "000000000000000048485a3953bb6124");
+    let found = read(
+        Format::B3Single,
+        &[("b3", &format!("48485a3953bb6124-{SPAN}-1"))],
+    )
+    .context
+    .unwrap();
+    assert_eq!(
+        found.trace_id.to_string(),
+        "000000000000000048485a3953bb6124"
+    );
 }
 
 #[test]
@@ -224,7 +361,14 @@ fn malformed_b3_is_no_context_and_is_counted() {
         &format!("abc-{SPAN}-1"),
     ] {
         let found = read(Format::B3Single, &[("b3", bad)]);
-        assert_eq!(found, Extracted { rejected: 1, ..Extracted::default() }, "{bad:?}");
+        assert_eq!(
+            found,
+            Extracted {
+                rejected: 1,
+                ..Extracted::default()
+            },
+            "{bad:?}"
+        );
     }
 }
 
@@ -238,28 +382,67 @@ fn b3_multi_is_read_in_any_case_and_with_old_truth_values() {
         ("x-b3-flags", "1", Sampling::Debug),
         ("x-b3-flags", "0", Sampling::Deferred),
     ] {
-        let found = read(Format::B3Multi, &[("X-B3-TraceId", TRACE), ("x-b3-spanid", SPAN), (name, value)]);
+        let found = read(
+            Format::B3Multi,
+            &[
+                ("X-B3-TraceId", TRACE),
+                ("x-b3-spanid", SPAN),
+                (name, value),
+            ],
+        );
         assert_eq!(found.context, Some(context(sampling)), "{name}: {value}");
     }
 }
 
 #[test]
 fn b3_multi_with_a_bad_decision_defers_and_counts() {
-    let found = read(Format::B3Multi, &[("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN), ("x-b3-sampled", "maybe")]);
-    assert_eq!((found.context, found.rejected), (Some(context(Sampling::Deferred)), 1));
+    let found = read(
+        Format::B3Multi,
+        &[
+            ("x-b3-traceid", TRACE),
+            ("x-b3-spanid", SPAN),
+            ("x-b3-sampled", "maybe"),
+        ],
+    );
+    assert_eq!(
+        (found.context, found.rejected),
+        (Some(context(Sampling::Deferred)), 1)
+    );
 }
 
 #[test]
 fn half_of_b3_multi_is_no_context() {
     let found = read(Format::B3Multi, &[("x-b3-traceid", TRACE)]);
-    assert_eq!(found, Extracted { rejected: 1, ..Extracted::default() });
+    assert_eq!(
+        found,
+        Extracted {
+            rejected: 1,
+            ..Extracted::default()
+        }
+    );
 }
 
 #[test]
 fn b3_multi_leaves_nothing_stale_behind() {
-    let mut list = headers(&[("X-B3-ParentSpanId", SPAN), ("X-B3-Sampled", "0"), ("X-B3-TraceId", "old")]);
-    inject(&[Format::B3Multi], &context(Sampling::Debug), &Baggage::default(), &mut list);
-    assert_eq!(list, headers(&[("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN), ("x-b3-flags", "1")]));
+    let mut list = headers(&[
+        ("X-B3-ParentSpanId", SPAN),
+        ("X-B3-Sampled", "0"),
+        ("X-B3-TraceId", "old"),
+    ]);
+    inject(
+        &[Format::B3Multi],
+        &context(Sampling::Debug),
+        &Baggage::default(),
+        &mut list,
+    );
+    assert_eq!(
+        list,
+        headers(&[
+            ("x-b3-traceid", TRACE),
+            ("x-b3-spanid", SPAN),
+            ("x-b3-flags", "1")
+        ])
+    );
 }
 
 // Jaeger
@@ -269,7 +452,10 @@ fn uber_trace_id_is_read_raw_and_percent_encoded_with_short_ids() {
     for (value, sampling) in [
         (format!("{TRACE}:{SPAN}:0:1"), Sampling::Sample),
         (format!("{TRACE}%3A{SPAN}%3a0%3A3"), Sampling::Debug),
-        (format!("{}:{SPAN}:b7ad:0", TRACE.trim_start_matches('0')), Sampling::Drop),
+        (
+            format!("{}:{SPAN}:b7ad:0", TRACE.trim_start_matches('0')),
+            Sampling::Drop,
+        ),
         (format!("{TRACE}:{SPAN}:0:9"), Sampling::Sample),
     ] {
         let found = read(Format::Jaeger, &[("uber-trace-id", &value)]);
@@ -279,19 +465,47 @@ fn uber_trace_id_is_read_raw_and_percent_encoded_with_short_ids() {
 
 #[test]
 fn malformed_uber_trace_id_is_no_context_and_is_counted() {
-    for bad in ["", "1:2:3", "1:2:3:4:5", "0:1:0:1", "1:0:0:1", "1:2:x:1", "1:2:0:100", "1:2:0:", "g:2:0:1"] {
+    for bad in [
+        "",
+        "1:2:3",
+        "1:2:3:4:5",
+        "0:1:0:1",
+        "1:0:0:1",
+        "1:2:x:1",
+        "1:2:0:100",
+        "1:2:0:",
+        "g:2:0:1",
+    ] {
         let found = read(Format::Jaeger, &[("uber-trace-id", bad)]);
-        assert_eq!(found, Extracted { rejected: 1, ..Extracted::default() }, "{bad:?}");
+        assert_eq!(
+            found,
+            Extracted {
+                rejected: 1,
+                ..Extracted::default()
+            },
+            "{bad:?}"
+        );
     }
 }
 
 #[test]
 fn jaeger_baggage_goes_both_ways() {
-    let found = read(Format::Jaeger, &[("uberctx-user", "J%C3%BCrgen"), ("UberCtx-plan", "gold plan")]);
+    let found = read(
+        Format::Jaeger,
+        &[
+            ("uberctx-user", "J%C3%BCrgen"),
+            ("UberCtx-plan", "gold plan"),
+        ],
+    );
     assert_eq!(found.baggage.get("user"), Some("J\u{fc}rgen"));
     assert_eq!(found.baggage.get("plan"), Some("gold plan"));
     let mut list = HeaderList::default();
-    inject(&[Format::Jaeger], &context(Sampling::Sample), &found.baggage, &mut list);
+    inject(
+        &[Format::Jaeger],
+        &context(Sampling::Sample),
+        &found.baggage,
+        &mut list,
+    );
     assert_eq!(list.get("uberctx-user"), Some(&b"J%C3%BCrgen"[..]));
     assert_eq!(list.get("uberctx-plan"), Some(&b"gold plan"[..]));
 }
@@ -300,39 +514,90 @@ fn jaeger_baggage_goes_both_ways() {
 
 #[test]
 fn baggage_is_decoded_and_encoded_with_its_properties() {
-    let found =
-        read(Format::Baggage, &[("baggage", "user = J%C3%BCrgen%20A ;secret; ttl=5, plan=gold"), ("baggage", "x=1")]);
+    let found = read(
+        Format::Baggage,
+        &[
+            (
+                "baggage",
+                "user = J%C3%BCrgen%20A ;secret; ttl=5, plan=gold",
+            ),
+            ("baggage", "x=1"),
+        ],
+    );
     assert_eq!(found.rejected, 0);
     assert_eq!(found.baggage.get("user"), Some("J\u{fc}rgen A"));
     let mut list = HeaderList::default();
-    inject(&[Format::Baggage], &context(Sampling::Sample), &found.baggage, &mut list);
-    assert_eq!(list.get("baggage"), Some(&b"user=J%C3%BCrgen%20A;secret; ttl=5,plan=gold,x=1"[..]));
+    inject(
+        &[Format::Baggage],
+        &context(Sampling::Sample),
+        &found.baggage,
+        &mut list,
+    );
+    assert_eq!(
+        list.get("baggage"),
+        Some(&b"user=J%C3%BCrgen%20A;secret; ttl=5,plan=gold,x=1"[..])
+    );
 }
 
 #[test]
 fn a_bad_baggage_member_costs_only_itself() {
-    let found = read(Format::Baggage, &[("baggage", "no-value,a b=1,=2,ok=3,q=\"x\"")]);
-    assert_eq!((found.baggage.get("ok"), found.baggage.iter().count(), found.rejected), (Some("3"), 1, 4));
+    let found = read(
+        Format::Baggage,
+        &[("baggage", "no-value,a b=1,=2,ok=3,q=\"x\"")],
+    );
+    assert_eq!(
+        (
+            found.baggage.get("ok"),
+            found.baggage.iter().count(),
+            found.rejected
+        ),
+        (Some("3"), 1, 4)
+    );
 }
 
 #[test]
 fn baggage_is_capped_in_entries_and_in_bytes() {
-    let crowd = (0..65).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+    let crowd = (0..65)
+        .map(|n| format!("k{n}=v"))
+        .collect::<Vec<_>>()
+        .join(",");
     let found = read(Format::Baggage, &[("baggage", &crowd)]);
     assert_eq!((found.baggage.iter().count(), found.rejected), (64, 1));
 
-    let found = read(Format::Baggage, &[("baggage", &format!("big={},small=1", "x".repeat(8192)))]);
-    assert_eq!((found.baggage.get("big"), found.baggage.get("small"), found.rejected), (None, Some("1"), 1));
+    let found = read(
+        Format::Baggage,
+        &[("baggage", &format!("big={},small=1", "x".repeat(8192)))],
+    );
+    assert_eq!(
+        (
+            found.baggage.get("big"),
+            found.baggage.get("small"),
+            found.rejected
+        ),
+        (None, Some("1"), 1)
+    );
 }
 
 #[test]
 fn a_baggage_header_of_exactly_the_limit_is_carried_whole() {
     for length in [8192, 8193] {
-        let header = format!("first=%C3%A9;p,second={}", "x".repeat(length - "first=%C3%A9;p,second=".len()));
+        let header = format!(
+            "first=%C3%A9;p,second={}",
+            "x".repeat(length - "first=%C3%A9;p,second=".len())
+        );
         let found = read(Format::Baggage, &[("baggage", &header)]);
         let mut list = HeaderList::default();
-        inject(&[Format::Baggage], &context(Sampling::Sample), &found.baggage, &mut list);
-        assert_eq!(list.get("baggage") == Some(header.as_bytes()), length == 8192, "{length}");
+        inject(
+            &[Format::Baggage],
+            &context(Sampling::Sample),
+            &found.baggage,
+            &mut list,
+        );
+        assert_eq!(
+            list.get("baggage") == Some(header.as_bytes()),
+            length == 8192,
+            "{length}"
+        );
     }
 }
 
@@ -343,7 +608,11 @@ fn baggage_is_read_in_time_that_grows_with_its_length_alone() {
     let found = read(Format::Baggage, &[("baggage", &header)]);
     assert_eq!(found.baggage.iter().count(), 2);
     // A tenth of a second unoptimised; where each member measures all others anew, far more than the limit.
-    assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < std::time::Duration::from_secs(10),
+        "{:?}",
+        begin.elapsed()
+    );
 }
 
 #[test]
@@ -357,6 +626,11 @@ fn baggage_that_is_full_takes_another_value_for_a_key_it_has() {
 #[test]
 fn empty_baggage_removes_a_stale_header() {
     let mut list = headers(&[("baggage", "a=b")]);
-    inject(&[Format::Baggage], &context(Sampling::Sample), &Baggage::default(), &mut list);
+    inject(
+        &[Format::Baggage],
+        &context(Sampling::Sample),
+        &Baggage::default(),
+        &mut list,
+    );
     assert!(list.is_empty());
 }

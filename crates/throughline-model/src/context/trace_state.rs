@@ -22,7 +22,10 @@ impl TraceState {
     pub(super) fn from_headers(lines: &[&[u8]]) -> Option<Self> {
         let mut joined = String::new();
         let mut count = 0;
-        for member in lines.iter().flat_map(|line| line.split(|byte| *byte == b',')) {
+        for member in lines
+            .iter()
+            .flat_map(|line| line.split(|byte| *byte == b','))
+        {
             let member = trim(member);
             if member.is_empty() {
                 continue;
@@ -67,18 +70,29 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
 }
 
 fn is_member(member: &[u8]) -> bool {
-    let Some(equals) = member.iter().position(|byte| *byte == b'=') else { return false };
+    let Some(equals) = member.iter().position(|byte| *byte == b'=') else {
+        return false;
+    };
     let (key, value) = member.split_at(equals);
-    is_key(key) && value.split_first().is_some_and(|(_, value)| is_value(value))
+    is_key(key)
+        && value
+            .split_first()
+            .is_some_and(|(_, value)| is_value(value))
 }
 
 fn is_key(key: &[u8]) -> bool {
     key.len() <= 256
-        && key.first().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
-        && key.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@'))
+        && key
+            .first()
+            .is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+        && key.iter().all(
+            |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@'),
+        )
 }
 
 fn is_value(value: &[u8]) -> bool {
     (1..=256).contains(&value.len())
-        && value.iter().all(|byte| matches!(byte, 0x20..=0x7e) && !matches!(byte, b',' | b'='))
+        && value
+            .iter()
+            .all(|byte| matches!(byte, 0x20..=0x7e) && !matches!(byte, b',' | b'='))
 }

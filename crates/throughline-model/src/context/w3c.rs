@@ -12,8 +12,12 @@ const SAMPLED: u8 = 0x01;
 const RANDOM: u8 = 0x02;
 
 pub(super) fn extract(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) {
-    let Some(value) = carrier.last(TRACEPARENT) else { return };
-    let Some(mut context) = parse(value) else { return found.reject() };
+    let Some(value) = carrier.last(TRACEPARENT) else {
+        return;
+    };
+    let Some(mut context) = parse(value) else {
+        return found.reject();
+    };
     let mut members = Vec::new();
     carrier.each(&mut |name, value| {
         if name.eq_ignore_ascii_case(TRACESTATE.as_bytes()) {
@@ -52,7 +56,11 @@ fn parse(value: &[u8]) -> Option<SpanContext> {
     Some(SpanContext {
         trace_id: TraceId::from_bytes(lower_hex(trace_id)?.to_be_bytes())?,
         span_id: SpanId::from_bytes(u64::try_from(lower_hex(span_id)?).ok()?.to_be_bytes())?,
-        sampling: if flags & SAMPLED == 0 { Sampling::Drop } else { Sampling::Sample },
+        sampling: if flags & SAMPLED == 0 {
+            Sampling::Drop
+        } else {
+            Sampling::Sample
+        },
         random: flags & RANDOM != 0,
         trace_state: TraceState::default(),
     })
@@ -75,15 +83,23 @@ pub(super) fn lower_hex(digits: &[u8]) -> Option<u128> {
 }
 
 fn format(context: &SpanContext) -> [u8; LENGTH] {
-    let mut flags = if context.sampling.is_sampled() { SAMPLED } else { 0 };
+    let mut flags = if context.sampling.is_sampled() {
+        SAMPLED
+    } else {
+        0
+    };
     if context.random {
         flags |= RANDOM;
     }
     let mut digits = [0; 2];
     write_hex(u128::from(flags), &mut digits);
     let mut out = [b'-'; LENGTH];
-    let fields: [(usize, &[u8]); 4] =
-        [(0, b"00"), (3, &context.trace_id.to_hex()), (36, &context.span_id.to_hex()), (53, &digits)];
+    let fields: [(usize, &[u8]); 4] = [
+        (0, b"00"),
+        (3, &context.trace_id.to_hex()),
+        (36, &context.span_id.to_hex()),
+        (53, &digits),
+    ];
     for (start, field) in fields {
         if let Some(place) = out.get_mut(start..start + field.len()) {
             place.copy_from_slice(field);

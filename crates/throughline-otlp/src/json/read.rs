@@ -7,7 +7,9 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList,
+};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -149,7 +151,9 @@ struct Enumeration(i32);
 
 impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Nullable<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Option::<T>::deserialize(deserializer)?.unwrap_or_default()))
+        Ok(Self(
+            Option::<T>::deserialize(deserializer)?.unwrap_or_default(),
+        ))
     }
 }
 
@@ -165,9 +169,18 @@ fn hex(digits: &[u8]) -> Option<Vec<u8>> {
     if digits.len() > 32 {
         return None;
     }
-    let (pairs, []) = digits.as_chunks::<2>() else { return None };
-    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+    let (pairs, []) = digits.as_chunks::<2>() else {
+        return None;
+    };
+    let digit = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok())
+    };
+    pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
+        .collect()
 }
 
 impl<'de> Deserialize<'de> for Number {
@@ -248,14 +261,23 @@ impl<'de> Deserialize<'de> for Enumeration {
 
 impl From<RequestJson> for ExportTraceServiceRequest {
     fn from(request: RequestJson) -> Self {
-        Self { resource_spans: each(request.resource_spans) }
+        Self {
+            resource_spans: each(request.resource_spans),
+        }
     }
 }
 
 impl From<ResourceSpansJson> for ResourceSpans {
     fn from(group: ResourceSpansJson) -> Self {
-        let resource = Resource { attributes: each(group.resource.0.attributes), ..Resource::default() };
-        Self { resource: Some(resource), scope_spans: each(group.scope_spans), schema_url: String::new() }
+        let resource = Resource {
+            attributes: each(group.resource.0.attributes),
+            ..Resource::default()
+        };
+        Self {
+            resource: Some(resource),
+            scope_spans: each(group.scope_spans),
+            schema_url: String::new(),
+        }
     }
 }
 
@@ -268,7 +290,11 @@ impl From<ScopeSpansJson> for ScopeSpans {
             attributes: each(scope.attributes),
             dropped_attributes_count: 0,
         };
-        Self { scope: Some(scope), spans: each(group.spans), schema_url: String::new() }
+        Self {
+            scope: Some(scope),
+            spans: each(group.spans),
+            schema_url: String::new(),
+        }
     }
 }
 
@@ -290,7 +316,10 @@ impl From<SpanJson> for Span {
             dropped_events_count: span.dropped_events_count.0.u32(),
             links: each(span.links),
             dropped_links_count: span.dropped_links_count.0.u32(),
-            status: Some(Status { message: span.status.0.message.0, code: span.status.0.code.0.0 }),
+            status: Some(Status {
+                message: span.status.0.message.0,
+                code: span.status.0.code.0.0,
+            }),
         }
     }
 }
@@ -321,7 +350,11 @@ impl From<LinkJson> for Link {
 
 impl From<KeyValueJson> for KeyValue {
     fn from(pair: KeyValueJson) -> Self {
-        Self { key: pair.key.0, value: Some(pair.value.0.into()), key_strindex: 0 }
+        Self {
+            key: pair.key.0,
+            value: Some(pair.value.0.into()),
+            key_strindex: 0,
+        }
     }
 }
 
@@ -336,11 +369,17 @@ impl From<AnyValueJson> for AnyValue {
         } else if let Some(number) = any.double_value {
             Some(Value::DoubleValue(number.0))
         } else if let Some(array) = any.array_value {
-            Some(Value::ArrayValue(ArrayValue { values: each(array.values) }))
+            Some(Value::ArrayValue(ArrayValue {
+                values: each(array.values),
+            }))
         } else if let Some(list) = any.kvlist_value {
-            Some(Value::KvlistValue(KeyValueList { values: each(list.values) }))
+            Some(Value::KvlistValue(KeyValueList {
+                values: each(list.values),
+            }))
         } else {
-            any.bytes_value.and_then(|text| BASE64.decode(text).ok()).map(Value::BytesValue)
+            any.bytes_value
+                .and_then(|text| BASE64.decode(text).ok())
+                .map(Value::BytesValue)
         };
         Self { value }
     }

@@ -112,16 +112,28 @@ impl<'a> ResourceSpansJson<'a> {
             .iter()
             .filter_map(|spans| {
                 let scope = ScopeJson::from(&*spans.first()?.scope);
-                Some(ScopeSpansJson { scope, spans: spans.iter().map(|span| SpanJson::from(*span)).collect() })
+                Some(ScopeSpansJson {
+                    scope,
+                    spans: spans.iter().map(|span| SpanJson::from(*span)).collect(),
+                })
             })
             .collect();
-        Some(Self { resource: ResourceJson { attributes: Attributes(&resource.attributes) }, scope_spans })
+        Some(Self {
+            resource: ResourceJson {
+                attributes: Attributes(&resource.attributes),
+            },
+            scope_spans,
+        })
     }
 }
 
 impl<'a> From<&'a Scope> for ScopeJson<'a> {
     fn from(scope: &'a Scope) -> Self {
-        Self { name: &scope.name, version: &scope.version, attributes: Attributes(&scope.attributes) }
+        Self {
+            name: &scope.name,
+            version: &scope.version,
+            attributes: Attributes(&scope.attributes),
+        }
     }
 }
 
@@ -148,7 +160,11 @@ impl<'a> From<&'a Span> for SpanJson<'a> {
 
 impl<'a> From<&'a Event> for EventJson<'a> {
     fn from(event: &'a Event) -> Self {
-        Self { time_unix_nano: Text(event.time), name: &event.name, attributes: Attributes(&event.attributes) }
+        Self {
+            time_unix_nano: Text(event.time),
+            name: &event.name,
+            attributes: Attributes(&event.attributes),
+        }
     }
 }
 
@@ -167,8 +183,14 @@ impl<'a> From<&'a Link> for LinkJson<'a> {
 impl<'a> From<&'a Status> for StatusJson<'a> {
     fn from(status: &'a Status) -> Self {
         match status {
-            Status::Unset => Self { message: "", code: 0 },
-            Status::Ok => Self { message: "", code: 1 },
+            Status::Unset => Self {
+                message: "",
+                code: 0,
+            },
+            Status::Ok => Self {
+                message: "",
+                code: 1,
+            },
             Status::Error(message) => Self { message, code: 2 },
         }
     }
@@ -201,7 +223,10 @@ impl Serialize for Attributes<'_> {
             key: &'a str,
             value: AnyValue<'a>,
         }
-        serializer.collect_seq(self.0.iter().map(|pair| Pair { key: &pair.key, value: AnyValue(&pair.value) }))
+        serializer.collect_seq(self.0.iter().map(|pair| Pair {
+            key: &pair.key,
+            value: AnyValue(&pair.value),
+        }))
     }
 }
 
@@ -217,14 +242,21 @@ impl Serialize for AnyValue<'_> {
             Value::String(text) => map.serialize_entry("stringValue", text.as_str())?,
             Value::Bool(truth) => map.serialize_entry("boolValue", truth)?,
             Value::Int(number) => map.serialize_entry("intValue", &Text(number))?,
-            Value::Double(number) if number.is_finite() => map.serialize_entry("doubleValue", number)?,
+            Value::Double(number) if number.is_finite() => {
+                map.serialize_entry("doubleValue", number)?
+            }
             Value::Double(number) => map.serialize_entry("doubleValue", non_finite(*number))?,
             Value::Bytes(bytes) => map.serialize_entry("bytesValue", &STANDARD.encode(bytes))?,
             Value::Array(values) => {
                 let values: Vec<AnyValue<'_>> = values.iter().map(AnyValue).collect();
                 map.serialize_entry("arrayValue", &Values { values })?;
             }
-            Value::Map(pairs) => map.serialize_entry("kvlistValue", &Values { values: Attributes(pairs) })?,
+            Value::Map(pairs) => map.serialize_entry(
+                "kvlistValue",
+                &Values {
+                    values: Attributes(pairs),
+                },
+            )?,
         }
         map.end()
     }
@@ -247,7 +279,10 @@ impl<T: std::fmt::Display> Serialize for Text<T> {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
 const fn is_zero(number: &u32) -> bool {
     *number == 0
 }

@@ -14,12 +14,18 @@ pub(crate) fn reading_and_writing_agree(body: &[u8]) {
     }
     if let Ok(decoded) = decode_json(body) {
         survives_protobuf(&decoded.spans);
-        assert_same(&through_json(&decoded.spans).expect("what was JSON is JSON again"), &decoded.spans);
+        assert_same(
+            &through_json(&decoded.spans).expect("what was JSON is JSON again"),
+            &decoded.spans,
+        );
     }
 }
 
 fn survives_protobuf(spans: &[Span]) {
-    assert_same(&decode_protobuf(&encode_protobuf(spans)).expect("our own protobuf is read"), spans);
+    assert_same(
+        &decode_protobuf(&encode_protobuf(spans)).expect("our own protobuf is read"),
+        spans,
+    );
 }
 
 fn through_json(spans: &[Span]) -> Option<Decoded> {

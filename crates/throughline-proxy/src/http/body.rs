@@ -78,7 +78,15 @@ impl Sent {
         if body.is_end_stream() {
             progress.set(OVER);
         }
-        Self { body, held: VecDeque::new(), broken: None, progress, bytes, patience, waiting: None }
+        Self {
+            body,
+            held: VecDeque::new(),
+            broken: None,
+            progress,
+            bytes,
+            patience,
+            waiting: None,
+        }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -92,7 +100,10 @@ impl Sent {
             match poll_fn(|context| self.poll_body(context)).await {
                 None => return Some(whole.freeze()),
                 Some(Ok(frame)) => {
-                    frame.data_ref().into_iter().for_each(|data| whole.extend_from_slice(data));
+                    frame
+                        .data_ref()
+                        .into_iter()
+                        .for_each(|data| whole.extend_from_slice(data));
                     self.held.push_back(frame);
                 }
                 Some(Err(error)) => {
@@ -104,7 +115,10 @@ impl Sent {
     }
 
     /// What comes next, or why nothing does.
-    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if polled.is_ready() {
             self.waiting = None;
@@ -125,7 +139,8 @@ impl Sent {
 
     fn note(&self, frame: Option<&Frame<Bytes>>) {
         if let Some(data) = frame.and_then(Frame::data_ref) {
-            self.bytes.inc_by(u64::try_from(data.len()).unwrap_or_default());
+            self.bytes
+                .inc_by(u64::try_from(data.len()).unwrap_or_default());
         }
         if frame.is_none_or(Frame::is_trailers) || self.is_end_stream() {
             self.progress.set(OVER);
@@ -133,8 +148,12 @@ impl Sent {
     }
 
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<Duration> {
-        let Some(patience) = self.patience else { return Poll::Pending };
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let Some(patience) = self.patience else {
+            return Poll::Pending;
+        };
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
         waiting.as_mut().poll(context).map(|()| patience)
     }
 }
@@ -143,7 +162,10 @@ impl Body for Sent {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let sent = self.get_mut();
         let next = match (sent.held.pop_front(), sent.broken.take()) {
             (Some(frame), broken) => {
@@ -166,8 +188,11 @@ impl Body for Sent {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held =
-            self.held.iter().filter_map(Frame::data_ref).map(|data| u64::try_from(data.len()).unwrap_or_default());
+        let held = self
+            .held
+            .iter()
+            .filter_map(Frame::data_ref)
+            .map(|data| u64::try_from(data.len()).unwrap_or_default());
         let (held, rest) = (held.sum::<u64>(), self.body.size_hint());
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(held));
@@ -207,7 +232,11 @@ const IDLE: u8 = 3;
 
 impl Reply {
     pub(super) fn passed(body: Incoming, bytes: Counter, open: Open) -> Self {
-        let mut passed = Passed { body, bytes, open: Some(open) };
+        let mut passed = Passed {
+            body,
+            bytes,
+            open: Some(open),
+        };
         // Such a body is never asked for a frame.
         if passed.body.is_end_stream() {
             passed.end();
@@ -226,7 +255,10 @@ impl Body for Reply {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Passed(passed) => passed.poll_frame(context),
@@ -242,9 +274,11 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Own(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or_default()))
-            }
+            Self::Own(bytes) => SizeHint::with_exact(
+                bytes
+                    .as_ref()
+                    .map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or_default()),
+            ),
             Self::Passed(passed) => passed.body.size_hint(),
         }
     }
@@ -253,7 +287,10 @@ impl Body for Reply {
 // === impl Passed ===
 
 impl Passed {
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => self.note(frame),
@@ -266,7 +303,8 @@ impl Passed {
 
     fn note(&mut self, frame: &Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
-            self.bytes.inc_by(u64::try_from(data.len()).unwrap_or_default());
+            self.bytes
+                .inc_by(u64::try_from(data.len()).unwrap_or_default());
         }
         if let (Some(trailers), Some(open)) = (frame.trailers_ref(), &mut self.open) {
             open.traced.trailers(trailers);
@@ -278,7 +316,15 @@ impl Passed {
     }
 
     fn end(&mut self) {
-        let Some(Open { traced, lease, progress, under_way }) = self.open.take() else { return };
+        let Some(Open {
+            traced,
+            lease,
+            progress,
+            under_way,
+        }) = self.open.take()
+        else {
+            return;
+        };
         traced.end();
         if let Some(lease) = lease.filter(|_| progress.is_over()) {
             lease.give_back(Instant::now());
@@ -289,7 +335,11 @@ impl Passed {
     fn fail(&mut self, error: &hyper::Error) {
         tracing::debug!(%error, "an answer broke off");
         if let Some(Open { traced, .. }) = self.open.take() {
-            traced.fail(if error.is_parse() { Failure::Protocol } else { Failure::Reset });
+            traced.fail(if error.is_parse() {
+                Failure::Protocol
+            } else {
+                Failure::Reset
+            });
         }
     }
 }

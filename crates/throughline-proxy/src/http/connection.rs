@@ -66,7 +66,8 @@ impl Connections {
                     activity: activity.clone(),
                     own: Arc::default(),
                 };
-                let _counted = Counted::new(self.service.tracing.metrics.connection(caller.direction()));
+                let _counted =
+                    Counted::new(self.service.tracing.metrics.connection(caller.direction()));
                 let intake = Intake::new(ahead, stream, activity);
                 serve(Arc::clone(&self.service), Arc::new(caller), intake, spoken).await;
             }
@@ -75,13 +76,20 @@ impl Connections {
     }
 
     /// TLS, and which HTTP it is.
-    async fn begin(&self, mut stream: TcpStream) -> std::io::Result<(Stream, SocketAddr, Spoken, Bytes)> {
+    async fn begin(
+        &self,
+        mut stream: TcpStream,
+    ) -> std::io::Result<(Stream, SocketAddr, Spoken, Bytes)> {
         stream::tune(&stream);
         let local = plain(stream.local_addr()?);
         let limits = &self.service.limits;
         if let Some(tls) = &self.tls {
             let stream = timeout(limits.head_deadline, tls.accept(stream)).await??;
-            let spoken = if stream.agreed() == Some(b"h2") { Spoken::Http2 } else { Spoken::Http1 };
+            let spoken = if stream.agreed() == Some(b"h2") {
+                Spoken::Http2
+            } else {
+                Spoken::Http1
+            };
             return Ok((stream, local, spoken, Bytes::new()));
         }
         // A peek and not `readable`, which may be wrong.
@@ -92,22 +100,38 @@ impl Connections {
 }
 
 /// Serves what has begun. What is neither of both is answered as HTTP/1 answers nonsense.
-pub(super) async fn serve<S>(service: Arc<Service>, caller: Arc<Caller>, intake: Intake<S>, spoken: Spoken)
-where
+pub(super) async fn serve<S>(
+    service: Arc<Service>,
+    caller: Arc<Caller>,
+    intake: Intake<S>,
+    spoken: Spoken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (limits, stop, activity) = (service.limits.clone(), service.tracing.stop.clone(), caller.activity.clone());
-    let mut watch = Watch { activity: &activity, limits: &limits, stop: &stop, heads: false };
+    let (limits, stop, activity) = (
+        service.limits.clone(),
+        service.tracing.stop.clone(),
+        caller.activity.clone(),
+    );
+    let mut watch = Watch {
+        activity: &activity,
+        limits: &limits,
+        stop: &stop,
+        heads: false,
+    };
     let io = TokioIo::new(intake);
-    let answer =
-        service_fn(move |request: Request<Incoming>| Arc::clone(&service).answer(Arc::clone(&caller), request));
+    let answer = service_fn(move |request: Request<Incoming>| {
+        Arc::clone(&service).answer(Arc::clone(&caller), request)
+    });
     if spoken == Spoken::Http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_max)
             .max_header_list_size(head_max(&limits))
             .serve_connection(io, answer);
-        watch.over(connection, http2::Connection::graceful_shutdown).await;
+        watch
+            .over(connection, http2::Connection::graceful_shutdown)
+            .await;
     } else {
         watch.heads = true;
         let connection = http1::Builder::new()
@@ -117,7 +141,9 @@ where
             .max_headers(limits.fields_max)
             .serve_connection(io, answer)
             .with_upgrades();
-        watch.over(connection, http1::UpgradeableConnection::graceful_shutdown).await;
+        watch
+            .over(connection, http1::UpgradeableConnection::graceful_shutdown)
+            .await;
     }
 }
 
@@ -159,7 +185,11 @@ impl Watch<'_> {
     }
 
     fn is_too_slow(&self) -> bool {
-        self.heads && self.activity.head_age().is_some_and(|age| age >= self.limits.head_deadline)
+        self.heads
+            && self
+                .activity
+                .head_age()
+                .is_some_and(|age| age >= self.limits.head_deadline)
     }
 
     /// How often it is looked at.

@@ -14,7 +14,11 @@ pub(super) struct FieldsMut<'a>(pub(super) &'a mut HeaderMap);
 
 impl Carrier for Fields<'_> {
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
-        self.0.get_all(name).iter().next_back().map(HeaderValue::as_bytes)
+        self.0
+            .get_all(name)
+            .iter()
+            .next_back()
+            .map(HeaderValue::as_bytes)
     }
 
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
@@ -28,7 +32,11 @@ impl Carrier for Fields<'_> {
 
 impl Carrier for FieldsMut<'_> {
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
-        self.0.get_all(name).iter().next_back().map(HeaderValue::as_bytes)
+        self.0
+            .get_all(name)
+            .iter()
+            .next_back()
+            .map(HeaderValue::as_bytes)
     }
 
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
@@ -41,7 +49,10 @@ impl Carrier for FieldsMut<'_> {
 impl CarrierMut for FieldsMut<'_> {
     fn replace(&mut self, name: &str, value: &[u8]) {
         // What is no header field cannot stand in one, and goes without.
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_bytes(value),
+        ) {
             self.0.insert(name, value);
         }
     }
@@ -57,12 +68,24 @@ pub(super) fn end_hop(fields: &mut HeaderMap, may_upgrade: bool) -> Option<Heade
     let mut named = Vec::new();
     let mut upgrades = false;
     for value in fields.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        for option in value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+        {
             upgrades |= option.eq_ignore_ascii_case(b"upgrade");
-            named.extend(HeaderName::from_bytes(option).ok().filter(|name| !ESSENTIAL.contains(&name.as_str())));
+            named.extend(
+                HeaderName::from_bytes(option)
+                    .ok()
+                    .filter(|name| !ESSENTIAL.contains(&name.as_str())),
+            );
         }
     }
-    let upgrade = fields.get(UPGRADE).filter(|_| upgrades && may_upgrade).filter(|value| is_passed(value)).cloned();
+    let upgrade = fields
+        .get(UPGRADE)
+        .filter(|_| upgrades && may_upgrade)
+        .filter(|value| is_passed(value))
+        .cloned();
     let takes_trailers = fields.get_all(TE).iter().any(has_trailers);
     for name in named {
         fields.remove(name);
@@ -86,15 +109,22 @@ pub(super) fn end_hop(fields: &mut HeaderMap, may_upgrade: bool) -> Option<Heade
 /// Upgrades to another HTTP would hide the requests in them, from us and from whoever guards the service. `h2c` by upgrade is
 /// obsolete besides (RFC 9113, section 3.1).
 fn is_passed(upgrade: &HeaderValue) -> bool {
-    let mut names = upgrade.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let mut names = upgrade
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii);
     !names.any(|name| {
         let name = name.split(|byte| *byte == b'/').next().unwrap_or_default();
-        [&b"h2c"[..], b"h2", b"http"].iter().any(|http| name.eq_ignore_ascii_case(http))
+        [&b"h2c"[..], b"h2", b"http"]
+            .iter()
+            .any(|http| name.eq_ignore_ascii_case(http))
     })
 }
 
 fn has_trailers(te: &HeaderValue) -> bool {
-    te.as_bytes().split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    te.as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Besides those of which we look at the value.
@@ -108,7 +138,10 @@ mod tests {
     use super::*;
 
     fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
@@ -125,7 +158,11 @@ mod tests {
             ("x-theirs", "2"),
             ("trailer", "x-sum"),
         ]);
-        assert_eq!(end_hop(&mut some, true), None, "the connection field does not name it");
+        assert_eq!(
+            end_hop(&mut some, true),
+            None,
+            "the connection field does not name it"
+        );
         assert_eq!(some, fields(&[("x-theirs", "2"), ("trailer", "x-sum")]));
     }
 
@@ -138,18 +175,34 @@ mod tests {
 
     #[test]
     fn nobody_can_have_the_essential_taken_out() {
-        let given = [("host", "a"), ("content-length", "1"), ("authorization", "x"), ("cookie", "y")];
+        let given = [
+            ("host", "a"),
+            ("content-length", "1"),
+            ("authorization", "x"),
+            ("cookie", "y"),
+        ];
         let mut some = fields(&given);
-        some.insert("connection", HeaderValue::from_static("host, content-length, authorization, cookie"));
+        some.insert(
+            "connection",
+            HeaderValue::from_static("host, content-length, authorization, cookie"),
+        );
         end_hop(&mut some, true);
         assert_eq!(some, fields(&given));
     }
 
     #[test]
     fn an_upgrade_is_passed_unless_it_is_to_another_http() {
-        for (upgrade, passes) in [("websocket", true), ("h2c", false), ("HTTP/2.0", false), ("websocket, h2c", false)] {
-            let mut some =
-                fields(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", upgrade), ("http2-settings", "AAM")]);
+        for (upgrade, passes) in [
+            ("websocket", true),
+            ("h2c", false),
+            ("HTTP/2.0", false),
+            ("websocket, h2c", false),
+        ] {
+            let mut some = fields(&[
+                ("connection", "Upgrade, HTTP2-Settings"),
+                ("upgrade", upgrade),
+                ("http2-settings", "AAM"),
+            ]);
             assert_eq!(end_hop(&mut some, true).is_some(), passes, "{upgrade}");
             assert_eq!(some.contains_key("upgrade"), passes, "{upgrade}");
             assert!(!some.contains_key("http2-settings"));

@@ -31,14 +31,30 @@ impl Gate {
         is_http2: bool,
         upstream: std::io::Result<Tcp>,
     ) {
-        let Redirected { stream, client, wanted } = redirected;
-        let address = Address { host: wanted.ip().to_string().into(), port: wanted.port() };
+        let Redirected {
+            stream,
+            client,
+            wanted,
+        } = redirected;
+        let address = Address {
+            host: wanted.ip().to_string().into(),
+            port: wanted.port(),
+        };
         let own = match upstream {
             Ok(Tcp { stream, listed }) => {
                 let own = Own::redirected(None);
-                let opened = Opened { stream: Stream::Plain(stream), listed };
-                let origin = Origin { address: address.clone(), tls: false };
-                self.0.upstream_of(direction).adopt(&origin, opened, is_http2, &own).await;
+                let opened = Opened {
+                    stream: Stream::Plain(stream),
+                    listed,
+                };
+                let origin = Origin {
+                    address: address.clone(),
+                    tls: false,
+                };
+                self.0
+                    .upstream_of(direction)
+                    .adopt(&origin, opened, is_http2, &own)
+                    .await;
                 own
             }
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
@@ -47,15 +63,28 @@ impl Gate {
             Err(_) => Own::redirected(Some(Refusal::Unreachable)),
         };
         let route = match direction {
-            Direction::Inbound => Route::Service { address, protocol: Protocol::Same },
+            Direction::Inbound => Route::Service {
+                address,
+                protocol: Protocol::Same,
+            },
             Direction::Outbound => Route::Original(wanted),
         };
         let activity = Activity::new();
         let _counted = Counted::new(self.0.tracing.metrics.connection(direction));
-        let caller =
-            Caller { route, client, local: wanted, is_tls: false, activity: activity.clone(), own: Arc::new(own) };
+        let caller = Caller {
+            route,
+            client,
+            local: wanted,
+            is_tls: false,
+            activity: activity.clone(),
+            own: Arc::new(own),
+        };
         let intake = Intake::new(Bytes::new(), Stream::Plain(stream), activity);
-        let spoken = if is_http2 { Spoken::Http2 } else { Spoken::Http1 };
+        let spoken = if is_http2 {
+            Spoken::Http2
+        } else {
+            Spoken::Http1
+        };
         serve(Arc::clone(&self.0), Arc::new(caller), intake, spoken).await;
     }
 }

@@ -49,12 +49,20 @@ pub(super) enum Spoken {
 
 impl<S> Intake<S> {
     pub(super) const fn new(ahead: Bytes, stream: S, activity: Activity) -> Self {
-        Self { ahead, stream, activity }
+        Self {
+            ahead,
+            stream,
+            activity,
+        }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Intake<S> {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let intake = self.get_mut();
         if !intake.ahead.is_empty() {
             let count = intake.ahead.len().min(buffer.remaining());
@@ -77,7 +85,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Intake<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Intake<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
     }
 
@@ -138,7 +150,8 @@ impl Activity {
 
     /// Bytes have come. Without a request under way they are of the next one's head.
     fn read(&self) {
-        if self.0.requests.load(Ordering::Acquire) == 0 && self.0.head.load(Ordering::Acquire) == 0 {
+        if self.0.requests.load(Ordering::Acquire) == 0 && self.0.head.load(Ordering::Acquire) == 0
+        {
             self.0.head.store(self.now() + 1, Ordering::Release);
         }
     }
@@ -168,11 +181,18 @@ impl Spoken {
         }
         // A method is a token (RFC 9110, section 9.1), and those that are registered are in capitals. What looks like one is taken
         // for one once its target begins as a target does.
-        let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
+        let method = bytes
+            .iter()
+            .take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-')
+            .count();
         match bytes.get(method..) {
             Some([]) if method <= METHOD_MAX => None,
             Some([b' ']) if method > 0 => None,
-            Some([b' ', target, ..]) if method > 0 && method <= METHOD_MAX && is_target(*target) => Some(Self::Http1),
+            Some([b' ', target, ..])
+                if method > 0 && method <= METHOD_MAX && is_target(*target) =>
+            {
+                Some(Self::Http1)
+            }
             _ => Some(Self::Other),
         }
     }
@@ -234,13 +254,18 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_ahead_is_read_again() {
         let (ours, mut theirs) = tokio::io::duplex(64);
-        tokio::io::AsyncWriteExt::write_all(&mut theirs, b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut theirs, b"GET / HTTP/1.1\r\n\r\n")
+            .await
+            .unwrap();
         drop(theirs);
         let mut ours = ours;
         let (spoken, ahead) = look(&mut ours).await.unwrap();
         assert_eq!(spoken, Spoken::Http1);
         let (activity, mut text) = (Activity::new(), String::new());
-        Intake::new(ahead, ours, activity.clone()).read_to_string(&mut text).await.unwrap();
+        Intake::new(ahead, ours, activity.clone())
+            .read_to_string(&mut text)
+            .await
+            .unwrap();
         assert_eq!(text, "GET / HTTP/1.1\r\n\r\n");
         assert!(activity.head_age().is_some(), "a head is coming");
         let under_way = activity.begin();

@@ -48,7 +48,12 @@ impl Http {
         outgoing: &Outgoing,
         stop: Stop,
     ) -> Self {
-        let Config { settings, outbound_tls, limits, .. } = config;
+        let Config {
+            settings,
+            outbound_tls,
+            limits,
+            ..
+        } = config;
         let metrics = Arc::new(Metrics::new());
         let bodies_max = process.now(|_, correlator| correlator.wants_bodies());
         let settings = Arc::new(Switch::new(settings));
@@ -61,7 +66,13 @@ impl Http {
             full: Seldom::default(),
         };
         let upstream = |direction, tls| {
-            Arc::new(Upstream::new(direction, limits.clone(), Arc::clone(&metrics), outgoing.clone(), tls))
+            Arc::new(Upstream::new(
+                direction,
+                limits.clone(),
+                Arc::clone(&metrics),
+                outgoing.clone(),
+                tls,
+            ))
         };
         let service = Service {
             tracing: Arc::new(tracing),
@@ -71,7 +82,12 @@ impl Http {
             bodies_max,
             tunnels: TaskTracker::new(),
         };
-        Self { service: Arc::new(service), doors, settings, metrics }
+        Self {
+            service: Arc::new(service),
+            doors,
+            settings,
+            metrics,
+        }
     }
 
     /// For connections that the system redirects.
@@ -95,7 +111,11 @@ impl Http {
         for Door { listener, wanted } in doors {
             let Listener { route, tls, .. } = wanted;
             let tls = tls.map(|tls| tls.agreeing_on(protocols(&route)));
-            let shared = Arc::new(Connections { service: Arc::clone(&service), route, tls });
+            let shared = Arc::new(Connections {
+                service: Arc::clone(&service),
+                route,
+                tls,
+            });
             let serve = move |stream, client| {
                 let shared = Arc::clone(&shared);
                 async move { shared.serve(stream, client).await }
@@ -122,8 +142,13 @@ async fn sweep(service: Arc<Service>) {
 /// Not HTTP/2 to whom the service may not speak it: many clients would take it.
 const fn protocols(route: &Route) -> &'static [&'static [u8]] {
     match route {
-        Route::Service { protocol: Protocol::Http2, .. } => &[b"h2", b"http/1.1"],
-        Route::Service { .. } | Route::Fixed(_) | Route::Named { .. } | Route::Original(_) => &[b"http/1.1"],
+        Route::Service {
+            protocol: Protocol::Http2,
+            ..
+        } => &[b"h2", b"http/1.1"],
+        Route::Service { .. } | Route::Fixed(_) | Route::Named { .. } | Route::Original(_) => {
+            &[b"http/1.1"]
+        }
     }
 }
 

@@ -88,19 +88,64 @@ impl Metrics {
 
     fn register(&self) -> Registry {
         let mut r = Registry::with_prefix("throughline_http");
-        r.register("requests", "Requests that are over, by the class of their status", self.requests.clone());
+        r.register(
+            "requests",
+            "Requests that are over, by the class of their status",
+            self.requests.clone(),
+        );
         let duration = "From the head of a request to the end of its answer";
-        r.register_with_unit("request_duration", duration, Unit::Seconds, self.durations.clone());
-        r.register("body_bytes", "Bytes of bodies that were passed on", self.bytes.clone());
-        r.register("failures", "Requests that came to nothing, by reason", self.failures.clone());
-        r.register("refusals", "Requests that were answered by the proxy itself, by reason", self.refusals.clone());
-        r.register("connections", "Connections of those who ask", self.connections.clone());
-        r.register("connections_open", "Connections of those who ask that stand", self.open.clone());
-        r.register("upstream_connections", "Connections made to those who are asked", self.upstream.clone());
-        r.register("upgrades", "Requests that became tunnels", self.upgrades.clone());
+        r.register_with_unit(
+            "request_duration",
+            duration,
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+        r.register(
+            "body_bytes",
+            "Bytes of bodies that were passed on",
+            self.bytes.clone(),
+        );
+        r.register(
+            "failures",
+            "Requests that came to nothing, by reason",
+            self.failures.clone(),
+        );
+        r.register(
+            "refusals",
+            "Requests that were answered by the proxy itself, by reason",
+            self.refusals.clone(),
+        );
+        r.register(
+            "connections",
+            "Connections of those who ask",
+            self.connections.clone(),
+        );
+        r.register(
+            "connections_open",
+            "Connections of those who ask that stand",
+            self.open.clone(),
+        );
+        r.register(
+            "upstream_connections",
+            "Connections made to those who are asked",
+            self.upstream.clone(),
+        );
+        r.register(
+            "upgrades",
+            "Requests that became tunnels",
+            self.upgrades.clone(),
+        );
         r.register("spans", "Spans made", self.spans.clone());
-        r.register("spans_dropped", "Spans for which the exporter's queue had no room", self.spans_dropped.clone());
-        r.register("contexts_rejected", "Contexts in requests that were malformed", self.rejected.clone());
+        r.register(
+            "spans_dropped",
+            "Spans for which the exporter's queue had no room",
+            self.spans_dropped.clone(),
+        );
+        r.register(
+            "contexts_rejected",
+            "Contexts in requests that were malformed",
+            self.rejected.clone(),
+        );
         r
     }
 
@@ -117,10 +162,16 @@ impl Metrics {
                 drop(self.requests.get_or_create(&Requests { direction, status }));
             }
             for failure in FAILURES {
-                drop(self.failures.get_or_create(&Cause { direction, reason: failure.name() }));
+                drop(self.failures.get_or_create(&Cause {
+                    direction,
+                    reason: failure.name(),
+                }));
             }
             for refusal in Refusal::ALL {
-                drop(self.refusals.get_or_create(&Cause { direction, reason: refusal.label() }));
+                drop(self.refusals.get_or_create(&Cause {
+                    direction,
+                    reason: refusal.label(),
+                }));
             }
         }
     }
@@ -128,31 +179,63 @@ impl Metrics {
     pub(super) fn flows(&self, direction: Direction) -> Flows {
         let direction = direction.label();
         let count = |part| self.bytes.get_or_create_owned(&Flow { direction, part });
-        Flows { request: count("request"), answer: count("answer") }
+        Flows {
+            request: count("request"),
+            answer: count("answer"),
+        }
     }
 
     /// A request is over.
-    pub(super) fn over(&self, direction: Direction, status: Option<u16>, lasted: Duration, failure: Option<Failure>) {
+    pub(super) fn over(
+        &self,
+        direction: Direction,
+        status: Option<u16>,
+        lasted: Duration,
+        failure: Option<Failure>,
+    ) {
         let direction = direction.label();
-        self.requests.get_or_create(&Requests { direction, status: class(status) }).inc();
-        self.durations.get_or_create(&Way { direction }).observe(lasted.as_secs_f64());
+        self.requests
+            .get_or_create(&Requests {
+                direction,
+                status: class(status),
+            })
+            .inc();
+        self.durations
+            .get_or_create(&Way { direction })
+            .observe(lasted.as_secs_f64());
         if let Some(failure) = failure {
-            self.failures.get_or_create(&Cause { direction, reason: failure.name() }).inc();
+            self.failures
+                .get_or_create(&Cause {
+                    direction,
+                    reason: failure.name(),
+                })
+                .inc();
         }
     }
 
     pub(super) fn refused(&self, direction: Direction, refusal: Refusal) {
-        self.refusals.get_or_create(&Cause { direction: direction.label(), reason: refusal.label() }).inc();
+        self.refusals
+            .get_or_create(&Cause {
+                direction: direction.label(),
+                reason: refusal.label(),
+            })
+            .inc();
     }
 
     pub(super) fn connection(&self, direction: Direction) -> Gauge {
-        let way = Way { direction: direction.label() };
+        let way = Way {
+            direction: direction.label(),
+        };
         self.connections.get_or_create(&way).inc();
         self.open.get_or_create_owned(&way)
     }
 
     pub(super) fn connected_upstream(&self, direction: Direction) {
-        self.upstream.get_or_create(&Way { direction: direction.label() }).inc();
+        self.upstream
+            .get_or_create(&Way {
+                direction: direction.label(),
+            })
+            .inc();
     }
 }
 
@@ -169,8 +252,16 @@ fn class(status: Option<u16>) -> &'static str {
 }
 
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
-const FAILURES: [Failure; 6] =
-    [Failure::Cancelled, Failure::Reset, Failure::Connect, Failure::Timeout, Failure::Protocol, Failure::Shutdown];
+const FAILURES: [Failure; 6] = [
+    Failure::Cancelled,
+    Failure::Reset,
+    Failure::Connect,
+    Failure::Timeout,
+    Failure::Protocol,
+    Failure::Shutdown,
+];
 
 /// Those of `http.server.request.duration` in the conventions.
-const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+const BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];

@@ -16,7 +16,9 @@ pub(super) enum Refusal {
     NoHost,
     #[error("the host of the request is none")]
     BadHost,
-    #[error("this is an HTTP proxy; ask it for a whole http:// address, as clients do with http_proxy")]
+    #[error(
+        "this is an HTTP proxy; ask it for a whole http:// address, as clients do with http_proxy"
+    )]
     NotForProxy,
     #[error("CONNECT is refused here")]
     Connect,
@@ -62,9 +64,11 @@ impl Refusal {
 
     pub(super) const fn status(self) -> StatusCode {
         match self {
-            Self::Ambiguous | Self::NoHost | Self::BadHost | Self::NotForProxy | Self::Incomplete => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Ambiguous
+            | Self::NoHost
+            | Self::BadHost
+            | Self::NotForProxy
+            | Self::Incomplete => StatusCode::BAD_REQUEST,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -101,9 +105,12 @@ impl Refusal {
             Self::ConnectTimeout | Self::AnswerTimeout | Self::BodyTimeout => Failure::Timeout,
             Self::Reset => Failure::Reset,
             Self::Incomplete => Failure::Cancelled,
-            Self::Ambiguous | Self::NoHost | Self::BadHost | Self::NotForProxy | Self::Connect | Self::Protocol => {
-                Failure::Protocol
-            }
+            Self::Ambiguous
+            | Self::NoHost
+            | Self::BadHost
+            | Self::NotForProxy
+            | Self::Connect
+            | Self::Protocol => Failure::Protocol,
         }
     }
 
@@ -135,7 +142,10 @@ impl Refusal {
         let mut answer = Response::new(B::from(Bytes::from(format!("{self}\n"))));
         *answer.status_mut() = self.status();
         let fields = answer.headers_mut();
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        fields.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
         fields.insert(PROXY_STATUS, HeaderValue::from_static(self.proxy_status()));
         answer
     }
@@ -160,8 +170,13 @@ impl Refusal {
 
 /// Whether who asks speaks gRPC.
 pub(super) fn is_grpc(fields: &HeaderMap) -> bool {
-    let content_type = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    let content_type = fields
+        .get(CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

@@ -66,7 +66,10 @@ impl Service {
         caller: Arc<Caller>,
         request: Request<Incoming>,
     ) -> Result<Response<Reply>, Infallible> {
-        let (is_grpc, is_http2) = (is_grpc(request.headers()), request.version() == Version::HTTP_2);
+        let (is_grpc, is_http2) = (
+            is_grpc(request.headers()),
+            request.version() == Version::HTTP_2,
+        );
         let is_head = request.method() == Method::HEAD;
         let answer = match self.pass(&caller, request).await {
             Ok(answer) => answer,
@@ -79,7 +82,9 @@ impl Service {
                 }
                 // What else comes on a connection with such a request may be part of it.
                 if !is_http2 && refusal.status().is_client_error() {
-                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    answer
+                        .headers_mut()
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 answer
             }
@@ -87,7 +92,11 @@ impl Service {
         Ok(answer)
     }
 
-    async fn pass(&self, caller: &Caller, mut request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
+    async fn pass(
+        &self,
+        caller: &Caller,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Reply>, Refusal> {
         let under_way = caller.activity.begin();
         if self.upstream(caller).made(caller.client, caller.local) {
             return Err(Refusal::Loop);
@@ -98,10 +107,23 @@ impl Service {
         let upgrade = (upgrades || place.is_connect).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let patience = (parts.version != Version::HTTP_2).then_some(self.limits.body_idle);
-        let mut body = Sent::new(body, self.tracing.metrics.flows(caller.direction()).request, patience);
-        let text = if self.wants(&parts, &body) { body.hold().await } else { None };
+        let mut body = Sent::new(
+            body,
+            self.tracing.metrics.flows(caller.direction()).request,
+            patience,
+        );
+        let text = if self.wants(&parts, &body) {
+            body.hold().await
+        } else {
+            None
+        };
         let traced = self.begin(caller, &place, &mut parts, text.as_deref());
-        let asked = Asked { place, traced, upgrade, under_way };
+        let asked = Asked {
+            place,
+            traced,
+            upgrade,
+            under_way,
+        };
         if asked.place.is_connect {
             Box::pin(self.connect(caller, asked)).await
         } else {
@@ -111,23 +133,46 @@ impl Service {
 
     /// Whether the body may name what the request is about, and is short enough to wait for it.
     fn wants(&self, parts: &Parts, body: &Sent) -> bool {
-        let Some(most) = self.bodies_max else { return false };
-        let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
-        let is_json =
-            parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().windows(4).any(|part| part == b"json"));
-        is_json && length.is_some_and(|length| (1..=most).contains(&length)) && !parts.headers.contains_key(EXPECT)
+        let Some(most) = self.bodies_max else {
+            return false;
+        };
+        let length = body
+            .size_hint()
+            .exact()
+            .and_then(|length| usize::try_from(length).ok());
+        let is_json = parts
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().windows(4).any(|part| part == b"json"));
+        is_json
+            && length.is_some_and(|length| (1..=most).contains(&length))
+            && !parts.headers.contains_key(EXPECT)
     }
 
-    fn begin(&self, caller: &Caller, place: &Place, parts: &mut Parts, body: Option<&[u8]>) -> Traced {
+    fn begin(
+        &self,
+        caller: &Caller,
+        place: &Place,
+        parts: &mut Parts,
+        body: Option<&[u8]>,
+    ) -> Traced {
         let direction = caller.direction();
         let (scheme, peer) = match direction {
-            Direction::Inbound => {
-                (caller.scheme(), Peer { address: Some(caller.client.ip()), port: Some(caller.client.port()) })
-            }
+            Direction::Inbound => (
+                caller.scheme(),
+                Peer {
+                    address: Some(caller.client.ip()),
+                    port: Some(caller.client.port()),
+                },
+            ),
             Direction::Outbound => (place.scheme(), place.peer()),
         };
         let method = parts.method.clone();
-        let target = if place.is_connect { place.authority.as_str() } else { place.target.as_str() };
+        let target = if place.is_connect {
+            place.authority.as_str()
+        } else {
+            place.target.as_str()
+        };
         let described = Described {
             method: method.as_str(),
             scheme,
@@ -136,7 +181,13 @@ impl Service {
             version: version(parts.version),
             body,
         };
-        Traced::begin(&self.tracing, direction, peer, &described, &mut parts.headers)
+        Traced::begin(
+            &self.tracing,
+            direction,
+            peer,
+            &described,
+            &mut parts.headers,
+        )
     }
 
     /// Passes a request on, and its answer back.
@@ -147,16 +198,35 @@ impl Service {
         parts: Parts,
         sent: Sent,
     ) -> Result<Response<Reply>, Refusal> {
-        let Asked { place, traced, upgrade, under_way } = asked;
+        let Asked {
+            place,
+            traced,
+            upgrade,
+            under_way,
+        } = asked;
         let flows = self.tracing.metrics.flows(caller.direction());
         let progress = sent.progress();
         let request = rewritten(&place, parts, sent);
-        match self.upstream(caller).send(&place, request, &caller.own).await {
-            Ok((answer, lease)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                self.switch(Switching { answer, lease, traced, upgrade, under_way })
-            }
+        match self
+            .upstream(caller)
+            .send(&place, request, &caller.own)
+            .await
+        {
+            Ok((answer, lease)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => self
+                .switch(Switching {
+                    answer,
+                    lease,
+                    traced,
+                    upgrade,
+                    under_way,
+                }),
             Ok((answer, lease)) => {
-                let mut open = Open { traced, lease, progress, under_way };
+                let mut open = Open {
+                    traced,
+                    lease,
+                    progress,
+                    under_way,
+                };
                 let (mut parts, body) = answer.into_parts();
                 end_hop(&mut parts.headers, false);
                 open.traced.answered(parts.status.as_u16(), &parts.headers);
@@ -165,13 +235,23 @@ impl Service {
                 *answer.headers_mut() = parts.headers;
                 Ok(answer)
             }
-            Err(refusal) => Err(refuse(caller, traced, progress.refusal().unwrap_or(refusal))),
+            Err(refusal) => Err(refuse(
+                caller,
+                traced,
+                progress.refusal().unwrap_or(refusal),
+            )),
         }
     }
 
     /// The connection becomes something else, of which we pass the bytes.
     fn switch(&self, switching: Switching) -> Result<Response<Reply>, Refusal> {
-        let Switching { mut answer, lease, mut traced, upgrade, under_way } = switching;
+        let Switching {
+            mut answer,
+            lease,
+            mut traced,
+            upgrade,
+            under_way,
+        } = switching;
         let Some(ours) = upgrade else {
             traced.fail(Failure::Protocol);
             return Err(Refusal::Protocol);
@@ -194,12 +274,19 @@ impl Service {
 
     /// Opens a tunnel.
     async fn connect(&self, caller: &Caller, asked: Asked) -> Result<Response<Reply>, Refusal> {
-        let Asked { place, mut traced, upgrade, under_way } = asked;
+        let Asked {
+            place,
+            mut traced,
+            upgrade,
+            under_way,
+        } = asked;
         let opened = match self.upstream(caller).open(&place.origin).await {
             Ok(opened) => opened,
             Err(refusal) => return Err(refuse(caller, traced, refusal)),
         };
-        let Some(ours) = upgrade else { return Err(refuse(caller, traced, Refusal::Connect)) };
+        let Some(ours) = upgrade else {
+            return Err(refuse(caller, traced, Refusal::Connect));
+        };
         traced.answered(StatusCode::OK.as_u16(), &HeaderMap::new());
         self.tracing.metrics.upgrades.inc();
         let stop = self.tracing.stop.clone();
@@ -252,7 +339,10 @@ impl Place {
     /// Who is asked, as far as it is known before connecting.
     fn peer(&self) -> Peer {
         let address: Option<IpAddr> = self.origin.address.host.parse().ok();
-        Peer { address, port: address.map(|_| self.origin.address.port) }
+        Peer {
+            address,
+            port: address.map(|_| self.origin.address.port),
+        }
     }
 }
 
@@ -267,7 +357,13 @@ fn refuse(caller: &Caller, mut traced: Traced, refusal: Refusal) -> Refusal {
 
 /// The request as it goes on. Nothing else of it does, such as what hyper has put beside it.
 fn rewritten(place: &Place, parts: Parts, body: Sent) -> Request<Sent> {
-    let Parts { method, mut uri, mut version, mut headers, .. } = parts;
+    let Parts {
+        method,
+        mut uri,
+        mut version,
+        mut headers,
+        ..
+    } = parts;
     place.write(&mut uri, &mut version, &mut headers);
     // Said, since hyper takes it that some methods have no body.
     if !place.is_http2 && !body.is_end_stream() && body.size_hint().exact().is_none() {

@@ -45,13 +45,23 @@ impl Traced {
         request: &Request<'_>,
         fields: &mut HeaderMap,
     ) -> Self {
-        let mut exchange = HttpExchange::new(tracing.settings.get(), direction, peer, fastrand::u64(..));
+        let mut exchange =
+            HttpExchange::new(tracing.settings.get(), direction, peer, fastrand::u64(..));
         let begun = tracing.process.now(|now, correlator| {
             exchange.handle_request(now, request, &mut FieldsMut(fields), correlator);
             now
         });
-        tracing.metrics.rejected.inc_by(u64::from(exchange.rejected()));
-        Self { tracing: Arc::clone(tracing), exchange, direction, status: None, begun }
+        tracing
+            .metrics
+            .rejected
+            .inc_by(u64::from(exchange.rejected()));
+        Self {
+            tracing: Arc::clone(tracing),
+            exchange,
+            direction,
+            status: None,
+            begun,
+        }
     }
 
     /// The head of the answer has come.
@@ -99,13 +109,23 @@ impl Traced {
 
     fn tell(&mut self, now: u64, failure: Option<Failure>) {
         let metrics = &self.tracing.metrics;
-        metrics.over(self.direction, self.status, Duration::from_nanos(now.saturating_sub(self.begun)), failure);
-        let Some(span) = self.exchange.poll_span() else { return };
+        metrics.over(
+            self.direction,
+            self.status,
+            Duration::from_nanos(now.saturating_sub(self.begun)),
+            failure,
+        );
+        let Some(span) = self.exchange.poll_span() else {
+            return;
+        };
         metrics.spans.inc();
         if self.tracing.sink.try_send(span).is_err() {
             metrics.spans_dropped.inc();
             if let Some(more) = self.tracing.full.now() {
-                tracing::warn!(more, "spans are dropped: the exporter's queue is full; is the collector there?");
+                tracing::warn!(
+                    more,
+                    "spans are dropped: the exporter's queue is full; is the collector there?"
+                );
             }
         }
     }
@@ -113,7 +133,11 @@ impl Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        let failure = if self.tracing.stop.is_over() { Failure::Shutdown } else { Failure::Cancelled };
+        let failure = if self.tracing.stop.is_over() {
+            Failure::Shutdown
+        } else {
+            Failure::Cancelled
+        };
         self.finish(Some(failure));
     }
 }

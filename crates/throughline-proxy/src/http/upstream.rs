@@ -81,7 +81,11 @@ impl Upstream {
             limits,
             metrics,
             tls: tls.map(|tls| (tls.agreeing_on(&[b"http/1.1"]), tls.agreeing_on(&[b"h2"]))),
-            dialer: Dialer { tls: None, deadline, outgoing },
+            dialer: Dialer {
+                tls: None,
+                deadline,
+                outgoing,
+            },
             idle: Mutex::default(),
         }
     }
@@ -98,19 +102,30 @@ impl Upstream {
         request: Request<Sent>,
         own: &Arc<Own>,
     ) -> Result<(Response<Incoming>, Option<Lease>), Refusal> {
-        if let Some(refusal) = own.refusal.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(refusal) = own
+            .refusal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             return Err(refusal);
         }
         let sending = async {
             if place.is_http2 {
-                self.send_http2(&own.slot(&place.origin), &place.origin, request).await.map(|answer| (answer, None))
+                self.send_http2(&own.slot(&place.origin), &place.origin, request)
+                    .await
+                    .map(|answer| (answer, None))
             } else {
-                self.send_http1(&place.origin, request, own).await.map(|(answer, lease)| (answer, Some(lease)))
+                self.send_http1(&place.origin, request, own)
+                    .await
+                    .map(|(answer, lease)| (answer, Some(lease)))
             }
         };
         match self.limits.answer_deadline {
             None => sending.await,
-            Some(deadline) => timeout(deadline, sending).await.unwrap_or(Err(Refusal::AnswerTimeout)),
+            Some(deadline) => timeout(deadline, sending)
+                .await
+                .unwrap_or(Err(Refusal::AnswerTimeout)),
         }
     }
 
@@ -134,7 +149,8 @@ impl Upstream {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|_, waiting| {
             waiting.retain(|one| {
-                now.saturating_duration_since(one.since) < self.limits.upstream_idle && !one.sender.is_closed()
+                now.saturating_duration_since(one.since) < self.limits.upstream_idle
+                    && !one.sender.is_closed()
             });
             !waiting.is_empty()
         });
@@ -162,8 +178,17 @@ impl Upstream {
             }
             match sender.try_send_request(request).await {
                 Ok(answer) => {
-                    let (upstream, origin, own) = (Arc::clone(self), origin.clone(), Arc::clone(own));
-                    return Ok((answer, Lease { upstream, origin, sender, own }));
+                    let (upstream, origin, own) =
+                        (Arc::clone(self), origin.clone(), Arc::clone(own));
+                    return Ok((
+                        answer,
+                        Lease {
+                            upstream,
+                            origin,
+                            sender,
+                            own,
+                        },
+                    ));
                 }
                 Err(mut error) => match error.take_message().filter(|_| is_reused) {
                     Some(unsent) => request = unsent,
@@ -195,8 +220,13 @@ impl Upstream {
     async fn begin_http1(&self, opened: Opened) -> Result<http1::SendRequest<Sent>, Refusal> {
         let Opened { stream, listed } = opened;
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(self.limits.head_bytes_max.max(BUFFER_MIN)).max_headers(self.limits.fields_max);
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| refusal(&error))?;
+        builder
+            .max_buf_size(self.limits.head_bytes_max.max(BUFFER_MIN))
+            .max_headers(self.limits.fields_max);
+        let (sender, connection) = builder
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| refusal(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "a connection to who is asked broke");
@@ -230,7 +260,11 @@ impl Upstream {
         }
     }
 
-    async fn sender_http2(&self, slot: &Slot, origin: &Origin) -> Result<(http2::SendRequest<Sent>, bool), Refusal> {
+    async fn sender_http2(
+        &self,
+        slot: &Slot,
+        origin: &Origin,
+    ) -> Result<(http2::SendRequest<Sent>, bool), Refusal> {
         let mut held = slot.lock().await;
         if let Some(sender) = held.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok((sender.clone(), true));
@@ -252,7 +286,10 @@ impl Upstream {
             .max_header_list_size(head_max(&self.limits))
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW_MAX);
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| refusal(&error))?;
+        let (sender, connection) = builder
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| refusal(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to who is asked broke");
@@ -270,7 +307,11 @@ impl Upstream {
             (Some((http1, http2)), true) => Some(if is_http2 { http2 } else { http1 }),
             (None, true) => return Err(Refusal::NoTls),
         };
-        let dialled = timeout(self.limits.connect_deadline, self.connect(&origin.address, tls)).await;
+        let dialled = timeout(
+            self.limits.connect_deadline,
+            self.connect(&origin.address, tls),
+        )
+        .await;
         match dialled {
             Ok(Ok(opened)) => {
                 self.metrics.connected_upstream(self.direction);
@@ -305,7 +346,11 @@ pub(super) struct Opened {
 impl Own {
     /// For a connection to one place, which was redirected.
     pub(super) fn redirected(refusal: Option<Refusal>) -> Self {
-        Self { http1: Some(Mutex::default()), refusal: Mutex::new(refusal), ..Self::default() }
+        Self {
+            http1: Some(Mutex::default()),
+            refusal: Mutex::new(refusal),
+            ..Self::default()
+        }
     }
 
     fn slot(&self, origin: &Origin) -> Arc<Slot> {
@@ -315,7 +360,9 @@ impl Own {
         }
         if slots.len() >= ORIGINS_MANY {
             slots.retain(|_, slot| {
-                slot.try_lock().map_or(true, |held| held.as_ref().is_some_and(|one| !one.is_closed()))
+                slot.try_lock().map_or(true, |held| {
+                    held.as_ref().is_some_and(|one| !one.is_closed())
+                })
             });
         }
         Arc::clone(slots.entry(origin.clone()).or_default())
@@ -327,7 +374,12 @@ impl Own {
 impl Lease {
     /// The connection waits for the next request.
     pub(super) fn give_back(self, now: Instant) {
-        let Self { upstream, origin, sender, own } = self;
+        let Self {
+            upstream,
+            origin,
+            sender,
+            own,
+        } = self;
         if sender.is_closed() {
             return;
         }
@@ -347,7 +399,11 @@ impl Lease {
 /// What an error says of who was asked.
 fn refusal(error: &hyper::Error) -> Refusal {
     tracing::debug!(%error, "a request came to nothing");
-    if error.is_parse() { Refusal::Protocol } else { Refusal::Reset }
+    if error.is_parse() {
+        Refusal::Protocol
+    } else {
+        Refusal::Reset
+    }
 }
 
 /// As HTTP/2 has it.

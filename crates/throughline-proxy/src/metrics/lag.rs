@@ -23,10 +23,20 @@ struct Seen {
 // === impl Lags ===
 
 impl Lags {
-    pub(super) fn set(&mut self, group: &str, topic: &Arc<str>, partition: i32, lag: i64, now: Instant) {
+    pub(super) fn set(
+        &mut self,
+        group: &str,
+        topic: &Arc<str>,
+        partition: i32,
+        lag: i64,
+        now: Instant,
+    ) {
         let seen = Seen { lag, at: now };
         let series = (Arc::from(group), Arc::clone(topic));
-        let is_known = self.groups.get(&series).is_some_and(|partitions| partitions.contains_key(&partition));
+        let is_known = self
+            .groups
+            .get(&series)
+            .is_some_and(|partitions| partitions.contains_key(&partition));
         if !is_known {
             let is_full = self.partitions >= PARTITIONS_MAX
                 || (self.groups.len() >= SERIES_MAX && !self.groups.contains_key(&series));
@@ -35,7 +45,10 @@ impl Lags {
             }
             self.partitions += 1;
         }
-        self.groups.entry(series).or_default().insert(partition, seen);
+        self.groups
+            .entry(series)
+            .or_default()
+            .insert(partition, seen);
     }
 
     /// The lag of each group in each topic: that of its partitions together.
@@ -45,9 +58,15 @@ impl Lags {
         }
         self.groups.retain(|_, partitions| !partitions.is_empty());
         self.partitions = self.groups.values().map(HashMap::len).sum();
-        let sum =
-            |partitions: &HashMap<i32, Seen>| partitions.values().fold(0_i64, |sum, seen| sum.saturating_add(seen.lag));
-        self.groups.iter().map(|(series, partitions)| (series.clone(), sum(partitions))).collect()
+        let sum = |partitions: &HashMap<i32, Seen>| {
+            partitions
+                .values()
+                .fold(0_i64, |sum, seen| sum.saturating_add(seen.lag))
+        };
+        self.groups
+            .iter()
+            .map(|(series, partitions)| (series.clone(), sum(partitions)))
+            .collect()
     }
 }
 
@@ -83,6 +102,9 @@ mod tests {
             lags.set(&group.to_string(), &topic, 0, 1, now);
         }
         lags.set("0", &topic, 1, 1, now);
-        assert_eq!((lags.sums(now).len(), lags.partitions), (SERIES_MAX, SERIES_MAX + 1));
+        assert_eq!(
+            (lags.sums(now).len(), lags.partitions),
+            (SERIES_MAX, SERIES_MAX + 1)
+        );
     }
 }

@@ -44,7 +44,13 @@ fn serve(width: usize) -> Served {
     let pump = Pump::new(parts, to_client, to_broker);
     let seen = stop.clone();
     let ended = tokio::spawn(async move { pump.run(&seen).await });
-    Served { client, broker, stop, ended, metrics }
+    Served {
+        client,
+        broker,
+        stop,
+        ended,
+        metrics,
+    }
 }
 
 /// A request of an API that nobody knows, which nobody here may touch.
@@ -72,10 +78,21 @@ async fn read(stream: &mut DuplexStream, count: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn bytes_come_through_narrow_pipes_both_ways_unchanged_and_in_order() {
-    let Served { client, broker, ended, .. } = serve(7);
-    let body = |seed: i32| vec![u8::try_from(seed % 251).unwrap(); usize::try_from(seed * 13 % 600).unwrap()];
-    let requests: Vec<u8> = (0..50).flat_map(|number| request(number, &body(number))).collect();
-    let responses: Vec<u8> = (0..50).flat_map(|number| response(number, &body(number * 7))).collect();
+    let Served {
+        client,
+        broker,
+        ended,
+        ..
+    } = serve(7);
+    let body = |seed: i32| {
+        vec![u8::try_from(seed % 251).unwrap(); usize::try_from(seed * 13 % 600).unwrap()]
+    };
+    let requests: Vec<u8> = (0..50)
+        .flat_map(|number| request(number, &body(number)))
+        .collect();
+    let responses: Vec<u8> = (0..50)
+        .flat_map(|number| response(number, &body(number * 7)))
+        .collect();
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_broker, mut to_broker) = tokio::io::split(broker);
     let (sent, answered) = (requests.clone(), responses.clone());
@@ -91,7 +108,10 @@ async fn bytes_come_through_narrow_pipes_both_ways_unchanged_and_in_order() {
         tokio::join!(client, broker);
     });
     let (mut at_broker, mut at_client) = (Vec::new(), Vec::new());
-    let (one, two) = tokio::join!(from_broker.read_to_end(&mut at_broker), from_client.read_to_end(&mut at_client));
+    let (one, two) = tokio::join!(
+        from_broker.read_to_end(&mut at_broker),
+        from_client.read_to_end(&mut at_client)
+    );
     assert!(one.is_ok() && two.is_ok());
     writers.await.unwrap();
     assert!(at_broker == requests && at_client == responses);
@@ -100,7 +120,12 @@ async fn bytes_come_through_narrow_pipes_both_ways_unchanged_and_in_order() {
 
 #[tokio::test]
 async fn a_client_that_has_said_all_still_gets_its_answer() {
-    let Served { mut client, mut broker, ended, .. } = serve(4096);
+    let Served {
+        mut client,
+        mut broker,
+        ended,
+        ..
+    } = serve(4096);
     client.write_all(&request(1, b"q")).await.unwrap();
     client.shutdown().await.unwrap();
     let mut asked = Vec::new();
@@ -116,7 +141,12 @@ async fn a_client_that_has_said_all_still_gets_its_answer() {
 
 #[tokio::test]
 async fn a_broker_that_goes_in_the_middle_of_a_frame_leaves_the_client_what_there_was() {
-    let Served { mut client, mut broker, ended, .. } = serve(4096);
+    let Served {
+        mut client,
+        mut broker,
+        ended,
+        ..
+    } = serve(4096);
     client.write_all(&request(1, b"q")).await.unwrap();
     read(&mut broker, request(1, b"q").len()).await;
     let half = response(1, &[7; 100])[..50].to_vec();
@@ -130,8 +160,14 @@ async fn a_broker_that_goes_in_the_middle_of_a_frame_leaves_the_client_what_ther
 }
 
 #[tokio::test]
-async fn a_client_that_goes_in_the_middle_of_a_frame_ends_the_connection_and_the_broker_gets_what_there_was() {
-    let Served { mut client, mut broker, ended, .. } = serve(4096);
+async fn a_client_that_goes_in_the_middle_of_a_frame_ends_the_connection_and_the_broker_gets_what_there_was()
+ {
+    let Served {
+        mut client,
+        mut broker,
+        ended,
+        ..
+    } = serve(4096);
     let half = request(1, &[7; 100])[..6].to_vec();
     client.write_all(&half).await.unwrap();
     drop(client);
@@ -144,7 +180,12 @@ async fn a_client_that_goes_in_the_middle_of_a_frame_ends_the_connection_and_the
 
 #[tokio::test(start_paused = true)]
 async fn a_side_that_does_not_end_after_the_other_is_cut() {
-    let Served { mut client, broker, ended, .. } = serve(4096);
+    let Served {
+        mut client,
+        broker,
+        ended,
+        ..
+    } = serve(4096);
     client.shutdown().await.unwrap();
     let begin = Instant::now();
     assert!(matches!(ended.await.unwrap(), Ended::By(Side::Client)));
@@ -154,13 +195,21 @@ async fn a_side_that_does_not_end_after_the_other_is_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_read_is_not_read_for() {
-    let Served { client, mut broker, .. } = serve(64 << 10);
+    let Served {
+        client, mut broker, ..
+    } = serve(64 << 10);
     let frame = response(1, &vec![7; 1 << 20]);
     let mut written = 0;
     // Paused time moves when nothing else can: the broker's write stands for good.
-    while tokio::time::timeout(Duration::from_secs(1), broker.write_all(&frame[..1 << 16])).await.is_ok() {
+    while tokio::time::timeout(Duration::from_secs(1), broker.write_all(&frame[..1 << 16]))
+        .await
+        .is_ok()
+    {
         written += 1 << 16;
-        assert!(written < 4 << 20, "a client that reads nothing is read for without bound");
+        assert!(
+            written < 4 << 20,
+            "a client that reads nothing is read for without bound"
+        );
     }
     assert!(written >= BACKLOG_MAX, "{written}");
     drop(client);
@@ -168,7 +217,13 @@ async fn who_does_not_read_is_not_read_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_ends_an_idle_connection_at_once() {
-    let Served { mut client, mut broker, stop, ended, .. } = serve(4096);
+    let Served {
+        mut client,
+        mut broker,
+        stop,
+        ended,
+        ..
+    } = serve(4096);
     client.write_all(&request(1, b"q")).await.unwrap();
     read(&mut broker, request(1, b"q").len()).await;
     broker.write_all(&response(1, b"a")).await.unwrap();
@@ -176,14 +231,24 @@ async fn a_drain_ends_an_idle_connection_at_once() {
     let begin = Instant::now();
     stop.begin();
     assert!(matches!(ended.await.unwrap(), Ended::Drained));
-    assert!(begin.elapsed() < Duration::from_millis(10), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(10),
+        "{:?}",
+        begin.elapsed()
+    );
     assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
     assert_eq!(broker.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_lets_an_exchange_end_and_begins_no_other() {
-    let Served { mut client, mut broker, stop, ended, .. } = serve(4096);
+    let Served {
+        mut client,
+        mut broker,
+        stop,
+        ended,
+        ..
+    } = serve(4096);
     let first = request(1, b"q");
     // In the middle of a request: the rest is still read.
     client.write_all(&first[..9]).await.unwrap();
@@ -195,9 +260,16 @@ async fn a_drain_lets_an_exchange_end_and_begins_no_other() {
     client.write_all(&request(2, b"too late")).await.unwrap();
     let begin = Instant::now();
     broker.write_all(&response(1, b"a")).await.unwrap();
-    assert_eq!(read(&mut client, response(1, b"a").len()).await, response(1, b"a"));
+    assert_eq!(
+        read(&mut client, response(1, b"a").len()).await,
+        response(1, b"a")
+    );
     assert!(matches!(ended.await.unwrap(), Ended::Drained));
-    assert!(begin.elapsed() < Duration::from_millis(10), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(10),
+        "{:?}",
+        begin.elapsed()
+    );
     let mut more = Vec::new();
     broker.read_to_end(&mut more).await.unwrap();
     assert!(more.is_empty(), "{more:?}");
@@ -205,7 +277,13 @@ async fn a_drain_lets_an_exchange_end_and_begins_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn an_exchange_that_does_not_end_is_cut_when_the_time_is_up() {
-    let Served { mut client, mut broker, stop, ended, .. } = serve(4096);
+    let Served {
+        mut client,
+        mut broker,
+        stop,
+        ended,
+        ..
+    } = serve(4096);
     client.write_all(&request(1, b"q")).await.unwrap();
     read(&mut broker, request(1, b"q").len()).await;
     stop.begin();
@@ -217,7 +295,12 @@ async fn an_exchange_that_does_not_end_is_cut_when_the_time_is_up() {
 
 #[tokio::test]
 async fn bytes_and_requests_are_counted_and_the_added_latency_is_measured() {
-    let Served { mut client, mut broker, metrics, .. } = serve(4096);
+    let Served {
+        mut client,
+        mut broker,
+        metrics,
+        ..
+    } = serve(4096);
     client.write_all(&request(1, b"q")).await.unwrap();
     let size = request(1, b"q").len();
     read(&mut broker, size).await;

@@ -79,11 +79,19 @@ async fn serve(stream: TokioIo<tokio::net::TcpStream>, gone: mpsc::Sender<()>) {
         let mut grpc = tonic::server::Grpc::new(ProstCodec::<String, String>::default());
         async move { Ok::<_, Infallible>(grpc.streaming(calls, request).await) }
     });
-    drop(hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await);
+    drop(
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(stream, service)
+            .await,
+    );
 }
 
 async fn client(address: SocketAddr) -> Grpc<Channel> {
-    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = Grpc::new(channel);
     client.ready().await.unwrap();
     client
@@ -102,26 +110,59 @@ async fn calls_of_all_kinds_pass() {
     let (address, _gone) = server().await;
     let side = Side::start(inbound(address)).await;
     let mut client = client(side.address()).await;
-    let one = client.unary(Request::new("one".to_owned()), path(), codec()).await.unwrap();
+    let one = client
+        .unary(Request::new("one".to_owned()), path(), codec())
+        .await
+        .unwrap();
     assert_eq!(one.into_inner(), "ONE");
 
     client.ready().await.unwrap();
     let words = stream::iter(["a".to_owned(), "b".to_owned(), "c".to_owned()]);
-    let said = client.streaming(Request::new(words), path(), codec()).await.unwrap().into_inner();
-    assert_eq!(said.map(Result::unwrap).collect::<Vec<_>>().await, ["A", "B", "C"]);
+    let said = client
+        .streaming(Request::new(words), path(), codec())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        said.map(Result::unwrap).collect::<Vec<_>>().await,
+        ["A", "B", "C"]
+    );
 
     client.ready().await.unwrap();
-    let many = client.server_streaming(Request::new("many".to_owned()), path(), codec()).await.unwrap();
-    assert_eq!(many.into_inner().map(Result::unwrap).collect::<Vec<_>>().await, ["MANY"]);
+    let many = client
+        .server_streaming(Request::new("many".to_owned()), path(), codec())
+        .await
+        .unwrap();
+    assert_eq!(
+        many.into_inner()
+            .map(Result::unwrap)
+            .collect::<Vec<_>>()
+            .await,
+        ["MANY"]
+    );
 
     client.ready().await.unwrap();
-    let last = client.client_streaming(Request::new(stream::iter(["last".to_owned()])), path(), codec()).await.unwrap();
+    let last = client
+        .client_streaming(
+            Request::new(stream::iter(["last".to_owned()])),
+            path(),
+            codec(),
+        )
+        .await
+        .unwrap();
     assert_eq!(last.into_inner(), "LAST");
 
     for span in side.spans(4).await {
-        assert_eq!((span.name.as_str(), &span.status), ("words.Words/Say", &SpanStatus::Unset));
+        assert_eq!(
+            (span.name.as_str(), &span.status),
+            ("words.Words/Say", &SpanStatus::Unset)
+        );
         assert_eq!(says(&span, "rpc.service").as_deref(), Some("words.Words"));
-        assert_eq!(says(&span, "rpc.grpc.status_code").as_deref(), Some("Int(0)"), "from the trailers");
+        assert_eq!(
+            says(&span, "rpc.grpc.status_code").as_deref(),
+            Some("Int(0)"),
+            "from the trailers"
+        );
     }
 }
 
@@ -132,13 +173,24 @@ async fn both_sides_of_a_call_talk_at_once() {
     let side = Side::start(inbound(address)).await;
     let mut client = client(side.address()).await;
     let (say, words) = mpsc::channel::<String>(1);
-    let words = stream::unfold(words, async |mut words| words.recv().await.map(|word| (word, words)));
-    let mut said = within(client.streaming(Request::new(Box::pin(words)), path(), codec())).await.unwrap().into_inner();
+    let words = stream::unfold(words, async |mut words| {
+        words.recv().await.map(|word| (word, words))
+    });
+    let mut said = within(client.streaming(Request::new(Box::pin(words)), path(), codec()))
+        .await
+        .unwrap()
+        .into_inner();
     for word in ["ping", "pong"] {
         say.send(word.to_owned()).await.unwrap();
-        assert_eq!(within(said.next()).await.unwrap().unwrap(), word.to_uppercase());
+        assert_eq!(
+            within(said.next()).await.unwrap().unwrap(),
+            word.to_uppercase()
+        );
     }
-    assert!(side.spans.0.lock().unwrap().is_empty(), "the call has not ended");
+    assert!(
+        side.spans.0.lock().unwrap().is_empty(),
+        "the call has not ended"
+    );
     drop(say);
     assert!(within(said.next()).await.is_none());
     side.spans(1).await;
@@ -149,10 +201,21 @@ async fn a_status_passes_and_stands_on_the_span() {
     let (address, _gone) = server().await;
     let side = Side::start(inbound(address)).await;
     let mut client = client(side.address()).await;
-    let status = client.unary(Request::new("fail".to_owned()), path(), codec()).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "too many words"));
-    let [span] = &side.spans(1).await[..] else { panic!("one span") };
-    assert_eq!(says(span, "rpc.grpc.status_code").as_deref(), Some("Int(8)"));
+    let status = client
+        .unary(Request::new("fail".to_owned()), path(), codec())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::ResourceExhausted, "too many words")
+    );
+    let [span] = &side.spans(1).await[..] else {
+        panic!("one span")
+    };
+    assert_eq!(
+        says(span, "rpc.grpc.status_code").as_deref(),
+        Some("Int(8)")
+    );
 }
 
 #[tokio::test]
@@ -162,28 +225,60 @@ async fn a_deadline_and_a_cancel_come_to_the_server() {
     let mut first = client(side.address()).await;
     let mut request = Request::new("how long".to_owned());
     request.set_timeout(Duration::from_secs(7));
-    assert_eq!(within(first.unary(request, path(), codec())).await.unwrap().into_inner(), "7000000u");
+    assert_eq!(
+        within(first.unary(request, path(), codec()))
+            .await
+            .unwrap()
+            .into_inner(),
+        "7000000u"
+    );
     first.ready().await.unwrap();
     let waiting = first.unary(Request::new("wait".to_owned()), path(), codec());
-    assert!(tokio::time::timeout(Duration::from_millis(100), waiting).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(100), waiting)
+            .await
+            .is_err()
+    );
     within(gone.recv()).await.unwrap();
 
     let mut second = client(side.address()).await;
     let words = stream::iter(["a".to_owned(), "wait".to_owned()]);
-    let mut said = second.streaming(Request::new(words), path(), codec()).await.unwrap().into_inner();
+    let mut said = second
+        .streaming(Request::new(words), path(), codec())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(within(said.next()).await.unwrap().unwrap(), "A");
     drop(said);
     within(gone.recv()).await.unwrap();
-    let errors: Vec<_> = side.spans(3).await.iter().map(|span| says(span, "error.type")).collect();
-    assert_eq!(errors, [None, Some("cancelled".to_owned()), Some("cancelled".to_owned())]);
+    let errors: Vec<_> = side
+        .spans(3)
+        .await
+        .iter()
+        .map(|span| says(span, "error.type"))
+        .collect();
+    assert_eq!(
+        errors,
+        [
+            None,
+            Some("cancelled".to_owned()),
+            Some("cancelled".to_owned())
+        ]
+    );
 }
 
 #[tokio::test]
 async fn who_asks_by_grpc_is_answered_in_grpc() {
     let side = Side::start(inbound(nobody().await)).await;
     let mut client = client(side.address()).await;
-    let status = client.unary(Request::new("one".to_owned()), path(), codec()).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::Unavailable, "who is asked cannot be connected to"));
+    let status = client
+        .unary(Request::new("one".to_owned()), path(), codec())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Unavailable, "who is asked cannot be connected to")
+    );
 }
 
 /// Many calls at once on one connection, and one connection to the server for all of them.
@@ -196,11 +291,16 @@ async fn many_calls_share_a_connection() {
         let mut client = client.clone();
         async move {
             client.ready().await.unwrap();
-            let said = client.unary(Request::new(format!("n{number}")), path(), codec()).await.unwrap();
+            let said = client
+                .unary(Request::new(format!("n{number}")), path(), codec())
+                .await
+                .unwrap();
             assert_eq!(said.into_inner(), format!("N{number}"));
         }
     });
     within(futures_util::future::join_all(calls)).await;
     side.spans(100).await;
-    side.proxy.until_metric("throughline_http_upstream_connections_total{direction=\"inbound\"} 1").await;
+    side.proxy
+        .until_metric("throughline_http_upstream_connections_total{direction=\"inbound\"} 1")
+        .await;
 }

@@ -14,7 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::side::{
-    Body, Side, echo, empty, fixed, get, http1_to, inbound, listening, named, read, says, service, text,
+    Body, Side, echo, empty, fixed, get, http1_to, inbound, listening, named, read, says, service,
+    text,
 };
 use crate::support::{listen, within};
 
@@ -35,9 +36,14 @@ async fn a_request_of_either_http_comes_to_the_service_as_it_was_sent() {
     plain.headers_mut().insert("host", "shop".parse().unwrap());
     let (status, body) = read(side.http1().await.send_request(plain).await.unwrap()).await;
     assert_eq!(status, 200);
-    assert!(body.starts_with("POST /orders?x=1 HTTP/1.1\n") && body.ends_with("hello"), "{body}");
     assert!(
-        body.contains("host: shop\n") && body.contains("x-mine: 1\n") && body.contains("content-length: 5\n"),
+        body.starts_with("POST /orders?x=1 HTTP/1.1\n") && body.ends_with("hello"),
+        "{body}"
+    );
+    assert!(
+        body.contains("host: shop\n")
+            && body.contains("x-mine: 1\n")
+            && body.contains("content-length: 5\n"),
         "{body}"
     );
     assert!(!body.contains("connection:"), "{body}");
@@ -46,9 +52,16 @@ async fn a_request_of_either_http_comes_to_the_service_as_it_was_sent() {
     second.headers_mut().remove("connection");
     let (status, body) = read(side.http2().await.send_request(second).await.unwrap()).await;
     assert_eq!(status, 200);
-    assert!(body.starts_with("POST http://shop/orders?x=1 HTTP/2.0\n") && body.ends_with("hello"), "{body}");
-    let versions: Vec<_> =
-        side.spans(2).await.iter().map(|span| says(span, "network.protocol.version").unwrap()).collect();
+    assert!(
+        body.starts_with("POST http://shop/orders?x=1 HTTP/2.0\n") && body.ends_with("hello"),
+        "{body}"
+    );
+    let versions: Vec<_> = side
+        .spans(2)
+        .await
+        .iter()
+        .map(|span| says(span, "network.protocol.version").unwrap())
+        .collect();
     assert_eq!(versions, ["1.1", "2"]);
 }
 
@@ -59,11 +72,18 @@ async fn http2_goes_on_as_http1_to_a_service_that_speaks_no_other() {
         protocol,
     };
     let side = Side::start(listening(route(echo().await, Protocol::Http1))).await;
-    let request =
-        Request::builder().uri("http://shop/a").header("cookie", "a=1").header("cookie", "b=2").body(empty()).unwrap();
+    let request = Request::builder()
+        .uri("http://shop/a")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .body(empty())
+        .unwrap();
     let (_, body) = read(side.http2().await.send_request(request).await.unwrap()).await;
     assert!(body.starts_with("GET /a HTTP/1.1\n"), "{body}");
-    assert!(body.contains("host: shop\n") && body.contains("cookie: a=1; b=2\n"), "{body}");
+    assert!(
+        body.contains("host: shop\n") && body.contains("cookie: a=1; b=2\n"),
+        "{body}"
+    );
     let side = Side::start(listening(route(echo().await, Protocol::Http2))).await;
     let (_, body) = read(side.http1().await.send_request(get("/a")).await.unwrap()).await;
     assert!(body.starts_with("GET http://shop/a HTTP/2.0\n"), "{body}");
@@ -83,7 +103,10 @@ async fn a_body_passes_whatever_the_method() {
 async fn answer_all(mut stream: TcpStream) {
     let mut buffer = [0; 4096];
     while stream.read(&mut buffer).await.unwrap_or(0) > 0 {
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            .await
+            .unwrap();
     }
 }
 
@@ -103,10 +126,16 @@ async fn connections_to_the_service_are_used_again() {
     let mut sender = side.http1().await;
     for _ in 0..20 {
         sender.ready().await.unwrap();
-        assert_eq!(read(sender.send_request(get("/")).await.unwrap()).await, (200, "ok".to_owned()));
+        assert_eq!(
+            read(sender.send_request(get("/")).await.unwrap()).await,
+            (200, "ok".to_owned())
+        );
     }
     let mut other = side.http1().await;
-    assert_eq!(read(other.send_request(get("/")).await.unwrap()).await.0, 200);
+    assert_eq!(
+        read(other.send_request(get("/")).await.unwrap()).await.0,
+        200
+    );
     assert_eq!(accepted.load(Ordering::SeqCst), 1);
 }
 
@@ -120,18 +149,30 @@ async fn a_connection_that_the_service_has_closed_is_no_harm_to_the_next_request
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut buffer = [0; 4096];
             assert!(stream.read(&mut buffer).await.unwrap() > 0);
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                .await
+                .unwrap();
             drop(stream);
-            closed.take().into_iter().for_each(|closed| closed.send(()).unwrap());
+            closed
+                .take()
+                .into_iter()
+                .for_each(|closed| closed.send(()).unwrap());
         }
     });
     let side = Side::start(inbound(address)).await;
     let mut sender = side.http1().await;
-    assert_eq!(read(sender.send_request(get("/")).await.unwrap()).await.0, 200);
+    assert_eq!(
+        read(sender.send_request(get("/")).await.unwrap()).await.0,
+        200
+    );
     was_closed.await.unwrap();
     for _ in 0..10 {
         sender.ready().await.unwrap();
-        let post = Request::post("/").header("host", "shop").body(text("x")).unwrap();
+        let post = Request::post("/")
+            .header("host", "shop")
+            .body(text("x"))
+            .unwrap();
         assert_eq!(read(sender.send_request(post).await.unwrap()).await.0, 200);
     }
 }
@@ -147,10 +188,18 @@ async fn an_http_proxy_asks_whom_it_is_told() {
         .unwrap();
     let (status, body) = read(side.http1().await.send_request(request).await.unwrap()).await;
     assert_eq!(status, 200);
-    assert!(body.starts_with("GET /a?b=1 HTTP/1.1\n") && body.contains(&format!("host: {to}\n")), "{body}");
+    assert!(
+        body.starts_with("GET /a?b=1 HTTP/1.1\n") && body.contains(&format!("host: {to}\n")),
+        "{body}"
+    );
     assert!(!body.contains("proxy-connection"), "{body}");
-    let [span] = &side.spans(1).await[..] else { panic!("one span") };
-    assert_eq!(says(span, "url.full").unwrap(), format!("http://{to}/a?b=1"));
+    let [span] = &side.spans(1).await[..] else {
+        panic!("one span")
+    };
+    assert_eq!(
+        says(span, "url.full").unwrap(),
+        format!("http://{to}/a?b=1")
+    );
     assert_eq!(says(span, "network.peer.address").unwrap(), "127.0.0.1");
 }
 
@@ -159,7 +208,10 @@ async fn a_fixed_origin_is_asked_by_its_own_name() {
     let to = echo().await;
     let side = Side::start(fixed(&format!("localhost:{}", to.port()), false)).await;
     let (_, body) = read(side.http1().await.send_request(get("/a")).await.unwrap()).await;
-    assert!(body.contains(&format!("host: localhost:{}\n", to.port())), "{body}");
+    assert!(
+        body.contains(&format!("host: localhost:{}\n", to.port())),
+        "{body}"
+    );
 }
 
 #[tokio::test]
@@ -170,19 +222,30 @@ async fn an_upgraded_connection_passes_bytes_both_ways() {
             let mut stream = TokioIo::new(upgrade.await.unwrap());
             let mut bytes = [0; 5];
             stream.read_exact(&mut bytes).await.unwrap();
-            stream.write_all(&bytes.map(|byte| byte.to_ascii_uppercase())).await.unwrap();
+            stream
+                .write_all(&bytes.map(|byte| byte.to_ascii_uppercase()))
+                .await
+                .unwrap();
         });
         let mut answer = Response::new(empty());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        answer.headers_mut().insert("connection", "Upgrade".parse().unwrap());
-        answer.headers_mut().insert("upgrade", request.headers()["upgrade"].clone());
+        answer
+            .headers_mut()
+            .insert("connection", "Upgrade".parse().unwrap());
+        answer
+            .headers_mut()
+            .insert("upgrade", request.headers()["upgrade"].clone());
         answer
     })
     .await;
     let side = Side::start(inbound(to)).await;
     let mut request = get("/chat");
-    request.headers_mut().insert("connection", "keep-alive, Upgrade".parse().unwrap());
-    request.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("connection", "keep-alive, Upgrade".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("upgrade", "websocket".parse().unwrap());
     let mut answer = side.http1().await.send_request(request).await.unwrap();
     assert_eq!(answer.status(), StatusCode::SWITCHING_PROTOCOLS);
     assert_eq!(answer.headers()["upgrade"], "websocket");
@@ -191,7 +254,9 @@ async fn an_upgraded_connection_passes_bytes_both_ways() {
     let mut heard = String::new();
     within(stream.read_to_string(&mut heard)).await.unwrap();
     assert_eq!(heard, "HELLO");
-    let [span] = &side.spans(1).await[..] else { panic!("one span") };
+    let [span] = &side.spans(1).await[..] else {
+        panic!("one span")
+    };
     assert_eq!(says(span, "http.response.status_code").unwrap(), "Int(101)");
 }
 
@@ -205,15 +270,30 @@ async fn connect_is_refused_unless_it_is_allowed() {
         stream.write_all(b"pong").await.unwrap();
     });
     let side = Side::start(named(false)).await;
-    let answer = side.raw(format!("CONNECT {to} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("error=http_request_denied"), "{answer}");
+    let answer = side
+        .raw(format!(
+            "CONNECT {to} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n\r\n"
+        ))
+        .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 405 ") && answer.contains("error=http_request_denied"),
+        "{answer}"
+    );
     let side = Side::start(named(true)).await;
     let mut stream = TcpStream::connect(side.address()).await.unwrap();
-    stream.write_all(format!("CONNECT {to} HTTP/1.1\r\nhost: {to}\r\n\r\nping").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("CONNECT {to} HTTP/1.1\r\nhost: {to}\r\n\r\nping").as_bytes())
+        .await
+        .unwrap();
     let mut answer = String::new();
     within(stream.read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("pong"), "{answer}");
-    let [span] = &side.spans(1).await[..] else { panic!("one span") };
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("pong"),
+        "{answer}"
+    );
+    let [span] = &side.spans(1).await[..] else {
+        panic!("one span")
+    };
     assert_eq!(span.name, "CONNECT");
 }
 
@@ -221,37 +301,95 @@ async fn connect_is_refused_unless_it_is_allowed() {
 async fn trailers_pass_in_both_http() {
     let to = service(|request| async move {
         let is_http2 = request.version() == Version::HTTP_2;
-        let trailers = request.into_body().collect().await.unwrap().trailers().cloned().unwrap_or_default();
-        let body = Full::new(Bytes::from_static(b"x")).with_trailers(async move { Some(Ok(trailers)) });
+        let trailers = request
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .trailers()
+            .cloned()
+            .unwrap_or_default();
+        let body =
+            Full::new(Bytes::from_static(b"x")).with_trailers(async move { Some(Ok(trailers)) });
         let answer = Response::builder().header("trailer", "x-sum");
-        let answer = if is_http2 { answer } else { answer.header("transfer-encoding", "chunked") };
-        answer.body(body.map_err(|never| match never {}).boxed()).unwrap()
+        let answer = if is_http2 {
+            answer
+        } else {
+            answer.header("transfer-encoding", "chunked")
+        };
+        answer
+            .body(body.map_err(|never| match never {}).boxed())
+            .unwrap()
     })
     .await;
     let side = Side::start(inbound(to)).await;
     let request = |version, uri: &str| {
-        let trailers = [("x-sum".parse().unwrap(), "7".parse().unwrap())].into_iter().collect();
-        let body = Full::new(Bytes::from_static(b"x")).with_trailers(async move { Some(Ok(trailers)) });
+        let trailers = [("x-sum".parse().unwrap(), "7".parse().unwrap())]
+            .into_iter()
+            .collect();
+        let body =
+            Full::new(Bytes::from_static(b"x")).with_trailers(async move { Some(Ok(trailers)) });
         let request = Request::post(uri).version(version).header("te", "trailers");
         let request = if version == Version::HTTP_2 {
             request
         } else {
-            request.header("host", "a").header("trailer", "x-sum").header("transfer-encoding", "chunked")
+            request
+                .header("host", "a")
+                .header("trailer", "x-sum")
+                .header("transfer-encoding", "chunked")
         };
-        request.body(body.map_err(|never| match never {}).boxed()).unwrap()
+        request
+            .body(body.map_err(|never| match never {}).boxed())
+            .unwrap()
     };
-    let answer = side.http1().await.send_request(request(Version::HTTP_11, "/")).await.unwrap();
-    assert_eq!(answer.into_body().collect().await.unwrap().trailers().unwrap()["x-sum"], "7");
-    let answer = side.http2().await.send_request(request(Version::HTTP_2, "http://a/")).await.unwrap();
-    assert_eq!(answer.into_body().collect().await.unwrap().trailers().unwrap()["x-sum"], "7");
+    let answer = side
+        .http1()
+        .await
+        .send_request(request(Version::HTTP_11, "/"))
+        .await
+        .unwrap();
+    assert_eq!(
+        answer
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .trailers()
+            .unwrap()["x-sum"],
+        "7"
+    );
+    let answer = side
+        .http2()
+        .await
+        .send_request(request(Version::HTTP_2, "http://a/"))
+        .await
+        .unwrap();
+    assert_eq!(
+        answer
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .trailers()
+            .unwrap()["x-sum"],
+        "7"
+    );
 }
 
 #[tokio::test]
 async fn what_has_no_body_has_its_length_still() {
     let to = service(|request| async move {
-        let status = if request.method() == Method::HEAD { 200 } else { 204 };
+        let status = if request.method() == Method::HEAD {
+            200
+        } else {
+            204
+        };
         let answer = Response::builder().status(status);
-        let answer = if status == 200 { answer.header("content-length", "1234") } else { answer };
+        let answer = if status == 200 {
+            answer.header("content-length", "1234")
+        } else {
+            answer
+        };
         answer.body(empty()).unwrap()
     })
     .await;
@@ -262,7 +400,10 @@ async fn what_has_no_body_has_its_length_still() {
         let mut request = get("/");
         *request.method_mut() = method.clone();
         let answer = sender.send_request(request).await.unwrap();
-        let length = answer.headers().get("content-length").map(|length| length.to_str().unwrap());
+        let length = answer
+            .headers()
+            .get("content-length")
+            .map(|length| length.to_str().unwrap());
         assert_eq!(length, (method == Method::HEAD).then_some("1234"));
         assert!(answer.body().is_end_stream());
     }
@@ -274,10 +415,20 @@ async fn what_is_refused_of_a_head_request_has_no_body_in_either_http() {
     let (listener, address) = listen().await;
     drop(listener);
     let side = Side::start(inbound(address)).await;
-    let request = |uri: &str| Request::head(uri).header("host", "shop").body(empty()).unwrap();
+    let request = |uri: &str| {
+        Request::head(uri)
+            .header("host", "shop")
+            .body(empty())
+            .unwrap()
+    };
     let answer = side.http1().await.send_request(request("/")).await.unwrap();
     assert_eq!(read(answer).await, (503, String::new()));
-    let answer = side.http2().await.send_request(request("http://shop/")).await.unwrap();
+    let answer = side
+        .http2()
+        .await
+        .send_request(request("http://shop/"))
+        .await
+        .unwrap();
     assert_eq!(read(answer).await, (503, String::new()));
 }
 
@@ -293,7 +444,11 @@ async fn a_long_body_passes_without_being_held() {
         let frames = (0..CHUNKS).map(move |_| Ok(Frame::data(chunk.clone())));
         let body = StreamBody::new(futures_util::stream::iter(frames)).boxed();
         let answer = if is_http2 {
-            side.http2().await.send_request(Request::post("http://a/").body(body).unwrap()).await.unwrap()
+            side.http2()
+                .await
+                .send_request(Request::post("http://a/").body(body).unwrap())
+                .await
+                .unwrap()
         } else {
             http1_to(side.address())
                 .await
@@ -308,7 +463,11 @@ async fn a_long_body_passes_without_being_held() {
         }
         assert_eq!(count, CHUNK * CHUNKS);
         let grown = most.saturating_sub(before);
-        assert!(grown < 64 << 20, "{} MiB more for a GiB, HTTP/2: {is_http2}", grown >> 20);
+        assert!(
+            grown < 64 << 20,
+            "{} MiB more for a GiB, HTTP/2: {is_http2}",
+            grown >> 20
+        );
     }
 }
 
@@ -318,7 +477,9 @@ fn resident() -> usize {
     text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-async fn here_or_never(request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
+async fn here_or_never(
+    request: Request<Incoming>,
+) -> Result<Response<Body>, std::convert::Infallible> {
     if request.uri().path() == "/never" {
         std::future::pending::<()>().await;
     }
@@ -339,10 +500,16 @@ async fn a_client_of_http2_that_takes_all_streams_takes_them_from_nobody_else() 
         }
     });
     let side = Side::start(inbound(address)).await;
-    let ask = |path: &str| Request::get(format!("http://shop{path}")).body(empty()).unwrap();
+    let ask = |path: &str| {
+        Request::get(format!("http://shop{path}"))
+            .body(empty())
+            .unwrap()
+    };
     let mut one = side.http2().await;
     let waiting = tokio::spawn(one.send_request(ask("/never")));
-    side.proxy.until_metric("throughline_http_upstream_connections_total{direction=\"inbound\"} 1").await;
+    side.proxy
+        .until_metric("throughline_http_upstream_connections_total{direction=\"inbound\"} 1")
+        .await;
     let mut other = side.http2().await;
     let (status, body) = read(within(other.send_request(ask("/"))).await.unwrap()).await;
     assert_eq!((status, body.as_str()), (200, "here"));

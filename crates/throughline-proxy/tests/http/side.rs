@@ -34,7 +34,14 @@ impl Side {
     pub(crate) async fn start(http: Config) -> Self {
         let spans = Arc::new(Spans::default());
         let sink: Arc<Spans> = Arc::clone(&spans);
-        let proxy = Running::start_with(throughline_proxy::Config { http, ..config(Vec::new()) }, sink).await;
+        let proxy = Running::start_with(
+            throughline_proxy::Config {
+                http,
+                ..config(Vec::new())
+            },
+            sink,
+        )
+        .await;
         Self { proxy, spans }
     }
 
@@ -71,7 +78,11 @@ impl Side {
                 assert_eq!(spans.len(), count, "{spans:#?}");
                 return spans;
             }
-            assert!(begin.elapsed() < LIMIT, "{} spans of {count}: {spans:#?}", spans.len());
+            assert!(
+                begin.elapsed() < LIMIT,
+                "{} spans of {count}: {spans:#?}",
+                spans.len()
+            );
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
@@ -79,7 +90,10 @@ impl Side {
 
 /// In front of a service.
 pub(crate) fn inbound(service: SocketAddr) -> Config {
-    listening(Route::Service { address: service.to_string().parse().unwrap(), protocol: Protocol::Same })
+    listening(Route::Service {
+        address: service.to_string().parse().unwrap(),
+        protocol: Protocol::Same,
+    })
 }
 
 /// A proxy in the sense of `http_proxy`.
@@ -88,12 +102,22 @@ pub(crate) fn named(connect: bool) -> Config {
 }
 
 pub(crate) fn fixed(to: &str, tls: bool) -> Config {
-    listening(Route::Fixed(Origin { address: to.parse().unwrap(), tls }))
+    listening(Route::Fixed(Origin {
+        address: to.parse().unwrap(),
+        tls,
+    }))
 }
 
 pub(crate) fn listening(route: Route) -> Config {
-    let listener = Listener { address: (Ipv4Addr::LOCALHOST, 0).into(), route, tls: None };
-    Config { listeners: vec![listener], ..Config::default() }
+    let listener = Listener {
+        address: (Ipv4Addr::LOCALHOST, 0).into(),
+        route,
+        tls: None,
+    };
+    Config {
+        listeners: vec![listener],
+        ..Config::default()
+    }
 }
 
 pub(crate) fn limited(http: Config, change: impl FnOnce(&mut Limits)) -> Config {
@@ -128,7 +152,11 @@ where
         async move { Ok::<_, Infallible>(answered.await) }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
-    drop(builder.serve_connection_with_upgrades(TokioIo::new(stream), answer).await);
+    drop(
+        builder
+            .serve_connection_with_upgrades(TokioIo::new(stream), answer)
+            .await,
+    );
 }
 
 /// Answers with the request: its line, its fields, and its body at the end.
@@ -139,7 +167,11 @@ pub(crate) async fn echo() -> SocketAddr {
         for (name, value) in &parts.headers {
             head += &format!("{name}: {}\n", value.to_str().unwrap());
         }
-        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let body = body
+            .collect()
+            .await
+            .map(|body| body.to_bytes())
+            .unwrap_or_default();
         Response::new(text(head + &String::from_utf8_lossy(&body)))
     })
     .await
@@ -154,13 +186,19 @@ pub(crate) async fn http1_to(address: SocketAddr) -> http1::SendRequest<Body> {
 
 pub(crate) async fn http2_to(address: SocketAddr) -> http2::SendRequest<Body> {
     let stream = TcpStream::connect(address).await.unwrap();
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     sender
 }
 
 pub(crate) fn get(uri: &str) -> Request<Body> {
-    Request::builder().uri(uri).header("host", "shop").body(empty()).unwrap()
+    Request::builder()
+        .uri(uri)
+        .header("host", "shop")
+        .body(empty())
+        .unwrap()
 }
 
 pub(crate) fn empty() -> Body {
@@ -168,18 +206,27 @@ pub(crate) fn empty() -> Body {
 }
 
 pub(crate) fn text(text: impl Into<Bytes>) -> Body {
-    Full::new(text.into()).map_err(|never| match never {}).boxed()
+    Full::new(text.into())
+        .map_err(|never| match never {})
+        .boxed()
 }
 
 /// The status and the body.
 pub(crate) async fn read(answer: Response<Incoming>) -> (u16, String) {
     let status = answer.status().as_u16();
-    let body = within(answer.into_body().collect()).await.unwrap().to_bytes();
+    let body = within(answer.into_body().collect())
+        .await
+        .unwrap()
+        .to_bytes();
     (status, String::from_utf8_lossy(&body).into_owned())
 }
 
 /// What a span says under this key, as text.
 pub(crate) fn says(span: &Span, key: &str) -> Option<String> {
     let found = span.attributes.iter().find(|pair| pair.key == key)?;
-    Some(if let Value::String(text) = &found.value { text.to_string() } else { format!("{:?}", found.value) })
+    Some(if let Value::String(text) = &found.value {
+        text.to_string()
+    } else {
+        format!("{:?}", found.value)
+    })
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use throughline_intercept::kafka::{Capacity, Settings};
 use throughline_model::{Full, Span, SpanSink};
-use throughline_proxy::{Address, Addressed, Addresses, Config, Control, Limits, Listener, PortRange, Proxy, Route};
+use throughline_proxy::{
+    Address, Addressed, Addresses, Config, Control, Limits, Listener, PortRange, Proxy, Route,
+};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -39,9 +41,20 @@ impl SpanSink for Spans {
 
 /// A listener on a free port before these brokers.
 pub(crate) fn before(brokers: &[SocketAddr]) -> Listener {
-    let bootstrap = brokers.iter().map(|broker| broker.to_string().parse::<Address>().unwrap()).collect();
-    let route = Addressed { bootstrap, broker_ports: PortRange::Any, advertise: None, state: None };
-    Listener { address: (Ipv4Addr::LOCALHOST, 0).into(), route: Route::Addressed(route) }
+    let bootstrap = brokers
+        .iter()
+        .map(|broker| broker.to_string().parse::<Address>().unwrap())
+        .collect();
+    let route = Addressed {
+        bootstrap,
+        broker_ports: PortRange::Any,
+        advertise: None,
+        state: None,
+    };
+    Listener {
+        address: (Ipv4Addr::LOCALHOST, 0).into(),
+        route: Route::Addressed(route),
+    }
 }
 
 pub(crate) fn config(listeners: Vec<Listener>) -> Config {
@@ -50,7 +63,10 @@ pub(crate) fn config(listeners: Vec<Listener>) -> Config {
         broker_tls: None,
         client_tls: None,
         admin: Some((Ipv4Addr::LOCALHOST, 0).into()),
-        limits: Limits { connect_deadline: Duration::from_secs(5), ..Limits::default() },
+        limits: Limits {
+            connect_deadline: Duration::from_secs(5),
+            ..Limits::default()
+        },
         capacity: Capacity::default(),
         settings: Arc::new(Settings::default()),
         http: throughline_proxy::http::Config::default(),
@@ -69,11 +85,18 @@ impl Running {
         let (addresses, control) = (proxy.addresses().clone(), proxy.control());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(proxy.run(async { drop(stopped.await) }));
-        Self { addresses, control, stop: Some(stop), task }
+        Self {
+            addresses,
+            control,
+            stop: Some(stop),
+            task,
+        }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.addresses.listeners[0]).await.unwrap()
+        TcpStream::connect(self.addresses.listeners[0])
+            .await
+            .unwrap()
     }
 
     /// Tells it to stop, and does not wait for it.
@@ -83,12 +106,17 @@ impl Running {
 
     /// Waits until it has ended.
     pub(crate) async fn ended(self) {
-        tokio::time::timeout(LIMIT, self.task).await.expect("the proxy does not end").unwrap();
+        tokio::time::timeout(LIMIT, self.task)
+            .await
+            .expect("the proxy does not end")
+            .unwrap();
     }
 
     /// Status and body of what it answers on its own port.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.addresses.admin.unwrap()).await.unwrap();
+        let mut stream = TcpStream::connect(self.addresses.admin.unwrap())
+            .await
+            .unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -148,7 +176,15 @@ pub(crate) async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 /// A request of an API that nobody knows.
 pub(crate) fn request(correlation: i32, body: &[u8]) -> Vec<u8> {
     let head = [200_i16.to_be_bytes(), 0_i16.to_be_bytes()].concat();
-    framed(&[&head[..], &correlation.to_be_bytes(), &(-1_i16).to_be_bytes(), body].concat())
+    framed(
+        &[
+            &head[..],
+            &correlation.to_be_bytes(),
+            &(-1_i16).to_be_bytes(),
+            body,
+        ]
+        .concat(),
+    )
 }
 
 pub(crate) fn framed(frame: &[u8]) -> Vec<u8> {
@@ -164,7 +200,11 @@ pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Option<
 }
 
 /// Asks, and has its answer.
-pub(crate) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), correlation: i32, body: &[u8]) {
+pub(crate) async fn ask(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    correlation: i32,
+    body: &[u8],
+) {
     stream.write_all(&request(correlation, body)).await.unwrap();
     let answer = within(read_frame(stream)).await.expect("an answer");
     assert_eq!(answer, [&correlation.to_be_bytes()[..], body].concat());
@@ -173,11 +213,16 @@ pub(crate) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), corr
 /// The end of the stream, whether orderly or not.
 pub(crate) async fn read_end(stream: &mut (impl AsyncRead + Unpin)) {
     let mut byte = [0];
-    assert!(matches!(within(stream.read(&mut byte)).await, Ok(0) | Err(_)), "not the end");
+    assert!(
+        matches!(within(stream.read(&mut byte)).await, Ok(0) | Err(_)),
+        "not the end"
+    );
 }
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LIMIT, future).await.expect("not within the time")
+    tokio::time::timeout(LIMIT, future)
+        .await
+        .expect("not within the time")
 }
 
 /// What is logged on this thread while it lives.
@@ -188,7 +233,10 @@ impl Log {
     pub(crate) fn new() -> (Self, DefaultGuard) {
         let log = Self::default();
         let lines = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || lines.clone()).finish();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || lines.clone())
+            .finish();
         (log, tracing::subscriber::set_default(subscriber))
     }
 
@@ -199,7 +247,10 @@ impl Log {
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().map_err(|_| std::io::Error::other("poisoned"))?.extend_from_slice(bytes);
+        self.0
+            .lock()
+            .map_err(|_| std::io::Error::other("poisoned"))?
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -99,9 +99,15 @@ impl Scope {
     /// Of this word.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Span, Self::Resource, Self::Event, Self::Link, Self::Instrumentation]
-            .into_iter()
-            .find(|scope| scope.name() == name)
+        [
+            Self::Span,
+            Self::Resource,
+            Self::Event,
+            Self::Link,
+            Self::Instrumentation,
+        ]
+        .into_iter()
+        .find(|scope| scope.name() == name)
     }
 }
 
@@ -109,7 +115,12 @@ impl Scope {
 
 impl Field {
     /// Shows every value of the field, until `see` is satisfied.
-    pub fn each(&self, span: &Span, facts: &Facts<'_>, see: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
+    pub fn each(
+        &self,
+        span: &Span,
+        facts: &Facts<'_>,
+        see: &mut dyn FnMut(Piece<'_>) -> bool,
+    ) -> bool {
         match self {
             Self::Name => see(Piece::Text(&span.name)),
             Self::Duration => see(Piece::Nanoseconds(span.duration())),
@@ -120,31 +131,49 @@ impl Field {
             },
             Self::Kind => see(Piece::Text(span.kind.name().unwrap_or("unspecified"))),
             Self::Id => see(Piece::Text(&span.span_id.to_string())),
-            Self::ParentId => span.parent_span_id.is_some_and(|id| see(Piece::Text(&id.to_string()))),
+            Self::ParentId => span
+                .parent_span_id
+                .is_some_and(|id| see(Piece::Text(&id.to_string()))),
             Self::Service => see(Piece::Text(span.service())),
             Self::TraceDuration => see(Piece::Nanoseconds(facts.duration)),
             Self::RootName => facts.root.is_some_and(|root| see(Piece::Text(&root.name))),
-            Self::RootService => facts.root.is_some_and(|root| see(Piece::Text(root.service()))),
+            Self::RootService => facts
+                .root
+                .is_some_and(|root| see(Piece::Text(root.service()))),
             Self::TraceId => see(Piece::Text(&facts.id.to_string())),
-            Self::EventName => span.events.iter().any(|event| see(Piece::Text(&event.name))),
-            Self::EventTime => {
-                span.events.iter().any(|event| see(Piece::Nanoseconds(event.time.saturating_sub(span.start))))
-            }
-            Self::LinkTraceId => span.links.iter().any(|link| see(Piece::Text(&link.trace_id.to_string()))),
-            Self::LinkSpanId => span.links.iter().any(|link| see(Piece::Text(&link.span_id.to_string()))),
+            Self::EventName => span
+                .events
+                .iter()
+                .any(|event| see(Piece::Text(&event.name))),
+            Self::EventTime => span
+                .events
+                .iter()
+                .any(|event| see(Piece::Nanoseconds(event.time.saturating_sub(span.start)))),
+            Self::LinkTraceId => span
+                .links
+                .iter()
+                .any(|link| see(Piece::Text(&link.trace_id.to_string()))),
+            Self::LinkSpanId => span
+                .links
+                .iter()
+                .any(|link| see(Piece::Text(&link.span_id.to_string()))),
             Self::ScopeName => see(Piece::Text(&span.scope.name)),
             Self::ScopeVersion => see(Piece::Text(&span.scope.version)),
             Self::Attribute(scope, key) => each_attribute(*scope, key, span, see),
-            Self::Topic => {
-                Message::of(span).and_then(|message| message.topic).is_some_and(|text| see(Piece::Text(text)))
-            }
-            Self::Group => {
-                Message::of(span).and_then(|message| message.group).is_some_and(|text| see(Piece::Text(text)))
-            }
+            Self::Topic => Message::of(span)
+                .and_then(|message| message.topic)
+                .is_some_and(|text| see(Piece::Text(text))),
+            Self::Group => Message::of(span)
+                .and_then(|message| message.group)
+                .is_some_and(|text| see(Piece::Text(text))),
             Self::Partition => of_message(span, |message| message.partition.map(Piece::Whole), see),
             Self::Offset => of_message(span, |message| message.offset.map(Piece::Whole), see),
             Self::Lag => of_message(span, |message| message.lag.map(Piece::Whole), see),
-            Self::QueueTime => of_message(span, |message| message.queue_time.map(Piece::Nanoseconds), see),
+            Self::QueueTime => of_message(
+                span,
+                |message| message.queue_time.map(Piece::Nanoseconds),
+                see,
+            ),
         }
     }
 }
@@ -154,7 +183,9 @@ fn of_message(
     piece: impl Fn(&Message<'_>) -> Option<Piece<'static>>,
     see: &mut dyn FnMut(Piece<'_>) -> bool,
 ) -> bool {
-    Message::of(span).and_then(|message| piece(&message)).is_some_and(see)
+    Message::of(span)
+        .and_then(|message| piece(&message))
+        .is_some_and(see)
 }
 
 /// As TraceQL writes it.
@@ -166,8 +197,17 @@ pub(crate) const fn status(span: &Span) -> &'static str {
     }
 }
 
-fn each_attribute(scope: Scope, key: &str, span: &Span, see: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
-    let mut among = |pairs: &[KeyValue]| pairs.iter().any(|pair| pair.key == key && each_value(&pair.value, see));
+fn each_attribute(
+    scope: Scope,
+    key: &str,
+    span: &Span,
+    see: &mut dyn FnMut(Piece<'_>) -> bool,
+) -> bool {
+    let mut among = |pairs: &[KeyValue]| {
+        pairs
+            .iter()
+            .any(|pair| pair.key == key && each_value(&pair.value, see))
+    };
     match scope {
         Scope::Span => among(&span.attributes),
         Scope::Resource => among(&span.resource.attributes),

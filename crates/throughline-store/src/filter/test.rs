@@ -104,7 +104,10 @@ impl Test {
     }
 
     /// Whether the values that `each` shows are so; `each` stops when its argument is satisfied.
-    pub(crate) fn holds(&self, each: impl FnOnce(&mut dyn FnMut(Piece<'_>) -> bool) -> bool) -> bool {
+    pub(crate) fn holds(
+        &self,
+        each: impl FnOnce(&mut dyn FnMut(Piece<'_>) -> bool) -> bool,
+    ) -> bool {
         match self {
             Self::Absent => !each(&mut |_| true),
             Self::Unequal(_) | Self::Mismatch(_) => {
@@ -115,9 +118,12 @@ impl Test {
                 });
                 is_there && !is_refuted
             }
-            Self::Present | Self::Equal(_) | Self::Match(_) | Self::Number(..) | Self::Time(..) | Self::Text(..) => {
-                each(&mut |piece| self.accepts(piece))
-            }
+            Self::Present
+            | Self::Equal(_)
+            | Self::Match(_)
+            | Self::Number(..)
+            | Self::Time(..)
+            | Self::Text(..) => each(&mut |piece| self.accepts(piece)),
         }
     }
 
@@ -131,13 +137,16 @@ impl Test {
             Self::Unequal(literal) => !literal.is(piece),
             Self::Match(regex) => piece.as_text(|text| regex.is_match(text)).unwrap_or(false),
             Self::Mismatch(regex) => !piece.as_text(|text| regex.is_match(text)).unwrap_or(false),
-            Self::Number(comparison, number) => {
-                piece.as_number().and_then(|own| own.partial_cmp(number)).is_some_and(|order| comparison.accepts(order))
-            }
-            Self::Time(comparison, time) => piece.as_time().is_some_and(|own| comparison.accepts(own.cmp(time))),
-            Self::Text(comparison, text) => {
-                piece.as_text(|own| comparison.accepts(own.cmp(text.as_str()))).unwrap_or(false)
-            }
+            Self::Number(comparison, number) => piece
+                .as_number()
+                .and_then(|own| own.partial_cmp(number))
+                .is_some_and(|order| comparison.accepts(order)),
+            Self::Time(comparison, time) => piece
+                .as_time()
+                .is_some_and(|own| comparison.accepts(own.cmp(time))),
+            Self::Text(comparison, text) => piece
+                .as_text(|own| comparison.accepts(own.cmp(text.as_str())))
+                .unwrap_or(false),
         }
     }
 }
@@ -162,7 +171,13 @@ impl Wrong {
     /// The last line says what is wrong; the others draw it.
     fn of(error: &regex::Error) -> Self {
         let text = error.to_string();
-        Self(text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
+        Self(
+            text.lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned(),
+        )
     }
 }
 
@@ -187,7 +202,12 @@ impl Comparison {
 
 impl Equal {
     fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), whole: text.parse().ok(), number: text.parse().ok(), truth: text.parse().ok() }
+        Self {
+            text: text.to_owned(),
+            whole: text.parse().ok(),
+            number: text.parse().ok(),
+            truth: text.parse().ok(),
+        }
     }
 
     fn is(&self, piece: Piece<'_>) -> bool {
@@ -243,7 +263,10 @@ impl Piece<'_> {
         })
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "ranges of numbers beyond 2^53 need not be exact")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "ranges of numbers beyond 2^53 need not be exact"
+    )]
     fn as_number(self) -> Option<f64> {
         match self {
             Self::Text(text) => text.parse().ok(),
@@ -252,7 +275,9 @@ impl Piece<'_> {
             Self::Value(Value::Double(number)) => Some(*number),
             Self::Value(Value::String(text)) => text.parse().ok(),
             Self::Nanoseconds(_)
-            | Self::Value(Value::Empty | Value::Bool(_) | Value::Array(_) | Value::Bytes(_) | Value::Map(_)) => None,
+            | Self::Value(
+                Value::Empty | Value::Bool(_) | Value::Array(_) | Value::Bytes(_) | Value::Map(_),
+            ) => None,
         }
     }
 
@@ -266,7 +291,9 @@ impl Piece<'_> {
             clippy::cast_sign_loss,
             reason = "never negative, and the cast saturates"
         )]
-        self.as_number().filter(|seconds| *seconds >= 0.0).map(|seconds| (seconds * 1e9).round() as u64)
+        self.as_number()
+            .filter(|seconds| *seconds >= 0.0)
+            .map(|seconds| (seconds * 1e9).round() as u64)
     }
 }
 

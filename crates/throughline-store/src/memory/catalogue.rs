@@ -44,14 +44,20 @@ impl Catalogue {
 
     /// A span goes.
     pub(super) fn remove(&mut self, span: &Span) {
-        let Some(count) = self.count(span) else { return };
+        let Some(count) = self.count(span) else {
+            return;
+        };
         *count -= 1;
         if *count > 0 {
             return;
         }
         let service = span.service();
-        let Some(kinds) = self.services.get_mut(service) else { return };
-        let Some(names) = kinds.get_mut(&span.kind) else { return };
+        let Some(kinds) = self.services.get_mut(service) else {
+            return;
+        };
+        let Some(names) = kinds.get_mut(&span.kind) else {
+            return;
+        };
         names.remove(&span.name);
         self.bytes -= NAME_PLACE + weight::text(&span.name);
         if names.is_empty() {
@@ -70,7 +76,11 @@ impl Catalogue {
     }
 
     /// The operations, sorted: of one service or all, of one kind or all.
-    pub(super) fn operations(&self, service: Option<&str>, kind: Option<SpanKind>) -> Vec<Operation> {
+    pub(super) fn operations(
+        &self,
+        service: Option<&str>,
+        kind: Option<SpanKind>,
+    ) -> Vec<Operation> {
         let kinds = service.map_or_else(
             || self.services.values().collect::<Vec<_>>(),
             |service| self.services.get(service).into_iter().collect(),
@@ -79,14 +89,28 @@ impl Catalogue {
             .into_iter()
             .flatten()
             .filter(|(own, _)| kind.is_none_or(|kind| kind == **own))
-            .flat_map(|(kind, names)| names.keys().map(|name| (name.as_str(), kind.name().unwrap_or_default())))
+            .flat_map(|(kind, names)| {
+                names
+                    .keys()
+                    .map(|name| (name.as_str(), kind.name().unwrap_or_default()))
+            })
             .collect();
-        operations.into_iter().map(|(name, kind)| Operation { name: name.to_owned(), kind }).collect()
+        operations
+            .into_iter()
+            .map(|(name, kind)| Operation {
+                name: name.to_owned(),
+                kind,
+            })
+            .collect()
     }
 
     /// The names of all operations, some of them more than once.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.services.values().flat_map(HashMap::values).flat_map(BTreeMap::keys).map(String::as_str)
+        self.services
+            .values()
+            .flat_map(HashMap::values)
+            .flat_map(BTreeMap::keys)
+            .map(String::as_str)
     }
 
     /// The services with their number of spans.
@@ -100,7 +124,11 @@ impl Catalogue {
     /// The operations with their number of spans, of one service or all.
     pub(super) fn operation_counts(&self, service: Option<&str>) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for (_, kinds) in self.services.iter().filter(|(own, _)| service.is_none_or(|service| service == *own)) {
+        for (_, kinds) in self
+            .services
+            .iter()
+            .filter(|(own, _)| service.is_none_or(|service| service == *own))
+        {
             for (name, count) in kinds.values().flatten() {
                 *counts.entry(name.clone()).or_default() += *count as u64;
             }
@@ -111,7 +139,10 @@ impl Catalogue {
     /// Whether there can be an answer: a service or operation that is not listed has no span to be found.
     pub(super) fn may_answer(&self, query: &Query) -> bool {
         let names_operation = |kinds: &Kinds| {
-            query.operation.as_ref().is_none_or(|name| kinds.values().any(|names| names.contains_key(name)))
+            query
+                .operation
+                .as_ref()
+                .is_none_or(|name| kinds.values().any(|names| names.contains_key(name)))
         };
         match &query.service {
             Some(service) => self.services.get(service).is_some_and(names_operation),
@@ -120,7 +151,10 @@ impl Catalogue {
     }
 
     fn count(&mut self, span: &Span) -> Option<&mut usize> {
-        self.services.get_mut(span.service())?.get_mut(&span.kind)?.get_mut(&span.name)
+        self.services
+            .get_mut(span.service())?
+            .get_mut(&span.kind)?
+            .get_mut(&span.name)
     }
 }
 

@@ -7,7 +7,9 @@ use throughline_model::{Span, SpanId, TraceId};
 
 use super::signature::Signature;
 use super::weight;
-use crate::{Expression, Facts, Find, Message, Order, Place, ServiceCount, Summary, Trace, message};
+use crate::{
+    Expression, Facts, Find, Message, Order, Place, ServiceCount, Summary, Trace, message,
+};
 
 /// A trace. The map keeps it free of doubles.
 #[derive(Debug)]
@@ -79,11 +81,19 @@ impl Entry {
         self.open += open;
         self.woven += woven;
         let service = span.service();
-        if let Some(count) = self.services.iter_mut().find(|count| &*count.name == service) {
+        if let Some(count) = self
+            .services
+            .iter_mut()
+            .find(|count| &*count.name == service)
+        {
             count.spans += 1;
             count.errors += failed;
         } else if self.services.len() < NAMES_MAX {
-            self.services.push(ServiceCount { name: names.take(service), spans: 1, errors: failed });
+            self.services.push(ServiceCount {
+                name: names.take(service),
+                spans: 1,
+                errors: failed,
+            });
         }
         let Some(topic) = topic else { return };
         if let Some((_, count)) = self.topics.iter_mut().find(|(own, _)| &**own == topic) {
@@ -94,7 +104,12 @@ impl Entry {
     }
 
     /// A span goes, because another takes its place; `true` when the trace must be measured anew.
-    pub(super) fn count_out(&mut self, span: &Span, topic: Option<&str>, names: &mut Names) -> bool {
+    pub(super) fn count_out(
+        &mut self,
+        span: &Span,
+        topic: Option<&str>,
+        names: &mut Names,
+    ) -> bool {
         self.span_bytes -= weight::span(span);
         self.signature.forget_resource();
         let failed = u64::from(span.failed());
@@ -103,7 +118,10 @@ impl Entry {
         self.open -= open;
         self.woven -= woven;
         let service = span.service();
-        if let Some(at) = self.services.iter().position(|count| &*count.name == service)
+        if let Some(at) = self
+            .services
+            .iter()
+            .position(|count| &*count.name == service)
             && let Some(count) = self.services.get_mut(at)
         {
             count.spans = count.spans.saturating_sub(1);
@@ -130,7 +148,9 @@ impl Entry {
     /// Measures it anew, from its spans.
     pub(super) fn measure(&mut self) {
         let spans = || self.spans.values();
-        let Some(root) = spans().map(|span| rank(span)).min() else { return };
+        let Some(root) = spans().map(|span| rank(span)).min() else {
+            return;
+        };
         self.root = root;
         self.first_start = spans().map(|span| span.start).min().unwrap_or_default();
         self.last_start = spans().map(|span| span.start).max().unwrap_or_default();
@@ -139,7 +159,10 @@ impl Entry {
 
     /// The names it has of the shared ones.
     pub(super) fn into_names(self) -> impl Iterator<Item = Arc<str>> {
-        self.services.into_iter().map(|count| count.name).chain(self.topics.into_iter().map(|(topic, _)| topic))
+        self.services
+            .into_iter()
+            .map(|count| count.name)
+            .chain(self.topics.into_iter().map(|(topic, _)| topic))
     }
 
     /// From its first start to its last end.
@@ -154,13 +177,20 @@ impl Entry {
             Order::Spans => self.spans.len() as u64,
             Order::Errors => self.errors,
         };
-        Place { value, start: self.first_start, id }
+        Place {
+            value,
+            start: self.first_start,
+            id,
+        }
     }
 
     /// Whether it is as asked, but for the expression.
     pub(super) fn fits(&self, find: &Find) -> bool {
         find.duration.contains(&self.duration())
-            && find.topic.as_ref().is_none_or(|topic| self.topics.iter().any(|(own, _)| **own == **topic))
+            && find
+                .topic
+                .as_ref()
+                .is_none_or(|topic| self.topics.iter().any(|(own, _)| **own == **topic))
     }
 
     pub(super) fn holds(&self, id: TraceId, expression: &Expression) -> bool {
@@ -168,7 +198,11 @@ impl Entry {
     }
 
     fn facts(&self, id: TraceId) -> Facts<'_> {
-        Facts { id, duration: self.duration(), root: self.root() }
+        Facts {
+            id,
+            duration: self.duration(),
+            root: self.root(),
+        }
     }
 
     fn root(&self) -> Option<&Span> {
@@ -187,14 +221,27 @@ impl Entry {
         let facts = self.facts(id);
         let mut services = self.services.clone();
         services.sort_by(|a, b| b.spans.cmp(&a.spans).then_with(|| a.name.cmp(&b.name)));
-        let mut topics: Vec<Arc<str>> = self.topics.iter().map(|(topic, _)| Arc::clone(topic)).collect();
+        let mut topics: Vec<Arc<str>> = self
+            .topics
+            .iter()
+            .map(|(topic, _)| Arc::clone(topic))
+            .collect();
         topics.sort_unstable();
-        let matched = expression.filter(|expression| !expression.is_about_all()).map_or_else(Vec::new, |expression| {
-            let named = self.spans.values().filter(|span| expression.names(span, &facts));
-            let mut named: Vec<_> = named.map(|span| (span.start, span.span_id)).collect();
-            named.sort_unstable();
-            named.into_iter().take(MATCHED_MAX).map(|(_, id)| id).collect()
-        });
+        let matched = expression
+            .filter(|expression| !expression.is_about_all())
+            .map_or_else(Vec::new, |expression| {
+                let named = self
+                    .spans
+                    .values()
+                    .filter(|span| expression.names(span, &facts));
+                let mut named: Vec<_> = named.map(|span| (span.start, span.span_id)).collect();
+                named.sort_unstable();
+                named
+                    .into_iter()
+                    .take(MATCHED_MAX)
+                    .map(|(_, id)| id)
+                    .collect()
+            });
         Summary {
             id,
             service: root.map_or_else(|| Arc::from(""), |root| Arc::from(root.service())),
@@ -219,7 +266,9 @@ const fn rank(span: &Span) -> (bool, u64, SpanId) {
 
 /// Whether it begins a fragment, and whether its parent is inferred.
 fn fragments(span: &Span) -> (u64, u64) {
-    message::evidence(span).map_or((0, 0), |evidence| (u64::from(evidence.is_open), u64::from(evidence.is_inferred)))
+    message::evidence(span).map_or((0, 0), |evidence| {
+        (u64::from(evidence.is_open), u64::from(evidence.is_inferred))
+    })
 }
 
 /// The topic that a span speaks of.

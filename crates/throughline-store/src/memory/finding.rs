@@ -13,13 +13,27 @@ impl MemoryStore {
     pub(super) fn page(&self, find: &Find) -> Found {
         let need = {
             let shelf = self.read();
-            let known = Known { vocabulary: &shelf.vocabulary, catalogue: &shelf.catalogue };
-            find.expression.as_ref().map_or(Need::Nothing, |expression| Need::of_expression(expression, known))
+            let known = Known {
+                vocabulary: &shelf.vocabulary,
+                catalogue: &shelf.catalogue,
+            };
+            find.expression
+                .as_ref()
+                .map_or(Need::Nothing, |expression| {
+                    Need::of_expression(expression, known)
+                })
         };
         if find.start.is_empty() || need.is_hopeless() {
-            return Found { total: Some(0), ..Found::default() };
+            return Found {
+                total: Some(0),
+                ..Found::default()
+            };
         }
-        let search = Search { store: self, find, need };
+        let search = Search {
+            store: self,
+            find,
+            need,
+        };
         match find.order {
             Order::Newest => search.newest(),
             Order::Duration | Order::Spans | Order::Errors => search.greatest(),
@@ -43,16 +57,31 @@ impl Search<'_> {
         let mut is_full = false;
         while !is_full {
             let shelf = self.store.read();
-            let places: Vec<(u64, TraceId)> = self.range(&shelf, after).rev().take(CHUNK).copied().collect();
+            let places: Vec<(u64, TraceId)> = self
+                .range(&shelf, after)
+                .rev()
+                .take(CHUNK)
+                .copied()
+                .collect();
             for (start, id) in &places {
-                let place = Place { value: *start, start: *start, id: *id };
+                let place = Place {
+                    value: *start,
+                    start: *start,
+                    id: *id,
+                };
                 is_full = self.take(&shelf, place, &mut found);
                 if is_full {
                     break;
                 }
             }
-            let Some((start, id)) = places.last().filter(|_| places.len() == CHUNK) else { break };
-            after = Some(Place { value: *start, start: *start, id: *id });
+            let Some((start, id)) = places.last().filter(|_| places.len() == CHUNK) else {
+                break;
+            };
+            after = Some(Place {
+                value: *start,
+                start: *start,
+                id: *id,
+            });
         }
         found.next = found.next.filter(|_| is_full);
         found.total = if self.is_every_trace_in_range() {
@@ -70,7 +99,8 @@ impl Search<'_> {
             let shelf = self.store.read();
             let places = self.range(&shelf, None).filter_map(|(_, id)| {
                 let entry = shelf.traces.get(id)?;
-                (entry.fits(self.find) && self.need.is_met(*id, entry)).then(|| entry.place(*id, self.find.order))
+                (entry.fits(self.find) && self.need.is_met(*id, entry))
+                    .then(|| entry.place(*id, self.find.order))
             });
             places.collect()
         };
@@ -100,7 +130,9 @@ impl Search<'_> {
 
     /// Adds the trace at this place if it matches; `true` when the page was full already, and there are more.
     fn take(&self, shelf: &Shelf, place: Place, found: &mut Found) -> bool {
-        let Some(entry) = shelf.traces.get(&place.id) else { return false };
+        let Some(entry) = shelf.traces.get(&place.id) else {
+            return false;
+        };
         let expression = self.find.expression.as_ref();
         let matches = entry.fits(self.find)
             && self.need.is_met(place.id, entry)
@@ -134,14 +166,18 @@ impl Search<'_> {
         };
         // A range that ends before it begins is empty, which the set takes for a mistake.
         match (&least, &most) {
-            (Bound::Included(from), Bound::Excluded(to)) if to <= from => shelf.by_start.range(*from..*from),
+            (Bound::Included(from), Bound::Excluded(to)) if to <= from => {
+                shelf.by_start.range(*from..*from)
+            }
             _ => shelf.by_start.range((least, most)),
         }
     }
 
     /// Whether nothing is asked but when a trace started.
     fn is_every_trace_in_range(&self) -> bool {
-        self.find.expression.is_none() && self.find.topic.is_none() && self.find.duration == (0..=u64::MAX)
+        self.find.expression.is_none()
+            && self.find.topic.is_none()
+            && self.find.duration == (0..=u64::MAX)
     }
 }
 

@@ -18,7 +18,11 @@ impl Incoming {
 
     /// A span came in.
     pub(super) fn add(&mut self, span: &Span) {
-        for link in span.links.iter().filter(|link| link.trace_id != span.trace_id) {
+        for link in span
+            .links
+            .iter()
+            .filter(|link| link.trace_id != span.trace_id)
+        {
             let from = self.to.entry(link.trace_id).or_insert_with(|| {
                 self.bytes += TARGET_PLACE;
                 BTreeSet::new()
@@ -32,7 +36,9 @@ impl Incoming {
     /// A span goes.
     pub(super) fn remove(&mut self, span: &Span) {
         for link in &span.links {
-            let Some(from) = self.to.get_mut(&link.trace_id) else { continue };
+            let Some(from) = self.to.get_mut(&link.trace_id) else {
+                continue;
+            };
             if from.remove(&(span.trace_id, span.span_id)) {
                 self.bytes -= SOURCE_PLACE;
             }

@@ -10,13 +10,25 @@ use crate::{Edge, EdgeKind, Histogram, Message, ServiceNode, System, TopicNode};
 
 impl MemoryStore {
     pub(super) fn map(&self, from: u64, until: u64) -> System {
-        let ids: Vec<TraceId> = self.read().started_until(until).map(|(_, id)| *id).collect();
-        let mut count = Count { from, until, ..Count::default() };
+        let ids: Vec<TraceId> = self
+            .read()
+            .started_until(until)
+            .map(|(_, id)| *id)
+            .collect();
+        let mut count = Count {
+            from,
+            until,
+            ..Count::default()
+        };
         for some in ids.chunks(CHUNK) {
             let shelf = self.read();
             // An address is a resource's own as long as nothing can go.
             count.services_by_address.clear();
-            for entry in some.iter().filter_map(|id| shelf.traces.get(id)).filter(|entry| entry.last_start >= from) {
+            for entry in some
+                .iter()
+                .filter_map(|id| shelf.traces.get(id))
+                .filter(|entry| entry.last_start >= from)
+            {
                 for span in entry.spans.values() {
                     count.span(&shelf, span);
                 }
@@ -67,7 +79,9 @@ impl Count {
         }
         self.spans += 1;
         self.first = Some(self.first.map_or(span.start, |first| first.min(span.start)));
-        let Some(service) = self.service(span) else { return };
+        let Some(service) = self.service(span) else {
+            return;
+        };
         let node = self.services.entry(service).or_default();
         node.0 += 1;
         node.1 += u64::from(span.failed());
@@ -82,58 +96,117 @@ impl Count {
     }
 
     fn send(&mut self, span: &Span, service: usize) {
-        let Some(topic) = Message::of(span).and_then(|message| message.topic) else { return };
-        let Some(topic) = self.topic(topic) else { return };
+        let Some(topic) = Message::of(span).and_then(|message| message.topic) else {
+            return;
+        };
+        let Some(topic) = self.topic(topic) else {
+            return;
+        };
         self.topics.entry(topic).or_default().0 += 1;
-        self.tally(Ends { kind: EdgeKind::Send, from: service, to: topic, group: NO_GROUP }, span, span.failed());
+        self.tally(
+            Ends {
+                kind: EdgeKind::Send,
+                from: service,
+                to: topic,
+                group: NO_GROUP,
+            },
+            span,
+            span.failed(),
+        );
     }
 
     /// What is got counts once, however many spans of the receiver speak of it.
     fn receive(&mut self, shelf: &Shelf, span: &Span, service: usize) {
         let parent = parent(shelf, span);
-        if parent.is_some_and(|parent| parent.kind == SpanKind::Consumer && parent.service() == span.service()) {
+        if parent.is_some_and(|parent| {
+            parent.kind == SpanKind::Consumer && parent.service() == span.service()
+        }) {
             return;
         }
         let message = Message::of(span).unwrap_or_default();
-        let links = span.links.iter().take(LINKS_MAX).filter_map(|link| shelf.span(link.trace_id, link.span_id));
+        let links = span
+            .links
+            .iter()
+            .take(LINKS_MAX)
+            .filter_map(|link| shelf.span(link.trace_id, link.span_id));
         let is_producer = |span: &&Span| span.kind == SpanKind::Producer;
-        let mut producers: Vec<&Span> =
-            parent.into_iter().chain(links.map(|span| &**span)).filter(is_producer).collect();
+        let mut producers: Vec<&Span> = parent
+            .into_iter()
+            .chain(links.map(|span| &**span))
+            .filter(is_producer)
+            .collect();
         producers.dedup_by_key(|span| (span.trace_id, span.span_id));
-        let of_producer = || producers.iter().find_map(|producer| Message::of(producer)?.topic);
-        let Some(topic) = message.topic.or_else(of_producer).and_then(|topic| self.topic(topic)) else {
+        let of_producer = || {
+            producers
+                .iter()
+                .find_map(|producer| Message::of(producer)?.topic)
+        };
+        let Some(topic) = message
+            .topic
+            .or_else(of_producer)
+            .and_then(|topic| self.topic(topic))
+        else {
             return self.call(shelf, span, service);
         };
-        let group = message.group.map_or(Some(NO_GROUP), |group| self.number(group));
+        let group = message
+            .group
+            .map_or(Some(NO_GROUP), |group| self.number(group));
         let Some(group) = group else { return };
         self.topics.entry(topic).or_default().1 += 1;
-        let ends = Ends { kind: EdgeKind::Receive, from: topic, to: service, group };
-        let Some(tally) = self.tally(ends, span, span.failed()) else { return };
+        let ends = Ends {
+            kind: EdgeKind::Receive,
+            from: topic,
+            to: service,
+            group,
+        };
+        let Some(tally) = self.tally(ends, span, span.failed()) else {
+            return;
+        };
         tally.lag_max = tally.lag_max.max(message.lag);
         // A record's timestamp lies before it is sent, so what counts from there is only for who knows no sender.
         match (producers.as_slice(), message.queue_time) {
             ([], None) => {}
             ([], Some(time)) => tally.queue.add(time),
             (senders, _) => {
-                senders.iter().for_each(|sender| tally.queue.add(span.start.saturating_sub(sender.end)));
+                senders
+                    .iter()
+                    .for_each(|sender| tally.queue.add(span.start.saturating_sub(sender.end)));
             }
         }
     }
 
     /// A call from another service; not what came through a topic.
     fn call(&mut self, shelf: &Shelf, span: &Span, service: usize) {
-        let Some(parent) = parent(shelf, span).filter(|parent| !Arc::ptr_eq(&parent.resource, &span.resource)) else {
+        let Some(parent) =
+            parent(shelf, span).filter(|parent| !Arc::ptr_eq(&parent.resource, &span.resource))
+        else {
             return;
         };
-        let Some(caller) = self.service(parent).filter(|caller| *caller != service) else { return };
+        let Some(caller) = self.service(parent).filter(|caller| *caller != service) else {
+            return;
+        };
         let failed = span.failed() || (parent.kind == SpanKind::Client && parent.failed());
-        let through = (parent.kind == SpanKind::Producer).then(|| Message::of(parent)?.topic).flatten();
+        let through = (parent.kind == SpanKind::Producer)
+            .then(|| Message::of(parent)?.topic)
+            .flatten();
         let ends = match through {
-            None => Ends { kind: EdgeKind::Call, from: caller, to: service, group: NO_GROUP },
+            None => Ends {
+                kind: EdgeKind::Call,
+                from: caller,
+                to: service,
+                group: NO_GROUP,
+            },
             Some(topic) => {
-                let Some(topic) = self.topic(topic) else { return };
+                let Some(topic) = self.topic(topic) else {
+                    return;
+                };
                 self.topics.entry(topic).or_default().1 += 1;
-                Ends { kind: EdgeKind::Receive, from: topic, to: service, group: NO_GROUP }
+                Ends {
+                    kind: EdgeKind::Receive,
+                    from: topic,
+                    to: service,
+                    group: NO_GROUP,
+                }
             }
         };
         self.tally(ends, span, failed);
@@ -201,7 +274,9 @@ impl Count {
             lag_max: tally.lag_max,
         };
         let mut edges: Vec<Edge> = edges.into_iter().map(edge).collect();
-        edges.sort_by(|a, b| (a.kind, &a.from, &a.to, &a.group).cmp(&(b.kind, &b.from, &b.to, &b.group)));
+        edges.sort_by(|a, b| {
+            (a.kind, &a.from, &a.to, &a.group).cmp(&(b.kind, &b.from, &b.to, &b.group))
+        });
         let service = |(number, (spans, errors)): (&usize, &(u64, u64))| ServiceNode {
             name: self.name(*number),
             spans: *spans,
@@ -216,12 +291,21 @@ impl Count {
         };
         let mut topics: Vec<TopicNode> = self.topics.iter().map(topic).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
-        System { first: self.first, spans: self.spans, services, topics, edges, more: self.more }
+        System {
+            first: self.first,
+            spans: self.spans,
+            services,
+            topics,
+            edges,
+            more: self.more,
+        }
     }
 }
 
 fn parent<'a>(shelf: &'a Shelf, span: &Span) -> Option<&'a Span> {
-    shelf.span(span.trace_id, span.parent_span_id?).map(|parent| &**parent)
+    shelf
+        .span(span.trace_id, span.parent_span_id?)
+        .map(|parent| &**parent)
 }
 
 const NO_GROUP: usize = 0;

@@ -57,16 +57,36 @@ impl Need {
     pub(super) fn of_expression(expression: &Expression, known: Known<'_>) -> Self {
         match expression {
             Expression::Spans(filter) => Self::of_filter(filter, known),
-            Expression::All(parts) => Self::All(parts.iter().map(|part| Self::of_expression(part, known)).collect()),
-            Expression::Any(parts) => Self::One(parts.iter().map(|part| Self::of_expression(part, known)).collect()),
+            Expression::All(parts) => Self::All(
+                parts
+                    .iter()
+                    .map(|part| Self::of_expression(part, known))
+                    .collect(),
+            ),
+            Expression::Any(parts) => Self::One(
+                parts
+                    .iter()
+                    .map(|part| Self::of_expression(part, known))
+                    .collect(),
+            ),
             Expression::Count(of, _, _) => Self::of_expression(of, known),
         }
     }
 
     fn of_filter(filter: &Filter, known: Known<'_>) -> Self {
         match filter {
-            Filter::All(parts) => Self::All(parts.iter().map(|part| Self::of_filter(part, known)).collect()),
-            Filter::Any(parts) => Self::One(parts.iter().map(|part| Self::of_filter(part, known)).collect()),
+            Filter::All(parts) => Self::All(
+                parts
+                    .iter()
+                    .map(|part| Self::of_filter(part, known))
+                    .collect(),
+            ),
+            Filter::Any(parts) => Self::One(
+                parts
+                    .iter()
+                    .map(|part| Self::of_filter(part, known))
+                    .collect(),
+            ),
             Filter::Not(_) => Self::Nothing,
             Filter::Is(field, test) => Self::of_field(field, test, known),
         }
@@ -76,12 +96,16 @@ impl Need {
         match field {
             Field::Attribute(scope, key) => Self::of_attribute(*scope, key, test, known.vocabulary),
             Field::Name => Self::of_texts(NAME, test, || Some(known.catalogue.names().collect())),
-            Field::Service => Self::of_texts(SERVICE, test, || Some(known.catalogue.services().collect())),
+            Field::Service => {
+                Self::of_texts(SERVICE, test, || Some(known.catalogue.services().collect()))
+            }
             Field::Kind => Self::of_texts(KIND, test, || None),
             Field::Status => Self::of_texts(STATUS, test, || None),
             Field::Topic => match test {
                 Test::Equal(_) => Self::of_texts(TOPIC, test, || None),
-                Test::Match(_) | Test::Text(..) => one(TOPIC, known.vocabulary.topics_accepted(test)),
+                Test::Match(_) | Test::Text(..) => {
+                    one(TOPIC, known.vocabulary.topics_accepted(test))
+                }
                 Test::Present
                 | Test::Absent
                 | Test::Unequal(_)
@@ -126,19 +150,25 @@ impl Need {
             Test::Absent => Self::Nothing,
             Test::Present | Test::Unequal(_) | Test::Mismatch(_) => Self::Hash(of_key(key)),
             Test::Equal(literal) => one(key, literal.texts().iter().map(String::as_str)),
-            Test::Match(_) | Test::Number(..) | Test::Time(..) | Test::Text(..) => {
-                vocabulary.accepted(key, test).map_or_else(|| Self::Hash(of_key(key)), |texts| one(key, texts))
-            }
+            Test::Match(_) | Test::Number(..) | Test::Time(..) | Test::Text(..) => vocabulary
+                .accepted(key, test)
+                .map_or_else(|| Self::Hash(of_key(key)), |texts| one(key, texts)),
         }
     }
 
     /// Of a field of which all texts are known, or none.
-    fn of_texts<'a>(field: &str, test: &Test, texts: impl FnOnce() -> Option<Vec<&'a str>>) -> Self {
+    fn of_texts<'a>(
+        field: &str,
+        test: &Test,
+        texts: impl FnOnce() -> Option<Vec<&'a str>>,
+    ) -> Self {
         match test {
             Test::Equal(literal) => one(field, literal.texts().iter().map(String::as_str)),
             Test::Match(_) | Test::Mismatch(_) | Test::Unequal(_) | Test::Text(..) => {
                 let accepts = |text: &&str| test.accepts(crate::Piece::Text(text));
-                texts().map_or(Self::Nothing, |texts| one(field, texts.into_iter().filter(accepts)))
+                texts().map_or(Self::Nothing, |texts| {
+                    one(field, texts.into_iter().filter(accepts))
+                })
             }
             Test::Present | Test::Absent | Test::Number(..) | Test::Time(..) => Self::Nothing,
         }
@@ -152,9 +182,19 @@ fn one<'a>(key: &str, texts: impl Iterator<Item = &'a str>) -> Need {
 
 fn exactly<T>(test: &Test, read: impl Fn(&str) -> Option<T>) -> Option<T> {
     // An id has no other spelling than the one it is compared with.
-    if let Test::Equal(literal) = test { read(literal.text()) } else { None }
+    if let Test::Equal(literal) = test {
+        read(literal.text())
+    } else {
+        None
+    }
 }
 
 /// Jaeger's tags that are fields.
-const TAGS: [&str; 6] =
-    ["span.kind", "error", "otel.status_code", "otel.status_description", "otel.scope.name", "otel.scope.version"];
+const TAGS: [&str; 6] = [
+    "span.kind",
+    "error",
+    "otel.status_code",
+    "otel.status_description",
+    "otel.scope.name",
+    "otel.scope.version",
+];

@@ -46,7 +46,11 @@ impl Recent {
             }
             traces.push(*id);
         }
-        Changes { now: self.now, traces, more }
+        Changes {
+            now: self.now,
+            traces,
+            more,
+        }
     }
 }
 

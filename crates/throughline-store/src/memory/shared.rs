@@ -40,10 +40,16 @@ impl Shared {
         let (resource, scope) = (&span.resource, &span.scope);
         Alone {
             resource: self.hold_one(Arc::as_ptr(resource).addr(), || {
-                (weight::resource(resource), signature::of_attributes(&resource.attributes))
+                (
+                    weight::resource(resource),
+                    signature::of_attributes(&resource.attributes),
+                )
             }),
             scope: self.hold_one(Arc::as_ptr(scope).addr(), || {
-                (weight::scope(scope), signature::of_attributes(&scope.attributes))
+                (
+                    weight::scope(scope),
+                    signature::of_attributes(&scope.attributes),
+                )
             }),
         }
     }
@@ -58,8 +64,15 @@ impl Shared {
 
     /// The hashes of the resource and of the scope of a span that is held.
     pub(super) fn hashes(&self, span: &Span) -> (&[u32], &[u32]) {
-        let of = |address: usize| self.holders.get(&address).map_or(&[][..], |holding| &holding.hashes);
-        (of(Arc::as_ptr(&span.resource).addr()), of(Arc::as_ptr(&span.scope).addr()))
+        let of = |address: usize| {
+            self.holders
+                .get(&address)
+                .map_or(&[][..], |holding| &holding.hashes)
+        };
+        (
+            of(Arc::as_ptr(&span.resource).addr()),
+            of(Arc::as_ptr(&span.scope).addr()),
+        )
     }
 
     fn hold_one(&mut self, address: usize, weigh: impl FnOnce() -> (usize, Box<[u32]>)) -> bool {
@@ -67,14 +80,20 @@ impl Shared {
             let (bytes, hashes) = weigh();
             let bytes = bytes + size_of_val(&*hashes);
             self.bytes += bytes;
-            Holding { spans: 0, bytes, hashes }
+            Holding {
+                spans: 0,
+                bytes,
+                hashes,
+            }
         });
         holding.spans += 1;
         holding.spans == 1
     }
 
     fn release_one(&mut self, address: usize) -> bool {
-        let Some(holding) = self.holders.get_mut(&address) else { return false };
+        let Some(holding) = self.holders.get_mut(&address) else {
+            return false;
+        };
         holding.spans -= 1;
         let is_last = holding.spans == 0;
         if is_last {

@@ -20,7 +20,11 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    pub(super) const EMPTY: Self = Self { hashes: Vec::new(), resource: 0, is_full: false };
+    pub(super) const EMPTY: Self = Self {
+        hashes: Vec::new(),
+        resource: 0,
+        is_full: false,
+    };
 
     pub(super) const fn bytes(&self) -> usize {
         self.hashes.capacity() * size_of::<u32>()
@@ -32,7 +36,13 @@ impl Signature {
     }
 
     /// A span came in, with the hashes of its resource and scope.
-    pub(super) fn add(&mut self, span: &Span, topic: Option<&str>, resource: &[u32], scope: &[u32]) {
+    pub(super) fn add(
+        &mut self,
+        span: &Span,
+        topic: Option<&str>,
+        resource: &[u32],
+        scope: &[u32],
+    ) {
         if self.is_full {
             return;
         }
@@ -87,7 +97,9 @@ fn each_pair(attributes: &[KeyValue], see: &mut dyn FnMut(u32)) {
     let mut room = String::new();
     for pair in attributes {
         see(of_key(&pair.key));
-        each_text(&pair.value, &mut room, &mut |text| see(of_pair(&pair.key, text)));
+        each_text(&pair.value, &mut room, &mut |text| {
+            see(of_pair(&pair.key, text))
+        });
     }
 }
 

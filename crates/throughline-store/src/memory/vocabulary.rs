@@ -59,7 +59,9 @@ impl Vocabulary {
 
     /// Attributes come or go.
     pub(super) fn count(&mut self, attributes: &[KeyValue], scope: Scope, change: Change) {
-        let Some(at) = SCOPES.iter().position(|own| *own == scope) else { return };
+        let Some(at) = SCOPES.iter().position(|own| *own == scope) else {
+            return;
+        };
         let mut room = std::mem::take(&mut self.room);
         for pair in attributes {
             match change {
@@ -79,7 +81,9 @@ impl Vocabulary {
             self.bytes += KEY_PLACE + weight::text(&pair.key);
             self.keys.insert(pair.key.as_str().into(), Key::default());
         }
-        let Some(key) = self.keys.get_mut(pair.key.as_str()) else { return };
+        let Some(key) = self.keys.get_mut(pair.key.as_str()) else {
+            return;
+        };
         if let Some(count) = key.counts.get_mut(at) {
             *count += 1;
         }
@@ -97,13 +101,17 @@ impl Vocabulary {
     }
 
     fn remove(&mut self, pair: &KeyValue, at: usize, room: &mut String) {
-        let Some(key) = self.keys.get_mut(pair.key.as_str()) else { return };
+        let Some(key) = self.keys.get_mut(pair.key.as_str()) else {
+            return;
+        };
         if let Some(count) = key.counts.get_mut(at) {
             *count = count.saturating_sub(1);
         }
         let bytes = &mut self.bytes;
         signature::each_text(&pair.value, room, &mut |text| {
-            let Some(count) = key.values.get_mut(text) else { return };
+            let Some(count) = key.values.get_mut(text) else {
+                return;
+            };
             *count -= 1;
             if *count == 0 {
                 *bytes -= VALUE_PLACE + weight::text(text);
@@ -112,7 +120,11 @@ impl Vocabulary {
         });
         if key.counts.iter().all(|count| *count == 0) {
             self.bytes -= KEY_PLACE + weight::text(&pair.key);
-            self.bytes -= key.values.keys().map(|text| VALUE_PLACE + weight::text(text)).sum::<usize>();
+            self.bytes -= key
+                .values
+                .keys()
+                .map(|text| VALUE_PLACE + weight::text(text))
+                .sum::<usize>();
             self.keys.remove(pair.key.as_str());
         }
     }
@@ -136,46 +148,78 @@ impl Vocabulary {
     }
 
     /// The values of an attribute that pass a test; `None` when not all of its values are known.
-    pub(super) fn accepted<'a>(&'a self, key: &str, test: &'a Test) -> Option<impl Iterator<Item = &'a str>> {
+    pub(super) fn accepted<'a>(
+        &'a self,
+        key: &str,
+        test: &'a Test,
+    ) -> Option<impl Iterator<Item = &'a str>> {
         let known = self.keys.get(key);
         let is_partial = known.map_or(self.is_partial, |key| key.is_partial);
         if is_partial {
             return None;
         }
         let texts = known.into_iter().flat_map(|key| key.values.keys());
-        Some(texts.map(|text| &**text).filter(|text| test.accepts(crate::Piece::Text(text))))
+        Some(
+            texts
+                .map(|text| &**text)
+                .filter(|text| test.accepts(crate::Piece::Text(text))),
+        )
     }
 
     /// The topics that pass a test.
     pub(super) fn topics_accepted<'a>(&'a self, test: &'a Test) -> impl Iterator<Item = &'a str> {
-        self.topics.keys().map(|text| &**text).filter(|text| test.accepts(crate::Piece::Text(text)))
+        self.topics
+            .keys()
+            .map(|text| &**text)
+            .filter(|text| test.accepts(crate::Piece::Text(text)))
     }
 
     /// The topics, with how many spans speak of them.
     pub(super) fn topics(&self) -> impl Iterator<Item = (String, u64)> {
-        self.topics.iter().map(|(topic, count)| (topic.to_string(), *count))
+        self.topics
+            .iter()
+            .map(|(topic, count)| (topic.to_string(), *count))
     }
 
     /// The attributes with their scopes.
     pub(super) fn keys(&self) -> impl Iterator<Item = (String, u64)> {
         self.keys.iter().flat_map(|(name, key)| {
-            let scoped = SCOPES.iter().zip(key.counts).filter(|(_, count)| *count > 0);
+            let scoped = SCOPES
+                .iter()
+                .zip(key.counts)
+                .filter(|(_, count)| *count > 0);
             scoped.map(move |(scope, count)| (format!("{}.{name}", scope.name()), count))
         })
     }
 
     /// The values of an attribute, given with or without its scope, and whether all are listed.
     pub(super) fn values(&self, name: &str) -> (Vec<(String, u64)>, bool) {
-        let unscoped = name.split_once('.').filter(|(scope, _)| scope.is_empty() || Scope::from_name(scope).is_some());
-        let key = unscoped.and_then(|(_, key)| self.keys.get(key)).or_else(|| self.keys.get(name));
-        let Some(key) = key else { return (Vec::new(), true) };
-        let values = key.values.iter().map(|(text, count)| (text.to_string(), *count)).collect();
+        let unscoped = name
+            .split_once('.')
+            .filter(|(scope, _)| scope.is_empty() || Scope::from_name(scope).is_some());
+        let key = unscoped
+            .and_then(|(_, key)| self.keys.get(key))
+            .or_else(|| self.keys.get(name));
+        let Some(key) = key else {
+            return (Vec::new(), true);
+        };
+        let values = key
+            .values
+            .iter()
+            .map(|(text, count)| (text.to_string(), *count))
+            .collect();
         (values, !key.is_partial)
     }
 }
 
 /// Where attributes are.
-const SCOPES: [Scope; 5] = [Scope::Span, Scope::Resource, Scope::Event, Scope::Link, Scope::Instrumentation];
+const SCOPES: [Scope; 5] = [
+    Scope::Span,
+    Scope::Resource,
+    Scope::Event,
+    Scope::Link,
+    Scope::Instrumentation,
+];
 
 /// Attributes that are listed.
 const KEYS_MAX: usize = 20_000;

@@ -7,7 +7,11 @@ use throughline_model::{Event, KeyValue, Link, Resource, Scope, Span, Status, Va
 
 /// A span, its place in the map of its trace, and the counters of its `Arc`; without the resource and scope it shares.
 pub(super) fn span(span: &Span) -> usize {
-    let message = if let Status::Error(message) = &span.status { text(message) } else { 0 };
+    let message = if let Status::Error(message) = &span.status {
+        text(message)
+    } else {
+        0
+    };
     block(size_of::<Span>() + COUNTERS)
         + MAP_PLACE
         + text(&span.name)
@@ -15,9 +19,17 @@ pub(super) fn span(span: &Span) -> usize {
         + message
         + attributes(&span.attributes)
         + list::<Event>(span.events.len())
-        + span.events.iter().map(|event| text(&event.name) + attributes(&event.attributes)).sum::<usize>()
+        + span
+            .events
+            .iter()
+            .map(|event| text(&event.name) + attributes(&event.attributes))
+            .sum::<usize>()
         + list::<Link>(span.links.len())
-        + span.links.iter().map(|link| text(&link.trace_state) + attributes(&link.attributes)).sum::<usize>()
+        + span
+            .links
+            .iter()
+            .map(|link| text(&link.trace_state) + attributes(&link.attributes))
+            .sum::<usize>()
 }
 
 /// A resource, and its place among what is shared.
@@ -32,7 +44,11 @@ pub(super) fn scope(scope: &Scope) -> usize {
 }
 
 fn attributes(pairs: &[KeyValue]) -> usize {
-    list::<KeyValue>(pairs.len()) + pairs.iter().map(|pair| text(&pair.key) + value(&pair.value)).sum::<usize>()
+    list::<KeyValue>(pairs.len())
+        + pairs
+            .iter()
+            .map(|pair| text(&pair.key) + value(&pair.value))
+            .sum::<usize>()
 }
 
 fn value(of: &Value) -> usize {
@@ -40,7 +56,9 @@ fn value(of: &Value) -> usize {
         Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_) => 0,
         Value::String(content) => text(content),
         Value::Bytes(bytes) => block(bytes.len()),
-        Value::Array(values) => list::<Value>(values.len()) + values.iter().map(value).sum::<usize>(),
+        Value::Array(values) => {
+            list::<Value>(values.len()) + values.iter().map(value).sum::<usize>()
+        }
         Value::Map(pairs) => attributes(pairs),
     }
 }

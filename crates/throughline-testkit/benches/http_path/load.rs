@@ -25,7 +25,11 @@ pub(crate) struct Outcome {
 }
 
 /// What a browser or a library would say besides.
-const FIELDS: [&str; 3] = ["user-agent: bench/1.0", "accept: */*", "accept-encoding: gzip"];
+const FIELDS: [&str; 3] = [
+    "user-agent: bench/1.0",
+    "accept: */*",
+    "accept-encoding: gzip",
+];
 const PATH: &str = "/orders/4711?expand=items";
 
 // === impl Load ===
@@ -33,14 +37,27 @@ const PATH: &str = "/orders/4711?expand=items";
 impl Load {
     pub(crate) fn wrk(self) -> Result<Outcome> {
         let mut wrk = Command::new("wrk");
-        wrk.args(["--latency", "--threads", "1", "--connections", &self.connections.to_string()]);
+        wrk.args([
+            "--latency",
+            "--threads",
+            "1",
+            "--connections",
+            &self.connections.to_string(),
+        ]);
         wrk.arg(format!("--duration={}s", self.lasts.as_secs()));
         for field in FIELDS {
             wrk.args(["--header", field]);
         }
-        let output = wrk.arg(format!("http://{}{PATH}", self.to)).output().context("starting wrk")?;
+        let output = wrk
+            .arg(format!("http://{}{PATH}", self.to))
+            .output()
+            .context("starting wrk")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(output.status.success(), "wrk ended with {}: {text}", output.status);
+        ensure!(
+            output.status.success(),
+            "wrk ended with {}: {text}",
+            output.status
+        );
         Outcome::of_wrk(&text).with_context(|| format!("wrk said:\n{text}"))
     }
 
@@ -50,29 +67,49 @@ impl Load {
         let times = u32::try_from(self.lasts.as_nanos() / pace.as_nanos())?;
         let begin = Instant::now() + Duration::from_millis(50);
         let took = std::thread::scope(|scope| {
-            let asking = |nth| scope.spawn(move || self.ask(begin + pace * nth / self.connections, pace, times));
+            let asking = |nth| {
+                scope.spawn(move || self.ask(begin + pace * nth / self.connections, pace, times))
+            };
             let threads: Vec<_> = (0..self.connections).map(asking).collect();
-            let joined = threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?);
+            let joined = threads
+                .into_iter()
+                .map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?);
             joined.collect::<Result<Vec<_>>>()
         })?;
         let lasted = begin.elapsed();
         let mut took = took.concat();
         took.sort_unstable();
-        let at = |percent: usize| took.get(took.len() * percent / 100).copied().context("no answer");
+        let at = |percent: usize| {
+            took.get(took.len() * percent / 100)
+                .copied()
+                .context("no answer")
+        };
         #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
         let per_second = took.len() as f64 / lasted.as_secs_f64();
-        Ok(Outcome { requests: u64::try_from(took.len())?, per_second, p50: at(50)?, p99: at(99)? })
+        Ok(Outcome {
+            requests: u64::try_from(took.len())?,
+            per_second,
+            p50: at(50)?,
+            p99: at(99)?,
+        })
     }
 
     fn ask(self, begin: Instant, pace: Duration, times: u32) -> Result<Vec<Duration>> {
-        let request = format!("GET {PATH} HTTP/1.1\r\nhost: {}\r\n{}\r\n\r\n", self.to, FIELDS.join("\r\n"));
+        let request = format!(
+            "GET {PATH} HTTP/1.1\r\nhost: {}\r\n{}\r\n\r\n",
+            self.to,
+            FIELDS.join("\r\n")
+        );
         let mut stream = TcpStream::connect(self.to)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let mut took = Vec::new();
         for turn in 0..times {
             let due = begin + pace * turn;
-            #[expect(clippy::disallowed_methods, reason = "a pace is made of waiting for the clock")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a pace is made of waiting for the clock"
+            )]
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             stream.write_all(request.as_bytes())?;
             answered(&mut stream)?;
@@ -91,11 +128,18 @@ fn answered(stream: &mut TcpStream) -> Result<()> {
         ensure!(count > 0, "the connection ended, or the answer is too long");
         filled += count;
         let bytes = buffer.get(..filled).unwrap_or_default();
-        let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+            continue;
+        };
         let text = std::str::from_utf8(bytes.get(..head).unwrap_or_default())?.to_ascii_lowercase();
         ensure!(text.starts_with("http/1.1 200 "), "{text}");
-        let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
-        let length: usize = length.context("an answer without a length")?.trim().parse()?;
+        let length = text
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length:"));
+        let length: usize = length
+            .context("an answer without a length")?
+            .trim()
+            .parse()?;
         if filled >= head + 4 + length {
             return Ok(());
         }
@@ -106,12 +150,21 @@ fn answered(stream: &mut TcpStream) -> Result<()> {
 
 impl Outcome {
     fn of_wrk(text: &str) -> Result<Self> {
-        ensure!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "there were errors");
+        ensure!(
+            !text.contains("Non-2xx") && !text.contains("Socket errors"),
+            "there were errors"
+        );
         let behind = |label: &str| {
-            let line = text.lines().map(str::trim).find_map(|line| line.strip_prefix(label));
+            let line = text
+                .lines()
+                .map(str::trim)
+                .find_map(|line| line.strip_prefix(label));
             line.map(str::trim).with_context(|| format!("no {label}"))
         };
-        let requests = text.lines().find_map(|line| line.trim().split_once(" requests in ")).context("no requests")?;
+        let requests = text
+            .lines()
+            .find_map(|line| line.trim().split_once(" requests in "))
+            .context("no requests")?;
         Ok(Self {
             requests: requests.0.parse()?,
             per_second: behind("Requests/sec:")?.parse()?,

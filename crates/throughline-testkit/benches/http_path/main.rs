@@ -6,7 +6,11 @@
 //! threads. All run the whole time; in each round every target has its turn, in an order that shifts. A figure is the median of the
 //! rounds, a ratio is taken within a round. CPU time is that of the proxy's process alone, with what it does afterwards.
 //! Prints one line of JSON per case and target. Run by `cargo xtask bench http`, which fetches the other.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark is a program of its own")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark is a program of its own"
+)]
 
 mod load;
 mod report;
@@ -74,14 +78,23 @@ const SETTLE: Duration = Duration::from_millis(1200);
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let home = tempfile::Builder::new().prefix("throughline-bench-").tempdir()?;
+    let home = tempfile::Builder::new()
+        .prefix("throughline-bench-")
+        .tempdir()?;
     let (service, sink) = (service::start()?, Sink::start()?);
-    let workers = options.workers.map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok)?;
+    let workers = options
+        .workers
+        .map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok)?;
     let mut targets = vec![Target::direct(service)];
     if let Some(envoy) = &options.envoy {
         targets.push(Target::envoy(envoy, service, &sink, workers, home.path())?);
     }
-    targets.push(Target::throughline(&options.throughline, service, &sink, workers)?);
+    targets.push(Target::throughline(
+        &options.throughline,
+        service,
+        &sink,
+        workers,
+    )?);
     let mut figures = Figures::default();
     for round in 0..options.warmups + options.rounds {
         for case in [Case::Saturated, Case::Paced(options.rate)] {
@@ -92,7 +105,9 @@ fn main() -> Result<()> {
             for turn in 0..targets.len() {
                 // Everybody is first once.
                 let shifted = (turn + usize::try_from(round)?) % targets.len();
-                let Some(target) = targets.get(shifted) else { continue };
+                let Some(target) = targets.get(shifted) else {
+                    continue;
+                };
                 let sample = measure(case, target, &options, &sink)
                     .with_context(|| format!("{}: {}", target.name(), case.name()))?;
                 if round >= options.warmups {
@@ -101,22 +116,38 @@ fn main() -> Result<()> {
             }
         }
     }
-    figures.lines(&targets).iter().for_each(|line| println!("{line}"));
+    figures
+        .lines(&targets)
+        .iter()
+        .for_each(|line| println!("{line}"));
     Ok(())
 }
 
 fn measure(case: Case, target: &Target, options: &Options, sink: &Sink) -> Result<Sample> {
-    let load =
-        Load { to: target.address(), connections: options.connections, lasts: Duration::from_secs(options.seconds) };
+    let load = Load {
+        to: target.address(),
+        connections: options.connections,
+        lasts: Duration::from_secs(options.seconds),
+    };
     let (before, spans) = (target.cpu_seconds()?, sink.spans());
     let outcome = match case {
         Case::Saturated => load.wrk()?,
         Case::Paced(rate) => load.paced(rate)?,
     };
-    #[expect(clippy::disallowed_methods, reason = "there is no condition to wait for: idle is when nothing happens")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "there is no condition to wait for: idle is when nothing happens"
+    )]
     std::thread::sleep(SETTLE);
-    let cpu_seconds = target.cpu_seconds()?.zip(before).map(|(after, before)| after - before);
-    Ok(Sample { outcome, cpu_seconds, spans: sink.spans() - spans })
+    let cpu_seconds = target
+        .cpu_seconds()?
+        .zip(before)
+        .map(|(after, before)| after - before);
+    Ok(Sample {
+        outcome,
+        cpu_seconds,
+        spans: sink.spans() - spans,
+    })
 }
 
 // === impl Case ===

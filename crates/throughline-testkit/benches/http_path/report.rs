@@ -29,7 +29,8 @@ impl Sample {
     }
 
     fn requests_per_cpu_second(&self) -> Option<f64> {
-        self.cpu_microseconds_per_request().map(|micros| 1e6 / micros)
+        self.cpu_microseconds_per_request()
+            .map(|micros| 1e6 / micros)
     }
 
     fn spans_per_request(&self) -> f64 {
@@ -41,7 +42,11 @@ impl Sample {
 
 impl Figures {
     pub(crate) fn add(&mut self, case: &str, target: usize, sample: Sample) {
-        match self.rows.iter_mut().find(|(own, place, _)| own == case && *place == target) {
+        match self
+            .rows
+            .iter_mut()
+            .find(|(own, place, _)| own == case && *place == target)
+        {
             Some((_, _, samples)) => samples.push(sample),
             None => self.rows.push((case.to_owned(), target, vec![sample])),
         }
@@ -50,15 +55,27 @@ impl Figures {
     /// One line for each case and target.
     pub(crate) fn lines(&self, targets: &[Target]) -> Vec<String> {
         let mut rows: Vec<_> = self.rows.iter().collect();
-        rows.sort_by_key(|(case, target, _)| (self.rows.iter().position(|(first, ..)| first == case), *target));
+        rows.sort_by_key(|(case, target, _)| {
+            (
+                self.rows.iter().position(|(first, ..)| first == case),
+                *target,
+            )
+        });
         let name = |place: usize| targets.get(place).map_or("", Target::name);
         let line = |(case, target, samples): &(String, usize, Vec<Sample>)| {
-            let envoy = self.rows.iter().find(|(own, place, _)| own == case && name(*place) == "envoy");
+            let envoy = self
+                .rows
+                .iter()
+                .find(|(own, place, _)| own == case && name(*place) == "envoy");
             let beside = envoy.map_or(&[][..], |(.., samples)| samples);
             let mut line = Map::new();
             line.insert("case".to_owned(), json!(case));
             line.insert("target".to_owned(), json!(name(*target)));
-            line.extend(figures(samples, beside).into_iter().map(|(name, figure)| (name.to_owned(), json!(figure))));
+            line.extend(
+                figures(samples, beside)
+                    .into_iter()
+                    .map(|(name, figure)| (name.to_owned(), json!(figure))),
+            );
             let peak = targets.get(*target).and_then(Target::peak_megabytes);
             line.extend(peak.map(|peak| ("peak_mb".to_owned(), json!(peak))));
             line.insert("rounds".to_owned(), json!(samples.len()));
@@ -72,23 +89,45 @@ impl Figures {
 fn figures(samples: &[Sample], beside: &[Sample]) -> Vec<(&'static str, f64)> {
     let each = |figure: &dyn Fn(&Sample) -> Option<f64>| median(samples.iter().filter_map(figure));
     let ratio = |figure: &dyn Fn(&Sample) -> Option<f64>| {
-        median(samples.iter().zip(beside).filter_map(|(own, other)| Some(figure(own)? / figure(other)?)))
+        median(
+            samples
+                .iter()
+                .zip(beside)
+                .filter_map(|(own, other)| Some(figure(own)? / figure(other)?)),
+        )
     };
     let p50 = |sample: &Sample| Some(sample.outcome.p50.as_secs_f64() * 1e6);
     let p99 = |sample: &Sample| Some(sample.outcome.p99.as_secs_f64() * 1e6);
     let all = [
-        ("requests_per_s", each(&|sample| Some(sample.outcome.per_second))),
+        (
+            "requests_per_s",
+            each(&|sample| Some(sample.outcome.per_second)),
+        ),
         ("requests_per_cpu_s", each(&Sample::requests_per_cpu_second)),
-        ("cpu_us_per_request", each(&Sample::cpu_microseconds_per_request)),
+        (
+            "cpu_us_per_request",
+            each(&Sample::cpu_microseconds_per_request),
+        ),
         ("p50_us", each(&p50)),
         ("p99_us", each(&p99)),
-        ("spans_per_request", each(&|sample| sample.cpu_seconds.map(|_| sample.spans_per_request()))),
-        ("requests_per_cpu_s_to_envoy", ratio(&Sample::requests_per_cpu_second)),
-        ("requests_per_s_to_envoy", ratio(&|sample| Some(sample.outcome.per_second))),
+        (
+            "spans_per_request",
+            each(&|sample| sample.cpu_seconds.map(|_| sample.spans_per_request())),
+        ),
+        (
+            "requests_per_cpu_s_to_envoy",
+            ratio(&Sample::requests_per_cpu_second),
+        ),
+        (
+            "requests_per_s_to_envoy",
+            ratio(&|sample| Some(sample.outcome.per_second)),
+        ),
         ("p50_to_envoy", ratio(&p50)),
         ("p99_to_envoy", ratio(&p99)),
     ];
-    all.into_iter().filter_map(|(name, figure)| Some((name, (figure? * 1000.0).round() / 1000.0))).collect()
+    all.into_iter()
+        .filter_map(|(name, figure)| Some((name, (figure? * 1000.0).round() / 1000.0)))
+        .collect()
 }
 
 fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {

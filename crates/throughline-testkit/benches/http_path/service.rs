@@ -32,7 +32,10 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
         }
         filled += count;
         // Requests are GETs without a body, one at a time.
-        if buffer.get(..filled).is_some_and(|bytes| bytes.ends_with(b"\r\n\r\n")) {
+        if buffer
+            .get(..filled)
+            .is_some_and(|bytes| bytes.ends_with(b"\r\n\r\n"))
+        {
             stream.write_all(answer.as_bytes())?;
             filled = 0;
         }

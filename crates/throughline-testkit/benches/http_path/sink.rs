@@ -51,8 +51,10 @@ fn serve(stream: TcpStream, count: &AtomicU64) -> std::io::Result<()> {
                 return Ok(());
             }
             let lower = line.to_ascii_lowercase();
-            length =
-                lower.strip_prefix("content-length:").and_then(|value| value.trim().parse().ok()).unwrap_or(length);
+            length = lower
+                .strip_prefix("content-length:")
+                .and_then(|value| value.trim().parse().ok())
+                .unwrap_or(length);
             chunked |= lower.starts_with("transfer-encoding: chunked");
         }
         body.clear();
@@ -62,7 +64,8 @@ fn serve(stream: TcpStream, count: &AtomicU64) -> std::io::Result<()> {
             stream.by_ref().take(length).read_to_end(&mut body)?;
         }
         count.fetch_add(spans_of(&body), Ordering::SeqCst);
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+        let answer =
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
         stream.get_mut().write_all(answer)?;
     }
 }
@@ -84,7 +87,11 @@ fn read_chunks(stream: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> std::io
 /// `resource_spans` (1) have `scope_spans` (2) have `spans` (2).
 fn spans_of(request: &[u8]) -> u64 {
     let spans = |scope: &&[u8]| u64::try_from(messages(scope, 2).len()).unwrap_or_default();
-    messages(request, 1).iter().flat_map(|resource| messages(resource, 2)).map(|scope| spans(&scope)).sum()
+    messages(request, 1)
+        .iter()
+        .flat_map(|resource| messages(resource, 2))
+        .map(|scope| spans(&scope))
+        .sum()
 }
 
 /// The fields of this number in a message of protobuf, as bytes; none where it makes no sense.
@@ -98,7 +105,9 @@ fn messages(mut bytes: &[u8], number: u64) -> Vec<&[u8]> {
             5 => Some(4),
             _ => None,
         };
-        let Some((field, rest)) = length.and_then(|length| bytes.split_at_checked(length)) else { break };
+        let Some((field, rest)) = length.and_then(|length| bytes.split_at_checked(length)) else {
+            break;
+        };
         if key == number << 3 | 2 {
             found.push(field);
         }

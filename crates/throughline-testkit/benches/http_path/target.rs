@@ -24,11 +24,21 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 impl Target {
     pub(crate) const fn direct(service: SocketAddr) -> Self {
-        Self { name: "direct", address: service, process: None }
+        Self {
+            name: "direct",
+            address: service,
+            process: None,
+        }
     }
 
     /// Its HTTP connection manager with the OpenTelemetry tracer, which samples everything unless told otherwise.
-    pub(crate) fn envoy(envoy: &Path, service: SocketAddr, sink: &Sink, workers: usize, home: &Path) -> Result<Self> {
+    pub(crate) fn envoy(
+        envoy: &Path,
+        service: SocketAddr,
+        sink: &Sink,
+        workers: usize,
+        home: &Path,
+    ) -> Result<Self> {
         let address = free()?;
         let config = include_str!("envoy.yaml")
             .replace("{port}", &address.port().to_string())
@@ -37,21 +47,44 @@ impl Target {
         let path = home.join("envoy.yaml");
         fs::write(&path, config)?;
         let process = Spec::new("envoy", envoy)
-            .args(["--log-level", "warn", "--disable-hot-restart", "--concurrency", &workers.to_string(), "-c"])
+            .args([
+                "--log-level",
+                "warn",
+                "--disable-hot-restart",
+                "--concurrency",
+                &workers.to_string(),
+                "-c",
+            ])
             .arg(path.as_os_str())
             .spawn()?;
         Self::behind("envoy", address, process)
     }
 
-    pub(crate) fn throughline(binary: &Path, service: SocketAddr, sink: &Sink, workers: usize) -> Result<Self> {
+    pub(crate) fn throughline(
+        binary: &Path,
+        service: SocketAddr,
+        sink: &Sink,
+        workers: usize,
+    ) -> Result<Self> {
         let address = free()?;
         let process = Spec::new("throughline", binary)
             .forget_env("OTEL_")
             .forget_env("THROUGHLINE_")
             .env("TOKIO_WORKER_THREADS", workers.to_string())
-            .args(["sidecar", "--outbound", "off", "--admin", "off", "--service", "orders"])
+            .args([
+                "sidecar",
+                "--outbound",
+                "off",
+                "--admin",
+                "off",
+                "--service",
+                "orders",
+            ])
             .args(["--inbound".to_owned(), format!("{address}={service}")])
-            .args(["--collector".to_owned(), format!("http://{}", sink.address())])
+            .args([
+                "--collector".to_owned(),
+                format!("http://{}", sink.address()),
+            ])
             .spawn()?;
         Self::behind("throughline", address, process)
     }
@@ -64,8 +97,14 @@ impl Target {
             }
             TcpStream::connect(address).ok().map(Ok)
         });
-        drop(up.with_context(|| format!("{name} did not come up:\n{}", process.log().join("\n")))??);
-        Ok(Self { name, address, process: Some(process) })
+        drop(
+            up.with_context(|| format!("{name} did not come up:\n{}", process.log().join("\n")))??,
+        );
+        Ok(Self {
+            name,
+            address,
+            process: Some(process),
+        })
     }
 
     pub(crate) const fn name(&self) -> &'static str {
@@ -83,8 +122,11 @@ impl Target {
 
     /// The most memory that it has had, in MB.
     pub(crate) fn peak_megabytes(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
         Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
     }
 }

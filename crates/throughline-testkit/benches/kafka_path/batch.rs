@@ -84,8 +84,17 @@ impl Shape {
             put_varint(&mut record, 0);
             return Ok(record);
         };
-        let flags = if random.chance() < sampled { "01" } else { "00" };
-        let context = format!("00-{:016x}{:016x}-{:016x}-{flags}", random.next(), random.next(), random.next() | 1);
+        let flags = if random.chance() < sampled {
+            "01"
+        } else {
+            "00"
+        };
+        let context = format!(
+            "00-{:016x}{:016x}-{:016x}-{flags}",
+            random.next(),
+            random.next(),
+            random.next() | 1
+        );
         put_varint(&mut record, 1);
         put_varint(&mut record, 11);
         record.extend(b"traceparent");
@@ -97,14 +106,20 @@ impl Shape {
 
 /// In frames of independent blocks, the only ones that Java reads.
 fn lz4(records: &[u8]) -> Result<Vec<u8>> {
-    let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
+    let info = FrameInfo::new()
+        .block_mode(BlockMode::Independent)
+        .block_size(BlockSize::Max64KB);
     let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
     encoder.write_all(records)?;
     encoder.finish().context("compressing")
 }
 
 /// Zigzag, then seven bits a byte.
-#[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "the encoding is made of just that")]
+#[expect(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    reason = "the encoding is made of just that"
+)]
 fn put_varint(out: &mut Vec<u8>, value: i64) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;
     while rest >= 0x80 {

@@ -11,7 +11,11 @@ use crate::wire::{Connection, ProduceFrame};
 const IN_FLIGHT: u32 = 5;
 
 /// Sends a frame so many times, the next as soon as there is room; gives the time from the first byte to the last answer.
-pub(crate) fn produce(connection: &mut Connection, frame: &ProduceFrame, times: u32) -> Result<Duration> {
+pub(crate) fn produce(
+    connection: &mut Connection,
+    frame: &ProduceFrame,
+    times: u32,
+) -> Result<Duration> {
     let begin = Instant::now();
     for sent in 0..times {
         if sent >= IN_FLIGHT {
@@ -26,12 +30,20 @@ pub(crate) fn produce(connection: &mut Connection, frame: &ProduceFrame, times: 
 }
 
 /// Reads the topic from its beginning until so many bytes of batches have come; gives how many did, and the time.
-pub(crate) fn consume(connection: &mut Connection, topic: &str, bytes: u64) -> Result<(u64, Duration)> {
+pub(crate) fn consume(
+    connection: &mut Connection,
+    topic: &str,
+    bytes: u64,
+) -> Result<(u64, Duration)> {
     let begin = Instant::now();
     let (mut offset, mut read) = (0, 0);
     while read < bytes {
         let fetched = connection.fetch(topic, offset)?;
-        ensure!(fetched.next_offset > offset, "{topic} ends at {}", fetched.high_watermark);
+        ensure!(
+            fetched.next_offset > offset,
+            "{topic} ends at {}",
+            fetched.high_watermark
+        );
         offset = fetched.next_offset;
         read += u64::try_from(fetched.bytes)?;
     }
@@ -53,7 +65,10 @@ pub(crate) fn paced(
         let sending = scope.spawn(move || -> Result<()> {
             for turn in 0..times {
                 let due = begin + pace * turn;
-                #[expect(clippy::disallowed_methods, reason = "a pace is made of waiting for the clock")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "a pace is made of waiting for the clock"
+                )]
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 stream.write_all(bytes).context("sending")?;
             }
@@ -64,7 +79,9 @@ pub(crate) fn paced(
             connection.produced()?;
             took.push((begin + pace * turn).elapsed());
         }
-        sending.join().map_err(|_| anyhow::anyhow!("the sending thread panicked"))??;
+        sending
+            .join()
+            .map_err(|_| anyhow::anyhow!("the sending thread panicked"))??;
         Ok((took, begin.elapsed()))
     })
 }

@@ -41,13 +41,22 @@ impl Sample {
     pub(crate) fn throughput(bytes: u64, took: Duration) -> Self {
         let megabytes = bytes as f64 / 1e6;
         let rate = megabytes / took.as_secs_f64();
-        Self { megabytes: Some(megabytes), megabytes_per_second: Some(rate), ..Self::default() }
+        Self {
+            megabytes: Some(megabytes),
+            megabytes_per_second: Some(rate),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn with_latency(self, mut took: Vec<Duration>) -> Self {
         took.sort_unstable();
         let at = |percent: usize| took.get(took.len() * percent / 100).copied();
-        Self { p50: at(50), p99: at(99), requests: took.len(), ..self }
+        Self {
+            p50: at(50),
+            p99: at(99),
+            requests: took.len(),
+            ..self
+        }
     }
 
     fn cpu_seconds_per_gigabyte(&self) -> Option<f64> {
@@ -64,17 +73,34 @@ impl Sample {
 
 impl Figures {
     pub(crate) fn of(targets: &[Target]) -> Self {
-        Self { targets: targets.iter().map(|target| target.name.clone()).collect(), rows: Vec::new() }
+        Self {
+            targets: targets.iter().map(|target| target.name.clone()).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a sample; one without a round does not count.
-    pub(crate) fn add(&mut self, round: Option<u32>, case: &'static str, target: &Target, sample: Sample) {
+    pub(crate) fn add(
+        &mut self,
+        round: Option<u32>,
+        case: &'static str,
+        target: &Target,
+        sample: Sample,
+    ) {
         if round.is_none() {
             return;
         }
-        let found = self.rows.iter_mut().position(|row| row.case == case && row.target == target.name);
+        let found = self
+            .rows
+            .iter_mut()
+            .position(|row| row.case == case && row.target == target.name);
         let place = found.unwrap_or_else(|| {
-            self.rows.push(Row { case, target: target.name.clone(), peak_megabytes: None, samples: Vec::new() });
+            self.rows.push(Row {
+                case,
+                target: target.name.clone(),
+                peak_megabytes: None,
+                samples: Vec::new(),
+            });
             self.rows.len() - 1
         });
         if let Some(row) = self.rows.get_mut(place) {
@@ -88,30 +114,72 @@ impl Figures {
         let mut rows: Vec<&Row> = self.rows.iter().collect();
         // Rounds begin with different targets.
         let place = |row: &Row| self.targets.iter().position(|target| *target == row.target);
-        rows.sort_by_key(|row| (self.rows.iter().position(|first| first.case == row.case), place(row)));
+        rows.sort_by_key(|row| {
+            (
+                self.rows.iter().position(|first| first.case == row.case),
+                place(row),
+            )
+        });
         rows.into_iter().map(|row| self.line(row)).collect()
     }
 
     fn line(&self, row: &Row) -> String {
-        let direct = self.rows.iter().find(|other| other.case == row.case && other.target == "direct");
+        let direct = self
+            .rows
+            .iter()
+            .find(|other| other.case == row.case && other.target == "direct");
         let beside = |figure: &dyn Fn(&Sample, &Sample) -> Option<f64>| {
-            let pairs = row.samples.iter().zip(direct.map_or(&[][..], |direct| &direct.samples));
+            let pairs = row
+                .samples
+                .iter()
+                .zip(direct.map_or(&[][..], |direct| &direct.samples));
             median(pairs.filter_map(|(own, direct)| figure(own, direct)))
         };
-        let each = |figure: &dyn Fn(&Sample) -> Option<f64>| median(row.samples.iter().filter_map(figure));
+        let each =
+            |figure: &dyn Fn(&Sample) -> Option<f64>| median(row.samples.iter().filter_map(figure));
         let best = |figures: &mut dyn Iterator<Item = f64>| figures.min_by(f64::total_cmp);
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
         let figures = [
             ("mb_per_s", each(&|sample| sample.megabytes_per_second)),
-            ("ratio_to_direct", beside(&|own, direct| Some(own.megabytes_per_second? / direct.megabytes_per_second?))),
+            (
+                "ratio_to_direct",
+                beside(&|own, direct| {
+                    Some(own.megabytes_per_second? / direct.megabytes_per_second?)
+                }),
+            ),
             ("cpu_s_per_gb", each(&Sample::cpu_seconds_per_gigabyte)),
-            ("cpu_s_per_gb_best", best(&mut row.samples.iter().filter_map(Sample::cpu_seconds_per_gigabyte))),
+            (
+                "cpu_s_per_gb_best",
+                best(
+                    &mut row
+                        .samples
+                        .iter()
+                        .filter_map(Sample::cpu_seconds_per_gigabyte),
+                ),
+            ),
             ("p50_us", each(&|sample| sample.p50.map(micros))),
             ("p99_us", each(&|sample| sample.p99.map(micros))),
-            ("p99_us_best", best(&mut row.samples.iter().filter_map(|sample| sample.p99.map(micros)))),
-            ("added_p50_us", beside(&|own, direct| Some(micros(own.p50?) - micros(direct.p50?)))),
-            ("added_p99_us", beside(&|own, direct| Some(micros(own.p99?) - micros(direct.p99?)))),
-            ("cpu_us_per_request", each(&Sample::cpu_microseconds_per_request)),
+            (
+                "p99_us_best",
+                best(
+                    &mut row
+                        .samples
+                        .iter()
+                        .filter_map(|sample| sample.p99.map(micros)),
+                ),
+            ),
+            (
+                "added_p50_us",
+                beside(&|own, direct| Some(micros(own.p50?) - micros(direct.p50?))),
+            ),
+            (
+                "added_p99_us",
+                beside(&|own, direct| Some(micros(own.p99?) - micros(direct.p99?))),
+            ),
+            (
+                "cpu_us_per_request",
+                each(&Sample::cpu_microseconds_per_request),
+            ),
         ];
         let mut line = Map::new();
         line.insert("case".to_owned(), json!(row.case));
@@ -121,7 +189,10 @@ impl Figures {
                 line.insert(name.to_owned(), json!(rounded(figure)));
             }
         }
-        line.extend(row.peak_megabytes.map(|peak| ("peak_mb".to_owned(), json!(peak))));
+        line.extend(
+            row.peak_megabytes
+                .map(|peak| ("peak_mb".to_owned(), json!(peak))),
+        );
         line.insert("rounds".to_owned(), json!(row.samples.len()));
         Value::Object(line).to_string()
     }

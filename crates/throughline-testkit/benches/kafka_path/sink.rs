@@ -29,10 +29,14 @@ fn serve(stream: TcpStream) -> std::io::Result<()> {
                 return Ok(());
             }
             let lower = line.to_ascii_lowercase();
-            length =
-                lower.strip_prefix("content-length:").and_then(|value| value.trim().parse().ok()).unwrap_or(length);
+            length = lower
+                .strip_prefix("content-length:")
+                .and_then(|value| value.trim().parse().ok())
+                .unwrap_or(length);
         }
         std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink())?;
-        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
+        stream
+            .get_mut()
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
     }
 }

@@ -44,7 +44,11 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 impl Target {
     fn direct(bootstrap: &str) -> Self {
-        Self { name: "direct".to_owned(), broker: bootstrap.to_owned(), process: None }
+        Self {
+            name: "direct".to_owned(),
+            broker: bootstrap.to_owned(),
+            process: None,
+        }
     }
 
     /// A proxy at `bootstrap`, once it answers for the broker.
@@ -53,11 +57,23 @@ impl Target {
             if let Some(crash) = process.crashed() {
                 return Some(Err(anyhow!("{crash}")));
             }
-            Connection::open(bootstrap).and_then(|mut connection| connection.broker()).ok().map(Ok)
+            Connection::open(bootstrap)
+                .and_then(|mut connection| connection.broker())
+                .ok()
+                .map(Ok)
         });
-        let broker = broker.with_context(|| format!("{name} did not come up:\n{}", process.log().join("\n")))??;
-        let broker = if follows == Follows::Metadata { broker } else { bootstrap.to_owned() };
-        Ok(Self { name: name.to_owned(), broker, process: Some(process) })
+        let broker = broker
+            .with_context(|| format!("{name} did not come up:\n{}", process.log().join("\n")))??;
+        let broker = if follows == Follows::Metadata {
+            broker
+        } else {
+            bootstrap.to_owned()
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            broker,
+            process: Some(process),
+        })
     }
 
     /// CPU seconds that the proxy has taken so far, of user and system.
@@ -67,8 +83,11 @@ impl Target {
 
     /// The most memory that it has had, in MB.
     pub(crate) fn peak_megabytes(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
         Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
     }
 }
@@ -83,7 +102,12 @@ enum Follows {
 }
 
 /// Starts everything that is there.
-pub(crate) fn start_all(programs: &Programs, bootstrap: &str, collector: &str, home: &Path) -> Result<Vec<Target>> {
+pub(crate) fn start_all(
+    programs: &Programs,
+    bootstrap: &str,
+    collector: &str,
+    home: &Path,
+) -> Result<Vec<Target>> {
     let mut targets = vec![Target::direct(bootstrap)];
     if let Some(envoy) = &programs.envoy {
         targets.push(start_envoy(envoy, bootstrap, home)?);
@@ -96,7 +120,13 @@ pub(crate) fn start_all(programs: &Programs, bootstrap: &str, collector: &str, h
     }
     if let Some(throughline) = &programs.throughline {
         for (name, settings) in OURS {
-            targets.push(start_throughline(throughline, name, settings, bootstrap, collector)?);
+            targets.push(start_throughline(
+                throughline,
+                name,
+                settings,
+                bootstrap,
+                collector,
+            )?);
         }
     }
     Ok(targets)
@@ -113,7 +143,14 @@ fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<Target> {
     let path = home.join("envoy.yaml");
     fs::write(&path, config)?;
     let process = Spec::new("envoy", envoy)
-        .args(["--log-level", "warn", "--disable-hot-restart", "--concurrency", "2", "-c"])
+        .args([
+            "--log-level",
+            "warn",
+            "--disable-hot-restart",
+            "--concurrency",
+            "2",
+            "-c",
+        ])
         .arg(path.as_os_str())
         .spawn()?;
     Target::behind("envoy tcp_proxy", &local(port), process, Follows::Bootstrap)
@@ -132,12 +169,21 @@ fn start_kafka_proxy(kafka_proxy: &Path, bootstrap: &str) -> Result<Target> {
 /// Without a filter. Its release has no program in Maven Central, so ten lines of Java call its runtime as that program does.
 fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Target> {
     let port = free_port()?;
-    let config = include_str!("kroxylicious.yaml").replace("{bootstrap}", bootstrap).replace("{address}", &local(port));
-    let (path, program) = (home.join("kroxylicious.yaml"), home.join("Kroxylicious.java"));
+    let config = include_str!("kroxylicious.yaml")
+        .replace("{bootstrap}", bootstrap)
+        .replace("{address}", &local(port));
+    let (path, program) = (
+        home.join("kroxylicious.yaml"),
+        home.join("Kroxylicious.java"),
+    );
     fs::write(&path, config)?;
     fs::write(&program, include_str!("Kroxylicious.java"))?;
     let process = Spec::new("kroxylicious", "java")
-        .args(["-Dlog4j2.level=WARN".to_owned(), "-cp".to_owned(), format!("{}/*", jars.display())])
+        .args([
+            "-Dlog4j2.level=WARN".to_owned(),
+            "-cp".to_owned(),
+            format!("{}/*", jars.display()),
+        ])
         .args([program.as_os_str(), path.as_os_str()])
         .spawn()?;
     Target::behind("kroxylicious", &local(port), process, Follows::Metadata)
@@ -147,9 +193,15 @@ fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Targe
 /// unless told otherwise.
 const OURS: [(&str, &[&str]); 4] = [
     ("throughline, all sampled", &["--sample", "1"]),
-    ("throughline, all sampled, no cap", &["--sample", "1", "--max-spans-per-second", "10000000"]),
+    (
+        "throughline, all sampled, no cap",
+        &["--sample", "1", "--max-spans-per-second", "10000000"],
+    ),
     ("throughline, 1 % sampled", &["--sample", "0.01"]),
-    ("throughline, no injection", &["--sample", "0", "--inject", "false"]),
+    (
+        "throughline, no injection",
+        &["--sample", "0", "--inject", "false"],
+    ),
 ];
 
 fn start_throughline(
@@ -162,11 +214,23 @@ fn start_throughline(
     let process = Spec::new("throughline", throughline)
         .forget_env("OTEL_")
         .forget_env("THROUGHLINE_")
-        .args(["sidecar", "--kafka", bootstrap, "--listen", "127.0.0.1:0", "--broker-ports", "any"])
+        .args([
+            "sidecar",
+            "--kafka",
+            bootstrap,
+            "--listen",
+            "127.0.0.1:0",
+            "--broker-ports",
+            "any",
+        ])
         .args(["--collector", collector, "--admin", "off", "--json"])
         .args(settings.iter().copied())
         .spawn()?;
-    let address = |line: &str| line.split('"').find(|part| part.starts_with("127.0.0.1:")).map(str::to_owned);
+    let address = |line: &str| {
+        line.split('"')
+            .find(|part| part.starts_with("127.0.0.1:"))
+            .map(str::to_owned)
+    };
     let bootstrap = process.wait_for_line("its address", START_LIMIT, address)?;
     Target::behind(name, &bootstrap, process, Follows::Metadata)
 }
@@ -176,5 +240,7 @@ fn local(port: u16) -> String {
 }
 
 fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }

@@ -39,11 +39,15 @@ const PARTITION_BYTES: i32 = 1 << 20;
 
 impl Connection {
     pub(crate) fn open(address: &str) -> Result<Self> {
-        let stream = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
+        let stream =
+            TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
-        Ok(Self { stream, answer: Vec::new() })
+        Ok(Self {
+            stream,
+            answer: Vec::new(),
+        })
     }
 
     /// A second handle of the connection, for who only sends.
@@ -71,7 +75,9 @@ impl Connection {
 
     /// Fetches what there is of partition 0 from `offset` on (Fetch 12, without a session).
     pub(crate) fn fetch(&mut self, topic: &str, offset: i64) -> Result<Fetched> {
-        self.stream.write_all(&fetch_request(topic, offset)?).context("sending")?;
+        self.stream
+            .write_all(&fetch_request(topic, offset)?)
+            .context("sending")?;
         self.receive()?;
         let mut answer = Reader(&self.answer);
         answer.skip(4 + 1 + 4)?; // correlation, tags, throttle time
@@ -83,13 +89,23 @@ impl Connection {
         answer.compact_array_of_one()?;
         answer.skip(4)?; // partition
         let code = answer.i16()?;
-        ensure!(code == 0, "the broker answered fetch with error {code} for the partition");
+        ensure!(
+            code == 0,
+            "the broker answered fetch with error {code} for the partition"
+        );
         let high_watermark = answer.i64()?;
         answer.skip(8 + 8)?; // last stable offset, log start
-        ensure!(answer.uvarint()? <= 1, "aborted transactions where there are none");
+        ensure!(
+            answer.uvarint()? <= 1,
+            "aborted transactions where there are none"
+        );
         answer.skip(4)?; // preferred replica
         let records = answer.compact_bytes()?;
-        Ok(Fetched { bytes: records.len(), next_offset: end_of(records)?.unwrap_or(offset), high_watermark })
+        Ok(Fetched {
+            bytes: records.len(),
+            next_offset: end_of(records)?.unwrap_or(offset),
+            high_watermark,
+        })
     }
 
     /// Where the first broker of the cluster says that it is (Metadata 4).
@@ -115,7 +131,9 @@ impl Connection {
         let length = usize::try_from(u32::from_be_bytes(length))?;
         ensure!(length <= 64 << 20, "an answer of {length} bytes");
         self.answer.resize(length, 0);
-        self.stream.read_exact(&mut self.answer).context("receiving")
+        self.stream
+            .read_exact(&mut self.answer)
+            .context("receiving")
     }
 }
 
@@ -216,7 +234,10 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length).context("an answer ends too soon")?;
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .context("an answer ends too soon")?;
         self.0 = rest;
         Ok(taken)
     }

@@ -29,13 +29,20 @@ struct Topic {
 /// sysexits.h: the command was used incorrectly.
 const EX_USAGE: u8 = 64;
 
-#[expect(clippy::print_stdout, reason = "the address on stdout is how others find the broker")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the address on stdout is how others find the broker"
+)]
 fn main() -> anyhow::Result<ExitCode> {
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(error) => {
             error.print()?;
-            return Ok(if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS });
+            return Ok(if error.use_stderr() {
+                ExitCode::from(EX_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            });
         }
     };
     let cluster = MockCluster::new(1)?;
@@ -59,10 +66,16 @@ impl FromStr for Topic {
         // Kafka's own rule for names (org.apache.kafka.common.internals.Topic).
         let is_legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if name.is_empty() || name.len() > 249 || !name.chars().all(is_legal) {
-            return Err("a topic's name has 1 to 249 letters, digits, dots, underscores or dashes".to_owned());
+            return Err(
+                "a topic's name has 1 to 249 letters, digits, dots, underscores or dashes"
+                    .to_owned(),
+            );
         }
         match partitions.parse() {
-            Ok(partitions @ 1..=1000) => Ok(Self { name: name.to_owned(), partitions }),
+            Ok(partitions @ 1..=1000) => Ok(Self {
+                name: name.to_owned(),
+                partitions,
+            }),
             _ => Err("the partitions are a number from 1 to 1000".to_owned()),
         }
     }
@@ -74,8 +87,20 @@ mod tests {
 
     #[test]
     fn a_topic_has_one_partition_unless_told() {
-        assert_eq!("eshop-topic".parse(), Ok(Topic { name: "eshop-topic".to_owned(), partitions: 1 }));
-        assert_eq!("t:8".parse(), Ok(Topic { name: "t".to_owned(), partitions: 8 }));
+        assert_eq!(
+            "eshop-topic".parse(),
+            Ok(Topic {
+                name: "eshop-topic".to_owned(),
+                partitions: 1
+            })
+        );
+        assert_eq!(
+            "t:8".parse(),
+            Ok(Topic {
+                name: "t".to_owned(),
+                partitions: 8
+            })
+        );
     }
 
     #[test]

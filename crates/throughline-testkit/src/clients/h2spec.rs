@@ -9,18 +9,26 @@ use anyhow::Result;
 use super::{go, run};
 
 /// The binary.
-pub(super) fn provide(sources: &Path, python: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
-    let folder = super::provide("h2spec", &["go.mod", "go.sum"].map(|name| sources.join(name)), |into| {
-        let go = go::go(python, progress)?;
-        progress("fetching and building h2spec");
-        fs::create_dir_all(into)?;
-        let mut build = Command::new(go);
-        build
-            .args(["build", "-trimpath", "-mod=readonly", "-o"])
-            .arg(into.join("h2spec"))
-            .arg("github.com/summerwind/h2spec/cmd/h2spec")
-            .current_dir(sources);
-        run(&mut build, "it was there a moment ago")
-    })?;
+pub(super) fn provide(
+    sources: &Path,
+    python: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<PathBuf> {
+    let folder = super::provide(
+        "h2spec",
+        &["go.mod", "go.sum"].map(|name| sources.join(name)),
+        |into| {
+            let go = go::go(python, progress)?;
+            progress("fetching and building h2spec");
+            fs::create_dir_all(into)?;
+            let mut build = Command::new(go);
+            build
+                .args(["build", "-trimpath", "-mod=readonly", "-o"])
+                .arg(into.join("h2spec"))
+                .arg("github.com/summerwind/h2spec/cmd/h2spec")
+                .current_dir(sources);
+            run(&mut build, "it was there a moment ago")
+        },
+    )?;
     Ok(folder.join("h2spec"))
 }

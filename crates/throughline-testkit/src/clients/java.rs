@@ -23,11 +23,23 @@ pub(super) fn provide(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<
         fs::create_dir_all(&copy)?;
         for file in &files {
             let name = file.file_name().context("a file has a name")?;
-            fs::copy(file, if name == "pom.xml" { into.join(name) } else { copy.join(name) })?;
+            fs::copy(
+                file,
+                if name == "pom.xml" {
+                    into.join(name)
+                } else {
+                    copy.join(name)
+                },
+            )?;
         }
         let mut maven = Command::new("mvn");
-        maven.args(["--batch-mode", "--quiet", "package", "--file"]).arg(into.join("pom.xml"));
-        run(&mut maven, "on Debian: apt-get install default-jdk-headless maven")
+        maven
+            .args(["--batch-mode", "--quiet", "package", "--file"])
+            .arg(into.join("pom.xml"));
+        run(
+            &mut maven,
+            "on Debian: apt-get install default-jdk-headless maven",
+        )
     })
 }
 
@@ -40,12 +52,18 @@ pub(super) fn classes(built: &Path) -> String {
 
 /// The same for Kafka Streams, which wants clients of its own version.
 pub(super) fn streams_classes(built: &Path) -> String {
-    format!("{}:{}", built.join("target/streams/*").display(), classes(built))
+    format!(
+        "{}:{}",
+        built.join("target/streams/*").display(),
+        classes(built)
+    )
 }
 
 /// The jar of OpenTelemetry's agent.
 pub(super) fn agent(built: &Path) -> Result<PathBuf> {
     let folder = built.join("target/agent");
     let jars = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
-    jars.filter_map(|jar| Some(jar.ok()?.path())).last().with_context(|| format!("no agent in {}", folder.display()))
+    jars.filter_map(|jar| Some(jar.ok()?.path()))
+        .last()
+        .with_context(|| format!("no agent in {}", folder.display()))
 }

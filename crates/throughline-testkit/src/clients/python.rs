@@ -10,13 +10,18 @@ use super::run;
 /// The environment's folder.
 pub(super) fn provide(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let requirements = sources.join("requirements.txt");
-    super::provide("client-python", std::slice::from_ref(&requirements), |into| {
-        progress("fetching the Python clients (about 30 MB, once)");
-        let mut venv = Command::new("python3");
-        venv.args(["-m", "venv"]).arg(into);
-        run(&mut venv, "on Debian: apt-get install python3-venv")?;
-        let mut pip = Command::new(into.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements);
-        run(&mut pip, "the virtual environment lacks it")
-    })
+    super::provide(
+        "client-python",
+        std::slice::from_ref(&requirements),
+        |into| {
+            progress("fetching the Python clients (about 30 MB, once)");
+            let mut venv = Command::new("python3");
+            venv.args(["-m", "venv"]).arg(into);
+            run(&mut venv, "on Debian: apt-get install python3-venv")?;
+            let mut pip = Command::new(into.join("bin/python"));
+            pip.args(["-m", "pip", "install", "--quiet", "--requirement"])
+                .arg(&requirements);
+            run(&mut pip, "the virtual environment lacks it")
+        },
+    )
 }

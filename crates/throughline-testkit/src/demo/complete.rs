@@ -24,7 +24,10 @@ pub(super) fn missing(mode: Mode, traces: &[Value]) -> Vec<String> {
     let spans: Vec<Span<'_>> = traces.iter().flat_map(spans).collect();
     let mut missing = Vec::new();
     let mut expect = |service: &str, operation: &str| {
-        if !spans.iter().any(|span| span.service == service && span.operation == operation) {
+        if !spans
+            .iter()
+            .any(|span| span.service == service && span.operation == operation)
+        {
             missing.push(format!("no span {operation} of {service}"));
         }
     };
@@ -37,7 +40,11 @@ pub(super) fn missing(mode: Mode, traces: &[Value]) -> Vec<String> {
     }
     let known: BTreeSet<_> = spans.iter().map(|span| span.id).collect();
     for span in &spans {
-        for parent in span.parents.iter().filter(|parent| !known.contains(*parent)) {
+        for parent in span
+            .parents
+            .iter()
+            .filter(|parent| !known.contains(*parent))
+        {
             missing.push(format!(
                 "span {} of {} names a span {} that is not there",
                 span.operation, span.service, parent.1
@@ -49,17 +56,27 @@ pub(super) fn missing(mode: Mode, traces: &[Value]) -> Vec<String> {
 
 /// When the first span of a trace began, in microseconds since the epoch.
 pub(super) fn begin(trace: &Value) -> Option<u64> {
-    list(trace, "spans").iter().filter_map(|span| span.get("startTime")?.as_u64()).min()
+    list(trace, "spans")
+        .iter()
+        .filter_map(|span| span.get("startTime")?.as_u64())
+        .min()
 }
 
 /// The ids of all spans, to see whether more came in between two looks.
 pub(super) fn span_ids(traces: &[Value]) -> BTreeSet<String> {
-    traces.iter().flat_map(spans).map(|span| format!("{}/{}", span.id.0, span.id.1)).collect()
+    traces
+        .iter()
+        .flat_map(spans)
+        .map(|span| format!("{}/{}", span.id.0, span.id.1))
+        .collect()
 }
 
 /// What is told of a checkout however it is traced: its requests and, both ways, its record.
 pub(super) fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SERVERS.into_iter().chain([("eshop", "To_eshop-topic"), ("kafka-consumer", "From_eshop-topic")])
+    SERVERS.into_iter().chain([
+        ("eshop", "To_eshop-topic"),
+        ("kafka-consumer", "From_eshop-topic"),
+    ])
 }
 
 /// What of a span matters here.
@@ -78,7 +95,10 @@ pub(super) struct Span<'a> {
 impl<'a> Span<'a> {
     /// The text of a tag.
     pub(super) fn tag(&self, key: &str) -> Option<&'a str> {
-        self.tags.iter().find(|tag| text(tag, "key") == key).and_then(|tag| tag.get("value")?.as_str())
+        self.tags
+            .iter()
+            .find(|tag| text(tag, "key") == key)
+            .and_then(|tag| tag.get("value")?.as_str())
     }
 }
 
@@ -87,16 +107,25 @@ pub(super) fn spans(trace: &Value) -> impl Iterator<Item = Span<'_>> {
         let process = format!("/processes/{}/serviceName", text(span, "processID"));
         Span {
             id: (text(span, "traceID"), text(span, "spanID")),
-            service: trace.pointer(&process).and_then(Value::as_str).unwrap_or_default(),
+            service: trace
+                .pointer(&process)
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
             operation: text(span, "operationName"),
-            parents: list(span, "references").iter().map(|r| (text(r, "traceID"), text(r, "spanID"))).collect(),
+            parents: list(span, "references")
+                .iter()
+                .map(|r| (text(r, "traceID"), text(r, "spanID")))
+                .collect(),
             tags: list(span, "tags"),
         }
     })
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -111,8 +140,10 @@ mod tests {
 
     /// A trace of spans given as (service, operation, id, parent's id or "").
     fn trace(id: &str, spans: &[(&str, &str, &str, &str)]) -> Value {
-        let processes: serde_json::Map<String, Value> =
-            spans.iter().map(|(service, ..)| (format!("p-{service}"), json!({"serviceName": service}))).collect();
+        let processes: serde_json::Map<String, Value> = spans
+            .iter()
+            .map(|(service, ..)| (format!("p-{service}"), json!({"serviceName": service})))
+            .collect();
         let spans: Vec<Value> = spans
             .iter()
             .map(|(service, operation, span, parent)| {
@@ -137,7 +168,10 @@ mod tests {
 
     #[test]
     fn nothing_is_missing_from_a_whole_trace() {
-        assert_eq!(missing(Mode::Linked, &[trace("a", &LINKED)]), Vec::<String>::new());
+        assert_eq!(
+            missing(Mode::Linked, &[trace("a", &LINKED)]),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
@@ -146,7 +180,10 @@ mod tests {
             let mut spans = LINKED.to_vec();
             spans.remove(index);
             let missing = missing(Mode::Linked, &[trace("a", &spans)]);
-            assert!(missing.contains(&format!("no span {operation} of {service}")), "{missing:?}");
+            assert!(
+                missing.contains(&format!("no span {operation} of {service}")),
+                "{missing:?}"
+            );
         }
     }
 
@@ -163,6 +200,10 @@ mod tests {
         let second = [("notification", "GET /sendEmail", "4", "")];
         let traces = [trace("a", &LINKED[..4]), trace("b", &second)];
         assert_eq!(missing(Mode::Rest, &traces), Vec::<String>::new());
-        assert_eq!(missing(Mode::Kafka, &traces).len(), 2, "To_ and From_ are missed in mode kafka");
+        assert_eq!(
+            missing(Mode::Kafka, &traces).len(),
+            2,
+            "To_ and From_ are missed in mode kafka"
+        );
     }
 }

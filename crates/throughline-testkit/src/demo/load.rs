@@ -50,7 +50,11 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 impl Load {
     /// Sends checkouts at their times, whether or not those before have been answered; gives how long the answered ones took, by number.
-    pub(super) fn run(&self, url: &str, progress: &mut dyn FnMut(&str)) -> (usize, BTreeMap<usize, Duration>) {
+    pub(super) fn run(
+        &self,
+        url: &str,
+        progress: &mut dyn FnMut(&str),
+    ) -> (usize, BTreeMap<usize, Duration>) {
         let begin = Instant::now();
         let mut sent = 0;
         let (mut told, answered) = (begin, std::sync::Mutex::new(BTreeMap::new()));
@@ -62,10 +66,15 @@ impl Load {
                 }
                 sent += 1;
                 let (order, answered) = (sent, &answered);
-                scope.spawn(move || ask(url, order).map(|lasted| lock(answered).insert(order, lasted)));
+                scope.spawn(move || {
+                    ask(url, order).map(|lasted| lock(answered).insert(order, lasted))
+                });
                 if told.elapsed() > PROGRESS {
                     told = Instant::now();
-                    progress(&format!("{sent} checkouts sent, {} answered", lock(answered).len()));
+                    progress(&format!(
+                        "{sent} checkouts sent, {} answered",
+                        lock(answered).len()
+                    ));
                 }
             }
         });
@@ -84,11 +93,15 @@ impl Load {
 fn ask(url: &str, order: usize) -> Option<Duration> {
     let asked = Instant::now();
     let answer = http::get(&format!("{url}?order={order}"), ANSWER_LIMIT);
-    answer.is_ok_and(|answer| answer.status == 200).then(|| asked.elapsed())
+    answer
+        .is_ok_and(|answer| answer.status == 200)
+        .then(|| asked.elapsed())
 }
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 // === impl Report ===
@@ -96,11 +109,18 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Report {
     /// What these traces (Jaeger's JSON) show of the checkouts that were answered.
     pub(super) fn of(sent: usize, answered: &BTreeMap<usize, Duration>, traces: &[Value]) -> Self {
-        let mut report = Self { sent, answered: answered.len(), ..Self::default() };
+        let mut report = Self {
+            sent,
+            answered: answered.len(),
+            ..Self::default()
+        };
         let mut found: BTreeMap<usize, BTreeMap<usize, &str>> = BTreeMap::new();
         for trace in traces {
             let spans: Vec<Span<'_>> = spans(trace).collect();
-            let of = spans.iter().find(|span| span.parents.is_empty()).and_then(order);
+            let of = spans
+                .iter()
+                .find(|span| span.parents.is_empty())
+                .and_then(order);
             for span in &spans {
                 report.spans += 1;
                 let order = order(span);
@@ -108,7 +128,8 @@ impl Report {
                 if let Some(evidence) = span.tag("throughline.parent.evidence") {
                     *report.evidence.entry(evidence.to_owned()).or_default() += 1;
                 }
-                let part = parts().position(|(service, name)| span.service == service && span.operation == name);
+                let part = parts()
+                    .position(|(service, name)| span.service == service && span.operation == name);
                 if let (Some(order), Some(part)) = (order, part) {
                     found.entry(order).or_default().insert(part, span.id.0);
                 }
@@ -116,8 +137,15 @@ impl Report {
         }
         for order in answered.keys() {
             let places = found.get(order);
-            let traces: BTreeSet<&str> = places.into_iter().flat_map(BTreeMap::values).copied().collect();
-            match (places.map_or(0, BTreeMap::len) == parts().count(), traces.len()) {
+            let traces: BTreeSet<&str> = places
+                .into_iter()
+                .flat_map(BTreeMap::values)
+                .copied()
+                .collect();
+            match (
+                places.map_or(0, BTreeMap::len) == parts().count(),
+                traces.len(),
+            ) {
                 (true, 1) => report.whole += 1,
                 (true, _) => report.open += 1,
                 (false, _) => report.incomplete += 1,
@@ -125,7 +153,11 @@ impl Report {
         }
         let mut times: Vec<Duration> = answered.values().copied().collect();
         times.sort_unstable();
-        let at = |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1))).copied();
+        let at = |share: usize| {
+            times
+                .get((times.len() * share / 100).min(times.len().saturating_sub(1)))
+                .copied()
+        };
         report.p50 = at(50).unwrap_or_default();
         report.p99 = at(99).unwrap_or_default();
         report
@@ -155,22 +187,63 @@ impl Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let share = |count: usize| if self.answered == 0 { 0.0 } else { 100.0 * number(count) / number(self.answered) };
-        let Self { sent, answered, whole, open, incomplete, spans, wrong, p50, p99, .. } = self;
-        writeln!(f, "{sent} checkouts sent, {answered} answered (p50 {p50:.1?}, p99 {p99:.1?})")?;
-        writeln!(f, "  whole         {whole:>7}  {:>5.1} %   one trace with all that it caused", share(*whole))?;
-        writeln!(f, "  open          {open:>7}  {:>5.1} %   in parts: a parent could not be told", share(*open))?;
-        writeln!(f, "  incomplete    {incomplete:>7}  {:>5.1} %   spans are missing", share(*incomplete))?;
+        let share = |count: usize| {
+            if self.answered == 0 {
+                0.0
+            } else {
+                100.0 * number(count) / number(self.answered)
+            }
+        };
+        let Self {
+            sent,
+            answered,
+            whole,
+            open,
+            incomplete,
+            spans,
+            wrong,
+            p50,
+            p99,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "{sent} checkouts sent, {answered} answered (p50 {p50:.1?}, p99 {p99:.1?})"
+        )?;
+        writeln!(
+            f,
+            "  whole         {whole:>7}  {:>5.1} %   one trace with all that it caused",
+            share(*whole)
+        )?;
+        writeln!(
+            f,
+            "  open          {open:>7}  {:>5.1} %   in parts: a parent could not be told",
+            share(*open)
+        )?;
+        writeln!(
+            f,
+            "  incomplete    {incomplete:>7}  {:>5.1} %   spans are missing",
+            share(*incomplete)
+        )?;
         writeln!(f, "spans in another checkout's trace: {wrong} of {spans}")?;
-        let evidence: Vec<String> = self.evidence.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let evidence: Vec<String> = self
+            .evidence
+            .iter()
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
         write!(f, "parents by evidence: {}", evidence.join(", "))
     }
 }
 
 /// The checkout that a span is of, as it says itself.
 fn order(span: &Span<'_>) -> Option<usize> {
-    let query = |text: &str| text.rsplit_once("order=").map(|(_, order)| order.to_owned());
-    let asked = ["url.query", "url.full"].into_iter().find_map(|key| query(span.tag(key)?));
+    let query = |text: &str| {
+        text.rsplit_once("order=")
+            .map(|(_, order)| order.to_owned())
+    };
+    let asked = ["url.query", "url.full"]
+        .into_iter()
+        .find_map(|key| query(span.tag(key)?));
     let order = asked.or_else(|| span.tag("messaging.kafka.message.key").map(str::to_owned))?;
     order.parse().ok()
 }
@@ -199,8 +272,9 @@ mod tests {
                        "tags": [{"key": key, "value": value}]})
             })
             .collect();
-        let processes: serde_json::Map<String, Value> =
-            parts().map(|(service, _)| (service.to_owned(), json!({"serviceName": service}))).collect();
+        let processes: serde_json::Map<String, Value> = parts()
+            .map(|(service, _)| (service.to_owned(), json!({"serviceName": service})))
+            .collect();
         json!({"traceID": id, "spans": spans, "processes": processes})
     }
 
@@ -209,15 +283,28 @@ mod tests {
     }
 
     fn report(orders: usize, traces: &[Value]) -> (usize, usize, usize, usize) {
-        let answered = (1..=orders).map(|order| (order, Duration::from_millis(1))).collect();
-        let Report { whole, open, incomplete, wrong, .. } = Report::of(orders, &answered, traces);
+        let answered = (1..=orders)
+            .map(|order| (order, Duration::from_millis(1)))
+            .collect();
+        let Report {
+            whole,
+            open,
+            incomplete,
+            wrong,
+            ..
+        } = Report::of(orders, &answered, traces);
         (whole, open, incomplete, wrong)
     }
 
     #[test]
     fn whole_traces_open_ends_and_missing_spans_are_told_apart() {
         let (one, two, three) = (all(1), all(2), all(3));
-        let traces = [trace("a", &one), trace("b", &two[..4]), trace("c", &two[4..]), trace("d", &three[1..])];
+        let traces = [
+            trace("a", &one),
+            trace("b", &two[..4]),
+            trace("c", &two[4..]),
+            trace("d", &three[1..]),
+        ];
         assert_eq!(report(3, &traces), (1, 1, 1, 0));
         assert_eq!(report(1, &[]), (0, 0, 1, 0));
     }
@@ -227,6 +314,9 @@ mod tests {
         let (mut one, two) = (all(1), all(2));
         one.push(two[5]);
         let rest: Vec<_> = two.iter().copied().filter(|(part, _)| *part != 5).collect();
-        assert_eq!(report(2, &[trace("a", &one), trace("b", &rest)]), (1, 1, 0, 1));
+        assert_eq!(
+            report(2, &[trace("a", &one), trace("b", &rest)]),
+            (1, 1, 0, 1)
+        );
     }
 }

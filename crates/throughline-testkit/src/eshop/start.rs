@@ -23,18 +23,27 @@ impl Eshop {
         let port = if name == "eshop" { config.port } else { 0 };
         match config.tracing {
             Tracing::None | Tracing::Sdk(_) => {
-                let urls =
-                    calls(name).iter().flat_map(|called| [format!("--{called}"), self.service(called).url.clone()]);
-                let spec = spec.args(listen(port)).args(urls).args(["--kafka", config.bootstrap]);
+                let urls = calls(name)
+                    .iter()
+                    .flat_map(|called| [format!("--{called}"), self.service(called).url.clone()]);
+                let spec = spec
+                    .args(listen(port))
+                    .args(urls)
+                    .args(["--kafka", config.bootstrap]);
                 running(name, spec, None, None)
             }
             Tracing::Sidecars(binary) => {
                 let behind = free_ports(1)?.first().copied().context("no port is free")?;
                 let args = self.beside(name, config, (port, behind));
                 let sidecar = Sidecar::start_with(&|spec| spec, binary, otlp(config)?, name, args)?;
-                let (url, asked) = sidecar.http().split_first().context("a sidecar that takes no requests")?;
+                let (url, asked) = sidecar
+                    .http()
+                    .split_first()
+                    .context("a sidecar that takes no requests")?;
                 let urls = calls(name).iter().zip(asked);
-                let urls = urls.flat_map(|(called, outbound)| [format!("--{called}"), format!("http://{outbound}")]);
+                let urls = urls.flat_map(|(called, outbound)| {
+                    [format!("--{called}"), format!("http://{outbound}")]
+                });
                 let mut spec = spec.args(listen(behind)).args(urls);
                 if uses_kafka(name) {
                     spec = spec.args(["--kafka", sidecar.bootstrap()]);
@@ -48,13 +57,10 @@ impl Eshop {
     /// What all have in common, however they are traced.
     fn spec(&self, name: &'static str, config: &Config<'_>) -> Spec {
         let delay = config.max_delay.as_millis().to_string();
-        let mut spec = Spec::new(name, config.binary).forget_env("OTEL_").forget_env("ESHOP_").args([
-            name,
-            "--max-delay-ms",
-            &delay,
-            "--topic",
-            config.topic,
-        ]);
+        let mut spec = Spec::new(name, config.binary)
+            .forget_env("OTEL_")
+            .forget_env("ESHOP_")
+            .args([name, "--max-delay-ms", &delay, "--topic", config.topic]);
         if let Tracing::Sdk(mode) = config.tracing {
             spec = spec.args(["--mode".to_owned(), mode.to_string()]);
         }
@@ -68,19 +74,35 @@ impl Eshop {
             .env("OTEL_SERVICE_NAME", name)
             .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds; spans are waited for
             .env("OTEL_METRICS_EXPORTER", "none");
-        config.env.iter().fold(spec, |spec, (name, value)| spec.env(name, value))
+        config
+            .env
+            .iter()
+            .fold(spec, |spec, (name, value)| spec.env(name, value))
     }
 
     /// The sidecar is asked in place of the service, and stands in place of all that the service asks.
     fn beside(&self, name: &str, config: &Config<'_>, (port, behind): (u16, u16)) -> Vec<String> {
-        let outbound = calls(name).iter().map(|called| format!("127.0.0.1:0={}", self.service(called).url));
+        let outbound = calls(name)
+            .iter()
+            .map(|called| format!("127.0.0.1:0={}", self.service(called).url));
         let outbound = outbound.collect::<Vec<_>>().join(",");
         let inbound = format!("127.0.0.1:{port}=127.0.0.1:{behind}");
-        let outbound = if outbound.is_empty() { "off" } else { &outbound };
+        let outbound = if outbound.is_empty() {
+            "off"
+        } else {
+            &outbound
+        };
         let mut args = traced(name);
         args.extend(["--inbound", &inbound, "--outbound", outbound].map(str::to_owned));
         if uses_kafka(name) {
-            let kafka = ["--kafka", config.bootstrap, "--listen", "127.0.0.1:0", "--broker-ports", "any"];
+            let kafka = [
+                "--kafka",
+                config.bootstrap,
+                "--listen",
+                "127.0.0.1:0",
+                "--broker-ports",
+                "any",
+            ];
             args.extend(kafka.map(str::to_owned));
         }
         args
@@ -99,9 +121,19 @@ fn in_pod(
     pod.run(&binary.to_string_lossy(), &["init", "--gid", &exempt])
         .with_context(|| format!("redirecting the connections of {name}"))?;
     // Its metrics are asked for from outside of the pod.
-    let own = ["--transparent".to_owned(), "--admin".to_owned(), format!("{}:19091", pod.address())];
+    let own = [
+        "--transparent".to_owned(),
+        "--admin".to_owned(),
+        format!("{}:19091", pod.address()),
+    ];
     let args = traced(name).into_iter().chain(own);
-    let sidecar = Sidecar::start_with(&|spec| pod.place_exempt(spec), binary, otlp(config)?, name, args)?;
+    let sidecar = Sidecar::start_with(
+        &|spec| pod.place_exempt(spec),
+        binary,
+        otlp(config)?,
+        name,
+        args,
+    )?;
     let url = format!("http://{}:{PORT}", pod.address());
     running(name, pod.place(spec), Some(url), Some(sidecar))
 }
@@ -115,11 +147,21 @@ fn traced(name: &str) -> Vec<String> {
     args.into_iter().map(str::to_owned).collect()
 }
 
-fn running(name: &'static str, spec: Spec, url: Option<String>, sidecar: Option<Sidecar>) -> Result<Service> {
+fn running(
+    name: &'static str,
+    spec: Spec,
+    url: Option<String>,
+    sidecar: Option<Sidecar>,
+) -> Result<Service> {
     let process = spec.spawn()?;
     let address = |line: &str| line.strip_prefix("listening on ").map(str::to_owned);
     let said = process.wait_for_line("the address it listens on", START_LIMIT, address)?;
-    Ok(Service { name, url: url.unwrap_or(said), process, sidecar })
+    Ok(Service {
+        name,
+        url: url.unwrap_or(said),
+        process,
+        sidecar,
+    })
 }
 
 fn otlp(config: &Config<'_>) -> Result<SocketAddr> {

@@ -113,9 +113,16 @@ impl Builder {
         ensure!(self.nodes > 0, "a Kafka has one node or more");
         let jars = jars::fetch(progress)?;
         progress(&format!("starting Apache Kafka {}", super::VERSION));
-        let home = tempfile::Builder::new().prefix("throughline-kafka-").tempdir()?;
-        let secure = self.listeners.iter().any(|listener| listener.is_encrypted());
-        let certificates = secure.then(|| Certificates::create(home.path())).transpose()?;
+        let home = tempfile::Builder::new()
+            .prefix("throughline-kafka-")
+            .tempdir()?;
+        let secure = self
+            .listeners
+            .iter()
+            .any(|listener| listener.is_encrypted());
+        let certificates = secure
+            .then(|| Certificates::create(home.path()))
+            .transpose()?;
         let nodes = properties::plan(&self, certificates.as_ref())?;
         let nodes = nodes.into_iter().map(|plan| {
             let folder = home.path().join(format!("node-{}", plan.id));
@@ -123,8 +130,17 @@ impl Builder {
             Node::create(plan, &jars, folder)
         });
         let nodes = nodes.collect::<Result<Vec<Node>>>()?;
-        let bootstrap = join(nodes.iter().filter_map(|node| node.address(Listener::Plaintext)));
-        let mut kafka = Apache { nodes, bootstrap, certificates, _home: home };
+        let bootstrap = join(
+            nodes
+                .iter()
+                .filter_map(|node| node.address(Listener::Plaintext)),
+        );
+        let mut kafka = Apache {
+            nodes,
+            bootstrap,
+            certificates,
+            _home: home,
+        };
         kafka.start_all()?;
         for topic in &self.topics {
             create_topic(&kafka.bootstrap, topic)?;
@@ -152,7 +168,10 @@ impl Apache {
     /// When it does not listen so; [`Builder::listener`] makes it.
     pub fn bootstrap_for(&self, listener: Listener) -> Result<String> {
         let addresses = join(self.nodes.iter().filter_map(|node| node.address(listener)));
-        ensure!(!addresses.is_empty(), "this Kafka has no listener {listener}");
+        ensure!(
+            !addresses.is_empty(),
+            "this Kafka has no listener {listener}"
+        );
         Ok(addresses)
     }
 
@@ -161,7 +180,9 @@ impl Apache {
     /// # Errors
     /// When no listener is encrypted.
     pub fn certificates(&self) -> Result<&Certificates> {
-        self.certificates.as_ref().context("this Kafka has no encrypted listener")
+        self.certificates
+            .as_ref()
+            .context("this Kafka has no encrypted listener")
     }
 
     /// The JVM of the first broker, unless it was stopped.
@@ -179,7 +200,10 @@ impl Apache {
     /// # Errors
     /// When one had to be killed.
     pub fn stop(&mut self) -> Result<()> {
-        self.nodes.iter().filter_map(Node::process).for_each(Process::ask_to_stop);
+        self.nodes
+            .iter()
+            .filter_map(Node::process)
+            .for_each(Process::ask_to_stop);
         self.nodes.iter_mut().try_for_each(Node::stop)
     }
 
@@ -188,7 +212,10 @@ impl Apache {
     /// # Errors
     /// When all are running already, or one does not come up; with its last lines.
     pub fn start(&mut self) -> Result<()> {
-        ensure!(self.nodes.iter().any(|node| !node.is_running()), "the broker is running already");
+        ensure!(
+            self.nodes.iter().any(|node| !node.is_running()),
+            "the broker is running already"
+        );
         self.start_all()
     }
 
@@ -197,8 +224,11 @@ impl Apache {
     /// # Errors
     /// When there is none, it is running already, or it does not come up.
     pub fn start_node(&mut self, id: u16) -> Result<()> {
-        let node =
-            self.nodes.iter_mut().find(|node| node.id() == id).ok_or_else(|| anyhow!("there is no node {id}"))?;
+        let node = self
+            .nodes
+            .iter_mut()
+            .find(|node| node.id() == id)
+            .ok_or_else(|| anyhow!("there is no node {id}"))?;
         ensure!(!node.is_running(), "node {id} is running already");
         node.spawn()?;
         node.wait_until_ready()
@@ -212,7 +242,10 @@ impl Apache {
             node.spawn()?;
             begun.push(node.id());
         }
-        self.nodes.iter().filter(|node| begun.contains(&node.id())).try_for_each(Node::wait_until_ready)
+        self.nodes
+            .iter()
+            .filter(|node| begun.contains(&node.id()))
+            .try_for_each(Node::wait_until_ready)
     }
 }
 
@@ -232,7 +265,11 @@ pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
         let tried = TRIED.fetch_add(1, Ordering::Relaxed);
         ensure!(tried < most, "no port from {first} to {last} is free");
         let port = u16::try_from(first + own.wrapping_add(tried) % most)?;
-        ports.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok().then_some(port));
+        ports.extend(
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+                .is_ok()
+                .then_some(port),
+        );
     }
     Ok(ports)
 }

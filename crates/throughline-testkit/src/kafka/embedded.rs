@@ -23,10 +23,13 @@ impl Embedded {
     /// # Errors
     /// When it does not come up.
     pub fn start(binary: &Path, topics: &[Topic]) -> Result<Self> {
-        let topics = topics.iter().flat_map(|topic| ["--topic".to_owned(), topic.to_string()]);
+        let topics = topics
+            .iter()
+            .flat_map(|topic| ["--topic".to_owned(), topic.to_string()]);
         let process = Spec::new("embedded-kafka", binary).args(topics).spawn()?;
         let address = |line: &str| line.strip_prefix("bootstrap ").map(str::to_owned);
-        let bootstrap = process.wait_for_line("its bootstrap address", Duration::from_secs(20), address)?;
+        let bootstrap =
+            process.wait_for_line("its bootstrap address", Duration::from_secs(20), address)?;
         Ok(Self { process, bootstrap })
     }
 

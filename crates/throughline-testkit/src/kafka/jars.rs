@@ -27,15 +27,22 @@ pub fn fetch(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     if jars.is_dir() {
         return Ok(jars);
     }
-    progress(&format!("fetching Apache Kafka {VERSION} from Maven Central into {}", jars.display()));
+    progress(&format!(
+        "fetching Apache Kafka {VERSION} from Maven Central into {}",
+        jars.display()
+    ));
     fs::create_dir_all(&tools).with_context(|| format!("creating {}", tools.display()))?;
-    let unfinished = tempfile::Builder::new().prefix("kafka-unfinished-").tempdir_in(&tools)?;
+    let unfinished = tempfile::Builder::new()
+        .prefix("kafka-unfinished-")
+        .tempdir_in(&tools)?;
     let pom = unfinished.path().join("pom.xml");
     fs::write(&pom, POM)?;
     copy_dependencies(&pom, &unfinished.path().join("jars"))?;
     match fs::rename(unfinished.path().join("jars"), &jars) {
         Err(_) if jars.is_dir() => Ok(jars),
-        renamed => renamed.map(|()| jars).context("putting the jars into their place"),
+        renamed => renamed
+            .map(|()| jars)
+            .context("putting the jars into their place"),
     }
 }
 
@@ -56,7 +63,10 @@ fn copy_dependencies(pom: &Path, into: &Path) -> Result<()> {
     };
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
-        bail!("Maven could not fetch the jars of Apache Kafka {VERSION} ({}):\n{said}", output.status);
+        bail!(
+            "Maven could not fetch the jars of Apache Kafka {VERSION} ({}):\n{said}",
+            output.status
+        );
     }
     Ok(())
 }

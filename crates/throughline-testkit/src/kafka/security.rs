@@ -47,7 +47,12 @@ pub struct Certificates {
 
 impl Listener {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Plaintext, Self::SaslPlaintext, Self::Ssl, Self::SaslSsl];
+    pub const ALL: [Self; 4] = [
+        Self::Plaintext,
+        Self::SaslPlaintext,
+        Self::Ssl,
+        Self::SaslSsl,
+    ];
 
     /// Whether it speaks TLS.
     #[must_use]
@@ -77,7 +82,9 @@ impl fmt::Display for Listener {
 /// The arguments of the storage tool that give the user a password for SCRAM.
 pub(super) fn scram_credentials() -> impl Iterator<Item = String> {
     let credential = |mechanism: &str| format!("{mechanism}=[name={USER},password={PASSWORD}]");
-    let mechanisms = MECHANISMS.into_iter().filter(|mechanism| mechanism.starts_with("SCRAM"));
+    let mechanisms = MECHANISMS
+        .into_iter()
+        .filter(|mechanism| mechanism.starts_with("SCRAM"));
     mechanisms.flat_map(move |mechanism| ["--add-scram".to_owned(), credential(mechanism)])
 }
 
@@ -89,17 +96,25 @@ pub(super) fn properties(
     let mut properties = Vec::new();
     for listener in listeners.filter(|listener| listener.has_login()) {
         let prefix = format!("listener.name.{}", listener.to_string().to_lowercase());
-        properties.push((format!("{prefix}.sasl.enabled.mechanisms"), MECHANISMS.join(",")));
+        properties.push((
+            format!("{prefix}.sasl.enabled.mechanisms"),
+            MECHANISMS.join(","),
+        ));
         for mechanism in MECHANISMS {
             let name = format!("{prefix}.{}.sasl.jaas.config", mechanism.to_lowercase());
             properties.push((name, login_module(mechanism)));
         }
     }
-    let Some(certificates) = certificates else { return properties };
+    let Some(certificates) = certificates else {
+        return properties;
+    };
     let path = |path: &Path| path.display().to_string();
     properties.extend([
         ("ssl.keystore.type".to_owned(), "PEM".to_owned()),
-        ("ssl.keystore.location".to_owned(), path(&certificates.server_store)),
+        (
+            "ssl.keystore.location".to_owned(),
+            path(&certificates.server_store),
+        ),
         ("ssl.truststore.type".to_owned(), "PEM".to_owned()),
         ("ssl.truststore.location".to_owned(), path(&certificates.ca)),
         ("ssl.client.auth".to_owned(), "requested".to_owned()),
@@ -135,13 +150,18 @@ impl Certificates {
         let authority_key = KeyPair::generate()?;
         let mut authority = CertificateParams::new(Vec::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(DnType::CommonName, "throughline testkit");
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "throughline testkit");
         let ca = write("ca.pem", &authority.self_signed(&authority_key)?.pem())?;
         let issuer = Issuer::new(authority, authority_key);
         let sign = |common_name: &str| -> Result<(String, String)> {
             let key = KeyPair::generate()?;
-            let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
-            params.distinguished_name.push(DnType::CommonName, common_name);
+            let mut params =
+                CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+            params
+                .distinguished_name
+                .push(DnType::CommonName, common_name);
             Ok((params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()))
         };
         let (server, server_key) = sign("server")?;
@@ -162,6 +182,8 @@ impl Certificates {
     /// Always.
     #[cfg(not(feature = "certificates"))]
     pub fn create(_: &Path) -> Result<Self> {
-        anyhow::bail!("an encrypted listener needs the feature `certificates` of throughline-testkit")
+        anyhow::bail!(
+            "an encrypted listener needs the feature `certificates` of throughline-testkit"
+        )
     }
 }

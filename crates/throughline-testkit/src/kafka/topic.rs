@@ -27,7 +27,11 @@ pub struct Topic {
 impl Topic {
     /// A topic with `partitions` partitions and the broker's settings.
     pub fn new(name: impl Into<String>, partitions: u16) -> Self {
-        Self { name: name.into(), partitions, config: Vec::new() }
+        Self {
+            name: name.into(),
+            partitions,
+            config: Vec::new(),
+        }
     }
 
     /// Sets one setting of the topic.
@@ -51,7 +55,12 @@ impl FromStr for Topic {
 
     fn from_str(text: &str) -> Result<Self> {
         let (name, partitions) = text.split_once(':').unwrap_or((text, "1"));
-        Ok(Self::new(name, partitions.parse().with_context(|| format!("the partitions of topic {text:?}"))?))
+        Ok(Self::new(
+            name,
+            partitions
+                .parse()
+                .with_context(|| format!("the partitions of topic {text:?}"))?,
+        ))
     }
 }
 
@@ -61,13 +70,19 @@ impl FromStr for Topic {
 /// When the broker cannot be reached or refuses, with its words.
 pub fn create_topic(bootstrap: &str, topic: &Topic) -> Result<()> {
     let answer = exchange(bootstrap, &creation(topic)).with_context(|| {
-        format!("creating topic {} on {bootstrap} (a broker without TLS and login is needed)", topic.name)
+        format!(
+            "creating topic {} on {bootstrap} (a broker without TLS and login is needed)",
+            topic.name
+        )
     })?;
     match parse_creation(&answer)
         .ok_or_else(|| anyhow!("{bootstrap} gave an answer that is not one of CreateTopics"))?
     {
         (0 | TOPIC_ALREADY_EXISTS, _) => Ok(()),
-        (code, words) => bail!("{bootstrap} refused to create topic {}: error {code}, {words}", topic.name),
+        (code, words) => bail!(
+            "{bootstrap} refused to create topic {}: error {code}, {words}",
+            topic.name
+        ),
     }
 }
 
@@ -76,9 +91,12 @@ pub fn create_topic(bootstrap: &str, topic: &Topic) -> Result<()> {
 /// # Errors
 /// When the broker cannot be reached or refuses.
 pub fn delete_topic(bootstrap: &str, name: &str) -> Result<()> {
-    let answer = exchange(bootstrap, &deletion(name))
-        .with_context(|| format!("deleting topic {name} on {bootstrap} (a broker without TLS and login is needed)"))?;
-    match parse_error(&answer).ok_or_else(|| anyhow!("{bootstrap} gave an answer that is not one of DeleteTopics"))? {
+    let answer = exchange(bootstrap, &deletion(name)).with_context(|| {
+        format!("deleting topic {name} on {bootstrap} (a broker without TLS and login is needed)")
+    })?;
+    match parse_error(&answer)
+        .ok_or_else(|| anyhow!("{bootstrap} gave an answer that is not one of DeleteTopics"))?
+    {
         (0, _) => Ok(()),
         (code, _) => bail!("{bootstrap} refused to delete topic {name}: error {code}"),
     }
@@ -141,14 +159,20 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
 /// Asks the first of the brokers; each passes on what only the controller can do.
 fn exchange(bootstrap: &str, request: &[u8]) -> Result<Vec<u8>> {
     let address = bootstrap.split(',').next().unwrap_or_default();
-    let address = address.to_socket_addrs()?.next().ok_or_else(|| anyhow!("{address} is no address"))?;
+    let address = address
+        .to_socket_addrs()?
+        .next()
+        .ok_or_else(|| anyhow!("{address} is no address"))?;
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.write_all(request)?;
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length);
-    ensure!(length <= 64 * 1024, "an answer of {length} bytes is not one about topics");
+    ensure!(
+        length <= 64 * 1024,
+        "an answer of {length} bytes is not one about topics"
+    );
     let mut answer = Vec::new();
     stream.take(u64::from(length)).read_to_end(&mut answer)?;
     Ok(answer)
@@ -193,7 +217,10 @@ mod tests {
     fn the_length_in_front_of_a_request_is_that_of_the_rest() {
         let request = creation(&Topic::new("t", 1).config("max.message.bytes", "1000"));
         let (length, rest) = request.split_first_chunk::<4>().unwrap();
-        assert_eq!(usize::try_from(u32::from_be_bytes(*length)).unwrap(), rest.len());
+        assert_eq!(
+            usize::try_from(u32::from_be_bytes(*length)).unwrap(),
+            rest.len()
+        );
     }
 
     #[test]

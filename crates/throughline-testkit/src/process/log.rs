@@ -38,20 +38,34 @@ struct Kept {
 impl Log {
     /// An empty log; with a name, every line is also written to stderr under it.
     pub(super) fn new(echo: Option<String>) -> Self {
-        Self { echo, kept: Mutex::default(), changed: Condvar::new() }
+        Self {
+            echo,
+            kept: Mutex::default(),
+            changed: Condvar::new(),
+        }
     }
 
     /// All lines kept.
     pub(super) fn lines(&self) -> Vec<String> {
-        self.kept().lines.iter().map(|(_, line)| line.clone()).collect()
+        self.kept()
+            .lines
+            .iter()
+            .map(|(_, line)| line.clone())
+            .collect()
     }
 
     /// Looks at the stdout lines from line number `after` on; also gives the number to go on from.
-    pub(super) fn find_stdout<T>(&self, after: usize, matches: impl Fn(&str) -> Option<T>) -> (Option<T>, usize) {
+    pub(super) fn find_stdout<T>(
+        &self,
+        after: usize,
+        matches: impl Fn(&str) -> Option<T>,
+    ) -> (Option<T>, usize) {
         let kept = self.kept();
         let first = kept.total - kept.lines.len();
         let unseen = kept.lines.iter().skip(after.saturating_sub(first));
-        let found = unseen.filter(|(stream, _)| *stream == Stream::Stdout).find_map(|(_, line)| matches(line));
+        let found = unseen
+            .filter(|(stream, _)| *stream == Stream::Stdout)
+            .find_map(|(_, line)| matches(line));
         (found, kept.total)
     }
 
@@ -66,7 +80,10 @@ impl Log {
     }
 
     fn wait_while(&self, limit: Duration, condition: impl Fn(&Kept) -> bool) {
-        drop(self.changed.wait_timeout_while(self.kept(), limit, |kept| condition(kept)));
+        drop(
+            self.changed
+                .wait_timeout_while(self.kept(), limit, |kept| condition(kept)),
+        );
     }
 
     fn push(&self, stream: Stream, line: String) {
@@ -97,7 +114,11 @@ pub(super) fn follow(log: &Arc<Log>, stream: Stream, source: impl Read + Send + 
     std::thread::spawn(move || {
         let mut source = BufReader::new(source);
         let mut line = Vec::new();
-        while let Ok(1..) = source.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line) {
+        while let Ok(1..) = source
+            .by_ref()
+            .take(LINE_BYTES)
+            .read_until(b'\n', &mut line)
+        {
             log.push(stream, String::from_utf8_lossy(&line).trim_end().to_owned());
             line.clear();
         }

@@ -13,7 +13,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 pub(super) fn spawn(command: Command) -> io::Result<Child> {
     let (answer, child) = sync_channel(1);
     let gone = |_| io::Error::other("the thread that starts processes has ended");
-    PARENT.send(Order { command, answer }).map_err(|error| gone(error.to_string()))?;
+    PARENT
+        .send(Order { command, answer })
+        .map_err(|error| gone(error.to_string()))?;
     child.recv().map_err(|error| gone(error.to_string()))?
 }
 
@@ -46,10 +48,17 @@ fn detach(command: &mut Command) {
     let die_with_us = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // We may have died before the child asked to be told.
-        if getppid() == Some(us) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        if getppid() == Some(us) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
     };
     command.process_group(0);
-    #[expect(unsafe_code, reason = "there is no safe way to run code between fork and exec")]
+    #[expect(
+        unsafe_code,
+        reason = "there is no safe way to run code between fork and exec"
+    )]
     // SAFETY: between fork and exec only async-signal-safe work is allowed. The closure makes two system calls and
     // compares two integers: it neither allocates nor locks.
     unsafe {

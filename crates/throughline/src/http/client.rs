@@ -47,7 +47,9 @@ struct Attempt {
 
 impl Default for ClientTracing {
     fn default() -> Self {
-        Self { telemetry: Telemetry::global() }
+        Self {
+            telemetry: Telemetry::global(),
+        }
     }
 }
 
@@ -67,12 +69,24 @@ impl ClientTracing {
 
 #[async_trait::async_trait]
 impl Middleware for ClientTracing {
-    async fn handle(&self, mut request: Request, extensions: &mut Extensions, next: Next<'_>) -> Result<Response> {
-        let before = extensions.get::<Attempts>().map_or(0, |attempts| attempts.0);
+    async fn handle(
+        &self,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
+        let before = extensions
+            .get::<Attempts>()
+            .map_or(0, |attempts| attempts.0);
         extensions.insert(Attempts(before.saturating_add(1)));
         let mut attempt = Attempt::start(&self.telemetry, &request, before);
-        self.telemetry.propagation().inject(&attempt.context, &mut Outgoing(request.headers_mut()));
-        let result = next.run(request, extensions).with_context(attempt.context.clone()).await;
+        self.telemetry
+            .propagation()
+            .inject(&attempt.context, &mut Outgoing(request.headers_mut()));
+        let result = next
+            .run(request, extensions)
+            .with_context(attempt.context.clone())
+            .await;
         match &result {
             Ok(response) => attempt.answered(response),
             Err(error) => attempt.failed(error),
@@ -86,8 +100,16 @@ impl Middleware for ClientTracing {
 impl Attempt {
     fn start(telemetry: &Telemetry, request: &Request, before: i64) -> Self {
         let mut measured = Vec::with_capacity(9);
-        measured.push(KeyValue::new(HTTP_REQUEST_METHOD, known_method(request.method()).unwrap_or("_OTHER")));
-        measured.extend(request.url().host_str().map(|host| KeyValue::new(SERVER_ADDRESS, host.to_owned())));
+        measured.push(KeyValue::new(
+            HTTP_REQUEST_METHOD,
+            known_method(request.method()).unwrap_or("_OTHER"),
+        ));
+        measured.extend(
+            request
+                .url()
+                .host_str()
+                .map(|host| KeyValue::new(SERVER_ADDRESS, host.to_owned())),
+        );
         let port = request.url().port_or_known_default();
         measured.extend(port.map(|port| KeyValue::new(SERVER_PORT, i64::from(port))));
         let attributes = || {
@@ -102,14 +124,23 @@ impl Attempt {
             }
             attributes
         };
-        let builder = SpanBuilder::from_name(span_name(request.method(), None)).with_kind(SpanKind::Client);
+        let builder =
+            SpanBuilder::from_name(span_name(request.method(), None)).with_kind(SpanKind::Client);
         let context = telemetry.start(builder, &Context::current(), attributes);
-        Self { context, telemetry: telemetry.clone(), started: Instant::now(), measured }
+        Self {
+            context,
+            telemetry: telemetry.clone(),
+            started: Instant::now(),
+            measured,
+        }
     }
 
     fn answered(&mut self, response: &Response) {
         let status = response.status();
-        self.note(KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16())));
+        self.note(KeyValue::new(
+            HTTP_RESPONSE_STATUS_CODE,
+            i64::from(status.as_u16()),
+        ));
         if let Some(version) = protocol_version(response.version()) {
             self.note(KeyValue::new(NETWORK_PROTOCOL_VERSION, version));
         }
@@ -142,7 +173,9 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         self.context.span().end();
         if let Some(instruments) = self.telemetry.instruments() {
-            instruments.client.record(self.started.elapsed().as_secs_f64(), &self.measured);
+            instruments
+                .client
+                .record(self.started.elapsed().as_secs_f64(), &self.measured);
         }
     }
 }
@@ -169,6 +202,9 @@ mod tests {
     #[test]
     fn credentials_and_signatures_do_not_reach_the_span() {
         let url = Url::parse("https://ann:pw@host/p?sig=abc&q=1").unwrap();
-        assert_eq!(without_secrets(&url), "https://REDACTED:REDACTED@host/p?sig=REDACTED&q=1");
+        assert_eq!(
+            without_secrets(&url),
+            "https://REDACTED:REDACTED@host/p?sig=REDACTED&q=1"
+        );
     }
 }

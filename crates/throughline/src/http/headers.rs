@@ -13,11 +13,17 @@ pub(super) struct Received<'a>(pub(super) &'a HeaderMap);
 #[cfg(feature = "tower")]
 impl Carrier for Received<'_> {
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
-        self.0.get_all(name).iter().next_back().map(http::HeaderValue::as_bytes)
+        self.0
+            .get_all(name)
+            .iter()
+            .next_back()
+            .map(http::HeaderValue::as_bytes)
     }
 
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
-        self.0.iter().for_each(|(name, value)| visit(name.as_str().as_bytes(), Some(value.as_bytes())));
+        self.0
+            .iter()
+            .for_each(|(name, value)| visit(name.as_str().as_bytes(), Some(value.as_bytes())));
     }
 }
 
@@ -33,14 +39,18 @@ mod outgoing {
 
     impl Carrier for Outgoing<'_> {
         fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
-            self.0.iter().for_each(|(name, value)| visit(name.as_str().as_bytes(), Some(value.as_bytes())));
+            self.0
+                .iter()
+                .for_each(|(name, value)| visit(name.as_str().as_bytes(), Some(value.as_bytes())));
         }
     }
 
     impl CarrierMut for Outgoing<'_> {
         fn replace(&mut self, name: &str, value: &[u8]) {
             // What is no legal HTTP header (a baggage key with odd letters) is left out.
-            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(name), HeaderValue::from_bytes(value))
+            {
                 self.0.insert(name, value);
             }
         }

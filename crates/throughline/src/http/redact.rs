@@ -6,7 +6,13 @@ use std::borrow::Cow;
 pub(super) const REDACTED: &str = "REDACTED";
 
 /// Query keys whose values sign a URL and so let anyone use it. Compared without regard to case.
-const SIGNATURES: [&str; 5] = ["awsaccesskeyid", "signature", "sig", "x-goog-signature", "x-amz-signature"];
+const SIGNATURES: [&str; 5] = [
+    "awsaccesskeyid",
+    "signature",
+    "sig",
+    "x-goog-signature",
+    "x-amz-signature",
+];
 
 /// The query with the values of signing keys replaced.
 pub(super) fn query(query: &str) -> Cow<'_, str> {

@@ -13,8 +13,9 @@ use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 use pin_project_lite::pin_project;
 use throughline_model::convention::{
-    ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
-    NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_PATH, URL_QUERY, URL_SCHEME, USER_AGENT_ORIGINAL,
+    ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_RESPONSE_STATUS_CODE,
+    HTTP_ROUTE, NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_PATH, URL_QUERY,
+    URL_SCHEME, USER_AGENT_ORIGINAL,
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -94,7 +95,9 @@ impl ServerLayer {
     /// Where spans and metrics go, in place of [`Telemetry::global`].
     #[must_use]
     pub fn telemetry(self, telemetry: Telemetry) -> Self {
-        Self { telemetry: Some(telemetry) }
+        Self {
+            telemetry: Some(telemetry),
+        }
     }
 }
 
@@ -102,7 +105,10 @@ impl<S> Layer<S> for ServerLayer {
     type Service = ServerService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ServerService { inner, telemetry: self.telemetry.clone().unwrap_or_else(Telemetry::global) }
+        ServerService {
+            inner,
+            telemetry: self.telemetry.clone().unwrap_or_else(Telemetry::global),
+        }
     }
 }
 
@@ -125,7 +131,10 @@ where
         let exchange = Exchange::start(&self.telemetry, &request);
         let _active = exchange.context.clone().attach();
         let inner = self.inner.call(request);
-        ResponseFuture { inner, exchange: Some(exchange) }
+        ResponseFuture {
+            inner,
+            exchange: Some(exchange),
+        }
     }
 }
 
@@ -141,7 +150,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let unwind = OnUnwind(this.exchange);
-        let _active = unwind.0.as_ref().map(|exchange| exchange.context.clone().attach());
+        let _active = unwind
+            .0
+            .as_ref()
+            .map(|exchange| exchange.context.clone().attach());
         let result = ready!(this.inner.poll(cx));
         let exchange = unwind.0.take();
         Poll::Ready(match result {
@@ -176,7 +188,11 @@ impl<B: Body> TracedBody<B> {
             if inner.is_end_stream() || left == Some(0) {
                 finish(&mut exchange);
             }
-            Self { inner, exchange, left }
+            Self {
+                inner,
+                exchange,
+                left,
+            }
         })
     }
 }
@@ -191,13 +207,19 @@ impl<B: Body> Body for TracedBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let unwind = OnUnwind(this.exchange);
-        let _active = unwind.0.as_ref().map(|exchange| exchange.context.clone().attach());
+        let _active = unwind
+            .0
+            .as_ref()
+            .map(|exchange| exchange.context.clone().attach());
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
         match &frame {
             None => finish(unwind.0),
             Some(Err(_)) => {
                 if let Some(mut exchange) = unwind.0.take() {
-                    exchange.fail(std::any::type_name::<B::Error>(), "the body failed".to_owned());
+                    exchange.fail(
+                        std::any::type_name::<B::Error>(),
+                        "the body failed".to_owned(),
+                    );
                 }
             }
             Some(Ok(frame)) => {
@@ -223,13 +245,19 @@ impl<B: Body> Body for TracedBody<B> {
 
 impl<B> fmt::Debug for TracedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TracedBody").field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("TracedBody")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
     }
 }
 
 impl<B: Default> Default for TracedBody<B> {
     fn default() -> Self {
-        Self { inner: B::default(), exchange: None, left: None }
+        Self {
+            inner: B::default(),
+            exchange: None,
+            left: None,
+        }
     }
 }
 
@@ -247,10 +275,13 @@ fn finish(exchange: &mut Option<Exchange>) {
 
 impl Exchange {
     fn start<A>(telemetry: &Telemetry, request: &Request<A>) -> Self {
-        let parent = telemetry.propagation().extract(&Context::current(), &Received(request.headers()));
+        let parent = telemetry
+            .propagation()
+            .extract(&Context::current(), &Received(request.headers()));
         let route = route_of(request);
         let measured = measured(request, route);
-        let builder = SpanBuilder::from_name(span_name(request.method(), route)).with_kind(SpanKind::Server);
+        let builder =
+            SpanBuilder::from_name(span_name(request.method(), route)).with_kind(SpanKind::Server);
         let attributes = || {
             let mut attributes = measured.clone();
             described(request, &mut attributes);
@@ -275,7 +306,10 @@ impl Exchange {
         span.set_attribute(code.clone());
         self.measured.push(code);
         if let Some(Route(route)) = response.extensions().get()
-            && !self.measured.iter().any(|attribute| attribute.key.as_str() == HTTP_ROUTE)
+            && !self
+                .measured
+                .iter()
+                .any(|attribute| attribute.key.as_str() == HTTP_ROUTE)
         {
             span.update_name(span_name(&self.method, Some(route)));
             let route = KeyValue::new(HTTP_ROUTE, Arc::clone(route));
@@ -319,7 +353,9 @@ impl Drop for Exchange {
         }
         span.end();
         if let Some(instruments) = self.telemetry.instruments() {
-            instruments.server.record(self.started.elapsed().as_secs_f64(), &self.measured);
+            instruments
+                .server
+                .record(self.started.elapsed().as_secs_f64(), &self.measured);
         }
     }
 }
@@ -336,7 +372,10 @@ impl Drop for OnUnwind<'_> {
 
 #[cfg(feature = "axum")]
 fn route_of<A>(request: &Request<A>) -> Option<&str> {
-    request.extensions().get().map(axum::extract::MatchedPath::as_str)
+    request
+        .extensions()
+        .get()
+        .map(axum::extract::MatchedPath::as_str)
 }
 
 #[cfg(not(feature = "axum"))]
@@ -347,26 +386,52 @@ const fn route_of<A>(_request: &Request<A>) -> Option<&str> {
 /// The attributes that the duration metric has too: few, and of few values.
 fn measured<A>(request: &Request<A>, route: Option<&str>) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(14);
-    attributes.push(KeyValue::new(HTTP_REQUEST_METHOD, known_method(request.method()).unwrap_or("_OTHER")));
-    attributes.push(KeyValue::new(URL_SCHEME, request.uri().scheme_str().unwrap_or("http").to_owned()));
+    attributes.push(KeyValue::new(
+        HTTP_REQUEST_METHOD,
+        known_method(request.method()).unwrap_or("_OTHER"),
+    ));
+    attributes.push(KeyValue::new(
+        URL_SCHEME,
+        request.uri().scheme_str().unwrap_or("http").to_owned(),
+    ));
     attributes.extend(route.map(|route| KeyValue::new(HTTP_ROUTE, route.to_owned())));
-    attributes
-        .extend(protocol_version(request.version()).map(|version| KeyValue::new(NETWORK_PROTOCOL_VERSION, version)));
+    attributes.extend(
+        protocol_version(request.version())
+            .map(|version| KeyValue::new(NETWORK_PROTOCOL_VERSION, version)),
+    );
     attributes
 }
 
 fn described<A>(request: &Request<A>, attributes: &mut Vec<KeyValue>) {
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let text = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     if known_method(request.method()).is_none() {
-        attributes.push(KeyValue::new(HTTP_REQUEST_METHOD_ORIGINAL, request.method().as_str().to_owned()));
+        attributes.push(KeyValue::new(
+            HTTP_REQUEST_METHOD_ORIGINAL,
+            request.method().as_str().to_owned(),
+        ));
     }
     attributes.push(KeyValue::new(URL_PATH, request.uri().path().to_owned()));
     let query = request.uri().query().map(redact::query);
     attributes.extend(query.map(|query| KeyValue::new(URL_QUERY, query.into_owned())));
-    let named = request.uri().authority().cloned().or_else(|| text(header::HOST)?.parse().ok());
+    let named = request
+        .uri()
+        .authority()
+        .cloned()
+        .or_else(|| text(header::HOST)?.parse().ok());
     if let Some(authority) = named {
         attributes.push(KeyValue::new(SERVER_ADDRESS, authority.host().to_owned()));
-        attributes.extend(authority.port_u16().map(|port| KeyValue::new(SERVER_PORT, i64::from(port))));
+        attributes.extend(
+            authority
+                .port_u16()
+                .map(|port| KeyValue::new(SERVER_PORT, i64::from(port))),
+        );
     }
-    attributes.extend(text(header::USER_AGENT).map(|agent| KeyValue::new(USER_AGENT_ORIGINAL, agent.to_owned())));
+    attributes.extend(
+        text(header::USER_AGENT).map(|agent| KeyValue::new(USER_AGENT_ORIGINAL, agent.to_owned())),
+    );
 }

@@ -15,7 +15,10 @@ pub(crate) struct Environment<'a> {
 
 impl<'a> Environment<'a> {
     pub(crate) fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { lookup, mistakes: Vec::new() }
+        Self {
+            lookup,
+            mistakes: Vec::new(),
+        }
     }
 
     pub(crate) fn into_mistakes(self) -> Vec<Mistake> {
@@ -24,22 +27,34 @@ impl<'a> Environment<'a> {
 
     /// The value, trimmed. An empty one is as good as none (OpenTelemetry, "Environment variables", parsing).
     pub(crate) fn text(&self, variable: &str) -> Option<String> {
-        (self.lookup)(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        (self.lookup)(variable)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
     }
 
     /// The first of these variables that is set, and its value.
     pub(crate) fn first<'v>(&self, variables: &[&'v str]) -> Option<(&'v str, String)> {
-        variables.iter().find_map(|variable| Some((*variable, self.text(variable)?)))
+        variables
+            .iter()
+            .find_map(|variable| Some((*variable, self.text(variable)?)))
     }
 
     pub(crate) fn mistake(&mut self, variable: &str, value: &str, problem: impl Into<String>) {
         let (variable, value) = (variable.to_owned(), Some(value.to_owned()));
-        self.note(Mistake { variable, value, problem: problem.into() });
+        self.note(Mistake {
+            variable,
+            value,
+            problem: problem.into(),
+        });
     }
 
     /// A mistake in a value that must not be shown.
     pub(crate) fn secret_mistake(&mut self, variable: &str, problem: impl Into<String>) {
-        self.note(Mistake { variable: variable.to_owned(), value: None, problem: problem.into() });
+        self.note(Mistake {
+            variable: variable.to_owned(),
+            value: None,
+            problem: problem.into(),
+        });
     }
 
     /// Once, though traces and metrics may both read the variable.
@@ -63,11 +78,18 @@ impl<'a> Environment<'a> {
     }
 
     /// A number from the first of these variables that is set, within bounds.
-    pub(crate) fn number<N>(&mut self, variables: &[&str], bounds: std::ops::RangeInclusive<N>, default: N) -> N
+    pub(crate) fn number<N>(
+        &mut self,
+        variables: &[&str],
+        bounds: std::ops::RangeInclusive<N>,
+        default: N,
+    ) -> N
     where
         N: FromStr + PartialOrd + std::fmt::Display,
     {
-        let Some((variable, value)) = self.first(variables) else { return default };
+        let Some((variable, value)) = self.first(variables) else {
+            return default;
+        };
         match value.parse() {
             Ok(number) if bounds.contains(&number) => number,
             _ => {
@@ -86,7 +108,9 @@ impl<'a> Environment<'a> {
 
     /// `key=value,key=value`, percent-decoded, as `OTEL_RESOURCE_ATTRIBUTES` and the header variables have it.
     pub(crate) fn pairs(&mut self, variable: &str, secrecy: Secrecy) -> Vec<(String, String)> {
-        let Some(text) = self.text(variable) else { return Vec::new() };
+        let Some(text) = self.text(variable) else {
+            return Vec::new();
+        };
         let mut pairs = Vec::new();
         for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
             let read = pair.split_once('=').and_then(|(key, value)| {
@@ -95,9 +119,14 @@ impl<'a> Environment<'a> {
             });
             match (read, secrecy) {
                 (Some(pair), _) => pairs.push(pair),
-                (None, Secrecy::Shown) => self.mistake(variable, pair, "not of the form key=value, percent-encoded"),
+                (None, Secrecy::Shown) => {
+                    self.mistake(variable, pair, "not of the form key=value, percent-encoded")
+                }
                 (None, Secrecy::Hidden) => {
-                    self.secret_mistake(variable, "a part is not of the form key=value, percent-encoded");
+                    self.secret_mistake(
+                        variable,
+                        "a part is not of the form key=value, percent-encoded",
+                    );
                 }
             }
         }

@@ -15,7 +15,11 @@ pub(super) fn propagators(env: &mut Environment<'_>) -> Option<Vec<Format>> {
             "jaeger" => formats.push(Format::Jaeger),
             "b3" => formats.push(Format::B3Multi),
             "w3c" => formats.extend([Format::W3c, Format::Baggage]),
-            _ => env.mistake(VARIABLE, name, "no such propagation; use jaeger, b3 or w3c, or set OTEL_PROPAGATORS"),
+            _ => env.mistake(
+                VARIABLE,
+                name,
+                "no such propagation; use jaeger, b3 or w3c, or set OTEL_PROPAGATORS",
+            ),
         }
     }
     Some(formats)
@@ -26,17 +30,26 @@ pub(super) fn sampler(env: &mut Environment<'_>) -> Option<SamplerChoice> {
     const VARIABLE: &str = "JAEGER_SAMPLER_TYPE";
     let name = env.text(VARIABLE)?;
     if !matches!(name.as_str(), "const" | "probabilistic") {
-        env.mistake(VARIABLE, &name, "not supported; use const or probabilistic, or set OTEL_TRACES_SAMPLER");
+        env.mistake(
+            VARIABLE,
+            &name,
+            "not supported; use const or probabilistic, or set OTEL_TRACES_SAMPLER",
+        );
         return None;
     }
     let ratio = env.number(&["JAEGER_SAMPLER_PARAM"], 0.0..=1.0, 1.0);
-    Some(SamplerChoice { parent_based: true, ratio })
+    Some(SamplerChoice {
+        parent_based: true,
+        ratio,
+    })
 }
 
 /// `JAEGER_TAGS`: `key=value`, where a value may be `${VARIABLE:default}`.
 pub(super) fn tags(env: &mut Environment<'_>) -> Vec<(String, String)> {
     const VARIABLE: &str = "JAEGER_TAGS";
-    let Some(text) = env.text(VARIABLE) else { return Vec::new() };
+    let Some(text) = env.text(VARIABLE) else {
+        return Vec::new();
+    };
     let mut tags = Vec::new();
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
         match pair.split_once('=') {
@@ -53,14 +66,16 @@ pub(super) fn refuse_endpoint(env: &mut Environment<'_>) {
     if env.first(&["OTEL_TRACES_EXPORTER"]).is_none()
         && let Some(endpoint) = env.text(VARIABLE)
     {
-        let problem =
-            "Jaeger's Thrift is not spoken; set OTEL_EXPORTER_OTLP_ENDPOINT to the collector's OTLP port, 4318";
+        let problem = "Jaeger's Thrift is not spoken; set OTEL_EXPORTER_OTLP_ENDPOINT to the collector's OTLP port, 4318";
         env.mistake(VARIABLE, &endpoint, problem);
     }
 }
 
 fn resolved(env: &Environment<'_>, value: &str) -> String {
-    let Some(reference) = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
+    let Some(reference) = value
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'))
+    else {
         return value.to_owned();
     };
     let (variable, default) = reference.split_once(':').unwrap_or((reference, ""));

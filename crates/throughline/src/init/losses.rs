@@ -75,7 +75,11 @@ impl Ledger {
         // Read in this order, a span can be counted as ended and not yet exported, never the other way round.
         let exported = self.exported.load(Ordering::Acquire);
         let failed = self.failed.load(Ordering::Acquire);
-        Losses { ended: self.ended.load(Ordering::Acquire), exported, failed }
+        Losses {
+            ended: self.ended.load(Ordering::Acquire),
+            exported,
+            failed,
+        }
     }
 
     fn settle(&self, spans: usize, result: &OTelSdkResult) {
@@ -179,7 +183,9 @@ impl<E: PushMetricExporter> PushMetricExporter for CountedExporter<E> {
 
 impl<E> fmt::Debug for CountedExporter<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CountedExporter").field("ledger", &self.ledger).finish_non_exhaustive()
+        f.debug_struct("CountedExporter")
+            .field("ledger", &self.ledger)
+            .finish_non_exhaustive()
     }
 }
 
@@ -187,7 +193,10 @@ impl<E> fmt::Debug for CountedExporter<E> {
 
 impl<'a, F: Future> Inside<'a, F> {
     fn new(runtime: Option<&'a Handle>, future: F) -> Self {
-        Self { runtime, future: Box::pin(future) }
+        Self {
+            runtime,
+            future: Box::pin(future),
+        }
     }
 }
 

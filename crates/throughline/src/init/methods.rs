@@ -28,14 +28,24 @@ where
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false);
-    OnPanic.and_then(spans).with_filter(filter_fn(of_the_application))
+    OnPanic
+        .and_then(spans)
+        .with_filter(filter_fn(of_the_application))
 }
 
 /// Libraries below the application trace their own works; those are not method spans, and those of the exporter would
 /// feed on themselves.
 fn of_the_application(metadata: &Metadata<'_>) -> bool {
-    const BELOW: [&str; 8] =
-        ["h2", "hyper", "hyper_util", "opentelemetry", "opentelemetry_sdk", "reqwest", "tonic", "tower"];
+    const BELOW: [&str; 8] = [
+        "h2",
+        "hyper",
+        "hyper_util",
+        "opentelemetry",
+        "opentelemetry_sdk",
+        "reqwest",
+        "tonic",
+        "tower",
+    ];
     let root = metadata.target().split("::").next().unwrap_or_default();
     *metadata.level() <= Level::INFO && !BELOW.contains(&root)
 }
@@ -46,7 +56,9 @@ where
 {
     fn on_exit(&self, _id: &Id, _cx: LayerContext<'_, S>) {
         if std::thread::panicking() {
-            Context::current().span().set_status(Status::error("the method panicked"));
+            Context::current()
+                .span()
+                .set_status(Status::error("the method panicked"));
         }
     }
 }

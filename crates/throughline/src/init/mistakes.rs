@@ -23,13 +23,21 @@ pub struct Mistakes(Vec<Mistake>);
 impl Mistakes {
     /// `Err` with the mistakes, if there are any.
     pub(crate) fn check(mistakes: Vec<Mistake>) -> Result<(), Self> {
-        if mistakes.is_empty() { Ok(()) } else { Err(Self(mistakes)) }
+        if mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(Self(mistakes))
+        }
     }
 
     /// What no check of ours foresaw: the exporter refused the configuration.
     pub(crate) fn unbuildable(reason: &str) -> Self {
         let variable = "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned();
-        Self(vec![Mistake { variable, value: None, problem: reason.to_owned() }])
+        Self(vec![Mistake {
+            variable,
+            value: None,
+            problem: reason.to_owned(),
+        }])
     }
 
     /// The mistakes, in the order in which they were found.
@@ -57,6 +65,13 @@ impl fmt::Display for Mistake {
 }
 
 fn listed(mistakes: &[Mistake]) -> String {
-    let count = if mistakes.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", mistakes.len()) };
-    mistakes.iter().fold(format!("{count} in the telemetry configuration:"), |text, one| format!("{text}\n  {one}"))
+    let count = if mistakes.len() == 1 {
+        "1 mistake".to_owned()
+    } else {
+        format!("{} mistakes", mistakes.len())
+    };
+    mistakes.iter().fold(
+        format!("{count} in the telemetry configuration:"),
+        |text, one| format!("{text}\n  {one}"),
+    )
 }

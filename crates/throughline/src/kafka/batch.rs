@@ -67,6 +67,9 @@ impl<'c> Deref for Batch<'c> {
 
 impl fmt::Debug for Batch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("records", &self.messages.len()).field("context", &self.open.context).finish()
+        f.debug_struct("Batch")
+            .field("records", &self.messages.len())
+            .field("context", &self.open.context)
+            .finish()
     }
 }

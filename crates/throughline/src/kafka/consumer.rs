@@ -35,7 +35,11 @@ impl<C> Consumer<C> {
     /// Traces what `inner` receives.
     #[must_use]
     pub fn new(inner: C, settings: Settings) -> Self {
-        Self { inner, instrument: Instrument::new(settings), held: Mutex::default() }
+        Self {
+            inner,
+            instrument: Instrument::new(settings),
+            held: Mutex::default(),
+        }
     }
 
     /// The consumer within.
@@ -66,20 +70,29 @@ impl<C> Consumer<C> {
         M: Message,
         C: rdkafka::consumer::Consumer<X>,
     {
-        let commit = || self.inner.commit(&next_offsets([delivery.message()])?, mode);
-        self.instrument.settle(delivery.context(), delivery.open().topic.as_deref(), commit)
+        let commit = || {
+            self.inner
+                .commit(&next_offsets([delivery.message()])?, mode)
+        };
+        self.instrument
+            .settle(delivery.context(), delivery.open().topic.as_deref(), commit)
     }
 
     /// Commits a batch, in every partition it has records of, inside a `settle` span, a child of the batch's.
     ///
     /// # Errors
     /// Those of the commit.
-    pub fn settle_batch<X: ConsumerContext>(&self, batch: &Batch<'_>, mode: CommitMode) -> KafkaResult<()>
+    pub fn settle_batch<X: ConsumerContext>(
+        &self,
+        batch: &Batch<'_>,
+        mode: CommitMode,
+    ) -> KafkaResult<()>
     where
         C: rdkafka::consumer::Consumer<X>,
     {
         let commit = || self.inner.commit(&next_offsets(batch.iter())?, mode);
-        self.instrument.settle(batch.context(), batch.open().topic.as_deref(), commit)
+        self.instrument
+            .settle(batch.context(), batch.open().topic.as_deref(), commit)
     }
 
     /// Commits everything received so far inside a `settle` span, a child of the active one.
@@ -90,7 +103,9 @@ impl<C> Consumer<C> {
     where
         C: rdkafka::consumer::Consumer<X>,
     {
-        self.instrument.settle(&Context::current(), None, || self.inner.commit_consumer_state(mode))
+        self.instrument.settle(&Context::current(), None, || {
+            self.inner.commit_consumer_state(mode)
+        })
     }
 
     fn hold(&self, error: KafkaError) {
@@ -98,7 +113,11 @@ impl<C> Consumer<C> {
     }
 
     fn tell_held(&self) -> KafkaResult<()> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .map_or(Ok(()), Err)
     }
 }
 
@@ -150,7 +169,11 @@ impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
         if let Err(error) = self.tell_held() {
             return Some(Err(error));
         }
-        Some(self.inner.poll(timeout)?.map(|message| self.deliver(message)))
+        Some(
+            self.inner
+                .poll(timeout)?
+                .map(|message| self.deliver(message)),
+        )
     }
 
     /// What arrives within `timeout`, up to `most` (at most [`MOST_RECORDS`]); `None` when nothing does. An error that comes
@@ -163,7 +186,10 @@ impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
         let deadline = Instant::now() + timeout;
         let mut messages = Vec::new();
         while messages.len() < most {
-            match self.inner.poll(deadline.saturating_duration_since(Instant::now())) {
+            match self
+                .inner
+                .poll(deadline.saturating_duration_since(Instant::now()))
+            {
                 Some(Ok(message)) => messages.push(message),
                 Some(Err(error)) if messages.is_empty() => return Some(Err(error)),
                 Some(Err(error)) => {
@@ -187,15 +213,21 @@ impl<C> Deref for Consumer<C> {
 
 impl<C> fmt::Debug for Consumer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumer").field("instrument", &self.instrument).finish_non_exhaustive()
+        f.debug_struct("Consumer")
+            .field("instrument", &self.instrument)
+            .finish_non_exhaustive()
     }
 }
 
 /// In each partition, the offset after the last of these records there: what to commit.
-fn next_offsets<'m, M: Message + 'm>(messages: impl IntoIterator<Item = &'m M>) -> KafkaResult<TopicPartitionList> {
+fn next_offsets<'m, M: Message + 'm>(
+    messages: impl IntoIterator<Item = &'m M>,
+) -> KafkaResult<TopicPartitionList> {
     let mut last: BTreeMap<(&str, i32), i64> = BTreeMap::new();
     for message in messages {
-        let offset = last.entry((message.topic(), message.partition())).or_default();
+        let offset = last
+            .entry((message.topic(), message.partition()))
+            .or_default();
         *offset = message.offset().max(*offset);
     }
     let mut next = TopicPartitionList::with_capacity(last.len());

@@ -33,7 +33,10 @@ impl Delivery<BorrowedMessage<'_>> {
     /// # }
     /// ```
     pub fn detach(self) -> Delivery<OwnedMessage> {
-        Delivery { message: self.message.detach(), open: self.open }
+        Delivery {
+            message: self.message.detach(),
+            open: self.open,
+        }
     }
 }
 
@@ -56,7 +59,10 @@ impl<M> Delivery<M> {
 
     /// Awaits `work` with the record's span active, then ends the span. An error is recorded on the span and returned; a
     /// panic is recorded and goes on. The future may borrow from the delivery.
-    #[expect(clippy::future_not_send, reason = "it is, for records and work that can be sent")]
+    #[expect(
+        clippy::future_not_send,
+        reason = "it is, for records and work that can be sent"
+    )]
     pub async fn handle<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E>
     where
         E: fmt::Display + fmt::Debug,
@@ -90,6 +96,9 @@ impl<M> Deref for Delivery<M> {
 
 impl<M: fmt::Debug> fmt::Debug for Delivery<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Delivery").field("message", &self.message).field("context", &self.open.context).finish()
+        f.debug_struct("Delivery")
+            .field("message", &self.message)
+            .field("context", &self.open.context)
+            .finish()
     }
 }

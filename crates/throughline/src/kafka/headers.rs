@@ -3,13 +3,18 @@
 //! rdkafka's safe view of headers panics on a key that is not UTF-8 and can only append, so reading and replacing go
 //! through librdkafka itself. All `unsafe` code of this crate is in this module. It rests on two facts of rdkafka 0.39:
 //! a `&BorrowedHeaders` *is* the address of librdkafka's `rd_kafka_headers_t`, and an `OwnedHeaders` is its only owner.
-#![expect(unsafe_code, reason = "rdkafka's safe API panics on header keys that are not UTF-8 and cannot replace")]
+#![expect(
+    unsafe_code,
+    reason = "rdkafka's safe API panics on header keys that are not UTF-8 and cannot replace"
+)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 
 use rdkafka::message::{BorrowedHeaders, OwnedHeaders};
-use rdkafka_sys::{self as native, rd_kafka_headers_t, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR};
+use rdkafka_sys::{
+    self as native, rd_kafka_headers_t, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+};
 use throughline_model::context::{Carrier, CarrierMut};
 
 /// Headers to read.
@@ -41,14 +46,20 @@ impl Outgoing {
     /// Takes over the application's headers, if it gave any.
     pub(crate) fn new(headers: Option<OwnedHeaders>, more: usize) -> Self {
         let inherited = headers.is_some();
-        Self { headers: headers.unwrap_or_else(|| OwnedHeaders::new_with_capacity(more)), inherited }
+        Self {
+            headers: headers.unwrap_or_else(|| OwnedHeaders::new_with_capacity(more)),
+            inherited,
+        }
     }
 
     pub(crate) fn into_inner(self) -> OwnedHeaders {
         self.headers
     }
 
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "the pointer is for writing")]
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "the pointer is for writing"
+    )]
     fn native(&mut self) -> *mut rd_kafka_headers_t {
         ptr::from_ref(self.headers.as_borrowed()).cast_mut().cast()
     }
@@ -63,11 +74,16 @@ impl Carrier for Outgoing {
 impl CarrierMut for Outgoing {
     fn replace(&mut self, name: &str, value: &[u8]) {
         self.remove(name);
-        let (Ok(name_length), Ok(value_length)) = (isize::try_from(name.len()), isize::try_from(value.len())) else {
+        let (Ok(name_length), Ok(value_length)) =
+            (isize::try_from(name.len()), isize::try_from(value.len()))
+        else {
             return;
         };
         let headers = self.native();
-        let (name, value) = (name.as_ptr().cast::<c_char>(), value.as_ptr().cast::<c_void>());
+        let (name, value) = (
+            name.as_ptr().cast::<c_char>(),
+            value.as_ptr().cast::<c_void>(),
+        );
         // SAFETY: `headers` is live and ours alone (`&mut self` on the owner). Name and value are readable for the
         // lengths given, and librdkafka copies both. It returns an error only for read-only headers, which those of an
         // `OwnedHeaders` never are; the record then goes out without a context.
@@ -81,7 +97,9 @@ impl CarrierMut for Outgoing {
         // librdkafka removes by exact name; a header may be there in another case.
         let mut found: Vec<CString> = Vec::new();
         each(self.headers.as_borrowed(), &mut |key, _| {
-            if key.eq_ignore_ascii_case(name.as_bytes()) && !found.iter().any(|one| one.as_bytes() == key) {
+            if key.eq_ignore_ascii_case(name.as_bytes())
+                && !found.iter().any(|one| one.as_bytes() == key)
+            {
                 found.extend(CString::new(key));
             }
         });
@@ -112,7 +130,9 @@ fn each<'a>(headers: &'a BorrowedHeaders, visit: &mut dyn FnMut(&'a [u8], Option
         let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0usize);
         // SAFETY: `list` is a live `rd_kafka_headers_t` as long as `headers` is borrowed (see the module's words), and
         // the out-pointers are local. Past the last header it returns an error and writes nothing.
-        let result = unsafe { native::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size) };
+        let result = unsafe {
+            native::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size)
+        };
         if result != RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
             return;
         }

@@ -10,8 +10,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
 use throughline_model::context::{Carrier as _, CarrierMut as _, Extracted};
 use throughline_model::convention::{
-    ERROR_TYPE, MESSAGING_BATCH_MESSAGE_COUNT, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
-    MESSAGING_OPERATION_NAME, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE,
+    ERROR_TYPE, MESSAGING_BATCH_MESSAGE_COUNT, MESSAGING_CONSUMER_GROUP_NAME,
+    MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE,
 };
 
 use super::headers::{Outgoing, Received, SecondSpan};
@@ -47,8 +47,15 @@ struct Sender(SpanContext);
 
 impl Instrument {
     pub(crate) fn new(settings: Settings) -> Arc<Self> {
-        let telemetry = settings.0.telemetry.clone().unwrap_or_else(Telemetry::global);
-        Arc::new(Self { telemetry, values: settings.0 })
+        let telemetry = settings
+            .0
+            .telemetry
+            .clone()
+            .unwrap_or_else(Telemetry::global);
+        Arc::new(Self {
+            telemetry,
+            values: settings.0,
+        })
     }
 
     pub(crate) fn naming(&self) -> &Naming {
@@ -59,21 +66,45 @@ impl Instrument {
 
     /// Starts the span of a record to be sent. Its parent is the context already in the record's headers, else `given`,
     /// else the active span: the order of opentracing-kafka-client.
-    pub(crate) fn send(&self, record: &Record<'_>, headers: Option<&OwnedHeaders>, given: Option<&Context>) -> Context {
+    pub(crate) fn send(
+        &self,
+        record: &Record<'_>,
+        headers: Option<&OwnedHeaders>,
+        given: Option<&Context>,
+    ) -> Context {
         let ambient = given.cloned().unwrap_or_else(Context::current);
-        let parent = match headers.map(|headers| self.telemetry.propagation().read(&Received(headers.as_borrowed()))) {
+        let parent = match headers.map(|headers| {
+            self.telemetry
+                .propagation()
+                .read(&Received(headers.as_borrowed()))
+        }) {
             None => ambient,
             Some(found) => {
-                let forwarded =
-                    ambient.get::<Sender>().is_some_and(|sender| span_context(&found).as_ref() == Some(&sender.0));
-                if forwarded { ambient } else { receive(&ambient, &found) }
+                let forwarded = ambient
+                    .get::<Sender>()
+                    .is_some_and(|sender| span_context(&found).as_ref() == Some(&sender.0));
+                if forwarded {
+                    ambient
+                } else {
+                    receive(&ambient, &found)
+                }
             }
         };
-        self.start(Operation::Send, SpanKind::Producer, record, Vec::new(), &parent)
+        self.start(
+            Operation::Send,
+            SpanKind::Producer,
+            record,
+            Vec::new(),
+            &parent,
+        )
     }
 
     /// The application's headers with the span's context in them; everything else in them stays as it is.
-    pub(crate) fn inject(&self, cx: &Context, headers: Option<OwnedHeaders>) -> Option<OwnedHeaders> {
+    pub(crate) fn inject(
+        &self,
+        cx: &Context,
+        headers: Option<OwnedHeaders>,
+    ) -> Option<OwnedHeaders> {
         if !cx.span().span_context().is_valid() {
             return headers;
         }
@@ -85,22 +116,39 @@ impl Instrument {
 
     /// What [`Instrument::withdraw`] will need to know of headers into which a context is put.
     pub(crate) fn given(&self, headers: Option<&OwnedHeaders>) -> Given {
-        let Some(headers) = headers else { return Given::Nothing };
+        let Some(headers) = headers else {
+            return Given::Nothing;
+        };
         let mut replaced = false;
         Received(headers.as_borrowed()).each(&mut |key, _| {
-            replaced |= self.telemetry.propagation().fields().any(|name| key.eq_ignore_ascii_case(name.as_bytes()));
+            replaced |= self
+                .telemetry
+                .propagation()
+                .fields()
+                .any(|name| key.eq_ignore_ascii_case(name.as_bytes()));
         });
-        if replaced { Given::Context(headers.clone()) } else { Given::Others }
+        if replaced {
+            Given::Context(headers.clone())
+        } else {
+            Given::Others
+        }
     }
 
     /// Takes a context out of headers again, for a record that goes back to the application or out without.
-    pub(crate) fn withdraw(&self, headers: Option<OwnedHeaders>, given: &Given) -> Option<OwnedHeaders> {
+    pub(crate) fn withdraw(
+        &self,
+        headers: Option<OwnedHeaders>,
+        given: &Given,
+    ) -> Option<OwnedHeaders> {
         match given {
             Given::Nothing => None,
             Given::Context(before) => Some(before.clone()),
             Given::Others => {
                 let mut outgoing = Outgoing::new(Some(headers?), 0);
-                self.telemetry.propagation().fields().for_each(|name| outgoing.remove(name));
+                self.telemetry
+                    .propagation()
+                    .fields()
+                    .for_each(|name| outgoing.remove(name));
                 Some(outgoing.into_inner())
             }
         }
@@ -121,14 +169,19 @@ impl Instrument {
             (_, Some(failure), naming) => naming.fail(failure, &span),
             (Ok((at, offset)), None, Naming::OpenTelemetry) if span.is_recording() => {
                 let mut attributes = Vec::with_capacity(2);
-                let (at, offset) = (partition.is_none().then_some(at), Some(offset).filter(|offset| *offset >= 0));
+                let (at, offset) = (
+                    partition.is_none().then_some(at),
+                    Some(offset).filter(|offset| *offset >= 0),
+                );
                 place(&mut attributes, at, offset);
                 span.set_attributes(attributes);
             }
             _ => {}
         }
         if let Some(instruments) = self.telemetry.instruments() {
-            instruments.sent.add(1, &self.measured(Operation::Send, topic, failure.as_ref()));
+            instruments
+                .sent
+                .add(1, &self.measured(Operation::Send, topic, failure.as_ref()));
         }
     }
 
@@ -161,24 +214,48 @@ impl Instrument {
         if !active {
             context.span().end();
         }
-        Open::new(context, active, Some(record.topic.to_owned()), Arc::clone(self))
+        Open::new(
+            context,
+            active,
+            Some(record.topic.to_owned()),
+            Arc::clone(self),
+        )
     }
 
     /// Starts the span of records handled together: one link per record that carries a context, and no remote parent.
     pub(crate) fn receive_batch(self: &Arc<Self>, messages: &[BorrowedMessage<'_>]) -> Open {
         let ambient = Context::current();
         let topic = only(messages.iter().map(|message| message.topic()));
-        let partition = only(messages.iter().map(|message| message.partition())).filter(|_| topic.is_some());
-        let record = Record { topic: topic.unwrap_or_default(), partition, offset: None, key: None, tombstone: false };
+        let partition =
+            only(messages.iter().map(|message| message.partition())).filter(|_| topic.is_some());
+        let record = Record {
+            topic: topic.unwrap_or_default(),
+            partition,
+            offset: None,
+            key: None,
+            tombstone: false,
+        };
         let links = messages.iter().filter_map(|message| {
             let sender = span_context(&self.sender(message))?;
-            Some(Link::new(sender, link_attributes(&record_of(message), topic.is_none()), 0))
+            Some(Link::new(
+                sender,
+                link_attributes(&record_of(message), topic.is_none()),
+                0,
+            ))
         });
         let links = links.collect();
-        let context = self.start(Operation::Process, SpanKind::Consumer, &record, links, &ambient);
+        let context = self.start(
+            Operation::Process,
+            SpanKind::Consumer,
+            &record,
+            links,
+            &ambient,
+        );
         if matches!(self.values.naming, Naming::OpenTelemetry) {
             let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
-            context.span().set_attribute(KeyValue::new(MESSAGING_BATCH_MESSAGE_COUNT, count));
+            context
+                .span()
+                .set_attribute(KeyValue::new(MESSAGING_BATCH_MESSAGE_COUNT, count));
         }
         self.received(messages.len(), topic);
         let active = self.values.handling != Handling::Interceptor;
@@ -199,8 +276,20 @@ impl Instrument {
             return commit();
         }
         let topic = topic.unwrap_or_default();
-        let record = Record { topic, partition: None, offset: None, key: None, tombstone: false };
-        let cx = self.start(Operation::Commit, SpanKind::Client, &record, Vec::new(), parent);
+        let record = Record {
+            topic,
+            partition: None,
+            offset: None,
+            key: None,
+            tombstone: false,
+        };
+        let cx = self.start(
+            Operation::Commit,
+            SpanKind::Client,
+            &record,
+            Vec::new(),
+            parent,
+        );
         let result = commit();
         if let Err(error) = &result {
             self.values.naming.fail(&Failure::kafka(error), &cx.span());
@@ -212,14 +301,19 @@ impl Instrument {
     /// Counts the time that a handler took.
     pub(crate) fn processed(&self, topic: Option<&str>, took: Duration, failure: Option<&Failure>) {
         if let Some(instruments) = self.telemetry.instruments() {
-            instruments.process.record(took.as_secs_f64(), &self.measured(Operation::Process, topic, failure));
+            instruments.process.record(
+                took.as_secs_f64(),
+                &self.measured(Operation::Process, topic, failure),
+            );
         }
     }
 
     fn received(&self, records: usize, topic: Option<&str>) {
         if let Some(instruments) = self.telemetry.instruments() {
             let records = u64::try_from(records).unwrap_or(u64::MAX);
-            instruments.consumed.add(records, &self.measured(Operation::Poll, topic, None));
+            instruments
+                .consumed
+                .add(records, &self.measured(Operation::Poll, topic, None));
         }
     }
 
@@ -232,30 +326,67 @@ impl Instrument {
         parent: &Context,
     ) -> Context {
         let topic = Some(record.topic).filter(|topic| !topic.is_empty());
-        let builder = SpanBuilder::from_name(self.values.naming.span_name(operation, topic)).with_kind(kind);
-        let builder = if links.is_empty() { builder } else { builder.with_links(links) };
-        self.telemetry.start(builder, parent, || self.values.naming.attributes(operation, record, &self.values))
+        let builder =
+            SpanBuilder::from_name(self.values.naming.span_name(operation, topic)).with_kind(kind);
+        let builder = if links.is_empty() {
+            builder
+        } else {
+            builder.with_links(links)
+        };
+        self.telemetry.start(builder, parent, || {
+            self.values
+                .naming
+                .attributes(operation, record, &self.values)
+        })
     }
 
     /// What the record's headers say of its sender.
     fn sender(&self, message: &BorrowedMessage<'_>) -> Extracted {
-        let Some(headers) = message.headers().map(Received) else { return Extracted::default() };
+        let Some(headers) = message.headers().map(Received) else {
+            return Extracted::default();
+        };
         let propagation = self.telemetry.propagation();
         let found = propagation.read(&headers);
         if found.context.is_none() && matches!(self.values.naming, Naming::OpenTracing(_)) {
             let second = propagation.read(&SecondSpan(&headers));
-            return if second.context.is_some() { second } else { found };
+            return if second.context.is_some() {
+                second
+            } else {
+                found
+            };
         }
         found
     }
 
     /// The span that stands for the handling; before it, if so set, the one for the arrival.
-    fn handling_span(&self, record: &Record<'_>, ambient: &Context, parent: &Context, links: Vec<Link>) -> Context {
-        let process = |links| self.start(Operation::Process, SpanKind::Consumer, record, links, parent);
+    fn handling_span(
+        &self,
+        record: &Record<'_>,
+        ambient: &Context,
+        parent: &Context,
+        links: Vec<Link>,
+    ) -> Context {
+        let process = |links| {
+            self.start(
+                Operation::Process,
+                SpanKind::Consumer,
+                record,
+                links,
+                parent,
+            )
+        };
         match (self.values.handling, &self.values.naming) {
             (Handling::Active | Handling::Interceptor, _) => process(links),
             (Handling::Listener, Naming::OpenTelemetry) => {
-                self.start(Operation::Poll, SpanKind::Client, record, links.clone(), ambient).span().end();
+                self.start(
+                    Operation::Poll,
+                    SpanKind::Client,
+                    record,
+                    links.clone(),
+                    ambient,
+                )
+                .span()
+                .end();
                 process(links)
             }
             (Handling::Listener, Naming::OpenTracing(_)) => {
@@ -263,7 +394,9 @@ impl Instrument {
                 arrival.span().end();
                 let link = follows_from(arrival.span().span_context().clone());
                 let listener = SpanBuilder::from_name(OpenTracing::listener_name(record.topic));
-                let listener = listener.with_kind(SpanKind::Consumer).with_links(vec![link]);
+                let listener = listener
+                    .with_kind(SpanKind::Consumer)
+                    .with_links(vec![link]);
                 self.telemetry.start(listener, &arrival, Vec::new)
             }
         }
@@ -271,10 +404,18 @@ impl Instrument {
 
     /// A link to the sender, and, where the sender took its place as the parent, one to the span that was active here; of
     /// the latter opentracing-kafka-client knows nothing.
-    fn links_of(&self, ambient: &Context, sender: Option<&SpanContext>, relation: Relation) -> Vec<Link> {
-        let Some(sender) = sender.filter(|_| relation != Relation::ChildOnly) else { return Vec::new() };
+    fn links_of(
+        &self,
+        ambient: &Context,
+        sender: Option<&SpanContext>,
+        relation: Relation,
+    ) -> Vec<Link> {
+        let Some(sender) = sender.filter(|_| relation != Relation::ChildOnly) else {
+            return Vec::new();
+        };
         let mut links = vec![follows_from(sender.clone())];
-        let replaces = relation == Relation::ParentAndLink && matches!(self.values.naming, Naming::OpenTelemetry);
+        let replaces = relation == Relation::ParentAndLink
+            && matches!(self.values.naming, Naming::OpenTelemetry);
         let displaced = ambient.span().span_context().clone();
         if replaces && displaced.is_valid() && displaced.span_id() != sender.span_id() {
             links.push(Link::with_context(displaced));
@@ -283,14 +424,21 @@ impl Instrument {
     }
 
     /// Attributes of a measurement: few, and of few values.
-    fn measured(&self, operation: Operation, topic: Option<&str>, failure: Option<&Failure>) -> Vec<KeyValue> {
+    fn measured(
+        &self,
+        operation: Operation,
+        topic: Option<&str>,
+        failure: Option<&Failure>,
+    ) -> Vec<KeyValue> {
         let mut attributes = Vec::with_capacity(5);
         attributes.push(KeyValue::new(MESSAGING_SYSTEM, "kafka"));
         attributes.push(KeyValue::new(MESSAGING_OPERATION_NAME, operation.name()));
-        attributes.extend(topic.map(|topic| KeyValue::new(MESSAGING_DESTINATION_NAME, topic.to_owned())));
+        attributes
+            .extend(topic.map(|topic| KeyValue::new(MESSAGING_DESTINATION_NAME, topic.to_owned())));
         if operation != Operation::Send {
             let group = self.values.group.clone();
-            attributes.extend(group.map(|group| KeyValue::new(MESSAGING_CONSUMER_GROUP_NAME, group)));
+            attributes
+                .extend(group.map(|group| KeyValue::new(MESSAGING_CONSUMER_GROUP_NAME, group)));
         }
         attributes.extend(failure.map(|failure| KeyValue::new(ERROR_TYPE, failure.kind.clone())));
         attributes
@@ -308,14 +456,21 @@ fn record_of<'a>(message: &'a BorrowedMessage<'_>) -> Record<'a> {
 }
 
 fn follows_from(span: SpanContext) -> Link {
-    Link::new(span, vec![KeyValue::new(OPENTRACING_REF_TYPE, "follows_from")], 0)
+    Link::new(
+        span,
+        vec![KeyValue::new(OPENTRACING_REF_TYPE, "follows_from")],
+        0,
+    )
 }
 
 /// What differs from record to record goes on its link.
 fn link_attributes(record: &Record<'_>, with_topic: bool) -> Vec<KeyValue> {
     let mut attributes = vec![KeyValue::new(OPENTRACING_REF_TYPE, "follows_from")];
     if with_topic {
-        attributes.push(KeyValue::new(MESSAGING_DESTINATION_NAME, record.topic.to_owned()));
+        attributes.push(KeyValue::new(
+            MESSAGING_DESTINATION_NAME,
+            record.topic.to_owned(),
+        ));
     }
     place(&mut attributes, record.partition, record.offset);
     attributes

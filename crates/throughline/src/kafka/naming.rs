@@ -10,8 +10,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use throughline_model::convention::{
     ERROR_TYPE, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
     MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID, MESSAGING_KAFKA_MESSAGE_KEY,
-    MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
-    MESSAGING_SYSTEM, SERVER_ADDRESS, SERVER_PORT,
+    MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME,
+    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, SERVER_ADDRESS, SERVER_PORT,
 };
 
 use super::OpenTracing;
@@ -83,7 +83,12 @@ impl Naming {
     }
 
     /// The attributes that the span starts with.
-    pub(crate) fn attributes(&self, operation: Operation, record: &Record<'_>, values: &Values) -> Vec<KeyValue> {
+    pub(crate) fn attributes(
+        &self,
+        operation: Operation,
+        record: &Record<'_>,
+        values: &Values,
+    ) -> Vec<KeyValue> {
         match self {
             Self::OpenTelemetry => conventional(operation, record, values),
             Self::OpenTracing(names) => names.attributes(operation, record),
@@ -94,7 +99,9 @@ impl Naming {
     pub(crate) fn fail(&self, failure: &Failure, span: &SpanRef<'_>) {
         span.set_status(Status::error(failure.message.clone()));
         match self {
-            Self::OpenTelemetry => span.set_attribute(KeyValue::new(ERROR_TYPE, failure.kind.clone())),
+            Self::OpenTelemetry => {
+                span.set_attribute(KeyValue::new(ERROR_TYPE, failure.kind.clone()))
+            }
             Self::OpenTracing(names) => names.on_error(failure, span),
         }
     }
@@ -106,7 +113,10 @@ fn conventional(operation: Operation, record: &Record<'_>, values: &Values) -> V
     attributes.push(KeyValue::new(MESSAGING_OPERATION_NAME, operation.name()));
     attributes.push(KeyValue::new(MESSAGING_OPERATION_TYPE, operation.kind()));
     if !record.topic.is_empty() {
-        attributes.push(KeyValue::new(MESSAGING_DESTINATION_NAME, record.topic.to_owned()));
+        attributes.push(KeyValue::new(
+            MESSAGING_DESTINATION_NAME,
+            record.topic.to_owned(),
+        ));
     }
     place(&mut attributes, record.partition, record.offset);
     if record.tombstone {
@@ -117,7 +127,11 @@ fn conventional(operation: Operation, record: &Record<'_>, values: &Values) -> V
     {
         attributes.push(KeyValue::new(MESSAGING_KAFKA_MESSAGE_KEY, key.to_owned()));
     }
-    let group = if operation == Operation::Send { &None } else { &values.group };
+    let group = if operation == Operation::Send {
+        &None
+    } else {
+        &values.group
+    };
     let known = [
         (MESSAGING_CONSUMER_GROUP_NAME, group),
         (MESSAGING_CLIENT_ID, &values.client_id),
@@ -138,7 +152,10 @@ fn conventional(operation: Operation, record: &Record<'_>, values: &Values) -> V
 /// Partition and offset, as far as they are known.
 pub(crate) fn place(attributes: &mut Vec<KeyValue>, partition: Option<i32>, offset: Option<i64>) {
     if let Some(partition) = partition {
-        attributes.push(KeyValue::new(MESSAGING_DESTINATION_PARTITION_ID, partition.to_string()));
+        attributes.push(KeyValue::new(
+            MESSAGING_DESTINATION_PARTITION_ID,
+            partition.to_string(),
+        ));
     }
     if let Some(offset) = offset {
         attributes.push(KeyValue::new(MESSAGING_KAFKA_OFFSET, offset));
@@ -173,19 +190,35 @@ impl Failure {
     /// From an error of a handler: anything that can be shown and debugged, `anyhow::Error` too.
     pub(crate) fn of<E: fmt::Display + fmt::Debug>(error: &E) -> Self {
         let kind = Cow::Borrowed(std::any::type_name::<E>());
-        Self { kind, message: error.to_string(), detail: format!("{error:?}") }
+        Self {
+            kind,
+            message: error.to_string(),
+            detail: format!("{error:?}"),
+        }
     }
 
     /// From an error of the Kafka client.
     pub(crate) fn kafka(error: &KafkaError) -> Self {
-        let kind = error.rdkafka_error_code().map_or(Cow::Borrowed("KafkaError"), |code| Cow::Owned(kafka_name(code)));
-        Self { kind, message: error.to_string(), detail: format!("{error:?}") }
+        let kind = error
+            .rdkafka_error_code()
+            .map_or(Cow::Borrowed("KafkaError"), |code| {
+                Cow::Owned(kafka_name(code))
+            });
+        Self {
+            kind,
+            message: error.to_string(),
+            detail: format!("{error:?}"),
+        }
     }
 
     /// A handler that panicked. The payload is the panic hook's affair.
     pub(crate) fn panic() -> Self {
         let message = "the handler panicked".to_owned();
-        Self { kind: Cow::Borrowed("panic"), detail: message.clone(), message }
+        Self {
+            kind: Cow::Borrowed("panic"),
+            detail: message.clone(),
+            message,
+        }
     }
 
     pub(crate) fn kind(&self) -> Value {
@@ -218,7 +251,13 @@ mod tests {
 
     #[test]
     fn a_span_over_several_topics_has_no_topic_in_its_name() {
-        assert_eq!(Naming::OpenTelemetry.span_name(Operation::Process, None), "process");
-        assert_eq!(Naming::OpenTelemetry.span_name(Operation::Process, Some("t")), "process t");
+        assert_eq!(
+            Naming::OpenTelemetry.span_name(Operation::Process, None),
+            "process"
+        );
+        assert_eq!(
+            Naming::OpenTelemetry.span_name(Operation::Process, Some("t")),
+            "process t"
+        );
     }
 }

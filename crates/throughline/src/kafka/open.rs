@@ -30,17 +30,36 @@ struct OnUnwind<'a>(&'a Open);
 // === impl Open ===
 
 impl Open {
-    pub(crate) fn new(context: Context, active: bool, topic: Option<String>, instrument: Arc<Instrument>) -> Self {
-        Self { context, active, topic, instrument, started: Instant::now(), ended: AtomicBool::new(false) }
+    pub(crate) fn new(
+        context: Context,
+        active: bool,
+        topic: Option<String>,
+        instrument: Arc<Instrument>,
+    ) -> Self {
+        Self {
+            context,
+            active,
+            topic,
+            instrument,
+            started: Instant::now(),
+            ended: AtomicBool::new(false),
+        }
     }
 
     /// Awaits the handler with the span active.
-    pub(crate) async fn handle<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E>
+    pub(crate) async fn handle<T, E>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E>
     where
         E: std::fmt::Display + std::fmt::Debug,
     {
         let unwind = OnUnwind(self);
-        let result = if self.active { work.with_context(self.context.clone()).await } else { work.await };
+        let result = if self.active {
+            work.with_context(self.context.clone()).await
+        } else {
+            work.await
+        };
         self.end(result.as_ref().err().map(Failure::of).as_ref());
         drop(unwind);
         result
@@ -69,7 +88,8 @@ impl Open {
             self.instrument.naming().fail(failure, &span);
         }
         span.end();
-        self.instrument.processed(self.topic.as_deref(), self.started.elapsed(), failure);
+        self.instrument
+            .processed(self.topic.as_deref(), self.started.elapsed(), failure);
     }
 }
 

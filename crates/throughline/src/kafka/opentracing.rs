@@ -65,7 +65,10 @@ impl Default for OpenTracing {
 impl fmt::Debug for OpenTracing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("OpenTracing");
-        shown.field("producer", &self.producer).field("consumer", &self.consumer).finish_non_exhaustive()
+        shown
+            .field("producer", &self.producer)
+            .field("consumer", &self.consumer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,13 +88,18 @@ impl OpenTracing {
     /// Who puts the tags on, in place of [`StandardTags`].
     #[must_use]
     pub fn decorators(self, decorators: Vec<Arc<dyn SpanDecorator>>) -> Self {
-        Self { decorators: decorators.into(), ..self }
+        Self {
+            decorators: decorators.into(),
+            ..self
+        }
     }
 
     pub(crate) fn span_name(&self, operation: Operation, topic: Option<&str>) -> String {
         match operation {
             Operation::Send => self.producer.of("send", topic),
-            Operation::Poll | Operation::Process | Operation::Commit => self.consumer.of("receive", topic),
+            Operation::Poll | Operation::Process | Operation::Commit => {
+                self.consumer.of("receive", topic)
+            }
         }
     }
 
@@ -105,7 +113,9 @@ impl OpenTracing {
         for decorator in self.decorators.iter() {
             match operation {
                 Operation::Send => decorator.on_send(record, &mut tags),
-                Operation::Poll | Operation::Process | Operation::Commit => decorator.on_response(record, &mut tags),
+                Operation::Poll | Operation::Process | Operation::Commit => {
+                    decorator.on_response(record, &mut tags)
+                }
             }
         }
         tags
@@ -139,12 +149,20 @@ impl SpanName {
 impl SpanDecorator for StandardTags {
     fn on_send(&self, record: &Record<'_>, tags: &mut Vec<KeyValue>) {
         shared_tags(record, tags);
-        tags.extend(record.partition.map(|partition| KeyValue::new("partition", i64::from(partition))));
+        tags.extend(
+            record
+                .partition
+                .map(|partition| KeyValue::new("partition", i64::from(partition))),
+        );
     }
 
     fn on_response(&self, record: &Record<'_>, tags: &mut Vec<KeyValue>) {
         shared_tags(record, tags);
-        tags.extend(record.partition.map(|partition| KeyValue::new("partition", i64::from(partition))));
+        tags.extend(
+            record
+                .partition
+                .map(|partition| KeyValue::new("partition", i64::from(partition))),
+        );
         tags.extend(record.offset.map(|offset| KeyValue::new("offset", offset)));
     }
 
@@ -164,7 +182,10 @@ impl SpanDecorator for StandardTags {
 fn shared_tags(record: &Record<'_>, tags: &mut Vec<KeyValue>) {
     tags.push(KeyValue::new("component", "java-kafka"));
     tags.push(KeyValue::new("peer.service", "kafka"));
-    tags.push(KeyValue::new("message_bus.destination", record.topic.to_owned()));
+    tags.push(KeyValue::new(
+        "message_bus.destination",
+        record.topic.to_owned(),
+    ));
 }
 
 #[cfg(test)]
@@ -180,7 +201,10 @@ mod tests {
             (SpanName::Topic, "orders"),
             (SpanName::PrefixedTopic(prefix()), "P_orders"),
             (SpanName::OperationNameTopic, "receive - orders"),
-            (SpanName::PrefixedOperationNameTopic(prefix()), "P_receive - orders"),
+            (
+                SpanName::PrefixedOperationNameTopic(prefix()),
+                "P_receive - orders",
+            ),
         ];
         for (provider, expected) in names {
             assert_eq!(provider.of("receive", Some("orders")), expected);

@@ -15,8 +15,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message as _, ToBytes};
 use rdkafka::producer::future_producer::OwnedDeliveryResult;
 use rdkafka::producer::{
-    BaseProducer, BaseRecord, DeliveryFuture, DeliveryResult, FutureProducer, FutureRecord, Partitioner,
-    ProducerContext, ThreadedProducer,
+    BaseProducer, BaseRecord, DeliveryFuture, DeliveryResult, FutureProducer, FutureRecord,
+    Partitioner, ProducerContext, ThreadedProducer,
 };
 use rdkafka::statistics::Statistics;
 use rdkafka::util::{AsyncRuntime, Timeout};
@@ -86,7 +86,10 @@ pub struct Tagged<D> {
 
 impl<C: ClientContext + 'static, R: AsyncRuntime> Traceable for FutureProducer<C, R> {}
 impl<C: ProducerContext<Part>, Part: Partitioner> Traceable for BaseProducer<AckContext<C>, Part> {}
-impl<C: ProducerContext<Part>, Part: Partitioner> Traceable for ThreadedProducer<AckContext<C>, Part> {}
+impl<C: ProducerContext<Part>, Part: Partitioner> Traceable
+    for ThreadedProducer<AckContext<C>, Part>
+{
+}
 
 // === impl Producer ===
 
@@ -94,7 +97,10 @@ impl<P: Traceable> Producer<P> {
     /// Traces what `inner` sends.
     #[must_use]
     pub fn new(inner: P, settings: Settings) -> Self {
-        Self { inner, instrument: Instrument::new(settings) }
+        Self {
+            inner,
+            instrument: Instrument::new(settings),
+        }
     }
 }
 
@@ -115,7 +121,10 @@ where
     ///
     /// # Errors
     /// Those of [`FutureProducer::send`], also recorded on the span.
-    #[expect(clippy::future_not_send, reason = "it is, for keys and values that are `Sync`")]
+    #[expect(
+        clippy::future_not_send,
+        reason = "it is, for keys and values that are `Sync`"
+    )]
     pub async fn send<K, V>(
         &self,
         record: FutureRecord<'_, K, V>,
@@ -132,7 +141,10 @@ where
     ///
     /// # Errors
     /// Those of [`FutureProducer::send`], also recorded on the span.
-    #[expect(clippy::future_not_send, reason = "it is, for keys and values that are `Sync`")]
+    #[expect(
+        clippy::future_not_send,
+        reason = "it is, for keys and values that are `Sync`"
+    )]
     pub async fn send_with_parent<K, V>(
         &self,
         record: FutureRecord<'_, K, V>,
@@ -143,7 +155,8 @@ where
         K: ToBytes + ?Sized,
         V: ToBytes + ?Sized,
     {
-        self.deliver(record, queue_timeout.into(), Some(parent)).await
+        self.deliver(record, queue_timeout.into(), Some(parent))
+            .await
     }
 
     /// Enqueues a record; the result is a future of the acknowledgement.
@@ -159,17 +172,22 @@ where
         K: ToBytes + ?Sized,
         V: ToBytes + ?Sized,
     {
-        let context = self.instrument.send(&view(&record), record.headers.as_ref(), None);
+        let context = self
+            .instrument
+            .send(&view(&record), record.headers.as_ref(), None);
         let given = self.instrument.given(record.headers.as_ref());
         record.headers = self.instrument.inject(&context, record.headers.take());
         let sending = Sending::new(&self.instrument, context, record.topic, record.partition);
-        let result = self.inner.send_result(record).or_else(|(error, mut record)| {
-            if !is_too_large(&error) {
-                return Err((error, record));
-            }
-            record.headers = self.instrument.withdraw(record.headers.take(), &given);
-            self.inner.send_result(record)
-        });
+        let result = self
+            .inner
+            .send_result(record)
+            .or_else(|(error, mut record)| {
+                if !is_too_large(&error) {
+                    return Err((error, record));
+                }
+                record.headers = self.instrument.withdraw(record.headers.take(), &given);
+                self.inner.send_result(record)
+            });
         match result {
             Ok(delivery) => Ok(Pending { delivery, sending }),
             Err((error, mut record)) => {
@@ -180,7 +198,10 @@ where
         }
     }
 
-    #[expect(clippy::future_not_send, reason = "it is, for keys and values that are `Sync`")]
+    #[expect(
+        clippy::future_not_send,
+        reason = "it is, for keys and values that are `Sync`"
+    )]
     async fn deliver<K, V>(
         &self,
         mut record: FutureRecord<'_, K, V>,
@@ -191,7 +212,9 @@ where
         K: ToBytes + ?Sized,
         V: ToBytes + ?Sized,
     {
-        let context = self.instrument.send(&view(&record), record.headers.as_ref(), parent);
+        let context = self
+            .instrument
+            .send(&view(&record), record.headers.as_ref(), parent);
         let given = self.instrument.given(record.headers.as_ref());
         record.headers = self.instrument.inject(&context, record.headers.take());
         let (topic, partition) = (record.topic, record.partition);
@@ -199,13 +222,29 @@ where
         let result = match self.inner.send(record, queue_timeout).await {
             Err((error, mut unsent)) if is_too_large(&error) => {
                 let headers = self.instrument.withdraw(unsent.detach_headers(), &given);
-                let (key, payload, timestamp) = (unsent.key(), unsent.payload(), unsent.timestamp().to_millis());
-                let bare = FutureRecord::<[u8], [u8]> { topic, partition, payload, key, timestamp, headers };
+                let (key, payload, timestamp) = (
+                    unsent.key(),
+                    unsent.payload(),
+                    unsent.timestamp().to_millis(),
+                );
+                let bare = FutureRecord::<[u8], [u8]> {
+                    topic,
+                    partition,
+                    payload,
+                    key,
+                    timestamp,
+                    headers,
+                };
                 self.inner.send(bare, queue_timeout).await
             }
             result => result,
         };
-        sending.done(result.as_ref().map(|at| (at.partition, at.offset)).map_err(|(error, _)| error));
+        sending.done(
+            result
+                .as_ref()
+                .map(|at| (at.partition, at.offset))
+                .map_err(|(error, _)| error),
+        );
         result
     }
 }
@@ -229,7 +268,9 @@ where
         K: ToBytes + ?Sized,
         V: ToBytes + ?Sized,
     {
-        enqueue(&self.instrument, record, parent, |record| self.inner.send(record))
+        enqueue(&self.instrument, record, parent, |record| {
+            self.inner.send(record)
+        })
     }
 }
 
@@ -252,7 +293,9 @@ where
         K: ToBytes + ?Sized,
         V: ToBytes + ?Sized,
     {
-        enqueue(&self.instrument, record, parent, |record| self.inner.send(record))
+        enqueue(&self.instrument, record, parent, |record| {
+            self.inner.send(record)
+        })
     }
 }
 
@@ -266,7 +309,9 @@ impl<P> Deref for Producer<P> {
 
 impl<P> fmt::Debug for Producer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producer").field("instrument", &self.instrument).finish_non_exhaustive()
+        f.debug_struct("Producer")
+            .field("instrument", &self.instrument)
+            .finish_non_exhaustive()
     }
 }
 
@@ -277,7 +322,9 @@ fn enqueue<'a, K, V, D>(
     instrument: &Arc<Instrument>,
     record: BaseRecord<'a, K, V, D>,
     parent: Option<&Context>,
-    send: impl Fn(BaseRecord<'a, K, V, Opaque<D>>) -> Result<(), (KafkaError, BaseRecord<'a, K, V, Opaque<D>>)>,
+    send: impl Fn(
+        BaseRecord<'a, K, V, Opaque<D>>,
+    ) -> Result<(), (KafkaError, BaseRecord<'a, K, V, Opaque<D>>)>,
 ) -> Result<(), (KafkaError, BaseRecord<'a, K, V, D>)>
 where
     K: ToBytes + ?Sized,
@@ -302,7 +349,10 @@ where
         key: record.key,
         timestamp: record.timestamp,
         headers,
-        delivery_opaque: Box::new(Tagged { opaque: record.delivery_opaque, sending }),
+        delivery_opaque: Box::new(Tagged {
+            opaque: record.delivery_opaque,
+            sending,
+        }),
     };
     let result = send(tagged).or_else(|(error, mut tagged)| {
         if !is_too_large(&error) {
@@ -349,13 +399,24 @@ where
 // === impl Sending ===
 
 impl Sending {
-    fn new(instrument: &Arc<Instrument>, context: Context, topic: &str, partition: Option<i32>) -> Self {
-        Self { context, topic: instrument.counted_topic(topic), partition, instrument: Arc::clone(instrument) }
+    fn new(
+        instrument: &Arc<Instrument>,
+        context: Context,
+        topic: &str,
+        partition: Option<i32>,
+    ) -> Self {
+        Self {
+            context,
+            topic: instrument.counted_topic(topic),
+            partition,
+            instrument: Arc::clone(instrument),
+        }
     }
 
     /// Records the result; the span ends when the value is dropped.
     fn done(&self, result: Result<(i32, i64), &KafkaError>) {
-        self.instrument.sent(&self.context, self.topic.as_deref(), self.partition, result);
+        self.instrument
+            .sent(&self.context, self.topic.as_deref(), self.partition, result);
     }
 }
 
@@ -385,7 +446,9 @@ impl Future for Pending {
 
 impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").field("context", &self.sending.context).finish_non_exhaustive()
+        f.debug_struct("Pending")
+            .field("context", &self.sending.context)
+            .finish_non_exhaustive()
     }
 }
 
@@ -422,7 +485,10 @@ impl<C: ClientContext> ClientContext for AckContext<C> {
         self.0.error(error, reason);
     }
 
-    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+    fn generate_oauth_token(
+        &self,
+        config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         self.0.generate_oauth_token(config)
     }
 }
@@ -436,7 +502,12 @@ where
 
     fn delivery(&self, result: &DeliveryResult<'_>, tagged: Self::DeliveryOpaque) {
         let Tagged { opaque, sending } = *tagged;
-        sending.done(result.as_ref().map(|at| (at.partition(), at.offset())).map_err(|(error, _)| error));
+        sending.done(
+            result
+                .as_ref()
+                .map(|at| (at.partition(), at.offset()))
+                .map_err(|(error, _)| error),
+        );
         let _active = sending.context.clone().attach();
         self.0.delivery(result, opaque);
     }
@@ -450,6 +521,8 @@ where
 
 impl<D> fmt::Debug for Tagged<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tagged").field("context", &self.sending.context).finish_non_exhaustive()
+        f.debug_struct("Tagged")
+            .field("context", &self.sending.context)
+            .finish_non_exhaustive()
     }
 }

@@ -59,7 +59,12 @@ pub enum Handling {
 
 impl From<&ClientConfig> for Settings {
     fn from(config: &ClientConfig) -> Self {
-        let text = |key| config.get(key).filter(|text| !text.is_empty()).map(Arc::<str>::from);
+        let text = |key| {
+            config
+                .get(key)
+                .filter(|text| !text.is_empty())
+                .map(Arc::<str>::from)
+        };
         let values = Values {
             group: text("group.id"),
             client_id: text("client.id"),
@@ -136,9 +141,14 @@ impl Values {
 fn first_server(servers: &str) -> Option<(Arc<str>, Option<u16>)> {
     let first = servers.split(',').next()?.trim();
     let first = first.split_once("://").map_or(first, |(_, rest)| rest);
-    let (host, port) = match first.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+    let (host, port) = match first
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
         Some((host, rest)) => (host, rest.strip_prefix(':')),
-        None => first.split_once(':').map_or((first, None), |(host, port)| (host, Some(port))),
+        None => first
+            .split_once(':')
+            .map_or((first, None), |(host, port)| (host, Some(port))),
     };
     let port = port.and_then(|port| port.parse().ok());
     (!host.is_empty()).then(|| (host.into(), port))
@@ -152,12 +162,17 @@ mod tests {
     fn the_first_broker_is_the_server() {
         let read = |text| first_server(text).map(|(host, port)| (host.to_string(), port));
         assert_eq!(read("a:1,b:2"), Some(("a".to_owned(), Some(1))));
-        assert_eq!(read("PLAINTEXT://[::1]:9092"), Some(("::1".to_owned(), Some(9092))));
+        assert_eq!(
+            read("PLAINTEXT://[::1]:9092"),
+            Some(("::1".to_owned(), Some(9092)))
+        );
         assert_eq!(read("[::1]"), Some(("::1".to_owned(), None)));
         assert_eq!(read("broker"), Some(("broker".to_owned(), None)));
         assert_eq!(read(""), None);
         let mut config = ClientConfig::new();
-        config.set("metadata.broker.list", "a:1").set("group.id", "");
+        config
+            .set("metadata.broker.list", "a:1")
+            .set("group.id", "");
         let values = Settings::from(&config).0;
         assert_eq!(
             (values.server.clone(), values.group.clone()),
@@ -168,7 +183,9 @@ mod tests {
 
     #[test]
     fn a_topic_may_have_a_relation_of_its_own() {
-        let settings = Settings::default().relation(Relation::ChildOnly).topic_relation("t", Relation::LinksOnly);
+        let settings = Settings::default()
+            .relation(Relation::ChildOnly)
+            .topic_relation("t", Relation::LinksOnly);
         assert_eq!(settings.0.relation_of("t"), Relation::LinksOnly);
         assert_eq!(settings.0.relation_of("u"), Relation::ChildOnly);
     }

@@ -12,19 +12,26 @@ const SPAN: &str = "b7ad6b7169203331";
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderList {
     let mut headers = HeaderList::default();
-    pairs.iter().for_each(|(name, value)| headers.push(name, value));
+    pairs
+        .iter()
+        .for_each(|(name, value)| headers.push(name, value));
     headers
 }
 
 fn text<'a>(headers: &'a HeaderList, name: &str) -> Option<&'a str> {
-    headers.get(name).map(|value| str::from_utf8(value).unwrap())
+    headers
+        .get(name)
+        .map(|value| str::from_utf8(value).unwrap())
 }
 
 /// Receives headers, starts a span below them with this sampler at the root, and sends its context on.
 fn passed_on(formats: &[Format], root: Sampler, received: &HeaderList) -> (HeaderList, bool) {
     let propagation = Propagation::new(formats);
     let sampler = InboundSampler::new(root.clone(), Sampler::ParentBased(Box::new(root)));
-    let tracer = SdkTracerProvider::builder().with_sampler(sampler).build().tracer("test");
+    let tracer = SdkTracerProvider::builder()
+        .with_sampler(sampler)
+        .build()
+        .tracer("test");
     let parent = propagation.extract(&Context::new(), received);
     let span = tracer.build_with_context(SpanBuilder::from_name("s"), &parent);
     let sampled = span.span_context().is_sampled();
@@ -36,10 +43,17 @@ fn passed_on(formats: &[Format], root: Sampler, received: &HeaderList) -> (Heade
 #[test]
 fn the_random_flag_and_the_state_of_others_are_kept_whether_or_not_the_trace_is_recorded() {
     for (flags, expected) in [("03", "03"), ("02", "02"), ("01", "01"), ("00", "00")] {
-        let received = headers(&[("traceparent", &format!("00-{TRACE}-{SPAN}-{flags}")), ("tracestate", "a=1,b=2")]);
+        let received = headers(&[
+            ("traceparent", &format!("00-{TRACE}-{SPAN}-{flags}")),
+            ("tracestate", "a=1,b=2"),
+        ]);
         let (sent, _) = passed_on(&[Format::W3c], Sampler::AlwaysOn, &received);
         let parent = text(&sent, "traceparent").unwrap();
-        assert!(parent.starts_with(&format!("00-{TRACE}-")) && parent.ends_with(&format!("-{expected}")), "{parent}");
+        assert!(
+            parent.starts_with(&format!("00-{TRACE}-"))
+                && parent.ends_with(&format!("-{expected}")),
+            "{parent}"
+        );
         assert_eq!(text(&sent, "tracestate"), Some("a=1,b=2"));
     }
 }
@@ -71,14 +85,21 @@ fn debug_passes_every_sampler_and_is_passed_on() {
 
 #[test]
 fn a_refusal_without_ids_is_obeyed() {
-    let (_, sampled) = passed_on(&[Format::B3Single], Sampler::AlwaysOn, &headers(&[("b3", "0")]));
+    let (_, sampled) = passed_on(
+        &[Format::B3Single],
+        Sampler::AlwaysOn,
+        &headers(&[("b3", "0")]),
+    );
     assert!(!sampled);
 }
 
 #[test]
 fn what_came_with_one_trace_does_not_mark_another() {
     let propagation = Propagation::new(&[Format::B3Single]);
-    let debugged = propagation.extract(&Context::new(), &headers(&[("b3", &format!("{TRACE}-{SPAN}-d"))]));
+    let debugged = propagation.extract(
+        &Context::new(),
+        &headers(&[("b3", &format!("{TRACE}-{SPAN}-d"))]),
+    );
     let other = headers(&[("b3", "11111111111111111111111111111111-2222222222222222-1")]);
     let mut sent = HeaderList::default();
     propagation.inject(&propagation.extract(&debugged, &other), &mut sent);
@@ -87,8 +108,13 @@ fn what_came_with_one_trace_does_not_mark_another() {
 
 #[test]
 fn without_a_span_nothing_is_written() {
-    let propagation =
-        Propagation::new(&[Format::W3c, Format::Baggage, Format::B3Single, Format::B3Multi, Format::Jaeger]);
+    let propagation = Propagation::new(&[
+        Format::W3c,
+        Format::Baggage,
+        Format::B3Single,
+        Format::B3Multi,
+        Format::Jaeger,
+    ]);
     let mut sent = HeaderList::default();
     propagation.inject(&Context::new(), &mut sent);
     let refused = propagation.extract(&Context::new(), &headers(&[("b3", "0")]));
@@ -98,14 +124,23 @@ fn without_a_span_nothing_is_written() {
 
 #[test]
 fn either_form_of_b3_is_read_when_one_is_configured() {
-    let multi = headers(&[("X-B3-TraceId", TRACE), ("X-B3-SpanId", SPAN), ("X-B3-Sampled", "1")]);
+    let multi = headers(&[
+        ("X-B3-TraceId", TRACE),
+        ("X-B3-SpanId", SPAN),
+        ("X-B3-Sampled", "1"),
+    ]);
     let (sent, sampled) = passed_on(&[Format::B3Single], Sampler::AlwaysOff, &multi);
     assert!(sampled && text(&sent, "b3").is_some() && text(&sent, "x-b3-traceid").is_none());
 }
 
 #[test]
 fn a_format_named_twice_is_written_once() {
-    assert_eq!(Propagation::new(&[Format::B3Single, Format::B3Single]).fields().collect::<Vec<_>>(), ["b3"]);
+    assert_eq!(
+        Propagation::new(&[Format::B3Single, Format::B3Single])
+            .fields()
+            .collect::<Vec<_>>(),
+        ["b3"]
+    );
 }
 
 #[test]
@@ -133,9 +168,15 @@ fn a_malformed_header_is_no_context_and_is_counted() {
 
 #[test]
 fn baggage_travels_with_its_metadata() {
-    let received =
-        headers(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01")), ("baggage", "user=ann%20b;secret,n=1")]);
-    let (sent, _) = passed_on(&[Format::W3c, Format::Baggage], Sampler::AlwaysOn, &received);
+    let received = headers(&[
+        ("traceparent", &format!("00-{TRACE}-{SPAN}-01")),
+        ("baggage", "user=ann%20b;secret,n=1"),
+    ]);
+    let (sent, _) = passed_on(
+        &[Format::W3c, Format::Baggage],
+        Sampler::AlwaysOn,
+        &received,
+    );
     let mut entries: Vec<_> = text(&sent, "baggage").unwrap().split(',').collect();
     entries.sort_unstable();
     assert_eq!(entries, ["n=1", "user=ann%20b;secret"]);
@@ -149,5 +190,8 @@ fn it_serves_as_opentelemetrys_own_propagator() {
     let mut sent = HashMap::new();
     propagation.inject_context(&cx, &mut sent);
     assert_eq!(sent, received);
-    assert_eq!(propagation.fields().collect::<Vec<_>>(), ["traceparent", "tracestate", "baggage"]);
+    assert_eq!(
+        propagation.fields().collect::<Vec<_>>(),
+        ["traceparent", "tracestate", "baggage"]
+    );
 }

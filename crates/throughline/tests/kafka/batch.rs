@@ -21,22 +21,45 @@ async fn a_batch_links_to_the_sender_of_each_record_with_its_place() {
     let consumer = bench.consumer(bench.settings());
     let batch = consumer.recv_batch(3, SOON).await.unwrap();
     assert_eq!(batch.len(), 3);
-    let inside = batch.handle(async { Ok::<_, Failed>(Context::current().span().span_context().span_id()) }).await;
+    let inside = batch
+        .handle(async { Ok::<_, Failed>(Context::current().span().span_context().span_id()) })
+        .await;
     let span = bench.span("process orders");
     assert_eq!(inside.unwrap(), span.span_context.span_id());
     assert_eq!(
-        (span.span_kind.clone(), span.parent_span_id.to_string().as_str()),
+        (
+            span.span_kind.clone(),
+            span.parent_span_id.to_string().as_str()
+        ),
         (SpanKind::Consumer, "0000000000000000")
     );
     assert!(texts(&span.attributes).contains(&"messaging.batch.message_count=3".to_owned()));
-    assert!(!texts(&span.attributes).iter().any(|one| one.starts_with("messaging.kafka.offset")));
-    let links: Vec<_> = span.links.links.iter().map(|link| texts(&link.attributes)).collect();
+    assert!(
+        !texts(&span.attributes)
+            .iter()
+            .any(|one| one.starts_with("messaging.kafka.offset"))
+    );
+    let links: Vec<_> = span
+        .links
+        .links
+        .iter()
+        .map(|link| texts(&link.attributes))
+        .collect();
     let place = |offset: i64| {
         let offset = format!("messaging.kafka.offset={offset}");
-        vec!["messaging.destination.partition.id=0".to_owned(), offset, "opentracing.ref_type=follows_from".to_owned()]
+        vec![
+            "messaging.destination.partition.id=0".to_owned(),
+            offset,
+            "opentracing.ref_type=follows_from".to_owned(),
+        ]
     };
     assert_eq!(links, [place(0), place(2)]);
-    assert!(span.links.links.iter().all(|link| link.span_context.span_id().to_string() == SENDER_SPAN));
+    assert!(
+        span.links
+            .links
+            .iter()
+            .all(|link| link.span_context.span_id().to_string() == SENDER_SPAN)
+    );
 }
 
 #[tokio::test]
@@ -50,9 +73,15 @@ async fn a_batch_is_committed_past_its_last_record_below_its_own_span() {
     consumer.settle_batch(&batch, CommitMode::Sync).unwrap();
     drop(batch);
     let committed = consumer.committed(SOON).unwrap();
-    assert_eq!(committed.elements_for_topic(TOPIC)[0].offset(), Offset::Offset(3));
+    assert_eq!(
+        committed.elements_for_topic(TOPIC)[0].offset(),
+        Offset::Offset(3)
+    );
     let (handled, commit) = (bench.span("process orders"), bench.span("commit orders"));
-    assert_eq!((commit.span_kind.clone(), commit.parent_span_id), (SpanKind::Client, handled.span_context.span_id()));
+    assert_eq!(
+        (commit.span_kind.clone(), commit.parent_span_id),
+        (SpanKind::Client, handled.span_context.span_id())
+    );
 }
 
 #[tokio::test]
@@ -65,7 +94,9 @@ async fn an_error_that_ends_a_batch_is_told_by_the_next_call() {
     inner.assign(&from_the_start()).unwrap();
     let consumer = Consumer::new(inner, bench.settings());
     assert_eq!(consumer.recv_batch(10, SOON).await.unwrap().len(), 1);
-    let next = tokio::time::timeout(SOON, consumer.recv_batch(10, SOON)).await.unwrap();
+    let next = tokio::time::timeout(SOON, consumer.recv_batch(10, SOON))
+        .await
+        .unwrap();
     assert_eq!(next.unwrap_err(), KafkaError::PartitionEOF(0));
 }
 
@@ -74,9 +105,15 @@ async fn a_batch_that_fails_says_so() {
     let bench = Bench::new();
     bench.send_plain(&[]).await;
     let consumer = bench.consumer(bench.settings());
-    let batch = consumer.recv_batch(10, Duration::from_millis(20)).await.unwrap();
+    let batch = consumer
+        .recv_batch(10, Duration::from_millis(20))
+        .await
+        .unwrap();
     assert!(batch.run(|| Err::<(), _>(Failed)).is_err());
-    assert_eq!(bench.span("process orders").status, Status::error("out of stock"));
+    assert_eq!(
+        bench.span("process orders").status,
+        Status::error("out of stock")
+    );
 }
 
 #[tokio::test]
@@ -85,7 +122,10 @@ async fn a_full_batch_keeps_all_its_links() {
     let producer = bench.producer(bench.settings());
     let sent: Vec<_> = (0..200)
         .map(|_| {
-            producer.send_result(FutureRecord::<str, str>::to(TOPIC).payload("v")).map_err(|(error, _)| error).unwrap()
+            producer
+                .send_result(FutureRecord::<str, str>::to(TOPIC).payload("v"))
+                .map_err(|(error, _)| error)
+                .unwrap()
         })
         .collect();
     for one in sent {

@@ -41,9 +41,18 @@ impl Bench {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic(TOPIC, 1, 1).unwrap();
         let spans = InMemorySpanExporter::default();
-        let limits = SpanLimits { max_links_per_span: 1024, ..SpanLimits::default() };
-        let tracers = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).with_span_limits(limits);
-        Self { cluster, tracers: tracers.build(), spans }
+        let limits = SpanLimits {
+            max_links_per_span: 1024,
+            ..SpanLimits::default()
+        };
+        let tracers = SdkTracerProvider::builder()
+            .with_simple_exporter(spans.clone())
+            .with_span_limits(limits);
+        Self {
+            cluster,
+            tracers: tracers.build(),
+            spans,
+        }
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -78,26 +87,42 @@ impl Bench {
     }
 
     /// Sends a record past the SDK, with these headers.
-    #[expect(clippy::future_not_send, reason = "the mock cluster stays on the test's thread")]
+    #[expect(
+        clippy::future_not_send,
+        reason = "the mock cluster stays on the test's thread"
+    )]
     pub(crate) async fn send_plain(&self, headers: &[(&str, Option<&str>)]) {
         let producer: FutureProducer = self.config().create().unwrap();
-        let record = FutureRecord::<str, str>::to(TOPIC).payload("v").headers(owned(headers));
+        let record = FutureRecord::<str, str>::to(TOPIC)
+            .payload("v")
+            .headers(owned(headers));
         producer.send(record, SOON).await.unwrap();
     }
 
     /// The one finished span of this name.
     pub(crate) fn span(&self, name: &str) -> SpanData {
         let mut found = self.named(name);
-        assert_eq!(found.len(), 1, "spans named {name} among {:?}", self.names());
+        assert_eq!(
+            found.len(),
+            1,
+            "spans named {name} among {:?}",
+            self.names()
+        );
         found.remove(0)
     }
 
     pub(crate) fn named(&self, name: &str) -> Vec<SpanData> {
-        self.finished().into_iter().filter(|span| span.name == name).collect()
+        self.finished()
+            .into_iter()
+            .filter(|span| span.name == name)
+            .collect()
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        self.finished().into_iter().map(|span| span.name.into_owned()).collect()
+        self.finished()
+            .into_iter()
+            .map(|span| span.name.into_owned())
+            .collect()
     }
 
     pub(crate) fn finished(&self) -> Vec<SpanData> {
@@ -107,24 +132,37 @@ impl Bench {
 
 pub(crate) fn from_the_start() -> TopicPartitionList {
     let mut all = TopicPartitionList::new();
-    all.add_partition_offset(TOPIC, 0, Offset::Beginning).unwrap();
+    all.add_partition_offset(TOPIC, 0, Offset::Beginning)
+        .unwrap();
     all
 }
 
 pub(crate) fn owned(headers: &[(&str, Option<&str>)]) -> OwnedHeaders {
-    headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: *value }))
+    headers
+        .iter()
+        .fold(OwnedHeaders::new(), |all, (key, value)| {
+            all.insert(Header { key, value: *value })
+        })
 }
 
 /// The headers of a record, in order.
 pub(crate) fn headers_of(message: &BorrowedMessage<'_>) -> Vec<(String, Option<String>)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-    headers.map(|header| (header.key.to_owned(), header.value.map(text))).collect()
+    let headers = message
+        .headers()
+        .into_iter()
+        .flat_map(|headers| headers.iter());
+    headers
+        .map(|header| (header.key.to_owned(), header.value.map(text)))
+        .collect()
 }
 
 /// The attributes as sorted text, for comparison as a whole.
 pub(crate) fn texts(attributes: &[KeyValue]) -> Vec<String> {
-    let mut all: Vec<_> = attributes.iter().map(|one| format!("{}={}", one.key, one.value)).collect();
+    let mut all: Vec<_> = attributes
+        .iter()
+        .map(|one| format!("{}={}", one.key, one.value))
+        .collect();
     all.sort();
     all
 }

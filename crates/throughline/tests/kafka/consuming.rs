@@ -4,7 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use opentelemetry::Context;
-use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{
+    FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
+};
 use opentelemetry_sdk::trace::SpanData;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -13,7 +15,9 @@ use rdkafka::producer::FutureRecord;
 use throughline::kafka::{Consumer, Handling, Relation};
 use throughline::{Format, Propagation};
 
-use crate::bench::{Bench, Failed, SENDER, SENDER_SPAN, SENDER_TRACE, SOON, TOPIC, from_the_start, texts};
+use crate::bench::{
+    Bench, Failed, SENDER, SENDER_SPAN, SENDER_TRACE, SOON, TOPIC, from_the_start, texts,
+};
 
 const CARRIED: &[(&str, Option<&str>)] = &[("traceparent", Some(SENDER))];
 
@@ -23,11 +27,21 @@ fn parent(span: &SpanData) -> String {
 
 fn links(span: &SpanData) -> Vec<(String, Vec<String>)> {
     let links = span.links.links.iter();
-    links.map(|link| (link.span_context.span_id().to_string(), texts(&link.attributes))).collect()
+    links
+        .map(|link| {
+            (
+                link.span_context.span_id().to_string(),
+                texts(&link.attributes),
+            )
+        })
+        .collect()
 }
 
 fn follows_from(span: &str) -> (String, Vec<String>) {
-    (span.to_owned(), vec!["opentracing.ref_type=follows_from".to_owned()])
+    (
+        span.to_owned(),
+        vec!["opentracing.ref_type=follows_from".to_owned()],
+    )
 }
 
 #[tokio::test]
@@ -36,10 +50,20 @@ async fn a_received_record_is_a_child_of_its_sender_and_follows_from_it() {
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings());
     let delivery = consumer.recv().await.unwrap();
-    assert_eq!(bench.names().len(), 0, "the span is open until the record is handled");
-    delivery.handle(async { Ok::<_, Failed>(()) }).await.unwrap();
+    assert_eq!(
+        bench.names().len(),
+        0,
+        "the span is open until the record is handled"
+    );
+    delivery
+        .handle(async { Ok::<_, Failed>(()) })
+        .await
+        .unwrap();
     let span = bench.span("process orders");
-    assert_eq!((span.span_kind.clone(), parent(&span)), (SpanKind::Consumer, SENDER_SPAN.to_owned()));
+    assert_eq!(
+        (span.span_kind.clone(), parent(&span)),
+        (SpanKind::Consumer, SENDER_SPAN.to_owned())
+    );
     assert_eq!(span.span_context.trace_id().to_string(), SENDER_TRACE);
     assert_eq!(links(&span), [follows_from(SENDER_SPAN)]);
     let attributes = texts(&span.attributes);
@@ -67,9 +91,15 @@ async fn a_topic_can_be_linked_only_or_child_only() {
     let child = bench.consumer(bench.settings().relation(Relation::ChildOnly));
     drop(child.recv().await.unwrap());
     let spans = bench.named("process orders");
-    assert_eq!((parent(&spans[0]).as_str(), links(&spans[0])), ("0000000000000000", vec![follows_from(SENDER_SPAN)]));
+    assert_eq!(
+        (parent(&spans[0]).as_str(), links(&spans[0])),
+        ("0000000000000000", vec![follows_from(SENDER_SPAN)])
+    );
     assert_ne!(spans[0].span_context.trace_id().to_string(), SENDER_TRACE);
-    assert_eq!((parent(&spans[1]).as_str(), links(&spans[1])), (SENDER_SPAN, vec![]));
+    assert_eq!(
+        (parent(&spans[1]).as_str(), links(&spans[1])),
+        (SENDER_SPAN, vec![])
+    );
 }
 
 #[tokio::test]
@@ -82,11 +112,18 @@ async fn the_span_that_was_active_is_linked_when_the_sender_takes_its_place() {
     let ambient = Context::new().with_span(bench.tracers.tracer("test").start("loop"));
     let id = ambient.span().span_context().span_id().to_string();
     drop(consumer.recv().with_context(ambient.clone()).await.unwrap());
-    assert_eq!(links(&bench.span("process orders")), [follows_from(SENDER_SPAN), (id.clone(), vec![])]);
+    assert_eq!(
+        links(&bench.span("process orders")),
+        [follows_from(SENDER_SPAN), (id.clone(), vec![])]
+    );
 
     let linked = bench.consumer(bench.settings().relation(Relation::LinksOnly));
     drop(linked.recv().with_context(ambient).await.unwrap());
-    assert_eq!(parent(&bench.named("process orders")[1]), id, "with links only the active span is the parent");
+    assert_eq!(
+        parent(&bench.named("process orders")[1]),
+        id,
+        "with links only the active span is the parent"
+    );
 }
 
 #[tokio::test]
@@ -96,14 +133,19 @@ async fn a_record_without_a_context_begins_a_trace() {
     let consumer = bench.consumer(bench.settings());
     drop(consumer.recv().await.unwrap());
     let span = bench.span("process orders");
-    assert_eq!((parent(&span).as_str(), links(&span)), ("0000000000000000", vec![]));
+    assert_eq!(
+        (parent(&span).as_str(), links(&span)),
+        ("0000000000000000", vec![])
+    );
 }
 
 #[tokio::test]
 async fn the_last_of_several_contexts_counts() {
     let bench = Bench::new();
     let other = "00-11111111111111111111111111111111-2222222222222222-01";
-    bench.send_plain(&[("traceparent", Some(other)), ("traceparent", Some(SENDER))]).await;
+    bench
+        .send_plain(&[("traceparent", Some(other)), ("traceparent", Some(SENDER))])
+        .await;
     let consumer = bench.consumer(bench.settings());
     drop(consumer.recv().await.unwrap());
     assert_eq!(parent(&bench.span("process orders")), SENDER_SPAN);
@@ -113,22 +155,41 @@ async fn the_last_of_several_contexts_counts() {
 async fn what_a_handler_sends_is_a_child_of_the_record_also_from_spawned_work() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
-    let (producer, consumer) = (bench.producer(bench.settings()), bench.consumer(bench.settings()));
+    let (producer, consumer) = (
+        bench.producer(bench.settings()),
+        bench.consumer(bench.settings()),
+    );
     let delivery = consumer.recv().await.unwrap();
     let work = async {
         tokio::task::yield_now().await;
-        producer.send(FutureRecord::<str, str>::to(TOPIC).payload("1"), SOON).await.unwrap();
+        producer
+            .send(FutureRecord::<str, str>::to(TOPIC).payload("1"), SOON)
+            .await
+            .unwrap();
         let producer = producer.clone();
-        let spawned = async move { producer.send(FutureRecord::<str, str>::to(TOPIC).payload("2"), SOON).await };
-        tokio::task::spawn(throughline::carry(spawned)).await.unwrap().unwrap();
+        let spawned = async move {
+            producer
+                .send(FutureRecord::<str, str>::to(TOPIC).payload("2"), SOON)
+                .await
+        };
+        tokio::task::spawn(throughline::carry(spawned))
+            .await
+            .unwrap()
+            .unwrap();
         Ok::<_, Failed>(())
     };
     delivery.handle(work).await.unwrap();
     let handled = bench.span("process orders");
     let sent = bench.named("send orders");
     assert_eq!(sent.len(), 2);
-    assert!(sent.iter().all(|span| span.parent_span_id == handled.span_context.span_id()));
-    assert!(!Context::current().has_active_span(), "nothing stays active behind");
+    assert!(
+        sent.iter()
+            .all(|span| span.parent_span_id == handled.span_context.span_id())
+    );
+    assert!(
+        !Context::current().has_active_span(),
+        "nothing stays active behind"
+    );
 }
 
 #[tokio::test]
@@ -138,15 +199,26 @@ async fn a_detached_record_keeps_its_span_open_in_a_task_of_its_own() {
     let consumer = bench.consumer(bench.settings());
     let delivery = consumer.recv().await.unwrap().detach();
     let task = tokio::task::spawn(async move {
-        let work = async { Ok::<_, Failed>((delivery.offset(), Context::current().span().span_context().span_id())) };
+        let work = async {
+            Ok::<_, Failed>((
+                delivery.offset(),
+                Context::current().span().span_context().span_id(),
+            ))
+        };
         (delivery.handle(work).await.unwrap(), delivery)
     });
     let ((offset, inside), delivery) = task.await.unwrap();
     let span = bench.span("process orders");
-    assert_eq!((offset, inside, parent(&span).as_str()), (0, span.span_context.span_id(), SENDER_SPAN));
+    assert_eq!(
+        (offset, inside, parent(&span).as_str()),
+        (0, span.span_context.span_id(), SENDER_SPAN)
+    );
     consumer.settle(&delivery, CommitMode::Sync).unwrap();
     let committed = consumer.committed(SOON).unwrap();
-    assert_eq!(committed.elements_for_topic(TOPIC)[0].offset(), Offset::Offset(1));
+    assert_eq!(
+        committed.elements_for_topic(TOPIC)[0].offset(),
+        Offset::Offset(1)
+    );
 }
 
 #[tokio::test]
@@ -155,10 +227,18 @@ async fn an_error_of_the_handler_is_on_the_span_and_is_handed_back() {
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings());
     let delivery = consumer.recv().await.unwrap();
-    assert!(delivery.handle(async { Err::<(), _>(Failed) }).await.is_err());
+    assert!(
+        delivery
+            .handle(async { Err::<(), _>(Failed) })
+            .await
+            .is_err()
+    );
     let span = bench.span("process orders");
     assert_eq!(span.status, Status::error("out of stock"));
-    assert!(texts(&span.attributes)[0].starts_with("error.type=") && texts(&span.attributes)[0].ends_with("Failed"));
+    assert!(
+        texts(&span.attributes)[0].starts_with("error.type=")
+            && texts(&span.attributes)[0].ends_with("Failed")
+    );
 }
 
 #[tokio::test]
@@ -183,7 +263,11 @@ async fn a_handler_that_is_given_up_ends_its_span_with_the_delivery() {
     let consumer = bench.consumer(bench.settings());
     let delivery = consumer.recv().await.unwrap();
     let endless = delivery.handle::<(), Failed>(std::future::pending());
-    assert!(tokio::time::timeout(Duration::from_millis(10), endless).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(10), endless)
+            .await
+            .is_err()
+    );
     drop(delivery);
     assert_eq!(bench.span("process orders").status, Status::Unset);
 }
@@ -194,8 +278,14 @@ async fn an_interceptors_span_has_no_length_and_leaves_nothing_active() {
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings().handling(Handling::Interceptor));
     let delivery = consumer.recv().await.unwrap();
-    assert_eq!(parent(&bench.span("process orders")), SENDER_SPAN, "ended before the handler");
-    let active = delivery.handle(async { Ok::<_, Failed>(Context::current().has_active_span()) }).await;
+    assert_eq!(
+        parent(&bench.span("process orders")),
+        SENDER_SPAN,
+        "ended before the handler"
+    );
+    let active = delivery
+        .handle(async { Ok::<_, Failed>(Context::current().has_active_span()) })
+        .await;
     assert!(!active.unwrap());
     drop(delivery);
     assert_eq!(bench.names(), ["process orders"]);
@@ -207,9 +297,15 @@ async fn a_listener_has_a_span_for_the_arrival_and_one_for_the_handling() {
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings().handling(Handling::Listener));
     let delivery = consumer.recv().await.unwrap();
-    delivery.handle(async { Ok::<_, Failed>(()) }).await.unwrap();
+    delivery
+        .handle(async { Ok::<_, Failed>(()) })
+        .await
+        .unwrap();
     let (poll, process) = (bench.span("poll orders"), bench.span("process orders"));
-    assert_eq!((poll.span_kind.clone(), links(&poll)), (SpanKind::Client, vec![follows_from(SENDER_SPAN)]));
+    assert_eq!(
+        (poll.span_kind.clone(), links(&poll)),
+        (SpanKind::Client, vec![follows_from(SENDER_SPAN)])
+    );
     assert_eq!(parent(&process), SENDER_SPAN);
 }
 
@@ -219,10 +315,16 @@ async fn a_commit_is_a_settle_span_below_the_record() {
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings());
     let delivery = consumer.recv().await.unwrap();
-    delivery.handle(async { Ok::<_, Failed>(()) }).await.unwrap();
+    delivery
+        .handle(async { Ok::<_, Failed>(()) })
+        .await
+        .unwrap();
     consumer.settle(&delivery, CommitMode::Async).unwrap();
     let (handled, commit) = (bench.span("process orders"), bench.span("commit orders"));
-    assert_eq!((commit.span_kind.clone(), commit.parent_span_id), (SpanKind::Client, handled.span_context.span_id()));
+    assert_eq!(
+        (commit.span_kind.clone(), commit.parent_span_id),
+        (SpanKind::Client, handled.span_context.span_id())
+    );
     assert!(texts(&commit.attributes).contains(&"messaging.operation.type=settle".to_owned()));
 }
 
@@ -231,7 +333,10 @@ async fn a_record_of_the_inner_stream_can_be_given_its_span() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings());
-    let message = futures_util::StreamExt::next(&mut consumer.stream()).await.unwrap().unwrap();
+    let message = futures_util::StreamExt::next(&mut consumer.stream())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(bench.names().len(), 0);
     drop(consumer.deliver(message));
     assert_eq!(parent(&bench.span("process orders")), SENDER_SPAN);
@@ -240,16 +345,24 @@ async fn a_record_of_the_inner_stream_can_be_given_its_span() {
 #[test]
 fn a_polled_consumer_traces_as_an_awaited_one() {
     let bench = Bench::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(bench.send_plain(CARRIED));
     let inner: BaseConsumer = bench.config().create().unwrap();
     inner.assign(&from_the_start()).unwrap();
     let consumer = Consumer::new(inner, bench.settings());
     let delivery = consumer.poll(SOON).unwrap().unwrap();
-    let inside = delivery.run(|| Ok::<_, Failed>(Context::current().span().span_context().span_id())).unwrap();
+    let inside = delivery
+        .run(|| Ok::<_, Failed>(Context::current().span().span_context().span_id()))
+        .unwrap();
     drop(delivery);
     let span = bench.span("process orders");
-    assert_eq!((inside, parent(&span).as_str()), (span.span_context.span_id(), SENDER_SPAN));
+    assert_eq!(
+        (inside, parent(&span).as_str()),
+        (span.span_context.span_id(), SENDER_SPAN)
+    );
     assert!(consumer.poll(Duration::from_millis(20)).is_none());
     assert_eq!(bench.names().len(), 1, "an empty poll leaves no span");
 }
@@ -257,7 +370,12 @@ fn a_polled_consumer_traces_as_an_awaited_one() {
 #[tokio::test]
 async fn a_sender_that_refused_recording_is_obeyed() {
     let bench = Bench::new();
-    bench.send_plain(&[("b3", Some("0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"))]).await;
+    bench
+        .send_plain(&[(
+            "b3",
+            Some("0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"),
+        )])
+        .await;
     let consumer = bench.consumer(bench.settings_with(Propagation::new(&[Format::B3Multi])));
     drop(consumer.recv().await.unwrap());
     assert_eq!(bench.names().len(), 0);

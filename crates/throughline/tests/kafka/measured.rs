@@ -16,18 +16,25 @@ fn points(exporter: &InMemoryMetricExporter) -> BTreeMap<String, u64> {
     for metrics in exporter.get_finished_metrics().unwrap() {
         for metric in metrics.scope_metrics().flat_map(|scope| scope.metrics()) {
             let mut note = |attributes: Vec<_>, count| {
-                points.insert(format!("{} {}", metric.name(), texts(&attributes).join(" ")), count);
+                points.insert(
+                    format!("{} {}", metric.name(), texts(&attributes).join(" ")),
+                    count,
+                );
             };
             match metric.data() {
                 AggregatedMetrics::U64(MetricData::Sum(sum)) => {
-                    sum.data_points().for_each(|point| note(point.attributes().cloned().collect(), point.value()));
+                    sum.data_points().for_each(|point| {
+                        note(point.attributes().cloned().collect(), point.value())
+                    });
                 }
                 AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
-                    histogram
-                        .data_points()
-                        .for_each(|point| note(point.attributes().cloned().collect(), point.count()));
+                    histogram.data_points().for_each(|point| {
+                        note(point.attributes().cloned().collect(), point.count())
+                    });
                 }
-                AggregatedMetrics::F64(_) | AggregatedMetrics::U64(_) | AggregatedMetrics::I64(_) => {}
+                AggregatedMetrics::F64(_)
+                | AggregatedMetrics::U64(_)
+                | AggregatedMetrics::I64(_) => {}
             }
         }
     }
@@ -38,33 +45,63 @@ fn points(exporter: &InMemoryMetricExporter) -> BTreeMap<String, u64> {
 async fn sent_and_consumed_messages_and_the_time_of_handling_are_measured() {
     let bench = Bench::new();
     let exporter = InMemoryMetricExporter::default();
-    let meters = SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exporter.clone()).build()).build();
-    let settings = bench.settings().telemetry(Telemetry::new(&bench.tracers, &meters, None));
+    let meters = SdkMeterProvider::builder()
+        .with_reader(PeriodicReader::builder(exporter.clone()).build())
+        .build();
+    let settings = bench
+        .settings()
+        .telemetry(Telemetry::new(&bench.tracers, &meters, None));
     let (producer, consumer) = (bench.producer(settings.clone()), bench.consumer(settings));
     let record = || FutureRecord::<str, str>::to(TOPIC).payload("v");
     producer.send(record(), SOON).await.unwrap();
     producer.send(record(), SOON).await.unwrap();
     let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-    bench.cluster.request_errors(RDKafkaApiKey::Produce, &[refusal]);
+    bench
+        .cluster
+        .request_errors(RDKafkaApiKey::Produce, &[refusal]);
     producer.send(record(), SOON).await.unwrap_err();
-    consumer.recv().await.unwrap().handle(async { Ok::<_, Failed>(()) }).await.unwrap();
+    consumer
+        .recv()
+        .await
+        .unwrap()
+        .handle(async { Ok::<_, Failed>(()) })
+        .await
+        .unwrap();
     drop(consumer.recv().await.unwrap());
     meters.force_flush().unwrap();
 
     let of = "messaging.destination.name=orders";
-    let (group, kafka) = ("messaging.consumer.group.name=testers", "messaging.system=kafka");
+    let (group, kafka) = (
+        "messaging.consumer.group.name=testers",
+        "messaging.system=kafka",
+    );
     let expected = [
-        (format!("messaging.client.consumed.messages {group} {of} messaging.operation.name=poll {kafka}"), 2),
+        (
+            format!(
+                "messaging.client.consumed.messages {group} {of} messaging.operation.name=poll {kafka}"
+            ),
+            2,
+        ),
         (
             format!(
                 "messaging.client.sent.messages error.type=TOPIC_AUTHORIZATION_FAILED {of} messaging.operation.name=send {kafka}"
             ),
             1,
         ),
-        (format!("messaging.client.sent.messages {of} messaging.operation.name=send {kafka}"), 2),
-        (format!("messaging.process.duration {group} {of} messaging.operation.name=process {kafka}"), 2),
+        (
+            format!("messaging.client.sent.messages {of} messaging.operation.name=send {kafka}"),
+            2,
+        ),
+        (
+            format!(
+                "messaging.process.duration {group} {of} messaging.operation.name=process {kafka}"
+            ),
+            2,
+        ),
     ];
-    let found: BTreeMap<_, _> =
-        points(&exporter).into_iter().filter(|(name, _)| name.starts_with("messaging")).collect();
+    let found: BTreeMap<_, _> = points(&exporter)
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("messaging"))
+        .collect();
     assert_eq!(found, BTreeMap::from(expected));
 }

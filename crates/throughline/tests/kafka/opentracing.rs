@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use opentelemetry::trace::{
-    FutureExt as _, SpanKind, SpanRef, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
+    FutureExt as _, SpanKind, SpanRef, Status, TraceContextExt as _, Tracer as _,
+    TracerProvider as _,
 };
 use opentelemetry::{Context, KeyValue};
 use rdkafka::consumer::CommitMode;
 use rdkafka::producer::FutureRecord;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use throughline::kafka::{Failure, Handling, Naming, OpenTracing, Record, SpanDecorator, SpanName, StandardTags};
+use throughline::kafka::{
+    Failure, Handling, Naming, OpenTracing, Record, SpanDecorator, SpanName, StandardTags,
+};
 use throughline::{Format, Propagation};
 
 use crate::bench::{Bench, Failed, SENDER, SENDER_SPAN, SOON, TOPIC, headers_of, texts};
@@ -26,26 +29,44 @@ async fn names_tags_and_references_are_the_originals() {
     producer.send(record(), SOON).await.unwrap();
     producer.send(record().partition(0), SOON).await.unwrap();
     let delivery = consumer.recv().await.unwrap();
-    delivery.handle(async { Ok::<_, Failed>(()) }).await.unwrap();
+    delivery
+        .handle(async { Ok::<_, Failed>(()) })
+        .await
+        .unwrap();
     consumer.settle(&delivery, CommitMode::Async).unwrap();
 
     let sent = bench.named("To_orders");
-    let tags = ["component=java-kafka", "message_bus.destination=orders", "peer.service=kafka"];
+    let tags = [
+        "component=java-kafka",
+        "message_bus.destination=orders",
+        "peer.service=kafka",
+    ];
     assert_eq!(
         (sent[0].span_kind.clone(), texts(&sent[0].attributes)),
         (SpanKind::Producer, tags.map(str::to_owned).to_vec())
     );
-    assert!(texts(&sent[1].attributes).contains(&"partition=0".to_owned()), "the partition, if the caller set it");
+    assert!(
+        texts(&sent[1].attributes).contains(&"partition=0".to_owned()),
+        "the partition, if the caller set it"
+    );
     let received = bench.span("From_orders");
-    let tags =
-        ["component=java-kafka", "message_bus.destination=orders", "offset=0", "partition=0", "peer.service=kafka"];
+    let tags = [
+        "component=java-kafka",
+        "message_bus.destination=orders",
+        "offset=0",
+        "partition=0",
+        "peer.service=kafka",
+    ];
     assert_eq!(
         (received.span_kind, texts(&received.attributes)),
         (SpanKind::Consumer, tags.map(str::to_owned).to_vec())
     );
     assert_eq!(received.parent_span_id, sent[0].span_context.span_id());
     assert_eq!(received.links.links.len(), 1);
-    assert_eq!(received.links.links[0].span_context, sent[0].span_context.clone().into_remote());
+    assert_eq!(
+        received.links.links[0].span_context,
+        sent[0].span_context.clone().into_remote()
+    );
     assert_eq!(bench.names().len(), 3, "a commit has no span");
 }
 
@@ -57,7 +78,13 @@ async fn the_sender_is_the_only_reference_whatever_is_active_at_the_arrival() {
     let ambient = Context::new().with_span(bench.tracers.tracer("test").start("loop"));
     drop(consumer.recv().with_context(ambient).await.unwrap());
     let links = bench.span("From_orders").links.links;
-    assert_eq!(links.iter().map(|link| link.span_context.span_id().to_string()).collect::<Vec<_>>(), [SENDER_SPAN]);
+    assert_eq!(
+        links
+            .iter()
+            .map(|link| link.span_context.span_id().to_string())
+            .collect::<Vec<_>>(),
+        [SENDER_SPAN]
+    );
 }
 
 trait IntoRemote {
@@ -66,7 +93,13 @@ trait IntoRemote {
 
 impl IntoRemote for opentelemetry::trace::SpanContext {
     fn into_remote(self) -> Self {
-        Self::new(self.trace_id(), self.span_id(), self.trace_flags(), true, self.trace_state().clone())
+        Self::new(
+            self.trace_id(),
+            self.span_id(),
+            self.trace_flags(),
+            true,
+            self.trace_state().clone(),
+        )
     }
 }
 
@@ -75,35 +108,61 @@ async fn an_error_is_a_tag_and_a_log_with_the_original_fields() {
     let bench = Bench::new();
     let producer = bench.producer(bench.settings().naming(Naming::opentracing()));
     let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-    bench.cluster.request_errors(RDKafkaApiKey::Produce, &[refusal]);
+    bench
+        .cluster
+        .request_errors(RDKafkaApiKey::Produce, &[refusal]);
     producer.send(record(), SOON).await.unwrap_err();
     let span = bench.span("To_orders");
     assert!(matches!(span.status, Status::Error { .. }));
     assert!(texts(&span.attributes).contains(&"error=true".to_owned()));
     let log = &span.events.events[0];
-    let fields: Vec<_> = log.attributes.iter().map(|field| field.key.to_string()).collect();
+    let fields: Vec<_> = log
+        .attributes
+        .iter()
+        .map(|field| field.key.to_string())
+        .collect();
     assert_eq!(
         (log.name.as_ref(), fields),
-        ("error", ["event", "error.kind", "error.object", "message", "stack"].map(str::to_owned).to_vec())
+        (
+            "error",
+            ["event", "error.kind", "error.object", "message", "stack"]
+                .map(str::to_owned)
+                .to_vec()
+        )
     );
-    assert_eq!(log.attributes[1].value.as_str(), "TOPIC_AUTHORIZATION_FAILED");
+    assert_eq!(
+        log.attributes[1].value.as_str(),
+        "TOPIC_AUTHORIZATION_FAILED"
+    );
 }
 
 #[tokio::test]
 async fn a_listeners_span_follows_from_the_arrival_and_fails_with_the_listener() {
     let bench = Bench::new();
     bench.send_plain(&[("traceparent", Some(SENDER))]).await;
-    let settings = bench.settings().naming(Naming::opentracing()).handling(Handling::Listener);
+    let settings = bench
+        .settings()
+        .naming(Naming::opentracing())
+        .handling(Handling::Listener);
     let consumer = bench.consumer(settings);
     let delivery = consumer.recv().await.unwrap();
-    delivery.handle(async { Err::<(), _>(Failed) }).await.unwrap_err();
-    let (arrival, listener) = (bench.span("From_orders"), bench.span("KafkaListener_orders"));
+    delivery
+        .handle(async { Err::<(), _>(Failed) })
+        .await
+        .unwrap_err();
+    let (arrival, listener) = (
+        bench.span("From_orders"),
+        bench.span("KafkaListener_orders"),
+    );
     assert_eq!(arrival.parent_span_id.to_string(), SENDER_SPAN);
     assert_eq!(
         (listener.span_kind.clone(), listener.parent_span_id),
         (SpanKind::Consumer, arrival.span_context.span_id())
     );
-    assert_eq!(texts(&listener.links.links[0].attributes), ["opentracing.ref_type=follows_from"]);
+    assert_eq!(
+        texts(&listener.links.links[0].attributes),
+        ["opentracing.ref_type=follows_from"]
+    );
     assert_eq!(texts(&listener.attributes), ["error=true"]);
 }
 
@@ -111,16 +170,28 @@ async fn a_listeners_span_follows_from_the_arrival_and_fails_with_the_listener()
 async fn the_second_span_of_old_releases_is_read_and_never_written() {
     let bench = Bench::new();
     let second = format!("{}:{SENDER_SPAN}:0:1", "0af7651916cd43dd8448eb211c80319c");
-    bench.send_plain(&[("second_span_uber-trace-id", Some(&second))]).await;
+    bench
+        .send_plain(&[("second_span_uber-trace-id", Some(&second))])
+        .await;
     let jaeger = || bench.settings_with(Propagation::new(&[Format::Jaeger]));
     drop(bench.consumer(jaeger()).recv().await.unwrap());
-    assert_eq!(bench.span("process orders").parent_span_id.to_string(), "0000000000000000", "only in the old naming");
+    assert_eq!(
+        bench.span("process orders").parent_span_id.to_string(),
+        "0000000000000000",
+        "only in the old naming"
+    );
     let settings = jaeger().naming(Naming::opentracing());
     let consumer = bench.consumer(settings.clone());
     drop(consumer.recv().await.unwrap());
-    assert_eq!(bench.span("From_orders").parent_span_id.to_string(), SENDER_SPAN);
+    assert_eq!(
+        bench.span("From_orders").parent_span_id.to_string(),
+        SENDER_SPAN
+    );
     bench.producer(settings).send(record(), SOON).await.unwrap();
-    let keys: Vec<_> = headers_of(&consumer.recv().await.unwrap()).into_iter().map(|(key, _)| key).collect();
+    let keys: Vec<_> = headers_of(&consumer.recv().await.unwrap())
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
     assert_eq!(keys, ["uber-trace-id"]);
 }
 
@@ -129,7 +200,9 @@ struct KeyTag;
 
 impl SpanDecorator for KeyTag {
     fn on_send(&self, record: &Record<'_>, tags: &mut Vec<KeyValue>) {
-        let key = record.key.map(|key| String::from_utf8_lossy(key).into_owned());
+        let key = record
+            .key
+            .map(|key| String::from_utf8_lossy(key).into_owned());
         tags.extend(key.map(|key| KeyValue::new("key", key)));
     }
 

@@ -14,7 +14,9 @@ struct DbAccess(Arc<Delays>);
 
 pub(super) fn routes(delays: Arc<Delays>) -> Router {
     let parts = Arc::new((BankTransaction(Arc::clone(&delays)), DbAccess(delays)));
-    Router::new().route("/payment", get(payment)).with_state(parts)
+    Router::new()
+        .route("/payment", get(payment))
+        .with_state(parts)
 }
 
 async fn payment(State(parts): State<Arc<(BankTransaction, DbAccess)>>) -> &'static str {
@@ -41,7 +43,11 @@ impl BankTransaction {
 impl DbAccess {
     #[cfg_attr(
         feature = "traced",
-        tracing::instrument(name = "DBAccess.save2db", skip_all, fields(class = "DBAccess", method = "save2db"))
+        tracing::instrument(
+            name = "DBAccess.save2db",
+            skip_all,
+            fields(class = "DBAccess", method = "save2db")
+        )
     )]
     async fn save2db(&self) {
         self.0.work().await;

@@ -36,15 +36,32 @@ pub(super) fn routes(settings: &Settings, wiring: &Wiring) -> Result<Router, Kaf
         ],
         topic: settings.topic.clone(),
     };
-    Ok(Router::new().route("/checkout", get(answer)).with_state(Arc::new(checkout)))
+    Ok(Router::new()
+        .route("/checkout", get(answer))
+        .with_state(Arc::new(checkout)))
 }
 
-async fn answer(State(checkout): State<Arc<Checkout>>, RawQuery(query): RawQuery) -> Result<String, Failure> {
-    let order = query.as_deref().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("order=")));
+async fn answer(
+    State(checkout): State<Arc<Checkout>>,
+    RawQuery(query): RawQuery,
+) -> Result<String, Failure> {
+    let order = query.as_deref().and_then(|query| {
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("order="))
+    });
     let mut answers = Vec::with_capacity(checkout.steps.len());
     for step in &checkout.steps {
-        answers.push(checkout.client.get(&for_order(step, order)).await.map_err(Failure)?);
+        answers.push(
+            checkout
+                .client
+                .get(&for_order(step, order))
+                .await
+                .map_err(Failure)?,
+        );
     }
-    checkout.producer.send(&checkout.topic, order, "send email confirmation");
+    checkout
+        .producer
+        .send(&checkout.topic, order, "send email confirmation");
     Ok(answers.join("<BR>"))
 }

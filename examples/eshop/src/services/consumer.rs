@@ -16,7 +16,10 @@ use crate::wiring::Wiring;
 pub(crate) struct Assignment(Mutex<Option<oneshot::Sender<()>>>);
 
 /// Starts to receive, in a task of its own; the answer resolves when partitions have been assigned.
-pub(super) fn start(settings: &Settings, wiring: &Wiring) -> Result<oneshot::Receiver<()>, KafkaError> {
+pub(super) fn start(
+    settings: &Settings,
+    wiring: &Wiring,
+) -> Result<oneshot::Receiver<()>, KafkaError> {
     let (sender, assigned) = oneshot::channel();
     let mut config = ClientConfig::new();
     config
@@ -29,7 +32,11 @@ pub(super) fn start(settings: &Settings, wiring: &Wiring) -> Result<oneshot::Rec
         .set("auto.commit.interval.ms", "500")
         .set("topic.metadata.refresh.interval.ms", "1000")
         .set("fetch.wait.max.ms", "10");
-    let consumer = wiring.consumer(&config, Assignment(Mutex::new(Some(sender))), &settings.topic)?;
+    let consumer = wiring.consumer(
+        &config,
+        Assignment(Mutex::new(Some(sender))),
+        &settings.topic,
+    )?;
     let client = wiring.client();
     let send_email = format!("{}/sendEmail", settings.notification);
     tokio::spawn(consumer.each(move |order| {
@@ -45,7 +52,9 @@ impl ClientContext for Assignment {}
 
 impl ConsumerContext for Assignment {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let Rebalance::Assign(partitions) = rebalance else { return };
+        let Rebalance::Assign(partitions) = rebalance else {
+            return;
+        };
         if partitions.count() == 0 {
             return;
         }

@@ -64,7 +64,10 @@ impl Wiring {
         Ok(Consumer(consumer))
     }
 
-    #[expect(clippy::unused_async, reason = "the traced twin waits for its last spans")]
+    #[expect(
+        clippy::unused_async,
+        reason = "the traced twin waits for its last spans"
+    )]
     pub(crate) async fn stop(self) {}
 }
 
@@ -74,7 +77,9 @@ impl Client {
     /// The body of a successful answer, else what went wrong.
     pub(crate) async fn get(&self, url: &str) -> Result<String, String> {
         let answer = tokio::time::timeout(TIMEOUT, fetch(url)).await;
-        answer.unwrap_or_else(|_| Err("no answer in time".into())).map_err(|error| format!("GET {url}: {error}"))
+        answer
+            .unwrap_or_else(|_| Err("no answer in time".into()))
+            .map_err(|error| format!("GET {url}: {error}"))
     }
 }
 
@@ -91,7 +96,11 @@ async fn fetch(url: &str) -> Result<String, Box<dyn std::error::Error + Send + S
     let answer = sender.send_request(request).await?;
     let status = answer.status();
     let body = String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?;
-    if status.is_success() { Ok(body) } else { Err(format!("{status} {body}").into()) }
+    if status.is_success() {
+        Ok(body)
+    } else {
+        Err(format!("{status} {body}").into())
+    }
 }
 
 // === impl Producer ===
@@ -99,7 +108,10 @@ async fn fetch(url: &str) -> Result<String, Box<dyn std::error::Error + Send + S
 impl Producer {
     /// Hands the record to the client library; its fate is only logged.
     pub(crate) fn send(&self, topic: &str, order: Option<&str>, value: &str) {
-        record::watch(self.0.send_result(FutureRecord { key: order, ..FutureRecord::to(topic).payload(value) }));
+        record::watch(self.0.send_result(FutureRecord {
+            key: order,
+            ..FutureRecord::to(topic).payload(value)
+        }));
     }
 }
 
@@ -114,7 +126,10 @@ impl<C: ConsumerContext + 'static> Consumer<C> {
     {
         loop {
             record::log_failure(match self.0.recv().await {
-                Ok(message) => Ok((handle(record::order(&message)).await, self.0.store_offset_from_message(&message))),
+                Ok(message) => Ok((
+                    handle(record::order(&message)).await,
+                    self.0.store_offset_from_message(&message),
+                )),
                 Err(error) => Err(error),
             });
         }

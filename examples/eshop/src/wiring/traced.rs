@@ -61,7 +61,10 @@ impl Wiring {
         match (mode, throughline::init(&options.service)) {
             (Ok(mode), Ok(telemetry)) => Ok(Self { mode, telemetry }),
             (mode, telemetry) => {
-                let others = telemetry.err().into_iter().flat_map(|mistakes| texts(&mistakes));
+                let others = telemetry
+                    .err()
+                    .into_iter()
+                    .flat_map(|mistakes| texts(&mistakes));
                 Err(mode.err().into_iter().chain(others).collect())
             }
         }
@@ -72,7 +75,11 @@ impl Wiring {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client(ClientBuilder::new(reqwest::Client::new()).with(ClientTracing::new()).build())
+        Client(
+            ClientBuilder::new(reqwest::Client::new())
+                .with(ClientTracing::new())
+                .build(),
+        )
     }
 
     pub(crate) fn producer(&self, config: &ClientConfig) -> Result<Producer, KafkaError> {
@@ -112,7 +119,11 @@ impl Wiring {
             Mode::Kafka => Handling::Interceptor,
             Mode::Linked => Handling::Active,
         };
-        Some(Settings::default().naming(Naming::opentracing()).handling(handling))
+        Some(
+            Settings::default()
+                .naming(Naming::opentracing())
+                .handling(handling),
+        )
     }
 }
 
@@ -157,7 +168,10 @@ impl Client {
 impl Producer {
     /// Hands the record to the client library; its fate is only logged.
     pub(crate) fn send(&self, topic: &str, order: Option<&str>, value: &str) {
-        let email = FutureRecord { key: order, ..FutureRecord::to(topic).payload(value) };
+        let email = FutureRecord {
+            key: order,
+            ..FutureRecord::to(topic).payload(value)
+        };
         match self {
             Self::Plain(producer) => record::watch(producer.send_result(email)),
             Self::Traced(producer) => record::watch(producer.send_result(email)),
@@ -177,9 +191,10 @@ impl<C: ConsumerContext + 'static> Consumer<C> {
         loop {
             let received = match &self {
                 Self::Plain(consumer) => match consumer.recv().await {
-                    Ok(message) => {
-                        Ok((handle(record::order(&message)).await, consumer.store_offset_from_message(&message)))
-                    }
+                    Ok(message) => Ok((
+                        handle(record::order(&message)).await,
+                        consumer.store_offset_from_message(&message),
+                    )),
                     Err(error) => Err(error),
                 },
                 Self::Traced(consumer) => match consumer.recv().await {

@@ -21,7 +21,10 @@ struct Named {
 impl Check<'_> {
     pub(super) fn correlate(&mut self) -> Settings {
         let sole = self.word("sole", &self.told.options.sole, &SOLES, Sole::default());
-        let mut settings = Settings { sole, ..Settings::default() };
+        let mut settings = Settings {
+            sole,
+            ..Settings::default()
+        };
         settings.keys.extend(self.keys());
         settings
     }
@@ -30,32 +33,60 @@ impl Check<'_> {
         let named: Vec<Named> = match serde_saphyr::from_str(&self.told.options.keys) {
             Ok(named) => named,
             Err(error) => {
-                let line = error.to_string().lines().next().unwrap_or_default().to_owned();
+                let line = error
+                    .to_string()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
                 self.mistake("keys", &format!("cannot be understood: {line}; {MEND}"));
                 return Vec::new();
             }
         };
-        named.into_iter().filter_map(|named| self.key(named)).collect()
+        named
+            .into_iter()
+            .filter_map(|named| self.key(named))
+            .collect()
     }
 
     fn key(&mut self, named: Named) -> Option<Key> {
-        let Named { name, header, record_key, body } = named;
+        let Named {
+            name,
+            header,
+            record_key,
+            body,
+        } = named;
         if let Some(pointer) = body.as_deref().filter(|pointer| !pointer.starts_with('/')) {
-            self.mistake("keys", &format!("{name}: {pointer:?} is no JSON pointer; write it as /order/id"));
+            self.mistake(
+                "keys",
+                &format!("{name}: {pointer:?} is no JSON pointer; write it as /order/id"),
+            );
             return None;
         }
         let places = header.map(Place::Header).into_iter();
-        let places = places.chain(record_key.then_some(Place::RecordKey)).chain(body.map(Place::Body));
-        let key = Key { name, places: places.collect() };
+        let places = places
+            .chain(record_key.then_some(Place::RecordKey))
+            .chain(body.map(Place::Body));
+        let key = Key {
+            name,
+            places: places.collect(),
+        };
         if key.places.is_empty() {
-            self.mistake("keys", &format!("{}: says nowhere where its value stands; {MEND}", key.name));
+            self.mistake(
+                "keys",
+                &format!("{}: says nowhere where its value stands; {MEND}", key.name),
+            );
             return None;
         }
         Some(key)
     }
 }
 
-const SOLES: [(&str, Sole); 3] =
-    [("measured", Sole::Measured { doubt: 0.01 }), ("never", Sole::Never), ("always", Sole::Assumed)];
+const SOLES: [(&str, Sole); 3] = [
+    ("measured", Sole::Measured { doubt: 0.01 }),
+    ("never", Sole::Never),
+    ("always", Sole::Assumed),
+];
 
-const MEND: &str = "write them as [{name: order, header: x-order, record_key: true, body: /order/id}]";
+const MEND: &str =
+    "write them as [{name: order, header: x-order, record_key: true, body: /order/id}]";

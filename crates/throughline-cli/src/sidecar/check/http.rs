@@ -25,30 +25,57 @@ impl Check<'_> {
         let options = &told.options;
         let mut listeners = Vec::new();
         if let Some(inbound) = &options.inbound {
-            let protocol = self.word("inbound_protocol", &options.inbound_protocol, &PROTOCOLS, Protocol::Same);
+            let protocol = self.word(
+                "inbound_protocol",
+                &options.inbound_protocol,
+                &PROTOCOLS,
+                Protocol::Same,
+            );
             let tls = self.inbound_tls();
-            listeners.extend(inbound.split(',').filter_map(|text| self.inbound(text, protocol, tls.clone())));
+            listeners.extend(
+                inbound
+                    .split(',')
+                    .filter_map(|text| self.inbound(text, protocol, tls.clone())),
+            );
         }
         let outbound = options.outbound.as_deref().map(str::trim);
-        let outbound =
-            outbound.or_else(|| options.inbound.is_some().then_some(USUAL_OUTBOUND)).filter(|text| *text != "off");
+        let outbound = outbound
+            .or_else(|| options.inbound.is_some().then_some(USUAL_OUTBOUND))
+            .filter(|text| *text != "off");
         if let Some(outbound) = outbound {
             listeners.extend(outbound.split(',').filter_map(|text| self.outbound(text)));
         }
-        let limits = Limits { connect_deadline, answer_deadline: self.answer_deadline(), ..Limits::default() };
+        let limits = Limits {
+            connect_deadline,
+            answer_deadline: self.answer_deadline(),
+            ..Limits::default()
+        };
         let settings = self.http_settings(kafka);
         let outbound_tls = self.outbound_tls();
-        Config { listeners, settings, correlate: self.correlate(), outbound_tls, limits }
+        Config {
+            listeners,
+            settings,
+            correlate: self.correlate(),
+            outbound_tls,
+            limits,
+        }
     }
 
     /// As Kafka's, as far as both have it.
     pub(super) fn http_settings(&mut self, kafka: &kafka::Settings) -> Arc<Settings> {
-        let resource =
-            if kafka.service == Service::ByClientId { nameless(&kafka.resource) } else { Arc::clone(&kafka.resource) };
+        let resource = if kafka.service == Service::ByClientId {
+            nameless(&kafka.resource)
+        } else {
+            Arc::clone(&kafka.resource)
+        };
         Arc::new(Settings {
             resource,
             read: kafka.read.clone(),
-            write: if kafka.inject { kafka.write.clone() } else { Vec::new() },
+            write: if kafka.inject {
+                kafka.write.clone()
+            } else {
+                Vec::new()
+            },
             request_id: kafka.inject,
             sample_ratio: kafka.sample_ratio,
             trust: self.trust(),
@@ -58,40 +85,69 @@ impl Check<'_> {
     }
 
     /// `8080`, `8080=3000`, `0.0.0.0:8080=app:3000`.
-    fn inbound(&mut self, text: &str, protocol: Protocol, tls: Option<Acceptor>) -> Option<Listener> {
-        let (listen, service) = text.split_once('=').map_or((text, None), |(listen, to)| (listen, Some(to.trim())));
+    fn inbound(
+        &mut self,
+        text: &str,
+        protocol: Protocol,
+        tls: Option<Acceptor>,
+    ) -> Option<Listener> {
+        let (listen, service) = text
+            .split_once('=')
+            .map_or((text, None), |(listen, to)| (listen, Some(to.trim())));
         let address = listen_address(listen, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let service = match (service, address) {
             (Some(service), _) => local_address(service),
-            (None, Some(address)) => {
-                address.port().checked_add(USUALLY_BEHIND).filter(|_| address.port() != 0).map(local_port)
-            }
+            (None, Some(address)) => address
+                .port()
+                .checked_add(USUALLY_BEHIND)
+                .filter(|_| address.port() != 0)
+                .map(local_port),
             (None, None) => None,
         };
         let (Some(address), Some(service)) = (address, service) else {
             let mend = "write it as 8080 (the service then listens at 127.0.0.1:18080), 8080=3000 or 0.0.0.0:8080=127.0.0.1:3000";
-            self.mistake("inbound", &format!("{text:?} is no port and its service; {mend}"));
+            self.mistake(
+                "inbound",
+                &format!("{text:?} is no port and its service; {mend}"),
+            );
             return None;
         };
         if address.port() == service.port && is_here(&service.host) {
             self.mistake(
                 "inbound",
-                &format!("{text:?} leads back to the sidecar itself; the service needs another port"),
+                &format!(
+                    "{text:?} leads back to the sidecar itself; the service needs another port"
+                ),
             );
         }
-        Some(Listener { address, route: Route::Service { address: service, protocol }, tls })
+        Some(Listener {
+            address,
+            route: Route::Service {
+                address: service,
+                protocol,
+            },
+            tls,
+        })
     }
 
     /// `127.0.0.1:19080`, `9001=https://api.example`.
     fn outbound(&mut self, text: &str) -> Option<Listener> {
-        let (listen, to) = text.split_once('=').map_or((text, None), |(listen, to)| (listen, Some(to.trim())));
+        let (listen, to) = text
+            .split_once('=')
+            .map_or((text, None), |(listen, to)| (listen, Some(to.trim())));
         let address = listen_address(listen, IpAddr::V4(Ipv4Addr::LOCALHOST));
         let route = match to {
-            None => Some(Route::Named { connect: self.told.options.allow_connect }),
+            None => Some(Route::Named {
+                connect: self.told.options.allow_connect,
+            }),
             Some(to) => origin(to).map(Route::Fixed),
         };
         if let (Some(address), Some(route)) = (address, route) {
-            return Some(Listener { address, route, tls: None });
+            return Some(Listener {
+                address,
+                route,
+                tls: None,
+            });
         }
         let mend = "write it as 127.0.0.1:19080, or as 9001=https://api.example for requests to one place, or off";
         self.mistake("outbound", &format!("{text:?} is no address; {mend}"));
@@ -100,7 +156,9 @@ impl Check<'_> {
 
     fn answer_deadline(&mut self) -> Option<Duration> {
         let text = self.told.options.answer_timeout.trim();
-        (text != "off").then(|| self.duration("answer_timeout", text)).filter(|time| !time.is_zero())
+        (text != "off")
+            .then(|| self.duration("answer_timeout", text))
+            .filter(|time| !time.is_zero())
     }
 
     fn trust(&mut self) -> Trust {
@@ -108,7 +166,10 @@ impl Check<'_> {
             "always" => Trust::Always,
             "never" => Trust::Never,
             networks => {
-                let networks: Result<Vec<Cidr>, _> = networks.split(',').map(|text| text.trim().parse()).collect();
+                let networks: Result<Vec<Cidr>, _> = networks
+                    .split(',')
+                    .map(|text| text.trim().parse())
+                    .collect();
                 networks.map(Trust::From).unwrap_or_else(|error| {
                     self.mistake("trust", &format!("has {error}; or say always or never"));
                     Trust::Never
@@ -120,20 +181,33 @@ impl Check<'_> {
     fn routes(&mut self) -> Vec<PathRoute> {
         let mut routes = Vec::new();
         let told = self.told.options.routes.as_deref().unwrap_or_default();
-        for text in told.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        for text in told
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+        {
             if text.starts_with('/') {
                 routes.push(PathRoute::new(text));
             } else {
-                self.mistake("routes", &format!("{text:?} is no path; write it as /orders/{{id}}"));
+                self.mistake(
+                    "routes",
+                    &format!("{text:?} is no path; write it as /orders/{{id}}"),
+                );
             }
         }
         routes
     }
 
     fn outbound_tls(&mut self) -> Option<Connector> {
-        let ca = self.file("outbound_tls_ca", self.told.options.outbound_tls_ca.as_deref());
+        let ca = self.file(
+            "outbound_tls_ca",
+            self.told.options.outbound_tls_ca.as_deref(),
+        );
         match ca {
-            Some(pem) => self.built("outbound_tls_ca", Connector::new(Roots::Pem(&pem), None, None)),
+            Some(pem) => self.built(
+                "outbound_tls_ca",
+                Connector::new(Roots::Pem(&pem), None, None),
+            ),
             // A machine that trusts nobody asks nobody by https, most likely.
             None => Connector::new(Roots::System, None, None).ok(),
         }
@@ -151,15 +225,24 @@ fn listen_address(text: &str, otherwise: IpAddr) -> Option<SocketAddr> {
 
 /// A port of this machine, or a host with a port.
 fn local_address(text: &str) -> Option<Address> {
-    text.parse::<u16>().ok().filter(|port| *port != 0).map_or_else(|| text.parse().ok(), |port| Some(local_port(port)))
+    text.parse::<u16>()
+        .ok()
+        .filter(|port| *port != 0)
+        .map_or_else(|| text.parse().ok(), |port| Some(local_port(port)))
 }
 
 fn local_port(port: u16) -> Address {
-    Address { host: "127.0.0.1".into(), port }
+    Address {
+        host: "127.0.0.1".into(),
+        port,
+    }
 }
 
 fn is_here(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback() || ip.is_unspecified())
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|ip: IpAddr| ip.is_loopback() || ip.is_unspecified())
 }
 
 /// `http://host:port` or `https://host`, without a path.
@@ -171,7 +254,10 @@ fn origin(text: &str) -> Option<Origin> {
     };
     let place = place.strip_suffix('/').unwrap_or(place);
     let usual = if tls { 443 } else { 80 };
-    let address = place.parse().or_else(|_| format!("{place}:{usual}").parse()).ok()?;
+    let address = place
+        .parse()
+        .or_else(|_| format!("{place}:{usual}").parse())
+        .ok()?;
     Some(Origin { address, tls })
 }
 
@@ -186,8 +272,11 @@ fn nameless(resource: &Resource) -> Arc<Resource> {
     Arc::new(Resource { attributes })
 }
 
-const PROTOCOLS: [(&str, Protocol); 3] =
-    [("same", Protocol::Same), ("http1", Protocol::Http1), ("http2", Protocol::Http2)];
+const PROTOCOLS: [(&str, Protocol); 3] = [
+    ("same", Protocol::Same),
+    ("http1", Protocol::Http1),
+    ("http2", Protocol::Http2),
+];
 
 /// How far behind the port by which a service is known it listens itself, unless told otherwise.
 const USUALLY_BEHIND: u16 = 10_000;
@@ -202,9 +291,15 @@ mod tests {
     #[test]
     fn origins_are_urls_without_a_path() {
         let text = |text| origin(text).map(|origin| (origin.address.to_string(), origin.tls));
-        assert_eq!(text("https://api.example"), Some(("api.example:443".to_owned(), true)));
+        assert_eq!(
+            text("https://api.example"),
+            Some(("api.example:443".to_owned(), true))
+        );
         assert_eq!(text("http://a:81/"), Some(("a:81".to_owned(), false)));
-        assert_eq!(text("http://[::1]:81"), Some(("[::1]:81".to_owned(), false)));
+        assert_eq!(
+            text("http://[::1]:81"),
+            Some(("[::1]:81".to_owned(), false))
+        );
         for bad in ["a:81", "ftp://a", "http://", "http://a/b", "http://u:p@a"] {
             assert_eq!(text(bad), None, "{bad}");
         }

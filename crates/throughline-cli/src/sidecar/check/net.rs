@@ -13,7 +13,12 @@ use super::Check;
 impl Check<'_> {
     pub(super) fn listeners(&mut self) -> Vec<Listener> {
         let told = self.told;
-        let listen: Vec<SocketAddr> = told.options.listen.split(',').filter_map(|text| self.address(text)).collect();
+        let listen: Vec<SocketAddr> = told
+            .options
+            .listen
+            .split(',')
+            .filter_map(|text| self.address(text))
+            .collect();
         if told.options.transparent {
             self.transparent(&listen)
         } else if self.has_http() && told.options.kafka.is_none() {
@@ -43,7 +48,10 @@ impl Check<'_> {
             ("client_tls_cert", "TLS passes as it is"),
         ] {
             if self.told.is_given(key) {
-                self.mistake(key, &format!("means nothing with --transparent, where {why}; give one of the two"));
+                self.mistake(
+                    key,
+                    &format!("means nothing with --transparent, where {why}; give one of the two"),
+                );
             }
         }
         let mut outbound = listen.to_vec();
@@ -53,15 +61,31 @@ impl Check<'_> {
             && first.ip() == Ipv4Addr::LOCALHOST
             && first.port() != 0
         {
-            outbound.push(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), first.port()));
+            outbound.push(SocketAddr::new(
+                IpAddr::V6(Ipv6Addr::LOCALHOST),
+                first.port(),
+            ));
         }
-        let at = |direction| move |address| Listener { address, route: Route::Redirected(direction) };
+        let at = |direction| {
+            move |address| Listener {
+                address,
+                route: Route::Redirected(direction),
+            }
+        };
         let inbound = self.listen_inbound(has_ipv6).map(at(Direction::Inbound));
-        outbound.into_iter().map(at(Direction::Outbound)).chain(inbound).collect()
+        outbound
+            .into_iter()
+            .map(at(Direction::Outbound))
+            .chain(inbound)
+            .collect()
     }
 
     fn listen_inbound(&mut self, has_ipv6: bool) -> Option<SocketAddr> {
-        let all = if has_ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+        let all = if has_ipv6 {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        } else {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        };
         let Some(text) = self.told.options.listen_inbound.as_deref() else {
             return Some(SocketAddr::new(all, USUALLY_INBOUND));
         };
@@ -70,7 +94,10 @@ impl Check<'_> {
         }
         let address = socket_address(text);
         if address.is_none() {
-            self.mistake("listen_inbound", &format!("{text:?} is no address; use [::]:19090, 0.0.0.0:19090 or off"));
+            self.mistake(
+                "listen_inbound",
+                &format!("{text:?} is no address; use [::]:19090, 0.0.0.0:19090 or off"),
+            );
         }
         address
     }
@@ -90,7 +117,12 @@ impl Check<'_> {
         let broker_ports = self.broker_ports(address.port());
         let advertise = self.advertise();
         let state = self.state(address);
-        let route = Route::Addressed(Addressed { bootstrap, broker_ports, advertise, state });
+        let route = Route::Addressed(Addressed {
+            bootstrap,
+            broker_ports,
+            advertise,
+            state,
+        });
         vec![Listener { address, route }]
     }
 
@@ -124,12 +156,18 @@ impl Check<'_> {
         };
         match range {
             Some(range) if range.contains(listen) => {
-                self.mistake("broker_ports", &format!("contain {listen}, the port of --listen; give them others"));
+                self.mistake(
+                    "broker_ports",
+                    &format!("contain {listen}, the port of --listen; give them others"),
+                );
                 range
             }
             Some(range) => range,
             None => {
-                self.mistake("broker_ports", "are no ports; write them as 19093-19192, or any for whatever is free");
+                self.mistake(
+                    "broker_ports",
+                    "are no ports; write them as 19093-19192, or any for whatever is free",
+                );
                 PortRange::Any
             }
         }
@@ -138,11 +176,18 @@ impl Check<'_> {
     fn advertise(&mut self) -> Option<std::sync::Arc<str>> {
         let host = self.told.options.advertise.as_deref()?;
         // A host is right when it would be with a port.
-        let bracketed = if host.contains(':') { format!("[{host}]:1") } else { format!("{host}:1") };
+        let bracketed = if host.contains(':') {
+            format!("[{host}]:1")
+        } else {
+            format!("{host}:1")
+        };
         match bracketed.parse::<Address>() {
             Ok(address) => Some(address.host),
             Err(_) => {
-                self.mistake("advertise", &format!("{host:?} is no host; give a name or an address, without a port"));
+                self.mistake(
+                    "advertise",
+                    &format!("{host:?} is no host; give a name or an address, without a port"),
+                );
                 None
             }
         }
@@ -163,17 +208,25 @@ impl Check<'_> {
             return None;
         }
         let Some(admin) = socket_address(text) else {
-            self.mistake("admin", &format!("{text:?} is no address; use 127.0.0.1:19091, or off for none"));
+            self.mistake(
+                "admin",
+                &format!("{text:?} is no address; use 127.0.0.1:19091, or off for none"),
+            );
             return None;
         };
         let port = admin.port();
-        let is_taken = listeners.iter().any(|listener| port != 0 && port == listener.address.port());
+        let is_taken = listeners
+            .iter()
+            .any(|listener| port != 0 && port == listener.address.port());
         let is_a_broker_s = listeners.iter().any(|listener| match &listener.route {
             Route::Addressed(addressed) => addressed.broker_ports.contains(port),
             Route::Redirected(_) => false,
         });
         if is_taken {
-            self.mistake("admin", &format!("{admin} has the port of --listen; give it another one"));
+            self.mistake(
+                "admin",
+                &format!("{admin} has the port of --listen; give it another one"),
+            );
         } else if is_a_broker_s {
             self.mistake(
                 "admin",
@@ -188,19 +241,30 @@ impl Check<'_> {
 pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
     match text.strip_prefix("localhost:") {
-        Some(port) => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?)),
+        Some(port) => Some(SocketAddr::new(
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port.parse().ok()?,
+        )),
         None => text.parse().ok(),
     }
 }
 
 /// Whether this broker would be ourselves, as far as can be seen without asking anybody.
 fn is_one_of(broker: &Address, listen: &[SocketAddr]) -> bool {
-    let ip: Option<IpAddr> =
-        if &*broker.host == "localhost" { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { broker.host.parse().ok() };
-    let is_here = |own: &SocketAddr| {
-        ip.is_some_and(|ip| own.ip() == ip || (own.ip().is_unspecified() && (ip.is_loopback() || ip.is_unspecified())))
+    let ip: Option<IpAddr> = if &*broker.host == "localhost" {
+        Some(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    } else {
+        broker.host.parse().ok()
     };
-    listen.iter().any(|own| own.port() == broker.port && is_here(own))
+    let is_here = |own: &SocketAddr| {
+        ip.is_some_and(|ip| {
+            own.ip() == ip
+                || (own.ip().is_unspecified() && (ip.is_loopback() || ip.is_unspecified()))
+        })
+    };
+    listen
+        .iter()
+        .any(|own| own.port() == broker.port && is_here(own))
 }
 
 /// The hundred ports behind the listener's, or any where that has no number itself.
@@ -219,7 +283,8 @@ fn range(text: &str) -> Option<PortRange> {
 
 /// Whether this system has addresses of IPv6 at all (proc(5)).
 fn has_ipv6() -> bool {
-    std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|addresses| !addresses.trim().is_empty())
+    std::fs::read_to_string("/proc/net/if_inet6")
+        .is_ok_and(|addresses| !addresses.trim().is_empty())
 }
 
 /// Where connections to the service are redirected to, unless told otherwise.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use throughline_intercept::kafka::{Deliver, Limits, Naming, Relation, Service, Settings, TopicPattern, TopicSettings};
+use throughline_intercept::kafka::{
+    Deliver, Limits, Naming, Relation, Service, Settings, TopicPattern, TopicSettings,
+};
 use throughline_model::context::Format;
 use throughline_model::{KeyValue, Resource};
 
@@ -32,11 +34,22 @@ pub(crate) struct Traced {
 ///
 /// # Errors
 /// All mistakes in them.
-pub(crate) fn settings(told: &Told, environment: &dyn Fn(&str) -> Option<String>) -> Result<Traced, Vec<String>> {
-    let mut check = Check { told, environment, mistakes: Vec::new() };
+pub(crate) fn settings(
+    told: &Told,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Traced, Vec<String>> {
+    let mut check = Check {
+        told,
+        environment,
+        mistakes: Vec::new(),
+    };
     let kafka = check.settings();
     let http = check.http_settings(&kafka);
-    if check.mistakes.is_empty() { Ok(Traced { kafka, http }) } else { Err(check.mistakes) }
+    if check.mistakes.is_empty() {
+        Ok(Traced { kafka, http })
+    } else {
+        Err(check.mistakes)
+    }
 }
 
 // === impl Check ===
@@ -50,7 +63,10 @@ impl Check<'_> {
         let others = READ.into_iter().filter(|format| !write.contains(format));
         let read = write.iter().copied().chain(others).collect();
         let default = self.default_topic(naming);
-        let limits = Limits { max_frame_bytes: self.size("max_frame", &options.max_frame), ..Limits::default() };
+        let limits = Limits {
+            max_frame_bytes: self.size("max_frame", &options.max_frame),
+            ..Limits::default()
+        };
         Arc::new(Settings {
             resource,
             service,
@@ -71,28 +87,52 @@ impl Check<'_> {
     /// Who the spans are of: the service that was named, else each client by itself.
     fn resource(&mut self) -> (Arc<Resource>, Service) {
         let mut attributes = self.resource_attributes();
-        let named = attributes.iter().position(|pair| pair.key == SERVICE_NAME).map(|place| attributes.remove(place));
+        let named = attributes
+            .iter()
+            .position(|pair| pair.key == SERVICE_NAME)
+            .map(|place| attributes.remove(place));
         let named = named.and_then(|pair| pair.value.as_str().map(str::to_owned));
-        let given = self.told.options.service.clone().map(|name| name.trim().to_owned());
+        let given = self
+            .told
+            .options
+            .service
+            .clone()
+            .map(|name| name.trim().to_owned());
         if given.as_deref() == Some("") {
             self.mistake("service", "is empty; give it a name, or leave it out");
         }
-        let name = given.or_else(|| self.variable("OTEL_SERVICE_NAME")).or(named);
-        let service = if name.is_some() { Service::Fixed } else { Service::ByClientId };
-        attributes.insert(0, KeyValue::new(SERVICE_NAME, name.unwrap_or_else(|| NAMELESS.to_owned())));
+        let name = given
+            .or_else(|| self.variable("OTEL_SERVICE_NAME"))
+            .or(named);
+        let service = if name.is_some() {
+            Service::Fixed
+        } else {
+            Service::ByClientId
+        };
+        attributes.insert(
+            0,
+            KeyValue::new(SERVICE_NAME, name.unwrap_or_else(|| NAMELESS.to_owned())),
+        );
         (Arc::new(Resource { attributes }), service)
     }
 
     /// `OTEL_RESOURCE_ATTRIBUTES`: `key=value,key=value`.
     fn resource_attributes(&mut self) -> Vec<KeyValue> {
-        let Some(text) = self.variable(RESOURCE_ATTRIBUTES) else { return Vec::new() };
+        let Some(text) = self.variable(RESOURCE_ATTRIBUTES) else {
+            return Vec::new();
+        };
         let mut attributes = Vec::new();
         for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
             match pair.split_once('=') {
                 Some((key, value)) if !key.trim().is_empty() => {
-                    attributes.push(KeyValue::new(key.trim().to_owned(), value.trim().to_owned()));
+                    attributes.push(KeyValue::new(
+                        key.trim().to_owned(),
+                        value.trim().to_owned(),
+                    ));
                 }
-                _ => self.mistakes.push(format!("{RESOURCE_ATTRIBUTES}: {pair:?} is not of the form key=value")),
+                _ => self.mistakes.push(format!(
+                    "{RESOURCE_ATTRIBUTES}: {pair:?} is not of the form key=value"
+                )),
             }
         }
         attributes
@@ -108,11 +148,17 @@ impl Check<'_> {
             },
         };
         let mut formats = Vec::new();
-        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        for word in text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+        {
             match FORMATS.iter().find(|(known, _)| *known == word) {
                 Some((_, Some(format))) if !formats.contains(format) => formats.push(*format),
                 Some(_) => {}
-                None => self.mistakes.push(format!("{name}: there is no format {word:?} here; use {KNOWN_FORMATS}")),
+                None => self.mistakes.push(format!(
+                    "{name}: there is no format {word:?} here; use {KNOWN_FORMATS}"
+                )),
             }
         }
         formats
@@ -124,7 +170,10 @@ impl Check<'_> {
         TopicSettings {
             relation: self.word("relation", &options.relation, &RELATIONS, usual.relation),
             deliver: self.word("deliver", &options.deliver, &DELIVERS, usual.deliver),
-            settle: options.settle.as_deref().map_or(usual.settle, |text| self.boolean("settle", text)),
+            settle: options
+                .settle
+                .as_deref()
+                .map_or(usual.settle, |text| self.boolean("settle", text)),
             ..usual
         }
     }
@@ -133,7 +182,12 @@ impl Check<'_> {
         let topics: Vec<Topic> = match serde_saphyr::from_str(&self.told.options.topics) {
             Ok(topics) => topics,
             Err(error) => {
-                let line = error.to_string().lines().next().unwrap_or_default().to_owned();
+                let line = error
+                    .to_string()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
                 self.mistake(
                     "topics",
                     &format!("cannot be understood: {line}; write them as [{{topic: audit-*, inject: false}}]"),
@@ -142,13 +196,33 @@ impl Check<'_> {
             }
         };
         let mut exceptions = Vec::new();
-        for Topic { topic, inject, relation, deliver, settle } in topics {
-            let relation =
-                relation.map_or(default.relation, |text| self.word("topics", &text, &RELATIONS, default.relation));
-            let deliver =
-                deliver.map_or(default.deliver, |text| self.word("topics", &text, &DELIVERS, default.deliver));
-            let (inject, settle) = (inject.unwrap_or(default.inject), settle.unwrap_or(default.settle));
-            exceptions.push((TopicPattern::new(&topic), TopicSettings { inject, relation, deliver, settle }));
+        for Topic {
+            topic,
+            inject,
+            relation,
+            deliver,
+            settle,
+        } in topics
+        {
+            let relation = relation.map_or(default.relation, |text| {
+                self.word("topics", &text, &RELATIONS, default.relation)
+            });
+            let deliver = deliver.map_or(default.deliver, |text| {
+                self.word("topics", &text, &DELIVERS, default.deliver)
+            });
+            let (inject, settle) = (
+                inject.unwrap_or(default.inject),
+                settle.unwrap_or(default.settle),
+            );
+            exceptions.push((
+                TopicPattern::new(&topic),
+                TopicSettings {
+                    inject,
+                    relation,
+                    deliver,
+                    settle,
+                },
+            ));
         }
         exceptions
     }
@@ -157,15 +231,26 @@ impl Check<'_> {
         match text.trim().parse::<f64>() {
             Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
             _ => {
-                self.mistake(key, &format!("{text:?} is no number from 0 to 1; 0.1 records a tenth of the traces"));
+                self.mistake(
+                    key,
+                    &format!(
+                        "{text:?} is no number from 0 to 1; 0.1 records a tenth of the traces"
+                    ),
+                );
                 0.0
             }
         }
     }
 }
 
-const NAMINGS: [(&str, Naming); 2] = [("otel", Naming::OpenTelemetry), ("opentracing", Naming::OpenTracing)];
-const RELATIONS: [(&str, Relation); 2] = [("parent", Relation::ParentAndLink), ("links", Relation::LinksOnly)];
+const NAMINGS: [(&str, Naming); 2] = [
+    ("otel", Naming::OpenTelemetry),
+    ("opentracing", Naming::OpenTracing),
+];
+const RELATIONS: [(&str, Relation); 2] = [
+    ("parent", Relation::ParentAndLink),
+    ("links", Relation::LinksOnly),
+];
 const DELIVERS: [(&str, Deliver); 2] = [("observe", Deliver::Observe), ("patch", Deliver::Patch)];
 
 /// OpenTelemetry's names. Baggage is the application's, and nothing is one of the names.
@@ -180,7 +265,12 @@ const FORMATS: [(&str, Option<Format>); 6] = [
 const KNOWN_FORMATS: &str = "tracecontext, b3, b3multi, jaeger or none";
 
 /// What is looked for in records, besides what is written.
-const READ: [Format; 4] = [Format::W3c, Format::B3Single, Format::B3Multi, Format::Jaeger];
+const READ: [Format; 4] = [
+    Format::W3c,
+    Format::B3Single,
+    Format::B3Multi,
+    Format::Jaeger,
+];
 
 const SERVICE_NAME: &str = "service.name";
 /// A client that has no id, where nobody said whose it is.

@@ -17,9 +17,14 @@ impl Check<'_> {
     pub(super) fn broker_tls(&mut self) -> Option<Connector> {
         let options = &self.told.options;
         let is_on = options.broker_tls
-            || ["broker_tls_ca", "broker_tls_cert", "broker_tls_key", "broker_tls_name"]
-                .iter()
-                .any(|key| self.told.is_given(key));
+            || [
+                "broker_tls_ca",
+                "broker_tls_cert",
+                "broker_tls_key",
+                "broker_tls_name",
+            ]
+            .iter()
+            .any(|key| self.told.is_given(key));
         if !is_on {
             return None;
         }
@@ -33,9 +38,20 @@ impl Check<'_> {
         // One after the other, so that each mistake is told with the option that it is in.
         let roots = ca.as_deref().map_or(Roots::System, Roots::Pem);
         self.built("broker_tls_ca", Connector::new(roots, None, None));
-        self.built("broker_tls_cert", Connector::new(roots, pair.as_ref().map(Pair::identity), None));
-        self.built("broker_tls_name", Connector::new(roots, None, options.broker_tls_name.as_deref()));
-        Connector::new(roots, pair.as_ref().map(Pair::identity), options.broker_tls_name.as_deref()).ok()
+        self.built(
+            "broker_tls_cert",
+            Connector::new(roots, pair.as_ref().map(Pair::identity), None),
+        );
+        self.built(
+            "broker_tls_name",
+            Connector::new(roots, None, options.broker_tls_name.as_deref()),
+        );
+        Connector::new(
+            roots,
+            pair.as_ref().map(Pair::identity),
+            options.broker_tls_name.as_deref(),
+        )
+        .ok()
     }
 
     /// TLS from clients, when there is a certificate for it.
@@ -62,24 +78,46 @@ impl Check<'_> {
         self.built("inbound_tls_cert", Acceptor::new(pair.identity()))
     }
 
-    pub(super) fn built<T>(&mut self, key: &str, built: Result<T, throughline_proxy::TlsError>) -> Option<T> {
-        built.map_err(|error| self.mistake(key, &error.to_string())).ok()
+    pub(super) fn built<T>(
+        &mut self,
+        key: &str,
+        built: Result<T, throughline_proxy::TlsError>,
+    ) -> Option<T> {
+        built
+            .map_err(|error| self.mistake(key, &error.to_string()))
+            .ok()
     }
 
-    fn pair(&mut self, certificate: &str, path: Option<&str>, key: &str, key_path: Option<&str>) -> Option<Pair> {
+    fn pair(
+        &mut self,
+        certificate: &str,
+        path: Option<&str>,
+        key: &str,
+        key_path: Option<&str>,
+    ) -> Option<Pair> {
         match (path, key_path) {
             (None, None) => return None,
-            (Some(_), None) => self.mistake(key, "is missing: a certificate and its key go together"),
-            (None, Some(_)) => self.mistake(certificate, "is missing: a certificate and its key go together"),
+            (Some(_), None) => {
+                self.mistake(key, "is missing: a certificate and its key go together")
+            }
+            (None, Some(_)) => self.mistake(
+                certificate,
+                "is missing: a certificate and its key go together",
+            ),
             (Some(_), Some(_)) => {}
         }
         let (certificates, key) = (self.file(certificate, path), self.file(key, key_path));
-        Some(Pair { certificates: certificates?, key: key? })
+        Some(Pair {
+            certificates: certificates?,
+            key: key?,
+        })
     }
 
     pub(super) fn file(&mut self, key: &str, path: Option<&str>) -> Option<Vec<u8>> {
         let path = path?;
-        std::fs::read(path).map_err(|error| self.mistake(key, &format!("{path}: cannot be read: {error}"))).ok()
+        std::fs::read(path)
+            .map_err(|error| self.mistake(key, &format!("{path}: cannot be read: {error}")))
+            .ok()
     }
 }
 
@@ -87,6 +125,9 @@ impl Check<'_> {
 
 impl Pair {
     fn identity(&self) -> Identity<'_> {
-        Identity { certificates: &self.certificates, key: &self.key }
+        Identity {
+            certificates: &self.certificates,
+            key: &self.key,
+        }
     }
 }

@@ -17,7 +17,10 @@ fn values_are_read_as_they_would_be_typed() {
         ("topics", text(r#"[{"topic":"a-*","inject":false}]"#)),
         ("transparent", None),
     ];
-    assert_eq!(read.unwrap(), expected.map(|(key, value)| (key.to_owned(), value)).into());
+    assert_eq!(
+        read.unwrap(),
+        expected.map(|(key, value)| (key.to_owned(), value)).into()
+    );
     assert_eq!(given("# nothing\n").unwrap().len(), 0);
 }
 
@@ -40,7 +43,10 @@ fn all_keys_that_do_not_exist_are_told_with_what_was_meant() {
 fn what_is_no_yaml_or_says_a_thing_twice_is_told_with_its_place() {
     for text in ["kafka: [a", "kafka: a:1\nkafka: b:1\n", "- a\n"] {
         let told = given(text).unwrap_err();
-        assert!(told.len() == 1 && told[0].starts_with("f.yaml: "), "{told:?}");
+        assert!(
+            told.len() == 1 && told[0].starts_with("f.yaml: "),
+            "{told:?}"
+        );
     }
 }
 
@@ -49,11 +55,25 @@ fn an_argument_goes_before_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sidecar.yaml").display().to_string();
     std::fs::write(&path, "kafka: file:9092\nsample: 0.5\ntransparent: true\n").unwrap();
-    let arguments = ["throughline", "sidecar", "--config", &path, "--kafka", "argument:9092"].map(OsString::from);
+    let arguments = [
+        "throughline",
+        "sidecar",
+        "--config",
+        &path,
+        "--kafka",
+        "argument:9092",
+    ]
+    .map(OsString::from);
     let told = Told::new(&arguments).unwrap();
-    assert_eq!((told.options.kafka.as_deref(), &*told.options.sample), (Some("argument:9092"), "0.5"));
+    assert_eq!(
+        (told.options.kafka.as_deref(), &*told.options.sample),
+        (Some("argument:9092"), "0.5")
+    );
     assert!(told.options.transparent);
     assert_eq!(told.name("kafka"), "--kafka");
     assert_eq!(told.name("sample"), format!("sample in {path}"));
-    assert_eq!((told.name("connect_timeout"), told.is_given("drain")), ("--connect-timeout".to_owned(), false));
+    assert_eq!(
+        (told.name("connect_timeout"), told.is_given("drain")),
+        ("--connect-timeout".to_owned(), false)
+    );
 }

@@ -2,11 +2,21 @@ use super::*;
 
 fn trace(spans: &serde_json::Value) -> TraceJson {
     let processes = serde_json::json!({ "p1": { "serviceName": "eshop" }, "p2": { "serviceName": "consumer" } });
-    serde_json::from_value(serde_json::json!({ "traceID": "t", "spans": spans, "processes": processes })).unwrap()
+    serde_json::from_value(
+        serde_json::json!({ "traceID": "t", "spans": spans, "processes": processes }),
+    )
+    .unwrap()
 }
 
-fn span(id: &str, name: &str, process: &str, times: (u64, u64), reference: Option<(&str, &str)>) -> serde_json::Value {
-    let reference = reference.map(|(kind, id)| serde_json::json!({ "refType": kind, "traceID": "t", "spanID": id }));
+fn span(
+    id: &str,
+    name: &str,
+    process: &str,
+    times: (u64, u64),
+    reference: Option<(&str, &str)>,
+) -> serde_json::Value {
+    let reference = reference
+        .map(|(kind, id)| serde_json::json!({ "refType": kind, "traceID": "t", "spanID": id }));
     serde_json::json!({
         "spanID": id, "operationName": name, "processID": process, "startTime": times.0, "duration": times.1,
         "references": reference.into_iter().collect::<Vec<_>>(), "tags": [],
@@ -16,10 +26,28 @@ fn span(id: &str, name: &str, process: &str, times: (u64, u64), reference: Optio
 #[test]
 fn children_are_indented_and_followers_are_marked() {
     let trace = trace(&serde_json::json!([
-        span("c", "From_topic", "p2", (1_400_000, 2_000), Some(("FOLLOWS_FROM", "b"))),
+        span(
+            "c",
+            "From_topic",
+            "p2",
+            (1_400_000, 2_000),
+            Some(("FOLLOWS_FROM", "b"))
+        ),
         span("a", "GET /checkout", "p1", (1_000_000, 300_000), None),
-        span("b", "To_topic", "p1", (1_200_000, 1_500), Some(("CHILD_OF", "a"))),
-        span("d", "GET", "p1", (1_100_000, 50_000), Some(("CHILD_OF", "a"))),
+        span(
+            "b",
+            "To_topic",
+            "p1",
+            (1_200_000, 1_500),
+            Some(("CHILD_OF", "a"))
+        ),
+        span(
+            "d",
+            "GET",
+            "p1",
+            (1_100_000, 50_000),
+            Some(("CHILD_OF", "a"))
+        ),
     ]));
     assert_eq!(
         render(&trace, Paint::Plain),
@@ -37,9 +65,13 @@ fn failures_and_other_traces_are_shown() {
     spans[0]["tags"] = serde_json::json!([
         { "key": "error", "value": true }, { "key": "otel.status_description", "value": "declined" }
     ]);
-    spans[0]["references"] = serde_json::json!([{ "refType": "FOLLOWS_FROM", "traceID": "u", "spanID": "b" }]);
+    spans[0]["references"] =
+        serde_json::json!([{ "refType": "FOLLOWS_FROM", "traceID": "u", "spanID": "b" }]);
     let text = render(&trace(&spans), Paint::Plain);
-    assert!(text.ends_with("eshop x  ! declined  ~> trace u\n"), "{text}");
+    assert!(
+        text.ends_with("eshop x  ! declined  ~> trace u\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -58,7 +90,13 @@ fn a_very_deep_trace_is_shown_without_overflow() {
     let spans: Vec<_> = (0..20_000u64)
         .map(|depth| {
             let parent = depth.saturating_sub(1).to_string();
-            span(&depth.to_string(), "x", "p1", (depth, 1), (depth > 0).then_some(("CHILD_OF", parent.as_str())))
+            span(
+                &depth.to_string(),
+                "x",
+                "p1",
+                (depth, 1),
+                (depth > 0).then_some(("CHILD_OF", parent.as_str())),
+            )
         })
         .collect();
     let text = render(&trace(&spans.into()), Paint::Plain);

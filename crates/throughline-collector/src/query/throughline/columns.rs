@@ -16,11 +16,25 @@ use super::trace::{Pairs, ResourceEntry, ScopeEntry, TraceAnswer};
 
 /// The first spans of a trace, at most so many.
 pub(super) fn of(trace: &Trace, most: usize) -> TraceAnswer {
-    let shown = trace.spans.get(..most.min(trace.spans.len())).unwrap_or_default();
-    let origin = shown.first().map_or(0, |span| span.start - span.start % 1000);
+    let shown = trace
+        .spans
+        .get(..most.min(trace.spans.len()))
+        .unwrap_or_default();
+    let origin = shown
+        .first()
+        .map_or(0, |span| span.start - span.start % 1000);
     let first = shown.first().map_or(0, |span| span.start);
-    let last = trace.spans.iter().map(|span| span.end).max().unwrap_or_default();
-    let rows = shown.iter().zip(0..).map(|(span, row)| (span.span_id, row)).collect();
+    let last = trace
+        .spans
+        .iter()
+        .map(|span| span.end)
+        .max()
+        .unwrap_or_default();
+    let rows = shown
+        .iter()
+        .zip(0..)
+        .map(|(span, row)| (span.span_id, row))
+        .collect();
     let mut columns = Columns {
         answer: TraceAnswer {
             trace_id: trace.id.to_string(),
@@ -93,12 +107,18 @@ enum PairKey<'a> {
 
 impl<'a> Columns<'a> {
     fn span(&mut self, row: u32, span: &'a Span) {
-        let parent = span.parent_span_id.and_then(|parent| self.rows.get(&parent).copied());
+        let parent = span
+            .parent_span_id
+            .and_then(|parent| self.rows.get(&parent).copied());
         if let Some(id) = span.parent_span_id.filter(|_| parent.is_none()) {
             self.answer.missing_parents.row.push(row);
             self.answer.missing_parents.id.push(id.to_string());
         }
-        let (name, resource, scope) = (self.text(&span.name), self.resource(&span.resource), self.scope(&span.scope));
+        let (name, resource, scope) = (
+            self.text(&span.name),
+            self.resource(&span.resource),
+            self.scope(&span.scope),
+        );
         let spans = &mut self.answer.spans;
         // Writing to a string cannot fail.
         write!(spans.id, "{}", span.span_id).unwrap_or_default();
@@ -185,13 +205,20 @@ impl<'a> Columns<'a> {
 
     /// The row that a link points to.
     fn target(&self, span: &Span, link: &Link) -> Option<u32> {
-        self.rows.get(&link.span_id).copied().filter(|_| link.trace_id == span.trace_id)
+        self.rows
+            .get(&link.span_id)
+            .copied()
+            .filter(|_| link.trace_id == span.trace_id)
     }
 
     fn message(&mut self, row: u32, span: &'a Span, parent: Option<u32>) {
-        let Some(message) = Message::of(span) else { return };
+        let Some(message) = Message::of(span) else {
+            return;
+        };
         let is_consumer = span.kind == SpanKind::Consumer;
-        let before = parent.into_iter().chain(span.links.iter().filter_map(|link| self.target(span, link)));
+        let before = parent
+            .into_iter()
+            .chain(span.links.iter().filter_map(|link| self.target(span, link)));
         let producer = before
             .filter_map(|row| Some((row, self.shown.get(row as usize)?)))
             .find(|(_, other)| is_consumer && other.kind == SpanKind::Producer);
@@ -206,7 +233,9 @@ impl<'a> Columns<'a> {
         messages.partition.push(message.partition);
         messages.offset.push(message.offset);
         messages.lag.push(message.lag);
-        messages.queue.push(waited.or(message.queue_time).map(Micros::of));
+        messages
+            .queue
+            .push(waited.or(message.queue_time).map(Micros::of));
         messages.producer.push(place(producer.map(|(row, _)| row)));
     }
 
@@ -219,10 +248,13 @@ impl<'a> Columns<'a> {
         let mut pair = Vec::new();
         self.attributes(&resource.attributes, &mut pair);
         let entries = &mut self.answer.resources;
-        let number = *self.resources_by_pairs.entry((service, pair.clone())).or_insert_with(|| {
-            entries.push(ResourceEntry { service, pair });
-            length(entries) - 1
-        });
+        let number = *self
+            .resources_by_pairs
+            .entry((service, pair.clone()))
+            .or_insert_with(|| {
+                entries.push(ResourceEntry { service, pair });
+                length(entries) - 1
+            });
         self.resources.insert(address, number);
         number
     }
@@ -236,11 +268,19 @@ impl<'a> Columns<'a> {
         let mut pair = Vec::new();
         self.attributes(&scope.attributes, &mut pair);
         let entries = &mut self.answer.scopes;
-        let known = entries.iter().position(|entry| (entry.name, entry.version, &entry.pair) == (name, version, &pair));
-        let number = known.and_then(|at| u32::try_from(at).ok()).unwrap_or_else(|| {
-            entries.push(ScopeEntry { name, version, pair });
-            length(entries) - 1
-        });
+        let known = entries
+            .iter()
+            .position(|entry| (entry.name, entry.version, &entry.pair) == (name, version, &pair));
+        let number = known
+            .and_then(|at| u32::try_from(at).ok())
+            .unwrap_or_else(|| {
+                entries.push(ScopeEntry {
+                    name,
+                    version,
+                    pair,
+                });
+                length(entries) - 1
+            });
         self.scopes.insert(address, number);
         number
     }
@@ -261,7 +301,11 @@ impl<'a> Columns<'a> {
                 PairKey::Other(format!("{}{}", letter(value), json(value)))
             }
         };
-        let Pairs { key: keys, kind, value: values } = &mut self.answer.pairs;
+        let Pairs {
+            key: keys,
+            kind,
+            value: values,
+        } = &mut self.answer.pairs;
         let bytes = &mut self.bytes;
         *self.pairs.entry((key, identity)).or_insert_with(|| {
             let json = json(value);
@@ -281,8 +325,12 @@ impl<'a> Columns<'a> {
     fn forget_rows_from(&mut self, taken: usize) {
         let is_gone = |row: &i32| usize::try_from(*row).is_ok_and(|row| row >= taken);
         let answer = &mut self.answer;
-        let places =
-            answer.spans.parent.iter_mut().chain(&mut answer.links.target).chain(&mut answer.messages.producer);
+        let places = answer
+            .spans
+            .parent
+            .iter_mut()
+            .chain(&mut answer.links.target)
+            .chain(&mut answer.messages.producer);
         places.filter(|row| is_gone(row)).for_each(|row| *row = -1);
     }
 }
@@ -324,12 +372,16 @@ pub(super) fn json(value: &Value) -> Json {
         Value::Bool(truth) => Json::Bool(*truth),
         Value::Int(number) if number.unsigned_abs() <= EXACT_MAX => Json::from(*number),
         Value::Int(number) => Json::String(number.to_string()),
-        Value::Double(number) => {
-            serde_json::Number::from_f64(*number).map_or_else(|| Json::String(number.to_string()), Json::Number)
-        }
+        Value::Double(number) => serde_json::Number::from_f64(*number)
+            .map_or_else(|| Json::String(number.to_string()), Json::Number),
         Value::Bytes(bytes) => Json::String(STANDARD.encode(bytes)),
         Value::Array(values) => Json::Array(values.iter().map(json).collect()),
-        Value::Map(pairs) => Json::Object(pairs.iter().map(|pair| (pair.key.to_string(), json(&pair.value))).collect()),
+        Value::Map(pairs) => Json::Object(
+            pairs
+                .iter()
+                .map(|pair| (pair.key.to_string(), json(&pair.value)))
+                .collect(),
+        ),
     }
 }
 

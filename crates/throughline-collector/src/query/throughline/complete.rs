@@ -69,28 +69,43 @@ pub(super) fn question(
     let text = params.text.clone().unwrap_or_default();
     Ok(move |store: &dyn Store| {
         let completions = store.complete(&wanted, &text, limit);
-        let items = completions.items.into_iter().map(|(text, count)| Completion { text, count }).collect();
-        to_json(&CompleteAnswer { items, more: completions.more })
+        let items = completions
+            .items
+            .into_iter()
+            .map(|(text, count)| Completion { text, count })
+            .collect();
+        to_json(&CompleteAnswer {
+            items,
+            more: completions.more,
+        })
     })
 }
 
 fn wanted(params: &CompleteParams) -> Result<throughline_store::Wanted, Refusal> {
     use serde::de::IntoDeserializer as _;
     let text = parameter::text(params.what.as_deref()).unwrap_or_default();
-    let wanted = Wanted::deserialize(text.into_deserializer()).map_err(|_: serde::de::value::Error| {
-        Refusal::of("what", format!("what is keys, values, services, operations or topics, not {text:?}"))
-    })?;
+    let wanted =
+        Wanted::deserialize(text.into_deserializer()).map_err(|_: serde::de::value::Error| {
+            Refusal::of(
+                "what",
+                format!("what is keys, values, services, operations or topics, not {text:?}"),
+            )
+        })?;
     Ok(match wanted {
         Wanted::Keys => throughline_store::Wanted::Keys,
         Wanted::Services => throughline_store::Wanted::Services,
         Wanted::Topics => throughline_store::Wanted::Topics,
-        Wanted::Operations => {
-            throughline_store::Wanted::Operations(parameter::text(params.service.as_deref()).map(str::to_owned))
-        }
+        Wanted::Operations => throughline_store::Wanted::Operations(
+            parameter::text(params.service.as_deref()).map(str::to_owned),
+        ),
         Wanted::Values => {
             let key = parameter::text(params.key.as_deref());
-            let key =
-                key.ok_or_else(|| Refusal::of("key", "what=values needs the attribute too, as in key=http.route"))?;
+            let key = key.ok_or_else(|| {
+                Refusal::of(
+                    "key",
+                    "what=values needs the attribute too, as in key=http.route",
+                )
+            })?;
             throughline_store::Wanted::Values(key.to_owned())
         }
     })

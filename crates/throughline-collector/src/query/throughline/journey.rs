@@ -108,7 +108,9 @@ pub(super) fn question(
     let hops = parameter::count("hops", params.hops.as_deref(), 0..=HOPS_MAX)?.unwrap_or(HOPS);
     let spans = parameter::count("spans", params.spans.as_deref(), 1..=SPANS_MAX)?.unwrap_or(SPANS);
     Ok(move |store: &dyn Store| {
-        let first = store.summary(id).ok_or(Failure::Missing(super::NOT_STORED))?;
+        let first = store
+            .summary(id)
+            .ok_or(Failure::Missing(super::NOT_STORED))?;
         to_json(&Walk::new(store, hops, spans).go(&first))
     })
 }

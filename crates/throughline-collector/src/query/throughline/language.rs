@@ -37,7 +37,10 @@ pub(crate) enum Asked {
 /// Reads a query line; `None` when it is empty.
 pub(crate) fn parse(text: &str) -> Result<Option<Asked>, Mistake> {
     if text.chars().count() > LENGTH_MAX {
-        return Err(Mistake::at(LENGTH_MAX, format!("a query has at most {LENGTH_MAX} characters")));
+        return Err(Mistake::at(
+            LENGTH_MAX,
+            format!("a query has at most {LENGTH_MAX} characters"),
+        ));
     }
     let trimmed = text.trim();
     if trimmed.is_empty() {
@@ -48,9 +51,10 @@ pub(crate) fn parse(text: &str) -> Result<Option<Asked>, Mistake> {
     }
     let tokens = lexer::tokens(text)?;
     match tokens.first() {
-        Some(Token { lexeme: Lexeme::Symbol("{" | "("), .. }) => {
-            traceql::parse(&tokens).map(|it| Some(Asked::Trace(it)))
-        }
+        Some(Token {
+            lexeme: Lexeme::Symbol("{" | "("),
+            ..
+        }) => traceql::parse(&tokens).map(|it| Some(Asked::Trace(it))),
         _ => logfmt(&tokens).map(|filter| Some(Asked::Span(filter))),
     }
 }
@@ -77,16 +81,36 @@ fn logfmt(tokens: &[Token]) -> Result<Filter, Mistake> {
         let (Lexeme::Word { text: name, .. } | Lexeme::Quoted(name)) = &key.lexeme else {
             return Err(key.unexpected("a key, as in key=value, or { .. } around a TraceQL query"));
         };
-        let Some((Token { lexeme: Lexeme::Symbol("="), .. }, tail)) = tail.split_first() else {
-            let message = format!("{name:?} is no condition: write {name}=value, or {{ .. }} around a TraceQL query");
+        let Some((
+            Token {
+                lexeme: Lexeme::Symbol("="),
+                ..
+            },
+            tail,
+        )) = tail.split_first()
+        else {
+            let message = format!(
+                "{name:?} is no condition: write {name}=value, or {{ .. }} around a TraceQL query"
+            );
             return Err(Mistake::at(key.position, message));
         };
-        let Some((Token { lexeme: Lexeme::Word { text: value, .. } | Lexeme::Quoted(value), .. }, tail)) =
-            tail.split_first()
+        let Some((
+            Token {
+                lexeme: Lexeme::Word { text: value, .. } | Lexeme::Quoted(value),
+                ..
+            },
+            tail,
+        )) = tail.split_first()
         else {
-            return Err(Mistake::at(key.end, format!("a value is missing: write {name}=value")));
+            return Err(Mistake::at(
+                key.end,
+                format!("a value is missing: write {name}=value"),
+            ));
         };
-        parts.push(Filter::Is(Field::Attribute(Scope::Tag, name.clone()), Test::equal(value)));
+        parts.push(Filter::Is(
+            Field::Attribute(Scope::Tag, name.clone()),
+            Test::equal(value),
+        ));
         rest = tail;
     }
     Ok(Filter::All(parts))
@@ -96,7 +120,10 @@ fn logfmt(tokens: &[Token]) -> Result<Filter, Mistake> {
 
 impl Mistake {
     pub(crate) fn at(position: usize, message: impl Into<String>) -> Self {
-        Self { message: message.into(), position }
+        Self {
+            message: message.into(),
+            position,
+        }
     }
 }
 

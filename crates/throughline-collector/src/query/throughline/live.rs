@@ -46,17 +46,29 @@ pub(super) fn question(
     params: &LiveParams,
     epoch: u64,
 ) -> Result<impl FnOnce(&dyn Store) -> Result<Vec<u8>, Failure> + use<>, Refusal> {
-    let since = parameter::text(params.since.as_deref()).map(Cursor::read).transpose()?;
+    let since = parameter::text(params.since.as_deref())
+        .map(Cursor::read)
+        .transpose()?;
     Ok(move |store: &dyn Store| {
         let changes = match since {
-            None => Changes { more: false, ..store.changes(u64::MAX) },
+            None => Changes {
+                more: false,
+                ..store.changes(u64::MAX)
+            },
             Some(since) if since.epoch == epoch => store.changes(since.moment),
             // Of another collector: nothing is known of what changed since.
-            Some(_) => Changes { more: true, ..store.changes(u64::MAX) },
+            Some(_) => Changes {
+                more: true,
+                ..store.changes(u64::MAX)
+            },
         };
         let occupancy = store.occupancy();
         to_json(&LiveAnswer {
-            cursor: Cursor { epoch, moment: changes.now }.to_string(),
+            cursor: Cursor {
+                epoch,
+                moment: changes.now,
+            }
+            .to_string(),
             changed: changes.traces.iter().map(ToString::to_string).collect(),
             more: changes.more,
             traces: occupancy.traces as u64,
@@ -70,9 +82,12 @@ pub(super) fn question(
 impl Cursor {
     fn read(text: &str) -> Result<Self, Refusal> {
         let number = |text| u64::from_str_radix(text, 16).ok();
-        let read = text
-            .split_once('.')
-            .and_then(|(epoch, moment)| Some(Self { epoch: number(epoch)?, moment: number(moment)? }));
+        let read = text.split_once('.').and_then(|(epoch, moment)| {
+            Some(Self {
+                epoch: number(epoch)?,
+                moment: number(moment)?,
+            })
+        });
         read.ok_or_else(|| {
             Refusal::of("since", "since is `live` of a search or `cursor` of the answer before; leave it out to begin")
         })

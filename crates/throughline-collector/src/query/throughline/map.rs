@@ -112,7 +112,8 @@ pub(super) fn question(
     params: &MapParams,
 ) -> Result<impl FnOnce(&dyn Store) -> Result<Vec<u8>, Failure> + use<>, Refusal> {
     let end = parameter::time_until("end", params.end.as_deref())?.unwrap_or_else(now);
-    let start = parameter::time("start", params.start.as_deref())?.unwrap_or_else(|| end.saturating_sub(HOUR));
+    let start = parameter::time("start", params.start.as_deref())?
+        .unwrap_or_else(|| end.saturating_sub(HOUR));
     if end < start {
         return Err(Refusal::of("end", "end is before start: exchange them"));
     }
@@ -131,14 +132,26 @@ fn map(system: &System, start: u64, end: u64) -> MapAnswer {
         services: system
             .services
             .iter()
-            .map(|node| MapService { name: node.name.to_string(), spans: node.spans, errors: node.errors })
+            .map(|node| MapService {
+                name: node.name.to_string(),
+                spans: node.spans,
+                errors: node.errors,
+            })
             .collect(),
         topics: system
             .topics
             .iter()
-            .map(|node| MapTopic { name: node.name.to_string(), sent: node.sent, received: node.received })
+            .map(|node| MapTopic {
+                name: node.name.to_string(),
+                sent: node.sent,
+                received: node.received,
+            })
             .collect(),
-        edges: system.edges.iter().map(|edge| map_edge(edge, seconds)).collect(),
+        edges: system
+            .edges
+            .iter()
+            .map(|edge| map_edge(edge, seconds))
+            .collect(),
         more: system.more,
     }
 }

@@ -35,7 +35,10 @@ impl Serialize for Micros {
         {
             return serializer.serialize_i64(whole);
         }
-        #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 nanoseconds, which are 104 days")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "exact below 2^53 nanoseconds, which are 104 days"
+        )]
         serializer.serialize_f64(self.0 as f64 / 1000.0)
     }
 }
@@ -47,7 +50,10 @@ mod tests {
     #[test]
     fn whole_microseconds_have_no_point_and_nanoseconds_are_decimals() {
         let text = |micros: Micros| serde_json::to_string(&micros).unwrap();
-        assert_eq!(text(Micros::moment(1_700_000_000_123_456_789)), "1700000000123456");
+        assert_eq!(
+            text(Micros::moment(1_700_000_000_123_456_789)),
+            "1700000000123456"
+        );
         assert_eq!(text(Micros::of(30_000_999)), "30000.999");
         assert_eq!(text(Micros::of(1_000)), "1");
         assert_eq!(text(Micros::between(5_000, 3_500)), "-1.5");

@@ -83,9 +83,13 @@ pub(super) fn question(
 ) -> Result<impl FnOnce(&dyn Store) -> Result<Vec<u8>, Failure> + use<>, Refusal> {
     let order = order(params.order.as_deref())?;
     let min = parameter::duration("min_duration", params.min_duration.as_deref())?.unwrap_or(0);
-    let max = parameter::duration("max_duration", params.max_duration.as_deref())?.unwrap_or(u64::MAX);
+    let max =
+        parameter::duration("max_duration", params.max_duration.as_deref())?.unwrap_or(u64::MAX);
     if max < min {
-        return Err(Refusal::of("max_duration", "max_duration is less than min_duration: exchange them"));
+        return Err(Refusal::of(
+            "max_duration",
+            "max_duration is less than min_duration: exchange them",
+        ));
     }
     let start = parameter::time("start", params.start.as_deref())?.unwrap_or(0);
     let end = parameter::time_until("end", params.end.as_deref())?.unwrap_or(u64::MAX);
@@ -95,12 +99,21 @@ pub(super) fn question(
         duration: min..=max,
         start: start..=end,
         order: order.into(),
-        limit: parameter::count("limit", params.limit.as_deref(), 1..=super::super::SEARCH_TRACES_MAX)?
-            .unwrap_or(LIMIT),
-        after: parameter::text(params.cursor.as_deref()).map(|cursor| place(order, cursor)).transpose()?,
+        limit: parameter::count(
+            "limit",
+            params.limit.as_deref(),
+            1..=super::super::SEARCH_TRACES_MAX,
+        )?
+        .unwrap_or(LIMIT),
+        after: parameter::text(params.cursor.as_deref())
+            .map(|cursor| place(order, cursor))
+            .transpose()?,
     };
     Ok(move |store: &dyn Store| {
-        let live = Cursor { epoch, moment: store.changes(u64::MAX).now };
+        let live = Cursor {
+            epoch,
+            moment: store.changes(u64::MAX).now,
+        };
         let found = store.find(&find);
         to_json(&SearchAnswer {
             traces: found.traces.iter().map(TraceSummary::from).collect(),
@@ -115,8 +128,13 @@ pub(super) fn question(
 fn expression(params: &SearchParams) -> Result<Option<Expression>, Refusal> {
     let mut span = Vec::new();
     let mut trace = Vec::new();
-    for (field, value) in [(Field::Service, &params.service), (Field::Name, &params.operation)] {
-        span.extend(parameter::text(value.as_deref()).map(|value| Filter::Is(field, Test::equal(value))));
+    for (field, value) in [
+        (Field::Service, &params.service),
+        (Field::Name, &params.operation),
+    ] {
+        span.extend(
+            parameter::text(value.as_deref()).map(|value| Filter::Is(field, Test::equal(value))),
+        );
     }
     if parameter::truth("errors", params.errors.as_deref())? {
         span.push(Filter::Is(Field::Status, Test::equal("error")));
@@ -127,7 +145,10 @@ fn expression(params: &SearchParams) -> Result<Option<Expression>, Refusal> {
         Ok(Some(Asked::Trace(expression))) => trace.push(expression),
         Err(mistake) => {
             let refusal = Refusal::of("q", mistake.message);
-            return Err(Refusal { position: Some(mistake.position), ..refusal });
+            return Err(Refusal {
+                position: Some(mistake.position),
+                ..refusal
+            });
         }
     }
     if !span.is_empty() {
@@ -137,14 +158,27 @@ fn expression(params: &SearchParams) -> Result<Option<Expression>, Refusal> {
 }
 
 fn order(text: Option<&str>) -> Result<Order, Refusal> {
-    let Some(text) = parameter::text(text) else { return Ok(Order::Newest) };
+    let Some(text) = parameter::text(text) else {
+        return Ok(Order::Newest);
+    };
     let known = Order::ALL.into_iter().find(|order| order.name() == text);
-    known.ok_or_else(|| Refusal::of("order", format!("order is newest, duration, spans or errors, not {text:?}")))
+    known.ok_or_else(|| {
+        Refusal::of(
+            "order",
+            format!("order is newest, duration, spans or errors, not {text:?}"),
+        )
+    })
 }
 
 /// A place as text that goes into a URL.
 fn cursor(order: Order, place: Place) -> String {
-    format!("{}.{:x}.{:x}.{}", order.name(), place.value, place.start, place.id)
+    format!(
+        "{}.{:x}.{:x}.{}",
+        order.name(),
+        place.value,
+        place.start,
+        place.id
+    )
 }
 
 fn place(order: Order, text: &str) -> Result<Place, Refusal> {
@@ -153,7 +187,11 @@ fn place(order: Order, text: &str) -> Result<Place, Refusal> {
         let (value, rest) = rest.split_once('.')?;
         let (start, id) = rest.split_once('.')?;
         let number = |text| u64::from_str_radix(text, 16).ok();
-        Some(Place { value: number(value)?, start: number(start)?, id: TraceId::from_hex(id)? })
+        Some(Place {
+            value: number(value)?,
+            start: number(start)?,
+            id: TraceId::from_hex(id)?,
+        })
     };
     read().ok_or_else(|| {
         let message =

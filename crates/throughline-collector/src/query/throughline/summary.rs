@@ -66,7 +66,11 @@ impl From<&Summary> for TraceSummary {
             spans: summary.spans,
             errors: summary.errors,
             services: summary.services.iter().map(count).collect(),
-            topics: summary.topics.iter().map(|topic| topic.to_string()).collect(),
+            topics: summary
+                .topics
+                .iter()
+                .map(|topic| topic.to_string())
+                .collect(),
             open: summary.open,
             woven: summary.woven,
             matched: summary.matched.iter().map(ToString::to_string).collect(),

@@ -221,7 +221,8 @@ pub(super) fn question(
     params: &TraceParams,
 ) -> Result<impl FnOnce(&dyn Store) -> Result<Vec<u8>, Failure> + use<>, Refusal> {
     let id = ids::parse(id)?;
-    let spans = parameter::count("spans", params.spans.as_deref(), 1..=SPANS_MAX)?.unwrap_or(SPANS_MAX);
+    let spans =
+        parameter::count("spans", params.spans.as_deref(), 1..=SPANS_MAX)?.unwrap_or(SPANS_MAX);
     Ok(move |store: &dyn Store| {
         let trace = store.trace(id).ok_or(Failure::Missing(super::NOT_STORED))?;
         let trace = shared_span::parted(trace);

@@ -49,7 +49,11 @@ impl<C: Cluster> Session<C> {
             self.is_blind = true;
             self.tracer.passed(Reason::Panic, 0);
             let (stories, tracer) = (self.exchanges.take_stories(), &mut self.tracer);
-            let forget = || stories.into_iter().for_each(|story| tracer.forget(story, Reason::Panic));
+            let forget = || {
+                stories
+                    .into_iter()
+                    .for_each(|story| tracer.forget(story, Reason::Panic))
+            };
             drop(catch_unwind(AssertUnwindSafe(forget)));
         }
         is_done
@@ -59,19 +63,42 @@ impl<C: Cluster> Session<C> {
         let (request, reserved) = match from {
             Side::Client => {
                 let current = self.requests.current.as_ref();
-                (current.map(|it| (it.subject, it.begun)), current.map_or(0, |it| it.reserved))
+                (
+                    current.map(|it| (it.subject, it.begun)),
+                    current.map_or(0, |it| it.reserved),
+                )
             }
-            Side::Broker => (None, self.responses.current.as_ref().map_or(0, |it| it.reserved)),
+            Side::Broker => (
+                None,
+                self.responses.current.as_ref().map_or(0, |it| it.reserved),
+            ),
         };
         let (frame, request) = match event {
             Event::Frame(frame) => (Some(frame.clone()), request),
-            Event::Head(Head::Request { api, version, correlation, .. }) => {
-                let begun = Request { api: *api, version: *version, correlation: *correlation };
+            Event::Head(Head::Request {
+                api,
+                version,
+                correlation,
+                ..
+            }) => {
+                let begun = Request {
+                    api: *api,
+                    version: *version,
+                    correlation: *correlation,
+                };
                 (None, Some((begun, now)))
             }
-            Event::Head(Head::Response { .. }) | Event::Token | Event::Pass(_) | Event::Lost(_) => (None, request),
+            Event::Head(Head::Response { .. }) | Event::Token | Event::Pass(_) | Event::Lost(_) => {
+                (None, request)
+            }
         };
-        Before { frame, request, reserved, sent: self.tracer.out.waiting(), exchanges: self.exchanges.len() }
+        Before {
+            frame,
+            request,
+            reserved,
+            sent: self.tracer.out.waiting(),
+            exchanges: self.exchanges.len(),
+        }
     }
 
     /// Lets go on what was not handled to its end.
@@ -86,12 +113,19 @@ impl<C: Cluster> Session<C> {
             Side::Broker => self.responses.current.take().map(|it| it.reserved),
         };
         let reserved = current.unwrap_or(before.reserved);
-        drop(catch_unwind(AssertUnwindSafe(|| self.tracer.release(reserved))));
+        drop(catch_unwind(AssertUnwindSafe(|| {
+            self.tracer.release(reserved)
+        })));
         if let Some((request, begun)) = before.request
             && self.exchanges.len() == before.exchanges
         {
             // Whether a Produce is answered is not known.
-            self.expect_perhaps(request, begun, Story::Plain, request.api != super::ApiKey::PRODUCE);
+            self.expect_perhaps(
+                request,
+                begun,
+                Story::Plain,
+                request.api != super::ApiKey::PRODUCE,
+            );
         }
     }
 }

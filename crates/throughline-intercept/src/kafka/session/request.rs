@@ -3,7 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::frame::RequestHeader;
-use throughline_kafka::message::group::{ConsumerGroupHeartbeatRequest, JoinGroupRequest, SyncGroupRequest};
+use throughline_kafka::message::group::{
+    ConsumerGroupHeartbeatRequest, JoinGroupRequest, SyncGroupRequest,
+};
 use throughline_kafka::message::{Message, Opened, produce};
 use throughline_kafka::wire::{Error, Reader};
 
@@ -38,7 +40,11 @@ impl<C: Cluster> Session<C> {
             // The last token of GSSAPI has no answer.
             self.responses.framer.expect_no_token();
         }
-        let wish = if self.is_blind { Wish::Nothing } else { request.wish(&self.tracer.settings) };
+        let wish = if self.is_blind {
+            Wish::Nothing
+        } else {
+            request.wish(&self.tracer.settings)
+        };
         match self.requests.begin(&self.tracer, request, wish, size, now) {
             Begun::Kept => {}
             Begun::Passes(request, reason) => {
@@ -46,8 +52,16 @@ impl<C: Cluster> Session<C> {
                     self.tracer.passed(reason, 0);
                 }
                 if request.api == ApiKey::PRODUCE {
-                    let handling = Handling::Peeked { beginning: BytesMut::new(), left: size };
-                    self.requests.current = Some(Current { subject: request, begun: now, handling, reserved: 0 });
+                    let handling = Handling::Peeked {
+                        beginning: BytesMut::new(),
+                        left: size,
+                    };
+                    self.requests.current = Some(Current {
+                        subject: request,
+                        begun: now,
+                        handling,
+                        reserved: 0,
+                    });
                 } else if request.api == ApiKey::FETCH && !self.is_blind {
                     self.expect(request, now, Story::Fetch(Box::new(Asked::unread())));
                 } else {
@@ -71,7 +85,8 @@ impl<C: Cluster> Session<C> {
         let Some(current) = self.requests.current.take() else {
             return self.tracer.out.transmit(Side::Broker, frame);
         };
-        let changed = self.read_request(current.subject, current.begun, &frame, Change::Inject, now);
+        let changed =
+            self.read_request(current.subject, current.begun, &frame, Change::Inject, now);
         self.tracer.release(current.reserved);
         for piece in changed.unwrap_or_else(|| vec![frame]) {
             self.tracer.out.transmit(Side::Broker, piece);
@@ -84,20 +99,41 @@ impl<C: Cluster> Session<C> {
         self.expect_perhaps(request, begun, story, true);
     }
 
-    pub(super) fn expect_perhaps(&mut self, request: Request, begun: Timestamp, story: Story, is_answered: bool) {
+    pub(super) fn expect_perhaps(
+        &mut self,
+        request: Request,
+        begun: Timestamp,
+        story: Story,
+        is_answered: bool,
+    ) {
         if self.exchanges.len() >= self.tracer.settings.limits.max_in_flight {
             self.tracer.passed(Reason::Capacity, 0);
             self.tracer.forget(story, Reason::Capacity);
             return;
         }
-        let Request { api, version, correlation } = request;
-        self.exchanges.push(Exchange { correlation, api, version, begun, is_answered, story });
+        let Request {
+            api,
+            version,
+            correlation,
+        } = request;
+        self.exchanges.push(Exchange {
+            correlation,
+            api,
+            version,
+            begun,
+            is_answered,
+            story,
+        });
     }
 
     /// Looks at the beginning of a Produce that passes unread, only for whether it will be answered.
     fn peek(&mut self, piece: &Bytes) {
-        let Some(Current { subject, begun, handling: Handling::Peeked { beginning, left }, .. }) =
-            &mut self.requests.current
+        let Some(Current {
+            subject,
+            begun,
+            handling: Handling::Peeked { beginning, left },
+            ..
+        }) = &mut self.requests.current
         else {
             return;
         };
@@ -137,7 +173,9 @@ impl<C: Cluster> Session<C> {
             }
         };
         match story {
-            Some(Story::Produce(sending)) if sending.acks == 0 => sending.sent(&mut self.tracer, now),
+            Some(Story::Produce(sending)) if sending.acks == 0 => {
+                sending.sent(&mut self.tracer, now)
+            }
             Some(story) => self.expect(request, begun, story),
             None => self.expect(request, begun, Story::Plain),
         }
@@ -152,22 +190,26 @@ impl<C: Cluster> Session<C> {
         change: Change,
     ) -> Result<Opened<(Option<Story>, Option<Pieces>)>, Error> {
         let header = RequestHeader::read(frame)?;
-        self.tracer.see_client(header.client_id.and_then(|id| id.text()));
-        let Some(start) = header.body else { return Ok(Opened::Unopened) };
+        self.tracer
+            .see_client(header.client_id.and_then(|id| id.text()));
+        let Some(start) = header.body else {
+            return Ok(Opened::Unopened);
+        };
         let body = (frame.get(start..).unwrap_or_default(), request.version);
         let tracer = &mut self.tracer;
         let story = match request.api {
             ApiKey::PRODUCE => return send(tracer, (frame, start), request.version, begun, change),
-            ApiKey::FETCH => Asked::read(tracer, body.0, body.1)?.map(|asked| Story::Fetch(Box::new(asked))),
+            ApiKey::FETCH => {
+                Asked::read(tracer, body.0, body.1)?.map(|asked| Story::Fetch(Box::new(asked)))
+            }
             ApiKey::OFFSET_COMMIT | ApiKey::TXN_OFFSET_COMMIT => {
-                Commit::read(tracer, request.api, body, begun)?.map(|commit| Story::Commit(Box::new(commit)))
+                Commit::read(tracer, request.api, body, begun)?
+                    .map(|commit| Story::Commit(Box::new(commit)))
             }
-            ApiKey::SHARE_FETCH => {
-                Acknowledging::read(tracer, request.api, body, begun)?.map(|of| Story::ShareFetch(Box::new(of)))
-            }
-            ApiKey::SHARE_ACKNOWLEDGE => {
-                Acknowledging::read(tracer, request.api, body, begun)?.map(|of| Story::Acknowledge(Box::new(of)))
-            }
+            ApiKey::SHARE_FETCH => Acknowledging::read(tracer, request.api, body, begun)?
+                .map(|of| Story::ShareFetch(Box::new(of))),
+            ApiKey::SHARE_ACKNOWLEDGE => Acknowledging::read(tracer, request.api, body, begun)?
+                .map(|of| Story::Acknowledge(Box::new(of))),
             _ => {
                 learn_group(tracer, request.api, body)?;
                 Opened::Opened(Story::Plain)
@@ -188,31 +230,52 @@ fn send<C: Cluster>(
     tracer.with_tools(|tracer, tools| {
         let body = frame.get(start..).unwrap_or_default();
         let opened = Sending::read(tracer, tools, (body, version), begun, change)?;
-        let Opened::Opened(mut sending) = opened else { return Ok(Opened::Unopened) };
+        let Opened::Opened(mut sending) = opened else {
+            return Ok(Opened::Unopened);
+        };
         let mut changed = None;
         if !tools.splice.is_empty() {
             let mut pieces = Vec::new();
             let max = tracer.settings.limits.max_request_bytes.max(frame.len());
-            let fits = tools.splice.resealed_length(frame).is_some_and(|length| length <= max);
-            if fits && tools.splice.reseal_pieces(frame, start, |piece| pieces.push(piece)).is_ok() {
+            let fits = tools
+                .splice
+                .resealed_length(frame)
+                .is_some_and(|length| length <= max);
+            if fits
+                && tools
+                    .splice
+                    .reseal_pieces(frame, start, |piece| pieces.push(piece))
+                    .is_ok()
+            {
                 changed = Some(pieces);
             } else {
                 sending.give_up_injection(Reason::BatchTooLarge);
             }
         }
         sending.tell(tracer);
-        Ok(Opened::Opened((Some(Story::Produce(Box::new(sending))), changed)))
+        Ok(Opened::Opened((
+            Some(Story::Produce(Box::new(sending))),
+            changed,
+        )))
     })
 }
 
 /// A request in which a client says of which group it is.
-fn learn_group<C: Cluster>(tracer: &mut Tracer<C>, api: ApiKey, (body, version): (&[u8], i16)) -> Result<(), Error> {
+fn learn_group<C: Cluster>(
+    tracer: &mut Tracer<C>,
+    api: ApiKey,
+    (body, version): (&[u8], i16),
+) -> Result<(), Error> {
     let group = match api {
-        ApiKey::JOIN_GROUP => JoinGroupRequest::open(body, version)?.opened().and_then(|of| of.group_id.text()),
-        ApiKey::SYNC_GROUP => SyncGroupRequest::open(body, version)?.opened().and_then(|of| of.group_id.text()),
-        ApiKey::CONSUMER_GROUP_HEARTBEAT => {
-            ConsumerGroupHeartbeatRequest::open(body, version)?.opened().and_then(|of| of.group_id.text())
-        }
+        ApiKey::JOIN_GROUP => JoinGroupRequest::open(body, version)?
+            .opened()
+            .and_then(|of| of.group_id.text()),
+        ApiKey::SYNC_GROUP => SyncGroupRequest::open(body, version)?
+            .opened()
+            .and_then(|of| of.group_id.text()),
+        ApiKey::CONSUMER_GROUP_HEARTBEAT => ConsumerGroupHeartbeatRequest::open(body, version)?
+            .opened()
+            .and_then(|of| of.group_id.text()),
         _ => None,
     };
     if let Some(group) = group {
@@ -225,7 +288,11 @@ fn learn_group<C: Cluster>(tracer: &mut Tracer<C>, api: ApiKey, (body, version):
 fn acks(beginning: &[u8]) -> Option<i16> {
     let header = RequestHeader::read(beginning).ok()?;
     let body = beginning.get(header.body?..)?;
-    let mut reader = Reader::new(body, header.version, header.api.is_flexible(header.version)?);
+    let mut reader = Reader::new(
+        body,
+        header.version,
+        header.api.is_flexible(header.version)?,
+    );
     if header.version >= 3 {
         // transactional_id
         reader.string().ok()?;

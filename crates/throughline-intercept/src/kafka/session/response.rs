@@ -7,8 +7,12 @@ use throughline_kafka::api::{ApiKey, CorrelationId};
 use throughline_kafka::batch::{Batches, Entry, Record};
 use throughline_kafka::frame::ResponseHeader;
 use throughline_kafka::message::address::{self, Endpoint};
-use throughline_kafka::message::cluster::{DescribeClusterResponse, FindCoordinatorResponse, MetadataResponse};
-use throughline_kafka::message::{Message, Opened, api_versions, fetch, group, produce, sasl, share};
+use throughline_kafka::message::cluster::{
+    DescribeClusterResponse, FindCoordinatorResponse, MetadataResponse,
+};
+use throughline_kafka::message::{
+    Message, Opened, api_versions, fetch, group, produce, sasl, share,
+};
 use throughline_kafka::wire::{Error, Field};
 
 use super::{Begun, Session, Wish};
@@ -35,7 +39,12 @@ const PRODUCE_WITH_ADDRESSES: i16 = 10;
 // === impl Session ===
 
 impl<C: Cluster> Session<C> {
-    pub(super) fn begin_response(&mut self, correlation: CorrelationId, size: usize, now: Timestamp) {
+    pub(super) fn begin_response(
+        &mut self,
+        correlation: CorrelationId,
+        size: usize,
+        now: Timestamp,
+    ) {
         let answer = self.exchanges.answer(correlation);
         for skipped in self.exchanges.skipped() {
             self.tracer.forget(skipped.story, Reason::OutOfOrder);
@@ -54,8 +63,15 @@ impl<C: Cluster> Session<C> {
         let cluster = &self.tracer.cluster;
         let settles = self.tracer.settings.settles() || cluster.is_correlated();
         let wish = exchange.wish(&self.tracer.settings, cluster.is_addressed(), settles);
-        let wish = if self.is_blind && wish != Wish::MustChange { Wish::Nothing } else { wish };
-        if let Begun::Passes(exchange, Some(reason)) = self.responses.begin(&self.tracer, exchange, wish, size, now) {
+        let wish = if self.is_blind && wish != Wish::MustChange {
+            Wish::Nothing
+        } else {
+            wish
+        };
+        if let Begun::Passes(exchange, Some(reason)) =
+            self.responses
+                .begin(&self.tracer, exchange, wish, size, now)
+        {
             self.tracer.passed(reason, 0);
             self.tracer.forget(exchange.story, reason);
         }
@@ -65,8 +81,17 @@ impl<C: Cluster> Session<C> {
     pub(super) fn follow_response(&mut self, piece: Bytes, now: Timestamp) {
         if let Some((exchange, begun, reserved, frame)) = self.responses.follow(piece) {
             self.tracer.with_tools(|tracer, tools| {
-                let body = ResponseHeader::read(&frame, exchange.api, exchange.version).ok().and_then(|it| it.body);
-                drop(read(tracer, &mut self.positions, tools, exchange, (&frame, body), (begun, now)));
+                let body = ResponseHeader::read(&frame, exchange.api, exchange.version)
+                    .ok()
+                    .and_then(|it| it.body);
+                drop(read(
+                    tracer,
+                    &mut self.positions,
+                    tools,
+                    exchange,
+                    (&frame, body),
+                    (begun, now),
+                ));
             });
             self.tracer.release(reserved);
         }
@@ -79,9 +104,18 @@ impl<C: Cluster> Session<C> {
         };
         let (exchange, begun, reserved) = (current.subject, current.begun, current.reserved);
         let changed = self.tracer.with_tools(|tracer, tools| {
-            let start = ResponseHeader::read(&frame, exchange.api, exchange.version).ok()?.body?;
+            let start = ResponseHeader::read(&frame, exchange.api, exchange.version)
+                .ok()?
+                .body?;
             let (api, version) = (exchange.api, exchange.version);
-            let patches = read(tracer, &mut self.positions, tools, exchange, (&frame, Some(start)), (begun, now));
+            let patches = read(
+                tracer,
+                &mut self.positions,
+                tools,
+                exchange,
+                (&frame, Some(start)),
+                (begun, now),
+            );
             let frame = patch(tools, &frame, start, &patches);
             match rewrite(tracer, tools, (api, version), &frame, start) {
                 Ok(Some(changed)) => Some(changed),
@@ -93,7 +127,9 @@ impl<C: Cluster> Session<C> {
             }
         });
         self.tracer.release(reserved);
-        self.tracer.out.transmit(Side::Client, changed.unwrap_or(frame));
+        self.tracer
+            .out
+            .transmit(Side::Client, changed.unwrap_or(frame));
         self.tracer.held(begun, now);
     }
 }
@@ -107,7 +143,12 @@ fn read<C: Cluster>(
     (frame, start): (&Bytes, Option<usize>),
     times: Times,
 ) -> Vec<Patch> {
-    let Exchange { api, version, story, .. } = exchange;
+    let Exchange {
+        api,
+        version,
+        story,
+        ..
+    } = exchange;
     let Some(body) = start.and_then(|start| frame.get(start..)) else {
         tracer.passed(Reason::Malformed, 0);
         tracer.forget(story, Reason::Malformed);
@@ -131,7 +172,12 @@ fn read<C: Cluster>(
 }
 
 /// What a response says of the cluster.
-fn learn<C: Cluster>(tracer: &Tracer<C>, api: ApiKey, body: &[u8], version: i16) -> Result<(), Error> {
+fn learn<C: Cluster>(
+    tracer: &Tracer<C>,
+    api: ApiKey,
+    body: &[u8],
+    version: i16,
+) -> Result<(), Error> {
     let cluster_id = |id: Option<Field<'_>>| {
         if let Some(id) = id.and_then(|id| id.text()) {
             tracer.cluster.known(|known| known.learn_cluster_id(id));
@@ -143,9 +189,14 @@ fn learn<C: Cluster>(tracer: &Tracer<C>, api: ApiKey, body: &[u8], version: i16)
         cluster_id(response.cluster_id);
         let topics = response.topics.iter().filter(|topic| topic.error_code == 0);
         // Read first, and learnt by parts: everybody waits for the lock, and there may be many partitions behind the names.
-        let names: Vec<_> = topics.filter_map(|topic| Some((topic.topic_id, topic.name?.text()?))).collect();
+        let names: Vec<_> = topics
+            .filter_map(|topic| Some((topic.topic_id, topic.name?.text()?)))
+            .collect();
         for part in names.chunks(NAMES_AT_ONCE) {
-            tracer.cluster.known(|known| part.iter().for_each(|(id, name)| known.learn_topic(*id, name)));
+            tracer.cluster.known(|known| {
+                part.iter()
+                    .for_each(|(id, name)| known.learn_topic(*id, name))
+            });
         }
     }
     if api == ApiKey::DESCRIBE_CLUSTER
@@ -169,11 +220,15 @@ fn rewrite<C: Cluster>(
     splice.clear();
     if api == ApiKey::API_VERSIONS {
         let is_addressed = tracer.cluster.is_addressed();
-        let _ =
-            api_versions::clamp(version, body, splice, |api, low, high| (low, high.min(highest(api, is_addressed))))?;
+        let _ = api_versions::clamp(version, body, splice, |api, low, high| {
+            (low, high.min(highest(api, is_addressed)))
+        })?;
     } else if tracer.cluster.is_addressed() {
-        let local =
-            |broker: &Endpoint<'_>| tracer.cluster.local_address(broker.node_id, broker.host.text()?, broker.port);
+        let local = |broker: &Endpoint<'_>| {
+            tracer
+                .cluster
+                .local_address(broker.node_id, broker.host.text()?, broker.port)
+        };
         let _ = address::rewrite(api, version, body, splice, local)?;
     }
     if splice.is_empty() {
@@ -207,13 +262,21 @@ fn patch(tools: &mut Tools, frame: &Bytes, start: usize, patches: &[Patch]) -> B
 fn patch_batch(tools: &mut Tools, batch: &mut [u8], base_offset: i64, made: &[(i64, Identity)]) {
     let span_of = |record: &Record<'_>| {
         let offset = base_offset.saturating_add(i64::from(record.offset_delta));
-        let at = made.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;
-        made.get(at).and_then(|(_, made)| Some((made.parent?, made.span_id)))
+        let at = made
+            .binary_search_by_key(&offset, |(offset, _)| *offset)
+            .ok()?;
+        made.get(at)
+            .and_then(|(_, made)| Some((made.parent?, made.span_id)))
     };
     let _outcome = tools.patcher.patch(batch, |record, patches| {
-        let Some((parent, span)) = span_of(record) else { return };
+        let Some((parent, span)) = span_of(record) else {
+            return;
+        };
         for header in record.headers() {
-            if let Some(at) = header.value.and_then(|value| span_id_at(header.key, value, parent)) {
+            if let Some(at) = header
+                .value
+                .and_then(|value| span_id_at(header.key, value, parent))
+            {
                 patches.overwrite(record, &header, at, &span.to_hex());
             }
         }
@@ -252,10 +315,14 @@ impl Exchange {
     fn wish(&self, settings: &Settings, is_addressed: bool, settles: bool) -> Wish {
         match self.api {
             ApiKey::API_VERSIONS => return Wish::MustChange,
-            ApiKey::METADATA | ApiKey::FIND_COORDINATOR | ApiKey::DESCRIBE_CLUSTER if is_addressed => {
+            ApiKey::METADATA | ApiKey::FIND_COORDINATOR | ApiKey::DESCRIBE_CLUSTER
+                if is_addressed =>
+            {
                 return Wish::MustChange;
             }
-            ApiKey::PRODUCE if is_addressed && self.version >= PRODUCE_WITH_ADDRESSES => return Wish::MustChange,
+            ApiKey::PRODUCE if is_addressed && self.version >= PRODUCE_WITH_ADDRESSES => {
+                return Wish::MustChange;
+            }
             ApiKey::SHARE_ACKNOWLEDGE if is_addressed => return Wish::MustChange,
             ApiKey::METADATA | ApiKey::DESCRIBE_CLUSTER => return Wish::Read,
             _ => {}
@@ -266,9 +333,11 @@ impl Exchange {
             Story::Fetch(_) if settings.patches() => Wish::Change,
             Story::ShareFetch(_) if is_addressed => Wish::Change,
             Story::Commit(_) if !settles => Wish::Nothing,
-            Story::Produce(_) | Story::Fetch(_) | Story::ShareFetch(_) | Story::Acknowledge(_) | Story::Commit(_) => {
-                Wish::Read
-            }
+            Story::Produce(_)
+            | Story::Fetch(_)
+            | Story::ShareFetch(_)
+            | Story::Acknowledge(_)
+            | Story::Commit(_) => Wish::Read,
         }
     }
 }

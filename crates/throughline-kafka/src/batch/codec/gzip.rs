@@ -19,14 +19,18 @@ pub(super) fn inflate(bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(),
 
 impl Gzip {
     pub(super) fn deflate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
-        let compress = self.compress.get_or_insert_with(|| Compress::new(Compression::default(), false));
+        let compress = self
+            .compress
+            .get_or_insert_with(|| Compress::new(Compression::default(), false));
         compress.reset();
         out.extend_from_slice(&HEADER);
         let mut rest = bytes;
         loop {
             out.reserve(rest.len() / 2 + ROOM);
             let before = compress.total_in();
-            let status = compress.compress_vec(rest, out, FlushCompress::Finish).map_err(|_| Reason::Compressed)?;
+            let status = compress
+                .compress_vec(rest, out, FlushCompress::Finish)
+                .map_err(|_| Reason::Compressed)?;
             let taken = usize::try_from(compress.total_in() - before).unwrap_or(usize::MAX);
             rest = rest.get(taken..).unwrap_or_default();
             if status == Status::StreamEnd {

@@ -22,13 +22,21 @@ impl Lz4 {
         std::mem::swap(self.encoder.get_mut(), out);
         let written = self.encoder.write_all(bytes).is_ok() && self.encoder.try_finish().is_ok();
         std::mem::swap(self.encoder.get_mut(), out);
-        if written { Ok(()) } else { Err(Reason::Compressed) }
+        if written {
+            Ok(())
+        } else {
+            Err(Reason::Compressed)
+        }
     }
 }
 
 impl Default for Lz4 {
     fn default() -> Self {
-        let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
-        Self { encoder: FrameEncoder::with_frame_info(info, Vec::new()) }
+        let info = FrameInfo::new()
+            .block_mode(BlockMode::Independent)
+            .block_size(BlockSize::Max64KB);
+        Self {
+            encoder: FrameEncoder::with_frame_info(info, Vec::new()),
+        }
     }
 }

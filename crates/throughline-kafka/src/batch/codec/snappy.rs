@@ -23,7 +23,12 @@ pub(super) struct Blocks {
 // === impl Blocks ===
 
 impl Blocks {
-    pub(super) fn inflate(&mut self, bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<Snappy, Reason> {
+    pub(super) fn inflate(
+        &mut self,
+        bytes: &[u8],
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<Snappy, Reason> {
         let Some(mut rest) = bytes.strip_prefix(MAGIC.as_slice()) else {
             self.inflate_block(bytes, max, out)?;
             return Ok(Snappy::Raw);
@@ -31,7 +36,8 @@ impl Blocks {
         rest = rest.get(VERSIONS.len()..).ok_or(Reason::Compressed)?;
         while !rest.is_empty() {
             let (length, behind) = rest.split_first_chunk().ok_or(Reason::Compressed)?;
-            let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| Reason::Compressed)?;
+            let length =
+                usize::try_from(i32::from_be_bytes(*length)).map_err(|_| Reason::Compressed)?;
             let (block, behind) = behind.split_at_checked(length).ok_or(Reason::Compressed)?;
             self.inflate_block(block, max, out)?;
             rest = behind;
@@ -46,14 +52,24 @@ impl Blocks {
         if length > block.len().saturating_mul(MOST_RATIO) {
             return Err(Reason::Compressed);
         }
-        let end = begin.checked_add(length).filter(|end| *end <= max).ok_or(Reason::Inflated { max })?;
+        let end = begin
+            .checked_add(length)
+            .filter(|end| *end <= max)
+            .ok_or(Reason::Inflated { max })?;
         out.resize(end, 0);
         let place = out.get_mut(begin..).unwrap_or_default();
-        self.decoder.decompress(block, place).map_err(|_| Reason::Compressed)?;
+        self.decoder
+            .decompress(block, place)
+            .map_err(|_| Reason::Compressed)?;
         Ok(())
     }
 
-    pub(super) fn deflate(&mut self, form: Snappy, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    pub(super) fn deflate(
+        &mut self,
+        form: Snappy,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Reason> {
         if form == Snappy::Raw {
             return self.deflate_block(bytes, out);
         }
@@ -75,7 +91,10 @@ impl Blocks {
         let begin = out.len();
         out.resize(begin + raw::max_compress_len(bytes.len()), 0);
         let place = out.get_mut(begin..).unwrap_or_default();
-        let length = self.encoder.compress(bytes, place).map_err(|_| Reason::Compressed)?;
+        let length = self
+            .encoder
+            .compress(bytes, place)
+            .map_err(|_| Reason::Compressed)?;
         out.truncate(begin + length);
         Ok(())
     }
@@ -83,7 +102,10 @@ impl Blocks {
 
 impl Default for Blocks {
     fn default() -> Self {
-        Self { encoder: raw::Encoder::new(), decoder: raw::Decoder::new() }
+        Self {
+            encoder: raw::Encoder::new(),
+            decoder: raw::Decoder::new(),
+        }
     }
 }
 

@@ -16,21 +16,34 @@ pub(super) struct Zstd {
 // === impl Zstd ===
 
 impl Zstd {
-    pub(super) fn inflate(&mut self, bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+    pub(super) fn inflate(
+        &mut self,
+        bytes: &[u8],
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Reason> {
         let context = self.decompress.get_or_insert_with(DCtx::create);
         // A batch that was refused half-way leaves the context in its midst.
-        context.reset(ResetDirective::SessionOnly).map_err(|_| Reason::Compressed)?;
-        context.set_parameter(DParameter::WindowLogMax(MOST_WINDOW_LOG)).map_err(|_| Reason::Compressed)?;
+        context
+            .reset(ResetDirective::SessionOnly)
+            .map_err(|_| Reason::Compressed)?;
+        context
+            .set_parameter(DParameter::WindowLogMax(MOST_WINDOW_LOG))
+            .map_err(|_| Reason::Compressed)?;
         read_capped(Decoder::with_context(bytes, context), max, out)
     }
 
     pub(super) fn deflate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
         let context = self.compress.get_or_insert_with(CCtx::create);
-        context.set_parameter(CParameter::CompressionLevel(LEVEL)).map_err(|_| Reason::Compressed)?;
+        context
+            .set_parameter(CParameter::CompressionLevel(LEVEL))
+            .map_err(|_| Reason::Compressed)?;
         // Aside, and then copied: room in `out` for what does not compress at all would have to be filled with zeros.
         self.room.clear();
         self.room.reserve(compress_bound(bytes.len()));
-        context.compress2(&mut self.room, bytes).map_err(|_| Reason::Compressed)?;
+        context
+            .compress2(&mut self.room, bytes)
+            .map_err(|_| Reason::Compressed)?;
         out.extend_from_slice(&self.room);
         Ok(())
     }

@@ -40,15 +40,25 @@ const LOG4J: &str = include_str!("../log4j2.properties");
 impl Node {
     /// Writes its files into `home` and formats its storage.
     pub(super) fn create(mut plan: Plan, jars: &Path, home: PathBuf) -> Result<Self> {
-        plan.properties.entry("log.dirs".to_owned()).or_insert_with(|| home.join("data").display().to_string());
-        let lines = plan.properties.iter().fold(String::new(), |mut lines, (name, value)| {
-            // Writing to a string does not fail.
-            writeln!(lines, "{name}={value}").unwrap_or_default();
-            lines
-        });
+        plan.properties
+            .entry("log.dirs".to_owned())
+            .or_insert_with(|| home.join("data").display().to_string());
+        let lines = plan
+            .properties
+            .iter()
+            .fold(String::new(), |mut lines, (name, value)| {
+                // Writing to a string does not fail.
+                writeln!(lines, "{name}={value}").unwrap_or_default();
+                lines
+            });
         fs::write(home.join("server.properties"), lines)?;
         fs::write(home.join("log4j2.properties"), LOG4J)?;
-        let node = Self { plan, jars: jars.to_owned(), home, process: None };
+        let node = Self {
+            plan,
+            jars: jars.to_owned(),
+            home,
+            process: None,
+        };
         node.format()?;
         Ok(node)
     }
@@ -66,21 +76,32 @@ impl Node {
     }
 
     pub(super) fn is_running(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| process.status().is_none())
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.status().is_none())
     }
 
     pub(super) fn stop(&mut self) -> Result<()> {
-        self.process.take().map_or(Ok(()), |process| process.stop(STOP_LIMIT).map(drop))
+        self.process
+            .take()
+            .map_or(Ok(()), |process| process.stop(STOP_LIMIT).map(drop))
     }
 
     pub(super) fn spawn(&mut self) -> Result<()> {
         let name = format!("kafka-{}", self.id());
-        self.process = Some(self.java(&name, "512m", &["kafka.Kafka"])?.arg("server.properties").spawn()?);
+        self.process = Some(
+            self.java(&name, "512m", &["kafka.Kafka"])?
+                .arg("server.properties")
+                .spawn()?,
+        );
         Ok(())
     }
 
     pub(super) fn wait_until_ready(&self) -> Result<()> {
-        let process = self.process.as_ref().context("the broker was not started")?;
+        let process = self
+            .process
+            .as_ref()
+            .context("the broker was not started")?;
         let started = |line: &str| line.contains("Kafka Server started").then_some(());
         process.wait_for_line("that it has started", START_LIMIT, started)
     }
@@ -90,21 +111,41 @@ impl Node {
     fn format(&self) -> Result<()> {
         // Any 16 bytes in URL-safe base64 (org.apache.kafka.common.Uuid); nobody compares clusters here.
         let cluster = "dGhyb3VnaGxpbmUta2Fmaw";
-        let format = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", "server.properties"];
+        let format = [
+            "kafka.tools.StorageTool",
+            "format",
+            "--cluster-id",
+            cluster,
+            "--config",
+            "server.properties",
+        ];
         let mut format = self.java("kafka-storage", "128m", &format)?;
-        if self.plan.addresses.keys().any(|listener| listener.has_login()) {
+        if self
+            .plan
+            .addresses
+            .keys()
+            .any(|listener| listener.has_login())
+        {
             format = format.args(security::scram_credentials());
         }
         let process = format.spawn()?;
         let status = process.wait(START_LIMIT)?;
-        ensure!(status.success(), "formatting the storage of Kafka failed:\n{}", process.log().join("\n"));
+        ensure!(
+            status.success(),
+            "formatting the storage of Kafka failed:\n{}",
+            process.log().join("\n")
+        );
         Ok(())
     }
 
     fn java(&self, name: &str, heap: &str, args: &[&str]) -> Result<Spec> {
         // A short life in little memory: the smallest collector, and no second round of compiling.
-        let tuning =
-            [&format!("-Xmx{heap}"), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"];
+        let tuning = [
+            &format!("-Xmx{heap}"),
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-Djava.awt.headless=true",
+        ];
         Ok(Spec::new(name, java()?)
             .args(tuning)
             .args(self.plan.jvm.iter().cloned())
@@ -120,7 +161,10 @@ impl Node {
 /// # Errors
 /// When there is none; says how to get one.
 pub(crate) fn java() -> Result<PathBuf> {
-    let java = std::env::var_os("JAVA_HOME").map_or_else(|| "java".into(), |home| PathBuf::from(home).join("bin/java"));
+    let java = std::env::var_os("JAVA_HOME").map_or_else(
+        || "java".into(),
+        |home| PathBuf::from(home).join("bin/java"),
+    );
     let missing = || {
         anyhow!(
             "a real Kafka needs Java 17 or later, and there is no `{}` on this machine; \

@@ -12,9 +12,14 @@ use crate::kafka::security::{self, Certificates, Listener};
 pub(super) fn plan(builder: &Builder, certificates: Option<&Certificates>) -> Result<Vec<Plan>> {
     let controllers = free_ports(builder.nodes.into())?;
     let ids = 1..=builder.nodes;
-    let voters: Vec<String> =
-        ids.clone().zip(&controllers).map(|(id, port)| format!("{id}@127.0.0.1:{port}")).collect();
-    ids.zip(&controllers).map(|(id, port)| plan_one(builder, certificates, id, *port, &voters.join(","))).collect()
+    let voters: Vec<String> = ids
+        .clone()
+        .zip(&controllers)
+        .map(|(id, port)| format!("{id}@127.0.0.1:{port}"))
+        .collect();
+    ids.zip(&controllers)
+        .map(|(id, port)| plan_one(builder, certificates, id, *port, &voters.join(",")))
+        .collect()
 }
 
 fn plan_one(
@@ -24,13 +29,19 @@ fn plan_one(
     controller: u16,
     voters: &str,
 ) -> Result<Plan> {
-    let mut ports: BTreeMap<Listener, u16> =
-        builder.listeners.iter().copied().zip(free_ports(builder.listeners.len())?).collect();
+    let mut ports: BTreeMap<Listener, u16> = builder
+        .listeners
+        .iter()
+        .copied()
+        .zip(free_ports(builder.listeners.len())?)
+        .collect();
     if let Some(port) = builder.port {
         ports.insert(Listener::Plaintext, port);
     }
-    let mut addresses: BTreeMap<Listener, String> =
-        ports.iter().map(|(listener, port)| (*listener, format!("127.0.0.1:{port}"))).collect();
+    let mut addresses: BTreeMap<Listener, String> = ports
+        .iter()
+        .map(|(listener, port)| (*listener, format!("127.0.0.1:{port}")))
+        .collect();
     let listeners = urls(&addresses);
     if let Some(advertised) = &builder.advertised {
         addresses.insert(Listener::Plaintext, advertised.clone());
@@ -39,17 +50,38 @@ fn plan_one(
     let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
     set("node.id", id.to_string());
     set("controller.quorum.voters", voters.to_owned());
-    set("listeners", format!("{listeners},CONTROLLER://127.0.0.1:{controller}"));
+    set(
+        "listeners",
+        format!("{listeners},CONTROLLER://127.0.0.1:{controller}"),
+    );
     set("advertised.listeners", urls(&addresses));
-    let map: Vec<String> = addresses.keys().map(|listener| format!("{listener}:{listener}")).collect();
-    set("listener.security.protocol.map", format!("CONTROLLER:PLAINTEXT,{}", map.join(",")));
-    properties.extend(security::properties(addresses.keys().copied(), certificates));
+    let map: Vec<String> = addresses
+        .keys()
+        .map(|listener| format!("{listener}:{listener}"))
+        .collect();
+    set(
+        "listener.security.protocol.map",
+        format!("CONTROLLER:PLAINTEXT,{}", map.join(",")),
+    );
+    properties.extend(security::properties(
+        addresses.keys().copied(),
+        certificates,
+    ));
     properties.extend(builder.properties.clone());
-    Ok(Plan { id, addresses, properties, jvm: builder.jvm.clone() })
+    Ok(Plan {
+        id,
+        addresses,
+        properties,
+        jvm: builder.jvm.clone(),
+    })
 }
 
 fn urls(addresses: &BTreeMap<Listener, String>) -> String {
-    addresses.iter().map(|(listener, address)| format!("{listener}://{address}")).collect::<Vec<_>>().join(",")
+    addresses
+        .iter()
+        .map(|(listener, address)| format!("{listener}://{address}"))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// Everything is replicated to every node, internal topics are small, and groups do not wait for members to come.
@@ -78,7 +110,10 @@ fn settings(nodes: u16) -> BTreeMap<String, String> {
         ("transaction.state.log.replication.factor", &replicas),
         ("transaction.state.log.min.isr", &in_sync),
         ("share.coordinator.state.topic.num.partitions", "1"),
-        ("share.coordinator.state.topic.replication.factor", &replicas),
+        (
+            "share.coordinator.state.topic.replication.factor",
+            &replicas,
+        ),
         ("share.coordinator.state.topic.min.isr", &in_sync),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -1,8 +1,10 @@
 use super::*;
 
 fn read(variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
-    let all: HashMap<String, String> =
-        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let all: HashMap<String, String> = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     Config::read(&move |name| all.get(name).cloned())
 }
 
@@ -19,28 +21,69 @@ fn nothing_said_means_nothing_exported() {
     let config = read(&[("OTEL_SERVICE_NAME", "billing")]).unwrap();
     assert_eq!((config.traces, config.metrics), (None, None));
     assert_eq!(config.propagators, [Format::W3c, Format::Baggage]);
-    assert_eq!(config.sampler, SamplerChoice { parent_based: true, ratio: 1.0 });
+    assert_eq!(
+        config.sampler,
+        SamplerChoice {
+            parent_based: true,
+            ratio: 1.0
+        }
+    );
     assert_eq!(config.limits.max_links_per_span, 1024);
 }
 
 #[test]
 fn empty_is_as_good_as_unset() {
-    assert_eq!(traces(&[("OTEL_TRACES_EXPORTER", " "), ("OTEL_EXPORTER_OTLP_ENDPOINT", "")]), None);
+    assert_eq!(
+        traces(&[
+            ("OTEL_TRACES_EXPORTER", " "),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        ]),
+        None
+    );
 }
 
 #[test]
 fn the_base_endpoint_gets_a_path_and_the_signals_own_does_not() {
-    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/")]), "http://c:4318/v1/traces");
-    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/in")]), "http://c:4318/in/v1/traces");
-    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/x")]), "http://c:1/x");
+    assert_eq!(
+        endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/")]),
+        "http://c:4318/v1/traces"
+    );
+    assert_eq!(
+        endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/in")]),
+        "http://c:4318/in/v1/traces"
+    );
+    assert_eq!(
+        endpoint(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/x")]),
+        "http://c:1/x"
+    );
     let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
-    assert_eq!(endpoint(&[grpc, ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")]), "http://c:4317");
+    assert_eq!(
+        endpoint(&[grpc, ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")]),
+        "http://c:4317"
+    );
     let insecure = ("OTEL_EXPORTER_OTLP_INSECURE", "true");
-    assert_eq!(endpoint(&[grpc, insecure, ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4317")]), "http://c:4317");
+    assert_eq!(
+        endpoint(&[grpc, insecure, ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4317")]),
+        "http://c:4317"
+    );
     let secure = ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "False");
-    assert!(read(&[secure, insecure, grpc, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "c:4317")]).is_err());
-    assert_eq!(endpoint(&[("OTEL_TRACES_EXPORTER", "otlp")]), "http://localhost:4318/v1/traces");
-    assert_eq!(endpoint(&[("OTEL_TRACES_EXPORTER", "otlp"), grpc]), "http://localhost:4317");
+    assert!(
+        read(&[
+            secure,
+            insecure,
+            grpc,
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "c:4317")
+        ])
+        .is_err()
+    );
+    assert_eq!(
+        endpoint(&[("OTEL_TRACES_EXPORTER", "otlp")]),
+        "http://localhost:4318/v1/traces"
+    );
+    assert_eq!(
+        endpoint(&[("OTEL_TRACES_EXPORTER", "otlp"), grpc]),
+        "http://localhost:4317"
+    );
 }
 
 #[test]
@@ -59,7 +102,10 @@ fn what_is_said_of_traces_alone_goes_before_what_is_said_of_all() {
     let expected = Target {
         endpoint: "http://c:4318/v1/traces".to_owned(),
         protocol: Protocol::HttpJson,
-        headers: HashMap::from([("api-key".to_owned(), "s t".to_owned()), ("b".to_owned(), "2".to_owned())]),
+        headers: HashMap::from([
+            ("api-key".to_owned(), "s t".to_owned()),
+            ("b".to_owned(), "2".to_owned()),
+        ]),
         timeout: Duration::from_millis(2500),
         gzip: false,
     };
@@ -80,19 +126,32 @@ fn export_can_be_switched_off_by_signal_and_as_a_whole() {
 #[test]
 fn the_name_is_the_variables_then_the_attributes_then_jaegers() {
     let name = |variables: &[(&str, &str)]| read(variables).unwrap().service_name;
-    let (own, attributes) = (("OTEL_SERVICE_NAME", "a"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=b,zone=x%2Cy"));
+    let (own, attributes) = (
+        ("OTEL_SERVICE_NAME", "a"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=b,zone=x%2Cy"),
+    );
     let jaeger = ("JAEGER_SERVICE_NAME", "c");
     assert_eq!(name(&[own, attributes, jaeger]).as_deref(), Some("a"));
     assert_eq!(name(&[attributes, jaeger]).as_deref(), Some("b"));
     assert_eq!(name(&[jaeger]).as_deref(), Some("c"));
-    assert_eq!(read(&[attributes]).unwrap().attributes, [("zone".to_owned(), "x,y".to_owned())]);
-    assert_eq!(name(&[("OTEL_RESOURCE_ATTRIBUTES", "service.name=,a=b")]), None, "an empty name is none");
+    assert_eq!(
+        read(&[attributes]).unwrap().attributes,
+        [("zone".to_owned(), "x,y".to_owned())]
+    );
+    assert_eq!(
+        name(&[("OTEL_RESOURCE_ATTRIBUTES", "service.name=,a=b")]),
+        None,
+        "an empty name is none"
+    );
 }
 
 #[test]
 fn keys_and_values_of_resource_attributes_are_percent_decoded() {
     let read = |text| read(&[("OTEL_RESOURCE_ATTRIBUTES", text)]).map(|config| config.attributes);
-    let expected = [("a,b".to_owned(), "c=d".to_owned()), ("e".to_owned(), "\u{e9} f".to_owned())];
+    let expected = [
+        ("a,b".to_owned(), "c=d".to_owned()),
+        ("e".to_owned(), "\u{e9} f".to_owned()),
+    ];
     assert_eq!(read(" a%2Cb = c%3Dd , e=%C3%a9%20f ,").unwrap(), expected);
     for wrong in ["a=%C3", "a=%4", "%zz=b", "=b"] {
         assert!(read(wrong).is_err(), "{wrong}");
@@ -103,19 +162,48 @@ fn keys_and_values_of_resource_attributes_are_percent_decoded() {
 fn samplers_and_propagators_are_the_standard_ones() {
     let sampler = |variables: &[(&str, &str)]| read(variables).unwrap().sampler;
     let ratio = ("OTEL_TRACES_SAMPLER_ARG", "0.25");
-    let choice = |parent_based, ratio| SamplerChoice { parent_based, ratio };
-    assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER", "always_off")]), choice(false, 0.0));
-    assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER", "traceidratio"), ratio]), choice(false, 0.25));
-    assert_eq!(sampler(&[("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ratio]), choice(true, 0.25));
+    let choice = |parent_based, ratio| SamplerChoice {
+        parent_based,
+        ratio,
+    };
+    assert_eq!(
+        sampler(&[("OTEL_TRACES_SAMPLER", "always_off")]),
+        choice(false, 0.0)
+    );
+    assert_eq!(
+        sampler(&[("OTEL_TRACES_SAMPLER", "traceidratio"), ratio]),
+        choice(false, 0.25)
+    );
+    assert_eq!(
+        sampler(&[("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ratio]),
+        choice(true, 0.25)
+    );
     let formats = |text| read(&[("OTEL_PROPAGATORS", text)]).unwrap().propagators;
-    assert_eq!(formats("b3multi, b3,jaeger"), [Format::B3Multi, Format::B3Single, Format::Jaeger]);
+    assert_eq!(
+        formats("b3multi, b3,jaeger"),
+        [Format::B3Multi, Format::B3Single, Format::Jaeger]
+    );
     assert_eq!(formats("none"), []);
-    assert_eq!(formats(" TraceContext ,, B3,"), [Format::W3c, Format::B3Single]);
-    assert!(read(&[("OTEL_PROPAGATORS", "b3,none")]).unwrap_err().to_string().contains("none stands beside others"));
+    assert_eq!(
+        formats(" TraceContext ,, B3,"),
+        [Format::W3c, Format::B3Single]
+    );
+    assert!(
+        read(&[("OTEL_PROPAGATORS", "b3,none")])
+            .unwrap_err()
+            .to_string()
+            .contains("none stands beside others")
+    );
     for wrong in ["1.5", "-0.1", "NaN", "half"] {
         let sampler = ("OTEL_TRACES_SAMPLER", "traceidratio");
-        assert!(read(&[sampler, ("OTEL_TRACES_SAMPLER_ARG", wrong)]).is_err(), "{wrong}");
-        assert!(read(&[("OTEL_TRACES_SAMPLER_ARG", wrong)]).is_ok(), "of no use to the default sampler");
+        assert!(
+            read(&[sampler, ("OTEL_TRACES_SAMPLER_ARG", wrong)]).is_err(),
+            "{wrong}"
+        );
+        assert!(
+            read(&[("OTEL_TRACES_SAMPLER_ARG", wrong)]).is_ok(),
+            "of no use to the default sampler"
+        );
     }
 }
 
@@ -129,14 +217,35 @@ fn jaegers_variables_are_fall_backs() {
         ("POD", "eshop-1"),
     ];
     let config = read(&old).unwrap();
-    assert_eq!(config.propagators, [Format::B3Multi, Format::W3c, Format::Baggage]);
-    assert_eq!(config.sampler, SamplerChoice { parent_based: true, ratio: 0.5 });
-    let tags =
-        [("zone", "north"), ("pod", "eshop-1"), ("v", "1")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(
+        config.propagators,
+        [Format::B3Multi, Format::W3c, Format::Baggage]
+    );
+    assert_eq!(
+        config.sampler,
+        SamplerChoice {
+            parent_based: true,
+            ratio: 0.5
+        }
+    );
+    let tags = [("zone", "north"), ("pod", "eshop-1"), ("v", "1")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
     assert_eq!(config.attributes, tags);
-    let config = read(&[old[0], old[1], ("OTEL_PROPAGATORS", "jaeger"), ("OTEL_TRACES_SAMPLER", "always_on")]).unwrap();
+    let config = read(&[
+        old[0],
+        old[1],
+        ("OTEL_PROPAGATORS", "jaeger"),
+        ("OTEL_TRACES_SAMPLER", "always_on"),
+    ])
+    .unwrap();
     assert_eq!(config.propagators, [Format::Jaeger]);
-    assert_eq!(config.sampler, SamplerChoice { parent_based: false, ratio: 1.0 });
+    assert_eq!(
+        config.sampler,
+        SamplerChoice {
+            parent_based: false,
+            ratio: 1.0
+        }
+    );
 }
 
 #[test]
@@ -176,40 +285,84 @@ fn every_mistake_is_told_at_once_with_its_mend() {
 fn a_mistake_is_told_once_though_both_signals_read_it() {
     let mistakes = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "nowhere")]).unwrap_err();
     assert_eq!(mistakes.iter().count(), 1, "{mistakes}");
-    assert!(mistakes.to_string().contains("not a URL of the form http://host:port"));
+    assert!(
+        mistakes
+            .to_string()
+            .contains("not a URL of the form http://host:port")
+    );
 }
 
 #[test]
 fn an_endpoint_needs_a_host_and_a_port_that_exists() {
-    for wrong in ["http://c:99999", "http://c:0", "http://c:", "http://:4318", "c:4318", "tcp://c:4318", "/v1/traces"] {
-        assert!(read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", wrong)]).is_err(), "{wrong}");
+    for wrong in [
+        "http://c:99999",
+        "http://c:0",
+        "http://c:",
+        "http://:4318",
+        "c:4318",
+        "tcp://c:4318",
+        "/v1/traces",
+    ] {
+        assert!(
+            read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", wrong)]).is_err(),
+            "{wrong}"
+        );
     }
-    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]:4318")]), "http://[::1]:4318/v1/traces");
-    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c")]), "http://c/v1/traces");
+    assert_eq!(
+        endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]:4318")]),
+        "http://[::1]:4318/v1/traces"
+    );
+    assert_eq!(
+        endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c")]),
+        "http://c/v1/traces"
+    );
 }
 
 #[test]
 fn what_may_be_a_secret_is_not_shown() {
     for headers in ["api-key", "api-key=%zz", "bad name=s3cret"] {
-        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1"), ("OTEL_EXPORTER_OTLP_HEADERS", headers)];
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", headers),
+        ];
         let told = read(&variables).unwrap_err().to_string();
-        assert!(told.contains("OTEL_EXPORTER_OTLP_HEADERS: ") && !told.contains(headers), "{told}");
+        assert!(
+            told.contains("OTEL_EXPORTER_OTLP_HEADERS: ") && !told.contains(headers),
+            "{told}"
+        );
     }
 }
 
 #[test]
 fn credentials_in_an_endpoint_are_refused_and_not_shown() {
-    for endpoint in ["http://ann:s3cret@c:4318", "https://ann:s3cret@c:4318", "ann:s3cret@c"] {
-        let told = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]).unwrap_err().to_string();
-        assert!(told.contains("OTEL_EXPORTER_OTLP_HEADERS") && !told.contains("s3cret"), "{told}");
+    for endpoint in [
+        "http://ann:s3cret@c:4318",
+        "https://ann:s3cret@c:4318",
+        "ann:s3cret@c",
+    ] {
+        let told = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.contains("OTEL_EXPORTER_OTLP_HEADERS") && !told.contains("s3cret"),
+            "{told}"
+        );
     }
-    assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/@x")]), "http://c:1/@x");
+    assert_eq!(
+        endpoint(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/@x")]),
+        "http://c:1/@x"
+    );
 }
 
 #[test]
 fn jaegers_thrift_endpoint_is_not_passed_over_in_silence() {
     let thrift = ("JAEGER_ENDPOINT", "http://jaeger:14268/api/traces");
-    assert!(read(&[thrift]).unwrap_err().to_string().contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
+    assert!(
+        read(&[thrift])
+            .unwrap_err()
+            .to_string()
+            .contains("OTEL_EXPORTER_OTLP_ENDPOINT")
+    );
     assert!(read(&[thrift, ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")]).is_ok());
     assert!(read(&[thrift, ("OTEL_TRACES_EXPORTER", "none")]).is_ok());
 }

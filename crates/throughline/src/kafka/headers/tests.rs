@@ -32,13 +32,27 @@ fn push(headers: &mut Outgoing, key: &[u8], value: &[u8]) {
     let (native, length) = (headers.native(), isize::try_from(key.len()).unwrap());
     let size = isize::try_from(value.len()).unwrap();
     // SAFETY: as in `replace`: live headers of our own, and lengths that are those of the slices.
-    unsafe { native::rd_kafka_header_add(native, key.as_ptr().cast(), length, value.as_ptr().cast(), size) };
+    unsafe {
+        native::rd_kafka_header_add(
+            native,
+            key.as_ptr().cast(),
+            length,
+            value.as_ptr().cast(),
+            size,
+        )
+    };
 }
 
 /// Headers that bring rdkafka's safe reader to panic.
 fn wild() -> OwnedHeaders {
-    let headers = OwnedHeaders::new().insert(Header::<&str> { key: "null", value: None });
-    let headers = headers.insert(Header { key: "TraceParent", value: Some("old") });
+    let headers = OwnedHeaders::new().insert(Header::<&str> {
+        key: "null",
+        value: None,
+    });
+    let headers = headers.insert(Header {
+        key: "TraceParent",
+        value: Some("old"),
+    });
     let mut headers = Outgoing::new(Some(headers), 0);
     push(&mut headers, b"\xff\xfe", b"\x00\x01");
     push(&mut headers, b"traceparent", b"older");
@@ -73,8 +87,17 @@ fn the_last_value_counts_and_null_is_none() {
 
 #[test]
 fn the_second_span_is_seen_without_its_prefix() {
-    let headers = OwnedHeaders::new().insert(Header { key: "second_span_b3", value: Some("0") });
-    let headers = Outgoing::new(Some(headers.insert(Header { key: "b3", value: Some("1") })), 0);
+    let headers = OwnedHeaders::new().insert(Header {
+        key: "second_span_b3",
+        value: Some("0"),
+    });
+    let headers = Outgoing::new(
+        Some(headers.insert(Header {
+            key: "b3",
+            value: Some("1"),
+        })),
+        0,
+    );
     assert_eq!(list(&SecondSpan(&headers)), [entry(b"b3", Some(b"0"))]);
 }
 
@@ -83,16 +106,30 @@ async fn keys_that_are_no_text_pass_through_a_broker_and_do_not_hide_the_context
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("t", 1, 1).unwrap();
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "g").set("fetch.wait.max.ms", "5");
+    config
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .set("group.id", "g")
+        .set("fetch.wait.max.ms", "5");
     let spans = InMemorySpanExporter::default();
-    let tracers = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
-    let settings = Settings::from(&config).telemetry(Telemetry::new(&tracers, &NoopMeterProvider::new(), None));
+    let tracers = SdkTracerProvider::builder()
+        .with_simple_exporter(spans.clone())
+        .build();
+    let settings = Settings::from(&config).telemetry(Telemetry::new(
+        &tracers,
+        &NoopMeterProvider::new(),
+        None,
+    ));
 
     let mut headers = Outgoing::new(Some(wild()), 0);
     headers.replace("traceparent", SENDER.as_bytes());
     let producer = Producer::new(config.create::<FutureProducer>().unwrap(), settings.clone());
-    let record = FutureRecord::<str, str>::to("t").payload("v").headers(headers.into_inner());
-    producer.send(record, Duration::from_secs(10)).await.unwrap();
+    let record = FutureRecord::<str, str>::to("t")
+        .payload("v")
+        .headers(headers.into_inner());
+    producer
+        .send(record, Duration::from_secs(10))
+        .await
+        .unwrap();
 
     let inner: BaseConsumer = config.create().unwrap();
     let mut all = TopicPartitionList::new();
@@ -106,7 +143,10 @@ async fn keys_that_are_no_text_pass_through_a_broker_and_do_not_hide_the_context
     let finished = spans.get_finished_spans().unwrap();
     let (sent, handled) = (&finished[0].span_context, &finished[1]);
     assert_eq!(handled.parent_span_id, sent.span_id());
-    assert_eq!(sent.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(
+        sent.trace_id().to_string(),
+        "0af7651916cd43dd8448eb211c80319c"
+    );
     let injected = format!("00-{}-{}-01", sent.trace_id(), sent.span_id());
     let expected = [
         entry(b"null", None),

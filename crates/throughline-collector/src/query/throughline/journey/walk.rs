@@ -63,7 +63,10 @@ impl<'a> Walk<'a> {
     /// Traces that this one links to, or that link to it. Their links are noted.
     fn neighbours(&mut self, id: TraceId) -> Vec<TraceId> {
         let mut found = Vec::new();
-        let (out, back) = (self.store.links_from(id, LINKS_MAX), self.store.links_to(id, LINKS_MAX));
+        let (out, back) = (
+            self.store.links_from(id, LINKS_MAX),
+            self.store.links_to(id, LINKS_MAX),
+        );
         self.more |= out.len() >= LINKS_MAX || back.len() >= LINKS_MAX;
         for span in out {
             for link in span.links.iter().filter(|link| link.trace_id != id) {
@@ -81,15 +84,24 @@ impl<'a> Walk<'a> {
     }
 
     fn note(&mut self, effect: &Arc<Span>, link: &Link) {
-        if self.known_links.contains(&(link.trace_id, link.span_id, effect.trace_id, effect.span_id)) {
+        if self.known_links.contains(&(
+            link.trace_id,
+            link.span_id,
+            effect.trace_id,
+            effect.span_id,
+        )) {
             return;
         }
         if self.links.len() >= LINKS_MAX {
             self.more = true;
             return;
         }
-        self.known_links.insert((link.trace_id, link.span_id, effect.trace_id, effect.span_id));
-        self.links.push(Edge { effect: Arc::clone(effect), link: link.clone() });
+        self.known_links
+            .insert((link.trace_id, link.span_id, effect.trace_id, effect.span_id));
+        self.links.push(Edge {
+            effect: Arc::clone(effect),
+            link: link.clone(),
+        });
     }
 
     /// Whether a trace is new and within bounds; then it is part of the journey.
@@ -117,17 +129,27 @@ impl<'a> Walk<'a> {
     fn take(&mut self, summary: &Summary, hop: usize) {
         self.seen.insert(summary.id);
         let hop = u32::try_from(hop).unwrap_or(u32::MAX);
-        self.traces.push(JourneyTrace { hop, summary: summary.into() });
+        self.traces.push(JourneyTrace {
+            hop,
+            summary: summary.into(),
+        });
     }
 
     /// Only links whose both ends are shown, or known to be missing.
     fn finish(mut self) -> JourneyAnswer {
         let is_shown = |id: TraceId| self.seen.contains(&id) || self.missing.contains(&id);
         let links = std::mem::take(&mut self.links);
-        let links = links.into_iter().filter(|edge| is_shown(edge.link.trace_id) && is_shown(edge.effect.trace_id));
+        let links = links
+            .into_iter()
+            .filter(|edge| is_shown(edge.link.trace_id) && is_shown(edge.effect.trace_id));
         let links = links.map(|edge| link(self.store, &edge)).collect();
         let missing = self.missing.iter().map(ToString::to_string).collect();
-        JourneyAnswer { traces: self.traces, links, missing, more: self.more }
+        JourneyAnswer {
+            traces: self.traces,
+            links,
+            missing,
+            more: self.more,
+        }
     }
 }
 
@@ -139,18 +161,38 @@ fn link(store: &dyn Store, Edge { effect, link }: &Edge) -> JourneyLink {
     // A batch names its topic once, and offsets on each link.
     let is_single = effect.links.len() == 1;
     let waited = || {
-        let sent = cause.as_deref().filter(|cause| cause.kind == SpanKind::Producer)?.end;
+        let sent = cause
+            .as_deref()
+            .filter(|cause| cause.kind == SpanKind::Producer)?
+            .end;
         Some(effect.start.saturating_sub(sent))
     };
     let of_effect = |number: Option<i64>| number.filter(|_| is_single);
     JourneyLink {
-        topic: on_link.topic.or(on_effect.topic).or(on_cause.topic).map(str::to_owned),
-        partition: on_link.partition.or(on_effect.partition).or(on_cause.partition),
-        offset: on_link.offset.or_else(|| of_effect(on_effect.offset)).or(on_cause.offset),
+        topic: on_link
+            .topic
+            .or(on_effect.topic)
+            .or(on_cause.topic)
+            .map(str::to_owned),
+        partition: on_link
+            .partition
+            .or(on_effect.partition)
+            .or(on_cause.partition),
+        offset: on_link
+            .offset
+            .or_else(|| of_effect(on_effect.offset))
+            .or(on_cause.offset),
         group: on_link.group.or(on_effect.group).map(str::to_owned),
         lag: on_link.lag.or(on_effect.lag),
-        queue: waited().or(on_link.queue_time).or_else(|| on_effect.queue_time.filter(|_| is_single)).map(Micros::of),
-        attributes: link.attributes.iter().map(|pair| (pair.key.to_string(), columns::json(&pair.value))).collect(),
+        queue: waited()
+            .or(on_link.queue_time)
+            .or_else(|| on_effect.queue_time.filter(|_| is_single))
+            .map(Micros::of),
+        attributes: link
+            .attributes
+            .iter()
+            .map(|pair| (pair.key.to_string(), columns::json(&pair.value)))
+            .collect(),
         cause: end(link.trace_id, link.span_id, cause.as_deref()),
         effect: end(effect.trace_id, effect.span_id, Some(effect)),
     }
@@ -164,7 +206,11 @@ fn end(trace: TraceId, id: SpanId, span: Option<&Span>) -> JourneySpan {
         duration: Micros::of(span.duration()),
         failed: span.failed(),
     };
-    JourneySpan { trace_id: trace.to_string(), span_id: id.to_string(), span: span.map(detail) }
+    JourneySpan {
+        trace_id: trace.to_string(),
+        span_id: id.to_string(),
+        span: span.map(detail),
+    }
 }
 
 /// Links of a journey.

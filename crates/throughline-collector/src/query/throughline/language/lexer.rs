@@ -26,7 +26,10 @@ pub(super) enum Lexeme {
 /// The pieces of a query.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Mistake> {
     let characters: Vec<char> = text.chars().collect();
-    let mut lexer = Lexer { characters: &characters, at: 0 };
+    let mut lexer = Lexer {
+        characters: &characters,
+        at: 0,
+    };
     let mut tokens = Vec::new();
     while let Some(token) = lexer.token()? {
         tokens.push(token);
@@ -47,7 +50,9 @@ impl Lexer<'_> {
             self.at += 1;
         }
         let position = self.at;
-        let Some(first) = self.peek() else { return Ok(None) };
+        let Some(first) = self.peek() else {
+            return Ok(None);
+        };
         let lexeme = if matches!(first, '"' | '`') {
             Lexeme::Quoted(self.quoted(first)?)
         } else if let Some(symbol) = self.symbol() {
@@ -56,7 +61,11 @@ impl Lexer<'_> {
         } else {
             self.word()?
         };
-        Ok(Some(Token { lexeme, position, end: self.at }))
+        Ok(Some(Token {
+            lexeme,
+            position,
+            end: self.at,
+        }))
     }
 
     fn peek(&self) -> Option<char> {
@@ -66,7 +75,12 @@ impl Lexer<'_> {
     /// The longest symbol that is here; all are ASCII.
     fn symbol(&self) -> Option<&'static str> {
         let rest = self.characters.get(self.at..).unwrap_or_default();
-        SYMBOLS.into_iter().find(|symbol| symbol.chars().enumerate().all(|(at, own)| rest.get(at) == Some(&own)))
+        SYMBOLS.into_iter().find(|symbol| {
+            symbol
+                .chars()
+                .enumerate()
+                .all(|(at, own)| rest.get(at) == Some(&own))
+        })
     }
 
     /// A text in double quotes, with `\` before what would end it, or in backquotes, as it stands.
@@ -85,12 +99,16 @@ impl Lexer<'_> {
                 text.push(character);
             }
         }
-        Err(Mistake::at(position, format!("the quote is not closed: add {quote} at its end")))
+        Err(Mistake::at(
+            position,
+            format!("the quote is not closed: add {quote} at its end"),
+        ))
     }
 
     fn escaped(&mut self, position: usize) -> Result<char, Mistake> {
-        let character =
-            self.peek().ok_or_else(|| Mistake::at(position, "the quote is not closed: add \" at its end"))?;
+        let character = self
+            .peek()
+            .ok_or_else(|| Mistake::at(position, "the quote is not closed: add \" at its end"))?;
         self.at += 1;
         match character {
             'n' => Ok('\n'),
@@ -127,7 +145,10 @@ impl Lexer<'_> {
 impl Token {
     /// It stands where something else must.
     pub(super) fn unexpected(&self, wanted: &str) -> Mistake {
-        Mistake::at(self.position, format!("{} stands where {wanted} is expected", self.shown()))
+        Mistake::at(
+            self.position,
+            format!("{} stands where {wanted} is expected", self.shown()),
+        )
     }
 
     pub(super) fn shown(&self) -> String {
@@ -141,9 +162,11 @@ impl Token {
 
 /// Longer ones first.
 const SYMBOLS: [&str; 29] = [
-    "&>>", "&<<", "!>>", "!<<", "&>", "&<", "&~", "!~", "=~", "!=", ">=", "<=", ">>", "<<", "&&", "||", "{", "}", "(",
-    ")", "=", "!", ">", "<", "|", "~", ",", "&", ";",
+    "&>>", "&<<", "!>>", "!<<", "&>", "&<", "&~", "!~", "=~", "!=", ">=", "<=", ">>", "<<", "&&",
+    "||", "{", "}", "(", ")", "=", "!", ">", "<", "|", "~", ",", "&", ";",
 ];
 
 /// What ends a word.
-const ENDS: [char; 14] = ['{', '}', '(', ')', '=', '!', '>', '<', '|', '&', '~', ',', '"', '`'];
+const ENDS: [char; 14] = [
+    '{', '}', '(', ')', '=', '!', '>', '<', '|', '&', '~', ',', '"', '`',
+];

@@ -87,13 +87,18 @@ pub(super) fn field(word: &str, is_key: bool) -> Result<Field, String> {
     if let Some(key) = word.strip_prefix('.') {
         return attribute(Scope::Any, key);
     }
-    match word.split_once('.').map(|(scope, key)| (scope, Scope::from_name(scope), key)) {
+    match word
+        .split_once('.')
+        .map(|(scope, key)| (scope, Scope::from_name(scope), key))
+    {
         Some((_, Some(scope), key)) => attribute(scope, key),
-        Some(("parent", None, _)) => Err("attributes of the parent are not understood yet".to_owned()),
-        Some(_) | None if word.contains(':') => Err(format!("`{word}` is no field: {INTRINSICS}")),
-        Some(_) | None => {
-            Err(format!("`{word}` is no field: write .{word}, span.{word} or resource.{word} for an attribute"))
+        Some(("parent", None, _)) => {
+            Err("attributes of the parent are not understood yet".to_owned())
         }
+        Some(_) | None if word.contains(':') => Err(format!("`{word}` is no field: {INTRINSICS}")),
+        Some(_) | None => Err(format!(
+            "`{word}` is no field: write .{word}, span.{word} or resource.{word} for an attribute"
+        )),
     }
 }
 
@@ -109,7 +114,9 @@ fn intrinsic(word: &str) -> Option<Field> {
         "service" | "resource.service.name" | ".service.name" => Field::Service,
         "traceDuration" | "trace:duration" => Field::TraceDuration,
         "rootName" | "trace:rootName" => Field::RootName,
-        "rootServiceName" | "rootService" | "trace:rootService" | "trace:rootServiceName" => Field::RootService,
+        "rootServiceName" | "rootService" | "trace:rootService" | "trace:rootServiceName" => {
+            Field::RootService
+        }
         "trace:id" => Field::TraceId,
         "event:name" => Field::EventName,
         "event:timeSinceStart" => Field::EventTime,
@@ -132,14 +139,24 @@ const INTRINSICS: &str = "those with a colon are span:name, span:duration, span:
                           event:timeSinceStart, link:traceID, link:spanID, instrumentation:name, instrumentation:version";
 
 /// What is asked of the field; a lag in time is the time in the topic.
-pub(super) fn test(field: Field, operator: Operator, literal: &Literal) -> Result<(Field, Test), String> {
+pub(super) fn test(
+    field: Field,
+    operator: Operator,
+    literal: &Literal,
+) -> Result<(Field, Test), String> {
     match operator {
         Operator::Match | Operator::Mismatch => {
             let Literal::Text(expression) = literal else {
                 return Err("an expression stands in quotes, as in =~ \"GET .*\"".to_owned());
             };
-            let build = if operator == Operator::Match { Test::matched } else { Test::mismatched };
-            build(expression).map(|test| (field, test)).map_err(|error| error.to_string())
+            let build = if operator == Operator::Match {
+                Test::matched
+            } else {
+                Test::mismatched
+            };
+            build(expression)
+                .map(|test| (field, test))
+                .map_err(|error| error.to_string())
         }
         Operator::Compare(comparison) => match (field, literal) {
             (field, Literal::Nil) => nil(comparison).map(|test| (field, test)),
@@ -164,10 +181,18 @@ fn nil(comparison: Comparison) -> Result<Test, String> {
 fn compare(field: &Field, comparison: Comparison, literal: &Literal) -> Result<Test, String> {
     check(field, literal)?;
     let is_equality = matches!(comparison, Comparison::Equal | Comparison::Unequal);
-    let equality = |text: &str| if comparison == Comparison::Equal { Test::equal(text) } else { Test::unequal(text) };
+    let equality = |text: &str| {
+        if comparison == Comparison::Equal {
+            Test::equal(text)
+        } else {
+            Test::unequal(text)
+        }
+    };
     match literal {
         Literal::Time(time) => Ok(Test::Time(comparison, *time)),
-        Literal::Number(text, _) | Literal::Text(text) | Literal::Word(text) if is_equality => Ok(equality(text)),
+        Literal::Number(text, _) | Literal::Text(text) | Literal::Word(text) if is_equality => {
+            Ok(equality(text))
+        }
         Literal::Truth(truth) if is_equality => Ok(equality(if *truth { "true" } else { "false" })),
         Literal::Number(_, number) => Ok(Test::Number(comparison, *number)),
         Literal::Text(text) => Ok(Test::Text(comparison, text.clone())),
@@ -184,7 +209,10 @@ fn check(field: &Field, literal: &Literal) -> Result<(), String> {
         Literal::Number(..) | Literal::Time(_) | Literal::Truth(_) | Literal::Nil => None,
     };
     match (field, literal) {
-        (Field::Duration | Field::TraceDuration | Field::EventTime | Field::QueueTime, Literal::Time(_)) => Ok(()),
+        (
+            Field::Duration | Field::TraceDuration | Field::EventTime | Field::QueueTime,
+            Literal::Time(_),
+        ) => Ok(()),
         (Field::Duration | Field::TraceDuration | Field::EventTime | Field::QueueTime, _) => {
             Err("a duration needs a unit, as in 100ms or 1.5s".to_owned())
         }
@@ -193,15 +221,16 @@ fn check(field: &Field, literal: &Literal) -> Result<(), String> {
         }
         (Field::Kind, _)
             if word.is_none_or(|word| {
-                word != "unspecified" && SpanKind::from_name(word).and_then(SpanKind::name) != Some(word)
+                word != "unspecified"
+                    && SpanKind::from_name(word).and_then(SpanKind::name) != Some(word)
             }) =>
         {
             Err("a kind is server, client, producer, consumer, internal or unspecified".to_owned())
         }
         (Field::Status | Field::Kind, _) => Ok(()),
-        (_, Literal::Word(word)) => {
-            Err(format!("`{word}` is neither number, duration nor truth: put texts in quotes, as in \"{word}\""))
-        }
+        (_, Literal::Word(word)) => Err(format!(
+            "`{word}` is neither number, duration nor truth: put texts in quotes, as in \"{word}\""
+        )),
         _ => Ok(()),
     }
 }

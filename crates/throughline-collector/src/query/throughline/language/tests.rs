@@ -30,7 +30,10 @@ fn traceql_is_read_in_all_its_phase_one_forms() {
         "{ trace:duration > 1s && trace:rootName = \"x\" && event:name = \"exception\" && link:traceID != nil }",
         "{ .flag }",
     ] {
-        assert!(matches!(parse(text).unwrap(), Some(Asked::Trace(_))), "{text}");
+        assert!(
+            matches!(parse(text).unwrap(), Some(Asked::Trace(_))),
+            "{text}"
+        );
     }
     assert!(shown("{ lag > 5s }").contains("QueueTime"));
     assert!(shown("{ lag > 5 }").contains("Lag"));
@@ -38,8 +41,14 @@ fn traceql_is_read_in_all_its_phase_one_forms() {
 
 #[test]
 fn and_binds_tighter_than_or() {
-    assert_eq!(shown("{ .a = 1 || .b = 2 && .c = 3 }"), shown("{ .a = 1 || (.b = 2 && .c = 3) }"));
-    assert_eq!(shown("{ .a = 1 } || { .b = 2 } && { .c = 3 }"), shown("{ .a = 1 } || ({ .b = 2 } && { .c = 3 })"));
+    assert_eq!(
+        shown("{ .a = 1 || .b = 2 && .c = 3 }"),
+        shown("{ .a = 1 || (.b = 2 && .c = 3) }")
+    );
+    assert_eq!(
+        shown("{ .a = 1 } || { .b = 2 } && { .c = 3 }"),
+        shown("{ .a = 1 } || ({ .b = 2 } && { .c = 3 })")
+    );
 }
 
 #[test]
@@ -66,8 +75,16 @@ fn what_is_not_understood_is_told_with_its_place_and_its_mend() {
         ("{ .a =~ \"(\" }", 8, "not a regular expression"),
         ("{ .a =~ x }", 8, "in quotes"),
         ("{ .a = \"x }", 7, "quote is not closed"),
-        ("{ .a = 1 } >> { .b = 2 }", 11, "structure between spans (`>>`)"),
-        ("{ .a = 1 } | avg(duration) > 1s", 13, "`| avg` is not understood yet"),
+        (
+            "{ .a = 1 } >> { .b = 2 }",
+            11,
+            "structure between spans (`>>`)",
+        ),
+        (
+            "{ .a = 1 } | avg(duration) > 1s",
+            13,
+            "`| avg` is not understood yet",
+        ),
         ("{ .a = 1 } | rate()", 13, "`| rate`"),
         ("{ parent.a = 1 }", 2, "parent"),
         ("{ span:nam = 1 }", 2, "span:name"),
@@ -79,9 +96,22 @@ fn what_is_not_understood_is_told_with_its_place_and_its_mend() {
         ("\u{e9}=1 { .a }", 4, "a key"),
     ] {
         let (at, told) = mistake(text);
-        assert!(at == position && told.contains(message), "{text}: {at}: {told}");
+        assert!(
+            at == position && told.contains(message),
+            "{text}: {at}: {told}"
+        );
     }
-    assert!(mistake(&"!(".repeat(500).replace("!(", "{ !(").replacen("{ ", "", 499)).1.len() < 200);
+    assert!(
+        mistake(
+            &"!("
+                .repeat(500)
+                .replace("!(", "{ !(")
+                .replacen("{ ", "", 499)
+        )
+        .1
+        .len()
+            < 200
+    );
 }
 
 proptest! {

@@ -8,7 +8,11 @@ use super::literal::{self, Literal, Operator};
 
 /// Reads a whole query.
 pub(super) fn parse(tokens: &[Token]) -> Result<Expression, Mistake> {
-    let mut parser = Parser { tokens, at: 0, depth: 0 };
+    let mut parser = Parser {
+        tokens,
+        at: 0,
+        depth: 0,
+    };
     let mut expression = parser.spansets()?;
     while parser.take("|") {
         expression = parser.stage(expression)?;
@@ -45,7 +49,10 @@ impl<'a> Parser<'a> {
 
     fn word(&self) -> Option<&'a str> {
         match &self.peek()?.lexeme {
-            Lexeme::Word { text, is_key: false } => Some(text),
+            Lexeme::Word {
+                text,
+                is_key: false,
+            } => Some(text),
             Lexeme::Word { .. } | Lexeme::Symbol(_) | Lexeme::Quoted(_) => None,
         }
     }
@@ -57,7 +64,11 @@ impl<'a> Parser<'a> {
     }
 
     fn expect(&mut self, symbol: &str) -> Result<(), Mistake> {
-        if self.take(symbol) { Ok(()) } else { Err(self.unexpected(&format!("`{symbol}`"))) }
+        if self.take(symbol) {
+            Ok(())
+        } else {
+            Err(self.unexpected(&format!("`{symbol}`")))
+        }
     }
 
     fn unexpected(&self, wanted: &str) -> Mistake {
@@ -71,7 +82,10 @@ impl<'a> Parser<'a> {
     }
 
     /// One level deeper, which must not go on for ever.
-    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Mistake>) -> Result<T, Mistake> {
+    fn deeper<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Mistake>,
+    ) -> Result<T, Mistake> {
         if self.depth >= DEPTH_MAX {
             return Err(self.unexpected(&format!("something nested less than {DEPTH_MAX} deep")));
         }
@@ -107,7 +121,11 @@ impl<'a> Parser<'a> {
         if !self.take("{") {
             return Err(self.unexpected("`{`, which begins a set of spans,"));
         }
-        let filter = if self.symbol() == Some("}") { Filter::All(Vec::new()) } else { self.any()? };
+        let filter = if self.symbol() == Some("}") {
+            Filter::All(Vec::new())
+        } else {
+            self.any()?
+        };
         if !self.take("}") {
             return Err(self.unexpected("&&, || or the closing `}`"));
         }
@@ -115,14 +133,18 @@ impl<'a> Parser<'a> {
     }
 
     fn refuse_structure(&self) -> Result<(), Mistake> {
-        let Some(token) = self.peek() else { return Ok(()) };
+        let Some(token) = self.peek() else {
+            return Ok(());
+        };
         match token.lexeme {
             Lexeme::Symbol(
-                symbol @ (">>" | "<<" | ">" | "<" | "~" | "&>>" | "&<<" | "&>" | "&<" | "&~" | "!>>" | "!<<" | "!~"
-                | "!"),
+                symbol @ (">>" | "<<" | ">" | "<" | "~" | "&>>" | "&<<" | "&>" | "&<" | "&~"
+                | "!>>" | "!<<" | "!~" | "!"),
             ) => Err(Mistake::at(
                 token.position,
-                format!("structure between spans (`{symbol}`) is not understood yet: join the sets with && instead"),
+                format!(
+                    "structure between spans (`{symbol}`) is not understood yet: join the sets with && instead"
+                ),
             )),
             Lexeme::Symbol(_) | Lexeme::Word { .. } | Lexeme::Quoted(_) => Ok(()),
         }
@@ -131,8 +153,12 @@ impl<'a> Parser<'a> {
     /// `count() > 2`, or what changes nothing here.
     fn stage(&mut self, of: Expression) -> Result<Expression, Mistake> {
         const WANTED: &str = "count() or select()";
-        let Some(token) = self.peek() else { return Err(self.unexpected(WANTED)) };
-        let Some(word) = self.word() else { return Err(self.unexpected(WANTED)) };
+        let Some(token) = self.peek() else {
+            return Err(self.unexpected(WANTED));
+        };
+        let Some(word) = self.word() else {
+            return Err(self.unexpected(WANTED));
+        };
         self.at += 1;
         match word {
             "select" => {
@@ -152,7 +178,10 @@ impl<'a> Parser<'a> {
                 self.at += 1;
                 Ok(Expression::Count(Box::new(of), comparison, number))
             }
-            other => Err(Mistake::at(token.position, format!("`| {other}` is not understood yet: there is {WANTED}"))),
+            other => Err(Mistake::at(
+                token.position,
+                format!("`| {other}` is not understood yet: there is {WANTED}"),
+            )),
         }
     }
 
@@ -196,15 +225,25 @@ impl<'a> Parser<'a> {
     }
 
     fn comparison(&mut self) -> Result<Filter, Mistake> {
-        let Some(Token { lexeme: Lexeme::Word { text, is_key }, position, .. }) = self.peek() else {
+        let Some(Token {
+            lexeme: Lexeme::Word { text, is_key },
+            position,
+            ..
+        }) = self.peek()
+        else {
             return Err(self.unexpected("a field, as in span.http.route or duration,"));
         };
         self.at += 1;
         if !is_key && matches!(text.as_str(), "true" | "false") {
             let nothing = Filter::Any(Vec::new());
-            return Ok(if text == "true" { Filter::All(Vec::new()) } else { nothing });
+            return Ok(if text == "true" {
+                Filter::All(Vec::new())
+            } else {
+                nothing
+            });
         }
-        let field = literal::field(text, *is_key).map_err(|message| Mistake::at(*position, message))?;
+        let field =
+            literal::field(text, *is_key).map_err(|message| Mistake::at(*position, message))?;
         let Some(operator) = self.symbol().and_then(Operator::from_symbol) else {
             // A field alone is asked to be true.
             return match self.symbol() {
@@ -214,13 +253,15 @@ impl<'a> Parser<'a> {
         };
         self.at += 1;
         let (literal, position) = self.literal()?;
-        let (field, test) =
-            literal::test(field, operator, &literal).map_err(|message| Mistake::at(position, message))?;
+        let (field, test) = literal::test(field, operator, &literal)
+            .map_err(|message| Mistake::at(position, message))?;
         Ok(Filter::Is(field, test))
     }
 
     fn literal(&mut self) -> Result<(Literal, usize), Mistake> {
-        let Some(token) = self.peek() else { return Err(self.unexpected("a value")) };
+        let Some(token) = self.peek() else {
+            return Err(self.unexpected("a value"));
+        };
         let literal = match &token.lexeme {
             Lexeme::Quoted(text) => Literal::Text(text.clone()),
             Lexeme::Word { text, .. } => Literal::of_word(text),
