@@ -2,7 +2,7 @@
 
 mod http;
 mod kafka;
-mod peers;
+mod peer_proxies;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -12,8 +12,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use throughline_testkit::build::repository_root;
 
-use crate::pages;
-use crate::steps::cargo;
+use crate::browser;
+use crate::runner::cargo;
 
 /// What `cargo xtask bench` takes.
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Subject::Sdk => sdk(),
         Subject::Kafka(options) => kafka::run(options),
         Subject::Http(options) => http::run(options),
-        Subject::Ui => pages::measure(),
+        Subject::Ui => browser::measure(),
     }
 }
 

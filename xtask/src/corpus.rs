@@ -16,7 +16,7 @@ use throughline_testkit::kafka::{Apache, Topic};
 use throughline_testkit::process::Spec;
 use throughline_testkit::relay::{Conversation, Relay, Speaker};
 
-use crate::machine::{self, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
+use crate::requirements::{self, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
 
 /// A frame of a conversation, without its length.
 struct Frame {
@@ -70,7 +70,7 @@ const ALL_BYTES: usize = 300 * 1024;
 const LIMIT: Duration = Duration::from_secs(90);
 
 pub(crate) fn run() -> Result<()> {
-    machine::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON])?;
+    requirements::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON])?;
     let mut progress = |step: &str| eprintln!("{step}");
     let mut built = build::build(&["e2e"], &[])?;
     let rdkafka = built

@@ -14,7 +14,7 @@ use throughline_testkit::network;
 use throughline_testkit::process::Crash;
 use throughline_testkit::wait;
 
-use crate::{machine, steps, ui};
+use crate::{requirements, runner, ui};
 
 /// What `cargo xtask demo` takes.
 #[derive(Debug, clap::Args)]
@@ -158,9 +158,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Builds what is needed, and nothing that is fresh.
 fn prepare(options: &Options) -> Result<&'static Binaries> {
     if options.kafka.0 == Broker::Apache {
-        machine::provide(&[machine::JAVA, machine::MAVEN])?;
+        requirements::provide(&[requirements::JAVA, requirements::MAVEN])?;
     }
-    machine::provide(&[machine::COMPILER, machine::MAKE])?;
+    requirements::provide(&[requirements::COMPILER, requirements::MAKE])?;
     ui::build_if_stale()?;
     eprintln!(
         "building the collector, the eshop and the embedded broker (the first time takes minutes)"
@@ -235,7 +235,7 @@ fn print_tree(demo: &Demo, trace: &Value, binaries: &Binaries) -> Result<()> {
         .and_then(Value::as_str)
         .context("a trace without an id")?;
     let mut throughline = Command::new(&binaries.throughline);
-    steps::run(throughline.args(["trace", id, "--collector", &demo.collector().url()]))?;
+    runner::run(throughline.args(["trace", id, "--collector", &demo.collector().url()]))?;
     println!();
     Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use throughline_testkit::kafka::{Apache, Topic};
 use throughline_testkit::process::Process;
 
-use crate::{demo, machine};
+use crate::{demo, requirements};
 
 /// What `cargo xtask kafka` takes.
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    machine::provide(&[machine::JAVA, machine::MAVEN])?;
+    requirements::provide(&[requirements::JAVA, requirements::MAVEN])?;
     demo::end_on_ctrl_c()?;
     if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)) {
         bail!(

@@ -5,13 +5,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::steps::{self, Steps, cargo};
-use crate::{machine, tidy, ui};
+use crate::runner::{self, Steps, cargo};
+use crate::{requirements, tidy, ui};
 
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::default();
     steps.run("format", || {
-        steps::run(&mut cargo(&["fmt", "--all", "--check"]))
+        runner::run(&mut cargo(&["fmt", "--all", "--check"]))
     });
     steps.run("tidy", tidy::run);
     steps.run("web page", ui::build_if_stale);
@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
             "--",
             "--deny=warnings",
         ];
-        steps::run(&mut cargo(&flags))
+        runner::run(&mut cargo(&flags))
     });
     steps.run("docs", || {
         let flags = [
@@ -35,11 +35,11 @@ pub(crate) fn run() -> Result<()> {
             "--no-deps",
             "--quiet",
         ];
-        steps::run(cargo(&flags).env("RUSTDOCFLAGS", "--deny=warnings"))
+        runner::run(cargo(&flags).env("RUSTDOCFLAGS", "--deny=warnings"))
     });
     if has_wasm()? {
         steps.run("pure crates for WebAssembly", || {
-            steps::run(cargo(&["check", "--target", WASM, "--quiet"]).args(WASM_CRATES))
+            runner::run(cargo(&["check", "--target", WASM, "--quiet"]).args(WASM_CRATES))
         });
     } else {
         steps.skip(
@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result<()> {
             "the target is not installed (rustup target add wasm32-unknown-unknown)",
         );
     }
-    if machine::find_program("cargo-deny").is_some() {
+    if requirements::find_program("cargo-deny").is_some() {
         // Not the advisories: what passes today must pass tomorrow, and offline. `cargo deny check advisories` is for a person.
         let flags = [
             "deny",
@@ -57,7 +57,7 @@ pub(crate) fn run() -> Result<()> {
             "licenses",
             "sources",
         ];
-        steps.run("licences and walls", || steps::run(&mut cargo(&flags)));
+        steps.run("licences and walls", || runner::run(&mut cargo(&flags)));
     } else {
         steps.skip(
             "licences and walls",

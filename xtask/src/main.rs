@@ -8,13 +8,13 @@
 )]
 
 mod bench;
+mod browser;
 mod corpus;
 mod demo;
 mod kafka;
 mod lint;
-mod machine;
-mod pages;
-mod steps;
+mod requirements;
+mod runner;
 mod test;
 mod tidy;
 mod ui;
@@ -47,8 +47,10 @@ enum Task {
     Test(test::Options),
     /// Check formatting, clippy, docs, tidiness and licences
     Lint,
-    /// Check what no other tool does: which crate may know which, file sizes, module docs, names
+    /// Check what no other tool does: crate dependencies, module circles, names, widths, prose
     Tidy,
+    /// Print how the code reads, in figures: line length, comments, names, sentences
+    Measure,
     /// Build the web page into ui/dist
     Ui,
     /// Take the pictures of README and docs with a real browser, into docs/images/ui
@@ -70,8 +72,9 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
+        Task::Measure => tidy::measures::run(),
         Task::Ui => ui::build(),
-        Task::Screenshots => pages::screenshots(),
+        Task::Screenshots => browser::screenshots(),
         Task::Kafka(options) => kafka::run(&options),
         Task::Corpus => corpus::run(),
         Task::Bench(options) => bench::run(&options),

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use throughline_testkit::build::BUILT_IN;
 use throughline_testkit::{clients, kafka};
 
-use crate::machine::{self, CHROMIUM, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
-use crate::steps::{self, Steps, cargo};
+use crate::requirements::{self, CHROMIUM, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
+use crate::runner::{self, Steps, cargo};
 use crate::ui;
 
 /// What `cargo xtask test` takes.
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    machine::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM])?;
+    requirements::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM])?;
     kafka::fetch_apache(&mut |what| eprintln!("{what}"))?;
     clients::fetch(&mut |what| eprintln!("{what}"))?;
     ui::install()
@@ -62,7 +62,7 @@ fn install() -> Result<()> {
 const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
 
 fn build() -> Result<()> {
-    steps::run(cargo(&["build", "--all-targets"]).args(WHOLE))
+    runner::run(cargo(&["build", "--all-targets"]).args(WHOLE))
 }
 
 fn test(options: &Options) -> Result<()> {
@@ -79,7 +79,7 @@ fn test(options: &Options) -> Result<()> {
         test.arg("--")
             .args(options.filters.iter().filter(|filter| *filter != "--"));
     }
-    steps::run(&mut test)
+    runner::run(&mut test)
 }
 
 /// Begins from the committed seeds, the same way each time: a long search for new inputs is `fuzz/run` by hand.
@@ -92,7 +92,7 @@ fn fuzz() -> Result<()> {
     targets.sort_unstable();
     for target in targets.iter().filter_map(|path| path.file_stem()) {
         let mut fuzz = Command::new(folder.join("run"));
-        steps::run(fuzz.arg(target).args([
+        runner::run(fuzz.arg(target).args([
             "-runs=100000",
             "-seed=1",
             "-max_len=16384",

@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::{lines_of, peers, released};
-use crate::machine::{self, PYTHON, WRK};
-use crate::steps::{self, cargo};
+use super::{lines_of, peer_proxies, released};
+use crate::requirements::{self, PYTHON, WRK};
+use crate::runner::{self, cargo};
 
 /// What `cargo xtask bench http` takes.
 #[derive(Debug, clap::Args)]
@@ -17,8 +17,8 @@ pub(crate) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
-    machine::provide(&[PYTHON, WRK])?;
-    steps::run(&mut cargo(&[
+    requirements::provide(&[PYTHON, WRK])?;
+    runner::run(&mut cargo(&[
         "build",
         "--release",
         "--package",
@@ -33,7 +33,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         "--",
     ]);
     bench
-        .args(peers::provide(&peers::HTTP)?)
+        .args(peer_proxies::provide(&peer_proxies::HTTP)?)
         .arg("--throughline")
         .arg(released())
         .args(&options.more);

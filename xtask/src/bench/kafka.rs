@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::{lines_of, peers, released};
-use crate::machine::{self, JDK, MAVEN, PYTHON};
-use crate::steps::{self, cargo};
+use super::{lines_of, peer_proxies, released};
+use crate::requirements::{self, JDK, MAVEN, PYTHON};
+use crate::runner::{self, cargo};
 
 /// What `cargo xtask bench kafka` takes.
 #[derive(Debug, clap::Args)]
@@ -55,8 +55,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 fn path(options: &Options) -> Result<()> {
-    machine::provide(&[JDK, MAVEN, PYTHON])?;
-    steps::run(&mut cargo(&[
+    requirements::provide(&[JDK, MAVEN, PYTHON])?;
+    runner::run(&mut cargo(&[
         "build",
         "--release",
         "--package",
@@ -70,7 +70,7 @@ fn path(options: &Options) -> Result<()> {
         "kafka_path",
         "--",
     ]);
-    bench.args(peers::provide(&peers::KAFKA)?);
+    bench.args(peer_proxies::provide(&peer_proxies::KAFKA)?);
     bench.arg("--throughline").arg(released());
     if options.smoke {
         bench.args(SMOKE);

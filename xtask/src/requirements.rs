@@ -5,11 +5,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps;
+use crate::runner;
 
 /// A thing that is there or comes with a Debian package.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Need {
+pub(crate) struct Requirement {
     /// Programs, any of which will do.
     programs: &'static [&'static str],
     /// Arguments with which it succeeds when it is whole; none when its presence is enough.
@@ -21,7 +21,7 @@ pub(crate) struct Need {
 }
 
 /// A JVM for Apache Kafka.
-pub(crate) const JAVA: Need = Need {
+pub(crate) const JAVA: Requirement = Requirement {
     programs: &["java"],
     probe: &["-version"],
     package: "default-jre-headless",
@@ -29,7 +29,7 @@ pub(crate) const JAVA: Need = Need {
 };
 
 /// A JVM with its compiler, for a program of one file.
-pub(crate) const JDK: Need = Need {
+pub(crate) const JDK: Requirement = Requirement {
     programs: &["javac"],
     probe: &["-version"],
     package: "default-jdk-headless",
@@ -37,7 +37,7 @@ pub(crate) const JDK: Need = Need {
 };
 
 /// Maven, for the jars of Apache Kafka.
-pub(crate) const MAVEN: Need = Need {
+pub(crate) const MAVEN: Requirement = Requirement {
     programs: &["mvn"],
     probe: &[],
     package: "maven",
@@ -45,7 +45,7 @@ pub(crate) const MAVEN: Need = Need {
 };
 
 /// A browser for the tests of the web page.
-pub(crate) const CHROMIUM: Need = Need {
+pub(crate) const CHROMIUM: Requirement = Requirement {
     programs: &["chromium", "chromium-browser", "google-chrome"],
     probe: &[],
     package: "chromium",
@@ -53,7 +53,7 @@ pub(crate) const CHROMIUM: Need = Need {
 };
 
 /// Python with its virtual environments, for a client of OpenTelemetry that is not ours.
-pub(crate) const PYTHON: Need = Need {
+pub(crate) const PYTHON: Requirement = Requirement {
     programs: &["python3"],
     probe: &["-c", "import ensurepip, venv"],
     package: "python3-venv",
@@ -61,7 +61,7 @@ pub(crate) const PYTHON: Need = Need {
 };
 
 /// A C compiler, for librdkafka.
-pub(crate) const COMPILER: Need = Need {
+pub(crate) const COMPILER: Requirement = Requirement {
     programs: &["cc"],
     probe: &[],
     package: "build-essential",
@@ -69,7 +69,7 @@ pub(crate) const COMPILER: Need = Need {
 };
 
 /// A load of HTTP, for the benchmark.
-pub(crate) const WRK: Need = Need {
+pub(crate) const WRK: Requirement = Requirement {
     programs: &["wrk"],
     probe: &[],
     package: "wrk",
@@ -77,7 +77,7 @@ pub(crate) const WRK: Need = Need {
 };
 
 /// `make`, for librdkafka.
-pub(crate) const MAKE: Need = Need {
+pub(crate) const MAKE: Requirement = Requirement {
     programs: &["make"],
     probe: &[],
     package: "build-essential",
@@ -88,8 +88,8 @@ pub(crate) const MAKE: Need = Need {
 ///
 /// # Errors
 /// Elsewhere, naming all that is missing, what for, and the command that installs it on Debian.
-pub(crate) fn provide(needs: &[Need]) -> Result<()> {
-    let missing: Vec<Need> = needs
+pub(crate) fn provide(needs: &[Requirement]) -> Result<()> {
+    let missing: Vec<Requirement> = needs
         .iter()
         .copied()
         .filter(|need| need.find().is_none())
@@ -134,12 +134,12 @@ fn apt_get(args: &[&str]) -> Result<()> {
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdout(std::io::stderr());
-    steps::run(&mut apt_get).context("installing with apt-get")
+    runner::run(&mut apt_get).context("installing with apt-get")
 }
 
-// === impl Need ===
+// === impl Requirement ===
 
-impl Need {
+impl Requirement {
     /// The path of the first of its programs that is there and works.
     pub(crate) fn find(&self) -> Option<PathBuf> {
         self.programs
@@ -175,8 +175,8 @@ mod tests {
         assert!(find_program("no-such-program-here").is_none());
     }
 
-    fn need(programs: &'static [&'static str], probe: &'static [&'static str]) -> Need {
-        Need {
+    fn need(programs: &'static [&'static str], probe: &'static [&'static str]) -> Requirement {
+        Requirement {
             programs,
             probe,
             package: "no-such-package",

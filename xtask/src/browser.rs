@@ -8,7 +8,7 @@ use throughline_testkit::collector::Collector;
 use throughline_testkit::demo::{Config, Demo, SPANS_LIMIT};
 use throughline_testkit::eshop::Mode;
 
-use crate::{machine, ui};
+use crate::{requirements, ui};
 
 /// Checkouts before the pictures: enough that the plot of the search has something to show.
 const CHECKOUTS: u32 = 12;
@@ -17,7 +17,7 @@ const CHECKOUTS: u32 = 12;
 pub(crate) fn screenshots() -> Result<()> {
     let binaries = prepare()?;
     let demo = Demo::start(binaries, &Config::new(Mode::Linked), &mut |what| {
-        eprintln!("{what}")
+        eprintln!("{what}");
     })?;
     for _ in 0..CHECKOUTS {
         demo.checkout_and_wait(SPANS_LIMIT)?;
@@ -38,7 +38,11 @@ pub(crate) fn measure() -> Result<()> {
 }
 
 fn prepare() -> Result<&'static Binaries> {
-    machine::provide(&[machine::COMPILER, machine::MAKE, machine::CHROMIUM])?;
+    requirements::provide(&[
+        requirements::COMPILER,
+        requirements::MAKE,
+        requirements::CHROMIUM,
+    ])?;
     ui::build_if_stale()?;
     eprintln!("building the collector (the first time takes minutes)");
     Binaries::build()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::steps::cargo;
+use crate::runner::cargo;
 
 /// What each of our crates may depend on, of ours. A new crate is entered here, with a reason in `docs/adr/`.
 const MAY_KNOW: &[(&str, &[&str])] = &[
