@@ -5,11 +5,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::runner::{self, Steps, cargo};
+use crate::runner::{self, StepRunner, cargo};
 use crate::{requirements, tidy, ui};
 
 pub(crate) fn run() -> Result<()> {
-    let mut steps = Steps::default();
+    let mut steps = StepRunner::default();
     steps.run("format", || {
         runner::run(&mut cargo(&["fmt", "--all", "--check"]))
     });
@@ -48,7 +48,7 @@ pub(crate) fn run() -> Result<()> {
         );
     }
     if requirements::find_program("cargo-deny").is_some() {
-        // Not the advisories: what passes today must pass tomorrow, and offline. `cargo deny check advisories` is for a person.
+        // Without the advisories: the gate must not depend on the network or on the day.
         let flags = [
             "deny",
             "check",
@@ -67,10 +67,10 @@ pub(crate) fn run() -> Result<()> {
     steps.finish()
 }
 
-/// A target without sockets, clocks and C: what builds for it has none of them.
+/// A target without sockets, clocks and C; a crate that builds for it uses none of them.
 const WASM: &str = "wasm32-unknown-unknown";
 
-/// Without the native codec, which is a default feature.
+/// Without the default features, one of which is a native codec.
 const WASM_CRATES: [&str; 3] = [
     "--no-default-features",
     "--package=throughline-intercept",

@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: the rules of this repository that no other tool checks. Also runs as a test.
 //!
-//! - [`crate_dependencies`]: which of our crates may use which; the pure ones use no runtime.
+//! - [`crate_dependencies`]: crates use each other in one direction; the pure ones use no runtime.
 //! - [`module_cycles`]: modules of a crate form no circle.
 //! - [`type_names`]: a type name is declared in one file.
 //! - [`source_files`]: size, module documentation, and words in names.
@@ -13,14 +13,14 @@ mod line_width;
 pub(crate) mod measures;
 mod module_cycles;
 mod prose;
+mod repository;
 mod rust_source;
 mod source_files;
 mod type_names;
 
 use std::fs;
-use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use throughline_testkit::build::repository_root;
 
 /// Checks all rules.
@@ -28,7 +28,7 @@ use throughline_testkit::build::repository_root;
 /// # Errors
 /// Lists every violation.
 pub(crate) fn run() -> Result<()> {
-    let files = tracked_files()?;
+    let files = repository::tracked_files()?;
     let mut violations = crate_dependencies::check()?;
     violations.extend(check_texts(&files)?);
     let sources = rust_source::parse_all(repository_root(), &files)?;
@@ -72,26 +72,6 @@ fn check_texts(files: &[String]) -> Result<Vec<String>> {
         );
     }
     Ok(violations)
-}
-
-/// The files that belong to the repository or will: those git knows and those it would add.
-fn tracked_files() -> Result<Vec<String>> {
-    let list = [
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ];
-    let output = Command::new("git")
-        .current_dir(repository_root())
-        .args(list)
-        .output();
-    let output = output.context("starting git")?;
-    let message = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "git ls-files failed: {message}");
-    let files = String::from_utf8(output.stdout)?;
-    Ok(files.split_terminator('\0').map(str::to_owned).collect())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use anyhow::Result;
 use throughline_testkit::build::repository_root;
 
 use super::prose::{self, paragraph};
+use super::repository;
 use super::rust_source::{self, RustSource};
 use super::type_names;
 
@@ -24,7 +25,7 @@ const MAX_ONE_WORD_TYPES: f64 = 45.0;
 
 /// Sums over files.
 #[derive(Debug, Default, Clone, Copy)]
-struct Counts {
+struct CodeMeasures {
     code_lines: usize,
     code_characters: usize,
     /// Lines inside functions, comments included.
@@ -41,8 +42,8 @@ struct Counts {
 /// # Errors
 /// When the sources cannot be read.
 pub(crate) fn run() -> Result<()> {
-    let sources = rust_source::parse_all(repository_root(), &super::tracked_files()?)?;
-    let mut crates: BTreeMap<&str, Counts> = BTreeMap::new();
+    let sources = rust_source::parse_all(repository_root(), &repository::tracked_files()?)?;
+    let mut crates: BTreeMap<&str, CodeMeasures> = BTreeMap::new();
     for source in &sources {
         crates
             .entry(source.crate_folder())
@@ -53,7 +54,7 @@ pub(crate) fn run() -> Result<()> {
         "{:<32} {:>7} {:>10} {:>10} {:>10} {:>10}",
         "", "lines", "line chars", "comments %", "one-word %", "headless"
     );
-    let mut total = Counts::default();
+    let mut total = CodeMeasures::default();
     for (folder, counts) in crates {
         println!("{}", counts.row(folder));
         total.add(counts);
@@ -73,19 +74,19 @@ pub(crate) fn run() -> Result<()> {
 
 /// The bounds that the workspace as a whole misses.
 pub(super) fn check(sources: &[RustSource]) -> Vec<String> {
-    let mut total = Counts::default();
+    let mut total = CodeMeasures::default();
     sources.iter().for_each(|source| total.add(count(source)));
     total.missed_bounds()
 }
 
-fn count(source: &RustSource) -> Counts {
+fn count(source: &RustSource) -> CodeMeasures {
     let bodies = source.function_bodies();
     let is_in_function = |number: usize| {
         bodies
             .iter()
             .any(|(first, last)| (first..=last).contains(&&number))
     };
-    let mut counts = Counts::default();
+    let mut counts = CodeMeasures::default();
     for (number, line) in source.lines() {
         let line = line.trim();
         let is_comment = line.starts_with("//");
@@ -119,9 +120,9 @@ fn is_one_word(name: &str) -> bool {
     capitals == 1 || capitals == name.len()
 }
 
-// === impl Counts ===
+// === impl CodeMeasures ===
 
-impl Counts {
+impl CodeMeasures {
     fn add(&mut self, other: Self) {
         self.code_lines += other.code_lines;
         self.code_characters += other.code_characters;
@@ -217,7 +218,7 @@ fn ratio(part: usize, whole: usize) -> f64 {
 mod tests {
     use super::*;
 
-    fn count_text(text: &str) -> Counts {
+    fn count_text(text: &str) -> CodeMeasures {
         count(&RustSource::parse("crates/a/src/lib.rs", text.to_owned()).unwrap())
     }
 

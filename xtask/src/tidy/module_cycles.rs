@@ -3,8 +3,8 @@
 //! A module is a file. An edge is a path in a `use`, an expression, a type or a macro's tokens that
 //! names another module of the same crate; a name that the other module only re-exports is followed
 //! to the module that declares it. Declaring a child (`mod child;`) and re-exporting from it
-//! (`pub use child::Name`) are no edges, so a folder's file may be its table of contents; calling into
-//! a child that uses its parent is a circle.
+//! (`pub use child::Name`) are not edges, so a folder's file may be its table of contents; a call
+//! into a child that uses its parent is a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -18,11 +18,11 @@ pub(crate) fn paragraphs(file: &str, text: &str) -> Vec<Paragraph> {
         _ if file == ".ci/run" || file == "fuzz/run" => hash_comment,
         _ => return Vec::new(),
     };
-    let mut collector = Collector::default();
+    let mut builder = ParagraphBuilder::default();
     for (index, line) in text.lines().enumerate() {
-        collector.add(index + 1, prose_of(line.trim()));
+        builder.add(index + 1, prose_of(line.trim()));
     }
-    collector.finish()
+    builder.finish()
 }
 
 fn slash_comment(line: &str) -> Option<&str> {
@@ -42,15 +42,15 @@ fn hash_comment(line: &str) -> Option<&str> {
 }
 
 #[derive(Default)]
-struct Collector {
+struct ParagraphBuilder {
     done: Vec<Paragraph>,
     open: Option<Paragraph>,
     is_in_fence: bool,
 }
 
-// === impl Collector ===
+// === impl ParagraphBuilder ===
 
-impl Collector {
+impl ParagraphBuilder {
     /// Takes a line; [`None`] for one without prose.
     fn add(&mut self, number: usize, prose: Option<&str>) {
         let Some(prose) = prose.map(str::trim) else {
