@@ -6,10 +6,6 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApiKey(pub i16);
 
-/// The number that pairs a response with its request on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CorrelationId(pub i32);
-
 /// What is known of an API: its key, its name in the specification, its first flexible version.
 type Known = (ApiKey, &'static str, i16);
 

@@ -7,8 +7,8 @@ mod field;
 mod reader;
 pub(crate) mod varint;
 
-pub use field::{Field, Prefix};
-pub use reader::{Array, Elements, Read, Reader, Tag, Tags};
+pub use field::{LengthPrefix, WireField};
+pub use reader::{Decode, TaggedField, TaggedFields, WireArray, WireArrayIter, WireReader};
 
 /// Most elements of an array, as Kafka 4.4's own readers have it.
 pub const MAX_ELEMENTS: u32 = 1_000_000;

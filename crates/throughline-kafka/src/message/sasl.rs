@@ -2,61 +2,61 @@
 
 use std::ops::RangeInclusive;
 
-use super::Message;
+use super::ApiMessage;
 use crate::api::ApiKey;
-use crate::wire::{Array, Error, Field, Read, Reader};
+use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
 
 /// `SaslHandshakeRequest`. After version 0 the client's tokens have no headers; after version 1 they come in
 /// SaslAuthenticate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HandshakeRequest<'a> {
-    pub mechanism: Field<'a>,
+pub struct SaslHandshakeRequest<'a> {
+    pub mechanism: WireField<'a>,
 }
 
 /// `SaslHandshakeResponse`.
 #[derive(Debug, Clone, Copy)]
-pub struct HandshakeResponse<'a> {
+pub struct SaslHandshakeResponse<'a> {
     pub error_code: i16,
-    pub mechanisms: Array<'a, Option<Field<'a>>>,
+    pub mechanisms: WireArray<'a, Option<WireField<'a>>>,
 }
 
 /// `SaslAuthenticateResponse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuthenticateResponse {
+pub struct SaslAuthenticateResponse {
     pub error_code: i16,
     /// When the client has to authenticate anew (KIP-368), 0 for never or before version 1.
     pub session_lifetime_ms: i64,
 }
 
-// === impl Message ===
+// === impl ApiMessage ===
 
-impl<'a> Message<'a> for HandshakeRequest<'a> {
+impl<'a> ApiMessage<'a> for SaslHandshakeRequest<'a> {
     const API: ApiKey = ApiKey::SASL_HANDSHAKE;
     const VERSIONS: RangeInclusive<i16> = 0..=1;
 }
 
-impl<'a> Message<'a> for HandshakeResponse<'a> {
+impl<'a> ApiMessage<'a> for SaslHandshakeResponse<'a> {
     const API: ApiKey = ApiKey::SASL_HANDSHAKE;
     const VERSIONS: RangeInclusive<i16> = 0..=1;
 }
 
-impl<'a> Message<'a> for AuthenticateResponse {
+impl<'a> ApiMessage<'a> for SaslAuthenticateResponse {
     const API: ApiKey = ApiKey::SASL_AUTHENTICATE;
     const VERSIONS: RangeInclusive<i16> = 0..=2;
 }
 
-// === impl Read ===
+// === impl Decode ===
 
-impl<'a> Read<'a> for HandshakeRequest<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for SaslHandshakeRequest<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         Ok(Self {
-            mechanism: reader.required()?,
+            mechanism: reader.string()?,
         })
     }
 }
 
-impl<'a> Read<'a> for HandshakeResponse<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for SaslHandshakeResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         Ok(Self {
             error_code: reader.i16()?,
             mechanisms: reader.array()?,
@@ -64,18 +64,18 @@ impl<'a> Read<'a> for HandshakeResponse<'a> {
     }
 }
 
-impl<'a> Read<'a> for AuthenticateResponse {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for SaslAuthenticateResponse {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let error_code = reader.i16()?;
         // error_message, auth_bytes
-        reader.string()?;
-        reader.blob()?;
+        reader.nullable_string()?;
+        reader.nullable_bytes()?;
         let session_lifetime_ms = if reader.version() >= 1 {
             reader.i64()?
         } else {
             0
         };
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             error_code,
             session_lifetime_ms,
