@@ -14,12 +14,9 @@ pub mod endpoint;
 pub mod fetch;
 pub mod group;
 pub mod produce;
-pub mod sasl;
 pub mod share;
 mod splice;
 mod topic;
-
-use std::ops::RangeInclusive;
 
 pub use splice::{BodyPiece, BodySplice};
 pub use topic::TopicRef;
@@ -31,8 +28,6 @@ use crate::wire::{Decode, Error, WireReader};
 pub trait ApiMessage<'a>: Decode<'a> {
     /// Its key, and whether it asks or answers.
     const API: ApiKey;
-    /// The versions that can be opened.
-    const VERSIONS: RangeInclusive<i16>;
 
     /// Walks `body`, which is of this version.
     ///
@@ -41,7 +36,7 @@ pub trait ApiMessage<'a>: Decode<'a> {
     fn parse(body: &'a [u8], version: i16) -> Result<ParseOutcome<Self>, Error> {
         let flexible = Self::API
             .is_flexible(version)
-            .filter(|_| Self::VERSIONS.contains(&version));
+            .filter(|_| Self::API.supports(version));
         let Some(flexible) = flexible else {
             return Ok(ParseOutcome::UnsupportedVersion);
         };

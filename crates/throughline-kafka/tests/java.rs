@@ -17,7 +17,7 @@ use checks::message::{any_body, read_all, rewritten};
 use serde_json::{Value, json};
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::message::{
-    ApiMessage, BodySplice, TopicRef, api_versions, cluster, fetch, group, produce, sasl, share,
+    ApiMessage, BodySplice, TopicRef, api_versions, cluster, fetch, group, produce, share,
 };
 use throughline_kafka::types::PartitionIndex;
 use throughline_kafka::wire::{Decode, WireArray, WireField};
@@ -374,14 +374,6 @@ fn request_of_a_group(api: ApiKey, body: &[u8], version: i16) -> Option<Value> {
                 "topics": all(view.topics, |one| topic(one.topic, "name", "partitions", &all(one.partitions, partition))),
             })
         }
-        ApiKey::INIT_PRODUCER_ID => {
-            let view: group::InitProducerIdRequest<'_> = open(body, version);
-            json!({ "transactional_id": text(view.transactional_id) })
-        }
-        ApiKey::SASL_HANDSHAKE => {
-            let view: sasl::SaslHandshakeRequest<'_> = open(body, version);
-            json!({ "mechanism": text(Some(view.mechanism)) })
-        }
         _ => return None,
     };
     Some(said)
@@ -413,20 +405,6 @@ fn response_without_addresses(api: ApiKey, body: &[u8], version: i16) -> Option<
                 )
             });
             json!({ "topics": topics })
-        }
-        ApiKey::INIT_PRODUCER_ID => {
-            let view: group::InitProducerIdResponse = open(body, version);
-            json!({
-                "error_code": view.error_code, "producer_id": view.producer_id, "producer_epoch": view.producer_epoch,
-            })
-        }
-        ApiKey::SASL_HANDSHAKE => {
-            let view: sasl::SaslHandshakeResponse<'_> = open(body, version);
-            json!({ "error_code": view.error_code, "mechanisms": all(view.mechanisms, text) })
-        }
-        ApiKey::SASL_AUTHENTICATE => {
-            let view: sasl::SaslAuthenticateResponse = open(body, version);
-            json!({ "error_code": view.error_code, "session_lifetime_ms": view.session_lifetime_ms })
         }
         _ => return None,
     };
@@ -497,7 +475,7 @@ fn every_version_that_kafka_writes_is_opened_and_says_what_was_written() {
         }
     }
     assert!(
-        opened > 150 && values > 1_500,
+        opened > 130 && values > 1_500,
         "{opened} messages, {values} values: the goldens are gone"
     );
 }

@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::message::{
     ApiMessage, BodySplice, ParseOutcome, TopicRef, api_versions, cluster, fetch, group, produce,
-    sasl, share,
+    share,
 };
 use throughline_kafka::types::{NodeId, Offset, PartitionIndex, TimestampMs, TopicId};
 use throughline_kafka::wire::{Decode, WireArray, WireField};
@@ -943,64 +943,6 @@ fn commit_is_read(version: i16) {
 }
 
 #[test]
-fn producers_and_sasl_say_what_was_encoded() {
-    for version in 0..=5 {
-        let request = km::InitProducerIdRequest::default()
-            .with_transactional_id(Some(TransactionalId(text("tx"))));
-        let body = encoded(&request, ApiKey::INIT_PRODUCER_ID, version);
-        assert_eq!(
-            said(open::<group::InitProducerIdRequest<'_>>(&body, version).transactional_id),
-            Some("tx")
-        );
-        let response = km::InitProducerIdResponse::default()
-            .with_error_code(1)
-            .with_producer_id(km::ProducerId(9))
-            .with_producer_epoch(3);
-        let body = encoded(&response, ApiKey::INIT_PRODUCER_ID, version);
-        let expected = group::InitProducerIdResponse {
-            error_code: 1,
-            producer_id: 9,
-            producer_epoch: 3,
-        };
-        assert_eq!(
-            open::<group::InitProducerIdResponse>(&body, version),
-            expected
-        );
-    }
-    for version in 0..=1 {
-        let request = km::SaslHandshakeRequest::default().with_mechanism(text("PLAIN"));
-        let body = encoded(&request, ApiKey::SASL_HANDSHAKE, version);
-        assert_eq!(
-            open::<sasl::SaslHandshakeRequest<'_>>(&body, version)
-                .mechanism
-                .text(),
-            Some("PLAIN")
-        );
-        let response = km::SaslHandshakeResponse::default()
-            .with_error_code(33)
-            .with_mechanisms(vec![text("GSSAPI")]);
-        let body = encoded(&response, ApiKey::SASL_HANDSHAKE, version);
-        let view: sasl::SaslHandshakeResponse<'_> = open(&body, version);
-        assert_eq!(
-            (view.error_code, said(sole(view.mechanisms))),
-            (33, Some("GSSAPI"))
-        );
-    }
-    for version in 0..=2 {
-        let mut response = km::SaslAuthenticateResponse::default().with_error_code(58);
-        if version >= 1 {
-            response = response.with_session_lifetime_ms(4_000);
-        }
-        let body = encoded(&response, ApiKey::SASL_AUTHENTICATE, version);
-        let view: sasl::SaslAuthenticateResponse = open(&body, version);
-        assert_eq!(
-            (view.error_code, view.session_lifetime_ms),
-            (58, if version >= 1 { 4_000 } else { 0 })
-        );
-    }
-}
-
-#[test]
 fn a_version_that_is_not_known_is_a_value_and_not_an_error() {
     for version in [-1, 2, 14, i16::MAX] {
         assert!(matches!(
@@ -1051,7 +993,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_no_panic(key in prop::sample::select(vec![0u8, 1, 3, 8, 10, 11, 14, 17, 18, 22, 36, 60, 68, 78, 79]), version in 0u8..20,
+    fn any_bytes_are_no_panic(key in prop::sample::select(vec![0u8, 1, 3, 8, 10, 11, 14, 18, 60, 68, 78, 79]), version in 0u8..20,
         body in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), 0u8..4, any::<u8>()], 0..120)) {
         any_body(&[&[key, version], &body[..]].concat());
     }

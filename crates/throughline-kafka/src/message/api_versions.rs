@@ -1,6 +1,6 @@
 //! ApiVersions: what a broker speaks, and how less of it is told.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use super::{ApiMessage, BodySplice, ParseOutcome};
 use crate::api::ApiKey;
@@ -125,7 +125,6 @@ impl FinalizedFeatures<'_> {
 
 impl<'a> ApiMessage<'a> for ApiVersionsResponse<'a> {
     const API: ApiKey = ApiKey::API_VERSIONS;
-    const VERSIONS: RangeInclusive<i16> = 0..=5;
 }
 
 // === impl Decode ===

@@ -1,7 +1,5 @@
 //! Who is in the cluster: Metadata, FindCoordinator, DescribeCluster.
 
-use std::ops::RangeInclusive;
-
 use super::ApiMessage;
 use super::endpoint::BrokerEndpoint;
 use crate::api::ApiKey;
@@ -70,17 +68,14 @@ struct MetadataPartition;
 
 impl<'a> ApiMessage<'a> for MetadataResponse<'a> {
     const API: ApiKey = ApiKey::METADATA;
-    const VERSIONS: RangeInclusive<i16> = 0..=13;
 }
 
 impl<'a> ApiMessage<'a> for FindCoordinatorResponse<'a> {
     const API: ApiKey = ApiKey::FIND_COORDINATOR;
-    const VERSIONS: RangeInclusive<i16> = 0..=6;
 }
 
 impl<'a> ApiMessage<'a> for DescribeClusterResponse<'a> {
     const API: ApiKey = ApiKey::DESCRIBE_CLUSTER;
-    const VERSIONS: RangeInclusive<i16> = 0..=2;
 }
 
 // === impl FindCoordinatorResponse ===

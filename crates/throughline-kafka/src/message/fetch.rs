@@ -1,7 +1,5 @@
 //! Fetch: which partitions are asked for, and the records that come.
 
-use std::ops::RangeInclusive;
-
 use super::endpoint::NodeEndpoints;
 use super::{ApiMessage, TopicRef};
 use crate::api::ApiKey;
@@ -87,7 +85,6 @@ pub struct ForgottenTopic<'a> {
     pub partitions: WireArray<'a, PartitionIndex>,
 }
 
-const VERSIONS: RangeInclusive<i16> = 4..=18;
 const TOPIC_IDS: i16 = 13;
 const NODE_ENDPOINTS: i16 = 16;
 
@@ -95,12 +92,10 @@ const NODE_ENDPOINTS: i16 = 16;
 
 impl<'a> ApiMessage<'a> for FetchRequest<'a> {
     const API: ApiKey = ApiKey::FETCH;
-    const VERSIONS: RangeInclusive<i16> = VERSIONS;
 }
 
 impl<'a> ApiMessage<'a> for FetchResponse<'a> {
     const API: ApiKey = ApiKey::FETCH;
-    const VERSIONS: RangeInclusive<i16> = VERSIONS;
 }
 
 // === impl Decode ===

@@ -1,7 +1,5 @@
 //! Groups and producers: who a client is, and how far it has come.
 
-use std::ops::RangeInclusive;
-
 use super::{ApiMessage, TopicRef};
 use crate::api::ApiKey;
 use crate::types::{Offset, PartitionIndex};
@@ -114,20 +112,6 @@ pub struct OffsetCommitResponsePartition {
     pub error_code: i16,
 }
 
-/// `InitProducerIdRequest`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InitProducerIdRequest<'a> {
-    pub transactional_id: Option<WireField<'a>>,
-}
-
-/// `InitProducerIdResponse`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InitProducerIdResponse {
-    pub error_code: i16,
-    pub producer_id: i64,
-    pub producer_epoch: i16,
-}
-
 const COMMIT_TOPIC_IDS: i16 = 10;
 const TXN_COMMIT_TOPIC_IDS: i16 = 6;
 
@@ -135,47 +119,30 @@ const TXN_COMMIT_TOPIC_IDS: i16 = 6;
 
 impl<'a> ApiMessage<'a> for JoinGroupRequest<'a> {
     const API: ApiKey = ApiKey::JOIN_GROUP;
-    const VERSIONS: RangeInclusive<i16> = 0..=9;
 }
 
 impl<'a> ApiMessage<'a> for SyncGroupRequest<'a> {
     const API: ApiKey = ApiKey::SYNC_GROUP;
-    const VERSIONS: RangeInclusive<i16> = 0..=5;
 }
 
 impl<'a> ApiMessage<'a> for ConsumerGroupHeartbeatRequest<'a> {
     const API: ApiKey = ApiKey::CONSUMER_GROUP_HEARTBEAT;
-    const VERSIONS: RangeInclusive<i16> = 0..=1;
 }
 
 impl<'a> ApiMessage<'a> for OffsetCommitRequest<'a> {
     const API: ApiKey = ApiKey::OFFSET_COMMIT;
-    const VERSIONS: RangeInclusive<i16> = 2..=10;
 }
 
 impl<'a> ApiMessage<'a> for OffsetCommitResponse<'a> {
     const API: ApiKey = ApiKey::OFFSET_COMMIT;
-    const VERSIONS: RangeInclusive<i16> = 2..=10;
 }
 
 impl<'a> ApiMessage<'a> for TxnOffsetCommitRequest<'a> {
     const API: ApiKey = ApiKey::TXN_OFFSET_COMMIT;
-    const VERSIONS: RangeInclusive<i16> = 0..=6;
 }
 
 impl<'a> ApiMessage<'a> for TxnOffsetCommitResponse<'a> {
     const API: ApiKey = ApiKey::TXN_OFFSET_COMMIT;
-    const VERSIONS: RangeInclusive<i16> = 0..=6;
-}
-
-impl<'a> ApiMessage<'a> for InitProducerIdRequest<'a> {
-    const API: ApiKey = ApiKey::INIT_PRODUCER_ID;
-    const VERSIONS: RangeInclusive<i16> = 0..=5;
-}
-
-impl<'a> ApiMessage<'a> for InitProducerIdResponse {
-    const API: ApiKey = ApiKey::INIT_PRODUCER_ID;
-    const VERSIONS: RangeInclusive<i16> = 0..=5;
 }
 
 // === impl Decode ===
@@ -362,25 +329,5 @@ impl<'a> Decode<'a> for TxnOffsetCommitResponseTopic<'a> {
         let partitions = reader.array()?;
         reader.tagged_fields()?;
         Ok(Self { topic, partitions })
-    }
-}
-
-impl<'a> Decode<'a> for InitProducerIdRequest<'a> {
-    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        Ok(Self {
-            transactional_id: reader.nullable_string()?,
-        })
-    }
-}
-
-impl<'a> Decode<'a> for InitProducerIdResponse {
-    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        // throttle_time_ms
-        reader.i32()?;
-        Ok(Self {
-            error_code: reader.i16()?,
-            producer_id: reader.i64()?,
-            producer_epoch: reader.i16()?,
-        })
     }
 }

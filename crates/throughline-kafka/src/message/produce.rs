@@ -1,7 +1,5 @@
 //! Produce: what is sent to the partitions, and where it came to lie.
 
-use std::ops::RangeInclusive;
-
 use super::endpoint::NodeEndpoints;
 use super::{ApiMessage, TopicRef};
 use crate::api::ApiKey;
@@ -62,7 +60,6 @@ pub struct PartitionProduceResponse {
 /// `BatchIndexAndErrorMessage`, stepped over.
 struct BatchIndexAndErrorMessage;
 
-const VERSIONS: RangeInclusive<i16> = 3..=13;
 const TOPIC_IDS: i16 = 13;
 const NODE_ENDPOINTS: i16 = 10;
 
@@ -70,12 +67,10 @@ const NODE_ENDPOINTS: i16 = 10;
 
 impl<'a> ApiMessage<'a> for ProduceRequest<'a> {
     const API: ApiKey = ApiKey::PRODUCE;
-    const VERSIONS: RangeInclusive<i16> = VERSIONS;
 }
 
 impl<'a> ApiMessage<'a> for ProduceResponse<'a> {
     const API: ApiKey = ApiKey::PRODUCE;
-    const VERSIONS: RangeInclusive<i16> = VERSIONS;
 }
 
 // === impl Decode ===

@@ -1,7 +1,5 @@
 //! Share groups (KIP-932): records that are fetched for a while, and may be delivered again.
 
-use std::ops::RangeInclusive;
-
 use super::ApiMessage;
 use super::endpoint::NodeEndpoints;
 use crate::api::ApiKey;
@@ -114,22 +112,18 @@ pub struct ShareAcknowledgePartitionData {
 
 impl<'a> ApiMessage<'a> for ShareFetchRequest<'a> {
     const API: ApiKey = ApiKey::SHARE_FETCH;
-    const VERSIONS: RangeInclusive<i16> = 1..=2;
 }
 
 impl<'a> ApiMessage<'a> for ShareAcknowledgeRequest<'a> {
     const API: ApiKey = ApiKey::SHARE_ACKNOWLEDGE;
-    const VERSIONS: RangeInclusive<i16> = 1..=2;
 }
 
 impl<'a> ApiMessage<'a> for ShareFetchResponse<'a> {
     const API: ApiKey = ApiKey::SHARE_FETCH;
-    const VERSIONS: RangeInclusive<i16> = 1..=2;
 }
 
 impl<'a> ApiMessage<'a> for ShareAcknowledgeResponse<'a> {
     const API: ApiKey = ApiKey::SHARE_ACKNOWLEDGE;
-    const VERSIONS: RangeInclusive<i16> = 1..=2;
 }
 
 // === impl Decode ===

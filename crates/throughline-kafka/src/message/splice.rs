@@ -96,7 +96,7 @@ impl BodySplice {
         let length = i32::try_from(self.pool.len() - contents).map_err(|_| too_long)?;
         match field.prefix() {
             LengthPrefix::Int16 => {
-                prefix.extend(i16::try_from(length).map_err(|_| too_long)?.to_be_bytes())
+                prefix.extend(i16::try_from(length).map_err(|_| too_long)?.to_be_bytes());
             }
             LengthPrefix::Int32 => prefix.extend(length.to_be_bytes()),
             LengthPrefix::Compact => varint::write_u32(length.cast_unsigned() + 1, &mut prefix),

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::{Error, LengthPrefix, MAX_ELEMENTS, MAX_TAGS, WireField, varint};
+use super::{Error, LengthPrefix, MAX_ARRAY_ELEMENTS, MAX_TAGGED_FIELDS, WireField, varint};
 
 /// A place in a body of a certain version. Copied freely: a copy reads on from the same place.
 #[derive(Debug, Clone, Copy)]
@@ -267,7 +267,7 @@ impl<'a> WireReader<'a> {
     /// Walks an array of the version's kind.
     ///
     /// # Errors
-    /// When it has more than [`MAX_ELEMENTS`], or one of them is not well-formed.
+    /// When it has more than [`MAX_ARRAY_ELEMENTS`], or one of them is not well-formed.
     pub fn array<T: Decode<'a>>(&mut self) -> Result<WireArray<'a, T>, Error> {
         let begin = self.at;
         let count = if self.flexible {
@@ -280,7 +280,7 @@ impl<'a> WireReader<'a> {
             expected: "at most a million elements",
         };
         let count = u32::try_from(count.max(0)).map_err(|_| wrong)?;
-        if count > MAX_ELEMENTS {
+        if count > MAX_ARRAY_ELEMENTS {
             return Err(wrong);
         }
         let first = *self;
@@ -297,14 +297,14 @@ impl<'a> WireReader<'a> {
     /// Walks the tagged fields that end a structure; there are none before the flexible versions.
     ///
     /// # Errors
-    /// When there are more than [`MAX_TAGS`], or one is longer than the bytes.
+    /// When there are more than [`MAX_TAGGED_FIELDS`], or one is longer than the bytes.
     pub fn tagged_fields(&mut self) -> Result<TaggedFields<'a>, Error> {
         let count = if self.flexible {
             self.unsigned_varint()?
         } else {
             0
         };
-        if count > MAX_TAGS {
+        if count > MAX_TAGGED_FIELDS {
             return Err(self.error("at most ten thousand tagged fields"));
         }
         let first = *self;

@@ -41,7 +41,7 @@ pub(crate) fn through<'a>(mut framer: Framer, pieces: impl IntoIterator<Item = &
                 }
                 FrameEvent::SaslToken => told.events.push((told.out.len(), "a token".to_owned())),
                 FrameEvent::FramingFailed(loss) => {
-                    told.events.push((told.out.len(), loss.to_string()))
+                    told.events.push((told.out.len(), loss.to_string()));
                 }
             }
         }

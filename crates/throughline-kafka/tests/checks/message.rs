@@ -4,7 +4,7 @@ use bytes::Bytes;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::frame::RequestHeader;
 use throughline_kafka::message::{
-    ApiMessage, BodySplice, address, api_versions, cluster, fetch, group, produce, sasl, share,
+    ApiMessage, BodySplice, address, api_versions, cluster, fetch, group, produce, share,
 };
 use throughline_kafka::wire::WireField;
 
@@ -122,13 +122,6 @@ impl<'a> Reading<'a> {
                     .map(|feature| feature.name)
                     .collect()
             }),
-            ApiKey::SASL_HANDSHAKE => {
-                self.one(|request: sasl::SaslHandshakeRequest<'_>| vec![request.mechanism]);
-                self.one(|response: sasl::SaslHandshakeResponse<'_>| {
-                    response.mechanisms.iter().flatten().collect()
-                });
-            }
-            ApiKey::SASL_AUTHENTICATE => self.one(|_: sasl::SaslAuthenticateResponse| Vec::new()),
             _ => self.groups(api),
         }
     }
@@ -186,12 +179,6 @@ impl<'a> Reading<'a> {
                     assert_eq!(response.topics.iter().count(), len(response.topics.len()));
                     Vec::new()
                 });
-            }
-            ApiKey::INIT_PRODUCER_ID => {
-                self.one(|request: group::InitProducerIdRequest<'_>| {
-                    request.transactional_id.into_iter().collect()
-                });
-                self.one(|_: group::InitProducerIdResponse| Vec::new());
             }
             _ => {}
         }

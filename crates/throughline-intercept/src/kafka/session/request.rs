@@ -6,7 +6,7 @@ use throughline_kafka::frame::RequestHeader;
 use throughline_kafka::message::group::{
     ConsumerGroupHeartbeatRequest, JoinGroupRequest, SyncGroupRequest,
 };
-use throughline_kafka::message::{ApiMessage, ParseOutcome, produce};
+use throughline_kafka::message::{ApiMessage, ParseOutcome};
 use throughline_kafka::wire::{Error, WireReader};
 
 use super::{Begun, Current, Handling, Request, Session, Wish};
@@ -305,9 +305,8 @@ fn acks(beginning: &[u8]) -> Option<i16> {
 impl Request {
     /// What a session wants to do with it.
     fn wish(self, settings: &Settings) -> Wish {
-        let can_open = |versions: std::ops::RangeInclusive<i16>| versions.contains(&self.version);
         match self.api {
-            ApiKey::PRODUCE if !can_open(produce::ProduceRequest::VERSIONS) => Wish::Nothing,
+            ApiKey::PRODUCE if !self.api.supports(self.version) => Wish::Nothing,
             ApiKey::PRODUCE if settings.injects() => Wish::Change,
             ApiKey::PRODUCE
             | ApiKey::FETCH

@@ -1,18 +1,12 @@
 //! What brokers answer.
 
-use std::ops::RangeInclusive;
-
 use bytes::Bytes;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::batch::{Record, RecordBatches, RecordSetEntry};
 use throughline_kafka::frame::ResponseHeader;
-use throughline_kafka::message::cluster::{
-    DescribeClusterResponse, FindCoordinatorResponse, MetadataResponse,
-};
-use throughline_kafka::message::{
-    ApiMessage, ParseOutcome, api_versions, fetch, group, produce, sasl, share,
-};
-use throughline_kafka::message::{address, endpoint::BrokerEndpoint};
+use throughline_kafka::message::cluster::{DescribeClusterResponse, MetadataResponse};
+use throughline_kafka::message::endpoint::BrokerEndpoint;
+use throughline_kafka::message::{ApiMessage, ParseOutcome, address, api_versions};
 use throughline_kafka::types::CorrelationId;
 use throughline_kafka::wire::{Error, WireField};
 
@@ -284,29 +278,15 @@ fn patch_batch(tools: &mut Tools, batch: &mut [u8], base_offset: i64, made: &[(i
     });
 }
 
-/// The highest version that can be read here, of the APIs that are read; any of the others.
+/// Returns the highest version that is supported, of the APIs that are read; any of the others.
 fn highest(api: ApiKey, is_addressed: bool) -> i16 {
-    let versions: RangeInclusive<i16> = match api {
-        ApiKey::PRODUCE => produce::ProduceRequest::VERSIONS,
-        // Above it responses would have to be held in whole for the sake of an address that hardly ever stands in them; the
-        // client asks for Metadata instead.
-        ApiKey::FETCH if is_addressed => 0..=FETCH_WITH_ADDRESSES - 1,
-        ApiKey::FETCH => fetch::FetchRequest::VERSIONS,
-        ApiKey::METADATA => MetadataResponse::VERSIONS,
-        ApiKey::FIND_COORDINATOR => FindCoordinatorResponse::VERSIONS,
-        ApiKey::DESCRIBE_CLUSTER => DescribeClusterResponse::VERSIONS,
-        ApiKey::SHARE_FETCH => share::ShareFetchResponse::VERSIONS,
-        ApiKey::SHARE_ACKNOWLEDGE => share::ShareAcknowledgeResponse::VERSIONS,
-        ApiKey::OFFSET_COMMIT => group::OffsetCommitRequest::VERSIONS,
-        ApiKey::TXN_OFFSET_COMMIT => group::TxnOffsetCommitRequest::VERSIONS,
-        ApiKey::JOIN_GROUP => group::JoinGroupRequest::VERSIONS,
-        ApiKey::SYNC_GROUP => group::SyncGroupRequest::VERSIONS,
-        ApiKey::CONSUMER_GROUP_HEARTBEAT => group::ConsumerGroupHeartbeatRequest::VERSIONS,
-        ApiKey::SASL_HANDSHAKE => sasl::SaslHandshakeRequest::VERSIONS,
-        ApiKey::API_VERSIONS => api_versions::ApiVersionsResponse::VERSIONS,
-        _ => return i16::MAX,
-    };
-    *versions.end()
+    match api.supported_versions() {
+        // Above it responses would have to be held in whole for the sake of an address that they
+        // seldom have; the client asks for Metadata instead.
+        Some(_) if api == ApiKey::FETCH && is_addressed => FETCH_WITH_ADDRESSES - 1,
+        Some(versions) => *versions.end(),
+        None => i16::MAX,
+    }
 }
 
 // === impl Exchange ===
