@@ -10,9 +10,10 @@ use throughline_kafka::batch::{Batch, Batches, Entry, Record};
 use throughline_kafka::message::fetch::{AbortedTransaction, Request, Response, ResponsePartition};
 use throughline_kafka::message::{Message, Opened};
 use throughline_kafka::wire::{Array, Error};
+use throughline_model::Link;
 
 use super::context::{self, Found};
-use super::span::{Details, Operation, follows_from, seconds};
+use super::span::{Details, Operation, seconds};
 use super::tools::BatchReader;
 use super::topic::PartitionKey;
 use super::tracer::{Identity, Tracer};
@@ -450,7 +451,7 @@ impl<'a> Arrival<'a> {
             redelivered: offset < self.again_before,
             ..Details::default()
         };
-        let links = sender.map(follows_from).into_iter().collect();
+        let links = sender.map(Link::follows_from).into_iter().collect();
         if self.settle {
             self.deliveries.push(Delivery {
                 offset,

@@ -14,9 +14,9 @@ use throughline_kafka::message::{
     Message, Opened, api_versions, fetch, group, produce, sasl, share,
 };
 use throughline_kafka::wire::{Error, Field};
+use throughline_model::context::span_id_offset;
 
 use super::{Begun, Session, Wish};
-use crate::kafka::context::span_id_at;
 use crate::kafka::delivery::Patch;
 use crate::kafka::exchange::{Answer, Exchange, Story};
 use crate::kafka::tools::Tools;
@@ -275,7 +275,7 @@ fn patch_batch(tools: &mut Tools, batch: &mut [u8], base_offset: i64, made: &[(i
         for header in record.headers() {
             if let Some(at) = header
                 .value
-                .and_then(|value| span_id_at(header.key, value, parent))
+                .and_then(|value| span_id_offset(header.key, value, parent))
             {
                 patches.overwrite(record, &header, at, &span.to_hex());
             }
