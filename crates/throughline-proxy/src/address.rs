@@ -1,7 +1,7 @@
 //! Where a broker is, as people and Kafka write it: `broker-1.example:9092`, `[2001:db8::1]:9092`.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -37,6 +37,17 @@ impl fmt::Display for Address {
         } else {
             write!(f, "{host}:{port}")
         }
+    }
+}
+
+/// An IPv4 address that an IPv6 socket wrapped up, unwrapped.
+pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
+    match address {
+        // Others stay as they are: a link-local address means nothing without its scope.
+        SocketAddr::V6(six) if six.ip().to_ipv4_mapped().is_some() => {
+            SocketAddr::new(address.ip().to_canonical(), address.port())
+        }
+        SocketAddr::V6(_) | SocketAddr::V4(_) => address,
     }
 }
 

@@ -10,8 +10,8 @@ use throughline_intercept::kafka::{Capacity, Settings};
 
 use crate::address::Address;
 use crate::http;
-use crate::port::PortRange;
-use crate::tls::{Acceptor, Connector};
+use crate::kafka::port::PortRange;
+use crate::transport::tls::{Acceptor, Connector};
 
 /// What a proxy can be told.
 #[derive(Debug, Clone)]

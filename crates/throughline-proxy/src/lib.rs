@@ -18,35 +18,20 @@
 //! holds no more than a few hundred KiB of ours.
 
 mod address;
-mod admin;
 mod clock;
 mod config;
-mod connection;
-mod detect;
-mod dial;
-mod door;
-mod gate;
+mod correlator;
 pub mod http;
-mod inbox;
-mod knowledge;
-mod metrics;
-mod notice;
-mod outbox;
-mod port;
-mod process;
+mod kafka;
+mod listener;
 mod proxy;
-mod pump;
-mod redirect;
-mod seldom;
-mod stop;
-mod stream;
 mod switch;
-mod tls;
-mod tunnel;
+mod telemetry;
+mod transport;
 
 pub use address::{Address, NoAddress};
 pub use config::{Addressed, Config, Limits, Listener, Route};
-pub use metrics::Exported;
-pub use port::PortRange;
+pub use kafka::port::PortRange;
 pub use proxy::{Addresses, BindError, Control, Proxy, Purpose};
-pub use tls::{Acceptor, Connector, Identity, Roots, TlsError};
+pub use telemetry::metrics::Exported;
+pub use transport::tls::{Acceptor, Connector, Identity, Roots, TlsError};

@@ -12,21 +12,21 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, ExportCounts, Status};
 use crate::clock::Clock;
 use crate::config::{Addressed, Config, Route};
-use crate::connection::{Service, Way};
-use crate::dial::Dialer;
-use crate::door::Doors;
-use crate::gate::{self, Gate};
+use crate::correlator::Process;
 use crate::http::{self, Http};
-use crate::knowledge::{Clients, Knowledge, Opened, Target};
-use crate::metrics::{Exported, Metrics};
-use crate::notice::Herald;
-use crate::process::Process;
-use crate::redirect::Outgoing;
-use crate::stop::Stop;
+use crate::kafka::cluster::{Clients, Knowledge, Opened, Target};
+use crate::kafka::connection::{Service, Way};
+use crate::listener::accept::Doors;
+use crate::listener::detect_server::{self, Gate};
 use crate::switch::Switch;
+use crate::telemetry::admin::{self, ExportCounts, Status};
+use crate::telemetry::metrics::{Exported, Metrics};
+use crate::telemetry::reporter::Herald;
+use crate::transport::dial::Dialer;
+use crate::transport::drain::Stop;
+use crate::transport::own_connections::Outgoing;
 
 /// A proxy with its listeners open, not yet serving.
 pub struct Proxy {
@@ -38,7 +38,7 @@ pub struct Proxy {
     drain_deadline: Duration,
     http: Http,
     process: Process,
-    gates: Arc<gate::Metrics>,
+    gates: Arc<detect_server::Metrics>,
     knowledge: Vec<Arc<Knowledge>>,
     exported: Option<ExportCounts>,
 }
@@ -398,7 +398,7 @@ struct Redirection<'a> {
     service: &'a Arc<Service>,
     http: http::Gate,
     knowledge: Arc<Knowledge>,
-    metrics: Arc<gate::Metrics>,
+    metrics: Arc<detect_server::Metrics>,
 }
 
 // === impl Redirection ===
@@ -409,7 +409,7 @@ impl<'a> Redirection<'a> {
             service,
             http,
             knowledge,
-            metrics: Arc::new(gate::Metrics::new()),
+            metrics: Arc::new(detect_server::Metrics::new()),
         }
     }
 

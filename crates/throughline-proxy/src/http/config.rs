@@ -8,7 +8,7 @@ use throughline_intercept::correlate;
 use throughline_intercept::http::Settings;
 
 use crate::address::Address;
-use crate::tls::{Acceptor, Connector};
+use crate::transport::tls::{Acceptor, Connector};
 
 /// What the HTTP part of a proxy can be told. By default it listens nowhere.
 #[derive(Debug, Clone, Default)]

@@ -20,10 +20,10 @@ use super::config::{Limits, Route};
 use super::intake::{Activity, Intake, Spoken, look};
 use super::service::{Caller, Service};
 use super::upstream::{BUFFER_MIN, head_max};
-use crate::redirect::plain;
-use crate::stop::Stop;
-use crate::stream::{self, Stream};
-use crate::tls::Acceptor;
+use crate::address::plain;
+use crate::transport::drain::Stop;
+use crate::transport::stream::{self, Stream};
+use crate::transport::tls::Acceptor;
 
 /// What the connections of one listener have in common.
 pub(super) struct Connections {

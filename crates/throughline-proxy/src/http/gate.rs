@@ -12,9 +12,9 @@ use super::refusal::Refusal;
 use super::service::{Caller, Service};
 use super::upstream::{Opened, Own};
 use crate::address::Address;
-use crate::connection::Redirected;
-use crate::dial::Tcp;
-use crate::stream::Stream;
+use crate::kafka::connection::Redirected;
+use crate::transport::dial::Tcp;
+use crate::transport::stream::Stream;
 
 /// Serves connections of which it is known that they speak HTTP.
 #[derive(Clone)]

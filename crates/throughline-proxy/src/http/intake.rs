@@ -11,6 +11,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::listener::protocol::PREFACE;
+
 /// A stream of which the first bytes have been read already.
 #[derive(Debug)]
 pub(super) struct Intake<S> {
@@ -215,9 +217,6 @@ pub(super) async fn look<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Sp
 const fn is_target(byte: u8) -> bool {
     matches!(byte, b'/' | b'*' | b'[') || byte.is_ascii_alphanumeric()
 }
-
-/// As HTTP/2 begins (RFC 9113, section 3.4).
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The longest method that is registered has 17 letters.
 const METHOD_MAX: usize = 24;

@@ -16,12 +16,12 @@ use super::metrics::Metrics;
 use super::service::Service;
 use super::traced::Tracing;
 use super::upstream::Upstream;
-use crate::door::Doors;
-use crate::process::Process;
-use crate::redirect::Outgoing;
-use crate::seldom::Seldom;
-use crate::stop::Stop;
+use crate::correlator::Process;
+use crate::listener::accept::Doors;
 use crate::switch::Switch;
+use crate::telemetry::log_throttle::Seldom;
+use crate::transport::drain::Stop;
+use crate::transport::own_connections::Outgoing;
 
 /// The HTTP part of a proxy.
 pub(crate) struct Http {

@@ -22,7 +22,7 @@ use super::place::Place;
 use super::refusal::{Refusal, is_grpc};
 use super::traced::{Traced, Tracing};
 use super::upstream::{Lease, Own, Upstream};
-use crate::tunnel;
+use crate::transport::tunnel;
 
 /// What all requests need.
 pub(super) struct Service {

@@ -10,10 +10,10 @@ use throughline_model::SpanSink;
 
 use super::fields::{Fields, FieldsMut};
 use super::metrics::Metrics;
-use crate::process::Process;
-use crate::seldom::Seldom;
-use crate::stop::Stop;
+use crate::correlator::Process;
 use crate::switch::Switch;
+use crate::telemetry::log_throttle::Seldom;
+use crate::transport::drain::Stop;
 
 /// What all exchanges have in common.
 pub(super) struct Tracing {

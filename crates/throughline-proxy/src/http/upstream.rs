@@ -21,10 +21,10 @@ use super::metrics::Metrics;
 use super::place::Place;
 use super::refusal::Refusal;
 use crate::address::Address;
-use crate::dial::{Dialer, Tcp};
-use crate::redirect::{Ends, Listed, Outgoing};
-use crate::stream::Stream;
-use crate::tls::Connector;
+use crate::transport::dial::{Dialer, Tcp};
+use crate::transport::own_connections::{Ends, Listed, Outgoing};
+use crate::transport::stream::Stream;
+use crate::transport::tls::Connector;
 
 /// All connections of one direction.
 pub(super) struct Upstream {

@@ -12,17 +12,18 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::address::Address;
+use crate::address::plain;
 use crate::clock::Clock;
-use crate::dial::{DialError, Dialer, Dialled, Tcp};
-use crate::knowledge::{Aim, Knowledge, Target, View};
-use crate::metrics::Failure;
-use crate::notice::Herald;
-use crate::pump::{Ended, Parts, Pump};
-use crate::redirect::{Ends, plain};
-use crate::stop::Stop;
-use crate::stream::{self, Stream};
+use crate::kafka::cluster::{Aim, Knowledge, Target, View};
+use crate::kafka::driver::{Ended, Parts, Pump};
 use crate::switch::{Switch, Watch};
-use crate::tls::Acceptor;
+use crate::telemetry::metrics::Failure;
+use crate::telemetry::reporter::Herald;
+use crate::transport::dial::{DialError, Dialer, Dialled, Tcp};
+use crate::transport::drain::Stop;
+use crate::transport::own_connections::Ends;
+use crate::transport::stream::{self, Stream};
+use crate::transport::tls::Acceptor;
 
 /// What all connections need.
 pub(crate) struct Service {

@@ -4,9 +4,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::knowledge::{Clients, Knowledge};
-use crate::metrics::Metrics;
+use crate::kafka::cluster::{Clients, Knowledge};
 use crate::switch::Switch;
+use crate::telemetry::metrics::Metrics;
 
 /// Spans are not looked at here.
 struct NoSpans;

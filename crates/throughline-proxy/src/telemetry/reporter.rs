@@ -6,8 +6,8 @@ use std::time::Duration;
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{Loss, Notice, Reason};
 
-use crate::metrics::{Failure, Metrics};
-use crate::seldom::Seldom;
+use crate::telemetry::log_throttle::Seldom;
+use crate::telemetry::metrics::{Failure, Metrics};
 
 /// Tells what happens. Lines that would repeat come seldom, with the number of those left out.
 #[derive(Debug)]

@@ -19,13 +19,13 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::gate;
+use crate::correlator::Process;
 use crate::http;
-use crate::knowledge::Knowledge;
-use crate::metrics::Exported;
-use crate::notice::Herald;
-use crate::process::Process;
-use crate::stop::Stop;
+use crate::kafka::cluster::Knowledge;
+use crate::listener::detect_server;
+use crate::telemetry::metrics::Exported;
+use crate::telemetry::reporter::Herald;
+use crate::transport::drain::Stop;
 
 /// What is told.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ pub(crate) struct Status {
     pub(crate) herald: Arc<Herald>,
     pub(crate) http: Arc<http::Metrics>,
     pub(crate) process: Process,
-    pub(crate) gates: Arc<gate::Metrics>,
+    pub(crate) gates: Arc<detect_server::Metrics>,
     pub(crate) knowledge: Vec<Arc<Knowledge>>,
     pub(crate) exported: Option<ExportCounts>,
     pub(crate) stop: Stop,

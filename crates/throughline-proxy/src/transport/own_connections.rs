@@ -5,12 +5,10 @@
 //! have the port that we connect to a broker from, since the system gives a port once for each destination.
 
 use std::collections::HashSet;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
+use crate::address::plain;
 
 /// All connections to brokers that are open.
 #[derive(Debug, Clone, Default)]
@@ -28,41 +26,6 @@ pub(crate) struct Listed {
 pub(crate) struct Ends {
     from: SocketAddr,
     to: SocketAddr,
-}
-
-/// Where a redirected connection wanted to go.
-///
-/// # Errors
-/// When it was not redirected: it came to us of its own will, or this system has no such thing.
-pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
-    let local = plain(stream.local_addr()?);
-    let socket = SockRef::from(stream);
-    let original = if local.is_ipv4() {
-        socket.original_dst_v4()
-    } else {
-        socket.original_dst_v6()
-    };
-    let original = original?
-        .as_socket()
-        .map(plain)
-        .ok_or(io::ErrorKind::Unsupported)?;
-    // A kernel that tracks connections answers for those as well that nobody redirected.
-    if original == local {
-        Err(io::ErrorKind::NotConnected.into())
-    } else {
-        Ok(original)
-    }
-}
-
-/// An IPv4 address that an IPv6 socket wrapped up, unwrapped.
-pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
-    match address {
-        // Others stay as they are: a link-local address means nothing without its scope.
-        SocketAddr::V6(six) if six.ip().to_ipv4_mapped().is_some() => {
-            SocketAddr::new(address.ip().to_canonical(), address.port())
-        }
-        SocketAddr::V6(_) | SocketAddr::V4(_) => address,
-    }
 }
 
 // === impl Ends ===

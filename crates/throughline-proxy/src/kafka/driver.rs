@@ -23,14 +23,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use crate::clock::Clock;
-use crate::inbox::Inbox;
-use crate::knowledge::View;
-use crate::metrics::SideCounts;
-use crate::notice::Herald;
-use crate::outbox::Outbox;
-use crate::redirect::Listed;
-use crate::stop::Stop;
+use crate::kafka::cluster::View;
 use crate::switch::Watch;
+use crate::telemetry::metrics::SideCounts;
+use crate::telemetry::reporter::Herald;
+use crate::transport::drain::Stop;
+use crate::transport::own_connections::Listed;
+use crate::transport::read_buffer::Inbox;
+use crate::transport::write_queue::Outbox;
 
 /// A connection that is served.
 pub(crate) struct Pump<C, B> {

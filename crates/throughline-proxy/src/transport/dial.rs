@@ -10,9 +10,9 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::redirect::{Ends, Listed, Outgoing};
-use crate::stream::{self, Stream};
-use crate::tls::Connector;
+use crate::transport::own_connections::{Ends, Listed, Outgoing};
+use crate::transport::stream::{self, Stream};
+use crate::transport::tls::Connector;
 
 /// What connecting takes, for all brokers.
 #[derive(Debug, Clone)]

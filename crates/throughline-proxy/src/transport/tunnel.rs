@@ -3,7 +3,7 @@
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 
-use crate::stop::Stop;
+use crate::transport::drain::Stop;
 
 /// Passes bytes both ways until both sides have ended, one has broken, or the proxy ends.
 pub(crate) async fn pass<A, B>(mut one: A, mut other: B, stop: &Stop)

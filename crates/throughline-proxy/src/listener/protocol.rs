@@ -13,8 +13,6 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use crate::http::PREFACE;
-
 /// What is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Detected {
@@ -195,6 +193,8 @@ fn kafka(bytes: &[u8]) -> Option<Detected> {
     })
 }
 
+/// As HTTP/2 begins (RFC 9113, section 3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The head of the first frame of HTTP/2 (RFC 9113, sections 4.1 and 6.5), behind its length: SETTINGS, no flags, no stream.
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// The first byte of a TLS record that holds a handshake (RFC 8446, section 5.1).

@@ -8,8 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
-use crate::notice::Herald;
-use crate::stop::Stop;
+use crate::telemetry::reporter::Herald;
+use crate::transport::drain::Stop;
 
 /// What all doors have in common.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::stream::Stream;
+use crate::transport::stream::Stream;
 
 /// Whom we believe that a broker is who it says.
 #[derive(Debug, Clone, Copy)]

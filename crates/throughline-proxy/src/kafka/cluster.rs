@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 
 use crate::address::Address;
 use crate::config::Addressed;
-use crate::dial::Candidates;
-use crate::port::{BROKERS_MAX, Port, Ports};
-use crate::process::Process;
-use crate::stop::Stop;
+use crate::correlator::Process;
+use crate::kafka::port::{BROKERS_MAX, Port, Ports};
+use crate::transport::dial::Candidates;
+use crate::transport::drain::Stop;
 
 /// Shared by the connections to one cluster.
 #[derive(Debug)]
@@ -318,7 +318,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::port::PortRange;
+    use crate::kafka::port::PortRange;
 
     fn addressed(broker_ports: PortRange) -> (View, mpsc::Receiver<Opened>) {
         let bootstrap = vec!["first:9092".parse().unwrap()];

@@ -24,14 +24,16 @@ use throughline_intercept::http::Direction;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::connection::{Redirected, Service as Kafka};
-use crate::detect::{Detected, detect, has_spoken, speaks_first};
-use crate::dial::Tcp;
+use crate::address::plain;
 use crate::http::Gate as Http;
-use crate::knowledge::Knowledge;
-use crate::metrics::Failure;
-use crate::redirect::{Ends, original_destination, plain};
-use crate::tunnel;
+use crate::kafka::cluster::Knowledge;
+use crate::kafka::connection::{Redirected, Service as Kafka};
+use crate::listener::original_destination::original_destination;
+use crate::listener::protocol::{Detected, detect, has_spoken, speaks_first};
+use crate::telemetry::metrics::Failure;
+use crate::transport::dial::Tcp;
+use crate::transport::own_connections::Ends;
+use crate::transport::tunnel;
 
 /// Serves what comes redirected from one direction.
 pub(crate) struct Gate {
@@ -68,7 +70,7 @@ impl Gate {
     /// Serves a connection to its end.
     pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, client: SocketAddr) {
         let (client, herald) = (plain(client), &self.kafka.herald);
-        crate::stream::tune(&stream);
+        crate::transport::stream::tune(&stream);
         let wanted = match original_destination(&stream) {
             Ok(wanted) => wanted,
             Err(error) => return herald.failed(Failure::NotRedirected, &error),
@@ -163,7 +165,7 @@ impl Gate {
             }) => tunnel::pass(redirected.stream, stream, &self.kafka.stop).await,
             Err(error) => {
                 tracing::debug!(wanted = %redirected.wanted, %error, "cannot connect");
-                crate::stream::refuse(&redirected.stream);
+                crate::transport::stream::refuse(&redirected.stream);
             }
         }
     }
