@@ -11,25 +11,25 @@ use prometheus_client::registry::Registry;
 use throughline_intercept::Timestamp;
 use throughline_intercept::correlate::{Correlator, Settings};
 
-use crate::clock::Clock;
+use crate::clock::SpanClock;
 
 /// The one correlator of the process, shared by all its connections.
 #[derive(Debug, Clone)]
-pub(crate) struct Process {
+pub(crate) struct SharedCorrelator {
     correlator: Arc<Mutex<Correlator>>,
-    clock: Clock,
+    clock: SpanClock,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Found {
+struct EvidenceLabels {
     evidence: &'static str,
 }
 
-// === impl Process ===
+// === impl SharedCorrelator ===
 
-impl Process {
+impl SharedCorrelator {
     /// One that has nothing to do yet.
-    pub(crate) fn new(settings: Settings, clock: Clock) -> Self {
+    pub(crate) fn new(settings: Settings, clock: SpanClock) -> Self {
         Self {
             correlator: Arc::new(Mutex::new(Correlator::new(settings, clock.now()))),
             clock,
@@ -47,12 +47,15 @@ impl Process {
 
     /// What is known of it at this moment.
     pub(crate) fn metrics(&self) -> Registry {
-        let (found, in_flight) = (Family::<Found, Counter>::default(), Gauge::<i64>::default());
+        let (found, in_flight) = (
+            Family::<EvidenceLabels, Counter>::default(),
+            Gauge::<i64>::default(),
+        );
         let idle = Gauge::<f64, AtomicU64>::default();
         self.now(|now, correlator| {
             for (evidence, count) in correlator.counts() {
                 found
-                    .get_or_create(&Found {
+                    .get_or_create(&EvidenceLabels {
                         evidence: evidence.name(),
                     })
                     .inner()

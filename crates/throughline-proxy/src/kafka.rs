@@ -1,6 +1,11 @@
-//! Kafka connections: the driver of a session, the brokers and their ports, shared cluster state.
+//! Kafka connections: one driver for each, the brokers and their local ports, shared cluster state.
 
 pub(crate) mod cluster;
-pub(crate) mod connection;
+pub(crate) mod config;
+pub(crate) mod connection_end;
 pub(crate) mod driver;
+pub(crate) mod endpoint;
 pub(crate) mod port;
+pub(crate) mod server;
+pub(crate) mod session_timer;
+pub(crate) mod target;

@@ -9,7 +9,7 @@
 //!                   counts ◄──┘   knowledge ──► a port for each broker, opened as it is heard of
 //! ```
 //!
-//! [`Proxy::bind`] opens the listeners, [`Proxy::run`] serves them until told to stop, and then drains. Two ways in ([`Route`]):
+//! [`Proxy::bind`] opens the listeners, [`Proxy::run`] serves them until told to stop, and then drains. Two ways in ([`ListenerRoute`]):
 //! clients are given our address, and answers are rewritten to ours; or the system redirects their connections, and nothing is
 //! rewritten.
 //!
@@ -25,13 +25,13 @@ pub mod http;
 mod kafka;
 mod listener;
 mod proxy;
-mod switch;
 mod telemetry;
 mod transport;
 
-pub use address::{Address, NoAddress};
-pub use config::{Addressed, Config, Limits, Listener, Route};
+pub use address::{HostPort, ParseHostPortError};
+pub use config::{Config, ConnectionLimits, ListenerConfig, ListenerRoute};
+pub use kafka::config::AddressedCluster;
 pub use kafka::port::PortRange;
-pub use proxy::{Addresses, BindError, Control, Proxy, Purpose};
-pub use telemetry::metrics::Exported;
-pub use transport::tls::{Acceptor, Connector, Identity, Roots, TlsError};
+pub use proxy::{ListenerPurpose, Proxy, ProxyAddresses, ProxyBindError, ProxyControl};
+pub use telemetry::metrics::ExporterCounts;
+pub use transport::tls::{DownstreamTls, TlsError, TlsIdentity, TlsRoots, UpstreamTls};

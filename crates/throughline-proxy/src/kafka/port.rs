@@ -1,73 +1,77 @@
-//! A local port for each broker of a cluster, the same one over restarts where that is possible.
+//! Assignment of local ports to brokers, stable over restarts where possible.
 //!
-//! A broker gets the port that lies as many after the first of the range as its node id says (round the end, if the range is
-//! shorter). When another program has that port, or another broker does, it is the next that is free. Where a broker is then is
-//! written to the state file, if there is one; so the second run finds it in the same place whatever the order in which brokers
-//! are heard of.
+//! The broker with node id N gets port `first + N` of the range, modulo its length. If another
+//! program or another broker has that port, the broker gets the next free one. The assignment is
+//! kept in the state file, if one is configured, so that the next run repeats it in whatever order
+//! the brokers appear.
 //!
-//! All ports of a range are open from the beginning: a client that lived through a restart of ours comes back to the ports that it
-//! knows, and many never ask the bootstrap address again.
+//! All ports of a range are open from the start: a client that survives a restart of the proxy
+//! returns to the broker ports that it knows, and many clients never use the bootstrap address
+//! again.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-/// Ports that brokers may have.
+/// The most brokers of one cluster. Real clusters have fewer.
+pub(crate) const MAX_BROKERS: usize = 1024;
+
+/// Local ports for brokers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortRange {
     /// From the first to the last, both included.
     Between(u16, u16),
-    /// Whatever the system gives. Not the same over restarts, unless written down.
+    /// Any free port. Without a state file it changes with each restart.
     Any,
 }
 
-/// Which broker has which port.
+/// The assignment of ports to brokers.
 #[derive(Debug)]
-pub(crate) struct Ports {
+pub(crate) struct BrokerPorts {
     host: IpAddr,
     range: PortRange,
-    /// From this run and, with a state file, from those before it.
-    places: HashMap<i32, u16>,
+    /// By node id: the ports of this run and, with a state file, of earlier ones.
+    assigned: HashMap<i32, u16>,
     /// Ports that are open and have no broker yet.
-    waiting: HashSet<u16>,
-    state: Option<PathBuf>,
+    unassigned: HashSet<u16>,
+    state_file: Option<PathBuf>,
 }
 
 /// The port of a broker.
 #[derive(Debug)]
-pub(crate) enum Port {
-    /// It was open already.
-    Waiting(u16),
+pub(crate) enum BrokerPort {
+    /// A port that was open already.
+    Open(u16),
     New(TcpListener),
 }
 
 // === impl PortRange ===
 
 impl PortRange {
-    /// How many there are; as many as one could want when any will do.
+    /// Returns the number of ports; for [`PortRange::Any`], the most brokers of a cluster.
     #[must_use]
     pub fn count(self) -> usize {
         match self {
             Self::Between(first, last) => usize::from(last.saturating_sub(first)) + 1,
-            Self::Any => BROKERS_MAX,
+            Self::Any => MAX_BROKERS,
         }
     }
 
-    /// Whether a port is among them.
+    /// Returns whether the range contains a port.
     #[must_use]
     pub fn contains(self, port: u16) -> bool {
         matches!(self, Self::Between(first, last) if (first..=last).contains(&port))
     }
 
-    /// The ports to try for a broker, best first.
-    fn candidates(self, node: i32) -> Vec<u16> {
+    /// Returns the ports to try for a broker, in order of preference.
+    fn candidates(self, node_id: i32) -> Vec<u16> {
         let Self::Between(first, last) = self else {
             return vec![0];
         };
         let ports: Vec<u16> = (first..=last).collect();
         let count = i64::try_from(ports.len()).unwrap_or(1);
-        let middle = usize::try_from(i64::from(node).rem_euclid(count)).unwrap_or_default();
+        let middle = usize::try_from(i64::from(node_id).rem_euclid(count)).unwrap_or_default();
         ports
             .iter()
             .skip(middle)
@@ -77,33 +81,33 @@ impl PortRange {
     }
 }
 
-// === impl Ports ===
+// === impl BrokerPorts ===
 
-impl Ports {
-    /// Ports on `host`; where brokers were before is read from `state`, which need not exist.
-    pub(crate) fn new(host: IpAddr, range: PortRange, state: Option<PathBuf>) -> Self {
-        let mut places = state.as_deref().map(read).unwrap_or_default();
-        // The range may be another one than before; a port outside of it is one that nobody publishes or lets through.
-        places.retain(|_, port| range == PortRange::Any || range.contains(*port));
+impl BrokerPorts {
+    /// Returns ports on `host`, with the assignments in the state file, which need not exist.
+    pub(crate) fn new(host: IpAddr, range: PortRange, state_file: Option<PathBuf>) -> Self {
+        let mut assigned = state_file.as_deref().map(read_state).unwrap_or_default();
+        // The range may have changed, and a port outside of it may be blocked or not published.
+        assigned.retain(|_, port| range == PortRange::Any || range.contains(*port));
         Self {
             host,
             range,
-            places,
-            waiting: HashSet::new(),
-            state,
+            assigned,
+            unassigned: HashSet::new(),
+            state_file,
         }
     }
 
-    /// Opens the ports of the range, but for those that other programs have.
+    /// Opens the ports of the range, except for those that other programs use.
     pub(crate) fn open_range(&mut self) -> Vec<TcpListener> {
         let PortRange::Between(first, last) = self.range else {
             return Vec::new();
         };
-        let ports = (first..=last).take(BROKERS_MAX);
+        let ports = (first..=last).take(MAX_BROKERS);
         let listeners: Vec<_> = ports
-            .filter_map(|port| bind(SocketAddr::new(self.host, port)).ok())
+            .filter_map(|port| listen(SocketAddr::new(self.host, port)).ok())
             .collect();
-        self.waiting.extend(
+        self.unassigned.extend(
             listeners
                 .iter()
                 .filter_map(|listener| Some(listener.local_addr().ok()?.port())),
@@ -111,30 +115,30 @@ impl Ports {
         listeners
     }
 
-    /// The port of a broker that has none yet in this run.
-    pub(crate) fn open(&mut self, node: i32) -> io::Result<Port> {
-        let before = self.places.get(&node).copied();
+    /// Returns a port for a broker that has none in this run.
+    pub(crate) fn assign(&mut self, node_id: i32) -> io::Result<BrokerPort> {
+        let previous = self.assigned.get(&node_id).copied();
         let mut last = io::Error::new(
             io::ErrorKind::AddrInUse,
-            "every port of the range has its broker",
+            "all ports of the range are assigned",
         );
-        for port in before.into_iter().chain(self.range.candidates(node)) {
-            // The place of another broker stays free for it.
-            let is_kept = self
-                .places
+        for port in previous.into_iter().chain(self.range.candidates(node_id)) {
+            // The port of another broker stays reserved, also while that broker is away.
+            let is_reserved = self
+                .assigned
                 .iter()
-                .any(|(other, kept)| *other != node && *kept == port);
-            if is_kept {
+                .any(|(other, reserved)| *other != node_id && *reserved == port);
+            if is_reserved {
                 continue;
             }
-            if self.waiting.remove(&port) {
-                self.keep(node, port);
-                return Ok(Port::Waiting(port));
+            if self.unassigned.remove(&port) {
+                self.record(node_id, port);
+                return Ok(BrokerPort::Open(port));
             }
-            match bind(SocketAddr::new(self.host, port)) {
+            match listen(SocketAddr::new(self.host, port)) {
                 Ok(listener) => {
-                    self.keep(node, listener.local_addr()?.port());
-                    return Ok(Port::New(listener));
+                    self.record(node_id, listener.local_addr()?.port());
+                    return Ok(BrokerPort::New(listener));
                 }
                 Err(error) => last = error,
             }
@@ -142,58 +146,67 @@ impl Ports {
         Err(last)
     }
 
-    fn keep(&mut self, node: i32, port: u16) {
-        if self.places.insert(node, port) != Some(port) {
-            self.write_down();
+    fn record(&mut self, node_id: i32, port: u16) {
+        if self.assigned.insert(node_id, port) != Some(port) {
+            self.write_state();
         }
     }
 
-    /// A few bytes, once for each broker. A failure costs the next run its memory and nothing else.
-    fn write_down(&self) {
-        let Some(path) = &self.state else { return };
+    /// Writes the state file. A failure only means that the next run may assign other ports.
+    fn write_state(&self) {
+        let Some(path) = &self.state_file else {
+            return;
+        };
         let mut lines: Vec<String> = self
-            .places
+            .assigned
             .iter()
-            .map(|(node, port)| format!("{node} {port}\n"))
+            .map(|(node_id, port)| format!("{node_id} {port}\n"))
             .collect();
         lines.sort();
+        // Replaces the file as a whole, so that a crash leaves the old one or the new one.
         let new = path.with_extension("new");
         let written =
             std::fs::write(&new, lines.concat()).and_then(|()| std::fs::rename(&new, path));
         if let Err(error) = written {
-            tracing::warn!(path = %path.display(), %error, "cannot write down which broker has which port");
+            tracing::warn!(
+                path = %path.display(), %error,
+                "writing broker ports failed; they may change with a restart, so make the path writable"
+            );
         }
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// The places of a state file: a line with node id and port for each. What is not understood is left out.
-fn read(path: &Path) -> HashMap<i32, u16> {
+/// Reads a state file: lines with a node id and a port each. Malformed lines are skipped.
+fn read_state(path: &Path) -> HashMap<i32, u16> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return HashMap::new(),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "cannot read which broker had which port");
+            tracing::warn!(
+                path = %path.display(), %error,
+                "reading broker ports failed; brokers may get other ports than before"
+            );
             return HashMap::new();
         }
     };
-    let place = |line: &str| {
-        let (node, port) = line.split_once(' ')?;
+    let parse_line = |line: &str| {
+        let (node_id, port) = line.split_once(' ')?;
         Some((
-            node.parse().ok()?,
+            node_id.parse().ok()?,
             port.parse().ok().filter(|port| *port != 0)?,
         ))
     };
-    text.lines().filter_map(place).take(BROKERS_MAX).collect()
+    text.lines()
+        .filter_map(parse_line)
+        .take(MAX_BROKERS)
+        .collect()
 }
-
-/// More brokers than any cluster has.
-pub(crate) const BROKERS_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -203,8 +216,8 @@ mod tests {
 
     const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    /// A range of three free ports.
-    fn free() -> (u16, PortRange) {
+    /// Returns a range of three free ports and the first of them.
+    fn free_range() -> (u16, PortRange) {
         loop {
             let first = TcpListener::bind((HOST, 0))
                 .unwrap()
@@ -219,72 +232,75 @@ mod tests {
         }
     }
 
-    fn port(port: &Port) -> u16 {
+    fn port(port: &BrokerPort) -> u16 {
         match port {
-            Port::Waiting(port) => *port,
-            Port::New(listener) => listener.local_addr().unwrap().port(),
+            BrokerPort::Open(port) => *port,
+            BrokerPort::New(listener) => listener.local_addr().unwrap().port(),
         }
     }
 
     #[test]
-    fn a_broker_has_the_port_of_its_id_in_whatever_order_it_comes() {
-        let (first, range) = free();
-        let mut ports = Ports::new(HOST, range, None);
-        let (two, zero) = (ports.open(2).unwrap(), ports.open(0).unwrap());
+    fn port_follows_the_node_id_in_any_order_of_appearance() {
+        let (first, range) = free_range();
+        let mut ports = BrokerPorts::new(HOST, range, None);
+        let (two, zero) = (ports.assign(2).unwrap(), ports.assign(0).unwrap());
         assert_eq!((port(&zero), port(&two)), (first, first + 2));
     }
 
     #[test]
-    fn ids_beyond_the_range_go_round_and_the_next_port_serves_when_one_is_taken() {
-        let (first, range) = free();
-        let mut ports = Ports::new(HOST, range, None);
-        let held: Vec<Port> = [1001, 2, 5].map(|node| ports.open(node).unwrap()).into();
+    fn node_ids_beyond_the_range_wrap_around_and_skip_taken_ports() {
+        let (first, range) = free_range();
+        let mut ports = BrokerPorts::new(HOST, range, None);
+        let held: Vec<BrokerPort> = [1001, 2, 5].map(|node| ports.assign(node).unwrap()).into();
         let mut got: Vec<u16> = held.iter().map(port).collect();
         got.sort_unstable();
         assert_eq!(got, [first, first + 1, first + 2]);
-        assert!(ports.open(7).is_err());
+        assert!(ports.assign(7).is_err());
     }
 
     #[test]
-    fn ports_that_are_open_already_are_the_same_ones() {
-        let (first, range) = free();
+    fn open_ports_are_reused_for_their_brokers() {
+        let (first, range) = free_range();
         let taken = TcpListener::bind((HOST, first + 1)).unwrap();
-        let mut ports = Ports::new(HOST, range, None);
+        let mut ports = BrokerPorts::new(HOST, range, None);
         assert_eq!(ports.open_range().len(), 2);
-        assert!(matches!(ports.open(2), Ok(Port::Waiting(port)) if port == first + 2));
-        assert!(matches!(ports.open(1), Ok(Port::Waiting(port)) if port == first));
-        assert!(ports.open(0).is_err());
+        assert!(matches!(ports.assign(2), Ok(BrokerPort::Open(port)) if port == first + 2));
+        assert!(matches!(ports.assign(1), Ok(BrokerPort::Open(port)) if port == first));
+        assert!(ports.assign(0).is_err());
         drop(taken);
-        assert!(matches!(ports.open(0), Ok(Port::New(_))));
+        assert!(matches!(ports.assign(0), Ok(BrokerPort::New(_))));
     }
 
     #[test]
-    fn what_was_written_down_is_found_again() {
-        let (_, range) = free();
+    fn assignment_survives_a_restart_with_a_state_file() {
+        let (_, range) = free_range();
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("ports");
-        let mut ports = Ports::new(HOST, range, Some(state.clone()));
-        let before = [3, 0].map(|node| port(&ports.open(node).unwrap()));
-        let mut ports = Ports::new(HOST, range, Some(state.clone()));
-        let after = [0, 3].map(|node| port(&ports.open(node).unwrap()));
+        let mut ports = BrokerPorts::new(HOST, range, Some(state.clone()));
+        let before = [3, 0].map(|node| port(&ports.assign(node).unwrap()));
+        let mut ports = BrokerPorts::new(HOST, range, Some(state.clone()));
+        let after = [0, 3].map(|node| port(&ports.assign(node).unwrap()));
         assert_eq!(before, [after[1], after[0]]);
         std::fs::write(&state, "nonsense\n1 x\n").unwrap();
-        assert!(Ports::new(HOST, range, Some(state)).open(1).is_ok());
+        assert!(BrokerPorts::new(HOST, range, Some(state)).assign(1).is_ok());
     }
 
     #[test]
-    fn what_was_written_down_does_not_hold_outside_of_another_range() {
-        let (first, _) = free();
+    fn state_file_does_not_override_a_changed_range() {
+        let (first, _) = free_range();
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("ports");
         for range in [
             PortRange::Between(first, first),
             PortRange::Between(first + 1, first + 2),
         ] {
-            let got = Ports::new(HOST, range, Some(state.clone()))
-                .open(0)
+            let got = BrokerPorts::new(HOST, range, Some(state.clone()))
+                .assign(0)
                 .unwrap();
-            assert!(range.contains(port(&got)), "{got:?} is not of {range:?}");
+            assert!(
+                range.contains(port(&got)),
+                "{got:?} is outside of {range:?}"
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Taking connections at a door: each gets a place, and is served beside the others, until the proxy is told to stop.
+//! The accept loop of every listener: each connection takes a permit and runs in a task of its own.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,62 +9,80 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
-use crate::telemetry::reporter::Herald;
-use crate::transport::drain::Stop;
+use crate::telemetry::reporter::Reporter;
+use crate::transport::drain::Drain;
 
-/// What all doors have in common.
+/// Pause after a failed accept. The usual cause is a lack of file descriptors; without a pause the
+/// loop would spin until one is free.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Accepts connections until the drain starts. Loops that share permits share one limit.
 #[derive(Clone)]
-pub(crate) struct Doors {
-    pub(crate) places: Arc<Semaphore>,
-    /// Those that are served.
+pub(crate) struct AcceptLoop {
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) overload: OverloadPolicy,
+    /// The tasks of open connections.
     pub(crate) connections: TaskTracker,
-    pub(crate) herald: Arc<Herald>,
-    pub(crate) stop: Stop,
+    pub(crate) reporter: Arc<Reporter>,
+    pub(crate) drain: Drain,
 }
 
-// === impl Doors ===
+/// The treatment of a connection that arrives when no permit is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OverloadPolicy {
+    /// The client waits until another connection closes.
+    Wait,
+    /// The connection is closed at once.
+    Reject,
+}
 
-impl Doors {
-    /// Takes connections until told to stop.
-    pub(crate) async fn take<S, F>(self, listener: TcpListener, serve: S)
+// === impl AcceptLoop ===
+
+impl AcceptLoop {
+    /// Accepts connections and spawns `serve` for each, until the drain starts.
+    pub(crate) async fn run<S, F>(self, listener: TcpListener, serve: S)
     where
         S: Fn(TcpStream, SocketAddr) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
         loop {
             let accepted = tokio::select! {
-                () = self.stop.begun() => return,
+                () = self.drain.draining() => return,
                 accepted = self.accept(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, client, place)) => {
-                    let served = serve(stream, client);
+                Ok(Some((stream, client, permit))) => {
+                    let serving = serve(stream, client);
                     self.connections.spawn(async move {
-                        served.await;
-                        drop(place);
+                        serving.await;
+                        drop(permit);
                     });
                 }
+                Ok(None) => {}
                 Err(error) => {
-                    // Out of file descriptors, most likely: without a pause this loop would spin until one is free.
-                    self.herald.cannot_accept(&error);
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    self.reporter.accept_failed(&error);
+                    tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                 }
             }
         }
     }
 
+    /// Accepts a connection and takes a permit for it; `None` if it is rejected.
     async fn accept(
         &self,
         listener: &TcpListener,
-    ) -> std::io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
+    ) -> io::Result<Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)>> {
         let (stream, client) = listener.accept().await?;
-        if self.places.available_permits() == 0 {
-            self.herald.full();
-        }
-        // The semaphore is never closed, so there is always a permit.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        Ok((stream, client, place))
+        let permit = match self.overload {
+            OverloadPolicy::Reject => Arc::clone(&self.permits).try_acquire_owned().ok(),
+            OverloadPolicy::Wait => {
+                if self.permits.available_permits() == 0 {
+                    self.reporter.connection_limit_reached();
+                }
+                // The semaphore is never closed, so this fails only with the process.
+                Arc::clone(&self.permits).acquire_owned().await.ok()
+            }
+        };
+        Ok(permit.map(|permit| (stream, client, permit)))
     }
 }
-
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

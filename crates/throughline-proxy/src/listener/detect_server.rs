@@ -1,15 +1,13 @@
-//! Redirected connections: what is spoken on each, and who serves that.
+//! Redirected connections until their protocol is known.
 //!
 //! ```text
-//!   redirected ──► where to? ──► a connection there is begun ──► who speaks first?
-//!                                                                 │ the client: HTTP ──► requests, traced one by one
-//!                                                                 │             Kafka ─► a session
-//!                                                                 │             else ──► bytes
-//!                                                                 └ the server: bytes, from the first one on
+//!   redirected ──► original destination ──► dial it ──► first to speak?
+//!                                                        │ client: HTTP, Kafka or unknown
+//!                                                        └ server: unknown, bytes pass at once
 //! ```
 //!
-//! Nobody waits long for being understood: where a server speaks first (SMTP, MySQL, SSH) its words go to the client as they come. The
-//! connection that was begun is the one that the first request goes out on.
+//! Detection delays nobody for long: where a server speaks first (SMTP, MySQL, SSH), its greeting
+//! passes as it arrives. The connection dialed here carries the first request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,177 +22,161 @@ use throughline_intercept::http::Direction;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::address::plain;
-use crate::http::Gate as Http;
-use crate::kafka::cluster::Knowledge;
-use crate::kafka::connection::{Redirected, Service as Kafka};
-use crate::listener::original_destination::original_destination;
-use crate::listener::protocol::{Detected, detect, has_spoken, speaks_first};
-use crate::telemetry::metrics::Failure;
-use crate::transport::dial::Tcp;
-use crate::transport::own_connections::Ends;
-use crate::transport::tunnel;
+use crate::address::unmap_ipv4;
+use crate::listener::detect::{detect_client, has_unread_bytes, wait_for_server_first};
+use crate::listener::original_destination::{RedirectedConnection, original_destination};
+use crate::listener::protocol::DetectedProtocol;
+use crate::telemetry::metrics::ConnectionFailure;
+use crate::telemetry::reporter::Reporter;
+use crate::transport::dial::{DialedSocket, UpstreamDialer};
+use crate::transport::drain::Drain;
+use crate::transport::own_connections::SocketPair;
+use crate::transport::stream;
 
-/// Serves what comes redirected from one direction.
-pub(crate) struct Gate {
+/// Time for a client's first bytes when its destination cannot be reached.
+const UNREACHABLE_DETECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Detects the protocol of connections that were redirected in one direction.
+pub(crate) struct DetectServer {
     pub(crate) direction: Direction,
-    pub(crate) kafka: Arc<Kafka>,
-    pub(crate) knowledge: Arc<Knowledge>,
-    pub(crate) http: Http,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) dialer: UpstreamDialer,
+    pub(crate) reporter: Arc<Reporter>,
+    pub(crate) metrics: Arc<DetectionMetrics>,
+    pub(crate) drain: Drain,
 }
 
-/// What redirected connections speak.
+/// A redirected connection with its protocol.
+pub(crate) struct DetectedConnection {
+    pub(crate) redirected: RedirectedConnection,
+    pub(crate) protocol: DetectedProtocol,
+    /// The connection to the original destination, or why it failed.
+    pub(crate) upstream: io::Result<DialedSocket>,
+}
+
+/// Counts redirected connections by protocol.
 #[derive(Debug)]
-pub(crate) struct Metrics {
+pub(crate) struct DetectionMetrics {
     pub(crate) registry: Registry,
-    connections: Family<Seen, Counter>,
+    connections: Family<DetectionLabels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Seen {
+struct DetectionLabels {
     direction: &'static str,
     protocol: &'static str,
 }
 
-/// How a connection has begun.
-struct Begun {
-    detected: Detected,
-    /// To where it wants to go.
-    upstream: io::Result<Tcp>,
-}
+// === impl DetectServer ===
 
-// === impl Gate ===
-
-impl Gate {
-    /// Serves a connection to its end.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, client: SocketAddr) {
-        let (client, herald) = (plain(client), &self.kafka.herald);
-        crate::transport::stream::tune(&stream);
-        let wanted = match original_destination(&stream) {
-            Ok(wanted) => wanted,
-            Err(error) => return herald.failed(Failure::NotRedirected, &error),
-        };
-        if self.kafka.dialer.outgoing.has(Ends::new(client, wanted)) {
-            return herald.failed(Failure::Loop, &client);
-        }
-        let begun = tokio::select! {
-            begun = self.begin(&stream, wanted) => begun,
-            () = self.told_to_stop(&stream) => return,
-        };
-        match begun {
-            Ok(begun) => {
-                self.go_on(
-                    Redirected {
-                        stream,
-                        client,
-                        wanted,
-                    },
-                    begun,
-                )
-                .await
-            }
-            Err(error) => tracing::debug!(%client, %error, "a connection did not come about"),
-        }
-    }
-
-    /// Told to stop, while nothing has been said on the connection: nothing is lost with it.
-    async fn told_to_stop(&self, stream: &TcpStream) {
-        self.kafka.stop.begun().await;
-        if has_spoken(stream) {
-            self.kafka.stop.over().await;
-        }
-    }
-
-    /// Connects to where the client wants to go, and waits for whoever speaks first.
-    async fn begin(&self, stream: &TcpStream, wanted: SocketAddr) -> io::Result<Begun> {
-        let mut detecting = std::pin::pin!(detect(stream));
-        let dialling = async {
-            let dialler = &self.kafka.dialer;
-            let late = |_| Err(io::ErrorKind::TimedOut.into());
-            timeout(dialler.deadline, dialler.connect_address(wanted))
-                .await
-                .unwrap_or_else(late)
-        };
-        let mut dialling = std::pin::pin!(dialling);
-        let upstream = tokio::select! {
-            // A connection that is begun is awaited: given up half way it would look like an attack to whoever is asked.
-            detected = &mut detecting => return Ok(Begun { detected: detected?, upstream: dialling.await }),
-            dialled = &mut dialling => dialled,
-        };
-        let detected = match &upstream {
-            Ok(server) => tokio::select! {
-                detected = &mut detecting => detected?,
-                _ = speaks_first(&server.stream) => Detected::Other,
-            },
-            // What it would have said decides how it is told.
-            Err(_) => timeout(PATIENCE, detecting)
-                .await
-                .unwrap_or(Ok(Detected::Other))?,
-        };
-        Ok(Begun { detected, upstream })
-    }
-
-    async fn go_on(&self, redirected: Redirected, begun: Begun) {
-        let Begun { detected, upstream } = begun;
-        self.metrics.seen(self.direction, detected);
-        match detected {
-            Detected::Http1 | Detected::Http2 => {
-                let is_http2 = detected == Detected::Http2;
-                self.http
-                    .serve(self.direction, redirected, is_http2, upstream)
-                    .await;
-            }
-            Detected::Kafka if self.direction == Direction::Outbound => {
-                Arc::clone(&self.kafka)
-                    .serve_redirected(redirected, &self.knowledge, upstream)
-                    .await;
-            }
-            Detected::Kafka | Detected::Tls | Detected::Other => {
-                self.pass(redirected, upstream).await
-            }
-        }
-    }
-
-    /// Passes bytes both ways.
-    async fn pass(&self, redirected: Redirected, upstream: io::Result<Tcp>) {
-        match upstream {
-            Ok(Tcp {
-                stream,
-                listed: _listed,
-            }) => tunnel::pass(redirected.stream, stream, &self.kafka.stop).await,
+impl DetectServer {
+    /// Dials the original destination and detects the protocol. Returns `None` when the connection
+    /// failed or the proxy drains.
+    pub(crate) async fn detect(
+        &self,
+        stream: TcpStream,
+        client: SocketAddr,
+    ) -> Option<DetectedConnection> {
+        let client = unmap_ipv4(client);
+        stream::configure(&stream);
+        let destination = match original_destination(&stream) {
+            Ok(destination) => destination,
             Err(error) => {
-                tracing::debug!(wanted = %redirected.wanted, %error, "cannot connect");
-                crate::transport::stream::refuse(&redirected.stream);
+                self.reporter
+                    .connection_failed(ConnectionFailure::NotRedirected, &error);
+                return None;
             }
+        };
+        let pair = SocketPair::new(client, destination);
+        if self.dialer.own_connections.contains(pair) {
+            self.reporter
+                .connection_failed(ConnectionFailure::Loop, &client);
+            return None;
         }
+        let detected = tokio::select! {
+            detected = self.dial_and_detect(&stream, destination) => detected,
+            () = self.drained_while_silent(&stream) => return None,
+        };
+        let (protocol, upstream) = detected
+            .inspect_err(|error| tracing::debug!(%client, %error, "connection setup failed"))
+            .ok()?;
+        self.metrics.connection_detected(self.direction, protocol);
+        Some(DetectedConnection {
+            redirected: RedirectedConnection {
+                stream,
+                client,
+                destination,
+            },
+            protocol,
+            upstream,
+        })
+    }
+
+    /// Waits until the proxy drains and closing the connection loses no bytes.
+    async fn drained_while_silent(&self, stream: &TcpStream) {
+        self.drain.draining().await;
+        if has_unread_bytes(stream) {
+            self.drain.aborted().await;
+        }
+    }
+
+    /// Dials the destination and waits for whichever side speaks first.
+    async fn dial_and_detect(
+        &self,
+        stream: &TcpStream,
+        destination: SocketAddr,
+    ) -> io::Result<(DetectedProtocol, io::Result<DialedSocket>)> {
+        let mut detecting = std::pin::pin!(detect_client(stream));
+        let dialing = async {
+            let timed_out = |_| Err(io::ErrorKind::TimedOut.into());
+            timeout(
+                self.dialer.connect_timeout,
+                self.dialer.connect_address(destination),
+            )
+            .await
+            .unwrap_or_else(timed_out)
+        };
+        let mut dialing = std::pin::pin!(dialing);
+        let upstream = tokio::select! {
+            // The dial is awaited: a half-open connection would look like a SYN flood upstream.
+            protocol = &mut detecting => return Ok((protocol?, dialing.await)),
+            dialed = &mut dialing => dialed,
+        };
+        let protocol = match &upstream {
+            Ok(server) => tokio::select! {
+                protocol = &mut detecting => protocol?,
+                _ = wait_for_server_first(&server.stream) => DetectedProtocol::Unknown,
+            },
+            // The protocol decides how the failure is reported: 503 in HTTP, a reset elsewhere.
+            Err(_) => timeout(UNREACHABLE_DETECT_TIMEOUT, detecting)
+                .await
+                .unwrap_or(Ok(DetectedProtocol::Unknown))?,
+        };
+        Ok((protocol, upstream))
     }
 }
 
-// === impl Metrics ===
+// === impl DetectionMetrics ===
 
-impl Metrics {
+impl DetectionMetrics {
     pub(crate) fn new() -> Self {
-        let (mut registry, connections) = (
-            Registry::with_prefix("throughline_redirected"),
-            Family::default(),
+        let mut registry = Registry::with_prefix("throughline_redirected");
+        let connections = Family::default();
+        registry.register(
+            "connections",
+            "Redirected connections, by direction and detected protocol",
+            connections.clone(),
         );
-        let help = "Connections that the system turned towards us, by what is spoken on them";
-        registry.register("connections", help, connections.clone());
         Self {
             registry,
             connections,
         }
     }
 
-    fn seen(&self, direction: Direction, detected: Detected) {
-        let seen = Seen {
+    fn connection_detected(&self, direction: Direction, protocol: DetectedProtocol) {
+        let labels = DetectionLabels {
             direction: direction.label(),
-            protocol: detected.label(),
+            protocol: protocol.label(),
         };
-        self.connections.get_or_create(&seen).inc();
+        self.connections.get_or_create(&labels).inc();
     }
 }
-
-/// How long a client may take for its first word, where nobody is there to hear it.
-const PATIENCE: Duration = Duration::from_secs(1);

@@ -6,14 +6,23 @@ use std::net::SocketAddr;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::address::plain;
+use crate::address::unmap_ipv4;
 
-/// Where a redirected connection wanted to go.
+/// A connection that the system redirected to our listener.
+#[derive(Debug)]
+pub(crate) struct RedirectedConnection {
+    pub(crate) stream: TcpStream,
+    pub(crate) client: SocketAddr,
+    /// The address that the client connected to.
+    pub(crate) destination: SocketAddr,
+}
+
+/// Returns the address that the client of a redirected connection connected to.
 ///
 /// # Errors
-/// When it was not redirected: it came to us of its own will, or this system has no such thing.
+/// Fails when the connection was not redirected, or when this system does not support it.
 pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
-    let local = plain(stream.local_addr()?);
+    let local = unmap_ipv4(stream.local_addr()?);
     let socket = SockRef::from(stream);
     let original = if local.is_ipv4() {
         socket.original_dst_v4()
@@ -22,9 +31,10 @@ pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr>
     };
     let original = original?
         .as_socket()
-        .map(plain)
+        .map(unmap_ipv4)
         .ok_or(io::ErrorKind::Unsupported)?;
-    // A kernel that tracks connections answers for those as well that nobody redirected.
+    // With connection tracking on, the kernel answers for connections that were not redirected,
+    // too: their destination is the listener itself.
     if original == local {
         Err(io::ErrorKind::NotConnected.into())
     } else {

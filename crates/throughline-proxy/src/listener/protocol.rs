@@ -1,342 +1,270 @@
-//! What a connection speaks, as far as the first bytes of its client tell. They are looked at and stay where they are.
+//! Protocol detection by the first bytes of a connection.
 //!
-//! A guess errs on the side of the traffic: what is taken for Kafka and is not passes through its session as it came, and what is
-//! taken for nothing known passes as bytes.
+//! A wrong guess must not harm traffic: a session passes bytes unchanged when they turn out not to
+//! be Kafka, and an unknown protocol passes as plain bytes.
 
-use std::future::pending;
-use std::io;
-use std::time::Duration;
+/// The client's connection preface in HTTP/2 (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
+/// A server's first HTTP/2 frame header after its length (RFC 9113, sections 4.1 and 6.5):
+/// SETTINGS without flags on stream 0.
+const HTTP2_SETTINGS: &[u8] = &[4, 0, 0, 0, 0, 0];
 
-/// What is spoken.
+/// Bytes of the length in an HTTP/2 frame header.
+const HTTP2_LENGTH_BYTES: usize = 3;
+
+/// The first byte of a TLS record with a handshake message (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// The least size of a Kafka request, without the size itself.
+const MIN_KAFKA_REQUEST_BYTES: i32 = 10;
+
+/// Above all API keys and versions of today, so that requests of future clients are recognised.
+const MAX_API_KEY: i16 = 255;
+const MAX_API_VERSION: i16 = 31;
+
+const PRODUCE: i16 = 0;
+const FETCH: i16 = 1;
+
+/// The longest client id that is taken for one.
+const MAX_CLIENT_ID_BYTES: i16 = 1024;
+
+/// Methods of RFC 9110 and PATCH (RFC 5789). CONNECT is missing on purpose.
+const METHODS: [&[u8]; 8] = [
+    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE",
+];
+
+/// The longest registered method has 17 letters.
+const MAX_METHOD_BYTES: usize = 24;
+
+/// The bytes that detection looks at. It does not wait for the end of a longer request line.
+pub(crate) const MAX_DETECTION_BYTES: usize = 2048;
+
+/// The bytes of a server that [`is_server_first`] looks at.
+pub(crate) const SERVER_GREETING_BYTES: usize = HTTP2_LENGTH_BYTES + HTTP2_SETTINGS.len();
+
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Detected {
+pub(crate) enum DetectedProtocol {
     Http1,
     Http2,
     Kafka,
     Tls,
-    /// Nothing that is known, or nothing at all.
-    Other,
+    Unknown,
 }
 
-/// Waits for the first bytes, and then for a moment for as many as it takes to tell.
-pub(crate) async fn detect(stream: &TcpStream) -> io::Result<Detected> {
-    first_bytes(stream, &mut [0; ROOM], Detected::of)
-        .await
-        .map(|detected| detected.unwrap_or(Detected::Other))
-}
+// === impl DetectedProtocol ===
 
-/// Ends when a server speaks, or ends, before its client has said a word. What HTTP/2 begins with on both sides is no word of that kind:
-/// gRPC's servers send their settings at once.
-pub(crate) async fn speaks_first(server: &TcpStream) -> io::Result<()> {
-    let is_first = first_bytes(server, &mut [0; SETTINGS.len()], is_first_word).await?;
-    if is_first == Some(false) {
-        pending().await
-    } else {
-        Ok(())
-    }
-}
-
-/// Whether something has been said that nobody has read.
-pub(crate) fn has_spoken(stream: &TcpStream) -> bool {
-    recv(stream, &mut [0; 1], RecvFlags::PEEK).is_ok_and(|(count, _)| count > 0)
-}
-
-/// What the first bytes tell; nothing if they do not tell it soon, or the end comes first. The stream stays ready to be read: bytes that
-/// are only looked at do not come again, so that waiting for more of them is looking again.
-async fn first_bytes<T>(
-    stream: &TcpStream,
-    bytes: &mut [u8],
-    tell: impl Fn(&[u8]) -> Option<T>,
-) -> io::Result<Option<T>> {
-    let mut since = None;
-    loop {
-        if since.is_none() {
-            stream.readable().await?;
-        }
-        let count = match recv(stream, &mut *bytes, RecvFlags::PEEK) {
-            Ok((count, _)) => count,
-            // It only seemed to be readable: that is forgotten.
-            Err(Errno::AGAIN) => {
-                stream
-                    .try_io(Interest::READABLE, || {
-                        Err::<(), _>(io::ErrorKind::WouldBlock.into())
-                    })
-                    .unwrap_or_default();
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let told = bytes.get(..count).and_then(&tell);
-        let is_late = since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE;
-        if told.is_some() || count == 0 || is_late {
-            return Ok(told);
-        }
-        sleep(PAUSE).await;
-    }
-}
-
-/// Whether a server has said more than what HTTP/2 begins with; [`None`] while it may be that.
-fn is_first_word(bytes: &[u8]) -> Option<bool> {
-    match bytes {
-        [] => None,
-        [_, _, _, rest @ ..] if SETTINGS.get(3..) == Some(rest) => Some(false),
-        [_, _, _, rest @ ..]
-            if SETTINGS
-                .get(3..)
-                .is_some_and(|frame| frame.starts_with(rest)) =>
-        {
-            None
-        }
-        [0] | [0, 0] => None,
-        _ => Some(true),
-    }
-}
-
-// === impl Detected ===
-
-impl Detected {
-    /// What begins so; [`None`] while it could be of several.
-    fn of(bytes: &[u8]) -> Option<Self> {
+impl DetectedProtocol {
+    /// Detects the protocol on a listener that any protocol may come to. Returns `None` while the
+    /// bytes may belong to several protocols.
+    pub(crate) fn of_any(bytes: &[u8]) -> Option<Self> {
         match bytes {
-            [HANDSHAKE, ..] => Some(Self::Tls),
-            // Requests to Kafka are shorter than 16 MiB when they are a connection's first.
-            [0, ..] => kafka(bytes),
-            _ if bytes.starts_with(PREFACE) => Some(Self::Http2),
-            _ if PREFACE.starts_with(bytes) => None,
-            _ => http1(bytes),
+            [TLS_HANDSHAKE, ..] => Some(Self::Tls),
+            // The first request of a Kafka connection is shorter than 16 MiB.
+            [0, ..] => detect_kafka(bytes),
+            _ if bytes.starts_with(HTTP2_PREFACE) => Some(Self::Http2),
+            _ if HTTP2_PREFACE.starts_with(bytes) => None,
+            _ => detect_http1(bytes),
         }
     }
 
-    /// As it stands in metrics.
+    /// Detects the version on a listener for HTTP alone. Returns `None` while it may be either.
+    pub(crate) fn of_http(bytes: &[u8]) -> Option<Self> {
+        if bytes.starts_with(HTTP2_PREFACE) {
+            Some(Self::Http2)
+        } else if HTTP2_PREFACE.starts_with(bytes) {
+            None
+        } else {
+            // The HTTP/1 parser answers anything that is not a request with 400.
+            Some(Self::Http1)
+        }
+    }
+
+    /// Returns the value of the metric label.
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Http1 => "http1",
             Self::Http2 => "http2",
             Self::Kafka => "kafka",
             Self::Tls => "tls",
-            Self::Other => "other",
+            Self::Unknown => "other",
         }
     }
 }
 
-/// Many protocols begin with a word in capitals and a space (`EHLO here`, `SET key`, RTSP's `OPTIONS *`), so more is asked for than on a
-/// port that is for HTTP: the whole request line, or of a very long one the beginning. CONNECT is none: that tunnel is somebody else's.
-fn http1(bytes: &[u8]) -> Option<Detected> {
+/// Returns whether a server's first bytes belong to a protocol in which the server speaks first.
+/// Returns `None` while they may still be HTTP/2's SETTINGS, which gRPC servers send at once.
+pub(crate) fn is_server_first(bytes: &[u8]) -> Option<bool> {
+    match bytes {
+        [] | [0] | [0, 0] => None,
+        [_, _, _, rest @ ..] if rest == HTTP2_SETTINGS => Some(false),
+        [_, _, _, rest @ ..] if HTTP2_SETTINGS.starts_with(rest) => None,
+        _ => Some(true),
+    }
+}
+
+fn detect_http1(bytes: &[u8]) -> Option<DetectedProtocol> {
     let method = bytes
         .iter()
         .take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-')
         .count();
     let (method, target) = match (bytes.get(..method), bytes.get(method..)) {
-        (Some(_), Some([])) if method <= METHOD_MAX => return None,
-        (Some(method), Some([b' ', target @ ..])) if (1..=METHOD_MAX).contains(&method.len()) => {
+        (Some(_), Some([])) if method <= MAX_METHOD_BYTES => return None,
+        (Some(method), Some([b' ', target @ ..]))
+            if (1..=MAX_METHOD_BYTES).contains(&method.len()) =>
+        {
             (method, target)
         }
-        _ => return Some(Detected::Other),
+        _ => return Some(DetectedProtocol::Unknown),
     };
+    // Many protocols begin with a word in capitals and a space (`EHLO here`, `SET key`, RTSP's
+    // `OPTIONS *`), so the whole request line is needed, or the beginning of a very long one.
     let is_request = match bytes.split_inclusive(|byte| *byte == b'\n').next() {
         Some(line) if line.ends_with(b"\n") => {
             let line = line.trim_ascii_end();
             line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
         }
-        _ if bytes.len() < ROOM => return None,
+        _ if bytes.len() < MAX_DETECTION_BYTES => return None,
         _ => {
             METHODS.contains(&method)
                 && (target.starts_with(b"/") || target.starts_with(b"http://"))
         }
     };
+    // A CONNECT request opens a tunnel through another proxy: its bytes pass as they are.
     Some(if is_request && method != b"CONNECT" {
-        Detected::Http1
+        DetectedProtocol::Http1
     } else {
-        Detected::Other
+        DetectedProtocol::Unknown
     })
 }
 
-/// Size, API key, version, correlation id and client id, which is text: as every request of every version begins (`RequestHeader`,
-/// versions 1 and 2). Other protocols that begin with a length do not have all of it.
-fn kafka(bytes: &[u8]) -> Option<Detected> {
+/// Checks the fields that every Kafka request begins with (`RequestHeader` versions 1 and 2): size,
+/// API key, version, correlation id and client id. Other protocols with a leading length fail it.
+fn detect_kafka(bytes: &[u8]) -> Option<DetectedProtocol> {
     let (size, rest) = bytes.split_first_chunk::<4>()?;
     let size = i32::from_be_bytes(*size);
     let (api, rest) = rest.split_first_chunk::<2>()?;
     let (version, rest) = rest.split_first_chunk::<2>()?;
     let (api, version) = (i16::from_be_bytes(*api), i16::from_be_bytes(*version));
-    let first_version = match api {
-        // Nothing older is traced, nor spoken by anybody any more (KIP-896).
+    let min_version = match api {
+        // Clients of today use no older versions (KIP-896), and none of them is traced.
         PRODUCE => 3,
         FETCH => 4,
         _ => 0,
     };
-    if size < HEAD
-        || !(0..=API_MAX).contains(&api)
-        || !(first_version..=VERSION_MAX).contains(&version)
+    if size < MIN_KAFKA_REQUEST_BYTES
+        || !(0..=MAX_API_KEY).contains(&api)
+        || !(min_version..=MAX_API_VERSION).contains(&version)
     {
-        return Some(Detected::Other);
+        return Some(DetectedProtocol::Unknown);
     }
-    let (_correlation, rest) = rest.split_first_chunk::<4>()?;
-    let (client, rest) = rest.split_first_chunk::<2>()?;
-    let client = i16::from_be_bytes(*client);
-    if !(-1..=CLIENT_MAX).contains(&client) || i32::from(client) > size - HEAD {
-        return Some(Detected::Other);
+    let (_correlation_id, rest) = rest.split_first_chunk::<4>()?;
+    let (client_id_bytes, rest) = rest.split_first_chunk::<2>()?;
+    let client_id_bytes = i16::from_be_bytes(*client_id_bytes);
+    // A null client id has length -1.
+    if !(-1..=MAX_CLIENT_ID_BYTES).contains(&client_id_bytes)
+        || i32::from(client_id_bytes) > size - MIN_KAFKA_REQUEST_BYTES
+    {
+        return Some(DetectedProtocol::Unknown);
     }
-    let client = rest.get(..usize::try_from(client).unwrap_or_default())?;
+    let client_id = rest.get(..usize::try_from(client_id_bytes).unwrap_or_default())?;
     let is_text =
-        std::str::from_utf8(client).is_ok_and(|client| !client.chars().any(char::is_control));
+        std::str::from_utf8(client_id).is_ok_and(|text| !text.chars().any(char::is_control));
     Some(if is_text {
-        Detected::Kafka
+        DetectedProtocol::Kafka
     } else {
-        Detected::Other
+        DetectedProtocol::Unknown
     })
 }
 
-/// As HTTP/2 begins (RFC 9113, section 3.4).
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The head of the first frame of HTTP/2 (RFC 9113, sections 4.1 and 6.5), behind its length: SETTINGS, no flags, no stream.
-const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-/// The first byte of a TLS record that holds a handshake (RFC 8446, section 5.1).
-const HANDSHAKE: u8 = 0x16;
-/// What a request has at least, without its size.
-const HEAD: i32 = 10;
-/// Beyond all keys and versions of today, so that clients of tomorrow are known for what they are.
-const API_MAX: i16 = 255;
-const VERSION_MAX: i16 = 31;
-const METHODS: [&[u8]; 8] = [
-    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE",
-];
-/// The longest method that is registered has 17 letters.
-const METHOD_MAX: usize = 24;
-const PRODUCE: i16 = 0;
-const FETCH: i16 = 1;
-/// Client ids are names.
-const CLIENT_MAX: i16 = 1024;
-/// A request line that is longer is not waited for.
-const ROOM: usize = 2048;
-/// Whoever has said something has said enough after so long, or is none of those that are known.
-const PATIENCE: Duration = Duration::from_millis(100);
-const PAUSE: Duration = Duration::from_millis(2);
-
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-
     use super::*;
 
     #[test]
-    fn the_first_bytes_tell_what_is_spoken() {
+    fn first_bytes_identify_the_protocol() {
         let api_versions = b"\0\0\0\x24\0\x12\0\x03\0\0\0\x01\0\x07rdkafka\0";
+        let postgres_startup =
+            b"\0\0\0\x6e\0\x03\0\0user\0alice\0database\0shop\0client_encoding\0UTF8\0\
+            DateStyle\0ISO\0TimeZone\0Europe/Berlin\0extra_float_digits\0\x32\0\0";
         let postgres = b"\0\0\0\x08\x04\xd2\x16\x2f";
         let zookeeper = b"\0\0\0\x2c\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x75\x30\0\0\0\0\0\0\0\0\0\0\0\x10";
         let gearman = b"\0REQ\0\0\0\x07\0\0\0\x12reverse\0job\0workload";
         for (bytes, detected) in [
-            (&b"GET / HTTP/1.1\r\n"[..], Some(Detected::Http1)),
-            (b"GET / HTTP/1.0\n", Some(Detected::Http1)),
-            (b"POST http://a/ HTTP/1.1\r\n", Some(Detected::Http1)),
-            (b"OPTIONS * HTTP/1.1\r\n", Some(Detected::Http1)),
-            (b"PROPFIND /a HTTP/1.1\r\n", Some(Detected::Http1)),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(Detected::Http2)),
+            (&b"GET / HTTP/1.1\r\n"[..], Some(DetectedProtocol::Http1)),
+            (b"GET / HTTP/1.0\n", Some(DetectedProtocol::Http1)),
+            (
+                b"POST http://a/ HTTP/1.1\r\n",
+                Some(DetectedProtocol::Http1),
+            ),
+            (b"OPTIONS * HTTP/1.1\r\n", Some(DetectedProtocol::Http1)),
+            (b"PROPFIND /a HTTP/1.1\r\n", Some(DetectedProtocol::Http1)),
+            (
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                Some(DetectedProtocol::Http2),
+            ),
             (b"PRI * HTTP", None),
             (b"GET", None),
             (b"GET / HTTP/1.1", None),
-            (b"CONNECT a:1 HTTP/1.1\r\n", Some(Detected::Other)),
-            (b"GET key\r\n", Some(Detected::Other)),
-            (b"OPTIONS * RTSP/1.0\r\n", Some(Detected::Other)),
-            (b"EHLO here\r\n", Some(Detected::Other)),
-            (b"CWD /home\r\n", Some(Detected::Other)),
-            (b"SSH-2.0-x", Some(Detected::Other)),
-            (b"*1\r\n$4\r\nPING\r\n", Some(Detected::Other)),
-            (b"\x16\x03\x01", Some(Detected::Tls)),
-            (api_versions, Some(Detected::Kafka)),
+            (b"CONNECT a:1 HTTP/1.1\r\n", Some(DetectedProtocol::Unknown)),
+            (b"GET key\r\n", Some(DetectedProtocol::Unknown)),
+            (b"OPTIONS * RTSP/1.0\r\n", Some(DetectedProtocol::Unknown)),
+            (b"EHLO here\r\n", Some(DetectedProtocol::Unknown)),
+            (b"CWD /home\r\n", Some(DetectedProtocol::Unknown)),
+            (b"SSH-2.0-x", Some(DetectedProtocol::Unknown)),
+            (b"*1\r\n$4\r\nPING\r\n", Some(DetectedProtocol::Unknown)),
+            (b"\x16\x03\x01", Some(DetectedProtocol::Tls)),
+            (api_versions, Some(DetectedProtocol::Kafka)),
             (&api_versions[..13], None),
-            (b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff", Some(Detected::Kafka)),
-            (b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\0\x01", Some(Detected::Other)),
-            (postgres, Some(Detected::Other)),
-            (b"\0\0\0\x6e\0\x03\0\0user\0alice\0database\0shop\0client_encoding\0UTF8\0DateStyle\0ISO\0TimeZone\0Europe/Berlin\0extra_float_digits\0\x32\0\0", Some(Detected::Other)),
-            (zookeeper, Some(Detected::Other)),
-            (gearman, Some(Detected::Other)),
-            (b"\0\x1d\xab\xcd\0\0\0\x01\0\0\0\0\0\0\x01a\0", Some(Detected::Other)),
+            (
+                b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\xff\xff",
+                Some(DetectedProtocol::Kafka),
+            ),
+            (
+                b"\0\0\0\x0a\0\x12\0\0\0\0\0\x01\0\x01",
+                Some(DetectedProtocol::Unknown),
+            ),
+            (postgres, Some(DetectedProtocol::Unknown)),
+            (postgres_startup, Some(DetectedProtocol::Unknown)),
+            (zookeeper, Some(DetectedProtocol::Unknown)),
+            (gearman, Some(DetectedProtocol::Unknown)),
+            (
+                b"\0\x1d\xab\xcd\0\0\0\x01\0\0\0\0\0\0\x01a\0",
+                Some(DetectedProtocol::Unknown),
+            ),
             (b"\0\x01\0\0\0\x06\0\x03\0\0\0\x0a", None),
             (b"\0\0\0\x01", None),
         ] {
-            assert_eq!(Detected::of(bytes), detected, "{}", bytes.escape_ascii());
+            assert_eq!(
+                DetectedProtocol::of_any(bytes),
+                detected,
+                "{}",
+                bytes.escape_ascii()
+            );
         }
     }
 
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        client.set_nodelay(true).unwrap();
-        (client, listener.accept().await.unwrap().0)
-    }
-
-    #[tokio::test]
-    async fn a_server_s_settings_are_no_first_word_and_everything_else_is() {
-        for (words, is_first) in [
-            (&b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"[..], false),
-            (b"\0\0\0\x04\0\0\0\0\0", false),
-            (b"220 hello\r\n", true),
-            (b"\x4a\0\0\0\x0a8.0", true),
-            (b"\0\0\x06\x05", true),
-            (b"\0", true),
-            (b"", true),
+    #[test]
+    fn http_listener_needs_the_preface_to_choose_http2() {
+        for (bytes, protocol) in [
+            (&b""[..], None),
+            (b"P", None),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n", None),
+            (
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0",
+                Some(DetectedProtocol::Http2),
+            ),
+            (b"G", Some(DetectedProtocol::Http1)),
+            (b"POST / HTTP/1.1\r\n", Some(DetectedProtocol::Http1)),
+            (b"\x16\x03\x01", Some(DetectedProtocol::Http1)),
         ] {
-            let (client, mut server) = pair().await;
-            server.write_all(words).await.unwrap();
-            let held = (!words.is_empty()).then_some(server);
-            let spoke = tokio::time::timeout(4 * PATIENCE, speaks_first(&client)).await;
-            assert_eq!(spoke.is_ok(), is_first, "{}", words.escape_ascii());
-            drop(held);
-        }
-    }
-
-    #[tokio::test]
-    async fn bytes_that_come_one_by_one_are_waited_for_and_stay_where_they_are() {
-        let (mut client, mut stream) = pair().await;
-        let head = b"GET / HTTP/1.1\r\n\r\n";
-        let (detected, ()) = tokio::join!(detect(&stream), async {
-            for byte in head {
-                client.write_all(&[*byte]).await.unwrap();
-                tokio::task::yield_now().await;
-            }
-        });
-        assert_eq!(detected.unwrap(), Detected::Http1);
-        let mut read = vec![0; head.len()];
-        stream.read_exact(&mut read).await.unwrap();
-        assert_eq!(read, head);
-        drop(client);
-        assert_eq!(
-            detect(&stream).await.unwrap(),
-            Detected::Other,
-            "nothing comes any more"
-        );
-    }
-
-    /// With an end behind them or not, and though they could be the beginning of what is known.
-    #[tokio::test]
-    async fn bytes_that_tell_nothing_are_not_waited_behind_and_can_be_read() {
-        for (words, ends) in [
-            (&b"GE"[..], true),
-            (b"\0", true),
-            (b"PING", false),
-            (b"\0\x01\0\0\0\x06\0\x03\0\0\0\x0a", false),
-        ] {
-            let (mut client, mut stream) = pair().await;
-            client.write_all(words).await.unwrap();
-            let held = (!ends).then_some(client);
-            let detected = tokio::time::timeout(10 * PATIENCE, detect(&stream))
-                .await
-                .expect("not waited for");
-            assert_eq!(detected.unwrap(), Detected::Other);
-            let mut read = vec![0; words.len()];
-            let all = tokio::time::timeout(10 * PATIENCE, stream.read_exact(&mut read)).await;
-            assert!(all.is_ok() && read == words, "{}", words.escape_ascii());
-            drop(held);
+            assert_eq!(
+                DetectedProtocol::of_http(bytes),
+                protocol,
+                "{}",
+                bytes.escape_ascii()
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Metrics and health over HTTP: `/metrics`, `/ready`, `/live`. For Prometheus and Kubernetes; nobody is asked who they are.
+//! Metrics and health over HTTP: `/metrics`, `/ready` and `/live`, without authentication.
 //!
-//! Live is who answers. Ready is who takes connections: from the beginning until the proxy is told to stop. Whether a broker can
-//! be reached says nothing of us, and a pod that is taken out of service for it would not get it back.
+//! The proxy is ready from its start until it drains. Whether a broker can be reached does not
+//! matter: Kubernetes would take a pod out of service for it, which does not bring the broker back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,119 +13,75 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use throughline_intercept::kafka::Known;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 
-use crate::correlator::Process;
-use crate::http;
-use crate::kafka::cluster::Knowledge;
-use crate::listener::detect_server;
-use crate::telemetry::metrics::Exported;
-use crate::telemetry::reporter::Herald;
-use crate::transport::drain::Stop;
+use crate::transport::drain::Drain;
 
-/// What is told.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Time for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time after which a connection is closed, so that an idle scraper cannot hold its permit.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
+
+const MAX_HEAD_BYTES: usize = 16 << 10;
+
+/// Renders all metrics as text.
+pub(crate) type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// The server of metrics and health.
 #[derive(Clone)]
-pub(crate) struct Status {
-    pub(crate) herald: Arc<Herald>,
-    pub(crate) http: Arc<http::Metrics>,
-    pub(crate) process: Process,
-    pub(crate) gates: Arc<detect_server::Metrics>,
-    pub(crate) knowledge: Vec<Arc<Knowledge>>,
-    pub(crate) exported: Option<ExportCounts>,
-    pub(crate) stop: Stop,
+pub(crate) struct AdminServer {
+    router: Router,
 }
 
-/// What asks the exporter for its counts.
-pub(crate) type ExportCounts = Arc<dyn Fn() -> Exported + Send + Sync>;
+#[derive(Clone)]
+struct AdminState {
+    render: RenderMetrics,
+    drain: Drain,
+}
 
-/// Answers until `end`.
-pub(crate) async fn serve(listener: TcpListener, status: Status, end: Stop) {
-    let router = router(status);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            () = end.over() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        // Who comes when all places are taken is turned away: Prometheus comes again.
-        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-            let (router, end) = (router.clone(), end.clone());
-            connections.spawn(async move {
-                tokio::select! {
-                    () = end.over() => {}
-                    () = answer(stream, router) => {}
+// === impl AdminServer ===
+
+impl AdminServer {
+    /// Returns a server that is ready until `drain` starts.
+    pub(crate) fn new(render: RenderMetrics, drain: Drain) -> Self {
+        let router = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/ready", get(ready))
+            .route("/live", get(|| async { "live\n" }))
+            .with_state(AdminState { render, drain });
+        Self { router }
+    }
+
+    /// Serves a connection until it ends, or until `shutdown` aborts.
+    pub(crate) async fn serve(self, stream: TcpStream, shutdown: Drain) {
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
+        tokio::select! {
+            () = shutdown.aborted() => {}
+            served = timeout(MAX_CONNECTION_AGE, connection) => {
+                if let Ok(Err(error)) = served {
+                    tracing::debug!(%error, "admin connection failed");
                 }
-                drop(place);
-            });
+            }
         }
     }
-    connections.close();
-    connections.wait().await;
 }
 
-async fn answer(stream: TcpStream, router: Router) {
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
-        .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    if let Ok(Err(error)) = timeout(LIFE_MAX, connection).await {
-        tracing::debug!(%error, "an admin connection ended");
-    }
+async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], (state.render)())
 }
 
-fn router(status: Status) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/ready", get(ready))
-        .route("/live", get(|| async { "live\n" }))
-        .with_state(status)
-}
-
-async fn metrics(State(status): State<Status>) -> impl IntoResponse {
-    if let Some(exported) = &status.exported {
-        status.herald.metrics.exported(&exported());
-    }
-    let sum = |what: fn(&mut Known) -> usize| {
-        status
-            .knowledge
-            .iter()
-            .map(|knowledge| knowledge.known(what))
-            .sum()
-    };
-    let more = [
-        &status.http.registry,
-        &status.gates.registry,
-        &status.process.metrics(),
-    ];
-    let text = status.herald.metrics.render(
-        sum(|known| known.held()),
-        sum(|known| known.waiting()),
-        &more,
-    );
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], text)
-}
-
-async fn ready(State(status): State<Status>) -> impl IntoResponse {
-    if status.stop.has_begun() {
+async fn ready(State(state): State<AdminState>) -> impl IntoResponse {
+    if state.drain.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else {
         (StatusCode::OK, "ready\n")
     }
 }
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const CONNECTIONS_MAX: usize = 64;
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-const LIFE_MAX: Duration = Duration::from_secs(300);
-const HEAD_MAX: usize = 16 << 10;
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,51 +1,53 @@
-//! Log lines that would repeat: the first at once, later ones at most once a minute, with the number of those left out.
+//! Throttling of repeated log lines: the first is written at once, later ones once a minute.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Decides whether a line of one kind is written now.
+/// The least time between two lines of one kind.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Decides whether a log line of one kind is written now.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<State>);
+pub(crate) struct LogThrottle(Mutex<ThrottleState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ThrottleState {
     last: Option<Instant>,
-    left_out: u64,
+    suppressed: u64,
 }
 
-impl Seldom {
-    /// `Some` when the line is to be written, with how many like it were left out since the last one.
-    pub(crate) fn now(&self) -> Option<u64> {
-        self.at(Instant::now())
+impl LogThrottle {
+    /// Returns `Some` if the line may be written, with the number of lines suppressed since the
+    /// last one.
+    pub(crate) fn permit(&self) -> Option<u64> {
+        self.permit_at(Instant::now())
     }
 
-    fn at(&self, now: Instant) -> Option<u64> {
+    fn permit_at(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state
             .last
-            .is_some_and(|last| now.saturating_duration_since(last) < PAUSE)
+            .is_some_and(|last| now.saturating_duration_since(last) < INTERVAL)
         {
-            state.left_out += 1;
+            state.suppressed += 1;
             return None;
         }
         state.last = Some(now);
-        Some(std::mem::take(&mut state.left_out))
+        Some(std::mem::take(&mut state.suppressed))
     }
 }
-
-const PAUSE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_first_line_is_written_and_those_after_it_are_counted() {
-        let (seldom, begin) = (Seldom::default(), Instant::now());
-        assert_eq!(seldom.at(begin), Some(0));
-        assert_eq!(seldom.at(begin), None);
-        assert_eq!(seldom.at(begin + PAUSE / 2), None);
-        assert_eq!(seldom.at(begin + PAUSE), Some(2));
-        assert_eq!(seldom.at(begin + PAUSE * 2), Some(0));
+    fn first_line_is_written_and_later_lines_are_counted() {
+        let (throttle, begin) = (LogThrottle::default(), Instant::now());
+        assert_eq!(throttle.permit_at(begin), Some(0));
+        assert_eq!(throttle.permit_at(begin), None);
+        assert_eq!(throttle.permit_at(begin + INTERVAL / 2), None);
+        assert_eq!(throttle.permit_at(begin + INTERVAL), Some(2));
+        assert_eq!(throttle.permit_at(begin + INTERVAL * 2), Some(0));
     }
 }

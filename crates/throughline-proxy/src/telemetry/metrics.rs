@@ -1,14 +1,12 @@
-//! What the proxy counts, told in the text of OpenMetrics, which Prometheus reads.
-//!
-//! Labels come from fixed sets, but for groups and topics, of which only so many are told (`lag`).
+//! Metrics of Kafka connections, in the OpenMetrics text format.
 
+mod label;
 mod lag;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,444 +16,374 @@ use prometheus_client::registry::{Registry, Unit};
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{ApiKey, Reason};
 
-use self::lag::Lags;
+use self::label::{ApiLabels, ByteLabels, KafkaReasonLabels, LagLabels, LatencyLabels, side_label};
+use self::lag::LagTable;
 
-/// Everything that is counted.
+pub(crate) use self::label::ConnectionFailure;
+
+/// The reason of spans that the exporter's queue had no room for.
+const QUEUE_FULL: &str = "queue_full";
+
+/// The metrics of all Kafka connections.
 #[derive(Debug)]
-pub(crate) struct Metrics {
+pub(crate) struct KafkaMetrics {
     registry: Registry,
-    bytes: Family<Flow, Counter>,
-    requests: Family<Api, Counter>,
-    pub(crate) injected: Counter,
-    pub(crate) unsampled: Counter,
-    passed: Family<Cause, Counter>,
+    bytes: Family<ByteLabels, Counter>,
+    requests: Family<ApiLabels, Counter>,
+    pub(crate) records_injected: Counter,
+    pub(crate) records_unsampled: Counter,
+    passed: Family<KafkaReasonLabels, Counter>,
     pub(crate) spans: Counter,
-    spans_dropped: Family<Cause, Counter>,
+    spans_dropped: Family<KafkaReasonLabels, Counter>,
     spans_sent: Counter,
     spans_queued: Gauge,
-    pub(crate) unsettled: Counter,
-    refused: Counter,
+    pub(crate) records_unsettled: Counter,
+    pub(crate) batches_refused: Counter,
     pub(crate) connections: Counter,
-    pub(crate) open: Gauge,
-    failed: Family<Cause, Counter>,
-    latency: Family<Towards, Histogram, fn() -> Histogram>,
-    held: Histogram,
+    pub(crate) connections_open: Gauge,
+    connections_failed: Family<KafkaReasonLabels, Counter>,
+    added_latency: Family<LatencyLabels, Histogram, fn() -> Histogram>,
+    frame_held: Histogram,
     held_bytes: Gauge,
-    waiting: Gauge,
-    lag: Family<Consumer, Gauge>,
-    lags: Mutex<Lags>,
-    /// One who asks waits for another: the lag of all groups is written anew for each.
-    rendering: Mutex<()>,
+    deliveries_open: Gauge,
+    consumer_lag: Family<LagLabels, Gauge>,
+    lag_table: Mutex<LagTable>,
+    /// Serialises scrapes: each clears and rebuilds the lag of all groups.
+    scrape: Mutex<()>,
 }
 
-/// The counters that one side of a connection moves with each read and write.
+/// The counters of one side, updated with each read and write of a connection.
 #[derive(Debug, Clone)]
-pub(crate) struct SideCounts {
+pub(crate) struct SideCounters {
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
-    /// From when bytes were read on the other side to when they had been written to this one.
+    /// Time from a read on the other side to the end of the write on this side.
     pub(crate) latency: Histogram,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Flow {
-    side: &'static str,
-    direction: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Towards {
-    to: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Api {
-    api: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Cause {
-    reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Consumer {
-    group: String,
-    topic: String,
-}
-
-/// What the exporter of the spans has counted.
+/// The counters of the span exporter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Exported {
-    /// Spans that the collector has taken.
+pub struct ExporterCounts {
+    /// Spans accepted by the collector.
     pub sent: u64,
-    /// Spans that wait.
+    /// Spans in the queue.
     pub queued: u64,
-    /// Spans that are lost behind the sink, by reason. What the sink refused is counted already.
+    /// Spans lost behind the queue, by reason.
     pub dropped: Vec<(&'static str, u64)>,
 }
 
-/// Why a connection failed, as its label says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// No broker could be connected to.
-    Connect,
-    /// The client and we did not agree on TLS.
-    ClientTls,
-    /// It came to the transparent port and had not been redirected.
-    NotRedirected,
-    /// It was our own.
-    Loop,
-    /// The client's side broke.
-    Client,
-    /// The broker's side broke.
-    Broker,
-    /// It had not ended when the drain's time was up.
-    Cut,
-    /// An error of ours.
-    Panic,
+/// Values that are read from the clusters at each scrape.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ClusterGauges {
+    pub(crate) held_bytes: usize,
+    pub(crate) deliveries_open: usize,
 }
 
-// === impl Metrics ===
+// === impl KafkaMetrics ===
 
-impl Metrics {
+impl KafkaMetrics {
     pub(crate) fn new() -> Self {
         let latency: fn() -> Histogram = || Histogram::new(exponential_buckets(10e-6, 2.0, 18));
         let mut metrics = Self {
             registry: Registry::default(),
             bytes: Family::default(),
             requests: Family::default(),
-            injected: Counter::default(),
-            unsampled: Counter::default(),
+            records_injected: Counter::default(),
+            records_unsampled: Counter::default(),
             passed: Family::default(),
             spans: Counter::default(),
             spans_dropped: Family::default(),
             spans_sent: Counter::default(),
             spans_queued: Gauge::default(),
-            unsettled: Counter::default(),
-            refused: Counter::default(),
+            records_unsettled: Counter::default(),
+            batches_refused: Counter::default(),
             connections: Counter::default(),
-            open: Gauge::default(),
-            failed: Family::default(),
-            latency: Family::new_with_constructor(latency),
-            held: Histogram::new(exponential_buckets(10e-6, 2.0, 18)),
+            connections_open: Gauge::default(),
+            connections_failed: Family::default(),
+            added_latency: Family::new_with_constructor(latency),
+            frame_held: latency(),
             held_bytes: Gauge::default(),
-            waiting: Gauge::default(),
-            lag: Family::default(),
-            lags: Mutex::default(),
-            rendering: Mutex::default(),
+            deliveries_open: Gauge::default(),
+            consumer_lag: Family::default(),
+            lag_table: Mutex::default(),
+            scrape: Mutex::default(),
         };
-        metrics.registry = metrics.register();
-        metrics.show_zeros();
+        let mut registry = Registry::with_prefix("throughline_kafka");
+        metrics.register_traffic(&mut registry);
+        metrics.register_spans(&mut registry);
+        metrics.registry = registry;
+        metrics.create_zeros();
         metrics
     }
 
-    fn register(&self) -> Registry {
-        let mut r = Registry::with_prefix("throughline_kafka");
+    fn register_traffic(&self, r: &mut Registry) {
         r.register(
             "bytes",
-            "Bytes read from a side and written to it",
+            "Bytes read and written, by side and direction",
             self.bytes.clone(),
         );
         r.register(
             "requests",
-            "Requests that clients began, by API",
+            "Requests of clients, by API",
             self.requests.clone(),
         );
         r.register(
-            "records_injected",
-            "Records that got a context",
-            self.injected.clone(),
-        );
-        r.register(
-            "records_unsampled",
-            "Records that are not sampled",
-            self.unsampled.clone(),
-        );
-        r.register(
-            "passed",
-            "Records, or what might have held some, that went on as they came",
-            self.passed.clone(),
-        );
-        r.register("spans", "Spans made", self.spans.clone());
-        r.register(
-            "spans_dropped",
-            "Spans that were due and are lost, by reason",
-            self.spans_dropped.clone(),
-        );
-        r.register(
-            "spans_sent",
-            "Spans that the collector has taken",
-            self.spans_sent.clone(),
-        );
-        r.register(
-            "spans_queued",
-            "Spans that wait for the collector",
-            self.spans_queued.clone(),
-        );
-        r.register(
-            "records_unsettled",
-            "Records delivered that nobody committed in time",
-            self.unsettled.clone(),
-        );
-        r.register(
-            "batches_refused",
-            "Batches that the broker refused after injection",
-            self.refused.clone(),
-        );
-        r.register(
             "connections",
-            "Connections of clients",
+            "Client connections",
             self.connections.clone(),
         );
         r.register(
             "connections_open",
-            "Connections of clients that stand",
-            self.open.clone(),
+            "Open client connections",
+            self.connections_open.clone(),
         );
         r.register(
             "connections_failed",
-            "Connections that did not end well, by reason",
-            self.failed.clone(),
+            "Failed client connections, by reason",
+            self.connections_failed.clone(),
         );
-        let latency =
-            "From the read on one side that brought bytes to the end of their write on the other";
         r.register_with_unit(
             "added_latency",
-            latency,
+            "Time from reading bytes on one side to writing them on the other",
             Unit::Seconds,
-            self.latency.clone(),
+            self.added_latency.clone(),
         );
         r.register_with_unit(
             "frame_held",
-            "How long frames waited to be complete",
+            "Time that frames were buffered until complete",
             Unit::Seconds,
-            self.held.clone(),
+            self.frame_held.clone(),
         );
         r.register(
             "held_bytes",
-            "Bytes of frames that wait to be complete",
+            "Bytes of incomplete frames in buffers",
             self.held_bytes.clone(),
+        );
+    }
+
+    fn register_spans(&self, r: &mut Registry) {
+        r.register(
+            "records_injected",
+            "Records that a trace context was injected into",
+            self.records_injected.clone(),
+        );
+        r.register(
+            "records_unsampled",
+            "Records left out by sampling",
+            self.records_unsampled.clone(),
+        );
+        r.register(
+            "passed",
+            "Records, or batches of unknown content, that passed without tracing, by reason",
+            self.passed.clone(),
+        );
+        r.register("spans", "Spans created", self.spans.clone());
+        r.register(
+            "spans_dropped",
+            "Spans lost, by reason",
+            self.spans_dropped.clone(),
+        );
+        r.register(
+            "spans_sent",
+            "Spans accepted by the collector",
+            self.spans_sent.clone(),
+        );
+        r.register(
+            "spans_queued",
+            "Spans waiting for export",
+            self.spans_queued.clone(),
+        );
+        r.register(
+            "records_unsettled",
+            "Delivered records that were not committed in time",
+            self.records_unsettled.clone(),
+        );
+        r.register(
+            "batches_refused",
+            "Batches that the broker rejected after injection",
+            self.batches_refused.clone(),
         );
         r.register(
             "deliveries_open",
-            "Records delivered and not committed",
-            self.waiting.clone(),
+            "Delivered records that are not committed yet",
+            self.deliveries_open.clone(),
         );
         r.register(
             "consumer_lag",
-            "Records before a group, in the partitions seen here",
-            self.lag.clone(),
+            "Records behind the end of the partitions seen here, by group and topic",
+            self.consumer_lag.clone(),
         );
-        r
     }
 
-    /// What has not happened yet shows as 0, so that rates can be taken from the first time on.
-    fn show_zeros(&self) {
+    /// Creates all series with fixed labels at 0, so that rates are right from the first event on.
+    fn create_zeros(&self) {
         for side in [Side::Client, Side::Broker] {
             drop(self.side(side));
         }
         for reason in Reason::ALL {
-            drop(self.passed.get_or_create(&Cause {
-                reason: reason.name(),
-            }));
+            let reason = reason.name();
+            drop(self.passed.get_or_create(&KafkaReasonLabels { reason }));
         }
-        for failure in Failure::ALL {
-            drop(self.failed.get_or_create(&Cause {
-                reason: failure.label(),
-            }));
+        for failure in ConnectionFailure::ALL {
+            let reason = failure.label();
+            let labels = KafkaReasonLabels { reason };
+            drop(self.connections_failed.get_or_create(&labels));
         }
-        for reason in [SINK_FULL, Reason::SpanRate.name(), Reason::Capacity.name()] {
-            drop(self.spans_dropped.get_or_create(&Cause { reason }));
+        for reason in [QUEUE_FULL, Reason::SpanRate.name(), Reason::Capacity.name()] {
+            let labels = KafkaReasonLabels { reason };
+            drop(self.spans_dropped.get_or_create(&labels));
         }
     }
 
-    pub(crate) fn side(&self, side: Side) -> SideCounts {
-        let label = label(side);
-        let count = |direction| {
-            self.bytes.get_or_create_owned(&Flow {
-                side: label,
-                direction,
-            })
+    /// Returns the counters of one side of a connection.
+    pub(crate) fn side(&self, side: Side) -> SideCounters {
+        let side = side_label(side);
+        let counter = |direction| {
+            self.bytes
+                .get_or_create_owned(&ByteLabels { side, direction })
         };
-        let latency = self.latency.get_or_create_owned(&Towards { to: label });
-        SideCounts {
-            received: count("received"),
-            sent: count("sent"),
-            latency,
+        SideCounters {
+            received: counter("received"),
+            sent: counter("sent"),
+            latency: self
+                .added_latency
+                .get_or_create_owned(&LatencyLabels { to: side }),
         }
     }
 
     pub(crate) fn request(&self, api: ApiKey) {
-        self.requests
-            .get_or_create(&Api {
-                api: api.name().unwrap_or("unknown"),
-            })
-            .inc();
+        let api = api.name().unwrap_or("unknown");
+        self.requests.get_or_create(&ApiLabels { api }).inc();
     }
 
     pub(crate) fn passed(&self, reason: Reason, records: u32) {
-        // Where the records are not known it is at least one thing that passed.
+        let reason = reason.name();
+        // An unknown number of records counts as one.
         self.passed
-            .get_or_create(&Cause {
-                reason: reason.name(),
-            })
+            .get_or_create(&KafkaReasonLabels { reason })
             .inc_by(records.max(1).into());
     }
 
-    pub(crate) fn span_dropped(&self, reason: Reason, spans: u32) {
+    pub(crate) fn spans_dropped(&self, reason: Reason, spans: u32) {
+        let reason = reason.name();
         self.spans_dropped
-            .get_or_create(&Cause {
-                reason: reason.name(),
-            })
+            .get_or_create(&KafkaReasonLabels { reason })
             .inc_by(spans.into());
     }
 
-    /// A span was made, and the sink had no room for it.
-    pub(crate) fn sink_full(&self) {
+    /// Counts a span that the exporter's queue had no room for.
+    pub(crate) fn span_queue_full(&self) {
         self.spans_dropped
-            .get_or_create(&Cause { reason: SINK_FULL })
+            .get_or_create(&KafkaReasonLabels { reason: QUEUE_FULL })
             .inc();
     }
 
-    pub(crate) fn refused(&self) {
-        self.refused.inc();
-    }
-
-    pub(crate) fn failed(&self, failure: Failure) {
-        self.failed
-            .get_or_create(&Cause {
-                reason: failure.label(),
-            })
+    pub(crate) fn connection_failed(&self, failure: ConnectionFailure) {
+        let reason = failure.label();
+        self.connections_failed
+            .get_or_create(&KafkaReasonLabels { reason })
             .inc();
     }
 
-    pub(crate) fn held(&self, time: Duration) {
-        self.held.observe(time.as_secs_f64());
+    pub(crate) fn frame_held(&self, time: Duration) {
+        self.frame_held.observe(time.as_secs_f64());
     }
 
-    pub(crate) fn lag(&self, group: Option<&str>, topic: &Arc<str>, partition: i32, lag: i64) {
-        let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
-        lags.set(
-            group.unwrap_or_default(),
-            topic,
-            partition,
-            lag,
-            Instant::now(),
-        );
+    pub(crate) fn consumer_lag(
+        &self,
+        group: Option<&str>,
+        topic: &Arc<str>,
+        partition: i32,
+        lag: i64,
+    ) {
+        self.lag_table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set(
+                (Arc::from(group.unwrap_or_default()), Arc::clone(topic)),
+                partition,
+                lag,
+                Instant::now(),
+            );
     }
 
-    /// Takes over what the exporter has counted.
-    pub(crate) fn exported(&self, exported: &Exported) {
-        raise(&self.spans_sent, exported.sent);
-        self.spans_queued
-            .set(i64::try_from(exported.queued).unwrap_or(i64::MAX));
-        for (reason, count) in &exported.dropped {
-            raise(&self.spans_dropped.get_or_create(&Cause { reason }), *count);
+    /// Copies the exporter's counters.
+    pub(crate) fn update_exporter(&self, counts: &ExporterCounts) {
+        raise_to(&self.spans_sent, counts.sent);
+        self.spans_queued.set(to_gauge(counts.queued));
+        for (reason, count) in &counts.dropped {
+            let labels = KafkaReasonLabels { reason };
+            raise_to(&self.spans_dropped.get_or_create(&labels), *count);
         }
     }
 
-    /// All of it as text, with what is known only when asked (bytes held, and deliveries that wait) and what others count.
-    pub(crate) fn render(&self, held_bytes: usize, waiting: usize, more: &[&Registry]) -> String {
-        let _alone = self
-            .rendering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.held_bytes
-            .set(i64::try_from(held_bytes).unwrap_or(i64::MAX));
-        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        self.lag.clear();
+    /// Returns all metrics as text, together with those of other registries.
+    pub(crate) fn render(&self, gauges: ClusterGauges, others: &[&Registry]) -> String {
+        let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        self.held_bytes.set(to_gauge(gauges.held_bytes));
+        self.deliveries_open.set(to_gauge(gauges.deliveries_open));
+        self.consumer_lag.clear();
         let sums = self
-            .lags
+            .lag_table
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .sums(Instant::now());
         for ((group, topic), lag) in sums {
-            self.lag
-                .get_or_create(&Consumer {
-                    group: group.to_string(),
-                    topic: topic.to_string(),
-                })
-                .set(lag);
+            let labels = LagLabels {
+                group: group.to_string(),
+                topic: topic.to_string(),
+            };
+            self.consumer_lag.get_or_create(&labels).set(lag);
         }
         let mut text = String::new();
         // Writing to a string cannot fail.
         encode_registry(&mut text, &self.registry).unwrap_or_default();
-        more.iter()
-            .for_each(|registry| encode_registry(&mut text, registry).unwrap_or_default());
+        for registry in others {
+            encode_registry(&mut text, registry).unwrap_or_default();
+        }
         encode_eof(&mut text).unwrap_or_default();
         text
     }
 }
 
-// === impl Failure ===
-
-impl Failure {
-    const ALL: [Self; 8] = [
-        Self::Connect,
-        Self::ClientTls,
-        Self::NotRedirected,
-        Self::Loop,
-        Self::Client,
-        Self::Broker,
-        Self::Cut,
-        Self::Panic,
-    ];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::ClientTls => "client_tls",
-            Self::NotRedirected => "not_redirected",
-            Self::Loop => "loop",
-            Self::Client => "client",
-            Self::Broker => "broker",
-            Self::Cut => "cut",
-            Self::Panic => "panic",
-        }
-    }
+/// Raises a counter to an absolute value.
+fn raise_to(counter: &Counter, value: u64) {
+    // Adding the difference would count it twice when two scrapes race.
+    counter.inner().fetch_max(value, Ordering::Relaxed);
 }
 
-/// Brings a counter to what another one says.
-fn raise(counter: &Counter, count: u64) {
-    // Not by the difference: two who ask at once would both add it.
-    counter.inner().fetch_max(count, Ordering::Relaxed);
+fn to_gauge(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
 }
-
-const fn label(side: Side) -> &'static str {
-    match side {
-        Side::Client => "client",
-        Side::Broker => "broker",
-    }
-}
-
-/// The exporter's queue had no room.
-const SINK_FULL: &str = "queue_full";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_was_counted_is_told_with_its_labels_and_zeros_too() {
-        let metrics = Metrics::new();
+    fn counters_render_with_labels_and_zeros() {
+        let metrics = KafkaMetrics::new();
         metrics.side(Side::Client).received.inc_by(7);
         metrics.request(ApiKey::PRODUCE);
         metrics.request(ApiKey(999));
         metrics.passed(Reason::Checksum, 0);
-        metrics.lag(Some("g"), &"t".into(), 0, 3);
-        metrics.lag(Some("g"), &"t".into(), 1, 4);
-        metrics.exported(&Exported {
+        metrics.consumer_lag(Some("g"), &"t".into(), 0, 3);
+        metrics.consumer_lag(Some("g"), &"t".into(), 1, 4);
+        metrics.update_exporter(&ExporterCounts {
             sent: 5,
             queued: 2,
             dropped: vec![("unreachable", 3)],
         });
-        metrics.exported(&Exported {
+        metrics.update_exporter(&ExporterCounts {
             sent: 6,
             queued: 1,
             dropped: vec![("unreachable", 3)],
         });
-        let text = metrics.render(11, 0, &[]);
+        let gauges = ClusterGauges {
+            held_bytes: 11,
+            deliveries_open: 0,
+        };
+        let text = metrics.render(gauges, &[]);
         for line in [
             "throughline_kafka_bytes_total{side=\"client\",direction=\"received\"} 7",
             "throughline_kafka_bytes_total{side=\"broker\",direction=\"sent\"} 0",
@@ -480,24 +408,24 @@ mod tests {
     }
 
     #[test]
-    fn two_who_ask_at_once_are_told_the_same() {
-        let metrics = Metrics::new();
+    fn concurrent_scrapes_render_the_same() {
+        let metrics = KafkaMetrics::new();
         for group in 0..50 {
-            metrics.lag(Some(&group.to_string()), &"t".into(), 0, 1);
+            metrics.consumer_lag(Some(&group.to_string()), &"t".into(), 0, 1);
         }
-        let ask = || {
+        let scrape = || {
             for sent in 0..200 {
-                metrics.exported(&Exported {
+                metrics.update_exporter(&ExporterCounts {
                     sent,
-                    ..Exported::default()
+                    ..ExporterCounts::default()
                 });
-                let text = metrics.render(0, 0, &[]);
+                let text = metrics.render(ClusterGauges::default(), &[]);
                 assert_eq!(text.matches("consumer_lag{").count(), 50, "{text}");
             }
         };
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(ask);
+                scope.spawn(scrape);
             }
         });
         assert_eq!(metrics.spans_sent.get(), 199);

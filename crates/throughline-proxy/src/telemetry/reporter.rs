@@ -1,161 +1,210 @@
-//! What sessions and connections have to tell: into the metrics, and where a person can do something about it, into the log.
+//! Reports events of connections and sessions: as metrics, and as log lines where a user can act.
 
+use std::fmt::Display;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{Loss, Notice, Reason};
 
-use crate::telemetry::log_throttle::Seldom;
-use crate::telemetry::metrics::{Failure, Metrics};
+use crate::telemetry::log_throttle::LogThrottle;
+use crate::telemetry::metrics::{ConnectionFailure, KafkaMetrics};
 
-/// Tells what happens. Lines that would repeat come seldom, with the number of those left out.
+/// Reports events. Repeated log lines are throttled by kind; `suppressed` counts the missing ones.
 #[derive(Debug)]
-pub(crate) struct Herald {
-    pub(crate) metrics: Arc<Metrics>,
-    client_tls: Seldom,
-    broker_tls: Seldom,
-    lost: Seldom,
-    refused: Seldom,
-    sink: Seldom,
-    panicked: Seldom,
-    accept: Seldom,
-    full: Seldom,
-    failures: [Seldom; 4],
+pub(crate) struct Reporter {
+    pub(crate) metrics: Arc<KafkaMetrics>,
+    throttles: LogThrottles,
 }
 
-// === impl Herald ===
+/// One throttle for each kind of line.
+#[derive(Debug, Default)]
+struct LogThrottles {
+    client_speaks_tls: LogThrottle,
+    broker_speaks_tls: LogThrottle,
+    not_kafka: LogThrottle,
+    batch_refused: LogThrottle,
+    queue_full: LogThrottle,
+    panic: LogThrottle,
+    accept: LogThrottle,
+    connection_limit: LogThrottle,
+    connect: LogThrottle,
+    client_tls: LogThrottle,
+    not_redirected: LogThrottle,
+    loop_detected: LogThrottle,
+}
 
-impl Herald {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+// === impl Reporter ===
+
+impl Reporter {
+    pub(crate) fn new(metrics: Arc<KafkaMetrics>) -> Self {
         Self {
             metrics,
-            client_tls: Seldom::default(),
-            broker_tls: Seldom::default(),
-            lost: Seldom::default(),
-            refused: Seldom::default(),
-            sink: Seldom::default(),
-            panicked: Seldom::default(),
-            accept: Seldom::default(),
-            full: Seldom::default(),
-            failures: Default::default(),
+            throttles: LogThrottles::default(),
         }
     }
 
-    /// Takes what a session tells.
-    pub(crate) fn notice(&self, notice: &Notice) {
+    /// Reports an event of a session.
+    pub(crate) fn session_event(&self, event: &Notice) {
         let metrics = &self.metrics;
-        match notice {
+        match event {
             Notice::Request(api) => metrics.request(*api),
-            Notice::Injected { records } => drop(metrics.injected.inc_by(u64::from(*records))),
+            Notice::Injected { records } => {
+                metrics.records_injected.inc_by(u64::from(*records));
+            }
             Notice::Passed { reason, records } => {
                 metrics.passed(*reason, *records);
-                if *reason == Reason::Panic
-                    && let Some(more) = self.panicked.now()
-                {
-                    tracing::error!(
-                        more,
-                        "an error of ours; its connection goes on, and nothing more on it is traced. Please report it"
-                    );
+                if *reason == Reason::Panic {
+                    self.session_panicked();
                 }
             }
-            Notice::Unsampled { records } => drop(metrics.unsampled.inc_by(u64::from(*records))),
-            Notice::SpanDropped { reason, spans } => metrics.span_dropped(*reason, *spans),
-            Notice::Unsettled { records } => drop(metrics.unsettled.inc_by(u64::from(*records))),
-            Notice::Held { nanoseconds } => metrics.held(Duration::from_nanos(*nanoseconds)),
+            Notice::Unsampled { records } => {
+                metrics.records_unsampled.inc_by(u64::from(*records));
+            }
+            Notice::SpanDropped { reason, spans } => metrics.spans_dropped(*reason, *spans),
+            Notice::Unsettled { records } => {
+                metrics.records_unsettled.inc_by(u64::from(*records));
+            }
+            Notice::Held { nanoseconds } => metrics.frame_held(Duration::from_nanos(*nanoseconds)),
             Notice::Lag {
                 group,
                 topic,
                 partition,
                 lag,
-            } => metrics.lag(group.as_deref(), topic, *partition, *lag),
-            Notice::Refused { topic, error_code } => {
-                metrics.refused();
-                if let Some(more) = self.refused.now() {
-                    tracing::warn!(%topic, error_code, more, "the broker refused a batch with contexts in it; the topic gets less or none from here on");
-                }
-            }
-            Notice::Lost {
-                side: Side::Broker,
-                loss: Loss::Tls,
-            } => {
-                if let Some(more) = self.broker_tls.now() {
-                    tracing::warn!(
-                        more,
-                        "the broker speaks TLS; so must we: --broker-tls, or --broker-tls-ca"
-                    );
-                }
-            }
-            Notice::Lost { side, loss } => {
-                if let Some(more) = self.lost.now() {
-                    tracing::warn!(?side, %loss, more, "a connection does not speak Kafka; its bytes pass, and nothing on it is traced");
-                }
-            }
-            Notice::ClientSpeaksTls => {
-                if let Some(more) = self.client_tls.now() {
-                    tracing::warn!(more, "the client speaks TLS; {SPEAK_TLS}");
-                }
-            }
+            } => metrics.consumer_lag(group.as_deref(), topic, *partition, *lag),
+            Notice::Refused { topic, error_code } => self.batch_refused(topic, *error_code),
+            Notice::Lost { side, loss } => self.not_kafka(*side, loss),
+            Notice::ClientSpeaksTls => self.client_speaks_tls(),
             _ => {}
         }
     }
 
-    /// A finished span found no room.
-    pub(crate) fn sink_full(&self) {
-        self.metrics.sink_full();
-        if let Some(more) = self.sink.now() {
+    /// Reports a span that the exporter's queue had no room for.
+    pub(crate) fn span_dropped(&self) {
+        self.metrics.span_queue_full();
+        if let Some(suppressed) = self.throttles.queue_full.permit() {
             tracing::warn!(
-                more,
-                "spans are dropped: the exporter's queue is full; is the collector there?"
+                suppressed,
+                "span dropped: export queue full; check that the collector is running"
             );
         }
     }
 
-    /// The system has no connection for us, though one waits.
-    pub(crate) fn cannot_accept(&self, error: &std::io::Error) {
-        if let Some(more) = self.accept.now() {
-            tracing::warn!(%error, more, "cannot accept a connection; if files are too few for it, raise their limit (ulimit -n)");
-        }
-    }
-
-    /// There are as many connections as there may be, and one more.
-    pub(crate) fn full(&self) {
-        if let Some(more) = self.full.now() {
+    /// Reports that the system could not accept a connection.
+    pub(crate) fn accept_failed(&self, error: &io::Error) {
+        if let Some(suppressed) = self.throttles.accept.permit() {
             tracing::warn!(
-                more,
-                "a client has to wait until another goes: all places are taken; give it more (--connections)"
+                %error, suppressed,
+                "accepting a connection failed; if too many files are open, \
+                 raise the limit (ulimit -n)"
             );
         }
     }
 
-    /// A connection did not come about.
-    pub(crate) fn failed(&self, failure: Failure, error: &dyn std::fmt::Display) {
-        self.metrics.failed(failure);
-        let [connect, tls, redirect, looped] = &self.failures;
-        let (seldom, text) = match failure {
-            Failure::Connect => (
-                connect,
-                "cannot connect to a broker; the client's connection is closed, and it will try again",
+    /// Reports a client that waits because of the connection limit.
+    pub(crate) fn connection_limit_reached(&self) {
+        if let Some(suppressed) = self.throttles.connection_limit.permit() {
+            tracing::warn!(
+                suppressed,
+                "connection limit reached: a client waits until another disconnects; \
+                 raise --connections"
+            );
+        }
+    }
+
+    /// Reports a connection that failed before or while it was served.
+    pub(crate) fn connection_failed(&self, failure: ConnectionFailure, error: &dyn Display) {
+        self.metrics.connection_failed(failure);
+        let throttles = &self.throttles;
+        let (throttle, text) = match failure {
+            ConnectionFailure::Connect => (
+                &throttles.connect,
+                "connecting to a broker failed: the client is disconnected and will retry; \
+                 check the broker's address",
             ),
-            Failure::ClientTls => (
-                tls,
-                "a client and we did not agree on TLS; it must speak TLS here, and trust our certificate",
+            ConnectionFailure::ClientTls => (
+                &throttles.client_tls,
+                "TLS handshake with a client failed; the client must use TLS on this port and \
+                 trust the certificate of client_tls_cert",
             ),
-            Failure::NotRedirected => (
-                redirect,
-                "a connection came straight to the transparent port; it is for connections that iptables redirects, so point clients at their brokers",
+            ConnectionFailure::NotRedirected => (
+                &throttles.not_redirected,
+                "connection to the transparent port was not redirected by iptables; \
+                 point clients at their brokers",
             ),
-            Failure::Loop => (
-                looped,
-                "our own connection to a broker came back to us; exempt the user that we run as from the redirection (iptables -m owner --uid-owner), or correct the address that the broker advertises, if that is ours",
+            ConnectionFailure::Loop => (
+                &throttles.loop_detected,
+                "redirection loop: an upstream connection of the proxy came back to it; exempt \
+                 the proxy's user from the redirection (iptables -m owner --uid-owner), or fix a \
+                 broker that advertises the proxy's address",
             ),
-            Failure::Client | Failure::Broker | Failure::Cut | Failure::Panic => return,
+            // The peer closed, the drain ended, or the panic has been logged: nothing to fix here.
+            ConnectionFailure::Client
+            | ConnectionFailure::Broker
+            | ConnectionFailure::Aborted
+            | ConnectionFailure::Panic => return,
         };
-        if let Some(more) = seldom.now() {
-            tracing::warn!(%error, more, "{text}");
+        if let Some(suppressed) = throttle.permit() {
+            tracing::warn!(%error, suppressed, "{text}");
+        }
+    }
+
+    /// Reports a connection that ended by a panic of the proxy.
+    pub(crate) fn connection_panicked(&self) {
+        self.metrics.connection_failed(ConnectionFailure::Panic);
+        tracing::error!(
+            "connection closed by a panic of the proxy, the client will reconnect; \
+             please report this bug"
+        );
+    }
+
+    fn session_panicked(&self) {
+        if let Some(suppressed) = self.throttles.panic.permit() {
+            tracing::error!(
+                suppressed,
+                "tracing of a connection stopped by a panic, its bytes pass on; \
+                 please report this bug"
+            );
+        }
+    }
+
+    fn batch_refused(&self, topic: &str, error_code: i16) {
+        self.metrics.batches_refused.inc();
+        if let Some(suppressed) = self.throttles.batch_refused.permit() {
+            tracing::warn!(
+                %topic, error_code, suppressed,
+                "broker refused a batch with injected contexts; \
+                 injection into the topic is reduced or off from here on"
+            );
+        }
+    }
+
+    fn not_kafka(&self, side: Side, loss: &Loss) {
+        if let (Side::Broker, Loss::Tls) = (side, loss) {
+            if let Some(suppressed) = self.throttles.broker_speaks_tls.permit() {
+                tracing::warn!(
+                    suppressed,
+                    "the broker speaks TLS; set --broker-tls or --broker-tls-ca"
+                );
+            }
+        } else if let Some(suppressed) = self.throttles.not_kafka.permit() {
+            tracing::warn!(
+                ?side, %loss, suppressed,
+                "connection does not speak Kafka: its bytes pass without tracing; \
+                 check the port that the client uses"
+            );
+        }
+    }
+
+    fn client_speaks_tls(&self) {
+        if let Some(suppressed) = self.throttles.client_speaks_tls.permit() {
+            tracing::warn!(
+                suppressed,
+                "the client speaks TLS to a plain port; set client_tls_cert and client_tls_key, \
+                 or let the client use PLAINTEXT or SASL_PLAINTEXT (security.protocol) and set \
+                 broker_tls for the connection to the broker"
+            );
         }
     }
 }
-
-const SPEAK_TLS: &str = "give us a certificate for it (client_tls_cert, client_tls_key), or let it speak plain Kafka to us \
-     (security.protocol PLAINTEXT or SASL_PLAINTEXT) and us speak TLS to the broker (broker_tls)";

@@ -1,4 +1,4 @@
-//! Connecting to a broker: its names looked up, its addresses tried in turn, TLS begun; each with a deadline.
+//! Dialing upstream servers: name lookup, one attempt for each address, TLS; each with a timeout.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,148 +9,152 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::address::Address;
-use crate::transport::own_connections::{Ends, Listed, Outgoing};
-use crate::transport::stream::{self, Stream};
-use crate::transport::tls::Connector;
+use crate::address::HostPort;
+use crate::transport::own_connections::{OwnConnectionGuard, OwnConnections, SocketPair};
+use crate::transport::stream::{self, MaybeTlsStream};
+use crate::transport::tls::UpstreamTls;
 
-/// What connecting takes, for all brokers.
+/// The settings with which upstream connections are opened.
 #[derive(Debug, Clone)]
-pub(crate) struct Dialer {
-    pub(crate) tls: Option<Connector>,
-    pub(crate) deadline: Duration,
-    pub(crate) outgoing: Outgoing,
+pub(crate) struct UpstreamDialer {
+    pub(crate) tls: Option<UpstreamTls>,
+    /// Time for one server, TLS included.
+    pub(crate) connect_timeout: Duration,
+    pub(crate) own_connections: OwnConnections,
 }
 
-/// The brokers that will do, of which the last that answered is tried first.
+/// Brokers of which any will do. The last one that answered is tried first.
 #[derive(Debug, Clone)]
-pub(crate) struct Candidates {
-    brokers: Arc<[Address]>,
-    first: Arc<AtomicUsize>,
+pub(crate) struct BrokerCandidates {
+    brokers: Arc<[HostPort]>,
+    preferred: Arc<AtomicUsize>,
 }
 
 /// A connection to a broker.
 #[derive(Debug)]
-pub(crate) struct Dialled {
-    pub(crate) stream: Stream,
-    pub(crate) broker: Address,
-    pub(crate) listed: Listed,
+pub(crate) struct DialedBroker {
+    pub(crate) stream: MaybeTlsStream,
+    pub(crate) broker: HostPort,
+    pub(crate) own_guard: OwnConnectionGuard,
 }
 
-/// A connection on which nothing has been said.
+/// A TCP connection that has carried no bytes yet.
 #[derive(Debug)]
-pub(crate) struct Tcp {
+pub(crate) struct DialedSocket {
     pub(crate) stream: TcpStream,
-    pub(crate) listed: Listed,
+    pub(crate) own_guard: OwnConnectionGuard,
 }
 
-/// None of the brokers could be connected to: what became of each.
+/// The failure to connect to any candidate, with the cause for each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub(crate) struct DialError(Vec<Refusal>);
+pub(crate) struct DialError(Vec<DialFailure>);
 
 #[derive(Debug, thiserror::Error)]
 #[error("{broker}: {source}")]
-struct Refusal {
-    broker: Address,
+struct DialFailure {
+    broker: HostPort,
     source: io::Error,
 }
 
 // === impl DialError ===
 
 impl DialError {
-    /// The only one there was.
-    pub(crate) fn of(broker: Address, source: io::Error) -> Self {
-        Self(vec![Refusal { broker, source }])
+    /// Returns the error of a dial with one candidate.
+    pub(crate) fn single(broker: HostPort, source: io::Error) -> Self {
+        Self(vec![DialFailure { broker, source }])
     }
 }
 
-// === impl Candidates ===
+// === impl BrokerCandidates ===
 
-impl Candidates {
-    pub(crate) fn new(brokers: impl IntoIterator<Item = Address>) -> Self {
+impl BrokerCandidates {
+    pub(crate) fn new(brokers: impl IntoIterator<Item = HostPort>) -> Self {
         Self {
             brokers: brokers.into_iter().collect(),
-            first: Arc::default(),
+            preferred: Arc::default(),
         }
     }
 
-    /// All of them, the one to begin with first, with their places.
-    fn in_turn(&self) -> impl Iterator<Item = (usize, &Address)> {
-        let first = self.first.load(Ordering::Relaxed);
+    /// Iterates over all candidates with their indices, the preferred one first.
+    fn by_preference(&self) -> impl Iterator<Item = (usize, &HostPort)> {
+        let preferred = self.preferred.load(Ordering::Relaxed);
         let all = || self.brokers.iter().enumerate();
-        all().skip(first).chain(all().take(first))
+        all().skip(preferred).chain(all().take(preferred))
     }
 }
 
-// === impl Dialer ===
+// === impl UpstreamDialer ===
 
-impl Dialer {
-    /// Connects to the first of the candidates that answers.
-    pub(crate) async fn dial(&self, candidates: &Candidates) -> Result<Dialled, DialError> {
-        let mut refusals = Vec::new();
-        for (place, broker) in candidates.in_turn() {
-            match timeout(self.deadline, self.connect(broker))
+impl UpstreamDialer {
+    /// Connects to the first candidate that answers.
+    pub(crate) async fn dial(
+        &self,
+        candidates: &BrokerCandidates,
+    ) -> Result<DialedBroker, DialError> {
+        let mut failures = Vec::new();
+        for (index, broker) in candidates.by_preference() {
+            match timeout(self.connect_timeout, self.connect(broker))
                 .await
-                .unwrap_or_else(|_| Err(late(self.deadline)))
+                .unwrap_or_else(|_| Err(timed_out(self.connect_timeout)))
             {
-                Ok((stream, listed)) => {
-                    candidates.first.store(place, Ordering::Relaxed);
-                    return Ok(Dialled {
-                        stream,
-                        broker: broker.clone(),
-                        listed,
-                    });
+                Ok(dialed) => {
+                    candidates.preferred.store(index, Ordering::Relaxed);
+                    return Ok(dialed);
                 }
-                Err(source) => refusals.push(Refusal {
+                Err(source) => failures.push(DialFailure {
                     broker: broker.clone(),
                     source,
                 }),
             }
         }
-        Err(DialError(refusals))
+        Err(DialError(failures))
     }
 
-    async fn connect(&self, broker: &Address) -> io::Result<(Stream, Listed)> {
-        self.speak(broker, self.connect_tcp(broker).await?).await
-    }
-
-    /// Goes on where a connection to the broker stands already.
-    pub(crate) async fn take(&self, broker: Address, tcp: Tcp) -> io::Result<Dialled> {
-        let late = |_| Err(late(self.deadline));
-        let (stream, listed) = timeout(self.deadline, self.speak(&broker, tcp))
+    async fn connect(&self, broker: &HostPort) -> io::Result<DialedBroker> {
+        self.start_tls(broker, self.connect_tcp(broker).await?)
             .await
-            .unwrap_or_else(late)?;
-        Ok(Dialled {
+    }
+
+    /// Starts TLS, if it is used, on a TCP connection to the broker.
+    pub(crate) async fn finish(
+        &self,
+        broker: &HostPort,
+        socket: DialedSocket,
+    ) -> io::Result<DialedBroker> {
+        timeout(self.connect_timeout, self.start_tls(broker, socket))
+            .await
+            .unwrap_or_else(|_| Err(timed_out(self.connect_timeout)))
+    }
+
+    async fn start_tls(&self, broker: &HostPort, socket: DialedSocket) -> io::Result<DialedBroker> {
+        let DialedSocket { stream, own_guard } = socket;
+        let stream = match &self.tls {
+            None => MaybeTlsStream::Plain(stream),
+            Some(tls) => tls.connect(&broker.host, stream).await?,
+        };
+        Ok(DialedBroker {
             stream,
-            broker,
-            listed,
+            broker: broker.clone(),
+            own_guard,
         })
     }
 
-    async fn speak(&self, broker: &Address, tcp: Tcp) -> io::Result<(Stream, Listed)> {
-        let Tcp { stream, listed } = tcp;
-        let stream = match &self.tls {
-            None => Stream::Plain(stream),
-            Some(tls) => tls.connect(&broker.host, stream).await?,
-        };
-        Ok((stream, listed))
+    /// Tries all addresses of the host. The error is that of the last address.
+    pub(crate) async fn connect_tcp(&self, server: &HostPort) -> io::Result<DialedSocket> {
+        let addresses = lookup_host((&*server.host, server.port)).await?;
+        self.connect_any(addresses.collect()).await
     }
 
-    /// Tries all addresses of the host; the error is that of the last.
-    pub(crate) async fn connect_tcp(&self, broker: &Address) -> io::Result<Tcp> {
-        self.connect_any(lookup_host((&*broker.host, broker.port)).await?.collect())
-            .await
-    }
-
-    /// Each has its part of the time: one that never answers leaves some to the next.
-    async fn connect_any(&self, addresses: Vec<SocketAddr>) -> io::Result<Tcp> {
+    async fn connect_any(&self, addresses: Vec<SocketAddr>) -> io::Result<DialedSocket> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-        let part = self.deadline / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        // Each address gets its share of the time, so that a silent one leaves some to the next.
+        let share =
+            self.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         for address in addresses {
-            match timeout(part, self.connect_address(address))
+            match timeout(share, self.connect_address(address))
                 .await
-                .unwrap_or_else(|_| Err(late(part)))
+                .unwrap_or_else(|_| Err(timed_out(share)))
             {
                 Ok(connected) => return Ok(connected),
                 Err(error) => last = error,
@@ -159,18 +163,19 @@ impl Dialer {
         Err(last)
     }
 
-    pub(crate) async fn connect_address(&self, address: SocketAddr) -> io::Result<Tcp> {
+    pub(crate) async fn connect_address(&self, address: SocketAddr) -> io::Result<DialedSocket> {
         let stream = TcpStream::connect(address).await?;
-        let listed = self.outgoing.list(Ends::new(stream.local_addr()?, address));
-        stream::tune(&stream);
-        Ok(Tcp { stream, listed })
+        let pair = SocketPair::new(stream.local_addr()?, address);
+        let own_guard = self.own_connections.register(pair);
+        stream::configure(&stream);
+        Ok(DialedSocket { stream, own_guard })
     }
 }
 
-fn late(deadline: Duration) -> io::Error {
+fn timed_out(limit: Duration) -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
-        format!("no answer within {deadline:?}"),
+        format!("no answer within {limit:?}"),
     )
 }
 
@@ -181,8 +186,8 @@ mod tests {
 
     use super::*;
 
-    /// A port whose backlog is full: the system lets nobody else begin.
-    async fn silent() -> (SocketAddr, impl Sized) {
+    /// Returns an address whose backlog is full, so that further connects hang.
+    async fn silent_address() -> (SocketAddr, impl Sized) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket
             .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
@@ -199,19 +204,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_never_answers_leaves_time_for_the_next() {
-        let (silent, _held) = silent().await;
+    async fn silent_address_leaves_time_for_the_next() {
+        let (silent, _held) = silent_address().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
-        let dialer = Dialer {
+        let dialer = UpstreamDialer {
             tls: None,
-            deadline: Duration::from_secs(3),
-            outgoing: Outgoing::default(),
+            connect_timeout: Duration::from_secs(3),
+            own_connections: OwnConnections::default(),
         };
-        let connected = timeout(dialer.deadline, dialer.connect_any(vec![silent, good]))
-            .await
-            .unwrap()
-            .unwrap();
+        let connected = timeout(
+            dialer.connect_timeout,
+            dialer.connect_any(vec![silent, good]),
+        )
+        .await
+        .unwrap()
+        .unwrap();
         assert_eq!(connected.stream.peer_addr().unwrap(), good);
     }
 }

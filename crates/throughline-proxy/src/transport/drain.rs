@@ -1,49 +1,49 @@
-//! The end in two steps: first nothing new is begun, then what has not ended is cut.
+//! The two phases of a shutdown: first no new work begins, then unfinished work is aborted.
 
 use tokio_util::sync::CancellationToken;
 
-/// How far the end has come. Clones see the same.
+/// The phase of a shutdown, shared by all clones.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stop {
-    begun: CancellationToken,
-    over: CancellationToken,
+pub(crate) struct Drain {
+    draining: CancellationToken,
+    aborted: CancellationToken,
 }
 
-impl Stop {
-    /// An end for a part: it comes with that of the whole, or before.
-    pub(crate) fn part(&self) -> Self {
+impl Drain {
+    /// Returns a drain for a part of the proxy. It starts with this one or before it.
+    pub(crate) fn child(&self) -> Self {
         Self {
-            begun: self.begun.child_token(),
-            over: self.over.child_token(),
+            draining: self.draining.child_token(),
+            aborted: self.aborted.child_token(),
         }
     }
 
-    /// From here on nothing new is begun.
-    pub(crate) fn begin(&self) {
-        self.begun.cancel();
+    /// Starts the first phase: no new requests or connections.
+    pub(crate) fn start(&self) {
+        self.draining.cancel();
     }
 
-    /// From here on nothing goes on.
-    pub(crate) fn finish(&self) {
-        self.begun.cancel();
-        self.over.cancel();
+    /// Starts the second phase: open connections are closed at once.
+    pub(crate) fn abort(&self) {
+        self.draining.cancel();
+        self.aborted.cancel();
     }
 
-    pub(crate) fn has_begun(&self) -> bool {
-        self.begun.is_cancelled()
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.is_cancelled()
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted.is_cancelled()
     }
 
-    /// Waits for the first step.
-    pub(crate) async fn begun(&self) {
-        self.begun.cancelled().await;
+    /// Waits for the first phase.
+    pub(crate) async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 
-    /// Waits for the second.
-    pub(crate) async fn over(&self) {
-        self.over.cancelled().await;
+    /// Waits for the second phase.
+    pub(crate) async fn aborted(&self) {
+        self.aborted.cancelled().await;
     }
 }

@@ -1,68 +1,70 @@
-//! Connections that the system turned towards us (iptables `REDIRECT`), and the loops that this can make.
+//! The registry of connections that this proxy opened, which detects redirection loops.
 //!
-//! In a loop our own connection to the broker comes to us again. It shows in its two ends, which are those of a socket of ours:
-//! so every socket that connects to a broker is listed while it lives. Both ends count: a client on the same machine may well
-//! have the port that we connect to a broker from, since the system gives a port once for each destination.
+//! In a loop, our own upstream connection is redirected back to our listener. It is recognised by
+//! its pair of addresses, so every socket that the proxy connects is registered while it is open.
+//! Both addresses are compared: a client on the same machine may well use the local port of one of
+//! our connections, because the system assigns a port once for each destination.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::address::plain;
+use crate::address::unmap_ipv4;
 
-/// All connections to brokers that are open.
+/// All upstream connections that are open.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Outgoing(Arc<Mutex<HashSet<Ends>>>);
+pub(crate) struct OwnConnections(Arc<Mutex<HashSet<SocketPair>>>);
 
-/// One of them; not listed any longer when dropped.
+/// The registration of one connection, removed on drop.
 #[derive(Debug)]
-pub(crate) struct Listed {
-    ends: Ends,
-    outgoing: Outgoing,
+pub(crate) struct OwnConnectionGuard {
+    pair: SocketPair,
+    connections: OwnConnections,
 }
 
-/// Where a connection comes from, and where it was to go.
+/// The source and the destination of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Ends {
-    from: SocketAddr,
-    to: SocketAddr,
+pub(crate) struct SocketPair {
+    source: SocketAddr,
+    destination: SocketAddr,
 }
 
-// === impl Ends ===
+// === impl SocketPair ===
 
-impl Ends {
-    pub(crate) fn new(from: SocketAddr, to: SocketAddr) -> Self {
+impl SocketPair {
+    pub(crate) fn new(source: SocketAddr, destination: SocketAddr) -> Self {
+        // The same connection shows as mapped IPv4 on one socket and as plain IPv4 on the other.
         Self {
-            from: plain(from),
-            to: plain(to),
+            source: unmap_ipv4(source),
+            destination: unmap_ipv4(destination),
         }
     }
 }
 
-// === impl Outgoing ===
+// === impl OwnConnections ===
 
-impl Outgoing {
-    pub(crate) fn list(&self, ends: Ends) -> Listed {
-        self.all(|all| all.insert(ends));
-        Listed {
-            ends,
-            outgoing: self.clone(),
+impl OwnConnections {
+    pub(crate) fn register(&self, pair: SocketPair) -> OwnConnectionGuard {
+        self.with_set(|set| set.insert(pair));
+        OwnConnectionGuard {
+            pair,
+            connections: self.clone(),
         }
     }
 
-    /// Whether this connection of a "client" is one of our own.
-    pub(crate) fn has(&self, ends: Ends) -> bool {
-        self.all(|all| all.contains(&ends))
+    /// Returns whether an accepted connection was opened by this proxy.
+    pub(crate) fn contains(&self, pair: SocketPair) -> bool {
+        self.with_set(|set| set.contains(&pair))
     }
 
-    fn all<T>(&self, with: impl FnOnce(&mut HashSet<Ends>) -> T) -> T {
-        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_set<T>(&self, apply: impl FnOnce(&mut HashSet<SocketPair>) -> T) -> T {
+        apply(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Drop for Listed {
+impl Drop for OwnConnectionGuard {
     fn drop(&mut self) {
-        self.outgoing.all(|all| all.remove(&self.ends));
+        self.connections.with_set(|set| set.remove(&self.pair));
     }
 }
 
@@ -71,20 +73,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_with_the_port_of_a_connection_to_a_broker_is_no_loop() {
+    fn client_with_the_local_port_of_an_upstream_connection_is_not_a_loop() {
         let [port, ours, broker] = ["127.0.0.1:5001", "127.0.0.1:19092", "127.0.0.1:9092"]
             .map(|text| text.parse().unwrap());
-        let outgoing = Outgoing::default();
-        let listed = outgoing.list(Ends::new(port, broker));
+        let connections = OwnConnections::default();
+        let guard = connections.register(SocketPair::new(port, broker));
         assert!(
-            !outgoing.has(Ends::new(port, ours)),
-            "the system gives a port once for each destination"
+            !connections.contains(SocketPair::new(port, ours)),
+            "the system assigns a port once for each destination"
         );
-        assert!(outgoing.has(Ends::new(port, broker)));
-        drop(listed);
-        assert!(
-            !outgoing.has(Ends::new(port, broker)),
-            "what has ended is nobody's"
-        );
+        assert!(connections.contains(SocketPair::new(port, broker)));
+        drop(guard);
+        assert!(!connections.contains(SocketPair::new(port, broker)));
     }
 }

@@ -13,13 +13,13 @@ use tokio_util::io::poll_read_buf;
 
 /// Bytes that come in from one side.
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub(crate) struct ReadBuffer {
     buffer: BytesMut,
     /// How much the next read may bring.
     room: usize,
 }
 
-impl Inbox {
+impl ReadBuffer {
     pub(crate) fn new() -> Self {
         Self {
             buffer: BytesMut::new(),
@@ -82,7 +82,7 @@ mod tests {
     #[tokio::test]
     async fn room_grows_with_bulk_and_shrinks_with_trickle() {
         let (mut ours, mut theirs) = tokio::io::duplex(2 * ROOM_MAX);
-        let mut inbox = Inbox::new();
+        let mut inbox = ReadBuffer::new();
         for _ in 0..12 {
             theirs.write_all(&vec![7; ROOM_MAX]).await.unwrap();
             let mut left = ROOM_MAX;
@@ -109,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn a_little_is_handed_out_without_the_buffer_around_it() {
         let (mut ours, mut theirs) = tokio::io::duplex(ROOM_MIN);
-        let mut inbox = Inbox::new();
+        let mut inbox = ReadBuffer::new();
         let mut last = None;
         for size in [1, ROOM_MIN / LITTLE - 1, ROOM_MIN / 2] {
             theirs.write_all(&vec![7; size]).await.unwrap();
@@ -131,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn the_silent_hold_nothing_and_the_end_is_empty() {
         let (mut ours, mut theirs) = tokio::io::duplex(64);
-        let mut inbox = Inbox::new();
+        let mut inbox = ReadBuffer::new();
         theirs.write_all(b"x").await.unwrap();
         drop(
             poll_fn(|context| inbox.poll_read(&mut ours, context))

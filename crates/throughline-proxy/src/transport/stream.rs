@@ -1,4 +1,4 @@
-//! One side of a connection: TCP, with or without TLS on it.
+//! One side of a connection: TCP, with or without TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -10,47 +10,62 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-/// A stream of bytes to a client or a broker.
+/// Idle time before the first TCP keepalive probe.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+
+/// Time between keepalive probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A stream of bytes to a client or a server.
 #[derive(Debug)]
-pub(crate) enum Stream {
+pub(crate) enum MaybeTlsStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-// === impl Stream ===
+// === impl MaybeTlsStream ===
 
-impl Stream {
-    /// The protocol that both ends agreed on when TLS began (ALPN).
-    pub(crate) fn agreed(&self) -> Option<&[u8]> {
+impl MaybeTlsStream {
+    /// Returns the protocol that the TLS handshake negotiated (ALPN, RFC 7301).
+    pub(crate) fn alpn_protocol(&self) -> Option<&[u8]> {
         match self {
             Self::Plain(_) => None,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
+
+    /// Returns the TCP connection below TLS.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
 }
 
-/// Sets what every socket of ours has: no waiting for more bytes, and questions to a peer that has long been silent.
-pub(crate) fn tune(stream: &TcpStream) {
+/// Sets the options of every socket: no delay of small writes, and keepalive probes.
+pub(crate) fn configure(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new()
-        .with_time(SILENCE)
-        .with_interval(SILENCE_INTERVAL);
-    let tuned = stream
+        .with_time(KEEPALIVE_TIME)
+        .with_interval(KEEPALIVE_INTERVAL);
+    let configured = stream
         .set_nodelay(true)
         .and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
-    if let Err(error) = tuned {
-        tracing::debug!(%error, "cannot tune a socket");
+    if let Err(error) = configured {
+        tracing::debug!(%error, "setting socket options failed");
     }
 }
 
-/// Has the peer hear what it would hear without us: that nobody is there. An orderly end would come from a server that is there and
-/// does not want to talk; franz-go thinks then that it should speak TLS, and gives its records up.
-pub(crate) fn refuse(stream: &TcpStream) {
+/// Makes the socket close with a reset, as if nothing listened at the client's destination.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    // An orderly end would look like a server that exists and does not want to talk: franz-go then
+    // assumes that it should use TLS, and gives up its records.
     if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
-        tracing::debug!(%error, "cannot refuse a connection");
+        tracing::debug!(%error, "setting the linger option failed");
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for MaybeTlsStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -63,7 +78,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for MaybeTlsStream {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -107,6 +122,3 @@ impl AsyncWrite for Stream {
         }
     }
 }
-
-const SILENCE: Duration = Duration::from_secs(60);
-const SILENCE_INTERVAL: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
-//! TLS to brokers and from clients: rustls with ring, certificates and keys as PEM.
+//! TLS to upstream servers and from clients: rustls with ring, certificates and keys as PEM.
 //!
-//! Everything is understood when it is built, so that a wrong file is told before a socket is bound. SASL goes through either way.
+//! All PEM is parsed at construction, so that a bad file is reported before a socket is bound. SASL
+//! is independent of TLS and passes through either way.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,38 +14,41 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::transport::stream::Stream;
+use crate::transport::stream::MaybeTlsStream;
 
-/// Whom we believe that a broker is who it says.
+/// Servers whose TLS sessions are cached for resumption.
+const MAX_CACHED_SESSIONS: usize = 256;
+
+/// The certificate authorities that a server's certificate must come from.
 #[derive(Debug, Clone, Copy)]
-pub enum Roots<'a> {
+pub enum TlsRoots<'a> {
     /// The certificate authorities of this machine.
     System,
-    /// These, in PEM.
+    /// Certificates in PEM.
     Pem(&'a [u8]),
 }
 
-/// Who we say we are: a certificate with those that vouch for it, and its key, in PEM.
+/// A certificate chain and its private key, in PEM.
 #[derive(Clone, Copy)]
-pub struct Identity<'a> {
-    /// The certificate, then the chain.
+pub struct TlsIdentity<'a> {
+    /// The certificate, followed by its chain.
     pub certificates: &'a [u8],
     /// The private key (PKCS #8, PKCS #1 or SEC 1).
     pub key: &'a [u8],
 }
 
-/// TLS to brokers.
+/// TLS to upstream servers.
 #[derive(Clone)]
-pub struct Connector {
+pub struct UpstreamTls {
     connector: TlsConnector,
-    name: Option<ServerName<'static>>,
+    server_name: Option<ServerName<'static>>,
 }
 
 /// TLS from clients.
 #[derive(Clone)]
-pub struct Acceptor(TlsAcceptor);
+pub struct DownstreamTls(TlsAcceptor);
 
-/// Why TLS cannot be set up.
+/// A TLS configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -54,126 +58,135 @@ pub enum TlsError {
     /// The PEM holds no key.
     #[error("has no private key in PEM (-----BEGIN PRIVATE KEY-----)")]
     NoKey,
-    /// A certificate that cannot be read.
-    #[error("has a certificate that cannot be read: {0}")]
+    /// A certificate cannot be parsed.
+    #[error("has a certificate that cannot be parsed: {0}")]
     BadCertificate(String),
-    /// The key is not that of the certificate, or of a kind that rustls does not know.
-    #[error(
-        "certificate and key do not belong together, or are of a kind that is not supported: {0}"
-    )]
+    /// The key does not match the certificate, or rustls does not support its type.
+    #[error("has a certificate and a key that do not match or are of an unsupported type: {0}")]
     BadIdentity(rustls::Error),
-    /// This machine lists no certificate authority.
+    /// The trust store of this machine is empty.
     #[error(
-        "this machine has no certificate authorities; install ca-certificates, or give a file of your own"
+        "finds no certificate authorities on this machine; install ca-certificates, or set a CA file"
     )]
     NoSystemRoots,
-    /// Not a name that a certificate could be for.
-    #[error("{0:?} is no host name")]
+    /// The server name is neither a DNS name nor an IP address.
+    #[error("{0:?} is not a host name")]
     BadName(String),
 }
 
-// === impl Connector ===
+// === impl UpstreamTls ===
 
-impl Connector {
-    /// TLS to brokers that `roots` vouch for. With `name`, certificates must be for it instead of the host that was connected to.
+impl UpstreamTls {
+    /// Returns a connector that accepts servers certified by `roots`. With `server_name`,
+    /// certificates must carry that name instead of the host that is dialed.
     ///
     /// # Errors
-    /// When the PEM or the name make no sense.
+    /// Fails when the PEM or the name is invalid.
     pub fn new(
-        roots: Roots<'_>,
-        identity: Option<Identity<'_>>,
-        name: Option<&str>,
+        roots: TlsRoots<'_>,
+        identity: Option<TlsIdentity<'_>>,
+        server_name: Option<&str>,
     ) -> Result<Self, TlsError> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::BadIdentity)?
-            .with_root_certificates(store(roots)?);
+            .with_root_certificates(root_store(roots)?);
         let mut config = match identity {
             None => config.with_no_client_auth(),
             Some(identity) => config
-                .with_client_auth_cert(certificates(identity.certificates)?, key(identity.key)?)
+                .with_client_auth_cert(
+                    parse_certificates(identity.certificates)?,
+                    parse_key(identity.key)?,
+                )
                 .map_err(TlsError::BadIdentity)?,
         };
-        config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-        let name = name.map(server_name).transpose()?;
+        config.resumption = Resumption::in_memory_sessions(MAX_CACHED_SESSIONS);
+        let server_name = server_name.map(parse_server_name).transpose()?;
         Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
-            name,
+            server_name,
         })
     }
 
-    /// The same, for one of these protocols (ALPN).
-    pub(crate) fn agreeing_on(&self, protocols: &[&[u8]]) -> Self {
+    /// Returns a copy that offers these protocols (ALPN, RFC 7301).
+    pub(crate) fn with_alpn(&self, protocols: &[&[u8]]) -> Self {
         let mut config = ClientConfig::clone(self.connector.config());
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Self {
             connector: TlsConnector::from(Arc::new(config)),
-            name: self.name.clone(),
+            server_name: self.server_name.clone(),
         }
     }
 
-    /// Begins TLS with the broker at `host`.
-    pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> std::io::Result<Stream> {
-        let name = match &self.name {
+    /// Performs the TLS handshake with the server at `host`.
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> std::io::Result<MaybeTlsStream> {
+        let name = match &self.server_name {
             Some(name) => name.clone(),
-            None => server_name(host).map_err(std::io::Error::other)?,
+            None => parse_server_name(host).map_err(std::io::Error::other)?,
         };
         let stream = self.connector.connect(name, stream).await?;
-        Ok(Stream::Tls(Box::new(stream.into())))
+        Ok(MaybeTlsStream::Tls(Box::new(stream.into())))
     }
 }
 
-impl fmt::Debug for Connector {
+impl fmt::Debug for UpstreamTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector")
-            .field("name", &self.name)
+        f.debug_struct("UpstreamTls")
+            .field("server_name", &self.server_name)
             .finish_non_exhaustive()
     }
 }
 
-// === impl Acceptor ===
+// === impl DownstreamTls ===
 
-impl Acceptor {
-    /// TLS from clients, whom we show `identity`.
+impl DownstreamTls {
+    /// Returns an acceptor that presents `identity` to clients.
     ///
     /// # Errors
-    /// When the PEM makes no sense.
-    pub fn new(identity: Identity<'_>) -> Result<Self, TlsError> {
+    /// Fails when the PEM is invalid.
+    pub fn new(identity: TlsIdentity<'_>) -> Result<Self, TlsError> {
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::BadIdentity)?
             .with_no_client_auth()
-            .with_single_cert(certificates(identity.certificates)?, key(identity.key)?)
+            .with_single_cert(
+                parse_certificates(identity.certificates)?,
+                parse_key(identity.key)?,
+            )
             .map_err(TlsError::BadIdentity)?;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
-    /// The same, for one of these protocols, the best first (ALPN).
-    pub(crate) fn agreeing_on(&self, protocols: &[&[u8]]) -> Self {
+    /// Returns a copy that selects one of these protocols, in order of preference (ALPN).
+    pub(crate) fn with_alpn(&self, protocols: &[&[u8]]) -> Self {
         let mut config = ServerConfig::clone(self.0.config());
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Self(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// Begins TLS with a client.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> std::io::Result<Stream> {
+    /// Performs the TLS handshake with a client.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> std::io::Result<MaybeTlsStream> {
         let stream = self.0.accept(stream).await?;
-        Ok(Stream::Tls(Box::new(stream.into())))
+        Ok(MaybeTlsStream::Tls(Box::new(stream.into())))
     }
 }
 
-impl fmt::Debug for Acceptor {
+impl fmt::Debug for DownstreamTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acceptor").finish_non_exhaustive()
+        f.debug_struct("DownstreamTls").finish_non_exhaustive()
     }
 }
 
-// === impl Identity ===
+// === impl TlsIdentity ===
 
-impl fmt::Debug for Identity<'_> {
+impl fmt::Debug for TlsIdentity<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Never the key.
-        f.debug_struct("Identity").finish_non_exhaustive()
+        // The private key must not get into a log.
+        f.debug_struct("TlsIdentity").finish_non_exhaustive()
     }
 }
 
@@ -181,18 +194,18 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn store(roots: Roots<'_>) -> Result<RootCertStore, TlsError> {
+fn root_store(roots: TlsRoots<'_>) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     match roots {
-        Roots::System => {
-            // One of many that cannot be read is no reason to believe nobody.
+        TlsRoots::System => {
+            // One broken certificate among the many of a system must not disable all others.
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if store.is_empty() {
                 return Err(TlsError::NoSystemRoots);
             }
         }
-        Roots::Pem(pem) => {
-            for certificate in certificates(pem)? {
+        TlsRoots::Pem(pem) => {
+            for certificate in parse_certificates(pem)? {
                 store
                     .add(certificate)
                     .map_err(|error| TlsError::BadCertificate(error.to_string()))?;
@@ -202,7 +215,7 @@ fn store(roots: Roots<'_>) -> Result<RootCertStore, TlsError> {
     Ok(store)
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| TlsError::BadCertificate(error.to_string()))?;
@@ -213,13 +226,10 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+fn parse_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| TlsError::NoKey)
 }
 
-fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+fn parse_server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(name.to_owned()).map_err(|_| TlsError::BadName(name.to_owned()))
 }
-
-/// Brokers whose TLS sessions are remembered, so that the next connection to them begins faster.
-const SESSIONS_MAX: usize = 256;

@@ -1,45 +1,44 @@
-//! Bytes that pass as they are: upgraded connections, CONNECT, and what is no HTTP.
+//! Bytes that pass unchanged: upgraded connections, CONNECT, and protocols other than HTTP or Kafka.
 
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 
-use crate::transport::drain::Stop;
+use crate::transport::drain::Drain;
 
-/// Passes bytes both ways until both sides have ended, one has broken, or the proxy ends.
-pub(crate) async fn pass<A, B>(mut one: A, mut other: B, stop: &Stop)
+/// Copies bytes both ways until both sides end, one fails, or the proxy aborts.
+pub(crate) async fn copy_both_ways<A, B>(mut downstream: A, mut upstream: B, drain: &Drain)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     tokio::select! {
-        passed = copy_bidirectional(&mut one, &mut other) => {
-            if let Err(error) = passed {
-                tracing::debug!(%error, "a tunnel broke");
+        copied = copy_bidirectional(&mut downstream, &mut upstream) => {
+            if let Err(error) = copied {
+                tracing::debug!(%error, "tunnel failed");
             }
         }
-        () = stop.over() => {}
+        () = drain.aborted() => {}
     }
 }
 
-/// Waits for both sides of an upgrade, and passes their bytes.
-pub(crate) async fn upgraded(
-    ours: hyper::upgrade::OnUpgrade,
-    theirs: hyper::upgrade::OnUpgrade,
-    stop: &Stop,
-) {
-    match tokio::try_join!(ours, theirs) {
-        Ok((ours, theirs)) => pass(TokioIo::new(ours), TokioIo::new(theirs), stop).await,
-        Err(error) => tracing::debug!(%error, "an upgrade came to nothing"),
+/// Waits for the upgrade of both sides, then copies bytes between them.
+pub(crate) async fn join_upgrades(downstream: OnUpgrade, upstream: OnUpgrade, drain: &Drain) {
+    match tokio::try_join!(downstream, upstream) {
+        Ok((downstream, upstream)) => {
+            copy_both_ways(TokioIo::new(downstream), TokioIo::new(upstream), drain).await;
+        }
+        Err(error) => tracing::debug!(%error, "upgrade failed"),
     }
 }
 
-/// As [`upgraded`], where the other side is there already.
-pub(crate) async fn connected<S>(ours: hyper::upgrade::OnUpgrade, theirs: S, stop: &Stop)
+/// Waits for the upgrade of the downstream side, then copies bytes to a stream that is open.
+pub(crate) async fn join_upgrade<S>(downstream: OnUpgrade, upstream: S, drain: &Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    match ours.await {
-        Ok(ours) => pass(TokioIo::new(ours), theirs, stop).await,
-        Err(error) => tracing::debug!(%error, "a tunnel came to nothing"),
+    match downstream.await {
+        Ok(downstream) => copy_both_ways(TokioIo::new(downstream), upstream, drain).await,
+        Err(error) => tracing::debug!(%error, "upgrade failed"),
     }
 }

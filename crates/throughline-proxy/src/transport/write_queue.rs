@@ -10,12 +10,12 @@ use tokio::io::AsyncWrite;
 
 /// What goes out to one side.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(crate) struct WriteQueue {
     chunks: VecDeque<Bytes>,
     bytes: usize,
 }
 
-impl Outbox {
+impl WriteQueue {
     pub(crate) fn push(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.bytes += bytes.len();
@@ -84,7 +84,7 @@ mod tests {
     #[tokio::test]
     async fn many_pieces_go_out_in_order_through_a_narrow_pipe() {
         let (mut ours, mut theirs) = tokio::io::duplex(7);
-        let mut outbox = Outbox::default();
+        let mut outbox = WriteQueue::default();
         let expected: Vec<u8> = (0..200u8)
             .flat_map(|piece| vec![piece; usize::from(piece % 5)])
             .collect();

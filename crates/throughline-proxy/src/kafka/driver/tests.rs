@@ -4,56 +4,57 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::kafka::cluster::{Clients, Knowledge};
-use crate::switch::Switch;
-use crate::telemetry::metrics::Metrics;
+use crate::kafka::cluster::{ClusterConfig, SharedCluster};
+use crate::telemetry::metrics::{ClusterGauges, KafkaMetrics};
 
-/// Spans are not looked at here.
-struct NoSpans;
+/// Discards spans.
+struct NullSink;
 
-impl SpanSink for NoSpans {
+impl SpanSink for NullSink {
     fn try_send(&self, _: Span) -> Result<(), Full> {
         Ok(())
     }
 }
 
-/// A pump between two pipes.
-struct Served {
+/// A driver between two pipes.
+struct DrivenConnection {
     client: DuplexStream,
     broker: DuplexStream,
-    stop: Stop,
-    ended: JoinHandle<Ended>,
-    metrics: Arc<Metrics>,
+    drain: Drain,
+    closed: JoinHandle<CloseReason>,
+    metrics: Arc<KafkaMetrics>,
 }
 
-/// Pipes that hold so many bytes.
-fn serve(width: usize) -> Served {
-    let metrics = Arc::new(Metrics::new());
-    let (settings, watch) = Watch::new(&Arc::new(Switch::new(Arc::new(Settings::default()))));
-    let view = Knowledge::transparent(Clients::default()).view("here".into());
-    let parts = Parts {
-        session: KafkaSession::new(settings, view, Peer::default(), 1),
-        settings: watch,
-        sink: Arc::new(NoSpans),
-        herald: Arc::new(Herald::new(Arc::clone(&metrics))),
-        clock: Clock::new(),
-        listed: None,
+/// Starts a driver between pipes of this capacity.
+fn drive(pipe_bytes: usize) -> DrivenConnection {
+    let metrics = Arc::new(KafkaMetrics::new());
+    let settings = watch::Sender::new(Arc::new(Settings::default())).subscribe();
+    let current = Arc::clone(&settings.borrow());
+    let view = SharedCluster::transparent(ClusterConfig::default()).view("here".into());
+    let context = DriverContext {
+        session: KafkaSession::new(current, view, Peer::default(), 1),
+        settings,
+        sink: Arc::new(NullSink),
+        reporter: Arc::new(Reporter::new(Arc::clone(&metrics))),
+        clock: SpanClock::new(),
+        own_guard: None,
     };
-    let ((client, to_client), (broker, to_broker)) = (duplex(width), duplex(width));
-    let stop = Stop::default();
-    let pump = Pump::new(parts, to_client, to_broker);
-    let seen = stop.clone();
-    let ended = tokio::spawn(async move { pump.run(&seen).await });
-    Served {
+    let (client, downstream) = duplex(pipe_bytes);
+    let (broker, upstream) = duplex(pipe_bytes);
+    let drain = Drain::default();
+    let driver = ConnectionDriver::new(context, downstream, upstream);
+    let seen = drain.clone();
+    let closed = tokio::spawn(async move { driver.run(&seen).await });
+    DrivenConnection {
         client,
         broker,
-        stop,
-        ended,
+        drain,
+        closed,
         metrics,
     }
 }
 
-/// A request of an API that nobody knows, which nobody here may touch.
+/// Returns a request of an unknown API, which a session must not change.
 fn request(correlation: i32, body: &[u8]) -> Vec<u8> {
     let mut frame = [999_i16.to_be_bytes(), 0_i16.to_be_bytes()].concat();
     frame.extend(correlation.to_be_bytes());
@@ -77,13 +78,13 @@ async fn read(stream: &mut DuplexStream, count: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn bytes_come_through_narrow_pipes_both_ways_unchanged_and_in_order() {
-    let Served {
+async fn bytes_pass_narrow_pipes_both_ways_unchanged_and_in_order() {
+    let DrivenConnection {
         client,
         broker,
-        ended,
+        closed,
         ..
-    } = serve(7);
+    } = drive(7);
     let body = |seed: i32| {
         vec![u8::try_from(seed % 251).unwrap(); usize::try_from(seed * 13 % 600).unwrap()]
     };
@@ -115,17 +116,17 @@ async fn bytes_come_through_narrow_pipes_both_ways_unchanged_and_in_order() {
     assert!(one.is_ok() && two.is_ok());
     writers.await.unwrap();
     assert!(at_broker == requests && at_client == responses);
-    assert!(matches!(ended.await.unwrap(), Ended::By(_)));
+    assert!(matches!(closed.await.unwrap(), CloseReason::EndOfStream(_)));
 }
 
 #[tokio::test]
-async fn a_client_that_has_said_all_still_gets_its_answer() {
-    let Served {
+async fn half_closed_client_still_gets_its_response() {
+    let DrivenConnection {
         mut client,
         mut broker,
-        ended,
+        closed,
         ..
-    } = serve(4096);
+    } = drive(4096);
     client.write_all(&request(1, b"q")).await.unwrap();
     client.shutdown().await.unwrap();
     let mut asked = Vec::new();
@@ -136,17 +137,20 @@ async fn a_client_that_has_said_all_still_gets_its_answer() {
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).await.unwrap();
     assert_eq!(answer, response(1, b"a"));
-    assert!(matches!(ended.await.unwrap(), Ended::By(Side::Client)));
+    assert!(matches!(
+        closed.await.unwrap(),
+        CloseReason::EndOfStream(Side::Client)
+    ));
 }
 
 #[tokio::test]
-async fn a_broker_that_goes_in_the_middle_of_a_frame_leaves_the_client_what_there_was() {
-    let Served {
+async fn truncated_response_is_passed_before_the_end() {
+    let DrivenConnection {
         mut client,
         mut broker,
-        ended,
+        closed,
         ..
-    } = serve(4096);
+    } = drive(4096);
     client.write_all(&request(1, b"q")).await.unwrap();
     read(&mut broker, request(1, b"q").len()).await;
     let half = response(1, &[7; 100])[..50].to_vec();
@@ -156,18 +160,20 @@ async fn a_broker_that_goes_in_the_middle_of_a_frame_leaves_the_client_what_ther
     client.read_to_end(&mut got).await.unwrap();
     assert_eq!(got, half);
     drop(client);
-    assert!(matches!(ended.await.unwrap(), Ended::By(Side::Broker)));
+    assert!(matches!(
+        closed.await.unwrap(),
+        CloseReason::EndOfStream(Side::Broker)
+    ));
 }
 
 #[tokio::test]
-async fn a_client_that_goes_in_the_middle_of_a_frame_ends_the_connection_and_the_broker_gets_what_there_was()
- {
-    let Served {
+async fn truncated_request_is_passed_before_the_end() {
+    let DrivenConnection {
         mut client,
         mut broker,
-        ended,
+        closed,
         ..
-    } = serve(4096);
+    } = drive(4096);
     let half = request(1, &[7; 100])[..6].to_vec();
     client.write_all(&half).await.unwrap();
     drop(client);
@@ -175,32 +181,38 @@ async fn a_client_that_goes_in_the_middle_of_a_frame_ends_the_connection_and_the
     broker.read_to_end(&mut got).await.unwrap();
     assert_eq!(got, half);
     drop(broker);
-    assert!(matches!(ended.await.unwrap(), Ended::By(Side::Client)));
+    assert!(matches!(
+        closed.await.unwrap(),
+        CloseReason::EndOfStream(Side::Client)
+    ));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_side_that_does_not_end_after_the_other_is_cut() {
-    let Served {
+async fn side_that_does_not_close_after_the_other_is_closed() {
+    let DrivenConnection {
         mut client,
         broker,
-        ended,
+        closed,
         ..
-    } = serve(4096);
+    } = drive(4096);
     client.shutdown().await.unwrap();
     let begin = Instant::now();
-    assert!(matches!(ended.await.unwrap(), Ended::By(Side::Client)));
-    assert!((LINGER..LINGER * 2).contains(&begin.elapsed()));
+    assert!(matches!(
+        closed.await.unwrap(),
+        CloseReason::EndOfStream(Side::Client)
+    ));
+    assert!((LINGER_TIMEOUT..LINGER_TIMEOUT * 2).contains(&begin.elapsed()));
     drop((client, broker));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_read_is_not_read_for() {
-    let Served {
+async fn slow_reader_slows_its_sender_down() {
+    let DrivenConnection {
         client, mut broker, ..
-    } = serve(64 << 10);
+    } = drive(64 << 10);
     let frame = response(1, &vec![7; 1 << 20]);
     let mut written = 0;
-    // Paused time moves when nothing else can: the broker's write stands for good.
+    // Paused time advances only when no task can run: then the broker's write is blocked.
     while tokio::time::timeout(Duration::from_secs(1), broker.write_all(&frame[..1 << 16]))
         .await
         .is_ok()
@@ -208,29 +220,29 @@ async fn who_does_not_read_is_not_read_for() {
         written += 1 << 16;
         assert!(
             written < 4 << 20,
-            "a client that reads nothing is read for without bound"
+            "the proxy reads without bound for a client that does not read"
         );
     }
-    assert!(written >= BACKLOG_MAX, "{written}");
+    assert!(written >= MAX_QUEUED_BYTES, "{written}");
     drop(client);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_an_idle_connection_at_once() {
-    let Served {
+async fn drain_closes_an_idle_connection_at_once() {
+    let DrivenConnection {
         mut client,
         mut broker,
-        stop,
-        ended,
+        drain,
+        closed,
         ..
-    } = serve(4096);
+    } = drive(4096);
     client.write_all(&request(1, b"q")).await.unwrap();
     read(&mut broker, request(1, b"q").len()).await;
     broker.write_all(&response(1, b"a")).await.unwrap();
     read(&mut client, response(1, b"a").len()).await;
     let begin = Instant::now();
-    stop.begin();
-    assert!(matches!(ended.await.unwrap(), Ended::Drained));
+    drain.start();
+    assert!(matches!(closed.await.unwrap(), CloseReason::Drained));
     assert!(
         begin.elapsed() < Duration::from_millis(10),
         "{:?}",
@@ -241,19 +253,19 @@ async fn a_drain_ends_an_idle_connection_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_lets_an_exchange_end_and_begins_no_other() {
-    let Served {
+async fn drain_completes_requests_in_flight_and_admits_no_more() {
+    let DrivenConnection {
         mut client,
         mut broker,
-        stop,
-        ended,
+        drain,
+        closed,
         ..
-    } = serve(4096);
+    } = drive(4096);
     let first = request(1, b"q");
-    // In the middle of a request: the rest is still read.
+    // The drain starts in the middle of a request, whose rest is still read.
     client.write_all(&first[..9]).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    stop.begin();
+    drain.start();
     tokio::time::sleep(Duration::from_secs(1)).await;
     client.write_all(&first[9..]).await.unwrap();
     assert_eq!(read(&mut broker, first.len()).await, first);
@@ -264,7 +276,7 @@ async fn a_drain_lets_an_exchange_end_and_begins_no_other() {
         read(&mut client, response(1, b"a").len()).await,
         response(1, b"a")
     );
-    assert!(matches!(ended.await.unwrap(), Ended::Drained));
+    assert!(matches!(closed.await.unwrap(), CloseReason::Drained));
     assert!(
         begin.elapsed() < Duration::from_millis(10),
         "{:?}",
@@ -276,37 +288,37 @@ async fn a_drain_lets_an_exchange_end_and_begins_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exchange_that_does_not_end_is_cut_when_the_time_is_up() {
-    let Served {
+async fn request_in_flight_is_aborted_at_the_end_of_the_drain() {
+    let DrivenConnection {
         mut client,
         mut broker,
-        stop,
-        ended,
+        drain,
+        closed,
         ..
-    } = serve(4096);
+    } = drive(4096);
     client.write_all(&request(1, b"q")).await.unwrap();
     read(&mut broker, request(1, b"q").len()).await;
-    stop.begin();
+    drain.start();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(!ended.is_finished());
-    stop.finish();
-    assert!(matches!(ended.await.unwrap(), Ended::Cut));
+    assert!(!closed.is_finished());
+    drain.abort();
+    assert!(matches!(closed.await.unwrap(), CloseReason::Aborted));
 }
 
 #[tokio::test]
-async fn bytes_and_requests_are_counted_and_the_added_latency_is_measured() {
-    let Served {
+async fn bytes_requests_and_latency_are_measured() {
+    let DrivenConnection {
         mut client,
         mut broker,
         metrics,
         ..
-    } = serve(4096);
+    } = drive(4096);
     client.write_all(&request(1, b"q")).await.unwrap();
     let size = request(1, b"q").len();
     read(&mut broker, size).await;
     broker.write_all(&response(1, b"a")).await.unwrap();
     read(&mut client, response(1, b"a").len()).await;
-    let text = metrics.render(0, 0, &[]);
+    let text = metrics.render(ClusterGauges::default(), &[]);
     for line in [
         format!("throughline_kafka_bytes_total{{side=\"client\",direction=\"received\"}} {size}\n"),
         format!("throughline_kafka_bytes_total{{side=\"broker\",direction=\"sent\"}} {size}\n"),

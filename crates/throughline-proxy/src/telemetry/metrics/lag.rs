@@ -1,110 +1,112 @@
-//! Consumer lag as the connections saw it last, for a limited number of groups, topics and partitions.
+//! The last consumer lag of each partition, for a bounded number of groups, topics and partitions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The last lag of each partition, by group and topic. What nobody has told of for a while is forgotten: the partition has gone
-/// to a consumer elsewhere.
+/// The most pairs of group and topic. Each becomes a label set.
+const MAX_SERIES: usize = 1000;
+
+/// The most partitions of all pairs together.
+const MAX_PARTITIONS: usize = 50_000;
+
+/// Age at which a lag is dropped: the partition has moved to a consumer elsewhere.
+const MAX_LAG_AGE: Duration = Duration::from_secs(300);
+
+/// A consumer group and a topic.
+pub(super) type GroupTopic = (Arc<str>, Arc<str>);
+
+/// The last lag of each partition, by group and topic.
 #[derive(Debug, Default)]
-pub(super) struct Lags {
-    groups: HashMap<Series, HashMap<i32, Seen>>,
+pub(super) struct LagTable {
+    series: HashMap<GroupTopic, HashMap<i32, PartitionLag>>,
     partitions: usize,
 }
 
-type Series = (Arc<str>, Arc<str>);
-
 #[derive(Debug)]
-struct Seen {
+struct PartitionLag {
     lag: i64,
-    at: Instant,
+    updated_at: Instant,
 }
 
-// === impl Lags ===
+// === impl LagTable ===
 
-impl Lags {
-    pub(super) fn set(
-        &mut self,
-        group: &str,
-        topic: &Arc<str>,
-        partition: i32,
-        lag: i64,
-        now: Instant,
-    ) {
-        let seen = Seen { lag, at: now };
-        let series = (Arc::from(group), Arc::clone(topic));
+impl LagTable {
+    pub(super) fn set(&mut self, series: GroupTopic, partition: i32, lag: i64, now: Instant) {
         let is_known = self
-            .groups
+            .series
             .get(&series)
             .is_some_and(|partitions| partitions.contains_key(&partition));
         if !is_known {
-            let is_full = self.partitions >= PARTITIONS_MAX
-                || (self.groups.len() >= SERIES_MAX && !self.groups.contains_key(&series));
+            let is_full = self.partitions >= MAX_PARTITIONS
+                || (self.series.len() >= MAX_SERIES && !self.series.contains_key(&series));
             if is_full {
                 return;
             }
             self.partitions += 1;
         }
-        self.groups
+        let entry = PartitionLag {
+            lag,
+            updated_at: now,
+        };
+        self.series
             .entry(series)
             .or_default()
-            .insert(partition, seen);
+            .insert(partition, entry);
     }
 
-    /// The lag of each group in each topic: that of its partitions together.
-    pub(super) fn sums(&mut self, now: Instant) -> BTreeMap<Series, i64> {
-        for partitions in self.groups.values_mut() {
-            partitions.retain(|_, seen| now.saturating_duration_since(seen.at) < MEMORY);
+    /// Returns the total lag of each group in each topic, and drops old entries.
+    pub(super) fn sums(&mut self, now: Instant) -> BTreeMap<GroupTopic, i64> {
+        let is_fresh =
+            |entry: &PartitionLag| now.saturating_duration_since(entry.updated_at) < MAX_LAG_AGE;
+        for partitions in self.series.values_mut() {
+            partitions.retain(|_, entry| is_fresh(entry));
         }
-        self.groups.retain(|_, partitions| !partitions.is_empty());
-        self.partitions = self.groups.values().map(HashMap::len).sum();
-        let sum = |partitions: &HashMap<i32, Seen>| {
+        self.series.retain(|_, partitions| !partitions.is_empty());
+        self.partitions = self.series.values().map(HashMap::len).sum();
+        let sum = |partitions: &HashMap<i32, PartitionLag>| {
             partitions
                 .values()
-                .fold(0_i64, |sum, seen| sum.saturating_add(seen.lag))
+                .fold(0_i64, |sum, entry| sum.saturating_add(entry.lag))
         };
-        self.groups
+        self.series
             .iter()
             .map(|(series, partitions)| (series.clone(), sum(partitions)))
             .collect()
     }
 }
 
-/// Label sets that are told.
-const SERIES_MAX: usize = 1000;
-
-/// Partitions that are remembered for them.
-const PARTITIONS_MAX: usize = 50_000;
-
-const MEMORY: Duration = Duration::from_secs(300);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn partitions_add_up_until_nobody_tells_of_them() {
-        let (mut lags, begin, topic) = (Lags::default(), Instant::now(), Arc::from("t"));
-        lags.set("g", &topic, 0, 5, begin);
-        lags.set("g", &topic, 0, 3, begin);
-        lags.set("g", &topic, 1, 4, begin + MEMORY / 2);
-        let sum = |lags: &mut Lags, at| lags.sums(at).into_values().collect::<Vec<_>>();
-        assert_eq!(sum(&mut lags, begin), [7]);
-        assert_eq!(sum(&mut lags, begin + MEMORY), [4]);
-        assert!(sum(&mut lags, begin + MEMORY * 2).is_empty());
-        assert_eq!(lags.partitions, 0);
+    fn series(group: &str) -> GroupTopic {
+        (Arc::from(group), Arc::from("t"))
     }
 
     #[test]
-    fn there_are_never_more_series_than_allowed() {
-        let (mut lags, now, topic) = (Lags::default(), Instant::now(), Arc::from("t"));
-        for group in 0..=SERIES_MAX {
-            lags.set(&group.to_string(), &topic, 0, 1, now);
+    fn partitions_add_up_until_they_are_too_old() {
+        let (mut table, begin) = (LagTable::default(), Instant::now());
+        table.set(series("g"), 0, 5, begin);
+        table.set(series("g"), 0, 3, begin);
+        table.set(series("g"), 1, 4, begin + MAX_LAG_AGE / 2);
+        let sum = |table: &mut LagTable, at| table.sums(at).into_values().collect::<Vec<_>>();
+        assert_eq!(sum(&mut table, begin), [7]);
+        assert_eq!(sum(&mut table, begin + MAX_LAG_AGE), [4]);
+        assert!(sum(&mut table, begin + MAX_LAG_AGE * 2).is_empty());
+        assert_eq!(table.partitions, 0);
+    }
+
+    #[test]
+    fn number_of_series_is_bounded() {
+        let (mut table, now) = (LagTable::default(), Instant::now());
+        for group in 0..=MAX_SERIES {
+            table.set(series(&group.to_string()), 0, 1, now);
         }
-        lags.set("0", &topic, 1, 1, now);
+        table.set(series("0"), 1, 1, now);
         assert_eq!(
-            (lags.sums(now).len(), lags.partitions),
-            (SERIES_MAX, SERIES_MAX + 1)
+            (table.sums(now).len(), table.partitions),
+            (MAX_SERIES, MAX_SERIES + 1)
         );
     }
 }
