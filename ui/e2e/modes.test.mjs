@@ -4,7 +4,12 @@ import { after, before, test } from 'node:test';
 import { openBrowser } from './browser.mjs';
 import { newPage } from './page.mjs';
 
-const modes = new Map((process.env['THROUGHLINE_MODES'] ?? '').split(',').filter(Boolean).map((mode) => /** @type {[string, string]} */ (mode.split('='))));
+const modes = new Map(
+  (process.env['THROUGHLINE_MODES'] ?? '')
+    .split(',')
+    .filter(Boolean)
+    .map((mode) => /** @type {[string, string]} */ (mode.split('='))),
+);
 
 /** @type {import('playwright-core').Browser} */
 let browser;
@@ -29,11 +34,16 @@ async function openCheckout(t, mode) {
 test('rest: the trace ends at the eshop', { skip: !modes.has('rest') }, async (t) => {
   const page = await openCheckout(t, 'rest');
   await page.locator('.row', { hasText: 'GET /payment' }).waitFor();
-  assert.equal(await page.locator('.row', { hasText: /topic|notification|kafka-consumer/ }).count(), 0);
+  assert.equal(
+    await page.locator('.row', { hasText: /topic|notification|kafka-consumer/ }).count(),
+    0,
+  );
   assert.equal(await page.locator('.edge').count(), 0);
 });
 
-test('kafka: the message is there, what its receiver calls is a trace of its own', { skip: !modes.has('kafka') }, async (t) => {
+test('kafka: the message is there, what its receiver calls is a trace of its own', {
+  skip: !modes.has('kafka'),
+}, async (t) => {
   const page = await openCheckout(t, 'kafka');
   await page.locator('.edge[data-reference="FOLLOWS_FROM"]').waitFor();
   await page.locator('.row', { hasText: 'From_eshop-topic' }).waitFor();
@@ -43,7 +53,9 @@ test('kafka: the message is there, what its receiver calls is a trace of its own
 });
 
 for (const mode of ['linked', 'sidecar', 'envoy']) {
-  test(`${mode}: the whole way, with the time in the topic`, { skip: !modes.has(mode) }, async (t) => {
+  test(`${mode}: the whole way, with the time in the topic`, {
+    skip: !modes.has(mode),
+  }, async (t) => {
     const page = await openCheckout(t, mode);
     await page.locator('.row', { hasText: 'notification' }).first().waitFor();
     assert.ok((await page.locator('.edge').count()) >= 1);
@@ -53,7 +65,9 @@ for (const mode of ['linked', 'sidecar', 'envoy']) {
   });
 }
 
-test('sidecar: what no message carried is dashed, with how sure it is', { skip: !modes.has('sidecar') }, async (t) => {
+test('sidecar: what no message carried is dashed, with how sure it is', {
+  skip: !modes.has('sidecar'),
+}, async (t) => {
   const page = await openCheckout(t, 'sidecar');
   await page.locator('.row', { hasText: 'notification' }).first().waitFor();
   await page.getByText(/parents? inferred, drawn dashed/).waitFor();

@@ -36,7 +36,8 @@ export function fromEnvironment(name) {
 export async function sendTrace(spans, { id = randomBytes(16).toString('hex'), ago = 1_000 } = {}) {
   const start = BigInt(Date.now() - ago) * 1_000_000n;
   // A large trace goes in parts, as an exporter sends it.
-  for (let from = 0; from < spans.length; from += PART) await post(spans.slice(from, from + PART), id, start);
+  for (let from = 0; from < spans.length; from += PART)
+    await post(spans.slice(from, from + PART), id, start);
   await readable(id, spans.length);
   return id;
 }
@@ -54,7 +55,9 @@ async function post(spans, id, start) {
       scopeSpans: [
         {
           scope: { name: 'e2e' },
-          spans: spans.filter((span) => (span.service ?? 'e2e') === service).map((span) => otlpSpan(span, id, start)),
+          spans: spans
+            .filter((span) => (span.service ?? 'e2e') === service)
+            .map((span) => otlpSpan(span, id, start)),
         },
       ],
     })),
@@ -100,7 +103,9 @@ function attributesOf(attributes) {
 
 /** The id of the newest whole checkout of the demo. */
 export async function newestCheckout(url = fromEnvironment('THROUGHLINE_URL')) {
-  const answer = await fetch(`${url}/api/throughline/search?service=notification&operation=${encodeURIComponent('GET /sendEmail')}&limit=1`);
+  const answer = await fetch(
+    `${url}/api/throughline/search?service=notification&operation=${encodeURIComponent('GET /sendEmail')}&limit=1`,
+  );
   const { traces } = /** @type {{traces: {trace_id: string}[]}} */ (await answer.json());
   if (!traces[0]) throw new Error('the collector holds no checkout of the demo');
   return traces[0].trace_id;
@@ -114,7 +119,9 @@ export async function newestCheckout(url = fromEnvironment('THROUGHLINE_URL')) {
 async function readable(id, spans) {
   const deadline = Date.now() + PATIENCE_MS;
   while (Date.now() < deadline) {
-    const answer = await fetch(`${fromEnvironment('THROUGHLINE_URL')}/api/throughline/traces/${id}`);
+    const answer = await fetch(
+      `${fromEnvironment('THROUGHLINE_URL')}/api/throughline/traces/${id}`,
+    );
     if (answer.ok) {
       const trace = /** @type {{spans: {start: number[]}}} */ (await answer.json());
       if (trace.spans.start.length === spans) return;

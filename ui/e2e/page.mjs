@@ -44,7 +44,9 @@ export async function checkAccessibility(page) {
     const { violations } = await /** @type {any} */ (window).axe.run();
     return violations.map((/** @type {any} */ violation) => ({
       id: violation.id,
-      nodes: violation.nodes.map((/** @type {any} */ node) => `${node.target}: ${node.failureSummary}`).slice(0, 5),
+      nodes: violation.nodes
+        .map((/** @type {any} */ node) => `${node.target}: ${node.failureSummary}`)
+        .slice(0, 5),
     }));
   });
   assert.deepEqual(findings, []);

@@ -14,16 +14,26 @@ before(async () => {
 after(() => browser?.close());
 
 test('opening the page shows the traces of all services, newest first', async (t) => {
-  const older = await sendTrace([{ id: 'a000000000000001', service: 'e2e-old', name: 'older', at: [0, 5] }], { ago: 60_000 });
-  const newer = await sendTrace([{ id: 'a000000000000001', service: 'e2e-new', name: 'newer', at: [0, 5] }], { ago: 0 });
+  const older = await sendTrace(
+    [{ id: 'a000000000000001', service: 'e2e-old', name: 'older', at: [0, 5] }],
+    { ago: 60_000 },
+  );
+  const newer = await sendTrace(
+    [{ id: 'a000000000000001', service: 'e2e-new', name: 'newer', at: [0, 5] }],
+    { ago: 0 },
+  );
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/`);
   const links = page.locator('.result-name');
   await links.first().waitFor();
-  const ids = await links.evaluateAll((all) => all.map((link) => /** @type {HTMLAnchorElement} */ (link).pathname.split('/').pop()));
+  const ids = await links.evaluateAll((all) =>
+    all.map((link) => /** @type {HTMLAnchorElement} */ (link).pathname.split('/').pop()),
+  );
   assert.ok(ids.includes(newer), 'the newer trace is there');
   assert.ok(ids.indexOf(older) > ids.indexOf(newer), 'the older trace comes later');
-  const times = await page.locator('.result-time').evaluateAll((all) => all.map((time) => time.getAttribute('datetime') ?? ''));
+  const times = await page
+    .locator('.result-time')
+    .evaluateAll((all) => all.map((time) => time.getAttribute('datetime') ?? ''));
   assert.deepEqual(times, [...times].sort().reverse());
 });
 
@@ -42,7 +52,10 @@ test('a search by service and operation finds the checkout, and is the address',
 
   await page.reload();
   await page.locator('.result').first().waitFor();
-  assert.equal(await page.getByRole('combobox', { name: 'Operation' }).inputValue(), 'GET /checkout');
+  assert.equal(
+    await page.getByRole('combobox', { name: 'Operation' }).inputValue(),
+    'GET /checkout',
+  );
 
   const query = page.url();
   await page.locator('.result-name').first().click();
@@ -54,7 +67,9 @@ test('a search by service and operation finds the checkout, and is the address',
 
 test('attributes narrow the search, and what cannot be read is said at the field', async (t) => {
   const mark = `v ${Date.now()}`;
-  const id = await sendTrace([{ id: 'a000000000000002', name: 'marked', at: [0, 5], attributes: { 'e2e.mark': mark } }]);
+  const id = await sendTrace([
+    { id: 'a000000000000002', name: 'marked', at: [0, 5], attributes: { 'e2e.mark': mark } },
+  ]);
   const page = await newPage(browser, t, { toleratesErrors: true });
   await page.goto(`${HOME}/search`);
   await page.getByLabel('Attributes or query').fill(`e2e.mark="${mark}"`);
@@ -100,7 +115,9 @@ test('a query that matches nothing says so, and how to go on', async (t) => {
 
 test('a trace opens by its id of 16 or 32 digits; other text is refused', async (t) => {
   const short = `00${randomBytes(7).toString('hex')}`;
-  await sendTrace([{ id: 'a000000000000003', name: 'sixty-four bits', at: [0, 5] }], { id: short.padStart(32, '0') });
+  await sendTrace([{ id: 'a000000000000003', name: 'sixty-four bits', at: [0, 5] }], {
+    id: short.padStart(32, '0'),
+  });
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/`);
   const field = page.getByRole('textbox', { name: 'Trace id' });
@@ -116,8 +133,17 @@ test('a trace opens by its id of 16 or 32 digits; other text is refused', async 
 
 test('a collector without any trace says how to send one', async (t) => {
   const page = await newPage(browser, t);
-  const body = JSON.stringify({ traces: [], items: [], more: false, next: null, total: 0, live: '0' });
-  await page.route('**/api/throughline/**', (route) => route.fulfill({ contentType: 'application/json', body }));
+  const body = JSON.stringify({
+    traces: [],
+    items: [],
+    more: false,
+    next: null,
+    total: 0,
+    live: '0',
+  });
+  await page.route('**/api/throughline/**', (route) =>
+    route.fulfill({ contentType: 'application/json', body }),
+  );
   await page.goto(`${HOME}/`);
   await page.getByRole('heading', { name: 'No traces yet' }).waitFor();
   await page.getByText('cargo xtask demo').waitFor();
@@ -151,8 +177,14 @@ test('a collector that is gone is reported with a way to try again', async (t) =
 
 test('a refused query shows the reason the collector gave', async (t) => {
   const page = await newPage(browser, t, { toleratesErrors: true });
-  const body = JSON.stringify({ status: 400, message: 'the limit is too high', parameter: 'limit' });
-  await page.route('**/api/throughline/search?*', (route) => route.fulfill({ status: 400, contentType: 'application/json', body }));
+  const body = JSON.stringify({
+    status: 400,
+    message: 'the limit is too high',
+    parameter: 'limit',
+  });
+  await page.route('**/api/throughline/search?*', (route) =>
+    route.fulfill({ status: 400, contentType: 'application/json', body }),
+  );
   await page.goto(`${HOME}/`);
   await page.getByRole('alert').getByText('The limit is too high.').waitFor();
 });
@@ -170,14 +202,21 @@ test('the page follows the system to dark, and a choice of its own is remembered
   assert.equal(await ground(), light);
 });
 
-
 test('each field narrows the search, and is part of the address', async (t) => {
   const mark = `field-${Date.now()}`;
   const topic = `topic-${mark}`;
   await sendTrace([{ id: 'a000000000000010', service: mark, name: 'quick', at: [0, 5] }]);
   await sendTrace([
     { id: 'a000000000000011', service: mark, name: 'slow', at: [0, 900], failed: true },
-    { id: 'a000000000000012', service: mark, name: 'send', at: [0, 5], kind: 'producer', parent: 'a000000000000011', attributes: { 'messaging.destination.name': topic } },
+    {
+      id: 'a000000000000012',
+      service: mark,
+      name: 'send',
+      at: [0, 5],
+      kind: 'producer',
+      parent: 'a000000000000011',
+      attributes: { 'messaging.destination.name': topic },
+    },
   ]);
   const page = await newPage(browser, t);
   const only = async (/** @type {string} */ params, /** @type {string} */ name) => {
@@ -202,7 +241,10 @@ test('each field narrows the search, and is part of the address', async (t) => {
 
 test('more is loaded page by page', async (t) => {
   const service = `paged-${Date.now()}`;
-  for (let i = 0; i < 23; i++) await sendTrace([{ id: 'a000000000000020', service, name: `n${i}`, at: [0, 5] }], { ago: 1_000 + i * 100 });
+  for (let i = 0; i < 23; i++)
+    await sendTrace([{ id: 'a000000000000020', service, name: `n${i}`, at: [0, 5] }], {
+      ago: 1_000 + i * 100,
+    });
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/search?service=${service}`);
   await page.locator('.result').nth(19).waitFor();
@@ -215,7 +257,14 @@ test('more is loaded page by page', async (t) => {
 
 test('names and values are completed from what the collector has seen, by keyboard', async (t) => {
   const mark = `value-${Date.now()}`;
-  await sendTrace([{ id: 'a000000000000030', name: 'completed', at: [0, 5], attributes: { 'e2e.completed.key': mark } }]);
+  await sendTrace([
+    {
+      id: 'a000000000000030',
+      name: 'completed',
+      at: [0, 5],
+      attributes: { 'e2e.completed.key': mark },
+    },
+  ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/search`);
   const line = page.getByRole('combobox', { name: 'Attributes or query' });
@@ -247,7 +296,9 @@ test('live: a new trace appears by itself', async (t) => {
 
 test('a part of the plot is brushed: the list follows, and can be searched for', async (t) => {
   const service = `brush-${Date.now()}`;
-  await sendTrace([{ id: 'a000000000000050', service, name: 'early', at: [0, 5] }], { ago: 60_000 });
+  await sendTrace([{ id: 'a000000000000050', service, name: 'early', at: [0, 5] }], {
+    ago: 60_000,
+  });
   await sendTrace([{ id: 'a000000000000051', service, name: 'late', at: [0, 5] }], { ago: 1_000 });
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/search?service=${service}`);
@@ -273,12 +324,16 @@ test('on a phone the page has no sideways scroll and every field', async (t) => 
   await page.locator('.result').first().waitFor();
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
   await page.getByLabel('Attributes or query').waitFor();
-  assert.ok(((await page.locator('.result').first().boundingBox())?.y ?? NaN) < 740, 'a result is in view without scrolling');
+  assert.ok(
+    ((await page.locator('.result').first().boundingBox())?.y ?? NaN) < 740,
+    'a result is in view without scrolling',
+  );
   await checkAccessibility(page);
   const topic = page.getByRole('combobox', { name: 'Topic' });
   assert.equal(await topic.isVisible(), false);
   await page.getByRole('button', { name: 'More fields' }).click();
-  for (const name of ['Operation', 'Topic', 'Order', 'Limit']) await page.getByRole('combobox', { name, exact: true }).waitFor();
+  for (const name of ['Operation', 'Topic', 'Order', 'Limit'])
+    await page.getByRole('combobox', { name, exact: true }).waitFor();
   await topic.selectOption('eshop-topic');
   await page.getByRole('button', { name: 'Find traces' }).click();
   await page.waitForURL(/topic=eshop-topic/);

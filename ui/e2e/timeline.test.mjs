@@ -25,8 +25,20 @@ test('an hour in the topic is cut out with a mark, and shown in full on demand',
   const hour = 3_600_000;
   const id = await sendTrace(
     [
-      { id: '3000000000000001', name: 'send', at: [0, 100], kind: 'producer', attributes: { 'messaging.destination.name': 'slow' } },
-      { id: '3000000000000002', name: 'process', at: [hour, 100], kind: 'consumer', parent: '3000000000000001' },
+      {
+        id: '3000000000000001',
+        name: 'send',
+        at: [0, 100],
+        kind: 'producer',
+        attributes: { 'messaging.destination.name': 'slow' },
+      },
+      {
+        id: '3000000000000002',
+        name: 'process',
+        at: [hour, 100],
+        kind: 'consumer',
+        parent: '3000000000000001',
+      },
     ],
     { ago: hour + 1_000 },
   );
@@ -57,11 +69,25 @@ test('the two critical paths: what the caller waited for, and all up to the last
 
 test('a batch is one row with its size, and its messages are listed with their links', async (t) => {
   const sends = Array.from({ length: 6 }, (_, i) => ({
-    id: `400000000000000${i}`, name: 'send', at: /** @type {[number, number]} */ ([i * 5, 4]), kind: /** @type {const} */ ('producer'), attributes: { 'messaging.destination.name': 'bulk' },
+    id: `400000000000000${i}`,
+    name: 'send',
+    at: /** @type {[number, number]} */ ([i * 5, 4]),
+    kind: /** @type {const} */ ('producer'),
+    attributes: { 'messaging.destination.name': 'bulk' },
   }));
   const id = await sendTrace([
     ...sends,
-    { id: '4000000000000010', name: 'take', at: [60, 20], kind: 'consumer', follows: sends.map(({ id: span }, i) => ({ span, attributes: { 'messaging.kafka.offset': `${40 + i}` } })), attributes: { 'messaging.destination.name': 'bulk' } },
+    {
+      id: '4000000000000010',
+      name: 'take',
+      at: [60, 20],
+      kind: 'consumer',
+      follows: sends.map(({ id: span }, i) => ({
+        span,
+        attributes: { 'messaging.kafka.offset': `${40 + i}` },
+      })),
+      attributes: { 'messaging.destination.name': 'bulk' },
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
@@ -75,9 +101,16 @@ test('a batch is one row with its size, and its messages are listed with their l
 
 test('alike consumers of one message are one row until opened', async (t) => {
   const consumers = Array.from({ length: 9 }, (_, i) => ({
-    id: `500000000000001${i}`, name: 'handle', at: /** @type {[number, number]} */ ([20 + i, 5]), kind: /** @type {const} */ ('consumer'), parent: '5000000000000001',
+    id: `500000000000001${i}`,
+    name: 'handle',
+    at: /** @type {[number, number]} */ ([20 + i, 5]),
+    kind: /** @type {const} */ ('consumer'),
+    parent: '5000000000000001',
   }));
-  const id = await sendTrace([{ id: '5000000000000001', name: 'send', at: [0, 5], kind: 'producer' }, ...consumers]);
+  const id = await sendTrace([
+    { id: '5000000000000001', name: 'send', at: [0, 5], kind: 'producer' },
+    ...consumers,
+  ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
   await page.getByText('× 9').waitFor();
@@ -90,13 +123,44 @@ test('alike consumers of one message are one row until opened', async (t) => {
 
 test('topic, partition, offset, group and lag stand on the span; units and evidence in the detail', async (t) => {
   const id = await sendTrace([
-    { id: '6000000000000001', name: 'send', at: [0, 5], kind: 'producer', attributes: { 'messaging.destination.name': 'orders', 'http.request.body.size': '20480' } },
     {
-      id: '6000000000000002', name: 'process', at: [20, 5], kind: 'consumer', parent: '6000000000000001',
-      attributes: { 'messaging.destination.name': 'orders', 'messaging.destination.partition.id': '3', 'messaging.kafka.offset': '77', 'messaging.consumer.group.name': 'mail' },
+      id: '6000000000000001',
+      name: 'send',
+      at: [0, 5],
+      kind: 'producer',
+      attributes: { 'messaging.destination.name': 'orders', 'http.request.body.size': '20480' },
     },
-    { id: '6000000000000003', name: 'guess', at: [21, 2], kind: 'client', parent: '6000000000000002', attributes: { 'throughline.parent.evidence': 'sole', 'throughline.parent.confidence': '0.83' } },
-    { id: '6000000000000004', name: 'fragment', at: [22, 2], kind: 'client', attributes: { 'throughline.parent.evidence': 'open' } },
+    {
+      id: '6000000000000002',
+      name: 'process',
+      at: [20, 5],
+      kind: 'consumer',
+      parent: '6000000000000001',
+      attributes: {
+        'messaging.destination.name': 'orders',
+        'messaging.destination.partition.id': '3',
+        'messaging.kafka.offset': '77',
+        'messaging.consumer.group.name': 'mail',
+      },
+    },
+    {
+      id: '6000000000000003',
+      name: 'guess',
+      at: [21, 2],
+      kind: 'client',
+      parent: '6000000000000002',
+      attributes: {
+        'throughline.parent.evidence': 'sole',
+        'throughline.parent.confidence': '0.83',
+      },
+    },
+    {
+      id: '6000000000000004',
+      name: 'fragment',
+      at: [22, 2],
+      kind: 'client',
+      attributes: { 'throughline.parent.evidence': 'open' },
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
@@ -106,7 +170,10 @@ test('topic, partition, offset, group and lag stand on the span; units and evide
   await row(page, 'fragment').getByText('open', { exact: true }).waitFor();
   await row(page, 'process').click();
   const facts = page.locator('.message-facts');
-  assert.match((await facts.innerText()).replace(/\s+/g, ' '), /Topic orders Partition 3 Offset 77 Group mail/);
+  assert.match(
+    (await facts.innerText()).replace(/\s+/g, ' '),
+    /Topic orders Partition 3 Offset 77 Group mail/,
+  );
   await row(page, 'send').click();
   await page.getByRole('complementary').getByText('20 KiB').waitFor();
 });
@@ -114,9 +181,21 @@ test('topic, partition, offset, group and lag stand on the span; units and evide
 test('find marks, counts and steps; errors are stepped through', async (t) => {
   const id = await sendTrace([
     { id: '7000000000000001', name: 'root', at: [0, 50] },
-    { id: '7000000000000002', name: 'needle one', at: [5, 5], parent: '7000000000000001', failed: true },
+    {
+      id: '7000000000000002',
+      name: 'needle one',
+      at: [5, 5],
+      parent: '7000000000000001',
+      failed: true,
+    },
     { id: '7000000000000003', name: 'hay', at: [10, 5], parent: '7000000000000001' },
-    { id: '7000000000000004', name: 'needle two', at: [15, 5], parent: '7000000000000001', failed: true },
+    {
+      id: '7000000000000004',
+      name: 'needle two',
+      at: [15, 5],
+      parent: '7000000000000001',
+      failed: true,
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
@@ -212,12 +291,27 @@ test('levels are folded and opened by keys, and ? tells of them', async (t) => {
 test('times are drawn as they were sent: a receipt before the send, a child outside of its parent', async (t) => {
   const id = await sendTrace([
     { id: '8000000000000001', service: 'a', name: 'caller', at: [100, 50], kind: 'client' },
-    { id: '8000000000000002', service: 'b', name: 'skewed', at: [0, 20], kind: 'server', parent: '8000000000000001' },
-    { id: '8000000000000003', service: 'b', name: 'late', at: [400, 20], kind: 'server', parent: '8000000000000001' },
+    {
+      id: '8000000000000002',
+      service: 'b',
+      name: 'skewed',
+      at: [0, 20],
+      kind: 'server',
+      parent: '8000000000000001',
+    },
+    {
+      id: '8000000000000003',
+      service: 'b',
+      name: 'late',
+      at: [400, 20],
+      kind: 'server',
+      parent: '8000000000000001',
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}?gaps=all`);
-  const place = async (/** @type {string} */ name) => (await row(page, name).locator('.bar').boundingBox())?.x ?? NaN;
+  const place = async (/** @type {string} */ name) =>
+    (await row(page, name).locator('.bar').boundingBox())?.x ?? NaN;
   await row(page, 'late').waitFor();
   assert.ok((await place('skewed')) < (await place('caller')));
   assert.ok((await place('late')) > (await place('caller')));
@@ -248,7 +342,10 @@ test('the names get more room by pointer and by keyboard, and keep it', async (t
   await page.reload();
   await page.locator('.edge').waitFor();
   assert.ok(Math.abs((await width()) - wider) < 2, 'it is remembered');
-  const [head, bar] = [await page.locator('.edge-head').boundingBox(), await row(page, 'From_eshop-topic').locator('.bar').boundingBox()];
+  const [head, bar] = [
+    await page.locator('.edge-head').boundingBox(),
+    await row(page, 'From_eshop-topic').locator('.bar').boundingBox(),
+  ];
   assert.ok(head && bar && Math.abs(head.x + head.width - bar.x) <= 5, 'lines go with the bars');
   await border.dblclick();
   assert.ok(Math.abs((await width()) - before) < 2);
@@ -258,7 +355,7 @@ const CORPUS = [
   '<script>window.owned=1</script>',
   '<img src=x onerror="window.owned=1">',
   '"><svg onload=window.owned=1>',
-  "javascript:window.owned=1//'\"",
+  'javascript:window.owned=1//\'"',
   '{{constructor.constructor("window.owned=1")()}}',
   '</title><iframe src="javascript:parent.owned=1">',
   '\u202Egnp.exe\u0000\u0007',
@@ -269,20 +366,36 @@ const CORPUS = [
 
 test('whatever stands in names, services, topics and attributes is text in every view', async (t) => {
   const spans = CORPUS.map((text, i) => ({
-    id: `900000000000000${i}`, service: `s ${text}`, name: `n ${text}`, at: /** @type {[number, number]} */ ([i, 5]),
+    id: `900000000000000${i}`,
+    service: `s ${text}`,
+    name: `n ${text}`,
+    at: /** @type {[number, number]} */ ([i, 5]),
     ...(i > 0 && { parent: '9000000000000000' }),
     kind: /** @type {'producer' | 'consumer'} */ (i % 2 === 0 ? 'producer' : 'consumer'),
-    attributes: { [text]: text, 'messaging.destination.name': text, 'throughline.parent.evidence': text },
+    attributes: {
+      [text]: text,
+      'messaging.destination.name': text,
+      'throughline.parent.evidence': text,
+    },
     events: [text],
   }));
   const id = await sendTrace(spans, { ago: 0 });
   const page = await newPage(browser, t);
-  const views = ['timeline', 'journey', 'graph', 'flame', 'statistics', 'spans', 'json'].map((view) => `trace/${id}?view=${view}&span=9000000000000001`);
+  const views = ['timeline', 'journey', 'graph', 'flame', 'statistics', 'spans', 'json'].map(
+    (view) => `trace/${id}?view=${view}&span=9000000000000001`,
+  );
   for (const path of [...views, 'search', 'map', `compare/${id}/${id}`]) {
     await page.goto(`${HOME}/${path}`);
-    await page.locator('.row, .graph-node, .frame, .sort-row, .json, .result, .compare-table').first().waitFor();
+    await page
+      .locator('.row, .graph-node, .frame, .sort-row, .json, .result, .compare-table')
+      .first()
+      .waitFor();
     assert.equal(await page.evaluate(() => 'owned' in window), false, path);
-    assert.equal(await page.locator('#app script, #app iframe, #app img, a[href^="javascript:"]').count(), 0, path);
+    assert.equal(
+      await page.locator('#app script, #app iframe, #app img, a[href^="javascript:"]').count(),
+      0,
+      path,
+    );
   }
 });
 
@@ -301,9 +414,17 @@ test('a trace of 100,000 spans opens, folds and is found in', async (t) => {
   await page.getByRole('treegrid').focus();
   await page.keyboard.press('End');
   await page.locator(`.row[aria-rowindex="${count + 1 - (await hiddenRows(page))}"]`).waitFor();
-  for (const [view, ready] of [['Graph', '.graph-node'], ['Flame graph', '.frame'], ['Statistics', '.sort-row'], ['Spans', '.sort-row']]) {
+  for (const [view, ready] of [
+    ['Graph', '.graph-node'],
+    ['Flame graph', '.frame'],
+    ['Statistics', '.sort-row'],
+    ['Spans', '.sort-row'],
+  ]) {
     await page.getByRole('tab', { name: /** @type {string} */ (view), exact: true }).click();
-    await page.locator(/** @type {string} */ (ready)).first().waitFor({ timeout: 30_000 });
+    await page
+      .locator(/** @type {string} */ (ready))
+      .first()
+      .waitFor({ timeout: 30_000 });
   }
 });
 

@@ -40,16 +40,31 @@ test('a checkout shows its six services, its topic, where the time went, and eve
   const page = await openCheckout(t);
   await page.getByRole('heading', { name: 'eshop GET /checkout' }).waitFor();
   const parts = page.getByRole('list', { name: 'Services and topics' });
-  assert.deepEqual((await parts.locator('bdi').allInnerTexts()).sort(), [...SERVICES, 'eshop-topic'].sort());
+  assert.deepEqual(
+    (await parts.locator('bdi').allInnerTexts()).sort(),
+    [...SERVICES, 'eshop-topic'].sort(),
+  );
   const bar = await page.locator('.spent-bar').boundingBox();
-  const widths = await page.locator('.spent-bar span').evaluateAll((all) => all.map((part) => part.getBoundingClientRect().width));
+  const widths = await page
+    .locator('.spent-bar span')
+    .evaluateAll((all) => all.map((part) => part.getBoundingClientRect().width));
   const filled = widths.reduce((sum, width) => sum + width, 0);
-  assert.ok(bar && filled > bar.width * 0.95, `the whole time is accounted for: ${filled} of ${bar?.width} pixels`);
-  assert.deepEqual(widths, [...widths].sort((a, b) => b - a), 'what took longest comes first');
+  assert.ok(
+    bar && filled > bar.width * 0.95,
+    `the whole time is accounted for: ${filled} of ${bar?.width} pixels`,
+  );
+  assert.deepEqual(
+    widths,
+    [...widths].sort((a, b) => b - a),
+    'what took longest comes first',
+  );
   await parts.getByRole('button', { name: /billing/ }).click();
   assert.equal(await page.locator('.row.found').count(), 3);
   await parts.getByRole('button', { name: /eshop-topic/ }).click();
-  await page.getByRole('complementary').getByRole('heading', { name: 'From_eshop-topic' }).waitFor();
+  await page
+    .getByRole('complementary')
+    .getByRole('heading', { name: 'From_eshop-topic' })
+    .waitFor();
   await page.getByRole('searchbox', { name: 'Find in this trace' }).fill('');
   for (const name of [
     'GET /createOrder',
@@ -78,16 +93,35 @@ test('the FOLLOWS_FROM edge goes from the end of the producer bar to the start o
   const close = (/** @type {number} */ a, /** @type {number} */ b) => Math.abs(a - b) <= 5;
   assert.ok(line.height > 10, 'the line crosses rows');
   assert.ok(close(tail.x + tail.width / 2, sent.x + sent.width), 'it starts where the send ended');
-  assert.ok(close(tail.y + tail.height / 2, sent.y + sent.height / 2), 'it starts on the producer row');
+  assert.ok(
+    close(tail.y + tail.height / 2, sent.y + sent.height / 2),
+    'it starts on the producer row',
+  );
   assert.ok(close(head.x + head.width, received.x), 'it ends where the receipt began');
-  assert.ok(close(head.y + head.height / 2, received.y + received.height / 2), 'it ends on the consumer row');
+  assert.ok(
+    close(head.y + head.height / 2, received.y + received.height / 2),
+    'it ends on the consumer row',
+  );
   assert.match(await row(page, 'From_eshop-topic').innerText(), /follows from To_eshop-topic/);
 });
 
 test('the time in the topic is a stretch between the bars, with its length', async (t) => {
   const id = await sendTrace([
-    { id: 'b000000000000001', name: 'send', at: [0, 100], kind: 'producer', attributes: { 'messaging.destination.name': 'orders' } },
-    { id: 'b000000000000002', name: 'process', at: [400, 100], kind: 'consumer', parent: 'b000000000000001', follows: { span: 'b000000000000001' } },
+    {
+      id: 'b000000000000001',
+      name: 'send',
+      at: [0, 100],
+      kind: 'producer',
+      attributes: { 'messaging.destination.name': 'orders' },
+    },
+    {
+      id: 'b000000000000002',
+      name: 'process',
+      at: [400, 100],
+      kind: 'consumer',
+      parent: 'b000000000000001',
+      follows: { span: 'b000000000000001' },
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
@@ -103,7 +137,14 @@ test('the time in the topic is a stretch between the bars, with its length', asy
 test('a message received before its acknowledgement is still joined to its sender', async (t) => {
   const id = await sendTrace([
     { id: 'b000000000000003', name: 'send', at: [0, 100], kind: 'producer' },
-    { id: 'b000000000000004', name: 'process', at: [60, 20], kind: 'consumer', parent: 'b000000000000003', follows: { span: 'b000000000000003' } },
+    {
+      id: 'b000000000000004',
+      name: 'process',
+      at: [60, 20],
+      kind: 'consumer',
+      parent: 'b000000000000003',
+      follows: { span: 'b000000000000003' },
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}?span=b000000000000004`);
@@ -142,7 +183,11 @@ test('the keyboard alone reads a trace: move, fold, open and close the detail', 
   await detail.getByRole('button', { name: 'Close the detail' }).focus();
   await page.keyboard.press('Escape');
   await detail.waitFor({ state: 'detached' });
-  assert.equal(await grid.evaluate((element) => element === document.activeElement), true, 'the focus is back');
+  assert.equal(
+    await grid.evaluate((element) => element === document.activeElement),
+    true,
+    'the focus is back',
+  );
 });
 
 test('the detail leads from the consumer to the producer and back', async (t) => {
@@ -189,7 +234,8 @@ test('names and values that look like markup stay text', async (t) => {
     assert.equal(await page.evaluate(() => 'owned' in window), false);
   }
   const detail = await page.getByRole('complementary').innerText();
-  for (const text of [`key ${evil}`, `value ${evil}`, `event ${evil}`, `svc ${evil}`]) assert.ok(detail.includes(text), text);
+  for (const text of [`key ${evil}`, `value ${evil}`, `event ${evil}`, `svc ${evil}`])
+    assert.ok(detail.includes(text), text);
 });
 
 test('a span whose parent is missing is drawn and said', async (t) => {
@@ -220,7 +266,14 @@ test('cycles and spans of no length are drawn', async (t) => {
 test('errors are marked at the span, in the header, and on what is folded above', async (t) => {
   const id = await sendTrace([
     { id: 'd000000000000005', name: 'caller', at: [0, 50] },
-    { id: 'd000000000000006', name: 'callee', at: [10, 20], parent: 'd000000000000005', failed: true, attributes: { 'http.response.status_code': '503' } },
+    {
+      id: 'd000000000000006',
+      name: 'callee',
+      at: [10, 20],
+      parent: 'd000000000000005',
+      failed: true,
+      attributes: { 'http.response.status_code': '503' },
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
@@ -231,9 +284,17 @@ test('errors are marked at the span, in the header, and on what is folded above'
 });
 
 test('a link into another trace leads there', async (t) => {
-  const sender = await sendTrace([{ id: 'e000000000000001', name: 'far send', at: [0, 5], kind: 'producer' }]);
+  const sender = await sendTrace([
+    { id: 'e000000000000001', name: 'far send', at: [0, 5], kind: 'producer' },
+  ]);
   const receiver = await sendTrace([
-    { id: 'e000000000000002', name: 'far process', at: [0, 5], kind: 'consumer', follows: { trace: sender, span: 'e000000000000001' } },
+    {
+      id: 'e000000000000002',
+      name: 'far process',
+      at: [0, 5],
+      kind: 'consumer',
+      follows: { trace: sender, span: 'e000000000000001' },
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${receiver}?span=e000000000000002`);

@@ -6,7 +6,7 @@ import { TracePage } from './page/TracePage';
 import { SearchPage } from './search/SearchPage';
 import { Help } from './shell/Help';
 import { Empty, Loading } from './shell/Notice';
-import { isEmbedded, linkTo, usePlace, type Place } from './shell/navigation';
+import { isEmbedded, linkTo, type Place, usePlace } from './shell/navigation';
 import { TopBar } from './shell/TopBar';
 
 const MapPage = lazy(() => import('./map/MapPage'));
@@ -49,7 +49,8 @@ function Page({ place }: { readonly place: Place }) {
         <main className="page">
           <Empty title="No such page">
             <p>
-              There is nothing at <code>{place.path}</code>. <a {...linkTo('search')}>Search traces</a>
+              There is nothing at <code>{place.path}</code>.{' '}
+              <a {...linkTo('search')}>Search traces</a>
             </p>
           </Empty>
         </main>

@@ -1,6 +1,13 @@
 /** Calls to the collector's query API. */
 import { absolute } from '../shell/navigation';
-import type { CompleteAnswer, JourneyAnswer, LiveAnswer, MapAnswer, SearchAnswer, TraceAnswer } from './types';
+import type {
+  CompleteAnswer,
+  JourneyAnswer,
+  LiveAnswer,
+  MapAnswer,
+  SearchAnswer,
+  TraceAnswer,
+} from './types';
 
 const PATIENCE_MS = 30_000;
 
@@ -40,12 +47,20 @@ export function fetchLive(since: string, signal: AbortSignal): Promise<LiveAnswe
 
 export type Wanted = 'keys' | 'values' | 'services' | 'operations' | 'topics';
 
-export function complete(what: Wanted, params: Record<string, string>, signal: AbortSignal): Promise<CompleteAnswer> {
+export function complete(
+  what: Wanted,
+  params: Record<string, string>,
+  signal: AbortSignal,
+): Promise<CompleteAnswer> {
   return ask(`api/throughline/complete?${new URLSearchParams({ what, ...params })}`, signal);
 }
 
 /** The texts of a completion, most frequent first. */
-export async function completeTexts(what: Wanted, params: Record<string, string>, signal: AbortSignal): Promise<string[]> {
+export async function completeTexts(
+  what: Wanted,
+  params: Record<string, string>,
+  signal: AbortSignal,
+): Promise<string[]> {
   const { items } = await complete(what, { limit: '1000', ...params }, signal);
   return items.map((item) => item.text);
 }
@@ -76,10 +91,17 @@ async function ask<T>(path: string, signal: AbortSignal): Promise<T> {
 }
 
 async function failureOf(answer: Response): Promise<ApiFailure> {
-  const body = (await answer.json().catch(() => undefined)) as { message?: unknown; position?: unknown } | undefined;
+  const body = (await answer.json().catch(() => undefined)) as
+    | { message?: unknown; position?: unknown }
+    | undefined;
   const kind = answer.status === 404 ? 'not-found' : 'refused';
-  const message = typeof body?.message === 'string' ? body.message : `the collector answered ${answer.status}`;
-  return new ApiFailure(kind, message, typeof body?.position === 'number' ? body.position : undefined);
+  const message =
+    typeof body?.message === 'string' ? body.message : `the collector answered ${answer.status}`;
+  return new ApiFailure(
+    kind,
+    message,
+    typeof body?.position === 'number' ? body.position : undefined,
+  );
 }
 
 async function get(path: string, signal: AbortSignal): Promise<Response> {
@@ -91,7 +113,8 @@ async function get(path: string, signal: AbortSignal): Promise<Response> {
     });
   } catch (error) {
     if (signal.aborted) throw error;
-    if (patience.aborted) throw new ApiFailure('slow', `no answer within ${PATIENCE_MS / 1e3} seconds`);
+    if (patience.aborted)
+      throw new ApiFailure('slow', `no answer within ${PATIENCE_MS / 1e3} seconds`);
     throw new ApiFailure('unreachable', 'the collector cannot be reached');
   }
 }

@@ -5,7 +5,7 @@ import { Failed, Loading } from '../shell/Notice';
 import { comparePath, go, linkTo, tracePath } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
-import { compareTraces, type ComparedRow, type ComparedSide } from '../trace/compare';
+import { type ComparedRow, type ComparedSide, compareTraces } from '../trace/compare';
 import { formatCount, formatDuration, formatTimestamp } from '../trace/format';
 import { nameOf, serviceOf, type Trace } from '../trace/model';
 
@@ -15,14 +15,18 @@ interface ComparePageProps {
 }
 
 export function ComparePage({ a, b }: ComparePageProps) {
-  const found = useRequest(`${a} ${b}`, (signal) => Promise.all([loadTrace(a, signal), loadTrace(b, signal)]));
+  const found = useRequest(`${a} ${b}`, (signal) =>
+    Promise.all([loadTrace(a, signal), loadTrace(b, signal)]),
+  );
   useEffect(() => {
     document.title = 'Compare · Throughline';
   }, []);
   return (
     <main className="page">
       <h1 className="compare-title">Compare two traces</h1>
-      {found.failure && !found.loading && <Failed what="the two traces" failure={found.failure} retry={found.reload} />}
+      {found.failure && !found.loading && (
+        <Failed what="the two traces" failure={found.failure} retry={found.reload} />
+      )}
       {!found.value && found.loading && <Loading what="the two traces" />}
       {found.value && <Comparison a={found.value[0]} b={found.value[1]} />}
     </main>
@@ -32,7 +36,10 @@ export function ComparePage({ a, b }: ComparePageProps) {
 function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
   const rows = useMemo(() => compareTraces(a, b), [a, b]);
   const [isOnlyChanges, setOnlyChanges] = useState(false);
-  const colours = useMemo(() => serviceColours([...a.services, ...b.services].map((service) => service.name)), [a, b]);
+  const colours = useMemo(
+    () => serviceColours([...a.services, ...b.services].map((service) => service.name)),
+    [a, b],
+  );
   const differing = rows.filter((row) => row.change !== 'same').length;
   const shown = isOnlyChanges ? rows.filter((row) => row.change !== 'same') : rows;
   const most = rows.reduce((largest, row) => Math.max(largest, Math.abs(row.slower)), 1);
@@ -48,10 +55,17 @@ function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
       <p className="panel-note">
         <span>
           {b.duration >= a.duration ? 'B took longer by ' : 'B was faster by '}
-          {formatDuration(Math.abs(b.duration - a.duration))}; {differing === 0 ? 'both have the same calls.' : `${formatCount(differing, 'call path')} ${differing === 1 ? 'differs' : 'differ'} in number of spans.`}
+          {formatDuration(Math.abs(b.duration - a.duration))};{' '}
+          {differing === 0
+            ? 'both have the same calls.'
+            : `${formatCount(differing, 'call path')} ${differing === 1 ? 'differs' : 'differ'} in number of spans.`}
         </span>
         <label className="tick-box">
-          <input type="checkbox" checked={isOnlyChanges} onChange={(event) => setOnlyChanges(event.target.checked)} />
+          <input
+            type="checkbox"
+            checked={isOnlyChanges}
+            onChange={(event) => setOnlyChanges(event.target.checked)}
+          />
           Differences only
         </label>
       </p>
@@ -89,8 +103,11 @@ function Side({ name, trace }: { readonly name: string; readonly trace: Trace })
         </a>
       </p>
       <p className="quiet">
-        {formatTimestamp(trace.start)} · {formatDuration(trace.duration)} · {formatCount(trace.count, 'span')} ·{' '}
-        <span className={trace.failures > 0 ? 'failure-note' : ''}>{formatCount(trace.failures, 'error')}</span>
+        {formatTimestamp(trace.start)} · {formatDuration(trace.duration)} ·{' '}
+        {formatCount(trace.count, 'span')} ·{' '}
+        <span className={trace.failures > 0 ? 'failure-note' : ''}>
+          {formatCount(trace.failures, 'error')}
+        </span>
       </p>
     </div>
   );
@@ -125,7 +142,11 @@ function Row({ row, most, colour }: RowProps) {
       <td className="figure">{a && formatDuration(a.total)}</td>
       <td className="figure">{b && formatDuration(b.total)}</td>
       <td className="figure delta">
-        <span className={slower > 0 ? 'delta-bar slower' : 'delta-bar faster'} style={{ width: `${(50 * Math.abs(slower)) / most}%` }} aria-hidden="true" />
+        <span
+          className={slower > 0 ? 'delta-bar slower' : 'delta-bar faster'}
+          style={{ width: `${(50 * Math.abs(slower)) / most}%` }}
+          aria-hidden="true"
+        />
         {slower > 0 ? '+' : ''}
         {formatDuration(slower)}
       </td>
@@ -137,7 +158,9 @@ function Figures({ side }: { readonly side: ComparedSide | undefined }) {
   return (
     <td className="figure">
       {side?.count}
-      {side && side.errors > 0 && <span className="failure-note"> {formatCount(side.errors, 'error')}</span>}
+      {side && side.errors > 0 && (
+        <span className="failure-note"> {formatCount(side.errors, 'error')}</span>
+      )}
     </td>
   );
 }

@@ -2,7 +2,7 @@
  * A graph to look around in: wheel or buttons zoom, dragging pans, a node takes the focus and its
  * neighbours stay bright. Nodes are buttons, so the keyboard reaches each.
  */
-import { useEffect, useMemo, useRef, useState, type PointerEvent, type ReactNode } from 'react';
+import { type PointerEvent, type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
 import { place } from './layout';
 
 export interface CanvasNode {
@@ -43,7 +43,11 @@ const BUTTONS = 40;
 
 export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvasProps) {
   const placed = useMemo(
-    () => place(nodes, edges.map((edge) => ({ ...edge, labelWidth: edge.label.length * LABEL_CHARACTER }))),
+    () =>
+      place(
+        nodes,
+        edges.map((edge) => ({ ...edge, labelWidth: edge.label.length * LABEL_CHARACTER })),
+      ),
     [nodes, edges],
   );
   const box = useRef<HTMLDivElement>(null);
@@ -60,20 +64,43 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
     setView((before) => {
       const [px, py] = [before.x + x * before.scale, before.y + y * before.scale];
       const isIn = px > 0 && py > 0 && px < area.width && py < area.height;
-      return isIn ? before : { ...before, x: area.width / 2 - x * before.scale, y: area.height / 2 - y * before.scale };
+      return isIn
+        ? before
+        : {
+            ...before,
+            x: area.width / 2 - x * before.scale,
+            y: area.height / 2 - y * before.scale,
+          };
     });
   };
   useWheelZoom(box, setView);
   const pan = usePan(setView);
   const near = useMemo(() => neighbours(chosen, edges), [chosen, edges]);
-  const zoom = (factor: number) => setView((before) => ({ ...before, scale: bounded(before.scale * factor) }));
+  const zoom = (factor: number) =>
+    setView((before) => ({ ...before, scale: bounded(before.scale * factor) }));
 
   return (
     <div className="graph" ref={box} role="group" aria-label={label} {...pan}>
-      <div className="graph-plane" style={{ transform: `translate(${view.x}px, ${view.y}px) scale(${view.scale})`, width: placed.width, height: placed.height }}>
+      <div
+        className="graph-plane"
+        style={{
+          transform: `translate(${view.x}px, ${view.y}px) scale(${view.scale})`,
+          width: placed.width,
+          height: placed.height,
+        }}
+      >
         <svg width={placed.width} height={placed.height} aria-hidden="true">
           <defs>
-            <marker id="graph-arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto-start-reverse" markerUnits="userSpaceOnUse">
+            <marker
+              id="graph-arrow"
+              viewBox="0 0 10 10"
+              refX="9"
+              refY="5"
+              markerWidth="8"
+              markerHeight="8"
+              orient="auto-start-reverse"
+              markerUnits="userSpaceOnUse"
+            >
               <path d="M0 0 L10 5 L0 10 z" />
             </marker>
           </defs>
@@ -103,7 +130,12 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
               title={node.label}
               onFocus={() => reveal(x, y)}
               aria-pressed={node.id === chosen}
-              style={{ left: x - node.width / 2, top: y - node.height / 2, width: node.width, height: node.height }}
+              style={{
+                left: x - node.width / 2,
+                top: y - node.height / 2,
+                width: node.width,
+                height: node.height,
+              }}
               onClick={() => choose(node.id === chosen ? undefined : node.id)}
             >
               {node.content}
@@ -132,11 +164,21 @@ function bounded(scale: number): number {
 
 function fitted(width: number, height: number, wanted: number, tall: number): View {
   // Smaller than this nothing can be read: then it is to be moved about.
-  const scale = Math.max(0.3, Math.min(width / Math.max(wanted, 1), height / Math.max(tall, 1), 1.15));
-  return { scale, x: Math.max(0, (width - wanted * scale) / 2), y: Math.max(0, (height - tall * scale) / 2) };
+  const scale = Math.max(
+    0.3,
+    Math.min(width / Math.max(wanted, 1), height / Math.max(tall, 1), 1.15),
+  );
+  return {
+    scale,
+    x: Math.max(0, (width - wanted * scale) / 2),
+    y: Math.max(0, (height - tall * scale) / 2),
+  };
 }
 
-function useWheelZoom(box: React.RefObject<HTMLDivElement | null>, setView: (change: (before: View) => View) => void): void {
+function useWheelZoom(
+  box: React.RefObject<HTMLDivElement | null>,
+  setView: (change: (before: View) => View) => void,
+): void {
   useEffect(() => {
     const element = box.current;
     if (!element) return undefined;

@@ -17,7 +17,9 @@ export function placeInLayers(nodes: readonly NodeBox[], edges: readonly EdgeEnd
   const layers = layered(nodes.length, forward);
   order(layers, forward, nodes.length);
   const places = new Map<string, { x: number; y: number }>();
-  const heights = layers.map((layer) => layer.reduce((sum, node) => sum + (nodes[node]?.height ?? 0) + NODE_GAP, 0));
+  const heights = layers.map((layer) =>
+    layer.reduce((sum, node) => sum + (nodes[node]?.height ?? 0) + NODE_GAP, 0),
+  );
   const height = Math.max(0, ...heights);
   let x = 16;
   layers.forEach((layer, l) => {
@@ -30,7 +32,12 @@ export function placeInLayers(nodes: readonly NodeBox[], edges: readonly EdgeEnd
     }
     x += width + LAYER_GAP;
   });
-  return { nodes: places, edges: lines(nodes, edges, places), width: Math.max(0, x - LAYER_GAP + 16), height: height + 32 };
+  return {
+    nodes: places,
+    edges: lines(nodes, edges, places),
+    width: Math.max(0, x - LAYER_GAP + 16),
+    height: height + 32,
+  };
 }
 
 type Ends = readonly (readonly [number, number])[];
@@ -91,7 +98,8 @@ function layered(count: number, ends: Ends): number[][] {
 /** Puts nodes near the middle of their neighbours, there and back a few times. */
 function order(layers: number[][], ends: Ends, count: number): void {
   const place = new Float64Array(count);
-  const note = (members: readonly number[]) => members.forEach((node, i) => (place[node] = (i + 0.5) / members.length));
+  const note = (members: readonly number[]) =>
+    members.forEach((node, i) => (place[node] = (i + 0.5) / members.length));
   layers.forEach(note);
   const near: number[][] = Array.from({ length: count }, () => []);
   for (const [from, to] of ends) {
@@ -100,7 +108,9 @@ function order(layers: number[][], ends: Ends, count: number): void {
   }
   const middle = (node: number) => {
     const all = near[node] ?? [];
-    return all.length === 0 ? (place[node] ?? 0) : all.reduce((sum, other) => sum + (place[other] ?? 0), 0) / all.length;
+    return all.length === 0
+      ? (place[node] ?? 0)
+      : all.reduce((sum, other) => sum + (place[other] ?? 0), 0) / all.length;
   };
   for (let sweep = 0; sweep < SWEEPS; sweep++) {
     for (const members of sweep % 2 === 0 ? layers : [...layers].reverse()) {
@@ -111,7 +121,11 @@ function order(layers: number[][], ends: Ends, count: number): void {
   }
 }
 
-function lines(nodes: readonly NodeBox[], edges: readonly EdgeEnds[], places: ReadonlyMap<string, { x: number; y: number }>) {
+function lines(
+  nodes: readonly NodeBox[],
+  edges: readonly EdgeEnds[],
+  places: ReadonlyMap<string, { x: number; y: number }>,
+) {
   const widths = new Map(nodes.map((node) => [node.id, node.width]));
   return new Map(
     edges.map(({ id, from, to }) => {

@@ -19,7 +19,10 @@ export interface EdgeEnds {
 /** `x` and `y` are the middles of nodes and of the texts on lines. */
 export interface Placed {
   readonly nodes: ReadonlyMap<string, { readonly x: number; readonly y: number }>;
-  readonly edges: ReadonlyMap<string, { readonly path: string; readonly x: number; readonly y: number }>;
+  readonly edges: ReadonlyMap<
+    string,
+    { readonly path: string; readonly x: number; readonly y: number }
+  >;
   readonly width: number;
   readonly height: number;
 }
@@ -34,8 +37,12 @@ export function place(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): Pl
   const joined = new Set(edges.flatMap(({ from, to }) => [from, to]));
   const main = nodes.filter((node) => joined.has(node.id));
   const isSmall = main.length <= CAREFUL_NODES && edges.length <= CAREFUL_EDGES;
-  const placed = main.length === 0 ? EMPTY : isSmall ? placeCarefully(main, edges) : placeInLayers(main, edges);
-  return withBlock(placed, nodes.filter((node) => !joined.has(node.id)));
+  const placed =
+    main.length === 0 ? EMPTY : isSmall ? placeCarefully(main, edges) : placeInLayers(main, edges);
+  return withBlock(
+    placed,
+    nodes.filter((node) => !joined.has(node.id)),
+  );
 }
 
 const EMPTY: Placed = { nodes: new Map(), edges: new Map(), width: 0, height: 0 };
@@ -55,7 +62,12 @@ function withBlock(placed: Placed, alone: readonly NodeBox[]): Placed {
     row = Math.max(row, node.height);
     width = Math.max(width, x);
   }
-  return { ...placed, nodes: all, width, height: alone.length === 0 ? placed.height : y + row + 16 };
+  return {
+    ...placed,
+    nodes: all,
+    width,
+    height: alone.length === 0 ? placed.height : y + row + 16,
+  };
 }
 
 function placeCarefully(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): Placed {
@@ -64,7 +76,12 @@ function placeCarefully(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): 
   graph.setDefaultEdgeLabel(() => ({}));
   for (const { id, width, height } of nodes) graph.setNode(id, { width, height });
   for (const { id, from, to, labelWidth } of edges) {
-    graph.setEdge(from, to, { width: labelWidth, height: labelWidth > 0 ? 18 : 0, labelpos: 'c' }, id);
+    graph.setEdge(
+      from,
+      to,
+      { width: labelWidth, height: labelWidth > 0 ? 18 : 0, labelpos: 'c' },
+      id,
+    );
   }
   layout(graph);
   const placedNodes = new Map<string, { x: number; y: number }>();
@@ -74,7 +91,11 @@ function placeCarefully(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): 
   }
   const placedEdges = new Map<string, { path: string; x: number; y: number }>();
   for (const { id, from, to } of edges) {
-    const { points = [], x, y } = graph.edge(from, to, id) as { points?: { x: number; y: number }[]; x?: number; y?: number };
+    const {
+      points = [],
+      x,
+      y,
+    } = graph.edge(from, to, id) as { points?: { x: number; y: number }[]; x?: number; y?: number };
     const middle = points[points.length >> 1] ?? { x: 0, y: 0 };
     placedEdges.set(id, { path: smooth(points), x: x ?? middle.x, y: y ?? middle.y });
   }

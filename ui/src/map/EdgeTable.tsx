@@ -1,7 +1,7 @@
 /** What goes between services and topics, in figures; the same as the map, for reading. */
 import type { MapEdge } from '../api/types';
+import { EVERYTHING, type Lookback, searchPath } from '../search/query';
 import { linkTo } from '../shell/navigation';
-import { EVERYTHING, searchPath, type Lookback } from '../search/query';
 import { formatDuration } from '../trace/format';
 import { formatRate } from '../trace/rate';
 
@@ -9,7 +9,13 @@ import { formatRate } from '../trace/rate';
 const ORDER = ['receive', 'send', 'call'];
 const KINDS = { call: 'calls', send: 'sends to', receive: 'is received by' } as const;
 
-export function EdgeTable({ edges, lookback }: { readonly edges: readonly MapEdge[]; readonly lookback: Lookback }) {
+export function EdgeTable({
+  edges,
+  lookback,
+}: {
+  readonly edges: readonly MapEdge[];
+  readonly lookback: Lookback;
+}) {
   return (
     <div className="edge-scroll" tabIndex={0} role="region" aria-label="Connections">
       <table className="edge-table">
@@ -31,9 +37,15 @@ export function EdgeTable({ edges, lookback }: { readonly edges: readonly MapEdg
           </tr>
         </thead>
         <tbody>
-          {[...edges].sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind)).map((edge) => (
-            <Row key={`${edge.kind} ${edge.from} ${edge.to} ${edge.group}`} edge={edge} lookback={lookback} />
-          ))}
+          {[...edges]
+            .sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind))
+            .map((edge) => (
+              <Row
+                key={`${edge.kind} ${edge.from} ${edge.to} ${edge.group}`}
+                edge={edge}
+                lookback={lookback}
+              />
+            ))}
         </tbody>
       </table>
     </div>
@@ -50,15 +62,14 @@ function Row({ edge, lookback }: { readonly edge: MapEdge; readonly lookback: Lo
     topic: kind === 'send' ? to : kind === 'receive' ? from : '',
     errors: edge.errors > 0,
   };
-  const micros = (value: number | null | undefined) => (value === null || value === undefined ? '' : formatDuration(value));
+  const micros = (value: number | null | undefined) =>
+    value === null || value === undefined ? '' : formatDuration(value);
   return (
     <tr>
       <td>
         <bdi>{from}</bdi>
       </td>
-      <td className={isMessage ? 'queue-note' : 'quiet'}>
-        {KINDS[kind]}
-      </td>
+      <td className={isMessage ? 'queue-note' : 'quiet'}>{KINDS[kind]}</td>
       <td>
         <bdi>{to}</bdi>
         {group && (
@@ -70,13 +81,20 @@ function Row({ edge, lookback }: { readonly edge: MapEdge; readonly lookback: Lo
       </td>
       <td className="figure">{formatRate(edge.rate)}/s</td>
       <td className="figure">
-        <a {...linkTo(searchPath({ ...target, errors: false }))} aria-label={`${edge.count}: search traces from ${from} to ${to}`}>
+        <a
+          {...linkTo(searchPath({ ...target, errors: false }))}
+          aria-label={`${edge.count}: search traces from ${from} to ${to}`}
+        >
           {edge.count}
         </a>
       </td>
       <td className="figure">
         {edge.errors > 0 ? (
-          <a className="failure-note" {...linkTo(searchPath(target))} aria-label={`${edge.errors} errors: search traces from ${from} to ${to} with errors`}>
+          <a
+            className="failure-note"
+            {...linkTo(searchPath(target))}
+            aria-label={`${edge.errors} errors: search traces from ${from} to ${to} with errors`}
+          >
             {edge.errors}
           </a>
         ) : (

@@ -2,11 +2,11 @@
 import { useEffect, useMemo, useState } from 'react';
 import { fetchMap } from '../api/client';
 import type { MapAnswer, MapEdge, MapService, MapTopic } from '../api/types';
-import { GraphCanvas, type CanvasEdge, type CanvasNode } from '../graph/GraphCanvas';
+import { type CanvasEdge, type CanvasNode, GraphCanvas } from '../graph/GraphCanvas';
+import { EVERYTHING, LOOKBACKS, type Lookback, searchPath } from '../search/query';
 import { Empty, Failed, Loading } from '../shell/Notice';
 import { go, linkTo } from '../shell/navigation';
 import { useRequest } from '../shell/request';
-import { EVERYTHING, LOOKBACKS, searchPath, type Lookback } from '../search/query';
 import { serviceColours } from '../trace/colour';
 import { formatDuration } from '../trace/format';
 import { formatRate } from '../trace/rate';
@@ -21,7 +21,13 @@ export default function MapPage({ query }: { readonly query: string }) {
   const lookback: Lookback = Object.hasOwn(LOOKBACKS, wanted) ? (wanted as Lookback) : '1h';
   const found = useRequest(lookback, (signal) => {
     const end = Date.now() * 1e3;
-    return fetchMap(new URLSearchParams({ start: String(end - LOOKBACKS[lookback].minutes * 60e6), end: String(end) }), signal);
+    return fetchMap(
+      new URLSearchParams({
+        start: String(end - LOOKBACKS[lookback].minutes * 60e6),
+        end: String(end),
+      }),
+      signal,
+    );
   });
   useEffect(() => {
     document.title = 'Map · Throughline';
@@ -43,9 +49,13 @@ export default function MapPage({ query }: { readonly query: string }) {
         <button type="button" onClick={found.reload}>
           Reload
         </button>
-        {found.value && <span className="quiet">{found.value.spans.toLocaleString('en')} spans looked at</span>}
+        {found.value && (
+          <span className="quiet">{found.value.spans.toLocaleString('en')} spans looked at</span>
+        )}
       </div>
-      {found.failure && !found.loading && <Failed what="the map" failure={found.failure} retry={found.reload} />}
+      {found.failure && !found.loading && (
+        <Failed what="the map" failure={found.failure} retry={found.reload} />
+      )}
       {!found.value && found.loading && <Loading what="the map" />}
       {found.value && <MapOf answer={found.value} lookback={lookback} />}
     </main>
@@ -54,9 +64,15 @@ export default function MapPage({ query }: { readonly query: string }) {
 
 function MapOf({ answer, lookback }: { readonly answer: MapAnswer; readonly lookback: Lookback }) {
   const [chosen, setChosen] = useState<string>();
-  const colours = useMemo(() => serviceColours(answer.services.map((service) => service.name)), [answer]);
+  const colours = useMemo(
+    () => serviceColours(answer.services.map((service) => service.name)),
+    [answer],
+  );
   const nodes = useMemo(() => canvasNodes(answer, colours), [answer, colours]);
-  const edges = useMemo(() => canvasEdges(answer.edges, new Set(nodes.map((node) => node.id))), [answer, nodes]);
+  const edges = useMemo(
+    () => canvasEdges(answer.edges, new Set(nodes.map((node) => node.id))),
+    [answer, nodes],
+  );
   if (answer.services.length === 0) {
     return (
       <Empty title="Nothing happened in this time">
@@ -66,13 +82,23 @@ function MapOf({ answer, lookback }: { readonly answer: MapAnswer; readonly look
   }
   const [kind, name] = chosen?.split('\u0000') ?? [];
   const near = answer.edges.filter((edge) => chosen === undefined || idsOf(edge).includes(chosen));
-  const target = { ...EVERYTHING, lookback, ...(kind === 'topic' ? { topic: name ?? '' } : { service: name ?? '' }) };
+  const target = {
+    ...EVERYTHING,
+    lookback,
+    ...(kind === 'topic' ? { topic: name ?? '' } : { service: name ?? '' }),
+  };
   return (
     <>
       {(answer.more || answer.services.length + answer.topics.length > nodes.length) && (
         <p className="remarks">The system is larger than what is drawn: the busiest are shown.</p>
       )}
-      <GraphCanvas label="Map of services and topics" nodes={nodes} edges={edges} chosen={chosen} choose={setChosen} />
+      <GraphCanvas
+        label="Map of services and topics"
+        nodes={nodes}
+        edges={edges}
+        chosen={chosen}
+        choose={setChosen}
+      />
       <div className="map-foot">
         <h2>{chosen === undefined ? 'All connections' : `Connections of ${name}`}</h2>
         {chosen !== undefined && (
@@ -87,17 +113,32 @@ function MapOf({ answer, lookback }: { readonly answer: MapAnswer; readonly look
 }
 
 function canvasNodes(answer: MapAnswer, colours: ReadonlyMap<string, number>): CanvasNode[] {
-  const services = [...answer.services].sort((a, b) => b.spans - a.spans).slice(0, MOST_NODES - Math.min(answer.topics.length, 100));
-  const topics = [...answer.topics].sort((a, b) => b.sent + b.received - a.sent - a.received).slice(0, 100);
-  return [...services.map((service) => serviceNode(service, answer.seconds, colours)), ...topics.map(topicNode)];
+  const services = [...answer.services]
+    .sort((a, b) => b.spans - a.spans)
+    .slice(0, MOST_NODES - Math.min(answer.topics.length, 100));
+  const topics = [...answer.topics]
+    .sort((a, b) => b.sent + b.received - a.sent - a.received)
+    .slice(0, 100);
+  return [
+    ...services.map((service) => serviceNode(service, answer.seconds, colours)),
+    ...topics.map(topicNode),
+  ];
 }
 
-function serviceNode({ name, spans, errors }: MapService, seconds: number, colours: ReadonlyMap<string, number>): CanvasNode {
+function serviceNode(
+  { name, spans, errors }: MapService,
+  seconds: number,
+  colours: ReadonlyMap<string, number>,
+): CanvasNode {
   const rate = formatRate(spans / Math.max(seconds, 1));
-  const share = errors > 0 ? `${((100 * errors) / spans).toFixed(errors / spans < 0.1 ? 1 : 0)} % errors` : '';
+  const share =
+    errors > 0 ? `${((100 * errors) / spans).toFixed(errors / spans < 0.1 ? 1 : 0)} % errors` : '';
   return {
     id: `service\u0000${name}`,
-    width: Math.min(Math.max(name.length * 8.2 + 52, (rate.length + share.length) * 7 + 84, 140), 260),
+    width: Math.min(
+      Math.max(name.length * 8.2 + 52, (rate.length + share.length) * 7 + 84, 140),
+      260,
+    ),
     height: 50,
     label: `Service ${name}: ${rate} spans a second${share && `, ${share}`}`,
     className: `operation service-${colours.get(name) ?? 0}${errors > 0 ? ' failed' : ''}`,
@@ -138,7 +179,10 @@ function topicNode({ name, sent, received }: MapTopic): CanvasNode {
 
 /** Ids of both ends of an edge. */
 export function idsOf({ kind, from, to }: MapEdge): [string, string] {
-  return [`${kind === 'receive' ? 'topic' : 'service'}\u0000${from}`, `${kind === 'send' ? 'topic' : 'service'}\u0000${to}`];
+  return [
+    `${kind === 'receive' ? 'topic' : 'service'}\u0000${from}`,
+    `${kind === 'send' ? 'topic' : 'service'}\u0000${to}`,
+  ];
 }
 
 function canvasEdges(edges: readonly MapEdge[], known: ReadonlySet<string>): CanvasEdge[] {
@@ -146,7 +190,18 @@ function canvasEdges(edges: readonly MapEdge[], known: ReadonlySet<string>): Can
     const [from, to] = idsOf(edge);
     if (!known.has(from) || !known.has(to)) return [];
     const waited = edge.queue_p95 ?? undefined;
-    const label = edge.kind === 'receive' && waited !== undefined ? `${formatDuration(waited)} in topic` : `${formatRate(edge.rate)}/s`;
-    return [{ id: `${from}\u0001${to}\u0001${edge.group}`, from, to, label, className: `${edge.kind === 'call' ? 'call' : 'message'}${edge.errors > 0 ? ' failed' : ''}` }];
+    const label =
+      edge.kind === 'receive' && waited !== undefined
+        ? `${formatDuration(waited)} in topic`
+        : `${formatRate(edge.rate)}/s`;
+    return [
+      {
+        id: `${from}\u0001${to}\u0001${edge.group}`,
+        from,
+        to,
+        label,
+        className: `${edge.kind === 'call' ? 'call' : 'message'}${edge.errors > 0 ? ' failed' : ''}`,
+      },
+    ];
   });
 }

@@ -2,7 +2,7 @@
 import { Fragment, type ReactNode } from 'react';
 import { CopyButton } from '../shell/CopyButton';
 import type { Attribute } from '../trace/detail';
-import { linksFor, type LinkTemplate } from '../trace/links';
+import { type LinkTemplate, linksFor } from '../trace/links';
 import { withUnit } from '../trace/units';
 
 interface AttributeTableProps {
@@ -26,7 +26,13 @@ export function AttributeTable({ attributes, templates, ...places }: AttributeTa
               <bdi>{value}</bdi>
               <Unit name={key} value={value} />
               {linksFor(templates, { ...places, key, value }).map((url) => (
-                <a key={url} className="template-link" href={url} target="_blank" rel="noreferrer noopener">
+                <a
+                  key={url}
+                  className="template-link"
+                  href={url}
+                  target="_blank"
+                  rel="noreferrer noopener"
+                >
                   {new URL(url).host}
                 </a>
               ))}

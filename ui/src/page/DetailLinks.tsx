@@ -32,8 +32,15 @@ export function MessageList({ trace, index, follow }: PartProps) {
           return (
             <li key={edge}>
               {sent ? 'Received by ' : 'Sent by '}
-              <SpanButton trace={trace} index={at(sent ? edges.to : edges.from, edge)} follow={follow} />
-              <span className="quiet"> {waitText(at(edges.wait, edge), edges.topic[edge] ?? '')}</span>
+              <SpanButton
+                trace={trace}
+                index={at(sent ? edges.to : edges.from, edge)}
+                follow={follow}
+              />
+              <span className="quiet">
+                {' '}
+                {waitText(at(edges.wait, edge), edges.topic[edge] ?? '')}
+              </span>
             </li>
           );
         })}
@@ -85,10 +92,22 @@ export function LinkList({ trace, links, follow }: LinkListProps) {
 
 function LinkType({ link }: { readonly link: SpanLink }) {
   const said = link.attributes.find((attribute) => attribute.key === 'opentracing.ref_type')?.value;
-  return <code className="reference-type follows">{said === 'child_of' ? 'CHILD_OF' : 'FOLLOWS_FROM'}</code>;
+  return (
+    <code className="reference-type follows">
+      {said === 'child_of' ? 'CHILD_OF' : 'FOLLOWS_FROM'}
+    </code>
+  );
 }
 
-function LinkTarget({ trace, link, follow }: { readonly trace: Trace; readonly link: SpanLink; readonly follow: Follow }) {
+function LinkTarget({
+  trace,
+  link,
+  follow,
+}: {
+  readonly trace: Trace;
+  readonly link: SpanLink;
+  readonly follow: Follow;
+}) {
   const target = findSpan(trace, link.spanId, link.traceId);
   if (target >= 0) return <SpanButton trace={trace} index={target} follow={follow} />;
   if (link.traceId === trace.id) {
@@ -103,7 +122,9 @@ function LinkTarget({ trace, link, follow }: { readonly trace: Trace; readonly l
       span <code>{link.spanId}</code> of{' '}
       <a {...linkTo(tracePath(link.traceId, { span: link.spanId }))}>another trace</a>
       {' · '}
-      <a {...linkTo(tracePath(trace.id, { view: 'journey', span: link.spanId }))}>see both as a journey</a>
+      <a {...linkTo(tracePath(trace.id, { view: 'journey', span: link.spanId }))}>
+        see both as a journey
+      </a>
     </>
   );
 }

@@ -1,7 +1,7 @@
 /** Download of traces as Jaeger JSON or OTLP JSON. */
 import { useState } from 'react';
 import { fetchJaegerText, fetchOtlp } from '../api/client';
-import { openedTrace, type Format } from '../api/opened';
+import { type Format, openedTrace } from '../api/opened';
 
 const FORMATS: readonly (readonly [Format, string])[] = [
   ['jaeger', 'Jaeger JSON'],
@@ -36,7 +36,11 @@ export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
         </option>
         {FORMATS.map(([value, name]) => (
           // A trace from a file is saved as the file had it.
-          <option key={value} value={value} disabled={ids.some((id) => (openedTrace(id)?.format ?? value) !== value)}>
+          <option
+            key={value}
+            value={value}
+            disabled={ids.some((id) => (openedTrace(id)?.format ?? value) !== value)}
+          >
             {name}
           </option>
         ))}
@@ -49,7 +53,8 @@ async function jaegerFile(ids: readonly string[]): Promise<string> {
   const signal = AbortSignal.timeout(120_000);
   const traces: unknown[] = [];
   for (const id of ids) {
-    const { data } = (openedTrace(id)?.document() ?? JSON.parse(await fetchJaegerText(id, signal))) as { data?: unknown[] };
+    const { data } = (openedTrace(id)?.document() ??
+      JSON.parse(await fetchJaegerText(id, signal))) as { data?: unknown[] };
     traces.push(...(data ?? []));
   }
   return JSON.stringify({ data: traces }, undefined, 1);
@@ -59,7 +64,9 @@ async function otlpFile(ids: readonly string[]): Promise<string> {
   const signal = AbortSignal.timeout(120_000);
   const resourceSpans: unknown[] = [];
   for (const id of ids) {
-    const document = (openedTrace(id)?.document() ?? (await fetchOtlp(id, signal))) as { resourceSpans?: unknown[] };
+    const document = (openedTrace(id)?.document() ?? (await fetchOtlp(id, signal))) as {
+      resourceSpans?: unknown[];
+    };
     resourceSpans.push(...(document.resourceSpans ?? []));
   }
   return JSON.stringify({ resourceSpans }, undefined, 1);

@@ -35,7 +35,9 @@ function Run({ trace, index, axis, window, runs }: SpanRowProps) {
   for (let i = index; i < at(runs, index); i++) end = Math.max(end, endOf(trace, i));
   const left = Math.max(0, placeIn(axis, window, at(trace.begin, index)));
   const right = Math.min(1, placeIn(axis, window, end));
-  return right <= left ? null : <span className="run" style={{ left: percent(left), width: percent(right - left) }} />;
+  return right <= left ? null : (
+    <span className="run" style={{ left: percent(left), width: percent(right - left) }} />
+  );
 }
 
 function Bar(props: SpanRowProps) {
@@ -43,8 +45,18 @@ function Bar(props: SpanRowProps) {
   const length = at(trace.length, index);
   const from = placeIn(axis, window, at(trace.begin, index));
   const to = placeIn(axis, window, endOf(trace, index));
-  if (to < 0) return <span className="beyond left" title="Before the time shown">◂ {formatDuration(length)}</span>;
-  if (from > 1) return <span className="beyond right" title="After the time shown">{formatDuration(length)} ▸</span>;
+  if (to < 0)
+    return (
+      <span className="beyond left" title="Before the time shown">
+        ◂ {formatDuration(length)}
+      </span>
+    );
+  if (from > 1)
+    return (
+      <span className="beyond right" title="After the time shown">
+        {formatDuration(length)} ▸
+      </span>
+    );
   const left = Math.max(from, 0);
   const right = Math.min(to, 1);
   const classes = ['bar'];
@@ -53,7 +65,10 @@ function Bar(props: SpanRowProps) {
   if ((at(trace.flags, index) & INFERRED) !== 0) classes.push('dashed');
   return (
     <>
-      <span className={classes.join(' ')} style={{ left: percent(left), width: percent(right - left) }} />
+      <span
+        className={classes.join(' ')}
+        style={{ left: percent(left), width: percent(right - left) }}
+      />
       <CriticalStretches {...props} />
       <span className="bar-note" style={{ left: percent(right) }}>
         {formatDuration(length)}
@@ -75,9 +90,15 @@ function CriticalStretches({ trace, index, axis, window, critical, laneWidth }: 
     if (before && left - before.right < pixel) before.right = Math.max(before.right, right);
     else stretches.push({ left, right });
   }
-  return stretches.map(({ left, right }) => (
-    <span key={left} className="critical" style={{ left: percent(left), width: percent(Math.max(right - left, pixel)) }} />
-  )).concat(trace.count === 0 ? [<span key="none" />] : []);
+  return stretches
+    .map(({ left, right }) => (
+      <span
+        key={left}
+        className="critical"
+        style={{ left: percent(left), width: percent(Math.max(right - left, pixel)) }}
+      />
+    ))
+    .concat(trace.count === 0 ? [<span key="none" />] : []);
 }
 
 /** The time a message lay in its topic, as a stretch of its own; of a batch, the longest. */
@@ -85,7 +106,8 @@ function Wait({ trace, index, axis, window, critical, laneWidth }: SpanRowProps)
   const { edges } = trace;
   let longest = -1;
   for (const edge of received(edges, index)) {
-    if (at(edges.wait, edge) > 0 && (longest < 0 || at(edges.wait, edge) > at(edges.wait, longest))) longest = edge;
+    if (at(edges.wait, edge) > 0 && (longest < 0 || at(edges.wait, edge) > at(edges.wait, longest)))
+      longest = edge;
   }
   if (longest < 0) return null;
   const wait = at(edges.wait, longest);
@@ -94,8 +116,15 @@ function Wait({ trace, index, axis, window, critical, laneWidth }: SpanRowProps)
   const to = Math.min(1, placeIn(axis, window, begin));
   if (to <= 0 || from >= 1 || to <= from) return null;
   const topic = edges.topic[longest] || 'the topic';
-  const side = (to - from) * laneWidth >= WAIT_NOTE_WIDTH ? 'within' : from * laneWidth >= WAIT_NOTE_WIDTH ? 'before' : undefined;
-  const isCut = axis.cuts.some((cut) => cut.from >= fromAxis(axis, window.from) && cut.from < begin && cut.to > begin - wait);
+  const side =
+    (to - from) * laneWidth >= WAIT_NOTE_WIDTH
+      ? 'within'
+      : from * laneWidth >= WAIT_NOTE_WIDTH
+        ? 'before'
+        : undefined;
+  const isCut = axis.cuts.some(
+    (cut) => cut.from >= fromAxis(axis, window.from) && cut.from < begin && cut.to > begin - wait,
+  );
   return (
     <span
       className={critical?.queues.has(longest) ? 'wait on-path' : 'wait'}

@@ -37,7 +37,17 @@ export function MessageEdges({ page, width, first, last }: MessageEdgesProps) {
     if (shown !== at(edges.to, edge) && isFoldedRun(page.state.folds, page.runs, shown)) continue;
     if (page.kept?.[at(edges.from, edge)] === 0 || page.kept?.[at(edges.to, edge)] === 0) continue;
     if (rows[0] === rows[1] || Math.max(...rows) < first || Math.min(...rows) >= last) continue;
-    lines.push(<EdgeLine key={edge} page={page} edge={edge} rows={rows} width={width} top={first} bottom={last} />);
+    lines.push(
+      <EdgeLine
+        key={edge}
+        page={page}
+        edge={edge}
+        rows={rows}
+        width={width}
+        top={first}
+        bottom={last}
+      />,
+    );
   }
   return (
     <svg
@@ -76,7 +86,8 @@ function EdgeLine({ page, edge, rows, width, top, bottom }: EdgeLineProps) {
   const classes = ['edge'];
   if (batch) classes.push('one-of-many');
   if ((at(trace.flags, receiver) & INFERRED) !== 0) classes.push('dashed');
-  if (state.open && (state.active === sender || state.active === receiver)) classes.push('looked-at');
+  if (state.open && (state.active === sender || state.active === receiver))
+    classes.push('looked-at');
   return (
     <g
       className={classes.join(' ')}

@@ -1,7 +1,7 @@
 /** The whole trace in one strip: drag to zoom, drag the window's edges, double click for all. */
-import { useEffect, useRef, type PointerEvent } from 'react';
-import { boundWindow, placeIn, wholeWindow } from '../trace/axis';
+import { type PointerEvent, useEffect, useRef } from 'react';
 import { resolvedColour, useThemeChanges } from '../shell/theme';
+import { boundWindow, placeIn, wholeWindow } from '../trace/axis';
 import { at } from '../trace/column';
 import { endOf, isFailed, type Trace } from '../trace/model';
 import { percent } from './Ruler';
@@ -47,7 +47,10 @@ export function Minimap({ page, colours }: MinimapProps) {
     if (from === undefined) return;
     const [left, right] = [from, placeOf(event)].sort((a, b) => a - b) as [number, number];
     if ((right - left) * width < LEAST_DRAG) return;
-    dispatch({ type: 'set', part: { window: boundWindow(axis, { from: left * axis.length, to: right * axis.length }) } });
+    dispatch({
+      type: 'set',
+      part: { window: boundWindow(axis, { from: left * axis.length, to: right * axis.length }) },
+    });
   };
   const all = wholeWindow(axis).to || 1;
   return (
@@ -102,7 +105,9 @@ function paint(
   const context = canvas.getContext('2d');
   if (!context) return;
   context.scale(ratio, ratio);
-    const colourOf = trace.services.map(({ name }) => resolvedColour(canvas, `--service-${colours.get(name) ?? 0}`));
+  const colourOf = trace.services.map(({ name }) =>
+    resolvedColour(canvas, `--service-${colours.get(name) ?? 0}`),
+  );
   const failure = resolvedColour(canvas, '--failure');
   const step = (HEIGHT - 6) / trace.count;
   const height = Math.min(Math.max(step * 0.7, 1), 5);

@@ -1,5 +1,11 @@
 /** The border between names and bars, to be drawn to where one likes it; remembered in this browser. */
-import { useEffect, useState, type CSSProperties, type KeyboardEvent, type PointerEvent } from 'react';
+import {
+  type CSSProperties,
+  type KeyboardEvent,
+  type PointerEvent,
+  useEffect,
+  useState,
+} from 'react';
 
 const KEY = 'throughline.names';
 /** Parts of the timeline's width. */
@@ -43,7 +49,8 @@ export function NamesBorder({ part, setPart }: NamesBorderProps) {
   const set = (wanted: number) => setPart(Math.min(Math.max(wanted, LEAST), MOST));
   const drag = (event: PointerEvent<HTMLElement>) => {
     const area = event.currentTarget.parentElement?.getBoundingClientRect();
-    if (area && event.currentTarget.hasPointerCapture(event.pointerId)) set((event.clientX - area.left) / area.width);
+    if (area && event.currentTarget.hasPointerCapture(event.pointerId))
+      set((event.clientX - area.left) / area.width);
   };
   const onKeyDown = (event: KeyboardEvent) => {
     const step = event.key === 'ArrowRight' ? STEP : event.key === 'ArrowLeft' ? -STEP : 0;

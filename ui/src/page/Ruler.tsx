@@ -1,5 +1,5 @@
 /** The time axis: labels above the rows, lines behind them, marks where idle time is cut out. */
-import { fromAxis, placeIn, type Axis, type Window } from '../trace/axis';
+import { type Axis, fromAxis, placeIn, type Window } from '../trace/axis';
 import { formatDuration, formatTick } from '../trace/format';
 
 /** Pixels on either side of a cut's label that labels of ticks would cover. */
@@ -22,7 +22,10 @@ interface RulerProps extends MarksProps {
 
 export function Ruler({ marks, axis, window, width }: RulerProps) {
   const cuts = cutsIn(axis, window);
-  const step = marks.reduce((least, mark, i) => (i === 0 ? least : Math.min(least, mark - (marks[i - 1] ?? 0))), Infinity);
+  const step = marks.reduce(
+    (least, mark, i) => (i === 0 ? least : Math.min(least, mark - (marks[i - 1] ?? 0))),
+    Infinity,
+  );
   const isCovered = (place: number) =>
     cuts.some(({ left, width: part }) => {
       const far = (place - left - part / 2) * width;
@@ -33,14 +36,29 @@ export function Ruler({ marks, axis, window, width }: RulerProps) {
       <div role="columnheader" className="ruler-names">
         Service and span
       </div>
-      <div role="columnheader" className="ruler-axis" aria-label="Time since the start of the trace">
-        {marks.filter((mark) => !isCovered(placeIn(axis, window, mark))).map((mark) => (
-          <span key={mark} className="tick" style={{ left: percent(placeIn(axis, window, mark)) }}>
-            {formatTick(mark, step)}
-          </span>
-        ))}
+      <div
+        role="columnheader"
+        className="ruler-axis"
+        aria-label="Time since the start of the trace"
+      >
+        {marks
+          .filter((mark) => !isCovered(placeIn(axis, window, mark)))
+          .map((mark) => (
+            <span
+              key={mark}
+              className="tick"
+              style={{ left: percent(placeIn(axis, window, mark)) }}
+            >
+              {formatTick(mark, step)}
+            </span>
+          ))}
         {cuts.map(({ from, to, left, width: part }) => (
-          <span key={from} className="cut-label" style={{ left: percent(left + part / 2) }} title={`${formatDuration(to - from)} in which nothing ran are cut out`}>
+          <span
+            key={from}
+            className="cut-label"
+            style={{ left: percent(left + part / 2) }}
+            title={`${formatDuration(to - from)} in which nothing ran are cut out`}
+          >
             {formatDuration(to - from)} idle
           </span>
         ))}
@@ -50,7 +68,9 @@ export function Ruler({ marks, axis, window, width }: RulerProps) {
 }
 
 export function Grid({ marks, axis, window }: MarksProps) {
-  return marks.map((mark) => <span key={mark} className="grid-line" style={{ left: percent(placeIn(axis, window, mark)) }} />);
+  return marks.map((mark) => (
+    <span key={mark} className="grid-line" style={{ left: percent(placeIn(axis, window, mark)) }} />
+  ));
 }
 
 export function CutMarks({ axis, window }: AxisProps) {

@@ -1,9 +1,9 @@
 /** All that is known of one span, beside the view. */
 import { useMemo } from 'react';
-import { rememberedTemplates } from '../shell/LinkSettings';
 import { CopyButton } from '../shell/CopyButton';
+import { rememberedTemplates } from '../shell/LinkSettings';
 import { at } from '../trace/column';
-import { readDetail, type SpanDetail as Detail } from '../trace/detail';
+import { type SpanDetail as Detail, readDetail } from '../trace/detail';
 import { formatDuration, formatTimestamp } from '../trace/format';
 import { isFailed, kindOf, nameOf, serviceOf, spanIdOf, type Trace } from '../trace/model';
 import { selfTimes } from '../trace/self';
@@ -30,7 +30,12 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
   const templates = useMemo(rememberedTemplates, [index]);
   const service = serviceOf(trace, index);
   const kind = kindOf(trace, index);
-  const places = { service, traceId: trace.answers[at(trace.lane, index)]?.trace_id ?? trace.id, spanId: spanIdOf(trace, index), templates };
+  const places = {
+    service,
+    traceId: trace.answers[at(trace.lane, index)]?.trace_id ?? trace.id,
+    spanId: spanIdOf(trace, index),
+    templates,
+  };
   return (
     <aside
       className={`detail service-${colours.get(service) ?? 0}`}
@@ -77,7 +82,11 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
           <bdi>{detail.scope}</bdi>
         </Section>
       )}
-      {detail.dropped > 0 && <p className="quiet detail-note">{detail.dropped} attributes, events or links were dropped by the sender.</p>}
+      {detail.dropped > 0 && (
+        <p className="quiet detail-note">
+          {detail.dropped} attributes, events or links were dropped by the sender.
+        </p>
+      )}
     </aside>
   );
 }
@@ -107,7 +116,8 @@ function Facts({ trace, index, self }: FactsProps) {
       <div>
         <dt>Span id</dt>
         <dd>
-          <code>{spanIdOf(trace, index)}</code> <CopyButton text={spanIdOf(trace, index)} what="span id" />
+          <code>{spanIdOf(trace, index)}</code>{' '}
+          <CopyButton text={spanIdOf(trace, index)} what="span id" />
         </dd>
       </div>
     </dl>
@@ -172,7 +182,15 @@ function Parent({ detail: { evidence, missingParent } }: { readonly detail: Deta
   );
 }
 
-function Events({ detail, places }: { readonly detail: Detail; readonly places: Parameters<typeof AttributeTable>[0] extends infer P ? Omit<P, 'attributes'> : never }) {
+function Events({
+  detail,
+  places,
+}: {
+  readonly detail: Detail;
+  readonly places: Parameters<typeof AttributeTable>[0] extends infer P
+    ? Omit<P, 'attributes'>
+    : never;
+}) {
   if (detail.events.length === 0) return null;
   return (
     <Section title="Events" count={detail.events.length}>
@@ -180,7 +198,9 @@ function Events({ detail, places }: { readonly detail: Detail; readonly places: 
         {detail.events.map((event, i) => (
           <li key={i}>
             <span className="quiet">{formatDuration(event.time)}</span> <bdi>{event.name}</bdi>
-            {event.attributes.length > 0 && <AttributeTable attributes={event.attributes} {...places} />}
+            {event.attributes.length > 0 && (
+              <AttributeTable attributes={event.attributes} {...places} />
+            )}
           </li>
         ))}
       </ol>

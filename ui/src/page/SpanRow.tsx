@@ -1,12 +1,24 @@
 /** One span as a row: its place in the tree, its bar, and the wait before it if it received a message. */
 import { memo, type ReactNode } from 'react';
-import { at } from '../trace/column';
 import type { Axis, Window } from '../trace/axis';
+import { at } from '../trace/column';
 import type { CriticalPath } from '../trace/critical';
 import { attributesOf, evidenceOf, linkCount, messageOf } from '../trace/detail';
 import { received } from '../trace/edges';
-import { CYCLE, failuresBelow, hasChildren, INFERRED, isFailed, MISSING_PARENT, nameOf, OPEN, serviceOf, SKEWED, type Trace } from '../trace/model';
 import { formatDuration } from '../trace/format';
+import {
+  CYCLE,
+  failuresBelow,
+  hasChildren,
+  INFERRED,
+  isFailed,
+  MISSING_PARENT,
+  nameOf,
+  OPEN,
+  SKEWED,
+  serviceOf,
+  type Trace,
+} from '../trace/model';
 import { COLLAPSED, runLength, UNFOLDED_RUN } from '../trace/rows';
 import { LaneCell } from './LaneCell';
 import { ROW_HEIGHT } from './virtual';
@@ -77,12 +89,25 @@ interface NameCellProps extends SpanRowProps {
   readonly branch: boolean;
 }
 
-function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, isMatched, toggle }: NameCellProps) {
+function NameCell({
+  trace,
+  index,
+  runs,
+  isRun,
+  isFolded,
+  branch,
+  laneTitle,
+  isMatched,
+  toggle,
+}: NameCellProps) {
   const failed = isFailed(trace, index);
   const failedBelow = isFolded && !failed && failuresBelow(trace, index) > 0;
   return (
     <div className="name-cell" role="gridcell">
-      <span className="indent" style={{ width: `${Math.min(at(trace.depth, index), DEEPEST_INDENT) * INDENT}px` }} />
+      <span
+        className="indent"
+        style={{ width: `${Math.min(at(trace.depth, index), DEEPEST_INDENT) * INDENT}px` }}
+      />
       {branch ? (
         // The arrow keys do the same for keyboards; this is for the pointer only.
         <span
@@ -98,10 +123,14 @@ function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, isMa
       )}
       <span className="stripe" aria-hidden="true" />
       <span className="span-name" title={`${serviceOf(trace, index)} ${nameOf(trace, index)}`}>
-        <bdi className="span-service">{serviceOf(trace, index)}</bdi> <bdi>{nameOf(trace, index)}</bdi>
+        <bdi className="span-service">{serviceOf(trace, index)}</bdi>{' '}
+        <bdi>{nameOf(trace, index)}</bdi>
       </span>
       {isRun && (
-        <span className="mark batch" title="Consumers of the same kind, one after the other: open to see each">
+        <span
+          className="mark batch"
+          title="Consumers of the same kind, one after the other: open to see each"
+        >
           × {runLength(trace, runs, index)}
         </span>
       )}
@@ -113,7 +142,10 @@ function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, isMa
       <Batch trace={trace} index={index} />
       <Topic trace={trace} index={index} />
       {(failed || failedBelow) && (
-        <span className={failed ? 'failure-mark' : 'failure-mark below'} title={failed ? 'Error' : 'Error below'}>
+        <span
+          className={failed ? 'failure-mark' : 'failure-mark below'}
+          title={failed ? 'Error' : 'Error below'}
+        >
           <span aria-hidden="true">!</span>
           <span className="unseen">{failed ? 'error' : 'error below'}</span>
         </span>
@@ -123,7 +155,8 @@ function NameCell({ trace, index, runs, isRun, isFolded, branch, laneTitle, isMa
       {laneTitle}
       {received(trace.edges, index).map((edge) => (
         <span key={edge} className="unseen">
-          {trace.edges.linked[edge] === 1 ? 'follows from' : 'receives from'} {nameOf(trace, at(trace.edges.from, edge))}
+          {trace.edges.linked[edge] === 1 ? 'follows from' : 'receives from'}{' '}
+          {nameOf(trace, at(trace.edges.from, edge))}
         </span>
       ))}
     </div>
@@ -139,7 +172,10 @@ function Batch({ trace, index }: MarkProps) {
   const links = linkCount(trace, index);
   if (links < 2) return null;
   return (
-    <span className="mark batch" title={`Received ${links} messages at once: the detail lists them`}>
+    <span
+      className="mark batch"
+      title={`Received ${links} messages at once: the detail lists them`}
+    >
       batch of {links}
     </span>
   );
@@ -151,7 +187,13 @@ function Topic({ trace, index }: MarkProps) {
   if (!message?.topic) return null;
   const { topic, partition, offset, lag, group } = message;
   const place = `${topic}${partition === undefined ? '' : `/${partition}`}${offset === undefined ? '' : `@${offset}`}`;
-  const title = [`topic ${topic}`, partition !== undefined && `partition ${partition}`, offset !== undefined && `offset ${offset}`, group && `group ${group}`, lag !== undefined && `lag ${lag}`]
+  const title = [
+    `topic ${topic}`,
+    partition !== undefined && `partition ${partition}`,
+    offset !== undefined && `offset ${offset}`,
+    group && `group ${group}`,
+    lag !== undefined && `lag ${lag}`,
+  ]
     .filter(Boolean)
     .join(', ');
   return (
@@ -165,7 +207,9 @@ function Topic({ trace, index }: MarkProps) {
 /** What the server answered, or what kind of error it was. */
 function StatusCode({ trace, index }: MarkProps) {
   const attributes = attributesOf(trace, index);
-  const told = STATUS_KEYS.map((key) => attributes.find((attribute) => attribute.key === key)?.value).find((value) => value);
+  const told = STATUS_KEYS.map(
+    (key) => attributes.find((attribute) => attribute.key === key)?.value,
+  ).find((value) => value);
   if (!told) return null;
   return (
     <span className="failure-note status-code" title={told}>
@@ -174,17 +218,31 @@ function StatusCode({ trace, index }: MarkProps) {
   );
 }
 
-const STATUS_KEYS = ['http.response.status_code', 'http.status_code', 'rpc.grpc.status_code', 'error.type'];
+const STATUS_KEYS = [
+  'http.response.status_code',
+  'http.status_code',
+  'rpc.grpc.status_code',
+  'error.type',
+];
 
 function Oddity({ trace, index }: MarkProps) {
   const flags = at(trace.flags, index);
   if ((flags & CYCLE) !== 0) return <span className="mark">cycle</span>;
-  if ((flags & OPEN) !== 0) return <span className="mark inferred" title="Begins a fragment: what caused it is not known (yet)">open</span>;
+  if ((flags & OPEN) !== 0)
+    return (
+      <span className="mark inferred" title="Begins a fragment: what caused it is not known (yet)">
+        open
+      </span>
+    );
   if ((flags & INFERRED) !== 0) {
     const evidence = evidenceOf(trace, index);
-    const sure = evidence?.confidence === undefined ? '' : ` ${Math.round(100 * evidence.confidence)} %`;
+    const sure =
+      evidence?.confidence === undefined ? '' : ` ${Math.round(100 * evidence.confidence)} %`;
     return (
-      <span className="mark inferred" title={`The parent is inferred (${evidence?.name ?? 'no evidence said'})${sure}`}>
+      <span
+        className="mark inferred"
+        title={`The parent is inferred (${evidence?.name ?? 'no evidence said'})${sure}`}
+      >
         {evidence?.name}
         {sure}
       </span>
@@ -194,7 +252,10 @@ function Oddity({ trace, index }: MarkProps) {
   if ((flags & SKEWED) !== 0) {
     const early = at(trace.begin, at(trace.parent, index)) - at(trace.begin, index);
     return (
-      <span className="mark" title={`Begins ${formatDuration(early)} before the span that caused it: the clocks of the two differ. Nothing is moved.`}>
+      <span
+        className="mark"
+        title={`Begins ${formatDuration(early)} before the span that caused it: the clocks of the two differ. Nothing is moved.`}
+      >
         clock −{formatDuration(early)}
       </span>
     );

@@ -4,7 +4,14 @@
  * Rows have one height, so only those in view exist. Focus stays on the grid, which names its
  * active row by `aria-activedescendant`: that survives rows coming and going.
  */
-import { useCallback, useEffect, useRef, type KeyboardEvent, type ReactNode, type Ref } from 'react';
+import {
+  type KeyboardEvent,
+  type ReactNode,
+  type Ref,
+  useCallback,
+  useEffect,
+  useRef,
+} from 'react';
 import { ticks } from '../trace/axis';
 import { at } from '../trace/column';
 import { MessageEdges } from './MessageEdges';
@@ -51,10 +58,20 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
     <div className="timeline-box">
       <Minimap page={page} colours={colours} />
       <div className="timeline-frame" style={namesStyle(names)}>
-        <TreeGrid ref={ref} rowCount={rows.spans.length} activeId={isShown ? rowId(state.active) : undefined} page={page} scrollBy={view.scrollBy}>
+        <TreeGrid
+          ref={ref}
+          rowCount={rows.spans.length}
+          activeId={isShown ? rowId(state.active) : undefined}
+          page={page}
+          scrollBy={view.scrollBy}
+        >
           <div className="timeline-scroll" role="presentation" ref={view.scroller}>
             <Ruler marks={marks} axis={axis} window={window} width={laneWidth} />
-            <div className="timeline-rows" role="rowgroup" style={{ height: rows.spans.length * ROW_HEIGHT }}>
+            <div
+              className="timeline-rows"
+              role="rowgroup"
+              style={{ height: rows.spans.length * ROW_HEIGHT }}
+            >
               <div className="lanes" role="presentation" ref={lanes}>
                 <Grid marks={marks} axis={axis} window={window} />
                 <CutMarks axis={axis} window={window} />
@@ -74,7 +91,9 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
                     fold={at(state.folds, index)}
                     critical={critical}
                     laneWidth={laneWidth}
-                    laneTitle={laneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined}
+                    laneTitle={
+                      laneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined
+                    }
                     isActive={index === state.active}
                     isOpen={state.open && index === state.active}
                     isMatched={state.match.includes(index)}
@@ -136,8 +155,8 @@ function TreeGrid({ ref, rowCount, activeId, page, scrollBy, children }: TreeGri
       onKeyDown={onKeyDown}
     >
       <p id="timeline-keys" className="unseen" ref={keys}>
-        Up and down move, left and right fold and unfold, Enter opens the detail, Escape closes it, question mark shows
-        all keys.
+        Up and down move, left and right fold and unfold, Enter opens the detail, Escape closes it,
+        question mark shows all keys.
       </p>
       {children}
     </div>

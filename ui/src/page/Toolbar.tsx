@@ -3,7 +3,7 @@ import type { RefObject } from 'react';
 import { nextFailure } from '../trace/find';
 import { formatDuration } from '../trace/format';
 import type { ShownPath } from './address';
-import { stepFound, type Page } from './state';
+import { type Page, stepFound } from './state';
 
 interface ToolbarProps {
   readonly page: Page;
@@ -28,7 +28,13 @@ export function Toolbar({ page, findField }: ToolbarProps) {
   );
 }
 
-function Find({ page, field }: { readonly page: Page; readonly field: RefObject<HTMLInputElement | null> }) {
+function Find({
+  page,
+  field,
+}: {
+  readonly page: Page;
+  readonly field: RefObject<HTMLInputElement | null>;
+}) {
   const { state, dispatch, found } = page;
   const step = (by: 1 | -1) => {
     const index = stepFound(found, state.active, by);
@@ -61,17 +67,40 @@ function Find({ page, field }: { readonly page: Page; readonly field: RefObject<
       {state.find !== '' && (
         <>
           <span className="find-count" role="status">
-            {found.length === 0 ? 'none' : place < 0 ? `${found.length} found` : `${place + 1} of ${found.length}`}
+            {found.length === 0
+              ? 'none'
+              : place < 0
+                ? `${found.length} found`
+                : `${place + 1} of ${found.length}`}
           </span>
-          <button type="button" aria-label="Previous match" disabled={found.length === 0} onClick={() => step(-1)}>
+          <button
+            type="button"
+            aria-label="Previous match"
+            disabled={found.length === 0}
+            onClick={() => step(-1)}
+          >
             ↑
           </button>
-          <button type="button" aria-label="Next match" disabled={found.length === 0} onClick={() => step(1)}>
+          <button
+            type="button"
+            aria-label="Next match"
+            disabled={found.length === 0}
+            onClick={() => step(1)}
+          >
             ↓
           </button>
           {(state.view === 'timeline' || state.view === 'journey') && (
-            <label className="tick-box" title="Hide the spans that neither match nor lead to a match">
-              <input type="checkbox" checked={state.only} onChange={(event) => dispatch({ type: 'set', part: { only: event.target.checked } })} />
+            <label
+              className="tick-box"
+              title="Hide the spans that neither match nor lead to a match"
+            >
+              <input
+                type="checkbox"
+                checked={state.only}
+                onChange={(event) =>
+                  dispatch({ type: 'set', part: { only: event.target.checked } })
+                }
+              />
               Only matches
             </label>
           )}
@@ -89,10 +118,17 @@ function Matches({ page }: { readonly page: Page }) {
   const next = match.find((index) => index > state.active) ?? match[0];
   return (
     <span className="matches" role="group" aria-label="Spans that the search matched">
-      <button type="button" onClick={() => next !== undefined && dispatch({ type: 'look', index: next })}>
+      <button
+        type="button"
+        onClick={() => next !== undefined && dispatch({ type: 'look', index: next })}
+      >
         Next that the search matched
       </button>
-      <button type="button" aria-label="Forget what the search matched" onClick={() => dispatch({ type: 'set', part: { match: [] } })}>
+      <button
+        type="button"
+        aria-label="Forget what the search matched"
+        onClick={() => dispatch({ type: 'set', part: { match: [] } })}
+      >
         ×
       </button>
     </span>
@@ -125,7 +161,12 @@ function PathChoice({ page }: { readonly page: Page }) {
     <span className="path-choice">
       <label>
         <span className="unseen">Critical path</span>
-        <select value={state.path} onChange={(event) => dispatch({ type: 'set', part: { path: event.target.value as ShownPath } })}>
+        <select
+          value={state.path}
+          onChange={(event) =>
+            dispatch({ type: 'set', part: { path: event.target.value as ShownPath } })
+          }
+        >
           {PATHS.map(([value, name]) => (
             <option key={value} value={value}>
               {name}
@@ -168,20 +209,41 @@ function Folding({ page }: { readonly page: Page }) {
   return (
     <span className="fold-buttons">
       {state.window && (
-        <button type="button" onClick={() => dispatch({ type: 'set', part: { window: undefined } })}>
+        <button
+          type="button"
+          onClick={() => dispatch({ type: 'set', part: { window: undefined } })}
+        >
           Whole time
         </button>
       )}
-      <button type="button" title="One level less (o)" aria-label="Collapse one level" onClick={() => dispatch({ type: 'folds', how: 'collapse-level' })}>
+      <button
+        type="button"
+        title="One level less (o)"
+        aria-label="Collapse one level"
+        onClick={() => dispatch({ type: 'folds', how: 'collapse-level' })}
+      >
         −
       </button>
-      <button type="button" title="One level more (p)" aria-label="Expand one level" onClick={() => dispatch({ type: 'folds', how: 'expand-level' })}>
+      <button
+        type="button"
+        title="One level more (p)"
+        aria-label="Expand one level"
+        onClick={() => dispatch({ type: 'folds', how: 'expand-level' })}
+      >
         +
       </button>
-      <button type="button" title="]" onClick={() => dispatch({ type: 'folds', how: 'expand-all' })}>
+      <button
+        type="button"
+        title="]"
+        onClick={() => dispatch({ type: 'folds', how: 'expand-all' })}
+      >
         Expand all
       </button>
-      <button type="button" title="[" onClick={() => dispatch({ type: 'folds', how: 'collapse-all' })}>
+      <button
+        type="button"
+        title="["
+        onClick={() => dispatch({ type: 'folds', how: 'collapse-all' })}
+      >
         Collapse all
       </button>
     </span>

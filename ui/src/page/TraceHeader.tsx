@@ -1,5 +1,5 @@
 /** What the trace is and how it went, before any span is looked at; and the views to choose from. */
-import { useRef, type KeyboardEvent, type ReactNode } from 'react';
+import { type KeyboardEvent, type ReactNode, useRef } from 'react';
 import { CopyButton } from '../shell/CopyButton';
 import { at } from '../trace/column';
 import { longestWaits } from '../trace/edges';
@@ -23,12 +23,18 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
     <header className="trace-header">
       <div className="trace-title">
         <h1>
-          <bdi className="trace-service">{serviceOf(trace, trace.root)}</bdi> <bdi>{nameOf(trace, trace.root)}</bdi>
+          <bdi className="trace-service">{serviceOf(trace, trace.root)}</bdi>{' '}
+          <bdi>{nameOf(trace, trace.root)}</bdi>
         </h1>
         <p className="trace-identity">
           <code className="trace-id">{trace.id}</code>
           <CopyButton text={trace.id} what="trace id" />
-          <button type="button" className="copy" onClick={reload} title="Load the trace again: more spans may have arrived">
+          <button
+            type="button"
+            className="copy"
+            onClick={reload}
+            title="Load the trace again: more spans may have arrived"
+          >
             Reload
           </button>
           <DownloadMenu ids={[id]} />
@@ -54,7 +60,9 @@ function Facts({ trace }: { readonly trace: Trace }) {
       {answered !== undefined && <Fact name="Answered after">{formatDuration(answered)}</Fact>}
       {waits.length > 0 && (
         <Fact name="Longest wait in a topic">
-          <span className="queue-note">{waitText(waits.reduce((longest, wait) => Math.max(longest, wait), 0))}</span>
+          <span className="queue-note">
+            {waitText(waits.reduce((longest, wait) => Math.max(longest, wait), 0))}
+          </span>
         </Fact>
       )}
       <Fact name="Spans">{trace.count.toLocaleString('en')}</Fact>
@@ -87,11 +95,13 @@ function Remarks({ trace }: { readonly trace: Trace }) {
   const open = countFlag(trace, OPEN);
   const remarks = [
     trace.orphans > 0 && `${formatCount(trace.orphans, 'span')} with a parent that is not here`,
-    trace.skewed > 0 && `${formatCount(trace.skewed, 'span')} from clocks that differ: begun before their cause, drawn as sent`,
+    trace.skewed > 0 &&
+      `${formatCount(trace.skewed, 'span')} from clocks that differ: begun before their cause, drawn as sent`,
     trace.cycles > 0 && `${formatCount(trace.cycles, 'span')} named below itself`,
     inferred > 0 && `${formatCount(inferred, 'parent')} inferred, drawn dashed`,
     open > 0 && `${formatCount(open, 'open fragment')}: what caused it is not known (yet)`,
-    trace.omitted > 0 && `${formatCount(trace.omitted, 'span')} left out: the trace is larger than what is sent at once`,
+    trace.omitted > 0 &&
+      `${formatCount(trace.omitted, 'span')} left out: the trace is larger than what is sent at once`,
   ].filter((remark) => remark !== false);
   if (remarks.length === 0) return null;
   return <p className="remarks">{remarks.join(' · ')}</p>;

@@ -23,11 +23,15 @@ export function TracePage({ id, query }: TracePageProps) {
   const found = useRequest(id, (signal) => loadTrace(id, signal));
   const trace = found.value;
   useEffect(() => {
-    const title = trace && trace.count > 0 ? `${serviceOf(trace, trace.root)} ${nameOf(trace, trace.root)}` : 'Trace';
+    const title =
+      trace && trace.count > 0
+        ? `${serviceOf(trace, trace.root)} ${nameOf(trace, trace.root)}`
+        : 'Trace';
     document.title = `${title} · Throughline`;
   }, [trace]);
 
-  if (trace && trace.count > 0) return <TraceView trace={trace} id={id} query={query} reload={found.reload} />;
+  if (trace && trace.count > 0)
+    return <TraceView trace={trace} id={id} query={query} reload={found.reload} />;
   return (
     <main className="page">
       {found.loading && <Loading what="the trace" />}
@@ -36,15 +40,22 @@ export function TracePage({ id, query }: TracePageProps) {
   );
 }
 
-function Absent({ id, found }: { readonly id: string; readonly found: ReturnType<typeof useRequest<Trace>> }) {
+function Absent({
+  id,
+  found,
+}: {
+  readonly id: string;
+  readonly found: ReturnType<typeof useRequest<Trace>>;
+}) {
   if (found.failure && found.failure.kind !== 'not-found') {
     return <Failed what="the trace" failure={found.failure} retry={found.reload} />;
   }
   return (
     <Empty title="No trace with this id">
       <p>
-        The collector holds no spans of <code className="trace-id">{id}</code>. They may not have arrived yet, or were
-        removed to make room for newer ones. A trace from a file has to be opened again.
+        The collector holds no spans of <code className="trace-id">{id}</code>. They may not have
+        arrived yet, or were removed to make room for newer ones. A trace from a file has to be
+        opened again.
       </p>
       <p>
         <button type="button" onClick={found.reload}>

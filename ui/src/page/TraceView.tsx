@@ -8,12 +8,12 @@ import { JourneyView } from '../views/JourneyView';
 import { JsonView } from '../views/JsonView';
 import { SpansView } from '../views/SpansView';
 import { StatisticsView } from '../views/StatisticsView';
+import { usePageKeys } from './keys';
 import { SpanDetail } from './SpanDetail';
-import { usePage, type Page } from './state';
+import { type Page, usePage } from './state';
 import { Timeline } from './Timeline';
 import { Toolbar } from './Toolbar';
 import { TraceHeader } from './TraceHeader';
-import { usePageKeys } from './keys';
 
 const GraphView = lazy(() => import('../views/GraphView'));
 
@@ -31,7 +31,10 @@ interface TraceViewProps {
 
 export function TraceView({ trace, id, query, reload }: TraceViewProps) {
   const page = usePage(trace, id, query);
-  const colours = useMemo(() => serviceColours(trace.services.map((service) => service.name)), [trace]);
+  const colours = useMemo(
+    () => serviceColours(trace.services.map((service) => service.name)),
+    [trace],
+  );
   const { state, dispatch } = page;
   const grid = useRef<HTMLDivElement>(null);
   const findField = useRef<HTMLInputElement>(null);
@@ -57,7 +60,13 @@ export function TraceView({ trace, id, query, reload }: TraceViewProps) {
         <div className={state.open ? 'trace-body with-detail' : 'trace-body'}>
           <ChosenView page={page} colours={colours} grid={grid} />
           {state.open && (
-            <SpanDetail page={page} index={state.active} colours={colours} follow={follow} leave={leave} />
+            <SpanDetail
+              page={page}
+              index={state.active}
+              colours={colours}
+              follow={follow}
+              leave={leave}
+            />
           )}
         </div>
       )}
@@ -65,7 +74,11 @@ export function TraceView({ trace, id, query, reload }: TraceViewProps) {
   );
 }
 
-function ChosenView({ page, colours, grid }: ViewProps & { readonly grid: React.RefObject<HTMLDivElement | null> }) {
+function ChosenView({
+  page,
+  colours,
+  grid,
+}: ViewProps & { readonly grid: React.RefObject<HTMLDivElement | null> }) {
   switch (page.state.view) {
     case 'graph':
       return (

@@ -28,7 +28,9 @@ export function WhereTimeWent({ page, colours }: WhereTimeWentProps) {
   return (
     <section className="spent" aria-label="Where the time went">
       <div className="spent-line">
-        <h2 title="Along the path from the first start to the last effect, through topics">Where the time went</h2>
+        <h2 title="Along the path from the first start to the last effect, through topics">
+          Where the time went
+        </h2>
         <div className="spent-bar" aria-hidden="true">
           {parts.map((part) => (
             <span
@@ -42,7 +44,13 @@ export function WhereTimeWent({ page, colours }: WhereTimeWentProps) {
       </div>
       <ul className="pills" aria-label="Services and topics">
         {parts.map((part) => (
-          <li key={`${part.topic} ${part.name}`}>{part.topic ? <TopicPill page={page} part={part} /> : <Service page={page} part={part} />}</li>
+          <li key={`${part.topic} ${part.name}`}>
+            {part.topic ? (
+              <TopicPill page={page} part={part} />
+            ) : (
+              <Service page={page} part={part} />
+            )}
+          </li>
         ))}
       </ul>
     </section>
@@ -52,8 +60,18 @@ export function WhereTimeWent({ page, colours }: WhereTimeWentProps) {
 /** Largest first, as one looks for what took longest. */
 function partsOf(trace: Trace, colours: ReadonlyMap<string, number>): Part[] {
   const spent = whereTimeWent(trace);
-  const services = trace.services.map(({ name }, i) => ({ topic: false, name, time: at(spent.services, i), className: `service-${colours.get(name) ?? 0}` }));
-  const topics = [...longestWaits(trace.edges).keys()].map((name) => ({ topic: true, name, time: spent.topics.get(name) ?? 0, className: 'spent-topic' }));
+  const services = trace.services.map(({ name }, i) => ({
+    topic: false,
+    name,
+    time: at(spent.services, i),
+    className: `service-${colours.get(name) ?? 0}`,
+  }));
+  const topics = [...longestWaits(trace.edges).keys()].map((name) => ({
+    topic: true,
+    name,
+    time: spent.topics.get(name) ?? 0,
+    className: 'spent-topic',
+  }));
   return [...services, ...topics].sort((a, b) => b.time - a.time);
 }
 
@@ -78,7 +96,9 @@ function Service({ page, part }: PartProps) {
       <span className="swatch" aria-hidden="true" />
       <bdi>{part.name}</bdi>
       {part.time > 0 && <span className="pill-time">{formatDuration(part.time)}</span>}
-      {share && share.errors > 0 && <span className="failure-note">{formatCount(share.errors, 'error')}</span>}
+      {share && share.errors > 0 && (
+        <span className="failure-note">{formatCount(share.errors, 'error')}</span>
+      )}
     </button>
   );
 }
@@ -91,12 +111,22 @@ function TopicPill({ page, part }: PartProps) {
     const { edges } = trace;
     let longest = -1;
     edges.wait.forEach((each, edge) => {
-      if (edges.topic[edge] === part.name && !Number.isNaN(each) && (longest < 0 || each > at(edges.wait, longest))) longest = edge;
+      if (
+        edges.topic[edge] === part.name &&
+        !Number.isNaN(each) &&
+        (longest < 0 || each > at(edges.wait, longest))
+      )
+        longest = edge;
     });
     if (longest >= 0) dispatch({ type: 'look', index: at(edges.to, longest) });
   };
   return (
-    <button type="button" className="pill topic-pill" title={`Went through ${topicName(part.name)}; press to see who received it`} onClick={look}>
+    <button
+      type="button"
+      className="pill topic-pill"
+      title={`Went through ${topicName(part.name)}; press to see who received it`}
+      onClick={look}
+    >
       <span className="swatch" aria-hidden="true" />
       <span>in</span>
       <bdi>{topicName(part.name)}</bdi>

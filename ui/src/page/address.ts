@@ -1,7 +1,15 @@
 /** What of the trace page stands in the address: enough to send someone exactly what one sees. */
 import type { PathKind } from '../trace/critical';
 
-export const VIEWS = ['timeline', 'journey', 'graph', 'flame', 'statistics', 'spans', 'json'] as const;
+export const VIEWS = [
+  'timeline',
+  'journey',
+  'graph',
+  'flame',
+  'statistics',
+  'spans',
+  'json',
+] as const;
 export type View = (typeof VIEWS)[number];
 
 export type ShownPath = PathKind | 'none';
@@ -51,6 +59,8 @@ export function addressParams(address: PageAddress): Record<string, string | und
     only: address.only ? '1' : undefined,
     path: address.path === 'none' ? undefined : address.path,
     gaps: address.cut ? undefined : 'all',
-    window: address.window ? address.window.map((edge) => Number(edge.toPrecision(9))).join('-') : undefined,
+    window: address.window
+      ? address.window.map((edge) => Number(edge.toPrecision(9))).join('-')
+      : undefined,
   };
 }

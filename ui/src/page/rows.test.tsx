@@ -9,13 +9,33 @@ import { consumerRuns } from '../trace/rows';
 import { AttributeTable } from './AttributeTable';
 import { SpanRow } from './SpanRow';
 
-function row(trace: Trace, index: number, changes: Partial<Parameters<typeof SpanRow>[0]> = {}): string {
+function row(
+  trace: Trace,
+  index: number,
+  changes: Partial<Parameters<typeof SpanRow>[0]> = {},
+): string {
   const axis = straightAxis(trace.duration);
   const nothing = () => undefined;
   return renderToStaticMarkup(
     <SpanRow
-      trace={trace} index={index} row={index} colour={3} axis={axis} window={wholeWindow(axis)} runs={consumerRuns(trace)} fold={0}
-      critical={undefined} laneWidth={600} laneTitle={undefined} isActive={false} isOpen={false} isMatched={false} isFound={false} isFaded={false} look={nothing} toggle={nothing}
+      trace={trace}
+      index={index}
+      row={index}
+      colour={3}
+      axis={axis}
+      window={wholeWindow(axis)}
+      runs={consumerRuns(trace)}
+      fold={0}
+      critical={undefined}
+      laneWidth={600}
+      laneTitle={undefined}
+      isActive={false}
+      isOpen={false}
+      isMatched={false}
+      isFound={false}
+      isFaded={false}
+      look={nothing}
+      toggle={nothing}
       {...changes}
     />,
   );
@@ -35,7 +55,11 @@ describe('a row', () => {
   it('marks failures, missing parents and inferred ones with their confidence', () => {
     const { trace: odd } = built([
       { id: 'a', childOf: 'dead', tags: { error: true } },
-      { id: 'b', tags: { 'throughline.parent.evidence': 'sole', 'throughline.parent.confidence': 0.83 }, childOf: 'a' },
+      {
+        id: 'b',
+        tags: { 'throughline.parent.evidence': 'sole', 'throughline.parent.confidence': 0.83 },
+        childOf: 'a',
+      },
       { id: 'c', tags: { 'throughline.parent.evidence': 'open' } },
     ]);
     expect(row(odd, 0)).toMatch(/failure-mark.*no parent/);
@@ -46,21 +70,35 @@ describe('a row', () => {
 
   it('shows where the critical path runs', () => {
     const critical = criticalPath(trace, 'end-to-end');
-    expect(row(trace, at('GET /checkout'), { critical }).match(/class="critical"/g)).toHaveLength(4);
+    expect(row(trace, at('GET /checkout'), { critical }).match(/class="critical"/g)).toHaveLength(
+      4,
+    );
     expect(row(trace, at('From_eshop-topic'), { critical })).toContain('wait on-path');
   });
 
   it('outside of the window points to where it is', () => {
-    expect(row(trace, at('GET /createOrder'), { window: { from: 200_000, to: 300_000 } })).toContain('beyond left');
-    expect(row(trace, at('GET /sendEmail'), { window: { from: 200_000, to: 300_000 } })).toContain('beyond right');
+    expect(
+      row(trace, at('GET /createOrder'), { window: { from: 200_000, to: 300_000 } }),
+    ).toContain('beyond left');
+    expect(row(trace, at('GET /sendEmail'), { window: { from: 200_000, to: 300_000 } })).toContain(
+      'beyond right',
+    );
   });
 });
 
 it('values stay text, and only templates make links', () => {
   const attributes = [{ key: 'url', value: 'javascript:alert(1)<img src=x>', kind: 's' }];
   const places = { traceId: 't', spanId: 's', service: 'x' };
-  const plain = renderToStaticMarkup(<AttributeTable attributes={attributes} templates={[]} {...places} />);
+  const plain = renderToStaticMarkup(
+    <AttributeTable attributes={attributes} templates={[]} {...places} />,
+  );
   expect(plain).not.toMatch(/<img|<a /);
-  const linked = renderToStaticMarkup(<AttributeTable attributes={attributes} templates={[{ key: 'url', url: 'https://x.example/{value}' }]} {...places} />);
+  const linked = renderToStaticMarkup(
+    <AttributeTable
+      attributes={attributes}
+      templates={[{ key: 'url', url: 'https://x.example/{value}' }]}
+      {...places}
+    />,
+  );
   expect(linked).toMatch(/href="https:\/\/x\.example\/javascript%3Aalert\(1\)%3Cimg%20src%3Dx%3E"/);
 });

@@ -1,26 +1,35 @@
 /** What the reader has chosen on the trace page: one state for all views, mirrored in the address. */
 import { useEffect, useMemo, useReducer, useRef } from 'react';
 import { amend, tracePath } from '../shell/navigation';
-import { boundWindow, cutAxis, panned, straightAxis, wholeWindow, zoomed, type Axis, type Window } from '../trace/axis';
+import {
+  type Axis,
+  boundWindow,
+  cutAxis,
+  panned,
+  straightAxis,
+  type Window,
+  wholeWindow,
+  zoomed,
+} from '../trace/axis';
 import { at } from '../trace/column';
-import { criticalPath, type CriticalPath } from '../trace/critical';
+import { type CriticalPath, criticalPath } from '../trace/critical';
 import { findSpans, nextFailure } from '../trace/find';
 import { findSpan, spanIdOf, type Trace } from '../trace/model';
 import {
+  COLLAPSED,
   collapseAll,
   collapseLevel,
-  COLLAPSED,
   consumerRuns,
   expandLevel,
+  type Folds,
   noFolds,
   pressKey,
+  type Rows,
   reveal,
   toggled,
   UNFOLDED_RUN,
   visibleRows,
   withAncestors,
-  type Folds,
-  type Rows,
 } from '../trace/rows';
 import { addressParams, parseAddress, type ShownPath, type View } from './address';
 
@@ -40,10 +49,18 @@ export interface PageState {
 }
 
 export type Action =
-  | { readonly type: 'set'; readonly part: Partial<Pick<PageState, 'view' | 'open' | 'find' | 'match' | 'only' | 'path' | 'cut' | 'window'>> }
+  | {
+      readonly type: 'set';
+      readonly part: Partial<
+        Pick<PageState, 'view' | 'open' | 'find' | 'match' | 'only' | 'path' | 'cut' | 'window'>
+      >;
+    }
   | { readonly type: 'look'; readonly index: number; readonly open?: boolean }
   | { readonly type: 'toggle'; readonly index: number }
-  | { readonly type: 'folds'; readonly how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level' }
+  | {
+      readonly type: 'folds';
+      readonly how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level';
+    }
   | { readonly type: 'key'; readonly key: string }
   | { readonly type: 'zoom'; readonly factor: number; readonly centre?: number }
   | { readonly type: 'pan'; readonly part: number }
@@ -75,7 +92,9 @@ export interface Page {
 export function usePage(trace: Trace, id: string, query: string, isInner = false): Page {
   const runs = useMemo(() => consumerRuns(trace), [trace]);
   const reduce = useMemo(() => reducer(trace, runs), [trace, runs]);
-  const [state, dispatch] = useReducer(reduce, query, (initial) => initialState(trace, runs, initial));
+  const [state, dispatch] = useReducer(reduce, query, (initial) =>
+    initialState(trace, runs, initial),
+  );
   const { active, open, view, folds, find, match, only, path, cut } = state;
 
   const kept = useMemo(() => keptBy(trace, find, only), [trace, find, only]);
@@ -83,11 +102,18 @@ export function usePage(trace: Trace, id: string, query: string, isInner = false
   const axis = useMemo(() => axisOf(trace, cut), [trace, cut]);
   const found = useMemo(() => findSpans(trace, find), [trace, find]);
   const isFound = useMemo(() => marks(trace.count, found), [trace, found]);
-  const critical = useMemo(() => (path === 'none' ? undefined : criticalPath(trace, path)), [trace, path]);
+  const critical = useMemo(
+    () => (path === 'none' ? undefined : criticalPath(trace, path)),
+    [trace, path],
+  );
   const window = state.window ?? wholeWindow(axis);
 
   const params = addressParams({
-    view, find, only, path, cut,
+    view,
+    find,
+    only,
+    path,
+    cut,
     match: match.map((index) => spanIdOf(trace, index)),
     ...(open && trace.count > 0 && { span: spanIdOf(trace, active) }),
     ...(state.window && { window: [state.window.from, state.window.to] as const }),
@@ -105,8 +131,22 @@ export function usePage(trace: Trace, id: string, query: string, isInner = false
     seen.current = asked;
   }, [asked]);
 
-  const press = (key: string, shift: boolean) => pressed(key, shift, { trace, state, dispatch, found });
-  return { trace, state, dispatch, runs, rows, axis, window, found, isFound, kept, critical, press };
+  const press = (key: string, shift: boolean) =>
+    pressed(key, shift, { trace, state, dispatch, found });
+  return {
+    trace,
+    state,
+    dispatch,
+    runs,
+    rows,
+    axis,
+    window,
+    found,
+    isFound,
+    kept,
+    critical,
+    press,
+  };
 }
 
 function initialState(trace: Trace, runs: Int32Array, query: string): PageState {
@@ -119,11 +159,16 @@ function initialState(trace: Trace, runs: Int32Array, query: string): PageState 
     open: wanted >= 0,
     folds: wanted >= 0 ? reveal(trace, noFolds(trace), runs, wanted) : noFolds(trace),
     find: address.find,
-    match: address.match.map((id) => findSpan(trace, id)).filter((index) => index >= 0).sort((a, b) => a - b),
+    match: address.match
+      .map((id) => findSpan(trace, id))
+      .filter((index) => index >= 0)
+      .sort((a, b) => a - b),
     only: address.only,
     path: address.path,
     cut: address.cut,
-    window: address.window ? boundWindow(axis, { from: address.window[0], to: address.window[1] }) : undefined,
+    window: address.window
+      ? boundWindow(axis, { from: address.window[0], to: address.window[1] })
+      : undefined,
   };
 }
 
@@ -133,14 +178,21 @@ function reducer(trace: Trace, runs: Int32Array) {
       case 'set': {
         const next = { ...state, ...action.part };
         // What is found may stand in folds and runs, and the active span may not be of it.
-        if (next.only && next.find !== '' && (next.find !== state.find || !state.only)) return refolded(trace, runs, next, opened(state.folds));
+        if (next.only && next.find !== '' && (next.find !== state.find || !state.only))
+          return refolded(trace, runs, next, opened(state.folds));
         // Another axis has other places: the window starts anew.
         return next.cut === state.cut ? next : { ...next, window: undefined };
       }
       case 'look':
         // A way to a span that is hidden shows all again.
-        if (keptBy(trace, state.find, state.only)?.[action.index] === 0) state = { ...state, only: false };
-        return { ...state, active: action.index, open: action.open ?? true, folds: reveal(trace, state.folds, runs, action.index) };
+        if (keptBy(trace, state.find, state.only)?.[action.index] === 0)
+          state = { ...state, only: false };
+        return {
+          ...state,
+          active: action.index,
+          open: action.open ?? true,
+          folds: reveal(trace, state.folds, runs, action.index),
+        };
       case 'toggle':
         return refolded(trace, runs, state, toggled(state.folds, runs, action.index));
       case 'folds':
@@ -152,17 +204,26 @@ function reducer(trace: Trace, runs: Int32Array) {
       }
       case 'address': {
         const next = initialState(trace, runs, action.query);
-        return { ...next, folds: next.open ? reveal(trace, state.folds, runs, next.active) : state.folds };
+        return {
+          ...next,
+          folds: next.open ? reveal(trace, state.folds, runs, next.active) : state.folds,
+        };
       }
       case 'zoom':
-        return moved(trace, state, (axis, window) => zoomed(axis, window, action.factor, action.centre));
+        return moved(trace, state, (axis, window) =>
+          zoomed(axis, window, action.factor, action.centre),
+        );
       case 'pan':
         return moved(trace, state, (axis, window) => panned(axis, window, action.part));
     }
   };
 }
 
-function foldAll(trace: Trace, folds: Folds, how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level'): Folds {
+function foldAll(
+  trace: Trace,
+  folds: Folds,
+  how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level',
+): Folds {
   if (how === 'expand-all') return folds.map((fold) => fold & ~COLLAPSED);
   if (how === 'collapse-all') return collapseAll(trace);
   return how === 'expand-level' ? expandLevel(trace, folds) : collapseLevel(trace, folds);
@@ -172,7 +233,11 @@ function foldAll(trace: Trace, folds: Folds, how: 'expand-all' | 'collapse-all' 
 function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: Folds): PageState {
   const rows = visibleRows(trace, folds, runs, keptBy(trace, state.find, state.only));
   if (rows.spans.length === 0) return { ...state, folds };
-  return { ...state, folds, active: trace.count > 0 ? at(rows.spans, at(rows.rowOf, state.active)) : 0 };
+  return {
+    ...state,
+    folds,
+    active: trace.count > 0 ? at(rows.spans, at(rows.rowOf, state.active)) : 0,
+  };
 }
 
 /** Nothing folded, and each run shown one by one. */
@@ -192,7 +257,11 @@ function keptBy(trace: Trace, find: string, only: boolean): Uint8Array | undefin
   return kept;
 }
 
-function moved(trace: Trace, state: PageState, move: (axis: Axis, window: Window) => Window): PageState {
+function moved(
+  trace: Trace,
+  state: PageState,
+  move: (axis: Axis, window: Window) => Window,
+): PageState {
   const axis = axisOf(trace, state.cut);
   const window = move(axis, state.window ?? wholeWindow(axis));
   const isWhole = window.from <= 0 && window.to >= axis.length;
@@ -265,12 +334,27 @@ function pressed(key: string, shift: boolean, { trace, state, dispatch }: Presse
       const next = nextFailure(trace, state.active, shift ? -1 : 1);
       return next !== undefined && act({ type: 'look', index: next });
     }
-    case 'ArrowUp': case 'ArrowDown':
+    case 'ArrowUp':
+    case 'ArrowDown':
       // As in Jaeger, where arrows zoom; without Shift they move in the grid.
-      return act(shift ? { type: 'zoom', factor: ZOOM ** (key === 'ArrowUp' ? strength : -strength) } : { type: 'key', key });
-    case 'ArrowLeft': case 'ArrowRight':
-      return act(shift ? { type: 'pan', part: key === 'ArrowLeft' ? -PAN * strength : PAN * strength } : { type: 'key', key });
-    case 'PageDown': case 'PageUp': case 'Home': case 'End': case 'f': case 'b':
+      return act(
+        shift
+          ? { type: 'zoom', factor: ZOOM ** (key === 'ArrowUp' ? strength : -strength) }
+          : { type: 'key', key },
+      );
+    case 'ArrowLeft':
+    case 'ArrowRight':
+      return act(
+        shift
+          ? { type: 'pan', part: key === 'ArrowLeft' ? -PAN * strength : PAN * strength }
+          : { type: 'key', key },
+      );
+    case 'PageDown':
+    case 'PageUp':
+    case 'Home':
+    case 'End':
+    case 'f':
+    case 'b':
       return act({ type: 'key', key });
     default:
       return false;

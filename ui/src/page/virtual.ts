@@ -1,5 +1,5 @@
 /** Rows of one height in a scrolling box: which of them are in view. */
-import { useCallback, useEffect, useRef, useState, type RefObject } from 'react';
+import { type RefObject, useCallback, useEffect, useRef, useState } from 'react';
 
 /** Height of a span's row in pixels; `--row` in the styles is the same. */
 export const ROW_HEIGHT = 28;
@@ -53,5 +53,11 @@ export function useRowWindow(count: number, above: number): RowWindow {
     [above],
   );
   const scrollBy = useCallback((pixels: number) => scroller.current?.scrollBy({ top: pixels }), []);
-  return { scroller, first: Math.min(range[0], count), last: Math.min(range[1], count), scrollTo, scrollBy };
+  return {
+    scroller,
+    first: Math.min(range[0], count),
+    last: Math.min(range[1], count),
+    scrollTo,
+    scrollBy,
+  };
 }

@@ -1,4 +1,4 @@
-import { useCallback, useState, type RefCallback } from 'react';
+import { type RefCallback, useCallback, useState } from 'react';
 
 /** The width of an element in pixels, followed as it changes; 0 until it is known. */
 export function useWidth<E extends Element>(): [RefCallback<E>, number] {

@@ -10,7 +10,11 @@ export interface MessageFacts {
 }
 
 const TOPIC = ['messaging.destination.name', 'messaging.destination', 'message_bus.destination'];
-const GROUP = ['messaging.consumer.group.name', 'messaging.kafka.consumer.group', 'messaging.kafka.consumer_group'];
+const GROUP = [
+  'messaging.consumer.group.name',
+  'messaging.kafka.consumer.group',
+  'messaging.kafka.consumer_group',
+];
 const PARTITION = [
   'messaging.destination.partition.id',
   'messaging.kafka.destination.partition',

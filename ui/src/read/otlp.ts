@@ -1,6 +1,6 @@
 /** Reads OTLP in JSON: `resourceSpans`, ids in hex (or base64, as some write them), times as nanosecond strings. */
 import type { TraceAnswer } from '../api/types';
-import { writeAnswer, type AttributeSketch, type SpanSketch } from './writer';
+import { type AttributeSketch, type SpanSketch, writeAnswer } from './writer';
 
 type Loose = Readonly<Record<string, unknown>>;
 
@@ -10,8 +10,12 @@ export function readOtlp(documents: readonly unknown[]): TraceAnswer[] {
   for (const document of documents) {
     for (const group of list(field(document, 'resourceSpans', 'resource_spans'))) {
       const attributes = readAttributes(field(field(group, 'resource'), 'attributes'));
-      const service = String(attributes.find((attribute) => attribute.key === 'service.name')?.value ?? '(no service)');
-      for (const scoped of list(field(group, 'scopeSpans', 'scope_spans', 'instrumentationLibrarySpans'))) {
+      const service = String(
+        attributes.find((attribute) => attribute.key === 'service.name')?.value ?? '(no service)',
+      );
+      for (const scoped of list(
+        field(group, 'scopeSpans', 'scope_spans', 'instrumentationLibrarySpans'),
+      )) {
         const scope = String(field(field(scoped, 'scope'), 'name') ?? '');
         for (const span of list(field(scoped, 'spans'))) {
           const traceId = hex(field(span, 'traceId', 'trace_id'), 32);
@@ -28,9 +32,13 @@ export function readOtlp(documents: readonly unknown[]): TraceAnswer[] {
 /** What the documents say of one trace, as one document. */
 export function otlpOf(documents: readonly unknown[], traceId: string): unknown {
   const isWanted = (span: unknown) => hex(field(span, 'traceId', 'trace_id'), 32) === traceId;
-  const groups = documents.flatMap((document) => list(field(document, 'resourceSpans', 'resource_spans')));
+  const groups = documents.flatMap((document) =>
+    list(field(document, 'resourceSpans', 'resource_spans')),
+  );
   const resourceSpans = groups.flatMap((group) => {
-    const scopeSpans = list(field(group, 'scopeSpans', 'scope_spans', 'instrumentationLibrarySpans')).flatMap((scoped) => {
+    const scopeSpans = list(
+      field(group, 'scopeSpans', 'scope_spans', 'instrumentationLibrarySpans'),
+    ).flatMap((scoped) => {
       const spans = list(field(scoped, 'spans')).filter(isWanted);
       return spans.length > 0 ? [{ ...(scoped as Loose), spans }] : [];
     });
@@ -48,7 +56,14 @@ function readSpan(span: unknown, resource: SpanSketch['resource'], scope: string
     id: hex(field(span, 'spanId', 'span_id'), 16),
     parent: parent ? hex(parent, 16) : '',
     name: String(field(span, 'name') ?? ''),
-    kind: enumeration(field(span, 'kind'), 'SPAN_KIND_', ['UNSPECIFIED', 'INTERNAL', 'SERVER', 'CLIENT', 'PRODUCER', 'CONSUMER']),
+    kind: enumeration(field(span, 'kind'), 'SPAN_KIND_', [
+      'UNSPECIFIED',
+      'INTERNAL',
+      'SERVER',
+      'CLIENT',
+      'PRODUCER',
+      'CONSUMER',
+    ]),
     status: enumeration(field(status, 'code'), 'STATUS_CODE_', ['UNSET', 'OK', 'ERROR']),
     statusMessage: String(field(status, 'message') ?? ''),
     start,
@@ -70,7 +85,10 @@ function readSpan(span: unknown, resource: SpanSketch['resource'], scope: string
 }
 
 function readAttributes(found: unknown): AttributeSketch[] {
-  return list(found).map((attribute) => ({ key: String(field(attribute, 'key') ?? ''), ...readValue(field(attribute, 'value')) }));
+  return list(found).map((attribute) => ({
+    key: String(field(attribute, 'key') ?? ''),
+    ...readValue(field(attribute, 'value')),
+  }));
 }
 
 function readValue(value: unknown): { kind: string; value: unknown } {
@@ -79,7 +97,10 @@ function readValue(value: unknown): { kind: string; value: unknown } {
     case 'stringValue':
       return { kind: 's', value: String(content) };
     case 'intValue':
-      return { kind: 'i', value: Number.isSafeInteger(Number(content)) ? Number(content) : String(content) };
+      return {
+        kind: 'i',
+        value: Number.isSafeInteger(Number(content)) ? Number(content) : String(content),
+      };
     case 'doubleValue':
       return { kind: 'd', value: content };
     case 'boolValue':
@@ -87,9 +108,17 @@ function readValue(value: unknown): { kind: string; value: unknown } {
     case 'bytesValue':
       return { kind: 'x', value: String(content) };
     case 'arrayValue':
-      return { kind: 'a', value: list(field(content, 'values')).map((item) => readValue(item).value) };
+      return {
+        kind: 'a',
+        value: list(field(content, 'values')).map((item) => readValue(item).value),
+      };
     case 'kvlistValue':
-      return { kind: 'm', value: Object.fromEntries(readAttributes(field(content, 'values')).map((entry) => [entry.key, entry.value])) };
+      return {
+        kind: 'm',
+        value: Object.fromEntries(
+          readAttributes(field(content, 'values')).map((entry) => [entry.key, entry.value]),
+        ),
+      };
     default:
       return { kind: 'n', value: null };
   }
@@ -106,7 +135,8 @@ function list(value: unknown): readonly unknown[] {
 }
 
 function enumeration(value: unknown, prefix: string, names: readonly string[]): number {
-  const number = typeof value === 'string' ? names.indexOf(value.replace(prefix, '')) : Number(value);
+  const number =
+    typeof value === 'string' ? names.indexOf(value.replace(prefix, '')) : Number(value);
   return Number.isInteger(number) && number >= 0 && number < names.length ? number : 0;
 }
 
@@ -119,9 +149,13 @@ function micros(value: unknown): number {
 
 function hex(id: unknown, digits: number): string {
   const text = String(id ?? '');
-  if (/^[0-9a-fA-F]+$/.test(text) && text.length <= digits) return text.toLowerCase().padStart(digits, '0');
+  if (/^[0-9a-fA-F]+$/.test(text) && text.length <= digits)
+    return text.toLowerCase().padStart(digits, '0');
   try {
-    return Array.from(atob(text), (char) => char.charCodeAt(0).toString(16).padStart(2, '0')).join('').padStart(digits, '0').slice(-digits);
+    return Array.from(atob(text), (char) => char.charCodeAt(0).toString(16).padStart(2, '0'))
+      .join('')
+      .padStart(digits, '0')
+      .slice(-digits);
   } catch {
     return ''.padStart(digits, '0');
   }

@@ -4,7 +4,7 @@
  * So a file that someone opens is drawn by the same code as a trace of the collector.
  */
 import type { TraceAnswer } from '../api/types';
-import { messageFacts, type MessageFacts } from './facts';
+import { type MessageFacts, messageFacts } from './facts';
 
 export interface AttributeSketch {
   readonly key: string;
@@ -26,8 +26,16 @@ export interface SpanSketch {
   readonly resource: { readonly service: string; readonly attributes: readonly AttributeSketch[] };
   readonly scope: string;
   readonly attributes: readonly AttributeSketch[];
-  readonly events: readonly { readonly time: number; readonly name: string; readonly attributes: readonly AttributeSketch[] }[];
-  readonly links: readonly { readonly trace: string; readonly span: string; readonly attributes: readonly AttributeSketch[] }[];
+  readonly events: readonly {
+    readonly time: number;
+    readonly name: string;
+    readonly attributes: readonly AttributeSketch[];
+  }[];
+  readonly links: readonly {
+    readonly trace: string;
+    readonly span: string;
+    readonly attributes: readonly AttributeSketch[];
+  }[];
 }
 
 export function writeAnswer(traceId: string, sketches: readonly SpanSketch[]): TraceAnswer {
@@ -44,17 +52,41 @@ export function writeAnswer(traceId: string, sketches: readonly SpanSketch[]): T
   const resourceEntries: { service: number; pair: number[] }[] = [];
   const scopes = new Interner([]);
   const columns = {
-    parent: [] as number[], start: [] as number[], duration: [] as number[], name: [] as number[], kind: [] as number[],
-    status: [] as number[], resource: [] as number[], scope: [] as number[], pair: [] as number[], pair_end: [] as number[],
+    parent: [] as number[],
+    start: [] as number[],
+    duration: [] as number[],
+    name: [] as number[],
+    kind: [] as number[],
+    status: [] as number[],
+    resource: [] as number[],
+    scope: [] as number[],
+    pair: [] as number[],
+    pair_end: [] as number[],
   };
-  const events = { row: [] as number[], time: [] as number[], name: [] as number[], pair: [] as number[], pair_end: [] as number[] };
+  const events = {
+    row: [] as number[],
+    time: [] as number[],
+    name: [] as number[],
+    pair: [] as number[],
+    pair_end: [] as number[],
+  };
   const links = {
-    row: [] as number[], trace: [] as number[], span: [] as number[], target: [] as number[], pair: [] as number[], pair_end: [] as number[],
+    row: [] as number[],
+    trace: [] as number[],
+    span: [] as number[],
+    target: [] as number[],
+    pair: [] as number[],
+    pair_end: [] as number[],
   };
   const missing = { row: [] as number[], id: [] as string[] };
   const status = { row: [] as number[], text: [] as number[] };
   const facts: (readonly [number, MessageFacts, number])[] = [];
-  const evidence = { row: [] as number[], name: [] as number[], inferred: [] as boolean[], confidence: [] as (number | null)[] };
+  const evidence = {
+    row: [] as number[],
+    name: [] as number[],
+    inferred: [] as boolean[],
+    confidence: [] as (number | null)[],
+  };
 
   spans.forEach((span, row) => {
     const parent = span.parent ? (rows.get(span.parent) ?? -1) : -1;
@@ -63,7 +95,10 @@ export function writeAnswer(traceId: string, sketches: readonly SpanSketch[]): T
       missing.id.push(span.parent);
     }
     const resource = resources.add(JSON.stringify(span.resource));
-    resourceEntries[resource] ??= { service: strings.add(span.resource.service), pair: pairs.addAll(span.resource.attributes) };
+    resourceEntries[resource] ??= {
+      service: strings.add(span.resource.service),
+      pair: pairs.addAll(span.resource.attributes),
+    };
     columns.parent.push(parent);
     columns.start.push(span.start - origin);
     columns.duration.push(span.duration);
@@ -99,9 +134,14 @@ export function writeAnswer(traceId: string, sketches: readonly SpanSketch[]): T
     if (producer < 0 && parent >= 0 && spans[parent]?.kind === 4) producer = parent;
     const said = messageFacts(span.attributes);
     if (said) facts.push([row, said, producer]);
-    const found = span.attributes.find((attribute) => attribute.key === 'throughline.parent.evidence');
+    const found = span.attributes.find(
+      (attribute) => attribute.key === 'throughline.parent.evidence',
+    );
     if (found) {
-      const confidence = Number(span.attributes.find((attribute) => attribute.key === 'throughline.parent.confidence')?.value ?? NaN);
+      const confidence = Number(
+        span.attributes.find((attribute) => attribute.key === 'throughline.parent.confidence')
+          ?.value ?? NaN,
+      );
       evidence.row.push(row);
       evidence.name.push(strings.add(String(found.value)));
       evidence.inferred.push(isInferred(String(found.value), Number.isFinite(confidence)));
@@ -141,7 +181,9 @@ export function writeAnswer(traceId: string, sketches: readonly SpanSketch[]): T
 
 /** As the collector has it: what was carried is not inferred, and what has no parent neither. */
 function isInferred(evidence: string, hasConfidence: boolean): boolean {
-  return evidence !== 'open' && (hasConfidence || !['header', 'request-id', 'thread'].includes(evidence));
+  return (
+    evidence !== 'open' && (hasConfidence || !['header', 'request-id', 'thread'].includes(evidence))
+  );
 }
 
 /** Gives each text one number. */

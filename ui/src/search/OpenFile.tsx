@@ -44,7 +44,12 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
 
   return (
     <span className="open-file">
-      <button type="button" className="small" title="Jaeger JSON, OTLP JSON, or one OTLP document per line; files can be dropped here too" onClick={() => field.current?.click()}>
+      <button
+        type="button"
+        className="small"
+        title="Jaeger JSON, OTLP JSON, or one OTLP document per line; files can be dropped here too"
+        onClick={() => field.current?.click()}
+      >
         Open a file
       </button>
       <input

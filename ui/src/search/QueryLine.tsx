@@ -1,7 +1,7 @@
 /** The query line: a combobox that completes names and values from what the collector has seen. */
-import { useEffect, useId, useRef, useState, type KeyboardEvent } from 'react';
+import { type KeyboardEvent, useEffect, useId, useRef, useState } from 'react';
 import { completeTexts } from '../api/client';
-import { completableAt, INTRINSICS, KNOWN_VALUES, taken, type Completable } from './completion';
+import { type Completable, completableAt, INTRINSICS, KNOWN_VALUES, taken } from './completion';
 
 interface QueryLineProps {
   readonly value: string;
@@ -49,7 +49,10 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
     if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
       event.preventDefault();
       const step = event.key === 'ArrowDown' ? 1 : -1;
-      setChosen((before) => (before + step + options.length + (before < 0 && step < 0 ? 1 : 0)) % options.length);
+      setChosen(
+        (before) =>
+          (before + step + options.length + (before < 0 && step < 0 ? 1 : 0)) % options.length,
+      );
     } else if ((event.key === 'Enter' || event.key === 'Tab') && chosen >= 0) {
       event.preventDefault();
       take(options[chosen] as string);
@@ -125,7 +128,9 @@ function Pointer({ line, position }: { readonly line: string; readonly position:
 
 function useOptions(place: Completable | undefined): readonly string[] {
   const [options, setOptions] = useState<readonly string[]>([]);
-  const key = place && JSON.stringify([place.what, place.text, place.what === 'value' && place.key, place.isTraceQl]);
+  const key =
+    place &&
+    JSON.stringify([place.what, place.text, place.what === 'value' && place.key, place.isTraceQl]);
   useEffect(() => {
     if (!place) {
       setOptions([]);
@@ -153,7 +158,9 @@ async function ask(place: Completable, signal: AbortSignal): Promise<readonly st
   const starts = (text: string) => text.toLowerCase().startsWith(place.text.toLowerCase());
   const limit = String(MOST);
   if (place.what === 'key') {
-    const own = place.isTraceQl ? INTRINSICS.filter((name) => place.text !== '' && starts(name)) : [];
+    const own = place.isTraceQl
+      ? INTRINSICS.filter((name) => place.text !== '' && starts(name))
+      : [];
     const keys = await completeTexts('keys', { text: place.text, limit }, signal);
     return [...new Set([...own, ...(place.isTraceQl ? keys : unscoped(keys))])].slice(0, MOST);
   }

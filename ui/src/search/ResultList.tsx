@@ -1,8 +1,8 @@
 /** The traces found, one row each: what it was, how long it took, who took part. */
 import { memo, useDeferredValue } from 'react';
 import type { TraceSummary } from '../api/types';
-import { ServicePill } from '../shell/ServicePill';
 import { linkTo, tracePath } from '../shell/navigation';
+import { ServicePill } from '../shell/ServicePill';
 import { formatAge, formatCount, formatDuration, formatTimestamp } from '../trace/format';
 
 interface ResultListProps {
@@ -52,16 +52,37 @@ interface ResultProps {
   readonly tick: (id: string) => void;
 }
 
-const Result = memo(function Result({ trace, part, colours, age, marksMatches, isTicked, tick }: ResultProps) {
+const Result = memo(function Result({
+  trace,
+  part,
+  colours,
+  age,
+  marksMatches,
+  isTicked,
+  tick,
+}: ResultProps) {
   const name = `${trace.service} ${trace.operation}`;
-  const matched = marksMatches ? { span: trace.matched[0], match: trace.matched.length > 1 ? trace.matched.join(',') : undefined } : {};
+  const matched = marksMatches
+    ? {
+        span: trace.matched[0],
+        match: trace.matched.length > 1 ? trace.matched.join(',') : undefined,
+      }
+    : {};
   return (
     <li className={isTicked ? 'result ticked' : 'result'}>
-      <input type="checkbox" className="result-tick" aria-label={`Compare ${name}`} title="Tick two to compare them" checked={isTicked} onChange={() => tick(trace.trace_id)} />
+      <input
+        type="checkbox"
+        className="result-tick"
+        aria-label={`Compare ${name}`}
+        title="Tick two to compare them"
+        checked={isTicked}
+        onChange={() => tick(trace.trace_id)}
+      />
       <div className="result-body">
         <div className="result-head">
           <a className="result-name" {...linkTo(tracePath(trace.trace_id, matched))}>
-            <bdi className="result-service">{trace.service || '(no service)'}</bdi> <bdi>{trace.operation || '(no name)'}</bdi>
+            <bdi className="result-service">{trace.service || '(no service)'}</bdi>{' '}
+            <bdi>{trace.operation || '(no name)'}</bdi>
           </a>
           <span className="result-duration">
             <span className="meter" aria-hidden="true">
@@ -81,17 +102,29 @@ const Result = memo(function Result({ trace, part, colours, age, marksMatches, i
               </li>
             ))}
             {trace.topics.map((topic) => (
-              <li key={`topic ${topic}`} className="pill topic-pill" title={`Went through topic ${topic}`}>
+              <li
+                key={`topic ${topic}`}
+                className="pill topic-pill"
+                title={`Went through topic ${topic}`}
+              >
                 <bdi>{topic}</bdi>
               </li>
             ))}
           </ul>
           <span className="result-facts">
-            {!trace.rooted && <span title="The span that all others are below is not here">incomplete</span>}
-            {trace.open > 0 && <span title="Spans whose cause is not known (yet)">{trace.open} open</span>}
-            {trace.woven > 0 && <span title="Spans whose parent is inferred">{trace.woven} inferred</span>}
+            {!trace.rooted && (
+              <span title="The span that all others are below is not here">incomplete</span>
+            )}
+            {trace.open > 0 && (
+              <span title="Spans whose cause is not known (yet)">{trace.open} open</span>
+            )}
+            {trace.woven > 0 && (
+              <span title="Spans whose parent is inferred">{trace.woven} inferred</span>
+            )}
             <span>{formatCount(trace.spans, 'span')}</span>
-            <span className={trace.errors > 0 ? 'failure-note' : ''}>{formatCount(trace.errors, 'error')}</span>
+            <span className={trace.errors > 0 ? 'failure-note' : ''}>
+              {formatCount(trace.errors, 'error')}
+            </span>
           </span>
         </div>
       </div>

@@ -16,7 +16,10 @@ interface ScatterProps {
 
 const HEIGHT = 150;
 /** Seconds between labels of time; labels have no parts of a second. */
-const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 2_419_200];
+const TIME_STEPS = [
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400,
+  172_800, 604_800, 2_419_200,
+];
 /** Pixels from a dot at which a click still means it. */
 const REACH = 12;
 
@@ -44,18 +47,36 @@ export default function Scatter({ traces, onBrush }: ScatterProps) {
 
 function columns(traces: readonly TraceSummary[]): uPlot.AlignedData {
   const sorted = byTime(traces);
-  return [sorted.map((trace) => trace.start / 1e6), sorted.map((trace) => Math.max(trace.duration, 1))];
+  return [
+    sorted.map((trace) => trace.start / 1e6),
+    sorted.map((trace) => Math.max(trace.duration, 1)),
+  ];
 }
 
 function byTime(traces: readonly TraceSummary[]): TraceSummary[] {
   return [...traces].sort((a, b) => a.start - b.start);
 }
 
-function options(element: HTMLElement, width: number, traces: readonly TraceSummary[], onBrush: ScatterProps['onBrush']): uPlot.Options {
+function options(
+  element: HTMLElement,
+  width: number,
+  traces: readonly TraceSummary[],
+  onBrush: ScatterProps['onBrush'],
+): uPlot.Options {
   const sorted = byTime(traces);
   const colour = (name: string) => resolvedColour(element, name);
-  const [text, line, accent, failure] = [colour('--quiet'), colour('--line'), colour('--accent'), colour('--failure')];
-  const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: '12px Inter, system-ui, sans-serif' };
+  const [text, line, accent, failure] = [
+    colour('--quiet'),
+    colour('--line'),
+    colour('--accent'),
+    colour('--failure'),
+  ];
+  const axis = {
+    stroke: text,
+    grid: { stroke: line, width: 1 },
+    ticks: { show: false },
+    font: '12px Inter, system-ui, sans-serif',
+  };
   return {
     width,
     height: HEIGHT,
@@ -66,7 +87,13 @@ function options(element: HTMLElement, width: number, traces: readonly TraceSumm
       y: { distr: 3, range: (_, min, max) => [min / 1.8, Math.max(max, 10) * 1.8] },
     },
     axes: [
-      { ...axis, size: 26, space: 72, incrs: TIME_STEPS, values: (_, splits, __, ___, step) => splits.map((seconds) => momentText(seconds, step)) },
+      {
+        ...axis,
+        size: 26,
+        space: 72,
+        incrs: TIME_STEPS,
+        values: (_, splits, __, ___, step) => splits.map((seconds) => momentText(seconds, step)),
+      },
       {
         ...axis,
         size: 62,
@@ -94,7 +121,9 @@ function padded(min: number, max: number): [number, number] {
 function powersOfTen(min: number, max: number): number[] {
   const marks = (factors: readonly number[]) => {
     const found: number[] = [];
-    for (let power = 1; power <= max; power *= 10) for (const factor of factors) if (factor * power >= min && factor * power <= max) found.push(factor * power);
+    for (let power = 1; power <= max; power *= 10)
+      for (const factor of factors)
+        if (factor * power >= min && factor * power <= max) found.push(factor * power);
     return found;
   };
   const powers = marks([1]);
@@ -110,7 +139,12 @@ function momentText(seconds: number, step: number): string {
   return step < 60 ? `${clock}:${two(date.getSeconds())}` : clock;
 }
 
-function drawDots(plot: uPlot, traces: readonly TraceSummary[], accent: string, failure: string): void {
+function drawDots(
+  plot: uPlot,
+  traces: readonly TraceSummary[],
+  accent: string,
+  failure: string,
+): void {
   const { ctx } = plot;
   ctx.save();
   for (const trace of traces) {
@@ -166,7 +200,9 @@ function openOnClick(plot: uPlot, traces: readonly TraceSummary[]): void {
   plot.over.addEventListener('mousemove', (event) => {
     const trace = nearest(event);
     plot.over.style.cursor = trace ? 'pointer' : 'crosshair';
-    plot.over.title = trace ? `${trace.service} ${trace.operation}: ${formatDuration(trace.duration)}, ${formatCount(trace.spans, 'span')}` : '';
+    plot.over.title = trace
+      ? `${trace.service} ${trace.operation}: ${formatDuration(trace.duration)}, ${formatCount(trace.spans, 'span')}`
+      : '';
   });
   plot.over.addEventListener('click', (event) => {
     const trace = plot.select.width < 4 && plot.select.height < 4 ? nearest(event) : undefined;

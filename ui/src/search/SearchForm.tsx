@@ -1,10 +1,21 @@
 /** The fields of a search. What is typed here is the query only once it is submitted. */
-import { useEffect, useState, type FormEvent } from 'react';
+import { type FormEvent, useEffect, useState } from 'react';
 import { completeTexts } from '../api/client';
 import { useRequest } from '../shell/request';
 import { Choice, Suggested } from './fields';
 import { QueryLine } from './QueryLine';
-import { EVERYTHING, fromLocalField, isDuration, LIMITS, LOOKBACKS, ORDERS, searchPath, toLocalField, type Order, type SearchQuery } from './query';
+import {
+  EVERYTHING,
+  fromLocalField,
+  isDuration,
+  LIMITS,
+  LOOKBACKS,
+  ORDERS,
+  type Order,
+  type SearchQuery,
+  searchPath,
+  toLocalField,
+} from './query';
 
 interface SearchFormProps {
   readonly query: SearchQuery;
@@ -18,7 +29,9 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
   // Back, forward and links change the query from outside; the fields follow.
   useEffect(() => setDraft(query), [searchPath(query)]);
   const { service } = draft;
-  const operations = useRequest(`operations ${service}`, (signal) => completeTexts('operations', service ? { service } : {}, signal));
+  const operations = useRequest(`operations ${service}`, (signal) =>
+    completeTexts('operations', service ? { service } : {}, signal),
+  );
   const topics = useRequest('topics', (signal) => completeTexts('topics', {}, signal));
   const change = (part: Partial<SearchQuery>) => setDraft((previous) => ({ ...previous, ...part }));
   // A phone shows the fields that most searches need; the others on demand, or when they say something.
@@ -32,7 +45,12 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
   }
 
   return (
-    <form className={isWhole || saysMore ? 'search-form whole' : 'search-form'} role="search" aria-label="Traces" onSubmit={submit}>
+    <form
+      className={isWhole || saysMore ? 'search-form whole' : 'search-form'}
+      role="search"
+      aria-label="Traces"
+      onSubmit={submit}
+    >
       <Choice
         label="Service"
         value={service}
@@ -40,15 +58,46 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
         options={services}
         onChange={(chosen) => change({ service: chosen, operation: '' })}
       />
-      <Suggested isRare label="Operation" placeholder="All operations" value={draft.operation} options={operations.value ?? []} onChange={(operation) => change({ operation })} />
-      <Choice isRare label="Topic" value={draft.topic} all="Any or none" options={topics.value ?? []} onChange={(topic) => change({ topic })} />
-      <QueryLine value={draft.q} onChange={(q) => change({ q })} error={draft.q.trim() === query.q ? error : undefined} />
+      <Suggested
+        isRare
+        label="Operation"
+        placeholder="All operations"
+        value={draft.operation}
+        options={operations.value ?? []}
+        onChange={(operation) => change({ operation })}
+      />
+      <Choice
+        isRare
+        label="Topic"
+        value={draft.topic}
+        all="Any or none"
+        options={topics.value ?? []}
+        onChange={(topic) => change({ topic })}
+      />
+      <QueryLine
+        value={draft.q}
+        onChange={(q) => change({ q })}
+        error={draft.q.trim() === query.q ? error : undefined}
+      />
       <TimeRange draft={draft} change={change} />
-      <Length label="Min duration" placeholder="100ms" value={draft.minDuration} onChange={(minDuration) => change({ minDuration })} />
-      <Length label="Max duration" placeholder="1.5s" value={draft.maxDuration} onChange={(maxDuration) => change({ maxDuration })} />
+      <Length
+        label="Min duration"
+        placeholder="100ms"
+        value={draft.minDuration}
+        onChange={(minDuration) => change({ minDuration })}
+      />
+      <Length
+        label="Max duration"
+        placeholder="1.5s"
+        value={draft.maxDuration}
+        onChange={(maxDuration) => change({ maxDuration })}
+      />
       <label className="field rare">
         <span>Order</span>
-        <select value={draft.order} onChange={(event) => change({ order: event.target.value as Order })}>
+        <select
+          value={draft.order}
+          onChange={(event) => change({ order: event.target.value as Order })}
+        >
           {Object.entries(ORDERS).map(([value, name]) => (
             <option key={value} value={value}>
               {name[0]?.toUpperCase()}
@@ -59,18 +108,30 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
       </label>
       <label className="field field-narrow rare">
         <span>Limit</span>
-        <select value={draft.limit} onChange={(event) => change({ limit: Number(event.target.value) })}>
+        <select
+          value={draft.limit}
+          onChange={(event) => change({ limit: Number(event.target.value) })}
+        >
           {LIMITS.map((limit) => (
             <option key={limit}>{limit}</option>
           ))}
         </select>
       </label>
       <label className="tick-box errors-only rare">
-        <input type="checkbox" checked={draft.errors} onChange={(event) => change({ errors: event.target.checked })} />
+        <input
+          type="checkbox"
+          checked={draft.errors}
+          onChange={(event) => change({ errors: event.target.checked })}
+        />
         Errors only
       </label>
       {!saysMore && (
-        <button type="button" className="more-fields" aria-expanded={isWhole} onClick={() => setWhole(!isWhole)}>
+        <button
+          type="button"
+          className="more-fields"
+          aria-expanded={isWhole}
+          onClick={() => setWhole(!isWhole)}
+        >
           {isWhole ? 'Fewer fields' : 'More fields'}
         </button>
       )}
@@ -82,7 +143,15 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
 }
 
 /** What a phone hides as long as it says nothing. */
-const MORE = ['operation', 'topic', 'minDuration', 'maxDuration', 'order', 'limit', 'errors'] as const;
+const MORE = [
+  'operation',
+  'topic',
+  'minDuration',
+  'maxDuration',
+  'order',
+  'limit',
+  'errors',
+] as const;
 
 interface TimeRangeProps {
   readonly draft: SearchQuery;
@@ -94,7 +163,10 @@ function TimeRange({ draft, change }: TimeRangeProps) {
     <>
       <label className="field">
         <span>Time</span>
-        <select value={draft.lookback} onChange={(event) => change({ lookback: event.target.value as SearchQuery['lookback'] })}>
+        <select
+          value={draft.lookback}
+          onChange={(event) => change({ lookback: event.target.value as SearchQuery['lookback'] })}
+        >
           {Object.entries(LOOKBACKS).map(([value, { label }]) => (
             <option key={value} value={value}>
               {label}
@@ -107,7 +179,12 @@ function TimeRange({ draft, change }: TimeRangeProps) {
         (['start', 'end'] as const).map((edge) => (
           <label key={edge} className="field">
             <span>{edge === 'start' ? 'From' : 'To'}</span>
-            <input type="datetime-local" step={1} value={toLocalField(draft[edge])} onChange={(event) => change({ [edge]: fromLocalField(event.target.value) })} />
+            <input
+              type="datetime-local"
+              step={1}
+              value={toLocalField(draft[edge])}
+              onChange={(event) => change({ [edge]: fromLocalField(event.target.value) })}
+            />
           </label>
         ))}
     </>
@@ -126,7 +203,15 @@ function Length({ label, placeholder, value, onChange }: LengthProps) {
   return (
     <label className="field field-narrow rare">
       <span>{label}</span>
-      <input type="text" placeholder={placeholder} spellCheck={false} autoComplete="off" aria-invalid={isBad} value={value} onChange={(event) => onChange(event.target.value)} />
+      <input
+        type="text"
+        placeholder={placeholder}
+        spellCheck={false}
+        autoComplete="off"
+        aria-invalid={isBad}
+        value={value}
+        onChange={(event) => onChange(event.target.value)}
+      />
       {isBad && (
         <span className="field-error" role="alert">
           write 100ms or 1.5s

@@ -8,11 +8,11 @@ import { comparePath, go, linkTo } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
-import { narrowed, within, type Brush } from './brush';
-import { useFound, type Found } from './found';
+import { type Brush, narrowed, within } from './brush';
+import { type Found, useFound } from './found';
 import { OpenFile } from './OpenFile';
 import { summaryOf } from './opened';
-import { LOOKBACKS, ORDERS, parseQuery, searchPath, type SearchQuery } from './query';
+import { LOOKBACKS, ORDERS, parseQuery, type SearchQuery, searchPath } from './query';
 import { ResultList } from './ResultList';
 import { SearchForm } from './SearchForm';
 
@@ -27,7 +27,10 @@ export function SearchPage({ address }: { readonly address: string }) {
   const [ticked, setTicked] = useState<readonly string[]>([]);
   const tick = useCallback(
     // Two are compared: a third takes the place of the first.
-    (id: string) => setTicked((before) => (before.includes(id) ? before.filter((other) => other !== id) : [...before.slice(-1), id])),
+    (id: string) =>
+      setTicked((before) =>
+        before.includes(id) ? before.filter((other) => other !== id) : [...before.slice(-1), id],
+      ),
     [],
   );
   useEffect(() => {
@@ -43,7 +46,13 @@ export function SearchPage({ address }: { readonly address: string }) {
   }
 
   const refused = found.failure?.kind === 'refused' ? found.failure : undefined;
-  const error = refused && query.q !== '' ? { message: refused.message, ...(refused.position !== undefined && { position: refused.position }) } : undefined;
+  const error =
+    refused && query.q !== ''
+      ? {
+          message: refused.message,
+          ...(refused.position !== undefined && { position: refused.position }),
+        }
+      : undefined;
   return (
     <main className="page">
       <h1 className="unseen">Search traces</h1>
@@ -65,12 +74,21 @@ export function SearchPage({ address }: { readonly address: string }) {
 
 function OpenedFiles({ ticked, tick }: Ticks) {
   const traces = openedTraces().map(({ answer }) => answer);
-  const colours = serviceColours(traces.flatMap((trace) => trace.resources.map(({ service }) => trace.strings[service] ?? '')));
+  const colours = serviceColours(
+    traces.flatMap((trace) => trace.resources.map(({ service }) => trace.strings[service] ?? '')),
+  );
   if (traces.length === 0) return null;
   return (
     <section aria-label="From files">
       <p className="result-count">From files, as long as this page is open</p>
-      <ResultList traces={traces.map(summaryOf)} colours={colours} now={Date.now()} marksMatches={false} ticked={ticked} tick={tick} />
+      <ResultList
+        traces={traces.map(summaryOf)}
+        colours={colours}
+        now={Date.now()}
+        marksMatches={false}
+        ticked={ticked}
+        tick={tick}
+      />
     </section>
   );
 }
@@ -98,27 +116,53 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
   const names = traces?.flatMap((trace) => trace.services.map((service) => service.name)) ?? [];
   const namesKey = [...new Set(names)].sort().join('\u0000');
   const colours = useMemo(() => serviceColours(namesKey.split('\u0000')), [namesKey]);
-  const shown = useMemo(() => (brush ? traces?.filter((trace) => within(brush, trace)) : traces), [brush, traces]);
+  const shown = useMemo(
+    () => (brush ? traces?.filter((trace) => within(brush, trace)) : traces),
+    [brush, traces],
+  );
   const tools = (
     <span className="result-tools">
       {query.lookback !== 'custom' && (
         <label className="tick-box" title="Show new traces as they come">
-          <input type="checkbox" checked={isLive} onChange={(event) => setLive(event.target.checked)} />
+          <input
+            type="checkbox"
+            checked={isLive}
+            onChange={(event) => setLive(event.target.checked)}
+          />
           Live
         </label>
       )}
-      <button type="button" className="small" disabled={ticked.length !== 2} title={ticked.length === 2 ? '' : 'Tick two traces'} onClick={() => go(comparePath(ticked[0] ?? '', ticked[1] ?? ''))}>
+      <button
+        type="button"
+        className="small"
+        disabled={ticked.length !== 2}
+        title={ticked.length === 2 ? '' : 'Tick two traces'}
+        onClick={() => go(comparePath(ticked[0] ?? '', ticked[1] ?? ''))}
+      >
         Compare {ticked.length > 0 && `${ticked.length} of 2`}
       </button>
-      <DownloadMenu ids={ticked.length > 0 ? ticked : (shown?.slice(0, 100).map((trace) => trace.trace_id) ?? [])} />
+      <DownloadMenu
+        ids={
+          ticked.length > 0 ? ticked : (shown?.slice(0, 100).map((trace) => trace.trace_id) ?? [])
+        }
+      />
       <OpenFile opened={opened} />
     </span>
   );
   if (found.failure) {
-    return found.failure.kind === 'refused' && query.q !== '' ? <QueryWrong tools={tools} /> : <Failed what="traces" failure={found.failure} retry={found.reload} />;
+    return found.failure.kind === 'refused' && query.q !== '' ? (
+      <QueryWrong tools={tools} />
+    ) : (
+      <Failed what="traces" failure={found.failure} retry={found.reload} />
+    );
   }
   if (!traces || !shown) return found.loading ? <Loading what="traces" /> : null;
-  if (traces.length === 0) return known?.length === 0 ? <NothingYet tools={tools} /> : <NoMatch query={query} tools={tools} />;
+  if (traces.length === 0)
+    return known?.length === 0 ? (
+      <NothingYet tools={tools} />
+    ) : (
+      <NoMatch query={query} tools={tools} />
+    );
   return (
     <section aria-label="Results" aria-busy={found.loading}>
       <Suspense fallback={<div className="scatter" />}>
@@ -130,7 +174,11 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
         </p>
         {brush && (
           <>
-            <button type="button" className="small" onClick={() => go(searchPath(narrowed(query, brush)))}>
+            <button
+              type="button"
+              className="small"
+              onClick={() => go(searchPath(narrowed(query, brush)))}
+            >
               Search this part
             </button>
             <button type="button" className="small" onClick={() => setBrush(undefined)}>
@@ -140,7 +188,14 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
         )}
         {tools}
       </div>
-      <ResultList traces={shown} colours={colours} now={now} marksMatches={asksOfSpans(query)} ticked={ticked} tick={tick} />
+      <ResultList
+        traces={shown}
+        colours={colours}
+        now={now}
+        marksMatches={asksOfSpans(query)}
+        ticked={ticked}
+        tick={tick}
+      />
       {found.hasMore && (
         <p className="more">
           <button type="button" disabled={found.loadingMore} onClick={found.more}>
@@ -158,8 +213,11 @@ function asksOfSpans({ q, errors }: SearchQuery): boolean {
 }
 
 function countText(shown: number, { traces, total }: Found, isBrushed: boolean): string {
-  if (isBrushed) return `${shown} of ${formatCount(traces?.length ?? 0, 'trace')} in the chosen part`;
-  return total !== undefined && total > shown ? `${shown} of ${formatCount(total, 'trace')}` : formatCount(shown, 'trace');
+  if (isBrushed)
+    return `${shown} of ${formatCount(traces?.length ?? 0, 'trace')} in the chosen part`;
+  return total !== undefined && total > shown
+    ? `${shown} of ${formatCount(total, 'trace')}`
+    : formatCount(shown, 'trace');
 }
 
 interface ToolsProps {
@@ -189,7 +247,8 @@ function NothingYet({ tools }: ToolsProps) {
 }
 
 function NoMatch({ query, tools }: ToolsProps & { readonly query: SearchQuery }) {
-  const time = query.lookback === 'custom' ? 'time chosen' : LOOKBACKS[query.lookback].label.toLowerCase();
+  const time =
+    query.lookback === 'custom' ? 'time chosen' : LOOKBACKS[query.lookback].label.toLowerCase();
   return (
     <Empty title="No trace matches">
       <p>

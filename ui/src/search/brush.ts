@@ -12,7 +12,12 @@ export interface Brush {
 }
 
 export function within(brush: Brush, { start, duration }: TraceSummary): boolean {
-  return start >= brush.from && start <= brush.to && duration >= brush.shortest && duration <= brush.longest;
+  return (
+    start >= brush.from &&
+    start <= brush.to &&
+    duration >= brush.shortest &&
+    duration <= brush.longest
+  );
 }
 
 /** The query that asks the collector for what is in the brush. */

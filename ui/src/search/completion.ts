@@ -1,14 +1,37 @@
 /** What can be completed at the caret of a query line, and what the line is afterwards. */
 
 export type Completable =
-  | { readonly what: 'key'; readonly text: string; readonly from: number; readonly to: number; readonly isTraceQl: boolean }
-  | { readonly what: 'value'; readonly key: string; readonly text: string; readonly from: number; readonly to: number; readonly isTraceQl: boolean };
+  | {
+      readonly what: 'key';
+      readonly text: string;
+      readonly from: number;
+      readonly to: number;
+      readonly isTraceQl: boolean;
+    }
+  | {
+      readonly what: 'value';
+      readonly key: string;
+      readonly text: string;
+      readonly from: number;
+      readonly to: number;
+      readonly isTraceQl: boolean;
+    };
 
 const VALUE = /([\w.@:/-]+)\s*(?:!=|=~|!~|>=|<=|=|>|<)\s*("(?:[^"\\]|\\.)*|[^\s"{}()&|]*)$/;
 const KEY = /([\w.@:/-]*)$/;
 
 /** Conditions that the query language has by itself, beside attributes. */
-export const INTRINSICS = ['name', 'duration', 'status', 'kind', 'topic', 'lag', 'trace:duration', 'rootName', 'rootServiceName'] as const;
+export const INTRINSICS = [
+  'name',
+  'duration',
+  'status',
+  'kind',
+  'topic',
+  'lag',
+  'trace:duration',
+  'rootName',
+  'rootServiceName',
+] as const;
 
 /** Intrinsics whose values are known without asking. */
 export const KNOWN_VALUES: Readonly<Record<string, readonly string[]>> = {
@@ -23,7 +46,14 @@ export function completableAt(line: string, caret: number): Completable | undefi
   const value = VALUE.exec(before);
   if (value) {
     const [, key = '', raw = ''] = value;
-    return { what: 'value', key, text: raw.replace(/^"/, ''), from: caret - raw.length, to: wordEnd(line, caret), isTraceQl };
+    return {
+      what: 'value',
+      key,
+      text: raw.replace(/^"/, ''),
+      from: caret - raw.length,
+      to: wordEnd(line, caret),
+      isTraceQl,
+    };
   }
   if (insideQuotes(before)) return undefined;
   const [, text = ''] = KEY.exec(before) ?? [];
@@ -32,9 +62,16 @@ export function completableAt(line: string, caret: number): Completable | undefi
 }
 
 /** The line and the caret after a text is taken. */
-export function taken(line: string, place: Completable, text: string): { readonly line: string; readonly caret: number } {
-  const isNumberOrWord = /^-?\d+(?:\.\d+)?$/.test(text) || KNOWN_VALUES[place.what === 'value' ? place.key : '']?.includes(text);
-  const needsQuotes = place.what === 'value' && !isNumberOrWord && (place.isTraceQl || /[\s"={}()]/.test(text));
+export function taken(
+  line: string,
+  place: Completable,
+  text: string,
+): { readonly line: string; readonly caret: number } {
+  const isNumberOrWord =
+    /^-?\d+(?:\.\d+)?$/.test(text) ||
+    KNOWN_VALUES[place.what === 'value' ? place.key : '']?.includes(text);
+  const needsQuotes =
+    place.what === 'value' && !isNumberOrWord && (place.isTraceQl || /[\s"={}()]/.test(text));
   const written = needsQuotes ? `"${text.replace(/["\\]/g, '\\$&')}"` : text;
   const end = place.what === 'key' ? (place.isTraceQl ? ' = ' : '=') : place.isTraceQl ? ' ' : ' ';
   const inserted = written + end;

@@ -35,12 +35,27 @@ interface SuggestedProps extends Omit<ChoiceProps, 'all'> {
 }
 
 /** Free text with suggestions: there may be thousands of operations. */
-export function Suggested({ label, placeholder, value, options, onChange, isRare = false }: SuggestedProps) {
+export function Suggested({
+  label,
+  placeholder,
+  value,
+  options,
+  onChange,
+  isRare = false,
+}: SuggestedProps) {
   const id = useId();
   return (
     <label className={isRare ? 'field rare' : 'field'}>
       <span>{label}</span>
-      <input type="text" list={id} placeholder={placeholder} spellCheck={false} autoComplete="off" value={value} onChange={(event) => onChange(event.target.value)} />
+      <input
+        type="text"
+        list={id}
+        placeholder={placeholder}
+        spellCheck={false}
+        autoComplete="off"
+        value={value}
+        onChange={(event) => onChange(event.target.value)}
+      />
       <datalist id={id}>
         {options.slice(0, 200).map((option) => (
           <option key={option} value={option} />

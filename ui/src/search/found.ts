@@ -3,7 +3,7 @@ import { useCallback, useEffect, useState } from 'react';
 import { ApiFailure, fetchLive, search } from '../api/client';
 import type { SearchAnswer, TraceSummary } from '../api/types';
 import { useRequest } from '../shell/request';
-import { apiParams, searchPath, type SearchQuery } from './query';
+import { apiParams, type SearchQuery, searchPath } from './query';
 
 export interface Found {
   readonly traces: readonly TraceSummary[] | undefined;
@@ -16,7 +16,11 @@ export interface Found {
   readonly reload: () => void;
 }
 
-const NO_PAGES = { key: '', traces: [] as readonly TraceSummary[], next: undefined as string | undefined };
+const NO_PAGES = {
+  key: '',
+  traces: [] as readonly TraceSummary[],
+  next: undefined as string | undefined,
+};
 /** How often new traces are asked for. */
 const LIVE_MS = 2_000;
 
@@ -42,8 +46,15 @@ export function useFound(query: SearchQuery, isLive: boolean): Found {
     search(apiParams(query, Date.now(), next), AbortSignal.timeout(30_000))
       .then(
         (page) =>
-          setPages({ key: answer.live + key, traces: [...(mine?.traces ?? []), ...page.traces], next: page.next ?? undefined }),
-        (error: unknown) => setFailed(error instanceof ApiFailure ? error : new ApiFailure('unreadable', String(error))),
+          setPages({
+            key: answer.live + key,
+            traces: [...(mine?.traces ?? []), ...page.traces],
+            next: page.next ?? undefined,
+          }),
+        (error: unknown) =>
+          setFailed(
+            error instanceof ApiFailure ? error : new ApiFailure('unreadable', String(error)),
+          ),
       )
       .finally(() => setLoadingMore(false));
   }, [next, answer, mine, key]);

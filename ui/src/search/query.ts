@@ -75,7 +75,10 @@ export function parseQuery(search: string): SearchQuery {
     minDuration: text('minDuration'),
     maxDuration: text('maxDuration'),
     errors: text('errors') === 'true',
-    lookback: lookback === 'custom' || Object.hasOwn(LOOKBACKS, lookback) ? (lookback as Lookback) : EVERYTHING.lookback,
+    lookback:
+      lookback === 'custom' || Object.hasOwn(LOOKBACKS, lookback)
+        ? (lookback as Lookback)
+        : EVERYTHING.lookback,
     start: digits(text('start')),
     end: digits(text('end')),
     order: Object.hasOwn(ORDERS, text('order')) ? (text('order') as Order) : EVERYTHING.order,
@@ -104,14 +107,19 @@ export function searchPath(query: SearchQuery): string {
   const params = new URLSearchParams();
   for (const key of Object.keys(EVERYTHING) as (keyof SearchQuery)[]) {
     const isTime = key === 'start' || key === 'end';
-    if (query[key] !== EVERYTHING[key] && (!isTime || query.lookback === 'custom')) params.set(key, String(query[key]));
+    if (query[key] !== EVERYTHING[key] && (!isTime || query.lookback === 'custom'))
+      params.set(key, String(query[key]));
   }
   const text = params.toString();
   return text ? `search?${text}` : 'search';
 }
 
 /** The parameters of `/api/throughline/search`. */
-export function apiParams(query: SearchQuery, nowMilliseconds: number, cursor?: string): URLSearchParams {
+export function apiParams(
+  query: SearchQuery,
+  nowMilliseconds: number,
+  cursor?: string,
+): URLSearchParams {
   const params = new URLSearchParams();
   const set = (name: string, value: string) => {
     if (value !== '') params.set(name, value);

@@ -24,11 +24,19 @@ export function CopyButton({ text, what, isIcon = false }: CopyButtonProps) {
       () => setOutcome('Not copied'),
     );
   return (
-    <button type="button" className={isIcon ? 'copy-icon' : 'copy'} aria-label={`Copy ${what}`} title={`Copy ${what}`} onClick={() => void copy()}>
+    <button
+      type="button"
+      className={isIcon ? 'copy-icon' : 'copy'}
+      aria-label={`Copy ${what}`}
+      title={`Copy ${what}`}
+      onClick={() => void copy()}
+    >
       {isIcon ? (
         <>
           <svg viewBox="0 0 16 16" width="13" height="13" aria-hidden="true">
-            <path d={outcome === 'Copied' ? 'M3 8.5 6.5 12 13 4.5' : 'M5.5 5.5h7v8h-7zM3.5 10.5v-8h7'} />
+            <path
+              d={outcome === 'Copied' ? 'M3 8.5 6.5 12 13 4.5' : 'M5.5 5.5h7v8h-7zM3.5 10.5v-8h7'}
+            />
           </svg>
           <span className="unseen" role="status">
             {outcome}

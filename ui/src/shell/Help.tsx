@@ -12,7 +12,10 @@ const KEYS: readonly (readonly [string, string])[] = [
   ['] [', 'expand all, collapse all'],
   ['p o', 'expand one level, collapse one level'],
   ['e · Shift+e', 'next and previous error'],
-  ['/ · Ctrl+b', 'find in the trace (service:NAME for one service); then Enter and Shift+Enter step'],
+  [
+    '/ · Ctrl+b',
+    'find in the trace (service:NAME for one service); then Enter and Shift+Enter step',
+  ],
   ['?', 'this help'],
 ];
 
@@ -51,10 +54,12 @@ export function Help({ isOpen, close }: { readonly isOpen: boolean; readonly clo
               <code>http.route=/pay error=true</code> — all must hold of one span
             </li>
             <li>
-              <code>{'{ span.http.response.status_code >= 500 && duration > 1s }'}</code> — conditions on one span
+              <code>{'{ span.http.response.status_code >= 500 && duration > 1s }'}</code> —
+              conditions on one span
             </li>
             <li>
-              <code>{'{ topic = "orders" } && { status = error }'}</code> — each may hold of another span of the trace
+              <code>{'{ topic = "orders" } && { status = error }'}</code> — each may hold of another
+              span of the trace
             </li>
             <li>a trace id or a span id alone</li>
           </ul>

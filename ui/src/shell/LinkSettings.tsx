@@ -1,6 +1,6 @@
 /** Link templates, kept in this browser. */
 import { useId, useState } from 'react';
-import { parseTemplates, type LinkTemplate } from '../trace/links';
+import { type LinkTemplate, parseTemplates } from '../trace/links';
 
 const KEY = 'throughline.links';
 
@@ -24,7 +24,8 @@ export function LinkSettings() {
   return (
     <div className="link-settings">
       <label htmlFor={id}>
-        From an attribute to a page of your own, one per line. Places: <code>{'{value} {key} {traceId} {spanId} {service}'}</code>
+        From an attribute to a page of your own, one per line. Places:{' '}
+        <code>{'{value} {key} {traceId} {spanId} {service}'}</code>
       </label>
       <textarea
         id={id}

@@ -1,7 +1,7 @@
 /** The bar above every page: home, the pages, look-up by trace id, theme, help. */
-import { useId, useState, type FormEvent } from 'react';
+import { type FormEvent, useId, useState } from 'react';
 import { parseTraceId } from '../search/query';
-import { go, linkTo, tracePath, type Place } from './navigation';
+import { go, linkTo, type Place, tracePath } from './navigation';
 import { THEMES, useTheme } from './theme';
 
 export function TopBar({ place, help }: { readonly place: Place; readonly help: () => void }) {
@@ -21,14 +21,28 @@ export function TopBar({ place, help }: { readonly place: Place; readonly help: 
       </nav>
       <TraceLookUp />
       <ThemeChoice />
-      <button type="button" className="help-button" aria-label="Help and keyboard" title="Help and keyboard (?)" onClick={help}>
+      <button
+        type="button"
+        className="help-button"
+        aria-label="Help and keyboard"
+        title="Help and keyboard (?)"
+        onClick={help}
+      >
         ?
       </button>
     </header>
   );
 }
 
-function PageLink({ path, name, isHere }: { readonly path: string; readonly name: string; readonly isHere: boolean }) {
+function PageLink({
+  path,
+  name,
+  isHere,
+}: {
+  readonly path: string;
+  readonly name: string;
+  readonly isHere: boolean;
+}) {
   return (
     <a {...linkTo(path)} aria-current={isHere ? 'page' : undefined}>
       {name}

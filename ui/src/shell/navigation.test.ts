@@ -18,5 +18,7 @@ it.each([
 });
 
 it('writes an id that is no id so that it stays one path segment, and leaves out what is not said', () => {
-  expect(tracePath('../x?y', { span: 'a&b', view: '', find: undefined })).toBe('trace/..%2Fx%3Fy?span=a%26b');
+  expect(tracePath('../x?y', { span: 'a&b', view: '', find: undefined })).toBe(
+    'trace/..%2Fx%3Fy?span=a%26b',
+  );
 });

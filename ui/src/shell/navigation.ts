@@ -4,7 +4,7 @@
  * All paths here are relative to the folder that the pages are served from, so they also work below
  * a base path.
  */
-import { useSyncExternalStore, type MouseEvent } from 'react';
+import { type MouseEvent, useSyncExternalStore } from 'react';
 
 export type Place =
   | { readonly page: 'search'; readonly query: string }
@@ -15,8 +15,11 @@ export type Place =
 
 /** Reads an address; `folder` is the path of the pages' folder, ending with a slash. */
 export function placeOf(pathname: string, query: string, folder: string): Place {
-  const path = pathname.startsWith(folder) ? pathname.slice(folder.length) : pathname.replace(/^\//, '');
-  if (path === '' || path === 'index.html' || /^search\/?$/.test(path)) return { page: 'search', query };
+  const path = pathname.startsWith(folder)
+    ? pathname.slice(folder.length)
+    : pathname.replace(/^\//, '');
+  if (path === '' || path === 'index.html' || /^search\/?$/.test(path))
+    return { page: 'search', query };
   if (/^map\/?$/.test(path)) return { page: 'map', query };
   const [, id] = /^trace\/([^/]+)\/?$/.exec(path) ?? [];
   if (id) return { page: 'trace', id: decoded(id), query };
@@ -24,7 +27,10 @@ export function placeOf(pathname: string, query: string, folder: string): Place 
   return a && b ? { page: 'compare', a: decoded(a), b: decoded(b) } : { page: 'unknown', path };
 }
 
-export function tracePath(id: string, params?: Readonly<Record<string, string | undefined>>): string {
+export function tracePath(
+  id: string,
+  params?: Readonly<Record<string, string | undefined>>,
+): string {
   const path = `trace/${encodeURIComponent(id)}`;
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(params ?? {})) if (value) query.set(name, value);
@@ -85,7 +91,8 @@ export function linkTo(path: string) {
   return {
     href: absolute(path),
     onClick(event: MouseEvent) {
-      if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+      if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
+        return;
       event.preventDefault();
       go(path);
     },

@@ -13,7 +13,10 @@ export interface RequestState<T> {
  * Runs `run` when `key` changes and on `reload`. An answer that comes after a newer request has
  * begun is dropped. `undefined` as the key asks for nothing.
  */
-export function useRequest<T>(key: string | undefined, run: (signal: AbortSignal) => Promise<T>): RequestState<T> {
+export function useRequest<T>(
+  key: string | undefined,
+  run: (signal: AbortSignal) => Promise<T>,
+): RequestState<T> {
   const [outcome, setOutcome] = useState<{ value?: T; failure?: ApiFailure; settled?: string }>({});
   const [round, setRound] = useState(0);
   const reload = useCallback(() => setRound((previous) => previous + 1), []);
@@ -28,7 +31,8 @@ export function useRequest<T>(key: string | undefined, run: (signal: AbortSignal
       },
       (error: unknown) => {
         if (abort.signal.aborted) return;
-        const failure = error instanceof ApiFailure ? error : new ApiFailure('unreadable', String(error));
+        const failure =
+          error instanceof ApiFailure ? error : new ApiFailure('unreadable', String(error));
         setOutcome({ failure, settled: ticket });
       },
     );

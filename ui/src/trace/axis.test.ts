@@ -1,5 +1,17 @@
 import { describe, expect, it } from 'vitest';
-import { boundWindow, cutAxis, fromAxis, idleGaps, panned, placeIn, straightAxis, ticks, toAxis, wholeWindow, zoomed } from './axis';
+import {
+  boundWindow,
+  cutAxis,
+  fromAxis,
+  idleGaps,
+  panned,
+  placeIn,
+  straightAxis,
+  ticks,
+  toAxis,
+  wholeWindow,
+  zoomed,
+} from './axis';
 
 const spans = (...pairs: readonly (readonly [number, number])[]) => ({
   count: pairs.length,
@@ -10,7 +22,10 @@ const spans = (...pairs: readonly (readonly [number, number])[]) => ({
 
 describe('cutting idle gaps', () => {
   it('finds what no span covers, in any order of spans', () => {
-    expect(idleGaps(spans([500, 10], [0, 100], [50, 100], [900, 1]))).toEqual([{ from: 150, to: 500 }, { from: 510, to: 900 }]);
+    expect(idleGaps(spans([500, 10], [0, 100], [50, 100], [900, 1]))).toEqual([
+      { from: 150, to: 500 },
+      { from: 510, to: 900 },
+    ]);
   });
 
   it('leaves an axis without long gaps straight', () => {
@@ -64,12 +79,15 @@ describe('the window', () => {
 
 describe('ticks', () => {
   it('are round and not more than asked for', () => {
-    expect(ticks(straightAxis(430), wholeWindow(straightAxis(430)), 5)).toEqual([0, 100, 200, 300, 400]);
+    expect(ticks(straightAxis(430), wholeWindow(straightAxis(430)), 5)).toEqual([
+      0, 100, 200, 300, 400,
+    ]);
   });
 
   it('leave out what is cut', () => {
     const axis = cutAxis(spans([0, 100], [1000, 100]));
-    for (const tick of ticks(axis, wholeWindow(axis), 8)) expect(tick > 100 && tick < 1000).toBe(false);
+    for (const tick of ticks(axis, wholeWindow(axis), 8))
+      expect(tick > 100 && tick < 1000).toBe(false);
   });
 
   it('of nothing are one', () => {

@@ -66,7 +66,9 @@ export function cutAxis(spans: Spans): Axis {
 
 /** Stretches in which no span runs, in order. */
 export function idleGaps({ count, begin, length }: Spans): { from: number; to: number }[] {
-  const order = Int32Array.from({ length: count }, (_, i) => i).sort((a, b) => at(begin, a) - at(begin, b));
+  const order = Int32Array.from({ length: count }, (_, i) => i).sort(
+    (a, b) => at(begin, a) - at(begin, b),
+  );
   const gaps: { from: number; to: number }[] = [];
   let reached = count > 0 ? at(begin, order[0] ?? 0) : 0;
   for (const span of order) {
@@ -92,7 +94,8 @@ export function fromAxis({ cuts }: Axis, place: number): number {
   let removed = 0;
   for (const { from, to, axisFrom, axisLength } of cuts) {
     if (place <= axisFrom) break;
-    if (place < axisFrom + axisLength) return from + ((place - axisFrom) / axisLength) * (to - from);
+    if (place < axisFrom + axisLength)
+      return from + ((place - axisFrom) / axisLength) * (to - from);
     removed += to - from - axisLength;
   }
   return place + removed;

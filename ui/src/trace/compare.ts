@@ -1,5 +1,5 @@
 /** Two traces side by side: their ways of calls laid together, with counts and times of each. */
-import { flameGraph, type Frame } from './flame';
+import { type Frame, flameGraph } from './flame';
 import type { Trace } from './model';
 import { NONE } from './tree';
 
@@ -26,7 +26,13 @@ export function compareTraces(a: Trace, b: Trace): ComparedRow[] {
   const left = new Ways(flameGraph(a).frames);
   const right = new Ways(flameGraph(b).frames);
   const rows: ComparedRow[] = [];
-  const pending: (readonly [number | undefined, number | undefined, number])[] = pair(left, right, NONE, NONE, 0).reverse();
+  const pending: (readonly [number | undefined, number | undefined, number])[] = pair(
+    left,
+    right,
+    NONE,
+    NONE,
+    0,
+  ).reverse();
   for (let next = pending.pop(); next; next = pending.pop()) {
     const [inA, inB, depth] = next;
     rows.push(row(left.frames[inA ?? NONE], right.frames[inB ?? NONE], depth));
@@ -51,14 +57,22 @@ class Ways {
   }
 }
 
-function pair(left: Ways, right: Ways, a: number | undefined, b: number | undefined, depth: number) {
+function pair(
+  left: Ways,
+  right: Ways,
+  a: number | undefined,
+  b: number | undefined,
+  depth: number,
+) {
   const ofB = new Map(right.children(b).map((i) => [keyOf(right.frames[i]), i]));
-  const pairs: (readonly [number | undefined, number | undefined, number])[] = left.children(a).map((i) => {
-    const key = keyOf(left.frames[i]);
-    const match = ofB.get(key);
-    ofB.delete(key);
-    return [i, match, depth] as const;
-  });
+  const pairs: (readonly [number | undefined, number | undefined, number])[] = left
+    .children(a)
+    .map((i) => {
+      const key = keyOf(left.frames[i]);
+      const match = ofB.get(key);
+      ofB.delete(key);
+      return [i, match, depth] as const;
+    });
   return [...pairs, ...[...ofB.values()].map((i) => [undefined, i, depth] as const)];
 }
 
@@ -68,9 +82,18 @@ function keyOf(frame: Frame | undefined): string {
 
 function row(a: Frame | undefined, b: Frame | undefined, depth: number): ComparedRow {
   const frame = a ?? b;
-  const side = (found: Frame | undefined) => (found ? { count: found.count, errors: found.errors, total: found.total } : undefined);
+  const side = (found: Frame | undefined) =>
+    found ? { count: found.count, errors: found.errors, total: found.total } : undefined;
   const [sideA, sideB] = [side(a), side(b)];
-  const change = !a ? 'only-b' : !b ? 'only-a' : b.count > a.count ? 'more' : b.count < a.count ? 'fewer' : 'same';
+  const change = !a
+    ? 'only-b'
+    : !b
+      ? 'only-a'
+      : b.count > a.count
+        ? 'more'
+        : b.count < a.count
+          ? 'fewer'
+          : 'same';
   return {
     depth,
     service: frame?.service ?? '',

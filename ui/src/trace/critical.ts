@@ -69,7 +69,8 @@ class Walk {
   ) {
     const { count, parent } = trace;
     this.next = new Int32Array(count + 1);
-    for (const above of parent) if (above !== NONE) this.next[above + 1] = at(this.next, above + 1) + 1;
+    for (const above of parent)
+      if (above !== NONE) this.next[above + 1] = at(this.next, above + 1) + 1;
     for (let i = 0; i < count; i++) this.next[i + 1] = at(this.next, i + 1) + at(this.next, i);
     this.children = Int32Array.from(parent.keys())
       .filter((i) => parent[i] !== NONE)
@@ -112,7 +113,13 @@ class Walk {
     for (let place = at(this.next, span); place < limit; place++) {
       const child = at(this.children, place);
       const effectiveEnd = Math.min(endOf(this.trace, child), endOf(this.trace, span));
-      if (this.visited[child] === 1 || this.isAside(span, child) || at(this.trace.begin, child) >= time || effectiveEnd > time) continue;
+      if (
+        this.visited[child] === 1 ||
+        this.isAside(span, child) ||
+        at(this.trace.begin, child) >= time ||
+        effectiveEnd > time
+      )
+        continue;
       this.next[span] = place + 1;
       return child;
     }
@@ -126,7 +133,11 @@ class Walk {
   }
 
   /** What a span began because of. */
-  private cause(span: number, time: number, start: number): { span: number; time: number } | undefined {
+  private cause(
+    span: number,
+    time: number,
+    start: number,
+  ): { span: number; time: number } | undefined {
     const { trace } = this;
     if (this.kind === 'blocking') {
       if (span === start) return undefined;

@@ -64,12 +64,15 @@ export function readDetail(trace: Trace, index: number): SpanDetail {
   return {
     attributes: attributesOf(trace, index),
     resource: resourceOf(trace, index),
-    scope: scope ? `${textAt(answer.strings, scope.name)} ${textAt(answer.strings, scope.version)}`.trim() : '',
+    scope: scope
+      ? `${textAt(answer.strings, scope.name)} ${textAt(answer.strings, scope.version)}`.trim()
+      : '',
     events: eventsOf(trace, index),
     links: linksOf(answer, row),
     ...(message && { message }),
     ...(evidence && { evidence }),
-    statusMessage: status < 0 ? '' : textAt(answer.strings, at(answer.status_messages.text, status)),
+    statusMessage:
+      status < 0 ? '' : textAt(answer.strings, at(answer.status_messages.text, status)),
     ...(missing >= 0 && { missingParent: answer.missing_parents.id[missing] ?? '' }),
     dropped: dropped < 0 ? 0 : at(answer.dropped.count, dropped),
   };
@@ -155,9 +158,15 @@ function eventsOf(trace: Trace, index: number): SpanEvent[] {
   return found.sort((a, b) => a.time - b.time);
 }
 
-function pairRange(answer: TraceAnswer, pairs: readonly number[], ends: readonly number[], i: number): Attribute[] {
+function pairRange(
+  answer: TraceAnswer,
+  pairs: readonly number[],
+  ends: readonly number[],
+  i: number,
+): Attribute[] {
   const found: Attribute[] = [];
-  for (let p = i === 0 ? 0 : at(ends, i - 1); p < at(ends, i); p++) found.push(attributeAt(answer, at(pairs, p)));
+  for (let p = i === 0 ? 0 : at(ends, i - 1); p < at(ends, i); p++)
+    found.push(attributeAt(answer, at(pairs, p)));
   return found;
 }
 

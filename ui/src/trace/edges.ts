@@ -53,7 +53,13 @@ export function readEdges(answers: readonly TraceAnswer[], placed: Placed): Mess
   const linkedTo = new Set(drafts.map(({ from, to }) => from * order.length + to));
   for (let to = 0; to < order.length; to++) {
     const from = at(parent, to);
-    if (from === NONE || kind[from] !== 4 || kind[to] !== 5 || linkedTo.has(from * order.length + to)) continue;
+    if (
+      from === NONE ||
+      kind[from] !== 4 ||
+      kind[to] !== 5 ||
+      linkedTo.has(from * order.length + to)
+    )
+      continue;
     drafts.push({ from, to, linked: false });
   }
   drafts.sort((a, b) => a.to - b.to || a.from - b.from);
@@ -64,7 +70,8 @@ export function readEdges(answers: readonly TraceAnswer[], placed: Placed): Mess
   });
   const receivedFrom = new Int32Array(order.length + 1);
   for (const { to } of drafts) receivedFrom[to + 1] = at(receivedFrom, to + 1) + 1;
-  for (let i = 0; i < order.length; i++) receivedFrom[i + 1] = at(receivedFrom, i + 1) + at(receivedFrom, i);
+  for (let i = 0; i < order.length; i++)
+    receivedFrom[i + 1] = at(receivedFrom, i + 1) + at(receivedFrom, i);
   return {
     count: drafts.length,
     from: Int32Array.from(drafts, (draft) => draft.from),
@@ -106,7 +113,11 @@ function basesOf(answers: readonly TraceAnswer[]): number[] {
   });
 }
 
-function linkDrafts(answers: readonly TraceAnswer[], bases: readonly number[], place: Int32Array): Draft[] {
+function linkDrafts(
+  answers: readonly TraceAnswer[],
+  bases: readonly number[],
+  place: Int32Array,
+): Draft[] {
   const lanes = new Map(answers.map((answer, lane) => [answer.trace_id, lane]));
   const rowsOf = answers.map(() => undefined as Map<string, number> | undefined);
   const drafts: Draft[] = [];
@@ -136,11 +147,16 @@ function linkDrafts(answers: readonly TraceAnswer[], bases: readonly number[], p
 
 function rowsById({ spans }: TraceAnswer): Map<string, number> {
   const rows = new Map<string, number>();
-  for (let row = 0; row < spans.start.length; row++) rows.set(spans.id.slice(16 * row, 16 * row + 16), row);
+  for (let row = 0; row < spans.start.length; row++)
+    rows.set(spans.id.slice(16 * row, 16 * row + 16), row);
   return rows;
 }
 
-function topicsOf(answers: readonly TraceAnswer[], bases: readonly number[], place: Int32Array): Map<number, string> {
+function topicsOf(
+  answers: readonly TraceAnswer[],
+  bases: readonly number[],
+  place: Int32Array,
+): Map<number, string> {
   const topics = new Map<number, string>();
   answers.forEach(({ messages, strings }, lane) => {
     messages.row.forEach((row, i) => {

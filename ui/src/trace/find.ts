@@ -13,7 +13,11 @@ const SERVICE = /(?:^|\s)service:(?:"([^"]*)"|(\S+))/;
 
 export function parseFind(text: string): Wanted {
   const [, quoted, plain] = SERVICE.exec(text) ?? [];
-  const words = text.replace(SERVICE, ' ').toLowerCase().split(/\s+/).filter((word) => word !== '');
+  const words = text
+    .replace(SERVICE, ' ')
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((word) => word !== '');
   return { words, service: quoted ?? plain };
 }
 
@@ -26,7 +30,8 @@ export function findService(name: string): string {
 export function findSpans(trace: Trace, text: string): Int32Array {
   const { words, service } = parseFind(text);
   if (words.length === 0 && service === undefined) return new Int32Array(0);
-  const only = service === undefined ? undefined : trace.services.findIndex(({ name }) => name === service);
+  const only =
+    service === undefined ? undefined : trace.services.findIndex(({ name }) => name === service);
   const names = trace.strings.map((name) => wordBits(name.toLowerCase(), words));
   const services = trace.services.map(({ name }) => wordBits(name.toLowerCase(), words));
   const pairs = trace.answers.map((answer) =>
@@ -46,8 +51,10 @@ export function findSpans(trace: Trace, text: string): Int32Array {
     let bits = (names[at(trace.name, index)] ?? 0) | (services[at(trace.service, index)] ?? 0);
     const bitsOfPair = pairs[lane] as Int32Array;
     const last = at(spans.pair_end, row);
-    for (let p = row === 0 ? 0 : at(spans.pair_end, row - 1); p < last && bits !== all; p++) bits |= at(bitsOfPair, at(spans.pair, p));
-    if (bits !== all && words.length === 1 && spans.id.startsWith(words[0] as string, 16 * row)) bits = all;
+    for (let p = row === 0 ? 0 : at(spans.pair_end, row - 1); p < last && bits !== all; p++)
+      bits |= at(bitsOfPair, at(spans.pair, p));
+    if (bits !== all && words.length === 1 && spans.id.startsWith(words[0] as string, 16 * row))
+      bits = all;
     if (bits === all) found.push(index);
   }
   return Int32Array.from(found);

@@ -71,7 +71,11 @@ export function flameGraph(trace: Trace): FlameGraph {
       next += below.width;
     }
   }
-  return { frames, width: left, depth: frames.reduce((deepest, frame) => Math.max(deepest, frame.depth + 1), 0) };
+  return {
+    frames,
+    width: left,
+    depth: frames.reduce((deepest, frame) => Math.max(deepest, frame.depth + 1), 0),
+  };
 }
 
 function mergeFrames(trace: Trace): Draft[] {
@@ -89,8 +93,19 @@ function mergeFrames(trace: Trace): Draft[] {
       known.set(key, id);
       const depth = parent === NONE ? 0 : (frames[parent]?.depth ?? 0) + 1;
       frames.push({
-        parent, depth, key, service: serviceOf(trace, index), name: nameOf(trace, index),
-        count: 0, errors: 0, total: 0, self: 0, width: 0, left: 0, first: index, children: [],
+        parent,
+        depth,
+        key,
+        service: serviceOf(trace, index),
+        name: nameOf(trace, index),
+        count: 0,
+        errors: 0,
+        total: 0,
+        self: 0,
+        width: 0,
+        left: 0,
+        first: index,
+        children: [],
       });
       frames[parent]?.children.push(id);
     }

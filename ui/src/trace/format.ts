@@ -13,13 +13,17 @@ export function formatDuration(microseconds: number): string {
 
 /** A moment on an axis whose labels are `step` apart: fine enough that no two of them are the same. */
 export function formatTick(microseconds: number, step: number): string {
-  const [unit, name] = microseconds < 1e3 ? [1, 'µs'] : microseconds < 1e6 ? [1e3, 'ms'] : [1e6, 's'];
+  const [unit, name] =
+    microseconds < 1e3 ? [1, 'µs'] : microseconds < 1e6 ? [1e3, 'ms'] : [1e6, 's'];
   const decimals = Math.max(0, Math.min(6, Math.ceil(-Math.log10(step / unit) - 1e-9)));
   if (microseconds < 60e6) return `${Number((microseconds / unit).toFixed(decimals + 1))} ${name}`;
   const seconds = Number(((microseconds % 60e6) / 1e6).toFixed(decimals + 1));
   const minutes = Math.floor(microseconds / 60e6);
-  if (step >= 60e6) return minutes < 60 ? `${minutes} m` : `${Math.floor(minutes / 60)} h ${minutes % 60} m`;
-  return minutes < 60 ? `${minutes} m ${seconds} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} m ${seconds} s`;
+  if (step >= 60e6)
+    return minutes < 60 ? `${minutes} m` : `${Math.floor(minutes / 60)} h ${minutes % 60} m`;
+  return minutes < 60
+    ? `${minutes} m ${seconds} s`
+    : `${Math.floor(minutes / 60)} h ${minutes % 60} m ${seconds} s`;
 }
 
 function threeDigits(value: number): string {

@@ -1,7 +1,7 @@
 /** The graph of a trace: spans folded to service and operation, topics as nodes of their own. */
 import { at } from './column';
 import { evidenceOf } from './detail';
-import { isFailed, nameOf, serviceOf, CONSUMER, INFERRED, PRODUCER, type Trace } from './model';
+import { CONSUMER, INFERRED, isFailed, nameOf, PRODUCER, serviceOf, type Trace } from './model';
 import { selfTimes } from './self';
 import { NONE } from './tree';
 
@@ -53,7 +53,9 @@ export function traceGraph(trace: Trace): TraceGraph {
   const byMessage = messagePairs(trace);
   for (let index = 0; index < trace.count; index++) {
     const id = idOf(index);
-    const node = nodes.get(id) ?? emptyNode(id, 'operation', serviceOf(trace, index), nameOf(trace, index), index);
+    const node =
+      nodes.get(id) ??
+      emptyNode(id, 'operation', serviceOf(trace, index), nameOf(trace, index), index);
     node.count += 1;
     node.total += at(trace.length, index);
     node.self += at(self, index);
@@ -63,7 +65,8 @@ export function traceGraph(trace: Trace): TraceGraph {
     if (parent === NONE || byMessage.has(parent * trace.count + index)) continue;
     if (idOf(parent) === id) continue;
     const edge = join(idOf(parent), id, false);
-    if ((at(trace.flags, index) & INFERRED) !== 0) edge.confidence = leastSure(edge.confidence, evidenceOf(trace, index)?.confidence);
+    if ((at(trace.flags, index) & INFERRED) !== 0)
+      edge.confidence = leastSure(edge.confidence, evidenceOf(trace, index)?.confidence);
   }
   const { edges: messages } = trace;
   for (let edge = 0; edge < messages.count; edge++) {
@@ -89,16 +92,25 @@ function messagePairs(trace: Trace): Set<number> {
   const pairs = new Set<number>();
   for (let edge = 0; edge < trace.edges.count; edge++) {
     const [from, to] = [at(trace.edges.from, edge), at(trace.edges.to, edge)];
-    if (trace.kind[from] === PRODUCER || trace.kind[to] === CONSUMER) pairs.add(from * trace.count + to);
+    if (trace.kind[from] === PRODUCER || trace.kind[to] === CONSUMER)
+      pairs.add(from * trace.count + to);
   }
   return pairs;
 }
 
 function leastSure(before: number | undefined, said: number | undefined): number {
-  const known = [before, said].filter((each) => each !== undefined && !Number.isNaN(each)) as number[];
+  const known = [before, said].filter(
+    (each) => each !== undefined && !Number.isNaN(each),
+  ) as number[];
   return known.length > 0 ? Math.min(...known) : NaN;
 }
 
-function emptyNode(id: string, kind: GraphNode['kind'], service: string, name: string, first: number): Draft<GraphNode> {
+function emptyNode(
+  id: string,
+  kind: GraphNode['kind'],
+  service: string,
+  name: string,
+  first: number,
+): Draft<GraphNode> {
   return { id, kind, service, name, count: 0, errors: 0, total: 0, self: 0, first };
 }

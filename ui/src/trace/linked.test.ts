@@ -1,20 +1,42 @@
 import { expect, it } from 'vitest';
-import { writeAnswer, type SpanSketch } from '../read/writer';
+import { type SpanSketch, writeAnswer } from '../read/writer';
 import { linkedWith } from './linked';
 
 const span: SpanSketch = {
-  id: 'a'.repeat(16), parent: '', name: 'x', kind: 1, status: 0, statusMessage: '', start: 1, duration: 1,
-  resource: { service: 's', attributes: [] }, scope: '', attributes: [], events: [], links: [],
+  id: 'a'.repeat(16),
+  parent: '',
+  name: 'x',
+  kind: 1,
+  status: 0,
+  statusMessage: '',
+  start: 1,
+  duration: 1,
+  resource: { service: 's', attributes: [] },
+  scope: '',
+  attributes: [],
+  events: [],
+  links: [],
 };
 const trace = (id: string, ...to: readonly string[]) =>
-  writeAnswer(id, [{ ...span, links: to.map((target) => ({ trace: target, span: span.id, attributes: [] })) }]);
+  writeAnswer(id, [
+    { ...span, links: to.map((target) => ({ trace: target, span: span.id, attributes: [] })) },
+  ]);
 
 it('follows links out and in, over others, around circles, and no further', () => {
-  const traces = [trace('first', 'second'), trace('second', 'second', 'third', 'gone'), trace('third', 'first'), trace('apart', 'gone')];
+  const traces = [
+    trace('first', 'second'),
+    trace('second', 'second', 'third', 'gone'),
+    trace('third', 'first'),
+    trace('apart', 'gone'),
+  ];
   for (const id of ['first', 'second', 'third']) {
     const { lanes, links, missing } = linkedWith(id, traces);
     expect(lanes.map((lane) => lane.trace_id).sort()).toEqual(['first', 'second', 'third']);
     expect([lanes[0]?.trace_id, links, missing]).toEqual([id, 3, 1]);
   }
-  expect(linkedWith('apart', traces)).toMatchObject({ lanes: [{ trace_id: 'apart' }], links: 0, missing: 1 });
+  expect(linkedWith('apart', traces)).toMatchObject({
+    lanes: [{ trace_id: 'apart' }],
+    links: 0,
+    missing: 1,
+  });
 });

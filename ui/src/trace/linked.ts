@@ -21,8 +21,14 @@ export function linkedWith(id: string, traces: readonly TraceAnswer[]): Linked {
     for (const to of out.get(from) ?? []) (byId.has(to) ? reached : missing).add(to);
     for (const [other, targets] of out) if (targets.includes(from)) reached.add(other);
   }
-  const links = [...reached].flatMap((from) => (out.get(from) ?? []).filter((to) => reached.has(to))).length;
-  return { lanes: [...reached].flatMap((each) => byId.get(each) ?? []), links, missing: missing.size };
+  const links = [...reached].flatMap((from) =>
+    (out.get(from) ?? []).filter((to) => reached.has(to)),
+  ).length;
+  return {
+    lanes: [...reached].flatMap((each) => byId.get(each) ?? []),
+    links,
+    missing: missing.size,
+  };
 }
 
 /** The other traces that the links of a trace go to, one for each link. */

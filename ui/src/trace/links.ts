@@ -18,7 +18,9 @@ export interface LinkPlaces {
   readonly service: string;
 }
 
-export type Templates = { readonly ok: true; readonly templates: readonly LinkTemplate[] } | { readonly ok: false; readonly message: string };
+export type Templates =
+  | { readonly ok: true; readonly templates: readonly LinkTemplate[] }
+  | { readonly ok: false; readonly message: string };
 
 export function parseTemplates(text: string): Templates {
   const templates: LinkTemplate[] = [];
@@ -26,7 +28,10 @@ export function parseTemplates(text: string): Templates {
     if (line.trim() === '') continue;
     const [, key, url] = /^\s*(\S+)\s+(\S+)\s*$/.exec(line) ?? [];
     if (!key || !url || !isWebAddress(url)) {
-      return { ok: false, message: `Line ${i + 1}: write the attribute’s name, a space, and an address that begins with https:// or http://` };
+      return {
+        ok: false,
+        message: `Line ${i + 1}: write the attribute’s name, a space, and an address that begins with https:// or http://`,
+      };
     }
     templates.push({ key, url });
   }
@@ -37,7 +42,9 @@ export function linksFor(templates: readonly LinkTemplate[], places: LinkPlaces)
   return templates
     .filter((template) => template.key === places.key)
     .map(({ url }) =>
-      url.replace(/\{(value|key|traceId|spanId|service)\}/g, (_, name: keyof LinkPlaces) => encodeURIComponent(places[name])),
+      url.replace(/\{(value|key|traceId|spanId|service)\}/g, (_, name: keyof LinkPlaces) =>
+        encodeURIComponent(places[name]),
+      ),
     )
     .filter(isWebAddress);
 }

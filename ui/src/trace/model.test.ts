@@ -2,7 +2,16 @@ import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed, traceOf } from '../read/checkout.fixture';
 import { readJaeger } from '../read/jaeger';
 import { longestWaits, received } from './edges';
-import { buildTrace, CYCLE, failuresBelow, findSpan, isFailed, MISSING_PARENT, nameOf, serviceOf } from './model';
+import {
+  buildTrace,
+  CYCLE,
+  failuresBelow,
+  findSpan,
+  isFailed,
+  MISSING_PARENT,
+  nameOf,
+  serviceOf,
+} from './model';
 
 const kind = (value: string) => ({ 'span.kind': value });
 
@@ -11,7 +20,14 @@ describe('the linked checkout', () => {
 
   it('is summed up: root, services in order of appearance, time', () => {
     expect(nameOf(trace, trace.root)).toBe('GET /checkout');
-    expect(trace.services.map((service) => service.name)).toEqual(['eshop', 'inventory', 'billing', 'delivery', 'kafka-consumer', 'notification']);
+    expect(trace.services.map((service) => service.name)).toEqual([
+      'eshop',
+      'inventory',
+      'billing',
+      'delivery',
+      'kafka-consumer',
+      'notification',
+    ]);
     expect(trace.duration).toBe(430_000);
     expect(trace.failures).toBe(0);
   });
@@ -20,7 +36,12 @@ describe('the linked checkout', () => {
     const [producer, consumer] = [at('To_eshop-topic'), at('From_eshop-topic')];
     expect(trace.parent[consumer]).toBe(producer);
     expect(trace.edges.count).toBe(1);
-    expect([trace.edges.from[0], trace.edges.to[0], trace.edges.linked[0], trace.edges.wait[0]]).toEqual([producer, consumer, 1, 50_000]);
+    expect([
+      trace.edges.from[0],
+      trace.edges.to[0],
+      trace.edges.linked[0],
+      trace.edges.wait[0],
+    ]).toEqual([producer, consumer, 1, 50_000]);
     expect(trace.edges.topic).toEqual(['eshop-topic']);
     expect(longestWaits(trace.edges)).toEqual(new Map([['eshop-topic', 50_000]]));
     expect(received(trace.edges, consumer)).toEqual([0]);
@@ -37,12 +58,18 @@ describe('message edges', () => {
   const produce = { id: 'a', tags: kind('producer'), at: [0, 100] } as const;
 
   it('are the same for a consumer that is a plain child of the producer', () => {
-    const { edges } = built([produce, { id: 'b', childOf: 'a', tags: kind('consumer'), at: [150, 5] }]).trace;
+    const { edges } = built([
+      produce,
+      { id: 'b', childOf: 'a', tags: kind('consumer'), at: [150, 5] },
+    ]).trace;
     expect([edges.linked[0], edges.wait[0]]).toEqual([0, 50]);
   });
 
   it('have a negative wait when the receipt came before the acknowledgement', () => {
-    const { edges } = built([produce, { id: 'b', followsFrom: 'a', tags: kind('consumer'), at: [80, 5] }]).trace;
+    const { edges } = built([
+      produce,
+      { id: 'b', followsFrom: 'a', tags: kind('consumer'), at: [80, 5] },
+    ]).trace;
     expect(edges.wait[0]).toBe(-20);
     expect(longestWaits(edges)).toEqual(new Map([['', 0]]));
   });
@@ -52,7 +79,12 @@ describe('message edges', () => {
   });
 
   it('join a parent with a link to another span, and once only', () => {
-    const { trace } = built([produce, { id: 'e' }, { id: 'b', childOf: 'e', followsFrom: 'a' }, { id: 'c', childOf: 'a', followsFrom: 'a' }]);
+    const { trace } = built([
+      produce,
+      { id: 'e' },
+      { id: 'b', childOf: 'e', followsFrom: 'a' },
+      { id: 'c', childOf: 'a', followsFrom: 'a' },
+    ]);
     expect(trace.edges.count).toBe(2);
   });
 
@@ -62,7 +94,11 @@ describe('message edges', () => {
     const linking = {
       ...receiver,
       traceID: 'ff',
-      spans: receiver.spans.map((span) => ({ ...span, traceID: 'ff', references: [{ refType: 'FOLLOWS_FROM', traceID: sender.traceID, spanID: 'aa' }] })),
+      spans: receiver.spans.map((span) => ({
+        ...span,
+        traceID: 'ff',
+        references: [{ refType: 'FOLLOWS_FROM', traceID: sender.traceID, spanID: 'aa' }],
+      })),
     };
     const trace = buildTrace([readJaeger(sender), readJaeger(linking)]);
     expect([...trace.lane]).toEqual([0, 1]);
@@ -74,23 +110,37 @@ describe('message edges', () => {
 
 describe('odd traces', () => {
   it('mark a span whose parent is missing and still have it', () => {
-    const { trace } = built([{ id: 'b', childOf: 'dead', at: [0, 5] }, { id: 'c', childOf: 'b' }]);
+    const { trace } = built([
+      { id: 'b', childOf: 'dead', at: [0, 5] },
+      { id: 'c', childOf: 'b' },
+    ]);
     expect(trace.orphans).toBe(1);
     expect([trace.flags[0], trace.depth[0], trace.depth[1]]).toEqual([MISSING_PARENT, 0, 1]);
   });
 
   it('are named by their true root even when an orphan starts earlier', () => {
-    const { trace, at } = built([{ id: 'b', childOf: 'dead', at: [0, 5] }, { id: 'a', at: [10, 5] }]);
+    const { trace, at } = built([
+      { id: 'b', childOf: 'dead', at: [0, 5] },
+      { id: 'a', at: [10, 5] },
+    ]);
     expect(trace.root).toBe(at('a'));
   });
 
   it('open cycles', () => {
-    const { trace } = built([{ id: 'a', childOf: 'b' }, { id: 'b', childOf: 'a' }]);
+    const { trace } = built([
+      { id: 'a', childOf: 'b' },
+      { id: 'b', childOf: 'a' },
+    ]);
     expect([trace.flags[0], trace.flags[1], trace.cycles]).toEqual([CYCLE, 0, 1]);
   });
 
   it('count failures below each span', () => {
-    const { trace } = built([{ id: 'a' }, { id: 'b', childOf: 'a', tags: { error: true } }, { id: 'c', tags: { 'otel.status_code': 'ERROR' } }, { id: 'd', tags: { error: false } }]);
+    const { trace } = built([
+      { id: 'a' },
+      { id: 'b', childOf: 'a', tags: { error: true } },
+      { id: 'c', tags: { 'otel.status_code': 'ERROR' } },
+      { id: 'd', tags: { error: false } },
+    ]);
     expect([0, 1, 2, 3].map((index) => isFailed(trace, index))).toEqual([false, true, true, false]);
     expect([failuresBelow(trace, 0), failuresBelow(trace, 1), trace.failures]).toEqual([1, 0, 2]);
     expect(trace.services).toEqual([{ name: 'eshop', spans: 4, errors: 2 }]);
@@ -102,8 +152,27 @@ describe('odd traces', () => {
   });
 
   it('survive nulls, absent processes and times that are no numbers', () => {
-    const wire = { traceID: 'ab', spans: [{ traceID: 'ab', spanID: 'a', operationName: '', references: null, startTime: 'soon', duration: -4, tags: null, logs: null }], processes: null };
+    const wire = {
+      traceID: 'ab',
+      spans: [
+        {
+          traceID: 'ab',
+          spanID: 'a',
+          operationName: '',
+          references: null,
+          startTime: 'soon',
+          duration: -4,
+          tags: null,
+          logs: null,
+        },
+      ],
+      processes: null,
+    };
     const { trace } = placed(wire as never);
-    expect([nameOf(trace, 0), serviceOf(trace, 0), trace.length[0]]).toEqual(['(no name)', '(no service)', 0]);
+    expect([nameOf(trace, 0), serviceOf(trace, 0), trace.length[0]]).toEqual([
+      '(no name)',
+      '(no service)',
+      0,
+    ]);
   });
 });

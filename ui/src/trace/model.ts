@@ -7,7 +7,7 @@
  */
 import type { ServiceShare, TraceAnswer } from '../api/types';
 import { at, textAt } from './column';
-import { readEdges, type MessageEdges } from './edges';
+import { type MessageEdges, readEdges } from './edges';
 import { arrange, NONE } from './tree';
 
 export const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer'] as const;
@@ -82,7 +82,9 @@ interface Gathered {
 }
 
 export function buildTrace(answers: readonly TraceAnswer[]): Trace {
-  const start = Math.min(...answers.filter((answer) => answer.spans.start.length > 0).map(earliest));
+  const start = Math.min(
+    ...answers.filter((answer) => answer.spans.start.length > 0).map(earliest),
+  );
   const origin = Number.isFinite(start) ? start : 0;
   const found = gather(answers, origin);
   const shape = arrange(found.parent, found.begin, found.lane);
@@ -105,7 +107,8 @@ export function buildTrace(answers: readonly TraceAnswer[]): Trace {
   markSkew(placed);
   const count = order.length;
   let duration = 0;
-  for (let i = 0; i < count; i++) duration = Math.max(duration, at(placed.begin, i) + at(placed.length, i));
+  for (let i = 0; i < count; i++)
+    duration = Math.max(duration, at(placed.begin, i) + at(placed.length, i));
   const failedBefore = prefixCount(flags, FAILED);
   return {
     id: answers[0]?.trace_id ?? '',
@@ -256,9 +259,15 @@ function markOddities(answer: TraceAnswer, flags: Uint8Array, base: number): voi
 }
 
 /** Says where clocks differ; nothing is moved. */
-function markSkew({ parent, begin, service, flags }: Pick<Trace, 'parent' | 'begin' | 'service' | 'flags'>): void {
+function markSkew({
+  parent,
+  begin,
+  service,
+  flags,
+}: Pick<Trace, 'parent' | 'begin' | 'service' | 'flags'>): void {
   parent.forEach((above, i) => {
-    if (above === NONE || service[above] === service[i] || at(begin, above) - at(begin, i) <= SKEW) return;
+    if (above === NONE || service[above] === service[i] || at(begin, above) - at(begin, i) <= SKEW)
+      return;
     flags[i] = at(flags, i) | SKEWED;
   });
 }
@@ -272,11 +281,15 @@ function rootOf(parent: Int32Array, flags: Uint8Array): number {
 
 function prefixCount(flags: Uint8Array, bit: number): Int32Array {
   const before = new Int32Array(flags.length + 1);
-  for (let i = 0; i < flags.length; i++) before[i + 1] = at(before, i) + ((at(flags, i) & bit) === 0 ? 0 : 1);
+  for (let i = 0; i < flags.length; i++)
+    before[i + 1] = at(before, i) + ((at(flags, i) & bit) === 0 ? 0 : 1);
   return before;
 }
 
-function pick<T extends Float64Array | Uint32Array | Uint8Array | Int32Array>(column: T, order: Int32Array): T {
+function pick<T extends Float64Array | Uint32Array | Uint8Array | Int32Array>(
+  column: T,
+  order: Int32Array,
+): T {
   const picked = column.slice() as T;
   for (let i = 0; i < order.length; i++) picked[i] = at(column, at(order, i));
   return picked;

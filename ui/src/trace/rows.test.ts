@@ -1,6 +1,20 @@
 import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed } from '../read/checkout.fixture';
-import { collapseAll, collapseLevel, consumerRuns, expandLevel, noFolds, pressKey, reveal, runLength, toggled, visibleRows, withAncestors, type Cursor, type Folds } from './rows';
+import {
+  type Cursor,
+  collapseAll,
+  collapseLevel,
+  consumerRuns,
+  expandLevel,
+  type Folds,
+  noFolds,
+  pressKey,
+  reveal,
+  runLength,
+  toggled,
+  visibleRows,
+  withAncestors,
+} from './rows';
 
 const { trace, at } = placed(linkedCheckout);
 const runs = consumerRuns(trace);
@@ -9,7 +23,13 @@ const start = (): Cursor => ({ active: 0, folds: noFolds(trace) });
 
 /** Presses keys one after another. */
 function press(keys: string, from = start()): Cursor {
-  return keys.split(' ').reduce((cursor, key) => pressKey(trace, visibleRows(trace, cursor.folds, runs), runs, cursor, key) ?? cursor, from);
+  return keys
+    .split(' ')
+    .reduce(
+      (cursor, key) =>
+        pressKey(trace, visibleRows(trace, cursor.folds, runs), runs, cursor, key) ?? cursor,
+      from,
+    );
 }
 
 describe('visible rows', () => {
@@ -19,10 +39,23 @@ describe('visible rows', () => {
 
   it('are only what is kept and what is above it, and what is hidden has the row before it', () => {
     const found = at('GET /sendEmail');
-    const { spans, rowOf } = visibleRows(trace, noFolds(trace), runs, withAncestors(trace, Int32Array.of(found)));
-    expect([...spans]).toEqual([at('GET /checkout'), at('To_eshop-topic'), at('From_eshop-topic'), found - 1, found]);
+    const { spans, rowOf } = visibleRows(
+      trace,
+      noFolds(trace),
+      runs,
+      withAncestors(trace, Int32Array.of(found)),
+    );
+    expect([...spans]).toEqual([
+      at('GET /checkout'),
+      at('To_eshop-topic'),
+      at('From_eshop-topic'),
+      found - 1,
+      found,
+    ]);
     expect(spans[rowOf[at('GET /payment')] ?? -1]).toBe(at('GET /checkout'));
-    expect(visibleRows(trace, noFolds(trace), runs, withAncestors(trace, Int32Array.of())).spans).toHaveLength(0);
+    expect(
+      visibleRows(trace, noFolds(trace), runs, withAncestors(trace, Int32Array.of())).spans,
+    ).toHaveLength(0);
   });
 
   it('leave out what is below a folded span, which stands for it', () => {
@@ -40,13 +73,28 @@ describe('visible rows', () => {
   });
 
   it('are opened down to a hidden span', () => {
-    expect(rowsOf(reveal(trace, collapseAll(trace), runs, at('GET /sendEmail')))).toContain(at('GET /sendEmail'));
+    expect(rowsOf(reveal(trace, collapseAll(trace), runs, at('GET /sendEmail')))).toContain(
+      at('GET /sendEmail'),
+    );
   });
 });
 
 describe('runs of alike consumers', () => {
-  const consumer = (id: string, name = 'process') => ({ id, name, childOf: 'a0', tags: { 'span.kind': 'consumer' } });
-  const batch = built([{ id: 'a0' }, consumer('a1'), consumer('a2'), { ...consumer('b2'), childOf: 'a2', name: 'below' }, consumer('a3'), consumer('a4'), consumer('c1', 'other')]).trace;
+  const consumer = (id: string, name = 'process') => ({
+    id,
+    name,
+    childOf: 'a0',
+    tags: { 'span.kind': 'consumer' },
+  });
+  const batch = built([
+    { id: 'a0' },
+    consumer('a1'),
+    consumer('a2'),
+    { ...consumer('b2'), childOf: 'a2', name: 'below' },
+    consumer('a3'),
+    consumer('a4'),
+    consumer('c1', 'other'),
+  ]).trace;
   const batchRuns = consumerRuns(batch);
 
   it('are one row from four on, whatever is below them', () => {
@@ -55,8 +103,12 @@ describe('runs of alike consumers', () => {
   });
 
   it('are opened first by what otherwise folds, and by going to one of them', () => {
-    expect([...visibleRows(batch, toggled(noFolds(batch), batchRuns, 1), batchRuns).spans]).toHaveLength(7);
-    expect([...visibleRows(batch, reveal(batch, noFolds(batch), batchRuns, 4), batchRuns).spans]).toContain(4);
+    expect([
+      ...visibleRows(batch, toggled(noFolds(batch), batchRuns, 1), batchRuns).spans,
+    ]).toHaveLength(7);
+    expect([
+      ...visibleRows(batch, reveal(batch, noFolds(batch), batchRuns, 4), batchRuns).spans,
+    ]).toContain(4);
   });
 });
 
@@ -80,6 +132,8 @@ describe('keyboard', () => {
 
   it('skips rows that are folded away, and leaves other keys alone', () => {
     expect(press('ArrowDown ArrowLeft ArrowDown').active).toBe(3);
-    expect(pressKey(trace, visibleRows(trace, noFolds(trace), runs), runs, start(), 'x')).toBeUndefined();
+    expect(
+      pressKey(trace, visibleRows(trace, noFolds(trace), runs), runs, start(), 'x'),
+    ).toBeUndefined();
   });
 });

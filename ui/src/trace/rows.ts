@@ -90,7 +90,8 @@ export function visibleRows(trace: Trace, folds: Folds, runs: Int32Array, kept?:
 export function withAncestors(trace: Trace, found: Int32Array): Uint8Array {
   const kept = new Uint8Array(trace.count);
   for (const span of found) {
-    for (let each = span; each !== NONE && kept[each] !== 1; each = at(trace.parent, each)) kept[each] = 1;
+    for (let each = span; each !== NONE && kept[each] !== 1; each = at(trace.parent, each))
+      kept[each] = 1;
   }
   return kept;
 }
@@ -115,7 +116,9 @@ export function collapseLevel(trace: Trace, folds: Folds): Folds {
     if (open && hasChildren(trace, i)) deepest = Math.max(deepest, at(trace.depth, i));
     i = open ? i + 1 : at(trace.subtreeEnd, i);
   }
-  return Uint8Array.from(folds, (fold, i) => (trace.depth[i] === deepest && hasChildren(trace, i) ? fold | COLLAPSED : fold));
+  return Uint8Array.from(folds, (fold, i) =>
+    trace.depth[i] === deepest && hasChildren(trace, i) ? fold | COLLAPSED : fold,
+  );
 }
 
 /** Opens the uppermost level that is folded. */
@@ -124,7 +127,9 @@ export function expandLevel(trace: Trace, folds: Folds): Folds {
   for (let i = 0; i < trace.count; i++) {
     if ((at(folds, i) & COLLAPSED) !== 0) upmost = Math.min(upmost, at(trace.depth, i));
   }
-  return Uint8Array.from(folds, (fold, i) => (trace.depth[i] === upmost ? fold & ~COLLAPSED : fold));
+  return Uint8Array.from(folds, (fold, i) =>
+    trace.depth[i] === upmost ? fold & ~COLLAPSED : fold,
+  );
 }
 
 /** Opens whatever hides a span. */
@@ -142,7 +147,9 @@ export function reveal(trace: Trace, folds: Folds, runs: Int32Array, index: numb
 /** What a click on a row's twisty does: a folded run is opened first. */
 export function toggled(folds: Folds, runs: Int32Array, index: number): Folds {
   const next = folds.slice();
-  next[index] = isFoldedRun(folds, runs, index) ? at(next, index) | UNFOLDED_RUN : at(next, index) ^ COLLAPSED;
+  next[index] = isFoldedRun(folds, runs, index)
+    ? at(next, index) | UNFOLDED_RUN
+    : at(next, index) ^ COLLAPSED;
   return next;
 }
 
@@ -158,7 +165,13 @@ const PAGE = 10;
  * span or steps into it; left folds it or steps out. `f` and `b` go to the next and the previous row,
  * as in Jaeger. `undefined` for a key that means nothing here.
  */
-export function pressKey(trace: Trace, rows: Rows, runs: Int32Array, cursor: Cursor, key: string): Cursor | undefined {
+export function pressKey(
+  trace: Trace,
+  rows: Rows,
+  runs: Int32Array,
+  cursor: Cursor,
+  key: string,
+): Cursor | undefined {
   const row = at(rows.rowOf, cursor.active);
   const to = (wanted: number): Cursor => ({
     ...cursor,
@@ -197,7 +210,10 @@ function stepIn(trace: Trace, runs: Int32Array, cursor: Cursor): Cursor {
 
 function stepOut(trace: Trace, runs: Int32Array, cursor: Cursor): Cursor {
   const { active, folds } = cursor;
-  const open = hasChildren(trace, active) && (at(folds, active) & COLLAPSED) === 0 && !isFoldedRun(folds, runs, active);
+  const open =
+    hasChildren(trace, active) &&
+    (at(folds, active) & COLLAPSED) === 0 &&
+    !isFoldedRun(folds, runs, active);
   if (open) return { ...cursor, folds: toggled(folds, runs, active) };
   const parent = at(trace.parent, active);
   return parent === NONE ? cursor : { ...cursor, active: parent };

@@ -6,7 +6,8 @@ import { whereTimeWent } from './spent';
 it('gives the whole time of a checkout to its services and its topic', () => {
   const { trace } = placed(linkedCheckout);
   const { services, topics } = whereTimeWent(trace);
-  const of = (name: string) => services[trace.services.findIndex((service) => service.name === name)];
+  const of = (name: string) =>
+    services[trace.services.findIndex((service) => service.name === name)];
   expect(topics).toEqual(new Map([['eshop-topic', 50_000]]));
   expect([of('inventory'), of('notification'), of('billing')]).toEqual([55_000, 74_000, 115_000]);
   expect(services.reduce((sum, time) => sum + time, 50_000)).toBeCloseTo(trace.duration);
@@ -15,7 +16,9 @@ it('gives the whole time of a checkout to its services and its topic', () => {
 it('is the end-to-end path in other words', () => {
   const { trace } = placed(linkedCheckout);
   const path = criticalPath(trace, 'end-to-end');
-  expect(whereTimeWent(trace).services.reduce((sum, time) => sum + time, 0)).toBeCloseTo(path.length);
+  expect(whereTimeWent(trace).services.reduce((sum, time) => sum + time, 0)).toBeCloseTo(
+    path.length,
+  );
 });
 
 it('of a trace without messages names no topic', () => {

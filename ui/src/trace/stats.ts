@@ -25,7 +25,16 @@ export interface GroupFigures {
   readonly first: number;
 }
 
-export type Figure = 'count' | 'errors' | 'total' | 'average' | 'least' | 'most' | 'median' | 'p95' | 'self';
+export type Figure =
+  | 'count'
+  | 'errors'
+  | 'total'
+  | 'average'
+  | 'least'
+  | 'most'
+  | 'median'
+  | 'p95'
+  | 'self';
 
 export function figures(trace: Trace, grouping: Grouping): GroupFigures[] {
   const self = selfTimes(trace);
@@ -65,13 +74,18 @@ export function figures(trace: Trace, grouping: Grouping): GroupFigures[] {
 function valueBy(trace: Trace, index: number, by: string): string {
   if (by === 'service') return serviceOf(trace, index);
   if (by === 'operation') return nameOf(trace, index);
-  return attributesOf(trace, index).find((attribute) => attribute.key === by)?.value ?? '(not said)';
+  return (
+    attributesOf(trace, index).find((attribute) => attribute.key === by)?.value ?? '(not said)'
+  );
 }
 
 /** The value that a part of an ascending column does not pass. */
 export function quantile(ascending: Float64Array, part: number): number {
   if (ascending.length === 0) return 0;
-  return at(ascending, Math.min(ascending.length - 1, Math.max(0, Math.ceil(part * ascending.length) - 1)));
+  return at(
+    ascending,
+    Math.min(ascending.length - 1, Math.max(0, Math.ceil(part * ascending.length) - 1)),
+  );
 }
 
 /** Keys of attributes, the most frequent first. */

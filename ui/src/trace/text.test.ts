@@ -24,7 +24,9 @@ describe('link templates', () => {
   };
 
   it('write values as parts of an address', () => {
-    expect(one('service.name https://logs.example/?q={value}&t={traceId}')).toEqual(['https://logs.example/?q=a%20b%26c&t=t']);
+    expect(one('service.name https://logs.example/?q={value}&t={traceId}')).toEqual([
+      'https://logs.example/?q=a%20b%26c&t=t',
+    ]);
     expect(one('other https://logs.example/')).toEqual([]);
   });
 
@@ -36,10 +38,21 @@ describe('link templates', () => {
 
   it('cannot be led elsewhere by a value', () => {
     const parsed = parseTemplates('k https://{value}.example/');
-    expect(parsed.ok && linksFor(parsed.templates, { ...places, key: 'k', value: 'evil.com/' }).every((url) => new URL(url).host.endsWith('.example'))).toBe(true);
+    expect(
+      parsed.ok &&
+        linksFor(parsed.templates, { ...places, key: 'k', value: 'evil.com/' }).every((url) =>
+          new URL(url).host.endsWith('.example'),
+        ),
+    ).toBe(true);
   });
 });
 
-it.each([[0, '0'], [0.001, '<0.01'], [0.0333, '0.033'], [4.26, '4.3'], [1234.4, '1,234']])('a rate of %d is %s', (rate, text) => {
+it.each([
+  [0, '0'],
+  [0.001, '<0.01'],
+  [0.0333, '0.033'],
+  [4.26, '4.3'],
+  [1234.4, '1,234'],
+])('a rate of %d is %s', (rate, text) => {
   expect(formatRate(rate)).toBe(text);
 });

@@ -4,7 +4,13 @@ import { arrange as arrangeColumns, NONE } from './tree';
 const arrange = (parents: readonly number[], starts: readonly number[]) => {
   const shape = arrangeColumns(Int32Array.from(parents), Float64Array.from(starts));
   const { order, parent, depth, subtreeEnd, cut } = shape;
-  return { order: [...order], parent: [...parent], depth: [...depth], subtreeEnd: [...subtreeEnd], cut };
+  return {
+    order: [...order],
+    parent: [...parent],
+    depth: [...depth],
+    subtreeEnd: [...subtreeEnd],
+    cut,
+  };
 };
 
 const zeros = (count: number) => new Array<number>(count).fill(0);
@@ -52,7 +58,11 @@ describe('arrange', () => {
   });
 
   it('keeps lanes apart, whatever their times', () => {
-    const shape = arrangeColumns(Int32Array.of(NONE, NONE, 0), Float64Array.of(50, 10, 60), [0, 1, 0]);
+    const shape = arrangeColumns(
+      Int32Array.of(NONE, NONE, 0),
+      Float64Array.of(50, 10, 60),
+      [0, 1, 0],
+    );
     expect([...shape.order]).toEqual([0, 2, 1]);
   });
 
@@ -66,7 +76,10 @@ describe('arrange', () => {
     for (let round = 0; round < 300; round++) {
       const count = 1 + random(12);
       const parents = Array.from({ length: count }, () => random(count + 1) - 1);
-      const shape = arrange(parents, Array.from({ length: count }, () => random(5)));
+      const shape = arrange(
+        parents,
+        Array.from({ length: count }, () => random(5)),
+      );
       expect([...shape.order].sort((a, b) => a - b)).toEqual([...parents.keys()]);
       shape.order.forEach((node, place) => {
         const above = shape.parent[place] ?? NONE;

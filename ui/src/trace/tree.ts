@@ -23,7 +23,11 @@ export interface Arrangement {
 }
 
 /** Orders a forest by lane and start time; cycles are opened at their earliest node. */
-export function arrange(parents: Int32Array, starts: Float64Array, lanes?: ArrayLike<number>): Arrangement {
+export function arrange(
+  parents: Int32Array,
+  starts: Float64Array,
+  lanes?: ArrayLike<number>,
+): Arrangement {
   const count = parents.length;
   const { acyclic, cut } = openCycles(parents, starts);
   const { roots, first, next } = siblings(acyclic, starts, lanes);

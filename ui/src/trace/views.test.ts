@@ -13,7 +13,12 @@ const { trace, at } = placed(linkedCheckout);
 
 describe('self time', () => {
   it('is what no child covers, overlaps counted once, what lies outside not at all', () => {
-    const { trace: odd } = built([{ id: 'a', at: [0, 100] }, { id: 'b', childOf: 'a', at: [10, 40] }, { id: 'c', childOf: 'a', at: [30, 40] }, { id: 'd', childOf: 'a', at: [90, 400] }]);
+    const { trace: odd } = built([
+      { id: 'a', at: [0, 100] },
+      { id: 'b', childOf: 'a', at: [10, 40] },
+      { id: 'c', childOf: 'a', at: [30, 40] },
+      { id: 'd', childOf: 'a', at: [90, 400] },
+    ]);
     expect(selfTimes(odd)[0]).toBe(30);
   });
 });
@@ -21,7 +26,9 @@ describe('self time', () => {
 describe('detail', () => {
   it('reads attributes, message and events of one span', () => {
     const consumer = at('From_eshop-topic');
-    expect(attributesOf(trace, consumer)).toEqual([{ key: 'message_bus.destination', value: 'eshop-topic', kind: 's' }]);
+    expect(attributesOf(trace, consumer)).toEqual([
+      { key: 'message_bus.destination', value: 'eshop-topic', kind: 's' },
+    ]);
     expect(messageOf(trace, consumer)).toMatchObject({ topic: 'eshop-topic' });
     expect(messageOf(trace, 0)).toBeUndefined();
     expect(readDetail(trace, consumer).links).toMatchObject([{ spanId: '00000000000000a4' }]);
@@ -31,7 +38,10 @@ describe('detail', () => {
 describe('finding', () => {
   it('takes names, services, attributes and ids, all words of one span, in any case', () => {
     expect([...findSpans(trace, 'BILLING payment')]).toEqual([at('GET /payment')]);
-    expect([...findSpans(trace, 'destination=eshop')]).toEqual([at('To_eshop-topic'), at('From_eshop-topic')]);
+    expect([...findSpans(trace, 'destination=eshop')]).toEqual([
+      at('To_eshop-topic'),
+      at('From_eshop-topic'),
+    ]);
     expect([...findSpans(trace, '00000000000000f0')]).toEqual([at('GET /sendEmail')]);
     expect([...findSpans(trace, '  ')]).toEqual([]);
     expect(findSpans(trace, 'service:eshop')).toHaveLength(5);
@@ -40,8 +50,18 @@ describe('finding', () => {
   });
 
   it('goes from failure to failure, around the end', () => {
-    const { trace: failing } = built([{ id: 'a' }, { id: 'b', tags: { error: true } }, { id: 'c' }, { id: 'd', tags: { error: true } }]);
-    expect([nextFailure(failing, 0, 1), nextFailure(failing, 1, 1), nextFailure(failing, 3, 1), nextFailure(failing, 1, -1)]).toEqual([1, 3, 1, 3]);
+    const { trace: failing } = built([
+      { id: 'a' },
+      { id: 'b', tags: { error: true } },
+      { id: 'c' },
+      { id: 'd', tags: { error: true } },
+    ]);
+    expect([
+      nextFailure(failing, 0, 1),
+      nextFailure(failing, 1, 1),
+      nextFailure(failing, 3, 1),
+      nextFailure(failing, 1, -1),
+    ]).toEqual([1, 3, 1, 3]);
     expect(nextFailure(trace, 0, 1)).toBeUndefined();
   });
 });
@@ -63,11 +83,20 @@ describe('the flame graph', () => {
 describe('the graph', () => {
   it('has the topic between sender and receiver, and no direct edge', () => {
     const { nodes, edges } = traceGraph(trace);
-    expect(nodes.filter((node) => node.kind === 'topic')).toMatchObject([{ name: 'eshop-topic', count: 1 }]);
+    expect(nodes.filter((node) => node.kind === 'topic')).toMatchObject([
+      { name: 'eshop-topic', count: 1 },
+    ]);
     const named = (id: string) => id.replace('\u0000', ' ');
-    const messages = edges.filter((edge) => edge.message).map((edge) => `${named(edge.from)} > ${named(edge.to)}`);
-    expect(messages).toEqual(['eshop To_eshop-topic > topic eshop-topic', 'topic eshop-topic > kafka-consumer From_eshop-topic']);
-    expect(edges.some((edge) => named(edge.from).includes('To_') && named(edge.to).includes('From_'))).toBe(false);
+    const messages = edges
+      .filter((edge) => edge.message)
+      .map((edge) => `${named(edge.from)} > ${named(edge.to)}`);
+    expect(messages).toEqual([
+      'eshop To_eshop-topic > topic eshop-topic',
+      'topic eshop-topic > kafka-consumer From_eshop-topic',
+    ]);
+    expect(
+      edges.some((edge) => named(edge.from).includes('To_') && named(edge.to).includes('From_')),
+    ).toBe(false);
     expect(edges.find((edge) => edge.wait !== undefined)?.wait).toBe(50_000);
   });
 });
@@ -75,22 +104,46 @@ describe('the graph', () => {
 describe('statistics', () => {
   it('group by service, operation or an attribute', () => {
     const byService = figures(trace, ['service']);
-    expect(byService.find((group) => group.service === 'billing')).toMatchObject({ count: 3, total: 215_000, most: 115_000, least: 40_000, median: 60_000 });
+    expect(byService.find((group) => group.service === 'billing')).toMatchObject({
+      count: 3,
+      total: 215_000,
+      most: 115_000,
+      least: 40_000,
+      median: 60_000,
+    });
     expect(byService.reduce((sum, group) => sum + group.share, 0)).toBeCloseTo(1);
-    expect(figures(trace, ['message_bus.destination']).map((group) => [group.names[0], group.count])).toEqual([['(not said)', 11], ['eshop-topic', 2]]);
+    expect(
+      figures(trace, ['message_bus.destination']).map((group) => [group.names[0], group.count]),
+    ).toEqual([
+      ['(not said)', 11],
+      ['eshop-topic', 2],
+    ]);
     expect(attributeKeys(trace)).toContain('message_bus.destination');
   });
 
   it('take quantiles that are values', () => {
-    expect([0.5, 0.95, 1].map((part) => quantile(Float64Array.of(1, 2, 3, 4), part))).toEqual([2, 4, 4]);
+    expect([0.5, 0.95, 1].map((part) => quantile(Float64Array.of(1, 2, 3, 4), part))).toEqual([
+      2, 4, 4,
+    ]);
   });
 });
 
 describe('comparison', () => {
   it('tells what is only in one, and what took longer', () => {
-    const { trace: a } = built([{ id: 'a', at: [0, 100] }, { id: 'b', childOf: 'a', at: [0, 10] }, { id: 'c', childOf: 'a', at: [20, 10] }]);
-    const { trace: b } = built([{ id: 'a', at: [0, 150] }, { id: 'b', childOf: 'a', at: [0, 10] }, { id: 'f', name: 'b', childOf: 'a', at: [20, 30] }, { id: 'd', childOf: 'a', at: [60, 5] }]);
-    expect(compareTraces(a, b).map(({ name, change, slower, depth }) => [name, change, slower, depth])).toEqual([
+    const { trace: a } = built([
+      { id: 'a', at: [0, 100] },
+      { id: 'b', childOf: 'a', at: [0, 10] },
+      { id: 'c', childOf: 'a', at: [20, 10] },
+    ]);
+    const { trace: b } = built([
+      { id: 'a', at: [0, 150] },
+      { id: 'b', childOf: 'a', at: [0, 10] },
+      { id: 'f', name: 'b', childOf: 'a', at: [20, 30] },
+      { id: 'd', childOf: 'a', at: [60, 5] },
+    ]);
+    expect(
+      compareTraces(a, b).map(({ name, change, slower, depth }) => [name, change, slower, depth]),
+    ).toEqual([
       ['a', 'same', 50, 0],
       ['b', 'more', 30, 1],
       ['c', 'only-a', -10, 1],

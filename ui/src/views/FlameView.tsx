@@ -1,9 +1,9 @@
 /** The flame graph: equal ways of calls laid together; a click looks into one. */
-import { useMemo, useState, type KeyboardEvent } from 'react';
-import type { ViewProps } from '../page/TraceView';
+import { type KeyboardEvent, useMemo, useState } from 'react';
 import { percent } from '../page/Ruler';
-import { flameGraph, type Frame } from '../trace/flame';
+import type { ViewProps } from '../page/TraceView';
 import { parseFind } from '../trace/find';
+import { type Frame, flameGraph } from '../trace/flame';
 import { formatCount, formatDuration } from '../trace/format';
 
 /** Frames narrower than this part are not drawn: nobody sees them. */
@@ -18,13 +18,23 @@ export function FlameView({ page, colours }: ViewProps) {
   const width = focused?.width ?? graph.width;
   const wanted = parseFind(page.state.find);
   const isWanted = ({ service, name }: Frame) =>
-    (wanted.service === undefined || wanted.service === service) && wanted.words.every((word) => `${service} ${name}`.toLowerCase().includes(word));
+    (wanted.service === undefined || wanted.service === service) &&
+    wanted.words.every((word) => `${service} ${name}`.toLowerCase().includes(word));
   const shown = graph.frames.flatMap((frame, i) => {
     const from = (frame.left - left) / width;
     const part = frame.width / width;
-    const isAbove = focused !== undefined && frame.left <= left && frame.left + frame.width >= left + width && frame.depth < focused.depth;
-    const isIn = from + part > 1e-9 && from < 1 - 1e-9 && (focused === undefined || frame.depth >= focused.depth);
-    return (isAbove || isIn) && (isAbove || part >= NARROWEST) ? [{ frame, i, from: Math.max(0, from), part: isAbove ? 1 : part, isAbove }] : [];
+    const isAbove =
+      focused !== undefined &&
+      frame.left <= left &&
+      frame.left + frame.width >= left + width &&
+      frame.depth < focused.depth;
+    const isIn =
+      from + part > 1e-9 &&
+      from < 1 - 1e-9 &&
+      (focused === undefined || frame.depth >= focused.depth);
+    return (isAbove || isIn) && (isAbove || part >= NARROWEST)
+      ? [{ frame, i, from: Math.max(0, from), part: isAbove ? 1 : part, isAbove }]
+      : [];
   });
   const choose = (i: number) => {
     setFocus(i === focus ? undefined : i);
@@ -34,8 +44,8 @@ export function FlameView({ page, colours }: ViewProps) {
   return (
     <section className="panel flame" aria-label="Flame graph">
       <p className="panel-note">
-        Width is time, of {formatCount(page.trace.count, 'span')} with equal ways of calls laid together. Click to look
-        into one{focused && ', again to see all'}.
+        Width is time, of {formatCount(page.trace.count, 'span')} with equal ways of calls laid
+        together. Click to look into one{focused && ', again to see all'}.
         {focused && (
           <button type="button" onClick={() => setFocus(undefined)}>
             Show all
@@ -43,7 +53,13 @@ export function FlameView({ page, colours }: ViewProps) {
         )}
       </p>
       <div className="flame-scroll">
-        <div className="flame-area" role="group" aria-label="Frames" onKeyDown={arrowKeys} style={{ height: (deepest + 1) * FRAME_HEIGHT }}>
+        <div
+          className="flame-area"
+          role="group"
+          aria-label="Frames"
+          onKeyDown={arrowKeys}
+          style={{ height: (deepest + 1) * FRAME_HEIGHT }}
+        >
           {shown.map(({ frame, i, from, part, isAbove }) => {
             const isFaded = page.state.find !== '' && !isWanted(frame);
             return (
@@ -51,7 +67,11 @@ export function FlameView({ page, colours }: ViewProps) {
                 key={i}
                 type="button"
                 className={`frame service-${colours.get(frame.service) ?? 0}${isAbove ? ' above' : ''}${isFaded ? ' faded' : ''}`}
-                style={{ left: percent(from), width: percent(Math.min(part, 1 - from)), top: frame.depth * FRAME_HEIGHT }}
+                style={{
+                  left: percent(from),
+                  width: percent(Math.min(part, 1 - from)),
+                  top: frame.depth * FRAME_HEIGHT,
+                }}
                 title={describe(frame, graph.width)}
                 onClick={() => choose(i)}
               >
@@ -61,7 +81,11 @@ export function FlameView({ page, colours }: ViewProps) {
                   </>
                 )}
                 <span className="unseen">{describe(frame, graph.width)}</span>
-                {frame.errors > 0 && <span className="failure-mark" aria-hidden="true">!</span>}
+                {frame.errors > 0 && (
+                  <span className="failure-mark" aria-hidden="true">
+                    !
+                  </span>
+                )}
               </button>
             );
           })}

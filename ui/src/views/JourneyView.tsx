@@ -6,15 +6,15 @@ import { useMemo, useRef } from 'react';
 import { fetchJourney, fetchTrace } from '../api/client';
 import { openedTrace, openedTraces } from '../api/opened';
 import type { TraceAnswer } from '../api/types';
-import { Failed, Loading } from '../shell/Notice';
-import { linkTo, tracePath } from '../shell/navigation';
-import { useRequest } from '../shell/request';
+import { usePageKeys } from '../page/keys';
 import { SpanDetail } from '../page/SpanDetail';
+import { type Page, usePage } from '../page/state';
 import { Timeline } from '../page/Timeline';
 import { Toolbar } from '../page/Toolbar';
 import { WhereTimeWent } from '../page/WhereTimeWent';
-import { usePageKeys } from '../page/keys';
-import { usePage, type Page } from '../page/state';
+import { Failed, Loading } from '../shell/Notice';
+import { linkTo, tracePath } from '../shell/navigation';
+import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
 import { linkedWith } from '../trace/linked';
@@ -35,7 +35,8 @@ interface Journey {
 
 export function JourneyView({ page, id }: { readonly page: Page; readonly id: string }) {
   const found = useRequest(id, (signal) => loadJourney(id, signal));
-  if (found.failure && !found.loading) return <Failed what="the journey" failure={found.failure} retry={found.reload} />;
+  if (found.failure && !found.loading)
+    return <Failed what="the journey" failure={found.failure} retry={found.reload} />;
   if (!found.value) return <Loading what="the journey" />;
   return <Lanes journey={found.value} outer={page} />;
 }
@@ -46,12 +47,21 @@ async function loadJourney(id: string, signal: AbortSignal): Promise<Journey> {
   const wanted = answer.traces.slice(0, MOST_LANES).sort((a, b) => a.start - b.start);
   const lanes = await Promise.all(wanted.map(({ trace_id }) => fetchTrace(trace_id, signal)));
   const more = answer.more || answer.traces.length > MOST_LANES;
-  return { trace: buildTrace(lanes), links: answer.links.length, missing: answer.missing.length, more, home: id };
+  return {
+    trace: buildTrace(lanes),
+    links: answer.links.length,
+    missing: answer.missing.length,
+    more,
+    home: id,
+  };
 }
 
 /** A trace from a file, with what it is linked with in the files that are open. */
 function openedJourney(id: string): Journey {
-  const { lanes, links, missing } = linkedWith(id, openedTraces().map(({ answer }) => answer));
+  const { lanes, links, missing } = linkedWith(
+    id,
+    openedTraces().map(({ answer }) => answer),
+  );
   const shown = lanes.slice(0, MOST_LANES).sort((a, b) => a.origin - b.origin);
   return { trace: buildTrace(shown), links, missing, more: lanes.length > shown.length, home: id };
 }
@@ -62,20 +72,30 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
   const query = new URLSearchParams(location.search);
   query.set('view', 'journey');
   const page = usePage(trace, home, `?${query}`, true);
-  const colours = useMemo(() => serviceColours(trace.services.map((service) => service.name)), [trace]);
+  const colours = useMemo(
+    () => serviceColours(trace.services.map((service) => service.name)),
+    [trace],
+  );
   const grid = useRef<HTMLDivElement>(null);
   const findField = useRef<HTMLInputElement>(null);
   const { state, dispatch } = page;
   usePageKeys(page, findField);
-  const titles = trace.answers.map((lane) => <LaneTitle key={lane.trace_id} lane={lane} home={home} />);
+  const titles = trace.answers.map((lane) => (
+    <LaneTitle key={lane.trace_id} lane={lane} home={home} />
+  ));
   const close = () => dispatch({ type: 'set', part: { open: false } });
   return (
     <>
       <p className="journey-note" role="status">
-        {lanes === 1 ? 'No other trace is linked with this one.' : `${formatCount(lanes, 'trace')}, joined by ${formatCount(links, 'link')}.`}
+        {lanes === 1
+          ? 'No other trace is linked with this one.'
+          : `${formatCount(lanes, 'trace')}, joined by ${formatCount(links, 'link')}.`}
         {missing > 0 && ` ${formatCount(missing, 'linked trace')} not stored (any more).`}
         {more && ' There is more than is shown.'}{' '}
-        <button type="button" onClick={() => outer.dispatch({ type: 'set', part: { view: 'timeline' } })}>
+        <button
+          type="button"
+          onClick={() => outer.dispatch({ type: 'set', part: { view: 'timeline' } })}
+        >
           This trace only
         </button>
       </p>
@@ -103,7 +123,11 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
 function LaneTitle({ lane, home }: { readonly lane: TraceAnswer; readonly home: string }) {
   if (lane.trace_id === home) return <span className="mark lane-home">you came from here</span>;
   return (
-    <a className="mark lane-link" {...linkTo(tracePath(lane.trace_id))} title={`Open trace ${lane.trace_id} alone`}>
+    <a
+      className="mark lane-link"
+      {...linkTo(tracePath(lane.trace_id))}
+      title={`Open trace ${lane.trace_id} alone`}
+    >
       trace {lane.trace_id.slice(0, 8)}
     </a>
   );

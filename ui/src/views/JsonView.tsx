@@ -1,10 +1,10 @@
 /** The trace as Jaeger's JSON, or as its file has it; of a large one the beginning, and all of it as a file. */
 import { fetchJaegerText } from '../api/client';
 import { openedTrace } from '../api/opened';
+import type { Page } from '../page/state';
 import { CopyButton } from '../shell/CopyButton';
 import { Failed, Loading } from '../shell/Notice';
 import { useRequest } from '../shell/request';
-import type { Page } from '../page/state';
 import { formatBytes } from '../trace/units';
 
 /** A browser lays out so much text without a pause. */
@@ -16,7 +16,8 @@ export function JsonView({ page }: { readonly page: Page }) {
     const document = openedTrace(id)?.document() ?? JSON.parse(await fetchJaegerText(id, signal));
     return JSON.stringify(document, undefined, 2);
   });
-  if (found.failure && !found.loading) return <Failed what="the JSON" failure={found.failure} retry={found.reload} />;
+  if (found.failure && !found.loading)
+    return <Failed what="the JSON" failure={found.failure} retry={found.reload} />;
   if (found.value === undefined) return <Loading what="the JSON" />;
   const text = found.value;
   const isCut = text.length > SHOWN;

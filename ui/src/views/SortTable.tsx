@@ -1,5 +1,5 @@
 /** A table whose columns sort it; only the rows in view exist. */
-import { useMemo, useState, type ReactNode } from 'react';
+import { type ReactNode, useMemo, useState } from 'react';
 import { ROW_HEIGHT, useRowWindow } from '../page/virtual';
 
 export interface Column {
@@ -26,7 +26,9 @@ export function SortTable({ label, columns, count, initial, chosen, choose }: So
   const order = useMemo(() => {
     const rows = Int32Array.from({ length: count }, (_, i) => i);
     const compare = columns[sort.column]?.compare;
-    return compare ? rows.sort((a, b) => (sort.descending ? compare(b, a) : compare(a, b)) || a - b) : rows;
+    return compare
+      ? rows.sort((a, b) => (sort.descending ? compare(b, a) : compare(a, b)) || a - b)
+      : rows;
   }, [count, columns, sort]);
   const view = useRowWindow(count, ROW_HEIGHT);
   const template = { gridTemplateColumns: columns.map((column) => column.size).join(' ') };
@@ -41,12 +43,24 @@ export function SortTable({ label, columns, count, initial, chosen, choose }: So
                 key={column.name}
                 role="columnheader"
                 className={column.isText ? 'text' : ''}
-                aria-sort={i !== sort.column ? 'none' : sort.descending ? 'descending' : 'ascending'}
+                aria-sort={
+                  i !== sort.column ? 'none' : sort.descending ? 'descending' : 'ascending'
+                }
               >
                 {column.compare ? (
-                  <button type="button" onClick={() => setSort({ column: i, descending: i === sort.column ? !sort.descending : !column.isText })}>
+                  <button
+                    type="button"
+                    onClick={() =>
+                      setSort({
+                        column: i,
+                        descending: i === sort.column ? !sort.descending : !column.isText,
+                      })
+                    }
+                  >
                     {column.name}
-                    <span aria-hidden="true">{i !== sort.column ? '' : sort.descending ? ' ↓' : ' ↑'}</span>
+                    <span aria-hidden="true">
+                      {i !== sort.column ? '' : sort.descending ? ' ↓' : ' ↑'}
+                    </span>
                   </button>
                 ) : (
                   column.name

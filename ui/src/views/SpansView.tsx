@@ -6,7 +6,7 @@ import { messageOf } from '../trace/detail';
 import { formatDuration } from '../trace/format';
 import { isFailed, kindOf, nameOf, serviceOf } from '../trace/model';
 import { selfTimes } from '../trace/self';
-import { SortTable, type Column } from './SortTable';
+import { type Column, SortTable } from './SortTable';
 
 export function SpansView({ page, colours }: ViewProps) {
   const { trace, found, state, dispatch } = page;
@@ -17,7 +17,11 @@ export function SpansView({ page, colours }: ViewProps) {
   const columns = useMemo((): Column[] => {
     const self = selfTimes(trace);
     const of = (row: number) => at(spans, row);
-    const number = (name: string, value: (index: number) => number, show: (value: number) => string): Column => ({
+    const number = (
+      name: string,
+      value: (index: number) => number,
+      show: (value: number) => string,
+    ): Column => ({
       name,
       size: 'minmax(76px, 0.6fr)',
       compare: (a, b) => value(of(a)) - value(of(b)),
@@ -31,7 +35,10 @@ export function SpansView({ page, colours }: ViewProps) {
         compare: (a, b) => serviceOf(trace, of(a)).localeCompare(serviceOf(trace, of(b))),
         cell: (row) => (
           <>
-            <span className={`swatch service-${colours.get(serviceOf(trace, of(row))) ?? 0}`} aria-hidden="true" />
+            <span
+              className={`swatch service-${colours.get(serviceOf(trace, of(row))) ?? 0}`}
+              aria-hidden="true"
+            />
             <bdi>{serviceOf(trace, of(row))}</bdi>
           </>
         ),
@@ -42,13 +49,28 @@ export function SpansView({ page, colours }: ViewProps) {
         isText: true,
         compare: (a, b) => nameOf(trace, of(a)).localeCompare(nameOf(trace, of(b))),
         cell: (row) => (
-          <button type="button" className="span-link" onClick={() => dispatch({ type: 'look', index: of(row) })}>
+          <button
+            type="button"
+            className="span-link"
+            onClick={() => dispatch({ type: 'look', index: of(row) })}
+          >
             <bdi>{nameOf(trace, of(row))}</bdi>
           </button>
         ),
       },
-      { name: 'Kind', size: '84px', isText: true, compare: (a, b) => at(trace.kind, of(a)) - at(trace.kind, of(b)), cell: (row) => kindOf(trace, of(row)) },
-      { name: 'Topic', size: 'minmax(90px, 0.8fr)', isText: true, cell: (row) => <bdi>{messageOf(trace, of(row))?.topic}</bdi> },
+      {
+        name: 'Kind',
+        size: '84px',
+        isText: true,
+        compare: (a, b) => at(trace.kind, of(a)) - at(trace.kind, of(b)),
+        cell: (row) => kindOf(trace, of(row)),
+      },
+      {
+        name: 'Topic',
+        size: 'minmax(90px, 0.8fr)',
+        isText: true,
+        cell: (row) => <bdi>{messageOf(trace, of(row))?.topic}</bdi>,
+      },
       number('Start', (index) => at(trace.begin, index), formatDuration),
       number('Duration', (index) => at(trace.length, index), formatDuration),
       number('Self', (index) => at(self, index), formatDuration),
@@ -56,7 +78,8 @@ export function SpansView({ page, colours }: ViewProps) {
         name: 'Error',
         size: '64px',
         compare: (a, b) => Number(isFailed(trace, of(a))) - Number(isFailed(trace, of(b))),
-        cell: (row) => (isFailed(trace, of(row)) ? <span className="failure-note">error</span> : ''),
+        cell: (row) =>
+          isFailed(trace, of(row)) ? <span className="failure-note">error</span> : '',
       },
     ];
   }, [trace, spans, colours, dispatch]);

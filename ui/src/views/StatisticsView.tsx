@@ -2,8 +2,8 @@
 import { useMemo, useState } from 'react';
 import type { ViewProps } from '../page/TraceView';
 import { formatDuration } from '../trace/format';
-import { attributeKeys, figures, type Figure, type GroupFigures } from '../trace/stats';
-import { SortTable, type Column } from './SortTable';
+import { attributeKeys, type Figure, figures, type GroupFigures } from '../trace/stats';
+import { type Column, SortTable } from './SortTable';
 
 const GROUPINGS: readonly (readonly [string, readonly string[]])[] = [
   ['Service and operation', ['service', 'operation']],
@@ -48,21 +48,30 @@ export function StatisticsView({ page, colours }: ViewProps) {
             </optgroup>
           </select>
         </label>
-        <span className="quiet">Self is time that no child covers. A click goes to the first span of the group.</span>
+        <span className="quiet">
+          Self is time that no child covers. A click goes to the first span of the group.
+        </span>
       </p>
       <SortTable
         key={by}
         label="Statistics"
         columns={columns}
         count={groups.length}
-        initial={{ column: columns.findIndex((column) => column.name === 'Self'), descending: true }}
+        initial={{
+          column: columns.findIndex((column) => column.name === 'Self'),
+          descending: true,
+        }}
         choose={(row) => dispatch({ type: 'look', index: groups[row]?.first ?? 0 })}
       />
     </section>
   );
 }
 
-function columnsOf(groups: readonly GroupFigures[], grouping: readonly string[], colours: ReadonlyMap<string, number>): Column[] {
+function columnsOf(
+  groups: readonly GroupFigures[],
+  grouping: readonly string[],
+  colours: ReadonlyMap<string, number>,
+): Column[] {
   const group = (row: number) => groups[row] as GroupFigures;
   const names: Column[] = grouping.map((by, i) => ({
     name: by === 'service' ? 'Service' : by === 'operation' ? 'Operation' : by,
@@ -71,7 +80,12 @@ function columnsOf(groups: readonly GroupFigures[], grouping: readonly string[],
     compare: (a, b) => (group(a).names[i] ?? '').localeCompare(group(b).names[i] ?? ''),
     cell: (row) => (
       <>
-        {by === 'service' && <span className={`swatch service-${colours.get(group(row).names[i] ?? '') ?? 0}`} aria-hidden="true" />}
+        {by === 'service' && (
+          <span
+            className={`swatch service-${colours.get(group(row).names[i] ?? '') ?? 0}`}
+            aria-hidden="true"
+          />
+        )}
         <bdi>{group(row).names[i]}</bdi>
       </>
     ),
@@ -85,11 +99,19 @@ function columnsOf(groups: readonly GroupFigures[], grouping: readonly string[],
   return [
     ...names,
     figure('count', 'Spans', (row) => group(row).count),
-    figure('errors', 'Errors', (row) => <span className={group(row).errors > 0 ? 'failure-note' : ''}>{group(row).errors}</span>),
+    figure('errors', 'Errors', (row) => (
+      <span className={group(row).errors > 0 ? 'failure-note' : ''}>{group(row).errors}</span>
+    )),
     ...TIMES.map(([name, title]) =>
       figure(name, title, (row) => (
         <>
-          {name === 'self' && <span className="share" style={{ width: `${100 * group(row).share}%` }} aria-hidden="true" />}
+          {name === 'self' && (
+            <span
+              className="share"
+              style={{ width: `${100 * group(row).share}%` }}
+              aria-hidden="true"
+            />
+          )}
           {formatDuration(group(row)[name])}
         </>
       )),
