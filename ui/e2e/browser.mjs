@@ -12,7 +12,7 @@ const FLAGS = [
 
 export async function openBrowser() {
   return chromium.launch({
-    executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium',
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
     // Tests often run as root in containers, where Chromium's sandbox cannot start.
     chromiumSandbox: false,

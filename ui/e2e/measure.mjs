@@ -10,8 +10,8 @@ import { largeTrace } from './large.mjs';
 import { fromEnvironment, sendTrace } from './otlp.mjs';
 
 const home = fromEnvironment('THROUGHLINE_URL');
-const SPANS = Number(process.env['MEASURE_SPANS'] ?? 100_000);
-const TRACES = Number(process.env['MEASURE_TRACES'] ?? 500);
+const SPANS = Number(process.env.MEASURE_SPANS ?? 100_000);
+const TRACES = Number(process.env.MEASURE_TRACES ?? 500);
 const SCROLL_MS = 4_000;
 
 /** @type {{figure: string, value: number, unit: string, bound: number, ok: boolean}[]} */
@@ -182,5 +182,5 @@ function report() {
       `${figure.padEnd(width)} ${String(value).padStart(8)} ${unit.padEnd(3)} ${unit === 'fps' ? '≥' : '≤'} ${bound} ${ok ? '' : 'MISSED'}`,
     );
   }
-  if (figures.some(({ ok }) => !ok) && !process.env['MEASURE_ONLY']) process.exitCode = 1;
+  if (figures.some(({ ok }) => !ok) && !process.env.MEASURE_ONLY) process.exitCode = 1;
 }

@@ -5,7 +5,7 @@ import { openBrowser } from './browser.mjs';
 import { newPage } from './page.mjs';
 
 const modes = new Map(
-  (process.env['THROUGHLINE_MODES'] ?? '')
+  (process.env.THROUGHLINE_MODES ?? '')
     .split(',')
     .filter(Boolean)
     .map((mode) => /** @type {[string, string]} */ (mode.split('='))),

@@ -390,13 +390,11 @@ test('traces that were dropped as a file are followed to each other', async (t) 
 test('a file that holds no traces is refused with the reason', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/`);
-  await page
-    .getByLabel('File of traces')
-    .setInputFiles({
-      name: 'x.json',
-      mimeType: 'application/json',
-      buffer: Buffer.from('{"a":1}'),
-    });
+  await page.getByLabel('File of traces').setInputFiles({
+    name: 'x.json',
+    mimeType: 'application/json',
+    buffer: Buffer.from('{"a":1}'),
+  });
   await page.getByRole('alert').getByText('x.json: the file holds no traces').waitFor();
 });
 

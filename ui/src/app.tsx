@@ -1,12 +1,14 @@
 /** Which page the address asks for. */
+
 import { lazy, Suspense, useEffect, useState } from 'react';
 import { ComparePage } from './compare/ComparePage';
 import { isTyping } from './page/keys';
 import { TracePage } from './page/TracePage';
 import { SearchPage } from './search/SearchPage';
 import { Help } from './shell/Help';
+import { Link } from './shell/Link';
 import { Empty, Loading } from './shell/Notice';
-import { isEmbedded, linkTo, type Place, usePlace } from './shell/navigation';
+import { isEmbedded, type Place, usePlace } from './shell/navigation';
 import { TopBar } from './shell/TopBar';
 
 const MapPage = lazy(() => import('./map/MapPage'));
@@ -49,8 +51,7 @@ function Page({ place }: { readonly place: Place }) {
         <main className="page">
           <Empty title="No such page">
             <p>
-              There is nothing at <code>{place.path}</code>.{' '}
-              <a {...linkTo('search')}>Search traces</a>
+              There is nothing at <code>{place.path}</code>. <Link to="search">Search traces</Link>
             </p>
           </Empty>
         </main>

@@ -1,8 +1,10 @@
 /** Two traces: what one has that the other has not, and where the time differs. */
+
 import { useEffect, useMemo, useState } from 'react';
 import { loadTrace } from '../page/TracePage';
+import { Link } from '../shell/Link';
 import { Failed, Loading } from '../shell/Notice';
-import { comparePath, go, linkTo, tracePath } from '../shell/navigation';
+import { comparePath, go, tracePath } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { type ComparedRow, type ComparedSide, compareTraces } from '../trace/compare';
@@ -69,7 +71,7 @@ function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
           Differences only
         </label>
       </p>
-      <div className="compare-scroll" tabIndex={0} role="region" aria-label="Differences">
+      <section className="compare-scroll" tabIndex={0} aria-label="Differences">
         <table className="compare-table">
           <thead>
             <tr>
@@ -88,7 +90,7 @@ function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </section>
     </>
   );
 }
@@ -98,9 +100,9 @@ function Side({ name, trace }: { readonly name: string; readonly trace: Trace })
     <div className="compare-side">
       <p>
         <strong>{name}</strong>{' '}
-        <a {...linkTo(tracePath(trace.id))}>
+        <Link to={tracePath(trace.id)}>
           <bdi>{serviceOf(trace, trace.root)}</bdi> <bdi>{nameOf(trace, trace.root)}</bdi>
-        </a>
+        </Link>
       </p>
       <p className="quiet">
         {formatTimestamp(trace.start)} · {formatDuration(trace.duration)} ·{' '}

@@ -80,7 +80,7 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
     setView((before) => ({ ...before, scale: bounded(before.scale * factor) }));
 
   return (
-    <div className="graph" ref={box} role="group" aria-label={label} {...pan}>
+    <figure className="graph" ref={box} aria-label={label} {...pan}>
       <div
         className="graph-plane"
         style={{
@@ -154,7 +154,7 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
           Fit
         </button>
       </div>
-    </div>
+    </figure>
   );
 }
 

@@ -4,13 +4,13 @@
  * Each node stands one layer right of the last of those that lead to it; within a layer nodes stand
  * near the middle of their neighbours. Cycles are opened where the walk meets itself.
  */
-import type { EdgeEnds, NodeBox, Placed } from './layout';
+import type { EdgeEnds, GraphLayout, NodeBox } from './geometry';
 
 const LAYER_GAP = 120;
 const NODE_GAP = 18;
 const SWEEPS = 4;
 
-export function placeInLayers(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): Placed {
+export function placeInLayers(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): GraphLayout {
   const index = new Map(nodes.map((node, i) => [node.id, i]));
   const ends = edges.map(({ from, to }) => [index.get(from) ?? 0, index.get(to) ?? 0] as const);
   const forward = withoutCycles(nodes.length, ends);
@@ -72,7 +72,9 @@ function withoutCycles(count: number, ends: Ends): Ends {
 
 function outgoing(count: number, ends: Ends): number[][] {
   const out: number[][] = Array.from({ length: count }, () => []);
-  ends.forEach(([from], edge) => out[from]?.push(edge));
+  ends.forEach(([from], edge) => {
+    out[from]?.push(edge);
+  });
   return out;
 }
 
@@ -91,15 +93,22 @@ function layered(count: number, ends: Ends): number[][] {
     }
   }
   const layers: number[][] = [];
-  layer.forEach((l, node) => (layers[l] ??= []).push(node));
+  layer.forEach((l, node) => {
+    const members = layers[l];
+    if (members) members.push(node);
+    else layers[l] = [node];
+  });
   return layers.filter((members) => members !== undefined);
 }
 
 /** Puts nodes near the middle of their neighbours, there and back a few times. */
 function order(layers: number[][], ends: Ends, count: number): void {
   const place = new Float64Array(count);
-  const note = (members: readonly number[]) =>
-    members.forEach((node, i) => (place[node] = (i + 0.5) / members.length));
+  const note = (members: readonly number[]) => {
+    members.forEach((node, i) => {
+      place[node] = (i + 0.5) / members.length;
+    });
+  };
   layers.forEach(note);
   const near: number[][] = Array.from({ length: count }, () => []);
   for (const [from, to] of ends) {

@@ -1,31 +1,7 @@
 /** Places for the nodes of a graph, in layers from left to right. */
 import { Graph, layout } from '@dagrejs/dagre';
+import type { EdgeEnds, GraphLayout, NodeBox } from './geometry';
 import { placeInLayers } from './layers';
-
-export interface NodeBox {
-  readonly id: string;
-  readonly width: number;
-  readonly height: number;
-}
-
-export interface EdgeEnds {
-  readonly id: string;
-  readonly from: string;
-  readonly to: string;
-  /** Room for the text on the line. */
-  readonly labelWidth: number;
-}
-
-/** `x` and `y` are the middles of nodes and of the texts on lines. */
-export interface Placed {
-  readonly nodes: ReadonlyMap<string, { readonly x: number; readonly y: number }>;
-  readonly edges: ReadonlyMap<
-    string,
-    { readonly path: string; readonly x: number; readonly y: number }
-  >;
-  readonly width: number;
-  readonly height: number;
-}
 
 /** Beyond these a careful layout takes seconds. */
 const CAREFUL_NODES = 60;
@@ -33,7 +9,7 @@ const CAREFUL_EDGES = 90;
 const GAP = 22;
 
 /** Nodes that nothing leads to or from stand in a block below the others. */
-export function place(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): Placed {
+export function place(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): GraphLayout {
   const joined = new Set(edges.flatMap(({ from, to }) => [from, to]));
   const main = nodes.filter((node) => joined.has(node.id));
   const isSmall = main.length <= CAREFUL_NODES && edges.length <= CAREFUL_EDGES;
@@ -45,9 +21,9 @@ export function place(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): Pl
   );
 }
 
-const EMPTY: Placed = { nodes: new Map(), edges: new Map(), width: 0, height: 0 };
+const EMPTY: GraphLayout = { nodes: new Map(), edges: new Map(), width: 0, height: 0 };
 
-function withBlock(placed: Placed, alone: readonly NodeBox[]): Placed {
+function withBlock(placed: GraphLayout, alone: readonly NodeBox[]): GraphLayout {
   const all = new Map(placed.nodes);
   const most = Math.max(placed.width, 1100);
   let [x, y, row, width] = [16, placed.height + (placed.height > 0 ? 10 : 16), 0, placed.width];
@@ -70,7 +46,7 @@ function withBlock(placed: Placed, alone: readonly NodeBox[]): Placed {
   };
 }
 
-function placeCarefully(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): Placed {
+function placeCarefully(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): GraphLayout {
   const graph = new Graph({ multigraph: true });
   graph.setGraph({ rankdir: 'LR', nodesep: 22, ranksep: 56, marginx: 16, marginy: 16 });
   graph.setDefaultEdgeLabel(() => ({}));

@@ -1,7 +1,8 @@
 /** What goes between services and topics, in figures; the same as the map, for reading. */
+
 import type { MapEdge } from '../api/types';
 import { EVERYTHING, type Lookback, searchPath } from '../search/query';
-import { linkTo } from '../shell/navigation';
+import { Link } from '../shell/Link';
 import { formatDuration } from '../trace/format';
 import { formatRate } from '../trace/rate';
 
@@ -17,7 +18,7 @@ export function EdgeTable({
   readonly lookback: Lookback;
 }) {
   return (
-    <div className="edge-scroll" tabIndex={0} role="region" aria-label="Connections">
+    <section className="edge-scroll" tabIndex={0} aria-label="Connections">
       <table className="edge-table">
         <thead>
           <tr>
@@ -48,7 +49,7 @@ export function EdgeTable({
             ))}
         </tbody>
       </table>
-    </div>
+    </section>
   );
 }
 
@@ -81,22 +82,22 @@ function Row({ edge, lookback }: { readonly edge: MapEdge; readonly lookback: Lo
       </td>
       <td className="figure">{formatRate(edge.rate)}/s</td>
       <td className="figure">
-        <a
-          {...linkTo(searchPath({ ...target, errors: false }))}
+        <Link
+          to={searchPath({ ...target, errors: false })}
           aria-label={`${edge.count}: search traces from ${from} to ${to}`}
         >
           {edge.count}
-        </a>
+        </Link>
       </td>
       <td className="figure">
         {edge.errors > 0 ? (
-          <a
+          <Link
             className="failure-note"
-            {...linkTo(searchPath(target))}
+            to={searchPath(target)}
             aria-label={`${edge.errors} errors: search traces from ${from} to ${to} with errors`}
           >
             {edge.errors}
-          </a>
+          </Link>
         ) : (
           0
         )}

@@ -1,11 +1,13 @@
 /** The map of the system: services, topics and what goes between them, over a time. */
+
 import { useEffect, useMemo, useState } from 'react';
 import { fetchMap } from '../api/client';
 import type { MapAnswer, MapEdge, MapService, MapTopic } from '../api/types';
 import { type CanvasEdge, type CanvasNode, GraphCanvas } from '../graph/GraphCanvas';
 import { EVERYTHING, LOOKBACKS, type Lookback, searchPath } from '../search/query';
+import { Link } from '../shell/Link';
 import { Empty, Failed, Loading } from '../shell/Notice';
-import { go, linkTo } from '../shell/navigation';
+import { go } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatDuration } from '../trace/format';
@@ -102,9 +104,9 @@ function MapOf({ answer, lookback }: { readonly answer: MapAnswer; readonly look
       <div className="map-foot">
         <h2>{chosen === undefined ? 'All connections' : `Connections of ${name}`}</h2>
         {chosen !== undefined && (
-          <a {...linkTo(searchPath(target))}>
+          <Link to={searchPath(target)}>
             Search traces {kind === 'topic' ? 'through topic' : 'of'} <bdi>{name}</bdi>
-          </a>
+          </Link>
         )}
       </div>
       <EdgeTable edges={near} lookback={lookback} />

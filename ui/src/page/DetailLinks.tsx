@@ -1,11 +1,14 @@
 /** Where a span's messages came from and went, and the links that it carries. */
-import { linkTo, tracePath } from '../shell/navigation';
+import { Link } from '../shell/Link';
+import { tracePath } from '../shell/navigation';
 import { at } from '../trace/column';
 import type { SpanLink } from '../trace/detail';
 import { formatDuration } from '../trace/format';
 import { findSpan, nameOf, serviceOf, type Trace } from '../trace/model';
 import { Section } from './Section';
-import type { Follow } from './SpanDetail';
+
+/** Goes to the span with this index. */
+export type Follow = (index: number) => void;
 
 interface PartProps {
   readonly trace: Trace;
@@ -120,11 +123,11 @@ function LinkTarget({
   return (
     <>
       span <code>{link.spanId}</code> of{' '}
-      <a {...linkTo(tracePath(link.traceId, { span: link.spanId }))}>another trace</a>
+      <Link to={tracePath(link.traceId, { span: link.spanId })}>another trace</Link>
       {' · '}
-      <a {...linkTo(tracePath(trace.id, { view: 'journey', span: link.spanId }))}>
+      <Link to={tracePath(trace.id, { view: 'journey', span: link.spanId })}>
         see both as a journey
-      </a>
+      </Link>
     </>
   );
 }

@@ -67,7 +67,7 @@ function Bar(props: SpanRowProps) {
     <>
       <span
         className={classes.join(' ')}
-        style={{ left: percent(left), width: percent(right - left) }}
+        style={{ left: percent(left), ...(length > 0 && { width: percent(right - left) }) }}
       />
       <CriticalStretches {...props} />
       <span className="bar-note" style={{ left: percent(right) }}>

@@ -57,6 +57,7 @@ export function Minimap({ page, colours }: MinimapProps) {
     <div className="minimap">
       <div
         className="minimap-area"
+        aria-hidden="true"
         ref={box}
         title="Drag to zoom in, double click for the whole time"
         onPointerDown={begin}
@@ -64,7 +65,7 @@ export function Minimap({ page, colours }: MinimapProps) {
         onPointerUp={end}
         onDoubleClick={() => dispatch({ type: 'set', part: { window: undefined } })}
       >
-        <canvas ref={canvas} style={{ height: HEIGHT }} aria-hidden="true" />
+        <canvas ref={canvas} style={{ height: HEIGHT }} />
         {state.window && (
           <>
             <span className="minimap-out" style={{ left: 0, width: percent(window.from / all) }} />
@@ -84,6 +85,7 @@ function useDrawing(
   width: number,
 ): void {
   const theme = useThemeChanges();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a canvas keeps the colours of the old theme.
   useEffect(() => {
     const element = canvas.current;
     if (!element || width === 0) return;

@@ -59,9 +59,8 @@ export function NamesBorder({ part, setPart }: NamesBorderProps) {
     set((part ?? USUAL) + step);
   };
   return (
-    <div
+    <hr
       className="names-border"
-      role="separator"
       aria-orientation="vertical"
       aria-label="Width of the names"
       aria-valuenow={Math.round(100 * (part ?? USUAL))}

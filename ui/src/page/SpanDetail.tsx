@@ -8,7 +8,7 @@ import { formatDuration, formatTimestamp } from '../trace/format';
 import { isFailed, kindOf, nameOf, serviceOf, spanIdOf, type Trace } from '../trace/model';
 import { selfTimes } from '../trace/self';
 import { AttributeTable } from './AttributeTable';
-import { LinkList, MessageList } from './DetailLinks';
+import { type Follow, LinkList, MessageList } from './DetailLinks';
 import { Section } from './Section';
 import type { Page } from './state';
 
@@ -20,14 +20,11 @@ interface SpanDetailProps {
   readonly leave: () => void;
 }
 
-/** Goes to the span with this index. */
-export type Follow = (index: number) => void;
-
 export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailProps) {
   const { trace } = page;
   const detail = useMemo(() => readDetail(trace, index), [trace, index]);
   const self = useMemo(() => selfTimes(trace), [trace]);
-  const templates = useMemo(rememberedTemplates, [index]);
+  const templates = rememberedTemplates();
   const service = serviceOf(trace, index);
   const kind = kindOf(trace, index);
   const places = {

@@ -117,7 +117,7 @@ function Matches({ page }: { readonly page: Page }) {
   if (match.length === 0) return null;
   const next = match.find((index) => index > state.active) ?? match[0];
   return (
-    <span className="matches" role="group" aria-label="Spans that the search matched">
+    <fieldset className="matches" aria-label="Spans that the search matched">
       <button
         type="button"
         onClick={() => next !== undefined && dispatch({ type: 'look', index: next })}
@@ -131,7 +131,7 @@ function Matches({ page }: { readonly page: Page }) {
       >
         ×
       </button>
-    </span>
+    </fieldset>
   );
 }
 

@@ -1,9 +1,10 @@
 /** One trace: loaded from the collector, or opened from a file. */
+
 import { useEffect } from 'react';
 import { fetchTrace } from '../api/client';
 import { openedTrace } from '../api/opened';
+import { Link } from '../shell/Link';
 import { Empty, Failed, Loading } from '../shell/Notice';
-import { linkTo } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { buildTrace, nameOf, serviceOf, type Trace } from '../trace/model';
 import { TraceView } from './TraceView';
@@ -61,7 +62,7 @@ function Absent({
         <button type="button" onClick={found.reload}>
           Look again
         </button>{' '}
-        <a {...linkTo('search')}>Search traces</a>
+        <Link to="search">Search traces</Link>
       </p>
     </Empty>
   );

@@ -10,17 +10,13 @@ import { SpansView } from '../views/SpansView';
 import { StatisticsView } from '../views/StatisticsView';
 import { usePageKeys } from './keys';
 import { SpanDetail } from './SpanDetail';
-import { type Page, usePage } from './state';
+import { usePage } from './state';
 import { Timeline } from './Timeline';
 import { Toolbar } from './Toolbar';
 import { TraceHeader } from './TraceHeader';
+import type { ViewProps } from './viewProps';
 
 const GraphView = lazy(() => import('../views/GraphView'));
-
-export interface ViewProps {
-  readonly page: Page;
-  readonly colours: ReadonlyMap<string, number>;
-}
 
 interface TraceViewProps {
   readonly trace: Trace;

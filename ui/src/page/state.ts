@@ -129,7 +129,7 @@ export function usePage(trace: Trace, id: string, query: string, isInner = false
   useEffect(() => {
     if (seen.current !== asked && asked !== address) dispatch({ type: 'address', query });
     seen.current = asked;
-  }, [asked]);
+  }, [asked, address, query]);
 
   const press = (key: string, shift: boolean) =>
     pressed(key, shift, { trace, state, dispatch, found });

@@ -1,5 +1,5 @@
 /** What attributes say of a message, in OpenTelemetry's names (of now and before) or OpenTracing's. */
-import type { AttributeSketch } from './writer';
+import type { AttributeSketch } from './records';
 
 export interface MessageFacts {
   readonly topic: string;

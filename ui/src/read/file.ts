@@ -7,15 +7,13 @@ import type { WireTrace } from './wire';
 /** The traces of a file; throws an `Error` whose message says what would be understood. */
 export function readTraces(text: string): OpenedTrace[] {
   const documents = parse(text);
-  const jaeger = documents
-    .flatMap(jaegerTraces)
-    .map(
-      (wire): OpenedTrace => ({
-        answer: readJaeger(wire),
-        format: 'jaeger',
-        document: () => ({ data: [wire] }),
-      }),
-    );
+  const jaeger = documents.flatMap(jaegerTraces).map(
+    (wire): OpenedTrace => ({
+      answer: readJaeger(wire),
+      format: 'jaeger',
+      document: () => ({ data: [wire] }),
+    }),
+  );
   const otlp = readOtlp(documents).map(
     (answer): OpenedTrace => ({
       answer,

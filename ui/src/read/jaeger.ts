@@ -4,8 +4,9 @@
  * Nothing in a file is taken for granted: processes may be absent, times may be nonsense.
  */
 import type { TraceAnswer } from '../api/types';
+import type { AttributeSketch, SpanSketch } from './records';
 import type { WireLog, WireReference, WireSpan, WireTag, WireTrace } from './wire';
-import { type AttributeSketch, type SpanSketch, writeAnswer } from './writer';
+import { writeAnswer } from './writer';
 
 export function readJaeger(wire: WireTrace): TraceAnswer {
   const traceId = longId(wire.traceID, 32);

@@ -1,6 +1,7 @@
 /** Reads OTLP in JSON: `resourceSpans`, ids in hex (or base64, as some write them), times as nanosecond strings. */
 import type { TraceAnswer } from '../api/types';
-import { type AttributeSketch, type SpanSketch, writeAnswer } from './writer';
+import type { AttributeSketch, SpanSketch } from './records';
+import { writeAnswer } from './writer';
 
 type Loose = Readonly<Record<string, unknown>>;
 

@@ -1,5 +1,5 @@
 /** Opening traces from a file: a button, or a file dropped anywhere on the page. */
-import { useEffect, useRef, useState } from 'react';
+import { useEffect, useEffectEvent, useRef, useState } from 'react';
 import { keepOpened } from '../api/opened';
 import { readTraces } from '../read/file';
 import { go, tracePath } from '../shell/navigation';
@@ -22,6 +22,10 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
     }
   }
 
+  const openDropped = useEffectEvent((event: DragEvent) => {
+    void open(event.dataTransfer?.files[0]);
+  });
+
   useEffect(() => {
     const over = (event: DragEvent) => {
       event.preventDefault();
@@ -30,7 +34,7 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
     const drop = (event: DragEvent) => {
       event.preventDefault();
       setOver(false);
-      void open(event.dataTransfer?.files[0]);
+      openDropped(event);
     };
     window.addEventListener('dragover', over);
     window.addEventListener('dragleave', over);

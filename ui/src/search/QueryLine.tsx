@@ -1,5 +1,5 @@
 /** The query line: a combobox that completes names and values from what the collector has seen. */
-import { type KeyboardEvent, useEffect, useId, useRef, useState } from 'react';
+import { type KeyboardEvent, useEffect, useEffectEvent, useId, useRef, useState } from 'react';
 import { completeTexts } from '../api/client';
 import { type Completable, completableAt, INTRINSICS, KNOWN_VALUES, taken } from './completion';
 
@@ -86,12 +86,13 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
         onBlur={() => setPlace(undefined)}
       />
       {isOpen && (
-        <ul id={`${id}-list`} className="completions" role="listbox" aria-label="Completions">
+        <div id={`${id}-list`} className="completions" role="listbox" aria-label="Completions">
           {options.map((text, i) => (
-            <li
+            <div
               key={text}
               id={`${id}-${i}`}
               role="option"
+              tabIndex={-1}
               aria-selected={i === chosen}
               // Before the field loses its focus.
               onMouseDown={(event) => {
@@ -100,9 +101,9 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
               }}
             >
               <bdi>{text}</bdi>
-            </li>
+            </div>
           ))}
-        </ul>
+        </div>
       )}
       {error && (
         <p id={`${id}-error`} className="field-error" role="alert">
@@ -131,14 +132,15 @@ function useOptions(place: Completable | undefined): readonly string[] {
   const key =
     place &&
     JSON.stringify([place.what, place.text, place.what === 'value' && place.key, place.isTraceQl]);
+  const load = useEffectEvent(async (signal: AbortSignal) => (place ? ask(place, signal) : []));
   useEffect(() => {
-    if (!place) {
+    if (key === undefined) {
       setOptions([]);
       return undefined;
     }
     const abort = new AbortController();
     const timer = setTimeout(() => {
-      ask(place, abort.signal).then(
+      load(abort.signal).then(
         (found) => {
           if (!abort.signal.aborted) setOptions(found);
         },

@@ -1,7 +1,9 @@
 /** The traces found, one row each: what it was, how long it took, who took part. */
+
 import { memo, useDeferredValue } from 'react';
 import type { TraceSummary } from '../api/types';
-import { linkTo, tracePath } from '../shell/navigation';
+import { Link } from '../shell/Link';
+import { tracePath } from '../shell/navigation';
 import { ServicePill } from '../shell/ServicePill';
 import { formatAge, formatCount, formatDuration, formatTimestamp } from '../trace/format';
 
@@ -80,10 +82,10 @@ const Result = memo(function Result({
       />
       <div className="result-body">
         <div className="result-head">
-          <a className="result-name" {...linkTo(tracePath(trace.trace_id, matched))}>
+          <Link className="result-name" to={tracePath(trace.trace_id, matched)}>
             <bdi className="result-service">{trace.service || '(no service)'}</bdi>{' '}
             <bdi>{trace.operation || '(no name)'}</bdi>
-          </a>
+          </Link>
           <span className="result-duration">
             <span className="meter" aria-hidden="true">
               <span style={{ width: `${100 * part}%` }} />

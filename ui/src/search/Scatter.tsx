@@ -27,6 +27,7 @@ export default function Scatter({ traces, onBrush }: ScatterProps) {
   const [box, width] = useWidth<HTMLDivElement>();
   const place = useRef<HTMLDivElement>(null);
   const theme = useThemeChanges();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a canvas keeps the colours of the old theme.
   useEffect(() => {
     const element = place.current;
     if (!element || width === 0 || traces.length === 0) return undefined;

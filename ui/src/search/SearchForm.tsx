@@ -13,7 +13,6 @@ import {
   ORDERS,
   type Order,
   type SearchQuery,
-  searchPath,
   toLocalField,
 } from './query';
 
@@ -27,7 +26,7 @@ interface SearchFormProps {
 export function SearchForm({ query, services, error, onSubmit }: SearchFormProps) {
   const [draft, setDraft] = useState(query);
   // Back, forward and links change the query from outside; the fields follow.
-  useEffect(() => setDraft(query), [searchPath(query)]);
+  useEffect(() => setDraft(query), [query]);
   const { service } = draft;
   const operations = useRequest(`operations ${service}`, (signal) =>
     completeTexts('operations', service ? { service } : {}, signal),
@@ -45,100 +44,101 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
   }
 
   return (
-    <form
-      className={isWhole || saysMore ? 'search-form whole' : 'search-form'}
-      role="search"
-      aria-label="Traces"
-      onSubmit={submit}
-    >
-      <Choice
-        label="Service"
-        value={service}
-        all="All services"
-        options={services}
-        onChange={(chosen) => change({ service: chosen, operation: '' })}
-      />
-      <Suggested
-        isRare
-        label="Operation"
-        placeholder="All operations"
-        value={draft.operation}
-        options={operations.value ?? []}
-        onChange={(operation) => change({ operation })}
-      />
-      <Choice
-        isRare
-        label="Topic"
-        value={draft.topic}
-        all="Any or none"
-        options={topics.value ?? []}
-        onChange={(topic) => change({ topic })}
-      />
-      <QueryLine
-        value={draft.q}
-        onChange={(q) => change({ q })}
-        error={draft.q.trim() === query.q ? error : undefined}
-      />
-      <TimeRange draft={draft} change={change} />
-      <Length
-        label="Min duration"
-        placeholder="100ms"
-        value={draft.minDuration}
-        onChange={(minDuration) => change({ minDuration })}
-      />
-      <Length
-        label="Max duration"
-        placeholder="1.5s"
-        value={draft.maxDuration}
-        onChange={(maxDuration) => change({ maxDuration })}
-      />
-      <label className="field rare">
-        <span>Order</span>
-        <select
-          value={draft.order}
-          onChange={(event) => change({ order: event.target.value as Order })}
-        >
-          {Object.entries(ORDERS).map(([value, name]) => (
-            <option key={value} value={value}>
-              {name[0]?.toUpperCase()}
-              {name.slice(1)}
-            </option>
-          ))}
-        </select>
-      </label>
-      <label className="field field-narrow rare">
-        <span>Limit</span>
-        <select
-          value={draft.limit}
-          onChange={(event) => change({ limit: Number(event.target.value) })}
-        >
-          {LIMITS.map((limit) => (
-            <option key={limit}>{limit}</option>
-          ))}
-        </select>
-      </label>
-      <label className="tick-box errors-only rare">
-        <input
-          type="checkbox"
-          checked={draft.errors}
-          onChange={(event) => change({ errors: event.target.checked })}
+    <search>
+      <form
+        className={isWhole || saysMore ? 'search-form whole' : 'search-form'}
+        aria-label="Traces"
+        onSubmit={submit}
+      >
+        <Choice
+          label="Service"
+          value={service}
+          all="All services"
+          options={services}
+          onChange={(chosen) => change({ service: chosen, operation: '' })}
         />
-        Errors only
-      </label>
-      {!saysMore && (
-        <button
-          type="button"
-          className="more-fields"
-          aria-expanded={isWhole}
-          onClick={() => setWhole(!isWhole)}
-        >
-          {isWhole ? 'Fewer fields' : 'More fields'}
+        <Suggested
+          isRare
+          label="Operation"
+          placeholder="All operations"
+          value={draft.operation}
+          options={operations.value ?? []}
+          onChange={(operation) => change({ operation })}
+        />
+        <Choice
+          isRare
+          label="Topic"
+          value={draft.topic}
+          all="Any or none"
+          options={topics.value ?? []}
+          onChange={(topic) => change({ topic })}
+        />
+        <QueryLine
+          value={draft.q}
+          onChange={(q) => change({ q })}
+          error={draft.q.trim() === query.q ? error : undefined}
+        />
+        <TimeRange draft={draft} change={change} />
+        <Length
+          label="Min duration"
+          placeholder="100ms"
+          value={draft.minDuration}
+          onChange={(minDuration) => change({ minDuration })}
+        />
+        <Length
+          label="Max duration"
+          placeholder="1.5s"
+          value={draft.maxDuration}
+          onChange={(maxDuration) => change({ maxDuration })}
+        />
+        <label className="field rare">
+          <span>Order</span>
+          <select
+            value={draft.order}
+            onChange={(event) => change({ order: event.target.value as Order })}
+          >
+            {Object.entries(ORDERS).map(([value, name]) => (
+              <option key={value} value={value}>
+                {name[0]?.toUpperCase()}
+                {name.slice(1)}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label className="field field-narrow rare">
+          <span>Limit</span>
+          <select
+            value={draft.limit}
+            onChange={(event) => change({ limit: Number(event.target.value) })}
+          >
+            {LIMITS.map((limit) => (
+              <option key={limit}>{limit}</option>
+            ))}
+          </select>
+        </label>
+        <label className="tick-box errors-only rare">
+          <input
+            type="checkbox"
+            checked={draft.errors}
+            onChange={(event) => change({ errors: event.target.checked })}
+          />
+          Errors only
+        </label>
+        {!saysMore && (
+          <button
+            type="button"
+            className="more-fields"
+            aria-expanded={isWhole}
+            onClick={() => setWhole(!isWhole)}
+          >
+            {isWhole ? 'Fewer fields' : 'More fields'}
+          </button>
+        )}
+        <button type="submit" className="primary">
+          Find traces
         </button>
-      )}
-      <button type="submit" className="primary">
-        Find traces
-      </button>
-    </form>
+      </form>
+    </search>
   );
 }
 

@@ -1,10 +1,12 @@
 /** Search: the form, and the traces that match. */
+
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from 'react';
 import { completeTexts } from '../api/client';
 import { openedTraces } from '../api/opened';
 import { DownloadMenu } from '../page/DownloadMenu';
+import { Link } from '../shell/Link';
 import { Empty, Failed, Loading } from '../shell/Notice';
-import { comparePath, go, linkTo } from '../shell/navigation';
+import { comparePath, go } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
@@ -19,7 +21,7 @@ import { SearchForm } from './SearchForm';
 const Scatter = lazy(() => import('./Scatter'));
 
 export function SearchPage({ address }: { readonly address: string }) {
-  const query = parseQuery(address);
+  const query = useMemo(() => parseQuery(address), [address]);
   const services = useRequest('services', (signal) => completeTexts('services', {}, signal));
   const [isLive, setLive] = useState(false);
   const found = useFound(query, isLive);
@@ -110,8 +112,14 @@ interface ResultsProps extends Ticks {
 
 function Results({ query, found, known, isLive, setLive, opened, ticked, tick }: ResultsProps) {
   const now = useNow();
-  const [brush, setBrush] = useState<Brush>();
-  useEffect(() => setBrush(undefined), [searchPath(query)]);
+  // A brush belongs to the query whose plot it was drawn on; the next query begins without one.
+  const path = searchPath(query);
+  const [brushed, setBrushed] = useState<{ readonly path: string; readonly brush: Brush }>();
+  const brush = brushed?.path === path ? brushed.brush : undefined;
+  const setBrush = useCallback(
+    (next: Brush | undefined) => setBrushed(next && { path, brush: next }),
+    [path],
+  );
   const { traces } = found;
   const names = traces?.flatMap((trace) => trace.services.map((service) => service.name)) ?? [];
   const namesKey = [...new Set(names)].sort().join('\u0000');
@@ -253,7 +261,7 @@ function NoMatch({ query, tools }: ToolsProps & { readonly query: SearchQuery })
     <Empty title="No trace matches">
       <p>
         Nothing in the {time} fits this query. Look further back, ask for less, or{' '}
-        <a {...linkTo('search')}>show everything</a>.
+        <Link to="search">show everything</Link>.
       </p>
       {tools}
     </Empty>

@@ -57,7 +57,7 @@ export function useFound(query: SearchQuery, isLive: boolean): Found {
           ),
       )
       .finally(() => setLoadingMore(false));
-  }, [next, answer, mine, key]);
+  }, [next, answer, mine, key, query]);
 
   useLive(isLive && query.lookback !== 'custom' ? answer?.live : undefined, first.reload);
   return {

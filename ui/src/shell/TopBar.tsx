@@ -1,20 +1,22 @@
 /** The bar above every page: home, the pages, look-up by trace id, theme, help. */
+
 import { type FormEvent, useId, useState } from 'react';
 import { parseTraceId } from '../search/query';
-import { go, linkTo, type Place, tracePath } from './navigation';
+import { Link } from './Link';
+import { go, type Place, tracePath } from './navigation';
 import { THEMES, useTheme } from './theme';
 
 export function TopBar({ place, help }: { readonly place: Place; readonly help: () => void }) {
   return (
     <header className="top-bar">
-      <a className="brand" {...linkTo('search')}>
+      <Link className="brand" to="search">
         <svg viewBox="0 0 32 32" width="24" height="24" aria-hidden="true">
           <path d="M5 10h10v9q0 3 3 3h9" />
           <circle cx="5.5" cy="10" r="3.2" />
           <circle cx="26.5" cy="22" r="3.2" />
         </svg>
         Throughline
-      </a>
+      </Link>
       <nav className="pages" aria-label="Pages">
         <PageLink path="search" name="Search" isHere={place.page === 'search'} />
         <PageLink path="map" name="Map" isHere={place.page === 'map'} />
@@ -44,9 +46,9 @@ function PageLink({
   readonly isHere: boolean;
 }) {
   return (
-    <a {...linkTo(path)} aria-current={isHere ? 'page' : undefined}>
+    <Link to={path} aria-current={isHere ? 'page' : undefined}>
       {name}
-    </a>
+    </Link>
   );
 }
 
@@ -65,27 +67,29 @@ function TraceLookUp() {
   }
 
   return (
-    <form className="look-up" role="search" aria-label="Trace by id" onSubmit={lookUp}>
-      <input
-        type="text"
-        placeholder="Open a trace by its id"
-        aria-label="Trace id"
-        aria-invalid={wrong}
-        aria-describedby={wrong ? errorId : undefined}
-        spellCheck={false}
-        autoComplete="off"
-        value={text}
-        onChange={(event) => {
-          setText(event.target.value);
-          setWrong(false);
-        }}
-      />
-      {wrong && (
-        <p id={errorId} className="field-error" role="alert">
-          A trace id has 16 or 32 hexadecimal digits, not all of them 0
-        </p>
-      )}
-    </form>
+    <search>
+      <form className="look-up" aria-label="Trace by id" onSubmit={lookUp}>
+        <input
+          type="text"
+          placeholder="Open a trace by its id"
+          aria-label="Trace id"
+          aria-invalid={wrong}
+          aria-describedby={wrong ? errorId : undefined}
+          spellCheck={false}
+          autoComplete="off"
+          value={text}
+          onChange={(event) => {
+            setText(event.target.value);
+            setWrong(false);
+          }}
+        />
+        {wrong && (
+          <p id={errorId} className="field-error" role="alert">
+            A trace id has 16 or 32 hexadecimal digits, not all of them 0
+          </p>
+        )}
+      </form>
+    </search>
   );
 }
 

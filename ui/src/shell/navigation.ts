@@ -4,7 +4,7 @@
  * All paths here are relative to the folder that the pages are served from, so they also work below
  * a base path.
  */
-import { type MouseEvent, useSyncExternalStore } from 'react';
+import { useSyncExternalStore } from 'react';
 
 export type Place =
   | { readonly page: 'search'; readonly query: string }
@@ -84,19 +84,6 @@ export function usePlace(): Place {
   const address = useSyncExternalStore(subscribe, () => location.pathname + location.search);
   const [pathname = '', query = ''] = splitQuery(address);
   return placeOf(pathname, query, base().pathname);
-}
-
-/** Properties of a link that stays in the page, yet opens a tab when the reader asks for one. */
-export function linkTo(path: string) {
-  return {
-    href: absolute(path),
-    onClick(event: MouseEvent) {
-      if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
-        return;
-      event.preventDefault();
-      go(path);
-    },
-  };
 }
 
 const MOVED = 'throughline:moved';

@@ -1,5 +1,5 @@
 /** A request as state: loading, ready or failed, with the last good value kept while reloading. */
-import { useCallback, useEffect, useState } from 'react';
+import { useCallback, useEffect, useEffectEvent, useState } from 'react';
 import { ApiFailure } from '../api/client';
 
 export interface RequestState<T> {
@@ -22,10 +22,12 @@ export function useRequest<T>(
   const reload = useCallback(() => setRound((previous) => previous + 1), []);
   const ticket = key === undefined ? undefined : `${round} ${key}`;
 
+  const start = useEffectEvent(run);
+
   useEffect(() => {
     if (ticket === undefined) return undefined;
     const abort = new AbortController();
-    run(abort.signal).then(
+    start(abort.signal).then(
       (value) => {
         if (!abort.signal.aborted) setOutcome({ value, settled: ticket });
       },
@@ -37,7 +39,6 @@ export function useRequest<T>(
       },
     );
     return () => abort.abort();
-    // `run` is made anew by every render; the ticket says all that it depends on.
   }, [ticket]);
 
   if (ticket === undefined) return { loading: false, reload };

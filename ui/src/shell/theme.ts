@@ -7,7 +7,7 @@ export type Theme = (typeof THEMES)[number];
 const KEY = 'throughline.theme';
 
 export function applyTheme(theme: Theme): void {
-  document.documentElement.dataset['theme'] = theme;
+  document.documentElement.dataset.theme = theme;
 }
 
 export function rememberedTheme(): Theme {

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
-import { type SpanSketch, writeAnswer } from '../read/writer';
+import type { SpanSketch } from '../read/records';
+import { writeAnswer } from '../read/writer';
 import { linkedWith } from './linked';
 
 const span: SpanSketch = {

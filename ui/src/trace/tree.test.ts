@@ -72,7 +72,10 @@ describe('arrange', () => {
 
   it('places every node of any parent list exactly once, below its parent unless cut', () => {
     let seed = 7;
-    const random = (below: number) => (seed = (seed * 48_271) % 0x7fffffff) % below;
+    const random = (below: number) => {
+      seed = (seed * 48_271) % 0x7fffffff;
+      return seed % below;
+    };
     for (let round = 0; round < 300; round++) {
       const count = 1 + random(12);
       const parents = Array.from({ length: count }, () => random(count + 1) - 1);

@@ -1,7 +1,7 @@
 /** The flame graph: equal ways of calls laid together; a click looks into one. */
 import { type KeyboardEvent, useMemo, useState } from 'react';
 import { percent } from '../page/Ruler';
-import type { ViewProps } from '../page/TraceView';
+import type { ViewProps } from '../page/viewProps';
 import { parseFind } from '../trace/find';
 import { type Frame, flameGraph } from '../trace/flame';
 import { formatCount, formatDuration } from '../trace/format';
@@ -53,9 +53,8 @@ export function FlameView({ page, colours }: ViewProps) {
         )}
       </p>
       <div className="flame-scroll">
-        <div
+        <fieldset
           className="flame-area"
-          role="group"
           aria-label="Frames"
           onKeyDown={arrowKeys}
           style={{ height: (deepest + 1) * FRAME_HEIGHT }}
@@ -89,7 +88,7 @@ export function FlameView({ page, colours }: ViewProps) {
               </button>
             );
           })}
-        </div>
+        </fieldset>
       </div>
     </section>
   );

@@ -1,7 +1,7 @@
 /** The graph of a trace: operations and topics as nodes, with times; loaded when it is first looked at. */
 import { useMemo, useState } from 'react';
 import { type CanvasEdge, type CanvasNode, GraphCanvas } from '../graph/GraphCanvas';
-import type { ViewProps } from '../page/TraceView';
+import type { ViewProps } from '../page/viewProps';
 import { formatCount, formatDuration } from '../trace/format';
 import { type GraphNode, type TraceGraph, traceGraph } from '../trace/graph';
 import { nameOf, serviceOf } from '../trace/model';

@@ -2,6 +2,7 @@
  * The journey: this trace and those it is linked with, out and in, as lanes of one timeline. Where one
  * came from stays visible.
  */
+
 import { useMemo, useRef } from 'react';
 import { fetchJourney, fetchTrace } from '../api/client';
 import { openedTrace, openedTraces } from '../api/opened';
@@ -12,8 +13,9 @@ import { type Page, usePage } from '../page/state';
 import { Timeline } from '../page/Timeline';
 import { Toolbar } from '../page/Toolbar';
 import { WhereTimeWent } from '../page/WhereTimeWent';
+import { Link } from '../shell/Link';
 import { Failed, Loading } from '../shell/Notice';
-import { linkTo, tracePath } from '../shell/navigation';
+import { tracePath } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
@@ -123,12 +125,12 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
 function LaneTitle({ lane, home }: { readonly lane: TraceAnswer; readonly home: string }) {
   if (lane.trace_id === home) return <span className="mark lane-home">you came from here</span>;
   return (
-    <a
+    <Link
       className="mark lane-link"
-      {...linkTo(tracePath(lane.trace_id))}
+      to={tracePath(lane.trace_id)}
       title={`Open trace ${lane.trace_id} alone`}
     >
       trace {lane.trace_id.slice(0, 8)}
-    </a>
+    </Link>
   );
 }

@@ -1,6 +1,6 @@
 /** All spans in a table: those that are found when something is looked for. */
 import { useMemo } from 'react';
-import type { ViewProps } from '../page/TraceView';
+import type { ViewProps } from '../page/viewProps';
 import { at } from '../trace/column';
 import { messageOf } from '../trace/detail';
 import { formatDuration } from '../trace/format';
@@ -10,9 +10,10 @@ import { type Column, SortTable } from './SortTable';
 
 export function SpansView({ page, colours }: ViewProps) {
   const { trace, found, state, dispatch } = page;
+  const isFinding = state.find !== '';
   const spans = useMemo(
-    () => (state.find === '' ? Int32Array.from({ length: trace.count }, (_, i) => i) : found),
-    [trace, found, state.find === ''],
+    () => (!isFinding ? Int32Array.from({ length: trace.count }, (_, i) => i) : found),
+    [trace, found, isFinding],
   );
   const columns = useMemo((): Column[] => {
     const self = selfTimes(trace);

@@ -1,6 +1,6 @@
 /** Statistics: the spans in groups of the reader's choice, with counts and times. */
 import { useMemo, useState } from 'react';
-import type { ViewProps } from '../page/TraceView';
+import type { ViewProps } from '../page/viewProps';
 import { formatDuration } from '../trace/format';
 import { attributeKeys, type Figure, figures, type GroupFigures } from '../trace/stats';
 import { type Column, SortTable } from './SortTable';

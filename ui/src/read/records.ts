@@ -1,0 +1,33 @@
+/** Spans as objects: the form between a file format and the columns of a trace. */
+
+export interface AttributeSketch {
+  readonly key: string;
+  readonly kind: string;
+  readonly value: unknown;
+}
+
+export interface SpanSketch {
+  readonly id: string;
+  readonly parent: string;
+  readonly name: string;
+  /** As in `SpanColumns.kind`. */
+  readonly kind: number;
+  readonly status: number;
+  readonly statusMessage: string;
+  /** Microseconds since the epoch. */
+  readonly start: number;
+  readonly duration: number;
+  readonly resource: { readonly service: string; readonly attributes: readonly AttributeSketch[] };
+  readonly scope: string;
+  readonly attributes: readonly AttributeSketch[];
+  readonly events: readonly {
+    readonly time: number;
+    readonly name: string;
+    readonly attributes: readonly AttributeSketch[];
+  }[];
+  readonly links: readonly {
+    readonly trace: string;
+    readonly span: string;
+    readonly attributes: readonly AttributeSketch[];
+  }[];
+}
