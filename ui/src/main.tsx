@@ -1,7 +1,7 @@
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { App } from './app';
-import { applyTheme, rememberedTheme } from './shell/theme';
+import { applyTheme, loadTheme } from './shell/theme';
 import './styles/base.css';
 import './styles/shell.css';
 import './styles/search.css';
@@ -11,7 +11,7 @@ import './styles/detail.css';
 import './styles/views.css';
 import './styles/graph.css';
 
-applyTheme(rememberedTheme());
+applyTheme(loadTheme());
 // Its address is relative, and what it is relative to changes with the address of the page.
 const icon = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
 if (icon) icon.href = new URL(icon.href).href;

@@ -82,7 +82,7 @@ export interface ScopeEntry {
   readonly pair: Numbers;
 }
 
-export interface TraceAnswer {
+export interface TraceResponse {
   readonly trace_id: string;
   readonly origin: number;
   readonly duration: number;
@@ -124,14 +124,14 @@ export interface TraceSummary {
   readonly matched: readonly string[];
 }
 
-export interface SearchAnswer {
+export interface SearchResponse {
   readonly traces: readonly TraceSummary[];
   readonly next?: string | null;
   readonly total?: number | null;
   readonly live: string;
 }
 
-export interface CompleteAnswer {
+export interface CompletionResponse {
   readonly items: readonly { readonly text: string; readonly count: number }[];
   readonly more: boolean;
 }
@@ -161,7 +161,7 @@ export interface JourneyLink {
 
 export type JourneyTrace = TraceSummary & { readonly hop: number };
 
-export interface JourneyAnswer {
+export interface JourneyResponse {
   readonly traces: readonly JourneyTrace[];
   readonly links: readonly JourneyLink[];
   readonly missing: readonly string[];
@@ -195,7 +195,7 @@ export interface MapEdge {
   readonly lag_max?: number | null;
 }
 
-export interface MapAnswer {
+export interface MapResponse {
   readonly start: number;
   readonly end: number;
   readonly seconds: number;
@@ -206,7 +206,7 @@ export interface MapAnswer {
   readonly more: boolean;
 }
 
-export interface LiveAnswer {
+export interface LiveResponse {
   readonly cursor: string;
   readonly changed: readonly string[];
   readonly more: boolean;

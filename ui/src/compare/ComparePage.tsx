@@ -3,8 +3,8 @@
 import { useEffect, useMemo, useState } from 'react';
 import { loadTrace } from '../page/TracePage';
 import { Link } from '../shell/Link';
-import { Failed, Loading } from '../shell/Notice';
-import { comparePath, go, tracePath } from '../shell/navigation';
+import { ErrorNotice, LoadingNotice } from '../shell/Notice';
+import { comparePath, navigate, tracePath } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { type ComparedRow, type ComparedSide, compareTraces } from '../trace/compare';
@@ -27,9 +27,9 @@ export function ComparePage({ a, b }: ComparePageProps) {
     <main className="page">
       <h1 className="compare-title">Compare two traces</h1>
       {found.failure && !found.loading && (
-        <Failed what="the two traces" failure={found.failure} retry={found.reload} />
+        <ErrorNotice subject="the two traces" failure={found.failure} retry={found.reload} />
       )}
-      {!found.value && found.loading && <Loading what="the two traces" />}
+      {!found.value && found.loading && <LoadingNotice subject="the two traces" />}
       {found.value && <Comparison a={found.value[0]} b={found.value[1]} />}
     </main>
   );
@@ -49,7 +49,7 @@ function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
     <>
       <div className="compare-heads">
         <Side name="A" trace={a} />
-        <button type="button" onClick={() => go(comparePath(b.id, a.id))}>
+        <button type="button" onClick={() => navigate(comparePath(b.id, a.id))}>
           Swap
         </button>
         <Side name="B" trace={b} />

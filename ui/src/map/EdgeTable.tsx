@@ -1,7 +1,7 @@
 /** What goes between services and topics, in figures; the same as the map, for reading. */
 
 import type { MapEdge } from '../api/types';
-import { EVERYTHING, type Lookback, searchPath } from '../search/query';
+import { DEFAULT_QUERY, type Lookback, searchPath } from '../search/query';
 import { Link } from '../shell/Link';
 import { formatDuration } from '../trace/format';
 import { formatRate } from '../trace/rate';
@@ -57,7 +57,7 @@ function Row({ edge, lookback }: { readonly edge: MapEdge; readonly lookback: Lo
   const { kind, from, to, group } = edge;
   const isMessage = kind !== 'call';
   const target = {
-    ...EVERYTHING,
+    ...DEFAULT_QUERY,
     lookback,
     service: kind === 'receive' ? to : from,
     topic: kind === 'send' ? to : kind === 'receive' ? from : '',

@@ -2,12 +2,12 @@
 
 import { useEffect, useMemo, useState } from 'react';
 import { fetchMap } from '../api/client';
-import type { MapAnswer, MapEdge, MapService, MapTopic } from '../api/types';
+import type { MapEdge, MapResponse, MapService, MapTopic } from '../api/types';
 import { type CanvasEdge, type CanvasNode, GraphCanvas } from '../graph/GraphCanvas';
-import { EVERYTHING, LOOKBACKS, type Lookback, searchPath } from '../search/query';
+import { DEFAULT_QUERY, LOOKBACKS, type Lookback, searchPath } from '../search/query';
 import { Link } from '../shell/Link';
-import { Empty, Failed, Loading } from '../shell/Notice';
-import { go } from '../shell/navigation';
+import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
+import { navigate } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatDuration } from '../trace/format';
@@ -40,7 +40,10 @@ export default function MapPage({ query }: { readonly query: string }) {
         <h1>Map of the system</h1>
         <label>
           <span className="unseen">Look back</span>
-          <select value={lookback} onChange={(event) => go(`map?lookback=${event.target.value}`)}>
+          <select
+            value={lookback}
+            onChange={(event) => navigate(`map?lookback=${event.target.value}`)}
+          >
             {Object.entries(LOOKBACKS).map(([value, { label }]) => (
               <option key={value} value={value}>
                 {label}
@@ -56,42 +59,50 @@ export default function MapPage({ query }: { readonly query: string }) {
         )}
       </div>
       {found.failure && !found.loading && (
-        <Failed what="the map" failure={found.failure} retry={found.reload} />
+        <ErrorNotice subject="the map" failure={found.failure} retry={found.reload} />
       )}
-      {!found.value && found.loading && <Loading what="the map" />}
-      {found.value && <MapOf answer={found.value} lookback={lookback} />}
+      {!found.value && found.loading && <LoadingNotice subject="the map" />}
+      {found.value && <MapOf response={found.value} lookback={lookback} />}
     </main>
   );
 }
 
-function MapOf({ answer, lookback }: { readonly answer: MapAnswer; readonly lookback: Lookback }) {
+function MapOf({
+  response,
+  lookback,
+}: {
+  readonly response: MapResponse;
+  readonly lookback: Lookback;
+}) {
   const [chosen, setChosen] = useState<string>();
   const colours = useMemo(
-    () => serviceColours(answer.services.map((service) => service.name)),
-    [answer],
+    () => serviceColours(response.services.map((service) => service.name)),
+    [response],
   );
-  const nodes = useMemo(() => canvasNodes(answer, colours), [answer, colours]);
+  const nodes = useMemo(() => canvasNodes(response, colours), [response, colours]);
   const edges = useMemo(
-    () => canvasEdges(answer.edges, new Set(nodes.map((node) => node.id))),
-    [answer, nodes],
+    () => canvasEdges(response.edges, new Set(nodes.map((node) => node.id))),
+    [response, nodes],
   );
-  if (answer.services.length === 0) {
+  if (response.services.length === 0) {
     return (
-      <Empty title="Nothing happened in this time">
+      <EmptyNotice title="Nothing happened in this time">
         <p>Look further back, or send some requests and reload.</p>
-      </Empty>
+      </EmptyNotice>
     );
   }
   const [kind, name] = chosen?.split('\u0000') ?? [];
-  const near = answer.edges.filter((edge) => chosen === undefined || idsOf(edge).includes(chosen));
+  const near = response.edges.filter(
+    (edge) => chosen === undefined || idsOf(edge).includes(chosen),
+  );
   const target = {
-    ...EVERYTHING,
+    ...DEFAULT_QUERY,
     lookback,
     ...(kind === 'topic' ? { topic: name ?? '' } : { service: name ?? '' }),
   };
   return (
     <>
-      {(answer.more || answer.services.length + answer.topics.length > nodes.length) && (
+      {(response.more || response.services.length + response.topics.length > nodes.length) && (
         <p className="remarks">The system is larger than what is drawn: the busiest are shown.</p>
       )}
       <GraphCanvas
@@ -114,15 +125,15 @@ function MapOf({ answer, lookback }: { readonly answer: MapAnswer; readonly look
   );
 }
 
-function canvasNodes(answer: MapAnswer, colours: ReadonlyMap<string, number>): CanvasNode[] {
-  const services = [...answer.services]
+function canvasNodes(response: MapResponse, colours: ReadonlyMap<string, number>): CanvasNode[] {
+  const services = [...response.services]
     .sort((a, b) => b.spans - a.spans)
-    .slice(0, MOST_NODES - Math.min(answer.topics.length, 100));
-  const topics = [...answer.topics]
+    .slice(0, MOST_NODES - Math.min(response.topics.length, 100));
+  const topics = [...response.topics]
     .sort((a, b) => b.sent + b.received - a.sent - a.received)
     .slice(0, 100);
   return [
-    ...services.map((service) => serviceNode(service, answer.seconds, colours)),
+    ...services.map((service) => serviceNode(service, response.seconds, colours)),
     ...topics.map(topicNode),
   ];
 }

@@ -1,8 +1,8 @@
 /** Attributes as a table: names that break after their dots, values as they are, units, copying, links. */
 import { Fragment, type ReactNode } from 'react';
 import { CopyButton } from '../shell/CopyButton';
-import type { Attribute } from '../trace/detail';
 import { type LinkTemplate, linksFor } from '../trace/links';
+import type { Attribute } from '../trace/spanDetails';
 import { withUnit } from '../trace/units';
 
 interface AttributeTableProps {
@@ -36,7 +36,7 @@ export function AttributeTable({ attributes, templates, ...places }: AttributeTa
                   {new URL(url).host}
                 </a>
               ))}
-              <CopyButton text={value} what={`value of ${key}`} isIcon />
+              <CopyButton text={value} subject={`value of ${key}`} isIcon />
             </td>
           </tr>
         ))}

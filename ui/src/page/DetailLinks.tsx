@@ -2,9 +2,9 @@
 import { Link } from '../shell/Link';
 import { tracePath } from '../shell/navigation';
 import { at } from '../trace/column';
-import type { SpanLink } from '../trace/detail';
 import { formatDuration } from '../trace/format';
 import { findSpan, nameOf, serviceOf, type Trace } from '../trace/model';
+import type { SpanLink } from '../trace/spanDetails';
 import { Section } from './Section';
 
 /** Goes to the span with this index. */

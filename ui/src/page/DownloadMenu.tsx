@@ -1,9 +1,9 @@
 /** Download of traces as Jaeger JSON or OTLP JSON. */
 import { useState } from 'react';
 import { fetchJaegerText, fetchOtlp } from '../api/client';
-import { type Format, openedTrace } from '../api/opened';
+import { openedTrace, type TraceFormat } from '../api/opened';
 
-const FORMATS: readonly (readonly [Format, string])[] = [
+const FORMATS: readonly (readonly [TraceFormat, string])[] = [
   ['jaeger', 'Jaeger JSON'],
   ['otlp', 'OTLP JSON'],
 ];
@@ -11,7 +11,7 @@ const FORMATS: readonly (readonly [Format, string])[] = [
 export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
   const [state, setState] = useState<'idle' | 'loading' | 'failed'>('idle');
 
-  async function save(format: Format) {
+  async function save(format: TraceFormat) {
     setState('loading');
     try {
       const text = await (format === 'jaeger' ? jaegerFile(ids) : otlpFile(ids));
@@ -29,7 +29,7 @@ export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
         className="copy"
         value=""
         disabled={state === 'loading' || ids.length === 0}
-        onChange={(event) => void save(event.target.value as Format)}
+        onChange={(event) => void save(event.target.value as TraceFormat)}
       >
         <option value="" disabled hidden>
           {state === 'loading' ? 'Loading…' : state === 'failed' ? 'Not downloaded' : 'Download'}

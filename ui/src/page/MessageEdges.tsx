@@ -4,13 +4,13 @@
  * For the eye only: the rows say the same in words, and the detail links both ends. Only as high as
  * what is in view: a picture as high as 100,000 rows would be more than a browser draws.
  */
-import { placeIn } from '../trace/axis';
+import { positionIn } from '../trace/axis';
 import { at } from '../trace/column';
 import { edgePath, type Point } from '../trace/edgePath';
 import { endOf, INFERRED, spanIdOf } from '../trace/model';
 import { isFoldedRun } from '../trace/rows';
-import type { Page } from './state';
-import { ROW_HEIGHT } from './virtual';
+import { ROW_HEIGHT_PX } from './rowWindow';
+import type { PageModel } from './state';
 
 /** Length of the arrow head in pixels. */
 const HEAD = 7;
@@ -18,7 +18,7 @@ const HEAD = 7;
 const MOST = 200;
 
 interface MessageEdgesProps {
-  readonly page: Page;
+  readonly page: PageModel;
   /** Width of the area of the bars in pixels. */
   readonly width: number;
   readonly first: number;
@@ -53,8 +53,8 @@ export function MessageEdges({ page, width, first, last }: MessageEdgesProps) {
     <svg
       className="edges"
       width={width}
-      height={Math.max(0, last - first) * ROW_HEIGHT}
-      style={{ top: first * ROW_HEIGHT }}
+      height={Math.max(0, last - first) * ROW_HEIGHT_PX}
+      style={{ top: first * ROW_HEIGHT_PX }}
       aria-hidden="true"
     >
       {lines}
@@ -63,7 +63,7 @@ export function MessageEdges({ page, width, first, last }: MessageEdgesProps) {
 }
 
 interface EdgeLineProps {
-  readonly page: Page;
+  readonly page: PageModel;
   readonly edge: number;
   readonly rows: readonly [number, number];
   readonly width: number;
@@ -75,8 +75,8 @@ function EdgeLine({ page, edge, rows, width, top, bottom }: EdgeLineProps) {
   const { trace, axis, window, state } = page;
   const { edges } = trace;
   const [sender, receiver] = [at(edges.from, edge), at(edges.to, edge)];
-  const sent = placeIn(axis, window, endOf(trace, sender));
-  const got = placeIn(axis, window, at(trace.begin, receiver));
+  const sent = positionIn(axis, window, endOf(trace, sender));
+  const got = positionIn(axis, window, at(trace.begin, receiver));
   if ((sent < 0 && got < 0) || (sent > 1 && got > 1)) return null;
   const from: Point = { x: width * clamp(sent), y: middle(rows[0], top, bottom) };
   const tip: Point = { x: width * clamp(got), y: middle(rows[1], top, bottom) };
@@ -109,5 +109,5 @@ function clamp(place: number): number {
 
 /** Within the picture; an end that is out of view is drawn just beyond its border. */
 function middle(row: number, top: number, bottom: number): number {
-  return (Math.min(Math.max(row, top - 2), bottom + 2) - top) * ROW_HEIGHT + ROW_HEIGHT / 2;
+  return (Math.min(Math.max(row, top - 2), bottom + 2) - top) * ROW_HEIGHT_PX + ROW_HEIGHT_PX / 2;
 }

@@ -1,42 +1,45 @@
 /** The whole trace in one strip: drag to zoom, drag the window's edges, double click for all. */
 import { type PointerEvent, useEffect, useRef } from 'react';
 import { resolvedColour, useThemeChanges } from '../shell/theme';
-import { boundWindow, placeIn, wholeWindow } from '../trace/axis';
+import { clampWindow, fullWindow, positionIn } from '../trace/axis';
 import { at } from '../trace/column';
 import { endOf, isFailed, type Trace } from '../trace/model';
+import { useElementWidth } from './elementWidth';
 import { percent } from './Ruler';
-import type { Page } from './state';
-import { useWidth } from './width';
+import type { PageModel } from './state';
 
 const HEIGHT = 52;
 /** Pixels; a shorter drag is a click. */
 const LEAST_DRAG = 4;
 
 interface MinimapProps {
-  readonly page: Page;
+  readonly page: PageModel;
   readonly colours: ReadonlyMap<string, number>;
 }
 
 export function Minimap({ page, colours }: MinimapProps) {
   const { axis, window, state, dispatch } = page;
-  const [box, width] = useWidth<HTMLDivElement>();
+  const [box, width] = useElementWidth<HTMLDivElement>();
   const canvas = useRef<HTMLCanvasElement>(null);
   const drag = useRef<number | undefined>(undefined);
   const ghost = useRef<HTMLSpanElement>(null);
   useDrawing(canvas, page, colours, width);
 
-  const placeOf = (event: PointerEvent) => {
+  const parseLocation = (event: PointerEvent) => {
     const area = event.currentTarget.getBoundingClientRect();
     return Math.min(Math.max((event.clientX - area.left) / area.width, 0), 1);
   };
   const begin = (event: PointerEvent<HTMLDivElement>) => {
-    drag.current = placeOf(event);
+    drag.current = parseLocation(event);
     event.currentTarget.setPointerCapture(event.pointerId);
   };
   const move = (event: PointerEvent) => {
     const shade = ghost.current;
     if (drag.current === undefined || !shade) return;
-    const [left, right] = [drag.current, placeOf(event)].sort((a, b) => a - b) as [number, number];
+    const [left, right] = [drag.current, parseLocation(event)].sort((a, b) => a - b) as [
+      number,
+      number,
+    ];
     shade.style.left = percent(left);
     shade.style.width = percent(right - left);
   };
@@ -45,14 +48,14 @@ export function Minimap({ page, colours }: MinimapProps) {
     drag.current = undefined;
     if (ghost.current) ghost.current.style.width = '0';
     if (from === undefined) return;
-    const [left, right] = [from, placeOf(event)].sort((a, b) => a - b) as [number, number];
+    const [left, right] = [from, parseLocation(event)].sort((a, b) => a - b) as [number, number];
     if ((right - left) * width < LEAST_DRAG) return;
     dispatch({
       type: 'set',
-      part: { window: boundWindow(axis, { from: left * axis.length, to: right * axis.length }) },
+      part: { window: clampWindow(axis, { from: left * axis.length, to: right * axis.length }) },
     });
   };
-  const all = wholeWindow(axis).to || 1;
+  const all = fullWindow(axis).to || 1;
   return (
     <div className="minimap">
       <div
@@ -80,7 +83,7 @@ export function Minimap({ page, colours }: MinimapProps) {
 
 function useDrawing(
   canvas: React.RefObject<HTMLCanvasElement | null>,
-  { trace, axis }: Page,
+  { trace, axis }: PageModel,
   colours: ReadonlyMap<string, number>,
   width: number,
 ): void {
@@ -89,7 +92,7 @@ function useDrawing(
   useEffect(() => {
     const element = canvas.current;
     if (!element || width === 0) return;
-    paint(element, trace, width, (time) => placeIn(axis, wholeWindow(axis), time), colours);
+    paint(element, trace, width, (time) => positionIn(axis, fullWindow(axis), time), colours);
   }, [canvas, trace, axis, colours, width, theme]);
 }
 

@@ -1,13 +1,13 @@
 /** The time axis: labels above the rows, lines behind them, marks where idle time is cut out. */
-import { type Axis, fromAxis, placeIn, type Window } from '../trace/axis';
+import { fromAxisTime, positionIn, type TimeAxis, type TimeWindow } from '../trace/axis';
 import { formatDuration, formatTick } from '../trace/format';
 
 /** Pixels on either side of a cut's label that labels of ticks would cover. */
 const LABEL_ROOM = 62;
 
 interface AxisProps {
-  readonly axis: Axis;
-  readonly window: Window;
+  readonly axis: TimeAxis;
+  readonly window: TimeWindow;
 }
 
 interface MarksProps extends AxisProps {
@@ -42,12 +42,12 @@ export function Ruler({ marks, axis, window, width }: RulerProps) {
         aria-label="Time since the start of the trace"
       >
         {marks
-          .filter((mark) => !isCovered(placeIn(axis, window, mark)))
+          .filter((mark) => !isCovered(positionIn(axis, window, mark)))
           .map((mark) => (
             <span
               key={mark}
               className="tick"
-              style={{ left: percent(placeIn(axis, window, mark)) }}
+              style={{ left: percent(positionIn(axis, window, mark)) }}
             >
               {formatTick(mark, step)}
             </span>
@@ -69,7 +69,11 @@ export function Ruler({ marks, axis, window, width }: RulerProps) {
 
 export function Grid({ marks, axis, window }: MarksProps) {
   return marks.map((mark) => (
-    <span key={mark} className="grid-line" style={{ left: percent(placeIn(axis, window, mark)) }} />
+    <span
+      key={mark}
+      className="grid-line"
+      style={{ left: percent(positionIn(axis, window, mark)) }}
+    />
   ));
 }
 
@@ -79,16 +83,16 @@ export function CutMarks({ axis, window }: AxisProps) {
   ));
 }
 
-function cutsIn(axis: Axis, window: Window) {
+function cutsIn(axis: TimeAxis, window: TimeWindow) {
   return axis.cuts.flatMap((cut) => {
-    const [left, right] = [placeIn(axis, window, cut.from), placeIn(axis, window, cut.to)];
+    const [left, right] = [positionIn(axis, window, cut.from), positionIn(axis, window, cut.to)];
     return right <= 0 || left >= 1 ? [] : [{ ...cut, left, width: right - left }];
   });
 }
 
 /** The moment at a place of the window. */
-export function timeAt(axis: Axis, window: Window, place: number): number {
-  return fromAxis(axis, window.from + place * (window.to - window.from));
+export function timeAt(axis: TimeAxis, window: TimeWindow, place: number): number {
+  return fromAxisTime(axis, window.from + place * (window.to - window.from));
 }
 
 export function percent(part: number): string {

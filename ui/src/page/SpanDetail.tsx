@@ -1,19 +1,19 @@
 /** All that is known of one span, beside the view. */
 import { useMemo } from 'react';
 import { CopyButton } from '../shell/CopyButton';
-import { rememberedTemplates } from '../shell/LinkSettings';
+import { loadTemplates } from '../shell/LinkSettings';
 import { at } from '../trace/column';
-import { type SpanDetail as Detail, readDetail } from '../trace/detail';
 import { formatDuration, formatTimestamp } from '../trace/format';
 import { isFailed, kindOf, nameOf, serviceOf, spanIdOf, type Trace } from '../trace/model';
 import { selfTimes } from '../trace/self';
+import { readSpanDetails, type SpanDetails } from '../trace/spanDetails';
 import { AttributeTable } from './AttributeTable';
 import { type Follow, LinkList, MessageList } from './DetailLinks';
 import { Section } from './Section';
-import type { Page } from './state';
+import type { PageModel } from './state';
 
 interface SpanDetailProps {
-  readonly page: Page;
+  readonly page: PageModel;
   readonly index: number;
   readonly colours: ReadonlyMap<string, number>;
   readonly follow: Follow;
@@ -22,14 +22,14 @@ interface SpanDetailProps {
 
 export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailProps) {
   const { trace } = page;
-  const detail = useMemo(() => readDetail(trace, index), [trace, index]);
+  const detail = useMemo(() => readSpanDetails(trace, index), [trace, index]);
   const self = useMemo(() => selfTimes(trace), [trace]);
-  const templates = rememberedTemplates();
+  const templates = loadTemplates();
   const service = serviceOf(trace, index);
   const kind = kindOf(trace, index);
   const places = {
     service,
-    traceId: trace.answers[at(trace.lane, index)]?.trace_id ?? trace.id,
+    traceId: trace.responses[at(trace.lane, index)]?.trace_id ?? trace.id,
     spanId: spanIdOf(trace, index),
     templates,
   };
@@ -114,14 +114,14 @@ function Facts({ trace, index, self }: FactsProps) {
         <dt>Span id</dt>
         <dd>
           <code>{spanIdOf(trace, index)}</code>{' '}
-          <CopyButton text={spanIdOf(trace, index)} what="span id" />
+          <CopyButton text={spanIdOf(trace, index)} subject="span id" />
         </dd>
       </div>
     </dl>
   );
 }
 
-function Message({ detail: { message } }: { readonly detail: Detail }) {
+function Message({ detail: { message } }: { readonly detail: SpanDetails }) {
   if (!message) return null;
   const facts: readonly (readonly [string, string | number | undefined])[] = [
     ['Topic', message.topic],
@@ -159,7 +159,7 @@ const EVIDENCE: Record<string, string> = {
 };
 
 /** How the parent was found, where that is worth a word. */
-function Parent({ detail: { evidence, missingParent } }: { readonly detail: Detail }) {
+function Parent({ detail: { evidence, missingParent } }: { readonly detail: SpanDetails }) {
   if (!evidence && !missingParent) return null;
   return (
     <Section title="Parent">
@@ -183,7 +183,7 @@ function Events({
   detail,
   places,
 }: {
-  readonly detail: Detail;
+  readonly detail: SpanDetails;
   readonly places: Parameters<typeof AttributeTable>[0] extends infer P
     ? Omit<P, 'attributes'>
     : never;

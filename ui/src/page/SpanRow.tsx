@@ -1,14 +1,13 @@
-/** One span as a row: its place in the tree, its bar, and the wait before it if it received a message. */
+/** One span as a row: its place in the tree, its bar, and the wait before it if it receivedEdges a message. */
 import { memo, type ReactNode } from 'react';
-import type { Axis, Window } from '../trace/axis';
+import type { TimeAxis, TimeWindow } from '../trace/axis';
 import { at } from '../trace/column';
 import type { CriticalPath } from '../trace/critical';
-import { attributesOf, evidenceOf, linkCount, messageOf } from '../trace/detail';
-import { received } from '../trace/edges';
+import { receivedEdges } from '../trace/edges';
 import { formatDuration } from '../trace/format';
 import {
   CYCLE,
-  failuresBelow,
+  countFailuresBelow,
   hasChildren,
   INFERRED,
   isFailed,
@@ -20,8 +19,9 @@ import {
   type Trace,
 } from '../trace/model';
 import { COLLAPSED, runLength, UNFOLDED_RUN } from '../trace/rows';
-import { LaneCell } from './LaneCell';
-import { ROW_HEIGHT } from './virtual';
+import { attributesOf, evidenceOf, linkCount, messageOf } from '../trace/spanDetails';
+import { BarCell } from './BarCell';
+import { ROW_HEIGHT_PX } from './rowWindow';
 
 /** Pixels. */
 const INDENT = 12;
@@ -37,8 +37,8 @@ export interface SpanRowProps {
   readonly index: number;
   readonly row: number;
   readonly colour: number;
-  readonly axis: Axis;
-  readonly window: Window;
+  readonly axis: TimeAxis;
+  readonly window: TimeWindow;
   readonly runs: Int32Array;
   readonly fold: number;
   readonly critical: CriticalPath | undefined;
@@ -74,11 +74,11 @@ export const SpanRow = memo(function SpanRow(props: SpanRowProps) {
       aria-level={at(trace.depth, index) + 1}
       aria-expanded={branch ? !isFolded : undefined}
       aria-selected={props.isOpen}
-      style={{ top: row * ROW_HEIGHT }}
+      style={{ top: row * ROW_HEIGHT_PX }}
       onClick={() => look(index)}
     >
       <NameCell {...props} isRun={isRun} isFolded={isFolded} branch={branch} />
-      <LaneCell {...props} isRun={isRun} />
+      <BarCell {...props} isRun={isRun} />
     </div>
   );
 });
@@ -101,7 +101,7 @@ function NameCell({
   toggle,
 }: NameCellProps) {
   const failed = isFailed(trace, index);
-  const failedBelow = isFolded && !failed && failuresBelow(trace, index) > 0;
+  const failedBelow = isFolded && !failed && countFailuresBelow(trace, index) > 0;
   return (
     <div className="name-cell" role="gridcell">
       <span
@@ -151,9 +151,9 @@ function NameCell({
         </span>
       )}
       {failed && <StatusCode trace={trace} index={index} />}
-      <Oddity trace={trace} index={index} />
+      <SpanWarning trace={trace} index={index} />
       {laneTitle}
-      {received(trace.edges, index).map((edge) => (
+      {receivedEdges(trace.edges, index).map((edge) => (
         <span key={edge} className="unseen">
           {trace.edges.linked[edge] === 1 ? 'follows from' : 'receives from'}{' '}
           {nameOf(trace, at(trace.edges.from, edge))}
@@ -225,7 +225,7 @@ const STATUS_KEYS = [
   'error.type',
 ];
 
-function Oddity({ trace, index }: MarkProps) {
+function SpanWarning({ trace, index }: MarkProps) {
   const flags = at(trace.flags, index);
   if ((flags & CYCLE) !== 0) return <span className="mark">cycle</span>;
   if ((flags & OPEN) !== 0)

@@ -12,16 +12,16 @@ import {
   useEffect,
   useRef,
 } from 'react';
-import { ticks } from '../trace/axis';
+import { tickTimes } from '../trace/axis';
 import { at } from '../trace/column';
+import { useElementWidth } from './elementWidth';
 import { MessageEdges } from './MessageEdges';
 import { Minimap } from './Minimap';
-import { NamesBorder, namesStyle, useNamesWidth } from './NamesWidth';
+import { NameColumnDivider, nameColumnStyle, useNameColumnWidth } from './NameColumn';
 import { CutMarks, Grid, Ruler } from './Ruler';
+import { ROW_HEIGHT_PX, useRowWindow } from './rowWindow';
 import { rowId, SpanRow } from './SpanRow';
-import type { Page } from './state';
-import { ROW_HEIGHT, useRowWindow } from './virtual';
-import { useWidth } from './width';
+import type { PageModel } from './state';
 
 /** Pixels that the label of a tick needs. */
 const TICK_WIDTH = 110;
@@ -31,7 +31,7 @@ const RULER_HEIGHT = 30;
 interface TimelineProps {
   /** The grid, for giving it the focus. */
   readonly ref: Ref<HTMLDivElement>;
-  readonly page: Page;
+  readonly page: PageModel;
   readonly colours: ReadonlyMap<string, number>;
   /** Titles of lanes, when the trace is made of several. */
   readonly laneTitles?: readonly ReactNode[];
@@ -40,9 +40,9 @@ interface TimelineProps {
 export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
   const { trace, state, dispatch, rows, axis, window, runs, critical, isFound } = page;
   const view = useRowWindow(rows.spans.length, RULER_HEIGHT);
-  const [lanes, laneWidth] = useWidth<HTMLDivElement>();
-  const [names, setNames] = useNamesWidth();
-  const marks = ticks(axis, window, Math.max(1, Math.floor(laneWidth / TICK_WIDTH)));
+  const [lanes, laneWidth] = useElementWidth<HTMLDivElement>();
+  const [names, setNames] = useNameColumnWidth();
+  const marks = tickTimes(axis, window, Math.max(1, Math.floor(laneWidth / TICK_WIDTH)));
   const activeRow = trace.count > 0 ? at(rows.rowOf, state.active) : 0;
   useEffect(() => view.scrollTo(activeRow), [view.scrollTo, activeRow]);
   const look = useCallback((index: number) => dispatch({ type: 'look', index }), [dispatch]);
@@ -57,7 +57,7 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
   return (
     <div className="timeline-box">
       <Minimap page={page} colours={colours} />
-      <div className="timeline-frame" style={namesStyle(names)}>
+      <div className="timeline-frame" style={nameColumnStyle(names)}>
         <TreeGrid
           ref={ref}
           rowCount={rows.spans.length}
@@ -70,7 +70,7 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
             <div
               className="timeline-rows"
               role="rowgroup"
-              style={{ height: rows.spans.length * ROW_HEIGHT }}
+              style={{ height: rows.spans.length * ROW_HEIGHT_PX }}
             >
               <div className="lanes" role="presentation" ref={lanes}>
                 <Grid marks={marks} axis={axis} window={window} />
@@ -108,14 +108,14 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
             </div>
           </div>
         </TreeGrid>
-        <NamesBorder part={names} setPart={setNames} />
+        <NameColumnDivider part={names} setPart={setNames} />
       </div>
     </div>
   );
 }
 
-function laneStart({ trace, rows }: Page, row: number): boolean {
-  if (trace.answers.length < 2) return false;
+function laneStart({ trace, rows }: PageModel, row: number): boolean {
+  if (trace.responses.length < 2) return false;
   return row === 0 || trace.lane[at(rows.spans, row)] !== trace.lane[at(rows.spans, row - 1)];
 }
 
@@ -124,7 +124,7 @@ interface TreeGridProps {
   readonly rowCount: number;
   /** Of the active row; a search that finds nothing leaves none. */
   readonly activeId: string | undefined;
-  readonly page: Page;
+  readonly page: PageModel;
   readonly scrollBy: (pixels: number) => void;
   readonly children: ReactNode;
 }

@@ -1,12 +1,12 @@
 /** What narrows and marks the view: find, errors, critical path, idle gaps, folding. */
 import type { RefObject } from 'react';
-import { nextFailure } from '../trace/find';
+import { nextFailedSpan } from '../trace/find';
 import { formatDuration } from '../trace/format';
 import type { ShownPath } from './address';
-import { type Page, stepFound } from './state';
+import { type PageModel, stepMatch } from './state';
 
 interface ToolbarProps {
-  readonly page: Page;
+  readonly page: PageModel;
   readonly findField: RefObject<HTMLInputElement | null>;
 }
 
@@ -32,12 +32,12 @@ function Find({
   page,
   field,
 }: {
-  readonly page: Page;
+  readonly page: PageModel;
   readonly field: RefObject<HTMLInputElement | null>;
 }) {
   const { state, dispatch, found } = page;
   const step = (by: 1 | -1) => {
-    const index = stepFound(found, state.active, by);
+    const index = stepMatch(found, state.active, by);
     if (index !== undefined) dispatch({ type: 'look', index, open: state.open });
   };
   const place = found.indexOf(state.active);
@@ -111,7 +111,7 @@ function Find({
 }
 
 /** The spans that the search came here for. */
-function Matches({ page }: { readonly page: Page }) {
+function Matches({ page }: { readonly page: PageModel }) {
   const { state, dispatch } = page;
   const { match } = state;
   if (match.length === 0) return null;
@@ -135,11 +135,11 @@ function Matches({ page }: { readonly page: Page }) {
   );
 }
 
-function Errors({ page }: { readonly page: Page }) {
+function Errors({ page }: { readonly page: PageModel }) {
   const { trace, state, dispatch } = page;
   if (trace.failures === 0) return null;
   const go = () => {
-    const index = nextFailure(trace, state.active, 1);
+    const index = nextFailedSpan(trace, state.active, 1);
     if (index !== undefined) dispatch({ type: 'look', index });
   };
   return (
@@ -155,7 +155,7 @@ const PATHS: readonly (readonly [ShownPath, string])[] = [
   ['end-to-end', 'Critical path: end to end'],
 ];
 
-function PathChoice({ page }: { readonly page: Page }) {
+function PathChoice({ page }: { readonly page: PageModel }) {
   const { state, dispatch, critical } = page;
   return (
     <span className="path-choice">
@@ -189,7 +189,7 @@ function PathChoice({ page }: { readonly page: Page }) {
   );
 }
 
-function Gaps({ page }: { readonly page: Page }) {
+function Gaps({ page }: { readonly page: PageModel }) {
   const { axis, state, dispatch } = page;
   if (state.cut && axis.cuts.length === 0) return null;
   return (
@@ -204,7 +204,7 @@ function Gaps({ page }: { readonly page: Page }) {
   );
 }
 
-function Folding({ page }: { readonly page: Page }) {
+function Folding({ page }: { readonly page: PageModel }) {
   const { dispatch, state } = page;
   return (
     <span className="fold-buttons">

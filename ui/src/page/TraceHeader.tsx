@@ -2,16 +2,16 @@
 import { type KeyboardEvent, type ReactNode, useRef } from 'react';
 import { CopyButton } from '../shell/CopyButton';
 import { at } from '../trace/column';
-import { longestWaits } from '../trace/edges';
+import { longestQueueTimes } from '../trace/edges';
 import { formatCount, formatDuration, formatTimestamp } from '../trace/format';
 import { endOf, INFERRED, nameOf, OPEN, serviceOf, type Trace } from '../trace/model';
 import { VIEWS, type View } from './address';
 import { DownloadMenu } from './DownloadMenu';
-import type { Page } from './state';
-import { WhereTimeWent, waitText } from './WhereTimeWent';
+import type { PageModel } from './state';
+import { TimeBreakdown, waitText } from './TimeBreakdown';
 
 interface TraceHeaderProps {
-  readonly page: Page;
+  readonly page: PageModel;
   readonly colours: ReadonlyMap<string, number>;
   readonly id: string;
   readonly reload: () => void;
@@ -28,7 +28,7 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
         </h1>
         <p className="trace-identity">
           <code className="trace-id">{trace.id}</code>
-          <CopyButton text={trace.id} what="trace id" />
+          <CopyButton text={trace.id} subject="trace id" />
           <button
             type="button"
             className="copy"
@@ -41,7 +41,7 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
         </p>
       </div>
       <Facts trace={trace} />
-      {page.state.view !== 'journey' && <WhereTimeWent page={page} colours={colours} />}
+      {page.state.view !== 'journey' && <TimeBreakdown page={page} colours={colours} />}
       <Remarks trace={trace} />
       <ViewTabs page={page} />
     </header>
@@ -49,7 +49,7 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
 }
 
 function Facts({ trace }: { readonly trace: Trace }) {
-  const waits = [...longestWaits(trace.edges).values()];
+  const waits = [...longestQueueTimes(trace.edges).values()];
   const answered = answeredAfter(trace);
   let deepest = 0;
   for (const depth of trace.depth) if (depth > deepest) deepest = depth;
@@ -83,7 +83,7 @@ function Fact({ name, children }: { readonly name: string; readonly children: Re
   );
 }
 
-/** When the first caller had its answer, if the trace went on after that. */
+/** When the first caller had its response, if the trace went on after that. */
 function answeredAfter(trace: Trace): number | undefined {
   if (trace.root < 0) return undefined;
   const answered = endOf(trace, trace.root);
@@ -124,7 +124,7 @@ const VIEW_NAMES: Record<View, string> = {
 };
 
 /** Tabs by the ARIA pattern: one stop for the Tab key, arrows move between them. */
-export function ViewTabs({ page }: { readonly page: Page }) {
+export function ViewTabs({ page }: { readonly page: PageModel }) {
   const list = useRef<HTMLDivElement>(null);
   const { view } = page.state;
   const choose = (chosen: View) => page.dispatch({ type: 'set', part: { view: chosen } });

@@ -4,7 +4,7 @@ import { useEffect } from 'react';
 import { fetchTrace } from '../api/client';
 import { openedTrace } from '../api/opened';
 import { Link } from '../shell/Link';
-import { Empty, Failed, Loading } from '../shell/Notice';
+import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { useRequest } from '../shell/request';
 import { buildTrace, nameOf, serviceOf, type Trace } from '../trace/model';
 import { TraceView } from './TraceView';
@@ -15,7 +15,7 @@ interface TracePageProps {
 }
 
 export async function loadTrace(id: string, signal: AbortSignal): Promise<Trace> {
-  const trace = buildTrace([openedTrace(id)?.answer ?? (await fetchTrace(id, signal))]);
+  const trace = buildTrace([openedTrace(id)?.response ?? (await fetchTrace(id, signal))]);
   performance.mark('throughline:built');
   return trace;
 }
@@ -35,7 +35,7 @@ export function TracePage({ id, query }: TracePageProps) {
     return <TraceView trace={trace} id={id} query={query} reload={found.reload} />;
   return (
     <main className="page">
-      {found.loading && <Loading what="the trace" />}
+      {found.loading && <LoadingNotice subject="the trace" />}
       {!found.loading && <Absent id={id} found={found} />}
     </main>
   );
@@ -49,10 +49,10 @@ function Absent({
   readonly found: ReturnType<typeof useRequest<Trace>>;
 }) {
   if (found.failure && found.failure.kind !== 'not-found') {
-    return <Failed what="the trace" failure={found.failure} retry={found.reload} />;
+    return <ErrorNotice subject="the trace" failure={found.failure} retry={found.reload} />;
   }
   return (
-    <Empty title="No trace with this id">
+    <EmptyNotice title="No trace with this id">
       <p>
         The collector holds no spans of <code className="trace-id">{id}</code>. They may not have
         arrived yet, or were removed to make room for newer ones. A trace from a file has to be
@@ -64,6 +64,6 @@ function Absent({
         </button>{' '}
         <Link to="search">Search traces</Link>
       </p>
-    </Empty>
+    </EmptyNotice>
   );
 }

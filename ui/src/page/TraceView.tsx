@@ -1,6 +1,6 @@
 /** One trace in the view that the reader has chosen, and the span that is looked at. */
 import { lazy, Suspense, useMemo, useRef } from 'react';
-import { Loading } from '../shell/Notice';
+import { LoadingNotice } from '../shell/Notice';
 import { serviceColours } from '../trace/colour';
 import type { Trace } from '../trace/model';
 import { FlameView } from '../views/FlameView';
@@ -10,7 +10,7 @@ import { SpansView } from '../views/SpansView';
 import { StatisticsView } from '../views/StatisticsView';
 import { usePageKeys } from './keys';
 import { SpanDetail } from './SpanDetail';
-import { usePage } from './state';
+import { usePageModel } from './state';
 import { Timeline } from './Timeline';
 import { Toolbar } from './Toolbar';
 import { TraceHeader } from './TraceHeader';
@@ -26,7 +26,7 @@ interface TraceViewProps {
 }
 
 export function TraceView({ trace, id, query, reload }: TraceViewProps) {
-  const page = usePage(trace, id, query);
+  const page = usePageModel(trace, id, query);
   const colours = useMemo(
     () => serviceColours(trace.services.map((service) => service.name)),
     [trace],
@@ -78,7 +78,7 @@ function ChosenView({
   switch (page.state.view) {
     case 'graph':
       return (
-        <Suspense fallback={<Loading what="the graph" />}>
+        <Suspense fallback={<LoadingNotice subject="the graph" />}>
           <GraphView page={page} colours={colours} />
         </Suspense>
       );

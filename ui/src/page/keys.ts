@@ -1,6 +1,6 @@
 /** Keys that hold on the whole trace page, wherever the focus is, except while one types. */
 import { type RefObject, useEffect } from 'react';
-import type { Page } from './state';
+import type { PageModel } from './state';
 
 const ANYWHERE = new Set([
   'a',
@@ -26,7 +26,7 @@ const ANYWHERE = new Set([
 
 /** Without a page the keys belong to another one, within. */
 export function usePageKeys(
-  page: Page | undefined,
+  page: PageModel | undefined,
   findField: RefObject<HTMLInputElement | null>,
 ): void {
   useEffect(() => {

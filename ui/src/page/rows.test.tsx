@@ -2,7 +2,7 @@
 import { renderToStaticMarkup } from 'react-dom/server';
 import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed } from '../read/checkout.fixture';
-import { straightAxis, wholeWindow } from '../trace/axis';
+import { fullWindow, linearAxis } from '../trace/axis';
 import { criticalPath } from '../trace/critical';
 import type { Trace } from '../trace/model';
 import { consumerRuns } from '../trace/rows';
@@ -14,7 +14,7 @@ function row(
   index: number,
   changes: Partial<Parameters<typeof SpanRow>[0]> = {},
 ): string {
-  const axis = straightAxis(trace.duration);
+  const axis = linearAxis(trace.duration);
   const nothing = () => undefined;
   return renderToStaticMarkup(
     <SpanRow
@@ -23,7 +23,7 @@ function row(
       row={index}
       colour={3}
       axis={axis}
-      window={wholeWindow(axis)}
+      window={fullWindow(axis)}
       runs={consumerRuns(trace)}
       fold={0}
       critical={undefined}

@@ -1,19 +1,19 @@
 /** What the reader has chosen on the trace page: one state for all views, mirrored in the address. */
 import { useEffect, useMemo, useReducer, useRef } from 'react';
-import { amend, tracePath } from '../shell/navigation';
+import { replaceLocation, tracePath } from '../shell/navigation';
 import {
-  type Axis,
-  boundWindow,
-  cutAxis,
-  panned,
-  straightAxis,
-  type Window,
-  wholeWindow,
-  zoomed,
+  clampWindow,
+  compressedAxis,
+  fullWindow,
+  linearAxis,
+  panWindow,
+  type TimeAxis,
+  type TimeWindow,
+  zoomWindow,
 } from '../trace/axis';
 import { at } from '../trace/column';
 import { type CriticalPath, criticalPath } from '../trace/critical';
-import { findSpans, nextFailure } from '../trace/find';
+import { findSpans, nextFailedSpan } from '../trace/find';
 import { findSpan, spanIdOf, type Trace } from '../trace/model';
 import {
   COLLAPSED,
@@ -21,13 +21,13 @@ import {
   collapseLevel,
   consumerRuns,
   expandLevel,
-  type Folds,
+  type FoldFlags,
+  moveCursor,
   noFolds,
-  pressKey,
-  type Rows,
   reveal,
-  toggled,
+  toggleFold,
   UNFOLDED_RUN,
+  type VisibleRows,
   visibleRows,
   withAncestors,
 } from '../trace/rows';
@@ -37,7 +37,7 @@ export interface PageState {
   readonly view: View;
   readonly active: number;
   readonly open: boolean;
-  readonly folds: Folds;
+  readonly folds: FoldFlags;
   readonly find: string;
   /** Places of the spans that the search matched, in reading order. */
   readonly match: readonly number[];
@@ -45,10 +45,10 @@ export interface PageState {
   readonly path: ShownPath;
   readonly cut: boolean;
   /** `undefined`: the whole axis. */
-  readonly window: Window | undefined;
+  readonly window: TimeWindow | undefined;
 }
 
-export type Action =
+export type PageAction =
   | {
       readonly type: 'set';
       readonly part: Partial<
@@ -67,14 +67,14 @@ export type Action =
   | { readonly type: 'address'; readonly query: string };
 
 /** All that is derived from trace and choices, once for all views. */
-export interface Page {
+export interface PageModel {
   readonly trace: Trace;
   readonly state: PageState;
-  readonly dispatch: (action: Action) => void;
+  readonly dispatch: (action: PageAction) => void;
   readonly runs: Int32Array;
-  readonly rows: Rows;
-  readonly axis: Axis;
-  readonly window: Window;
+  readonly rows: VisibleRows;
+  readonly axis: TimeAxis;
+  readonly window: TimeWindow;
   readonly found: Int32Array;
   /** 1 for each span that is found. */
   readonly isFound: Uint8Array;
@@ -89,7 +89,7 @@ export interface Page {
  * A journey within the page has a state of its own and writes the address (`isInner`); the page around
  * it then only listens, so that both agree on what is looked at.
  */
-export function usePage(trace: Trace, id: string, query: string, isInner = false): Page {
+export function usePageModel(trace: Trace, id: string, query: string, isInner = false): PageModel {
   const runs = useMemo(() => consumerRuns(trace), [trace]);
   const reduce = useMemo(() => reducer(trace, runs), [trace, runs]);
   const [state, dispatch] = useReducer(reduce, query, (initial) =>
@@ -106,7 +106,7 @@ export function usePage(trace: Trace, id: string, query: string, isInner = false
     () => (path === 'none' ? undefined : criticalPath(trace, path)),
     [trace, path],
   );
-  const window = state.window ?? wholeWindow(axis);
+  const window = state.window ?? fullWindow(axis);
 
   const params = addressParams({
     view,
@@ -121,7 +121,7 @@ export function usePage(trace: Trace, id: string, query: string, isInner = false
   const address = tracePath(id, params);
   const mirrors = isInner || view !== 'journey';
   useEffect(() => {
-    if (mirrors) amend(address);
+    if (mirrors) replaceLocation(address);
   }, [address, mirrors]);
   // A link within the page, or the journey within, leads to another view or span of the same trace.
   const asked = tracePath(id, addressParams(parseAddress(query)));
@@ -167,13 +167,13 @@ function initialState(trace: Trace, runs: Int32Array, query: string): PageState 
     path: address.path,
     cut: address.cut,
     window: address.window
-      ? boundWindow(axis, { from: address.window[0], to: address.window[1] })
+      ? clampWindow(axis, { from: address.window[0], to: address.window[1] })
       : undefined,
   };
 }
 
 function reducer(trace: Trace, runs: Int32Array) {
-  return (state: PageState, action: Action): PageState => {
+  return (state: PageState, action: PageAction): PageState => {
     switch (action.type) {
       case 'set': {
         const next = { ...state, ...action.part };
@@ -194,13 +194,13 @@ function reducer(trace: Trace, runs: Int32Array) {
           folds: reveal(trace, state.folds, runs, action.index),
         };
       case 'toggle':
-        return refolded(trace, runs, state, toggled(state.folds, runs, action.index));
+        return refolded(trace, runs, state, toggleFold(state.folds, runs, action.index));
       case 'folds':
         return refolded(trace, runs, state, foldAll(trace, state.folds, action.how));
       case 'key': {
         const rows = visibleRows(trace, state.folds, runs, keptBy(trace, state.find, state.only));
         if (rows.spans.length === 0) return state;
-        return { ...state, ...pressKey(trace, rows, runs, state, action.key) };
+        return { ...state, ...moveCursor(trace, rows, runs, state, action.key) };
       }
       case 'address': {
         const next = initialState(trace, runs, action.query);
@@ -211,26 +211,26 @@ function reducer(trace: Trace, runs: Int32Array) {
       }
       case 'zoom':
         return moved(trace, state, (axis, window) =>
-          zoomed(axis, window, action.factor, action.centre),
+          zoomWindow(axis, window, action.factor, action.centre),
         );
       case 'pan':
-        return moved(trace, state, (axis, window) => panned(axis, window, action.part));
+        return moved(trace, state, (axis, window) => panWindow(axis, window, action.part));
     }
   };
 }
 
 function foldAll(
   trace: Trace,
-  folds: Folds,
+  folds: FoldFlags,
   how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level',
-): Folds {
+): FoldFlags {
   if (how === 'expand-all') return folds.map((fold) => fold & ~COLLAPSED);
   if (how === 'collapse-all') return collapseAll(trace);
   return how === 'expand-level' ? expandLevel(trace, folds) : collapseLevel(trace, folds);
 }
 
 /** New folds; the active span is the one that shows where it was hidden. */
-function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: Folds): PageState {
+function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: FoldFlags): PageState {
   const rows = visibleRows(trace, folds, runs, keptBy(trace, state.find, state.only));
   if (rows.spans.length === 0) return { ...state, folds };
   return {
@@ -241,7 +241,7 @@ function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: Folds
 }
 
 /** Nothing folded, and each run shown one by one. */
-function opened(folds: Folds): Folds {
+function opened(folds: FoldFlags): FoldFlags {
   return folds.map(() => UNFOLDED_RUN);
 }
 
@@ -260,20 +260,20 @@ function keptBy(trace: Trace, find: string, only: boolean): Uint8Array | undefin
 function moved(
   trace: Trace,
   state: PageState,
-  move: (axis: Axis, window: Window) => Window,
+  move: (axis: TimeAxis, window: TimeWindow) => TimeWindow,
 ): PageState {
   const axis = axisOf(trace, state.cut);
-  const window = move(axis, state.window ?? wholeWindow(axis));
+  const window = move(axis, state.window ?? fullWindow(axis));
   const isWhole = window.from <= 0 && window.to >= axis.length;
   return { ...state, window: isWhole ? undefined : window };
 }
 
-const axes = new WeakMap<Trace, Axis>();
+const axes = new WeakMap<Trace, TimeAxis>();
 
 /** An axis is asked for at every key; the cuts of a trace are looked for once. */
-function axisOf(trace: Trace, cut: boolean): Axis {
-  if (!cut) return straightAxis(trace.duration);
-  const known = axes.get(trace) ?? cutAxis(trace);
+function axisOf(trace: Trace, cut: boolean): TimeAxis {
+  if (!cut) return linearAxis(trace.duration);
+  const known = axes.get(trace) ?? compressedAxis(trace);
   axes.set(trace, known);
   return known;
 }
@@ -284,19 +284,19 @@ function marks(count: number, found: Int32Array): Uint8Array {
   return marked;
 }
 
-interface Pressed {
+interface KeyContext {
   readonly trace: Trace;
   readonly state: PageState;
-  readonly dispatch: (action: Action) => void;
+  readonly dispatch: (action: PageAction) => void;
   readonly found: Int32Array;
 }
 
 const ZOOM = 0.7;
 const PAN = 0.15;
 
-function pressed(key: string, shift: boolean, { trace, state, dispatch }: Pressed): boolean {
+function pressed(key: string, shift: boolean, { trace, state, dispatch }: KeyContext): boolean {
   const strength = shift ? 3 : 1;
-  const act = (action: Action) => {
+  const act = (action: PageAction) => {
     dispatch(action);
     return true;
   };
@@ -331,7 +331,7 @@ function pressed(key: string, shift: boolean, { trace, state, dispatch }: Presse
       return act({ type: 'folds', how: 'collapse-level' });
     case 'e':
     case 'E': {
-      const next = nextFailure(trace, state.active, shift ? -1 : 1);
+      const next = nextFailedSpan(trace, state.active, shift ? -1 : 1);
       return next !== undefined && act({ type: 'look', index: next });
     }
     case 'ArrowUp':
@@ -362,7 +362,7 @@ function pressed(key: string, shift: boolean, { trace, state, dispatch }: Presse
 }
 
 /** The found span after (or before) the active one, around the end. */
-export function stepFound(found: Int32Array, active: number, step: 1 | -1): number | undefined {
+export function stepMatch(found: Int32Array, active: number, step: 1 | -1): number | undefined {
   if (found.length === 0) return undefined;
   if (step === 1) return found.find((index) => index > active) ?? found[0];
   return found.findLast((index) => index < active) ?? found[found.length - 1];

@@ -1,8 +1,8 @@
 /** Properties of every view of a trace. */
-import type { Page } from './state';
+import type { PageModel } from './state';
 
 export interface ViewProps {
-  readonly page: Page;
+  readonly page: PageModel;
   /** Colour slot by service name. */
   readonly colours: ReadonlyMap<string, number>;
 }

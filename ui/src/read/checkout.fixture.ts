@@ -6,7 +6,7 @@ import type { WireReference, WireSpan, WireTag, WireTrace } from './wire';
 export const TRACE_ID = '4bf92f3577b34da6a3ce929d0e0e4736';
 const START = 1_772_000_000_000_000;
 
-export interface SpanSketch {
+export interface SpanSpec {
   readonly id: string;
   readonly service?: string;
   readonly name?: string;
@@ -17,11 +17,11 @@ export interface SpanSketch {
   readonly tags?: Readonly<Record<string, string | number | boolean>>;
 }
 
-export function traceOf(sketches: readonly SpanSketch[]): WireTrace {
-  const services = [...new Set(sketches.map((sketch) => sketch.service ?? 'eshop'))];
+export function traceOf(specs: readonly SpanSpec[]): WireTrace {
+  const services = [...new Set(specs.map((spec) => spec.service ?? 'eshop'))];
   return {
     traceID: TRACE_ID,
-    spans: sketches.map((sketch) => spanOf(sketch, services)),
+    spans: specs.map((spec) => spanOf(spec, services)),
     processes: Object.fromEntries(
       services.map((serviceName, i) => [`p${i}`, { serviceName, tags: [] }]),
     ),
@@ -29,24 +29,24 @@ export function traceOf(sketches: readonly SpanSketch[]): WireTrace {
   };
 }
 
-function spanOf(sketch: SpanSketch, services: readonly string[]): WireSpan {
-  const [offset, duration] = sketch.at ?? [0, 10];
+function spanOf(spec: SpanSpec, services: readonly string[]): WireSpan {
+  const [offset, duration] = spec.at ?? [0, 10];
   const references: WireReference[] = [];
-  if (sketch.childOf)
-    references.push({ refType: 'CHILD_OF', traceID: TRACE_ID, spanID: sketch.childOf });
-  if (sketch.followsFrom)
-    references.push({ refType: 'FOLLOWS_FROM', traceID: TRACE_ID, spanID: sketch.followsFrom });
-  const tags = Object.entries(sketch.tags ?? {}).map(([key, value]): WireTag => ({ key, value }));
+  if (spec.childOf)
+    references.push({ refType: 'CHILD_OF', traceID: TRACE_ID, spanID: spec.childOf });
+  if (spec.followsFrom)
+    references.push({ refType: 'FOLLOWS_FROM', traceID: TRACE_ID, spanID: spec.followsFrom });
+  const tags = Object.entries(spec.tags ?? {}).map(([key, value]): WireTag => ({ key, value }));
   return {
     traceID: TRACE_ID,
-    spanID: sketch.id,
-    operationName: sketch.name ?? sketch.id,
+    spanID: spec.id,
+    operationName: spec.name ?? spec.id,
     references,
     startTime: START + offset,
     duration,
     tags,
     logs: [],
-    processID: `p${services.indexOf(sketch.service ?? 'eshop')}`,
+    processID: `p${services.indexOf(spec.service ?? 'eshop')}`,
     warnings: null,
   };
 }
@@ -147,12 +147,12 @@ export const linkedCheckout: WireTrace = traceOf([
   },
 ]);
 
-/** The trace of sketches, and where its spans are by name. */
-export function built(sketches: readonly SpanSketch[]): {
+/** The trace of specs, and where its spans are by name. */
+export function built(specs: readonly SpanSpec[]): {
   trace: Trace;
   at: (name: string) => number;
 } {
-  return placed(traceOf(sketches));
+  return placed(traceOf(specs));
 }
 
 export function placed(wire: WireTrace): { trace: Trace; at: (name: string) => number } {

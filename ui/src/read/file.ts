@@ -9,19 +9,19 @@ export function readTraces(text: string): OpenedTrace[] {
   const documents = parse(text);
   const jaeger = documents.flatMap(jaegerTraces).map(
     (wire): OpenedTrace => ({
-      answer: readJaeger(wire),
+      response: readJaeger(wire),
       format: 'jaeger',
       document: () => ({ data: [wire] }),
     }),
   );
   const otlp = readOtlp(documents).map(
-    (answer): OpenedTrace => ({
-      answer,
+    (response): OpenedTrace => ({
+      response,
       format: 'otlp',
-      document: () => otlpOf(documents, answer.trace_id),
+      document: () => otlpOf(documents, response.trace_id),
     }),
   );
-  const traces = [...jaeger, ...otlp].filter(({ answer }) => answer.spans.start.length > 0);
+  const traces = [...jaeger, ...otlp].filter(({ response }) => response.spans.start.length > 0);
   if (traces.length === 0)
     throw new Error(
       'the file holds no traces: Jaeger JSON ({"data": […]}) or OTLP JSON ({"resourceSpans": […]}) is read',

@@ -3,12 +3,12 @@
  *
  * Nothing in a file is taken for granted: processes may be absent, times may be nonsense.
  */
-import type { TraceAnswer } from '../api/types';
-import type { AttributeSketch, SpanSketch } from './records';
+import type { TraceResponse } from '../api/types';
+import type { AttributeRecord, SpanRecord } from './records';
 import type { WireLog, WireReference, WireSpan, WireTag, WireTrace } from './wire';
 import { writeAnswer } from './writer';
 
-export function readJaeger(wire: WireTrace): TraceAnswer {
+export function readJaeger(wire: WireTrace): TraceResponse {
   const traceId = longId(wire.traceID, 32);
   return writeAnswer(
     traceId,
@@ -16,7 +16,7 @@ export function readJaeger(wire: WireTrace): TraceAnswer {
   );
 }
 
-function readSpan(span: WireSpan, wire: WireTrace, traceId: string): SpanSketch {
+function readSpan(span: WireSpan, wire: WireTrace, traceId: string): SpanRecord {
   const process = wire.processes?.[span.processID ?? ''];
   const tags = (span.tags ?? []).map(readTag);
   const value = (key: string) => tags.find((tag) => tag.key === key)?.value;
@@ -73,7 +73,7 @@ function readLog(log: WireLog) {
   };
 }
 
-function readTag(tag: WireTag): AttributeSketch {
+function readTag(tag: WireTag): AttributeRecord {
   const { value } = tag;
   if (typeof value === 'boolean') return { key: tag.key, kind: 'b', value };
   if (typeof value === 'number')

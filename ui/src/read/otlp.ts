@@ -1,13 +1,13 @@
 /** Reads OTLP in JSON: `resourceSpans`, ids in hex (or base64, as some write them), times as nanosecond strings. */
-import type { TraceAnswer } from '../api/types';
-import type { AttributeSketch, SpanSketch } from './records';
+import type { TraceResponse } from '../api/types';
+import type { AttributeRecord, SpanRecord } from './records';
 import { writeAnswer } from './writer';
 
-type Loose = Readonly<Record<string, unknown>>;
+type JsonObject = Readonly<Record<string, unknown>>;
 
 /** All traces of one or more OTLP documents. */
-export function readOtlp(documents: readonly unknown[]): TraceAnswer[] {
-  const traces = new Map<string, SpanSketch[]>();
+export function readOtlp(documents: readonly unknown[]): TraceResponse[] {
+  const traces = new Map<string, SpanRecord[]>();
   for (const document of documents) {
     for (const group of list(field(document, 'resourceSpans', 'resource_spans'))) {
       const attributes = readAttributes(field(field(group, 'resource'), 'attributes'));
@@ -41,14 +41,14 @@ export function otlpOf(documents: readonly unknown[], traceId: string): unknown 
       field(group, 'scopeSpans', 'scope_spans', 'instrumentationLibrarySpans'),
     ).flatMap((scoped) => {
       const spans = list(field(scoped, 'spans')).filter(isWanted);
-      return spans.length > 0 ? [{ ...(scoped as Loose), spans }] : [];
+      return spans.length > 0 ? [{ ...(scoped as JsonObject), spans }] : [];
     });
     return scopeSpans.length > 0 ? [{ resource: field(group, 'resource') ?? {}, scopeSpans }] : [];
   });
   return { resourceSpans };
 }
 
-function readSpan(span: unknown, resource: SpanSketch['resource'], scope: string): SpanSketch {
+function readSpan(span: unknown, resource: SpanRecord['resource'], scope: string): SpanRecord {
   const start = micros(field(span, 'startTimeUnixNano', 'start_time_unix_nano'));
   const end = micros(field(span, 'endTimeUnixNano', 'end_time_unix_nano'));
   const status = field(span, 'status');
@@ -85,7 +85,7 @@ function readSpan(span: unknown, resource: SpanSketch['resource'], scope: string
   };
 }
 
-function readAttributes(found: unknown): AttributeSketch[] {
+function readAttributes(found: unknown): AttributeRecord[] {
   return list(found).map((attribute) => ({
     key: String(field(attribute, 'key') ?? ''),
     ...readValue(field(attribute, 'value')),
@@ -93,7 +93,7 @@ function readAttributes(found: unknown): AttributeSketch[] {
 }
 
 function readValue(value: unknown): { kind: string; value: unknown } {
-  const [name, content] = Object.entries((value ?? {}) as Loose)[0] ?? [];
+  const [name, content] = Object.entries((value ?? {}) as JsonObject)[0] ?? [];
   switch (name) {
     case 'stringValue':
       return { kind: 's', value: String(content) };
@@ -127,7 +127,7 @@ function readValue(value: unknown): { kind: string; value: unknown } {
 
 function field(object: unknown, ...names: readonly string[]): unknown {
   if (typeof object !== 'object' || object === null) return undefined;
-  for (const name of names) if (Object.hasOwn(object, name)) return (object as Loose)[name];
+  for (const name of names) if (Object.hasOwn(object, name)) return (object as JsonObject)[name];
   return undefined;
 }
 

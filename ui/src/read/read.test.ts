@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { attributesOf, evidenceOf, readDetail } from '../trace/detail';
 import { buildTrace, INFERRED, kindOf, nameOf, OPEN, serviceOf } from '../trace/model';
+import { attributesOf, evidenceOf, readSpanDetails } from '../trace/spanDetails';
 import { linkedCheckout } from './checkout.fixture';
 import { readTraces } from './file';
 
@@ -64,7 +64,7 @@ const otlp = {
 
 describe('OTLP JSON', () => {
   const [read] = readTraces(JSON.stringify(otlp));
-  const trace = buildTrace([read!.answer]);
+  const trace = buildTrace([read!.response]);
 
   it('keeps names, kinds, times below a microsecond, status and values of every type', () => {
     expect([
@@ -79,7 +79,7 @@ describe('OTLP JSON', () => {
       ['n', '7', 'i'],
       ['list', '[true]', 'a'],
     ]);
-    expect(readDetail(trace, 0)).toMatchObject({
+    expect(readSpanDetails(trace, 0)).toMatchObject({
       statusMessage: 'no leader',
       scope: 'lib',
       events: [{ name: 'retry', time: 1 }],
@@ -90,7 +90,7 @@ describe('OTLP JSON', () => {
     expect(trace.flags[1]! & INFERRED).toBe(INFERRED);
     expect(evidenceOf(trace, 1)).toEqual({ name: 'sole', inferred: true, confidence: 0.8 });
     expect(trace.flags[2]! & OPEN).toBe(OPEN);
-    expect(readDetail(trace, 1).links).toMatchObject([
+    expect(readSpanDetails(trace, 1).links).toMatchObject([
       { traceId: 'f'.repeat(32), attributes: [{ key: 'topic', value: 'x' }] },
     ]);
   });
@@ -106,7 +106,7 @@ describe('OTLP JSON', () => {
         ],
       });
     expect(
-      readTraces(`${half(0)}\n\n${half(1)}\n`).map(({ answer }) => answer.spans.start.length),
+      readTraces(`${half(0)}\n\n${half(1)}\n`).map(({ response }) => response.spans.start.length),
     ).toEqual([2]);
   });
 });
@@ -128,7 +128,7 @@ describe('files', () => {
   it('of Jaeger are read with and without their frame', () => {
     for (const text of [{ data: [linkedCheckout] }, [linkedCheckout], linkedCheckout]) {
       expect(
-        readTraces(JSON.stringify(text)).map(({ answer }) => answer.spans.start.length),
+        readTraces(JSON.stringify(text)).map(({ response }) => response.spans.start.length),
       ).toEqual([13]);
     }
   });

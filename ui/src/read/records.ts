@@ -1,12 +1,12 @@
 /** Spans as objects: the form between a file format and the columns of a trace. */
 
-export interface AttributeSketch {
+export interface AttributeRecord {
   readonly key: string;
   readonly kind: string;
   readonly value: unknown;
 }
 
-export interface SpanSketch {
+export interface SpanRecord {
   readonly id: string;
   readonly parent: string;
   readonly name: string;
@@ -17,17 +17,17 @@ export interface SpanSketch {
   /** Microseconds since the epoch. */
   readonly start: number;
   readonly duration: number;
-  readonly resource: { readonly service: string; readonly attributes: readonly AttributeSketch[] };
+  readonly resource: { readonly service: string; readonly attributes: readonly AttributeRecord[] };
   readonly scope: string;
-  readonly attributes: readonly AttributeSketch[];
+  readonly attributes: readonly AttributeRecord[];
   readonly events: readonly {
     readonly time: number;
     readonly name: string;
-    readonly attributes: readonly AttributeSketch[];
+    readonly attributes: readonly AttributeRecord[];
   }[];
   readonly links: readonly {
     readonly trace: string;
     readonly span: string;
-    readonly attributes: readonly AttributeSketch[];
+    readonly attributes: readonly AttributeRecord[];
   }[];
 }

@@ -1,17 +1,17 @@
 /**
- * Writes a trace in the columns of the collector's answer, from spans in some other form.
+ * Writes a trace in the columns of the collector's response, from spans in some other form.
  *
  * So a file that someone opens is drawn by the same code as a trace of the collector.
  */
-import type { TraceAnswer } from '../api/types';
-import { type MessageFacts, messageFacts } from './facts';
-import type { AttributeSketch, SpanSketch } from './records';
+import type { TraceResponse } from '../api/types';
+import { type MessageAttributes, readMessageAttributes } from './messageAttributes';
+import type { AttributeRecord, SpanRecord } from './records';
 
-export function writeAnswer(traceId: string, sketches: readonly SpanSketch[]): TraceAnswer {
+export function writeAnswer(traceId: string, sketches: readonly SpanRecord[]): TraceResponse {
   const spans = [...sketches].sort((a, b) => a.start - b.start);
   const origin = spans[0]?.start ?? 0;
   const strings = new Interner();
-  const pairs = new Pairs(strings);
+  const pairs = new AttributePairs(strings);
   const rows = new Map<string, number>();
   // Zipkin's shared spans give two spans one id; the first, usually the client's, is the parent.
   spans.forEach((span, row) => {
@@ -49,7 +49,7 @@ export function writeAnswer(traceId: string, sketches: readonly SpanSketch[]): T
   };
   const missing = { row: [] as number[], id: [] as string[] };
   const status = { row: [] as number[], text: [] as number[] };
-  const facts: (readonly [number, MessageFacts, number])[] = [];
+  const facts: (readonly [number, MessageAttributes, number])[] = [];
   const evidence = {
     row: [] as number[],
     name: [] as number[],
@@ -101,7 +101,7 @@ export function writeAnswer(traceId: string, sketches: readonly SpanSketch[]): T
       links.pair_end.push(links.pair.length);
     }
     if (producer < 0 && parent >= 0 && spans[parent]?.kind === 4) producer = parent;
-    const said = messageFacts(span.attributes);
+    const said = readMessageAttributes(span.attributes);
     if (said) facts.push([row, said, producer]);
     const found = span.attributes.find(
       (attribute) => attribute.key === 'throughline.parent.evidence',
@@ -172,7 +172,7 @@ class Interner {
   }
 }
 
-class Pairs {
+class AttributePairs {
   private readonly ids = new Map<string, number>();
   private readonly keys: number[] = [];
   private readonly values: unknown[] = [];
@@ -180,7 +180,7 @@ class Pairs {
 
   constructor(private readonly strings: Interner) {}
 
-  addAll(attributes: readonly AttributeSketch[]): number[] {
+  addAll(attributes: readonly AttributeRecord[]): number[] {
     return attributes.map(({ key, kind, value }) => {
       const identity = `${kind}${key}\u0000${JSON.stringify(value) ?? ''}`;
       const known = this.ids.get(identity);

@@ -1,8 +1,8 @@
 /** Opening traces from a file: a button, or a file dropped anywhere on the page. */
 import { useEffect, useEffectEvent, useRef, useState } from 'react';
-import { keepOpened } from '../api/opened';
+import { addOpenedTraces } from '../api/opened';
 import { readTraces } from '../read/file';
-import { go, tracePath } from '../shell/navigation';
+import { navigate, tracePath } from '../shell/navigation';
 
 export function OpenFile({ opened }: { readonly opened: () => void }) {
   const field = useRef<HTMLInputElement>(null);
@@ -14,9 +14,9 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
     setProblem('');
     try {
       const traces = readTraces(await file.text());
-      keepOpened(traces);
+      addOpenedTraces(traces);
       opened();
-      if (traces.length === 1 && traces[0]) go(tracePath(traces[0].answer.trace_id));
+      if (traces.length === 1 && traces[0]) navigate(tracePath(traces[0].response.trace_id));
     } catch (error) {
       setProblem(`${file.name}: ${error instanceof Error ? error.message : String(error)}`);
     }

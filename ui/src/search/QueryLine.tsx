@@ -1,7 +1,13 @@
 /** The query line: a combobox that completes names and values from what the collector has seen. */
 import { type KeyboardEvent, useEffect, useEffectEvent, useId, useRef, useState } from 'react';
 import { completeTexts } from '../api/client';
-import { type Completable, completableAt, INTRINSICS, KNOWN_VALUES, taken } from './completion';
+import {
+  applyCompletion,
+  type CompletionTarget,
+  completionTargetAt,
+  INTRINSIC_FIELDS,
+  KNOWN_VALUES,
+} from './completion';
 
 interface QueryLineProps {
   readonly value: string;
@@ -17,19 +23,19 @@ const MOST = 12;
 export function QueryLine({ value, onChange, error }: QueryLineProps) {
   const id = useId();
   const field = useRef<HTMLInputElement>(null);
-  const [place, setPlace] = useState<Completable>();
+  const [place, setPlace] = useState<CompletionTarget>();
   const [chosen, setChosen] = useState(-1);
   const options = useOptions(place);
   const isOpen = place !== undefined && options.length > 0;
 
   const look = () => {
     const caret = field.current?.selectionStart ?? 0;
-    setPlace(completableAt(field.current?.value ?? '', caret));
+    setPlace(completionTargetAt(field.current?.value ?? '', caret));
     setChosen(-1);
   };
   const take = (text: string) => {
     if (!place) return;
-    const next = taken(value, place, text);
+    const next = applyCompletion(value, place, text);
     onChange(next.line);
     setPlace(undefined);
     requestAnimationFrame(() => {
@@ -127,12 +133,14 @@ function Pointer({ line, position }: { readonly line: string; readonly position:
   );
 }
 
-function useOptions(place: Completable | undefined): readonly string[] {
+function useOptions(place: CompletionTarget | undefined): readonly string[] {
   const [options, setOptions] = useState<readonly string[]>([]);
   const key =
     place &&
     JSON.stringify([place.what, place.text, place.what === 'value' && place.key, place.isTraceQl]);
-  const load = useEffectEvent(async (signal: AbortSignal) => (place ? ask(place, signal) : []));
+  const load = useEffectEvent(async (signal: AbortSignal) =>
+    place ? fetchCompletions(place, signal) : [],
+  );
   useEffect(() => {
     if (key === undefined) {
       setOptions([]);
@@ -156,12 +164,15 @@ function useOptions(place: Completable | undefined): readonly string[] {
   return options;
 }
 
-async function ask(place: Completable, signal: AbortSignal): Promise<readonly string[]> {
+async function fetchCompletions(
+  place: CompletionTarget,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
   const starts = (text: string) => text.toLowerCase().startsWith(place.text.toLowerCase());
   const limit = String(MOST);
   if (place.what === 'key') {
     const own = place.isTraceQl
-      ? INTRINSICS.filter((name) => place.text !== '' && starts(name))
+      ? INTRINSIC_FIELDS.filter((name) => place.text !== '' && starts(name))
       : [];
     const keys = await completeTexts('keys', { text: place.text, limit }, signal);
     return [...new Set([...own, ...(place.isTraceQl ? keys : unscoped(keys))])].slice(0, MOST);

@@ -3,8 +3,8 @@ import { useEffect, useRef } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import type { TraceSummary } from '../api/types';
-import { useWidth } from '../page/width';
-import { go, tracePath } from '../shell/navigation';
+import { useElementWidth } from '../page/elementWidth';
+import { navigate, tracePath } from '../shell/navigation';
 import { resolvedColour, useThemeChanges } from '../shell/theme';
 import { formatCount, formatDuration } from '../trace/format';
 import type { Brush } from './brush';
@@ -24,7 +24,7 @@ const TIME_STEPS = [
 const REACH = 12;
 
 export default function Scatter({ traces, onBrush }: ScatterProps) {
-  const [box, width] = useWidth<HTMLDivElement>();
+  const [box, width] = useElementWidth<HTMLDivElement>();
   const place = useRef<HTMLDivElement>(null);
   const theme = useThemeChanges();
   // biome-ignore lint/correctness/useExhaustiveDependencies: a canvas keeps the colours of the old theme.
@@ -207,6 +207,6 @@ function openOnClick(plot: uPlot, traces: readonly TraceSummary[]): void {
   });
   plot.over.addEventListener('click', (event) => {
     const trace = plot.select.width < 4 && plot.select.height < 4 ? nearest(event) : undefined;
-    if (trace) go(tracePath(trace.trace_id));
+    if (trace) navigate(tracePath(trace.trace_id));
   });
 }

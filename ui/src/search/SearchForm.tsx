@@ -2,10 +2,10 @@
 import { type FormEvent, useEffect, useState } from 'react';
 import { completeTexts } from '../api/client';
 import { useRequest } from '../shell/request';
-import { Choice, Suggested } from './fields';
+import { SelectField, SuggestionField } from './fields';
 import { QueryLine } from './QueryLine';
 import {
-  EVERYTHING,
+  DEFAULT_QUERY,
   fromLocalField,
   isDuration,
   LIMITS,
@@ -35,7 +35,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
   const change = (part: Partial<SearchQuery>) => setDraft((previous) => ({ ...previous, ...part }));
   // A phone shows the fields that most searches need; the others on demand, or when they say something.
   const [isWhole, setWhole] = useState(false);
-  const saysMore = MORE.some((name) => draft[name] !== EVERYTHING[name]);
+  const saysMore = MORE.some((name) => draft[name] !== DEFAULT_QUERY[name]);
   const isValid = isDuration(draft.minDuration) && isDuration(draft.maxDuration);
 
   function submit(event: FormEvent) {
@@ -50,23 +50,23 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
         aria-label="Traces"
         onSubmit={submit}
       >
-        <Choice
+        <SelectField
           label="Service"
           value={service}
           all="All services"
           options={services}
           onChange={(chosen) => change({ service: chosen, operation: '' })}
         />
-        <Suggested
-          isRare
+        <SuggestionField
+          isSecondary
           label="Operation"
           placeholder="All operations"
           value={draft.operation}
           options={operations.value ?? []}
           onChange={(operation) => change({ operation })}
         />
-        <Choice
-          isRare
+        <SelectField
+          isSecondary
           label="Topic"
           value={draft.topic}
           all="Any or none"
@@ -79,13 +79,13 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
           error={draft.q.trim() === query.q ? error : undefined}
         />
         <TimeRange draft={draft} change={change} />
-        <Length
+        <DurationField
           label="Min duration"
           placeholder="100ms"
           value={draft.minDuration}
           onChange={(minDuration) => change({ minDuration })}
         />
-        <Length
+        <DurationField
           label="Max duration"
           placeholder="1.5s"
           value={draft.maxDuration}
@@ -191,14 +191,14 @@ function TimeRange({ draft, change }: TimeRangeProps) {
   );
 }
 
-interface LengthProps {
+interface DurationFieldProps {
   readonly label: string;
   readonly placeholder: string;
   readonly value: string;
   readonly onChange: (value: string) => void;
 }
 
-function Length({ label, placeholder, value, onChange }: LengthProps) {
+function DurationField({ label, placeholder, value, onChange }: DurationFieldProps) {
   const isBad = !isDuration(value);
   return (
     <label className="field field-narrow rare">

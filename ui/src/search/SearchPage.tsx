@@ -5,17 +5,17 @@ import { completeTexts } from '../api/client';
 import { openedTraces } from '../api/opened';
 import { DownloadMenu } from '../page/DownloadMenu';
 import { Link } from '../shell/Link';
-import { Empty, Failed, Loading } from '../shell/Notice';
-import { comparePath, go } from '../shell/navigation';
+import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
+import { comparePath, navigate } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
 import { type Brush, narrowed, within } from './brush';
-import { type Found, useFound } from './found';
 import { OpenFile } from './OpenFile';
 import { summaryOf } from './opened';
 import { LOOKBACKS, ORDERS, parseQuery, type SearchQuery, searchPath } from './query';
 import { ResultList } from './ResultList';
+import { type SearchResults, useSearchResults } from './results';
 import { SearchForm } from './SearchForm';
 
 const Scatter = lazy(() => import('./Scatter'));
@@ -24,7 +24,7 @@ export function SearchPage({ address }: { readonly address: string }) {
   const query = useMemo(() => parseQuery(address), [address]);
   const services = useRequest('services', (signal) => completeTexts('services', {}, signal));
   const [isLive, setLive] = useState(false);
-  const found = useFound(query, isLive);
+  const found = useSearchResults(query, isLive);
   const [, countOpened] = useState(0);
   const [ticked, setTicked] = useState<readonly string[]>([]);
   const tick = useCallback(
@@ -44,7 +44,7 @@ export function SearchPage({ address }: { readonly address: string }) {
     const path = searchPath(next);
     // The same question again means: look for what has arrived since.
     if (path === searchPath(query)) found.reload();
-    else go(path);
+    else navigate(path);
   }
 
   const refused = found.failure?.kind === 'refused' ? found.failure : undefined;
@@ -75,7 +75,7 @@ export function SearchPage({ address }: { readonly address: string }) {
 }
 
 function OpenedFiles({ ticked, tick }: Ticks) {
-  const traces = openedTraces().map(({ answer }) => answer);
+  const traces = openedTraces().map(({ response }) => response);
   const colours = serviceColours(
     traces.flatMap((trace) => trace.resources.map(({ service }) => trace.strings[service] ?? '')),
   );
@@ -103,7 +103,7 @@ interface Ticks {
 
 interface ResultsProps extends Ticks {
   readonly query: SearchQuery;
-  readonly found: Found;
+  readonly found: SearchResults;
   readonly known: readonly string[] | undefined;
   readonly isLive: boolean;
   readonly setLive: (isLive: boolean) => void;
@@ -145,7 +145,7 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
         className="small"
         disabled={ticked.length !== 2}
         title={ticked.length === 2 ? '' : 'Tick two traces'}
-        onClick={() => go(comparePath(ticked[0] ?? '', ticked[1] ?? ''))}
+        onClick={() => navigate(comparePath(ticked[0] ?? '', ticked[1] ?? ''))}
       >
         Compare {ticked.length > 0 && `${ticked.length} of 2`}
       </button>
@@ -161,10 +161,10 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
     return found.failure.kind === 'refused' && query.q !== '' ? (
       <QueryWrong tools={tools} />
     ) : (
-      <Failed what="traces" failure={found.failure} retry={found.reload} />
+      <ErrorNotice subject="traces" failure={found.failure} retry={found.reload} />
     );
   }
-  if (!traces || !shown) return found.loading ? <Loading what="traces" /> : null;
+  if (!traces || !shown) return found.loading ? <LoadingNotice subject="traces" /> : null;
   if (traces.length === 0)
     return known?.length === 0 ? (
       <NothingYet tools={tools} />
@@ -185,7 +185,7 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
             <button
               type="button"
               className="small"
-              onClick={() => go(searchPath(narrowed(query, brush)))}
+              onClick={() => navigate(searchPath(narrowed(query, brush)))}
             >
               Search this part
             </button>
@@ -220,7 +220,7 @@ function asksOfSpans({ q, errors }: SearchQuery): boolean {
   return q !== '' || errors;
 }
 
-function countText(shown: number, { traces, total }: Found, isBrushed: boolean): string {
+function countText(shown: number, { traces, total }: SearchResults, isBrushed: boolean): string {
   if (isBrushed)
     return `${shown} of ${formatCount(traces?.length ?? 0, 'trace')} in the chosen part`;
   return total !== undefined && total > shown
@@ -234,23 +234,23 @@ interface ToolsProps {
 
 function QueryWrong({ tools }: ToolsProps) {
   return (
-    <Empty title="The query cannot be read">
+    <EmptyNotice title="The query cannot be read">
       <p>What is wrong stands at its line above; the help (?) has examples.</p>
       {tools}
-    </Empty>
+    </EmptyNotice>
   );
 }
 
 function NothingYet({ tools }: ToolsProps) {
   return (
-    <Empty title="No traces yet">
+    <EmptyNotice title="No traces yet">
       <p>
         Point a service’s OpenTelemetry exporter here, for instance{' '}
         <code>OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318</code>, or start the demo:{' '}
         <code>cargo xtask demo</code>. Then press <em>Find traces</em>, or tick <em>Live</em>.
       </p>
       {tools}
-    </Empty>
+    </EmptyNotice>
   );
 }
 
@@ -258,13 +258,13 @@ function NoMatch({ query, tools }: ToolsProps & { readonly query: SearchQuery })
   const time =
     query.lookback === 'custom' ? 'time chosen' : LOOKBACKS[query.lookback].label.toLowerCase();
   return (
-    <Empty title="No trace matches">
+    <EmptyNotice title="No trace matches">
       <p>
         Nothing in the {time} fits this query. Look further back, ask for less, or{' '}
         <Link to="search">show everything</Link>.
       </p>
       {tools}
-    </Empty>
+    </EmptyNotice>
   );
 }
 

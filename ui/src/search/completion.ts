@@ -1,6 +1,6 @@
 /** What can be completed at the caret of a query line, and what the line is afterwards. */
 
-export type Completable =
+export type CompletionTarget =
   | {
       readonly what: 'key';
       readonly text: string;
@@ -21,7 +21,7 @@ const VALUE = /([\w.@:/-]+)\s*(?:!=|=~|!~|>=|<=|=|>|<)\s*("(?:[^"\\]|\\.)*|[^\s"
 const KEY = /([\w.@:/-]*)$/;
 
 /** Conditions that the query language has by itself, beside attributes. */
-export const INTRINSICS = [
+export const INTRINSIC_FIELDS = [
   'name',
   'duration',
   'status',
@@ -40,7 +40,7 @@ export const KNOWN_VALUES: Readonly<Record<string, readonly string[]>> = {
   error: ['true', 'false'],
 };
 
-export function completableAt(line: string, caret: number): Completable | undefined {
+export function completionTargetAt(line: string, caret: number): CompletionTarget | undefined {
   const before = line.slice(0, caret);
   const isTraceQl = before.lastIndexOf('{') > before.lastIndexOf('}');
   const value = VALUE.exec(before);
@@ -62,9 +62,9 @@ export function completableAt(line: string, caret: number): Completable | undefi
 }
 
 /** The line and the caret after a text is taken. */
-export function taken(
+export function applyCompletion(
   line: string,
-  place: Completable,
+  place: CompletionTarget,
   text: string,
 ): { readonly line: string; readonly caret: number } {
   const isNumberOrWord =

@@ -1,7 +1,7 @@
 /** Fields with values to choose from. */
 import { useId } from 'react';
 
-interface ChoiceProps {
+interface SelectFieldProps {
   readonly label: string;
   readonly value: string;
   /** What the empty choice is called. */
@@ -9,14 +9,21 @@ interface ChoiceProps {
   readonly options: readonly string[];
   readonly onChange: (value: string) => void;
   /** Whether a phone may hide it at first. */
-  readonly isRare?: boolean;
+  readonly isSecondary?: boolean;
 }
 
-export function Choice({ label, value, all, options, onChange, isRare = false }: ChoiceProps) {
+export function SelectField({
+  label,
+  value,
+  all,
+  options,
+  onChange,
+  isSecondary = false,
+}: SelectFieldProps) {
   // A value from the address stays selectable while, or although, the collector does not list it.
   const listed = value && !options.includes(value) ? [value, ...options] : options;
   return (
-    <label className={isRare ? 'field rare' : 'field'}>
+    <label className={isSecondary ? 'field rare' : 'field'}>
       <span>{label}</span>
       <select value={value} onChange={(event) => onChange(event.target.value)}>
         <option value="">{all}</option>
@@ -30,22 +37,22 @@ export function Choice({ label, value, all, options, onChange, isRare = false }:
   );
 }
 
-interface SuggestedProps extends Omit<ChoiceProps, 'all'> {
+interface SuggestionFieldProps extends Omit<SelectFieldProps, 'all'> {
   readonly placeholder: string;
 }
 
 /** Free text with suggestions: there may be thousands of operations. */
-export function Suggested({
+export function SuggestionField({
   label,
   placeholder,
   value,
   options,
   onChange,
-  isRare = false,
-}: SuggestedProps) {
+  isSecondary = false,
+}: SuggestionFieldProps) {
   const id = useId();
   return (
-    <label className={isRare ? 'field rare' : 'field'}>
+    <label className={isSecondary ? 'field rare' : 'field'}>
       <span>{label}</span>
       <input
         type="text"

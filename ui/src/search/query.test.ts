@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { narrowed, within } from './brush';
-import { completableAt, taken } from './completion';
+import { applyCompletion, completionTargetAt } from './completion';
 import {
   apiParams,
-  EVERYTHING,
+  DEFAULT_QUERY,
   fromLocalField,
   isDuration,
   parseQuery,
@@ -14,7 +14,7 @@ import {
 
 describe('the query is the address', () => {
   const full = {
-    ...EVERYTHING,
+    ...DEFAULT_QUERY,
     q: '{ a = "b&c" }',
     service: 'a/b',
     operation: 'GET /x',
@@ -29,20 +29,20 @@ describe('the query is the address', () => {
 
   it('and comes back from it whole', () => {
     expect(parseQuery(searchPath(full).replace(/^search/, ''))).toEqual(full);
-    const custom = { ...EVERYTHING, lookback: 'custom', start: '5', end: '9' } as const;
+    const custom = { ...DEFAULT_QUERY, lookback: 'custom', start: '5', end: '9' } as const;
     expect(parseQuery(searchPath(custom).replace(/^search/, ''))).toEqual(custom);
   });
 
   it('without what is at its default', () => {
-    expect(searchPath(EVERYTHING)).toBe('search');
-    expect(searchPath({ ...EVERYTHING, start: '5' })).toBe('search');
+    expect(searchPath(DEFAULT_QUERY)).toBe('search');
+    expect(searchPath({ ...DEFAULT_QUERY, start: '5' })).toBe('search');
   });
 
   it("that Jaeger's links have too", () => {
     const jaeger =
       '?service=eshop&tags=%7B%22error%22%3A%22true%22%2C%22http.route%22%3A%22%2Fa%20%5C%22b%22%7D&start=5&end=9&limit=20';
     expect(parseQuery(jaeger)).toEqual({
-      ...EVERYTHING,
+      ...DEFAULT_QUERY,
       service: 'eshop',
       q: 'error="true" http.route="/a \\"b"',
       lookback: 'custom',
@@ -58,14 +58,14 @@ describe('the query is the address', () => {
 
   it('of which nonsense is as if absent', () => {
     expect(parseQuery('?limit=-3&lookback=toString&order=constructor&start=soon&errors=1')).toEqual(
-      EVERYTHING,
+      DEFAULT_QUERY,
     );
   });
 });
 
 describe('parameters of the API', () => {
   it('have the times in microseconds and only what is asked', () => {
-    const params = apiParams({ ...EVERYTHING, lookback: '1h', errors: true }, 7_200_000, 'next');
+    const params = apiParams({ ...DEFAULT_QUERY, lookback: '1h', errors: true }, 7_200_000, 'next');
     expect(Object.fromEntries(params)).toEqual({
       start: '3600000000',
       errors: 'true',
@@ -77,7 +77,9 @@ describe('parameters of the API', () => {
 
   it('have a custom range as it is', () => {
     expect(
-      Object.fromEntries(apiParams({ ...EVERYTHING, lookback: 'custom', start: '1', end: '2' }, 0)),
+      Object.fromEntries(
+        apiParams({ ...DEFAULT_QUERY, lookback: 'custom', start: '1', end: '2' }, 0),
+      ),
     ).toMatchObject({ start: '1', end: '2' });
   });
 });
@@ -111,7 +113,7 @@ it('local times of the fields go there and back', () => {
 });
 
 describe('completion', () => {
-  const at = (line: string) => completableAt(line, line.length);
+  const at = (line: string) => completionTargetAt(line, line.length);
 
   it('is of a key at the beginning of a word, of a value after its operator', () => {
     expect(at('http.ro')).toMatchObject({ what: 'key', text: 'http.ro', from: 0 });
@@ -133,7 +135,7 @@ describe('completion', () => {
 
   it('takes a text where it belongs, quoted where it must be', () => {
     const take = (line: string, text: string) =>
-      taken(line, completableAt(line, line.length)!, text).line;
+      applyCompletion(line, completionTargetAt(line, line.length)!, text).line;
     expect(take('http.ro', 'http.route')).toBe('http.route=');
     expect(take('a=1 k=', 'two words')).toBe('a=1 k="two words" ');
     expect(take('{ span.ht', 'span.http.route')).toBe('{ span.http.route = ');
@@ -153,7 +155,7 @@ it('a part of the plot is a filter and a query', () => {
     within(brush, trace(5, 20)),
     within(brush, trace(15, 60)),
   ]).toEqual([true, false, false]);
-  expect(narrowed({ ...EVERYTHING, service: 'x' }, brush)).toMatchObject({
+  expect(narrowed({ ...DEFAULT_QUERY, service: 'x' }, brush)).toMatchObject({
     service: 'x',
     lookback: 'custom',
     start: '10',

@@ -45,7 +45,7 @@ export type Order = keyof typeof ORDERS;
 
 export const LIMITS = [20, 50, 100, 200, 500, 1500] as const;
 
-export const EVERYTHING: SearchQuery = {
+export const DEFAULT_QUERY: SearchQuery = {
   q: '',
   service: '',
   operation: '',
@@ -78,11 +78,11 @@ export function parseQuery(search: string): SearchQuery {
     lookback:
       lookback === 'custom' || Object.hasOwn(LOOKBACKS, lookback)
         ? (lookback as Lookback)
-        : EVERYTHING.lookback,
+        : DEFAULT_QUERY.lookback,
     start: digits(text('start')),
     end: digits(text('end')),
-    order: Object.hasOwn(ORDERS, text('order')) ? (text('order') as Order) : EVERYTHING.order,
-    limit: LIMITS.find((candidate) => candidate === limit) ?? EVERYTHING.limit,
+    order: Object.hasOwn(ORDERS, text('order')) ? (text('order') as Order) : DEFAULT_QUERY.order,
+    limit: LIMITS.find((candidate) => candidate === limit) ?? DEFAULT_QUERY.limit,
   };
 }
 
@@ -105,9 +105,9 @@ function digits(text: string): string {
 /** The address of a query, without what is at its default. */
 export function searchPath(query: SearchQuery): string {
   const params = new URLSearchParams();
-  for (const key of Object.keys(EVERYTHING) as (keyof SearchQuery)[]) {
+  for (const key of Object.keys(DEFAULT_QUERY) as (keyof SearchQuery)[]) {
     const isTime = key === 'start' || key === 'end';
-    if (query[key] !== EVERYTHING[key] && (!isTime || query.lookback === 'custom'))
+    if (query[key] !== DEFAULT_QUERY[key] && (!isTime || query.lookback === 'custom'))
       params.set(key, String(query[key]));
   }
   const text = params.toString();

@@ -3,13 +3,13 @@ import { useEffect, useState } from 'react';
 interface CopyButtonProps {
   readonly text: string;
   /** What is copied, for the button's name: `trace id`. */
-  readonly what: string;
+  readonly subject: string;
   /** A sign instead of a word, where many stand together. */
   readonly isIcon?: boolean;
 }
 
 /** Copies a text and says for a moment that it did. */
-export function CopyButton({ text, what, isIcon = false }: CopyButtonProps) {
+export function CopyButton({ text, subject, isIcon = false }: CopyButtonProps) {
   const [outcome, setOutcome] = useState<'Copied' | 'Not copied'>();
   useEffect(() => {
     if (!outcome) return undefined;
@@ -27,8 +27,8 @@ export function CopyButton({ text, what, isIcon = false }: CopyButtonProps) {
     <button
       type="button"
       className={isIcon ? 'copy-icon' : 'copy'}
-      aria-label={`Copy ${what}`}
-      title={`Copy ${what}`}
+      aria-label={`Copy ${subject}`}
+      title={`Copy ${subject}`}
       onClick={() => void copy()}
     >
       {isIcon ? (

@@ -1,6 +1,6 @@
 /** A link to another page of the UI that does not reload the document. */
 import type { AnchorHTMLAttributes, MouseEvent } from 'react';
-import { absolute, go } from './navigation';
+import { absoluteUrl, navigate } from './navigation';
 
 interface LinkProps extends AnchorHTMLAttributes<HTMLAnchorElement> {
   /** Path relative to the folder of the pages. */
@@ -8,7 +8,7 @@ interface LinkProps extends AnchorHTMLAttributes<HTMLAnchorElement> {
 }
 
 export function Link({ to, ...attributes }: LinkProps) {
-  return <a {...attributes} href={absolute(to)} onClick={(event) => navigateTo(to, event)} />;
+  return <a {...attributes} href={absoluteUrl(to)} onClick={(event) => navigateTo(to, event)} />;
 }
 
 function navigateTo(to: string, event: MouseEvent): void {
@@ -16,5 +16,5 @@ function navigateTo(to: string, event: MouseEvent): void {
   const hasModifier = event.metaKey || event.ctrlKey || event.shiftKey || event.altKey;
   if (event.button !== 0 || hasModifier) return;
   event.preventDefault();
-  go(to);
+  navigate(to);
 }

@@ -4,7 +4,7 @@ import { type LinkTemplate, parseTemplates } from '../trace/links';
 
 const KEY = 'throughline.links';
 
-export function rememberedTemplates(): readonly LinkTemplate[] {
+export function loadTemplates(): readonly LinkTemplate[] {
   const parsed = parseTemplates(remembered());
   return parsed.ok ? parsed.templates : [];
 }

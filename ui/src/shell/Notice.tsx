@@ -1,22 +1,22 @@
 /** What stands where content would: loading, nothing there, something failed. */
 import type { ReactNode } from 'react';
-import type { ApiFailure } from '../api/client';
+import type { ApiError } from '../api/client';
 
-export function Loading({ what }: { readonly what: string }) {
+export function LoadingNotice({ subject }: { readonly subject: string }) {
   return (
     <div className="notice" role="status">
       <span className="spinner" aria-hidden="true" />
-      <p>Loading {what}…</p>
+      <p>Loading {subject}…</p>
     </div>
   );
 }
 
-interface EmptyProps {
+interface EmptyNoticeProps {
   readonly title: string;
   readonly children: ReactNode;
 }
 
-export function Empty({ title, children }: EmptyProps) {
+export function EmptyNotice({ title, children }: EmptyNoticeProps) {
   return (
     <div className="notice" role="status">
       <h2>{title}</h2>
@@ -25,16 +25,16 @@ export function Empty({ title, children }: EmptyProps) {
   );
 }
 
-interface FailedProps {
-  readonly what: string;
-  readonly failure: ApiFailure;
+interface ErrorNoticeProps {
+  readonly subject: string;
+  readonly failure: ApiError;
   readonly retry: () => void;
 }
 
-export function Failed({ what, failure, retry }: FailedProps) {
+export function ErrorNotice({ subject, failure, retry }: ErrorNoticeProps) {
   return (
     <div className="notice notice-failed" role="alert">
-      <h2>Could not load {what}</h2>
+      <h2>Could not load {subject}</h2>
       <p>
         <bdi>{sentence(failure.message)}</bdi> {ADVICE[failure.kind]}
       </p>
@@ -45,7 +45,7 @@ export function Failed({ what, failure, retry }: FailedProps) {
   );
 }
 
-const ADVICE: Record<ApiFailure['kind'], string> = {
+const ADVICE: Record<ApiError['kind'], string> = {
   unreachable: 'Check that the collector is still running: it serves this page and the traces.',
   slow: 'The collector may be busy, or the query too wide: ask for a shorter time or fewer traces.',
   'not-found': 'It may have been removed to make room, or it has not arrived yet.',

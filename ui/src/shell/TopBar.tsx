@@ -3,10 +3,16 @@
 import { type FormEvent, useId, useState } from 'react';
 import { parseTraceId } from '../search/query';
 import { Link } from './Link';
-import { go, type Place, tracePath } from './navigation';
+import { navigate, type PageLocation, tracePath } from './navigation';
 import { THEMES, useTheme } from './theme';
 
-export function TopBar({ place, help }: { readonly place: Place; readonly help: () => void }) {
+export function TopBar({
+  place,
+  help,
+}: {
+  readonly place: PageLocation;
+  readonly help: () => void;
+}) {
   return (
     <header className="top-bar">
       <Link className="brand" to="search">
@@ -63,7 +69,7 @@ function TraceLookUp() {
     setWrong(!id);
     if (!id) return;
     setText('');
-    go(tracePath(id));
+    navigate(tracePath(id));
   }
 
   return (

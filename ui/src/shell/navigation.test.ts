@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { placeOf, tracePath } from './navigation';
+import { parseLocation, tracePath } from './navigation';
 
 it.each([
   ['/', '/', { page: 'search', query: '' }],
@@ -14,7 +14,7 @@ it.each([
   ['/obs/', '/obs/', { page: 'search', query: '' }],
   ['/nowhere/x', '/', { page: 'unknown', path: 'nowhere/x' }],
 ])('reads %s below %s', (path, base, place) => {
-  expect(placeOf(path, '', base)).toEqual(place);
+  expect(parseLocation(path, '', base)).toEqual(place);
 });
 
 it('writes an id that is no id so that it stays one path segment, and leaves out what is not said', () => {

@@ -2,11 +2,11 @@
  * Addresses and moving between them. The address bar is the state of every page.
  *
  * All paths here are relative to the folder that the pages are served from, so they also work below
- * a base path.
+ * a baseUrl path.
  */
 import { useSyncExternalStore } from 'react';
 
-export type Place =
+export type PageLocation =
   | { readonly page: 'search'; readonly query: string }
   | { readonly page: 'trace'; readonly id: string; readonly query: string }
   | { readonly page: 'compare'; readonly a: string; readonly b: string }
@@ -14,7 +14,7 @@ export type Place =
   | { readonly page: 'unknown'; readonly path: string };
 
 /** Reads an address; `folder` is the path of the pages' folder, ending with a slash. */
-export function placeOf(pathname: string, query: string, folder: string): Place {
+export function parseLocation(pathname: string, query: string, folder: string): PageLocation {
   const path = pathname.startsWith(folder)
     ? pathname.slice(folder.length)
     : pathname.replace(/^\//, '');
@@ -48,55 +48,55 @@ export function isEmbedded(): boolean {
   return params.has('embed') || params.has('uiEmbed');
 }
 
-export function absolute(path: string): string {
-  return new URL(path, base()).href;
+export function absoluteUrl(path: string): string {
+  return new URL(path, baseUrl()).href;
 }
 
 /**
- * The folder of the pages: the one above `assets/`, where this script lies. A `<base>` element would
+ * The folder of the pages: the one above `assets/`, where this script lies. A `<baseUrl>` element would
  * say the same, but a strict content policy forbids it.
  */
-function base(): URL {
+function baseUrl(): URL {
   const script = import.meta.url;
   return import.meta.env.DEV ? new URL('/', script) : new URL('..', script);
 }
 
-export function go(path: string): void {
-  history.pushState(null, '', kept(path));
-  announce();
+export function navigate(path: string): void {
+  history.pushState(null, '', withEmbedding(path));
+  announceChange();
   window.scrollTo(0, 0);
 }
 
 /** Changes the address of the place one is at, without a step in the history. */
-export function amend(path: string): void {
-  history.replaceState(null, '', kept(path));
-  announce();
+export function replaceLocation(path: string): void {
+  history.replaceState(null, '', withEmbedding(path));
+  announceChange();
 }
 
 /** An address that stays embedded when the page is. */
-function kept(path: string): string {
-  const url = new URL(absolute(path));
+function withEmbedding(path: string): string {
+  const url = new URL(absoluteUrl(path));
   if (isEmbedded()) url.searchParams.set('embed', '1');
   return url.href;
 }
 
-export function usePlace(): Place {
+export function usePageLocation(): PageLocation {
   const address = useSyncExternalStore(subscribe, () => location.pathname + location.search);
   const [pathname = '', query = ''] = splitQuery(address);
-  return placeOf(pathname, query, base().pathname);
+  return parseLocation(pathname, query, baseUrl().pathname);
 }
 
-const MOVED = 'throughline:moved';
+const LOCATION_CHANGED = 'throughline:moved';
 
-function announce(): void {
-  window.dispatchEvent(new Event(MOVED));
+function announceChange(): void {
+  window.dispatchEvent(new Event(LOCATION_CHANGED));
 }
 
 function subscribe(changed: () => void): () => void {
-  window.addEventListener(MOVED, changed);
+  window.addEventListener(LOCATION_CHANGED, changed);
   window.addEventListener('popstate', changed);
   return () => {
-    window.removeEventListener(MOVED, changed);
+    window.removeEventListener(LOCATION_CHANGED, changed);
     window.removeEventListener('popstate', changed);
   };
 }

@@ -1,23 +1,23 @@
 /** A request as state: loading, ready or failed, with the last good value kept while reloading. */
 import { useCallback, useEffect, useEffectEvent, useState } from 'react';
-import { ApiFailure } from '../api/client';
+import { ApiError } from '../api/client';
 
 export interface RequestState<T> {
   readonly loading: boolean;
   readonly value?: T;
-  readonly failure?: ApiFailure;
+  readonly failure?: ApiError;
   readonly reload: () => void;
 }
 
 /**
- * Runs `run` when `key` changes and on `reload`. An answer that comes after a newer request has
+ * Runs `run` when `key` changes and on `reload`. An response that comes after a newer request has
  * begun is dropped. `undefined` as the key asks for nothing.
  */
 export function useRequest<T>(
   key: string | undefined,
   run: (signal: AbortSignal) => Promise<T>,
 ): RequestState<T> {
-  const [outcome, setOutcome] = useState<{ value?: T; failure?: ApiFailure; settled?: string }>({});
+  const [outcome, setOutcome] = useState<{ value?: T; failure?: ApiError; settled?: string }>({});
   const [round, setRound] = useState(0);
   const reload = useCallback(() => setRound((previous) => previous + 1), []);
   const ticket = key === undefined ? undefined : `${round} ${key}`;
@@ -34,7 +34,7 @@ export function useRequest<T>(
       (error: unknown) => {
         if (abort.signal.aborted) return;
         const failure =
-          error instanceof ApiFailure ? error : new ApiFailure('unreadable', String(error));
+          error instanceof ApiError ? error : new ApiError('unreadable', String(error));
         setOutcome({ failure, settled: ticket });
       },
     );

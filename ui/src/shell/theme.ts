@@ -10,7 +10,7 @@ export function applyTheme(theme: Theme): void {
   document.documentElement.dataset.theme = theme;
 }
 
-export function rememberedTheme(): Theme {
+export function loadTheme(): Theme {
   try {
     return THEMES.find((theme) => theme === localStorage.getItem(KEY)) ?? 'system';
   } catch {
@@ -20,7 +20,7 @@ export function rememberedTheme(): Theme {
 }
 
 export function useTheme(): [Theme, (theme: Theme) => void] {
-  const [theme, setTheme] = useState(rememberedTheme);
+  const [theme, setTheme] = useState(loadTheme);
   useEffect(() => {
     applyTheme(theme);
     try {

@@ -6,7 +6,7 @@
  */
 import { at } from './column';
 
-export interface Cut {
+export interface AxisCut {
   readonly from: number;
   readonly to: number;
   /** Where the mark begins, in axis time. */
@@ -15,19 +15,19 @@ export interface Cut {
   readonly axisLength: number;
 }
 
-export interface Axis {
-  readonly cuts: readonly Cut[];
-  /** Axis time of the whole. */
+export interface TimeAxis {
+  readonly cuts: readonly AxisCut[];
+  /** TimeAxis time of the whole. */
   readonly length: number;
 }
 
-export interface Window {
-  /** Axis time. */
+export interface TimeWindow {
+  /** TimeAxis time. */
   readonly from: number;
   readonly to: number;
 }
 
-interface Spans {
+interface SpanTimes {
   readonly count: number;
   readonly duration: number;
   readonly begin: Float64Array;
@@ -40,18 +40,18 @@ const WORTH_CUTTING = 0.25;
 const MARK = 0.05;
 const MARKS = 0.3;
 
-export function straightAxis(duration: number): Axis {
+export function linearAxis(duration: number): TimeAxis {
   return { cuts: [], length: Math.max(duration, 0) };
 }
 
 /** An axis without the stretches in which no span runs. */
-export function cutAxis(spans: Spans): Axis {
+export function compressedAxis(spans: SpanTimes): TimeAxis {
   const gaps = idleGaps(spans);
   const idle = gaps.reduce((sum, gap) => sum + gap.to - gap.from, 0);
   const busy = spans.duration - idle;
   const threshold = busy * WORTH_CUTTING;
   const long = gaps.filter((gap) => gap.to - gap.from > threshold);
-  if (long.length === 0) return straightAxis(spans.duration);
+  if (long.length === 0) return linearAxis(spans.duration);
   const kept = spans.duration - long.reduce((sum, gap) => sum + gap.to - gap.from, 0);
   const part = Math.min(MARK, MARKS / long.length);
   const axisLength = (kept * part) / (1 - part * long.length);
@@ -65,7 +65,7 @@ export function cutAxis(spans: Spans): Axis {
 }
 
 /** Stretches in which no span runs, in order. */
-export function idleGaps({ count, begin, length }: Spans): { from: number; to: number }[] {
+export function idleGaps({ count, begin, length }: SpanTimes): { from: number; to: number }[] {
   const order = Int32Array.from({ length: count }, (_, i) => i).sort(
     (a, b) => at(begin, a) - at(begin, b),
   );
@@ -78,8 +78,8 @@ export function idleGaps({ count, begin, length }: Spans): { from: number; to: n
   return gaps;
 }
 
-/** Axis time of a moment. */
-export function toAxis({ cuts }: Axis, time: number): number {
+/** TimeAxis time of a moment. */
+export function toAxisTime({ cuts }: TimeAxis, time: number): number {
   let removed = 0;
   for (const { from, to, axisLength } of cuts) {
     if (time <= from) break;
@@ -90,7 +90,7 @@ export function toAxis({ cuts }: Axis, time: number): number {
 }
 
 /** The moment at a place of axis time. */
-export function fromAxis({ cuts }: Axis, place: number): number {
+export function fromAxisTime({ cuts }: TimeAxis, place: number): number {
   let removed = 0;
   for (const { from, to, axisFrom, axisLength } of cuts) {
     if (place <= axisFrom) break;
@@ -102,17 +102,17 @@ export function fromAxis({ cuts }: Axis, place: number): number {
 }
 
 /** Where a moment lies in the window: 0 to 1 within it, beyond outside. A window of no length puts all at 0. */
-export function placeIn(axis: Axis, window: Window, time: number): number {
+export function positionIn(axis: TimeAxis, window: TimeWindow, time: number): number {
   const width = window.to - window.from;
-  return width <= 0 ? 0 : (toAxis(axis, time) - window.from) / width;
+  return width <= 0 ? 0 : (toAxisTime(axis, time) - window.from) / width;
 }
 
-export function wholeWindow(axis: Axis): Window {
+export function fullWindow(axis: TimeAxis): TimeWindow {
   return { from: 0, to: axis.length };
 }
 
 /** Keeps a window within the axis and not too narrow to be left again. */
-export function boundWindow(axis: Axis, window: Window): Window {
+export function clampWindow(axis: TimeAxis, window: TimeWindow): TimeWindow {
   const least = Math.max(axis.length / 1e6, Math.min(axis.length, 0.01));
   const width = Math.min(Math.max(window.to - window.from, least), axis.length);
   const from = Math.min(Math.max(window.from, 0), axis.length - width);
@@ -120,14 +120,19 @@ export function boundWindow(axis: Axis, window: Window): Window {
 }
 
 /** Zooms by `factor` around `centre` (0 to 1 of the window). */
-export function zoomed(axis: Axis, window: Window, factor: number, centre = 0.5): Window {
+export function zoomWindow(
+  axis: TimeAxis,
+  window: TimeWindow,
+  factor: number,
+  centre = 0.5,
+): TimeWindow {
   const width = (window.to - window.from) * factor;
   const pivot = window.from + (window.to - window.from) * centre;
-  return boundWindow(axis, { from: pivot - width * centre, to: pivot + width * (1 - centre) });
+  return clampWindow(axis, { from: pivot - width * centre, to: pivot + width * (1 - centre) });
 }
 
 /** Moves by a part of the window's width. */
-export function panned(axis: Axis, window: Window, part: number): Window {
+export function panWindow(axis: TimeAxis, window: TimeWindow, part: number): TimeWindow {
   const by = (window.to - window.from) * part;
   const width = window.to - window.from;
   const from = Math.min(Math.max(window.from + by, 0), axis.length - width);
@@ -135,13 +140,13 @@ export function panned(axis: Axis, window: Window, part: number): Window {
 }
 
 /** Moments of at most about `most` ticks in the window, a round number apart, none within a cut. */
-export function ticks(axis: Axis, window: Window, most: number): number[] {
+export function tickTimes(axis: TimeAxis, window: TimeWindow, most: number): number[] {
   const width = window.to - window.from;
   if (width <= 0 || most < 1) return [0];
   const step = roundStep(width / most);
   const found: number[] = [];
-  const last = fromAxis(axis, window.to);
-  let time = Math.max(0, Math.ceil(fromAxis(axis, window.from) / step - 1e-9)) * step;
+  const last = fromAxisTime(axis, window.to);
+  let time = Math.max(0, Math.ceil(fromAxisTime(axis, window.from) / step - 1e-9)) * step;
   while (time <= last && found.length <= 2 * most) {
     const cut = axis.cuts.find(({ from, to }) => time > from && time < to);
     if (cut) {

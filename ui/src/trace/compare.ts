@@ -1,5 +1,5 @@
 /** Two traces side by side: their ways of calls laid together, with counts and times of each. */
-import { type Frame, flameGraph } from './flame';
+import { type FlameFrame, flameGraph } from './flame';
 import type { Trace } from './model';
 import { NONE } from './tree';
 
@@ -23,8 +23,8 @@ export interface ComparedRow {
 
 /** Rows in reading order: each way of calls before those that go on from it. */
 export function compareTraces(a: Trace, b: Trace): ComparedRow[] {
-  const left = new Ways(flameGraph(a).frames);
-  const right = new Ways(flameGraph(b).frames);
+  const left = new CallTree(flameGraph(a).frames);
+  const right = new CallTree(flameGraph(b).frames);
   const rows: ComparedRow[] = [];
   const pending: (readonly [number | undefined, number | undefined, number])[] = pair(
     left,
@@ -41,10 +41,10 @@ export function compareTraces(a: Trace, b: Trace): ComparedRow[] {
   return rows;
 }
 
-class Ways {
+class CallTree {
   private readonly below = new Map<number, number[]>();
 
-  constructor(readonly frames: readonly Frame[]) {
+  constructor(readonly frames: readonly FlameFrame[]) {
     frames.forEach((frame, i) => {
       const known = this.below.get(frame.parent);
       if (known) known.push(i);
@@ -58,8 +58,8 @@ class Ways {
 }
 
 function pair(
-  left: Ways,
-  right: Ways,
+  left: CallTree,
+  right: CallTree,
   a: number | undefined,
   b: number | undefined,
   depth: number,
@@ -76,13 +76,13 @@ function pair(
   return [...pairs, ...[...ofB.values()].map((i) => [undefined, i, depth] as const)];
 }
 
-function keyOf(frame: Frame | undefined): string {
+function keyOf(frame: FlameFrame | undefined): string {
   return `${frame?.service}\u0000${frame?.name}`;
 }
 
-function row(a: Frame | undefined, b: Frame | undefined, depth: number): ComparedRow {
+function row(a: FlameFrame | undefined, b: FlameFrame | undefined, depth: number): ComparedRow {
   const frame = a ?? b;
-  const side = (found: Frame | undefined) =>
+  const side = (found: FlameFrame | undefined) =>
     found ? { count: found.count, errors: found.errors, total: found.total } : undefined;
   const [sideA, sideB] = [side(a), side(b)];
   const change = !a

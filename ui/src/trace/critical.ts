@@ -23,14 +23,14 @@ export interface CriticalPath {
   readonly queued: number;
 }
 
-interface Stretch {
+interface PathSegment {
   readonly span: number;
   readonly from: number;
   readonly to: number;
 }
 
 export function criticalPath(trace: Trace, kind: PathKind): CriticalPath {
-  const walk = new Walk(trace, kind);
+  const walk = new PathWalk(trace, kind);
   const start = kind === 'blocking' ? trace.root : lastToEnd(trace);
   if (start !== NONE) walk.back(start);
   const stretches = walk.stretches.sort((a, b) => a.span - b.span || a.from - b.from);
@@ -54,8 +54,8 @@ function lastToEnd(trace: Trace): number {
   return last;
 }
 
-class Walk {
-  readonly stretches: Stretch[] = [];
+class PathWalk {
+  readonly stretches: PathSegment[] = [];
   readonly queues = new Map<number, number>();
   queued = 0;
   /** Children by parent, those that end last first; each is looked at once, as time only goes back. */

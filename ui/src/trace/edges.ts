@@ -5,7 +5,7 @@
  * Tracers tell of messages in two ways, by a link or by a plain child of the producer span; both are
  * the same thing to a reader and give the same edge. In columns, like the trace.
  */
-import type { TraceAnswer } from '../api/types';
+import type { TraceResponse } from '../api/types';
 import { at, textAt } from './column';
 import { NONE } from './tree';
 
@@ -13,10 +13,10 @@ export interface MessageEdges {
   readonly count: number;
   /** The span that sent. */
   readonly from: Int32Array;
-  /** The span that received. */
+  /** The span that receivedEdges. */
   readonly to: Int32Array;
   /**
-   * Microseconds in the topic, from the end of the send to the receipt: negative when the message was received before its acknowledgement
+   * Microseconds in the topic, from the end of the send to the receipt: negative when the message was receivedEdges before its acknowledgement
    * reached the sender, `NaN` when no queue is involved.
    */
   readonly wait: Float64Array;
@@ -28,7 +28,7 @@ export interface MessageEdges {
   readonly byReceiver: Int32Array;
 }
 
-interface Placed {
+interface OrderedSpans {
   readonly order: Int32Array;
   readonly parent: Int32Array;
   readonly begin: Float64Array;
@@ -36,20 +36,20 @@ interface Placed {
   readonly kind: Uint8Array;
 }
 
-interface Draft {
+interface EdgeDraft {
   readonly from: number;
   readonly to: number;
   readonly linked: boolean;
 }
 
-export function readEdges(answers: readonly TraceAnswer[], placed: Placed): MessageEdges {
+export function readEdges(responses: readonly TraceResponse[], placed: OrderedSpans): MessageEdges {
   const { order, parent, begin, length, kind } = placed;
   const place = new Int32Array(order.length);
   order.forEach((position, index) => {
     place[position] = index;
   });
-  const bases = basesOf(answers);
-  const drafts = [...linkDrafts(answers, bases, place)];
+  const bases = basesOf(responses);
+  const drafts = [...linkDrafts(responses, bases, place)];
   const linkedTo = new Set(drafts.map(({ from, to }) => from * order.length + to));
   for (let to = 0; to < order.length; to++) {
     const from = at(parent, to);
@@ -63,7 +63,7 @@ export function readEdges(answers: readonly TraceAnswer[], placed: Placed): Mess
     drafts.push({ from, to, linked: false });
   }
   drafts.sort((a, b) => a.to - b.to || a.from - b.from);
-  const topic = topicsOf(answers, bases, place);
+  const topic = topicsOf(responses, bases, place);
   const wait = Float64Array.from(drafts, ({ from, to }) => {
     if (kind[from] !== 4 || kind[to] !== 5) return NaN;
     return at(begin, to) - at(begin, from) - at(length, from);
@@ -85,10 +85,10 @@ export function readEdges(answers: readonly TraceAnswer[], placed: Placed): Mess
 }
 
 /**
- * The longest time a message lay in each topic of the trace; 0 where all were received before the acknowledgement
+ * The longest time a message lay in each topic of the trace; 0 where all were receivedEdges before the acknowledgement
  * reached their senders.
  */
-export function longestWaits(edges: MessageEdges): Map<string, number> {
+export function longestQueueTimes(edges: MessageEdges): Map<string, number> {
   const longest = new Map<string, number>();
   edges.wait.forEach((wait, edge) => {
     const topic = edges.topic[edge] ?? '';
@@ -98,42 +98,42 @@ export function longestWaits(edges: MessageEdges): Map<string, number> {
 }
 
 /** The edges that end at a span. */
-export function received(edges: MessageEdges, to: number): number[] {
+export function receivedEdges(edges: MessageEdges, to: number): number[] {
   const found: number[] = [];
   for (let i = at(edges.receivedFrom, to); i < at(edges.receivedFrom, to + 1); i++) found.push(i);
   return found;
 }
 
-function basesOf(answers: readonly TraceAnswer[]): number[] {
+function basesOf(responses: readonly TraceResponse[]): number[] {
   let base = 0;
-  return answers.map((answer) => {
+  return responses.map((response) => {
     const mine = base;
-    base += answer.spans.start.length;
+    base += response.spans.start.length;
     return mine;
   });
 }
 
 function linkDrafts(
-  answers: readonly TraceAnswer[],
+  responses: readonly TraceResponse[],
   bases: readonly number[],
   place: Int32Array,
-): Draft[] {
-  const lanes = new Map(answers.map((answer, lane) => [answer.trace_id, lane]));
-  const rowsOf = answers.map(() => undefined as Map<string, number> | undefined);
-  const drafts: Draft[] = [];
+): EdgeDraft[] {
+  const lanes = new Map(responses.map((response, lane) => [response.trace_id, lane]));
+  const rowsOf = responses.map(() => undefined as Map<string, number> | undefined);
+  const drafts: EdgeDraft[] = [];
   const seen = new Set<number>();
-  answers.forEach((answer, lane) => {
-    const { links } = answer;
+  responses.forEach((response, lane) => {
+    const { links } = response;
     for (let i = 0; i < links.row.length; i++) {
       const to = at(place, (bases[lane] ?? 0) + at(links.row, i));
       let fromLane = lane;
       let row = at(links.target, i);
       if (row < 0) {
-        const other = lanes.get(textAt(answer.strings, at(links.trace, i)));
+        const other = lanes.get(textAt(response.strings, at(links.trace, i)));
         if (other === undefined) continue;
         fromLane = other;
-        rowsOf[other] ??= rowsById(answers[other] as TraceAnswer);
-        row = rowsOf[other].get(textAt(answer.strings, at(links.span, i))) ?? NONE;
+        rowsOf[other] ??= rowsById(responses[other] as TraceResponse);
+        row = rowsOf[other].get(textAt(response.strings, at(links.span, i))) ?? NONE;
       }
       if (row < 0) continue;
       const from = at(place, (bases[fromLane] ?? 0) + row);
@@ -145,7 +145,7 @@ function linkDrafts(
   return drafts;
 }
 
-function rowsById({ spans }: TraceAnswer): Map<string, number> {
+function rowsById({ spans }: TraceResponse): Map<string, number> {
   const rows = new Map<string, number>();
   for (let row = 0; row < spans.start.length; row++)
     rows.set(spans.id.slice(16 * row, 16 * row + 16), row);
@@ -153,12 +153,12 @@ function rowsById({ spans }: TraceAnswer): Map<string, number> {
 }
 
 function topicsOf(
-  answers: readonly TraceAnswer[],
+  responses: readonly TraceResponse[],
   bases: readonly number[],
   place: Int32Array,
 ): Map<number, string> {
   const topics = new Map<number, string>();
-  answers.forEach(({ messages, strings }, lane) => {
+  responses.forEach(({ messages, strings }, lane) => {
     messages.row.forEach((row, i) => {
       const name = textAt(strings, at(messages.topic, i));
       if (name) topics.set(at(place, (bases[lane] ?? 0) + row), name);

@@ -1,17 +1,17 @@
 /** Finding within a trace: by name, service, id, attribute; and the next failure. */
 import { at } from './column';
-import { attributeAt } from './detail';
 import { isFailed, type Trace } from './model';
+import { attributeAt } from './spanDetails';
 
 /** What is looked for: words, and the service that must be the span's own (`service:NAME`). */
-export interface Wanted {
+export interface FindQuery {
   readonly words: readonly string[];
   readonly service: string | undefined;
 }
 
 const SERVICE = /(?:^|\s)service:(?:"([^"]*)"|(\S+))/;
 
-export function parseFind(text: string): Wanted {
+export function parseFind(text: string): FindQuery {
   const [, quoted, plain] = SERVICE.exec(text) ?? [];
   const words = text
     .replace(SERVICE, ' ')
@@ -34,9 +34,9 @@ export function findSpans(trace: Trace, text: string): Int32Array {
     service === undefined ? undefined : trace.services.findIndex(({ name }) => name === service);
   const names = trace.strings.map((name) => wordBits(name.toLowerCase(), words));
   const services = trace.services.map(({ name }) => wordBits(name.toLowerCase(), words));
-  const pairs = trace.answers.map((answer) =>
-    Int32Array.from(answer.pairs.key, (_, pair) => {
-      const { key, value } = attributeAt(answer, pair);
+  const pairs = trace.responses.map((response) =>
+    Int32Array.from(response.pairs.key, (_, pair) => {
+      const { key, value } = attributeAt(response, pair);
       return wordBits(`${key}=${value}`.toLowerCase(), words);
     }),
   );
@@ -46,7 +46,7 @@ export function findSpans(trace: Trace, text: string): Int32Array {
     if (only !== undefined && at(trace.service, index) !== only) continue;
     const lane = at(trace.lane, index);
     const row = at(trace.row, index);
-    const spans = trace.answers[lane]?.spans;
+    const spans = trace.responses[lane]?.spans;
     if (!spans) continue;
     let bits = (names[at(trace.name, index)] ?? 0) | (services[at(trace.service, index)] ?? 0);
     const bitsOfPair = pairs[lane] as Int32Array;
@@ -69,7 +69,7 @@ function wordBits(text: string, words: readonly string[]): number {
 }
 
 /** The next failed span after `from`, or the one before with `step` -1; around the end. `undefined` without any. */
-export function nextFailure(trace: Trace, from: number, step: 1 | -1): number | undefined {
+export function nextFailedSpan(trace: Trace, from: number, step: 1 | -1): number | undefined {
   for (let far = 1; far <= trace.count; far++) {
     const index = (((from + step * far) % trace.count) + trace.count) % trace.count;
     if (isFailed(trace, index)) return index;

@@ -9,7 +9,7 @@ import { isFailed, nameOf, serviceOf, type Trace } from './model';
 import { selfTimes } from './self';
 import { NONE } from './tree';
 
-export interface Frame {
+export interface FlameFrame {
   readonly parent: number;
   readonly depth: number;
   readonly service: string;
@@ -26,12 +26,12 @@ export interface Frame {
 }
 
 export interface FlameGraph {
-  readonly frames: readonly Frame[];
+  readonly frames: readonly FlameFrame[];
   readonly width: number;
   readonly depth: number;
 }
 
-interface Draft {
+interface FrameDraft {
   parent: number;
   depth: number;
   key: string;
@@ -50,7 +50,7 @@ interface Draft {
 export function flameGraph(trace: Trace): FlameGraph {
   const frames = mergeFrames(trace);
   for (let i = frames.length - 1; i >= 0; i--) {
-    const frame = frames[i] as Draft;
+    const frame = frames[i] as FrameDraft;
     frame.width += frame.self;
     const parent = frames[frame.parent];
     if (parent) parent.width += frame.width;
@@ -66,7 +66,7 @@ export function flameGraph(trace: Trace): FlameGraph {
     let next = frame.left;
     frame.children.sort((a, b) => (frames[b]?.width ?? 0) - (frames[a]?.width ?? 0));
     for (const child of frame.children) {
-      const below = frames[child] as Draft;
+      const below = frames[child] as FrameDraft;
       below.left = next;
       next += below.width;
     }
@@ -78,9 +78,9 @@ export function flameGraph(trace: Trace): FlameGraph {
   };
 }
 
-function mergeFrames(trace: Trace): Draft[] {
+function mergeFrames(trace: Trace): FrameDraft[] {
   const self = selfTimes(trace);
-  const frames: Draft[] = [];
+  const frames: FrameDraft[] = [];
   const known = new Map<string, number>();
   const frameOf = new Int32Array(trace.count);
   for (let index = 0; index < trace.count; index++) {
@@ -110,7 +110,7 @@ function mergeFrames(trace: Trace): Draft[] {
       frames[parent]?.children.push(id);
     }
     frameOf[index] = id;
-    const frame = frames[id] as Draft;
+    const frame = frames[id] as FrameDraft;
     frame.count += 1;
     frame.total += at(trace.length, index);
     frame.self += at(self, index);

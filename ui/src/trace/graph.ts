@@ -1,8 +1,8 @@
 /** The graph of a trace: spans folded to service and operation, topics as nodes of their own. */
 import { at } from './column';
-import { evidenceOf } from './detail';
 import { CONSUMER, INFERRED, isFailed, nameOf, PRODUCER, serviceOf, type Trace } from './model';
 import { selfTimes } from './self';
+import { evidenceOf } from './spanDetails';
 import { NONE } from './tree';
 
 export interface GraphNode {
@@ -34,12 +34,12 @@ export interface TraceGraph {
   readonly edges: readonly GraphEdge[];
 }
 
-type Draft<T> = { -readonly [K in keyof T]: T[K] };
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 export function traceGraph(trace: Trace): TraceGraph {
   const self = selfTimes(trace);
-  const nodes = new Map<string, Draft<GraphNode>>();
-  const edges = new Map<string, Draft<GraphEdge>>();
+  const nodes = new Map<string, Mutable<GraphNode>>();
+  const edges = new Map<string, Mutable<GraphEdge>>();
   const idOf = (index: number) => `${serviceOf(trace, index)}\u0000${nameOf(trace, index)}`;
   const join = (from: string, to: string, message: boolean, wait?: number) => {
     const key = `${from}\u0001${to}`;
@@ -111,6 +111,6 @@ function emptyNode(
   service: string,
   name: string,
   first: number,
-): Draft<GraphNode> {
+): Mutable<GraphNode> {
   return { id, kind, service, name, count: 0, errors: 0, total: 0, self: 0, first };
 }

@@ -10,7 +10,7 @@ export interface LinkTemplate {
   readonly url: string;
 }
 
-export interface LinkPlaces {
+export interface TemplateValues {
   readonly value: string;
   readonly key: string;
   readonly traceId: string;
@@ -18,11 +18,11 @@ export interface LinkPlaces {
   readonly service: string;
 }
 
-export type Templates =
+export type ParsedTemplates =
   | { readonly ok: true; readonly templates: readonly LinkTemplate[] }
   | { readonly ok: false; readonly message: string };
 
-export function parseTemplates(text: string): Templates {
+export function parseTemplates(text: string): ParsedTemplates {
   const templates: LinkTemplate[] = [];
   for (const [i, line] of text.split('\n').entries()) {
     if (line.trim() === '') continue;
@@ -38,11 +38,11 @@ export function parseTemplates(text: string): Templates {
   return { ok: true, templates };
 }
 
-export function linksFor(templates: readonly LinkTemplate[], places: LinkPlaces): string[] {
+export function linksFor(templates: readonly LinkTemplate[], places: TemplateValues): string[] {
   return templates
     .filter((template) => template.key === places.key)
     .map(({ url }) =>
-      url.replace(/\{(value|key|traceId|spanId|service)\}/g, (_, name: keyof LinkPlaces) =>
+      url.replace(/\{(value|key|traceId|spanId|service)\}/g, (_, name: keyof TemplateValues) =>
         encodeURIComponent(places[name]),
       ),
     )

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed, traceOf } from '../read/checkout.fixture';
 import { readJaeger } from '../read/jaeger';
-import { longestWaits, received } from './edges';
+import { longestQueueTimes, receivedEdges } from './edges';
 import {
   buildTrace,
   CYCLE,
-  failuresBelow,
+  countFailuresBelow,
   findSpan,
   isFailed,
   MISSING_PARENT,
@@ -43,8 +43,8 @@ describe('the linked checkout', () => {
       trace.edges.wait[0],
     ]).toEqual([producer, consumer, 1, 50_000]);
     expect(trace.edges.topic).toEqual(['eshop-topic']);
-    expect(longestWaits(trace.edges)).toEqual(new Map([['eshop-topic', 50_000]]));
-    expect(received(trace.edges, consumer)).toEqual([0]);
+    expect(longestQueueTimes(trace.edges)).toEqual(new Map([['eshop-topic', 50_000]]));
+    expect(receivedEdges(trace.edges, consumer)).toEqual([0]);
   });
 
   it('finds spans by id, whatever its zeros and case', () => {
@@ -71,7 +71,7 @@ describe('message edges', () => {
       { id: 'b', followsFrom: 'a', tags: kind('consumer'), at: [80, 5] },
     ]).trace;
     expect(edges.wait[0]).toBe(-20);
-    expect(longestWaits(edges)).toEqual(new Map([['', 0]]));
+    expect(longestQueueTimes(edges)).toEqual(new Map([['', 0]]));
   });
 
   it('have no wait between spans that are no producer and consumer', () => {
@@ -142,7 +142,9 @@ describe('odd traces', () => {
       { id: 'd', tags: { error: false } },
     ]);
     expect([0, 1, 2, 3].map((index) => isFailed(trace, index))).toEqual([false, true, true, false]);
-    expect([failuresBelow(trace, 0), failuresBelow(trace, 1), trace.failures]).toEqual([1, 0, 2]);
+    expect([countFailuresBelow(trace, 0), countFailuresBelow(trace, 1), trace.failures]).toEqual([
+      1, 0, 2,
+    ]);
     expect(trace.services).toEqual([{ name: 'eshop', spans: 4, errors: 2 }]);
   });
 

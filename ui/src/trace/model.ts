@@ -2,13 +2,13 @@
  * A trace, or several that belong together, as columns: no object per span.
  *
  * A span is its place in reading order, where each is followed by all that is below it. What rows and
- * bars need stands in typed arrays; all else is read from the answers when a span is looked at
+ * bars need stands in typed arrays; all else is read from the responses when a span is looked at
  * (`detail.ts`).
  */
-import type { ServiceShare, TraceAnswer } from '../api/types';
+import type { ServiceShare, TraceResponse } from '../api/types';
 import { at, textAt } from './column';
 import { type MessageEdges, readEdges } from './edges';
-import { arrange, NONE } from './tree';
+import { arrangeTree, NONE } from './tree';
 
 export const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer'] as const;
 export type SpanKind = (typeof KINDS)[number];
@@ -31,8 +31,8 @@ const SKEW = 1_000;
 export interface Trace {
   /** The id of the first lane. */
   readonly id: string;
-  /** One answer per lane; a single trace is one lane. */
-  readonly answers: readonly TraceAnswer[];
+  /** One response per lane; a single trace is one lane. */
+  readonly responses: readonly TraceResponse[];
   readonly count: number;
   /** Microseconds since the epoch; all other times count from here. */
   readonly start: number;
@@ -49,7 +49,7 @@ export interface Trace {
   readonly kind: Uint8Array;
   readonly flags: Uint8Array;
   readonly lane: Uint8Array;
-  /** Row in the lane's answer. */
+  /** Row in the lane's response. */
   readonly row: Int32Array;
   readonly parent: Int32Array;
   readonly depth: Uint32Array;
@@ -67,7 +67,7 @@ export interface Trace {
 }
 
 /** What of the input is put in reading order. */
-interface Gathered {
+interface UnorderedSpans {
   readonly strings: readonly string[];
   readonly services: ServiceShare[];
   readonly begin: Float64Array;
@@ -81,13 +81,13 @@ interface Gathered {
   readonly parent: Int32Array;
 }
 
-export function buildTrace(answers: readonly TraceAnswer[]): Trace {
+export function buildTrace(responses: readonly TraceResponse[]): Trace {
   const start = Math.min(
-    ...answers.filter((answer) => answer.spans.start.length > 0).map(earliest),
+    ...responses.filter((response) => response.spans.start.length > 0).map(earliest),
   );
   const origin = Number.isFinite(start) ? start : 0;
-  const found = gather(answers, origin);
-  const shape = arrange(found.parent, found.begin, found.lane);
+  const found = gatherSpans(responses, origin);
+  const shape = arrangeTree(found.parent, found.begin, found.lane);
   const { order } = shape;
   const flags = pick(found.flags, order);
   order.forEach((position, index) => {
@@ -111,8 +111,8 @@ export function buildTrace(answers: readonly TraceAnswer[]): Trace {
     duration = Math.max(duration, at(placed.begin, i) + at(placed.length, i));
   const failedBefore = prefixCount(flags, FAILED);
   return {
-    id: answers[0]?.trace_id ?? '',
-    answers,
+    id: responses[0]?.trace_id ?? '',
+    responses,
     count,
     start: origin,
     duration,
@@ -120,13 +120,13 @@ export function buildTrace(answers: readonly TraceAnswer[]): Trace {
     services: found.services,
     ...placed,
     failedBefore,
-    edges: readEdges(answers, placed),
+    edges: readEdges(responses, placed),
     root: rootOf(placed.parent, flags),
     failures: at(failedBefore, count),
     orphans: at(prefixCount(flags, MISSING_PARENT), count),
     cycles: shape.cut.size,
     skewed: at(prefixCount(flags, SKEWED), count),
-    omitted: answers.reduce((sum, answer) => sum + answer.omitted, 0),
+    omitted: responses.reduce((sum, response) => sum + response.omitted, 0),
   };
 }
 
@@ -139,7 +139,7 @@ export function isFailed(trace: Trace, index: number): boolean {
 }
 
 /** Failed spans below this one, itself left out. */
-export function failuresBelow(trace: Trace, index: number): number {
+export function countFailuresBelow(trace: Trace, index: number): number {
   return at(trace.failedBefore, at(trace.subtreeEnd, index)) - at(trace.failedBefore, index + 1);
 }
 
@@ -161,32 +161,32 @@ export function kindOf(trace: Trace, index: number): SpanKind {
 
 export function spanIdOf(trace: Trace, index: number): string {
   const from = 16 * at(trace.row, index);
-  return answerOf(trace, index).spans.id.slice(from, from + 16);
+  return responseOf(trace, index).spans.id.slice(from, from + 16);
 }
 
-export function answerOf(trace: Trace, index: number): TraceAnswer {
-  return trace.answers[at(trace.lane, index)] as TraceAnswer;
+export function responseOf(trace: Trace, index: number): TraceResponse {
+  return trace.responses[at(trace.lane, index)] as TraceResponse;
 }
 
 /** The place of the span with this id in the lane of `traceId` (any lane without one), or `NONE`. */
 export function findSpan(trace: Trace, spanId: string, traceId?: string): number {
   const wanted = spanId.toLowerCase().padStart(16, '0');
   for (let index = 0; index < trace.count; index++) {
-    const answer = answerOf(trace, index);
-    if (traceId !== undefined && answer.trace_id !== traceId) continue;
-    if (answer.spans.id.startsWith(wanted, 16 * at(trace.row, index))) return index;
+    const response = responseOf(trace, index);
+    if (traceId !== undefined && response.trace_id !== traceId) continue;
+    if (response.spans.id.startsWith(wanted, 16 * at(trace.row, index))) return index;
   }
   return NONE;
 }
 
-function earliest(answer: TraceAnswer): number {
+function earliest(response: TraceResponse): number {
   let least = Infinity;
-  for (const start of answer.spans.start) least = Math.min(least, start);
-  return answer.origin + least;
+  for (const start of response.spans.start) least = Math.min(least, start);
+  return response.origin + least;
 }
 
-function gather(answers: readonly TraceAnswer[], origin: number): Gathered {
-  const count = answers.reduce((sum, answer) => sum + answer.spans.start.length, 0);
+function gatherSpans(responses: readonly TraceResponse[], origin: number): UnorderedSpans {
+  const count = responses.reduce((sum, response) => sum + response.spans.start.length, 0);
   const strings: string[] = [];
   const services = new Map<string, { index: number; spans: number; errors: number }>();
   const found = {
@@ -201,18 +201,18 @@ function gather(answers: readonly TraceAnswer[], origin: number): Gathered {
     parent: new Int32Array(count),
   };
   let base = 0;
-  answers.forEach((answer, lane) => {
-    const { spans } = answer;
-    const shift = answer.origin - origin;
+  responses.forEach((response, lane) => {
+    const { spans } = response;
+    const shift = response.origin - origin;
     const firstString = strings.length;
-    for (const text of answer.strings) strings.push(text);
-    const serviceOfResource = answer.resources.map(({ service }) => {
-      const name = textAt(answer.strings, service) || '(no service)';
+    for (const text of response.strings) strings.push(text);
+    const serviceOfResource = response.resources.map(({ service }) => {
+      const name = textAt(response.strings, service) || '(no service)';
       const share = services.get(name) ?? { index: services.size, spans: 0, errors: 0 };
       services.set(name, share);
       return share;
     });
-    const linked = firstTargets(answer);
+    const linked = firstTargets(response);
     for (let row = 0; row < spans.start.length; row++) {
       const i = base + row;
       const share = serviceOfResource[at(spans.resource, row)] ?? { index: 0, spans: 0, errors: 0 };
@@ -230,7 +230,7 @@ function gather(answers: readonly TraceAnswer[], origin: number): Gathered {
       found.row[i] = row;
       found.parent[i] = parent >= 0 ? base + parent : NONE;
     }
-    markOddities(answer, found.flags, base);
+    markParentFlags(response, found.flags, base);
     base += spans.start.length;
   });
   const shares = [...services].map(([name, { spans, errors }]) => ({ name, spans, errors }));
@@ -238,7 +238,7 @@ function gather(answers: readonly TraceAnswer[], origin: number): Gathered {
 }
 
 /** A span without a parent hangs below the first span of the trace that it links to, as in Jaeger. */
-function firstTargets({ spans, links }: TraceAnswer): Int32Array {
+function firstTargets({ spans, links }: TraceResponse): Int32Array {
   const first = new Int32Array(spans.start.length).fill(NONE);
   links.row.forEach((row, link) => {
     const target = links.target[link] ?? NONE;
@@ -247,14 +247,14 @@ function firstTargets({ spans, links }: TraceAnswer): Int32Array {
   return first;
 }
 
-function markOddities(answer: TraceAnswer, flags: Uint8Array, base: number): void {
+function markParentFlags(response: TraceResponse, flags: Uint8Array, base: number): void {
   const mark = (row: number, flag: number) => {
     flags[base + row] = at(flags, base + row) | flag;
   };
-  for (const row of answer.missing_parents.row) mark(row, MISSING_PARENT);
-  answer.evidence.row.forEach((row, i) => {
-    if (answer.evidence.inferred[i]) mark(row, INFERRED);
-    if (answer.strings[answer.evidence.name[i] ?? 0] === 'open') mark(row, OPEN);
+  for (const row of response.missing_parents.row) mark(row, MISSING_PARENT);
+  response.evidence.row.forEach((row, i) => {
+    if (response.evidence.inferred[i]) mark(row, INFERRED);
+    if (response.strings[response.evidence.name[i] ?? 0] === 'open') mark(row, OPEN);
   });
 }
 

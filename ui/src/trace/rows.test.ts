@@ -1,33 +1,33 @@
 import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed } from '../read/checkout.fixture';
 import {
-  type Cursor,
   collapseAll,
   collapseLevel,
   consumerRuns,
   expandLevel,
-  type Folds,
+  type FoldFlags,
+  type GridCursor,
+  moveCursor,
   noFolds,
-  pressKey,
   reveal,
   runLength,
-  toggled,
+  toggleFold,
   visibleRows,
   withAncestors,
 } from './rows';
 
 const { trace, at } = placed(linkedCheckout);
 const runs = consumerRuns(trace);
-const rowsOf = (folds: Folds) => [...visibleRows(trace, folds, runs).spans];
-const start = (): Cursor => ({ active: 0, folds: noFolds(trace) });
+const rowsOf = (folds: FoldFlags) => [...visibleRows(trace, folds, runs).spans];
+const start = (): GridCursor => ({ active: 0, folds: noFolds(trace) });
 
 /** Presses keys one after another. */
-function press(keys: string, from = start()): Cursor {
+function press(keys: string, from = start()): GridCursor {
   return keys
     .split(' ')
     .reduce(
       (cursor, key) =>
-        pressKey(trace, visibleRows(trace, cursor.folds, runs), runs, cursor, key) ?? cursor,
+        moveCursor(trace, visibleRows(trace, cursor.folds, runs), runs, cursor, key) ?? cursor,
       from,
     );
 }
@@ -60,7 +60,7 @@ describe('visible rows', () => {
 
   it('leave out what is below a folded span, which stands for it', () => {
     const folded = at('To_eshop-topic');
-    const { spans, rowOf } = visibleRows(trace, toggled(noFolds(trace), runs, folded), runs);
+    const { spans, rowOf } = visibleRows(trace, toggleFold(noFolds(trace), runs, folded), runs);
     expect([...spans]).not.toContain(at('From_eshop-topic'));
     expect(spans[rowOf[at('GET /sendEmail')] ?? -1]).toBe(folded);
   });
@@ -104,7 +104,7 @@ describe('runs of alike consumers', () => {
 
   it('are opened first by what otherwise folds, and by going to one of them', () => {
     expect([
-      ...visibleRows(batch, toggled(noFolds(batch), batchRuns, 1), batchRuns).spans,
+      ...visibleRows(batch, toggleFold(noFolds(batch), batchRuns, 1), batchRuns).spans,
     ]).toHaveLength(7);
     expect([
       ...visibleRows(batch, reveal(batch, noFolds(batch), batchRuns, 4), batchRuns).spans,
@@ -133,7 +133,7 @@ describe('keyboard', () => {
   it('skips rows that are folded away, and leaves other keys alone', () => {
     expect(press('ArrowDown ArrowLeft ArrowDown').active).toBe(3);
     expect(
-      pressKey(trace, visibleRows(trace, noFolds(trace), runs), runs, start(), 'x'),
+      moveCursor(trace, visibleRows(trace, noFolds(trace), runs), runs, start(), 'x'),
     ).toBeUndefined();
   });
 });

@@ -13,9 +13,9 @@ export const COLLAPSED = 1;
 /** The run of alike consumers that begins here is shown one by one. */
 export const UNFOLDED_RUN = 2;
 
-export type Folds = Uint8Array;
+export type FoldFlags = Uint8Array;
 
-export interface Rows {
+export interface VisibleRows {
   /** Spans by row. */
   readonly spans: Int32Array;
   /** Row by span; a hidden span has the row of what stands for it. */
@@ -62,7 +62,12 @@ export function runLength(trace: Trace, runs: Int32Array, head: number): number 
 }
 
 /** `kept` are the spans that may be shown, with each all that is above it; without it all are. */
-export function visibleRows(trace: Trace, folds: Folds, runs: Int32Array, kept?: Uint8Array): Rows {
+export function visibleRows(
+  trace: Trace,
+  folds: FoldFlags,
+  runs: Int32Array,
+  kept?: Uint8Array,
+): VisibleRows {
   const spans = new Int32Array(trace.count);
   const rowOf = new Int32Array(trace.count);
   let row = 0;
@@ -96,20 +101,20 @@ export function withAncestors(trace: Trace, found: Int32Array): Uint8Array {
   return kept;
 }
 
-export function isFoldedRun(folds: Folds, runs: Int32Array, index: number): boolean {
+export function isFoldedRun(folds: FoldFlags, runs: Int32Array, index: number): boolean {
   return at(runs, index) > 0 && (at(folds, index) & UNFOLDED_RUN) === 0;
 }
 
-export function noFolds(trace: Trace): Folds {
+export function noFolds(trace: Trace): FoldFlags {
   return new Uint8Array(trace.count);
 }
 
-export function collapseAll(trace: Trace): Folds {
+export function collapseAll(trace: Trace): FoldFlags {
   return Uint8Array.from(noFolds(trace), (_, index) => (hasChildren(trace, index) ? COLLAPSED : 0));
 }
 
-/** Folds the deepest level that is open. */
-export function collapseLevel(trace: Trace, folds: Folds): Folds {
+/** FoldFlags the deepest level that is open. */
+export function collapseLevel(trace: Trace, folds: FoldFlags): FoldFlags {
   let deepest = -1;
   for (let i = 0; i < trace.count; ) {
     const open = (at(folds, i) & COLLAPSED) === 0;
@@ -122,7 +127,7 @@ export function collapseLevel(trace: Trace, folds: Folds): Folds {
 }
 
 /** Opens the uppermost level that is folded. */
-export function expandLevel(trace: Trace, folds: Folds): Folds {
+export function expandLevel(trace: Trace, folds: FoldFlags): FoldFlags {
   let upmost = Infinity;
   for (let i = 0; i < trace.count; i++) {
     if ((at(folds, i) & COLLAPSED) !== 0) upmost = Math.min(upmost, at(trace.depth, i));
@@ -133,7 +138,7 @@ export function expandLevel(trace: Trace, folds: Folds): Folds {
 }
 
 /** Opens whatever hides a span. */
-export function reveal(trace: Trace, folds: Folds, runs: Int32Array, index: number): Folds {
+export function reveal(trace: Trace, folds: FoldFlags, runs: Int32Array, index: number): FoldFlags {
   const opened = folds.slice();
   for (let above = trace.parent[index] ?? NONE; above !== NONE; above = at(trace.parent, above)) {
     opened[above] = at(opened, above) & ~COLLAPSED;
@@ -145,7 +150,7 @@ export function reveal(trace: Trace, folds: Folds, runs: Int32Array, index: numb
 }
 
 /** What a click on a row's twisty does: a folded run is opened first. */
-export function toggled(folds: Folds, runs: Int32Array, index: number): Folds {
+export function toggleFold(folds: FoldFlags, runs: Int32Array, index: number): FoldFlags {
   const next = folds.slice();
   next[index] = isFoldedRun(folds, runs, index)
     ? at(next, index) | UNFOLDED_RUN
@@ -153,9 +158,9 @@ export function toggled(folds: Folds, runs: Int32Array, index: number): Folds {
   return next;
 }
 
-export interface Cursor {
+export interface GridCursor {
   readonly active: number;
-  readonly folds: Folds;
+  readonly folds: FoldFlags;
 }
 
 const PAGE = 10;
@@ -165,15 +170,15 @@ const PAGE = 10;
  * span or steps into it; left folds it or steps out. `f` and `b` go to the next and the previous row,
  * as in Jaeger. `undefined` for a key that means nothing here.
  */
-export function pressKey(
+export function moveCursor(
   trace: Trace,
-  rows: Rows,
+  rows: VisibleRows,
   runs: Int32Array,
-  cursor: Cursor,
+  cursor: GridCursor,
   key: string,
-): Cursor | undefined {
+): GridCursor | undefined {
   const row = at(rows.rowOf, cursor.active);
-  const to = (wanted: number): Cursor => ({
+  const to = (wanted: number): GridCursor => ({
     ...cursor,
     active: at(rows.spans, Math.min(Math.max(wanted, 0), rows.spans.length - 1)),
   });
@@ -201,20 +206,20 @@ export function pressKey(
   }
 }
 
-function stepIn(trace: Trace, runs: Int32Array, cursor: Cursor): Cursor {
+function stepIn(trace: Trace, runs: Int32Array, cursor: GridCursor): GridCursor {
   const { active, folds } = cursor;
   const folded = isFoldedRun(folds, runs, active) || (at(folds, active) & COLLAPSED) !== 0;
-  if (folded) return { ...cursor, folds: toggled(folds, runs, active) };
+  if (folded) return { ...cursor, folds: toggleFold(folds, runs, active) };
   return hasChildren(trace, active) ? { ...cursor, active: active + 1 } : cursor;
 }
 
-function stepOut(trace: Trace, runs: Int32Array, cursor: Cursor): Cursor {
+function stepOut(trace: Trace, runs: Int32Array, cursor: GridCursor): GridCursor {
   const { active, folds } = cursor;
   const open =
     hasChildren(trace, active) &&
     (at(folds, active) & COLLAPSED) === 0 &&
     !isFoldedRun(folds, runs, active);
-  if (open) return { ...cursor, folds: toggled(folds, runs, active) };
+  if (open) return { ...cursor, folds: toggleFold(folds, runs, active) };
   const parent = at(trace.parent, active);
   return parent === NONE ? cursor : { ...cursor, active: parent };
 }

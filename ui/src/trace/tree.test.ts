@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { arrange as arrangeColumns, NONE } from './tree';
+import { arrangeTree as arrangeColumns, NONE } from './tree';
 
 const arrange = (parents: readonly number[], starts: readonly number[]) => {
   const shape = arrangeColumns(Int32Array.from(parents), Float64Array.from(starts));

@@ -9,7 +9,7 @@ import { at } from './column';
 
 export const NONE = -1;
 
-export interface Arrangement {
+export interface TreeShape {
   /** Input positions in reading order: a parent first, then each child with all that is below it. */
   readonly order: Int32Array;
   /** By place in `order`: the place of the parent, or `NONE`. */
@@ -23,11 +23,11 @@ export interface Arrangement {
 }
 
 /** Orders a forest by lane and start time; cycles are opened at their earliest node. */
-export function arrange(
+export function arrangeTree(
   parents: Int32Array,
   starts: Float64Array,
   lanes?: ArrayLike<number>,
-): Arrangement {
+): TreeShape {
   const count = parents.length;
   const { acyclic, cut } = openCycles(parents, starts);
   const { roots, first, next } = siblings(acyclic, starts, lanes);

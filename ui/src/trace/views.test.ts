@@ -2,12 +2,12 @@
 import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed } from '../read/checkout.fixture';
 import { compareTraces } from './compare';
-import { attributesOf, messageOf, readDetail } from './detail';
-import { findSpans, nextFailure } from './find';
+import { findSpans, nextFailedSpan } from './find';
 import { flameGraph } from './flame';
 import { traceGraph } from './graph';
 import { selfTimes } from './self';
-import { attributeKeys, figures, quantile } from './stats';
+import { attributesOf, messageOf, readSpanDetails } from './spanDetails';
+import { attributeKeys, groupStatistics, quantile } from './stats';
 
 const { trace, at } = placed(linkedCheckout);
 
@@ -31,7 +31,7 @@ describe('detail', () => {
     ]);
     expect(messageOf(trace, consumer)).toMatchObject({ topic: 'eshop-topic' });
     expect(messageOf(trace, 0)).toBeUndefined();
-    expect(readDetail(trace, consumer).links).toMatchObject([{ spanId: '00000000000000a4' }]);
+    expect(readSpanDetails(trace, consumer).links).toMatchObject([{ spanId: '00000000000000a4' }]);
   });
 });
 
@@ -57,12 +57,12 @@ describe('finding', () => {
       { id: 'd', tags: { error: true } },
     ]);
     expect([
-      nextFailure(failing, 0, 1),
-      nextFailure(failing, 1, 1),
-      nextFailure(failing, 3, 1),
-      nextFailure(failing, 1, -1),
+      nextFailedSpan(failing, 0, 1),
+      nextFailedSpan(failing, 1, 1),
+      nextFailedSpan(failing, 3, 1),
+      nextFailedSpan(failing, 1, -1),
     ]).toEqual([1, 3, 1, 3]);
-    expect(nextFailure(trace, 0, 1)).toBeUndefined();
+    expect(nextFailedSpan(trace, 0, 1)).toBeUndefined();
   });
 });
 
@@ -103,17 +103,20 @@ describe('the graph', () => {
 
 describe('statistics', () => {
   it('group by service, operation or an attribute', () => {
-    const byService = figures(trace, ['service']);
+    const byService = groupStatistics(trace, ['service']);
     expect(byService.find((group) => group.service === 'billing')).toMatchObject({
       count: 3,
       total: 215_000,
-      most: 115_000,
-      least: 40_000,
+      max: 115_000,
+      min: 40_000,
       median: 60_000,
     });
     expect(byService.reduce((sum, group) => sum + group.share, 0)).toBeCloseTo(1);
     expect(
-      figures(trace, ['message_bus.destination']).map((group) => [group.names[0], group.count]),
+      groupStatistics(trace, ['message_bus.destination']).map((group) => [
+        group.names[0],
+        group.count,
+      ]),
     ).toEqual([
       ['(not said)', 11],
       ['eshop-topic', 2],

@@ -3,7 +3,7 @@ import { type KeyboardEvent, useMemo, useState } from 'react';
 import { percent } from '../page/Ruler';
 import type { ViewProps } from '../page/viewProps';
 import { parseFind } from '../trace/find';
-import { type Frame, flameGraph } from '../trace/flame';
+import { type FlameFrame, flameGraph } from '../trace/flame';
 import { formatCount, formatDuration } from '../trace/format';
 
 /** Frames narrower than this part are not drawn: nobody sees them. */
@@ -17,7 +17,7 @@ export function FlameView({ page, colours }: ViewProps) {
   const left = focused?.left ?? 0;
   const width = focused?.width ?? graph.width;
   const wanted = parseFind(page.state.find);
-  const isWanted = ({ service, name }: Frame) =>
+  const isWanted = ({ service, name }: FlameFrame) =>
     (wanted.service === undefined || wanted.service === service) &&
     wanted.words.every((word) => `${service} ${name}`.toLowerCase().includes(word));
   const shown = graph.frames.flatMap((frame, i) => {
@@ -94,7 +94,7 @@ export function FlameView({ page, colours }: ViewProps) {
   );
 }
 
-function describe(frame: Frame, all: number): string {
+function describe(frame: FlameFrame, all: number): string {
   const share = all > 0 ? Math.round((1000 * frame.width) / all) / 10 : 0;
   const errors = frame.errors > 0 ? `, ${formatCount(frame.errors, 'error')}` : '';
   return `${frame.service} ${frame.name}: ${formatCount(frame.count, 'span')}${errors}, ${formatDuration(frame.total)} in all, ${formatDuration(frame.self)} of its own, ${share} % of the graph`;

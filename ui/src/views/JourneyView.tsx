@@ -6,20 +6,20 @@
 import { useMemo, useRef } from 'react';
 import { fetchJourney, fetchTrace } from '../api/client';
 import { openedTrace, openedTraces } from '../api/opened';
-import type { TraceAnswer } from '../api/types';
+import type { TraceResponse } from '../api/types';
 import { usePageKeys } from '../page/keys';
 import { SpanDetail } from '../page/SpanDetail';
-import { type Page, usePage } from '../page/state';
+import { type PageModel, usePageModel } from '../page/state';
+import { TimeBreakdown } from '../page/TimeBreakdown';
 import { Timeline } from '../page/Timeline';
 import { Toolbar } from '../page/Toolbar';
-import { WhereTimeWent } from '../page/WhereTimeWent';
 import { Link } from '../shell/Link';
-import { Failed, Loading } from '../shell/Notice';
+import { ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { tracePath } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
-import { linkedWith } from '../trace/linked';
+import { findLinkedTraces } from '../trace/linkedTraces';
 import { buildTrace, type Trace } from '../trace/model';
 
 /** Lanes are numbered in a byte, and more than these nobody reads. */
@@ -35,24 +35,24 @@ interface Journey {
   readonly home: string;
 }
 
-export function JourneyView({ page, id }: { readonly page: Page; readonly id: string }) {
+export function JourneyView({ page, id }: { readonly page: PageModel; readonly id: string }) {
   const found = useRequest(id, (signal) => loadJourney(id, signal));
   if (found.failure && !found.loading)
-    return <Failed what="the journey" failure={found.failure} retry={found.reload} />;
-  if (!found.value) return <Loading what="the journey" />;
+    return <ErrorNotice subject="the journey" failure={found.failure} retry={found.reload} />;
+  if (!found.value) return <LoadingNotice subject="the journey" />;
   return <Lanes journey={found.value} outer={page} />;
 }
 
 async function loadJourney(id: string, signal: AbortSignal): Promise<Journey> {
   if (openedTrace(id)) return openedJourney(id);
-  const answer = await fetchJourney(id, signal);
-  const wanted = answer.traces.slice(0, MOST_LANES).sort((a, b) => a.start - b.start);
+  const response = await fetchJourney(id, signal);
+  const wanted = response.traces.slice(0, MOST_LANES).sort((a, b) => a.start - b.start);
   const lanes = await Promise.all(wanted.map(({ trace_id }) => fetchTrace(trace_id, signal)));
-  const more = answer.more || answer.traces.length > MOST_LANES;
+  const more = response.more || response.traces.length > MOST_LANES;
   return {
     trace: buildTrace(lanes),
-    links: answer.links.length,
-    missing: answer.missing.length,
+    links: response.links.length,
+    missing: response.missing.length,
     more,
     home: id,
   };
@@ -60,20 +60,20 @@ async function loadJourney(id: string, signal: AbortSignal): Promise<Journey> {
 
 /** A trace from a file, with what it is linked with in the files that are open. */
 function openedJourney(id: string): Journey {
-  const { lanes, links, missing } = linkedWith(
+  const { lanes, links, missing } = findLinkedTraces(
     id,
-    openedTraces().map(({ answer }) => answer),
+    openedTraces().map(({ response }) => response),
   );
   const shown = lanes.slice(0, MOST_LANES).sort((a, b) => a.origin - b.origin);
   return { trace: buildTrace(shown), links, missing, more: lanes.length > shown.length, home: id };
 }
 
-function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: Page }) {
+function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: PageModel }) {
   const { trace, links, missing, more, home } = journey;
-  const lanes = trace.answers.length;
+  const lanes = trace.responses.length;
   const query = new URLSearchParams(location.search);
   query.set('view', 'journey');
-  const page = usePage(trace, home, `?${query}`, true);
+  const page = usePageModel(trace, home, `?${query}`, true);
   const colours = useMemo(
     () => serviceColours(trace.services.map((service) => service.name)),
     [trace],
@@ -82,7 +82,7 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
   const findField = useRef<HTMLInputElement>(null);
   const { state, dispatch } = page;
   usePageKeys(page, findField);
-  const titles = trace.answers.map((lane) => (
+  const titles = trace.responses.map((lane) => (
     <LaneTitle key={lane.trace_id} lane={lane} home={home} />
   ));
   const close = () => dispatch({ type: 'set', part: { open: false } });
@@ -101,7 +101,7 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
           This trace only
         </button>
       </p>
-      <WhereTimeWent page={page} colours={colours} />
+      <TimeBreakdown page={page} colours={colours} />
       <Toolbar page={{ ...page, state: { ...state, view: 'timeline' } }} findField={findField} />
       <div className={state.open ? 'trace-body with-detail' : 'trace-body'}>
         <Timeline ref={grid} page={page} colours={colours} laneTitles={titles} />
@@ -122,7 +122,7 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
   );
 }
 
-function LaneTitle({ lane, home }: { readonly lane: TraceAnswer; readonly home: string }) {
+function LaneTitle({ lane, home }: { readonly lane: TraceResponse; readonly home: string }) {
   if (lane.trace_id === home) return <span className="mark lane-home">you came from here</span>;
   return (
     <Link

@@ -1,6 +1,6 @@
 /** A table whose columns sort it; only the rows in view exist. */
 import { type ReactNode, useMemo, useState } from 'react';
-import { ROW_HEIGHT, useRowWindow } from '../page/virtual';
+import { ROW_HEIGHT_PX, useRowWindow } from '../page/rowWindow';
 
 export interface Column {
   readonly name: string;
@@ -30,7 +30,7 @@ export function SortTable({ label, columns, count, initial, chosen, choose }: So
       ? rows.sort((a, b) => (sort.descending ? compare(b, a) : compare(a, b)) || a - b)
       : rows;
   }, [count, columns, sort]);
-  const view = useRowWindow(count, ROW_HEIGHT);
+  const view = useRowWindow(count, ROW_HEIGHT_PX);
   const template = { gridTemplateColumns: columns.map((column) => column.size).join(' ') };
   const inView = [...order.subarray(view.first, view.last)];
   return (
@@ -69,14 +69,14 @@ export function SortTable({ label, columns, count, initial, chosen, choose }: So
             ))}
           </div>
         </div>
-        <div role="rowgroup" className="sort-rows" style={{ height: count * ROW_HEIGHT }}>
+        <div role="rowgroup" className="sort-rows" style={{ height: count * ROW_HEIGHT_PX }}>
           {inView.map((row, i) => (
             <div
               key={row}
               role="row"
               aria-rowindex={view.first + i + 2}
               className={row === chosen ? 'sort-row open' : 'sort-row'}
-              style={{ ...template, top: (view.first + i) * ROW_HEIGHT }}
+              style={{ ...template, top: (view.first + i) * ROW_HEIGHT_PX }}
               onClick={() => choose?.(row)}
             >
               {columns.map((column) => (

@@ -2,10 +2,10 @@
 import { useMemo } from 'react';
 import type { ViewProps } from '../page/viewProps';
 import { at } from '../trace/column';
-import { messageOf } from '../trace/detail';
 import { formatDuration } from '../trace/format';
 import { isFailed, kindOf, nameOf, serviceOf } from '../trace/model';
 import { selfTimes } from '../trace/self';
+import { messageOf } from '../trace/spanDetails';
 import { type Column, SortTable } from './SortTable';
 
 export function SpansView({ page, colours }: ViewProps) {

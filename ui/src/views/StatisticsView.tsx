@@ -2,7 +2,12 @@
 import { useMemo, useState } from 'react';
 import type { ViewProps } from '../page/viewProps';
 import { formatDuration } from '../trace/format';
-import { attributeKeys, type Figure, figures, type GroupFigures } from '../trace/stats';
+import {
+  attributeKeys,
+  type GroupStatistics,
+  groupStatistics,
+  type Statistic,
+} from '../trace/stats';
 import { type Column, SortTable } from './SortTable';
 
 const GROUPINGS: readonly (readonly [string, readonly string[]])[] = [
@@ -11,14 +16,14 @@ const GROUPINGS: readonly (readonly [string, readonly string[]])[] = [
   ['Operation', ['operation']],
 ];
 
-const TIMES: readonly (readonly [Figure, string])[] = [
+const TIMES: readonly (readonly [Statistic, string])[] = [
   ['total', 'Total'],
   ['self', 'Self'],
   ['average', 'Average'],
-  ['least', 'Min'],
+  ['min', 'Min'],
   ['median', 'Median'],
   ['p95', 'p95'],
-  ['most', 'Max'],
+  ['max', 'Max'],
 ];
 
 export function StatisticsView({ page, colours }: ViewProps) {
@@ -26,7 +31,7 @@ export function StatisticsView({ page, colours }: ViewProps) {
   const [by, setBy] = useState('0');
   const keys = useMemo(() => attributeKeys(trace), [trace]);
   const grouping = useMemo(() => GROUPINGS[Number(by)]?.[1] ?? [by.slice(1)], [by]);
-  const groups = useMemo(() => figures(trace, grouping), [trace, grouping]);
+  const groups = useMemo(() => groupStatistics(trace, grouping), [trace, grouping]);
   const columns = useMemo(() => columnsOf(groups, grouping, colours), [groups, grouping, colours]);
   return (
     <section className="panel" aria-label="Statistics">
@@ -68,11 +73,11 @@ export function StatisticsView({ page, colours }: ViewProps) {
 }
 
 function columnsOf(
-  groups: readonly GroupFigures[],
+  groups: readonly GroupStatistics[],
   grouping: readonly string[],
   colours: ReadonlyMap<string, number>,
 ): Column[] {
-  const group = (row: number) => groups[row] as GroupFigures;
+  const group = (row: number) => groups[row] as GroupStatistics;
   const names: Column[] = grouping.map((by, i) => ({
     name: by === 'service' ? 'Service' : by === 'operation' ? 'Operation' : by,
     size: 'minmax(140px, 2fr)',
@@ -90,7 +95,11 @@ function columnsOf(
       </>
     ),
   }));
-  const figure = (name: Figure, title: string, cell: (row: number) => React.ReactNode): Column => ({
+  const figure = (
+    name: Statistic,
+    title: string,
+    cell: (row: number) => React.ReactNode,
+  ): Column => ({
     name: title,
     size: 'minmax(62px, 0.7fr)',
     compare: (a, b) => group(a)[name] - group(b)[name],

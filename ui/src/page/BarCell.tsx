@@ -1,7 +1,7 @@
-/** The bar of a span, what of it is on the critical path, and the wait of the message it received. */
-import { fromAxis, placeIn } from '../trace/axis';
+/** The bar of a span, what of it is on the critical path, and the wait of the message it receivedEdges. */
+import { fromAxisTime, positionIn } from '../trace/axis';
 import { at } from '../trace/column';
-import { received } from '../trace/edges';
+import { receivedEdges } from '../trace/edges';
 import { formatDuration } from '../trace/format';
 import { endOf, INFERRED, isFailed } from '../trace/model';
 import { percent } from './Ruler';
@@ -10,12 +10,12 @@ import type { SpanRowProps } from './SpanRow';
 /** Pixels that the note on a wait needs. */
 const WAIT_NOTE_WIDTH = 170;
 
-interface LaneCellProps extends SpanRowProps {
+interface BarCellProps extends SpanRowProps {
   /** Whether the row stands for a run of alike consumers. */
   readonly isRun: boolean;
 }
 
-export function LaneCell(props: LaneCellProps) {
+export function BarCell(props: BarCellProps) {
   const { trace, index } = props;
   return (
     <div className="lane-cell" role="gridcell">
@@ -33,8 +33,8 @@ export function LaneCell(props: LaneCellProps) {
 function Run({ trace, index, axis, window, runs }: SpanRowProps) {
   let end = endOf(trace, index);
   for (let i = index; i < at(runs, index); i++) end = Math.max(end, endOf(trace, i));
-  const left = Math.max(0, placeIn(axis, window, at(trace.begin, index)));
-  const right = Math.min(1, placeIn(axis, window, end));
+  const left = Math.max(0, positionIn(axis, window, at(trace.begin, index)));
+  const right = Math.min(1, positionIn(axis, window, end));
   return right <= left ? null : (
     <span className="run" style={{ left: percent(left), width: percent(right - left) }} />
   );
@@ -43,8 +43,8 @@ function Run({ trace, index, axis, window, runs }: SpanRowProps) {
 function Bar(props: SpanRowProps) {
   const { trace, index, axis, window } = props;
   const length = at(trace.length, index);
-  const from = placeIn(axis, window, at(trace.begin, index));
-  const to = placeIn(axis, window, endOf(trace, index));
+  const from = positionIn(axis, window, at(trace.begin, index));
+  const to = positionIn(axis, window, endOf(trace, index));
   if (to < 0)
     return (
       <span className="beyond left" title="Before the time shown">
@@ -82,8 +82,8 @@ function CriticalStretches({ trace, index, axis, window, critical, laneWidth }: 
   const stretches: { left: number; right: number }[] = [];
   const pixel = 1 / Math.max(laneWidth, 1);
   for (let i = at(critical.first, index); i < at(critical.first, index + 1); i++) {
-    const left = Math.max(0, placeIn(axis, window, at(critical.from, i)));
-    const right = Math.min(1, placeIn(axis, window, at(critical.to, i)));
+    const left = Math.max(0, positionIn(axis, window, at(critical.from, i)));
+    const right = Math.min(1, positionIn(axis, window, at(critical.to, i)));
     if (right < left) continue;
     const before = stretches.at(-1);
     // Thousands of stretches may lie in one row; what the eye cannot part is drawn as one.
@@ -105,15 +105,15 @@ function CriticalStretches({ trace, index, axis, window, critical, laneWidth }: 
 function Wait({ trace, index, axis, window, critical, laneWidth }: SpanRowProps) {
   const { edges } = trace;
   let longest = -1;
-  for (const edge of received(edges, index)) {
+  for (const edge of receivedEdges(edges, index)) {
     if (at(edges.wait, edge) > 0 && (longest < 0 || at(edges.wait, edge) > at(edges.wait, longest)))
       longest = edge;
   }
   if (longest < 0) return null;
   const wait = at(edges.wait, longest);
   const begin = at(trace.begin, index);
-  const from = Math.max(0, placeIn(axis, window, begin - wait));
-  const to = Math.min(1, placeIn(axis, window, begin));
+  const from = Math.max(0, positionIn(axis, window, begin - wait));
+  const to = Math.min(1, positionIn(axis, window, begin));
   if (to <= 0 || from >= 1 || to <= from) return null;
   const topic = edges.topic[longest] || 'the topic';
   const side =
@@ -123,7 +123,8 @@ function Wait({ trace, index, axis, window, critical, laneWidth }: SpanRowProps)
         ? 'before'
         : undefined;
   const isCut = axis.cuts.some(
-    (cut) => cut.from >= fromAxis(axis, window.from) && cut.from < begin && cut.to > begin - wait,
+    (cut) =>
+      cut.from >= fromAxisTime(axis, window.from) && cut.from < begin && cut.to > begin - wait,
   );
   return (
     <span

@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
-import type { SpanSketch } from '../read/records';
+import type { SpanRecord } from '../read/records';
 import { writeAnswer } from '../read/writer';
-import { linkedWith } from './linked';
+import { findLinkedTraces } from './linkedTraces';
 
-const span: SpanSketch = {
+const span: SpanRecord = {
   id: 'a'.repeat(16),
   parent: '',
   name: 'x',
@@ -31,11 +31,11 @@ it('follows links out and in, over others, around circles, and no further', () =
     trace('apart', 'gone'),
   ];
   for (const id of ['first', 'second', 'third']) {
-    const { lanes, links, missing } = linkedWith(id, traces);
+    const { lanes, links, missing } = findLinkedTraces(id, traces);
     expect(lanes.map((lane) => lane.trace_id).sort()).toEqual(['first', 'second', 'third']);
     expect([lanes[0]?.trace_id, links, missing]).toEqual([id, 3, 1]);
   }
-  expect(linkedWith('apart', traces)).toMatchObject({
+  expect(findLinkedTraces('apart', traces)).toMatchObject({
     lanes: [{ trace_id: 'apart' }],
     links: 0,
     missing: 1,

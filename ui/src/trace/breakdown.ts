@@ -3,14 +3,14 @@ import { at } from './column';
 import { criticalPath } from './critical';
 import type { Trace } from './model';
 
-export interface Spent {
+export interface BreakdownTotals {
   /** Microseconds on the path by place in `Trace.services`. */
   readonly services: Float64Array;
   /** By topic, the time that a message on the path lay in it. */
   readonly topics: ReadonlyMap<string, number>;
 }
 
-export function whereTimeWent(trace: Trace): Spent {
+export function breakDownTime(trace: Trace): BreakdownTotals {
   const path = criticalPath(trace, 'end-to-end');
   const services = new Float64Array(trace.services.length);
   path.span.forEach((span, i) => {

@@ -2,7 +2,7 @@
 import { type RefObject, useCallback, useEffect, useRef, useState } from 'react';
 
 /** Height of a span's row in pixels; `--row` in the styles is the same. */
-export const ROW_HEIGHT = 28;
+export const ROW_HEIGHT_PX = 28;
 
 /** Rows beyond both ends of the view, so that a quick scroll shows no holes. */
 const SPARE = 8;
@@ -27,8 +27,9 @@ export function useRowWindow(count: number, above: number): RowWindow {
     const box = scroller.current;
     if (!box) return undefined;
     const look = () => {
-      const first = Math.max(0, Math.floor(box.scrollTop / ROW_HEIGHT / STEP) * STEP - SPARE);
-      const last = Math.ceil((box.scrollTop + box.clientHeight) / ROW_HEIGHT / STEP) * STEP + SPARE;
+      const first = Math.max(0, Math.floor(box.scrollTop / ROW_HEIGHT_PX / STEP) * STEP - SPARE);
+      const last =
+        Math.ceil((box.scrollTop + box.clientHeight) / ROW_HEIGHT_PX / STEP) * STEP + SPARE;
       setRange((before) => (before[0] === first && before[1] === last ? before : [first, last]));
     };
     look();
@@ -45,10 +46,11 @@ export function useRowWindow(count: number, above: number): RowWindow {
     (row: number) => {
       const box = scroller.current;
       if (!box) return;
-      const top = row * ROW_HEIGHT;
+      const top = row * ROW_HEIGHT_PX;
       const view = box.clientHeight - above;
       if (top < box.scrollTop) box.scrollTop = top;
-      else if (top + ROW_HEIGHT > box.scrollTop + view) box.scrollTop = top + ROW_HEIGHT - view;
+      else if (top + ROW_HEIGHT_PX > box.scrollTop + view)
+        box.scrollTop = top + ROW_HEIGHT_PX - view;
     },
     [above],
   );

@@ -1,20 +1,20 @@
 /** Where the time went, before any row is read: a bar of the end-to-end path, and its services and topics in words. */
 import { useMemo } from 'react';
+import { breakDownTime } from '../trace/breakdown';
 import { at } from '../trace/column';
-import { longestWaits } from '../trace/edges';
+import { longestQueueTimes } from '../trace/edges';
 import { findService } from '../trace/find';
 import { formatCount, formatDuration } from '../trace/format';
 import type { Trace } from '../trace/model';
-import { whereTimeWent } from '../trace/spent';
 import { percent } from './Ruler';
-import type { Page } from './state';
+import type { PageModel } from './state';
 
-interface WhereTimeWentProps {
-  readonly page: Page;
+interface TimeBreakdownProps {
+  readonly page: PageModel;
   readonly colours: ReadonlyMap<string, number>;
 }
 
-interface Part {
+interface BreakdownItem {
   readonly topic: boolean;
   readonly name: string;
   /** On the path, in microseconds. */
@@ -22,7 +22,7 @@ interface Part {
   readonly className: string;
 }
 
-export function WhereTimeWent({ page, colours }: WhereTimeWentProps) {
+export function TimeBreakdown({ page, colours }: TimeBreakdownProps) {
   const { trace } = page;
   const parts = useMemo(() => partsOf(trace, colours), [trace, colours]);
   return (
@@ -58,15 +58,15 @@ export function WhereTimeWent({ page, colours }: WhereTimeWentProps) {
 }
 
 /** Largest first, as one looks for what took longest. */
-function partsOf(trace: Trace, colours: ReadonlyMap<string, number>): Part[] {
-  const spent = whereTimeWent(trace);
+function partsOf(trace: Trace, colours: ReadonlyMap<string, number>): BreakdownItem[] {
+  const spent = breakDownTime(trace);
   const services = trace.services.map(({ name }, i) => ({
     topic: false,
     name,
     time: at(spent.services, i),
     className: `service-${colours.get(name) ?? 0}`,
   }));
-  const topics = [...longestWaits(trace.edges).keys()].map((name) => ({
+  const topics = [...longestQueueTimes(trace.edges).keys()].map((name) => ({
     topic: true,
     name,
     time: spent.topics.get(name) ?? 0,
@@ -76,8 +76,8 @@ function partsOf(trace: Trace, colours: ReadonlyMap<string, number>): Part[] {
 }
 
 interface PartProps {
-  readonly page: Page;
-  readonly part: Part;
+  readonly page: PageModel;
+  readonly part: BreakdownItem;
 }
 
 /** A service: a press marks its spans. */
@@ -106,7 +106,7 @@ function Service({ page, part }: PartProps) {
 /** A topic, with the longest that a message lay in it: a press goes to who received that message. */
 function TopicPill({ page, part }: PartProps) {
   const { trace, dispatch } = page;
-  const wait = longestWaits(trace.edges).get(part.name) ?? 0;
+  const wait = longestQueueTimes(trace.edges).get(part.name) ?? 0;
   const look = () => {
     const { edges } = trace;
     let longest = -1;

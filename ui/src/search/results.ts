@@ -1,16 +1,16 @@
 /** Pages of a search as one growing list, and what is new since. */
 import { useCallback, useEffect, useState } from 'react';
-import { ApiFailure, fetchLive, search } from '../api/client';
-import type { SearchAnswer, TraceSummary } from '../api/types';
+import { ApiError, fetchLive, search } from '../api/client';
+import type { SearchResponse, TraceSummary } from '../api/types';
 import { useRequest } from '../shell/request';
 import { apiParams, type SearchQuery, searchPath } from './query';
 
-export interface Found {
+export interface SearchResults {
   readonly traces: readonly TraceSummary[] | undefined;
   readonly total: number | undefined;
   readonly loading: boolean;
   readonly loadingMore: boolean;
-  readonly failure: ApiFailure | undefined;
+  readonly failure: ApiError | undefined;
   readonly hasMore: boolean;
   readonly more: () => void;
   readonly reload: () => void;
@@ -24,45 +24,43 @@ const NO_PAGES = {
 /** How often new traces are asked for. */
 const LIVE_MS = 2_000;
 
-export function useFound(query: SearchQuery, isLive: boolean): Found {
+export function useSearchResults(query: SearchQuery, isLive: boolean): SearchResults {
   const key = searchPath(query);
-  const first = useRequest(key, async (signal): Promise<SearchAnswer> => {
-    const answer = await search(apiParams(query, Date.now()), signal);
+  const first = useRequest(key, async (signal): Promise<SearchResponse> => {
+    const response = await search(apiParams(query, Date.now()), signal);
     performance.mark('throughline:answered');
-    return answer;
+    return response;
   });
   const [pages, setPages] = useState(NO_PAGES);
   const [loadingMore, setLoadingMore] = useState(false);
-  const [failed, setFailed] = useState<ApiFailure>();
-  const answer = first.value;
+  const [failed, setFailed] = useState<ApiError>();
+  const response = first.value;
   // Pages that follow belong to one first page; another one starts anew.
-  const mine = pages.key === (answer?.live ?? '') + key ? pages : undefined;
-  const next = mine ? mine.next : (answer?.next ?? undefined);
+  const mine = pages.key === (response?.live ?? '') + key ? pages : undefined;
+  const next = mine ? mine.next : (response?.next ?? undefined);
 
   const more = useCallback(() => {
-    if (!next || !answer) return;
+    if (!next || !response) return;
     setLoadingMore(true);
     setFailed(undefined);
     search(apiParams(query, Date.now(), next), AbortSignal.timeout(30_000))
       .then(
         (page) =>
           setPages({
-            key: answer.live + key,
+            key: response.live + key,
             traces: [...(mine?.traces ?? []), ...page.traces],
             next: page.next ?? undefined,
           }),
         (error: unknown) =>
-          setFailed(
-            error instanceof ApiFailure ? error : new ApiFailure('unreadable', String(error)),
-          ),
+          setFailed(error instanceof ApiError ? error : new ApiError('unreadable', String(error))),
       )
       .finally(() => setLoadingMore(false));
-  }, [next, answer, mine, key, query]);
+  }, [next, response, mine, key, query]);
 
-  useLive(isLive && query.lookback !== 'custom' ? answer?.live : undefined, first.reload);
+  useLive(isLive && query.lookback !== 'custom' ? response?.live : undefined, first.reload);
   return {
-    traces: answer && (mine ? [...answer.traces, ...mine.traces] : answer.traces),
-    total: answer?.total ?? undefined,
+    traces: response && (mine ? [...response.traces, ...mine.traces] : response.traces),
+    total: response?.total ?? undefined,
     loading: first.loading,
     loadingMore,
     failure: failed ?? (first.loading ? undefined : first.failure),

@@ -1,17 +1,17 @@
 /** Which of some traces are joined by links, out and in, directly or over others. */
-import type { TraceAnswer } from '../api/types';
+import type { TraceResponse } from '../api/types';
 import { textAt } from './column';
 
-export interface Linked {
+export interface LinkedTraces {
   /** The trace one begins at first, then nearer ones before farther ones. */
-  readonly lanes: TraceAnswer[];
+  readonly lanes: TraceResponse[];
   /** Links between them. */
   readonly links: number;
   /** How many traces are linked to that are not there. */
   readonly missing: number;
 }
 
-export function linkedWith(id: string, traces: readonly TraceAnswer[]): Linked {
+export function findLinkedTraces(id: string, traces: readonly TraceResponse[]): LinkedTraces {
   const byId = new Map(traces.map((trace) => [trace.trace_id, trace]));
   const out = new Map(traces.map((trace) => [trace.trace_id, targetsOf(trace)]));
   const reached = new Set([id]);
@@ -32,6 +32,6 @@ export function linkedWith(id: string, traces: readonly TraceAnswer[]): Linked {
 }
 
 /** The other traces that the links of a trace go to, one for each link. */
-function targetsOf({ trace_id, links, strings }: TraceAnswer): string[] {
+function targetsOf({ trace_id, links, strings }: TraceResponse): string[] {
   return links.trace.map((text) => textAt(strings, text)).filter((target) => target !== trace_id);
 }

@@ -1,11 +1,11 @@
 import { expect, it } from 'vitest';
 import { built, linkedCheckout, placed } from '../read/checkout.fixture';
+import { breakDownTime } from './breakdown';
 import { criticalPath } from './critical';
-import { whereTimeWent } from './spent';
 
 it('gives the whole time of a checkout to its services and its topic', () => {
   const { trace } = placed(linkedCheckout);
-  const { services, topics } = whereTimeWent(trace);
+  const { services, topics } = breakDownTime(trace);
   const of = (name: string) =>
     services[trace.services.findIndex((service) => service.name === name)];
   expect(topics).toEqual(new Map([['eshop-topic', 50_000]]));
@@ -16,11 +16,11 @@ it('gives the whole time of a checkout to its services and its topic', () => {
 it('is the end-to-end path in other words', () => {
   const { trace } = placed(linkedCheckout);
   const path = criticalPath(trace, 'end-to-end');
-  expect(whereTimeWent(trace).services.reduce((sum, time) => sum + time, 0)).toBeCloseTo(
+  expect(breakDownTime(trace).services.reduce((sum, time) => sum + time, 0)).toBeCloseTo(
     path.length,
   );
 });
 
 it('of a trace without messages names no topic', () => {
-  expect(whereTimeWent(built([{ id: 'a', at: [0, 5] }]).trace).topics.size).toBe(0);
+  expect(breakDownTime(built([{ id: 'a', at: [0, 5] }]).trace).topics.size).toBe(0);
 });

@@ -14,7 +14,10 @@ const MOST = 0.75;
 const STEP = 0.03;
 
 /** What part of the width the names take; `undefined` as long as nobody has chosen. */
-export function useNamesWidth(): readonly [number | undefined, (part: number | undefined) => void] {
+export function useNameColumnWidth(): readonly [
+  number | undefined,
+  (part: number | undefined) => void,
+] {
   const [part, setPart] = useState(remembered);
   useEffect(() => {
     try {
@@ -36,16 +39,16 @@ function remembered(): number | undefined {
   }
 }
 
-export function namesStyle(part: number | undefined): CSSProperties | undefined {
+export function nameColumnStyle(part: number | undefined): CSSProperties | undefined {
   return part === undefined ? undefined : ({ '--names': `${100 * part}%` } as CSSProperties);
 }
 
-interface NamesBorderProps {
+interface NameColumnDividerProps {
   readonly part: number | undefined;
   readonly setPart: (part: number | undefined) => void;
 }
 
-export function NamesBorder({ part, setPart }: NamesBorderProps) {
+export function NameColumnDivider({ part, setPart }: NameColumnDividerProps) {
   const set = (wanted: number) => setPart(Math.min(Math.max(wanted, LEAST), MOST));
   const drag = (event: PointerEvent<HTMLElement>) => {
     const area = event.currentTarget.parentElement?.getBoundingClientRect();

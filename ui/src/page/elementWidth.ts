@@ -1,7 +1,7 @@
 import { type RefCallback, useCallback, useState } from 'react';
 
 /** The width of an element in pixels, followed as it changes; 0 until it is known. */
-export function useWidth<E extends Element>(): [RefCallback<E>, number] {
+export function useElementWidth<E extends Element>(): [RefCallback<E>, number] {
   const [width, setWidth] = useState(0);
   const watch = useCallback((element: E | null) => {
     if (!element) return undefined;
