@@ -4,13 +4,14 @@
  * Nothing in a file is taken for granted: processes may be absent, times may be nonsense.
  */
 import type { TraceResponse } from '../api/types';
+import { KINDS } from '../trace/spanKind';
 import type { AttributeRecord, SpanRecord } from './records';
 import type { WireLog, WireReference, WireSpan, WireTag, WireTrace } from './wire';
-import { writeAnswer } from './writer';
+import { writeTrace } from './writer';
 
 export function readJaeger(wire: WireTrace): TraceResponse {
   const traceId = longId(wire.traceID, 32);
-  return writeAnswer(
+  return writeTrace(
     traceId,
     (wire.spans ?? []).map((span) => readSpan(span, wire, traceId)),
   );
@@ -34,9 +35,7 @@ function readSpan(span: WireSpan, wire: WireTrace, traceId: string): SpanRecord 
     name: span.operationName || '(no name)',
     kind: Math.max(
       0,
-      ['', 'internal', 'server', 'client', 'producer', 'consumer'].indexOf(
-        String(value('span.kind') ?? ''),
-      ),
+      KINDS.findIndex((kind) => kind === value('span.kind')),
     ),
     status: failed ? 2 : value('otel.status_code') === 'OK' ? 1 : 0,
     statusMessage: String(value('otel.status_description') ?? ''),

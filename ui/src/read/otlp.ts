@@ -1,7 +1,7 @@
 /** Reads OTLP in JSON: `resourceSpans`, ids in hex (or base64, as some write them), times as nanosecond strings. */
 import type { TraceResponse } from '../api/types';
 import type { AttributeRecord, SpanRecord } from './records';
-import { writeAnswer } from './writer';
+import { writeTrace } from './writer';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -27,7 +27,7 @@ export function readOtlp(documents: readonly unknown[]): TraceResponse[] {
       }
     }
   }
-  return [...traces].map(([id, spans]) => writeAnswer(id, spans));
+  return [...traces].map(([id, spans]) => writeTrace(id, spans));
 }
 
 /** What the documents say of one trace, as one document. */

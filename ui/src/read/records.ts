@@ -10,7 +10,7 @@ export interface SpanRecord {
   readonly id: string;
   readonly parent: string;
   readonly name: string;
-  /** As in `SpanColumns.kind`. */
+  /** As in `TRACE_TABLES.spans.kind`. */
   readonly kind: number;
   readonly status: number;
   readonly statusMessage: string;

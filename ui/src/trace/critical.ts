@@ -5,7 +5,8 @@
  * *End to end*: from the first start to the last effect, through topics, the time in them included.
  */
 import { at } from './column';
-import { CONSUMER, endOf, PRODUCER, type Trace } from './model';
+import { endOf, type Trace } from './model';
+import { CONSUMER, PRODUCER } from './spanKind';
 import { NONE } from './tree';
 
 export type PathKind = 'blocking' | 'end-to-end';

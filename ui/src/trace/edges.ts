@@ -7,6 +7,7 @@
  */
 import type { TraceResponse } from '../api/types';
 import { at, textAt } from './column';
+import { CONSUMER, PRODUCER } from './spanKind';
 import { NONE } from './tree';
 
 export interface MessageEdges {
@@ -23,9 +24,8 @@ export interface MessageEdges {
   readonly topic: readonly string[];
   /** 1 where a link says it, 0 where only the parent does. */
   readonly linked: Uint8Array;
-  /** First edge of each receiver in `byReceiver`; one longer than the spans. */
+  /** First edge of each receiver, as edges are in order of receivers; one longer than the spans. */
   readonly receivedFrom: Int32Array;
-  readonly byReceiver: Int32Array;
 }
 
 interface OrderedSpans {
@@ -55,8 +55,8 @@ export function readEdges(responses: readonly TraceResponse[], placed: OrderedSp
     const from = at(parent, to);
     if (
       from === NONE ||
-      kind[from] !== 4 ||
-      kind[to] !== 5 ||
+      kind[from] !== PRODUCER ||
+      kind[to] !== CONSUMER ||
       linkedTo.has(from * order.length + to)
     )
       continue;
@@ -65,7 +65,7 @@ export function readEdges(responses: readonly TraceResponse[], placed: OrderedSp
   drafts.sort((a, b) => a.to - b.to || a.from - b.from);
   const topic = topicsOf(responses, bases, place);
   const wait = Float64Array.from(drafts, ({ from, to }) => {
-    if (kind[from] !== 4 || kind[to] !== 5) return NaN;
+    if (kind[from] !== PRODUCER || kind[to] !== CONSUMER) return NaN;
     return at(begin, to) - at(begin, from) - at(length, from);
   });
   const receivedFrom = new Int32Array(order.length + 1);
@@ -80,7 +80,6 @@ export function readEdges(responses: readonly TraceResponse[], placed: OrderedSp
     topic: drafts.map(({ from, to }) => topic.get(to) ?? topic.get(from) ?? ''),
     wait,
     receivedFrom,
-    byReceiver: Int32Array.from(drafts.keys()),
   };
 }
 

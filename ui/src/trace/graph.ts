@@ -1,8 +1,9 @@
 /** The graph of a trace: spans folded to service and operation, topics as nodes of their own. */
 import { at } from './column';
-import { CONSUMER, INFERRED, isFailed, nameOf, PRODUCER, serviceOf, type Trace } from './model';
+import { INFERRED, isFailed, nameOf, serviceOf, type Trace } from './model';
 import { selfTimes } from './self';
 import { evidenceOf } from './spanDetails';
+import { CONSUMER, PRODUCER } from './spanKind';
 import { NONE } from './tree';
 
 export interface GraphNode {

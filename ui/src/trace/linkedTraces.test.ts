@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { SpanRecord } from '../read/records';
-import { writeAnswer } from '../read/writer';
+import { writeTrace } from '../read/writer';
 import { findLinkedTraces } from './linkedTraces';
 
 const span: SpanRecord = {
@@ -19,7 +19,7 @@ const span: SpanRecord = {
   links: [],
 };
 const trace = (id: string, ...to: readonly string[]) =>
-  writeAnswer(id, [
+  writeTrace(id, [
     { ...span, links: to.map((target) => ({ trace: target, span: span.id, attributes: [] })) },
   ]);
 

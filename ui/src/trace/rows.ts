@@ -5,7 +5,8 @@
  * small arrays.
  */
 import { at } from './column';
-import { CONSUMER, hasChildren, type Trace } from './model';
+import { hasChildren, type Trace } from './model';
+import { CONSUMER } from './spanKind';
 import { NONE } from './tree';
 
 /** Bits per span. */

@@ -6,7 +6,7 @@ import { responseOf, type Trace } from './model';
 export interface Attribute {
   readonly key: string;
   readonly value: string;
-  /** As in `PairColumns.kind`. */
+  /** As in `TraceResponse.pairs.kind`. */
   readonly kind: string;
 }
 
