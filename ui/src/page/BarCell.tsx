@@ -1,59 +1,64 @@
-/** The bar of a span, what of it is on the critical path, and the wait of the message it receivedEdges. */
+/** The right cell of a row: the span's bar, its part of the critical path, and the time in the topic. */
 import { fromAxisTime, positionIn } from '../trace/axis';
 import { at } from '../trace/column';
 import { receivedEdges } from '../trace/edges';
 import { formatDuration } from '../trace/format';
 import { endOf, INFERRED, isFailed } from '../trace/model';
 import { percent } from './Ruler';
-import type { SpanRowProps } from './SpanRow';
+import type { TimelineModel } from './timelineModel';
 
-/** Pixels that the note on a wait needs. */
-const WAIT_NOTE_WIDTH = 170;
+/** Width in pixels that the label of a wait needs. */
+const WAIT_LABEL_PX = 170;
 
-interface BarCellProps extends SpanRowProps {
-  /** Whether the row stands for a run of alike consumers. */
+interface BarProps {
+  readonly timeline: TimelineModel;
+  readonly index: number;
+}
+
+interface BarCellProps extends BarProps {
+  /** Whether the row stands for a run of similar consumers. */
   readonly isRun: boolean;
 }
 
-export function BarCell(props: BarCellProps) {
-  const { trace, index } = props;
+export function BarCell({ timeline, index, isRun }: BarCellProps) {
   return (
-    <div className="lane-cell" role="gridcell">
-      <div className="lane">
-        <Wait {...props} />
-        {props.isRun && <Run {...props} />}
-        <Bar {...props} />
-        <span className="unseen">from {formatDuration(at(trace.begin, index))}</span>
+    <div className="bar-cell" role="gridcell">
+      <div className="bar-area">
+        <QueueTime timeline={timeline} index={index} />
+        {isRun && <RunExtent timeline={timeline} index={index} />}
+        <Bar timeline={timeline} index={index} />
+        <span className="unseen">from {formatDuration(at(timeline.trace.begin, index))}</span>
       </div>
     </div>
   );
 }
 
-/** From the first to the last of a run. */
-function Run({ trace, index, axis, window, runs }: SpanRowProps) {
+/** The time from the first start to the last end of a run. */
+function RunExtent({ timeline, index }: BarProps) {
+  const { trace, scale, runs } = timeline;
   let end = endOf(trace, index);
   for (let i = index; i < at(runs, index); i++) end = Math.max(end, endOf(trace, i));
-  const left = Math.max(0, positionIn(axis, window, at(trace.begin, index)));
-  const right = Math.min(1, positionIn(axis, window, end));
+  const left = Math.max(0, positionIn(scale, at(trace.begin, index)));
+  const right = Math.min(1, positionIn(scale, end));
   return right <= left ? null : (
     <span className="run" style={{ left: percent(left), width: percent(right - left) }} />
   );
 }
 
-function Bar(props: SpanRowProps) {
-  const { trace, index, axis, window } = props;
+function Bar({ timeline, index }: BarProps) {
+  const { trace, scale } = timeline;
   const length = at(trace.length, index);
-  const from = positionIn(axis, window, at(trace.begin, index));
-  const to = positionIn(axis, window, endOf(trace, index));
+  const from = positionIn(scale, at(trace.begin, index));
+  const to = positionIn(scale, endOf(trace, index));
   if (to < 0)
     return (
-      <span className="beyond left" title="Before the time shown">
+      <span className="beyond left" title="Before the visible time range">
         ◂ {formatDuration(length)}
       </span>
     );
   if (from > 1)
     return (
-      <span className="beyond right" title="After the time shown">
+      <span className="beyond right" title="After the visible time range">
         {formatDuration(length)} ▸
       </span>
     );
@@ -69,7 +74,7 @@ function Bar(props: SpanRowProps) {
         className={classes.join(' ')}
         style={{ left: percent(left), ...(length > 0 && { width: percent(right - left) }) }}
       />
-      <CriticalStretches {...props} />
+      <CriticalSegments timeline={timeline} index={index} />
       <span className="bar-note" style={{ left: percent(right) }}>
         {formatDuration(length)}
       </span>
@@ -77,32 +82,33 @@ function Bar(props: SpanRowProps) {
   );
 }
 
-function CriticalStretches({ trace, index, axis, window, critical, laneWidth }: SpanRowProps) {
+function CriticalSegments({ timeline, index }: BarProps) {
+  const { scale, critical, barAreaWidth } = timeline;
   if (!critical) return null;
-  const stretches: { left: number; right: number }[] = [];
-  const pixel = 1 / Math.max(laneWidth, 1);
+  const segments: { left: number; right: number }[] = [];
+  const pixel = 1 / Math.max(barAreaWidth, 1);
   for (let i = at(critical.first, index); i < at(critical.first, index + 1); i++) {
-    const left = Math.max(0, positionIn(axis, window, at(critical.from, i)));
-    const right = Math.min(1, positionIn(axis, window, at(critical.to, i)));
+    const left = Math.max(0, positionIn(scale, at(critical.from, i)));
+    const right = Math.min(1, positionIn(scale, at(critical.to, i)));
     if (right < left) continue;
-    const before = stretches.at(-1);
-    // Thousands of stretches may lie in one row; what the eye cannot part is drawn as one.
+    const before = segments.at(-1);
+    // A row may have thousands of segments; those less than a pixel apart are drawn as one.
     if (before && left - before.right < pixel) before.right = Math.max(before.right, right);
-    else stretches.push({ left, right });
+    else segments.push({ left, right });
   }
-  return stretches
-    .map(({ left, right }) => (
-      <span
-        key={left}
-        className="critical"
-        style={{ left: percent(left), width: percent(Math.max(right - left, pixel)) }}
-      />
-    ))
-    .concat(trace.count === 0 ? [<span key="none" />] : []);
+  return segments.map(({ left, right }) => (
+    <span
+      key={left}
+      className="critical"
+      style={{ left: percent(left), width: percent(Math.max(right - left, pixel)) }}
+    />
+  ));
 }
 
-/** The time a message lay in its topic, as a stretch of its own; of a batch, the longest. */
-function Wait({ trace, index, axis, window, critical, laneWidth }: SpanRowProps) {
+/** The time that the message spent in its topic; of a batch, the longest. */
+function QueueTime({ timeline, index }: BarProps) {
+  const { trace, scale, critical, barAreaWidth } = timeline;
+  const { axis, window } = scale;
   const { edges } = trace;
   let longest = -1;
   for (const edge of receivedEdges(edges, index)) {
@@ -112,25 +118,28 @@ function Wait({ trace, index, axis, window, critical, laneWidth }: SpanRowProps)
   if (longest < 0) return null;
   const wait = at(edges.wait, longest);
   const begin = at(trace.begin, index);
-  const from = Math.max(0, positionIn(axis, window, begin - wait));
-  const to = Math.min(1, positionIn(axis, window, begin));
+  const from = Math.max(0, positionIn(scale, begin - wait));
+  const to = Math.min(1, positionIn(scale, begin));
   if (to <= 0 || from >= 1 || to <= from) return null;
   const topic = edges.topic[longest] || 'the topic';
   const side =
-    (to - from) * laneWidth >= WAIT_NOTE_WIDTH
+    (to - from) * barAreaWidth >= WAIT_LABEL_PX
       ? 'within'
-      : from * laneWidth >= WAIT_NOTE_WIDTH
+      : from * barAreaWidth >= WAIT_LABEL_PX
         ? 'before'
         : undefined;
   const isCut = axis.cuts.some(
     (cut) =>
       cut.from >= fromAxisTime(axis, window.from) && cut.from < begin && cut.to > begin - wait,
   );
+  const title = `in ${topic} for ${formatDuration(wait)}${
+    isCut ? ' (drawn shorter: idle time is hidden)' : ''
+  }`;
   return (
     <span
       className={critical?.queues.has(longest) ? 'wait on-path' : 'wait'}
       style={{ left: percent(from), width: percent(to - from) }}
-      title={`in ${topic} for ${formatDuration(wait)}${isCut ? ' (drawn shorter: idle time is cut out)' : ''}`}
+      title={title}
     >
       <span className={side ? `wait-note ${side}` : 'unseen'}>
         <span className="wait-topic">

@@ -35,7 +35,11 @@ export function MessageEdges({ page, width, first, last }: MessageEdgesProps) {
     // A run that is shown as one row receives by its first.
     const shown = at(page.rows.spans, rows[1]);
     if (shown !== at(edges.to, edge) && isFoldedRun(page.state.folds, page.runs, shown)) continue;
-    if (page.kept?.[at(edges.from, edge)] === 0 || page.kept?.[at(edges.to, edge)] === 0) continue;
+    if (
+      page.matches.shown?.[at(edges.from, edge)] === 0 ||
+      page.matches.shown?.[at(edges.to, edge)] === 0
+    )
+      continue;
     if (rows[0] === rows[1] || Math.max(...rows) < first || Math.min(...rows) >= last) continue;
     lines.push(
       <EdgeLine
@@ -72,11 +76,11 @@ interface EdgeLineProps {
 }
 
 function EdgeLine({ page, edge, rows, width, top, bottom }: EdgeLineProps) {
-  const { trace, axis, window, state } = page;
+  const { trace, scale, state } = page;
   const { edges } = trace;
   const [sender, receiver] = [at(edges.from, edge), at(edges.to, edge)];
-  const sent = positionIn(axis, window, endOf(trace, sender));
-  const got = positionIn(axis, window, at(trace.begin, receiver));
+  const sent = positionIn(scale, endOf(trace, sender));
+  const got = positionIn(scale, at(trace.begin, receiver));
   if ((sent < 0 && got < 0) || (sent > 1 && got > 1)) return null;
   const from: Point = { x: width * clamp(sent), y: middle(rows[0], top, bottom) };
   const tip: Point = { x: width * clamp(got), y: middle(rows[1], top, bottom) };

@@ -18,7 +18,8 @@ interface MinimapProps {
 }
 
 export function Minimap({ page, colours }: MinimapProps) {
-  const { axis, window, state, dispatch } = page;
+  const { scale, state, dispatch } = page;
+  const { axis, window } = scale;
   const [box, width] = useElementWidth<HTMLDivElement>();
   const canvas = useRef<HTMLCanvasElement>(null);
   const drag = useRef<number | undefined>(undefined);
@@ -83,16 +84,18 @@ export function Minimap({ page, colours }: MinimapProps) {
 
 function useDrawing(
   canvas: React.RefObject<HTMLCanvasElement | null>,
-  { trace, axis }: PageModel,
+  { trace, scale }: PageModel,
   colours: ReadonlyMap<string, number>,
   width: number,
 ): void {
+  const { axis } = scale;
   const theme = useThemeChanges();
   // biome-ignore lint/correctness/useExhaustiveDependencies: a canvas keeps the colours of the old theme.
   useEffect(() => {
     const element = canvas.current;
     if (!element || width === 0) return;
-    paint(element, trace, width, (time) => positionIn(axis, fullWindow(axis), time), colours);
+    const full = { axis, window: fullWindow(axis) };
+    paint(element, trace, width, (time) => positionIn(full, time), colours);
   }, [canvas, trace, axis, colours, width, theme]);
 }
 

@@ -1,16 +1,15 @@
 /** The time axis: labels above the rows, lines behind them, marks where idle time is cut out. */
-import { fromAxisTime, positionIn, type TimeAxis, type TimeWindow } from '../trace/axis';
+import { positionIn, type TimeScale } from '../trace/axis';
 import { formatDuration, formatTick } from '../trace/format';
 
 /** Pixels on either side of a cut's label that labels of ticks would cover. */
 const LABEL_ROOM = 62;
 
-interface AxisProps {
-  readonly axis: TimeAxis;
-  readonly window: TimeWindow;
+interface ScaleProps {
+  readonly scale: TimeScale;
 }
 
-interface MarksProps extends AxisProps {
+interface MarksProps extends ScaleProps {
   /** Microseconds. */
   readonly marks: readonly number[];
 }
@@ -20,8 +19,8 @@ interface RulerProps extends MarksProps {
   readonly width: number;
 }
 
-export function Ruler({ marks, axis, window, width }: RulerProps) {
-  const cuts = cutsIn(axis, window);
+export function Ruler({ marks, scale, width }: RulerProps) {
+  const cuts = cutsIn(scale);
   const step = marks.reduce(
     (least, mark, i) => (i === 0 ? least : Math.min(least, mark - (marks[i - 1] ?? 0))),
     Infinity,
@@ -42,13 +41,9 @@ export function Ruler({ marks, axis, window, width }: RulerProps) {
         aria-label="Time since the start of the trace"
       >
         {marks
-          .filter((mark) => !isCovered(positionIn(axis, window, mark)))
+          .filter((mark) => !isCovered(positionIn(scale, mark)))
           .map((mark) => (
-            <span
-              key={mark}
-              className="tick"
-              style={{ left: percent(positionIn(axis, window, mark)) }}
-            >
+            <span key={mark} className="tick" style={{ left: percent(positionIn(scale, mark)) }}>
               {formatTick(mark, step)}
             </span>
           ))}
@@ -67,32 +62,23 @@ export function Ruler({ marks, axis, window, width }: RulerProps) {
   );
 }
 
-export function Grid({ marks, axis, window }: MarksProps) {
+export function Grid({ marks, scale }: MarksProps) {
   return marks.map((mark) => (
-    <span
-      key={mark}
-      className="grid-line"
-      style={{ left: percent(positionIn(axis, window, mark)) }}
-    />
+    <span key={mark} className="grid-line" style={{ left: percent(positionIn(scale, mark)) }} />
   ));
 }
 
-export function CutMarks({ axis, window }: AxisProps) {
-  return cutsIn(axis, window).map(({ from, left, width }) => (
+export function CutMarks({ scale }: ScaleProps) {
+  return cutsIn(scale).map(({ from, left, width }) => (
     <span key={from} className="cut" style={{ left: percent(left), width: percent(width) }} />
   ));
 }
 
-function cutsIn(axis: TimeAxis, window: TimeWindow) {
-  return axis.cuts.flatMap((cut) => {
-    const [left, right] = [positionIn(axis, window, cut.from), positionIn(axis, window, cut.to)];
+function cutsIn(scale: TimeScale) {
+  return scale.axis.cuts.flatMap((cut) => {
+    const [left, right] = [positionIn(scale, cut.from), positionIn(scale, cut.to)];
     return right <= 0 || left >= 1 ? [] : [{ ...cut, left, width: right - left }];
   });
-}
-
-/** The moment at a place of the window. */
-export function timeAt(axis: TimeAxis, window: TimeWindow, place: number): number {
-  return fromAxisTime(axis, window.from + place * (window.to - window.from));
 }
 
 export function percent(part: number): string {

@@ -118,7 +118,7 @@ function TopicPill({ page, part }: PartProps) {
       )
         longest = edge;
     });
-    if (longest >= 0) dispatch({ type: 'look', index: at(edges.to, longest) });
+    if (longest >= 0) dispatch({ type: 'select', index: at(edges.to, longest) });
   };
   return (
     <button

@@ -4,14 +4,7 @@
  * Rows have one height, so only those in view exist. Focus stays on the grid, which names its
  * active row by `aria-activedescendant`: that survives rows coming and going.
  */
-import {
-  type KeyboardEvent,
-  type ReactNode,
-  type Ref,
-  useCallback,
-  useEffect,
-  useRef,
-} from 'react';
+import { type KeyboardEvent, type ReactNode, type Ref, useEffect, useMemo, useRef } from 'react';
 import { tickTimes } from '../trace/axis';
 import { at } from '../trace/column';
 import { useElementWidth } from './elementWidth';
@@ -38,15 +31,17 @@ interface TimelineProps {
 }
 
 export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
-  const { trace, state, dispatch, rows, axis, window, runs, critical, isFound } = page;
+  const { trace, state, dispatch, rows, scale, runs, critical, matches } = page;
   const view = useRowWindow(rows.spans.length, RULER_HEIGHT);
-  const [lanes, laneWidth] = useElementWidth<HTMLDivElement>();
+  const [barArea, barAreaWidth] = useElementWidth<HTMLDivElement>();
   const [names, setNames] = useNameColumnWidth();
-  const marks = tickTimes(axis, window, Math.max(1, Math.floor(laneWidth / TICK_WIDTH)));
+  const marks = tickTimes(scale, Math.max(1, Math.floor(barAreaWidth / TICK_WIDTH)));
   const activeRow = trace.count > 0 ? at(rows.rowOf, state.active) : 0;
   useEffect(() => view.scrollTo(activeRow), [view.scrollTo, activeRow]);
-  const look = useCallback((index: number) => dispatch({ type: 'look', index }), [dispatch]);
-  const toggle = useCallback((index: number) => dispatch({ type: 'toggle', index }), [dispatch]);
+  const timeline = useMemo(
+    () => ({ trace, scale, runs, critical, barAreaWidth, colours, dispatch }),
+    [trace, scale, runs, critical, barAreaWidth, colours, dispatch],
+  );
 
   const inView: number[] = [];
   for (let row = view.first; row < view.last; row++) inView.push(row);
@@ -66,45 +61,37 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
           scrollBy={view.scrollBy}
         >
           <div className="timeline-scroll" role="presentation" ref={view.scroller}>
-            <Ruler marks={marks} axis={axis} window={window} width={laneWidth} />
+            <Ruler marks={marks} scale={scale} width={barAreaWidth} />
             <div
               className="timeline-rows"
               role="rowgroup"
               style={{ height: rows.spans.length * ROW_HEIGHT_PX }}
             >
-              <div className="lanes" role="presentation" ref={lanes}>
-                <Grid marks={marks} axis={axis} window={window} />
-                <CutMarks axis={axis} window={window} />
+              <div className="lanes" role="presentation" ref={barArea}>
+                <Grid marks={marks} scale={scale} />
+                <CutMarks scale={scale} />
               </div>
               {inView.map((row) => {
                 const index = at(rows.spans, row);
                 return (
                   <SpanRow
                     key={index}
-                    trace={trace}
+                    timeline={timeline}
                     index={index}
                     row={row}
-                    colour={colours.get(trace.services[at(trace.service, index)]?.name ?? '') ?? 0}
-                    axis={axis}
-                    window={window}
-                    runs={runs}
                     fold={at(state.folds, index)}
-                    critical={critical}
-                    laneWidth={laneWidth}
                     laneTitle={
-                      laneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined
+                      isLaneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined
                     }
-                    isActive={index === state.active}
-                    isOpen={state.open && index === state.active}
-                    isMatched={state.match.includes(index)}
-                    isFound={isFound[index] === 1}
-                    isFaded={state.find !== '' && isFound[index] !== 1}
-                    look={look}
-                    toggle={toggle}
+                    selection={index !== state.active ? 'none' : state.open ? 'open' : 'active'}
+                    highlight={
+                      state.find === '' ? 'none' : matches.isMatch[index] === 1 ? 'found' : 'faded'
+                    }
+                    isSearchMatch={state.match.includes(index)}
                   />
                 );
               })}
-              <MessageEdges page={page} width={laneWidth} first={view.first} last={view.last} />
+              <MessageEdges page={page} width={barAreaWidth} first={view.first} last={view.last} />
             </div>
           </div>
         </TreeGrid>
@@ -114,7 +101,7 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
   );
 }
 
-function laneStart({ trace, rows }: PageModel, row: number): boolean {
+function isLaneStart({ trace, rows }: PageModel, row: number): boolean {
   if (trace.responses.length < 2) return false;
   return row === 0 || trace.lane[at(rows.spans, row)] !== trace.lane[at(rows.spans, row - 1)];
 }

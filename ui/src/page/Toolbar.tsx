@@ -35,10 +35,11 @@ function Find({
   readonly page: PageModel;
   readonly field: RefObject<HTMLInputElement | null>;
 }) {
-  const { state, dispatch, found } = page;
+  const { state, dispatch } = page;
+  const found = page.matches.spans;
   const step = (by: 1 | -1) => {
     const index = stepMatch(found, state.active, by);
-    if (index !== undefined) dispatch({ type: 'look', index, open: state.open });
+    if (index !== undefined) dispatch({ type: 'select', index, open: state.open });
   };
   const place = found.indexOf(state.active);
   return (
@@ -120,7 +121,7 @@ function Matches({ page }: { readonly page: PageModel }) {
     <fieldset className="matches" aria-label="Spans that the search matched">
       <button
         type="button"
-        onClick={() => next !== undefined && dispatch({ type: 'look', index: next })}
+        onClick={() => next !== undefined && dispatch({ type: 'select', index: next })}
       >
         Next that the search matched
       </button>
@@ -140,7 +141,7 @@ function Errors({ page }: { readonly page: PageModel }) {
   if (trace.failures === 0) return null;
   const go = () => {
     const index = nextFailedSpan(trace, state.active, 1);
-    if (index !== undefined) dispatch({ type: 'look', index });
+    if (index !== undefined) dispatch({ type: 'select', index });
   };
   return (
     <button type="button" className="next-error" title="Next error (e)" onClick={go}>
@@ -190,8 +191,8 @@ function PathChoice({ page }: { readonly page: PageModel }) {
 }
 
 function Gaps({ page }: { readonly page: PageModel }) {
-  const { axis, state, dispatch } = page;
-  if (state.cut && axis.cuts.length === 0) return null;
+  const { scale, state, dispatch } = page;
+  if (state.cut && scale.axis.cuts.length === 0) return null;
   return (
     <label className="tick-box">
       <input

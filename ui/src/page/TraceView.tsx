@@ -40,7 +40,7 @@ export function TraceView({ trace, id, query, reload }: TraceViewProps) {
     grid.current?.focus();
   };
   const follow = (index: number) => {
-    dispatch({ type: 'look', index });
+    dispatch({ type: 'select', index });
     grid.current?.focus();
   };
   // A journey has a timeline and a detail of its own, over several traces.

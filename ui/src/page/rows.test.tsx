@@ -8,35 +8,30 @@ import type { Trace } from '../trace/model';
 import { consumerRuns } from '../trace/rows';
 import { AttributeTable } from './AttributeTable';
 import { SpanRow } from './SpanRow';
+import type { TimelineModel } from './timelineModel';
 
-function row(
-  trace: Trace,
-  index: number,
-  changes: Partial<Parameters<typeof SpanRow>[0]> = {},
-): string {
+function row(trace: Trace, index: number, changes: Partial<TimelineModel> = {}): string {
   const axis = linearAxis(trace.duration);
-  const nothing = () => undefined;
+  const timeline: TimelineModel = {
+    trace,
+    scale: { axis, window: fullWindow(axis) },
+    runs: consumerRuns(trace),
+    critical: undefined,
+    barAreaWidth: 600,
+    colours: new Map(),
+    dispatch: () => undefined,
+    ...changes,
+  };
   return renderToStaticMarkup(
     <SpanRow
-      trace={trace}
+      timeline={timeline}
       index={index}
       row={index}
-      colour={3}
-      axis={axis}
-      window={fullWindow(axis)}
-      runs={consumerRuns(trace)}
       fold={0}
-      critical={undefined}
-      laneWidth={600}
       laneTitle={undefined}
-      isActive={false}
-      isOpen={false}
-      isMatched={false}
-      isFound={false}
-      isFaded={false}
-      look={nothing}
-      toggle={nothing}
-      {...changes}
+      selection="none"
+      highlight="none"
+      isSearchMatch={false}
     />,
   );
 }
@@ -62,8 +57,8 @@ describe('a row', () => {
       },
       { id: 'c', tags: { 'throughline.parent.evidence': 'open' } },
     ]);
-    expect(row(odd, 0)).toMatch(/failure-mark.*no parent/);
-    expect(row(odd, 1)).toMatch(/mark inferred.*sole 83 %/);
+    expect(row(odd, 0)).toMatch(/failure-mark.*missing parent/);
+    expect(row(odd, 1)).toMatch(/mark inferred.*sole 83%/);
     expect(row(odd, 1)).toContain('bar dashed');
     expect(row(odd, 2)).toMatch(/mark inferred.*open/);
   });
@@ -77,12 +72,15 @@ describe('a row', () => {
   });
 
   it('outside of the window points to where it is', () => {
+    const axis = linearAxis(trace.duration);
     expect(
-      row(trace, at('GET /createOrder'), { window: { from: 200_000, to: 300_000 } }),
+      row(trace, at('GET /createOrder'), {
+        scale: { axis, window: { from: 200_000, to: 300_000 } },
+      }),
     ).toContain('beyond left');
-    expect(row(trace, at('GET /sendEmail'), { window: { from: 200_000, to: 300_000 } })).toContain(
-      'beyond right',
-    );
+    expect(
+      row(trace, at('GET /sendEmail'), { scale: { axis, window: { from: 200_000, to: 300_000 } } }),
+    ).toContain('beyond right');
   });
 });
 

@@ -8,6 +8,7 @@ import {
   linearAxis,
   panWindow,
   type TimeAxis,
+  type TimeScale,
   type TimeWindow,
   zoomWindow,
 } from '../trace/axis';
@@ -55,7 +56,7 @@ export type PageAction =
         Pick<PageState, 'view' | 'open' | 'find' | 'match' | 'only' | 'path' | 'cut' | 'window'>
       >;
     }
-  | { readonly type: 'look'; readonly index: number; readonly open?: boolean }
+  | { readonly type: 'select'; readonly index: number; readonly open?: boolean }
   | { readonly type: 'toggle'; readonly index: number }
   | {
       readonly type: 'folds';
@@ -66,20 +67,25 @@ export type PageAction =
   | { readonly type: 'pan'; readonly part: number }
   | { readonly type: 'address'; readonly query: string };
 
-/** All that is derived from trace and choices, once for all views. */
+/** Outcome of a find in the trace. */
+export interface FindMatches {
+  /** Indexes of the spans that match, in reading order. */
+  readonly spans: Int32Array;
+  /** 1 for each span that matches. */
+  readonly isMatch: Uint8Array;
+  /** 1 for each span that is shown while only matches are; `undefined` while all spans are. */
+  readonly shown: Uint8Array | undefined;
+}
+
+/** The trace, the reader's choices, and what follows from both: shared by all views. */
 export interface PageModel {
   readonly trace: Trace;
   readonly state: PageState;
   readonly dispatch: (action: PageAction) => void;
   readonly runs: Int32Array;
   readonly rows: VisibleRows;
-  readonly axis: TimeAxis;
-  readonly window: TimeWindow;
-  readonly found: Int32Array;
-  /** 1 for each span that is found. */
-  readonly isFound: Uint8Array;
-  /** 1 for each span that is shown when only matches are; absent when all are. */
-  readonly kept: Uint8Array | undefined;
+  readonly scale: TimeScale;
+  readonly matches: FindMatches;
   readonly critical: CriticalPath | undefined;
   /** Takes a key of the page; `false` if the key means nothing here. */
   readonly press: (key: string, shift: boolean) => boolean;
@@ -97,16 +103,21 @@ export function usePageModel(trace: Trace, id: string, query: string, isInner = 
   );
   const { active, open, view, folds, find, match, only, path, cut } = state;
 
-  const kept = useMemo(() => keptBy(trace, find, only), [trace, find, only]);
-  const rows = useMemo(() => visibleRows(trace, folds, runs, kept), [trace, folds, runs, kept]);
+  const shown = useMemo(() => spansToShow(trace, find, only), [trace, find, only]);
+  const rows = useMemo(() => visibleRows(trace, folds, runs, shown), [trace, folds, runs, shown]);
   const axis = useMemo(() => axisOf(trace, cut), [trace, cut]);
-  const found = useMemo(() => findSpans(trace, find), [trace, find]);
-  const isFound = useMemo(() => marks(trace.count, found), [trace, found]);
+  const scale = useMemo(
+    () => ({ axis, window: state.window ?? fullWindow(axis) }),
+    [state.window, axis],
+  );
+  const matches = useMemo(() => {
+    const spans = findSpans(trace, find);
+    return { spans, isMatch: markSpans(trace.count, spans), shown };
+  }, [trace, find, shown]);
   const critical = useMemo(
     () => (path === 'none' ? undefined : criticalPath(trace, path)),
     [trace, path],
   );
-  const window = state.window ?? fullWindow(axis);
 
   const params = addressParams({
     view,
@@ -131,22 +142,8 @@ export function usePageModel(trace: Trace, id: string, query: string, isInner = 
     seen.current = asked;
   }, [asked, address, query]);
 
-  const press = (key: string, shift: boolean) =>
-    pressed(key, shift, { trace, state, dispatch, found });
-  return {
-    trace,
-    state,
-    dispatch,
-    runs,
-    rows,
-    axis,
-    window,
-    found,
-    isFound,
-    kept,
-    critical,
-    press,
-  };
+  const press = (key: string, shift: boolean) => pressed(key, shift, { trace, state, dispatch });
+  return { trace, state, dispatch, press, runs, rows, scale, matches, critical };
 }
 
 function initialState(trace: Trace, runs: Int32Array, query: string): PageState {
@@ -183,9 +180,9 @@ function reducer(trace: Trace, runs: Int32Array) {
         // Another axis has other places: the window starts anew.
         return next.cut === state.cut ? next : { ...next, window: undefined };
       }
-      case 'look':
+      case 'select':
         // A way to a span that is hidden shows all again.
-        if (keptBy(trace, state.find, state.only)?.[action.index] === 0)
+        if (spansToShow(trace, state.find, state.only)?.[action.index] === 0)
           state = { ...state, only: false };
         return {
           ...state,
@@ -198,7 +195,12 @@ function reducer(trace: Trace, runs: Int32Array) {
       case 'folds':
         return refolded(trace, runs, state, foldAll(trace, state.folds, action.how));
       case 'key': {
-        const rows = visibleRows(trace, state.folds, runs, keptBy(trace, state.find, state.only));
+        const rows = visibleRows(
+          trace,
+          state.folds,
+          runs,
+          spansToShow(trace, state.find, state.only),
+        );
         if (rows.spans.length === 0) return state;
         return { ...state, ...moveCursor(trace, rows, runs, state, action.key) };
       }
@@ -231,7 +233,7 @@ function foldAll(
 
 /** New folds; the active span is the one that shows where it was hidden. */
 function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: FoldFlags): PageState {
-  const rows = visibleRows(trace, folds, runs, keptBy(trace, state.find, state.only));
+  const rows = visibleRows(trace, folds, runs, spansToShow(trace, state.find, state.only));
   if (rows.spans.length === 0) return { ...state, folds };
   return {
     ...state,
@@ -245,15 +247,15 @@ function opened(folds: FoldFlags): FoldFlags {
   return folds.map(() => UNFOLDED_RUN);
 }
 
-const lastKept = new WeakMap<Trace, { readonly find: string; readonly kept: Uint8Array }>();
+const lastShown = new WeakMap<Trace, { readonly find: string; readonly kept: Uint8Array }>();
 
 /** What is shown when only matches are; asked for at every key, looked for once. */
-function keptBy(trace: Trace, find: string, only: boolean): Uint8Array | undefined {
+function spansToShow(trace: Trace, find: string, only: boolean): Uint8Array | undefined {
   if (!only || find === '') return undefined;
-  const last = lastKept.get(trace);
+  const last = lastShown.get(trace);
   if (last?.find === find) return last.kept;
   const kept = withAncestors(trace, findSpans(trace, find));
-  lastKept.set(trace, { find, kept });
+  lastShown.set(trace, { find, kept });
   return kept;
 }
 
@@ -278,7 +280,7 @@ function axisOf(trace: Trace, cut: boolean): TimeAxis {
   return known;
 }
 
-function marks(count: number, found: Int32Array): Uint8Array {
+function markSpans(count: number, found: Int32Array): Uint8Array {
   const marked = new Uint8Array(count);
   for (const index of found) marked[index] = 1;
   return marked;
@@ -288,7 +290,6 @@ interface KeyContext {
   readonly trace: Trace;
   readonly state: PageState;
   readonly dispatch: (action: PageAction) => void;
-  readonly found: Int32Array;
 }
 
 const ZOOM = 0.7;
@@ -332,7 +333,7 @@ function pressed(key: string, shift: boolean, { trace, state, dispatch }: KeyCon
     case 'e':
     case 'E': {
       const next = nextFailedSpan(trace, state.active, shift ? -1 : 1);
-      return next !== undefined && act({ type: 'look', index: next });
+      return next !== undefined && act({ type: 'select', index: next });
     }
     case 'ArrowUp':
     case 'ArrowDown':

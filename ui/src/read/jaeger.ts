@@ -4,7 +4,7 @@
  * Nothing in a file is taken for granted: processes may be absent, times may be nonsense.
  */
 import type { TraceResponse } from '../api/types';
-import { KINDS } from '../trace/spanKind';
+import { KINDS, type SpanKind } from '../trace/spanKind';
 import type { AttributeRecord, SpanRecord } from './records';
 import type { WireLog, WireReference, WireSpan, WireTag, WireTrace } from './wire';
 import { writeTrace } from './writer';
@@ -33,10 +33,7 @@ function readSpan(span: WireSpan, wire: WireTrace, traceId: string): SpanRecord 
     id: longId(span.spanID, 16),
     parent: parent ? longId(parent.spanID, 16) : '',
     name: span.operationName || '(no name)',
-    kind: Math.max(
-      0,
-      KINDS.findIndex((kind) => kind === value('span.kind')),
-    ),
+    kind: Math.max(0, KINDS.indexOf(value('span.kind') as SpanKind)),
     status: failed ? 2 : value('otel.status_code') === 'OK' ? 1 : 0,
     statusMessage: String(value('otel.status_description') ?? ''),
     start: microseconds(span.startTime),

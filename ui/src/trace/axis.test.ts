@@ -8,6 +8,7 @@ import {
   linearAxis,
   panWindow,
   positionIn,
+  type TimeAxis,
   tickTimes,
   toAxisTime,
   zoomWindow,
@@ -19,6 +20,8 @@ const spans = (...pairs: readonly (readonly [number, number])[]) => ({
   begin: Float64Array.from(pairs, ([begin]) => begin),
   length: Float64Array.from(pairs, ([, length]) => length),
 });
+
+const fullScale = (axis: TimeAxis) => ({ axis, window: fullWindow(axis) });
 
 describe('cutting idle gaps', () => {
   it('finds what no span covers, in any order of spans', () => {
@@ -56,9 +59,9 @@ describe('the window', () => {
   const axis = linearAxis(1000);
 
   it('puts moments at fractions, beyond 0 and 1 outside', () => {
-    expect(positionIn(axis, { from: 200, to: 600 }, 300)).toBe(0.25);
-    expect(positionIn(axis, { from: 200, to: 600 }, 1000)).toBe(2);
-    expect(positionIn(linearAxis(0), { from: 0, to: 0 }, 5)).toBe(0);
+    expect(positionIn({ axis, window: { from: 200, to: 600 } }, 300)).toBe(0.25);
+    expect(positionIn({ axis, window: { from: 200, to: 600 } }, 1000)).toBe(2);
+    expect(positionIn({ axis: linearAxis(0), window: { from: 0, to: 0 } }, 5)).toBe(0);
   });
 
   it('zooms around a place that stays, and no further out than the whole', () => {
@@ -79,18 +82,15 @@ describe('the window', () => {
 
 describe('ticks', () => {
   it('are round and not more than asked for', () => {
-    expect(tickTimes(linearAxis(430), fullWindow(linearAxis(430)), 5)).toEqual([
-      0, 100, 200, 300, 400,
-    ]);
+    expect(tickTimes(fullScale(linearAxis(430)), 5)).toEqual([0, 100, 200, 300, 400]);
   });
 
   it('leave out what is cut', () => {
     const axis = compressedAxis(spans([0, 100], [1000, 100]));
-    for (const tick of tickTimes(axis, fullWindow(axis), 8))
-      expect(tick > 100 && tick < 1000).toBe(false);
+    for (const tick of tickTimes(fullScale(axis), 8)) expect(tick > 100 && tick < 1000).toBe(false);
   });
 
   it('of nothing are one', () => {
-    expect(tickTimes(linearAxis(0), fullWindow(linearAxis(0)), 5)).toEqual([0]);
+    expect(tickTimes(fullScale(linearAxis(0)), 5)).toEqual([0]);
   });
 });

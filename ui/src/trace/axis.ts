@@ -27,6 +27,12 @@ export interface TimeWindow {
   readonly to: number;
 }
 
+/** The axis together with the part of it that is visible. */
+export interface TimeScale {
+  readonly axis: TimeAxis;
+  readonly window: TimeWindow;
+}
+
 interface SpanTimes {
   readonly count: number;
   readonly duration: number;
@@ -102,7 +108,7 @@ export function fromAxisTime({ cuts }: TimeAxis, place: number): number {
 }
 
 /** Where a moment lies in the window: 0 to 1 within it, beyond outside. A window of no length puts all at 0. */
-export function positionIn(axis: TimeAxis, window: TimeWindow, time: number): number {
+export function positionIn({ axis, window }: TimeScale, time: number): number {
   const width = window.to - window.from;
   return width <= 0 ? 0 : (toAxisTime(axis, time) - window.from) / width;
 }
@@ -140,7 +146,7 @@ export function panWindow(axis: TimeAxis, window: TimeWindow, part: number): Tim
 }
 
 /** Moments of at most about `most` ticks in the window, a round number apart, none within a cut. */
-export function tickTimes(axis: TimeAxis, window: TimeWindow, most: number): number[] {
+export function tickTimes({ axis, window }: TimeScale, most: number): number[] {
   const width = window.to - window.from;
   if (width <= 0 || most < 1) return [0];
   const step = roundStep(width / most);

@@ -55,3 +55,8 @@ export function formatAge(microseconds: number, nowMilliseconds: number): string
 export function formatCount(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
+
+/** A part of 1 as a whole percentage: `83%`. */
+export function formatPercent(part: number): string {
+  return `${Math.round(100 * part)}%`;
+}

@@ -38,7 +38,7 @@ export function FlameView({ page, colours }: ViewProps) {
   });
   const choose = (i: number) => {
     setFocus(i === focus ? undefined : i);
-    page.dispatch({ type: 'look', index: graph.frames[i]?.first ?? 0, open: page.state.open });
+    page.dispatch({ type: 'select', index: graph.frames[i]?.first ?? 0, open: page.state.open });
   };
   const deepest = shown.reduce((deep, { frame }) => Math.max(deep, frame.depth), 0);
   return (

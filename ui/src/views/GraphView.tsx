@@ -26,7 +26,7 @@ export default function GraphView({ page, colours }: ViewProps) {
   const choose = (id: string | undefined) => {
     setChosen(id);
     const node = graph.nodes.find((candidate) => candidate.id === id);
-    if (node && node.first >= 0) dispatch({ type: 'look', index: node.first });
+    if (node && node.first >= 0) dispatch({ type: 'select', index: node.first });
   };
   return (
     <section className="panel" aria-label="Graph">

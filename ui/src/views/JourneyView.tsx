@@ -110,7 +110,7 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
             page={page}
             index={state.active}
             colours={colours}
-            follow={(index) => dispatch({ type: 'look', index })}
+            follow={(index) => dispatch({ type: 'select', index })}
             leave={() => {
               close();
               grid.current?.focus();

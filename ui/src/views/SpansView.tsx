@@ -9,7 +9,8 @@ import { messageOf } from '../trace/spanDetails';
 import { type Column, SortTable } from './SortTable';
 
 export function SpansView({ page, colours }: ViewProps) {
-  const { trace, found, state, dispatch } = page;
+  const { trace, state, dispatch } = page;
+  const found = page.matches.spans;
   const isFinding = state.find !== '';
   const spans = useMemo(
     () => (!isFinding ? Int32Array.from({ length: trace.count }, (_, i) => i) : found),
@@ -53,7 +54,7 @@ export function SpansView({ page, colours }: ViewProps) {
           <button
             type="button"
             className="span-link"
-            onClick={() => dispatch({ type: 'look', index: of(row) })}
+            onClick={() => dispatch({ type: 'select', index: of(row) })}
           >
             <bdi>{nameOf(trace, of(row))}</bdi>
           </button>
@@ -93,7 +94,7 @@ export function SpansView({ page, colours }: ViewProps) {
         count={spans.length}
         initial={{ column: 4, descending: false }}
         chosen={chosen}
-        choose={(row) => dispatch({ type: 'look', index: at(spans, row) })}
+        choose={(row) => dispatch({ type: 'select', index: at(spans, row) })}
       />
     </section>
   );

@@ -66,7 +66,7 @@ export function StatisticsView({ page, colours }: ViewProps) {
           column: columns.findIndex((column) => column.name === 'Self'),
           descending: true,
         }}
-        choose={(row) => dispatch({ type: 'look', index: groups[row]?.first ?? 0 })}
+        choose={(row) => dispatch({ type: 'select', index: groups[row]?.first ?? 0 })}
       />
     </section>
   );
