@@ -1,4 +1,4 @@
-/** A real Chromium, alone with the page: no network but the collector, a profile of its own. */
+/** Opens a real Chromium in which the page reaches no network but the collector. */
 import { chromium } from 'playwright-core';
 
 const FLAGS = [

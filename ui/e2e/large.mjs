@@ -1,4 +1,4 @@
-/** A trace as large as one wants, always the same: a deep and wide tree of a dozen services. */
+/** Generates a large trace, always the same one: a deep and wide tree of a dozen services. */
 
 /**
  * @param {number} count

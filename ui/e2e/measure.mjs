@@ -1,7 +1,7 @@
 /**
- * Measures what the pages promise at scale, in headless Chromium: a line of JSON per figure on stdout,
- * a table on stderr. The collector's own time is not in these figures: they begin when the last byte of
- * its answer is there, and end when the browser has drawn.
+ * Measures the speed of the pages at scale in headless Chromium: one line of JSON per figure on
+ * stdout, and a table on stderr. The figures exclude the collector's own time: they start when the
+ * last byte of its response has arrived, and end when the browser has drawn.
  *
  * Fails when a figure misses its bound, unless MEASURE_ONLY is set.
  */

@@ -1,4 +1,7 @@
-/** The states of the demo, each from a collector of its own: `THROUGHLINE_MODES` names them as `rest=URL,kafka=URL`. */
+/**
+ * The modes of the demo, each with its own collector: `THROUGHLINE_MODES` names them as
+ * `rest=URL,kafka=URL`.
+ */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { openBrowser } from './browser.mjs';

@@ -1,4 +1,4 @@
-/** Sends hand-made traces to a collector by OTLP/HTTP JSON, and waits until it shows them. */
+/** Sends hand-made traces to a collector over OTLP/HTTP JSON and waits until they can be read. */
 import { randomBytes } from 'node:crypto';
 
 /** @typedef {{trace?: string, span: string, attributes?: Record<string, string>}} Link */
@@ -35,7 +35,7 @@ export function fromEnvironment(name) {
  */
 export async function sendTrace(spans, { id = randomBytes(16).toString('hex'), ago = 1_000 } = {}) {
   const start = BigInt(Date.now() - ago) * 1_000_000n;
-  // A large trace goes in parts, as an exporter sends it.
+  // Like an exporter, sends a large trace in several requests.
   for (let from = 0; from < spans.length; from += PART)
     await post(spans.slice(from, from + PART), id, start);
   await readable(id, spans.length);
@@ -101,7 +101,7 @@ function attributesOf(attributes) {
   return Object.entries(attributes).map(([key, stringValue]) => ({ key, value: { stringValue } }));
 }
 
-/** The id of the newest whole checkout of the demo. */
+/** Returns the ID of the newest complete checkout of the demo. */
 export async function newestCheckout(url = fromEnvironment('THROUGHLINE_URL')) {
   const answer = await fetch(
     `${url}/api/throughline/search?service=notification&operation=${encodeURIComponent('GET /sendEmail')}&limit=1`,

@@ -1,4 +1,4 @@
-/** Pages under test: what every one of them must hold to. */
+/** Opens pages for tests and checks what holds for every page. */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { VIEWPORT } from './browser.mjs';
@@ -37,7 +37,7 @@ export async function newPage(browser, t, { colorScheme = 'light', toleratesErro
  * @param {import('playwright-core').Page} page
  */
 export async function checkAccessibility(page) {
-  // Evaluated by the debugger, so the collector's content policy needs no hole for it.
+  // The debugger evaluates the script, so that the collector's content policy needs no exception.
   const { readFile } = await import('node:fs/promises');
   await page.evaluate(await readFile(AXE, 'utf8'));
   const findings = await page.evaluate(async () => {

@@ -1,8 +1,8 @@
 /**
- * Writes pictures of every page and view, light and dark, to the folder named by SCREENSHOTS.
+ * Writes screenshots of every page and view, light and dark, to the folder named by SCREENSHOTS.
  *
- * The collector must hold a checkout of the demo in mode `linked`, and some before it look better. Two
- * more traces are sent from here: a message that waited long, and a batch.
+ * The collector must hold a checkout of the demo in mode `linked`; several of them make better
+ * pictures. This script sends two more traces, joined by a link.
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -57,7 +57,7 @@ try {
 }
 console.log(`screenshots written to ${folder}`);
 
-/** An order and, twelve minutes later, its invoice: two traces joined by a link. */
+/** Sends an order and, twelve minutes later, its invoice: two traces joined by a link. */
 async function sendJourney() {
   const minutes = 60_000;
   const order = await sendTrace(
@@ -134,7 +134,7 @@ async function sendJourney() {
   return order;
 }
 
-/** Another checkout to compare with; the same one where there is no other. */
+/** Returns another checkout to compare with, or the same one if there is no other. */
 async function anotherCheckout() {
   const answer = await fetch(
     `${home}/api/throughline/search?service=eshop&operation=${encodeURIComponent('GET /checkout')}&limit=20`,

@@ -1,4 +1,7 @@
-/** The search page in a real browser, against a collector that holds a linked checkout of the demo. */
+/**
+ * Tests of the search page in a real browser, against a collector that holds a linked checkout of
+ * the demo.
+ */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';

@@ -1,4 +1,4 @@
-/** What the timeline does with messages, time and the keyboard, in a real browser. */
+/** Tests of the timeline with messages, time and the keyboard, in a real browser. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { openBrowser } from './browser.mjs';

@@ -1,4 +1,7 @@
-/** The trace page in a real browser, against a collector that holds a linked checkout of the demo. */
+/**
+ * Tests of the trace page in a real browser, against a collector that holds a linked checkout of
+ * the demo.
+ */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { openBrowser } from './browser.mjs';

@@ -1,4 +1,4 @@
-/** Every view of a trace, the comparison and the map, in a real browser. */
+/** Tests of every view of a trace, the comparison and the map, in a real browser. */
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, request } from 'node:http';
@@ -11,7 +11,7 @@ import { checkAccessibility, HOME, newPage } from './page.mjs';
 
 /** @type {import('playwright-core').Browser} */
 let browser;
-/** Id of a checkout of the demo. */
+/** ID of a checkout of the demo. */
 let checkout = '';
 before(async () => {
   browser = await openBrowser();
@@ -19,7 +19,7 @@ before(async () => {
 });
 after(() => browser?.close());
 
-/** Two traces joined by a link: an order, and seven seconds later its invoice. */
+/** Sends two traces joined by a link: an order, and seven seconds later its invoice. */
 async function sendJourney() {
   const sender = await sendTrace(
     [
@@ -291,7 +291,7 @@ test('a trace goes to a file and comes back from it, as Jaeger JSON and as OTLP 
     const path = join(folder, (await download).suggestedFilename());
     await (await download).saveAs(path);
     assert.match(path, new RegExp(`trace-${checkout}-${format}.json$`));
-    // Another id, so that only the file can have it.
+    // With another trace ID, so that the page can only have read it from the file.
     const other = checkout.replace(/^.{4}/, 'feed');
     const bytes = Buffer.from(checkout, 'hex').toString('base64');
     const text = (await readFile(path, 'utf8'))

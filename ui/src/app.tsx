@@ -1,4 +1,4 @@
-/** Which page the address asks for. */
+/** The application: selects the page for the current address. */
 
 import { lazy, Suspense, useEffect, useState } from 'react';
 import { ComparePage } from './compare/ComparePage';

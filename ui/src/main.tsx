@@ -12,7 +12,7 @@ import './styles/views.css';
 import './styles/graph.css';
 
 applyTheme(loadTheme());
-// Its address is relative, and what it is relative to changes with the address of the page.
+// The icon's address is relative, and its base changes with the address of the page.
 const icon = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
 if (icon) icon.href = new URL(icon.href).href;
 const place = document.getElementById('app');

@@ -17,7 +17,7 @@ export class ApiError extends Error {
   constructor(
     readonly kind: ApiErrorKind,
     message: string,
-    /** In a query: the place of the mistake, in characters. */
+    /** Position of a syntax error in the query, in characters. */
     readonly position?: number,
   ) {
     super(message);
@@ -58,7 +58,7 @@ export function complete(
   );
 }
 
-/** The texts of a completion, most frequent first. */
+/** Returns the completions as texts, most frequent first. */
 export async function completeTexts(
   what: CompletionKind,
   params: Record<string, string>,
@@ -68,14 +68,14 @@ export async function completeTexts(
   return items.map((item) => item.text);
 }
 
-/** A trace in Jaeger's JSON, as text. */
+/** Returns a trace in Jaeger's JSON, as text. */
 export async function fetchJaegerText(id: string, signal: AbortSignal): Promise<string> {
   const response = await get(`api/traces/${encodeURIComponent(id)}`, signal);
   if (!response.ok) throw await errorFrom(response);
   return response.text();
 }
 
-/** A trace in OTLP's JSON (`resourceSpans`). */
+/** Returns a trace in OTLP's JSON (`resourceSpans`). */
 export async function fetchOtlp(id: string, signal: AbortSignal): Promise<unknown> {
   const response = await get(`api/v3/traces/${encodeURIComponent(id)}`, signal);
   if (!response.ok) throw await errorFrom(response);

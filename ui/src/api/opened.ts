@@ -1,13 +1,13 @@
-/** Traces that the reader opened from files: they live as long as the page. */
+/** Traces opened from files; they are kept until the page is closed or reloaded. */
 import type { TraceResponse } from './types';
 
 export type TraceFormat = 'jaeger' | 'otlp';
 
 export interface OpenedTrace {
   readonly response: TraceResponse;
-  /** How the file had it. */
+  /** Format of the file. */
   readonly format: TraceFormat;
-  /** The trace, alone, as a document of that format. */
+  /** Returns the trace alone, as a document of that format. */
   readonly document: () => unknown;
 }
 

@@ -1,4 +1,4 @@
-/** Two traces: what one has that the other has not, and where the time differs. */
+/** Comparison of two traces: call paths that only one of them has, and differences in time. */
 
 import { useEffect, useMemo, useState } from 'react';
 import { loadTrace } from '../page/TracePage';

@@ -1,6 +1,6 @@
 /**
- * A graph to look around in: wheel or buttons zoom, dragging pans, a node takes the focus and its
- * neighbours stay bright. Nodes are buttons, so the keyboard reaches each.
+ * An interactive graph: the wheel and buttons zoom, dragging pans, and selecting a node fades
+ * everything but its neighbours. Nodes are buttons, so that the keyboard can reach each of them.
  */
 import { type PointerEvent, type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
 import { place } from './layout';
@@ -9,7 +9,7 @@ export interface CanvasNode {
   readonly id: string;
   readonly width: number;
   readonly height: number;
-  /** All that is known of it in one line. */
+  /** Description in one line, for the tooltip. */
   readonly label: string;
   readonly className: string;
   readonly content: ReactNode;
@@ -38,7 +38,7 @@ interface View {
 }
 
 const LABEL_CHARACTER = 6.6;
-/** Pixels at the bottom that the buttons take. */
+/** Height in pixels of the row of buttons at the bottom. */
 const BUTTONS = 40;
 
 export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvasProps) {
@@ -57,7 +57,7 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
     if (area) setView(fitted(area.width, area.height - BUTTONS, placed.width, placed.height));
   };
   useEffect(fit, [placed]);
-  // The keyboard goes to nodes that are out of sight.
+  // Scrolls a node into view that receives the keyboard focus outside of it.
   const reveal = (x: number, y: number) => {
     const area = box.current?.getBoundingClientRect();
     if (!area) return;
@@ -163,7 +163,7 @@ function bounded(scale: number): number {
 }
 
 function fitted(width: number, height: number, wanted: number, tall: number): View {
-  // Smaller than this nothing can be read: then it is to be moved about.
+  // A smaller scale would be unreadable; the reader pans instead.
   const scale = Math.max(
     0.3,
     Math.min(width / Math.max(wanted, 1), height / Math.max(tall, 1), 1.15),
@@ -192,7 +192,7 @@ function useWheelZoom(
         return { scale, x: px - (px - before.x) * by, y: py - (py - before.y) * by };
       });
     };
-    // React listens passively, and a passive listener cannot keep the page from scrolling.
+    // React registers passive wheel listeners, which cannot prevent the page from scrolling.
     element.addEventListener('wheel', onWheel, { passive: false });
     return () => element.removeEventListener('wheel', onWheel);
   }, [box, setView]);

@@ -1,8 +1,8 @@
 /**
- * A plain layered layout for graphs too large for a careful one: linear in nodes and edges.
+ * A simple layered layout for graphs that are too large for dagre: linear in nodes and edges.
  *
- * Each node stands one layer right of the last of those that lead to it; within a layer nodes stand
- * near the middle of their neighbours. Cycles are opened where the walk meets itself.
+ * Each node is one layer to the right of its last predecessor; within a layer, nodes are placed
+ * near the average position of their neighbours. Cycles are broken where the traversal closes them.
  */
 import type { EdgeEnds, GraphLayout, NodeBox } from './geometry';
 
@@ -42,10 +42,10 @@ export function placeInLayers(nodes: readonly NodeBox[], edges: readonly EdgeEnd
 
 type Ends = readonly (readonly [number, number])[];
 
-/** The edges without those that close a cycle. */
+/** Returns the edges without those that close a cycle. */
 function withoutCycles(count: number, ends: Ends): Ends {
   const out = outgoing(count, ends);
-  // 0: not seen, 1: on the way, 2: done.
+  // 0: not visited, 1: on the current path, 2: done.
   const state = new Uint8Array(count);
   const back = new Set<number>();
   for (let root = 0; root < count; root++) {
@@ -101,7 +101,7 @@ function layered(count: number, ends: Ends): number[][] {
   return layers.filter((members) => members !== undefined);
 }
 
-/** Puts nodes near the middle of their neighbours, there and back a few times. */
+/** Moves nodes towards the average position of their neighbours, in several sweeps. */
 function order(layers: number[][], ends: Ends, count: number): void {
   const place = new Float64Array(count);
   const note = (members: readonly number[]) => {

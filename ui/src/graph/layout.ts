@@ -1,14 +1,14 @@
-/** Places for the nodes of a graph, in layers from left to right. */
+/** Layout of a graph, in layers from left to right. */
 import { Graph, layout } from '@dagrejs/dagre';
 import type { EdgeEnds, GraphLayout, NodeBox } from './geometry';
 import { placeInLayers } from './layers';
 
-/** Beyond these a careful layout takes seconds. */
+/** For larger graphs dagre takes seconds. */
 const CAREFUL_NODES = 60;
 const CAREFUL_EDGES = 90;
 const GAP = 22;
 
-/** Nodes that nothing leads to or from stand in a block below the others. */
+/** Lays out the graph; nodes without edges form a block below the others. */
 export function place(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): GraphLayout {
   const joined = new Set(edges.flatMap(({ from, to }) => [from, to]));
   const main = nodes.filter((node) => joined.has(node.id));
@@ -79,7 +79,7 @@ function placeCarefully(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): 
   return { nodes: placedNodes, edges: placedEdges, width, height };
 }
 
-/** A curve through the points, without corners. */
+/** Returns an SVG path that curves smoothly through the points. */
 export function smooth(points: readonly { readonly x: number; readonly y: number }[]): string {
   const [first, ...rest] = points;
   if (!first) return '';

@@ -1,4 +1,4 @@
-/** What goes between services and topics, in figures; the same as the map, for reading. */
+/** The connections between services and topics as a table, with the same figures as the map. */
 
 import type { MapEdge } from '../api/types';
 import { DEFAULT_QUERY, type Lookback, searchPath } from '../search/query';
@@ -6,7 +6,7 @@ import { Link } from '../shell/Link';
 import { formatDuration } from '../trace/format';
 import { formatRate } from '../trace/rate';
 
-/** Messages first: they are what other maps leave out. */
+/** Messages come first, because other service maps leave them out. */
 const ORDER = ['receive', 'send', 'call'];
 const KINDS = { call: 'calls', send: 'sends to', receive: 'is received by' } as const;
 

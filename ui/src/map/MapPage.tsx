@@ -1,4 +1,4 @@
-/** The map of the system: services, topics and what goes between them, over a time. */
+/** The service map: services, topics and their connections over a time range. */
 
 import { useEffect, useMemo, useState } from 'react';
 import { fetchMap } from '../api/client';
@@ -14,7 +14,7 @@ import { formatDuration } from '../trace/format';
 import { formatRate } from '../trace/rate';
 import { EdgeTable } from './EdgeTable';
 
-/** Nodes that are laid out at once. */
+/** Maximum number of nodes in the layout. */
 const MOST_NODES = 250;
 
 export default function MapPage({ query }: { readonly query: string }) {
@@ -190,7 +190,7 @@ function topicNode({ name, sent, received }: MapTopic): CanvasNode {
   };
 }
 
-/** Ids of both ends of an edge. */
+/** Returns the node IDs of both ends of an edge. */
 export function idsOf({ kind, from, to }: MapEdge): [string, string] {
   return [
     `${kind === 'receive' ? 'topic' : 'service'}\u0000${from}`,

@@ -1,4 +1,4 @@
-/** Attributes as a table: names that break after their dots, values as they are, units, copying, links. */
+/** A table of attributes with units, copy buttons and links; long names break after their dots. */
 import { Fragment, type ReactNode } from 'react';
 import { CopyButton } from '../shell/CopyButton';
 import { type LinkTemplate, linksFor } from '../trace/links';
@@ -50,7 +50,7 @@ function Unit({ name, value }: { readonly name: string; readonly value: string }
   return text === undefined ? null : <span className="unit"> {text}</span>;
 }
 
-/** A dotted name that breaks after its dots rather than within a word. */
+/** Allows a dotted name to break after its dots instead of within a word. */
 function breakable(name: string): ReactNode {
   return name.split(/(?<=[._])/).map((part, i) => (
     <Fragment key={i}>

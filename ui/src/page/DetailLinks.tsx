@@ -1,4 +1,4 @@
-/** Where a span's messages came from and went, and the links that it carries. */
+/** The messages and links of a span, with their other ends. */
 import { Link } from '../shell/Link';
 import { tracePath } from '../shell/navigation';
 import { at } from '../trace/column';
@@ -7,7 +7,7 @@ import { findSpan, nameOf, serviceOf, type Trace } from '../trace/model';
 import type { SpanLink } from '../trace/spanDetails';
 import { Section } from './Section';
 
-/** Goes to the span with this index. */
+/** Selects the span with this index. */
 export type Follow = (index: number) => void;
 
 interface PartProps {
@@ -16,10 +16,10 @@ interface PartProps {
   readonly follow: Follow;
 }
 
-/** More of a batch are counted only. */
+/** Longer lists are cut here and end with a count. */
 const MOST = 100;
 
-/** Both directions: what this span received, and where what it sent was received. */
+/** Lists the messages of a span in both directions: received ones, and receivers of sent ones. */
 export function MessageList({ trace, index, follow }: PartProps) {
   const { edges } = trace;
   const mine: number[] = [];

@@ -1,4 +1,4 @@
-/** Download of traces as Jaeger JSON or OTLP JSON. */
+/** Menu to download traces as Jaeger JSON or OTLP JSON. */
 import { useState } from 'react';
 import { fetchJaegerText, fetchOtlp } from '../api/client';
 import { openedTrace, type TraceFormat } from '../api/opened';
@@ -35,7 +35,7 @@ export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
           {state === 'loading' ? 'Loading…' : state === 'failed' ? 'Not downloaded' : 'Download'}
         </option>
         {FORMATS.map(([value, name]) => (
-          // A trace from a file is saved as the file had it.
+          // A trace from a file can only be saved in the format of the file.
           <option
             key={value}
             value={value}

@@ -1,8 +1,8 @@
 /**
  * Lines from the bar of a sender to the bar of its receiver.
  *
- * For the eye only: the rows say the same in words, and the detail links both ends. Only as high as
- * what is in view: a picture as high as 100,000 rows would be more than a browser draws.
+ * The lines are decoration: rows and details say the same in words. The picture is only as high as
+ * the visible rows, because browsers do not draw one as high as 100,000 rows.
  */
 import { positionIn } from '../trace/axis';
 import { at } from '../trace/column';
@@ -14,12 +14,12 @@ import type { PageModel } from './state';
 
 /** Length of the arrow head in pixels. */
 const HEAD = 7;
-/** More lines than these say nothing to anybody. */
+/** More lines than these would be unreadable. */
 const MOST = 200;
 
 interface MessageEdgesProps {
   readonly page: PageModel;
-  /** Width of the area of the bars in pixels. */
+  /** Width in pixels of the area in which bars are drawn. */
   readonly width: number;
   readonly first: number;
   readonly last: number;
@@ -32,7 +32,7 @@ export function MessageEdges({ page, width, first, last }: MessageEdgesProps) {
   const lines = [];
   for (let edge = 0; edge < edges.count && lines.length < MOST; edge++) {
     const rows = [at(rowOf, at(edges.from, edge)), at(rowOf, at(edges.to, edge))] as const;
-    // A run that is shown as one row receives by its first.
+    // A folded run is represented by its first consumer.
     const shown = at(page.rows.spans, rows[1]);
     if (shown !== at(edges.to, edge) && isFoldedRun(page.state.folds, page.runs, shown)) continue;
     if (
@@ -111,7 +111,9 @@ function clamp(place: number): number {
   return Math.min(Math.max(place, 0), 1);
 }
 
-/** Within the picture; an end that is out of view is drawn just beyond its border. */
+/**
+ * Returns the height of a row's centre; an end outside of the view is drawn just beyond its edge.
+ */
 function middle(row: number, top: number, bottom: number): number {
   return (Math.min(Math.max(row, top - 2), bottom + 2) - top) * ROW_HEIGHT_PX + ROW_HEIGHT_PX / 2;
 }

@@ -1,4 +1,4 @@
-/** The whole trace in one strip: drag to zoom, drag the window's edges, double click for all. */
+/** Overview of the whole trace: drag to zoom, double-click to show the full range. */
 import { type PointerEvent, useEffect, useRef } from 'react';
 import { resolvedColour, useThemeChanges } from '../shell/theme';
 import { clampWindow, fullWindow, positionIn } from '../trace/axis';
@@ -9,7 +9,7 @@ import { percent } from './Ruler';
 import type { PageModel } from './state';
 
 const HEIGHT = 52;
-/** Pixels; a shorter drag is a click. */
+/** In pixels; a shorter drag is a click. */
 const LEAST_DRAG = 4;
 
 interface MinimapProps {

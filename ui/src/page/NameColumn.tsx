@@ -1,4 +1,4 @@
-/** The border between names and bars, to be drawn to where one likes it; remembered in this browser. */
+/** The draggable divider between names and bars; its position is remembered in this browser. */
 import {
   type CSSProperties,
   type KeyboardEvent,
@@ -8,12 +8,14 @@ import {
 } from 'react';
 
 const KEY = 'throughline.names';
-/** Parts of the timeline's width. */
+/** As fractions of the timeline's width. */
 const LEAST = 0.12;
 const MOST = 0.75;
 const STEP = 0.03;
 
-/** What part of the width the names take; `undefined` as long as nobody has chosen. */
+/**
+ * Returns the fraction of the width that the names take, or `undefined` until the reader chooses.
+ */
 export function useNameColumnWidth(): readonly [
   number | undefined,
   (part: number | undefined) => void,
@@ -24,7 +26,7 @@ export function useNameColumnWidth(): readonly [
       if (part === undefined) localStorage.removeItem(KEY);
       else localStorage.setItem(KEY, part.toFixed(3));
     } catch {
-      // Storage may be forbidden; the width then holds for this page.
+      // Storage may be forbidden; the width then lasts as long as this page.
     }
   }, [part]);
   return [part, setPart];
@@ -79,5 +81,5 @@ export function NameColumnDivider({ part, setPart }: NameColumnDividerProps) {
   );
 }
 
-/** About what the styles give. */
+/** Approximately the default of the styles. */
 const USUAL = 0.36;

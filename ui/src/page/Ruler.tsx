@@ -1,8 +1,8 @@
-/** The time axis: labels above the rows, lines behind them, marks where idle time is cut out. */
+/** The time axis: labels above the rows, grid lines behind them, and marks for hidden idle time. */
 import { positionIn, type TimeScale } from '../trace/axis';
 import { formatDuration, formatTick } from '../trace/format';
 
-/** Pixels on either side of a cut's label that labels of ticks would cover. */
+/** Pixels on either side of the label of a hidden gap in which tick labels would overlap it. */
 const LABEL_ROOM = 62;
 
 interface ScaleProps {

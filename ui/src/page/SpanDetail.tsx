@@ -1,4 +1,4 @@
-/** All that is known of one span, beside the view. */
+/** The details of one span, beside the view. */
 import { useMemo } from 'react';
 import { CopyButton } from '../shell/CopyButton';
 import { loadTemplates } from '../shell/LinkSettings';
@@ -37,7 +37,7 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
     <aside
       className={`detail service-${colours.get(service) ?? 0}`}
       aria-label="Span detail"
-      // Its content scrolls, so the keyboard must be able to get there.
+      // The content scrolls, so the keyboard must be able to focus it.
       tabIndex={0}
       onKeyDown={(event) => {
         if (event.key === 'Escape') leave();
@@ -158,7 +158,7 @@ const EVIDENCE: Record<string, string> = {
   open: 'nothing tells what caused it (yet)',
 };
 
-/** How the parent was found, where that is worth a word. */
+/** The evidence for the parent, unless the parent needs no explanation. */
 function Parent({ detail: { evidence, missingParent } }: { readonly detail: SpanDetails }) {
   if (!evidence && !missingParent) return null;
   return (

@@ -1,4 +1,4 @@
-/** Where the time went, before any row is read: a bar of the end-to-end path, and its services and topics in words. */
+/** The end-to-end critical path by service and topic, as a bar and as a list. */
 import { useMemo } from 'react';
 import { breakDownTime } from '../trace/breakdown';
 import { at } from '../trace/column';
@@ -17,7 +17,7 @@ interface TimeBreakdownProps {
 interface BreakdownItem {
   readonly topic: boolean;
   readonly name: string;
-  /** On the path, in microseconds. */
+  /** Time on the path in microseconds. */
   readonly time: number;
   readonly className: string;
 }
@@ -57,7 +57,7 @@ export function TimeBreakdown({ page, colours }: TimeBreakdownProps) {
   );
 }
 
-/** Largest first, as one looks for what took longest. */
+/** Returns the items in order of time, longest first. */
 function partsOf(trace: Trace, colours: ReadonlyMap<string, number>): BreakdownItem[] {
   const spent = breakDownTime(trace);
   const services = trace.services.map(({ name }, i) => ({
@@ -80,7 +80,7 @@ interface PartProps {
   readonly part: BreakdownItem;
 }
 
-/** A service: a press marks its spans. */
+/** A service; clicking it highlights its spans. */
 function Service({ page, part }: PartProps) {
   const { trace, state, dispatch } = page;
   const share = trace.services.find(({ name }) => name === part.name);
@@ -103,7 +103,7 @@ function Service({ page, part }: PartProps) {
   );
 }
 
-/** A topic, with the longest that a message lay in it: a press goes to who received that message. */
+/** A topic with its longest queue time; clicking it selects the span that received that message. */
 function TopicPill({ page, part }: PartProps) {
   const { trace, dispatch } = page;
   const wait = longestQueueTimes(trace.edges).get(part.name) ?? 0;
@@ -139,7 +139,9 @@ function topicName(name: string): string {
   return name || 'a topic';
 }
 
-/** A message may be received before its sender is told that it was taken. */
+/**
+ * A message may be received before its sender gets the acknowledgement: it then has no queue time.
+ */
 export function waitText(wait: number): string {
   return wait > 0 ? formatDuration(wait) : 'no time';
 }

@@ -1,8 +1,8 @@
 /**
- * The timeline: a tree grid of spans beside their bars, with message edges drawn across the rows.
+ * The timeline: a tree grid of spans and their bars, with message edges drawn across the rows.
  *
- * Rows have one height, so only those in view exist. Focus stays on the grid, which names its
- * active row by `aria-activedescendant`: that survives rows coming and going.
+ * All rows have the same height, so only those in view exist. The grid keeps the focus and names
+ * its active row with `aria-activedescendant`, which still works when rows come and go.
  */
 import { type KeyboardEvent, type ReactNode, type Ref, useEffect, useMemo, useRef } from 'react';
 import { tickTimes } from '../trace/axis';
@@ -16,17 +16,17 @@ import { ROW_HEIGHT_PX, useRowWindow } from './rowWindow';
 import { rowId, SpanRow } from './SpanRow';
 import type { PageModel } from './state';
 
-/** Pixels that the label of a tick needs. */
+/** Width in pixels that the label of a tick needs. */
 const TICK_WIDTH = 110;
-/** Height of the ruler; `--ruler` in the styles is the same. */
+/** Height of the ruler in pixels; must equal `--ruler` in the styles. */
 const RULER_HEIGHT = 30;
 
 interface TimelineProps {
-  /** The grid, for giving it the focus. */
+  /** The grid, so that callers can focus it. */
   readonly ref: Ref<HTMLDivElement>;
   readonly page: PageModel;
   readonly colours: ReadonlyMap<string, number>;
-  /** Titles of lanes, when the trace is made of several. */
+  /** Titles of the lanes, if the trace has several. */
   readonly laneTitles?: readonly ReactNode[];
 }
 
@@ -45,7 +45,7 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
 
   const inView: number[] = [];
   for (let row = view.first; row < view.last; row++) inView.push(row);
-  // The active row exists even out of view: the grid names it.
+  // The active row exists even out of view, because the grid refers to it.
   const isShown = rows.spans[activeRow] === state.active;
   if (isShown && (activeRow < view.first || activeRow >= view.last)) inView.push(activeRow);
 
@@ -109,14 +109,14 @@ function isLaneStart({ trace, rows }: PageModel, row: number): boolean {
 interface TreeGridProps {
   readonly ref: Ref<HTMLDivElement>;
   readonly rowCount: number;
-  /** Of the active row; a search that finds nothing leaves none. */
+  /** ID of the active row; `undefined` if a find without matches hides all rows. */
   readonly activeId: string | undefined;
   readonly page: PageModel;
   readonly scrollBy: (pixels: number) => void;
   readonly children: ReactNode;
 }
 
-/** Pixels that `s` and `w` scroll. */
+/** Pixels that the keys `s` and `w` scroll. */
 const SCROLL = 240;
 
 function TreeGrid({ ref, rowCount, activeId, page, scrollBy, children }: TreeGridProps) {

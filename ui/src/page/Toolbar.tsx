@@ -1,4 +1,4 @@
-/** What narrows and marks the view: find, errors, critical path, idle gaps, folding. */
+/** The toolbar of a trace: find, errors, critical path, idle gaps, folding. */
 import type { RefObject } from 'react';
 import { nextFailedSpan } from '../trace/find';
 import { formatDuration } from '../trace/format';
@@ -111,7 +111,7 @@ function Find({
   );
 }
 
-/** The spans that the search came here for. */
+/** Steps through the spans that the search matched. */
 function Matches({ page }: { readonly page: PageModel }) {
   const { state, dispatch } = page;
   const { match } = state;

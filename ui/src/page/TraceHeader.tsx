@@ -1,4 +1,6 @@
-/** What the trace is and how it went, before any span is looked at; and the views to choose from. */
+/**
+ * The header of a trace: its name, facts, time breakdown and remarks, and the tabs of its views.
+ */
 import { type KeyboardEvent, type ReactNode, useRef } from 'react';
 import { CopyButton } from '../shell/CopyButton';
 import { at } from '../trace/column';
@@ -83,7 +85,7 @@ function Fact({ name, children }: { readonly name: string; readonly children: Re
   );
 }
 
-/** When the first caller had its response, if the trace went on after that. */
+/** Returns when the root span ended, if the trace continued after that. */
 function answeredAfter(trace: Trace): number | undefined {
   if (trace.root < 0) return undefined;
   const answered = endOf(trace, trace.root);
@@ -123,7 +125,7 @@ const VIEW_NAMES: Record<View, string> = {
   json: 'JSON',
 };
 
-/** Tabs by the ARIA pattern: one stop for the Tab key, arrows move between them. */
+/** Tabs as in the ARIA pattern: Tab stops once, arrow keys move between the tabs. */
 export function ViewTabs({ page }: { readonly page: PageModel }) {
   const list = useRef<HTMLDivElement>(null);
   const { view } = page.state;

@@ -1,4 +1,4 @@
-/** One trace: loaded from the collector, or opened from a file. */
+/** The page of one trace, loaded from the collector or opened from a file. */
 
 import { useEffect } from 'react';
 import { fetchTrace } from '../api/client';

@@ -1,4 +1,4 @@
-/** One trace in the view that the reader has chosen, and the span that is looked at. */
+/** One trace in the selected view, with the details of the selected span. */
 import { lazy, Suspense, useMemo, useRef } from 'react';
 import { LoadingNotice } from '../shell/Notice';
 import { serviceColours } from '../trace/colour';
@@ -34,7 +34,7 @@ export function TraceView({ trace, id, query, reload }: TraceViewProps) {
   const { state, dispatch } = page;
   const grid = useRef<HTMLDivElement>(null);
   const findField = useRef<HTMLInputElement>(null);
-  // What was pressed in the detail is gone afterwards, and the focus with it: back to the grid.
+  // The button that was pressed no longer exists; without this the keyboard focus would be lost.
   const leave = () => {
     dispatch({ type: 'set', part: { open: false } });
     grid.current?.focus();
@@ -43,7 +43,7 @@ export function TraceView({ trace, id, query, reload }: TraceViewProps) {
     dispatch({ type: 'select', index });
     grid.current?.focus();
   };
-  // A journey has a timeline and a detail of its own, over several traces.
+  // The journey has its own timeline and details, over several traces.
   const isJourney = state.view === 'journey';
   usePageKeys(isJourney ? undefined : page, findField);
   return (

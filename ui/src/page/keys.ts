@@ -1,4 +1,4 @@
-/** Keys that hold on the whole trace page, wherever the focus is, except while one types. */
+/** Keyboard shortcuts of the whole trace page; they do not apply while the reader types. */
 import { type RefObject, useEffect } from 'react';
 import type { PageModel } from './state';
 
@@ -24,7 +24,7 @@ const ANYWHERE = new Set([
   'Escape',
 ]);
 
-/** Without a page the keys belong to another one, within. */
+/** Without a page the keys belong to a page within it. */
 export function usePageKeys(
   page: PageModel | undefined,
   findField: RefObject<HTMLInputElement | null>,

@@ -1,12 +1,12 @@
-/** Rows of one height in a scrolling box: which of them are in view. */
+/** Rows of equal height in a scrolling box: determines which of them are in view. */
 import { type RefObject, useCallback, useEffect, useRef, useState } from 'react';
 
-/** Height of a span's row in pixels; `--row` in the styles is the same. */
+/** Height of a row in pixels; must equal `--row` in the styles. */
 export const ROW_HEIGHT_PX = 28;
 
-/** Rows beyond both ends of the view, so that a quick scroll shows no holes. */
+/** Extra rows beyond both ends of the view, so that quick scrolling shows no gaps. */
 const SPARE = 8;
-/** The window moves by so many rows at once: fewer, larger changes leave most frames free. */
+/** The range moves by this number of rows: fewer and larger updates leave most frames free. */
 const STEP = 6;
 
 export interface RowWindow {
@@ -18,7 +18,7 @@ export interface RowWindow {
   readonly scrollBy: (pixels: number) => void;
 }
 
-/** `above` is the height of what stays at the top of the box. */
+/** `above` is the height of the sticky header of the box. */
 export function useRowWindow(count: number, above: number): RowWindow {
   const scroller = useRef<HTMLDivElement>(null);
   const [range, setRange] = useState<readonly [number, number]>([0, 60]);

@@ -1,4 +1,4 @@
-/** Components as they are written out, without a browser. */
+/** Tests of components as static markup, without a browser. */
 import { renderToStaticMarkup } from 'react-dom/server';
 import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed } from '../read/checkout.fixture';

@@ -1,4 +1,4 @@
-/** What the reader has chosen on the trace page: one state for all views, mirrored in the address. */
+/** The state of the trace page: one state for all views, mirrored in the address. */
 import { useEffect, useMemo, useReducer, useRef } from 'react';
 import { replaceLocation, tracePath } from '../shell/navigation';
 import {
@@ -40,12 +40,12 @@ export interface PageState {
   readonly open: boolean;
   readonly folds: FoldFlags;
   readonly find: string;
-  /** Places of the spans that the search matched, in reading order. */
+  /** Indexes of the spans that the search matched, in reading order. */
   readonly match: readonly number[];
   readonly only: boolean;
   readonly path: ShownPath;
   readonly cut: boolean;
-  /** `undefined`: the whole axis. */
+  /** `undefined` means the full range. */
   readonly window: TimeWindow | undefined;
 }
 
@@ -87,13 +87,13 @@ export interface PageModel {
   readonly scale: TimeScale;
   readonly matches: FindMatches;
   readonly critical: CriticalPath | undefined;
-  /** Takes a key of the page; `false` if the key means nothing here. */
+  /** Handles a shortcut of the page; returns `false` for keys without a meaning here. */
   readonly press: (key: string, shift: boolean) => boolean;
 }
 
 /**
- * A journey within the page has a state of its own and writes the address (`isInner`); the page around
- * it then only listens, so that both agree on what is looked at.
+ * The journey within the trace page has its own state and writes the address (`isInner`); meanwhile
+ * the outer page only reads it, so that both show the same span.
  */
 export function usePageModel(trace: Trace, id: string, query: string, isInner = false): PageModel {
   const runs = useMemo(() => consumerRuns(trace), [trace]);
@@ -134,7 +134,7 @@ export function usePageModel(trace: Trace, id: string, query: string, isInner = 
   useEffect(() => {
     if (mirrors) replaceLocation(address);
   }, [address, mirrors]);
-  // A link within the page, or the journey within, leads to another view or span of the same trace.
+  // A link in the page, or the journey within it, may lead to another view or span of this trace.
   const asked = tracePath(id, addressParams(parseAddress(query)));
   const seen = useRef(asked);
   useEffect(() => {
@@ -174,14 +174,14 @@ function reducer(trace: Trace, runs: Int32Array) {
     switch (action.type) {
       case 'set': {
         const next = { ...state, ...action.part };
-        // What is found may stand in folds and runs, and the active span may not be of it.
+        // Matches may be hidden in folds and runs, and the active span may not be one of them.
         if (next.only && next.find !== '' && (next.find !== state.find || !state.only))
           return refolded(trace, runs, next, opened(state.folds));
-        // Another axis has other places: the window starts anew.
+        // Positions differ on another axis, so the window is reset.
         return next.cut === state.cut ? next : { ...next, window: undefined };
       }
       case 'select':
-        // A way to a span that is hidden shows all again.
+        // Selecting a hidden span shows all spans again.
         if (spansToShow(trace, state.find, state.only)?.[action.index] === 0)
           state = { ...state, only: false };
         return {
@@ -231,7 +231,7 @@ function foldAll(
   return how === 'expand-level' ? expandLevel(trace, folds) : collapseLevel(trace, folds);
 }
 
-/** New folds; the active span is the one that shows where it was hidden. */
+/** Applies new folds; if the active span is then hidden, the row that hides it becomes active. */
 function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: FoldFlags): PageState {
   const rows = visibleRows(trace, folds, runs, spansToShow(trace, state.find, state.only));
   if (rows.spans.length === 0) return { ...state, folds };
@@ -242,14 +242,16 @@ function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: FoldF
   };
 }
 
-/** Nothing folded, and each run shown one by one. */
+/** Unfolds everything, including runs. */
 function opened(folds: FoldFlags): FoldFlags {
   return folds.map(() => UNFOLDED_RUN);
 }
 
 const lastShown = new WeakMap<Trace, { readonly find: string; readonly kept: Uint8Array }>();
 
-/** What is shown when only matches are; asked for at every key, looked for once. */
+/**
+ * Returns the spans to show while only matches are shown; cached, because every key asks for it.
+ */
 function spansToShow(trace: Trace, find: string, only: boolean): Uint8Array | undefined {
   if (!only || find === '') return undefined;
   const last = lastShown.get(trace);
@@ -272,7 +274,7 @@ function moved(
 
 const axes = new WeakMap<Trace, TimeAxis>();
 
-/** An axis is asked for at every key; the cuts of a trace are looked for once. */
+/** Returns the axis; the one with hidden gaps is cached, because every key asks for it. */
 function axisOf(trace: Trace, cut: boolean): TimeAxis {
   if (!cut) return linearAxis(trace.duration);
   const known = axes.get(trace) ?? compressedAxis(trace);
@@ -337,7 +339,7 @@ function pressed(key: string, shift: boolean, { trace, state, dispatch }: KeyCon
     }
     case 'ArrowUp':
     case 'ArrowDown':
-      // As in Jaeger, where arrows zoom; without Shift they move in the grid.
+      // As in Jaeger, where arrows zoom; without Shift they move between rows.
       return act(
         shift
           ? { type: 'zoom', factor: ZOOM ** (key === 'ArrowUp' ? strength : -strength) }
@@ -362,7 +364,7 @@ function pressed(key: string, shift: boolean, { trace, state, dispatch }: KeyCon
   }
 }
 
-/** The found span after (or before) the active one, around the end. */
+/** Returns the next or previous match after the active span, wrapping around. */
 export function stepMatch(found: Int32Array, active: number, step: 1 | -1): number | undefined {
   if (found.length === 0) return undefined;
   if (step === 1) return found.find((index) => index > active) ?? found[0];

@@ -1,4 +1,6 @@
-/** Hand-written traces for tests: the linked checkout of the demo, and a builder for odd ones. */
+/**
+ * Hand-written traces for tests: the linked checkout of the demo, and a builder for unusual ones.
+ */
 import { buildTrace, type Trace } from '../trace/model';
 import { readJaeger } from './jaeger';
 import type { WireReference, WireSpan, WireTag, WireTrace } from './wire';
@@ -147,7 +149,7 @@ export const linkedCheckout: WireTrace = traceOf([
   },
 ]);
 
-/** The trace of specs, and where its spans are by name. */
+/** Builds a trace from specs, with a lookup of spans by name. */
 export function built(specs: readonly SpanSpec[]): {
   trace: Trace;
   at: (name: string) => number;

@@ -4,7 +4,11 @@ import { readJaeger } from './jaeger';
 import { otlpOf, readOtlp } from './otlp';
 import type { WireTrace } from './wire';
 
-/** The traces of a file; throws an `Error` whose message says what would be understood. */
+/**
+ * Returns the traces of a file.
+ *
+ * Throws an `Error` that names the supported formats if there are none.
+ */
 export function readTraces(text: string): OpenedTrace[] {
   const documents = parse(text);
   const jaeger = documents.flatMap(jaegerTraces).map(

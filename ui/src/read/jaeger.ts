@@ -1,7 +1,7 @@
 /**
- * Reads Jaeger's JSON, as its UI and its API write it.
+ * Reads Jaeger's JSON as its UI and its API write it.
  *
- * Nothing in a file is taken for granted: processes may be absent, times may be nonsense.
+ * The content of a file is untrusted: processes may be missing and times may be invalid.
  */
 import type { TraceResponse } from '../api/types';
 import { KINDS, type SpanKind } from '../trace/spanKind';
@@ -81,7 +81,7 @@ function readTag(tag: WireTag): AttributeRecord {
   };
 }
 
-/** Back ends differ in case and leading zeros. */
+/** Back ends differ in letter case and leading zeros. */
 function longId(id: unknown, digits: number): string {
   return String(id ?? '')
     .toLowerCase()

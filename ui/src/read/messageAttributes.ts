@@ -1,4 +1,7 @@
-/** What attributes say of a message, in OpenTelemetry's names (of now and before) or OpenTracing's. */
+/**
+ * Reads the message attributes of a span, in current and former OpenTelemetry names and in
+ * OpenTracing's.
+ */
 import type { AttributeRecord } from './records';
 
 export interface MessageAttributes {

@@ -1,11 +1,14 @@
-/** Reads OTLP in JSON: `resourceSpans`, ids in hex (or base64, as some write them), times as nanosecond strings. */
+/**
+ * Reads OTLP JSON: `resourceSpans`, IDs in hex (some exporters write base64), times as strings of
+ * nanoseconds.
+ */
 import type { TraceResponse } from '../api/types';
 import type { AttributeRecord, SpanRecord } from './records';
 import { writeTrace } from './writer';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
-/** All traces of one or more OTLP documents. */
+/** Returns all traces of one or more OTLP documents. */
 export function readOtlp(documents: readonly unknown[]): TraceResponse[] {
   const traces = new Map<string, SpanRecord[]>();
   for (const document of documents) {
@@ -30,7 +33,7 @@ export function readOtlp(documents: readonly unknown[]): TraceResponse[] {
   return [...traces].map(([id, spans]) => writeTrace(id, spans));
 }
 
-/** What the documents say of one trace, as one document. */
+/** Returns the part of the documents that belongs to one trace, as one document. */
 export function otlpOf(documents: readonly unknown[], traceId: string): unknown {
   const isWanted = (span: unknown) => hex(field(span, 'traceId', 'trace_id'), 32) === traceId;
   const groups = documents.flatMap((document) =>
@@ -141,7 +144,7 @@ function enumeration(value: unknown, prefix: string, names: readonly string[]): 
   return Number.isInteger(number) && number >= 0 && number < names.length ? number : 0;
 }
 
-/** Nanoseconds, as text or number, in microseconds. */
+/** Converts nanoseconds, as a string or a number, to microseconds. */
 function micros(value: unknown): number {
   const text = typeof value === 'string' && /^\d+$/.test(value) ? value : undefined;
   if (text === undefined) return Number.isFinite(Number(value)) ? Number(value) / 1e3 : 0;

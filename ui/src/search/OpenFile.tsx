@@ -1,4 +1,4 @@
-/** Opening traces from a file: a button, or a file dropped anywhere on the page. */
+/** Opens traces from a file, with a button or by dropping the file anywhere on the page. */
 import { useEffect, useEffectEvent, useRef, useState } from 'react';
 import { addOpenedTraces } from '../api/opened';
 import { readTraces } from '../read/file';

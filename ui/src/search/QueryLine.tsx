@@ -1,4 +1,7 @@
-/** The query line: a combobox that completes names and values from what the collector has seen. */
+/**
+ * The query field: a combobox that completes attribute names and values that the collector has
+ * stored.
+ */
 import { type KeyboardEvent, useEffect, useEffectEvent, useId, useRef, useState } from 'react';
 import { completeTexts } from '../api/client';
 import {
@@ -12,11 +15,11 @@ import {
 interface QueryLineProps {
   readonly value: string;
   readonly onChange: (value: string) => void;
-  /** What the collector said of it, and where. */
+  /** The collector's error for this query, with its position. */
   readonly error: { readonly message: string; readonly position?: number } | undefined;
 }
 
-/** So long after a key the collector is asked. */
+/** Delay between a key press and the request for completions. */
 const PAUSE_MS = 120;
 const MOST = 12;
 
@@ -45,7 +48,7 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
     });
   };
   const onKeyDown = (event: KeyboardEvent) => {
-    // Also while what can be completed is still on its way.
+    // Also while the completions are being loaded.
     if (place && (event.key === 'Escape' || (event.key === 'Enter' && chosen < 0))) {
       if (event.key === 'Escape') event.preventDefault();
       setPlace(undefined);
@@ -100,7 +103,7 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
               role="option"
               tabIndex={-1}
               aria-selected={i === chosen}
-              // Before the field loses its focus.
+              // On mouse down, before the field loses the focus.
               onMouseDown={(event) => {
                 event.preventDefault();
                 take(text);
@@ -121,7 +124,7 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
   );
 }
 
-/** The line with a mark at the mistake. */
+/** The query with a mark at the error. */
 function Pointer({ line, position }: { readonly line: string; readonly position: number }) {
   const characters = [...line];
   return (
@@ -152,7 +155,7 @@ function useOptions(place: CompletionTarget | undefined): readonly string[] {
         (found) => {
           if (!abort.signal.aborted) setOptions(found);
         },
-        // A completion that does not come is none; the search itself says what is wrong.
+        // Without completions the field still works; errors are reported by the search.
         () => setOptions([]),
       );
     }, PAUSE_MS);
@@ -185,7 +188,7 @@ async function fetchCompletions(
   return completeTexts('values', { key: place.key, text: place.text, limit }, signal);
 }
 
-/** Logfmt names attributes of spans and resources without saying which. */
+/** Logfmt does not distinguish attributes of spans and of resources. */
 function unscoped(keys: readonly string[]): string[] {
   return keys.flatMap((key) => /^(?:span|resource)\.(.+)$/.exec(key)?.[1] ?? []);
 }

@@ -1,4 +1,4 @@
-/** The traces found, one row each: what it was, how long it took, who took part. */
+/** The list of traces found, with name, duration, time, services and topics. */
 
 import { memo, useDeferredValue } from 'react';
 import type { TraceSummary } from '../api/types';
@@ -12,7 +12,7 @@ interface ResultListProps {
   readonly colours: ReadonlyMap<string, number>;
   /** Milliseconds since the epoch. */
   readonly now: number;
-  /** Whether a trace opens at the spans that the search matched. */
+  /** Whether a link to a trace highlights the spans that the search matched. */
   readonly marksMatches: boolean;
   readonly ticked: readonly string[];
   readonly tick: (id: string) => void;
@@ -21,7 +21,7 @@ interface ResultListProps {
 const AT_ONCE = 40;
 
 export function ResultList({ traces, colours, now, marksMatches, ticked, tick }: ResultListProps) {
-  // What is in view at once; the rest follows while one already reads.
+  // The visible rows are drawn at once; the others follow without blocking input.
   const deferred = useDeferredValue(traces, traces.slice(0, AT_ONCE));
   const shown = traces.length <= AT_ONCE ? traces : deferred;
   const longest = traces.reduce((most, trace) => Math.max(most, trace.duration), 1);
@@ -45,7 +45,7 @@ export function ResultList({ traces, colours, now, marksMatches, ticked, tick }:
 
 interface ResultProps {
   readonly trace: TraceSummary;
-  /** Of the longest duration. */
+  /** Fraction of the longest duration in the list. */
   readonly part: number;
   readonly colours: ReadonlyMap<string, number>;
   readonly age: string;

@@ -1,4 +1,7 @@
-/** Duration over time: a dot per trace, as large as it has spans; drag to pick a part, click to open. */
+/**
+ * Scatter plot of duration over time: one dot per trace, sized by its number of spans. Dragging
+ * selects a range, a click opens a trace.
+ */
 import { useEffect, useRef } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
@@ -15,12 +18,12 @@ interface ScatterProps {
 }
 
 const HEIGHT = 150;
-/** Seconds between labels of time; labels have no parts of a second. */
+/** Seconds between time labels; labels do not show fractions of a second. */
 const TIME_STEPS = [
   1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400,
   172_800, 604_800, 2_419_200,
 ];
-/** Pixels from a dot at which a click still means it. */
+/** Maximum distance in pixels between a click and the dot that it opens. */
 const REACH = 12;
 
 export default function Scatter({ traces, onBrush }: ScatterProps) {
@@ -112,13 +115,15 @@ function options(
   };
 }
 
-/** Room on both sides, and some time when all is at one moment. */
+/** Adds room on both sides, also if all traces start at the same time. */
 function padded(min: number, max: number): [number, number] {
   const room = Math.max((max - min) * 0.03, 0.5);
   return [min - room, max + room];
 }
 
-/** Powers of ten; where the range has fewer than two of them, also what lies between. */
+/**
+ * Returns the powers of ten in the range; if there are fewer than two, also multiples of 2 and 5.
+ */
 function powersOfTen(min: number, max: number): number[] {
   const marks = (factors: readonly number[]) => {
     const found: number[] = [];
@@ -131,7 +136,7 @@ function powersOfTen(min: number, max: number): number[] {
   return powers.length >= 2 ? powers : marks([1, 2, 5]);
 }
 
-/** Local time as fine as the steps of the axis. */
+/** Formats a local time with the precision that the step of the axis needs. */
 function momentText(seconds: number, step: number): string {
   const date = new Date(seconds * 1e3);
   const two = (value: number) => String(value).padStart(2, '0');
@@ -175,7 +180,7 @@ function dot(plot: uPlot, trace: TraceSummary, isCanvas: boolean) {
 function select(plot: uPlot, onBrush: ScatterProps['onBrush']): void {
   const { left, top, width, height } = plot.select;
   if (width < 4 && height < 4) return;
-  // A drag along one direction takes all of the other.
+  // A drag along one axis selects everything on the other.
   const isFlat = height < 4 || height >= plot.over.clientHeight - 1;
   const isSteep = width < 4 || width >= plot.over.clientWidth - 1;
   onBrush({

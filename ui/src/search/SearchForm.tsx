@@ -1,4 +1,4 @@
-/** The fields of a search. What is typed here is the query only once it is submitted. */
+/** The search form. Changes take effect when the form is submitted. */
 import { type FormEvent, useEffect, useState } from 'react';
 import { completeTexts } from '../api/client';
 import { useRequest } from '../shell/request';
@@ -33,7 +33,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
   );
   const topics = useRequest('topics', (signal) => completeTexts('topics', {}, signal));
   const change = (part: Partial<SearchQuery>) => setDraft((previous) => ({ ...previous, ...part }));
-  // A phone shows the fields that most searches need; the others on demand, or when they say something.
+  // On a phone, rarely used fields are hidden until they are requested or have a value.
   const [isWhole, setWhole] = useState(false);
   const saysMore = MORE.some((name) => draft[name] !== DEFAULT_QUERY[name]);
   const isValid = isDuration(draft.minDuration) && isDuration(draft.maxDuration);
@@ -142,7 +142,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
   );
 }
 
-/** What a phone hides as long as it says nothing. */
+/** Fields that a phone hides while they have their default values. */
 const MORE = [
   'operation',
   'topic',

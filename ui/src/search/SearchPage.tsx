@@ -1,4 +1,4 @@
-/** Search: the form, and the traces that match. */
+/** The search page: the form and the traces that match. */
 
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from 'react';
 import { completeTexts } from '../api/client';
@@ -28,7 +28,7 @@ export function SearchPage({ address }: { readonly address: string }) {
   const [, countOpened] = useState(0);
   const [ticked, setTicked] = useState<readonly string[]>([]);
   const tick = useCallback(
-    // Two are compared: a third takes the place of the first.
+    // Two traces are compared: selecting a third replaces the first.
     (id: string) =>
       setTicked((before) =>
         before.includes(id) ? before.filter((other) => other !== id) : [...before.slice(-1), id],
@@ -42,7 +42,7 @@ export function SearchPage({ address }: { readonly address: string }) {
   function submit(next: SearchQuery) {
     services.reload();
     const path = searchPath(next);
-    // The same question again means: look for what has arrived since.
+    // The same query again reloads, to show traces that have arrived since.
     if (path === searchPath(query)) found.reload();
     else navigate(path);
   }
@@ -95,7 +95,7 @@ function OpenedFiles({ ticked, tick }: Ticks) {
   );
 }
 
-/** Traces that are ticked to be compared, whether found or from files. */
+/** Traces selected for comparison, from the results or from files. */
 interface Ticks {
   readonly ticked: readonly string[];
   readonly tick: (id: string) => void;
@@ -215,7 +215,9 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
   );
 }
 
-/** Whether a search looks for certain spans, rather than for traces that a service took part in. */
+/**
+ * Returns whether the search has conditions on spans, so that matching spans can be highlighted.
+ */
 function asksOfSpans({ q, errors }: SearchQuery): boolean {
   return q !== '' || errors;
 }
@@ -268,7 +270,7 @@ function NoMatch({ query, tools }: ToolsProps & { readonly query: SearchQuery })
   );
 }
 
-/** The time of day in milliseconds, renewed often enough for “42 s ago” to be true. */
+/** Returns the current time in milliseconds, updated often enough for relative times. */
 function useNow(): number {
   const [now, setNow] = useState(Date.now);
   useEffect(() => {

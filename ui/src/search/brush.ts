@@ -1,4 +1,4 @@
-/** A part of the scatter plot: a stretch of time and of durations. */
+/** A selected part of the scatter plot: a range of time and of durations. */
 import type { TraceSummary } from '../api/types';
 import type { SearchQuery } from './query';
 
@@ -20,7 +20,7 @@ export function within(brush: Brush, { start, duration }: TraceSummary): boolean
   );
 }
 
-/** The query that asks the collector for what is in the brush. */
+/** Returns a query for the traces in the selected part. */
 export function narrowed(query: SearchQuery, brush: Brush): SearchQuery {
   return {
     ...query,

@@ -1,4 +1,4 @@
-/** What can be completed at the caret of a query line, and what the line is afterwards. */
+/** Completion of a query: what can be completed at the caret, and the query afterwards. */
 
 export type CompletionTarget =
   | {
@@ -20,7 +20,7 @@ export type CompletionTarget =
 const VALUE = /([\w.@:/-]+)\s*(?:!=|=~|!~|>=|<=|=|>|<)\s*("(?:[^"\\]|\\.)*|[^\s"{}()&|]*)$/;
 const KEY = /([\w.@:/-]*)$/;
 
-/** Conditions that the query language has by itself, beside attributes. */
+/** Fields of the query language other than attributes. */
 export const INTRINSIC_FIELDS = [
   'name',
   'duration',
@@ -33,7 +33,7 @@ export const INTRINSIC_FIELDS = [
   'rootServiceName',
 ] as const;
 
-/** Intrinsics whose values are known without asking. */
+/** Fields whose values are known without a request. */
 export const KNOWN_VALUES: Readonly<Record<string, readonly string[]>> = {
   status: ['error', 'ok', 'unset'],
   kind: ['server', 'client', 'producer', 'consumer', 'internal'],
@@ -61,7 +61,7 @@ export function completionTargetAt(line: string, caret: number): CompletionTarge
   return { what: 'key', text, from: caret - text.length, to: wordEnd(line, caret), isTraceQl };
 }
 
-/** The line and the caret after a text is taken. */
+/** Returns the query and the caret after a completion has been accepted. */
 export function applyCompletion(
   line: string,
   place: CompletionTarget,

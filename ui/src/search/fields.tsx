@@ -1,14 +1,14 @@
-/** Fields with values to choose from. */
+/** Form fields with values to choose from. */
 import { useId } from 'react';
 
 interface SelectFieldProps {
   readonly label: string;
   readonly value: string;
-  /** What the empty choice is called. */
+  /** Label of the empty option. */
   readonly all: string;
   readonly options: readonly string[];
   readonly onChange: (value: string) => void;
-  /** Whether a phone may hide it at first. */
+  /** Whether a phone may hide the field at first. */
   readonly isSecondary?: boolean;
 }
 
@@ -20,7 +20,7 @@ export function SelectField({
   onChange,
   isSecondary = false,
 }: SelectFieldProps) {
-  // A value from the address stays selectable while, or although, the collector does not list it.
+  // A value from the address stays selectable even if the collector does not list it.
   const listed = value && !options.includes(value) ? [value, ...options] : options;
   return (
     <label className={isSecondary ? 'field rare' : 'field'}>
@@ -41,7 +41,7 @@ interface SuggestionFieldProps extends Omit<SelectFieldProps, 'all'> {
   readonly placeholder: string;
 }
 
-/** Free text with suggestions: there may be thousands of operations. */
+/** Free text with suggestions, because there may be thousands of operations. */
 export function SuggestionField({
   label,
   placeholder,

@@ -1,4 +1,4 @@
-/** Traces from files as search results. */
+/** Summaries of traces from files, as search results. */
 import type { TraceResponse, TraceSummary } from '../api/types';
 import { at } from '../trace/column';
 import { buildTrace, INFERRED, nameOf, OPEN, serviceOf } from '../trace/model';

@@ -1,9 +1,7 @@
-/**
- * The search query: what the address bar, the form and the API each make of it.
- */
+/** The search query and its conversions from and to the address bar, the form and the API. */
 
 export interface SearchQuery {
-  /** TraceQL, logfmt, or an id. */
+  /** TraceQL, logfmt, or an ID. */
   readonly q: string;
   /** Empty: all services. */
   readonly service: string;
@@ -14,7 +12,7 @@ export interface SearchQuery {
   readonly maxDuration: string;
   readonly errors: boolean;
   readonly lookback: Lookback | 'custom';
-  /** With `custom`: microseconds since the epoch, as text; empty: open. */
+  /** With `custom`: microseconds since the epoch, as text; empty means unbounded. */
   readonly start: string;
   readonly end: string;
   readonly order: Order;
@@ -60,11 +58,11 @@ export const DEFAULT_QUERY: SearchQuery = {
   limit: 20,
 };
 
-/** Reads the address bar; what it does not understand is as if absent. */
+/** Parses the query of the address; invalid parameters are ignored. */
 export function parseQuery(search: string): SearchQuery {
   const params = new URLSearchParams(search);
   const text = (name: string) => params.get(name) ?? '';
-  // Links to Jaeger's search lead here too: tags as JSON, and times without a word on what they are.
+  // Links to Jaeger's search have tags as JSON, and times without a `lookback`.
   const lookback = text('lookback') || (digits(text('start')) ? 'custom' : '');
   const limit = Number(params.get('limit'));
   return {
@@ -102,7 +100,7 @@ function digits(text: string): string {
   return /^\d+$/.test(text) ? text : '';
 }
 
-/** The address of a query, without what is at its default. */
+/** Returns the address of a query, without parameters that have default values. */
 export function searchPath(query: SearchQuery): string {
   const params = new URLSearchParams();
   for (const key of Object.keys(DEFAULT_QUERY) as (keyof SearchQuery)[]) {
@@ -114,7 +112,7 @@ export function searchPath(query: SearchQuery): string {
   return text ? `search?${text}` : 'search';
 }
 
-/** The parameters of `/api/throughline/search`. */
+/** Returns the parameters of `/api/throughline/search`. */
 export function apiParams(
   query: SearchQuery,
   nowMilliseconds: number,
@@ -145,18 +143,21 @@ export function apiParams(
 
 const DURATION = /^\d+(?:\.\d+)?\s*(?:ns|us|µs|μs|ms|s|m|h)?$/;
 
-/** Whether a duration can be read: `100ms`, `1.5s`, or microseconds. */
+/** Returns whether a text is a valid duration: `100ms`, `1.5s`, or microseconds. */
 export function isDuration(text: string): boolean {
   return text === '' || DURATION.test(text.trim());
 }
 
-/** A trace id as the API wants it, or `undefined` if the text is none. */
+/** Returns a trace ID in the form of the API, or `undefined` if the text is not an ID. */
 export function parseTraceId(text: string): string | undefined {
   const id = text.trim().toLowerCase();
   return /^(?:[0-9a-f]{16}|[0-9a-f]{32})$/.test(id) && !/^0+$/.test(id) ? id : undefined;
 }
 
-/** Microseconds since the epoch for a field of local date and time: `2026-03-01T09:05:07`. */
+/**
+ * Converts microseconds since the epoch to the value of a date and time field:
+ * `2026-03-01T09:05:07`.
+ */
 export function toLocalField(micros: string): string {
   if (micros === '') return '';
   const date = new Date(Number(micros) / 1e3);

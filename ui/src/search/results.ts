@@ -1,4 +1,4 @@
-/** Pages of a search as one growing list, and what is new since. */
+/** The results of a search: the pages loaded so far as one list, and updates while live. */
 import { useCallback, useEffect, useState } from 'react';
 import { ApiError, fetchLive, search } from '../api/client';
 import type { SearchResponse, TraceSummary } from '../api/types';
@@ -21,7 +21,7 @@ const NO_PAGES = {
   traces: [] as readonly TraceSummary[],
   next: undefined as string | undefined,
 };
-/** How often new traces are asked for. */
+/** Interval between requests for new traces. */
 const LIVE_MS = 2_000;
 
 export function useSearchResults(query: SearchQuery, isLive: boolean): SearchResults {
@@ -35,7 +35,7 @@ export function useSearchResults(query: SearchQuery, isLive: boolean): SearchRes
   const [loadingMore, setLoadingMore] = useState(false);
   const [failed, setFailed] = useState<ApiError>();
   const response = first.value;
-  // Pages that follow belong to one first page; another one starts anew.
+  // Further pages belong to one first page; a new first page discards them.
   const mine = pages.key === (response?.live ?? '') + key ? pages : undefined;
   const next = mine ? mine.next : (response?.next ?? undefined);
 
@@ -70,7 +70,10 @@ export function useSearchResults(query: SearchQuery, isLive: boolean): SearchRes
   };
 }
 
-/** Calls `renew` when traces have come or grown since `since`. A page out of sight asks for nothing. */
+/**
+ * Calls `reload` when traces have arrived or changed since `since`, but not while the page is
+ * hidden.
+ */
 function useLive(since: string | undefined, renew: () => void): void {
   useEffect(() => {
     if (since === undefined) return undefined;
@@ -81,7 +84,7 @@ function useLive(since: string | undefined, renew: () => void): void {
         (news) => {
           if (!abort.signal.aborted && (news.changed.length > 0 || news.more)) renew();
         },
-        // The collector may be gone for a moment; the next question will tell.
+        // The collector may be unreachable for a moment; the next request will show.
         () => undefined,
       );
     }, LIVE_MS);

@@ -2,13 +2,13 @@ import { useEffect, useState } from 'react';
 
 interface CopyButtonProps {
   readonly text: string;
-  /** What is copied, for the button's name: `trace id`. */
+  /** Name of the text in the button's label: `trace ID`. */
   readonly subject: string;
-  /** A sign instead of a word, where many stand together. */
+  /** Shows an icon instead of a word, for lists with many copy buttons. */
   readonly isIcon?: boolean;
 }
 
-/** Copies a text and says for a moment that it did. */
+/** Copies a text and reports the outcome for a moment. */
 export function CopyButton({ text, subject, isIcon = false }: CopyButtonProps) {
   const [outcome, setOutcome] = useState<'Copied' | 'Not copied'>();
   useEffect(() => {
@@ -17,7 +17,7 @@ export function CopyButton({ text, subject, isIcon = false }: CopyButtonProps) {
     return () => clearTimeout(timer);
   }, [outcome]);
 
-  // The clipboard exists in secure contexts only; on plain http from another host it is absent.
+  // The clipboard exists in secure contexts only: over plain HTTP from another host it is missing.
   const copy = () =>
     Promise.resolve(navigator.clipboard?.writeText(text) ?? Promise.reject()).then(
       () => setOutcome('Copied'),

@@ -1,4 +1,4 @@
-/** What the keys do, what the query line understands, and the reader's own links. */
+/** The help dialog: keyboard shortcuts, query syntax, and the reader's own link templates. */
 import { useEffect, useRef } from 'react';
 import { LinkSettings } from './LinkSettings';
 

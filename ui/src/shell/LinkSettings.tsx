@@ -1,4 +1,4 @@
-/** Link templates, kept in this browser. */
+/** Editor for link templates, which are stored in this browser. */
 import { useId, useState } from 'react';
 import { type LinkTemplate, parseTemplates } from '../trace/links';
 
@@ -40,7 +40,7 @@ export function LinkSettings() {
           try {
             localStorage.setItem(KEY, event.target.value);
           } catch {
-            // Storage may be forbidden; the links then hold for nothing.
+            // Storage may be forbidden; the templates are then lost.
           }
         }}
       />

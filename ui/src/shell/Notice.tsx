@@ -1,4 +1,4 @@
-/** What stands where content would: loading, nothing there, something failed. */
+/** Notices in place of content: loading, empty, error. */
 import type { ReactNode } from 'react';
 import type { ApiError } from '../api/client';
 

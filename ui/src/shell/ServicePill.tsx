@@ -7,7 +7,7 @@ interface ServicePillProps {
   readonly colour: number;
 }
 
-/** A service with its colour and number of spans; failures are said, not only coloured. */
+/** A service with its colour, number of spans and number of errors. */
 export function ServicePill({ service, colour }: ServicePillProps) {
   return (
     <span className={`pill service-${colour}`}>

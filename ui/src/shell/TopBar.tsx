@@ -1,4 +1,4 @@
-/** The bar above every page: home, the pages, look-up by trace id, theme, help. */
+/** The bar above every page: home, navigation, trace ID lookup, theme, help. */
 
 import { type FormEvent, useId, useState } from 'react';
 import { parseTraceId } from '../search/query';

@@ -1,8 +1,8 @@
 /**
- * Addresses and moving between them. The address bar is the state of every page.
+ * Locations of the UI and navigation between them. The address bar holds the state of every page.
  *
- * All paths here are relative to the folder that the pages are served from, so they also work below
- * a baseUrl path.
+ * Paths are relative to the folder that the UI is served from, so that it also works below a base
+ * path.
  */
 import { useSyncExternalStore } from 'react';
 
@@ -13,7 +13,7 @@ export type PageLocation =
   | { readonly page: 'map'; readonly query: string }
   | { readonly page: 'unknown'; readonly path: string };
 
-/** Reads an address; `folder` is the path of the pages' folder, ending with a slash. */
+/** Parses an address; `folder` is the path of the UI's folder and ends with a slash. */
 export function parseLocation(pathname: string, query: string, folder: string): PageLocation {
   const path = pathname.startsWith(folder)
     ? pathname.slice(folder.length)
@@ -42,7 +42,7 @@ export function comparePath(a: string, b: string): string {
   return `compare/${encodeURIComponent(a)}/${encodeURIComponent(b)}`;
 }
 
-/** Whether the pages are shown within another site: nothing but the content then. */
+/** Returns whether the page is embedded in another one, which hides everything but the content. */
 export function isEmbedded(): boolean {
   const params = new URLSearchParams(location.search);
   return params.has('embed') || params.has('uiEmbed');
@@ -53,8 +53,8 @@ export function absoluteUrl(path: string): string {
 }
 
 /**
- * The folder of the pages: the one above `assets/`, where this script lies. A `<baseUrl>` element would
- * say the same, but a strict content policy forbids it.
+ * Returns the URL of the folder that contains `assets/`, where this script is. A `<base>` element
+ * would do the same, but the content policy forbids it.
  */
 function baseUrl(): URL {
   const script = import.meta.url;
@@ -67,13 +67,13 @@ export function navigate(path: string): void {
   window.scrollTo(0, 0);
 }
 
-/** Changes the address of the place one is at, without a step in the history. */
+/** Replaces the current address without adding a history entry. */
 export function replaceLocation(path: string): void {
   history.replaceState(null, '', withEmbedding(path));
   announceChange();
 }
 
-/** An address that stays embedded when the page is. */
+/** Adds `embed` to an address while the page is embedded. */
 function withEmbedding(path: string): string {
   const url = new URL(absoluteUrl(path));
   if (isEmbedded()) url.searchParams.set('embed', '1');

@@ -1,4 +1,4 @@
-/** A request as state: loading, ready or failed, with the last good value kept while reloading. */
+/** A request as React state; the last value is kept while reloading. */
 import { useCallback, useEffect, useEffectEvent, useState } from 'react';
 import { ApiError } from '../api/client';
 
@@ -10,8 +10,8 @@ export interface RequestState<T> {
 }
 
 /**
- * Runs `run` when `key` changes and on `reload`. An response that comes after a newer request has
- * begun is dropped. `undefined` as the key asks for nothing.
+ * Runs `run` when `key` changes and on `reload`. A response that arrives after a newer request has
+ * started is dropped. Without a key there is no request.
  */
 export function useRequest<T>(
   key: string | undefined,

@@ -1,4 +1,4 @@
-/** Light, dark, or as the system says; remembered in this browser. */
+/** The theme: light, dark, or that of the system; remembered in this browser. */
 import { useEffect, useState } from 'react';
 
 export const THEMES = ['system', 'light', 'dark'] as const;
@@ -14,7 +14,7 @@ export function loadTheme(): Theme {
   try {
     return THEMES.find((theme) => theme === localStorage.getItem(KEY)) ?? 'system';
   } catch {
-    // Storage may be forbidden; the page works without.
+    // Storage may be forbidden; the page works without it.
     return 'system';
   }
 }
@@ -32,7 +32,7 @@ export function useTheme(): [Theme, (theme: Theme) => void] {
   return [theme, setTheme];
 }
 
-/** Counts changes of the colours, for what is painted on a canvas. */
+/** Returns a number that changes with the theme, for content drawn on a canvas. */
 export function useThemeChanges(): number {
   const [changes, setChanges] = useState(0);
   useEffect(() => {
@@ -49,7 +49,7 @@ export function useThemeChanges(): number {
   return changes;
 }
 
-/** The colour behind a variable; a canvas does not know `light-dark()`. */
+/** Resolves a colour variable, because a canvas does not support `light-dark()`. */
 export function resolvedColour(element: HTMLElement, variable: string): string {
   const before = element.style.color;
   element.style.color = `var(${variable})`;

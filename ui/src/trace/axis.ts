@@ -1,28 +1,28 @@
 /**
- * The time axis: from microseconds to places, with long idle stretches cut out when wanted.
+ * The time axis: converts microseconds to positions, with long idle gaps hidden on request.
  *
- * Two steps. First, *axis time*: time without the cuts, each of which keeps a short stretch for its
- * mark. Then the window of it that is looked at, as a fraction from 0 to 1.
+ * There are two steps: from time to *axis time*, in which a hidden gap keeps only a short stretch
+ * for its mark, and from axis time to a position in the visible window, from 0 to 1.
  */
 import { at } from './column';
 
 export interface AxisCut {
   readonly from: number;
   readonly to: number;
-  /** Where the mark begins, in axis time. */
+  /** Start of the mark in axis time. */
   readonly axisFrom: number;
-  /** How much axis time the mark takes. */
+  /** Length of the mark in axis time. */
   readonly axisLength: number;
 }
 
 export interface TimeAxis {
   readonly cuts: readonly AxisCut[];
-  /** TimeAxis time of the whole. */
+  /** Length in axis time. */
   readonly length: number;
 }
 
 export interface TimeWindow {
-  /** TimeAxis time. */
+  /** In axis time. */
   readonly from: number;
   readonly to: number;
 }
@@ -40,9 +40,9 @@ interface SpanTimes {
   readonly length: Float64Array;
 }
 
-/** A gap is cut when it is longer than this part of the time in which something happened. */
+/** A gap is hidden when it is longer than this fraction of the time in which spans run. */
 const WORTH_CUTTING = 0.25;
-/** Part of the axis that one mark takes, and that all marks take together at most. */
+/** Fraction of the axis for one mark, and the maximum for all marks together. */
 const MARK = 0.05;
 const MARKS = 0.3;
 
@@ -50,7 +50,7 @@ export function linearAxis(duration: number): TimeAxis {
   return { cuts: [], length: Math.max(duration, 0) };
 }
 
-/** An axis without the stretches in which no span runs. */
+/** Returns an axis on which long gaps without running spans are hidden. */
 export function compressedAxis(spans: SpanTimes): TimeAxis {
   const gaps = idleGaps(spans);
   const idle = gaps.reduce((sum, gap) => sum + gap.to - gap.from, 0);
@@ -70,7 +70,7 @@ export function compressedAxis(spans: SpanTimes): TimeAxis {
   return { cuts, length: spans.duration - removed };
 }
 
-/** Stretches in which no span runs, in order. */
+/** Returns the gaps in which no span runs, in order. */
 export function idleGaps({ count, begin, length }: SpanTimes): { from: number; to: number }[] {
   const order = Int32Array.from({ length: count }, (_, i) => i).sort(
     (a, b) => at(begin, a) - at(begin, b),
@@ -84,7 +84,7 @@ export function idleGaps({ count, begin, length }: SpanTimes): { from: number; t
   return gaps;
 }
 
-/** TimeAxis time of a moment. */
+/** Converts a time to axis time. */
 export function toAxisTime({ cuts }: TimeAxis, time: number): number {
   let removed = 0;
   for (const { from, to, axisLength } of cuts) {
@@ -95,7 +95,7 @@ export function toAxisTime({ cuts }: TimeAxis, time: number): number {
   return time - removed;
 }
 
-/** The moment at a place of axis time. */
+/** Converts axis time to a time. */
 export function fromAxisTime({ cuts }: TimeAxis, place: number): number {
   let removed = 0;
   for (const { from, to, axisFrom, axisLength } of cuts) {
@@ -107,7 +107,9 @@ export function fromAxisTime({ cuts }: TimeAxis, place: number): number {
   return place + removed;
 }
 
-/** Where a moment lies in the window: 0 to 1 within it, beyond outside. A window of no length puts all at 0. */
+/**
+ * Returns the position of a time in the window: 0 to 1 inside of it. In an empty window it is 0.
+ */
 export function positionIn({ axis, window }: TimeScale, time: number): number {
   const width = window.to - window.from;
   return width <= 0 ? 0 : (toAxisTime(axis, time) - window.from) / width;
@@ -117,7 +119,7 @@ export function fullWindow(axis: TimeAxis): TimeWindow {
   return { from: 0, to: axis.length };
 }
 
-/** Keeps a window within the axis and not too narrow to be left again. */
+/** Keeps a window within the axis and wide enough to zoom out of. */
 export function clampWindow(axis: TimeAxis, window: TimeWindow): TimeWindow {
   const least = Math.max(axis.length / 1e6, Math.min(axis.length, 0.01));
   const width = Math.min(Math.max(window.to - window.from, least), axis.length);
@@ -137,7 +139,7 @@ export function zoomWindow(
   return clampWindow(axis, { from: pivot - width * centre, to: pivot + width * (1 - centre) });
 }
 
-/** Moves by a part of the window's width. */
+/** Moves a window by a fraction of its width. */
 export function panWindow(axis: TimeAxis, window: TimeWindow, part: number): TimeWindow {
   const by = (window.to - window.from) * part;
   const width = window.to - window.from;
@@ -145,7 +147,7 @@ export function panWindow(axis: TimeAxis, window: TimeWindow, part: number): Tim
   return { from, to: from + width };
 }
 
-/** Moments of at most about `most` ticks in the window, a round number apart, none within a cut. */
+/** Returns about `most` round times for the ticks of the window, none within a hidden gap. */
 export function tickTimes({ axis, window }: TimeScale, most: number): number[] {
   const width = window.to - window.from;
   if (width <= 0 || most < 1) return [0];

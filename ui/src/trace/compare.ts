@@ -1,4 +1,4 @@
-/** Two traces side by side: their ways of calls laid together, with counts and times of each. */
+/** Comparison of two traces: their call paths are matched, with counts and times of each. */
 import { type FlameFrame, flameGraph } from './flame';
 import type { Trace } from './model';
 import { NONE } from './tree';
@@ -15,13 +15,13 @@ export interface ComparedRow {
   readonly name: string;
   readonly a?: ComparedSide;
   readonly b?: ComparedSide;
-  /** What is different: only in one, more or fewer spans, or neither. */
+  /** Whether the call path exists in one trace only, or has more or fewer spans in B. */
   readonly change: 'only-a' | 'only-b' | 'more' | 'fewer' | 'same';
-  /** How much longer (or shorter, below zero) it took in B, in microseconds. */
+  /** Difference in total time (B minus A) in microseconds. */
   readonly slower: number;
 }
 
-/** Rows in reading order: each way of calls before those that go on from it. */
+/** Returns the rows in reading order: each call path before its continuations. */
 export function compareTraces(a: Trace, b: Trace): ComparedRow[] {
   const left = new CallTree(flameGraph(a).frames);
   const right = new CallTree(flameGraph(b).frames);

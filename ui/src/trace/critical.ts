@@ -1,8 +1,8 @@
 /**
- * Critical paths: what the time was spent on, walked back from the end.
+ * Critical paths: the spans that determine the duration, found by walking back from the end.
  *
- * *Blocking*: what the first caller waited for; messages are not waited for and are left out.
- * *End to end*: from the first start to the last effect, through topics, the time in them included.
+ * *Blocking*: the time that the root span waited, without messages, as their senders do not wait.
+ * *End to end*: from the first start to the last end, through topics and including queue time.
  */
 import { at } from './column';
 import { endOf, type Trace } from './model';
@@ -11,14 +11,14 @@ import { NONE } from './tree';
 
 export type PathKind = 'blocking' | 'end-to-end';
 
-/** Stretches of time, each of one span, by span and then by time. */
+/** Segments of the path, each within one span, in order of spans and then of time. */
 export interface CriticalPath {
   readonly span: Int32Array;
   readonly from: Float64Array;
   readonly to: Float64Array;
-  /** First stretch of each span; one longer than the spans. */
+  /** First segment of each span; one entry longer than the spans. */
   readonly first: Int32Array;
-  /** Edges whose wait is on the path, with how long it was. */
+  /** Queue time on the path, by edge. */
   readonly queues: ReadonlyMap<number, number>;
   readonly length: number;
   readonly queued: number;
@@ -59,7 +59,7 @@ class PathWalk {
   readonly stretches: PathSegment[] = [];
   readonly queues = new Map<number, number>();
   queued = 0;
-  /** Children by parent, those that end last first; each is looked at once, as time only goes back. */
+  /** Children by parent, last end first; each is visited once, because the walk only goes back. */
   private readonly children: Int32Array;
   private readonly next: Int32Array;
   private readonly visited: Uint8Array;
@@ -108,7 +108,7 @@ class PathWalk {
     if (to > from) this.stretches.push({ span, from, to });
   }
 
-  /** The child that ended last before `time`, and was not yet gone through. */
+  /** Returns the last unvisited child that ended before `time`. */
   private lastChild(span: number, time: number): number {
     const limit = at(this.ends, span);
     for (let place = at(this.next, span); place < limit; place++) {
@@ -128,12 +128,12 @@ class PathWalk {
     return NONE;
   }
 
-  /** A message is nothing that its sender waits for. */
+  /** The sender of a message does not wait for its receiver. */
   private isAside(parent: number, child: number): boolean {
     return this.trace.kind[parent] === PRODUCER && this.trace.kind[child] === CONSUMER;
   }
 
-  /** What a span began because of. */
+  /** Returns the span that caused this one to start. */
   private cause(
     span: number,
     time: number,

@@ -1,9 +1,9 @@
 /**
- * Edges that are not calls: a message went from one span to another through a topic, or a link says
+ * Edges other than calls: a message went from one span to another through a topic, or a link says
  * that one span follows from another.
  *
- * Tracers tell of messages in two ways, by a link or by a plain child of the producer span; both are
- * the same thing to a reader and give the same edge. In columns, like the trace.
+ * Tracers record messages as a link or as a plain child of the producer span; both give the same
+ * edge. Edges are columns, like the trace.
  */
 import type { TraceResponse } from '../api/types';
 import { at, textAt } from './column';
@@ -12,19 +12,21 @@ import { NONE } from './tree';
 
 export interface MessageEdges {
   readonly count: number;
-  /** The span that sent. */
+  /** Index of the sending span. */
   readonly from: Int32Array;
-  /** The span that receivedEdges. */
+  /** Index of the receiving span. */
   readonly to: Int32Array;
   /**
-   * Microseconds in the topic, from the end of the send to the receipt: negative when the message was receivedEdges before its acknowledgement
-   * reached the sender, `NaN` when no queue is involved.
+   * Queue time in microseconds, from the end of the send to the receipt. It is negative if the
+   * message was received before the sender got the acknowledgement, and `NaN` without a queue.
    */
   readonly wait: Float64Array;
   readonly topic: readonly string[];
-  /** 1 where a link says it, 0 where only the parent does. */
+  /** 1 if a link exists, 0 if only the parent says so. */
   readonly linked: Uint8Array;
-  /** First edge of each receiver, as edges are in order of receivers; one longer than the spans. */
+  /**
+   * First edge of each receiver, as edges are sorted by receiver; one entry longer than the spans.
+   */
   readonly receivedFrom: Int32Array;
 }
 
@@ -84,8 +86,8 @@ export function readEdges(responses: readonly TraceResponse[], placed: OrderedSp
 }
 
 /**
- * The longest time a message lay in each topic of the trace; 0 where all were receivedEdges before the acknowledgement
- * reached their senders.
+ * Returns the longest queue time of each topic; 0 if all messages were received before their
+ * acknowledgement.
  */
 export function longestQueueTimes(edges: MessageEdges): Map<string, number> {
   const longest = new Map<string, number>();
@@ -96,7 +98,7 @@ export function longestQueueTimes(edges: MessageEdges): Map<string, number> {
   return longest;
 }
 
-/** The edges that end at a span. */
+/** Returns the edges that end at a span. */
 export function receivedEdges(edges: MessageEdges, to: number): number[] {
   const found: number[] = [];
   for (let i = at(edges.receivedFrom, to); i < at(edges.receivedFrom, to + 1); i++) found.push(i);

@@ -1,9 +1,9 @@
-/** Finding within a trace: by name, service, id, attribute; and the next failure. */
+/** Find in a trace: by name, service, ID or attribute; and the next failed span. */
 import { at } from './column';
 import { isFailed, type Trace } from './model';
 import { attributeAt } from './spanDetails';
 
-/** What is looked for: words, and the service that must be the span's own (`service:NAME`). */
+/** The words to find, and the service that the span must belong to (`service:NAME`). */
 export interface FindQuery {
   readonly words: readonly string[];
   readonly service: string | undefined;
@@ -21,12 +21,12 @@ export function parseFind(text: string): FindQuery {
   return { words, service: quoted ?? plain };
 }
 
-/** The text that looks for all spans of a service. */
+/** Returns the find text that matches all spans of a service. */
 export function findService(name: string): string {
   return `service:${/\s/.test(name) ? `"${name}"` : name}`;
 }
 
-/** Places of the spans of the wanted service that contain all words somewhere, in reading order. */
+/** Returns the spans that contain all words and belong to the service, in reading order. */
 export function findSpans(trace: Trace, text: string): Int32Array {
   const { words, service } = parseFind(text);
   if (words.length === 0 && service === undefined) return new Int32Array(0);
@@ -68,7 +68,7 @@ function wordBits(text: string, words: readonly string[]): number {
   return bits;
 }
 
-/** The next failed span after `from`, or the one before with `step` -1; around the end. `undefined` without any. */
+/** Returns the next (or previous) failed span, wrapping around; `undefined` if there is none. */
 export function nextFailedSpan(trace: Trace, from: number, step: 1 | -1): number | undefined {
   for (let far = 1; far <= trace.count; far++) {
     const index = (((from + step * far) % trace.count) + trace.count) % trace.count;

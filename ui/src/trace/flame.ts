@@ -1,8 +1,8 @@
 /**
- * The flame graph: spans with the same way from the root laid together, as wide as the time they took.
+ * The flame graph: spans with the same call path are merged into a frame as wide as their time.
  *
- * A parent may be shorter than its children together (they ran side by side, or after it, as behind a
- * message): then it is as wide as they are, so that nothing is hidden.
+ * Children may take longer than their parent, in parallel or after it; the parent is then as wide
+ * as its children, so that nothing is hidden.
  */
 import { at } from './column';
 import { isFailed, nameOf, serviceOf, type Trace } from './model';
@@ -18,7 +18,7 @@ export interface FlameFrame {
   readonly errors: number;
   readonly total: number;
   readonly self: number;
-  /** Width: own time and that of all below. */
+  /** Self time and the width of all children. */
   readonly width: number;
   /** Left edge, in the same unit. */
   readonly left: number;
@@ -61,7 +61,7 @@ export function flameGraph(trace: Trace): FlameGraph {
     root.left = left;
     left += root.width;
   }
-  // A frame stands before all that is below it, so its own place is known when theirs is asked.
+  // Parents precede their children, so a frame's position is known before it is needed.
   for (const frame of frames) {
     let next = frame.left;
     frame.children.sort((a, b) => (frames[b]?.width ?? 0) - (frames[a]?.width ?? 0));

@@ -1,6 +1,6 @@
-/** Durations, times and counts as people read them. */
+/** Formatting of durations, times, counts and rates. */
 
-/** Microseconds with three significant digits and the unit that fits: `850 µs`, `12.3 ms`, `2 m 5 s`. */
+/** Formats microseconds with three significant digits: `850 µs`, `12.3 ms`, `2 m 5 s`. */
 export function formatDuration(microseconds: number): string {
   if (microseconds < 0) return `-${formatDuration(-microseconds)}`;
   if (microseconds < 1e3) return `${Number(microseconds.toFixed(1))} µs`;
@@ -11,7 +11,7 @@ export function formatDuration(microseconds: number): string {
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} m`;
 }
 
-/** A moment on an axis whose labels are `step` apart: fine enough that no two of them are the same. */
+/** Formats a time on an axis, with enough digits that labels `step` apart differ. */
 export function formatTick(microseconds: number, step: number): string {
   const [unit, name] =
     microseconds < 1e3 ? [1, 'µs'] : microseconds < 1e6 ? [1e3, 'ms'] : [1e6, 's'];
@@ -30,7 +30,7 @@ function threeDigits(value: number): string {
   return String(Number(value.toPrecision(3)));
 }
 
-/** Microseconds since the epoch as local date and time: `2026-03-01 09:05:07.042`. */
+/** Formats microseconds since the epoch as local date and time: `2026-03-01 09:05:07.042`. */
 export function formatTimestamp(microseconds: number): string {
   const date = new Date(microseconds / 1e3);
   if (Number.isNaN(date.getTime())) return 'unknown time';
@@ -40,7 +40,7 @@ export function formatTimestamp(microseconds: number): string {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${milliseconds}`;
 }
 
-/** How long ago, in one unit: `just now`, `42 s ago`, `3 h ago`. */
+/** Formats an age in one unit: `just now`, `42 s ago`, `3 h ago`. */
 export function formatAge(microseconds: number, nowMilliseconds: number): string {
   const seconds = Math.round(nowMilliseconds / 1e3 - microseconds / 1e6);
   if (seconds < -5) return 'in the future';
@@ -51,12 +51,12 @@ export function formatAge(microseconds: number, nowMilliseconds: number): string
   return `${Math.floor(seconds / 86_400)} d ago`;
 }
 
-/** `1 span`, `12 spans`. */
+/** Formats a count with its noun: `1 span`, `12 spans`. */
 export function formatCount(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-/** A part of 1 as a whole percentage: `83%`. */
+/** Formats a fraction as a whole percentage: `83%`. */
 export function formatPercent(part: number): string {
   return `${Math.round(100 * part)}%`;
 }

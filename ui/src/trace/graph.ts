@@ -1,4 +1,4 @@
-/** The graph of a trace: spans folded to service and operation, topics as nodes of their own. */
+/** The graph of a trace: one node per service and operation, and one per topic. */
 import { at } from './column';
 import { INFERRED, isFailed, nameOf, serviceOf, type Trace } from './model';
 import { selfTimes } from './self';
@@ -15,7 +15,7 @@ export interface GraphNode {
   readonly errors: number;
   readonly total: number;
   readonly self: number;
-  /** A span to go to; `NONE` for a topic. */
+  /** First span of the node; `NONE` for a topic. */
   readonly first: number;
 }
 
@@ -24,9 +24,11 @@ export interface GraphEdge {
   readonly to: string;
   readonly count: number;
   readonly message: boolean;
-  /** Of inferred parents: how sure the least sure is; `NaN` when none says. Absent where all were carried. */
+  /**
+   * Lowest confidence of the inferred parents, `NaN` if unknown; absent if no parent is inferred.
+   */
   readonly confidence?: number;
-  /** Longest wait in the topic. */
+  /** Longest queue time in the topic. */
   readonly wait?: number;
 }
 

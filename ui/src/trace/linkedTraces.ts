@@ -1,13 +1,13 @@
-/** Which of some traces are joined by links, out and in, directly or over others. */
+/** Finds the traces that are linked to a trace, in both directions and transitively. */
 import type { TraceResponse } from '../api/types';
 import { textAt } from './column';
 
 export interface LinkedTraces {
-  /** The trace one begins at first, then nearer ones before farther ones. */
+  /** The given trace first, then in order of distance. */
   readonly lanes: TraceResponse[];
-  /** Links between them. */
+  /** Number of links between the traces. */
   readonly links: number;
-  /** How many traces are linked to that are not there. */
+  /** Number of linked traces that are not available. */
   readonly missing: number;
 }
 
@@ -16,7 +16,7 @@ export function findLinkedTraces(id: string, traces: readonly TraceResponse[]): 
   const out = new Map(traces.map((trace) => [trace.trace_id, targetsOf(trace)]));
   const reached = new Set([id]);
   const missing = new Set<string>();
-  // A set goes on while it grows, in the order in which it grew.
+  // A set can grow during iteration and keeps the order of insertion.
   for (const from of reached) {
     for (const to of out.get(from) ?? []) (byId.has(to) ? reached : missing).add(to);
     for (const [other, targets] of out) if (targets.includes(from)) reached.add(other);
@@ -31,7 +31,7 @@ export function findLinkedTraces(id: string, traces: readonly TraceResponse[]): 
   };
 }
 
-/** The other traces that the links of a trace go to, one for each link. */
+/** Returns the target trace of each link that leaves the trace. */
 function targetsOf({ trace_id, links, strings }: TraceResponse): string[] {
   return links.trace.map((text) => textAt(strings, text)).filter((target) => target !== trace_id);
 }

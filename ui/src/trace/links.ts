@@ -1,8 +1,9 @@
 /**
- * Link templates: from an attribute to a page elsewhere, as the reader has written them.
+ * Link templates of the reader: from an attribute to an external page.
  *
- * One per line: `http.route https://logs.example/?q={value}`. Places are `{value}`, `{key}`, `{traceId}`,
- * `{spanId}` and `{service}`, each written as part of an address. Only `http:` and `https:` are followed.
+ * One template per line: `http.route https://logs.example/?q={value}`. The placeholders `{value}`,
+ * `{key}`, `{traceId}`, `{spanId}` and `{service}` are URL-encoded. Only `http:` and `https:` are
+ * allowed.
  */
 
 export interface LinkTemplate {

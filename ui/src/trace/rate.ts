@@ -1,4 +1,4 @@
-/** A rate per second with two significant digits. */
+/** Formats a rate per second with two significant digits. */
 export function formatRate(perSecond: number): string {
   if (perSecond === 0) return '0';
   if (perSecond < 0.01) return '<0.01';

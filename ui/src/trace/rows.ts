@@ -1,8 +1,8 @@
 /**
- * Which spans are rows at the moment, and what the keyboard does to them.
+ * The visible rows of a trace, and keyboard navigation among them.
  *
- * The state of folding is one byte per span, so that folding a trace of 100,000 spans is one pass over
- * small arrays.
+ * Folding is one byte per span, so that folding a trace of 100,000 spans is one pass over small
+ * arrays.
  */
 import { at } from './column';
 import { hasChildren, type Trace } from './model';
@@ -11,24 +11,25 @@ import { NONE } from './tree';
 
 /** Bits per span. */
 export const COLLAPSED = 1;
-/** The run of alike consumers that begins here is shown one by one. */
+/** The run of similar consumers that starts here is unfolded. */
 export const UNFOLDED_RUN = 2;
 
 export type FoldFlags = Uint8Array;
 
 export interface VisibleRows {
-  /** Spans by row. */
+  /** Span index by row. */
   readonly spans: Int32Array;
-  /** Row by span; a hidden span has the row of what stands for it. */
+  /** Row by span index; a hidden span has the row that hides it. */
   readonly rowOf: Int32Array;
 }
 
-/** So many alike consumers of one message or poll, one after the other, are shown as one row. */
+/** Minimum number of similar consecutive consumers that are folded into one row. */
 const RUN = 4;
 
 /**
- * By span that heads a run of alike consumer siblings: one past the last of them with all below it; 0
- * elsewhere. They are what a batch becomes when each record is handled by a span of its own.
+ * Returns, for the first span of each run of similar consumers, the end of the run (exclusive, with
+ * descendants), and 0 for other spans. Such runs arise when each record of a batch is processed in
+ * its own span.
  */
 export function consumerRuns(trace: Trace): Int32Array {
   const ends = new Int32Array(trace.count);
@@ -55,14 +56,14 @@ function isAlike(trace: Trace, a: number, b: number): boolean {
   );
 }
 
-/** How many spans stand in the run that begins at `head`. */
+/** Returns the number of spans in the run that starts at `head`. */
 export function runLength(trace: Trace, runs: Int32Array, head: number): number {
   let length = 0;
   for (let next = head; next < at(runs, head); next = at(trace.subtreeEnd, next)) length += 1;
   return length;
 }
 
-/** `kept` are the spans that may be shown, with each all that is above it; without it all are. */
+/** Returns the visible rows; `shown` limits them to marked spans, which include their ancestors. */
 export function visibleRows(
   trace: Trace,
   folds: FoldFlags,
@@ -92,7 +93,7 @@ export function visibleRows(
   return { spans: spans.subarray(0, row), rowOf };
 }
 
-/** The spans found and all that are above them. */
+/** Marks spans and all their ancestors. */
 export function withAncestors(trace: Trace, found: Int32Array): Uint8Array {
   const kept = new Uint8Array(trace.count);
   for (const span of found) {
@@ -114,7 +115,7 @@ export function collapseAll(trace: Trace): FoldFlags {
   return Uint8Array.from(noFolds(trace), (_, index) => (hasChildren(trace, index) ? COLLAPSED : 0));
 }
 
-/** FoldFlags the deepest level that is open. */
+/** Folds the deepest unfolded level. */
 export function collapseLevel(trace: Trace, folds: FoldFlags): FoldFlags {
   let deepest = -1;
   for (let i = 0; i < trace.count; ) {
@@ -127,7 +128,7 @@ export function collapseLevel(trace: Trace, folds: FoldFlags): FoldFlags {
   );
 }
 
-/** Opens the uppermost level that is folded. */
+/** Unfolds the topmost folded level. */
 export function expandLevel(trace: Trace, folds: FoldFlags): FoldFlags {
   let upmost = Infinity;
   for (let i = 0; i < trace.count; i++) {
@@ -138,7 +139,7 @@ export function expandLevel(trace: Trace, folds: FoldFlags): FoldFlags {
   );
 }
 
-/** Opens whatever hides a span. */
+/** Unfolds everything that hides a span. */
 export function reveal(trace: Trace, folds: FoldFlags, runs: Int32Array, index: number): FoldFlags {
   const opened = folds.slice();
   for (let above = trace.parent[index] ?? NONE; above !== NONE; above = at(trace.parent, above)) {
@@ -150,7 +151,7 @@ export function reveal(trace: Trace, folds: FoldFlags, runs: Int32Array, index: 
   return opened;
 }
 
-/** What a click on a row's twisty does: a folded run is opened first. */
+/** Toggles a row: a folded run is unfolded before its head is collapsed. */
 export function toggleFold(folds: FoldFlags, runs: Int32Array, index: number): FoldFlags {
   const next = folds.slice();
   next[index] = isFoldedRun(folds, runs, index)
@@ -167,9 +168,9 @@ export interface GridCursor {
 const PAGE = 10;
 
 /**
- * The tree-grid keys of the ARIA authoring practices: up, down, page and ends move; right opens a
- * span or steps into it; left folds it or steps out. `f` and `b` go to the next and the previous row,
- * as in Jaeger. `undefined` for a key that means nothing here.
+ * Handles the tree grid keys of the ARIA authoring practices: arrows, page keys, Home and End move;
+ * right expands a span or moves to its child; left collapses it or moves to its parent. As in
+ * Jaeger, `f` and `b` move to the next and the previous row. Returns `undefined` for other keys.
  */
 export function moveCursor(
   trace: Trace,

@@ -1,4 +1,4 @@
-/** All that is known of one span, read when it is looked at. */
+/** The details of one span, read when it is selected. */
 import type { TraceResponse } from '../api/types';
 import { at, textAt } from './column';
 import { responseOf, type Trace } from './model';
@@ -29,7 +29,7 @@ export interface MessageDetails {
   readonly partition?: number;
   readonly offset?: number;
   readonly lag?: number;
-  /** Microseconds in the topic. */
+  /** Queue time in microseconds. */
   readonly queue?: number;
 }
 
@@ -89,7 +89,7 @@ export function resourceOf(trace: Trace, index: number): Attribute[] {
   return (resource?.pair ?? []).map((pair) => attributeAt(response, pair));
 }
 
-/** What a span says of a message; many spans say nothing. */
+/** Returns the message attributes of a span, if it has any. */
 export function messageOf(trace: Trace, index: number): MessageDetails | undefined {
   const { messages, strings } = responseOf(trace, index);
   const i = sortedIndexOf(messages.row, at(trace.row, index));
@@ -120,7 +120,7 @@ export function evidenceOf(trace: Trace, index: number): ParentEvidence | undefi
   };
 }
 
-/** How many spans a span links to. */
+/** Returns the number of links of a span. */
 export function linkCount(trace: Trace, index: number): number {
   const { links } = responseOf(trace, index);
   const row = at(trace.row, index);
@@ -179,7 +179,7 @@ export function attributeAt({ pairs, strings }: TraceResponse, pair: number): At
   };
 }
 
-/** First place whose value is not below `wanted`, in an ascending column. */
+/** Returns the first index whose value is not below `wanted`, in an ascending column. */
 function lowerBound(column: readonly number[], wanted: number): number {
   let low = 0;
   let high = column.length;

@@ -1,4 +1,4 @@
-/** Statistics: the spans of a trace in groups. */
+/** Statistics: the spans of a trace, grouped. */
 import { at } from './column';
 import { isFailed, nameOf, serviceOf, type Trace } from './model';
 import { selfTimes } from './self';
@@ -9,7 +9,7 @@ export type Grouping = readonly string[];
 
 export interface GroupStatistics {
   readonly names: readonly string[];
-  /** Slot of the service's colour; absent when groups are not services. */
+  /** Service of the group; absent when spans are not grouped by service. */
   readonly service?: string;
   readonly count: number;
   readonly errors: number;
@@ -20,7 +20,7 @@ export interface GroupStatistics {
   readonly median: number;
   readonly p95: number;
   readonly self: number;
-  /** Part of the self time of all. */
+  /** Fraction of the self time of all spans. */
   readonly share: number;
   readonly first: number;
 }
@@ -79,7 +79,7 @@ function valueBy(trace: Trace, index: number, by: string): string {
   );
 }
 
-/** The value that a part of an ascending column does not pass. */
+/** Returns a quantile of an ascending column, as one of its values. */
 export function quantile(ascending: Float64Array, part: number): number {
   if (ascending.length === 0) return 0;
   return at(
@@ -88,7 +88,7 @@ export function quantile(ascending: Float64Array, part: number): number {
   );
 }
 
-/** Keys of attributes, the max frequent first. */
+/** Returns the attribute keys, most frequent first. */
 export function attributeKeys(trace: Trace): string[] {
   const counts = new Map<string, number>();
   for (const response of trace.responses) {

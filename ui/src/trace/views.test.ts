@@ -1,4 +1,4 @@
-/** What the other views are made of. */
+/** Tests of the computations behind the views. */
 import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed } from '../read/checkout.fixture';
 import { compareTraces } from './compare';

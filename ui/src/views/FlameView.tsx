@@ -1,4 +1,4 @@
-/** The flame graph: equal ways of calls laid together; a click looks into one. */
+/** The flame graph: spans with the same call path are merged; a click zooms into a frame. */
 import { type KeyboardEvent, useMemo, useState } from 'react';
 import { percent } from '../page/Ruler';
 import type { ViewProps } from '../page/viewProps';
@@ -6,7 +6,7 @@ import { parseFind } from '../trace/find';
 import { type FlameFrame, flameGraph } from '../trace/flame';
 import { formatCount, formatDuration } from '../trace/format';
 
-/** Frames narrower than this part are not drawn: nobody sees them. */
+/** Frames narrower than this fraction would be invisible and are not drawn. */
 const NARROWEST = 0.0006;
 const FRAME_HEIGHT = 24;
 
@@ -100,7 +100,7 @@ function describe(frame: FlameFrame, all: number): string {
   return `${frame.service} ${frame.name}: ${formatCount(frame.count, 'span')}${errors}, ${formatDuration(frame.total)} in all, ${formatDuration(frame.self)} of its own, ${share} % of the graph`;
 }
 
-/** Arrows move between frames as they lie; Tab would take one through all of them. */
+/** Arrow keys move between frames; Tab would step through all of them. */
 function arrowKeys(event: KeyboardEvent<HTMLElement>): void {
   const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
   if (step === undefined) return;

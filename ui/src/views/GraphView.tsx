@@ -1,4 +1,4 @@
-/** The graph of a trace: operations and topics as nodes, with times; loaded when it is first looked at. */
+/** The graph of a trace: operations and topics as nodes; loaded when it is first opened. */
 import { useMemo, useState } from 'react';
 import { type CanvasEdge, type CanvasNode, GraphCanvas } from '../graph/GraphCanvas';
 import type { ViewProps } from '../page/viewProps';
@@ -6,7 +6,7 @@ import { formatCount, formatDuration } from '../trace/format';
 import { type GraphNode, type TraceGraph, traceGraph } from '../trace/graph';
 import { nameOf, serviceOf } from '../trace/model';
 
-/** A larger graph is laid out too slowly, and nobody reads it: the nodes with the most time stay. */
+/** Larger graphs take too long to lay out: only the nodes with the most self time are shown. */
 const MOST_NODES = 150;
 const MOST_EDGES = 400;
 

@@ -1,6 +1,6 @@
 /**
- * The journey: this trace and those it is linked with, out and in, as lanes of one timeline. Where one
- * came from stays visible.
+ * The journey: this trace and the traces linked to it, in both directions, as lanes of one
+ * timeline. The lane of this trace stays marked.
  */
 
 import { useMemo, useRef } from 'react';
@@ -22,16 +22,16 @@ import { formatCount } from '../trace/format';
 import { findLinkedTraces } from '../trace/linkedTraces';
 import { buildTrace, type Trace } from '../trace/model';
 
-/** Lanes are numbered in a byte, and more than these nobody reads. */
+/** Lanes are numbered in a byte, and more would be unreadable. */
 const MOST_LANES = 40;
 
 interface Journey {
   readonly trace: Trace;
   readonly links: number;
-  /** Linked traces that are not there. */
+  /** Number of linked traces that are not available. */
   readonly missing: number;
   readonly more: boolean;
-  /** Id of the trace that one came from. */
+  /** ID of the trace whose journey this is. */
   readonly home: string;
 }
 
@@ -58,7 +58,7 @@ async function loadJourney(id: string, signal: AbortSignal): Promise<Journey> {
   };
 }
 
-/** A trace from a file, with what it is linked with in the files that are open. */
+/** Builds the journey of a trace from a file, with the traces of all open files. */
 function openedJourney(id: string): Journey {
   const { lanes, links, missing } = findLinkedTraces(
     id,

@@ -1,4 +1,7 @@
-/** The trace as Jaeger's JSON, or as its file has it; of a large one the beginning, and all of it as a file. */
+/**
+ * The trace as Jaeger JSON, or in the format of its file; a large trace is cut, and its full text
+ * can be downloaded.
+ */
 import { fetchJaegerText } from '../api/client';
 import { openedTrace } from '../api/opened';
 import type { PageModel } from '../page/state';
@@ -7,7 +10,7 @@ import { ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { useRequest } from '../shell/request';
 import { formatBytes } from '../trace/units';
 
-/** A browser lays out so much text without a pause. */
+/** Number of characters that a browser lays out without a pause. */
 const SHOWN = 400_000;
 
 export function JsonView({ page }: { readonly page: PageModel }) {

@@ -1,13 +1,13 @@
-/** A table whose columns sort it; only the rows in view exist. */
+/** A table that can be sorted by its columns; only the rows in view exist. */
 import { type ReactNode, useMemo, useState } from 'react';
 import { ROW_HEIGHT_PX, useRowWindow } from '../page/rowWindow';
 
 export interface Column {
   readonly name: string;
-  /** Share of the width, as in CSS grid. */
+  /** Width of the column, as in CSS grid. */
   readonly size: string;
   readonly isText?: boolean;
-  /** Compares two rows, ascending; absent where sorting means nothing. */
+  /** Compares two rows in ascending order; absent for columns without an order. */
   readonly compare?: (a: number, b: number) => number;
   readonly cell: (row: number) => ReactNode;
 }

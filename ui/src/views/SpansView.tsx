@@ -1,4 +1,4 @@
-/** All spans in a table: those that are found when something is looked for. */
+/** A table of all spans, or of the matches while a find is active. */
 import { useMemo } from 'react';
 import type { ViewProps } from '../page/viewProps';
 import { at } from '../trace/column';

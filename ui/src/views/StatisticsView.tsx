@@ -1,4 +1,4 @@
-/** Statistics: the spans in groups of the reader's choice, with counts and times. */
+/** Statistics of the spans, grouped as the reader chooses. */
 import { useMemo, useState } from 'react';
 import type { ViewProps } from '../page/viewProps';
 import { formatDuration } from '../trace/format';
