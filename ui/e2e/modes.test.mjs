@@ -62,7 +62,7 @@ for (const mode of ['linked', 'sidecar', 'envoy']) {
     const page = await openCheckout(t, mode);
     await page.locator('.row', { hasText: 'notification' }).first().waitFor();
     assert.ok((await page.locator('.edge').count()) >= 1);
-    await page.getByText('Longest wait in a topic').waitFor();
+    await page.getByText('Longest time in a topic').waitFor();
     await page.getByRole('tab', { name: 'Graph', exact: true }).click();
     await page.getByRole('button', { name: /^Topic eshop-topic/ }).waitFor();
   });
@@ -73,9 +73,9 @@ test('sidecar: what no message carried is dashed, with how sure it is', {
 }, async (t) => {
   const page = await openCheckout(t, 'sidecar');
   await page.locator('.row', { hasText: 'notification' }).first().waitFor();
-  await page.getByText(/parents? inferred, drawn dashed/).waitFor();
+  await page.getByText(/inferred parents?, drawn dashed/).waitFor();
   const inferred = page.locator('.row', { has: page.locator('.bar.dashed') });
-  assert.match(await inferred.first().innerText(), /(sole|order) \d+ %/);
+  assert.match(await inferred.first().innerText(), /(sole|order) \d+%/);
   await page.getByRole('tab', { name: 'Graph', exact: true }).click();
   await page.locator('.graph-edge.inferred').first().waitFor();
 });

@@ -85,7 +85,7 @@ test('attributes narrow the search, and what cannot be read is said at the field
   await page.keyboard.press('Escape');
   await page.getByRole('button', { name: 'Find traces' }).click();
   await page.getByRole('alert').getByText('the query ends where a value is expected').waitFor();
-  await page.getByRole('heading', { name: 'The query cannot be read' }).waitFor();
+  await page.getByRole('heading', { name: 'Invalid query' }).waitFor();
 });
 
 test('a trace that was found by its spans opens with them marked, to be gone through', async (t) => {
@@ -103,9 +103,9 @@ test('a trace that was found by its spans opens with them marked, to be gone thr
   const detail = page.getByRole('complementary');
   await detail.getByRole('heading', { name: 'first' }).waitFor();
   assert.equal(await page.locator('.mark.matched').count(), 2);
-  await page.getByRole('button', { name: 'Next that the search matched' }).click();
+  await page.getByRole('button', { name: 'Next search match' }).click();
   await detail.getByRole('heading', { name: 'second' }).waitFor();
-  await page.getByRole('button', { name: 'Forget what the search matched' }).click();
+  await page.getByRole('button', { name: 'Clear search matches' }).click();
   await page.locator('.mark.matched').first().waitFor({ state: 'detached' });
   assert.doesNotMatch(page.url(), /match=/);
 });
@@ -113,7 +113,7 @@ test('a trace that was found by its spans opens with them marked, to be gone thr
 test('a query that matches nothing says so, and how to go on', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/search?q=no.such.key%3D1`);
-  await page.getByRole('heading', { name: 'No trace matches' }).waitFor();
+  await page.getByRole('heading', { name: 'No traces found' }).waitFor();
 });
 
 test('a trace opens by its id of 16 or 32 digits; other text is refused', async (t) => {
@@ -123,7 +123,7 @@ test('a trace opens by its id of 16 or 32 digits; other text is refused', async 
   });
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/`);
-  const field = page.getByRole('textbox', { name: 'Trace id' });
+  const field = page.getByRole('textbox', { name: 'Trace ID' });
   await field.fill('hello');
   await field.press('Enter');
   await page.getByText('16 or 32 hexadecimal digits').waitFor();
@@ -238,7 +238,7 @@ test('each field narrows the search, and is part of the address', async (t) => {
   assert.match((await page.locator('.result').first().textContent()) ?? '', /slow/);
   assert.equal(await page.getByRole('combobox', { name: 'Order' }).inputValue(), 'duration');
   await page.goto(`${HOME}/search?service=${mark}&lookback=custom&start=1&end=2`);
-  await page.getByRole('heading', { name: 'No trace matches' }).waitFor();
+  await page.getByRole('heading', { name: 'No traces found' }).waitFor();
   await page.getByLabel('From', { exact: true }).waitFor();
 });
 
@@ -313,9 +313,9 @@ test('a part of the plot is brushed: the list follows, and can be searched for',
   await page.mouse.down();
   await page.mouse.move(area.x + area.width - 2, area.y + area.height - 2, { steps: 5 });
   await page.mouse.up();
-  await page.getByText('1 of 2 traces in the chosen part').waitFor();
+  await page.getByText('1 of 2 traces in the selection').waitFor();
   assert.match((await page.locator('.result').textContent()) ?? '', /late/);
-  await page.getByRole('button', { name: 'Search this part' }).click();
+  await page.getByRole('button', { name: 'Search selection' }).click();
   await page.getByText('1 trace, newest first').waitFor();
   assert.match(page.url(), /lookback=custom/);
 });

@@ -48,7 +48,7 @@ test('an hour in the topic is cut out with a mark, and shown in full on demand',
   const wide = await row(page, 'process').locator('.bar').boundingBox();
   assert.ok(wide && wide.width > 100);
   assert.match(await row(page, 'process').locator('.wait').innerText(), /in slow 1 h 0 m/);
-  await page.getByLabel('Cut idle gaps').uncheck();
+  await page.getByLabel('Hide idle gaps').uncheck();
   await page.locator('.cut').waitFor({ state: 'detached' });
   const narrow = await row(page, 'process').locator('.bar').boundingBox();
   assert.ok(narrow && narrow.width < 5);
@@ -165,7 +165,7 @@ test('topic, partition, offset, group and lag stand on the span; units and evide
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
   await row(page, 'process').getByText('orders/3@77').waitFor();
-  await row(page, 'guess').getByText('sole 83 %').waitFor();
+  await row(page, 'guess').getByText('sole 83%').waitFor();
   assert.equal(await row(page, 'guess').locator('.bar.dashed').count(), 1);
   await row(page, 'fragment').getByText('open', { exact: true }).waitFor();
   await row(page, 'process').click();
@@ -202,13 +202,13 @@ test('find marks, counts and steps; errors are stepped through', async (t) => {
   await page.locator('.row').first().waitFor();
   await page.keyboard.press('/');
   await page.keyboard.type('needle');
-  await page.getByText('2 found').waitFor();
+  await page.getByText('2 matches').waitFor();
   assert.equal(await page.locator('.row.found').count(), 2);
   await page.keyboard.press('Enter');
   await page.getByText('1 of 2').waitFor();
   await page.keyboard.press('Shift+Enter');
   await page.getByText('2 of 2').waitFor();
-  await page.getByLabel('Only matches').check();
+  await page.getByLabel('Matches only').check();
   await row(page, 'hay').waitFor({ state: 'detached' });
   assert.equal(await page.locator('.row').count(), 3, 'the matches and what is above them');
   await page.reload();
@@ -222,7 +222,7 @@ test('find marks, counts and steps; errors are stepped through', async (t) => {
   await row(page, 'hay').waitFor();
   await row(page, 'needle one').waitFor({ state: 'detached' });
   await field.fill('nothing of the kind');
-  await page.getByText('none', { exact: true }).waitFor();
+  await page.getByText('no matches', { exact: true }).waitFor();
   assert.equal(await page.locator('.row').count(), 0);
   await page.getByRole('treegrid').focus();
   await page.keyboard.press('ArrowDown');
@@ -258,7 +258,7 @@ test('a drag in the minimap zooms, keys zoom and pan, and the window is in the a
   await page.keyboard.press('d');
   await page.waitForFunction((before) => location.href !== before, dragged);
   await page.keyboard.press('+');
-  await page.getByRole('button', { name: 'Whole time' }).waitFor();
+  await page.getByRole('button', { name: 'Full range' }).waitFor();
   await page.keyboard.press('0');
   await page.waitForURL((url) => !url.searchParams.has('window'));
   await page.keyboard.press('Shift+ArrowUp');
@@ -283,7 +283,7 @@ test('levels are folded and opened by keys, and ? tells of them', async (t) => {
   await page.keyboard.press(']');
   await page.locator('.row').nth(12).waitFor();
   await page.keyboard.press('?');
-  await page.getByRole('dialog').getByText('expand one level').waitFor();
+  await page.getByRole('dialog').getByText('Expand or collapse one level').waitFor();
   await page.keyboard.press('Escape');
   await page.getByRole('dialog').waitFor({ state: 'hidden' });
 });
@@ -317,7 +317,7 @@ test('times are drawn as they were sent: a receipt before the send, a child outs
   assert.ok((await place('late')) > (await place('caller')));
   assert.match(await row(page, 'skewed').innerText(), /from 0 µs/);
   assert.match(await row(page, 'skewed').innerText(), /clock −100 ms/);
-  await page.getByText('1 span from clocks that differ').waitFor();
+  await page.getByText('1 span with clock skew').waitFor();
 });
 
 test('the names get more room by pointer and by keyboard, and keep it', async (t) => {
@@ -326,7 +326,7 @@ test('the names get more room by pointer and by keyboard, and keep it', async (t
   await page.locator('.edge').waitFor();
   const width = async () => (await page.locator('.name-cell').first().boundingBox())?.width ?? NaN;
   const before = await width();
-  const border = page.getByRole('separator', { name: 'Width of the names' });
+  const border = page.getByRole('separator', { name: 'Width of the name column' });
   const box = await border.boundingBox();
   assert.ok(box);
   await page.mouse.move(box.x + 4, box.y + 100);
@@ -410,7 +410,7 @@ test('a trace of 100,000 spans opens, folds and is found in', async (t) => {
   await page.locator('.row').nth(1).waitFor({ state: 'detached' });
   await page.getByRole('button', { name: 'Expand all' }).click();
   await page.getByRole('searchbox', { name: 'Find in this trace' }).fill('customer.id=c-42');
-  await page.getByText(/\d+ found/).waitFor();
+  await page.getByText(/\d+ matches/).waitFor();
   await page.getByRole('treegrid').focus();
   await page.keyboard.press('End');
   await page.locator(`.row[aria-rowindex="${count + 1 - (await hiddenRows(page))}"]`).waitFor();

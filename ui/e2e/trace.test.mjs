@@ -162,7 +162,7 @@ test('the keyboard alone reads a trace: move, fold, open and close the detail', 
   await grid.focus();
   await page.keyboard.press('End');
   await page.keyboard.press('Enter');
-  const detail = page.getByRole('complementary', { name: 'Span detail' });
+  const detail = page.getByRole('complementary', { name: 'Span details' });
   await detail.getByRole('heading', { name: 'GET /sendEmail' }).waitFor();
   assert.match(await detail.innerText(), /service\.name|Resource/);
   assert.match(page.url(), /\?span=[0-9a-f]{16}$/);
@@ -183,7 +183,7 @@ test('the keyboard alone reads a trace: move, fold, open and close the detail', 
   assert.doesNotMatch(page.url(), /span=/);
 
   await page.keyboard.press('Enter');
-  await detail.getByRole('button', { name: 'Close the detail' }).focus();
+  await detail.getByRole('button', { name: 'Close details' }).focus();
   await page.keyboard.press('Escape');
   await detail.waitFor({ state: 'detached' });
   assert.equal(
@@ -196,7 +196,7 @@ test('the keyboard alone reads a trace: move, fold, open and close the detail', 
 test('the detail leads from the consumer to the producer and back', async (t) => {
   const page = await openCheckout(t);
   await row(page, 'From_eshop-topic').click();
-  const detail = page.getByRole('complementary', { name: 'Span detail' });
+  const detail = page.getByRole('complementary', { name: 'Span details' });
   await detail.getByRole('button', { name: 'eshop To_eshop-topic' }).first().click();
   await detail.getByRole('heading', { name: 'To_eshop-topic' }).waitFor();
   await detail.getByText('Received by').waitFor();
@@ -248,8 +248,8 @@ test('a span whose parent is missing is drawn and said', async (t) => {
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
-  await page.getByText('1 span with a parent that is not here').waitFor();
-  assert.match(await row(page, 'lost child').innerText(), /no parent/);
+  await page.getByText('1 span with a missing parent').waitFor();
+  assert.match(await row(page, 'lost child').innerText(), /missing parent/);
   assert.equal(await row(page, 'grandchild').getAttribute('aria-level'), '2');
 });
 
@@ -260,7 +260,7 @@ test('cycles and spans of no length are drawn', async (t) => {
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
-  await page.getByText('1 span named below itself').waitFor();
+  await page.getByText('1 parent cycle').waitFor();
   assert.equal(await page.locator('.row').count(), 2);
   const bar = await row(page, 'egg').locator('.bar').boundingBox();
   assert.ok(bar && bar.width >= 8);
@@ -330,9 +330,9 @@ test('of a trace of 5,000 spans only the rows in view exist', async (t) => {
 test('an unknown trace id says so and offers to look again', async (t) => {
   const page = await newPage(browser, t, { toleratesErrors: true });
   await page.goto(`${HOME}/trace/${'12'.repeat(16)}`);
-  await page.getByRole('heading', { name: 'No trace with this id' }).waitFor();
-  await page.getByRole('button', { name: 'Look again' }).click();
-  await page.getByRole('heading', { name: 'No trace with this id' }).waitFor();
+  await page.getByRole('heading', { name: 'Trace not found' }).waitFor();
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await page.getByRole('heading', { name: 'Trace not found' }).waitFor();
   await page.getByRole('link', { name: 'Search traces' }).click();
   await page.locator('.result').first().waitFor();
 });

@@ -69,7 +69,7 @@ test('the journey shows what follows from this trace as lanes, from both ends', 
   for (const id of [sender, receiver]) {
     await page.goto(`${HOME}/trace/${id}?view=journey`);
     await page.getByText('2 traces, joined by 1 link.').waitFor();
-    await page.getByText('you came from here').waitFor();
+    await page.getByText('this trace', { exact: true }).waitFor();
     assert.equal(await page.locator('.row').count(), 3);
     await page.locator('.edge[data-from="1000000000000002"][data-to="1000000000000003"]').waitFor();
     assert.match(await page.locator('.wait-note').innerText(), /in invoices [67](\.\d+)? s/);
@@ -86,7 +86,7 @@ test('the journey shows what follows from this trace as lanes, from both ends', 
   }
   await page.locator('.row', { hasText: 'send invoices' }).first().click();
   await page.getByRole('complementary').getByText('Received by').waitFor();
-  await page.getByRole('complementary').getByRole('button', { name: 'Close the detail' }).click();
+  await page.getByRole('complementary').getByRole('button', { name: 'Close details' }).click();
   await page.evaluate(() => /** @type {HTMLElement} */ (document.activeElement).blur());
   await page.keyboard.press('[');
   await page.locator('.row').nth(2).waitFor({ state: 'detached' });
@@ -102,7 +102,7 @@ test('a link into another trace has its attributes, and leads to both as a journ
   await page.goto(`${HOME}/trace/${receiver}?span=1000000000000003`);
   const detail = page.getByRole('complementary');
   await detail.getByText('link says so').waitFor();
-  await detail.getByRole('link', { name: 'see both as a journey' }).click();
+  await detail.getByRole('link', { name: 'show both as a journey' }).click();
   await page.getByText('2 traces, joined by 1 link.').waitFor();
   assert.match(page.url(), /view=journey/);
 });
@@ -153,10 +153,10 @@ test('an inferred parent is a dashed line with how sure it is, also in the graph
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
-  await page.getByText('1 parent inferred, drawn dashed').waitFor();
+  await page.getByText('1 inferred parent, drawn dashed').waitFor();
   await page.goto(`${HOME}/trace/${id}?view=graph`);
   const inferred = page.locator('.graph-edge.inferred');
-  await inferred.getByText('62 %').waitFor();
+  await inferred.getByText('62%').waitFor();
   assert.equal(await inferred.count(), 1);
   assert.notEqual(
     await inferred.locator('path').evaluate((line) => getComputedStyle(line).strokeDasharray),
@@ -249,7 +249,7 @@ test('two ticked traces are compared, and what differs is said', async (t) => {
   await page.waitForURL(/\/compare\/[0-9a-f]{32}\/[0-9a-f]{32}$/);
   assert.match(await page.locator('tr', { hasText: 'right' }).innerText(), /only in A/);
   assert.match(await page.locator('tr', { hasText: 'left' }).innerText(), /only in B/);
-  await page.getByText('B was faster by 40 ms').waitFor();
+  await page.getByText('B was 40 ms faster than A').waitFor();
   await page.getByLabel('Differences only').check();
   await page.locator('tbody tr', { hasText: 'root' }).waitFor({ state: 'detached' });
 });
@@ -299,7 +299,7 @@ test('a trace goes to a file and comes back from it, as Jaeger JSON and as OTLP 
       .replaceAll(bytes, Buffer.from(other, 'hex').toString('base64'));
     await writeFile(path, text);
     await page.goto(`${HOME}/`);
-    await page.getByLabel('File of traces').setInputFiles(path);
+    await page.getByLabel('Trace file').setInputFiles(path);
     await page.getByRole('heading', { name: 'eshop GET /checkout' }).waitFor();
     assert.ok(page.url().includes(other));
     assert.equal(await page.locator('.row').count(), 13);
@@ -324,7 +324,7 @@ test('a trace goes to a file and comes back from it, as Jaeger JSON and as OTLP 
       .locator('option', { hasText: format === 'jaeger' ? 'OTLP' : 'Jaeger' });
     assert.equal(await unlike.isDisabled(), true);
     await page.getByRole('tab', { name: 'Journey' }).click();
-    await page.getByText('No other trace is linked with this one.').waitFor();
+    await page.getByText('No other trace is linked to this one.').waitFor();
 
     await page.getByRole('link', { name: 'Throughline' }).click();
     const files = page.getByRole('region', { name: 'From files' });
@@ -381,21 +381,19 @@ test('traces that were dropped as a file are followed to each other', async (t) 
     .getByRole('link', { name: 'far send' })
     .click();
   await page.getByRole('tab', { name: 'Journey' }).click();
-  await page
-    .getByText('2 traces, joined by 1 link. 1 linked trace not stored (any more).')
-    .waitFor();
+  await page.getByText('2 traces, joined by 1 link. Not stored: 1 linked trace.').waitFor();
   await page.locator(`.edge[data-to="${'a2'.repeat(8)}"]`).waitFor();
 });
 
 test('a file that holds no traces is refused with the reason', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/`);
-  await page.getByLabel('File of traces').setInputFiles({
+  await page.getByLabel('Trace file').setInputFiles({
     name: 'x.json',
     mimeType: 'application/json',
     buffer: Buffer.from('{"a":1}'),
   });
-  await page.getByRole('alert').getByText('x.json: the file holds no traces').waitFor();
+  await page.getByRole('alert').getByText('x.json: the file contains no traces').waitFor();
 });
 
 test('embedded, only the content is there, and stays so', async (t) => {

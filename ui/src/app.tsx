@@ -49,9 +49,9 @@ function CurrentPage({ place }: { readonly place: PageLocation }) {
     case 'unknown':
       return (
         <main className="page">
-          <EmptyNotice title="No such page">
+          <EmptyNotice title="Page not found">
             <p>
-              There is nothing at <code>{place.path}</code>. <Link to="search">Search traces</Link>
+              There is no page at <code>{place.path}</code>. <Link to="search">Search traces</Link>
             </p>
           </EmptyNotice>
         </main>

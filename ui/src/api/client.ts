@@ -11,7 +11,7 @@ import type {
 
 const REQUEST_TIMEOUT_MS = 30_000;
 
-export type ApiErrorKind = 'unreachable' | 'slow' | 'not-found' | 'refused' | 'unreadable';
+export type ApiErrorKind = 'unreachable' | 'timeout' | 'not-found' | 'rejected' | 'malformed';
 
 export class ApiError extends Error {
   constructor(
@@ -48,23 +48,23 @@ export function fetchLive(since: string, signal: AbortSignal): Promise<LiveRespo
 export type CompletionKind = 'keys' | 'values' | 'services' | 'operations' | 'topics';
 
 export function complete(
-  what: CompletionKind,
+  kind: CompletionKind,
   params: Record<string, string>,
   signal: AbortSignal,
 ): Promise<CompletionResponse> {
   return requestJson(
-    `api/throughline/complete?${new URLSearchParams({ what, ...params })}`,
+    `api/throughline/complete?${new URLSearchParams({ what: kind, ...params })}`,
     signal,
   );
 }
 
 /** Returns the completions as texts, most frequent first. */
 export async function completeTexts(
-  what: CompletionKind,
+  kind: CompletionKind,
   params: Record<string, string>,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const { items } = await complete(what, { limit: '1000', ...params }, signal);
+  const { items } = await complete(kind, { limit: '1000', ...params }, signal);
   return items.map((item) => item.text);
 }
 
@@ -88,7 +88,7 @@ async function requestJson<T>(path: string, signal: AbortSignal): Promise<T> {
   if (!response.ok) throw await errorFrom(response);
   const body: unknown = await response.json().catch(() => undefined);
   if (typeof body !== 'object' || body === null) {
-    throw new ApiError('unreadable', 'the response is not the JSON of the query API');
+    throw new ApiError('malformed', 'the response is not valid JSON of the query API');
   }
   return body as T;
 }
@@ -97,9 +97,11 @@ async function errorFrom(response: Response): Promise<ApiError> {
   const body = (await response.json().catch(() => undefined)) as
     | { message?: unknown; position?: unknown }
     | undefined;
-  const kind = response.status === 404 ? 'not-found' : 'refused';
+  const kind = response.status === 404 ? 'not-found' : 'rejected';
   const message =
-    typeof body?.message === 'string' ? body.message : `the collector answered ${response.status}`;
+    typeof body?.message === 'string'
+      ? body.message
+      : `the collector returned HTTP ${response.status}`;
   return new ApiError(
     kind,
     message,
@@ -117,7 +119,7 @@ async function get(path: string, signal: AbortSignal): Promise<Response> {
   } catch (error) {
     if (signal.aborted) throw error;
     if (timeout.aborted)
-      throw new ApiError('slow', `no response within ${REQUEST_TIMEOUT_MS / 1e3} seconds`);
+      throw new ApiError('timeout', `no response within ${REQUEST_TIMEOUT_MS / 1e3} seconds`);
     throw new ApiError('unreachable', 'the collector cannot be reached');
   }
 }

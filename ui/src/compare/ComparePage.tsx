@@ -56,10 +56,10 @@ function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
       </div>
       <p className="panel-note">
         <span>
-          {b.duration >= a.duration ? 'B took longer by ' : 'B was faster by '}
-          {formatDuration(Math.abs(b.duration - a.duration))};{' '}
+          {`B was ${formatDuration(Math.abs(b.duration - a.duration))} ${b.duration >= a.duration ? 'slower' : 'faster'} than A`}
+          ;{' '}
           {differing === 0
-            ? 'both have the same calls.'
+            ? 'both have the same call paths.'
             : `${formatCount(differing, 'call path')} ${differing === 1 ? 'differs' : 'differ'} in number of spans.`}
         </span>
         <label className="tick-box">
@@ -81,7 +81,7 @@ function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
               <th scope="col">Spans B</th>
               <th scope="col">Time A</th>
               <th scope="col">Time B</th>
-              <th scope="col">B against A</th>
+              <th scope="col">B − A</th>
             </tr>
           </thead>
           <tbody>

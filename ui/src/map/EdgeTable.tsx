@@ -32,9 +32,9 @@ export function EdgeTable({
             <th scope="col">Errors</th>
             <th scope="col">p50</th>
             <th scope="col">p95</th>
-            <th scope="col">Wait p50</th>
-            <th scope="col">Wait p95</th>
-            <th scope="col">Lag</th>
+            <th scope="col">Queue p50</th>
+            <th scope="col">Queue p95</th>
+            <th scope="col">Max lag</th>
           </tr>
         </thead>
         <tbody>

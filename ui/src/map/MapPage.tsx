@@ -37,9 +37,9 @@ export default function MapPage({ query }: { readonly query: string }) {
   return (
     <main className="page map-page">
       <div className="map-head">
-        <h1>Map of the system</h1>
+        <h1>Service map</h1>
         <label>
-          <span className="unseen">Look back</span>
+          <span className="unseen">Time range</span>
           <select
             value={lookback}
             onChange={(event) => navigate(`map?lookback=${event.target.value}`)}
@@ -55,7 +55,7 @@ export default function MapPage({ query }: { readonly query: string }) {
           Reload
         </button>
         {found.value && (
-          <span className="quiet">{found.value.spans.toLocaleString('en')} spans looked at</span>
+          <span className="quiet">{found.value.spans.toLocaleString('en')} spans</span>
         )}
       </div>
       {found.failure && !found.loading && (
@@ -86,8 +86,8 @@ function MapOf({
   );
   if (response.services.length === 0) {
     return (
-      <EmptyNotice title="Nothing happened in this time">
-        <p>Look further back, or send some requests and reload.</p>
+      <EmptyNotice title="No traffic in this time range">
+        <p>Choose a longer time range, or send some requests and reload.</p>
       </EmptyNotice>
     );
   }
@@ -103,7 +103,7 @@ function MapOf({
   return (
     <>
       {(response.more || response.services.length + response.topics.length > nodes.length) && (
-        <p className="remarks">The system is larger than what is drawn: the busiest are shown.</p>
+        <p className="remarks">Only the busiest services and topics are shown.</p>
       )}
       <GraphCanvas
         label="Map of services and topics"
@@ -145,7 +145,7 @@ function serviceNode(
 ): CanvasNode {
   const rate = formatRate(spans / Math.max(seconds, 1));
   const share =
-    errors > 0 ? `${((100 * errors) / spans).toFixed(errors / spans < 0.1 ? 1 : 0)} % errors` : '';
+    errors > 0 ? `${((100 * errors) / spans).toFixed(errors / spans < 0.1 ? 1 : 0)}% errors` : '';
   return {
     id: `service\u0000${name}`,
     width: Math.min(

@@ -126,7 +126,7 @@ function LinkTarget({
       <Link to={tracePath(link.traceId, { span: link.spanId })}>another trace</Link>
       {' · '}
       <Link to={tracePath(trace.id, { view: 'journey', span: link.spanId })}>
-        see both as a journey
+        show both as a journey
       </Link>
     </>
   );

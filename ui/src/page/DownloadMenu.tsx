@@ -32,7 +32,7 @@ export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
         onChange={(event) => void save(event.target.value as TraceFormat)}
       >
         <option value="" disabled hidden>
-          {state === 'loading' ? 'Loading…' : state === 'failed' ? 'Not downloaded' : 'Download'}
+          {state === 'loading' ? 'Loading…' : state === 'failed' ? 'Download failed' : 'Download'}
         </option>
         {FORMATS.map(([value, name]) => (
           // A trace from a file can only be saved in the format of the file.

@@ -63,7 +63,7 @@ export function Minimap({ page, colours }: MinimapProps) {
         className="minimap-area"
         aria-hidden="true"
         ref={box}
-        title="Drag to zoom in, double click for the whole time"
+        title="Drag to zoom in; double-click to show the full range"
         onPointerDown={begin}
         onPointerMove={move}
         onPointerUp={end}

@@ -67,12 +67,12 @@ export function NameColumnDivider({ part, setPart }: NameColumnDividerProps) {
     <hr
       className="names-border"
       aria-orientation="vertical"
-      aria-label="Width of the names"
+      aria-label="Width of the name column"
       aria-valuenow={Math.round(100 * (part ?? USUAL))}
       aria-valuemin={100 * LEAST}
       aria-valuemax={100 * MOST}
       tabIndex={0}
-      title="Drag for more room on one side; double click for the usual"
+      title="Drag to resize; double-click to reset"
       onPointerDown={(event) => event.currentTarget.setPointerCapture(event.pointerId)}
       onPointerMove={drag}
       onDoubleClick={() => setPart(undefined)}

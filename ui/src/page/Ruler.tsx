@@ -52,7 +52,7 @@ export function Ruler({ marks, scale, width }: RulerProps) {
             key={from}
             className="cut-label"
             style={{ left: percent(left + part / 2) }}
-            title={`${formatDuration(to - from)} in which nothing ran are cut out`}
+            title={`${formatDuration(to - from)} without a running span, hidden`}
           >
             {formatDuration(to - from)} idle
           </span>

@@ -3,7 +3,7 @@ import { useMemo } from 'react';
 import { CopyButton } from '../shell/CopyButton';
 import { loadTemplates } from '../shell/LinkSettings';
 import { at } from '../trace/column';
-import { formatDuration, formatTimestamp } from '../trace/format';
+import { formatCount, formatDuration, formatPercent, formatTimestamp } from '../trace/format';
 import { isFailed, kindOf, nameOf, serviceOf, spanIdOf, type Trace } from '../trace/model';
 import { selfTimes } from '../trace/self';
 import { readSpanDetails, type SpanDetails } from '../trace/spanDetails';
@@ -36,7 +36,7 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
   return (
     <aside
       className={`detail service-${colours.get(service) ?? 0}`}
-      aria-label="Span detail"
+      aria-label="Span details"
       // The content scrolls, so the keyboard must be able to focus it.
       tabIndex={0}
       onKeyDown={(event) => {
@@ -50,7 +50,7 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
           {kind && <span className="kind">{kind}</span>}
           {isFailed(trace, index) && <span className="failure-note">error</span>}
         </p>
-        <button type="button" className="close" aria-label="Close the detail" onClick={leave}>
+        <button type="button" className="close" aria-label="Close details" onClick={leave}>
           ×
         </button>
         <h2>
@@ -81,7 +81,7 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
       )}
       {detail.dropped > 0 && (
         <p className="quiet detail-note">
-          {detail.dropped} attributes, events or links were dropped by the sender.
+          The sender dropped {detail.dropped} attributes, events or links.
         </p>
       )}
     </aside>
@@ -99,7 +99,7 @@ function Facts({ trace, index, self }: FactsProps) {
   return (
     <dl className="facts">
       <div>
-        <dt>Starts at</dt>
+        <dt>Start</dt>
         <dd title={formatTimestamp(trace.start + begin)}>{formatDuration(begin)}</dd>
       </div>
       <div>
@@ -107,14 +107,14 @@ function Facts({ trace, index, self }: FactsProps) {
         <dd>{formatDuration(at(trace.length, index))}</dd>
       </div>
       <div>
-        <dt>Self</dt>
-        <dd title="What no child covers">{formatDuration(self)}</dd>
+        <dt>Self time</dt>
+        <dd title="Time not covered by child spans">{formatDuration(self)}</dd>
       </div>
       <div>
-        <dt>Span id</dt>
+        <dt>Span ID</dt>
         <dd>
           <code>{spanIdOf(trace, index)}</code>{' '}
-          <CopyButton text={spanIdOf(trace, index)} subject="span id" />
+          <CopyButton text={spanIdOf(trace, index)} subject="span ID" />
         </dd>
       </div>
     </dl>
@@ -128,8 +128,8 @@ function Message({ detail: { message } }: { readonly detail: SpanDetails }) {
     ['Partition', message.partition],
     ['Offset', message.offset],
     ['Group', message.group],
-    ['In the topic', message.queue === undefined ? undefined : formatDuration(message.queue)],
-    ['Lag', message.lag === undefined ? undefined : `${message.lag} behind`],
+    ['Time in topic', message.queue === undefined ? undefined : formatDuration(message.queue)],
+    ['Lag', message.lag === undefined ? undefined : formatCount(message.lag, 'message')],
   ];
   return (
     <dl className="facts message-facts">
@@ -150,12 +150,12 @@ function Message({ detail: { message } }: { readonly detail: SpanDetails }) {
 }
 
 const EVIDENCE: Record<string, string> = {
-  header: 'the message carried its context',
-  'request-id': 'it carried a request id that an inbound one carried',
-  thread: 'the thread that read the inbound message wrote it',
-  sole: 'only one exchange was in flight',
-  order: 'of several exchanges in flight, the one whose turn it was',
-  open: 'nothing tells what caused it (yet)',
+  header: 'the message carried a trace context',
+  'request-id': 'same request ID as an inbound request',
+  thread: 'written by the thread that read the inbound request',
+  sole: 'only one request was in flight',
+  order: 'matched by order among several requests in flight',
+  open: 'the cause is unknown',
 };
 
 /** The evidence for the parent, unless the parent needs no explanation. */
@@ -167,7 +167,8 @@ function Parent({ detail: { evidence, missingParent } }: { readonly detail: Span
         <p>
           <span className={evidence.inferred ? 'mark inferred' : 'mark'}>{evidence.name}</span>{' '}
           {EVIDENCE[evidence.name]}
-          {evidence.confidence !== undefined && `, ${Math.round(100 * evidence.confidence)} % sure`}
+          {evidence.confidence !== undefined &&
+            ` (${formatPercent(evidence.confidence)} confidence)`}
         </p>
       )}
       {missingParent && (

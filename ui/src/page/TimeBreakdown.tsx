@@ -26,11 +26,9 @@ export function TimeBreakdown({ page, colours }: TimeBreakdownProps) {
   const { trace } = page;
   const parts = useMemo(() => partsOf(trace, colours), [trace, colours]);
   return (
-    <section className="spent" aria-label="Where the time went">
+    <section className="spent" aria-label="Time breakdown">
       <div className="spent-line">
-        <h2 title="Along the path from the first start to the last effect, through topics">
-          Where the time went
-        </h2>
+        <h2 title="End-to-end critical path, including the time in topics">Time breakdown</h2>
         <div className="spent-bar" aria-hidden="true">
           {parts.map((part) => (
             <span
@@ -90,7 +88,7 @@ function Service({ page, part }: PartProps) {
       type="button"
       className={`pill ${part.className}`}
       aria-pressed={state.find === find}
-      title={`${formatCount(share?.spans ?? 0, 'span')}; press to mark them`}
+      title={`${formatCount(share?.spans ?? 0, 'span')}; click to highlight them`}
       onClick={() => dispatch({ type: 'set', part: { find: state.find === find ? '' : find } })}
     >
       <span className="swatch" aria-hidden="true" />
@@ -124,7 +122,7 @@ function TopicPill({ page, part }: PartProps) {
     <button
       type="button"
       className="pill topic-pill"
-      title={`Went through ${topicName(part.name)}; press to see who received it`}
+      title={`Passed through ${topicName(part.name)}; click to select the receiver`}
       onClick={look}
     >
       <span className="swatch" aria-hidden="true" />
@@ -143,5 +141,5 @@ function topicName(name: string): string {
  * A message may be received before its sender gets the acknowledgement: it then has no queue time.
  */
 export function waitText(wait: number): string {
-  return wait > 0 ? formatDuration(wait) : 'no time';
+  return formatDuration(Math.max(wait, 0));
 }

@@ -142,8 +142,8 @@ function TreeGrid({ ref, rowCount, activeId, page, scrollBy, children }: TreeGri
       onKeyDown={onKeyDown}
     >
       <p id="timeline-keys" className="unseen" ref={keys}>
-        Up and down move, left and right fold and unfold, Enter opens the detail, Escape closes it,
-        question mark shows all keys.
+        Use the up and down arrows to move between spans, left and right to collapse and expand,
+        Enter to open the details, Escape to close them, and the question mark for all shortcuts.
       </p>
       {children}
     </div>

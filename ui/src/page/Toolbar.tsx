@@ -1,7 +1,7 @@
 /** The toolbar of a trace: find, errors, critical path, idle gaps, folding. */
 import type { RefObject } from 'react';
 import { nextFailedSpan } from '../trace/find';
-import { formatDuration } from '../trace/format';
+import { formatCount, formatDuration } from '../trace/format';
 import type { ShownPath } from './address';
 import { type PageModel, stepMatch } from './state';
 
@@ -69,9 +69,9 @@ function Find({
         <>
           <span className="find-count" role="status">
             {found.length === 0
-              ? 'none'
+              ? 'no matches'
               : place < 0
-                ? `${found.length} found`
+                ? formatCount(found.length, 'match', 'matches')
                 : `${place + 1} of ${found.length}`}
           </span>
           <button
@@ -91,10 +91,7 @@ function Find({
             ↓
           </button>
           {(state.view === 'timeline' || state.view === 'journey') && (
-            <label
-              className="tick-box"
-              title="Hide the spans that neither match nor lead to a match"
-            >
+            <label className="tick-box" title="Hide spans that neither match nor lead to a match">
               <input
                 type="checkbox"
                 checked={state.only}
@@ -102,7 +99,7 @@ function Find({
                   dispatch({ type: 'set', part: { only: event.target.checked } })
                 }
               />
-              Only matches
+              Matches only
             </label>
           )}
         </>
@@ -118,16 +115,16 @@ function Matches({ page }: { readonly page: PageModel }) {
   if (match.length === 0) return null;
   const next = match.find((index) => index > state.active) ?? match[0];
   return (
-    <fieldset className="matches" aria-label="Spans that the search matched">
+    <fieldset className="matches" aria-label="Search matches">
       <button
         type="button"
         onClick={() => next !== undefined && dispatch({ type: 'select', index: next })}
       >
-        Next that the search matched
+        Next search match
       </button>
       <button
         type="button"
-        aria-label="Forget what the search matched"
+        aria-label="Clear search matches"
         onClick={() => dispatch({ type: 'set', part: { match: [] } })}
       >
         ×
@@ -200,7 +197,7 @@ function Gaps({ page }: { readonly page: PageModel }) {
         checked={state.cut}
         onChange={(event) => dispatch({ type: 'set', part: { cut: event.target.checked } })}
       />
-      Cut idle gaps
+      Hide idle gaps
     </label>
   );
 }
@@ -214,12 +211,12 @@ function Folding({ page }: { readonly page: PageModel }) {
           type="button"
           onClick={() => dispatch({ type: 'set', part: { window: undefined } })}
         >
-          Whole time
+          Full range
         </button>
       )}
       <button
         type="button"
-        title="One level less (o)"
+        title="Collapse one level (o)"
         aria-label="Collapse one level"
         onClick={() => dispatch({ type: 'folds', how: 'collapse-level' })}
       >
@@ -227,7 +224,7 @@ function Folding({ page }: { readonly page: PageModel }) {
       </button>
       <button
         type="button"
-        title="One level more (p)"
+        title="Expand one level (p)"
         aria-label="Expand one level"
         onClick={() => dispatch({ type: 'folds', how: 'expand-level' })}
       >
@@ -235,14 +232,14 @@ function Folding({ page }: { readonly page: PageModel }) {
       </button>
       <button
         type="button"
-        title="]"
+        title="Expand all (])"
         onClick={() => dispatch({ type: 'folds', how: 'expand-all' })}
       >
         Expand all
       </button>
       <button
         type="button"
-        title="["
+        title="Collapse all ([)"
         onClick={() => dispatch({ type: 'folds', how: 'collapse-all' })}
       >
         Collapse all

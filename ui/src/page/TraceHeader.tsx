@@ -30,12 +30,12 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
         </h1>
         <p className="trace-identity">
           <code className="trace-id">{trace.id}</code>
-          <CopyButton text={trace.id} subject="trace id" />
+          <CopyButton text={trace.id} subject="trace ID" />
           <button
             type="button"
             className="copy"
             onClick={reload}
-            title="Load the trace again: more spans may have arrived"
+            title="Reload the trace: more spans may have arrived"
           >
             Reload
           </button>
@@ -59,9 +59,9 @@ function Facts({ trace }: { readonly trace: Trace }) {
     <dl className="facts">
       <Fact name="Start">{formatTimestamp(trace.start)}</Fact>
       <Fact name="Duration">{formatDuration(trace.duration)}</Fact>
-      {answered !== undefined && <Fact name="Answered after">{formatDuration(answered)}</Fact>}
+      {answered !== undefined && <Fact name="Response after">{formatDuration(answered)}</Fact>}
       {waits.length > 0 && (
-        <Fact name="Longest wait in a topic">
+        <Fact name="Longest time in a topic">
           <span className="queue-note">
             {waitText(waits.reduce((longest, wait) => Math.max(longest, wait), 0))}
           </span>
@@ -96,14 +96,13 @@ function Remarks({ trace }: { readonly trace: Trace }) {
   const inferred = countFlag(trace, INFERRED);
   const open = countFlag(trace, OPEN);
   const remarks = [
-    trace.orphans > 0 && `${formatCount(trace.orphans, 'span')} with a parent that is not here`,
-    trace.skewed > 0 &&
-      `${formatCount(trace.skewed, 'span')} from clocks that differ: begun before their cause, drawn as sent`,
-    trace.cycles > 0 && `${formatCount(trace.cycles, 'span')} named below itself`,
-    inferred > 0 && `${formatCount(inferred, 'parent')} inferred, drawn dashed`,
-    open > 0 && `${formatCount(open, 'open fragment')}: what caused it is not known (yet)`,
+    trace.orphans > 0 && `${formatCount(trace.orphans, 'span')} with a missing parent`,
+    trace.skewed > 0 && `${formatCount(trace.skewed, 'span')} with clock skew, drawn as recorded`,
+    trace.cycles > 0 && `${formatCount(trace.cycles, 'parent cycle')}, cut at the earliest span`,
+    inferred > 0 && `${formatCount(inferred, 'inferred parent')}, drawn dashed`,
+    open > 0 && `${formatCount(open, 'open fragment')} with an unknown cause`,
     trace.omitted > 0 &&
-      `${formatCount(trace.omitted, 'span')} left out: the trace is larger than what is sent at once`,
+      `${formatCount(trace.omitted, 'span')} omitted, as the trace exceeds the size limit`,
   ].filter((remark) => remark !== false);
   if (remarks.length === 0) return null;
   return <p className="remarks">{remarks.join(' · ')}</p>;

@@ -52,15 +52,15 @@ function Absent({
     return <ErrorNotice subject="the trace" failure={found.failure} retry={found.reload} />;
   }
   return (
-    <EmptyNotice title="No trace with this id">
+    <EmptyNotice title="Trace not found">
       <p>
-        The collector holds no spans of <code className="trace-id">{id}</code>. They may not have
-        arrived yet, or were removed to make room for newer ones. A trace from a file has to be
-        opened again.
+        The collector has no spans of <code className="trace-id">{id}</code>. They may not have
+        arrived yet, or they were deleted to free space. A trace from a file must be opened again
+        after a reload.
       </p>
       <p>
         <button type="button" onClick={found.reload}>
-          Look again
+          Try again
         </button>{' '}
         <Link to="search">Search traces</Link>
       </p>

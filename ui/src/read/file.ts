@@ -28,7 +28,7 @@ export function readTraces(text: string): OpenedTrace[] {
   const traces = [...jaeger, ...otlp].filter(({ response }) => response.spans.start.length > 0);
   if (traces.length === 0)
     throw new Error(
-      'the file holds no traces: Jaeger JSON ({"data": […]}) or OTLP JSON ({"resourceSpans": […]}) is read',
+      'the file contains no traces: supported are Jaeger JSON ({"data": […]}) and OTLP JSON ({"resourceSpans": […]})',
     );
   return traces;
 }
@@ -43,7 +43,7 @@ function parse(text: string): unknown[] {
         return JSON.parse(line) as unknown;
       } catch {
         throw new Error(
-          `line ${i + 1} is not JSON: a file of traces is one JSON document, or one per line`,
+          `line ${i + 1} is not valid JSON: a trace file is one JSON document, or one document per line`,
         );
       }
     });

@@ -136,8 +136,8 @@ describe('files', () => {
   it.each([
     ['{}', /no traces/],
     ['{"data":[]}', /no traces/],
-    ['{"a":1}\nnot json', /line 2 is not JSON/],
-    ['<html>', /line 1 is not JSON/],
+    ['{"a":1}\nnot json', /line 2 is not valid JSON/],
+    ['<html>', /line 1 is not valid JSON/],
   ])('that hold none say what would be read: %s', (text, message) => {
     expect(() => readTraces(text)).toThrow(message);
   });

@@ -51,17 +51,17 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
       <button
         type="button"
         className="small"
-        title="Jaeger JSON, OTLP JSON, or one OTLP document per line; files can be dropped here too"
+        title="Jaeger JSON, OTLP JSON, or one OTLP document per line. You can also drop a file onto the page."
         onClick={() => field.current?.click()}
       >
-        Open a file
+        Open file
       </button>
       <input
         ref={field}
         type="file"
         accept=".json,.jsonl,.ndjson,application/json"
         hidden
-        aria-label="File of traces"
+        aria-label="Trace file"
         onChange={(event) => {
           void open(event.target.files?.[0]);
           event.target.value = '';

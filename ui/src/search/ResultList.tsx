@@ -76,7 +76,7 @@ const Result = memo(function Result({
         type="checkbox"
         className="result-tick"
         aria-label={`Compare ${name}`}
-        title="Tick two to compare them"
+        title="Select two traces to compare them"
         checked={isTicked}
         onChange={() => tick(trace.trace_id)}
       />
@@ -107,21 +107,19 @@ const Result = memo(function Result({
               <li
                 key={`topic ${topic}`}
                 className="pill topic-pill"
-                title={`Went through topic ${topic}`}
+                title={`Passed through topic ${topic}`}
               >
                 <bdi>{topic}</bdi>
               </li>
             ))}
           </ul>
           <span className="result-facts">
-            {!trace.rooted && (
-              <span title="The span that all others are below is not here">incomplete</span>
-            )}
+            {!trace.rooted && <span title="The root span is missing">incomplete</span>}
             {trace.open > 0 && (
-              <span title="Spans whose cause is not known (yet)">{trace.open} open</span>
+              <span title="Fragments with an unknown cause">{trace.open} open</span>
             )}
             {trace.woven > 0 && (
-              <span title="Spans whose parent is inferred">{trace.woven} inferred</span>
+              <span title="Spans with an inferred parent">{trace.woven} inferred</span>
             )}
             <span>{formatCount(trace.spans, 'span')}</span>
             <span className={trace.errors > 0 ? 'failure-note' : ''}>

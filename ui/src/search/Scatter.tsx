@@ -42,7 +42,7 @@ export default function Scatter({ traces, onBrush }: ScatterProps) {
       <div
         ref={place}
         role="img"
-        aria-label={`Duration over time of ${formatCount(traces.length, 'trace')}; the list below has the same`}
+        aria-label={`Duration over time of ${formatCount(traces.length, 'trace')}, as in the list below`}
         style={{ minHeight: HEIGHT }}
       />
     </div>

@@ -33,7 +33,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
   );
   const topics = useRequest('topics', (signal) => completeTexts('topics', {}, signal));
   const change = (part: Partial<SearchQuery>) => setDraft((previous) => ({ ...previous, ...part }));
-  // On a phone, rarely used fields are hidden until they are requested or have a value.
+  // On a phone, secondaryly used fields are hidden until they are requested or have a value.
   const [isWhole, setWhole] = useState(false);
   const saysMore = MORE.some((name) => draft[name] !== DEFAULT_QUERY[name]);
   const isValid = isDuration(draft.minDuration) && isDuration(draft.maxDuration);
@@ -53,7 +53,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
         <SelectField
           label="Service"
           value={service}
-          all="All services"
+          emptyLabel="All services"
           options={services}
           onChange={(chosen) => change({ service: chosen, operation: '' })}
         />
@@ -69,7 +69,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
           isSecondary
           label="Topic"
           value={draft.topic}
-          all="Any or none"
+          emptyLabel="Any"
           options={topics.value ?? []}
           onChange={(topic) => change({ topic })}
         />
@@ -91,7 +91,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
           value={draft.maxDuration}
           onChange={(maxDuration) => change({ maxDuration })}
         />
-        <label className="field rare">
+        <label className="field secondary">
           <span>Order</span>
           <select
             value={draft.order}
@@ -105,7 +105,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
             ))}
           </select>
         </label>
-        <label className="field field-narrow rare">
+        <label className="field field-narrow secondary">
           <span>Limit</span>
           <select
             value={draft.limit}
@@ -116,7 +116,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
             ))}
           </select>
         </label>
-        <label className="tick-box errors-only rare">
+        <label className="tick-box errors-only secondary">
           <input
             type="checkbox"
             checked={draft.errors}
@@ -172,7 +172,7 @@ function TimeRange({ draft, change }: TimeRangeProps) {
               {label}
             </option>
           ))}
-          <option value="custom">From … to …</option>
+          <option value="custom">Custom range</option>
         </select>
       </label>
       {draft.lookback === 'custom' &&
@@ -201,7 +201,7 @@ interface DurationFieldProps {
 function DurationField({ label, placeholder, value, onChange }: DurationFieldProps) {
   const isBad = !isDuration(value);
   return (
-    <label className="field field-narrow rare">
+    <label className="field field-narrow secondary">
       <span>{label}</span>
       <input
         type="text"
@@ -214,7 +214,7 @@ function DurationField({ label, placeholder, value, onChange }: DurationFieldPro
       />
       {isBad && (
         <span className="field-error" role="alert">
-          write 100ms or 1.5s
+          Enter a duration such as 100ms or 1.5s.
         </span>
       )}
     </label>

@@ -47,7 +47,7 @@ export function SearchPage({ address }: { readonly address: string }) {
     else navigate(path);
   }
 
-  const refused = found.failure?.kind === 'refused' ? found.failure : undefined;
+  const refused = found.failure?.kind === 'rejected' ? found.failure : undefined;
   const error =
     refused && query.q !== ''
       ? {
@@ -82,7 +82,7 @@ function OpenedFiles({ ticked, tick }: Ticks) {
   if (traces.length === 0) return null;
   return (
     <section aria-label="From files">
-      <p className="result-count">From files, as long as this page is open</p>
+      <p className="result-count">From files, kept until this page is closed or reloaded</p>
       <ResultList
         traces={traces.map(summaryOf)}
         colours={colours}
@@ -131,7 +131,7 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
   const tools = (
     <span className="result-tools">
       {query.lookback !== 'custom' && (
-        <label className="tick-box" title="Show new traces as they come">
+        <label className="tick-box" title="Show new traces as they arrive">
           <input
             type="checkbox"
             checked={isLive}
@@ -144,7 +144,7 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
         type="button"
         className="small"
         disabled={ticked.length !== 2}
-        title={ticked.length === 2 ? '' : 'Tick two traces'}
+        title={ticked.length === 2 ? '' : 'Select two traces to compare'}
         onClick={() => navigate(comparePath(ticked[0] ?? '', ticked[1] ?? ''))}
       >
         Compare {ticked.length > 0 && `${ticked.length} of 2`}
@@ -158,7 +158,7 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
     </span>
   );
   if (found.failure) {
-    return found.failure.kind === 'refused' && query.q !== '' ? (
+    return found.failure.kind === 'rejected' && query.q !== '' ? (
       <QueryWrong tools={tools} />
     ) : (
       <ErrorNotice subject="traces" failure={found.failure} retry={found.reload} />
@@ -187,10 +187,10 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
               className="small"
               onClick={() => navigate(searchPath(narrowed(query, brush)))}
             >
-              Search this part
+              Search selection
             </button>
             <button type="button" className="small" onClick={() => setBrush(undefined)}>
-              Show all
+              Clear selection
             </button>
           </>
         )}
@@ -223,8 +223,7 @@ function asksOfSpans({ q, errors }: SearchQuery): boolean {
 }
 
 function countText(shown: number, { traces, total }: SearchResults, isBrushed: boolean): string {
-  if (isBrushed)
-    return `${shown} of ${formatCount(traces?.length ?? 0, 'trace')} in the chosen part`;
+  if (isBrushed) return `${shown} of ${formatCount(traces?.length ?? 0, 'trace')} in the selection`;
   return total !== undefined && total > shown
     ? `${shown} of ${formatCount(total, 'trace')}`
     : formatCount(shown, 'trace');
@@ -236,8 +235,8 @@ interface ToolsProps {
 
 function QueryWrong({ tools }: ToolsProps) {
   return (
-    <EmptyNotice title="The query cannot be read">
-      <p>What is wrong stands at its line above; the help (?) has examples.</p>
+    <EmptyNotice title="Invalid query">
+      <p>The error is shown below the query. For examples, open the help (?).</p>
       {tools}
     </EmptyNotice>
   );
@@ -247,9 +246,9 @@ function NothingYet({ tools }: ToolsProps) {
   return (
     <EmptyNotice title="No traces yet">
       <p>
-        Point a service’s OpenTelemetry exporter here, for instance{' '}
+        Point the OpenTelemetry exporter of a service at this collector, for example{' '}
         <code>OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318</code>, or start the demo:{' '}
-        <code>cargo xtask demo</code>. Then press <em>Find traces</em>, or tick <em>Live</em>.
+        <code>cargo xtask demo</code>. Then press <em>Find traces</em> or turn on <em>Live</em>.
       </p>
       {tools}
     </EmptyNotice>
@@ -258,12 +257,14 @@ function NothingYet({ tools }: ToolsProps) {
 
 function NoMatch({ query, tools }: ToolsProps & { readonly query: SearchQuery }) {
   const time =
-    query.lookback === 'custom' ? 'time chosen' : LOOKBACKS[query.lookback].label.toLowerCase();
+    query.lookback === 'custom'
+      ? 'selected time range'
+      : LOOKBACKS[query.lookback].label.toLowerCase();
   return (
-    <EmptyNotice title="No trace matches">
+    <EmptyNotice title="No traces found">
       <p>
-        Nothing in the {time} fits this query. Look further back, ask for less, or{' '}
-        <Link to="search">show everything</Link>.
+        No trace from the {time} matches this query. Choose a longer time range, remove a condition,
+        or <Link to="search">show all traces</Link>.
       </p>
       {tools}
     </EmptyNotice>

@@ -5,7 +5,7 @@ interface SelectFieldProps {
   readonly label: string;
   readonly value: string;
   /** Label of the empty option. */
-  readonly all: string;
+  readonly emptyLabel: string;
   readonly options: readonly string[];
   readonly onChange: (value: string) => void;
   /** Whether a phone may hide the field at first. */
@@ -15,7 +15,7 @@ interface SelectFieldProps {
 export function SelectField({
   label,
   value,
-  all,
+  emptyLabel,
   options,
   onChange,
   isSecondary = false,
@@ -23,10 +23,10 @@ export function SelectField({
   // A value from the address stays selectable even if the collector does not list it.
   const listed = value && !options.includes(value) ? [value, ...options] : options;
   return (
-    <label className={isSecondary ? 'field rare' : 'field'}>
+    <label className={isSecondary ? 'field secondary' : 'field'}>
       <span>{label}</span>
       <select value={value} onChange={(event) => onChange(event.target.value)}>
-        <option value="">{all}</option>
+        <option value="">{emptyLabel}</option>
         {[...listed].sort().map((option) => (
           <option key={option} value={option}>
             {option}
@@ -37,7 +37,7 @@ export function SelectField({
   );
 }
 
-interface SuggestionFieldProps extends Omit<SelectFieldProps, 'all'> {
+interface SuggestionFieldProps extends Omit<SelectFieldProps, 'emptyLabel'> {
   readonly placeholder: string;
 }
 
@@ -52,7 +52,7 @@ export function SuggestionField({
 }: SuggestionFieldProps) {
   const id = useId();
   return (
-    <label className={isSecondary ? 'field rare' : 'field'}>
+    <label className={isSecondary ? 'field secondary' : 'field'}>
       <span>{label}</span>
       <input
         type="text"

@@ -52,7 +52,7 @@ export function useSearchResults(query: SearchQuery, isLive: boolean): SearchRes
             next: page.next ?? undefined,
           }),
         (error: unknown) =>
-          setFailed(error instanceof ApiError ? error : new ApiError('unreadable', String(error))),
+          setFailed(error instanceof ApiError ? error : new ApiError('malformed', String(error))),
       )
       .finally(() => setLoadingMore(false));
   }, [next, response, mine, key, query]);

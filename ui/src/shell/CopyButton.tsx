@@ -10,7 +10,7 @@ interface CopyButtonProps {
 
 /** Copies a text and reports the outcome for a moment. */
 export function CopyButton({ text, subject, isIcon = false }: CopyButtonProps) {
-  const [outcome, setOutcome] = useState<'Copied' | 'Not copied'>();
+  const [outcome, setOutcome] = useState<'Copied' | 'Copy failed'>();
   useEffect(() => {
     if (!outcome) return undefined;
     const timer = setTimeout(() => setOutcome(undefined), 1500);
@@ -21,7 +21,7 @@ export function CopyButton({ text, subject, isIcon = false }: CopyButtonProps) {
   const copy = () =>
     Promise.resolve(navigator.clipboard?.writeText(text) ?? Promise.reject()).then(
       () => setOutcome('Copied'),
-      () => setOutcome('Not copied'),
+      () => setOutcome('Copy failed'),
     );
   return (
     <button

@@ -24,8 +24,8 @@ export function LinkSettings() {
   return (
     <div className="link-settings">
       <label htmlFor={id}>
-        From an attribute to a page of your own, one per line. Places:{' '}
-        <code>{'{value} {key} {traceId} {spanId} {service}'}</code>
+        Links from attributes to external pages, one per line: attribute name, space, URL.
+        Placeholders: <code>{'{value} {key} {traceId} {spanId} {service}'}</code>
       </label>
       <textarea
         id={id}

@@ -46,11 +46,12 @@ export function ErrorNotice({ subject, failure, retry }: ErrorNoticeProps) {
 }
 
 const ADVICE: Record<ApiError['kind'], string> = {
-  unreachable: 'Check that the collector is still running: it serves this page and the traces.',
-  slow: 'The collector may be busy, or the query too wide: ask for a shorter time or fewer traces.',
-  'not-found': 'It may have been removed to make room, or it has not arrived yet.',
-  refused: 'Change the query, or look at the collector’s log.',
-  unreadable: 'Something between this page and the collector may have answered in its place.',
+  unreachable: 'Check that the collector is running; it serves both this page and the traces.',
+  timeout:
+    'The collector may be busy, or the query too broad: choose a shorter time range or fewer traces.',
+  'not-found': 'It may have been deleted to free space, or may not have arrived yet.',
+  rejected: 'Change the query, or check the collector’s log.',
+  malformed: 'A proxy between this page and the collector may have sent this response.',
 };
 
 function sentence(text: string): string {

@@ -32,8 +32,8 @@ export function TopBar({
       <button
         type="button"
         className="help-button"
-        aria-label="Help and keyboard"
-        title="Help and keyboard (?)"
+        aria-label="Help and keyboard shortcuts"
+        title="Help and keyboard shortcuts (?)"
         onClick={help}
       >
         ?
@@ -74,11 +74,11 @@ function TraceLookUp() {
 
   return (
     <search>
-      <form className="look-up" aria-label="Trace by id" onSubmit={lookUp}>
+      <form className="look-up" aria-label="Trace by ID" onSubmit={lookUp}>
         <input
           type="text"
-          placeholder="Open a trace by its id"
-          aria-label="Trace id"
+          placeholder="Open a trace by ID"
+          aria-label="Trace ID"
           aria-invalid={wrong}
           aria-describedby={wrong ? errorId : undefined}
           spellCheck={false}
@@ -91,7 +91,7 @@ function TraceLookUp() {
         />
         {wrong && (
           <p id={errorId} className="field-error" role="alert">
-            A trace id has 16 or 32 hexadecimal digits, not all of them 0
+            A trace ID has 16 or 32 hexadecimal digits that are not all zero.
           </p>
         )}
       </form>

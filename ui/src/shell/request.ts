@@ -34,7 +34,7 @@ export function useRequest<T>(
       (error: unknown) => {
         if (abort.signal.aborted) return;
         const failure =
-          error instanceof ApiError ? error : new ApiError('unreadable', String(error));
+          error instanceof ApiError ? error : new ApiError('malformed', String(error));
         setOutcome({ failure, settled: ticket });
       },
     );

@@ -52,8 +52,8 @@ export function formatAge(microseconds: number, nowMilliseconds: number): string
 }
 
 /** Formats a count with its noun: `1 span`, `12 spans`. */
-export function formatCount(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+export function formatCount(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`;
 }
 
 /** Formats a fraction as a whole percentage: `83%`. */

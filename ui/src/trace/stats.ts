@@ -74,9 +74,7 @@ export function groupStatistics(trace: Trace, grouping: Grouping): GroupStatisti
 function valueBy(trace: Trace, index: number, by: string): string {
   if (by === 'service') return serviceOf(trace, index);
   if (by === 'operation') return nameOf(trace, index);
-  return (
-    attributesOf(trace, index).find((attribute) => attribute.key === by)?.value ?? '(not said)'
-  );
+  return attributesOf(trace, index).find((attribute) => attribute.key === by)?.value ?? '(not set)';
 }
 
 /** Returns a quantile of an ascending column, as one of its values. */

@@ -118,7 +118,7 @@ describe('statistics', () => {
         group.count,
       ]),
     ).toEqual([
-      ['(not said)', 11],
+      ['(not set)', 11],
       ['eshop-topic', 2],
     ]);
     expect(attributeKeys(trace)).toContain('message_bus.destination');

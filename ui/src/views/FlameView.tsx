@@ -44,8 +44,8 @@ export function FlameView({ page, colours }: ViewProps) {
   return (
     <section className="panel flame" aria-label="Flame graph">
       <p className="panel-note">
-        Width is time, of {formatCount(page.trace.count, 'span')} with equal ways of calls laid
-        together. Click to look into one{focused && ', again to see all'}.
+        The width is time. Of {formatCount(page.trace.count, 'span')}, those with the same call path
+        are merged. Click a frame to zoom in{focused && ', and again to zoom out'}.
         {focused && (
           <button type="button" onClick={() => setFocus(undefined)}>
             Show all
@@ -97,7 +97,7 @@ export function FlameView({ page, colours }: ViewProps) {
 function describe(frame: FlameFrame, all: number): string {
   const share = all > 0 ? Math.round((1000 * frame.width) / all) / 10 : 0;
   const errors = frame.errors > 0 ? `, ${formatCount(frame.errors, 'error')}` : '';
-  return `${frame.service} ${frame.name}: ${formatCount(frame.count, 'span')}${errors}, ${formatDuration(frame.total)} in all, ${formatDuration(frame.self)} of its own, ${share} % of the graph`;
+  return `${frame.service} ${frame.name}: ${formatCount(frame.count, 'span')}${errors}, ${formatDuration(frame.total)} total, ${formatDuration(frame.self)} self, ${share}% of the graph`;
 }
 
 /** Arrow keys move between frames; Tab would step through all of them. */

@@ -2,7 +2,7 @@
 import { useMemo, useState } from 'react';
 import { type CanvasEdge, type CanvasNode, GraphCanvas } from '../graph/GraphCanvas';
 import type { ViewProps } from '../page/viewProps';
-import { formatCount, formatDuration } from '../trace/format';
+import { formatCount, formatDuration, formatPercent } from '../trace/format';
 import { type GraphNode, type TraceGraph, traceGraph } from '../trace/graph';
 import { nameOf, serviceOf } from '../trace/model';
 
@@ -31,12 +31,12 @@ export default function GraphView({ page, colours }: ViewProps) {
   return (
     <section className="panel" aria-label="Graph">
       <p className="panel-note">
-        Spans folded to service and operation, and the topics between them. Time is that of all
-        spans of a node; on the line out of a topic, the longest wait in it.{' '}
+        One node per operation of a service and per topic. Times are totals over the spans of a
+        node; on the edge out of a topic, the longest time in it.{' '}
         {graph.edges.some((edge) => edge.confidence !== undefined) &&
-          'Dashed: the parent is inferred, with how sure that is. '}
+          'Dashed: inferred parent, with its confidence. '}
         {all > graph.nodes.length &&
-          ` The ${graph.nodes.length} of ${all} nodes with the most time of their own are shown.`}
+          ` Showing the ${graph.nodes.length} of ${all} nodes with the most self time.`}
       </p>
       <GraphCanvas
         label="Graph of the trace"
@@ -125,7 +125,7 @@ function canvasEdge({
   confidence,
 }: TraceGraph['edges'][number]): CanvasEdge {
   const sure =
-    confidence === undefined || Number.isNaN(confidence) ? '' : `${Math.round(100 * confidence)} %`;
+    confidence === undefined || Number.isNaN(confidence) ? '' : formatPercent(confidence);
   const label =
     wait !== undefined
       ? formatDuration(wait)

@@ -90,10 +90,10 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
     <>
       <p className="journey-note" role="status">
         {lanes === 1
-          ? 'No other trace is linked with this one.'
+          ? 'No other trace is linked to this one.'
           : `${formatCount(lanes, 'trace')}, joined by ${formatCount(links, 'link')}.`}
-        {missing > 0 && ` ${formatCount(missing, 'linked trace')} not stored (any more).`}
-        {more && ' There is more than is shown.'}{' '}
+        {missing > 0 && ` Not stored: ${formatCount(missing, 'linked trace')}.`}
+        {more && ' More traces are linked than shown.'}{' '}
         <button
           type="button"
           onClick={() => outer.dispatch({ type: 'set', part: { view: 'timeline' } })}
@@ -123,12 +123,12 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
 }
 
 function LaneTitle({ lane, home }: { readonly lane: TraceResponse; readonly home: string }) {
-  if (lane.trace_id === home) return <span className="mark lane-home">you came from here</span>;
+  if (lane.trace_id === home) return <span className="mark lane-home">this trace</span>;
   return (
     <Link
       className="mark lane-link"
       to={tracePath(lane.trace_id)}
-      title={`Open trace ${lane.trace_id} alone`}
+      title={`Open trace ${lane.trace_id}`}
     >
       trace {lane.trace_id.slice(0, 8)}
     </Link>

@@ -11,7 +11,7 @@ import { useRequest } from '../shell/request';
 import { formatBytes } from '../trace/units';
 
 /** Number of characters that a browser lays out without a pause. */
-const SHOWN = 400_000;
+const MAX_SHOWN_CHARACTERS = 400_000;
 
 export function JsonView({ page }: { readonly page: PageModel }) {
   const { id } = page.trace;
@@ -23,16 +23,17 @@ export function JsonView({ page }: { readonly page: PageModel }) {
     return <ErrorNotice subject="the JSON" failure={found.failure} retry={found.reload} />;
   if (found.value === undefined) return <LoadingNotice subject="the JSON" />;
   const text = found.value;
-  const isCut = text.length > SHOWN;
+  const isCut = text.length > MAX_SHOWN_CHARACTERS;
   return (
     <section className="panel" aria-label="JSON">
       <p className="panel-note">
         {openedTrace(id)?.format === 'otlp' ? 'OTLP' : 'Jaeger’s'} JSON, {formatBytes(text.length)}
-        {isCut && `; here the first ${formatBytes(SHOWN)}, the whole by Download`}
+        {isCut &&
+          `; showing the first ${formatBytes(MAX_SHOWN_CHARACTERS)}, use Download for the full text`}
         <CopyButton text={text} subject="JSON" />
       </p>
       <pre className="json" tabIndex={0}>
-        {isCut ? text.slice(0, SHOWN) : text}
+        {isCut ? text.slice(0, MAX_SHOWN_CHARACTERS) : text}
       </pre>
     </section>
   );

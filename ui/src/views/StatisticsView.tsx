@@ -54,7 +54,8 @@ export function StatisticsView({ page, colours }: ViewProps) {
           </select>
         </label>
         <span className="quiet">
-          Self is time that no child covers. A click goes to the first span of the group.
+          Self is time not covered by child spans. Click a row to select the first span of the
+          group.
         </span>
       </p>
       <SortTable
