@@ -178,8 +178,9 @@ function note(figure, value, unit, bound) {
 function report() {
   const width = Math.max(...figures.map(({ figure }) => figure.length));
   for (const { figure, value, unit, bound, ok } of figures) {
+    const bounds = `${unit === 'fps' ? '≥' : '≤'} ${bound} ${ok ? '' : 'MISSED'}`;
     console.error(
-      `${figure.padEnd(width)} ${String(value).padStart(8)} ${unit.padEnd(3)} ${unit === 'fps' ? '≥' : '≤'} ${bound} ${ok ? '' : 'MISSED'}`,
+      `${figure.padEnd(width)} ${String(value).padStart(8)} ${unit.padEnd(3)} ${bounds}`,
     );
   }
   if (figures.some(({ ok }) => !ok) && !process.env.MEASURE_ONLY) process.exitCode = 1;

@@ -44,7 +44,7 @@ test('rest: the trace ends at the eshop', { skip: !modes.has('rest') }, async (t
   assert.equal(await page.locator('.edge').count(), 0);
 });
 
-test('kafka: the message is there, what its receiver calls is a trace of its own', {
+test('kafka: the message is shown, and calls of its receiver are another trace', {
   skip: !modes.has('kafka'),
 }, async (t) => {
   const page = await openCheckout(t, 'kafka');
@@ -56,7 +56,7 @@ test('kafka: the message is there, what its receiver calls is a trace of its own
 });
 
 for (const mode of ['linked', 'sidecar', 'envoy']) {
-  test(`${mode}: the whole way, with the time in the topic`, {
+  test(`${mode}: the complete checkout with the time in the topic`, {
     skip: !modes.has(mode),
   }, async (t) => {
     const page = await openCheckout(t, mode);
@@ -68,7 +68,7 @@ for (const mode of ['linked', 'sidecar', 'envoy']) {
   });
 }
 
-test('sidecar: what no message carried is dashed, with how sure it is', {
+test('sidecar: inferred parents are dashed and have their confidence', {
   skip: !modes.has('sidecar'),
 }, async (t) => {
   const page = await openCheckout(t, 'sidecar');

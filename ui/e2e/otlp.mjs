@@ -18,7 +18,7 @@ import { randomBytes } from 'node:crypto';
  */
 
 const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer'];
-const PATIENCE_MS = 30_000;
+const READ_TIMEOUT_MS = 30_000;
 const PART = 5_000;
 
 /** @param {string} name */
@@ -62,12 +62,12 @@ async function post(spans, id, start) {
       ],
     })),
   };
-  const answer = await fetch(`${fromEnvironment('THROUGHLINE_OTLP_URL')}/v1/traces`, {
+  const response = await fetch(`${fromEnvironment('THROUGHLINE_OTLP_URL')}/v1/traces`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
   });
-  if (!answer.ok) throw new Error(`OTLP answered ${answer.status}: ${await answer.text()}`);
+  if (!response.ok) throw new Error(`OTLP answered ${response.status}: ${await response.text()}`);
 }
 
 /**
@@ -103,11 +103,14 @@ function attributesOf(attributes) {
 
 /** Returns the ID of the newest complete checkout of the demo. */
 export async function newestCheckout(url = fromEnvironment('THROUGHLINE_URL')) {
-  const answer = await fetch(
-    `${url}/api/throughline/search?service=notification&operation=${encodeURIComponent('GET /sendEmail')}&limit=1`,
-  );
-  const { traces } = /** @type {{traces: {trace_id: string}[]}} */ (await answer.json());
-  if (!traces[0]) throw new Error('the collector holds no checkout of the demo');
+  const params = new URLSearchParams({
+    service: 'notification',
+    operation: 'GET /sendEmail',
+    limit: '1',
+  });
+  const response = await fetch(`${url}/api/throughline/search?${params}`);
+  const { traces } = /** @type {{traces: {trace_id: string}[]}} */ (await response.json());
+  if (!traces[0]) throw new Error('the collector has no checkout of the demo');
   return traces[0].trace_id;
 }
 
@@ -117,16 +120,16 @@ export async function newestCheckout(url = fromEnvironment('THROUGHLINE_URL')) {
  * @param {number} spans
  */
 async function readable(id, spans) {
-  const deadline = Date.now() + PATIENCE_MS;
+  const deadline = Date.now() + READ_TIMEOUT_MS;
   while (Date.now() < deadline) {
-    const answer = await fetch(
+    const response = await fetch(
       `${fromEnvironment('THROUGHLINE_URL')}/api/throughline/traces/${id}`,
     );
-    if (answer.ok) {
-      const trace = /** @type {{spans: {start: number[]}}} */ (await answer.json());
+    if (response.ok) {
+      const trace = /** @type {{spans: {start: number[]}}} */ (await response.json());
       if (trace.spans.start.length === spans) return;
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error(`trace ${id} with ${spans} spans could not be read within ${PATIENCE_MS} ms`);
+  throw new Error(`trace ${id} with ${spans} spans could not be read within ${READ_TIMEOUT_MS} ms`);
 }

@@ -136,9 +136,12 @@ async function sendJourney() {
 
 /** Returns another checkout to compare with, or the same one if there is no other. */
 async function anotherCheckout() {
-  const answer = await fetch(
-    `${home}/api/throughline/search?service=eshop&operation=${encodeURIComponent('GET /checkout')}&limit=20`,
-  );
-  const { traces } = /** @type {{traces: {trace_id: string}[]}} */ (await answer.json());
+  const params = new URLSearchParams({
+    service: 'eshop',
+    operation: 'GET /checkout',
+    limit: '20',
+  });
+  const response = await fetch(`${home}/api/throughline/search?${params}`);
+  const { traces } = /** @type {{traces: {trace_id: string}[]}} */ (await response.json());
   return traces.find((trace) => trace.trace_id !== checkout)?.trace_id ?? checkout;
 }

@@ -40,7 +40,7 @@ test('opening the page shows the traces of all services, newest first', async (t
   assert.deepEqual(times, [...times].sort().reverse());
 });
 
-test('a search by service and operation finds the checkout, and is the address', async (t) => {
+test('a search by service and operation is kept in the address', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/`);
   await page.getByRole('combobox', { name: 'Service', exact: true }).selectOption('eshop');
@@ -68,7 +68,7 @@ test('a search by service and operation finds the checkout, and is the address',
   assert.equal(page.url(), query);
 });
 
-test('attributes narrow the search, and what cannot be read is said at the field', async (t) => {
+test('attributes narrow the search, and a syntax error is shown at the field', async (t) => {
   const mark = `v ${Date.now()}`;
   const id = await sendTrace([
     { id: 'a000000000000002', name: 'marked', at: [0, 5], attributes: { 'e2e.mark': mark } },
@@ -88,7 +88,7 @@ test('attributes narrow the search, and what cannot be read is said at the field
   await page.getByRole('heading', { name: 'Invalid query' }).waitFor();
 });
 
-test('a trace that was found by its spans opens with them marked, to be gone through', async (t) => {
+test('a trace found by its spans opens with these spans marked', async (t) => {
   const mark = `m-${Date.now()}`;
   const attributes = { 'e2e.matched': mark };
   await sendTrace([
@@ -110,13 +110,13 @@ test('a trace that was found by its spans opens with them marked, to be gone thr
   assert.doesNotMatch(page.url(), /match=/);
 });
 
-test('a query that matches nothing says so, and how to go on', async (t) => {
+test('a query without results suggests what to do', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/search?q=no.such.key%3D1`);
   await page.getByRole('heading', { name: 'No traces found' }).waitFor();
 });
 
-test('a trace opens by its id of 16 or 32 digits; other text is refused', async (t) => {
+test('a trace opens by its ID of 16 or 32 digits; other text is rejected', async (t) => {
   const short = `00${randomBytes(7).toString('hex')}`;
   await sendTrace([{ id: 'a000000000000003', name: 'sixty-four bits', at: [0, 5] }], {
     id: short.padStart(32, '0'),
@@ -134,7 +134,7 @@ test('a trace opens by its id of 16 or 32 digits; other text is refused', async 
   }
 });
 
-test('a collector without any trace says how to send one', async (t) => {
+test('without any traces the page explains how to send some', async (t) => {
   const page = await newPage(browser, t);
   const body = JSON.stringify({
     traces: [],
@@ -152,14 +152,14 @@ test('a collector without any trace says how to send one', async (t) => {
   await page.getByText('cargo xtask demo').waitFor();
 });
 
-test('while the answer is on its way the page says so', async (t) => {
+test('the page shows that a search is loading', async (t) => {
   const page = await newPage(browser, t);
   let answer = () => {};
-  const asked = new Promise((resolve) => {
+  const released = new Promise((resolve) => {
     answer = () => resolve(undefined);
   });
   await page.route('**/api/throughline/search?*', async (route) => {
-    await asked;
+    await released;
     await route.continue();
   });
   await page.goto(`${HOME}/`);
@@ -168,7 +168,7 @@ test('while the answer is on its way the page says so', async (t) => {
   await page.locator('.result').first().waitFor();
 });
 
-test('a collector that is gone is reported with a way to try again', async (t) => {
+test('an unreachable collector is reported with a button to try again', async (t) => {
   const page = await newPage(browser, t, { toleratesErrors: true });
   await page.route('**/api/throughline/search?*', (route) => route.abort('connectionrefused'));
   await page.goto(`${HOME}/`);
@@ -178,7 +178,7 @@ test('a collector that is gone is reported with a way to try again', async (t) =
   await page.locator('.result').first().waitFor();
 });
 
-test('a refused query shows the reason the collector gave', async (t) => {
+test('a rejected query shows the collector’s reason', async (t) => {
   const page = await newPage(browser, t, { toleratesErrors: true });
   const body = JSON.stringify({
     status: 400,
@@ -192,7 +192,7 @@ test('a refused query shows the reason the collector gave', async (t) => {
   await page.getByRole('alert').getByText('The limit is too high.').waitFor();
 });
 
-test('the page follows the system to dark, and a choice of its own is remembered', async (t) => {
+test('the page follows the theme of the system, and remembers another choice', async (t) => {
   const page = await newPage(browser, t, { colorScheme: 'dark' });
   const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   await page.goto(`${HOME}/`);
@@ -205,7 +205,7 @@ test('the page follows the system to dark, and a choice of its own is remembered
   assert.equal(await ground(), light);
 });
 
-test('each field narrows the search, and is part of the address', async (t) => {
+test('each field narrows the search and is part of the address', async (t) => {
   const mark = `field-${Date.now()}`;
   const topic = `topic-${mark}`;
   await sendTrace([{ id: 'a000000000000010', service: mark, name: 'quick', at: [0, 5] }]);
@@ -242,7 +242,7 @@ test('each field narrows the search, and is part of the address', async (t) => {
   await page.getByLabel('From', { exact: true }).waitFor();
 });
 
-test('more is loaded page by page', async (t) => {
+test('further results are loaded page by page', async (t) => {
   const service = `paged-${Date.now()}`;
   for (let i = 0; i < 23; i++)
     await sendTrace([{ id: 'a000000000000020', service, name: `n${i}`, at: [0, 5] }], {
@@ -258,7 +258,7 @@ test('more is loaded page by page', async (t) => {
   assert.equal(await page.getByRole('button', { name: 'Show more' }).count(), 0);
 });
 
-test('names and values are completed from what the collector has seen, by keyboard', async (t) => {
+test('attribute names and values are completed by keyboard', async (t) => {
   const mark = `value-${Date.now()}`;
   await sendTrace([
     {
@@ -286,7 +286,7 @@ test('names and values are completed from what the collector has seen, by keyboa
   assert.match(page.url(), new RegExp(`q=e2e.completed.key%3D${mark}`));
 });
 
-test('live: a new trace appears by itself', async (t) => {
+test('a new trace appears while Live is on', async (t) => {
   const service = `live-${Date.now()}`;
   await sendTrace([{ id: 'a000000000000040', service, name: 'before', at: [0, 5] }]);
   const page = await newPage(browser, t);
@@ -297,7 +297,7 @@ test('live: a new trace appears by itself', async (t) => {
   await page.locator('.result', { hasText: 'after' }).waitFor();
 });
 
-test('a part of the plot is brushed: the list follows, and can be searched for', async (t) => {
+test('a brush on the plot filters the list and can become the query', async (t) => {
   const service = `brush-${Date.now()}`;
   await sendTrace([{ id: 'a000000000000050', service, name: 'early', at: [0, 5] }], {
     ago: 60_000,
@@ -320,7 +320,7 @@ test('a part of the plot is brushed: the list follows, and can be searched for',
   assert.match(page.url(), /lookback=custom/);
 });
 
-test('on a phone the page has no sideways scroll and every field', async (t) => {
+test('on a phone the page does not scroll sideways and has every field', async (t) => {
   const page = await newPage(browser, t);
   await page.setViewportSize({ width: 375, height: 740 });
   await page.goto(`${HOME}/search`);

@@ -21,7 +21,7 @@ function row(page, name) {
   return page.locator('.row', { has: page.getByText(name, { exact: true }) });
 }
 
-test('an hour in the topic is cut out with a mark, and shown in full on demand', async (t) => {
+test('an hour in a topic is hidden with a mark, and shown on request', async (t) => {
   const hour = 3_600_000;
   const id = await sendTrace(
     [
@@ -55,7 +55,7 @@ test('an hour in the topic is cut out with a mark, and shown in full on demand',
   assert.match(page.url(), /gaps=all/);
 });
 
-test('the two critical paths: what the caller waited for, and all up to the last effect', async (t) => {
+test('the blocking and the end-to-end critical path are marked', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${await newestCheckout()}`);
   await page.getByLabel('Critical path').selectOption('blocking');
@@ -67,7 +67,7 @@ test('the two critical paths: what the caller waited for, and all up to the last
   await row(page, 'GET /sendEmail').locator('.critical').first().waitFor();
 });
 
-test('a batch is one row with its size, and its messages are listed with their links', async (t) => {
+test('a batch is one row with its size, and its messages and links are listed', async (t) => {
   const sends = Array.from({ length: 6 }, (_, i) => ({
     id: `400000000000000${i}`,
     name: 'send',
@@ -99,7 +99,7 @@ test('a batch is one row with its size, and its messages are listed with their l
   assert.equal(await detail.locator('.message-list li').count(), 6);
 });
 
-test('alike consumers of one message are one row until opened', async (t) => {
+test('similar consumers of one message are one row until expanded', async (t) => {
   const consumers = Array.from({ length: 9 }, (_, i) => ({
     id: `500000000000001${i}`,
     name: 'handle',
@@ -121,7 +121,7 @@ test('alike consumers of one message are one row until opened', async (t) => {
   await page.locator('.row.open').waitFor();
 });
 
-test('topic, partition, offset, group and lag stand on the span; units and evidence in the detail', async (t) => {
+test('a row shows message position and evidence, the details show units', async (t) => {
   const id = await sendTrace([
     {
       id: '6000000000000001',
@@ -178,7 +178,7 @@ test('topic, partition, offset, group and lag stand on the span; units and evide
   await page.getByRole('complementary').getByText('20 KiB').waitFor();
 });
 
-test('find marks, counts and steps; errors are stepped through', async (t) => {
+test('find marks, counts and steps through matches; errors are stepped through', async (t) => {
   const id = await sendTrace([
     { id: '7000000000000001', name: 'root', at: [0, 50] },
     {
@@ -244,7 +244,7 @@ test('find marks, counts and steps; errors are stepped through', async (t) => {
   await detail.getByRole('heading', { name: 'needle one' }).waitFor();
 });
 
-test('a drag in the minimap zooms, keys zoom and pan, and the window is in the address', async (t) => {
+test('the minimap zooms, keys zoom and pan, and the window is in the address', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${await newestCheckout()}`);
   const area = await page.locator('.minimap-area').boundingBox();
@@ -270,7 +270,7 @@ test('a drag in the minimap zooms, keys zoom and pan, and the window is in the a
   await page.waitForURL((url) => !url.searchParams.has('window'));
 });
 
-test('levels are folded and opened by keys, and ? tells of them', async (t) => {
+test('keys collapse and expand levels, and ? opens the help', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${await newestCheckout()}`);
   await page.locator('.row').nth(12).waitFor();
@@ -288,7 +288,7 @@ test('levels are folded and opened by keys, and ? tells of them', async (t) => {
   await page.getByRole('dialog').waitFor({ state: 'hidden' });
 });
 
-test('times are drawn as they were sent: a receipt before the send, a child outside of its parent', async (t) => {
+test('clock skew is marked and times are drawn as recorded', async (t) => {
   const id = await sendTrace([
     { id: '8000000000000001', service: 'a', name: 'caller', at: [100, 50], kind: 'client' },
     {
@@ -320,7 +320,7 @@ test('times are drawn as they were sent: a receipt before the send, a child outs
   await page.getByText('1 span with clock skew').waitFor();
 });
 
-test('the names get more room by pointer and by keyboard, and keep it', async (t) => {
+test('the name column is resized by pointer and keyboard, and remembered', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${await newestCheckout()}`);
   await page.locator('.edge').waitFor();
@@ -364,7 +364,7 @@ const CORPUS = [
   'x'.repeat(5_000),
 ];
 
-test('whatever stands in names, services, topics and attributes is text in every view', async (t) => {
+test('markup in names, services, topics and attributes is text in every view', async (t) => {
   const spans = CORPUS.map((text, i) => ({
     id: `900000000000000${i}`,
     service: `s ${text}`,
@@ -399,7 +399,7 @@ test('whatever stands in names, services, topics and attributes is text in every
   }
 });
 
-test('a trace of 100,000 spans opens, folds and is found in', async (t) => {
+test('a trace of 100,000 spans opens, folds and can be searched', async (t) => {
   const count = 100_000;
   const id = await sendTrace(largeTrace(count), { ago: count / 20 });
   const page = await newPage(browser, t);

@@ -39,7 +39,7 @@ function row(page, name) {
   return page.locator('.row', { has: page.getByText(name, { exact: true }) });
 }
 
-test('a checkout shows its six services, its topic, where the time went, and every step of the way', async (t) => {
+test('a checkout shows its services, topic, time breakdown and every step', async (t) => {
   const page = await openCheckout(t);
   await page.getByRole('heading', { name: 'eshop GET /checkout' }).waitFor();
   const parts = page.getByRole('list', { name: 'Services and topics' });
@@ -83,7 +83,7 @@ test('a checkout shows its six services, its topic, where the time went, and eve
   }
 });
 
-test('the FOLLOWS_FROM edge goes from the end of the producer bar to the start of the consumer bar', async (t) => {
+test("the FOLLOWS_FROM edge goes from the producer's end to the consumer's start", async (t) => {
   const page = await openCheckout(t);
   const edge = page.locator('.edge[data-reference="FOLLOWS_FROM"]');
   assert.equal(await edge.count(), 1);
@@ -108,7 +108,7 @@ test('the FOLLOWS_FROM edge goes from the end of the producer bar to the start o
   assert.match(await row(page, 'From_eshop-topic').innerText(), /follows from To_eshop-topic/);
 });
 
-test('the time in the topic is a stretch between the bars, with its length', async (t) => {
+test('the time in the topic is a labelled bar between sender and receiver', async (t) => {
   const id = await sendTrace([
     {
       id: 'b000000000000001',
@@ -137,7 +137,7 @@ test('the time in the topic is a stretch between the bars, with its length', asy
   assert.equal(await page.locator('.wait-note').innerText(), 'in orders 300 ms');
 });
 
-test('a message received before its acknowledgement is still joined to its sender', async (t) => {
+test('a message received before its acknowledgement is connected to its sender', async (t) => {
   const id = await sendTrace([
     { id: 'b000000000000003', name: 'send', at: [0, 100], kind: 'producer' },
     {
@@ -156,7 +156,7 @@ test('a message received before its acknowledgement is still joined to its sende
   assert.equal(await page.locator('.wait').count(), 0);
 });
 
-test('the keyboard alone reads a trace: move, fold, open and close the detail', async (t) => {
+test('the keyboard moves, folds, and opens and closes the details', async (t) => {
   const page = await openCheckout(t);
   const grid = page.getByRole('treegrid');
   await grid.focus();
@@ -193,7 +193,7 @@ test('the keyboard alone reads a trace: move, fold, open and close the detail', 
   );
 });
 
-test('the detail leads from the consumer to the producer and back', async (t) => {
+test('the details lead from the consumer to the producer and back', async (t) => {
   const page = await openCheckout(t);
   await row(page, 'From_eshop-topic').click();
   const detail = page.getByRole('complementary', { name: 'Span details' });
@@ -204,7 +204,7 @@ test('the detail leads from the consumer to the producer and back', async (t) =>
   await detail.getByRole('heading', { name: 'From_eshop-topic' }).waitFor();
 });
 
-test('folding all leaves the root; the edge goes with its rows', async (t) => {
+test('collapsing all leaves the root and hides the edge', async (t) => {
   const page = await openCheckout(t);
   await page.getByRole('button', { name: 'Collapse all' }).click();
   await page.locator('.row').nth(1).waitFor({ state: 'detached' });
@@ -241,7 +241,7 @@ test('names and values that look like markup stay text', async (t) => {
     assert.ok(detail.includes(text), text);
 });
 
-test('a span whose parent is missing is drawn and said', async (t) => {
+test('a span whose parent is missing is drawn and marked', async (t) => {
   const id = await sendTrace([
     { id: 'd000000000000001', name: 'lost child', at: [0, 50], parent: 'deadbeefdeadbeef' },
     { id: 'd000000000000002', name: 'grandchild', at: [10, 20], parent: 'd000000000000001' },
@@ -253,7 +253,7 @@ test('a span whose parent is missing is drawn and said', async (t) => {
   assert.equal(await row(page, 'grandchild').getAttribute('aria-level'), '2');
 });
 
-test('cycles and spans of no length are drawn', async (t) => {
+test('cycles and spans of zero length are drawn', async (t) => {
   const id = await sendTrace([
     { id: 'd000000000000003', name: 'hen', at: [0, 0], parent: 'd000000000000004' },
     { id: 'd000000000000004', name: 'egg', at: [0, 0], parent: 'd000000000000003' },
@@ -266,7 +266,7 @@ test('cycles and spans of no length are drawn', async (t) => {
   assert.ok(bar && bar.width >= 8);
 });
 
-test('errors are marked at the span, in the header, and on what is folded above', async (t) => {
+test('errors are marked at the span, in the header, and on a collapsed ancestor', async (t) => {
   const id = await sendTrace([
     { id: 'd000000000000005', name: 'caller', at: [0, 50] },
     {
@@ -286,7 +286,7 @@ test('errors are marked at the span, in the header, and on what is folded above'
   assert.match(await row(page, 'caller').innerText(), /error below/);
 });
 
-test('a link into another trace leads there', async (t) => {
+test('a link to another trace opens it', async (t) => {
   const sender = await sendTrace([
     { id: 'e000000000000001', name: 'far send', at: [0, 5], kind: 'producer' },
   ]);
@@ -307,7 +307,7 @@ test('a link into another trace leads there', async (t) => {
   await page.getByRole('complementary').getByRole('heading', { name: 'far process' }).waitFor();
 });
 
-test('of a trace of 5,000 spans only the rows in view exist', async (t) => {
+test('a trace of 5,000 spans has only the rows in view', async (t) => {
   const count = 5_000;
   const id = await sendTrace(
     Array.from({ length: count }, (_, i) => ({
@@ -327,7 +327,7 @@ test('of a trace of 5,000 spans only the rows in view exist', async (t) => {
   assert.ok((await page.locator('.row').count()) < 100);
 });
 
-test('an unknown trace id says so and offers to look again', async (t) => {
+test('an unknown trace ID is reported with a button to try again', async (t) => {
   const page = await newPage(browser, t, { toleratesErrors: true });
   await page.goto(`${HOME}/trace/${'12'.repeat(16)}`);
   await page.getByRole('heading', { name: 'Trace not found' }).waitFor();

@@ -63,7 +63,7 @@ async function sendJourney() {
   return { sender, receiver };
 }
 
-test('the journey shows what follows from this trace as lanes, from both ends', async (t) => {
+test('the journey shows linked traces as lanes, from either end', async (t) => {
   const { sender, receiver } = await sendJourney();
   const page = await newPage(browser, t);
   for (const id of [sender, receiver]) {
@@ -96,7 +96,7 @@ test('the journey shows what follows from this trace as lanes, from both ends', 
   assert.equal(await page.locator('.row').count(), 1);
 });
 
-test('a link into another trace has its attributes, and leads to both as a journey', async (t) => {
+test('a link to another trace shows its attributes and leads to the journey of both', async (t) => {
   const { receiver } = await sendJourney();
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${receiver}?span=1000000000000003`);
@@ -107,7 +107,7 @@ test('a link into another trace has its attributes, and leads to both as a journ
   assert.match(page.url(), /view=journey/);
 });
 
-test('the graph has the topic between the services, with times; a node goes to its span', async (t) => {
+test('the graph shows the topic between the services, and a node selects its span', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${checkout}?view=graph`);
   await page.getByRole('button', { name: /Topic eshop-topic 1 message/ }).waitFor();
@@ -126,7 +126,7 @@ test('the graph has the topic between the services, with times; a node goes to i
   );
 });
 
-test('an inferred parent is a dashed line with how sure it is, also in the graph', async (t) => {
+test('an inferred parent is dashed and has its confidence, also in the graph', async (t) => {
   const id = await sendTrace([
     { id: '2100000000000001', service: 'bare', name: 'GET /in', at: [0, 50], kind: 'server' },
     {
@@ -170,7 +170,7 @@ test('an inferred parent is a dashed line with how sure it is, also in the graph
   );
 });
 
-test('the flame graph looks into a frame and out again', async (t) => {
+test('the flame graph zooms into a frame and out again', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${checkout}?view=flame`);
   const frame = page.getByRole('button', { name: /^eshop GET eshop GET: 3 spans/ });
@@ -187,7 +187,7 @@ test('the flame graph looks into a frame and out again', async (t) => {
   await page.getByRole('button', { name: 'Show all' }).click();
 });
 
-test('statistics group and sort; a row goes to a span', async (t) => {
+test('statistics are grouped and sorted, and a row selects a span', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${checkout}?view=statistics`);
   await page.getByLabel('Group by').selectOption('Service');
@@ -202,7 +202,7 @@ test('statistics group and sort; a row goes to a span', async (t) => {
   await page.getByRole('complementary').getByRole('heading', { name: 'GET /checkout' }).waitFor();
 });
 
-test('the spans table lists what is found', async (t) => {
+test('the table of spans lists the matches of a find', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${checkout}?view=spans`);
   await page.locator('.sort-row').nth(12).waitFor();
@@ -216,7 +216,7 @@ test('the spans table lists what is found', async (t) => {
     .waitFor();
 });
 
-test('the JSON is the trace as Jaeger writes it', async (t) => {
+test('the JSON view shows the trace as Jaeger JSON', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${checkout}?view=json`);
   const { data } = JSON.parse(await page.locator('.json').innerText());
@@ -224,7 +224,7 @@ test('the JSON is the trace as Jaeger writes it', async (t) => {
   assert.equal(data[0].spans.length, 13);
 });
 
-test('two ticked traces are compared, and what differs is said', async (t) => {
+test('two selected traces are compared, and differences are named', async (t) => {
   const service = `compared-${Date.now()}`;
   const root = {
     id: '2000000000000001',
@@ -254,7 +254,7 @@ test('two ticked traces are compared, and what differs is said', async (t) => {
   await page.locator('tbody tr', { hasText: 'root' }).waitFor({ state: 'detached' });
 });
 
-test('the map leads from service over topic to service, and on to the search', async (t) => {
+test('the map connects services through topics and leads to the search', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/map`);
   const topic = page.getByRole('button', { name: /^Topic eshop-topic \d+ sent · \d+ received/ });
@@ -280,7 +280,7 @@ test('the map leads from service over topic to service, and on to the search', a
   assert.match(page.url(), /topic=eshop-topic/);
 });
 
-test('a trace goes to a file and comes back from it, as Jaeger JSON and as OTLP JSON', async (t) => {
+test('a trace round-trips through a file as Jaeger JSON and OTLP JSON', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'throughline-e2e-'));
   t.after(() => rm(folder, { recursive: true }));
   for (const format of ['jaeger', 'otlp']) {
@@ -339,7 +339,7 @@ test('a trace goes to a file and comes back from it, as Jaeger JSON and as OTLP 
   }
 });
 
-test('traces that were dropped as a file are followed to each other', async (t) => {
+test('traces from a dropped file are linked in a journey', async (t) => {
   const span = (
     /** @type {string} */ trace,
     /** @type {string} */ id,
@@ -385,7 +385,7 @@ test('traces that were dropped as a file are followed to each other', async (t) 
   await page.locator(`.edge[data-to="${'a2'.repeat(8)}"]`).waitFor();
 });
 
-test('a file that holds no traces is refused with the reason', async (t) => {
+test('a file without traces is rejected with the reason', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/`);
   await page.getByLabel('Trace file').setInputFiles({
@@ -396,7 +396,7 @@ test('a file that holds no traces is refused with the reason', async (t) => {
   await page.getByRole('alert').getByText('x.json: the file contains no traces').waitFor();
 });
 
-test('embedded, only the content is there, and stays so', async (t) => {
+test('an embedded page shows only the content, also after navigation', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${checkout}?embed=1`);
   await page.locator('.row').first().waitFor();
@@ -405,19 +405,20 @@ test('embedded, only the content is there, and stays so', async (t) => {
   await page.waitForURL(/view=statistics.*embed=1/);
 });
 
-test('a page of the same origin may frame it, and no other', async (t) => {
+test('only pages of the same origin may embed the page', async (t) => {
   const host = createServer((incoming, outgoing) => {
     if (incoming.url === '/host')
       return outgoing
         .writeHead(200, { 'content-type': 'text/html' })
         .end(
-          `<iframe title="a trace" width="900" height="600" src="/trace/${checkout}?embed=1"></iframe>`,
+          `<iframe title="a trace" width="900" height="600" src="/trace/${checkout}?embed=1">` +
+            '</iframe>',
         );
-    const asked = request(`${HOME}${incoming.url}`, { headers: incoming.headers }, (answer) => {
-      outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
-      answer.pipe(outgoing);
+    const proxied = request(`${HOME}${incoming.url}`, { headers: incoming.headers }, (response) => {
+      outgoing.writeHead(response.statusCode ?? 500, response.headers);
+      response.pipe(outgoing);
     });
-    return asked.end();
+    return proxied.end();
   });
   await new Promise((ready) => host.listen(0, '127.0.0.1', () => ready(undefined)));
   t.after(() => host.close());
@@ -436,19 +437,19 @@ test('a page of the same origin may frame it, and no other', async (t) => {
   await refused;
 });
 
-test('below a base path that a proxy strips all works, from every page', async (t) => {
+test('every page works below a base path that a proxy strips', async (t) => {
   const proxy = createServer((incoming, outgoing) => {
     const { url = '' } = incoming;
     if (!url.startsWith('/team/obs/')) return outgoing.writeHead(404).end();
-    const asked = request(
+    const proxied = request(
       `${HOME}${url.slice('/team/obs'.length)}`,
       { headers: incoming.headers },
-      (answer) => {
-        outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
-        answer.pipe(outgoing);
+      (response) => {
+        outgoing.writeHead(response.statusCode ?? 500, response.headers);
+        response.pipe(outgoing);
       },
     );
-    return asked.end();
+    return proxied.end();
   });
   await new Promise((ready) => proxy.listen(0, '127.0.0.1', () => ready(undefined)));
   t.after(() => proxy.close());

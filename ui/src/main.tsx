@@ -15,9 +15,9 @@ applyTheme(loadTheme());
 // The icon's address is relative, and its base changes with the address of the page.
 const icon = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
 if (icon) icon.href = new URL(icon.href).href;
-const place = document.getElementById('app');
-if (place) {
-  createRoot(place).render(
+const container = document.getElementById('app');
+if (container) {
+  createRoot(container).render(
     <StrictMode>
       <App />
     </StrictMode>,

@@ -1,8 +1,9 @@
 /**
  * The tables of a trace in the query API (`docs/openapi.json`): their columns are named here only.
  *
- * The types of a response and the tables that `read/` builds follow from `TRACE_TABLES`. Times are microseconds. Texts are indexes into `strings`, where index 0 is the
- * empty text and means that the value is not set.
+ * The types of a response and the tables that `read/` builds follow from `TRACE_TABLES`. Times
+ * are microseconds. Texts are indexes into `strings`, where index 0 is the empty text and means
+ * that the value is not set.
  */
 
 const numbers = (): number[] => [];

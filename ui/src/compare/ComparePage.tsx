@@ -11,6 +11,14 @@ import { type ComparedRow, type ComparedSide, compareTraces } from '../trace/com
 import { formatCount, formatDuration, formatTimestamp } from '../trace/format';
 import { nameOf, serviceOf, type Trace } from '../trace/model';
 
+const CHANGES: Record<ComparedRow['change'], string> = {
+  'only-a': 'only in A',
+  'only-b': 'only in B',
+  more: 'more in B',
+  fewer: 'fewer in B',
+  same: '',
+};
+
 interface ComparePageProps {
   readonly a: string;
   readonly b: string;
@@ -44,7 +52,7 @@ function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
   );
   const differing = rows.filter((row) => row.change !== 'same').length;
   const shown = isOnlyChanges ? rows.filter((row) => row.change !== 'same') : rows;
-  const most = rows.reduce((largest, row) => Math.max(largest, Math.abs(row.slower)), 1);
+  const most = rows.reduce((largest, row) => Math.max(largest, Math.abs(row.difference)), 1);
   return (
     <>
       <div className="compare-heads">
@@ -56,11 +64,8 @@ function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
       </div>
       <p className="panel-note">
         <span>
-          {`B was ${formatDuration(Math.abs(b.duration - a.duration))} ${b.duration >= a.duration ? 'slower' : 'faster'} than A`}
-          ;{' '}
-          {differing === 0
-            ? 'both have the same call paths.'
-            : `${formatCount(differing, 'call path')} ${differing === 1 ? 'differs' : 'differ'} in number of spans.`}
+          {durationText(b.duration - a.duration)};{' '}
+          {differing === 0 ? 'both have the same call paths.' : differingText(differing)}
         </span>
         <label className="tick-box">
           <input
@@ -95,6 +100,18 @@ function Comparison({ a, b }: { readonly a: Trace; readonly b: Trace }) {
   );
 }
 
+/** Says which of the traces took longer; `difference` is B minus A in microseconds. */
+function durationText(difference: number): string {
+  if (difference === 0) return 'A and B took the same time';
+  const time = formatDuration(Math.abs(difference));
+  return `B was ${time} ${difference > 0 ? 'slower' : 'faster'} than A`;
+}
+
+function differingText(count: number): string {
+  const verb = count === 1 ? 'differs' : 'differ';
+  return `${formatCount(count, 'call path')} ${verb} in the number of spans.`;
+}
+
 function Side({ name, trace }: { readonly name: string; readonly trace: Trace }) {
   return (
     <div className="compare-side">
@@ -115,14 +132,6 @@ function Side({ name, trace }: { readonly name: string; readonly trace: Trace })
   );
 }
 
-const CHANGES: Record<ComparedRow['change'], string> = {
-  'only-a': 'only in A',
-  'only-b': 'only in B',
-  more: 'more in B',
-  fewer: 'fewer in B',
-  same: '',
-};
-
 interface RowProps {
   readonly row: ComparedRow;
   readonly most: number;
@@ -130,7 +139,7 @@ interface RowProps {
 }
 
 function Row({ row, most, colour }: RowProps) {
-  const { a, b, slower } = row;
+  const { a, b, difference } = row;
   return (
     <tr className={`change-${row.change}`}>
       <th scope="row">
@@ -145,12 +154,12 @@ function Row({ row, most, colour }: RowProps) {
       <td className="figure">{b && formatDuration(b.total)}</td>
       <td className="figure delta">
         <span
-          className={slower > 0 ? 'delta-bar slower' : 'delta-bar faster'}
-          style={{ width: `${(50 * Math.abs(slower)) / most}%` }}
+          className={difference > 0 ? 'delta-bar slower' : 'delta-bar faster'}
+          style={{ width: `${(50 * Math.abs(difference)) / most}%` }}
           aria-hidden="true"
         />
-        {slower > 0 ? '+' : ''}
-        {formatDuration(slower)}
+        {difference > 0 ? '+' : ''}
+        {formatDuration(difference)}
       </td>
     </tr>
   );

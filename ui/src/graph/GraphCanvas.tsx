@@ -3,7 +3,7 @@
  * everything but its neighbours. Nodes are buttons, so that the keyboard can reach each of them.
  */
 import { type PointerEvent, type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
-import { place } from './layout';
+import { layoutGraph } from './layout';
 
 export interface CanvasNode {
   readonly id: string;
@@ -31,30 +31,30 @@ interface GraphCanvasProps {
   readonly choose: (id: string | undefined) => void;
 }
 
-interface View {
+interface Viewport {
   readonly x: number;
   readonly y: number;
   readonly scale: number;
 }
 
-const LABEL_CHARACTER = 6.6;
+const LABEL_CHARACTER_PX = 6.6;
 /** Height in pixels of the row of buttons at the bottom. */
-const BUTTONS = 40;
+const BUTTONS_PX = 40;
 
 export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvasProps) {
   const placed = useMemo(
     () =>
-      place(
+      layoutGraph(
         nodes,
-        edges.map((edge) => ({ ...edge, labelWidth: edge.label.length * LABEL_CHARACTER })),
+        edges.map((edge) => ({ ...edge, labelWidth: edge.label.length * LABEL_CHARACTER_PX })),
       ),
     [nodes, edges],
   );
   const box = useRef<HTMLDivElement>(null);
-  const [view, setView] = useState<View>({ x: 0, y: 0, scale: 1 });
+  const [view, setView] = useState<Viewport>({ x: 0, y: 0, scale: 1 });
   const fit = () => {
     const area = box.current?.getBoundingClientRect();
-    if (area) setView(fitted(area.width, area.height - BUTTONS, placed.width, placed.height));
+    if (area) setView(fitView(area.width, area.height - BUTTONS_PX, placed.width, placed.height));
   };
   useEffect(fit, [placed]);
   // Scrolls a node into view that receives the keyboard focus outside of it.
@@ -75,9 +75,9 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
   };
   useWheelZoom(box, setView);
   const pan = usePan(setView);
-  const near = useMemo(() => neighbours(chosen, edges), [chosen, edges]);
+  const highlighted = useMemo(() => neighbours(chosen, edges), [chosen, edges]);
   const zoom = (factor: number) =>
-    setView((before) => ({ ...before, scale: bounded(before.scale * factor) }));
+    setView((before) => ({ ...before, scale: clampScale(before.scale * factor) }));
 
   return (
     <figure className="graph" ref={box} aria-label={label} {...pan}>
@@ -106,9 +106,13 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
           </defs>
           {edges.map((edge) => {
             const line = placed.edges.get(edge.id);
-            const isNear = chosen === undefined || edge.from === chosen || edge.to === chosen;
+            const isHighlighted =
+              chosen === undefined || edge.from === chosen || edge.to === chosen;
             return (
-              <g key={edge.id} className={`graph-edge ${edge.className}${isNear ? '' : ' faded'}`}>
+              <g
+                key={edge.id}
+                className={`graph-edge ${edge.className}${isHighlighted ? '' : ' faded'}`}
+              >
                 <path d={line?.path} markerEnd="url(#graph-arrow)" />
                 {edge.label && (
                   <text x={line?.x} y={(line?.y ?? 0) + 4} textAnchor="middle">
@@ -121,12 +125,12 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
         </svg>
         {nodes.map((node) => {
           const { x, y } = placed.nodes.get(node.id) ?? { x: 0, y: 0 };
-          const isNear = chosen === undefined || near.has(node.id);
+          const isHighlighted = chosen === undefined || highlighted.has(node.id);
           return (
             <button
               key={node.id}
               type="button"
-              className={`graph-node ${node.className}${node.id === chosen ? ' chosen' : ''}${isNear ? '' : ' faded'}`}
+              className={nodeClasses(node, node.id === chosen, isHighlighted)}
               title={node.label}
               onFocus={() => reveal(x, y)}
               aria-pressed={node.id === chosen}
@@ -158,11 +162,15 @@ export function GraphCanvas({ label, nodes, edges, chosen, choose }: GraphCanvas
   );
 }
 
-function bounded(scale: number): number {
+function nodeClasses(node: CanvasNode, isChosen: boolean, isHighlighted: boolean): string {
+  return `graph-node ${node.className}${isChosen ? ' chosen' : ''}${isHighlighted ? '' : ' faded'}`;
+}
+
+function clampScale(scale: number): number {
   return Math.min(Math.max(scale, 0.05), 3);
 }
 
-function fitted(width: number, height: number, wanted: number, tall: number): View {
+function fitView(width: number, height: number, wanted: number, tall: number): Viewport {
   // A smaller scale would be unreadable; the reader pans instead.
   const scale = Math.max(
     0.3,
@@ -177,7 +185,7 @@ function fitted(width: number, height: number, wanted: number, tall: number): Vi
 
 function useWheelZoom(
   box: React.RefObject<HTMLDivElement | null>,
-  setView: (change: (before: View) => View) => void,
+  setView: (change: (before: Viewport) => Viewport) => void,
 ): void {
   useEffect(() => {
     const element = box.current;
@@ -187,9 +195,9 @@ function useWheelZoom(
       const area = element.getBoundingClientRect();
       const [px, py] = [event.clientX - area.left, event.clientY - area.top];
       setView((before) => {
-        const scale = bounded(before.scale * Math.exp(-event.deltaY * 0.0015));
-        const by = scale / before.scale;
-        return { scale, x: px - (px - before.x) * by, y: py - (py - before.y) * by };
+        const scale = clampScale(before.scale * Math.exp(-event.deltaY * 0.0015));
+        const ratio = scale / before.scale;
+        return { scale, x: px - (px - before.x) * ratio, y: py - (py - before.y) * ratio };
       });
     };
     // React registers passive wheel listeners, which cannot prevent the page from scrolling.
@@ -198,7 +206,7 @@ function useWheelZoom(
   }, [box, setView]);
 }
 
-function usePan(setView: (change: (before: View) => View) => void) {
+function usePan(setView: (change: (before: Viewport) => Viewport) => void) {
   const from = useRef<{ x: number; y: number }>(undefined);
   return {
     onPointerDown: (event: PointerEvent<HTMLDivElement>) => {
@@ -220,10 +228,10 @@ function usePan(setView: (change: (before: View) => View) => void) {
 }
 
 function neighbours(chosen: string | undefined, edges: readonly CanvasEdge[]): Set<string> {
-  const near = new Set<string>(chosen === undefined ? [] : [chosen]);
+  const highlighted = new Set<string>(chosen === undefined ? [] : [chosen]);
   for (const { from, to } of edges) {
-    if (from === chosen) near.add(to);
-    if (to === chosen) near.add(from);
+    if (from === chosen) highlighted.add(to);
+    if (to === chosen) highlighted.add(from);
   }
-  return near;
+  return highlighted;
 }

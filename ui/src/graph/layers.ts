@@ -10,13 +10,13 @@ const LAYER_GAP = 120;
 const NODE_GAP = 18;
 const SWEEPS = 4;
 
-export function placeInLayers(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): GraphLayout {
+export function layoutInLayers(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): GraphLayout {
   const index = new Map(nodes.map((node, i) => [node.id, i]));
   const ends = edges.map(({ from, to }) => [index.get(from) ?? 0, index.get(to) ?? 0] as const);
   const forward = withoutCycles(nodes.length, ends);
-  const layers = layered(nodes.length, forward);
-  order(layers, forward, nodes.length);
-  const places = new Map<string, { x: number; y: number }>();
+  const layers = assignLayers(nodes.length, forward);
+  orderLayers(layers, forward, nodes.length);
+  const positions = new Map<string, { x: number; y: number }>();
   const heights = layers.map((layer) =>
     layer.reduce((sum, node) => sum + (nodes[node]?.height ?? 0) + NODE_GAP, 0),
   );
@@ -27,14 +27,14 @@ export function placeInLayers(nodes: readonly NodeBox[], edges: readonly EdgeEnd
     let y = (height - (heights[l] ?? 0)) / 2 + 16;
     for (const node of layer) {
       const box = nodes[node] as NodeBox;
-      places.set(box.id, { x: x + width / 2, y: y + box.height / 2 });
+      positions.set(box.id, { x: x + width / 2, y: y + box.height / 2 });
       y += box.height + NODE_GAP;
     }
     x += width + LAYER_GAP;
   });
   return {
-    nodes: places,
-    edges: lines(nodes, edges, places),
+    nodes: positions,
+    edges: edgePaths(nodes, edges, positions),
     width: Math.max(0, x - LAYER_GAP + 16),
     height: height + 32,
   };
@@ -78,7 +78,7 @@ function outgoing(count: number, ends: Ends): number[][] {
   return out;
 }
 
-function layered(count: number, ends: Ends): number[][] {
+function assignLayers(count: number, ends: Ends): number[][] {
   const out = outgoing(count, ends);
   const waiting = new Int32Array(count);
   for (const [, to] of ends) waiting[to] = (waiting[to] ?? 0) + 1;
@@ -102,14 +102,14 @@ function layered(count: number, ends: Ends): number[][] {
 }
 
 /** Moves nodes towards the average position of their neighbours, in several sweeps. */
-function order(layers: number[][], ends: Ends, count: number): void {
+function orderLayers(layers: number[][], ends: Ends, count: number): void {
   const place = new Float64Array(count);
-  const note = (members: readonly number[]) => {
+  const updatePositions = (members: readonly number[]) => {
     members.forEach((node, i) => {
       place[node] = (i + 0.5) / members.length;
     });
   };
-  layers.forEach(note);
+  layers.forEach(updatePositions);
   const near: number[][] = Array.from({ length: count }, () => []);
   for (const [from, to] of ends) {
     near[from]?.push(to);
@@ -125,20 +125,20 @@ function order(layers: number[][], ends: Ends, count: number): void {
     for (const members of sweep % 2 === 0 ? layers : [...layers].reverse()) {
       const wanted = new Map(members.map((node) => [node, middle(node)]));
       members.sort((a, b) => (wanted.get(a) ?? 0) - (wanted.get(b) ?? 0));
-      note(members);
+      updatePositions(members);
     }
   }
 }
 
-function lines(
+function edgePaths(
   nodes: readonly NodeBox[],
   edges: readonly EdgeEnds[],
-  places: ReadonlyMap<string, { x: number; y: number }>,
+  positions: ReadonlyMap<string, { x: number; y: number }>,
 ) {
   const widths = new Map(nodes.map((node) => [node.id, node.width]));
   return new Map(
     edges.map(({ id, from, to }) => {
-      const [a, b] = [places.get(from) ?? { x: 0, y: 0 }, places.get(to) ?? { x: 0, y: 0 }];
+      const [a, b] = [positions.get(from) ?? { x: 0, y: 0 }, positions.get(to) ?? { x: 0, y: 0 }];
       const start = a.x + (widths.get(from) ?? 0) / 2;
       const end = b.x - (widths.get(to) ?? 0) / 2;
       const bend = Math.max(40, Math.abs(end - start) / 2);

@@ -15,7 +15,7 @@ import { formatRate } from '../trace/rate';
 import { EdgeTable } from './EdgeTable';
 
 /** Maximum number of nodes in the layout. */
-const MOST_NODES = 250;
+const MAX_NODES = 250;
 
 export default function MapPage({ query }: { readonly query: string }) {
   const params = new URLSearchParams(query);
@@ -62,12 +62,12 @@ export default function MapPage({ query }: { readonly query: string }) {
         <ErrorNotice subject="the map" failure={found.failure} retry={found.reload} />
       )}
       {!found.value && found.loading && <LoadingNotice subject="the map" />}
-      {found.value && <MapOf response={found.value} lookback={lookback} />}
+      {found.value && <ServiceMap response={found.value} lookback={lookback} />}
     </main>
   );
 }
 
-function MapOf({
+function ServiceMap({
   response,
   lookback,
 }: {
@@ -128,7 +128,7 @@ function MapOf({
 function canvasNodes(response: MapResponse, colours: ReadonlyMap<string, number>): CanvasNode[] {
   const services = [...response.services]
     .sort((a, b) => b.spans - a.spans)
-    .slice(0, MOST_NODES - Math.min(response.topics.length, 100));
+    .slice(0, MAX_NODES - Math.min(response.topics.length, 100));
   const topics = [...response.topics]
     .sort((a, b) => b.sent + b.received - a.sent - a.received)
     .slice(0, 100);
@@ -202,10 +202,11 @@ function canvasEdges(edges: readonly MapEdge[], known: ReadonlySet<string>): Can
   return edges.flatMap((edge) => {
     const [from, to] = idsOf(edge);
     if (!known.has(from) || !known.has(to)) return [];
-    const waited = edge.queue_p95 ?? undefined;
+    const kindClass = edge.kind === 'call' ? 'call' : 'message';
+    const queueTime = edge.queue_p95 ?? undefined;
     const label =
-      edge.kind === 'receive' && waited !== undefined
-        ? `${formatDuration(waited)} in topic`
+      edge.kind === 'receive' && queueTime !== undefined
+        ? `${formatDuration(queueTime)} in topic`
         : `${formatRate(edge.rate)}/s`;
     return [
       {
@@ -213,7 +214,7 @@ function canvasEdges(edges: readonly MapEdge[], known: ReadonlySet<string>): Can
         from,
         to,
         label,
-        className: `${edge.kind === 'call' ? 'call' : 'message'}${edge.errors > 0 ? ' failed' : ''}`,
+        className: `${kindClass}${edge.errors > 0 ? ' failed' : ''}`,
       },
     ];
   });

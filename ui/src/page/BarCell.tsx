@@ -1,4 +1,4 @@
-/** The right cell of a row: the span's bar, its part of the critical path, and the time in the topic. */
+/** The right cell of a row: the bar, its part of the critical path, and the time in the topic. */
 import { fromAxisTime, positionIn } from '../trace/axis';
 import { at } from '../trace/column';
 import { receivedEdges } from '../trace/edges';

@@ -17,7 +17,7 @@ interface PartProps {
 }
 
 /** Longer lists are cut here and end with a count. */
-const MOST = 100;
+const MAX_LISTED = 100;
 
 /** Lists the messages of a span in both directions: received ones, and receivers of sent ones. */
 export function MessageList({ trace, index, follow }: PartProps) {
@@ -30,7 +30,7 @@ export function MessageList({ trace, index, follow }: PartProps) {
   return (
     <Section title="Messages" count={mine.length}>
       <ul className="message-list">
-        {mine.slice(0, MOST).map((edge) => {
+        {mine.slice(0, MAX_LISTED).map((edge) => {
           const sent = edges.from[edge] === index;
           return (
             <li key={edge}>
@@ -48,7 +48,7 @@ export function MessageList({ trace, index, follow }: PartProps) {
           );
         })}
       </ul>
-      {mine.length > MOST && <p className="quiet">and {mine.length - MOST} more</p>}
+      {mine.length > MAX_LISTED && <p className="quiet">and {mine.length - MAX_LISTED} more</p>}
     </Section>
   );
 }
@@ -68,7 +68,7 @@ export function LinkList({ trace, links, follow }: LinkListProps) {
   return (
     <Section title="Links" count={links.length}>
       <ul className="reference-list">
-        {links.slice(0, MOST).map((link, i) => (
+        {links.slice(0, MAX_LISTED).map((link, i) => (
           <li key={i}>
             <LinkType link={link} /> <LinkTarget trace={trace} link={link} follow={follow} />
             {link.attributes.length > 0 && (
@@ -88,16 +88,16 @@ export function LinkList({ trace, links, follow }: LinkListProps) {
           </li>
         ))}
       </ul>
-      {links.length > MOST && <p className="quiet">and {links.length - MOST} more</p>}
+      {links.length > MAX_LISTED && <p className="quiet">and {links.length - MAX_LISTED} more</p>}
     </Section>
   );
 }
 
 function LinkType({ link }: { readonly link: SpanLink }) {
-  const said = link.attributes.find((attribute) => attribute.key === 'opentracing.ref_type')?.value;
+  const type = link.attributes.find(({ key }) => key === 'opentracing.ref_type')?.value;
   return (
     <code className="reference-type follows">
-      {said === 'child_of' ? 'CHILD_OF' : 'FOLLOWS_FROM'}
+      {type === 'child_of' ? 'CHILD_OF' : 'FOLLOWS_FROM'}
     </code>
   );
 }

@@ -13,9 +13,9 @@ import { ROW_HEIGHT_PX } from './rowWindow';
 import type { PageModel } from './state';
 
 /** Length of the arrow head in pixels. */
-const HEAD = 7;
+const ARROW_PX = 7;
 /** More lines than these would be unreadable. */
-const MOST = 200;
+const MAX_LINES = 200;
 
 interface MessageEdgesProps {
   readonly page: PageModel;
@@ -30,7 +30,7 @@ export function MessageEdges({ page, width, first, last }: MessageEdgesProps) {
   const { edges } = page.trace;
   const { rowOf } = page.rows;
   const lines = [];
-  for (let edge = 0; edge < edges.count && lines.length < MOST; edge++) {
+  for (let edge = 0; edge < edges.count && lines.length < MAX_LINES; edge++) {
     const rows = [at(rowOf, at(edges.from, edge)), at(rowOf, at(edges.to, edge))] as const;
     // A folded run is represented by its first consumer.
     const shown = at(page.rows.spans, rows[1]);
@@ -84,8 +84,9 @@ function EdgeLine({ page, edge, rows, width, top, bottom }: EdgeLineProps) {
   if ((sent < 0 && got < 0) || (sent > 1 && got > 1)) return null;
   const from: Point = { x: width * clamp(sent), y: middle(rows[0], top, bottom) };
   const tip: Point = { x: width * clamp(got), y: middle(rows[1], top, bottom) };
-  const path = edgePath(from, { x: tip.x - HEAD, y: tip.y });
-  const head = `M ${tip.x - HEAD - 1} ${tip.y - 5} L ${tip.x} ${tip.y} L ${tip.x - HEAD - 1} ${tip.y + 5} Z`;
+  const path = edgePath(from, { x: tip.x - ARROW_PX, y: tip.y });
+  const base = tip.x - ARROW_PX - 1;
+  const head = `M ${base} ${tip.y - 5} L ${tip.x} ${tip.y} L ${base} ${tip.y + 5} Z`;
   const batch = at(edges.receivedFrom, receiver + 1) - at(edges.receivedFrom, receiver) > 3;
   const classes = ['edge'];
   if (batch) classes.push('one-of-many');

@@ -8,9 +8,9 @@ import { useElementWidth } from './elementWidth';
 import { percent } from './Ruler';
 import type { PageModel } from './state';
 
-const HEIGHT = 52;
+const HEIGHT_PX = 52;
 /** In pixels; a shorter drag is a click. */
-const LEAST_DRAG = 4;
+const MIN_DRAG_PX = 4;
 
 interface MinimapProps {
   readonly page: PageModel;
@@ -23,7 +23,7 @@ export function Minimap({ page, colours }: MinimapProps) {
   const [box, width] = useElementWidth<HTMLDivElement>();
   const canvas = useRef<HTMLCanvasElement>(null);
   const drag = useRef<number | undefined>(undefined);
-  const ghost = useRef<HTMLSpanElement>(null);
+  const selection = useRef<HTMLSpanElement>(null);
   useDrawing(canvas, page, colours, width);
 
   const parseLocation = (event: PointerEvent) => {
@@ -35,22 +35,22 @@ export function Minimap({ page, colours }: MinimapProps) {
     event.currentTarget.setPointerCapture(event.pointerId);
   };
   const move = (event: PointerEvent) => {
-    const shade = ghost.current;
-    if (drag.current === undefined || !shade) return;
+    const element = selection.current;
+    if (drag.current === undefined || !element) return;
     const [left, right] = [drag.current, parseLocation(event)].sort((a, b) => a - b) as [
       number,
       number,
     ];
-    shade.style.left = percent(left);
-    shade.style.width = percent(right - left);
+    element.style.left = percent(left);
+    element.style.width = percent(right - left);
   };
   const end = (event: PointerEvent) => {
     const from = drag.current;
     drag.current = undefined;
-    if (ghost.current) ghost.current.style.width = '0';
+    if (selection.current) selection.current.style.width = '0';
     if (from === undefined) return;
     const [left, right] = [from, parseLocation(event)].sort((a, b) => a - b) as [number, number];
-    if ((right - left) * width < LEAST_DRAG) return;
+    if ((right - left) * width < MIN_DRAG_PX) return;
     dispatch({
       type: 'set',
       part: { window: clampWindow(axis, { from: left * axis.length, to: right * axis.length }) },
@@ -69,14 +69,14 @@ export function Minimap({ page, colours }: MinimapProps) {
         onPointerUp={end}
         onDoubleClick={() => dispatch({ type: 'set', part: { window: undefined } })}
       >
-        <canvas ref={canvas} style={{ height: HEIGHT }} />
+        <canvas ref={canvas} style={{ height: HEIGHT_PX }} />
         {state.window && (
           <>
             <span className="minimap-out" style={{ left: 0, width: percent(window.from / all) }} />
             <span className="minimap-out" style={{ left: percent(window.to / all), right: 0 }} />
           </>
         )}
-        <span className="minimap-ghost" ref={ghost} />
+        <span className="minimap-ghost" ref={selection} />
       </div>
     </div>
   );
@@ -90,7 +90,7 @@ function useDrawing(
 ): void {
   const { axis } = scale;
   const theme = useThemeChanges();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a canvas keeps the colours of the old theme.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new theme needs a redraw
   useEffect(() => {
     const element = canvas.current;
     if (!element || width === 0) return;
@@ -108,7 +108,7 @@ function paint(
 ): void {
   const ratio = window.devicePixelRatio || 1;
   canvas.width = Math.round(width * ratio);
-  canvas.height = HEIGHT * ratio;
+  canvas.height = HEIGHT_PX * ratio;
   canvas.style.width = `${width}px`;
   const context = canvas.getContext('2d');
   if (!context) return;
@@ -117,7 +117,7 @@ function paint(
     resolvedColour(canvas, `--service-${colours.get(name) ?? 0}`),
   );
   const failure = resolvedColour(canvas, '--failure');
-  const step = (HEIGHT - 6) / trace.count;
+  const step = (HEIGHT_PX - 6) / trace.count;
   const height = Math.min(Math.max(step * 0.7, 1), 5);
   for (let i = 0; i < trace.count; i++) {
     const from = place(at(trace.begin, i)) * width;

@@ -1,4 +1,4 @@
-/** The left cell of a row: the span's place in the tree, its name, and marks for what is special. */
+/** The left cell of a row: position in the tree, name, and marks for messages and problems. */
 import type { ReactNode } from 'react';
 import { at } from '../trace/column';
 import { receivedEdges } from '../trace/edges';

@@ -7,79 +7,82 @@ import {
   useState,
 } from 'react';
 
-const KEY = 'throughline.names';
+const STORAGE_KEY = 'throughline.names';
 /** As fractions of the timeline's width. */
-const LEAST = 0.12;
-const MOST = 0.75;
-const STEP = 0.03;
+const MIN_FRACTION = 0.12;
+const MAX_FRACTION = 0.75;
+const KEY_STEP = 0.03;
+
+/** Approximately the default of the styles. */
+const DEFAULT_FRACTION = 0.36;
 
 /**
  * Returns the fraction of the width that the names take, or `undefined` until the reader chooses.
  */
 export function useNameColumnWidth(): readonly [
   number | undefined,
-  (part: number | undefined) => void,
+  (fraction: number | undefined) => void,
 ] {
-  const [part, setPart] = useState(remembered);
+  const [fraction, setFraction] = useState(loadFraction);
   useEffect(() => {
     try {
-      if (part === undefined) localStorage.removeItem(KEY);
-      else localStorage.setItem(KEY, part.toFixed(3));
+      if (fraction === undefined) localStorage.removeItem(STORAGE_KEY);
+      else localStorage.setItem(STORAGE_KEY, fraction.toFixed(3));
     } catch {
       // Storage may be forbidden; the width then lasts as long as this page.
     }
-  }, [part]);
-  return [part, setPart];
+  }, [fraction]);
+  return [fraction, setFraction];
 }
 
-function remembered(): number | undefined {
+function loadFraction(): number | undefined {
   try {
-    const part = Number(localStorage.getItem(KEY) ?? NaN);
-    return part >= LEAST && part <= MOST ? part : undefined;
+    const fraction = Number(localStorage.getItem(STORAGE_KEY) ?? NaN);
+    return fraction >= MIN_FRACTION && fraction <= MAX_FRACTION ? fraction : undefined;
   } catch {
     return undefined;
   }
 }
 
-export function nameColumnStyle(part: number | undefined): CSSProperties | undefined {
-  return part === undefined ? undefined : ({ '--names': `${100 * part}%` } as CSSProperties);
+export function nameColumnStyle(fraction: number | undefined): CSSProperties | undefined {
+  return fraction === undefined
+    ? undefined
+    : ({ '--names': `${100 * fraction}%` } as CSSProperties);
 }
 
 interface NameColumnDividerProps {
-  readonly part: number | undefined;
-  readonly setPart: (part: number | undefined) => void;
+  readonly fraction: number | undefined;
+  readonly setFraction: (fraction: number | undefined) => void;
 }
 
-export function NameColumnDivider({ part, setPart }: NameColumnDividerProps) {
-  const set = (wanted: number) => setPart(Math.min(Math.max(wanted, LEAST), MOST));
+export function NameColumnDivider({ fraction, setFraction }: NameColumnDividerProps) {
+  const set = (wanted: number) =>
+    setFraction(Math.min(Math.max(wanted, MIN_FRACTION), MAX_FRACTION));
   const drag = (event: PointerEvent<HTMLElement>) => {
     const area = event.currentTarget.parentElement?.getBoundingClientRect();
     if (area && event.currentTarget.hasPointerCapture(event.pointerId))
       set((event.clientX - area.left) / area.width);
   };
   const onKeyDown = (event: KeyboardEvent) => {
-    const step = event.key === 'ArrowRight' ? STEP : event.key === 'ArrowLeft' ? -STEP : 0;
+    const step = event.key === 'ArrowRight' ? KEY_STEP : event.key === 'ArrowLeft' ? -KEY_STEP : 0;
     if (step === 0) return;
     event.preventDefault();
-    set((part ?? USUAL) + step);
+    set((fraction ?? DEFAULT_FRACTION) + step);
   };
   return (
     <hr
       className="names-border"
       aria-orientation="vertical"
       aria-label="Width of the name column"
-      aria-valuenow={Math.round(100 * (part ?? USUAL))}
-      aria-valuemin={100 * LEAST}
-      aria-valuemax={100 * MOST}
+      aria-valuenow={Math.round(100 * (fraction ?? DEFAULT_FRACTION))}
+      aria-valuemin={100 * MIN_FRACTION}
+      aria-valuemax={100 * MAX_FRACTION}
       tabIndex={0}
       title="Drag to resize; double-click to reset"
       onPointerDown={(event) => event.currentTarget.setPointerCapture(event.pointerId)}
       onPointerMove={drag}
-      onDoubleClick={() => setPart(undefined)}
+      onDoubleClick={() => setFraction(undefined)}
       onKeyDown={onKeyDown}
     />
   );
 }
-
-/** Approximately the default of the styles. */
-const USUAL = 0.36;

@@ -3,7 +3,7 @@ import { positionIn, type TimeScale } from '../trace/axis';
 import { formatDuration, formatTick } from '../trace/format';
 
 /** Pixels on either side of the label of a hidden gap in which tick labels would overlap it. */
-const LABEL_ROOM = 62;
+const LABEL_ROOM_PX = 62;
 
 interface ScaleProps {
   readonly scale: TimeScale;
@@ -25,10 +25,10 @@ export function Ruler({ marks, scale, width }: RulerProps) {
     (least, mark, i) => (i === 0 ? least : Math.min(least, mark - (marks[i - 1] ?? 0))),
     Infinity,
   );
-  const isCovered = (place: number) =>
+  const isHidden = (place: number) =>
     cuts.some(({ left, width: part }) => {
       const far = (place - left - part / 2) * width;
-      return far > -1.5 * LABEL_ROOM && far < LABEL_ROOM;
+      return far > -1.5 * LABEL_ROOM_PX && far < LABEL_ROOM_PX;
     });
   return (
     <div className="ruler" role="row" aria-rowindex={1}>
@@ -41,7 +41,7 @@ export function Ruler({ marks, scale, width }: RulerProps) {
         aria-label="Time since the start of the trace"
       >
         {marks
-          .filter((mark) => !isCovered(positionIn(scale, mark)))
+          .filter((mark) => !isHidden(positionIn(scale, mark)))
           .map((mark) => (
             <span key={mark} className="tick" style={{ left: percent(positionIn(scale, mark)) }}>
               {formatTick(mark, step)}

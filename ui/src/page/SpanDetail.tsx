@@ -12,22 +12,31 @@ import { type Follow, LinkList, MessageList } from './DetailLinks';
 import { Section } from './Section';
 import type { PageModel } from './state';
 
+const EVIDENCE_TEXTS: Record<string, string> = {
+  header: 'the message carried a trace context',
+  'request-id': 'same request ID as an inbound request',
+  thread: 'written by the thread that read the inbound request',
+  sole: 'only one request was in flight',
+  order: 'matched by order among several requests in flight',
+  open: 'the cause is unknown',
+};
+
 interface SpanDetailProps {
   readonly page: PageModel;
   readonly index: number;
   readonly colours: ReadonlyMap<string, number>;
   readonly follow: Follow;
-  readonly leave: () => void;
+  readonly close: () => void;
 }
 
-export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailProps) {
+export function SpanDetail({ page, index, colours, follow, close }: SpanDetailProps) {
   const { trace } = page;
   const detail = useMemo(() => readSpanDetails(trace, index), [trace, index]);
   const self = useMemo(() => selfTimes(trace), [trace]);
   const templates = loadTemplates();
   const service = serviceOf(trace, index);
   const kind = kindOf(trace, index);
-  const places = {
+  const tableProps = {
     service,
     traceId: trace.responses[at(trace.lane, index)]?.trace_id ?? trace.id,
     spanId: spanIdOf(trace, index),
@@ -40,7 +49,7 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
       // The content scrolls, so the keyboard must be able to focus it.
       tabIndex={0}
       onKeyDown={(event) => {
-        if (event.key === 'Escape') leave();
+        if (event.key === 'Escape') close();
       }}
     >
       <div className="detail-head">
@@ -50,7 +59,7 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
           {kind && <span className="kind">{kind}</span>}
           {isFailed(trace, index) && <span className="failure-note">error</span>}
         </p>
-        <button type="button" className="close" aria-label="Close details" onClick={leave}>
+        <button type="button" className="close" aria-label="Close details" onClick={close}>
           ×
         </button>
         <h2>
@@ -65,13 +74,13 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
       <Parent detail={detail} />
       {detail.attributes.length > 0 && (
         <Section title="Attributes" count={detail.attributes.length}>
-          <AttributeTable attributes={detail.attributes} {...places} />
+          <AttributeTable attributes={detail.attributes} {...tableProps} />
         </Section>
       )}
-      <Events detail={detail} places={places} />
+      <Events detail={detail} tableProps={tableProps} />
       {detail.resource.length > 0 && (
         <Section title="Resource" count={detail.resource.length}>
-          <AttributeTable attributes={detail.resource} {...places} />
+          <AttributeTable attributes={detail.resource} {...tableProps} />
         </Section>
       )}
       {detail.scope && (
@@ -149,15 +158,6 @@ function Message({ detail: { message } }: { readonly detail: SpanDetails }) {
   );
 }
 
-const EVIDENCE: Record<string, string> = {
-  header: 'the message carried a trace context',
-  'request-id': 'same request ID as an inbound request',
-  thread: 'written by the thread that read the inbound request',
-  sole: 'only one request was in flight',
-  order: 'matched by order among several requests in flight',
-  open: 'the cause is unknown',
-};
-
 /** The evidence for the parent, unless the parent needs no explanation. */
 function Parent({ detail: { evidence, missingParent } }: { readonly detail: SpanDetails }) {
   if (!evidence && !missingParent) return null;
@@ -166,7 +166,7 @@ function Parent({ detail: { evidence, missingParent } }: { readonly detail: Span
       {evidence && (
         <p>
           <span className={evidence.inferred ? 'mark inferred' : 'mark'}>{evidence.name}</span>{' '}
-          {EVIDENCE[evidence.name]}
+          {EVIDENCE_TEXTS[evidence.name]}
           {evidence.confidence !== undefined &&
             ` (${formatPercent(evidence.confidence)} confidence)`}
         </p>
@@ -182,10 +182,10 @@ function Parent({ detail: { evidence, missingParent } }: { readonly detail: Span
 
 function Events({
   detail,
-  places,
+  tableProps,
 }: {
   readonly detail: SpanDetails;
-  readonly places: Parameters<typeof AttributeTable>[0] extends infer P
+  readonly tableProps: Parameters<typeof AttributeTable>[0] extends infer P
     ? Omit<P, 'attributes'>
     : never;
 }) {
@@ -197,7 +197,7 @@ function Events({
           <li key={i}>
             <span className="quiet">{formatDuration(event.time)}</span> <bdi>{event.name}</bdi>
             {event.attributes.length > 0 && (
-              <AttributeTable attributes={event.attributes} {...places} />
+              <AttributeTable attributes={event.attributes} {...tableProps} />
             )}
           </li>
         ))}

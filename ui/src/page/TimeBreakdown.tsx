@@ -35,7 +35,7 @@ export function TimeBreakdown({ page, colours }: TimeBreakdownProps) {
               key={`${part.topic} ${part.name}`}
               className={part.className}
               style={{ width: percent(trace.duration > 0 ? part.time / trace.duration : 0) }}
-              title={`${part.topic ? `in ${topicName(part.name)}` : part.name}: ${formatDuration(part.time)}`}
+              title={describeItem(part)}
             />
           ))}
         </div>
@@ -53,6 +53,10 @@ export function TimeBreakdown({ page, colours }: TimeBreakdownProps) {
       </ul>
     </section>
   );
+}
+
+function describeItem({ topic, name, time }: BreakdownItem): string {
+  return `${topic ? `in ${topicName(name)}` : name}: ${formatDuration(time)}`;
 }
 
 /** Returns the items in order of time, longest first. */

@@ -17,9 +17,12 @@ import { rowId, SpanRow } from './SpanRow';
 import type { PageModel } from './state';
 
 /** Width in pixels that the label of a tick needs. */
-const TICK_WIDTH = 110;
+const TICK_WIDTH_PX = 110;
 /** Height of the ruler in pixels; must equal `--ruler` in the styles. */
-const RULER_HEIGHT = 30;
+const RULER_HEIGHT_PX = 30;
+
+/** Pixels that the keys `s` and `w` scroll. */
+const SCROLL_PX = 240;
 
 interface TimelineProps {
   /** The grid, so that callers can focus it. */
@@ -32,10 +35,10 @@ interface TimelineProps {
 
 export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
   const { trace, state, dispatch, rows, scale, runs, critical, matches } = page;
-  const view = useRowWindow(rows.spans.length, RULER_HEIGHT);
+  const view = useRowWindow(rows.spans.length, RULER_HEIGHT_PX);
   const [barArea, barAreaWidth] = useElementWidth<HTMLDivElement>();
-  const [names, setNames] = useNameColumnWidth();
-  const marks = tickTimes(scale, Math.max(1, Math.floor(barAreaWidth / TICK_WIDTH)));
+  const [nameFraction, setNameFraction] = useNameColumnWidth();
+  const marks = tickTimes(scale, Math.max(1, Math.floor(barAreaWidth / TICK_WIDTH_PX)));
   const activeRow = trace.count > 0 ? at(rows.rowOf, state.active) : 0;
   useEffect(() => view.scrollTo(activeRow), [view.scrollTo, activeRow]);
   const timeline = useMemo(
@@ -52,7 +55,7 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
   return (
     <div className="timeline-box">
       <Minimap page={page} colours={colours} />
-      <div className="timeline-frame" style={nameColumnStyle(names)}>
+      <div className="timeline-frame" style={nameColumnStyle(nameFraction)}>
         <TreeGrid
           ref={ref}
           rowCount={rows.spans.length}
@@ -95,7 +98,7 @@ export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
             </div>
           </div>
         </TreeGrid>
-        <NameColumnDivider part={names} setPart={setNames} />
+        <NameColumnDivider fraction={nameFraction} setFraction={setNameFraction} />
       </div>
     </div>
   );
@@ -116,14 +119,11 @@ interface TreeGridProps {
   readonly children: ReactNode;
 }
 
-/** Pixels that the keys `s` and `w` scroll. */
-const SCROLL = 240;
-
 function TreeGrid({ ref, rowCount, activeId, page, scrollBy, children }: TreeGridProps) {
   const keys = useRef<HTMLParagraphElement>(null);
   function onKeyDown(event: KeyboardEvent) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const scroll = event.key === 's' ? SCROLL : event.key === 'w' ? -SCROLL : 0;
+    const scroll = event.key === 's' ? SCROLL_PX : event.key === 'w' ? -SCROLL_PX : 0;
     if (scroll !== 0) scrollBy(scroll);
     if (scroll !== 0 || page.press(event.key, event.shiftKey)) event.preventDefault();
   }

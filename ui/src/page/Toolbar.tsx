@@ -5,6 +5,12 @@ import { formatCount, formatDuration } from '../trace/format';
 import type { ShownPath } from './address';
 import { type PageModel, stepMatch } from './state';
 
+const PATHS: readonly (readonly [ShownPath, string])[] = [
+  ['none', 'No critical path'],
+  ['blocking', 'Critical path: blocking'],
+  ['end-to-end', 'Critical path: end to end'],
+];
+
 interface ToolbarProps {
   readonly page: PageModel;
   readonly findField: RefObject<HTMLInputElement | null>;
@@ -146,12 +152,6 @@ function Errors({ page }: { readonly page: PageModel }) {
     </button>
   );
 }
-
-const PATHS: readonly (readonly [ShownPath, string])[] = [
-  ['none', 'No critical path'],
-  ['blocking', 'Critical path: blocking'],
-  ['end-to-end', 'Critical path: end to end'],
-];
 
 function PathChoice({ page }: { readonly page: PageModel }) {
   const { state, dispatch, critical } = page;

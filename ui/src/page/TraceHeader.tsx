@@ -12,6 +12,16 @@ import { DownloadMenu } from './DownloadMenu';
 import type { PageModel } from './state';
 import { TimeBreakdown, waitText } from './TimeBreakdown';
 
+const VIEW_NAMES: Record<View, string> = {
+  timeline: 'Timeline',
+  journey: 'Journey',
+  graph: 'Graph',
+  flame: 'Flame graph',
+  statistics: 'Statistics',
+  spans: 'Spans',
+  json: 'JSON',
+};
+
 interface TraceHeaderProps {
   readonly page: PageModel;
   readonly colours: ReadonlyMap<string, number>;
@@ -113,16 +123,6 @@ function countFlag(trace: Trace, flag: number): number {
   for (let i = 0; i < trace.count; i++) if ((at(trace.flags, i) & flag) !== 0) count += 1;
   return count;
 }
-
-const VIEW_NAMES: Record<View, string> = {
-  timeline: 'Timeline',
-  journey: 'Journey',
-  graph: 'Graph',
-  flame: 'Flame graph',
-  statistics: 'Statistics',
-  spans: 'Spans',
-  json: 'JSON',
-};
 
 /** Tabs as in the ARIA pattern: Tab stops once, arrow keys move between the tabs. */
 export function ViewTabs({ page }: { readonly page: PageModel }) {

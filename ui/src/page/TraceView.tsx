@@ -35,7 +35,7 @@ export function TraceView({ trace, id, query, reload }: TraceViewProps) {
   const grid = useRef<HTMLDivElement>(null);
   const findField = useRef<HTMLInputElement>(null);
   // The button that was pressed no longer exists; without this the keyboard focus would be lost.
-  const leave = () => {
+  const close = () => {
     dispatch({ type: 'set', part: { open: false } });
     grid.current?.focus();
   };
@@ -61,7 +61,7 @@ export function TraceView({ trace, id, query, reload }: TraceViewProps) {
               index={state.active}
               colours={colours}
               follow={follow}
-              leave={leave}
+              close={close}
             />
           )}
         </div>

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { addressParams, parseAddress } from './address';
 
-it('the address of a view comes back whole, and is empty at its defaults', () => {
+it('an address round-trips, and default values are omitted', () => {
   const address = {
     view: 'flame',
     span: 'ab12',
@@ -19,7 +19,7 @@ it('the address of a view comes back whole, and is empty at its defaults', () =>
   );
 });
 
-it("reads Jaeger's deep link and leaves out nonsense", () => {
+it("reads Jaeger's deep link and ignores invalid parameters", () => {
   expect(parseAddress('?uiFind=ab12').span).toBe('ab12');
   expect(parseAddress('?view=nope&path=x&window=9-3&match=x,')).toEqual({
     view: 'timeline',

@@ -2,7 +2,7 @@
 import { type RefObject, useEffect } from 'react';
 import type { PageModel } from './state';
 
-const ANYWHERE = new Set([
+const PAGE_KEYS = new Set([
   'a',
   'A',
   'd',
@@ -42,7 +42,7 @@ export function usePageKeys(
         return;
       }
       if (event.altKey || event.ctrlKey || event.metaKey) return;
-      if (!ANYWHERE.has(event.key) && !(event.shiftKey && event.key.startsWith('Arrow'))) return;
+      if (!PAGE_KEYS.has(event.key) && !(event.shiftKey && event.key.startsWith('Arrow'))) return;
       if (page.press(event.key, event.shiftKey)) event.preventDefault();
     };
     window.addEventListener('keydown', onKeyDown);

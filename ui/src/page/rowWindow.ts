@@ -5,9 +5,9 @@ import { type RefObject, useCallback, useEffect, useRef, useState } from 'react'
 export const ROW_HEIGHT_PX = 28;
 
 /** Extra rows beyond both ends of the view, so that quick scrolling shows no gaps. */
-const SPARE = 8;
+const OVERSCAN_ROWS = 8;
 /** The range moves by this number of rows: fewer and larger updates leave most frames free. */
-const STEP = 6;
+const ROW_STEP = 6;
 
 export interface RowWindow {
   readonly scroller: RefObject<HTMLDivElement | null>;
@@ -26,18 +26,22 @@ export function useRowWindow(count: number, above: number): RowWindow {
   useEffect(() => {
     const box = scroller.current;
     if (!box) return undefined;
-    const look = () => {
-      const first = Math.max(0, Math.floor(box.scrollTop / ROW_HEIGHT_PX / STEP) * STEP - SPARE);
+    const update = () => {
+      const first = Math.max(
+        0,
+        Math.floor(box.scrollTop / ROW_HEIGHT_PX / ROW_STEP) * ROW_STEP - OVERSCAN_ROWS,
+      );
       const last =
-        Math.ceil((box.scrollTop + box.clientHeight) / ROW_HEIGHT_PX / STEP) * STEP + SPARE;
+        Math.ceil((box.scrollTop + box.clientHeight) / ROW_HEIGHT_PX / ROW_STEP) * ROW_STEP +
+        OVERSCAN_ROWS;
       setRange((before) => (before[0] === first && before[1] === last ? before : [first, last]));
     };
-    look();
-    box.addEventListener('scroll', look, { passive: true });
-    const sizes = new ResizeObserver(look);
+    update();
+    box.addEventListener('scroll', update, { passive: true });
+    const sizes = new ResizeObserver(update);
     sizes.observe(box);
     return () => {
-      box.removeEventListener('scroll', look);
+      box.removeEventListener('scroll', update);
       sizes.disconnect();
     };
   }, []);

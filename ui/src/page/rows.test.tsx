@@ -36,10 +36,10 @@ function row(trace: Trace, index: number, changes: Partial<TimelineModel> = {}):
   );
 }
 
-describe('a row', () => {
+describe('SpanRow', () => {
   const { trace, at } = placed(linkedCheckout);
 
-  it('of a consumer says its topic, where it came from and how long the message waited', () => {
+  it('shows the topic, the sender and the queue time of a consumer', () => {
     const text = row(trace, at('From_eshop-topic'));
     expect(text).toContain('follows from To_eshop-topic');
     expect(text).toContain('class="wait"');
@@ -47,7 +47,7 @@ describe('a row', () => {
     expect(text).toContain('class="mark topic"');
   });
 
-  it('marks failures, missing parents and inferred ones with their confidence', () => {
+  it('marks failures, missing parents, and inferred parents with their confidence', () => {
     const { trace: odd } = built([
       { id: 'a', childOf: 'dead', tags: { error: true } },
       {
@@ -63,7 +63,7 @@ describe('a row', () => {
     expect(row(odd, 2)).toMatch(/mark inferred.*open/);
   });
 
-  it('shows where the critical path runs', () => {
+  it('marks the critical path', () => {
     const critical = criticalPath(trace, 'end-to-end');
     expect(row(trace, at('GET /checkout'), { critical }).match(/class="critical"/g)).toHaveLength(
       4,
@@ -71,7 +71,7 @@ describe('a row', () => {
     expect(row(trace, at('From_eshop-topic'), { critical })).toContain('wait on-path');
   });
 
-  it('outside of the window points to where it is', () => {
+  it('points to bars outside of the window', () => {
     const axis = linearAxis(trace.duration);
     expect(
       row(trace, at('GET /createOrder'), {
@@ -84,7 +84,7 @@ describe('a row', () => {
   });
 });
 
-it('values stay text, and only templates make links', () => {
+it('attribute values stay text, and only templates turn them into links', () => {
   const attributes = [{ key: 'url', value: 'javascript:alert(1)<img src=x>', kind: 's' }];
   const places = { traceId: 't', spanId: 's', service: 'x' };
   const plain = renderToStaticMarkup(

@@ -34,6 +34,10 @@ import {
 } from '../trace/rows';
 import { addressParams, parseAddress, type ShownPath, type View } from './address';
 
+const ZOOM = 0.7;
+
+const PAN = 0.15;
+
 export interface PageState {
   readonly view: View;
   readonly active: number;
@@ -105,7 +109,7 @@ export function usePageModel(trace: Trace, id: string, query: string, isInner = 
 
   const shown = useMemo(() => spansToShow(trace, find, only), [trace, find, only]);
   const rows = useMemo(() => visibleRows(trace, folds, runs, shown), [trace, folds, runs, shown]);
-  const axis = useMemo(() => axisOf(trace, cut), [trace, cut]);
+  const axis = useMemo(() => axisFor(trace, cut), [trace, cut]);
   const scale = useMemo(
     () => ({ axis, window: state.window ?? fullWindow(axis) }),
     [state.window, axis],
@@ -135,21 +139,21 @@ export function usePageModel(trace: Trace, id: string, query: string, isInner = 
     if (mirrors) replaceLocation(address);
   }, [address, mirrors]);
   // A link in the page, or the journey within it, may lead to another view or span of this trace.
-  const asked = tracePath(id, addressParams(parseAddress(query)));
-  const seen = useRef(asked);
+  const requested = tracePath(id, addressParams(parseAddress(query)));
+  const seen = useRef(requested);
   useEffect(() => {
-    if (seen.current !== asked && asked !== address) dispatch({ type: 'address', query });
-    seen.current = asked;
-  }, [asked, address, query]);
+    if (seen.current !== requested && requested !== address) dispatch({ type: 'address', query });
+    seen.current = requested;
+  }, [requested, address, query]);
 
-  const press = (key: string, shift: boolean) => pressed(key, shift, { trace, state, dispatch });
+  const press = (key: string, shift: boolean) => handleKey(key, shift, { trace, state, dispatch });
   return { trace, state, dispatch, press, runs, rows, scale, matches, critical };
 }
 
 function initialState(trace: Trace, runs: Int32Array, query: string): PageState {
   const address = parseAddress(query);
   const wanted = address.span ? findSpan(trace, address.span) : -1;
-  const axis = axisOf(trace, address.cut);
+  const axis = axisFor(trace, address.cut);
   return {
     view: address.view,
     active: Math.max(wanted, 0),
@@ -176,7 +180,7 @@ function reducer(trace: Trace, runs: Int32Array) {
         const next = { ...state, ...action.part };
         // Matches may be hidden in folds and runs, and the active span may not be one of them.
         if (next.only && next.find !== '' && (next.find !== state.find || !state.only))
-          return refolded(trace, runs, next, opened(state.folds));
+          return withFolds(trace, runs, next, unfoldAll(state.folds));
         // Positions differ on another axis, so the window is reset.
         return next.cut === state.cut ? next : { ...next, window: undefined };
       }
@@ -191,9 +195,9 @@ function reducer(trace: Trace, runs: Int32Array) {
           folds: reveal(trace, state.folds, runs, action.index),
         };
       case 'toggle':
-        return refolded(trace, runs, state, toggleFold(state.folds, runs, action.index));
+        return withFolds(trace, runs, state, toggleFold(state.folds, runs, action.index));
       case 'folds':
-        return refolded(trace, runs, state, foldAll(trace, state.folds, action.how));
+        return withFolds(trace, runs, state, foldAll(trace, state.folds, action.how));
       case 'key': {
         const rows = visibleRows(
           trace,
@@ -212,11 +216,11 @@ function reducer(trace: Trace, runs: Int32Array) {
         };
       }
       case 'zoom':
-        return moved(trace, state, (axis, window) =>
+        return withWindow(trace, state, (axis, window) =>
           zoomWindow(axis, window, action.factor, action.centre),
         );
       case 'pan':
-        return moved(trace, state, (axis, window) => panWindow(axis, window, action.part));
+        return withWindow(trace, state, (axis, window) => panWindow(axis, window, action.part));
     }
   };
 }
@@ -232,7 +236,7 @@ function foldAll(
 }
 
 /** Applies new folds; if the active span is then hidden, the row that hides it becomes active. */
-function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: FoldFlags): PageState {
+function withFolds(trace: Trace, runs: Int32Array, state: PageState, folds: FoldFlags): PageState {
   const rows = visibleRows(trace, folds, runs, spansToShow(trace, state.find, state.only));
   if (rows.spans.length === 0) return { ...state, folds };
   return {
@@ -243,7 +247,7 @@ function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: FoldF
 }
 
 /** Unfolds everything, including runs. */
-function opened(folds: FoldFlags): FoldFlags {
+function unfoldAll(folds: FoldFlags): FoldFlags {
   return folds.map(() => UNFOLDED_RUN);
 }
 
@@ -261,12 +265,12 @@ function spansToShow(trace: Trace, find: string, only: boolean): Uint8Array | un
   return kept;
 }
 
-function moved(
+function withWindow(
   trace: Trace,
   state: PageState,
   move: (axis: TimeAxis, window: TimeWindow) => TimeWindow,
 ): PageState {
-  const axis = axisOf(trace, state.cut);
+  const axis = axisFor(trace, state.cut);
   const window = move(axis, state.window ?? fullWindow(axis));
   const isWhole = window.from <= 0 && window.to >= axis.length;
   return { ...state, window: isWhole ? undefined : window };
@@ -275,7 +279,7 @@ function moved(
 const axes = new WeakMap<Trace, TimeAxis>();
 
 /** Returns the axis; the one with hidden gaps is cached, because every key asks for it. */
-function axisOf(trace: Trace, cut: boolean): TimeAxis {
+function axisFor(trace: Trace, cut: boolean): TimeAxis {
   if (!cut) return linearAxis(trace.duration);
   const known = axes.get(trace) ?? compressedAxis(trace);
   axes.set(trace, known);
@@ -294,10 +298,7 @@ interface KeyContext {
   readonly dispatch: (action: PageAction) => void;
 }
 
-const ZOOM = 0.7;
-const PAN = 0.15;
-
-function pressed(key: string, shift: boolean, { trace, state, dispatch }: KeyContext): boolean {
+function handleKey(key: string, shift: boolean, { trace, state, dispatch }: KeyContext): boolean {
   const strength = shift ? 3 : 1;
   const act = (action: PageAction) => {
     dispatch(action);

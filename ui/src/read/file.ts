@@ -28,7 +28,8 @@ export function readTraces(text: string): OpenedTrace[] {
   const traces = [...jaeger, ...otlp].filter(({ response }) => response.spans.start.length > 0);
   if (traces.length === 0)
     throw new Error(
-      'the file contains no traces: supported are Jaeger JSON ({"data": […]}) and OTLP JSON ({"resourceSpans": […]})',
+      'the file contains no traces; supported are Jaeger JSON ({"data": […]}) ' +
+        'and OTLP JSON ({"resourceSpans": […]})',
     );
   return traces;
 }
@@ -43,7 +44,7 @@ function parse(text: string): unknown[] {
         return JSON.parse(line) as unknown;
       } catch {
         throw new Error(
-          `line ${i + 1} is not valid JSON: a trace file is one JSON document, or one document per line`,
+          `line ${i + 1} is not valid JSON; expected one JSON document, or one per line`,
         );
       }
     });

@@ -66,7 +66,7 @@ describe('OTLP JSON', () => {
   const [read] = readTraces(JSON.stringify(otlp));
   const trace = buildTrace([read!.response]);
 
-  it('keeps names, kinds, times below a microsecond, status and values of every type', () => {
+  it('keeps names, kinds, fractions of a microsecond, status and values of every type', () => {
     expect([
       nameOf(trace, 0),
       serviceOf(trace, 0),
@@ -95,7 +95,7 @@ describe('OTLP JSON', () => {
     ]);
   });
 
-  it('is read one document per line, one trace over several', () => {
+  it('is read with one document per line, and a trace spread over several', () => {
     const half = (i: number) =>
       JSON.stringify({
         resourceSpans: [
@@ -112,7 +112,7 @@ describe('OTLP JSON', () => {
 });
 
 describe('files', () => {
-  it('give back each of their traces alone, as they had it', () => {
+  it('return each of their traces alone, in the format of the file', () => {
     const [span] = otlp.resourceSpans[0]!.scopeSpans[0]!.spans;
     const other = { ...span, traceId: 'ab'.repeat(16) };
     const two = { resourceSpans: [...otlp.resourceSpans, { scopeSpans: [{ spans: [other] }] }] };
@@ -125,7 +125,7 @@ describe('files', () => {
     expect([jaeger!.format, jaeger!.document()]).toEqual(['jaeger', { data: [linkedCheckout] }]);
   });
 
-  it('of Jaeger are read with and without their frame', () => {
+  it('of Jaeger are read with and without the surrounding object', () => {
     for (const text of [{ data: [linkedCheckout] }, [linkedCheckout], linkedCheckout]) {
       expect(
         readTraces(JSON.stringify(text)).map(({ response }) => response.spans.start.length),
@@ -138,7 +138,7 @@ describe('files', () => {
     ['{"data":[]}', /no traces/],
     ['{"a":1}\nnot json', /line 2 is not valid JSON/],
     ['<html>', /line 1 is not valid JSON/],
-  ])('that hold none say what would be read: %s', (text, message) => {
+  ])('without traces are rejected with the supported formats: %s', (text, message) => {
     expect(() => readTraces(text)).toThrow(message);
   });
 });

@@ -51,7 +51,7 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
       <button
         type="button"
         className="small"
-        title="Jaeger JSON, OTLP JSON, or one OTLP document per line. You can also drop a file onto the page."
+        title="Jaeger JSON, OTLP JSON, or one OTLP document per line; or drop a file onto the page"
         onClick={() => field.current?.click()}
       >
         Open file

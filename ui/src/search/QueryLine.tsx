@@ -20,8 +20,8 @@ interface QueryLineProps {
 }
 
 /** Delay between a key press and the request for completions. */
-const PAUSE_MS = 120;
-const MOST = 12;
+const COMPLETION_DELAY_MS = 120;
+const MAX_COMPLETIONS = 12;
 
 export function QueryLine({ value, onChange, error }: QueryLineProps) {
   const id = useId();
@@ -158,7 +158,7 @@ function useOptions(place: CompletionTarget | undefined): readonly string[] {
         // Without completions the field still works; errors are reported by the search.
         () => setOptions([]),
       );
-    }, PAUSE_MS);
+    }, COMPLETION_DELAY_MS);
     return () => {
       clearTimeout(timer);
       abort.abort();
@@ -172,13 +172,16 @@ async function fetchCompletions(
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const starts = (text: string) => text.toLowerCase().startsWith(place.text.toLowerCase());
-  const limit = String(MOST);
+  const limit = String(MAX_COMPLETIONS);
   if (place.what === 'key') {
     const own = place.isTraceQl
       ? INTRINSIC_FIELDS.filter((name) => place.text !== '' && starts(name))
       : [];
     const keys = await completeTexts('keys', { text: place.text, limit }, signal);
-    return [...new Set([...own, ...(place.isTraceQl ? keys : unscoped(keys))])].slice(0, MOST);
+    return [...new Set([...own, ...(place.isTraceQl ? keys : unscoped(keys))])].slice(
+      0,
+      MAX_COMPLETIONS,
+    );
   }
   const known = KNOWN_VALUES[place.key];
   if (known) return known.filter(starts);

@@ -13,17 +13,24 @@ interface ResultListProps {
   /** Milliseconds since the epoch. */
   readonly now: number;
   /** Whether a link to a trace highlights the spans that the search matched. */
-  readonly marksMatches: boolean;
-  readonly ticked: readonly string[];
-  readonly tick: (id: string) => void;
+  readonly linksToMatches: boolean;
+  readonly selected: readonly string[];
+  readonly toggleSelected: (id: string) => void;
 }
 
-const AT_ONCE = 40;
+const INITIAL_ROWS = 40;
 
-export function ResultList({ traces, colours, now, marksMatches, ticked, tick }: ResultListProps) {
+export function ResultList({
+  traces,
+  colours,
+  now,
+  linksToMatches,
+  selected,
+  toggleSelected,
+}: ResultListProps) {
   // The visible rows are drawn at once; the others follow without blocking input.
-  const deferred = useDeferredValue(traces, traces.slice(0, AT_ONCE));
-  const shown = traces.length <= AT_ONCE ? traces : deferred;
+  const deferred = useDeferredValue(traces, traces.slice(0, INITIAL_ROWS));
+  const shown = traces.length <= INITIAL_ROWS ? traces : deferred;
   const longest = traces.reduce((most, trace) => Math.max(most, trace.duration), 1);
   return (
     <ol className="results">
@@ -31,12 +38,12 @@ export function ResultList({ traces, colours, now, marksMatches, ticked, tick }:
         <Result
           key={trace.trace_id}
           trace={trace}
-          part={trace.duration / longest}
+          fraction={trace.duration / longest}
           colours={colours}
           age={formatAge(trace.start, now)}
-          marksMatches={marksMatches}
-          isTicked={ticked.includes(trace.trace_id)}
-          tick={tick}
+          linksToMatches={linksToMatches}
+          isSelected={selected.includes(trace.trace_id)}
+          toggleSelected={toggleSelected}
         />
       ))}
     </ol>
@@ -46,39 +53,39 @@ export function ResultList({ traces, colours, now, marksMatches, ticked, tick }:
 interface ResultProps {
   readonly trace: TraceSummary;
   /** Fraction of the longest duration in the list. */
-  readonly part: number;
+  readonly fraction: number;
   readonly colours: ReadonlyMap<string, number>;
   readonly age: string;
-  readonly marksMatches: boolean;
-  readonly isTicked: boolean;
-  readonly tick: (id: string) => void;
+  readonly linksToMatches: boolean;
+  readonly isSelected: boolean;
+  readonly toggleSelected: (id: string) => void;
 }
 
 const Result = memo(function Result({
   trace,
-  part,
+  fraction,
   colours,
   age,
-  marksMatches,
-  isTicked,
-  tick,
+  linksToMatches,
+  isSelected,
+  toggleSelected,
 }: ResultProps) {
   const name = `${trace.service} ${trace.operation}`;
-  const matched = marksMatches
+  const matched = linksToMatches
     ? {
         span: trace.matched[0],
         match: trace.matched.length > 1 ? trace.matched.join(',') : undefined,
       }
     : {};
   return (
-    <li className={isTicked ? 'result ticked' : 'result'}>
+    <li className={isSelected ? 'result ticked' : 'result'}>
       <input
         type="checkbox"
         className="result-tick"
         aria-label={`Compare ${name}`}
         title="Select two traces to compare them"
-        checked={isTicked}
-        onChange={() => tick(trace.trace_id)}
+        checked={isSelected}
+        onChange={() => toggleSelected(trace.trace_id)}
       />
       <div className="result-body">
         <div className="result-head">
@@ -88,7 +95,7 @@ const Result = memo(function Result({
           </Link>
           <span className="result-duration">
             <span className="meter" aria-hidden="true">
-              <span style={{ width: `${100 * part}%` }} />
+              <span style={{ width: `${100 * fraction}%` }} />
             </span>
             {formatDuration(trace.duration)}
           </span>

@@ -17,20 +17,20 @@ interface ScatterProps {
   readonly onBrush: (brush: Brush | undefined) => void;
 }
 
-const HEIGHT = 150;
+const HEIGHT_PX = 150;
 /** Seconds between time labels; labels do not show fractions of a second. */
 const TIME_STEPS = [
   1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400,
   172_800, 604_800, 2_419_200,
 ];
 /** Maximum distance in pixels between a click and the dot that it opens. */
-const REACH = 12;
+const CLICK_RADIUS_PX = 12;
 
 export default function Scatter({ traces, onBrush }: ScatterProps) {
   const [box, width] = useElementWidth<HTMLDivElement>();
   const place = useRef<HTMLDivElement>(null);
   const theme = useThemeChanges();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a canvas keeps the colours of the old theme.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new theme needs a redraw
   useEffect(() => {
     const element = place.current;
     if (!element || width === 0 || traces.length === 0) return undefined;
@@ -42,8 +42,8 @@ export default function Scatter({ traces, onBrush }: ScatterProps) {
       <div
         ref={place}
         role="img"
-        aria-label={`Duration over time of ${formatCount(traces.length, 'trace')}, as in the list below`}
-        style={{ minHeight: HEIGHT }}
+        aria-label={`Duration over time of ${formatCount(traces.length, 'trace')}, listed below`}
+        style={{ minHeight: HEIGHT_PX }}
       />
     </div>
   );
@@ -83,7 +83,7 @@ function options(
   };
   return {
     width,
-    height: HEIGHT,
+    height: HEIGHT_PX,
     legend: { show: false },
     cursor: { drag: { x: true, y: true, setScale: false, uni: 8 }, points: { show: false } },
     scales: {
@@ -96,7 +96,7 @@ function options(
         size: 26,
         space: 72,
         incrs: TIME_STEPS,
-        values: (_, splits, __, ___, step) => splits.map((seconds) => momentText(seconds, step)),
+        values: (_, splits, __, ___, step) => splits.map((seconds) => formatTime(seconds, step)),
       },
       {
         ...axis,
@@ -137,7 +137,7 @@ function powersOfTen(min: number, max: number): number[] {
 }
 
 /** Formats a local time with the precision that the step of the axis needs. */
-function momentText(seconds: number, step: number): string {
+function formatTime(seconds: number, step: number): string {
   const date = new Date(seconds * 1e3);
   const two = (value: number) => String(value).padStart(2, '0');
   if (step >= 86_400) return `${two(date.getMonth() + 1)}-${two(date.getDate())}`;
@@ -199,19 +199,21 @@ function openOnClick(plot: uPlot, traces: readonly TraceSummary[]): void {
     for (const trace of traces) {
       const { x, y } = dot(plot, trace, false);
       const far = Math.hypot(x - px, y - py);
-      if (far <= REACH && (!best || far < best.far)) best = { trace, far };
+      if (far <= CLICK_RADIUS_PX && (!best || far < best.far)) best = { trace, far };
     }
     return best?.trace;
   };
   plot.over.addEventListener('mousemove', (event) => {
     const trace = nearest(event);
     plot.over.style.cursor = trace ? 'pointer' : 'crosshair';
-    plot.over.title = trace
-      ? `${trace.service} ${trace.operation}: ${formatDuration(trace.duration)}, ${formatCount(trace.spans, 'span')}`
-      : '';
+    plot.over.title = trace ? describe(trace) : '';
   });
   plot.over.addEventListener('click', (event) => {
     const trace = plot.select.width < 4 && plot.select.height < 4 ? nearest(event) : undefined;
     if (trace) navigate(tracePath(trace.trace_id));
   });
+}
+
+function describe({ service, operation, duration, spans }: TraceSummary): string {
+  return `${service} ${operation}: ${formatDuration(duration)}, ${formatCount(spans, 'span')}`;
 }

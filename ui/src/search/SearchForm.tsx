@@ -16,6 +16,17 @@ import {
   toLocalField,
 } from './query';
 
+/** Fields that a phone hides while they have their default values. */
+const SECONDARY_FIELDS = [
+  'operation',
+  'topic',
+  'minDuration',
+  'maxDuration',
+  'order',
+  'limit',
+  'errors',
+] as const;
+
 interface SearchFormProps {
   readonly query: SearchQuery;
   readonly services: readonly string[];
@@ -34,8 +45,8 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
   const topics = useRequest('topics', (signal) => completeTexts('topics', {}, signal));
   const change = (part: Partial<SearchQuery>) => setDraft((previous) => ({ ...previous, ...part }));
   // On a phone, secondaryly used fields are hidden until they are requested or have a value.
-  const [isWhole, setWhole] = useState(false);
-  const saysMore = MORE.some((name) => draft[name] !== DEFAULT_QUERY[name]);
+  const [isExpanded, setExpanded] = useState(false);
+  const hasSecondary = SECONDARY_FIELDS.some((name) => draft[name] !== DEFAULT_QUERY[name]);
   const isValid = isDuration(draft.minDuration) && isDuration(draft.maxDuration);
 
   function submit(event: FormEvent) {
@@ -46,7 +57,7 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
   return (
     <search>
       <form
-        className={isWhole || saysMore ? 'search-form whole' : 'search-form'}
+        className={isExpanded || hasSecondary ? 'search-form whole' : 'search-form'}
         aria-label="Traces"
         onSubmit={submit}
       >
@@ -124,14 +135,14 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
           />
           Errors only
         </label>
-        {!saysMore && (
+        {!hasSecondary && (
           <button
             type="button"
             className="more-fields"
-            aria-expanded={isWhole}
-            onClick={() => setWhole(!isWhole)}
+            aria-expanded={isExpanded}
+            onClick={() => setExpanded(!isExpanded)}
           >
-            {isWhole ? 'Fewer fields' : 'More fields'}
+            {isExpanded ? 'Fewer fields' : 'More fields'}
           </button>
         )}
         <button type="submit" className="primary">
@@ -141,17 +152,6 @@ export function SearchForm({ query, services, error, onSubmit }: SearchFormProps
     </search>
   );
 }
-
-/** Fields that a phone hides while they have their default values. */
-const MORE = [
-  'operation',
-  'topic',
-  'minDuration',
-  'maxDuration',
-  'order',
-  'limit',
-  'errors',
-] as const;
 
 interface TimeRangeProps {
   readonly draft: SearchQuery;
@@ -199,7 +199,7 @@ interface DurationFieldProps {
 }
 
 function DurationField({ label, placeholder, value, onChange }: DurationFieldProps) {
-  const isBad = !isDuration(value);
+  const isInvalid = !isDuration(value);
   return (
     <label className="field field-narrow secondary">
       <span>{label}</span>
@@ -208,11 +208,11 @@ function DurationField({ label, placeholder, value, onChange }: DurationFieldPro
         placeholder={placeholder}
         spellCheck={false}
         autoComplete="off"
-        aria-invalid={isBad}
+        aria-invalid={isInvalid}
         value={value}
         onChange={(event) => onChange(event.target.value)}
       />
-      {isBad && (
+      {isInvalid && (
         <span className="field-error" role="alert">
           Enter a duration such as 100ms or 1.5s.
         </span>

@@ -10,7 +10,7 @@ import { comparePath, navigate } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
-import { type Brush, narrowed, within } from './brush';
+import { type Brush, isWithin, narrowQuery } from './brush';
 import { OpenFile } from './OpenFile';
 import { summaryOf } from './opened';
 import { LOOKBACKS, ORDERS, parseQuery, type SearchQuery, searchPath } from './query';
@@ -26,11 +26,11 @@ export function SearchPage({ address }: { readonly address: string }) {
   const [isLive, setLive] = useState(false);
   const found = useSearchResults(query, isLive);
   const [, countOpened] = useState(0);
-  const [ticked, setTicked] = useState<readonly string[]>([]);
-  const tick = useCallback(
+  const [selected, setSelected] = useState<readonly string[]>([]);
+  const toggleSelected = useCallback(
     // Two traces are compared: selecting a third replaces the first.
     (id: string) =>
-      setTicked((before) =>
+      setSelected((before) =>
         before.includes(id) ? before.filter((other) => other !== id) : [...before.slice(-1), id],
       ),
     [],
@@ -47,19 +47,19 @@ export function SearchPage({ address }: { readonly address: string }) {
     else navigate(path);
   }
 
-  const refused = found.failure?.kind === 'rejected' ? found.failure : undefined;
+  const rejected = found.failure?.kind === 'rejected' ? found.failure : undefined;
   const error =
-    refused && query.q !== ''
+    rejected && query.q !== ''
       ? {
-          message: refused.message,
-          ...(refused.position !== undefined && { position: refused.position }),
+          message: rejected.message,
+          ...(rejected.position !== undefined && { position: rejected.position }),
         }
       : undefined;
   return (
     <main className="page">
       <h1 className="unseen">Search traces</h1>
       <SearchForm query={query} services={services.value ?? []} error={error} onSubmit={submit} />
-      <OpenedFiles ticked={ticked} tick={tick} />
+      <TracesFromFiles selected={selected} toggleSelected={toggleSelected} />
       <Results
         query={query}
         found={found}
@@ -67,14 +67,14 @@ export function SearchPage({ address }: { readonly address: string }) {
         isLive={isLive}
         setLive={setLive}
         opened={() => countOpened((count) => count + 1)}
-        ticked={ticked}
-        tick={tick}
+        selected={selected}
+        toggleSelected={toggleSelected}
       />
     </main>
   );
 }
 
-function OpenedFiles({ ticked, tick }: Ticks) {
+function TracesFromFiles({ selected, toggleSelected }: ComparisonSelection) {
   const traces = openedTraces().map(({ response }) => response);
   const colours = serviceColours(
     traces.flatMap((trace) => trace.resources.map(({ service }) => trace.strings[service] ?? '')),
@@ -87,21 +87,21 @@ function OpenedFiles({ ticked, tick }: Ticks) {
         traces={traces.map(summaryOf)}
         colours={colours}
         now={Date.now()}
-        marksMatches={false}
-        ticked={ticked}
-        tick={tick}
+        linksToMatches={false}
+        selected={selected}
+        toggleSelected={toggleSelected}
       />
     </section>
   );
 }
 
 /** Traces selected for comparison, from the results or from files. */
-interface Ticks {
-  readonly ticked: readonly string[];
-  readonly tick: (id: string) => void;
+interface ComparisonSelection {
+  readonly selected: readonly string[];
+  readonly toggleSelected: (id: string) => void;
 }
 
-interface ResultsProps extends Ticks {
+interface ResultsProps extends ComparisonSelection {
   readonly query: SearchQuery;
   readonly found: SearchResults;
   readonly known: readonly string[] | undefined;
@@ -110,7 +110,16 @@ interface ResultsProps extends Ticks {
   readonly opened: () => void;
 }
 
-function Results({ query, found, known, isLive, setLive, opened, ticked, tick }: ResultsProps) {
+function Results({
+  query,
+  found,
+  known,
+  isLive,
+  setLive,
+  opened,
+  selected,
+  toggleSelected,
+}: ResultsProps) {
   const now = useNow();
   // A brush belongs to the query whose plot it was drawn on; the next query begins without one.
   const path = searchPath(query);
@@ -125,7 +134,7 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
   const namesKey = [...new Set(names)].sort().join('\u0000');
   const colours = useMemo(() => serviceColours(namesKey.split('\u0000')), [namesKey]);
   const shown = useMemo(
-    () => (brush ? traces?.filter((trace) => within(brush, trace)) : traces),
+    () => (brush ? traces?.filter((trace) => isWithin(brush, trace)) : traces),
     [brush, traces],
   );
   const tools = (
@@ -143,15 +152,17 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
       <button
         type="button"
         className="small"
-        disabled={ticked.length !== 2}
-        title={ticked.length === 2 ? '' : 'Select two traces to compare'}
-        onClick={() => navigate(comparePath(ticked[0] ?? '', ticked[1] ?? ''))}
+        disabled={selected.length !== 2}
+        title={selected.length === 2 ? '' : 'Select two traces to compare'}
+        onClick={() => navigate(comparePath(selected[0] ?? '', selected[1] ?? ''))}
       >
-        Compare {ticked.length > 0 && `${ticked.length} of 2`}
+        Compare {selected.length > 0 && `${selected.length} of 2`}
       </button>
       <DownloadMenu
         ids={
-          ticked.length > 0 ? ticked : (shown?.slice(0, 100).map((trace) => trace.trace_id) ?? [])
+          selected.length > 0
+            ? selected
+            : (shown?.slice(0, 100).map((trace) => trace.trace_id) ?? [])
         }
       />
       <OpenFile opened={opened} />
@@ -159,7 +170,7 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
   );
   if (found.failure) {
     return found.failure.kind === 'rejected' && query.q !== '' ? (
-      <QueryWrong tools={tools} />
+      <InvalidQuery tools={tools} />
     ) : (
       <ErrorNotice subject="traces" failure={found.failure} retry={found.reload} />
     );
@@ -167,9 +178,9 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
   if (!traces || !shown) return found.loading ? <LoadingNotice subject="traces" /> : null;
   if (traces.length === 0)
     return known?.length === 0 ? (
-      <NothingYet tools={tools} />
+      <NoTracesYet tools={tools} />
     ) : (
-      <NoMatch query={query} tools={tools} />
+      <NoMatches query={query} tools={tools} />
     );
   return (
     <section aria-label="Results" aria-busy={found.loading}>
@@ -185,7 +196,7 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
             <button
               type="button"
               className="small"
-              onClick={() => navigate(searchPath(narrowed(query, brush)))}
+              onClick={() => navigate(searchPath(narrowQuery(query, brush)))}
             >
               Search selection
             </button>
@@ -200,9 +211,9 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
         traces={shown}
         colours={colours}
         now={now}
-        marksMatches={asksOfSpans(query)}
-        ticked={ticked}
-        tick={tick}
+        linksToMatches={hasSpanConditions(query)}
+        selected={selected}
+        toggleSelected={toggleSelected}
       />
       {found.hasMore && (
         <p className="more">
@@ -218,7 +229,7 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
 /**
  * Returns whether the search has conditions on spans, so that matching spans can be highlighted.
  */
-function asksOfSpans({ q, errors }: SearchQuery): boolean {
+function hasSpanConditions({ q, errors }: SearchQuery): boolean {
   return q !== '' || errors;
 }
 
@@ -233,7 +244,7 @@ interface ToolsProps {
   readonly tools: React.ReactNode;
 }
 
-function QueryWrong({ tools }: ToolsProps) {
+function InvalidQuery({ tools }: ToolsProps) {
   return (
     <EmptyNotice title="Invalid query">
       <p>The error is shown below the query. For examples, open the help (?).</p>
@@ -242,7 +253,7 @@ function QueryWrong({ tools }: ToolsProps) {
   );
 }
 
-function NothingYet({ tools }: ToolsProps) {
+function NoTracesYet({ tools }: ToolsProps) {
   return (
     <EmptyNotice title="No traces yet">
       <p>
@@ -255,7 +266,7 @@ function NothingYet({ tools }: ToolsProps) {
   );
 }
 
-function NoMatch({ query, tools }: ToolsProps & { readonly query: SearchQuery }) {
+function NoMatches({ query, tools }: ToolsProps & { readonly query: SearchQuery }) {
   const time =
     query.lookback === 'custom'
       ? 'selected time range'

@@ -11,7 +11,7 @@ export interface Brush {
   readonly longest: number;
 }
 
-export function within(brush: Brush, { start, duration }: TraceSummary): boolean {
+export function isWithin(brush: Brush, { start, duration }: TraceSummary): boolean {
   return (
     start >= brush.from &&
     start <= brush.to &&
@@ -21,7 +21,7 @@ export function within(brush: Brush, { start, duration }: TraceSummary): boolean
 }
 
 /** Returns a query for the traces in the selected part. */
-export function narrowed(query: SearchQuery, brush: Brush): SearchQuery {
+export function narrowQuery(query: SearchQuery, brush: Brush): SearchQuery {
   return {
     ...query,
     lookback: 'custom',

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { narrowed, within } from './brush';
+import { isWithin, narrowQuery } from './brush';
 import { applyCompletion, completionTargetAt } from './completion';
 import {
   apiParams,
@@ -12,7 +12,7 @@ import {
   toLocalField,
 } from './query';
 
-describe('the query is the address', () => {
+describe('address of a query', () => {
   const full = {
     ...DEFAULT_QUERY,
     q: '{ a = "b&c" }',
@@ -27,20 +27,21 @@ describe('the query is the address', () => {
     limit: 200,
   } as const;
 
-  it('and comes back from it whole', () => {
+  it('round-trips', () => {
     expect(parseQuery(searchPath(full).replace(/^search/, ''))).toEqual(full);
     const custom = { ...DEFAULT_QUERY, lookback: 'custom', start: '5', end: '9' } as const;
     expect(parseQuery(searchPath(custom).replace(/^search/, ''))).toEqual(custom);
   });
 
-  it('without what is at its default', () => {
+  it('omits default values', () => {
     expect(searchPath(DEFAULT_QUERY)).toBe('search');
     expect(searchPath({ ...DEFAULT_QUERY, start: '5' })).toBe('search');
   });
 
-  it("that Jaeger's links have too", () => {
+  it("accepts Jaeger's links", () => {
     const jaeger =
-      '?service=eshop&tags=%7B%22error%22%3A%22true%22%2C%22http.route%22%3A%22%2Fa%20%5C%22b%22%7D&start=5&end=9&limit=20';
+      '?service=eshop&tags=%7B%22error%22%3A%22true%22%2C' +
+      '%22http.route%22%3A%22%2Fa%20%5C%22b%22%7D&start=5&end=9&limit=20';
     expect(parseQuery(jaeger)).toEqual({
       ...DEFAULT_QUERY,
       service: 'eshop',
@@ -56,7 +57,7 @@ describe('the query is the address', () => {
     ]).toEqual(['', '', '1h']);
   });
 
-  it('of which nonsense is as if absent', () => {
+  it('ignores invalid parameters', () => {
     expect(parseQuery('?limit=-3&lookback=toString&order=constructor&start=soon&errors=1')).toEqual(
       DEFAULT_QUERY,
     );
@@ -64,7 +65,7 @@ describe('the query is the address', () => {
 });
 
 describe('parameters of the API', () => {
-  it('have the times in microseconds and only what is asked', () => {
+  it('have times in microseconds and omit empty conditions', () => {
     const params = apiParams({ ...DEFAULT_QUERY, lookback: '1h', errors: true }, 7_200_000, 'next');
     expect(Object.fromEntries(params)).toEqual({
       start: '3600000000',
@@ -75,7 +76,7 @@ describe('parameters of the API', () => {
     });
   });
 
-  it('have a custom range as it is', () => {
+  it('contain a custom range unchanged', () => {
     expect(
       Object.fromEntries(
         apiParams({ ...DEFAULT_QUERY, lookback: 'custom', start: '1', end: '2' }, 0),
@@ -91,7 +92,7 @@ it.each([
   ['', true],
   ['fast', false],
   ['-1s', false],
-])('a duration %s is %s', (text, ok) => {
+])("isDuration of '%s' is %s", (text, ok) => {
   expect(isDuration(text)).toBe(ok);
 });
 
@@ -101,11 +102,11 @@ it.each([
   ['0'.repeat(32), false],
   ['hello', false],
   ['', false],
-])('a trace id %s is %s', (text, ok) => {
+])("'%s' as a trace ID: %s", (text, ok) => {
   expect(parseTraceId(text) !== undefined).toBe(ok);
 });
 
-it('local times of the fields go there and back', () => {
+it('local times of the fields round-trip', () => {
   const micros = String(new Date(2026, 2, 1, 9, 5, 7).getTime() * 1e3);
   expect(toLocalField(micros)).toBe('2026-03-01T09:05:07');
   expect(fromLocalField(toLocalField(micros))).toBe(micros);
@@ -115,7 +116,7 @@ it('local times of the fields go there and back', () => {
 describe('completion', () => {
   const at = (line: string) => completionTargetAt(line, line.length);
 
-  it('is of a key at the beginning of a word, of a value after its operator', () => {
+  it('completes a key at the start of a word and a value after an operator', () => {
     expect(at('http.ro')).toMatchObject({ what: 'key', text: 'http.ro', from: 0 });
     expect(at('error=true http.route=/p')).toMatchObject({
       what: 'value',
@@ -133,7 +134,7 @@ describe('completion', () => {
     expect(at('{ a = 1 } ')).toBeUndefined();
   });
 
-  it('takes a text where it belongs, quoted where it must be', () => {
+  it('inserts the text at the caret, quoted if necessary', () => {
     const take = (line: string, text: string) =>
       applyCompletion(line, completionTargetAt(line, line.length)!, text).line;
     expect(take('http.ro', 'http.route')).toBe('http.route=');
@@ -146,16 +147,16 @@ describe('completion', () => {
   });
 });
 
-it('a part of the plot is a filter and a query', () => {
+it('a brush filters traces and narrows the query', () => {
   const brush = { from: 10.4, to: 20, shortest: 5, longest: 50.2 };
   const trace = (start: number, duration: number) =>
-    ({ start, duration }) as Parameters<typeof within>[1];
+    ({ start, duration }) as Parameters<typeof isWithin>[1];
   expect([
-    within(brush, trace(15, 20)),
-    within(brush, trace(5, 20)),
-    within(brush, trace(15, 60)),
+    isWithin(brush, trace(15, 20)),
+    isWithin(brush, trace(5, 20)),
+    isWithin(brush, trace(15, 60)),
   ]).toEqual([true, false, false]);
-  expect(narrowed({ ...DEFAULT_QUERY, service: 'x' }, brush)).toMatchObject({
+  expect(narrowQuery({ ...DEFAULT_QUERY, service: 'x' }, brush)).toMatchObject({
     service: 'x',
     lookback: 'custom',
     start: '10',

@@ -1,5 +1,7 @@
 /** The search query and its conversions from and to the address bar, the form and the API. */
 
+const DURATION = /^\d+(?:\.\d+)?\s*(?:ns|us|µs|μs|ms|s|m|h)?$/;
+
 export interface SearchQuery {
   /** TraceQL, logfmt, or an ID. */
   readonly q: string;
@@ -140,8 +142,6 @@ export function apiParams(
   if (cursor) params.set('cursor', cursor);
   return params;
 }
-
-const DURATION = /^\d+(?:\.\d+)?\s*(?:ns|us|µs|μs|ms|s|m|h)?$/;
 
 /** Returns whether a text is a valid duration: `100ms`, `1.5s`, or microseconds. */
 export function isDuration(text: string): boolean {

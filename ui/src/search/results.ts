@@ -22,7 +22,7 @@ const NO_PAGES = {
   next: undefined as string | undefined,
 };
 /** Interval between requests for new traces. */
-const LIVE_MS = 2_000;
+const LIVE_INTERVAL_MS = 2_000;
 
 export function useSearchResults(query: SearchQuery, isLive: boolean): SearchResults {
   const key = searchPath(query);
@@ -36,8 +36,8 @@ export function useSearchResults(query: SearchQuery, isLive: boolean): SearchRes
   const [failed, setFailed] = useState<ApiError>();
   const response = first.value;
   // Further pages belong to one first page; a new first page discards them.
-  const mine = pages.key === (response?.live ?? '') + key ? pages : undefined;
-  const next = mine ? mine.next : (response?.next ?? undefined);
+  const furtherPages = pages.key === (response?.live ?? '') + key ? pages : undefined;
+  const next = furtherPages ? furtherPages.next : (response?.next ?? undefined);
 
   const more = useCallback(() => {
     if (!next || !response) return;
@@ -48,18 +48,19 @@ export function useSearchResults(query: SearchQuery, isLive: boolean): SearchRes
         (page) =>
           setPages({
             key: response.live + key,
-            traces: [...(mine?.traces ?? []), ...page.traces],
+            traces: [...(furtherPages?.traces ?? []), ...page.traces],
             next: page.next ?? undefined,
           }),
         (error: unknown) =>
           setFailed(error instanceof ApiError ? error : new ApiError('malformed', String(error))),
       )
       .finally(() => setLoadingMore(false));
-  }, [next, response, mine, key, query]);
+  }, [next, response, furtherPages, key, query]);
 
   useLive(isLive && query.lookback !== 'custom' ? response?.live : undefined, first.reload);
   return {
-    traces: response && (mine ? [...response.traces, ...mine.traces] : response.traces),
+    traces:
+      response && (furtherPages ? [...response.traces, ...furtherPages.traces] : response.traces),
     total: response?.total ?? undefined,
     loading: first.loading,
     loadingMore,
@@ -74,23 +75,23 @@ export function useSearchResults(query: SearchQuery, isLive: boolean): SearchRes
  * Calls `reload` when traces have arrived or changed since `since`, but not while the page is
  * hidden.
  */
-function useLive(since: string | undefined, renew: () => void): void {
+function useLive(since: string | undefined, reload: () => void): void {
   useEffect(() => {
     if (since === undefined) return undefined;
     const abort = new AbortController();
     const timer = setInterval(() => {
       if (document.hidden) return;
       fetchLive(since, abort.signal).then(
-        (news) => {
-          if (!abort.signal.aborted && (news.changed.length > 0 || news.more)) renew();
+        (changes) => {
+          if (!abort.signal.aborted && (changes.changed.length > 0 || changes.more)) reload();
         },
         // The collector may be unreachable for a moment; the next request will show.
         () => undefined,
       );
-    }, LIVE_MS);
+    }, LIVE_INTERVAL_MS);
     return () => {
       abort.abort();
       clearInterval(timer);
     };
-  }, [since, renew]);
+  }, [since, reload]);
 }

@@ -48,17 +48,17 @@ export function Help({ isOpen, close }: { readonly isOpen: boolean; readonly clo
           <h3>Query syntax</h3>
           <ul className="query-help">
             <li>
-              <code>http.route=/pay error=true</code> — all attributes on one span
+              <code>http.route=/pay error=true</code> All attributes on one span
             </li>
             <li>
-              <code>{'{ span.http.response.status_code >= 500 && duration > 1s }'}</code> — all
+              <code>{'{ span.http.response.status_code >= 500 && duration > 1s }'}</code> All
               conditions on one span
             </li>
             <li>
-              <code>{'{ topic = "orders" } && { status = error }'}</code> — conditions on different
+              <code>{'{ topic = "orders" } && { status = error }'}</code> Conditions on different
               spans of one trace
             </li>
-            <li>a trace ID or a span ID</li>
+            <li>A trace ID or a span ID</li>
           </ul>
           <h3>Link templates</h3>
           {isOpen && <LinkSettings />}

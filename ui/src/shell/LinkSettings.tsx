@@ -2,23 +2,23 @@
 import { useId, useState } from 'react';
 import { type LinkTemplate, parseTemplates } from '../trace/links';
 
-const KEY = 'throughline.links';
+const STORAGE_KEY = 'throughline.links';
 
 export function loadTemplates(): readonly LinkTemplate[] {
-  const parsed = parseTemplates(remembered());
+  const parsed = parseTemplates(loadText());
   return parsed.ok ? parsed.templates : [];
 }
 
-function remembered(): string {
+function loadText(): string {
   try {
-    return localStorage.getItem(KEY) ?? '';
+    return localStorage.getItem(STORAGE_KEY) ?? '';
   } catch {
     return '';
   }
 }
 
 export function LinkSettings() {
-  const [text, setText] = useState(remembered);
+  const [text, setText] = useState(loadText);
   const id = useId();
   const parsed = parseTemplates(text);
   return (
@@ -38,7 +38,7 @@ export function LinkSettings() {
           setText(event.target.value);
           if (!parseTemplates(event.target.value).ok) return;
           try {
-            localStorage.setItem(KEY, event.target.value);
+            localStorage.setItem(STORAGE_KEY, event.target.value);
           } catch {
             // Storage may be forbidden; the templates are then lost.
           }

@@ -2,6 +2,14 @@
 import type { ReactNode } from 'react';
 import type { ApiError } from '../api/client';
 
+const ADVICE: Record<ApiError['kind'], string> = {
+  unreachable: 'Check that the collector is running; it serves both this page and the traces.',
+  timeout: 'The collector may be busy. Choose a shorter time range or fewer traces.',
+  'not-found': 'It may have been deleted to free space, or may not have arrived yet.',
+  rejected: 'Change the query, or check the collector’s log.',
+  malformed: 'A proxy between this page and the collector may have sent this response.',
+};
+
 export function LoadingNotice({ subject }: { readonly subject: string }) {
   return (
     <div className="notice" role="status">
@@ -44,15 +52,6 @@ export function ErrorNotice({ subject, failure, retry }: ErrorNoticeProps) {
     </div>
   );
 }
-
-const ADVICE: Record<ApiError['kind'], string> = {
-  unreachable: 'Check that the collector is running; it serves both this page and the traces.',
-  timeout:
-    'The collector may be busy, or the query too broad: choose a shorter time range or fewer traces.',
-  'not-found': 'It may have been deleted to free space, or may not have arrived yet.',
-  rejected: 'Change the query, or check the collector’s log.',
-  malformed: 'A proxy between this page and the collector may have sent this response.',
-};
 
 function sentence(text: string): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;

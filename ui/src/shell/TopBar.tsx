@@ -6,6 +6,8 @@ import { Link } from './Link';
 import { navigate, type PageLocation, tracePath } from './navigation';
 import { THEMES, useTheme } from './theme';
 
+const THEME_NAMES = { system: 'System theme', light: 'Light theme', dark: 'Dark theme' } as const;
+
 export function TopBar({
   place,
   help,
@@ -98,8 +100,6 @@ function TraceLookUp() {
     </search>
   );
 }
-
-const THEME_NAMES = { system: 'System theme', light: 'Light theme', dark: 'Dark theme' } as const;
 
 function ThemeChoice() {
   const [theme, setTheme] = useTheme();

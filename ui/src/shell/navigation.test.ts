@@ -17,7 +17,7 @@ it.each([
   expect(parseLocation(path, '', base)).toEqual(place);
 });
 
-it('writes an id that is no id so that it stays one path segment, and leaves out what is not said', () => {
+it('encodes an invalid ID as one path segment and omits empty parameters', () => {
   expect(tracePath('../x?y', { span: 'a&b', view: '', find: undefined })).toBe(
     'trace/..%2Fx%3Fy?span=a%26b',
   );

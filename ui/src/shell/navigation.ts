@@ -6,6 +6,8 @@
  */
 import { useSyncExternalStore } from 'react';
 
+const LOCATION_CHANGED = 'throughline:moved';
+
 export type PageLocation =
   | { readonly page: 'search'; readonly query: string }
   | { readonly page: 'trace'; readonly id: string; readonly query: string }
@@ -85,8 +87,6 @@ export function usePageLocation(): PageLocation {
   const [pathname = '', query = ''] = splitQuery(address);
   return parseLocation(pathname, query, baseUrl().pathname);
 }
-
-const LOCATION_CHANGED = 'throughline:moved';
 
 function announceChange(): void {
   window.dispatchEvent(new Event(LOCATION_CHANGED));

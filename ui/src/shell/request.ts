@@ -18,30 +18,30 @@ export function useRequest<T>(
   run: (signal: AbortSignal) => Promise<T>,
 ): RequestState<T> {
   const [outcome, setOutcome] = useState<{ value?: T; failure?: ApiError; settled?: string }>({});
-  const [round, setRound] = useState(0);
-  const reload = useCallback(() => setRound((previous) => previous + 1), []);
-  const ticket = key === undefined ? undefined : `${round} ${key}`;
+  const [attempt, setAttempt] = useState(0);
+  const reload = useCallback(() => setAttempt((previous) => previous + 1), []);
+  const requestKey = key === undefined ? undefined : `${attempt} ${key}`;
 
   const start = useEffectEvent(run);
 
   useEffect(() => {
-    if (ticket === undefined) return undefined;
+    if (requestKey === undefined) return undefined;
     const abort = new AbortController();
     start(abort.signal).then(
       (value) => {
-        if (!abort.signal.aborted) setOutcome({ value, settled: ticket });
+        if (!abort.signal.aborted) setOutcome({ value, settled: requestKey });
       },
       (error: unknown) => {
         if (abort.signal.aborted) return;
         const failure =
           error instanceof ApiError ? error : new ApiError('malformed', String(error));
-        setOutcome({ failure, settled: ticket });
+        setOutcome({ failure, settled: requestKey });
       },
     );
     return () => abort.abort();
-  }, [ticket]);
+  }, [requestKey]);
 
-  if (ticket === undefined) return { loading: false, reload };
-  const loading = outcome.settled !== ticket;
+  if (requestKey === undefined) return { loading: false, reload };
+  const loading = outcome.settled !== requestKey;
   return { ...outcome, loading, reload };
 }

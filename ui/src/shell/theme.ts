@@ -4,7 +4,7 @@ import { useEffect, useState } from 'react';
 export const THEMES = ['system', 'light', 'dark'] as const;
 export type Theme = (typeof THEMES)[number];
 
-const KEY = 'throughline.theme';
+const STORAGE_KEY = 'throughline.theme';
 
 export function applyTheme(theme: Theme): void {
   document.documentElement.dataset.theme = theme;
@@ -12,7 +12,7 @@ export function applyTheme(theme: Theme): void {
 
 export function loadTheme(): Theme {
   try {
-    return THEMES.find((theme) => theme === localStorage.getItem(KEY)) ?? 'system';
+    return THEMES.find((theme) => theme === localStorage.getItem(STORAGE_KEY)) ?? 'system';
   } catch {
     // Storage may be forbidden; the page works without it.
     return 'system';
@@ -24,7 +24,7 @@ export function useTheme(): [Theme, (theme: Theme) => void] {
   useEffect(() => {
     applyTheme(theme);
     try {
-      localStorage.setItem(KEY, theme);
+      localStorage.setItem(STORAGE_KEY, theme);
     } catch {
       // As above.
     }

@@ -23,26 +23,26 @@ const spans = (...pairs: readonly (readonly [number, number])[]) => ({
 
 const fullScale = (axis: TimeAxis) => ({ axis, window: fullWindow(axis) });
 
-describe('cutting idle gaps', () => {
-  it('finds what no span covers, in any order of spans', () => {
+describe('compressedAxis', () => {
+  it('finds gaps between spans in any order', () => {
     expect(idleGaps(spans([500, 10], [0, 100], [50, 100], [900, 1]))).toEqual([
       { from: 150, to: 500 },
       { from: 510, to: 900 },
     ]);
   });
 
-  it('leaves an axis without long gaps straight', () => {
+  it('leaves an axis without long gaps linear', () => {
     expect(compressedAxis(spans([0, 100], [105, 100]))).toEqual({ cuts: [], length: 205 });
   });
 
-  it('keeps a twentieth of the axis for the mark of an hour', () => {
+  it('keeps a twentieth of the axis for the mark of a gap of an hour', () => {
     const axis = compressedAxis(spans([0, 100], [3_600_100, 90]));
     expect(axis.cuts).toHaveLength(1);
     expect(axis.length).toBeCloseTo(200);
     expect(axis.cuts[0]?.axisLength).toBeCloseTo(10);
   });
 
-  it('goes to places and back, within cuts too, and never backwards', () => {
+  it('converts times to axis time and back monotonically, also within gaps', () => {
     const axis = compressedAxis(spans([0, 100], [1000, 50], [5000, 80]));
     let before = -1;
     for (let time = 0; time <= 5080; time += 7) {
@@ -55,21 +55,21 @@ describe('cutting idle gaps', () => {
   });
 });
 
-describe('the window', () => {
+describe('window', () => {
   const axis = linearAxis(1000);
 
-  it('puts moments at fractions, beyond 0 and 1 outside', () => {
+  it('maps times to 0 to 1 inside and beyond outside', () => {
     expect(positionIn({ axis, window: { from: 200, to: 600 } }, 300)).toBe(0.25);
     expect(positionIn({ axis, window: { from: 200, to: 600 } }, 1000)).toBe(2);
     expect(positionIn({ axis: linearAxis(0), window: { from: 0, to: 0 } }, 5)).toBe(0);
   });
 
-  it('zooms around a place that stays, and no further out than the whole', () => {
+  it('zooms around a fixed position, out to the full range at most', () => {
     expect(zoomWindow(axis, fullWindow(axis), 0.5, 0.2)).toEqual({ from: 100, to: 600 });
     expect(zoomWindow(axis, { from: 100, to: 600 }, 10)).toEqual({ from: 0, to: 1000 });
   });
 
-  it('pans to the ends and keeps its width', () => {
+  it('pans up to the ends and keeps its width', () => {
     expect(panWindow(axis, { from: 800, to: 900 }, 5)).toEqual({ from: 900, to: 1000 });
     expect(panWindow(axis, { from: 10, to: 110 }, -1)).toEqual({ from: 0, to: 100 });
   });
@@ -81,16 +81,16 @@ describe('the window', () => {
 });
 
 describe('ticks', () => {
-  it('are round and not more than asked for', () => {
+  it('are round numbers, at most the given number of them', () => {
     expect(tickTimes(fullScale(linearAxis(430)), 5)).toEqual([0, 100, 200, 300, 400]);
   });
 
-  it('leave out what is cut', () => {
+  it('exclude hidden gaps', () => {
     const axis = compressedAxis(spans([0, 100], [1000, 100]));
     for (const tick of tickTimes(fullScale(axis), 8)) expect(tick > 100 && tick < 1000).toBe(false);
   });
 
-  it('of nothing are one', () => {
+  it('are a single one for an empty axis', () => {
     expect(tickTimes(fullScale(linearAxis(0)), 5)).toEqual([0]);
   });
 });

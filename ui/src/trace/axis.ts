@@ -41,10 +41,10 @@ interface SpanTimes {
 }
 
 /** A gap is hidden when it is longer than this fraction of the time in which spans run. */
-const WORTH_CUTTING = 0.25;
+const MIN_GAP_FRACTION = 0.25;
 /** Fraction of the axis for one mark, and the maximum for all marks together. */
-const MARK = 0.05;
-const MARKS = 0.3;
+const MARK_FRACTION = 0.05;
+const MAX_MARKS_FRACTION = 0.3;
 
 export function linearAxis(duration: number): TimeAxis {
   return { cuts: [], length: Math.max(duration, 0) };
@@ -55,11 +55,11 @@ export function compressedAxis(spans: SpanTimes): TimeAxis {
   const gaps = idleGaps(spans);
   const idle = gaps.reduce((sum, gap) => sum + gap.to - gap.from, 0);
   const busy = spans.duration - idle;
-  const threshold = busy * WORTH_CUTTING;
+  const threshold = busy * MIN_GAP_FRACTION;
   const long = gaps.filter((gap) => gap.to - gap.from > threshold);
   if (long.length === 0) return linearAxis(spans.duration);
   const kept = spans.duration - long.reduce((sum, gap) => sum + gap.to - gap.from, 0);
-  const part = Math.min(MARK, MARKS / long.length);
+  const part = Math.min(MARK_FRACTION, MAX_MARKS_FRACTION / long.length);
   const axisLength = (kept * part) / (1 - part * long.length);
   let removed = 0;
   const cuts = long.map(({ from, to }) => {

@@ -3,7 +3,7 @@ import { built, linkedCheckout, placed } from '../read/checkout.fixture';
 import { breakDownTime } from './breakdown';
 import { criticalPath } from './critical';
 
-it('gives the whole time of a checkout to its services and its topic', () => {
+it('divides the whole duration of a checkout among its services and its topic', () => {
   const { trace } = placed(linkedCheckout);
   const { services, topics } = breakDownTime(trace);
   const of = (name: string) =>
@@ -13,7 +13,7 @@ it('gives the whole time of a checkout to its services and its topic', () => {
   expect(services.reduce((sum, time) => sum + time, 50_000)).toBeCloseTo(trace.duration);
 });
 
-it('is the end-to-end path in other words', () => {
+it('sums up to the end-to-end critical path', () => {
   const { trace } = placed(linkedCheckout);
   const path = criticalPath(trace, 'end-to-end');
   expect(breakDownTime(trace).services.reduce((sum, time) => sum + time, 0)).toBeCloseTo(
@@ -21,6 +21,6 @@ it('is the end-to-end path in other words', () => {
   );
 });
 
-it('of a trace without messages names no topic', () => {
+it('has no topics for a trace without messages', () => {
   expect(breakDownTime(built([{ id: 'a', at: [0, 5] }]).trace).topics.size).toBe(0);
 });

@@ -18,7 +18,7 @@ export interface ComparedRow {
   /** Whether the call path exists in one trace only, or has more or fewer spans in B. */
   readonly change: 'only-a' | 'only-b' | 'more' | 'fewer' | 'same';
   /** Difference in total time (B minus A) in microseconds. */
-  readonly slower: number;
+  readonly difference: number;
 }
 
 /** Returns the rows in reading order: each call path before its continuations. */
@@ -101,6 +101,6 @@ function row(a: FlameFrame | undefined, b: FlameFrame | undefined, depth: number
     ...(sideA && { a: sideA }),
     ...(sideB && { b: sideB }),
     change,
-    slower: (b?.total ?? 0) - (a?.total ?? 0),
+    difference: (b?.total ?? 0) - (a?.total ?? 0),
   };
 }

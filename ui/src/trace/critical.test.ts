@@ -9,8 +9,8 @@ function stretches(path: CriticalPath, span: number): [number, number][] {
   return found;
 }
 
-describe('the blocking path', () => {
-  it('is as long as the first caller waited, and leaves messages out', () => {
+describe('blocking path', () => {
+  it('lasts as long as the root span and excludes messages', () => {
     const { trace, at } = placed(linkedCheckout);
     const path = criticalPath(trace, 'blocking');
     expect(path.length).toBeCloseTo(300_000);
@@ -19,7 +19,7 @@ describe('the blocking path', () => {
     expect(stretches(path, at('GET /createOrder'))).toEqual([[4_000, 59_000]]);
   });
 
-  it('takes of two that run side by side the one that ends last', () => {
+  it('follows the parallel child that ends last', () => {
     const { trace, at } = built([
       { id: 'a', at: [0, 100] },
       { id: 'b', childOf: 'a', at: [10, 30] },
@@ -33,7 +33,7 @@ describe('the blocking path', () => {
     ]);
   });
 
-  it('counts of a child that outlives its parent what lies within', () => {
+  it('clips a child that outlives its parent', () => {
     const { trace, at } = built([
       { id: 'a', at: [0, 100] },
       { id: 'b', childOf: 'a', at: [50, 500] },
@@ -42,8 +42,8 @@ describe('the blocking path', () => {
   });
 });
 
-describe('the path end to end', () => {
-  it('goes through the topic, with the time in it', () => {
+describe('end-to-end path', () => {
+  it('goes through the topic and includes the queue time', () => {
     const { trace, at } = placed(linkedCheckout);
     const path = criticalPath(trace, 'end-to-end');
     expect(path.queued).toBe(50_000);
@@ -52,7 +52,7 @@ describe('the path end to end', () => {
     expect(stretches(path, at('GET /sendEmail'))).toEqual([[345_000, 419_000]]);
   });
 
-  it('ends for a trace of 2,000 siblings, each of no length', () => {
+  it('terminates for 2,000 siblings of zero length', () => {
     const { trace } = built([
       { id: 'a', at: [0, 10] },
       ...Array.from({ length: 2_000 }, (_, i) => ({

@@ -32,7 +32,7 @@ interface PathSegment {
 
 export function criticalPath(trace: Trace, kind: PathKind): CriticalPath {
   const walk = new PathWalk(trace, kind);
-  const start = kind === 'blocking' ? trace.root : lastToEnd(trace);
+  const start = kind === 'blocking' ? trace.root : lastEndingSpan(trace);
   if (start !== NONE) walk.back(start);
   const stretches = walk.stretches.sort((a, b) => a.span - b.span || a.from - b.from);
   const first = new Int32Array(trace.count + 1);
@@ -49,7 +49,7 @@ export function criticalPath(trace: Trace, kind: PathKind): CriticalPath {
   };
 }
 
-function lastToEnd(trace: Trace): number {
+function lastEndingSpan(trace: Trace): number {
   let last = trace.count > 0 ? 0 : NONE;
   for (let i = 1; i < trace.count; i++) if (endOf(trace, i) > endOf(trace, last)) last = i;
   return last;
@@ -116,7 +116,7 @@ class PathWalk {
       const effectiveEnd = Math.min(endOf(this.trace, child), endOf(this.trace, span));
       if (
         this.visited[child] === 1 ||
-        this.isAside(span, child) ||
+        this.isMessage(span, child) ||
         at(this.trace.begin, child) >= time ||
         effectiveEnd > time
       )
@@ -129,7 +129,7 @@ class PathWalk {
   }
 
   /** The sender of a message does not wait for its receiver. */
-  private isAside(parent: number, child: number): boolean {
+  private isMessage(parent: number, child: number): boolean {
     return this.trace.kind[parent] === PRODUCER && this.trace.kind[child] === CONSUMER;
   }
 

@@ -15,9 +15,12 @@ const SWING = 18;
  * are too close, or the receipt precedes the acknowledgement, the path is a curve instead.
  */
 export function edgePath(from: Point, to: Point): string {
+  const start = `M ${from.x} ${from.y}`;
   if (to.x - from.x < ELBOW_ROOM) {
-    return `M ${from.x} ${from.y} C ${from.x + SWING} ${from.y}, ${to.x - SWING} ${to.y}, ${to.x} ${to.y}`;
+    const controls = `${from.x + SWING} ${from.y}, ${to.x - SWING} ${to.y}`;
+    return `${start} C ${controls}, ${to.x} ${to.y}`;
   }
   const bend = to.y >= from.y ? -BEND : BEND;
-  return `M ${from.x} ${from.y} V ${to.y + bend} Q ${from.x} ${to.y} ${from.x + BEND} ${to.y} H ${to.x}`;
+  const corner = `Q ${from.x} ${to.y} ${from.x + BEND} ${to.y}`;
+  return `${start} V ${to.y + bend} ${corner} H ${to.x}`;
 }

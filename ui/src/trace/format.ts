@@ -37,7 +37,8 @@ export function formatTimestamp(microseconds: number): string {
   const two = (value: number) => String(value).padStart(2, '0');
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   const milliseconds = String(date.getMilliseconds()).padStart(3, '0');
-  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${milliseconds}`;
+  const time = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(':');
+  return `${day} ${time}.${milliseconds}`;
 }
 
 /** Formats an age in one unit: `just now`, `42 s ago`, `3 h ago`. */

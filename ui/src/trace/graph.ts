@@ -69,7 +69,7 @@ export function traceGraph(trace: Trace): TraceGraph {
     if (idOf(parent) === id) continue;
     const edge = join(idOf(parent), id, false);
     if ((at(trace.flags, index) & INFERRED) !== 0)
-      edge.confidence = leastSure(edge.confidence, evidenceOf(trace, index)?.confidence);
+      edge.confidence = lowestConfidence(edge.confidence, evidenceOf(trace, index)?.confidence);
   }
   const { edges: messages } = trace;
   for (let edge = 0; edge < messages.count; edge++) {
@@ -101,10 +101,8 @@ function messagePairs(trace: Trace): Set<number> {
   return pairs;
 }
 
-function leastSure(before: number | undefined, said: number | undefined): number {
-  const known = [before, said].filter(
-    (each) => each !== undefined && !Number.isNaN(each),
-  ) as number[];
+function lowestConfidence(a: number | undefined, b: number | undefined): number {
+  const known = [a, b].filter((each) => each !== undefined && !Number.isNaN(each)) as number[];
   return known.length > 0 ? Math.min(...known) : NaN;
 }
 

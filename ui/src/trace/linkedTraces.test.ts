@@ -23,7 +23,7 @@ const trace = (id: string, ...to: readonly string[]) =>
     { ...span, links: to.map((target) => ({ trace: target, span: span.id, attributes: [] })) },
   ]);
 
-it('follows links out and in, over others, around circles, and no further', () => {
+it('follows links in both directions, transitively and through cycles', () => {
   const traces = [
     trace('first', 'second'),
     trace('second', 'second', 'third', 'gone'),

@@ -31,7 +31,7 @@ export function parseTemplates(text: string): ParsedTemplates {
     if (!key || !url || !isWebAddress(url)) {
       return {
         ok: false,
-        message: `Line ${i + 1}: enter an attribute name, a space, and a URL that starts with https:// or http://.`,
+        message: `Line ${i + 1}: enter an attribute name, a space, and an http:// or https:// URL.`,
       };
     }
     templates.push({ key, url });

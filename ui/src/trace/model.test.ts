@@ -18,7 +18,7 @@ const kind = (value: string) => ({ 'span.kind': value });
 describe('the linked checkout', () => {
   const { trace, at } = placed(linkedCheckout);
 
-  it('is summed up: root, services in order of appearance, time', () => {
+  it('has a root, services in order of appearance, and a duration', () => {
     expect(nameOf(trace, trace.root)).toBe('GET /checkout');
     expect(trace.services.map((service) => service.name)).toEqual([
       'eshop',
@@ -32,7 +32,7 @@ describe('the linked checkout', () => {
     expect(trace.failures).toBe(0);
   });
 
-  it('has the consumer below the producer, joined by a link, with its wait and topic', () => {
+  it('has the consumer below the producer, with a linked edge, queue time and topic', () => {
     const [producer, consumer] = [at('To_eshop-topic'), at('From_eshop-topic')];
     expect(trace.parent[consumer]).toBe(producer);
     expect(trace.edges.count).toBe(1);
@@ -47,7 +47,7 @@ describe('the linked checkout', () => {
     expect(receivedEdges(trace.edges, consumer)).toEqual([0]);
   });
 
-  it('finds spans by id, whatever its zeros and case', () => {
+  it('finds spans by ID, regardless of leading zeros and case', () => {
     expect(findSpan(trace, 'E0')).toBe(at('From_eshop-topic'));
     expect(findSpan(trace, 'ffff')).toBe(-1);
     expect(findSpan(trace, 'e0', 'another')).toBe(-1);
@@ -65,7 +65,7 @@ describe('message edges', () => {
     expect([edges.linked[0], edges.wait[0]]).toEqual([0, 50]);
   });
 
-  it('have a negative wait when the receipt came before the acknowledgement', () => {
+  it('have a negative queue time if the receipt precedes the acknowledgement', () => {
     const { edges } = built([
       produce,
       { id: 'b', followsFrom: 'a', tags: kind('consumer'), at: [80, 5] },
@@ -74,11 +74,11 @@ describe('message edges', () => {
     expect(longestQueueTimes(edges)).toEqual(new Map([['', 0]]));
   });
 
-  it('have no wait between spans that are no producer and consumer', () => {
+  it('have no queue time unless they go from a producer to a consumer', () => {
     expect(built([{ id: 'a' }, { id: 'b', followsFrom: 'a' }]).trace.edges.wait[0]).toBeNaN();
   });
 
-  it('join a parent with a link to another span, and once only', () => {
+  it('exist once per pair of spans, also if the parent is another span', () => {
     const { trace } = built([
       produce,
       { id: 'e' },
@@ -88,7 +88,7 @@ describe('message edges', () => {
     expect(trace.edges.count).toBe(2);
   });
 
-  it('join lanes of several traces', () => {
+  it('connect lanes of several traces', () => {
     const sender = traceOf([{ ...produce, id: 'aa' }]);
     const receiver = traceOf([{ id: 'bb', tags: kind('consumer'), at: [400, 5] }]);
     const linking = {
@@ -108,8 +108,8 @@ describe('message edges', () => {
   });
 });
 
-describe('odd traces', () => {
-  it('mark a span whose parent is missing and still have it', () => {
+describe('invalid traces', () => {
+  it('keep and mark a span whose parent is missing', () => {
     const { trace } = built([
       { id: 'b', childOf: 'dead', at: [0, 5] },
       { id: 'c', childOf: 'b' },
@@ -118,7 +118,7 @@ describe('odd traces', () => {
     expect([trace.flags[0], trace.depth[0], trace.depth[1]]).toEqual([MISSING_PARENT, 0, 1]);
   });
 
-  it('are named by their true root even when an orphan starts earlier', () => {
+  it('are named after their true root even if an orphan starts earlier', () => {
     const { trace, at } = built([
       { id: 'b', childOf: 'dead', at: [0, 5] },
       { id: 'a', at: [10, 5] },
@@ -126,7 +126,7 @@ describe('odd traces', () => {
     expect(trace.root).toBe(at('a'));
   });
 
-  it('open cycles', () => {
+  it('have their cycles cut', () => {
     const { trace } = built([
       { id: 'a', childOf: 'b' },
       { id: 'b', childOf: 'a' },
@@ -134,7 +134,7 @@ describe('odd traces', () => {
     expect([trace.flags[0], trace.flags[1], trace.cycles]).toEqual([CYCLE, 0, 1]);
   });
 
-  it('count failures below each span', () => {
+  it('count the failed descendants of each span', () => {
     const { trace } = built([
       { id: 'a' },
       { id: 'b', childOf: 'a', tags: { error: true } },
@@ -153,7 +153,7 @@ describe('odd traces', () => {
     expect([trace.count, trace.root, trace.duration]).toEqual([0, -1, 0]);
   });
 
-  it('survive nulls, absent processes and times that are no numbers', () => {
+  it('tolerate nulls, missing processes and times that are not numbers', () => {
     const wire = {
       traceID: 'ab',
       spans: [

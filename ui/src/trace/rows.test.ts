@@ -37,7 +37,7 @@ describe('visible rows', () => {
     expect(rowsOf(noFolds(trace))).toHaveLength(13);
   });
 
-  it('are only what is kept and what is above it, and what is hidden has the row before it', () => {
+  it('are limited to shown spans; hidden spans map to the row before them', () => {
     const found = at('GET /sendEmail');
     const { spans, rowOf } = visibleRows(
       trace,
@@ -58,28 +58,28 @@ describe('visible rows', () => {
     ).toHaveLength(0);
   });
 
-  it('leave out what is below a folded span, which stands for it', () => {
+  it('exclude the descendants of a folded span, which map to its row', () => {
     const folded = at('To_eshop-topic');
     const { spans, rowOf } = visibleRows(trace, toggleFold(noFolds(trace), runs, folded), runs);
     expect([...spans]).not.toContain(at('From_eshop-topic'));
     expect(spans[rowOf[at('GET /sendEmail')] ?? -1]).toBe(folded);
   });
 
-  it('are the root alone when all is folded, and open level by level', () => {
+  it('are the root alone when everything is folded, and unfold level by level', () => {
     const all = collapseAll(trace);
     expect(rowsOf(all)).toEqual([0]);
     expect(rowsOf(expandLevel(trace, all))).toHaveLength(5);
     expect(rowsOf(collapseLevel(trace, noFolds(trace)))).toHaveLength(12);
   });
 
-  it('are opened down to a hidden span', () => {
+  it('are revealed down to a hidden span', () => {
     expect(rowsOf(reveal(trace, collapseAll(trace), runs, at('GET /sendEmail')))).toContain(
       at('GET /sendEmail'),
     );
   });
 });
 
-describe('runs of alike consumers', () => {
+describe('runs of similar consumers', () => {
   const consumer = (id: string, name = 'process') => ({
     id,
     name,
@@ -97,12 +97,12 @@ describe('runs of alike consumers', () => {
   ]).trace;
   const batchRuns = consumerRuns(batch);
 
-  it('are one row from four on, whatever is below them', () => {
+  it('are one row from four consumers on, regardless of their descendants', () => {
     expect(runLength(batch, batchRuns, 1)).toBe(4);
     expect([...visibleRows(batch, noFolds(batch), batchRuns).spans]).toEqual([0, 1, 6]);
   });
 
-  it('are opened first by what otherwise folds, and by going to one of them', () => {
+  it('unfold on the first toggle, and when one of their spans is revealed', () => {
     expect([
       ...visibleRows(batch, toggleFold(noFolds(batch), batchRuns, 1), batchRuns).spans,
     ]).toHaveLength(7);
@@ -122,7 +122,7 @@ describe('keyboard', () => {
     expect(press('End Home').active).toBe(0);
   });
 
-  it('folds with left, opens and steps in with right, steps out with left', () => {
+  it('collapses or goes to the parent with left, expands or goes to the child with right', () => {
     const folded = press('ArrowLeft');
     expect(rowsOf(folded.folds)).toEqual([0]);
     expect(rowsOf(press('ArrowRight', folded).folds)).toHaveLength(13);
@@ -130,7 +130,7 @@ describe('keyboard', () => {
     expect(press('End ArrowLeft').active).toBe(11);
   });
 
-  it('skips rows that are folded away, and leaves other keys alone', () => {
+  it('skips folded rows and ignores other keys', () => {
     expect(press('ArrowDown ArrowLeft ArrowDown').active).toBe(3);
     expect(
       moveCursor(trace, visibleRows(trace, noFolds(trace), runs), runs, start(), 'x'),

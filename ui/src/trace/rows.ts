@@ -9,6 +9,8 @@ import { hasChildren, type Trace } from './model';
 import { CONSUMER } from './spanKind';
 import { NONE } from './tree';
 
+const PAGE_ROWS = 10;
+
 /** Bits per span. */
 export const COLLAPSED = 1;
 /** The run of similar consumers that starts here is unfolded. */
@@ -24,7 +26,7 @@ export interface VisibleRows {
 }
 
 /** Minimum number of similar consecutive consumers that are folded into one row. */
-const RUN = 4;
+const MIN_RUN_LENGTH = 4;
 
 /**
  * Returns, for the first span of each run of similar consumers, the end of the run (exclusive, with
@@ -38,16 +40,16 @@ export function consumerRuns(trace: Trace): Int32Array {
     if (head < covered || trace.kind[head] !== CONSUMER) continue;
     let length = 0;
     let next = head;
-    while (next < trace.count && isAlike(trace, head, next)) {
+    while (next < trace.count && isSimilar(trace, head, next)) {
       length += 1;
       next = at(trace.subtreeEnd, next);
     }
-    if (length >= RUN) ends[head] = covered = next;
+    if (length >= MIN_RUN_LENGTH) ends[head] = covered = next;
   }
   return ends;
 }
 
-function isAlike(trace: Trace, a: number, b: number): boolean {
+function isSimilar(trace: Trace, a: number, b: number): boolean {
   return (
     trace.parent[a] === trace.parent[b] &&
     trace.kind[a] === trace.kind[b] &&
@@ -68,13 +70,13 @@ export function visibleRows(
   trace: Trace,
   folds: FoldFlags,
   runs: Int32Array,
-  kept?: Uint8Array,
+  shown?: Uint8Array,
 ): VisibleRows {
   const spans = new Int32Array(trace.count);
   const rowOf = new Int32Array(trace.count);
   let row = 0;
   for (let index = 0; index < trace.count; ) {
-    if (kept && kept[index] !== 1) {
+    if (shown && shown[index] !== 1) {
       const end = at(trace.subtreeEnd, index);
       rowOf.fill(Math.max(row - 1, 0), index, end);
       index = end;
@@ -95,12 +97,12 @@ export function visibleRows(
 
 /** Marks spans and all their ancestors. */
 export function withAncestors(trace: Trace, found: Int32Array): Uint8Array {
-  const kept = new Uint8Array(trace.count);
+  const shown = new Uint8Array(trace.count);
   for (const span of found) {
-    for (let each = span; each !== NONE && kept[each] !== 1; each = at(trace.parent, each))
-      kept[each] = 1;
+    for (let each = span; each !== NONE && shown[each] !== 1; each = at(trace.parent, each))
+      shown[each] = 1;
   }
-  return kept;
+  return shown;
 }
 
 export function isFoldedRun(folds: FoldFlags, runs: Int32Array, index: number): boolean {
@@ -130,12 +132,12 @@ export function collapseLevel(trace: Trace, folds: FoldFlags): FoldFlags {
 
 /** Unfolds the topmost folded level. */
 export function expandLevel(trace: Trace, folds: FoldFlags): FoldFlags {
-  let upmost = Infinity;
+  let topmost = Infinity;
   for (let i = 0; i < trace.count; i++) {
-    if ((at(folds, i) & COLLAPSED) !== 0) upmost = Math.min(upmost, at(trace.depth, i));
+    if ((at(folds, i) & COLLAPSED) !== 0) topmost = Math.min(topmost, at(trace.depth, i));
   }
   return Uint8Array.from(folds, (fold, i) =>
-    trace.depth[i] === upmost ? fold & ~COLLAPSED : fold,
+    trace.depth[i] === topmost ? fold & ~COLLAPSED : fold,
   );
 }
 
@@ -165,8 +167,6 @@ export interface GridCursor {
   readonly folds: FoldFlags;
 }
 
-const PAGE = 10;
-
 /**
  * Handles the tree grid keys of the ARIA authoring practices: arrows, page keys, Home and End move;
  * right expands a span or moves to its child; left collapses it or moves to its parent. As in
@@ -192,9 +192,9 @@ export function moveCursor(
     case 'b':
       return to(row - 1);
     case 'PageDown':
-      return to(row + PAGE);
+      return to(row + PAGE_ROWS);
     case 'PageUp':
-      return to(row - PAGE);
+      return to(row - PAGE_ROWS);
     case 'Home':
       return to(0);
     case 'End':

@@ -12,7 +12,7 @@ import { attributeKeys, groupStatistics, quantile } from './stats';
 const { trace, at } = placed(linkedCheckout);
 
 describe('self time', () => {
-  it('is what no child covers, overlaps counted once, what lies outside not at all', () => {
+  it('excludes time within the parent that children cover, overlaps once', () => {
     const { trace: odd } = built([
       { id: 'a', at: [0, 100] },
       { id: 'b', childOf: 'a', at: [10, 40] },
@@ -23,7 +23,7 @@ describe('self time', () => {
   });
 });
 
-describe('detail', () => {
+describe('span details', () => {
   it('reads attributes, message and events of one span', () => {
     const consumer = at('From_eshop-topic');
     expect(attributesOf(trace, consumer)).toEqual([
@@ -35,8 +35,8 @@ describe('detail', () => {
   });
 });
 
-describe('finding', () => {
-  it('takes names, services, attributes and ids, all words of one span, in any case', () => {
+describe('find', () => {
+  it('matches names, services, attributes and IDs; all words on one span, in any case', () => {
     expect([...findSpans(trace, 'BILLING payment')]).toEqual([at('GET /payment')]);
     expect([...findSpans(trace, 'destination=eshop')]).toEqual([
       at('To_eshop-topic'),
@@ -49,7 +49,7 @@ describe('finding', () => {
     expect(findSpans(trace, 'service:esh')).toHaveLength(0);
   });
 
-  it('goes from failure to failure, around the end', () => {
+  it('steps through failed spans and wraps around', () => {
     const { trace: failing } = built([
       { id: 'a' },
       { id: 'b', tags: { error: true } },
@@ -66,8 +66,8 @@ describe('finding', () => {
   });
 });
 
-describe('the flame graph', () => {
-  it('lays equal ways together, each as wide as its own time and what is below', () => {
+describe('flame graph', () => {
+  it('merges equal call paths into frames as wide as their self time and their children', () => {
     const { frames, depth } = flameGraph(trace);
     const get = frames.find((frame) => frame.service === 'eshop' && frame.name === 'GET');
     expect(get).toMatchObject({ count: 3, total: 240_000, depth: 1 });
@@ -80,8 +80,8 @@ describe('the flame graph', () => {
   });
 });
 
-describe('the graph', () => {
-  it('has the topic between sender and receiver, and no direct edge', () => {
+describe('trace graph', () => {
+  it('puts the topic between sender and receiver, without a direct edge', () => {
     const { nodes, edges } = traceGraph(trace);
     expect(nodes.filter((node) => node.kind === 'topic')).toMatchObject([
       { name: 'eshop-topic', count: 1 },
@@ -102,7 +102,7 @@ describe('the graph', () => {
 });
 
 describe('statistics', () => {
-  it('group by service, operation or an attribute', () => {
+  it('are grouped by service, operation or attribute', () => {
     const byService = groupStatistics(trace, ['service']);
     expect(byService.find((group) => group.service === 'billing')).toMatchObject({
       count: 3,
@@ -124,7 +124,7 @@ describe('statistics', () => {
     expect(attributeKeys(trace)).toContain('message_bus.destination');
   });
 
-  it('take quantiles that are values', () => {
+  it('have quantiles that are actual values', () => {
     expect([0.5, 0.95, 1].map((part) => quantile(Float64Array.of(1, 2, 3, 4), part))).toEqual([
       2, 4, 4,
     ]);
@@ -132,7 +132,7 @@ describe('statistics', () => {
 });
 
 describe('comparison', () => {
-  it('tells what is only in one, and what took longer', () => {
+  it('reports call paths in one trace only, and differences in time', () => {
     const { trace: a } = built([
       { id: 'a', at: [0, 100] },
       { id: 'b', childOf: 'a', at: [0, 10] },
@@ -145,7 +145,12 @@ describe('comparison', () => {
       { id: 'd', childOf: 'a', at: [60, 5] },
     ]);
     expect(
-      compareTraces(a, b).map(({ name, change, slower, depth }) => [name, change, slower, depth]),
+      compareTraces(a, b).map(({ name, change, difference, depth }) => [
+        name,
+        change,
+        difference,
+        depth,
+      ]),
     ).toEqual([
       ['a', 'same', 50, 0],
       ['b', 'more', 30, 1],

@@ -7,8 +7,8 @@ import { type FlameFrame, flameGraph } from '../trace/flame';
 import { formatCount, formatDuration } from '../trace/format';
 
 /** Frames narrower than this fraction would be invisible and are not drawn. */
-const NARROWEST = 0.0006;
-const FRAME_HEIGHT = 24;
+const MIN_FRAME_FRACTION = 0.0006;
+const FRAME_HEIGHT_PX = 24;
 
 export function FlameView({ page, colours }: ViewProps) {
   const graph = useMemo(() => flameGraph(page.trace), [page.trace]);
@@ -32,7 +32,7 @@ export function FlameView({ page, colours }: ViewProps) {
       from + part > 1e-9 &&
       from < 1 - 1e-9 &&
       (focused === undefined || frame.depth >= focused.depth);
-    return (isAbove || isIn) && (isAbove || part >= NARROWEST)
+    return (isAbove || isIn) && (isAbove || part >= MIN_FRAME_FRACTION)
       ? [{ frame, i, from: Math.max(0, from), part: isAbove ? 1 : part, isAbove }]
       : [];
   });
@@ -44,8 +44,8 @@ export function FlameView({ page, colours }: ViewProps) {
   return (
     <section className="panel flame" aria-label="Flame graph">
       <p className="panel-note">
-        The width is time. Of {formatCount(page.trace.count, 'span')}, those with the same call path
-        are merged. Click a frame to zoom in{focused && ', and again to zoom out'}.
+        Spans with the same call path are merged into a frame, as wide as their time. Click a frame
+        to zoom in{focused && ', and again to zoom out'}.
         {focused && (
           <button type="button" onClick={() => setFocus(undefined)}>
             Show all
@@ -57,7 +57,7 @@ export function FlameView({ page, colours }: ViewProps) {
           className="flame-area"
           aria-label="Frames"
           onKeyDown={arrowKeys}
-          style={{ height: (deepest + 1) * FRAME_HEIGHT }}
+          style={{ height: (deepest + 1) * FRAME_HEIGHT_PX }}
         >
           {shown.map(({ frame, i, from, part, isAbove }) => {
             const isFaded = page.state.find !== '' && !isWanted(frame);
@@ -65,11 +65,11 @@ export function FlameView({ page, colours }: ViewProps) {
               <button
                 key={i}
                 type="button"
-                className={`frame service-${colours.get(frame.service) ?? 0}${isAbove ? ' above' : ''}${isFaded ? ' faded' : ''}`}
+                className={frameClasses(colours.get(frame.service) ?? 0, isAbove, isFaded)}
                 style={{
                   left: percent(from),
                   width: percent(Math.min(part, 1 - from)),
-                  top: frame.depth * FRAME_HEIGHT,
+                  top: frame.depth * FRAME_HEIGHT_PX,
                 }}
                 title={describe(frame, graph.width)}
                 onClick={() => choose(i)}
@@ -94,10 +94,19 @@ export function FlameView({ page, colours }: ViewProps) {
   );
 }
 
+function frameClasses(colour: number, isAbove: boolean, isFaded: boolean): string {
+  return `frame service-${colour}${isAbove ? ' above' : ''}${isFaded ? ' faded' : ''}`;
+}
+
 function describe(frame: FlameFrame, all: number): string {
   const share = all > 0 ? Math.round((1000 * frame.width) / all) / 10 : 0;
   const errors = frame.errors > 0 ? `, ${formatCount(frame.errors, 'error')}` : '';
-  return `${frame.service} ${frame.name}: ${formatCount(frame.count, 'span')}${errors}, ${formatDuration(frame.total)} total, ${formatDuration(frame.self)} self, ${share}% of the graph`;
+  return [
+    `${frame.service} ${frame.name}: ${formatCount(frame.count, 'span')}${errors}`,
+    `${formatDuration(frame.total)} total`,
+    `${formatDuration(frame.self)} self`,
+    `${share}% of the graph`,
+  ].join(', ');
 }
 
 /** Arrow keys move between frames; Tab would step through all of them. */

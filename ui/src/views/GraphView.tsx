@@ -7,12 +7,12 @@ import { type GraphNode, type TraceGraph, traceGraph } from '../trace/graph';
 import { nameOf, serviceOf } from '../trace/model';
 
 /** Larger graphs take too long to lay out: only the nodes with the most self time are shown. */
-const MOST_NODES = 150;
-const MOST_EDGES = 400;
+const MAX_NODES = 150;
+const MAX_EDGES = 400;
 
 export default function GraphView({ page, colours }: ViewProps) {
   const { trace, dispatch, state } = page;
-  const [graph, all] = useMemo(() => bounded(traceGraph(trace)), [trace]);
+  const [graph, all] = useMemo(() => limitGraph(traceGraph(trace)), [trace]);
   const nodes = useMemo(
     () => graph.nodes.map((node) => canvasNode(node, colours)),
     [graph, colours],
@@ -49,26 +49,26 @@ export default function GraphView({ page, colours }: ViewProps) {
   );
 }
 
-function bounded(graph: TraceGraph): [TraceGraph, number] {
+function limitGraph(graph: TraceGraph): [TraceGraph, number] {
   const all = graph.nodes.length;
-  if (all <= MOST_NODES) return [graph, all];
+  if (all <= MAX_NODES) return [graph, all];
   const nodes = [...graph.nodes]
     .sort((a, b) => Number(b.kind === 'topic') - Number(a.kind === 'topic') || b.self - a.self)
-    .slice(0, MOST_NODES);
+    .slice(0, MAX_NODES);
   const kept = new Set(nodes.map((node) => node.id));
   return [
     {
       nodes,
-      edges: mostEdges(graph.edges.filter((edge) => kept.has(edge.from) && kept.has(edge.to))),
+      edges: busiestEdges(graph.edges.filter((edge) => kept.has(edge.from) && kept.has(edge.to))),
     },
     all,
   ];
 }
 
-function mostEdges(edges: TraceGraph['edges']): TraceGraph['edges'] {
+function busiestEdges(edges: TraceGraph['edges']): TraceGraph['edges'] {
   return [...edges]
     .sort((a, b) => Number(b.message) - Number(a.message) || b.count - a.count)
-    .slice(0, MOST_EDGES);
+    .slice(0, MAX_EDGES);
 }
 
 function canvasNode(node: GraphNode, colours: ReadonlyMap<string, number>): CanvasNode {
@@ -124,12 +124,12 @@ function canvasEdge({
   wait,
   confidence,
 }: TraceGraph['edges'][number]): CanvasEdge {
-  const sure =
+  const confidenceText =
     confidence === undefined || Number.isNaN(confidence) ? '' : formatPercent(confidence);
   const label =
     wait !== undefined
       ? formatDuration(wait)
-      : [count > 1 && `× ${count}`, sure].filter(Boolean).join(' · ');
+      : [count > 1 && `× ${count}`, confidenceText].filter(Boolean).join(' · ');
   return {
     id: `${from}\u0001${to}`,
     from,

@@ -23,7 +23,7 @@ import { findLinkedTraces } from '../trace/linkedTraces';
 import { buildTrace, type Trace } from '../trace/model';
 
 /** Lanes are numbered in a byte, and more would be unreadable. */
-const MOST_LANES = 40;
+const MAX_LANES = 40;
 
 interface Journey {
   readonly trace: Trace;
@@ -32,7 +32,7 @@ interface Journey {
   readonly missing: number;
   readonly more: boolean;
   /** ID of the trace whose journey this is. */
-  readonly home: string;
+  readonly homeId: string;
 }
 
 export function JourneyView({ page, id }: { readonly page: PageModel; readonly id: string }) {
@@ -46,15 +46,15 @@ export function JourneyView({ page, id }: { readonly page: PageModel; readonly i
 async function loadJourney(id: string, signal: AbortSignal): Promise<Journey> {
   if (openedTrace(id)) return openedJourney(id);
   const response = await fetchJourney(id, signal);
-  const wanted = response.traces.slice(0, MOST_LANES).sort((a, b) => a.start - b.start);
+  const wanted = response.traces.slice(0, MAX_LANES).sort((a, b) => a.start - b.start);
   const lanes = await Promise.all(wanted.map(({ trace_id }) => fetchTrace(trace_id, signal)));
-  const more = response.more || response.traces.length > MOST_LANES;
+  const more = response.more || response.traces.length > MAX_LANES;
   return {
     trace: buildTrace(lanes),
     links: response.links.length,
     missing: response.missing.length,
     more,
-    home: id,
+    homeId: id,
   };
 }
 
@@ -64,16 +64,22 @@ function openedJourney(id: string): Journey {
     id,
     openedTraces().map(({ response }) => response),
   );
-  const shown = lanes.slice(0, MOST_LANES).sort((a, b) => a.origin - b.origin);
-  return { trace: buildTrace(shown), links, missing, more: lanes.length > shown.length, home: id };
+  const shown = lanes.slice(0, MAX_LANES).sort((a, b) => a.origin - b.origin);
+  return {
+    trace: buildTrace(shown),
+    links,
+    missing,
+    more: lanes.length > shown.length,
+    homeId: id,
+  };
 }
 
 function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: PageModel }) {
-  const { trace, links, missing, more, home } = journey;
+  const { trace, links, missing, more, homeId } = journey;
   const lanes = trace.responses.length;
   const query = new URLSearchParams(location.search);
   query.set('view', 'journey');
-  const page = usePageModel(trace, home, `?${query}`, true);
+  const page = usePageModel(trace, homeId, `?${query}`, true);
   const colours = useMemo(
     () => serviceColours(trace.services.map((service) => service.name)),
     [trace],
@@ -83,7 +89,7 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
   const { state, dispatch } = page;
   usePageKeys(page, findField);
   const titles = trace.responses.map((lane) => (
-    <LaneTitle key={lane.trace_id} lane={lane} home={home} />
+    <LaneTitle key={lane.trace_id} lane={lane} homeId={homeId} />
   ));
   const close = () => dispatch({ type: 'set', part: { open: false } });
   return (
@@ -111,7 +117,7 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
             index={state.active}
             colours={colours}
             follow={(index) => dispatch({ type: 'select', index })}
-            leave={() => {
+            close={() => {
               close();
               grid.current?.focus();
             }}
@@ -122,8 +128,8 @@ function Lanes({ journey, outer }: { readonly journey: Journey; readonly outer: 
   );
 }
 
-function LaneTitle({ lane, home }: { readonly lane: TraceResponse; readonly home: string }) {
-  if (lane.trace_id === home) return <span className="mark lane-home">this trace</span>;
+function LaneTitle({ lane, homeId }: { readonly lane: TraceResponse; readonly homeId: string }) {
+  if (lane.trace_id === homeId) return <span className="mark lane-home">this trace</span>;
   return (
     <Link
       className="mark lane-link"

@@ -29,7 +29,7 @@ export function JsonView({ page }: { readonly page: PageModel }) {
       <p className="panel-note">
         {openedTrace(id)?.format === 'otlp' ? 'OTLP' : 'Jaeger’s'} JSON, {formatBytes(text.length)}
         {isCut &&
-          `; showing the first ${formatBytes(MAX_SHOWN_CHARACTERS)}, use Download for the full text`}
+          `; first ${formatBytes(MAX_SHOWN_CHARACTERS)} shown, use Download for the full text`}
         <CopyButton text={text} subject="JSON" />
       </p>
       <pre className="json" tabIndex={0}>
