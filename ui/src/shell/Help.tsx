@@ -3,7 +3,7 @@ import { useEffect, useRef } from 'react';
 import { LinkSettings } from './LinkSettings';
 
 const KEYS: readonly (readonly [string, string])[] = [
-  ['↑ ↓ · f b', 'Go to the next or previous span'],
+  ['↓ ↑ · f b', 'Go to the next or previous span'],
   ['→ ←', 'Expand or go to the first child; collapse or go to the parent'],
   ['Enter · Esc', 'Open or close the details'],
   ['s w', 'Scroll down or up'],
