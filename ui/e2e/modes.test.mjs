@@ -55,7 +55,7 @@ test('kafka: the message is shown, and calls of its receiver are another trace',
   await page.locator('.result').first().waitFor();
 });
 
-for (const mode of ['linked', 'sidecar', 'envoy']) {
+for (const mode of ['linked', 'sidecar']) {
   test(`${mode}: the complete checkout with the time in the topic`, {
     skip: !modes.has(mode),
   }, async (t) => {

@@ -47,9 +47,9 @@ test('a checkout shows its services, topic, time breakdown and every step', asyn
     (await parts.locator('bdi').allInnerTexts()).sort(),
     [...SERVICES, 'eshop-topic'].sort(),
   );
-  const bar = await page.locator('.spent-bar').boundingBox();
+  const bar = await page.locator('.breakdown-bar').boundingBox();
   const widths = await page
-    .locator('.spent-bar span')
+    .locator('.breakdown-bar span')
     .evaluateAll((all) => all.map((part) => part.getBoundingClientRect().width));
   const filled = widths.reduce((sum, width) => sum + width, 0);
   assert.ok(

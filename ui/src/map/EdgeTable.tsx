@@ -3,8 +3,7 @@
 import type { MapEdge } from '../api/types';
 import { DEFAULT_QUERY, type Lookback, searchPath } from '../search/query';
 import { Link } from '../shell/Link';
-import { formatDuration } from '../trace/format';
-import { formatRate } from '../trace/rate';
+import { formatDuration, formatRate } from '../trace/format';
 
 /** Messages come first, because other service maps leave them out. */
 const ORDER = ['receive', 'send', 'call'];
@@ -24,7 +23,7 @@ export function EdgeTable({
           <tr>
             <th scope="col">From</th>
             <th scope="col">
-              <span className="unseen">Relation</span>
+              <span className="visually-hidden">Relation</span>
             </th>
             <th scope="col">To</th>
             <th scope="col">Rate</th>

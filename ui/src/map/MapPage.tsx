@@ -10,8 +10,7 @@ import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { navigate } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
-import { formatDuration } from '../trace/format';
-import { formatRate } from '../trace/rate';
+import { formatDuration, formatRate } from '../trace/format';
 import { EdgeTable } from './EdgeTable';
 
 /** Maximum number of nodes in the layout. */
@@ -39,7 +38,7 @@ export default function MapPage({ query }: { readonly query: string }) {
       <div className="map-head">
         <h1>Service map</h1>
         <label>
-          <span className="unseen">Time range</span>
+          <span className="visually-hidden">Time range</span>
           <select
             value={lookback}
             onChange={(event) => navigate(`map?lookback=${event.target.value}`)}
@@ -179,7 +178,7 @@ function topicNode({ name, sent, received }: MapTopic): CanvasNode {
     content: (
       <>
         <span className="graph-name">
-          <span className="unseen">Topic </span>
+          <span className="visually-hidden">Topic </span>
           <bdi>{name}</bdi>
         </span>
         <span className="graph-times">

@@ -27,7 +27,9 @@ export function BarCell({ timeline, index, isRun }: BarCellProps) {
         <QueueTime timeline={timeline} index={index} />
         {isRun && <RunExtent timeline={timeline} index={index} />}
         <Bar timeline={timeline} index={index} />
-        <span className="unseen">from {formatDuration(at(timeline.trace.begin, index))}</span>
+        <span className="visually-hidden">
+          from {formatDuration(at(timeline.trace.begin, index))}
+        </span>
       </div>
     </div>
   );
@@ -105,7 +107,7 @@ function CriticalSegments({ timeline, index }: BarProps) {
   ));
 }
 
-/** The time that the message spent in its topic; of a batch, the longest. */
+/** The time that the message breakdown in its topic; of a batch, the longest. */
 function QueueTime({ timeline, index }: BarProps) {
   const { trace, scale, critical, barAreaWidth } = timeline;
   const { axis, window } = scale;
@@ -141,7 +143,7 @@ function QueueTime({ timeline, index }: BarProps) {
       style={{ left: percent(from), width: percent(to - from) }}
       title={title}
     >
-      <span className={side ? `wait-note ${side}` : 'unseen'}>
+      <span className={side ? `wait-note ${side}` : 'visually-hidden'}>
         <span className="wait-topic">
           in <bdi>{topic}</bdi>
         </span>{' '}

@@ -10,7 +10,7 @@ import { Section } from './Section';
 /** Selects the span with this index. */
 export type Follow = (index: number) => void;
 
-interface PartProps {
+interface SpanLinkProps {
   readonly trace: Trace;
   readonly index: number;
   readonly follow: Follow;
@@ -20,7 +20,7 @@ interface PartProps {
 const MAX_LISTED = 100;
 
 /** Lists the messages of a span in both directions: received ones, and receivers of sent ones. */
-export function MessageList({ trace, index, follow }: PartProps) {
+export function MessageList({ trace, index, follow }: SpanLinkProps) {
   const { edges } = trace;
   const mine: number[] = [];
   for (let edge = 0; edge < edges.count; edge++) {
@@ -59,7 +59,7 @@ function waitText(wait: number, topic: string): string {
   return `after ${formatDuration(wait)} in ${topic || 'the topic'}`;
 }
 
-interface LinkListProps extends PartProps {
+interface LinkListProps extends SpanLinkProps {
   readonly links: readonly SpanLink[];
 }
 
@@ -132,7 +132,7 @@ function LinkTarget({
   );
 }
 
-export function SpanButton({ trace, index, follow }: PartProps) {
+export function SpanButton({ trace, index, follow }: SpanLinkProps) {
   return (
     <button type="button" className="span-link" onClick={() => follow(index)}>
       <bdi>{serviceOf(trace, index)}</bdi> <bdi>{nameOf(trace, index)}</bdi>

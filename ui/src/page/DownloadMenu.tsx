@@ -24,7 +24,7 @@ export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
 
   return (
     <label className="download">
-      <span className="unseen">Download</span>
+      <span className="visually-hidden">Download</span>
       <select
         className="copy"
         value=""

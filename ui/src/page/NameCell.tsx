@@ -85,7 +85,7 @@ export function NameCell({ timeline, index, folding, laneTitle, isSearchMatch }:
       <ParentMark trace={trace} index={index} />
       {laneTitle}
       {receivedEdges(trace.edges, index).map((edge) => (
-        <span key={edge} className="unseen">
+        <span key={edge} className="visually-hidden">
           {trace.edges.linked[edge] === 1 ? 'follows from' : 'receives from'}{' '}
           {nameOf(trace, at(trace.edges.from, edge))}
         </span>
@@ -142,7 +142,7 @@ function FailureMark({ trace, index, isFolded }: MarkProps & { readonly isFolded
         title={failed ? 'Error' : 'Error below'}
       >
         <span aria-hidden="true">!</span>
-        <span className="unseen">{failed ? 'error' : 'error below'}</span>
+        <span className="visually-hidden">{failed ? 'error' : 'error below'}</span>
       </span>
       {failed && <StatusCode trace={trace} index={index} />}
     </>

@@ -26,10 +26,10 @@ export function TimeBreakdown({ page, colours }: TimeBreakdownProps) {
   const { trace } = page;
   const parts = useMemo(() => partsOf(trace, colours), [trace, colours]);
   return (
-    <section className="spent" aria-label="Time breakdown">
-      <div className="spent-line">
+    <section className="breakdown" aria-label="Time breakdown">
+      <div className="breakdown-line">
         <h2 title="End-to-end critical path, including the time in topics">Time breakdown</h2>
-        <div className="spent-bar" aria-hidden="true">
+        <div className="breakdown-bar" aria-hidden="true">
           {parts.map((part) => (
             <span
               key={`${part.topic} ${part.name}`}
@@ -61,29 +61,29 @@ function describeItem({ topic, name, time }: BreakdownItem): string {
 
 /** Returns the items in order of time, longest first. */
 function partsOf(trace: Trace, colours: ReadonlyMap<string, number>): BreakdownItem[] {
-  const spent = breakDownTime(trace);
+  const breakdown = breakDownTime(trace);
   const services = trace.services.map(({ name }, i) => ({
     topic: false,
     name,
-    time: at(spent.services, i),
+    time: at(breakdown.services, i),
     className: `service-${colours.get(name) ?? 0}`,
   }));
   const topics = [...longestQueueTimes(trace.edges).keys()].map((name) => ({
     topic: true,
     name,
-    time: spent.topics.get(name) ?? 0,
-    className: 'spent-topic',
+    time: breakdown.topics.get(name) ?? 0,
+    className: 'breakdown-topic',
   }));
   return [...services, ...topics].sort((a, b) => b.time - a.time);
 }
 
-interface PartProps {
+interface BreakdownItemProps {
   readonly page: PageModel;
   readonly part: BreakdownItem;
 }
 
 /** A service; clicking it highlights its spans. */
-function Service({ page, part }: PartProps) {
+function Service({ page, part }: BreakdownItemProps) {
   const { trace, state, dispatch } = page;
   const share = trace.services.find(({ name }) => name === part.name);
   const find = findService(part.name);
@@ -106,7 +106,7 @@ function Service({ page, part }: PartProps) {
 }
 
 /** A topic with its longest queue time; clicking it selects the span that received that message. */
-function TopicPill({ page, part }: PartProps) {
+function TopicPill({ page, part }: BreakdownItemProps) {
   const { trace, dispatch } = page;
   const wait = longestQueueTimes(trace.edges).get(part.name) ?? 0;
   const look = () => {

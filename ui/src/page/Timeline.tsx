@@ -141,7 +141,7 @@ function TreeGrid({ ref, rowCount, activeId, page, scrollBy, children }: TreeGri
       tabIndex={0}
       onKeyDown={onKeyDown}
     >
-      <p id="timeline-keys" className="unseen" ref={keys}>
+      <p id="timeline-keys" className="visually-hidden" ref={keys}>
         Use the up and down arrows to move between spans, left and right to collapse and expand,
         Enter to open the details, Escape to close them, and the question mark for all shortcuts.
       </p>

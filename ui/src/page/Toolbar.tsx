@@ -158,7 +158,7 @@ function PathChoice({ page }: { readonly page: PageModel }) {
   return (
     <span className="path-choice">
       <label>
-        <span className="unseen">Critical path</span>
+        <span className="visually-hidden">Critical path</span>
         <select
           value={state.path}
           onChange={(event) =>

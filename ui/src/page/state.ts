@@ -14,7 +14,7 @@ import {
 } from '../trace/axis';
 import { at } from '../trace/column';
 import { type CriticalPath, criticalPath } from '../trace/critical';
-import { findSpans, nextFailedSpan } from '../trace/find';
+import { findSpans } from '../trace/find';
 import { findSpan, spanIdOf, type Trace } from '../trace/model';
 import {
   COLLAPSED,
@@ -32,44 +32,9 @@ import {
   visibleRows,
   withAncestors,
 } from '../trace/rows';
-import { addressParams, parseAddress, type ShownPath, type View } from './address';
-
-const ZOOM = 0.7;
-
-const PAN = 0.15;
-
-export interface PageState {
-  readonly view: View;
-  readonly active: number;
-  readonly open: boolean;
-  readonly folds: FoldFlags;
-  readonly find: string;
-  /** Indexes of the spans that the search matched, in reading order. */
-  readonly match: readonly number[];
-  readonly only: boolean;
-  readonly path: ShownPath;
-  readonly cut: boolean;
-  /** `undefined` means the full range. */
-  readonly window: TimeWindow | undefined;
-}
-
-export type PageAction =
-  | {
-      readonly type: 'set';
-      readonly part: Partial<
-        Pick<PageState, 'view' | 'open' | 'find' | 'match' | 'only' | 'path' | 'cut' | 'window'>
-      >;
-    }
-  | { readonly type: 'select'; readonly index: number; readonly open?: boolean }
-  | { readonly type: 'toggle'; readonly index: number }
-  | {
-      readonly type: 'folds';
-      readonly how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level';
-    }
-  | { readonly type: 'key'; readonly key: string }
-  | { readonly type: 'zoom'; readonly factor: number; readonly centre?: number }
-  | { readonly type: 'pan'; readonly part: number }
-  | { readonly type: 'address'; readonly query: string };
+import type { PageAction, PageState } from './actions';
+import { addressParams, parseAddress } from './address';
+import { handleKey } from './shortcuts';
 
 /** Outcome of a find in the trace. */
 export interface FindMatches {
@@ -290,79 +255,6 @@ function markSpans(count: number, found: Int32Array): Uint8Array {
   const marked = new Uint8Array(count);
   for (const index of found) marked[index] = 1;
   return marked;
-}
-
-interface KeyContext {
-  readonly trace: Trace;
-  readonly state: PageState;
-  readonly dispatch: (action: PageAction) => void;
-}
-
-function handleKey(key: string, shift: boolean, { trace, state, dispatch }: KeyContext): boolean {
-  const strength = shift ? 3 : 1;
-  const act = (action: PageAction) => {
-    dispatch(action);
-    return true;
-  };
-  switch (key) {
-    case 'Enter':
-    case ' ':
-      return act({ type: 'set', part: { open: true } });
-    case 'Escape':
-      return state.open && act({ type: 'set', part: { open: false } });
-    case 'a':
-    case 'A':
-      return act({ type: 'pan', part: -PAN * strength });
-    case 'd':
-    case 'D':
-      return act({ type: 'pan', part: PAN * strength });
-    case '+':
-    case '=':
-    case '*':
-      return act({ type: 'zoom', factor: ZOOM ** strength });
-    case '-':
-    case '_':
-      return act({ type: 'zoom', factor: 1 / ZOOM ** strength });
-    case '0':
-      return act({ type: 'set', part: { window: undefined } });
-    case ']':
-      return act({ type: 'folds', how: 'expand-all' });
-    case '[':
-      return act({ type: 'folds', how: 'collapse-all' });
-    case 'p':
-      return act({ type: 'folds', how: 'expand-level' });
-    case 'o':
-      return act({ type: 'folds', how: 'collapse-level' });
-    case 'e':
-    case 'E': {
-      const next = nextFailedSpan(trace, state.active, shift ? -1 : 1);
-      return next !== undefined && act({ type: 'select', index: next });
-    }
-    case 'ArrowUp':
-    case 'ArrowDown':
-      // As in Jaeger, where arrows zoom; without Shift they move between rows.
-      return act(
-        shift
-          ? { type: 'zoom', factor: ZOOM ** (key === 'ArrowUp' ? strength : -strength) }
-          : { type: 'key', key },
-      );
-    case 'ArrowLeft':
-    case 'ArrowRight':
-      return act(
-        shift
-          ? { type: 'pan', part: key === 'ArrowLeft' ? -PAN * strength : PAN * strength }
-          : { type: 'key', key },
-      );
-    case 'PageDown':
-    case 'PageUp':
-    case 'Home':
-    case 'End':
-    case 'f':
-    case 'b':
-      return act({ type: 'key', key });
-    default:
-      return false;
-  }
 }
 
 /** Returns the next or previous match after the active span, wrapping around. */

@@ -2,7 +2,7 @@
 import type { TimeScale } from '../trace/axis';
 import type { CriticalPath } from '../trace/critical';
 import type { Trace } from '../trace/model';
-import type { PageAction } from './state';
+import type { PageAction } from './actions';
 
 export interface TimelineModel {
   readonly trace: Trace;

@@ -57,7 +57,7 @@ export function SearchPage({ address }: { readonly address: string }) {
       : undefined;
   return (
     <main className="page">
-      <h1 className="unseen">Search traces</h1>
+      <h1 className="visually-hidden">Search traces</h1>
       <SearchForm query={query} services={services.value ?? []} error={error} onSubmit={submit} />
       <TracesFromFiles selected={selected} toggleSelected={toggleSelected} />
       <Results

@@ -38,7 +38,7 @@ export function CopyButton({ text, subject, isIcon = false }: CopyButtonProps) {
               d={outcome === 'Copied' ? 'M3 8.5 6.5 12 13 4.5' : 'M5.5 5.5h7v8h-7zM3.5 10.5v-8h7'}
             />
           </svg>
-          <span className="unseen" role="status">
+          <span className="visually-hidden" role="status">
             {outcome}
           </span>
         </>

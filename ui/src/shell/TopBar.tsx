@@ -105,7 +105,7 @@ function ThemeChoice() {
   const [theme, setTheme] = useTheme();
   return (
     <label className="theme-choice">
-      <span className="unseen">Theme</span>
+      <span className="visually-hidden">Theme</span>
       <select value={theme} onChange={(event) => setTheme(event.target.value as typeof theme)}>
         {THEMES.map((choice) => (
           <option key={choice} value={choice}>

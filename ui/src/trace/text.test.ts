@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { formatRate } from './format';
 import { linksFor, parseTemplates } from './links';
-import { formatRate } from './rate';
 import { withUnit } from './units';
 
 describe('units', () => {

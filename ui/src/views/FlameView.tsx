@@ -79,7 +79,7 @@ export function FlameView({ page, colours }: ViewProps) {
                     <bdi className="span-service">{frame.service}</bdi> <bdi>{frame.name}</bdi>
                   </>
                 )}
-                <span className="unseen">{describe(frame, graph.width)}</span>
+                <span className="visually-hidden">{describe(frame, graph.width)}</span>
                 {frame.errors > 0 && (
                   <span className="failure-mark" aria-hidden="true">
                     !

@@ -104,7 +104,7 @@ function canvasNode(node: GraphNode, colours: ReadonlyMap<string, number>): Canv
           </span>
         )}
         <bdi className="graph-name">
-          {isTopic && <span className="unseen">Topic </span>}
+          {isTopic && <span className="visually-hidden">Topic </span>}
           {node.name}
         </bdi>
         <span className="graph-times">
