@@ -16,7 +16,7 @@ interface BarProps {
 }
 
 interface BarCellProps extends BarProps {
-  /** Whether the row stands for a run of similar consumers. */
+  /** Whether the row represents a run of similar consumers. */
   readonly isRun: boolean;
 }
 

@@ -41,7 +41,7 @@ interface NameCellProps {
 interface RowFolding {
   readonly isExpandable: boolean;
   readonly isFolded: boolean;
-  /** Whether the row stands for a run of similar consumers. */
+  /** Whether the row represents a run of similar consumers. */
   readonly isRun: boolean;
 }
 

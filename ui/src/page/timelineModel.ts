@@ -1,4 +1,4 @@
-/** What all rows of a timeline have in common; rows receive it as one object. */
+/** The values that all rows of a timeline share, as one object. */
 import type { TimeScale } from '../trace/axis';
 import type { CriticalPath } from '../trace/critical';
 import type { Trace } from '../trace/model';
