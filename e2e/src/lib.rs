@@ -15,14 +15,14 @@ use serde_json::Value;
 
 /// All traces that something caused.
 #[derive(Debug, Clone)]
-pub struct Traces {
+pub struct TraceSet {
     /// All spans, of all the traces.
-    pub spans: Vec<Span>,
+    pub spans: Vec<TraceSpan>,
 }
 
 /// One span.
 #[derive(Debug, Clone)]
-pub struct Span {
+pub struct TraceSpan {
     /// The trace it is in, as hex.
     pub trace: String,
     /// Its id, as hex.
@@ -43,7 +43,7 @@ pub struct Span {
 
 // === impl Traces ===
 
-impl Traces {
+impl TraceSet {
     /// From `{"data":[..]}`.
     ///
     /// # Panics
@@ -80,7 +80,7 @@ impl Traces {
 
     /// The spans of this name.
     #[must_use]
-    pub fn named(&self, name: &str) -> Vec<&Span> {
+    pub fn named(&self, name: &str) -> Vec<&TraceSpan> {
         self.spans.iter().filter(|span| span.name == name).collect()
     }
 
@@ -89,7 +89,7 @@ impl Traces {
     /// # Panics
     /// When there is none, or more than one.
     #[must_use]
-    pub fn only(&self, name: &str) -> &Span {
+    pub fn only(&self, name: &str) -> &TraceSpan {
         match self.named(name)[..] {
             [span] => span,
             ref spans => panic!(
@@ -101,7 +101,7 @@ impl Traces {
 
     /// The spans whose first reference is this span.
     #[must_use]
-    pub fn children(&self, parent: &Span) -> Vec<&Span> {
+    pub fn children(&self, parent: &TraceSpan) -> Vec<&TraceSpan> {
         self.spans
             .iter()
             .filter(|span| self.parent(span).is_some_and(|found| found.id == parent.id))
@@ -110,7 +110,7 @@ impl Traces {
 
     /// The span that the first reference names.
     #[must_use]
-    pub fn parent(&self, span: &Span) -> Option<&Span> {
+    pub fn parent(&self, span: &TraceSpan) -> Option<&TraceSpan> {
         let (_, trace, id) = span.references.first()?;
         self.spans
             .iter()
@@ -119,7 +119,7 @@ impl Traces {
 
     /// Whether `span` is `ancestor`'s child, or the child of its child, and so on.
     #[must_use]
-    pub fn is_below(&self, span: &Span, ancestor: &Span) -> bool {
+    pub fn is_below(&self, span: &TraceSpan, ancestor: &TraceSpan) -> bool {
         let mut above = self.parent(span);
         let mut steps = 0;
         while let Some(found) = above {
@@ -134,10 +134,10 @@ impl Traces {
     }
 }
 
-impl std::fmt::Display for Traces {
+impl std::fmt::Display for TraceSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for span in &self.spans {
-            let Span {
+            let TraceSpan {
                 trace,
                 id,
                 name,
@@ -157,7 +157,7 @@ impl std::fmt::Display for Traces {
 
 // === impl Span ===
 
-impl Span {
+impl TraceSpan {
     /// The text of a tag, empty when there is none.
     #[must_use]
     pub fn tag(&self, key: &str) -> &str {
@@ -190,7 +190,7 @@ impl Span {
     }
 }
 
-fn spans_of(trace: &Value) -> Vec<Span> {
+fn spans_of(trace: &Value) -> Vec<TraceSpan> {
     let processes = &trace["processes"];
     trace["spans"]
         .as_array()
@@ -200,7 +200,7 @@ fn spans_of(trace: &Value) -> Vec<Span> {
         .collect()
 }
 
-fn read(span: &Value, processes: &Value) -> Span {
+fn read(span: &Value, processes: &Value) -> TraceSpan {
     let text = |value: &Value| {
         value
             .as_str()
@@ -208,7 +208,7 @@ fn read(span: &Value, processes: &Value) -> Span {
             .to_owned()
     };
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    Span {
+    TraceSpan {
         trace: text(&span["traceID"]),
         id: text(&span["spanID"]),
         name: text(&span["operationName"]),

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Span, Traces};
+use crate::{TraceSet, TraceSpan};
 
 /// Only HTTP is traced: the checkout's trace ends at eshop, and what happens behind Kafka is a trace of its own.
 ///
 /// # Panics
 /// When a trace does not show that.
-pub fn assert_rest(traces: &Traces) {
+pub fn assert_rest(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
     assert_services(
         traces,
@@ -31,7 +31,7 @@ pub fn assert_rest(traces: &Traces) {
 ///
 /// # Panics
 /// When a trace does not show that.
-pub fn assert_kafka(traces: &Traces) {
+pub fn assert_kafka(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
     let consumer = assert_message(traces, checkout);
     assert_services(
@@ -62,7 +62,7 @@ pub fn assert_kafka(traces: &Traces) {
 ///
 /// # Panics
 /// When the trace does not show that.
-pub fn assert_linked(traces: &Traces) {
+pub fn assert_linked(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
     let (consumer, call) = assert_whole(traces, checkout);
     assert!(
@@ -76,7 +76,7 @@ pub fn assert_linked(traces: &Traces) {
 ///
 /// # Panics
 /// When the trace does not show that.
-pub fn assert_sidecar(traces: &Traces) {
+pub fn assert_sidecar(traces: &TraceSet) {
     let checkout = assert_calls(traces);
     assert_whole(traces, checkout);
     for span in traces.spans.iter().filter(|span| span.id != checkout.id) {
@@ -104,7 +104,7 @@ pub fn assert_sidecar(traces: &Traces) {
 }
 
 /// One trace holds everything: the record below the checkout, and below the record its receiver's call. Gives these two.
-fn assert_whole<'a>(traces: &'a Traces, checkout: &Span) -> (&'a Span, &'a Span) {
+fn assert_whole<'a>(traces: &'a TraceSet, checkout: &TraceSpan) -> (&'a TraceSpan, &'a TraceSpan) {
     let consumer = assert_message(traces, checkout);
     assert_eq!(traces.count(), 1, "more than one trace:\n{traces}");
     let all = [
@@ -126,7 +126,7 @@ fn assert_whole<'a>(traces: &'a Traces, checkout: &Span) -> (&'a Span, &'a Span)
 }
 
 /// The part that all instrumented modes share: the calls of a checkout, and billing's two methods.
-fn assert_checkout(traces: &Traces) -> &Span {
+fn assert_checkout(traces: &TraceSet) -> &TraceSpan {
     let checkout = assert_calls(traces);
     let payment = traces.only("GET /payment");
     for method in ["BankTransaction.transfer", "DBAccess.save2db"] {
@@ -145,7 +145,7 @@ fn assert_checkout(traces: &Traces) -> &Span {
 }
 
 /// The part that all modes share: eshop's request is the root, three calls are below it.
-fn assert_calls(traces: &Traces) -> &Span {
+fn assert_calls(traces: &TraceSet) -> &TraceSpan {
     let checkout = traces.only("GET /checkout");
     assert_eq!(checkout.service, "eshop");
     assert_eq!(checkout.tag("span.kind"), "server");
@@ -168,7 +168,12 @@ fn assert_calls(traces: &Traces) -> &Span {
 }
 
 /// `caller` asks `callee`: a client span, and below it the server span, which is the answer.
-fn assert_called<'a>(traces: &'a Traces, caller: &str, callee: &str, name: &str) -> &'a Span {
+fn assert_called<'a>(
+    traces: &'a TraceSet,
+    caller: &str,
+    callee: &str,
+    name: &str,
+) -> &'a TraceSpan {
     let server = traces.only(name);
     assert_eq!(
         (
@@ -191,7 +196,7 @@ fn assert_called<'a>(traces: &'a Traces, caller: &str, callee: &str, name: &str)
 }
 
 /// The record: sent below the checkout, received with a sole FOLLOWS_FROM to the sending, in the same trace.
-fn assert_message<'a>(traces: &'a Traces, checkout: &Span) -> &'a Span {
+fn assert_message<'a>(traces: &'a TraceSet, checkout: &TraceSpan) -> &'a TraceSpan {
     let sent = traces.only("To_eshop-topic");
     assert_eq!(
         (sent.service.as_str(), sent.tag("span.kind")),
@@ -224,7 +229,7 @@ fn assert_message<'a>(traces: &'a Traces, checkout: &Span) -> &'a Span {
 }
 
 /// The call to notification is a trace of its own, with the consumer's call at its root.
-fn assert_notification_apart(traces: &Traces, checkout: &Span) {
+fn assert_notification_apart(traces: &TraceSet, checkout: &TraceSpan) {
     let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
     assert_ne!(
         call.trace, checkout.trace,
@@ -234,7 +239,7 @@ fn assert_notification_apart(traces: &Traces, checkout: &Span) {
     assert_eq!(traces.count(), 2, "{traces}");
 }
 
-fn assert_services(traces: &Traces, of: &Span, expected: &[&str]) {
+fn assert_services(traces: &TraceSet, of: &TraceSpan, expected: &[&str]) {
     let expected: BTreeSet<&str> = expected.iter().copied().collect();
     assert_eq!(
         traces.services(&of.trace),

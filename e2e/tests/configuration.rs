@@ -2,14 +2,14 @@
 
 use std::process::{Command, Output};
 
-use throughline_testkit::build::Binaries;
+use throughline_testkit::build::ProjectBinaries;
 
 /// `EX_USAGE` of sysexits.
 const BAD_CONFIGURATION: Option<i32> = Some(64);
 
 #[test]
 fn the_eshop_lists_its_own_mistakes_and_those_of_the_sdk_together() {
-    let output = Command::new(&Binaries::build().unwrap().eshop)
+    let output = Command::new(&ProjectBinaries::build().unwrap().eshop)
         .args([
             "bookshop", "--mode", "magic", "--listen", "nowhere", "--kafka", "no-port", "--seed",
             "many",
@@ -36,7 +36,7 @@ fn the_eshop_lists_its_own_mistakes_and_those_of_the_sdk_together() {
 
 #[test]
 fn the_collector_lists_its_mistakes_together() {
-    let output = Command::new(&Binaries::build().unwrap().throughline)
+    let output = Command::new(&ProjectBinaries::build().unwrap().throughline)
         .args([
             "up",
             "--otlp-http-port",

@@ -10,15 +10,15 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use e2e::{Traces, modes};
+use e2e::{TraceSet, modes};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::json;
-use throughline_testkit::build::Binaries;
-use throughline_testkit::demo::{Broker, Config, Demo, SPANS_LIMIT};
-use throughline_testkit::eshop::{self, Eshop, Mode, Tracing};
-use throughline_testkit::kafka::{Embedded, Kafka, Topic};
+use throughline_testkit::build::ProjectBinaries;
+use throughline_testkit::demo::{BrokerChoice, Config, Demo, SPANS_LIMIT};
+use throughline_testkit::eshop::{self, DemoMode, Eshop, SpanSource};
+use throughline_testkit::kafka::{EmbeddedBroker, KafkaBroker, TopicSpec};
 use throughline_testkit::wait;
 
 /// An answer takes six random delays of at most 20 ms and six hops; a service that waits for a collector takes seconds.
@@ -53,12 +53,12 @@ fn the_bare_eshop_answers_the_same() {
 
 #[test]
 fn a_broker_that_restarts_costs_no_answer_and_the_next_checkout_is_traced_whole() {
-    let binaries = Binaries::build().unwrap();
-    let config = Config::new(Mode::Linked).broker(Broker::Apache);
+    let binaries = ProjectBinaries::build().unwrap();
+    let config = Config::new(DemoMode::Linked).broker(BrokerChoice::Apache);
     let mut demo = Demo::start(binaries, &config, &mut |step| eprintln!("{step}")).unwrap();
     modes::assert_linked(&checkout(&demo));
 
-    let Kafka::Apache(broker) = demo.kafka_mut() else {
+    let KafkaBroker::Apache(broker) = demo.kafka_mut() else {
         unreachable!("asked for Apache Kafka")
     };
     broker.stop().unwrap();
@@ -71,7 +71,7 @@ fn a_broker_that_restarts_costs_no_answer_and_the_next_checkout_is_traced_whole(
         "the checkout waited for the broker: {:?}",
         asked.elapsed()
     );
-    let Kafka::Apache(broker) = demo.kafka_mut() else {
+    let KafkaBroker::Apache(broker) = demo.kafka_mut() else {
         unreachable!("asked for Apache Kafka")
     };
     broker.start().unwrap();
@@ -87,8 +87,8 @@ fn a_broker_that_restarts_costs_no_answer_and_the_next_checkout_is_traced_whole(
 
 #[test]
 fn a_broken_header_is_no_context_and_the_record_is_handled_all_the_same() {
-    let binaries = Binaries::build().unwrap();
-    let demo = Demo::start(binaries, &Config::new(Mode::Linked), &mut |step| {
+    let binaries = ProjectBinaries::build().unwrap();
+    let demo = Demo::start(binaries, &Config::new(DemoMode::Linked), &mut |step| {
         eprintln!("{step}")
     })
     .unwrap();
@@ -108,7 +108,7 @@ fn a_broken_header_is_no_context_and_the_record_is_handled_all_the_same() {
     }
     let orders = || {
         let traces = demo.collector().traces("inventory").ok()?;
-        (traces.len() == 3).then(|| Traces::from_json(&json!({"data": traces})))
+        (traces.len() == 3).then(|| TraceSet::from_json(&json!({"data": traces})))
     };
     let orders =
         wait::until(SPANS_LIMIT, orders).expect("three requests with broken headers, three traces");
@@ -130,7 +130,7 @@ fn a_broken_header_is_no_context_and_the_record_is_handled_all_the_same() {
     );
     let handled = || {
         let traces =
-            Traces::from_json(&json!({"data": demo.collector().traces("notification").ok()?}));
+            TraceSet::from_json(&json!({"data": demo.collector().traces("notification").ok()?}));
         (!traces.named("From_eshop-topic").is_empty()).then_some(traces)
     };
     let handled =
@@ -170,11 +170,11 @@ fn send(bootstrap: &str, headers: &[(&str, Option<&str>)]) {
         .expect("the broker takes the record");
 }
 
-fn checkout(demo: &Demo) -> Traces {
+fn checkout(demo: &Demo) -> TraceSet {
     let traces = demo
         .checkout_and_wait(SPANS_LIMIT)
         .expect("the checkout's traces come in");
-    Traces::from_json(&json!({"data": traces}))
+    TraceSet::from_json(&json!({"data": traces}))
 }
 
 /// Checkouts with this address for a collector: all answered, none late; the loss told once when it begins, and counted to
@@ -239,9 +239,11 @@ fn assert_calm(eshop: &Eshop) {
     }
 }
 
-fn start_eshop(bare: bool, otlp_http: Option<SocketAddr>) -> (Eshop, Embedded) {
-    let binaries = Binaries::build().unwrap();
-    let broker = Embedded::start(&binaries.embedded_kafka, &[Topic::new(eshop::TOPIC, 1)]).unwrap();
+fn start_eshop(bare: bool, otlp_http: Option<SocketAddr>) -> (Eshop, EmbeddedBroker) {
+    let binaries = ProjectBinaries::build().unwrap();
+    let broker =
+        EmbeddedBroker::start(&binaries.embedded_kafka, &[TopicSpec::new(eshop::TOPIC, 1)])
+            .unwrap();
     let eshop = Eshop::start(&eshop::Config {
         binary: if bare {
             &binaries.eshop_bare
@@ -252,9 +254,9 @@ fn start_eshop(bare: bool, otlp_http: Option<SocketAddr>) -> (Eshop, Embedded) {
         topic: eshop::TOPIC,
         otlp_http,
         tracing: if bare {
-            Tracing::None
+            SpanSource::None
         } else {
-            Tracing::Sdk(Mode::Linked)
+            SpanSource::Sdk(DemoMode::Linked)
         },
         port: 0,
         max_delay: Duration::from_millis(20),

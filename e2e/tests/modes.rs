@@ -8,8 +8,8 @@
 
 use std::process::{Command, Stdio};
 
-use e2e::{Traces, modes};
-use throughline_testkit::kafka::{Apache, Topic};
+use e2e::{TraceSet, modes};
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
 use throughline_testkit::network;
 
 #[test]
@@ -48,12 +48,12 @@ fn sidecar_with_a_network_for_each_service() {
 #[test]
 fn every_mode_on_apache_kafka() {
     let mut narrate = |step: &str| eprintln!("{step}");
-    let broker = Apache::builder()
-        .topic(Topic::new("eshop-topic", 3))
+    let broker = ApacheBroker::builder()
+        .topic(TopicSpec::new("eshop-topic", 3))
         .start(&mut narrate)
         .expect("Apache Kafka starts");
     for (mode, assert) in [
-        ("rest", modes::assert_rest as fn(&Traces)),
+        ("rest", modes::assert_rest as fn(&TraceSet)),
         ("kafka", modes::assert_kafka),
         ("linked", modes::assert_linked),
         ("sidecar", modes::assert_sidecar),
@@ -91,8 +91,8 @@ fn sidecars_under_load_join_nothing_that_does_not_belong_together() {
 }
 
 /// The traces of one checkout.
-fn demo(args: &[&str]) -> Traces {
-    Traces::from_json(&json(args))
+fn demo(args: &[&str]) -> TraceSet {
+    TraceSet::from_json(&json(args))
 }
 
 /// What the demo prints. Standard output must be JSON and nothing else.

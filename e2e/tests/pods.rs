@@ -11,11 +11,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use throughline_testkit::build::Binaries;
-use throughline_testkit::collector::{Collector, Ports};
-use throughline_testkit::network::{self, Network, Pod};
-use throughline_testkit::process::{Process, Spec};
-use throughline_testkit::sidecar::Sidecar;
+use throughline_testkit::build::ProjectBinaries;
+use throughline_testkit::collector::{CollectorInstance, CollectorPorts};
+use throughline_testkit::network::{self, Pod, PodNetwork};
+use throughline_testkit::process::{ChildProcess, ProcessSpec};
+use throughline_testkit::sidecar::SidecarInstance;
 use throughline_testkit::wait;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ fn a_pod_s_connections_go_through_its_sidecar_but_for_those_that_are_excluded() 
         eprintln!("skipped, and nothing is proved: {missing}");
         return;
     }
-    let pods = Pods::start();
+    let pods = PodFixture::start();
     let server = pods.network.pod("server").unwrap();
     let services = [8080, 9999].map(|port| pods.service(server, port));
     let (inbound, outbound) = (pods.redirect("server"), pods.redirect("client"));
@@ -101,25 +101,26 @@ fn a_pod_s_connections_go_through_its_sidecar_but_for_those_that_are_excluded() 
 }
 
 /// Two pods, and a collector that both reach.
-struct Pods {
-    collector: Collector,
-    network: Network,
+struct PodFixture {
+    collector: CollectorInstance,
+    network: PodNetwork,
     /// Our binary, where every user can start it.
     binary: PathBuf,
     _home: TempDir,
 }
 
-impl Pods {
+impl PodFixture {
     fn start() -> Self {
-        let throughline = &Binaries::build().unwrap().throughline;
+        let throughline = &ProjectBinaries::build().unwrap().throughline;
         let home = tempfile::tempdir().unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let binary = home.path().join("throughline");
         fs::copy(throughline, &binary).unwrap();
-        let network = Network::start(&["client", "server"], &[]).unwrap();
+        let network = PodNetwork::start(&["client", "server"], &[]).unwrap();
         let host = network.host().to_string();
         let collector =
-            Collector::start_on(throughline, Ports::default(), &["--host", &host]).unwrap();
+            CollectorInstance::start_on(throughline, CollectorPorts::default(), &["--host", &host])
+                .unwrap();
         Self {
             collector,
             network,
@@ -129,10 +130,10 @@ impl Pods {
     }
 
     /// A service that knows nothing of it, on both IPs.
-    fn service(&self, pod: &Pod, port: u16) -> Process {
-        let bare = &Binaries::build().unwrap().eshop_bare;
+    fn service(&self, pod: &Pod, port: u16) -> ChildProcess {
+        let bare = &ProjectBinaries::build().unwrap().eshop_bare;
         let listen = format!("[::]:{port}");
-        let spec = Spec::new("notification", bare).args([
+        let spec = ProcessSpec::new("notification", bare).args([
             "notification",
             "--listen",
             &listen,
@@ -149,7 +150,7 @@ impl Pods {
     }
 
     /// Redirects the connections of a pod to a sidecar in it.
-    fn redirect(&self, name: &str) -> Sidecar {
+    fn redirect(&self, name: &str) -> SidecarInstance {
         let pod = self.network.pod(name).unwrap();
         let excluded = ["--exclude-inbound", "9999", "--exclude-outbound", "9999"];
         pod.run(
@@ -163,7 +164,7 @@ impl Pods {
             format!("{}:19091", pod.address()),
         ];
         let collector = self.collector.addresses().otlp_http;
-        Sidecar::start_with(
+        SidecarInstance::start_with(
             &|spec| pod.place_unprivileged(spec),
             &self.binary,
             collector,
@@ -192,7 +193,7 @@ fn seen(direction: &str, protocol: &str) -> String {
     format!("{{direction=\"{direction}\",protocol=\"{protocol}\"}}")
 }
 
-fn until_metric(sidecar: &Sidecar, name: &str, value: &str) {
+fn until_metric(sidecar: &SidecarInstance, name: &str, value: &str) {
     let there = wait::until(LIMIT, || {
         sidecar
             .metric(name)

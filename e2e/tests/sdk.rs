@@ -21,10 +21,10 @@ use rdkafka::producer::{
 use rdkafka::{Offset, TopicPartitionList};
 use throughline::Telemetry;
 use throughline::kafka::{AckContext, Consumer, Naming, Producer, Relation, Settings};
-use throughline_testkit::kafka::{Apache, Topic};
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
 
 /// One topic of the broker, and the spans of those who use it.
-struct Case {
+struct TopicCase {
     topic: &'static str,
     bootstrap: String,
     tracers: SdkTracerProvider,
@@ -41,8 +41,8 @@ fn records_are_traced_on_apache_kafka_and_reach_it_as_they_were_given() {
     let topics = [
         "awaited", "polled", "related", "batched", "wild", "orders", "receipts", "narrow",
     ];
-    let broker = topics.iter().fold(Apache::builder(), |broker, name| {
-        let topic = Topic::new(*name, 1);
+    let broker = topics.iter().fold(ApacheBroker::builder(), |broker, name| {
+        let topic = TopicSpec::new(*name, 1);
         broker.topic(if *name == "narrow" {
             topic.config("max.message.bytes", "1100")
         } else {
@@ -50,7 +50,7 @@ fn records_are_traced_on_apache_kafka_and_reach_it_as_they_were_given() {
         })
     });
     let broker = broker.start(&mut |step| eprintln!("{step}")).unwrap();
-    let case = |topic| Case::new(&broker, topic);
+    let case = |topic| TopicCase::new(&broker, topic);
     polled_clients_of_an_idempotent_producer_name_as_opentracing_does(&case("polled"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -65,7 +65,7 @@ fn records_are_traced_on_apache_kafka_and_reach_it_as_they_were_given() {
     });
 }
 
-async fn an_awaited_record_carries_its_span_and_is_settled(case: &Case) {
+async fn an_awaited_record_carries_its_span_and_is_settled(case: &TopicCase) {
     case.producer()
         .send(case.record().key("k"), SOON)
         .await
@@ -113,7 +113,7 @@ async fn an_awaited_record_carries_its_span_and_is_settled(case: &Case) {
     );
 }
 
-fn polled_clients_of_an_idempotent_producer_name_as_opentracing_does(case: &Case) {
+fn polled_clients_of_an_idempotent_producer_name_as_opentracing_does(case: &TopicCase) {
     let settings = || case.settings().naming(Naming::opentracing());
     let mut config = case.config();
     config.set("enable.idempotence", "true");
@@ -159,7 +159,7 @@ fn polled_clients_of_an_idempotent_producer_name_as_opentracing_does(case: &Case
     );
 }
 
-async fn each_relation_refers_to_the_sender_in_its_way(case: &Case) {
+async fn each_relation_refers_to_the_sender_in_its_way(case: &TopicCase) {
     case.producer().send(case.record(), SOON).await.unwrap();
     let sender = id(&case.span("send related"));
     for relation in [
@@ -194,7 +194,7 @@ async fn each_relation_refers_to_the_sender_in_its_way(case: &Case) {
     );
 }
 
-async fn a_batch_links_to_each_sender_and_is_settled_whole(case: &Case) {
+async fn a_batch_links_to_each_sender_and_is_settled_whole(case: &TopicCase) {
     let mut config = case.config();
     config
         .set("compression.type", "zstd")
@@ -231,7 +231,7 @@ async fn a_batch_links_to_each_sender_and_is_settled_whole(case: &Case) {
     assert_eq!(case.span("commit batched").parent_span_id, id(&handled));
 }
 
-async fn headers_of_any_bytes_pass_and_the_old_context_is_replaced(case: &Case) {
+async fn headers_of_any_bytes_pass_and_the_old_context_is_replaced(case: &TopicCase) {
     let headers = OwnedHeaders::new()
         .insert(Header {
             key: "twice",
@@ -297,7 +297,10 @@ async fn headers_of_any_bytes_pass_and_the_old_context_is_replaced(case: &Case) 
     );
 }
 
-async fn a_transaction_holds_the_handling_and_what_it_sends(orders: &Case, receipts: &Case) {
+async fn a_transaction_holds_the_handling_and_what_it_sends(
+    orders: &TopicCase,
+    receipts: &TopicCase,
+) {
     let plain: FutureProducer = orders.config().create().unwrap();
     plain.send(orders.record(), SOON).await.unwrap();
     let mut config = receipts.config();
@@ -340,7 +343,7 @@ async fn a_transaction_holds_the_handling_and_what_it_sends(orders: &Case, recei
     );
 }
 
-async fn a_record_that_the_topic_has_no_room_for_with_its_context_goes_without(case: &Case) {
+async fn a_record_that_the_topic_has_no_room_for_with_its_context_goes_without(case: &TopicCase) {
     // The topic allows batches of 1100 bytes. 61 of them, and some for each record, are Kafka's own.
     let value = "v".repeat(1000);
     case.producer()
@@ -361,8 +364,8 @@ async fn a_record_that_the_topic_has_no_room_for_with_its_context_goes_without(c
 
 // === impl Case ===
 
-impl Case {
-    fn new(broker: &Apache, topic: &'static str) -> Self {
+impl TopicCase {
+    fn new(broker: &ApacheBroker, topic: &'static str) -> Self {
         let spans = InMemorySpanExporter::default();
         let tracers = SdkTracerProvider::builder()
             .with_simple_exporter(spans.clone())

@@ -19,15 +19,15 @@ mod support;
 
 use std::time::Instant;
 
-use support::case::Case;
-use support::kit::{Kit, full};
-use throughline_testkit::clients::Client;
-use throughline_testkit::kafka::{Listener, MECHANISMS};
+use support::case::RoundTripCase;
+use support::fixture::{KafkaFixture, full};
+use throughline_testkit::clients::ClientLibrary;
+use throughline_testkit::kafka::{MECHANISMS, SecurityProtocol};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
 /// Says which case runs, and how long it took. `THROUGHLINE_CASE=kafkajs-lz4` leaves out all whose names do not contain that.
-fn told(case: &Case<'_>) {
+fn told(case: &RoundTripCase<'_>) {
     if std::env::var("THROUGHLINE_CASE").is_ok_and(|wanted| !case.topic.contains(&wanted)) {
         return;
     }
@@ -39,13 +39,13 @@ fn told(case: &Case<'_>) {
 
 #[test]
 fn every_client_and_every_codec() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let way = kit.sidecar("codecs", &[]);
     let each = if full() { CODECS.len() } else { 1 };
-    for (number, client) in Client::ALL.into_iter().enumerate() {
+    for (number, client) in ClientLibrary::ALL.into_iter().enumerate() {
         for further in 0..each {
             let codec = CODECS[(number + further + 4) % CODECS.len()];
-            let case = Case::new(&kit, &way, format!("{}-{codec}", client.name()), client);
+            let case = RoundTripCase::new(&kit, &way, format!("{}-{codec}", client.name()), client);
             told(
                 &case
                     .records(if full() { 400 } else { 60 })
@@ -57,12 +57,12 @@ fn every_client_and_every_codec() {
 
 #[test]
 fn every_way_to_be_acknowledged() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let way = kit.sidecar("acknowledgements", &[]);
-    let clients: &[Client] = if full() {
-        &Client::ALL
+    let clients: &[ClientLibrary] = if full() {
+        &ClientLibrary::ALL
     } else {
-        &[Client::Java, Client::Confluent]
+        &[ClientLibrary::Java, ClientLibrary::Confluent]
     };
     for client in clients {
         for (name, options) in [
@@ -71,7 +71,7 @@ fn every_way_to_be_acknowledged() {
             ("idempotent", ("idempotent", "true")),
         ] {
             told(
-                &Case::new(
+                &RoundTripCase::new(
                     &kit,
                     &way,
                     format!("{}-acks-{name}", client.name()),
@@ -85,36 +85,36 @@ fn every_way_to_be_acknowledged() {
 
 #[test]
 fn a_record_is_read_by_clients_of_another_language() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let way = kit.sidecar("mixed", &[]);
     let pairs = [
-        (Client::FranzGo, Client::Java, "snappy"),
-        (Client::Java, Client::Kafkajs, "lz4"),
-        (Client::Java, Client::KafkaPython, "snappy"),
-        (Client::Kafkajs, Client::Rdkafka, "lz4"),
-        (Client::KafkaPython, Client::FranzGo, "zstd"),
-        (Client::Rdkafka, Client::Java, "lz4"),
+        (ClientLibrary::FranzGo, ClientLibrary::Java, "snappy"),
+        (ClientLibrary::Java, ClientLibrary::Kafkajs, "lz4"),
+        (ClientLibrary::Java, ClientLibrary::KafkaPython, "snappy"),
+        (ClientLibrary::Kafkajs, ClientLibrary::Rdkafka, "lz4"),
+        (ClientLibrary::KafkaPython, ClientLibrary::FranzGo, "zstd"),
+        (ClientLibrary::Rdkafka, ClientLibrary::Java, "lz4"),
     ];
     let pairs = if full() { &pairs[..] } else { &pairs[..2] };
     for (producer, consumer, codec) in pairs {
         let topic = format!("{}-to-{}", producer.name(), consumer.name());
-        let case = Case::new(&kit, &way, topic, *producer).consumer(*consumer);
+        let case = RoundTripCase::new(&kit, &way, topic, *producer).consumer(*consumer);
         told(&case.produce(&[("codec", codec)]));
     }
 }
 
 #[test]
 fn transactions_that_were_aborted_are_sent_and_never_processed() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let way = kit.sidecar("transactions", &[]);
-    let clients: &[Client] = if full() {
-        &Client::ALL
+    let clients: &[ClientLibrary] = if full() {
+        &ClientLibrary::ALL
     } else {
-        &[Client::Java, Client::FranzGo]
+        &[ClientLibrary::Java, ClientLibrary::FranzGo]
     };
     for client in clients {
         let topic = format!("{}-transactions", client.name());
-        let case = Case::new(&kit, &way, topic.clone(), *client);
+        let case = RoundTripCase::new(&kit, &way, topic.clone(), *client);
         let case = case.produce(&[
             ("transactional", &topic),
             ("abort-every", "3"),
@@ -126,16 +126,16 @@ fn transactions_that_were_aborted_are_sent_and_never_processed() {
 
 #[test]
 fn groups_of_the_new_protocol() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let way = kit.sidecar("groups", &[]);
     let clients = [
-        Client::Java,
-        Client::FranzGo,
-        Client::Confluent,
-        Client::Rdkafka,
+        ClientLibrary::Java,
+        ClientLibrary::FranzGo,
+        ClientLibrary::Confluent,
+        ClientLibrary::Rdkafka,
     ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
-        let case = Case::new(
+        let case = RoundTripCase::new(
             &kit,
             &way,
             format!("{}-consumer-group", client.name()),
@@ -147,14 +147,14 @@ fn groups_of_the_new_protocol() {
 
 #[test]
 fn logins_of_every_kind_pass_through() {
-    let kit = Kit::shared();
-    let way = kit.sidecar_to(Listener::SaslPlaintext, "logins", &[]);
+    let kit = KafkaFixture::shared();
+    let way = kit.sidecar_to(SecurityProtocol::SaslPlaintext, "logins", &[]);
     let clients = [
-        Client::Java,
-        Client::Confluent,
-        Client::KafkaPython,
-        Client::Kafkajs,
-        Client::FranzGo,
+        ClientLibrary::Java,
+        ClientLibrary::Confluent,
+        ClientLibrary::KafkaPython,
+        ClientLibrary::Kafkajs,
+        ClientLibrary::FranzGo,
     ];
     for (number, client) in clients.into_iter().enumerate() {
         for (other, mechanism) in MECHANISMS.into_iter().enumerate() {
@@ -162,7 +162,7 @@ fn logins_of_every_kind_pass_through() {
                 let topic = format!("{}-{}", client.name(), mechanism.to_lowercase());
                 let login = [("mechanism", mechanism)];
                 told(
-                    &Case::new(&kit, &way, topic, client)
+                    &RoundTripCase::new(&kit, &way, topic, client)
                         .produce(&login)
                         .consume(&login),
                 );
@@ -173,7 +173,7 @@ fn logins_of_every_kind_pass_through() {
 
 #[test]
 fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let certificates = kit.kafka.certificates().unwrap();
     let path = |path: &std::path::Path| path.display().to_string();
     let (ca, cert, key) = (
@@ -190,12 +190,15 @@ fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
         "--broker-tls-key",
         &key,
     ];
-    let way = kit.sidecar_to(Listener::Ssl, "tls", &tls);
-    told(&Case::new(&kit, &way, "tls-to-the-broker", Client::Java).produce(&[("codec", "zstd")]));
-    let way = kit.sidecar_to(Listener::SaslSsl, "tls-and-login", &tls[..3]);
+    let way = kit.sidecar_to(SecurityProtocol::Ssl, "tls", &tls);
+    told(
+        &RoundTripCase::new(&kit, &way, "tls-to-the-broker", ClientLibrary::Java)
+            .produce(&[("codec", "zstd")]),
+    );
+    let way = kit.sidecar_to(SecurityProtocol::SaslSsl, "tls-and-login", &tls[..3]);
     let login = [("mechanism", "SCRAM-SHA-512")];
     told(
-        &Case::new(&kit, &way, "tls-and-login", Client::FranzGo)
+        &RoundTripCase::new(&kit, &way, "tls-and-login", ClientLibrary::FranzGo)
             .produce(&login)
             .consume(&login),
     );
@@ -203,7 +206,7 @@ fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
 
 #[test]
 fn clients_speak_tls_to_the_sidecar() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let certificates = kit.kafka.certificates().unwrap();
     let (cert, key) = (
         certificates.server.display().to_string(),
@@ -214,17 +217,17 @@ fn clients_speak_tls_to_the_sidecar() {
         &["--client-tls-cert", &cert, "--client-tls-key", &key],
     );
     if way.sidecar.is_some() {
-        way.security = kit.security(Listener::Ssl);
+        way.security = kit.security(SecurityProtocol::Ssl);
     }
     let clients = [
-        Client::Confluent,
-        Client::Java,
-        Client::KafkaPython,
-        Client::Kafkajs,
-        Client::FranzGo,
+        ClientLibrary::Confluent,
+        ClientLibrary::Java,
+        ClientLibrary::KafkaPython,
+        ClientLibrary::Kafkajs,
+        ClientLibrary::FranzGo,
     ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
-        told(&Case::new(
+        told(&RoundTripCase::new(
             &kit,
             &way,
             format!("{}-tls", client.name()),

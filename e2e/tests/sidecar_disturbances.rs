@@ -18,24 +18,24 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use support::case::{Case, PARTITIONS, Sent, Stored};
-use support::check::{self, Context, Order, Place};
-use support::kit::{Kit, full};
-use support::record::Record;
-use support::run::{self, Acknowledged, Consumed};
-use support::spans::Spans;
+use support::case::{DeliveryGuarantee, PARTITIONS, RoundTripCase, StoredRecords};
+use support::check::{self, HeaderOrder, RecordContext, RecordPosition};
+use support::fixture::{KafkaFixture, full};
+use support::record::TestRecord;
+use support::run::{self, AckedRecord, ConsumedRecord};
+use support::spans::TopicSpans;
 use tempfile::TempDir;
-use throughline_testkit::clients::Client;
-use throughline_testkit::kafka::{Apache, delete_topic};
+use throughline_testkit::clients::ClientLibrary;
+use throughline_testkit::kafka::{ApacheBroker, delete_topic};
 
 #[test]
 fn a_broker_is_killed_and_comes_back() {
-    let mut kit = Kit::start(Apache::builder().nodes(3));
+    let mut kit = KafkaFixture::start(ApacheBroker::builder().nodes(3));
     let way = kit.sidecar("killed", &[]);
     let pairs = [
-        (Client::Java, Client::FranzGo),
-        (Client::Confluent, Client::Java),
-        (Client::FranzGo, Client::Confluent),
+        (ClientLibrary::Java, ClientLibrary::FranzGo),
+        (ClientLibrary::Confluent, ClientLibrary::Java),
+        (ClientLibrary::FranzGo, ClientLibrary::Confluent),
     ];
     for (number, (producer, consumer)) in pairs.into_iter().enumerate() {
         if number > 0 && !full() {
@@ -43,7 +43,7 @@ fn a_broker_is_killed_and_comes_back() {
         }
         let topic = format!("killed-{}-{}", producer.name(), consumer.name());
         let (records, acknowledged, consumed) = {
-            let case = Case::new(&kit, &way, &topic, producer)
+            let case = RoundTripCase::new(&kit, &way, &topic, producer)
                 .consumer(consumer)
                 .records(300);
             let case = case.produce(&[("idempotent", "true"), ("pace", "30")]);
@@ -62,32 +62,32 @@ fn a_broker_is_killed_and_comes_back() {
                 check::first_deliveries(consumer.consumed()),
             )
         };
-        let case = Case::new(&kit, &way, &topic, producer).consumer(consumer);
+        let case = RoundTripCase::new(&kit, &way, &topic, producer).consumer(consumer);
         let stored = case.stored(records, acknowledged);
         case.assert_arrived(&stored, &consumed);
         // What was on its way when the broker died is sent, or fetched, once more.
-        case.assert_spans(&stored, Sent::AtLeastOnce, 1..=4);
+        case.assert_spans(&stored, DeliveryGuarantee::AtLeastOnce, 1..=4);
     }
 }
 
 #[test]
 fn a_consumer_joins_and_leaves() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let way = kit.sidecar("rebalanced", &[]);
     let clients = [
-        (Client::Java, "classic"),
-        (Client::FranzGo, "consumer"),
-        (Client::Java, "consumer"),
-        (Client::Confluent, "classic"),
-        (Client::Confluent, "consumer"),
-        (Client::Rdkafka, "classic"),
-        (Client::KafkaPython, "classic"),
-        (Client::Kafkajs, "classic"),
-        (Client::FranzGo, "classic"),
+        (ClientLibrary::Java, "classic"),
+        (ClientLibrary::FranzGo, "consumer"),
+        (ClientLibrary::Java, "consumer"),
+        (ClientLibrary::Confluent, "classic"),
+        (ClientLibrary::Confluent, "consumer"),
+        (ClientLibrary::Rdkafka, "classic"),
+        (ClientLibrary::KafkaPython, "classic"),
+        (ClientLibrary::Kafkajs, "classic"),
+        (ClientLibrary::FranzGo, "classic"),
     ];
     for (client, protocol) in if full() { &clients[..] } else { &clients[..2] } {
         let topic = format!("rebalanced-{}-{protocol}", client.name());
-        let case = Case::new(&kit, &way, topic, Client::Confluent)
+        let case = RoundTripCase::new(&kit, &way, topic, ClientLibrary::Confluent)
             .consumer(*client)
             .records(300);
         let case = case
@@ -104,29 +104,33 @@ fn a_consumer_joins_and_leaves() {
         consumed.sort_by_key(|record| (record.partition, record.offset));
         case.assert_arrived(&stored, &consumed);
         // A consumer that leaves has more than it hands on, and the next one fetches that again.
-        case.assert_spans(&stored, Sent::Once, 1..=4);
+        case.assert_spans(&stored, DeliveryGuarantee::Once, 1..=4);
     }
 }
 
 #[test]
 fn a_topic_is_deleted_and_made_anew_between_two_records() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let way = kit.sidecar("recreated", &[]);
     // Not franz-go: its clients give up when the id of a topic changes, with a sidecar and without.
     let clients = [
-        Client::Java,
-        Client::Confluent,
-        Client::Rdkafka,
-        Client::KafkaPython,
-        Client::Kafkajs,
+        ClientLibrary::Java,
+        ClientLibrary::Confluent,
+        ClientLibrary::Rdkafka,
+        ClientLibrary::KafkaPython,
+        ClientLibrary::Kafkajs,
     ];
     for client in if full() { &clients[..] } else { &clients[..1] } {
         // Far fewer in each partition of the new topic: a consumer's place in the old one must not exist there.
         let (old, new) = (120, 15);
         // What kafkajs sends comes twice: its retry repeats the whole request. kafka-python's producer at times never goes on.
-        let only_consumes = matches!(client, Client::Kafkajs | Client::KafkaPython);
-        let producer = if only_consumes { Client::Java } else { *client };
-        let case = Case::new(&kit, &way, format!("recreated-{}", client.name()), producer)
+        let only_consumes = matches!(client, ClientLibrary::Kafkajs | ClientLibrary::KafkaPython);
+        let producer = if only_consumes {
+            ClientLibrary::Java
+        } else {
+            *client
+        };
+        let case = RoundTripCase::new(&kit, &way, format!("recreated-{}", client.name()), producer)
             .consumer(*client);
         let case = case.records(old + new);
         kit.topic(&case.topic, PARTITIONS);
@@ -135,7 +139,7 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
         let path = gate.display().to_string();
         // kafka-python goes on at the end of the new topic when it finds it shorter than the old (KIP-320), straight from the broker,
         // too. So that this is its beginning, nothing is in it until kafka-python has found it.
-        let goes_to_end = *client == Client::KafkaPython;
+        let goes_to_end = *client == ClientLibrary::KafkaPython;
         let case = case
             .produce(&[("gate-at", "120"), ("gate", &path), ("in-flight", "1")])
             .consume(&[
@@ -162,11 +166,11 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
 
 /// Both halves arrived, and their spans have the one name that the two topics share.
 fn assert_recreated(
-    case: &Case<'_>,
+    case: &RoundTripCase<'_>,
     old: usize,
-    records: &[Record],
-    acknowledged: &[Acknowledged],
-    consumed: &[Consumed],
+    records: &[TestRecord],
+    acknowledged: &[AckedRecord],
+    consumed: &[ConsumedRecord],
 ) {
     let (before, after): (Vec<_>, Vec<_>) = acknowledged
         .iter()
@@ -174,16 +178,16 @@ fn assert_recreated(
         .partition(|ack| ack.index < old);
     let after: Vec<_> = after
         .into_iter()
-        .map(|ack| Acknowledged {
+        .map(|ack| AckedRecord {
             index: ack.index - old,
             ..ack
         })
         .collect();
     // What was in the first topic is gone; the consumer alone has seen it.
-    let order = if case.consumer == Client::Kafkajs {
-        Order::WithinName
+    let order = if case.consumer == ClientLibrary::Kafkajs {
+        HeaderOrder::WithinName
     } else {
-        Order::Kept
+        HeaderOrder::Kept
     };
     let places = check::places(&before);
     let contexts = check::arrived(
@@ -193,7 +197,7 @@ fn assert_recreated(
         order,
         case.way.contexts(),
     );
-    let first = Stored {
+    let first = StoredRecords {
         records: records[..old].to_vec(),
         acknowledged: before,
         places,
@@ -205,7 +209,7 @@ fn assert_recreated(
         return;
     };
     let wanted = [("send", records.len()), ("process", records.len())];
-    let spans = Spans::wait_for(&case.kit.collector, sidecar.service(), &case.topic, &wanted);
+    let spans = TopicSpans::wait_for(&case.kit.collector, sidecar.service(), &case.topic, &wanted);
     for half in [&first, &second] {
         spans.assert_sent(&half.contexts, &case.topic, 1..=2);
         // Who looks for its place in the new topic may fetch its beginning more than once.
@@ -215,11 +219,15 @@ fn assert_recreated(
 
 #[test]
 fn records_of_a_share_group_are_given_back_and_delivered_again() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let way = kit.sidecar("shared", &[]);
-    let clients = [Client::Java, Client::FranzGo, Client::Confluent];
+    let clients = [
+        ClientLibrary::Java,
+        ClientLibrary::FranzGo,
+        ClientLibrary::Confluent,
+    ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
-        let case = Case::new(&kit, &way, format!("shared-{}", client.name()), *client);
+        let case = RoundTripCase::new(&kit, &way, format!("shared-{}", client.name()), *client);
         let case = case.consume(&[("protocol", "share"), ("release-every", "5")]);
         kit.topic(&case.topic, PARTITIONS);
         let stored = case.send();
@@ -228,11 +236,11 @@ fn records_of_a_share_group_are_given_back_and_delivered_again() {
             consumed.into_iter().partition(|record| record.released);
         kept.sort_by_key(|record| (record.partition, record.offset));
         case.assert_arrived(&stored, &kept);
-        let again: Vec<Place> = given_back
+        let again: Vec<RecordPosition> = given_back
             .iter()
             .map(|record| (record.partition, record.offset))
             .collect();
-        let wanted: Vec<Place> = stored
+        let wanted: Vec<RecordPosition> = stored
             .places
             .keys()
             .filter(|(_, offset)| offset % 5 == 0)
@@ -258,9 +266,12 @@ fn records_of_a_share_group_are_given_back_and_delivered_again() {
             ("send", stored.places.len()),
             ("process", stored.places.len() + again.len()),
         ];
-        let spans = Spans::wait_for(&kit.collector, sidecar.service(), &case.topic, &wanted);
+        let spans = TopicSpans::wait_for(&kit.collector, sidecar.service(), &case.topic, &wanted);
         spans.assert_sent(&stored.contexts, &case.topic, 1..=1);
-        let (twice, once): (BTreeMap<Place, Context>, BTreeMap<Place, Context>) = stored
+        let (twice, once): (
+            BTreeMap<RecordPosition, RecordContext>,
+            BTreeMap<RecordPosition, RecordContext>,
+        ) = stored
             .contexts
             .clone()
             .into_iter()
@@ -273,7 +284,7 @@ fn records_of_a_share_group_are_given_back_and_delivered_again() {
 
 #[test]
 fn a_streams_application_carries_records_and_their_traces_on() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let way = kit.sidecar("streams", &[]);
     for guarantee in if full() {
         &["at_least_once", "exactly_once_v2"][..]
@@ -284,13 +295,13 @@ fn a_streams_application_carries_records_and_their_traces_on() {
             format!("streams-from-{guarantee}"),
             format!("streams-to-{guarantee}"),
         );
-        let first = Case::new(&kit, &way, &from, Client::Java);
+        let first = RoundTripCase::new(&kit, &way, &from, ClientLibrary::Java);
         kit.topic(&from, 1);
         kit.topic(&to, 1);
-        let records: Vec<Record> = first
+        let records: Vec<TestRecord> = first
             .generate()
             .into_iter()
-            .map(|record| Record {
+            .map(|record| TestRecord {
                 partition: 0,
                 ..record
             })
@@ -315,23 +326,29 @@ fn a_streams_application_carries_records_and_their_traces_on() {
         // The application sends on what it was given, its context among the headers.
         let isolation = [("isolation", "read_committed")];
         let eye = run::consume(
-            kit.client(Client::FranzGo),
+            kit.client(ClientLibrary::FranzGo),
             kit.kafka.bootstrap(),
             &from,
             stored.records.len(),
             &[],
         );
-        let carried: Vec<Record> = eye.consumed().into_iter().map(Record::from).collect();
-        let second = Case::new(&kit, &way, &to, Client::Java).consume(&isolation);
+        let carried: Vec<TestRecord> = eye.consumed().into_iter().map(TestRecord::from).collect();
+        let second = RoundTripCase::new(&kit, &way, &to, ClientLibrary::Java).consume(&isolation);
         let consumed = second.read(carried.len());
         let next = check::in_order(&consumed);
-        let contexts = check::arrived(&carried, &next, &consumed, Order::Kept, way.contexts());
+        let contexts = check::arrived(
+            &carried,
+            &next,
+            &consumed,
+            HeaderOrder::Kept,
+            way.contexts(),
+        );
         if way.sidecar.is_none() {
             continue;
         }
         assert!(contexts.values().all(|context| context.came_along));
         let spans = |topic: &str, wanted: &[(&str, usize)]| {
-            Spans::wait_for(
+            TopicSpans::wait_for(
                 &kit.collector,
                 way.sidecar.as_ref().unwrap().service(),
                 topic,

@@ -23,12 +23,12 @@ use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use throughline_testkit::build::Binaries;
-use throughline_testkit::collector::Collector;
-use throughline_testkit::kafka::{Apache, Topic, create_topic};
-use throughline_testkit::sidecar::Sidecar;
+use throughline_testkit::build::ProjectBinaries;
+use throughline_testkit::collector::CollectorInstance;
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec, create_topic};
+use throughline_testkit::sidecar::SidecarInstance;
 use throughline_testkit::wait;
-use wire::{Raw, Relay};
+use wire::{CuttableRelay, RawConnection};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const MIB: usize = 1024 * 1024;
@@ -81,7 +81,7 @@ fn a_collector_that_is_dead_stalls_or_refuses_costs_no_record() {
             "{metrics:?}"
         );
         assert!(sent < 1.0, "{name}: nobody took a span");
-        let warned = |sidecar: &Sidecar| {
+        let warned = |sidecar: &SidecarInstance| {
             let log = sidecar.process().log();
             log.iter()
                 .filter(|line| line.contains("WARN") && line.contains("collector"))
@@ -101,15 +101,15 @@ fn a_collector_that_is_dead_stalls_or_refuses_costs_no_record() {
 #[test]
 fn a_broker_that_goes_in_the_middle_of_a_frame_costs_no_record() {
     let (listener, port) = (TcpListener::bind("127.0.0.1:0").unwrap(), free_port());
-    let relay = Relay::start(listener, port);
+    let relay = CuttableRelay::start(listener, port);
     let address = relay.address().to_string();
-    let _kafka = Apache::builder()
+    let _kafka = ApacheBroker::builder()
         .behind(&address, port)
         .start(&mut told)
         .unwrap();
-    create_topic(&address, &Topic::new("cut", 1)).unwrap();
+    create_topic(&address, &TopicSpec::new("cut", 1)).unwrap();
     let collector = collector();
-    let sidecar = Sidecar::start(
+    let sidecar = SidecarInstance::start(
         throughline(),
         &address,
         collector.addresses().otlp_http,
@@ -155,7 +155,7 @@ fn a_client_that_goes_in_the_middle_of_a_frame_leaves_nothing_behind() {
     let sidecar = sidecar(&kafka, collector.addresses().otlp_http, &[]);
     let announced = wire::request(PRODUCE, 7, 1, &vec![0; MIB]);
     for part in [3, 8, 13, 1_000, MIB / 2, announced.len() - 1] {
-        let mut raw = Raw::connect(sidecar.bootstrap());
+        let mut raw = RawConnection::connect(sidecar.bootstrap());
         raw.send(&announced[..part]);
         if part % 2 == 0 {
             drop(raw)
@@ -175,7 +175,7 @@ fn a_client_that_goes_in_the_middle_of_a_frame_leaves_nothing_behind() {
 
 #[test]
 fn a_frame_of_100_mb_passes() {
-    let kafka = Apache::builder()
+    let kafka = ApacheBroker::builder()
         .property("socket.request.max.bytes", "125829120")
         .property("message.max.bytes", "120000000")
         .jvm("-Xmx1g")
@@ -187,7 +187,7 @@ fn a_frame_of_100_mb_passes() {
         .map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()[3])
         .collect();
     let values = [b"before".to_vec(), huge, b"behind".to_vec()];
-    create_topic(kafka.bootstrap(), &Topic::new("huge", 1)).unwrap();
+    create_topic(kafka.bootstrap(), &TopicSpec::new("huge", 1)).unwrap();
     let before = resident(&sidecar);
     send(
         sidecar.bootstrap(),
@@ -238,7 +238,7 @@ fn what_is_no_frame_harms_nobody_else() {
         b"GET / HTTP/1.1\r\nHost: broker\r\n\r\n".to_vec(),
     ];
     for bytes in &complete {
-        let mut raw = Raw::connect(sidecar.bootstrap());
+        let mut raw = RawConnection::connect(sidecar.bootstrap());
         raw.send(&versions);
         assert_eq!(
             raw.receive()[..4],
@@ -250,11 +250,11 @@ fn what_is_no_frame_harms_nobody_else() {
     }
     // Frames that will never be whole, for which broker and sidecar wait.
     for bytes in [&i32::MAX.to_be_bytes()[..], &[0; 3], &noise] {
-        let mut raw = Raw::connect(sidecar.bootstrap());
+        let mut raw = RawConnection::connect(sidecar.bootstrap());
         raw.try_send(bytes);
     }
     // TLS, to a port that expects none.
-    let mut raw = Raw::connect(sidecar.bootstrap());
+    let mut raw = RawConnection::connect(sidecar.bootstrap());
     raw.send(&[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3]);
     let said = || {
         sidecar
@@ -283,7 +283,7 @@ fn a_batch_that_has_no_room_for_a_context_goes_out_as_it_came() {
     let sidecar = sidecar(&kafka, collector.addresses().otlp_http, &[]);
     let full = MAX_MESSAGE_BYTES - AROUND_VALUE;
     let large = [("message.max.bytes", "2000000")];
-    create_topic(kafka.bootstrap(), &Topic::new("full", 1)).unwrap();
+    create_topic(kafka.bootstrap(), &TopicSpec::new("full", 1)).unwrap();
     // The sum is right: one byte more and the broker itself refuses it.
     assert_eq!(
         refused(kafka.bootstrap(), "full", &[vec![b'x'; full + 1]], &large).len(),
@@ -310,7 +310,7 @@ fn a_batch_that_has_no_room_for_a_context_goes_out_as_it_came() {
     );
 
     // A batch of many small records, as full as librdkafka makes it: a context for each would double it.
-    create_topic(kafka.bootstrap(), &Topic::new("many", 1)).unwrap();
+    create_topic(kafka.bootstrap(), &TopicSpec::new("many", 1)).unwrap();
     let values: Vec<Vec<u8>> = (0..30_000)
         .map(|number| format!("{number:090}").into_bytes())
         .collect();
@@ -345,11 +345,14 @@ fn a_batch_that_has_no_room_for_a_context_goes_out_as_it_came() {
 fn memory_is_bounded_with_2000_connections_and_with_readers_that_do_not_read() {
     // The broker makes room for a request as soon as it is announced.
     let (kafka, collector) = (
-        Apache::builder().jvm("-Xmx2g").start(&mut told).unwrap(),
+        ApacheBroker::builder()
+            .jvm("-Xmx2g")
+            .start(&mut told)
+            .unwrap(),
         collector(),
     );
     let sidecar = sidecar(&kafka, collector.addresses().otlp_http, &[]);
-    create_topic(kafka.bootstrap(), &Topic::new("bulk", 1)).unwrap();
+    create_topic(kafka.bootstrap(), &TopicSpec::new("bulk", 1)).unwrap();
     let values: Vec<Vec<u8>> = (0..200_u8).map(|number| vec![number; 500_000]).collect();
     send(
         kafka.bootstrap(),
@@ -362,9 +365,9 @@ fn memory_is_bounded_with_2000_connections_and_with_readers_that_do_not_read() {
     // 2,000 connections, each in the middle of a request of 512 KiB, 64 KiB of which have come: together more than may be held.
     let versions = wire::request(API_VERSIONS, 0, 1, &[]);
     let half = wire::request(PRODUCE, 7, 1, &vec![0; MIB / 2]);
-    let held: Vec<Raw> = (0..2_000)
+    let held: Vec<RawConnection> = (0..2_000)
         .map(|_| {
-            let mut raw = Raw::connect(sidecar.bootstrap());
+            let mut raw = RawConnection::connect(sidecar.bootstrap());
             // An exchange first: the broker accepts no more at once than its backlog.
             raw.send(&versions);
             raw.receive();
@@ -385,14 +388,14 @@ fn memory_is_bounded_with_2000_connections_and_with_readers_that_do_not_read() {
     wait::until(PATIENCE, gone).expect("connections end with their clients");
 
     // 20 clients that ask for 100 MB each and read nothing of it.
-    let stuck: Vec<Raw> = (0..20)
+    let stuck: Vec<RawConnection> = (0..20)
         .map(|_| {
-            let mut raw = Raw::connect(sidecar.bootstrap());
+            let mut raw = RawConnection::connect(sidecar.bootstrap());
             raw.send(&wire::fetch("bulk", 100_000_000));
             raw
         })
         .collect();
-    stuck.iter().for_each(Raw::wait_for_bytes);
+    stuck.iter().for_each(RawConnection::wait_for_bytes);
     settled(&sidecar);
     let reading = resident(&sidecar);
     assert_works(&kafka, &sidecar, "beside-stuck");
@@ -418,19 +421,19 @@ fn told(step: &str) {
 }
 
 fn throughline() -> &'static std::path::Path {
-    &Binaries::build().unwrap().throughline
+    &ProjectBinaries::build().unwrap().throughline
 }
 
-fn kafka() -> Apache {
-    Apache::builder().start(&mut told).unwrap()
+fn kafka() -> ApacheBroker {
+    ApacheBroker::builder().start(&mut told).unwrap()
 }
 
-fn collector() -> Collector {
-    Collector::start(throughline()).unwrap()
+fn collector() -> CollectorInstance {
+    CollectorInstance::start(throughline()).unwrap()
 }
 
-fn sidecar(kafka: &Apache, collector: SocketAddr, args: &[&str]) -> Sidecar {
-    Sidecar::start(throughline(), kafka.bootstrap(), collector, "faults", args).unwrap()
+fn sidecar(kafka: &ApacheBroker, collector: SocketAddr, args: &[&str]) -> SidecarInstance {
+    SidecarInstance::start(throughline(), kafka.bootstrap(), collector, "faults", args).unwrap()
 }
 
 /// A collector that answers every request with 503.
@@ -462,8 +465,8 @@ fn free_port() -> u16 {
 }
 
 /// A stock client sends and another receives, through the sidecar.
-fn assert_works(kafka: &Apache, sidecar: &Sidecar, topic: &str) {
-    create_topic(kafka.bootstrap(), &Topic::new(topic, 1)).unwrap();
+fn assert_works(kafka: &ApacheBroker, sidecar: &SidecarInstance, topic: &str) {
+    create_topic(kafka.bootstrap(), &TopicSpec::new(topic, 1)).unwrap();
     let values = [b"one".to_vec(), b"two".to_vec()];
     send(sidecar.bootstrap(), topic, &values, &[]);
     let received = receive(sidecar.bootstrap(), topic, values.len(), &[]);
@@ -472,7 +475,7 @@ fn assert_works(kafka: &Apache, sidecar: &Sidecar, topic: &str) {
 }
 
 /// Nothing panicked, and it still runs.
-fn assert_calm(sidecar: &Sidecar) {
+fn assert_calm(sidecar: &SidecarInstance) {
     let log = sidecar.process().log().join("\n");
     assert!(!log.contains("panicked"), "{log}");
     assert_eq!(sidecar.process().status(), None, "it still runs:\n{log}");
@@ -485,7 +488,7 @@ fn assert_calm(sidecar: &Sidecar) {
 // --- memory and metrics ---
 
 /// Bytes of memory that the sidecar has in use.
-fn resident(sidecar: &Sidecar) -> usize {
+fn resident(sidecar: &SidecarInstance) -> usize {
     let status =
         std::fs::read_to_string(format!("/proc/{}/status", sidecar.process().id())).unwrap();
     let line = status
@@ -501,7 +504,7 @@ fn resident(sidecar: &Sidecar) -> usize {
 }
 
 /// Waits until the sidecar reads no more from its brokers.
-fn settled(sidecar: &Sidecar) {
+fn settled(sidecar: &SidecarInstance) {
     let received = || metrics(sidecar)["throughline_kafka_bytes_total{side=\"broker\",direction=\"received\"}"];
     let mut last = -1.0;
     let mut still = Instant::now();
@@ -516,7 +519,7 @@ fn settled(sidecar: &Sidecar) {
 }
 
 /// All counters and gauges, by name and labels.
-fn metrics(sidecar: &Sidecar) -> BTreeMap<String, f64> {
+fn metrics(sidecar: &SidecarInstance) -> BTreeMap<String, f64> {
     let text = sidecar.get("/metrics").unwrap().body;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
@@ -536,11 +539,11 @@ fn sum(metrics: &BTreeMap<String, f64>, name: &str) -> f64 {
 // --- stock clients ---
 
 /// Collects what became of each record.
-struct Outcomes(Mutex<Vec<Result<(), String>>>);
+struct DeliveryOutcomes(Mutex<Vec<Result<(), String>>>);
 
-impl ClientContext for Outcomes {}
+impl ClientContext for DeliveryOutcomes {}
 
-impl ProducerContext for Outcomes {
+impl ProducerContext for DeliveryOutcomes {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
@@ -567,8 +570,8 @@ fn refused(
     for (name, value) in settings {
         config.set(*name, *value);
     }
-    let producer: ThreadedProducer<Outcomes> = config
-        .create_with_context(Outcomes(Mutex::default()))
+    let producer: ThreadedProducer<DeliveryOutcomes> = config
+        .create_with_context(DeliveryOutcomes(Mutex::default()))
         .unwrap();
     for value in values {
         let mut record = BaseRecord::<(), Vec<u8>>::to(topic)

@@ -18,19 +18,19 @@ mod support;
 
 use std::time::Duration;
 
-use e2e::{Span, Traces};
+use e2e::{TraceSet, TraceSpan};
 use serde_json::{Value, json};
-use support::case::Way;
-use support::kit::Kit;
-use support::record::Record;
+use support::case::BrokerPath;
+use support::fixture::KafkaFixture;
+use support::record::TestRecord;
 use support::run;
-use support::spans::Spans;
-use throughline_testkit::clients::Client;
-use throughline_testkit::process::Spec;
+use support::spans::TopicSpans;
+use throughline_testkit::clients::ClientLibrary;
+use throughline_testkit::process::ProcessSpec;
 use throughline_testkit::wait;
 
 /// What tells a trace from another: its id, and that of the span in it.
-type Ids = (String, String);
+type SpanIds = (String, String);
 
 const COUNT: usize = 20;
 
@@ -39,23 +39,23 @@ const TRACERS: [(&str, &str); 2] = [("jaeger", "jaeger"), ("brave", "b3multi")];
 
 #[test]
 fn spans_continue_those_of_a_producer_with_opentracing_kafka_client() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     for (tracer, format) in TRACERS {
         let way = kit.sidecar(&format!("after-{tracer}"), &["--propagation", format]);
         let topic = format!("from-{tracer}");
         kit.topic(&topic, 1);
         let lines = send(
             &way,
-            kit.client(Client::Java),
+            kit.client(ClientLibrary::Java),
             &topic,
             &[("tracer", tracer)],
         )
         .lines();
-        let theirs: Vec<Ids> = their_spans(&lines, "To_")
+        let theirs: Vec<SpanIds> = their_spans(&lines, "To_")
             .map(|span| (span.trace, span.id))
             .collect();
         assert_eq!(theirs.len(), COUNT, "{lines:?}");
-        receive(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
+        receive(&way, kit.client(ClientLibrary::FranzGo), &topic, &[]).lines();
 
         let (sent, processed) = ours(&kit, &way, &topic);
         assert_eq!(
@@ -73,22 +73,22 @@ fn spans_continue_those_of_a_producer_with_opentracing_kafka_client() {
 
 #[test]
 fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     for (tracer, format) in TRACERS {
         for (deliver, operation) in [("observe", "send"), ("patch", "process")] {
             let service = format!("before-{tracer}-{deliver}");
             let way = kit.sidecar(&service, &["--propagation", format, "--deliver", deliver]);
             let topic = format!("to-{tracer}-{deliver}");
             kit.topic(&topic, 1);
-            send(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
+            send(&way, kit.client(ClientLibrary::FranzGo), &topic, &[]).lines();
             let lines = receive(
                 &way,
-                kit.client(Client::Java),
+                kit.client(ClientLibrary::Java),
                 &topic,
                 &[("tracer", tracer)],
             )
             .lines();
-            let theirs: Vec<Ids> = their_spans(&lines, "From_")
+            let theirs: Vec<SpanIds> = their_spans(&lines, "From_")
                 .map(|span| (span.trace, span.parent))
                 .collect();
 
@@ -101,7 +101,7 @@ fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
 
 #[test]
 fn spans_continue_those_of_a_producer_with_the_agent() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     for format in ["tracecontext", "b3multi"] {
         let way = kit.sidecar(&format!("after-agent-{format}"), &["--propagation", format]);
         let (topic, service) = (
@@ -110,7 +110,7 @@ fn spans_continue_those_of_a_producer_with_the_agent() {
         );
         kit.topic(&topic, 1);
         send(&way, agent(&kit, &service, format), &topic, &[]).lines();
-        receive(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
+        receive(&way, kit.client(ClientLibrary::FranzGo), &topic, &[]).lines();
 
         let theirs = agents_spans(&kit, &service, "producer");
         let (sent, processed) = ours(&kit, &way, &topic);
@@ -121,7 +121,7 @@ fn spans_continue_those_of_a_producer_with_the_agent() {
 
 #[test]
 fn a_consumer_with_the_agent_continues_our_spans() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     for format in ["tracecontext", "b3"] {
         let (sent, theirs) = to_the_agent(&kit, format);
         assert_eq!(parents(&theirs), ids(&sent), "{format}");
@@ -132,7 +132,7 @@ fn a_consumer_with_the_agent_continues_our_spans() {
 /// look for `X-B3-TraceId` and find nothing. The single header `b3` has one name for all.
 #[test]
 fn the_agent_does_not_find_the_several_headers_of_b3_in_small_letters() {
-    let kit = Kit::shared();
+    let kit = KafkaFixture::shared();
     let (_, theirs) = to_the_agent(&kit, "b3multi");
     assert!(
         theirs.iter().all(|span| span.references.is_empty()),
@@ -141,7 +141,7 @@ fn the_agent_does_not_find_the_several_headers_of_b3_in_small_letters() {
 }
 
 /// Our producer spans, and the agent's consumer spans.
-fn to_the_agent(kit: &Kit, format: &str) -> (Vec<Span>, Vec<Span>) {
+fn to_the_agent(kit: &KafkaFixture, format: &str) -> (Vec<TraceSpan>, Vec<TraceSpan>) {
     let way = kit.sidecar(
         &format!("before-agent-{format}"),
         &["--propagation", format],
@@ -151,20 +151,20 @@ fn to_the_agent(kit: &Kit, format: &str) -> (Vec<Span>, Vec<Span>) {
         format!("agent-consumer-{format}"),
     );
     kit.topic(&topic, 1);
-    send(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
+    send(&way, kit.client(ClientLibrary::FranzGo), &topic, &[]).lines();
     receive(&way, agent(kit, &service, format), &topic, &[]).lines();
     let (sent, _) = ours(kit, &way, &topic);
     (sent, agents_spans(kit, &service, "consumer"))
 }
 
 /// A span that opentracing-kafka-client made, as the client's output tells it.
-struct Theirs {
+struct TracerSpan {
     trace: String,
     id: String,
     parent: String,
 }
 
-fn their_spans<'a>(lines: &'a [Value], name: &'a str) -> impl Iterator<Item = Theirs> + 'a {
+fn their_spans<'a>(lines: &'a [Value], name: &'a str) -> impl Iterator<Item = TracerSpan> + 'a {
     // Brave writes names in lower case.
     let is_so = |line: &&Value| {
         let own = line["name"].as_str().unwrap_or_default();
@@ -172,15 +172,15 @@ fn their_spans<'a>(lines: &'a [Value], name: &'a str) -> impl Iterator<Item = Th
             .is_some_and(|start| start.eq_ignore_ascii_case(name))
     };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    lines.iter().filter(is_so).map(move |line| Theirs {
+    lines.iter().filter(is_so).map(move |line| TracerSpan {
         trace: text(&line["trace"]),
         id: text(&line["span"]),
         parent: text(&line["parent"]),
     })
 }
 
-fn records() -> Vec<Record> {
-    let record = |number: usize| Record {
+fn records() -> Vec<TestRecord> {
+    let record = |number: usize| TestRecord {
         partition: 0,
         timestamp: None,
         key: None,
@@ -190,23 +190,33 @@ fn records() -> Vec<Record> {
     (0..COUNT).map(record).collect()
 }
 
-fn send(way: &Way, client: Spec, topic: &str, options: &[(&str, &str)]) -> run::Run {
+fn send(
+    way: &BrokerPath,
+    client: ProcessSpec,
+    topic: &str,
+    options: &[(&str, &str)],
+) -> run::ClientRun {
     run::produce(client, &way.bootstrap, topic, &records(), options)
 }
 
-fn receive(way: &Way, client: Spec, topic: &str, options: &[(&str, &str)]) -> run::Run {
+fn receive(
+    way: &BrokerPath,
+    client: ProcessSpec,
+    topic: &str,
+    options: &[(&str, &str)],
+) -> run::ClientRun {
     let options = [options, &[("group", topic)]].concat();
     run::consume(client, &way.bootstrap, topic, COUNT, &options)
 }
 
 /// The producer and the consumer spans that the sidecar made.
-fn ours(kit: &Kit, way: &Way, topic: &str) -> (Vec<Span>, Vec<Span>) {
+fn ours(kit: &KafkaFixture, way: &BrokerPath, topic: &str) -> (Vec<TraceSpan>, Vec<TraceSpan>) {
     let service = way
         .sidecar
         .as_ref()
         .expect("these tests are of the sidecar")
         .service();
-    let spans = Spans::wait_for(
+    let spans = TopicSpans::wait_for(
         &kit.collector,
         service,
         topic,
@@ -216,7 +226,7 @@ fn ours(kit: &Kit, way: &Way, topic: &str) -> (Vec<Span>, Vec<Span>) {
 }
 
 /// The Java client with the agent, whose spans are of `service`.
-fn agent(kit: &Kit, service: &str, propagators: &str) -> Spec {
+fn agent(kit: &KafkaFixture, service: &str, propagators: &str) -> ProcessSpec {
     let endpoint = format!("http://{}", kit.collector.addresses().otlp_http);
     let spec = kit.clients.agent().unwrap().forget_env("OTEL_");
     [
@@ -233,11 +243,11 @@ fn agent(kit: &Kit, service: &str, propagators: &str) -> Spec {
 }
 
 /// The agent's spans of this kind, one for each record.
-fn agents_spans(kit: &Kit, service: &str, kind: &str) -> Vec<Span> {
+fn agents_spans(kit: &KafkaFixture, service: &str, kind: &str) -> Vec<TraceSpan> {
     let find = || {
         let traces = kit.collector.traces(service).unwrap();
-        let spans = Traces::from_json(&json!({ "data": traces })).spans;
-        let is_so = |span: &Span| span.service == service && span.tag("span.kind") == kind;
+        let spans = TraceSet::from_json(&json!({ "data": traces })).spans;
+        let is_so = |span: &TraceSpan| span.service == service && span.tag("span.kind") == kind;
         spans.into_iter().filter(is_so).collect::<Vec<_>>()
     };
     let found = wait::until(Duration::from_secs(20), || {
@@ -246,7 +256,7 @@ fn agents_spans(kit: &Kit, service: &str, kind: &str) -> Vec<Span> {
     found.unwrap_or_else(|| panic!("{} spans of {service}", find().len()))
 }
 
-fn ids(spans: &[Span]) -> Vec<Ids> {
+fn ids(spans: &[TraceSpan]) -> Vec<SpanIds> {
     sorted(
         &spans
             .iter()
@@ -256,8 +266,8 @@ fn ids(spans: &[Span]) -> Vec<Ids> {
 }
 
 /// What the spans are below; of a link in another trace, nothing.
-fn parents(spans: &[Span]) -> Vec<Ids> {
-    let parent = |span: &Span| {
+fn parents(spans: &[TraceSpan]) -> Vec<SpanIds> {
+    let parent = |span: &TraceSpan| {
         let (_, trace, id) = span.references.first().cloned().unwrap_or_default();
         assert_eq!(trace, span.trace, "{span:?}");
         (trace, id)
@@ -265,7 +275,7 @@ fn parents(spans: &[Span]) -> Vec<Ids> {
     sorted(&spans.iter().map(parent).collect::<Vec<_>>())
 }
 
-fn sorted(ids: &[Ids]) -> Vec<Ids> {
+fn sorted(ids: &[SpanIds]) -> Vec<SpanIds> {
     let mut ids = ids.to_vec();
     ids.sort();
     ids

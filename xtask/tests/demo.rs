@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::process::{ChildProcess, ProcessSpec};
 use throughline_testkit::wait;
 
 /// The first start may have to compile.
@@ -58,8 +58,8 @@ fn a_killed_demo_takes_every_process_with_it() {
 }
 
 /// Starts the demo, waits for its traces, and returns its broker, collector and six services.
-fn start() -> (Process, Vec<DemoProcess>) {
-    let demo = Spec::new("demo", env!("CARGO_BIN_EXE_xtask"))
+fn start() -> (ChildProcess, Vec<DemoProcess>) {
+    let demo = ProcessSpec::new("demo", env!("CARGO_BIN_EXE_xtask"))
         .args(["demo", "--json"])
         .spawn()
         .unwrap();

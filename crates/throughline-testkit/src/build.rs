@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// Every binary of the project that something here starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binaries {
+pub struct ProjectBinaries {
     /// The collector and the command line.
     pub throughline: PathBuf,
     /// The eshop, traced by the SDK.
@@ -23,7 +23,7 @@ pub struct Binaries {
 
 // === impl Binaries ===
 
-impl Binaries {
+impl ProjectBinaries {
     /// Builds all of them (nothing, when they are fresh), once a process. Cargo's progress goes to stderr.
     ///
     /// Always all together: cargo unites the features of what it builds at the same time, so other subsets would
@@ -33,7 +33,7 @@ impl Binaries {
     /// # Errors
     /// When the build fails; the compiler's words are on stderr by then.
     pub fn build() -> Result<&'static Self> {
-        static BUILT: OnceLock<Result<Binaries, String>> = OnceLock::new();
+        static BUILT: OnceLock<Result<ProjectBinaries, String>> = OnceLock::new();
         BUILT
             .get_or_init(|| Self::build_now().map_err(|error| format!("{error:#}")))
             .as_ref()
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_lacks_a_binary_is_told() {
-        let error = Binaries::find_in(Path::new("/nowhere"))
+        let error = ProjectBinaries::find_in(Path::new("/nowhere"))
             .unwrap_err()
             .to_string();
         assert_eq!(

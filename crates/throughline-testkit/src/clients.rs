@@ -1,7 +1,7 @@
 //! Kafka clients of every language, as their users have them: fetched and built once into `.tools/`, started as processes.
 //!
 //! Their sources, and the command line that they have in common, are in `e2e/clients`. Nothing in them is instrumented, but the
-//! two that [`Clients::agent`] and the Java client's `--tracer` are for.
+//! two that [`ClientPrograms::agent`] and the Java client's `--tracer` are for.
 
 mod go;
 mod h2spec;
@@ -19,11 +19,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::build::repository_root;
-use crate::process::Spec;
+use crate::process::ProcessSpec;
 
 /// A client library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Client {
+pub enum ClientLibrary {
     /// Apache Kafka's own, in Java.
     Java,
     /// librdkafka with everything compiled in, by way of confluent-kafka for Python.
@@ -40,7 +40,7 @@ pub enum Client {
 
 /// All of them, ready to be started.
 #[derive(Debug, Clone)]
-pub struct Clients {
+pub struct ClientPrograms {
     java: PathBuf,
     python: PathBuf,
     node: PathBuf,
@@ -50,7 +50,7 @@ pub struct Clients {
 
 // === impl Client ===
 
-impl Client {
+impl ClientLibrary {
     /// Every one.
     pub const ALL: [Self; 6] = [
         Self::Java,
@@ -77,7 +77,7 @@ impl Client {
 
 // === impl Clients ===
 
-impl Clients {
+impl ClientPrograms {
     /// Fetches and builds what is not there yet; `rdkafka` is the binary `rdkafka-client` of the package `e2e`.
     ///
     /// # Errors
@@ -98,23 +98,24 @@ impl Clients {
     ///
     /// # Errors
     /// When what it runs on is missing.
-    pub fn spec(&self, client: Client) -> Result<Spec> {
+    pub fn spec(&self, client: ClientLibrary) -> Result<ProcessSpec> {
         let sources = repository_root().join("e2e/clients");
         let python = |script: &str| {
-            let spec = Spec::new(client.name(), self.python.join("bin/python"));
+            let spec = ProcessSpec::new(client.name(), self.python.join("bin/python"));
             spec.arg(sources.join("python").join(script))
                 .env("PYTHONDONTWRITEBYTECODE", "1")
         };
         Ok(match client {
-            Client::Java => self.java(&[], &java::classes(&self.java))?,
-            Client::Confluent => python("confluent.py"),
-            Client::KafkaPython => python("kafka_python.py"),
-            Client::Kafkajs => {
-                let spec = Spec::new(client.name(), "node").arg(sources.join("node/client.js"));
+            ClientLibrary::Java => self.java(&[], &java::classes(&self.java))?,
+            ClientLibrary::Confluent => python("confluent.py"),
+            ClientLibrary::KafkaPython => python("kafka_python.py"),
+            ClientLibrary::Kafkajs => {
+                let spec =
+                    ProcessSpec::new(client.name(), "node").arg(sources.join("node/client.js"));
                 spec.env("NODE_PATH", self.node.join("node_modules"))
             }
-            Client::FranzGo => Spec::new(client.name(), &self.go),
-            Client::Rdkafka => Spec::new(client.name(), &self.rdkafka),
+            ClientLibrary::FranzGo => ProcessSpec::new(client.name(), &self.go),
+            ClientLibrary::Rdkafka => ProcessSpec::new(client.name(), &self.rdkafka),
         })
     }
 
@@ -122,7 +123,7 @@ impl Clients {
     ///
     /// # Errors
     /// When Java is missing.
-    pub fn agent(&self) -> Result<Spec> {
+    pub fn agent(&self) -> Result<ProcessSpec> {
         self.java(
             &[format!("-javaagent:{}", java::agent(&self.java)?.display())],
             &java::classes(&self.java),
@@ -133,11 +134,11 @@ impl Clients {
     ///
     /// # Errors
     /// When Java is missing.
-    pub fn streams(&self) -> Result<Spec> {
+    pub fn streams(&self) -> Result<ProcessSpec> {
         self.java(&[], &java::streams_classes(&self.java))
     }
 
-    fn java(&self, options: &[String], classes: &str) -> Result<Spec> {
+    fn java(&self, options: &[String], classes: &str) -> Result<ProcessSpec> {
         let tuning = [
             "-Xmx256m",
             "-XX:+UseSerialGC",
@@ -145,7 +146,7 @@ impl Clients {
             "-Xshare:auto",
         ];
         let log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
-        let spec = Spec::new("java", crate::kafka::java()?)
+        let spec = ProcessSpec::new("java", crate::kafka::java()?)
             .args(tuning)
             .args(options.iter().cloned());
         Ok(spec.args([log, "-cp", classes, "clients.Main"]))
@@ -158,7 +159,7 @@ impl Clients {
 /// When a tool is missing or fails; says how to mend it.
 pub fn fetch(progress: &mut dyn FnMut(&str)) -> Result<()> {
     // The Rust one comes with the workspace.
-    Clients::provide(Path::new("rdkafka-client"), progress)?;
+    ClientPrograms::provide(Path::new("rdkafka-client"), progress)?;
     h2spec(progress).map(drop)
 }
 

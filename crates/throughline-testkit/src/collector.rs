@@ -9,18 +9,18 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::http::{self, escape};
-use crate::process::{Process, Spec};
+use crate::process::{ChildProcess, ProcessSpec};
 
 /// `throughline up`, running.
 #[derive(Debug)]
-pub struct Collector {
-    process: Process,
-    addresses: Addresses,
+pub struct CollectorInstance {
+    process: ChildProcess,
+    addresses: CollectorEndpoints,
 }
 
 /// Where the collector listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Addresses {
+pub struct CollectorEndpoints {
     /// OTLP over gRPC.
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP.
@@ -33,7 +33,7 @@ pub struct Addresses {
 
 /// The ports to ask for; 0 is any free one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ports {
+pub struct CollectorPorts {
     /// OTLP over gRPC; 4317 by convention.
     pub otlp_grpc: u16,
     /// OTLP over HTTP; 4318 by convention.
@@ -44,29 +44,26 @@ pub struct Ports {
     pub query: u16,
 }
 
-/// A trace's id as the query API writes it: 32 hexadecimal digits.
-pub type TraceId = String;
-
 const START_LIMIT: Duration = Duration::from_secs(30);
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 // === impl Collector ===
 
-impl Collector {
+impl CollectorInstance {
     /// Starts it on free ports.
     ///
     /// # Errors
     /// When it does not come up; with its last lines.
     pub fn start(binary: &Path) -> Result<Self> {
-        Self::start_on(binary, Ports::default(), &[])
+        Self::start_on(binary, CollectorPorts::default(), &[])
     }
 
     /// Starts it on these ports, with further arguments of `throughline up`.
     ///
     /// # Errors
     /// When it does not come up; with its last lines.
-    pub fn start_on(binary: &Path, ports: Ports, args: &[&str]) -> Result<Self> {
-        let spec = Spec::new("collector", binary)
+    pub fn start_on(binary: &Path, ports: CollectorPorts, args: &[&str]) -> Result<Self> {
+        let spec = ProcessSpec::new("collector", binary)
             .args(["up", "--json"])
             .args(ports.args())
             .args(args.iter().copied());
@@ -77,18 +74,18 @@ impl Collector {
                 .filter(Value::is_object)
         })?;
         Ok(Self {
-            addresses: Addresses::read(&json)?,
+            addresses: CollectorEndpoints::read(&json)?,
             process,
         })
     }
 
     /// Where it listens.
-    pub const fn addresses(&self) -> Addresses {
+    pub const fn addresses(&self) -> CollectorEndpoints {
         self.addresses
     }
 
     /// The process.
-    pub const fn process(&self) -> &Process {
+    pub const fn process(&self) -> &ChildProcess {
         &self.process
     }
 
@@ -101,7 +98,7 @@ impl Collector {
     ///
     /// # Errors
     /// When there is no answer within seconds.
-    pub fn get(&self, path: &str) -> Result<http::Answer> {
+    pub fn get(&self, path: &str) -> Result<http::HttpReply> {
         http::get(&format!("{}{path}", self.url()), ANSWER_LIMIT)
     }
 
@@ -177,7 +174,7 @@ fn data(mut envelope: Value) -> Vec<Value> {
 
 // === impl Addresses ===
 
-impl Addresses {
+impl CollectorEndpoints {
     fn read(json: &Value) -> Result<Self> {
         let address = |name: &str| -> Result<SocketAddr> {
             let text = json
@@ -198,7 +195,7 @@ impl Addresses {
 
 // === impl Ports ===
 
-impl Ports {
+impl CollectorPorts {
     /// The ports that everybody's defaults name.
     pub const CONVENTIONAL: Self = Self {
         otlp_grpc: 4317,
@@ -217,7 +214,7 @@ impl Ports {
     }
 }
 
-impl fmt::Display for Addresses {
+impl fmt::Display for CollectorEndpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             otlp_grpc,
@@ -241,7 +238,7 @@ mod tests {
     #[test]
     fn the_line_of_addresses_is_read() {
         let line = json!({"otlp_grpc": "127.0.0.1:1", "otlp_http": "127.0.0.1:2", "zipkin": "127.0.0.1:3", "query": "[::1]:4"});
-        let addresses = Addresses::read(&line).unwrap();
+        let addresses = CollectorEndpoints::read(&line).unwrap();
         assert_eq!(
             (addresses.otlp_http.port(), addresses.query.to_string()),
             (2, "[::1]:4".to_owned())
@@ -250,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_missing_address_is_named() {
-        let error = Addresses::read(&json!({"otlp_grpc": "127.0.0.1:1"}))
+        let error = CollectorEndpoints::read(&json!({"otlp_grpc": "127.0.0.1:1"}))
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("no address otlp_http in"), "{error}");

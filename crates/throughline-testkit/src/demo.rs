@@ -11,19 +11,19 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use self::complete::missing;
-pub use self::load::{Load, Report};
-use crate::build::Binaries;
-use crate::collector::{Collector, Ports};
-use crate::eshop::{self, Eshop, Mode, Tracing};
-use crate::kafka::{Apache, Embedded, Kafka, Topic, create_topic};
-use crate::network::Network;
-use crate::process::{Crash, stop_all};
-use crate::sidecar::Sidecar;
+pub use self::load::{CheckoutLoad, LoadReport};
+use crate::build::ProjectBinaries;
+use crate::collector::{CollectorInstance, CollectorPorts};
+use crate::eshop::{self, DemoMode, Eshop, SpanSource};
+use crate::kafka::{ApacheBroker, EmbeddedBroker, KafkaBroker, TopicSpec, create_topic};
+use crate::network::PodNetwork;
+use crate::process::{ProcessCrash, stop_all};
+use crate::sidecar::SidecarInstance;
 use crate::wait;
 
 /// Which broker to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Broker {
+pub enum BrokerChoice {
     /// The embedded one.
     Embedded,
     /// A real Apache Kafka, fetched and started.
@@ -36,13 +36,13 @@ pub enum Broker {
 #[derive(Debug, Clone)]
 pub struct Config {
     /// What is instrumented.
-    pub mode: Mode,
+    pub mode: DemoMode,
     /// Whether each service gets a host of its own, with its sidecar (mode `sidecar` only).
     pub netns: bool,
     /// The broker.
-    pub broker: Broker,
+    pub broker: BrokerChoice,
     /// The collector's ports.
-    pub collector: Ports,
+    pub collector: CollectorPorts,
     /// The eshop's port; 0 is any free one.
     pub port: u16,
     /// Longest of the random delays that stand for work.
@@ -56,11 +56,11 @@ pub struct Config {
 pub struct Demo {
     // In the order in which they end: the services flush to the collector and leave the broker.
     eshop: Eshop,
-    collector: Collector,
-    gateway: Option<Sidecar>,
-    kafka: Kafka,
-    network: Option<Network>,
-    mode: Mode,
+    collector: CollectorInstance,
+    gateway: Option<SidecarInstance>,
+    kafka: KafkaBroker,
+    network: Option<PodNetwork>,
+    mode: DemoMode,
 }
 
 /// How long a checkout's spans may take to arrive.
@@ -81,12 +81,12 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 impl Config {
     /// This mode with the embedded broker, on free ports, with delays that are hardly felt.
     #[must_use]
-    pub const fn new(mode: Mode) -> Self {
+    pub const fn new(mode: DemoMode) -> Self {
         Self {
             mode,
             netns: false,
-            broker: Broker::Embedded,
-            collector: Ports {
+            broker: BrokerChoice::Embedded,
+            collector: CollectorPorts {
                 otlp_grpc: 0,
                 otlp_http: 0,
                 zipkin: 0,
@@ -100,7 +100,7 @@ impl Config {
 
     /// With this broker.
     #[must_use]
-    pub fn broker(mut self, broker: Broker) -> Self {
+    pub fn broker(mut self, broker: BrokerChoice) -> Self {
         self.broker = broker;
         self
     }
@@ -121,20 +121,20 @@ impl Demo {
     /// # Errors
     /// When one of them does not come up; names it and shows its last lines. What was started by then has been ended.
     pub fn start(
-        binaries: &Binaries,
+        binaries: &ProjectBinaries,
         config: &Config,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self> {
         ensure!(
-            !config.netns || config.mode == Mode::Sidecar,
+            !config.netns || config.mode == DemoMode::Sidecar,
             "only mode sidecar runs in network namespaces"
         );
         let network = config.netns.then(|| {
             progress("making a network namespace for each service");
-            Network::start(&eshop::SERVICES, &["kafka"])
+            PodNetwork::start(&eshop::SERVICES, &["kafka"])
         });
         let network = network.transpose()?;
-        let topic = Topic::new(eshop::TOPIC, 1);
+        let topic = TopicSpec::new(eshop::TOPIC, 1);
         let kafka = start_kafka(binaries, &config.broker, topic, progress)?;
         let gateway = network
             .as_ref()
@@ -145,20 +145,23 @@ impl Demo {
             || "127.0.0.1".to_owned(),
             |network| network.host().to_string(),
         );
-        let collector =
-            Collector::start_on(&binaries.throughline, config.collector, &["--host", &host])?;
+        let collector = CollectorInstance::start_on(
+            &binaries.throughline,
+            config.collector,
+            &["--host", &host],
+        )?;
         progress(&format!(
             "starting the eshop's six services in mode {}",
             config.mode
         ));
         let sidecar = &binaries.throughline;
         let (binary, tracing) = match (config.mode, &network) {
-            (Mode::Sidecar, None) => (&binaries.eshop_bare, Tracing::Sidecars(sidecar)),
-            (Mode::Sidecar, Some(network)) => {
-                (&binaries.eshop_bare, Tracing::Pods(sidecar, network))
+            (DemoMode::Sidecar, None) => (&binaries.eshop_bare, SpanSource::Sidecars(sidecar)),
+            (DemoMode::Sidecar, Some(network)) => {
+                (&binaries.eshop_bare, SpanSource::Pods(sidecar, network))
             }
-            (mode @ (Mode::Rest | Mode::Kafka | Mode::Linked), _) => {
-                (&binaries.eshop, Tracing::Sdk(mode))
+            (mode @ (DemoMode::Rest | DemoMode::Kafka | DemoMode::Linked), _) => {
+                (&binaries.eshop, SpanSource::Sdk(mode))
             }
         };
         let eshop = Eshop::start(&eshop::Config {
@@ -171,7 +174,7 @@ impl Demo {
             max_delay: config.max_delay,
             env: config.env.clone(),
         })?;
-        if config.mode == Mode::Sidecar {
+        if config.mode == DemoMode::Sidecar {
             progress("letting the services show for some seconds that they do nothing unasked");
             eshop.settle()?;
         }
@@ -191,17 +194,17 @@ impl Demo {
     }
 
     /// The collector.
-    pub const fn collector(&self) -> &Collector {
+    pub const fn collector(&self) -> &CollectorInstance {
         &self.collector
     }
 
     /// The broker.
-    pub const fn kafka(&self) -> &Kafka {
+    pub const fn kafka(&self) -> &KafkaBroker {
         &self.kafka
     }
 
     /// The broker, to stop it and start it again.
-    pub const fn kafka_mut(&mut self) -> &mut Kafka {
+    pub const fn kafka_mut(&mut self) -> &mut KafkaBroker {
         &mut self.kafka
     }
 
@@ -225,16 +228,17 @@ impl Demo {
     ///
     /// # Errors
     /// When a process ends meanwhile, or the collector does not answer.
-    pub fn load(&self, load: &Load, progress: &mut dyn FnMut(&str)) -> Result<Report> {
+    pub fn load(&self, load: &CheckoutLoad, progress: &mut dyn FnMut(&str)) -> Result<LoadReport> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
         let (sent, answered) = load.run(&self.eshop.checkout_url(), progress);
         progress("waiting for the last spans");
-        let (begin, mut report, mut changed) = (Instant::now(), Report::default(), Instant::now());
+        let (begin, mut report, mut changed) =
+            (Instant::now(), LoadReport::default(), Instant::now());
         loop {
             if let Some(crash) = self.crashed() {
                 return Err(anyhow!("{crash}"));
             }
-            let now = Report::of(sent, &answered, &self.all_since(since)?);
+            let now = LoadReport::of(sent, &answered, &self.all_since(since)?);
             if now != report {
                 (report, changed) = (now, Instant::now());
             }
@@ -335,18 +339,18 @@ impl Demo {
     }
 
     /// The first process that has ended though it should run.
-    pub fn crashed(&self) -> Option<Crash> {
-        let gateway = self.gateway.as_ref().map(Sidecar::process);
+    pub fn crashed(&self) -> Option<ProcessCrash> {
+        let gateway = self.gateway.as_ref().map(SidecarInstance::process);
         let own = [
             Some(self.collector.process()),
             gateway,
             self.kafka.process(),
         ];
-        let network = self.network.as_ref().and_then(Network::crashed);
+        let network = self.network.as_ref().and_then(PodNetwork::crashed);
         network.or_else(|| self.eshop.crashed()).or_else(|| {
             own.into_iter()
                 .flatten()
-                .find_map(crate::process::Process::crashed)
+                .find_map(crate::process::ChildProcess::crashed)
         })
     }
 
@@ -363,7 +367,7 @@ impl Demo {
             ..
         } = &self;
         let stopped = eshop.stop();
-        let gateway = gateway.as_ref().map(Sidecar::process);
+        let gateway = gateway.as_ref().map(SidecarInstance::process);
         let rest = stop_all(
             [Some(collector.process()), gateway, kafka.process()]
                 .into_iter()
@@ -376,7 +380,11 @@ impl Demo {
 
 /// The way to the broker for services in a network of their own: it speaks on this machine's loopback only, and tells its clients to
 /// come there. Traces nothing; its spans go where nobody listens.
-fn gateway(binaries: &Binaries, network: &Network, bootstrap: &str) -> Result<Sidecar> {
+fn gateway(
+    binaries: &ProjectBinaries,
+    network: &PodNetwork,
+    bootstrap: &str,
+) -> Result<SidecarInstance> {
     let (listen, nobody) = (
         format!("{}:9092", network.host()),
         SocketAddr::from(([127, 0, 0, 1], 9)),
@@ -394,7 +402,7 @@ fn gateway(binaries: &Binaries, network: &Network, bootstrap: &str) -> Result<Si
         "0",
     ];
     let args = args.map(str::to_owned);
-    Sidecar::start_with(
+    SidecarInstance::start_with(
         &|spec| spec,
         &binaries.throughline,
         nobody,
@@ -404,24 +412,24 @@ fn gateway(binaries: &Binaries, network: &Network, bootstrap: &str) -> Result<Si
 }
 
 fn start_kafka(
-    binaries: &Binaries,
-    broker: &Broker,
-    topic: Topic,
+    binaries: &ProjectBinaries,
+    broker: &BrokerChoice,
+    topic: TopicSpec,
     progress: &mut dyn FnMut(&str),
-) -> Result<Kafka> {
+) -> Result<KafkaBroker> {
     match broker {
-        Broker::Embedded => {
+        BrokerChoice::Embedded => {
             progress("starting the embedded broker");
-            Embedded::start(&binaries.embedded_kafka, &[topic]).map(Kafka::Embedded)
+            EmbeddedBroker::start(&binaries.embedded_kafka, &[topic]).map(KafkaBroker::Embedded)
         }
-        Broker::Apache => Apache::builder()
+        BrokerChoice::Apache => ApacheBroker::builder()
             .topic(topic)
             .start(progress)
-            .map(Kafka::Apache),
-        Broker::Remote(bootstrap) => {
+            .map(KafkaBroker::Apache),
+        BrokerChoice::Remote(bootstrap) => {
             progress(&format!("using the broker at {bootstrap}"));
             create_topic(bootstrap, &topic).context("the broker given must be reachable")?;
-            Ok(Kafka::Remote(bootstrap.clone()))
+            Ok(KafkaBroker::Remote(bootstrap.clone()))
         }
     }
 }

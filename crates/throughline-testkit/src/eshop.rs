@@ -11,14 +11,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::http;
-use crate::network::Network;
-use crate::process::{Crash, Process, stop_all};
-use crate::sidecar::Sidecar;
+use crate::network::PodNetwork;
+use crate::process::{ChildProcess, ProcessCrash, stop_all};
+use crate::sidecar::SidecarInstance;
 use crate::wait;
 
 /// What is instrumented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
+pub enum DemoMode {
     /// HTTP only: the trace ends where the message begins.
     Rest,
     /// Kafka too, but the consumer span is over before the handler runs: what the handler calls is another trace.
@@ -41,7 +41,7 @@ pub struct Config<'a> {
     /// The collector's OTLP/HTTP address; [`None`] starts services whose spans go nowhere.
     pub otlp_http: Option<SocketAddr>,
     /// What makes their spans.
-    pub tracing: Tracing<'a>,
+    pub tracing: SpanSource<'a>,
     /// The port of the service named eshop; 0 is any free one. Pods have addresses of their own, and always 8080.
     pub port: u16,
     /// Longest of the random delays that stand for work.
@@ -52,34 +52,34 @@ pub struct Config<'a> {
 
 /// What makes the spans of the services.
 #[derive(Debug, Clone, Copy)]
-pub enum Tracing<'a> {
+pub enum SpanSource<'a> {
     /// Nothing: `eshop-bare`.
     None,
     /// The SDK within them, in this mode: `eshop`.
-    Sdk(Mode),
+    Sdk(DemoMode),
     /// A sidecar beside each, to which the service's addresses point: `eshop-bare`.
     Sidecars(&'a Path),
     /// A sidecar in the pod of each, to which the pod's connections are redirected: `eshop-bare`.
-    Pods(&'a Path, &'a Network),
+    Pods(&'a Path, &'a PodNetwork),
 }
 
 /// The six services, running.
 #[derive(Debug)]
 pub struct Eshop {
-    services: Vec<Service>,
+    services: Vec<EshopService>,
 }
 
 /// One service, running.
 #[derive(Debug)]
-pub struct Service {
+pub struct EshopService {
     /// Its name, also in its spans.
     pub name: &'static str,
     /// Where others ask it: `http://127.0.0.1:PORT`, or in a network of its own.
     pub url: String,
     /// The process.
-    pub process: Process,
+    pub process: ChildProcess,
     /// What stands beside it, if anything does.
-    pub sidecar: Option<Sidecar>,
+    pub sidecar: Option<SidecarInstance>,
 }
 
 /// The services in the order in which they start: each finds those it calls already running.
@@ -132,7 +132,7 @@ impl Eshop {
         clippy::panic,
         reason = "a wrong name is a mistake in the test that wrote it"
     )]
-    pub fn service(&self, name: &str) -> &Service {
+    pub fn service(&self, name: &str) -> &EshopService {
         self.services
             .iter()
             .find(|service| service.name == name)
@@ -140,7 +140,7 @@ impl Eshop {
     }
 
     /// All services in the order of their start.
-    pub fn services(&self) -> &[Service] {
+    pub fn services(&self) -> &[EshopService] {
         &self.services
     }
 
@@ -168,7 +168,7 @@ impl Eshop {
     /// # Errors
     /// When one does not come to that.
     pub fn settle(&self) -> Result<()> {
-        for Service { name, sidecar, .. } in &self.services {
+        for EshopService { name, sidecar, .. } in &self.services {
             let Some(sidecar) = sidecar else { continue };
             let idle = || {
                 sidecar
@@ -182,17 +182,17 @@ impl Eshop {
     }
 
     /// The first service that has ended though it should run.
-    pub fn crashed(&self) -> Option<Crash> {
+    pub fn crashed(&self) -> Option<ProcessCrash> {
         let sidecars = self
             .services
             .iter()
             .filter_map(|service| service.sidecar.as_ref())
-            .map(Sidecar::process);
+            .map(SidecarInstance::process);
         self.services
             .iter()
             .map(|service| &service.process)
             .chain(sidecars)
-            .find_map(Process::crashed)
+            .find_map(ChildProcess::crashed)
     }
 
     /// Stops all services in an orderly way.
@@ -208,7 +208,7 @@ impl Eshop {
             .services
             .iter()
             .filter_map(|service| service.sidecar.as_ref())
-            .map(Sidecar::process);
+            .map(SidecarInstance::process);
         let sidecars = stop_all(sidecars, STOP_LIMIT);
         services.and(sidecars)
     }
@@ -232,7 +232,7 @@ impl Eshop {
 
 // === impl Mode ===
 
-impl Mode {
+impl DemoMode {
     /// All modes, in the order of the article.
     pub const ALL: [Self; 4] = [Self::Rest, Self::Kafka, Self::Linked, Self::Sidecar];
 
@@ -248,13 +248,13 @@ impl Mode {
     }
 }
 
-impl fmt::Display for Mode {
+impl fmt::Display for DemoMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Mode {
+impl FromStr for DemoMode {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -271,9 +271,9 @@ mod tests {
 
     #[test]
     fn a_mode_is_read_as_it_is_written() {
-        for mode in Mode::ALL {
-            assert_eq!(mode.to_string().parse::<Mode>().unwrap(), mode);
+        for mode in DemoMode::ALL {
+            assert_eq!(mode.to_string().parse::<DemoMode>().unwrap(), mode);
         }
-        assert!("envoy".parse::<Mode>().is_err());
+        assert!("envoy".parse::<DemoMode>().is_err());
     }
 }

@@ -10,7 +10,7 @@ const BODY_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// An answer with any status.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct HttpReply {
     /// The status code.
     pub status: u16,
     /// The whole body.
@@ -18,7 +18,7 @@ pub struct Answer {
 }
 
 /// GETs `url`. A status of 400 or more is an answer, not an error; no answer within `limit` is an error.
-pub fn get(url: &str, limit: Duration) -> Result<Answer> {
+pub fn get(url: &str, limit: Duration) -> Result<HttpReply> {
     let config = ureq::Agent::config_builder()
         .timeout_global(Some(limit))
         .http_status_as_error(false)
@@ -35,7 +35,7 @@ pub fn get(url: &str, limit: Duration) -> Result<Answer> {
         .with_config()
         .limit(BODY_LIMIT)
         .read_to_string();
-    Ok(Answer {
+    Ok(HttpReply {
         status,
         body: body.with_context(|| format!("reading the answer of GET {url}"))?,
     })

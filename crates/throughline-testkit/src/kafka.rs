@@ -6,29 +6,29 @@ mod jars;
 mod security;
 mod topic;
 
-pub use self::apache::{Apache, Builder as ApacheBuilder};
+pub use self::apache::{ApacheBroker, ApacheBuilder};
 pub(crate) use self::apache::{free_ports, java};
-pub use self::embedded::Embedded;
+pub use self::embedded::EmbeddedBroker;
 pub use self::jars::{VERSION, fetch as fetch_apache};
-pub use self::security::{Certificates, Listener, MECHANISMS, PASSWORD, USER};
-pub use self::topic::{Topic, create_topic, delete_topic};
+pub use self::security::{CertificateFiles, MECHANISMS, PASSWORD, SecurityProtocol, USER};
+pub use self::topic::{TopicSpec, create_topic, delete_topic};
 
-use crate::process::Process;
+use crate::process::ChildProcess;
 
 /// A broker that runs.
 #[derive(Debug)]
-pub enum Kafka {
+pub enum KafkaBroker {
     /// librdkafka's mock cluster.
-    Embedded(Embedded),
+    Embedded(EmbeddedBroker),
     /// A real one that we started.
-    Apache(Apache),
+    Apache(ApacheBroker),
     /// A real one that somebody else started.
     Remote(String),
 }
 
-// === impl Kafka ===
+// === impl KafkaBroker ===
 
-impl Kafka {
+impl KafkaBroker {
     /// The address for `bootstrap.servers`.
     pub fn bootstrap(&self) -> &str {
         match self {
@@ -39,7 +39,7 @@ impl Kafka {
     }
 
     /// The process, when it is ours and was started.
-    pub fn process(&self) -> Option<&Process> {
+    pub fn process(&self) -> Option<&ChildProcess> {
         match self {
             Self::Embedded(broker) => Some(broker.process()),
             Self::Apache(broker) => broker.process(),

@@ -20,13 +20,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 
-use crate::process::{Crash, Process, Spec};
+use crate::process::{ChildProcess, ProcessCrash, ProcessSpec};
 
 /// Pods that reach each other, and this machine, by name.
 #[derive(Debug)]
-pub struct Network {
+pub struct PodNetwork {
     pods: Vec<Pod>,
-    bridge: Process,
+    bridge: ChildProcess,
     host: Ipv4Addr,
     // As long as there are pods: it is their /etc/hosts.
     _names: NamedTempFile,
@@ -38,7 +38,7 @@ pub struct Pod {
     name: String,
     address: Ipv4Addr,
     /// Does nothing, and by that keeps the namespace alive.
-    pause: Process,
+    pause: ChildProcess,
 }
 
 /// The group whose connections are not redirected: that of a pod's sidecar.
@@ -78,7 +78,7 @@ pub fn missing() -> Option<String> {
 
 // === impl Network ===
 
-impl Network {
+impl PodNetwork {
     /// Pods of these names. `aliases` are further names of this machine.
     ///
     /// # Errors
@@ -166,12 +166,12 @@ impl Network {
     }
 
     /// The first part that has ended though it should be there.
-    pub fn crashed(&self) -> Option<Crash> {
+    pub fn crashed(&self) -> Option<ProcessCrash> {
         self.pods
             .iter()
             .map(|pod| &pod.pause)
             .chain([&self.bridge])
-            .find_map(Process::crashed)
+            .find_map(ChildProcess::crashed)
     }
 }
 
@@ -185,24 +185,24 @@ impl Pod {
 
     /// The same process in here.
     #[must_use]
-    pub fn place(&self, spec: Spec) -> Spec {
+    pub fn place(&self, spec: ProcessSpec) -> ProcessSpec {
         spec.within(self.entrance())
     }
 
     /// The same process in here, and of the group whose connections are not redirected. It stays root, so that it can be started from
     /// anywhere.
     #[must_use]
-    pub fn place_exempt(&self, spec: Spec) -> Spec {
+    pub fn place_exempt(&self, spec: ProcessSpec) -> ProcessSpec {
         self.place_as(&["--regid"], spec)
     }
 
     /// The same process in here, as the user whose connections are not redirected, as a sidecar should be.
     #[must_use]
-    pub fn place_unprivileged(&self, spec: Spec) -> Spec {
+    pub fn place_unprivileged(&self, spec: ProcessSpec) -> ProcessSpec {
         self.place_as(&["--reuid", "--regid"], spec)
     }
 
-    fn place_as(&self, who: &[&str], spec: Spec) -> Spec {
+    fn place_as(&self, who: &[&str], spec: ProcessSpec) -> ProcessSpec {
         let id = EXEMPT.to_string();
         let who = who.iter().flat_map(|option| [*option, &id]);
         let command = ["setpriv"].into_iter().chain(who).chain([
@@ -252,7 +252,7 @@ impl Pod {
         .into()
     }
 
-    fn connect(&self, bridge: &Process, number: usize) -> Result<()> {
+    fn connect(&self, bridge: &ChildProcess, number: usize) -> Result<()> {
         let (end, bridge_id) = (format!("pod{number}"), bridge.id().to_string());
         self.run(
             "ip",
@@ -288,16 +288,16 @@ impl Pod {
 }
 
 /// A process in namespaces of its own that does nothing once these are set up.
-fn hold(name: &str, set_up: &str) -> Result<Process> {
+fn hold(name: &str, set_up: &str) -> Result<ChildProcess> {
     let script = format!("{set_up} && echo ready && exec sleep infinity");
-    let process = Spec::new(name, "unshare")
+    let process = ProcessSpec::new(name, "unshare")
         .args(["--net", "--mount", "sh", "-c", &script])
         .spawn()?;
     process.wait_for_line("ready", START_LIMIT, |line| (line == "ready").then_some(()))?;
     Ok(process)
 }
 
-fn enslave(bridge: &Process, link: &str) -> Result<()> {
+fn enslave(bridge: &ChildProcess, link: &str) -> Result<()> {
     run_in(
         bridge.id(),
         "ip",

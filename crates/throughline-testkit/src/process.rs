@@ -1,6 +1,6 @@
 //! A child process that is watched: its output is kept, its readiness awaited, its crash told, its end certain.
 //!
-//! A [`Process`] ends with its owner in three ways: by [`Process::stop`] (SIGTERM, then SIGKILL), by drop (SIGKILL),
+//! A [`ChildProcess`] ends with its owner in three ways: by [`ChildProcess::stop`] (SIGTERM, then SIGKILL), by drop (SIGKILL),
 //! and, on Linux, by the kernel when the owner itself is killed (see [`spawn`]). On other systems the
 //! third way is missing: a SIGKILL of the owner leaves its children.
 
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use self::log::{Log, Stream};
+use self::log::{OutputLog, OutputStream};
 use crate::wait;
 
 /// How many of the last lines an error shows.
@@ -25,7 +25,7 @@ const LINES_IN_ERROR: usize = 30;
 
 /// What to start, and under which name to speak of it.
 #[derive(Debug, Clone)]
-pub struct Spec {
+pub struct ProcessSpec {
     name: String,
     program: PathBuf,
     args: Vec<OsString>,
@@ -36,16 +36,16 @@ pub struct Spec {
 }
 
 /// A running (or ended) child process.
-pub struct Process {
+pub struct ChildProcess {
     name: String,
     child: Mutex<Child>,
-    log: Arc<Log>,
+    log: Arc<OutputLog>,
 }
 
 /// A process that ended though nobody asked it to.
 #[derive(Debug, Clone)]
-pub struct Crash {
-    /// The name given in [`Spec::new`].
+pub struct ProcessCrash {
+    /// The name given in [`ProcessSpec::new`].
     pub name: String,
     /// How it ended.
     pub status: ExitStatus,
@@ -55,7 +55,7 @@ pub struct Crash {
 
 // === impl Spec ===
 
-impl Spec {
+impl ProcessSpec {
     /// `program`, spoken of as `name`.
     pub fn new(name: impl Into<String>, program: impl AsRef<Path>) -> Self {
         Self {
@@ -126,15 +126,15 @@ impl Spec {
     ///
     /// # Errors
     /// When the program cannot be started, naming it.
-    pub fn spawn(self) -> Result<Process> {
-        Process::spawn(self)
+    pub fn spawn(self) -> Result<ChildProcess> {
+        ChildProcess::spawn(self)
     }
 }
 
 // === impl Process ===
 
-impl Process {
-    fn spawn(spec: Spec) -> Result<Self> {
+impl ChildProcess {
+    fn spawn(spec: ProcessSpec) -> Result<Self> {
         let mut command = Command::new(&spec.program);
         for (name, _) in std::env::vars_os() {
             if spec
@@ -162,12 +162,12 @@ impl Process {
                 spec.program.display()
             )
         })?;
-        let log = Arc::new(Log::new(spec.echo.then(|| spec.name.clone())));
+        let log = Arc::new(OutputLog::new(spec.echo.then(|| spec.name.clone())));
         if let Some(stdout) = child.stdout.take() {
-            log::follow(&log, Stream::Stdout, stdout);
+            log::follow(&log, OutputStream::Stdout, stdout);
         }
         if let Some(stderr) = child.stderr.take() {
-            log::follow(&log, Stream::Stderr, stderr);
+            log::follow(&log, OutputStream::Stderr, stderr);
         }
         Ok(Self {
             name: spec.name,
@@ -176,7 +176,7 @@ impl Process {
         })
     }
 
-    /// The name given in [`Spec::new`].
+    /// The name given in [`ProcessSpec::new`].
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -261,10 +261,10 @@ impl Process {
     }
 
     /// The crash, if the process has ended. Ask this only of a process that should be running.
-    pub fn crashed(&self) -> Option<Crash> {
+    pub fn crashed(&self) -> Option<ProcessCrash> {
         let status = self.status()?;
         self.log.wait_for_end(Duration::from_secs(1));
-        Some(Crash {
+        Some(ProcessCrash {
             name: self.name.clone(),
             status,
             log: self.log(),
@@ -343,13 +343,13 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-impl fmt::Debug for Process {
+impl fmt::Debug for ChildProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Process")
             .field("name", &self.name)
@@ -363,10 +363,10 @@ impl fmt::Debug for Process {
 /// # Errors
 /// When one or more had to be killed, naming them.
 pub fn stop_all<'a>(
-    processes: impl IntoIterator<Item = &'a Process>,
+    processes: impl IntoIterator<Item = &'a ChildProcess>,
     grace: Duration,
 ) -> Result<()> {
-    let processes: Vec<&Process> = processes.into_iter().collect();
+    let processes: Vec<&ChildProcess> = processes.into_iter().collect();
     for process in &processes {
         process.ask_to_stop();
     }
@@ -384,7 +384,7 @@ pub fn stop_all<'a>(
 
 // === impl Crash ===
 
-impl fmt::Display for Crash {
+impl fmt::Display for ProcessCrash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

@@ -11,22 +11,22 @@ use anyhow::{Context, Result};
 
 /// The wire. It is cut when this is dropped; connections that stand end when either side ends them.
 #[derive(Debug)]
-pub struct Relay {
+pub struct RecordingRelay {
     address: SocketAddr,
     is_cut: Arc<AtomicBool>,
-    recorded: Arc<Mutex<Vec<Arc<Mutex<Conversation>>>>>,
+    recorded: Arc<Mutex<Vec<Arc<Mutex<RecordedConversation>>>>>,
 }
 
 /// What was said on one connection, piece by piece in the order in which the pieces passed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Conversation {
+pub struct RecordedConversation {
     /// Who said what.
-    pub pieces: Vec<(Speaker, Vec<u8>)>,
+    pub pieces: Vec<(ConversationSide, Vec<u8>)>,
 }
 
 /// A side of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speaker {
+pub enum ConversationSide {
     /// Who connected.
     Client,
     /// Whom the relay connected to.
@@ -38,7 +38,7 @@ const RECORDED: usize = 1024 * 1024;
 
 // === impl Relay ===
 
-impl Relay {
+impl RecordingRelay {
     /// Listens on a free port of the loopback and passes every connection on to `upstream`, which need not listen yet.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Relay {
                 if is_cut.load(Ordering::Relaxed) {
                     break;
                 }
-                let conversation = Arc::<Mutex<Conversation>>::default();
+                let conversation = Arc::<Mutex<RecordedConversation>>::default();
                 // A broker that is not there is a connection that ends at once.
                 if pass(client, upstream, &conversation).is_ok() {
                     lock(&recorded).push(conversation);
@@ -77,7 +77,7 @@ impl Relay {
     }
 
     /// What has been said since the last time this was asked, by connection in the order of their beginning.
-    pub fn take(&self) -> Vec<Conversation> {
+    pub fn take(&self) -> Vec<RecordedConversation> {
         lock(&self.recorded)
             .iter()
             .map(|conversation| std::mem::take(&mut *lock(conversation)))
@@ -85,7 +85,7 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl Drop for RecordingRelay {
     fn drop(&mut self) {
         self.is_cut.store(true, Ordering::Relaxed);
         // Wakes the thread that waits for a client.
@@ -96,15 +96,19 @@ impl Drop for Relay {
 fn pass(
     client: TcpStream,
     upstream: SocketAddr,
-    conversation: &Arc<Mutex<Conversation>>,
+    conversation: &Arc<Mutex<RecordedConversation>>,
 ) -> Result<()> {
     let broker = TcpStream::connect(upstream)?;
     for stream in [&client, &broker] {
         stream.set_nodelay(true)?;
     }
     for (speaker, from, to) in [
-        (Speaker::Client, client.try_clone()?, broker.try_clone()?),
-        (Speaker::Broker, broker, client),
+        (
+            ConversationSide::Client,
+            client.try_clone()?,
+            broker.try_clone()?,
+        ),
+        (ConversationSide::Broker, broker, client),
     ] {
         let conversation = Arc::clone(conversation);
         std::thread::spawn(move || carry(speaker, from, to, &conversation));
@@ -114,10 +118,10 @@ fn pass(
 
 /// Until one side ends; an error is an end.
 fn carry(
-    speaker: Speaker,
+    speaker: ConversationSide,
     mut from: TcpStream,
     mut to: TcpStream,
-    conversation: &Mutex<Conversation>,
+    conversation: &Mutex<RecordedConversation>,
 ) {
     let mut buffer = vec![0; 64 * 1024 - 1];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
@@ -132,8 +136,8 @@ fn carry(
 
 // === impl Conversation ===
 
-impl Conversation {
-    fn note(&mut self, speaker: Speaker, piece: &[u8]) {
+impl RecordedConversation {
+    fn note(&mut self, speaker: ConversationSide, piece: &[u8]) {
         let recorded: usize = self.pieces.iter().map(|(_, bytes)| bytes.len()).sum();
         if recorded + piece.len() <= RECORDED {
             self.pieces.push((speaker, piece.to_vec()));
@@ -142,7 +146,7 @@ impl Conversation {
 
     /// Everything that one side said.
     #[must_use]
-    pub fn said(&self, speaker: Speaker) -> Vec<u8> {
+    pub fn said(&self, speaker: ConversationSide) -> Vec<u8> {
         let own = self.pieces.iter().filter(|(own, _)| *own == speaker);
         own.flat_map(|(_, bytes)| bytes.iter().copied()).collect()
     }
@@ -159,7 +163,7 @@ mod tests {
     #[test]
     fn what_passes_arrives_unchanged_and_is_written_down_in_its_order() {
         let broker = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let relay = Relay::start(broker.local_addr().unwrap()).unwrap();
+        let relay = RecordingRelay::start(broker.local_addr().unwrap()).unwrap();
         let mut client = TcpStream::connect(relay.address()).unwrap();
         let (mut accepted, _) = broker.accept().unwrap();
         let mut got = [0; 4];
@@ -177,10 +181,14 @@ mod tests {
             "the end of one side reaches the other"
         );
         let pieces = vec![
-            (Speaker::Client, b"ping".to_vec()),
-            (Speaker::Broker, b"pong".to_vec()),
+            (ConversationSide::Client, b"ping".to_vec()),
+            (ConversationSide::Broker, b"pong".to_vec()),
         ];
-        assert_eq!(relay.take(), [Conversation { pieces }]);
-        assert_eq!(relay.take(), [Conversation::default()], "it was taken");
+        assert_eq!(relay.take(), [RecordedConversation { pieces }]);
+        assert_eq!(
+            relay.take(),
+            [RecordedConversation::default()],
+            "it was taken"
+        );
     }
 }

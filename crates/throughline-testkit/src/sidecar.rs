@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::http;
-use crate::process::{Process, Spec};
+use crate::process::{ChildProcess, ProcessSpec};
 
 /// `throughline sidecar`, running on free ports of the loopback.
 #[derive(Debug)]
-pub struct Sidecar {
-    process: Process,
+pub struct SidecarInstance {
+    process: ChildProcess,
     service: String,
     bootstrap: Option<String>,
     http: Vec<SocketAddr>,
@@ -26,7 +26,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 // === impl Sidecar ===
 
-impl Sidecar {
+impl SidecarInstance {
     /// Starts it before the brokers at `kafka`; its spans are of `service` and go to the OTLP/HTTP receiver at `collector`.
     ///
     /// # Errors
@@ -72,13 +72,13 @@ impl Sidecar {
     /// # Errors
     /// When it does not come up; with its last lines.
     pub fn start_with(
-        place: &dyn Fn(Spec) -> Spec,
+        place: &dyn Fn(ProcessSpec) -> ProcessSpec,
         binary: &Path,
         collector: SocketAddr,
         service: &str,
         args: impl IntoIterator<Item = String>,
     ) -> Result<Self> {
-        let spec = Spec::new(format!("{service}'s sidecar"), binary)
+        let spec = ProcessSpec::new(format!("{service}'s sidecar"), binary)
             .forget_env("OTEL_")
             .forget_env("THROUGHLINE_SIDECAR_")
             .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds; spans are waited for
@@ -141,7 +141,7 @@ impl Sidecar {
     }
 
     /// The process.
-    pub const fn process(&self) -> &Process {
+    pub const fn process(&self) -> &ChildProcess {
         &self.process
     }
 
@@ -149,7 +149,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// When there is no answer within seconds.
-    pub fn get(&self, path: &str) -> Result<http::Answer> {
+    pub fn get(&self, path: &str) -> Result<http::HttpReply> {
         http::get(&format!("http://{}{path}", self.admin), ANSWER_LIMIT)
     }
 

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use throughline_testkit::kafka::{Apache, Topic, create_topic, delete_topic};
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec, create_topic, delete_topic};
 
 fn quietly(_: &str) {}
 
@@ -16,14 +16,14 @@ fn accepts(address: &str) -> bool {
 }
 
 /// The folder that the broker was told to work in.
-fn home(broker: &Apache) -> PathBuf {
+fn home(broker: &ApacheBroker) -> PathBuf {
     std::fs::read_link(format!("/proc/{}/cwd", broker.process().unwrap().id())).unwrap()
 }
 
 #[test]
 fn a_broker_is_stopped_and_started_again_as_the_same_one_and_leaves_nothing() {
-    let mut broker = Apache::builder()
-        .topic(Topic::new("kept", 3))
+    let mut broker = ApacheBroker::builder()
+        .topic(TopicSpec::new("kept", 3))
         .start(&mut quietly)
         .unwrap();
     let (address, home) = (broker.bootstrap().to_owned(), home(&broker));
@@ -52,13 +52,13 @@ fn a_broker_is_stopped_and_started_again_as_the_same_one_and_leaves_nothing() {
 
 #[test]
 fn a_topic_that_exists_is_left_and_one_that_is_refused_is_told() {
-    let broker = Apache::builder().start(&mut quietly).unwrap();
+    let broker = ApacheBroker::builder().start(&mut quietly).unwrap();
     let bootstrap = broker.bootstrap();
-    create_topic(bootstrap, &Topic::new("twice", 1)).unwrap();
-    create_topic(bootstrap, &Topic::new("twice", 1)).unwrap();
+    create_topic(bootstrap, &TopicSpec::new("twice", 1)).unwrap();
+    create_topic(bootstrap, &TopicSpec::new("twice", 1)).unwrap();
     let refused = create_topic(
         bootstrap,
-        &Topic::new("t", 1).config("no.such.setting", "1"),
+        &TopicSpec::new("t", 1).config("no.such.setting", "1"),
     )
     .unwrap_err()
     .to_string();
@@ -76,7 +76,7 @@ fn a_topic_that_exists_is_left_and_one_that_is_refused_is_told() {
 
 #[test]
 fn a_property_that_kafka_refuses_ends_with_kafkas_own_words() {
-    let error = Apache::builder()
+    let error = ApacheBroker::builder()
         .property("message.max.bytes", "many")
         .start(&mut quietly)
         .unwrap_err()
@@ -86,9 +86,9 @@ fn a_property_that_kafka_refuses_ends_with_kafkas_own_words() {
 
 #[test]
 fn three_brokers_go_on_when_one_is_killed_and_take_it_back() {
-    let mut kafka = Apache::builder()
+    let mut kafka = ApacheBroker::builder()
         .nodes(3)
-        .topic(Topic::new("kept", 3))
+        .topic(TopicSpec::new("kept", 3))
         .start(&mut quietly)
         .unwrap();
     let addresses: Vec<String> = kafka.bootstrap().split(',').map(str::to_owned).collect();
@@ -100,7 +100,7 @@ fn three_brokers_go_on_when_one_is_killed_and_take_it_back() {
     kafka.process_of(2).unwrap().kill();
     all([true, false, true]);
     // The controllers that are left are a majority.
-    create_topic(kafka.bootstrap(), &Topic::new("meanwhile", 1)).unwrap();
+    create_topic(kafka.bootstrap(), &TopicSpec::new("meanwhile", 1)).unwrap();
     kafka.start_node(2).unwrap();
     all([true; 3]);
     assert!(

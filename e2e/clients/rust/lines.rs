@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub(crate) struct Options(BTreeMap<String, String>);
 
 /// A record to send.
-pub(crate) struct Input {
+pub(crate) struct InputRecord {
     pub(crate) partition: Option<i32>,
     pub(crate) timestamp: Option<i64>,
     pub(crate) key: Option<Vec<u8>>,
@@ -24,7 +24,7 @@ pub(crate) struct Input {
 }
 
 /// Where a record went.
-pub(crate) struct Acknowledged {
+pub(crate) struct AcknowledgementLine {
     index: usize,
     topic: String,
     partition: i32,
@@ -32,7 +32,7 @@ pub(crate) struct Acknowledged {
 }
 
 /// Where lines go. Each is complete before the next one begins.
-pub(crate) struct Lines(Mutex<Box<dyn Write + Send>>);
+pub(crate) struct LineWriter(Mutex<Box<dyn Write + Send>>);
 
 // === impl Options ===
 
@@ -71,7 +71,7 @@ impl Options {
 
 // === impl Input ===
 
-impl Input {
+impl InputRecord {
     fn read(line: &str) -> Result<Self> {
         let line: Value = serde_json::from_str(line)?;
         let member = |name: &str| line.get(name).cloned().unwrap_or_default();
@@ -104,17 +104,17 @@ impl Input {
 }
 
 /// The records of an input file.
-pub(crate) fn read(path: &str) -> Result<Vec<Input>> {
+pub(crate) fn read(path: &str) -> Result<Vec<InputRecord>> {
     let file = File::open(path).with_context(|| format!("opening {path}"))?;
     BufReader::new(file)
         .lines()
-        .map(|line| Input::read(&line?))
+        .map(|line| InputRecord::read(&line?))
         .collect()
 }
 
 // === impl Acknowledged ===
 
-impl Acknowledged {
+impl AcknowledgementLine {
     pub(crate) fn new(index: usize, message: &BorrowedMessage<'_>) -> Self {
         Self {
             index,
@@ -161,7 +161,7 @@ pub(crate) fn consumed(message: &BorrowedMessage<'_>) -> Value {
 
 // === impl Lines ===
 
-impl Lines {
+impl LineWriter {
     pub(crate) fn create(options: &Options) -> Result<Self> {
         let file: Box<dyn Write + Send> = match options.or("output", "-") {
             "-" => Box::new(stdout()),

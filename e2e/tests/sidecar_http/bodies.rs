@@ -12,12 +12,12 @@ use hyper::{Request, Response};
 use throughline_testkit::wait;
 use tokio::runtime::Runtime;
 
-use crate::service::{self, Client, Spoken};
-use crate::side::{MIB, PATIENCE, Side, full};
+use crate::fixture::{MIB, PATIENCE, SidecarFixture, full};
+use crate::service::{self, ServiceClient, ServiceProtocol};
 
 /// So many bytes of the pattern.
 #[derive(Debug)]
-struct Flow {
+struct PatternBody {
     length: usize,
     sent: usize,
 }
@@ -35,23 +35,23 @@ const ROOM: usize = 32 * MIB;
 #[test]
 fn long_bodies_pass_both_ways_in_bounded_memory() {
     let length = if full() { 1024 * MIB } else { 64 * MIB };
-    for spoken in [Spoken::Http1, Spoken::Http2] {
+    for spoken in [ServiceProtocol::Http1, ServiceProtocol::Http2] {
         let runtime = Runtime::new().unwrap();
         let service = runtime.block_on(service::start(spoken, move |request| {
             answer(request, length)
         }));
-        let side = Side::start(service, &[]);
+        let side = SidecarFixture::start(service, &[]);
         let idle = side.resident();
         let begin = Instant::now();
         runtime.block_on(async {
-            let mut up = Client::open(spoken, side.inbound()).await;
+            let mut up = ServiceClient::open(spoken, side.inbound()).await;
             let sent = up.ask(request("POST", length)).await.unwrap();
             assert_eq!(
                 sent.into_body().collect().await.unwrap().to_bytes(),
                 vec![byte(0)],
                 "all of it arrived"
             );
-            let mut down = Client::open(spoken, side.inbound()).await;
+            let mut down = ServiceClient::open(spoken, side.inbound()).await;
             let came = down.ask(request("GET", 0)).await.unwrap();
             assert_eq!(read(came.into_body()).await, Some(length));
         });
@@ -69,30 +69,30 @@ fn long_bodies_pass_both_ways_in_bounded_memory() {
 
 #[test]
 fn bodies_that_nobody_reads_are_not_read() {
-    for spoken in [Spoken::Http1, Spoken::Http2] {
+    for spoken in [ServiceProtocol::Http1, ServiceProtocol::Http2] {
         let runtime = Runtime::new().unwrap();
         let endless = 1024 * 1024 * MIB;
         let service = runtime.block_on(service::start(spoken, move |request| async move {
             if request.method() == "POST" {
                 std::future::pending::<()>().await;
             }
-            Response::new(Flow::of(if request.uri().path() == "/other" {
+            Response::new(PatternBody::of(if request.uri().path() == "/other" {
                 OTHER
             } else {
                 endless
             }))
         }));
-        let side = Side::start(service, &[]);
+        let side = SidecarFixture::start(service, &[]);
         let idle = side.resident();
         let held = runtime.block_on(async {
             let mut held = Vec::new();
             for _ in 0..STALLED {
-                let mut up = Client::open(spoken, side.inbound()).await;
+                let mut up = ServiceClient::open(spoken, side.inbound()).await;
                 held.push(tokio::spawn(async move {
                     let answer = up.ask(request("POST", endless)).await;
                     (up, answer)
                 }));
-                let mut down = Client::open(spoken, side.inbound()).await;
+                let mut down = ServiceClient::open(spoken, side.inbound()).await;
                 held.push(tokio::spawn(async move {
                     let answer = down.ask(request("GET", 0)).await;
                     // Neither read nor let go, until the runtime ends.
@@ -104,7 +104,7 @@ fn bodies_that_nobody_reads_are_not_read() {
         });
         stalled(&side);
         runtime.block_on(async {
-            let mut other = Client::open(spoken, side.inbound()).await;
+            let mut other = ServiceClient::open(spoken, side.inbound()).await;
             let mut asked = request("GET", 0);
             *asked.uri_mut() = "http://a/other".parse().unwrap();
             let answered = async { read(other.ask(asked).await.unwrap().into_body()).await };
@@ -139,7 +139,7 @@ const OTHER: usize = 4 * MIB;
 const HELD: usize = 3 * MIB;
 
 /// Waits until no more of any body passes.
-fn stalled(side: &Side) {
+fn stalled(side: &SidecarFixture) {
     let (mut last, mut still) = (0, Instant::now());
     let rests = || {
         let now = passed(side, "request") + passed(side, "answer");
@@ -156,28 +156,28 @@ fn stalled(side: &Side) {
     clippy::cast_sign_loss,
     reason = "a counter of whole bytes"
 )]
-fn passed(side: &Side, part: &str) -> usize {
+fn passed(side: &SidecarFixture, part: &str) -> usize {
     side.metric(&format!(
         "body_bytes_total{{direction=\"inbound\",part=\"{part}\"}}"
     )) as usize
 }
 
 /// A POST is read to its end and answered with whether it was right, anything else with a body.
-async fn answer(request: Request<Incoming>, length: usize) -> Response<Flow> {
+async fn answer(request: Request<Incoming>, length: usize) -> Response<PatternBody> {
     if request.method() != "POST" {
-        return Response::new(Flow::of(length));
+        return Response::new(PatternBody::of(length));
     }
     let is_right = read(request.into_body()).await == Some(length);
-    Response::new(Flow::of(usize::from(is_right)))
+    Response::new(PatternBody::of(usize::from(is_right)))
 }
 
-fn request(method: &str, length: usize) -> Request<Flow> {
+fn request(method: &str, length: usize) -> Request<PatternBody> {
     // HTTP/1 has it as it is, HTTP/2 takes it apart.
     Request::builder()
         .method(method)
         .uri("http://a/")
         .header("host", "a")
-        .body(Flow::of(length))
+        .body(PatternBody::of(length))
         .unwrap()
 }
 
@@ -202,13 +202,13 @@ fn byte(at: usize) -> u8 {
 
 // === impl Flow ===
 
-impl Flow {
+impl PatternBody {
     const fn of(length: usize) -> Self {
         Self { length, sent: 0 }
     }
 }
 
-impl Body for Flow {
+impl Body for PatternBody {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -7,16 +7,16 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response};
 use throughline_testkit::clients;
-use throughline_testkit::process::Spec;
+use throughline_testkit::process::ProcessSpec;
 use throughline_testkit::wait;
 use tokio::runtime::Runtime;
 
-use crate::service::{self, Spoken};
-use crate::side::Side;
+use crate::fixture::SidecarFixture;
+use crate::service::{self, ServiceProtocol};
 
 /// What a run of h2spec gave.
 #[derive(Debug, PartialEq, Eq)]
-struct Verdict {
+struct H2specSummary {
     cases: usize,
     failed: Vec<String>,
 }
@@ -29,16 +29,19 @@ const CASES: usize = 146;
 
 #[test]
 fn http2_in_clear_text_is_as_h2spec_wants_it_whatever_the_service_speaks() {
-    for (spoken, protocol) in [(Spoken::Http1, "http1"), (Spoken::Http2, "same")] {
+    for (spoken, protocol) in [
+        (ServiceProtocol::Http1, "http1"),
+        (ServiceProtocol::Http2, "same"),
+    ] {
         let runtime = Runtime::new().unwrap();
-        let side = Side::start(
+        let side = SidecarFixture::start(
             runtime.block_on(service::start(spoken, answer)),
             &["--inbound-protocol", protocol],
         );
         let verdict = h2spec(side.inbound(), &[]);
         assert_eq!(
             verdict,
-            Verdict {
+            H2specSummary {
                 cases: CASES,
                 failed: vec![ANSWERED_IN_HTTP1.to_owned()]
             },
@@ -56,14 +59,14 @@ fn http2_in_tls_is_as_h2spec_wants_it() {
     std::fs::write(&cert, own.cert.pem()).unwrap();
     std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
     let runtime = Runtime::new().unwrap();
-    let service = runtime.block_on(service::start(Spoken::Http2, answer));
+    let service = runtime.block_on(service::start(ServiceProtocol::Http2, answer));
     let tls = [
         "--inbound-tls-cert",
         cert.to_str().unwrap(),
         "--inbound-tls-key",
         key.to_str().unwrap(),
     ];
-    let side = Side::start(
+    let side = SidecarFixture::start(
         service,
         &[&["--inbound-protocol", "http2"], &tls[..]].concat(),
     );
@@ -71,7 +74,7 @@ fn http2_in_tls_is_as_h2spec_wants_it() {
     // What is agreed on by TLS needs no guess.
     assert_eq!(
         verdict,
-        Verdict {
+        H2specSummary {
             cases: CASES,
             failed: Vec::new()
         }
@@ -79,10 +82,11 @@ fn http2_in_tls_is_as_h2spec_wants_it() {
     side.assert_calm();
 }
 
-fn h2spec(to: SocketAddr, args: &[&str]) -> Verdict {
+fn h2spec(to: SocketAddr, args: &[&str]) -> H2specSummary {
     let program = clients::h2spec(&mut |step| eprintln!("{step}")).unwrap();
     let port = to.port().to_string();
-    let spec = Spec::new("h2spec", program).args(["--strict", "--timeout", "5", "--port", &port]);
+    let spec =
+        ProcessSpec::new("h2spec", program).args(["--strict", "--timeout", "5", "--port", &port]);
     let run = spec.args(args.iter().copied()).spawn().unwrap();
     wait::until(Duration::from_secs(300), || run.status()).expect("it ends");
     let log = run.log();
@@ -97,7 +101,7 @@ fn h2spec(to: SocketAddr, args: &[&str]) -> Verdict {
         .filter_map(|line| line.trim_start().strip_prefix("× "))
         .map(str::to_owned)
         .collect();
-    Verdict { cases, failed }
+    H2specSummary { cases, failed }
 }
 
 async fn answer(request: Request<Incoming>) -> Response<Full<Bytes>> {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use throughline_testkit::wait;
 
-use crate::frames::{Outcome, Stream, get};
-use crate::recorder::{Recorder, Seen};
-use crate::side::{MIB, PATIENCE, Side, full, read_to_end};
+use crate::fixture::{MIB, PATIENCE, SidecarFixture, full, read_to_end};
+use crate::frames::{Http2Stream, StreamOutcome, get};
+use crate::recorder::{RecordedInput, RequestRecorder};
 
 // --- slow ---
 
@@ -23,8 +23,8 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
 fn heads_and_bodies_that_drip_hold_up_nobody_else() {
-    let service = Recorder::start();
-    let side = Side::start(service.address(), &[]);
+    let service = RequestRecorder::start();
+    let side = SidecarFixture::start(service.address(), &[]);
     side.assert_works();
     let idle = side.resident();
     let open = |head: &str| {
@@ -91,8 +91,7 @@ fn heads_and_bodies_that_drip_hold_up_nobody_else() {
     side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| {
         open == 0.0
     });
-    let whole =
-        |seen: &Seen| matches!(seen, Seen::Request(request) if request.asks.ends_with("/slow"));
+    let whole = |seen: &RecordedInput| matches!(seen, RecordedInput::Request(request) if request.asks.ends_with("/slow"));
     assert_eq!(service.take().iter().filter(|seen| whole(seen)).count(), 1);
     side.assert_calm();
 }
@@ -121,8 +120,8 @@ fn five_thousand_idle_connections_take_little_memory() {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
     setrlimit(Resource::Nofile, files).unwrap();
-    let service = Recorder::start();
-    let side = Side::start(service.address(), &[]);
+    let service = RequestRecorder::start();
+    let side = SidecarFixture::start(service.address(), &[]);
     side.assert_works();
     let before = side.resident();
     let mut idle: Vec<TcpStream> = (0..IDLE).map(|_| side.connect()).collect();
@@ -172,7 +171,7 @@ const HALF: usize = 10_000;
 fn an_answer_that_breaks_off_is_never_taken_for_a_whole_one() {
     let (go_on, heard) = sync_channel(0);
     let service = breaking(heard);
-    let side = Side::start(service, &[]);
+    let side = SidecarFixture::start(service, &[]);
     for (kind, count) in [("length", 50), ("chunks", 50)] {
         for _ in 0..count {
             let mut stream = side.connect();
@@ -214,13 +213,13 @@ fn an_answer_that_breaks_off_is_never_taken_for_a_whole_one() {
 #[test]
 fn an_answer_that_breaks_off_is_a_reset_in_http2() {
     let (go_on, heard) = sync_channel(0);
-    let side = Side::start(breaking(heard), &["--inbound-protocol", "http1"]);
-    let mut stream = Stream::open(side.inbound());
+    let side = SidecarFixture::start(breaking(heard), &["--inbound-protocol", "http1"]);
+    let mut stream = Http2Stream::open(side.inbound());
     stream.send_request(&get("/length"), None);
-    assert_eq!(stream.outcome(), Outcome::Passed);
+    assert_eq!(stream.outcome(), StreamOutcome::Passed);
     go_on.send(()).unwrap();
     assert!(
-        matches!(stream.end(), Outcome::Ended(Some(_))),
+        matches!(stream.end(), StreamOutcome::Ended(Some(_))),
         "never an end of the stream"
     );
     side.wait_for_metric(
@@ -279,7 +278,7 @@ fn what_comes_behind_an_answer_is_nobody_s_answer() {
             thread::spawn(move || poison(stream, &asked));
         }
     });
-    let side = Side::start(service, &[]);
+    let side = SidecarFixture::start(service, &[]);
     for nth in 0..200 {
         let answer = side
             .raw(format!("GET /{nth} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes());

@@ -3,14 +3,14 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use crate::side::PATIENCE;
+use crate::fixture::PATIENCE;
 
 /// A connection on which one request is made.
-pub(crate) struct Stream(TcpStream);
+pub(crate) struct Http2Stream(TcpStream);
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum StreamOutcome {
     /// With 200, as the service answers.
     Passed,
     /// With another status.
@@ -46,7 +46,7 @@ pub(crate) fn get(path: &str) -> Vec<(String, String)> {
 
 // === impl Stream ===
 
-impl Stream {
+impl Http2Stream {
     pub(crate) fn open(address: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -59,7 +59,7 @@ impl Stream {
     }
 
     /// Sends a request and has what becomes of it.
-    pub(crate) fn ask(mut self, fields: &[(String, String)], data: Option<&[u8]>) -> Outcome {
+    pub(crate) fn ask(mut self, fields: &[(String, String)], data: Option<&[u8]>) -> StreamOutcome {
         self.send_request(fields, data);
         self.outcome()
     }
@@ -84,29 +84,33 @@ impl Stream {
     }
 
     /// The head of the answer, or the end of it all.
-    pub(crate) fn outcome(&mut self) -> Outcome {
+    pub(crate) fn outcome(&mut self) -> StreamOutcome {
         loop {
             let Some((kind, _, stream, payload)) = self.receive() else {
-                return Outcome::Ended(None);
+                return StreamOutcome::Ended(None);
             };
             match (kind, stream) {
-                (HEADERS, 1) if payload.first() == Some(&STATUS_200) => return Outcome::Passed,
-                (HEADERS, 1) => return Outcome::Refused,
-                (RST_STREAM, 1) => return Outcome::Ended(Some(error(&payload[..4]))),
-                (GOAWAY, 0) => return Outcome::Ended(Some(error(&payload[4..8]))),
+                (HEADERS, 1) if payload.first() == Some(&STATUS_200) => {
+                    return StreamOutcome::Passed;
+                }
+                (HEADERS, 1) => return StreamOutcome::Refused,
+                (RST_STREAM, 1) => return StreamOutcome::Ended(Some(error(&payload[..4]))),
+                (GOAWAY, 0) => return StreamOutcome::Ended(Some(error(&payload[4..8]))),
                 _ => {}
             }
         }
     }
 
     /// How the answer ends whose head has come.
-    pub(crate) fn end(&mut self) -> Outcome {
+    pub(crate) fn end(&mut self) -> StreamOutcome {
         loop {
             match self.receive() {
-                None => return Outcome::Ended(None),
-                Some((DATA, flags, 1, _)) if flags & END_STREAM != 0 => return Outcome::Passed,
+                None => return StreamOutcome::Ended(None),
+                Some((DATA, flags, 1, _)) if flags & END_STREAM != 0 => {
+                    return StreamOutcome::Passed;
+                }
                 Some((RST_STREAM, _, 1, payload)) => {
-                    return Outcome::Ended(Some(error(&payload[..4])));
+                    return StreamOutcome::Ended(Some(error(&payload[..4])));
                 }
                 Some(_) => {}
             }
@@ -140,7 +144,7 @@ impl Stream {
 
 // === impl Outcome ===
 
-impl Outcome {
+impl StreamOutcome {
     pub(crate) const fn is_refusal(self) -> bool {
         !matches!(self, Self::Passed)
     }

@@ -5,9 +5,9 @@
 
 use std::fmt::Write as _;
 
-use crate::frames::{Outcome, Stream, get};
-use crate::recorder::{Recorder, Request, Seen};
-use crate::side::Side;
+use crate::fixture::SidecarFixture;
+use crate::frames::{Http2Stream, StreamOutcome, get};
+use crate::recorder::{RecordedInput, RequestRecorder, WholeRequest};
 
 /// What is behind each case.
 const HONEST: &str = "GET /honest HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
@@ -215,7 +215,7 @@ fn bad_chunks_come_to_no_whole_request() {
         assert!(statuses(&answer).len() <= 1, "{name:?}: {answer:?}");
         for seen in service.take() {
             assert!(
-                matches!(&seen, Seen::Cut(text) if text.starts_with("POST /case ")),
+                matches!(&seen, RecordedInput::Cut(text) if text.starts_with("POST /case ")),
                 "{name:?}: {seen:?}"
             );
         }
@@ -417,7 +417,7 @@ fn nothing_that_http2_can_say_becomes_two_requests_in_http1() {
     twice.push(("content-length".to_owned(), "35".to_owned()));
     cases.push(twice);
     for fields in cases {
-        let outcome = Stream::open(side.inbound()).ask(&fields, None);
+        let outcome = Http2Stream::open(side.inbound()).ask(&fields, None);
         assert!(outcome.is_refusal(), "{fields:?}: {outcome:?}");
         assert_eq!(service.take(), [], "{fields:?}");
     }
@@ -426,14 +426,14 @@ fn nothing_that_http2_can_say_becomes_two_requests_in_http1() {
         ("5", "abc"),
         ("0", "GET /poison HTTP/1.1\r\nhost: a\r\n\r\n"),
     ] {
-        let outcome = Stream::open(side.inbound())
+        let outcome = Http2Stream::open(side.inbound())
             .ask(&with("content-length", length), Some(data.as_bytes()));
         assert!(outcome.is_refusal(), "{length}: {outcome:?}");
         assert!(
             service
                 .take()
                 .iter()
-                .all(|seen| matches!(seen, Seen::Cut(_))),
+                .all(|seen| matches!(seen, RecordedInput::Cut(_))),
             "{length}"
         );
     }
@@ -442,8 +442,8 @@ fn nothing_that_http2_can_say_becomes_two_requests_in_http1() {
     other_host.push(("cookie".to_owned(), "a=1".to_owned()));
     other_host.push(("cookie".to_owned(), "b=2".to_owned()));
     assert_eq!(
-        Stream::open(side.inbound()).ask(&other_host, Some(b"abc")),
-        Outcome::Passed
+        Http2Stream::open(side.inbound()).ask(&other_host, Some(b"abc")),
+        StreamOutcome::Passed
     );
     let seen = whole(&service, "a host beside :authority");
     let has = |name: &str, value: &str| {
@@ -461,9 +461,9 @@ fn nothing_that_http2_can_say_becomes_two_requests_in_http1() {
 
 // --- parts ---
 
-fn stage(args: &[&str]) -> (Recorder, Side) {
-    let service = Recorder::start();
-    let side = Side::start(service.address(), args);
+fn stage(args: &[&str]) -> (RequestRecorder, SidecarFixture) {
+    let service = RequestRecorder::start();
+    let side = SidecarFixture::start(service.address(), args);
     (service, side)
 }
 
@@ -473,7 +473,13 @@ fn post(fields: &str, body: &str) -> String {
 
 /// One refusal, the end, and nothing of it at the service.
 #[track_caller]
-fn refused(side: &Side, service: &Recorder, name: &str, text: &str, with: &[&str]) {
+fn refused(
+    side: &SidecarFixture,
+    service: &RequestRecorder,
+    name: &str,
+    text: &str,
+    with: &[&str],
+) {
     let answer = side.raw(format!("{text}{HONEST}").as_bytes());
     let statuses = statuses(&answer);
     // Who still sends when the connection is closed may lose the answer.
@@ -490,10 +496,10 @@ fn refused(side: &Side, service: &Recorder, name: &str, text: &str, with: &[&str
 
 /// What the service has seen, if all of it was whole.
 #[track_caller]
-fn whole(service: &Recorder, name: &str) -> Vec<Request> {
+fn whole(service: &RequestRecorder, name: &str) -> Vec<WholeRequest> {
     let whole = service.take().into_iter().map(|seen| match seen {
-        Seen::Request(request) => request,
-        Seen::Cut(_) | Seen::Odd(_) => panic!("{name}: {seen:?}"),
+        RecordedInput::Request(request) => request,
+        RecordedInput::Cut(_) | RecordedInput::Odd(_) => panic!("{name}: {seen:?}"),
     });
     whole.collect()
 }
@@ -507,7 +513,7 @@ fn statuses(answer: &str) -> Vec<&str> {
 
 /// Nothing came late, and it still works.
 #[track_caller]
-fn finish(side: &Side, service: &Recorder) {
+fn finish(side: &SidecarFixture, service: &RequestRecorder) {
     side.assert_works();
     let last = whole(service, "the end");
     assert_eq!(

@@ -11,21 +11,21 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::post;
 use serde_json::{Value, json};
-use throughline_testkit::process::Spec;
+use throughline_testkit::process::ProcessSpec;
 use throughline_testkit::wait;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::cases::{CASES, Callback, Fields, Service};
-use crate::side::{PATIENCE, Side, read_to_end};
+use crate::fixture::{PATIENCE, SidecarFixture, read_to_end};
 
 /// A service, its sidecar, and who asks and is asked back.
-struct Stage {
-    side: Side,
+struct TraceContextFixture {
+    side: SidecarFixture,
     /// Where the service is to ask back.
     back: SocketAddr,
-    asked: Asked,
+    asked: ReceivedFields,
     count: usize,
     /// When the last request was over.
     rested: Instant,
@@ -34,16 +34,16 @@ struct Stage {
 }
 
 /// What each path was asked with.
-type Asked = Arc<Mutex<HashMap<String, Fields>>>;
+type ReceivedFields = Arc<Mutex<HashMap<String, Fields>>>;
 
 /// The service's client of HTTP, which has the sidecar as its proxy once that is there.
-type Client = Arc<Mutex<Option<reqwest::Client>>>;
+type ProxiedClient = Arc<Mutex<Option<reqwest::ProxiedClient>>>;
 
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[test]
 fn every_case_of_the_trace_context_suite_holds_behind_the_sidecar() {
-    let mut stage = Stage::start();
+    let mut stage = TraceContextFixture::start();
     stage.get_going();
     for (says, case) in CASES {
         eprintln!("{says}");
@@ -59,7 +59,7 @@ fn the_trace_context_suite_itself_is_green_behind_the_sidecar() {
     let suite = std::env::var_os("TRACE_CONTEXT_SUITE")
         .expect("TRACE_CONTEXT_SUITE names the suite's folder");
     for level in ["1", "2"] {
-        let mut stage = Stage::start();
+        let mut stage = TraceContextFixture::start();
         stage.get_going();
         // The suite takes our place: what is known of the service holds for whom it asked.
         stage.keeper.abort();
@@ -69,7 +69,7 @@ fn the_trace_context_suite_itself_is_green_behind_the_sidecar() {
                 .then_some(())
         };
         wait::until(PATIENCE, free).expect("our place is free");
-        let run = Spec::new("suite", "python3")
+        let run = ProcessSpec::new("suite", "python3")
             .args([
                 "test.py".to_owned(),
                 format!("http://{}/", stage.side.inbound()),
@@ -92,10 +92,10 @@ fn the_trace_context_suite_itself_is_green_behind_the_sidecar() {
 
 // === impl Stage ===
 
-impl Stage {
+impl TraceContextFixture {
     fn start() -> Self {
         let runtime = Runtime::new().unwrap();
-        let (asked, client) = (Asked::default(), Client::default());
+        let (asked, client) = (ReceivedFields::default(), ProxiedClient::default());
         let ((back, keeper), (service, _)) = runtime.block_on(async {
             let keep = Router::new().fallback(keep).with_state(Arc::clone(&asked));
             let ask = Router::new()
@@ -103,9 +103,14 @@ impl Stage {
                 .with_state(Arc::clone(&client));
             (serve(keep).await, serve(ask).await)
         });
-        let side = Side::start(service, &[]);
+        let side = SidecarFixture::start(service, &[]);
         let proxy = reqwest::Proxy::http(format!("http://{}", side.outbound())).unwrap();
-        *client.lock().unwrap() = Some(reqwest::Client::builder().proxy(proxy).build().unwrap());
+        *client.lock().unwrap() = Some(
+            reqwest::ProxiedClient::builder()
+                .proxy(proxy)
+                .build()
+                .unwrap(),
+        );
         Self {
             side,
             back,
@@ -137,7 +142,7 @@ impl Stage {
     }
 }
 
-impl Service for Stage {
+impl Service for TraceContextFixture {
     fn ask(&mut self, fields: &[(&str, &str)], callbacks: usize) -> Vec<Fields> {
         // What comes within a millisecond of another's end could be of either. The suite itself is not that fast.
         let has_rested = || (self.rested.elapsed() > PAUSE).then_some(());
@@ -186,7 +191,7 @@ async fn serve(router: Router) -> (SocketAddr, JoinHandle<()>) {
 }
 
 /// What the service does: it asks each of these, one after the other, as the suite's contract has it.
-async fn ask(State(client): State<Client>, body: String) -> StatusCode {
+async fn ask(State(client): State<ProxiedClient>, body: String) -> StatusCode {
     let client = client.lock().unwrap().clone().unwrap();
     let list: Value = serde_json::from_str(&body).unwrap_or_default();
     for one in list.as_array().into_iter().flatten() {
@@ -206,7 +211,7 @@ async fn ask(State(client): State<Client>, body: String) -> StatusCode {
     StatusCode::OK
 }
 
-async fn keep(State(asked): State<Asked>, uri: Uri, fields: HeaderMap) -> StatusCode {
+async fn keep(State(asked): State<ReceivedFields>, uri: Uri, fields: HeaderMap) -> StatusCode {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let fields = fields
         .iter()

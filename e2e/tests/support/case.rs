@@ -3,32 +3,32 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use throughline_testkit::clients::Client;
-use throughline_testkit::sidecar::Sidecar;
+use throughline_testkit::clients::ClientLibrary;
+use throughline_testkit::sidecar::SidecarInstance;
 
-use super::check::{self, Context, Contexts, Order, Place};
-use super::kit::Kit;
-use super::record::{self, Record};
-use super::run::{self, Acknowledged, Consumed};
-use super::spans::Spans;
+use super::check::{self, ContextInjection, HeaderOrder, RecordContext, RecordPosition};
+use super::fixture::KafkaFixture;
+use super::record::{self, TestRecord};
+use super::run::{self, AckedRecord, ConsumedRecord};
+use super::spans::TopicSpans;
 
 /// How clients reach the broker.
-pub(crate) struct Way {
+pub(crate) struct BrokerPath {
     pub(crate) bootstrap: String,
     /// What clients must be told besides: `--security` and what belongs to it.
     pub(crate) security: Vec<(String, String)>,
     /// Nothing stands between when there is none.
-    pub(crate) sidecar: Option<Sidecar>,
+    pub(crate) sidecar: Option<SidecarInstance>,
 }
 
 /// One story.
-pub(crate) struct Case<'a> {
-    pub(crate) kit: &'a Kit,
-    pub(crate) way: &'a Way,
+pub(crate) struct RoundTripCase<'a> {
+    pub(crate) kit: &'a KafkaFixture,
+    pub(crate) way: &'a BrokerPath,
     /// Also the group, and the `client.id` of both clients.
     pub(crate) topic: String,
-    pub(crate) producer: Client,
-    pub(crate) consumer: Client,
+    pub(crate) producer: ClientLibrary,
+    pub(crate) consumer: ClientLibrary,
     pub(crate) records: usize,
     pub(crate) produce: Vec<(&'a str, &'a str)>,
     pub(crate) consume: Vec<(&'a str, &'a str)>,
@@ -36,24 +36,24 @@ pub(crate) struct Case<'a> {
 
 /// How often the producer sent each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(crate) enum DeliveryGuarantee {
     Once,
     AtLeastOnce,
 }
 
 /// What was sent, and what is in the broker.
-pub(crate) struct Stored {
-    pub(crate) records: Vec<Record>,
-    pub(crate) acknowledged: Vec<Acknowledged>,
-    pub(crate) places: BTreeMap<Place, usize>,
-    pub(crate) contexts: BTreeMap<Place, Context>,
+pub(crate) struct StoredRecords {
+    pub(crate) records: Vec<TestRecord>,
+    pub(crate) acknowledged: Vec<AckedRecord>,
+    pub(crate) places: BTreeMap<RecordPosition, usize>,
+    pub(crate) contexts: BTreeMap<RecordPosition, RecordContext>,
 }
 
 pub(crate) const PARTITIONS: u16 = 3;
 
 // === impl Way ===
 
-impl Way {
+impl BrokerPath {
     fn options<'a>(
         &'a self,
         client: &'a str,
@@ -69,23 +69,23 @@ impl Way {
             .collect()
     }
 
-    pub(crate) fn contexts(&self) -> Contexts {
+    pub(crate) fn contexts(&self) -> ContextInjection {
         if self.sidecar.is_some() {
-            Contexts::Injected
+            ContextInjection::Injected
         } else {
-            Contexts::None
+            ContextInjection::None
         }
     }
 }
 
 // === impl Case ===
 
-impl<'a> Case<'a> {
+impl<'a> RoundTripCase<'a> {
     pub(crate) fn new(
-        kit: &'a Kit,
-        way: &'a Way,
+        kit: &'a KafkaFixture,
+        way: &'a BrokerPath,
         topic: impl Into<String>,
-        client: Client,
+        client: ClientLibrary,
     ) -> Self {
         let topic = topic.into();
         let (produce, consume) = (Vec::new(), Vec::new());
@@ -101,7 +101,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    pub(crate) fn consumer(mut self, client: Client) -> Self {
+    pub(crate) fn consumer(mut self, client: ClientLibrary) -> Self {
         self.consumer = client;
         self
     }
@@ -129,7 +129,7 @@ impl<'a> Case<'a> {
         self.assert_traced(&stored, &consumed);
     }
 
-    pub(crate) fn start_producer(&self, records: &[Record]) -> run::Run {
+    pub(crate) fn start_producer(&self, records: &[TestRecord]) -> run::ClientRun {
         let options = self.way.options(&self.topic, &self.produce);
         run::produce(
             self.kit.client(self.producer),
@@ -140,7 +140,7 @@ impl<'a> Case<'a> {
         )
     }
 
-    pub(crate) fn start_consumer(&self, count: usize, further: &[(&str, &str)]) -> run::Run {
+    pub(crate) fn start_consumer(&self, count: usize, further: &[(&str, &str)]) -> run::ClientRun {
         let mut options = self.way.options(&self.topic, &self.consume);
         options.push(("group", &self.topic));
         options.extend(further);
@@ -154,13 +154,13 @@ impl<'a> Case<'a> {
     }
 
     /// Produces, and looks at what the broker has.
-    pub(crate) fn send(&self) -> Stored {
+    pub(crate) fn send(&self) -> StoredRecords {
         let records = self.generate();
         let acknowledged = self.start_producer(&records).acknowledged();
         self.stored(records, acknowledged)
     }
 
-    pub(crate) fn generate(&self) -> Vec<Record> {
+    pub(crate) fn generate(&self) -> Vec<TestRecord> {
         let seed = self.topic.bytes().fold(1, |seed: u64, byte| {
             seed.wrapping_mul(31).wrapping_add(byte.into())
         });
@@ -173,7 +173,11 @@ impl<'a> Case<'a> {
     }
 
     /// Looks at what the broker has, past the sidecar: all of it, byte for byte, one context in each.
-    pub(crate) fn stored(&self, records: Vec<Record>, acknowledged: Vec<Acknowledged>) -> Stored {
+    pub(crate) fn stored(
+        &self,
+        records: Vec<TestRecord>,
+        acknowledged: Vec<AckedRecord>,
+    ) -> StoredRecords {
         let is_told = !self.produce.contains(&("acks", "0"));
         let acknowledged = if is_told {
             acknowledged
@@ -182,7 +186,7 @@ impl<'a> Case<'a> {
         };
         check::acknowledged_in_order(&records, &acknowledged);
         let places = check::places(&acknowledged);
-        let eye = self.kit.client(Client::FranzGo);
+        let eye = self.kit.client(ClientLibrary::FranzGo);
         let found = run::consume(
             eye,
             self.kit.kafka.bootstrap(),
@@ -191,11 +195,17 @@ impl<'a> Case<'a> {
             &[],
         )
         .consumed();
-        let contexts = check::arrived(&records, &places, &found, Order::Kept, self.way.contexts());
+        let contexts = check::arrived(
+            &records,
+            &places,
+            &found,
+            HeaderOrder::Kept,
+            self.way.contexts(),
+        );
         if let Some((_, codec)) = self.produce.iter().find(|(name, _)| *name == "codec") {
             check::codec(&found, codec);
         }
-        Stored {
+        StoredRecords {
             records,
             acknowledged,
             places,
@@ -203,16 +213,16 @@ impl<'a> Case<'a> {
         }
     }
 
-    pub(crate) fn read(&self, count: usize) -> Vec<Consumed> {
+    pub(crate) fn read(&self, count: usize) -> Vec<ConsumedRecord> {
         self.start_consumer(count, &[]).consumed()
     }
 
     /// What a consumer had, against what was sent.
-    pub(crate) fn assert_arrived(&self, stored: &Stored, consumed: &[Consumed]) {
-        let order = if self.consumer == Client::Kafkajs {
-            Order::WithinName
+    pub(crate) fn assert_arrived(&self, stored: &StoredRecords, consumed: &[ConsumedRecord]) {
+        let order = if self.consumer == ClientLibrary::Kafkajs {
+            HeaderOrder::WithinName
         } else {
-            Order::Kept
+            HeaderOrder::Kept
         };
         let contexts = check::arrived(
             &stored.records,
@@ -229,16 +239,16 @@ impl<'a> Case<'a> {
     }
 
     /// Records and spans, when each record was sent once and fetched once.
-    pub(crate) fn assert_traced(&self, stored: &Stored, consumed: &[Consumed]) {
+    pub(crate) fn assert_traced(&self, stored: &StoredRecords, consumed: &[ConsumedRecord]) {
         self.assert_arrived(stored, consumed);
-        self.assert_spans(stored, Sent::Once, 1..=1);
+        self.assert_spans(stored, DeliveryGuarantee::Once, 1..=1);
     }
 
     /// Every record has its producer span, and so many consumer spans, each with a commit or another's.
     pub(crate) fn assert_spans(
         &self,
-        stored: &Stored,
-        sent: Sent,
+        stored: &StoredRecords,
+        sent: DeliveryGuarantee,
         processed: RangeInclusive<usize>,
     ) {
         let Some(sidecar) = &self.way.sidecar else {
@@ -250,13 +260,14 @@ impl<'a> Case<'a> {
             ("process", committed.len()),
             ("commit", committed.len()),
         ];
-        let spans = Spans::wait_for(&self.kit.collector, sidecar.service(), &self.topic, &wanted);
+        let spans =
+            TopicSpans::wait_for(&self.kit.collector, sidecar.service(), &self.topic, &wanted);
         match sent {
-            Sent::Once if self.produce.contains(&("acks", "0")) => {
+            DeliveryGuarantee::Once if self.produce.contains(&("acks", "0")) => {
                 spans.assert_sent_unacknowledged(&stored.contexts, &self.topic);
             }
-            Sent::Once => spans.assert_sent(&stored.contexts, &self.topic, 1..=1),
-            Sent::AtLeastOnce => spans.assert_sent_at_least_once(&stored.contexts),
+            DeliveryGuarantee::Once => spans.assert_sent(&stored.contexts, &self.topic, 1..=1),
+            DeliveryGuarantee::AtLeastOnce => spans.assert_sent_at_least_once(&stored.contexts),
         }
         spans.assert_settled(&committed, &processed);
         spans.assert_processed(&committed, [&self.topic, &self.topic], processed);
@@ -270,9 +281,9 @@ impl<'a> Case<'a> {
 
 // === impl Stored ===
 
-impl Stored {
+impl StoredRecords {
     /// The places of the records that were not taken back.
-    pub(crate) fn committed(&self) -> BTreeMap<Place, usize> {
+    pub(crate) fn committed(&self) -> BTreeMap<RecordPosition, usize> {
         let taken_back = |index: usize| {
             self.acknowledged
                 .iter()
@@ -285,7 +296,7 @@ impl Stored {
             .collect()
     }
 
-    pub(crate) fn committed_contexts(&self) -> BTreeMap<Place, Context> {
+    pub(crate) fn committed_contexts(&self) -> BTreeMap<RecordPosition, RecordContext> {
         let committed = self.committed();
         let kept = self
             .contexts

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::record::{Headers, Record};
-use super::run::{Acknowledged, Consumed};
+use super::record::{RecordHeaders, TestRecord};
+use super::run::{AckedRecord, ConsumedRecord};
 
 /// The place of a record in its topic.
-pub(crate) type Place = (i32, i64);
+pub(crate) type RecordPosition = (i32, i64);
 
 /// What a record's `traceparent` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Context {
+pub(crate) struct RecordContext {
     pub(crate) trace: String,
     pub(crate) span: String,
     /// It was in the record already when the producer sent it.
@@ -19,7 +19,7 @@ pub(crate) struct Context {
 
 /// How strictly headers are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum HeaderOrder {
     Kept,
     /// The consumer keeps headers in a map: only values of one name have an order.
     WithinName,
@@ -27,20 +27,20 @@ pub(crate) enum Order {
 
 /// Whether records came by way of the sidecar, which gave each a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Contexts {
+pub(crate) enum ContextInjection {
     Injected,
     None,
 }
 
 /// Every record was acknowledged once, and in each partition in the order of the input.
-pub(crate) fn acknowledged_in_order(records: &[Record], acknowledged: &[Acknowledged]) {
+pub(crate) fn acknowledged_in_order(records: &[TestRecord], acknowledged: &[AckedRecord]) {
     let mut indices: Vec<usize> = acknowledged.iter().map(|ack| ack.index).collect();
     indices.sort_unstable();
     assert!(
         indices.iter().copied().eq(0..records.len()),
         "not acknowledged once each: {indices:?}"
     );
-    let mut by_place: Vec<&Acknowledged> = acknowledged.iter().collect();
+    let mut by_place: Vec<&AckedRecord> = acknowledged.iter().collect();
     by_place.sort_by_key(|ack| (ack.partition, ack.offset));
     for pair in by_place.windows(2) {
         if let [first, second] = pair
@@ -66,12 +66,12 @@ pub(crate) fn acknowledged_in_order(records: &[Record], acknowledged: &[Acknowle
 }
 
 /// What a producer without acknowledgements would have been told, when the topic was empty.
-pub(crate) fn counted(records: &[Record]) -> Vec<Acknowledged> {
+pub(crate) fn counted(records: &[TestRecord]) -> Vec<AckedRecord> {
     let mut next: BTreeMap<i32, i64> = BTreeMap::new();
-    let place = |(index, record): (usize, &Record)| {
+    let place = |(index, record): (usize, &TestRecord)| {
         let offset = next.entry(record.partition).or_default();
         *offset += 1;
-        Acknowledged {
+        AckedRecord {
             index,
             partition: record.partition,
             offset: *offset - 1,
@@ -82,7 +82,7 @@ pub(crate) fn counted(records: &[Record]) -> Vec<Acknowledged> {
 }
 
 /// Where the records must be when nobody has told: as many as were consumed, in order, in one partition.
-pub(crate) fn in_order(consumed: &[Consumed]) -> BTreeMap<Place, usize> {
+pub(crate) fn in_order(consumed: &[ConsumedRecord]) -> BTreeMap<RecordPosition, usize> {
     consumed
         .iter()
         .enumerate()
@@ -91,7 +91,7 @@ pub(crate) fn in_order(consumed: &[Consumed]) -> BTreeMap<Place, usize> {
 }
 
 /// Where the records must be.
-pub(crate) fn places(acknowledged: &[Acknowledged]) -> BTreeMap<Place, usize> {
+pub(crate) fn places(acknowledged: &[AckedRecord]) -> BTreeMap<RecordPosition, usize> {
     acknowledged
         .iter()
         .map(|ack| ((ack.partition, ack.offset), ack.index))
@@ -100,12 +100,12 @@ pub(crate) fn places(acknowledged: &[Acknowledged]) -> BTreeMap<Place, usize> {
 
 /// What was consumed is what was sent: each record once, in order, byte-equal. Gives the context that each has.
 pub(crate) fn arrived(
-    records: &[Record],
-    places: &BTreeMap<Place, usize>,
-    consumed: &[Consumed],
-    order: Order,
-    contexts: Contexts,
-) -> BTreeMap<Place, Context> {
+    records: &[TestRecord],
+    places: &BTreeMap<RecordPosition, usize>,
+    consumed: &[ConsumedRecord],
+    order: HeaderOrder,
+    contexts: ContextInjection,
+) -> BTreeMap<RecordPosition, RecordContext> {
     let mut last: BTreeMap<i32, i64> = BTreeMap::new();
     let mut found = BTreeMap::new();
     for record in consumed {
@@ -122,7 +122,7 @@ pub(crate) fn arrived(
             same(&records[*index], record, order, contexts).map(|context| (place, context)),
         );
     }
-    let missing: Vec<&Place> = places
+    let missing: Vec<&RecordPosition> = places
         .keys()
         .filter(|(partition, offset)| !has(consumed, *partition, *offset))
         .collect();
@@ -136,7 +136,7 @@ pub(crate) fn arrived(
 
 /// The first delivery of each record. A group whose coordinator died may have lost what it had not committed, and begins there again:
 /// Kafka promises it no more, with or without a sidecar.
-pub(crate) fn first_deliveries(consumed: Vec<Consumed>) -> Vec<Consumed> {
+pub(crate) fn first_deliveries(consumed: Vec<ConsumedRecord>) -> Vec<ConsumedRecord> {
     let mut seen = BTreeSet::new();
     consumed
         .into_iter()
@@ -145,7 +145,7 @@ pub(crate) fn first_deliveries(consumed: Vec<Consumed>) -> Vec<Consumed> {
 }
 
 /// The batches were compressed so, but for those that would only have grown: librdkafka sends such as they are.
-pub(crate) fn codec(consumed: &[Consumed], codec: &str) {
+pub(crate) fn codec(consumed: &[ConsumedRecord], codec: &str) {
     let others: Vec<&str> = consumed
         .iter()
         .map(|record| record.codec.as_str())
@@ -157,7 +157,7 @@ pub(crate) fn codec(consumed: &[Consumed], codec: &str) {
     );
 }
 
-fn has(consumed: &[Consumed], partition: i32, offset: i64) -> bool {
+fn has(consumed: &[ConsumedRecord], partition: i32, offset: i64) -> bool {
     consumed
         .iter()
         .any(|record| record.partition == partition && record.offset == offset)
@@ -165,11 +165,11 @@ fn has(consumed: &[Consumed], partition: i32, offset: i64) -> bool {
 
 /// The record is the same, but for one context if the sidecar gave it one. Gives the context.
 pub(crate) fn same(
-    sent: &Record,
-    got: &Consumed,
-    order: Order,
-    contexts: Contexts,
-) -> Option<Context> {
+    sent: &TestRecord,
+    got: &ConsumedRecord,
+    order: HeaderOrder,
+    contexts: ContextInjection,
+) -> Option<RecordContext> {
     let place = (got.partition, got.offset);
     assert_eq!(sent.key, got.key, "the key at {place:?}");
     assert_eq!(sent.value, got.value, "the value at {place:?}");
@@ -178,11 +178,11 @@ pub(crate) fn same(
     }
     let (mut own, mut headers) = (sent.headers.clone(), got.headers.clone());
     let has_context = own.iter().any(|(name, _)| name == b"traceparent");
-    let context = find_context(&headers).map(|context| Context {
+    let context = find_context(&headers).map(|context| RecordContext {
         came_along: has_context,
         ..context
     });
-    if contexts == Contexts::Injected && !has_context {
+    if contexts == ContextInjection::Injected && !has_context {
         let before = headers.len();
         headers.retain(|(name, _)| name != b"traceparent");
         assert_eq!(
@@ -191,19 +191,21 @@ pub(crate) fn same(
             "contexts in the record at {place:?}"
         );
     }
-    if order == Order::WithinName {
+    if order == HeaderOrder::WithinName {
         sort(&mut own);
         sort(&mut headers);
     }
     assert_eq!(legible(&own), legible(&headers), "the headers at {place:?}");
     match contexts {
-        Contexts::Injected => Some(context.unwrap_or_else(|| panic!("no context at {place:?}"))),
-        Contexts::None => None,
+        ContextInjection::Injected => {
+            Some(context.unwrap_or_else(|| panic!("no context at {place:?}")))
+        }
+        ContextInjection::None => None,
     }
 }
 
 /// Headers as a person can compare them.
-fn legible(headers: &Headers) -> Vec<String> {
+fn legible(headers: &RecordHeaders) -> Vec<String> {
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
     let value = |value: &Option<Vec<u8>>| {
         value
@@ -216,13 +218,13 @@ fn legible(headers: &Headers) -> Vec<String> {
         .collect()
 }
 
-fn sort(headers: &mut Headers) {
+fn sort(headers: &mut RecordHeaders) {
     // Stable: values of one name stay as they are.
     headers.sort_by(|(one, _), (other, _)| one.cmp(other));
 }
 
 /// Trace and span of the first `traceparent` (W3C Trace Context, version 00).
-fn find_context(headers: &Headers) -> Option<Context> {
+fn find_context(headers: &RecordHeaders) -> Option<RecordContext> {
     let (_, value) = headers.iter().find(|(name, _)| name == b"traceparent")?;
     let text = String::from_utf8(value.clone()?).ok()?;
     let [version, trace, span, flags] = text.split('-').collect::<Vec<_>>()[..] else {
@@ -239,7 +241,7 @@ fn find_context(headers: &Headers) -> Option<Context> {
         trace.bytes().any(|byte| byte != b'0') && span.bytes().any(|byte| byte != b'0'),
         "{text}"
     );
-    Some(Context {
+    Some(RecordContext {
         trace: trace.to_owned(),
         span: span.to_owned(),
         came_along: false,

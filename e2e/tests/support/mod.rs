@@ -2,7 +2,7 @@
 
 pub(crate) mod case;
 pub(crate) mod check;
-pub(crate) mod kit;
+pub(crate) mod fixture;
 pub(crate) mod record;
 pub(crate) mod run;
 pub(crate) mod spans;

@@ -4,24 +4,24 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use serde_json::{Value, json};
-use throughline_testkit::clients::Client;
+use throughline_testkit::clients::ClientLibrary;
 
-use super::run::Consumed;
+use super::run::ConsumedRecord;
 
 /// What is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(crate) struct TestRecord {
     pub(crate) partition: i32,
     pub(crate) timestamp: Option<i64>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Headers,
+    pub(crate) headers: RecordHeaders,
 }
 
 /// What somebody consumed and sends on.
-impl From<Consumed> for Record {
-    fn from(consumed: Consumed) -> Self {
-        let Consumed {
+impl From<ConsumedRecord> for TestRecord {
+    fn from(consumed: ConsumedRecord) -> Self {
+        let ConsumedRecord {
             partition,
             timestamp,
             key,
@@ -40,11 +40,11 @@ impl From<Consumed> for Record {
 }
 
 /// Names and values in their order; a name may come again, a value may be null.
-pub(crate) type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+pub(crate) type RecordHeaders = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 /// What a client can send; the table is in `e2e/clients/README.md`.
 #[derive(Debug, Clone, Copy)]
-struct Abilities {
+struct ClientCapabilities {
     null_values: bool,
     any_order: bool,
     any_names: bool,
@@ -72,26 +72,26 @@ const NAMES: [&str; 14] = [
 /// `count` records for `partitions` partitions, as the first client can send and the second can show them; the same for the
 /// same seed.
 pub(crate) fn generate(
-    [client, reader]: [Client; 2],
+    [client, reader]: [ClientLibrary; 2],
     seed: u64,
     count: usize,
     partitions: i32,
-) -> Vec<Record> {
+) -> Vec<TestRecord> {
     let mut rng = Rng::with_seed(seed);
-    let abilities = Abilities {
-        null_values: !matches!(client, Client::KafkaPython | Client::Kafkajs),
-        any_order: client != Client::Kafkajs,
-        any_names: [client, reader] == [Client::FranzGo; 2],
-        nothing: client != Client::KafkaPython,
+    let abilities = ClientCapabilities {
+        null_values: !matches!(client, ClientLibrary::KafkaPython | ClientLibrary::Kafkajs),
+        any_order: client != ClientLibrary::Kafkajs,
+        any_names: [client, reader] == [ClientLibrary::FranzGo; 2],
+        nothing: client != ClientLibrary::KafkaPython,
     };
     (0..count)
         .map(|index| one(&mut rng, index, partitions, abilities))
         .collect()
 }
 
-fn one(rng: &mut Rng, index: usize, partitions: i32, abilities: Abilities) -> Record {
+fn one(rng: &mut Rng, index: usize, partitions: i32, abilities: ClientCapabilities) -> TestRecord {
     let timestamp = 1_760_000_000_000_i64 + i64::try_from(index).unwrap() * 7;
-    let mut record = Record {
+    let mut record = TestRecord {
         partition: rng.i32(0..partitions),
         timestamp: rng.bool().then_some(timestamp),
         key: match rng.u8(0..6) {
@@ -115,13 +115,13 @@ fn one(rng: &mut Rng, index: usize, partitions: i32, abilities: Abilities) -> Re
     record
 }
 
-fn headers(rng: &mut Rng, abilities: Abilities) -> Headers {
+fn headers(rng: &mut Rng, abilities: ClientCapabilities) -> RecordHeaders {
     let count = match rng.u8(0..12) {
         0..3 => 0,
         3..11 => rng.usize(1..7),
         _ => rng.usize(40..150),
     };
-    let mut headers: Headers = (0..count)
+    let mut headers: RecordHeaders = (0..count)
         .map(|_| (name(rng, abilities), value(rng, abilities)))
         .collect();
     if rng.u8(0..8) == 0 {
@@ -138,7 +138,7 @@ fn headers(rng: &mut Rng, abilities: Abilities) -> Headers {
     headers
 }
 
-fn name(rng: &mut Rng, abilities: Abilities) -> Vec<u8> {
+fn name(rng: &mut Rng, abilities: ClientCapabilities) -> Vec<u8> {
     match rng.u8(0..20) {
         0 if abilities.any_names => vec![0xff, 0xfe, rng.u8(..)],
         1 if abilities.any_order => b"7".to_vec(),
@@ -147,7 +147,7 @@ fn name(rng: &mut Rng, abilities: Abilities) -> Vec<u8> {
     }
 }
 
-fn value(rng: &mut Rng, abilities: Abilities) -> Option<Vec<u8>> {
+fn value(rng: &mut Rng, abilities: ClientCapabilities) -> Option<Vec<u8>> {
     match rng.u8(0..8) {
         0 if abilities.null_values => None,
         1 => Some(Vec::new()),
@@ -164,8 +164,8 @@ fn bytes(rng: &mut Rng, most: usize) -> Vec<u8> {
 }
 
 /// Values of one name stand together, where the name came first.
-fn group_by_name(headers: &mut Headers) {
-    let mut grouped: Headers = Vec::new();
+fn group_by_name(headers: &mut RecordHeaders) {
+    let mut grouped: RecordHeaders = Vec::new();
     for (name, value) in headers.drain(..) {
         let after = grouped
             .iter()
@@ -177,14 +177,14 @@ fn group_by_name(headers: &mut Headers) {
 }
 
 /// The lines that clients read.
-pub(crate) fn to_lines(records: &[Record]) -> String {
+pub(crate) fn to_lines(records: &[TestRecord]) -> String {
     records
         .iter()
         .map(|record| format!("{}\n", line(record)))
         .collect()
 }
 
-fn line(record: &Record) -> Value {
+fn line(record: &TestRecord) -> Value {
     let text = |bytes: Option<&Vec<u8>>| bytes.map(|bytes| STANDARD.encode(bytes));
     let headers: Vec<Value> = record
         .headers

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::process::{ChildProcess, ProcessSpec};
 use throughline_testkit::wait;
 
-use super::record::{self, Headers, Record};
+use super::record::{self, RecordHeaders, TestRecord};
 
 /// A client at work.
-pub(crate) struct Run {
-    process: Process,
+pub(crate) struct ClientRun {
+    process: ChildProcess,
     /// What it does, and with which topic.
     work: String,
     output: PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct Run {
 
 /// Where a record went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Acknowledged {
+pub(crate) struct AckedRecord {
     pub(crate) index: usize,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
@@ -32,13 +32,13 @@ pub(crate) struct Acknowledged {
 
 /// What a consumer had.
 #[derive(Debug, Clone)]
-pub(crate) struct Consumed {
+pub(crate) struct ConsumedRecord {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) timestamp: i64,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Headers,
+    pub(crate) headers: RecordHeaders,
     /// Told by `franz-go` alone.
     pub(crate) codec: String,
     /// In a share group.
@@ -51,12 +51,12 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 /// Starts `spec` as a producer of these records.
 pub(crate) fn produce(
-    spec: Spec,
+    spec: ProcessSpec,
     bootstrap: &str,
     topic: &str,
-    records: &[Record],
+    records: &[TestRecord],
     options: &[(&str, &str)],
-) -> Run {
+) -> ClientRun {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("input");
     std::fs::write(&input, record::to_lines(records)).unwrap();
@@ -80,12 +80,12 @@ pub(crate) fn produce(
 
 /// Starts `spec` as a consumer of `count` records.
 pub(crate) fn consume(
-    spec: Spec,
+    spec: ProcessSpec,
     bootstrap: &str,
     topics: &str,
     count: usize,
     options: &[(&str, &str)],
-) -> Run {
+) -> ClientRun {
     let spec = spec.args([
         "consume",
         "--bootstrap",
@@ -105,12 +105,12 @@ pub(crate) fn consume(
 
 /// Starts `spec` as a Streams application that carries `count` records from one topic to another.
 pub(crate) fn streams(
-    spec: Spec,
+    spec: ProcessSpec,
     bootstrap: &str,
     topics: [&str; 2],
     count: usize,
     options: &[(&str, &str)],
-) -> Run {
+) -> ClientRun {
     let folder = tempfile::tempdir().unwrap();
     let [from, to] = topics;
     let spec = spec
@@ -134,7 +134,7 @@ pub(crate) fn streams(
     )
 }
 
-fn start(spec: Spec, work: String, folder: TempDir, options: &[(&str, &str)]) -> Run {
+fn start(spec: ProcessSpec, work: String, folder: TempDir, options: &[(&str, &str)]) -> ClientRun {
     let output = folder.path().join("output");
     let options = options
         .iter()
@@ -145,7 +145,7 @@ fn start(spec: Spec, work: String, folder: TempDir, options: &[(&str, &str)]) ->
         .args(options)
         .spawn()
         .unwrap();
-    Run {
+    ClientRun {
         process,
         work,
         output,
@@ -155,7 +155,7 @@ fn start(spec: Spec, work: String, folder: TempDir, options: &[(&str, &str)]) ->
 
 // === impl Run ===
 
-impl Run {
+impl ClientRun {
     /// Waits until it has written so many lines.
     #[track_caller]
     pub(crate) fn wait_for_lines(&self, count: usize) {
@@ -202,7 +202,7 @@ impl Run {
 
     /// The lines of a producer.
     #[track_caller]
-    pub(crate) fn acknowledged(self) -> Vec<Acknowledged> {
+    pub(crate) fn acknowledged(self) -> Vec<AckedRecord> {
         self.lines()
             .iter()
             .filter(|line| line.get("index").is_some())
@@ -212,7 +212,7 @@ impl Run {
 
     /// The lines of a consumer.
     #[track_caller]
-    pub(crate) fn consumed(self) -> Vec<Consumed> {
+    pub(crate) fn consumed(self) -> Vec<ConsumedRecord> {
         self.lines()
             .iter()
             .filter(|line| line.get("headers").is_some())
@@ -255,8 +255,8 @@ fn lines(path: &Path) -> Vec<Value> {
         .collect()
 }
 
-fn acknowledged(line: &Value) -> Acknowledged {
-    Acknowledged {
+fn acknowledged(line: &Value) -> AckedRecord {
+    AckedRecord {
         index: usize::try_from(line["index"].as_u64().unwrap()).unwrap(),
         partition: partition(line),
         offset: line["offset"].as_i64().unwrap(),
@@ -264,9 +264,9 @@ fn acknowledged(line: &Value) -> Acknowledged {
     }
 }
 
-fn consumed(line: &Value) -> Consumed {
+fn consumed(line: &Value) -> ConsumedRecord {
     let headers = line["headers"].as_array().unwrap();
-    Consumed {
+    ConsumedRecord {
         partition: partition(line),
         offset: line["offset"].as_i64().unwrap(),
         timestamp: line["timestamp"].as_i64().unwrap(),

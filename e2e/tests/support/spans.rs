@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use e2e::{Span, Traces};
+use e2e::{TraceSet, TraceSpan};
 use serde_json::json;
-use throughline_testkit::collector::Collector;
+use throughline_testkit::collector::CollectorInstance;
 use throughline_testkit::wait;
 
-use super::check::{Context, Place};
+use super::check::{RecordContext, RecordPosition};
 
 /// The spans that one sidecar made of one topic, by the place of their record.
-pub(crate) struct Spans {
+pub(crate) struct TopicSpans {
     topic: String,
-    by_place: BTreeMap<(String, Place), Vec<Span>>,
-    all: Vec<Span>,
+    by_place: BTreeMap<(String, RecordPosition), Vec<TraceSpan>>,
+    all: Vec<TraceSpan>,
 }
 
 /// Spans are sent in batches, every few seconds.
@@ -23,10 +23,10 @@ const SOON: Duration = Duration::from_secs(30);
 
 // === impl Spans ===
 
-impl Spans {
+impl TopicSpans {
     /// Waits until there are so many spans of each of these operations, such as `send`.
     pub(crate) fn wait_for(
-        collector: &Collector,
+        collector: &CollectorInstance,
         service: &str,
         topic: &str,
         wanted: &[(&str, usize)],
@@ -48,8 +48,13 @@ impl Spans {
         })
     }
 
-    fn find(collector: &Collector, service: &str, topic: &str, wanted: &[(&str, usize)]) -> Self {
-        let mut all: BTreeMap<(String, String), Span> = BTreeMap::new();
+    fn find(
+        collector: &CollectorInstance,
+        service: &str,
+        topic: &str,
+        wanted: &[(&str, usize)],
+    ) -> Self {
+        let mut all: BTreeMap<(String, String), TraceSpan> = BTreeMap::new();
         for (operation, _) in wanted {
             let name = format!("{operation} {topic}");
             let traces = collector
@@ -59,15 +64,15 @@ impl Spans {
                     ("limit", "1500"),
                 ])
                 .unwrap();
-            let spans = Traces::from_json(&json!({ "data": traces })).spans;
+            let spans = TraceSet::from_json(&json!({ "data": traces })).spans;
             let ours = spans.into_iter().filter(|span| span.service == service);
             all.extend(ours.map(|span| ((span.trace.clone(), span.id.clone()), span)));
         }
-        let all: Vec<Span> = all
+        let all: Vec<TraceSpan> = all
             .into_values()
             .filter(|span| span.tag("messaging.destination.name") == topic)
             .collect();
-        let mut by_place: BTreeMap<_, Vec<Span>> = BTreeMap::new();
+        let mut by_place: BTreeMap<_, Vec<TraceSpan>> = BTreeMap::new();
         for span in &all {
             if let Some(place) = place(span) {
                 let operation = span.name.split(' ').next().unwrap_or_default().to_owned();
@@ -85,17 +90,22 @@ impl Spans {
     }
 
     /// Those of one operation.
-    pub(crate) fn of(&self, operation: &str) -> Vec<Span> {
+    pub(crate) fn of(&self, operation: &str) -> Vec<TraceSpan> {
         self.named(operation).cloned().collect()
     }
 
-    fn named(&self, operation: &str) -> impl Iterator<Item = &Span> {
+    fn named(&self, operation: &str) -> impl Iterator<Item = &TraceSpan> {
         let name = format!("{operation} {}", self.topic);
         self.all.iter().filter(move |span| span.name == name)
     }
 
     /// The spans of what is at this place; in this trace, for a topic may have been made anew.
-    fn at(&self, operation: &str, place: Place, context: &Context) -> Vec<&Span> {
+    fn at(
+        &self,
+        operation: &str,
+        place: RecordPosition,
+        context: &RecordContext,
+    ) -> Vec<&TraceSpan> {
         let spans = self
             .by_place
             .get(&(operation.to_owned(), place))
@@ -107,7 +117,7 @@ impl Spans {
     /// Each record has its producer span: it made the record's context, or is the child of the one that came with it.
     pub(crate) fn assert_sent(
         &self,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         client: &str,
         times: RangeInclusive<usize>,
     ) {
@@ -131,11 +141,11 @@ impl Spans {
     /// The same for records without an acknowledgement: their spans do not know the offset.
     pub(crate) fn assert_sent_unacknowledged(
         &self,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         client: &str,
     ) {
         for (place, context) in contexts {
-            let spans: Vec<&Span> = self
+            let spans: Vec<&TraceSpan> = self
                 .named("send")
                 .filter(|span| is_sender(span, context))
                 .collect();
@@ -148,14 +158,17 @@ impl Spans {
 
     /// The same for records that may have been sent more than once: when the answer to the first time is lost, the broker still has the
     /// record of the first time, whose span knows no offset and tells of an error.
-    pub(crate) fn assert_sent_at_least_once(&self, contexts: &BTreeMap<Place, Context>) {
+    pub(crate) fn assert_sent_at_least_once(
+        &self,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
+    ) {
         for (place, context) in contexts {
             let found = self.named("send").any(|span| is_sender(span, context));
             assert!(found, "no producer span of {context:?} at {place:?}");
         }
     }
 
-    fn assert_sender(&self, span: &Span, context: &Context, client: &str) {
+    fn assert_sender(&self, span: &TraceSpan, context: &RecordContext, client: &str) {
         let references = if context.came_along {
             vec![reference("CHILD_OF", context)]
         } else {
@@ -168,7 +181,7 @@ impl Spans {
     /// Each record has its consumer spans, children of its context and linked to it.
     pub(crate) fn assert_processed(
         &self,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         [client, group]: [&str; 2],
         times: RangeInclusive<usize>,
     ) {
@@ -196,7 +209,7 @@ impl Spans {
     pub(crate) fn assert_continued(
         &self,
         operation: &str,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         times: RangeInclusive<usize>,
     ) {
         for (place, context) in contexts {
@@ -206,8 +219,9 @@ impl Spans {
                 "{} {operation} spans at {place:?}",
                 spans.len()
             );
-            let is_strange =
-                |span: &&&Span| span.trace != context.trace || parent(span) != Some(&context.span);
+            let is_strange = |span: &&&TraceSpan| {
+                span.trace != context.trace || parent(span) != Some(&context.span)
+            };
             let strange = spans.iter().find(is_strange);
             assert!(
                 strange.is_none(),
@@ -219,7 +233,7 @@ impl Spans {
     /// The deliveries of each record are numbered so.
     pub(crate) fn assert_delivery_counts(
         &self,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         counts: &[i64],
     ) {
         for (place, context) in contexts {
@@ -234,8 +248,11 @@ impl Spans {
     }
 
     /// Records that nobody was given have no consumer span.
-    pub(crate) fn assert_not_processed<'a>(&self, mut contexts: impl Iterator<Item = &'a Context>) {
-        let is_there = |context: &Context| {
+    pub(crate) fn assert_not_processed<'a>(
+        &self,
+        mut contexts: impl Iterator<Item = &'a RecordContext>,
+    ) {
+        let is_there = |context: &RecordContext| {
             self.named("process")
                 .any(|span| span.trace == context.trace)
         };
@@ -246,7 +263,7 @@ impl Spans {
     /// Each record has so many commits that covered it, each the child of a consumer span.
     pub(crate) fn assert_settled(
         &self,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         times: &RangeInclusive<usize>,
     ) {
         for (place, context) in contexts {
@@ -262,7 +279,7 @@ impl Spans {
         }
     }
 
-    fn assert_tags(&self, span: &Span, kind: &str, client: &str) {
+    fn assert_tags(&self, span: &TraceSpan, kind: &str, client: &str) {
         for (name, value) in [
             ("span.kind", kind),
             ("messaging.system", "kafka"),
@@ -275,7 +292,7 @@ impl Spans {
     }
 }
 
-fn place(span: &Span) -> Option<Place> {
+fn place(span: &TraceSpan) -> Option<RecordPosition> {
     let partition = span
         .tag("messaging.destination.partition.id")
         .parse()
@@ -285,15 +302,15 @@ fn place(span: &Span) -> Option<Place> {
 }
 
 /// Whether the span made this context, or is the child of the one that came with the record.
-fn is_sender(span: &Span, context: &Context) -> bool {
+fn is_sender(span: &TraceSpan, context: &RecordContext) -> bool {
     let is_child = context.came_along && parent(span) == Some(context.span.as_str());
     span.trace == context.trace && (span.id == context.span || is_child)
 }
 
-fn parent(span: &Span) -> Option<&str> {
+fn parent(span: &TraceSpan) -> Option<&str> {
     span.references.first().map(|(_, _, id)| id.as_str())
 }
 
-fn reference(kind: &str, context: &Context) -> (String, String, String) {
+fn reference(kind: &str, context: &RecordContext) -> (String, String, String) {
     (kind.to_owned(), context.trace.clone(), context.span.clone())
 }

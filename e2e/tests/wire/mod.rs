@@ -8,15 +8,15 @@ use std::thread;
 use std::time::Duration;
 
 /// A connection without a client behind it.
-pub(crate) struct Raw(TcpStream);
+pub(crate) struct RawConnection(TcpStream);
 
 /// A way to a broker that can be cut in the middle of what the broker says.
-pub(crate) struct Relay {
+pub(crate) struct CuttableRelay {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<RelayState>,
 }
 
-struct Shared {
+struct RelayState {
     /// How much the brokers may still say before all connections end; `usize::MAX` for all they like.
     left: AtomicUsize,
     cuts: AtomicUsize,
@@ -27,7 +27,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 // === impl Raw ===
 
-impl Raw {
+impl RawConnection {
     pub(crate) fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(ANSWER_LIMIT)).unwrap();
@@ -104,11 +104,11 @@ pub(crate) fn fetch(topic: &str, max_bytes: i32) -> Vec<u8> {
 
 // === impl Relay ===
 
-impl Relay {
+impl CuttableRelay {
     /// From a free port to this one.
     pub(crate) fn start(listener: TcpListener, to: u16) -> Self {
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RelayState {
             left: AtomicUsize::new(usize::MAX),
             cuts: AtomicUsize::new(0),
             open: Mutex::default(),
@@ -144,7 +144,7 @@ impl Relay {
 
 // === impl Shared ===
 
-impl Shared {
+impl RelayState {
     fn join(self: &Arc<Self>, client: &TcpStream, broker: &TcpStream) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.extend([client.try_clone().unwrap(), broker.try_clone().unwrap()]);

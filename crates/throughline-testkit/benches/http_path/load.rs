@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 /// Who is asked, by how many, for how long.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Load {
+pub(crate) struct HttpLoad {
     pub(crate) to: SocketAddr,
     pub(crate) connections: u32,
     pub(crate) lasts: Duration,
@@ -17,7 +17,7 @@ pub(crate) struct Load {
 
 /// What came of it. Every answer was 200.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Outcome {
+pub(crate) struct LoadOutcome {
     pub(crate) requests: u64,
     pub(crate) per_second: f64,
     pub(crate) p50: Duration,
@@ -34,8 +34,8 @@ const PATH: &str = "/orders/4711?expand=items";
 
 // === impl Load ===
 
-impl Load {
-    pub(crate) fn wrk(self) -> Result<Outcome> {
+impl HttpLoad {
+    pub(crate) fn wrk(self) -> Result<LoadOutcome> {
         let mut wrk = Command::new("wrk");
         wrk.args([
             "--latency",
@@ -58,11 +58,11 @@ impl Load {
             "wrk ended with {}: {text}",
             output.status
         );
-        Outcome::of_wrk(&text).with_context(|| format!("wrk said:\n{text}"))
+        LoadOutcome::of_wrk(&text).with_context(|| format!("wrk said:\n{text}"))
     }
 
     /// Each connection asks when its time has come, and counts from then: who answers late is late for those behind as well.
-    pub(crate) fn paced(self, rate: u32) -> Result<Outcome> {
+    pub(crate) fn paced(self, rate: u32) -> Result<LoadOutcome> {
         let pace = Duration::from_secs(1) * self.connections / rate;
         let times = u32::try_from(self.lasts.as_nanos() / pace.as_nanos())?;
         let begin = Instant::now() + Duration::from_millis(50);
@@ -86,7 +86,7 @@ impl Load {
         };
         #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
         let per_second = took.len() as f64 / lasted.as_secs_f64();
-        Ok(Outcome {
+        Ok(LoadOutcome {
             requests: u64::try_from(took.len())?,
             per_second,
             p50: at(50)?,
@@ -148,7 +148,7 @@ fn answered(stream: &mut TcpStream) -> Result<()> {
 
 // === impl Outcome ===
 
-impl Outcome {
+impl LoadOutcome {
     fn of_wrk(text: &str) -> Result<Self> {
         ensure!(
             !text.contains("Non-2xx") && !text.contains("Socket errors"),

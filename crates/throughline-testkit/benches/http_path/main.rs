@@ -24,10 +24,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::load::Load;
-use crate::report::{Figures, Sample};
-use crate::sink::Sink;
-use crate::target::Target;
+use crate::load::HttpLoad;
+use crate::report::{HttpFigures, HttpSample};
+use crate::sink::CountingCollector;
+use crate::target::HttpTarget;
 
 #[derive(Debug, Parser)]
 struct Options {
@@ -65,7 +65,7 @@ struct Options {
 
 /// How requests come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Case {
+enum LoadPattern {
     /// The next as soon as the last is answered.
     Saturated,
     /// So many a second, whatever the answers.
@@ -81,23 +81,29 @@ fn main() -> Result<()> {
     let home = tempfile::Builder::new()
         .prefix("throughline-bench-")
         .tempdir()?;
-    let (service, sink) = (service::start()?, Sink::start()?);
+    let (service, sink) = (service::start()?, CountingCollector::start()?);
     let workers = options
         .workers
         .map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok)?;
-    let mut targets = vec![Target::direct(service)];
+    let mut targets = vec![HttpTarget::direct(service)];
     if let Some(envoy) = &options.envoy {
-        targets.push(Target::envoy(envoy, service, &sink, workers, home.path())?);
+        targets.push(HttpTarget::envoy(
+            envoy,
+            service,
+            &sink,
+            workers,
+            home.path(),
+        )?);
     }
-    targets.push(Target::throughline(
+    targets.push(HttpTarget::throughline(
         &options.throughline,
         service,
         &sink,
         workers,
     )?);
-    let mut figures = Figures::default();
+    let mut figures = HttpFigures::default();
     for round in 0..options.warmups + options.rounds {
-        for case in [Case::Saturated, Case::Paced(options.rate)] {
+        for case in [LoadPattern::Saturated, LoadPattern::Paced(options.rate)] {
             if !case.name().contains(&options.only) {
                 continue;
             }
@@ -123,16 +129,21 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn measure(case: Case, target: &Target, options: &Options, sink: &Sink) -> Result<Sample> {
-    let load = Load {
+fn measure(
+    case: LoadPattern,
+    target: &HttpTarget,
+    options: &Options,
+    sink: &CountingCollector,
+) -> Result<HttpSample> {
+    let load = HttpLoad {
         to: target.address(),
         connections: options.connections,
         lasts: Duration::from_secs(options.seconds),
     };
     let (before, spans) = (target.cpu_seconds()?, sink.spans());
     let outcome = match case {
-        Case::Saturated => load.wrk()?,
-        Case::Paced(rate) => load.paced(rate)?,
+        LoadPattern::Saturated => load.wrk()?,
+        LoadPattern::Paced(rate) => load.paced(rate)?,
     };
     #[expect(
         clippy::disallowed_methods,
@@ -143,7 +154,7 @@ fn measure(case: Case, target: &Target, options: &Options, sink: &Sink) -> Resul
         .cpu_seconds()?
         .zip(before)
         .map(|(after, before)| after - before);
-    Ok(Sample {
+    Ok(HttpSample {
         outcome,
         cpu_seconds,
         spans: sink.spans() - spans,
@@ -152,7 +163,7 @@ fn measure(case: Case, target: &Target, options: &Options, sink: &Sink) -> Resul
 
 // === impl Case ===
 
-impl Case {
+impl LoadPattern {
     fn name(self) -> String {
         match self {
             Self::Saturated => "saturated".to_owned(),

@@ -2,28 +2,28 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::load::Outcome;
-use crate::target::Target;
+use crate::load::LoadOutcome;
+use crate::target::HttpTarget;
 
 /// What one measurement gave.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sample {
-    pub(crate) outcome: Outcome,
+pub(crate) struct HttpSample {
+    pub(crate) outcome: LoadOutcome,
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) spans: u64,
 }
 
 /// All samples of the rounds that count.
 #[derive(Debug, Default)]
-pub(crate) struct Figures {
+pub(crate) struct HttpFigures {
     /// Case, place of the target, and samples by round.
-    rows: Vec<(String, usize, Vec<Sample>)>,
+    rows: Vec<(String, usize, Vec<HttpSample>)>,
 }
 
 // === impl Sample ===
 
 #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
-impl Sample {
+impl HttpSample {
     fn cpu_microseconds_per_request(&self) -> Option<f64> {
         Some(self.cpu_seconds? / self.outcome.requests as f64 * 1e6)
     }
@@ -40,8 +40,8 @@ impl Sample {
 
 // === impl Figures ===
 
-impl Figures {
-    pub(crate) fn add(&mut self, case: &str, target: usize, sample: Sample) {
+impl HttpFigures {
+    pub(crate) fn add(&mut self, case: &str, target: usize, sample: HttpSample) {
         match self
             .rows
             .iter_mut()
@@ -53,7 +53,7 @@ impl Figures {
     }
 
     /// One line for each case and target.
-    pub(crate) fn lines(&self, targets: &[Target]) -> Vec<String> {
+    pub(crate) fn lines(&self, targets: &[HttpTarget]) -> Vec<String> {
         let mut rows: Vec<_> = self.rows.iter().collect();
         rows.sort_by_key(|(case, target, _)| {
             (
@@ -61,8 +61,8 @@ impl Figures {
                 *target,
             )
         });
-        let name = |place: usize| targets.get(place).map_or("", Target::name);
-        let line = |(case, target, samples): &(String, usize, Vec<Sample>)| {
+        let name = |place: usize| targets.get(place).map_or("", HttpTarget::name);
+        let line = |(case, target, samples): &(String, usize, Vec<HttpSample>)| {
             let envoy = self
                 .rows
                 .iter()
@@ -76,7 +76,7 @@ impl Figures {
                     .into_iter()
                     .map(|(name, figure)| (name.to_owned(), json!(figure))),
             );
-            let peak = targets.get(*target).and_then(Target::peak_megabytes);
+            let peak = targets.get(*target).and_then(HttpTarget::peak_megabytes);
             line.extend(peak.map(|peak| ("peak_mb".to_owned(), json!(peak))));
             line.insert("rounds".to_owned(), json!(samples.len()));
             Value::Object(line).to_string()
@@ -86,9 +86,10 @@ impl Figures {
 }
 
 /// Those that there are, with their names. `beside` are Envoy's of the same rounds.
-fn figures(samples: &[Sample], beside: &[Sample]) -> Vec<(&'static str, f64)> {
-    let each = |figure: &dyn Fn(&Sample) -> Option<f64>| median(samples.iter().filter_map(figure));
-    let ratio = |figure: &dyn Fn(&Sample) -> Option<f64>| {
+fn figures(samples: &[HttpSample], beside: &[HttpSample]) -> Vec<(&'static str, f64)> {
+    let each =
+        |figure: &dyn Fn(&HttpSample) -> Option<f64>| median(samples.iter().filter_map(figure));
+    let ratio = |figure: &dyn Fn(&HttpSample) -> Option<f64>| {
         median(
             samples
                 .iter()
@@ -96,17 +97,20 @@ fn figures(samples: &[Sample], beside: &[Sample]) -> Vec<(&'static str, f64)> {
                 .filter_map(|(own, other)| Some(figure(own)? / figure(other)?)),
         )
     };
-    let p50 = |sample: &Sample| Some(sample.outcome.p50.as_secs_f64() * 1e6);
-    let p99 = |sample: &Sample| Some(sample.outcome.p99.as_secs_f64() * 1e6);
+    let p50 = |sample: &HttpSample| Some(sample.outcome.p50.as_secs_f64() * 1e6);
+    let p99 = |sample: &HttpSample| Some(sample.outcome.p99.as_secs_f64() * 1e6);
     let all = [
         (
             "requests_per_s",
             each(&|sample| Some(sample.outcome.per_second)),
         ),
-        ("requests_per_cpu_s", each(&Sample::requests_per_cpu_second)),
+        (
+            "requests_per_cpu_s",
+            each(&HttpSample::requests_per_cpu_second),
+        ),
         (
             "cpu_us_per_request",
-            each(&Sample::cpu_microseconds_per_request),
+            each(&HttpSample::cpu_microseconds_per_request),
         ),
         ("p50_us", each(&p50)),
         ("p99_us", each(&p99)),
@@ -116,7 +120,7 @@ fn figures(samples: &[Sample], beside: &[Sample]) -> Vec<(&'static str, f64)> {
         ),
         (
             "requests_per_cpu_s_to_envoy",
-            ratio(&Sample::requests_per_cpu_second),
+            ratio(&HttpSample::requests_per_cpu_second),
         ),
         (
             "requests_per_s_to_envoy",

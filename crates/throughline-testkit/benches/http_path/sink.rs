@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Result;
 
 /// Takes OTLP over HTTP, in protobuf.
-pub(crate) struct Sink {
+pub(crate) struct CountingCollector {
     address: SocketAddr,
     spans: Arc<AtomicU64>,
 }
 
 // === impl Sink ===
 
-impl Sink {
+impl CountingCollector {
     pub(crate) fn start() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let (address, spans) = (listener.local_addr()?, Arc::<AtomicU64>::default());

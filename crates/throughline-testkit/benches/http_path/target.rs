@@ -6,23 +6,23 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::process::{ChildProcess, ProcessSpec};
 use throughline_testkit::wait;
 
-use crate::sink::Sink;
+use crate::sink::CountingCollector;
 
-pub(crate) struct Target {
+pub(crate) struct HttpTarget {
     name: &'static str,
     address: SocketAddr,
     /// The proxy; nothing stands between without one.
-    process: Option<Process>,
+    process: Option<ChildProcess>,
 }
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 // === impl Target ===
 
-impl Target {
+impl HttpTarget {
     pub(crate) const fn direct(service: SocketAddr) -> Self {
         Self {
             name: "direct",
@@ -35,7 +35,7 @@ impl Target {
     pub(crate) fn envoy(
         envoy: &Path,
         service: SocketAddr,
-        sink: &Sink,
+        sink: &CountingCollector,
         workers: usize,
         home: &Path,
     ) -> Result<Self> {
@@ -46,7 +46,7 @@ impl Target {
             .replace("{sink_port}", &sink.address().port().to_string());
         let path = home.join("envoy.yaml");
         fs::write(&path, config)?;
-        let process = Spec::new("envoy", envoy)
+        let process = ProcessSpec::new("envoy", envoy)
             .args([
                 "--log-level",
                 "warn",
@@ -63,11 +63,11 @@ impl Target {
     pub(crate) fn throughline(
         binary: &Path,
         service: SocketAddr,
-        sink: &Sink,
+        sink: &CountingCollector,
         workers: usize,
     ) -> Result<Self> {
         let address = free()?;
-        let process = Spec::new("throughline", binary)
+        let process = ProcessSpec::new("throughline", binary)
             .forget_env("OTEL_")
             .forget_env("THROUGHLINE_")
             .env("TOKIO_WORKER_THREADS", workers.to_string())
@@ -90,7 +90,7 @@ impl Target {
     }
 
     /// A proxy at `address`, once it takes connections.
-    fn behind(name: &'static str, address: SocketAddr, process: Process) -> Result<Self> {
+    fn behind(name: &'static str, address: SocketAddr, process: ChildProcess) -> Result<Self> {
         let up = wait::until(START_LIMIT, || {
             if let Some(crash) = process.crashed() {
                 return Some(Err(anyhow!("{crash}")));
@@ -117,7 +117,10 @@ impl Target {
 
     /// CPU seconds that the proxy has taken so far, of user and system.
     pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>> {
-        self.process.as_ref().map(Process::cpu_seconds).transpose()
+        self.process
+            .as_ref()
+            .map(ChildProcess::cpu_seconds)
+            .transpose()
     }
 
     /// The most memory that it has had, in MB.

@@ -7,17 +7,17 @@ use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
 /// How the records of a batch are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Codec {
+pub(crate) enum BatchCodec {
     None,
     Lz4,
 }
 
 /// What a batch holds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
+pub(crate) struct BatchShape {
     pub(crate) records: u32,
     pub(crate) value_bytes: usize,
-    pub(crate) codec: Codec,
+    pub(crate) codec: BatchCodec,
     /// The part of the records that carry a sampled context; the others carry one that is not sampled. None: no headers at all.
     pub(crate) sampled: Option<f64>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Shape {
 const HEADER: usize = 61;
 const LZ4: u16 = 3;
 
-impl Shape {
+impl BatchShape {
     /// Bytes of values in a batch: what an application sends.
     pub(crate) fn payload(&self) -> u64 {
         u64::from(self.records) * u64::try_from(self.value_bytes).unwrap_or(u64::MAX)
@@ -34,7 +34,7 @@ impl Shape {
 
     /// The batch (KIP-98, "Message Format").
     pub(crate) fn batch(&self, timestamp: i64) -> Result<Vec<u8>> {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut random = SplitMix64(0x9e37_79b9_7f4a_7c15);
         let mut records = Vec::new();
         for offset in 0..self.records {
             let record = self.record(offset, &mut random)?;
@@ -42,8 +42,8 @@ impl Shape {
             records.extend(record);
         }
         let (attributes, records) = match self.codec {
-            Codec::None => (0, records),
-            Codec::Lz4 => (LZ4, lz4(&records)?),
+            BatchCodec::None => (0, records),
+            BatchCodec::Lz4 => (LZ4, lz4(&records)?),
         };
         let last = i32::try_from(self.records)? - 1;
         let mut after_crc = Vec::with_capacity(records.len() + HEADER);
@@ -66,7 +66,7 @@ impl Shape {
         Ok(batch)
     }
 
-    fn record(&self, offset: u32, random: &mut Random) -> Result<Vec<u8>> {
+    fn record(&self, offset: u32, random: &mut SplitMix64) -> Result<Vec<u8>> {
         let mut record = vec![0];
         put_varint(&mut record, 0);
         put_varint(&mut record, i64::from(offset));
@@ -130,9 +130,9 @@ fn put_varint(out: &mut Vec<u8>, value: i64) {
 }
 
 /// The same numbers in every run (splitmix64).
-struct Random(u64);
+struct SplitMix64(u64);
 
-impl Random {
+impl SplitMix64 {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

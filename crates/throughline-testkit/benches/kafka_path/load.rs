@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::wire::{Connection, ProduceFrame};
+use crate::wire::{BrokerConnection, ProduceFrame};
 
 /// Requests under way at once, as Java's producer has them.
 const IN_FLIGHT: u32 = 5;
 
 /// Sends a frame so many times, the next as soon as there is room; gives the time from the first byte to the last answer.
 pub(crate) fn produce(
-    connection: &mut Connection,
+    connection: &mut BrokerConnection,
     frame: &ProduceFrame,
     times: u32,
 ) -> Result<Duration> {
@@ -31,7 +31,7 @@ pub(crate) fn produce(
 
 /// Reads the topic from its beginning until so many bytes of batches have come; gives how many did, and the time.
 pub(crate) fn consume(
-    connection: &mut Connection,
+    connection: &mut BrokerConnection,
     topic: &str,
     bytes: u64,
 ) -> Result<(u64, Duration)> {
@@ -53,7 +53,7 @@ pub(crate) fn consume(
 /// Sends a frame every `pace`, whether the last was answered or not; gives how long each answer took, counted from when
 /// the request should have been sent (who is late is late for those behind as well), and the time of all together.
 pub(crate) fn paced(
-    connection: &mut Connection,
+    connection: &mut BrokerConnection,
     frame: &ProduceFrame,
     pace: Duration,
     times: u32,

@@ -24,17 +24,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::Parser;
 use tempfile::TempDir;
-use throughline_testkit::kafka::{Apache, Topic};
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
 
-use crate::batch::{Codec, Shape};
-use crate::report::{Figures, Sample};
-use crate::target::{Programs, Target};
-use crate::wire::{Connection, ProduceFrame};
+use crate::batch::{BatchCodec, BatchShape};
+use crate::report::{KafkaFigures, KafkaSample};
+use crate::target::{KafkaTarget, ProxyPrograms};
+use crate::wire::{BrokerConnection, ProduceFrame};
 
 #[derive(Debug, Parser)]
 struct Options {
     #[command(flatten)]
-    programs: Programs,
+    programs: ProxyPrograms,
     /// Rounds that count
     #[arg(long, default_value_t = 7)]
     rounds: u32,
@@ -57,14 +57,14 @@ struct Options {
 
 /// What is done with a target.
 #[derive(Debug, Clone, Copy)]
-struct Case {
+struct BenchCase {
     name: &'static str,
-    work: Work,
-    codec: Codec,
+    work: WorkloadKind,
+    codec: BatchCodec,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Work {
+enum WorkloadKind {
     Produce,
     Consume,
     /// Whole batches at this pace: nobody lacks CPU time.
@@ -73,36 +73,36 @@ enum Work {
     Paced(Duration),
 }
 
-const CASES: [Case; 6] = [
-    Case {
+const CASES: [BenchCase; 6] = [
+    BenchCase {
         name: "produce, none",
-        work: Work::Produce,
-        codec: Codec::None,
+        work: WorkloadKind::Produce,
+        codec: BatchCodec::None,
     },
-    Case {
+    BenchCase {
         name: "produce, lz4",
-        work: Work::Produce,
-        codec: Codec::Lz4,
+        work: WorkloadKind::Produce,
+        codec: BatchCodec::Lz4,
     },
-    Case {
+    BenchCase {
         name: "consume, none",
-        work: Work::Consume,
-        codec: Codec::None,
+        work: WorkloadKind::Consume,
+        codec: BatchCodec::None,
     },
-    Case {
+    BenchCase {
         name: "consume, lz4",
-        work: Work::Consume,
-        codec: Codec::Lz4,
+        work: WorkloadKind::Consume,
+        codec: BatchCodec::Lz4,
     },
-    Case {
+    BenchCase {
         name: "produce 100 MB/s, none",
-        work: Work::Steady(Duration::from_micros(1024)),
-        codec: Codec::None,
+        work: WorkloadKind::Steady(Duration::from_micros(1024)),
+        codec: BatchCodec::None,
     },
-    Case {
+    BenchCase {
         name: "acknowledge, 500 requests/s",
-        work: Work::Paced(Duration::from_millis(2)),
-        codec: Codec::None,
+        work: WorkloadKind::Paced(Duration::from_millis(2)),
+        codec: BatchCodec::None,
     },
 ];
 
@@ -120,7 +120,7 @@ fn main() -> Result<()> {
         .tempdir()?;
     let collector = sink::start()?;
     let (kafka, _logs) = start_kafka()?;
-    let cases: Vec<Case> = CASES
+    let cases: Vec<BenchCase> = CASES
         .into_iter()
         .filter(|case| case.name.contains(&options.only))
         .collect();
@@ -133,7 +133,7 @@ fn main() -> Result<()> {
         &collector,
         home.path(),
     )?;
-    let mut figures = Figures::of(&targets);
+    let mut figures = KafkaFigures::of(&targets);
     for round in 0..options.warmups + options.rounds {
         for case in &cases {
             eprintln!("round {round}: {}", case.name);
@@ -159,7 +159,7 @@ fn main() -> Result<()> {
 }
 
 /// As a broker is run for longer: with the second compiler, and with logs that do not fill the disk.
-fn start_kafka() -> Result<(Apache, TempDir)> {
+fn start_kafka() -> Result<(ApacheBroker, TempDir)> {
     let retention = [
         ("retention.bytes", "268435456"),
         ("segment.bytes", "67108864"),
@@ -167,7 +167,7 @@ fn start_kafka() -> Result<(Apache, TempDir)> {
     let limited = |name: String| {
         retention
             .into_iter()
-            .fold(Topic::new(name, 1), |topic, (key, value)| {
+            .fold(TopicSpec::new(name, 1), |topic, (key, value)| {
                 topic.config(key, value)
             })
     };
@@ -181,7 +181,7 @@ fn start_kafka() -> Result<(Apache, TempDir)> {
     let logs = tempfile::Builder::new()
         .prefix("throughline-bench-logs-")
         .tempdir_in(logs)?;
-    let kafka = Apache::builder()
+    let kafka = ApacheBroker::builder()
         .property("log.dirs", logs.path().display().to_string())
         .jvm("-XX:TieredStopAtLevel=4")
         .jvm("-Xmx1g")
@@ -190,10 +190,10 @@ fn start_kafka() -> Result<(Apache, TempDir)> {
     let kafka = CASES
         .into_iter()
         .fold(kafka, |kafka, case| match case.work {
-            Work::Consume => SUFFIXES.into_iter().fold(kafka, |kafka, suffix| {
-                kafka.topic(Topic::new(topic(&case, suffix), 1))
+            WorkloadKind::Consume => SUFFIXES.into_iter().fold(kafka, |kafka, suffix| {
+                kafka.topic(TopicSpec::new(topic(&case, suffix), 1))
             }),
-            Work::Produce | Work::Steady(_) | Work::Paced(_) => {
+            WorkloadKind::Produce | WorkloadKind::Steady(_) | WorkloadKind::Paced(_) => {
                 kafka.topic(limited(topic(&case, "")))
             }
         });
@@ -203,7 +203,7 @@ fn start_kafka() -> Result<(Apache, TempDir)> {
 /// Topics that are read: one whose records carry a sampled context, one where a hundredth of them do.
 const SUFFIXES: [&str; 2] = ["-all", "-one"];
 
-fn topic(case: &Case, suffix: &str) -> String {
+fn topic(case: &BenchCase, suffix: &str) -> String {
     let name: String = case
         .name
         .chars()
@@ -213,7 +213,7 @@ fn topic(case: &Case, suffix: &str) -> String {
 }
 
 /// Which of the topics a target reads: who follows the decision of the producers is given those that decided as it is set up.
-fn suffix(target: &Target) -> &'static str {
+fn suffix(target: &KafkaTarget) -> &'static str {
     if target.name.contains("all sampled") {
         "-all"
     } else {
@@ -221,12 +221,12 @@ fn suffix(target: &Target) -> &'static str {
     }
 }
 
-fn fill(bootstrap: &str, case: &Case, options: &Options) -> Result<()> {
-    if case.work != Work::Consume {
+fn fill(bootstrap: &str, case: &BenchCase, options: &Options) -> Result<()> {
+    if case.work != WorkloadKind::Consume {
         return Ok(());
     }
     for (suffix, sampled) in SUFFIXES.into_iter().zip([1.0, 0.01]) {
-        let shape = Shape {
+        let shape = BatchShape {
             records: RECORDS,
             value_bytes: VALUE,
             codec: case.codec,
@@ -235,19 +235,19 @@ fn fill(bootstrap: &str, case: &Case, options: &Options) -> Result<()> {
         let frame = ProduceFrame::new(&topic(case, suffix), &shape.batch(now()?)?)?;
         // A little more than is read, which may end inside a batch.
         let times = times(options, &shape)? + 20;
-        load::produce(&mut Connection::open(bootstrap)?, &frame, times)?;
+        load::produce(&mut BrokerConnection::open(bootstrap)?, &frame, times)?;
     }
     Ok(())
 }
 
-fn measure(case: &Case, target: &Target, options: &Options) -> Result<Sample> {
-    let mut connection = Connection::open(&target.broker)?;
-    let records = if matches!(case.work, Work::Paced(_)) {
+fn measure(case: &BenchCase, target: &KafkaTarget, options: &Options) -> Result<KafkaSample> {
+    let mut connection = BrokerConnection::open(&target.broker)?;
+    let records = if matches!(case.work, WorkloadKind::Paced(_)) {
         1
     } else {
         RECORDS
     };
-    let shape = Shape {
+    let shape = BatchShape {
         records,
         value_bytes: VALUE,
         codec: case.codec,
@@ -256,29 +256,29 @@ fn measure(case: &Case, target: &Target, options: &Options) -> Result<Sample> {
     let frame = ProduceFrame::new(&topic(case, ""), &shape.batch(now()?)?)?;
     let before = target.cpu_seconds()?;
     let mut sample = match case.work {
-        Work::Produce => {
+        WorkloadKind::Produce => {
             let times = times(options, &shape)?;
             let took = load::produce(&mut connection, &frame, times)?;
-            Sample::throughput(shape.payload() * u64::from(times), took)
+            KafkaSample::throughput(shape.payload() * u64::from(times), took)
         }
-        Work::Consume => {
+        WorkloadKind::Consume => {
             let times = times(options, &shape)?;
             let bytes = u64::try_from(frame.bytes().len())? * u64::from(times);
             let (read, took) = load::consume(&mut connection, &topic(case, suffix(target)), bytes)?;
             // What counts is what the application gets, whatever it is packed in.
-            Sample::throughput(
+            KafkaSample::throughput(
                 shape.payload() * read / u64::try_from(frame.bytes().len())?,
                 took,
             )
         }
-        Work::Steady(pace) => {
+        WorkloadKind::Steady(pace) => {
             let times = times(options, &shape)? / 2;
             let (answers, took) = load::paced(&mut connection, &frame, pace, times)?;
-            Sample::throughput(shape.payload() * u64::from(times), took).with_latency(answers)
+            KafkaSample::throughput(shape.payload() * u64::from(times), took).with_latency(answers)
         }
-        Work::Paced(pace) => {
+        WorkloadKind::Paced(pace) => {
             let (answers, _) = load::paced(&mut connection, &frame, pace, options.requests)?;
-            Sample::default().with_latency(answers)
+            KafkaSample::default().with_latency(answers)
         }
     };
     drop(connection);
@@ -293,7 +293,7 @@ fn measure(case: &Case, target: &Target, options: &Options) -> Result<Sample> {
     Ok(sample)
 }
 
-fn times(options: &Options, shape: &Shape) -> Result<u32> {
+fn times(options: &Options, shape: &BatchShape) -> Result<u32> {
     Ok(u32::try_from(
         (options.megabytes * 1_000_000).div_ceil(shape.payload()),
     )?)

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::target::Target;
+use crate::target::KafkaTarget;
 
 /// What one measurement gave.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sample {
+pub(crate) struct KafkaSample {
     megabytes: Option<f64>,
     megabytes_per_second: Option<f64>,
     p50: Option<Duration>,
@@ -19,24 +19,24 @@ pub(crate) struct Sample {
 
 /// All samples of the rounds that count.
 #[derive(Debug)]
-pub(crate) struct Figures {
+pub(crate) struct KafkaFigures {
     /// The targets in the order in which they are reported.
     targets: Vec<String>,
-    rows: Vec<Row>,
+    rows: Vec<FigureRow>,
 }
 
 #[derive(Debug)]
-struct Row {
+struct FigureRow {
     case: &'static str,
     target: String,
     peak_megabytes: Option<u64>,
     /// By round.
-    samples: Vec<Sample>,
+    samples: Vec<KafkaSample>,
 }
 
 // === impl Sample ===
 
-impl Sample {
+impl KafkaSample {
     #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
     pub(crate) fn throughput(bytes: u64, took: Duration) -> Self {
         let megabytes = bytes as f64 / 1e6;
@@ -71,8 +71,8 @@ impl Sample {
 
 // === impl Figures ===
 
-impl Figures {
-    pub(crate) fn of(targets: &[Target]) -> Self {
+impl KafkaFigures {
+    pub(crate) fn of(targets: &[KafkaTarget]) -> Self {
         Self {
             targets: targets.iter().map(|target| target.name.clone()).collect(),
             rows: Vec::new(),
@@ -84,8 +84,8 @@ impl Figures {
         &mut self,
         round: Option<u32>,
         case: &'static str,
-        target: &Target,
-        sample: Sample,
+        target: &KafkaTarget,
+        sample: KafkaSample,
     ) {
         if round.is_none() {
             return;
@@ -95,7 +95,7 @@ impl Figures {
             .iter_mut()
             .position(|row| row.case == case && row.target == target.name);
         let place = found.unwrap_or_else(|| {
-            self.rows.push(Row {
+            self.rows.push(FigureRow {
                 case,
                 target: target.name.clone(),
                 peak_megabytes: None,
@@ -111,9 +111,9 @@ impl Figures {
 
     /// One line for each case and target.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let mut rows: Vec<&Row> = self.rows.iter().collect();
+        let mut rows: Vec<&FigureRow> = self.rows.iter().collect();
         // Rounds begin with different targets.
-        let place = |row: &Row| self.targets.iter().position(|target| *target == row.target);
+        let place = |row: &FigureRow| self.targets.iter().position(|target| *target == row.target);
         rows.sort_by_key(|row| {
             (
                 self.rows.iter().position(|first| first.case == row.case),
@@ -123,20 +123,21 @@ impl Figures {
         rows.into_iter().map(|row| self.line(row)).collect()
     }
 
-    fn line(&self, row: &Row) -> String {
+    fn line(&self, row: &FigureRow) -> String {
         let direct = self
             .rows
             .iter()
             .find(|other| other.case == row.case && other.target == "direct");
-        let beside = |figure: &dyn Fn(&Sample, &Sample) -> Option<f64>| {
+        let beside = |figure: &dyn Fn(&KafkaSample, &KafkaSample) -> Option<f64>| {
             let pairs = row
                 .samples
                 .iter()
                 .zip(direct.map_or(&[][..], |direct| &direct.samples));
             median(pairs.filter_map(|(own, direct)| figure(own, direct)))
         };
-        let each =
-            |figure: &dyn Fn(&Sample) -> Option<f64>| median(row.samples.iter().filter_map(figure));
+        let each = |figure: &dyn Fn(&KafkaSample) -> Option<f64>| {
+            median(row.samples.iter().filter_map(figure))
+        };
         let best = |figures: &mut dyn Iterator<Item = f64>| figures.min_by(f64::total_cmp);
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
         let figures = [
@@ -147,14 +148,14 @@ impl Figures {
                     Some(own.megabytes_per_second? / direct.megabytes_per_second?)
                 }),
             ),
-            ("cpu_s_per_gb", each(&Sample::cpu_seconds_per_gigabyte)),
+            ("cpu_s_per_gb", each(&KafkaSample::cpu_seconds_per_gigabyte)),
             (
                 "cpu_s_per_gb_best",
                 best(
                     &mut row
                         .samples
                         .iter()
-                        .filter_map(Sample::cpu_seconds_per_gigabyte),
+                        .filter_map(KafkaSample::cpu_seconds_per_gigabyte),
                 ),
             ),
             ("p50_us", each(&|sample| sample.p50.map(micros))),
@@ -178,7 +179,7 @@ impl Figures {
             ),
             (
                 "cpu_us_per_request",
-                each(&Sample::cpu_microseconds_per_request),
+                each(&KafkaSample::cpu_microseconds_per_request),
             ),
         ];
         let mut line = Map::new();

@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::process::{ChildProcess, ProcessSpec};
 use throughline_testkit::wait;
 
-use crate::wire::Connection;
+use crate::wire::BrokerConnection;
 
 /// A way to the broker.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub(crate) struct KafkaTarget {
     pub(crate) name: String,
     /// Where a client is sent by the metadata, or, when nobody rewrites those, where the proxy listens.
     pub(crate) broker: String,
     /// None when there is no proxy.
-    process: Option<Process>,
+    process: Option<ChildProcess>,
 }
 
 /// Where the programs are; what is missing is not measured.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct Programs {
+pub(crate) struct ProxyPrograms {
     /// The binary of Envoy
     #[arg(long)]
     envoy: Option<PathBuf>,
@@ -42,7 +42,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 // === impl Target ===
 
-impl Target {
+impl KafkaTarget {
     fn direct(bootstrap: &str) -> Self {
         Self {
             name: "direct".to_owned(),
@@ -52,19 +52,24 @@ impl Target {
     }
 
     /// A proxy at `bootstrap`, once it answers for the broker.
-    fn behind(name: &str, bootstrap: &str, process: Process, follows: Follows) -> Result<Self> {
+    fn behind(
+        name: &str,
+        bootstrap: &str,
+        process: ChildProcess,
+        follows: BrokerDiscovery,
+    ) -> Result<Self> {
         let broker = wait::until(START_LIMIT, || {
             if let Some(crash) = process.crashed() {
                 return Some(Err(anyhow!("{crash}")));
             }
-            Connection::open(bootstrap)
+            BrokerConnection::open(bootstrap)
                 .and_then(|mut connection| connection.broker())
                 .ok()
                 .map(Ok)
         });
         let broker = broker
             .with_context(|| format!("{name} did not come up:\n{}", process.log().join("\n")))??;
-        let broker = if follows == Follows::Metadata {
+        let broker = if follows == BrokerDiscovery::Metadata {
             broker
         } else {
             bootstrap.to_owned()
@@ -78,7 +83,10 @@ impl Target {
 
     /// CPU seconds that the proxy has taken so far, of user and system.
     pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>> {
-        self.process.as_ref().map(Process::cpu_seconds).transpose()
+        self.process
+            .as_ref()
+            .map(ChildProcess::cpu_seconds)
+            .transpose()
     }
 
     /// The most memory that it has had, in MB.
@@ -94,7 +102,7 @@ impl Target {
 
 /// How a client finds the broker behind a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Follows {
+enum BrokerDiscovery {
     /// The proxy puts its own address into the metadata.
     Metadata,
     /// The proxy knows nothing of Kafka; the client goes where it went.
@@ -103,12 +111,12 @@ enum Follows {
 
 /// Starts everything that is there.
 pub(crate) fn start_all(
-    programs: &Programs,
+    programs: &ProxyPrograms,
     bootstrap: &str,
     collector: &str,
     home: &Path,
-) -> Result<Vec<Target>> {
-    let mut targets = vec![Target::direct(bootstrap)];
+) -> Result<Vec<KafkaTarget>> {
+    let mut targets = vec![KafkaTarget::direct(bootstrap)];
     if let Some(envoy) = &programs.envoy {
         targets.push(start_envoy(envoy, bootstrap, home)?);
     }
@@ -133,7 +141,7 @@ pub(crate) fn start_all(
 }
 
 /// A plain TCP proxy, with nothing of Kafka.
-fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<Target> {
+fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<KafkaTarget> {
     let port = free_port()?;
     let (host, broker_port) = bootstrap.rsplit_once(':').context("the broker's address")?;
     let config = include_str!("envoy.yaml")
@@ -142,7 +150,7 @@ fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<Target> {
         .replace("{broker_port}", broker_port);
     let path = home.join("envoy.yaml");
     fs::write(&path, config)?;
-    let process = Spec::new("envoy", envoy)
+    let process = ProcessSpec::new("envoy", envoy)
         .args([
             "--log-level",
             "warn",
@@ -153,21 +161,31 @@ fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<Target> {
         ])
         .arg(path.as_os_str())
         .spawn()?;
-    Target::behind("envoy tcp_proxy", &local(port), process, Follows::Bootstrap)
+    KafkaTarget::behind(
+        "envoy tcp_proxy",
+        &local(port),
+        process,
+        BrokerDiscovery::Bootstrap,
+    )
 }
 
-fn start_kafka_proxy(kafka_proxy: &Path, bootstrap: &str) -> Result<Target> {
+fn start_kafka_proxy(kafka_proxy: &Path, bootstrap: &str) -> Result<KafkaTarget> {
     let port = free_port()?;
-    let process = Spec::new("kafka-proxy", kafka_proxy)
+    let process = ProcessSpec::new("kafka-proxy", kafka_proxy)
         .args(["server", "--log-level", "warning", "--http-disable"])
         .arg("--bootstrap-server-mapping")
         .arg(format!("{bootstrap},{}", local(port)))
         .spawn()?;
-    Target::behind("kafka-proxy", &local(port), process, Follows::Metadata)
+    KafkaTarget::behind(
+        "kafka-proxy",
+        &local(port),
+        process,
+        BrokerDiscovery::Metadata,
+    )
 }
 
 /// Without a filter. Its release has no program in Maven Central, so ten lines of Java call its runtime as that program does.
-fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Target> {
+fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<KafkaTarget> {
     let port = free_port()?;
     let config = include_str!("kroxylicious.yaml")
         .replace("{bootstrap}", bootstrap)
@@ -178,7 +196,7 @@ fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Targe
     );
     fs::write(&path, config)?;
     fs::write(&program, include_str!("Kroxylicious.java"))?;
-    let process = Spec::new("kroxylicious", "java")
+    let process = ProcessSpec::new("kroxylicious", "java")
         .args([
             "-Dlog4j2.level=WARN".to_owned(),
             "-cp".to_owned(),
@@ -186,7 +204,12 @@ fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Targe
         ])
         .args([program.as_os_str(), path.as_os_str()])
         .spawn()?;
-    Target::behind("kroxylicious", &local(port), process, Follows::Metadata)
+    KafkaTarget::behind(
+        "kroxylicious",
+        &local(port),
+        process,
+        BrokerDiscovery::Metadata,
+    )
 }
 
 /// How ours is set up. The second makes a span for each record, however many there are; the first as many in a second as it does
@@ -210,8 +233,8 @@ fn start_throughline(
     settings: &[&str],
     bootstrap: &str,
     collector: &str,
-) -> Result<Target> {
-    let process = Spec::new("throughline", throughline)
+) -> Result<KafkaTarget> {
+    let process = ProcessSpec::new("throughline", throughline)
         .forget_env("OTEL_")
         .forget_env("THROUGHLINE_")
         .args([
@@ -232,7 +255,7 @@ fn start_throughline(
             .map(str::to_owned)
     };
     let bootstrap = process.wait_for_line("its address", START_LIMIT, address)?;
-    Target::behind(name, &bootstrap, process, Follows::Metadata)
+    KafkaTarget::behind(name, &bootstrap, process, BrokerDiscovery::Metadata)
 }
 
 fn local(port: u16) -> String {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// A connection to a broker, or to what stands before it.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct BrokerConnection {
     stream: TcpStream,
     answer: Vec<u8>,
 }
@@ -20,7 +20,7 @@ pub(crate) struct ProduceFrame(Vec<u8>);
 
 /// What came of a fetch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fetched {
+pub(crate) struct FetchResult {
     /// Bytes of record batches.
     pub(crate) bytes: usize,
     /// Where the next fetch begins.
@@ -37,7 +37,7 @@ const PARTITION_BYTES: i32 = 1 << 20;
 
 // === impl Connection ===
 
-impl Connection {
+impl BrokerConnection {
     pub(crate) fn open(address: &str) -> Result<Self> {
         let stream =
             TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
@@ -62,7 +62,7 @@ impl Connection {
     /// Waits for the answer to one produce request; an error code is an error.
     pub(crate) fn produced(&mut self) -> Result<()> {
         self.receive()?;
-        let mut answer = Reader(&self.answer);
+        let mut answer = ResponseReader(&self.answer);
         answer.skip(4 + 1)?; // correlation, tags
         answer.compact_array_of_one()?;
         answer.compact_bytes()?; // topic
@@ -74,12 +74,12 @@ impl Connection {
     }
 
     /// Fetches what there is of partition 0 from `offset` on (Fetch 12, without a session).
-    pub(crate) fn fetch(&mut self, topic: &str, offset: i64) -> Result<Fetched> {
+    pub(crate) fn fetch(&mut self, topic: &str, offset: i64) -> Result<FetchResult> {
         self.stream
             .write_all(&fetch_request(topic, offset)?)
             .context("sending")?;
         self.receive()?;
-        let mut answer = Reader(&self.answer);
+        let mut answer = ResponseReader(&self.answer);
         answer.skip(4 + 1 + 4)?; // correlation, tags, throttle time
         let code = answer.i16()?;
         ensure!(code == 0, "the broker answered fetch with error {code}");
@@ -101,7 +101,7 @@ impl Connection {
         );
         answer.skip(4)?; // preferred replica
         let records = answer.compact_bytes()?;
-        Ok(Fetched {
+        Ok(FetchResult {
             bytes: records.len(),
             next_offset: end_of(records)?.unwrap_or(offset),
             high_watermark,
@@ -115,7 +115,7 @@ impl Connection {
         body.push(0); // and none to be created
         self.stream.write_all(&framed(&body)?)?;
         self.receive()?;
-        let mut answer = Reader(&self.answer);
+        let mut answer = ResponseReader(&self.answer);
         answer.skip(4 + 4)?; // correlation, throttle time
         let brokers = answer.i32()?;
         ensure!(brokers == 1, "one broker was expected, not {brokers}");
@@ -216,13 +216,13 @@ fn put_compact_string(out: &mut Vec<u8>, text: &str) {
 
 /// The offset behind the last whole batch.
 fn end_of(records: &[u8]) -> Result<Option<i64>> {
-    let mut rest = Reader(records);
+    let mut rest = ResponseReader(records);
     let mut end = None;
     while rest.0.len() >= 61 {
         let base = rest.i64()?;
         let length = usize::try_from(rest.i32()?)?;
         let Ok(batch) = rest.take(length) else { break };
-        let mut batch = Reader(batch);
+        let mut batch = ResponseReader(batch);
         batch.skip(4 + 1 + 4 + 2)?; // leader epoch, magic, crc, attributes
         end = Some(base + i64::from(batch.i32()?) + 1);
     }
@@ -230,9 +230,9 @@ fn end_of(records: &[u8]) -> Result<Option<i64>> {
 }
 
 /// Reads from the front.
-struct Reader<'a>(&'a [u8]);
+struct ResponseReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> ResponseReader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self
             .0

@@ -17,11 +17,11 @@ use rdkafka::mocking::MockCluster;
 struct Options {
     /// A topic to create, with 1 partition or as many as are given. May be repeated.
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS]")]
-    topics: Vec<Topic>,
+    topics: Vec<TopicArgument>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Topic {
+struct TopicArgument {
     name: String,
     partitions: i32,
 }
@@ -58,7 +58,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 // === impl Topic ===
 
-impl FromStr for Topic {
+impl FromStr for TopicArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -89,14 +89,14 @@ mod tests {
     fn a_topic_has_one_partition_unless_told() {
         assert_eq!(
             "eshop-topic".parse(),
-            Ok(Topic {
+            Ok(TopicArgument {
                 name: "eshop-topic".to_owned(),
                 partitions: 1
             })
         );
         assert_eq!(
             "t:8".parse(),
-            Ok(Topic {
+            Ok(TopicArgument {
                 name: "t".to_owned(),
                 partitions: 8
             })
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_topic_that_kafka_would_refuse_is_refused() {
         for text in ["", "a b", "t:0", "t:x", "t:1001", "t:-1", ":3"] {
-            assert!(text.parse::<Topic>().is_err(), "{text:?}");
+            assert!(text.parse::<TopicArgument>().is_err(), "{text:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::eshop::{Mode, TOPIC};
+use crate::eshop::{DemoMode, TOPIC};
 
 /// Who answers what in one checkout.
 const SERVERS: [(&str, &str); 5] = [
@@ -20,8 +20,8 @@ const SERVERS: [(&str, &str); 5] = [
 /// Complete means: every server of the story has ended its span, the message's spans are there if the mode makes them,
 /// and every parent that a span names is there. Each service sends its spans in its own time, so that the last server's
 /// may well come in before another's.
-pub(super) fn missing(mode: Mode, traces: &[Value]) -> Vec<String> {
-    let spans: Vec<Span<'_>> = traces.iter().flat_map(spans).collect();
+pub(super) fn missing(mode: DemoMode, traces: &[Value]) -> Vec<String> {
+    let spans: Vec<JaegerSpan<'_>> = traces.iter().flat_map(spans).collect();
     let mut missing = Vec::new();
     let mut expect = |service: &str, operation: &str| {
         if !spans
@@ -34,7 +34,7 @@ pub(super) fn missing(mode: Mode, traces: &[Value]) -> Vec<String> {
     for (service, operation) in SERVERS {
         expect(service, operation);
     }
-    if mode != Mode::Rest {
+    if mode != DemoMode::Rest {
         expect("eshop", &format!("To_{TOPIC}"));
         expect("kafka-consumer", &format!("From_{TOPIC}"));
     }
@@ -80,7 +80,7 @@ pub(super) fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// What of a span matters here.
-pub(super) struct Span<'a> {
+pub(super) struct JaegerSpan<'a> {
     /// Trace id and span id.
     pub(super) id: (&'a str, &'a str),
     pub(super) service: &'a str,
@@ -92,7 +92,7 @@ pub(super) struct Span<'a> {
 
 // === impl Span ===
 
-impl<'a> Span<'a> {
+impl<'a> JaegerSpan<'a> {
     /// The text of a tag.
     pub(super) fn tag(&self, key: &str) -> Option<&'a str> {
         self.tags
@@ -102,10 +102,10 @@ impl<'a> Span<'a> {
     }
 }
 
-pub(super) fn spans(trace: &Value) -> impl Iterator<Item = Span<'_>> {
+pub(super) fn spans(trace: &Value) -> impl Iterator<Item = JaegerSpan<'_>> {
     list(trace, "spans").iter().map(|span| {
         let process = format!("/processes/{}/serviceName", text(span, "processID"));
-        Span {
+        JaegerSpan {
             id: (text(span, "traceID"), text(span, "spanID")),
             service: trace
                 .pointer(&process)
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn nothing_is_missing_from_a_whole_trace() {
         assert_eq!(
-            missing(Mode::Linked, &[trace("a", &LINKED)]),
+            missing(DemoMode::Linked, &[trace("a", &LINKED)]),
             Vec::<String>::new()
         );
     }
@@ -179,7 +179,7 @@ mod tests {
         for (index, (service, operation, ..)) in LINKED.iter().enumerate() {
             let mut spans = LINKED.to_vec();
             spans.remove(index);
-            let missing = missing(Mode::Linked, &[trace("a", &spans)]);
+            let missing = missing(DemoMode::Linked, &[trace("a", &spans)]);
             assert!(
                 missing.contains(&format!("no span {operation} of {service}")),
                 "{missing:?}"
@@ -192,16 +192,16 @@ mod tests {
         let mut spans = LINKED.to_vec();
         spans.push(("billing", "DBAccess.save2db", "9", "8"));
         let expected = ["span DBAccess.save2db of billing names a span 8 that is not there"];
-        assert_eq!(missing(Mode::Linked, &[trace("a", &spans)]), expected);
+        assert_eq!(missing(DemoMode::Linked, &[trace("a", &spans)]), expected);
     }
 
     #[test]
     fn without_kafka_spans_two_traces_are_a_whole_story() {
         let second = [("notification", "GET /sendEmail", "4", "")];
         let traces = [trace("a", &LINKED[..4]), trace("b", &second)];
-        assert_eq!(missing(Mode::Rest, &traces), Vec::<String>::new());
+        assert_eq!(missing(DemoMode::Rest, &traces), Vec::<String>::new());
         assert_eq!(
-            missing(Mode::Kafka, &traces).len(),
+            missing(DemoMode::Kafka, &traces).len(),
             2,
             "To_ and From_ are missed in mode kafka"
         );

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::complete::{Span, parts, spans};
+use super::complete::{JaegerSpan, parts, spans};
 use crate::http;
 
 /// How fast, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Load {
+pub struct CheckoutLoad {
     /// Checkouts in a second.
     pub rate: f64,
     pub duration: Duration,
@@ -22,7 +22,7 @@ pub struct Load {
 
 /// What became of it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Report {
+pub struct LoadReport {
     /// Checkouts that were sent, and of them those that were answered as they should be.
     pub sent: usize,
     pub answered: usize,
@@ -48,7 +48,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 // === impl Load ===
 
-impl Load {
+impl CheckoutLoad {
     /// Sends checkouts at their times, whether or not those before have been answered; gives how long the answered ones took, by number.
     pub(super) fn run(
         &self,
@@ -106,7 +106,7 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 // === impl Report ===
 
-impl Report {
+impl LoadReport {
     /// What these traces (Jaeger's JSON) show of the checkouts that were answered.
     pub(super) fn of(sent: usize, answered: &BTreeMap<usize, Duration>, traces: &[Value]) -> Self {
         let mut report = Self {
@@ -116,7 +116,7 @@ impl Report {
         };
         let mut found: BTreeMap<usize, BTreeMap<usize, &str>> = BTreeMap::new();
         for trace in traces {
-            let spans: Vec<Span<'_>> = spans(trace).collect();
+            let spans: Vec<JaegerSpan<'_>> = spans(trace).collect();
             let of = spans
                 .iter()
                 .find(|span| span.parents.is_empty())
@@ -164,10 +164,10 @@ impl Report {
     }
 }
 
-impl Report {
+impl LoadReport {
     /// For programs: counts, and times in milliseconds.
     #[must_use]
-    pub fn json(&self, load: &Load) -> Value {
+    pub fn json(&self, load: &CheckoutLoad) -> Value {
         json!({
             "rate": load.rate,
             "seconds": load.duration.as_secs_f64(),
@@ -185,7 +185,7 @@ impl Report {
     }
 }
 
-impl std::fmt::Display for Report {
+impl std::fmt::Display for LoadReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let share = |count: usize| {
             if self.answered == 0 {
@@ -236,7 +236,7 @@ impl std::fmt::Display for Report {
 }
 
 /// The checkout that a span is of, as it says itself.
-fn order(span: &Span<'_>) -> Option<usize> {
+fn order(span: &JaegerSpan<'_>) -> Option<usize> {
     let query = |text: &str| {
         text.rsplit_once("order=")
             .map(|(_, order)| order.to_owned())
@@ -286,13 +286,13 @@ mod tests {
         let answered = (1..=orders)
             .map(|order| (order, Duration::from_millis(1)))
             .collect();
-        let Report {
+        let LoadReport {
             whole,
             open,
             incomplete,
             wrong,
             ..
-        } = Report::of(orders, &answered, traces);
+        } = LoadReport::of(orders, &answered, traces);
         (whole, open, incomplete, wrong)
     }
 

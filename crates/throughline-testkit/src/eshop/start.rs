@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 
-use super::{Config, Eshop, START_LIMIT, Service, Tracing};
+use super::{Config, Eshop, EshopService, START_LIMIT, SpanSource};
 use crate::kafka::free_ports;
-use crate::network::{EXEMPT, Network};
-use crate::process::Spec;
-use crate::sidecar::Sidecar;
+use crate::network::{EXEMPT, PodNetwork};
+use crate::process::ProcessSpec;
+use crate::sidecar::SidecarInstance;
 
 /// Where services listen in a network of their own.
 const PORT: u16 = 8080;
@@ -17,12 +17,16 @@ const PORT: u16 = 8080;
 
 impl Eshop {
     /// Starts a service, and waits until it says that it listens.
-    pub(super) fn start_one(&self, name: &'static str, config: &Config<'_>) -> Result<Service> {
+    pub(super) fn start_one(
+        &self,
+        name: &'static str,
+        config: &Config<'_>,
+    ) -> Result<EshopService> {
         let spec = self.spec(name, config);
         let listen = |port: u16| ["--listen".to_owned(), format!("127.0.0.1:{port}")];
         let port = if name == "eshop" { config.port } else { 0 };
         match config.tracing {
-            Tracing::None | Tracing::Sdk(_) => {
+            SpanSource::None | SpanSource::Sdk(_) => {
                 let urls = calls(name)
                     .iter()
                     .flat_map(|called| [format!("--{called}"), self.service(called).url.clone()]);
@@ -32,10 +36,11 @@ impl Eshop {
                     .args(["--kafka", config.bootstrap]);
                 running(name, spec, None, None)
             }
-            Tracing::Sidecars(binary) => {
+            SpanSource::Sidecars(binary) => {
                 let behind = free_ports(1)?.first().copied().context("no port is free")?;
                 let args = self.beside(name, config, (port, behind));
-                let sidecar = Sidecar::start_with(&|spec| spec, binary, otlp(config)?, name, args)?;
+                let sidecar =
+                    SidecarInstance::start_with(&|spec| spec, binary, otlp(config)?, name, args)?;
                 let (url, asked) = sidecar
                     .http()
                     .split_first()
@@ -50,18 +55,18 @@ impl Eshop {
                 }
                 running(name, spec, Some(format!("http://{url}")), Some(sidecar))
             }
-            Tracing::Pods(binary, network) => in_pod(name, spec, config, (binary, network)),
+            SpanSource::Pods(binary, network) => in_pod(name, spec, config, (binary, network)),
         }
     }
 
     /// What all have in common, however they are traced.
-    fn spec(&self, name: &'static str, config: &Config<'_>) -> Spec {
+    fn spec(&self, name: &'static str, config: &Config<'_>) -> ProcessSpec {
         let delay = config.max_delay.as_millis().to_string();
-        let mut spec = Spec::new(name, config.binary)
+        let mut spec = ProcessSpec::new(name, config.binary)
             .forget_env("OTEL_")
             .forget_env("ESHOP_")
             .args([name, "--max-delay-ms", &delay, "--topic", config.topic]);
-        if let Tracing::Sdk(mode) = config.tracing {
+        if let SpanSource::Sdk(mode) = config.tracing {
             spec = spec.args(["--mode".to_owned(), mode.to_string()]);
         }
         spec = match config.otlp_http {
@@ -112,10 +117,10 @@ impl Eshop {
 /// The pod's connections go through its sidecar, whatever the service was told.
 fn in_pod(
     name: &'static str,
-    spec: Spec,
+    spec: ProcessSpec,
     config: &Config<'_>,
-    (binary, network): (&std::path::Path, &Network),
-) -> Result<Service> {
+    (binary, network): (&std::path::Path, &PodNetwork),
+) -> Result<EshopService> {
     let pod = network.pod(name)?;
     let exempt = EXEMPT.to_string();
     pod.run(&binary.to_string_lossy(), &["init", "--gid", &exempt])
@@ -127,7 +132,7 @@ fn in_pod(
         format!("{}:19091", pod.address()),
     ];
     let args = traced(name).into_iter().chain(own);
-    let sidecar = Sidecar::start_with(
+    let sidecar = SidecarInstance::start_with(
         &|spec| pod.place_exempt(spec),
         binary,
         otlp(config)?,
@@ -149,14 +154,14 @@ fn traced(name: &str) -> Vec<String> {
 
 fn running(
     name: &'static str,
-    spec: Spec,
+    spec: ProcessSpec,
     url: Option<String>,
-    sidecar: Option<Sidecar>,
-) -> Result<Service> {
+    sidecar: Option<SidecarInstance>,
+) -> Result<EshopService> {
     let process = spec.spawn()?;
     let address = |line: &str| line.strip_prefix("listening on ").map(str::to_owned);
     let said = process.wait_for_line("the address it listens on", START_LIMIT, address)?;
-    Ok(Service {
+    Ok(EshopService {
         name,
         url: url.unwrap_or(said),
         process,

@@ -16,42 +16,42 @@ use tempfile::TempDir;
 
 pub(crate) use self::node::java;
 
-use self::node::Node;
-use super::security::{Certificates, Listener};
-use super::{Topic, create_topic, jars};
-use crate::process::Process;
+use self::node::BrokerNode;
+use super::security::{CertificateFiles, SecurityProtocol};
+use super::{TopicSpec, create_topic, jars};
+use crate::process::ChildProcess;
 
 /// A Kafka of our own, or the place where one ran and can run again.
 #[derive(Debug)]
-pub struct Apache {
-    nodes: Vec<Node>,
+pub struct ApacheBroker {
+    nodes: Vec<BrokerNode>,
     bootstrap: String,
-    certificates: Option<Certificates>,
+    certificates: Option<CertificateFiles>,
     // Last, so that the processes are gone before their folder is removed.
     _home: TempDir,
 }
 
 /// What a Kafka is started with. Later settings of the same name win, also over ours.
 #[derive(Debug, Clone)]
-pub struct Builder {
+pub struct ApacheBuilder {
     properties: BTreeMap<String, String>,
-    topics: Vec<Topic>,
+    topics: Vec<TopicSpec>,
     nodes: u16,
-    listeners: Vec<Listener>,
+    listeners: Vec<SecurityProtocol>,
     advertised: Option<String>,
     port: Option<u16>,
     jvm: Vec<String>,
 }
 
-// === impl Builder ===
+// === impl ApacheBuilder ===
 
-impl Default for Builder {
+impl Default for ApacheBuilder {
     fn default() -> Self {
         Self {
             properties: BTreeMap::new(),
             topics: Vec::new(),
             nodes: 1,
-            listeners: vec![Listener::Plaintext],
+            listeners: vec![SecurityProtocol::Plaintext],
             advertised: None,
             port: None,
             jvm: Vec::new(),
@@ -59,7 +59,7 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl ApacheBuilder {
     /// Sets a property of every broker, such as `message.max.bytes`.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -69,7 +69,7 @@ impl Builder {
 
     /// Creates a topic once the brokers run.
     #[must_use]
-    pub fn topic(mut self, topic: Topic) -> Self {
+    pub fn topic(mut self, topic: TopicSpec) -> Self {
         self.topics.push(topic);
         self
     }
@@ -83,7 +83,7 @@ impl Builder {
 
     /// Also listens in this way; every broker always listens without TLS and login as well.
     #[must_use]
-    pub fn listener(mut self, listener: Listener) -> Self {
+    pub fn listener(mut self, listener: SecurityProtocol) -> Self {
         if !self.listeners.contains(&listener) {
             self.listeners.push(listener);
         }
@@ -109,7 +109,7 @@ impl Builder {
     ///
     /// # Errors
     /// When Java or the jars are missing, or a broker does not come up; with its last lines.
-    pub fn start(self, progress: &mut dyn FnMut(&str)) -> Result<Apache> {
+    pub fn start(self, progress: &mut dyn FnMut(&str)) -> Result<ApacheBroker> {
         ensure!(self.nodes > 0, "a Kafka has one node or more");
         let jars = jars::fetch(progress)?;
         progress(&format!("starting Apache Kafka {}", super::VERSION));
@@ -121,21 +121,21 @@ impl Builder {
             .iter()
             .any(|listener| listener.is_encrypted());
         let certificates = secure
-            .then(|| Certificates::create(home.path()))
+            .then(|| CertificateFiles::create(home.path()))
             .transpose()?;
         let nodes = properties::plan(&self, certificates.as_ref())?;
         let nodes = nodes.into_iter().map(|plan| {
             let folder = home.path().join(format!("node-{}", plan.id));
             fs::create_dir(&folder)?;
-            Node::create(plan, &jars, folder)
+            BrokerNode::create(plan, &jars, folder)
         });
-        let nodes = nodes.collect::<Result<Vec<Node>>>()?;
+        let nodes = nodes.collect::<Result<Vec<BrokerNode>>>()?;
         let bootstrap = join(
             nodes
                 .iter()
-                .filter_map(|node| node.address(Listener::Plaintext)),
+                .filter_map(|node| node.address(SecurityProtocol::Plaintext)),
         );
-        let mut kafka = Apache {
+        let mut kafka = ApacheBroker {
             nodes,
             bootstrap,
             certificates,
@@ -149,12 +149,12 @@ impl Builder {
     }
 }
 
-// === impl Apache ===
+// === impl ApacheBroker ===
 
-impl Apache {
+impl ApacheBroker {
     /// A Kafka to be described further, then started.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> ApacheBuilder {
+        ApacheBuilder::default()
     }
 
     /// The addresses for `bootstrap.servers`, without TLS and login; the same for the Kafka's life.
@@ -165,8 +165,8 @@ impl Apache {
     /// The same for clients that come in this way.
     ///
     /// # Errors
-    /// When it does not listen so; [`Builder::listener`] makes it.
-    pub fn bootstrap_for(&self, listener: Listener) -> Result<String> {
+    /// When it does not listen so; [`ApacheBuilder::listener`] makes it.
+    pub fn bootstrap_for(&self, listener: SecurityProtocol) -> Result<String> {
         let addresses = join(self.nodes.iter().filter_map(|node| node.address(listener)));
         ensure!(
             !addresses.is_empty(),
@@ -179,19 +179,19 @@ impl Apache {
     ///
     /// # Errors
     /// When no listener is encrypted.
-    pub fn certificates(&self) -> Result<&Certificates> {
+    pub fn certificates(&self) -> Result<&CertificateFiles> {
         self.certificates
             .as_ref()
             .context("this Kafka has no encrypted listener")
     }
 
     /// The JVM of the first broker, unless it was stopped.
-    pub fn process(&self) -> Option<&Process> {
+    pub fn process(&self) -> Option<&ChildProcess> {
         self.nodes.first()?.process()
     }
 
     /// The JVM of the broker with this `node.id` (from 1 on), unless it was stopped.
-    pub fn process_of(&self, id: u16) -> Option<&Process> {
+    pub fn process_of(&self, id: u16) -> Option<&ChildProcess> {
         self.nodes.iter().find(|node| node.id() == id)?.process()
     }
 
@@ -202,9 +202,9 @@ impl Apache {
     pub fn stop(&mut self) -> Result<()> {
         self.nodes
             .iter()
-            .filter_map(Node::process)
-            .for_each(Process::ask_to_stop);
-        self.nodes.iter_mut().try_for_each(Node::stop)
+            .filter_map(BrokerNode::process)
+            .for_each(ChildProcess::ask_to_stop);
+        self.nodes.iter_mut().try_for_each(BrokerNode::stop)
     }
 
     /// Starts the brokers that were stopped or killed, with their data and on their ports.
@@ -236,7 +236,7 @@ impl Apache {
 
     /// All at once: a controller waits for the majority of the others.
     fn start_all(&mut self) -> Result<()> {
-        let (mut idle, mut begun): (Vec<&mut Node>, Vec<u16>) = (Vec::new(), Vec::new());
+        let (mut idle, mut begun): (Vec<&mut BrokerNode>, Vec<u16>) = (Vec::new(), Vec::new());
         idle.extend(self.nodes.iter_mut().filter(|node| !node.is_running()));
         for node in idle {
             node.spawn()?;
@@ -245,7 +245,7 @@ impl Apache {
         self.nodes
             .iter()
             .filter(|node| begun.contains(&node.id()))
-            .try_for_each(Node::wait_until_ready)
+            .try_for_each(BrokerNode::wait_until_ready)
     }
 }
 

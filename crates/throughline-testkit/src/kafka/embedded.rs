@@ -5,28 +5,30 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Topic;
-use crate::process::{Process, Spec};
+use super::TopicSpec;
+use crate::process::{ChildProcess, ProcessSpec};
 
 /// librdkafka's mock cluster in a process of its own: ready in milliseconds, forgets everything when it ends.
 #[derive(Debug)]
-pub struct Embedded {
-    process: Process,
+pub struct EmbeddedBroker {
+    process: ChildProcess,
     bootstrap: String,
 }
 
-// === impl Embedded ===
+// === impl EmbeddedBroker ===
 
-impl Embedded {
+impl EmbeddedBroker {
     /// Starts the broker with these topics on a free port of the loopback.
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn start(binary: &Path, topics: &[Topic]) -> Result<Self> {
+    pub fn start(binary: &Path, topics: &[TopicSpec]) -> Result<Self> {
         let topics = topics
             .iter()
             .flat_map(|topic| ["--topic".to_owned(), topic.to_string()]);
-        let process = Spec::new("embedded-kafka", binary).args(topics).spawn()?;
+        let process = ProcessSpec::new("embedded-kafka", binary)
+            .args(topics)
+            .spawn()?;
         let address = |line: &str| line.strip_prefix("bootstrap ").map(str::to_owned);
         let bootstrap =
             process.wait_for_line("its bootstrap address", Duration::from_secs(20), address)?;
@@ -39,7 +41,7 @@ impl Embedded {
     }
 
     /// The process.
-    pub const fn process(&self) -> &Process {
+    pub const fn process(&self) -> &ChildProcess {
         &self.process
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 /// A way into a broker, as Kafka calls it (`security.protocol`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Listener {
+pub enum SecurityProtocol {
     /// Neither TLS nor login.
     Plaintext,
     /// A login in the clear.
@@ -28,7 +28,7 @@ pub const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 /// Certificates for `127.0.0.1` and `localhost` with their authority, as PEM files that go with the folder they are in.
 #[derive(Debug, Clone)]
-pub struct Certificates {
+pub struct CertificateFiles {
     /// The authority's certificate, which both sides trust.
     pub ca: PathBuf,
     /// A server's certificate.
@@ -45,7 +45,7 @@ pub struct Certificates {
 
 // === impl Listener ===
 
-impl Listener {
+impl SecurityProtocol {
     /// Every one.
     pub const ALL: [Self; 4] = [
         Self::Plaintext,
@@ -68,7 +68,7 @@ impl Listener {
 }
 
 /// As Kafka writes it: `SASL_PLAINTEXT`.
-impl fmt::Display for Listener {
+impl fmt::Display for SecurityProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Plaintext => "PLAINTEXT",
@@ -90,8 +90,8 @@ pub(super) fn scram_credentials() -> impl Iterator<Item = String> {
 
 /// The properties of a broker that listens in these ways.
 pub(super) fn properties(
-    listeners: impl Iterator<Item = Listener>,
-    certificates: Option<&Certificates>,
+    listeners: impl Iterator<Item = SecurityProtocol>,
+    certificates: Option<&CertificateFiles>,
 ) -> Vec<(String, String)> {
     let mut properties = Vec::new();
     for listener in listeners.filter(|listener| listener.has_login()) {
@@ -133,7 +133,7 @@ fn login_module(mechanism: &str) -> String {
 
 // === impl Certificates ===
 
-impl Certificates {
+impl CertificateFiles {
     /// Makes an authority and its two certificates, new ones every time, and writes them into `folder`.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 /// A topic to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topic {
+pub struct TopicSpec {
     /// Its name.
     pub name: String,
     /// How many partitions it gets.
@@ -24,7 +24,7 @@ pub struct Topic {
 
 // === impl Topic ===
 
-impl Topic {
+impl TopicSpec {
     /// A topic with `partitions` partitions and the broker's settings.
     pub fn new(name: impl Into<String>, partitions: u16) -> Self {
         Self {
@@ -43,14 +43,14 @@ impl Topic {
 }
 
 /// `name:partitions`, as `embedded-kafka --topic` takes it.
-impl fmt::Display for Topic {
+impl fmt::Display for TopicSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.name, self.partitions)
     }
 }
 
 /// Reads `name` (one partition) or `name:partitions`.
-impl FromStr for Topic {
+impl FromStr for TopicSpec {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -68,7 +68,7 @@ impl FromStr for Topic {
 ///
 /// # Errors
 /// When the broker cannot be reached or refuses, with its words.
-pub fn create_topic(bootstrap: &str, topic: &Topic) -> Result<()> {
+pub fn create_topic(bootstrap: &str, topic: &TopicSpec) -> Result<()> {
     let answer = exchange(bootstrap, &creation(topic)).with_context(|| {
         format!(
             "creating topic {} on {bootstrap} (a broker without TLS and login is needed)",
@@ -108,7 +108,7 @@ const CORRELATION: i32 = 7;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn creation(topic: &Topic) -> Vec<u8> {
+fn creation(topic: &TopicSpec) -> Vec<u8> {
     let mut body = Vec::new();
     put_count(&mut body, 1);
     put_string(&mut body, &topic.name);
@@ -207,15 +207,15 @@ mod tests {
 
     #[test]
     fn a_topic_is_written_and_read_with_its_partitions() {
-        assert_eq!(Topic::new("t", 3).to_string(), "t:3");
-        assert_eq!("t:3".parse::<Topic>().unwrap(), Topic::new("t", 3));
-        assert_eq!("t".parse::<Topic>().unwrap(), Topic::new("t", 1));
-        assert!("t:many".parse::<Topic>().is_err());
+        assert_eq!(TopicSpec::new("t", 3).to_string(), "t:3");
+        assert_eq!("t:3".parse::<TopicSpec>().unwrap(), TopicSpec::new("t", 3));
+        assert_eq!("t".parse::<TopicSpec>().unwrap(), TopicSpec::new("t", 1));
+        assert!("t:many".parse::<TopicSpec>().is_err());
     }
 
     #[test]
     fn the_length_in_front_of_a_request_is_that_of_the_rest() {
-        let request = creation(&Topic::new("t", 1).config("max.message.bytes", "1000"));
+        let request = creation(&TopicSpec::new("t", 1).config("max.message.bytes", "1000"));
         let (length, rest) = request.split_first_chunk::<4>().unwrap();
         assert_eq!(
             usize::try_from(u32::from_be_bytes(*length)).unwrap(),

@@ -12,21 +12,21 @@ const LINES: usize = 1000;
 const LINE_BYTES: u64 = 16 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(super) enum OutputStream {
     Stdout,
     Stderr,
 }
 
 /// What a process has written so far. Filled by one thread a stream, read by anyone.
-pub(super) struct Log {
+pub(super) struct OutputLog {
     echo: Option<String>,
-    kept: Mutex<Kept>,
+    kept: Mutex<LogBuffer>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Kept {
-    lines: VecDeque<(Stream, String)>,
+struct LogBuffer {
+    lines: VecDeque<(OutputStream, String)>,
     /// Lines ever written.
     total: usize,
     /// Streams still open.
@@ -35,7 +35,7 @@ struct Kept {
 
 // === impl Log ===
 
-impl Log {
+impl OutputLog {
     /// An empty log; with a name, every line is also written to stderr under it.
     pub(super) fn new(echo: Option<String>) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Log {
         let first = kept.total - kept.lines.len();
         let unseen = kept.lines.iter().skip(after.saturating_sub(first));
         let found = unseen
-            .filter(|(stream, _)| *stream == Stream::Stdout)
+            .filter(|(stream, _)| *stream == OutputStream::Stdout)
             .find_map(|(_, line)| matches(line));
         (found, kept.total)
     }
@@ -79,14 +79,14 @@ impl Log {
         self.wait_while(limit, |kept| kept.open > 0);
     }
 
-    fn wait_while(&self, limit: Duration, condition: impl Fn(&Kept) -> bool) {
+    fn wait_while(&self, limit: Duration, condition: impl Fn(&LogBuffer) -> bool) {
         drop(
             self.changed
                 .wait_timeout_while(self.kept(), limit, |kept| condition(kept)),
         );
     }
 
-    fn push(&self, stream: Stream, line: String) {
+    fn push(&self, stream: OutputStream, line: String) {
         if let Some(name) = &self.echo {
             #[expect(clippy::print_stderr, reason = "echoing is what was asked for")]
             {
@@ -102,13 +102,17 @@ impl Log {
         self.changed.notify_all();
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, LogBuffer> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Reads `source` to its end in a thread of its own, so that the process never waits for a reader.
-pub(super) fn follow(log: &Arc<Log>, stream: Stream, source: impl Read + Send + 'static) {
+pub(super) fn follow(
+    log: &Arc<OutputLog>,
+    stream: OutputStream,
+    source: impl Read + Send + 'static,
+) {
     log.kept().open += 1;
     let log = Arc::clone(log);
     std::thread::spawn(move || {

@@ -14,18 +14,18 @@ pub(super) fn spawn(command: Command) -> io::Result<Child> {
     let (answer, child) = sync_channel(1);
     let gone = |_| io::Error::other("the thread that starts processes has ended");
     PARENT
-        .send(Order { command, answer })
+        .send(SpawnRequest { command, answer })
         .map_err(|error| gone(error.to_string()))?;
     child.recv().map_err(|error| gone(error.to_string()))?
 }
 
-struct Order {
+struct SpawnRequest {
     command: Command,
     answer: SyncSender<io::Result<Child>>,
 }
 
-static PARENT: LazyLock<SyncSender<Order>> = LazyLock::new(|| {
-    let (orders, received) = sync_channel::<Order>(0);
+static PARENT: LazyLock<SyncSender<SpawnRequest>> = LazyLock::new(|| {
+    let (orders, received) = sync_channel::<SpawnRequest>(0);
     std::thread::spawn(move || {
         for mut order in received {
             detach(&mut order.command);

@@ -4,8 +4,8 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn shell(name: &str, script: &str) -> Process {
-    Spec::new(name, "/bin/sh")
+fn shell(name: &str, script: &str) -> ChildProcess {
+    ProcessSpec::new(name, "/bin/sh")
         .args(["-c", script])
         .spawn()
         .unwrap()
@@ -74,7 +74,9 @@ fn a_process_that_is_ready_and_ends_at_once_was_ready() {
 
 #[test]
 fn a_program_that_does_not_exist_is_named() {
-    let error = Spec::new("ghost", "/nowhere/ghost").spawn().unwrap_err();
+    let error = ProcessSpec::new("ghost", "/nowhere/ghost")
+        .spawn()
+        .unwrap_err();
     assert!(
         format!("{error:#}").starts_with("ghost could not be started from /nowhere/ghost"),
         "{error:#}"
@@ -129,7 +131,7 @@ fn a_crash_names_the_process_and_shows_its_last_lines() {
 #[test]
 fn an_inherited_variable_is_forgotten_and_one_that_is_set_is_not() {
     let script = "echo \"${CARGO_MANIFEST_DIR-forgotten} $CARGO_SET_HERE\"";
-    let spec = Spec::new("eshop", "/bin/sh")
+    let spec = ProcessSpec::new("eshop", "/bin/sh")
         .args(["-c", script])
         .forget_env("CARGO_")
         .env("CARGO_SET_HERE", "kept");
@@ -197,7 +199,7 @@ fn parent_of_an_orphan() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_child_dies_with_a_parent_that_is_killed() {
-    let parent = Spec::new("parent", std::env::current_exe().unwrap())
+    let parent = ProcessSpec::new("parent", std::env::current_exe().unwrap())
         .args([
             "--exact",
             "--nocapture",

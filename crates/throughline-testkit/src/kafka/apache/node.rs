@@ -9,24 +9,24 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::kafka::security::{self, Listener};
-use crate::process::{Process, Spec};
+use crate::kafka::security::{self, SecurityProtocol};
+use crate::process::{ChildProcess, ProcessSpec};
 
 /// A broker that is also a controller.
 #[derive(Debug)]
-pub(super) struct Node {
-    plan: Plan,
+pub(super) struct BrokerNode {
+    plan: NodeConfig,
     jars: PathBuf,
     home: PathBuf,
-    process: Option<Process>,
+    process: Option<ChildProcess>,
 }
 
 /// What one node is to be.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(super) struct NodeConfig {
     pub(super) id: u16,
     /// What clients are told, by the way they come.
-    pub(super) addresses: BTreeMap<Listener, String>,
+    pub(super) addresses: BTreeMap<SecurityProtocol, String>,
     pub(super) properties: BTreeMap<String, String>,
     pub(super) jvm: Vec<String>,
 }
@@ -37,9 +37,9 @@ const LOG4J: &str = include_str!("../log4j2.properties");
 
 // === impl Node ===
 
-impl Node {
+impl BrokerNode {
     /// Writes its files into `home` and formats its storage.
-    pub(super) fn create(mut plan: Plan, jars: &Path, home: PathBuf) -> Result<Self> {
+    pub(super) fn create(mut plan: NodeConfig, jars: &Path, home: PathBuf) -> Result<Self> {
         plan.properties
             .entry("log.dirs".to_owned())
             .or_insert_with(|| home.join("data").display().to_string());
@@ -67,11 +67,11 @@ impl Node {
         self.plan.id
     }
 
-    pub(super) fn address(&self, listener: Listener) -> Option<&str> {
+    pub(super) fn address(&self, listener: SecurityProtocol) -> Option<&str> {
         self.plan.addresses.get(&listener).map(String::as_str)
     }
 
-    pub(super) const fn process(&self) -> Option<&Process> {
+    pub(super) const fn process(&self) -> Option<&ChildProcess> {
         self.process.as_ref()
     }
 
@@ -138,7 +138,7 @@ impl Node {
         Ok(())
     }
 
-    fn java(&self, name: &str, heap: &str, args: &[&str]) -> Result<Spec> {
+    fn java(&self, name: &str, heap: &str, args: &[&str]) -> Result<ProcessSpec> {
         // A short life in little memory: the smallest collector, and no second round of compiling.
         let tuning = [
             &format!("-Xmx{heap}"),
@@ -146,7 +146,7 @@ impl Node {
             "-XX:TieredStopAtLevel=1",
             "-Djava.awt.headless=true",
         ];
-        Ok(Spec::new(name, java()?)
+        Ok(ProcessSpec::new(name, java()?)
             .args(tuning)
             .args(self.plan.jvm.iter().cloned())
             .arg("-Dlog4j2.configurationFile=log4j2.properties")

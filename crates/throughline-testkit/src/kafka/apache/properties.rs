@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::node::Plan;
-use super::{Builder, free_ports};
-use crate::kafka::security::{self, Certificates, Listener};
+use super::node::NodeConfig;
+use super::{ApacheBuilder, free_ports};
+use crate::kafka::security::{self, CertificateFiles, SecurityProtocol};
 
 /// Chooses the ports of all nodes and writes down their properties.
-pub(super) fn plan(builder: &Builder, certificates: Option<&Certificates>) -> Result<Vec<Plan>> {
+pub(super) fn plan(
+    builder: &ApacheBuilder,
+    certificates: Option<&CertificateFiles>,
+) -> Result<Vec<NodeConfig>> {
     let controllers = free_ports(builder.nodes.into())?;
     let ids = 1..=builder.nodes;
     let voters: Vec<String> = ids
@@ -23,28 +26,28 @@ pub(super) fn plan(builder: &Builder, certificates: Option<&Certificates>) -> Re
 }
 
 fn plan_one(
-    builder: &Builder,
-    certificates: Option<&Certificates>,
+    builder: &ApacheBuilder,
+    certificates: Option<&CertificateFiles>,
     id: u16,
     controller: u16,
     voters: &str,
-) -> Result<Plan> {
-    let mut ports: BTreeMap<Listener, u16> = builder
+) -> Result<NodeConfig> {
+    let mut ports: BTreeMap<SecurityProtocol, u16> = builder
         .listeners
         .iter()
         .copied()
         .zip(free_ports(builder.listeners.len())?)
         .collect();
     if let Some(port) = builder.port {
-        ports.insert(Listener::Plaintext, port);
+        ports.insert(SecurityProtocol::Plaintext, port);
     }
-    let mut addresses: BTreeMap<Listener, String> = ports
+    let mut addresses: BTreeMap<SecurityProtocol, String> = ports
         .iter()
         .map(|(listener, port)| (*listener, format!("127.0.0.1:{port}")))
         .collect();
     let listeners = urls(&addresses);
     if let Some(advertised) = &builder.advertised {
-        addresses.insert(Listener::Plaintext, advertised.clone());
+        addresses.insert(SecurityProtocol::Plaintext, advertised.clone());
     }
     let mut properties = settings(builder.nodes);
     let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
@@ -68,7 +71,7 @@ fn plan_one(
         certificates,
     ));
     properties.extend(builder.properties.clone());
-    Ok(Plan {
+    Ok(NodeConfig {
         id,
         addresses,
         properties,
@@ -76,7 +79,7 @@ fn plan_one(
     })
 }
 
-fn urls(addresses: &BTreeMap<Listener, String>) -> String {
+fn urls(addresses: &BTreeMap<SecurityProtocol, String>) -> String {
     addresses
         .iter()
         .map(|(listener, address)| format!("{listener}://{address}"))

@@ -3,22 +3,22 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use throughline_testkit::build::Binaries;
-use throughline_testkit::clients::{Client, Clients};
-use throughline_testkit::collector::Collector;
+use throughline_testkit::build::ProjectBinaries;
+use throughline_testkit::clients::{ClientLibrary, ClientPrograms};
+use throughline_testkit::collector::CollectorInstance;
 use throughline_testkit::kafka::{
-    Apache, ApacheBuilder, Listener, PASSWORD, Topic, USER, create_topic,
+    ApacheBroker, ApacheBuilder, PASSWORD, SecurityProtocol, TopicSpec, USER, create_topic,
 };
-use throughline_testkit::process::Spec;
-use throughline_testkit::sidecar::Sidecar;
+use throughline_testkit::process::ProcessSpec;
+use throughline_testkit::sidecar::SidecarInstance;
 
-use super::case::Way;
+use super::case::BrokerPath;
 
 /// The parts; they end when the last test lets go of them.
-pub(crate) struct Kit {
-    pub(crate) clients: Clients,
-    pub(crate) collector: Collector,
-    pub(crate) kafka: Apache,
+pub(crate) struct KafkaFixture {
+    pub(crate) clients: ClientPrograms,
+    pub(crate) collector: CollectorInstance,
+    pub(crate) kafka: ApacheBroker,
 }
 
 /// Whether the long proofs are asked for.
@@ -26,16 +26,16 @@ pub(crate) fn full() -> bool {
     std::env::var_os("THROUGHLINE_FULL").is_some_and(|full| full == "1")
 }
 
-static SHARED: Mutex<Weak<Kit>> = Mutex::new(Weak::new());
+static SHARED: Mutex<Weak<KafkaFixture>> = Mutex::new(Weak::new());
 
 // === impl Kit ===
 
-impl Kit {
+impl KafkaFixture {
     /// The parts that run already, or new ones.
     pub(crate) fn shared() -> Arc<Self> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
-            let kit = Arc::new(Self::start(Apache::builder()));
+            let kit = Arc::new(Self::start(ApacheBroker::builder()));
             *shared = Arc::downgrade(&kit);
             kit
         })
@@ -43,7 +43,7 @@ impl Kit {
 
     /// Parts of its own, with every way into this Kafka.
     pub(crate) fn start(kafka: ApacheBuilder) -> Self {
-        let kafka = Listener::ALL
+        let kafka = SecurityProtocol::ALL
             .into_iter()
             .fold(kafka, ApacheBuilder::listener);
         // Who comes by TLS without a login must show a certificate.
@@ -56,42 +56,48 @@ impl Kit {
         )]
         let mut progress = |step: &str| eprintln!("{step}");
         Self {
-            clients: Clients::provide(
+            clients: ClientPrograms::provide(
                 Path::new(env!("CARGO_BIN_EXE_rdkafka-client")),
                 &mut progress,
             )
             .unwrap(),
-            collector: Collector::start(&Binaries::build().unwrap().throughline).unwrap(),
+            collector: CollectorInstance::start(&ProjectBinaries::build().unwrap().throughline)
+                .unwrap(),
             kafka: kafka.start(&mut progress).unwrap(),
         }
     }
 
     /// The way through a sidecar with these further arguments. Set `THROUGHLINE_SIDECAR_TESTS=direct` to leave the sidecar out, and
     /// see whether it is the client that cannot do it.
-    pub(crate) fn sidecar(&self, service: &str, args: &[&str]) -> Way {
-        self.sidecar_to(Listener::Plaintext, service, args)
+    pub(crate) fn sidecar(&self, service: &str, args: &[&str]) -> BrokerPath {
+        self.sidecar_to(SecurityProtocol::Plaintext, service, args)
     }
 
     /// The same before the brokers' listener of this kind.
-    pub(crate) fn sidecar_to(&self, listener: Listener, service: &str, args: &[&str]) -> Way {
+    pub(crate) fn sidecar_to(
+        &self,
+        listener: SecurityProtocol,
+        service: &str,
+        args: &[&str],
+    ) -> BrokerPath {
         let kafka = self.kafka.bootstrap_for(listener).unwrap();
         if std::env::var_os("THROUGHLINE_SIDECAR_TESTS").is_some_and(|how| how == "direct") {
-            return Way {
+            return BrokerPath {
                 bootstrap: kafka,
                 security: self.security(listener),
                 sidecar: None,
             };
         }
-        let binary = &Binaries::build().unwrap().throughline;
+        let binary = &ProjectBinaries::build().unwrap().throughline;
         let collector = self.collector.addresses().otlp_http;
-        let sidecar = Sidecar::start(binary, &kafka, collector, service, args).unwrap();
+        let sidecar = SidecarInstance::start(binary, &kafka, collector, service, args).unwrap();
         // TLS ends in the sidecar; a login passes through it.
         let inside = if listener.has_login() {
-            Listener::SaslPlaintext
+            SecurityProtocol::SaslPlaintext
         } else {
-            Listener::Plaintext
+            SecurityProtocol::Plaintext
         };
-        Way {
+        BrokerPath {
             bootstrap: sidecar.bootstrap().to_owned(),
             security: self.security(inside),
             sidecar: Some(sidecar),
@@ -99,7 +105,7 @@ impl Kit {
     }
 
     /// What clients of such a listener are told; the mechanism of a login is theirs to choose.
-    pub(crate) fn security(&self, listener: Listener) -> Vec<(String, String)> {
+    pub(crate) fn security(&self, listener: SecurityProtocol) -> Vec<(String, String)> {
         let mut options = vec![("security", listener.to_string().to_lowercase())];
         if listener.has_login() {
             options.extend([
@@ -128,11 +134,11 @@ impl Kit {
     )]
     pub(crate) fn topic(&self, name: &str, partitions: u16) {
         eprintln!("topic {name}");
-        create_topic(self.kafka.bootstrap(), &Topic::new(name, partitions)).unwrap();
+        create_topic(self.kafka.bootstrap(), &TopicSpec::new(name, partitions)).unwrap();
     }
 
     /// A client, to be given its work.
-    pub(crate) fn client(&self, client: Client) -> Spec {
+    pub(crate) fn client(&self, client: ClientLibrary) -> ProcessSpec {
         self.clients.spec(client).unwrap()
     }
 }

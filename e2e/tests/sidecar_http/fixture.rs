@@ -6,12 +6,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use throughline_testkit::build::Binaries;
-use throughline_testkit::sidecar::Sidecar;
+use throughline_testkit::build::ProjectBinaries;
+use throughline_testkit::sidecar::SidecarInstance;
 use throughline_testkit::wait;
 
 /// In front of a service.
-pub(crate) struct Side(Sidecar);
+pub(crate) struct SidecarFixture(SidecarInstance);
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const MIB: usize = 1024 * 1024;
@@ -23,9 +23,11 @@ pub(crate) fn full() -> bool {
 
 // === impl Side ===
 
-impl Side {
+impl SidecarFixture {
     pub(crate) fn start(service: SocketAddr, args: &[&str]) -> Self {
-        Self(Sidecar::start_http(throughline(), service, nobody(), "service", args).unwrap())
+        Self(
+            SidecarInstance::start_http(throughline(), service, nobody(), "service", args).unwrap(),
+        )
     }
 
     /// Where the service is asked.
@@ -135,7 +137,7 @@ pub(crate) fn read_to_end(stream: &mut TcpStream) -> String {
 }
 
 fn throughline() -> &'static Path {
-    &Binaries::build().unwrap().throughline
+    &ProjectBinaries::build().unwrap().throughline
 }
 
 /// No collector: the port was free a moment ago.
