@@ -1,5 +1,5 @@
-//! Reads traces in Jaeger's JSON, for tests to ask of them what a person would: who is below whom, in which service, by
-//! which kind of reference.
+//! Reads traces in Jaeger's JSON and answers questions about them: parents, children, services,
+//! reference types.
 #![expect(
     clippy::panic,
     clippy::expect_used,
@@ -13,27 +13,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// All traces that something caused.
+/// A set of traces.
 #[derive(Debug, Clone)]
 pub struct TraceSet {
-    /// All spans, of all the traces.
+    /// All spans of all traces.
     pub spans: Vec<TraceSpan>,
 }
 
 /// One span.
 #[derive(Debug, Clone)]
 pub struct TraceSpan {
-    /// The trace it is in, as hex.
+    /// Trace id, in hex.
     pub trace: String,
-    /// Its id, as hex.
+    /// Span id, in hex.
     pub id: String,
-    /// Its operation name.
+    /// Operation name.
     pub name: String,
-    /// The service that made it.
+    /// Service that recorded the span.
     pub service: String,
     /// Type, trace and span of each reference, in order.
     pub references: Vec<(String, String, String)>,
-    /// Its tags; the last one of a name.
+    /// Tags; of a repeated name the last one.
     pub tags: BTreeMap<String, Value>,
     /// Start in microseconds since the epoch.
     pub start: u64,
@@ -44,21 +44,20 @@ pub struct TraceSpan {
 // === impl Traces ===
 
 impl TraceSet {
-    /// From `{"data":[..]}`.
+    /// Reads `{"data":[..]}`.
     ///
-    /// # Panics
-    /// When the JSON is not of that shape.
+    /// Panics if the JSON has another shape.
     #[must_use]
     pub fn from_json(json: &Value) -> Self {
         let traces = json["data"]
             .as_array()
-            .unwrap_or_else(|| panic!("no list 'data' in {json}"));
+            .unwrap_or_else(|| panic!("no list \"data\" in {json}"));
         Self {
             spans: traces.iter().flat_map(spans_of).collect(),
         }
     }
 
-    /// How many traces there are.
+    /// Returns the number of traces.
     #[must_use]
     pub fn count(&self) -> usize {
         self.spans
@@ -68,7 +67,7 @@ impl TraceSet {
             .len()
     }
 
-    /// The services of one trace.
+    /// Returns the services of one trace.
     #[must_use]
     pub fn services(&self, trace: &str) -> BTreeSet<&str> {
         self.spans
@@ -78,16 +77,15 @@ impl TraceSet {
             .collect()
     }
 
-    /// The spans of this name.
+    /// Returns the spans with this name.
     #[must_use]
     pub fn named(&self, name: &str) -> Vec<&TraceSpan> {
         self.spans.iter().filter(|span| span.name == name).collect()
     }
 
-    /// The one span of this name.
+    /// Returns the only span with this name.
     ///
-    /// # Panics
-    /// When there is none, or more than one.
+    /// Panics if there is not exactly one.
     #[must_use]
     pub fn only(&self, name: &str) -> &TraceSpan {
         match self.named(name)[..] {
@@ -99,7 +97,7 @@ impl TraceSet {
         }
     }
 
-    /// The spans whose first reference is this span.
+    /// Returns the spans whose first reference is this span.
     #[must_use]
     pub fn children(&self, parent: &TraceSpan) -> Vec<&TraceSpan> {
         self.spans
@@ -108,18 +106,20 @@ impl TraceSet {
             .collect()
     }
 
-    /// The span that the first reference names.
+    /// Returns the span of the first reference.
     #[must_use]
     pub fn parent(&self, span: &TraceSpan) -> Option<&TraceSpan> {
+        // Later references are links, which do not make a parent.
         let (_, trace, id) = span.references.first()?;
         self.spans
             .iter()
             .find(|other| other.trace == *trace && other.id == *id)
     }
 
-    /// Whether `span` is `ancestor`'s child, or the child of its child, and so on.
+    /// Returns whether `span` is a direct or indirect child of `ancestor`.
     #[must_use]
     pub fn is_below(&self, span: &TraceSpan, ancestor: &TraceSpan) -> bool {
+        // Counts the steps: a cycle of references would otherwise loop forever.
         let mut above = self.parent(span);
         let mut steps = 0;
         while let Some(found) = above {
@@ -127,7 +127,10 @@ impl TraceSet {
             if found.id == ancestor.id {
                 return true;
             }
-            assert!(steps <= self.spans.len(), "a circle of parents in:\n{self}");
+            assert!(
+                steps <= self.spans.len(),
+                "parents form a cycle in:\n{self}"
+            );
             above = self.parent(found);
         }
         false
@@ -158,7 +161,7 @@ impl std::fmt::Display for TraceSet {
 // === impl Span ===
 
 impl TraceSpan {
-    /// The text of a tag, empty when there is none.
+    /// Returns the text of a tag, or an empty string.
     #[must_use]
     pub fn tag(&self, key: &str) -> &str {
         self.tags
@@ -167,10 +170,9 @@ impl TraceSpan {
             .unwrap_or_default()
     }
 
-    /// The type of the only reference.
+    /// Returns the type of the only reference.
     ///
-    /// # Panics
-    /// When there is none, or more than one.
+    /// Panics if there is not exactly one.
     #[must_use]
     pub fn reference(&self) -> &str {
         match &self.references[..] {
@@ -183,7 +185,7 @@ impl TraceSpan {
         }
     }
 
-    /// When it ended, in microseconds since the epoch.
+    /// Returns the end, in microseconds since the epoch.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.start + self.duration
@@ -196,15 +198,15 @@ fn spans_of(trace: &Value) -> Vec<TraceSpan> {
         .as_array()
         .expect("a trace has spans")
         .iter()
-        .map(|span| read(span, processes))
+        .map(|span| parse_span(span, processes))
         .collect()
 }
 
-fn read(span: &Value, processes: &Value) -> TraceSpan {
+fn parse_span(span: &Value, processes: &Value) -> TraceSpan {
     let text = |value: &Value| {
         value
             .as_str()
-            .unwrap_or_else(|| panic!("no text where one belongs in {span}"))
+            .unwrap_or_else(|| panic!("expected a string in {span}"))
             .to_owned()
     };
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -212,6 +214,7 @@ fn read(span: &Value, processes: &Value) -> TraceSpan {
         trace: text(&span["traceID"]),
         id: text(&span["spanID"]),
         name: text(&span["operationName"]),
+        // Jaeger's JSON keeps the service in a table of processes per trace.
         service: text(&processes[&text(&span["processID"])]["serviceName"]),
         references: list(&span["references"])
             .iter()

@@ -1,13 +1,13 @@
-//! What each mode of the demo must show: the states of the trace that the article walks through.
+//! Assertions for each mode of the demo: the states of the trace in the article.
 
 use std::collections::BTreeSet;
 
 use crate::{TraceSet, TraceSpan};
 
-/// Only HTTP is traced: the checkout's trace ends at eshop, and what happens behind Kafka is a trace of its own.
+/// Asserts that only HTTP is traced: the checkout's trace ends at eshop, and calls behind Kafka
+/// form another trace.
 ///
-/// # Panics
-/// When a trace does not show that.
+/// Panics if a trace does not show that.
 pub fn assert_rest(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
     assert_services(
@@ -20,17 +20,17 @@ pub fn assert_rest(traces: &TraceSet) {
         let kind = span.tag("span.kind");
         assert!(
             kind != "producer" && kind != "consumer",
-            "{} is a span of Kafka in:\n{traces}",
+            "{} is a Kafka span in:\n{traces}",
             span.name
         );
     }
 }
 
-/// Kafka's producer and consumer are traced, but nothing is active while the record is handled: the consumer's span is
-/// in the checkout's trace, has no length and nothing below it; notification is a trace of its own.
+/// Asserts that producer and consumer are traced, but no span is active while the record is
+/// handled: the consumer span is in the checkout's trace, has no duration and no children;
+/// notification is in another trace.
 ///
-/// # Panics
-/// When a trace does not show that.
+/// Panics if a trace does not show that.
 pub fn assert_kafka(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
     let consumer = assert_message(traces, checkout);
@@ -47,6 +47,7 @@ pub fn assert_kafka(traces: &TraceSet) {
     );
     assert_notification_apart(traces, checkout);
     assert!(
+        // The interceptor starts and ends the span in one call.
         consumer.duration < 1_000,
         "the interceptor's span has no length, but lasted {} us",
         consumer.duration
@@ -58,29 +59,29 @@ pub fn assert_kafka(traces: &TraceSet) {
     );
 }
 
-/// The consumer's span is active while the record is handled: one trace holds everything, notification below the consumer.
+/// Asserts that the consumer span is active while the record is handled: one trace holds
+/// everything, with notification below the consumer.
 ///
-/// # Panics
-/// When the trace does not show that.
+/// Panics if the trace does not show that.
 pub fn assert_linked(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
-    let (consumer, call) = assert_whole(traces, checkout);
+    let (consumer, call) = assert_complete(traces, checkout);
     assert!(
         consumer.end() >= call.end(),
-        "the consumer's span ended before what it waited for:\n{traces}"
+        "the consumer span ended before the call that it waited for:\n{traces}"
     );
 }
 
-/// Nothing in the services is traced, and one trace holds everything all the same: their sidecars made it. How each parent was found
-/// stands on its span; what happens within a service is not seen.
+/// Asserts that sidecars beside uninstrumented services produce one complete trace. Each span
+/// records the evidence for its parent; work inside of a service is not visible.
 ///
-/// # Panics
-/// When the trace does not show that.
+/// Panics if the trace does not show that.
 pub fn assert_sidecar(traces: &TraceSet) {
     let checkout = assert_calls(traces);
-    assert_whole(traces, checkout);
+    assert_complete(traces, checkout);
     for span in traces.spans.iter().filter(|span| span.id != checkout.id) {
-        // What came over the wire is certain; what a service was asked, and what it asked then, go together by evidence.
+        // A context from the wire is exact. An outbound call is attributed to the inbound request
+        // by evidence, with a confidence.
         let within = matches!(span.tag("span.kind"), "client" | "producer");
         let evidence = span.tag("throughline.parent.evidence");
         assert_eq!(
@@ -100,11 +101,16 @@ pub fn assert_sidecar(traces: &TraceSet) {
             span.name
         );
     }
+    // Five server spans, four client spans, one producer and one consumer span.
     assert_eq!(traces.spans.len(), 11, "{traces}");
 }
 
-/// One trace holds everything: the record below the checkout, and below the record its receiver's call. Gives these two.
-fn assert_whole<'a>(traces: &'a TraceSet, checkout: &TraceSpan) -> (&'a TraceSpan, &'a TraceSpan) {
+/// Asserts that one trace holds everything: the record below the checkout, and the receiver's call
+/// below the record. Returns consumer span and call.
+fn assert_complete<'a>(
+    traces: &'a TraceSet,
+    checkout: &TraceSpan,
+) -> (&'a TraceSpan, &'a TraceSpan) {
     let consumer = assert_message(traces, checkout);
     assert_eq!(traces.count(), 1, "more than one trace:\n{traces}");
     let all = [
@@ -116,7 +122,7 @@ fn assert_whole<'a>(traces: &'a TraceSet, checkout: &TraceSpan) -> (&'a TraceSpa
         "notification",
     ];
     assert_services(traces, checkout, &all);
-    let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
+    let call = assert_call(traces, "kafka-consumer", "notification", "GET /sendEmail");
     assert!(
         traces.is_below(call, consumer),
         "notification is not below {} in:\n{traces}",
@@ -125,7 +131,8 @@ fn assert_whole<'a>(traces: &'a TraceSet, checkout: &TraceSpan) -> (&'a TraceSpa
     (consumer, call)
 }
 
-/// The part that all instrumented modes share: the calls of a checkout, and billing's two methods.
+/// Asserts the part that all instrumented modes share: the calls of a checkout, and billing's two
+/// methods.
 fn assert_checkout(traces: &TraceSet) -> &TraceSpan {
     let checkout = assert_calls(traces);
     let payment = traces.only("GET /payment");
@@ -144,21 +151,21 @@ fn assert_checkout(traces: &TraceSet) -> &TraceSpan {
     checkout
 }
 
-/// The part that all modes share: eshop's request is the root, three calls are below it.
+/// Asserts the part that all modes share: eshop's request is the root of three calls.
 fn assert_calls(traces: &TraceSet) -> &TraceSpan {
     let checkout = traces.only("GET /checkout");
     assert_eq!(checkout.service, "eshop");
     assert_eq!(checkout.tag("span.kind"), "server");
     assert!(
         checkout.references.is_empty(),
-        "the request's first span has a parent"
+        "the request's first span is not a root"
     );
     for (service, name) in [
         ("inventory", "GET /createOrder"),
         ("billing", "GET /payment"),
         ("delivery", "GET /arrangeDelivery"),
     ] {
-        let call = assert_called(traces, "eshop", service, name);
+        let call = assert_call(traces, "eshop", service, name);
         assert!(
             traces.is_below(call, checkout),
             "{name} is not below the checkout in:\n{traces}"
@@ -167,13 +174,9 @@ fn assert_calls(traces: &TraceSet) -> &TraceSpan {
     checkout
 }
 
-/// `caller` asks `callee`: a client span, and below it the server span, which is the answer.
-fn assert_called<'a>(
-    traces: &'a TraceSet,
-    caller: &str,
-    callee: &str,
-    name: &str,
-) -> &'a TraceSpan {
+/// Asserts that `caller` called `callee`: a client span with a server span below it. Returns the
+/// server span.
+fn assert_call<'a>(traces: &'a TraceSet, caller: &str, callee: &str, name: &str) -> &'a TraceSpan {
     let server = traces.only(name);
     assert_eq!(
         (
@@ -195,7 +198,8 @@ fn assert_called<'a>(
     server
 }
 
-/// The record: sent below the checkout, received with a sole FOLLOWS_FROM to the sending, in the same trace.
+/// Asserts the record: produced below the checkout, and consumed in the same trace with a single
+/// FOLLOWS_FROM reference to the producer span.
 fn assert_message<'a>(traces: &'a TraceSet, checkout: &TraceSpan) -> &'a TraceSpan {
     let sent = traces.only("To_eshop-topic");
     assert_eq!(
@@ -228,9 +232,9 @@ fn assert_message<'a>(traces: &'a TraceSet, checkout: &TraceSpan) -> &'a TraceSp
     received
 }
 
-/// The call to notification is a trace of its own, with the consumer's call at its root.
+/// Asserts that the call to notification is in another trace, with the consumer's call as its root.
 fn assert_notification_apart(traces: &TraceSet, checkout: &TraceSpan) {
-    let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
+    let call = assert_call(traces, "kafka-consumer", "notification", "GET /sendEmail");
     assert_ne!(
         call.trace, checkout.trace,
         "notification is in the checkout's trace:\n{traces}"

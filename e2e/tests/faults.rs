@@ -16,7 +16,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::json;
 use throughline_testkit::build::ProjectBinaries;
-use throughline_testkit::demo::{BrokerChoice, Config, Demo, SPANS_LIMIT};
+use throughline_testkit::demo::{BrokerChoice, Config, Demo, SPANS_TIMEOUT};
 use throughline_testkit::eshop::{self, DemoMode, Eshop, SpanSource};
 use throughline_testkit::kafka::{EmbeddedBroker, KafkaBroker, TopicSpec};
 use throughline_testkit::wait;
@@ -78,7 +78,7 @@ fn a_broker_that_restarts_costs_no_answer_and_the_next_checkout_is_traced_whole(
 
     // The record that was sent meanwhile arrives late, and is handled before the next one is sent.
     let handled = || (demo.collector().traces("notification").ok()?.len() == 2).then_some(());
-    wait::until(SPANS_LIMIT, handled)
+    wait::until(SPANS_TIMEOUT, handled)
         .expect("the record sent without a broker is delivered after all");
     modes::assert_linked(&checkout(&demo));
     assert_calm(demo.eshop());
@@ -110,8 +110,8 @@ fn a_broken_header_is_no_context_and_the_record_is_handled_all_the_same() {
         let traces = demo.collector().traces("inventory").ok()?;
         (traces.len() == 3).then(|| TraceSet::from_json(&json!({"data": traces})))
     };
-    let orders =
-        wait::until(SPANS_LIMIT, orders).expect("three requests with broken headers, three traces");
+    let orders = wait::until(SPANS_TIMEOUT, orders)
+        .expect("three requests with broken headers, three traces");
     for order in &orders.spans {
         assert!(
             order.references.is_empty(),
@@ -134,7 +134,7 @@ fn a_broken_header_is_no_context_and_the_record_is_handled_all_the_same() {
         (!traces.named("From_eshop-topic").is_empty()).then_some(traces)
     };
     let handled =
-        wait::until(SPANS_LIMIT, handled).expect("a record with broken headers is handled");
+        wait::until(SPANS_TIMEOUT, handled).expect("a record with broken headers is handled");
     let received = handled.only("From_eshop-topic");
     assert!(
         received.references.is_empty(),
@@ -172,7 +172,7 @@ fn send(bootstrap: &str, headers: &[(&str, Option<&str>)]) {
 
 fn checkout(demo: &Demo) -> TraceSet {
     let traces = demo
-        .checkout_and_wait(SPANS_LIMIT)
+        .checkout_and_wait(SPANS_TIMEOUT)
         .expect("the checkout's traces come in");
     TraceSet::from_json(&json!({"data": traces}))
 }

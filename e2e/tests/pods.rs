@@ -140,7 +140,7 @@ impl PodFixture {
             "--max-delay-ms",
             "0",
         ]);
-        let service = pod.place(spec).spawn().unwrap();
+        let service = pod.enter(spec).spawn().unwrap();
         service
             .wait_for_line("its address", LIMIT, |line| {
                 line.starts_with("listening").then_some(())
@@ -165,7 +165,7 @@ impl PodFixture {
         ];
         let collector = self.collector.addresses().otlp_http;
         SidecarInstance::start_with(
-            &|spec| pod.place_unprivileged(spec),
+            &|spec| pod.enter_unprivileged(spec),
             &self.binary,
             collector,
             name,

@@ -39,13 +39,18 @@ fn told(case: &RoundTripCase<'_>) {
 
 #[test]
 fn every_client_and_every_codec() {
-    let kit = KafkaFixture::shared();
-    let way = kit.sidecar("codecs", &[]);
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("codecs", &[]);
     let each = if full() { CODECS.len() } else { 1 };
     for (number, client) in ClientLibrary::ALL.into_iter().enumerate() {
         for further in 0..each {
             let codec = CODECS[(number + further + 4) % CODECS.len()];
-            let case = RoundTripCase::new(&kit, &way, format!("{}-{codec}", client.name()), client);
+            let case = RoundTripCase::new(
+                &fixture,
+                &path,
+                format!("{}-{codec}", client.name()),
+                client,
+            );
             told(
                 &case
                     .records(if full() { 400 } else { 60 })
@@ -57,8 +62,8 @@ fn every_client_and_every_codec() {
 
 #[test]
 fn every_way_to_be_acknowledged() {
-    let kit = KafkaFixture::shared();
-    let way = kit.sidecar("acknowledgements", &[]);
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("acknowledgements", &[]);
     let clients: &[ClientLibrary] = if full() {
         &ClientLibrary::ALL
     } else {
@@ -72,8 +77,8 @@ fn every_way_to_be_acknowledged() {
         ] {
             told(
                 &RoundTripCase::new(
-                    &kit,
-                    &way,
+                    &fixture,
+                    &path,
                     format!("{}-acks-{name}", client.name()),
                     *client,
                 )
@@ -85,8 +90,8 @@ fn every_way_to_be_acknowledged() {
 
 #[test]
 fn a_record_is_read_by_clients_of_another_language() {
-    let kit = KafkaFixture::shared();
-    let way = kit.sidecar("mixed", &[]);
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("mixed", &[]);
     let pairs = [
         (ClientLibrary::FranzGo, ClientLibrary::Java, "snappy"),
         (ClientLibrary::Java, ClientLibrary::Kafkajs, "lz4"),
@@ -98,15 +103,15 @@ fn a_record_is_read_by_clients_of_another_language() {
     let pairs = if full() { &pairs[..] } else { &pairs[..2] };
     for (producer, consumer, codec) in pairs {
         let topic = format!("{}-to-{}", producer.name(), consumer.name());
-        let case = RoundTripCase::new(&kit, &way, topic, *producer).consumer(*consumer);
+        let case = RoundTripCase::new(&fixture, &path, topic, *producer).consumer(*consumer);
         told(&case.produce(&[("codec", codec)]));
     }
 }
 
 #[test]
 fn transactions_that_were_aborted_are_sent_and_never_processed() {
-    let kit = KafkaFixture::shared();
-    let way = kit.sidecar("transactions", &[]);
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("transactions", &[]);
     let clients: &[ClientLibrary] = if full() {
         &ClientLibrary::ALL
     } else {
@@ -114,7 +119,7 @@ fn transactions_that_were_aborted_are_sent_and_never_processed() {
     };
     for client in clients {
         let topic = format!("{}-transactions", client.name());
-        let case = RoundTripCase::new(&kit, &way, topic.clone(), *client);
+        let case = RoundTripCase::new(&fixture, &path, topic.clone(), *client);
         let case = case.produce(&[
             ("transactional", &topic),
             ("abort-every", "3"),
@@ -126,8 +131,8 @@ fn transactions_that_were_aborted_are_sent_and_never_processed() {
 
 #[test]
 fn groups_of_the_new_protocol() {
-    let kit = KafkaFixture::shared();
-    let way = kit.sidecar("groups", &[]);
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("groups", &[]);
     let clients = [
         ClientLibrary::Java,
         ClientLibrary::FranzGo,
@@ -136,8 +141,8 @@ fn groups_of_the_new_protocol() {
     ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
         let case = RoundTripCase::new(
-            &kit,
-            &way,
+            &fixture,
+            &path,
             format!("{}-consumer-group", client.name()),
             *client,
         );
@@ -147,8 +152,8 @@ fn groups_of_the_new_protocol() {
 
 #[test]
 fn logins_of_every_kind_pass_through() {
-    let kit = KafkaFixture::shared();
-    let way = kit.sidecar_to(SecurityProtocol::SaslPlaintext, "logins", &[]);
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar_to(SecurityProtocol::SaslPlaintext, "logins", &[]);
     let clients = [
         ClientLibrary::Java,
         ClientLibrary::Confluent,
@@ -162,7 +167,7 @@ fn logins_of_every_kind_pass_through() {
                 let topic = format!("{}-{}", client.name(), mechanism.to_lowercase());
                 let login = [("mechanism", mechanism)];
                 told(
-                    &RoundTripCase::new(&kit, &way, topic, client)
+                    &RoundTripCase::new(&fixture, &path, topic, client)
                         .produce(&login)
                         .consume(&login),
                 );
@@ -173,8 +178,8 @@ fn logins_of_every_kind_pass_through() {
 
 #[test]
 fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
-    let kit = KafkaFixture::shared();
-    let certificates = kit.kafka.certificates().unwrap();
+    let fixture = KafkaFixture::shared();
+    let certificates = fixture.kafka.certificates().unwrap();
     let path = |path: &std::path::Path| path.display().to_string();
     let (ca, cert, key) = (
         path(&certificates.ca),
@@ -190,15 +195,15 @@ fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
         "--broker-tls-key",
         &key,
     ];
-    let way = kit.sidecar_to(SecurityProtocol::Ssl, "tls", &tls);
+    let path = fixture.sidecar_to(SecurityProtocol::Ssl, "tls", &tls);
     told(
-        &RoundTripCase::new(&kit, &way, "tls-to-the-broker", ClientLibrary::Java)
+        &RoundTripCase::new(&fixture, &path, "tls-to-the-broker", ClientLibrary::Java)
             .produce(&[("codec", "zstd")]),
     );
-    let way = kit.sidecar_to(SecurityProtocol::SaslSsl, "tls-and-login", &tls[..3]);
+    let path = fixture.sidecar_to(SecurityProtocol::SaslSsl, "tls-and-login", &tls[..3]);
     let login = [("mechanism", "SCRAM-SHA-512")];
     told(
-        &RoundTripCase::new(&kit, &way, "tls-and-login", ClientLibrary::FranzGo)
+        &RoundTripCase::new(&fixture, &path, "tls-and-login", ClientLibrary::FranzGo)
             .produce(&login)
             .consume(&login),
     );
@@ -206,18 +211,18 @@ fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
 
 #[test]
 fn clients_speak_tls_to_the_sidecar() {
-    let kit = KafkaFixture::shared();
-    let certificates = kit.kafka.certificates().unwrap();
+    let fixture = KafkaFixture::shared();
+    let certificates = fixture.kafka.certificates().unwrap();
     let (cert, key) = (
         certificates.server.display().to_string(),
         certificates.server_key.display().to_string(),
     );
-    let mut way = kit.sidecar(
+    let mut way = fixture.sidecar(
         "tls-from-the-client",
         &["--client-tls-cert", &cert, "--client-tls-key", &key],
     );
-    if way.sidecar.is_some() {
-        way.security = kit.security(SecurityProtocol::Ssl);
+    if path.sidecar.is_some() {
+        path.security = fixture.security(SecurityProtocol::Ssl);
     }
     let clients = [
         ClientLibrary::Confluent,
@@ -228,8 +233,8 @@ fn clients_speak_tls_to_the_sidecar() {
     ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
         told(&RoundTripCase::new(
-            &kit,
-            &way,
+            &fixture,
+            &path,
             format!("{}-tls", client.name()),
             *client,
         ));

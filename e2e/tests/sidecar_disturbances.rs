@@ -30,8 +30,8 @@ use throughline_testkit::kafka::{ApacheBroker, delete_topic};
 
 #[test]
 fn a_broker_is_killed_and_comes_back() {
-    let mut kit = KafkaFixture::start(ApacheBroker::builder().nodes(3));
-    let way = kit.sidecar("killed", &[]);
+    let mut fixture = KafkaFixture::start(ApacheBroker::builder().nodes(3));
+    let path = fixture.sidecar("killed", &[]);
     let pairs = [
         (ClientLibrary::Java, ClientLibrary::FranzGo),
         (ClientLibrary::Confluent, ClientLibrary::Java),
@@ -43,26 +43,26 @@ fn a_broker_is_killed_and_comes_back() {
         }
         let topic = format!("killed-{}-{}", producer.name(), consumer.name());
         let (records, acknowledged, consumed) = {
-            let case = RoundTripCase::new(&kit, &way, &topic, producer)
+            let case = RoundTripCase::new(&fixture, &path, &topic, producer)
                 .consumer(consumer)
                 .records(300);
             let case = case.produce(&[("idempotent", "true"), ("pace", "30")]);
-            kit.topic(&topic, PARTITIONS);
+            fixture.topic(&topic, PARTITIONS);
             let records = case.generate();
             let consumer = case.start_consumer(records.len(), &[("distinct", "true")]);
             let producer = case.start_producer(&records);
             producer.wait_for_lines(60);
-            kit.kafka.process_of(2).unwrap().kill();
+            fixture.kafka.process_of(2).unwrap().kill();
             producer.wait_for_lines(120);
             drop(case);
-            kit.kafka.start_node(2).unwrap();
+            fixture.kafka.start_node(2).unwrap();
             (
                 records,
                 producer.acknowledged(),
                 check::first_deliveries(consumer.consumed()),
             )
         };
-        let case = RoundTripCase::new(&kit, &way, &topic, producer).consumer(consumer);
+        let case = RoundTripCase::new(&fixture, &path, &topic, producer).consumer(consumer);
         let stored = case.stored(records, acknowledged);
         case.assert_arrived(&stored, &consumed);
         // What was on its way when the broker died is sent, or fetched, once more.
@@ -72,8 +72,8 @@ fn a_broker_is_killed_and_comes_back() {
 
 #[test]
 fn a_consumer_joins_and_leaves() {
-    let kit = KafkaFixture::shared();
-    let way = kit.sidecar("rebalanced", &[]);
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("rebalanced", &[]);
     let clients = [
         (ClientLibrary::Java, "classic"),
         (ClientLibrary::FranzGo, "consumer"),
@@ -87,13 +87,13 @@ fn a_consumer_joins_and_leaves() {
     ];
     for (client, protocol) in if full() { &clients[..] } else { &clients[..2] } {
         let topic = format!("rebalanced-{}-{protocol}", client.name());
-        let case = RoundTripCase::new(&kit, &way, topic, ClientLibrary::Confluent)
+        let case = RoundTripCase::new(&fixture, &path, topic, ClientLibrary::Confluent)
             .consumer(*client)
             .records(300);
         let case = case
             .produce(&[("pace", "20")])
             .consume(&[("protocol", protocol)]);
-        kit.topic(&case.topic, PARTITIONS);
+        fixture.topic(&case.topic, PARTITIONS);
         let (records, guest_reads) = (case.generate(), 20);
         let producer = case.start_producer(&records);
         let first = case.start_consumer(records.len() - guest_reads, &[]);
@@ -110,8 +110,8 @@ fn a_consumer_joins_and_leaves() {
 
 #[test]
 fn a_topic_is_deleted_and_made_anew_between_two_records() {
-    let kit = KafkaFixture::shared();
-    let way = kit.sidecar("recreated", &[]);
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("recreated", &[]);
     // Not franz-go: its clients give up when the id of a topic changes, with a sidecar and without.
     let clients = [
         ClientLibrary::Java,
@@ -130,10 +130,15 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
         } else {
             *client
         };
-        let case = RoundTripCase::new(&kit, &way, format!("recreated-{}", client.name()), producer)
-            .consumer(*client);
+        let case = RoundTripCase::new(
+            &fixture,
+            &path,
+            format!("recreated-{}", client.name()),
+            producer,
+        )
+        .consumer(*client);
         let case = case.records(old + new);
-        kit.topic(&case.topic, PARTITIONS);
+        fixture.topic(&case.topic, PARTITIONS);
         let folder = TempDir::new().unwrap();
         let gate = folder.path().join("gate");
         let path = gate.display().to_string();
@@ -153,8 +158,8 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
         );
         producer.wait_for_lines(old);
         consumer.wait_for_lines(old);
-        delete_topic(kit.kafka.bootstrap(), &case.topic).unwrap();
-        kit.topic(&case.topic, PARTITIONS);
+        delete_topic(fixture.kafka.bootstrap(), &case.topic).unwrap();
+        fixture.topic(&case.topic, PARTITIONS);
         if goes_to_end {
             consumer.wait_for_lines(old + usize::from(PARTITIONS));
         }
@@ -189,27 +194,32 @@ fn assert_recreated(
     } else {
         HeaderOrder::Kept
     };
-    let places = check::places(&before);
+    let places = check::positions_of(&before);
     let contexts = check::arrived(
         &records[..old],
-        &places,
+        &positions,
         &consumed[..old],
         order,
-        case.way.contexts(),
+        case.path.contexts(),
     );
     let first = StoredRecords {
         records: records[..old].to_vec(),
         acknowledged: before,
-        places,
+        positions,
         contexts,
     };
     let second = case.stored(records[old..].to_vec(), after);
     case.assert_arrived(&second, &consumed[old..]);
-    let Some(sidecar) = &case.way.sidecar else {
+    let Some(sidecar) = &case.path.sidecar else {
         return;
     };
     let wanted = [("send", records.len()), ("process", records.len())];
-    let spans = TopicSpans::wait_for(&case.kit.collector, sidecar.service(), &case.topic, &wanted);
+    let spans = TopicSpans::wait_for(
+        &case.fixture.collector,
+        sidecar.service(),
+        &case.topic,
+        &wanted,
+    );
     for half in [&first, &second] {
         spans.assert_sent(&half.contexts, &case.topic, 1..=2);
         // Who looks for its place in the new topic may fetch its beginning more than once.
@@ -219,17 +229,22 @@ fn assert_recreated(
 
 #[test]
 fn records_of_a_share_group_are_given_back_and_delivered_again() {
-    let kit = KafkaFixture::shared();
-    let way = kit.sidecar("shared", &[]);
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("shared", &[]);
     let clients = [
         ClientLibrary::Java,
         ClientLibrary::FranzGo,
         ClientLibrary::Confluent,
     ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
-        let case = RoundTripCase::new(&kit, &way, format!("shared-{}", client.name()), *client);
+        let case = RoundTripCase::new(
+            &fixture,
+            &path,
+            format!("shared-{}", client.name()),
+            *client,
+        );
         let case = case.consume(&[("protocol", "share"), ("release-every", "5")]);
-        kit.topic(&case.topic, PARTITIONS);
+        fixture.topic(&case.topic, PARTITIONS);
         let stored = case.send();
         let consumed = case.read(case.records);
         let (given_back, mut kept): (Vec<_>, Vec<_>) =
@@ -241,7 +256,7 @@ fn records_of_a_share_group_are_given_back_and_delivered_again() {
             .map(|record| (record.partition, record.offset))
             .collect();
         let wanted: Vec<RecordPosition> = stored
-            .places
+            .positions
             .keys()
             .filter(|(_, offset)| offset % 5 == 0)
             .copied()
@@ -259,14 +274,15 @@ fn records_of_a_share_group_are_given_back_and_delivered_again() {
                 (record.partition, record.offset)
             );
         }
-        let Some(sidecar) = &way.sidecar else {
+        let Some(sidecar) = &path.sidecar else {
             continue;
         };
         let wanted = [
-            ("send", stored.places.len()),
-            ("process", stored.places.len() + again.len()),
+            ("send", stored.positions.len()),
+            ("process", stored.positions.len() + again.len()),
         ];
-        let spans = TopicSpans::wait_for(&kit.collector, sidecar.service(), &case.topic, &wanted);
+        let spans =
+            TopicSpans::wait_for(&fixture.collector, sidecar.service(), &case.topic, &wanted);
         spans.assert_sent(&stored.contexts, &case.topic, 1..=1);
         let (twice, once): (
             BTreeMap<RecordPosition, RecordContext>,
@@ -284,8 +300,8 @@ fn records_of_a_share_group_are_given_back_and_delivered_again() {
 
 #[test]
 fn a_streams_application_carries_records_and_their_traces_on() {
-    let kit = KafkaFixture::shared();
-    let way = kit.sidecar("streams", &[]);
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("streams", &[]);
     for guarantee in if full() {
         &["at_least_once", "exactly_once_v2"][..]
     } else {
@@ -295,9 +311,9 @@ fn a_streams_application_carries_records_and_their_traces_on() {
             format!("streams-from-{guarantee}"),
             format!("streams-to-{guarantee}"),
         );
-        let first = RoundTripCase::new(&kit, &way, &from, ClientLibrary::Java);
-        kit.topic(&from, 1);
-        kit.topic(&to, 1);
+        let first = RoundTripCase::new(&fixture, &path, &from, ClientLibrary::Java);
+        fixture.topic(&from, 1);
+        fixture.topic(&to, 1);
         let records: Vec<TestRecord> = first
             .generate()
             .into_iter()
@@ -315,8 +331,8 @@ fn a_streams_application_carries_records_and_their_traces_on() {
         ];
         let topics = [from.as_str(), to.as_str()];
         run::streams(
-            kit.clients.streams().unwrap(),
-            &way.bootstrap,
+            fixture.clients.streams().unwrap(),
+            &path.bootstrap,
             topics,
             stored.records.len(),
             &options,
@@ -326,14 +342,15 @@ fn a_streams_application_carries_records_and_their_traces_on() {
         // The application sends on what it was given, its context among the headers.
         let isolation = [("isolation", "read_committed")];
         let eye = run::consume(
-            kit.client(ClientLibrary::FranzGo),
-            kit.kafka.bootstrap(),
+            fixture.client(ClientLibrary::FranzGo),
+            fixture.kafka.bootstrap(),
             &from,
             stored.records.len(),
             &[],
         );
         let carried: Vec<TestRecord> = eye.consumed().into_iter().map(TestRecord::from).collect();
-        let second = RoundTripCase::new(&kit, &way, &to, ClientLibrary::Java).consume(&isolation);
+        let second =
+            RoundTripCase::new(&fixture, &path, &to, ClientLibrary::Java).consume(&isolation);
         let consumed = second.read(carried.len());
         let next = check::in_order(&consumed);
         let contexts = check::arrived(
@@ -341,16 +358,16 @@ fn a_streams_application_carries_records_and_their_traces_on() {
             &next,
             &consumed,
             HeaderOrder::Kept,
-            way.contexts(),
+            path.contexts(),
         );
-        if way.sidecar.is_none() {
+        if path.sidecar.is_none() {
             continue;
         }
-        assert!(contexts.values().all(|context| context.came_along));
+        assert!(contexts.values().all(|context| context.from_producer));
         let spans = |topic: &str, wanted: &[(&str, usize)]| {
             TopicSpans::wait_for(
-                &kit.collector,
-                way.sidecar.as_ref().unwrap().service(),
+                &fixture.collector,
+                path.sidecar.as_ref().unwrap().service(),
                 topic,
                 wanted,
             )

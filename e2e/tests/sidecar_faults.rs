@@ -246,7 +246,7 @@ fn what_is_no_frame_harms_nobody_else() {
             "a proper request first"
         );
         raw.try_send(bytes);
-        raw.wait_for_end();
+        raw.wait_for_close();
     }
     // Frames that will never be whole, for which broker and sidecar wait.
     for bytes in [&i32::MAX.to_be_bytes()[..], &[0; 3], &noise] {

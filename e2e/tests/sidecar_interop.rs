@@ -39,14 +39,14 @@ const TRACERS: [(&str, &str); 2] = [("jaeger", "jaeger"), ("brave", "b3multi")];
 
 #[test]
 fn spans_continue_those_of_a_producer_with_opentracing_kafka_client() {
-    let kit = KafkaFixture::shared();
+    let fixture = KafkaFixture::shared();
     for (tracer, format) in TRACERS {
-        let way = kit.sidecar(&format!("after-{tracer}"), &["--propagation", format]);
+        let path = fixture.sidecar(&format!("after-{tracer}"), &["--propagation", format]);
         let topic = format!("from-{tracer}");
-        kit.topic(&topic, 1);
+        fixture.topic(&topic, 1);
         let lines = send(
-            &way,
-            kit.client(ClientLibrary::Java),
+            &path,
+            fixture.client(ClientLibrary::Java),
             &topic,
             &[("tracer", tracer)],
         )
@@ -55,9 +55,9 @@ fn spans_continue_those_of_a_producer_with_opentracing_kafka_client() {
             .map(|span| (span.trace, span.id))
             .collect();
         assert_eq!(theirs.len(), COUNT, "{lines:?}");
-        receive(&way, kit.client(ClientLibrary::FranzGo), &topic, &[]).lines();
+        receive(&path, fixture.client(ClientLibrary::FranzGo), &topic, &[]).lines();
 
-        let (sent, processed) = ours(&kit, &way, &topic);
+        let (sent, processed) = ours(&fixture, &path, &topic);
         assert_eq!(
             parents(&sent),
             sorted(&theirs),
@@ -73,17 +73,17 @@ fn spans_continue_those_of_a_producer_with_opentracing_kafka_client() {
 
 #[test]
 fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
-    let kit = KafkaFixture::shared();
+    let fixture = KafkaFixture::shared();
     for (tracer, format) in TRACERS {
         for (deliver, operation) in [("observe", "send"), ("patch", "process")] {
             let service = format!("before-{tracer}-{deliver}");
-            let way = kit.sidecar(&service, &["--propagation", format, "--deliver", deliver]);
+            let path = fixture.sidecar(&service, &["--propagation", format, "--deliver", deliver]);
             let topic = format!("to-{tracer}-{deliver}");
-            kit.topic(&topic, 1);
-            send(&way, kit.client(ClientLibrary::FranzGo), &topic, &[]).lines();
+            fixture.topic(&topic, 1);
+            send(&path, fixture.client(ClientLibrary::FranzGo), &topic, &[]).lines();
             let lines = receive(
-                &way,
-                kit.client(ClientLibrary::Java),
+                &path,
+                fixture.client(ClientLibrary::Java),
                 &topic,
                 &[("tracer", tracer)],
             )
@@ -92,7 +92,7 @@ fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
                 .map(|span| (span.trace, span.parent))
                 .collect();
 
-            let (sent, processed) = ours(&kit, &way, &topic);
+            let (sent, processed) = ours(&fixture, &path, &topic);
             let above = if operation == "send" { sent } else { processed };
             assert_eq!(sorted(&theirs), ids(&above), "{tracer}, {deliver}");
         }
@@ -101,19 +101,19 @@ fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
 
 #[test]
 fn spans_continue_those_of_a_producer_with_the_agent() {
-    let kit = KafkaFixture::shared();
+    let fixture = KafkaFixture::shared();
     for format in ["tracecontext", "b3multi"] {
-        let way = kit.sidecar(&format!("after-agent-{format}"), &["--propagation", format]);
+        let path = fixture.sidecar(&format!("after-agent-{format}"), &["--propagation", format]);
         let (topic, service) = (
             format!("from-agent-{format}"),
             format!("agent-producer-{format}"),
         );
-        kit.topic(&topic, 1);
-        send(&way, agent(&kit, &service, format), &topic, &[]).lines();
-        receive(&way, kit.client(ClientLibrary::FranzGo), &topic, &[]).lines();
+        fixture.topic(&topic, 1);
+        send(&path, agent(&fixture, &service, format), &topic, &[]).lines();
+        receive(&path, fixture.client(ClientLibrary::FranzGo), &topic, &[]).lines();
 
-        let theirs = agents_spans(&kit, &service, "producer");
-        let (sent, processed) = ours(&kit, &way, &topic);
+        let theirs = agents_spans(&fixture, &service, "producer");
+        let (sent, processed) = ours(&fixture, &path, &topic);
         assert_eq!(parents(&sent), ids(&theirs));
         assert_eq!(parents(&processed), ids(&theirs));
     }
@@ -121,9 +121,9 @@ fn spans_continue_those_of_a_producer_with_the_agent() {
 
 #[test]
 fn a_consumer_with_the_agent_continues_our_spans() {
-    let kit = KafkaFixture::shared();
+    let fixture = KafkaFixture::shared();
     for format in ["tracecontext", "b3"] {
-        let (sent, theirs) = to_the_agent(&kit, format);
+        let (sent, theirs) = to_the_agent(&fixture, format);
         assert_eq!(parents(&theirs), ids(&sent), "{format}");
     }
 }
@@ -132,8 +132,8 @@ fn a_consumer_with_the_agent_continues_our_spans() {
 /// look for `X-B3-TraceId` and find nothing. The single header `b3` has one name for all.
 #[test]
 fn the_agent_does_not_find_the_several_headers_of_b3_in_small_letters() {
-    let kit = KafkaFixture::shared();
-    let (_, theirs) = to_the_agent(&kit, "b3multi");
+    let fixture = KafkaFixture::shared();
+    let (_, theirs) = to_the_agent(&fixture, "b3multi");
     assert!(
         theirs.iter().all(|span| span.references.is_empty()),
         "{theirs:?}: the documentation says that it does not"
@@ -141,8 +141,8 @@ fn the_agent_does_not_find_the_several_headers_of_b3_in_small_letters() {
 }
 
 /// Our producer spans, and the agent's consumer spans.
-fn to_the_agent(kit: &KafkaFixture, format: &str) -> (Vec<TraceSpan>, Vec<TraceSpan>) {
-    let way = kit.sidecar(
+fn to_the_agent(fixture: &KafkaFixture, format: &str) -> (Vec<TraceSpan>, Vec<TraceSpan>) {
+    let path = fixture.sidecar(
         &format!("before-agent-{format}"),
         &["--propagation", format],
     );
@@ -150,11 +150,11 @@ fn to_the_agent(kit: &KafkaFixture, format: &str) -> (Vec<TraceSpan>, Vec<TraceS
         format!("to-agent-{format}"),
         format!("agent-consumer-{format}"),
     );
-    kit.topic(&topic, 1);
-    send(&way, kit.client(ClientLibrary::FranzGo), &topic, &[]).lines();
-    receive(&way, agent(kit, &service, format), &topic, &[]).lines();
-    let (sent, _) = ours(kit, &way, &topic);
-    (sent, agents_spans(kit, &service, "consumer"))
+    fixture.topic(&topic, 1);
+    send(&path, fixture.client(ClientLibrary::FranzGo), &topic, &[]).lines();
+    receive(&path, agent(fixture, &service, format), &topic, &[]).lines();
+    let (sent, _) = ours(fixture, &path, &topic);
+    (sent, agents_spans(fixture, &service, "consumer"))
 }
 
 /// A span that opentracing-kafka-client made, as the client's output tells it.
@@ -191,44 +191,55 @@ fn records() -> Vec<TestRecord> {
 }
 
 fn send(
-    way: &BrokerPath,
+    path: &BrokerPath,
     client: ProcessSpec,
     topic: &str,
     options: &[(&str, &str)],
 ) -> run::ClientRun {
-    run::produce(client, &way.bootstrap, topic, &records(), options)
+    run::produce(client, &path.bootstrap, topic, &records(), options)
 }
 
 fn receive(
-    way: &BrokerPath,
+    path: &BrokerPath,
     client: ProcessSpec,
     topic: &str,
     options: &[(&str, &str)],
 ) -> run::ClientRun {
     let options = [options, &[("group", topic)]].concat();
-    run::consume(client, &way.bootstrap, topic, COUNT, &options)
+    run::consume(client, &path.bootstrap, topic, COUNT, &options)
 }
 
 /// The producer and the consumer spans that the sidecar made.
-fn ours(kit: &KafkaFixture, way: &BrokerPath, topic: &str) -> (Vec<TraceSpan>, Vec<TraceSpan>) {
+fn ours(
+    fixture: &KafkaFixture,
+    path: &BrokerPath,
+    topic: &str,
+) -> (Vec<TraceSpan>, Vec<TraceSpan>) {
     let service = way
         .sidecar
         .as_ref()
         .expect("these tests are of the sidecar")
         .service();
     let spans = TopicSpans::wait_for(
-        &kit.collector,
+        &fixture.collector,
         service,
         topic,
         &[("send", COUNT), ("process", COUNT)],
     );
-    (spans.of("send"), spans.of("process"))
+    (
+        spans.with_operation("send"),
+        spans.with_operation("process"),
+    )
 }
 
 /// The Java client with the agent, whose spans are of `service`.
-fn agent(kit: &KafkaFixture, service: &str, propagators: &str) -> ProcessSpec {
-    let endpoint = format!("http://{}", kit.collector.addresses().otlp_http);
-    let spec = kit.clients.agent().unwrap().forget_env("OTEL_");
+fn agent(fixture: &KafkaFixture, service: &str, propagators: &str) -> ProcessSpec {
+    let endpoint = format!("http://{}", fixture.collector.addresses().otlp_http);
+    let spec = fixture
+        .clients
+        .java_with_agent()
+        .unwrap()
+        .clear_env("OTEL_");
     [
         ("OTEL_SERVICE_NAME", service),
         ("OTEL_PROPAGATORS", propagators),
@@ -243,9 +254,9 @@ fn agent(kit: &KafkaFixture, service: &str, propagators: &str) -> ProcessSpec {
 }
 
 /// The agent's spans of this kind, one for each record.
-fn agents_spans(kit: &KafkaFixture, service: &str, kind: &str) -> Vec<TraceSpan> {
+fn agents_spans(fixture: &KafkaFixture, service: &str, kind: &str) -> Vec<TraceSpan> {
     let find = || {
-        let traces = kit.collector.traces(service).unwrap();
+        let traces = fixture.collector.traces(service).unwrap();
         let spans = TraceSet::from_json(&json!({ "data": traces })).spans;
         let is_so = |span: &TraceSpan| span.service == service && span.tag("span.kind") == kind;
         spans.into_iter().filter(is_so).collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use throughline_testkit::build::{ProjectBinaries, repository_root};
-use throughline_testkit::demo::{Config, Demo, SPANS_LIMIT};
+use throughline_testkit::demo::{Config, Demo, SPANS_TIMEOUT};
 use throughline_testkit::eshop::DemoMode;
 
 /// The state whose collector also takes the odd traces of the tests.
@@ -18,7 +18,7 @@ fn the_page_shows_a_checkout_in_chromium() {
             eprintln!("{step}")
         })
         .unwrap();
-        demo.checkout_and_wait(SPANS_LIMIT).unwrap();
+        demo.checkout_and_wait(SPANS_TIMEOUT).unwrap();
         demo
     };
     let demos: Vec<Demo> = DemoMode::ALL.iter().map(with_checkout).collect();

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use throughline_testkit::build::{ProjectBinaries, repository_root};
 use throughline_testkit::collector::CollectorInstance;
-use throughline_testkit::demo::{Config, Demo, SPANS_LIMIT};
+use throughline_testkit::demo::{Config, Demo, SPANS_TIMEOUT};
 use throughline_testkit::eshop::DemoMode;
 
 use crate::{requirements, ui};
@@ -20,7 +20,7 @@ pub(crate) fn screenshots() -> Result<()> {
         eprintln!("{what}");
     })?;
     for _ in 0..CHECKOUTS {
-        demo.checkout_and_wait(SPANS_LIMIT)?;
+        demo.checkout_and_wait(SPANS_TIMEOUT)?;
     }
     let folder = repository_root().join("docs/images/ui");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;

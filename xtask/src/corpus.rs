@@ -78,7 +78,7 @@ pub(crate) fn run() -> Result<()> {
     let rdkafka = built
         .remove("rdkafka-client")
         .context("cargo built no rdkafka-client")?;
-    let clients = ClientPrograms::provide(&rdkafka, &mut progress)?;
+    let clients = ClientPrograms::install(&rdkafka, &mut progress)?;
 
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?

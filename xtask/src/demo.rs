@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::CollectorPorts;
-use throughline_testkit::demo::{BrokerChoice, CheckoutLoad, Config, Demo, SPANS_LIMIT};
+use throughline_testkit::demo::{BrokerChoice, CheckoutLoad, Config, Demo, SPANS_TIMEOUT};
 use throughline_testkit::eshop::DemoMode;
 use throughline_testkit::network;
 
@@ -195,7 +195,7 @@ fn show(demo: &Demo, options: &Options, binaries: &ProjectBinaries) -> Result<()
             "checkout {number} of {}: waiting for its spans",
             options.requests
         );
-        traces.extend(demo.checkout_and_wait(SPANS_LIMIT)?);
+        traces.extend(demo.checkout_and_wait(SPANS_TIMEOUT)?);
     }
     if options.json {
         println!("{}", json!({ "data": traces }));

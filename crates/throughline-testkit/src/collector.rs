@@ -1,4 +1,4 @@
-//! Our collector as a process, and questions to its query API (Jaeger's JSON).
+//! `throughline up` as a supervised process, and calls to its query API (Jaeger's JSON).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,14 +11,14 @@ use serde_json::Value;
 use crate::http::{self, escape};
 use crate::process::{ChildProcess, ProcessSpec};
 
-/// `throughline up`, running.
+/// A running `throughline up`.
 #[derive(Debug)]
 pub struct CollectorInstance {
     process: ChildProcess,
     addresses: CollectorEndpoints,
 }
 
-/// Where the collector listens.
+/// Listen addresses of the collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CollectorEndpoints {
     /// OTLP over gRPC.
@@ -31,7 +31,7 @@ pub struct CollectorEndpoints {
     pub query: SocketAddr,
 }
 
-/// The ports to ask for; 0 is any free one.
+/// Requested ports; 0 selects any free port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CollectorPorts {
     /// OTLP over gRPC; 4317 by convention.
@@ -44,31 +44,31 @@ pub struct CollectorPorts {
     pub query: u16,
 }
 
-const START_LIMIT: Duration = Duration::from_secs(30);
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 // === impl Collector ===
 
 impl CollectorInstance {
-    /// Starts it on free ports.
+    /// Starts the collector on free ports.
     ///
     /// # Errors
-    /// When it does not come up; with its last lines.
+    /// Fails if the process does not become ready; shows its last output lines.
     pub fn start(binary: &Path) -> Result<Self> {
         Self::start_on(binary, CollectorPorts::default(), &[])
     }
 
-    /// Starts it on these ports, with further arguments of `throughline up`.
+    /// Starts the collector on these ports, with further arguments of `throughline up`.
     ///
     /// # Errors
-    /// When it does not come up; with its last lines.
+    /// Fails if the process does not become ready; shows its last output lines.
     pub fn start_on(binary: &Path, ports: CollectorPorts, args: &[&str]) -> Result<Self> {
         let spec = ProcessSpec::new("collector", binary)
             .args(["up", "--json"])
             .args(ports.args())
             .args(args.iter().copied());
         let process = spec.spawn()?;
-        let json = process.wait_for_line("its addresses", START_LIMIT, |line| {
+        let json = process.wait_for_line("its listen addresses", START_TIMEOUT, |line| {
             serde_json::from_str::<Value>(line)
                 .ok()
                 .filter(Value::is_object)
@@ -79,33 +79,33 @@ impl CollectorInstance {
         })
     }
 
-    /// Where it listens.
+    /// Returns the listen addresses.
     pub const fn addresses(&self) -> CollectorEndpoints {
         self.addresses
     }
 
-    /// The process.
+    /// Returns the supervised process.
     pub const fn process(&self) -> &ChildProcess {
         &self.process
     }
 
-    /// The address of the web page.
+    /// Returns the URL of the web page.
     pub fn url(&self) -> String {
         format!("http://{}", self.addresses.query)
     }
 
-    /// The answer to a GET on the query API, such as `/api/services` or `/metrics`, whatever its status.
+    /// Sends a GET to the query API, such as `/api/services` or `/metrics`, and returns the
+    /// response with any status.
     ///
-    /// # Errors
-    /// When there is no answer within seconds.
+    /// Fails if no response arrives within seconds.
     pub fn get(&self, path: &str) -> Result<http::HttpReply> {
-        http::get(&format!("{}{path}", self.url()), ANSWER_LIMIT)
+        http::get(&format!("{}{path}", self.url()), RESPONSE_TIMEOUT)
     }
 
-    /// The names of the services that sent spans, sorted.
+    /// Returns the names of all services that sent spans, sorted.
     ///
     /// # Errors
-    /// When the query API does not answer as it should.
+    /// Fails if the query API is unreachable or returns an error.
     pub fn services(&self) -> Result<Vec<String>> {
         let mut names: Vec<String> = self
             .data("/api/services")?
@@ -117,18 +117,18 @@ impl CollectorInstance {
         Ok(names)
     }
 
-    /// The traces in which `service` has a span, newest first, at most a thousand.
+    /// Returns the traces with a span of `service`, newest first, at most a thousand.
     ///
     /// # Errors
-    /// When the query API does not answer as it should.
+    /// Fails if the query API is unreachable or returns an error.
     pub fn traces(&self, service: &str) -> Result<Vec<Value>> {
         self.search(&[("service", service), ("limit", "1000")])
     }
 
-    /// The traces that `GET /api/traces` finds for these parameters.
+    /// Returns the result of `GET /api/traces` with these parameters.
     ///
     /// # Errors
-    /// When the query API does not answer as it should.
+    /// Fails if the query API is unreachable or returns an error.
     pub fn search(&self, parameters: &[(&str, &str)]) -> Result<Vec<Value>> {
         let query: Vec<String> = parameters
             .iter()
@@ -137,34 +137,35 @@ impl CollectorInstance {
         self.data(&format!("/api/traces?{}", query.join("&")))
     }
 
-    /// One trace, or [`None`] when the collector does not have it.
+    /// Returns one trace, or [`None`] if the collector does not have it.
     ///
     /// # Errors
-    /// When the query API does not answer as it should.
+    /// Fails if the query API is unreachable or returns an error.
     pub fn trace(&self, id: &str) -> Result<Option<Value>> {
         let path = format!("/api/traces/{}", escape(id));
-        let answer = self.get(&path)?;
-        if answer.status == 404 {
+        let reply = self.get(&path)?;
+        // Jaeger reports an unknown trace as 404 with an error body.
+        if reply.status == 404 {
             return Ok(None);
         }
         ensure!(
-            answer.status == 200,
-            "GET {path} answered {}: {}",
-            answer.status,
-            answer.body
+            reply.status == 200,
+            "GET {path} returned status {}: {}",
+            reply.status,
+            reply.body
         );
-        Ok(data(serde_json::from_str(&answer.body)?).into_iter().next())
+        Ok(data(serde_json::from_str(&reply.body)?).into_iter().next())
     }
 
     fn data(&self, path: &str) -> Result<Vec<Value>> {
         Ok(data(http::get_json(
             &format!("{}{path}", self.url()),
-            ANSWER_LIMIT,
+            RESPONSE_TIMEOUT,
         )?))
     }
 }
 
-/// The list inside Jaeger's envelope; none when it is null, as Jaeger writes an empty one.
+/// Extracts the list from Jaeger's envelope. Jaeger writes an empty list as null.
 fn data(mut envelope: Value) -> Vec<Value> {
     match envelope.get_mut("data").map(Value::take) {
         Some(Value::Array(items)) => items,
@@ -180,9 +181,9 @@ impl CollectorEndpoints {
             let text = json
                 .get(name)
                 .and_then(Value::as_str)
-                .with_context(|| format!("no address {name} in {json}"))?;
+                .with_context(|| format!("no address {name:?} in {json}"))?;
             text.parse()
-                .with_context(|| format!("the address {name} in {json}"))
+                .with_context(|| format!("invalid address {name:?} in {json}"))
         };
         Ok(Self {
             otlp_grpc: address("otlp_grpc")?,
@@ -196,7 +197,7 @@ impl CollectorEndpoints {
 // === impl Ports ===
 
 impl CollectorPorts {
-    /// The ports that everybody's defaults name.
+    /// The conventional ports of each protocol.
     pub const CONVENTIONAL: Self = Self {
         otlp_grpc: 4317,
         otlp_http: 4318,
@@ -236,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_of_addresses_is_read() {
+    fn address_line_is_parsed() {
         let line = json!({"otlp_grpc": "127.0.0.1:1", "otlp_http": "127.0.0.1:2", "zipkin": "127.0.0.1:3", "query": "[::1]:4"});
         let addresses = CollectorEndpoints::read(&line).unwrap();
         assert_eq!(
@@ -246,15 +247,15 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_address_is_named() {
+    fn missing_address_is_named_in_the_error() {
         let error = CollectorEndpoints::read(&json!({"otlp_grpc": "127.0.0.1:1"}))
             .unwrap_err()
             .to_string();
-        assert!(error.starts_with("no address otlp_http in"), "{error}");
+        assert!(error.starts_with("no address \"otlp_http\" in"), "{error}");
     }
 
     #[test]
-    fn an_empty_answer_may_be_null() {
+    fn null_data_is_an_empty_list() {
         assert_eq!(data(json!({"data": null})), Vec::<Value>::new());
         assert_eq!(data(json!({"data": [1]})), vec![json!(1)]);
     }

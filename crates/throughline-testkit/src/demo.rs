@@ -1,4 +1,4 @@
-//! Broker, collector and eshop together; and a checkout with all the traces it caused.
+//! Broker, collector and eshop together; sends checkouts and returns their traces.
 
 mod complete;
 mod load;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
-use self::complete::missing;
+use self::complete::missing_spans;
 pub use self::load::{CheckoutLoad, LoadReport};
 use crate::build::ProjectBinaries;
 use crate::collector::{CollectorInstance, CollectorPorts};
@@ -21,40 +21,41 @@ use crate::process::{ProcessCrash, stop_all};
 use crate::sidecar::SidecarInstance;
 use crate::wait;
 
-/// Which broker to use.
+/// The broker of the demo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrokerChoice {
-    /// The embedded one.
+    /// librdkafka's mock cluster.
     Embedded,
-    /// A real Apache Kafka, fetched and started.
+    /// Apache Kafka, fetched and started.
     Apache,
-    /// One that runs already, as `host:port`.
+    /// A broker that runs already, as `host:port`.
     Remote(String),
 }
 
-/// What to start.
+/// Configuration of a [`Demo`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What is instrumented.
+    /// The instrumentation.
     pub mode: DemoMode,
-    /// Whether each service gets a host of its own, with its sidecar (mode `sidecar` only).
+    /// Whether each service runs in its own network namespace with its sidecar (mode `sidecar`
+    /// only).
     pub netns: bool,
     /// The broker.
     pub broker: BrokerChoice,
     /// The collector's ports.
     pub collector: CollectorPorts,
-    /// The eshop's port; 0 is any free one.
+    /// Port of the eshop; 0 selects any free port.
     pub port: u16,
-    /// Longest of the random delays that stand for work.
+    /// Longest random delay, which simulates work.
     pub max_delay: Duration,
-    /// Further variables for every service of the eshop.
+    /// Further environment variables of every service.
     pub env: Vec<(String, String)>,
 }
 
-/// All of it, running.
+/// All running parts of a demo.
 #[derive(Debug)]
 pub struct Demo {
-    // In the order in which they end: the services flush to the collector and leave the broker.
+    // Drop order: services flush to the collector and leave the broker first.
     eshop: Eshop,
     collector: CollectorInstance,
     gateway: Option<SidecarInstance>,
@@ -63,23 +64,23 @@ pub struct Demo {
     mode: DemoMode,
 }
 
-/// How long a checkout's spans may take to arrive.
-pub const SPANS_LIMIT: Duration = Duration::from_secs(60);
+/// Time within which the spans of a checkout must arrive.
+pub const SPANS_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Traces in one answer; a trace has some thirty KiB of JSON.
-const PAGE: usize = 500;
-/// A load's traces are done when all spans are there and nothing has changed for so long, or when nothing has changed for longer.
-const SETTLED: Duration = Duration::from_secs(2);
-const QUIET: Duration = Duration::from_secs(15);
-/// Whatever still comes then.
-const LAST: Duration = Duration::from_secs(300);
+/// Traces per page; a trace has about 30 KiB of JSON.
+const PAGE_SIZE: usize = 500;
+/// Traces of a load are settled when they are complete and unchanged for this time, or
+const SETTLED_INTERVAL: Duration = Duration::from_secs(2);
+const QUIET_INTERVAL: Duration = Duration::from_secs(15);
+/// Upper bound of the wait for late spans.
+const MAX_SETTLE_TIME: Duration = Duration::from_secs(300);
 
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 // === impl Config ===
 
 impl Config {
-    /// This mode with the embedded broker, on free ports, with delays that are hardly felt.
+    /// Returns a configuration with this mode, the mock broker, free ports and short delays.
     #[must_use]
     pub const fn new(mode: DemoMode) -> Self {
         Self {
@@ -98,14 +99,14 @@ impl Config {
         }
     }
 
-    /// With this broker.
+    /// Sets the broker.
     #[must_use]
     pub fn broker(mut self, broker: BrokerChoice) -> Self {
         self.broker = broker;
         self
     }
 
-    /// With this variable for every service of the eshop.
+    /// Sets an environment variable of every service.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.push((name.into(), value.into()));
@@ -116,10 +117,11 @@ impl Config {
 // === impl Demo ===
 
 impl Demo {
-    /// Starts broker, collector and eshop, and waits until each is ready. `progress` is told what happens.
+    /// Starts broker, collector and eshop, and waits until each is ready. Calls `progress` for each
+    /// step.
     ///
-    /// # Errors
-    /// When one of them does not come up; names it and shows its last lines. What was started by then has been ended.
+    /// Fails if a part does not become ready; names it, shows its last output lines, and stops what
+    /// runs.
     pub fn start(
         binaries: &ProjectBinaries,
         config: &Config,
@@ -127,10 +129,10 @@ impl Demo {
     ) -> Result<Self> {
         ensure!(
             !config.netns || config.mode == DemoMode::Sidecar,
-            "only mode sidecar runs in network namespaces"
+            "network namespaces need mode sidecar"
         );
         let network = config.netns.then(|| {
-            progress("making a network namespace for each service");
+            progress("creating a network namespace for each service");
             PodNetwork::start(&eshop::SERVICES, &["kafka"])
         });
         let network = network.transpose()?;
@@ -151,7 +153,7 @@ impl Demo {
             &["--host", &host],
         )?;
         progress(&format!(
-            "starting the eshop's six services in mode {}",
+            "starting the six services of the eshop in mode {}",
             config.mode
         ));
         let sidecar = &binaries.throughline;
@@ -164,6 +166,7 @@ impl Demo {
                 (&binaries.eshop, SpanSource::Sdk(mode))
             }
         };
+        // The eshop starts last: its services export and connect at once.
         let eshop = Eshop::start(&eshop::Config {
             binary,
             tracing,
@@ -175,8 +178,10 @@ impl Demo {
             env: config.env.clone(),
         })?;
         if config.mode == DemoMode::Sidecar {
-            progress("letting the services show for some seconds that they do nothing unasked");
-            eshop.settle()?;
+            progress(
+                "waiting some seconds until every sidecar knows that its idle service makes no calls",
+            );
+            eshop.wait_until_idle()?;
         }
         Ok(Self {
             eshop,
@@ -188,12 +193,12 @@ impl Demo {
         })
     }
 
-    /// The services.
+    /// Returns the services.
     pub const fn eshop(&self) -> &Eshop {
         &self.eshop
     }
 
-    /// The collector.
+    /// Returns the collector.
     pub const fn collector(&self) -> &CollectorInstance {
         &self.collector
     }
@@ -203,18 +208,18 @@ impl Demo {
         &self.kafka
     }
 
-    /// The broker, to stop it and start it again.
+    /// Returns the broker, to stop and restart it.
     pub const fn kafka_mut(&mut self) -> &mut KafkaBroker {
         &mut self.kafka
     }
 
-    /// Sends one checkout and waits until all its spans are in; gives all traces it caused in Jaeger's JSON, the
-    /// checkout's own first.
+    /// Sends one checkout, waits until all its spans have arrived, and returns all its traces in
+    /// Jaeger's JSON.
     ///
-    /// A trace belongs to the checkout when it began after it was sent, so checkouts must not overlap.
+    /// A trace belongs to the checkout if it began after the request, so checkouts must not
+    /// overlap.
     ///
-    /// # Errors
-    /// When the checkout fails, when a process ends meanwhile, or when spans are missing after `limit`; says which.
+    /// Fails if the checkout fails, a process ends, or spans are missing after `limit`; names them.
     pub fn checkout_and_wait(&self, limit: Duration) -> Result<Vec<Value>> {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)?
@@ -224,10 +229,9 @@ impl Demo {
         self.wait_for_traces(&since, limit)
     }
 
-    /// Sends checkouts at a steady rate, and tells what became of their traces once they have settled.
+    /// Sends checkouts at a steady rate and returns a report once their traces have settled.
     ///
-    /// # Errors
-    /// When a process ends meanwhile, or the collector does not answer.
+    /// Fails if a process ends or the collector does not respond.
     pub fn load(&self, load: &CheckoutLoad, progress: &mut dyn FnMut(&str)) -> Result<LoadReport> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
         let (sent, answered) = load.run(&self.eshop.checkout_url(), progress);
@@ -238,14 +242,15 @@ impl Demo {
             if let Some(crash) = self.crashed() {
                 return Err(anyhow!("{crash}"));
             }
-            let now = LoadReport::of(sent, &answered, &self.all_since(since)?);
+            let now = LoadReport::of(sent, &answered, &self.traces_since(since)?);
             if now != report {
                 (report, changed) = (now, Instant::now());
             }
-            let is_quiet = changed.elapsed() >= QUIET || begin.elapsed() >= LAST;
+            let is_quiet =
+                changed.elapsed() >= QUIET_INTERVAL || begin.elapsed() >= MAX_SETTLE_TIME;
             if wait::is_interrupted()
                 || is_quiet
-                || (report.incomplete == 0 && changed.elapsed() >= SETTLED)
+                || (report.incomplete == 0 && changed.elapsed() >= SETTLED_INTERVAL)
             {
                 return Ok(report);
             }
@@ -253,11 +258,12 @@ impl Demo {
         }
     }
 
-    /// All traces since then: pages of what each service had a part in, newest first.
-    fn all_since(&self, since: u128) -> Result<Vec<Value>> {
-        let (since, limit) = (since.to_string(), PAGE.to_string());
+    /// Returns all traces since `since`: pages of each service's traces, newest first.
+    fn traces_since(&self, since: u128) -> Result<Vec<Value>> {
+        let (since, limit) = (since.to_string(), PAGE_SIZE.to_string());
         let mut traces: BTreeMap<String, Value> = BTreeMap::new();
         for service in eshop::SERVICES {
+            // The query API orders by start time, so the next page ends where this one began.
             let mut end = u64::MAX >> 1;
             loop {
                 let until = end.to_string();
@@ -269,7 +275,7 @@ impl Demo {
                 ];
                 let found = self.collector.search(&page)?;
                 let first = found.iter().filter_map(complete::begin).min();
-                let is_last = found.len() < PAGE;
+                let is_last = found.len() < PAGE_SIZE;
                 let named = found
                     .into_iter()
                     .filter_map(|trace| Some((trace.get("traceID")?.as_str()?.to_owned(), trace)));
@@ -286,14 +292,15 @@ impl Demo {
     fn wait_for_traces(&self, since: &str, limit: Duration) -> Result<Vec<Value>> {
         let begin = Instant::now();
         let mut before = None;
-        let mut lacking = String::new();
-        let settled = wait::until(limit, || match self.look(since) {
+        let mut missing_parts = String::new();
+        let settled = wait::until(limit, || match self.fetch_traces(since) {
             Err(error) => Some(Err(error)),
             Ok(traces) => {
-                lacking = missing(self.mode, &traces).join(", ");
-                // Complete, and the same at two looks: nothing more is on its way.
+                missing_parts = missing_spans(self.mode, &traces).join(", ");
+                // The traces must be complete and unchanged since the last poll: nothing more is in
+                // transit.
                 let spans = complete::span_ids(&traces);
-                let is_settled = lacking.is_empty() && before.as_ref() == Some(&spans);
+                let is_settled = missing_parts.is_empty() && before.as_ref() == Some(&spans);
                 before = Some(spans);
                 is_settled.then_some(Ok(traces))
             }
@@ -303,20 +310,20 @@ impl Demo {
                 !wait::is_interrupted(),
                 "interrupted while waiting for the checkout's traces"
             );
-            let lacking = if lacking.is_empty() {
+            let missing_parts = if missing_parts.is_empty() {
                 "still changing"
             } else {
-                lacking.as_str()
+                missing_parts.as_str()
             };
             let waited = begin.elapsed().as_secs_f32();
             Err(anyhow!(
-                "the checkout's traces are not complete after {waited:.1} s: {lacking}"
+                "the checkout's traces are not complete after {waited:.1} s: {missing_parts}"
             ))
         })
     }
 
-    /// What is there now: the traces since then, of both ends of the story.
-    fn look(&self, since: &str) -> Result<Vec<Value>> {
+    /// Returns the traces since `since` of the services at both ends of the flow.
+    fn fetch_traces(&self, since: &str) -> Result<Vec<Value>> {
         if let Some(crash) = self.crashed() {
             return Err(anyhow!("{crash}"));
         }
@@ -338,7 +345,7 @@ impl Demo {
         Ok(traces)
     }
 
-    /// The first process that has ended though it should run.
+    /// Returns the first process that has ended unexpectedly.
     pub fn crashed(&self) -> Option<ProcessCrash> {
         let gateway = self.gateway.as_ref().map(SidecarInstance::process);
         let own = [
@@ -354,10 +361,9 @@ impl Demo {
         })
     }
 
-    /// Ends everything in an orderly way: services, then collector, then broker.
+    /// Stops services, then collector, then broker.
     ///
-    /// # Errors
-    /// When something had to be killed, naming it. Nothing runs on in any case.
+    /// Fails if a process had to be killed; names it. Nothing runs afterwards in any case.
     pub fn stop(self) -> Result<()> {
         let Self {
             eshop,
@@ -366,26 +372,27 @@ impl Demo {
             kafka,
             ..
         } = &self;
+        // The collector must still run: a service that ends flushes its last spans.
         let stopped = eshop.stop();
         let gateway = gateway.as_ref().map(SidecarInstance::process);
         let rest = stop_all(
             [Some(collector.process()), gateway, kafka.process()]
                 .into_iter()
                 .flatten(),
-            STOP_LIMIT,
+            STOP_TIMEOUT,
         );
         stopped.and(rest)
     }
 }
 
-/// The way to the broker for services in a network of their own: it speaks on this machine's loopback only, and tells its clients to
-/// come there. Traces nothing; its spans go where nobody listens.
+/// Starts the gateway to the broker for services in network namespaces: the broker listens and
+/// advertises on this machine's loopback only. The gateway records no spans.
 fn gateway(
     binaries: &ProjectBinaries,
     network: &PodNetwork,
     bootstrap: &str,
 ) -> Result<SidecarInstance> {
-    let (listen, nobody) = (
+    let (listen, unused) = (
         format!("{}:9092", network.host()),
         SocketAddr::from(([127, 0, 0, 1], 9)),
     );
@@ -405,8 +412,8 @@ fn gateway(
     SidecarInstance::start_with(
         &|spec| spec,
         &binaries.throughline,
-        nobody,
-        "the gateway to Kafka",
+        unused,
+        "kafka-gateway",
         args,
     )
 }
@@ -419,7 +426,7 @@ fn start_kafka(
 ) -> Result<KafkaBroker> {
     match broker {
         BrokerChoice::Embedded => {
-            progress("starting the embedded broker");
+            progress("starting the mock broker");
             EmbeddedBroker::start(&binaries.embedded_kafka, &[topic]).map(KafkaBroker::Embedded)
         }
         BrokerChoice::Apache => ApacheBroker::builder()
@@ -428,7 +435,7 @@ fn start_kafka(
             .map(KafkaBroker::Apache),
         BrokerChoice::Remote(bootstrap) => {
             progress(&format!("using the broker at {bootstrap}"));
-            create_topic(bootstrap, &topic).context("the broker given must be reachable")?;
+            create_topic(bootstrap, &topic).context("the given broker is not reachable")?;
             Ok(KafkaBroker::Remote(bootstrap.clone()))
         }
     }

@@ -1,35 +1,37 @@
-//! Kafka brokers: the embedded one for speed, a real Apache Kafka for proof, or one that runs already.
+//! Kafka brokers: the mock cluster for speed, Apache Kafka for proof, or a running one.
 
 mod apache;
 mod embedded;
 mod jars;
+mod port;
 mod security;
 mod topic;
 
+pub(crate) use self::apache::java;
 pub use self::apache::{ApacheBroker, ApacheBuilder};
-pub(crate) use self::apache::{free_ports, java};
 pub use self::embedded::EmbeddedBroker;
 pub use self::jars::{VERSION, fetch as fetch_apache};
+pub(crate) use self::port::free_ports;
 pub use self::security::{CertificateFiles, MECHANISMS, PASSWORD, SecurityProtocol, USER};
 pub use self::topic::{TopicSpec, create_topic, delete_topic};
 
 use crate::process::ChildProcess;
 
-/// A broker that runs.
+/// A running broker.
 #[derive(Debug)]
 pub enum KafkaBroker {
     /// librdkafka's mock cluster.
     Embedded(EmbeddedBroker),
-    /// A real one that we started.
+    /// Apache Kafka, started by this crate.
     Apache(ApacheBroker),
-    /// A real one that somebody else started.
+    /// A broker that runs already, as `host:port`.
     Remote(String),
 }
 
 // === impl KafkaBroker ===
 
 impl KafkaBroker {
-    /// The address for `bootstrap.servers`.
+    /// Returns the address for `bootstrap.servers`.
     pub fn bootstrap(&self) -> &str {
         match self {
             Self::Embedded(broker) => broker.bootstrap(),
@@ -38,7 +40,7 @@ impl KafkaBroker {
         }
     }
 
-    /// The process, when it is ours and was started.
+    /// Returns the broker's process if this crate started it.
     pub fn process(&self) -> Option<&ChildProcess> {
         match self {
             Self::Embedded(broker) => Some(broker.process()),

@@ -1,4 +1,4 @@
-//! The embedded broker as others use it: the binary, its line, its mistakes.
+//! The mock broker as a process: its topics, its readiness line, its usage errors.
 #![cfg(feature = "embedded-kafka")]
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use throughline_testkit::process::ProcessSpec;
 const BINARY: &str = env!("CARGO_BIN_EXE_embedded-kafka");
 
 #[test]
-fn a_client_finds_the_topics_with_their_partitions() {
+fn client_finds_topics_and_partitions() {
     let broker = EmbeddedBroker::start(
         Path::new(BINARY),
         &[TopicSpec::new("a", 1), TopicSpec::new("b", 3)],
@@ -35,13 +35,13 @@ fn a_client_finds_the_topics_with_their_partitions() {
 }
 
 #[test]
-fn it_ends_soon_when_it_is_asked() {
+fn sigterm_ends_the_broker() {
     let broker = EmbeddedBroker::start(Path::new(BINARY), &[]).unwrap();
     broker.process().stop(Duration::from_secs(5)).unwrap();
 }
 
 #[test]
-fn a_mistake_on_the_command_line_is_told_with_exit_code_64() {
+fn usage_error_exits_with_code_64() {
     let process = ProcessSpec::new("embedded-kafka", BINARY)
         .args(["--topic", "t:0"])
         .spawn()

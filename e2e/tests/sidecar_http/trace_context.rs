@@ -37,7 +37,7 @@ struct TraceContextFixture {
 type ReceivedFields = Arc<Mutex<HashMap<String, Fields>>>;
 
 /// The service's client of HTTP, which has the sidecar as its proxy once that is there.
-type ProxiedClient = Arc<Mutex<Option<reqwest::ProxiedClient>>>;
+type ProxiedClient = Arc<Mutex<Option<reqwest::Client>>>;
 
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -105,12 +105,7 @@ impl TraceContextFixture {
         });
         let side = SidecarFixture::start(service, &[]);
         let proxy = reqwest::Proxy::http(format!("http://{}", side.outbound())).unwrap();
-        *client.lock().unwrap() = Some(
-            reqwest::ProxiedClient::builder()
-                .proxy(proxy)
-                .build()
-                .unwrap(),
-        );
+        *client.lock().unwrap() = Some(reqwest::Client::builder().proxy(proxy).build().unwrap());
         Self {
             side,
             back,

@@ -1,4 +1,5 @@
-//! A whole story: records are sent on one way, looked at in the broker itself, consumed on the same way; then their spans are.
+//! A round trip: records are produced through a sidecar, read from the broker directly, consumed
+//! through the sidecar; then the spans are checked.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -12,20 +13,20 @@ use super::record::{self, TestRecord};
 use super::run::{self, AckedRecord, ConsumedRecord};
 use super::spans::TopicSpans;
 
-/// How clients reach the broker.
+/// Path from clients to the broker.
 pub(crate) struct BrokerPath {
     pub(crate) bootstrap: String,
-    /// What clients must be told besides: `--security` and what belongs to it.
+    /// Further client options: `--security` and its parameters.
     pub(crate) security: Vec<(String, String)>,
-    /// Nothing stands between when there is none.
+    /// Clients connect directly if there is no sidecar.
     pub(crate) sidecar: Option<SidecarInstance>,
 }
 
-/// One story.
+/// One round trip.
 pub(crate) struct RoundTripCase<'a> {
-    pub(crate) kit: &'a KafkaFixture,
-    pub(crate) way: &'a BrokerPath,
-    /// Also the group, and the `client.id` of both clients.
+    pub(crate) fixture: &'a KafkaFixture,
+    pub(crate) path: &'a BrokerPath,
+    /// Topic name, also the group and the `client.id` of both clients.
     pub(crate) topic: String,
     pub(crate) producer: ClientLibrary,
     pub(crate) consumer: ClientLibrary,
@@ -34,18 +35,18 @@ pub(crate) struct RoundTripCase<'a> {
     pub(crate) consume: Vec<(&'a str, &'a str)>,
 }
 
-/// How often the producer sent each record.
+/// Number of times the producer sent each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryGuarantee {
     Once,
     AtLeastOnce,
 }
 
-/// What was sent, and what is in the broker.
+/// Records that were sent, and their state in the broker.
 pub(crate) struct StoredRecords {
     pub(crate) records: Vec<TestRecord>,
     pub(crate) acknowledged: Vec<AckedRecord>,
-    pub(crate) places: BTreeMap<RecordPosition, usize>,
+    pub(crate) positions: BTreeMap<RecordPosition, usize>,
     pub(crate) contexts: BTreeMap<RecordPosition, RecordContext>,
 }
 
@@ -82,16 +83,16 @@ impl BrokerPath {
 
 impl<'a> RoundTripCase<'a> {
     pub(crate) fn new(
-        kit: &'a KafkaFixture,
-        way: &'a BrokerPath,
+        fixture: &'a KafkaFixture,
+        path: &'a BrokerPath,
         topic: impl Into<String>,
         client: ClientLibrary,
     ) -> Self {
         let topic = topic.into();
         let (produce, consume) = (Vec::new(), Vec::new());
         Self {
-            kit,
-            way,
+            fixture,
+            path,
             topic,
             producer: client,
             consumer: client,
@@ -121,19 +122,19 @@ impl<'a> RoundTripCase<'a> {
         self
     }
 
-    /// All of it, when nothing happens in between.
+    /// Runs all steps without a disturbance.
     pub(crate) fn run(&self) {
-        self.kit.topic(&self.topic, PARTITIONS);
+        self.fixture.topic(&self.topic, PARTITIONS);
         let stored = self.send();
         let consumed = self.read(stored.committed().len());
         self.assert_traced(&stored, &consumed);
     }
 
     pub(crate) fn start_producer(&self, records: &[TestRecord]) -> run::ClientRun {
-        let options = self.way.options(&self.topic, &self.produce);
+        let options = self.path.options(&self.topic, &self.produce);
         run::produce(
-            self.kit.client(self.producer),
-            &self.way.bootstrap,
+            self.fixture.client(self.producer),
+            &self.path.bootstrap,
             &self.topic,
             records,
             &options,
@@ -141,19 +142,19 @@ impl<'a> RoundTripCase<'a> {
     }
 
     pub(crate) fn start_consumer(&self, count: usize, further: &[(&str, &str)]) -> run::ClientRun {
-        let mut options = self.way.options(&self.topic, &self.consume);
+        let mut options = self.path.options(&self.topic, &self.consume);
         options.push(("group", &self.topic));
         options.extend(further);
         run::consume(
-            self.kit.client(self.consumer),
-            &self.way.bootstrap,
+            self.fixture.client(self.consumer),
+            &self.path.bootstrap,
             &self.topic,
             count,
             &options,
         )
     }
 
-    /// Produces, and looks at what the broker has.
+    /// Produces the records and reads them back from the broker.
     pub(crate) fn send(&self) -> StoredRecords {
         let records = self.generate();
         let acknowledged = self.start_producer(&records).acknowledged();
@@ -172,24 +173,25 @@ impl<'a> RoundTripCase<'a> {
         )
     }
 
-    /// Looks at what the broker has, past the sidecar: all of it, byte for byte, one context in each.
+    /// Reads the records from the broker directly and checks them: complete, byte-equal, one
+    /// context each.
     pub(crate) fn stored(
         &self,
         records: Vec<TestRecord>,
         acknowledged: Vec<AckedRecord>,
     ) -> StoredRecords {
-        let is_told = !self.produce.contains(&("acks", "0"));
-        let acknowledged = if is_told {
+        let has_acks = !self.produce.contains(&("acks", "0"));
+        let acknowledged = if has_acks {
             acknowledged
         } else {
-            check::counted(&records)
+            check::positions_without_acks(&records)
         };
         check::acknowledged_in_order(&records, &acknowledged);
-        let places = check::places(&acknowledged);
-        let eye = self.kit.client(ClientLibrary::FranzGo);
+        let positions = check::positions_of(&acknowledged);
+        let reader = self.fixture.client(ClientLibrary::FranzGo);
         let found = run::consume(
-            eye,
-            self.kit.kafka.bootstrap(),
+            reader,
+            self.fixture.kafka.bootstrap(),
             &self.topic,
             records.len(),
             &[],
@@ -197,10 +199,10 @@ impl<'a> RoundTripCase<'a> {
         .consumed();
         let contexts = check::arrived(
             &records,
-            &places,
+            &positions,
             &found,
             HeaderOrder::Kept,
-            self.way.contexts(),
+            self.path.contexts(),
         );
         if let Some((_, codec)) = self.produce.iter().find(|(name, _)| *name == "codec") {
             check::codec(&found, codec);
@@ -208,7 +210,7 @@ impl<'a> RoundTripCase<'a> {
         StoredRecords {
             records,
             acknowledged,
-            places,
+            positions,
             contexts,
         }
     }
@@ -217,7 +219,7 @@ impl<'a> RoundTripCase<'a> {
         self.start_consumer(count, &[]).consumed()
     }
 
-    /// What a consumer had, against what was sent.
+    /// Compares consumed records with sent records.
     pub(crate) fn assert_arrived(&self, stored: &StoredRecords, consumed: &[ConsumedRecord]) {
         let order = if self.consumer == ClientLibrary::Kafkajs {
             HeaderOrder::WithinName
@@ -229,52 +231,57 @@ impl<'a> RoundTripCase<'a> {
             &stored.committed(),
             consumed,
             order,
-            self.way.contexts(),
+            self.path.contexts(),
         );
         assert_eq!(
             contexts,
             stored.committed_contexts(),
-            "a context changed on its way to the consumer"
+            "a context changed on its path to the consumer"
         );
     }
 
-    /// Records and spans, when each record was sent once and fetched once.
+    /// Checks records and spans of an exactly-once round trip.
     pub(crate) fn assert_traced(&self, stored: &StoredRecords, consumed: &[ConsumedRecord]) {
         self.assert_arrived(stored, consumed);
         self.assert_spans(stored, DeliveryGuarantee::Once, 1..=1);
     }
 
-    /// Every record has its producer span, and so many consumer spans, each with a commit or another's.
+    /// Checks that every record has its producer span, `processed` consumer spans, and a commit for
+    /// each.
     pub(crate) fn assert_spans(
         &self,
         stored: &StoredRecords,
-        sent: DeliveryGuarantee,
+        guarantee: DeliveryGuarantee,
         processed: RangeInclusive<usize>,
     ) {
-        let Some(sidecar) = &self.way.sidecar else {
+        let Some(sidecar) = &self.path.sidecar else {
             return;
         };
         let committed = stored.committed_contexts();
-        let wanted = [
+        let expected = [
             ("send", stored.contexts.len()),
             ("process", committed.len()),
             ("commit", committed.len()),
         ];
-        let spans =
-            TopicSpans::wait_for(&self.kit.collector, sidecar.service(), &self.topic, &wanted);
-        match sent {
+        let spans = TopicSpans::wait_for(
+            &self.fixture.collector,
+            sidecar.service(),
+            &self.topic,
+            &expected,
+        );
+        match guarantee {
             DeliveryGuarantee::Once if self.produce.contains(&("acks", "0")) => {
                 spans.assert_sent_unacknowledged(&stored.contexts, &self.topic);
             }
             DeliveryGuarantee::Once => spans.assert_sent(&stored.contexts, &self.topic, 1..=1),
             DeliveryGuarantee::AtLeastOnce => spans.assert_sent_at_least_once(&stored.contexts),
         }
-        spans.assert_settled(&committed, &processed);
+        spans.assert_committed(&committed, &processed);
         spans.assert_processed(&committed, [&self.topic, &self.topic], processed);
         let aborted = stored
             .contexts
             .iter()
-            .filter(|(place, _)| !committed.contains_key(place));
+            .filter(|(position, _)| !committed.contains_key(position));
         spans.assert_not_processed(aborted.map(|(_, context)| context));
     }
 }
@@ -282,17 +289,17 @@ impl<'a> RoundTripCase<'a> {
 // === impl Stored ===
 
 impl StoredRecords {
-    /// The places of the records that were not taken back.
+    /// Returns the positions of records outside of aborted transactions.
     pub(crate) fn committed(&self) -> BTreeMap<RecordPosition, usize> {
-        let taken_back = |index: usize| {
+        let is_aborted = |index: usize| {
             self.acknowledged
                 .iter()
                 .any(|ack| ack.index == index && !ack.committed)
         };
-        self.places
+        self.positions
             .iter()
-            .filter(|(_, index)| !taken_back(**index))
-            .map(|(place, index)| (*place, *index))
+            .filter(|(_, index)| !is_aborted(**index))
+            .map(|(position, index)| (*position, *index))
             .collect()
     }
 
@@ -301,8 +308,8 @@ impl StoredRecords {
         let kept = self
             .contexts
             .iter()
-            .filter(|(place, _)| committed.contains_key(place));
-        kept.map(|(place, context)| (*place, context.clone()))
+            .filter(|(position, _)| committed.contains_key(position));
+        kept.map(|(position, context)| (*position, context.clone()))
             .collect()
     }
 }

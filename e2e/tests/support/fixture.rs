@@ -1,4 +1,5 @@
-//! What all tests of one program share while any of them runs: a Kafka with every way in, a collector, the clients.
+//! Shared by all running tests of a program: Apache Kafka with every security protocol, a
+//! collector, the clients.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,14 +15,14 @@ use throughline_testkit::sidecar::SidecarInstance;
 
 use super::case::BrokerPath;
 
-/// The parts; they end when the last test lets go of them.
+/// The running parts; they end with the last test that holds them.
 pub(crate) struct KafkaFixture {
     pub(crate) clients: ClientPrograms,
     pub(crate) collector: CollectorInstance,
     pub(crate) kafka: ApacheBroker,
 }
 
-/// Whether the long proofs are asked for.
+/// Returns whether the full test run is requested.
 pub(crate) fn full() -> bool {
     std::env::var_os("THROUGHLINE_FULL").is_some_and(|full| full == "1")
 }
@@ -31,32 +32,33 @@ static SHARED: Mutex<Weak<KafkaFixture>> = Mutex::new(Weak::new());
 // === impl Kit ===
 
 impl KafkaFixture {
-    /// The parts that run already, or new ones.
+    /// Returns the running parts, or starts them.
     pub(crate) fn shared() -> Arc<Self> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
-            let kit = Arc::new(Self::start(ApacheBroker::builder()));
-            *shared = Arc::downgrade(&kit);
-            kit
+            let fixture = Arc::new(Self::start(ApacheBroker::builder()));
+            *shared = Arc::downgrade(&fixture);
+            fixture
         })
     }
 
-    /// Parts of its own, with every way into this Kafka.
+    /// Starts separate parts, with a listener of every security protocol.
     pub(crate) fn start(kafka: ApacheBuilder) -> Self {
         let kafka = SecurityProtocol::ALL
             .into_iter()
             .fold(kafka, ApacheBuilder::listener);
-        // Who comes by TLS without a login must show a certificate.
+        // Clients of the TLS listener without SASL must present a certificate.
         let kafka = kafka.property("listener.name.ssl.ssl.client.auth", "required");
-        // Or a client that looks a deleted topic up makes it anew before the test does, with one partition.
+        // With auto-creation, the metadata request of a client could recreate a deleted topic, with
+        // one partition, before the test does.
         let kafka = kafka.property("auto.create.topics.enable", "false");
         #[expect(
             clippy::print_stderr,
-            reason = "the first run fetches and builds for minutes, and says so"
+            reason = "the first run fetches and builds for minutes and shows its progress"
         )]
         let mut progress = |step: &str| eprintln!("{step}");
         Self {
-            clients: ClientPrograms::provide(
+            clients: ClientPrograms::install(
                 Path::new(env!("CARGO_BIN_EXE_rdkafka-client")),
                 &mut progress,
             )
@@ -67,13 +69,13 @@ impl KafkaFixture {
         }
     }
 
-    /// The way through a sidecar with these further arguments. Set `THROUGHLINE_SIDECAR_TESTS=direct` to leave the sidecar out, and
-    /// see whether it is the client that cannot do it.
+    /// Starts a sidecar with these further arguments. `THROUGHLINE_SIDECAR_TESTS=direct` leaves the
+    /// sidecar out, to see whether a failure is the client's own.
     pub(crate) fn sidecar(&self, service: &str, args: &[&str]) -> BrokerPath {
         self.sidecar_to(SecurityProtocol::Plaintext, service, args)
     }
 
-    /// The same before the brokers' listener of this kind.
+    /// Starts a sidecar in front of the listener with this protocol.
     pub(crate) fn sidecar_to(
         &self,
         listener: SecurityProtocol,
@@ -91,8 +93,8 @@ impl KafkaFixture {
         let binary = &ProjectBinaries::build().unwrap().throughline;
         let collector = self.collector.addresses().otlp_http;
         let sidecar = SidecarInstance::start(binary, &kafka, collector, service, args).unwrap();
-        // TLS ends in the sidecar; a login passes through it.
-        let inside = if listener.has_login() {
+        // TLS ends in the sidecar; SASL passes through it.
+        let inside = if listener.uses_sasl() {
             SecurityProtocol::SaslPlaintext
         } else {
             SecurityProtocol::Plaintext
@@ -104,19 +106,19 @@ impl KafkaFixture {
         }
     }
 
-    /// What clients of such a listener are told; the mechanism of a login is theirs to choose.
+    /// Returns the client options for such a listener; the SASL mechanism is the client's choice.
     pub(crate) fn security(&self, listener: SecurityProtocol) -> Vec<(String, String)> {
         let mut options = vec![("security", listener.to_string().to_lowercase())];
-        if listener.has_login() {
+        if listener.uses_sasl() {
             options.extend([
                 ("username", USER.to_owned()),
                 ("password", PASSWORD.to_owned()),
             ]);
         }
-        if listener.is_encrypted() {
+        if listener.uses_tls() {
             let certificates = self.kafka.certificates().unwrap();
             options.push(("ca", certificates.ca.display().to_string()));
-            if !listener.has_login() {
+            if !listener.uses_sasl() {
                 options.push(("cert", certificates.client.display().to_string()));
                 options.push(("key", certificates.client_key.display().to_string()));
             }
@@ -127,17 +129,17 @@ impl KafkaFixture {
             .collect()
     }
 
-    /// A new topic.
+    /// Creates a topic.
     #[expect(
         clippy::print_stderr,
-        reason = "when a test fails, it says at which case"
+        reason = "the output of a failed test shows the case"
     )]
     pub(crate) fn topic(&self, name: &str, partitions: u16) {
         eprintln!("topic {name}");
         create_topic(self.kafka.bootstrap(), &TopicSpec::new(name, partitions)).unwrap();
     }
 
-    /// A client, to be given its work.
+    /// Returns the process spec of a client.
     pub(crate) fn client(&self, client: ClientLibrary) -> ProcessSpec {
         self.clients.spec(client).unwrap()
     }

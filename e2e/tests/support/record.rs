@@ -1,4 +1,4 @@
-//! Records made from a seed: as hostile as the client that sends them allows.
+//! Generates records from a seed, as unusual as the producing client allows.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use throughline_testkit::clients::ClientLibrary;
 
 use super::run::ConsumedRecord;
 
-/// What is sent.
+/// A record to produce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TestRecord {
     pub(crate) partition: i32,
@@ -18,7 +18,7 @@ pub(crate) struct TestRecord {
     pub(crate) headers: RecordHeaders,
 }
 
-/// What somebody consumed and sends on.
+/// A consumed record that is produced again.
 impl From<ConsumedRecord> for TestRecord {
     fn from(consumed: ConsumedRecord) -> Self {
         let ConsumedRecord {
@@ -39,20 +39,20 @@ impl From<ConsumedRecord> for TestRecord {
     }
 }
 
-/// Names and values in their order; a name may come again, a value may be null.
+/// Names and values in order; names may repeat, values may be null.
 pub(crate) type RecordHeaders = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
-/// What a client can send; the table is in `e2e/clients/README.md`.
+/// Abilities of a client; the table is in `e2e/clients/README.md`.
 #[derive(Debug, Clone, Copy)]
 struct ClientCapabilities {
     null_values: bool,
     any_order: bool,
     any_names: bool,
-    nothing: bool,
+    empty_records: bool,
 }
 
-/// Names that somebody has somewhere.
-const NAMES: [&str; 14] = [
+/// Header names that occur in practice, and some that break naive code.
+const HEADER_NAMES: [&str; 14] = [
     "a",
     "dup",
     "dup",
@@ -69,8 +69,8 @@ const NAMES: [&str; 14] = [
     "quote\"back\\slash",
 ];
 
-/// `count` records for `partitions` partitions, as the first client can send and the second can show them; the same for the
-/// same seed.
+/// Generates `count` records for `partitions` partitions, limited to what the first client can send
+/// and the second can show. The same seed gives the same records.
 pub(crate) fn generate(
     [client, reader]: [ClientLibrary; 2],
     seed: u64,
@@ -82,14 +82,19 @@ pub(crate) fn generate(
         null_values: !matches!(client, ClientLibrary::KafkaPython | ClientLibrary::Kafkajs),
         any_order: client != ClientLibrary::Kafkajs,
         any_names: [client, reader] == [ClientLibrary::FranzGo; 2],
-        nothing: client != ClientLibrary::KafkaPython,
+        empty_records: client != ClientLibrary::KafkaPython,
     };
     (0..count)
-        .map(|index| one(&mut rng, index, partitions, abilities))
+        .map(|index| generate_one(&mut rng, index, partitions, abilities))
         .collect()
 }
 
-fn one(rng: &mut Rng, index: usize, partitions: i32, abilities: ClientCapabilities) -> TestRecord {
+fn generate_one(
+    rng: &mut Rng,
+    index: usize,
+    partitions: i32,
+    abilities: ClientCapabilities,
+) -> TestRecord {
     let timestamp = 1_760_000_000_000_i64 + i64::try_from(index).unwrap() * 7;
     let mut record = TestRecord {
         partition: rng.i32(0..partitions),
@@ -109,13 +114,14 @@ fn one(rng: &mut Rng, index: usize, partitions: i32, abilities: ClientCapabiliti
         },
         headers: headers(rng, abilities),
     };
-    if !abilities.nothing && record.key.is_none() {
+    if !abilities.empty_records && record.key.is_none() {
         record.value.get_or_insert_default();
     }
     record
 }
 
 fn headers(rng: &mut Rng, abilities: ClientCapabilities) -> RecordHeaders {
+    // Some records have so many headers that their count needs a varint of two bytes.
     let count = match rng.u8(0..12) {
         0..3 => 0,
         3..11 => rng.usize(1..7),
@@ -125,7 +131,7 @@ fn headers(rng: &mut Rng, abilities: ClientCapabilities) -> RecordHeaders {
         .map(|_| (name(rng, abilities), value(rng, abilities)))
         .collect();
     if rng.u8(0..8) == 0 {
-        // The application's own trace, which is to be continued.
+        // A trace of the application itself, which the sidecar must continue.
         let own = format!("00-{:032x}-{:016x}-01", rng.u128(1..), rng.u64(1..));
         headers.insert(
             rng.usize(0..=headers.len()),
@@ -143,7 +149,9 @@ fn name(rng: &mut Rng, abilities: ClientCapabilities) -> Vec<u8> {
         0 if abilities.any_names => vec![0xff, 0xfe, rng.u8(..)],
         1 if abilities.any_order => b"7".to_vec(),
         2 => vec![b'n'; rng.usize(1..300)],
-        _ => NAMES[rng.usize(..NAMES.len())].as_bytes().to_vec(),
+        _ => HEADER_NAMES[rng.usize(..HEADER_NAMES.len())]
+            .as_bytes()
+            .to_vec(),
     }
 }
 
@@ -157,13 +165,13 @@ fn value(rng: &mut Rng, abilities: ClientCapabilities) -> Option<Vec<u8>> {
     }
 }
 
-fn bytes(rng: &mut Rng, most: usize) -> Vec<u8> {
-    let mut bytes = vec![0; rng.usize(1..=most)];
+fn bytes(rng: &mut Rng, max_length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; rng.usize(1..=max_length)];
     rng.fill(&mut bytes);
     bytes
 }
 
-/// Values of one name stand together, where the name came first.
+/// Groups values of one name at the first position of the name.
 fn group_by_name(headers: &mut RecordHeaders) {
     let mut grouped: RecordHeaders = Vec::new();
     for (name, value) in headers.drain(..) {
@@ -176,7 +184,7 @@ fn group_by_name(headers: &mut RecordHeaders) {
     *headers = grouped;
 }
 
-/// The lines that clients read.
+/// Formats records as input lines of a client.
 pub(crate) fn to_lines(records: &[TestRecord]) -> String {
     records
         .iter()
@@ -200,7 +208,7 @@ fn line(record: &TestRecord) -> Value {
     })
 }
 
-/// Bytes of a line, or null.
+/// Decodes bytes of a line, or null.
 pub(crate) fn decode(text: &Value) -> Option<Vec<u8>> {
     (!text.is_null()).then(|| {
         STANDARD

@@ -1,4 +1,4 @@
-//! One run of a client: started, waited for, its lines read.
+//! Starts a client, waits for it and reads its output lines.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,27 +10,27 @@ use throughline_testkit::wait;
 
 use super::record::{self, RecordHeaders, TestRecord};
 
-/// A client at work.
+/// A running client.
 pub(crate) struct ClientRun {
     process: ChildProcess,
-    /// What it does, and with which topic.
-    work: String,
+    /// Task and topic, for messages.
+    task: String,
     output: PathBuf,
-    // Last, so that the process is gone before its folder is removed.
+    // Dropped last: the process must be gone before its folder is removed.
     _folder: TempDir,
 }
 
-/// Where a record went.
+/// Acknowledgement of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AckedRecord {
     pub(crate) index: usize,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    /// Outside of a transaction always.
+    /// Always true outside of a transaction.
     pub(crate) committed: bool,
 }
 
-/// What a consumer had.
+/// A consumed record.
 #[derive(Debug, Clone)]
 pub(crate) struct ConsumedRecord {
     pub(crate) partition: i32,
@@ -39,15 +39,15 @@ pub(crate) struct ConsumedRecord {
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) headers: RecordHeaders,
-    /// Told by `franz-go` alone.
+    /// Reported by `franz-go` only.
     pub(crate) codec: String,
-    /// In a share group.
+    /// Share groups only.
     pub(crate) delivery_count: u64,
     pub(crate) released: bool,
 }
 
-/// Longest life of a client that is not told to be slow.
-const LIMIT: Duration = Duration::from_secs(90);
+/// Maximum run time of a client.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Starts `spec` as a producer of these records.
 pub(crate) fn produce(
@@ -103,7 +103,7 @@ pub(crate) fn consume(
     )
 }
 
-/// Starts `spec` as a Streams application that carries `count` records from one topic to another.
+/// Starts `spec` as a Streams application that copies `count` records from one topic to another.
 pub(crate) fn streams(
     spec: ProcessSpec,
     bootstrap: &str,
@@ -125,16 +125,16 @@ pub(crate) fn streams(
             "--state",
         ])
         .arg(folder.path());
-    let work = format!("Streams from {from} to {to}");
+    let task = format!("Streams from {from} to {to}");
     start(
         spec.args(["--count", &count.to_string()]),
-        work,
+        task,
         folder,
         options,
     )
 }
 
-fn start(spec: ProcessSpec, work: String, folder: TempDir, options: &[(&str, &str)]) -> ClientRun {
+fn start(spec: ProcessSpec, task: String, folder: TempDir, options: &[(&str, &str)]) -> ClientRun {
     let output = folder.path().join("output");
     let options = options
         .iter()
@@ -147,7 +147,7 @@ fn start(spec: ProcessSpec, work: String, folder: TempDir, options: &[(&str, &st
         .unwrap();
     ClientRun {
         process,
-        work,
+        task,
         output,
         _folder: folder,
     }
@@ -156,7 +156,7 @@ fn start(spec: ProcessSpec, work: String, folder: TempDir, options: &[(&str, &st
 // === impl Run ===
 
 impl ClientRun {
-    /// Waits until it has written so many lines.
+    /// Waits until the client has written `count` lines.
     #[track_caller]
     pub(crate) fn wait_for_lines(&self, count: usize) {
         let written = || {
@@ -165,26 +165,26 @@ impl ClientRun {
                 .then_some(Ok(()))
                 .or_else(|| self.process.crashed().map(Err))
         };
-        match wait::until(LIMIT, written) {
+        match wait::until(TIMEOUT, written) {
             Some(Ok(())) => {}
-            // It may have written them and ended between the two looks.
+            // The client may have written the lines and ended since the last poll.
             Some(Err(crash)) => assert!(
                 lines(&self.output).len() >= count,
                 "{}: {crash}",
                 self.state()
             ),
             None => panic!(
-                "{} has not written {count} lines within {LIMIT:?}:\n{}",
+                "{} did not write {count} lines within {TIMEOUT:?}:\n{}",
                 self.state(),
                 self.log()
             ),
         }
     }
 
-    /// Waits for its end, which must be a good one; gives its lines.
+    /// Waits until the client has ended successfully; returns its lines.
     #[track_caller]
     pub(crate) fn lines(self) -> Vec<Value> {
-        match self.process.wait(LIMIT) {
+        match self.process.wait(TIMEOUT) {
             Ok(status) => assert!(
                 status.success(),
                 "{} ended with {status}:\n{}",
@@ -192,7 +192,7 @@ impl ClientRun {
                 self.log()
             ),
             Err(_) => panic!(
-                "{} has not ended within {LIMIT:?}:\n{}",
+                "{} did not end within {TIMEOUT:?}:\n{}",
                 self.state(),
                 self.log()
             ),
@@ -200,7 +200,7 @@ impl ClientRun {
         lines(&self.output)
     }
 
-    /// The lines of a producer.
+    /// Returns the acknowledgements of a producer.
     #[track_caller]
     pub(crate) fn acknowledged(self) -> Vec<AckedRecord> {
         self.lines()
@@ -210,7 +210,7 @@ impl ClientRun {
             .collect()
     }
 
-    /// The lines of a consumer.
+    /// Returns the records of a consumer.
     #[track_caller]
     pub(crate) fn consumed(self) -> Vec<ConsumedRecord> {
         self.lines()
@@ -220,7 +220,7 @@ impl ClientRun {
             .collect()
     }
 
-    /// Who it is and how far it has come, for one who asks why.
+    /// Describes client and progress for a failure message.
     fn state(&self) -> String {
         let lines = lines(&self.output);
         let last: String = lines
@@ -230,26 +230,27 @@ impl ClientRun {
             .chars()
             .take(300)
             .collect();
-        let (name, work, count) = (self.process.name(), &self.work, lines.len());
-        format!("{name}, {work} ({count} lines so far, the last: {last})")
+        let (name, task, count) = (self.process.name(), &self.task, lines.len());
+        format!("{name}, {task} ({count} lines so far, the last: {last})")
     }
 
-    /// What it said.
+    /// Returns the end of the client's log.
     fn log(&self) -> String {
         let log = self.process.log();
         if log.is_empty() {
-            "it said nothing".to_owned()
+            "no output".to_owned()
         } else {
             log[log.len().saturating_sub(40)..].join("\n")
         }
     }
 }
 
-/// All lines that are whole.
+/// Parses all complete lines.
 fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole
+    // The client may be writing its last line.
+    let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
+    complete
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
         .collect()

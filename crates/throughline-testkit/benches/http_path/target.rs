@@ -68,8 +68,8 @@ impl HttpTarget {
     ) -> Result<Self> {
         let address = free()?;
         let process = ProcessSpec::new("throughline", binary)
-            .forget_env("OTEL_")
-            .forget_env("THROUGHLINE_")
+            .clear_env("OTEL_")
+            .clear_env("THROUGHLINE_")
             .env("TOKIO_WORKER_THREADS", workers.to_string())
             .args([
                 "sidecar",

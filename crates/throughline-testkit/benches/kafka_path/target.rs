@@ -235,8 +235,8 @@ fn start_throughline(
     collector: &str,
 ) -> Result<KafkaTarget> {
     let process = ProcessSpec::new("throughline", throughline)
-        .forget_env("OTEL_")
-        .forget_env("THROUGHLINE_")
+        .clear_env("OTEL_")
+        .clear_env("THROUGHLINE_")
         .args([
             "sidecar",
             "--kafka",

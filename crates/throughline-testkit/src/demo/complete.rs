@@ -1,4 +1,4 @@
-//! Whether all spans of a checkout are in, told from the spans themselves.
+//! Checks whether all spans of a checkout have arrived.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::eshop::{DemoMode, TOPIC};
 
-/// Who answers what in one checkout.
-const SERVERS: [(&str, &str); 5] = [
+/// Service and server span of each request of a checkout.
+const SERVER_SPANS: [(&str, &str); 5] = [
     ("eshop", "GET /checkout"),
     ("inventory", "GET /createOrder"),
     ("billing", "GET /payment"),
@@ -15,12 +15,13 @@ const SERVERS: [(&str, &str); 5] = [
     ("notification", "GET /sendEmail"),
 ];
 
-/// What is still missing from these traces (Jaeger's JSON) of one checkout; nothing when they are complete.
+/// Returns the spans that are missing from these traces (Jaeger's JSON) of one checkout; an empty
+/// list means complete.
 ///
-/// Complete means: every server of the story has ended its span, the message's spans are there if the mode makes them,
-/// and every parent that a span names is there. Each service sends its spans in its own time, so that the last server's
-/// may well come in before another's.
-pub(super) fn missing(mode: DemoMode, traces: &[Value]) -> Vec<String> {
+/// Complete means: every server span is there, the spans of the message are there if the mode
+/// records them, and every referenced parent is there. Each service exports at its own pace, so the
+/// last server's span may arrive before another's.
+pub(super) fn missing_spans(mode: DemoMode, traces: &[Value]) -> Vec<String> {
     let spans: Vec<JaegerSpan<'_>> = traces.iter().flat_map(spans).collect();
     let mut missing = Vec::new();
     let mut expect = |service: &str, operation: &str| {
@@ -31,7 +32,7 @@ pub(super) fn missing(mode: DemoMode, traces: &[Value]) -> Vec<String> {
             missing.push(format!("no span {operation} of {service}"));
         }
     };
-    for (service, operation) in SERVERS {
+    for (service, operation) in SERVER_SPANS {
         expect(service, operation);
     }
     if mode != DemoMode::Rest {
@@ -46,7 +47,7 @@ pub(super) fn missing(mode: DemoMode, traces: &[Value]) -> Vec<String> {
             .filter(|parent| !known.contains(*parent))
         {
             missing.push(format!(
-                "span {} of {} names a span {} that is not there",
+                "span {} of {} references span {}, which is missing",
                 span.operation, span.service, parent.1
             ));
         }
@@ -54,7 +55,7 @@ pub(super) fn missing(mode: DemoMode, traces: &[Value]) -> Vec<String> {
     missing
 }
 
-/// When the first span of a trace began, in microseconds since the epoch.
+/// Returns the start of the first span of a trace, in microseconds since the epoch.
 pub(super) fn begin(trace: &Value) -> Option<u64> {
     list(trace, "spans")
         .iter()
@@ -62,7 +63,7 @@ pub(super) fn begin(trace: &Value) -> Option<u64> {
         .min()
 }
 
-/// The ids of all spans, to see whether more came in between two looks.
+/// Returns the ids of all spans, to detect late arrivals between two polls.
 pub(super) fn span_ids(traces: &[Value]) -> BTreeSet<String> {
     traces
         .iter()
@@ -71,21 +72,22 @@ pub(super) fn span_ids(traces: &[Value]) -> BTreeSet<String> {
         .collect()
 }
 
-/// What is told of a checkout however it is traced: its requests and, both ways, its record.
+/// Returns service and span name of each part of a checkout in every mode: its requests and, in
+/// both directions, its record.
 pub(super) fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SERVERS.into_iter().chain([
+    SERVER_SPANS.into_iter().chain([
         ("eshop", "To_eshop-topic"),
         ("kafka-consumer", "From_eshop-topic"),
     ])
 }
 
-/// What of a span matters here.
+/// The fields of a span in Jaeger's JSON that the checks use.
 pub(super) struct JaegerSpan<'a> {
     /// Trace id and span id.
     pub(super) id: (&'a str, &'a str),
     pub(super) service: &'a str,
     pub(super) operation: &'a str,
-    /// What it refers to, as trace id and span id.
+    /// Trace id and span id of each reference.
     pub(super) parents: Vec<(&'a str, &'a str)>,
     tags: &'a [Value],
 }
@@ -93,7 +95,7 @@ pub(super) struct JaegerSpan<'a> {
 // === impl Span ===
 
 impl<'a> JaegerSpan<'a> {
-    /// The text of a tag.
+    /// Returns the text of a tag.
     pub(super) fn tag(&self, key: &str) -> Option<&'a str> {
         self.tags
             .iter()
@@ -138,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    /// A trace of spans given as (service, operation, id, parent's id or "").
+    /// Builds a trace from (service, operation, id, parent id or "").
     fn trace(id: &str, spans: &[(&str, &str, &str, &str)]) -> Value {
         let processes: serde_json::Map<String, Value> = spans
             .iter()
@@ -167,19 +169,19 @@ mod tests {
     ];
 
     #[test]
-    fn nothing_is_missing_from_a_whole_trace() {
+    fn complete_trace_has_no_missing_spans() {
         assert_eq!(
-            missing(DemoMode::Linked, &[trace("a", &LINKED)]),
+            missing_spans(DemoMode::Linked, &[trace("a", &LINKED)]),
             Vec::<String>::new()
         );
     }
 
     #[test]
-    fn each_part_of_the_story_is_missed() {
+    fn each_missing_span_is_reported() {
         for (index, (service, operation, ..)) in LINKED.iter().enumerate() {
             let mut spans = LINKED.to_vec();
             spans.remove(index);
-            let missing = missing(DemoMode::Linked, &[trace("a", &spans)]);
+            let missing = missing_spans(DemoMode::Linked, &[trace("a", &spans)]);
             assert!(
                 missing.contains(&format!("no span {operation} of {service}")),
                 "{missing:?}"
@@ -188,22 +190,25 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_that_is_not_in_yet_is_missed() {
+    fn missing_parent_is_reported() {
         let mut spans = LINKED.to_vec();
         spans.push(("billing", "DBAccess.save2db", "9", "8"));
-        let expected = ["span DBAccess.save2db of billing names a span 8 that is not there"];
-        assert_eq!(missing(DemoMode::Linked, &[trace("a", &spans)]), expected);
+        let expected = ["span DBAccess.save2db of billing references span 8, which is missing"];
+        assert_eq!(
+            missing_spans(DemoMode::Linked, &[trace("a", &spans)]),
+            expected
+        );
     }
 
     #[test]
-    fn without_kafka_spans_two_traces_are_a_whole_story() {
+    fn mode_rest_is_complete_with_two_traces() {
         let second = [("notification", "GET /sendEmail", "4", "")];
         let traces = [trace("a", &LINKED[..4]), trace("b", &second)];
-        assert_eq!(missing(DemoMode::Rest, &traces), Vec::<String>::new());
+        assert_eq!(missing_spans(DemoMode::Rest, &traces), Vec::<String>::new());
         assert_eq!(
-            missing(DemoMode::Kafka, &traces).len(),
+            missing_spans(DemoMode::Kafka, &traces).len(),
             2,
-            "To_ and From_ are missed in mode kafka"
+            "mode kafka requires the To_ and From_ spans"
         );
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::TopicSpec;
 use crate::process::{ChildProcess, ProcessSpec};
 
-/// librdkafka's mock cluster in a process of its own: ready in milliseconds, forgets everything when it ends.
+/// librdkafka's mock cluster in a separate process: ready in milliseconds, all data in memory.
 #[derive(Debug)]
 pub struct EmbeddedBroker {
     process: ChildProcess,
@@ -20,8 +20,7 @@ pub struct EmbeddedBroker {
 impl EmbeddedBroker {
     /// Starts the broker with these topics on a free port of the loopback.
     ///
-    /// # Errors
-    /// When it does not come up.
+    /// Fails if the broker does not become ready.
     pub fn start(binary: &Path, topics: &[TopicSpec]) -> Result<Self> {
         let topics = topics
             .iter()
@@ -35,12 +34,12 @@ impl EmbeddedBroker {
         Ok(Self { process, bootstrap })
     }
 
-    /// The address for `bootstrap.servers`.
+    /// Returns the address for `bootstrap.servers`.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// The process.
+    /// Returns the supervised process.
     pub const fn process(&self) -> &ChildProcess {
         &self.process
     }

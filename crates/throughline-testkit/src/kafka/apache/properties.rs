@@ -1,44 +1,45 @@
-//! What each node is told in its `server.properties`.
+//! Builds the `server.properties` of each node.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 
 use super::node::NodeConfig;
-use super::{ApacheBuilder, free_ports};
+use super::settings::ClusterSettings;
+use crate::kafka::port::free_ports;
 use crate::kafka::security::{self, CertificateFiles, SecurityProtocol};
 
-/// Chooses the ports of all nodes and writes down their properties.
-pub(super) fn plan(
-    builder: &ApacheBuilder,
+/// Chooses the ports of all nodes and builds their configurations.
+pub(super) fn configure_nodes(
+    settings: &ClusterSettings,
     certificates: Option<&CertificateFiles>,
 ) -> Result<Vec<NodeConfig>> {
-    let controllers = free_ports(builder.nodes.into())?;
-    let ids = 1..=builder.nodes;
+    let controllers = free_ports(settings.nodes.into())?;
+    let ids = 1..=settings.nodes;
     let voters: Vec<String> = ids
         .clone()
         .zip(&controllers)
         .map(|(id, port)| format!("{id}@127.0.0.1:{port}"))
         .collect();
     ids.zip(&controllers)
-        .map(|(id, port)| plan_one(builder, certificates, id, *port, &voters.join(",")))
+        .map(|(id, port)| configure_node(settings, certificates, id, *port, &voters.join(",")))
         .collect()
 }
 
-fn plan_one(
-    builder: &ApacheBuilder,
+fn configure_node(
+    settings: &ClusterSettings,
     certificates: Option<&CertificateFiles>,
     id: u16,
     controller: u16,
     voters: &str,
 ) -> Result<NodeConfig> {
-    let mut ports: BTreeMap<SecurityProtocol, u16> = builder
+    let mut ports: BTreeMap<SecurityProtocol, u16> = settings
         .listeners
         .iter()
         .copied()
-        .zip(free_ports(builder.listeners.len())?)
+        .zip(free_ports(settings.listeners.len())?)
         .collect();
-    if let Some(port) = builder.port {
+    if let Some(port) = settings.port {
         ports.insert(SecurityProtocol::Plaintext, port);
     }
     let mut addresses: BTreeMap<SecurityProtocol, String> = ports
@@ -46,10 +47,10 @@ fn plan_one(
         .map(|(listener, port)| (*listener, format!("127.0.0.1:{port}")))
         .collect();
     let listeners = urls(&addresses);
-    if let Some(advertised) = &builder.advertised {
+    if let Some(advertised) = &settings.advertised {
         addresses.insert(SecurityProtocol::Plaintext, advertised.clone());
     }
-    let mut properties = settings(builder.nodes);
+    let mut properties = default_properties(settings.nodes);
     let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
     set("node.id", id.to_string());
     set("controller.quorum.voters", voters.to_owned());
@@ -70,12 +71,12 @@ fn plan_one(
         addresses.keys().copied(),
         certificates,
     ));
-    properties.extend(builder.properties.clone());
+    properties.extend(settings.properties.clone());
     Ok(NodeConfig {
         id,
         addresses,
         properties,
-        jvm: builder.jvm.clone(),
+        jvm: settings.jvm.clone(),
     })
 }
 
@@ -87,8 +88,9 @@ fn urls(addresses: &BTreeMap<SecurityProtocol, String>) -> String {
         .join(",")
 }
 
-/// Everything is replicated to every node, internal topics are small, and groups do not wait for members to come.
-fn settings(nodes: u16) -> BTreeMap<String, String> {
+/// Returns the defaults: all topics are replicated to every node, internal topics are small, and
+/// groups rebalance without delay.
+fn default_properties(nodes: u16) -> BTreeMap<String, String> {
     let (replicas, in_sync) = (nodes.to_string(), (nodes / 2 + 1).to_string());
     [
         ("process.roles", "broker,controller"),
@@ -102,9 +104,9 @@ fn settings(nodes: u16) -> BTreeMap<String, String> {
         ("group.consumer.heartbeat.interval.ms", "500"),
         ("group.share.min.heartbeat.interval.ms", "500"),
         ("group.share.heartbeat.interval.ms", "500"),
-        // Records stay, whatever timestamps a test gives them.
+        // Tests use old timestamps, which retention by time would delete.
         ("log.retention.ms", "-1"),
-        // A broker that was killed is given up soon.
+        // The controller fences a killed broker after three seconds.
         ("broker.heartbeat.interval.ms", "500"),
         ("broker.session.timeout.ms", "3000"),
         ("offsets.topic.num.partitions", "4"),
