@@ -1,7 +1,8 @@
-//! Real clients of every language on a real Apache Kafka, through the sidecar: every record arrives as it was sent, once and in
-//! order, and has its producer's and its consumer's span in one trace.
+//! Real clients in several languages on Apache Kafka, through the sidecar: every record arrives
+//! unchanged, once and in order, and has its producer and consumer span in one trace.
 //!
-//! The everyday run puts every client and every codec through once; `cargo xtask test --full` puts each with each.
+//! The default run covers every client and every codec once; `cargo xtask test --full` covers all
+//! combinations.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -9,12 +10,9 @@
     clippy::expect_used,
     reason = "a test fails by panicking"
 )]
-#![expect(clippy::print_stderr, reason = "tells what takes long")]
+#![expect(clippy::print_stderr, reason = "shows the duration of each case")]
 
-#[expect(
-    dead_code,
-    reason = "shared with the other tests, which use more of it"
-)]
+#[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod support;
 
 use std::time::Instant;
@@ -26,8 +24,9 @@ use throughline_testkit::kafka::{MECHANISMS, SecurityProtocol};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-/// Says which case runs, and how long it took. `THROUGHLINE_CASE=kafkajs-lz4` leaves out all whose names do not contain that.
-fn told(case: &RoundTripCase<'_>) {
+/// Runs a case and prints its name and duration. `THROUGHLINE_CASE=kafkajs-lz4` skips all cases
+/// whose names do not contain that.
+fn run_case(case: &RoundTripCase<'_>) {
     if std::env::var("THROUGHLINE_CASE").is_ok_and(|wanted| !case.topic.contains(&wanted)) {
         return;
     }
@@ -38,7 +37,7 @@ fn told(case: &RoundTripCase<'_>) {
 }
 
 #[test]
-fn every_client_and_every_codec() {
+fn every_client_with_every_codec() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("codecs", &[]);
     let each = if full() { CODECS.len() } else { 1 };
@@ -51,7 +50,7 @@ fn every_client_and_every_codec() {
                 format!("{}-{codec}", client.name()),
                 client,
             );
-            told(
+            run_case(
                 &case
                     .records(if full() { 400 } else { 60 })
                     .produce(&[("codec", codec)]),
@@ -61,7 +60,7 @@ fn every_client_and_every_codec() {
 }
 
 #[test]
-fn every_way_to_be_acknowledged() {
+fn every_acks_setting() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("acknowledgements", &[]);
     let clients: &[ClientLibrary] = if full() {
@@ -75,7 +74,7 @@ fn every_way_to_be_acknowledged() {
             ("1", ("acks", "1")),
             ("idempotent", ("idempotent", "true")),
         ] {
-            told(
+            run_case(
                 &RoundTripCase::new(
                     &fixture,
                     &path,
@@ -89,7 +88,7 @@ fn every_way_to_be_acknowledged() {
 }
 
 #[test]
-fn a_record_is_read_by_clients_of_another_language() {
+fn record_is_read_by_a_client_of_another_language() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("mixed", &[]);
     let pairs = [
@@ -104,12 +103,12 @@ fn a_record_is_read_by_clients_of_another_language() {
     for (producer, consumer, codec) in pairs {
         let topic = format!("{}-to-{}", producer.name(), consumer.name());
         let case = RoundTripCase::new(&fixture, &path, topic, *producer).consumer(*consumer);
-        told(&case.produce(&[("codec", codec)]));
+        run_case(&case.produce(&[("codec", codec)]));
     }
 }
 
 #[test]
-fn transactions_that_were_aborted_are_sent_and_never_processed() {
+fn aborted_records_have_producer_spans_only() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("transactions", &[]);
     let clients: &[ClientLibrary] = if full() {
@@ -125,12 +124,12 @@ fn transactions_that_were_aborted_are_sent_and_never_processed() {
             ("abort-every", "3"),
             ("codec", "lz4"),
         ]);
-        told(&case.consume(&[("isolation", "read_committed")]));
+        run_case(&case.consume(&[("isolation", "read_committed")]));
     }
 }
 
 #[test]
-fn groups_of_the_new_protocol() {
+fn consumer_groups_of_kip_848() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("groups", &[]);
     let clients = [
@@ -146,12 +145,12 @@ fn groups_of_the_new_protocol() {
             format!("{}-consumer-group", client.name()),
             *client,
         );
-        told(&case.consume(&[("protocol", "consumer")]));
+        run_case(&case.consume(&[("protocol", "consumer")]));
     }
 }
 
 #[test]
-fn logins_of_every_kind_pass_through() {
+fn every_sasl_mechanism_passes_through() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar_to(SecurityProtocol::SaslPlaintext, "logins", &[]);
     let clients = [
@@ -166,7 +165,7 @@ fn logins_of_every_kind_pass_through() {
             if full() || number % MECHANISMS.len() == other {
                 let topic = format!("{}-{}", client.name(), mechanism.to_lowercase());
                 let login = [("mechanism", mechanism)];
-                told(
+                run_case(
                     &RoundTripCase::new(&fixture, &path, topic, client)
                         .produce(&login)
                         .consume(&login),
@@ -177,7 +176,7 @@ fn logins_of_every_kind_pass_through() {
 }
 
 #[test]
-fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
+fn sidecar_connects_to_the_broker_by_mutual_tls() {
     let fixture = KafkaFixture::shared();
     let certificates = fixture.kafka.certificates().unwrap();
     let path = |path: &std::path::Path| path.display().to_string();
@@ -196,13 +195,13 @@ fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
         &key,
     ];
     let path = fixture.sidecar_to(SecurityProtocol::Ssl, "tls", &tls);
-    told(
+    run_case(
         &RoundTripCase::new(&fixture, &path, "tls-to-the-broker", ClientLibrary::Java)
             .produce(&[("codec", "zstd")]),
     );
     let path = fixture.sidecar_to(SecurityProtocol::SaslSsl, "tls-and-login", &tls[..3]);
     let login = [("mechanism", "SCRAM-SHA-512")];
-    told(
+    run_case(
         &RoundTripCase::new(&fixture, &path, "tls-and-login", ClientLibrary::FranzGo)
             .produce(&login)
             .consume(&login),
@@ -210,7 +209,7 @@ fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
 }
 
 #[test]
-fn clients_speak_tls_to_the_sidecar() {
+fn clients_connect_to_the_sidecar_by_tls() {
     let fixture = KafkaFixture::shared();
     let certificates = fixture.kafka.certificates().unwrap();
     let (cert, key) = (
@@ -232,7 +231,7 @@ fn clients_speak_tls_to_the_sidecar() {
         ClientLibrary::FranzGo,
     ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
-        told(&RoundTripCase::new(
+        run_case(&RoundTripCase::new(
             &fixture,
             &path,
             format!("{}-tls", client.name()),

@@ -1,7 +1,9 @@
-//! Real clients through the sidecar while things happen: a broker is killed and comes back, consumers come and go, a topic is made
-//! anew under the same name, records are given back and delivered again, a Streams application carries them on.
+//! Real clients through the sidecar under disturbances: a broker is killed and restarted, consumers
+//! join and leave, a topic is recreated under the same name, records are released and redelivered,
+//! a Streams application forwards them.
 //!
-//! The everyday run has one or two clients for each; `cargo xtask test --full` has all that can do it.
+//! The default run has one or two clients for each; `cargo xtask test --full` has all that support
+//! it.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -10,10 +12,7 @@
     reason = "a test fails by panicking"
 )]
 
-#[expect(
-    dead_code,
-    reason = "shared with the other tests, which use more of it"
-)]
+#[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod support;
 
 use std::collections::BTreeMap;
@@ -29,7 +28,7 @@ use throughline_testkit::clients::ClientLibrary;
 use throughline_testkit::kafka::{ApacheBroker, delete_topic};
 
 #[test]
-fn a_broker_is_killed_and_comes_back() {
+fn broker_is_killed_and_restarts() {
     let mut fixture = KafkaFixture::start(ApacheBroker::builder().nodes(3));
     let path = fixture.sidecar("killed", &[]);
     let pairs = [
@@ -65,13 +64,13 @@ fn a_broker_is_killed_and_comes_back() {
         let case = RoundTripCase::new(&fixture, &path, &topic, producer).consumer(consumer);
         let stored = case.stored(records, acknowledged);
         case.assert_arrived(&stored, &consumed);
-        // What was on its way when the broker died is sent, or fetched, once more.
+        // Requests in flight when the broker died are sent, or fetched, once more.
         case.assert_spans(&stored, DeliveryGuarantee::AtLeastOnce, 1..=4);
     }
 }
 
 #[test]
-fn a_consumer_joins_and_leaves() {
+fn consumer_joins_and_leaves_the_group() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("rebalanced", &[]);
     let clients = [
@@ -103,16 +102,16 @@ fn a_consumer_joins_and_leaves() {
         let stored = case.stored(records, producer.acknowledged());
         consumed.sort_by_key(|record| (record.partition, record.offset));
         case.assert_arrived(&stored, &consumed);
-        // A consumer that leaves has more than it hands on, and the next one fetches that again.
+        // A leaving consumer has fetched more than it handed on; the next one fetches that again.
         case.assert_spans(&stored, DeliveryGuarantee::Once, 1..=4);
     }
 }
 
 #[test]
-fn a_topic_is_deleted_and_made_anew_between_two_records() {
+fn topic_is_deleted_and_recreated_between_two_records() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("recreated", &[]);
-    // Not franz-go: its clients give up when the id of a topic changes, with a sidecar and without.
+    // Not franz-go: it gives up when a topic id changes, with or without a sidecar.
     let clients = [
         ClientLibrary::Java,
         ClientLibrary::Confluent,
@@ -121,9 +120,11 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
         ClientLibrary::Kafkajs,
     ];
     for client in if full() { &clients[..] } else { &clients[..1] } {
-        // Far fewer in each partition of the new topic: a consumer's place in the old one must not exist there.
+        // The new topic has far fewer records per partition, so that the consumer's old position
+        // does not exist there.
         let (old, new) = (120, 15);
-        // What kafkajs sends comes twice: its retry repeats the whole request. kafka-python's producer at times never goes on.
+        // kafkajs sends twice, because its retry repeats the whole request; kafka-python's producer
+        // sometimes never continues.
         let only_consumes = matches!(client, ClientLibrary::Kafkajs | ClientLibrary::KafkaPython);
         let producer = if only_consumes {
             ClientLibrary::Java
@@ -142,8 +143,9 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
         let folder = TempDir::new().unwrap();
         let gate = folder.path().join("gate");
         let path = gate.display().to_string();
-        // kafka-python goes on at the end of the new topic when it finds it shorter than the old (KIP-320), straight from the broker,
-        // too. So that this is its beginning, nothing is in it until kafka-python has found it.
+        // kafka-python continues at the end of a new topic that is shorter than the old one
+        // (KIP-320), with or without a sidecar. The new topic stays empty until kafka-python has
+        // found it, so that its end is also its beginning.
         let goes_to_end = *client == ClientLibrary::KafkaPython;
         let case = case
             .produce(&[("gate-at", "120"), ("gate", &path), ("in-flight", "1")])
@@ -169,7 +171,7 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
     }
 }
 
-/// Both halves arrived, and their spans have the one name that the two topics share.
+/// Checks that both halves arrived, and that their spans share the topic name.
 fn assert_recreated(
     case: &RoundTripCase<'_>,
     old: usize,
@@ -188,13 +190,13 @@ fn assert_recreated(
             ..ack
         })
         .collect();
-    // What was in the first topic is gone; the consumer alone has seen it.
+    // The first topic is gone, so only the consumer has seen its records.
     let order = if case.consumer == ClientLibrary::Kafkajs {
         HeaderOrder::WithinName
     } else {
         HeaderOrder::Kept
     };
-    let places = check::positions_of(&before);
+    let positions = check::positions_of(&before);
     let contexts = check::arrived(
         &records[..old],
         &positions,
@@ -222,13 +224,14 @@ fn assert_recreated(
     );
     for half in [&first, &second] {
         spans.assert_sent(&half.contexts, &case.topic, 1..=2);
-        // Who looks for its place in the new topic may fetch its beginning more than once.
+        // A consumer that resets its position in the new topic may fetch its beginning more than
+        // once.
         spans.assert_processed(&half.contexts, [&case.topic, &case.topic], 1..=4);
     }
 }
 
 #[test]
-fn records_of_a_share_group_are_given_back_and_delivered_again() {
+fn released_records_of_a_share_group_are_redelivered() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("shared", &[]);
     let clients = [
@@ -299,7 +302,7 @@ fn records_of_a_share_group_are_given_back_and_delivered_again() {
 }
 
 #[test]
-fn a_streams_application_carries_records_and_their_traces_on() {
+fn streams_application_forwards_records_and_traces() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("streams", &[]);
     for guarantee in if full() {
@@ -339,7 +342,7 @@ fn a_streams_application_carries_records_and_their_traces_on() {
         )
         .lines();
 
-        // The application sends on what it was given, its context among the headers.
+        // The application forwards the record with its headers, so the context is among them.
         let isolation = [("isolation", "read_committed")];
         let eye = run::consume(
             fixture.client(ClientLibrary::FranzGo),

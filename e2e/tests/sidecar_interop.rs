@@ -1,7 +1,8 @@
-//! The sidecar beside applications that trace by themselves: its spans continue theirs, and theirs continue its.
+//! The sidecar beside instrumented applications: its spans continue theirs, and theirs continue its
+//! spans.
 //!
-//! On one side always a client that knows nothing of tracing, on the other opentracing-kafka-client 0.1.15, over Jaeger's tracer or
-//! Brave's, or OpenTelemetry's Java agent.
+//! One side is always an uninstrumented client, the other opentracing-kafka-client 0.1.15 (over
+//! Jaeger's tracer or Brave) or OpenTelemetry's Java agent.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,10 +11,7 @@
     reason = "a test fails by panicking"
 )]
 
-#[expect(
-    dead_code,
-    reason = "shared with the other tests, which use more of it"
-)]
+#[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod support;
 
 use std::time::Duration;
@@ -29,16 +27,16 @@ use throughline_testkit::clients::ClientLibrary;
 use throughline_testkit::process::ProcessSpec;
 use throughline_testkit::wait;
 
-/// What tells a trace from another: its id, and that of the span in it.
+/// Trace id and span id.
 type SpanIds = (String, String);
 
 const COUNT: usize = 20;
 
-/// A tracer below opentracing-kafka-client, and the format that it knows.
+/// Tracers for opentracing-kafka-client, with their propagation formats.
 const TRACERS: [(&str, &str); 2] = [("jaeger", "jaeger"), ("brave", "b3multi")];
 
 #[test]
-fn spans_continue_those_of_a_producer_with_opentracing_kafka_client() {
+fn sidecar_continues_an_opentracing_producer() {
     let fixture = KafkaFixture::shared();
     for (tracer, format) in TRACERS {
         let path = fixture.sidecar(&format!("after-{tracer}"), &["--propagation", format]);
@@ -51,28 +49,28 @@ fn spans_continue_those_of_a_producer_with_opentracing_kafka_client() {
             &[("tracer", tracer)],
         )
         .lines();
-        let theirs: Vec<SpanIds> = their_spans(&lines, "To_")
+        let theirs: Vec<SpanIds> = tracer_spans(&lines, "To_")
             .map(|span| (span.trace, span.id))
             .collect();
         assert_eq!(theirs.len(), COUNT, "{lines:?}");
         receive(&path, fixture.client(ClientLibrary::FranzGo), &topic, &[]).lines();
 
-        let (sent, processed) = ours(&fixture, &path, &topic);
+        let (sent, processed) = sidecar_spans(&fixture, &path, &topic);
         assert_eq!(
             parents(&sent),
             sorted(&theirs),
-            "our producer spans are below theirs"
+            "the sidecar's producer spans are not children of the client's"
         );
         assert_eq!(
             parents(&processed),
             sorted(&theirs),
-            "their record went on as it was, so our consumer spans are, too"
+            "the sidecar's consumer spans do not continue the client's context"
         );
     }
 }
 
 #[test]
-fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
+fn opentracing_consumer_continues_the_sidecar() {
     let fixture = KafkaFixture::shared();
     for (tracer, format) in TRACERS {
         for (deliver, operation) in [("observe", "send"), ("patch", "process")] {
@@ -88,11 +86,11 @@ fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
                 &[("tracer", tracer)],
             )
             .lines();
-            let theirs: Vec<SpanIds> = their_spans(&lines, "From_")
+            let theirs: Vec<SpanIds> = tracer_spans(&lines, "From_")
                 .map(|span| (span.trace, span.parent))
                 .collect();
 
-            let (sent, processed) = ours(&fixture, &path, &topic);
+            let (sent, processed) = sidecar_spans(&fixture, &path, &topic);
             let above = if operation == "send" { sent } else { processed };
             assert_eq!(sorted(&theirs), ids(&above), "{tracer}, {deliver}");
         }
@@ -100,7 +98,7 @@ fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
 }
 
 #[test]
-fn spans_continue_those_of_a_producer_with_the_agent() {
+fn sidecar_continues_a_producer_with_the_java_agent() {
     let fixture = KafkaFixture::shared();
     for format in ["tracecontext", "b3multi"] {
         let path = fixture.sidecar(&format!("after-agent-{format}"), &["--propagation", format]);
@@ -112,36 +110,37 @@ fn spans_continue_those_of_a_producer_with_the_agent() {
         send(&path, agent(&fixture, &service, format), &topic, &[]).lines();
         receive(&path, fixture.client(ClientLibrary::FranzGo), &topic, &[]).lines();
 
-        let theirs = agents_spans(&fixture, &service, "producer");
-        let (sent, processed) = ours(&fixture, &path, &topic);
+        let theirs = agent_spans(&fixture, &service, "producer");
+        let (sent, processed) = sidecar_spans(&fixture, &path, &topic);
         assert_eq!(parents(&sent), ids(&theirs));
         assert_eq!(parents(&processed), ids(&theirs));
     }
 }
 
 #[test]
-fn a_consumer_with_the_agent_continues_our_spans() {
+fn consumer_with_the_java_agent_continues_the_sidecar() {
     let fixture = KafkaFixture::shared();
     for format in ["tracecontext", "b3"] {
-        let (sent, theirs) = to_the_agent(&fixture, format);
+        let (sent, theirs) = send_to_agent(&fixture, format);
         assert_eq!(parents(&theirs), ids(&sent), "{format}");
     }
 }
 
-/// Names of Kafka's headers have a case. We write B3's several names in small letters, as the clients of Go and Python read them; Java's
-/// look for `X-B3-TraceId` and find nothing. The single header `b3` has one name for all.
+/// Names of Kafka headers are case-sensitive. The sidecar writes B3 multi-header names in lower
+/// case, as Go and Python clients read them; Java clients look up `X-B3-TraceId` and find nothing.
+/// The single header `b3` has one spelling.
 #[test]
-fn the_agent_does_not_find_the_several_headers_of_b3_in_small_letters() {
+fn java_agent_does_not_find_b3_multi_headers_in_lower_case() {
     let fixture = KafkaFixture::shared();
-    let (_, theirs) = to_the_agent(&fixture, "b3multi");
+    let (_, theirs) = send_to_agent(&fixture, "b3multi");
     assert!(
         theirs.iter().all(|span| span.references.is_empty()),
         "{theirs:?}: the documentation says that it does not"
     );
 }
 
-/// Our producer spans, and the agent's consumer spans.
-fn to_the_agent(fixture: &KafkaFixture, format: &str) -> (Vec<TraceSpan>, Vec<TraceSpan>) {
+/// Returns the sidecar's producer spans and the agent's consumer spans.
+fn send_to_agent(fixture: &KafkaFixture, format: &str) -> (Vec<TraceSpan>, Vec<TraceSpan>) {
     let path = fixture.sidecar(
         &format!("before-agent-{format}"),
         &["--propagation", format],
@@ -153,11 +152,11 @@ fn to_the_agent(fixture: &KafkaFixture, format: &str) -> (Vec<TraceSpan>, Vec<Tr
     fixture.topic(&topic, 1);
     send(&path, fixture.client(ClientLibrary::FranzGo), &topic, &[]).lines();
     receive(&path, agent(fixture, &service, format), &topic, &[]).lines();
-    let (sent, _) = ours(fixture, &path, &topic);
-    (sent, agents_spans(fixture, &service, "consumer"))
+    let (sent, _) = sidecar_spans(fixture, &path, &topic);
+    (sent, agent_spans(fixture, &service, "consumer"))
 }
 
-/// A span that opentracing-kafka-client made, as the client's output tells it.
+/// A span of opentracing-kafka-client, from the client's output.
 struct TracerSpan {
     trace: String,
     id: String,
@@ -209,16 +208,16 @@ fn receive(
     run::consume(client, &path.bootstrap, topic, COUNT, &options)
 }
 
-/// The producer and the consumer spans that the sidecar made.
-fn ours(
+/// Returns the sidecar's producer and consumer spans.
+fn sidecar_spans(
     fixture: &KafkaFixture,
     path: &BrokerPath,
     topic: &str,
 ) -> (Vec<TraceSpan>, Vec<TraceSpan>) {
-    let service = way
+    let service = path
         .sidecar
         .as_ref()
-        .expect("these tests are of the sidecar")
+        .expect("these tests need the sidecar")
         .service();
     let spans = TopicSpans::wait_for(
         &fixture.collector,
@@ -232,7 +231,7 @@ fn ours(
     )
 }
 
-/// The Java client with the agent, whose spans are of `service`.
+/// Returns the Java client with the agent, whose spans belong to `service`.
 fn agent(fixture: &KafkaFixture, service: &str, propagators: &str) -> ProcessSpec {
     let endpoint = format!("http://{}", fixture.collector.addresses().otlp_http);
     let spec = fixture
@@ -253,8 +252,8 @@ fn agent(fixture: &KafkaFixture, service: &str, propagators: &str) -> ProcessSpe
     .fold(spec, |spec, (name, value)| spec.env(name, value))
 }
 
-/// The agent's spans of this kind, one for each record.
-fn agents_spans(fixture: &KafkaFixture, service: &str, kind: &str) -> Vec<TraceSpan> {
+/// Returns the agent's spans of this kind, one per record.
+fn agent_spans(fixture: &KafkaFixture, service: &str, kind: &str) -> Vec<TraceSpan> {
     let find = || {
         let traces = fixture.collector.traces(service).unwrap();
         let spans = TraceSet::from_json(&json!({ "data": traces })).spans;
@@ -276,7 +275,7 @@ fn ids(spans: &[TraceSpan]) -> Vec<SpanIds> {
     )
 }
 
-/// What the spans are below; of a link in another trace, nothing.
+/// Returns the parents of the spans; a link to another trace is not a parent.
 fn parents(spans: &[TraceSpan]) -> Vec<SpanIds> {
     let parent = |span: &TraceSpan| {
         let (_, trace, id) = span.references.first().cloned().unwrap_or_default();

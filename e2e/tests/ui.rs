@@ -1,4 +1,4 @@
-//! The web page in a real Chromium, on the real collector, fed by real checkouts.
+//! The web page in Chromium, with the real collector and real checkouts.
 
 use std::process::Command;
 
@@ -6,12 +6,12 @@ use throughline_testkit::build::{ProjectBinaries, repository_root};
 use throughline_testkit::demo::{Config, Demo, SPANS_TIMEOUT};
 use throughline_testkit::eshop::DemoMode;
 
-/// The state whose collector also takes the odd traces of the tests.
+/// Mode whose collector also receives the synthetic traces of the tests.
 const MAIN: DemoMode = DemoMode::Linked;
 
 #[test]
-fn the_page_shows_a_checkout_in_chromium() {
-    // What each state of the demo must show stands in `ui/e2e/modes.test.mjs`, by its name.
+fn page_shows_a_checkout_in_chromium() {
+    // The expectations for each mode are in `ui/e2e/modes.test.mjs`.
     let with_checkout = |mode: &DemoMode| {
         let config = Config::new(*mode);
         let demo = Demo::start(ProjectBinaries::build().unwrap(), &config, &mut |step| {
