@@ -41,7 +41,7 @@ pub struct TraceSpan {
     pub duration: u64,
 }
 
-// === impl Traces ===
+// === impl TraceSet ===
 
 impl TraceSet {
     /// Reads `{"data":[..]}`.
@@ -158,7 +158,7 @@ impl std::fmt::Display for TraceSet {
     }
 }
 
-// === impl Span ===
+// === impl TraceSpan ===
 
 impl TraceSpan {
     /// Returns the text of a tag, or an empty string.

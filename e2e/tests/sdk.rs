@@ -358,7 +358,7 @@ async fn record_too_large_for_a_context_is_sent_without(case: &TopicCase) {
     assert_eq!(case.span("send narrow").status, Status::Unset);
 }
 
-// === impl Case ===
+// === impl TopicCase ===
 
 impl TopicCase {
     fn new(broker: &ApacheBroker, topic: &'static str) -> Self {

@@ -216,7 +216,7 @@ fn clients_connect_to_the_sidecar_by_tls() {
         certificates.server.display().to_string(),
         certificates.server_key.display().to_string(),
     );
-    let mut way = fixture.sidecar(
+    let mut path = fixture.sidecar(
         "tls-from-the-client",
         &["--client-tls-cert", &cert, "--client-tls-key", &key],
     );

@@ -163,7 +163,7 @@ struct TracerSpan {
     parent: String,
 }
 
-fn their_spans<'a>(lines: &'a [Value], name: &'a str) -> impl Iterator<Item = TracerSpan> + 'a {
+fn tracer_spans<'a>(lines: &'a [Value], name: &'a str) -> impl Iterator<Item = TracerSpan> + 'a {
     // Brave writes names in lower case.
     let is_so = |line: &&Value| {
         let own = line["name"].as_str().unwrap_or_default();

@@ -21,7 +21,7 @@ pub struct ProjectBinaries {
     pub embedded_kafka: PathBuf,
 }
 
-// === impl Binaries ===
+// === impl ProjectBinaries ===
 
 impl ProjectBinaries {
     /// Builds all binaries once per process; a fresh build does nothing. Cargo's progress goes to

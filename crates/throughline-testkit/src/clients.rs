@@ -45,7 +45,7 @@ pub struct ClientPrograms {
     rdkafka: PathBuf,
 }
 
-// === impl Client ===
+// === impl ClientLibrary ===
 
 impl ClientLibrary {
     /// All clients.
@@ -72,7 +72,7 @@ impl ClientLibrary {
     }
 }
 
-// === impl Clients ===
+// === impl ClientPrograms ===
 
 impl ClientPrograms {
     /// Fetches and builds the missing clients. `rdkafka` is the binary `rdkafka-client` of the

@@ -47,7 +47,7 @@ pub struct CollectorPorts {
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-// === impl Collector ===
+// === impl CollectorInstance ===
 
 impl CollectorInstance {
     /// Starts the collector on free ports.
@@ -173,7 +173,7 @@ fn data(mut envelope: Value) -> Vec<Value> {
     }
 }
 
-// === impl Addresses ===
+// === impl CollectorEndpoints ===
 
 impl CollectorEndpoints {
     fn read(json: &Value) -> Result<Self> {
@@ -194,7 +194,7 @@ impl CollectorEndpoints {
     }
 }
 
-// === impl Ports ===
+// === impl CollectorPorts ===
 
 impl CollectorPorts {
     /// The conventional ports of each protocol.

@@ -226,7 +226,7 @@ impl Eshop {
     }
 }
 
-// === impl Mode ===
+// === impl DemoMode ===
 
 impl DemoMode {
     /// All modes, in the order of the article.

@@ -76,7 +76,7 @@ pub fn missing() -> Option<String> {
     (!allowed).then(|| "network namespaces need root; run as root or without --netns".to_owned())
 }
 
-// === impl Network ===
+// === impl PodNetwork ===
 
 impl PodNetwork {
     /// Creates pods with these names. `aliases` are further names of this machine.

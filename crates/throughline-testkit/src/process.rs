@@ -53,7 +53,7 @@ pub struct ProcessCrash {
     pub log: Vec<String>,
 }
 
-// === impl Spec ===
+// === impl ProcessSpec ===
 
 impl ProcessSpec {
     /// Creates a spec for `program`, called `name` in messages.
@@ -132,7 +132,7 @@ impl ProcessSpec {
     }
 }
 
-// === impl Process ===
+// === impl ChildProcess ===
 
 impl ChildProcess {
     fn spawn(spec: ProcessSpec) -> Result<Self> {
@@ -385,7 +385,7 @@ pub fn stop_all<'a>(
     }
 }
 
-// === impl Crash ===
+// === impl ProcessCrash ===
 
 impl fmt::Display for ProcessCrash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

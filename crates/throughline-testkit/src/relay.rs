@@ -37,7 +37,7 @@ pub enum ConversationSide {
 /// Bytes recorded per connection; later bytes pass unrecorded.
 const MAX_RECORDED_BYTES: usize = 1024 * 1024;
 
-// === impl Relay ===
+// === impl RecordingRelay ===
 
 impl RecordingRelay {
     /// Listens on a free port of the loopback and forwards every connection to `upstream`, which
@@ -136,7 +136,7 @@ fn copy_and_record(
     drop(to.shutdown(Shutdown::Write));
 }
 
-// === impl Conversation ===
+// === impl RecordedConversation ===
 
 impl RecordedConversation {
     fn push(&mut self, speaker: ConversationSide, piece: &[u8]) {

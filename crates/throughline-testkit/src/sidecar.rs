@@ -24,7 +24,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 
-// === impl Sidecar ===
+// === impl SidecarInstance ===
 
 impl SidecarInstance {
     /// Starts a sidecar in front of the brokers at `kafka`. Its spans belong to `service` and go to

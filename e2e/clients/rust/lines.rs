@@ -1,4 +1,4 @@
-//! The command line and the lines of JSON of the `rdkafka` client.
+//! Command line and JSON lines of the `rdkafka` client.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use serde_json::{Value, json};
 
-/// The command line: `--name value`, always in pairs.
+/// Options of the command line: pairs of `--name value`.
 pub(crate) struct Options(BTreeMap<String, String>);
 
-/// A record to send.
+/// A record to produce.
 pub(crate) struct InputRecord {
     pub(crate) partition: Option<i32>,
     pub(crate) timestamp: Option<i64>,
@@ -23,7 +23,7 @@ pub(crate) struct InputRecord {
     headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// Where a record went.
+/// Acknowledgement of a record.
 pub(crate) struct AcknowledgementLine {
     index: usize,
     topic: String,
@@ -31,7 +31,7 @@ pub(crate) struct AcknowledgementLine {
     offset: i64,
 }
 
-/// Where lines go. Each is complete before the next one begins.
+/// Writer of output lines. Each line is complete before the next begins.
 pub(crate) struct LineWriter(Mutex<Box<dyn Write + Send>>);
 
 // === impl Options ===
@@ -43,7 +43,7 @@ impl Options {
             let bare = name.strip_prefix("--").map(str::to_owned);
             let (bare, value) = bare
                 .zip(arguments.next())
-                .ok_or_else(|| anyhow!("options are --name value: {name}"))?;
+                .ok_or_else(|| anyhow!("expected --name value: {name}"))?;
             options.insert(bare, value);
         }
         Ok(Self(options))
@@ -69,7 +69,7 @@ impl Options {
     }
 }
 
-// === impl Input ===
+// === impl InputRecord ===
 
 impl InputRecord {
     fn read(line: &str) -> Result<Self> {
@@ -103,7 +103,7 @@ impl InputRecord {
     }
 }
 
-/// The records of an input file.
+/// Reads the records of an input file.
 pub(crate) fn read(path: &str) -> Result<Vec<InputRecord>> {
     let file = File::open(path).with_context(|| format!("opening {path}"))?;
     BufReader::new(file)
@@ -112,7 +112,7 @@ pub(crate) fn read(path: &str) -> Result<Vec<InputRecord>> {
         .collect()
 }
 
-// === impl Acknowledged ===
+// === impl AcknowledgementLine ===
 
 impl AcknowledgementLine {
     pub(crate) fn new(index: usize, message: &BorrowedMessage<'_>) -> Self {
@@ -140,7 +140,7 @@ impl AcknowledgementLine {
     }
 }
 
-/// A consumed record as a line.
+/// Formats a consumed record as a line.
 pub(crate) fn consumed(message: &BorrowedMessage<'_>) -> Value {
     let headers: Vec<Value> = message
         .headers()
@@ -159,7 +159,7 @@ pub(crate) fn consumed(message: &BorrowedMessage<'_>) -> Value {
     })
 }
 
-// === impl Lines ===
+// === impl LineWriter ===
 
 impl LineWriter {
     pub(crate) fn create(options: &Options) -> Result<Self> {
@@ -172,7 +172,7 @@ impl LineWriter {
 
     pub(crate) fn write(&self, line: &Value) {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody is left to tell; the reader misses the line.
+        // A closed output cannot be reported; the reader misses the line.
         file.write_all(format!("{line}\n").as_bytes())
             .unwrap_or_default();
         file.flush().unwrap_or_default();

@@ -1,9 +1,11 @@
-//! The `rdkafka` crate as a client under test: produce, consume; classic and KIP-848 groups. The contract is in `../README.md`.
+//! The `rdkafka` crate as a client under test: produce and consume; classic and KIP-848 groups. The
+//! contract is in `../README.md`.
 //!
-//! Knows neither TLS nor SCRAM: our build of librdkafka has no OpenSSL. The same library with it comes with `confluent.py`.
+//! No TLS and no SCRAM: this build of librdkafka has no OpenSSL. `confluent.py` uses the same
+//! library with it.
 #![expect(
     clippy::print_stderr,
-    reason = "a program: this is how it tells what went wrong"
+    reason = "a command line program reports errors on stderr"
 )]
 
 #[path = "lines.rs"]
@@ -22,14 +24,14 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use self::lines::{AcknowledgementLine, InputRecord, LineWriter, Options};
 
-/// What a producer's acknowledgements become: lines at once, or lines of the transaction that is open.
+/// Destination of acknowledgements: lines at once, or the lines of the open transaction.
 struct AcknowledgementSink {
     lines: LineWriter,
     transaction: Option<Mutex<Vec<AcknowledgementLine>>>,
     failed: Mutex<Vec<String>>,
 }
 
-/// Commits what was handled before somebody else gets the partition, so nothing comes twice.
+/// Offsets of handled records, committed before a rebalance so that nothing is read twice.
 #[derive(Default)]
 struct HandledOffsets(Mutex<BTreeMap<(String, i32), i64>>);
 
@@ -42,7 +44,7 @@ fn main() -> Result<()> {
     match command.as_str() {
         "produce" => produce(&options),
         "consume" => consume(&options),
-        _ => bail!("the first argument is produce or consume"),
+        _ => bail!("unknown command: use produce or consume"),
     }
 }
 
@@ -223,7 +225,7 @@ fn consume(options: &Options) -> Result<()> {
     Ok(())
 }
 
-// === impl Acknowledgements ===
+// === impl AcknowledgementSink ===
 
 impl ClientContext for AcknowledgementSink {}
 
@@ -243,14 +245,14 @@ impl ProducerContext for AcknowledgementSink {
     }
 }
 
-// === impl Handled ===
+// === impl HandledOffsets ===
 
 impl HandledOffsets {
     fn note(&self, topic: &str, partition: i32, next: i64) {
         lock(&self.0).insert((topic.to_owned(), partition), next);
     }
 
-    /// What was handled of the partitions that are `wanted`, and is now forgotten.
+    /// Removes and returns the offsets of the partitions that are `wanted`.
     fn take(&self, wanted: impl Fn(&(String, i32)) -> bool) -> Result<TopicPartitionList> {
         let mut offsets = TopicPartitionList::new();
         let mut handled = lock(&self.0);
@@ -287,10 +289,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For a producer that is told to be slow, or to wait.
+/// Waits, for options that slow the producer down.
 fn wait(pace: Duration) {
     if !pace.is_zero() {
-        #[expect(clippy::disallowed_methods, reason = "waiting is what was asked for")]
+        #[expect(clippy::disallowed_methods, reason = "the options request the wait")]
         std::thread::sleep(pace);
     }
 }

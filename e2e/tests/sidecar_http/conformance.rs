@@ -1,4 +1,4 @@
-//! h2spec (github.com/summerwind/h2spec), every case of it, against the sidecar's port.
+//! Every case of h2spec (github.com/summerwind/h2spec) against the sidecar's port.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,21 +14,22 @@ use tokio::runtime::Runtime;
 use crate::fixture::SidecarFixture;
 use crate::service::{self, ServiceProtocol};
 
-/// What a run of h2spec gave.
+/// Summary of a run of h2spec.
 #[derive(Debug, PartialEq, Eq)]
 struct H2specSummary {
     cases: usize,
     failed: Vec<String>,
 }
 
-/// One case, and why it is not kept: the port takes HTTP/1 too, and what begins as neither is told so in HTTP/1, with 400, before it
-/// is closed. The case wants it closed without a word, or a frame.
-const ANSWERED_IN_HTTP1: &str = "2: Sends invalid connection preface";
+/// The one case that fails by design: the port also accepts HTTP/1, so an invalid preface gets an
+/// HTTP/1 response with status 400 before the close. The case accepts only a close or a GOAWAY
+/// frame.
+const REJECTED_IN_HTTP1: &str = "2: Sends invalid connection preface";
 
-const CASES: usize = 146;
+const CASE_COUNT: usize = 146;
 
 #[test]
-fn http2_in_clear_text_is_as_h2spec_wants_it_whatever_the_service_speaks() {
+fn h2c_conforms_to_h2spec_with_every_service_protocol() {
     for (spoken, protocol) in [
         (ServiceProtocol::Http1, "http1"),
         (ServiceProtocol::Http2, "same"),
@@ -42,8 +43,8 @@ fn http2_in_clear_text_is_as_h2spec_wants_it_whatever_the_service_speaks() {
         assert_eq!(
             verdict,
             H2specSummary {
-                cases: CASES,
-                failed: vec![ANSWERED_IN_HTTP1.to_owned()]
+                cases: CASE_COUNT,
+                failed: vec![REJECTED_IN_HTTP1.to_owned()]
             },
             "{protocol}"
         );
@@ -52,7 +53,7 @@ fn http2_in_clear_text_is_as_h2spec_wants_it_whatever_the_service_speaks() {
 }
 
 #[test]
-fn http2_in_tls_is_as_h2spec_wants_it() {
+fn http2_over_tls_conforms_to_h2spec() {
     let home = tempfile::tempdir().unwrap();
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (cert, key) = (home.path().join("cert.pem"), home.path().join("key.pem"));
@@ -71,11 +72,11 @@ fn http2_in_tls_is_as_h2spec_wants_it() {
         &[&["--inbound-protocol", "http2"], &tls[..]].concat(),
     );
     let verdict = h2spec(side.inbound(), &["--tls", "--insecure"]);
-    // What is agreed on by TLS needs no guess.
+    // ALPN selects the protocol, so the preface is not guessed.
     assert_eq!(
         verdict,
         H2specSummary {
-            cases: CASES,
+            cases: CASE_COUNT,
             failed: Vec::new()
         }
     );
@@ -88,7 +89,7 @@ fn h2spec(to: SocketAddr, args: &[&str]) -> H2specSummary {
     let spec =
         ProcessSpec::new("h2spec", program).args(["--strict", "--timeout", "5", "--port", &port]);
     let run = spec.args(args.iter().copied()).spawn().unwrap();
-    wait::until(Duration::from_secs(300), || run.status()).expect("it ends");
+    wait::until(Duration::from_secs(300), || run.status()).expect("h2spec ends");
     let log = run.log();
     let summary = log.iter().find_map(|line| line.split_once(" tests, "));
     let cases = summary
@@ -105,7 +106,7 @@ fn h2spec(to: SocketAddr, args: &[&str]) -> H2specSummary {
 }
 
 async fn answer(request: Request<Incoming>) -> Response<Full<Bytes>> {
-    // hyper leaves it to the service to answer HEAD without a body in HTTP/2.
+    // In HTTP/2, hyper leaves it to the service to respond to HEAD without a body.
     let body = if request.method() == Method::HEAD {
         Bytes::new()
     } else {

@@ -1,6 +1,7 @@
-//! A service that reads HTTP/1.1 as strictly as its grammar is written, and keeps what it read.
+//! An HTTP service that parses HTTP/1.1 strictly and records the requests.
 //!
-//! What a lenient server could take for something else is [`RecordedInput::Odd`] here, so what passes is read alike by all.
+//! Anything that a lenient server could read in another way is [`RecordedInput::Odd`], so all
+//! servers read a recorded request alike.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,18 +11,18 @@ use std::thread;
 
 use throughline_testkit::wait;
 
-use crate::fixture::PATIENCE;
+use crate::fixture::TIMEOUT;
 
 pub(crate) struct RequestRecorder {
     address: SocketAddr,
-    kept: Arc<RecorderState>,
+    state: Arc<RecorderState>,
 }
 
-/// What came on a connection, piece by piece.
+/// Input of a connection, request by request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RecordedInput {
     Request(WholeRequest),
-    /// It ended in the middle of one.
+    /// The connection ended in the middle of a request.
     Cut(String),
     Odd(String),
 }
@@ -29,8 +30,8 @@ pub(crate) enum RecordedInput {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WholeRequest {
     /// Method and target.
-    pub(crate) asks: String,
-    /// Names in small letters.
+    pub(crate) line: String,
+    /// Names in lower case.
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: String,
 }
@@ -38,43 +39,43 @@ pub(crate) struct WholeRequest {
 #[derive(Default)]
 struct RecorderState {
     seen: Mutex<Vec<RecordedInput>>,
-    /// Connections on which a request has begun that is not over.
+    /// Connections with an incomplete request.
     busy: AtomicUsize,
 }
 
-// === impl Recorder ===
+// === impl RequestRecorder ===
 
 impl RequestRecorder {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, kept) = (
+        let (address, state) = (
             listener.local_addr().unwrap(),
             Arc::<RecorderState>::default(),
         );
-        let keep = Arc::clone(&kept);
-        // Ends with the program.
+        let shared = Arc::clone(&state);
+        // The threads end with the test program.
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let keep = Arc::clone(&keep);
-                thread::spawn(move || keep.serve(stream));
+                let state = Arc::clone(&shared);
+                thread::spawn(move || state.serve(stream));
             }
         });
-        Self { address, kept }
+        Self { address, state }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What has come since the last time, once no request is in the middle.
+    /// Returns the input since the last call, once no request is incomplete.
     pub(crate) fn take(&self) -> Vec<RecordedInput> {
-        let rests = || (self.kept.busy.load(Ordering::SeqCst) == 0).then_some(());
-        wait::until(PATIENCE, rests).expect("every request that has begun ends");
-        std::mem::take(&mut *self.kept.seen.lock().unwrap())
+        let rests = || (self.state.busy.load(Ordering::SeqCst) == 0).then_some(());
+        wait::until(TIMEOUT, rests).expect("every started request ends");
+        std::mem::take(&mut *self.state.seen.lock().unwrap())
     }
 }
 
-// === impl Kept ===
+// === impl RecorderState ===
 
 impl RecorderState {
     fn serve(&self, stream: TcpStream) {
@@ -109,19 +110,19 @@ enum GrammarError {
     Odd(&'static str),
 }
 
-/// RFC 9112, with nothing of what it lets a recipient forgive.
+/// Parses a request by RFC 9112, without any of the leniency that it permits to recipients.
 fn request(
     stream: &mut BufReader<TcpStream>,
     all: &mut Vec<u8>,
 ) -> Result<WholeRequest, GrammarError> {
     let first = line(stream, all)?;
-    let asks = first
+    let request_line = first
         .strip_suffix(" HTTP/1.1")
-        .ok_or(GrammarError::Odd("a version"))?
+        .ok_or(GrammarError::Odd("invalid version"))?
         .to_owned();
-    let targets = asks.split(' ').collect::<Vec<_>>();
+    let targets = request_line.split(' ').collect::<Vec<_>>();
     if targets.len() != 2 || targets.iter().any(|part| part.is_empty()) {
-        return Err(GrammarError::Odd("a request line"));
+        return Err(GrammarError::Odd("invalid request line"));
     }
     let fields = fields(stream, all)?;
     let values = |name: &str| {
@@ -137,7 +138,7 @@ fn request(
         values("transfer-encoding"),
     );
     if hosts.len() != 1 {
-        return Err(GrammarError::Odd("not one host"));
+        return Err(GrammarError::Odd("host fields: not exactly one"));
     }
     let body = match (&lengths[..], &codings[..]) {
         ([], []) => Vec::new(),
@@ -147,14 +148,16 @@ fn request(
             exactly(
                 stream,
                 all,
-                length.parse().map_err(|_| GrammarError::Odd("a length"))?,
+                length
+                    .parse()
+                    .map_err(|_| GrammarError::Odd("invalid length"))?,
             )?
         }
         ([], ["chunked"]) => chunks(stream, all)?,
         _ => return Err(GrammarError::Odd("lengths")),
     };
     Ok(WholeRequest {
-        asks,
+        line: request_line,
         fields,
         body: String::from_utf8_lossy(&body).into_owned(),
     })
@@ -170,17 +173,19 @@ fn fields(
         if line.is_empty() {
             return Ok(fields);
         }
-        let (name, value) = line.split_once(':').ok_or(GrammarError::Odd("no colon"))?;
+        let (name, value) = line
+            .split_once(':')
+            .ok_or(GrammarError::Odd("field without a colon"))?;
         let is_token =
             |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(is_token) {
-            return Err(GrammarError::Odd("a name"));
+            return Err(GrammarError::Odd("invalid field name"));
         }
         if value
             .bytes()
             .any(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f)
         {
-            return Err(GrammarError::Odd("a control byte"));
+            return Err(GrammarError::Odd("control byte"));
         }
         fields.push((
             name.to_ascii_lowercase(),
@@ -194,10 +199,10 @@ fn chunks(stream: &mut BufReader<TcpStream>, all: &mut Vec<u8>) -> Result<Vec<u8
     loop {
         let size = line(stream, all)?;
         if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(GrammarError::Odd("a chunk's size"));
+            return Err(GrammarError::Odd("invalid chunk size"));
         }
-        let size =
-            usize::from_str_radix(&size, 16).map_err(|_| GrammarError::Odd("a chunk's size"))?;
+        let size = usize::from_str_radix(&size, 16)
+            .map_err(|_| GrammarError::Odd("invalid chunk size"))?;
         if size == 0 {
             let trailers = fields(stream, all)?;
             let is_framing =
@@ -206,17 +211,17 @@ fn chunks(stream: &mut BufReader<TcpStream>, all: &mut Vec<u8>) -> Result<Vec<u8
             return if are_safe {
                 Ok(body)
             } else {
-                Err(GrammarError::Odd("a trailer that belongs to the head"))
+                Err(GrammarError::Odd("framing or routing field in a trailer"))
             };
         }
         body.extend(exactly(stream, all, size)?);
         if exactly(stream, all, 2)? != b"\r\n" {
-            return Err(GrammarError::Odd("a chunk's end"));
+            return Err(GrammarError::Odd("invalid chunk end"));
         }
     }
 }
 
-/// A line, without its end, in which there is no other.
+/// Reads one line, without its end, that contains no other line end.
 fn line(stream: &mut BufReader<TcpStream>, all: &mut Vec<u8>) -> Result<String, GrammarError> {
     let begin = all.len();
     stream
@@ -225,9 +230,9 @@ fn line(stream: &mut BufReader<TcpStream>, all: &mut Vec<u8>) -> Result<String, 
     let line = all[begin..].strip_suffix(b"\n").ok_or(GrammarError::Cut)?;
     let line = line
         .strip_suffix(b"\r")
-        .ok_or(GrammarError::Odd("a lone line feed"))?;
+        .ok_or(GrammarError::Odd("line feed without carriage return"))?;
     if line.contains(&b'\r') || line.contains(&0) {
-        return Err(GrammarError::Odd("a control byte"));
+        return Err(GrammarError::Odd("control byte"));
     }
     Ok(String::from_utf8_lossy(line).into_owned())
 }
@@ -238,7 +243,7 @@ fn exactly(
     count: usize,
 ) -> Result<Vec<u8>, GrammarError> {
     let begin = all.len();
-    let limit = u64::try_from(count).map_err(|_| GrammarError::Odd("a length"))?;
+    let limit = u64::try_from(count).map_err(|_| GrammarError::Odd("invalid length"))?;
     stream
         .by_ref()
         .take(limit)

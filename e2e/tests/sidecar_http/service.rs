@@ -1,4 +1,4 @@
-//! A service in this process, and a client of it.
+//! An HTTP service in this process, and a client for it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,13 +16,13 @@ pub(crate) enum ServiceProtocol {
     Http2,
 }
 
-/// A connection on which one request is made.
+/// A client connection for one request.
 pub(crate) enum ServiceClient<B> {
     Http1(hyper::client::conn::http1::SendRequest<B>),
     Http2(hyper::client::conn::http2::SendRequest<B>),
 }
 
-/// Answers each request with this.
+/// Starts a service that responds to each request with `answer`.
 pub(crate) async fn start<F, R, B>(spoken: ServiceProtocol, answer: F) -> SocketAddr
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
@@ -56,7 +56,7 @@ where
     address
 }
 
-// === impl Client ===
+// === impl ServiceClient ===
 
 impl<B> ServiceClient<B>
 where
@@ -81,7 +81,7 @@ where
         }
     }
 
-    pub(crate) async fn ask(&mut self, request: Request<B>) -> hyper::Result<Response<Incoming>> {
+    pub(crate) async fn send(&mut self, request: Request<B>) -> hyper::Result<Response<Incoming>> {
         match self {
             Self::Http1(sender) => sender.send_request(request).await,
             Self::Http2(sender) => sender.send_request(request).await,

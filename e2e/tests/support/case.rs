@@ -52,7 +52,7 @@ pub(crate) struct StoredRecords {
 
 pub(crate) const PARTITIONS: u16 = 3;
 
-// === impl Way ===
+// === impl BrokerPath ===
 
 impl BrokerPath {
     fn options<'a>(
@@ -79,7 +79,7 @@ impl BrokerPath {
     }
 }
 
-// === impl Case ===
+// === impl RoundTripCase ===
 
 impl<'a> RoundTripCase<'a> {
     pub(crate) fn new(
@@ -286,7 +286,7 @@ impl<'a> RoundTripCase<'a> {
     }
 }
 
-// === impl Stored ===
+// === impl StoredRecords ===
 
 impl StoredRecords {
     /// Returns the positions of records outside of aborted transactions.

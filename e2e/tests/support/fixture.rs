@@ -29,7 +29,7 @@ pub(crate) fn full() -> bool {
 
 static SHARED: Mutex<Weak<KafkaFixture>> = Mutex::new(Weak::new());
 
-// === impl Kit ===
+// === impl KafkaFixture ===
 
 impl KafkaFixture {
     /// Returns the running parts, or starts them.

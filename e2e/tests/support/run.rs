@@ -153,7 +153,7 @@ fn start(spec: ProcessSpec, task: String, folder: TempDir, options: &[(&str, &st
     }
 }
 
-// === impl Run ===
+// === impl ClientRun ===
 
 impl ClientRun {
     /// Waits until the client has written `count` lines.

@@ -21,7 +21,7 @@ pub(crate) struct TopicSpans {
 /// Spans are exported in batches, every few seconds.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
 
-// === impl Spans ===
+// === impl TopicSpans ===
 
 impl TopicSpans {
     /// Waits until each of these operations, such as `send`, has the expected number of spans.

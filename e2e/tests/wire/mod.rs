@@ -26,7 +26,7 @@ struct RelayState {
 
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-// === impl Raw ===
+// === impl RawConnection ===
 
 impl RawConnection {
     pub(crate) fn connect(address: &str) -> Self {
@@ -103,7 +103,7 @@ pub(crate) fn fetch(topic: &str, max_bytes: i32) -> Vec<u8> {
     request(1, 4, 7, &body)
 }
 
-// === impl Relay ===
+// === impl CuttableRelay ===
 
 impl CuttableRelay {
     /// Relays connections of `listener` to the port `to`.
@@ -143,7 +143,7 @@ impl CuttableRelay {
     }
 }
 
-// === impl Shared ===
+// === impl RelayState ===
 
 impl RelayState {
     fn join(self: &Arc<Self>, client: &TcpStream, broker: &TcpStream) {

@@ -32,7 +32,7 @@ const FIELDS: [&str; 3] = [
 ];
 const PATH: &str = "/orders/4711?expand=items";
 
-// === impl Load ===
+// === impl HttpLoad ===
 
 impl HttpLoad {
     pub(crate) fn wrk(self) -> Result<LoadOutcome> {
@@ -146,7 +146,7 @@ fn answered(stream: &mut TcpStream) -> Result<()> {
     }
 }
 
-// === impl Outcome ===
+// === impl LoadOutcome ===
 
 impl LoadOutcome {
     fn of_wrk(text: &str) -> Result<Self> {

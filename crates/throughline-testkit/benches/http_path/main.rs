@@ -161,7 +161,7 @@ fn measure(
     })
 }
 
-// === impl Case ===
+// === impl LoadPattern ===
 
 impl LoadPattern {
     fn name(self) -> String {

@@ -20,7 +20,7 @@ pub(crate) struct HttpFigures {
     rows: Vec<(String, usize, Vec<HttpSample>)>,
 }
 
-// === impl Sample ===
+// === impl HttpSample ===
 
 #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
 impl HttpSample {
@@ -38,7 +38,7 @@ impl HttpSample {
     }
 }
 
-// === impl Figures ===
+// === impl HttpFigures ===
 
 impl HttpFigures {
     pub(crate) fn add(&mut self, case: &str, target: usize, sample: HttpSample) {

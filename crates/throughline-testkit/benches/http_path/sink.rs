@@ -13,7 +13,7 @@ pub(crate) struct CountingCollector {
     spans: Arc<AtomicU64>,
 }
 
-// === impl Sink ===
+// === impl CountingCollector ===
 
 impl CountingCollector {
     pub(crate) fn start() -> Result<Self> {

@@ -20,7 +20,7 @@ pub(crate) struct HttpTarget {
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-// === impl Target ===
+// === impl HttpTarget ===
 
 impl HttpTarget {
     pub(crate) const fn direct(service: SocketAddr) -> Self {

@@ -34,7 +34,7 @@ struct FigureRow {
     samples: Vec<KafkaSample>,
 }
 
-// === impl Sample ===
+// === impl KafkaSample ===
 
 impl KafkaSample {
     #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
@@ -69,7 +69,7 @@ impl KafkaSample {
     }
 }
 
-// === impl Figures ===
+// === impl KafkaFigures ===
 
 impl KafkaFigures {
     pub(crate) fn of(targets: &[KafkaTarget]) -> Self {

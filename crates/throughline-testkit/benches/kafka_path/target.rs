@@ -40,7 +40,7 @@ pub(crate) struct ProxyPrograms {
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-// === impl Target ===
+// === impl KafkaTarget ===
 
 impl KafkaTarget {
     fn direct(bootstrap: &str) -> Self {

@@ -35,7 +35,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The most that a broker answers with: one partition's default of a consumer.
 const PARTITION_BYTES: i32 = 1 << 20;
 
-// === impl Connection ===
+// === impl BrokerConnection ===
 
 impl BrokerConnection {
     pub(crate) fn open(address: &str) -> Result<Self> {

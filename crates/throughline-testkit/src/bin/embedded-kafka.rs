@@ -59,7 +59,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-// === impl Topic ===
+// === impl TopicArgument ===
 
 impl FromStr for TopicArgument {
     type Err = String;

@@ -92,7 +92,7 @@ pub(super) struct JaegerSpan<'a> {
     tags: &'a [Value],
 }
 
-// === impl Span ===
+// === impl JaegerSpan ===
 
 impl<'a> JaegerSpan<'a> {
     /// Returns the text of a tag.

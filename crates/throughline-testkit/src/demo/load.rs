@@ -47,7 +47,7 @@ pub struct LoadReport {
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-// === impl Load ===
+// === impl CheckoutLoad ===
 
 impl CheckoutLoad {
     /// Sends checkouts on schedule, whether or not earlier ones have completed. Returns the number
@@ -107,7 +107,7 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-// === impl Report ===
+// === impl LoadReport ===
 
 impl LoadReport {
     /// Evaluates the traces (Jaeger's JSON) of the successful checkouts.

@@ -44,7 +44,7 @@ pub struct CertificateFiles {
     server_store: PathBuf,
 }
 
-// === impl Listener ===
+// === impl SecurityProtocol ===
 
 impl SecurityProtocol {
     /// All protocols.
@@ -134,7 +134,7 @@ fn login_module(mechanism: &str) -> String {
     }
 }
 
-// === impl Certificates ===
+// === impl CertificateFiles ===
 
 impl CertificateFiles {
     /// Creates a new authority and two certificates, and writes them into `folder`.

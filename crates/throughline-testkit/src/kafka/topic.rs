@@ -23,7 +23,7 @@ pub struct TopicSpec {
     pub config: Vec<(String, String)>,
 }
 
-// === impl Topic ===
+// === impl TopicSpec ===
 
 impl TopicSpec {
     /// Creates the spec of a topic with the broker's default configuration.

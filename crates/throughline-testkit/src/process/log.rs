@@ -33,7 +33,7 @@ struct LogBuffer {
     open: usize,
 }
 
-// === impl Log ===
+// === impl OutputLog ===
 
 impl OutputLog {
     /// Creates an empty log. With a name, every line is also written to stderr under it.

@@ -35,7 +35,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const LOG4J: &str = include_str!("../log4j2.properties");
 
-// === impl Node ===
+// === impl BrokerNode ===
 
 impl BrokerNode {
     /// Writes the configuration files into `home` and formats the storage.
