@@ -181,7 +181,7 @@ impl<'a> FinalizedFeatures<'a> {
             return Ok(());
         };
         let mut count = Vec::new();
-        // A compact array states its length plus one, so the old length stands for one less.
+        // A compact array states its length plus one, so the old length is the new value.
         varint::write_u32(self.features.len(), &mut count);
         splice.replace(self.count_range.clone(), &count)?;
         splice.replace(feature.range, &[])?;

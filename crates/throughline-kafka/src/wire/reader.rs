@@ -8,7 +8,7 @@ use super::{Error, varint};
 pub struct WireReader<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
-    version: i16,
+    pub(super) version: i16,
     pub(super) flexible: bool,
 }
 
