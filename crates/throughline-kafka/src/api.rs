@@ -25,8 +25,8 @@ struct ApiSpec {
 /// In place of a first flexible version, for an API that has none.
 const NEVER_FLEXIBLE: i16 = i16::MAX;
 
-/// The APIs that a client can call: key, name, first flexible version (KIP-482) and, for those whose
-/// messages are parsed, the supported versions.
+/// The APIs that a client can call: key, name, first flexible version (KIP-482) and, for those
+/// whose messages are parsed, the supported versions.
 const APIS: [ApiSpec; 72] = [
     parsed(ApiKey::PRODUCE, "Produce", 9, 3..=13),
     parsed(ApiKey::FETCH, "Fetch", 12, 4..=18),

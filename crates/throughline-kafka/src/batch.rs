@@ -1,8 +1,8 @@
 //! Record batches (magic 2): reading them in place, and rewriting them with more headers.
 //!
 //! A record set is a sequence of [`RecordBatches`]; a [`RecordBatch`] has a header of 61 bytes and
-//! records. [`HeaderInjector`] adds headers to records, [`HeaderPatcher`] overwrites header values in
-//! place. A batch that they skip must be forwarded unmodified; [`BatchError`] is the reason. The
+//! records. [`HeaderInjector`] adds headers to records, [`HeaderPatcher`] overwrites header values
+//! in place. A batch that they skip must be forwarded unmodified; [`BatchError`] is the reason. The
 //! format is described in <https://kafka.apache.org/documentation/#recordbatch> and in Kafka's
 //! `DefaultRecordBatch.java`.
 

@@ -6,8 +6,8 @@
 //! after the last known field.
 //!
 //! Messages, structures and fields have the names of
-//! <https://kafka.apache.org/protocol#protocol_api_keys>, fields in snake case. To add a version of an
-//! API, see [`crate::api`].
+//! <https://kafka.apache.org/protocol#protocol_api_keys>, fields in snake case. To add a version of
+//! an API, see [`crate::api`].
 
 pub mod address;
 pub mod api_versions;

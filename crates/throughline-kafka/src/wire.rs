@@ -1,9 +1,9 @@
-//! The primitive types of Kafka's wire format: big-endian integers, varints, length-prefixed fields,
-//! arrays and tagged fields.
+//! The primitive types of Kafka's wire format: big-endian integers, varints, length-prefixed
+//! fields, arrays and tagged fields.
 //!
-//! Reading copies nothing: fields borrow from the input and know their position in it. The format is
-//! described in <https://kafka.apache.org/protocol#protocol_types> and in KIP-482 (compact and tagged
-//! fields).
+//! Reading copies nothing: fields borrow from the input and know their position in it. The format
+//! is described in <https://kafka.apache.org/protocol#protocol_types> and in KIP-482 (compact and
+//! tagged fields).
 
 mod array;
 mod field;

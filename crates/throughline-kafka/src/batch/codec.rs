@@ -1,9 +1,9 @@
 //! The compression of a batch's records. All decompression is limited in size.
 //!
 //! Output buffers grow with the bytes that are really decompressed, not with the sizes that the
-//! input states, and stop at the limit: a small input that would expand without end is rejected after
-//! that many bytes. Compressed output is what Kafka's Java clients can read: gzip members, snappy raw
-//! or framed as it arrived, lz4 frames of independent 64 KiB blocks, zstd frames.
+//! input states, and stop at the limit: a small input that would expand without end is rejected
+//! after that many bytes. Compressed output is what Kafka's Java clients can read: gzip members,
+//! snappy raw or framed as it arrived, lz4 frames of independent 64 KiB blocks, zstd frames.
 
 mod capped;
 mod gzip;

@@ -87,8 +87,8 @@ impl HeaderWriter {
         self.begin_lazy();
     }
 
-    /// Inserts `record` and all earlier records of `records` before the headers that were begun with
-    /// [`HeaderWriter::begin_lazy`], and reserves memory for the later ones.
+    /// Inserts `record` and all earlier records of `records` before the headers that were begun
+    /// with [`HeaderWriter::begin_lazy`], and reserves memory for the later ones.
     #[cold]
     pub(super) fn backfill(&mut self, records: &[u8], record: &Record<'_>) {
         self.stash_headers();

@@ -9,7 +9,8 @@ use super::{
     Record, RecordBatch, RecordIter,
 };
 
-/// Rewrites batches with more headers in their records. Keeps buffers and codecs from batch to batch.
+/// Rewrites batches with more headers in their records. Keeps buffers and codecs from batch to
+/// batch.
 #[derive(Debug, Default)]
 pub struct HeaderInjector {
     codecs: CodecPool,

@@ -79,8 +79,8 @@ impl HeaderPatcher {
 // === impl HeaderPatches ===
 
 impl HeaderPatches {
-    /// Overwrites the bytes of the header's value from `at` on. Returns false, and does nothing, when
-    /// they exceed the value.
+    /// Overwrites the bytes of the header's value from `at` on. Returns false, and does nothing,
+    /// when they exceed the value.
     pub fn overwrite(
         &mut self,
         record: &Record<'_>,

@@ -3,8 +3,8 @@
 use super::{BatchError, HeaderWriter, Record, RecordIter};
 use crate::wire::Error;
 
-/// The number of bytes between two calls of the progress callback. A checksum step over 32 KiB finds
-/// its bytes still in the cache, and its fixed cost is small in comparison.
+/// The number of bytes between two calls of the progress callback. A checksum step over 32 KiB
+/// finds its bytes still in the cache, and its fixed cost is small in comparison.
 const PROGRESS_STEP_BYTES: usize = 32 * 1024;
 
 /// The maximum size of an output buffer, and the error when it does not suffice.
@@ -14,9 +14,9 @@ pub(super) struct SizeBound {
     pub(super) error: BatchError,
 }
 
-/// Appends `records` to `out`, each with the headers that `select` adds, and reports the progress to
-/// `on_progress` as (bytes read, output). Returns the number of records that got headers; if there is
-/// none, nothing is written.
+/// Appends `records` to `out`, each with the headers that `select` adds, and reports the progress
+/// to `on_progress` as (bytes read, output). Returns the number of records that got headers; if
+/// there is none, nothing is written.
 ///
 /// # Errors
 /// When a record is malformed, or `out` would exceed the bound.

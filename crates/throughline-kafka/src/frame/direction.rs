@@ -34,7 +34,8 @@ pub enum FrameHeader {
 /// The reason why a stream cannot be split into frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    /// TLS: the handshake of a client on a plaintext port, or the alert of a broker that expects TLS.
+    /// TLS: the handshake of a client on a plaintext port, or the alert of a broker that expects
+    /// TLS.
     #[error("the stream begins with TLS")]
     Tls,
     /// A length that no frame can have.
@@ -82,8 +83,8 @@ impl FrameDirection {
         }
     }
 
-    /// Returns the first byte of a peer that speaks TLS. As the first byte of a frame it would mean a
-    /// length of at least 352 MB.
+    /// Returns the first byte of a peer that speaks TLS. As the first byte of a frame it would mean
+    /// a length of at least 352 MB.
     pub(super) const fn tls_content_type(self) -> u8 {
         match self {
             Self::Requests => TLS_HANDSHAKE,

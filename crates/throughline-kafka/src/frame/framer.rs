@@ -275,8 +275,8 @@ impl Framer {
             return Some(FrameEvent::Frame(input.split_to(size)));
         }
         let missing = size.saturating_sub(self.buffer.len());
-        // A frame of the usual size gets its memory at once. A larger one grows as its bytes arrive:
-        // its length alone must not allocate.
+        // A frame of the usual size gets its memory at once. A larger one grows as its bytes
+        // arrive: its length alone must not allocate.
         self.buffer.reserve(missing.min(MAX_RESERVED_BYTES));
         self.buffer
             .extend_from_slice(&input.split_to(missing.min(input.len())));

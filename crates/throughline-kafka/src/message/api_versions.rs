@@ -55,8 +55,8 @@ pub struct FinalizedFeatureKey<'a> {
 /// lowest version, highest version), and returns the number of restricted keys.
 ///
 /// A range is never extended, the lowest version of Produce is never raised (librdkafka stops
-/// compressing when it is, KAFKA-18659), and a range that would become empty is kept. If Produce ends
-/// below version 12 as a result, the feature `transaction.version` is removed.
+/// compressing when it is, KAFKA-18659), and a range that would become empty is kept. If Produce
+/// ends below version 12 as a result, the feature `transaction.version` is removed.
 ///
 /// # Errors
 /// When the body is not well-formed, or `splice` already has edits.

@@ -1,4 +1,5 @@
-//! Metadata, FindCoordinator and DescribeCluster: the brokers, coordinators and topics of a cluster.
+//! Metadata, FindCoordinator and DescribeCluster: the brokers, coordinators and topics of a
+//! cluster.
 
 use super::ApiMessage;
 use super::endpoint::BrokerEndpoint;

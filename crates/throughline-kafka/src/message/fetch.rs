@@ -69,8 +69,8 @@ pub struct FetchPartitionData<'a> {
     pub error_code: i16,
     /// The offset after the last record that all in-sync replicas have.
     pub high_watermark: Offset,
-    /// The aborted transactions in the record set. A consumer of committed records skips the records
-    /// of each producer from the given offset to the abort marker.
+    /// The aborted transactions in the record set. A consumer of committed records skips the
+    /// records of each producer from the given offset to the abort marker.
     pub aborted_transactions: WireArray<'a, AbortedTransaction>,
     /// The record set; its last batch may be truncated.
     pub records: Option<WireField<'a>>,

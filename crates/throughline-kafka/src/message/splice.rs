@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::frame::LENGTH_PREFIX_BYTES;
 use crate::wire::{Error, LengthPrefix, TaggedField, WireField, varint};
 
-/// Pieces up to this length are joined by copying: each piece costs its writer more than a copy of so
-/// few bytes.
+/// Pieces up to this length are joined by copying: each piece costs its writer more than a copy of
+/// so few bytes.
 const MAX_JOINED_BYTES: usize = 1024;
 
 /// A list of edits to one body, in order: ranges and their new contents. Reused from body to body.
@@ -163,8 +163,8 @@ impl BodySplice {
     /// Appends the edited frame to `out`, with its length updated. The body starts at `body` in
     /// `frame`.
     ///
-    /// # Errors
-    /// When an edit is past the end, or the frame would exceed 2 GiB; then nothing has been written.
+    /// # Errors When an edit is past the end, or the frame would exceed 2 GiB; then nothing has
+    /// been written.
     pub fn reseal(&self, frame: &[u8], body: usize, out: &mut Vec<u8>) -> Result<(), Error> {
         let old = self.reseal_header(frame, body, out)?;
         for piece in self.pieces(old.len()) {
@@ -235,7 +235,8 @@ impl BodySplice {
             .filter(|piece| !piece.is_empty())
     }
 
-    /// Appends the bytes before the body, with the frame's length updated, and returns the old body.
+    /// Appends the bytes before the body, with the frame's length updated, and returns the old
+    /// body.
     fn reseal_header<'f>(
         &self,
         frame: &'f [u8],

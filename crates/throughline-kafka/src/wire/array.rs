@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use super::reader::{Decode, WireReader};
 use super::{Error, MAX_ARRAY_ELEMENTS};
 
-/// An array whose elements have been validated once and are decoded again on iteration. A null array
-/// is empty.
+/// An array whose elements have been validated once and are decoded again on iteration. A null
+/// array is empty.
 #[derive(Debug)]
 pub struct WireArray<'a, T> {
     first: WireReader<'a>,

@@ -4,8 +4,8 @@
 /// The maximum length of an encoded 32-bit integer.
 pub(crate) const MAX_U32_BYTES: usize = 5;
 
-/// Reads an unsigned 32-bit integer at `at` and advances past it. Returns [`None`], without advancing,
-/// when it is truncated or too long.
+/// Reads an unsigned 32-bit integer at `at` and advances past it. Returns [`None`], without
+/// advancing, when it is truncated or too long.
 #[inline]
 pub(crate) fn read_u32(bytes: &[u8], at: &mut usize) -> Option<u32> {
     if let Some(short) = read_short(bytes, at) {

@@ -1,5 +1,5 @@
-//! snappy, in the two forms that Kafka's clients write: one raw block (librdkafka, Go), or the framing
-//! of the Java library snappy-java, known as xerial.
+//! snappy, in the two forms that Kafka's clients write: one raw block (librdkafka, Go), or the
+//! framing of the Java library snappy-java, known as xerial.
 
 use snap::raw;
 

@@ -9,8 +9,8 @@ use crate::batch::BatchError;
 /// Kafka's default compression level.
 const LEVEL: i32 = 3;
 
-/// The maximum window, 8 MiB: RFC 8878 recommends that every decoder supports it, and levels up to 19
-/// use no larger one. A larger window would let the input decide how much memory is allocated.
+/// The maximum window, 8 MiB: RFC 8878 recommends that every decoder supports it, and levels up to
+/// 19 use no larger one. A larger window would let the input decide how much memory is allocated.
 const MAX_WINDOW_LOG: u32 = 23;
 
 /// The contexts of both directions, created on first use.
@@ -46,8 +46,8 @@ impl ZstdCodec {
         context
             .set_parameter(CParameter::CompressionLevel(LEVEL))
             .map_err(|_| BatchError::CorruptCompression)?;
-        // Compressing directly behind `out` would need zero-filled space for the worst case; copying
-        // the compressed bytes costs less.
+        // Compressing directly behind `out` would need zero-filled space for the worst case;
+        // copying the compressed bytes costs less.
         self.buffer.clear();
         self.buffer.reserve(compress_bound(bytes.len()));
         context
