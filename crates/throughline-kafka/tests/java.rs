@@ -1,6 +1,6 @@
-//! Compares the views and the edits with Apache Kafka's own classes: a view has the values that Kafka
-//! wrote, and an edited message has, byte by byte, what Kafka writes for the changed message. The
-//! messages and the program that wrote them are in `goldens/`.
+//! Compares the views and the edits with Apache Kafka's own classes: a view has the values that
+//! Kafka wrote, and an edited message has, byte by byte, what Kafka writes for the changed message.
+//! The messages and the program that wrote them are in `goldens/`.
 
 #![expect(
     clippy::expect_used,
@@ -17,7 +17,7 @@ mod checks {
 use checks::message::{check_body, read_all, rewritten};
 use serde_json::{Value, json};
 use throughline_kafka::api::ApiKey;
-use throughline_kafka::message::endpoint::{BrokerEndpoint, NodeEndpoints};
+use throughline_kafka::message::endpoint::{NodeEndpoint, NodeEndpoints};
 use throughline_kafka::message::{
     ApiMessage, BodySplice, TopicRef, api_versions, cluster, fetch, group, produce, share,
 };
@@ -136,7 +136,7 @@ fn topic_by_id(id: TopicId, partitions: &Value) -> Value {
     json!({ "topic_id": to_hex(&id.0), "partitions": partitions })
 }
 
-fn node(endpoint: BrokerEndpoint<'_>) -> Value {
+fn node(endpoint: NodeEndpoint<'_>) -> Value {
     json!({
         "node_id": endpoint.node_id.0,
         "host": text(Some(endpoint.host)),
@@ -149,7 +149,12 @@ fn nodes(endpoints: &NodeEndpoints<'_>) -> Value {
 }
 
 fn produce_request(view: &produce::ProduceRequest<'_>) -> Value {
-    let partition = |of: produce::PartitionProduceData<'_>| json!({ "index": of.index.0, "records": records(of.records) });
+    let partition = |of: produce::PartitionProduceData<'_>| {
+        json!({
+            "index": of.index.0,
+            "records": records(of.records),
+        })
+    };
     let topics = all(view.topics, |of| {
         let partitions = all(of.partitions, partition);
         topic(of.topic, "name", "partition_data", &partitions)
@@ -173,7 +178,12 @@ fn produce_response(view: &produce::ProduceResponse<'_>) -> Value {
 }
 
 fn fetch_request(view: &fetch::FetchRequest<'_>) -> Value {
-    let partition = |of: fetch::FetchPartition| json!({ "partition": of.partition.0, "fetch_offset": of.fetch_offset.0 });
+    let partition = |of: fetch::FetchPartition| {
+        json!({
+            "partition": of.partition.0,
+            "fetch_offset": of.fetch_offset.0,
+        })
+    };
     let topics = all(view.topics, |of| {
         let partitions = all(of.partitions, partition);
         topic(of.topic, "topic", "partitions", &partitions)
@@ -191,7 +201,12 @@ fn fetch_request(view: &fetch::FetchRequest<'_>) -> Value {
 }
 
 fn fetch_response(view: &fetch::FetchResponse<'_>) -> Value {
-    let aborted = |of: fetch::AbortedTransaction| json!({ "producer_id": of.producer_id, "first_offset": of.first_offset.0 });
+    let aborted = |of: fetch::AbortedTransaction| {
+        json!({
+            "producer_id": of.producer_id,
+            "first_offset": of.first_offset.0,
+        })
+    };
     let partition = |of: fetch::FetchPartitionData<'_>| {
         json!({
             "partition_index": of.partition_index.0,
@@ -261,7 +276,12 @@ fn share_fetch_response(view: &share::ShareFetchResponse<'_>) -> Value {
 }
 
 fn share_acknowledge_response(view: &share::ShareAcknowledgeResponse<'_>) -> Value {
-    let partition = |of: share::ShareAcknowledgePartitionData| json!({ "partition_index": of.partition_index.0, "error_code": of.error_code });
+    let partition = |of: share::ShareAcknowledgePartitionData| {
+        json!({
+            "partition_index": of.partition_index.0,
+            "error_code": of.error_code,
+        })
+    };
     let topics = all(view.topics, |of| {
         topic_by_id(of.topic_id, &all(of.partitions, partition))
     });
@@ -372,7 +392,12 @@ fn group_request(api: ApiKey, body: &[u8], version: i16) -> Option<Value> {
 }
 
 fn commit_response(api: ApiKey, body: &[u8], version: i16) -> Option<Value> {
-    let partition = |of: group::OffsetCommitResponsePartition| json!({ "partition_index": of.partition_index.0, "error_code": of.error_code });
+    let partition = |of: group::OffsetCommitResponsePartition| {
+        json!({
+            "partition_index": of.partition_index.0,
+            "error_code": of.error_code,
+        })
+    };
     let topics = match api {
         ApiKey::OFFSET_COMMIT => {
             let view: group::OffsetCommitResponse<'_> = parse(body, version);
@@ -393,8 +418,8 @@ fn commit_response(api: ApiKey, body: &[u8], version: i16) -> Option<Value> {
     Some(json!({ "topics": topics }))
 }
 
-/// Asserts that every value of the view is the one that Kafka wrote, and that a field that the version
-/// does not have is empty. Returns the number of compared values.
+/// Asserts that every value of the view is the one that Kafka wrote, and that a field that the
+/// version does not have is empty. Returns the number of compared values.
 fn compare(view: &Value, kafka: &Value, path: &str) -> usize {
     match (view, kafka) {
         (Value::Object(view), Value::Object(kafka)) => view

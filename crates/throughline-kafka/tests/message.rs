@@ -133,6 +133,28 @@ fn check_address_rewriting<M: Decodable>(
 }
 
 #[test]
+fn api_table_has_the_names_and_flexible_versions_of_kafka() {
+    let mut count = 0;
+    for api in (0..100).map(ApiKey) {
+        let (Some(name), Ok(other)) = (api.name(), km::ApiKey::try_from(api.0)) else {
+            continue;
+        };
+        assert_eq!(name, format!("{other:?}"));
+        let versions = other.valid_versions();
+        for version in versions.min..=versions.max {
+            let is_flexible = other.request_header_version(version) >= 2;
+            assert_eq!(
+                api.is_flexible(version),
+                Some(is_flexible),
+                "{api} {version}"
+            );
+        }
+        count += 1;
+    }
+    assert!(count > 60, "only {count} APIs");
+}
+
+#[test]
 fn produce_requests_have_the_encoded_values() {
     for version in 3..=13 {
         let partition = km::produce_request::PartitionProduceData::default()
@@ -285,45 +307,56 @@ fn fetch_requests_have_the_encoded_values() {
     }
 }
 
-#[test]
-fn fetch_responses_have_the_encoded_values() {
+fn fetch_response(version: i16) -> km::FetchResponse {
     use km::fetch_response::{
         AbortedTransaction, EpochEndOffset, FetchableTopicResponse, NodeEndpoint, PartitionData,
     };
+    let aborted = AbortedTransaction::default()
+        .with_producer_id(km::ProducerId(4))
+        .with_first_offset(5);
+    let mut partition = PartitionData::default()
+        .with_partition_index(2)
+        .with_error_code(6)
+        .with_high_watermark(100)
+        .with_last_stable_offset(90)
+        .with_aborted_transactions(Some(vec![aborted]))
+        .with_records(Some(Bytes::from_static(b"records")));
+    if version >= 5 {
+        partition = partition.with_log_start_offset(10);
+    }
+    if version >= 12 {
+        partition = partition.with_diverging_epoch(EpochEndOffset::default().with_epoch(1));
+    }
+    let topic = FetchableTopicResponse::default();
+    let topic = if version >= 13 {
+        topic.with_topic_id(id())
+    } else {
+        topic.with_topic(topic_name())
+    };
+    let mut response =
+        km::FetchResponse::default().with_responses(vec![topic.with_partitions(vec![partition])]);
+    if version >= 7 {
+        response = response.with_session_id(8).with_error_code(70);
+    }
+    if version >= 16 {
+        let node = NodeEndpoint::default().with_host(text("h")).with_port(9092);
+        response = response.with_node_endpoints(vec![node.clone().with_node_id(BrokerId(1)), node]);
+    }
+    response
+}
+
+#[test]
+fn fetch_responses_have_the_encoded_values() {
+    let records_of = |response: km::FetchResponse| {
+        let partition = response.responses.first()?.partitions.first()?;
+        partition.records.clone()
+    };
+    let addresses_of = |response: km::FetchResponse| {
+        let nodes = response.node_endpoints.into_iter();
+        nodes.map(|node| (node.host, node.port)).collect()
+    };
     for version in 4..=18 {
-        let aborted = AbortedTransaction::default()
-            .with_producer_id(km::ProducerId(4))
-            .with_first_offset(5);
-        let mut partition = PartitionData::default()
-            .with_partition_index(2)
-            .with_error_code(6)
-            .with_high_watermark(100)
-            .with_last_stable_offset(90)
-            .with_aborted_transactions(Some(vec![aborted]))
-            .with_records(Some(Bytes::from_static(b"records")));
-        if version >= 5 {
-            partition = partition.with_log_start_offset(10);
-        }
-        if version >= 12 {
-            partition = partition.with_diverging_epoch(EpochEndOffset::default().with_epoch(1));
-        }
-        let topic = FetchableTopicResponse::default();
-        let topic = if version >= 13 {
-            topic.with_topic_id(id())
-        } else {
-            topic.with_topic(topic_name())
-        };
-        let mut response = km::FetchResponse::default()
-            .with_responses(vec![topic.with_partitions(vec![partition])]);
-        if version >= 7 {
-            response = response.with_session_id(8).with_error_code(70);
-        }
-        if version >= 16 {
-            let node = NodeEndpoint::default().with_host(text("h")).with_port(9092);
-            response =
-                response.with_node_endpoints(vec![node.clone().with_node_id(BrokerId(1)), node]);
-        }
-        let body = encoded(&response, ApiKey::FETCH, version);
+        let body = encoded(&fetch_response(version), ApiKey::FETCH, version);
         let view: fetch::FetchResponse<'_> = parse(&body, version);
         let topic = single(view.topics);
         assert_topic(topic.topic, version, 13);
@@ -335,33 +368,9 @@ fn fetch_responses_have_the_encoded_values() {
         assert_eq!(partition.high_watermark, Offset(100));
         let aborted = single(partition.aborted_transactions);
         assert_eq!((aborted.producer_id, aborted.first_offset), (4, Offset(5)));
-        check_record_replacement(
-            &body,
-            version,
-            partition.records.unwrap(),
-            |response: km::FetchResponse| {
-                response
-                    .responses
-                    .first()?
-                    .partitions
-                    .first()?
-                    .records
-                    .clone()
-            },
-        );
+        check_record_replacement(&body, version, partition.records.unwrap(), records_of);
         if version >= 16 {
-            check_address_rewriting(
-                &body,
-                ApiKey::FETCH,
-                version,
-                |response: km::FetchResponse| {
-                    response
-                        .node_endpoints
-                        .into_iter()
-                        .map(|node| (node.host, node.port))
-                        .collect()
-                },
-            );
+            check_address_rewriting(&body, ApiKey::FETCH, version, addresses_of);
         }
     }
 }
@@ -893,7 +902,8 @@ fn check_commit(version: i16) {
 
 #[test]
 fn unsupported_version_is_an_outcome_and_not_an_error() {
-    for version in [-1, 2, 14, i16::MAX] {
+    let supported = ApiKey::PRODUCE.supported_versions().unwrap();
+    for version in [-1, supported.start() - 1, supported.end() + 1, i16::MAX] {
         assert!(matches!(
             produce::ProduceRequest::parse(&[], version),
             Ok(ParseOutcome::UnsupportedVersion)

@@ -93,6 +93,7 @@ impl CodecPool {
             }
             CompressionCodec::None => out.extend_from_slice(bytes),
             CompressionCodec::Gzip => gzip::decompress(bytes, max, out)?,
+            // Only snappy has two forms; the other codecs ignore the returned framing.
             CompressionCodec::Snappy => return self.snappy.decompress(bytes, max, out),
             CompressionCodec::Lz4 => lz4::decompress(bytes, max, out)?,
             #[cfg(feature = "compression-zstd")]

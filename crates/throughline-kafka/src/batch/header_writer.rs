@@ -64,6 +64,7 @@ impl HeaderWriter {
     #[inline]
     fn write_bytes(&mut self, bytes: &[u8]) {
         let Ok(length) = i32::try_from(bytes.len()) else {
+            // Reported by `finish_record`, so that adding a header cannot fail.
             self.overflow = true;
             return;
         };

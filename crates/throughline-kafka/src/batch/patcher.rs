@@ -69,6 +69,7 @@ impl HeaderPatcher {
                 &mut self.patches,
             );
         }
+        // The checksum costs a pass over the batch, so it is verified only if it will change.
         if !self.patches.targets.is_empty() && !batch.has_valid_checksum() {
             return Err(BatchError::ChecksumMismatch);
         }

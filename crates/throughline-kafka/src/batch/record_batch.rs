@@ -204,6 +204,7 @@ impl<'a> Iterator for RecordBatches<'a> {
         if self.rest.is_empty() {
             return None;
         }
+        // A fetch is cut at its size limit, which may be within the first bytes of a batch.
         let length = self.rest.get(LENGTH_AT..);
         let Some(length) = length.and_then(|rest| rest.first_chunk()) else {
             return Some(RecordSetEntry::Partial(self.take_rest()));
@@ -217,6 +218,7 @@ impl<'a> Iterator for RecordBatches<'a> {
         let Some((bytes, rest)) = self.rest.split_at_checked(LOG_OVERHEAD + length) else {
             return Some(RecordSetEntry::Partial(self.take_rest()));
         };
+        // The magic has the same position in all formats.
         let magic = bytes.get(MAGIC_AT).copied().unwrap_or_default();
         let magic = magic.cast_signed();
         if magic == 2 && bytes.len() < RECORD_BATCH_OVERHEAD {

@@ -172,7 +172,7 @@ impl Framer {
     /// Returns the header of the next frame, or the start of a SASL token.
     fn next_header(&mut self, input: &mut Bytes) -> Option<FrameEvent> {
         if self.is_tls(input) {
-            return self.fail(FramingError::Tls);
+            return Some(self.fail(FramingError::Tls));
         }
         let needed = self.needed_bytes(input);
         if !self.buffer.is_empty() || input.len() < needed {
@@ -194,10 +194,11 @@ impl Framer {
                     Some(FrameEvent::SaslToken)
                 }
                 Ok(Some(FrameKind::Message)) => {
+                    // The client has finished authenticating; the frame is read again as a request.
                     self.sasl = SaslState::NoToken;
                     self.next_header(input)
                 }
-                Err(error) => self.fail(error),
+                Err(error) => Some(self.fail(error)),
             };
         }
         match self.direction.parse_header(start) {
@@ -206,7 +207,7 @@ impl Framer {
                 self.state = State::Header(header.size());
                 Some(FrameEvent::Header(header))
             }
-            Err(error) => self.fail(error),
+            Err(error) => Some(self.fail(error)),
         }
     }
 
@@ -216,9 +217,9 @@ impl Framer {
             && input.first() == Some(&self.direction.tls_content_type())
     }
 
-    fn fail(&mut self, error: FramingError) -> Option<FrameEvent> {
+    fn fail(&mut self, error: FramingError) -> FrameEvent {
         self.set_opaque();
-        Some(FrameEvent::FramingFailed(error))
+        FrameEvent::FramingFailed(error)
     }
 
     fn begin_sasl_token(&mut self, size: usize) {
@@ -255,6 +256,7 @@ impl Framer {
     }
 
     fn pass_through(&mut self, remaining: usize, input: &mut Bytes) -> Option<FrameEvent> {
+        // The buffer holds the header at most, which is never longer than the frame.
         let piece = if self.buffer.is_empty() {
             input.split_to(remaining.min(input.len()))
         } else {
@@ -270,6 +272,7 @@ impl Framer {
     }
 
     fn collect_frame(&mut self, size: usize, input: &mut Bytes) -> Option<FrameEvent> {
+        // A frame that is complete in the input is shared, not copied.
         if self.buffer.is_empty() && input.len() >= size {
             self.state = State::AtBoundary;
             return Some(FrameEvent::Frame(input.split_to(size)));

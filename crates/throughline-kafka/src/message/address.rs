@@ -1,7 +1,7 @@
 //! Rewrites the broker addresses in every response that contains some.
 
 use super::cluster::{DescribeClusterResponse, FindCoordinatorResponse, MetadataResponse};
-use super::endpoint::{BrokerEndpoint, NodeEndpoints};
+use super::endpoint::{NodeEndpoint, NodeEndpoints};
 use super::fetch::FetchResponse;
 use super::produce::ProduceResponse;
 use super::share::{ShareAcknowledgeResponse, ShareFetchResponse};
@@ -20,7 +20,7 @@ pub fn rewrite<H: AsRef<str>>(
     version: i16,
     body: &[u8],
     splice: &mut BodySplice,
-    map: impl FnMut(&BrokerEndpoint<'_>) -> Option<(H, i32)>,
+    map: impl FnMut(&NodeEndpoint<'_>) -> Option<(H, i32)>,
 ) -> Result<ParseOutcome<u32>, Error> {
     let mut rewriter = AddressRewriter {
         splice,
@@ -62,10 +62,10 @@ struct AddressRewriter<'s, M> {
 
 // === impl AddressRewriter ===
 
-impl<H: AsRef<str>, M: FnMut(&BrokerEndpoint<'_>) -> Option<(H, i32)>> AddressRewriter<'_, M> {
+impl<H: AsRef<str>, M: FnMut(&NodeEndpoint<'_>) -> Option<(H, i32)>> AddressRewriter<'_, M> {
     fn rewrite_all<'a>(
         &mut self,
-        endpoints: impl Iterator<Item = BrokerEndpoint<'a>>,
+        endpoints: impl Iterator<Item = NodeEndpoint<'a>>,
     ) -> Result<(), Error> {
         for endpoint in endpoints.filter(|endpoint| !endpoint.host.bytes().is_empty()) {
             let Some((host, port)) = (self.map)(&endpoint) else {

@@ -2,7 +2,7 @@
 //! cluster.
 
 use super::ApiMessage;
-use super::endpoint::BrokerEndpoint;
+use super::endpoint::NodeEndpoint;
 use crate::api::ApiKey;
 use crate::types::TopicId;
 use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
@@ -18,7 +18,7 @@ pub struct MetadataResponse<'a> {
 /// `MetadataResponseBroker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetadataBroker<'a> {
-    pub endpoint: BrokerEndpoint<'a>,
+    pub endpoint: NodeEndpoint<'a>,
 }
 
 /// `MetadataResponseTopic`: the name and the id of a topic.
@@ -38,13 +38,13 @@ struct MetadataPartition;
 #[derive(Debug, Clone, Copy)]
 pub struct FindCoordinatorResponse<'a> {
     /// The only coordinator, before version 4.
-    single: Option<BrokerEndpoint<'a>>,
+    single: Option<NodeEndpoint<'a>>,
     coordinators: WireArray<'a, CoordinatorEndpoint<'a>>,
 }
 
 /// `Coordinator`.
 #[derive(Debug, Clone, Copy)]
-struct CoordinatorEndpoint<'a>(BrokerEndpoint<'a>);
+struct CoordinatorEndpoint<'a>(NodeEndpoint<'a>);
 
 /// `DescribeClusterResponse`.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ pub struct DescribeClusterResponse<'a> {
 /// `DescribeClusterBroker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DescribeClusterBroker<'a> {
-    pub endpoint: BrokerEndpoint<'a>,
+    pub endpoint: NodeEndpoint<'a>,
 }
 
 // === impl MetadataResponse ===
@@ -102,7 +102,7 @@ impl<'a> Decode<'a> for MetadataResponse<'a> {
 
 impl<'a> Decode<'a> for MetadataBroker<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let endpoint = BrokerEndpoint::decode(reader)?;
+        let endpoint = NodeEndpoint::decode(reader)?;
         if reader.version() >= 1 {
             // rack
             reader.nullable_string()?;
@@ -168,7 +168,7 @@ impl<'a> ApiMessage<'a> for FindCoordinatorResponse<'a> {
 
 impl<'a> FindCoordinatorResponse<'a> {
     /// Returns the coordinators: exactly one before version 4.
-    pub fn coordinators(&self) -> impl Iterator<Item = BrokerEndpoint<'a>> + use<'a> {
+    pub fn coordinators(&self) -> impl Iterator<Item = NodeEndpoint<'a>> + use<'a> {
         let several = self.coordinators.iter().map(|coordinator| coordinator.0);
         self.single.into_iter().chain(several)
     }
@@ -194,21 +194,21 @@ impl<'a> Decode<'a> for FindCoordinatorResponse<'a> {
     }
 }
 
-fn decode_single<'a>(reader: &mut WireReader<'a>) -> Result<BrokerEndpoint<'a>, Error> {
+fn decode_single<'a>(reader: &mut WireReader<'a>) -> Result<NodeEndpoint<'a>, Error> {
     // error_code
     reader.i16()?;
     if reader.version() >= 1 {
         // error_message
         reader.nullable_string()?;
     }
-    BrokerEndpoint::decode(reader)
+    NodeEndpoint::decode(reader)
 }
 
 impl<'a> Decode<'a> for CoordinatorEndpoint<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         // key
         reader.nullable_string()?;
-        let endpoint = BrokerEndpoint::decode(reader)?;
+        let endpoint = NodeEndpoint::decode(reader)?;
         // error_code, error_message
         reader.i16()?;
         reader.nullable_string()?;
@@ -249,7 +249,7 @@ impl<'a> Decode<'a> for DescribeClusterResponse<'a> {
 
 impl<'a> Decode<'a> for DescribeClusterBroker<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let endpoint = BrokerEndpoint::decode(reader)?;
+        let endpoint = NodeEndpoint::decode(reader)?;
         // rack
         reader.nullable_string()?;
         if reader.version() >= 2 {

@@ -10,7 +10,7 @@ const NODE_ENDPOINTS_TAG: u32 = 0;
 
 /// A broker's id and address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BrokerEndpoint<'a> {
+pub struct NodeEndpoint<'a> {
     pub node_id: NodeId,
     pub host: WireField<'a>,
     pub port: i32,
@@ -20,17 +20,17 @@ pub struct BrokerEndpoint<'a> {
 /// `NodeEndpoints`: the addresses of new partition leaders, sent along with an error (KIP-951).
 #[derive(Debug, Clone, Default)]
 pub struct NodeEndpoints<'a> {
-    nodes: WireArray<'a, NodeEndpoint<'a>>,
+    nodes: WireArray<'a, NodeEndpointEntry<'a>>,
     tag: Option<TaggedField<'a>>,
 }
 
 /// An element of `NodeEndpoints`.
 #[derive(Debug, Clone, Copy)]
-struct NodeEndpoint<'a>(BrokerEndpoint<'a>);
+struct NodeEndpointEntry<'a>(NodeEndpoint<'a>);
 
-// === impl BrokerEndpoint ===
+// === impl NodeEndpoint ===
 
-impl BrokerEndpoint<'_> {
+impl NodeEndpoint<'_> {
     /// Returns the position of the port, four bytes, in the body.
     #[must_use]
     pub const fn port_range(&self) -> Range<usize> {
@@ -38,7 +38,7 @@ impl BrokerEndpoint<'_> {
     }
 }
 
-impl<'a> Decode<'a> for BrokerEndpoint<'a> {
+impl<'a> Decode<'a> for NodeEndpoint<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let (node_id, host) = (reader.decode()?, reader.string()?);
         let port_at = reader.position();
@@ -55,7 +55,7 @@ impl<'a> Decode<'a> for BrokerEndpoint<'a> {
 
 impl<'a> NodeEndpoints<'a> {
     /// Returns the endpoints, in order.
-    pub fn iter(&self) -> impl Iterator<Item = BrokerEndpoint<'a>> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = NodeEndpoint<'a>> + use<'a> {
         self.nodes.iter().map(|node| node.0)
     }
 
@@ -92,11 +92,11 @@ impl<'a> NodeEndpoints<'a> {
     }
 }
 
-// === impl NodeEndpoint ===
+// === impl NodeEndpointEntry ===
 
-impl<'a> Decode<'a> for NodeEndpoint<'a> {
+impl<'a> Decode<'a> for NodeEndpointEntry<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let endpoint = BrokerEndpoint::decode(reader)?;
+        let endpoint = NodeEndpoint::decode(reader)?;
         // rack
         reader.nullable_string()?;
         reader.tagged_fields()?;

@@ -191,6 +191,7 @@ impl BodySplice {
     ) -> Result<(), Error> {
         let mut joined = Vec::with_capacity(body + MAX_JOINED_BYTES);
         self.reseal_header(frame, body, &mut joined)?;
+        // The pool is given away: the emitted pieces refer to it after this call.
         let pool = Bytes::from(std::mem::take(&mut self.pool));
         let mut add = |piece: Bytes| {
             if piece.len() > MAX_JOINED_BYTES {

@@ -194,6 +194,7 @@ impl<'a> WireReader<'a> {
             LengthPrefix::Int32 => i64::from(self.i32()?),
             LengthPrefix::Compact => i64::from(self.unsigned_varint()?) - 1,
         };
+        // Null has length -1 in every encoding: compact lengths are stored plus one.
         if length == -1 {
             return Ok(None);
         }

@@ -67,8 +67,8 @@ pub(crate) fn check_record_set_and_payload(bytes: &[u8]) {
     }
 }
 
-/// Checks that the entries of a record set are complete, that a changed batch differs by one header in
-/// each record, and that any other batch leaves the output unchanged.
+/// Checks that the entries of a record set are complete, that a changed batch differs by one header
+/// in each record, and that any other batch leaves the output unchanged.
 pub(crate) fn check_record_set(bytes: &[u8]) {
     let whole: Vec<u8> = RecordBatches::new(bytes)
         .flat_map(|entry| entry.bytes().to_vec())

@@ -33,6 +33,7 @@ impl GzipCodec {
         out.extend_from_slice(&MEMBER_HEADER);
         let mut rest = bytes;
         loop {
+            // `compress_vec` stops when the output is full; each round continues with more space.
             out.reserve(rest.len() / 2 + MIN_OUTPUT_BYTES);
             let before = compress.total_in();
             let status = compress
