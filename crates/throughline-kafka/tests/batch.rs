@@ -102,7 +102,7 @@ fn inject(bytes: &[u8], limits: &InjectionLimits) -> (BatchOutcome, Vec<u8>) {
     let mut out = Vec::new();
     let batch = RecordBatch::new(bytes).unwrap();
     let outcome = HeaderInjector::default().inject(batch, limits, &mut out, |_, headers| {
-        headers.append(KEY, Some(VALUE))
+        headers.append(KEY, Some(VALUE));
     });
     (outcome, out)
 }

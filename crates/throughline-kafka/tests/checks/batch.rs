@@ -85,7 +85,7 @@ fn check_batch(batch: RecordBatch<'_>) {
     let mut injector = HeaderInjector::default();
     let mut out = b"before".to_vec();
     match injector.inject(batch, &LIMITS, &mut out, |_, headers| {
-        headers.append(KEY, Some(VALUE))
+        headers.append(KEY, Some(VALUE));
     }) {
         BatchOutcome::Changed(count) => {
             assert_eq!(Ok(count), u32::try_from(batch.record_count()));
@@ -129,7 +129,7 @@ fn check_batch(batch: RecordBatch<'_>) {
     });
     match outcome {
         BatchOutcome::Changed(_) => {
-            assert!(RecordBatch::new(&patched).is_some_and(|batch| batch.has_valid_checksum()))
+            assert!(RecordBatch::new(&patched).is_some_and(|batch| batch.has_valid_checksum()));
         }
         BatchOutcome::Unchanged | BatchOutcome::Skipped(_) => assert_eq!(patched, batch.bytes()),
     }
