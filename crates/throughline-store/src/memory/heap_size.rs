@@ -1,19 +1,28 @@
-//! What spans really take of memory.
+//! Estimates of the memory that spans take.
 //!
-//! Not the bytes of their texts: most texts of a span are short, and a text of four bytes takes a block of 32 from the allocator.
-//! With the lengths alone a store would take twice what it was allowed.
+//! The lengths of the texts alone would let a store take twice its limit: most texts of a span are
+//! short, and the allocator gives a block of 32 bytes to a text of four.
 
 use throughline_model::{Event, KeyValue, Link, Resource, Scope, Span, Status, Value};
 
-/// A span, its place in the map of its trace, and the counters of its `Arc`; without the resource and scope it shares.
+/// Reference counters of an `Arc`.
+const ARC_COUNTER_BYTES: usize = 16;
+
+/// Average slot of a map that is three quarters full.
+const MAP_SLOT_BYTES: usize = 32;
+
+/// Smallest block of the allocator (glibc's `malloc` on 64-bit systems).
+const MIN_BLOCK_BYTES: usize = 32;
+
+/// Returns the memory of a span and of its slot in the trace, without the shared resource and scope.
 pub(super) fn span(span: &Span) -> usize {
     let message = if let Status::Error(message) = &span.status {
         text(message)
     } else {
         0
     };
-    block(size_of::<Span>() + COUNTERS)
-        + MAP_PLACE
+    block(size_of::<Span>() + ARC_COUNTER_BYTES)
+        + MAP_SLOT_BYTES
         + text(&span.name)
         + text(&span.trace_state)
         + message
@@ -32,15 +41,20 @@ pub(super) fn span(span: &Span) -> usize {
             .sum::<usize>()
 }
 
-/// A resource, and its place among what is shared.
+/// Returns the memory of a resource and of its slot in the index.
 pub(super) fn resource(resource: &Resource) -> usize {
-    block(size_of::<Resource>() + COUNTERS) + MAP_PLACE + attributes(&resource.attributes)
+    block(size_of::<Resource>() + ARC_COUNTER_BYTES)
+        + MAP_SLOT_BYTES
+        + attributes(&resource.attributes)
 }
 
-/// A scope, and its place among what is shared.
+/// Returns the memory of a scope and of its slot in the index.
 pub(super) fn scope(scope: &Scope) -> usize {
     let texts = text(&scope.name) + text(&scope.version);
-    block(size_of::<Scope>() + COUNTERS) + MAP_PLACE + texts + attributes(&scope.attributes)
+    block(size_of::<Scope>() + ARC_COUNTER_BYTES)
+        + MAP_SLOT_BYTES
+        + texts
+        + attributes(&scope.attributes)
 }
 
 fn attributes(pairs: &[KeyValue]) -> usize {
@@ -51,8 +65,9 @@ fn attributes(pairs: &[KeyValue]) -> usize {
             .sum::<usize>()
 }
 
-fn value(of: &Value) -> usize {
-    match of {
+fn value(measured: &Value) -> usize {
+    match measured {
+        // Held in the enum itself.
         Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_) => 0,
         Value::String(content) => text(content),
         Value::Bytes(bytes) => block(bytes.len()),
@@ -63,7 +78,7 @@ fn value(of: &Value) -> usize {
     }
 }
 
-/// A text.
+/// Returns the memory of a text.
 pub(super) const fn text(text: &str) -> usize {
     block(text.len())
 }
@@ -72,17 +87,16 @@ const fn list<T>(length: usize) -> usize {
     block(length * size_of::<T>())
 }
 
-/// A block of the allocator: a header of 8 bytes, in steps of 16, 32 at least. Nothing takes no block.
+/// Returns the size of an allocated block: a header of 8 bytes, rounded up to a multiple of 16.
 const fn block(bytes: usize) -> usize {
+    // Empty strings and vectors do not allocate.
     if bytes == 0 {
         return 0;
     }
     let block = (bytes + 8).next_multiple_of(16);
-    if block < 32 { 32 } else { block }
+    if block < MIN_BLOCK_BYTES {
+        MIN_BLOCK_BYTES
+    } else {
+        block
+    }
 }
-
-/// The counters of an `Arc`.
-const COUNTERS: usize = 16;
-
-/// A place in a map that is three quarters full, about.
-const MAP_PLACE: usize = 32;

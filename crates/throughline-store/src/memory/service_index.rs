@@ -1,50 +1,61 @@
-//! Which services there are and what they do, counted as spans come and go: a page that lists them must not cost a look at every span.
+//! Services and their operations, counted as spans come and go, so that listing them does not cost
+//! a look at every span.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use throughline_model::{Span, SpanKind};
 
-use super::weight;
-use crate::{Operation, Query};
+use super::heap_size;
+use crate::ServiceOperation;
 
-/// Services and their operations, each with the number of spans that it is the name of.
+/// Memory of a service in its map, with the smallest map of kinds.
+const SERVICE_SLOT_BYTES: usize = 384;
+
+/// Memory of the smallest map of names.
+const KIND_SLOT_BYTES: usize = 384;
+
+/// Memory of a name in its map, which is at least half full.
+const NAME_SLOT_BYTES: usize = 64;
+
+/// The services and their operations, each with its number of spans.
 #[derive(Debug, Default)]
-pub(super) struct Catalogue {
-    services: BTreeMap<String, Kinds>,
+pub(super) struct ServiceIndex {
+    services: BTreeMap<String, KindMap>,
     bytes: usize,
 }
 
-type Kinds = HashMap<SpanKind, Names>;
-type Names = BTreeMap<String, usize>;
+type KindMap = HashMap<SpanKind, NameMap>;
+type NameMap = BTreeMap<String, usize>;
 
-impl Catalogue {
-    /// Bytes of all that is listed.
+impl ServiceIndex {
+    /// Returns the estimated memory of the index.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// A span came in.
+    /// Counts a span in.
     pub(super) fn add(&mut self, span: &Span) {
-        if let Some(count) = self.count(span) {
+        // The common case needs no owned copy of any name.
+        if let Some(count) = self.counter(span) {
             *count += 1;
             return;
         }
         let service = span.service();
         let kinds = self.services.entry(service.to_owned()).or_insert_with(|| {
-            self.bytes += SERVICE_PLACE + weight::text(service);
-            Kinds::new()
+            self.bytes += SERVICE_SLOT_BYTES + heap_size::text(service);
+            KindMap::new()
         });
         let names = kinds.entry(span.kind).or_insert_with(|| {
-            self.bytes += KIND_PLACE;
-            Names::new()
+            self.bytes += KIND_SLOT_BYTES;
+            NameMap::new()
         });
-        self.bytes += NAME_PLACE + weight::text(&span.name);
+        self.bytes += NAME_SLOT_BYTES + heap_size::text(&span.name);
         names.insert(span.name.clone(), 1);
     }
 
-    /// A span goes.
+    /// Counts a span out.
     pub(super) fn remove(&mut self, span: &Span) {
-        let Some(count) = self.count(span) else {
+        let Some(count) = self.counter(span) else {
             return;
         };
         *count -= 1;
@@ -59,32 +70,33 @@ impl Catalogue {
             return;
         };
         names.remove(&span.name);
-        self.bytes -= NAME_PLACE + weight::text(&span.name);
+        self.bytes -= NAME_SLOT_BYTES + heap_size::text(&span.name);
         if names.is_empty() {
             kinds.remove(&span.kind);
-            self.bytes -= KIND_PLACE;
+            self.bytes -= KIND_SLOT_BYTES;
         }
         if kinds.is_empty() {
             self.services.remove(service);
-            self.bytes -= SERVICE_PLACE + weight::text(service);
+            self.bytes -= SERVICE_SLOT_BYTES + heap_size::text(service);
         }
     }
 
-    /// The services, sorted.
+    /// Returns the services, sorted.
     pub(super) fn services(&self) -> impl Iterator<Item = &str> {
         self.services.keys().map(String::as_str)
     }
 
-    /// The operations, sorted: of one service or all, of one kind or all.
+    /// Returns the operations of one service or all, and of one kind or all, sorted.
     pub(super) fn operations(
         &self,
         service: Option<&str>,
         kind: Option<SpanKind>,
-    ) -> Vec<Operation> {
+    ) -> Vec<ServiceOperation> {
         let kinds = service.map_or_else(
             || self.services.values().collect::<Vec<_>>(),
             |service| self.services.get(service).into_iter().collect(),
         );
+        // A set, because several services may have the same operation.
         let operations: BTreeSet<(&str, &'static str)> = kinds
             .into_iter()
             .flatten()
@@ -97,14 +109,14 @@ impl Catalogue {
             .collect();
         operations
             .into_iter()
-            .map(|(name, kind)| Operation {
+            .map(|(name, kind)| ServiceOperation {
                 name: name.to_owned(),
                 kind,
             })
             .collect()
     }
 
-    /// The names of all operations, some of them more than once.
+    /// Returns the names of all operations; names that services share come several times.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.services
             .values()
@@ -113,7 +125,7 @@ impl Catalogue {
             .map(String::as_str)
     }
 
-    /// The services with their number of spans.
+    /// Returns the services with their numbers of spans.
     pub(super) fn service_counts(&self) -> impl Iterator<Item = (String, u64)> {
         self.services.iter().map(|(service, kinds)| {
             let spans: usize = kinds.values().flat_map(BTreeMap::values).sum();
@@ -121,7 +133,7 @@ impl Catalogue {
         })
     }
 
-    /// The operations with their number of spans, of one service or all.
+    /// Returns the operations of one service or all, with their numbers of spans.
     pub(super) fn operation_counts(&self, service: Option<&str>) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for (_, kinds) in self
@@ -136,33 +148,22 @@ impl Catalogue {
         counts
     }
 
-    /// Whether there can be an answer: a service or operation that is not listed has no span to be found.
-    pub(super) fn may_answer(&self, query: &Query) -> bool {
-        let names_operation = |kinds: &Kinds| {
-            query
-                .operation
-                .as_ref()
-                .is_none_or(|name| kinds.values().any(|names| names.contains_key(name)))
+    /// Returns whether a stored span has this service and this operation, where given.
+    pub(super) fn contains(&self, service: Option<&str>, operation: Option<&str>) -> bool {
+        let has_operation = |kinds: &KindMap| {
+            operation.is_none_or(|name| kinds.values().any(|names| names.contains_key(name)))
         };
-        match &query.service {
-            Some(service) => self.services.get(service).is_some_and(names_operation),
-            None => query.operation.is_none() || self.services.values().any(names_operation),
+        match service {
+            Some(service) => self.services.get(service).is_some_and(has_operation),
+            None => self.services.values().any(has_operation),
         }
     }
 
-    fn count(&mut self, span: &Span) -> Option<&mut usize> {
+    /// Returns the counter of the span's service, kind and name.
+    fn counter(&mut self, span: &Span) -> Option<&mut usize> {
         self.services
             .get_mut(span.service())?
             .get_mut(&span.kind)?
             .get_mut(&span.name)
     }
 }
-
-/// A service's place in its map, and the smallest map of kinds.
-const SERVICE_PLACE: usize = 384;
-
-/// The smallest map of names.
-const KIND_PLACE: usize = 384;
-
-/// A name's place in its map, which is at least half full.
-const NAME_PLACE: usize = 64;
