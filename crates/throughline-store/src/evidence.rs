@@ -1,10 +1,7 @@
 //! The attributes with which a span records how its parent was found.
 
-use throughline_model::convention::PARENT_EVIDENCE;
+use throughline_model::convention::{PARENT_CONFIDENCE, PARENT_EVIDENCE};
 use throughline_model::{Span, Value};
-
-/// Attribute with the confidence in an inferred parent, 0 to 1.
-const PARENT_CONFIDENCE: &str = "throughline.parent.confidence";
 
 /// Evidence of a span without a known parent, although one must exist.
 const OPEN: &str = "open";

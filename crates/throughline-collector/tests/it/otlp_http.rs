@@ -4,17 +4,17 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message as _;
 
 use crate::running::{
-    GZIP, JSON, PROTOBUF, Running, TRACE, gzip, open, raw, request, request_message,
+    GZIP, JSON, PROTOBUF, RunningCollector, TRACE, gzip, open, raw, request, request_message,
     request_protobuf,
 };
 
 const PATH: &str = "/v1/traces";
 
 #[test]
-fn spans_in_protobuf_are_kept_and_answered_in_protobuf() {
-    let collector = Running::start();
+fn protobuf_requests_are_stored_and_answered_in_protobuf() {
+    let collector = RunningCollector::start();
     let answer = collector.post(
-        collector.at.otlp_http,
+        collector.addresses.otlp_http,
         PATH,
         &[PROTOBUF],
         &request_protobuf(5),
@@ -25,32 +25,37 @@ fn spans_in_protobuf_are_kept_and_answered_in_protobuf() {
     );
     let response = ExportTraceServiceResponse::decode(answer.body.as_slice()).unwrap();
     assert_eq!(response.partial_success, None);
-    let trace = collector.ask(&format!("/api/traces/{}", "01".repeat(16)));
+    let trace = collector.query(&format!("/api/traces/{}", "01".repeat(16)));
     assert_eq!(trace["data"][0]["spans"][0]["operationName"], "xxxxx");
 }
 
 #[test]
-fn spans_in_json_are_kept_and_answered_in_json() {
-    let collector = Running::start();
+fn json_requests_are_stored_and_answered_in_json() {
+    let collector = RunningCollector::start();
     let body = request(TRACE, "00f067aa0ba902b7").to_string();
     let json = ("content-type", "application/json; charset=utf-8");
-    let answer = collector.post(collector.at.otlp_http, PATH, &[json], body.as_bytes());
+    let answer = collector.post(
+        collector.addresses.otlp_http,
+        PATH,
+        &[json],
+        body.as_bytes(),
+    );
     assert_eq!(
         (answer.status, answer.header("content-type")),
         (200, Some("application/json"))
     );
     assert_eq!(answer.text(), "{}");
     assert_eq!(
-        collector.ask("/api/services")["data"],
+        collector.query("/api/services")["data"],
         serde_json::json!(["eshop"])
     );
 }
 
 #[test]
-fn gzip_is_inflated() {
-    let collector = Running::start();
+fn gzip_bodies_are_inflated() {
+    let collector = RunningCollector::start();
     let answer = collector.post(
-        collector.at.otlp_http,
+        collector.addresses.otlp_http,
         PATH,
         &[PROTOBUF, GZIP],
         &gzip(&request_protobuf(5)),
@@ -65,8 +70,8 @@ fn gzip_is_inflated() {
 }
 
 #[test]
-fn what_cannot_be_kept_makes_a_partial_success() {
-    let collector = Running::start();
+fn invalid_spans_make_a_partial_success() {
+    let collector = RunningCollector::start();
     let mut body = request(TRACE, "00f067aa0ba902b7");
     let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
         .as_array_mut()
@@ -75,7 +80,7 @@ fn what_cannot_be_kept_makes_a_partial_success() {
     bad["spanId"] = "0000000000000000".into();
     spans.push(bad);
     let answer = collector.post(
-        collector.at.otlp_http,
+        collector.addresses.otlp_http,
         PATH,
         &[JSON],
         body.to_string().as_bytes(),
@@ -96,7 +101,7 @@ fn what_cannot_be_kept_makes_a_partial_success() {
         .trace_id
         .clear();
     let answer = collector.post(
-        collector.at.otlp_http,
+        collector.addresses.otlp_http,
         PATH,
         &[PROTOBUF],
         &message.encode_to_vec(),
@@ -126,15 +131,15 @@ fn what_cannot_be_kept_makes_a_partial_success() {
 }
 
 #[test]
-fn what_is_no_request_is_answered_400_in_its_own_encoding() {
-    let collector = Running::start();
+fn malformed_requests_are_answered_400_in_their_encoding() {
+    let collector = RunningCollector::start();
     for (headers, body) in [
         (&[JSON][..], &b"{"[..]),
         (&[PROTOBUF], &[0xff; 30]),
         (&[JSON, GZIP], b"{}"),
         (&[PROTOBUF, GZIP], &gzip(&[7; 5])[..12]),
     ] {
-        let answer = collector.post(collector.at.otlp_http, PATH, headers, body);
+        let answer = collector.post(collector.addresses.otlp_http, PATH, headers, body);
         assert_eq!(answer.status, 400, "{headers:?}");
         assert_eq!(answer.header("content-type"), Some(headers[0].1));
         assert!(answer.text().contains("not"), "{}", answer.text());
@@ -142,9 +147,9 @@ fn what_is_no_request_is_answered_400_in_its_own_encoding() {
 }
 
 #[test]
-fn wrong_types_paths_and_methods_are_told_apart() {
-    let collector = Running::start();
-    let http = collector.at.otlp_http;
+fn wrong_content_types_paths_and_methods_have_distinct_statuses() {
+    let collector = RunningCollector::start();
+    let http = collector.addresses.otlp_http;
     assert_eq!(
         collector
             .post(http, PATH, &[("content-type", "text/plain")], b"{}")
@@ -172,13 +177,13 @@ fn wrong_types_paths_and_methods_are_told_apart() {
 }
 
 #[test]
-fn senders_of_metrics_and_logs_are_told_how_to_stop() {
-    let collector = Running::start();
+fn metrics_and_logs_are_rejected_with_the_setting_that_stops_them() {
+    let collector = RunningCollector::start();
     for (path, setting) in [
         ("/v1/metrics", "OTEL_METRICS_EXPORTER=none"),
         ("/v1/logs", "OTEL_LOGS_EXPORTER=none"),
     ] {
-        let answer = collector.post(collector.at.otlp_http, path, &[PROTOBUF], b"");
+        let answer = collector.post(collector.addresses.otlp_http, path, &[PROTOBUF], b"");
         assert_eq!(answer.status, 404);
         assert!(
             answer.text().contains("traces only") && answer.text().contains(setting),
@@ -189,9 +194,9 @@ fn senders_of_metrics_and_logs_are_told_how_to_stop() {
 }
 
 #[test]
-fn a_body_that_is_too_large_is_answered_413_before_and_after_inflation() {
-    let collector = Running::with(|limits| limits.body_max = 1 << 20);
-    let http = collector.at.otlp_http;
+fn oversized_bodies_are_answered_413_before_and_after_inflation() {
+    let collector = RunningCollector::with(|limits| limits.max_body_bytes = 1 << 20);
+    let http = collector.addresses.otlp_http;
     assert_eq!(
         collector
             .post(http, PATH, &[PROTOBUF], &request_protobuf(1 << 20))
@@ -213,44 +218,49 @@ fn a_body_that_is_too_large_is_answered_413_before_and_after_inflation() {
 }
 
 #[test]
-fn a_bomb_of_many_members_is_not_inflated_either() {
-    let collector = Running::with(|limits| limits.body_max = 1 << 20);
+fn gzip_bombs_of_many_members_are_answered_413() {
+    let collector = RunningCollector::with(|limits| limits.max_body_bytes = 1 << 20);
     let members = gzip(&[0; 200_000]).repeat(50);
     assert_eq!(
         collector
-            .post(collector.at.otlp_http, PATH, &[PROTOBUF, GZIP], &members)
+            .post(
+                collector.addresses.otlp_http,
+                PATH,
+                &[PROTOBUF, GZIP],
+                &members
+            )
             .status,
         413
     );
 }
 
 #[test]
-fn when_all_places_are_taken_the_client_is_told_to_come_back() {
-    let collector = Running::with(|limits| {
-        limits.requests_max = 1;
-        limits.admission_wait = std::time::Duration::from_millis(20);
+fn requests_beyond_the_concurrency_limit_are_rejected_as_retryable() {
+    let collector = RunningCollector::with(|limits| {
+        limits.max_requests = 1;
+        limits.admission_timeout = std::time::Duration::from_millis(20);
     });
-    let http = collector.at.otlp_http;
+    let http = collector.addresses.otlp_http;
     let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
     let holder = open(http, head.as_bytes());
-    let refused = crate::running::eventually("the place is taken", || {
+    let rejected = crate::running::eventually("the permit is taken", || {
         let answer = collector.post(http, PATH, &[JSON], b"{}");
         (answer.status != 200).then_some(answer)
     });
     assert_eq!(
-        (refused.status, refused.header("retry-after")),
+        (rejected.status, rejected.header("retry-after")),
         (503, Some("1"))
     );
     drop(holder);
-    crate::running::eventually("the place is free again", || {
+    crate::running::eventually("the permit is free again", || {
         (collector.post(http, PATH, &[JSON], b"{}").status == 200).then_some(())
     });
 }
 
 #[test]
-fn when_the_memory_for_bodies_is_taken_the_client_is_told_to_come_back() {
-    let collector = Running::with(|limits| limits.in_flight_max = 1 << 20);
-    let http = collector.at.otlp_http;
+fn requests_beyond_the_memory_limit_are_rejected_as_retryable() {
+    let collector = RunningCollector::with(|limits| limits.max_in_flight_bytes = 1 << 20);
+    let http = collector.addresses.otlp_http;
     assert_eq!(
         collector
             .post(http, PATH, &[PROTOBUF], &request_protobuf(2 << 20))
@@ -268,7 +278,7 @@ fn when_the_memory_for_bodies_is_taken_the_client_is_told_to_come_back() {
             .status,
         503
     );
-    // What a refused request held is given back.
+    // A rejected request releases its memory.
     assert_eq!(
         collector
             .post(http, PATH, &[PROTOBUF], &request_protobuf(700_000))

@@ -14,7 +14,8 @@ const MAP_SLOT_BYTES: usize = 32;
 /// Smallest block of the allocator (glibc's `malloc` on 64-bit systems).
 const MIN_BLOCK_BYTES: usize = 32;
 
-/// Returns the memory of a span and of its slot in the trace, without the shared resource and scope.
+/// Returns the memory of a span and of its slot in the trace, without the shared resource and
+/// scope.
 pub(super) fn span(span: &Span) -> usize {
     let message = if let Status::Error(message) = &span.status {
         text(message)
