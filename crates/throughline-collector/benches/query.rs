@@ -1,8 +1,8 @@
-//! Response times of our own API with a million stored spans, and with a trace of a hundred thousand,
-//! over a socket.
+//! Response times of our own API with a million stored spans, and with a trace of a hundred
+//! thousand, over a socket.
 //!
-//! `cargo bench -p throughline-collector --bench query` prints the times, and fails when one exceeds
-//! five times its target, since machines differ. It takes about 4 GB of memory.
+//! `cargo bench -p throughline-collector --bench query` prints the times, and fails when one
+//! exceeds five times its target, since machines differ. It takes about 4 GB of memory.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -172,7 +172,8 @@ fn get(at: &CollectorAddresses, path: &str) -> Vec<u8> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(at.query).unwrap();
     let head = format!(
-        "GET {path} HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\n\
+         connection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = Vec::new();

@@ -59,6 +59,7 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, permit)) => {
+                // Cloning a router clones an `Arc`.
                 let connection = connection(stream, router.clone(), protocol, &limits, &graceful);
                 connections.spawn(async move {
                     connection.await;
@@ -81,6 +82,7 @@ pub(crate) async fn serve(
     {
         tracing::warn!("drain timed out, closing the remaining connections");
     }
+    // Aborts the tasks that are left and waits until they are gone.
     connections.shutdown().await;
 }
 
@@ -114,6 +116,7 @@ fn connection(
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits.header_read_timeout)
+                // The default of 400 KiB for each connection would allow hundreds of megabytes.
                 .max_buf_size(MAX_HTTP1_BUFFER_BYTES)
                 .serve_connection(io, service);
             Box::pin(log_result(graceful.watch(connection)))
@@ -125,13 +128,15 @@ fn connection(
                 Some(limits.header_read_timeout),
                 limits.write_stall_timeout,
             ));
-            // Two unanswered pings fit into the read timeout.
+            // An unanswered ping closes the connection after two thirds of the read timeout.
             let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .keep_alive_interval(limits.header_read_timeout / 3)
                 .keep_alive_timeout(limits.header_read_timeout / 3)
                 .max_concurrent_streams(MAX_HTTP2_STREAMS)
                 .max_header_list_size(MAX_HTTP2_HEADER_BYTES)
+                // With the default of RFC 9113, 64 KiB, a large export would wait for many window
+                // updates.
                 .initial_stream_window_size(1 << 20)
                 .initial_connection_window_size(4 << 20)
                 .serve_connection(io, service);

@@ -56,6 +56,7 @@ impl CollectorServer {
     /// Returns [`CollectorBindError`] for the first listener that cannot be opened; the others are
     /// closed again.
     pub async fn bind(config: Config) -> Result<Self, CollectorBindError> {
+        // An error drops the listeners that are open already, which closes them.
         let (grpc, otlp_grpc) = bind(&config, CollectorEndpoint::OtlpGrpc).await?;
         let (http, otlp_http) = bind(&config, CollectorEndpoint::OtlpHttp).await?;
         let (zipkin, zipkin_address) = bind(&config, CollectorEndpoint::Zipkin).await?;
@@ -81,6 +82,7 @@ impl CollectorServer {
     /// Serves all listeners until `stop` completes, then drains requests in flight within
     /// [`CollectorLimits::drain_timeout`].
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
+        // The only place that knows which store it is.
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(self.config.max_store_bytes));
         let metrics = Arc::new(Metrics::default());
         let pipeline = Arc::new(IngestPipeline::new(
@@ -99,6 +101,7 @@ impl CollectorServer {
                     query::router(Arc::clone(&store), Arc::clone(&metrics), &self.config)
                 }
             };
+            // The outermost layer, so that responses of other layers are counted too.
             let router = metrics::count_requests(router, endpoint, Arc::clone(&metrics));
             loops.spawn(serve_endpoint(
                 endpoint,

@@ -68,6 +68,7 @@ impl IngestPipeline {
             self.limits.admission_timeout,
             Arc::clone(&self.requests).acquire_owned(),
         );
+        // The client waits a little rather than retrying at once.
         let Ok(Ok(permit)) = permit.await else {
             self.discard(body).await;
             return Err(IngestError::Busy);
@@ -103,6 +104,7 @@ impl IngestPipeline {
     ) -> Result<AdmittedBody, IngestError> {
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
+            // Trailers are ignored.
             let Ok(chunk) = frame.map_err(IngestError::BodyRead)?.into_data() else {
                 continue;
             };
@@ -135,6 +137,7 @@ impl IngestPipeline {
                 left = rest;
             }
         };
+        // Errors and timeouts do not matter: the request is rejected either way.
         tokio::time::timeout(self.limits.body_read_timeout, read)
             .await
             .unwrap_or_default();
@@ -162,6 +165,7 @@ impl IngestPipeline {
                 ContentEncoding::Identity => body,
                 ContentEncoding::Gzip => body.inflate(pipeline.limits.max_body_bytes)?,
             };
+            // The body and its reservation live until the spans are stored.
             let decoded = decode(body.bytes())?;
             pipeline.count(endpoint, &decoded);
             pipeline.store.insert(decoded.spans);

@@ -37,6 +37,7 @@ impl Metrics {
         let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let total = counters.entry(key).or_default();
         *total += count;
+        // Under the same lock as the addition: only one caller sees the first.
         *total == count
     }
 
@@ -53,6 +54,7 @@ impl Metrics {
         write_family(&mut out, received, "counter", "Spans received and stored.");
         for (key, count) in &counters {
             if let CounterKey::Received(endpoint) = key {
+                // The label is older than the term endpoint; dashboards use it.
                 let labels = format_args!("{{door=\"{}\"}}", endpoint.label());
                 write_line(&mut out, format_args!("{received}{labels} {count}"));
             }
@@ -146,6 +148,7 @@ pub(crate) fn count_requests(
                 | CollectorEndpoint::Zipkin
                 | CollectorEndpoint::Query => response.status().as_u16(),
             };
+            // One log line for each status and endpoint, not one for each request.
             let is_first = metrics.add(CounterKey::Requests(endpoint, code), 1);
             // A failed query is reported to the person who sent it; a sender of spans may ignore
             // the response, so the operator has to see it.

@@ -77,6 +77,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|value| {
             matches!(
                 value.split(';').next().map(str::trim),
+                // Other message formats, such as `application/grpc+json`, are not supported.
                 Some("application/grpc" | "application/grpc+proto")
             )
         })
@@ -89,6 +90,7 @@ fn remove_prefix(
     headers: &HeaderMap,
 ) -> Result<ContentEncoding, IngestError> {
     let malformed = |message: &str| Err(IngestError::Malformed(message.to_owned()));
+    // A flag of one byte, and the length in four, big-endian.
     let Some((&[flag, a, b, c, d], message)) = body.bytes().split_first_chunk::<5>() else {
         return malformed("the request has no message");
     };
@@ -99,6 +101,7 @@ fn remove_prefix(
         flag,
         headers.get("grpc-encoding").map(HeaderValue::as_bytes),
     ) {
+        // `grpc-encoding` may name a compression that this message does not use.
         (0, _) => ContentEncoding::Identity,
         (1, Some(b"gzip")) => ContentEncoding::Gzip,
         (1, Some(other)) => {
@@ -138,6 +141,7 @@ fn error_response(error: &IngestError) -> Response {
     } else {
         Status::new(code, error.to_string())
     };
+    // A response without messages: the status goes into the headers ("Trailers-Only").
     let mut response = status.into_http::<Body>();
     if code == Code::Unimplemented {
         response.headers_mut().insert(

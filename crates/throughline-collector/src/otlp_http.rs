@@ -49,6 +49,7 @@ async fn export(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    // Without a known encoding the error cannot be in that of the request: plain text.
     let Some(encoding) = PayloadEncoding::from_headers(&headers) else {
         pipeline.discard(body).await;
         let message = "the content type must be application/x-protobuf or application/json\n";

@@ -1,5 +1,5 @@
-//! The query endpoint: Jaeger's legacy JSON under `/api`, its OTLP JSON under `/api/v3`, our own API
-//! under `/api/throughline`, health, metrics and the UI.
+//! The query endpoint: Jaeger's legacy JSON under `/api`, its OTLP JSON under `/api/v3`, our own
+//! API under `/api/throughline`, health, metrics and the UI.
 //!
 //! There are no CORS headers, so pages of other origins cannot read a response. A listener on
 //! loopback also requires a loopback host name, so a foreign name that resolves to it (DNS
@@ -44,6 +44,7 @@ pub(crate) fn router(store: Arc<dyn Store>, metrics: Arc<Metrics>, config: &Conf
                 .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             response
         }));
+    // Any other address is served under names that are not known here.
     if config.host.is_loopback() {
         router.layer(middleware::from_fn(require_loopback_host))
     } else {

@@ -38,7 +38,9 @@ pub(crate) async fn serve(request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")]).into_response();
     }
+    // Files are looked up by name among the embedded ones: a path with `..` finds none.
     let path = request.uri().path().trim_start_matches('/');
+    // The index needs its URLs rewritten, whichever path asks for it.
     if let Some(file) = UiAssets::get(path).filter(|_| path != INDEX) {
         // Names of assets contain a hash of their content.
         let cache = if path.starts_with("assets/") {

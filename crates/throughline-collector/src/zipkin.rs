@@ -41,6 +41,7 @@ async fn export(
         // for people.
         Ok(rejected) => (StatusCode::ACCEPTED, rejected.to_string()).into_response(),
         Err(error) => {
+            // Zipkin has no format for errors, so the message is plain text.
             let (status, _) = error.status();
             let mut response = (status, format!("{error}\n")).into_response();
             if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -89,6 +90,7 @@ fn decode(body: &[u8]) -> Result<Decoded, IngestError> {
     for span in spans {
         match span.into_span(&mut resources) {
             Ok(span) => decoded.spans.push(span),
+            // One bad span must not cost the others of the request.
             Err(reason) => decoded.rejected.add(reason),
         }
     }

@@ -1,7 +1,7 @@
 //! OTLP from the OpenTelemetry SDK for Python, over both protocols.
 //!
-//! Its packages are downloaded once from PyPI into `.tools/` at the root of the repository; requires
-//! `python3` with `venv`.
+//! Its packages are downloaded once from PyPI into `.tools/` at the root of the repository;
+//! requires `python3` with `venv`.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -95,7 +95,8 @@ fn check(trace: &Value, protocol: &str) {
         producer["references"],
         json!([
             { "refType": "CHILD_OF", "traceID": server["traceID"], "spanID": server["spanID"] },
-            { "refType": "FOLLOWS_FROM", "traceID": "4bf92f3577b34da6a3ce929d0e0e4736", "spanID": "00f067aa0ba902b7",
+            { "refType": "FOLLOWS_FROM",
+              "traceID": "4bf92f3577b34da6a3ce929d0e0e4736", "spanID": "00f067aa0ba902b7",
               "tags": [text("opentracing.ref_type", "follows_from")] }
         ])
     );

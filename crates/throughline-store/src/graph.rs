@@ -106,6 +106,7 @@ impl LatencyHistogram {
             self.buckets.resize(bucket + 1, 0);
         }
         if let Some(count) = self.buckets.get_mut(bucket) {
+            // Four bytes for each bucket; a graph has thousands of histograms.
             *count = count.saturating_add(1);
         }
         self.count += 1;

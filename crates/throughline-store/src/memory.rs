@@ -52,6 +52,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn insert(&self, spans: Vec<Span>) {
+        // One lock for the whole batch: a reader sees a request entirely or not at all.
         let mut index = self.index.write();
         let revision = index.begin_revision();
         let mut stale_bounds = BTreeSet::new();
@@ -74,6 +75,7 @@ impl Store for MemoryStore {
     }
 
     fn search(&self, query: &TraceQuery) -> SearchPage {
+        // Takes the lock itself, for a part of the traces at a time.
         search::search_page(&self.index, query)
     }
 

@@ -38,6 +38,7 @@ impl<'a> MessageAttributes<'a> {
             return None;
         }
         if message.queue_time.is_none() {
+            // Some spans record only the time since the end of the sending span.
             message.queue_time = span.attribute(KAFKA_QUEUE_TIME_SENT).and_then(nanoseconds);
         }
         (is_endpoint || message != Self::default()).then_some(message)
@@ -66,7 +67,7 @@ impl<'a> MessageAttributes<'a> {
                 | "messaging.kafka.destination.partition"
                 | "messaging.kafka.partition" => message.partition = integer(value),
                 MESSAGING_KAFKA_OFFSET | "messaging.kafka.message.offset" => {
-                    message.offset = integer(value)
+                    message.offset = integer(value);
                 }
                 KAFKA_LAG => message.lag = integer(value),
                 KAFKA_QUEUE_TIME => message.queue_time = nanoseconds(value),

@@ -214,6 +214,70 @@ fn tags_match_as_text_wherever_jaeger_shows_them() {
 }
 
 #[test]
+fn jaegers_search_ignores_the_attributes_of_links() {
+    let link = Link {
+        trace_id: trace_id(9),
+        span_id: span_id(9),
+        trace_state: String::new(),
+        flags: 0,
+        attributes: vec![KeyValue::new("k", "v")],
+    };
+    let linking = Span {
+        links: vec![link],
+        ..span(1, 1, "a", "x", (0, 1))
+    };
+    let store = store(vec![linking]);
+    assert!(found(&store, &tagged("k", "v")).is_empty());
+}
+
+#[test]
+fn a_search_ends_with_the_trace_that_reaches_max_spans() {
+    let spans = (1..=5).flat_map(|trace| {
+        (1..=3).map(move |id| {
+            span(
+                trace,
+                id,
+                "a",
+                "x",
+                (100 - u64::try_from(trace).unwrap(), 100),
+            )
+        })
+    });
+    let store = store(spans.collect());
+    let search = |max_spans| SpanSearch {
+        max_spans,
+        ..SpanSearch::default()
+    };
+    for (max_spans, traces) in [(1, 1), (3, 1), (4, 2), (6, 2), (15, 5), (usize::MAX, 5)] {
+        assert_eq!(
+            found(&store, &search(max_spans)).len(),
+            traces,
+            "{max_spans}"
+        );
+    }
+}
+
+#[test]
+fn a_search_for_an_unknown_pair_of_service_and_operation_finds_nothing() {
+    let store = store(vec![
+        span(1, 1, "a", "x", (0, 1)),
+        span(1, 2, "b", "y", (0, 1)),
+    ]);
+    for (service, operation, traces) in [("a", "x", 1), ("a", "y", 0), ("c", "x", 0)] {
+        let search = SpanSearch {
+            service: Some(service.to_owned()),
+            operation: Some(operation.to_owned()),
+            ..SpanSearch::default()
+        };
+        assert_eq!(
+            found(&store, &search).len(),
+            traces,
+            "{service} {operation}"
+        );
+    }
+}
+
+#[test]
 fn a_full_store_evicts_whole_traces_in_order_of_arrival_and_counts_them() {
     let trace = |number: u128, start: u64| {
         [

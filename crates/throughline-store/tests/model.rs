@@ -53,7 +53,10 @@ prop_compose! {
         SpanSearch {
             service: service.map(str::to_owned),
             operation: operation.map(str::to_owned),
-            tags: tag.map(|tag| TagCondition { key: "tag".into(), value: tag.to_string() }).into_iter().collect(),
+            tags: tag
+                .map(|tag| TagCondition { key: "tag".into(), value: tag.to_string() })
+                .into_iter()
+                .collect(),
             duration: duration.0..=duration.1,
             start: start.0..=start.1,
             limit,
@@ -108,7 +111,10 @@ fn reference_search(reference: &ReferenceStore, search: &SpanSearch) -> Vec<Trac
 
 proptest! {
     #[test]
-    fn search_equals_the_reference(spans in vec(spans(), 0..40), searches in vec(searches(), 1..8)) {
+    fn search_equals_the_reference(
+        spans in vec(spans(), 0..40),
+        searches in vec(searches(), 1..8),
+    ) {
         // Spans are repeated unchanged, which is what senders do: a repeated span with a later
         // start may leave its trace at the earlier position.
         let mut reference = ReferenceStore::new();
@@ -119,17 +125,22 @@ proptest! {
         store.insert(reference.values().cloned().collect());
         store.insert(reference.values().rev().cloned().collect());
         prop_assert_eq!(store.occupancy().spans, reference.len());
-        let operations: BTreeSet<&str> = reference.values().map(|span| span.name.as_str()).collect();
+        let names = reference.values().map(|span| span.name.as_str());
+        let operations: BTreeSet<&str> = names.collect();
         let listed = store.operations(None, None).into_iter().map(|operation| operation.name);
         prop_assert!(listed.eq(operations));
         for search in &searches {
-            let found: Vec<TraceId> = store.search_traces(&search.clone().into()).iter().map(|trace| trace.id).collect();
+            let traces = store.search_traces(&search.clone().into());
+            let found: Vec<TraceId> = traces.iter().map(|trace| trace.id).collect();
             prop_assert_eq!(found, reference_search(&reference, search));
         }
     }
 
     #[test]
-    fn the_byte_limit_holds_and_the_counts_add_up(spans in vec(vec(spans(), 0..6), 0..20), capacity in 0usize..6000) {
+    fn the_byte_limit_holds_and_the_counts_add_up(
+        spans in vec(vec(spans(), 0..6), 0..20),
+        capacity in 0usize..6000,
+    ) {
         let store = MemoryStore::new(capacity);
         for batch in spans {
             store.insert(batch);
@@ -137,7 +148,8 @@ proptest! {
             prop_assert!(occupancy.bytes <= capacity);
             let stored = store.search_traces(&TraceQuery::default());
             prop_assert_eq!(stored.len(), occupancy.traces);
-            prop_assert_eq!(stored.iter().map(|trace| trace.spans.len()).sum::<usize>(), occupancy.spans);
+            let spans: usize = stored.iter().map(|trace| trace.spans.len()).sum();
+            prop_assert_eq!(spans, occupancy.spans);
             prop_assert_eq!(occupancy.bytes == 0, occupancy.spans == 0);
         }
     }

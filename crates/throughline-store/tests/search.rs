@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use throughline_model::{KeyValue, Link, Resource, Span, SpanId, SpanKind, Status, TraceId, Value};
 use throughline_store::{
     AttributeScope, ComparisonOperator, CompletionKind, MemoryStore, SortOrder, SortPosition,
-    SpanField, SpanFilter, Store, TraceExpression, TraceProperties, TraceQuery, ValuePredicate,
+    SpanField, SpanFilter, SpanKey, Store, TraceExpression, TraceProperties, TraceQuery,
+    ValuePredicate,
 };
 
 fn trace_id(number: u128) -> TraceId {
@@ -64,12 +65,17 @@ prop_compose! {
         times in (0u64..100, 0u64..50),
         attributes in vec((prop::sample::select(vec!["k", "l", "error"]), values()), 0..3),
         parent in prop::option::of(1u64..5),
-        kind in prop::sample::select(vec![SpanKind::Internal, SpanKind::Producer, SpanKind::Consumer]),
+        kind in prop::sample::select(vec![
+            SpanKind::Internal,
+            SpanKind::Producer,
+            SpanKind::Consumer,
+        ]),
         topic in prop::option::of(prop::sample::select(vec!["t", "u"])),
         failed in any::<bool>(),
         link in prop::option::of(1u128..7),
     ) -> Span {
-        let mut attributes: Vec<KeyValue> = attributes.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+        let pairs = attributes.into_iter().map(|(key, value)| KeyValue::new(key, value));
+        let mut attributes: Vec<KeyValue> = pairs.collect();
         attributes.extend(topic.map(|topic| KeyValue::new("messaging.destination.name", topic)));
         let links = link.map(|trace| Link {
             trace_id: trace_id(trace),
@@ -103,7 +109,14 @@ fn filters() -> impl Strategy<Value = SpanFilter> {
         .prop_map(|(scope, key)| SpanField::Attribute(scope, key.to_owned()));
     let fields = prop_oneof![
         3 => attribute,
-        2 => prop::sample::select(vec![SpanField::Name, SpanField::Service, SpanField::Kind, SpanField::Status, SpanField::Topic, SpanField::Duration]),
+        2 => prop::sample::select(vec![
+            SpanField::Name,
+            SpanField::Service,
+            SpanField::Kind,
+            SpanField::Status,
+            SpanField::Topic,
+            SpanField::Duration,
+        ]),
     ];
     let literals = prop::sample::select(vec![
         "0",
@@ -161,11 +174,24 @@ prop_compose! {
         topic in prop::option::of(prop::sample::select(vec!["t", "w"])),
         duration in (0u64..60, 0u64..200),
         start in (0u64..110, 0u64..130),
-        order in prop::sample::select(vec![SortOrder::Newest, SortOrder::Duration, SortOrder::Spans, SortOrder::Errors]),
+        order in prop::sample::select(vec![
+            SortOrder::Newest,
+            SortOrder::Duration,
+            SortOrder::Spans,
+            SortOrder::Errors,
+        ]),
         limit in 1usize..5,
     ) -> TraceQuery {
         let topic = topic.map(str::to_owned);
-        TraceQuery { expression, topic, duration: duration.0..=duration.1, start: start.0..=start.1, order, limit, ..TraceQuery::default() }
+        TraceQuery {
+            expression,
+            topic,
+            duration: duration.0..=duration.1,
+            start: start.0..=start.1,
+            order,
+            limit,
+            ..TraceQuery::default()
+        }
     }
 }
 
@@ -222,7 +248,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn pages_and_backlinks_equal_the_reference_after_replacements(batches in vec(vec(spans(), 0..12), 0..4), queries in vec(queries(), 1..6)) {
+    fn pages_and_backlinks_equal_the_reference_after_replacements(
+        batches in vec(vec(spans(), 0..12), 0..4),
+        queries in vec(queries(), 1..6),
+    ) {
         let mut reference = ReferenceStore::new();
         let store = MemoryStore::new(usize::MAX);
         for batch in batches {
@@ -244,13 +273,17 @@ proptest! {
                 let Some(next) = page.next else { break };
                 query.after = Some(next);
             }
-            prop_assert_eq!(found, expected.iter().map(|position| position.id).collect::<Vec<_>>(), "{:?}", query);
+            let expected: Vec<_> = expected.iter().map(|position| position.id).collect();
+            prop_assert_eq!(found, expected, "{:?}", query);
         }
-        let links: BTreeSet<(TraceId, SpanId)> = store.links_to(trace_id(1), 100).iter().map(|span| (span.trace_id, span.span_id)).collect();
+        let links = store.links_to(trace_id(1), 100);
+        let links: BTreeSet<SpanKey> = links.iter().map(|span| SpanKey::of(span)).collect();
         let expected = reference.values().flat_map(BTreeMap::values).filter(|span| {
-            span.trace_id != trace_id(1) && span.links.iter().any(|link| link.trace_id == trace_id(1))
+            let links_to = |id| span.links.iter().any(|link| link.trace_id == id);
+            span.trace_id != trace_id(1) && links_to(trace_id(1))
         });
-        prop_assert_eq!(links, expected.map(|span| (span.trace_id, span.span_id)).collect::<BTreeSet<_>>());
+        let expected: BTreeSet<SpanKey> = expected.map(SpanKey::of).collect();
+        prop_assert_eq!(links, expected);
     }
 
     #[test]
@@ -265,7 +298,13 @@ proptest! {
         large.name = "x".repeat(30_000);
         store.insert(vec![large]);
         prop_assert_eq!(store.occupancy().bytes, 0);
-        for kind in [CompletionKind::Keys, CompletionKind::Values("k".to_owned()), CompletionKind::Services, CompletionKind::Operations(None), CompletionKind::Topics] {
+        for kind in [
+            CompletionKind::Keys,
+            CompletionKind::Values("k".to_owned()),
+            CompletionKind::Services,
+            CompletionKind::Operations(None),
+            CompletionKind::Topics,
+        ] {
             prop_assert_eq!(store.complete(&kind, "", 10).items, Vec::new());
         }
         prop_assert!(store.links_to(trace_id(1), 10).is_empty());

@@ -70,6 +70,7 @@ impl AdmittedBody {
 
     /// Removes the first bytes of the body.
     pub(crate) fn skip(&mut self, length: usize) {
+        // The reservation keeps its size; the prefix is a few bytes.
         self.bytes.drain(..length.min(self.bytes.len()));
     }
 
@@ -78,6 +79,7 @@ impl AdmittedBody {
         let mut reservation = self.reservation;
         let mut inflated = Vec::new();
         let mut chunk = vec![0; INFLATE_CHUNK_BYTES];
+        // A body may consist of several gzip members (RFC 1952, section 2.2).
         let mut decoder = MultiGzDecoder::new(self.bytes.as_slice());
         loop {
             let length = decoder.read(&mut chunk).map_err(IngestError::Gzip)?;

@@ -50,6 +50,7 @@ impl QueryParams {
             return Ok(None);
         };
         let name = names.first().copied().unwrap_or_default();
+        // The error names the documented spelling, whichever one was used.
         parse(text).map(Some).ok_or_else(|| {
             QueryError::Invalid(format!("parameter {name} must be {expected}, not {text:?}"))
         })
@@ -101,6 +102,7 @@ pub(super) fn parse_tags(text: &str) -> Option<Vec<TagCondition>> {
         let value = match value {
             serde_json::Value::String(text) => text,
             serde_json::Value::Bool(_) | serde_json::Value::Number(_) => value.to_string(),
+            // Jaeger has no tags of these types.
             serde_json::Value::Null
             | serde_json::Value::Array(_)
             | serde_json::Value::Object(_) => return None,

@@ -41,6 +41,7 @@ impl ResponseBudget {
         let units = u32::try_from(body.len() / UNIT_BYTES)
             .unwrap_or(u32::MAX)
             .min(self.units);
+        // Without waiting: responses in a queue would themselves take the memory.
         let reservation = Arc::clone(&self.memory)
             .try_acquire_many_owned(units)
             .ok()?;

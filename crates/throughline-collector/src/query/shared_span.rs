@@ -1,8 +1,8 @@
 //! Zipkin's shared spans: client and server of one call have the same span id.
 //!
-//! Decoding gives the server's half an id of its own (see [`crate::zipkin`]). The server's other spans
-//! still name the shared id as parent, and spans arrive in any order, so those children move below
-//! the server's half when a trace is read.
+//! Decoding gives the server's half an id of its own (see [`crate::zipkin`]). The server's other
+//! spans still name the shared id as parent, and spans arrive in any order, so those children move
+//! below the server's half when a trace is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::zipkin::SHARED_ID;
 
 /// Returns the trace with the children of shared spans below the half of their own service.
 pub(super) fn split_shared_spans(mut trace: StoredTrace) -> StoredTrace {
+    // By service too: only spans of the server's own service are its children.
     let halves: HashMap<(SpanId, String), SpanId> = trace
         .spans
         .iter()
@@ -38,6 +39,7 @@ pub(super) fn split_shared_spans(mut trace: StoredTrace) -> StoredTrace {
         };
         // The half itself stays below the client's.
         if *half != span.span_id {
+            // Copies the span: the store shares the original.
             Arc::make_mut(span).parent_span_id = Some(*half);
         }
     }

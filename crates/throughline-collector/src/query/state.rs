@@ -89,7 +89,9 @@ impl QueryState {
             drop(permit);
             body
         });
+        // A panic in a query is one failed request.
         let body = task.await.unwrap_or(Err(QueryError::Internal))?;
+        // Reserved after the fact: the size is known only now, and the permits bound the rest.
         self.budget.reserve(body).ok_or(QueryError::Busy)
     }
 }

@@ -113,7 +113,10 @@ async fn complete(
 /// Returns a whole trace, in columns.
 #[utoipa::path(
     get, path = "/api/throughline/traces/{id}",
-    params(("id" = String, Path, description = "Trace id: hex, or base64 of its bytes"), TraceParams),
+    params(
+        ("id" = String, Path, description = "Trace id: hex, or base64 of its bytes"),
+        TraceParams,
+    ),
     responses(
         (status = 200, body = TraceResponse),
         (status = 400, body = ErrorResponse),
@@ -133,7 +136,10 @@ async fn trace(
 /// Returns the traces that a trace is linked with.
 #[utoipa::path(
     get, path = "/api/throughline/journey/{id}",
-    params(("id" = String, Path, description = "Trace id: hex, or base64 of its bytes"), JourneyParams),
+    params(
+        ("id" = String, Path, description = "Trace id: hex, or base64 of its bytes"),
+        JourneyParams,
+    ),
     responses(
         (status = 200, body = JourneyResponse),
         (status = 400, body = ErrorResponse),

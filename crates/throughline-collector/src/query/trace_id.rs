@@ -23,6 +23,7 @@ const MAX_BASE64_LENGTH: usize = 24;
 /// Parses an id in hex, with or without leading zeros, or its 8 or 16 bytes in base64, which is
 /// what protobuf's JSON prints.
 pub(super) fn parse(text: &str) -> Result<TraceId, QueryError> {
+    // Hex first: some texts are valid in both notations.
     TraceId::from_hex(text)
         .or_else(|| from_base64(text))
         .ok_or_else(|| {
@@ -33,6 +34,7 @@ pub(super) fn parse(text: &str) -> Result<TraceId, QueryError> {
 }
 
 fn from_base64(text: &str) -> Option<TraceId> {
+    // Bounds the work before the two alphabets are tried.
     if text.len() > MAX_BASE64_LENGTH {
         return None;
     }

@@ -116,6 +116,7 @@ impl ZipkinSpan {
             name: self.name.take().unwrap_or_default(),
             kind,
             start,
+            // A span without a duration ends where it starts.
             end: start.saturating_add(nanoseconds(self.duration.unwrap_or_default())),
             attributes,
             events: self.events(start),
@@ -142,6 +143,7 @@ impl ZipkinSpan {
             let text = match value {
                 serde_json::Value::String(text) => text,
                 serde_json::Value::Null => String::new(),
+                // The specification allows strings only; some clients send other values.
                 other @ (serde_json::Value::Bool(_)
                 | serde_json::Value::Number(_)
                 | serde_json::Value::Array(_)

@@ -11,7 +11,8 @@ fn one(json: &str) -> Span {
 #[test]
 fn every_field_is_converted() {
     let span = one(
-        r#"{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c","kind":"CONSUMER",
+        r#"{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c",
+        "kind":"CONSUMER",
         "name":"poll","timestamp":1556604172355737,"duration":1431,"debug":true,
         "localEndpoint":{"serviceName":"billing","ipv4":"10.0.0.1","port":8080},
         "remoteEndpoint":{"serviceName":"kafka","ipv6":"::1"},
@@ -55,7 +56,8 @@ fn every_field_is_converted() {
 
 #[test]
 fn the_server_half_of_a_shared_span_is_a_child_of_the_client_half() {
-    let ids = r#""traceId":"5af7183fb1d4cf5f5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c""#;
+    let ids = r#""traceId":"5af7183fb1d4cf5f5af7183fb1d4cf5f","id":"352bff9a74ca9ad2",
+        "parentId":"6b221d5bc9e6496c""#;
     let client = one(&format!(r#"{{{ids},"kind":"CLIENT"}}"#));
     let server = one(&format!(r#"{{{ids},"kind":"SERVER","shared":true}}"#));
     assert_eq!(server.parent_span_id, Some(client.span_id));
@@ -94,14 +96,17 @@ proptest::proptest! {
     }
 }
 
-const DAMAGED: &str = r#"[{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c","kind":"SERVER",
-    "name":"poll","timestamp":1556604172355737,"duration":1431,"shared":true,"localEndpoint":{"serviceName":"a","port":80},
-    "remoteEndpoint":{"ipv6":"::1"},"annotations":[{"timestamp":1,"value":"v"}],"tags":{"a":[1,{"b":null}],"error":"no"}}]"#;
+const DAMAGED: &str = r#"[{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2",
+    "parentId":"6b221d5bc9e6496c","kind":"SERVER","name":"poll","timestamp":1556604172355737,
+    "duration":1431,"shared":true,"localEndpoint":{"serviceName":"a","port":80},
+    "remoteEndpoint":{"ipv6":"::1"},"annotations":[{"timestamp":1,"value":"v"}],
+    "tags":{"a":[1,{"b":null}],"error":"no"}}]"#;
 
 #[test]
 fn spans_without_usable_ids_are_rejected_and_counted() {
     let body = r#"[{"traceId":"0","id":"1"},{"traceId":"5af7183fb1d4cf5f","id":"xyz"},
-        {"traceId":"5af7183fb1d4cf5f","id":"1","parentId":"-"},{"traceId":"5af7183fb1d4cf5f","id":"1"}]"#;
+        {"traceId":"5af7183fb1d4cf5f","id":"1","parentId":"-"},
+        {"traceId":"5af7183fb1d4cf5f","id":"1"}]"#;
     let decoded = decode(body.as_bytes()).unwrap();
     assert_eq!((decoded.spans.len(), decoded.rejected.total()), (1, 3));
 }

@@ -120,7 +120,8 @@ fn the_data_source_form_is_filled() {
 fn the_search_form_finds_traces() {
     let collector = with_checkout();
     let range = "start=1699999990000000&end=1700000010000000&lookback=custom";
-    let form = "limit=20&service=billing&operation=BankTransaction.transfer&minDuration=1ms&maxDuration=10s";
+    let form = "limit=20&service=billing&operation=BankTransaction.transfer\
+                &minDuration=1ms&maxDuration=10s";
     let tags = "tags=%7B%22error%22%3A%22true%22%7D";
     let traces: Vec<Trace> = read(&collector, &format!("/api/traces?{range}&{form}&{tags}"));
     assert_eq!(

@@ -241,7 +241,8 @@ fn requests_beyond_the_concurrency_limit_are_rejected_as_retryable() {
         limits.admission_timeout = std::time::Duration::from_millis(20);
     });
     let http = collector.addresses.otlp_http;
-    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                content-length: 2\r\n\r\n{";
     let holder = open(http, head.as_bytes());
     let rejected = crate::running::eventually("the permit is taken", || {
         let answer = collector.post(http, PATH, &[JSON], b"{}");

@@ -99,7 +99,10 @@ fn services_operations_and_dependencies_are_listed() {
     let names = collector.query("/api/services/eshop/operations");
     assert_eq!(
         names,
-        json!({ "data": ["GET", "GET /checkout", "To_eshop-topic"], "total": 3, "limit": 0, "offset": 0, "errors": null })
+        json!({
+            "data": ["GET", "GET /checkout", "To_eshop-topic"],
+            "total": 3, "limit": 0, "offset": 0, "errors": null,
+        })
     );
     let operations = collector.query("/api/operations?service=eshop&spanKind=producer");
     assert_eq!(
@@ -112,7 +115,9 @@ fn services_operations_and_dependencies_are_listed() {
         ));
         assert_eq!(
             operations,
-            json!({ "operations": [{ "name": "BankTransaction.transfer", "spanKind": "internal" }] })
+            json!({
+                "operations": [{ "name": "BankTransaction.transfer", "spanKind": "internal" }],
+            })
         );
     }
     let dependencies = collector.query("/api/dependencies?endTs=1700000060000&lookback=120000");
@@ -220,12 +225,16 @@ fn v3_summaries_have_all_fields() {
     let summaries = collector.query(&format!("/api/v3/trace-summaries?{range}"));
     assert_same(
         r#"{ "summaries": [{
-            "traceId": "0af7651916cd43dd8448eb211c80319c", "rootServiceName": "eshop", "rootOperationName": "GET /checkout",
-            "minStartTimeUnixNano": "1700000000000000000", "maxEndTimeUnixNano": "1700000002025000000",
+            "traceId": "0af7651916cd43dd8448eb211c80319c", "rootServiceName": "eshop",
+            "rootOperationName": "GET /checkout",
+            "minStartTimeUnixNano": "1700000000000000000",
+            "maxEndTimeUnixNano": "1700000002025000000",
             "spanCount": 7, "errorSpanCount": 1,
             "services": [
-                { "name": "billing", "spanCount": 2, "errorSpanCount": 1 }, { "name": "eshop", "spanCount": 3 },
-                { "name": "kafka-consumer", "spanCount": 1 }, { "name": "notification", "spanCount": 1 }
+                { "name": "billing", "spanCount": 2, "errorSpanCount": 1 },
+                { "name": "eshop", "spanCount": 3 },
+                { "name": "kafka-consumer", "spanCount": 1 },
+                { "name": "notification", "spanCount": 1 }
             ]
         }] }"#,
         &summaries,

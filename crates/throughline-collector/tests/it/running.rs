@@ -170,12 +170,16 @@ pub(crate) fn eventually<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> 
 
 /// Returns a request with one span of this trace id and span id, both in hex.
 pub(crate) fn request(trace: &str, span: &str) -> Value {
-    let resource = serde_json::json!({ "attributes": [{ "key": "service.name", "value": { "stringValue": "eshop" } }] });
+    let resource = serde_json::json!({
+        "attributes": [{ "key": "service.name", "value": { "stringValue": "eshop" } }],
+    });
     let span = serde_json::json!({
         "traceId": trace, "spanId": span, "name": "GET /checkout", "kind": 2,
         "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000250000000",
     });
-    serde_json::json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "spans": [span] }] }] })
+    serde_json::json!({
+        "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "spans": [span] }] }],
+    })
 }
 
 /// Returns a request with one span in protobuf, with a span name of this length.

@@ -55,11 +55,14 @@ fn summaries_list_services_and_topics() {
     found["live"] = Value::Null;
     assert_same(
         r#"{ "traces": [{
-            "trace_id": "0af7651916cd43dd8448eb211c80319c", "service": "eshop", "operation": "GET /checkout", "rooted": true,
+            "trace_id": "0af7651916cd43dd8448eb211c80319c", "service": "eshop",
+            "operation": "GET /checkout", "rooted": true,
             "start": 1700000000000000, "duration": 2025000, "spans": 7, "errors": 1,
             "services": [
-                { "name": "eshop", "spans": 3, "errors": 0 }, { "name": "billing", "spans": 2, "errors": 1 },
-                { "name": "kafka-consumer", "spans": 1, "errors": 0 }, { "name": "notification", "spans": 1, "errors": 0 }
+                { "name": "eshop", "spans": 3, "errors": 0 },
+                { "name": "billing", "spans": 2, "errors": 1 },
+                { "name": "kafka-consumer", "spans": 1, "errors": 0 },
+                { "name": "notification", "spans": 1, "errors": 0 }
             ],
             "topics": ["eshop-topic"], "open": 0, "woven": 0, "matched": []
         }], "next": null, "total": 1, "live": null }"#,
@@ -122,12 +125,14 @@ fn search_supports_every_parameter_and_the_query_line() {
             1,
         ),
         (
-            "{ trace:duration > 2s && rootName = \"GET /checkout\" && event:name = \"order accepted\" }",
+            "{ trace:duration > 2s && rootName = \"GET /checkout\" \
+             && event:name = \"order accepted\" }",
             1,
         ),
         ("{ event.total = 12.5 }", 1),
         (
-            "{ link:traceID = \"4bf92f3577b34da6a3ce929d0e0e4736\" && link.messaging.kafka.offset = 41 }",
+            "{ link:traceID = \"4bf92f3577b34da6a3ce929d0e0e4736\" \
+             && link.messaging.kafka.offset = 41 }",
             1,
         ),
         ("{ kind = server } | count() = 3", 1),
@@ -150,7 +155,8 @@ fn pages_in_every_order_cover_all_traces() {
             1_700_000_000_000_000_000 + number * 1000 % 7000,
         );
         let fields = json!({
-            "traceId": format!("{number:032x}"), "startTimeUnixNano": start.to_string(), "endTimeUnixNano": end.to_string(),
+            "traceId": format!("{number:032x}"),
+            "startTimeUnixNano": start.to_string(), "endTimeUnixNano": end.to_string(),
             "status": if number.is_multiple_of(3) { json!({ "code": 2 }) } else { json!({}) },
         });
         send(&collector, &[span("eshop", &fields)]);
@@ -355,11 +361,17 @@ fn evidence_and_missing_parents_have_columns() {
             span("a", &json!({ "attributes": [evidence("open")] })),
             span(
                 "b",
-                &json!({ "spanId": "0000000000000002", "parentSpanId": "0000000000000001", "attributes": [evidence("sole"), confidence] }),
+                &json!({
+                    "spanId": "0000000000000002", "parentSpanId": "0000000000000001",
+                    "attributes": [evidence("sole"), confidence],
+                }),
             ),
             span(
                 "c",
-                &json!({ "spanId": "0000000000000003", "parentSpanId": "00000000000000ff", "attributes": [evidence("header")] }),
+                &json!({
+                    "spanId": "0000000000000003", "parentSpanId": "00000000000000ff",
+                    "attributes": [evidence("header")],
+                }),
             ),
         ],
     );
@@ -381,9 +393,12 @@ fn evidence_and_missing_parents_have_columns() {
 #[test]
 fn a_journey_follows_links_both_ways_and_lists_missing_traces() {
     let collector = with_checkout();
-    let late = json!({ "traceId": format!("{:032x}", 7), "kind": 5, "links": [{ "traceId": TRACE, "spanId": "0000000000000005",
+    let late = json!({ "traceId": format!("{:032x}", 7), "kind": 5, "links": [{
+        "traceId": TRACE, "spanId": "0000000000000005",
         "attributes": [text("messaging.destination.name", "eshop-topic")] }] });
-    let later = json!({ "traceId": format!("{:032x}", 8), "links": [{ "traceId": format!("{:032x}", 7), "spanId": "0000000000000001" }] });
+    let later = json!({ "traceId": format!("{:032x}", 8), "links": [{
+        "traceId": format!("{:032x}", 7), "spanId": "0000000000000001",
+    }] });
     send(&collector, &[span("audit", &late), span("mail", &later)]);
     let journey = collector.query(&format!("/api/throughline/journey/{TRACE}"));
     let hops: Vec<Value> = journey["traces"]
@@ -440,7 +455,8 @@ fn queue_time_is_measured_between_spans_or_read_from_the_receiver_without_a_send
         span(
             "mailer",
             &json!({
-                "spanId": id, "parentSpanId": sender, "kind": 5, "startTimeUnixNano": start, "endTimeUnixNano": end,
+                "spanId": id, "parentSpanId": sender, "kind": 5,
+                "startTimeUnixNano": start, "endTimeUnixNano": end,
                 "attributes": [text("messaging.destination.name", "orders"), recorded],
             }),
         )
@@ -577,7 +593,8 @@ fn responses_are_compressed_for_clients_that_accept_gzip() {
     let collector = with_checkout();
     let request = |accept: &str| {
         let head = format!(
-            "GET /api/throughline/traces/{TRACE} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{accept}\r\n\r\n"
+            "GET /api/throughline/traces/{TRACE} HTTP/1.1\r\nhost: localhost\r\n\
+             connection: close\r\n{accept}\r\n\r\n"
         );
         raw(collector.addresses.query, head.as_bytes()).to_lowercase()
     };

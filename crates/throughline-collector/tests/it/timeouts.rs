@@ -33,7 +33,8 @@ fn silent_grpc_clients_are_disconnected() {
 #[test]
 fn incomplete_bodies_are_answered_408() {
     let collector = RunningCollector::with(|limits| limits.body_read_timeout = SHORT);
-    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                content-length: 9\r\n\r\n{";
     let answer = raw(collector.addresses.otlp_http, head.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
@@ -46,7 +47,8 @@ fn clients_rejected_while_sending_receive_the_response() {
     });
     let head = |path: &str, headers: &str| {
         format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4000000\r\n{headers}\r\n"
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             content-length: 4000000\r\n{headers}\r\n"
         )
     };
     let _holder = open(
@@ -154,7 +156,8 @@ fn idle_connections_do_not_delay_shutdown() {
 #[test]
 fn requests_in_flight_are_aborted_after_the_drain_timeout() {
     let collector = RunningCollector::with(|limits| limits.drain_timeout = SHORT);
-    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                content-length: 9\r\n\r\n{";
     let _stuck = open(collector.addresses.otlp_http, head.as_bytes());
     let _silent = open(
         collector.addresses.otlp_grpc,

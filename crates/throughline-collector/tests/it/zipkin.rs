@@ -9,8 +9,11 @@ const PATH: &str = "/api/v2/spans";
 #[test]
 fn spans_are_stored_and_found_by_64_bit_ids_in_both_lengths() {
     let collector = RunningCollector::start();
-    let spans = json!([{ "traceId": "463ac35c9f6413ad", "id": "a2fb4a1d1a96d312", "kind": "PRODUCER", "name": "send",
-        "timestamp": 1_700_000_000_000_000_u64, "duration": 1500, "localEndpoint": { "serviceName": "eshop" } }]);
+    let spans = json!([{
+        "traceId": "463ac35c9f6413ad", "id": "a2fb4a1d1a96d312", "kind": "PRODUCER",
+        "name": "send", "timestamp": 1_700_000_000_000_000_u64, "duration": 1500,
+        "localEndpoint": { "serviceName": "eshop" },
+    }]);
     let answer = collector.post(
         collector.addresses.zipkin,
         PATH,
@@ -41,9 +44,12 @@ fn spans_are_stored_and_found_by_64_bit_ids_in_both_lengths() {
 fn children_of_a_shared_span_move_below_the_half_of_their_service_in_any_order_of_arrival() {
     let collector = RunningCollector::start();
     let span = |service: &str, id: &str, parent: Option<&str>, kind: Option<&str>, shared: bool| {
-        json!([{ "traceId": "5af7183fb1d4cf5f", "id": id, "parentId": parent, "kind": kind, "shared": shared,
-            "name": format!("{service} {id}"), "timestamp": 1_700_000_000_000_000_u64, "duration": 10,
-            "localEndpoint": { "serviceName": service } }])
+        json!([{
+            "traceId": "5af7183fb1d4cf5f", "id": id, "parentId": parent, "kind": kind,
+            "shared": shared, "name": format!("{service} {id}"),
+            "timestamp": 1_700_000_000_000_000_u64, "duration": 10,
+            "localEndpoint": { "serviceName": service },
+        }])
     };
     for spans in [
         span(

@@ -157,6 +157,7 @@ impl SpanField {
             Self::RootService => properties
                 .root
                 .is_some_and(|root| visit(FieldValue::Text(root.service()))),
+            // Ids are compared as lower-case hex, the form in which they are shown.
             Self::TraceId => visit(FieldValue::Text(&properties.id.to_string())),
             Self::ScopeName => visit(FieldValue::Text(&span.scope.name)),
             Self::ScopeVersion => visit(FieldValue::Text(&span.scope.version)),

@@ -49,6 +49,7 @@ impl Prefilter {
         match self {
             Self::Unknown => true,
             Self::Hash(hash) => entry.fingerprint.may_contain(*hash),
+            // A search for an id must not depend on the fingerprint, which has no ids.
             Self::Trace(own) => *own == id,
             Self::Span(span) => entry.spans.contains_key(span),
             Self::StartedSince(time) => entry.last_start >= *time,
@@ -122,6 +123,7 @@ impl Prefilter {
             SpanField::Service => {
                 Self::of_texts(SERVICE, predicate, || Some(services.services().collect()))
             }
+            // Kinds and statuses are few: a list of the stored ones would exclude nothing.
             SpanField::Kind => Self::of_texts(KIND, predicate, || None),
             SpanField::Status => Self::of_texts(STATUS, predicate, || None),
             SpanField::Topic => Self::of_topic(predicate, statistics.attributes),
@@ -264,6 +266,7 @@ fn names_unknown_operation(parts: &[SpanFilter], services: &ServiceIndex) -> boo
     };
     let service = equal_text(&SpanField::Service);
     let operation = equal_text(&SpanField::Name);
+    // Both conditions hold on one span, so the pair itself must exist.
     (service.is_some() || operation.is_some()) && !services.contains(service, operation)
 }
 

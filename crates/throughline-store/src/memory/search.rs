@@ -133,12 +133,14 @@ impl<'a> SearchRun<'a> {
             let index = self.index.read();
             let positions = self.range(&index, None).filter_map(|(_, id)| {
                 let entry = index.entry(*id)?;
+                // The expression is left to the examination: it is the only costly condition.
                 (entry.matches_bounds(self.query) && self.prefilter.accepts(*id, entry))
                     .then(|| entry.position(*id, self.query.order))
             });
             positions.collect()
         };
         let candidate_count = candidates.len() as u64;
+        // After the count: the total covers the earlier pages too.
         candidates.retain(|it| self.query.after.is_none_or(|after| *it < after));
         // A heap sorts only as far as the page needs: building it is linear.
         let mut heap = BinaryHeap::from(candidates);

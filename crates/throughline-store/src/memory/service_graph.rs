@@ -51,6 +51,7 @@ pub(super) fn build(index: &LockedIndex, from: u64, until: u64) -> ServiceGraph 
         for entry in chunk
             .iter()
             .filter_map(|id| guard.entry(*id))
+            // All spans of the others started before the range.
             .filter(|entry| entry.last_start >= from)
         {
             for span in entry.spans.values() {
@@ -195,6 +196,7 @@ impl GraphBuilder {
         let Some(topic) = self.number(topic) else {
             return;
         };
+        // Counted even when the edge is beyond the limit: the node itself is known.
         self.topics.entry(topic).or_default().sent += 1;
         let key = EdgeKey {
             kind: EdgeKind::Send,
@@ -302,6 +304,7 @@ impl GraphBuilder {
     }
 
     fn count_edge(&mut self, key: EdgeKey, span: &Span, failed: bool) -> Option<&mut EdgeCounters> {
+        // Known edges are still counted: the graph is then partial, but not wrong.
         if self.edges.len() >= MAX_EDGES && !self.edges.contains_key(&key) {
             self.more = true;
             return None;

@@ -128,6 +128,7 @@ impl TraceEntry {
         names: &mut NamePool,
     ) -> bool {
         self.span_bytes -= heap_size::span(span);
+        // The replaced span may have been the last to hold that resource.
         self.fingerprint.forget_resource();
         let failed = u64::from(span.failed());
         self.errors -= failed;
@@ -143,6 +144,7 @@ impl TraceEntry {
         {
             count.spans = count.spans.saturating_sub(1);
             count.errors = count.errors.saturating_sub(failed);
+            // The name goes back to the pool, which may drop it.
             if count.spans == 0 {
                 names.release(self.services.swap_remove(at).name);
             }
@@ -231,6 +233,7 @@ impl TraceEntry {
 
     pub(super) fn to_trace(&self, id: TraceId) -> StoredTrace {
         let mut spans: Vec<Arc<Span>> = self.spans.values().map(Arc::clone).collect();
+        // A stable sort: spans that start at once stay in the order of their ids.
         spans.sort_by_key(|span| span.start);
         StoredTrace { id, spans }
     }
@@ -243,6 +246,7 @@ impl TraceEntry {
     ) -> TraceSummary {
         let root = self.root();
         let properties = self.properties(id);
+        // Sorted here and not on insert: a summary is read far less often than a span is counted.
         let mut services = self.services.clone();
         services.sort_by(|a, b| b.spans.cmp(&a.spans).then_with(|| a.name.cmp(&b.name)));
         let mut topics: Vec<Arc<str>> = self
@@ -269,6 +273,7 @@ impl TraceEntry {
             });
         TraceSummary {
             id,
+            // The entry is never empty while it is stored, so there is always a root.
             service: root.map_or_else(|| Arc::from(""), |root| Arc::from(root.service())),
             operation: root.map(|root| root.name.clone()).unwrap_or_default(),
             rooted: !self.root.has_parent,

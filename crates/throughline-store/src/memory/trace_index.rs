@@ -89,6 +89,7 @@ impl TraceIndex {
     }
 
     pub(super) fn span(&self, key: SpanKey) -> Option<&Arc<Span>> {
+        // Two lookups instead of one map of all spans: traces are evicted whole.
         self.traces.get(&key.trace_id)?.spans.get(&key.span_id)
     }
 
@@ -180,12 +181,15 @@ impl TraceIndex {
             *total += entry.bytes();
             entry
         });
+        // One entry in the log for each trace and revision, however many spans arrive.
         if entry.revision != revision {
             entry.revision = revision;
             self.changes.record(id);
         }
         let (bytes, first_start) = (entry.bytes(), entry.first_start);
         let (resource, scope) = self.resources.hashes(span);
+        // Hashes are only added. Those of a replaced span stay, which costs precision, not
+        // correctness.
         entry.fingerprint.add(span, topic, resource, scope);
         entry.count_in(span, topic, &mut self.names);
         let replaced = entry.spans.insert(span.span_id, Arc::clone(span));
@@ -197,6 +201,7 @@ impl TraceIndex {
             by_start.remove(&(first_start, id));
             by_start.insert((entry.first_start, id));
         }
+        // The capacity of the lists of the entry may have grown, so the whole entry is measured.
         self.trace_bytes = self.trace_bytes - bytes + entry.bytes();
         match replaced {
             Some(old) => {
@@ -254,6 +259,7 @@ impl TraceIndex {
         };
         let first_start = entry.first_start;
         entry.refresh_bounds();
+        // The order by start must follow, or the entry could not be removed from it later.
         if entry.first_start != first_start {
             self.by_start.remove(&(first_start, id));
             self.by_start.insert((entry.first_start, id));

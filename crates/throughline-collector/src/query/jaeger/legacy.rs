@@ -129,6 +129,7 @@ async fn search(
 fn traces_by_id(store: &dyn Store, ids: &[TraceId]) -> Result<Vec<u8>, QueryError> {
     let mut traces = Vec::new();
     let mut errors = Vec::new();
+    // A URL can hold thousands of ids.
     for id in ids.iter().take(MAX_SEARCH_TRACES) {
         match store.trace(*id) {
             Some(trace) => traces.push(split_shared_spans(trace)),
@@ -175,6 +176,7 @@ fn span_search(params: &QueryParams) -> Result<SpanSearch, QueryError> {
         duration: params.durations(&["minDuration"], &["maxDuration"])?,
         start: start..=end,
         limit: params.limit(&["limit"])?,
+        // Traces are returned whole, so their number alone would not bound the response.
         max_spans: MAX_SEARCH_SPANS,
     })
 }
@@ -218,6 +220,7 @@ async fn dependencies(
         };
         let end = milliseconds(&["endTs"])?.unwrap_or_else(clock::now);
         let lookback = milliseconds(&["lookback"])?.unwrap_or(DAY);
+        // The graph that the map shows; only its direct dependencies are used.
         let graph = store.service_graph(end.saturating_sub(lookback), end);
         let dependencies: Vec<_> = graph.dependencies.iter().map(dependency_json).collect();
         list_json(&dependencies)

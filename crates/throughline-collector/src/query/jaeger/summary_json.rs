@@ -1,4 +1,5 @@
-//! Trace summaries in the JSON of Jaeger's API v3 (`TraceSummary`). Fields that are zero are omitted.
+//! Trace summaries in the JSON of Jaeger's API v3 (`TraceSummary`). Fields that are zero are
+//! omitted.
 
 use std::collections::{BTreeMap, HashSet};
 

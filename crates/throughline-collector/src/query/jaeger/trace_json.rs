@@ -137,6 +137,7 @@ impl<'a> ProcessNumbering<'a> {
         let content = serde_json::to_string(&process).unwrap_or_default();
         let next = self.processes.len() + 1;
         let number = *self.by_content.entry(content).or_insert(next);
+        // Another address with the same content: its process is listed already.
         if number == next {
             self.processes.push(process);
         }
@@ -172,6 +173,7 @@ fn span_json(span: &Span, process: usize) -> JaegerSpanJson<'_> {
         tags: span_tags(span),
         logs: span.events.iter().map(log_json).collect(),
         process_id: format!("p{process}"),
+        // Such a span has a duration of zero; the warning says why.
         warnings: (span.end < span.start).then(|| vec!["the span ends before it starts"]),
     }
 }
@@ -182,6 +184,7 @@ fn span_json(span: &Span, process: usize) -> JaegerSpanJson<'_> {
 fn references(span: &Span) -> Vec<JaegerReferenceJson<'_>> {
     let parent = span.parent_span_id;
     let is_parent = |link: &Link| Some(link.span_id) == parent && link.trace_id == span.trace_id;
+    // The last link to the parent decides the type of the reference.
     let parent = parent.map(|span_id| {
         let link = span.links.iter().rfind(|link| is_parent(link));
         JaegerReferenceJson {
@@ -229,6 +232,7 @@ fn span_tags(span: &Span) -> Vec<JaegerTagJson<'_>> {
     tags.extend(span.attributes.iter().map(JaegerTagJson::from));
     tags.extend(span.kind.name().map(|kind| text("span.kind", kind)));
     match &span.status {
+        // An unset status has no tag.
         Status::Unset => {}
         Status::Ok => tags.push(text("otel.status_code", "OK")),
         Status::Error(message) => {

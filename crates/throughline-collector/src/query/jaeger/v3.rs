@@ -97,6 +97,7 @@ async fn summaries(
 }
 
 fn search_traces(store: &dyn Store, params: &QueryParams) -> Result<Vec<StoredTrace>, QueryError> {
+    // The same engine as the legacy API, and as our own search.
     let traces = store.search_traces(&span_search(params)?.into());
     Ok(traces.into_iter().map(split_shared_spans).collect())
 }
@@ -148,6 +149,7 @@ fn timestamp(text: &str) -> Option<u64> {
     let nanoseconds = OffsetDateTime::parse(text, &Rfc3339)
         .ok()?
         .unix_timestamp_nanos();
+    // Before 1970 becomes 0; after 2554 the greatest time.
     Some(u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX))
 }
 

@@ -52,6 +52,7 @@ pub(super) fn plan(
         .map(ChangeCursor::parse)
         .transpose()?;
     Ok(move |store: &dyn Store| {
+        // The store answers from a bounded ring, whatever the cursor.
         let changes = match since {
             Some(since) if since.epoch == epoch => store.changes(since.revision),
             // No revision is later than the greatest number, so this returns the current

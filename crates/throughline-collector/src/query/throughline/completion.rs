@@ -27,7 +27,7 @@ pub(crate) struct CompletionParams {
     pub(crate) key: Option<String>,
     /// Service whose `operations` to list; all services when absent.
     pub(crate) service: Option<String>,
-    /// Text that the completions contain, ignoring case; those that begin with it come first.
+    /// Text that the completions contain, ignoring case. Completions that begin with it come first.
     pub(crate) text: Option<String>,
     /// Maximum number of completions: 50 by default, 1000 at most.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
@@ -93,6 +93,7 @@ pub(super) fn plan(
 
 fn completion_kind(params: &CompletionParams) -> Result<CompletionKind, ApiError> {
     let text = parameter::text(params.what.as_deref()).unwrap_or_default();
+    // Parsed by serde so that the names are those of the OpenAPI schema.
     let subject = CompletionSubject::deserialize(text.into_deserializer());
     let subject = subject.map_err(|_: serde::de::value::Error| {
         ApiError::invalid(

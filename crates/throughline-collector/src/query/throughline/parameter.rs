@@ -19,6 +19,7 @@ pub(super) fn count(
     let Some(value) = text(value) else {
         return Ok(None);
     };
+    // Values are strings until here, so that errors are ours and in JSON.
     let number = value.parse().ok().filter(|number| range.contains(number));
     number.map(Some).ok_or_else(|| {
         let (least, most) = (range.start(), range.end());

@@ -2,9 +2,9 @@
 //!
 //! The subset of TraceQL (grafana.com/docs/tempo/latest/traceql): `{ .. }` with intrinsics,
 //! attributes of all scopes, all comparisons, `&&`, `||`, `!` and parentheses; spansets joined by
-//! `&&` and `||`; `| count() > 2`. `| select(..)` and `with (..)` are accepted without effect, since
-//! whole traces are returned and the newest come first anyway. Structural operators (`>>`, `>`,
-//! `~`) and the other aggregates are rejected by name.
+//! `&&` and `||`; `| count() > 2`. `| select(..)` and `with (..)` are accepted without effect,
+//! since whole traces are returned and the newest come first anyway. Structural operators (`>>`,
+//! `>`, `~`) and the other aggregates are rejected by name.
 //!
 //! Fields of our own: `service`, `operation`, `topic`, `partition`, `offset`, `group`, `lag`
 //! (messages, or with a unit the time in the topic) and `queue_time`.
@@ -40,6 +40,7 @@ pub(crate) fn parse(text: &str) -> Result<Option<ParsedQuery>, SyntaxError> {
             format!("a query has at most {MAX_LENGTH} characters"),
         ));
     }
+    // Only ids are trimmed: positions in errors refer to the text as typed.
     let trimmed = text.trim();
     if trimmed.is_empty() {
         return Ok(None);
@@ -66,6 +67,7 @@ fn parse_id(text: &str) -> Option<TraceExpression> {
     let is = |field, id: String| SpanFilter::Is(field, ValuePredicate::equal(&id));
     let filter = match text.len() {
         32 => is(SpanField::TraceId, TraceId::from_hex(text)?.to_string()),
+        // Both are possible: 64-bit trace ids are common with Zipkin.
         16 => SpanFilter::Any(vec![
             is(SpanField::Id, SpanId::from_hex(text)?.to_string()),
             is(SpanField::TraceId, TraceId::from_hex(text)?.to_string()),

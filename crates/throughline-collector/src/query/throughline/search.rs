@@ -155,6 +155,7 @@ fn expression(params: &SearchParams) -> Result<Option<TraceExpression>, ApiError
         Ok(Some(ParsedQuery::Trace(expression))) => trace.push(expression),
         Err(error) => return Err(ApiError::invalid("q", error.message).at(error.position)),
     }
+    // All in one filter: they must hold on the same span.
     if !span.is_empty() {
         trace.push(TraceExpression::Spans(SpanFilter::All(span)));
     }

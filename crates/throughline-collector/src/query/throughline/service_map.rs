@@ -158,6 +158,7 @@ fn map_response(graph: &ServiceGraph, start: u64, end: u64) -> MapResponse {
 }
 
 fn map_edge(edge: &GraphEdge, seconds: f64) -> MapEdge {
+    // An edge has at least one span, so a percentile always exists.
     let latency = |percent| Microseconds::of(edge.latency.quantile(percent).unwrap_or_default());
     let queue = |percent| edge.queue_time.quantile(percent).map(Microseconds::of);
     MapEdge {

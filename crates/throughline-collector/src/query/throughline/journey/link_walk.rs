@@ -55,6 +55,7 @@ impl<'a> LinkWalk<'a> {
 
     /// Walks from a trace.
     pub(super) fn run(mut self, first: &TraceSummary) -> JourneyResponse {
+        // Breadth first: when a limit ends the walk, the nearest traces are in.
         let mut queue = VecDeque::from([(first.id, 0)]);
         self.add_trace(first, 0);
         while let Some((id, hop)) = queue.pop_front() {
@@ -122,6 +123,7 @@ impl<'a> LinkWalk<'a> {
             }
             return false;
         };
+        // Linear in at most 100 traces.
         let spans: u64 = self.traces.iter().map(|trace| trace.summary.spans).sum();
         if hop >= self.max_hops || spans >= self.max_spans || self.traces.len() >= MAX_TRACES {
             self.more = true;
@@ -142,6 +144,7 @@ impl<'a> LinkWalk<'a> {
 
     /// Returns the journey, without the links to traces beyond a limit.
     fn finish(mut self) -> JourneyResponse {
+        // A link with an unknown end would point to nothing in the response.
         let is_known = |id: TraceId| self.visited.contains(&id) || self.missing.contains(&id);
         let links = std::mem::take(&mut self.links);
         let links = links
@@ -183,6 +186,7 @@ fn journey_link(store: &dyn Store, LinkEdge { effect, link }: &LinkEdge) -> Jour
         offset: on_link.offset.or(own_offset).or(on_cause.offset),
         group: on_link.group.or(on_effect.group).map(str::to_owned),
         lag: on_link.lag.or(on_effect.lag),
+        // Between the two spans if both are known; as recorded otherwise.
         queue: waited()
             .or(on_link.queue_time)
             .or(own_queue_time)

@@ -40,6 +40,7 @@ pub(super) enum TokenKind {
 
 /// Returns the tokens of a query line.
 pub(super) fn tokenize(text: &str) -> Result<Vec<QueryToken>, SyntaxError> {
+    // Positions are in characters, which is how a text field counts.
     let characters: Vec<char> = text.chars().collect();
     let mut lexer = QueryLexer {
         characters: &characters,
@@ -90,6 +91,7 @@ impl QueryLexer<'_> {
     /// Returns the longest symbol at the current position; all are ASCII.
     fn symbol(&self) -> Option<&'static str> {
         let rest = self.characters.get(self.at..).unwrap_or_default();
+        // The order of the list makes this the longest match.
         SYMBOLS.into_iter().find(|symbol| {
             symbol
                 .chars()

@@ -48,6 +48,7 @@ impl QueryLiteral {
             "false" => Self::Boolean(false),
             // Numbers before durations, whose notation includes a bare 0.
             _ => match word.parse::<f64>() {
+                // Rust also parses `inf` and `nan`, which are plain words here.
                 Ok(number) if number.is_finite() && word.contains(|c: char| c.is_ascii_digit()) => {
                     Self::Number(word.to_owned(), number)
                 }
@@ -85,6 +86,7 @@ pub(super) fn comparison(symbol: &str) -> Option<ComparisonOperator> {
 /// Returns the field with this name. `is_key` means that a part of it was quoted, so that it can
 /// only be an attribute.
 pub(super) fn field(word: &str, is_key: bool) -> Result<SpanField, String> {
+    // Intrinsics first; `.name` or `span.name` reach an attribute of the same name.
     if !is_key && let Some(field) = intrinsic(word) {
         return Ok(field);
     }
@@ -194,6 +196,7 @@ fn compare(
     comparison: ComparisonOperator,
     literal: &QueryLiteral,
 ) -> Result<ValuePredicate, String> {
+    // Checked here, with the position of the literal, rather than never matching.
     check_literal(field, literal)?;
     let is_equality = matches!(
         comparison,

@@ -81,6 +81,7 @@ impl<'a> TraceqlParser<'a> {
         match self.peek() {
             Some(token) => token.unexpected(expected),
             None => {
+                // The error lies behind the last token, where something is missing.
                 let end = self.tokens.last().map_or(0, |token| token.end);
                 SyntaxError::at(
                     end,
@@ -109,6 +110,7 @@ impl<'a> TraceqlParser<'a> {
         while self.take("||") {
             any.push(self.spansets_and()?);
         }
+        // After both loops, so that the error names the operator and not the end of the query.
         self.reject_structure()?;
         Ok(single(any, TraceExpression::Any))
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use throughline_model::{KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, Value};
 use throughline_store::{EvidenceAttributes, MessageAttributes, StoredTrace};
 
-use super::response::{AttributePairs, ResourceJson, ScopeJson, TraceResponse};
+use super::response::{AttributePairs, ResourceEntry, ScopeEntry, TraceResponse};
 use crate::query::throughline::json_value::to_json_value;
 use crate::query::throughline::microseconds::Microseconds;
 
@@ -55,6 +55,7 @@ pub(super) fn build(trace: &StoredTrace, max_spans: usize) -> TraceResponse {
     builder.strings.index(Cow::Borrowed(""));
     let mut added = 0;
     for (span, row) in shown.iter().zip(0..) {
+        // Checked between spans, so one span may exceed the limit and is still whole.
         if builder.value_bytes + builder.strings.bytes > MAX_BYTES {
             break;
         }
@@ -133,6 +134,7 @@ impl<'a> ColumnBuilder<'a> {
         let start = Microseconds::between(self.origin, span.start);
         spans.start.push(start);
         spans.duration.push(Microseconds::of(span.duration()));
+        // Taken out for the loop: adding attributes borrows the whole builder.
         let mut pairs = std::mem::take(&mut self.response.spans.pair);
         self.add_attributes(&span.attributes, &mut pairs);
         self.response.spans.pair_end.push(length(&pairs));
@@ -190,6 +192,7 @@ impl<'a> ColumnBuilder<'a> {
         for link in &span.links {
             let trace = self.strings.index(Cow::Owned(link.trace_id.to_string()));
             let id = self.strings.index(Cow::Owned(link.span_id.to_string()));
+            // The ids are given as well: the target may be a span of another trace.
             let target = row_or_minus_one(self.link_target(span, link));
             let mut pairs = std::mem::take(&mut self.response.links.pair);
             self.add_attributes(&link.attributes, &mut pairs);
@@ -262,9 +265,10 @@ impl<'a> ColumnBuilder<'a> {
             .resources_by_content
             .entry((service, pair.clone()))
             .or_insert_with(|| {
-                resources.push(ResourceJson { service, pair });
+                resources.push(ResourceEntry { service, pair });
                 length(resources) - 1
             });
+        // The trace holds its resources, so addresses stay unique while it is read.
         self.resources.insert(address, index);
         index
     }
@@ -284,7 +288,7 @@ impl<'a> ColumnBuilder<'a> {
             .position(|entry| (entry.name, entry.version, &entry.pair) == (name, version, &pair));
         let known = known.and_then(|at| u32::try_from(at).ok());
         let index = known.unwrap_or_else(|| {
-            scopes.push(ScopeJson {
+            scopes.push(ScopeEntry {
                 name,
                 version,
                 pair,
@@ -334,6 +338,7 @@ impl<'a> ColumnBuilder<'a> {
 
     /// Clears the references to rows that were left out.
     fn clear_rows_from(&mut self, added: usize) {
+        // Rows were numbered before the limit was reached.
         let is_omitted = |row: &i32| usize::try_from(*row).is_ok_and(|row| row >= added);
         let response = &mut self.response;
         let references = response

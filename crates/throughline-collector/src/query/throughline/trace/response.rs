@@ -26,9 +26,9 @@ pub(crate) struct TraceResponse {
     /// All attributes.
     pub(crate) pairs: AttributePairs,
     /// Resources of the spans.
-    pub(crate) resources: Vec<ResourceJson>,
+    pub(crate) resources: Vec<ResourceEntry>,
     /// Instrumentation scopes of the spans.
-    pub(crate) scopes: Vec<ScopeJson>,
+    pub(crate) scopes: Vec<ScopeEntry>,
     /// Spans.
     pub(crate) spans: SpanColumns,
     /// Parents that are not part of the response.
@@ -65,7 +65,7 @@ pub(crate) struct AttributePairs {
 
 /// A resource.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ResourceJson {
+pub(crate) struct ResourceEntry {
     /// Service, in `strings`.
     pub(crate) service: u32,
     /// Attributes, in `pairs`.
@@ -74,7 +74,7 @@ pub(crate) struct ResourceJson {
 
 /// An instrumentation scope.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ScopeJson {
+pub(crate) struct ScopeEntry {
     /// Name, in `strings`.
     pub(crate) name: u32,
     /// Version, in `strings`.
