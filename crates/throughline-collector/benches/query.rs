@@ -176,14 +176,14 @@ fn get(at: &CollectorAddresses, path: &str) -> Vec<u8> {
          connection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
     assert!(
-        answer.starts_with(b"HTTP/1.1 200"),
+        response.starts_with(b"HTTP/1.1 200"),
         "{}",
-        String::from_utf8_lossy(answer.get(..300).unwrap_or(&answer))
+        String::from_utf8_lossy(response.get(..300).unwrap_or(&response))
     );
-    answer
+    response
 }
 
 fn fill(at: &CollectorAddresses) {
@@ -223,11 +223,11 @@ fn send(at: &CollectorAddresses, spans: impl Iterator<Item = (usize, Span)>) {
         .collect();
     let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
     let url = format!("http://{}/v1/traces", at.otlp_http);
-    let answer = ureq::post(url)
+    let response = ureq::post(url)
         .header("content-type", "application/x-protobuf")
         .send(&body[..])
         .unwrap();
-    assert_eq!(answer.status().as_u16(), 200);
+    assert_eq!(response.status().as_u16(), 200);
 }
 
 /// Returns a span with eleven attributes, one of them unique.

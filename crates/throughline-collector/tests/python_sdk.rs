@@ -39,8 +39,8 @@ fn spans_of_the_python_sdk_arrive_complete_over_both_protocols() {
         ("grpc", collector.addresses.otlp_grpc),
     ] {
         let trace = send(&python, protocol, &format!("http://{endpoint}"));
-        let answer = collector.query(&format!("/api/traces/{trace}"));
-        check(&answer["data"][0], protocol);
+        let response = collector.query(&format!("/api/traces/{trace}"));
+        check(&response["data"][0], protocol);
     }
 }
 

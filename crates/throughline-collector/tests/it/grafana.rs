@@ -91,15 +91,15 @@ struct Dependency {
 
 /// Sends a request as Grafana does, and decodes the response as it does.
 fn read<T: DeserializeOwned>(collector: &RunningCollector, path: &str) -> T {
-    let answer: Envelope<T> = serde_json::from_value(collector.query(path))
+    let response: Envelope<T> = serde_json::from_value(collector.query(path))
         .unwrap_or_else(|error| panic!("{path}: {error}"));
     assert_eq!(
-        (answer.errors, answer.limit, answer.offset),
+        (response.errors, response.limit, response.offset),
         (Value::Null, 0, 0),
         "{path}"
     );
-    assert!(answer.total >= 0, "{path}");
-    answer.data
+    assert!(response.total >= 0, "{path}");
+    response.data
 }
 
 #[test]

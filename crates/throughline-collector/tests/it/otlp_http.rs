@@ -13,18 +13,18 @@ const PATH: &str = "/v1/traces";
 #[test]
 fn protobuf_requests_are_stored_and_answered_in_protobuf() {
     let collector = RunningCollector::start();
-    let answer = collector.post(
+    let response = collector.post(
         collector.addresses.otlp_http,
         PATH,
         &[PROTOBUF],
         &request_protobuf(5),
     );
     assert_eq!(
-        (answer.status, answer.header("content-type")),
+        (response.status, response.header("content-type")),
         (200, Some("application/x-protobuf"))
     );
-    let response = ExportTraceServiceResponse::decode(answer.body.as_slice()).unwrap();
-    assert_eq!(response.partial_success, None);
+    let export = ExportTraceServiceResponse::decode(response.body.as_slice()).unwrap();
+    assert_eq!(export.partial_success, None);
     let trace = collector.query(&format!("/api/traces/{}", "01".repeat(16)));
     assert_eq!(trace["data"][0]["spans"][0]["operationName"], "xxxxx");
 }
@@ -34,17 +34,17 @@ fn json_requests_are_stored_and_answered_in_json() {
     let collector = RunningCollector::start();
     let body = request(TRACE, "00f067aa0ba902b7").to_string();
     let json = ("content-type", "application/json; charset=utf-8");
-    let answer = collector.post(
+    let response = collector.post(
         collector.addresses.otlp_http,
         PATH,
         &[json],
         body.as_bytes(),
     );
     assert_eq!(
-        (answer.status, answer.header("content-type")),
+        (response.status, response.header("content-type")),
         (200, Some("application/json"))
     );
-    assert_eq!(answer.text(), "{}");
+    assert_eq!(response.text(), "{}");
     assert_eq!(
         collector.query("/api/services")["data"],
         serde_json::json!(["eshop"])
@@ -54,13 +54,13 @@ fn json_requests_are_stored_and_answered_in_json() {
 #[test]
 fn gzip_bodies_are_inflated() {
     let collector = RunningCollector::start();
-    let answer = collector.post(
+    let response = collector.post(
         collector.addresses.otlp_http,
         PATH,
         &[PROTOBUF, GZIP],
         &gzip(&request_protobuf(5)),
     );
-    assert_eq!(answer.status, 200);
+    assert_eq!(response.status, 200);
     assert_eq!(
         collector
             .get(&format!("/api/traces/{}", "01".repeat(16)))
@@ -79,14 +79,14 @@ fn invalid_spans_make_a_partial_success() {
     let mut bad = spans[0].clone();
     bad["spanId"] = "0000000000000000".into();
     spans.push(bad);
-    let answer = collector.post(
+    let response = collector.post(
         collector.addresses.otlp_http,
         PATH,
         &[JSON],
         body.to_string().as_bytes(),
     );
-    assert_eq!(answer.status, 200);
-    let partial = &answer.json()["partialSuccess"];
+    assert_eq!(response.status, 200);
+    let partial = &response.json()["partialSuccess"];
     assert_eq!(partial["rejectedSpans"], "1");
     assert!(
         partial["errorMessage"]
@@ -100,17 +100,17 @@ fn invalid_spans_make_a_partial_success() {
     message.resource_spans[0].scope_spans[0].spans[0]
         .trace_id
         .clear();
-    let answer = collector.post(
+    let response = collector.post(
         collector.addresses.otlp_http,
         PATH,
         &[PROTOBUF],
         &message.encode_to_vec(),
     );
-    let response = ExportTraceServiceResponse::decode(answer.body.as_slice()).unwrap();
+    let export = ExportTraceServiceResponse::decode(response.body.as_slice()).unwrap();
     assert_eq!(
         (
-            answer.status,
-            response.partial_success.unwrap().rejected_spans
+            response.status,
+            export.partial_success.unwrap().rejected_spans
         ),
         (200, 1)
     );
@@ -139,10 +139,10 @@ fn malformed_requests_are_answered_400_in_their_encoding() {
         (&[JSON, GZIP], b"{}"),
         (&[PROTOBUF, GZIP], &gzip(&[7; 5])[..12]),
     ] {
-        let answer = collector.post(collector.addresses.otlp_http, PATH, headers, body);
-        assert_eq!(answer.status, 400, "{headers:?}");
-        assert_eq!(answer.header("content-type"), Some(headers[0].1));
-        assert!(answer.text().contains("not"), "{}", answer.text());
+        let response = collector.post(collector.addresses.otlp_http, PATH, headers, body);
+        assert_eq!(response.status, 400, "{headers:?}");
+        assert_eq!(response.header("content-type"), Some(headers[0].1));
+        assert!(response.text().contains("not"), "{}", response.text());
     }
 }
 
@@ -166,13 +166,13 @@ fn wrong_content_types_paths_and_methods_have_distinct_statuses() {
         collector.post(http, "/v1/profiles", &[JSON], b"{}").status,
         404
     );
-    let answer = raw(
+    let response = raw(
         http,
         b"GET /v1/traces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
     );
     assert!(
-        answer.starts_with("HTTP/1.1 405 ") && answer.to_lowercase().contains("allow: post"),
-        "{answer}"
+        response.starts_with("HTTP/1.1 405 ") && response.to_lowercase().contains("allow: post"),
+        "{response}"
     );
 }
 
@@ -183,12 +183,12 @@ fn metrics_and_logs_are_rejected_with_the_setting_that_stops_them() {
         ("/v1/metrics", "OTEL_METRICS_EXPORTER=none"),
         ("/v1/logs", "OTEL_LOGS_EXPORTER=none"),
     ] {
-        let answer = collector.post(collector.addresses.otlp_http, path, &[PROTOBUF], b"");
-        assert_eq!(answer.status, 404);
+        let response = collector.post(collector.addresses.otlp_http, path, &[PROTOBUF], b"");
+        assert_eq!(response.status, 404);
         assert!(
-            answer.text().contains("traces only") && answer.text().contains(setting),
+            response.text().contains("traces only") && response.text().contains(setting),
             "{}",
-            answer.text()
+            response.text()
         );
     }
 }
@@ -245,8 +245,8 @@ fn requests_beyond_the_concurrency_limit_are_rejected_as_retryable() {
                 content-length: 2\r\n\r\n{";
     let holder = open(http, head.as_bytes());
     let rejected = crate::running::eventually("the permit is taken", || {
-        let answer = collector.post(http, PATH, &[JSON], b"{}");
-        (answer.status != 200).then_some(answer)
+        let response = collector.post(http, PATH, &[JSON], b"{}");
+        (response.status != 200).then_some(response)
     });
     assert_eq!(
         (rejected.status, rejected.header("retry-after")),

@@ -153,13 +153,13 @@ fn search_accepts_jaegers_parameters_with_optional_service() {
         ("&service=notification&maxDuration=10ms", 1),
         ("&limit=1&raw=true&prettyPrint=true&lookback=1h", 1),
     ] {
-        let answer = collector.query(&format!("/api/traces?{start}{parameters}"));
+        let response = collector.query(&format!("/api/traces?{start}{parameters}"));
         assert_eq!(
-            answer["data"].as_array().unwrap().len(),
+            response["data"].as_array().unwrap().len(),
             found,
             "{parameters}"
         );
-        assert_eq!(answer["errors"], Value::Null);
+        assert_eq!(response["errors"], Value::Null);
     }
     // Without a start, Jaeger looks back two days.
     assert_eq!(collector.query("/api/traces?service=eshop")["total"], 0);
@@ -207,8 +207,8 @@ fn v3_accepts_camel_case_and_snake_case_parameters() {
             200,
         ),
     ] {
-        let answer = collector.get(&format!("/api/v3/traces?{query}"));
-        assert_eq!(answer.status, found, "{query}: {}", answer.text());
+        let response = collector.get(&format!("/api/v3/traces?{query}"));
+        assert_eq!(response.status, found, "{query}: {}", response.text());
         let summaries = collector.query(&format!("/api/v3/trace-summaries?{query}"));
         assert_eq!(
             summaries.get("summaries").is_some(),
@@ -256,13 +256,13 @@ fn invalid_queries_are_rejected_in_the_format_of_each_api() {
         "/api/operations?spanKind=x",
         "/api/dependencies?endTs=x",
     ] {
-        let answer = collector.get(path);
+        let response = collector.get(path);
         assert_eq!(
-            (answer.status, answer.header("content-type")),
+            (response.status, response.header("content-type")),
             (400, Some("application/json")),
             "{path}"
         );
-        let json = answer.json();
+        let json = response.json();
         assert_eq!(
             (&json["data"], &json["errors"][0]["code"]),
             (&Value::Null, &json!(400)),
@@ -277,9 +277,9 @@ fn invalid_queries_are_rejected_in_the_format_of_each_api() {
         "/api/v3/traces?query.startTimeMin=yesterday&query.startTimeMax=today".to_owned(),
         format!("/api/v3/trace-summaries?{range}&query.filter=%7B%7D"),
     ] {
-        let answer = collector.get(&path);
+        let response = collector.get(&path);
         assert_eq!(
-            (answer.status, &answer.json()["error"]["httpCode"]),
+            (response.status, &response.json()["error"]["httpCode"]),
             (400, &json!(400)),
             "{path}"
         );
@@ -300,14 +300,14 @@ fn v3_accepts_a_time_range_of_all_years() {
 #[test]
 fn unknown_traces_are_answered_404() {
     let collector = RunningCollector::start();
-    let answer = collector.get("/api/traces/1");
+    let response = collector.get("/api/traces/1");
     assert_eq!(
-        (answer.status, &answer.json()["errors"]),
+        (response.status, &response.json()["errors"]),
         (404, &json!([{ "code": 404, "msg": "trace not found" }]))
     );
-    let answer = collector.get("/api/v3/traces/1");
+    let response = collector.get("/api/v3/traces/1");
     let expected = json!({ "error": { "httpCode": 404, "message": "No traces found" } });
-    assert_eq!((answer.status, answer.json()), (404, expected));
+    assert_eq!((response.status, response.json()), (404, expected));
 }
 
 #[test]
@@ -364,23 +364,23 @@ fn the_page_is_served_for_page_paths_only() {
         "/trace/0af7651916cd43dd8448eb211c80319c",
         "/compare/1/2",
     ] {
-        let answer = collector.get(path);
+        let response = collector.get(path);
         assert_eq!(
-            (answer.status, answer.header("content-type")),
+            (response.status, response.header("content-type")),
             (200, Some("text/html; charset=utf-8")),
             "{path}"
         );
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
         assert!(
-            answer
+            response
                 .header("content-security-policy")
                 .unwrap()
                 .contains("default-src 'self'")
         );
-        assert_eq!(answer.header("cache-control"), Some("no-cache"));
-        assert!(answer.text().contains("Throughline"));
+        assert_eq!(response.header("cache-control"), Some("no-cache"));
+        assert!(response.text().contains("Throughline"));
         assert!(
-            !answer.text().contains("=\"/"),
+            !response.text().contains("=\"/"),
             "addresses are relative, for proxies with a base path: {path}"
         );
     }

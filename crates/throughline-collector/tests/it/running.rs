@@ -21,7 +21,7 @@ pub(crate) struct RunningCollector {
 
 /// An HTTP response.
 #[derive(Debug)]
-pub(crate) struct HttpAnswer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -68,28 +68,28 @@ impl RunningCollector {
 
     /// Sends spans in OTLP's JSON; all of them must be accepted.
     pub(crate) fn send(&self, request: &Value) {
-        let answer = self.post(
+        let response = self.post(
             self.addresses.otlp_http,
             "/v1/traces",
             &[JSON],
             request.to_string().as_bytes(),
         );
-        assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
+        assert_eq!((response.status, response.text().as_str()), (200, "{}"));
     }
 
     /// Sends a query that must be answered with 200.
     pub(crate) fn query(&self, path: &str) -> Value {
-        let answer = self.get(path);
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        answer.json()
+        let response = self.get(path);
+        assert_eq!(response.status, 200, "{path}: {}", response.text());
+        response.json()
     }
 
-    pub(crate) fn get(&self, path: &str) -> HttpAnswer {
+    pub(crate) fn get(&self, path: &str) -> HttpResponse {
         let response = agent()
             .get(format!("http://{}{path}", self.addresses.query))
             .call()
             .unwrap();
-        HttpAnswer::of(response)
+        HttpResponse::of(response)
     }
 
     pub(crate) fn post(
@@ -98,16 +98,16 @@ impl RunningCollector {
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> HttpAnswer {
+    ) -> HttpResponse {
         let mut request = agent().post(format!("http://{to}{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        HttpAnswer::of(request.send(body).unwrap())
+        HttpResponse::of(request.send(body).unwrap())
     }
 }
 
-impl HttpAnswer {
+impl HttpResponse {
     fn of(mut response: http::Response<ureq::Body>) -> Self {
         let body = response.body_mut().read_to_vec().unwrap();
         Self {
@@ -141,9 +141,9 @@ fn agent() -> ureq::Agent {
 /// Sends bytes and reads until the peer closes the connection, for at most ten seconds.
 pub(crate) fn raw(to: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = open(to, bytes);
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 /// Opens a connection and sends bytes.

@@ -90,13 +90,13 @@ fn search_supports_every_parameter() {
         ("end=1699999999999999", 0),
         ("service=&q=&topic=", 1),
     ] {
-        let answer = collector.query(&format!("/api/throughline/search?{parameters}"));
+        let response = collector.query(&format!("/api/throughline/search?{parameters}"));
         assert_eq!(
-            answer["traces"].as_array().unwrap().len(),
+            response["traces"].as_array().unwrap().len(),
             found,
             "{parameters}"
         );
-        assert_eq!(answer["total"], found, "{parameters}");
+        assert_eq!(response["total"], found, "{parameters}");
     }
 }
 
@@ -144,8 +144,12 @@ fn search_supports_the_query_line() {
         ("{ kind = server } | count() > 3", 0),
         ("{ .nothing != 1 } || { .nothing =~ \"x\" }", 0),
     ] {
-        let answer = collector.query(&format!("/api/throughline/search?q={}", encoded(query)));
-        assert_eq!(answer["traces"].as_array().unwrap().len(), found, "{query}");
+        let response = collector.query(&format!("/api/throughline/search?q={}", encoded(query)));
+        assert_eq!(
+            response["traces"].as_array().unwrap().len(),
+            found,
+            "{query}"
+        );
     }
     let matched = collector.query("/api/throughline/search?service=billing&errors=true");
     assert_eq!(matched["traces"][0]["matched"], json!(["0000000000000004"]));
@@ -219,10 +223,10 @@ fn errors_name_the_parameter_and_the_position() {
         ("map?start=2&end=1", json!("end"), "swap"),
         ("live?since=x", json!("since"), "leave it out"),
     ] {
-        let answer = collector.get(&format!("/api/throughline/{path}"));
-        let error = answer.json();
+        let response = collector.get(&format!("/api/throughline/{path}"));
+        let error = response.json();
         assert_eq!(
-            (answer.status, &error["status"], &error["parameter"]),
+            (response.status, &error["status"], &error["parameter"]),
             (400, &json!(400), &parameter),
             "{path}"
         );
@@ -242,9 +246,9 @@ fn errors_name_the_parameter_and_the_position() {
         (&json!("q"), &json!(13))
     );
     for path in ["traces/1", "journey/1"] {
-        let answer = collector.get(&format!("/api/throughline/{path}"));
+        let response = collector.get(&format!("/api/throughline/{path}"));
         assert_eq!(
-            (answer.status, &answer.json()["status"]),
+            (response.status, &response.json()["status"]),
             (404, &json!(404)),
             "{path}"
         );
@@ -534,8 +538,8 @@ fn the_map_routes_messages_through_topics_without_false_edges() {
 fn completions_come_from_stored_spans() {
     let collector = with_checkout();
     let texts = |query: &str| {
-        let answer = collector.query(&format!("/api/throughline/complete?{query}"));
-        answer["items"]
+        let response = collector.query(&format!("/api/throughline/complete?{query}"));
+        response["items"]
             .as_array()
             .unwrap()
             .iter()

@@ -35,8 +35,8 @@ fn incomplete_bodies_are_answered_408() {
     let collector = RunningCollector::with(|limits| limits.body_read_timeout = SHORT);
     let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
                 content-length: 9\r\n\r\n{";
-    let answer = raw(collector.addresses.otlp_http, head.as_bytes());
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let response = raw(collector.addresses.otlp_http, head.as_bytes());
+    assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
 }
 
 #[test]
@@ -81,11 +81,11 @@ fn clients_rejected_while_sending_receive_the_response() {
             std::thread::park_timeout(Duration::from_millis(20));
             connection.write_all(&[b' '; 1_000_000]).unwrap();
         }
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
+        let mut response = String::new();
+        connection.read_to_string(&mut response).unwrap();
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{path} {headers}: {answer}"
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path} {headers}: {response}"
         );
     }
 }
@@ -111,13 +111,13 @@ fn connections_beyond_the_limit_wait_until_others_close() {
 #[test]
 fn unread_responses_are_bounded() {
     let collector = RunningCollector::with(|limits| limits.max_response_bytes = 10 << 20);
-    let answer = collector.post(
+    let response = collector.post(
         collector.addresses.otlp_http,
         "/v1/traces",
         &[PROTOBUF],
         &request_protobuf(8 << 20),
     );
-    assert_eq!(answer.status, 200);
+    assert_eq!(response.status, 200);
     let path = format!("/api/traces/{}", "01".repeat(16));
     // Reads the first bytes only; the socket buffers do not hold the rest.
     let begin = || {

@@ -14,13 +14,13 @@ fn spans_are_stored_and_found_by_64_bit_ids_in_both_lengths() {
         "name": "send", "timestamp": 1_700_000_000_000_000_u64, "duration": 1500,
         "localEndpoint": { "serviceName": "eshop" },
     }]);
-    let answer = collector.post(
+    let response = collector.post(
         collector.addresses.zipkin,
         PATH,
         &[JSON, GZIP],
         &gzip(spans.to_string().as_bytes()),
     );
-    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert_eq!(response.status, 202, "{}", response.text());
     for id in [
         "463ac35c9f6413ad",
         "0000000000000000463ac35c9f6413ad",

@@ -73,7 +73,7 @@ pub enum SpanField {
     QueueTime,
 }
 
-/// The place of an attribute.
+/// The part of a span that holds an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AttributeScope {
     /// The span or its resource.

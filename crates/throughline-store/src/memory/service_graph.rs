@@ -139,38 +139,40 @@ impl GraphBuilder {
         counters.spans += 1;
         counters.errors += u64::from(span.failed());
         let parent = SpanKey::of_parent(span).and_then(|parent| index.span(parent));
-        let it = GraphSpan {
+        let current = GraphSpan {
             span,
             service,
             parent: parent.map(|parent| &**parent),
         };
-        self.add_dependencies(index, it);
+        self.add_dependencies(index, current);
         match span.kind {
-            SpanKind::Producer => self.add_send(it),
-            SpanKind::Consumer => self.add_receive(index, it),
+            SpanKind::Producer => self.add_send(current),
+            SpanKind::Consumer => self.add_receive(index, current),
             SpanKind::Unspecified | SpanKind::Internal | SpanKind::Server | SpanKind::Client => {}
         }
         if span.kind != SpanKind::Consumer {
-            self.add_call(it);
+            self.add_call(current);
         }
     }
 
     /// Counts the services that the span's service was called by. The parent is the caller; for a
     /// span without one, the spans it links to are.
-    fn add_dependencies(&mut self, index: &TraceIndex, it: GraphSpan<'_>) {
-        let caller = it.parent.and_then(|parent| self.other_service(parent, it));
+    fn add_dependencies(&mut self, index: &TraceIndex, current: GraphSpan<'_>) {
+        let caller = current
+            .parent
+            .and_then(|parent| self.other_service(parent, current));
         if let Some(caller) = caller {
-            self.count_dependency(caller, it.service);
+            self.count_dependency(caller, current.service);
         }
         // A parent that is not stored does not turn links into callers.
-        if it.span.parent_span_id.is_some() {
+        if current.span.parent_span_id.is_some() {
             return;
         }
-        for link in &it.span.links {
+        for link in &current.span.links {
             let target = index.span(SpanKey::of_link(link));
-            let caller = target.and_then(|target| self.other_service(target, it));
+            let caller = target.and_then(|target| self.other_service(target, current));
             if let Some(caller) = caller {
-                self.count_dependency(caller, it.service);
+                self.count_dependency(caller, current.service);
             }
         }
     }
@@ -180,17 +182,18 @@ impl GraphBuilder {
     }
 
     /// Returns the service of a related span when it is another one.
-    fn other_service(&mut self, related: &Span, it: GraphSpan<'_>) -> Option<usize> {
+    fn other_service(&mut self, related: &Span, current: GraphSpan<'_>) -> Option<usize> {
         // Most spans share the resource of their parent: comparing addresses avoids two lookups.
-        if Arc::ptr_eq(&related.resource, &it.span.resource) {
+        if Arc::ptr_eq(&related.resource, &current.span.resource) {
             return None;
         }
         self.service(related)
-            .filter(|service| *service != it.service)
+            .filter(|service| *service != current.service)
     }
 
-    fn add_send(&mut self, it: GraphSpan<'_>) {
-        let Some(topic) = MessageAttributes::of(it.span).and_then(|message| message.topic) else {
+    fn add_send(&mut self, current: GraphSpan<'_>) {
+        let Some(topic) = MessageAttributes::of(current.span).and_then(|message| message.topic)
+        else {
             return;
         };
         let Some(topic) = self.number(topic) else {
@@ -200,20 +203,20 @@ impl GraphBuilder {
         self.topics.entry(topic).or_default().sent += 1;
         let key = EdgeKey {
             kind: EdgeKind::Send,
-            from: it.service,
+            from: current.service,
             to: topic,
             group: NO_GROUP,
         };
-        self.count_edge(key, it.span, it.span.failed());
+        self.count_edge(key, current.span, current.span.failed());
     }
 
     /// Counts a reception once, however many spans of the receiver describe it.
-    fn add_receive(&mut self, index: &TraceIndex, it: GraphSpan<'_>) {
+    fn add_receive(&mut self, index: &TraceIndex, current: GraphSpan<'_>) {
         let GraphSpan {
             span,
             service,
             parent,
-        } = it;
+        } = current;
         // A consumer span below one of the same service describes the same reception again.
         if parent.is_some_and(|parent| {
             parent.kind == SpanKind::Consumer && parent.service() == span.service()
@@ -221,7 +224,7 @@ impl GraphBuilder {
             return;
         }
         let message = MessageAttributes::of(span).unwrap_or_default();
-        let producers = producers(index, it);
+        let producers = producers(index, current);
         // The producer's span names the topic where the consumer's does not.
         let producer_topic = || {
             let mut messages = producers.iter().copied().filter_map(MessageAttributes::of);
@@ -232,7 +235,7 @@ impl GraphBuilder {
             .or_else(producer_topic)
             .and_then(|topic| self.number(topic))
         else {
-            return self.add_call(it);
+            return self.add_call(current);
         };
         let group = message
             .group
@@ -264,14 +267,14 @@ impl GraphBuilder {
     }
 
     /// Counts a call from another service, unless it went through a topic.
-    fn add_call(&mut self, it: GraphSpan<'_>) {
+    fn add_call(&mut self, current: GraphSpan<'_>) {
         let GraphSpan {
             span,
             service,
             parent,
-        } = it;
+        } = current;
         let Some(parent) = parent else { return };
-        let Some(caller) = self.other_service(parent, it) else {
+        let Some(caller) = self.other_service(parent, current) else {
             return;
         };
         // The client may see a failure (a timeout) that the server does not.
@@ -401,10 +404,10 @@ impl GraphBuilder {
 }
 
 /// Returns the producer spans of a received message: the parent, and the spans it links to.
-fn producers<'a>(index: &'a TraceIndex, it: GraphSpan<'a>) -> Vec<&'a Span> {
-    let links = it.span.links.iter().take(MAX_SENDER_LINKS);
+fn producers<'a>(index: &'a TraceIndex, current: GraphSpan<'a>) -> Vec<&'a Span> {
+    let links = current.span.links.iter().take(MAX_SENDER_LINKS);
     let linked = links.filter_map(|link| index.span(SpanKey::of_link(link)));
-    let mut producers: Vec<&Span> = it
+    let mut producers: Vec<&Span> = current
         .parent
         .into_iter()
         .chain(linked.map(|span| &**span))

@@ -280,7 +280,7 @@ impl<'a> From<&'a KeyValue> for JaegerTagJson<'a> {
         let (kind, value) = match &pair.value {
             Value::Empty => ("string", JaegerTagValue::Borrowed("")),
             Value::String(text) => ("string", JaegerTagValue::Borrowed(text)),
-            Value::Bool(truth) => ("bool", JaegerTagValue::Bool(*truth)),
+            Value::Bool(boolean) => ("bool", JaegerTagValue::Bool(*boolean)),
             // JavaScript would round it.
             Value::Int(number) if number.unsigned_abs() > MAX_SAFE_INTEGER => {
                 ("int64", JaegerTagValue::Owned(number.to_string()))
@@ -310,7 +310,7 @@ fn untyped_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Empty => serde_json::Value::Null,
         Value::String(text) => text.as_str().into(),
-        Value::Bool(truth) => (*truth).into(),
+        Value::Bool(boolean) => (*boolean).into(),
         Value::Int(number) => (*number).into(),
         Value::Double(number) => (*number).into(),
         Value::Bytes(bytes) => STANDARD.encode(bytes).into(),
