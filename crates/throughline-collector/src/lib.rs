@@ -16,7 +16,6 @@ mod accept_loop;
 mod clock;
 mod collector;
 mod config;
-pub mod duration;
 mod ingest;
 mod metrics;
 mod otlp_grpc;

@@ -2,11 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use throughline_model::SpanKind;
+use throughline_model::{SpanKind, duration};
 use throughline_store::TagCondition;
 
 use super::state::{MAX_SEARCH_TRACES, QueryError};
-use crate::duration;
 
 /// Number of traces of a search without a limit; Jaeger's default.
 const DEFAULT_LIMIT: usize = 100;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
-use throughline_model::convention::OPENTRACING_REF_TYPE;
+use throughline_model::convention;
 use throughline_model::{Event, KeyValue, Link, Resource, Span, SpanId, Status, TraceId, Value};
 use throughline_store::StoredTrace;
 
@@ -208,8 +208,11 @@ fn references(span: &Span) -> Vec<JaegerReferenceJson<'_>> {
 }
 
 fn link_kind(link: &Link) -> &'static str {
-    match link.attribute(OPENTRACING_REF_TYPE).and_then(Value::as_str) {
-        Some("child_of") => CHILD_OF,
+    match link
+        .attribute(convention::OPENTRACING_REF_TYPE)
+        .and_then(Value::as_str)
+    {
+        Some(convention::CHILD_OF) => CHILD_OF,
         // A link is a causal relation without nesting, which OpenTracing calls `follows_from`.
         _ => "FOLLOWS_FROM",
     }

@@ -2,8 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+use throughline_model::duration;
+
 use super::api_error::ApiError;
-use crate::duration;
 
 /// Returns a text; an empty one counts as absent.
 pub(super) fn text(value: Option<&str>) -> Option<&str> {

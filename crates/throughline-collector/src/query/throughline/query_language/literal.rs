@@ -1,9 +1,7 @@
 //! Fields, operators and literals, and their valid combinations.
 
-use throughline_model::SpanKind;
+use throughline_model::{SpanKind, duration};
 use throughline_store::{AttributeScope, ComparisonOperator, SpanField, ValuePredicate};
-
-use crate::duration;
 
 /// Fields whose names contain a colon, for the error message.
 const INTRINSICS: &str = "the intrinsics are span:name, span:duration, span:status, \
