@@ -1,7 +1,7 @@
 //! The query endpoint: Jaeger's legacy JSON under `/api`, its OTLP JSON under `/api/v3`, our own
 //! API under `/api/throughline`, health, metrics and the UI.
 //!
-//! There are no CORS headers, so pages of other origins cannot read a response. A listener on
+//! Responses carry no CORS headers, so pages of other origins cannot read them. A listener on
 //! loopback also requires a loopback host name, so a foreign name that resolves to it (DNS
 //! rebinding) does not help either.
 

@@ -160,7 +160,7 @@ fn traces_json(traces: &[StoredTrace]) -> Result<Vec<u8>, QueryError> {
     }
     #[derive(serde::Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct TracesDataJson<T> {
+    struct ResourceSpansJson<T> {
         resource_spans: T,
     }
     // Jaeger answers an empty result with 404.
@@ -173,7 +173,7 @@ fn traces_json(traces: &[StoredTrace]) -> Result<Vec<u8>, QueryError> {
         .flat_map(|trace| spans_to_json(trace.spans.iter().map(|span| &**span)))
         .collect();
     to_json(&ResultJson {
-        result: TracesDataJson { resource_spans },
+        result: ResourceSpansJson { resource_spans },
     })
 }
 
