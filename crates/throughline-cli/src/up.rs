@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, anyhow};
-use throughline_collector::{Addresses, BindError, Collector, Config, Door};
+use throughline_collector::{
+    CollectorAddresses, CollectorBindError, CollectorEndpoint, CollectorServer, Config,
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::Failure;
@@ -23,7 +25,7 @@ pub(crate) fn run(args: &Up) -> Result<(), Failure> {
     runtime.block_on(async move {
         // Before the addresses are told, so that no signal is missed by one who read them.
         let stop = stop_signal()?;
-        let collector = Collector::bind(config)
+        let collector = CollectorServer::bind(config)
             .await
             .map_err(|error| explain(&error))?;
         announce(collector.addresses(), json).context("cannot print the addresses")?;
@@ -46,7 +48,7 @@ fn configure(args: &Up) -> Result<(Config, EnvFilter), Failure> {
             args.host
         )),
     }
-    let mut ports: Vec<(Door, u16)> = Vec::new();
+    let mut ports: Vec<(CollectorEndpoint, u16)> = Vec::new();
     for (door, text) in doors(args) {
         match text.parse::<u16>() {
             Ok(port) => {
@@ -70,7 +72,7 @@ fn configure(args: &Up) -> Result<(Config, EnvFilter), Failure> {
         *port_of(&mut config, door) = port;
     }
     match memory(&args.store_memory) {
-        Ok(bytes) => config.store_memory = bytes,
+        Ok(bytes) => config.max_store_bytes = bytes,
         Err(mistake) => mistakes.push(mistake),
     }
     match log_filter("--log", &args.log) {
@@ -83,31 +85,31 @@ fn configure(args: &Up) -> Result<(Config, EnvFilter), Failure> {
     }
 }
 
-const fn doors(args: &Up) -> [(Door, &String); 4] {
+const fn doors(args: &Up) -> [(CollectorEndpoint, &String); 4] {
     [
-        (Door::OtlpGrpc, &args.otlp_grpc_port),
-        (Door::OtlpHttp, &args.otlp_http_port),
-        (Door::Zipkin, &args.zipkin_port),
-        (Door::Query, &args.query_port),
+        (CollectorEndpoint::OtlpGrpc, &args.otlp_grpc_port),
+        (CollectorEndpoint::OtlpHttp, &args.otlp_http_port),
+        (CollectorEndpoint::Zipkin, &args.zipkin_port),
+        (CollectorEndpoint::Query, &args.query_port),
     ]
 }
 
-const fn port_of(config: &mut Config, door: Door) -> &mut u16 {
+const fn port_of(config: &mut Config, door: CollectorEndpoint) -> &mut u16 {
     match door {
-        Door::OtlpGrpc => &mut config.otlp_grpc_port,
-        Door::OtlpHttp => &mut config.otlp_http_port,
-        Door::Zipkin => &mut config.zipkin_port,
-        Door::Query => &mut config.query_port,
+        CollectorEndpoint::OtlpGrpc => &mut config.otlp_grpc_port,
+        CollectorEndpoint::OtlpHttp => &mut config.otlp_http_port,
+        CollectorEndpoint::Zipkin => &mut config.zipkin_port,
+        CollectorEndpoint::Query => &mut config.query_port,
     }
 }
 
 /// The option that sets a door's port.
-const fn option(door: Door) -> &'static str {
+const fn option(door: CollectorEndpoint) -> &'static str {
     match door {
-        Door::OtlpGrpc => "--otlp-grpc-port",
-        Door::OtlpHttp => "--otlp-http-port",
-        Door::Zipkin => "--zipkin-port",
-        Door::Query => "--query-port",
+        CollectorEndpoint::OtlpGrpc => "--otlp-grpc-port",
+        CollectorEndpoint::OtlpHttp => "--otlp-http-port",
+        CollectorEndpoint::Zipkin => "--zipkin-port",
+        CollectorEndpoint::Query => "--query-port",
     }
 }
 
@@ -124,8 +126,8 @@ fn memory(text: &str) -> Result<usize, String> {
 }
 
 /// Says which port is taken and how to have another.
-fn explain(error: &BindError) -> anyhow::Error {
-    let (option, address) = (option(error.door), error.address);
+fn explain(error: &CollectorBindError) -> anyhow::Error {
+    let (option, address) = (option(error.endpoint), error.address);
     if error.source.kind() == std::io::ErrorKind::AddrInUse {
         let port = address.port();
         anyhow!(
@@ -140,8 +142,8 @@ fn explain(error: &BindError) -> anyhow::Error {
 }
 
 /// Tells where the collector is: one line of JSON for scripts, or words.
-fn announce(addresses: Addresses, json: bool) -> std::io::Result<()> {
-    let Addresses {
+fn announce(addresses: CollectorAddresses, json: bool) -> std::io::Result<()> {
+    let CollectorAddresses {
         otlp_grpc,
         otlp_http,
         zipkin,
@@ -150,10 +152,10 @@ fn announce(addresses: Addresses, json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
         let line = serde_json::json!({
-            Door::OtlpGrpc.label(): otlp_grpc,
-            Door::OtlpHttp.label(): otlp_http,
-            Door::Zipkin.label(): zipkin,
-            Door::Query.label(): query,
+            CollectorEndpoint::OtlpGrpc.label(): otlp_grpc,
+            CollectorEndpoint::OtlpHttp.label(): otlp_http,
+            CollectorEndpoint::Zipkin.label(): zipkin,
+            CollectorEndpoint::Query.label(): query,
         });
         writeln!(out, "{line}")?;
     } else {

@@ -245,8 +245,8 @@ fn what_is_lost_is_logged_once_and_not_each_time() {
     up.stop();
     let log = up.log();
     for part in [
-        "rejected a span: the trace id",
-        "refused a request",
+        "span rejected: the trace id",
+        "request rejected",
         "the store is full",
     ] {
         assert_eq!(log.matches(part).count(), 1, "{part}: {log}");
