@@ -1,4 +1,4 @@
-//! The process that we stand beside: what it was asked and given, over HTTP and Kafka, and so what it does on whose behalf.
+//! The correlator of the process beside the proxy, shared by HTTP and Kafka.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use throughline_intercept::correlate::{Correlator, Settings};
 
 use crate::clock::SpanClock;
 
-/// The one correlator of the process, shared by all its connections.
+/// Correlates what one process sends with what it received, over all its connections.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedCorrelator {
     correlator: Arc<Mutex<Correlator>>,
@@ -28,7 +28,6 @@ struct EvidenceLabels {
 // === impl SharedCorrelator ===
 
 impl SharedCorrelator {
-    /// One that has nothing to do yet.
     pub(crate) fn new(settings: Settings, clock: SpanClock) -> Self {
         Self {
             correlator: Arc::new(Mutex::new(Correlator::new(settings, clock.now()))),
@@ -36,49 +35,47 @@ impl SharedCorrelator {
         }
     }
 
-    /// Tells or asks the correlator something, at a time that no other has been told to be later.
-    pub(crate) fn now<T>(&self, act: impl FnOnce(Timestamp, &mut Correlator) -> T) -> T {
+    /// Runs `apply` on the correlator, under its lock, with the current time.
+    pub(crate) fn now<T>(&self, apply: impl FnOnce(Timestamp, &mut Correlator) -> T) -> T {
         let mut correlator = self
             .correlator
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        act(self.clock.now(), &mut correlator)
+        // The clock is read under the lock: time must not step back between two calls.
+        apply(self.clock.now(), &mut correlator)
     }
 
-    /// What is known of it at this moment.
+    /// Returns the current metrics.
     pub(crate) fn metrics(&self) -> Registry {
-        let (found, in_flight) = (
-            Family::<EvidenceLabels, Counter>::default(),
-            Gauge::<i64>::default(),
-        );
-        let idle = Gauge::<f64, AtomicU64>::default();
+        let parents = Family::<EvidenceLabels, Counter>::default();
+        let in_flight = Gauge::<i64>::default();
+        let idle_seconds = Gauge::<f64, AtomicU64>::default();
         self.now(|now, correlator| {
             for (evidence, count) in correlator.counts() {
-                found
-                    .get_or_create(&EvidenceLabels {
-                        evidence: evidence.name(),
-                    })
+                let evidence = evidence.name();
+                parents
+                    .get_or_create(&EvidenceLabels { evidence })
                     .inner()
                     .store(count, Ordering::Relaxed);
             }
-            idle.set(correlator.idle_seconds(now));
+            idle_seconds.set(correlator.idle_seconds(now));
             in_flight.set(i64::try_from(correlator.in_flight()).unwrap_or(i64::MAX));
         });
         let mut registry = Registry::with_prefix("throughline_process");
         registry.register(
             "parents",
-            "What the process sent, by how its parent was found",
-            found,
+            "Outbound requests and records, by the evidence for their parent",
+            parents,
         );
         registry.register(
             "in_flight",
-            "Requests and records that are held to be worked at",
+            "Inbound requests and records that the process is assumed to work on",
             in_flight,
         );
         registry.register(
             "idle_seconds",
-            "How long it had nothing to do, of late",
-            idle,
+            "Recent time that the process was idle",
+            idle_seconds,
         );
         registry
     }

@@ -36,7 +36,7 @@ pub(crate) struct OpenedBrokerPort {
 struct EndpointTable {
     ports: BrokerPorts,
     /// By node id: brokers that have a port.
-    assigned: HashMap<i32, BrokerEndpoint>,
+    assigned: HashMap<i32, LocalEndpoint>,
     /// By port: open ports whose broker is not known yet.
     unassigned: HashMap<u16, Arc<BrokerTarget>>,
     /// By node id: the last failed attempt to open a port.
@@ -44,7 +44,7 @@ struct EndpointTable {
 }
 
 #[derive(Debug)]
-struct BrokerEndpoint {
+struct LocalEndpoint {
     port: u16,
     broker: HostPort,
     target: Arc<BrokerTarget>,
@@ -152,7 +152,7 @@ impl EndpointRegistry {
                 (port, target)
             }
         };
-        let endpoint = BrokerEndpoint {
+        let endpoint = LocalEndpoint {
             port,
             broker: broker.clone(),
             target,
@@ -162,9 +162,9 @@ impl EndpointRegistry {
     }
 }
 
-// === impl BrokerEndpoint ===
+// === impl LocalEndpoint ===
 
-impl BrokerEndpoint {
+impl LocalEndpoint {
     /// Follows a broker whose address has changed.
     fn update(&mut self, host: &str, port: u16) {
         if *self.broker.host != *host || self.broker.port != port {

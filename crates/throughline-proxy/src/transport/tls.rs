@@ -66,7 +66,7 @@ pub enum TlsError {
     BadIdentity(rustls::Error),
     /// The trust store of this machine is empty.
     #[error(
-        "finds no certificate authorities on this machine; install ca-certificates, or set a CA file"
+        "finds no certificate authorities on this machine; install ca-certificates or set a CA file"
     )]
     NoSystemRoots,
     /// The server name is neither a DNS name nor an IP address.

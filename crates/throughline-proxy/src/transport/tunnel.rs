@@ -1,4 +1,4 @@
-//! Bytes that pass unchanged: upgraded connections, CONNECT, and protocols other than HTTP or Kafka.
+//! Bytes that pass unchanged: upgraded connections, CONNECT, and unknown protocols.
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;

@@ -18,7 +18,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use crate::side::{Side, inbound, says};
-use crate::support::{listen, nobody, within};
+use crate::support::{closed_port, listen, within};
 
 type Answers = Pin<Box<dyn Stream<Item = Result<String, Status>> + Send>>;
 
@@ -269,7 +269,7 @@ async fn a_deadline_and_a_cancel_come_to_the_server() {
 
 #[tokio::test]
 async fn who_asks_by_grpc_is_answered_in_grpc() {
-    let side = Side::start(inbound(nobody().await)).await;
+    let side = Side::start(inbound(closed_port().await)).await;
     let mut client = client(side.address()).await;
     let status = client
         .unary(Request::new("one".to_owned()), path(), codec())

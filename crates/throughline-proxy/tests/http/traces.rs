@@ -18,7 +18,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::side::{
     Body, Side, echo, empty, get, inbound, limited, listening, named, read, says, service, text,
 };
-use crate::support::{listen, nobody, within};
+use crate::support::{closed_port, listen, within};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -296,7 +296,7 @@ async fn a_span_lasts_to_the_end_of_the_answer() {
 
 #[tokio::test]
 async fn a_service_that_is_not_there_is_told_with_the_reason() {
-    let side = Side::start(inbound(nobody().await)).await;
+    let side = Side::start(inbound(closed_port().await)).await;
     let answer = side.http1().await.send_request(get("/")).await.unwrap();
     assert_eq!(
         answer.headers()["proxy-status"],
