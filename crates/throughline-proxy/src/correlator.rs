@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use throughline_intercept::Timestamp;
-use throughline_intercept::correlate::{Correlator, Settings};
+use throughline_intercept::correlate::{Correlator, CorrelatorAccess, Settings, TokenExtractor};
 
 use crate::clock::SpanClock;
 
@@ -17,6 +17,8 @@ use crate::clock::SpanClock;
 #[derive(Debug, Clone)]
 pub(crate) struct SharedCorrelator {
     correlator: Arc<Mutex<Correlator>>,
+    /// Works without the lock.
+    extractor: TokenExtractor,
     clock: SpanClock,
 }
 
@@ -29,20 +31,17 @@ struct EvidenceLabels {
 
 impl SharedCorrelator {
     pub(crate) fn new(settings: Settings, clock: SpanClock) -> Self {
+        let correlator = Correlator::new(settings, clock.now());
         Self {
-            correlator: Arc::new(Mutex::new(Correlator::new(settings, clock.now()))),
+            extractor: correlator.token_extractor().clone(),
+            correlator: Arc::new(Mutex::new(correlator)),
             clock,
         }
     }
 
-    /// Runs `apply` on the correlator, under its lock, with the current time.
-    pub(crate) fn now<T>(&self, apply: impl FnOnce(Timestamp, &mut Correlator) -> T) -> T {
-        let mut correlator = self
-            .correlator
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // The clock is read under the lock: time must not step back between two calls.
-        apply(self.clock.now(), &mut correlator)
+    /// Returns the current time.
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Returns the current metrics.
@@ -50,8 +49,9 @@ impl SharedCorrelator {
         let parents = Family::<EvidenceLabels, Counter>::default();
         let in_flight = Gauge::<i64>::default();
         let idle_seconds = Gauge::<f64, AtomicU64>::default();
-        self.now(|now, correlator| {
-            for (evidence, count) in correlator.counts() {
+        let now = self.timestamp();
+        self.with_correlator(|correlator| {
+            for (evidence, count) in correlator.evidence_counts() {
                 let evidence = evidence.name();
                 parents
                     .get_or_create(&EvidenceLabels { evidence })
@@ -59,7 +59,7 @@ impl SharedCorrelator {
                     .store(count, Ordering::Relaxed);
             }
             idle_seconds.set(correlator.idle_seconds(now));
-            in_flight.set(i64::try_from(correlator.in_flight()).unwrap_or(i64::MAX));
+            in_flight.set(i64::try_from(correlator.in_flight_count()).unwrap_or(i64::MAX));
         });
         let mut registry = Registry::with_prefix("throughline_process");
         registry.register(
@@ -78,5 +78,21 @@ impl SharedCorrelator {
             idle_seconds,
         );
         registry
+    }
+}
+
+impl CorrelatorAccess for SharedCorrelator {
+    fn token_extractor(&self) -> &TokenExtractor {
+        &self.extractor
+    }
+
+    fn with_correlator<T>(&self, action: impl FnOnce(&mut Correlator) -> T) -> T {
+        // A panic under the lock leaves counters and maps that are usable as they are.
+        action(
+            &mut self
+                .correlator
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }
