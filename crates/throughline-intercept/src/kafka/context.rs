@@ -26,7 +26,7 @@ struct Received<'r, 'a> {
 /// The headers of a record, and those that it is to get.
 struct Outgoing<'r, 'a> {
     record: &'r Record<'a>,
-    headers: &'r mut batch::Headers,
+    headers: &'r mut batch::HeaderWriter,
 }
 
 /// Headers without which a record holds no context.
@@ -81,7 +81,7 @@ pub(super) fn write(
     formats: &[Format],
     context: &SpanContext,
     record: &Record<'_>,
-    headers: &mut batch::Headers,
+    headers: &mut batch::HeaderWriter,
 ) {
     context::inject(
         formats,
@@ -154,7 +154,7 @@ impl Carrier for Outgoing<'_, '_> {
 
 impl CarrierMut for Outgoing<'_, '_> {
     fn replace(&mut self, name: &str, value: &[u8]) {
-        if self.record.header(name.as_bytes()).is_some() {
+        if self.record.last_header(name.as_bytes()).is_some() {
             self.headers.replace(name.as_bytes(), Some(value));
         } else {
             self.headers.append(name.as_bytes(), Some(value));
