@@ -33,6 +33,7 @@ impl SharedCorrelator {
     pub(crate) fn new(settings: Settings, clock: SpanClock) -> Self {
         let correlator = Correlator::new(settings, clock.now());
         Self {
+            // Tokens are extracted without the lock: a large body must not delay other connections.
             extractor: correlator.token_extractor().clone(),
             correlator: Arc::new(Mutex::new(correlator)),
             clock,
@@ -46,6 +47,7 @@ impl SharedCorrelator {
 
     /// Returns the current metrics.
     pub(crate) fn metrics(&self) -> Registry {
+        // A new registry for each scrape: the correlator keeps the counts, and they are absolute.
         let parents = Family::<EvidenceLabels, Counter>::default();
         let in_flight = Gauge::<i64>::default();
         let idle_seconds = Gauge::<f64, AtomicU64>::default();

@@ -18,9 +18,9 @@
 //!
 //! [`Proxy::bind`] binds the listeners, and [`Proxy::run`] serves them until it is stopped and has
 //! drained. A [`ListenerRoute`] is addressed, when clients connect to the proxy and responses carry
-//! its addresses, or redirected, when the system redirects connections and nothing is rewritten.
+//! its addresses, or redirected, when the system redirects connections and nothing changes.
 //!
-//! This crate parses no Kafka messages and no trace contexts: `throughline-intercept` does. Spans go
+//! This crate parses neither Kafka messages nor contexts: `throughline-intercept` does. Spans go
 //! to a [`throughline_model::SpanSink`], which never blocks. A slow client or broker delays only its
 //! own connection, and its buffers hold a few hundred KiB at most.
 

@@ -62,12 +62,15 @@ pub struct ProxyControl {
 // === impl Proxy ===
 
 impl Proxy {
-    /// Binds all listeners. From here on the system accepts connections; [`Proxy::run`] serves them.
+    /// Binds all listeners. The system accepts connections from here on, and [`Proxy::run`] serves
+    /// them.
     ///
     /// # Errors
     /// Fails with the first address that cannot be bound. The others are closed again.
     pub async fn bind(mut config: Config, sink: Arc<dyn SpanSink>) -> Result<Self, ProxyBindError> {
+        // Sockets come first: a port that is taken fails the start before any task runs.
         let sockets = BoundSockets::bind(&mut config).await?;
+        // HTTP and Kafka share these connections, because a loop may lead through both.
         let (drain, clock, own_connections) = (
             Drain::default(),
             SpanClock::new(),
@@ -176,7 +179,8 @@ impl Proxy {
         if let Some(listener) = self.admin {
             let metrics = self.metrics;
             let server = AdminServer::new(Arc::new(move || metrics.render()), drain.clone());
-            // Health and metrics are served during the drain, too.
+            // Health and metrics are served during the drain, too, and do not wait for permits of
+            // other clients.
             let admin_loop = AcceptLoop {
                 permits: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
                 overload: OverloadPolicy::Reject,
@@ -213,6 +217,8 @@ impl Proxy {
             );
         }
         drain.abort();
+        // Aborted connections still emit spans, so the caller may stop the exporter only after
+        // this.
         connections.wait().await;
         admin_drain.abort();
         admin_tasks.close();
@@ -233,6 +239,7 @@ impl std::fmt::Debug for Proxy {
 impl ProxyControl {
     /// Applies Kafka settings to all connections, from their next read on.
     pub fn apply(&self, settings: Arc<Settings>) {
+        // `send` would fail while no connection is open, and lose the settings.
         drop(self.kafka.send_replace(settings));
     }
 

@@ -77,6 +77,7 @@ impl ListenerBuilder {
 
     /// Returns the clusters of all listeners, each once.
     pub(super) fn clusters(&self, listeners: &[KafkaListener]) -> Vec<Arc<SharedCluster>> {
+        // Redirected connections may go to any broker, so their listeners share one cluster.
         let addressed = listeners.iter().filter_map(|listener| match listener {
             KafkaListener::Addressed(addressed) => Some(Arc::clone(&addressed.route.cluster)),
             KafkaListener::Redirected(..) => None,
@@ -139,6 +140,7 @@ impl ListenerSpawner {
                 route,
                 opened_ports,
             }) => {
+                // Ports open while sessions run, long after the start.
                 let ports = self.clone().serve_opened_ports(opened_ports, route.clone());
                 self.listeners.spawn(ports);
                 self.spawn_route(listener, route);
@@ -166,12 +168,15 @@ impl ListenerSpawner {
     ) {
         loop {
             let OpenedBrokerPort { listener, target } = tokio::select! {
+                // The sender lives as long as any connection to the cluster, so the channel alone
+                // would not end this loop in a drain.
                 () = self.accept_loop.drain.draining() => return,
                 opened = opened_ports.recv() => match opened {
                     Some(opened) => opened,
                     None => return,
                 },
             };
+            // All ports of a cluster share its state; only the broker differs.
             let route = UpstreamRoute {
                 target,
                 ..bootstrap.clone()

@@ -43,7 +43,7 @@ impl ReadBuffer {
         stream: &mut S,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Bytes>> {
-        // What is left of the last allocation is used up before a new one is made.
+        // The rest of the last allocation is used up before a new one is made.
         if self.buffer.capacity() < self.capacity / 2 {
             self.buffer.reserve(self.capacity);
         }

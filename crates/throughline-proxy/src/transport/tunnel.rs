@@ -13,6 +13,7 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
 {
     tokio::select! {
+        // A stream that is half closed stays open in the other direction.
         copied = copy_bidirectional(&mut downstream, &mut upstream) => {
             if let Err(error) = copied {
                 tracing::debug!(%error, "tunnel failed");

@@ -47,6 +47,7 @@ impl WriteQueue {
         stream: &mut S,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        // A request with injected headers has many chunks: one vectored write saves a copy.
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut count = 0;
         for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
@@ -55,6 +56,7 @@ impl WriteQueue {
         }
         let slices = slices.get(..count).unwrap_or_default();
         let written = ready!(Pin::new(stream).poll_write_vectored(context, slices))?;
+        // The caller would retry for ever.
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
