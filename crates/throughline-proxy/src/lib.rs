@@ -21,8 +21,8 @@
 //! its addresses, or redirected, when the system redirects connections and nothing changes.
 //!
 //! This crate parses neither Kafka messages nor contexts: `throughline-intercept` does. Spans go
-//! to a [`throughline_model::SpanSink`], which never blocks. A slow client or broker delays only its
-//! own connection, and its buffers hold a few hundred KiB at most.
+//! to a [`throughline_model::SpanSink`], which never blocks. A slow client or broker delays only
+//! its own connection, and its buffers hold a few hundred KiB at most.
 
 mod address;
 mod clock;
