@@ -26,7 +26,7 @@ use support::{
     read_frame, request, round_trip, within,
 };
 use throughline_intercept::kafka::Settings;
-use throughline_model::{Full, Span, SpanSink};
+use throughline_model::{SinkFull, Span, SpanSink};
 use throughline_proxy::ConnectionLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -330,7 +330,7 @@ async fn injection_setting_applies_to_open_connections() {
 struct PanickingSink;
 
 impl SpanSink for PanickingSink {
-    fn try_send(&self, _: Span) -> Result<(), Full> {
+    fn try_send(&self, _: Span) -> Result<(), SinkFull> {
         panic!("a span arrived")
     }
 }

@@ -12,9 +12,10 @@ use throughline_kafka::message::fetch::{
 };
 use throughline_kafka::message::{ApiMessage, ParseOutcome};
 use throughline_kafka::wire::{Error, WireArray};
+use throughline_model::Link;
 
 use super::context::{self, Found};
-use super::span::{Details, Operation, follows_from, seconds};
+use super::span::{Details, Operation, seconds};
 use super::tools::BatchReader;
 use super::topic::PartitionKey;
 use super::tracer::{Identity, Tracer};
@@ -466,7 +467,7 @@ impl<'a> Arrival<'a> {
             redelivered: offset < self.again_before,
             ..Details::default()
         };
-        let links = sender.map(follows_from).into_iter().collect();
+        let links = sender.map(Link::follows_from).into_iter().collect();
         if self.settle {
             self.deliveries.push(Delivery {
                 offset,

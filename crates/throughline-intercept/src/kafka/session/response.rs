@@ -9,9 +9,9 @@ use throughline_kafka::message::endpoint::BrokerEndpoint;
 use throughline_kafka::message::{ApiMessage, ParseOutcome, address, api_versions};
 use throughline_kafka::types::CorrelationId;
 use throughline_kafka::wire::{Error, WireField};
+use throughline_model::context::span_id_offset;
 
 use super::{Begun, Session, Wish};
-use crate::kafka::context::span_id_at;
 use crate::kafka::delivery::Patch;
 use crate::kafka::exchange::{Answer, Exchange, Story};
 use crate::kafka::tools::Tools;
@@ -270,7 +270,7 @@ fn patch_batch(tools: &mut Tools, batch: &mut [u8], base_offset: i64, made: &[(i
         for header in record.headers() {
             if let Some(at) = header
                 .value
-                .and_then(|value| span_id_at(header.key, value, parent))
+                .and_then(|value| span_id_offset(header.key, value, parent))
             {
                 patches.overwrite(record, &header, at, &span.to_hex());
             }
