@@ -15,7 +15,7 @@ use crate::transport::tls::{DownstreamTls, UpstreamTls};
 pub struct Config {
     /// Where requests come in.
     pub listeners: Vec<Listener>,
-    /// How requests are traced. Changes while the proxy runs: [`crate::Control::apply_http`].
+    /// How requests are traced. Changes while the proxy runs: [`crate::ProxyControl::apply_http`].
     pub settings: Arc<Settings>,
     /// How the parents of outbound requests are found.
     pub correlate: correlate::Settings,
