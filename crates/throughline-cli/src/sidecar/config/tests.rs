@@ -9,20 +9,22 @@ use throughline_proxy::{PortRange, Route, http};
 
 use super::*;
 
-fn check(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Plan, Vec<String>> {
+fn parse_with(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Result<SidecarConfig, Vec<String>> {
     let arguments = ["throughline", "sidecar"]
         .iter()
         .chain(arguments)
         .map(OsString::from);
-    let told = Told::new(&arguments.collect::<Vec<_>>())?;
     let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
-    plan(&told, &|name| {
-        variables.get(name).map(|value| (*value).to_owned())
-    })
+    let environment = |name: &str| variables.get(name).map(|value| (*value).to_owned());
+    let raw = RawConfig::load(&arguments.collect::<Vec<_>>(), &environment)?;
+    parse(&raw, &environment)
 }
 
-fn ports(plan: &Plan) -> PortRange {
-    match &plan.proxy.listeners[0].route {
+fn broker_ports(config: &SidecarConfig) -> PortRange {
+    match &config.proxy.listeners[0].route {
         Route::Addressed(addressed) => addressed.broker_ports,
         Route::Redirected(_) => panic!("not addressed"),
     }
@@ -36,19 +38,19 @@ fn direction(route: &Route) -> Direction {
 }
 
 #[test]
-fn the_address_of_a_broker_is_all_that_it_takes() {
-    let plan = check(&["--kafka", "localhost:9092"], &[]).unwrap();
+fn defaults_need_only_the_address_of_a_broker() {
+    let config = parse_with(&["--kafka", "localhost:9092"], &[]).unwrap();
     assert_eq!(
-        plan.proxy.listeners[0].address.to_string(),
+        config.proxy.listeners[0].address.to_string(),
         "127.0.0.1:19092"
     );
-    assert_eq!(ports(&plan), PortRange::Between(19093, 19192));
-    assert_eq!(plan.proxy.admin.unwrap().to_string(), "127.0.0.1:19091");
+    assert_eq!(broker_ports(&config), PortRange::Between(19093, 19192));
+    assert_eq!(config.proxy.admin.unwrap().to_string(), "127.0.0.1:19091");
     assert_eq!(
-        plan.export.endpoint.to_string(),
+        config.export.endpoint.to_string(),
         "http://localhost:4318/v1/traces"
     );
-    let settings = &plan.proxy.settings;
+    let settings = &config.proxy.settings;
     assert_eq!(
         (settings.service, &*settings.write),
         (Service::ByClientId, &[Format::W3c][..])
@@ -58,10 +60,10 @@ fn the_address_of_a_broker_is_all_that_it_takes() {
 }
 
 #[test]
-fn what_tells_parents_and_names_routes_is_taken_as_written() {
+fn correlation_keys_and_routes_are_parsed() {
     let keys =
         "[{name: order, header: x-order, body: /order/id}, {name: customer, record_key: true}]";
-    let plan = check(
+    let config = parse_with(
         &[
             "--inbound",
             "8080",
@@ -69,12 +71,12 @@ fn what_tells_parents_and_names_routes_is_taken_as_written() {
             "/checkout, /orders/{id}",
             "--sole",
             "never",
-            "--keys",
+            "--correlation-keys",
             keys,
         ],
         &[],
     );
-    let http = plan.unwrap().proxy.http;
+    let http = config.unwrap().proxy.http;
     let names: Vec<&str> = http
         .correlate
         .keys
@@ -93,23 +95,34 @@ fn what_tells_parents_and_names_routes_is_taken_as_written() {
         ]
     );
     assert!(http.settings.routes[1].matches("/orders/17"));
-    for (option, wrong, mend) in [
-        ("--routes", "checkout", "\"checkout\" is no path"),
-        ("--keys", "[{name: order}]", "order: says nowhere"),
-        ("--keys", "[{name: order, body: id}]", "is no JSON pointer"),
-        ("--keys", "[{header: x}]", "missing field"),
+    for (option, wrong, expected) in [
+        ("--routes", "checkout", "\"checkout\" is not a path"),
+        (
+            "--correlation-keys",
+            "[{name: order}]",
+            "order: has no source",
+        ),
+        (
+            "--correlation-keys",
+            "[{name: order, body: id}]",
+            "is not a JSON pointer",
+        ),
+        ("--correlation-keys", "[{header: x}]", "missing field"),
         ("--sole", "sometimes", "use measured or never or always"),
     ] {
-        let told = check(&["--inbound", "8080", option, wrong], &[])
+        let errors = parse_with(&["--inbound", "8080", option, wrong], &[])
             .unwrap_err()
             .join("\n");
-        assert!(told.contains(option) && told.contains(mend), "{told}");
+        assert!(
+            errors.contains(option) && errors.contains(expected),
+            "{errors}"
+        );
     }
 }
 
 #[test]
-fn all_mistakes_are_told_together_each_with_its_mend() {
-    let told = check(
+fn all_errors_are_reported_together_each_with_its_remedy() {
+    let errors = parse_with(
         &[
             "--kafka",
             "nowhere,127.0.0.1:19092",
@@ -155,46 +168,46 @@ fn all_mistakes_are_told_together_each_with_its_mend() {
     )
     .unwrap_err();
     for part in [
-        "--kafka \"nowhere\" is no address of a broker; write it as host:9092",
-        "--kafka 127.0.0.1:19092 is our own address",
-        "--broker-ports contain 19092, the port of --listen",
-        "--advertise \"a:1\" is no host",
-        "--admin 127.0.0.1:19050 has one of the brokers' ports",
-        "--connect-timeout \"soon\" is no duration",
-        "--connections \"0\" is no number from 1 to",
-        "--memory \"lots\" is no size",
-        "--sample \"2\" is no number from 0 to 1",
-        "--naming \"best\" is not known; use otel or opentracing",
-        "--relation \"x\" is not known; use parent or links",
-        "--propagation: there is no format \"xray\" here",
-        "--topics cannot be understood",
-        "--inject \"maybe\" is not known; use true or false",
-        "--log \"x=loud\" cannot be understood",
+        "--kafka \"nowhere\" is",
+        "--kafka 127.0.0.1:19092 is the sidecar's own address",
+        "--broker-ports contains 19092, the port of --listen",
+        "--advertise \"a:1\" is not a host",
+        "--admin 127.0.0.1:19050 has one of --broker-ports",
+        "--connect-timeout \"soon\" is not a duration",
+        "--connections \"0\" is not a number from 1 to",
+        "--memory \"lots\" is not a size",
+        "--sample \"2\" is not a number from 0 to 1",
+        "--naming \"best\" is not supported; use otel or opentracing",
+        "--relation \"x\" is not supported; use parent or links",
+        "--propagation: unsupported format \"xray\"",
+        "--topics cannot be parsed",
+        "--inject \"maybe\" is not supported; use true or false",
+        "--log \"x=loud\" is not a log filter",
         "--client-tls-key is missing",
         "--client-tls-cert /no/such/file: cannot be read",
         "--broker-tls-ca /no/such/ca: cannot be read",
-        "--broker-tls-name \"a b\" is no host name",
-        "--collector is not a URL",
+        "--broker-tls-name \"a b\" is",
+        "--collector is",
         "OTEL_BSP_SCHEDULE_DELAY=\"x\"",
         "OTEL_RESOURCE_ATTRIBUTES: \"x\" is not of the form",
     ] {
         assert!(
-            told.iter().any(|mistake| mistake.contains(part)),
-            "{part} is missing in:\n{told:#?}"
+            errors.iter().any(|error| error.contains(part)),
+            "{part} is missing in:\n{errors:#?}"
         );
     }
-    assert_eq!(told.len(), 22, "{told:#?}");
+    assert_eq!(errors.len(), 22, "{errors:#?}");
 }
 
 #[test]
-fn a_cluster_is_asked_for_and_transparent_needs_none() {
-    let told = check(&[], &[]).unwrap_err();
+fn brokers_are_required_without_transparent() {
+    let errors = parse_with(&[], &[]).unwrap_err();
     assert!(
-        told.len() == 1 && told[0].contains("--kafka is missing"),
-        "{told:?}"
+        errors.len() == 1 && errors[0].contains("--kafka is missing"),
+        "{errors:?}"
     );
-    let plan = check(&["--transparent", "--listen", "127.0.0.1:1,[::1]:1"], &[]).unwrap();
-    let directions: Vec<_> = plan
+    let config = parse_with(&["--transparent", "--listen", "127.0.0.1:1,[::1]:1"], &[]).unwrap();
+    let directions: Vec<_> = config
         .proxy
         .listeners
         .iter()
@@ -204,26 +217,27 @@ fn a_cluster_is_asked_for_and_transparent_needs_none() {
         directions,
         [Direction::Outbound, Direction::Outbound, Direction::Inbound]
     );
-    assert_eq!(plan.proxy.listeners[2].address.port(), 19090);
-    let plan = check(&["--transparent", "--listen-inbound", "off"], &[]).unwrap();
+    assert_eq!(config.proxy.listeners[2].address.port(), 19090);
+    let config = parse_with(&["--transparent", "--listen-inbound", "off"], &[]).unwrap();
     assert!(
-        plan.proxy
+        config
+            .proxy
             .listeners
             .iter()
             .all(|listener| direction(&listener.route) == Direction::Outbound)
     );
     assert!(
-        check(&["--transparent", "--listen-inbound", "x"], &[]).unwrap_err()[0]
+        parse_with(&["--transparent", "--listen-inbound", "x"], &[]).unwrap_err()[0]
             .contains("--listen-inbound")
     );
-    let told = check(
+    let errors = parse_with(
         &["--transparent", "--kafka", "a:1", "--state-dir", "x"],
         &[],
     )
     .unwrap_err();
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(errors.len(), 2, "{errors:?}");
     assert_eq!(
-        check(&["--kafka", "a:1", "--listen", "127.0.0.1:1,[::1]:1"], &[])
+        parse_with(&["--kafka", "a:1", "--listen", "127.0.0.1:1,[::1]:1"], &[])
             .unwrap_err()
             .len(),
         1
@@ -231,9 +245,9 @@ fn a_cluster_is_asked_for_and_transparent_needs_none() {
 }
 
 #[test]
-fn ports_of_brokers_follow_the_listener() {
+fn default_broker_ports_follow_the_listener() {
     let of = |arguments: &[&str]| {
-        ports(&check(&[&["--kafka", "a:1"], arguments].concat(), &[]).unwrap())
+        broker_ports(&parse_with(&[&["--kafka", "a:1"], arguments].concat(), &[]).unwrap())
     };
     assert_eq!(
         of(&["--listen", "0.0.0.0:9092"]),
@@ -249,9 +263,9 @@ fn ports_of_brokers_follow_the_listener() {
 }
 
 #[test]
-fn a_service_that_was_named_is_that_of_all_spans() {
+fn configured_service_name_applies_to_all_spans() {
     let of = |arguments: &[&str], variables: &[_]| {
-        let settings = check(&[&["--kafka", "a:1"], arguments].concat(), variables)
+        let settings = parse_with(&[&["--kafka", "a:1"], arguments].concat(), variables)
             .unwrap()
             .proxy
             .settings;
@@ -277,16 +291,16 @@ fn a_service_that_was_named_is_that_of_all_spans() {
 }
 
 #[test]
-fn opentelemetry_s_variables_hold_where_nothing_else_is_said() {
+fn opentelemetry_variables_are_defaults() {
     let variables = [
         ("OTEL_PROPAGATORS", "b3,baggage"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1"),
     ];
-    let plan = check(&["--kafka", "a:1"], &variables).unwrap();
-    assert_eq!(plan.proxy.settings.write, [Format::B3Single]);
-    assert_eq!(plan.proxy.settings.read[0], Format::B3Single);
-    assert_eq!(plan.export.endpoint.to_string(), "http://c:1/v1/traces");
-    let plan = check(
+    let config = parse_with(&["--kafka", "a:1"], &variables).unwrap();
+    assert_eq!(config.proxy.settings.write, [Format::B3Single]);
+    assert_eq!(config.proxy.settings.read[0], Format::B3Single);
+    assert_eq!(config.export.endpoint.to_string(), "http://c:1/v1/traces");
+    let config = parse_with(
         &[
             "--kafka",
             "a:1",
@@ -300,22 +314,23 @@ fn opentelemetry_s_variables_hold_where_nothing_else_is_said() {
     .unwrap();
     assert_eq!(
         (
-            &*plan.proxy.settings.write,
-            plan.export.endpoint.to_string()
+            &*config.proxy.settings.write,
+            config.export.endpoint.to_string()
         ),
         (&[][..], "http://d:1/v1/traces".to_owned())
     );
 }
 
 #[test]
-fn topics_differ_from_the_rest_in_what_they_say() {
-    let topics = "[{topic: audit-*, inject: false}, {topic: o, relation: links, deliver: patch, settle: false}]";
-    let plan = check(
+fn topic_overrides_change_only_what_they_name() {
+    let topics = "[{topic: audit-*, inject: false}, \
+                  {topic: o, relation: links, deliver: patch, settle: false}]";
+    let config = parse_with(
         &["--kafka", "a:1", "--topics", topics, "--relation", "links"],
         &[],
     )
     .unwrap();
-    let settings = &plan.proxy.settings;
+    let settings = &config.proxy.settings;
     let (audit, orders, other) = (
         settings.topic("audit-1"),
         settings.topic("o"),
@@ -327,7 +342,7 @@ fn topics_differ_from_the_rest_in_what_they_say() {
 }
 
 fn http(arguments: &[&str]) -> Vec<String> {
-    let plan = check(arguments, &[]).unwrap();
+    let config = parse_with(arguments, &[]).unwrap();
     let one = |listener: &http::Listener| match &listener.route {
         http::Route::Service { address, protocol } => {
             format!("{} -> {address} {protocol:?}", listener.address)
@@ -338,11 +353,11 @@ fn http(arguments: &[&str]) -> Vec<String> {
         http::Route::Named { connect } => format!("{} proxy {connect}", listener.address),
         http::Route::Original(to) => format!("{} > {to}", listener.address),
     };
-    plan.proxy.http.listeners.iter().map(one).collect()
+    config.proxy.http.listeners.iter().map(one).collect()
 }
 
 #[test]
-fn the_port_of_a_service_is_all_that_http_takes() {
+fn http_needs_only_the_port_of_the_service() {
     let both = [
         "0.0.0.0:8080 -> 127.0.0.1:18080 Same",
         "127.0.0.1:19080 proxy false",
@@ -350,7 +365,7 @@ fn the_port_of_a_service_is_all_that_http_takes() {
     assert_eq!(http(&["--inbound", "8080", "--kafka", "kafka:9092"]), both);
     assert_eq!(http(&["--inbound", "8080"]), both, "without Kafka");
     assert!(
-        check(&["--inbound", "8080"], &[])
+        parse_with(&["--inbound", "8080"], &[])
             .unwrap()
             .proxy
             .listeners
@@ -360,7 +375,7 @@ fn the_port_of_a_service_is_all_that_http_takes() {
 }
 
 #[test]
-fn http_listens_and_goes_where_it_is_told() {
+fn http_listeners_and_upstreams_are_parsed() {
     let inbound =
         |text, more: &[&str]| http(&[&["--outbound", "off", "--inbound", text], more].concat());
     assert_eq!(
@@ -386,8 +401,8 @@ fn http_listens_and_goes_where_it_is_told() {
 }
 
 #[test]
-fn mistakes_of_http_are_told_with_their_mends() {
-    let told = check(
+fn http_errors_are_reported_with_their_remedies() {
+    let errors = parse_with(
         &[
             "--inbound",
             "x,8080=8080,60000",
@@ -397,7 +412,7 @@ fn mistakes_of_http_are_told_with_their_mends() {
             "http3",
             "--trust",
             "10.0.0.0/99",
-            "--answer-timeout",
+            "--response-timeout",
             "soon",
             "--inbound-tls-cert",
             "/nowhere",
@@ -406,26 +421,26 @@ fn mistakes_of_http_are_told_with_their_mends() {
     )
     .unwrap_err();
     for part in [
-        "--inbound \"x\" is no port and its service; write it as 8080",
-        "--inbound \"8080=8080\" leads back to the sidecar itself",
-        "--inbound \"60000\" is no port and its service",
-        "--outbound \"9001=api.example\" is no address; write it as",
-        "--inbound-protocol \"http3\" is not known; use same or http1 or http2",
-        "--trust has '10.0.0.0/99' is no network: give it as",
-        "--answer-timeout \"soon\" is no duration",
+        "--inbound \"x\" is not a port and its service; write it as 8080",
+        "--inbound \"8080=8080\" forwards to the sidecar itself",
+        "--inbound \"60000\" is not a port and its service",
+        "--outbound \"9001=api.example\" is not a listen address; write it as",
+        "--inbound-protocol \"http3\" is not supported; use same or http1 or http2",
+        "--trust: '10.0.0.0/99' is",
+        "--response-timeout \"soon\" is not a duration",
         "--inbound-tls-key is missing",
     ] {
         assert!(
-            told.iter().any(|mistake| mistake.contains(part)),
-            "{part} is missing in:\n{told:#?}"
+            errors.iter().any(|error| error.contains(part)),
+            "{part} is missing in:\n{errors:#?}"
         );
     }
 }
 
 #[test]
-fn http_is_traced_as_kafka_is() {
+fn http_takes_its_settings_from_kafka() {
     let settings = |arguments: &[&str]| {
-        check(&[&["--inbound", "1"], arguments].concat(), &[])
+        parse_with(&[&["--inbound", "1"], arguments].concat(), &[])
             .unwrap()
             .proxy
             .http

@@ -1,6 +1,7 @@
-//! Sizes as people write them: `512MiB`, `2GiB`, `1048576`.
+//! Sizes in bytes as people write them: `512MiB`, `2GiB`, `1048576`.
 
-/// The bytes of a size; `None` when it is none or more than can be addressed. `M` and `MB` are taken for `MiB`, as is usual for memory.
+/// Parses a size, or returns [`None`] when it is malformed or overflows. `M` and `MB` mean `MiB`, as
+/// is usual for memory.
 pub(crate) fn parse(text: &str) -> Option<usize> {
     let text = text.trim();
     let digits = text
@@ -22,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_with_and_without_a_unit() {
+    fn sizes_parse_with_and_without_a_unit() {
         for (text, bytes) in [
             ("1048576", 1 << 20),
             ("512MiB", 512 << 20),
@@ -34,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_refused() {
+    fn malformed_sizes_are_rejected() {
         for text in [
             "",
             "MiB",
