@@ -3,12 +3,12 @@ use clap::Parser as _;
 use super::*;
 use crate::args::{CliArgs, CliCommand};
 
-fn parse(args: &[&str]) -> Result<RedirectConfig, Vec<String>> {
+fn init_args(args: &[&str]) -> InitArgs {
     let args = ["throughline", "init"].iter().chain(args);
     let CliCommand::Init(args) = CliArgs::try_parse_from(args).unwrap().command else {
         panic!("not the init command")
     };
-    RedirectConfig::parse(&args)
+    args
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn exclusions_come_before_the_redirect() {
         "--exclude-inbound",
         "8",
     ];
-    let rules = ruleset::render(&parse(&args).unwrap());
+    let rules = ruleset::render(&RedirectConfig::parse(&init_args(&args)).unwrap());
     let position = |part: &str| {
         rules
             .find(part)
@@ -44,7 +44,7 @@ fn exclusions_come_before_the_redirect() {
             && position("19092, 8 }") < position("redirect to :19090"),
         "{rules}"
     );
-    let outbound_only = parse(&["--inbound-port", "off"]).unwrap();
+    let outbound_only = RedirectConfig::parse(&init_args(&["--inbound-port", "off"])).unwrap();
     assert!(!ruleset::render(&outbound_only).contains("prerouting"));
 }
 
@@ -60,7 +60,7 @@ fn all_errors_are_reported_together_each_with_its_remedy() {
         "--exclude-networks",
         "ten",
     ];
-    let errors = parse(&args).unwrap_err();
+    let errors = RedirectConfig::parse(&init_args(&args)).unwrap_err();
     for part in ["id -u", "1 to 65535", "22,6000-6010", "10.0.0.0/8"] {
         assert!(
             errors.iter().any(|error| error.contains(part)),

@@ -120,53 +120,53 @@ fn correlation_keys_and_routes_are_parsed() {
     }
 }
 
+/// Arguments of which every value is invalid.
+const INVALID_ARGUMENTS: &[&str] = &[
+    "--kafka",
+    "nowhere,127.0.0.1:19092",
+    "--broker-ports",
+    "19000-19100",
+    "--advertise",
+    "a:1",
+    "--admin",
+    "127.0.0.1:19050",
+    "--connect-timeout",
+    "soon",
+    "--connections",
+    "0",
+    "--memory",
+    "lots",
+    "--sample",
+    "2",
+    "--naming",
+    "best",
+    "--relation",
+    "x",
+    "--propagation",
+    "tracecontext,xray",
+    "--topics",
+    "[{topic: a, injct: true}]",
+    "--inject",
+    "maybe",
+    "--log",
+    "x=loud",
+    "--client-tls-cert",
+    "/no/such/file",
+    "--broker-tls-ca",
+    "/no/such/ca",
+    "--broker-tls-name",
+    "a b",
+    "--collector",
+    "c:4318",
+];
+
 #[test]
 fn all_errors_are_reported_together_each_with_its_remedy() {
-    let errors = parse_with(
-        &[
-            "--kafka",
-            "nowhere,127.0.0.1:19092",
-            "--broker-ports",
-            "19000-19100",
-            "--advertise",
-            "a:1",
-            "--admin",
-            "127.0.0.1:19050",
-            "--connect-timeout",
-            "soon",
-            "--connections",
-            "0",
-            "--memory",
-            "lots",
-            "--sample",
-            "2",
-            "--naming",
-            "best",
-            "--relation",
-            "x",
-            "--propagation",
-            "tracecontext,xray",
-            "--topics",
-            "[{topic: a, injct: true}]",
-            "--inject",
-            "maybe",
-            "--log",
-            "x=loud",
-            "--client-tls-cert",
-            "/no/such/file",
-            "--broker-tls-ca",
-            "/no/such/ca",
-            "--broker-tls-name",
-            "a b",
-            "--collector",
-            "c:4318",
-        ],
-        &[
-            ("OTEL_BSP_SCHEDULE_DELAY", "x"),
-            ("OTEL_RESOURCE_ATTRIBUTES", "x"),
-        ],
-    )
-    .unwrap_err();
+    let variables = [
+        ("OTEL_BSP_SCHEDULE_DELAY", "x"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "x"),
+    ];
+    let errors = parse_with(INVALID_ARGUMENTS, &variables).unwrap_err();
     for part in [
         "--kafka \"nowhere\" is",
         "--kafka 127.0.0.1:19092 is the sidecar's own address",
