@@ -6,7 +6,7 @@ pub(crate) mod query;
 pub(crate) mod sidecar;
 pub(crate) mod up;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,13 +33,31 @@ pub(crate) struct CliArgs {
     pub(crate) command: CliCommand,
 }
 
+// === impl CliArgs ===
+
+impl CliArgs {
+    /// Parses the arguments of this process.
+    ///
+    /// # Errors
+    /// An unknown option or command, or a request for help or the version.
+    pub(crate) fn from_process() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&definition().try_get_matches()?)
+    }
+}
+
+/// Returns the definition of the command line. Help shows the names of environment variables, not
+/// their values, which may be secret.
+pub(crate) fn definition() -> Command {
+    CliArgs::command()
+        .mut_subcommands(|command| command.mut_args(|argument| argument.hide_env_values(true)))
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum CliCommand {
-    /// Start a collector with OTLP and Zipkin receivers, in-memory storage, query APIs and a web UI
+    /// Start a collector: OTLP and Zipkin receivers, in-memory storage, query APIs and web UI
     #[command(after_help = up::EXAMPLES)]
     Up(up::UpArgs),
-    /// Start a sidecar proxy that traces a service's HTTP and Kafka traffic without changing the
-    /// service
+    /// Start a sidecar proxy that traces the HTTP and Kafka traffic of an unmodified service
     #[command(after_help = sidecar::EXAMPLES)]
     Sidecar(Box<sidecar::SidecarArgs>),
     /// Redirect this pod's TCP connections to its sidecar with nftables, or undo it

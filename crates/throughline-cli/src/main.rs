@@ -18,8 +18,6 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::args::{CliArgs, CliCommand};
 use crate::error::{EX_USAGE, report};
 
@@ -30,7 +28,7 @@ use crate::error::{EX_USAGE, report};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let args = match CliArgs::try_parse() {
+    let args = match CliArgs::from_process() {
         Ok(args) => args,
         Err(error) => return print_clap_error(&error),
     };

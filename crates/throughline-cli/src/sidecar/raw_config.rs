@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, Command, FromArgMatches as _};
 
-use crate::args::CliArgs;
+use crate::args;
 use crate::args::sidecar::{RENAMED, SidecarArgs};
 
 const SUBCOMMAND: &str = "sidecar";
@@ -132,7 +132,7 @@ impl RawConfig {
 
 /// Returns the definition of the subcommand, with its options.
 pub(crate) fn command() -> Command {
-    CliArgs::command()
+    args::definition()
         .find_subcommand(SUBCOMMAND)
         .cloned()
         .unwrap_or_default()
@@ -154,7 +154,7 @@ fn rename_warning(former: &str, present: &str) -> String {
 }
 
 fn parse_arguments(arguments: &[OsString]) -> Result<(SidecarArgs, ArgMatches), clap::Error> {
-    let matches = CliArgs::command().try_get_matches_from(arguments)?;
+    let matches = args::definition().try_get_matches_from(arguments)?;
     let matches = matches
         .subcommand_matches(SUBCOMMAND)
         .cloned()
