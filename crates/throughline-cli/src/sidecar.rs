@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use throughline_export::Exporter;
 use throughline_model::SpanSink;
-use throughline_proxy::{BindError, Exported, Proxy, Purpose};
+use throughline_proxy::{ExporterCounts, ListenerPurpose, Proxy, ProxyBindError};
 
 use self::config::SidecarConfig;
 use self::raw_config::RawConfig;
@@ -51,7 +51,7 @@ pub(crate) fn run() -> Result<(), CommandError> {
         tracing::warn!("{warning}");
     }
     create_state_dir(&raw)?;
-    let max_connections = proxy.limits.connections_max;
+    let max_connections = proxy.limits.max_connections;
     check_nofile_limit(max_connections, raw.is_set("connections"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -79,7 +79,7 @@ async fn serve(
     let proxy = Proxy::bind(config, sink)
         .await
         .map_err(|error| bind_error(&error))?;
-    let proxy = proxy.with_exported(move || exporter_counters(&counters));
+    let proxy = proxy.with_exporter_counts(move || exporter_counters(&counters));
     // From here on SIGHUP reloads; its default action would end the process.
     let reloader = ConfigReloader::new(raw.clone(), arguments, proxy.control())?;
     let message = StartMessage {
@@ -141,7 +141,7 @@ fn warn_low_nofile(limit: u64, possible: u64) {
 
 /// Returns the exporter's counters for the proxy's metrics. Spans that its full queue rejects are
 /// counted by the proxy itself.
-fn exporter_counters(exporter: &Exporter) -> Exported {
+fn exporter_counters(exporter: &Exporter) -> ExporterCounts {
     let counts = exporter.counts();
     let dropped = counts
         .dropped
@@ -149,7 +149,7 @@ fn exporter_counters(exporter: &Exporter) -> Exported {
         .into_iter()
         .filter(|(reason, _)| *reason != "queue_full")
         .collect();
-    Exported {
+    ExporterCounts {
         sent: counts.sent,
         queued: counts.queued,
         dropped,
@@ -157,23 +157,23 @@ fn exporter_counters(exporter: &Exporter) -> Exported {
 }
 
 /// Returns the error for an address that cannot be bound, with the option that changes it.
-fn bind_error(error: &BindError) -> anyhow::Error {
-    let BindError {
+fn bind_error(error: &ProxyBindError) -> anyhow::Error {
+    let ProxyBindError {
         purpose,
         address,
         source,
     } = error;
     let option = match purpose {
-        Purpose::Kafka => "--listen",
-        Purpose::Http => "--inbound or --outbound",
-        Purpose::Admin => "--admin",
+        ListenerPurpose::Kafka => "--listen",
+        ListenerPurpose::Http => "--inbound or --outbound",
+        ListenerPurpose::Admin => "--admin",
     };
     if source.kind() != std::io::ErrorKind::AddrInUse {
         return anyhow!(
             "cannot listen on {address}: {source}; choose another address with {option}"
         );
     }
-    let hint = if *purpose == Purpose::Http {
+    let hint = if *purpose == ListenerPurpose::Http {
         " (if it is the service itself, let it listen on another port)"
     } else {
         ""

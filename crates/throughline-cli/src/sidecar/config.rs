@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use throughline_intercept::http::Settings as HttpSettings;
 use throughline_intercept::kafka::{Capacity, Settings as KafkaSettings};
-use throughline_proxy::{Config, Limits};
+use throughline_proxy::{Config, ConnectionLimits};
 use tracing_subscriber::EnvFilter;
 
 use self::parser::ConfigParser;
@@ -50,10 +50,10 @@ pub(crate) fn parse(
     let admin = parser.admin(&listeners);
     let (broker_tls, client_tls) = (parser.broker_tls(), parser.client_tls());
     let options = &raw.options;
-    let limits = Limits {
-        connections_max: parser.number("connections", &options.connections, MAX_CONNECTIONS),
-        connect_deadline: parser.duration("connect_timeout", &options.connect_timeout),
-        drain_deadline: parser.duration("drain", &options.drain),
+    let limits = ConnectionLimits {
+        max_connections: parser.number("connections", &options.connections, MAX_CONNECTIONS),
+        connect_timeout: parser.duration("connect_timeout", &options.connect_timeout),
+        drain_timeout: parser.duration("drain", &options.drain),
     };
     let capacity = Capacity {
         max_held_bytes: parser.byte_size("memory", &options.memory),
@@ -68,7 +68,7 @@ pub(crate) fn parse(
     let export = parser.export();
     let log_filter = parser.log_filter();
     let http_settings = parser.http_settings(&settings);
-    let http = parser.http(http_settings, limits.connect_deadline);
+    let http = parser.http(http_settings, limits.connect_timeout);
     let proxy = Config {
         listeners,
         broker_tls,

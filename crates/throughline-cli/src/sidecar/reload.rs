@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, to_value};
-use throughline_proxy::Control;
+use throughline_proxy::ProxyControl;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
@@ -26,7 +26,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct ConfigReloader {
     current: RawConfig,
     arguments: Vec<OsString>,
-    control: Control,
+    control: ProxyControl,
     hangup: Signal,
     file: FileDebouncer,
 }
@@ -46,7 +46,7 @@ impl ConfigReloader {
     pub(crate) fn new(
         current: RawConfig,
         arguments: Vec<OsString>,
-        control: Control,
+        control: ProxyControl,
     ) -> anyhow::Result<Self> {
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let file = FileDebouncer {

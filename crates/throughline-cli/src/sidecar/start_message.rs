@@ -6,16 +6,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use throughline_export::Endpoint;
 use throughline_intercept::http::Direction;
-use throughline_proxy::{Addressed, Addresses, Listener, PortRange, Route, http};
+use throughline_proxy::{
+    AddressedCluster, ListenerConfig, ListenerRoute, PortRange, ProxyAddresses, http,
+};
 
 use crate::sidecar::raw_config::RawConfig;
 
 /// The configuration and the addresses that the message is made of.
 pub(super) struct StartMessage<'a> {
     pub(super) raw: &'a RawConfig,
-    /// Addresses in the order of the listeners, with the ports that the system assigned.
-    pub(super) addresses: &'a Addresses,
-    pub(super) listeners: &'a [Listener],
+    /// ProxyAddresses in the order of the listeners, with the ports that the system assigned.
+    pub(super) addresses: &'a ProxyAddresses,
+    pub(super) listeners: &'a [ListenerConfig],
     pub(super) http_listeners: &'a [http::Listener],
     pub(super) collector: &'a Endpoint,
 }
@@ -49,7 +51,7 @@ impl StartMessage<'_> {
         let kafka = self.listeners.iter().zip(&self.addresses.listeners);
         let mut example = None;
         for (listener, address) in kafka {
-            if let Route::Addressed(addressed) = &listener.route {
+            if let ListenerRoute::Addressed(addressed) = &listener.route {
                 lines.extend(self.kafka_lines(addressed, *address));
                 example = Some(connectable(*address));
             }
@@ -77,7 +79,7 @@ impl StartMessage<'_> {
         lines.join("\n") + "\n"
     }
 
-    fn kafka_lines(&self, addressed: &Addressed, address: SocketAddr) -> Vec<String> {
+    fn kafka_lines(&self, addressed: &AddressedCluster, address: SocketAddr) -> Vec<String> {
         let brokers = self.raw.options.kafka.as_deref().unwrap_or_default();
         let mut lines = vec![format!(
             "  Clients   bootstrap.servers={} in place of {brokers}{}",
@@ -100,8 +102,8 @@ impl StartMessage<'_> {
             .iter()
             .zip(&self.addresses.listeners)
             .filter(|(listener, _)| match listener.route {
-                Route::Redirected(own) => own == direction,
-                Route::Addressed(_) => false,
+                ListenerRoute::Redirected(own) => own == direction,
+                ListenerRoute::Addressed(_) => false,
             })
             .map(|(_, address)| format!("{address}{}", listen_scope(*address)))
             .collect();

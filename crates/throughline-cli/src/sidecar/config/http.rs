@@ -8,7 +8,7 @@ use throughline_intercept::http::{Cidr, Route as PathRoute, Settings, Trust};
 use throughline_intercept::kafka::{self, Service};
 use throughline_model::{KeyValue, Resource};
 use throughline_proxy::http::{Config, Limits, Listener, Origin, Protocol, Route};
-use throughline_proxy::{Acceptor, Address};
+use throughline_proxy::{DownstreamTls, HostPort};
 
 use super::listeners::parse_socket_addr;
 use super::parser::ConfigParser;
@@ -96,7 +96,7 @@ impl ConfigParser<'_> {
         &mut self,
         text: &str,
         protocol: Protocol,
-        tls: Option<Acceptor>,
+        tls: Option<DownstreamTls>,
     ) -> Option<Listener> {
         let (listen, service) = text
             .split_once('=')
@@ -237,15 +237,15 @@ fn parse_listen_address(text: &str, default_ip: IpAddr) -> Option<SocketAddr> {
 }
 
 /// Parses a port of this machine, or a host with a port.
-fn parse_service_address(text: &str) -> Option<Address> {
+fn parse_service_address(text: &str) -> Option<HostPort> {
     text.parse::<u16>()
         .ok()
         .filter(|port| *port != 0)
         .map_or_else(|| text.parse().ok(), |port| Some(loopback_address(port)))
 }
 
-fn loopback_address(port: u16) -> Address {
-    Address {
+fn loopback_address(port: u16) -> HostPort {
+    HostPort {
         host: "127.0.0.1".into(),
         port,
     }

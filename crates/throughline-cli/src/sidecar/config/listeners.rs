@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use throughline_intercept::http::Direction;
-use throughline_proxy::{Address, Addressed, Listener, PortRange, Route};
+use throughline_proxy::{AddressedCluster, HostPort, ListenerConfig, ListenerRoute, PortRange};
 
 use super::parser::ConfigParser;
 
@@ -28,7 +28,7 @@ const NOT_WITH_TRANSPARENT: [(&str, &str); 6] = [
 // === impl ConfigParser ===
 
 impl ConfigParser<'_> {
-    pub(super) fn listeners(&mut self) -> Vec<Listener> {
+    pub(super) fn listeners(&mut self) -> Vec<ListenerConfig> {
         let raw = self.raw;
         let listen: Vec<SocketAddr> = raw
             .options
@@ -55,7 +55,7 @@ impl ConfigParser<'_> {
         address
     }
 
-    fn redirected_listeners(&mut self, listen: &[SocketAddr]) -> Vec<Listener> {
+    fn redirected_listeners(&mut self, listen: &[SocketAddr]) -> Vec<ListenerConfig> {
         for (key, reason) in NOT_WITH_TRANSPARENT {
             if self.raw.is_set(key) {
                 self.error(
@@ -77,9 +77,9 @@ impl ConfigParser<'_> {
             ));
         }
         let redirected = |direction| {
-            move |address| Listener {
+            move |address| ListenerConfig {
                 address,
-                route: Route::Redirected(direction),
+                route: ListenerRoute::Redirected(direction),
             }
         };
         let inbound = self.inbound_address(has_ipv6);
@@ -113,7 +113,7 @@ impl ConfigParser<'_> {
         address
     }
 
-    fn addressed_listeners(&mut self, listen: &[SocketAddr]) -> Vec<Listener> {
+    fn addressed_listeners(&mut self, listen: &[SocketAddr]) -> Vec<ListenerConfig> {
         let bootstrap = self.bootstrap_brokers(listen);
         let (&address, more) = match listen {
             [] => return Vec::new(),
@@ -129,16 +129,16 @@ impl ConfigParser<'_> {
         let broker_ports = self.broker_ports(address.port());
         let advertise = self.advertised_host();
         let state = self.state_file(address);
-        let route = Route::Addressed(Addressed {
+        let route = ListenerRoute::Addressed(AddressedCluster {
             bootstrap,
             broker_ports,
             advertise,
             state,
         });
-        vec![Listener { address, route }]
+        vec![ListenerConfig { address, route }]
     }
 
-    fn bootstrap_brokers(&mut self, listen: &[SocketAddr]) -> Vec<Address> {
+    fn bootstrap_brokers(&mut self, listen: &[SocketAddr]) -> Vec<HostPort> {
         let Some(text) = self.raw.options.kafka.as_deref() else {
             let remedy = "give it the cluster's brokers, as in --kafka localhost:9092 (or \
                           --transparent, after throughline init; or --inbound 8080 for HTTP)";
@@ -147,7 +147,7 @@ impl ConfigParser<'_> {
         };
         let mut brokers = Vec::new();
         for part in text.split(',') {
-            match part.parse::<Address>() {
+            match part.parse::<HostPort>() {
                 Ok(broker) if is_own_address(&broker, listen) => {
                     let remedy = "give the broker's address, or another one to --listen";
                     self.error(
@@ -192,7 +192,7 @@ impl ConfigParser<'_> {
         } else {
             format!("{host}:1")
         };
-        match address.parse::<Address>() {
+        match address.parse::<HostPort>() {
             Ok(address) => Some(address.host),
             Err(_) => {
                 let remedy = "give a name or an IP address, without a port";
@@ -212,7 +212,7 @@ impl ConfigParser<'_> {
         Some(dir.join(format!("broker-ports-{}", listen.port())))
     }
 
-    pub(super) fn admin(&mut self, listeners: &[Listener]) -> Option<SocketAddr> {
+    pub(super) fn admin(&mut self, listeners: &[ListenerConfig]) -> Option<SocketAddr> {
         let text = self.raw.options.admin.trim();
         if text == "off" {
             return None;
@@ -229,8 +229,8 @@ impl ConfigParser<'_> {
             .iter()
             .any(|listener| port != 0 && port == listener.address.port());
         let is_broker_port = listeners.iter().any(|listener| match &listener.route {
-            Route::Addressed(addressed) => addressed.broker_ports.contains(port),
-            Route::Redirected(_) => false,
+            ListenerRoute::Addressed(addressed) => addressed.broker_ports.contains(port),
+            ListenerRoute::Redirected(_) => false,
         });
         if is_listen_port {
             self.error(
@@ -260,7 +260,7 @@ pub(super) fn parse_socket_addr(text: &str) -> Option<SocketAddr> {
 }
 
 /// Whether a broker's address is one that the sidecar listens on, as far as that shows without DNS.
-fn is_own_address(broker: &Address, listen: &[SocketAddr]) -> bool {
+fn is_own_address(broker: &HostPort, listen: &[SocketAddr]) -> bool {
     let ip: Option<IpAddr> = if &*broker.host == "localhost" {
         Some(IpAddr::V4(Ipv4Addr::LOCALHOST))
     } else {

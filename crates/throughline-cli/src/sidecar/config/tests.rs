@@ -5,7 +5,7 @@ use throughline_intercept::correlate::{Place, Sole};
 use throughline_intercept::http::Direction;
 use throughline_intercept::kafka::{Deliver, Relation, Service};
 use throughline_model::context::Format;
-use throughline_proxy::{PortRange, Route, http};
+use throughline_proxy::{ListenerRoute, PortRange, http};
 
 use super::*;
 
@@ -25,15 +25,15 @@ fn parse_with(
 
 fn broker_ports(config: &SidecarConfig) -> PortRange {
     match &config.proxy.listeners[0].route {
-        Route::Addressed(addressed) => addressed.broker_ports,
-        Route::Redirected(_) => panic!("not addressed"),
+        ListenerRoute::Addressed(addressed) => addressed.broker_ports,
+        ListenerRoute::Redirected(_) => panic!("not addressed"),
     }
 }
 
-fn direction(route: &Route) -> Direction {
+fn direction(route: &ListenerRoute) -> Direction {
     match route {
-        Route::Redirected(direction) => *direction,
-        Route::Addressed(_) => panic!("not redirected"),
+        ListenerRoute::Redirected(direction) => *direction,
+        ListenerRoute::Addressed(_) => panic!("not redirected"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! TLS: files are read and parsed here, so that an invalid one is reported with the other errors.
 
-use throughline_proxy::{Acceptor, Connector, Identity, Roots, TlsError};
+use throughline_proxy::{DownstreamTls, TlsError, TlsIdentity, TlsRoots, UpstreamTls};
 
 use super::parser::ConfigParser;
 
@@ -22,7 +22,7 @@ struct PemIdentity {
 
 impl ConfigParser<'_> {
     /// Returns TLS to brokers; any option for it turns it on.
-    pub(super) fn broker_tls(&mut self) -> Option<Connector> {
+    pub(super) fn broker_tls(&mut self) -> Option<UpstreamTls> {
         let options = &self.raw.options;
         let implied_by = [
             "broker_tls_ca",
@@ -40,18 +40,18 @@ impl ConfigParser<'_> {
             private_key_path: options.broker_tls_key.as_deref(),
         });
         let ca = self.file("broker_tls_ca", options.broker_tls_ca.as_deref());
-        let roots = ca.as_deref().map_or(Roots::System, Roots::Pem);
+        let roots = ca.as_deref().map_or(TlsRoots::System, TlsRoots::Pem);
         let identity = identity.as_ref().map(PemIdentity::identity);
         let name = options.broker_tls_name.as_deref();
         // One step at a time, so that each error is reported under the option that causes it.
-        self.tls("broker_tls_ca", Connector::new(roots, None, None));
-        self.tls("broker_tls_cert", Connector::new(roots, identity, None));
-        self.tls("broker_tls_name", Connector::new(roots, None, name));
-        Connector::new(roots, identity, name).ok()
+        self.tls("broker_tls_ca", UpstreamTls::new(roots, None, None));
+        self.tls("broker_tls_cert", UpstreamTls::new(roots, identity, None));
+        self.tls("broker_tls_name", UpstreamTls::new(roots, None, name));
+        UpstreamTls::new(roots, identity, name).ok()
     }
 
     /// Returns TLS for Kafka clients, if there is a certificate for it.
-    pub(super) fn client_tls(&mut self) -> Option<Acceptor> {
+    pub(super) fn client_tls(&mut self) -> Option<DownstreamTls> {
         let options = &self.raw.options;
         let identity = self.identity(&IdentityOptions {
             certificate_key: "client_tls_cert",
@@ -59,11 +59,11 @@ impl ConfigParser<'_> {
             private_key_key: "client_tls_key",
             private_key_path: options.client_tls_key.as_deref(),
         })?;
-        self.tls("client_tls_cert", Acceptor::new(identity.identity()))
+        self.tls("client_tls_cert", DownstreamTls::new(identity.identity()))
     }
 
     /// Returns TLS for the HTTP clients of the service, if there is a certificate for it.
-    pub(super) fn inbound_tls(&mut self) -> Option<Acceptor> {
+    pub(super) fn inbound_tls(&mut self) -> Option<DownstreamTls> {
         let options = &self.raw.options;
         let identity = self.identity(&IdentityOptions {
             certificate_key: "inbound_tls_cert",
@@ -71,17 +71,17 @@ impl ConfigParser<'_> {
             private_key_key: "inbound_tls_key",
             private_key_path: options.inbound_tls_key.as_deref(),
         })?;
-        self.tls("inbound_tls_cert", Acceptor::new(identity.identity()))
+        self.tls("inbound_tls_cert", DownstreamTls::new(identity.identity()))
     }
 
     /// Returns TLS for outbound requests, with a given certificate authority or this machine's.
-    pub(super) fn outbound_tls(&mut self) -> Option<Connector> {
+    pub(super) fn outbound_tls(&mut self) -> Option<UpstreamTls> {
         let key = "outbound_tls_ca";
         match self.file(key, self.raw.options.outbound_tls_ca.as_deref()) {
-            Some(pem) => self.tls(key, Connector::new(Roots::Pem(&pem), None, None)),
+            Some(pem) => self.tls(key, UpstreamTls::new(TlsRoots::Pem(&pem), None, None)),
             // A machine without certificate authorities is no error: it may never use https://, and
             // requests that do are answered with 502.
-            None => Connector::new(Roots::System, None, None).ok(),
+            None => UpstreamTls::new(TlsRoots::System, None, None).ok(),
         }
     }
 
@@ -111,8 +111,8 @@ impl ConfigParser<'_> {
 // === impl PemIdentity ===
 
 impl PemIdentity {
-    fn identity(&self) -> Identity<'_> {
-        Identity {
+    fn identity(&self) -> TlsIdentity<'_> {
+        TlsIdentity {
             certificates: &self.certificates,
             key: &self.private_key,
         }
