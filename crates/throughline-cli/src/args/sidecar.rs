@@ -5,6 +5,8 @@
 //! `THROUGHLINE_SIDECAR_` and the key in capitals. All values are text here and parsed by
 //! `sidecar::config`.
 
+use throughline_model::context::{Format, FormatList};
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   throughline sidecar --kafka localhost:9092
@@ -383,15 +385,12 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) trust: String,
 
-    /// Context formats to write, comma-separated: tracecontext, b3, b3multi, jaeger, none. Default:
-    /// OTEL_PROPAGATORS, else tracecontext
-    ///
-    /// All formats are read.
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_PROPAGATION",
         value_name = "FORMATS",
-        help_heading = CONTEXTS
+        help_heading = CONTEXTS,
+        help = propagation_help()
     )]
     pub(crate) propagation: Option<String>,
 
@@ -571,4 +570,13 @@ pub(crate) struct SidecarArgs {
         help_heading = PROCESS
     )]
     pub(crate) log: String,
+}
+
+/// Returns the help of `--propagation`, with the formats of the registry.
+fn propagation_help() -> String {
+    let formats = FormatList::names(Format::contexts());
+    format!(
+        "Context formats to write, comma-separated: {formats}, none; all of them are read. \
+         Default: OTEL_PROPAGATORS, else tracecontext"
+    )
 }

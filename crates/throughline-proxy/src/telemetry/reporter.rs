@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{Loss, Notice, Reason};
+use throughline_intercept::kafka::{FramingError, Notice, Reason};
 
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::telemetry::metrics::{ConnectionFailure, KafkaMetrics};
@@ -180,8 +180,8 @@ impl Reporter {
         }
     }
 
-    fn not_kafka(&self, side: Side, loss: &Loss) {
-        if let (Side::Broker, Loss::Tls) = (side, loss) {
+    fn not_kafka(&self, side: Side, loss: &FramingError) {
+        if let (Side::Broker, FramingError::Tls) = (side, loss) {
             if let Some(suppressed) = self.throttles.broker_speaks_tls.permit() {
                 tracing::warn!(
                     suppressed,

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use throughline_intercept::kafka::{
     Deliver, Limits, Naming, Relation, Service, Settings, TopicPattern, TopicSettings,
 };
-use throughline_model::context::Format;
+use throughline_model::context::{Format, FormatList};
+use throughline_model::environment::{EnvironmentReader, ValueSecrecy};
 use throughline_model::{KeyValue, Resource};
 
 use super::parser::ConfigParser;
@@ -21,26 +22,6 @@ const RELATION_VALUES: [(&str, Relation); 2] = [
 ];
 const DELIVER_VALUES: [(&str, Deliver); 2] =
     [("observe", Deliver::Observe), ("patch", Deliver::Patch)];
-
-/// The propagator names of OpenTelemetry. Baggage is left to the application, and `none` writes
-/// nothing.
-const FORMAT_VALUES: [(&str, Option<Format>); 6] = [
-    ("tracecontext", Some(Format::W3c)),
-    ("b3", Some(Format::B3Single)),
-    ("b3multi", Some(Format::B3Multi)),
-    ("jaeger", Some(Format::Jaeger)),
-    ("baggage", None),
-    ("none", None),
-];
-const SUPPORTED_FORMATS: &str = "tracecontext, b3, b3multi, jaeger or none";
-
-/// Formats that are read in any case, after the ones that are written.
-const READ_FORMATS: [Format; 4] = [
-    Format::W3c,
-    Format::B3Single,
-    Format::B3Multi,
-    Format::Jaeger,
-];
 
 const SERVICE_NAME: &str = "service.name";
 /// Service name of a client without a client.id, where no service name is configured.
@@ -67,9 +48,7 @@ impl ConfigParser<'_> {
         let (resource, service) = self.resource();
         let naming = self.word("naming", &options.naming, &NAMING_VALUES, Naming::default());
         let write = self.write_formats();
-        let others = READ_FORMATS
-            .into_iter()
-            .filter(|format| !write.contains(format));
+        let others = Format::contexts().filter(|format| !write.contains(format));
         let read = write.iter().copied().chain(others).collect();
         let default = self.default_topic(naming);
         let limits = Limits {
@@ -121,26 +100,16 @@ impl ConfigParser<'_> {
         (Arc::new(Resource { attributes }), service)
     }
 
-    /// Parses `OTEL_RESOURCE_ATTRIBUTES`: `key=value,key=value`.
+    /// Reads `OTEL_RESOURCE_ATTRIBUTES`: `key=value,key=value`, percent-encoded.
     fn resource_attributes(&mut self) -> Vec<KeyValue> {
-        let Some(text) = self.variable(RESOURCE_ATTRIBUTES) else {
-            return Vec::new();
-        };
-        let mut attributes = Vec::new();
-        for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
-            match pair.split_once('=') {
-                Some((key, value)) if !key.trim().is_empty() => {
-                    attributes.push(KeyValue::new(
-                        key.trim().to_owned(),
-                        value.trim().to_owned(),
-                    ));
-                }
-                _ => self.errors.push(format!(
-                    "{RESOURCE_ATTRIBUTES}: {pair:?} is not of the form key=value"
-                )),
-            }
-        }
-        attributes
+        let mut reader = EnvironmentReader::new(self.environment);
+        let pairs = reader.pairs(RESOURCE_ATTRIBUTES, ValueSecrecy::Public);
+        let errors = reader.into_errors();
+        self.errors.extend(errors.iter().map(ToString::to_string));
+        let pairs = pairs.into_iter();
+        pairs
+            .map(|(key, value)| KeyValue::new(key, value))
+            .collect()
     }
 
     /// Returns the formats to write: `--propagation`, else `OTEL_PROPAGATORS`, else W3C.
@@ -152,20 +121,16 @@ impl ConfigParser<'_> {
                 None => return vec![Format::W3c],
             },
         };
-        let mut formats = Vec::new();
-        for word in text
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-        {
-            match FORMAT_VALUES.iter().find(|(known, _)| *known == word) {
-                Some((_, Some(format))) if !formats.contains(format) => formats.push(*format),
-                Some(_) => {}
-                None => self.errors.push(format!(
-                    "{name}: unsupported format {word:?}; use {SUPPORTED_FORMATS}"
-                )),
-            }
+        let list = FormatList::parse(&text);
+        let known = FormatList::names(Format::contexts());
+        for word in list.unknown {
+            self.errors.push(format!(
+                "{name}: unknown format {word:?}; use {known} or none"
+            ));
         }
+        // Baggage belongs to the application: the sidecar neither reads nor writes it.
+        let mut formats = list.formats;
+        formats.retain(|format| format.carries_context());
         formats
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use throughline_collector::duration;
+use throughline_model::duration;
 use tracing_subscriber::EnvFilter;
 
 use crate::byte_size;

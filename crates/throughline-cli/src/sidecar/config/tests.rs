@@ -179,7 +179,7 @@ fn all_errors_are_reported_together_each_with_its_remedy() {
         "--sample \"2\" is not a number from 0 to 1",
         "--naming \"best\" is not supported; use otel or opentracing",
         "--relation \"x\" is not supported; use parent or links",
-        "--propagation: unsupported format \"xray\"",
+        "--propagation: unknown format \"xray\"; use tracecontext, b3, b3multi, jaeger or none",
         "--topics cannot be parsed",
         "--inject \"maybe\" is not supported; use true or false",
         "--log \"x=loud\" is not a log filter",
@@ -189,7 +189,7 @@ fn all_errors_are_reported_together_each_with_its_remedy() {
         "--broker-tls-name \"a b\" is",
         "--collector is",
         "OTEL_BSP_SCHEDULE_DELAY=\"x\"",
-        "OTEL_RESOURCE_ATTRIBUTES: \"x\" is not of the form",
+        "OTEL_RESOURCE_ATTRIBUTES=\"x\": not of the form",
     ] {
         assert!(
             errors.iter().any(|error| error.contains(part)),

@@ -1,5 +1,5 @@
 use throughline_intercept::kafka::Peer;
-use throughline_model::{Full, Span};
+use throughline_model::{SinkFull, Span};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
@@ -11,7 +11,7 @@ use crate::telemetry::metrics::{ClusterGauges, KafkaMetrics};
 struct NullSink;
 
 impl SpanSink for NullSink {
-    fn try_send(&self, _: Span) -> Result<(), Full> {
+    fn try_send(&self, _: Span) -> Result<(), SinkFull> {
         Ok(())
     }
 }
