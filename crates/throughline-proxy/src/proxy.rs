@@ -24,7 +24,7 @@ use self::sockets::BoundSockets;
 use crate::clock::SpanClock;
 use crate::config::{Config, ListenerRoute};
 use crate::correlator::SharedCorrelator;
-use crate::http::{self, Http};
+use crate::http::{self, HttpServer};
 use crate::kafka::cluster::{ClusterConfig, SharedCluster};
 use crate::kafka::server::KafkaServer;
 use crate::listener::accept::{AcceptLoop, OverloadPolicy};
@@ -47,7 +47,7 @@ pub struct Proxy {
     admin: Option<TcpListener>,
     addresses: ProxyAddresses,
     kafka: Arc<KafkaServer>,
-    http: Http,
+    http: HttpServer,
     metrics: MetricsSources,
     permits: Arc<Semaphore>,
     drain_timeout: Duration,
@@ -63,7 +63,7 @@ pub struct ProxyControl {
 /// The parts that all listeners for redirected connections share.
 struct Redirection {
     kafka: Arc<KafkaServer>,
-    http: http::Gate,
+    http: http::RedirectedHttpServer,
     cluster: Arc<SharedCluster>,
     metrics: Arc<DetectionMetrics>,
 }
@@ -87,7 +87,7 @@ impl Proxy {
             capacity: config.capacity,
             correlator: has_one_process(&sockets).then(|| correlator.clone()),
         };
-        let http = Http::new(
+        let http = HttpServer::new(
             config.http,
             sockets.http,
             Arc::clone(&sink),
@@ -110,7 +110,7 @@ impl Proxy {
         });
         let redirection = Redirection {
             kafka: Arc::clone(&kafka),
-            http: http.gate(),
+            http: http.redirected(),
             cluster: SharedCluster::transparent(cluster_config.clone()),
             metrics: Arc::new(DetectionMetrics::new()),
         };
