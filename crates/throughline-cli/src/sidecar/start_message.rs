@@ -18,7 +18,7 @@ pub(super) struct StartMessage<'a> {
     /// ProxyAddresses in the order of the listeners, with the ports that the system assigned.
     pub(super) addresses: &'a ProxyAddresses,
     pub(super) listeners: &'a [ListenerConfig],
-    pub(super) http_listeners: &'a [http::Listener],
+    pub(super) http_listeners: &'a [http::HttpListenerConfig],
     pub(super) collector: &'a Endpoint,
 }
 
@@ -123,21 +123,21 @@ impl StartMessage<'_> {
     }
 }
 
-fn http_line(listener: &http::Listener, address: SocketAddr) -> String {
+fn http_line(listener: &http::HttpListenerConfig, address: SocketAddr) -> String {
     let scheme = |is_tls| if is_tls { "https" } else { "http" };
     let (own, scope) = (connectable(address), listen_scope(address));
     match &listener.route {
-        http::Route::Service {
+        http::HttpRoute::Service {
             address: service, ..
         } => format!(
             "  Inbound   {}://{own}{scope}; the service must listen on {service}",
             scheme(listener.tls.is_some()),
         ),
-        http::Route::Fixed(http::Origin { address: to, tls }) => format!(
+        http::HttpRoute::Fixed(http::UpstreamOrigin { address: to, tls }) => format!(
             "  Outbound  http://{own} in place of {}://{to}{scope}",
             scheme(*tls)
         ),
-        http::Route::Named { .. } | http::Route::Original(_) => {
+        http::HttpRoute::Named { .. } | http::HttpRoute::Original(_) => {
             format!("  Outbound  http_proxy=http://{own} for the service{scope}")
         }
     }

@@ -72,10 +72,7 @@ impl CarrierMut for HttpHeaderCarrierMut<'_> {
 
 /// Removes the hop-by-hop fields (RFC 9110, section 7.6.1). Returns the protocol of an upgrade that
 /// the proxy can forward; its `upgrade` field then stays.
-pub(super) fn strip_hop_by_hop(
-    headers: &mut HeaderMap,
-    may_upgrade: bool,
-) -> Option<HeaderValue> {
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, may_upgrade: bool) -> Option<HeaderValue> {
     let mut named = Vec::new();
     let mut names_upgrade = false;
     for value in headers.get_all(CONNECTION) {
@@ -211,12 +208,20 @@ mod tests {
                 ("upgrade", upgrade),
                 ("http2-settings", "AAM"),
             ]);
-            assert_eq!(strip_hop_by_hop(&mut map, true).is_some(), is_forwarded, "{upgrade}");
+            assert_eq!(
+                strip_hop_by_hop(&mut map, true).is_some(),
+                is_forwarded,
+                "{upgrade}"
+            );
             assert_eq!(map.contains_key("upgrade"), is_forwarded, "{upgrade}");
             assert!(!map.contains_key("http2-settings"));
         }
         let mut map = headers(&[("connection", "upgrade"), ("upgrade", "websocket")]);
-        assert_eq!(strip_hop_by_hop(&mut map, false), None, "HTTP/2 has no upgrades");
+        assert_eq!(
+            strip_hop_by_hop(&mut map, false),
+            None,
+            "HTTP/2 has no upgrades"
+        );
         assert!(map.is_empty());
     }
 

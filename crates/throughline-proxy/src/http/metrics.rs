@@ -170,11 +170,23 @@ impl HttpMetrics {
             drop(self.body_counters(direction));
             let direction = direction.label();
             drop(self.durations.get_or_create(&DirectionLabels { direction }));
-            drop(self.connections.get_or_create(&DirectionLabels { direction }));
-            drop(self.connections_open.get_or_create(&DirectionLabels { direction }));
-            drop(self.upstream_connections.get_or_create(&DirectionLabels { direction }));
+            drop(
+                self.connections
+                    .get_or_create(&DirectionLabels { direction }),
+            );
+            drop(
+                self.connections_open
+                    .get_or_create(&DirectionLabels { direction }),
+            );
+            drop(
+                self.upstream_connections
+                    .get_or_create(&DirectionLabels { direction }),
+            );
             for status in STATUS_CLASSES {
-                drop(self.requests.get_or_create(&StatusLabels { direction, status }));
+                drop(
+                    self.requests
+                        .get_or_create(&StatusLabels { direction, status }),
+                );
             }
             for failure in FAILURES {
                 drop(self.failures.get_or_create(&ReasonLabels {
@@ -193,7 +205,10 @@ impl HttpMetrics {
 
     pub(super) fn body_counters(&self, direction: Direction) -> BodyCounters {
         let direction = direction.label();
-        let count = |part| self.body_bytes.get_or_create_owned(&BodyLabels { direction, part });
+        let count = |part| {
+            self.body_bytes
+                .get_or_create_owned(&BodyLabels { direction, part })
+        };
         BodyCounters {
             request: count("request"),
             response: count("answer"),

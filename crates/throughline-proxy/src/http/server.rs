@@ -107,8 +107,8 @@ impl HttpServer {
         accepting.spawn(sweep_idle_connections(Arc::clone(&service)));
         let tunnels = service.tunnels.clone();
         tunnels.close();
-        // The drain waits for tunnels as for connections. They are handed over when it starts, when
-        // no accept loop adds connections any more.
+        // The drain waits for tunnels as for connections. It does so from its start only: before,
+        // the tracker of tunnels is empty now and then, and the wait would be over.
         let drain = service.tracing.drain.clone();
         let connections = accept_loop.connections.clone();
         accepting.spawn(async move {

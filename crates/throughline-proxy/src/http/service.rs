@@ -103,8 +103,7 @@ impl ProxyService {
         let target = RequestTarget::parse(&request, &downstream.route)?;
         let may_upgrade = request.version() == Version::HTTP_11 && !target.is_http2;
         let is_upgrade = strip_hop_by_hop(request.headers_mut(), may_upgrade).is_some();
-        let upgrade =
-            (is_upgrade || target.is_connect).then(|| hyper::upgrade::on(&mut request));
+        let upgrade = (is_upgrade || target.is_connect).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         // An HTTP/2 stream has flow control and RST_STREAM: a stalled body holds no connection.
         let idle_timeout =
@@ -202,9 +201,7 @@ impl ProxyService {
         let request = rewrite_request(&target, parts, body);
         let upstream = self.upstream(downstream.direction());
         match upstream.send(&target, request, &downstream.pool).await {
-            Ok((response, connection))
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS =>
-            {
+            Ok((response, connection)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.upgrade(UpgradeResponse {
                     response,
                     connection,

@@ -7,7 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use throughline_intercept::http::Peer;
 
-use super::config::{UpstreamOrigin, UpstreamProtocol, HttpRoute};
+use super::config::{HttpRoute, UpstreamOrigin, UpstreamProtocol};
 use super::error::ProxyError;
 use crate::address::HostPort;
 
@@ -217,7 +217,8 @@ fn request_authority<B>(request: &Request<B>) -> Result<Option<Authority>, Proxy
         // An empty Host is valid where the target has no authority (RFC 9112, section 3.2).
         Some(host) if host.is_empty() => Ok(None),
         Some(host) => {
-            let authority = Authority::try_from(host.as_bytes()).map_err(|_| ProxyError::InvalidHost)?;
+            let authority =
+                Authority::try_from(host.as_bytes()).map_err(|_| ProxyError::InvalidHost)?;
             if authority.as_str().contains('@') {
                 Err(ProxyError::InvalidHost)
             } else {
@@ -359,7 +360,11 @@ mod tests {
     #[test]
     fn proxy_forwards_to_the_host_of_the_target() {
         let named = HttpRoute::Named { connect: true };
-        let origin = |line| RequestTarget::parse(&request(line, &["x"]), &named).unwrap().origin;
+        let origin = |line| {
+            RequestTarget::parse(&request(line, &["x"]), &named)
+                .unwrap()
+                .origin
+        };
         let expected = |address: &str, tls| UpstreamOrigin {
             address: address.parse().unwrap(),
             tls,
@@ -381,14 +386,23 @@ mod tests {
             ProxyError::AmbiguousRequest
         );
         assert_eq!(rejected("GET /", &[], &service()), ProxyError::MissingHost);
-        assert_eq!(rejected("GET /", &["a b"], &service()), ProxyError::InvalidHost);
-        assert_eq!(rejected("GET /", &["a@b"], &service()), ProxyError::InvalidHost);
+        assert_eq!(
+            rejected("GET /", &["a b"], &service()),
+            ProxyError::InvalidHost
+        );
+        assert_eq!(
+            rejected("GET /", &["a@b"], &service()),
+            ProxyError::InvalidHost
+        );
         assert_eq!(rejected("GET /", &["a"], &named), ProxyError::NotProxyForm);
         assert_eq!(
             rejected("GET ftp://a/", &["a"], &named),
             ProxyError::NotProxyForm
         );
-        assert_eq!(rejected("CONNECT a:443", &["a"], &named), ProxyError::ConnectNotAllowed);
+        assert_eq!(
+            rejected("CONNECT a:443", &["a"], &named),
+            ProxyError::ConnectNotAllowed
+        );
         assert_eq!(
             rejected("CONNECT a:443", &["a"], &service()),
             ProxyError::ConnectNotAllowed

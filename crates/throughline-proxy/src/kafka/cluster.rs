@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use throughline_intercept::correlate::Correlator;
+use throughline_intercept::correlate::{Correlator, CorrelatorAccess as _, TokenExtractor};
 use throughline_intercept::kafka::{Capacity, Cluster, Known};
 use tokio::sync::mpsc;
 
@@ -86,13 +86,14 @@ impl Cluster for ClusterView {
         self.cluster.with_state(look)
     }
 
-    fn is_correlated(&self) -> bool {
-        self.cluster.correlator.is_some()
+    fn token_extractor(&self) -> Option<&TokenExtractor> {
+        let correlator = self.cluster.correlator.as_ref()?;
+        Some(correlator.token_extractor())
     }
 
     fn correlate<T>(&self, look: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
         let correlator = self.cluster.correlator.as_ref()?;
-        Some(correlator.now(|_, correlator| look(correlator)))
+        Some(correlator.with_correlator(look))
     }
 
     fn is_addressed(&self) -> bool {

@@ -1,22 +1,24 @@
 //! Correlation: how the parents of outbound requests and records are found.
 
 use serde::Deserialize;
-use throughline_intercept::correlate::{Key, Place, Settings, Sole};
+use throughline_intercept::correlate::{
+    CorrelationKey, Settings, SingleInFlightPolicy, TokenLocation,
+};
 
 use super::parser::ConfigParser;
 
 /// Probability that a parent is wrong up to which `--sole measured` accepts it.
 const MAX_SOLE_DOUBT: f64 = 0.01;
 
-const SOLE_VALUES: [(&str, Sole); 3] = [
+const SOLE_VALUES: [(&str, SingleInFlightPolicy); 3] = [
     (
         "measured",
-        Sole::Measured {
-            doubt: MAX_SOLE_DOUBT,
+        SingleInFlightPolicy::Measured {
+            max_doubt: MAX_SOLE_DOUBT,
         },
     ),
-    ("never", Sole::Never),
-    ("always", Sole::Assumed),
+    ("never", SingleInFlightPolicy::Never),
+    ("always", SingleInFlightPolicy::Assumed),
 ];
 
 const KEYS_REMEDY: &str =
@@ -37,21 +39,21 @@ struct RawCorrelationKey {
 
 impl ConfigParser<'_> {
     pub(super) fn correlation(&mut self) -> Settings {
-        let sole = self.word(
+        let single_in_flight = self.word(
             "sole",
             &self.raw.options.sole,
             &SOLE_VALUES,
-            Sole::default(),
+            SingleInFlightPolicy::default(),
         );
         let mut settings = Settings {
-            sole,
+            single_in_flight,
             ..Settings::default()
         };
         settings.keys.extend(self.correlation_keys());
         settings
     }
 
-    fn correlation_keys(&mut self) -> Vec<Key> {
+    fn correlation_keys(&mut self) -> Vec<CorrelationKey> {
         let text = &self.raw.options.correlation_keys;
         let keys: Vec<RawCorrelationKey> = match serde_saphyr::from_str(text) {
             Ok(keys) => keys,
@@ -70,7 +72,7 @@ impl ConfigParser<'_> {
             .collect()
     }
 
-    fn correlation_key(&mut self, raw: RawCorrelationKey) -> Option<Key> {
+    fn correlation_key(&mut self, raw: RawCorrelationKey) -> Option<CorrelationKey> {
         let RawCorrelationKey {
             name,
             header,
@@ -84,15 +86,15 @@ impl ConfigParser<'_> {
             );
             return None;
         }
-        let places = header.map(Place::Header).into_iter();
-        let places = places
-            .chain(record_key.then_some(Place::RecordKey))
-            .chain(body.map(Place::Body));
-        let key = Key {
+        let locations = header.map(TokenLocation::Header).into_iter();
+        let locations = locations
+            .chain(record_key.then_some(TokenLocation::RecordKey))
+            .chain(body.map(TokenLocation::Body));
+        let key = CorrelationKey {
             name,
-            places: places.collect(),
+            locations: locations.collect(),
         };
-        if key.places.is_empty() {
+        if key.locations.is_empty() {
             self.error(
                 "correlation_keys",
                 &format!("{}: has no source for its value; {KEYS_REMEDY}", key.name),

@@ -7,16 +7,18 @@ use std::time::Duration;
 use throughline_intercept::http::{Cidr, Route as PathRoute, Settings, Trust};
 use throughline_intercept::kafka::{self, Service};
 use throughline_model::{KeyValue, Resource};
-use throughline_proxy::http::{Config, Limits, Listener, Origin, Protocol, Route};
+use throughline_proxy::http::{
+    Config, HttpLimits, HttpListenerConfig, HttpRoute, UpstreamOrigin, UpstreamProtocol,
+};
 use throughline_proxy::{DownstreamTls, HostPort};
 
 use super::listeners::parse_socket_addr;
 use super::parser::ConfigParser;
 
-const PROTOCOL_VALUES: [(&str, Protocol); 3] = [
-    ("same", Protocol::Same),
-    ("http1", Protocol::Http1),
-    ("http2", Protocol::Http2),
+const PROTOCOL_VALUES: [(&str, UpstreamProtocol); 3] = [
+    ("same", UpstreamProtocol::Same),
+    ("http1", UpstreamProtocol::Http1),
+    ("http2", UpstreamProtocol::Http2),
 ];
 
 /// Default distance from the port that the sidecar takes over to the service's own.
@@ -36,10 +38,10 @@ impl ConfigParser<'_> {
     pub(super) fn http(&mut self, settings: Arc<Settings>, connect_timeout: Duration) -> Config {
         let mut listeners = self.inbound_listeners();
         listeners.extend(self.outbound_listeners());
-        let limits = Limits {
-            connect_deadline: connect_timeout,
-            answer_deadline: self.response_timeout(),
-            ..Limits::default()
+        let limits = HttpLimits {
+            connect_timeout: connect_timeout,
+            response_timeout: self.response_timeout(),
+            ..HttpLimits::default()
         };
         Config {
             listeners,
@@ -73,7 +75,7 @@ impl ConfigParser<'_> {
         })
     }
 
-    fn inbound_listeners(&mut self) -> Vec<Listener> {
+    fn inbound_listeners(&mut self) -> Vec<HttpListenerConfig> {
         let options = &self.raw.options;
         let Some(inbound) = &options.inbound else {
             return Vec::new();
@@ -82,7 +84,7 @@ impl ConfigParser<'_> {
             "inbound_protocol",
             &options.inbound_protocol,
             &PROTOCOL_VALUES,
-            Protocol::Same,
+            UpstreamProtocol::Same,
         );
         let tls = self.inbound_tls();
         inbound
@@ -95,9 +97,9 @@ impl ConfigParser<'_> {
     fn inbound_listener(
         &mut self,
         text: &str,
-        protocol: Protocol,
+        protocol: UpstreamProtocol,
         tls: Option<DownstreamTls>,
-    ) -> Option<Listener> {
+    ) -> Option<HttpListenerConfig> {
         let (listen, service) = text
             .split_once('=')
             .map_or((text, None), |(listen, to)| (listen, Some(to.trim())));
@@ -127,9 +129,9 @@ impl ConfigParser<'_> {
                 &format!("{text:?} forwards to the sidecar itself; {remedy}"),
             );
         }
-        Some(Listener {
+        Some(HttpListenerConfig {
             address,
-            route: Route::Service {
+            route: HttpRoute::Service {
                 address: service,
                 protocol,
             },
@@ -137,7 +139,7 @@ impl ConfigParser<'_> {
         })
     }
 
-    fn outbound_listeners(&mut self) -> Vec<Listener> {
+    fn outbound_listeners(&mut self) -> Vec<HttpListenerConfig> {
         let options = &self.raw.options;
         let outbound = options.outbound.as_deref().map(str::trim);
         let outbound = outbound
@@ -153,19 +155,19 @@ impl ConfigParser<'_> {
     }
 
     /// Parses `127.0.0.1:19080` or `9001=https://api.example`.
-    fn outbound_listener(&mut self, text: &str) -> Option<Listener> {
+    fn outbound_listener(&mut self, text: &str) -> Option<HttpListenerConfig> {
         let (listen, to) = text
             .split_once('=')
             .map_or((text, None), |(listen, to)| (listen, Some(to.trim())));
         let address = parse_listen_address(listen, IpAddr::V4(Ipv4Addr::LOCALHOST));
         let route = match to {
-            None => Some(Route::Named {
+            None => Some(HttpRoute::Named {
                 connect: self.raw.options.allow_connect,
             }),
-            Some(to) => parse_origin(to).map(Route::Fixed),
+            Some(to) => parse_origin(to).map(HttpRoute::Fixed),
         };
         if let (Some(address), Some(route)) = (address, route) {
-            return Some(Listener {
+            return Some(HttpListenerConfig {
                 address,
                 route,
                 tls: None,
@@ -259,7 +261,7 @@ fn is_local(host: &str) -> bool {
 }
 
 /// Parses `http://host:port` or `https://host`, without a path.
-fn parse_origin(text: &str) -> Option<Origin> {
+fn parse_origin(text: &str) -> Option<UpstreamOrigin> {
     let (tls, authority) = match text.split_once("://")? {
         ("http", authority) => (false, authority),
         ("https", authority) => (true, authority),
@@ -271,7 +273,7 @@ fn parse_origin(text: &str) -> Option<Origin> {
         .parse()
         .or_else(|_| format!("{authority}:{default_port}").parse())
         .ok()?;
-    Some(Origin { address, tls })
+    Some(UpstreamOrigin { address, tls })
 }
 
 /// Returns the resource with `unknown_service`: there is no client.id in HTTP to name a service by.

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use throughline_intercept::correlate::{Place, Sole};
+use throughline_intercept::correlate::{SingleInFlightPolicy, TokenLocation};
 use throughline_intercept::http::Direction;
 use throughline_intercept::kafka::{Deliver, Relation, Service};
 use throughline_model::context::Format;
@@ -84,14 +84,17 @@ fn correlation_keys_and_routes_are_parsed() {
         .map(|key| key.name.as_str())
         .collect();
     assert_eq!(
-        (names, http.correlate.sole),
-        (vec!["x-request-id", "order", "customer"], Sole::Never)
+        (names, http.correlate.single_in_flight),
+        (
+            vec!["x-request-id", "order", "customer"],
+            SingleInFlightPolicy::Never
+        )
     );
     assert_eq!(
-        http.correlate.keys[1].places,
+        http.correlate.keys[1].locations,
         [
-            Place::Header("x-order".to_owned()),
-            Place::Body("/order/id".to_owned())
+            TokenLocation::Header("x-order".to_owned()),
+            TokenLocation::Body("/order/id".to_owned())
         ]
     );
     assert!(http.settings.routes[1].matches("/orders/17"));
@@ -343,15 +346,15 @@ fn topic_overrides_change_only_what_they_name() {
 
 fn http(arguments: &[&str]) -> Vec<String> {
     let config = parse_with(arguments, &[]).unwrap();
-    let one = |listener: &http::Listener| match &listener.route {
-        http::Route::Service { address, protocol } => {
+    let one = |listener: &http::HttpListenerConfig| match &listener.route {
+        http::HttpRoute::Service { address, protocol } => {
             format!("{} -> {address} {protocol:?}", listener.address)
         }
-        http::Route::Fixed(origin) => {
+        http::HttpRoute::Fixed(origin) => {
             format!("{} => {} {}", listener.address, origin.address, origin.tls)
         }
-        http::Route::Named { connect } => format!("{} proxy {connect}", listener.address),
-        http::Route::Original(to) => format!("{} > {to}", listener.address),
+        http::HttpRoute::Named { connect } => format!("{} proxy {connect}", listener.address),
+        http::HttpRoute::Original(to) => format!("{} > {to}", listener.address),
     };
     config.proxy.http.listeners.iter().map(one).collect()
 }

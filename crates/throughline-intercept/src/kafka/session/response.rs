@@ -56,7 +56,7 @@ impl<C: Cluster> Session<C> {
             return self.expect_token();
         }
         let cluster = &self.tracer.cluster;
-        let settles = self.tracer.settings.settles() || cluster.is_correlated();
+        let settles = self.tracer.settings.settles() || cluster.token_extractor().is_some();
         let wish = exchange.wish(&self.tracer.settings, cluster.is_addressed(), settles);
         let wish = if self.is_blind && wish != Wish::MustChange {
             Wish::Nothing
