@@ -112,8 +112,8 @@ impl ConnectionServer {
                 prefix: Bytes::new(),
             });
         }
-        // The head timeout starts at the first byte. `readable` may wake up without one; a peek does
-        // not.
+        // The head timeout starts at the first byte. A peek waits for it; `readable` may wake up
+        // without one.
         timeout(limits.idle_timeout, stream.peek(&mut [0])).await??;
         let (protocol, prefix) =
             timeout(limits.head_timeout, read_http_version(&mut stream)).await??;
@@ -219,8 +219,8 @@ impl ConnectionSupervisor<'_> {
         idle_time.is_some_and(|idle_time| idle_time >= self.limits.idle_timeout)
     }
 
-    /// Returns the interval between checks: a quarter of the shorter timeout, which is by how much a
-    /// connection may exceed it. Checks cost less than a timer that each read resets.
+    /// Returns the interval between checks: a quarter of the shorter timeout, by which a connection
+    /// may exceed it. Checks cost less than a timer that every read resets.
     fn check_interval(&self) -> Duration {
         (self.limits.head_timeout.min(self.limits.idle_timeout) / 4).max(MIN_CHECK_INTERVAL)
     }

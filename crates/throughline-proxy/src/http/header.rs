@@ -4,10 +4,10 @@ use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use throughline_model::context::{Carrier, CarrierMut};
 
-/// HttpHeaderCarrier besides [`CONNECTION`], [`TE`], [`TRANSFER_ENCODING`] and [`UPGRADE`] that belong to one hop.
+/// Hop-by-hop fields besides [`CONNECTION`], [`TE`], [`TRANSFER_ENCODING`] and [`UPGRADE`].
 const HOP_BY_HOP: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
 
-/// HttpHeaderCarrier that a `connection` field cannot have removed: without them the upstream would see another
+/// Fields that a `connection` field cannot remove: without them the upstream would see another
 /// request.
 const PROTECTED: [&str; 4] = ["host", "content-length", "authorization", "cookie"];
 

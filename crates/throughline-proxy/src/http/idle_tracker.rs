@@ -84,7 +84,7 @@ impl IdleTracker {
 impl Drop for RequestGuard {
     fn drop(&mut self) {
         let Self(tracker) = self;
-        // The time comes first: whoever then sees no request in flight sees when the last one ended.
+        // The time is stored first, so that it is valid once no request is in flight.
         tracker
             .0
             .idle_since_ms

@@ -30,7 +30,7 @@ use crate::transport::tunnel;
 pub(super) struct ProxyService {
     pub(super) tracing: Arc<ExchangeContext>,
     pub(super) limits: HttpLimits,
-    /// Maximum size of a body that is searched for correlation keys; [`None`] if there are no keys in
+    /// Maximum size of a body that is searched for correlation keys; [`None`] without keys in
     /// bodies.
     pub(super) max_searched_body_bytes: Option<usize>,
     pub(super) inbound: UpstreamClient,

@@ -1,4 +1,4 @@
-//! A proxy for HTTP with what stands before and behind it.
+//! A proxy for HTTP, with clients and services.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,7 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use throughline_model::{Span, Value};
-use throughline_proxy::http::{Config, Limits, Listener, Origin, Protocol, Route};
+use throughline_proxy::http::{
+    Config, HttpLimits, HttpListenerConfig, HttpRoute, UpstreamOrigin, UpstreamProtocol,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -22,15 +24,15 @@ use crate::support::{LIMIT, Running, Spans, config, listen, within};
 
 pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
 
-/// A proxy and the spans that come out of it.
-pub(crate) struct Side {
+/// A running proxy and the spans that it has exported.
+pub(crate) struct HttpFixture {
     pub(crate) proxy: Running,
     pub(crate) spans: Arc<Spans>,
 }
 
-// === impl Side ===
+// === impl HttpFixture ===
 
-impl Side {
+impl HttpFixture {
     pub(crate) async fn start(http: Config) -> Self {
         let spans = Arc::new(Spans::default());
         let sink: Arc<Spans> = Arc::clone(&spans);
@@ -49,27 +51,27 @@ impl Side {
         self.proxy.addresses.http[0]
     }
 
-    /// A connection of HTTP/1.1.
+    /// Opens an HTTP/1.1 connection.
     pub(crate) async fn http1(&self) -> http1::SendRequest<Body> {
         http1_to(self.address()).await
     }
 
-    /// A connection of HTTP/2.
+    /// Opens an HTTP/2 connection.
     pub(crate) async fn http2(&self) -> http2::SendRequest<Body> {
         http2_to(self.address()).await
     }
 
-    /// Sends bytes and has all that comes until the end.
+    /// Sends bytes and returns everything received until the close.
     pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut stream = TcpStream::connect(self.address()).await.unwrap();
         stream.write_all(bytes.as_ref()).await.unwrap();
-        let mut answer = Vec::new();
-        // A reset after the answer is an end, too.
-        drop(within(stream.read_to_end(&mut answer)).await);
-        String::from_utf8_lossy(&answer).into_owned()
+        let mut response = Vec::new();
+        // The proxy may reset the connection after its response.
+        drop(within(stream.read_to_end(&mut response)).await);
+        String::from_utf8_lossy(&response).into_owned()
     }
 
-    /// The spans, once there are so many.
+    /// Waits for this number of spans and returns them.
     pub(crate) async fn spans(&self, count: usize) -> Vec<Span> {
         let begin = tokio::time::Instant::now();
         loop {
@@ -88,28 +90,28 @@ impl Side {
     }
 }
 
-/// In front of a service.
+/// Returns the configuration of a listener in front of a service.
 pub(crate) fn inbound(service: SocketAddr) -> Config {
-    listening(Route::Service {
+    listening(HttpRoute::Service {
         address: service.to_string().parse().unwrap(),
-        protocol: Protocol::Same,
+        protocol: UpstreamProtocol::Same,
     })
 }
 
-/// A proxy in the sense of `http_proxy`.
-pub(crate) fn named(connect: bool) -> Config {
-    listening(Route::Named { connect })
+/// Returns the configuration of a forward proxy, as clients use it with `http_proxy`.
+pub(crate) fn forward_proxy(connect: bool) -> Config {
+    listening(HttpRoute::Named { connect })
 }
 
-pub(crate) fn fixed(to: &str, tls: bool) -> Config {
-    listening(Route::Fixed(Origin {
+pub(crate) fn fixed_origin(to: &str, tls: bool) -> Config {
+    listening(HttpRoute::Fixed(UpstreamOrigin {
         address: to.parse().unwrap(),
         tls,
     }))
 }
 
-pub(crate) fn listening(route: Route) -> Config {
-    let listener = Listener {
+pub(crate) fn listening(route: HttpRoute) -> Config {
+    let listener = HttpListenerConfig {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
         route,
         tls: None,
@@ -120,14 +122,14 @@ pub(crate) fn listening(route: Route) -> Config {
     }
 }
 
-pub(crate) fn limited(http: Config, change: impl FnOnce(&mut Limits)) -> Config {
+pub(crate) fn with_limits(http: Config, change: impl FnOnce(&mut HttpLimits)) -> Config {
     let mut http = http;
     change(&mut http.limits);
     http
 }
 
-/// A service that answers each request with this.
-pub(crate) async fn service<F, R>(answer: F) -> SocketAddr
+/// Starts a service with this handler.
+pub(crate) async fn service<F, R>(response: F) -> SocketAddr
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
     R: Future<Output = Response<Body>> + Send + 'static,
@@ -136,30 +138,30 @@ where
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(serve(stream, answer.clone()));
+            tokio::spawn(serve(stream, response.clone()));
         }
     });
     address
 }
 
-async fn serve<F, R>(stream: TcpStream, answer: F)
+async fn serve<F, R>(stream: TcpStream, response: F)
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
     R: Future<Output = Response<Body>> + Send + 'static,
 {
-    let answer = service_fn(move |request| {
-        let answered = answer(request);
-        async move { Ok::<_, Infallible>(answered.await) }
+    let response = service_fn(move |request| {
+        let responding = response(request);
+        async move { Ok::<_, Infallible>(responding.await) }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
     drop(
         builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), answer)
+            .serve_connection_with_upgrades(TokioIo::new(stream), response)
             .await,
     );
 }
 
-/// Answers with the request: its line, its fields, and its body at the end.
+/// WordStream with the request: its line, its fields, and its body at the end.
 pub(crate) async fn echo() -> SocketAddr {
     service(|request| async move {
         let (parts, body) = request.into_parts();
@@ -172,7 +174,7 @@ pub(crate) async fn echo() -> SocketAddr {
             .await
             .map(|body| body.to_bytes())
             .unwrap_or_default();
-        Response::new(text(head + &String::from_utf8_lossy(&body)))
+        Response::new(text_body(head + &String::from_utf8_lossy(&body)))
     })
     .await
 }
@@ -197,32 +199,32 @@ pub(crate) fn get(uri: &str) -> Request<Body> {
     Request::builder()
         .uri(uri)
         .header("host", "shop")
-        .body(empty())
+        .body(empty_body())
         .unwrap()
 }
 
-pub(crate) fn empty() -> Body {
+pub(crate) fn empty_body() -> Body {
     Empty::new().map_err(|never| match never {}).boxed()
 }
 
-pub(crate) fn text(text: impl Into<Bytes>) -> Body {
+pub(crate) fn text_body(text: impl Into<Bytes>) -> Body {
     Full::new(text.into())
         .map_err(|never| match never {})
         .boxed()
 }
 
-/// The status and the body.
-pub(crate) async fn read(answer: Response<Incoming>) -> (u16, String) {
-    let status = answer.status().as_u16();
-    let body = within(answer.into_body().collect())
+/// Reads a response and returns its status and body.
+pub(crate) async fn read_response(response: Response<Incoming>) -> (u16, String) {
+    let status = response.status().as_u16();
+    let body = within(response.into_body().collect())
         .await
         .unwrap()
         .to_bytes();
     (status, String::from_utf8_lossy(&body).into_owned())
 }
 
-/// What a span says under this key, as text.
-pub(crate) fn says(span: &Span, key: &str) -> Option<String> {
+/// Returns an attribute as text.
+pub(crate) fn attribute_text(span: &Span, key: &str) -> Option<String> {
     let found = span.attributes.iter().find(|pair| pair.key == key)?;
     Some(if let Value::String(text) = &found.value {
         text.to_string()
