@@ -1,5 +1,5 @@
-//! Command-line arguments. Values are kept as text here; each command parses its own and reports all
-//! errors at once.
+//! Command-line arguments. Values are kept as text here; each command parses its own values and
+//! reports all errors at once.
 
 pub(crate) mod init;
 pub(crate) mod query;

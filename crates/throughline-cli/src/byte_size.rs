@@ -1,7 +1,7 @@
 //! Sizes in bytes as people write them: `512MiB`, `2GiB`, `1048576`.
 
-/// Parses a size, or returns [`None`] when it is malformed or overflows. `M` and `MB` mean `MiB`, as
-/// is usual for memory.
+/// Parses a size, or returns [`None`] when it is malformed or overflows. `M` and `MB` mean `MiB`,
+/// as is usual for memory.
 pub(crate) fn parse(text: &str) -> Option<usize> {
     let text = text.trim();
     let digits = text

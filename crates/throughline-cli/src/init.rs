@@ -1,7 +1,7 @@
 //! `throughline init`: redirects a pod's connections to its sidecar with nftables.
 //!
-//! All rules are in one table, so that they are replaced and removed as a whole, in one transaction,
-//! and tables of others are not touched.
+//! All rules are in one table, so that they are replaced and removed as a whole, in one
+//! transaction, and other tables are not touched.
 
 mod config;
 mod ruleset;

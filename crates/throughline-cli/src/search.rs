@@ -144,7 +144,7 @@ fn start_of_search(since: &str, now: OffsetDateTime) -> Option<String> {
 
 fn table(summaries: &[TraceListItemJson], colors: ColorMode) -> String {
     if summaries.is_empty() {
-        return "No trace matches. Search further back with --since; the web UI lists the services.\n"
+        return "No trace matches. Search further back with --since; the web UI lists services.\n"
             .to_owned();
     }
     let header = format!(

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
         .context("cannot start the async runtime")?;
     let json = args.json;
     runtime.block_on(async move {
-        // Handlers come before the addresses, so that a script that has read them can send a signal.
+        // Handlers come first: a script may send a signal once it has read the addresses.
         let stop = stop_signal()?;
         let collector = Collector::bind(config)
             .await

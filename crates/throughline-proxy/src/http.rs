@@ -5,13 +5,13 @@
 //!   downstream ──► server ──► connection ──► service ──────► upstream ──► upstream host
 //!                             (TLS, h1, h2)  (one request)   (reused connections)
 //!                                              │  ▲
-//!                                              ▼  │ contexts: `throughline_intercept::HttpExchange`
+//!                                              ▼  │ contexts: `intercept::HttpExchange`
 //!                                             span ──► SpanSink
 //! ```
 //!
-//! Bodies are streamed: the proxy holds what is between two reads, and does not read for a side that
-//! does not. A request keeps its protocol: HTTP/2 is forwarded as HTTP/2, so that gRPC stays gRPC
-//! ([`UpstreamProtocol`] overrides it).
+//! Bodies are streamed: the proxy holds the bytes between two reads, and stops reading from a side
+//! while the other one does not read. A request keeps its protocol: HTTP/2 is forwarded as HTTP/2,
+//! so that gRPC stays gRPC ([`UpstreamProtocol`] overrides it).
 //!
 //! Hop-by-hop fields are removed (RFC 9110, section 7.6.1); all other fields are forwarded, apart
 //! from the contexts that the exchange writes. No `Via` and no `Forwarded` are added: the proxy is

@@ -102,8 +102,8 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) broker_ports: Option<String>,
 
-    /// Host name advertised to clients for the brokers' ports. Default: the address that each client
-    /// connected to
+    /// Host name advertised to clients for the brokers' ports. Default: the address that each
+    /// client connected to
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_ADVERTISE",

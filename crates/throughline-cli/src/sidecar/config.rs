@@ -1,5 +1,5 @@
-//! Parses the raw configuration into the typed one: all of it, or every error in it, before a socket
-//! is bound.
+//! Parses the raw configuration into the typed one: all of it, or every error in it, before a
+//! socket is bound.
 
 mod correlation;
 mod export;

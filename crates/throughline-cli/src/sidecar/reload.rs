@@ -31,7 +31,7 @@ pub(crate) struct ConfigReloader {
     file: FileDebouncer,
 }
 
-/// Detects that a file has changed and is no longer being written.
+/// Detects changes of a file once their write is complete.
 #[derive(Debug, Default)]
 struct FileDebouncer {
     /// Text at the last load.

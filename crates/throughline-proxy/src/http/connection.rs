@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::config::{HttpLimits, HttpRoute};
-use super::downstream::Downstream;
+use super::downstream::DownstreamConnection;
 use super::idle_tracker::IdleTracker;
 use super::prefixed_io::PrefixedIo;
 use super::service::ProxyService;
@@ -78,7 +78,7 @@ impl ConnectionServer {
             }
         };
         let tracker = IdleTracker::new();
-        let downstream = Downstream {
+        let downstream = DownstreamConnection {
             route: self.route.clone(),
             client: unmap_ipv4(client),
             local: connection.local,
@@ -129,7 +129,7 @@ impl ConnectionServer {
 /// Serves the requests of a connection. hyper's HTTP/1 answers anything that is not HTTP with 400.
 pub(super) async fn serve_connection<S>(
     service: Arc<ProxyService>,
-    downstream: Arc<Downstream>,
+    downstream: Arc<DownstreamConnection>,
     io: PrefixedIo<S>,
     protocol: DetectedProtocol,
 ) where

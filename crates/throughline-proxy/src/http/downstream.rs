@@ -10,7 +10,7 @@ use super::idle_tracker::IdleTracker;
 use super::pool::DownstreamPool;
 
 /// A downstream connection.
-pub(super) struct Downstream {
+pub(super) struct DownstreamConnection {
     pub(super) route: HttpRoute,
     pub(super) client: SocketAddr,
     /// Address that the client connected to.
@@ -21,9 +21,9 @@ pub(super) struct Downstream {
     pub(super) pool: Arc<DownstreamPool>,
 }
 
-// === impl Downstream ===
+// === impl DownstreamConnection ===
 
-impl Downstream {
+impl DownstreamConnection {
     pub(super) const fn direction(&self) -> Direction {
         match self.route {
             HttpRoute::Service { .. } => Direction::Inbound,

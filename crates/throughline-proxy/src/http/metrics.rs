@@ -132,7 +132,7 @@ impl HttpMetrics {
         );
         registry.register(
             "connections",
-            "Downstream connections accepted",
+            "DownstreamConnection connections accepted",
             self.connections.clone(),
         );
         registry.register(

@@ -9,7 +9,7 @@ use throughline_intercept::http::Direction;
 
 use super::config::{HttpRoute, UpstreamOrigin, UpstreamProtocol};
 use super::connection::{OpenConnectionGauge, serve_connection};
-use super::downstream::Downstream;
+use super::downstream::DownstreamConnection;
 use super::error::ProxyError;
 use super::idle_tracker::IdleTracker;
 use super::pool::DownstreamPool;
@@ -60,7 +60,7 @@ impl RedirectedHttpServer {
         let tracker = IdleTracker::new();
         let metrics = &self.0.tracing.metrics;
         let _open = OpenConnectionGauge::new(metrics.connection_accepted(direction));
-        let downstream = Downstream {
+        let downstream = DownstreamConnection {
             route,
             client,
             local: destination,

@@ -14,7 +14,7 @@ use throughline_intercept::http::{Direction, Failure, Request as RequestDescript
 use tokio_util::task::TaskTracker;
 
 use super::config::HttpLimits;
-use super::downstream::Downstream;
+use super::downstream::DownstreamConnection;
 use super::error::{ProxyError, is_grpc};
 use super::header::strip_hop_by_hop;
 use super::idle_tracker::RequestGuard;
@@ -63,7 +63,7 @@ impl ProxyService {
     /// Responds to one request.
     pub(super) async fn respond(
         self: Arc<Self>,
-        downstream: Arc<Downstream>,
+        downstream: Arc<DownstreamConnection>,
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let is_grpc = is_grpc(request.headers());
@@ -92,7 +92,7 @@ impl ProxyService {
 
     async fn forward(
         &self,
-        downstream: &Downstream,
+        downstream: &DownstreamConnection,
         mut request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, ProxyError> {
         let request_guard = downstream.tracker.begin_request();
@@ -150,7 +150,7 @@ impl ProxyService {
 
     fn start_span(
         &self,
-        downstream: &Downstream,
+        downstream: &DownstreamConnection,
         target: &RequestTarget,
         parts: &mut Parts,
         body: Option<&[u8]>,
@@ -185,7 +185,7 @@ impl ProxyService {
     /// Forwards a request and its response.
     async fn exchange(
         &self,
-        downstream: &Downstream,
+        downstream: &DownstreamConnection,
         prepared: PreparedRequest,
         parts: Parts,
         body: RequestBody,
@@ -269,7 +269,7 @@ impl ProxyService {
     /// Responds to a CONNECT and tunnels the bytes that follow.
     async fn connect(
         &self,
-        downstream: &Downstream,
+        downstream: &DownstreamConnection,
         prepared: PreparedRequest,
     ) -> Result<Response<ResponseBody>, ProxyError> {
         let PreparedRequest {
@@ -306,7 +306,11 @@ impl ProxyService {
 
 /// Ends a span with an error. An inbound span has the status that the client gets; an outbound one
 /// has none, because the upstream has not responded.
-fn fail_span(downstream: &Downstream, mut span: ExchangeSpan, error: ProxyError) -> ProxyError {
+fn fail_span(
+    downstream: &DownstreamConnection,
+    mut span: ExchangeSpan,
+    error: ProxyError,
+) -> ProxyError {
     if downstream.direction() == Direction::Inbound && error != ProxyError::IncompleteRequest {
         span.record_response(error.status().as_u16(), &HeaderMap::new());
     }

@@ -15,7 +15,7 @@ use crate::correlator::SharedCorrelator;
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::transport::drain::Drain;
 
-/// What all exchanges share.
+/// Settings, sink and metrics that all exchanges share.
 pub(super) struct ExchangeContext {
     pub(super) settings: watch::Receiver<Arc<Settings>>,
     pub(super) correlator: SharedCorrelator,

@@ -28,7 +28,7 @@ pub(super) struct RequestTarget {
 }
 
 /// Where a request is forwarded to, and how.
-struct Destination {
+struct ResolvedTarget {
     origin: UpstreamOrigin,
     authority: Authority,
     is_http2: bool,
@@ -50,7 +50,7 @@ impl RequestTarget {
                 | HttpRoute::Original(_) => Err(ProxyError::ConnectNotAllowed),
             };
         }
-        let destination = Destination::resolve(request.uri(), route, authority, is_http2)?;
+        let destination = ResolvedTarget::resolve(request.uri(), route, authority, is_http2)?;
         let path_and_query = request
             .uri()
             .path_and_query()
@@ -115,9 +115,9 @@ impl RequestTarget {
     }
 }
 
-// === impl Destination ===
+// === impl ResolvedTarget ===
 
-impl Destination {
+impl ResolvedTarget {
     /// Returns where a route sends a request.
     fn resolve(
         uri: &Uri,

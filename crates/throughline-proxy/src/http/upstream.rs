@@ -27,8 +27,8 @@ use crate::transport::tls::UpstreamTls;
 /// Bytes of one HTTP/2 response that are buffered for a client that does not read.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 
-/// HTTP/2's maximum (RFC 9113, section 6.9.1). A response that is not read must not hold up the others
-/// of its connection; the stream window limits each of them.
+/// HTTP/2's maximum (RFC 9113, section 6.9.1). A response that is not read must not hold up the
+/// others of its connection; the stream window limits each of them.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// Sends the requests of one direction.

@@ -276,7 +276,7 @@ fn parse_origin(text: &str) -> Option<UpstreamOrigin> {
     Some(UpstreamOrigin { address, tls })
 }
 
-/// Returns the resource with `unknown_service`: there is no client.id in HTTP to name a service by.
+/// Returns the resource with `unknown_service`: HTTP has no client.id to name a service by.
 fn with_unknown_service(resource: &Resource) -> Arc<Resource> {
     let mut attributes = resource.attributes.clone();
     for pair in &mut attributes {

@@ -45,8 +45,8 @@ impl<'a> ConfigParser<'a> {
         self.errors.push(format!("{name} {text}"));
     }
 
-    /// Returns a variable that is not one of the sidecar's options. An empty one counts as unset, as
-    /// OpenTelemetry's specification has it.
+    /// Returns a variable that is not one of the sidecar's options. An empty one counts as unset,
+    /// as OpenTelemetry's specification requires.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name)
             .map(|value| value.trim().to_owned())

@@ -79,8 +79,8 @@ impl ConfigParser<'_> {
         let key = "outbound_tls_ca";
         match self.file(key, self.raw.options.outbound_tls_ca.as_deref()) {
             Some(pem) => self.tls(key, UpstreamTls::new(TlsRoots::Pem(&pem), None, None)),
-            // A machine without certificate authorities is no error: it may never use https://, and
-            // requests that do are answered with 502.
+            // Without certificate authorities the sidecar starts anyway: https:// may never be used,
+            // and requests that use it get 502.
             None => UpstreamTls::new(TlsRoots::System, None, None).ok(),
         }
     }
