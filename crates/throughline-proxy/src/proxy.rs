@@ -23,7 +23,7 @@ use self::sockets::BoundSockets;
 use crate::clock::SpanClock;
 use crate::config::{Config, ListenerRoute};
 use crate::correlator::SharedCorrelator;
-use crate::http::Http;
+use crate::http::HttpServer;
 use crate::kafka::cluster::{ClusterConfig, SharedCluster};
 use crate::kafka::server::KafkaServer;
 use crate::listener::accept::{AcceptLoop, OverloadPolicy};
@@ -46,7 +46,7 @@ pub struct Proxy {
     admin: Option<TcpListener>,
     addresses: ProxyAddresses,
     kafka: Arc<KafkaServer>,
-    http: Http,
+    http: HttpServer,
     metrics: MetricsSources,
     permits: Arc<Semaphore>,
     drain_timeout: Duration,
@@ -81,7 +81,7 @@ impl Proxy {
             capacity: config.capacity,
             correlator: has_one_process(&sockets).then(|| correlator.clone()),
         };
-        let http = Http::new(
+        let http = HttpServer::new(
             config.http,
             sockets.http,
             Arc::clone(&sink),
@@ -104,7 +104,7 @@ impl Proxy {
         });
         let builder = ListenerBuilder {
             kafka: Arc::clone(&kafka),
-            http: http.gate(),
+            http: http.redirected(),
             transparent_cluster: SharedCluster::transparent(cluster_config.clone()),
             cluster_config,
             detection: Arc::new(DetectionMetrics::new()),

@@ -29,7 +29,7 @@ pub(super) enum KafkaListener {
 /// Builds listeners from bound sockets.
 pub(super) struct ListenerBuilder {
     pub(super) kafka: Arc<KafkaServer>,
-    pub(super) http: http::Gate,
+    pub(super) http: http::RedirectedHttpServer,
     pub(super) cluster_config: ClusterConfig,
     /// The cluster of all redirected connections.
     pub(super) transparent_cluster: Arc<SharedCluster>,

@@ -21,7 +21,7 @@ pub(super) struct RedirectedServer {
     pub(super) detect: DetectServer,
     pub(super) kafka: Arc<KafkaServer>,
     pub(super) cluster: Arc<SharedCluster>,
-    pub(super) http: http::Gate,
+    pub(super) http: http::RedirectedHttpServer,
 }
 
 // === impl RedirectedServer ===

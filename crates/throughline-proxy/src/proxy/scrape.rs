@@ -16,7 +16,7 @@ pub(super) type ReadExporterCounts = Arc<dyn Fn() -> ExporterCounts + Send + Syn
 /// The parts of the proxy that have metrics.
 pub(super) struct MetricsSources {
     pub(super) kafka: Arc<KafkaMetrics>,
-    pub(super) http: Arc<http::Metrics>,
+    pub(super) http: Arc<http::HttpMetrics>,
     pub(super) detection: Arc<DetectionMetrics>,
     pub(super) correlator: SharedCorrelator,
     pub(super) clusters: Vec<Arc<SharedCluster>>,

@@ -45,7 +45,7 @@ pub enum ListenerPurpose {
 /// All sockets of a proxy.
 pub(super) struct BoundSockets {
     pub(super) listeners: Vec<(TcpListener, ListenerRoute)>,
-    pub(super) http: Vec<http::Door>,
+    pub(super) http: Vec<http::BoundHttpListener>,
     pub(super) admin: Option<TcpListener>,
     pub(super) addresses: ProxyAddresses,
 }
@@ -70,7 +70,10 @@ impl BoundSockets {
         for wanted in std::mem::take(&mut config.http.listeners) {
             let (listener, local) = bind(wanted.address, ListenerPurpose::Http).await?;
             addresses.http.push(local);
-            http.push(http::Door { listener, wanted });
+            http.push(http::BoundHttpListener {
+                listener,
+                config: wanted,
+            });
         }
         let mut admin = None;
         if let Some(address) = config.admin {
