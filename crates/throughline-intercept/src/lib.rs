@@ -28,6 +28,7 @@
 pub mod correlate;
 pub mod http;
 pub mod kafka;
+mod trace;
 
 pub use http::Exchange as HttpExchange;
 pub use kafka::Session as KafkaSession;
