@@ -26,7 +26,7 @@ use support::{
     read_frame, request, within,
 };
 use throughline_intercept::kafka::Settings;
-use throughline_model::{Full, Span, SpanSink};
+use throughline_model::{SinkFull, Span, SpanSink};
 use throughline_proxy::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -323,7 +323,7 @@ async fn the_switch_of_injection_holds_on_connections_that_stand() {
 struct Broken;
 
 impl SpanSink for Broken {
-    fn try_send(&self, _: Span) -> Result<(), Full> {
+    fn try_send(&self, _: Span) -> Result<(), SinkFull> {
         panic!("a span came")
     }
 }

@@ -8,9 +8,9 @@ mod tls;
 
 use std::time::Duration;
 
-use throughline_collector::duration;
 use throughline_export::{Endpoint, Protocol};
 use throughline_intercept::kafka::Capacity;
+use throughline_model::duration;
 use throughline_proxy::{Config, Limits};
 use tracing_subscriber::EnvFilter;
 

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use throughline_kafka::batch::{Batch, Record};
+use throughline_kafka::batch::{Record, RecordBatch};
 use throughline_model::context::{Carrier, Sampling, SpanContext};
 
 use super::context::Found;
@@ -30,7 +30,7 @@ impl<C: Cluster> Tracer<C> {
     pub(super) fn cause(
         &mut self,
         topic: &TopicKey,
-        batch: &Batch<'_>,
+        batch: &RecordBatch<'_>,
         record: &Record<'_>,
         now: Timestamp,
     ) -> Option<ParentDecision> {
@@ -41,6 +41,7 @@ impl<C: Cluster> Tracer<C> {
         let signature = CallSignature::new(&("kafka", &*self.topic_name(topic)));
         let made = batch
             .base_timestamp()
+            .0
             .saturating_add(record.timestamp_delta);
         let made = u64::try_from(made)
             .ok()

@@ -1,7 +1,6 @@
 //! Contexts in the headers of records: found, written, and patched where they lie.
 
 use throughline_kafka::batch::{self, Record};
-use throughline_model::SpanId;
 use throughline_model::context::{
     self, Baggage, Carrier, CarrierMut, Format, Sampling, SpanContext,
 };
@@ -26,19 +25,8 @@ struct Received<'r, 'a> {
 /// The headers of a record, and those that it is to get.
 struct Outgoing<'r, 'a> {
     record: &'r Record<'a>,
-    headers: &'r mut batch::Headers,
+    headers: &'r mut batch::HeaderWriter,
 }
-
-/// Headers without which a record holds no context.
-const NAMES: [&[u8]; 7] = [
-    b"traceparent",
-    b"b3",
-    b"x-b3-traceid",
-    b"x-b3-spanid",
-    b"x-b3-sampled",
-    b"x-b3-flags",
-    b"uber-trace-id",
-];
 
 /// opentracing-kafka-client put the consumer span's context under this prefix, up to 0.1.2.
 const SECOND_SPAN: &[u8] = b"second_span_";
@@ -69,11 +57,8 @@ fn read_prefixed(record: &Record<'_>, settings: &Settings, prefix: &'static [u8]
 }
 
 fn is_of_context(name: &[u8]) -> bool {
-    // By length first: most names are no such name, and are not looked at further.
-    match name.len() {
-        2 | 10..=13 => NAMES.iter().any(|known| known.eq_ignore_ascii_case(name)),
-        length => length > SECOND_SPAN.len() && name.starts_with(SECOND_SPAN),
-    }
+    Format::of_context_header(name).is_some()
+        || (name.len() > SECOND_SPAN.len() && name.starts_with(SECOND_SPAN))
 }
 
 /// Gives the record the context, in place of a malformed one under the same name.
@@ -81,7 +66,7 @@ pub(super) fn write(
     formats: &[Format],
     context: &SpanContext,
     record: &Record<'_>,
-    headers: &mut batch::Headers,
+    headers: &mut batch::HeaderWriter,
 ) {
     context::inject(
         formats,
@@ -89,25 +74,6 @@ pub(super) fn write(
         &Baggage::default(),
         &mut Outgoing { record, headers },
     );
-}
-
-/// Where the span id of the context stands in the value of this header, 16 digits; [`None`] when it has none, or another.
-pub(super) fn span_id_at(name: &[u8], value: &[u8], expected: SpanId) -> Option<usize> {
-    let at = if name.eq_ignore_ascii_case(b"traceparent") {
-        36
-    } else if name.eq_ignore_ascii_case(b"x-b3-spanid") {
-        0
-    } else if name.eq_ignore_ascii_case(b"b3") {
-        1 + value.iter().position(|byte| *byte == b'-')?
-    } else if name.eq_ignore_ascii_case(b"uber-trace-id") {
-        1 + value.iter().position(|byte| *byte == b':')?
-    } else {
-        return None;
-    };
-    value
-        .get(at..)?
-        .starts_with(&expected.to_hex())
-        .then_some(at)
 }
 
 // === impl Received ===
@@ -154,7 +120,7 @@ impl Carrier for Outgoing<'_, '_> {
 
 impl CarrierMut for Outgoing<'_, '_> {
     fn replace(&mut self, name: &str, value: &[u8]) {
-        if self.record.header(name.as_bytes()).is_some() {
+        if self.record.last_header(name.as_bytes()).is_some() {
             self.headers.replace(name.as_bytes(), Some(value));
         } else {
             self.headers.append(name.as_bytes(), Some(value));

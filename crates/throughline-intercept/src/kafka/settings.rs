@@ -170,12 +170,7 @@ impl Default for Settings {
                 attributes: Vec::new(),
             }),
             naming: Naming::default(),
-            read: vec![
-                Format::W3c,
-                Format::B3Single,
-                Format::B3Multi,
-                Format::Jaeger,
-            ],
+            read: Format::contexts().collect(),
             write: vec![Format::W3c],
             sample_ratio: 1.0,
             inject: true,

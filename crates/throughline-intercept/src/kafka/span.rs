@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use throughline_model::context::SpanContext;
 use throughline_model::convention::{
     CLIENT_ADDRESS, ERROR_TYPE, KAFKA_BATCH_SIZE, KAFKA_DELIVERY_COUNT, KAFKA_HANDLED, KAFKA_LAG,
     KAFKA_NOT_INJECTED, KAFKA_QUEUE_TIME, KAFKA_QUEUE_TIME_SENT, KAFKA_REDELIVERED,
     MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
     MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID, MESSAGING_KAFKA_MESSAGE_KEY,
     MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME,
-    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE, PARENT_CONFIDENCE,
-    PARENT_EVIDENCE, SERVER_ADDRESS, SERVER_PORT,
+    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, PARENT_CONFIDENCE, PARENT_EVIDENCE, SERVER_ADDRESS,
+    SERVER_PORT,
 };
-use throughline_model::{Event, KeyValue, Link, Span, SpanKind, Status, Value};
+use throughline_model::{Event, KeyValue, Link, Span, SpanKind, Status, Value, flag};
 
 use super::cause::Told;
 use super::tracer::{Identity, Tracer};
@@ -62,10 +61,6 @@ pub(super) struct Details<'a> {
     /// Kafka's code; [`error::NONE`] when it went well.
     pub(super) error_code: i16,
 }
-
-/// OTLP `Span.flags`: whether the parent is remote is known, and it is.
-const HAS_IS_REMOTE: u32 = 0x100;
-const IS_REMOTE: u32 = 0x200;
 
 /// Of nanoseconds.
 pub(super) fn seconds(nanoseconds: u64) -> f64 {
@@ -126,7 +121,9 @@ impl<C: Cluster> Tracer<C> {
             trace_id,
             span_id,
             parent_span_id: parent,
-            flags: u32::from(flags) | HAS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 },
+            flags: u32::from(flags)
+                | flag::HAS_IS_REMOTE
+                | if is_remote { flag::IS_REMOTE } else { 0 },
             trace_state: String::from(trace_state.as_str()),
             name,
             kind: place.operation.kind(),
@@ -275,18 +272,6 @@ fn events(details: &Details<'_>, naming: Naming, time: Timestamp) -> Vec<Event> 
         name: "error".to_owned(),
         attributes,
     }]
-}
-
-/// A link to the span that sent a record.
-pub(super) fn follows_from(context: &SpanContext) -> Link {
-    let flags = u32::from(context.sampling.is_sampled()) | if context.random { 2 } else { 0 };
-    Link {
-        trace_id: context.trace_id,
-        span_id: context.span_id,
-        trace_state: context.trace_state.as_str().to_owned(),
-        flags: flags | HAS_IS_REMOTE | IS_REMOTE,
-        attributes: vec![KeyValue::new(OPENTRACING_REF_TYPE, "follows_from")],
-    }
 }
 
 fn put(to: &mut Vec<KeyValue>, key: &'static str, value: impl Into<Value>) {

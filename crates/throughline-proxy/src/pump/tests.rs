@@ -1,5 +1,5 @@
 use throughline_intercept::kafka::Peer;
-use throughline_model::{Full, Span};
+use throughline_model::{SinkFull, Span};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
@@ -12,7 +12,7 @@ use crate::switch::Switch;
 struct NoSpans;
 
 impl SpanSink for NoSpans {
-    fn try_send(&self, _: Span) -> Result<(), Full> {
+    fn try_send(&self, _: Span) -> Result<(), SinkFull> {
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use throughline_intercept::kafka::{Capacity, Settings};
-use throughline_model::{Full, Span, SpanSink};
+use throughline_model::{SinkFull, Span, SpanSink};
 use throughline_proxy::{
     Address, Addressed, Addresses, Config, Control, Limits, Listener, PortRange, Proxy, Route,
 };
@@ -30,10 +30,10 @@ pub(crate) struct Running {
 pub(crate) struct Spans(pub(crate) Mutex<Vec<Span>>);
 
 impl SpanSink for Spans {
-    fn try_send(&self, span: Span) -> Result<(), Full> {
+    fn try_send(&self, span: Span) -> Result<(), SinkFull> {
         match self.0.lock() {
             Ok(mut spans) => spans.push(span),
-            Err(_) => return Err(Full),
+            Err(_) => return Err(SinkFull),
         }
         Ok(())
     }

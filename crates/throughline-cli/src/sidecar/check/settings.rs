@@ -6,7 +6,8 @@ use serde::Deserialize;
 use throughline_intercept::kafka::{
     Deliver, Limits, Naming, Relation, Service, Settings, TopicPattern, TopicSettings,
 };
-use throughline_model::context::Format;
+use throughline_model::context::{Format, FormatList};
+use throughline_model::environment::{EnvironmentReader, ValueSecrecy};
 use throughline_model::{KeyValue, Resource};
 
 use super::Check;
@@ -60,7 +61,7 @@ impl Check<'_> {
         let (resource, service) = self.resource();
         let naming = self.word("naming", &options.naming, &NAMINGS, Naming::default());
         let write = self.formats();
-        let others = READ.into_iter().filter(|format| !write.contains(format));
+        let others = Format::contexts().filter(|format| !write.contains(format));
         let read = write.iter().copied().chain(others).collect();
         let default = self.default_topic(naming);
         let limits = Limits {
@@ -116,26 +117,16 @@ impl Check<'_> {
         (Arc::new(Resource { attributes }), service)
     }
 
-    /// `OTEL_RESOURCE_ATTRIBUTES`: `key=value,key=value`.
+    /// Reads `OTEL_RESOURCE_ATTRIBUTES`: `key=value,key=value`, percent-encoded.
     fn resource_attributes(&mut self) -> Vec<KeyValue> {
-        let Some(text) = self.variable(RESOURCE_ATTRIBUTES) else {
-            return Vec::new();
-        };
-        let mut attributes = Vec::new();
-        for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
-            match pair.split_once('=') {
-                Some((key, value)) if !key.trim().is_empty() => {
-                    attributes.push(KeyValue::new(
-                        key.trim().to_owned(),
-                        value.trim().to_owned(),
-                    ));
-                }
-                _ => self.mistakes.push(format!(
-                    "{RESOURCE_ATTRIBUTES}: {pair:?} is not of the form key=value"
-                )),
-            }
-        }
-        attributes
+        let mut reader = EnvironmentReader::new(self.environment);
+        let pairs = reader.pairs(RESOURCE_ATTRIBUTES, ValueSecrecy::Public);
+        let errors = reader.into_errors();
+        self.mistakes.extend(errors.iter().map(ToString::to_string));
+        let pairs = pairs.into_iter();
+        pairs
+            .map(|(key, value)| KeyValue::new(key, value))
+            .collect()
     }
 
     fn formats(&mut self) -> Vec<Format> {
@@ -147,20 +138,16 @@ impl Check<'_> {
                 None => return vec![Format::W3c],
             },
         };
-        let mut formats = Vec::new();
-        for word in text
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-        {
-            match FORMATS.iter().find(|(known, _)| *known == word) {
-                Some((_, Some(format))) if !formats.contains(format) => formats.push(*format),
-                Some(_) => {}
-                None => self.mistakes.push(format!(
-                    "{name}: there is no format {word:?} here; use {KNOWN_FORMATS}"
-                )),
-            }
+        let list = FormatList::parse(&text);
+        let known = FormatList::names(Format::contexts());
+        for word in list.unknown {
+            self.mistakes.push(format!(
+                "{name}: unknown format {word:?}; use {known} or none"
+            ));
         }
+        // Baggage belongs to the application: the sidecar neither reads nor writes it.
+        let mut formats = list.formats;
+        formats.retain(|format| format.carries_context());
         formats
     }
 
@@ -252,25 +239,6 @@ const RELATIONS: [(&str, Relation); 2] = [
     ("links", Relation::LinksOnly),
 ];
 const DELIVERS: [(&str, Deliver); 2] = [("observe", Deliver::Observe), ("patch", Deliver::Patch)];
-
-/// OpenTelemetry's names. Baggage is the application's, and nothing is one of the names.
-const FORMATS: [(&str, Option<Format>); 6] = [
-    ("tracecontext", Some(Format::W3c)),
-    ("b3", Some(Format::B3Single)),
-    ("b3multi", Some(Format::B3Multi)),
-    ("jaeger", Some(Format::Jaeger)),
-    ("baggage", None),
-    ("none", None),
-];
-const KNOWN_FORMATS: &str = "tracecontext, b3, b3multi, jaeger or none";
-
-/// What is looked for in records, besides what is written.
-const READ: [Format; 4] = [
-    Format::W3c,
-    Format::B3Single,
-    Format::B3Multi,
-    Format::Jaeger,
-];
 
 const SERVICE_NAME: &str = "service.name";
 /// A client that has no id, where nobody said whose it is.

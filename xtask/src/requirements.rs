@@ -1,27 +1,27 @@
-//! What a task needs of the machine: is it there, can it be installed, what must the person do.
+//! Programs that a task requires: finds them, installs them, or names the command that does.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps;
+use crate::runner;
 
-/// A thing that is there or comes with a Debian package.
+/// A program and the Debian package that brings it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Need {
-    /// Programs, any of which will do.
+pub(crate) struct Requirement {
+    /// Names of the program, any of which will do.
     programs: &'static [&'static str],
-    /// Arguments with which it succeeds when it is whole; none when its presence is enough.
+    /// Arguments with which a complete installation succeeds; none when its presence is enough.
     probe: &'static [&'static str],
-    /// The Debian package that brings one.
+    /// Debian package.
     package: &'static str,
-    /// What it is for.
+    /// Use of the program, as the end of "which ...".
     purpose: &'static str,
 }
 
 /// A JVM for Apache Kafka.
-pub(crate) const JAVA: Need = Need {
+pub(crate) const JAVA: Requirement = Requirement {
     programs: &["java"],
     probe: &["-version"],
     package: "default-jre-headless",
@@ -29,15 +29,15 @@ pub(crate) const JAVA: Need = Need {
 };
 
 /// A JVM with its compiler, for a program of one file.
-pub(crate) const JDK: Need = Need {
+pub(crate) const JDK: Requirement = Requirement {
     programs: &["javac"],
     probe: &["-version"],
     package: "default-jdk-headless",
-    purpose: "runs Apache Kafka, and compiles what starts another proxy, and the Java client under test",
+    purpose: "runs Apache Kafka and compiles the Java client under test",
 };
 
 /// Maven, for the jars of Apache Kafka.
-pub(crate) const MAVEN: Need = Need {
+pub(crate) const MAVEN: Requirement = Requirement {
     programs: &["mvn"],
     probe: &[],
     package: "maven",
@@ -45,74 +45,77 @@ pub(crate) const MAVEN: Need = Need {
 };
 
 /// A browser for the tests of the web page.
-pub(crate) const CHROMIUM: Need = Need {
+pub(crate) const CHROMIUM: Requirement = Requirement {
     programs: &["chromium", "chromium-browser", "google-chrome"],
     probe: &[],
     package: "chromium",
     purpose: "shows the web page to its tests",
 };
 
-/// Python with its virtual environments, for a client of OpenTelemetry that is not ours.
-pub(crate) const PYTHON: Need = Need {
+/// Python with virtual environments, for a stock OpenTelemetry SDK and Kafka clients.
+pub(crate) const PYTHON: Requirement = Requirement {
     programs: &["python3"],
     probe: &["-c", "import ensurepip, venv"],
     package: "python3-venv",
-    purpose: "sends OpenTelemetry's own OTLP, and is a Kafka client under test",
+    purpose: "runs a stock OpenTelemetry SDK and Kafka clients under test",
 };
 
 /// A C compiler, for librdkafka.
-pub(crate) const COMPILER: Need = Need {
+pub(crate) const COMPILER: Requirement = Requirement {
     programs: &["cc"],
     probe: &[],
     package: "build-essential",
     purpose: "compiles librdkafka",
 };
 
-/// A load of HTTP, for the benchmark.
-pub(crate) const WRK: Need = Need {
+/// An HTTP load generator, for the benchmark.
+pub(crate) const WRK: Requirement = Requirement {
     programs: &["wrk"],
     probe: &[],
     package: "wrk",
-    purpose: "asks as fast as it goes",
+    purpose: "generates HTTP load",
 };
 
 /// `make`, for librdkafka.
-pub(crate) const MAKE: Need = Need {
+pub(crate) const MAKE: Requirement = Requirement {
     programs: &["make"],
     probe: &[],
     package: "build-essential",
     purpose: "builds librdkafka",
 };
 
-/// Makes sure that all of `needs` are there: installs what is missing as root on Debian and its children.
+/// Installs the missing ones of `requirements`, as root on Debian and its derivatives.
 ///
 /// # Errors
-/// Elsewhere, naming all that is missing, what for, and the command that installs it on Debian.
-pub(crate) fn provide(needs: &[Need]) -> Result<()> {
-    let missing: Vec<Need> = needs
+/// Elsewhere, naming every missing program, its use, and the command that installs it on Debian.
+pub(crate) fn provide(requirements: &[Requirement]) -> Result<()> {
+    let missing: Vec<Requirement> = requirements
         .iter()
         .copied()
-        .filter(|need| need.find().is_none())
+        .filter(|requirement| requirement.find().is_none())
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let mut packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let mut packages: Vec<&str> = missing
+        .iter()
+        .map(|requirement| requirement.package)
+        .collect();
     packages.dedup();
     if !rustix::process::geteuid().is_root() || find_program("apt-get").is_none() {
         let lines: Vec<String> = missing
             .iter()
-            .map(|need| {
+            .map(|requirement| {
                 format!(
                     "    {} ({}, which {})",
-                    need.programs.join(" or "),
-                    need.package,
-                    need.purpose
+                    requirement.programs.join(" or "),
+                    requirement.package,
+                    requirement.purpose
                 )
             })
             .collect();
         bail!(
-            "this machine lacks:\n{}\n  on Debian and Ubuntu: sudo apt-get install {}",
+            "missing programs:\n{}\n  on Debian and Ubuntu: sudo apt-get install {}",
             lines.join("\n"),
             packages.join(" ")
         );
@@ -134,13 +137,13 @@ fn apt_get(args: &[&str]) -> Result<()> {
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdout(std::io::stderr());
-    steps::run(&mut apt_get).context("installing with apt-get")
+    runner::run(&mut apt_get).context("installing with apt-get")
 }
 
-// === impl Need ===
+// === impl Requirement ===
 
-impl Need {
-    /// The path of the first of its programs that is there and works.
+impl Requirement {
+    /// Returns the path of the first of its programs that exists and works.
     pub(crate) fn find(&self) -> Option<PathBuf> {
         self.programs
             .iter()
@@ -157,7 +160,7 @@ impl Need {
     }
 }
 
-/// Where `name` is on the PATH.
+/// Returns the path of `name` on the PATH.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
@@ -170,13 +173,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_on_the_path_is_found_and_another_is_not() {
+    fn a_program_on_the_path_is_found() {
         assert!(find_program("sh").is_some());
         assert!(find_program("no-such-program-here").is_none());
     }
 
-    fn need(programs: &'static [&'static str], probe: &'static [&'static str]) -> Need {
-        Need {
+    fn requirement(
+        programs: &'static [&'static str],
+        probe: &'static [&'static str],
+    ) -> Requirement {
+        Requirement {
             programs,
             probe,
             package: "no-such-package",
@@ -186,11 +192,15 @@ mod tests {
 
     #[test]
     fn nothing_is_installed_when_nothing_is_missing() {
-        provide(&[need(&["no-such-program-here", "sh"], &["-c", "exit 0"])]).unwrap();
+        provide(&[requirement(
+            &["no-such-program-here", "sh"],
+            &["-c", "exit 0"],
+        )])
+        .unwrap();
     }
 
     #[test]
-    fn a_program_that_does_not_work_is_missing() {
-        assert_eq!(need(&["sh"], &["-c", "exit 1"]).find(), None);
+    fn a_program_that_fails_its_probe_is_missing() {
+        assert_eq!(requirement(&["sh"], &["-c", "exit 1"]).find(), None);
     }
 }

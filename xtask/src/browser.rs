@@ -1,4 +1,4 @@
-//! The web page at work: its pictures for the docs, and its speed. Both in a real Chromium, on a real collector.
+//! The web page in a real Chromium on a real collector: screenshots for the docs, and speed.
 
 use std::fs;
 
@@ -8,16 +8,16 @@ use throughline_testkit::collector::Collector;
 use throughline_testkit::demo::{Config, Demo, SPANS_LIMIT};
 use throughline_testkit::eshop::Mode;
 
-use crate::{machine, ui};
+use crate::{requirements, ui};
 
-/// Checkouts before the pictures: enough that the plot of the search has something to show.
+/// Checkouts before the screenshots, enough to fill the plot of the search page.
 const CHECKOUTS: u32 = 12;
 
-/// Writes the pictures of README and docs, light and dark, into `docs/images/ui`.
+/// Takes the screenshots of README and docs, light and dark, into `docs/images/ui`.
 pub(crate) fn screenshots() -> Result<()> {
     let binaries = prepare()?;
     let demo = Demo::start(binaries, &Config::new(Mode::Linked), &mut |what| {
-        eprintln!("{what}")
+        eprintln!("{what}");
     })?;
     for _ in 0..CHECKOUTS {
         demo.checkout_and_wait(SPANS_LIMIT)?;
@@ -30,7 +30,10 @@ pub(crate) fn screenshots() -> Result<()> {
     taken.and(stopped)
 }
 
-/// Prints how quickly the page opens, scrolls and searches large traces; fails when it misses what it promises.
+/// Prints how fast the page opens, scrolls and searches large traces.
+///
+/// # Errors
+/// When the page is slower than `docs/ui.md` promises.
 pub(crate) fn measure() -> Result<()> {
     let binaries = prepare()?;
     let collector = Collector::start(&binaries.throughline)?;
@@ -38,7 +41,11 @@ pub(crate) fn measure() -> Result<()> {
 }
 
 fn prepare() -> Result<&'static Binaries> {
-    machine::provide(&[machine::COMPILER, machine::MAKE, machine::CHROMIUM])?;
+    requirements::provide(&[
+        requirements::COMPILER,
+        requirements::MAKE,
+        requirements::CHROMIUM,
+    ])?;
     ui::build_if_stale()?;
     eprintln!("building the collector (the first time takes minutes)");
     Binaries::build()

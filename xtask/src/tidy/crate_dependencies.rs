@@ -1,14 +1,15 @@
-//! Arrows between crates point one way: pure <- shell <- binary; and the pure crates know no runtime.
+//! Dependencies between crates point one way (pure <- shell <- binary); pure crates use no runtime.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::steps::cargo;
+use crate::runner::cargo;
 
-/// What each of our crates may depend on, of ours. A new crate is entered here, with a reason in `docs/adr/`.
-const MAY_KNOW: &[(&str, &[&str])] = &[
+/// Our crates that each of our crates may depend on. A new crate needs an entry here and a reason
+/// in `docs/adr/`.
+const ALLOWED: &[(&str, &[&str])] = &[
     ("throughline-model", &[]),
     ("throughline-kafka", &[]),
     (
@@ -47,10 +48,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("xtask", &["throughline-testkit"]),
 ];
 
-/// What a crate's tests may use besides; anybody's tests may use the testkit.
-const MAY_TEST_WITH: &[(&str, &str)] = &[("throughline-export", "throughline-collector")];
+/// Crates that a crate's tests may use besides; the tests of every crate may use the testkit.
+const ALLOWED_IN_TESTS: &[(&str, &str)] = &[("throughline-export", "throughline-collector")];
 
-/// Crates that know no socket, clock or task, and what would bring one in.
+/// Crates without sockets, clocks and tasks, and the dependencies that would bring one in.
 const PURE: [&str; 5] = [
     "throughline-intercept",
     "throughline-kafka",
@@ -62,8 +63,9 @@ const IMPURE: [&str; 4] = ["hyper", "mio", "socket2", "tokio"];
 
 pub(super) fn check() -> Result<Vec<String>> {
     let metadata = output(&["metadata", "--format-version=1", "--no-deps", "--locked"])?;
-    let mut broken =
-        wrong_arrows(&serde_json::from_str(&metadata).context("reading what cargo metadata says")?);
+    let mut violations = forbidden_dependencies(
+        &serde_json::from_str(&metadata).context("parsing the output of cargo metadata")?,
+    );
     for pure in PURE {
         let tree = output(&[
             "tree",
@@ -74,11 +76,11 @@ pub(super) fn check() -> Result<Vec<String>> {
             "--all-features",
             "--locked",
         ])?;
-        broken.extend(
+        violations.extend(
             impurities(&tree).map(|name| format!("{pure} is a pure crate and depends on {name}")),
         );
     }
-    Ok(broken)
+    Ok(violations)
 }
 
 fn output(args: &[&str]) -> Result<String> {
@@ -92,19 +94,19 @@ fn output(args: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Dependencies of members on members that the tables do not allow.
-fn wrong_arrows(metadata: &Value) -> Vec<String> {
+/// Dependencies between our crates that the tables do not allow.
+fn forbidden_dependencies(metadata: &Value) -> Vec<String> {
     let packages: Vec<&Value> = list(metadata, "packages").collect();
     let ours: BTreeSet<&str> = packages
         .iter()
         .map(|package| text(package, "name"))
         .collect();
-    let mut broken = Vec::new();
+    let mut violations = Vec::new();
     for package in &packages {
         let name = text(package, "name");
-        let Some((_, allowed)) = MAY_KNOW.iter().find(|(known, _)| *known == name) else {
-            broken.push(format!(
-                "{name} is not in the table of crates; say there what it may depend on"
+        let Some((_, allowed)) = ALLOWED.iter().find(|(known, _)| *known == name) else {
+            violations.push(format!(
+                "{name} is not in the table of crates; add it with its allowed dependencies"
             ));
             continue;
         };
@@ -114,14 +116,14 @@ fn wrong_arrows(metadata: &Value) -> Vec<String> {
             let (other, is_for_tests) =
                 (text(dependency, "name"), text(dependency, "kind") == "dev");
             let may_test_with =
-                other == "throughline-testkit" || MAY_TEST_WITH.contains(&(name, other));
+                other == "throughline-testkit" || ALLOWED_IN_TESTS.contains(&(name, other));
             let is_allowed = allowed.contains(&other) || (is_for_tests && may_test_with);
             if !is_allowed {
-                broken.push(format!("{name} must not depend on {other}"));
+                violations.push(format!("{name} must not depend on {other}"));
             }
         }
     }
-    broken
+    violations
 }
 
 fn impurities(tree: &str) -> impl Iterator<Item = &str> {
@@ -159,36 +161,39 @@ mod tests {
     }
 
     #[test]
-    fn an_arrow_that_points_up_is_found() {
+    fn a_dependency_on_a_higher_tier_is_found() {
         let metadata = json!({"packages": [
             package("throughline-model", &[("throughline-store", None), ("serde", None)]),
             package("throughline-store", &[("throughline-model", None)]),
         ]});
         assert_eq!(
-            wrong_arrows(&metadata),
+            forbidden_dependencies(&metadata),
             ["throughline-model must not depend on throughline-store"]
         );
     }
 
     #[test]
-    fn the_testkit_is_for_tests() {
+    fn the_testkit_is_a_dev_dependency() {
         let testkit = "throughline-testkit";
         let crates = |kind| json!({"packages": [package("throughline", &[(testkit, kind)]), package(testkit, &[])]});
-        assert_eq!(wrong_arrows(&crates(Some("dev"))), Vec::<String>::new());
         assert_eq!(
-            wrong_arrows(&crates(None)),
+            forbidden_dependencies(&crates(Some("dev"))),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            forbidden_dependencies(&crates(None)),
             ["throughline must not depend on throughline-testkit"]
         );
     }
 
     #[test]
-    fn a_crate_that_nobody_entered_is_found() {
+    fn an_unlisted_crate_is_found() {
         let metadata = json!({"packages": [package("throughline-more", &[])]});
-        assert_eq!(wrong_arrows(&metadata).len(), 1);
+        assert_eq!(forbidden_dependencies(&metadata).len(), 1);
     }
 
     #[test]
-    fn a_runtime_in_a_tree_is_found_and_its_namesakes_are_not() {
+    fn a_runtime_in_a_tree_is_found() {
         let tree =
             "throughline-store v0.1.0 (/x)\ntokio-util v0.7.0\ntokio v1.0.0\ntokio v1.0.0 (*)\n";
         assert_eq!(impurities(tree).collect::<Vec<_>>(), ["tokio"]);

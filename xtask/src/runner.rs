@@ -1,34 +1,34 @@
-//! Named steps with their times, and a table of them at the end.
+//! Runs named steps and prints a table of their results.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Runs steps one after the other; a step that fails does not keep the next from running.
+/// Runs steps one after the other; a failed step does not prevent the next.
 #[derive(Debug, Default)]
-pub(crate) struct Steps {
-    done: Vec<Done>,
+pub(crate) struct StepRunner {
+    done: Vec<StepReport>,
 }
 
 #[derive(Debug)]
-struct Done {
+struct StepReport {
     name: String,
     took: Duration,
-    outcome: Outcome,
+    outcome: StepOutcome,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum StepOutcome {
     Passed,
     Failed,
     Skipped,
 }
 
-// === impl Steps ===
+// === impl StepRunner ===
 
-impl Steps {
-    /// Runs one step and says so; its error is shown at once. Tells whether it passed.
+impl StepRunner {
+    /// Runs one step and prints its error; returns whether it passed.
     pub(crate) fn run(&mut self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
         eprintln!("\n== {name}");
         let begin = Instant::now();
@@ -44,11 +44,11 @@ impl Steps {
             seconds(took)
         );
         let outcome = if passed {
-            Outcome::Passed
+            StepOutcome::Passed
         } else {
-            Outcome::Failed
+            StepOutcome::Failed
         };
-        self.done.push(Done {
+        self.done.push(StepReport {
             name: name.to_owned(),
             took,
             outcome,
@@ -56,26 +56,26 @@ impl Steps {
         passed
     }
 
-    /// Notes that a step is not run, and why.
+    /// Records that a step is not run, and why.
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
         eprintln!("\n== {name}: skipped, {why}");
-        self.done.push(Done {
+        self.done.push(StepReport {
             name: name.to_owned(),
             took: Duration::ZERO,
-            outcome: Outcome::Skipped,
+            outcome: StepOutcome::Skipped,
         });
     }
 
     /// Prints the table.
     ///
     /// # Errors
-    /// When a step failed; names them all.
+    /// Names the failed steps.
     pub(crate) fn finish(self) -> Result<()> {
         eprintln!("\n{}", self.table());
         let failed: Vec<&str> = self
             .done
             .iter()
-            .filter(|done| done.outcome == Outcome::Failed)
+            .filter(|done| done.outcome == StepOutcome::Failed)
             .map(|done| done.name.as_str())
             .collect();
         if failed.is_empty() {
@@ -92,11 +92,11 @@ impl Steps {
             .map(|done| done.name.len())
             .max()
             .unwrap_or_default();
-        let row = |done: &Done| {
+        let row = |done: &StepReport| {
             let word = match done.outcome {
-                Outcome::Passed => "passed",
-                Outcome::Failed => "FAILED",
-                Outcome::Skipped => "skipped",
+                StepOutcome::Passed => "passed",
+                StepOutcome::Failed => "FAILED",
+                StepOutcome::Skipped => "skipped",
             };
             format!("{:width$}  {word:7}  {:>9}", done.name, seconds(done.took))
         };
@@ -104,10 +104,10 @@ impl Steps {
     }
 }
 
-/// Runs a command whose output the person sees.
+/// Runs a command that prints to this terminal.
 ///
 /// # Errors
-/// When it cannot be started or does not exit with 0.
+/// When the command cannot be started or does not exit with 0.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command
@@ -117,7 +117,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Cargo, as it was called itself, in the root of the repository.
+/// Returns a command for the cargo that runs this task, in the root of the repository.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
@@ -136,10 +136,10 @@ mod tests {
 
     #[test]
     fn a_failed_step_is_named_and_the_ones_after_it_still_run() {
-        let mut steps = Steps::default();
+        let mut steps = StepRunner::default();
         assert!(!steps.run("first", || bail!("no")));
         assert!(steps.run("second", || Ok(())));
-        steps.skip("third", "nobody asked for it");
+        steps.skip("third", "not requested");
         assert!(
             steps.table().contains("first   FAILED"),
             "{}",

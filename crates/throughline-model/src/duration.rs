@@ -1,8 +1,11 @@
-//! Durations as people and Jaeger's clients write them (Go's `time.ParseDuration`): `1.5s`, `100ms`, `2h45m`, `500us`.
+//! Durations as people and Jaeger's clients write them (Go's `time.ParseDuration`): `1.5s`, `100ms`,
+//! `2h45m`, `500us`.
 
-/// The nanoseconds of a duration in Go's notation; `None` when it is none, is negative, or is longer than 584 years.
+/// Parses a duration in Go's notation into nanoseconds; `None` when it is malformed, negative, or
+/// longer than 584 years.
 #[must_use]
 pub fn parse(text: &str) -> Option<u64> {
+    // The only number that Go takes without a unit.
     if text == "0" {
         return Some(0);
     }
@@ -17,7 +20,7 @@ pub fn parse(text: &str) -> Option<u64> {
             .find(|c: char| c.is_ascii_digit() || c == '.')
             .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(unit)?;
-        total += number.parse::<f64>().ok()? * nanoseconds(unit)?;
+        total += number.parse::<f64>().ok()? * nanoseconds_of(unit)?;
         rest = tail;
     }
     #[expect(clippy::cast_precision_loss, reason = "the bound need not be exact")]
@@ -30,9 +33,11 @@ pub fn parse(text: &str) -> Option<u64> {
     fits.then_some(total.round() as u64)
 }
 
-fn nanoseconds(unit: &str) -> Option<f64> {
+/// Returns the length of a unit.
+fn nanoseconds_of(unit: &str) -> Option<f64> {
     Some(match unit {
         "ns" => 1.0,
+        // Micro sign and Greek mu look alike, and Go takes both.
         "us" | "\u{b5}s" | "\u{3bc}s" => 1e3,
         "ms" => 1e6,
         "s" => 1e9,
@@ -42,13 +47,14 @@ fn nanoseconds(unit: &str) -> Option<f64> {
     })
 }
 
-/// A duration for people, with three digits: `1.23ms`, `17s`, `0s`.
+/// Formats nanoseconds for people, with three digits: `1.23ms`, `17s`, `0s`.
 #[must_use]
 pub fn format(nanoseconds: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let number = nanoseconds as f64;
     let (number, unit) = match nanoseconds {
         0 => return "0s".to_owned(),
+        // The bounds are where rounding to three digits reaches the next unit.
         1..1_000 => (number, "ns"),
         1_000..999_500 => (number / 1e3, "us"),
         999_500..999_500_000 => (number / 1e6, "ms"),
@@ -73,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn go_durations_are_read() {
+    fn go_durations_are_parsed() {
         for (text, nanoseconds) in [
             ("0", 0),
             ("1.2s", 1_200_000_000),
@@ -88,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn malformed_durations_are_rejected() {
         for text in [
             "",
             "1",
@@ -105,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_shown_with_three_digits() {
+    fn durations_have_three_digits() {
         for (nanoseconds, text) in [
             (0, "0s"),
             (7, "7ns"),
