@@ -195,9 +195,10 @@ fn outbound_request_without_context_is_a_child_of_the_only_inbound_request() {
         "a root span has no parent"
     );
     assert_attribute(&client, "throughline.parent.evidence", "sole");
-    assert!(
-        matches!(client.attribute("throughline.parent.confidence"), Some(Value::Double(sure)) if *sure > 0.99)
-    );
+    assert!(matches!(
+        client.attribute("throughline.parent.confidence"),
+        Some(Value::Double(confidence)) if *confidence > 0.99
+    ));
     assert_attribute(
         &client,
         "url.full",
@@ -301,7 +302,7 @@ fn every_format_is_read_and_replaced_by_the_configured_ones() {
         assert_eq!(span.parent_span_id.unwrap().to_string(), SPAN, "{pairs:?}");
         let mut stale = false;
         sent.each(&mut |_, value| {
-            stale |= value.is_some_and(|value| String::from_utf8_lossy(value).contains(SPAN))
+            stale |= value.is_some_and(|value| String::from_utf8_lossy(value).contains(SPAN));
         });
         assert!(!stale, "a stale context is left in {sent:?}");
         let all: Vec<Format> = Format::contexts().collect();

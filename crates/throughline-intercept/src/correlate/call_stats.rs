@@ -24,8 +24,8 @@ pub(super) struct CallStats {
     pub(super) with_token: DecayingCounter,
 }
 
-/// Statistics of all signatures. Beyond the cap new signatures share one entry, which can only raise
-/// the doubt about each of them.
+/// Statistics of all signatures. Beyond the cap new signatures share one entry, which can only
+/// raise the doubt about each of them.
 #[derive(Debug)]
 pub(super) struct CallStatsTable {
     by_signature: HashMap<CallSignature, CallStats>,

@@ -108,8 +108,8 @@ impl Correlator {
         self.model.settle_records(now, queue, &offsets);
     }
 
-    /// Stops inferring parents for [`handling_timeout_ns`], after the delivery of records that could
-    /// not be read.
+    /// Stops inferring parents for [`handling_timeout_ns`], after the delivery of records that
+    /// could not be read.
     ///
     /// [`handling_timeout_ns`]: super::CorrelationLimits::handling_timeout_ns
     pub fn suspend_inference(&mut self, now: Timestamp) {

@@ -1,5 +1,5 @@
-//! Occupancy: how much of its time a process has nothing in flight, and how much exactly one request
-//! or record.
+//! Occupancy: how much of its time a process has nothing in flight, and how much exactly one
+//! request or record.
 
 use super::decaying_counter::{DecayingCounter, seconds};
 use crate::Timestamp;

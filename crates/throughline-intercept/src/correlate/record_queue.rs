@@ -33,8 +33,8 @@ impl RecordQueueId {
 // === impl RecordQueues ===
 
 impl RecordQueues {
-    /// Appends a record and returns the earlier deliveries of the same offset that it replaces. With
-    /// `max_records` in all queues it takes the place of the oldest in its own queue, if any.
+    /// Appends a record and returns the earlier deliveries of the same offset that it replaces.
+    /// With `max_records` in all queues it takes the place of the oldest in its own queue, if any.
     pub(super) fn push(
         &mut self,
         queue_id: RecordQueueId,

@@ -1,5 +1,5 @@
-//! Topic profiles: the calls that handling a record of a topic makes, learned from records that were
-//! handled alone in the process.
+//! Topic profiles: the calls that handling a record of a topic makes, learned from records that
+//! were handled alone in the process.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -132,7 +132,8 @@ impl AttributeWriter {
             DEFAULT_HTTP_PORT
         };
         // `server.port` is required on CLIENT spans; SERVER spans may omit the default port.
-        let port = port.or((direction == Direction::Outbound).then_some(default_port));
+        let is_required = direction == Direction::Outbound;
+        let port = port.or_else(|| is_required.then_some(default_port));
         push_some(&mut self.attributes, SERVER_PORT, port.map(i64::from));
     }
 

@@ -23,14 +23,14 @@ const STATUS_SWITCHING_PROTOCOLS: u16 = 101;
 /// One request and its response, from the head of the request to its end.
 ///
 /// ```text
-///   Idle --handle_request--> Open --handle_response--> Open --handle_end--> Ended --poll_span--> span
-///                              |   (101, CONNECT: Ended) |                    ^
-///                              +----- handle_failure ----+--------------------+
+///   Idle --handle_request--> Open --handle_response--> Open --handle_end--> Ended --poll_span-->
+///                             |   (101, CONNECT: Ended) |                    ^
+///                             +----- handle_failure ----+--------------------+
 /// ```
 ///
 /// Events that make no sense in the current state are ignored. The driver ends every exchange with
-/// [`HttpExchange::handle_end`] or [`HttpExchange::handle_failure`] and then takes the span: the span
-/// of an exchange that is dropped before its end is lost.
+/// [`HttpExchange::handle_end`] or [`HttpExchange::handle_failure`] and then takes the span: the
+/// span of an exchange that is dropped before its end is lost.
 #[derive(Debug)]
 pub struct HttpExchange {
     settings: Arc<Settings>,

@@ -24,8 +24,8 @@ const STATUS_NAMES: [&str; 17] = [
 /// Status code of a call that succeeded.
 pub(super) const STATUS_OK: u32 = 0;
 
-/// Returns whether a content type is that of gRPC: `application/grpc`, with a subtype or parameters.
-/// gRPC-Web is another protocol, with its status in the body.
+/// Returns whether a content type is that of gRPC: `application/grpc`, with a subtype or
+/// parameters. gRPC-Web is another protocol, with its status in the body.
 pub(super) fn is_content_type(content_type: &str) -> bool {
     content_type
         .strip_prefix("application/grpc")

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// Clients whose contexts are continued by inbound requests. A context of any other client is linked
-/// to, and a new trace begins.
+/// Clients whose contexts are continued by inbound requests. A context of any other client is
+/// linked to, and a new trace begins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum TrustPolicy {
     /// No client: the service is at the edge.

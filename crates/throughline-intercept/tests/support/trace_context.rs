@@ -2,15 +2,15 @@
 //! strict level 2, both levels of the specification), restated: a service without tracing
 //! receives a request and makes calls, and the headers that its proxy forwards are checked.
 //!
-//! `tests/trace_context.rs` runs them without sockets, `e2e` with the real sidecar in front of a real
-//! service.
+//! `tests/trace_context.rs` runs them without sockets, `e2e` with the real sidecar in front of a
+//! real service.
 
 use std::collections::BTreeSet;
 
 /// A service behind its proxy.
 pub(crate) trait TracedService {
-    /// Sends a request with these headers, for which the service makes `callbacks` calls. Returns the
-    /// headers of the calls.
+    /// Sends a request with these headers, for which the service makes `callbacks` calls. Returns
+    /// the headers of the calls.
     fn request_callbacks(&mut self, fields: &[(&str, &str)], callbacks: usize) -> Vec<Fields>;
 }
 
