@@ -29,6 +29,7 @@ impl ParentInference<'_> {
         let Some(since) = self.window_start() else {
             return open;
         };
+        // Beyond the limit of candidates the search would cost more than it could find.
         let Some(in_flight) = self.model.activities.in_flight_since(since) else {
             return open;
         };

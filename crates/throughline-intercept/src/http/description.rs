@@ -108,6 +108,7 @@ fn span_name(method: Option<&str>, route: Option<&RouteTemplate>) -> String {
 
 impl AttributeWriter {
     fn push_text(&mut self, key: &'static str, value: &str) {
+        // A text cannot be cut within a character.
         let end = value.floor_char_boundary(self.max_value_bytes);
         let value = value.get(..end).unwrap_or_default();
         push(&mut self.attributes, key, value.to_owned());

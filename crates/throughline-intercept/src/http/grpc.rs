@@ -43,6 +43,7 @@ pub(super) fn status_name(status: u32) -> &'static str {
         .ok()
         .and_then(|status| STATUS_NAMES.get(status))
         .copied()
+        // gRPC: a client treats a code that it does not know as UNKNOWN.
         .unwrap_or("UNKNOWN")
 }
 

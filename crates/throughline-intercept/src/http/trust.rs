@@ -36,6 +36,7 @@ impl TrustPolicy {
             Self::Never => false,
             Self::Always => true,
             Self::From(networks) => {
+                // A client without an address (a Unix socket) is in no network.
                 peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer)))
             }
         }
