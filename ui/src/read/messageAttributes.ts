@@ -1,7 +1,10 @@
-/** What attributes say of a message, in OpenTelemetry's names (of now and before) or OpenTracing's. */
-import type { AttributeSketch } from './writer';
+/**
+ * Reads the message attributes of a span, in current and former OpenTelemetry names and in
+ * OpenTracing's.
+ */
+import type { AttributeRecord } from './records';
 
-export interface MessageFacts {
+export interface MessageAttributes {
   readonly topic: string;
   readonly group: string;
   readonly partition: number | null;
@@ -10,7 +13,11 @@ export interface MessageFacts {
 }
 
 const TOPIC = ['messaging.destination.name', 'messaging.destination', 'message_bus.destination'];
-const GROUP = ['messaging.consumer.group.name', 'messaging.kafka.consumer.group', 'messaging.kafka.consumer_group'];
+const GROUP = [
+  'messaging.consumer.group.name',
+  'messaging.kafka.consumer.group',
+  'messaging.kafka.consumer_group',
+];
 const PARTITION = [
   'messaging.destination.partition.id',
   'messaging.kafka.destination.partition',
@@ -20,7 +27,9 @@ const PARTITION = [
 const OFFSET = ['messaging.kafka.offset', 'messaging.kafka.message.offset', 'offset'];
 const LAG = ['throughline.kafka.lag', 'messaging.kafka.lag', 'kafka.lag'];
 
-export function messageFacts(attributes: readonly AttributeSketch[]): MessageFacts | undefined {
+export function readMessageAttributes(
+  attributes: readonly AttributeRecord[],
+): MessageAttributes | undefined {
   const topic = text(attributes, TOPIC);
   if (!topic) return undefined;
   return {
@@ -32,7 +41,7 @@ export function messageFacts(attributes: readonly AttributeSketch[]): MessageFac
   };
 }
 
-function find(attributes: readonly AttributeSketch[], names: readonly string[]): unknown {
+function find(attributes: readonly AttributeRecord[], names: readonly string[]): unknown {
   for (const name of names) {
     const found = attributes.find((attribute) => attribute.key === name);
     if (found) return found.value;
@@ -40,12 +49,12 @@ function find(attributes: readonly AttributeSketch[], names: readonly string[]):
   return undefined;
 }
 
-function text(attributes: readonly AttributeSketch[], names: readonly string[]): string {
+function text(attributes: readonly AttributeRecord[], names: readonly string[]): string {
   const value = find(attributes, names);
   return value === undefined || value === null ? '' : String(value);
 }
 
-function number(attributes: readonly AttributeSketch[], names: readonly string[]): number | null {
+function number(attributes: readonly AttributeRecord[], names: readonly string[]): number | null {
   const value = find(attributes, names);
   const parsed = value === undefined || value === null || value === '' ? NaN : Number(value);
   return Number.isFinite(parsed) ? parsed : null;

@@ -1,11 +1,11 @@
-import { useCallback, useState, type RefCallback } from 'react';
+import { type RefCallback, useCallback, useState } from 'react';
 
-/** The width of an element in pixels, followed as it changes; 0 until it is known. */
-export function useWidth<E extends Element>(): [RefCallback<E>, number] {
+/** Returns the width of an element in pixels, updated when it changes; 0 until it is known. */
+export function useElementWidth<E extends Element>(): [RefCallback<E>, number] {
   const [width, setWidth] = useState(0);
   const watch = useCallback((element: E | null) => {
     if (!element) return undefined;
-    // As the observer measures it, so that nothing is drawn twice.
+    // The same measure as the observer's, so that nothing is drawn twice.
     setWidth(element.clientWidth);
     const observer = new ResizeObserver((entries) => {
       for (const entry of entries) setWidth(entry.contentRect.width);

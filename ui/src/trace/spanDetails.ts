@@ -1,12 +1,12 @@
-/** All that is known of one span, read when it is looked at. */
-import type { TraceAnswer } from '../api/types';
+/** The details of one span, read when it is selected. */
+import type { TraceResponse } from '../api/types';
 import { at, textAt } from './column';
-import { answerOf, type Trace } from './model';
+import { responseOf, type Trace } from './model';
 
 export interface Attribute {
   readonly key: string;
   readonly value: string;
-  /** As in `PairColumns.kind`. */
+  /** As in `TraceResponse.pairs.kind`. */
   readonly kind: string;
 }
 
@@ -23,72 +23,75 @@ export interface SpanLink {
   readonly attributes: readonly Attribute[];
 }
 
-export interface Message {
+export interface MessageDetails {
   readonly topic: string;
   readonly group: string;
   readonly partition?: number;
   readonly offset?: number;
   readonly lag?: number;
-  /** Microseconds in the topic. */
+  /** Queue time in microseconds. */
   readonly queue?: number;
 }
 
-export interface Evidence {
+export interface ParentEvidence {
   readonly name: string;
   readonly inferred: boolean;
   readonly confidence?: number;
 }
 
-export interface SpanDetail {
+export interface SpanDetails {
   readonly attributes: readonly Attribute[];
   readonly resource: readonly Attribute[];
   readonly scope: string;
   readonly events: readonly SpanEvent[];
   readonly links: readonly SpanLink[];
-  readonly message?: Message;
-  readonly evidence?: Evidence;
+  readonly message?: MessageDetails;
+  readonly evidence?: ParentEvidence;
   readonly statusMessage: string;
   readonly missingParent?: string;
   readonly dropped: number;
 }
 
-export function readDetail(trace: Trace, index: number): SpanDetail {
-  const answer = answerOf(trace, index);
+export function readSpanDetails(trace: Trace, index: number): SpanDetails {
+  const response = responseOf(trace, index);
   const row = at(trace.row, index);
   const message = messageOf(trace, index);
   const evidence = evidenceOf(trace, index);
-  const missing = answer.missing_parents.row.indexOf(row);
-  const scope = answer.scopes[at(answer.spans.scope, row)];
-  const status = answer.status_messages.row.indexOf(row);
-  const dropped = answer.dropped.row.indexOf(row);
+  const missing = response.missing_parents.row.indexOf(row);
+  const scope = response.scopes[at(response.spans.scope, row)];
+  const status = response.status_messages.row.indexOf(row);
+  const dropped = response.dropped.row.indexOf(row);
   return {
     attributes: attributesOf(trace, index),
     resource: resourceOf(trace, index),
-    scope: scope ? `${textAt(answer.strings, scope.name)} ${textAt(answer.strings, scope.version)}`.trim() : '',
+    scope: scope
+      ? `${textAt(response.strings, scope.name)} ${textAt(response.strings, scope.version)}`.trim()
+      : '',
     events: eventsOf(trace, index),
-    links: linksOf(answer, row),
+    links: linksOf(response, row),
     ...(message && { message }),
     ...(evidence && { evidence }),
-    statusMessage: status < 0 ? '' : textAt(answer.strings, at(answer.status_messages.text, status)),
-    ...(missing >= 0 && { missingParent: answer.missing_parents.id[missing] ?? '' }),
-    dropped: dropped < 0 ? 0 : at(answer.dropped.count, dropped),
+    statusMessage:
+      status < 0 ? '' : textAt(response.strings, at(response.status_messages.text, status)),
+    ...(missing >= 0 && { missingParent: response.missing_parents.id[missing] ?? '' }),
+    dropped: dropped < 0 ? 0 : at(response.dropped.count, dropped),
   };
 }
 
 export function attributesOf(trace: Trace, index: number): Attribute[] {
-  const answer = answerOf(trace, index);
-  return pairRange(answer, answer.spans.pair, answer.spans.pair_end, at(trace.row, index));
+  const response = responseOf(trace, index);
+  return pairRange(response, response.spans.pair, response.spans.pair_end, at(trace.row, index));
 }
 
 export function resourceOf(trace: Trace, index: number): Attribute[] {
-  const answer = answerOf(trace, index);
-  const resource = answer.resources[at(answer.spans.resource, at(trace.row, index))];
-  return (resource?.pair ?? []).map((pair) => attributeAt(answer, pair));
+  const response = responseOf(trace, index);
+  const resource = response.resources[at(response.spans.resource, at(trace.row, index))];
+  return (resource?.pair ?? []).map((pair) => attributeAt(response, pair));
 }
 
-/** What a span says of a message; many spans say nothing. */
-export function messageOf(trace: Trace, index: number): Message | undefined {
-  const { messages, strings } = answerOf(trace, index);
+/** Returns the message attributes of a span, if it has any. */
+export function messageOf(trace: Trace, index: number): MessageDetails | undefined {
+  const { messages, strings } = responseOf(trace, index);
   const i = sortedIndexOf(messages.row, at(trace.row, index));
   if (i < 0) return undefined;
   const number = (name: 'partition' | 'offset' | 'lag' | 'queue') => {
@@ -105,8 +108,8 @@ export function messageOf(trace: Trace, index: number): Message | undefined {
   };
 }
 
-export function evidenceOf(trace: Trace, index: number): Evidence | undefined {
-  const { evidence, strings } = answerOf(trace, index);
+export function evidenceOf(trace: Trace, index: number): ParentEvidence | undefined {
+  const { evidence, strings } = responseOf(trace, index);
   const i = sortedIndexOf(evidence.row, at(trace.row, index));
   if (i < 0) return undefined;
   const confidence = evidence.confidence[i];
@@ -117,9 +120,9 @@ export function evidenceOf(trace: Trace, index: number): Evidence | undefined {
   };
 }
 
-/** How many spans a span links to. */
+/** Returns the number of links of a span. */
 export function linkCount(trace: Trace, index: number): number {
-  const { links } = answerOf(trace, index);
+  const { links } = responseOf(trace, index);
   const row = at(trace.row, index);
   const first = lowerBound(links.row, row);
   let last = first;
@@ -127,41 +130,47 @@ export function linkCount(trace: Trace, index: number): number {
   return last - first;
 }
 
-function linksOf(answer: TraceAnswer, row: number): SpanLink[] {
-  const { links, strings } = answer;
+function linksOf(response: TraceResponse, row: number): SpanLink[] {
+  const { links, strings } = response;
   const found: SpanLink[] = [];
   for (let i = lowerBound(links.row, row); links.row[i] === row; i++) {
     found.push({
       traceId: textAt(strings, at(links.trace, i)),
       spanId: textAt(strings, at(links.span, i)),
-      attributes: pairRange(answer, links.pair, links.pair_end, i),
+      attributes: pairRange(response, links.pair, links.pair_end, i),
     });
   }
   return found;
 }
 
 function eventsOf(trace: Trace, index: number): SpanEvent[] {
-  const answer = answerOf(trace, index);
-  const { events, strings } = answer;
+  const response = responseOf(trace, index);
+  const { events, strings } = response;
   const row = at(trace.row, index);
   const found: SpanEvent[] = [];
   for (let i = lowerBound(events.row, row); events.row[i] === row; i++) {
     found.push({
-      time: at(events.time, i) + answer.origin - trace.start,
+      time: at(events.time, i) + response.origin - trace.start,
       name: textAt(strings, at(events.name, i)) || 'event',
-      attributes: pairRange(answer, events.pair, events.pair_end, i),
+      attributes: pairRange(response, events.pair, events.pair_end, i),
     });
   }
   return found.sort((a, b) => a.time - b.time);
 }
 
-function pairRange(answer: TraceAnswer, pairs: readonly number[], ends: readonly number[], i: number): Attribute[] {
+function pairRange(
+  response: TraceResponse,
+  pairs: readonly number[],
+  ends: readonly number[],
+  i: number,
+): Attribute[] {
   const found: Attribute[] = [];
-  for (let p = i === 0 ? 0 : at(ends, i - 1); p < at(ends, i); p++) found.push(attributeAt(answer, at(pairs, p)));
+  for (let p = i === 0 ? 0 : at(ends, i - 1); p < at(ends, i); p++)
+    found.push(attributeAt(response, at(pairs, p)));
   return found;
 }
 
-export function attributeAt({ pairs, strings }: TraceAnswer, pair: number): Attribute {
+export function attributeAt({ pairs, strings }: TraceResponse, pair: number): Attribute {
   const value = pairs.value[pair];
   return {
     key: textAt(strings, at(pairs.key, pair)),
@@ -170,7 +179,7 @@ export function attributeAt({ pairs, strings }: TraceAnswer, pair: number): Attr
   };
 }
 
-/** First place whose value is not below `wanted`, in an ascending column. */
+/** Returns the first index whose value is not below `wanted`, in an ascending column. */
 function lowerBound(column: readonly number[], wanted: number): number {
   let low = 0;
   let high = column.length;

@@ -1,16 +1,16 @@
-/** Where the time of a trace went: its end-to-end path, summed by service and by topic. */
+/** Sums the end-to-end critical path of a trace by service and by topic. */
 import { at } from './column';
 import { criticalPath } from './critical';
 import type { Trace } from './model';
 
-export interface Spent {
-  /** Microseconds on the path by place in `Trace.services`. */
+export interface BreakdownTotals {
+  /** Microseconds on the path, by index into `Trace.services`. */
   readonly services: Float64Array;
-  /** By topic, the time that a message on the path lay in it. */
+  /** Queue time on the path, by topic. */
   readonly topics: ReadonlyMap<string, number>;
 }
 
-export function whereTimeWent(trace: Trace): Spent {
+export function breakDownTime(trace: Trace): BreakdownTotals {
   const path = criticalPath(trace, 'end-to-end');
   const services = new Float64Array(trace.services.length);
   path.span.forEach((span, i) => {
