@@ -12,7 +12,7 @@ use throughline_intercept::http::{
     Direction, ExchangeFailure, HttpExchange, HttpPeer, HttpRequestHead, RouteTemplate, Settings,
     TrustPolicy,
 };
-use throughline_model::context::{Carrier, Format, HeaderList};
+use throughline_model::context::{Carrier, CarrierMut, Format, HeaderList};
 use throughline_model::{Span, SpanKind, Status, Value};
 
 use shared_correlator::SharedCorrelator;
@@ -247,6 +247,49 @@ fn with_two_requests_in_flight_only_headers_identify_the_parent() {
     );
     for exact in [copied, propagated] {
         assert_eq!(exact.attribute("throughline.parent.confidence"), None);
+    }
+}
+
+/// Headers that panic if they are accessed while the correlator is locked.
+struct UnlockedHeaders<'a> {
+    headers: HeaderList,
+    correlator: &'a SharedCorrelator,
+}
+
+impl Carrier for UnlockedHeaders<'_> {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
+        self.correlator.with_correlator(|_| ());
+        self.headers.each(visit);
+    }
+}
+
+impl CarrierMut for UnlockedHeaders<'_> {
+    fn replace(&mut self, name: &str, value: &[u8]) {
+        self.correlator.with_correlator(|_| ());
+        self.headers.replace(name, value);
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.correlator.with_correlator(|_| ());
+        self.headers.remove(name);
+    }
+}
+
+#[test]
+fn headers_are_read_and_written_without_the_lock_of_the_correlator() {
+    let service = ProxiedService::default();
+    for direction in [Direction::Inbound, Direction::Outbound] {
+        let mut headers = UnlockedHeaders {
+            headers: headers(&[("traceparent", &traceparent())]),
+            correlator: &service.correlator,
+        };
+        let settings = Arc::clone(&service.settings);
+        let mut exchange = HttpExchange::new(settings, direction, HttpPeer::default(), 1);
+        exchange.handle_request(service.now, &GET, &mut headers, &service.correlator);
+        exchange.handle_response(service.now, 200, &headers, &service.correlator);
+        exchange.handle_end(service.now, &service.correlator);
+        assert!(exchange.poll_span().is_some());
+        assert!(header(&headers.headers, REQUEST_ID).is_some());
     }
 }
 
