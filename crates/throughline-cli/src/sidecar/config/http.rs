@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::http::{Cidr, Route as PathRoute, Settings, Trust};
+use throughline_intercept::http::{Cidr, RouteTemplate, Settings, TrustPolicy};
 use throughline_intercept::kafka::{self, Service};
 use throughline_model::{KeyValue, Resource};
 use throughline_proxy::http::{
@@ -189,26 +189,26 @@ impl ConfigParser<'_> {
             .filter(|timeout| !timeout.is_zero())
     }
 
-    fn trust(&mut self) -> Trust {
+    fn trust(&mut self) -> TrustPolicy {
         match self.raw.options.trust.trim() {
-            "always" => Trust::Always,
-            "never" => Trust::Never,
+            "always" => TrustPolicy::Always,
+            "never" => TrustPolicy::Never,
             networks => {
                 let networks: Result<Vec<Cidr>, _> = networks
                     .split(',')
                     .map(|text| text.trim().parse())
                     .collect();
-                networks.map(Trust::From).unwrap_or_else(|error| {
+                networks.map(TrustPolicy::From).unwrap_or_else(|error| {
                     let name = self.raw.name("trust");
                     self.errors
                         .push(format!("{name}: {error}; or use always or never"));
-                    Trust::Never
+                    TrustPolicy::Never
                 })
             }
         }
     }
 
-    fn routes(&mut self) -> Vec<PathRoute> {
+    fn routes(&mut self) -> Vec<RouteTemplate> {
         let mut routes = Vec::new();
         let option = self.raw.options.routes.as_deref().unwrap_or_default();
         for text in option
@@ -217,7 +217,7 @@ impl ConfigParser<'_> {
             .filter(|text| !text.is_empty())
         {
             if text.starts_with('/') {
-                routes.push(PathRoute::new(text));
+                routes.push(RouteTemplate::new(text));
             } else {
                 self.error(
                     "routes",

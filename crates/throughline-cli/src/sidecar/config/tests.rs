@@ -464,7 +464,7 @@ fn http_takes_its_settings_from_kafka() {
         (one.sample_ratio, &one.write[..]),
         (0.5, &[Format::B3Single][..])
     );
-    assert_eq!(one.trust, throughline_intercept::http::Trust::Never);
+    assert_eq!(one.trust, throughline_intercept::http::TrustPolicy::Never);
     let other = settings(&["--inject", "false"]);
     assert_eq!(
         other.resource.attributes[0].value.as_str(),
