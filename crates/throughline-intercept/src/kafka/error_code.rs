@@ -1,32 +1,23 @@
-//! Names of Kafka's error codes, as `error.type` has them.
+//! Error codes of Kafka's protocol, and their names for `error.type`.
 
-/// A response's word for success.
+/// Success.
 pub(super) const NONE: i16 = 0;
-/// The broker's word for a checksum that is wrong.
+/// The broker found a wrong checksum.
 pub(super) const CORRUPT_MESSAGE: i16 = 2;
-/// No answer in time.
+/// No response arrived in time.
 pub(super) const REQUEST_TIMED_OUT: i16 = 7;
 /// A batch is larger than `max.message.bytes`.
 pub(super) const MESSAGE_TOO_LARGE: i16 = 10;
-/// The connection ended before the answer.
+/// The connection ended before the response.
 pub(super) const NETWORK_EXCEPTION: i16 = 13;
 /// A batch is larger than a segment of the log.
 pub(super) const RECORD_LIST_TOO_LARGE: i16 = 18;
 /// The topic's message format has no headers.
 pub(super) const UNSUPPORTED_FOR_MESSAGE_FORMAT: i16 = 43;
-/// The broker found a record that it does not take.
+/// The broker rejected a record.
 pub(super) const INVALID_RECORD: i16 = 87;
 
-/// The name of a code, as Kafka 4.4 has it.
-pub(super) fn name(code: i16) -> &'static str {
-    usize::try_from(code)
-        .ok()
-        .and_then(|code| NAMES.get(code))
-        .copied()
-        .unwrap_or("UNKNOWN_SERVER_ERROR")
-}
-
-/// By their codes.
+/// Names in the order of their codes, from 0, as of Kafka 4.4.
 const NAMES: [&str; 137] = [
     "NONE",
     "OFFSET_OUT_OF_RANGE",
@@ -167,6 +158,15 @@ const NAMES: [&str; 137] = [
     "CONTROLLER_ID_NOT_REGISTERED",
 ];
 
+/// Returns the name of a code; `UNKNOWN_SERVER_ERROR` for -1 and for codes of later versions.
+pub(super) fn name(code: i16) -> &'static str {
+    usize::try_from(code)
+        .ok()
+        .and_then(|code| NAMES.get(code))
+        .copied()
+        .unwrap_or("UNKNOWN_SERVER_ERROR")
+}
+
 #[cfg(test)]
 mod tests {
     use kafka_protocol::ResponseError;
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_another_implementation() {
+    fn names_match_those_of_kafka_protocol() {
         for (code, ours) in (1..).zip(&NAMES[1..]) {
             let Some(theirs) = ResponseError::try_from_code(code) else {
                 continue;

@@ -1,48 +1,50 @@
-//! A map that forgets the oldest when it is full.
+//! Map with a capacity that evicts the oldest entry.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// At most so many values, each by its key. What has been put in first goes first.
+/// Map of at most `capacity` entries. Inserting into a full map removes the entry that was inserted
+/// first.
 #[derive(Debug)]
-pub(super) struct Capped<K, V> {
+pub(in crate::kafka) struct FifoMap<K, V> {
     values: HashMap<K, V>,
     order: VecDeque<K>,
-    most: usize,
+    capacity: usize,
 }
 
-// === impl Capped ===
+// === impl FifoMap ===
 
-impl<K: Clone + Eq + Hash, V> Capped<K, V> {
-    pub(super) fn new(most: usize) -> Self {
+impl<K: Clone + Eq + Hash, V> FifoMap<K, V> {
+    pub(in crate::kafka) fn new(capacity: usize) -> Self {
         Self {
             values: HashMap::new(),
             order: VecDeque::new(),
-            most: most.max(1),
+            capacity: capacity.max(1),
         }
     }
 
-    pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
+    pub(in crate::kafka) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: std::borrow::Borrow<Q>,
     {
         self.values.get(key)
     }
 
-    pub(super) fn get_mut<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    pub(in crate::kafka) fn get_mut<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: std::borrow::Borrow<Q>,
     {
         self.values.get_mut(key)
     }
 
-    /// Puts a value in the place of the one there was.
-    pub(super) fn insert(&mut self, key: K, value: V) {
+    /// Inserts a value, or replaces the one under the same key.
+    pub(in crate::kafka) fn insert(&mut self, key: K, value: V) {
         if let Some(old) = self.values.get_mut(&key) {
+            // The entry keeps its age: a key that is written often is not evicted any later.
             *old = value;
             return;
         }
-        if self.values.len() >= self.most
+        if self.values.len() >= self.capacity
             && let Some(oldest) = self.order.pop_front()
         {
             self.values.remove(&oldest);
@@ -52,7 +54,7 @@ impl<K: Clone + Eq + Hash, V> Capped<K, V> {
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::kafka) fn len(&self) -> usize {
         self.values.len()
     }
 }
@@ -62,8 +64,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_goes_when_it_is_full_and_a_value_put_again_takes_no_room() {
-        let mut map = Capped::new(2);
+    fn full_map_evicts_the_oldest_entry_and_replacing_a_value_takes_no_room() {
+        let mut map = FifoMap::new(2);
         map.insert("a", 1);
         map.insert("b", 2);
         map.insert("a", 3);
