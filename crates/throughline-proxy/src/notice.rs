@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{Loss, Notice, Reason};
+use throughline_intercept::kafka::{FramingError, Notice, Reason};
 
 use crate::metrics::{Failure, Metrics};
 use crate::seldom::Seldom;
@@ -77,7 +77,7 @@ impl Herald {
             }
             Notice::Lost {
                 side: Side::Broker,
-                loss: Loss::Tls,
+                loss: FramingError::Tls,
             } => {
                 if let Some(more) = self.broker_tls.now() {
                     tracing::warn!(
