@@ -5,7 +5,7 @@ use std::sync::Arc;
 use throughline_kafka::types::NodeId;
 
 use super::state::ClusterState;
-use crate::correlate::Correlator;
+use crate::correlate::{Correlator, TokenExtractor};
 
 /// Access of one connection to the state of its cluster and process. The driver implements it once,
 /// around its locks.
@@ -14,9 +14,10 @@ pub trait ClusterHandle {
     /// moments and never nest calls.
     fn with_state<T>(&self, operation: impl FnOnce(&mut ClusterState) -> T) -> T;
 
-    /// Returns whether there is a correlator: all clients belong to one process.
-    fn is_correlated(&self) -> bool {
-        false
+    /// Returns the extractor of correlation tokens, if there is a correlator: all clients belong to
+    /// one process. Tokens are extracted without the lock of the correlator.
+    fn token_extractor(&self) -> Option<&TokenExtractor> {
+        None
     }
 
     /// Runs `operation` on the correlator of the process, under its lock. Returns [`None`] when

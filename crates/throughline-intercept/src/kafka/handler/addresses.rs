@@ -24,7 +24,10 @@ pub(super) struct AddressHandler;
 const NAMES_CHUNK: usize = 256;
 
 /// Records what a response says about the cluster.
-fn learn<C: ClusterHandle>(context: &HandlerContext<C>, response: &ApiFrame<'_>) -> Result<(), Error> {
+fn learn<C: ClusterHandle>(
+    context: &HandlerContext<C>,
+    response: &ApiFrame<'_>,
+) -> Result<(), Error> {
     let (body, version) = (response.body(), response.version);
     match response.api {
         ApiKey::METADATA => {

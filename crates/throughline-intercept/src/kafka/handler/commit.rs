@@ -80,14 +80,22 @@ fn rejected_partitions<C: ClusterHandle>(
         }
     };
     if response.api == ApiKey::TXN_OFFSET_COMMIT {
-        let commit = TxnOffsetCommitResponse::parse(body, version).ok()?.parsed()?;
+        let commit = TxnOffsetCommitResponse::parse(body, version)
+            .ok()?
+            .parsed()?;
         for topic in &commit.topics {
-            topic.partitions.iter().for_each(|it| inspect(&topic.topic, it));
+            topic
+                .partitions
+                .iter()
+                .for_each(|it| inspect(&topic.topic, it));
         }
     } else {
         let commit = OffsetCommitResponse::parse(body, version).ok()?.parsed()?;
         for topic in &commit.topics {
-            topic.partitions.iter().for_each(|it| inspect(&topic.topic, it));
+            topic
+                .partitions
+                .iter()
+                .for_each(|it| inspect(&topic.topic, it));
         }
     }
     Some(rejected)
@@ -121,10 +129,11 @@ impl PendingCommit {
         };
         let max_partitions = context.settings.limits.max_partitions;
         let room = max_partitions.saturating_sub(self.offsets.len());
-        self.offsets.extend(offsets.take(room).map(|(index, offset)| {
-            let topic = topic.clone();
-            (PartitionKey { topic, index }, offset)
-        }));
+        self.offsets
+            .extend(offsets.take(room).map(|(index, offset)| {
+                let topic = topic.clone();
+                (PartitionKey { topic, index }, offset)
+            }));
     }
 }
 

@@ -12,6 +12,7 @@ use throughline_model::context::SpanContext;
 use super::context::HandlerContext;
 use super::correlation::{self, DeliveryReporter};
 use super::decision::decide_delivery;
+use super::message::ApiFrame;
 use super::record_context::{self, ExtractedContext};
 use super::selection::{DeliveryCount, RecordSelection, last_offset};
 use super::span::{PartitionAttributes, RecordAttributes, RecordOperation, RecordSpan};
@@ -76,6 +77,17 @@ struct DecidedRecord<'a> {
 
 /// Number of records for which shared state is consulted once.
 const DELIVERY_CHUNK: usize = 256;
+
+// === impl DeliveryTimes ===
+
+impl DeliveryTimes {
+    pub(super) const fn of(response: &ApiFrame<'_>) -> Self {
+        Self {
+            first_byte: response.first_byte,
+            last_byte: response.last_byte,
+        }
+    }
+}
 
 // === impl PartitionDelivery ===
 

@@ -94,7 +94,10 @@ impl SpanBudget {
             out.push_event(SessionEvent::Unsampled { records });
         }
         out.drop_spans(SkipReason::SpanRate, std::mem::take(&mut self.over_rate));
-        out.drop_spans(SkipReason::Capacity, std::mem::take(&mut self.over_capacity));
+        out.drop_spans(
+            SkipReason::Capacity,
+            std::mem::take(&mut self.over_capacity),
+        );
     }
 }
 

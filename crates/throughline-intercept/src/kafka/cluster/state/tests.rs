@@ -58,7 +58,10 @@ fn deliveries_are_settled_once_or_expire() {
         ..ClusterCapacity::default()
     });
     let deliveries = (0..6).map(|offset| delivery(offset, 0));
-    assert_eq!(state.record_deliveries(partition(0), None, deliveries, 0), 0);
+    assert_eq!(
+        state.record_deliveries(partition(0), None, deliveries, 0),
+        0
+    );
     let mut settle = |index, offsets: SettledOffsets| -> Vec<i64> {
         let settled = state.settle(&partition(index), None, &offsets);
         settled.iter().map(|delivery| delivery.offset.0).collect()
@@ -69,8 +72,16 @@ fn deliveries_are_settled_once_or_expire() {
     assert_eq!(settle(1, before(9)), [0; 0]);
     assert_eq!(state.pending_deliveries(), 1);
     let mut deliver = |at| state.record_deliveries(partition(1), None, [delivery(0, at)], at);
-    assert_eq!(deliver(20 * SECOND), 1, "the delivery to partition 0 expires");
-    assert_eq!(deliver(21 * SECOND), 1, "a redelivery replaces the delivery");
+    assert_eq!(
+        deliver(20 * SECOND),
+        1,
+        "the delivery to partition 0 expires"
+    );
+    assert_eq!(
+        deliver(21 * SECOND),
+        1,
+        "a redelivery replaces the delivery"
+    );
     assert_eq!(state.pending_deliveries(), 1);
     let settled = state.settle(&partition(1), None, &before(1));
     assert_eq!(settled[0].at, 21 * SECOND);
@@ -89,10 +100,17 @@ fn groups_under_one_client_id_settle_their_own_and_unowned_deliveries() {
     }
     let mut settled = |group| state.settle(&partition(0), Some(group), &before(9)).len();
     assert_eq!((settled(&g), settled(&g), settled(&h)), (2, 0, 1));
-    assert_eq!(state.deliveries.queue_count(), 0, "empty queues are removed");
+    assert_eq!(
+        state.deliveries.queue_count(),
+        0,
+        "empty queues are removed"
+    );
     // A full table creates no queue that would hold nothing.
     let deliveries = (0..4).map(|offset| delivery(offset, 0));
-    assert_eq!(state.record_deliveries(partition(0), None, deliveries, 0), 0);
+    assert_eq!(
+        state.record_deliveries(partition(0), None, deliveries, 0),
+        0
+    );
     let dropped = state.record_deliveries(partition(1), None, [delivery(0, 0)], 0);
     assert_eq!((dropped, state.deliveries.queue_count()), (1, 1));
 }
