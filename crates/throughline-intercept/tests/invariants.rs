@@ -15,6 +15,7 @@ mod support {
     pub(crate) mod any;
     pub(crate) mod pair;
     pub(crate) mod script;
+    pub(crate) mod shared_correlator;
     pub(crate) mod wire;
     pub(crate) mod world;
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use throughline_intercept::correlate::Correlator;
+use throughline_intercept::correlate::{Correlator, CorrelatorAccess as _, TokenExtractor};
 use throughline_intercept::kafka::{Capacity, Cluster, Known};
 use tokio::sync::mpsc;
 
@@ -160,13 +160,14 @@ impl Cluster for View {
         self.knowledge.known(look)
     }
 
-    fn is_correlated(&self) -> bool {
-        self.knowledge.process.is_some()
+    fn token_extractor(&self) -> Option<&TokenExtractor> {
+        let process = self.knowledge.process.as_ref()?;
+        Some(process.token_extractor())
     }
 
     fn correlate<T>(&self, look: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
         let process = self.knowledge.process.as_ref()?;
-        Some(process.now(|_, correlator| look(correlator)))
+        Some(process.with_correlator(look))
     }
 
     fn is_addressed(&self) -> bool {

@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use throughline_intercept::Timestamp;
-use throughline_intercept::correlate::{Correlator, Settings};
+use throughline_intercept::correlate::{Correlator, CorrelatorAccess, Settings, TokenExtractor};
 
 use crate::clock::Clock;
 
@@ -17,6 +17,8 @@ use crate::clock::Clock;
 #[derive(Debug, Clone)]
 pub(crate) struct Process {
     correlator: Arc<Mutex<Correlator>>,
+    /// Used without the lock.
+    extractor: TokenExtractor,
     clock: Clock,
 }
 
@@ -30,27 +32,26 @@ struct Found {
 impl Process {
     /// One that has nothing to do yet.
     pub(crate) fn new(settings: Settings, clock: Clock) -> Self {
+        let correlator = Correlator::new(settings, clock.now());
         Self {
-            correlator: Arc::new(Mutex::new(Correlator::new(settings, clock.now()))),
+            extractor: correlator.token_extractor().clone(),
+            correlator: Arc::new(Mutex::new(correlator)),
             clock,
         }
     }
 
-    /// Tells or asks the correlator something, at a time that no other has been told to be later.
-    pub(crate) fn now<T>(&self, act: impl FnOnce(Timestamp, &mut Correlator) -> T) -> T {
-        let mut correlator = self
-            .correlator
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        act(self.clock.now(), &mut correlator)
+    /// Returns the time.
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// What is known of it at this moment.
     pub(crate) fn metrics(&self) -> Registry {
         let (found, in_flight) = (Family::<Found, Counter>::default(), Gauge::<i64>::default());
         let idle = Gauge::<f64, AtomicU64>::default();
-        self.now(|now, correlator| {
-            for (evidence, count) in correlator.counts() {
+        let now = self.timestamp();
+        self.with_correlator(|correlator| {
+            for (evidence, count) in correlator.evidence_counts() {
                 found
                     .get_or_create(&Found {
                         evidence: evidence.name(),
@@ -59,7 +60,7 @@ impl Process {
                     .store(count, Ordering::Relaxed);
             }
             idle.set(correlator.idle_seconds(now));
-            in_flight.set(i64::try_from(correlator.in_flight()).unwrap_or(i64::MAX));
+            in_flight.set(i64::try_from(correlator.in_flight_count()).unwrap_or(i64::MAX));
         });
         let mut registry = Registry::with_prefix("throughline_process");
         registry.register(
@@ -78,5 +79,20 @@ impl Process {
             idle,
         );
         registry
+    }
+}
+
+impl CorrelatorAccess for Process {
+    fn token_extractor(&self) -> &TokenExtractor {
+        &self.extractor
+    }
+
+    fn with_correlator<T>(&self, action: impl FnOnce(&mut Correlator) -> T) -> T {
+        action(
+            &mut self
+                .correlator
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }

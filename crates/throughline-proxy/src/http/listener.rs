@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use throughline_intercept::correlate::CorrelatorAccess as _;
 use throughline_intercept::http::{Direction, Settings};
 use throughline_model::SpanSink;
 use tokio::net::TcpListener;
@@ -55,7 +56,7 @@ impl Http {
             ..
         } = config;
         let metrics = Arc::new(Metrics::new());
-        let bodies_max = process.now(|_, correlator| correlator.wants_bodies());
+        let bodies_max = process.token_extractor().max_body_bytes();
         let settings = Arc::new(Switch::new(settings));
         let tracing = Tracing {
             settings: Arc::clone(&settings),

@@ -47,10 +47,8 @@ impl Traced {
     ) -> Self {
         let mut exchange =
             HttpExchange::new(tracing.settings.get(), direction, peer, fastrand::u64(..));
-        let begun = tracing.process.now(|now, correlator| {
-            exchange.handle_request(now, request, &mut FieldsMut(fields), correlator);
-            now
-        });
+        let begun = tracing.process.timestamp();
+        exchange.handle_request(begun, request, &mut FieldsMut(fields), &tracing.process);
         tracing
             .metrics
             .rejected
@@ -67,11 +65,10 @@ impl Traced {
     /// The head of the answer has come.
     pub(super) fn answered(&mut self, status: u16, fields: &HeaderMap) {
         self.status = Some(status);
-        let exchange = &mut self.exchange;
-        let now = self.tracing.process.now(|now, correlator| {
-            exchange.handle_response(now, status, &Fields(fields), correlator);
-            now
-        });
+        let process = &self.tracing.process;
+        let now = process.timestamp();
+        self.exchange
+            .handle_response(now, status, &Fields(fields), process);
         // A tunnel is over for us once it begins.
         if self.exchange.is_over() {
             self.tell(now, None);
@@ -96,14 +93,12 @@ impl Traced {
         if self.exchange.is_over() {
             return;
         }
-        let exchange = &mut self.exchange;
-        let now = self.tracing.process.now(|now, correlator| {
-            match failure {
-                None => exchange.handle_end(now, correlator),
-                Some(failure) => exchange.handle_failure(now, failure, correlator),
-            }
-            now
-        });
+        let process = &self.tracing.process;
+        let now = process.timestamp();
+        match failure {
+            None => self.exchange.handle_end(now, process),
+            Some(failure) => self.exchange.handle_failure(now, failure, process),
+        }
         self.tell(now, failure);
     }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use throughline_intercept::correlate::{Place, Sole};
+use throughline_intercept::correlate::{SingleInFlightPolicy, TokenLocation};
 use throughline_intercept::http::Direction;
 use throughline_intercept::kafka::{Deliver, Relation, Service};
 use throughline_model::context::Format;
@@ -82,14 +82,17 @@ fn what_tells_parents_and_names_routes_is_taken_as_written() {
         .map(|key| key.name.as_str())
         .collect();
     assert_eq!(
-        (names, http.correlate.sole),
-        (vec!["x-request-id", "order", "customer"], Sole::Never)
+        (names, http.correlate.single_in_flight),
+        (
+            vec!["x-request-id", "order", "customer"],
+            SingleInFlightPolicy::Never
+        )
     );
     assert_eq!(
-        http.correlate.keys[1].places,
+        http.correlate.keys[1].locations,
         [
-            Place::Header("x-order".to_owned()),
-            Place::Body("/order/id".to_owned())
+            TokenLocation::Header("x-order".to_owned()),
+            TokenLocation::Body("/order/id".to_owned())
         ]
     );
     assert!(http.settings.routes[1].matches("/orders/17"));
