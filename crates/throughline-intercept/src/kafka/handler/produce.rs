@@ -125,7 +125,7 @@ fn process_batch<C: ClusterHandle>(
 /// become too large.
 fn reseal<C>(
     context: &HandlerContext<C>,
-    scratch: &Scratch,
+    scratch: &mut Scratch,
     request: &ApiFrame<'_>,
     pending: &mut PendingProduce,
 ) -> Option<Vec<Bytes>> {
