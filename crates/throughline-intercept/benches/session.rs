@@ -24,7 +24,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rustix::time::{ClockId, clock_gettime};
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{Capacity, Cluster, Known, Peer, Session, Settings};
+use throughline_intercept::kafka::{
+    ClusterCapacity, ClusterHandle, ClusterState, ConnectionEndpoints, KafkaSession, Settings,
+};
 
 #[path = "../tests/support/wire.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
@@ -61,11 +63,11 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 #[derive(Clone)]
-struct Process(Rc<RefCell<Known>>);
+struct Process(Rc<RefCell<ClusterState>>);
 
-impl Cluster for Process {
-    fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        look(&mut self.0.borrow_mut())
+impl ClusterHandle for Process {
+    fn with_state<T>(&self, operation: impl FnOnce(&mut ClusterState) -> T) -> T {
+        operation(&mut self.0.borrow_mut())
     }
 }
 
@@ -208,12 +210,17 @@ fn copy() -> f64 {
 impl Case {
     /// Seconds and allocations of so many bytes.
     fn run(&self) -> (f64, u64) {
-        let capacity = Capacity {
+        let capacity = ClusterCapacity {
             max_spans_per_second: 1_000_000_000,
-            ..Capacity::default()
+            ..ClusterCapacity::default()
         };
-        let process = Process(Rc::new(RefCell::new(Known::new(capacity))));
-        let mut session = Session::new(Arc::clone(&self.settings), process, Peer::default(), 7);
+        let process = Process(Rc::new(RefCell::new(ClusterState::new(capacity))));
+        let mut session = KafkaSession::new(
+            Arc::clone(&self.settings),
+            process,
+            ConnectionEndpoints::default(),
+            7,
+        );
         let mut now = 1_700_000_000_000_000_000;
         let (mut seconds, mut allocations) = (0.0, 0);
         for _ in 0..TOTAL / self.said.len() {
@@ -244,14 +251,14 @@ impl Case {
     }
 }
 
-fn drain(session: &mut Session<Process>) {
+fn drain(session: &mut KafkaSession<Process>) {
     while let Some(out) = session.poll_transmit() {
         std::hint::black_box(&out);
     }
     while let Some(span) = session.poll_span() {
         std::hint::black_box(&span);
     }
-    while let Some(notice) = session.poll_notice() {
-        std::hint::black_box(&notice);
+    while let Some(event) = session.poll_event() {
+        std::hint::black_box(&event);
     }
 }

@@ -36,7 +36,9 @@ use support::pair::{Cut, Pair, Process, SECOND};
 use support::script::{Line, Script, Step};
 use support::wire::{self, Ask, Lot, Rec, told};
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{Capacity, Limits, Notice, Reason, Settings};
+use throughline_intercept::kafka::{
+    ClusterCapacity, SessionEvent, SessionLimits, Settings, SkipReason,
+};
 use throughline_kafka::batch::RecordBatch;
 use throughline_model::Span;
 
@@ -76,7 +78,7 @@ proptest! {
             prop_assert_eq!(&cut.to_broker, &whole.to_broker);
             prop_assert_eq!(&cut.to_client, &whole.to_client);
             prop_assert_eq!(&cut.spans, &whole.spans);
-            prop_assert_eq!(&cut.notices, &whole.notices);
+            prop_assert_eq!(&cut.events, &whole.events);
         }
     }
 
@@ -99,8 +101,8 @@ proptest! {
     #[test]
     fn invariant_09_accounting_every_record_has_a_span_or_is_counted(seed: u64) {
         let script = Script::random(seed);
-        let capacity = Capacity { max_spans_per_second: 20, ..Capacity::default() };
-        let limits = Limits { max_open_spans: 12, ..Limits::default() };
+        let capacity = ClusterCapacity { max_spans_per_second: 20, ..ClusterCapacity::default() };
+        let limits = SessionLimits { max_open_spans: 12, ..SessionLimits::default() };
         for settings in [Settings { limits, ..Settings::default() }, Settings { sample_ratio: 0.5, ..observing() }] {
             let mut pair = script.play(Pair::of(&Process::with(capacity), settings));
             pair.close(Side::Client);
@@ -132,19 +134,19 @@ fn invariant_03_fail_open_what_cannot_be_read_passes_with_its_reason() {
         .bytes();
     let too_many = [lot().bytes(), lot().bytes()].concat();
     let cases = [
-        (old, Reason::OldFormat),
-        (damaged, Reason::Checksum),
-        (torn, Reason::Checksum),
-        (long, Reason::BatchTooLarge),
-        (inflating, Reason::Inflated),
-        (lot().attributes(6).bytes(), Reason::Codec),
-        (too_many, Reason::Malformed),
-        (b"no batch at all".to_vec(), Reason::Malformed),
+        (old, SkipReason::OldFormat),
+        (damaged, SkipReason::Checksum),
+        (torn, SkipReason::Checksum),
+        (long, SkipReason::BatchTooLarge),
+        (inflating, SkipReason::Inflated),
+        (lot().attributes(6).bytes(), SkipReason::Codec),
+        (too_many, SkipReason::Malformed),
+        (b"no batch at all".to_vec(), SkipReason::Malformed),
     ];
     for (records, reason) in cases {
-        let limits = Limits {
+        let limits = SessionLimits {
             max_inflated_bytes: 150_000,
-            ..Limits::default()
+            ..SessionLimits::default()
         };
         let mut pair = Pair::new(Settings {
             limits,
@@ -156,7 +158,7 @@ fn invariant_03_fail_open_what_cannot_be_read_passes_with_its_reason() {
         assert!(
             pair.passed().contains(&reason),
             "{reason:?}: {:?}",
-            pair.notices
+            pair.events
         );
         let answer = wire::produced(9, 1, 0, 0);
         pair.broker(&answer);
@@ -219,11 +221,11 @@ fn invariant_05_caps_nothing_grows_with_what_a_peer_claims_or_repeats() {
     let mut pair = Pair::of(&process, Settings::default());
     pair.client([&60_000_000i32.to_be_bytes()[..], &[0, 0, 0, 9], &[0; 100]].concat());
     // Requests without answers, partitions without end, deliveries that nobody commits.
-    let limits = Limits {
+    let limits = SessionLimits {
         max_in_flight: 100,
         max_partitions: 100,
         max_open_spans: 100,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     let mut pair = Pair::of(
         &process,
@@ -243,9 +245,9 @@ fn invariant_05_caps_nothing_grows_with_what_a_peer_claims_or_repeats() {
     }
     pair.close(Side::Broker);
     assert_eq!(pair.spans.len(), 100);
-    let capacity = Capacity {
+    let capacity = ClusterCapacity {
         max_deliveries: 50,
-        ..Capacity::default()
+        ..ClusterCapacity::default()
     };
     let process = Process::with(capacity);
     let mut pair = Pair::of(&process, Settings::default());
@@ -259,7 +261,10 @@ fn invariant_05_caps_nothing_grows_with_what_a_peer_claims_or_repeats() {
         pair.broker(ask.answer(lot.bytes(), 2, &[]));
     }
     assert_eq!(
-        (process.known.borrow().waiting(), pair.spans.len()),
+        (
+            process.known.borrow().pending_deliveries(),
+            pair.spans.len()
+        ),
         (50, 200)
     );
 }
@@ -316,7 +321,7 @@ fn invariant_09_accounting_no_exchange_ends_without_a_span_or_a_drop() {
             pair.spans.len() as u32 + pair.dropped(),
             1,
             "{how}: {:?}",
-            pair.notices
+            pair.events
         );
     }
     // A client may go on where the broker has ended already.
@@ -328,7 +333,7 @@ fn invariant_09_accounting_no_exchange_ends_without_a_span_or_a_drop() {
         (pair.spans.len(), pair.dropped()),
         (1, 0),
         "{:?}",
-        pair.notices
+        pair.events
     );
     let mut pair = Pair::new(Settings::default());
     pair.client(send(0));
@@ -390,14 +395,14 @@ fn scripts_have_all_kinds_of_lines() {
     for name in ["send orders", "process orders", "commit orders"] {
         assert!(spans.iter().any(|span| span.name == name), "{name}");
     }
-    let notices: Vec<Notice> = scripts
+    let events: Vec<SessionEvent> = scripts
         .iter()
-        .flat_map(|script| script.play(Pair::new(Settings::default())).notices)
+        .flat_map(|script| script.play(Pair::new(Settings::default())).events)
         .collect();
     assert!(
-        notices
+        events
             .iter()
-            .any(|notice| matches!(notice, Notice::Injected { .. }))
+            .any(|event| matches!(event, SessionEvent::Injected { .. }))
     );
 }
 

@@ -7,7 +7,7 @@ use throughline_intercept::correlate::{
     self, CorrelationKey, CorrelatorAccess as _, TokenLocation,
 };
 use throughline_intercept::http::{self, Direction, Exchange, Request};
-use throughline_intercept::kafka::{Naming, Settings, TopicSettings};
+use throughline_intercept::kafka::{Settings, SpanNaming, TopicSettings};
 use throughline_model::Span;
 use throughline_model::context::HeaderList;
 
@@ -168,7 +168,7 @@ fn the_key_of_a_record_finds_its_request_among_many() {
 #[test]
 fn a_call_made_while_a_record_is_handled_is_a_child_of_its_consumer_span_until_the_commit() {
     // opentracing-kafka-client has no spans of commits: they are read all the same.
-    let naming = Naming::OpenTracing;
+    let naming = SpanNaming::OpenTracing;
     let settings = || Settings {
         naming,
         default: TopicSettings::of(naming),

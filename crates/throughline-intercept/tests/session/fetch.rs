@@ -1,7 +1,8 @@
 //! Fetch through a session: which records are delivered, and the spans of them.
 
 use throughline_intercept::kafka::{
-    Deliver, Limits, Naming, Notice, Reason, Relation, Settings, TopicSettings,
+    DeliveryMode, PartitionIndex, SessionEvent, SessionLimits, Settings, SkipReason, SpanNaming,
+    SpanRelation, TopicSettings,
 };
 use throughline_model::{SpanKind, Value};
 
@@ -97,13 +98,13 @@ fn every_record_delivered_has_a_span_below_its_senders() {
             assert!((0.002..0.004).contains(&queued), "{queued} s");
             assert_eq!(first.start, BEGIN + 3 * MILLISECOND);
             assert_eq!(text(first, "messaging.operation.type"), "process");
-            let lag = Notice::Lag {
+            let lag = SessionEvent::Lag {
                 group: None,
                 topic: TOPIC.into(),
-                partition: 0,
+                partition: PartitionIndex(0),
                 lag: 3,
             };
-            assert!(pair.notices.contains(&lag), "{:?}", pair.notices);
+            assert!(pair.events.contains(&lag), "{:?}", pair.events);
         }
     }
 }
@@ -131,7 +132,7 @@ fn a_record_sent_and_fetched_through_one_process_is_one_trace() {
 #[test]
 fn links_only_begins_a_trace_that_the_sender_decides_on() {
     let topic = TopicSettings {
-        relation: Relation::LinksOnly,
+        relation: SpanRelation::LinksOnly,
         ..TopicSettings::default()
     };
     let mut pair = Pair::new(Settings {
@@ -240,7 +241,7 @@ fn a_fetch_session_remembers_what_was_asked_for_before() {
     );
     assert_eq!(
         (offsets(&pair), pair.passed()),
-        (vec![5], vec![Reason::Capacity])
+        (vec![5], vec![SkipReason::Capacity])
     );
 }
 
@@ -318,12 +319,12 @@ fn what_cannot_be_read_passes_and_is_counted() {
         .bytes();
     broken[70] ^= 0xff;
     let unknown = Lot::of(vec![traced("a")]).attributes(5).bytes();
-    let cases: [(&[u8], &[Reason], usize); 5] = [
+    let cases: [(&[u8], &[SkipReason], usize); 5] = [
         (&whole[..whole.len() - 3], &[], 0),
         (&[&whole[..], &whole[..40]].concat(), &[], 1),
-        (&old, &[Reason::OldFormat], 0),
-        (&broken, &[Reason::Codec], 0),
-        (&unknown, &[Reason::Codec], 0),
+        (&old, &[SkipReason::OldFormat], 0),
+        (&broken, &[SkipReason::Codec], 0),
+        (&unknown, &[SkipReason::Codec], 0),
     ];
     for (records, reasons, spans) in cases {
         let mut pair = Pair::new(Settings::default());
@@ -337,9 +338,9 @@ fn what_cannot_be_read_passes_and_is_counted() {
 
 #[test]
 fn records_that_inflate_without_end_are_not_read() {
-    let limits = Limits {
+    let limits = SessionLimits {
         max_inflated_bytes: 100_000,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     let mut pair = Pair::new(Settings {
         limits,
@@ -349,7 +350,7 @@ fn records_that_inflate_without_end_are_not_read() {
     fetch(&mut pair, Ask::default(), &lot.bytes(), 1, &[]);
     assert_eq!(
         (pair.passed(), pair.spans.len(), pair.dropped()),
-        (vec![Reason::Inflated], 0, 1)
+        (vec![SkipReason::Inflated], 0, 1)
     );
 }
 
@@ -366,13 +367,13 @@ fn lag_is_told_for_partitions_that_bring_nothing() {
         9,
         &[],
     );
-    let lag = Notice::Lag {
+    let lag = SessionEvent::Lag {
         group: None,
         topic: TOPIC.into(),
-        partition: 0,
+        partition: PartitionIndex(0),
         lag: 4,
     };
-    assert!(pair.notices.contains(&lag), "{:?}", pair.notices);
+    assert!(pair.events.contains(&lag), "{:?}", pair.events);
 }
 
 #[test]
@@ -406,13 +407,13 @@ fn who_has_passed_the_mark_at_the_end_of_a_transaction_is_not_behind() {
         2,
         &[],
     );
-    let lag = Notice::Lag {
+    let lag = SessionEvent::Lag {
         group: None,
         topic: TOPIC.into(),
-        partition: 0,
+        partition: PartitionIndex(0),
         lag: 0,
     };
-    assert!(pair.notices.contains(&lag), "{:?}", pair.notices);
+    assert!(pair.events.contains(&lag), "{:?}", pair.events);
 }
 
 #[test]
@@ -450,7 +451,7 @@ fn records_of_a_topic_made_anew_do_not_come_again() {
 #[test]
 fn a_patched_record_names_the_consumer_span_and_nothing_else_changes() {
     let topic = TopicSettings {
-        deliver: Deliver::Patch,
+        deliver: DeliveryMode::Patch,
         ..TopicSettings::default()
     };
     let mut pair = Pair::new(Settings {
@@ -514,7 +515,7 @@ fn contexts_of_old_opentracing_clients_are_read_with_its_names() {
         "463ac35c9f6413ad:a2fb4a1d1a96d312:0:1",
     );
     let mut pair = Pair::new(Settings {
-        naming: Naming::OpenTracing,
+        naming: SpanNaming::OpenTracing,
         ..Settings::default()
     });
     fetch(
@@ -544,9 +545,9 @@ fn contexts_of_old_opentracing_clients_are_read_with_its_names() {
 #[test]
 fn a_frame_that_is_too_long_or_past_the_budget_passes_unread() {
     let lot = Lot::of(vec![traced(&"x".repeat(20_000))]).bytes();
-    let limits = Limits {
+    let limits = SessionLimits {
         max_frame_bytes: 15_000,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     let mut pair = Pair::new(Settings {
         limits,
@@ -555,20 +556,23 @@ fn a_frame_that_is_too_long_or_past_the_budget_passes_unread() {
     fetch(&mut pair, Ask::default(), &lot, 1, &[]);
     assert_eq!(
         (pair.passed(), pair.spans.len()),
-        (vec![Reason::FrameTooLarge], 0)
+        (vec![SkipReason::FrameTooLarge], 0)
     );
 
     let process = Process::default();
     let mut pair = Pair::of(&process, Settings::default());
-    assert!(process.known.borrow_mut().reserve(256 << 20));
+    assert!(process.known.borrow_mut().reserve_bytes(256 << 20));
     fetch(&mut pair, Ask::default(), &lot, 1, &[]);
-    assert_eq!((pair.passed(), pair.spans.len()), (vec![Reason::Budget], 0));
+    assert_eq!(
+        (pair.passed(), pair.spans.len()),
+        (vec![SkipReason::Budget], 0)
+    );
 }
 
 #[test]
 fn what_is_reserved_is_given_back_however_it_ends() {
     let process = Process::default();
-    let held = || process.known.borrow().held();
+    let held = || process.known.borrow().held_bytes();
     let ask = Ask::default();
     let answer = ask.answer(Lot::of(vec![traced(&"x".repeat(20_000))]).bytes(), 1, &[]);
     let begin = || {
@@ -619,7 +623,7 @@ fn a_record_that_comes_again_says_so_and_is_settled_once() {
             Some(&Value::Bool(true))
         ]
     );
-    assert_eq!(process.known.borrow().waiting(), 2);
+    assert_eq!(process.known.borrow().pending_deliveries(), 2);
 }
 
 #[test]

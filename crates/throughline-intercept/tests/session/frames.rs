@@ -9,7 +9,8 @@ use kafka_protocol::messages::BrokerId;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
-    ApiKey, Capacity, FramingError, Limits, Notice, Reason, Service, Settings,
+    ApiKey, ClusterCapacity, FramingError, ServiceNaming, SessionEvent, SessionLimits, Settings,
+    SkipReason,
 };
 use throughline_model::Resource;
 
@@ -124,9 +125,9 @@ fn a_client_is_told_our_addresses_in_every_answer_that_has_some() {
 
 #[test]
 fn what_must_be_changed_is_held_past_the_budget_and_counted() {
-    let capacity = Capacity {
+    let capacity = ClusterCapacity {
         max_held_bytes: 1000,
-        ..Capacity::default()
+        ..ClusterCapacity::default()
     };
     let process = Process {
         addresses: addressed().addresses,
@@ -141,7 +142,10 @@ fn what_must_be_changed_is_held_past_the_budget_and_counted() {
     pair.client(metadata(12, 1));
     pair.broker(&answer[..100]);
     assert_eq!(
-        (process.known.borrow().held(), pair.take_client().len()),
+        (
+            process.known.borrow().held_bytes(),
+            pair.take_client().len()
+        ),
         (answer.len(), 0)
     );
     pair.broker(&answer[100..]);
@@ -151,7 +155,7 @@ fn what_must_be_changed_is_held_past_the_budget_and_counted() {
             .iter()
             .all(|broker| broker.host.as_str() == "sidecar.local")
     );
-    assert_eq!(process.known.borrow().held(), 0);
+    assert_eq!(process.known.borrow().held_bytes(), 0);
 }
 
 #[test]
@@ -403,7 +407,7 @@ fn sasl_tokens_without_headers_pass_and_hide_nothing_behind_them() {
             pair.broker(produced(9, 3, 0, 7));
             assert_eq!(
                 (pair.spans.len(), pair.passed()),
-                (1, vec![Reason::SaslTokens]),
+                (1, vec![SkipReason::SaslTokens]),
                 "{mechanism}"
             );
             assert!(pair.session.is_idle());
@@ -423,9 +427,9 @@ fn what_is_no_token_passes_like_the_rest_of_its_connection() {
     pair.take_broker();
     pair.client([0xff; 9]);
     assert_eq!(pair.take_broker(), [0xff; 9]);
-    assert!(pair.notices.contains(&Notice::Lost {
+    assert!(pair.events.contains(&SessionEvent::FramingFailed {
         side: Side::Client,
-        loss: FramingError::InvalidLength(-1)
+        error: FramingError::InvalidLength(-1)
     }));
 }
 
@@ -472,26 +476,26 @@ fn tls_and_nonsense_pass_and_are_told() {
     let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
     pair.client(hello);
     assert_eq!(
-        (pair.take_broker(), &pair.notices[..]),
-        (hello.to_vec(), &[Notice::ClientSpeaksTls][..])
+        (pair.take_broker(), &pair.events[..]),
+        (hello.to_vec(), &[SessionEvent::ClientSpeaksTls][..])
     );
     let mut pair = Pair::new(Settings::default());
     pair.broker([0xff, 0xff, 0xff, 0xff, 1, 2]);
     assert_eq!(pair.take_client(), [0xff, 0xff, 0xff, 0xff, 1, 2]);
     assert_eq!(
-        pair.notices,
-        [Notice::Lost {
+        pair.events,
+        [SessionEvent::FramingFailed {
             side: Side::Broker,
-            loss: FramingError::InvalidLength(-1)
+            error: FramingError::InvalidLength(-1)
         }]
     );
 }
 
 #[test]
 fn a_produce_too_long_to_be_held_still_says_whether_it_is_answered() {
-    let limits = Limits {
+    let limits = SessionLimits {
         max_frame_bytes: 300,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     for cut in [1, 7, 100_000] {
         for acks in [0, 1] {
@@ -510,7 +514,7 @@ fn a_produce_too_long_to_be_held_still_says_whether_it_is_answered() {
             pair.broker(produced(9, 2, 0, 8));
             assert_eq!(
                 (pair.spans.len(), pair.passed()),
-                (1, vec![Reason::FrameTooLarge])
+                (1, vec![SkipReason::FrameTooLarge])
             );
         }
     }
@@ -523,7 +527,7 @@ fn an_answer_to_nothing_closes_nothing() {
     pair.broker(produced(9, 77, 0, 7));
     assert_eq!(
         (pair.spans.len(), pair.passed()),
-        (0, vec![Reason::OutOfOrder])
+        (0, vec![SkipReason::OutOfOrder])
     );
     pair.broker(produced(9, 1, 0, 7));
     assert_eq!(pair.spans.len(), 1);
@@ -542,9 +546,9 @@ fn answers_in_another_order_pass_and_are_counted() {
 
 #[test]
 fn more_requests_than_are_remembered_pass_untraced() {
-    let limits = Limits {
+    let limits = SessionLimits {
         max_in_flight: 2,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     let mut pair = Pair::new(Settings {
         limits,
@@ -564,7 +568,7 @@ fn more_requests_than_are_remembered_pass_untraced() {
 fn a_client_can_be_a_service_of_its_own() {
     let resource = Resource::of_service("sidecar").into();
     let mut pair = Pair::new(Settings {
-        service: Service::ByClientId,
+        service: ServiceNaming::ByClientId,
         resource,
         ..Settings::default()
     });
@@ -582,7 +586,7 @@ fn a_record_set_of_another_magic_passes() {
     pair.client(&frame);
     assert_eq!(
         (pair.take_broker(), pair.passed()),
-        (frame.to_vec(), vec![Reason::OldFormat])
+        (frame.to_vec(), vec![SkipReason::OldFormat])
     );
 }
 
@@ -591,7 +595,7 @@ fn requests_that_nobody_knows_pass_with_their_answers_and_in_their_order() {
     let mut pair = Pair::new(Settings::default());
     let (question, answer) = (unknown(1, b"what?"), unknown_answer(1, b"that"));
     assert_eq!(exchange(&mut pair, &question, &answer), answer);
-    assert!(pair.notices.contains(&Notice::Request(ApiKey(9999))));
+    assert!(pair.events.contains(&SessionEvent::Request(ApiKey(9999))));
     pair.client(produce(13, 2, 1, Lot::of(vec![Rec::of("a")]).bytes()));
     assert_eq!(
         told(&record_set(&pair.take_broker(), 13))[0].headers.len(),
@@ -620,7 +624,7 @@ fn a_request_in_which_we_err_goes_on_as_it_came_and_so_does_all_behind_it() {
         assert!(pair.session.is_idle());
         assert_eq!(
             (pair.passed(), pair.injected()),
-            (vec![Reason::Panic], 0),
+            (vec![SkipReason::Panic], 0),
             "nothing is tried again"
         );
     }
@@ -640,14 +644,14 @@ fn a_large_request_in_which_we_err_gives_its_memory_back() {
         Lot::of(vec![Rec::of(&"x".repeat(40_000))]).bytes(),
     );
     pair.client(&frame[..30]);
-    assert!(process.known.borrow().held() > 40_000);
+    assert!(process.known.borrow().held_bytes() > 40_000);
     process.breaks_once.set(true);
     pair.client(&frame[30..]);
     assert_eq!(
         (pair.take_broker(), pair.passed()),
-        (frame.to_vec(), vec![Reason::Panic])
+        (frame.to_vec(), vec![SkipReason::Panic])
     );
-    assert_eq!(process.known.borrow().held(), 0);
+    assert_eq!(process.known.borrow().held_bytes(), 0);
 }
 
 #[test]
@@ -690,7 +694,7 @@ fn an_error_of_ours_at_the_end_holds_nothing_back() {
     pair.close(Side::Client);
     pair.close(Side::Broker);
     assert_eq!(pair.take_broker(), frame[..50]);
-    assert_eq!(pair.passed(), [Reason::Panic]);
+    assert_eq!(pair.passed(), [SkipReason::Panic]);
 }
 
 #[test]
@@ -701,11 +705,11 @@ fn a_broker_that_expects_tls_is_known_by_its_alert_which_passes() {
     pair.broker(alert);
     assert_eq!(pair.take_client(), alert);
     assert!(
-        pair.notices.contains(&Notice::Lost {
+        pair.events.contains(&SessionEvent::FramingFailed {
             side: Side::Broker,
-            loss: FramingError::Tls
+            error: FramingError::Tls
         }),
         "{:?}",
-        pair.notices
+        pair.events
     );
 }

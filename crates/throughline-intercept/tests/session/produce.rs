@@ -5,7 +5,8 @@ use kafka_protocol::messages as km;
 use kafka_protocol::protocol::StrBytes;
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
-    ApiKey, Capacity, Limits, Naming, Notice, Reason, Settings, TopicPattern, TopicSettings,
+    ApiKey, ClusterCapacity, SessionEvent, SessionLimits, Settings, SkipReason, SpanNaming,
+    TopicPattern, TopicSettings,
 };
 use throughline_model::context::{Format, HeaderList, Sampling, extract};
 use throughline_model::{SpanKind, Status, Value};
@@ -315,7 +316,7 @@ fn a_batch_that_would_be_too_large_goes_out_as_it_came_and_is_traced() {
     let frame = produce(9, 1, -1, lot.bytes());
     pair.client(&frame);
     assert_eq!(pair.take_broker(), frame);
-    assert_eq!(pair.passed(), [Reason::BatchTooLarge]);
+    assert_eq!(pair.passed(), [SkipReason::BatchTooLarge]);
     pair.broker(produced(9, 1, 0, 7));
     assert_eq!(
         text(&pair.spans[0], "throughline.kafka.not_injected"),
@@ -340,9 +341,9 @@ fn a_batch_that_would_be_too_large_goes_out_as_it_came_and_is_traced() {
 
 #[test]
 fn a_request_that_would_be_too_large_goes_out_as_it_came() {
-    let limits = Limits {
+    let limits = SessionLimits {
         max_request_bytes: 2000,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     let mut pair = Pair::new(Settings {
         limits,
@@ -363,15 +364,15 @@ fn a_request_that_would_be_too_large_goes_out_as_it_came() {
 #[test]
 fn what_the_broker_refuses_is_not_injected_again() {
     for (error_code, reason) in [
-        (10, Reason::BatchTooLarge),
-        (2, Reason::RefusedBefore),
-        (87, Reason::RefusedBefore),
+        (10, SkipReason::BatchTooLarge),
+        (2, SkipReason::RefusedBefore),
+        (87, SkipReason::RefusedBefore),
     ] {
         let mut pair = Pair::new(Settings::default());
         let lot = Lot::of(some_records(4));
         send(&mut pair, 9, &lot);
         pair.broker(produced(9, 1, error_code, -1));
-        assert!(pair.notices.contains(&Notice::Refused {
+        assert!(pair.events.contains(&SessionEvent::InjectionRejected {
             topic: TOPIC.into(),
             error_code
         }));
@@ -496,9 +497,9 @@ fn other_formats_are_written_when_they_are_asked_for() {
 
 #[test]
 fn a_flood_of_records_is_no_flood_of_spans() {
-    let process = Process::with(Capacity {
+    let process = Process::with(ClusterCapacity {
         max_spans_per_second: 10,
-        ..Capacity::default()
+        ..ClusterCapacity::default()
     });
     let mut pair = Pair::of(&process, Settings::default());
     let sent = send(&mut pair, 9, &Lot::of(some_records(100)));
@@ -522,7 +523,7 @@ fn a_flood_of_records_is_no_flood_of_spans() {
 #[test]
 fn names_and_tags_can_be_those_of_opentracing() {
     let mut pair = Pair::new(Settings {
-        naming: Naming::OpenTracing,
+        naming: SpanNaming::OpenTracing,
         ..Settings::default()
     });
     send(&mut pair, 9, &Lot::of(some_records(1)));
@@ -556,7 +557,7 @@ fn nothing_is_written_into_a_topic_that_may_be_excepted() {
     pair.client(&frame);
     assert_eq!(
         (pair.take_broker(), pair.passed()),
-        (frame.to_vec(), vec![Reason::UnknownTopic])
+        (frame.to_vec(), vec![SkipReason::UnknownTopic])
     );
     pair.broker(produced(13, 1, 0, 0));
     assert_eq!(

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use kafka_protocol::messages as km;
 use kafka_protocol::messages::GroupId;
 use kafka_protocol::protocol::StrBytes;
-use throughline_intercept::kafka::{ApiKey, Capacity, Notice, Settings, TopicSettings};
+use throughline_intercept::kafka::{
+    ApiKey, ClusterCapacity, SessionEvent, Settings, TopicSettings,
+};
 use throughline_model::SpanKind;
 use uuid::Uuid;
 
@@ -173,7 +175,7 @@ fn commits_can_be_left_untold() {
     let ask = Ask::default();
     pair.client(ask.frame());
     pair.broker(ask.answer(Lot::of(records(1)).bytes(), 1, &[]));
-    assert_eq!(process.known.borrow().waiting(), 0);
+    assert_eq!(process.known.borrow().pending_deliveries(), 0);
     pair.client(commit(2, "g", 1));
     pair.broker(committed(2, 0));
     assert_eq!(pair.spans.len(), 1);
@@ -181,18 +183,19 @@ fn commits_can_be_left_untold() {
 
 #[test]
 fn deliveries_that_nobody_commits_are_given_up_and_counted() {
-    let process = Process::with(Capacity {
+    let process = Process::with(ClusterCapacity {
         max_deliveries: 2,
         delivery_timeout: 60 * SECOND,
-        ..Capacity::default()
+        ..ClusterCapacity::default()
     });
     let mut pair = consumer(&process, 3);
     assert!(
-        pair.notices.contains(&Notice::Unsettled { records: 1 }),
+        pair.events
+            .contains(&SessionEvent::Unsettled { records: 1 }),
         "{:?}",
-        pair.notices
+        pair.events
     );
-    assert_eq!(process.known.borrow().waiting(), 2);
+    assert_eq!(process.known.borrow().pending_deliveries(), 2);
     pair.now += 61 * SECOND;
     let ask = Ask {
         offset: Some(3),
@@ -201,11 +204,12 @@ fn deliveries_that_nobody_commits_are_given_up_and_counted() {
     pair.client(ask.frame());
     pair.broker(ask.answer(Lot::of(records(1)).at(3).bytes(), 4, &[]));
     assert!(
-        pair.notices.contains(&Notice::Unsettled { records: 2 }),
+        pair.events
+            .contains(&SessionEvent::Unsettled { records: 2 }),
         "{:?}",
-        pair.notices
+        pair.events
     );
-    assert_eq!(process.known.borrow().waiting(), 1);
+    assert_eq!(process.known.borrow().pending_deliveries(), 1);
 }
 
 // --- share groups ---

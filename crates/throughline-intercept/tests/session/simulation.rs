@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use throughline_intercept::kafka::{Notice, Settings};
+use throughline_intercept::kafka::{SessionEvent, Settings};
 use throughline_model::{Span, SpanId};
 
 use crate::support::pair::int;
@@ -30,8 +30,8 @@ fn named<'a>(world: &'a World, verb: &str) -> Vec<&'a Span> {
         .collect()
 }
 
-fn counted(world: &World, count: impl Fn(&Notice) -> u32) -> usize {
-    world.notices.iter().map(count).sum::<u32>() as usize
+fn counted(world: &World, count: impl Fn(&SessionEvent) -> u32) -> usize {
+    world.events.iter().map(count).sum::<u32>() as usize
 }
 
 /// Whether the producer said that nobody is to record this one.
@@ -93,22 +93,22 @@ fn check(world: &World) {
 
 /// Everything is a span, or is counted.
 fn account(world: &World, sent: usize, processed: usize) {
-    let unsampled = counted(world, |notice| {
-        if let Notice::Unsampled { records } = notice {
+    let unsampled = counted(world, |event| {
+        if let SessionEvent::Unsampled { records } = event {
             *records
         } else {
             0
         }
     });
-    let dropped = counted(world, |notice| {
-        if let Notice::SpanDropped { spans, .. } = notice {
+    let dropped = counted(world, |event| {
+        if let SessionEvent::SpansDropped { spans, .. } = event {
             *spans
         } else {
             0
         }
     });
-    let untold = counted(world, |notice| {
-        if let Notice::Unsettled { records } = notice {
+    let untold = counted(world, |event| {
+        if let SessionEvent::Unsettled { records } = event {
             *records
         } else {
             0
@@ -123,10 +123,10 @@ fn account(world: &World, sent: usize, processed: usize) {
     let known = world.process.known.borrow();
     assert_eq!(
         processed,
-        settled + untold + known.waiting(),
+        settled + untold + known.pending_deliveries(),
         "each delivery is settled, awaited or given up"
     );
-    assert_eq!(known.held(), 0);
+    assert_eq!(known.held_bytes(), 0);
     assert!(
         world
             .spans
@@ -143,7 +143,7 @@ fn what_is_sent_comes_once_in_order_and_is_told_when_nothing_goes_wrong() {
         check(&world);
         assert_eq!(world.was_cut, 0);
         assert_eq!(
-            world.process.known.borrow().waiting(),
+            world.process.known.borrow().pending_deliveries(),
             0,
             "all is committed"
         );
@@ -167,7 +167,7 @@ fn the_same_seed_is_the_same_world() {
     let run = |seed| {
         let mut world = World::new(seed, Settings::default(), 4);
         world.run();
-        (world.now, world.spans, world.notices, world.consumer.got)
+        (world.now, world.spans, world.events, world.consumer.got)
     };
     assert_eq!(run(11), run(11));
     assert_ne!(run(11).0, run(12).0);

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use throughline_intercept::kafka::{
-    ApiKey, Cluster, Deliver, Known, Limits, Notice, Peer, Session, Settings, TopicSettings,
+    ApiKey, ClusterHandle, ClusterState, ConnectionEndpoints, DeliveryMode, KafkaSession, NodeId,
+    SessionEvent, SessionLimits, Settings, TopicSettings,
 };
 use throughline_intercept::{Side, Timestamp};
 
 /// How large, and how many, when the input is short.
-const LIMITS: Limits = Limits {
+const LIMITS: SessionLimits = SessionLimits {
     max_frame_bytes: 64 * 1024,
     max_inflated_bytes: 256 * 1024,
     max_request_bytes: 80 * 1024,
@@ -23,13 +24,13 @@ const LIMITS: Limits = Limits {
 
 #[derive(Clone)]
 struct Process {
-    known: Rc<RefCell<Known>>,
+    known: Rc<RefCell<ClusterState>>,
     is_addressed: bool,
 }
 
 /// A session, what went into it and what came out.
 struct Run {
-    session: Session<Process>,
+    session: KafkaSession<Process>,
     process: Process,
     now: Timestamp,
     went_in: [Vec<u8>; 2],
@@ -39,18 +40,18 @@ struct Run {
     has_broker_a_say: bool,
 }
 
-impl Cluster for Process {
-    fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        look(&mut self.known.borrow_mut())
+impl ClusterHandle for Process {
+    fn with_state<T>(&self, operation: impl FnOnce(&mut ClusterState) -> T) -> T {
+        operation(&mut self.known.borrow_mut())
     }
 
     fn is_addressed(&self) -> bool {
         self.is_addressed
     }
 
-    fn local_address(&self, node_id: i32, _: &str, _: i32) -> Option<(Arc<str>, i32)> {
+    fn local_address(&self, node_id: NodeId, _: &str, _: i32) -> Option<(Arc<str>, i32)> {
         self.is_addressed
-            .then(|| ("a.local.address".into(), node_id.saturating_add(1)))
+            .then(|| ("a.local.address".into(), node_id.0.saturating_add(1)))
     }
 }
 
@@ -68,7 +69,12 @@ impl Run {
             is_addressed,
         };
         Self {
-            session: Session::new(Arc::new(settings), process.clone(), Peer::default(), 7),
+            session: KafkaSession::new(
+                Arc::new(settings),
+                process.clone(),
+                ConnectionEndpoints::default(),
+                7,
+            ),
             process,
             now: 1_700_000_000_000_000_000,
             went_in: [Vec::new(), Vec::new()],
@@ -114,7 +120,7 @@ impl Run {
             "nothing is awaited any more"
         );
         assert_eq!(
-            self.process.known.borrow().held(),
+            self.process.known.borrow().held_bytes(),
             0,
             "nothing is held any more"
         );
@@ -128,12 +134,12 @@ impl Run {
         while let Some(span) = self.session.poll_span() {
             assert!(span.end >= span.start);
         }
-        while let Some(notice) = self.session.poll_notice() {
-            self.has_seen_versions |= notice == Notice::Request(ApiKey::API_VERSIONS);
+        while let Some(event) = self.session.poll_event() {
+            self.has_seen_versions |= event == SessionEvent::Request(ApiKey::API_VERSIONS);
             self.has_broker_a_say |= matches!(
-                notice,
-                Notice::Refused { .. }
-                    | Notice::Lost {
+                event,
+                SessionEvent::InjectionRejected { .. }
+                    | SessionEvent::FramingFailed {
                         side: Side::Broker,
                         ..
                     }
@@ -152,9 +158,9 @@ pub(crate) fn any_conversation(input: &[u8]) {
         inject: injects,
         default: TopicSettings {
             deliver: if patches {
-                Deliver::Patch
+                DeliveryMode::Patch
             } else {
-                Deliver::Observe
+                DeliveryMode::Observe
             },
             ..TopicSettings::default()
         },

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use throughline_intercept::kafka::{ApiKey, Notice, Peer, Session, Settings};
+use throughline_intercept::kafka::{
+    ApiKey, ConnectionEndpoints, KafkaSession, SessionEvent, Settings,
+};
 use throughline_intercept::{Side, Timestamp};
 use throughline_kafka::batch::{RecordBatch, RecordBatches, RecordSetEntry};
 use throughline_kafka::frame::RequestHeader;
@@ -22,15 +24,15 @@ pub(crate) struct World {
     settings: Arc<Settings>,
     pub(crate) process: Process,
     pub(crate) now: Timestamp,
-    /// What is to happen: when, and in which order.
-    events: BTreeMap<(Timestamp, u64), Event>,
+    /// Events of the simulation, by time and order.
+    schedule: BTreeMap<(Timestamp, u64), Event>,
     order: u64,
     connections: Vec<Connection>,
     pub(crate) broker: Broker,
     pub(crate) producer: Producer,
     pub(crate) consumer: Consumer,
     pub(crate) spans: Vec<Span>,
-    pub(crate) notices: Vec<Notice>,
+    pub(crate) events: Vec<SessionEvent>,
     /// Records in produce requests that came to a session in whole.
     pub(crate) offered: usize,
     /// Connections that may still be cut.
@@ -64,7 +66,7 @@ enum Pipe {
 
 struct Connection {
     who: Who,
-    session: Session<Process>,
+    session: KafkaSession<Process>,
     is_open: bool,
     /// When the last piece comes out of each pipe: none overtakes another.
     last: [Timestamp; 4],
@@ -127,14 +129,14 @@ impl World {
             settings: Arc::new(settings),
             process: Process::default(),
             now: BEGIN,
-            events: BTreeMap::new(),
+            schedule: BTreeMap::new(),
             order: 0,
             connections: Vec::new(),
             broker: Broker::default(),
             producer,
             consumer: Consumer::default(),
             spans: Vec::new(),
-            notices: Vec::new(),
+            events: Vec::new(),
             offered: 0,
             cuts,
             was_cut: 0,
@@ -147,14 +149,14 @@ impl World {
     /// Until everything that was to be sent has been committed.
     pub(crate) fn run(&mut self) {
         for _ in 0..100_000 {
-            let Some(((at, _), event)) = self.events.pop_first() else {
+            let Some(((at, _), event)) = self.schedule.pop_first() else {
                 break;
             };
             self.expire(at);
             self.now = at;
             self.happen(event);
         }
-        assert!(self.events.is_empty(), "it never ends");
+        assert!(self.schedule.is_empty(), "it never ends");
         for at in 0..self.connections.len() {
             if self.connections[at].is_open {
                 assert!(
@@ -177,7 +179,7 @@ impl World {
 
     fn later(&mut self, pause: u64, event: Event) {
         self.order += 1;
-        self.events.insert((self.now + pause, self.order), event);
+        self.schedule.insert((self.now + pause, self.order), event);
     }
 
     /// What is due in sessions before `until`.
@@ -261,17 +263,18 @@ impl World {
         let session = &mut self.connections[at].session;
         self.spans
             .extend(std::iter::from_fn(|| session.poll_span()));
-        self.notices
-            .extend(std::iter::from_fn(|| session.poll_notice()));
+        self.events
+            .extend(std::iter::from_fn(|| session.poll_event()));
     }
 
     fn connect(&mut self, who: Who) {
-        let peer = Peer {
-            address: Some([10, 0, 0, 7].into()),
+        let peer = ConnectionEndpoints {
+            client: Some([10, 0, 0, 7].into()),
             broker: Some(("broker".into(), 9092)),
         };
         let seed = self.random.u64(..);
-        let session = Session::new(Arc::clone(&self.settings), self.process.clone(), peer, seed);
+        let session =
+            KafkaSession::new(Arc::clone(&self.settings), self.process.clone(), peer, seed);
         let (at_broker, at_client, at_session) = (Vec::new(), Vec::new(), Vec::new());
         let at = self.connections.len();
         let last = [self.now; 4];
