@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use throughline_collector::duration;
+use throughline_model::duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 

@@ -11,7 +11,6 @@
 
 mod collector;
 mod config;
-pub mod duration;
 mod grpc;
 mod intake;
 mod metrics;

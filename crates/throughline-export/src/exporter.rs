@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_model::{Full, Span, SpanSink};
+use throughline_model::{SinkFull, Span, SpanSink};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -82,7 +82,7 @@ impl Exporter {
 }
 
 impl SpanSink for Exporter {
-    fn try_send(&self, span: Span) -> Result<(), Full> {
+    fn try_send(&self, span: Span) -> Result<(), SinkFull> {
         self.queue.push(span)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use throughline_model::{Full, Span};
+use throughline_model::{SinkFull, Span};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -64,18 +64,18 @@ impl Queue {
     }
 
     /// Lets a span in, or drops and counts it.
-    pub(crate) fn push(&self, span: Span) -> Result<(), Full> {
+    pub(crate) fn push(&self, span: Span) -> Result<(), SinkFull> {
         let bytes = weight::of(&span);
         let mut state = self.state();
         if state.closed {
             add(&self.counters.shutdown, 1);
-            return Err(Full);
+            return Err(SinkFull);
         }
         if state.spans.len() >= self.limits.queue_spans
             || state.bytes.saturating_add(bytes) > self.limits.queue_bytes
         {
             add(&self.counters.queue_full, 1);
-            return Err(Full);
+            return Err(SinkFull);
         }
         state.spans.push_back((span, bytes));
         state.bytes += bytes;

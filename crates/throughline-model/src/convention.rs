@@ -1,5 +1,6 @@
-//! Names of attributes, as the semantic conventions have them: HTTP (stable), messaging with Kafka (v1.44, in development,
-//! which is why they stand in one place), and our own under `throughline.`.
+//! Attribute names and their well-known values: HTTP (semantic conventions, stable), messaging with
+//! Kafka (v1.44, in development, and so kept in one place), and the project's own under
+//! `throughline.`.
 
 pub const ERROR_TYPE: &str = "error.type";
 pub const SERVER_ADDRESS: &str = "server.address";
@@ -41,29 +42,35 @@ pub const MESSAGING_KAFKA_MESSAGE_KEY: &str = "messaging.kafka.message.key";
 pub const MESSAGING_KAFKA_MESSAGE_TOMBSTONE: &str = "messaging.kafka.message.tombstone";
 pub const MESSAGING_KAFKA_CLUSTER_ID: &str = "messaging.kafka.cluster.id";
 
-/// How an OpenTracing reference is kept on an OpenTelemetry link (OpenTracing compatibility, "Create a link").
+/// The kind of an OpenTracing reference, on an OpenTelemetry link: [`CHILD_OF`] or [`FOLLOWS_FROM`]
+/// (OpenTracing compatibility, "Create a link").
 pub const OPENTRACING_REF_TYPE: &str = "opentracing.ref_type";
+/// Value of [`OPENTRACING_REF_TYPE`]: the linked span waits for this one.
+pub const CHILD_OF: &str = "child_of";
+/// Value of [`OPENTRACING_REF_TYPE`]: the linked span caused this one and does not wait for it.
+pub const FOLLOWS_FROM: &str = "follows_from";
 
-/// How the parent of a span was found (`header`: the message carried it).
+/// Evidence for the parent of a span (`header`: the message carried it).
 pub const PARENT_EVIDENCE: &str = "throughline.parent.evidence";
-/// How sure the parent of a span is, from 0 to 1, where the evidence is not exact.
+/// Confidence in the parent of a span, from 0 to 1, where the evidence is not exact.
 pub const PARENT_CONFIDENCE: &str = "throughline.parent.confidence";
 
-/// From a record's timestamp to its delivery, in seconds.
+/// Time from a record's timestamp to its delivery, in seconds.
 pub const KAFKA_QUEUE_TIME: &str = "throughline.kafka.queue_time";
-/// From the end of the span that sent a record to its delivery, in seconds.
+/// Time from the end of the span that sent a record to its delivery, in seconds.
 pub const KAFKA_QUEUE_TIME_SENT: &str = "throughline.kafka.queue_time.sent";
-/// Records behind this one in its partition, when it was delivered.
+/// Number of records behind this one in its partition, at delivery.
 pub const KAFKA_LAG: &str = "throughline.kafka.lag";
-/// From a record's delivery to its commit or acknowledgement, in seconds.
+/// Time from a record's delivery to its commit or acknowledgement, in seconds.
 pub const KAFKA_HANDLED: &str = "throughline.kafka.handled";
-/// How often a record has been delivered to its share group, this time included.
+/// Number of deliveries of a record to its share group, this one included.
 pub const KAFKA_DELIVERY_COUNT: &str = "throughline.kafka.delivery_count";
-/// A record came again on the same connection: its consumer went back, or has not used what came before.
+/// Marks a record that was delivered again on the same connection: its consumer went back, or
+/// discarded the earlier delivery.
 pub const KAFKA_REDELIVERED: &str = "throughline.kafka.redelivered";
-/// Records in the batch that a record was sent in.
+/// Number of records in the batch that a record was sent in.
 pub const KAFKA_BATCH_SIZE: &str = "throughline.kafka.batch_size";
-/// Why a record was sent without the context that it should have got.
+/// Reason why a record was sent without a context.
 pub const KAFKA_NOT_INJECTED: &str = "throughline.kafka.not_injected";
-/// How a record of a share group was acknowledged: `accept`, `release`, `reject`, `renew`.
+/// Acknowledgement of a record by a share group: `accept`, `release`, `reject`, `renew`.
 pub const KAFKA_ACKNOWLEDGED: &str = "throughline.kafka.acknowledged";

@@ -1,9 +1,11 @@
-//! Trace and span ids. An id of all zeros is no id (W3C Trace Context level 2, section 3.2.2.3), so none can be made.
+//! Trace and span ids. All zeros is invalid (W3C Trace Context level 2, section 3.2.2.3), so these
+//! types cannot hold it.
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
-/// The id of a trace: 16 bytes, not all zero. Ids of 8 bytes (B3, Jaeger) are padded with zeros on the left.
+/// The id of a trace: 16 bytes, not all zero. Ids of 8 bytes (B3, Jaeger) are padded with zeros on
+/// the left.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(NonZeroU128);
 
@@ -14,7 +16,7 @@ pub struct SpanId(NonZeroU64);
 // === impl TraceId ===
 
 impl TraceId {
-    /// From 16 bytes in network order; `None` when all are zero.
+    /// Converts 16 bytes in network order; `None` when all are zero.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
         match NonZeroU128::new(u128::from_be_bytes(bytes)) {
@@ -23,13 +25,14 @@ impl TraceId {
         }
     }
 
-    /// The 16 bytes in network order.
+    /// Returns the 16 bytes in network order.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.get().to_be_bytes()
     }
 
-    /// From 1 to 32 hex digits of either case, padded with zeros on the left, as people type ids and Jaeger writes them.
+    /// Parses 1 to 32 hex digits of either case, padded with zeros on the left, as people type ids
+    /// and Jaeger writes them.
     #[must_use]
     pub fn from_hex(hex: &str) -> Option<Self> {
         parse_hex(hex.as_bytes(), 32)
@@ -37,7 +40,7 @@ impl TraceId {
             .map(Self)
     }
 
-    /// Exactly 32 lower-case hex digits, as W3C and B3 write them.
+    /// Returns 32 lower-case hex digits, as W3C and B3 write them.
     #[must_use]
     pub fn to_hex(self) -> [u8; 32] {
         let mut out = [b'0'; 32];
@@ -61,7 +64,7 @@ impl fmt::Debug for TraceId {
 // === impl SpanId ===
 
 impl SpanId {
-    /// From 8 bytes in network order; `None` when all are zero.
+    /// Converts 8 bytes in network order; `None` when all are zero.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 8]) -> Option<Self> {
         match NonZeroU64::new(u64::from_be_bytes(bytes)) {
@@ -70,13 +73,13 @@ impl SpanId {
         }
     }
 
-    /// The 8 bytes in network order.
+    /// Returns the 8 bytes in network order.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 8] {
         self.0.get().to_be_bytes()
     }
 
-    /// From 1 to 16 hex digits of either case, padded with zeros on the left.
+    /// Parses 1 to 16 hex digits of either case, padded with zeros on the left.
     #[must_use]
     pub fn from_hex(hex: &str) -> Option<Self> {
         let number = parse_hex(hex.as_bytes(), 16)?;
@@ -86,7 +89,7 @@ impl SpanId {
             .map(Self)
     }
 
-    /// Exactly 16 lower-case hex digits.
+    /// Returns 16 lower-case hex digits.
     #[must_use]
     pub fn to_hex(self) -> [u8; 16] {
         let mut out = [b'0'; 16];
@@ -107,16 +110,25 @@ impl fmt::Debug for SpanId {
     }
 }
 
-/// Reads 1 to `most` hex digits (at most 32) of either case.
-pub(crate) fn parse_hex(digits: &[u8], most: usize) -> Option<u128> {
-    if digits.is_empty() || digits.len() > most.min(32) {
+/// Parses 1 to `max_digits` hex digits (32 at most) of either case.
+pub(crate) fn parse_hex(digits: &[u8], max_digits: usize) -> Option<u128> {
+    if digits.is_empty() || digits.len() > max_digits.min(32) {
         return None;
     }
+    // Two words of 64 bits: a trace id is parsed in two steps, a span id in one.
     let (high, low) = digits.split_at(digits.len().saturating_sub(16));
     Some(u128::from(parse_word(high)?) << 64 | u128::from(parse_word(low)?))
 }
 
-/// Reads up to 16 hex digits; fewer are padded with zeros on the left.
+/// Parses up to 32 hex digits, of which none may be upper-case: W3C and B3 forbid those.
+pub(crate) fn parse_lower_hex(digits: &[u8]) -> Option<u128> {
+    if digits.iter().any(u8::is_ascii_uppercase) {
+        return None;
+    }
+    parse_hex(digits, 32)
+}
+
+/// Parses up to 16 hex digits; fewer are padded with zeros on the left.
 fn parse_word(digits: &[u8]) -> Option<u64> {
     if let Ok(digits) = digits.try_into() {
         return parse_full_word(digits);
@@ -127,15 +139,17 @@ fn parse_word(digits: &[u8]) -> Option<u64> {
     parse_full_word(&padded)
 }
 
-/// Reads 16 hex digits, all at once: none waits for the one before it.
+/// Parses 16 hex digits side by side, without a branch on any of them, so that the compiler can use
+/// vector instructions.
 fn parse_full_word(digits: &[u8; 16]) -> Option<u64> {
     let decimals = digits.map(|digit| digit.wrapping_sub(b'0'));
     // An upper-case letter is a lower-case one without the bit 0x20.
     let letters = digits.map(|digit| (digit | 0x20).wrapping_sub(b'a'));
     let mut values = [0; 16];
-    let mut wrong = false;
+    // Collected over all digits, and checked once at the end.
+    let mut is_invalid = false;
     for ((value, decimal), letter) in values.iter_mut().zip(decimals).zip(letters) {
-        wrong |= (decimal > 9) & (letter > 5);
+        is_invalid |= (decimal > 9) & (letter > 5);
         *value = if decimal <= 9 {
             decimal
         } else {
@@ -148,10 +162,11 @@ fn parse_full_word(digits: &[u8; 16]) -> Option<u64> {
             .iter()
             .fold(0, |byte: u8, value| byte << 4 | value & 0xf);
     }
-    (!wrong).then_some(u64::from_be_bytes(bytes))
+    (!is_invalid).then_some(u64::from_be_bytes(bytes))
 }
 
-/// Fills `out`, an even number of digits, with the low hex digits of `number`, most significant first.
+/// Fills `out`, an even number of digits, with the low hex digits of `number`, most significant
+/// first.
 pub(crate) fn write_hex(number: u128, out: &mut [u8]) {
     let bytes = number.to_be_bytes();
     for (pair, byte) in out.rchunks_exact_mut(2).zip(bytes.iter().rev()) {
@@ -159,7 +174,7 @@ pub(crate) fn write_hex(number: u128, out: &mut [u8]) {
     }
 }
 
-/// A number below 16 as a digit.
+/// Returns the digit of a number below 16.
 const fn digit(nibble: u8) -> u8 {
     nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
 }
@@ -169,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zero_is_no_id() {
+    fn all_zeros_is_invalid() {
         assert_eq!(TraceId::from_bytes([0; 16]), None);
         assert_eq!(SpanId::from_bytes([0; 8]), None);
         assert_eq!(TraceId::from_hex(&"0".repeat(32)), None);
@@ -187,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hex_or_too_long_is_refused() {
+    fn non_hex_and_overlong_ids_are_rejected() {
         for bad in ["", "+1", "0x1", "g", "463ac35c9f6413ad48485a3953bb61240"] {
             assert_eq!(TraceId::from_hex(bad), None, "{bad:?}");
         }
@@ -195,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_and_display_agree() {
+    fn hex_digits_and_display_agree() {
         let trace = TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").unwrap();
         assert_eq!(trace.to_hex().as_slice(), trace.to_string().as_bytes());
         let span = SpanId::from_hex("00f067aa0ba902b7").unwrap();

@@ -1,24 +1,33 @@
-//! What a trace is made of: ids, the context that travels in messages, finished spans.
+//! The parts of a trace: ids, the context that travels in messages, and finished spans.
 //!
-//! Pure: no dependency, no socket, no clock, no randomness, no file. Everything else in the workspace builds on it.
+//! Pure: no dependency, no socket, no clock, no randomness, no file. The rest of the workspace builds
+//! on it.
 //!
 //! * [`TraceId`] and [`SpanId`]: never zero, so `Option` of them costs nothing.
-//! * [`context`]: the formats that carry a context from one process to the next (W3C Trace Context, B3, uber-trace-id,
-//!   baggage), over one [`context::Carrier`] for HTTP headers and Kafka headers.
-//! * [`Span`]: a finished span with its links, events, resource and scope, as the store keeps it; [`SpanSink`]: where it goes.
-//! * [`convention`]: the names of attributes.
+//! * [`context`]: the formats that carry a context from one process to the next (W3C Trace Context,
+//!   B3, uber-trace-id, baggage), over one [`context::Carrier`] for HTTP headers and Kafka headers.
+//! * [`Span`]: a finished span with its links, events, resource and scope; [`SpanSink`]: its receiver.
+//! * [`convention`]: attribute names and their well-known values.
+//! * [`environment`]: OpenTelemetry's environment variables, read through a function.
+//! * [`duration`]: durations in Go's notation; [`redact`]: secrets removed from URLs.
 #![forbid(unsafe_code)]
 
 pub mod context;
 pub mod convention;
+pub mod duration;
+pub mod environment;
+pub mod flag;
 mod id;
+mod link;
+pub mod redact;
 mod sink;
 mod span;
 mod text;
 mod value;
 
 pub use id::{SpanId, TraceId};
-pub use sink::{Full, SpanSink};
-pub use span::{Event, Link, Resource, Scope, Span, SpanKind, Status};
+pub use link::Link;
+pub use sink::{SinkFull, SpanSink};
+pub use span::{Event, Resource, Scope, Span, SpanKind, Status};
 pub use text::Text;
 pub use value::{KeyValue, Value};

@@ -1,28 +1,28 @@
-//! Where finished spans go.
+//! The receiver of finished spans.
 
 use std::fmt;
 
 use crate::Span;
 
-/// Takes finished spans: a bounded queue before an exporter, a store, a test's list.
+/// A receiver of finished spans: an exporter's queue, a store, a test's list.
 pub trait SpanSink: Send + Sync {
-    /// Takes the span at once or not at all: it never waits, and the caller has nothing to do about a refusal.
+    /// Takes the span at once or drops it: the call never waits, and needs no reaction to a drop.
     ///
     /// # Errors
     /// When the sink is full; it has counted the span as dropped.
-    fn try_send(&self, span: Span) -> Result<(), Full>;
+    fn try_send(&self, span: Span) -> Result<(), SinkFull>;
 }
 
-/// The sink had no room; the span is gone, and counted.
+/// The error of a sink that had no room: the span is dropped and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+pub struct SinkFull;
 
-// === impl Full ===
+// === impl SinkFull ===
 
-impl fmt::Display for Full {
+impl fmt::Display for SinkFull {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no room for another span")
+        f.write_str("span queue is full, the span was dropped")
     }
 }
 
-impl std::error::Error for Full {}
+impl std::error::Error for SinkFull {}

@@ -1,8 +1,13 @@
-//! A finished span, shaped like OTLP's (opentelemetry-proto v1, `trace.proto`), with ids that cannot be zero.
+//! A finished span, shaped like OTLP's (opentelemetry-proto v1, `trace.proto`), with non-zero ids.
 
 use std::sync::Arc;
 
-use crate::{KeyValue, SpanId, TraceId, Value};
+use crate::convention::SERVICE_NAME;
+use crate::value::find;
+use crate::{KeyValue, Link, SpanId, TraceId, Value};
+
+/// The service name of a resource without one (resource conventions, "Service").
+const UNKNOWN_SERVICE: &str = "unknown_service";
 
 /// A finished span.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,98 +18,83 @@ pub struct Span {
     pub span_id: SpanId,
     /// The span it is a child of; `None` for a root.
     pub parent_span_id: Option<SpanId>,
-    /// OTLP `Span.flags`: low 8 bits are the W3C trace flags, 0x100 says that 0x200 (parent is remote) is known.
+    /// OTLP `Span.flags`, with the bits of [`flag`](crate::flag).
     pub flags: u32,
     /// The W3C `tracestate` it ran under; empty when there was none.
     pub trace_state: String,
-    /// What it did: `GET /checkout`, `To_eshop-topic`.
+    /// The operation: `GET /checkout`, `To_eshop-topic`.
     pub name: String,
-    /// Which side of which exchange it saw.
+    /// Its side of the exchange.
     pub kind: SpanKind,
     /// Start, nanoseconds since the Unix epoch.
     pub start: u64,
-    /// End, nanoseconds since the Unix epoch. Not before `start` in a well-made span, but clocks step.
+    /// End, nanoseconds since the Unix epoch. May be before `start`, because clocks step.
     pub end: u64,
-    /// Attributes in the order they came.
+    /// Attributes in the order of the sender.
     pub attributes: Vec<KeyValue>,
-    /// Things that happened during it.
+    /// Events during the span.
     pub events: Vec<Event>,
-    /// Other spans it has to do with, in this trace or another.
+    /// References to other spans, in this trace or another.
     pub links: Vec<Link>,
-    /// How it went.
+    /// The result.
     pub status: Status,
     /// Attributes, events and links that the sender dropped to stay within its limits.
     pub dropped: u32,
-    /// Who made it. Shared by all spans of one export.
+    /// The process that produced it. Shared by all spans of one export.
     pub resource: Arc<Resource>,
-    /// The instrumentation that made it. Shared likewise.
+    /// The instrumentation that produced it. Shared by all spans of one scope.
     pub scope: Arc<Scope>,
 }
 
-/// Which side of which exchange a span saw (OTLP `SpanKind`).
+/// The side of an exchange that a span describes (OTLP `SpanKind`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SpanKind {
-    /// Not said.
+    /// Not given.
     #[default]
     Unspecified,
     /// Work inside one process.
     Internal,
-    /// An answered request, on the side that answers.
+    /// A request, on the server's side.
     Server,
-    /// An answered request, on the side that asks.
+    /// A request, on the client's side.
     Client,
-    /// A message, on the side that sends it.
+    /// A message, on the sender's side.
     Producer,
-    /// A message, on the side that gets it.
+    /// A message, on the receiver's side.
     Consumer,
 }
 
-/// How a span went (OTLP `Status`).
+/// The result of a span (OTLP `Status`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Status {
-    /// Nobody said.
+    /// Not given.
     #[default]
     Unset,
-    /// The application said that it went well.
+    /// Success, as declared by the application.
     Ok,
-    /// It failed, with the reason given, which may be empty.
+    /// Failure, with a reason that may be empty.
     Error(String),
 }
 
-/// Something that happened at one moment of a span.
+/// A moment within a span.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// When, nanoseconds since the Unix epoch.
+    /// Time, nanoseconds since the Unix epoch.
     pub time: u64,
-    /// What: `exception`, for one.
+    /// Name, such as `exception`.
     pub name: String,
-    /// Details.
+    /// Attributes of the event.
     pub attributes: Vec<KeyValue>,
 }
 
-/// A reference to another span, in the same trace or another.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Link {
-    /// The other span's trace.
-    pub trace_id: TraceId,
-    /// The other span.
-    pub span_id: SpanId,
-    /// The `tracestate` of the other span; empty when there was none.
-    pub trace_state: String,
-    /// OTLP `Link.flags`, as [`Span::flags`].
-    pub flags: u32,
-    /// What the link means. `opentracing.ref_type` is `child_of` or `follows_from`.
-    pub attributes: Vec<KeyValue>,
-}
-
-/// The process that made a span.
+/// The process that produced a span.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Resource {
     /// Attributes such as `service.name`.
     pub attributes: Vec<KeyValue>,
 }
 
-/// The instrumentation library that made a span.
+/// The instrumentation library that produced a span.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scope {
     /// Its name, often that of a crate or package.
@@ -118,25 +108,25 @@ pub struct Scope {
 // === impl Span ===
 
 impl Span {
-    /// The service that made the span, `unknown_service` when the resource does not say.
+    /// Returns the service of the span, `unknown_service` when the resource names none.
     #[must_use]
     pub fn service(&self) -> &str {
         self.resource.service()
     }
 
-    /// The attribute of this name; the last one when a sender repeats itself.
+    /// Returns the attribute of this name; the last one when the sender repeats it.
     #[must_use]
     pub fn attribute(&self, key: &str) -> Option<&Value> {
         find(&self.attributes, key)
     }
 
-    /// How long it took, in nanoseconds; zero when the clock stepped back meanwhile.
+    /// Returns the duration in nanoseconds; zero when the clock stepped back meanwhile.
     #[must_use]
     pub const fn duration(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether its status says that it failed.
+    /// Returns whether the span failed, according to its status.
     #[must_use]
     pub const fn failed(&self) -> bool {
         matches!(self.status, Status::Error(_))
@@ -146,7 +136,7 @@ impl Span {
 // === impl SpanKind ===
 
 impl SpanKind {
-    /// Lower-case name, as in Jaeger's tag `span.kind`; `None` when unspecified.
+    /// Returns the lower-case name, as in Jaeger's tag `span.kind`; `None` when unspecified.
     #[must_use]
     pub const fn name(self) -> Option<&'static str> {
         match self {
@@ -159,7 +149,7 @@ impl SpanKind {
         }
     }
 
-    /// The kind of this name, in any case.
+    /// Returns the kind of this name, in any case.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [
@@ -177,41 +167,25 @@ impl SpanKind {
     }
 }
 
-// === impl Link ===
-
-impl Link {
-    /// The attribute of this name.
-    #[must_use]
-    pub fn attribute(&self, key: &str) -> Option<&Value> {
-        find(&self.attributes, key)
-    }
-}
-
-// === impl Resource, Scope ===
+// === impl Resource ===
 
 impl Resource {
-    /// A resource that says no more than which service it is.
+    /// Returns a resource that holds the service name only.
     #[must_use]
     pub fn of_service(name: &str) -> Self {
         Self {
-            attributes: vec![KeyValue::new("service.name", name.to_owned())],
+            attributes: vec![KeyValue::new(SERVICE_NAME, name.to_owned())],
         }
     }
 
-    /// The attribute `service.name`, else `unknown_service`, as the resource conventions ask.
+    /// Returns the attribute `service.name`, else `unknown_service`, as the resource conventions
+    /// require.
     #[must_use]
     pub fn service(&self) -> &str {
-        find(&self.attributes, "service.name")
+        find(&self.attributes, SERVICE_NAME)
             .and_then(Value::as_str)
+            // Some exporters send the attribute empty rather than not at all.
             .filter(|name| !name.is_empty())
-            .unwrap_or("unknown_service")
+            .unwrap_or(UNKNOWN_SERVICE)
     }
-}
-
-fn find<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
-    attributes
-        .iter()
-        .rev()
-        .find(|pair| pair.key == key)
-        .map(|pair| &pair.value)
 }

@@ -1,59 +1,60 @@
-//! Text that spans have in common: names of attributes, and values that are the same for many spans.
+//! Text that spans have in common: attribute names, and values that many spans repeat.
 //!
-//! A span of Kafka has some thirty texts, nearly all of which its neighbours have too. As [`String`]s, making and dropping them
-//! was a fifth of the time that a span took.
+//! A Kafka span has some thirty texts, nearly all of which its neighbours have too. As [`String`]s,
+//! their allocation took a fifth of the time that a span costs.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Text that is cheap to have again: a constant, shared, or its owner's alone. How it is held makes no difference to what it is.
+/// Text that is cheap to clone: a constant, shared, or owned. Equality and hash depend on the
+/// characters alone.
 #[derive(Clone)]
-pub struct Text(Held);
+pub struct Text(TextStorage);
 
 #[derive(Clone)]
-enum Held {
+enum TextStorage {
     Constant(&'static str),
     Shared(Arc<str>),
-    Own(String),
+    Owned(String),
 }
 
 // === impl Text ===
 
 impl Text {
-    /// The text itself.
+    /// Returns the text as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            Held::Constant(text) => text,
-            Held::Shared(text) => text,
-            Held::Own(text) => text,
+            TextStorage::Constant(text) => text,
+            TextStorage::Shared(text) => text,
+            TextStorage::Owned(text) => text,
         }
     }
 }
 
 impl From<&'static str> for Text {
     fn from(text: &'static str) -> Self {
-        Self(Held::Constant(text))
+        Self(TextStorage::Constant(text))
     }
 }
 
 impl From<Arc<str>> for Text {
     fn from(text: Arc<str>) -> Self {
-        Self(Held::Shared(text))
+        Self(TextStorage::Shared(text))
     }
 }
 
 impl From<&Arc<str>> for Text {
     fn from(text: &Arc<str>) -> Self {
-        Self(Held::Shared(Arc::clone(text)))
+        Self(TextStorage::Shared(Arc::clone(text)))
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(Held::Own(text))
+        Self(TextStorage::Owned(text))
     }
 }
 
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_the_same_however_it_is_held() {
+    fn equality_does_not_depend_on_storage() {
         let texts = [
             Text::from("a"),
             Text::from(Arc::<str>::from("a")),
@@ -142,9 +143,9 @@ mod tests {
         assert_eq!(Text::default(), "");
     }
 
-    /// The spans in a queue are bounded by their bytes, of which texts are most.
+    /// The queue of spans is bounded by bytes, most of which are texts.
     #[test]
-    fn text_takes_no_more_room_than_a_string() {
+    fn text_is_as_small_as_a_string() {
         assert_eq!(size_of::<Text>(), size_of::<String>());
     }
 }

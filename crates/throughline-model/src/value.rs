@@ -26,7 +26,7 @@ pub enum Value {
     Int(i64),
     /// A number with a fraction.
     Double(f64),
-    /// Bytes with no meaning to us.
+    /// Opaque bytes.
     Bytes(Vec<u8>),
     /// Several values in order.
     Array(Vec<Self>),
@@ -37,7 +37,7 @@ pub enum Value {
 // === impl KeyValue ===
 
 impl KeyValue {
-    /// An attribute from anything that is a value.
+    /// Returns an attribute with this name and value.
     pub fn new(key: impl Into<Text>, value: impl Into<Value>) -> Self {
         Self {
             key: key.into(),
@@ -49,7 +49,7 @@ impl KeyValue {
 // === impl Value ===
 
 impl Value {
-    /// The text, when it is text.
+    /// Returns the text of a string value.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         if let Self::String(text) = self {
@@ -100,4 +100,14 @@ impl From<f64> for Value {
     fn from(number: f64) -> Self {
         Self::Double(number)
     }
+}
+
+/// Returns the attribute of this name.
+pub(crate) fn find<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
+    attributes
+        .iter()
+        // OTLP forbids duplicates, senders produce them: the last one wins, as in a map.
+        .rev()
+        .find(|pair| pair.key == key)
+        .map(|pair| &pair.value)
 }

@@ -10,7 +10,7 @@ mod checks {
     pub(crate) mod context;
 }
 
-use checks::context::{FORMATS, headers, reading_and_writing_agree};
+use checks::context::{headers, reading_and_writing_agree};
 use proptest::prelude::*;
 use throughline_model::context::{
     self, Baggage, Format, HeaderList, Sampling, SpanContext, TraceState,
@@ -36,26 +36,28 @@ fn any_context() -> impl Strategy<Value = SpanContext> {
     )
 }
 
-/// What a format can say of a context.
-fn as_told_by(format: Format, context: &SpanContext) -> SpanContext {
-    let mut told = SpanContext::new(context.trace_id, context.span_id, context.sampling);
+/// Returns the part of a context that a format can express.
+fn expressible(format: Format, context: &SpanContext) -> SpanContext {
+    let mut expected = SpanContext::new(context.trace_id, context.span_id, context.sampling);
     match format {
         Format::W3c => {
-            told.sampling = if context.sampling.is_sampled() {
+            expected.sampling = if context.sampling.is_sampled() {
                 Sampling::Sample
             } else {
                 Sampling::Drop
             };
-            told.random = context.random;
-            told.trace_state = context.trace_state.clone();
+            expected.random = context.random;
+            expected.trace_state = context.trace_state.clone();
         }
-        Format::Jaeger if context.sampling == Sampling::Deferred => told.sampling = Sampling::Drop,
-        Format::B3Single | Format::B3Multi | Format::Jaeger | Format::Baggage => {}
+        Format::Jaeger if context.sampling == Sampling::Deferred => {
+            expected.sampling = Sampling::Drop
+        }
+        _ => {}
     }
-    told
+    expected
 }
 
-/// Ten times as many in the long run, `cargo xtask test --full`.
+/// Returns the number of cases: ten times as many in the long run, `cargo xtask test --full`.
 fn cases() -> u32 {
     if std::env::var_os("THROUGHLINE_FULL").is_some_and(|full| full == "1") {
         20_000
@@ -69,35 +71,39 @@ proptest! {
 
     #[test]
     fn every_context_survives_every_format(original in any_context()) {
-        for format in FORMATS.into_iter().filter(|format| *format != Format::Baggage) {
+        for format in Format::contexts() {
             let mut list = HeaderList::default();
             context::inject(&[format], &original, &Baggage::default(), &mut list);
             let found = context::extract(&[format], &list);
-            prop_assert_eq!(found.context, Some(as_told_by(format, &original)), "{:?}", format);
+            prop_assert_eq!(found.context, Some(expressible(format, &original)), "{:?}", format);
             prop_assert_eq!(found.rejected, 0);
         }
     }
 
     #[test]
-    fn baggage_survives(pairs in proptest::collection::vec(("[a-z!#$&'*+.^_`|~-]{1,10}", "\\PC{0,30}"), 0..20)) {
+    fn baggage_survives(
+        pairs in proptest::collection::vec(("[a-z!#$&'*+.^_`|~-]{1,10}", "\\PC{0,30}"), 0..20)
+    ) {
         let mut baggage = Baggage::default();
         for (key, value) in &pairs {
             baggage.insert(key, value.as_str(), "");
         }
         let mut list = HeaderList::default();
-        context::inject(&[Format::Baggage], &SpanContext::new(TraceId::from_hex("1").unwrap(), SpanId::from_hex("1").unwrap(), Sampling::Sample), &baggage, &mut list);
+        let (trace, span) = (TraceId::from_hex("1").unwrap(), SpanId::from_hex("1").unwrap());
+        let context = SpanContext::new(trace, span, Sampling::Sample);
+        context::inject(&[Format::Baggage], &context, &baggage, &mut list);
         let found = context::extract(&[Format::Baggage], &list);
         prop_assert_eq!(found.baggage, baggage);
         prop_assert_eq!(found.rejected, 0);
     }
 
     #[test]
-    fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         reading_and_writing_agree(&headers(&bytes));
     }
 
     #[test]
-    fn a_damaged_traceparent_is_refused_or_well_formed(at in 0usize..55, byte in any::<u8>()) {
+    fn damaged_traceparent_is_rejected_or_well_formed(at in 0usize..55, byte in any::<u8>()) {
         let mut value = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03".to_vec();
         value[at] = byte;
         let mut list = HeaderList::default();
@@ -108,14 +114,14 @@ proptest! {
     }
 }
 
-/// The inputs that fuzzing starts from, and every one that once went wrong.
+/// Replays the inputs that fuzzing starts from, and every one that once failed.
 #[test]
-fn the_fuzz_seeds_hold() {
+fn fuzz_seeds_pass() {
     let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/context");
     let mut count = 0;
     for entry in std::fs::read_dir(seeds).unwrap() {
         reading_and_writing_agree(&headers(&std::fs::read(entry.unwrap().path()).unwrap()));
         count += 1;
     }
-    assert!(count >= 8, "the seeds are gone");
+    assert!(count >= 8, "fuzz seeds are missing");
 }

@@ -111,7 +111,7 @@ pub fn evidence(span: &Span) -> Option<Evidence<'_>> {
         .attribute(throughline_model::convention::PARENT_EVIDENCE)
         .and_then(Value::as_str);
     let confidence = span
-        .attribute(PARENT_CONFIDENCE)
+        .attribute(throughline_model::convention::PARENT_CONFIDENCE)
         .and_then(|value| match value {
             Value::Double(number) => Some(*number),
             Value::String(text) => text.parse().ok(),
@@ -145,6 +145,3 @@ pub struct Evidence<'a> {
     /// The parent is inferred, not carried.
     pub is_inferred: bool,
 }
-
-/// How sure an inferred parent is, 0 to 1.
-const PARENT_CONFIDENCE: &str = "throughline.parent.confidence";

@@ -3,7 +3,6 @@
 #[cfg(feature = "reqwest")]
 mod client;
 mod headers;
-mod redact;
 #[cfg(feature = "tower")]
 mod server;
 

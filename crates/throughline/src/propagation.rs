@@ -14,7 +14,9 @@ use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
 };
 use opentelemetry::{Context, Key, StringValue};
-use throughline_model::context::{self, Baggage, Carrier, CarrierMut, Extracted, Format, Sampling};
+use throughline_model::context::{
+    self, Baggage, Carrier, CarrierMut, Format, PropagatedContext, Sampling,
+};
 
 /// Which formats are read and written, in which order. The first format that holds a context wins.
 ///
@@ -59,16 +61,14 @@ impl Propagation {
             Vec::with_capacity(formats.len()),
         );
         for format in formats {
-            let wanted: &[Format] = match format {
-                Format::B3Single | Format::B3Multi => &[Format::B3Single, Format::B3Multi],
-                Format::W3c | Format::Baggage | Format::Jaeger => std::slice::from_ref(format),
-            };
-            add_new(&mut extract, wanted);
-            add_new(&mut inject, std::slice::from_ref(format));
+            for member in format.family() {
+                push_new(&mut extract, member);
+            }
+            push_new(&mut inject, *format);
         }
         let fields = inject
             .iter()
-            .flat_map(|format| fields(*format))
+            .flat_map(|format| format.headers())
             .map(|name| (*name).to_owned())
             .collect();
         Self {
@@ -81,12 +81,12 @@ impl Propagation {
 
     /// `base` with the sender's context and baggage as its remote parent, when the carrier holds them; else as it was.
     #[must_use]
-    pub fn extract(&self, base: &Context, carrier: &(impl Carrier + ?Sized)) -> Context {
+    pub fn extract(&self, base: &Context, carrier: &dyn Carrier) -> Context {
         receive(base, &self.read(carrier))
     }
 
     /// What the carrier holds, its malformed headers counted.
-    pub(crate) fn read(&self, carrier: &(impl Carrier + ?Sized)) -> Extracted {
+    pub(crate) fn read(&self, carrier: &dyn Carrier) -> PropagatedContext {
         let found = context::extract(&self.extract, carrier);
         if found.rejected > 0 {
             self.rejected
@@ -97,7 +97,7 @@ impl Propagation {
 
     /// Writes the context's span and baggage, replacing what the carrier held under these names. Writes nothing when
     /// there is no valid span.
-    pub fn inject(&self, cx: &Context, carrier: &mut (impl CarrierMut + ?Sized)) {
+    pub fn inject(&self, cx: &Context, carrier: &mut dyn CarrierMut) {
         if let Some(context) = to_model(cx) {
             context::inject(&self.inject, &context, &baggage_of(cx), carrier);
         }
@@ -151,7 +151,7 @@ impl Inbound {
 }
 
 /// `base` with what was found: the sender's span as the remote parent, what else it said, and its baggage.
-pub(crate) fn receive(base: &Context, found: &Extracted) -> Context {
+pub(crate) fn receive(base: &Context, found: &PropagatedContext) -> Context {
     let mut cx = match (&found.context, span_context(found)) {
         (Some(context), Some(span)) => {
             let trace = Some(span.trace_id());
@@ -187,7 +187,7 @@ pub(crate) fn receive(base: &Context, found: &Extracted) -> Context {
 }
 
 /// The sender's span as OpenTelemetry has it.
-pub(crate) fn span_context(found: &Extracted) -> Option<SpanContext> {
+pub(crate) fn span_context(found: &PropagatedContext) -> Option<SpanContext> {
     let context = found.context.as_ref()?;
     let flags = u8::from(context.sampling.is_sampled()) | if context.random { RANDOM } else { 0 };
     Some(SpanContext::new(
@@ -235,21 +235,9 @@ fn baggage_of(cx: &Context) -> Baggage {
     baggage
 }
 
-fn add_new(formats: &mut Vec<Format>, more: &[Format]) {
-    for one in more {
-        if !formats.contains(one) {
-            formats.push(*one);
-        }
-    }
-}
-
-const fn fields(format: Format) -> &'static [&'static str] {
-    match format {
-        Format::W3c => &["traceparent", "tracestate"],
-        Format::Baggage => &["baggage"],
-        Format::B3Single => &["b3"],
-        Format::B3Multi => &["x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags"],
-        Format::Jaeger => &["uber-trace-id"],
+fn push_new(formats: &mut Vec<Format>, format: Format) {
+    if !formats.contains(&format) {
+        formats.push(format);
     }
 }
 

@@ -8,10 +8,10 @@ mod tls;
 
 use std::time::Duration;
 
-use throughline_collector::duration;
 use throughline_export::{Endpoint, Protocol};
-use throughline_intercept::kafka::Capacity;
-use throughline_proxy::{Config, Limits};
+use throughline_intercept::kafka::ClusterCapacity;
+use throughline_model::duration;
+use throughline_proxy::{Config, ConnectionLimits};
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use self::settings::{Traced, settings};
@@ -49,19 +49,19 @@ pub(crate) fn plan(
     let admin = check.admin(&listeners);
     let (broker_tls, client_tls) = (check.broker_tls(), check.client_tls());
     let options = &told.options;
-    let limits = Limits {
-        connections_max: check.number("connections", &options.connections, 1_000_000),
-        connect_deadline: check.duration("connect_timeout", &options.connect_timeout),
-        drain_deadline: check.duration("drain", &options.drain),
+    let limits = ConnectionLimits {
+        max_connections: check.number("connections", &options.connections, 1_000_000),
+        connect_timeout: check.duration("connect_timeout", &options.connect_timeout),
+        drain_timeout: check.duration("drain", &options.drain),
     };
-    let capacity = Capacity {
+    let capacity = ClusterCapacity {
         max_held_bytes: check.size("memory", &options.memory),
         max_spans_per_second: check.number(
             "max_spans_per_second",
             &options.max_spans_per_second,
             10_000_000,
         ),
-        ..Capacity::default()
+        ..ClusterCapacity::default()
     };
     let settings = check.settings();
     let export = check.export();
@@ -69,7 +69,7 @@ pub(crate) fn plan(
     let filter = filter
         .map_err(|mistake| check.mistakes.push(mistake))
         .unwrap_or_default();
-    let http = check.http(&settings, limits.connect_deadline);
+    let http = check.http(&settings, limits.connect_timeout);
     let proxy = Config {
         listeners,
         broker_tls,

@@ -4,6 +4,8 @@
 //! A key of the file is the option's name with `_` for `-`; its variable is `THROUGHLINE_SIDECAR_` and the same in capitals. All
 //! values are text here; `check` understands them.
 
+use throughline_model::context::{Format, FormatList};
+
 /// Options of `throughline sidecar`.
 #[derive(Debug, Clone, clap::Args, serde::Serialize)]
 pub(crate) struct Sidecar {
@@ -180,8 +182,13 @@ pub(crate) struct Sidecar {
     )]
     pub(crate) naming: String,
 
-    /// The formats in which contexts are written into records: tracecontext, b3, b3multi, jaeger; several with commas. All of them are read. The default is what OTEL_PROPAGATORS says, else tracecontext
-    #[arg(long, env = "THROUGHLINE_SIDECAR_PROPAGATION", value_name = "FORMATS", help_heading = SPANS)]
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_PROPAGATION",
+        value_name = "FORMATS",
+        help_heading = SPANS,
+        help = propagation_help()
+    )]
     pub(crate) propagation: Option<String>,
 
     /// What besides x-request-id tells by its value which request or record is behind another, as a list in YAML: each with name and any of header (of HTTP or Kafka), record_key (true) and body (a JSON pointer). [{name: order, header: x-order, body: /order/id}]
@@ -367,3 +374,12 @@ pub(crate) const RELOADED: [&str; 14] = [
     "topics",
     "max_frame",
 ];
+
+/// Returns the help of `--propagation`, which lists the formats of the registry.
+fn propagation_help() -> String {
+    let formats = FormatList::names(Format::contexts());
+    format!(
+        "Formats of the contexts written into headers, separated by commas: {formats}; all of them are \
+         read. Default: OTEL_PROPAGATORS, else tracecontext"
+    )
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use throughline_collector::duration;
+use throughline_model::duration;
 
 use crate::terminal::{Paint, printable};
 

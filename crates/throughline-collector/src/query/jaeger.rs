@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use throughline_model::convention;
 use throughline_model::{Event, KeyValue, Link, Resource, Span, SpanId, Status, TraceId, Value};
 use throughline_store::Trace;
 
@@ -195,10 +196,10 @@ fn references(span: &Span) -> Vec<ReferenceJson<'_>> {
 
 fn link_kind(link: &Link) -> &'static str {
     match link
-        .attribute("opentracing.ref_type")
+        .attribute(convention::OPENTRACING_REF_TYPE)
         .and_then(Value::as_str)
     {
-        Some("child_of") => CHILD_OF,
+        Some(convention::CHILD_OF) => CHILD_OF,
         _ => "FOLLOWS_FROM",
     }
 }

@@ -7,7 +7,7 @@ use throughline_model::SpanKind;
 use throughline_store::AttributeFilter;
 
 use super::Failure;
-use crate::duration;
+use throughline_model::duration;
 
 /// The parameters of a request, in order.
 #[derive(Debug, serde::Deserialize)]

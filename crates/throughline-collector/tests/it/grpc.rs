@@ -97,29 +97,28 @@ fn other_methods_and_other_protocols_are_turned_away() {
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     let collector = Running::start();
     let endpoint = format!("http://{}", collector.at.otlp_grpc);
-    let status =
-        collector.runtime.block_on(async {
-            let channel = tonic::transport::Endpoint::new(endpoint)
-                .unwrap()
-                .connect()
-                .await
-                .unwrap();
-            let mut grpc = tonic::client::Grpc::new(channel);
-            grpc.ready().await.unwrap();
-            let codec = tonic_prost::ProstCodec::<
+    let status = collector.runtime.block_on(async {
+        let channel = tonic::transport::Endpoint::new(endpoint)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        let mut grpc = tonic::client::Grpc::new(channel);
+        grpc.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<
                 ExportTraceServiceRequest,
                 ExportTraceServiceResponse,
             >::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-            );
-            grpc.unary(
-                tonic::Request::new(ExportTraceServiceRequest::default()),
-                path,
-                codec,
-            )
-            .await
-            .unwrap_err()
-        });
+        let path = http::uri::PathAndQuery::from_static(
+            "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        );
+        grpc.unary(
+            tonic::Request::new(ExportTraceServiceRequest::default()),
+            path,
+            codec,
+        )
+        .await
+        .unwrap_err()
+    });
     assert_eq!(status.code(), Code::Unimplemented);
 }

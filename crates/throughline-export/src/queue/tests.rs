@@ -107,7 +107,7 @@ async fn a_pause_ends_early_for_one_who_is_in_a_hurry_and_for_nobody_else() {
 #[test]
 fn a_full_queue_drops_and_counts() {
     let queue = queue_of(LIMITS.queue_spans);
-    assert_eq!(queue.push(span("a")), Err(Full));
+    assert_eq!(queue.push(span("a")), Err(SinkFull));
     let counts = queue.counts();
     assert_eq!((counts.queued, counts.dropped.queue_full), (10, 1));
 }
@@ -118,9 +118,9 @@ fn a_queue_is_full_by_bytes_as_well() {
         queue_bytes: 10_000,
         ..LIMITS
     });
-    assert_eq!(queue.push(span(&"x".repeat(10_000))), Err(Full));
+    assert_eq!(queue.push(span(&"x".repeat(10_000))), Err(SinkFull));
     queue.push(span(&"x".repeat(6_000))).unwrap();
-    assert_eq!(queue.push(span(&"x".repeat(6_000))), Err(Full));
+    assert_eq!(queue.push(span(&"x".repeat(6_000))), Err(SinkFull));
     assert!(queue.counts().queued_bytes > 6_000);
     assert_eq!(queue.counts().dropped.queue_full, 2);
 }
@@ -144,7 +144,7 @@ async fn a_batch_is_bounded_by_bytes_and_has_at_least_one_span() {
 async fn a_closed_queue_takes_nothing_gives_what_it_has_and_ends() {
     let queue = queue_of(2);
     queue.close();
-    assert_eq!(queue.push(span("a")), Err(Full));
+    assert_eq!(queue.push(span("a")), Err(SinkFull));
     assert_eq!(queue.next_batch().await.unwrap().len(), 2);
     assert_eq!(queue.next_batch().await, None);
     assert_eq!(queue.counts().dropped.shutdown, 1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use throughline_export::{Batching, Compression, Exporter, Protocol};
-use throughline_model::{Full, SpanSink as _};
+use throughline_model::{SinkFull, SpanSink as _};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -165,7 +165,7 @@ async fn with_a_dead_collector_memory_stays_bounded_and_nobody_waits() {
     let mut refused = 0;
     let begin = Instant::now();
     for _ in 0..100_000 {
-        refused += u64::from(exporter.try_send(span(1, 1)) == Err(Full));
+        refused += u64::from(exporter.try_send(span(1, 1)) == Err(SinkFull));
     }
     // Nobody waited: the whole flood took less than one attempt may take.
     assert!(begin.elapsed() < config.timeout, "{:?}", begin.elapsed());
@@ -189,7 +189,7 @@ async fn a_shutdown_sends_what_waits_and_takes_no_more() {
     send(&exporter, 5);
     assert!(exporter.shutdown(LONG).await);
     assert_eq!(exporter.counts().sent, 5);
-    assert_eq!(exporter.try_send(span(1, 1)), Err(Full));
+    assert_eq!(exporter.try_send(span(1, 1)), Err(SinkFull));
     assert_eq!(exporter.counts().dropped.shutdown, 1);
 }
 

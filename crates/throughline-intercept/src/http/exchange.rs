@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use throughline_model::context::{
-    self, Baggage, Carrier, CarrierMut, Extracted, Format, Sampling, SpanContext, TraceState,
+    self, Baggage, Carrier, CarrierMut, Format, PropagatedContext, Sampling, SpanContext,
+    TraceState,
 };
 use throughline_model::convention::{
-    ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, OPENTRACING_REF_TYPE, PARENT_CONFIDENCE,
-    PARENT_EVIDENCE, RPC_GRPC_STATUS_CODE,
+    ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, PARENT_CONFIDENCE, PARENT_EVIDENCE, RPC_GRPC_STATUS_CODE,
 };
-use throughline_model::{KeyValue, Link, Span, SpanId, SpanKind, Status, TraceId};
+use throughline_model::{KeyValue, Link, Span, SpanId, SpanKind, Status, TraceId, flag};
 
 use super::call_signature::request_signature;
 use super::describe::{Content, Description, grpc_code, is_fault_of_server, known_method};
@@ -80,10 +80,6 @@ struct Origin {
 }
 
 const SWITCHING_PROTOCOLS: u16 = 101;
-const HAS_IS_REMOTE: u32 = 0x100;
-const IS_REMOTE: u32 = 0x200;
-const SAMPLED: u32 = 0x01;
-const RANDOM: u32 = 0x02;
 
 // === impl Exchange ===
 
@@ -261,7 +257,7 @@ impl Exchange {
 
     // --- the request ---
 
-    fn trusted(&self, found: Extracted) -> Origin {
+    fn trusted(&self, found: PropagatedContext) -> Origin {
         let is_trusted = self.settings.trust.admits(self.peer.address);
         if !is_trusted {
             return Origin {
@@ -339,7 +335,7 @@ impl Exchange {
     ) -> Span {
         let is_inbound = self.direction == Direction::Inbound;
         let remote = if is_inbound && origin.parent.is_some() {
-            IS_REMOTE
+            flag::IS_REMOTE
         } else {
             0
         };
@@ -356,7 +352,7 @@ impl Exchange {
             trace_id: context.trace_id,
             span_id: context.span_id,
             parent_span_id: origin.parent.as_ref().map(|parent| parent.span_id),
-            flags: flags(context) | HAS_IS_REMOTE | remote,
+            flags: u32::from(context.trace_flags()) | flag::HAS_IS_REMOTE | remote,
             trace_state: context.trace_state.as_str().to_owned(),
             name,
             kind: if is_inbound {
@@ -368,7 +364,7 @@ impl Exchange {
             end: now,
             attributes,
             events: Vec::new(),
-            links: origin.distrusted.iter().map(link).collect(),
+            links: origin.distrusted.iter().map(Link::follows_from).collect(),
             status: Status::Unset,
             dropped: 0,
             resource: Arc::clone(&self.settings.resource),
@@ -527,24 +523,6 @@ fn text<'a>(headers: &'a (impl Carrier + ?Sized), name: &str) -> Option<&'a str>
     headers
         .last(name)
         .and_then(|value| str::from_utf8(value).ok())
-}
-
-fn link(context: &SpanContext) -> Link {
-    Link {
-        trace_id: context.trace_id,
-        span_id: context.span_id,
-        trace_state: context.trace_state.as_str().to_owned(),
-        flags: flags(context) | HAS_IS_REMOTE | IS_REMOTE,
-        attributes: vec![KeyValue::new(OPENTRACING_REF_TYPE, "follows_from")],
-    }
-}
-
-fn flags(context: &SpanContext) -> u32 {
-    (if context.sampling.is_sampled() {
-        SAMPLED
-    } else {
-        0
-    }) | if context.random { RANDOM } else { 0 }
 }
 
 /// Where a number lies between 0 and 1.

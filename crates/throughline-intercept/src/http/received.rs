@@ -29,7 +29,7 @@ impl<'a> Received<'a> {
     pub(super) fn formats(&self) -> Vec<Format> {
         let mut found = Vec::new();
         self.headers.each(&mut |name, _| {
-            if let Some(format) = format_of(name)
+            if let Some(format) = Format::of_context_header(name)
                 && !found.contains(&format)
             {
                 found.push(format);
@@ -46,22 +46,5 @@ impl Carrier for Received<'_> {
                 visit(name, value.map(<[u8]>::trim_ascii));
             }
         });
-    }
-}
-
-/// The format that a header is of. `tracestate` without `traceparent` is of no use, and goes with it.
-fn format_of(name: &[u8]) -> Option<Format> {
-    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-    if is(TRACEPARENT) || is("tracestate") {
-        Some(Format::W3c)
-    } else if is("b3") {
-        Some(Format::B3Single)
-    } else if is("uber-trace-id") {
-        Some(Format::Jaeger)
-    } else {
-        ["x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags"]
-            .into_iter()
-            .any(is)
-            .then_some(Format::B3Multi)
     }
 }

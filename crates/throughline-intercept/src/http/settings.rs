@@ -69,12 +69,7 @@ impl Default for Settings {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 attributes: Vec::new(),
             }),
-            read: vec![
-                Format::W3c,
-                Format::B3Single,
-                Format::B3Multi,
-                Format::Jaeger,
-            ],
+            read: Format::contexts().collect(),
             write: vec![Format::W3c],
             sample_ratio: 1.0,
             trust: Trust::default(),

@@ -1,7 +1,9 @@
-//! B3 (openzipkin/b3-propagation): one header `b3`, or several `x-b3-*`. Trace ids of 16 or 32 lower-case digits.
+//! B3 (openzipkin/b3-propagation): one header `b3`, or several `x-b3-*`. Trace ids have 16 or 32
+//! lower-case digits.
 
-use super::w3c::lower_hex;
-use super::{Carrier, CarrierMut, Extracted, Sampling, SpanContext};
+use super::codec::{FormatCodec, SpanIdLocation};
+use super::{Baggage, Carrier, CarrierMut, PropagatedContext, Sampling, SpanContext};
+use crate::id::parse_lower_hex;
 use crate::{SpanId, TraceId};
 
 const SINGLE: &str = "b3";
@@ -10,9 +12,37 @@ const SPAN_ID: &str = "x-b3-spanid";
 const PARENT_SPAN_ID: &str = "x-b3-parentspanid";
 const SAMPLED: &str = "x-b3-sampled";
 const FLAGS: &str = "x-b3-flags";
+/// OpenTelemetry's B3 propagator reads both forms, whichever it writes.
+const FAMILY: &str = "b3";
 
-/// `{trace}-{span}[-{decision}[-{parent}]]`, or the decision alone.
-pub(super) fn extract_single(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) {
+pub(super) const SINGLE_CODEC: FormatCodec = FormatCodec {
+    name: "b3",
+    family: FAMILY,
+    headers: &[SINGLE],
+    span_id: Some(SpanIdLocation {
+        header: SINGLE,
+        offset: |value| Some(1 + value.iter().position(|byte| *byte == b'-')?),
+    }),
+    carries_baggage: false,
+    extract: extract_single,
+    inject: inject_single,
+};
+
+pub(super) const MULTI_CODEC: FormatCodec = FormatCodec {
+    name: "b3multi",
+    family: FAMILY,
+    headers: &[TRACE_ID, SPAN_ID, SAMPLED, FLAGS],
+    span_id: Some(SpanIdLocation {
+        header: SPAN_ID,
+        offset: |_| Some(0),
+    }),
+    carries_baggage: false,
+    extract: extract_multi,
+    inject: inject_multi,
+};
+
+/// Reads `{trace}-{span}[-{decision}[-{parent}]]`, or the decision alone.
+fn extract_single(carrier: &dyn Carrier, found: &mut PropagatedContext) {
     let Some(value) = carrier.last(SINGLE) else {
         return;
     };
@@ -26,9 +56,10 @@ pub(super) fn extract_single(carrier: &(impl Carrier + ?Sized), found: &mut Extr
     }
 }
 
-pub(super) fn extract_multi(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) {
+fn extract_multi(carrier: &dyn Carrier, found: &mut PropagatedContext) {
     let sampling = sampling_of_multi(carrier, found);
     match (carrier.last(TRACE_ID), carrier.last(SPAN_ID)) {
+        // A decision without ids is legal: it holds for the trace that starts here.
         (None, None) => found.sampling = found.sampling.or(sampling),
         (Some(trace), Some(span)) => match (trace_id(trace), span_id(span)) {
             (Some(trace_id), Some(span_id)) => {
@@ -44,7 +75,7 @@ pub(super) fn extract_multi(carrier: &(impl Carrier + ?Sized), found: &mut Extra
     }
 }
 
-pub(super) fn inject_single(context: &SpanContext, carrier: &mut (impl CarrierMut + ?Sized)) {
+fn inject_single(context: &SpanContext, _baggage: &Baggage, carrier: &mut dyn CarrierMut) {
     let decision = match context.sampling {
         Sampling::Deferred => "",
         Sampling::Drop => "-0",
@@ -55,10 +86,10 @@ pub(super) fn inject_single(context: &SpanContext, carrier: &mut (impl CarrierMu
     carrier.replace(SINGLE, value.as_bytes());
 }
 
-pub(super) fn inject_multi(context: &SpanContext, carrier: &mut (impl CarrierMut + ?Sized)) {
+fn inject_multi(context: &SpanContext, _baggage: &Baggage, carrier: &mut dyn CarrierMut) {
     carrier.replace(TRACE_ID, &context.trace_id.to_hex());
     carrier.replace(SPAN_ID, &context.span_id.to_hex());
-    // It named the parent of the span that is replaced here.
+    // The old value names the parent of another span than the one written here.
     carrier.remove(PARENT_SPAN_ID);
     let (sampled, flags): (Option<&[u8]>, Option<&[u8]>) = match context.sampling {
         Sampling::Deferred => (None, None),
@@ -83,7 +114,7 @@ fn parse_single(value: &[u8]) -> Option<SpanContext> {
         None => Sampling::Deferred,
         Some(field) => decision(field)?,
     };
-    // A parent is allowed and says nothing to us, but it must be an id.
+    // The parent's id is optional and unused here, but it must be well-formed.
     if let Some(parent) = fields.next() {
         self::span_id(parent)?;
     }
@@ -93,8 +124,9 @@ fn parse_single(value: &[u8]) -> Option<SpanContext> {
         .then(|| SpanContext::new(trace_id, span_id, sampling))
 }
 
-/// `x-b3-flags: 1` is debug and stands above `x-b3-sampled`, which old senders wrote as `true` and `false`.
-fn sampling_of_multi(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) -> Option<Sampling> {
+/// Reads the decision: `x-b3-flags: 1` is debug and overrides `x-b3-sampled`, which old senders wrote
+/// as `true` and `false`.
+fn sampling_of_multi(carrier: &dyn Carrier, found: &mut PropagatedContext) -> Option<Sampling> {
     if carrier.last(FLAGS) == Some(b"1") {
         return Some(Sampling::Debug);
     }
@@ -122,12 +154,12 @@ fn trace_id(digits: &[u8]) -> Option<TraceId> {
     if !matches!(digits.len(), 16 | 32) {
         return None;
     }
-    TraceId::from_bytes(lower_hex(digits)?.to_be_bytes())
+    TraceId::from_bytes(parse_lower_hex(digits)?.to_be_bytes())
 }
 
 fn span_id(digits: &[u8]) -> Option<SpanId> {
     if digits.len() != 16 {
         return None;
     }
-    SpanId::from_bytes(u64::try_from(lower_hex(digits)?).ok()?.to_be_bytes())
+    SpanId::from_bytes(u64::try_from(parse_lower_hex(digits)?).ok()?.to_be_bytes())
 }

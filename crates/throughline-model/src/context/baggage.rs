@@ -1,75 +1,75 @@
-//! W3C Baggage: named values that travel with a request. At most 64 entries and 8192 bytes, whatever a sender sends.
+//! W3C Baggage: named values that travel with a request, at most 64 entries and 8192 bytes.
 
-use super::trace_state::trim;
-use super::{Carrier, CarrierMut, Extracted, percent};
+/// W3C Baggage, section 3.3.2: the limits that a platform must support. Nothing beyond them is
+/// accepted, so that a sender cannot make every message below it large.
+const MAX_ENTRIES: usize = 64;
+const MAX_BYTES: usize = 8192;
 
-const BAGGAGE: &str = "baggage";
-/// W3C Baggage, section 3.3.2: the limits a platform must be able to carry. Ours carries no more.
-const MOST_ENTRIES: usize = 64;
-const MOST_BYTES: usize = 8192;
-
-/// Named values in the order they were given.
+/// Named values, in the order of insertion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Baggage {
-    entries: Vec<Entry>,
+    entries: Vec<BaggageEntry>,
 }
 
 /// One named value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct BaggageEntry {
     key: String,
     value: String,
     metadata: String,
-    /// Bytes in the header, with the comma that parts it from the next. Kept, because every insertion asks all of them.
+    /// Bytes in the header, with the comma behind it. Stored, because every insertion sums them up.
     wire_length: usize,
 }
 
 // === impl Baggage ===
 
 impl Baggage {
-    /// Sets a value, decoded, with its metadata (the properties behind `;`, as they stand on the wire). `false`, and
-    /// nothing is set, when the key is no token (RFC 9110, section 5.6.2) or a limit would be passed.
+    /// Sets a decoded value and its metadata: the properties behind `;`, in wire form.
+    ///
+    /// Returns `false`, and sets nothing, when the key is not a token (RFC 9110, section 5.6.2) or the
+    /// baggage would exceed a limit.
     pub fn insert(&mut self, key: &str, value: impl Into<String>, metadata: &str) -> bool {
-        let entry = Entry::new(key, value.into(), metadata);
+        let entry = BaggageEntry::new(key, value.into(), metadata);
         let others = || self.entries.iter().filter(|other| other.key != key);
         let bytes = others().map(|other| other.wire_length).sum::<usize>() + entry.wire_length;
         // The last entry has no comma behind it.
-        let fits = others().count() < MOST_ENTRIES && bytes <= MOST_BYTES + 1;
+        let fits = others().count() < MAX_ENTRIES && bytes <= MAX_BYTES + 1;
         if !fits || !is_token(key.as_bytes()) || !is_metadata(metadata) {
             return false;
         }
         match self.entries.iter_mut().find(|other| other.key == key) {
-            Some(place) => *place = entry,
+            Some(existing) => *existing = entry,
             None => self.entries.push(entry),
         }
         true
     }
 
-    /// The value of this key.
+    /// Returns the value of this key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.entries
             .iter()
             .find(|entry| entry.key == key)
-            .map(Entry::value)
+            .map(BaggageEntry::value)
     }
 
-    /// All entries, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+    /// Returns all entries, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &BaggageEntry> {
         self.entries.iter()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 }
 
-// === impl Entry ===
+// === impl BaggageEntry ===
 
-impl Entry {
+impl BaggageEntry {
     fn new(key: &str, value: String, metadata: &str) -> Self {
+        // Everything but a plain octet takes three bytes on the wire: `%XX`.
         let encoded: usize = value
             .bytes()
             .map(|byte| if byte != b'%' && is_octet(byte) { 1 } else { 3 })
@@ -88,84 +88,26 @@ impl Entry {
         }
     }
 
-    /// The name: a token of RFC 9110.
+    /// Returns the name: a token of RFC 9110.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The value, decoded.
+    /// Returns the decoded value.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// The properties behind the value, as they stand on the wire, without the leading `;`.
+    /// Returns the properties behind the value in wire form, without the leading `;`.
     #[must_use]
     pub fn metadata(&self) -> &str {
         &self.metadata
     }
 }
 
-pub(super) fn extract(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) {
-    let Extracted {
-        baggage, rejected, ..
-    } = found;
-    carrier.each(&mut |name, value| {
-        if !name.eq_ignore_ascii_case(BAGGAGE.as_bytes()) {
-            return;
-        }
-        let members = value
-            .unwrap_or_default()
-            .split(|byte| *byte == b',')
-            .map(trim);
-        for member in members.filter(|member| !member.is_empty()) {
-            if !insert_member(member, baggage) {
-                *rejected = rejected.saturating_add(1);
-            }
-        }
-    });
-}
-
-pub(super) fn inject(baggage: &Baggage, carrier: &mut (impl CarrierMut + ?Sized)) {
-    if baggage.is_empty() {
-        return carrier.remove(BAGGAGE);
-    }
-    let mut header = String::new();
-    for entry in baggage.iter() {
-        if !header.is_empty() {
-            header.push(',');
-        }
-        header.push_str(entry.key());
-        header.push('=');
-        header.push_str(&percent::encode(entry.value(), is_octet));
-        if !entry.metadata().is_empty() {
-            header.push(';');
-            header.push_str(entry.metadata());
-        }
-    }
-    carrier.replace(BAGGAGE, header.as_bytes());
-}
-
-/// `key = value [; properties]`.
-fn insert_member(member: &[u8], baggage: &mut Baggage) -> bool {
-    let Ok(member) = str::from_utf8(member) else {
-        return false;
-    };
-    let (pair, metadata) = member.split_once(';').unwrap_or((member, ""));
-    let Some((key, value)) = pair.split_once('=') else {
-        return false;
-    };
-    let value = value.trim_matches([' ', '\t']);
-    value.bytes().all(is_octet)
-        && baggage.insert(
-            key.trim_matches([' ', '\t']),
-            percent::decode(value.as_bytes()),
-            metadata.trim_matches([' ', '\t']),
-        )
-}
-
-/// `tchar` of RFC 9110.
+/// Returns whether the key consists of `tchar` (RFC 9110, section 5.6.2).
 fn is_token(key: &[u8]) -> bool {
     !key.is_empty()
         && key
@@ -173,14 +115,15 @@ fn is_token(key: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-/// Properties are carried as they came; they only must not end the member or the header.
+/// Returns whether properties can be carried unread: they must not end the member or the header.
 fn is_metadata(metadata: &str) -> bool {
     metadata
         .bytes()
         .all(|byte| matches!(byte, b'\t' | 0x20..=0x7e) && byte != b',')
 }
 
-/// `baggage-octet`: printable ASCII without white space, `"`, `,`, `;` and `\`.
-const fn is_octet(byte: u8) -> bool {
+/// Returns whether a byte is a `baggage-octet`: printable ASCII without white space, `"`, `,`, `;`
+/// and `\`.
+pub(super) const fn is_octet(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e)
 }

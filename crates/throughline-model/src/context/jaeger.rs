@@ -1,9 +1,11 @@
-//! Jaeger's own format: `uber-trace-id: {trace}:{span}:{parent}:{flags}` and `uberctx-<key>` for baggage.
+//! Jaeger's own format: `uber-trace-id: {trace}:{span}:{parent}:{flags}`, and `uberctx-<key>` for
+//! baggage.
 //!
-//! Ids are hex of any length up to theirs, without leading zeros if the sender likes. The HTTP carriers of Jaeger's
-//! clients percent-encode values (`:` as `%3A`), the text-map carriers used with Kafka do not: both are read.
+//! Ids are hex, and leading zeros may be left out. The HTTP carriers of Jaeger's clients
+//! percent-encode values (`:` as `%3A`), the text-map carriers used with Kafka do not: both are read.
 
-use super::{Baggage, Carrier, CarrierMut, Extracted, Sampling, SpanContext, percent};
+use super::codec::{FormatCodec, SpanIdLocation};
+use super::{Baggage, Carrier, CarrierMut, PropagatedContext, Sampling, SpanContext, percent};
 use crate::id::parse_hex;
 use crate::{SpanId, TraceId};
 
@@ -12,7 +14,20 @@ const BAGGAGE_PREFIX: &str = "uberctx-";
 const SAMPLED: u8 = 0x01;
 const DEBUG: u8 = 0x02;
 
-pub(super) fn extract(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) {
+pub(super) const CODEC: FormatCodec = FormatCodec {
+    name: "jaeger",
+    family: "jaeger",
+    headers: &[UBER_TRACE_ID],
+    span_id: Some(SpanIdLocation {
+        header: UBER_TRACE_ID,
+        offset: |value| Some(1 + value.iter().position(|byte| *byte == b':')?),
+    }),
+    carries_baggage: true,
+    extract,
+    inject,
+};
+
+fn extract(carrier: &dyn Carrier, found: &mut PropagatedContext) {
     carrier.each(&mut |name, value| {
         let Some((prefix, key)) = name.split_at_checked(BAGGAGE_PREFIX.len()) else {
             return;
@@ -23,11 +38,12 @@ pub(super) fn extract(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) 
         let Some((key, value)) = str::from_utf8(key).ok().zip(value.map(percent::decode)) else {
             return found.reject();
         };
-        // The header `baggage` may have brought the same entry, with metadata that this format cannot carry.
+        // The header `baggage` may hold the same entry, with metadata that this format cannot carry.
         if found.baggage.get(key) != Some(&value) && !found.baggage.insert(key, value, "") {
             found.reject();
         }
     });
+    // Another format in front of this one won; its baggage is merged all the same.
     if found.context.is_some() {
         return;
     }
@@ -40,15 +56,11 @@ pub(super) fn extract(carrier: &(impl Carrier + ?Sized), found: &mut Extracted) 
     }
 }
 
-pub(super) fn inject(
-    context: &SpanContext,
-    baggage: &Baggage,
-    carrier: &mut (impl CarrierMut + ?Sized),
-) {
+fn inject(context: &SpanContext, baggage: &Baggage, carrier: &mut dyn CarrierMut) {
     let flags = match context.sampling {
         Sampling::Debug => SAMPLED | DEBUG,
         Sampling::Sample => SAMPLED,
-        // The format cannot defer: no flag is the nearest it has.
+        // The format cannot express a deferred decision; no flag is the closest it has.
         Sampling::Drop | Sampling::Deferred => 0,
     };
     // The parent field is deprecated: receivers ignore it, senders write 0.
@@ -65,6 +77,7 @@ fn parse(value: &str) -> Option<SpanContext> {
     let mut fields = value.split(':');
     let trace_id = TraceId::from_hex(fields.next()?)?;
     let span_id = SpanId::from_hex(fields.next()?)?;
+    // The parent's id is unused, but a value with a malformed one is not this format.
     parse_hex(fields.next()?.as_bytes(), 16)?;
     let flags = u8::try_from(parse_hex(fields.next()?.as_bytes(), 2)?).ok()?;
     let sampling = match (flags & SAMPLED != 0, flags & DEBUG != 0) {

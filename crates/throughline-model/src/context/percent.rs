@@ -1,7 +1,7 @@
 //! Percent-encoding (RFC 3986, section 2.1), as baggage uses it.
 
-/// Decodes `%XX`; what is not followed by two digits stays as it is, and what is not UTF-8 becomes U+FFFD, as W3C Baggage
-/// (section 3.3.1.3) asks.
+/// Decodes `%XX`. A `%` without two digits behind it is kept, and bytes that are not UTF-8 become
+/// U+FFFD (W3C Baggage, section 3.3.1.3).
 pub(super) fn decode(value: &[u8]) -> String {
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value;
@@ -13,11 +13,11 @@ pub(super) fn decode(value: &[u8]) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Encodes every byte that is not `plain`, and `%` itself.
-pub(super) fn encode(value: &str, plain: impl Fn(u8) -> bool) -> String {
+/// Encodes `%`, and every byte for which `is_plain` is false.
+pub(super) fn encode(value: &str, is_plain: impl Fn(u8) -> bool) -> String {
     let mut out = String::with_capacity(value.len());
     for byte in value.bytes() {
-        if byte != b'%' && byte.is_ascii() && plain(byte) {
+        if byte != b'%' && byte.is_ascii() && is_plain(byte) {
             out.push(char::from(byte));
         } else {
             out.push('%');

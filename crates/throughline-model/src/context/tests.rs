@@ -1,4 +1,7 @@
+//! The codec, format by format.
+
 use super::*;
+use crate::{SpanId, TraceId};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -19,7 +22,7 @@ fn context(sampling: Sampling) -> SpanContext {
     )
 }
 
-fn read(format: Format, pairs: &[(&str, &str)]) -> Extracted {
+fn read(format: Format, pairs: &[(&str, &str)]) -> PropagatedContext {
     extract(&[format], &headers(pairs))
 }
 
@@ -40,9 +43,9 @@ fn traceparent_is_read_and_written() {
     );
     assert_eq!(
         found,
-        Extracted {
+        PropagatedContext {
             context: Some(context(Sampling::Sample)),
-            ..Extracted::default()
+            ..PropagatedContext::default()
         }
     );
     assert_eq!(
@@ -56,7 +59,7 @@ fn traceparent_is_read_and_written() {
 }
 
 #[test]
-fn the_random_flag_stays_as_it_came() {
+fn random_flag_is_passed_on_unchanged() {
     for flags in ["00", "01", "02", "03"] {
         let found = read(
             Format::W3c,
@@ -72,7 +75,7 @@ fn the_random_flag_stays_as_it_came() {
 }
 
 #[test]
-fn flags_that_nobody_knows_are_not_passed_on() {
+fn unknown_flags_are_cleared() {
     let found = read(
         Format::W3c,
         &[("traceparent", &format!("00-{TRACE}-{SPAN}-ff"))],
@@ -86,7 +89,7 @@ fn flags_that_nobody_knows_are_not_passed_on() {
 }
 
 #[test]
-fn a_later_version_is_read_as_far_as_it_is_known() {
+fn later_version_is_read_in_its_known_part() {
     for value in [
         format!("cc-{TRACE}-{SPAN}-01"),
         format!("cc-{TRACE}-{SPAN}-01-what-the-future-holds"),
@@ -100,7 +103,7 @@ fn a_later_version_is_read_as_far_as_it_is_known() {
 }
 
 #[test]
-fn a_malformed_traceparent_is_no_context_and_is_counted() {
+fn malformed_traceparent_is_rejected_and_counted() {
     let upper = TRACE.to_uppercase();
     for bad in [
         String::new(),
@@ -122,9 +125,9 @@ fn a_malformed_traceparent_is_no_context_and_is_counted() {
         let found = read(Format::W3c, &[("traceparent", &bad)]);
         assert_eq!(
             found,
-            Extracted {
+            PropagatedContext {
                 rejected: 1,
-                ..Extracted::default()
+                ..PropagatedContext::default()
             },
             "{bad:?}"
         );
@@ -150,7 +153,7 @@ fn tracestate_lines_are_joined_in_order_and_written_back() {
 }
 
 #[test]
-fn a_malformed_tracestate_costs_only_itself() {
+fn malformed_tracestate_does_not_invalidate_traceparent() {
     let crowd = (0..33)
         .map(|n| format!("k{n}=v"))
         .collect::<Vec<_>>()
@@ -179,14 +182,14 @@ fn a_malformed_tracestate_costs_only_itself() {
 fn tracestate_without_traceparent_is_ignored() {
     assert_eq!(
         read(Format::W3c, &[("tracestate", "a=b")]),
-        Extracted::default()
+        PropagatedContext::default()
     );
 }
 
-// Kafka's and HTTP's oddities
+// Peculiarities of Kafka and HTTP
 
 #[test]
-fn the_last_of_several_headers_wins() {
+fn last_of_several_headers_wins() {
     let other = format!("00-{}-{SPAN}-01", "1".repeat(32));
     let mine = format!("00-{TRACE}-{SPAN}-01");
     let found = read(
@@ -197,14 +200,14 @@ fn the_last_of_several_headers_wins() {
 }
 
 #[test]
-fn a_null_value_is_no_context() {
+fn null_value_yields_no_context() {
     let mut list = headers(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))]);
     list.push_null("traceparent");
-    assert_eq!(extract(&[Format::W3c], &list), Extracted::default());
+    assert_eq!(extract(&[Format::W3c], &list), PropagatedContext::default());
 }
 
 #[test]
-fn injection_replaces_every_copy_and_leaves_other_headers_as_they_are() {
+fn injection_replaces_every_copy_and_keeps_other_headers() {
     let mut list = headers(&[
         ("traceparent", "old"),
         ("x", "1"),
@@ -228,7 +231,7 @@ fn injection_replaces_every_copy_and_leaves_other_headers_as_they_are() {
 }
 
 #[test]
-fn the_first_format_that_yields_a_context_wins() {
+fn first_format_that_yields_a_context_wins() {
     let pairs = [
         ("b3", format!("{TRACE}-{SPAN}-1")),
         ("traceparent", format!("00-{}-{SPAN}-00", "2".repeat(32))),
@@ -249,7 +252,7 @@ fn the_first_format_that_yields_a_context_wins() {
 }
 
 #[test]
-fn a_malformed_header_does_not_hide_a_good_one_of_another_format() {
+fn malformed_header_does_not_hide_another_format() {
     let list = headers(&[
         ("traceparent", "garbage"),
         ("b3", &format!("{TRACE}-{SPAN}-1")),
@@ -296,27 +299,27 @@ fn b3_single_is_written_without_a_parent_and_keeps_the_decision() {
 }
 
 #[test]
-fn a_b3_decision_alone_is_a_decision_without_context() {
+fn b3_decision_alone_yields_a_decision_without_context() {
     let found = read(Format::B3Single, &[("b3", "0")]);
     assert_eq!(
         found,
-        Extracted {
+        PropagatedContext {
             sampling: Some(Sampling::Drop),
-            ..Extracted::default()
+            ..PropagatedContext::default()
         }
     );
     let found = read(Format::B3Multi, &[("X-B3-Sampled", "0")]);
     assert_eq!(
         found,
-        Extracted {
+        PropagatedContext {
             sampling: Some(Sampling::Drop),
-            ..Extracted::default()
+            ..PropagatedContext::default()
         }
     );
 }
 
 #[test]
-fn of_two_decisions_alone_that_of_the_first_format_wins() {
+fn first_of_two_decisions_without_ids_wins() {
     let list = headers(&[("x-b3-sampled", "1"), ("b3", "0")]);
     for (formats, sampling) in [
         ([Format::B3Single, Format::B3Multi], Sampling::Drop),
@@ -345,7 +348,7 @@ fn b3_trace_ids_of_64_bits_are_padded() {
 }
 
 #[test]
-fn malformed_b3_is_no_context_and_is_counted() {
+fn malformed_b3_is_rejected_and_counted() {
     let zeros = "0".repeat(16);
     for bad in [
         "",
@@ -363,9 +366,9 @@ fn malformed_b3_is_no_context_and_is_counted() {
         let found = read(Format::B3Single, &[("b3", bad)]);
         assert_eq!(
             found,
-            Extracted {
+            PropagatedContext {
                 rejected: 1,
-                ..Extracted::default()
+                ..PropagatedContext::default()
             },
             "{bad:?}"
         );
@@ -373,7 +376,7 @@ fn malformed_b3_is_no_context_and_is_counted() {
 }
 
 #[test]
-fn b3_multi_is_read_in_any_case_and_with_old_truth_values() {
+fn b3_multi_is_read_in_any_case_and_with_old_booleans() {
     for (name, value, sampling) in [
         ("X-B3-Sampled", "1", Sampling::Sample),
         ("x-b3-sampled", "true", Sampling::Sample),
@@ -411,19 +414,19 @@ fn b3_multi_with_a_bad_decision_defers_and_counts() {
 }
 
 #[test]
-fn half_of_b3_multi_is_no_context() {
+fn half_of_b3_multi_is_rejected() {
     let found = read(Format::B3Multi, &[("x-b3-traceid", TRACE)]);
     assert_eq!(
         found,
-        Extracted {
+        PropagatedContext {
             rejected: 1,
-            ..Extracted::default()
+            ..PropagatedContext::default()
         }
     );
 }
 
 #[test]
-fn b3_multi_leaves_nothing_stale_behind() {
+fn b3_multi_injection_removes_stale_headers() {
     let mut list = headers(&[
         ("X-B3-ParentSpanId", SPAN),
         ("X-B3-Sampled", "0"),
@@ -464,7 +467,7 @@ fn uber_trace_id_is_read_raw_and_percent_encoded_with_short_ids() {
 }
 
 #[test]
-fn malformed_uber_trace_id_is_no_context_and_is_counted() {
+fn malformed_uber_trace_id_is_rejected_and_counted() {
     for bad in [
         "",
         "1:2:3",
@@ -479,9 +482,9 @@ fn malformed_uber_trace_id_is_no_context_and_is_counted() {
         let found = read(Format::Jaeger, &[("uber-trace-id", bad)]);
         assert_eq!(
             found,
-            Extracted {
+            PropagatedContext {
                 rejected: 1,
-                ..Extracted::default()
+                ..PropagatedContext::default()
             },
             "{bad:?}"
         );
@@ -489,7 +492,7 @@ fn malformed_uber_trace_id_is_no_context_and_is_counted() {
 }
 
 #[test]
-fn jaeger_baggage_goes_both_ways() {
+fn jaeger_baggage_is_read_and_written() {
     let found = read(
         Format::Jaeger,
         &[
@@ -540,7 +543,7 @@ fn baggage_is_decoded_and_encoded_with_its_properties() {
 }
 
 #[test]
-fn a_bad_baggage_member_costs_only_itself() {
+fn bad_baggage_member_is_left_out_alone() {
     let found = read(
         Format::Baggage,
         &[("baggage", "no-value,a b=1,=2,ok=3,q=\"x\"")],
@@ -579,7 +582,7 @@ fn baggage_is_capped_in_entries_and_in_bytes() {
 }
 
 #[test]
-fn a_baggage_header_of_exactly_the_limit_is_carried_whole() {
+fn baggage_header_of_exactly_the_limit_is_kept() {
     for length in [8192, 8193] {
         let header = format!(
             "first=%C3%A9;p,second={}",
@@ -602,12 +605,12 @@ fn a_baggage_header_of_exactly_the_limit_is_carried_whole() {
 }
 
 #[test]
-fn baggage_is_read_in_time_that_grows_with_its_length_alone() {
+fn baggage_is_read_in_linear_time() {
     let header = format!("big={},{}", "x".repeat(8180), "a=11,".repeat(100_000));
     let begin = std::time::Instant::now();
     let found = read(Format::Baggage, &[("baggage", &header)]);
     assert_eq!(found.baggage.iter().count(), 2);
-    // A tenth of a second unoptimised; where each member measures all others anew, far more than the limit.
+    // A tenth of a second unoptimised; in quadratic time it would be far more than the limit.
     assert!(
         begin.elapsed() < std::time::Duration::from_secs(10),
         "{:?}",
@@ -616,7 +619,7 @@ fn baggage_is_read_in_time_that_grows_with_its_length_alone() {
 }
 
 #[test]
-fn baggage_that_is_full_takes_another_value_for_a_key_it_has() {
+fn full_baggage_accepts_a_new_value_for_an_existing_key() {
     let mut baggage = Baggage::default();
     assert!((0..64).all(|n| baggage.insert(&format!("k{n}"), "v", "")));
     assert!(baggage.insert("k7", "w", "") && !baggage.insert("k64", "v", ""));

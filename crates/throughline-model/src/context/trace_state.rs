@@ -1,24 +1,27 @@
-//! `tracestate`: what other tracing systems attached, carried along unread (W3C Trace Context level 2, section 3.3).
+//! `tracestate`: data of other tracing systems, carried along unread (W3C Trace Context level 2,
+//! section 3.3).
 
 use std::fmt;
+
+/// Section 3.3.1.1: at most 32 members; more make the header invalid.
+const MAX_MEMBERS: usize = 32;
+/// Section 3.3.1.3: the longest key and the longest value.
+const MAX_MEMBER_BYTES: usize = 256;
 
 /// A valid `tracestate`, or an empty one. Members are neither read nor reordered.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct TraceState(String);
 
-/// Section 3.3.1.1: at most 32 members; more make the header invalid.
-const MOST_MEMBERS: usize = 32;
-
 // === impl TraceState ===
 
 impl TraceState {
-    /// A `tracestate` in header form; `None` when it breaks the grammar.
+    /// Parses a `tracestate` in header form; `None` when it breaks the grammar.
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
         Self::from_headers(&[value.as_bytes()])
     }
 
-    /// Several header lines form one list, in order.
+    /// Joins several header lines into one list, in order.
     pub(super) fn from_headers(lines: &[&[u8]]) -> Option<Self> {
         let mut joined = String::new();
         let mut count = 0;
@@ -27,11 +30,12 @@ impl TraceState {
             .flat_map(|line| line.split(|byte| *byte == b','))
         {
             let member = trim(member);
+            // Empty members are allowed, because joined lines may leave some (section 3.3.1.1).
             if member.is_empty() {
                 continue;
             }
             count += 1;
-            if count > MOST_MEMBERS || !is_member(member) {
+            if count > MAX_MEMBERS || !is_member(member) {
                 return None;
             }
             if !joined.is_empty() {
@@ -42,13 +46,13 @@ impl TraceState {
         Some(Self(joined))
     }
 
-    /// The header's value.
+    /// Returns the header's value.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is nothing to carry.
+    /// Returns whether there is nothing to carry.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -61,7 +65,7 @@ impl fmt::Debug for TraceState {
     }
 }
 
-/// Optional white space is spaces and tabs (RFC 9110, section 5.6.3).
+/// Removes optional white space: spaces and tabs (RFC 9110, section 5.6.3).
 pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
@@ -81,7 +85,7 @@ fn is_member(member: &[u8]) -> bool {
 }
 
 fn is_key(key: &[u8]) -> bool {
-    key.len() <= 256
+    key.len() <= MAX_MEMBER_BYTES
         && key
             .first()
             .is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
@@ -91,7 +95,7 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 fn is_value(value: &[u8]) -> bool {
-    (1..=256).contains(&value.len())
+    (1..=MAX_MEMBER_BYTES).contains(&value.len())
         && value
             .iter()
             .all(|byte| matches!(byte, 0x20..=0x7e) && !matches!(byte, b',' | b'='))

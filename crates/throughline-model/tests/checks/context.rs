@@ -1,50 +1,30 @@
-//! What must hold for any headers at all. Shared by the property tests and the fuzz target.
+//! Properties that hold for any headers. Shared by the property tests and the fuzz target.
 
 use throughline_model::context::{self, Baggage, Format, HeaderList, SpanContext};
 
-pub(crate) const FORMATS: [Format; 5] = [
-    Format::W3c,
-    Format::B3Single,
-    Format::B3Multi,
-    Format::Jaeger,
-    Format::Baggage,
-];
+/// Headers that belong to no format by their fixed name.
+const OTHER_HEADERS: [&str; 2] = ["uberctx-key", "other"];
 
-const NAMES: [&str; 11] = [
-    "traceparent",
-    "tracestate",
-    "baggage",
-    "b3",
-    "x-b3-traceid",
-    "x-b3-spanid",
-    "x-b3-sampled",
-    "x-b3-flags",
-    "uber-trace-id",
-    "uberctx-key",
-    "other",
-];
-
-/// Headers from bytes: each line is a header; its first byte picks the name, NUL in front of the value makes it null.
+/// Decodes headers from bytes: each line is a header, whose first byte selects the name; NUL in front
+/// of the value makes it null.
 pub(crate) fn headers(bytes: &[u8]) -> HeaderList {
+    let known = Format::ALL.iter().flat_map(|format| format.headers());
+    let names: Vec<&str> = known.copied().chain(OTHER_HEADERS).collect();
     let mut list = HeaderList::default();
     for line in bytes.split(|byte| *byte == b'\n').take(256) {
         match line {
             [] => {}
-            [pick, 0, ..] => list.push_null(NAMES[usize::from(*pick) % NAMES.len()]),
-            [pick, value @ ..] => list.push(NAMES[usize::from(*pick) % NAMES.len()], value),
+            [name, 0, ..] => list.push_null(names[usize::from(*name) % names.len()]),
+            [name, value @ ..] => list.push(names[usize::from(*name) % names.len()], value),
         }
     }
     list
 }
 
-/// Whatever is read is written back so that it reads the same in each format alone, and as the same span in all
-/// together.
+/// Checks that a context is read again as it was written: entirely in each format alone, and with the
+/// same ids in all formats together.
 pub(crate) fn reading_and_writing_agree(list: &HeaderList) {
-    for formats in FORMATS
-        .iter()
-        .map(std::slice::from_ref)
-        .chain([&FORMATS[..]])
-    {
+    for formats in Format::ALL.chunks(1).chain([Format::ALL]) {
         let found = context::extract(formats, list);
         let Some(context) = &found.context else {
             continue;
@@ -55,7 +35,7 @@ pub(crate) fn reading_and_writing_agree(list: &HeaderList) {
         if formats.len() == 1 {
             assert_eq!(again.context.as_ref(), Some(context), "{formats:?}");
         } else {
-            // The first format is read first, and not every format can say all that another can.
+            // The first format wins, and it may express less than the one the context came from.
             let ids = |context: &SpanContext| (context.trace_id, context.span_id);
             assert_eq!(
                 again.context.as_ref().map(ids),
@@ -79,7 +59,7 @@ pub(crate) fn reading_and_writing_agree(list: &HeaderList) {
     }
 }
 
-/// The order of entries may change where two formats carry the same baggage.
+/// Returns the sorted entries: two formats with the same baggage may change their order.
 fn entries(baggage: &Baggage) -> Vec<(&str, &str)> {
     let mut entries: Vec<_> = baggage
         .iter()

@@ -13,8 +13,9 @@ use throughline_model::convention::{
 };
 
 use super::headers::Outgoing;
-use super::{known_method, protocol_version, redact, span_name};
+use super::{known_method, protocol_version, span_name};
 use crate::Telemetry;
+use throughline_model::redact;
 
 /// Gives every request a CLIENT span and its context in the headers. Put it *behind* a retrying middleware and every
 /// attempt has a span of its own, as the conventions ask.

@@ -21,8 +21,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::headers::Received;
-use super::{known_method, protocol_version, redact, span_name};
+use super::{known_method, protocol_version, span_name};
 use crate::Telemetry;
+use throughline_model::redact;
 
 /// Gives every request a SERVER span, child of the context in its headers, active while it is answered.
 ///

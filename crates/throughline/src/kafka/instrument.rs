@@ -8,7 +8,7 @@ use opentelemetry::trace::{Link, SpanBuilder, SpanContext, SpanKind, TraceContex
 use opentelemetry::{Context, KeyValue};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
-use throughline_model::context::{Carrier as _, CarrierMut as _, Extracted};
+use throughline_model::context::{Carrier as _, CarrierMut as _, PropagatedContext};
 use throughline_model::convention::{
     ERROR_TYPE, MESSAGING_BATCH_MESSAGE_COUNT, MESSAGING_CONSUMER_GROUP_NAME,
     MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE,
@@ -341,9 +341,9 @@ impl Instrument {
     }
 
     /// What the record's headers say of its sender.
-    fn sender(&self, message: &BorrowedMessage<'_>) -> Extracted {
+    fn sender(&self, message: &BorrowedMessage<'_>) -> PropagatedContext {
         let Some(headers) = message.headers().map(Received) else {
-            return Extracted::default();
+            return PropagatedContext::default();
         };
         let propagation = self.telemetry.propagation();
         let found = propagation.read(&headers);

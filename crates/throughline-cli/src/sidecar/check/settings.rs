@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use throughline_intercept::kafka::{
-    Deliver, Limits, Naming, Relation, Service, Settings, TopicPattern, TopicSettings,
+    DeliveryMode, ServiceNaming, SessionLimits, Settings, SpanNaming, SpanRelation, TopicPattern,
+    TopicSettings,
 };
-use throughline_model::context::Format;
+use throughline_model::context::{Format, FormatList};
+use throughline_model::environment::{EnvironmentReader, ValueSecrecy};
 use throughline_model::{KeyValue, Resource};
 
 use super::Check;
@@ -58,14 +60,14 @@ impl Check<'_> {
     pub(super) fn settings(&mut self) -> Arc<Settings> {
         let options = &self.told.options;
         let (resource, service) = self.resource();
-        let naming = self.word("naming", &options.naming, &NAMINGS, Naming::default());
+        let naming = self.word("naming", &options.naming, &NAMINGS, SpanNaming::default());
         let write = self.formats();
-        let others = READ.into_iter().filter(|format| !write.contains(format));
+        let others = Format::contexts().filter(|format| !write.contains(format));
         let read = write.iter().copied().chain(others).collect();
         let default = self.default_topic(naming);
-        let limits = Limits {
+        let limits = SessionLimits {
             max_frame_bytes: self.size("max_frame", &options.max_frame),
-            ..Limits::default()
+            ..SessionLimits::default()
         };
         Arc::new(Settings {
             resource,
@@ -85,7 +87,7 @@ impl Check<'_> {
     }
 
     /// Who the spans are of: the service that was named, else each client by itself.
-    fn resource(&mut self) -> (Arc<Resource>, Service) {
+    fn resource(&mut self) -> (Arc<Resource>, ServiceNaming) {
         let mut attributes = self.resource_attributes();
         let named = attributes
             .iter()
@@ -105,9 +107,9 @@ impl Check<'_> {
             .or_else(|| self.variable("OTEL_SERVICE_NAME"))
             .or(named);
         let service = if name.is_some() {
-            Service::Fixed
+            ServiceNaming::Fixed
         } else {
-            Service::ByClientId
+            ServiceNaming::ByClientId
         };
         attributes.insert(
             0,
@@ -116,26 +118,16 @@ impl Check<'_> {
         (Arc::new(Resource { attributes }), service)
     }
 
-    /// `OTEL_RESOURCE_ATTRIBUTES`: `key=value,key=value`.
+    /// Reads `OTEL_RESOURCE_ATTRIBUTES`: `key=value,key=value`, percent-encoded.
     fn resource_attributes(&mut self) -> Vec<KeyValue> {
-        let Some(text) = self.variable(RESOURCE_ATTRIBUTES) else {
-            return Vec::new();
-        };
-        let mut attributes = Vec::new();
-        for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
-            match pair.split_once('=') {
-                Some((key, value)) if !key.trim().is_empty() => {
-                    attributes.push(KeyValue::new(
-                        key.trim().to_owned(),
-                        value.trim().to_owned(),
-                    ));
-                }
-                _ => self.mistakes.push(format!(
-                    "{RESOURCE_ATTRIBUTES}: {pair:?} is not of the form key=value"
-                )),
-            }
-        }
-        attributes
+        let mut reader = EnvironmentReader::new(self.environment);
+        let pairs = reader.pairs(RESOURCE_ATTRIBUTES, ValueSecrecy::Public);
+        let errors = reader.into_errors();
+        self.mistakes.extend(errors.iter().map(ToString::to_string));
+        let pairs = pairs.into_iter();
+        pairs
+            .map(|(key, value)| KeyValue::new(key, value))
+            .collect()
     }
 
     fn formats(&mut self) -> Vec<Format> {
@@ -147,24 +139,20 @@ impl Check<'_> {
                 None => return vec![Format::W3c],
             },
         };
-        let mut formats = Vec::new();
-        for word in text
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-        {
-            match FORMATS.iter().find(|(known, _)| *known == word) {
-                Some((_, Some(format))) if !formats.contains(format) => formats.push(*format),
-                Some(_) => {}
-                None => self.mistakes.push(format!(
-                    "{name}: there is no format {word:?} here; use {KNOWN_FORMATS}"
-                )),
-            }
+        let list = FormatList::parse(&text);
+        let known = FormatList::names(Format::contexts());
+        for word in list.unknown {
+            self.mistakes.push(format!(
+                "{name}: unknown format {word:?}; use {known} or none"
+            ));
         }
+        // Baggage belongs to the application: the sidecar neither reads nor writes it.
+        let mut formats = list.formats;
+        formats.retain(|format| format.carries_context());
         formats
     }
 
-    fn default_topic(&mut self, naming: Naming) -> TopicSettings {
+    fn default_topic(&mut self, naming: SpanNaming) -> TopicSettings {
         let options = &self.told.options;
         let usual = TopicSettings::of(naming);
         TopicSettings {
@@ -243,33 +231,17 @@ impl Check<'_> {
     }
 }
 
-const NAMINGS: [(&str, Naming); 2] = [
-    ("otel", Naming::OpenTelemetry),
-    ("opentracing", Naming::OpenTracing),
+const NAMINGS: [(&str, SpanNaming); 2] = [
+    ("otel", SpanNaming::OpenTelemetry),
+    ("opentracing", SpanNaming::OpenTracing),
 ];
-const RELATIONS: [(&str, Relation); 2] = [
-    ("parent", Relation::ParentAndLink),
-    ("links", Relation::LinksOnly),
+const RELATIONS: [(&str, SpanRelation); 2] = [
+    ("parent", SpanRelation::ParentAndLink),
+    ("links", SpanRelation::LinksOnly),
 ];
-const DELIVERS: [(&str, Deliver); 2] = [("observe", Deliver::Observe), ("patch", Deliver::Patch)];
-
-/// OpenTelemetry's names. Baggage is the application's, and nothing is one of the names.
-const FORMATS: [(&str, Option<Format>); 6] = [
-    ("tracecontext", Some(Format::W3c)),
-    ("b3", Some(Format::B3Single)),
-    ("b3multi", Some(Format::B3Multi)),
-    ("jaeger", Some(Format::Jaeger)),
-    ("baggage", None),
-    ("none", None),
-];
-const KNOWN_FORMATS: &str = "tracecontext, b3, b3multi, jaeger or none";
-
-/// What is looked for in records, besides what is written.
-const READ: [Format; 4] = [
-    Format::W3c,
-    Format::B3Single,
-    Format::B3Multi,
-    Format::Jaeger,
+const DELIVERS: [(&str, DeliveryMode); 2] = [
+    ("observe", DeliveryMode::Observe),
+    ("patch", DeliveryMode::Patch),
 ];
 
 const SERVICE_NAME: &str = "service.name";

@@ -3,9 +3,9 @@ use std::ffi::OsString;
 
 use throughline_intercept::correlate::{SingleInFlightPolicy, TokenLocation};
 use throughline_intercept::http::Direction;
-use throughline_intercept::kafka::{Deliver, Relation, Service};
+use throughline_intercept::kafka::{DeliveryMode, ServiceNaming, SpanRelation};
 use throughline_model::context::Format;
-use throughline_proxy::{PortRange, Route, http};
+use throughline_proxy::{ListenerRoute, PortRange, http};
 
 use super::*;
 
@@ -23,15 +23,15 @@ fn check(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Plan, Vec<Str
 
 fn ports(plan: &Plan) -> PortRange {
     match &plan.proxy.listeners[0].route {
-        Route::Addressed(addressed) => addressed.broker_ports,
-        Route::Redirected(_) => panic!("not addressed"),
+        ListenerRoute::Addressed(addressed) => addressed.broker_ports,
+        ListenerRoute::Redirected(_) => panic!("not addressed"),
     }
 }
 
-fn direction(route: &Route) -> Direction {
+fn direction(route: &ListenerRoute) -> Direction {
     match route {
-        Route::Redirected(direction) => *direction,
-        Route::Addressed(_) => panic!("not redirected"),
+        ListenerRoute::Redirected(direction) => *direction,
+        ListenerRoute::Addressed(_) => panic!("not redirected"),
     }
 }
 
@@ -51,7 +51,7 @@ fn the_address_of_a_broker_is_all_that_it_takes() {
     let settings = &plan.proxy.settings;
     assert_eq!(
         (settings.service, &*settings.write),
-        (Service::ByClientId, &[Format::W3c][..])
+        (ServiceNaming::ByClientId, &[Format::W3c][..])
     );
     assert_eq!(settings.read.len(), 4);
     assert!(settings.inject && settings.default.settle);
@@ -158,7 +158,7 @@ fn all_mistakes_are_told_together_each_with_its_mend() {
     )
     .unwrap_err();
     for part in [
-        "--kafka \"nowhere\" is no address of a broker; write it as host:9092",
+        "--kafka \"nowhere\" is not a host and port; write it as host:9092",
         "--kafka 127.0.0.1:19092 is our own address",
         "--broker-ports contain 19092, the port of --listen",
         "--advertise \"a:1\" is no host",
@@ -169,17 +169,17 @@ fn all_mistakes_are_told_together_each_with_its_mend() {
         "--sample \"2\" is no number from 0 to 1",
         "--naming \"best\" is not known; use otel or opentracing",
         "--relation \"x\" is not known; use parent or links",
-        "--propagation: there is no format \"xray\" here",
+        "--propagation: unknown format \"xray\"; use tracecontext, b3, b3multi, jaeger or none",
         "--topics cannot be understood",
         "--inject \"maybe\" is not known; use true or false",
         "--log \"x=loud\" cannot be understood",
         "--client-tls-key is missing",
         "--client-tls-cert /no/such/file: cannot be read",
         "--broker-tls-ca /no/such/ca: cannot be read",
-        "--broker-tls-name \"a b\" is no host name",
+        "--broker-tls-name \"a b\" is not a host name",
         "--collector is not a URL",
         "OTEL_BSP_SCHEDULE_DELAY=\"x\"",
-        "OTEL_RESOURCE_ATTRIBUTES: \"x\" is not of the form",
+        "OTEL_RESOURCE_ATTRIBUTES=\"x\": not of the form",
     ] {
         assert!(
             told.iter().any(|mistake| mistake.contains(part)),
@@ -266,16 +266,19 @@ fn a_service_that_was_named_is_that_of_all_spans() {
     );
     assert_eq!(
         of(&[], &[]),
-        (Service::ByClientId, "kafka-client".to_owned())
+        (ServiceNaming::ByClientId, "kafka-client".to_owned())
     );
-    assert_eq!(of(&[], &[attributes]), (Service::Fixed, "res".to_owned()));
+    assert_eq!(
+        of(&[], &[attributes]),
+        (ServiceNaming::Fixed, "res".to_owned())
+    );
     assert_eq!(
         of(&[], &[name, attributes]),
-        (Service::Fixed, "env".to_owned())
+        (ServiceNaming::Fixed, "env".to_owned())
     );
     assert_eq!(
         of(&["--service", "arg"], &[name, attributes]),
-        (Service::Fixed, "arg".to_owned())
+        (ServiceNaming::Fixed, "arg".to_owned())
     );
 }
 
@@ -324,9 +327,9 @@ fn topics_differ_from_the_rest_in_what_they_say() {
         settings.topic("o"),
         settings.topic("x"),
     );
-    assert!(!audit.inject && audit.settle && audit.relation == Relation::LinksOnly);
-    assert!(orders.inject && !orders.settle && orders.deliver == Deliver::Patch);
-    assert!(other.inject && other.deliver == Deliver::Observe);
+    assert!(!audit.inject && audit.settle && audit.relation == SpanRelation::LinksOnly);
+    assert!(orders.inject && !orders.settle && orders.deliver == DeliveryMode::Patch);
+    assert!(other.inject && other.deliver == DeliveryMode::Observe);
 }
 
 fn http(arguments: &[&str]) -> Vec<String> {

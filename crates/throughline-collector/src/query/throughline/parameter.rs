@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::Refusal;
-use crate::duration;
+use throughline_model::duration;
 
 /// A text; an empty one is none.
 pub(super) fn text(value: Option<&str>) -> Option<&str> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use throughline_kafka::batch::{Record, RecordBatch, RecordBatches, RecordSetEntry};
 use throughline_kafka::types::{Offset, PartitionIndex, TimestampMs};
+use throughline_model::Link;
 use throughline_model::context::SpanContext;
 
 use super::context::HandlerContext;
@@ -19,7 +20,7 @@ use super::span::{PartitionAttributes, RecordAttributes, RecordOperation, Record
 use crate::Timestamp;
 use crate::kafka::cluster::{BatchReader, ClientPartition, ClusterHandle, PendingDelivery};
 use crate::kafka::{DeliveryMode, SessionEvent, SkipReason, SpanRelation};
-use crate::trace::{ParentEvidence, SpanIdentity, follows_from, seconds};
+use crate::trace::{ParentEvidence, SpanIdentity, seconds};
 
 /// Records of one partition on their way to the client.
 #[derive(Debug)]
@@ -292,7 +293,7 @@ impl PartitionDelivery {
             end: now,
             partition: &self.partition,
             record: attributes,
-            links: record.sender.iter().map(follows_from).collect(),
+            links: record.sender.iter().map(Link::follows_from).collect(),
         };
         let span = span.build(&context.settings, &context.client);
         context.out.push_span(span);

@@ -1,7 +1,6 @@
 //! Trace contexts in record headers: extracted, injected, and located for patching.
 
 use throughline_kafka::batch::{HeaderWriter, Record};
-use throughline_model::SpanId;
 use throughline_model::context::{
     self, Baggage, Carrier, CarrierMut, Format, Sampling, SpanContext,
 };
@@ -30,17 +29,6 @@ struct HeaderEditor<'r, 'a> {
     record: &'r Record<'a>,
     headers: &'r mut HeaderWriter,
 }
-
-/// Headers without which a record carries no context.
-const CONTEXT_HEADERS: [&[u8]; 7] = [
-    b"traceparent",
-    b"b3",
-    b"x-b3-traceid",
-    b"x-b3-spanid",
-    b"x-b3-sampled",
-    b"x-b3-flags",
-    b"uber-trace-id",
-];
 
 /// opentracing-kafka-client wrote the consumer span's context under this prefix, up to 0.1.2.
 const SECOND_SPAN_PREFIX: &[u8] = b"second_span_";
@@ -78,12 +66,8 @@ fn extract_prefixed(
 }
 
 fn is_context_header(name: &[u8]) -> bool {
-    match name.len() {
-        2 | 10..=13 => CONTEXT_HEADERS
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(name)),
-        length => length > SECOND_SPAN_PREFIX.len() && name.starts_with(SECOND_SPAN_PREFIX),
-    }
+    Format::of_context_header(name).is_some()
+        || (name.len() > SECOND_SPAN_PREFIX.len() && name.starts_with(SECOND_SPAN_PREFIX))
 }
 
 /// Adds a context to a record, or replaces a malformed one under the same name.
@@ -95,27 +79,6 @@ pub(super) fn inject(
 ) {
     let mut editor = HeaderEditor { record, headers };
     context::inject(formats, context, &Baggage::default(), &mut editor);
-}
-
-/// Returns the position of the 16 digits of the span id in the value of a header; [`None`] when the
-/// header holds no span id, or another one.
-pub(super) fn span_id_position(name: &[u8], value: &[u8], expected: SpanId) -> Option<usize> {
-    let at = if name.eq_ignore_ascii_case(b"traceparent") {
-        // 00-<trace id, 32 digits>-<span id>-<flags>
-        36
-    } else if name.eq_ignore_ascii_case(b"x-b3-spanid") {
-        0
-    } else if name.eq_ignore_ascii_case(b"b3") {
-        1 + value.iter().position(|byte| *byte == b'-')?
-    } else if name.eq_ignore_ascii_case(b"uber-trace-id") {
-        1 + value.iter().position(|byte| *byte == b':')?
-    } else {
-        return None;
-    };
-    value
-        .get(at..)?
-        .starts_with(&expected.to_hex())
-        .then_some(at)
 }
 
 // === impl HeaderReader ===

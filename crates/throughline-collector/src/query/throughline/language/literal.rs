@@ -3,7 +3,7 @@
 use throughline_model::SpanKind;
 use throughline_store::{Comparison, Field, Scope, Test};
 
-use crate::duration;
+use throughline_model::duration;
 
 /// Something to compare with.
 #[derive(Debug, Clone, PartialEq)]

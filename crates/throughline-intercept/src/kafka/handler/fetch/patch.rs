@@ -6,9 +6,9 @@ use bytes::Bytes;
 use throughline_kafka::batch::{HeaderPatcher, Record, RecordBatches, RecordSetEntry};
 use throughline_kafka::types::Offset;
 use throughline_model::SpanId;
+use throughline_model::context::span_id_offset;
 
 use crate::kafka::handler::message::ApiFrame;
-use crate::kafka::handler::record_context::span_id_position;
 use crate::trace::SpanIdentity;
 
 /// Record set of a response, and the consumer spans of its records.
@@ -64,7 +64,7 @@ fn patch_batch(
         for header in record.headers() {
             let position = header
                 .value
-                .and_then(|value| span_id_position(header.key, value, sender));
+                .and_then(|value| span_id_offset(header.key, value, sender));
             if let Some(at) = position {
                 patches.overwrite(record, &header, at, &consumer.to_hex());
             }
