@@ -32,7 +32,7 @@ use throughline_intercept::kafka::{
 #[expect(dead_code, reason = "the tests use the rest")]
 mod wire;
 
-use wire::{Ask, Lot, Rec};
+use wire::{BatchSpec, FetchSpec, RecordSpec};
 
 const ROUNDS: usize = 15;
 const TOTAL: usize = 32 << 20;
@@ -83,12 +83,12 @@ struct Case {
     records: usize,
 }
 
-fn records(record: usize, context: Option<&str>) -> Vec<Rec> {
+fn records(record: usize, context: Option<&str>) -> Vec<RecordSpec> {
     let count = (1 << 20) / record / if record < 1000 { 4 } else { 1 };
     let value = "v".repeat(record - 20);
     let one = |_| match context {
-        Some(flags) => Rec::of(&value).with("traceparent", format!("{TRACEPARENT}{flags}")),
-        None => Rec::of(&value),
+        Some(flags) => RecordSpec::of(&value).with("traceparent", format!("{TRACEPARENT}{flags}")),
+        None => RecordSpec::of(&value),
     };
     (0..count.min(1000)).map(one).collect()
 }
@@ -100,7 +100,7 @@ fn produce(name: &str, record: usize, settings: Settings) -> Case {
         settings: Arc::new(settings),
         asked: None,
         records: records.len(),
-        said: wire::produce(9, 1, 1, Lot::of(records).bytes()),
+        said: wire::produce(9, 1, 1, BatchSpec::of(records).bytes()),
         from: Side::Client,
         answered: Some(wire::produced(9, 1, 0, 0)),
     }
@@ -112,13 +112,13 @@ fn fetch(name: &str, record: usize, context: Option<&str>, sample_ratio: f64) ->
         sample_ratio,
         ..Settings::default()
     };
-    let ask = Ask::default();
+    let ask = FetchSpec::default();
     Case {
         name: format!("fetch/{name}/{record}"),
         settings: Arc::new(settings),
         asked: Some(ask.frame()),
         records: records.len(),
-        said: ask.answer(Lot::of(records).bytes(), 1 << 40, &[]),
+        said: ask.answer(BatchSpec::of(records).bytes(), 1 << 40, &[]),
         from: Side::Broker,
         answered: None,
     }

@@ -30,12 +30,12 @@ pub(crate) struct Process {
     /// Where it is one process that all clients are of.
     pub(crate) correlator: Option<Rc<SharedCorrelator>>,
     /// Who looks next at what is known panics: an error of ours.
-    pub(crate) breaks_once: Rc<Cell<bool>>,
+    pub(crate) panics_once: Rc<Cell<bool>>,
 }
 
 /// How bytes are cut.
 #[derive(Debug, Clone)]
-pub(crate) enum Cut {
+pub(crate) enum Chunking {
     /// As they come.
     Whole,
     Each(usize),
@@ -46,7 +46,7 @@ pub(crate) enum Cut {
 pub(crate) struct Pair {
     pub(crate) session: KafkaSession<Process>,
     pub(crate) now: Timestamp,
-    pub(crate) cut: Cut,
+    pub(crate) cut: Chunking,
     /// What has come out, for the client and for the broker.
     pub(crate) to_client: Vec<u8>,
     pub(crate) to_broker: Vec<u8>,
@@ -67,7 +67,7 @@ impl Process {
 
 impl ClusterHandle for Process {
     fn with_state<T>(&self, operation: impl FnOnce(&mut ClusterState) -> T) -> T {
-        assert!(!self.breaks_once.take(), "broken on purpose");
+        assert!(!self.panics_once.take(), "broken on purpose");
         operation(&mut self.known.borrow_mut())
     }
 
@@ -105,7 +105,7 @@ impl Pair {
         Self {
             session,
             now: BEGIN,
-            cut: Cut::Whole,
+            cut: Chunking::Whole,
             to_client: Vec::new(),
             to_broker: Vec::new(),
             spans: Vec::new(),
@@ -113,7 +113,7 @@ impl Pair {
         }
     }
 
-    pub(crate) fn cut(self, cut: Cut) -> Self {
+    pub(crate) fn cut(self, cut: Chunking) -> Self {
         Self { cut, ..self }
     }
 
@@ -130,9 +130,9 @@ impl Pair {
     fn send(&mut self, from: Side, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let length = match &mut self.cut {
-                Cut::Whole => bytes.len(),
-                Cut::Each(length) => *length,
-                Cut::Random(random) => {
+                Chunking::Whole => bytes.len(),
+                Chunking::Each(length) => *length,
+                Chunking::Random(random) => {
                     // Short pieces and long ones.
                     let most = random.usize(1..=bytes.len().min(400));
                     random.usize(1..=3 * most)
@@ -194,7 +194,7 @@ impl Pair {
     }
 
     /// Reasons for which something passed.
-    pub(crate) fn passed(&self) -> Vec<SkipReason> {
+    pub(crate) fn skipped(&self) -> Vec<SkipReason> {
         let reason = |event: &SessionEvent| match event {
             SessionEvent::Skipped { reason, .. } => Some(*reason),
             _ => None,

@@ -13,7 +13,10 @@ use throughline_model::context::HeaderList;
 
 use crate::support::pair::{BEGIN, MILLISECOND, Pair, Process, SECOND, double, text};
 use crate::support::shared_correlator::SharedCorrelator;
-use crate::support::wire::{Ask, Lot, Rec, commit, committed, produce, produced, record_set, told};
+use crate::support::wire::{
+    BatchSpec, FetchSpec, RecordSpec, commit, committed, produce, produced, read_records,
+    record_set,
+};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -71,19 +74,19 @@ fn in_flight(process: &Process) -> usize {
 }
 
 /// A record that was made at the beginning and is sent now; its span.
-fn send(pair: &mut Pair, record: Rec) -> (Span, Rec) {
-    let lot = Lot {
+fn send(pair: &mut Pair, record: RecordSpec) -> (Span, RecordSpec) {
+    let batch = BatchSpec {
         timestamp: i64::try_from(BEGIN / MILLISECOND).unwrap(),
-        ..Lot::of(vec![record])
+        ..BatchSpec::of(vec![record])
     };
-    pair.client(produce(9, 1, -1, lot.bytes()));
-    let sent = told(&record_set(&pair.take_broker(), 9));
+    pair.client(produce(9, 1, -1, batch.bytes()));
+    let sent = read_records(&record_set(&pair.take_broker(), 9));
     pair.broker(produced(9, 1, 0, 0));
     (pair.take_spans().remove(0), sent[0].clone())
 }
 
 #[test]
-fn a_record_is_a_child_of_the_request_during_which_it_was_made() {
+fn record_is_a_child_of_the_request_during_which_it_was_made() {
     let process = process(correlate::Settings::default());
     let inbound = request(
         &process,
@@ -95,7 +98,7 @@ fn a_record_is_a_child_of_the_request_during_which_it_was_made() {
     let mut pair = Pair::of(&process, Settings::default());
     // The producer kept it back for longer than the answer took.
     pair.now = BEGIN + 5 * MILLISECOND;
-    let (span, record) = send(&mut pair, Rec::of("a"));
+    let (span, record) = send(&mut pair, RecordSpec::of("a"));
     assert_eq!(
         (span.trace_id, span.parent_span_id, span.flags),
         (server.trace_id, Some(server.span_id), 0x101)
@@ -107,20 +110,23 @@ fn a_record_is_a_child_of_the_request_during_which_it_was_made() {
 }
 
 #[test]
-fn a_record_that_carries_a_context_is_left_as_it_is() {
+fn record_with_a_context_stays_unmodified() {
     let process = process(correlate::Settings::default());
     let _inbound = request(&process, Direction::Inbound, BEGIN - MILLISECOND, &[]);
     let mut pair = Pair::of(&process, Settings::default());
-    let (span, record) = send(&mut pair, Rec::of("a").with("traceparent", TRACEPARENT));
+    let (span, record) = send(
+        &mut pair,
+        RecordSpec::of("a").with("traceparent", TRACEPARENT),
+    );
     assert_eq!(text(&span, "throughline.parent.evidence"), "header");
     assert_eq!(record.header("traceparent"), Some(TRACEPARENT.as_bytes()));
 }
 
 #[test]
-fn a_record_of_nobody_is_open() {
+fn record_without_a_cause_has_open_evidence() {
     let process = process(correlate::Settings::default());
     let mut pair = Pair::of(&process, Settings::default());
-    let (span, record) = send(&mut pair, Rec::of("a"));
+    let (span, record) = send(&mut pair, RecordSpec::of("a"));
     assert_eq!(
         (
             text(&span, "throughline.parent.evidence"),
@@ -132,7 +138,7 @@ fn a_record_of_nobody_is_open() {
 }
 
 #[test]
-fn the_key_of_a_record_finds_its_request_among_many() {
+fn record_key_finds_its_request_among_many() {
     let key = CorrelationKey {
         name: "order".to_owned(),
         locations: vec![
@@ -152,7 +158,7 @@ fn the_key_of_a_record_finds_its_request_among_many() {
     );
     let two = request(&process, Direction::Inbound, BEGIN, &[("x-order", "18")]);
     let mut pair = Pair::of(&process, Settings::default());
-    let (span, _) = send(&mut pair, Rec::of(r#"{"order":18}"#));
+    let (span, _) = send(&mut pair, RecordSpec::of(r#"{"order":18}"#));
     let (one, two) = (
         end(&process, one, BEGIN + SECOND),
         end(&process, two, BEGIN + SECOND),
@@ -166,7 +172,7 @@ fn the_key_of_a_record_finds_its_request_among_many() {
 }
 
 #[test]
-fn a_call_made_while_a_record_is_handled_is_a_child_of_its_consumer_span_until_the_commit() {
+fn call_is_a_child_of_the_consumer_span_until_the_commit() {
     // opentracing-kafka-client has no spans of commits: they are read all the same.
     let naming = SpanNaming::OpenTracing;
     let settings = || Settings {
@@ -176,10 +182,10 @@ fn a_call_made_while_a_record_is_handled_is_a_child_of_its_consumer_span_until_t
     };
     let process = process(correlate::Settings::default());
     let mut consumer = Pair::of(&process, settings());
-    let ask = Ask::default();
+    let ask = FetchSpec::default();
     consumer.client(ask.frame());
     consumer.broker(ask.answer(
-        Lot::of(vec![Rec::of("a").with("traceparent", TRACEPARENT)]).bytes(),
+        BatchSpec::of(vec![RecordSpec::of("a").with("traceparent", TRACEPARENT)]).bytes(),
         1,
         &[],
     ));
@@ -204,7 +210,7 @@ fn a_call_made_while_a_record_is_handled_is_a_child_of_its_consumer_span_until_t
 }
 
 #[test]
-fn what_an_unsampled_record_causes_is_not_recorded_either() {
+fn call_caused_by_an_unsampled_record_is_not_recorded() {
     let process = process(correlate::Settings::default());
     let mut consumer = Pair::of(
         &process,
@@ -213,9 +219,9 @@ fn what_an_unsampled_record_causes_is_not_recorded_either() {
             ..Settings::default()
         },
     );
-    let ask = Ask::default();
+    let ask = FetchSpec::default();
     consumer.client(ask.frame());
-    consumer.broker(ask.answer(Lot::of(vec![Rec::of("a")]).bytes(), 1, &[]));
+    consumer.broker(ask.answer(BatchSpec::of(vec![RecordSpec::of("a")]).bytes(), 1, &[]));
     assert_eq!((consumer.spans.len(), in_flight(&process)), (0, 1));
     let mut outbound = request(&process, Direction::Outbound, BEGIN + MILLISECOND, &[]);
     outbound.handle_end(

@@ -16,10 +16,10 @@ use throughline_model::Span;
 
 use super::pair::{BEGIN, MILLISECOND, Process, SECOND};
 use super::script::records;
-use super::wire::{self, Ask, Lot, Rec, told};
+use super::wire::{self, BatchSpec, FetchSpec, RecordSpec, read_records};
 
 /// All there is.
-pub(crate) struct World {
+pub(crate) struct Network {
     random: fastrand::Rng,
     settings: Arc<Settings>,
     pub(crate) process: Process,
@@ -43,14 +43,14 @@ pub(crate) struct World {
 enum Event {
     /// A piece comes out of a pipe.
     Piece(usize, Pipe, Bytes),
-    Cut(usize),
-    Connect(Who),
+    Chunking(usize),
+    Connect(ClientRole),
     /// A consumer has waited, and asks again.
     Poll(usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Who {
+enum ClientRole {
     Producer,
     Consumer,
 }
@@ -65,7 +65,7 @@ enum Pipe {
 }
 
 struct Connection {
-    who: Who,
+    who: ClientRole,
     session: KafkaSession<Process>,
     is_open: bool,
     /// When the last piece comes out of each pipe: none overtakes another.
@@ -89,7 +89,7 @@ pub(crate) struct Broker {
 /// Sends again, in order, what was not answered when its connection ended.
 #[derive(Default)]
 pub(crate) struct Producer {
-    lots: Vec<Lot>,
+    batches: Vec<BatchSpec>,
     /// What has been answered, and what has been sent on this connection.
     answered: usize,
     sent: usize,
@@ -98,7 +98,7 @@ pub(crate) struct Producer {
 #[derive(Default)]
 pub(crate) struct Consumer {
     position: i64,
-    pub(crate) got: Vec<(i64, Rec)>,
+    pub(crate) got: Vec<(i64, RecordSpec)>,
     correlation: i32,
     is_done: bool,
 }
@@ -108,20 +108,20 @@ const IN_FLIGHT: usize = 3;
 
 // === impl World ===
 
-impl World {
+impl Network {
     pub(crate) fn new(seed: u64, settings: Settings, cuts: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut sequence = 0;
-        let lots = (0..random.usize(1..8)).map(|_| {
-            let mut lot = Lot::of(records(&mut random))
+        let batches = (0..random.usize(1..8)).map(|_| {
+            let mut batch = BatchSpec::of(records(&mut random))
                 .attributes(random.i16(0..5))
                 .by(7);
-            lot.sequence = sequence;
-            sequence += lot.records.len() as i32;
-            lot
+            batch.sequence = sequence;
+            sequence += batch.records.len() as i32;
+            batch
         });
         let producer = Producer {
-            lots: lots.collect(),
+            batches: batches.collect(),
             ..Producer::default()
         };
         let mut world = Self {
@@ -141,8 +141,8 @@ impl World {
             cuts,
             was_cut: 0,
         };
-        world.later(0, Event::Connect(Who::Producer));
-        world.later(0, Event::Connect(Who::Consumer));
+        world.schedule_event(0, Event::Connect(ClientRole::Producer));
+        world.schedule_event(0, Event::Connect(ClientRole::Consumer));
         world
     }
 
@@ -154,7 +154,7 @@ impl World {
             };
             self.expire(at);
             self.now = at;
-            self.happen(event);
+            self.dispatch(event);
         }
         assert!(self.schedule.is_empty(), "it never ends");
         for at in 0..self.connections.len() {
@@ -169,15 +169,15 @@ impl World {
     }
 
     /// All records that were to be sent, in order.
-    pub(crate) fn meant(&self) -> Vec<Rec> {
+    pub(crate) fn expected(&self) -> Vec<RecordSpec> {
         self.producer
-            .lots
+            .batches
             .iter()
-            .flat_map(|lot| lot.records.clone())
+            .flat_map(|batch| batch.records.clone())
             .collect()
     }
 
-    fn later(&mut self, pause: u64, event: Event) {
+    fn schedule_event(&mut self, pause: u64, event: Event) {
         self.order += 1;
         self.schedule.insert((self.now + pause, self.order), event);
     }
@@ -194,16 +194,16 @@ impl World {
         }
     }
 
-    fn happen(&mut self, event: Event) {
+    fn dispatch(&mut self, event: Event) {
         match event {
             Event::Connect(who) => self.connect(who),
-            Event::Cut(at) => self.cut(at),
+            Event::Chunking(at) => self.cut(at),
             Event::Poll(at) => self.poll(at),
             Event::Piece(at, _, _) if !self.connections[at].is_open => {}
             Event::Piece(at, Pipe::FromClient, bytes) => {
                 self.connections[at].at_session.extend_from_slice(&bytes);
                 while let Some(frame) = next_frame(&mut self.connections[at].at_session) {
-                    self.offered += told_by_request(&frame);
+                    self.offered += record_count(&frame);
                 }
                 self.connections[at]
                     .session
@@ -224,8 +224,8 @@ impl World {
                 self.connections[at].at_client.extend_from_slice(&bytes);
                 while let Some(frame) = next_frame(&mut self.connections[at].at_client) {
                     match self.connections[at].who {
-                        Who::Producer => self.produced(at),
-                        Who::Consumer => self.consumed(at, &frame),
+                        ClientRole::Producer => self.produced(at),
+                        ClientRole::Consumer => self.consumed(at, &frame),
                     }
                 }
             }
@@ -246,7 +246,7 @@ impl World {
             let last = self.connections[at].last[pipe as usize];
             let due = last.max(self.now + stall + self.random.u64(..2 * MILLISECOND));
             self.connections[at].last[pipe as usize] = due;
-            self.later(due - self.now, Event::Piece(at, pipe, piece));
+            self.schedule_event(due - self.now, Event::Piece(at, pipe, piece));
         }
     }
 
@@ -267,7 +267,7 @@ impl World {
             .extend(std::iter::from_fn(|| session.poll_event()));
     }
 
-    fn connect(&mut self, who: Who) {
+    fn connect(&mut self, who: ClientRole) {
         let peer = ConnectionEndpoints {
             client: Some([10, 0, 0, 7].into()),
             broker: Some(("broker".into(), 9092)),
@@ -290,22 +290,22 @@ impl World {
         if self.cuts > 0 {
             self.cuts -= 1;
             let pause = self.random.u64(..40 * MILLISECOND);
-            self.later(pause, Event::Cut(at));
+            self.schedule_event(pause, Event::Chunking(at));
         }
         match who {
-            Who::Producer => {
+            ClientRole::Producer => {
                 self.producer.sent = self.producer.answered;
                 self.produce(at);
             }
-            Who::Consumer => self.poll(at),
+            ClientRole::Consumer => self.poll(at),
         }
     }
 
     /// The connection ends wherever it is. Of what the session lets go then, the broker still gets the bytes.
     fn cut(&mut self, at: usize) {
         let is_of_use = match self.connections[at].who {
-            Who::Producer => self.producer.answered < self.producer.lots.len(),
-            Who::Consumer => !self.consumer.is_done,
+            ClientRole::Producer => self.producer.answered < self.producer.batches.len(),
+            ClientRole::Consumer => !self.consumer.is_done,
         };
         if !is_of_use {
             return;
@@ -313,7 +313,7 @@ impl World {
         self.was_cut += 1;
         self.close(at);
         let pause = self.random.u64(..5 * MILLISECOND);
-        self.later(pause, Event::Connect(self.connections[at].who));
+        self.schedule_event(pause, Event::Connect(self.connections[at].who));
     }
 
     fn close(&mut self, at: usize) {
@@ -348,12 +348,12 @@ impl World {
     // --- the clients ---
 
     fn produce(&mut self, at: usize) {
-        while self.producer.sent < self.producer.lots.len()
+        while self.producer.sent < self.producer.batches.len()
             && self.producer.sent < self.producer.answered + IN_FLIGHT
         {
             let number = self.producer.sent;
             self.producer.sent += 1;
-            let frame = wire::produce(9, number as i32, -1, self.producer.lots[number].bytes());
+            let frame = wire::produce(9, number as i32, -1, self.producer.batches[number].bytes());
             self.send(at, Pipe::FromClient, frame);
         }
     }
@@ -363,11 +363,11 @@ impl World {
         self.produce(at);
     }
 
-    fn ask(&self) -> Ask {
-        Ask {
+    fn ask(&self) -> FetchSpec {
+        FetchSpec {
             correlation: self.consumer.correlation,
             offset: Some(self.consumer.position),
-            ..Ask::default()
+            ..FetchSpec::default()
         }
     }
 
@@ -383,9 +383,9 @@ impl World {
     fn consumed(&mut self, at: usize, frame: &[u8]) {
         let end = self
             .producer
-            .lots
+            .batches
             .iter()
-            .map(|lot| lot.records.len())
+            .map(|batch| batch.records.len())
             .sum::<usize>() as i64;
         if frame[7] % 2 == 1 {
             self.consumer.is_done = self.consumer.position == end;
@@ -395,7 +395,7 @@ impl World {
             return;
         }
         if !self.consumer.take(frame) && self.consumer.position < end {
-            return self.later(10 * MILLISECOND, Event::Poll(at));
+            return self.schedule_event(10 * MILLISECOND, Event::Poll(at));
         }
         let (number, position) = (self.consumer.correlation + 1, self.consumer.position);
         self.send(at, Pipe::FromClient, wire::commit(number, "g", position));
@@ -429,9 +429,9 @@ impl Broker {
                     .iter()
                     .next()
                     .unwrap();
-                let ask = Ask {
+                let ask = FetchSpec {
                     correlation: header.correlation_id.0,
-                    ..Ask::default()
+                    ..FetchSpec::default()
                 };
                 ask.answer(self.read(asked.fetch_offset.0, random), self.end, &[])
             }
@@ -495,8 +495,11 @@ impl Broker {
     }
 
     /// All that it keeps, in order.
-    pub(crate) fn records(&self) -> Vec<Rec> {
-        self.log.iter().flat_map(|(_, batch)| told(batch)).collect()
+    pub(crate) fn records(&self) -> Vec<RecordSpec> {
+        self.log
+            .iter()
+            .flat_map(|(_, batch)| read_records(batch))
+            .collect()
     }
 }
 
@@ -523,7 +526,7 @@ impl Consumer {
             let RecordSetEntry::Batch(batch) = entry else {
                 continue;
             };
-            for (offset, record) in (batch.base_offset().0..).zip(told(batch.bytes())) {
+            for (offset, record) in (batch.base_offset().0..).zip(read_records(batch.bytes())) {
                 if offset >= self.position {
                     self.got.push((offset, record));
                     self.position = offset + 1;
@@ -541,9 +544,9 @@ fn next_frame(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
 }
 
 /// How many records a request brings, if it is a Produce.
-fn told_by_request(frame: &[u8]) -> usize {
+fn record_count(frame: &[u8]) -> usize {
     if frame[4..6] == [0, 0] {
-        told(&wire::record_set(frame, 9)).len()
+        read_records(&wire::record_set(frame, 9)).len()
     } else {
         0
     }

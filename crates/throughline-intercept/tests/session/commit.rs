@@ -12,27 +12,28 @@ use uuid::Uuid;
 
 use crate::support::pair::{MILLISECOND, Pair, Process, SECOND, double, int, text};
 use crate::support::wire::{
-    Ask, Lot, Rec, TOPIC_ID, commit, committed, metadata, metadata_answer, request, response,
+    BatchSpec, FetchSpec, RecordSpec, TOPIC_ID, commit, committed, metadata, metadata_answer,
+    request, response,
 };
 
-fn records(count: usize) -> Vec<Rec> {
+fn records(count: usize) -> Vec<RecordSpec> {
     (0..count)
-        .map(|number| Rec::of(&format!("value {number}")))
+        .map(|number| RecordSpec::of(&format!("value {number}")))
         .collect()
 }
 
 /// A consumer has fetched the records from offset 0 on, on a connection of its own.
 fn consumer(process: &Process, count: usize) -> Pair {
     let mut pair = Pair::of(process, Settings::default());
-    let ask = Ask::default();
+    let ask = FetchSpec::default();
     pair.client(ask.frame());
-    pair.broker(ask.answer(Lot::of(records(count)).bytes(), count as i64, &[]));
+    pair.broker(ask.answer(BatchSpec::of(records(count)).bytes(), count as i64, &[]));
     assert_eq!(pair.spans.len(), count);
     pair
 }
 
 #[test]
-fn a_commit_on_another_connection_settles_what_was_delivered_before_it() {
+fn commit_on_another_connection_settles_earlier_deliveries() {
     let process = Process::default();
     let consumer = consumer(&process, 3);
     let mut coordinator = Pair::of(&process, Settings::default());
@@ -77,7 +78,7 @@ fn a_commit_on_another_connection_settles_what_was_delivered_before_it() {
 }
 
 #[test]
-fn a_commit_that_the_broker_refuses_settles_nothing() {
+fn rejected_commit_settles_nothing() {
     let process = Process::default();
     consumer(&process, 1);
     let mut coordinator = Pair::of(&process, Settings::default());
@@ -90,7 +91,7 @@ fn a_commit_that_the_broker_refuses_settles_nothing() {
 }
 
 #[test]
-fn the_group_is_known_to_later_fetches_of_the_client_and_another_makes_it_uncertain() {
+fn group_is_known_to_later_fetches_until_another_group_makes_it_ambiguous() {
     let process = Process::default();
     let mut pair = consumer(&process, 1);
     let mut coordinator = Pair::of(&process, Settings::default());
@@ -100,16 +101,16 @@ fn the_group_is_known_to_later_fetches_of_the_client_and_another_makes_it_uncert
         request(ApiKey::JOIN_GROUP, 7, 1, &join)
     };
     coordinator.client(join("g"));
-    let ask = Ask {
+    let ask = FetchSpec {
         offset: Some(1),
-        ..Ask::default()
+        ..FetchSpec::default()
     };
     pair.client(ask.frame());
-    pair.broker(ask.answer(Lot::of(records(1)).at(1).bytes(), 2, &[]));
+    pair.broker(ask.answer(BatchSpec::of(records(1)).at(1).bytes(), 2, &[]));
     assert_eq!(text(&pair.spans[1], "messaging.consumer.group.name"), "g");
     Pair::of(&process, Settings::default()).client(join("h"));
     pair.client(ask.frame());
-    pair.broker(ask.answer(Lot::of(records(1)).at(1).bytes(), 2, &[]));
+    pair.broker(ask.answer(BatchSpec::of(records(1)).at(1).bytes(), 2, &[]));
     assert_eq!(
         pair.spans[2].attribute("messaging.consumer.group.name"),
         None
@@ -132,7 +133,7 @@ fn the_group_is_known_to_later_fetches_of_the_client_and_another_makes_it_uncert
 }
 
 #[test]
-fn a_transactional_commit_settles_too() {
+fn transactional_commit_settles_deliveries() {
     use km::txn_offset_commit_request::{
         TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
     };
@@ -159,7 +160,7 @@ fn a_transactional_commit_settles_too() {
 }
 
 #[test]
-fn commits_can_be_left_untold() {
+fn commit_spans_can_be_disabled() {
     let process = Process::default();
     let quiet = TopicSettings {
         settle: false,
@@ -172,9 +173,9 @@ fn commits_can_be_left_untold() {
             ..Settings::default()
         },
     );
-    let ask = Ask::default();
+    let ask = FetchSpec::default();
     pair.client(ask.frame());
-    pair.broker(ask.answer(Lot::of(records(1)).bytes(), 1, &[]));
+    pair.broker(ask.answer(BatchSpec::of(records(1)).bytes(), 1, &[]));
     assert_eq!(process.known.borrow().pending_deliveries(), 0);
     pair.client(commit(2, "g", 1));
     pair.broker(committed(2, 0));
@@ -182,7 +183,7 @@ fn commits_can_be_left_untold() {
 }
 
 #[test]
-fn deliveries_that_nobody_commits_are_given_up_and_counted() {
+fn uncommitted_deliveries_expire_and_are_counted() {
     let process = Process::with(ClusterCapacity {
         max_deliveries: 2,
         delivery_timeout: 60 * SECOND,
@@ -197,12 +198,12 @@ fn deliveries_that_nobody_commits_are_given_up_and_counted() {
     );
     assert_eq!(process.known.borrow().pending_deliveries(), 2);
     pair.now += 61 * SECOND;
-    let ask = Ask {
+    let ask = FetchSpec {
         offset: Some(3),
-        ..Ask::default()
+        ..FetchSpec::default()
     };
     pair.client(ask.frame());
-    pair.broker(ask.answer(Lot::of(records(1)).at(3).bytes(), 4, &[]));
+    pair.broker(ask.answer(BatchSpec::of(records(1)).at(3).bytes(), 4, &[]));
     assert!(
         pair.events
             .contains(&SessionEvent::Unsettled { records: 2 }),
@@ -233,7 +234,7 @@ fn share_fetch(correlation: i32, acknowledged: Option<(i64, i64, Vec<i8>)>) -> B
     request(ApiKey::SHARE_FETCH, 1, correlation, &body)
 }
 
-fn share_fetched(correlation: i32, lot: &Lot, acquired: &[(i64, i64, i16)]) -> Bytes {
+fn share_fetched(correlation: i32, batch: &BatchSpec, acquired: &[(i64, i64, i16)]) -> Bytes {
     use km::share_fetch_response::{AcquiredRecords, PartitionData, ShareFetchableTopicResponse};
     let acquired = acquired.iter().map(|(first, last, count)| {
         AcquiredRecords::default()
@@ -242,7 +243,7 @@ fn share_fetched(correlation: i32, lot: &Lot, acquired: &[(i64, i64, i16)]) -> B
             .with_delivery_count(*count)
     });
     let partition = PartitionData::default()
-        .with_records(Some(lot.bytes().into()))
+        .with_records(Some(batch.bytes().into()))
         .with_acquired_records(acquired.collect());
     let topic = ShareFetchableTopicResponse::default()
         .with_topic_id(Uuid::from_bytes(TOPIC_ID))
@@ -252,14 +253,14 @@ fn share_fetched(correlation: i32, lot: &Lot, acquired: &[(i64, i64, i16)]) -> B
 }
 
 #[test]
-fn a_share_group_gets_the_records_that_were_acquired_and_settles_them_one_by_one() {
+fn share_group_receives_acquired_records_and_settles_each_of_them() {
     let mut pair = Pair::new(Settings::default());
     pair.client(metadata(12, 9));
     pair.broker(metadata_answer(12, 9));
     pair.client(share_fetch(1, None));
     pair.broker(share_fetched(
         1,
-        &Lot::of(records(5)).at(10),
+        &BatchSpec::of(records(5)).at(10),
         &[(13, 13, 2), (11, 12, 1)],
     ));
     let delivered: Vec<_> = pair
@@ -282,7 +283,7 @@ fn a_share_group_gets_the_records_that_were_acquired_and_settles_them_one_by_one
     // Accepted, rejected, and one that is still being handled.
     pair.now += SECOND;
     pair.client(share_fetch(2, Some((11, 13, vec![1, 3, 4]))));
-    pair.broker(share_fetched(2, &Lot::of(records(1)).at(15), &[]));
+    pair.broker(share_fetched(2, &BatchSpec::of(records(1)).at(15), &[]));
     let settled: Vec<_> = pair
         .take_spans()
         .iter()

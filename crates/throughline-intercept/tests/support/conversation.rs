@@ -149,7 +149,7 @@ impl Run {
 }
 
 /// The first byte says how, the others what: a side or a pause, a length in two bytes, and so many bytes.
-pub(crate) fn any_conversation(input: &[u8]) {
+pub(crate) fn check_conversation(input: &[u8]) {
     let Some((how, said)) = input.split_first() else {
         return;
     };
