@@ -265,18 +265,15 @@ mod tests {
 
     #[test]
     fn first_matching_pattern_applies() {
-        let off = TopicSettings {
+        let excluded = |settle| TopicSettings {
             inject: false,
+            settle,
             ..TopicSettings::default()
-        };
-        let without_commits = TopicSettings {
-            settle: false,
-            ..off.clone()
         };
         let settings = Settings {
             topics: vec![
-                (TopicPattern::new("a-*"), off),
-                (TopicPattern::new("*"), without_commits),
+                (TopicPattern::new("a-*"), excluded(true)),
+                (TopicPattern::new("*"), excluded(false)),
             ],
             ..Settings::default()
         };
