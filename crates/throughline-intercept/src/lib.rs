@@ -30,7 +30,7 @@ pub mod http;
 pub mod kafka;
 mod trace;
 
-pub use http::Exchange as HttpExchange;
+pub use http::HttpExchange;
 pub use kafka::KafkaSession;
 
 /// Where bytes come from, or go to.

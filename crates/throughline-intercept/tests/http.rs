@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use throughline_intercept::correlate::{self, CorrelatorAccess as _, REQUEST_ID};
 use throughline_intercept::http::{
-    Direction, Exchange, Failure, Peer, Request, Route, Settings, Trust,
+    Direction, ExchangeFailure, HttpExchange, HttpPeer, HttpRequestHead, RouteTemplate, Settings,
+    TrustPolicy,
 };
 use throughline_model::context::{Carrier, Format, HeaderList};
 use throughline_model::{Span, SpanKind, Status, Value};
@@ -43,15 +44,16 @@ impl Service {
     fn exchange(
         &mut self,
         direction: Direction,
-        request: &Request<'_>,
+        request: &HttpRequestHead<'_>,
         headers: &mut HeaderList,
-    ) -> Exchange {
+    ) -> HttpExchange {
         self.seed += 1;
-        let peer = Peer {
+        let peer = HttpPeer {
             address: Some("10.1.2.3".parse().unwrap()),
             port: Some(4711),
         };
-        let mut exchange = Exchange::new(Arc::clone(&self.settings), direction, peer, self.seed);
+        let mut exchange =
+            HttpExchange::new(Arc::clone(&self.settings), direction, peer, self.seed);
         self.now += MS;
         exchange.handle_request(self.now, request, headers, &self.correlator);
         exchange
@@ -62,15 +64,15 @@ impl Service {
             .with_correlator(|correlator| correlator.in_flight_count())
     }
 
-    fn inbound(&mut self, headers: &mut HeaderList) -> Exchange {
+    fn inbound(&mut self, headers: &mut HeaderList) -> HttpExchange {
         self.exchange(Direction::Inbound, &GET, headers)
     }
 
-    fn outbound(&mut self, headers: &mut HeaderList) -> Exchange {
+    fn outbound(&mut self, headers: &mut HeaderList) -> HttpExchange {
         self.exchange(Direction::Outbound, &GET, headers)
     }
 
-    fn answer(&mut self, exchange: &mut Exchange, status: u16) -> Option<Span> {
+    fn answer(&mut self, exchange: &mut HttpExchange, status: u16) -> Option<Span> {
         self.now += MS;
         exchange.handle_response(self.now, status, &HeaderList::default(), &self.correlator);
         self.now += MS;
@@ -78,7 +80,7 @@ impl Service {
         exchange.poll_span()
     }
 
-    fn fail(&mut self, exchange: &mut Exchange, failure: Failure) -> Span {
+    fn fail(&mut self, exchange: &mut HttpExchange, failure: ExchangeFailure) -> Span {
         self.now += MS;
         exchange.handle_failure(self.now, failure, &self.correlator);
         exchange.poll_span().unwrap()
@@ -91,7 +93,7 @@ impl Default for Service {
     }
 }
 
-const GET: Request<'_> = Request {
+const GET: HttpRequestHead<'_> = HttpRequestHead {
     method: "GET",
     scheme: "http",
     authority: "inventory:8080",
@@ -344,12 +346,12 @@ fn baggage_goes_on_as_it_came() {
 
 #[test]
 fn a_context_from_outside_is_linked_to_and_not_continued() {
-    let outside = Trust::From(vec!["192.168.0.0/16".parse().unwrap()]);
+    let outside = TrustPolicy::From(vec!["192.168.0.0/16".parse().unwrap()]);
     for (trust, is_trusted) in [
-        (Trust::Never, false),
+        (TrustPolicy::Never, false),
         (outside, false),
-        (Trust::Always, true),
-        (Trust::From(vec!["10.0.0.0/8".parse().unwrap()]), true),
+        (TrustPolicy::Always, true),
+        (TrustPolicy::From(vec!["10.0.0.0/8".parse().unwrap()]), true),
     ] {
         let mut service = Service::new(Settings {
             trust,
@@ -428,12 +430,12 @@ fn the_status_is_an_error_on_the_side_that_the_conventions_say() {
 #[test]
 fn every_way_to_end_gives_one_span() {
     for (failure, name) in [
-        (Failure::Cancelled, "cancelled"),
-        (Failure::Reset, "reset"),
-        (Failure::Connect, "connect"),
-        (Failure::Timeout, "timeout"),
-        (Failure::Protocol, "protocol"),
-        (Failure::Shutdown, "shutdown"),
+        (ExchangeFailure::Cancelled, "cancelled"),
+        (ExchangeFailure::Reset, "reset"),
+        (ExchangeFailure::Connect, "connect"),
+        (ExchangeFailure::Timeout, "timeout"),
+        (ExchangeFailure::Protocol, "protocol"),
+        (ExchangeFailure::Shutdown, "shutdown"),
     ] {
         for direction in [Direction::Inbound, Direction::Outbound] {
             let mut service = Service::default();
@@ -446,7 +448,7 @@ fn every_way_to_end_gives_one_span() {
             );
             let span = service.fail(&mut exchange, failure);
             has(&span, "error.type", name);
-            assert_eq!(span.failed(), failure != Failure::Cancelled);
+            assert_eq!(span.failed(), failure != ExchangeFailure::Cancelled);
             assert_eq!(service.answer(&mut exchange, 500), None, "it was over");
             assert_eq!(service.in_flight(), 0);
         }
@@ -488,7 +490,7 @@ fn the_span_ends_with_the_body_and_interim_answers_are_none() {
 
 #[test]
 fn a_tunnel_ends_the_exchange() {
-    let connect = Request {
+    let connect = HttpRequestHead {
         method: "CONNECT",
         target: "db:5432",
         authority: "db:5432",
@@ -520,7 +522,7 @@ fn a_tunnel_ends_the_exchange() {
 #[test]
 fn a_method_that_nobody_knows_makes_no_name() {
     let mut service = Service::default();
-    let request = Request {
+    let request = HttpRequestHead {
         method: "get",
         ..GET
     };
@@ -533,8 +535,8 @@ fn a_method_that_nobody_knows_makes_no_name() {
 
 #[test]
 fn routes_that_the_user_tells_name_spans() {
-    let routes = vec![Route::new("/createOrder")];
-    let templates = vec![Route::new("/{action}")];
+    let routes = vec![RouteTemplate::new("/createOrder")];
+    let templates = vec![RouteTemplate::new("/{action}")];
     let mut service = Service::new(Settings {
         routes,
         templates,
@@ -555,7 +557,7 @@ fn routes_that_the_user_tells_name_spans() {
 #[test]
 fn urls_are_told_without_their_secrets() {
     let mut service = Service::default();
-    let request = Request {
+    let request = HttpRequestHead {
         scheme: "https",
         authority: "ann:pw@[::1]",
         target: "/p?X-Amz-Signature=abc&q=1",
@@ -578,7 +580,7 @@ fn long_values_are_cut_off() {
         max_attribute_bytes: 10,
         ..Settings::default()
     });
-    let request = Request {
+    let request = HttpRequestHead {
         target: "/äääääääääää",
         ..GET
     };
@@ -594,7 +596,7 @@ fn long_values_are_cut_off() {
 
 fn grpc(direction: Direction, status: &str, in_trailers: bool) -> Span {
     let mut service = Service::default();
-    let request = Request {
+    let request = HttpRequestHead {
         method: "POST",
         target: "/shop.v1.Orders/Create",
         version: "2",

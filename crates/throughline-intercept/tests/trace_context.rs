@@ -13,7 +13,7 @@ use cases::{CASES, Callback, Fields, PARENT, Service};
 use shared_correlator::SharedCorrelator;
 
 use throughline_intercept::correlate::{self, SingleInFlightPolicy};
-use throughline_intercept::http::{Direction, Exchange, Peer, Request, Settings};
+use throughline_intercept::http::{Direction, HttpExchange, HttpPeer, HttpRequestHead, Settings};
 use throughline_model::context::{Carrier, HeaderList};
 
 const START: u64 = 1_700_000_000_000_000_000;
@@ -61,9 +61,9 @@ impl Harness {
         direction: Direction,
         target: &str,
         headers: &mut HeaderList,
-    ) -> Exchange {
+    ) -> HttpExchange {
         self.seed += 1;
-        let request = Request {
+        let request = HttpRequestHead {
             method: "POST",
             scheme: "http",
             authority: "127.0.0.1:7777",
@@ -71,17 +71,17 @@ impl Harness {
             version: "1.1",
             body: None,
         };
-        let mut exchange = Exchange::new(
+        let mut exchange = HttpExchange::new(
             Arc::clone(&self.settings),
             direction,
-            Peer::default(),
+            HttpPeer::default(),
             self.seed,
         );
         exchange.handle_request(self.now, &request, headers, &self.correlator);
         exchange
     }
 
-    fn end(&mut self, mut exchange: Exchange) {
+    fn end(&mut self, mut exchange: HttpExchange) {
         self.now += MS;
         exchange.handle_response(self.now, 200, &HeaderList::default(), &self.correlator);
         exchange.handle_end(self.now, &self.correlator);

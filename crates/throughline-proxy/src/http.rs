@@ -4,7 +4,7 @@
 //!   who asks ──► listener ──► connection ──► service ──► upstream ──► who is asked
 //!                             (TLS, h1, h2)  (one request) (reused connections)
 //!                                              │  ▲
-//!                                              ▼  │ contexts, spans: `throughline_intercept::http::Exchange`
+//!                                              ▼  │ contexts, spans: `throughline_intercept::http::HttpExchange`
 //!                                             traced ──► SpanSink
 //! ```
 //!

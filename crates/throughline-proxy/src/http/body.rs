@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
-use throughline_intercept::http::Failure;
+use throughline_intercept::http::ExchangeFailure as Failure;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::intake::UnderWay;

@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use throughline_intercept::http::{Direction, Failure};
+use throughline_intercept::http::{Direction, ExchangeFailure as Failure};
 
 use super::refusal::Refusal;
 

@@ -11,7 +11,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use throughline_intercept::http::{Direction, Failure, Peer, Request as Described};
+use throughline_intercept::http::{
+    Direction, ExchangeFailure as Failure, HttpPeer as Peer, HttpRequestHead as Described,
+};
 use tokio_util::task::TaskTracker;
 
 use super::body::{Open, Reply, Sent};

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use throughline_intercept::HttpExchange;
-use throughline_intercept::http::{Direction, Failure, Peer, Request, Settings};
+use throughline_intercept::http::{
+    Direction, ExchangeFailure as Failure, HttpPeer as Peer, HttpRequestHead as Request, Settings,
+};
 use throughline_model::SpanSink;
 use tokio::sync::watch;
 

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use throughline_intercept::correlate::{CorrelationKey, SingleInFlightPolicy, TokenLocation};
-use throughline_intercept::http::{Settings, Trust};
+use throughline_intercept::http::{Settings, TrustPolicy};
 use throughline_model::{SpanKind, Status};
 use throughline_proxy::http::{Config, Route};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -85,7 +85,7 @@ async fn what_connection_names_cannot_take_our_context_out() {
 #[tokio::test]
 async fn contexts_of_strangers_are_linked_and_not_continued() {
     let settings = Arc::new(Settings {
-        trust: Trust::From(vec!["10.0.0.0/8".parse().unwrap()]),
+        trust: TrustPolicy::From(vec!["10.0.0.0/8".parse().unwrap()]),
         ..Settings::default()
     });
     let side = Side::start(Config {

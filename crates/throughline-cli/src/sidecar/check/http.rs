@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::http::{Cidr, Route as PathRoute, Settings, Trust};
+use throughline_intercept::http::{Cidr, RouteTemplate, Settings, TrustPolicy};
 use throughline_intercept::kafka::{self, ServiceNaming};
 use throughline_model::{KeyValue, Resource};
 use throughline_proxy::http::{Config, Limits, Listener, Origin, Protocol, Route};
@@ -161,24 +161,24 @@ impl Check<'_> {
             .filter(|time| !time.is_zero())
     }
 
-    fn trust(&mut self) -> Trust {
+    fn trust(&mut self) -> TrustPolicy {
         match self.told.options.trust.trim() {
-            "always" => Trust::Always,
-            "never" => Trust::Never,
+            "always" => TrustPolicy::Always,
+            "never" => TrustPolicy::Never,
             networks => {
                 let networks: Result<Vec<Cidr>, _> = networks
                     .split(',')
                     .map(|text| text.trim().parse())
                     .collect();
-                networks.map(Trust::From).unwrap_or_else(|error| {
+                networks.map(TrustPolicy::From).unwrap_or_else(|error| {
                     self.mistake("trust", &format!("has {error}; or say always or never"));
-                    Trust::Never
+                    TrustPolicy::Never
                 })
             }
         }
     }
 
-    fn routes(&mut self) -> Vec<PathRoute> {
+    fn routes(&mut self) -> Vec<RouteTemplate> {
         let mut routes = Vec::new();
         let told = self.told.options.routes.as_deref().unwrap_or_default();
         for text in told
@@ -187,7 +187,7 @@ impl Check<'_> {
             .filter(|text| !text.is_empty())
         {
             if text.starts_with('/') {
-                routes.push(PathRoute::new(text));
+                routes.push(RouteTemplate::new(text));
             } else {
                 self.mistake(
                     "routes",

@@ -417,7 +417,7 @@ fn mistakes_of_http_are_told_with_their_mends() {
         "--inbound \"60000\" is no port and its service",
         "--outbound \"9001=api.example\" is no address; write it as",
         "--inbound-protocol \"http3\" is not known; use same or http1 or http2",
-        "--trust has '10.0.0.0/99' is no network: give it as",
+        "--trust has '10.0.0.0/99' is not a network: write it as",
         "--answer-timeout \"soon\" is no duration",
         "--inbound-tls-key is missing",
     ] {
@@ -452,7 +452,7 @@ fn http_is_traced_as_kafka_is() {
         (one.sample_ratio, &one.write[..]),
         (0.5, &[Format::B3Single][..])
     );
-    assert_eq!(one.trust, throughline_intercept::http::Trust::Never);
+    assert_eq!(one.trust, throughline_intercept::http::TrustPolicy::Never);
     let other = settings(&["--inject", "false"]);
     assert_eq!(
         other.resource.attributes[0].value.as_str(),
