@@ -18,6 +18,7 @@ impl IdGenerator {
     }
 
     /// Returns a new trace id.
+    #[inline]
     pub(crate) fn trace_id(&mut self) -> TraceId {
         loop {
             // An id of all zeros is invalid in W3C Trace Context.
@@ -28,6 +29,7 @@ impl IdGenerator {
     }
 
     /// Returns a new span id.
+    #[inline]
     pub(crate) fn span_id(&mut self) -> SpanId {
         loop {
             if let Some(id) = SpanId::from_bytes(self.random.u64(..).to_be_bytes()) {

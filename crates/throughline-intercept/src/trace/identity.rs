@@ -18,6 +18,7 @@ pub(crate) struct SpanIdentity {
 
 impl SpanIdentity {
     /// Returns the identity of a span that begins a trace.
+    #[inline]
     pub(crate) fn root(trace_id: TraceId, span_id: SpanId) -> Self {
         Self {
             trace_id,
@@ -29,6 +30,7 @@ impl SpanIdentity {
     }
 
     /// Returns the identity of a child of `parent`.
+    #[inline]
     pub(crate) fn child_of(parent: SpanContext, span_id: SpanId) -> Self {
         Self {
             trace_id: parent.trace_id,
@@ -40,6 +42,7 @@ impl SpanIdentity {
     }
 
     /// Returns the context that messages caused by this span carry.
+    #[inline]
     pub(crate) fn context(&self, sampling: Sampling) -> SpanContext {
         SpanContext {
             trace_id: self.trace_id,

@@ -184,7 +184,7 @@ impl PartitionDelivery {
                 context.skip_records(SkipReason::Malformed, unread.saturating_sub(read));
                 break;
             };
-            decided.extend(self.decide(context, batch, &record));
+            self.decide(context, batch, &record, &mut decided);
             // A chunk bounds what is kept of a batch, whatever the number of its records.
             if decided.len() >= DELIVERY_CHUNK {
                 self.emit(context, batch, &mut decided);
@@ -200,10 +200,13 @@ impl PartitionDelivery {
         context: &mut HandlerContext<C>,
         batch: &RecordBatch<'_>,
         record: &Record<'a>,
-    ) -> Option<DecidedRecord<'a>> {
+        decided: &mut Vec<DecidedRecord<'a>>,
+    ) {
         let delta = i64::from(record.offset_delta);
         let offset = Offset(batch.base_offset().0.saturating_add(delta));
-        let delivery_count = self.selection.delivery_count(offset)?;
+        let Some(delivery_count) = self.selection.delivery_count(offset) else {
+            return;
+        };
         self.delivered.last_offset = Some(offset);
         let now = self.times.last_byte;
         let extracted = record_context::extract(record, &context.settings);
@@ -214,19 +217,21 @@ impl PartitionDelivery {
                 reporter.flush(&context.cluster, now);
             }
         }
-        Some(DecidedRecord {
+        let Some(identity) = identity else { return };
+        let sender = match extracted {
+            ExtractedContext::Context(sender) => Some(sender),
+            ExtractedContext::Decision(_) | ExtractedContext::Absent => None,
+        };
+        decided.push(DecidedRecord {
             offset,
-            identity: identity?,
-            sender: match extracted {
-                ExtractedContext::Context(sender) => Some(sender),
-                ExtractedContext::Decision(_) | ExtractedContext::Absent => None,
-            },
+            identity,
+            sender,
             sent_at: None,
             key: record.key,
             is_tombstone: record.value.is_none(),
             queue_time: queue_time(batch, record, now),
             delivery_count,
-        })
+        });
     }
 
     /// Makes the spans of records that were decided about.

@@ -34,6 +34,7 @@ struct HeaderEditor<'r, 'a> {
 const SECOND_SPAN_PREFIX: &[u8] = b"second_span_";
 
 /// Reads the context of a record.
+#[inline]
 pub(super) fn extract(record: &Record<'_>, settings: &Settings) -> ExtractedContext {
     // Most records have no such header: they cost one comparison of lengths for each header.
     if record.header_count() == 0 || !record.headers().any(|it| is_context_header(it.key)) {

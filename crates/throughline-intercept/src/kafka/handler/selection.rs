@@ -67,6 +67,7 @@ impl RecordSelection {
     }
 
     /// Returns the delivery count of a record; [`None`] when the record is not selected.
+    #[inline]
     pub(super) fn delivery_count(&self, offset: Offset) -> Option<DeliveryCount> {
         match self {
             Self::From { position, .. } => (offset >= *position).then_some(None),

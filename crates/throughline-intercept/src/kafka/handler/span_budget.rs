@@ -69,6 +69,7 @@ impl SpanBudget {
     }
 
     /// Counts a record whose sender decided against a span.
+    #[inline]
     pub(in crate::kafka) const fn count_unsampled(&mut self) {
         self.unsampled = self.unsampled.saturating_add(1);
     }
