@@ -31,7 +31,7 @@ pub mod kafka;
 mod trace;
 
 pub use http::HttpExchange;
-pub use kafka::Session as KafkaSession;
+pub use kafka::KafkaSession;
 
 /// Where bytes come from, or go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -16,12 +16,7 @@ pub(crate) fn default_scope() -> Arc<Scope> {
 
 /// Returns the formats in which contexts are looked for, in the order of their precedence.
 pub(crate) fn default_read_formats() -> Vec<Format> {
-    vec![
-        Format::W3c,
-        Format::B3Single,
-        Format::B3Multi,
-        Format::Jaeger,
-    ]
+    Format::contexts().collect()
 }
 
 /// Returns the formats in which contexts are written.

@@ -16,11 +16,13 @@ const ID_VALUES: f64 = 18_446_744_073_709_551_616.0;
 // === impl Sampler ===
 
 impl Sampler {
+    #[inline]
     pub(crate) const fn new(ratio: f64) -> Self {
         Self { ratio }
     }
 
     /// Resolves a deferred decision into [`Sampling::Sample`] or [`Sampling::Drop`].
+    #[inline]
     pub(crate) fn resolve(self, decision: Sampling, trace_id: TraceId) -> Sampling {
         match decision {
             Sampling::Deferred if self.selects(trace_id) => Sampling::Sample,
@@ -30,6 +32,7 @@ impl Sampler {
     }
 
     /// Returns whether a trace with this decision and id is recorded.
+    #[inline]
     pub(crate) fn is_sampled(self, decision: Sampling, trace_id: TraceId) -> bool {
         self.resolve(decision, trace_id).is_sampled()
     }
@@ -39,6 +42,7 @@ impl Sampler {
         clippy::cast_precision_loss,
         reason = "a sampling ratio needs no more precision than a double has"
     )]
+    #[inline]
     fn selects(self, trace_id: TraceId) -> bool {
         // The id decides, not a random number: every process that sees the trace decides alike.
         let low = trace_id

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_intercept::http::{Cidr, RouteTemplate, Settings, TrustPolicy};
-use throughline_intercept::kafka::{self, Service};
+use throughline_intercept::kafka::{self, ServiceNaming};
 use throughline_model::{KeyValue, Resource};
 use throughline_proxy::http::{
     Config, HttpLimits, HttpListenerConfig, HttpRoute, UpstreamOrigin, UpstreamProtocol,
@@ -54,7 +54,7 @@ impl ConfigParser<'_> {
 
     /// Returns the settings of HTTP, with those of Kafka where both have the same one.
     pub(super) fn http_settings(&mut self, kafka: &kafka::Settings) -> Arc<Settings> {
-        let resource = if kafka.service == Service::ByClientId {
+        let resource = if kafka.service == ServiceNaming::ByClientId {
             with_unknown_service(&kafka.resource)
         } else {
             Arc::clone(&kafka.resource)
