@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use throughline_kafka::batch::{Record, RecordBatch, RecordBatches, RecordSetEntry};
 use throughline_kafka::message::fetch::{
-    AbortedTransaction, FetchPartitionData, FetchRequest, FetchResponse,
+    AbortedTransaction, FetchRequest, FetchResponse, FetchResponsePartition,
 };
 use throughline_kafka::message::{ApiMessage, ParseOutcome};
 use throughline_kafka::wire::{Error, WireArray};
@@ -207,7 +207,7 @@ fn deliver<C: Cluster>(
     tracer: &mut Tracer<C>,
     reader: &mut BatchReader,
     topic: &Arc<str>,
-    partition: &FetchPartitionData<'_>,
+    partition: &FetchResponsePartition<'_>,
     wanted: Wanted,
     times: (Timestamp, Timestamp),
     patches: &mut Vec<Patch>,
@@ -262,7 +262,7 @@ fn deliver<C: Cluster>(
 fn tell_lag<C: Cluster>(
     tracer: &mut Tracer<C>,
     topic: &Arc<str>,
-    partition: &FetchPartitionData<'_>,
+    partition: &FetchResponsePartition<'_>,
     position: Option<i64>,
 ) {
     if let Some(position) =

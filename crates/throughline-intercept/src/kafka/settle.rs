@@ -430,7 +430,7 @@ fn deliver<C: Cluster>(
     tracer: &mut Tracer<C>,
     reader: &mut BatchReader,
     topic: &Arc<str>,
-    partition: &share::ShareFetchPartitionData<'_>,
+    partition: &share::ShareFetchResponsePartition<'_>,
     times: (Timestamp, Timestamp),
 ) {
     let Some(records) = partition

@@ -1,10 +1,11 @@
 // Writes messages and record batches with Apache Kafka's own classes, for tests/java.rs and
 // tests/batch.rs.
 //
-// The messages are the requests and responses of the APIs in the table of src/api.rs, in every version
-// of this Kafka: once with all fields of the version set and an unknown tagged field in each structure,
-// and once with default values. Messages that the crate edits (addresses, records, versions) are
-// written once more with the edit. The batches are in every codec, as Java's producers write them.
+// The messages are the requests and responses of the APIs in the table of src/api.rs, in every
+// version of this Kafka: once with all fields of the version set and an unknown tagged field in each
+// structure, and once with default values. Messages that the crate edits (addresses, records,
+// versions) are written once more with the edit. The batches are in every codec, as Java's producers
+// write them.
 //
 // Run at the top of the repository, after `cargo xtask kafka` has fetched the jars:
 //
@@ -32,11 +33,12 @@ import org.apache.kafka.common.record.internal.*;
 
 public class Goldens {
     static final ApiMessageType[] APIS = {
-        ApiMessageType.PRODUCE, ApiMessageType.FETCH, ApiMessageType.METADATA, ApiMessageType.OFFSET_COMMIT,
-        ApiMessageType.FIND_COORDINATOR, ApiMessageType.JOIN_GROUP, ApiMessageType.SYNC_GROUP,
-        ApiMessageType.SASL_HANDSHAKE, ApiMessageType.API_VERSIONS,
-        ApiMessageType.TXN_OFFSET_COMMIT, ApiMessageType.DESCRIBE_CLUSTER, ApiMessageType.CONSUMER_GROUP_HEARTBEAT,
-        ApiMessageType.SHARE_FETCH, ApiMessageType.SHARE_ACKNOWLEDGE,
+        ApiMessageType.PRODUCE, ApiMessageType.FETCH, ApiMessageType.METADATA,
+        ApiMessageType.OFFSET_COMMIT, ApiMessageType.FIND_COORDINATOR, ApiMessageType.JOIN_GROUP,
+        ApiMessageType.SYNC_GROUP, ApiMessageType.SASL_HANDSHAKE, ApiMessageType.API_VERSIONS,
+        ApiMessageType.TXN_OFFSET_COMMIT, ApiMessageType.DESCRIBE_CLUSTER,
+        ApiMessageType.CONSUMER_GROUP_HEARTBEAT, ApiMessageType.SHARE_FETCH,
+        ApiMessageType.SHARE_ACKNOWLEDGE,
     };
 
     static final ObjectMapper JSON = new ObjectMapper();
@@ -46,12 +48,14 @@ public class Goldens {
         for (ApiMessageType api : APIS) {
             for (boolean request : new boolean[] {true, false}) {
                 Schema[] schemas = request ? api.requestSchemas() : api.responseSchemas();
-                for (short version = api.lowestSupportedVersion(); version <= api.highestSupportedVersion(false); version++) {
+                short highest = api.highestSupportedVersion(false);
+                for (short version = api.lowestSupportedVersion(); version <= highest; version++) {
                     messages.add(message(api, request, version, schemas[version]));
                 }
             }
         }
-        for (short version = 0; version <= ApiMessageType.API_VERSIONS.highestSupportedVersion(false); version++) {
+        short highest = ApiMessageType.API_VERSIONS.highestSupportedVersion(false);
+        for (short version = 0; version <= highest; version++) {
             messages.add(clamped(version));
         }
         Files.write(Path.of(args[0], "messages.jsonl"), messages);
@@ -86,7 +90,9 @@ public class Goldens {
         return JSON.writeValueAsString(line);
     }
 
-    static byte[] filled(ApiMessageType api, boolean request, short version, Schema schema, Filler filler) throws Exception {
+    static byte[] filled(
+        ApiMessageType api, boolean request, short version, Schema schema, Filler filler
+    ) throws Exception {
         ApiMessage message = request ? api.newRequest() : api.newResponse();
         filler.says = filler.fill(message, schema);
         return written(message, version);
@@ -96,11 +102,11 @@ public class Goldens {
         ObjectSerializationCache cache = new ObjectSerializationCache();
         ByteBuffer buffer = ByteBuffer.allocate(message.size(cache, version));
         message.write(new ByteBufferAccessor(buffer), cache, version);
-        if (buffer.hasRemaining()) throw new IllegalStateException("not as long as it said");
+        if (buffer.hasRemaining()) throw new IllegalStateException("the message has another size than it stated");
         return buffer.array();
     }
 
-    /** Puts a value of its own into every field that a version has. */
+    /** Sets every field of a version to a distinct value. */
     static class Filler {
         final String host;
         final int port;
@@ -147,10 +153,14 @@ public class Goldens {
             throw new IllegalStateException(owner + " has no " + name);
         }
 
-        /** A value of this type; what it says, as JSON has it, goes to `said`. */
-        Object value(java.lang.reflect.Type type, Type wire, String name, Object[] said) throws Exception {
+        /** Returns a value of this type; its form in JSON is stored in `said`. */
+        Object value(java.lang.reflect.Type type, Type wire, String name, Object[] said)
+            throws Exception {
             int number = next++;
-            if (type == short.class) return say(said, (short) (name.equals("error_code") ? 7 : number), name.equals("error_code") ? 7 : number);
+            if (type == short.class) {
+                int code = name.equals("error_code") ? 7 : number;
+                return say(said, (short) code, code);
+            }
             if (type == byte.class) return say(said, (byte) number, (byte) number);
             if (type == int.class && name.equals("port")) {
                 addresses++;
@@ -159,15 +169,21 @@ public class Goldens {
             if (type == int.class) return say(said, number, number);
             if (type == long.class) return say(said, (1L << 40) + number, (1L << 40) + number);
             if (type == boolean.class) return say(said, true, true);
-            if (type == Uuid.class) return say(said, new Uuid(number, ~number), String.format("%016x%016x", (long) number, ~(long) number));
-            if (type == String.class && name.equals("host")) return say(said, host.isEmpty() ? "host-" + number : host, "host-" + number);
+            if (type == Uuid.class) {
+                String id = String.format("%016x%016x", (long) number, ~(long) number);
+                return say(said, new Uuid(number, ~number), id);
+            }
+            if (type == String.class && name.equals("host")) {
+                return say(said, host.isEmpty() ? "host-" + number : host, "host-" + number);
+            }
             if (type == String.class) return say(said, name + "-" + number, name + "-" + number);
             byte[] bytes = (name + "-" + number).getBytes(StandardCharsets.UTF_8);
             if (type == byte[].class) return say(said, bytes, hex(bytes));
             if (type == ByteBuffer.class) return say(said, ByteBuffer.wrap(bytes), hex(bytes));
             if (BaseRecords.class.isAssignableFrom(raw(type))) {
                 records++;
-                return say(said, MemoryRecords.readableRecords(ByteBuffer.wrap(instead == null ? bytes : instead)), hex(bytes));
+                ByteBuffer buffer = ByteBuffer.wrap(instead == null ? bytes : instead);
+                return say(said, MemoryRecords.readableRecords(buffer), hex(bytes));
             }
             if (wire.isArray()) return list(type, wire.arrayElementType().get(), name, said);
             Message inner = (Message) raw(type).getConstructor().newInstance();
@@ -177,10 +193,13 @@ public class Goldens {
 
         /** Two elements. */
         @SuppressWarnings({"unchecked", "rawtypes"})
-        Object list(java.lang.reflect.Type type, Type element, String name, Object[] said) throws Exception {
+        Object list(java.lang.reflect.Type type, Type element, String name, Object[] said)
+            throws Exception {
             boolean sets = raw(type) != List.class;
-            Collection all = sets ? (Collection) raw(type).getConstructor().newInstance() : new ArrayList<>();
-            java.lang.reflect.Type inner = ((ParameterizedType) (sets ? raw(type).getGenericSuperclass() : type)).getActualTypeArguments()[0];
+            Collection all =
+                sets ? (Collection) raw(type).getConstructor().newInstance() : new ArrayList<>();
+            java.lang.reflect.Type list = sets ? raw(type).getGenericSuperclass() : type;
+            java.lang.reflect.Type inner = ((ParameterizedType) list).getActualTypeArguments()[0];
             inner = inner == Integer.class ? int.class : inner == Long.class ? long.class
                 : inner == Short.class ? short.class : inner == Byte.class ? byte.class : inner;
             List<Object> saids = new ArrayList<>();
@@ -194,7 +213,9 @@ public class Goldens {
         }
 
         static Class<?> raw(java.lang.reflect.Type type) {
-            return type instanceof ParameterizedType parameterized ? (Class<?>) parameterized.getRawType() : (Class<?>) type;
+            return type instanceof ParameterizedType parameterized
+                ? (Class<?>) parameterized.getRawType()
+                : (Class<?>) type;
         }
 
         static Object say(Object[] said, Object value, Object says) {
@@ -216,7 +237,9 @@ public class Goldens {
         return JSON.writeValueAsString(line);
     }
 
-    static ApiVersionsResponseData broker(short version, short produce, short fetch, boolean transactions) {
+    static ApiVersionsResponseData broker(
+        short version, short produce, short fetch, boolean transactions
+    ) {
         ApiVersionsResponseData data = new ApiVersionsResponseData();
         data.apiKeys().add(speaks(0, 0, produce));
         data.apiKeys().add(speaks(1, 4, fetch));
@@ -225,18 +248,22 @@ public class Goldens {
         if (version >= 3) {
             data.setFinalizedFeaturesEpoch(77).setZkMigrationReady(true);
             for (String name : List.of("group.version", "transaction.version", "metadata.version")) {
-                data.supportedFeatures().add(new ApiVersionsResponseData.SupportedFeatureKey().setName(name).setMinVersion((short) 1).setMaxVersion((short) 2));
+                data.supportedFeatures().add(new ApiVersionsResponseData.SupportedFeatureKey()
+                    .setName(name).setMinVersion((short) 1).setMaxVersion((short) 2));
                 if (transactions || !name.startsWith("transaction")) {
-                    data.finalizedFeatures().add(new ApiVersionsResponseData.FinalizedFeatureKey().setName(name).setMinVersionLevel((short) 1).setMaxVersionLevel((short) 2));
+                    data.finalizedFeatures().add(new ApiVersionsResponseData.FinalizedFeatureKey()
+                        .setName(name).setMinVersionLevel((short) 1).setMaxVersionLevel((short) 2));
                 }
             }
-            data.unknownTaggedFields().add(new RawTaggedField(1000, "unknown".getBytes(StandardCharsets.UTF_8)));
+            byte[] unknown = "unknown".getBytes(StandardCharsets.UTF_8);
+            data.unknownTaggedFields().add(new RawTaggedField(1000, unknown));
         }
         return version >= 1 ? data.setThrottleTimeMs(5) : data;
     }
 
     static ApiVersionsResponseData.ApiVersion speaks(int key, int low, int high) {
-        return new ApiVersionsResponseData.ApiVersion().setApiKey((short) key).setMinVersion((short) low).setMaxVersion((short) high);
+        return new ApiVersionsResponseData.ApiVersion()
+            .setApiKey((short) key).setMinVersion((short) low).setMaxVersion((short) high);
     }
 
     // === batches ===
