@@ -2,10 +2,10 @@
 // tests/batch.rs.
 //
 // The messages are the requests and responses of the APIs in the table of src/api.rs, in every
-// version of this Kafka: once with all fields of the version set and an unknown tagged field in each
-// structure, and once with default values. Messages that the crate edits (addresses, records,
-// versions) are written once more with the edit. The batches are in every codec, as Java's producers
-// write them.
+// version of this Kafka: once with all fields of the version set and an unknown tagged field in
+// each structure, and once with default values. Messages that the crate edits (addresses, records,
+// versions) are written once more with the edit. The batches are in every codec, as Java's
+// producers write them.
 //
 // Run at the top of the repository, after `cargo xtask kafka` has fetched the jars:
 //
@@ -41,6 +41,8 @@ public class Goldens {
         ApiMessageType.SHARE_ACKNOWLEDGE,
     };
 
+    static final String TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
     static final ObjectMapper JSON = new ObjectMapper();
 
     public static void main(String[] args) throws Exception {
@@ -69,7 +71,8 @@ public class Goldens {
 
     // === messages ===
 
-    static String message(ApiMessageType api, boolean request, short version, Schema schema) throws Exception {
+    static String message(ApiMessageType api, boolean request, short version, Schema schema)
+        throws Exception {
         Map<String, Object> line = new LinkedHashMap<>();
         line.put("api", api.apiKey());
         line.put("name", api.name);
@@ -102,7 +105,7 @@ public class Goldens {
         ObjectSerializationCache cache = new ObjectSerializationCache();
         ByteBuffer buffer = ByteBuffer.allocate(message.size(cache, version));
         message.write(new ByteBufferAccessor(buffer), cache, version);
-        if (buffer.hasRemaining()) throw new IllegalStateException("the message has another size than it stated");
+        if (buffer.hasRemaining()) throw new IllegalStateException("not of the stated size");
         return buffer.array();
     }
 
@@ -145,7 +148,8 @@ public class Goldens {
         static Method setter(Class<?> owner, String snake) {
             StringBuilder name = new StringBuilder("set");
             for (String word : snake.split("_")) {
-                name.append(word.substring(0, 1).toUpperCase(Locale.ROOT)).append(word.substring(1));
+                name.append(word.substring(0, 1).toUpperCase(Locale.ROOT));
+                name.append(word.substring(1));
             }
             for (Method method : owner.getMethods()) {
                 if (method.getName().equals(name.toString())) return method;
@@ -247,7 +251,8 @@ public class Goldens {
         data.apiKeys().add(speaks(999, 0, 70));
         if (version >= 3) {
             data.setFinalizedFeaturesEpoch(77).setZkMigrationReady(true);
-            for (String name : List.of("group.version", "transaction.version", "metadata.version")) {
+            List<String> names = List.of("group.version", "transaction.version", "metadata.version");
+            for (String name : names) {
                 data.supportedFeatures().add(new ApiVersionsResponseData.SupportedFeatureKey()
                     .setName(name).setMinVersion((short) 1).setMaxVersion((short) 2));
                 if (transactions || !name.startsWith("transaction")) {
@@ -269,11 +274,13 @@ public class Goldens {
     // === batches ===
 
     static List<SimpleRecord> small() {
-        Header[] odd = {header("a", "1"), new RecordHeader("x", (byte[]) null), header("a", "2"), header("\u00e9", "")};
+        Header nil = new RecordHeader("x", (byte[]) null);
+        Header[] odd = {header("a", "1"), nil, header("a", "2"), header("\u00e9", "")};
+        Header[] one = {header("type", "order")};
         return List.of(
             new SimpleRecord(1_700_000_000_005L, bytes("key"), bytes("value"), odd),
             new SimpleRecord(1_700_000_000_000L, (byte[]) null, null, new Header[0]),
-            new SimpleRecord(1_700_000_123_456L, bytes(""), bytes("words ".repeat(40)), new Header[] {header("type", "order")}));
+            new SimpleRecord(1_700_000_123_456L, bytes(""), bytes("words ".repeat(40)), one));
     }
 
     /** More than two blocks of every codec. */
@@ -286,8 +293,10 @@ public class Goldens {
                 random = random * 6364136223846793005L + 1442695040888963407L;
                 value.append(Long.toHexString(random >>> 52)).append(" order ".repeat(130));
             }
-            records.add(new SimpleRecord(1_700_000_000_000L + number, bytes("customer-" + number), bytes(value.toString()),
-                new Header[] {header("type", "order")}));
+            byte[] key = bytes("customer-" + number);
+            Header[] headers = {header("type", "order")};
+            long timestamp = 1_700_000_000_000L + number;
+            records.add(new SimpleRecord(timestamp, key, bytes(value.toString()), headers));
         }
         return records;
     }
@@ -300,7 +309,9 @@ public class Goldens {
         // The same records with the new header, by the same builder, uncompressed.
         line.put("injected", name.equals("small") ? hex(built("none", records, true)) : null);
         List<Object> said = new ArrayList<>();
-        for (SimpleRecord record : name.equals("small") ? records : List.<SimpleRecord>of()) said.add(said(record));
+        if (name.equals("small")) {
+            for (SimpleRecord record : records) said.add(said(record));
+        }
         line.put("records", said);
         line.put("count", records.size());
         return JSON.writeValueAsString(line);
@@ -308,12 +319,15 @@ public class Goldens {
 
     static byte[] built(String codec, List<SimpleRecord> records, boolean inject) {
         ByteBuffer buffer = ByteBuffer.allocate(1 << 20);
-        MemoryRecordsBuilder builder = MemoryRecords.builder(buffer, (byte) 2, Compression.of(codec).build(),
-            TimestampType.CREATE_TIME, 0L, -1L, 42L, (short) 5, 11, true, 3);
+        MemoryRecordsBuilder builder = MemoryRecords.builder(
+            buffer, (byte) 2, Compression.of(codec).build(), TimestampType.CREATE_TIME,
+            0L, -1L, 42L, (short) 5, 11, true, 3);
         for (SimpleRecord record : records) {
             List<Header> headers = new ArrayList<>(List.of(record.headers()));
-            if (inject) headers.add(header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
-            builder.append(new SimpleRecord(record.timestamp(), record.key(), record.value(), headers.toArray(new Header[0])));
+            if (inject) headers.add(header("traceparent", TRACEPARENT));
+            Header[] array = headers.toArray(new Header[0]);
+            builder.append(
+                new SimpleRecord(record.timestamp(), record.key(), record.value(), array));
         }
         ByteBuffer built = builder.build().buffer();
         byte[] bytes = new byte[built.remaining()];
@@ -324,7 +338,8 @@ public class Goldens {
     static Object said(SimpleRecord record) {
         List<Object> headers = new ArrayList<>();
         for (Header header : record.headers()) {
-            headers.add(Arrays.asList(hex(bytes(header.key())), header.value() == null ? null : hex(header.value())));
+            String value = header.value() == null ? null : hex(header.value());
+            headers.add(Arrays.asList(hex(bytes(header.key())), value));
         }
         return Arrays.asList(record.timestamp(), hex(record.key()), hex(record.value()), headers);
     }
