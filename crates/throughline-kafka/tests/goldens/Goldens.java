@@ -251,7 +251,8 @@ public class Goldens {
         data.apiKeys().add(speaks(999, 0, 70));
         if (version >= 3) {
             data.setFinalizedFeaturesEpoch(77).setZkMigrationReady(true);
-            List<String> names = List.of("group.version", "transaction.version", "metadata.version");
+            List<String> names =
+                List.of("group.version", "transaction.version", "metadata.version");
             for (String name : names) {
                 data.supportedFeatures().add(new ApiVersionsResponseData.SupportedFeatureKey()
                     .setName(name).setMinVersion((short) 1).setMaxVersion((short) 2));
