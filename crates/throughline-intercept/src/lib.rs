@@ -28,8 +28,9 @@
 pub mod correlate;
 pub mod http;
 pub mod kafka;
+mod trace;
 
-pub use http::Exchange as HttpExchange;
+pub use http::HttpExchange;
 pub use kafka::Session as KafkaSession;
 
 /// Where bytes come from, or go to.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use throughline_intercept::correlate::{
     self, CorrelationKey, CorrelatorAccess as _, TokenLocation,
 };
-use throughline_intercept::http::{self, Direction, Exchange, Request};
+use throughline_intercept::http::{self, Direction, HttpExchange, HttpRequestHead};
 use throughline_intercept::kafka::{Naming, Settings, TopicSettings};
 use throughline_model::Span;
 use throughline_model::context::HeaderList;
@@ -31,12 +31,12 @@ fn request(
     direction: Direction,
     now: u64,
     headers: &[(&str, &str)],
-) -> Exchange {
+) -> HttpExchange {
     let mut list = HeaderList::default();
     headers
         .iter()
         .for_each(|(name, value)| list.push(name, value));
-    let request = Request {
+    let request = HttpRequestHead {
         method: "GET",
         scheme: "http",
         authority: "eshop",
@@ -44,10 +44,10 @@ fn request(
         version: "1.1",
         body: None,
     };
-    let mut exchange = Exchange::new(
+    let mut exchange = HttpExchange::new(
         Arc::new(http::Settings::default()),
         direction,
-        http::Peer::default(),
+        http::HttpPeer::default(),
         now,
     );
     let correlator = process.correlator.as_deref().unwrap();
@@ -55,7 +55,7 @@ fn request(
     exchange
 }
 
-fn end(process: &Process, mut exchange: Exchange, now: u64) -> Span {
+fn end(process: &Process, mut exchange: HttpExchange, now: u64) -> Span {
     let correlator = process.correlator.as_deref().unwrap();
     exchange.handle_response(now, 200, &HeaderList::default(), correlator);
     exchange.handle_end(now, correlator);
