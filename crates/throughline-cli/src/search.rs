@@ -61,6 +61,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<(), CommandError> {
             .context("cannot write to stdout")?;
         return Ok(());
     }
+    // A proxy in between may respond with a page of its own.
     let Ok(list) = serde_json::from_slice::<TraceListJson>(&body) else {
         return Err(client.unexpected_response(status, &body));
     };
@@ -98,6 +99,7 @@ fn query_parameters(
             )),
         }
     }
+    // The server rejects more; checked here so that all errors come together.
     match args.limit.parse::<u32>() {
         Ok(1..=MAX_LIMIT) => parameters.push(("query.searchDepth", args.limit.clone())),
         Ok(_) | Err(_) => errors.push(format!(
@@ -153,6 +155,7 @@ fn table(summaries: &[TraceListItemJson], colors: ColorMode) -> String {
     );
     let mut out = format!("{}\n", colors.dim(&header));
     for summary in summaries {
+        // Padded before coloring: escape sequences would count as width.
         let errors = format!("{:>6}", summary.error_span_count);
         let errors = if summary.error_span_count > 0 {
             colors.error(&errors)

@@ -72,8 +72,10 @@ async fn serve(
     // Handlers come before the start message, so that a script that has read it can send a signal.
     let stop = stop_signal()?;
     let exporter = Arc::new(Exporter::start(export).context("cannot set up TLS to the collector")?);
+    // The proxy reads the exporter's counters whenever its metrics are scraped.
     let counters = Arc::clone(&exporter);
     let sink: Arc<dyn SpanSink> = Arc::<Exporter>::clone(&exporter);
+    // The configuration is moved into the proxy; the start message needs these parts.
     let listeners = config.listeners.clone();
     let http_listeners = config.http.listeners.clone();
     let proxy = Proxy::bind(config, sink)
@@ -92,6 +94,7 @@ async fn serve(
     message.print().context("cannot write to stdout")?;
     let reloads = tokio::spawn(reloader.run());
     proxy.run(stop).await;
+    // A reload during the drain would have no effect.
     reloads.abort();
     if !exporter.shutdown(EXPORT_FLUSH_TIMEOUT).await {
         tracing::warn!("shutdown dropped spans: the collector did not accept them in time");
@@ -147,6 +150,7 @@ fn exporter_counters(exporter: &Exporter) -> ExporterCounts {
         .dropped
         .by_reason()
         .into_iter()
+        // The proxy sees the rejection first, and would count it twice.
         .filter(|(reason, _)| *reason != "queue_full")
         .collect();
     ExporterCounts {

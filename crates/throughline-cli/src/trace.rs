@@ -17,6 +17,7 @@ use crate::terminal::ColorMode;
 pub(crate) fn run(args: &TraceArgs) -> Result<(), CommandError> {
     let mut errors = Vec::new();
     let client = QueryClient::new(&args.collector, &mut errors);
+    // Parsed and printed again, so that a 64-bit id is padded as the server expects it.
     let Some(id) = TraceId::from_hex(args.id.trim()) else {
         errors.push(format!(
             "{:?} is not a trace id; write it as up to 32 hex digits, not all zero",

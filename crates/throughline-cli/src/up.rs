@@ -60,6 +60,7 @@ fn parse(args: &UpArgs) -> Result<(Config, EnvFilter), Vec<String>> {
         Err(error) => errors.push(error),
     }
     match log_filter("--log", &args.log) {
+        // The filter comes last, so that its error is listed with the others.
         Ok(filter) if errors.is_empty() => return Ok((config, filter)),
         Ok(_) => {}
         Err(error) => errors.push(error),
@@ -77,6 +78,7 @@ fn parse_ports(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) {
             ));
             continue;
         };
+        // Port 0 may be used repeatedly: each time another free port is assigned.
         let taken = ports.iter().find(|(_, other)| *other == port && port != 0);
         if let Some((taken, _)) = taken {
             let taken = port_option(*taken);
@@ -133,6 +135,7 @@ fn parse_store_memory(text: &str) -> Result<usize, String> {
 /// Returns the error for a port that cannot be bound, with the option that changes it.
 fn bind_error(error: &BindError) -> anyhow::Error {
     let (option, address) = (port_option(error.door), error.address);
+    // By far the most frequent cause: a second collector, or Jaeger on the same ports.
     if error.source.kind() == std::io::ErrorKind::AddrInUse {
         let port = address.port();
         anyhow!(

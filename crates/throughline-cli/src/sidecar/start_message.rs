@@ -38,6 +38,7 @@ impl StartMessage<'_> {
 
     fn json(&self) -> serde_json::Value {
         serde_json::json!({
+            // Kept beside `listeners` for scripts that read the bootstrap address.
             "kafka": self.addresses.listeners.first(),
             "listeners": self.addresses.listeners,
             "http": self.addresses.http,
@@ -51,6 +52,7 @@ impl StartMessage<'_> {
         let kafka = self.listeners.iter().zip(&self.addresses.listeners);
         let mut example = None;
         for (listener, address) in kafka {
+            // Redirected clients keep their bootstrap servers and need no line of their own.
             if let ListenerRoute::Addressed(addressed) = &listener.route {
                 lines.extend(self.kafka_lines(addressed, *address));
                 example = Some(connectable(*address));

@@ -50,6 +50,7 @@ impl ConfigParser<'_> {
         let write = self.write_formats();
         let others = Format::contexts().filter(|format| !write.contains(format));
         let read = write.iter().copied().chain(others).collect();
+        // opentracing-kafka-client has no spans for commits, so its naming turns them off.
         let default = self.default_topic(naming);
         let limits = Limits {
             max_frame_bytes: self.byte_size("max_frame", &options.max_frame),
@@ -121,6 +122,7 @@ impl ConfigParser<'_> {
                 None => return vec![Format::W3c],
             },
         };
+        // The names are those of OTEL_PROPAGATORS, for the option too.
         let list = FormatList::parse(&text);
         let known = FormatList::names(Format::contexts());
         for word in list.unknown {

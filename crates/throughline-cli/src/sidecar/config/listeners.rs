@@ -39,7 +39,7 @@ impl ConfigParser<'_> {
         if raw.options.transparent {
             self.redirected_listeners(&listen)
         } else if self.has_http() && raw.options.kafka.is_none() {
-            // The service uses HTTP only.
+            // The service uses HTTP only. Without HTTP, a missing `--kafka` is an error.
             Vec::new()
         } else {
             self.addressed_listeners(&listen)
@@ -92,6 +92,7 @@ impl ConfigParser<'_> {
 
     fn inbound_address(&mut self, has_ipv6: bool) -> Option<SocketAddr> {
         let Some(text) = self.raw.options.listen_inbound.as_deref() else {
+            // One socket takes both families; without IPv6 it could not be bound.
             let all = if has_ipv6 {
                 IpAddr::V6(Ipv6Addr::UNSPECIFIED)
             } else {
@@ -114,6 +115,7 @@ impl ConfigParser<'_> {
     }
 
     fn addressed_listeners(&mut self, listen: &[SocketAddr]) -> Vec<ListenerConfig> {
+        // Parsed even without a valid `--listen`, so that all errors are reported.
         let bootstrap = self.bootstrap_brokers(listen);
         let (&address, more) = match listen {
             [] => return Vec::new(),
@@ -225,6 +227,7 @@ impl ConfigParser<'_> {
             return None;
         };
         let port = admin.port();
+        // Ports are compared, not addresses: a wildcard address covers the others.
         let is_listen_port = listeners
             .iter()
             .any(|listener| port != 0 && port == listener.address.port());

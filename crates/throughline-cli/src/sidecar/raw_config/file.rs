@@ -28,6 +28,7 @@ pub(super) fn parse_values(
     text: &str,
     command: &Command,
 ) -> Result<FileValues, Vec<String>> {
+    // An empty file is null in YAML, and valid.
     let map: Map<String, Value> = match serde_saphyr::from_str::<Option<Map<String, Value>>>(text) {
         Ok(map) => map.unwrap_or_default(),
         Err(error) => return Err(vec![format!("{path}: {}", error.to_string().trim_end())]),
@@ -40,6 +41,7 @@ pub(super) fn parse_values(
             continue;
         };
         let value = match (is_switch, value) {
+            // A key without a value keeps the default, as if it were not there.
             (_, Value::Null) | (true, Value::Bool(false)) => continue,
             (true, Value::Bool(true)) => None,
             (true, _) => {
@@ -58,6 +60,7 @@ pub(super) fn parse_values(
                 }
             },
         };
+        // YAML rejects duplicate keys, but not the same option under two names.
         if parsed.values.insert(key.clone(), value).is_some() {
             errors.push(format!(
                 "{path}: {key} is set twice, once under its former name; remove one of the two"
