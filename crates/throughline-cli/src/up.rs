@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, anyhow};
-use throughline_collector::{Addresses, BindError, Collector, Config, Door};
+use throughline_collector::{
+    CollectorAddresses, CollectorBindError, CollectorEndpoint, CollectorServer, Config,
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::up::UpArgs;
@@ -28,7 +30,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
     runtime.block_on(async move {
         // Handlers come first: a script may send a signal once it has read the addresses.
         let stop = stop_signal()?;
-        let collector = Collector::bind(config)
+        let collector = CollectorServer::bind(config)
             .await
             .map_err(|error| bind_error(&error))?;
         print_addresses(collector.addresses(), json).context("cannot write to stdout")?;
@@ -56,7 +58,7 @@ fn parse(args: &UpArgs) -> Result<(Config, EnvFilter), Vec<String>> {
     }
     parse_ports(args, &mut config, &mut errors);
     match parse_store_memory(&args.store_memory) {
-        Ok(bytes) => config.store_memory = bytes,
+        Ok(bytes) => config.max_store_bytes = bytes,
         Err(error) => errors.push(error),
     }
     match log_filter("--log", &args.log) {
@@ -69,7 +71,7 @@ fn parse(args: &UpArgs) -> Result<(Config, EnvFilter), Vec<String>> {
 }
 
 fn parse_ports(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) {
-    let mut ports: Vec<(Door, u16)> = Vec::new();
+    let mut ports: Vec<(CollectorEndpoint, u16)> = Vec::new();
     for (listener, text) in port_arguments(args) {
         let option = port_option(listener);
         let Ok(port) = text.parse::<u16>() else {
@@ -93,30 +95,30 @@ fn parse_ports(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) {
     }
 }
 
-const fn port_arguments(args: &UpArgs) -> [(Door, &String); 4] {
+const fn port_arguments(args: &UpArgs) -> [(CollectorEndpoint, &String); 4] {
     [
-        (Door::OtlpGrpc, &args.otlp_grpc_port),
-        (Door::OtlpHttp, &args.otlp_http_port),
-        (Door::Zipkin, &args.zipkin_port),
-        (Door::Query, &args.query_port),
+        (CollectorEndpoint::OtlpGrpc, &args.otlp_grpc_port),
+        (CollectorEndpoint::OtlpHttp, &args.otlp_http_port),
+        (CollectorEndpoint::Zipkin, &args.zipkin_port),
+        (CollectorEndpoint::Query, &args.query_port),
     ]
 }
 
-const fn port_mut(config: &mut Config, listener: Door) -> &mut u16 {
+const fn port_mut(config: &mut Config, listener: CollectorEndpoint) -> &mut u16 {
     match listener {
-        Door::OtlpGrpc => &mut config.otlp_grpc_port,
-        Door::OtlpHttp => &mut config.otlp_http_port,
-        Door::Zipkin => &mut config.zipkin_port,
-        Door::Query => &mut config.query_port,
+        CollectorEndpoint::OtlpGrpc => &mut config.otlp_grpc_port,
+        CollectorEndpoint::OtlpHttp => &mut config.otlp_http_port,
+        CollectorEndpoint::Zipkin => &mut config.zipkin_port,
+        CollectorEndpoint::Query => &mut config.query_port,
     }
 }
 
-const fn port_option(listener: Door) -> &'static str {
+const fn port_option(listener: CollectorEndpoint) -> &'static str {
     match listener {
-        Door::OtlpGrpc => "--otlp-grpc-port",
-        Door::OtlpHttp => "--otlp-http-port",
-        Door::Zipkin => "--zipkin-port",
-        Door::Query => "--query-port",
+        CollectorEndpoint::OtlpGrpc => "--otlp-grpc-port",
+        CollectorEndpoint::OtlpHttp => "--otlp-http-port",
+        CollectorEndpoint::Zipkin => "--zipkin-port",
+        CollectorEndpoint::Query => "--query-port",
     }
 }
 
@@ -133,8 +135,8 @@ fn parse_store_memory(text: &str) -> Result<usize, String> {
 }
 
 /// Returns the error for a port that cannot be bound, with the option that changes it.
-fn bind_error(error: &BindError) -> anyhow::Error {
-    let (option, address) = (port_option(error.door), error.address);
+fn bind_error(error: &CollectorBindError) -> anyhow::Error {
+    let (option, address) = (port_option(error.endpoint), error.address);
     // By far the most frequent cause: a second collector, or Jaeger on the same ports.
     if error.source.kind() == std::io::ErrorKind::AddrInUse {
         let port = address.port();
@@ -152,8 +154,8 @@ fn bind_error(error: &BindError) -> anyhow::Error {
 }
 
 /// Prints the addresses: one line of JSON for scripts, or text.
-fn print_addresses(addresses: Addresses, json: bool) -> std::io::Result<()> {
-    let Addresses {
+fn print_addresses(addresses: CollectorAddresses, json: bool) -> std::io::Result<()> {
+    let CollectorAddresses {
         otlp_grpc,
         otlp_http,
         zipkin,
@@ -162,10 +164,10 @@ fn print_addresses(addresses: Addresses, json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
         let line = serde_json::json!({
-            Door::OtlpGrpc.label(): otlp_grpc,
-            Door::OtlpHttp.label(): otlp_http,
-            Door::Zipkin.label(): zipkin,
-            Door::Query.label(): query,
+            CollectorEndpoint::OtlpGrpc.label(): otlp_grpc,
+            CollectorEndpoint::OtlpHttp.label(): otlp_http,
+            CollectorEndpoint::Zipkin.label(): zipkin,
+            CollectorEndpoint::Query.label(): query,
         });
         writeln!(out, "{line}")?;
     } else {

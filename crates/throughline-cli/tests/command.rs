@@ -264,8 +264,8 @@ fn repeated_losses_are_logged_once() {
     let log = up.log();
     // These texts are the collector's; each must be logged once for four losses.
     for part in [
-        "rejected a span: the trace id",
-        "refused a request",
+        "span rejected: the trace id",
+        "request rejected",
         "the store is full",
     ] {
         assert_eq!(log.matches(part).count(), 1, "{part}: {log}");

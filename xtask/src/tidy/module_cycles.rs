@@ -265,11 +265,11 @@ impl ModuleGraph {
                 module = next;
                 continue;
             }
-            let import = self
-                .modules
-                .get(&module)
-                .and_then(|found| found.imports.get(name));
-            return match import {
+            let references = self.modules.get(&module);
+            if references.is_some_and(|found| found.children.contains(name)) {
+                return next;
+            }
+            return match references.and_then(|found| found.imports.get(name)) {
                 Some(import) if depth < MAX_REEXPORT_DEPTH => {
                     self.resolve(&module, import, depth + 1).unwrap_or(module)
                 }

@@ -40,6 +40,7 @@ impl RedirectedServer {
         let direction = self.detect.direction;
         match protocol {
             DetectedProtocol::Http1 | DetectedProtocol::Http2 => {
+                // The dialed connection carries the first request, so that nothing is dialed twice.
                 self.http
                     .serve(direction, redirected, protocol, upstream)
                     .await;
@@ -50,6 +51,7 @@ impl RedirectedServer {
                     .serve_redirected(redirected, &self.cluster, upstream)
                     .await;
             }
+            // TLS is between client and server: its bytes cannot be read.
             DetectedProtocol::Kafka | DetectedProtocol::Tls | DetectedProtocol::Unknown => {
                 self.tunnel(redirected, upstream).await;
             }

@@ -31,6 +31,7 @@ impl MetricsSources {
         if let Some(read_counts) = &self.exporter {
             self.kafka.update_exporter(&read_counts());
         }
+        // Each cluster is locked by itself, so that a scrape does not stop all connections.
         let gauges = ClusterGauges {
             held_bytes: self.sum(|state| state.held()),
             deliveries_open: self.sum(|state| state.waiting()),

@@ -61,6 +61,7 @@ impl BoundSockets {
             admin: None,
         };
         let (mut listeners, mut http) = (Vec::new(), Vec::new());
+        // In the order of the configuration, which the addresses keep.
         for wanted in std::mem::take(&mut config.listeners) {
             let (listener, local) = bind(wanted.address, ListenerPurpose::Kafka).await?;
             addresses.listeners.push(local);
@@ -111,6 +112,7 @@ async fn bind(
         source,
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
+    // With port 0, the system has chosen the port by now.
     let local = listener.local_addr().map_err(failed)?;
     Ok((listener, local))
 }

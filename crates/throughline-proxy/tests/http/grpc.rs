@@ -18,7 +18,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use crate::fixture::{HttpFixture, attribute_text, inbound};
-use crate::support::{listen, nobody, within};
+use crate::support::{closed_port, listen, within};
 
 type WordStream = Pin<Box<dyn Stream<Item = Result<String, Status>> + Send>>;
 
@@ -274,7 +274,7 @@ async fn deadline_and_cancellation_reach_the_server() {
 
 #[tokio::test]
 async fn grpc_client_gets_a_grpc_status() {
-    let fixture = HttpFixture::start(inbound(nobody().await)).await;
+    let fixture = HttpFixture::start(inbound(closed_port().await)).await;
     let mut client = client(fixture.address()).await;
     let status = client
         .unary(Request::new("one".to_owned()), path(), codec())

@@ -19,7 +19,7 @@ use crate::fixture::{
     Body, HttpFixture, attribute_text, echo, empty_body, forward_proxy, get, inbound, listening,
     read_response, service, text_body, with_limits,
 };
-use crate::support::{listen, nobody, within};
+use crate::support::{closed_port, listen, within};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -303,7 +303,7 @@ async fn span_lasts_to_the_end_of_the_response() {
 
 #[tokio::test]
 async fn unreachable_service_gets_503_with_the_reason() {
-    let fixture = HttpFixture::start(inbound(nobody().await)).await;
+    let fixture = HttpFixture::start(inbound(closed_port().await)).await;
     let response = fixture.http1().await.send_request(get("/")).await.unwrap();
     assert_eq!(
         response.headers()["proxy-status"],
