@@ -140,6 +140,7 @@ fn tag_attributes(
 /// Returns the earliest start of a trace, in RFC 3339; [`None`] if `since` is not a duration.
 fn start_of_search(since: &str, now: OffsetDateTime) -> Option<String> {
     let since = i64::try_from(duration::parse(since)?).ok()?;
+    // A duration that reaches before the calendar's first year is invalid.
     let start = now.checked_sub(time::Duration::nanoseconds(since))?;
     start.format(&Rfc3339).ok()
 }
@@ -181,6 +182,7 @@ fn table(summaries: &[TraceListItemJson], colors: ColorMode) -> String {
 
 impl TraceListItemJson {
     fn start(&self) -> String {
+        // Times are strings in JSON: a number would lose nanoseconds in JavaScript.
         let nanoseconds = self.min_start_time_unix_nano.parse().unwrap_or_default();
         let start = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH);

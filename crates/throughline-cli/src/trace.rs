@@ -31,6 +31,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), CommandError> {
     let (status, body) = client.get(&format!("/api/traces/{id}"), &[])?;
     match status {
         200 => {}
+        // Spans arrive with the export delay of their services.
         404 => {
             return Err(CommandError::Failed(anyhow!(
                 "the collector has no trace {id}; it may not have arrived yet, or have been \
@@ -41,6 +42,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), CommandError> {
     }
     let mut out = std::io::stdout().lock();
     if args.json {
+        // Printed as received: a script gets fields that this version does not know.
         out.write_all(&body)
             .and_then(|()| writeln!(out))
             .context("cannot write to stdout")?;

@@ -21,6 +21,7 @@ const MIN_STORE_MEMORY_BYTES: usize = 1 << 20;
 pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
     let (config, filter) = parse(args).map_err(CommandError::Usage)?;
     init_logging(filter);
+    // Each sender keeps a connection open, and file limits of 1024 are usual.
     raise_nofile_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -90,6 +91,7 @@ fn parse_ports(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) {
         }
         ports.push((listener, port));
     }
+    // Set at the end: until then a duplicate may still be found.
     for (listener, port) in ports {
         *port_mut(config, listener) = port;
     }
@@ -163,6 +165,7 @@ fn print_addresses(addresses: CollectorAddresses, json: bool) -> std::io::Result
     } = addresses;
     let mut out = std::io::stdout().lock();
     if json {
+        // The keys are those of the metric labels, so that scripts need one list of names.
         let line = serde_json::json!({
             CollectorEndpoint::OtlpGrpc.label(): otlp_grpc,
             CollectorEndpoint::OtlpHttp.label(): otlp_http,

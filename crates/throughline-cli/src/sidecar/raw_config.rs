@@ -57,6 +57,7 @@ impl RawConfig {
             parse_arguments(arguments).map_err(|error| vec![error.to_string()])?;
         let mut config = Self {
             options,
+            // Defaults are no source, so that the file may replace them.
             sources: argument_sources(&matches),
             file: None,
             warnings: renamed_arguments(arguments),
@@ -82,6 +83,7 @@ impl RawConfig {
             config.file = Some(text);
         }
         if !values.is_empty() {
+            // Parsed by clap again, which keeps one set of rules for values and conflicts.
             let merged = with_values(arguments, &values);
             let (options, _) = parse_arguments(&merged).map_err(|error| {
                 let path = config.options.config.as_deref().unwrap_or("environment");
@@ -203,6 +205,7 @@ fn argument_sources(matches: &ArgMatches) -> BTreeMap<String, OptionSource> {
 fn with_values(arguments: &[OsString], values: &RawValues) -> Vec<OsString> {
     let split = arguments
         .iter()
+        // No option comes before the subcommand, so the first match is it.
         .position(|argument| argument == SUBCOMMAND)
         .map_or(arguments.len(), |position| position + 1);
     let (front, rest) = arguments

@@ -90,7 +90,7 @@ impl ConfigReloader {
 
     fn reload(&mut self) {
         self.file = FileDebouncer {
-            // What is read here counts as loaded even if it is invalid: its errors are logged once.
+            // An invalid file counts as loaded too, so that its errors are logged once.
             loaded: self.read_file().or_else(|| self.file.loaded.take()),
             candidate: None,
         };

@@ -102,6 +102,7 @@ pub(super) fn render(trace: &TreeTrace, colors: ColorMode) -> String {
 }
 
 fn heading(trace: &TreeTrace, start: u64) -> String {
+    // Children may end after the root, so the trace is as long as its latest span.
     let end = trace
         .spans
         .iter()

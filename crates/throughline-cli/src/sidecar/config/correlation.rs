@@ -49,6 +49,7 @@ impl ConfigParser<'_> {
             single_in_flight,
             ..Settings::default()
         };
+        // The default keys, `x-request-id`, stay.
         settings.keys.extend(self.correlation_keys());
         settings
     }

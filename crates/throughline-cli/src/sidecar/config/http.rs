@@ -147,6 +147,7 @@ impl ConfigParser<'_> {
         let options = &self.raw.options;
         let outbound = options.outbound.as_deref().map(str::trim);
         let outbound = outbound
+            // A service with only an inbound listener would have no traced outbound requests.
             .or_else(|| options.inbound.is_some().then_some(DEFAULT_OUTBOUND))
             .filter(|text| *text != "off");
         let Some(outbound) = outbound else {
@@ -199,6 +200,7 @@ impl ConfigParser<'_> {
             "always" => Trust::Always,
             "never" => Trust::Never,
             networks => {
+                // An invalid network must not widen the trust: none is trusted then.
                 let networks: Result<Vec<Cidr>, _> = networks
                     .split(',')
                     .map(|text| text.trim().parse())
@@ -259,6 +261,7 @@ fn loopback_address(port: u16) -> HostPort {
 }
 
 fn is_local(host: &str) -> bool {
+    // Names other than localhost would need DNS.
     host == "localhost"
         || host
             .parse()

@@ -83,6 +83,7 @@ impl ConfigParser<'_> {
         let attribute = attribute.and_then(|pair| pair.value.as_str().map(str::to_owned));
         let option = self.raw.options.service.as_deref();
         let option = option.map(|name| name.trim().to_owned());
+        // An empty name would merge all such services into one.
         if option.as_deref() == Some("") {
             self.error("service", "is empty; give it a name, or leave it out");
         }
@@ -91,6 +92,7 @@ impl ConfigParser<'_> {
         let name = option
             .or_else(|| self.variable("OTEL_SERVICE_NAME"))
             .or(attribute);
+        // One sidecar may serve many Kafka clients: then each is a service of its own.
         let service = if name.is_some() {
             Service::Fixed
         } else {

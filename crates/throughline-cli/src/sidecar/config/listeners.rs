@@ -167,6 +167,7 @@ impl ConfigParser<'_> {
     fn broker_ports(&mut self, listen_port: u16) -> PortRange {
         let range = match self.raw.options.broker_ports.as_deref().map(str::trim) {
             None => return default_broker_ports(listen_port),
+            // The port of --listen cannot collide with ports that the system assigns.
             Some("any") => return PortRange::Any,
             Some(text) => parse_port_range(text),
         };
@@ -177,6 +178,7 @@ impl ConfigParser<'_> {
             );
             return PortRange::Any;
         };
+        // The listener would take the port of a broker, whose clients would get another one.
         if range.contains(listen_port) {
             self.error(
                 "broker_ports",
@@ -211,6 +213,7 @@ impl ConfigParser<'_> {
             let path = dir.display();
             self.error("state_dir", &format!("{path} is not a directory"));
         }
+        // Two sidecars on one machine may share the directory.
         Some(dir.join(format!("broker-ports-{}", listen.port())))
     }
 
@@ -258,6 +261,7 @@ pub(super) fn parse_socket_addr(text: &str) -> Option<SocketAddr> {
             IpAddr::V4(Ipv4Addr::LOCALHOST),
             port.parse().ok()?,
         )),
+        // Other host names are not resolved: a listen address must not depend on DNS.
         None => text.parse().ok(),
     }
 }

@@ -67,6 +67,7 @@ pub(super) fn parse_values(
             ));
         }
     }
+    // All errors of the file at once, as for arguments.
     if errors.is_empty() {
         Ok(parsed)
     } else {
@@ -119,6 +120,7 @@ fn unknown_key_error(path: &str, key: &str, command: &Command) -> String {
         .get_arguments()
         .map(|argument| argument.get_id().as_str());
     let nearest = keys
+        // A suggestion that the file cannot contain would mislead.
         .filter(|known| !NOT_IN_FILE.contains(known))
         .min_by_key(|known| edit_distance(known, key));
     // A quarter of the letters may be wrong; beyond that a suggestion would be a guess.
