@@ -1,5 +1,5 @@
-//! Durations as people and Jaeger's clients write them (Go's `time.ParseDuration`): `1.5s`, `100ms`,
-//! `2h45m`, `500us`.
+//! Durations as people and Jaeger's clients write them (Go's `time.ParseDuration`): `1.5s`,
+//! `100ms`, `2h45m`, `500us`.
 
 /// Parses a duration in Go's notation into nanoseconds; `None` when it is malformed, negative, or
 /// longer than 584 years.

@@ -64,8 +64,8 @@ impl<'a> EnvironmentReader<'a> {
         !self.errors.is_empty()
     }
 
-    /// Returns the trimmed value. An empty one counts as unset (OpenTelemetry, "Environment variable
-    /// specification", parsing empty value).
+    /// Returns the trimmed value. An empty one counts as unset (OpenTelemetry, "Environment
+    /// variable specification", parsing empty value).
     #[must_use]
     pub fn text(&self, variable: &str) -> Option<String> {
         (self.lookup)(variable)

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use throughline_export::Endpoint;
+use throughline_export::OtlpEndpoint;
 use throughline_intercept::http::Direction;
 use throughline_proxy::{Addresses, PortRange, Route, http};
 
@@ -15,7 +15,7 @@ pub(crate) fn announce(
     addresses: &Addresses,
     routes: &[Route],
     http: &[http::Listener],
-    collector: &Endpoint,
+    collector: &OtlpEndpoint,
 ) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if told.options.json {
@@ -38,7 +38,7 @@ fn words(
     addresses: &Addresses,
     routes: &[Route],
     http: &[http::Listener],
-    collector: &Endpoint,
+    collector: &OtlpEndpoint,
 ) -> String {
     let mut lines = vec!["The sidecar is up.".to_owned()];
     let at = |wanted: Option<Direction>| {

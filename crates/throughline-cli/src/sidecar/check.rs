@@ -8,7 +8,7 @@ mod tls;
 
 use std::time::Duration;
 
-use throughline_export::{Endpoint, Protocol};
+use throughline_export::{ExportProtocol, OtlpEndpoint};
 use throughline_intercept::kafka::Capacity;
 use throughline_model::duration;
 use throughline_proxy::{Config, Limits};
@@ -171,11 +171,11 @@ impl<'a> Check<'a> {
             Err(mistakes) => {
                 self.mistakes
                     .extend(mistakes.iter().map(ToString::to_string));
-                throughline_export::Config::to(Endpoint::local(Protocol::default()))
+                throughline_export::Config::to(OtlpEndpoint::local(ExportProtocol::default()))
             }
         };
         if let Some(url) = self.told.options.collector.as_deref() {
-            match Endpoint::collector(url, config.endpoint.protocol()) {
+            match OtlpEndpoint::collector(url, config.endpoint.protocol()) {
                 Ok(endpoint) => config.endpoint = endpoint,
                 // Not shown: it may hold a password.
                 Err(error) => self.mistake("collector", &format!("is {error}")),

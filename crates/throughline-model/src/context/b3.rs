@@ -124,8 +124,8 @@ fn parse_single(value: &[u8]) -> Option<SpanContext> {
         .then(|| SpanContext::new(trace_id, span_id, sampling))
 }
 
-/// Reads the decision: `x-b3-flags: 1` is debug and overrides `x-b3-sampled`, which old senders wrote
-/// as `true` and `false`.
+/// Reads the decision: `x-b3-flags: 1` is debug and overrides `x-b3-sampled`, which old senders
+/// wrote as `true` and `false`.
 fn sampling_of_multi(carrier: &dyn Carrier, found: &mut PropagatedContext) -> Option<Sampling> {
     if carrier.last(FLAGS) == Some(b"1") {
         return Some(Sampling::Debug);

@@ -26,8 +26,8 @@ pub struct BaggageEntry {
 impl Baggage {
     /// Sets a decoded value and its metadata: the properties behind `;`, in wire form.
     ///
-    /// Returns `false`, and sets nothing, when the key is not a token (RFC 9110, section 5.6.2) or the
-    /// baggage would exceed a limit.
+    /// Returns `false`, and sets nothing, when the key is not a token (RFC 9110, section 5.6.2) or
+    /// the baggage would exceed a limit.
     pub fn insert(&mut self, key: &str, value: impl Into<String>, metadata: &str) -> bool {
         let entry = BaggageEntry::new(key, value.into(), metadata);
         let others = || self.entries.iter().filter(|other| other.key != key);

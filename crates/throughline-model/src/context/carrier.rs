@@ -5,8 +5,8 @@
 /// Names are compared without regard to ASCII case, as HTTP demands; values are bytes; a name may
 /// repeat; a Kafka header may have no value at all.
 pub trait Carrier {
-    /// Returns the value of the last header of this name; `None` when there is none, or the last one
-    /// is null.
+    /// Returns the value of the last header of this name; `None` when there is none, or the last
+    /// one is null.
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
         let mut last = None;
         self.each(&mut |key, value| {

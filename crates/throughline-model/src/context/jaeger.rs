@@ -2,7 +2,8 @@
 //! baggage.
 //!
 //! Ids are hex, and leading zeros may be left out. The HTTP carriers of Jaeger's clients
-//! percent-encode values (`:` as `%3A`), the text-map carriers used with Kafka do not: both are read.
+//! percent-encode values (`:` as `%3A`), the text-map carriers used with Kafka do not: both are
+//! read.
 
 use super::codec::{FormatCodec, SpanIdLocation};
 use super::{Baggage, Carrier, CarrierMut, PropagatedContext, Sampling, SpanContext, percent};
@@ -38,7 +39,8 @@ fn extract(carrier: &dyn Carrier, found: &mut PropagatedContext) {
         let Some((key, value)) = str::from_utf8(key).ok().zip(value.map(percent::decode)) else {
             return found.reject();
         };
-        // The header `baggage` may hold the same entry, with metadata that this format cannot carry.
+        // The header `baggage` may hold the same entry, with metadata that this format cannot
+        // carry.
         if found.baggage.get(key) != Some(&value) && !found.baggage.insert(key, value, "") {
             found.reject();
         }

@@ -1,4 +1,5 @@
-//! The variables of an OTLP exporter ("OTLP exporter configuration") and of the batch span processor.
+//! The variables of an OTLP exporter ("OTLP exporter configuration") and of the batch span
+//! processor.
 //!
 //! Endpoints are returned as text: their check needs a URL parser, which this crate does not have.
 
