@@ -15,7 +15,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
-use throughline_otlp::{Rejected, decode_protobuf, response};
+use throughline_otlp::{RejectedSpans, decode_protobuf, response};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -48,7 +48,11 @@ async fn export(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Bod
     }
 }
 
-async fn take(intake: &Arc<Intake>, headers: &HeaderMap, body: Body) -> Result<Rejected, Refusal> {
+async fn take(
+    intake: &Arc<Intake>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<RejectedSpans, Refusal> {
     let mut body = intake.admit(body).await?;
     let encoding = unframe(&mut body, headers)?;
     let decode = |bytes: &[u8]| {

@@ -12,7 +12,7 @@ use flate2::read::MultiGzDecoder;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt as _;
-use throughline_otlp::{Decoded, Rejected};
+use throughline_otlp::{DecodedSpans, RejectedSpans};
 use throughline_store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -184,9 +184,9 @@ impl Intake {
         body: Admitted,
         encoding: Encoding,
         decode: F,
-    ) -> Result<Rejected, Refusal>
+    ) -> Result<RejectedSpans, Refusal>
     where
-        F: FnOnce(&[u8]) -> Result<Decoded, Refusal> + Send + 'static,
+        F: FnOnce(&[u8]) -> Result<DecodedSpans, Refusal> + Send + 'static,
     {
         let intake = Arc::clone(self);
         // The semaphore is never closed.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use throughline_otlp::{Rejected, decode_json, decode_protobuf, response};
+use throughline_otlp::{RejectedSpans, decode_json, decode_protobuf, response};
 use tonic::Code;
 
 use crate::config::Door;
@@ -64,7 +64,7 @@ async fn take(
     format: Format,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Rejected, Refusal> {
+) -> Result<RejectedSpans, Refusal> {
     let (encoding, body) = intake.admit_encoded(headers, body).await?;
     let decode = move |bytes: &[u8]| {
         let decoded = match format {
@@ -97,7 +97,7 @@ impl Format {
         }
     }
 
-    fn accepted(self, rejected: &Rejected) -> Response {
+    fn accepted(self, rejected: &RejectedSpans) -> Response {
         match self {
             Self::Protobuf => self.respond(StatusCode::OK, response::export_protobuf(rejected)),
             Self::Json => self.respond(StatusCode::OK, response::export_json(rejected)),

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use throughline_otlp::{Decoded, Rejected, check_json};
+use throughline_otlp::{DecodedSpans, RejectedSpans, check_json};
 
 pub(crate) use self::span::SHARED_ID;
 use self::span::SpanJson;
@@ -48,7 +48,11 @@ async fn spans(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Body
     }
 }
 
-async fn take(intake: &Arc<Intake>, headers: &HeaderMap, body: Body) -> Result<Rejected, Refusal> {
+async fn take(
+    intake: &Arc<Intake>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<RejectedSpans, Refusal> {
     let (encoding, body) = intake.admit_encoded(headers, body).await?;
     intake.keep(Door::Zipkin, body, encoding, decode).await
 }
@@ -68,13 +72,13 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Reads a list of spans. Those without usable ids are left out and counted.
-fn decode(body: &[u8]) -> Result<Decoded, Refusal> {
+fn decode(body: &[u8]) -> Result<DecodedSpans, Refusal> {
     let malformed = |message: &dyn std::fmt::Display| {
         Refusal::Malformed(format!("not a list of Zipkin v2 spans: {message}"))
     };
     check_json(body).map_err(|error| malformed(&error))?;
     let spans: Vec<SpanJson> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    let mut decoded = Decoded::default();
+    let mut decoded = DecodedSpans::default();
     let mut resources = span::Resources::default();
     for span in spans {
         match span.into_span(&mut resources) {

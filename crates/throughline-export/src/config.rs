@@ -108,13 +108,13 @@ pub enum EndpointError {
 impl Config {
     /// Returns the default configuration with this endpoint.
     #[must_use]
-    pub fn to(endpoint: Endpoint) -> Self {
+    pub fn to(endpoint: OtlpEndpoint) -> Self {
         Self {
             endpoint,
             headers: HeaderMap::new(),
             compression: Compression::None,
             timeout: Duration::from_secs(10),
-            tls: Tls::default(),
+            tls: TlsSettings::default(),
             batch: BatchSettings::default(),
             retry: RetrySettings::default(),
         }

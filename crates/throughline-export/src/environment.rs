@@ -5,7 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use throughline_model::environment::otlp::{BatchSizes, OtlpProtocol, OtlpSignal, OtlpVariables};
 use throughline_model::environment::{EnvironmentReader, VariableError};
 
-use crate::config::{BatchSettings, Compression, Config, OtlpEndpoint, Protocol, TlsSettings};
+use crate::config::{
+    BatchSettings, Compression, Config, ExportProtocol, OtlpEndpoint, TlsSettings,
+};
 
 /// The supported protocols, the default first.
 const PROTOCOLS: [OtlpProtocol; 2] = [OtlpProtocol::HttpProtobuf, OtlpProtocol::Grpc];
@@ -45,20 +47,22 @@ impl Config {
     }
 }
 
-fn read_protocol(variables: &mut OtlpVariables<'_, '_>) -> Protocol {
+fn read_protocol(variables: &mut OtlpVariables<'_, '_>) -> ExportProtocol {
     match variables.protocol(&PROTOCOLS) {
-        Some(OtlpProtocol::Grpc) => Protocol::Grpc,
-        Some(OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson) | None => Protocol::HttpProtobuf,
+        Some(OtlpProtocol::Grpc) => ExportProtocol::Grpc,
+        Some(OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson) | None => {
+            ExportProtocol::HttpProtobuf
+        }
     }
 }
 
-fn read_endpoint(variables: &mut OtlpVariables<'_, '_>, protocol: Protocol) -> OtlpEndpoint {
+fn read_endpoint(variables: &mut OtlpVariables<'_, '_>, protocol: ExportProtocol) -> OtlpEndpoint {
     let Some(endpoint) = variables.endpoint() else {
         return OtlpEndpoint::local(protocol);
     };
     let mut url = endpoint.url;
     // Only gRPC allows an endpoint without a scheme, and only then INSECURE has a meaning.
-    if protocol == Protocol::Grpc && !url.contains("://") {
+    if protocol == ExportProtocol::Grpc && !url.contains("://") {
         let scheme = if variables.is_insecure() {
             "http"
         } else {
@@ -182,7 +186,10 @@ mod tests {
     #[test]
     fn empty_environment_yields_the_defaults() {
         let config = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]).unwrap();
-        assert_eq!(config.endpoint, OtlpEndpoint::local(Protocol::HttpProtobuf));
+        assert_eq!(
+            config.endpoint,
+            OtlpEndpoint::local(ExportProtocol::HttpProtobuf)
+        );
         assert_eq!(config.batch, BatchSettings::default());
         assert_eq!(config.timeout, Duration::from_secs(10));
     }
@@ -209,7 +216,7 @@ mod tests {
         let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
         let host = ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4317");
         let endpoint = |variables: &[_]| read(variables).unwrap().endpoint;
-        assert_eq!(endpoint(&[grpc]), OtlpEndpoint::local(Protocol::Grpc));
+        assert_eq!(endpoint(&[grpc]), OtlpEndpoint::local(ExportProtocol::Grpc));
         assert!(endpoint(&[grpc, host]).is_secure());
         assert!(!endpoint(&[grpc, host, ("OTEL_EXPORTER_OTLP_INSECURE", "true")]).is_secure());
     }

@@ -50,7 +50,7 @@ impl CollectorHealth {
     }
 
     /// Records an attempt that failed and will be retried.
-    pub(crate) fn record_failure(&mut self, now: Instant, reason: &str) -> Option<Line> {
+    pub(crate) fn record_failure(&mut self, now: Instant, reason: &str) -> Option<LogLine> {
         if self.outage.is_some() {
             return None;
         }

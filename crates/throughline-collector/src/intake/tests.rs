@@ -26,7 +26,7 @@ async fn no_more_bodies_are_decoded_at_once_than_allowed() {
                 MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::park_timeout(Duration::from_millis(5));
                 NOW.fetch_sub(1, Ordering::SeqCst);
-                Ok(Decoded::default())
+                Ok(DecodedSpans::default())
             };
             intake
                 .keep(Door::Zipkin, body, Encoding::Identity, decode)

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use throughline_model::{
     Event, KeyValue, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
 };
-use throughline_otlp::Rejection;
+use throughline_otlp::RejectionReason;
 
 /// A span as Zipkin's clients send it. Times are microseconds.
 #[derive(Debug, serde::Deserialize)]
@@ -71,16 +71,16 @@ impl Resources {
 
 impl SpanJson {
     /// The span, with its service's resource.
-    pub(super) fn into_span(mut self, resources: &mut Resources) -> Result<Span, Rejection> {
-        let trace_id = TraceId::from_hex(&self.trace_id).ok_or(Rejection::Trace)?;
-        let own_id = SpanId::from_hex(&self.id).ok_or(Rejection::Span)?;
+    pub(super) fn into_span(mut self, resources: &mut Resources) -> Result<Span, RejectionReason> {
+        let trace_id = TraceId::from_hex(&self.trace_id).ok_or(RejectionReason::Trace)?;
+        let own_id = SpanId::from_hex(&self.id).ok_or(RejectionReason::Span)?;
         // As Zipkin does: zeros are no parent, and neither is the span itself.
         let parent = self
             .parent_id
             .take()
             .filter(|id| id.bytes().any(|digit| digit != b'0'));
         let parent = parent
-            .map(|id| SpanId::from_hex(&id).ok_or(Rejection::ParentSpan))
+            .map(|id| SpanId::from_hex(&id).ok_or(RejectionReason::ParentSpan))
             .transpose()?;
         let parent = parent.filter(|parent| *parent != own_id);
         let kind = self
