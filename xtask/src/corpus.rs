@@ -1,7 +1,8 @@
-//! `cargo xtask corpus`: what real clients say to a real Kafka, as seeds for the fuzz targets.
+//! `cargo xtask corpus`: records the traffic of real Kafka clients as seeds for the fuzz targets.
 //!
-//! A relay stands between them and writes down what passes. Of that, each fuzz target gets the form that it reads:
-//! whole conversations for `session`, streams of frames for `kafka_frame`, single bodies for `kafka_message`.
+//! A relay between clients and broker records the bytes. Each fuzz target gets the form that it
+//! reads: whole connections for `session`, streams of frames for `kafka_frame`, single bodies for
+//! `kafka_message`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,19 +17,20 @@ use throughline_testkit::kafka::{Apache, Topic};
 use throughline_testkit::process::Spec;
 use throughline_testkit::relay::{Conversation, Relay, Speaker};
 
-use crate::machine::{self, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
+use crate::requirements::{self, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
 
-/// A frame of a conversation, without its length.
-struct Frame {
-    /// Key and version; of a response, those of its request.
+/// A frame of a connection, without its length prefix.
+struct RecordedFrame {
+    /// API key and version; a response has those of its request.
     api: (i16, i16),
     bytes: Vec<u8>,
 }
 
-/// What is written, by its place below `fuzz/seeds`.
+/// Bytes of the seeds, by path below `fuzz/seeds`.
 type Seeds = BTreeMap<PathBuf, Vec<u8>>;
 
-/// An API, and the version from which on its headers have tagged fields (Kafka's protocol, `flexibleVersions`).
+/// API key, name, and the first version whose headers have tagged fields (`flexibleVersions` of
+/// Kafka's protocol schemas).
 const APIS: [(i16, &str, i16); 25] = [
     (0, "Produce", 9),
     (1, "Fetch", 12),
@@ -59,18 +61,18 @@ const APIS: [(i16, &str, i16); 25] = [
 
 const API_VERSIONS: i16 = 18;
 
-/// What is longer says nothing that something shorter does not.
-const FRAME_BYTES: usize = 1500;
-const CONVERSATION_BYTES: usize = 6000;
-const STREAM_BYTES: usize = 1200;
+/// Longer inputs slow the fuzzer down and cover nothing that shorter ones do not.
+const MAX_FRAME_BYTES: usize = 1500;
+const MAX_CONVERSATION_BYTES: usize = 6000;
+const MAX_STREAM_BYTES: usize = 1200;
 
-/// All seeds together, so that the repository stays small.
-const ALL_BYTES: usize = 300 * 1024;
+/// Bound for all seeds together, so that the repository stays small.
+const MAX_TOTAL_BYTES: usize = 300 * 1024;
 
-const LIMIT: Duration = Duration::from_secs(90);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(crate) fn run() -> Result<()> {
-    machine::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON])?;
+    requirements::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON])?;
     let mut progress = |step: &str| eprintln!("{step}");
     let mut built = build::build(&["e2e"], &[])?;
     let rdkafka = built
@@ -93,7 +95,7 @@ pub(crate) fn run() -> Result<()> {
     let mut seeds = Seeds::new();
     for client in Client::ALL {
         progress(&format!("recording {}", client.name()));
-        // What was said until now was ours.
+        // Traffic so far came from starting the broker.
         drop(relay.take());
         record(&clients, client, kafka.bootstrap())?;
         let conversations: Vec<Conversation> = relay
@@ -103,14 +105,14 @@ pub(crate) fn run() -> Result<()> {
             .collect();
         ensure!(
             conversations.len() > 1,
-            "{} did not come by way of the relay",
+            "{} did not connect through the relay",
             client.name()
         );
-        seeds.extend(of(client.name(), &conversations)?);
+        seeds.extend(seeds_of(client.name(), &conversations)?);
     }
     let bytes: usize = seeds.values().map(Vec::len).sum();
     ensure!(
-        bytes <= ALL_BYTES,
+        bytes <= MAX_TOTAL_BYTES,
         "{bytes} bytes of seeds are too many; take less of each conversation"
     );
     write(&build::repository_root().join("fuzz/seeds"), &seeds)?;
@@ -118,7 +120,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Everything that this client can do, once.
+/// Runs everything that this client supports, once.
 fn record(clients: &Clients, client: Client, bootstrap: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let input = folder.path().join("input");
@@ -162,7 +164,7 @@ fn record(clients: &Clients, client: Client, bootstrap: &str) -> Result<()> {
 
 fn end(spec: Spec) -> Result<()> {
     let process = spec.spawn()?;
-    let status = process.wait(LIMIT)?;
+    let status = process.wait(CLIENT_TIMEOUT)?;
     ensure!(
         status.success(),
         "{} ended with {status}:\n{}",
@@ -172,7 +174,7 @@ fn end(spec: Spec) -> Result<()> {
     Ok(())
 }
 
-/// Six records: with and without keys, values and headers, one of them with a context.
+/// Six records with and without keys, values and headers, one of them with a trace context.
 const RECORDS: &str = r#"{"partition":0,"key":"aw==","value":"dmFsdWU=","headers":[["YQ==","MQ=="],["ZHVw","eA=="],["ZHVw","eQ=="]]}
 {"partition":1,"key":null,"value":"dmFsdWU=","headers":[]}
 {"partition":0,"key":"aw==","value":"","headers":[["dHJhY2VwYXJlbnQ=","MDAtMGFmNzY1MTkxNmNkNDNkZDg0NDhlYjIxMWM4MDMxOWMtYjdhZDZiNzE2OTIwMzMzMS0wMQ=="]]}
@@ -181,19 +183,19 @@ const RECORDS: &str = r#"{"partition":0,"key":"aw==","value":"dmFsdWU=","headers
 {"partition":1,"key":"aw==","value":"dmFsdWU=","headers":[["ZW1wdHk=",""]]}
 "#;
 
-/// The seeds that come of one client's conversations.
-fn of(client: &str, conversations: &[Conversation]) -> Result<Seeds> {
+/// Returns the seeds made from one client's connections.
+fn seeds_of(client: &str, conversations: &[Conversation]) -> Result<Seeds> {
     let (mut seeds, mut seen) = (Seeds::new(), BTreeSet::new());
     for conversation in conversations {
-        let asked = frames(conversation)?;
-        let name = |kind: &str, of: &Frame| (kind.to_owned(), of.api.0, of.api.1);
+        let frames = frames(conversation)?;
+        let name = |kind: &str, frame: &RecordedFrame| (kind.to_owned(), frame.api.0, frame.api.1);
         let mut is_new = false;
-        for (kind, frame) in &asked {
+        for (kind, frame) in &frames {
             let Some((_, api, _)) = APIS.iter().find(|(key, _, _)| *key == frame.api.0) else {
                 continue;
             };
             let body = body(kind, frame)?;
-            if body.len() <= FRAME_BYTES && seen.insert(name(kind, frame)) {
+            if body.len() <= MAX_FRAME_BYTES && seen.insert(name(kind, frame)) {
                 is_new = true;
                 let (key, version) = frame.api;
                 let mut seed = vec![u8::try_from(key)?, u8::try_from(version + 1)?];
@@ -211,13 +213,18 @@ fn of(client: &str, conversations: &[Conversation]) -> Result<Seeds> {
                 .count();
             seeds.insert(
                 format!("session/{client}-{number}").into(),
-                told(conversation, u8::try_from(number)?),
+                session_script(conversation, u8::try_from(number)?),
             );
             if number == 0 {
                 for (speaker, kind) in [(Speaker::Client, "request"), (Speaker::Broker, "response")]
                 {
                     let mut stream = vec![1, 2, 3, 4];
-                    stream.extend(conversation.said(speaker).into_iter().take(STREAM_BYTES));
+                    stream.extend(
+                        conversation
+                            .said(speaker)
+                            .into_iter()
+                            .take(MAX_STREAM_BYTES),
+                    );
                     seeds.insert(format!("kafka_frame/{client}-{kind}s").into(), stream);
                 }
             }
@@ -226,30 +233,31 @@ fn of(client: &str, conversations: &[Conversation]) -> Result<Seeds> {
     Ok(seeds)
 }
 
-/// A conversation as the target `session` takes it: how it is to be played, then who says what. Cut between two pieces.
-fn told(conversation: &Conversation, number: u8) -> Vec<u8> {
-    // Injecting always; patching and rewriting addresses by turns.
+/// Encodes a connection as the `session` target reads it: a byte of settings, then for each piece
+/// its sender, length and bytes. Too long a connection is cut between two pieces.
+fn session_script(conversation: &Conversation, number: u8) -> Vec<u8> {
+    // Injection is always on; patching and address rewriting alternate.
     let mut seed = vec![1 + number % 4 * 2];
     for (speaker, bytes) in &conversation.pieces {
-        if seed.len() + bytes.len() > CONVERSATION_BYTES {
+        if seed.len() + bytes.len() > MAX_CONVERSATION_BYTES {
             break;
         }
-        let who = if *speaker == Speaker::Client { 7 } else { 3 };
+        let sender = if *speaker == Speaker::Client { 7 } else { 3 };
         let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes();
-        seed.push(who);
+        seed.push(sender);
         seed.extend(length);
         seed.extend(bytes);
     }
     seed
 }
 
-/// All whole frames, requests and responses, each with its API.
-fn frames(conversation: &Conversation) -> Result<Vec<(&'static str, Frame)>> {
-    let mut asked = BTreeMap::new();
+/// Returns all complete frames, requests and responses, each with its API.
+fn frames(conversation: &Conversation) -> Result<Vec<(&'static str, RecordedFrame)>> {
+    let mut requests = BTreeMap::new();
     let mut frames = Vec::new();
     for bytes in split(&conversation.said(Speaker::Client)) {
         let [key, version] = [number(&bytes, 0)?, number(&bytes, 2)?];
-        asked.insert(
+        requests.insert(
             bytes
                 .get(4..8)
                 .context("a request has a correlation id")?
@@ -258,7 +266,7 @@ fn frames(conversation: &Conversation) -> Result<Vec<(&'static str, Frame)>> {
         );
         frames.push((
             "request",
-            Frame {
+            RecordedFrame {
                 api: (key, version),
                 bytes,
             },
@@ -266,10 +274,10 @@ fn frames(conversation: &Conversation) -> Result<Vec<(&'static str, Frame)>> {
     }
     for bytes in split(&conversation.said(Speaker::Broker)) {
         let correlation = bytes.get(..4).context("a response has a correlation id")?;
-        let api = *asked
+        let api = *requests
             .get(correlation)
             .context("a response without a request")?;
-        frames.push(("response", Frame { api, bytes }));
+        frames.push(("response", RecordedFrame { api, bytes }));
     }
     Ok(frames)
 }
@@ -287,8 +295,9 @@ fn split(mut stream: &[u8]) -> Vec<Vec<u8>> {
     frames
 }
 
-/// What stands behind the header. Clients and brokers send no tagged fields in it, so these are one byte.
-fn body<'a>(kind: &str, frame: &'a Frame) -> Result<&'a [u8]> {
+/// Returns the bytes behind the header. Clients and brokers send no tagged fields in headers, so
+/// their count is one byte.
+fn body<'a>(kind: &str, frame: &'a RecordedFrame) -> Result<&'a [u8]> {
     let (key, version) = frame.api;
     let flexible_from = APIS
         .iter()
@@ -311,7 +320,7 @@ fn number(bytes: &[u8], at: usize) -> Result<i16> {
     Ok(i16::from_be_bytes(bytes.try_into()?))
 }
 
-/// Replaces all seeds that came of clients before.
+/// Replaces the seeds that earlier runs recorded.
 fn write(folder: &Path, seeds: &Seeds) -> Result<()> {
     for target in ["kafka_frame", "kafka_message", "session"] {
         for entry in fs::read_dir(folder.join(target))
@@ -338,7 +347,7 @@ fn write(folder: &Path, seeds: &Seeds) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// ApiVersions 3 by a client named `c`, and an answer.
+    /// ApiVersions 3 by a client named `c`, and its response.
     fn conversation() -> Conversation {
         let request = [0, 0, 0, 13, 0, 18, 0, 3, 0, 0, 0, 9, 0, 1, b'c', 0, b'x'];
         let response = [0, 0, 0, 6, 0, 0, 0, 9, 0, 35];
@@ -356,8 +365,8 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_becomes_bodies_a_stream_each_way_and_itself() {
-        let seeds = of("java", &[conversation()]).unwrap();
+    fn a_connection_yields_bodies_streams_and_a_script() {
+        let seeds = seeds_of("java", &[conversation()]).unwrap();
         let seed = |name: &str| seeds[Path::new(name)].as_slice();
         assert_eq!(
             seed("kafka_message/java-ApiVersions-3-request"),
@@ -376,8 +385,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_already_is_not_kept_again() {
-        let twice = of("java", &[conversation(), conversation()]).unwrap();
-        assert_eq!(twice, of("java", &[conversation()]).unwrap());
+    fn repeated_traffic_yields_no_new_seeds() {
+        let twice = seeds_of("java", &[conversation(), conversation()]).unwrap();
+        assert_eq!(twice, seeds_of("java", &[conversation()]).unwrap());
     }
 }

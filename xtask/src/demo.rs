@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the whole story on this machine, for a person to look at or a program to read.
+//! `cargo xtask demo`: the whole system on this machine, for a person or a program to read.
 
 use std::process::Command;
 use std::str::FromStr;
@@ -11,75 +11,73 @@ use throughline_testkit::collector::Ports;
 use throughline_testkit::demo::{Broker, Config, Demo, Load, SPANS_LIMIT};
 use throughline_testkit::eshop::Mode;
 use throughline_testkit::network;
-use throughline_testkit::process::Crash;
-use throughline_testkit::wait;
 
-use crate::{machine, steps, ui};
+use crate::{interrupt, requirements, runner, ui};
 
-/// What `cargo xtask demo` takes.
+/// Options of `cargo xtask demo`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Modes, in the order in which the trace grows:
   rest     HTTP is traced; the trace ends where the message begins
-  kafka    the message is traced too, but what its receiver calls is a trace of its own
-  linked   the receiver's calls are below the message: one whole trace
-  sidecar  the same whole trace, with nothing in the services: made by a sidecar beside each
+  kafka    Kafka is traced too, but the consumer's calls are a trace of their own
+  linked   the consumer's calls are children of the message: one whole trace
+  sidecar  the same whole trace from sidecars, with no tracing code in the services
 
 Examples:
-  cargo xtask demo                               look at the trace in the terminal and in the browser
-  cargo xtask demo --mode kafka                  the trace as it was before
-  cargo xtask demo --mode sidecar                services that know nothing of tracing
-  cargo xtask demo --mode sidecar --netns        each in a network of its own, redirected (needs root)
-  cargo xtask demo --mode sidecar --load 20 --for 30s    how often parents are told rightly, wrongly, or not at all
-  cargo xtask demo --kafka apache                the same on a real Apache Kafka (needs Java and Maven)
-  cargo xtask demo --once --json > traces.json   Jaeger's JSON of all traces of one checkout, for a program")]
+  cargo xtask demo                               show the trace here and in the browser
+  cargo xtask demo --mode sidecar                services without any tracing code
+  cargo xtask demo --mode sidecar --netns        the same, redirected as in a pod (needs root)
+  cargo xtask demo --mode sidecar --load 20 --for 30s    count whole and wrong traces
+  cargo xtask demo --kafka apache                on Apache Kafka (needs Java and Maven)
+  cargo xtask demo --once --json > traces.json   print the traces as Jaeger JSON and exit")]
 pub(crate) struct Options {
-    /// What is instrumented: rest, kafka, linked or sidecar
+    /// Instrumentation: rest, kafka, linked or sidecar
     #[arg(long, default_value = "linked", value_name = "MODE")]
     mode: Mode,
-    /// With --mode sidecar: each service in a network namespace of its own, whose connections are redirected to its sidecar (needs root)
+    /// With --mode sidecar: one network namespace per service, redirected to its sidecar (needs
+    /// root)
     #[arg(long)]
     netns: bool,
-    /// The broker: embedded, apache (a real one, fetched and started), or the HOST:PORT of one that runs
+    /// Broker: embedded, apache (fetched and started), or HOST:PORT of a running one
     #[arg(long, default_value = "embedded", value_name = "BROKER")]
     kafka: BrokerOption,
-    /// End after the checkouts instead of staying until Ctrl-C
+    /// Exit after the checkouts instead of waiting for Ctrl-C
     #[arg(long)]
     once: bool,
-    /// Print all traces of the checkouts as {"data":[...]} in Jaeger's JSON, and nothing else, on stdout
+    /// Print all traces of the checkouts as Jaeger JSON, {"data":[...]}, on stdout
     #[arg(long)]
     json: bool,
-    /// How many checkouts to send, one after the other
+    /// Number of checkouts, sent one after the other
     #[arg(long, default_value_t = 1, value_name = "N")]
     requests: u32,
-    /// Instead, send so many checkouts a second, then say how many traces are whole and whether any holds what is another's
+    /// Instead, send checkouts at this rate and count the whole and the wrong traces
     #[arg(long, value_name = "RPS", value_parser = rate)]
     load: Option<f64>,
-    /// How long the load lasts
+    /// Duration of the load
     #[arg(long = "for", default_value = "30s", value_name = "DURATION", value_parser = duration)]
     lasts: Duration,
-    /// Port of the eshop; 0 takes any free one
+    /// Port of the eshop; 0 for any free port
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     port: u16,
-    /// Port of the web page; 0 takes any free one
+    /// Port of the web page; 0 for any free port
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     ui_port: u16,
 }
 
-/// The broker as it is named on the command line.
+/// The broker as named on the command line.
 #[derive(Debug, Clone)]
 struct BrokerOption(Broker);
 
 // === impl Options ===
 
 impl Options {
-    /// Before anything is built.
+    /// Checks the combination of options, before anything is built.
     fn check(&self) -> Result<()> {
         if self.netns && self.mode != Mode::Sidecar {
-            bail!("--netns is for services with sidecars; add --mode sidecar");
+            bail!("--netns applies to sidecars; add --mode sidecar");
         }
         if self.load.is_some() && self.mode != Mode::Sidecar {
-            bail!("--load tells how well sidecars find parents; add --mode sidecar");
+            bail!("--load measures how well sidecars find parents; add --mode sidecar");
         }
         if let Some(missing) = self.netns.then(network::missing).flatten() {
             bail!("{missing}");
@@ -102,21 +100,21 @@ impl FromStr for BrokerOption {
             "embedded" => Ok(Self(Broker::Embedded)),
             "apache" => Ok(Self(Broker::Apache)),
             address if is_address(address) => Ok(Self(Broker::Remote(address.to_owned()))),
-            _ => Err("a broker is embedded, apache, or HOST:PORT".to_owned()),
+            _ => Err("expected embedded, apache or HOST:PORT".to_owned()),
         }
     }
 }
 
-/// Checkouts in a second.
+/// Parses checkouts per second.
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text
         .parse::<f64>()
         .ok()
         .filter(|rate| (0.1..=1000.0).contains(rate));
-    rate.ok_or_else(|| "a rate is a number of checkouts a second, from 0.1 to 1000".to_owned())
+    rate.ok_or_else(|| "expected checkouts per second, from 0.1 to 1000".to_owned())
 }
 
-/// Seconds, or minutes.
+/// Parses seconds or minutes.
 fn duration(text: &str) -> Result<Duration, String> {
     let (number, factor) = match text.strip_suffix('m') {
         Some(minutes) => (minutes, 60),
@@ -129,12 +127,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     let seconds = seconds.filter(|seconds| (1..=3600).contains(seconds));
     seconds
         .map(Duration::from_secs)
-        .ok_or_else(|| "a duration is written as 30s or 5m, up to an hour".to_owned())
+        .ok_or_else(|| "expected a duration such as 30s or 5m, up to an hour".to_owned())
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     options.check()?;
-    end_on_ctrl_c()?;
+    interrupt::install_handlers()?;
     let binaries = prepare(options)?;
     let config = Config {
         port: options.port,
@@ -150,17 +148,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(rate) => load(&demo, options, rate),
         None => show(&demo, options, binaries),
     };
-    // What was started is ended in an orderly way, whatever came before; the first mistake is the one to tell.
+    // All processes are stopped whatever happened before; the first error is the one to report.
     let stopped = demo.stop();
     shown.and(stopped)
 }
 
-/// Builds what is needed, and nothing that is fresh.
+/// Builds the binaries and the page, if they are not up to date.
 fn prepare(options: &Options) -> Result<&'static Binaries> {
     if options.kafka.0 == Broker::Apache {
-        machine::provide(&[machine::JAVA, machine::MAVEN])?;
+        requirements::provide(&[requirements::JAVA, requirements::MAVEN])?;
     }
-    machine::provide(&[machine::COMPILER, machine::MAKE])?;
+    requirements::provide(&[requirements::COMPILER, requirements::MAKE])?;
     ui::build_if_stale()?;
     eprintln!(
         "building the collector, the eshop and the embedded broker (the first time takes minutes)"
@@ -168,7 +166,7 @@ fn prepare(options: &Options) -> Result<&'static Binaries> {
     Binaries::build()
 }
 
-/// Drives the eshop, and reports. A span in another's trace is a failure; one whose parent is not found is not.
+/// Drives the eshop and prints a report. Spans in a wrong trace are a failure; open ones are not.
 fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
     let load = Load {
         rate,
@@ -210,7 +208,7 @@ fn show(demo: &Demo, options: &Options, binaries: &Binaries) -> Result<()> {
         return Ok(());
     }
     eprintln!(
-        "\nsee it in the browser:  {}",
+        "\nopen in a browser:      {}",
         trace_url(demo, traces.first())
     );
     eprintln!(
@@ -222,8 +220,8 @@ fn show(demo: &Demo, options: &Options, binaries: &Binaries) -> Result<()> {
         demo.kafka().bootstrap(),
         demo.collector().addresses()
     );
-    eprintln!("Ctrl-C ends everything");
-    match watch(|| demo.crashed()) {
+    eprintln!("Ctrl-C stops everything");
+    match interrupt::wait_for_crash(|| demo.crashed()) {
         None => Ok(()),
         Some(crash) => bail!("{crash}"),
     }
@@ -233,9 +231,9 @@ fn print_tree(demo: &Demo, trace: &Value, binaries: &Binaries) -> Result<()> {
     let id = trace
         .get("traceID")
         .and_then(Value::as_str)
-        .context("a trace without an id")?;
+        .context("reading the trace id")?;
     let mut throughline = Command::new(&binaries.throughline);
-    steps::run(throughline.args(["trace", id, "--collector", &demo.collector().url()]))?;
+    runner::run(throughline.args(["trace", id, "--collector", &demo.collector().url()]))?;
     println!();
     Ok(())
 }
@@ -250,40 +248,12 @@ fn trace_url(demo: &Demo, trace: Option<&Value>) -> String {
     )
 }
 
-/// Ctrl-C and SIGTERM make every wait give up, so that what runs is ended in an orderly way; a second one ends us at once.
-pub(crate) fn end_on_ctrl_c() -> Result<()> {
-    for signal in [
-        signal_hook::consts::SIGINT,
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGHUP,
-    ] {
-        let flag = || std::sync::Arc::clone(&wait::INTERRUPTED);
-        signal_hook::flag::register_conditional_shutdown(
-            signal,
-            i32::from(crate::INTERRUPTED),
-            flag(),
-        )?;
-        signal_hook::flag::register(signal, flag())?;
-    }
-    Ok(())
-}
-
-/// Waits for a crash; [`None`] when the person ended the wait.
-pub(crate) fn watch(crashed: impl Fn() -> Option<Crash>) -> Option<Crash> {
-    loop {
-        let crash = wait::until(Duration::from_secs(3600), &crashed);
-        if crash.is_some() || wait::is_interrupted() {
-            return crash;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_broker_is_one_of_ours_or_an_address() {
+    fn brokers_parse_by_name_or_address() {
         let read = |text: &str| text.parse::<BrokerOption>().map(|option| option.0);
         assert_eq!(read("embedded"), Ok(Broker::Embedded));
         assert_eq!(read("apache"), Ok(Broker::Apache));

@@ -6,30 +6,30 @@ use anyhow::{Result, bail};
 use throughline_testkit::kafka::{Apache, Topic};
 use throughline_testkit::process::Process;
 
-use crate::{demo, machine};
+use crate::{interrupt, requirements};
 
-/// What `cargo xtask kafka` takes.
+/// Options of `cargo xtask kafka`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Fetches the jars from Maven Central once, into .tools/. Prints the broker's address as \
-    `bootstrap 127.0.0.1:PORT` and runs until Ctrl-C; its data go with it.\n\n\
+    after_help = "Fetches the jars from Maven Central once, into .tools/. Prints the broker's \
+    address as `bootstrap 127.0.0.1:PORT` and runs until Ctrl-C, which deletes its data.\n\n\
     Example: cargo xtask kafka --topic orders:4 --set message.max.bytes=2000000"
 )]
 pub(crate) struct Options {
-    /// The port for clients, on this machine only
+    /// Client port, on the loopback interface
     #[arg(long, value_name = "PORT", default_value_t = 9092)]
     port: u16,
-    /// A topic to create; may be repeated
+    /// Topic to create; repeatable
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS]")]
     topics: Vec<Topic>,
-    /// A property of the broker; may be repeated
+    /// Broker property; repeatable
     #[arg(long = "set", value_name = "NAME=VALUE")]
     properties: Vec<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    machine::provide(&[machine::JAVA, machine::MAVEN])?;
-    demo::end_on_ctrl_c()?;
+    requirements::provide(&[requirements::JAVA, requirements::MAVEN])?;
+    interrupt::install_handlers()?;
     if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)) {
         bail!(
             "cannot listen on 127.0.0.1:{}: {error}; choose another port with --port",
@@ -48,8 +48,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let mut broker = broker.start(&mut |what| eprintln!("{what}"))?;
     println!("bootstrap {}", broker.bootstrap());
-    eprintln!("Ctrl-C ends it");
-    match demo::watch(|| broker.process().and_then(Process::crashed)) {
+    eprintln!("Ctrl-C stops it");
+    match interrupt::wait_for_crash(|| broker.process().and_then(Process::crashed)) {
         None => broker.stop(),
         Some(crash) => bail!("{crash}"),
     }

@@ -5,13 +5,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::steps::{self, Steps, cargo};
-use crate::{machine, tidy, ui};
+use crate::runner::{self, StepRunner, cargo};
+use crate::{requirements, tidy, ui};
 
 pub(crate) fn run() -> Result<()> {
-    let mut steps = Steps::default();
+    let mut steps = StepRunner::default();
     steps.run("format", || {
-        steps::run(&mut cargo(&["fmt", "--all", "--check"]))
+        runner::run(&mut cargo(&["fmt", "--all", "--check"]))
     });
     steps.run("tidy", tidy::run);
     steps.run("web page", ui::build_if_stale);
@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
             "--",
             "--deny=warnings",
         ];
-        steps::run(&mut cargo(&flags))
+        runner::run(&mut cargo(&flags))
     });
     steps.run("docs", || {
         let flags = [
@@ -35,11 +35,11 @@ pub(crate) fn run() -> Result<()> {
             "--no-deps",
             "--quiet",
         ];
-        steps::run(cargo(&flags).env("RUSTDOCFLAGS", "--deny=warnings"))
+        runner::run(cargo(&flags).env("RUSTDOCFLAGS", "--deny=warnings"))
     });
     if has_wasm()? {
         steps.run("pure crates for WebAssembly", || {
-            steps::run(cargo(&["check", "--target", WASM, "--quiet"]).args(WASM_CRATES))
+            runner::run(cargo(&["check", "--target", WASM, "--quiet"]).args(WASM_CRATES))
         });
     } else {
         steps.skip(
@@ -47,8 +47,8 @@ pub(crate) fn run() -> Result<()> {
             "the target is not installed (rustup target add wasm32-unknown-unknown)",
         );
     }
-    if machine::find_program("cargo-deny").is_some() {
-        // Not the advisories: what passes today must pass tomorrow, and offline. `cargo deny check advisories` is for a person.
+    if requirements::find_program("cargo-deny").is_some() {
+        // Without the advisories: the gate must not depend on the network or on the day.
         let flags = [
             "deny",
             "check",
@@ -57,7 +57,7 @@ pub(crate) fn run() -> Result<()> {
             "licenses",
             "sources",
         ];
-        steps.run("licences and walls", || steps::run(&mut cargo(&flags)));
+        steps.run("licences and walls", || runner::run(&mut cargo(&flags)));
     } else {
         steps.skip(
             "licences and walls",
@@ -67,10 +67,10 @@ pub(crate) fn run() -> Result<()> {
     steps.finish()
 }
 
-/// A target without sockets, clocks and C: what builds for it has none of them.
+/// A target without sockets, clocks and C; a crate that builds for it uses none of them.
 const WASM: &str = "wasm32-unknown-unknown";
 
-/// Without the native codec, which is a default feature.
+/// Without the default features, one of which is a native codec.
 const WASM_CRATES: [&str; 3] = [
     "--no-default-features",
     "--package=throughline-intercept",

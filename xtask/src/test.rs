@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test there is, after installing what they need.
+//! `cargo xtask test`: installs the requirements of the tests, then runs every test.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,24 +7,25 @@ use anyhow::{Context as _, Result};
 use throughline_testkit::build::BUILT_IN;
 use throughline_testkit::{clients, kafka};
 
-use crate::machine::{self, CHROMIUM, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
-use crate::steps::{self, Steps, cargo};
+use crate::requirements::{self, CHROMIUM, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
+use crate::runner::{self, StepRunner, cargo};
 use crate::ui;
 
-/// What `cargo xtask test` takes.
+/// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Installs first what is missing: the web page's packages, the jars of Apache Kafka, Kafka clients of \
-    every language (about 200 MB into .tools/), and, as root on Debian, Java, Maven, Chromium and Python.\n\n\
+    after_help = "Installs missing requirements first: npm packages of the web page, the jars of \
+    Apache Kafka, Kafka clients of every language (about 200 MB into .tools/), and, as root on \
+    Debian, Java, Maven, Chromium and Python.\n\n\
     Examples:\n  \
     cargo xtask test\n  \
     cargo xtask test linked      only the Rust tests whose name contains `linked`"
 )]
 pub(crate) struct Options {
-    /// Also the long proofs: tests do more rounds when they see THROUGHLINE_FULL=1, and every parser is fuzzed
+    /// Include the long proofs: more rounds (THROUGHLINE_FULL=1), and fuzzing of every parser
     #[arg(long)]
     full: bool,
-    /// Only Rust tests whose names contain one of these; what stands after `--` goes to the test programs
+    /// Only Rust tests whose names contain one of these; arguments after `--` go to the tests
     #[arg(
         value_name = "FILTER",
         trailing_var_arg = true,
@@ -34,9 +35,9 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut steps = Steps::default();
+    let mut steps = StepRunner::default();
     let everything = options.filters.is_empty();
-    let ready = steps.run("install what is missing", install)
+    let ready = steps.run("install requirements", install)
         && steps.run("build the web page", ui::build_if_stale)
         && steps.run("build all binaries and tests", build);
     if ready {
@@ -52,17 +53,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    machine::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM])?;
+    requirements::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM])?;
     kafka::fetch_apache(&mut |what| eprintln!("{what}"))?;
     clients::fetch(&mut |what| eprintln!("{what}"))?;
     ui::install()
 }
 
-/// What is built is the same for this step and the next, so nothing is compiled twice.
+/// The same set for building and testing, so that nothing is compiled twice.
 const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
 
 fn build() -> Result<()> {
-    steps::run(cargo(&["build", "--all-targets"]).args(WHOLE))
+    runner::run(cargo(&["build", "--all-targets"]).args(WHOLE))
 }
 
 fn test(options: &Options) -> Result<()> {
@@ -70,19 +71,19 @@ fn test(options: &Options) -> Result<()> {
     test.args(WHOLE)
         .env(BUILT_IN, built_in())
         .env("THROUGHLINE_FULL", if options.full { "1" } else { "0" });
-    // The page is tested in a browser by a Rust test, which gives it a collector and a checkout to show.
+    // A Rust test drives the browser: it starts the collector and sends a checkout to show.
     if let Some(browser) = CHROMIUM.find() {
         test.env("CHROMIUM", browser);
     }
-    // Cargo takes one filter, the test programs take many.
+    // Cargo itself takes one filter; the test programs take several.
     if !options.filters.is_empty() {
         test.arg("--")
             .args(options.filters.iter().filter(|filter| *filter != "--"));
     }
-    steps::run(&mut test)
+    runner::run(&mut test)
 }
 
-/// Begins from the committed seeds, the same way each time: a long search for new inputs is `fuzz/run` by hand.
+/// Fuzzes briefly from the committed seeds with a fixed random seed; `fuzz/run` searches longer.
 fn fuzz() -> Result<()> {
     let folder = throughline_testkit::build::repository_root().join("fuzz");
     let mut targets: Vec<PathBuf> = std::fs::read_dir(folder.join("fuzz_targets"))
@@ -92,7 +93,7 @@ fn fuzz() -> Result<()> {
     targets.sort_unstable();
     for target in targets.iter().filter_map(|path| path.file_stem()) {
         let mut fuzz = Command::new(folder.join("run"));
-        steps::run(fuzz.arg(target).args([
+        runner::run(fuzz.arg(target).args([
             "-runs=100000",
             "-seed=1",
             "-max_len=16384",
@@ -102,7 +103,7 @@ fn fuzz() -> Result<()> {
     Ok(())
 }
 
-/// Where cargo puts the binaries of the development profile.
+/// Returns the folder of the binaries of the development profile.
 fn built_in() -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);

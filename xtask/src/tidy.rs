@@ -1,61 +1,85 @@
 //! `cargo xtask tidy`: the rules of this repository that no other tool checks. Also runs as a test.
 //!
-//! - [`arrows`]: which of our crates may know which, and that the pure ones know no runtime.
-//! - [`sources`]: what a source file must look like.
+//! - [`crate_dependencies`]: crates use each other in one direction; the pure ones use no runtime.
+//! - [`module_cycles`]: modules of a crate form no circle.
+//! - [`type_names`]: a type name is declared in one file.
+//! - [`source_files`]: size, module documentation, and words in names.
+//! - [`line_width`]: 100 columns.
+//! - [`prose`]: style and spelling of comments and pages.
+//! - [`measures`]: averages over all code.
 
-mod arrows;
-mod sources;
+mod crate_dependencies;
+mod line_width;
+pub(crate) mod measures;
+mod module_cycles;
+mod prose;
+mod repository;
+mod rust_source;
+mod source_files;
+mod type_names;
 
-use std::process::Command;
+use std::fs;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use throughline_testkit::build::repository_root;
 
 /// Checks all rules.
 ///
 /// # Errors
-/// Lists everything that breaks one.
+/// Lists every violation.
 pub(crate) fn run() -> Result<()> {
-    let mut broken = arrows::check()?;
-    broken.extend(sources::check(repository_root(), &tracked_files()?)?);
-    if broken.is_empty() {
+    let files = repository::tracked_files()?;
+    let mut violations = crate_dependencies::check()?;
+    violations.extend(check_texts(&files)?);
+    let sources = rust_source::parse_all(repository_root(), &files)?;
+    violations.extend(module_cycles::check(&sources));
+    violations.extend(type_names::check(&sources));
+    violations.extend(measures::check(&sources));
+    if violations.is_empty() {
         Ok(())
     } else {
-        bail!("not tidy:\n  {}", broken.join("\n  "))
+        bail!(
+            "{} violations:\n  {}",
+            violations.len(),
+            violations.join("\n  ")
+        )
     }
 }
 
-/// The files that belong to the repository, or will: those git knows and those it would add.
-fn tracked_files() -> Result<Vec<String>> {
-    let list = [
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ];
-    let output = Command::new("git")
-        .current_dir(repository_root())
-        .args(list)
-        .output()
-        .context("starting git")?;
-    ensure!(
-        output.status.success(),
-        "git ls-files failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?
-        .split_terminator('\0')
-        .map(str::to_owned)
-        .collect())
+/// The checks that look at one text file at a time.
+fn check_texts(files: &[String]) -> Result<Vec<String>> {
+    let prose = prose::Checker::new()?;
+    let root = repository_root();
+    let mut violations = Vec::new();
+    for file in files {
+        let path = root.join(file);
+        // A deleted file stays in git's index until the deletion is staged.
+        if !path.is_file() {
+            continue;
+        }
+        let bytes = fs::read(&path).with_context(|| format!("reading {file}"))?;
+        // Pictures and recorded bytes.
+        let Ok(text) = String::from_utf8(bytes) else {
+            continue;
+        };
+        let mut found = source_files::check(root, file, &text);
+        found.extend(line_width::check(file, &text));
+        found.extend(prose.check(file, &text));
+        violations.extend(
+            found
+                .into_iter()
+                .map(|violation| format!("{file}: {violation}")),
+        );
+    }
+    Ok(violations)
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_repository_is_tidy() {
-        if let Err(broken) = super::run() {
-            panic!("{broken}");
+        if let Err(violations) = super::run() {
+            panic!("{violations}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The web page: npm's packages, the build into `ui/dist`, its tests.
+//! The web page: npm packages, the build into `ui/dist`, and its tests.
 
 use std::fs;
 use std::io::{ErrorKind, stderr};
@@ -9,13 +9,13 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, anyhow, ensure};
 use throughline_testkit::build::repository_root;
 
-/// Builds the page, whether or not it is fresh.
+/// Builds the page, even if it is up to date.
 pub(crate) fn build() -> Result<()> {
     install()?;
     npm(&["run", "build"], &[])
 }
 
-/// Builds the page when its sources are newer than what was built; tells what it does.
+/// Builds the page if its sources are newer than the last build.
 pub(crate) fn build_if_stale() -> Result<()> {
     if is_fresh(&folder())? {
         return Ok(());
@@ -24,7 +24,7 @@ pub(crate) fn build_if_stale() -> Result<()> {
     build()
 }
 
-/// Fetches npm's packages when they are not those of the lock file.
+/// Installs the npm packages if they are older than the lock file.
 pub(crate) fn install() -> Result<()> {
     let ui = folder();
     let (installed, locked) = (
@@ -38,10 +38,10 @@ pub(crate) fn install() -> Result<()> {
     npm(&["ci", "--no-audit", "--no-fund"], &[])
 }
 
-/// Runs npm in the page's folder; what it says goes to stderr, so that stdout stays ours.
+/// Runs npm in the page's folder with its output on stderr; stdout is the task's own.
 ///
 /// # Errors
-/// When Node.js is missing or too old, saying so; when npm fails.
+/// When Node.js is missing or too old, or npm fails.
 pub(crate) fn npm(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
     check_node()?;
     let mut npm = Command::new("npm");
@@ -61,19 +61,19 @@ pub(crate) fn npm(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// The oldest Node.js that the build tools of the page run on.
+/// Oldest Node.js that runs the build tools of the page.
 const NODE: [u32; 2] = [20, 19];
 
 fn check_node() -> Result<()> {
     let wanted = format!(
-        "the web page is built with Node.js {}.{} or later (and its npm)",
+        "building the web page needs Node.js {}.{} or later with npm",
         NODE[0], NODE[1]
     );
     let output = match Command::new("node").arg("--version").output() {
         Ok(output) => output,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(anyhow!(
-                "{wanted}, and there is no `node` on this machine; see https://nodejs.org/en/download"
+                "{wanted}; `node` was not found, see https://nodejs.org/en/download"
             ));
         }
         Err(error) => return Err(error).context("starting node"),
@@ -81,12 +81,12 @@ fn check_node() -> Result<()> {
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     ensure!(
         is_new_enough(&version),
-        "{wanted}, and this machine has {version}; see https://nodejs.org/en/download"
+        "{wanted}; found {version}, see https://nodejs.org/en/download"
     );
     Ok(())
 }
 
-/// Whether `version`, such as `v20.19.4`, will do.
+/// Whether `version`, such as `v20.19.4`, is supported.
 fn is_new_enough(version: &str) -> bool {
     let mut numbers = version
         .trim_start_matches('v')
@@ -102,7 +102,7 @@ fn folder() -> PathBuf {
     repository_root().join("ui")
 }
 
-/// Whether the built page is newer than everything it is built from.
+/// Whether the built page is newer than all of its sources.
 fn is_fresh(ui: &Path) -> Result<bool> {
     let Some(built) = modified(&ui.join("dist/index.html"))? else {
         return Ok(false);
@@ -132,7 +132,7 @@ fn newest_in(path: &Path) -> Result<Option<SystemTime>> {
     Ok(newest)
 }
 
-/// When the file was written; [`None`] when there is none.
+/// Returns the modification time, or [`None`] if the file does not exist.
 fn modified(path: &Path) -> Result<Option<SystemTime>> {
     match fs::metadata(path).and_then(|metadata| metadata.modified()) {
         Ok(time) => Ok(Some(time)),
@@ -148,15 +148,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_of_node_are_compared_as_numbers() {
-        for (version, will_do) in [
+    fn node_versions_compare_as_numbers() {
+        for (version, supported) in [
             ("v20.19.0", true),
             ("v20.9.1", false),
             ("v24.1.0", true),
             ("v18.20.4", false),
             ("", false),
         ] {
-            assert_eq!(is_new_enough(version), will_do, "{version}");
+            assert_eq!(is_new_enough(version), supported, "{version}");
         }
     }
 

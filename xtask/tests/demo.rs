@@ -1,4 +1,4 @@
-//! The demo leaves no process behind, however it ends; and when a part of it crashes, it says which.
+//! The demo leaves no process behind, and names the process that crashed.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,13 +15,13 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// A child of the demo, found in proc(5).
 #[derive(Debug)]
-struct Part {
+struct DemoProcess {
     id: i32,
     command: String,
 }
 
 #[test]
-fn ctrl_c_ends_every_part_in_an_orderly_way() {
+fn ctrl_c_stops_every_process() {
     let (demo, parts) = start();
     signal(demo.id().try_into().unwrap(), Signal::INT);
     let status = demo.wait(END_LIMIT).unwrap();
@@ -30,7 +30,7 @@ fn ctrl_c_ends_every_part_in_an_orderly_way() {
 }
 
 #[test]
-fn a_crash_of_one_part_is_told_with_its_last_lines_and_ends_the_others() {
+fn a_crash_is_reported_with_its_last_lines_and_stops_the_rest() {
     let (demo, parts) = start();
     let billing = parts
         .iter()
@@ -40,22 +40,25 @@ fn a_crash_of_one_part_is_told_with_its_last_lines_and_ends_the_others() {
     let status = demo.wait(END_LIMIT).unwrap();
     let log = demo.log().join("\n");
     assert_eq!(status.code(), Some(1), "{log}");
-    let (_, told) = log
+    let (_, last_lines) = log
         .split_once("billing ended by itself (signal: 9 (SIGKILL)). Its last lines:")
         .unwrap();
-    assert!(told.contains("listening on http://127.0.0.1:"), "{log}");
+    assert!(
+        last_lines.contains("listening on http://127.0.0.1:"),
+        "{log}"
+    );
     assert_gone(&parts);
 }
 
 #[test]
-fn a_demo_that_is_killed_takes_every_part_with_it() {
+fn a_killed_demo_takes_every_process_with_it() {
     let (demo, parts) = start();
     demo.kill();
     assert_gone(&parts);
 }
 
-/// Starts the demo, waits until it has shown its traces, and gives its parts: broker, collector, six services.
-fn start() -> (Process, Vec<Part>) {
+/// Starts the demo, waits for its traces, and returns its broker, collector and six services.
+fn start() -> (Process, Vec<DemoProcess>) {
     let demo = Spec::new("demo", env!("CARGO_BIN_EXE_xtask"))
         .args(["demo", "--json"])
         .spawn()
@@ -68,14 +71,14 @@ fn start() -> (Process, Vec<Part>) {
     (demo, parts)
 }
 
-fn children(parent: u32) -> Vec<Part> {
+fn children(parent: u32) -> Vec<DemoProcess> {
     let ids = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     ids.filter(|id| parent_of(*id) == Some(parent))
         .map(|id| {
             let command = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-            Part {
+            DemoProcess {
                 id,
                 command: String::from_utf8_lossy(&command).replace('\0', " "),
             }
@@ -83,7 +86,8 @@ fn children(parent: u32) -> Vec<Part> {
         .collect()
 }
 
-/// The parent of a process that lives: the second field after the name in parentheses; zombies live no more.
+/// Returns the parent of a running process: the second field of `/proc/ID/stat` after the name in
+/// parentheses. A zombie has ended.
 fn parent_of(id: i32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
@@ -94,7 +98,7 @@ fn parent_of(id: i32) -> Option<u32> {
     }
 }
 
-fn assert_gone(parts: &[Part]) {
+fn assert_gone(parts: &[DemoProcess]) {
     let left = || {
         parts
             .iter()

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use throughline_export::Exporter;
 use throughline_model::SpanSink;
-use throughline_proxy::{BindError, Exported, Proxy, Purpose, Route};
+use throughline_proxy::{ExporterCounts, ListenerPurpose, ListenerRoute, Proxy, ProxyBindError};
 
 pub(crate) use self::options::Sidecar;
 
@@ -41,7 +41,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     } = plan;
     log(filter);
     make_state_dir(&told)?;
-    heed_open_files(config.limits.connections_max);
+    heed_open_files(config.limits.max_connections);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -53,7 +53,7 @@ pub(crate) fn run() -> Result<(), Failure> {
             Arc::new(Exporter::start(&export).context("cannot set up TLS to the collector")?);
         let counts = Arc::clone(&exporter);
         let sink: Arc<dyn SpanSink> = Arc::<Exporter>::clone(&exporter);
-        let routes: Vec<Route> = config
+        let routes: Vec<ListenerRoute> = config
             .listeners
             .iter()
             .map(|listener| listener.route.clone())
@@ -62,7 +62,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         let proxy = Proxy::bind(config, sink)
             .await
             .map_err(|error| explain(&error))?;
-        let proxy = proxy.with_exported(move || exported(&counts));
+        let proxy = proxy.with_exporter_counts(move || exported(&counts));
         // SIGHUP is heard from here on, and does not end us as it would by default.
         let reload = Reload::new(told.clone(), arguments, proxy.control())?;
         announce::announce(
@@ -119,7 +119,7 @@ fn heed_open_files(connections: usize) {
 }
 
 /// What the exporter tells, in the words of the proxy's metrics. What it refused for want of room the proxy counts itself.
-fn exported(exporter: &Exporter) -> Exported {
+fn exported(exporter: &Exporter) -> ExporterCounts {
     let counts = exporter.counts();
     let dropped = counts
         .dropped
@@ -127,7 +127,7 @@ fn exported(exporter: &Exporter) -> Exported {
         .into_iter()
         .filter(|(reason, _)| *reason != "queue_full")
         .collect();
-    Exported {
+    ExporterCounts {
         sent: counts.sent,
         queued: counts.queued,
         dropped,
@@ -135,19 +135,19 @@ fn exported(exporter: &Exporter) -> Exported {
 }
 
 /// Says which address is taken and how to have another.
-fn explain(error: &BindError) -> anyhow::Error {
-    let BindError {
+fn explain(error: &ProxyBindError) -> anyhow::Error {
+    let ProxyBindError {
         purpose,
         address,
         source,
     } = error;
     let option = match purpose {
-        Purpose::Kafka => "--listen",
-        Purpose::Http => "--inbound or --outbound",
-        Purpose::Admin => "--admin",
+        ListenerPurpose::Kafka => "--listen",
+        ListenerPurpose::Http => "--inbound or --outbound",
+        ListenerPurpose::Admin => "--admin",
     };
     if source.kind() == std::io::ErrorKind::AddrInUse {
-        let whose = if *purpose == Purpose::Http {
+        let whose = if *purpose == ListenerPurpose::Http {
             " (if that is the service itself, let it listen at another port)"
         } else {
             ""

@@ -168,7 +168,7 @@ fn all_mistakes_of_arguments_variables_and_file_are_in_one_message() {
     let message = stderr(&output);
     for part in [
         "4 mistakes".to_owned(),
-        "--kafka \"nowhere\" is no address of a broker".to_owned(),
+        "--kafka \"nowhere\" is not a host and port".to_owned(),
         format!("drain in {} \"soon\" is no duration", path.display()),
         format!(
             "sample in {} \"2\" is no number from 0 to 1",

@@ -1,273 +1,136 @@
-//! Which inbound message caused an outbound one, in a process that does not tell.
+//! Attribution of outbound messages to the inbound message that caused them, in a process that does
+//! not propagate contexts.
 //!
-//! Between processes a context in the message tells. Inside a process that copies no headers nothing does, and the parent is
-//! found by the best [`Evidence`] there is, which stands on the span as `throughline.parent.evidence`:
+//! Between processes, a context in the message headers names the parent. Inside a process that
+//! copies no headers nothing does, and the parent is found by the best [`Evidence`] available.
+//! The span records it as `throughline.parent.evidence`:
 //!
-//! | evidence | what it is | how sure |
+//! | evidence | meaning | certainty |
 //! |---|---|---|
 //! | `header` | the outbound message carries a context: the application propagates | exact |
-//! | `request-id` | it carries a token that an inbound one carried: `x-request-id`, or a configured [`Key`] | exact |
-//! | `sole` | exactly one inbound exchange or record is in flight | `throughline.parent.confidence` |
-//! | `order` | only records of one partition are, and it is this one's turn | `throughline.parent.confidence` |
-//! | `open` | none of these: the span begins a trace of its own, for the weaver to join | |
+//! | `request-id` | it carries a token of an inbound message: `x-request-id`, or a configured [`CorrelationKey`] | exact |
+//! | `sole` | exactly one inbound request or record is in flight | `throughline.parent.confidence` |
+//! | `order` | only records of one partition are in flight, and it is this one's turn | `throughline.parent.confidence` |
+//! | `open` | none of these: the span begins a trace of its own | |
 //!
-//! A wrong parent is worse than none: it puts the work of one customer into the trace of another, and nobody can see that. So
-//! everything here leans towards `open`. The figures of `docs/correlation.md` are those of `tests/correlation.rs`, where
-//! a simulated process knows the truth.
+//! A wrong parent is worse than none, because it puts the work of one customer into the trace of
+//! another, and nobody notices. All rules therefore prefer `open`. The figures of
+//! `docs/correlation.md` come from `tests/correlation.rs`, where a simulated process knows the truth.
 //!
-//! # When `sole` is believed
+//! # The lock
 //!
-//! What is *present* is what was in flight in some moment since the outbound message was made: since now for a request, since
-//! its own timestamp for a record, which producers keep back for some milliseconds to fill a batch. If exactly one thing is
-//! present, it is the parent, unless the process does things that nobody asked for. It may have timers. It may be asked on
-//! ways that are not seen here. It may answer first and work then. Each of these calls out while nothing is in flight, too, and
-//! that is how it is found out: for every [`Kind`] of call there is a count of those that came when nobody could have asked for
-//! them (*stray*) and of those that came when one alone could (*lone*). What comes by itself comes as often in a second of
-//! idleness as in a second with one in flight, so that
+//! All connections of a process share one [`Correlator`] behind a lock. Parsing and hashing happen
+//! before the lock is taken: a [`TokenExtractor`] is cloned out of it, and [`OutboundCall`],
+//! [`RecordDelivery`], [`CallSignature`] and [`RecordQueueId`] are plain values. The module knows no
+//! protocol: HTTP and Kafka decide which parts of a message make these values.
+//!
+//! # When `sole` is inferred
+//!
+//! The candidates are the activities (requests and records) that were *in flight* at some time since
+//! the outbound message was created. For a request that is now; for a record it is its own
+//! timestamp, because producers hold records back for some milliseconds to fill a batch. A single
+//! candidate is the parent, unless the process makes calls that no candidate causes. It may have
+//! timers. It may receive requests that are not seen here. It may respond first and work afterwards.
+//! All of these also call while nothing is in flight, which is how they are detected. For every
+//! [`CallSignature`] the correlator counts the calls made while no activity could have caused them
+//! (*unattributed*) and those made while exactly one could (*single*). Calls without a cause are as
+//! frequent in an idle second as in a second with one activity in flight, so
 //!
 //! ```text
-//!   doubt = (stray + unseen) / idle seconds * seconds with one in flight / (lone + 1)
+//!   doubt = (unattributed + prior) / idle seconds * seconds with one in flight / (single + 1)
 //! ```
 //!
-//! is the share of lone calls of this kind that were nobody's doing. `sole` is given where the doubt is no more than
-//! [`Sole::Measured`] allows, and 1 - doubt is its confidence. In a process that is never idle the doubt is without bound, and
-//! nothing is `sole`, rightly: there is nothing to tell by. Counts and seconds fade with a half-life of five minutes.
+//! is the expected share of single calls of this signature that their activity did not cause. `sole`
+//! is inferred if the doubt is at most [`SingleInFlightPolicy::Measured`] allows, and 1 - doubt is
+//! its confidence. In a process that is never idle the doubt is unbounded and `sole` is never
+//! inferred, rightly: there is nothing to measure by. Counts and seconds decay with a half-life of
+//! five minutes.
 //!
-//! * `unseen` stands for what has not strayed yet: 0.1 calls, and half a call (Jeffreys' prior for a rate) as soon as a call of any
-//!   kind has. So the first call of a process that has been idle for a while has its parent, and one that is known to do things
-//!   of its own has to show more.
-//! * Not long after something has ended ([`Limits::linger`]) the same is reckoned once more with the strays and the seconds of
-//!   such times alone, and the greater doubt holds: a night without load says nothing about the day, and what is done after an
-//!   answer is done soon after. A lone call counts for four there if nothing had ended not long before it.
+//! * The prior accounts for calls that have not been seen yet: 0.1 calls, and half a call (the
+//!   Jeffreys prior of a rate) once the process has made an unattributed call of any signature. The
+//!   first call of a process that has been idle for a while thus has its parent, and a process known
+//!   to act on its own has to show more.
+//! * Within [`CorrelationLimits::linger_ns`] after the end of an activity the same ratio is also
+//!   computed from the unattributed calls and the seconds of such times alone, and the greater doubt
+//!   counts: a night without load says nothing about the day, and work after a response follows it
+//!   soon. A single call in a quiescent time, with no recent end, has fourfold weight there.
 //!
-//! Some things stay in the way of `sole`, whatever the doubt:
-//! * an exchange that was broken off (the client went away, a deadline passed) not long ago, as exchanges go here: its handler may
-//!   be at work still, and what strays meanwhile is not counted;
-//! * for a kind that otherwise carries tokens, a call without one, or with one that nobody knows.
+//! `sole` is never inferred, whatever the doubt,
+//! * after a request was aborted (the client went away, a deadline passed), for a few times the
+//!   duration of requests: its handler may still be running. Unattributed calls in that time are not
+//!   counted either;
+//! * for a signature that usually carries tokens, if the call has none or an unknown one.
 //!
-//! Exchanges that last longer than [`Limits::ambient`] (streams, long polls) and upgraded connections (WebSocket) count as not
-//! there. What they cause strays, and is measured as such.
+//! Requests older than [`CorrelationLimits::ambient_after_ns`] (streams, long polls) and upgraded
+//! connections (WebSocket) do not count as in flight. Calls that they cause are unattributed, and
+//! measured as such.
 //!
 //! # Tokens
 //!
-//! A token names an inbound message for as long as that is remembered ([`Limits::keep`]). One that several have (a caller that
-//! asks twice under one id, a request sent again) names the one that can still be at work, if it is only one: who ended well
-//! [`Limits::linger`] ago cannot, who was broken off can.
+//! A token names an inbound message for as long as that is remembered
+//! ([`CorrelationLimits::retention_ns`]). If several messages have it (a caller that uses one id
+//! twice, a request that is sent again), it names the one whose handler can still be running, if
+//! there is only one: a handler whose response was sent longer than the linger time ago is done, a
+//! handler whose client went away may not be.
 //!
 //! # Records
 //!
-//! A consumer is given more records than it handles at once, so of a record it is known when it may be handled, not when it is:
+//! A consumer receives more records than it handles at a time, so it is known when a record may be
+//! handled, not when it is:
 //!
 //! ```text
-//!   delivered --> waits in the client for its turn --> is handled --> settled
-//!                 (unseen)                             (unseen)       a commit covers it
-//!                                                                     a poll asks for what is behind those behind it (OnPoll)
-//!                                                                     a record behind it calls out with a token
-//!                                                                     it has made the calls that records of its topic make
-//!                                                                     nothing else came for five minutes
+//!   delivered --> buffered in the client --> handled --> settled
+//!                 (not seen)                 (not seen)  an offset commit covers it
+//!                                                        a call carries the token of a later record
+//!                                                        it has made the calls of its topic profile
+//!                                                        five minutes have passed
 //! ```
 //!
-//! * From delivery to settling a record is in flight. Two records in flight are two, also of one partition.
-//! * A commit of offset *n* settles all before *n*. Some clients commit what they have handed over but not handled
-//!   (librdkafka with `enable.auto.offset.store`). The calls of such a record come after its commit: they stray, and are measured.
-//! * A fetch tells of progress only for clients that fetch on poll ([`Fetching::OnPoll`]).
-//! * Records of a partition are handled in order. So a token that names a record settles those before it; not where a record is
-//!   named after it had been settled: then records of its topic are handled at the same time, and are not taken in order again.
-//! * Records of one topic tend to do the same. What a record does while it is alone in the process is learned; after 16 alike
-//!   a record that has done that much, and had good answers, is *spent*: it is no candidate for more of the kind, and is settled
-//!   when it has done it all. So a consumer that commits every five seconds is not in flight all the time.
-//! * After 64 alike, of several waiting records of one partition the first that is not spent is the parent: `order`. Not where a
-//!   call has failed, where two records have been seen to call at the same time, or where one did something else before: then
-//!   it is learned anew.
+//! * A record is in flight from its delivery until it is settled. Two records in flight are two
+//!   candidates, even in one partition.
+//! * A commit of offset *n* settles all records before *n*. Some clients commit records that they
+//!   have handed over but not handled (librdkafka without `enable.auto.offset.store=false`). The
+//!   calls of such a record come after its commit: they are unattributed, and measured.
+//! * Records of a partition are handled in order, so a token that names a record settles those before
+//!   it. If it names a record that was already settled, records of that topic are handled
+//!   concurrently, and order is not used for them again.
+//! * Records of one topic tend to cause the same calls. Calls of records that are alone in the
+//!   process form the topic's profile. After 16 equal records, a record that has made all successful
+//!   calls of one signature is *exhausted*: it is not a candidate for more of them, and it is settled
+//!   when it has made all calls. A consumer that commits every five seconds is therefore not in
+//!   flight all the time.
+//! * After 64 equal records, the first record of several waiting in one partition that is not
+//!   exhausted is the parent: `order`. It is not used if a call has failed, if two records called
+//!   concurrently, or if a record deviated from the profile, which is then learned again.
 //!
-//! A handler that takes many records and makes one call of them has no one parent, and is `open`.
+//! A handler that makes one call for many records has no single parent: its call is `open`.
 
+mod activity;
+mod activity_table;
+mod call;
+mod call_signature;
+mod call_stats;
 mod correlator;
-mod kind;
-mod load;
-mod queue;
-mod routine;
+mod decaying_counter;
+mod doubt;
+mod evidence;
+mod inference;
+mod occupancy;
+mod process_model;
+mod record_queue;
+mod settings;
 mod token;
-mod work;
+mod topic_profile;
 
 #[cfg(test)]
 mod tests;
 
-pub use correlator::{Call, Correlator, End, Inbound, Outbound};
-pub use kind::Kind;
-pub use queue::{Fetching, Partition};
-pub use token::{Key, Message, Place, REQUEST_ID, Tokens};
-
-use throughline_model::context::SpanContext;
-
-/// How the parent of a span was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Evidence {
-    /// The message carries a context.
-    Header,
-    /// The message carries a token that an inbound one carried.
-    RequestId,
-    /// Exactly one inbound exchange or record was in flight.
-    Sole,
-    /// It was the record's turn.
-    Order,
-    /// It was not found: the span is a root, with a parent to be woven.
-    Open,
-}
-
-/// The parent of a span.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parent {
-    pub evidence: Evidence,
-    /// The span that is the parent; [`None`] when it is open.
-    pub context: Option<SpanContext>,
-    /// From 0 to 1, where the evidence is not exact.
-    pub confidence: Option<f64>,
-}
-
-/// What a correlator goes by.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// What is taken for a token.
-    pub keys: Vec<Key>,
-    pub sole: Sole,
-    pub limits: Limits,
-}
-
-/// Whether the only one in flight is the parent.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Sole {
-    /// Nothing but exact evidence.
-    Never,
-    /// Where at most this share of such calls is expected to be of somebody else's doing.
-    Measured { doubt: f64 },
-    /// Always: the user knows that the process does nothing but answer.
-    Assumed,
-}
-
-/// What bounds a correlator. Times are in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Inbound exchanges and records that are remembered, in flight or over. With more in flight nothing is guessed.
-    pub max_inbound: usize,
-    /// With more in flight nothing is guessed.
-    pub max_candidates: usize,
-    /// Kinds of calls that are told apart.
-    pub max_kinds: usize,
-    /// Longer bodies are not searched for tokens.
-    pub max_body_bytes: usize,
-    /// How long what is over is known by its tokens.
-    pub keep: u64,
-    /// How long after its answer an exchange may still call out, and how long a producer may keep a record back.
-    pub linger: u64,
-    /// How far apart two connections can be read that were written to at once.
-    pub skew: u64,
-    /// An exchange that lasts longer says nothing about what is called meanwhile.
-    pub ambient: u64,
-    /// A record that nobody settled for so long is over.
-    pub handling: u64,
-}
-
-const MILLISECOND: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MILLISECOND;
-
-// === impl Evidence ===
-
-impl Evidence {
-    /// All of them, the best first.
-    pub const ALL: [Self; 5] = [
-        Self::Header,
-        Self::RequestId,
-        Self::Sole,
-        Self::Order,
-        Self::Open,
-    ];
-
-    /// As it stands on spans.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Header => "header",
-            Self::RequestId => "request-id",
-            Self::Sole => "sole",
-            Self::Order => "order",
-            Self::Open => "open",
-        }
-    }
-
-    /// Whether the parent is known and not only likely.
-    #[must_use]
-    pub const fn is_exact(self) -> bool {
-        matches!(self, Self::Header | Self::RequestId)
-    }
-}
-
-// === impl Parent ===
-
-impl Parent {
-    /// It is not known.
-    #[must_use]
-    pub const fn open() -> Self {
-        Self {
-            evidence: Evidence::Open,
-            context: None,
-            confidence: None,
-        }
-    }
-
-    fn of(evidence: Evidence, context: Option<&SpanContext>, confidence: Option<f64>) -> Self {
-        Self {
-            evidence,
-            context: context.cloned(),
-            confidence,
-        }
-    }
-}
-
-// === impl Settings ===
-
-impl Settings {
-    fn reads_bodies(&self) -> bool {
-        self.keys
-            .iter()
-            .flat_map(|key| &key.places)
-            .any(|place| matches!(place, Place::Body(_)))
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            keys: vec![Key::request_id()],
-            sole: Sole::default(),
-            limits: Limits::default(),
-        }
-    }
-}
-
-// === impl Sole ===
-
-impl Default for Sole {
-    fn default() -> Self {
-        Self::Measured { doubt: 0.01 }
-    }
-}
-
-// === impl Limits ===
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_inbound: 16 * 1024,
-            max_candidates: 64,
-            max_kinds: 1024,
-            max_body_bytes: 64 * 1024,
-            keep: 60 * SECOND,
-            linger: SECOND,
-            skew: MILLISECOND,
-            ambient: 60 * SECOND,
-            // As the Java client's `max.poll.interval.ms`: a slower consumer has lost its partitions.
-            handling: 300 * SECOND,
-        }
-    }
-}
+pub use activity::ActivityId;
+pub use call::{Attribution, CallHandle, CallOutcome, OutboundCall};
+pub use call_signature::CallSignature;
+pub use correlator::{Correlator, CorrelatorAccess, RequestOutcome};
+pub use evidence::{Evidence, ParentDecision};
+pub use process_model::RecordDelivery;
+pub use record_queue::RecordQueueId;
+pub use settings::{CorrelationLimits, Settings, SingleInFlightPolicy};
+pub use token::{CorrelationKey, REQUEST_ID, TokenExtractor, TokenLocation, TokenSet, TokenSource};

@@ -20,6 +20,7 @@
 //!
 //! [`Correlator`]: crate::correlate::Correlator
 
+mod call_signature;
 mod describe;
 mod exchange;
 mod received;

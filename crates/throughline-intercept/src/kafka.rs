@@ -38,4 +38,4 @@ pub use settings::{
     TopicSettings,
 };
 pub use throughline_kafka::api::ApiKey;
-pub use throughline_kafka::frame::Loss;
+pub use throughline_kafka::frame::FramingError;

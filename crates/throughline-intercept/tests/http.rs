@@ -2,14 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "support/shared_correlator.rs"]
+mod shared_correlator;
+
 use std::sync::Arc;
 
-use throughline_intercept::correlate::{self, Correlator, REQUEST_ID};
+use throughline_intercept::correlate::{self, CorrelatorAccess as _, REQUEST_ID};
 use throughline_intercept::http::{
     Direction, Exchange, Failure, Peer, Request, Route, Settings, Trust,
 };
 use throughline_model::context::{Carrier, Format, HeaderList};
 use throughline_model::{Span, SpanKind, Status, Value};
+
+use shared_correlator::SharedCorrelator;
 
 const START: u64 = 1_700_000_000_000_000_000;
 const MS: u64 = 1_000_000;
@@ -19,14 +24,14 @@ const SPAN: &str = "b7ad6b7169203331";
 /// A service with a proxy beside it.
 struct Service {
     settings: Arc<Settings>,
-    correlator: Correlator,
+    correlator: SharedCorrelator,
     now: u64,
     seed: u64,
 }
 
 impl Service {
     fn new(settings: Settings) -> Self {
-        let correlator = Correlator::new(correlate::Settings::default(), START);
+        let correlator = SharedCorrelator::new(correlate::Settings::default(), START);
         Self {
             settings: Arc::new(settings),
             correlator,
@@ -48,8 +53,13 @@ impl Service {
         };
         let mut exchange = Exchange::new(Arc::clone(&self.settings), direction, peer, self.seed);
         self.now += MS;
-        exchange.handle_request(self.now, request, headers, &mut self.correlator);
+        exchange.handle_request(self.now, request, headers, &self.correlator);
         exchange
+    }
+
+    fn in_flight(&self) -> usize {
+        self.correlator
+            .with_correlator(|correlator| correlator.in_flight_count())
     }
 
     fn inbound(&mut self, headers: &mut HeaderList) -> Exchange {
@@ -62,20 +72,15 @@ impl Service {
 
     fn answer(&mut self, exchange: &mut Exchange, status: u16) -> Option<Span> {
         self.now += MS;
-        exchange.handle_response(
-            self.now,
-            status,
-            &HeaderList::default(),
-            &mut self.correlator,
-        );
+        exchange.handle_response(self.now, status, &HeaderList::default(), &self.correlator);
         self.now += MS;
-        exchange.handle_end(self.now, &mut self.correlator);
+        exchange.handle_end(self.now, &self.correlator);
         exchange.poll_span()
     }
 
     fn fail(&mut self, exchange: &mut Exchange, failure: Failure) -> Span {
         self.now += MS;
-        exchange.handle_failure(self.now, failure, &mut self.correlator);
+        exchange.handle_failure(self.now, failure, &self.correlator);
         exchange.poll_span().unwrap()
     }
 }
@@ -437,13 +442,13 @@ fn every_way_to_end_gives_one_span() {
                 service.now,
                 200,
                 &HeaderList::default(),
-                &mut service.correlator,
+                &service.correlator,
             );
             let span = service.fail(&mut exchange, failure);
             has(&span, "error.type", name);
             assert_eq!(span.failed(), failure != Failure::Cancelled);
             assert_eq!(service.answer(&mut exchange, 500), None, "it was over");
-            assert_eq!(service.correlator.in_flight(), 0);
+            assert_eq!(service.in_flight(), 0);
         }
     }
 }
@@ -458,24 +463,24 @@ fn the_span_ends_with_the_body_and_interim_answers_are_none() {
             service.now,
             status,
             &HeaderList::default(),
-            &mut service.correlator,
+            &service.correlator,
         );
     }
     exchange.handle_response(
         service.now,
         200,
         &HeaderList::default(),
-        &mut service.correlator,
+        &service.correlator,
     );
     assert_eq!(
         (
             exchange.poll_span(),
             exchange.is_over(),
-            service.correlator.in_flight()
+            service.in_flight()
         ),
         (None, false, 1)
     );
-    exchange.handle_end(begun + 5_000 * MS, &mut service.correlator);
+    exchange.handle_end(begun + 5_000 * MS, &service.correlator);
     let span = exchange.poll_span().unwrap();
     assert_eq!(span.duration(), 5_000 * MS);
     has(&span, "http.response.status_code", 200);
@@ -502,10 +507,10 @@ fn a_tunnel_ends_the_exchange() {
             service.now,
             status,
             &HeaderList::default(),
-            &mut service.correlator,
+            &service.correlator,
         );
         assert_eq!(
-            (exchange.is_over(), service.correlator.in_flight() == 0),
+            (exchange.is_over(), service.in_flight() == 0),
             (is_over, is_over),
             "{status}"
         );
@@ -607,9 +612,9 @@ fn grpc(direction: Direction, status: &str, in_trailers: bool) -> Span {
     } else {
         (&told, &none)
     };
-    exchange.handle_response(service.now, 200, head, &mut service.correlator);
+    exchange.handle_response(service.now, 200, head, &service.correlator);
     exchange.handle_trailers(trailers);
-    exchange.handle_end(service.now, &mut service.correlator);
+    exchange.handle_end(service.now, &service.correlator);
     exchange.poll_span().unwrap()
 }
 

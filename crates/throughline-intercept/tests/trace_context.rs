@@ -4,12 +4,15 @@
 
 #[path = "support/trace_context.rs"]
 mod cases;
+#[path = "support/shared_correlator.rs"]
+mod shared_correlator;
 
 use std::sync::Arc;
 
 use cases::{CASES, Callback, Fields, PARENT, Service};
+use shared_correlator::SharedCorrelator;
 
-use throughline_intercept::correlate::{self, Correlator, Sole};
+use throughline_intercept::correlate::{self, SingleInFlightPolicy};
 use throughline_intercept::http::{Direction, Exchange, Peer, Request, Settings};
 use throughline_model::context::{Carrier, HeaderList};
 
@@ -20,7 +23,7 @@ const MS: u64 = 1_000_000;
 struct Fresh;
 
 struct Harness {
-    correlator: Correlator,
+    correlator: SharedCorrelator,
     settings: Arc<Settings>,
     now: u64,
     seed: u64,
@@ -30,17 +33,17 @@ struct Harness {
 
 impl Service for Fresh {
     fn ask(&mut self, fields: &[(&str, &str)], callbacks: usize) -> Vec<Fields> {
-        Harness::with(Sole::default()).ask(fields, callbacks)
+        Harness::with(SingleInFlightPolicy::default()).ask(fields, callbacks)
     }
 }
 
 // === impl Harness ===
 
 impl Harness {
-    fn with(sole: Sole) -> Self {
-        let correlator = Correlator::new(
+    fn with(policy: SingleInFlightPolicy) -> Self {
+        let correlator = SharedCorrelator::new(
             correlate::Settings {
-                sole,
+                single_in_flight: policy,
                 ..correlate::Settings::default()
             },
             START,
@@ -74,14 +77,14 @@ impl Harness {
             Peer::default(),
             self.seed,
         );
-        exchange.handle_request(self.now, &request, headers, &mut self.correlator);
+        exchange.handle_request(self.now, &request, headers, &self.correlator);
         exchange
     }
 
     fn end(&mut self, mut exchange: Exchange) {
         self.now += MS;
-        exchange.handle_response(self.now, 200, &HeaderList::default(), &mut self.correlator);
-        exchange.handle_end(self.now, &mut self.correlator);
+        exchange.handle_response(self.now, 200, &HeaderList::default(), &self.correlator);
+        exchange.handle_end(self.now, &self.correlator);
         assert!(exchange.poll_span().is_some() || exchange.is_over());
     }
 
@@ -151,7 +154,7 @@ fn every_case_holds() {
 /// and the user who says so has every callback in its trace from the first on.
 #[test]
 fn a_whole_run_of_the_suite_against_one_process_holds_together() {
-    let mut harness = Harness::with(Sole::Assumed);
+    let mut harness = Harness::with(SingleInFlightPolicy::Assumed);
     let (found, asked) = harness.run();
     assert_eq!(found, asked);
 }
@@ -159,7 +162,7 @@ fn a_whole_run_of_the_suite_against_one_process_holds_together() {
 /// Where nobody says so, requests that come as fast as this have to show for a while that the process does nothing of its own.
 #[test]
 fn without_being_told_it_takes_a_while_and_nothing_is_wrong_meanwhile() {
-    let mut harness = Harness::with(Sole::default());
+    let mut harness = Harness::with(SingleInFlightPolicy::default());
     let (found, asked) = harness.run();
     assert!(found > asked * 9 / 10, "{found} of {asked}");
 }

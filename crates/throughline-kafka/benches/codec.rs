@@ -24,7 +24,8 @@ use kafka_protocol::records::{
 };
 use rustix::time::{ClockId, clock_gettime};
 use throughline_kafka::batch::{
-    Batch, Codec, Codecs, Injector, Limits, Outcome, Patcher, Records, Snappy,
+    BatchOutcome, CodecPool, CompressionCodec, HeaderInjector, HeaderPatcher, InjectionLimits,
+    RecordBatch, RecordIter, SnappyFraming,
 };
 use throughline_kafka::frame::Framer;
 
@@ -37,7 +38,7 @@ const KEY: &str = "traceparent";
 /// Names under which a context may come.
 const CONTEXT: [&[u8]; 4] = [KEY.as_bytes(), b"tracestate", b"b3", b"uber-trace-id"];
 const VALUE: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-const LIMITS: Limits = Limits {
+const LIMITS: InjectionLimits = InjectionLimits {
     max_batch_bytes: 16 << 20,
     max_inflated_bytes: 16 << 20,
 };
@@ -84,9 +85,9 @@ fn main() {
     borders();
     for record in [100, 1024, 10 * 1024] {
         for (codec, compression) in [
-            (Codec::None, Compression::None),
-            (Codec::Lz4, Compression::Lz4),
-            (Codec::Zstd, Compression::Zstd),
+            (CompressionCodec::None, Compression::None),
+            (CompressionCodec::Lz4, Compression::Lz4),
+            (CompressionCodec::Zstd, Compression::Zstd),
         ] {
             let sample = Sample::new(record, codec, compression);
             sample.measure();
@@ -97,7 +98,7 @@ fn main() {
 /// A batch, and the same in every form that a case needs.
 struct Sample {
     record: usize,
-    codec: Codec,
+    codec: CompressionCodec,
     compression: Compression,
     batch: Vec<u8>,
     shared: Bytes,
@@ -108,7 +109,7 @@ struct Sample {
 // === impl Sample ===
 
 impl Sample {
-    fn new(record: usize, codec: Codec, compression: Compression) -> Self {
+    fn new(record: usize, codec: CompressionCodec, compression: Compression) -> Self {
         let count = u32::try_from(BATCH / record).expect("a small number");
         let mut random = 1u64;
         let records: Vec<_> = (0..count)
@@ -126,9 +127,9 @@ impl Sample {
         .expect("a batch");
         let batch = out.to_vec();
         let mut plain = Vec::new();
-        let payload = Batch::new(&batch).expect("one batch").payload();
-        Codecs::default()
-            .inflate(codec, payload, usize::MAX, &mut plain)
+        let payload = RecordBatch::new(&batch).expect("one batch").payload();
+        CodecPool::default()
+            .decompress(codec, payload, usize::MAX, &mut plain)
             .expect("records");
         let shared = Bytes::from(batch.clone());
         Self {
@@ -142,22 +143,23 @@ impl Sample {
         }
     }
 
-    fn batch(&self) -> Batch<'_> {
-        Batch::new(&self.batch).expect("one batch")
+    fn batch(&self) -> RecordBatch<'_> {
+        RecordBatch::new(&self.batch).expect("one batch")
     }
 
     /// The batch with the header in each record.
     fn injected(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let outcome = Injector::default().inject(self.batch(), &LIMITS, &mut out, |_, headers| {
-            headers.append(KEY.as_bytes(), Some(VALUE));
-        });
-        assert!(matches!(outcome, Outcome::Changed(_)));
+        let outcome =
+            HeaderInjector::default().inject(self.batch(), &LIMITS, &mut out, |_, headers| {
+                headers.append(KEY.as_bytes(), Some(VALUE));
+            });
+        assert!(matches!(outcome, BatchOutcome::Changed(_)));
         out
     }
 
     fn measure(&self) {
-        let mut cases = if self.codec == Codec::None {
+        let mut cases = if self.codec == CompressionCodec::None {
             vec![self.copy()]
         } else {
             vec![self.recompress()]
@@ -168,7 +170,7 @@ impl Sample {
             recode(&shared, compression)
         }));
         self.report("", self.plain.len(), &mut cases);
-        if self.codec == Codec::None {
+        if self.codec == CompressionCodec::None {
             self.measure_reading();
         } else {
             self.report(
@@ -201,16 +203,16 @@ impl Sample {
     /// What injection cannot do without: inflate what came, deflate what is to go out.
     fn recompress(&self) -> Case<'_> {
         let (mut codecs, mut inflated, mut deflated, mut longer) =
-            (Codecs::default(), Vec::new(), Vec::new(), Vec::new());
+            (CodecPool::default(), Vec::new(), Vec::new(), Vec::new());
         let injected = self.injected();
-        let injected = Batch::new(&injected).expect("one batch");
+        let injected = RecordBatch::new(&injected).expect("one batch");
         codecs
-            .inflate(self.codec, injected.payload(), usize::MAX, &mut longer)
+            .decompress(self.codec, injected.payload(), usize::MAX, &mut longer)
             .expect("records");
         case("inflate, deflate", move || {
             deflated.clear();
             codecs
-                .inflate(
+                .decompress(
                     self.codec,
                     self.batch().payload(),
                     usize::MAX,
@@ -219,28 +221,33 @@ impl Sample {
                 .expect("records");
             black_box(&inflated);
             codecs
-                .deflate(self.codec, Snappy::Raw, black_box(&longer), &mut deflated)
+                .compress(
+                    self.codec,
+                    SnappyFraming::Raw,
+                    black_box(&longer),
+                    &mut deflated,
+                )
                 .expect("a payload");
         })
     }
 
     fn inflate_and_scan(&self) -> Case<'_> {
-        let (mut codecs, mut inflated) = (Codecs::default(), Vec::new());
+        let (mut codecs, mut inflated) = (CodecPool::default(), Vec::new());
         case("inflate, scan, find 1 header", move || {
             codecs
-                .inflate(
+                .decompress(
                     self.codec,
                     self.batch().payload(),
                     usize::MAX,
                     &mut inflated,
                 )
                 .expect("records");
-            for record in Records::new(&inflated, self.batch().count()) {
+            for record in RecordIter::new(&inflated, self.batch().record_count()) {
                 let record = record.expect("a record");
                 black_box((record.offset_delta, record.timestamp_delta));
                 black_box(
                     record
-                        .header(black_box(KEY.as_bytes()))
+                        .last_header(black_box(KEY.as_bytes()))
                         .map(|header| header.value),
                 );
             }
@@ -248,42 +255,42 @@ impl Sample {
     }
 
     fn inject(&self) -> Case<'_> {
-        let (mut injector, mut out, mut place) = (Injector::default(), Vec::new(), 0);
+        let (mut injector, mut out, mut place) = (HeaderInjector::default(), Vec::new(), 0);
         case("inject", move || {
             elsewhere(&mut out, &mut place);
             let outcome =
                 injector.inject(black_box(self.batch()), &LIMITS, &mut out, |_, headers| {
                     headers.append(KEY.as_bytes(), Some(black_box(VALUE)));
                 });
-            assert!(matches!(outcome, Outcome::Changed(_)));
+            assert!(matches!(outcome, BatchOutcome::Changed(_)));
         })
     }
 
-    /// Records that need no header, because they have a context.
+    /// RecordIter that need no header, because they have a context.
     fn inject_nothing(&self) -> Case<'_> {
-        let (mut injector, mut out) = (Injector::default(), Vec::new());
+        let (mut injector, mut out) = (HeaderInjector::default(), Vec::new());
         case("inject nothing", move || {
             let outcome = injector.inject(
                 black_box(self.batch()),
                 &LIMITS,
                 &mut out,
                 |record, headers| {
-                    if record.header(black_box(b"source")).is_none() {
+                    if record.last_header(black_box(b"source")).is_none() {
                         headers.append(KEY.as_bytes(), Some(black_box(VALUE)));
                     }
                 },
             );
-            assert_eq!(outcome, Outcome::Unchanged);
+            assert_eq!(outcome, BatchOutcome::Unchanged);
         })
     }
 
     /// The consumer's side: records that carry the header.
     fn measure_reading(&self) {
         let fetched = self.injected();
-        let batch = Batch::new(&fetched).expect("one batch");
-        let records = || -> Records<'_> { black_box(batch).records().expect("not compressed") };
+        let batch = RecordBatch::new(&fetched).expect("one batch");
+        let records = || -> RecordIter<'_> { black_box(batch).records().expect("not compressed") };
         let (mut copy, mut changing) = (Vec::with_capacity(fetched.len()), fetched.clone());
-        let mut patcher = Patcher::default();
+        let mut patcher = HeaderPatcher::default();
         let scan = move || {
             for record in records() {
                 let record = record.expect("a record");
@@ -296,7 +303,7 @@ impl Sample {
                 black_box((record.offset_delta, record.timestamp_delta));
                 black_box(
                     record
-                        .header(black_box(KEY.as_bytes()))
+                        .last_header(black_box(KEY.as_bytes()))
                         .map(|header| header.value),
                 );
             }
@@ -307,7 +314,7 @@ impl Sample {
                 black_box((record.offset_delta, record.timestamp_delta));
                 black_box(
                     record
-                        .find(black_box(CONTEXT))
+                        .last_headers(black_box(CONTEXT))
                         .map(|header| header.and_then(|header| header.value)),
                 );
             }
@@ -320,14 +327,16 @@ impl Sample {
             case("scan", scan),
             case("scan, find 1 header", find),
             case("scan, find 4 headers", find_four),
-            case("checksum", || assert!(black_box(batch).is_intact())),
+            case("checksum", || {
+                assert!(black_box(batch).has_valid_checksum())
+            }),
             case("patch", || {
                 let outcome = patcher.patch(&mut changing, |record, patches| {
-                    if let Some(header) = record.header(KEY.as_bytes()) {
+                    if let Some(header) = record.last_header(KEY.as_bytes()) {
                         patches.overwrite(record, &header, 36, black_box(b"00f067aa0ba902b7"));
                     }
                 });
-                assert!(matches!(outcome, Outcome::Changed(_)));
+                assert!(matches!(outcome, BatchOutcome::Changed(_)));
             }),
         ];
         self.report(" with the header", batch.payload().len(), &mut cases);

@@ -1,17 +1,116 @@
-//! The keys of Kafka's APIs, and which versions of them are flexible (KIP-482), as of Kafka 4.4.
+//! The APIs of Kafka's protocol: their keys, names and versions, as of Kafka 4.4.
+//!
+//! [`APIS`] is the only place that says which versions of an API this crate parses. A new version
+//! is added in two steps: raise the upper bound in its row, and add goldens of that version (see
+//! `tests/goldens`). The goldens show whether the layout has changed; only then does the view in
+//! [`crate::message`] get a branch on the version.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
-/// A key of the protocol. Unknown ones are values like any other.
+/// The key of an API. Unknown keys are ordinary values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApiKey(pub i16);
 
-/// The number that pairs a response with its request on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CorrelationId(pub i32);
+/// A row of [`APIS`].
+struct ApiSpec {
+    key: ApiKey,
+    /// The name in the specification.
+    name: &'static str,
+    first_flexible: i16,
+    /// The versions that [`crate::message`] parses, if any.
+    supported: Option<RangeInclusive<i16>>,
+}
 
-/// What is known of an API: its key, its name in the specification, its first flexible version.
-type Known = (ApiKey, &'static str, i16);
+/// In place of a first flexible version, for an API that has none.
+const NEVER_FLEXIBLE: i16 = i16::MAX;
+
+/// The APIs that a client can call: key, name, first flexible version (KIP-482) and, for those whose
+/// messages are parsed, the supported versions.
+const APIS: [ApiSpec; 72] = [
+    parsed(ApiKey::PRODUCE, "Produce", 9, 3..=13),
+    parsed(ApiKey::FETCH, "Fetch", 12, 4..=18),
+    parsed(ApiKey::METADATA, "Metadata", 9, 0..=13),
+    parsed(ApiKey::OFFSET_COMMIT, "OffsetCommit", 8, 2..=10),
+    parsed(ApiKey::FIND_COORDINATOR, "FindCoordinator", 3, 0..=6),
+    parsed(ApiKey::JOIN_GROUP, "JoinGroup", 6, 0..=9),
+    parsed(ApiKey::SYNC_GROUP, "SyncGroup", 4, 0..=5),
+    parsed(
+        ApiKey::SASL_HANDSHAKE,
+        "SaslHandshake",
+        NEVER_FLEXIBLE,
+        0..=1,
+    ),
+    parsed(ApiKey::API_VERSIONS, "ApiVersions", 3, 0..=5),
+    parsed(ApiKey::TXN_OFFSET_COMMIT, "TxnOffsetCommit", 3, 0..=6),
+    parsed(ApiKey::DESCRIBE_CLUSTER, "DescribeCluster", 0, 0..=2),
+    parsed(
+        ApiKey::CONSUMER_GROUP_HEARTBEAT,
+        "ConsumerGroupHeartbeat",
+        0,
+        0..=1,
+    ),
+    parsed(ApiKey::SHARE_FETCH, "ShareFetch", 0, 1..=2),
+    parsed(ApiKey::SHARE_ACKNOWLEDGE, "ShareAcknowledge", 0, 1..=2),
+    named(ApiKey::LIST_OFFSETS, "ListOffsets", 6),
+    named(ApiKey::OFFSET_FETCH, "OffsetFetch", 6),
+    named(ApiKey::HEARTBEAT, "Heartbeat", 4),
+    named(ApiKey::LEAVE_GROUP, "LeaveGroup", 4),
+    named(ApiKey(15), "DescribeGroups", 5),
+    named(ApiKey(16), "ListGroups", 3),
+    named(ApiKey(19), "CreateTopics", 5),
+    named(ApiKey(20), "DeleteTopics", 4),
+    named(ApiKey(21), "DeleteRecords", 2),
+    named(ApiKey::INIT_PRODUCER_ID, "InitProducerId", 2),
+    named(ApiKey(23), "OffsetForLeaderEpoch", 4),
+    named(ApiKey::ADD_PARTITIONS_TO_TXN, "AddPartitionsToTxn", 3),
+    named(ApiKey::ADD_OFFSETS_TO_TXN, "AddOffsetsToTxn", 3),
+    named(ApiKey::END_TXN, "EndTxn", 3),
+    named(ApiKey(27), "WriteTxnMarkers", 1),
+    named(ApiKey(29), "DescribeAcls", 2),
+    named(ApiKey(30), "CreateAcls", 2),
+    named(ApiKey(31), "DeleteAcls", 2),
+    named(ApiKey(32), "DescribeConfigs", 4),
+    named(ApiKey(33), "AlterConfigs", 2),
+    named(ApiKey(34), "AlterReplicaLogDirs", 2),
+    named(ApiKey(35), "DescribeLogDirs", 2),
+    named(ApiKey::SASL_AUTHENTICATE, "SaslAuthenticate", 2),
+    named(ApiKey(37), "CreatePartitions", 2),
+    named(ApiKey(38), "CreateDelegationToken", 2),
+    named(ApiKey(39), "RenewDelegationToken", 2),
+    named(ApiKey(40), "ExpireDelegationToken", 2),
+    named(ApiKey(41), "DescribeDelegationToken", 2),
+    named(ApiKey(42), "DeleteGroups", 2),
+    named(ApiKey(43), "ElectLeaders", 2),
+    named(ApiKey(44), "IncrementalAlterConfigs", 1),
+    named(ApiKey(45), "AlterPartitionReassignments", 0),
+    named(ApiKey(46), "ListPartitionReassignments", 0),
+    named(ApiKey(47), "OffsetDelete", NEVER_FLEXIBLE),
+    named(ApiKey(48), "DescribeClientQuotas", 1),
+    named(ApiKey(49), "AlterClientQuotas", 1),
+    named(ApiKey(50), "DescribeUserScramCredentials", 0),
+    named(ApiKey(51), "AlterUserScramCredentials", 0),
+    named(ApiKey(55), "DescribeQuorum", 0),
+    named(ApiKey(57), "UpdateFeatures", 0),
+    named(ApiKey(61), "DescribeProducers", 0),
+    named(ApiKey(64), "UnregisterBroker", 0),
+    named(ApiKey(65), "DescribeTransactions", 0),
+    named(ApiKey(66), "ListTransactions", 0),
+    named(ApiKey(69), "ConsumerGroupDescribe", 0),
+    named(ApiKey(71), "GetTelemetrySubscriptions", 0),
+    named(ApiKey(72), "PushTelemetry", 0),
+    named(ApiKey(74), "ListConfigResources", 0),
+    named(ApiKey(75), "DescribeTopicPartitions", 0),
+    named(ApiKey::SHARE_GROUP_HEARTBEAT, "ShareGroupHeartbeat", 0),
+    named(ApiKey(77), "ShareGroupDescribe", 0),
+    named(ApiKey(80), "AddRaftVoter", 0),
+    named(ApiKey(81), "RemoveRaftVoter", 0),
+    named(ApiKey(88), "StreamsGroupHeartbeat", 0),
+    named(ApiKey(89), "StreamsGroupDescribe", 0),
+    named(ApiKey(90), "DescribeShareGroupOffsets", 0),
+    named(ApiKey(91), "AlterShareGroupOffsets", 0),
+    named(ApiKey(92), "DeleteShareGroupOffsets", 0),
+];
 
 // === impl ApiKey ===
 
@@ -41,20 +140,34 @@ impl ApiKey {
     pub const SHARE_FETCH: Self = Self(78);
     pub const SHARE_ACKNOWLEDGE: Self = Self(79);
 
-    /// The name in the specification; [`None`] for a key that is not in the table.
+    /// Returns the name in the specification; [`None`] for an unknown key.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
-        self.known().map(|(_, name, _)| *name)
+        self.spec().map(|api| api.name)
     }
 
-    /// Whether this version has compact fields and tags; [`None`] for a key that is not in the table.
+    /// Returns whether this version has compact and tagged fields; [`None`] for an unknown key.
     #[must_use]
     pub fn is_flexible(self, version: i16) -> Option<bool> {
-        self.known().map(|(_, _, first)| version >= *first)
+        self.spec().map(|api| version >= api.first_flexible)
     }
 
-    fn known(self) -> Option<&'static Known> {
-        KNOWN.iter().find(|(key, _, _)| *key == self)
+    /// Returns the versions whose messages this crate parses; [`None`] when it parses none of them.
+    #[must_use]
+    pub fn supported_versions(self) -> Option<RangeInclusive<i16>> {
+        self.spec()?.supported.clone()
+    }
+
+    /// Returns whether messages of this version can be parsed.
+    #[must_use]
+    pub fn supports(self, version: i16) -> bool {
+        self.spec()
+            .and_then(|api| api.supported.as_ref())
+            .is_some_and(|versions| versions.contains(&version))
+    }
+
+    fn spec(self) -> Option<&'static ApiSpec> {
+        APIS.iter().find(|api| api.key == self)
     }
 }
 
@@ -67,37 +180,27 @@ impl fmt::Display for ApiKey {
     }
 }
 
-/// For an API that has no flexible version.
-const NEVER: i16 = i16::MAX;
+// === impl ApiSpec ===
 
-/// The APIs that clients use and that this crate opens or names.
-const KNOWN: [Known; 24] = [
-    (ApiKey::PRODUCE, "Produce", 9),
-    (ApiKey::FETCH, "Fetch", 12),
-    (ApiKey::LIST_OFFSETS, "ListOffsets", 6),
-    (ApiKey::METADATA, "Metadata", 9),
-    (ApiKey::OFFSET_COMMIT, "OffsetCommit", 8),
-    (ApiKey::OFFSET_FETCH, "OffsetFetch", 6),
-    (ApiKey::FIND_COORDINATOR, "FindCoordinator", 3),
-    (ApiKey::JOIN_GROUP, "JoinGroup", 6),
-    (ApiKey::HEARTBEAT, "Heartbeat", 4),
-    (ApiKey::LEAVE_GROUP, "LeaveGroup", 4),
-    (ApiKey::SYNC_GROUP, "SyncGroup", 4),
-    (ApiKey::SASL_HANDSHAKE, "SaslHandshake", NEVER),
-    (ApiKey::API_VERSIONS, "ApiVersions", 3),
-    (ApiKey::INIT_PRODUCER_ID, "InitProducerId", 2),
-    (ApiKey::ADD_PARTITIONS_TO_TXN, "AddPartitionsToTxn", 3),
-    (ApiKey::ADD_OFFSETS_TO_TXN, "AddOffsetsToTxn", 3),
-    (ApiKey::END_TXN, "EndTxn", 3),
-    (ApiKey::TXN_OFFSET_COMMIT, "TxnOffsetCommit", 3),
-    (ApiKey::SASL_AUTHENTICATE, "SaslAuthenticate", 2),
-    (ApiKey::DESCRIBE_CLUSTER, "DescribeCluster", 0),
-    (
-        ApiKey::CONSUMER_GROUP_HEARTBEAT,
-        "ConsumerGroupHeartbeat",
-        0,
-    ),
-    (ApiKey::SHARE_GROUP_HEARTBEAT, "ShareGroupHeartbeat", 0),
-    (ApiKey::SHARE_FETCH, "ShareFetch", 0),
-    (ApiKey::SHARE_ACKNOWLEDGE, "ShareAcknowledge", 0),
-];
+const fn parsed(
+    key: ApiKey,
+    name: &'static str,
+    first_flexible: i16,
+    supported: RangeInclusive<i16>,
+) -> ApiSpec {
+    ApiSpec {
+        key,
+        name,
+        first_flexible,
+        supported: Some(supported),
+    }
+}
+
+const fn named(key: ApiKey, name: &'static str, first_flexible: i16) -> ApiSpec {
+    ApiSpec {
+        key,
+        name,
+        first_flexible,
+        supported: None,
+    }
+}

@@ -6,8 +6,8 @@
 mod framer;
 mod header;
 
-pub use framer::{Event, Framer, Head, Loss};
+pub use framer::{FrameEvent, FrameHeader, Framer, FramingError};
 pub use header::{RequestHeader, ResponseHeader};
 
 /// Bytes of the length in front of every frame.
-pub const LENGTH: usize = 4;
+pub const LENGTH_PREFIX_BYTES: usize = 4;

@@ -14,4 +14,5 @@ pub mod api;
 pub mod batch;
 pub mod frame;
 pub mod message;
+pub mod types;
 pub mod wire;

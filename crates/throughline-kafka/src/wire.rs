@@ -7,14 +7,14 @@ mod field;
 mod reader;
 pub(crate) mod varint;
 
-pub use field::{Field, Prefix};
-pub use reader::{Array, Elements, Read, Reader, Tag, Tags};
+pub use field::{LengthPrefix, WireField};
+pub use reader::{Decode, TaggedField, TaggedFields, WireArray, WireArrayIter, WireReader};
 
 /// Most elements of an array, as Kafka 4.4's own readers have it.
-pub const MAX_ELEMENTS: u32 = 1_000_000;
+pub const MAX_ARRAY_ELEMENTS: u32 = 1_000_000;
 
 /// Most tagged fields of one structure, as Kafka 4.4's own readers have it.
-pub const MAX_TAGS: u32 = 10_000;
+pub const MAX_TAGGED_FIELDS: u32 = 10_000;
 
 /// Bytes that are not what the protocol says they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

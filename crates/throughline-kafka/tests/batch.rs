@@ -1,4 +1,4 @@
-//! Batches: read as they were written, changed without loss, passed when they are not to be touched.
+//! RecordBatches: read as they were written, changed without loss, passed when they are not to be touched.
 
 #![expect(
     clippy::expect_used,
@@ -20,33 +20,35 @@ use kafka_protocol::records::{Compression, RecordBatchDecoder};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use throughline_kafka::batch::{
-    Batch, Batches, Codec, Codecs, Entry, Injector, Limits, Outcome, Patcher, Reason, Snappy,
+    BatchError, BatchOutcome, CodecPool, CompressionCodec, HeaderInjector, HeaderPatcher,
+    InjectionLimits, RecordBatch, RecordBatches, RecordSetEntry, SnappyFraming,
 };
+use throughline_kafka::types::{Offset, TimestampMs};
 
-const CODECS: [(Codec, Snappy); 6] = [
-    (Codec::None, Snappy::Raw),
-    (Codec::Gzip, Snappy::Raw),
-    (Codec::Snappy, Snappy::Raw),
-    (Codec::Snappy, Snappy::Xerial),
-    (Codec::Lz4, Snappy::Raw),
-    (Codec::Zstd, Snappy::Raw),
+const CODECS: [(CompressionCodec, SnappyFraming); 6] = [
+    (CompressionCodec::None, SnappyFraming::Raw),
+    (CompressionCodec::Gzip, SnappyFraming::Raw),
+    (CompressionCodec::Snappy, SnappyFraming::Raw),
+    (CompressionCodec::Snappy, SnappyFraming::Xerial),
+    (CompressionCodec::Lz4, SnappyFraming::Raw),
+    (CompressionCodec::Zstd, SnappyFraming::Raw),
 ];
 
-fn attributes(codec: Codec) -> i16 {
+fn attributes(codec: CompressionCodec) -> i16 {
     match codec {
-        Codec::None => 0,
-        Codec::Gzip => 1,
-        Codec::Snappy => 2,
-        Codec::Lz4 => 3,
-        Codec::Zstd => 4,
-        Codec::Unknown(number) => i16::from(number),
+        CompressionCodec::None => 0,
+        CompressionCodec::Gzip => 1,
+        CompressionCodec::Snappy => 2,
+        CompressionCodec::Lz4 => 3,
+        CompressionCodec::Zstd => 4,
+        CompressionCodec::Unknown(number) => i16::from(number),
     }
 }
 
-fn batch_of(raw: &[RawRecord], codec: Codec, snappy: Snappy) -> Vec<u8> {
+fn batch_of(raw: &[RawRecord], codec: CompressionCodec, snappy: SnappyFraming) -> Vec<u8> {
     let mut payload = Vec::new();
-    Codecs::default()
-        .deflate(codec, snappy, &records(raw), &mut payload)
+    CodecPool::default()
+        .compress(codec, snappy, &records(raw), &mut payload)
         .unwrap();
     around(&payload, attributes(codec), raw.len() as i32)
 }
@@ -93,10 +95,10 @@ fn some_records() -> Vec<RawRecord> {
     ]
 }
 
-fn inject(bytes: &[u8], limits: &Limits) -> (Outcome, Vec<u8>) {
+fn inject(bytes: &[u8], limits: &InjectionLimits) -> (BatchOutcome, Vec<u8>) {
     let mut out = Vec::new();
-    let batch = Batch::new(bytes).unwrap();
-    let outcome = Injector::default().inject(batch, limits, &mut out, |_, headers| {
+    let batch = RecordBatch::new(bytes).unwrap();
+    let outcome = HeaderInjector::default().inject(batch, limits, &mut out, |_, headers| {
         headers.append(KEY, Some(VALUE))
     });
     (outcome, out)
@@ -105,30 +107,33 @@ fn inject(bytes: &[u8], limits: &Limits) -> (Outcome, Vec<u8>) {
 #[test]
 fn every_field_of_the_header_is_read_where_it_stands() {
     let bytes = around(&records(&some_records()), 0x18, 3);
-    let batch = Batch::new(&bytes).unwrap();
+    let batch = RecordBatch::new(&bytes).unwrap();
     assert_eq!(
         (
             batch.base_offset(),
             batch.partition_leader_epoch(),
             batch.last_offset_delta()
         ),
-        (7, 3, 2)
+        (Offset(7), 3, 2)
     );
     assert_eq!(
         (batch.base_timestamp(), batch.max_timestamp()),
-        (1_700_000_000_000, 1_700_000_000_999)
+        (
+            TimestampMs(1_700_000_000_000),
+            TimestampMs(1_700_000_000_999)
+        )
     );
     assert_eq!(
         (
             batch.producer_id(),
             batch.producer_epoch(),
             batch.base_sequence(),
-            batch.count()
+            batch.record_count()
         ),
         (42, 5, 11, 3)
     );
     assert!(
-        batch.is_intact()
+        batch.has_valid_checksum()
             && batch.is_log_append_time()
             && batch.is_transactional()
             && !batch.is_control()
@@ -141,17 +146,17 @@ fn duplicate_null_and_odd_headers_survive_in_every_codec() {
     for (codec, snappy) in CODECS {
         let bytes = batch_of(&raw, codec, snappy);
         assert_eq!(
-            told(Batch::new(&bytes).unwrap()),
+            told(RecordBatch::new(&bytes).unwrap()),
             Some(as_told(&raw)),
             "{codec:?}"
         );
         any_record_set(&bytes);
         let (outcome, out) = inject(&bytes, &LIMITS);
-        assert_eq!(outcome, Outcome::Changed(3), "{codec:?}");
-        if codec == Codec::Snappy {
+        assert_eq!(outcome, BatchOutcome::Changed(3), "{codec:?}");
+        if codec == CompressionCodec::Snappy {
             assert_eq!(
                 out[61..].starts_with(b"\x82SNAPPY\0"),
-                snappy == Snappy::Xerial,
+                snappy == SnappyFraming::Xerial,
                 "as it came"
             );
         }
@@ -160,14 +165,14 @@ fn duplicate_null_and_odd_headers_survive_in_every_codec() {
 
 #[test]
 fn the_last_header_of_each_name_is_found_in_one_walk() {
-    let bytes = batch_of(&some_records(), Codec::None, Snappy::Raw);
-    let mut records = Batch::new(&bytes).unwrap().records().unwrap();
+    let bytes = batch_of(&some_records(), CompressionCodec::None, SnappyFraming::Raw);
+    let mut records = RecordBatch::new(&bytes).unwrap().records().unwrap();
     let record = records.next().unwrap().unwrap();
-    let value = |header: Option<throughline_kafka::batch::Header<'_>>| {
+    let value = |header: Option<throughline_kafka::batch::RecordHeader<'_>>| {
         header.map(|header| header.value.map(<[u8]>::to_vec))
     };
     let found = record
-        .find([b"x", b"a", &[0xff, 0xfe], b"b", b"", b"aa"])
+        .last_headers([b"x", b"a", &[0xff, 0xfe], b"b", b"", b"aa"])
         .map(value);
     assert_eq!(
         found,
@@ -180,7 +185,7 @@ fn the_last_header_of_each_name_is_found_in_one_walk() {
             None
         ]
     );
-    assert_eq!(value(record.header(b"a")), Some(Some(b"2".to_vec())));
+    assert_eq!(value(record.last_header(b"a")), Some(Some(b"2".to_vec())));
 }
 
 #[test]
@@ -190,7 +195,11 @@ fn the_number_of_headers_may_outgrow_its_bytes() {
             headers: vec![(b"k".to_vec(), None); count],
             ..RawRecord::default()
         };
-        any_record_set(&batch_of(&[raw], Codec::None, Snappy::Raw));
+        any_record_set(&batch_of(
+            &[raw],
+            CompressionCodec::None,
+            SnappyFraming::Raw,
+        ));
     }
 }
 
@@ -200,9 +209,9 @@ fn any_records_of_a_batch_may_be_chosen() {
         let before = batch_of(&some_records(), codec, snappy);
         for chosen in 0..8u32 {
             let (mut raw, mut out, mut number) = (some_records(), b"before".to_vec(), 0);
-            let batch = Batch::new(&before).unwrap();
+            let batch = RecordBatch::new(&before).unwrap();
             let outcome =
-                Injector::default().inject(batch, &LIMITS, &mut out, |record, headers| {
+                HeaderInjector::default().inject(batch, &LIMITS, &mut out, |record, headers| {
                     assert_eq!(record.offset_delta, number);
                     if chosen >> number & 1 == 1 {
                         headers.replace(b"a", Some(b"3"));
@@ -224,10 +233,13 @@ fn any_records_of_a_batch_may_be_chosen() {
             }
             let expected = [b"before".to_vec(), batch_of(&raw, codec, snappy)].concat();
             match chosen.count_ones() {
-                0 => assert_eq!((outcome, &out[..]), (Outcome::Unchanged, &b"before"[..])),
+                0 => assert_eq!(
+                    (outcome, &out[..]),
+                    (BatchOutcome::Unchanged, &b"before"[..])
+                ),
                 some => assert_eq!(
                     (outcome, out),
-                    (Outcome::Changed(some), expected),
+                    (BatchOutcome::Changed(some), expected),
                     "{codec:?} {chosen:b}"
                 ),
             }
@@ -246,14 +258,18 @@ fn the_length_of_a_record_may_outgrow_its_bytes() {
         };
         let before = batch_of(
             &[record(Vec::new()), record(Vec::new())],
-            Codec::None,
-            Snappy::Raw,
+            CompressionCodec::None,
+            SnappyFraming::Raw,
         );
         let header = || record(vec![(KEY.to_vec(), Some(VALUE.to_vec()))]);
-        let after = batch_of(&[header(), header()], Codec::None, Snappy::Raw);
+        let after = batch_of(
+            &[header(), header()],
+            CompressionCodec::None,
+            SnappyFraming::Raw,
+        );
         assert_eq!(
             inject(&before, &LIMITS),
-            (Outcome::Changed(2), after),
+            (BatchOutcome::Changed(2), after),
             "{value} bytes"
         );
     }
@@ -264,7 +280,7 @@ fn numbers_written_longer_than_they_need_are_read_and_written_short() {
     let injected = |record: &[u8]| {
         any_record_set_and_payload(&[&[0, 1], record].concat());
         let (outcome, out) = inject(&around(record, 0, 1), &LIMITS);
-        assert_eq!(outcome, Outcome::Changed(1), "{record:x?}");
+        assert_eq!(outcome, BatchOutcome::Changed(1), "{record:x?}");
         out[61..].to_vec()
     };
     let short = injected(&[0x0c, 0, 0, 0, 1, 1, 0]);
@@ -283,55 +299,55 @@ fn numbers_written_longer_than_they_need_are_read_and_written_short() {
 
 #[test]
 fn a_replaced_header_stands_once_and_behind_the_others() {
-    let bytes = batch_of(&some_records(), Codec::None, Snappy::Raw);
+    let bytes = batch_of(&some_records(), CompressionCodec::None, SnappyFraming::Raw);
     let mut out = Vec::new();
-    let outcome = Injector::default().inject(
-        Batch::new(&bytes).unwrap(),
+    let outcome = HeaderInjector::default().inject(
+        RecordBatch::new(&bytes).unwrap(),
         &LIMITS,
         &mut out,
         |record, headers| {
-            if record.header(KEY).is_some() {
+            if record.last_header(KEY).is_some() {
                 headers.replace(KEY, Some(VALUE));
                 headers.append(b"n", None);
             }
         },
     );
-    assert_eq!(outcome, Outcome::Changed(1));
+    assert_eq!(outcome, BatchOutcome::Changed(1));
     let mut expected = as_told(&some_records());
     expected[2].4 = vec![(KEY.to_vec(), Some(VALUE.to_vec())), (b"n".to_vec(), None)];
-    assert_eq!(told(Batch::new(&out).unwrap()), Some(expected));
+    assert_eq!(told(RecordBatch::new(&out).unwrap()), Some(expected));
 }
 
 #[test]
 fn what_is_not_to_be_touched_passes_with_its_reason() {
     let plain = records(&some_records());
     let reason = |bytes: &[u8]| match inject(bytes, &LIMITS) {
-        (Outcome::Passed(reason), out) if out.is_empty() => reason,
+        (BatchOutcome::Skipped(reason), out) if out.is_empty() => reason,
         other => panic!("{other:?}"),
     };
-    assert_eq!(reason(&around(&plain, 0x20, 3)), Reason::Control);
-    assert_eq!(reason(&around(&[], 0, 0)), Reason::Empty);
-    assert_eq!(reason(&around(&plain, 6, 3)), Reason::Codec(6));
+    assert_eq!(reason(&around(&plain, 0x20, 3)), BatchError::ControlBatch);
+    assert_eq!(reason(&around(&[], 0, 0)), BatchError::NoRecords);
+    assert_eq!(reason(&around(&plain, 6, 3)), BatchError::UnknownCodec(6));
     let mut damaged = around(&plain, 0, 3);
     *damaged.last_mut().unwrap() ^= 1;
-    assert_eq!(reason(&damaged), Reason::Checksum);
-    let mut damaged = batch_of(&some_records(), Codec::Zstd, Snappy::Raw);
+    assert_eq!(reason(&damaged), BatchError::ChecksumMismatch);
+    let mut damaged = batch_of(&some_records(), CompressionCodec::Zstd, SnappyFraming::Raw);
     *damaged.last_mut().unwrap() ^= 1;
-    assert_eq!(reason(&damaged), Reason::Checksum);
+    assert_eq!(reason(&damaged), BatchError::ChecksumMismatch);
     seal(&mut damaged);
     for codec in 1..=4 {
         assert_eq!(
             reason(&around(b"\x05not compressed", codec, 3)),
-            Reason::Compressed
+            BatchError::CorruptCompression
         );
     }
     assert!(matches!(
         reason(&around(&plain, 0, 4)),
-        Reason::Malformed(_)
+        BatchError::MalformedRecords(_)
     ));
     assert!(matches!(
         reason(&around(&plain, 0, 2)),
-        Reason::Malformed(_)
+        BatchError::MalformedRecords(_)
     ));
 }
 
@@ -340,19 +356,25 @@ fn a_batch_that_would_be_too_large_goes_out_as_it_came() {
     for (codec, snappy) in CODECS {
         let bytes = batch_of(&some_records(), codec, snappy);
         let (_, out) = inject(&bytes, &LIMITS);
-        let fits = Limits {
+        let fits = InjectionLimits {
             max_batch_bytes: out.len(),
             ..LIMITS
         };
-        assert_eq!(inject(&bytes, &fits), (Outcome::Changed(3), out.clone()));
+        assert_eq!(
+            inject(&bytes, &fits),
+            (BatchOutcome::Changed(3), out.clone())
+        );
         let max = out.len() - 1;
-        let short = Limits {
+        let short = InjectionLimits {
             max_batch_bytes: max,
             ..LIMITS
         };
         assert_eq!(
             inject(&bytes, &short),
-            (Outcome::Passed(Reason::TooLarge { max }), Vec::new()),
+            (
+                BatchOutcome::Skipped(BatchError::BatchTooLarge { max }),
+                Vec::new()
+            ),
             "{codec:?}"
         );
     }
@@ -372,7 +394,10 @@ fn numbers_out_of_a_hostile_header_cost_nothing() {
     ] {
         let (outcome, out) = inject(&around(payload, 0, count), &LIMITS);
         assert!(
-            matches!(outcome, Outcome::Passed(Reason::Malformed(_))),
+            matches!(
+                outcome,
+                BatchOutcome::Skipped(BatchError::MalformedRecords(_))
+            ),
             "{outcome:?}"
         );
         assert!(out.is_empty());
@@ -385,13 +410,13 @@ fn a_bomb_is_refused_when_it_has_filled_what_it_may() {
     let zeros = vec![0; 64 << 20];
     for (codec, snappy) in CODECS.into_iter().skip(1) {
         let mut bomb = Vec::new();
-        Codecs::default()
-            .deflate(codec, snappy, &zeros, &mut bomb)
+        CodecPool::default()
+            .compress(codec, snappy, &zeros, &mut bomb)
             .unwrap();
-        let (mut codecs, mut out) = (Codecs::default(), Vec::new());
+        let (mut codecs, mut out) = (CodecPool::default(), Vec::new());
         assert_eq!(
-            codecs.inflate(codec, &bomb, max, &mut out),
-            Err(Reason::Inflated { max }),
+            codecs.decompress(codec, &bomb, max, &mut out),
+            Err(BatchError::InflatedTooLarge { max }),
             "{codec:?}"
         );
         assert!(
@@ -400,9 +425,9 @@ fn a_bomb_is_refused_when_it_has_filled_what_it_may() {
             out.capacity()
         );
         let mut good = Vec::new();
-        codecs.deflate(codec, snappy, b"good", &mut good).unwrap();
+        codecs.compress(codec, snappy, b"good", &mut good).unwrap();
         assert_eq!(
-            codecs.inflate(codec, &good, max, &mut out),
+            codecs.decompress(codec, &good, max, &mut out),
             Ok(snappy),
             "usable after a refusal"
         );
@@ -413,8 +438,8 @@ fn a_bomb_is_refused_when_it_has_filled_what_it_may() {
     liar.resize(64, 0);
     let mut out = Vec::new();
     assert_eq!(
-        Codecs::default().inflate(Codec::Snappy, &liar, usize::MAX, &mut out),
-        Err(Reason::Compressed)
+        CodecPool::default().decompress(CompressionCodec::Snappy, &liar, usize::MAX, &mut out),
+        Err(BatchError::CorruptCompression)
     );
     assert_eq!(out.capacity(), 0);
 }
@@ -422,8 +447,13 @@ fn a_bomb_is_refused_when_it_has_filled_what_it_may() {
 #[test]
 fn lz4_is_written_in_independent_blocks_of_64_kib() {
     let mut out = Vec::new();
-    Codecs::default()
-        .deflate(Codec::Lz4, Snappy::Raw, &vec![1; 200_000], &mut out)
+    CodecPool::default()
+        .compress(
+            CompressionCodec::Lz4,
+            SnappyFraming::Raw,
+            &vec![1; 200_000],
+            &mut out,
+        )
         .unwrap();
     assert_eq!(out[..4], [0x04, 0x22, 0x4d, 0x18]);
     assert_eq!(out[4] & 0xe0, 0x60, "version 1, independent blocks");
@@ -432,17 +462,17 @@ fn lz4_is_written_in_independent_blocks_of_64_kib() {
 
 #[test]
 fn a_record_set_keeps_what_is_not_a_batch_of_ours() {
-    let batch = batch_of(&some_records(), Codec::None, Snappy::Raw);
+    let batch = batch_of(&some_records(), CompressionCodec::None, SnappyFraming::Raw);
     let mut old = batch.clone();
     old[16] = 1;
     let set = [&batch[..], &old, &batch, &batch[..40]].concat();
-    let kinds: Vec<_> = Batches::new(&set)
+    let kinds: Vec<_> = RecordBatches::new(&set)
         .map(|entry| match entry {
-            Entry::Batch(_) => "batch",
-            Entry::Other { magic: 1, .. } => "old",
-            Entry::Other { .. } => "other",
-            Entry::Partial(_) => "partial",
-            Entry::Malformed(_) => "malformed",
+            RecordSetEntry::Batch(_) => "batch",
+            RecordSetEntry::LegacyMessageSet { magic: 1, .. } => "old",
+            RecordSetEntry::LegacyMessageSet { .. } => "other",
+            RecordSetEntry::Partial(_) => "partial",
+            RecordSetEntry::Malformed(_) => "malformed",
         })
         .collect();
     assert_eq!(kinds, ["batch", "old", "batch", "partial"]);
@@ -454,20 +484,26 @@ fn a_record_set_keeps_what_is_not_a_batch_of_ours() {
 fn a_patched_value_changes_its_bytes_and_the_checksum_alone() {
     let mut raw = some_records();
     raw[0].headers.push((KEY.to_vec(), Some(VALUE.to_vec())));
-    let before = batch_of(&raw, Codec::None, Snappy::Raw);
+    let before = batch_of(&raw, CompressionCodec::None, SnappyFraming::Raw);
     let mut after = before.clone();
-    let outcome = Patcher::default().patch(&mut after, |record, patches| {
+    let outcome = HeaderPatcher::default().patch(&mut after, |record, patches| {
         if let Some(header) = record
-            .header(KEY)
+            .last_header(KEY)
             .filter(|header| header.value == Some(VALUE))
         {
             assert!(patches.overwrite(record, &header, 36, b"00f067aa0ba902b7"));
             assert!(!patches.overwrite(record, &header, 40, b"00f067aa0ba902b7"));
         }
     });
-    assert_eq!((outcome, after.len()), (Outcome::Changed(1), before.len()));
+    assert_eq!(
+        (outcome, after.len()),
+        (BatchOutcome::Changed(1), before.len())
+    );
     raw[0].headers[4].1 = Some(b"00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01".to_vec());
-    assert_eq!(after, batch_of(&raw, Codec::None, Snappy::Raw));
+    assert_eq!(
+        after,
+        batch_of(&raw, CompressionCodec::None, SnappyFraming::Raw)
+    );
 }
 
 fn any_record() -> impl Strategy<Value = RawRecord> {
@@ -524,7 +560,7 @@ proptest! {
         any_record_set(&bytes);
         prop_assert_eq!(told_elsewhere(&bytes), as_told(&raw));
         let (outcome, out) = inject(&bytes, &LIMITS);
-        prop_assert_eq!(outcome, Outcome::Changed(raw.len() as u32));
+        prop_assert_eq!(outcome, BatchOutcome::Changed(raw.len() as u32));
         for record in &mut raw {
             record.headers.push((KEY.to_vec(), Some(VALUE.to_vec())));
         }
@@ -560,8 +596,8 @@ fn what_others_compress_is_read() {
             value: Some(vec![9; 100_000]),
             ..RawRecord::default()
         }],
-        Codec::None,
-        Snappy::Raw,
+        CompressionCodec::None,
+        SnappyFraming::Raw,
     );
     let set = RecordBatchDecoder::decode(&mut bytes::Bytes::from(plain)).unwrap();
     for compression in [
@@ -580,13 +616,13 @@ fn what_others_compress_is_read() {
             },
         )
         .unwrap();
-        let told = told(Batch::new(&out).unwrap()).unwrap();
+        let told = told(RecordBatch::new(&out).unwrap()).unwrap();
         assert_eq!(told[0].3, Some(vec![9; 100_000]), "{compression:?}");
         any_record_set(&out);
     }
 }
 
-/// Batches as Apache Kafka's own classes write them; `goldens/` has the program, too.
+/// RecordBatches as Apache Kafka's own classes write them; `goldens/` has the program, too.
 fn written_by_java() -> Vec<Value> {
     include_str!("goldens/batches.jsonl")
         .lines()
@@ -614,12 +650,12 @@ fn batches_of_every_codec_are_read_as_java_wrote_them() {
     assert_eq!(lines.len(), 9);
     for line in &lines {
         let bytes = of_hex(&line["batch"]);
-        let batch = Batch::new(&bytes).unwrap();
+        let batch = RecordBatch::new(&bytes).unwrap();
         assert_eq!(
             format!("{:?}", batch.codec()).to_lowercase(),
             line["codec"].as_str().unwrap()
         );
-        assert!(batch.is_intact() && batch.is_transactional() && !batch.is_control());
+        assert!(batch.has_valid_checksum() && batch.is_transactional() && !batch.is_control());
         assert_eq!(
             (
                 batch.producer_id(),
@@ -635,7 +671,7 @@ fn batches_of_every_codec_are_read_as_java_wrote_them() {
         );
         any_record_set(&bytes);
         if line["name"] == "small" {
-            assert_eq!(said_of(&told, batch.base_timestamp()), line["records"]);
+            assert_eq!(said_of(&told, batch.base_timestamp().0), line["records"]);
         }
     }
 }
@@ -661,22 +697,25 @@ fn injected_records_are_the_bytes_that_java_writes() {
     {
         let (bytes, expected) = (of_hex(&line["batch"]), of_hex(&line["injected"]));
         let mut out = Vec::new();
-        let outcome = Injector::default().inject(
-            Batch::new(&bytes).unwrap(),
+        let outcome = HeaderInjector::default().inject(
+            RecordBatch::new(&bytes).unwrap(),
             &LIMITS,
             &mut out,
             |_, headers| {
                 headers.append(KEY, Some(VALUE));
             },
         );
-        assert_eq!(outcome, Outcome::Changed(3), "{}", line["codec"]);
-        let (batch, expected) = (Batch::new(&out).unwrap(), Batch::new(&expected).unwrap());
+        assert_eq!(outcome, BatchOutcome::Changed(3), "{}", line["codec"]);
+        let (batch, expected) = (
+            RecordBatch::new(&out).unwrap(),
+            RecordBatch::new(&expected).unwrap(),
+        );
         let mut plain = Vec::new();
-        Codecs::default()
-            .inflate(batch.codec(), batch.payload(), 1 << 20, &mut plain)
+        CodecPool::default()
+            .decompress(batch.codec(), batch.payload(), 1 << 20, &mut plain)
             .unwrap();
         assert_eq!(plain, expected.payload(), "{}", line["codec"]);
-        if batch.codec() == Codec::None {
+        if batch.codec() == CompressionCodec::None {
             assert_eq!(batch, expected);
         }
         injected += 1;

@@ -9,10 +9,13 @@ mod checks {
 use bytes::Bytes;
 use checks::frame::{any_stream, frames, heads, through};
 use proptest::prelude::*;
-use throughline_kafka::api::{ApiKey, CorrelationId};
-use throughline_kafka::frame::{Event, Framer, Head, Loss, RequestHeader, ResponseHeader};
+use throughline_kafka::api::ApiKey;
+use throughline_kafka::frame::{
+    FrameEvent, FrameHeader, Framer, FramingError, RequestHeader, ResponseHeader,
+};
+use throughline_kafka::types::CorrelationId;
 
-fn events(mut framer: Framer, stream: &[u8]) -> Vec<Event> {
+fn events(mut framer: Framer, stream: &[u8]) -> Vec<FrameEvent> {
     let mut input = Bytes::copy_from_slice(stream);
     std::iter::from_fn(|| framer.next(&mut input)).collect()
 }
@@ -20,15 +23,15 @@ fn events(mut framer: Framer, stream: &[u8]) -> Vec<Event> {
 #[test]
 fn a_head_is_told_before_its_frame_is_there() {
     let stream = [&100i32.to_be_bytes()[..], &[0, 0, 0, 9, 0, 0, 0, 7]].concat();
-    let expected = Head::Request {
+    let expected = FrameHeader::Request {
         size: 104,
-        api: ApiKey::PRODUCE,
+        api_key: ApiKey::PRODUCE,
         version: 9,
-        correlation: CorrelationId(7),
+        correlation_id: CorrelationId(7),
     };
     assert_eq!(
         events(Framer::requests(), &stream)[0],
-        Event::Head(expected)
+        FrameEvent::Header(expected)
     );
     assert_eq!(events(Framer::requests(), &stream[..11]), []);
 }
@@ -37,9 +40,12 @@ fn a_head_is_told_before_its_frame_is_there() {
 fn a_frame_that_is_all_there_is_collected_without_a_copy() {
     let stream = Bytes::from(frames(&[vec![1; 50]]));
     let (mut framer, mut input) = (Framer::requests(), stream.clone());
-    assert!(matches!(framer.next(&mut input), Some(Event::Head(_))));
+    assert!(matches!(
+        framer.next(&mut input),
+        Some(FrameEvent::Header(_))
+    ));
     assert!(framer.collect(1000));
-    let Some(Event::Frame(frame)) = framer.next(&mut input) else {
+    let Some(FrameEvent::Frame(frame)) = framer.next(&mut input) else {
         panic!("no frame")
     };
     assert_eq!(frame.as_ptr(), stream.as_ptr());
@@ -50,30 +56,39 @@ fn a_frame_that_is_all_there_is_collected_without_a_copy() {
 fn a_frame_over_the_limit_passes_and_is_not_held() {
     let mut framer = Framer::responses();
     let mut input = Bytes::from([&(1i32 << 30).to_be_bytes()[..], &[0; 4]].concat());
-    assert!(matches!(framer.next(&mut input), Some(Event::Head(_))));
+    assert!(matches!(
+        framer.next(&mut input),
+        Some(FrameEvent::Header(_))
+    ));
     assert!(!framer.collect(1 << 20));
     for _ in 0..100 {
         let mut more = Bytes::from(vec![0; 64 * 1024]);
         while framer.next(&mut more).is_some() {}
-        assert_eq!(framer.held(), 0);
+        assert_eq!(framer.buffered_bytes(), 0);
     }
 }
 
 #[test]
 fn a_stream_without_frames_goes_opaque_and_loses_nothing() {
     for (stream, loss) in [
-        (&[0x16, 3, 1, 2, 0, 1][..], Loss::Tls),
-        (&[0xff, 0xff, 0xff, 0xff, 9, 9], Loss::Length(-1)),
-        (&[0, 0, 0, 0, 9, 9], Loss::Length(0)),
-        (&[0, 0, 0, 7, 9, 9], Loss::Length(7)),
+        (&[0x16, 3, 1, 2, 0, 1][..], FramingError::Tls),
+        (
+            &[0xff, 0xff, 0xff, 0xff, 9, 9],
+            FramingError::InvalidLength(-1),
+        ),
+        (&[0, 0, 0, 0, 9, 9], FramingError::InvalidLength(0)),
+        (&[0, 0, 0, 7, 9, 9], FramingError::InvalidLength(7)),
     ] {
         for step in 1..=stream.len() {
             let told = through(Framer::requests(), stream.chunks(step));
             assert_eq!(told, through(Framer::requests(), [stream]), "{loss}");
         }
         let events = events(Framer::requests(), stream);
-        assert_eq!(events[0], Event::Lost(loss));
-        assert_eq!(events[1], Event::Pass(Bytes::copy_from_slice(stream)));
+        assert_eq!(events[0], FrameEvent::FramingFailed(loss));
+        assert_eq!(
+            events[1],
+            FrameEvent::Passthrough(Bytes::copy_from_slice(stream))
+        );
     }
 }
 
@@ -82,16 +97,16 @@ fn what_is_held_passes_when_the_stream_is_declared_opaque() {
     let mut framer = Framer::requests();
     let mut input = Bytes::from_static(&[0, 0, 0]);
     assert_eq!(framer.next(&mut input), None);
-    framer.opaque();
+    framer.set_opaque();
     assert!(framer.is_opaque());
     let mut input = Bytes::from_static(b"token");
     assert_eq!(
         framer.next(&mut input),
-        Some(Event::Pass(Bytes::from_static(&[0, 0, 0])))
+        Some(FrameEvent::Passthrough(Bytes::from_static(&[0, 0, 0])))
     );
     assert_eq!(
         framer.next(&mut input),
-        Some(Event::Pass(Bytes::from_static(b"token")))
+        Some(FrameEvent::Passthrough(Bytes::from_static(b"token")))
     );
     assert_eq!(framer.next(&mut input), None);
 }
@@ -107,32 +122,39 @@ fn a_request_header_is_read_in_both_versions_and_its_client_id_is_never_compact(
         .concat()
     };
     let plain = [head(8), vec![1, 2]].concat();
-    let header = RequestHeader::read(&plain).unwrap();
+    let header = RequestHeader::parse(&plain).unwrap();
     assert_eq!(
-        (header.api, header.version, header.correlation),
+        (header.api_key, header.version, header.correlation_id),
         (ApiKey::METADATA, 8, CorrelationId(5))
     );
     assert_eq!(
-        (header.client_id.unwrap().text(), header.body),
+        (header.client_id.unwrap().text(), header.body_start),
         (Some("me"), Some(16))
     );
     let flexible = [head(9), vec![1, 7, 2, 9, 9, 1]].concat();
-    assert_eq!(RequestHeader::read(&flexible).unwrap().body, Some(21));
+    assert_eq!(
+        RequestHeader::parse(&flexible).unwrap().body_start,
+        Some(21)
+    );
     let mut unknown = plain.clone();
     unknown[4] = 0x70;
-    assert_eq!(RequestHeader::read(&unknown).unwrap().body, None);
+    assert_eq!(RequestHeader::parse(&unknown).unwrap().body_start, None);
     let mut nameless = plain;
     nameless[12..14].copy_from_slice(&[0xff, 0xff]);
-    assert_eq!(RequestHeader::read(&nameless).unwrap().client_id, None);
+    assert_eq!(RequestHeader::parse(&nameless).unwrap().client_id, None);
     for end in 0..flexible.len() - 1 {
-        assert!(RequestHeader::read(&flexible[..end]).is_err());
+        assert!(RequestHeader::parse(&flexible[..end]).is_err());
     }
 }
 
 #[test]
 fn a_response_header_has_tags_when_flexible_but_never_for_api_versions() {
     let frame = [0, 0, 0, 0, 0, 0, 0, 5, 0, 1];
-    let body = |api, version| ResponseHeader::read(&frame, api, version).unwrap().body;
+    let body = |api, version| {
+        ResponseHeader::parse(&frame, api, version)
+            .unwrap()
+            .body_start
+    };
     assert_eq!(body(ApiKey::METADATA, 8), Some(8));
     assert_eq!(body(ApiKey::METADATA, 9), Some(9));
     assert_eq!(body(ApiKey::API_VERSIONS, 3), Some(8));
@@ -157,9 +179,9 @@ proptest! {
 
     #[test]
     fn any_bytes_are_no_panic_to_the_headers(bytes in proptest::collection::vec(any::<u8>(), 0..100), key in 0i16..90, version in -1i16..20) {
-        let request = RequestHeader::read(&bytes);
+        let request = RequestHeader::parse(&bytes);
         prop_assert!(request.is_err() || bytes.len() >= 14);
-        let response = ResponseHeader::read(&bytes, ApiKey(key), version);
+        let response = ResponseHeader::parse(&bytes, ApiKey(key), version);
         prop_assert_eq!(response.is_err(), response.is_err_and(|error| error.at <= bytes.len()));
     }
 }

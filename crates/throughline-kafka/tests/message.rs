@@ -19,13 +19,15 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use proptest::prelude::*;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::message::{
-    Message, Opened, Splice, Topic, api_versions, cluster, fetch, group, produce, sasl, share,
+    ApiMessage, BodySplice, ParseOutcome, TopicRef, api_versions, cluster, fetch, group, produce,
+    share,
 };
-use throughline_kafka::wire::{Array, Field, Read};
+use throughline_kafka::types::{NodeId, Offset, PartitionIndex, TimestampMs, TopicId};
+use throughline_kafka::wire::{Decode, WireArray, WireField};
 use uuid::Uuid;
 
 const TOPIC: &str = "a-topic";
-const ID: [u8; 16] = *b"0123456789abcdef";
+const ID: TopicId = TopicId(*b"0123456789abcdef");
 
 fn text(text: &'static str) -> StrBytes {
     StrBytes::from_static_str(text)
@@ -36,7 +38,7 @@ fn topic_name() -> TopicName {
 }
 
 fn id() -> Uuid {
-    Uuid::from_bytes(ID)
+    Uuid::from_bytes(ID.0)
 }
 
 fn encoded(message: &impl Encodable, api: ApiKey, version: i16) -> Vec<u8> {
@@ -54,25 +56,25 @@ fn encoded(message: &impl Encodable, api: ApiKey, version: i16) -> Vec<u8> {
     out.to_vec()
 }
 
-fn open<'a, M: Message<'a>>(body: &'a [u8], version: i16) -> M {
-    match M::open(body, version) {
-        Ok(Opened::Opened(message)) => message,
-        Ok(Opened::Unopened) => panic!("{} {version} is not known", M::API),
+fn open<'a, M: ApiMessage<'a>>(body: &'a [u8], version: i16) -> M {
+    match M::parse(body, version) {
+        Ok(ParseOutcome::Parsed(message)) => message,
+        Ok(ParseOutcome::UnsupportedVersion) => panic!("{} {version} is not known", M::API),
         Err(error) => panic!("{} {version}: {error}", M::API),
     }
 }
 
-fn sole<'a, T: Read<'a>>(array: Array<'a, T>) -> T {
+fn sole<'a, T: Decode<'a>>(array: WireArray<'a, T>) -> T {
     assert_eq!(array.len(), 1);
     array.iter().next().unwrap()
 }
 
-fn said(field: Option<Field<'_>>) -> Option<&str> {
+fn said(field: Option<WireField<'_>>) -> Option<&str> {
     field.and_then(|field| field.text())
 }
 
 /// The topic is named as the version names it.
-fn is_topic(topic: Topic<'_>, version: i16, ids_since: i16) {
+fn is_topic(topic: TopicRef<'_>, version: i16, ids_since: i16) {
     let expected = if version >= ids_since {
         (None, Some(ID))
     } else {
@@ -85,11 +87,11 @@ fn is_topic(topic: Topic<'_>, version: i16, ids_since: i16) {
 fn records_can_be_replaced<M: Decodable>(
     body: &[u8],
     version: i16,
-    records: Field<'_>,
+    records: WireField<'_>,
     said: impl Fn(M) -> Option<Bytes>,
 ) {
     for length in [0, 1, 126, 127, 128, 20_000] {
-        let mut splice = Splice::default();
+        let mut splice = BodySplice::default();
         let write = |out: &mut Vec<u8>| {
             out.resize(out.len() + length, b'z');
             Some(())
@@ -148,7 +150,7 @@ fn produce_requests_say_what_was_encoded() {
             .with_timeout_ms(77)
             .with_topic_data(vec![topic.with_partition_data(vec![partition])]);
         let body = encoded(&request, ApiKey::PRODUCE, version);
-        let view: produce::Request<'_> = open(&body, version);
+        let view: produce::ProduceRequest<'_> = open(&body, version);
         assert_eq!(
             (said(view.transactional_id), view.acks, view.timeout_ms),
             (Some("tx"), -1, 77)
@@ -158,7 +160,7 @@ fn produce_requests_say_what_was_encoded() {
         let partition = sole(topic.partitions);
         assert_eq!(
             (partition.index, partition.records.unwrap().bytes()),
-            (3, &b"records"[..])
+            (PartitionIndex(3), &b"records"[..])
         );
         records_can_be_replaced(
             &body,
@@ -212,15 +214,15 @@ fn produce_responses_say_what_was_encoded() {
         let response =
             response.with_responses(vec![topic.with_partition_responses(vec![partition])]);
         let body = encoded(&response, ApiKey::PRODUCE, version);
-        let view: produce::Response<'_> = open(&body, version);
+        let view: produce::ProduceResponse<'_> = open(&body, version);
         assert_eq!(view.throttle_time_ms, 5);
         let topic = sole(view.topics);
         is_topic(topic.topic, version, 13);
-        let expected = produce::ResponsePartition {
-            index: 3,
+        let expected = produce::PartitionProduceResponse {
+            index: PartitionIndex(3),
             error_code: 6,
-            base_offset: 1 << 40,
-            log_append_time_ms: 99,
+            base_offset: Offset(1 << 40),
+            log_append_time_ms: TimestampMs(99),
         };
         assert_eq!(sole(topic.partitions), expected);
         assert_eq!(
@@ -273,7 +275,7 @@ fn fetch_requests_say_what_was_encoded() {
             request = request.with_cluster_id(Some(text("c")));
         }
         let body = encoded(&request, ApiKey::FETCH, version);
-        let view: fetch::Request<'_> = open(&body, version);
+        let view: fetch::FetchRequest<'_> = open(&body, version);
         assert_eq!(
             (view.max_wait_ms, view.min_bytes, view.isolation_level),
             (500, 1, 1)
@@ -286,9 +288,9 @@ fn fetch_requests_say_what_was_encoded() {
         is_topic(topic.topic, version, 13);
         assert_eq!(
             sole(topic.partitions),
-            fetch::RequestPartition {
-                partition: 2,
-                fetch_offset: 1 << 33
+            fetch::FetchPartition {
+                partition: PartitionIndex(2),
+                fetch_offset: Offset(1 << 33)
             }
         );
     }
@@ -333,7 +335,7 @@ fn fetch_responses_say_what_was_encoded() {
                 response.with_node_endpoints(vec![node.clone().with_node_id(BrokerId(1)), node]);
         }
         let body = encoded(&response, ApiKey::FETCH, version);
-        let view: fetch::Response<'_> = open(&body, version);
+        let view: fetch::FetchResponse<'_> = open(&body, version);
         assert_eq!(
             (view.error_code, view.session_id),
             if version >= 7 { (70, 8) } else { (0, 0) }
@@ -341,17 +343,20 @@ fn fetch_responses_say_what_was_encoded() {
         let topic = sole(view.topics);
         is_topic(topic.topic, version, 13);
         let partition = sole(topic.partitions);
-        assert_eq!((partition.partition_index, partition.error_code), (2, 6));
+        assert_eq!(
+            (partition.partition_index, partition.error_code),
+            (PartitionIndex(2), 6)
+        );
         assert_eq!(
             (partition.high_watermark, partition.last_stable_offset),
-            (100, 90)
+            (Offset(100), Offset(90))
         );
         assert_eq!(
             partition.log_start_offset,
-            if version >= 5 { 10 } else { -1 }
+            Offset(if version >= 5 { 10 } else { -1 })
         );
         let aborted = sole(partition.aborted_transactions);
-        assert_eq!((aborted.producer_id, aborted.first_offset), (4, 5));
+        assert_eq!((aborted.producer_id, aborted.first_offset), (4, Offset(5)));
         records_can_be_replaced(
             &body,
             version,
@@ -406,7 +411,7 @@ fn share_groups_say_what_was_encoded() {
         .with_responses(vec![topic])
         .with_node_endpoints(vec![node.clone(), node]);
     let body = encoded(&response, ApiKey::SHARE_FETCH, 1);
-    let view: share::FetchResponse<'_> = open(&body, 1);
+    let view: share::ShareFetchResponse<'_> = open(&body, 1);
     let topic = sole(view.topics);
     assert_eq!(topic.topic_id, ID);
     let partition = sole(topic.partitions);
@@ -416,11 +421,11 @@ fn share_groups_say_what_was_encoded() {
             partition.error_code,
             partition.acknowledge_error_code
         ),
-        (1, 6, 7)
+        (PartitionIndex(1), 6, 7)
     );
     let expected = share::AcquiredRecords {
-        first_offset: 3,
-        last_offset: 7,
+        first_offset: Offset(3),
+        last_offset: Offset(7),
         delivery_count: 2,
     };
     assert_eq!(sole(partition.acquired_records), expected);
@@ -450,7 +455,7 @@ fn share_groups_say_what_was_encoded() {
         .with_member_id(Some(text("m")))
         .with_topics(vec![topic]);
     let body = encoded(&request, ApiKey::SHARE_FETCH, 1);
-    let view: share::FetchRequest<'_> = open(&body, 1);
+    let view: share::ShareFetchRequest<'_> = open(&body, 1);
     assert_eq!(
         (said(view.group_id), said(view.member_id)),
         (Some("g"), Some("m"))
@@ -459,13 +464,16 @@ fn share_groups_say_what_was_encoded() {
 }
 
 /// Of partition 2, record 5 is accepted and record 6 is rejected.
-fn acknowledges(topics: Array<'_, share::RequestTopic<'_>>) {
+fn acknowledges(topics: WireArray<'_, share::ShareTopic<'_>>) {
     let topic = sole(topics);
     assert_eq!(topic.topic_id, ID);
     let partition = sole(topic.partitions);
-    assert_eq!(partition.partition_index, 2);
+    assert_eq!(partition.partition_index, PartitionIndex(2));
     let batch = sole(partition.acknowledgement_batches);
-    assert_eq!((batch.first_offset, batch.last_offset), (5, 6));
+    assert_eq!(
+        (batch.first_offset, batch.last_offset),
+        (Offset(5), Offset(6))
+    );
     assert_eq!(batch.acknowledge_types.iter().collect::<Vec<_>>(), [1, 3]);
 }
 
@@ -484,7 +492,7 @@ fn share_acknowledgements_say_what_was_handled() {
             topic.with_topic_id(id()).with_partitions(vec![partition]),
         ]);
     let body = encoded(&request, ApiKey::SHARE_ACKNOWLEDGE, 1);
-    let view: share::AcknowledgeRequest<'_> = open(&body, 1);
+    let view: share::ShareAcknowledgeRequest<'_> = open(&body, 1);
     assert_eq!(said(view.group_id), Some("g"));
     acknowledges(view.topics);
 }
@@ -515,9 +523,9 @@ fn transactional_commits_say_what_was_encoded() {
         );
         let topic = sole(view.topics);
         is_topic(topic.topic, version, 6);
-        let expected = group::TxnCommitPartition {
-            partition_index: 2,
-            committed_offset: 1 << 40,
+        let expected = group::TxnOffsetCommitRequestPartition {
+            partition_index: PartitionIndex(2),
+            committed_offset: Offset(1 << 40),
         };
         assert_eq!(sole(topic.partitions), expected);
     }
@@ -555,7 +563,7 @@ fn share_acknowledgements_say_where_the_leaders_are() {
         body.get(7..).unwrap(),
     ]
     .concat();
-    let view: share::AcknowledgeResponse<'_> = open(&newer, 2);
+    let view: share::ShareAcknowledgeResponse<'_> = open(&newer, 2);
     assert_eq!(view.node_endpoints.iter().count(), 2);
 }
 
@@ -593,11 +601,14 @@ fn metadata_says_what_was_encoded() {
         let broker = view.brokers.iter().next().unwrap().endpoint;
         assert_eq!(
             (broker.node_id, broker.host.text(), broker.port),
-            (7, Some("h"), 9092)
+            (NodeId(7), Some("h"), 9092)
         );
         let topic = sole(view.topics);
         assert_eq!((said(topic.name), topic.partition_count), (Some(TOPIC), 2));
-        assert_eq!(topic.topic_id, if version >= 10 { ID } else { [0; 16] });
+        assert_eq!(
+            topic.topic_id,
+            if version >= 10 { ID } else { TopicId::ZERO }
+        );
         addresses_can_be_replaced(
             &body,
             ApiKey::METADATA,
@@ -643,7 +654,7 @@ fn coordinators_and_clusters_are_found_and_moved() {
         let first = view.coordinators().next().unwrap();
         assert_eq!(
             (first.endpoint.node_id, said(first.key)),
-            (3, (version >= 4).then_some("g"))
+            (NodeId(3), (version >= 4).then_some("g"))
         );
         addresses_can_be_replaced(
             &body,
@@ -765,7 +776,7 @@ fn api_versions_are_narrowed_and_never_widened() {
 fn transactions_by_produce_are_told_of_while_produce_can_do_them() {
     let body = encoded(&versions(true), ApiKey::API_VERSIONS, 3);
     let clamp = |key, high| {
-        let mut splice = Splice::default();
+        let mut splice = BodySplice::default();
         let done = api_versions::clamp(3, &body, &mut splice, |of, _, _| {
             if of == key { (9, high) } else { (0, 99) }
         });
@@ -779,7 +790,7 @@ fn transactions_by_produce_are_told_of_while_produce_can_do_them() {
         )
     };
     let (done, twelve) = clamp(ApiKey::PRODUCE, 12);
-    assert_eq!(done, Ok(Opened::Opened(1)));
+    assert_eq!(done, Ok(ParseOutcome::Parsed(1)));
     assert_eq!(twelve.finalized_features.len(), 2);
     let (_, eleven) = clamp(ApiKey::PRODUCE, 11);
     assert_eq!(eleven.finalized_features.len(), 1);
@@ -806,7 +817,7 @@ fn a_broker_that_does_not_know_the_version_answers_in_version_0() {
         ApiKey::API_VERSIONS,
         0,
     );
-    let view: api_versions::Response<'_> = open(&body, 5);
+    let view: api_versions::ApiVersionsResponse<'_> = open(&body, 5);
     assert_eq!((view.error_code, view.api_keys.len()), (35, 3));
 }
 
@@ -870,7 +881,10 @@ fn groups_and_commits_say_what_was_encoded() {
         .encode(&mut body, 9)
         .unwrap();
     let view: group::OffsetCommitRequest<'_> = open(&body, 10);
-    assert_eq!(sole(view.topics).topic.id(), Some(*b"\x10123456789abcdef"));
+    assert_eq!(
+        sole(view.topics).topic.id(),
+        Some(TopicId(*b"\x10123456789abcdef"))
+    );
 }
 
 fn commit_is_read(version: i16) {
@@ -901,9 +915,9 @@ fn commit_is_read(version: i16) {
     is_topic(topic.topic, version, 10);
     assert_eq!(
         sole(topic.partitions),
-        group::CommitPartition {
-            partition_index: 2,
-            committed_offset: 1 << 35
+        group::OffsetCommitRequestPartition {
+            partition_index: PartitionIndex(2),
+            committed_offset: Offset(1 << 35)
         }
     );
 
@@ -921,77 +935,19 @@ fn commit_is_read(version: i16) {
     let view: group::OffsetCommitResponse<'_> = open(&body, version);
     assert_eq!(
         sole(sole(view.topics).partitions),
-        group::CommittedPartition {
-            partition_index: 2,
+        group::OffsetCommitResponsePartition {
+            partition_index: PartitionIndex(2),
             error_code: 22
         }
     );
 }
 
 #[test]
-fn producers_and_sasl_say_what_was_encoded() {
-    for version in 0..=5 {
-        let request = km::InitProducerIdRequest::default()
-            .with_transactional_id(Some(TransactionalId(text("tx"))));
-        let body = encoded(&request, ApiKey::INIT_PRODUCER_ID, version);
-        assert_eq!(
-            said(open::<group::InitProducerIdRequest<'_>>(&body, version).transactional_id),
-            Some("tx")
-        );
-        let response = km::InitProducerIdResponse::default()
-            .with_error_code(1)
-            .with_producer_id(km::ProducerId(9))
-            .with_producer_epoch(3);
-        let body = encoded(&response, ApiKey::INIT_PRODUCER_ID, version);
-        let expected = group::InitProducerIdResponse {
-            error_code: 1,
-            producer_id: 9,
-            producer_epoch: 3,
-        };
-        assert_eq!(
-            open::<group::InitProducerIdResponse>(&body, version),
-            expected
-        );
-    }
-    for version in 0..=1 {
-        let request = km::SaslHandshakeRequest::default().with_mechanism(text("PLAIN"));
-        let body = encoded(&request, ApiKey::SASL_HANDSHAKE, version);
-        assert_eq!(
-            open::<sasl::HandshakeRequest<'_>>(&body, version)
-                .mechanism
-                .text(),
-            Some("PLAIN")
-        );
-        let response = km::SaslHandshakeResponse::default()
-            .with_error_code(33)
-            .with_mechanisms(vec![text("GSSAPI")]);
-        let body = encoded(&response, ApiKey::SASL_HANDSHAKE, version);
-        let view: sasl::HandshakeResponse<'_> = open(&body, version);
-        assert_eq!(
-            (view.error_code, said(sole(view.mechanisms))),
-            (33, Some("GSSAPI"))
-        );
-    }
-    for version in 0..=2 {
-        let mut response = km::SaslAuthenticateResponse::default().with_error_code(58);
-        if version >= 1 {
-            response = response.with_session_lifetime_ms(4_000);
-        }
-        let body = encoded(&response, ApiKey::SASL_AUTHENTICATE, version);
-        let view: sasl::AuthenticateResponse = open(&body, version);
-        assert_eq!(
-            (view.error_code, view.session_lifetime_ms),
-            (58, if version >= 1 { 4_000 } else { 0 })
-        );
-    }
-}
-
-#[test]
 fn a_version_that_is_not_known_is_a_value_and_not_an_error() {
     for version in [-1, 2, 14, i16::MAX] {
         assert!(matches!(
-            produce::Request::open(&[], version),
-            Ok(Opened::Unopened)
+            produce::ProduceRequest::parse(&[], version),
+            Ok(ParseOutcome::UnsupportedVersion)
         ));
     }
 }
@@ -1001,24 +957,24 @@ fn sizes_out_of_a_hostile_body_cost_nothing() {
     // No transactional id, acks, timeout, then topics without end.
     for count in [i32::MAX, 1_000_001, 1_000_000] {
         let body = [&[0xff, 0xff, 0, 1, 0, 0, 0, 0][..], &count.to_be_bytes()].concat();
-        assert!(produce::Request::open(&body, 3).is_err());
+        assert!(produce::ProduceRequest::parse(&body, 3).is_err());
     }
     let body = [&[0, 0, 1, 0, 0, 0, 0][..], &[0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
-    assert!(produce::Request::open(&body, 9).is_err());
+    assert!(produce::ProduceRequest::parse(&body, 9).is_err());
     let body = [
         &[0, 0, 1, 0, 0, 0, 0, 1][..],
         &[0xff, 0xff, 0xff, 0xff, 0x0f],
     ]
     .concat();
     assert!(
-        produce::Request::open(&body, 9).is_err(),
+        produce::ProduceRequest::parse(&body, 9).is_err(),
         "tagged fields without end"
     );
 }
 
 #[test]
 fn changes_out_of_order_or_past_the_end_are_refused() {
-    let mut splice = Splice::default();
+    let mut splice = BodySplice::default();
     splice.replace(4..6, b"abc").unwrap();
     assert!(splice.replace(5..7, b"").is_err());
     assert!(splice.replace(0..2, b"").is_err());
@@ -1037,7 +993,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_no_panic(key in prop::sample::select(vec![0u8, 1, 3, 8, 10, 11, 14, 17, 18, 22, 36, 60, 68, 78, 79]), version in 0u8..20,
+    fn any_bytes_are_no_panic(key in prop::sample::select(vec![0u8, 1, 3, 8, 10, 11, 14, 18, 60, 68, 78, 79]), version in 0u8..20,
         body in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), 0u8..4, any::<u8>()], 0..120)) {
         any_body(&[&[key, version], &body[..]].concat());
     }

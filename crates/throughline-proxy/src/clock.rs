@@ -1,35 +1,35 @@
-//! The time of spans: anchored once to the system's clock, monotonic from there.
+//! The clock of spans: set once by the system's clock, monotonic from there.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// A clock that never steps back, whatever happens to the system's.
+/// A clock that never steps back, even when the system's clock does.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
+pub(crate) struct SpanClock {
     start: Instant,
     /// Nanoseconds since the Unix epoch at `start`.
-    epoch: u64,
+    start_nanos: u64,
 }
 
-impl Clock {
+impl SpanClock {
     pub(crate) fn new() -> Self {
-        let since = SystemTime::now()
+        let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Self {
             start: Instant::now(),
-            epoch: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            start_nanos: u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX),
         }
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// Returns the current time in nanoseconds since the Unix epoch.
     pub(crate) fn now(&self) -> u64 {
         self.at(Instant::now())
     }
 
-    /// What this moment is in nanoseconds since the Unix epoch.
-    pub(crate) fn at(&self, moment: Instant) -> u64 {
-        let since = moment.saturating_duration_since(self.start);
-        self.epoch
-            .saturating_add(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    /// Converts an instant to nanoseconds since the Unix epoch.
+    pub(crate) fn at(&self, instant: Instant) -> u64 {
+        let elapsed = instant.saturating_duration_since(self.start).as_nanos();
+        self.start_nanos
+            .saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 }

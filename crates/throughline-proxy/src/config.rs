@@ -1,90 +1,76 @@
-//! What a proxy can be told.
+//! Configuration of the proxy.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_intercept::http::Direction;
 use throughline_intercept::kafka::{Capacity, Settings};
 
-use crate::address::Address;
 use crate::http;
-use crate::port::PortRange;
-use crate::tls::{Acceptor, Connector};
+use crate::kafka::config::AddressedCluster;
+use crate::transport::tls::{DownstreamTls, UpstreamTls};
 
-/// What a proxy can be told.
+/// Configuration of a [`crate::Proxy`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where clients come in.
-    pub listeners: Vec<Listener>,
-    /// TLS to all brokers; none without.
-    pub broker_tls: Option<Connector>,
-    /// TLS from all clients; none without.
-    pub client_tls: Option<Acceptor>,
-    /// Where `/metrics`, `/ready` and `/live` are answered; nowhere without.
+    /// Listeners for Kafka clients and redirected connections.
+    pub listeners: Vec<ListenerConfig>,
+    /// TLS to all brokers, or none.
+    pub broker_tls: Option<UpstreamTls>,
+    /// TLS from all Kafka clients, or none.
+    pub client_tls: Option<DownstreamTls>,
+    /// Address of `/metrics`, `/ready` and `/live`, or none.
     pub admin: Option<SocketAddr>,
-    /// What may be held and for how long.
-    pub limits: Limits,
-    /// What the connections to one cluster may know together.
+    /// Limits of connections and times.
+    pub limits: ConnectionLimits,
+    /// Limits of the state that the connections to one cluster share.
     pub capacity: Capacity,
-    /// How connections are traced. The one part that changes while the proxy runs: [`crate::Control::apply`].
+    /// Tracing of Kafka connections. A running proxy changes it with
+    /// [`crate::ProxyControl::apply`].
     pub settings: Arc<Settings>,
-    /// HTTP beside Kafka.
+    /// Configuration of HTTP.
     pub http: http::Config,
 }
 
 /// One address that clients connect to.
 #[derive(Debug, Clone)]
-pub struct Listener {
-    /// Where it listens; port 0 for any free one.
+pub struct ListenerConfig {
+    /// The listen address; port 0 for any free port.
     pub address: SocketAddr,
-    /// Where its connections go.
-    pub route: Route,
+    /// The destination of its connections.
+    pub route: ListenerRoute,
 }
 
-/// How it is known where a client wants to go.
+/// The way in which a listener finds the destination of a connection.
 #[derive(Debug, Clone)]
-pub enum Route {
-    /// Clients are given our address for their first connection, and in every answer ours in place of the brokers'.
-    Addressed(Addressed),
-    /// The system turns connections towards us (`SO_ORIGINAL_DST`): those of the process that we stand beside, or those to it.
-    /// What is spoken on each is seen by its first bytes, and no answer is changed.
+pub enum ListenerRoute {
+    /// Clients connect to the proxy, and responses carry its addresses in place of the brokers'.
+    Addressed(AddressedCluster),
+    /// The system redirects connections to or from the process beside the proxy
+    /// (`SO_ORIGINAL_DST`). The protocol is detected, and addresses in responses stay.
     Redirected(Direction),
 }
 
-/// A cluster whose brokers have ports of ours.
+/// Limits of connections and times.
 #[derive(Debug, Clone)]
-pub struct Addressed {
-    /// The brokers for a client's first connection. The first that answers serves.
-    pub bootstrap: Vec<Address>,
-    /// The local ports of the brokers.
-    pub broker_ports: PortRange,
-    /// The host that clients are told; without it the address by which each reached us.
-    pub advertise: Option<Arc<str>>,
-    /// Where it is written down which broker has which port.
-    pub state: Option<PathBuf>,
+pub struct ConnectionLimits {
+    /// Connections at the same time; more wait in the system's backlog.
+    pub max_connections: usize,
+    /// Time to connect to one broker, TLS included.
+    pub connect_timeout: Duration,
+    /// Time for requests in flight to complete when the proxy stops.
+    pub drain_timeout: Duration,
 }
 
-/// What may be held and for how long.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections at once; more wait in the system's backlog.
-    pub connections_max: usize,
-    /// How long one broker may take until a connection to it stands, TLS included.
-    pub connect_deadline: Duration,
-    /// How long connections may go on to end what they are at, once the proxy is told to stop.
-    pub drain_deadline: Duration,
-}
+// === impl ConnectionLimits ===
 
-// === impl Limits ===
-
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
-            connections_max: 10_000,
-            connect_deadline: Duration::from_secs(5),
-            drain_deadline: Duration::from_secs(30),
+            max_connections: 10_000,
+            connect_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(30),
         }
     }
 }

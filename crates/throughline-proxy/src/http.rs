@@ -31,6 +31,5 @@ mod upstream;
 
 pub use config::{Config, Limits, Listener, Origin, Protocol, Route};
 pub(crate) use gate::Gate;
-pub(crate) use intake::PREFACE;
 pub(crate) use listener::{Door, Http};
 pub(crate) use metrics::Metrics;

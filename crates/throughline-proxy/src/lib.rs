@@ -9,7 +9,7 @@
 //!                   counts ◄──┘   knowledge ──► a port for each broker, opened as it is heard of
 //! ```
 //!
-//! [`Proxy::bind`] opens the listeners, [`Proxy::run`] serves them until told to stop, and then drains. Two ways in ([`Route`]):
+//! [`Proxy::bind`] opens the listeners, [`Proxy::run`] serves them until told to stop, and then drains. Two ways in ([`ListenerRoute`]):
 //! clients are given our address, and answers are rewritten to ours; or the system redirects their connections, and nothing is
 //! rewritten.
 //!
@@ -18,35 +18,20 @@
 //! holds no more than a few hundred KiB of ours.
 
 mod address;
-mod admin;
 mod clock;
 mod config;
-mod connection;
-mod detect;
-mod dial;
-mod door;
-mod gate;
+mod correlator;
 pub mod http;
-mod inbox;
-mod knowledge;
-mod metrics;
-mod notice;
-mod outbox;
-mod port;
-mod process;
+mod kafka;
+mod listener;
 mod proxy;
-mod pump;
-mod redirect;
-mod seldom;
-mod stop;
-mod stream;
-mod switch;
-mod tls;
-mod tunnel;
+mod telemetry;
+mod transport;
 
-pub use address::{Address, NoAddress};
-pub use config::{Addressed, Config, Limits, Listener, Route};
-pub use metrics::Exported;
-pub use port::PortRange;
-pub use proxy::{Addresses, BindError, Control, Proxy, Purpose};
-pub use tls::{Acceptor, Connector, Identity, Roots, TlsError};
+pub use address::{HostPort, ParseHostPortError};
+pub use config::{Config, ConnectionLimits, ListenerConfig, ListenerRoute};
+pub use kafka::config::AddressedCluster;
+pub use kafka::port::PortRange;
+pub use proxy::{ListenerPurpose, Proxy, ProxyAddresses, ProxyBindError, ProxyControl};
+pub use telemetry::metrics::ExporterCounts;
+pub use transport::tls::{DownstreamTls, TlsError, TlsIdentity, TlsRoots, UpstreamTls};

@@ -1,4 +1,9 @@
-//! The proxy as a whole: its listeners, the ports of brokers as they appear, and how it ends.
+//! The proxy as a whole: binds its listeners, serves them and drains.
+
+mod kafka_listener;
+mod redirected;
+mod scrape;
+mod sockets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,271 +13,228 @@ use throughline_intercept::http::{Direction, Settings as HttpSettings};
 use throughline_intercept::kafka::Settings;
 use throughline_model::SpanSink;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, ExportCounts, Status};
-use crate::clock::Clock;
-use crate::config::{Addressed, Config, Route};
-use crate::connection::{Service, Way};
-use crate::dial::Dialer;
-use crate::door::Doors;
-use crate::gate::{self, Gate};
+use self::kafka_listener::{AddressedListener, KafkaListener, ListenerSpawner};
+use self::redirected::RedirectedServer;
+use self::scrape::MetricsSources;
+use self::sockets::BoundSockets;
+use crate::clock::SpanClock;
+use crate::config::{Config, ListenerRoute};
+use crate::correlator::SharedCorrelator;
 use crate::http::{self, Http};
-use crate::knowledge::{Clients, Knowledge, Opened, Target};
-use crate::metrics::{Exported, Metrics};
-use crate::notice::Herald;
-use crate::process::Process;
-use crate::redirect::Outgoing;
-use crate::stop::Stop;
-use crate::switch::Switch;
+use crate::kafka::cluster::{ClusterConfig, SharedCluster};
+use crate::kafka::server::KafkaServer;
+use crate::listener::accept::{AcceptLoop, OverloadPolicy};
+use crate::listener::detect_server::{DetectServer, DetectionMetrics};
+use crate::telemetry::admin::AdminServer;
+use crate::telemetry::metrics::{ExporterCounts, KafkaMetrics};
+use crate::telemetry::reporter::Reporter;
+use crate::transport::dial::UpstreamDialer;
+use crate::transport::drain::Drain;
+use crate::transport::own_connections::OwnConnections;
 
-/// A proxy with its listeners open, not yet serving.
+pub use self::sockets::{ListenerPurpose, ProxyAddresses, ProxyBindError};
+
+/// Connections of `/metrics` and health checks at the same time.
+const MAX_ADMIN_CONNECTIONS: usize = 64;
+
+/// A proxy with its listeners bound, not yet serving.
 pub struct Proxy {
-    doors: Vec<Door>,
+    listeners: Vec<KafkaListener>,
     admin: Option<TcpListener>,
-    addresses: Addresses,
-    service: Arc<Service>,
-    places: Arc<Semaphore>,
-    drain_deadline: Duration,
+    addresses: ProxyAddresses,
+    kafka: Arc<KafkaServer>,
     http: Http,
-    process: Process,
-    gates: Arc<gate::Metrics>,
-    knowledge: Vec<Arc<Knowledge>>,
-    exported: Option<ExportCounts>,
+    metrics: MetricsSources,
+    permits: Arc<Semaphore>,
+    drain_timeout: Duration,
 }
 
-/// Where the proxy is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Addresses {
-    /// Of the listeners, in their order.
-    pub listeners: Vec<SocketAddr>,
-    /// Of the listeners for HTTP, in their order.
-    pub http: Vec<SocketAddr>,
-    /// Of `/metrics`, `/ready` and `/live`.
-    pub admin: Option<SocketAddr>,
-}
-
-/// What can be changed while the proxy runs.
+/// Changes the settings of a running proxy.
 #[derive(Debug, Clone)]
-pub struct Control {
-    kafka: Arc<Switch<Settings>>,
-    http: Arc<Switch<HttpSettings>>,
+pub struct ProxyControl {
+    kafka: watch::Sender<Arc<Settings>>,
+    http: watch::Sender<Arc<HttpSettings>>,
 }
 
-/// An address that cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {}", purpose.label())]
-pub struct BindError {
-    /// What for.
-    pub purpose: Purpose,
-    /// The address.
-    pub address: SocketAddr,
-    /// Why not.
-    pub source: std::io::Error,
-}
-
-/// What an address is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Clients of Kafka.
-    Kafka,
-    /// Requests.
-    Http,
-    /// Metrics and health.
-    Admin,
-}
-
-/// A listener, who serves its connections, and the ports that open as brokers are heard of.
-struct Door {
-    listener: TcpListener,
-    server: Server,
-    opened: Option<mpsc::Receiver<Opened>>,
-}
-
-/// Who serves the connections of a listener.
-#[derive(Clone)]
-enum Server {
-    Brokers(Way),
-    Redirected(Arc<Gate>),
-}
-
-/// Everything that listens.
-struct Sockets {
-    listeners: Vec<(TcpListener, Route)>,
-    requests: Vec<http::Door>,
-    admin: Option<TcpListener>,
-    addresses: Addresses,
+/// The parts that all listeners for redirected connections share.
+struct Redirection {
+    kafka: Arc<KafkaServer>,
+    http: http::Gate,
+    cluster: Arc<SharedCluster>,
+    metrics: Arc<DetectionMetrics>,
 }
 
 // === impl Proxy ===
 
 impl Proxy {
-    /// Opens all listeners. From here on connections are accepted by the system and served once [`Proxy::run`] runs.
+    /// Binds all listeners. The system accepts connections from here on; [`Proxy::run`] serves them.
     ///
     /// # Errors
-    /// [`BindError`] for the first address that cannot be had; the others are closed again.
-    pub async fn bind(mut config: Config, sink: Arc<dyn SpanSink>) -> Result<Self, BindError> {
-        let Sockets {
-            listeners,
-            requests,
-            admin,
-            addresses,
-        } = Sockets::open(&mut config).await?;
-        let (stop, clock, outgoing) = (Stop::default(), Clock::new(), Outgoing::default());
-        let process = Process::new(std::mem::take(&mut config.http.correlate), clock);
-        let is_redirected = listeners
-            .iter()
-            .any(|(_, route)| matches!(route, Route::Redirected(_)));
-        // Kafka alone may have clients of many processes, and what one of them does says nothing about another.
-        let of_clients = (is_redirected || !requests.is_empty()).then(|| process.clone());
-        let clients = Clients {
+    /// Fails with the first address that cannot be bound. The others are closed again.
+    pub async fn bind(mut config: Config, sink: Arc<dyn SpanSink>) -> Result<Self, ProxyBindError> {
+        let sockets = BoundSockets::bind(&mut config).await?;
+        let (drain, clock, own_connections) = (
+            Drain::default(),
+            SpanClock::new(),
+            OwnConnections::default(),
+        );
+        let correlator = SharedCorrelator::new(std::mem::take(&mut config.http.correlate), clock);
+        let cluster_config = ClusterConfig {
             capacity: config.capacity,
-            process: of_clients,
+            correlator: has_one_process(&sockets).then(|| correlator.clone()),
         };
         let http = Http::new(
             config.http,
-            requests,
+            sockets.http,
             Arc::clone(&sink),
-            process.clone(),
-            &outgoing,
-            stop.clone(),
+            correlator.clone(),
+            &own_connections,
+            drain.clone(),
         );
-        let service = Arc::new(Service {
-            dialer: Dialer {
+        let kafka = Arc::new(KafkaServer {
+            dialer: UpstreamDialer {
                 tls: config.broker_tls,
-                deadline: config.limits.connect_deadline,
-                outgoing,
+                connect_timeout: config.limits.connect_timeout,
+                own_connections,
             },
             client_tls: config.client_tls,
-            settings: Arc::new(Switch::new(config.settings)),
+            settings: watch::Sender::new(config.settings),
             sink,
-            herald: Arc::new(Herald::new(Arc::new(Metrics::new()))),
+            reporter: Arc::new(Reporter::new(Arc::new(KafkaMetrics::new()))),
             clock,
-            stop,
+            drain,
         });
-        let redirected = Redirection::new(
-            &service,
-            http.gate(),
-            Knowledge::transparent(clients.clone()),
-        );
-        let (mut doors, mut knowledge) = (Vec::new(), Vec::new());
-        for (listener, route) in listeners {
-            let (known, door) = match route {
-                Route::Addressed(addressed) => {
-                    addressed_door(listener, addressed, clients.clone(), &service.stop)?
+        let redirection = Redirection {
+            kafka: Arc::clone(&kafka),
+            http: http.gate(),
+            cluster: SharedCluster::transparent(cluster_config.clone()),
+            metrics: Arc::new(DetectionMetrics::new()),
+        };
+        let mut clusters = vec![Arc::clone(&redirection.cluster)];
+        let mut listeners = Vec::new();
+        let local_addresses = &sockets.addresses.listeners;
+        for ((listener, route), address) in sockets.listeners.into_iter().zip(local_addresses) {
+            let config = cluster_config.clone();
+            listeners.push(match route {
+                ListenerRoute::Addressed(addressed) => {
+                    let (host, drain) = (address.ip(), &kafka.drain);
+                    let listener = AddressedListener::new(listener, host, addressed, config, drain);
+                    clusters.push(Arc::clone(&listener.route.cluster));
+                    KafkaListener::Addressed(listener)
                 }
-                Route::Redirected(direction) => redirected.door(listener, direction),
-            };
-            if !knowledge.iter().any(|other| Arc::ptr_eq(other, &known)) {
-                knowledge.push(known);
-            }
-            doors.push(door);
+                ListenerRoute::Redirected(direction) => {
+                    KafkaListener::Redirected(listener, redirection.server(direction))
+                }
+            });
         }
-        let places = Arc::new(Semaphore::new(config.limits.connections_max));
-        let drain_deadline = config.limits.drain_deadline;
-        let gates = redirected.metrics;
+        let metrics = MetricsSources {
+            kafka: Arc::clone(&kafka.reporter.metrics),
+            http: Arc::clone(&http.metrics),
+            detection: redirection.metrics,
+            correlator,
+            clusters,
+            exporter: None,
+        };
         Ok(Self {
-            doors,
-            admin,
-            addresses,
-            service,
-            places,
-            drain_deadline,
+            listeners,
+            admin: sockets.admin,
+            addresses: sockets.addresses,
+            kafka,
             http,
-            process,
-            gates,
-            knowledge,
-            exported: None,
+            metrics,
+            permits: Arc::new(Semaphore::new(config.limits.max_connections)),
+            drain_timeout: config.limits.drain_timeout,
         })
     }
 
-    /// Where it listens, with the ports that the system chose.
+    /// Returns the bound addresses, with the ports that the system chose.
     #[must_use]
-    pub const fn addresses(&self) -> &Addresses {
+    pub const fn addresses(&self) -> &ProxyAddresses {
         &self.addresses
     }
 
-    /// Has `/metrics` tell what the exporter behind the sink has counted, which is asked each time.
+    /// Adds the counters of the span exporter to `/metrics`. They are read at each scrape.
     #[must_use]
-    pub fn with_exported(mut self, counts: impl Fn() -> Exported + Send + Sync + 'static) -> Self {
-        self.exported = Some(Arc::new(counts));
+    pub fn with_exporter_counts(
+        mut self,
+        read_counts: impl Fn() -> ExporterCounts + Send + Sync + 'static,
+    ) -> Self {
+        self.metrics.exporter = Some(Arc::new(read_counts));
         self
     }
 
-    /// What changes it while it runs.
+    /// Returns a handle that changes settings while the proxy runs.
     #[must_use]
-    pub fn control(&self) -> Control {
-        Control {
-            kafka: Arc::clone(&self.service.settings),
-            http: Arc::clone(&self.http.settings),
+    pub fn control(&self) -> ProxyControl {
+        ProxyControl {
+            kafka: self.kafka.settings.clone(),
+            http: self.http.settings.clone(),
         }
     }
 
-    /// Serves until `stop` is over. Then takes no more connections, lets each end what it is at, and cuts those that have not
-    /// ended by the drain deadline.
+    /// Serves until `stop` completes, then drains: accepts no more connections, lets requests in
+    /// flight complete, and aborts the connections that are still open after the drain timeout.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
-        let end = self.service.stop.clone();
-        let admin_end = Stop::default();
-        let (listening, connections) = (TaskTracker::new(), TaskTracker::new());
-        let herald = Arc::clone(&self.service.herald);
-        let doors = Doors {
-            places: self.places,
+        let drain = self.kafka.drain.clone();
+        let (listeners, connections) = (TaskTracker::new(), TaskTracker::new());
+        let accept_loop = AcceptLoop {
+            permits: self.permits,
+            overload: OverloadPolicy::Wait,
             connections: connections.clone(),
-            herald: Arc::clone(&herald),
-            stop: end.clone(),
+            reporter: Arc::clone(&self.kafka.reporter),
+            drain: drain.clone(),
         };
-        let requests = Arc::clone(&self.http.metrics);
-        self.http.spawn(&listening, &doors);
-        let ports = Ports {
-            service: self.service,
-            doors,
-        };
-        for Door {
-            listener,
-            server,
-            opened,
-        } in self.doors
-        {
-            if let (Some(opened), Server::Brokers(way)) = (opened, &server) {
-                listening.spawn(ports.clone().open(opened, way.clone(), listening.clone()));
-            }
-            listening.spawn(ports.clone().listen(listener, server));
-        }
-        let status = Status {
-            herald,
-            http: requests,
-            process: self.process,
-            gates: self.gates,
-            knowledge: self.knowledge,
-            exported: self.exported,
-            stop: end.clone(),
-        };
-        let admin = TaskTracker::new();
+        self.http.spawn(&listeners, &accept_loop);
+        let admin_drain = Drain::default();
+        let admin_tasks = TaskTracker::new();
         if let Some(listener) = self.admin {
-            admin.spawn(admin::serve(listener, status, admin_end.clone()));
+            let metrics = self.metrics;
+            let server = AdminServer::new(Arc::new(move || metrics.render()), drain.clone());
+            // Health and metrics are served during the drain, too.
+            let admin_loop = AcceptLoop {
+                permits: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
+                overload: OverloadPolicy::Reject,
+                connections: admin_tasks.clone(),
+                drain: admin_drain.clone(),
+                ..accept_loop.clone()
+            };
+            let shutdown = admin_drain.clone();
+            let serve = move |stream, _: SocketAddr| server.clone().serve(stream, shutdown.clone());
+            admin_tasks.spawn(admin_loop.run(listener, serve));
+        }
+        let spawner = ListenerSpawner {
+            server: self.kafka,
+            accept_loop,
+            listeners: listeners.clone(),
+        };
+        for listener in self.listeners {
+            spawner.spawn(listener);
         }
 
         stop.await;
-        end.begin();
-        listening.close();
-        listening.wait().await;
+        drain.start();
+        // Accept loops end first: afterwards no connection is added to the tracker.
+        listeners.close();
+        listeners.wait().await;
         connections.close();
-        if timeout(self.drain_deadline, connections.wait())
+        if timeout(self.drain_timeout, connections.wait())
             .await
             .is_err()
         {
             tracing::warn!(
                 connections = connections.len(),
-                "cut the connections that did not end in time"
+                "drain timed out, closing the open connections"
             );
         }
-        end.finish();
+        drain.abort();
         connections.wait().await;
-        admin_end.finish();
-        admin.close();
-        admin.wait().await;
+        admin_drain.abort();
+        admin_tasks.close();
+        admin_tasks.wait().await;
     }
 }
 
@@ -284,204 +246,44 @@ impl std::fmt::Debug for Proxy {
     }
 }
 
-// === impl Control ===
+// === impl ProxyControl ===
 
-impl Control {
-    /// Has all connections go on with these settings, from their next request on.
+impl ProxyControl {
+    /// Applies Kafka settings to all connections, from their next read on.
     pub fn apply(&self, settings: Arc<Settings>) {
-        self.kafka.set(settings);
+        drop(self.kafka.send_replace(settings));
     }
 
-    /// Has all requests from here on traced with these settings.
+    /// Applies HTTP settings to all requests from here on.
     pub fn apply_http(&self, settings: Arc<HttpSettings>) {
-        self.http.set(settings);
+        drop(self.http.send_replace(settings));
     }
-}
-
-// === impl Purpose ===
-
-impl Purpose {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Kafka => "clients of Kafka",
-            Self::Http => "requests",
-            Self::Admin => "metrics and health",
-        }
-    }
-}
-
-/// Accepts connections, on ports that are there from the beginning and on those that come.
-#[derive(Clone)]
-struct Ports {
-    service: Arc<Service>,
-    doors: Doors,
-}
-
-// === impl Ports ===
-
-impl Ports {
-    /// Listens on the ports of brokers as they are opened.
-    async fn open(
-        self,
-        mut opened: mpsc::Receiver<Opened>,
-        bootstrap: Way,
-        listening: TaskTracker,
-    ) {
-        let Way {
-            knowledge,
-            advertise,
-            ..
-        } = bootstrap;
-        loop {
-            let Opened { listener, target } = tokio::select! {
-                () = self.service.stop.begun() => return,
-                opened = opened.recv() => match opened {
-                    Some(opened) => opened,
-                    None => return,
-                },
-            };
-            let way = Way {
-                target,
-                knowledge: Arc::clone(&knowledge),
-                advertise: advertise.clone(),
-            };
-            match TcpListener::from_std(listener) {
-                Ok(listener) => {
-                    drop(listening.spawn(self.clone().listen(listener, Server::Brokers(way))))
-                }
-                Err(error) => tracing::warn!(%error, "cannot listen on a broker's port"),
-            }
-        }
-    }
-
-    async fn listen(self, listener: TcpListener, server: Server) {
-        let Self { service, doors } = self;
-        let serve = move |stream, client| {
-            let (service, server) = (Arc::clone(&service), server.clone());
-            async move {
-                match server {
-                    Server::Brokers(way) => service.serve(stream, client, way).await,
-                    Server::Redirected(gate) => gate.serve(stream, client).await,
-                }
-            }
-        };
-        doors.take(listener, serve).await;
-    }
-}
-
-fn addressed_door(
-    listener: TcpListener,
-    addressed: Addressed,
-    clients: Clients,
-    stop: &Stop,
-) -> Result<(Arc<Knowledge>, Door), BindError> {
-    let address = local(&listener, Purpose::Kafka)?;
-    let (knowledge, opened) = Knowledge::addressed(clients, address.ip(), &addressed, stop);
-    let target = Arc::new(Target::new(addressed.bootstrap, stop.clone()));
-    let way = Way {
-        target,
-        knowledge: Arc::clone(&knowledge),
-        advertise: addressed.advertise,
-    };
-    Ok((
-        knowledge,
-        Door {
-            listener,
-            server: Server::Brokers(way),
-            opened: Some(opened),
-        },
-    ))
-}
-
-/// What all listeners for redirected connections have in common.
-struct Redirection<'a> {
-    service: &'a Arc<Service>,
-    http: http::Gate,
-    knowledge: Arc<Knowledge>,
-    metrics: Arc<gate::Metrics>,
 }
 
 // === impl Redirection ===
 
-impl<'a> Redirection<'a> {
-    fn new(service: &'a Arc<Service>, http: http::Gate, knowledge: Arc<Knowledge>) -> Self {
-        Self {
-            service,
-            http,
-            knowledge,
-            metrics: Arc::new(gate::Metrics::new()),
-        }
-    }
-
-    fn door(&self, listener: TcpListener, direction: Direction) -> (Arc<Knowledge>, Door) {
-        let gate = Gate {
+impl Redirection {
+    fn server(&self, direction: Direction) -> Arc<RedirectedServer> {
+        let detect = DetectServer {
             direction,
-            kafka: Arc::clone(self.service),
-            knowledge: Arc::clone(&self.knowledge),
-            http: self.http.clone(),
+            dialer: self.kafka.dialer.clone(),
+            reporter: Arc::clone(&self.kafka.reporter),
             metrics: Arc::clone(&self.metrics),
+            drain: self.kafka.drain.clone(),
         };
-        (
-            Arc::clone(&self.knowledge),
-            Door {
-                listener,
-                server: Server::Redirected(Arc::new(gate)),
-                opened: None,
-            },
-        )
-    }
-}
-
-// === impl Sockets ===
-
-impl Sockets {
-    async fn open(config: &mut Config) -> Result<Self, BindError> {
-        let mut addresses = Addresses {
-            listeners: Vec::new(),
-            http: Vec::new(),
-            admin: None,
-        };
-        let (mut listeners, mut requests) = (Vec::new(), Vec::new());
-        for wanted in std::mem::take(&mut config.listeners) {
-            let listener = bind(wanted.address, Purpose::Kafka).await?;
-            addresses.listeners.push(local(&listener, Purpose::Kafka)?);
-            listeners.push((listener, wanted.route));
-        }
-        for wanted in std::mem::take(&mut config.http.listeners) {
-            let listener = bind(wanted.address, Purpose::Http).await?;
-            addresses.http.push(local(&listener, Purpose::Http)?);
-            requests.push(http::Door { listener, wanted });
-        }
-        let mut admin = None;
-        if let Some(wanted) = config.admin {
-            let listener = bind(wanted, Purpose::Admin).await?;
-            addresses.admin = Some(local(&listener, Purpose::Admin)?);
-            admin = Some(listener);
-        }
-        Ok(Self {
-            listeners,
-            requests,
-            admin,
-            addresses,
+        Arc::new(RedirectedServer {
+            detect,
+            kafka: Arc::clone(&self.kafka),
+            cluster: Arc::clone(&self.cluster),
+            http: self.http.clone(),
         })
     }
 }
 
-async fn bind(address: SocketAddr, purpose: Purpose) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| BindError {
-            purpose,
-            address,
-            source,
-        })
-}
-
-fn local(listener: &TcpListener, purpose: Purpose) -> Result<SocketAddr, BindError> {
-    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-    listener.local_addr().map_err(|source| BindError {
-        purpose,
-        address: unknown,
-        source,
-    })
+/// Returns whether all connections belong to one process, so that what it received can be
+/// correlated with what it sends. A proxy for Kafka alone may have clients of many processes.
+fn has_one_process(sockets: &BoundSockets) -> bool {
+    let is_redirected =
+        |(_, route): &(_, ListenerRoute)| matches!(route, ListenerRoute::Redirected(_));
+    !sockets.http.is_empty() || sockets.listeners.iter().any(is_redirected)
 }

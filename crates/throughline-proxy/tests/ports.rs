@@ -19,7 +19,7 @@ use kafka_protocol::protocol::{Decodable as _, Encodable as _, StrBytes};
 use support::{
     Running, ask, before, config, echo_broker, framed, listen, read_end, read_frame, within,
 };
-use throughline_proxy::{Config, PortRange, Route};
+use throughline_proxy::{Config, ListenerRoute, PortRange};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -83,7 +83,7 @@ async fn tell(mut stream: TcpStream, brokers: Vec<(i32, SocketAddr)>) {
 /// A sidecar with four free ports for brokers.
 fn with_ports(bootstrap: SocketAddr, first: u16) -> Config {
     let mut listener = before(&[bootstrap]);
-    if let Route::Addressed(addressed) = &mut listener.route {
+    if let ListenerRoute::Addressed(addressed) = &mut listener.route {
         addressed.broker_ports = PortRange::Between(first, first + 3);
     }
     config(vec![listener])

@@ -27,7 +27,7 @@ use support::{
 };
 use throughline_intercept::kafka::Settings;
 use throughline_model::{SinkFull, Span, SpanSink};
-use throughline_proxy::Limits;
+use throughline_proxy::ConnectionLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -125,8 +125,8 @@ async fn a_broker_that_speaks_tls_to_us_who_do_not_is_told_of_with_the_mend() {
 async fn who_comes_when_all_places_are_taken_waits_and_the_log_says_for_what() {
     let (log, _guard) = Log::new();
     let mut config = config(vec![before(&[echo_broker().await])]);
-    config.limits = Limits {
-        connections_max: 1,
+    config.limits = ConnectionLimits {
+        max_connections: 1,
         ..config.limits
     };
     let proxy = Running::start(config).await;
@@ -202,8 +202,8 @@ async fn a_drain_turns_newcomers_away_and_waits_for_the_exchange_under_way() {
 async fn a_drain_ends_when_its_time_is_up() {
     let (listener, broker) = listen().await;
     let mut config = config(vec![before(&[broker])]);
-    config.limits = Limits {
-        drain_deadline: Duration::from_millis(100),
+    config.limits = ConnectionLimits {
+        drain_timeout: Duration::from_millis(100),
         ..config.limits
     };
     let mut proxy = Running::start(config).await;

@@ -16,7 +16,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use support::{Log, Running, ask, before, config, echo, echo_broker, listen, read_end, within};
-use throughline_proxy::{Acceptor, Connector, Identity, Limits, Roots, TlsError};
+use throughline_proxy::{
+    ConnectionLimits, DownstreamTls, TlsError, TlsIdentity, TlsRoots, UpstreamTls,
+};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -71,8 +73,8 @@ impl Authority {
 }
 
 impl Pair {
-    fn identity(&self) -> Identity<'_> {
-        Identity {
+    fn identity(&self) -> TlsIdentity<'_> {
+        TlsIdentity {
             certificates: &self.certificates,
             key: &self.key,
         }
@@ -127,8 +129,13 @@ async fn tls_broker(pair: &Pair, clients: Option<&Authority>) -> SocketAddr {
     address
 }
 
-fn to_broker(authority: &Authority, pair: Option<&Pair>, name: Option<&str>) -> Connector {
-    Connector::new(Roots::Pem(&authority.pem), pair.map(Pair::identity), name).unwrap()
+fn to_broker(authority: &Authority, pair: Option<&Pair>, name: Option<&str>) -> UpstreamTls {
+    UpstreamTls::new(
+        TlsRoots::Pem(&authority.pem),
+        pair.map(Pair::identity),
+        name,
+    )
+    .unwrap()
 }
 
 #[tokio::test]
@@ -140,7 +147,8 @@ async fn tls_to_the_broker_and_from_the_client() {
     )
     .await])]);
     config.broker_tls = Some(to_broker(&authority, None, None));
-    config.client_tls = Some(Acceptor::new(authority.sign("sidecar.example").identity()).unwrap());
+    config.client_tls =
+        Some(DownstreamTls::new(authority.sign("sidecar.example").identity()).unwrap());
     let proxy = Running::start(config).await;
     let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -204,7 +212,7 @@ async fn a_client_that_speaks_no_tls_to_a_tls_port_is_let_go_and_told_of() {
     let (log, _guard) = Log::new();
     let authority = Authority::new();
     let mut config = config(vec![before(&[echo_broker().await])]);
-    config.client_tls = Some(Acceptor::new(authority.sign("sidecar").identity()).unwrap());
+    config.client_tls = Some(DownstreamTls::new(authority.sign("sidecar").identity()).unwrap());
     let proxy = Running::start(config).await;
     let mut client = proxy.connect().await;
     tokio::io::AsyncWriteExt::write_all(&mut client, &support::request(1, b"x"))
@@ -235,8 +243,8 @@ async fn a_broker_that_is_slow_to_begin_holds_up_nobody_else() {
     let (_silent, silent) = listen().await;
     let mut config = config(vec![before(&[silent]), before(&[good])]);
     config.broker_tls = Some(to_broker(&authority, None, None));
-    config.limits = Limits {
-        connect_deadline: Duration::from_secs(2),
+    config.limits = ConnectionLimits {
+        connect_timeout: Duration::from_secs(2),
         ..config.limits
     };
     let proxy = Running::start(config).await;
@@ -257,7 +265,8 @@ async fn a_broker_that_is_slow_to_begin_holds_up_nobody_else() {
 fn what_is_no_certificate_or_key_is_told_apart() {
     let (authority, other) = (Authority::new(), Authority::new().sign("x"));
     let pair = authority.sign("x");
-    let identity = |certificates, key| Acceptor::new(Identity { certificates, key }).map(drop);
+    let identity =
+        |certificates, key| DownstreamTls::new(TlsIdentity { certificates, key }).map(drop);
     assert!(identity(&pair.certificates, &pair.key).is_ok());
     assert!(matches!(
         identity(b"text", &pair.key),
@@ -271,18 +280,18 @@ fn what_is_no_certificate_or_key_is_told_apart() {
         identity(&pair.certificates, &other.key),
         Err(TlsError::BadIdentity(_))
     ));
-    let connect = |roots, name| Connector::new(roots, None, name).map(drop);
+    let connect = |roots, name| UpstreamTls::new(roots, None, name).map(drop);
     assert!(matches!(
-        connect(Roots::Pem(b"text"), None),
+        connect(TlsRoots::Pem(b"text"), None),
         Err(TlsError::NoCertificate)
     ));
     let nonsense = pem("CERTIFICATE", b"nonsense");
     assert!(matches!(
-        connect(Roots::Pem(&nonsense), None),
+        connect(TlsRoots::Pem(&nonsense), None),
         Err(TlsError::BadCertificate(_))
     ));
     assert!(matches!(
-        connect(Roots::Pem(&authority.pem), Some("a b")),
+        connect(TlsRoots::Pem(&authority.pem), Some("a b")),
         Err(TlsError::BadName(_))
     ));
 }

@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::{Log, Running, Spans, config, echo, request, within};
 use throughline_intercept::http::Direction;
 use throughline_model::Span;
-use throughline_proxy::{Listener, Route};
+use throughline_proxy::{ListenerConfig, ListenerRoute};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -387,10 +387,10 @@ fn says(span: &Span, key: &str) -> String {
         .to_owned()
 }
 
-fn transparent(ip: IpAddr) -> Listener {
-    Listener {
+fn transparent(ip: IpAddr) -> ListenerConfig {
+    ListenerConfig {
         address: SocketAddr::new(ip, 0),
-        route: Route::Redirected(Direction::Outbound),
+        route: ListenerRoute::Redirected(Direction::Outbound),
     }
 }
 

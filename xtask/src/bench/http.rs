@@ -1,45 +1,45 @@
-//! `cargo xtask bench http`: what tracing every request costs, through our sidecar and through Envoy.
+//! `cargo xtask bench http`: the cost of tracing every request, in our sidecar and in Envoy.
 
-use anyhow::{Result, ensure};
-use serde_json::Value;
+use anyhow::Result;
 
-use super::{lines_of, peers, released};
-use crate::machine::{self, PYTHON, WRK};
-use crate::steps::{self, cargo};
+use super::peer_proxies;
+use super::report::{self, BenchLine};
+use crate::requirements::{self, PYTHON, WRK};
+use crate::runner::{self, cargo};
 
-/// What `cargo xtask bench http` takes.
+/// Options of `cargo xtask bench http`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What the benchmark takes: --rounds, --warmups, --seconds, --rate, --connections, --workers, --only
+    /// Options of the benchmark itself: --rounds, --warmups, --seconds, --rate, --connections,
+    /// --workers, --only
     #[arg(last = true)]
     more: Vec<String>,
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
-    machine::provide(&[PYTHON, WRK])?;
-    steps::run(&mut cargo(&[
+    requirements::provide(&[PYTHON, WRK])?;
+    runner::run(&mut cargo(&[
         "build",
         "--release",
         "--package",
         "throughline-cli",
     ]))?;
-    let mut bench = cargo(&[
+    let args = [
         "bench",
         "--package",
         "throughline-testkit",
         "--bench",
         "http_path",
         "--",
-    ]);
+    ];
+    let mut bench = cargo(&args);
+    bench.args(peer_proxies::provide(&peer_proxies::HTTP)?);
     bench
-        .args(peers::provide(&peers::HTTP)?)
         .arg("--throughline")
-        .arg(released())
+        .arg(report::release_binary())
         .args(&options.more);
-    let mut rows = Vec::new();
-    lines_of(&mut bench, |line| rows.extend(row(line)))?;
-    ensure!(!rows.is_empty(), "the benchmark gave no figures");
+    let rows = report::run(&mut bench, row)?;
     eprintln!(
         "\n{:<16} {:<12} {:>10} {:>12} {:>10} {:>9} {:>9} {:>9} {:>8}",
         "case",
@@ -56,26 +56,18 @@ pub(super) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A line of the benchmark as a row of the table; [`None`] when it is no figure.
-fn row(line: &str) -> Option<String> {
-    let json: Value = serde_json::from_str(line).ok()?;
-    let text = |name: &str| json.get(name).and_then(Value::as_str);
-    let figure = |name: &str, digits: usize| {
-        json.get(name)
-            .and_then(Value::as_f64)
-            .map_or_else(String::new, |figure| format!("{figure:.digits$}"))
-    };
+fn row(line: &BenchLine) -> Option<String> {
     Some(format!(
         "{:<16} {:<12} {:>10} {:>12} {:>10} {:>9} {:>9} {:>9} {:>8}",
-        text("case")?,
-        text("target")?,
-        figure("requests_per_s", 0),
-        figure("requests_per_cpu_s", 0),
-        figure("cpu_us_per_request", 1),
-        figure("p50_us", 0),
-        figure("p99_us", 0),
-        figure("spans_per_request", 2),
-        figure("peak_mb", 0),
+        line.text("case")?,
+        line.text("target")?,
+        line.figure("requests_per_s", 0),
+        line.figure("requests_per_cpu_s", 0),
+        line.figure("cpu_us_per_request", 1),
+        line.figure("p50_us", 0),
+        line.figure("p99_us", 0),
+        line.figure("spans_per_request", 2),
+        line.figure("peak_mb", 0),
     ))
 }
 
@@ -84,15 +76,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_figure_becomes_a_row_and_anything_else_does_not() {
-        let line = r#"{"case":"saturated","target":"envoy","requests_per_s":9000.4,"cpu_us_per_request":81.26,"peak_mb":69}"#;
-        let words: Vec<String> = row(line)
-            .unwrap()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
+    fn absent_figures_leave_their_columns_empty() {
+        let line = r#"{"case":"saturated","target":"envoy","requests_per_s":9000.4,
+            "cpu_us_per_request":81.26,"peak_mb":69}"#;
+        let row = row(&BenchLine::parse(line).unwrap()).unwrap();
+        let words: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(words, ["saturated", "envoy", "9000", "81.3", "69"]);
-        assert_eq!(row("round 1"), None);
-        assert_eq!(row("{}"), None);
     }
 }

@@ -1,35 +1,35 @@
-//! `cargo xtask bench kafka`: Kafka's bytes followed and changed, and the path through our sidecar beside other proxies.
+//! `cargo xtask bench kafka`: the Kafka codec, and the path through our sidecar and other proxies.
 
-use anyhow::{Result, ensure};
-use serde_json::Value;
+use anyhow::Result;
 
-use super::{lines_of, peers, released};
-use crate::machine::{self, JDK, MAVEN, PYTHON};
-use crate::steps::{self, cargo};
+use super::peer_proxies;
+use super::report::{self, BenchLine};
+use crate::requirements::{self, JDK, MAVEN, PYTHON};
+use crate::runner::{self, cargo};
 
-/// What `cargo xtask bench kafka` takes.
+/// Options of `cargo xtask bench kafka`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Only the codec, or only the path
     #[arg(value_enum)]
-    part: Option<Part>,
+    part: Option<BenchPart>,
     /// One short round of everything, to see that it runs; its figures mean nothing
     #[arg(long)]
     smoke: bool,
-    /// What the benchmark of the path takes: --rounds, --megabytes, --requests, --only
+    /// Options of the path's benchmark: --rounds, --megabytes, --requests, --only
     #[arg(last = true)]
     more: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
-    /// Bytes in memory: borders, scan, inject; beside memcpy and kafka-protocol
+enum BenchPart {
+    /// Bytes in memory: framing, scan, injection; beside memcpy and kafka-protocol
     Codec,
     /// A real Kafka, directly and through Envoy, kafka-proxy, Kroxylicious and our sidecar
     Path,
 }
 
-const SMOKE: [&str; 4] = [
+const SMOKE_ARGS: [&str; 4] = [
     "--rounds=1",
     "--warmups=0",
     "--megabytes=4",
@@ -38,47 +38,45 @@ const SMOKE: [&str; 4] = [
 
 pub(super) fn run(options: &Options) -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
-    if options.part != Some(Part::Path) && !options.smoke {
-        let mut codec = cargo(&[
+    if options.part != Some(BenchPart::Path) && !options.smoke {
+        let args = [
             "bench",
             "--package",
             "throughline-kafka",
             "--bench",
             "codec",
-        ]);
-        lines_of(&mut codec, |_| {})?;
+        ];
+        runner::run(&mut cargo(&args))?;
     }
-    if options.part != Some(Part::Codec) {
-        path(options)?;
+    if options.part != Some(BenchPart::Codec) {
+        bench_path(options)?;
     }
     Ok(())
 }
 
-fn path(options: &Options) -> Result<()> {
-    machine::provide(&[JDK, MAVEN, PYTHON])?;
-    steps::run(&mut cargo(&[
+fn bench_path(options: &Options) -> Result<()> {
+    requirements::provide(&[JDK, MAVEN, PYTHON])?;
+    runner::run(&mut cargo(&[
         "build",
         "--release",
         "--package",
         "throughline-cli",
     ]))?;
-    let mut bench = cargo(&[
+    let args = [
         "bench",
         "--package",
         "throughline-testkit",
         "--bench",
         "kafka_path",
         "--",
-    ]);
-    bench.args(peers::provide(&peers::KAFKA)?);
-    bench.arg("--throughline").arg(released());
+    ];
+    let mut bench = cargo(&args);
+    bench.args(peer_proxies::provide(&peer_proxies::KAFKA)?);
+    bench.arg("--throughline").arg(report::release_binary());
     if options.smoke {
-        bench.args(SMOKE);
+        bench.args(SMOKE_ARGS);
     }
-    bench.args(&options.more);
-    let mut rows = Vec::new();
-    lines_of(&mut bench, |line| rows.extend(row(line)))?;
-    ensure!(!rows.is_empty(), "the benchmark gave no figures");
+    let rows = report::run(bench.args(&options.more), row)?;
     eprintln!(
         "\n{:<26} {:<26} {:>8} {:>9} {:>9} {:>9} {:>9} {:>8}",
         "case", "through", "MB/s", "/direct", "CPU s/GB", "p50 us", "p99 us", "peak MB"
@@ -87,25 +85,17 @@ fn path(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A line of the benchmark as a row of the table; [`None`] when it is no figure.
-fn row(line: &str) -> Option<String> {
-    let json: Value = serde_json::from_str(line).ok()?;
-    let text = |name: &str| json.get(name).and_then(Value::as_str);
-    let figure = |name: &str, digits: usize| {
-        json.get(name)
-            .and_then(Value::as_f64)
-            .map_or_else(String::new, |figure| format!("{figure:.digits$}"))
-    };
+fn row(line: &BenchLine) -> Option<String> {
     Some(format!(
         "{:<26} {:<26} {:>8} {:>9} {:>9} {:>9} {:>9} {:>8}",
-        text("case")?,
-        text("target")?,
-        figure("mb_per_s", 0),
-        figure("ratio_to_direct", 2),
-        figure("cpu_s_per_gb", 2),
-        figure("p50_us", 0),
-        figure("p99_us", 0),
-        figure("peak_mb", 0),
+        line.text("case")?,
+        line.text("target")?,
+        line.figure("mb_per_s", 0),
+        line.figure("ratio_to_direct", 2),
+        line.figure("cpu_s_per_gb", 2),
+        line.figure("p50_us", 0),
+        line.figure("p99_us", 0),
+        line.figure("peak_mb", 0),
     ))
 }
 
@@ -114,15 +104,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_figure_becomes_a_row_and_anything_else_does_not() {
-        let line = r#"{"case":"produce","target":"envoy","mb_per_s":370.4,"ratio_to_direct":0.9,"peak_mb":69}"#;
-        let words: Vec<String> = row(line)
-            .unwrap()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
+    fn absent_figures_leave_their_columns_empty() {
+        let line = r#"{"case":"produce","target":"envoy","mb_per_s":370.4,
+            "ratio_to_direct":0.9,"peak_mb":69}"#;
+        let row = row(&BenchLine::parse(line).unwrap()).unwrap();
+        let words: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(words, ["produce", "envoy", "370", "0.90", "69"]);
-        assert_eq!(row("round 1"), None);
-        assert_eq!(row("{}"), None);
     }
 }

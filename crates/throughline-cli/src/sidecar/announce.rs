@@ -5,15 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use throughline_export::OtlpEndpoint;
 use throughline_intercept::http::Direction;
-use throughline_proxy::{Addresses, PortRange, Route, http};
+use throughline_proxy::{ListenerRoute, PortRange, ProxyAddresses, http};
 
 use crate::sidecar::file::Told;
 
 /// One line of JSON for scripts, or words.
 pub(crate) fn announce(
     told: &Told,
-    addresses: &Addresses,
-    routes: &[Route],
+    addresses: &ProxyAddresses,
+    routes: &[ListenerRoute],
     http: &[http::Listener],
     collector: &OtlpEndpoint,
 ) -> std::io::Result<()> {
@@ -35,16 +35,16 @@ pub(crate) fn announce(
 
 fn words(
     told: &Told,
-    addresses: &Addresses,
-    routes: &[Route],
+    addresses: &ProxyAddresses,
+    routes: &[ListenerRoute],
     http: &[http::Listener],
     collector: &OtlpEndpoint,
 ) -> String {
     let mut lines = vec!["The sidecar is up.".to_owned()];
     let at = |wanted: Option<Direction>| {
-        let of = |route: &Route| match route {
-            Route::Addressed(_) => None,
-            Route::Redirected(direction) => Some(*direction),
+        let of = |route: &ListenerRoute| match route {
+            ListenerRoute::Addressed(_) => None,
+            ListenerRoute::Redirected(direction) => Some(*direction),
         };
         let all = addresses
             .listeners
@@ -57,7 +57,7 @@ fn words(
     };
     let clients = at(None);
     match routes.first() {
-        Some(Route::Addressed(addressed)) => {
+        Some(ListenerRoute::Addressed(addressed)) => {
             let kafka = told.options.kafka.as_deref().unwrap_or_default();
             lines.push(format!(
                 "  Clients   bootstrap.servers={clients} in place of {kafka}"
@@ -69,7 +69,7 @@ fn words(
             }
         }
         None => {}
-        Some(Route::Redirected(_)) => {
+        Some(ListenerRoute::Redirected(_)) => {
             lines.push(format!(
                 "  Outbound  what the service connects to; throughline init redirects it to {}",
                 at(Some(Direction::Outbound))
@@ -91,7 +91,7 @@ fn words(
     if let Some(admin) = addresses.admin {
         lines.push(format!("  Metrics   http://{}/metrics", reachable(admin)));
     }
-    if matches!(routes.first(), Some(Route::Addressed(_))) {
+    if matches!(routes.first(), Some(ListenerRoute::Addressed(_))) {
         lines.push("For example:".to_owned());
         lines.push(format!(
             "  kafka-console-producer.sh --bootstrap-server {clients} --topic orders"

@@ -11,7 +11,7 @@ use std::time::Duration;
 use throughline_export::{ExportProtocol, OtlpEndpoint};
 use throughline_intercept::kafka::Capacity;
 use throughline_model::duration;
-use throughline_proxy::{Config, Limits};
+use throughline_proxy::{Config, ConnectionLimits};
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use self::settings::{Traced, settings};
@@ -49,10 +49,10 @@ pub(crate) fn plan(
     let admin = check.admin(&listeners);
     let (broker_tls, client_tls) = (check.broker_tls(), check.client_tls());
     let options = &told.options;
-    let limits = Limits {
-        connections_max: check.number("connections", &options.connections, 1_000_000),
-        connect_deadline: check.duration("connect_timeout", &options.connect_timeout),
-        drain_deadline: check.duration("drain", &options.drain),
+    let limits = ConnectionLimits {
+        max_connections: check.number("connections", &options.connections, 1_000_000),
+        connect_timeout: check.duration("connect_timeout", &options.connect_timeout),
+        drain_timeout: check.duration("drain", &options.drain),
     };
     let capacity = Capacity {
         max_held_bytes: check.size("memory", &options.memory),
@@ -69,7 +69,7 @@ pub(crate) fn plan(
     let filter = filter
         .map_err(|mistake| check.mistakes.push(mistake))
         .unwrap_or_default();
-    let http = check.http(&settings, limits.connect_deadline);
+    let http = check.http(&settings, limits.connect_timeout);
     let proxy = Config {
         listeners,
         broker_tls,

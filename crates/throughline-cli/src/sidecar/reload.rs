@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, to_value};
-use throughline_proxy::Control;
+use throughline_proxy::ProxyControl;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
@@ -21,7 +21,7 @@ use crate::sidecar::options::{RELOADED, Sidecar};
 pub(crate) struct Reload {
     told: Told,
     arguments: Vec<OsString>,
-    control: Control,
+    control: ProxyControl,
     hangup: Signal,
     seen: Seen,
 }
@@ -41,7 +41,7 @@ impl Reload {
     pub(crate) fn new(
         told: Told,
         arguments: Vec<OsString>,
-        control: Control,
+        control: ProxyControl,
     ) -> anyhow::Result<Self> {
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let seen = Seen {

@@ -1,137 +1,204 @@
-//! Values that an inbound message and what it causes have in common: request ids, order numbers.
+//! Tokens: values such as request ids that an inbound message shares with the calls it causes.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use throughline_model::context::Carrier;
 
-/// A name, and where in messages its value stands. A value that an inbound and an outbound message have under the same name
-/// tells that the one caused the other.
+/// The request-id header that proxies and gateways agree on.
+pub const REQUEST_ID: &str = "x-request-id";
+
+/// Longest value of a token. A longer one is content rather than an identifier.
+const MAX_TOKEN_BYTES: usize = 128;
+
+/// Name of a correlation value, with the places of a message where it can be found. An outbound
+/// message with the same value under the same name as an inbound one was caused by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct CorrelationKey {
     pub name: String,
-    pub places: Vec<Place>,
+    pub locations: Vec<TokenLocation>,
 }
 
-/// Where a value stands.
+/// Place of a token in a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A header of HTTP or of a record.
+pub enum TokenLocation {
+    /// Header of a request or of a record.
     Header(String),
-    /// The key of a record.
+    /// Key of a record.
     RecordKey,
-    /// A JSON pointer (RFC 6901) into the body of a request or the value of a record. It points at text, a number or a truth.
+    /// JSON pointer (RFC 6901) to a string, number or boolean in the body of a request or the value
+    /// of a record.
     Body(String),
 }
 
-/// What a message shows of itself.
+/// Parts of a message that may hold tokens.
 #[derive(Clone, Copy)]
-pub struct Message<'a> {
+pub struct TokenSource<'a> {
     pub headers: &'a dyn Carrier,
-    /// The key of a record.
+    /// Key of a record.
     pub key: Option<&'a [u8]>,
-    /// The whole body, when it is at hand.
+    /// Complete body, where it is available.
     pub body: Option<&'a [u8]>,
 }
 
-/// The values found in a message.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tokens(pub(super) Vec<Token>);
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Token {
-    key: usize,
-    value: Box<[u8]>,
+/// Extracts tokens from messages. Cheap to clone, so that callers keep one outside the lock of the
+/// correlator and extract before they take the lock.
+#[derive(Debug, Clone)]
+pub struct TokenExtractor {
+    keys: Arc<[CorrelationKey]>,
+    max_body_bytes: usize,
 }
 
-/// The header that proxies and gateways agree on.
-pub const REQUEST_ID: &str = "x-request-id";
+/// Tokens found in one message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenSet(Vec<CorrelationToken>);
 
-/// Longer values are texts, not names of something.
-const MAX_VALUE: usize = 128;
+/// One value found under one key, with its hash. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CorrelationToken {
+    key_index: usize,
+    value: Arc<[u8]>,
+    hash: u64,
+}
 
-// === impl Key ===
+/// A message body, parsed on first use.
+enum LazyJsonBody<'a> {
+    Unparsed(Option<&'a [u8]>),
+    Parsed(Option<serde_json::Value>),
+}
 
-impl Key {
-    /// `x-request-id`, in the headers of requests and of records.
+// === impl CorrelationKey ===
+
+impl CorrelationKey {
+    /// Returns the key for `x-request-id` in headers of requests and records.
     #[must_use]
     pub fn request_id() -> Self {
         Self {
             name: REQUEST_ID.to_owned(),
-            places: vec![Place::Header(REQUEST_ID.to_owned())],
+            locations: vec![TokenLocation::Header(REQUEST_ID.to_owned())],
         }
     }
 }
 
-// === impl Message ===
+// === impl TokenSource ===
 
-impl std::fmt::Debug for Message<'_> {
+impl std::fmt::Debug for TokenSource<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Message").finish_non_exhaustive()
+        f.debug_struct("TokenSource").finish_non_exhaustive()
     }
 }
 
-// === impl Tokens ===
+// === impl TokenExtractor ===
 
-impl Tokens {
-    /// What `keys` find in the message. A body longer than `max_body_bytes`, or that is no JSON, holds nothing.
+impl TokenExtractor {
+    /// Creates an extractor for `keys`. Bodies longer than `max_body_bytes` are not parsed.
     #[must_use]
-    pub fn of(keys: &[Key], message: Message<'_>, max_body_bytes: usize) -> Self {
-        let mut body = Body::Unread(message.body.filter(|body| body.len() <= max_body_bytes));
+    pub fn new(keys: Vec<CorrelationKey>, max_body_bytes: usize) -> Self {
+        Self {
+            keys: keys.into(),
+            max_body_bytes,
+        }
+    }
+
+    /// Returns the tokens of a message. A body that is too long or not JSON has none.
+    #[must_use]
+    pub fn extract(&self, source: TokenSource<'_>) -> TokenSet {
+        let body = source.body.filter(|body| body.len() <= self.max_body_bytes);
+        let mut body = LazyJsonBody::Unparsed(body);
         let mut found = Vec::new();
-        for (key, places) in keys.iter().map(|key| &key.places).enumerate() {
-            for place in places {
-                let token = match place {
-                    Place::Header(name) => message
+        for (index, key) in self.keys.iter().enumerate() {
+            for location in &key.locations {
+                let token = match location {
+                    TokenLocation::Header(name) => source
                         .headers
                         .last(name)
-                        .and_then(|value| Token::new(key, value)),
-                    Place::RecordKey => message.key.and_then(|value| Token::new(key, value)),
-                    Place::Body(pointer) => body
-                        .at(pointer)
-                        .and_then(|value| Token::new(key, value.as_bytes())),
+                        .and_then(|value| CorrelationToken::new(index, value)),
+                    TokenLocation::RecordKey => source
+                        .key
+                        .and_then(|value| CorrelationToken::new(index, value)),
+                    TokenLocation::Body(pointer) => body
+                        .value_at(pointer)
+                        .and_then(|value| CorrelationToken::new(index, value.as_bytes())),
                 };
                 found.extend(token.filter(|token| !found.contains(token)));
             }
         }
-        Self(found)
+        TokenSet(found)
     }
 
-    /// Whether nothing was found.
+    /// Returns the size up to which bodies are searched, or [`None`] if no key refers to bodies.
+    #[must_use]
+    pub fn max_body_bytes(&self) -> Option<usize> {
+        self.keys
+            .iter()
+            .flat_map(|key| &key.locations)
+            .any(|location| matches!(location, TokenLocation::Body(_)))
+            .then_some(self.max_body_bytes)
+    }
+
+    /// Returns the index of the key for `x-request-id`.
+    pub(super) fn request_id_index(&self) -> Option<usize> {
+        self.keys.iter().position(|key| key.name == REQUEST_ID)
+    }
+}
+
+// === impl TokenSet ===
+
+impl TokenSet {
+    /// Returns whether the message has no token.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &CorrelationToken> {
+        self.0.iter()
+    }
+
+    pub(super) fn into_tokens(self) -> Vec<CorrelationToken> {
+        self.0
+    }
 }
 
-// === impl Token ===
+// === impl CorrelationToken ===
 
-impl Token {
-    fn new(key: usize, value: &[u8]) -> Option<Self> {
+impl CorrelationToken {
+    fn new(key_index: usize, value: &[u8]) -> Option<Self> {
         let value = value.trim_ascii();
-        (1..=MAX_VALUE).contains(&value.len()).then(|| Self {
-            key,
+        if !(1..=MAX_TOKEN_BYTES).contains(&value.len()) {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        (key_index, value).hash(&mut hasher);
+        Some(Self {
+            key_index,
             value: value.into(),
+            hash: hasher.finish(),
         })
     }
 
-    /// The value, if this key found it.
-    pub(super) fn of(&self, key: usize) -> Option<&[u8]> {
-        (self.key == key).then_some(&*self.value)
+    /// Returns the value if it was found under the key with this index.
+    pub(super) fn value_of(&self, key_index: usize) -> Option<&Arc<[u8]>> {
+        (self.key_index == key_index).then_some(&self.value)
     }
 }
 
-/// A body, parsed when it is first asked.
-enum Body<'a> {
-    Unread(Option<&'a [u8]>),
-    Read(Option<serde_json::Value>),
+impl Hash for CorrelationToken {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Hashed by the extractor, so that a lookup under the correlator's lock hashes eight bytes.
+        // Equality still compares the values: a collision must not become exact evidence.
+        state.write_u64(self.hash);
+    }
 }
 
-// === impl Body ===
+// === impl LazyJsonBody ===
 
-impl Body<'_> {
-    fn at(&mut self, pointer: &str) -> Option<String> {
-        if let Self::Unread(bytes) = self {
-            *self = Self::Read(bytes.and_then(|bytes| serde_json::from_slice(bytes).ok()));
+impl LazyJsonBody<'_> {
+    fn value_at(&mut self, pointer: &str) -> Option<String> {
+        if let Self::Unparsed(bytes) = self {
+            *self = Self::Parsed(bytes.and_then(|bytes| serde_json::from_slice(bytes).ok()));
         }
-        let Self::Read(Some(json)) = self else {
+        let Self::Parsed(Some(json)) = self else {
             return None;
         };
         match json.pointer(pointer)? {
@@ -152,47 +219,46 @@ mod tests {
 
     use super::*;
 
-    fn keys() -> Vec<Key> {
-        let places = vec![
-            Place::Header("x-order".to_owned()),
-            Place::RecordKey,
-            Place::Body("/order/id".to_owned()),
+    fn keys() -> Vec<CorrelationKey> {
+        let locations = vec![
+            TokenLocation::Header("x-order".to_owned()),
+            TokenLocation::RecordKey,
+            TokenLocation::Body("/order/id".to_owned()),
         ];
         vec![
-            Key::request_id(),
-            Key {
+            CorrelationKey::request_id(),
+            CorrelationKey {
                 name: "order".to_owned(),
-                places,
+                locations,
             },
         ]
     }
 
-    fn found(headers: &[(&str, &str)], key: Option<&[u8]>, body: Option<&[u8]>) -> Tokens {
+    fn extract(headers: &[(&str, &str)], key: Option<&[u8]>, body: Option<&[u8]>) -> TokenSet {
         let mut list = HeaderList::default();
         headers
             .iter()
             .for_each(|(name, value)| list.push(name, value));
-        Tokens::of(
-            &keys(),
-            Message {
-                headers: &list,
-                key,
-                body,
-            },
-            64,
-        )
+        TokenExtractor::new(keys(), 64).extract(TokenSource {
+            headers: &list,
+            key,
+            body,
+        })
     }
 
     #[test]
-    fn the_same_value_is_found_wherever_its_key_says_that_it_stands() {
-        let header = found(&[("X-Order", " 17 ")], None, None);
+    fn same_value_is_one_token_in_every_location_of_its_key() {
+        let header = extract(&[("X-Order", " 17 ")], None, None);
         assert_eq!(header.0.len(), 1);
-        assert_eq!(header, found(&[], Some(b"17"), None));
-        assert_eq!(header, found(&[], None, Some(br#"{"order":{"id":17}}"#)));
-        assert_eq!(header, found(&[], None, Some(br#"{"order":{"id":"17"}}"#)));
+        assert_eq!(header, extract(&[], Some(b"17"), None));
+        assert_eq!(header, extract(&[], None, Some(br#"{"order":{"id":17}}"#)));
         assert_eq!(
             header,
-            found(
+            extract(&[], None, Some(br#"{"order":{"id":"17"}}"#))
+        );
+        assert_eq!(
+            header,
+            extract(
                 &[("x-order", "17")],
                 Some(b"17"),
                 Some(br#"{"order":{"id":"17"}}"#)
@@ -200,15 +266,15 @@ mod tests {
         );
         assert_ne!(
             header,
-            found(&[("x-request-id", "17")], None, None),
-            "another name, another value"
+            extract(&[("x-request-id", "17")], None, None),
+            "the same value under another key"
         );
     }
 
     #[test]
-    fn what_names_nothing_is_no_token() {
+    fn empty_long_and_structured_values_are_not_tokens() {
         let long = "x".repeat(129);
-        assert!(found(&[("x-order", ""), ("x-request-id", &long)], Some(b""), None).is_empty());
+        assert!(extract(&[("x-order", ""), ("x-request-id", &long)], Some(b""), None).is_empty());
         let bodies: [&[u8]; 5] = [
             b"",
             b"{",
@@ -217,9 +283,16 @@ mod tests {
             br#"{"order":{"id":[17]}}"#,
         ];
         for body in bodies {
-            assert!(found(&[], None, Some(body)).is_empty());
+            assert!(extract(&[], None, Some(body)).is_empty());
         }
         let too_long = format!(r#"{{"order":{{"id":17}},"more":"{}"}}"#, "x".repeat(64));
-        assert!(found(&[], None, Some(too_long.as_bytes())).is_empty());
+        assert!(extract(&[], None, Some(too_long.as_bytes())).is_empty());
+    }
+
+    #[test]
+    fn bodies_are_wanted_only_if_a_key_refers_to_them() {
+        assert_eq!(TokenExtractor::new(keys(), 64).max_body_bytes(), Some(64));
+        let request_id = vec![CorrelationKey::request_id()];
+        assert_eq!(TokenExtractor::new(request_id, 64).max_body_bytes(), None);
     }
 }

@@ -11,12 +11,14 @@ use throughline_model::convention::{
 };
 use throughline_model::{KeyValue, Link, Span, SpanId, SpanKind, Status, TraceId, flag};
 
+use super::call_signature::request_signature;
 use super::describe::{Content, Description, grpc_code, is_fault_of_server, known_method};
 use super::received::Received;
 use super::{Direction, Failure, Peer, Request, Settings};
 use crate::Timestamp;
 use crate::correlate::{
-    Call, Correlator, End, Evidence, Inbound, Kind, Message, Outbound, Parent, REQUEST_ID, Tokens,
+    ActivityId, CallHandle, CallOutcome, CorrelatorAccess, Evidence, OutboundCall, REQUEST_ID,
+    RequestOutcome, TokenSource,
 };
 
 /// One request and its answer, from the request's head to whatever ends it.
@@ -63,8 +65,8 @@ struct Open {
 /// What the correlator knows of it.
 #[derive(Debug, Clone, Copy)]
 enum Place {
-    Inbound(Inbound),
-    Outbound(Call),
+    Inbound(ActivityId),
+    Outbound(CallHandle),
 }
 
 /// Where a span belongs.
@@ -102,7 +104,7 @@ impl Exchange {
         now: Timestamp,
         request: &Request<'_>,
         headers: &mut dyn CarrierMut,
-        correlator: &mut Correlator,
+        correlator: &impl CorrelatorAccess,
     ) {
         if !matches!(self.state, State::Idle) {
             return;
@@ -124,30 +126,45 @@ impl Exchange {
                 }
                 let origin = self.trusted(found);
                 let context = self.child(&origin);
-                let tokens = correlator.tokens(Message {
+                let tokens = correlator.token_extractor().extract(TokenSource {
                     headers: &*headers,
                     key: None,
                     body: request.body,
                 });
-                let inbound = correlator.begin(now, &context, tokens);
+                let server = context.clone();
+                let inbound = correlator
+                    .with_correlator(|correlator| correlator.begin_request(now, server, tokens));
                 (origin, context, Place::Inbound(inbound))
             }
             Direction::Outbound => {
-                let tokens = correlator.tokens(Message {
+                let tokens = correlator.token_extractor().extract(TokenSource {
                     headers: &*headers,
                     key: None,
                     body: request.body,
                 });
-                let (origin, call) = parent_of(now, request, &found, tokens, correlator);
+                let method = known_method(request.method).unwrap_or("HTTP");
+                let call = OutboundCall {
+                    signature: request_signature(method, request.authority, request.target),
+                    created_at: None,
+                    carried: found.context,
+                    tokens,
+                    expects_response: true,
+                };
+                let attribution =
+                    correlator.with_correlator(|correlator| correlator.attribute_call(now, &call));
+                let parent = attribution.parent;
                 if let Some(id) = &made {
-                    let known = origin
-                        .parent
-                        .as_ref()
-                        .and_then(|_| correlator.request_id(call));
+                    let known = attribution.request_id.as_deref();
                     headers.replace(REQUEST_ID, known.unwrap_or(id.as_bytes()));
                 }
+                let origin = Origin {
+                    parent: parent.context,
+                    distrusted: None,
+                    sampling: found.sampling,
+                    evidence: Some((parent.evidence, parent.confidence)),
+                };
                 let context = self.child(&origin);
-                (origin, context, Place::Outbound(call))
+                (origin, context, Place::Outbound(attribution.call))
             }
         };
         self.write(&context, &formats, headers);
@@ -180,7 +197,7 @@ impl Exchange {
         now: Timestamp,
         status: u16,
         headers: &dyn Carrier,
-        correlator: &mut Correlator,
+        correlator: &impl CorrelatorAccess,
     ) {
         let State::Open(open) = &mut self.state else {
             return;
@@ -203,7 +220,7 @@ impl Exchange {
     }
 
     /// The answer has gone out to its end.
-    pub fn handle_end(&mut self, now: Timestamp, correlator: &mut Correlator) {
+    pub fn handle_end(&mut self, now: Timestamp, correlator: &impl CorrelatorAccess) {
         self.finish(now, None, correlator);
     }
 
@@ -212,7 +229,7 @@ impl Exchange {
         &mut self,
         now: Timestamp,
         failure: Failure,
-        correlator: &mut Correlator,
+        correlator: &impl CorrelatorAccess,
     ) {
         self.finish(now, Some(failure), correlator);
     }
@@ -399,7 +416,12 @@ impl Exchange {
 
     // --- the end ---
 
-    fn finish(&mut self, now: Timestamp, failure: Option<Failure>, correlator: &mut Correlator) {
+    fn finish(
+        &mut self,
+        now: Timestamp,
+        failure: Option<Failure>,
+        correlator: &impl CorrelatorAccess,
+    ) {
         let open = match std::mem::replace(&mut self.state, State::Over(None)) {
             State::Open(open) => open,
             other @ (State::Idle | State::Over(_)) => {
@@ -408,8 +430,20 @@ impl Exchange {
             }
         };
         match open.place {
-            Place::Inbound(inbound) => correlator.end(inbound, now, open.ending(failure)),
-            Place::Outbound(call) => correlator.answered(now, call, open.went_well(failure)),
+            Place::Inbound(activity) => {
+                let outcome = open.ending(failure);
+                correlator
+                    .with_correlator(|correlator| correlator.end_request(now, activity, outcome));
+            }
+            Place::Outbound(call) => {
+                let outcome = if open.went_well(failure) {
+                    CallOutcome::Succeeded
+                } else {
+                    CallOutcome::Failed
+                };
+                correlator
+                    .with_correlator(|correlator| correlator.complete_call(now, call, outcome));
+            }
         }
         let error = open.error(self.direction, failure);
         let Open {
@@ -449,16 +483,16 @@ impl Open {
     }
 
     /// Whether the service may still be at work.
-    const fn ending(&self, failure: Option<Failure>) -> End {
+    const fn ending(&self, failure: Option<Failure>) -> RequestOutcome {
         match failure {
-            None | Some(Failure::Connect) => End::Answered,
+            None | Some(Failure::Connect) => RequestOutcome::Completed,
             Some(
                 Failure::Cancelled
                 | Failure::Reset
                 | Failure::Timeout
                 | Failure::Protocol
                 | Failure::Shutdown,
-            ) => End::Broken,
+            ) => RequestOutcome::Aborted,
         }
     }
 
@@ -483,45 +517,6 @@ impl Open {
         let status = self.grpc_status.filter(|status| *status != 0)?;
         (is_client || is_fault_of_server(status)).then(|| (grpc_code(status).to_owned(), true))
     }
-}
-
-fn parent_of(
-    now: Timestamp,
-    request: &Request<'_>,
-    found: &PropagatedContext,
-    tokens: Tokens,
-    correlator: &mut Correlator,
-) -> (Origin, Call) {
-    let kind = Kind::http(
-        known_method(request.method).unwrap_or("HTTP"),
-        request.authority,
-        request.target,
-    );
-    let outbound = Outbound {
-        kind,
-        made: None,
-        carried: found.context.as_ref(),
-        tokens,
-        is_answered: true,
-    };
-    let (
-        Parent {
-            evidence,
-            context,
-            confidence,
-        },
-        call,
-    ) = correlator.parent(now, &outbound);
-    let evidence = Some((evidence, confidence));
-    (
-        Origin {
-            parent: context,
-            distrusted: None,
-            sampling: found.sampling,
-            evidence,
-        },
-        call,
-    )
 }
 
 fn text<'a>(headers: &'a (impl Carrier + ?Sized), name: &str) -> Option<&'a str> {

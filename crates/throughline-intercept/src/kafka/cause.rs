@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use throughline_kafka::batch::{Batch, Record};
+use throughline_kafka::batch::{Record, RecordBatch};
 use throughline_model::context::{Carrier, Sampling, SpanContext};
 
 use super::context::Found;
@@ -12,16 +12,16 @@ use super::topic::TopicKey;
 use super::tracer::{Identity, RANDOM, Tracer};
 use super::{Cluster, Place, Progress};
 use crate::Timestamp;
-use crate::correlate::{Evidence, Fetching, Kind, Message, Outbound, Parent, Partition};
+use crate::correlate::{
+    CallSignature, Evidence, OutboundCall, ParentDecision, RecordDelivery, RecordQueueId,
+    TokenSource,
+};
 
 /// How the parent of a record's span was found.
 pub(super) type Told = (Evidence, Option<f64>);
 
 /// The headers of a record.
 struct Headers<'r, 'a>(&'r Record<'a>);
-
-/// Clients tell who they are in ApiVersions, which is not looked at for that: all are taken to fetch ahead.
-const FETCHING: Fetching = Fetching::Ahead;
 
 // === impl Tracer ===
 
@@ -30,36 +30,32 @@ impl<C: Cluster> Tracer<C> {
     pub(super) fn cause(
         &mut self,
         topic: &TopicKey,
-        batch: &Batch<'_>,
+        batch: &RecordBatch<'_>,
         record: &Record<'_>,
         now: Timestamp,
-    ) -> Option<Parent> {
-        if !self.cluster.is_correlated() {
-            return None;
-        }
-        let kind = Kind::record(&self.topic_name(topic));
+    ) -> Option<ParentDecision> {
+        let tokens = self
+            .cluster
+            .token_extractor()?
+            .extract(source(&Headers(record), record));
+        let signature = CallSignature::new(&("kafka", &*self.topic_name(topic)));
         let made = batch
             .base_timestamp()
+            .0
             .saturating_add(record.timestamp_delta);
         let made = u64::try_from(made)
             .ok()
             .filter(|_| made != NO_TIMESTAMP)
             .map(|made| made.saturating_mul(1_000_000));
-        self.cluster.correlate(|correlator| {
-            let tokens = correlator.tokens(message(&Headers(record), record));
-            correlator
-                .parent(
-                    now,
-                    &Outbound {
-                        kind,
-                        made,
-                        carried: None,
-                        tokens,
-                        is_answered: false,
-                    },
-                )
-                .0
-        })
+        let call = OutboundCall {
+            signature,
+            created_at: made,
+            carried: None,
+            tokens,
+            expects_response: false,
+        };
+        self.cluster
+            .correlate(|correlator| correlator.attribute_call(now, &call).parent)
     }
 
     /// A record is delivered, whether or not it is sampled.
@@ -70,9 +66,10 @@ impl<C: Cluster> Tracer<C> {
         (found, identity): (&Found, Option<&Identity>),
         now: Timestamp,
     ) {
-        if !self.cluster.is_correlated() {
+        let Some(extractor) = self.cluster.token_extractor() else {
             return;
-        }
+        };
+        let tokens = extractor.extract(source(&Headers(record), record));
         let context = match (identity, found) {
             (Some(identity), _) => identity.context(Sampling::Sample),
             // What it causes is not recorded either.
@@ -84,22 +81,21 @@ impl<C: Cluster> Tracer<C> {
                 SpanContext::new(self.trace_id(), self.span_id(), Sampling::Drop)
             }
         };
-        let place = Partition {
-            client: &self.client,
-            topic,
-            partition,
-            fetching: FETCHING,
+        let delivery = RecordDelivery {
+            queue: RecordQueueId::new(&(&self.client, topic, partition)),
+            topic: Arc::clone(topic),
+            offset,
+            context,
+            tokens,
         };
-        self.cluster.correlate(|correlator| {
-            let tokens = correlator.tokens(message(&Headers(record), record));
-            correlator.deliver(now, &place, offset, &context, tokens);
-        });
+        self.cluster
+            .correlate(|correlator| correlator.deliver_record(now, delivery));
     }
 
     /// Records are delivered that cannot be read.
     pub(super) fn lose_sight(&self, now: Timestamp) {
         self.cluster
-            .correlate(|correlator| correlator.lose_sight(now));
+            .correlate(|correlator| correlator.suspend_inference(now));
     }
 
     /// A client has told how far it is.
@@ -113,14 +109,9 @@ impl<C: Cluster> Tracer<C> {
             topic,
             partition,
         } = place;
-        let place = Partition {
-            client,
-            topic,
-            partition: *partition,
-            fetching: FETCHING,
-        };
+        let queue = RecordQueueId::new(&(client, topic, *partition));
         self.cluster
-            .correlate(|correlator| correlator.commit(now, &place, offsets));
+            .correlate(|correlator| correlator.settle_records(now, queue, offsets));
     }
 }
 
@@ -149,8 +140,8 @@ impl Carrier for Headers<'_, '_> {
     }
 }
 
-fn message<'m>(headers: &'m Headers<'_, '_>, record: &Record<'m>) -> Message<'m> {
-    Message {
+fn source<'m>(headers: &'m Headers<'_, '_>, record: &Record<'m>) -> TokenSource<'m> {
+    TokenSource {
         headers,
         key: record.key,
         body: record.value,

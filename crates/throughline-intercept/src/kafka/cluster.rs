@@ -4,20 +4,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Known;
-use crate::correlate::Correlator;
+use crate::correlate::{Correlator, TokenExtractor};
 
 /// What the connections of a process have in common. The driver implements it once, around a lock.
 pub trait Cluster {
     /// Runs `look` on the common knowledge, under the driver's lock. Sessions stay in it for moments and never nest.
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T;
 
-    /// Whether there is a correlator, of the one process that all these clients are of.
-    fn is_correlated(&self) -> bool {
-        false
+    /// Returns the token extractor of the correlator, or [`None`] if the clients are not all of one
+    /// process and so have no correlator.
+    fn token_extractor(&self) -> Option<&TokenExtractor> {
+        None
     }
 
-    /// Runs `look` on the process's correlator, under its lock; [`None`] when there is none. Records that carry no context are
-    /// roots then.
+    /// Runs `look` on the correlator of the process, under its lock. Returns [`None`] if there is
+    /// none: records without a context are roots then.
     fn correlate<T>(&self, look: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
         drop(look);
         None

@@ -25,7 +25,7 @@ struct Received<'r, 'a> {
 /// The headers of a record, and those that it is to get.
 struct Outgoing<'r, 'a> {
     record: &'r Record<'a>,
-    headers: &'r mut batch::Headers,
+    headers: &'r mut batch::HeaderWriter,
 }
 
 /// opentracing-kafka-client put the consumer span's context under this prefix, up to 0.1.2.
@@ -66,7 +66,7 @@ pub(super) fn write(
     formats: &[Format],
     context: &SpanContext,
     record: &Record<'_>,
-    headers: &mut batch::Headers,
+    headers: &mut batch::HeaderWriter,
 ) {
     context::inject(
         formats,
@@ -120,7 +120,7 @@ impl Carrier for Outgoing<'_, '_> {
 
 impl CarrierMut for Outgoing<'_, '_> {
     fn replace(&mut self, name: &str, value: &[u8]) {
-        if self.record.header(name.as_bytes()).is_some() {
+        if self.record.last_header(name.as_bytes()).is_some() {
             self.headers.replace(name.as_bytes(), Some(value));
         } else {
             self.headers.append(name.as_bytes(), Some(value));

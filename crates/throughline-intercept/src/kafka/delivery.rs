@@ -6,10 +6,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use throughline_kafka::batch::{Batch, Batches, Entry, Record};
-use throughline_kafka::message::fetch::{AbortedTransaction, Request, Response, ResponsePartition};
-use throughline_kafka::message::{Message, Opened};
-use throughline_kafka::wire::{Array, Error};
+use throughline_kafka::batch::{Record, RecordBatch, RecordBatches, RecordSetEntry};
+use throughline_kafka::message::fetch::{
+    AbortedTransaction, FetchPartitionData, FetchRequest, FetchResponse,
+};
+use throughline_kafka::message::{ApiMessage, ParseOutcome};
+use throughline_kafka::wire::{Error, WireArray};
 use throughline_model::Link;
 
 use super::context::{self, Found};
@@ -93,9 +95,9 @@ impl Asked {
         tracer: &mut Tracer<C>,
         body: &[u8],
         version: i16,
-    ) -> Result<Opened<Self>, Error> {
-        let Some(request) = Request::open(body, version)?.opened() else {
-            return Ok(Opened::Unopened);
+    ) -> Result<ParseOutcome<Self>, Error> {
+        let Some(request) = FetchRequest::parse(body, version)?.parsed() else {
+            return Ok(ParseOutcome::UnsupportedVersion);
         };
         let max = tracer.settings.limits.max_partitions;
         let (mut positions, mut forgotten) = (Vec::new(), Vec::new());
@@ -110,9 +112,9 @@ impl Asked {
             {
                 let key = PartitionKey {
                     topic: key.clone(),
-                    index: partition.partition,
+                    index: partition.partition.0,
                 };
-                positions.push((key, partition.fetch_offset));
+                positions.push((key, partition.fetch_offset.0));
             }
         }
         for topic in &request.forgotten_topics {
@@ -126,12 +128,12 @@ impl Asked {
             {
                 forgotten.push(PartitionKey {
                     topic: key.clone(),
-                    index,
+                    index: index.0,
                 });
             }
         }
         let is_full = request.session_epoch <= 0;
-        Ok(Opened::Opened(Self {
+        Ok(ParseOutcome::Parsed(Self {
             is_full,
             read_committed: request.isolation_level == 1,
             positions,
@@ -151,7 +153,7 @@ impl Asked {
         let (read_committed, max) = (self.read_committed, tracer.settings.limits.max_partitions);
         positions.apply(self, max);
         let mut patches = Vec::new();
-        let Ok(Opened::Opened(response)) = Response::open(body, version) else {
+        let Ok(ParseOutcome::Parsed(response)) = FetchResponse::parse(body, version) else {
             tracer.passed(Reason::Malformed, 0);
             return patches;
         };
@@ -163,9 +165,9 @@ impl Asked {
             for partition in &topic.partitions {
                 let key = PartitionKey {
                     topic: key.clone(),
-                    index: partition.partition_index,
+                    index: partition.partition_index.0,
                 };
-                let wanted = positions.wanted(&key, partition.high_watermark, read_committed);
+                let wanted = positions.wanted(&key, partition.high_watermark.0, read_committed);
                 let last = deliver(
                     tracer,
                     reader,
@@ -205,7 +207,7 @@ fn deliver<C: Cluster>(
     tracer: &mut Tracer<C>,
     reader: &mut BatchReader,
     topic: &Arc<str>,
-    partition: &ResponsePartition<'_>,
+    partition: &FetchPartitionData<'_>,
     wanted: Wanted,
     times: (Timestamp, Timestamp),
     patches: &mut Vec<Patch>,
@@ -228,8 +230,15 @@ fn deliver<C: Cluster>(
         return None;
     };
     let delivered = move |offset| (offset >= position).then_some(None);
-    let mut arrival = Arrival::new(tracer, topic, partition.partition_index, times, &delivered);
-    (arrival.high_watermark, arrival.again_before) = (Some(partition.high_watermark), again_before);
+    let mut arrival = Arrival::new(
+        tracer,
+        topic,
+        partition.partition_index.0,
+        times,
+        &delivered,
+    );
+    (arrival.high_watermark, arrival.again_before) =
+        (Some(partition.high_watermark.0), again_before);
     let mut aborted = read_committed.then(|| Aborted::new(&partition.aborted_transactions));
     arrival.read(tracer, reader, records.bytes(), |batch| {
         let is_aborted = aborted
@@ -253,15 +262,18 @@ fn deliver<C: Cluster>(
 fn tell_lag<C: Cluster>(
     tracer: &mut Tracer<C>,
     topic: &Arc<str>,
-    partition: &ResponsePartition<'_>,
+    partition: &FetchPartitionData<'_>,
     position: Option<i64>,
 ) {
     if let Some(position) =
-        position.filter(|_| partition.high_watermark >= 0 && partition.error_code == 0)
+        position.filter(|_| partition.high_watermark.0 >= 0 && partition.error_code == 0)
     {
-        let lag = partition.high_watermark.saturating_sub(position).max(0);
-        let (group, topic, partition) =
-            (tracer.group(), Arc::clone(topic), partition.partition_index);
+        let lag = partition.high_watermark.0.saturating_sub(position).max(0);
+        let (group, topic, partition) = (
+            tracer.group(),
+            Arc::clone(topic),
+            partition.partition_index.0,
+        );
         tracer.out.notice(Notice::Lag {
             group,
             topic,
@@ -271,9 +283,10 @@ fn tell_lag<C: Cluster>(
     }
 }
 
-fn last_offset(batch: &Batch<'_>) -> i64 {
+fn last_offset(batch: &RecordBatch<'_>) -> i64 {
     batch
         .base_offset()
+        .0
         .saturating_add(i64::from(batch.last_offset_delta()))
 }
 
@@ -361,17 +374,19 @@ impl<'a> Arrival<'a> {
         tracer: &mut Tracer<C>,
         reader: &mut BatchReader,
         records: &[u8],
-        mut is_wanted: impl FnMut(&Batch<'_>) -> bool,
+        mut is_wanted: impl FnMut(&RecordBatch<'_>) -> bool,
     ) {
-        for entry in Batches::new(records) {
-            if let Entry::Batch(batch) = &entry {
+        for entry in RecordBatches::new(records) {
+            if let RecordSetEntry::Batch(batch) = &entry {
                 self.end = self.end.max(Some(last_offset(batch).saturating_add(1)));
             }
             match entry {
-                Entry::Batch(batch) if is_wanted(&batch) => self.read_batch(tracer, reader, &batch),
-                Entry::Batch(_) | Entry::Partial(_) => {}
-                Entry::Other { .. } => tracer.passed(Reason::OldFormat, 0),
-                Entry::Malformed(_) => tracer.passed(Reason::Malformed, 0),
+                RecordSetEntry::Batch(batch) if is_wanted(&batch) => {
+                    self.read_batch(tracer, reader, &batch)
+                }
+                RecordSetEntry::Batch(_) | RecordSetEntry::Partial(_) => {}
+                RecordSetEntry::LegacyMessageSet { .. } => tracer.passed(Reason::OldFormat, 0),
+                RecordSetEntry::Malformed(_) => tracer.passed(Reason::Malformed, 0),
             }
         }
     }
@@ -380,13 +395,13 @@ impl<'a> Arrival<'a> {
         &mut self,
         tracer: &mut Tracer<C>,
         reader: &mut BatchReader,
-        batch: &Batch<'_>,
+        batch: &RecordBatch<'_>,
     ) {
-        if batch.is_control() || batch.count() <= 0 {
+        if batch.is_control() || batch.record_count() <= 0 {
             return;
         }
         let max = tracer.settings.limits.max_inflated_bytes;
-        let unread = u32::try_from(batch.count()).unwrap_or(0);
+        let unread = u32::try_from(batch.record_count()).unwrap_or(0);
         let records = match reader.records(batch, max) {
             Ok(records) => records,
             Err(reason) => {
@@ -402,6 +417,7 @@ impl<'a> Arrival<'a> {
             };
             let offset = batch
                 .base_offset()
+                .0
                 .saturating_add(i64::from(record.offset_delta));
             if let Some(times) = (self.delivered)(offset) {
                 self.last_offset = Some(offset);
@@ -413,7 +429,7 @@ impl<'a> Arrival<'a> {
     fn receive<C: Cluster>(
         &mut self,
         tracer: &mut Tracer<C>,
-        batch: &Batch<'_>,
+        batch: &RecordBatch<'_>,
         record: &Record<'_>,
         (offset, delivery_count): (i64, Times),
     ) {
@@ -440,7 +456,7 @@ impl<'a> Arrival<'a> {
                 .filter(|_| tracer.settings.message_key)
                 .and_then(|key| str::from_utf8(key).ok()),
             tombstone: record.value.is_none(),
-            batch_size: Some(batch.count()),
+            batch_size: Some(batch.record_count()),
             by_header: sender.is_some(),
             queue_time: waited(batch, record, self.now),
             queue_time_sent: sent_at.map(|at| seconds(self.now.saturating_sub(at))),
@@ -500,12 +516,13 @@ impl<'a> Arrival<'a> {
 }
 
 /// From the record's timestamp to now, in seconds; 0 when the producer's clock is ahead.
-fn waited(batch: &Batch<'_>, record: &Record<'_>, now: Timestamp) -> Option<f64> {
+fn waited(batch: &RecordBatch<'_>, record: &Record<'_>, now: Timestamp) -> Option<f64> {
     let timestamp = if batch.is_log_append_time() {
-        batch.max_timestamp()
+        batch.max_timestamp().0
     } else {
         batch
             .base_timestamp()
+            .0
             .saturating_add(record.timestamp_delta)
     };
     let since = u64::try_from(timestamp)
@@ -517,9 +534,9 @@ fn waited(batch: &Batch<'_>, record: &Record<'_>, now: Timestamp) -> Option<f64>
 // === impl Aborted ===
 
 impl Aborted {
-    fn new(transactions: &Array<'_, AbortedTransaction>) -> Self {
+    fn new(transactions: &WireArray<'_, AbortedTransaction>) -> Self {
         let mut to_come: Vec<_> = transactions.iter().collect();
-        to_come.sort_by_key(|transaction| std::cmp::Reverse(transaction.first_offset));
+        to_come.sort_by_key(|transaction| std::cmp::Reverse(transaction.first_offset.0));
         Self {
             to_come,
             producers: HashSet::new(),
@@ -527,9 +544,9 @@ impl Aborted {
     }
 
     /// Whether the batch is of an aborted transaction; ends the transaction at its mark.
-    fn covers(&mut self, batch: &Batch<'_>) -> bool {
+    fn covers(&mut self, batch: &RecordBatch<'_>) -> bool {
         let last = last_offset(batch);
-        while let Some(next) = self.to_come.pop_if(|next| next.first_offset <= last) {
+        while let Some(next) = self.to_come.pop_if(|next| next.first_offset.0 <= last) {
             self.producers.insert(next.producer_id);
         }
         let producer = batch.producer_id();
@@ -544,7 +561,7 @@ impl Aborted {
 }
 
 /// `ControlRecordType`: the key of a mark has a version and a type, 0 for an abort.
-fn is_abort(batch: &Batch<'_>) -> bool {
+fn is_abort(batch: &RecordBatch<'_>) -> bool {
     let first = batch.records().and_then(|mut records| records.next());
     first
         .and_then(Result::ok)

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use throughline_kafka::api::{ApiKey, CorrelationId};
+use throughline_kafka::api::ApiKey;
+use throughline_kafka::types::CorrelationId;
 
 use super::{delivery, produce, settle};
 use crate::Timestamp;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::batch;
-use throughline_kafka::frame::Loss;
+use throughline_kafka::frame::FramingError;
 
 use crate::Side;
 
@@ -36,7 +36,7 @@ pub enum Notice {
     /// The broker refused what was injected; the topic gets less from here on, or nothing.
     Refused { topic: Arc<str>, error_code: i16 },
     /// The stream of this side is no Kafka; all of it passes from here on.
-    Lost { side: Side, loss: Loss },
+    Lost { side: Side, loss: FramingError },
     /// The client speaks TLS to a port that expects none.
     ClientSpeaksTls,
 }
@@ -130,17 +130,19 @@ impl Reason {
     ];
 }
 
-impl From<batch::Reason> for Reason {
+impl From<batch::BatchError> for Reason {
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "what is to come is malformed until it is known"
     )]
-    fn from(reason: batch::Reason) -> Self {
+    fn from(reason: batch::BatchError) -> Self {
         match reason {
-            batch::Reason::Checksum => Self::Checksum,
-            batch::Reason::Codec(_) | batch::Reason::Compressed => Self::Codec,
-            batch::Reason::Inflated { .. } => Self::Inflated,
-            batch::Reason::TooLarge { .. } => Self::BatchTooLarge,
+            batch::BatchError::ChecksumMismatch => Self::Checksum,
+            batch::BatchError::UnknownCodec(_) | batch::BatchError::CorruptCompression => {
+                Self::Codec
+            }
+            batch::BatchError::InflatedTooLarge { .. } => Self::Inflated,
+            batch::BatchError::BatchTooLarge { .. } => Self::BatchTooLarge,
             // Control, Empty: no client sends these.
             _ => Self::Malformed,
         }

@@ -2,10 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use throughline_kafka::batch::{Batch, Batches, Entry, Limits, Outcome, Record};
-use throughline_kafka::message::produce::{Request, Response, ResponsePartition};
-use throughline_kafka::message::{Message, Opened, Splice};
-use throughline_kafka::wire::{Error, Field};
+use throughline_kafka::batch::{
+    BatchOutcome, InjectionLimits, Record, RecordBatch, RecordBatches, RecordSetEntry,
+};
+use throughline_kafka::message::produce::{
+    PartitionProduceResponse, ProduceRequest, ProduceResponse,
+};
+use throughline_kafka::message::{ApiMessage, BodySplice, ParseOutcome};
+use throughline_kafka::wire::{Error, WireField};
 
 use super::cause::Told;
 use super::context::{self, Found};
@@ -86,7 +90,7 @@ impl Sending {
         (body, version): (&[u8], i16),
         now: Timestamp,
         change: Change,
-    ) -> Result<Opened<Self>, Error> {
+    ) -> Result<ParseOutcome<Self>, Error> {
         let Tools {
             injector,
             splice,
@@ -94,8 +98,8 @@ impl Sending {
             ..
         } = tools;
         splice.clear();
-        let Some(request) = Request::open(body, version)?.opened() else {
-            return Ok(Opened::Unopened);
+        let Some(request) = ProduceRequest::parse(body, version)?.parsed() else {
+            return Ok(ParseOutcome::UnsupportedVersion);
         };
         let mut partitions = VecDeque::new();
         for topic in &request.topics {
@@ -109,7 +113,7 @@ impl Sending {
                 };
                 let key = PartitionKey {
                     topic: key.clone(),
-                    index: partition.index,
+                    index: partition.index.0,
                 };
                 let Some(batch) = sole_batch(tracer, &field) else {
                     continue;
@@ -139,7 +143,7 @@ impl Sending {
                 partitions.push_back(partition);
             }
         }
-        Ok(Opened::Opened(Self {
+        Ok(ParseOutcome::Parsed(Self {
             begun: now,
             acks: request.acks,
             partitions,
@@ -219,7 +223,7 @@ impl Sending {
         version: i16,
         now: Timestamp,
     ) {
-        let Ok(Opened::Opened(response)) = Response::open(body, version) else {
+        let Ok(ParseOutcome::Parsed(response)) = ProduceResponse::parse(body, version) else {
             return self.forget(tracer, Reason::Malformed);
         };
         let mut others = HashMap::new();
@@ -228,9 +232,9 @@ impl Sending {
                 continue;
             };
             for answer in &topic.partitions {
-                if let Some(partition) = self.take(&mut others, &key, answer.index) {
+                if let Some(partition) = self.take(&mut others, &key, answer.index.0) {
                     partition.learn(tracer, &answer);
-                    let ResponsePartition {
+                    let PartitionProduceResponse {
                         error_code,
                         base_offset,
                         ..
@@ -241,7 +245,7 @@ impl Sending {
                         Ending {
                             at: now,
                             error_code,
-                            base_offset,
+                            base_offset: base_offset.0,
                         },
                     );
                 }
@@ -288,7 +292,7 @@ fn injection_limits<C: Cluster>(
     tracer: &mut Tracer<C>,
     topic: &TopicKey,
     change: Change,
-) -> Result<Limits, Option<Reason>> {
+) -> Result<InjectionLimits, Option<Reason>> {
     if change == Change::Nothing {
         return Err(None);
     }
@@ -304,7 +308,7 @@ fn injection_limits<C: Cluster>(
     let max_inflated_bytes = settings.limits.max_inflated_bytes;
     match tracer.cluster.known(|known| known.max_message_bytes(&name)) {
         0 => Err(Some(Reason::RefusedBefore)),
-        max_batch_bytes => Ok(Limits {
+        max_batch_bytes => Ok(InjectionLimits {
             max_batch_bytes,
             max_inflated_bytes,
         }),
@@ -312,12 +316,15 @@ fn injection_limits<C: Cluster>(
 }
 
 /// A partition gets exactly one batch; the broker will say what it thinks of anything else.
-fn sole_batch<'a, C: Cluster>(tracer: &mut Tracer<C>, field: &Field<'a>) -> Option<Batch<'a>> {
-    let batch = Batch::new(field.bytes());
+fn sole_batch<'a, C: Cluster>(
+    tracer: &mut Tracer<C>,
+    field: &WireField<'a>,
+) -> Option<RecordBatch<'a>> {
+    let batch = RecordBatch::new(field.bytes());
     if batch.is_none() {
         let is_old = matches!(
-            Batches::new(field.bytes()).next(),
-            Some(Entry::Other { .. })
+            RecordBatches::new(field.bytes()).next(),
+            Some(RecordSetEntry::LegacyMessageSet { .. })
         );
         tracer.passed(
             if is_old {
@@ -342,8 +349,8 @@ fn sole_batch<'a, C: Cluster>(tracer: &mut Tracer<C>, field: &Field<'a>) -> Opti
 // === impl Partition ===
 
 impl Partition {
-    fn new(key: PartitionKey, batch: &Batch<'_>) -> Self {
-        let (count, bytes) = (batch.count(), batch.bytes().len());
+    fn new(key: PartitionKey, batch: &RecordBatch<'_>) -> Self {
+        let (count, bytes) = (batch.record_count(), batch.bytes().len());
         Self {
             key,
             count,
@@ -359,25 +366,25 @@ impl Partition {
     fn inject<C: Cluster>(
         &mut self,
         tracer: &mut Tracer<C>,
-        injector: &mut throughline_kafka::batch::Injector,
-        (field, splice): (&Field<'_>, &mut Splice),
-        batch: &Batch<'_>,
-        limits: &Limits,
+        injector: &mut throughline_kafka::batch::HeaderInjector,
+        (field, splice): (&WireField<'_>, &mut BodySplice),
+        batch: &RecordBatch<'_>,
+        limits: &InjectionLimits,
         now: Timestamp,
     ) -> Result<Option<u32>, Error> {
-        let mut outcome = Outcome::Unchanged;
+        let mut outcome = BatchOutcome::Unchanged;
         splice.replace_field(field, |out| {
             outcome = injector.inject(*batch, limits, out, |record, headers| {
                 if let Some(context) = self.add(tracer, batch, record, now) {
                     context::write(&tracer.settings.write, &context, record, headers);
                 }
             });
-            matches!(outcome, Outcome::Changed(_)).then_some(())
+            matches!(outcome, BatchOutcome::Changed(_)).then_some(())
         })?;
         match outcome {
-            Outcome::Changed(records) => Ok(Some(records)),
-            Outcome::Unchanged => Ok(Some(0)),
-            Outcome::Passed(reason) => {
+            BatchOutcome::Changed(records) => Ok(Some(records)),
+            BatchOutcome::Unchanged => Ok(Some(0)),
+            BatchOutcome::Skipped(reason) => {
                 self.not_injected = Some(reason.into());
                 Ok(None)
             }
@@ -389,7 +396,7 @@ impl Partition {
         &mut self,
         tracer: &mut Tracer<C>,
         reader: &mut BatchReader,
-        batch: &Batch<'_>,
+        batch: &RecordBatch<'_>,
         now: Timestamp,
     ) -> Result<(), Reason> {
         let seen = self.seen;
@@ -405,7 +412,7 @@ impl Partition {
     fn add<C: Cluster>(
         &mut self,
         tracer: &mut Tracer<C>,
-        batch: &Batch<'_>,
+        batch: &RecordBatch<'_>,
         record: &Record<'_>,
         now: Timestamp,
     ) -> Option<throughline_model::context::SpanContext> {
@@ -447,7 +454,7 @@ impl Partition {
 
     /// The broker may refuse what was injected: then it gets less from here on. If it then refuses what was left as it came, and
     /// in the same words, the fault was never ours (a record without a key for a compacted topic), and injection goes on.
-    fn learn<C: Cluster>(&self, tracer: &mut Tracer<C>, answer: &ResponsePartition) {
+    fn learn<C: Cluster>(&self, tracer: &mut Tracer<C>, answer: &PartitionProduceResponse) {
         if answer.error_code == error::NONE {
             return;
         }

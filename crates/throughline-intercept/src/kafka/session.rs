@@ -8,8 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use throughline_kafka::api::{ApiKey, CorrelationId};
-use throughline_kafka::frame::{Event, Framer, Head, Loss};
+use throughline_kafka::api::ApiKey;
+use throughline_kafka::frame::{FrameEvent, FrameHeader, Framer, FramingError};
+use throughline_kafka::types::CorrelationId;
 use throughline_model::Span;
 
 use super::delivery::Positions;
@@ -165,8 +166,8 @@ impl<C: Cluster> Session<C> {
     /// This side sends no more. What is held of a frame that it did not finish goes on, untouched.
     pub fn handle_close(&mut self, side: Side, now: Timestamp) {
         match side {
-            Side::Client => self.requests.framer.opaque(),
-            Side::Broker => self.responses.framer.opaque(),
+            Side::Client => self.requests.framer.set_opaque(),
+            Side::Broker => self.responses.framer.set_opaque(),
         }
         self.is_over |= side == Side::Broker;
         self.guard(|session| {
@@ -230,7 +231,7 @@ impl<C: Cluster> Session<C> {
     /// Whether the client has sent whole requests only, so that a driver that is about to end may stop reading here.
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
-        self.requests.framer.is_between()
+        self.requests.framer.is_at_frame_boundary()
     }
 
     /// Whether both streams stand between two frames and no answer is awaited: a driver that is about to end may close the
@@ -238,17 +239,17 @@ impl<C: Cluster> Session<C> {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.is_between_requests()
-            && self.responses.framer.is_between()
+            && self.responses.framer.is_at_frame_boundary()
             && self.exchanges.len() == 0
     }
 
-    fn handle_client(&mut self, event: Event, now: Timestamp) {
+    fn handle_client(&mut self, event: FrameEvent, now: Timestamp) {
         match event {
-            Event::Head(Head::Request {
+            FrameEvent::Header(FrameHeader::Request {
                 size,
-                api,
+                api_key: api,
                 version,
-                correlation,
+                correlation_id: correlation,
             }) => {
                 self.begin_request(
                     Request {
@@ -260,43 +261,44 @@ impl<C: Cluster> Session<C> {
                     now,
                 );
             }
-            Event::Head(Head::Response { .. }) => {}
-            Event::Token => {
+            FrameEvent::Header(FrameHeader::Response { .. }) => {}
+            FrameEvent::SaslToken => {
                 self.tokens = self.tokens.saturating_add(1);
                 self.expect_token();
             }
-            Event::Pass(bytes) => {
+            FrameEvent::Passthrough(bytes) => {
                 self.tracer.out.transmit(Side::Broker, bytes.clone());
                 self.follow_request(bytes, now);
             }
-            Event::Frame(frame) => self.finish_held_request(frame, now),
-            Event::Lost(loss) => self.lose(Side::Client, loss, now),
+            FrameEvent::Frame(frame) => self.finish_held_request(frame, now),
+            FrameEvent::FramingFailed(loss) => self.lose(Side::Client, loss, now),
         }
     }
 
-    fn handle_broker(&mut self, event: Event, now: Timestamp) {
+    fn handle_broker(&mut self, event: FrameEvent, now: Timestamp) {
         match event {
-            Event::Head(Head::Response { size, correlation }) => {
-                self.begin_response(correlation, size, now)
-            }
-            Event::Token => {
+            FrameEvent::Header(FrameHeader::Response {
+                size,
+                correlation_id: correlation,
+            }) => self.begin_response(correlation, size, now),
+            FrameEvent::SaslToken => {
                 self.tokens = self.tokens.saturating_sub(1);
                 self.expect_token();
             }
-            Event::Head(Head::Request { .. }) => {}
-            Event::Pass(bytes) => {
+            FrameEvent::Header(FrameHeader::Request { .. }) => {}
+            FrameEvent::Passthrough(bytes) => {
                 self.tracer.out.transmit(Side::Client, bytes.clone());
                 self.follow_response(bytes, now);
             }
-            Event::Frame(frame) => self.finish_held_response(frame, now),
-            Event::Lost(loss) => self.lose(Side::Broker, loss, now),
+            FrameEvent::Frame(frame) => self.finish_held_response(frame, now),
+            FrameEvent::FramingFailed(loss) => self.lose(Side::Broker, loss, now),
         }
     }
 
     /// A stream cannot be followed any more; without one direction the other says nothing.
-    fn lose(&mut self, side: Side, loss: Loss, now: Timestamp) {
+    fn lose(&mut self, side: Side, loss: FramingError, now: Timestamp) {
         self.pass_all(now);
-        let is_tls = side == Side::Client && loss == Loss::Tls;
+        let is_tls = side == Side::Client && loss == FramingError::Tls;
         self.tracer.out.notice(if is_tls {
             Notice::ClientSpeaksTls
         } else {
@@ -315,9 +317,9 @@ impl<C: Cluster> Session<C> {
             (Side::Client, &mut self.requests.framer),
             (Side::Broker, &mut self.responses.framer),
         ] {
-            framer.opaque();
+            framer.set_opaque();
             // What was held comes out at once: nothing may come behind it.
-            while let Some(Event::Pass(bytes)) = framer.next(&mut Bytes::new()) {
+            while let Some(FrameEvent::Passthrough(bytes)) = framer.next(&mut Bytes::new()) {
                 self.tracer.out.transmit(side.opposite(), bytes);
             }
         }
@@ -326,7 +328,7 @@ impl<C: Cluster> Session<C> {
     /// The broker answers a token with one, once the handshake has been answered.
     fn expect_token(&mut self) {
         if self.tokens > 0 && self.exchanges.len() == 0 {
-            self.responses.framer.expect_token();
+            self.responses.framer.expect_sasl_token();
         }
     }
 

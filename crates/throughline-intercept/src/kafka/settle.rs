@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::message::group::{
-    CommittedPartition, OffsetCommitRequest, OffsetCommitResponse, TxnOffsetCommitRequest,
-    TxnOffsetCommitResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
-use throughline_kafka::message::{Message, Opened, Topic, share};
+use throughline_kafka::message::{ApiMessage, ParseOutcome, TopicRef, share};
 use throughline_kafka::wire::Error;
 
 use super::delivery::{Arrival, Times};
@@ -48,27 +48,27 @@ impl Commit {
         api: ApiKey,
         (body, version): (&[u8], i16),
         now: Timestamp,
-    ) -> Result<Opened<Self>, Error> {
+    ) -> Result<ParseOutcome<Self>, Error> {
         if api == ApiKey::TXN_OFFSET_COMMIT {
-            let opened = TxnOffsetCommitRequest::open(body, version)?;
+            let opened = TxnOffsetCommitRequest::parse(body, version)?;
             return Ok(opened.map(|request| {
                 let offsets = request.topics.iter().map(|topic| {
                     let offsets = topic
                         .partitions
                         .iter()
-                        .map(|of| (of.partition_index, of.committed_offset));
+                        .map(|of| (of.partition_index.0, of.committed_offset.0));
                     (topic.topic, offsets)
                 });
                 Self::new(tracer, request.group_id.text(), offsets, now)
             }));
         }
-        let opened = OffsetCommitRequest::open(body, version)?;
+        let opened = OffsetCommitRequest::parse(body, version)?;
         Ok(opened.map(|request| {
             let offsets = request.topics.iter().map(|topic| {
                 let offsets = topic
                     .partitions
                     .iter()
-                    .map(|of| (of.partition_index, of.committed_offset));
+                    .map(|of| (of.partition_index.0, of.committed_offset.0));
                 (topic.topic, offsets)
             });
             Self::new(tracer, request.group_id.text(), offsets, now)
@@ -78,7 +78,7 @@ impl Commit {
     fn new<'a, C: Cluster>(
         tracer: &mut Tracer<C>,
         group: Option<&str>,
-        topics: impl Iterator<Item = (Topic<'a>, impl Iterator<Item = (i32, i64)>)>,
+        topics: impl Iterator<Item = (TopicRef<'a>, impl Iterator<Item = (i32, i64)>)>,
         begun: Timestamp,
     ) -> Self {
         let group = group.unwrap_or_default();
@@ -115,20 +115,20 @@ impl Commit {
         now: Timestamp,
     ) {
         let mut refused = HashSet::new();
-        let mut see = |topic: Topic<'_>, partition: CommittedPartition| {
+        let mut see = |topic: TopicRef<'_>, partition: OffsetCommitResponsePartition| {
             if partition.error_code != error::NONE
                 && let Some(topic) = tracer.topic_key(&topic)
             {
                 refused.insert(PartitionKey {
                     topic,
-                    index: partition.partition_index,
+                    index: partition.partition_index.0,
                 });
             }
         };
         let is_read = if api == ApiKey::TXN_OFFSET_COMMIT {
-            let opened = TxnOffsetCommitResponse::open(body, version)
+            let opened = TxnOffsetCommitResponse::parse(body, version)
                 .ok()
-                .and_then(Opened::opened);
+                .and_then(ParseOutcome::parsed);
             opened.map(|response| {
                 response.topics.iter().for_each(|of| {
                     of.partitions
@@ -137,9 +137,9 @@ impl Commit {
                 });
             })
         } else {
-            let opened = OffsetCommitResponse::open(body, version)
+            let opened = OffsetCommitResponse::parse(body, version)
                 .ok()
-                .and_then(Opened::opened);
+                .and_then(ParseOutcome::parsed);
             opened.map(|response| {
                 response.topics.iter().for_each(|of| {
                     of.partitions
@@ -246,12 +246,12 @@ impl Acknowledging {
         api: ApiKey,
         (body, version): (&[u8], i16),
         begun: Timestamp,
-    ) -> Result<Opened<Self>, Error> {
+    ) -> Result<ParseOutcome<Self>, Error> {
         let opened = if api == ApiKey::SHARE_FETCH {
-            share::FetchRequest::open(body, version)?
+            share::ShareFetchRequest::parse(body, version)?
                 .map(|request| (request.group_id, request.topics))
         } else {
-            share::AcknowledgeRequest::open(body, version)?
+            share::ShareAcknowledgeRequest::parse(body, version)?
                 .map(|request| (request.group_id, request.topics))
         };
         Ok(opened.map(|(group, topics)| {
@@ -266,13 +266,13 @@ impl Acknowledging {
                 topic
                     .partitions
                     .iter()
-                    .map(move |partition| (TopicKey::Id(topic.topic_id), partition))
+                    .map(move |partition| (TopicKey::Id(topic.topic_id.0), partition))
             });
             let mut ranges = Vec::new();
             for (topic, partition) in partitions {
                 let key = PartitionKey {
                     topic,
-                    index: partition.partition_index,
+                    index: partition.partition_index.0,
                 };
                 for batch in &partition.acknowledgement_batches {
                     let left = max.saturating_sub(ranges.len());
@@ -297,7 +297,9 @@ impl Acknowledging {
         version: i16,
         now: Timestamp,
     ) {
-        let Ok(Opened::Opened(response)) = share::AcknowledgeResponse::open(body, version) else {
+        let Ok(ParseOutcome::Parsed(response)) =
+            share::ShareAcknowledgeResponse::parse(body, version)
+        else {
             return tracer.passed(Reason::Malformed, 0);
         };
         if response.error_code == error::NONE {
@@ -305,7 +307,7 @@ impl Acknowledging {
                 topic
                     .partitions
                     .iter()
-                    .map(move |of| (topic.topic_id, of.partition_index, of.error_code))
+                    .map(move |of| (topic.topic_id.0, of.partition_index.0, of.error_code))
             });
             let refused = refused(topics);
             self.settle(tracer, &refused, now);
@@ -321,15 +323,16 @@ impl Acknowledging {
         (body, version): (&[u8], i16),
         times: (Timestamp, Timestamp),
     ) {
-        let Ok(Opened::Opened(response)) = share::FetchResponse::open(body, version) else {
+        let Ok(ParseOutcome::Parsed(response)) = share::ShareFetchResponse::parse(body, version)
+        else {
             return tracer.passed(Reason::Malformed, 0);
         };
         if response.error_code == error::NONE {
             let topics = response.topics.iter().flat_map(|topic| {
                 topic.partitions.iter().map(move |of| {
                     (
-                        topic.topic_id,
-                        of.partition_index,
+                        topic.topic_id.0,
+                        of.partition_index.0,
                         of.acknowledge_error_code,
                     )
                 })
@@ -338,7 +341,7 @@ impl Acknowledging {
             self.settle(tracer, &refused, times.1);
         }
         for topic in &response.topics {
-            let name = tracer.topic_name(&TopicKey::Id(topic.topic_id));
+            let name = tracer.topic_name(&TopicKey::Id(topic.topic_id.0));
             for partition in &topic.partitions {
                 deliver(tracer, reader, &name, &partition, times);
             }
@@ -397,12 +400,12 @@ fn acknowledged(
     if types.len() <= 1 {
         // An empty list has no meaning in the protocol.
         if let Some(name) = types.iter().next().and_then(name) {
-            each(batch.first_offset..=batch.last_offset, name);
+            each(batch.first_offset.0..=batch.last_offset.0, name);
         }
         return;
     }
     let mut run: Option<(RangeInclusive<i64>, &'static str)> = None;
-    for (offset, code) in (batch.first_offset..=batch.last_offset)
+    for (offset, code) in (batch.first_offset.0..=batch.last_offset.0)
         .zip(types)
         .take(max)
     {
@@ -427,7 +430,7 @@ fn deliver<C: Cluster>(
     tracer: &mut Tracer<C>,
     reader: &mut BatchReader,
     topic: &Arc<str>,
-    partition: &share::Partition<'_>,
+    partition: &share::ShareFetchPartitionData<'_>,
     times: (Timestamp, Timestamp),
 ) {
     let Some(records) = partition
@@ -437,12 +440,18 @@ fn deliver<C: Cluster>(
         return;
     };
     let mut acquired: Vec<share::AcquiredRecords> = partition.acquired_records.iter().collect();
-    acquired.sort_by_key(|of| of.last_offset);
+    acquired.sort_by_key(|of| of.last_offset.0);
     let delivered = |offset: i64| -> Option<Times> {
-        let of = acquired.get(acquired.partition_point(|of| of.last_offset < offset))?;
-        (of.first_offset <= offset).then_some(Some(of.delivery_count))
+        let of = acquired.get(acquired.partition_point(|of| of.last_offset.0 < offset))?;
+        (of.first_offset.0 <= offset).then_some(Some(of.delivery_count))
     };
-    let mut arrival = Arrival::new(tracer, topic, partition.partition_index, times, &delivered);
+    let mut arrival = Arrival::new(
+        tracer,
+        topic,
+        partition.partition_index.0,
+        times,
+        &delivered,
+    );
     arrival.read(tracer, reader, records.bytes(), |_| true);
     drop(arrival.finish(tracer));
 }

@@ -1,21 +1,23 @@
 //! What is large and is needed for a moment only: (de)compressors and buffers, shared by the connections of a process.
 
-use throughline_kafka::batch::{Batch, Codec, Codecs, Injector, Patcher, Reason, Records};
-use throughline_kafka::message::Splice;
+use throughline_kafka::batch::{
+    BatchError, CodecPool, CompressionCodec, HeaderInjector, HeaderPatcher, RecordBatch, RecordIter,
+};
+use throughline_kafka::message::BodySplice;
 
 /// Compressors, decompressors, and buffers.
 #[derive(Debug, Default)]
 pub(super) struct Tools {
-    pub(super) injector: Injector,
-    pub(super) patcher: Patcher,
-    pub(super) splice: Splice,
+    pub(super) injector: HeaderInjector,
+    pub(super) patcher: HeaderPatcher,
+    pub(super) splice: BodySplice,
     pub(super) reader: BatchReader,
 }
 
 /// Reads the records of batches, inflated if need be.
 #[derive(Debug, Default)]
 pub(super) struct BatchReader {
-    codecs: Codecs,
+    codecs: CodecPool,
     inflated: Vec<u8>,
 }
 
@@ -40,16 +42,19 @@ impl BatchReader {
     /// The records of a batch, which inflate to no more than `max` bytes.
     pub(super) fn records<'a>(
         &'a mut self,
-        batch: &Batch<'a>,
+        batch: &RecordBatch<'a>,
         max: usize,
-    ) -> Result<Records<'a>, Reason> {
+    ) -> Result<RecordIter<'a>, BatchError> {
         match batch.codec() {
-            Codec::None => Ok(Records::new(batch.payload(), batch.count())),
-            codec
-            @ (Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd | Codec::Unknown(_)) => {
+            CompressionCodec::None => Ok(RecordIter::new(batch.payload(), batch.record_count())),
+            codec @ (CompressionCodec::Gzip
+            | CompressionCodec::Snappy
+            | CompressionCodec::Lz4
+            | CompressionCodec::Zstd
+            | CompressionCodec::Unknown(_)) => {
                 self.codecs
-                    .inflate(codec, batch.payload(), max, &mut self.inflated)?;
-                Ok(Records::new(&self.inflated, batch.count()))
+                    .decompress(codec, batch.payload(), max, &mut self.inflated)?;
+                Ok(RecordIter::new(&self.inflated, batch.record_count()))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use throughline_kafka::message::Topic;
+use throughline_kafka::message::TopicRef;
 use throughline_model::context::{Sampling, SpanContext, TraceState};
 use throughline_model::convention::SERVICE_NAME;
 use throughline_model::{KeyValue, Resource, SpanId, TraceId};
@@ -136,10 +136,10 @@ impl<C: Cluster> Tracer<C> {
 
     // --- topics ---
 
-    pub(super) fn topic_key(&mut self, topic: &Topic<'_>) -> Option<TopicKey> {
+    pub(super) fn topic_key(&mut self, topic: &TopicRef<'_>) -> Option<TopicKey> {
         match topic {
-            Topic::Id(id) => Some(TopicKey::Id(*id)),
-            Topic::Name(field) => field.text().map(|name| TopicKey::Name(self.name(name))),
+            TopicRef::Id(id) => Some(TopicKey::Id(id.0)),
+            TopicRef::Name(field) => field.text().map(|name| TopicKey::Name(self.name(name))),
         }
     }
 

@@ -1,25 +1,27 @@
 //! A process of which HTTP and Kafka are seen: what it sends belongs to what it was sent, over both.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use throughline_intercept::correlate::{self, Correlator, Key, Place};
+use throughline_intercept::correlate::{
+    self, CorrelationKey, CorrelatorAccess as _, TokenLocation,
+};
 use throughline_intercept::http::{self, Direction, Exchange, Request};
 use throughline_intercept::kafka::{Naming, Settings, TopicSettings};
 use throughline_model::Span;
 use throughline_model::context::HeaderList;
 
 use crate::support::pair::{BEGIN, MILLISECOND, Pair, Process, SECOND, double, text};
+use crate::support::shared_correlator::SharedCorrelator;
 use crate::support::wire::{Ask, Lot, Rec, commit, committed, produce, produced, record_set, told};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// A process that has been idle for two minutes.
 fn process(settings: correlate::Settings) -> Process {
-    let correlator = Correlator::new(settings, BEGIN - 120 * SECOND);
+    let correlator = SharedCorrelator::new(settings, BEGIN - 120 * SECOND);
     Process {
-        correlator: Some(Rc::new(RefCell::new(correlator))),
+        correlator: Some(Rc::new(correlator)),
         ..Process::default()
     }
 }
@@ -48,20 +50,24 @@ fn request(
         http::Peer::default(),
         now,
     );
-    let mut correlator = process.correlator.as_ref().unwrap().borrow_mut();
-    exchange.handle_request(now, &request, &mut list, &mut correlator);
+    let correlator = process.correlator.as_deref().unwrap();
+    exchange.handle_request(now, &request, &mut list, correlator);
     exchange
 }
 
 fn end(process: &Process, mut exchange: Exchange, now: u64) -> Span {
-    let mut correlator = process.correlator.as_ref().unwrap().borrow_mut();
-    exchange.handle_response(now, 200, &HeaderList::default(), &mut correlator);
-    exchange.handle_end(now, &mut correlator);
+    let correlator = process.correlator.as_deref().unwrap();
+    exchange.handle_response(now, 200, &HeaderList::default(), correlator);
+    exchange.handle_end(now, correlator);
     exchange.poll_span().unwrap()
 }
 
 fn in_flight(process: &Process) -> usize {
-    process.correlator.as_ref().unwrap().borrow().in_flight()
+    process
+        .correlator
+        .as_ref()
+        .unwrap()
+        .with_correlator(|correlator| correlator.in_flight_count())
 }
 
 /// A record that was made at the beginning and is sent now; its span.
@@ -127,11 +133,11 @@ fn a_record_of_nobody_is_open() {
 
 #[test]
 fn the_key_of_a_record_finds_its_request_among_many() {
-    let key = Key {
+    let key = CorrelationKey {
         name: "order".to_owned(),
-        places: vec![
-            Place::Header("x-order".to_owned()),
-            Place::Body("/order".to_owned()),
+        locations: vec![
+            TokenLocation::Header("x-order".to_owned()),
+            TokenLocation::Body("/order".to_owned()),
         ],
     };
     let process = process(correlate::Settings {
@@ -214,7 +220,7 @@ fn what_an_unsampled_record_causes_is_not_recorded_either() {
     let mut outbound = request(&process, Direction::Outbound, BEGIN + MILLISECOND, &[]);
     outbound.handle_end(
         BEGIN + 2 * MILLISECOND,
-        &mut process.correlator.as_ref().unwrap().borrow_mut(),
+        process.correlator.as_deref().unwrap(),
     );
     assert_eq!(outbound.poll_span(), None);
 }

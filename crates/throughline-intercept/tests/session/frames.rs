@@ -9,7 +9,7 @@ use kafka_protocol::messages::BrokerId;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
-    ApiKey, Capacity, Limits, Loss, Notice, Reason, Service, Settings,
+    ApiKey, Capacity, FramingError, Limits, Notice, Reason, Service, Settings,
 };
 use throughline_model::Resource;
 
@@ -425,7 +425,7 @@ fn what_is_no_token_passes_like_the_rest_of_its_connection() {
     assert_eq!(pair.take_broker(), [0xff; 9]);
     assert!(pair.notices.contains(&Notice::Lost {
         side: Side::Client,
-        loss: Loss::Length(-1)
+        loss: FramingError::InvalidLength(-1)
     }));
 }
 
@@ -482,7 +482,7 @@ fn tls_and_nonsense_pass_and_are_told() {
         pair.notices,
         [Notice::Lost {
             side: Side::Broker,
-            loss: Loss::Length(-1)
+            loss: FramingError::InvalidLength(-1)
         }]
     );
 }
@@ -703,7 +703,7 @@ fn a_broker_that_expects_tls_is_known_by_its_alert_which_passes() {
     assert!(
         pair.notices.contains(&Notice::Lost {
             side: Side::Broker,
-            loss: Loss::Tls
+            loss: FramingError::Tls
         }),
         "{:?}",
         pair.notices

@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use throughline_intercept::correlate::Correlator;
+use throughline_intercept::correlate::{Correlator, CorrelatorAccess as _, TokenExtractor};
 use throughline_intercept::kafka::{
     Capacity, Cluster, Known, Notice, Peer, Reason, Session, Settings,
 };
 use throughline_intercept::{Side, Timestamp};
 use throughline_model::{Span, Value};
+
+use crate::support::shared_correlator::SharedCorrelator;
 
 /// When the simulation begins: 2023-11-14, in nanoseconds.
 pub(crate) const BEGIN: Timestamp = 1_700_000_000_000_000_000;
@@ -25,7 +27,7 @@ pub(crate) struct Process {
     /// Where brokers are to be reached, by their ports.
     pub(crate) addresses: Rc<HashMap<i32, (Arc<str>, i32)>>,
     /// Where it is one process that all clients are of.
-    pub(crate) correlator: Option<Rc<RefCell<Correlator>>>,
+    pub(crate) correlator: Option<Rc<SharedCorrelator>>,
     /// Who looks next at what is known panics: an error of ours.
     pub(crate) breaks_once: Rc<Cell<bool>>,
 }
@@ -68,14 +70,12 @@ impl Cluster for Process {
         look(&mut self.known.borrow_mut())
     }
 
-    fn is_correlated(&self) -> bool {
-        self.correlator.is_some()
+    fn token_extractor(&self) -> Option<&TokenExtractor> {
+        Some(self.correlator.as_ref()?.token_extractor())
     }
 
     fn correlate<T>(&self, look: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
-        self.correlator
-            .as_ref()
-            .map(|correlator| look(&mut correlator.borrow_mut()))
+        Some(self.correlator.as_ref()?.with_correlator(look))
     }
 
     fn is_addressed(&self) -> bool {

@@ -5,8 +5,11 @@ use kafka_protocol::messages as km;
 use kafka_protocol::messages::{BrokerId, GroupId, ProducerId, TopicName};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use throughline_kafka::api::ApiKey;
-use throughline_kafka::batch::{Batch, Batches, Codec, Codecs, Entry, Records, Snappy};
-use throughline_kafka::message::{Message, produce};
+use throughline_kafka::batch::{
+    CodecPool, CompressionCodec, RecordBatch, RecordBatches, RecordIter, RecordSetEntry,
+    SnappyFraming,
+};
+use throughline_kafka::message::{ApiMessage, produce};
 use uuid::Uuid;
 
 pub(crate) const TOPIC: &str = "orders";
@@ -123,15 +126,15 @@ impl Lot {
         }
         let mut payload = Vec::new();
         let codec = match self.attributes & 7 {
-            0 => Codec::None,
-            1 => Codec::Gzip,
-            2 => Codec::Snappy,
-            3 => Codec::Lz4,
-            4 => Codec::Zstd,
-            _ => Codec::None,
+            0 => CompressionCodec::None,
+            1 => CompressionCodec::Gzip,
+            2 => CompressionCodec::Snappy,
+            3 => CompressionCodec::Lz4,
+            4 => CompressionCodec::Zstd,
+            _ => CompressionCodec::None,
         };
-        Codecs::default()
-            .deflate(codec, Snappy::Xerial, &plain, &mut payload)
+        CodecPool::default()
+            .compress(codec, SnappyFraming::Xerial, &plain, &mut payload)
             .unwrap();
         let count = self.records.len() as i32;
         let mut out = Vec::new();
@@ -186,20 +189,22 @@ fn castagnoli(bytes: &[u8]) -> u32 {
 /// What the batches of a record set say; all of them are intact.
 pub(crate) fn told(records: &[u8]) -> Vec<Rec> {
     let mut told = Vec::new();
-    for entry in Batches::new(records) {
-        let Entry::Batch(batch) = entry else { continue };
+    for entry in RecordBatches::new(records) {
+        let RecordSetEntry::Batch(batch) = entry else {
+            continue;
+        };
         told.extend(told_by(batch));
     }
     told
 }
 
-fn told_by(batch: Batch<'_>) -> Vec<Rec> {
-    assert!(batch.is_intact(), "the checksum is right");
+fn told_by(batch: RecordBatch<'_>) -> Vec<Rec> {
+    assert!(batch.has_valid_checksum(), "the checksum is right");
     let mut plain = Vec::new();
-    Codecs::default()
-        .inflate(batch.codec(), batch.payload(), 64 << 20, &mut plain)
+    CodecPool::default()
+        .decompress(batch.codec(), batch.payload(), 64 << 20, &mut plain)
         .unwrap();
-    let mut records = Records::new(&plain, batch.count());
+    let mut records = RecordIter::new(&plain, batch.record_count());
     let told = records
         .by_ref()
         .map(|record| {
@@ -218,7 +223,7 @@ fn told_by(batch: Batch<'_>) -> Vec<Rec> {
             }
         })
         .collect();
-    assert!(records.rest().is_empty());
+    assert!(records.remaining_bytes().is_empty());
     told
 }
 
@@ -308,17 +313,17 @@ pub(crate) fn produced(version: i16, correlation: i32, error_code: i16, base_off
 
 /// The record set of a Produce of one partition.
 pub(crate) fn record_set(frame: &[u8], version: i16) -> Vec<u8> {
-    let header = throughline_kafka::frame::RequestHeader::read(frame).unwrap();
+    let header = throughline_kafka::frame::RequestHeader::parse(frame).unwrap();
     let length = i32::from_be_bytes(frame[..4].try_into().unwrap());
     assert_eq!(
         length as usize,
         frame.len() - 4,
         "the frame's length is right"
     );
-    let body = &frame[header.body.unwrap()..];
-    let request = produce::Request::open(body, version)
+    let body = &frame[header.body_start.unwrap()..];
+    let request = produce::ProduceRequest::parse(body, version)
         .unwrap()
-        .opened()
+        .parsed()
         .unwrap();
     let topic = request.topics.iter().next().unwrap();
     topic

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use throughline_intercept::kafka::{ApiKey, Notice, Peer, Session, Settings};
 use throughline_intercept::{Side, Timestamp};
-use throughline_kafka::batch::{Batch, Batches, Entry};
+use throughline_kafka::batch::{RecordBatch, RecordBatches, RecordSetEntry};
 use throughline_kafka::frame::RequestHeader;
-use throughline_kafka::message::{Message, fetch};
+use throughline_kafka::message::{ApiMessage, fetch};
 use throughline_model::Span;
 
 use super::pair::{BEGIN, MILLISECOND, Process, SECOND};
@@ -403,19 +403,19 @@ impl World {
 
 impl Broker {
     fn answer(&mut self, frame: &[u8], random: &mut fastrand::Rng) -> Bytes {
-        let header = RequestHeader::read(frame).unwrap();
-        let body = &frame[header.body.unwrap()..];
-        match header.api {
+        let header = RequestHeader::parse(frame).unwrap();
+        let body = &frame[header.body_start.unwrap()..];
+        match header.api_key {
             ApiKey::PRODUCE => wire::produced(
                 9,
-                header.correlation.0,
+                header.correlation_id.0,
                 0,
                 self.append(wire::record_set(frame, 9)),
             ),
             ApiKey::FETCH => {
-                let request = fetch::Request::open(body, header.version)
+                let request = fetch::FetchRequest::parse(body, header.version)
                     .unwrap()
-                    .opened()
+                    .parsed()
                     .unwrap();
                 let asked = request
                     .topics
@@ -427,16 +427,16 @@ impl Broker {
                     .next()
                     .unwrap();
                 let ask = Ask {
-                    correlation: header.correlation.0,
+                    correlation: header.correlation_id.0,
                     ..Ask::default()
                 };
-                ask.answer(self.read(asked.fetch_offset, random), self.end, &[])
+                ask.answer(self.read(asked.fetch_offset.0, random), self.end, &[])
             }
             ApiKey::OFFSET_COMMIT => {
                 use throughline_kafka::message::group::OffsetCommitRequest;
-                let request = OffsetCommitRequest::open(body, header.version)
+                let request = OffsetCommitRequest::parse(body, header.version)
                     .unwrap()
-                    .opened()
+                    .parsed()
                     .unwrap();
                 let partition = request
                     .topics
@@ -447,8 +447,8 @@ impl Broker {
                     .iter()
                     .next()
                     .unwrap();
-                self.committed = partition.committed_offset;
-                wire::committed(header.correlation.0, 0)
+                self.committed = partition.committed_offset.0;
+                wire::committed(header.correlation_id.0, 0)
             }
             other => panic!("nobody asks for {other}"),
         }
@@ -456,9 +456,9 @@ impl Broker {
 
     /// What has been taken is not taken again; its producer hears where it lies.
     fn append(&mut self, mut set: Vec<u8>) -> i64 {
-        let batch = Batch::new(&set).unwrap();
-        assert!(batch.is_intact(), "a broker would refuse it");
-        let (sequence, count) = (batch.base_sequence(), batch.count());
+        let batch = RecordBatch::new(&set).unwrap();
+        assert!(batch.has_valid_checksum(), "a broker would refuse it");
+        let (sequence, count) = (batch.base_sequence(), batch.record_count());
         if let Some(offset) = self.taken.get(&sequence) {
             return *offset;
         }
@@ -502,9 +502,9 @@ impl Broker {
 impl Consumer {
     /// Takes the records from its position on. False when there are none.
     fn take(&mut self, frame: &[u8]) -> bool {
-        let response = fetch::Response::open(&frame[9..], 12)
+        let response = fetch::FetchResponse::parse(&frame[9..], 12)
             .unwrap()
-            .opened()
+            .parsed()
             .unwrap();
         let partition = response
             .topics
@@ -516,9 +516,11 @@ impl Consumer {
             .next()
             .unwrap();
         let before = self.got.len();
-        for entry in Batches::new(partition.records.unwrap().bytes()) {
-            let Entry::Batch(batch) = entry else { continue };
-            for (offset, record) in (batch.base_offset()..).zip(told(batch.bytes())) {
+        for entry in RecordBatches::new(partition.records.unwrap().bytes()) {
+            let RecordSetEntry::Batch(batch) = entry else {
+                continue;
+            };
+            for (offset, record) in (batch.base_offset().0..).zip(told(batch.bytes())) {
                 if offset >= self.position {
                     self.got.push((offset, record));
                     self.position = offset + 1;

@@ -12,13 +12,13 @@ mod zstd;
 
 use std::io::Read;
 
-pub use snappy::Snappy;
+pub use snappy::SnappyFraming;
 
-use super::Reason;
+use super::BatchError;
 
 /// How the records of a batch are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
+pub enum CompressionCodec {
     None,
     Gzip,
     Snappy,
@@ -30,7 +30,7 @@ pub enum Codec {
 
 /// Compressors and decompressors that are used again from batch to batch.
 #[derive(Default)]
-pub struct Codecs {
+pub struct CodecPool {
     gzip: gzip::Gzip,
     snappy: snappy::Blocks,
     lz4: lz4::Lz4,
@@ -38,9 +38,9 @@ pub struct Codecs {
     zstd: zstd::Zstd,
 }
 
-// === impl Codec ===
+// === impl CompressionCodec ===
 
-impl Codec {
+impl CompressionCodec {
     pub(super) fn of(attributes: i16) -> Self {
         match Self::number(attributes) {
             0 => Self::None,
@@ -57,60 +57,62 @@ impl Codec {
     }
 }
 
-// === impl Codecs ===
+// === impl CodecPool ===
 
-impl Codecs {
+impl CodecPool {
     /// Inflates `bytes` into `out`, which is emptied first. Tells how snappy was framed, to be compressed again the same.
     ///
     /// # Errors
     /// When it is not well-formed, when there would be more than `max` bytes, or when the codec is not known.
-    pub fn inflate(
+    pub fn decompress(
         &mut self,
-        codec: Codec,
+        codec: CompressionCodec,
         bytes: &[u8],
         max: usize,
         out: &mut Vec<u8>,
-    ) -> Result<Snappy, Reason> {
+    ) -> Result<SnappyFraming, BatchError> {
         out.clear();
         match codec {
-            Codec::None if bytes.len() > max => return Err(Reason::Inflated { max }),
-            Codec::None => out.extend_from_slice(bytes),
-            Codec::Gzip => gzip::inflate(bytes, max, out)?,
-            Codec::Snappy => return self.snappy.inflate(bytes, max, out),
-            Codec::Lz4 => lz4::inflate(bytes, max, out)?,
+            CompressionCodec::None if bytes.len() > max => {
+                return Err(BatchError::InflatedTooLarge { max });
+            }
+            CompressionCodec::None => out.extend_from_slice(bytes),
+            CompressionCodec::Gzip => gzip::inflate(bytes, max, out)?,
+            CompressionCodec::Snappy => return self.snappy.inflate(bytes, max, out),
+            CompressionCodec::Lz4 => lz4::inflate(bytes, max, out)?,
             #[cfg(feature = "compression-zstd")]
-            Codec::Zstd => self.zstd.inflate(bytes, max, out)?,
+            CompressionCodec::Zstd => self.zstd.inflate(bytes, max, out)?,
             #[cfg(not(feature = "compression-zstd"))]
-            Codec::Zstd => return Err(Reason::Codec(4)),
-            Codec::Unknown(codec) => return Err(Reason::Codec(codec)),
+            CompressionCodec::Zstd => return Err(BatchError::UnknownCodec(4)),
+            CompressionCodec::Unknown(codec) => return Err(BatchError::UnknownCodec(codec)),
         }
-        Ok(Snappy::Raw)
+        Ok(SnappyFraming::Raw)
     }
 
     /// Compresses `bytes` behind what is in `out`.
     ///
     /// # Errors
     /// When the codec is not known, or its library gives up.
-    pub fn deflate(
+    pub fn compress(
         &mut self,
-        codec: Codec,
-        snappy: Snappy,
+        codec: CompressionCodec,
+        snappy: SnappyFraming,
         bytes: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), BatchError> {
         match codec {
-            Codec::None => {
+            CompressionCodec::None => {
                 out.extend_from_slice(bytes);
                 Ok(())
             }
-            Codec::Gzip => self.gzip.deflate(bytes, out),
-            Codec::Snappy => self.snappy.deflate(snappy, bytes, out),
-            Codec::Lz4 => self.lz4.deflate(bytes, out),
+            CompressionCodec::Gzip => self.gzip.deflate(bytes, out),
+            CompressionCodec::Snappy => self.snappy.deflate(snappy, bytes, out),
+            CompressionCodec::Lz4 => self.lz4.deflate(bytes, out),
             #[cfg(feature = "compression-zstd")]
-            Codec::Zstd => self.zstd.deflate(bytes, out),
+            CompressionCodec::Zstd => self.zstd.deflate(bytes, out),
             #[cfg(not(feature = "compression-zstd"))]
-            Codec::Zstd => Err(Reason::Codec(4)),
-            Codec::Unknown(codec) => Err(Reason::Codec(codec)),
+            CompressionCodec::Zstd => Err(BatchError::UnknownCodec(4)),
+            CompressionCodec::Unknown(codec) => Err(BatchError::UnknownCodec(codec)),
         }
     }
 
@@ -123,20 +125,20 @@ impl Codecs {
     }
 }
 
-impl std::fmt::Debug for Codecs {
+impl std::fmt::Debug for CodecPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Codecs").finish_non_exhaustive()
+        f.debug_struct("CodecPool").finish_non_exhaustive()
     }
 }
 
 /// Reads all of `from`, but no more than `max` bytes: the one door for everything that inflates as a stream.
-fn read_capped(from: impl Read, max: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+fn read_capped(from: impl Read, max: usize, out: &mut Vec<u8>) -> Result<(), BatchError> {
     let one_more = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     from.take(one_more)
         .read_to_end(out)
-        .map_err(|_| Reason::Compressed)?;
+        .map_err(|_| BatchError::CorruptCompression)?;
     if out.len() > max {
-        Err(Reason::Inflated { max })
+        Err(BatchError::InflatedTooLarge { max })
     } else {
         Ok(())
     }

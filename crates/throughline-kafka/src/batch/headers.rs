@@ -5,12 +5,12 @@ use std::ops::Range;
 use super::Record;
 use crate::wire::varint;
 
-/// Headers to be put into one record.
+/// HeaderWriter to be put into one record.
 ///
 /// They are written straight into the output, behind a copy of the record as it came. What stands in front of them, the
 /// record's length and its number of headers, is mended when they are all there.
 #[derive(Debug, Default)]
-pub struct Headers {
+pub struct HeaderWriter {
     /// The output; lent for as long as a batch is written.
     pub(super) out: Vec<u8>,
     /// Where the record begins in it, and where the headers do.
@@ -28,9 +28,9 @@ pub struct Headers {
 #[derive(Debug)]
 pub(super) struct Overflow;
 
-// === impl Headers ===
+// === impl HeaderWriter ===
 
-impl Headers {
+impl HeaderWriter {
     /// Adds a header behind those that the record has.
     #[inline]
     pub fn append(&mut self, key: &[u8], value: Option<&[u8]>) {

@@ -1,58 +1,64 @@
-//! Headers put into the records of a batch.
+//! HeaderWriter put into the records of a batch.
 
 use super::splice::{Bound, Running, splice};
 use super::view::{CHECKED, CHECKSUM, LENGTH};
-use super::{Batch, Codec, Codecs, Headers, OVERHEAD, Outcome, Reason, Record, Records, checksum};
+use super::{
+    BatchError, BatchOutcome, CodecPool, CompressionCodec, HeaderWriter, RECORD_BATCH_OVERHEAD,
+    Record, RecordBatch, RecordIter, checksum,
+};
 
 /// Writes batches anew with more headers in their records. Holds what is used again from batch to batch.
 #[derive(Debug, Default)]
-pub struct Injector {
-    codecs: Codecs,
-    headers: Headers,
+pub struct HeaderInjector {
+    codecs: CodecPool,
+    headers: HeaderWriter,
     plain: Vec<u8>,
     spliced: Vec<u8>,
 }
 
 /// How large a batch may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct InjectionLimits {
     /// Most bytes of the batch as the broker gets it: the topic's `max.message.bytes`.
     pub max_batch_bytes: usize,
     /// Most bytes of its records inflated, before and after.
     pub max_inflated_bytes: usize,
 }
 
-// === impl Injector ===
+// === impl HeaderInjector ===
 
-impl Injector {
+impl HeaderInjector {
     /// Writes `batch` behind what is in `out`, each record with the headers that `choose` gives it; lengths and checksum
-    /// are redone, all else is as it was. Nothing is written unless the outcome is [`Outcome::Changed`].
+    /// are redone, all else is as it was. Nothing is written unless the outcome is [`BatchOutcome::Changed`].
     pub fn inject(
         &mut self,
-        batch: Batch<'_>,
-        limits: &Limits,
+        batch: RecordBatch<'_>,
+        limits: &InjectionLimits,
         out: &mut Vec<u8>,
-        mut choose: impl FnMut(&Record<'_>, &mut Headers),
-    ) -> Outcome {
+        mut choose: impl FnMut(&Record<'_>, &mut HeaderWriter),
+    ) -> BatchOutcome {
         let begin = out.len();
         let written = match batch.codec() {
-            _ if batch.is_control() => Err(Reason::Control),
-            _ if batch.count() <= 0 => Err(Reason::Empty),
-            Codec::Unknown(codec) => Err(Reason::Codec(codec)),
-            Codec::None => self.inject_plain(batch, limits, out, &mut choose),
-            codec @ (Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd) => {
+            _ if batch.is_control() => Err(BatchError::ControlBatch),
+            _ if batch.record_count() <= 0 => Err(BatchError::NoRecords),
+            CompressionCodec::Unknown(codec) => Err(BatchError::UnknownCodec(codec)),
+            CompressionCodec::None => self.inject_plain(batch, limits, out, &mut choose),
+            codec @ (CompressionCodec::Gzip
+            | CompressionCodec::Snappy
+            | CompressionCodec::Lz4
+            | CompressionCodec::Zstd) => {
                 self.inject_compressed(batch, codec, limits, out, &mut choose)
             }
         };
         match written {
-            Ok(changed) if changed > 0 => Outcome::Changed(changed),
+            Ok(changed) if changed > 0 => BatchOutcome::Changed(changed),
             Ok(_) => {
                 out.truncate(begin);
-                Outcome::Unchanged
+                BatchOutcome::Unchanged
             }
             Err(reason) => {
                 out.truncate(begin);
-                Outcome::Passed(reason)
+                BatchOutcome::Skipped(reason)
             }
         }
     }
@@ -68,17 +74,17 @@ impl Injector {
 
     fn inject_plain(
         &mut self,
-        batch: Batch<'_>,
-        limits: &Limits,
+        batch: RecordBatch<'_>,
+        limits: &InjectionLimits,
         out: &mut Vec<u8>,
-        choose: &mut impl FnMut(&Record<'_>, &mut Headers),
-    ) -> Result<u32, Reason> {
+        choose: &mut impl FnMut(&Record<'_>, &mut HeaderWriter),
+    ) -> Result<u32, BatchError> {
         let begin = out.len();
         let old = batch.bytes();
-        out.extend_from_slice(old.get(..OVERHEAD).unwrap_or_default());
+        out.extend_from_slice(old.get(..RECORD_BATCH_OVERHEAD).unwrap_or_default());
         let (mut theirs, mut ours) = (Running::new(CHECKED), Running::new(begin + CHECKED));
-        let records = Records::new(batch.payload(), batch.count());
-        let reason = Reason::TooLarge {
+        let records = RecordIter::new(batch.payload(), batch.record_count());
+        let reason = BatchError::BatchTooLarge {
             max: limits.max_batch_bytes,
         };
         let bound = Bound {
@@ -92,7 +98,7 @@ impl Injector {
             out,
             choose,
             |read, out| {
-                theirs.advance(old, OVERHEAD + read);
+                theirs.advance(old, RECORD_BATCH_OVERHEAD + read);
                 ours.advance(out, out.len());
             },
         )?;
@@ -101,7 +107,7 @@ impl Injector {
         }
         theirs.advance(old, old.len());
         if theirs.value() != batch.crc() {
-            return Err(Reason::Checksum);
+            return Err(BatchError::ChecksumMismatch);
         }
         ours.advance(out, out.len());
         seal(out, begin, ours.value(), limits)?;
@@ -110,14 +116,14 @@ impl Injector {
 
     fn inject_compressed(
         &mut self,
-        batch: Batch<'_>,
-        codec: Codec,
-        limits: &Limits,
+        batch: RecordBatch<'_>,
+        codec: CompressionCodec,
+        limits: &InjectionLimits,
         out: &mut Vec<u8>,
-        choose: &mut impl FnMut(&Record<'_>, &mut Headers),
-    ) -> Result<u32, Reason> {
-        if !batch.is_intact() {
-            return Err(Reason::Checksum);
+        choose: &mut impl FnMut(&Record<'_>, &mut HeaderWriter),
+    ) -> Result<u32, BatchError> {
+        if !batch.has_valid_checksum() {
+            return Err(BatchError::ChecksumMismatch);
         }
         let Self {
             codecs,
@@ -126,20 +132,25 @@ impl Injector {
             spliced,
         } = self;
         let max = limits.max_inflated_bytes;
-        let snappy = codecs.inflate(codec, batch.payload(), max, plain)?;
+        let snappy = codecs.decompress(codec, batch.payload(), max, plain)?;
         spliced.clear();
-        let records = Records::new(plain, batch.count());
+        let records = RecordIter::new(plain, batch.record_count());
         let bound = Bound {
             end: max,
-            reason: Reason::Inflated { max },
+            reason: BatchError::InflatedTooLarge { max },
         };
         let changed = splice(records, headers, bound, spliced, choose, |_, _| {})?;
         if changed == 0 {
             return Ok(0);
         }
         let begin = out.len();
-        out.extend_from_slice(batch.bytes().get(..OVERHEAD).unwrap_or_default());
-        codecs.deflate(codec, snappy, spliced, out)?;
+        out.extend_from_slice(
+            batch
+                .bytes()
+                .get(..RECORD_BATCH_OVERHEAD)
+                .unwrap_or_default(),
+        );
+        codecs.compress(codec, snappy, spliced, out)?;
         let crc = checksum(out.get(begin + CHECKED..).unwrap_or_default());
         seal(out, begin, crc, limits)?;
         Ok(changed)
@@ -147,8 +158,13 @@ impl Injector {
 }
 
 /// Writes the length and the checksum of the batch that begins at `begin`.
-fn seal(out: &mut [u8], begin: usize, crc: u32, limits: &Limits) -> Result<(), Reason> {
-    let too_large = Reason::TooLarge {
+fn seal(
+    out: &mut [u8],
+    begin: usize,
+    crc: u32,
+    limits: &InjectionLimits,
+) -> Result<(), BatchError> {
+    let too_large = BatchError::BatchTooLarge {
         max: limits.max_batch_bytes,
     };
     let batch = out.get_mut(begin..).ok_or(too_large)?;

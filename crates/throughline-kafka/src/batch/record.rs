@@ -4,7 +4,7 @@ use crate::wire::{Error, varint};
 
 /// The records of a batch, inflated, in order. Ends behind the first that is not well-formed.
 #[derive(Debug, Clone)]
-pub struct Records<'a> {
+pub struct RecordIter<'a> {
     bytes: &'a [u8],
     at: usize,
     left: i32,
@@ -35,7 +35,7 @@ pub struct Record<'a> {
 
 /// A header: any bytes, any number of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header<'a> {
+pub struct RecordHeader<'a> {
     pub key: &'a [u8],
     /// [`None`] when null.
     pub value: Option<&'a [u8]>,
@@ -47,16 +47,16 @@ pub struct Header<'a> {
 
 /// The headers of a record, in order.
 #[derive(Debug, Clone)]
-pub struct HeaderIter<'a> {
+pub struct RecordHeaderIter<'a> {
     /// The record, and where the next one begins in it.
     bytes: &'a [u8],
     at: usize,
     left: u32,
 }
 
-// === impl Records ===
+// === impl RecordIter ===
 
-impl<'a> Records<'a> {
+impl<'a> RecordIter<'a> {
     /// `count` records that lie in `bytes`, which are not compressed.
     #[must_use]
     pub const fn new(bytes: &'a [u8], count: i32) -> Self {
@@ -69,7 +69,7 @@ impl<'a> Records<'a> {
 
     /// The bytes behind the records that have been given out.
     #[must_use]
-    pub fn rest(&self) -> &'a [u8] {
+    pub fn remaining_bytes(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
@@ -91,7 +91,7 @@ impl<'a> Records<'a> {
     }
 }
 
-impl<'a> Iterator for Records<'a> {
+impl<'a> Iterator for RecordIter<'a> {
     type Item = Result<Record<'a>, Error>;
 
     #[inline(always)]
@@ -162,8 +162,8 @@ impl<'a> Record<'a> {
     /// The headers, in order, those of one key as often as they are there.
     #[must_use]
     #[inline]
-    pub const fn headers(&self) -> HeaderIter<'a> {
-        HeaderIter {
+    pub const fn headers(&self) -> RecordHeaderIter<'a> {
+        RecordHeaderIter {
             bytes: self.bytes,
             at: self.headers_at,
             left: self.count,
@@ -173,15 +173,15 @@ impl<'a> Record<'a> {
     /// The last header of this key, which is the one that counts.
     #[must_use]
     #[inline(always)]
-    pub fn header(&self, key: &[u8]) -> Option<Header<'a>> {
-        let [found] = self.find([key]);
+    pub fn last_header(&self, key: &[u8]) -> Option<RecordHeader<'a>> {
+        let [found] = self.last_headers([key]);
         found
     }
 
     /// The last header of each of these keys, all in one walk.
     #[must_use]
     #[inline(always)]
-    pub fn find<const N: usize>(&self, keys: [&[u8]; N]) -> [Option<Header<'a>>; N] {
+    pub fn last_headers<const N: usize>(&self, keys: [&[u8]; N]) -> [Option<RecordHeader<'a>>; N] {
         let mut found = [None; N];
         for header in self.headers() {
             for (key, found) in keys.iter().zip(&mut found) {
@@ -200,19 +200,19 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.first() == other.first() && one == other
 }
 
-// === impl HeaderIter ===
+// === impl RecordHeaderIter ===
 
-impl<'a> Iterator for HeaderIter<'a> {
-    type Item = Header<'a>;
+impl<'a> Iterator for RecordHeaderIter<'a> {
+    type Item = RecordHeader<'a>;
 
     #[inline(always)]
-    fn next(&mut self) -> Option<Header<'a>> {
+    fn next(&mut self) -> Option<RecordHeader<'a>> {
         self.left = self.left.checked_sub(1)?;
         let start = self.at;
         let key = field(self.bytes, &mut self.at)??;
         let value = field(self.bytes, &mut self.at)?;
         let end = self.at;
-        Some(Header {
+        Some(RecordHeader {
             key,
             value,
             start,

@@ -1,8 +1,8 @@
-//! Records written anew with more headers, and both checksums, the old one's and the new one's, on the way.
+//! RecordIter written anew with more headers, and both checksums, the old one's and the new one's, on the way.
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use super::{Headers, Reason, Record, Records};
+use super::{BatchError, HeaderWriter, Record, RecordIter};
 use crate::wire::Error;
 
 /// How much is written between two steps of a checksum: what was just copied is still in the cache, and starting a step
@@ -19,7 +19,7 @@ pub(super) struct Running {
 #[derive(Clone, Copy)]
 pub(super) struct Bound {
     pub(super) end: usize,
-    pub(super) reason: Reason,
+    pub(super) reason: BatchError,
 }
 
 /// Writes `records` behind `out`, each with the headers that `choose` gives it, and tells `watch` how far it has come:
@@ -28,18 +28,18 @@ pub(super) struct Bound {
 /// # Errors
 /// When a record is malformed, or `out` would be longer than the bound.
 pub(super) fn splice(
-    mut records: Records<'_>,
-    headers: &mut Headers,
+    mut records: RecordIter<'_>,
+    headers: &mut HeaderWriter,
     bound: Bound,
     out: &mut Vec<u8>,
-    choose: &mut impl FnMut(&Record<'_>, &mut Headers),
+    choose: &mut impl FnMut(&Record<'_>, &mut HeaderWriter),
     mut watch: impl FnMut(usize, &[u8]),
-) -> Result<u32, Reason> {
+) -> Result<u32, BatchError> {
     std::mem::swap(&mut headers.out, out);
     let changed = splice_lent(&mut records, headers, bound, choose, &mut watch);
     std::mem::swap(&mut headers.out, out);
-    if changed.is_ok() && !records.rest().is_empty() {
-        return Err(Reason::Malformed(Error {
+    if changed.is_ok() && !records.remaining_bytes().is_empty() {
+        return Err(BatchError::MalformedRecords(Error {
             at: records.at(),
             expected: "no bytes behind the last record",
         }));
@@ -50,16 +50,16 @@ pub(super) fn splice(
 /// As above, to the output that is lent to `headers`.
 #[inline]
 fn splice_lent(
-    records: &mut Records<'_>,
-    headers: &mut Headers,
+    records: &mut RecordIter<'_>,
+    headers: &mut HeaderWriter,
     bound: Bound,
-    choose: &mut impl FnMut(&Record<'_>, &mut Headers),
+    choose: &mut impl FnMut(&Record<'_>, &mut HeaderWriter),
     watch: &mut impl FnMut(usize, &[u8]),
-) -> Result<u32, Reason> {
+) -> Result<u32, BatchError> {
     let mut changed = 0;
-    let (all, mut watched) = (records.rest(), headers.out.len());
+    let (all, mut watched) = (records.remaining_bytes(), headers.out.len());
     for record in records {
-        let record = record.map_err(Reason::Malformed)?;
+        let record = record.map_err(BatchError::MalformedRecords)?;
         // Nothing is written before the first record that gets headers: a batch in which none does is only read.
         if changed == 0 {
             headers.open_alone();

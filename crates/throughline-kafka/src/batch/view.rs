@@ -1,9 +1,10 @@
 //! A batch where it lies, and the sequence of them in a record set.
 
-use super::{Codec, Records, checksum};
+use super::{CompressionCodec, RecordIter, checksum};
+use crate::types::{Offset, TimestampMs};
 
 /// Bytes of a batch in front of its records.
-pub const OVERHEAD: usize = 61;
+pub const RECORD_BATCH_OVERHEAD: usize = 61;
 
 /// Offset and length: what stands in front of every batch, of any magic.
 const LOG_OVERHEAD: usize = 12;
@@ -15,37 +16,37 @@ pub(super) const LENGTH: usize = 8;
 
 /// A whole batch of magic 2. Nothing of it has been checked but its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Batch<'a> {
+pub struct RecordBatch<'a> {
     bytes: &'a [u8],
 }
 
 /// The batches of a record set, in order. What is given out, put together, is the record set.
 #[derive(Debug, Clone)]
-pub struct Batches<'a> {
+pub struct RecordBatches<'a> {
     rest: &'a [u8],
 }
 
 /// One of a record set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry<'a> {
+pub enum RecordSetEntry<'a> {
     /// A batch that can be read.
-    Batch(Batch<'a>),
+    Batch(RecordBatch<'a>),
     /// A message set of magic 0 or 1, or of a magic to come.
-    Other { magic: i8, bytes: &'a [u8] },
+    LegacyMessageSet { magic: i8, bytes: &'a [u8] },
     /// The beginning of a batch, cut where the fetch had enough; always the last.
     Partial(&'a [u8]),
     /// Bytes that are no batch, to the end.
     Malformed(&'a [u8]),
 }
 
-// === impl Batch ===
+// === impl RecordBatch ===
 
-impl<'a> Batch<'a> {
+impl<'a> RecordBatch<'a> {
     /// The batch that is all of `bytes`; [`None`] when they are anything else.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Option<Self> {
-        match Batches::new(bytes).next() {
-            Some(Entry::Batch(batch)) if batch.bytes.len() == bytes.len() => Some(batch),
+        match RecordBatches::new(bytes).next() {
+            Some(RecordSetEntry::Batch(batch)) if batch.bytes.len() == bytes.len() => Some(batch),
             _ => None,
         }
     }
@@ -58,8 +59,8 @@ impl<'a> Batch<'a> {
 
     /// The offset of its first record; in a produce request a number of no meaning.
     #[must_use]
-    pub fn base_offset(&self) -> i64 {
-        i64::from_be_bytes(self.fixed(0))
+    pub fn base_offset(&self) -> Offset {
+        Offset(i64::from_be_bytes(self.fixed(0)))
     }
 
     /// The epoch of the partition's leader; not covered by the checksum.
@@ -76,7 +77,7 @@ impl<'a> Batch<'a> {
 
     /// Whether the checksum is right.
     #[must_use]
-    pub fn is_intact(&self) -> bool {
+    pub fn has_valid_checksum(&self) -> bool {
         checksum(self.bytes.get(CHECKED..).unwrap_or_default()) == self.crc()
     }
 
@@ -88,8 +89,8 @@ impl<'a> Batch<'a> {
 
     /// How the records are compressed.
     #[must_use]
-    pub fn codec(&self) -> Codec {
-        Codec::of(self.attributes())
+    pub fn codec(&self) -> CompressionCodec {
+        CompressionCodec::of(self.attributes())
     }
 
     /// Whether the broker set the timestamps: then each is the batch's [`Batch::max_timestamp`].
@@ -118,14 +119,14 @@ impl<'a> Batch<'a> {
 
     /// What the records' timestamps count from, in milliseconds since 1970.
     #[must_use]
-    pub fn base_timestamp(&self) -> i64 {
-        i64::from_be_bytes(self.fixed(27))
+    pub fn base_timestamp(&self) -> TimestampMs {
+        TimestampMs(i64::from_be_bytes(self.fixed(27)))
     }
 
     /// The latest timestamp, in milliseconds since 1970.
     #[must_use]
-    pub fn max_timestamp(&self) -> i64 {
-        i64::from_be_bytes(self.fixed(35))
+    pub fn max_timestamp(&self) -> TimestampMs {
+        TimestampMs(i64::from_be_bytes(self.fixed(35)))
     }
 
     /// The producer's id, -1 when it is not idempotent.
@@ -148,20 +149,21 @@ impl<'a> Batch<'a> {
 
     /// How many records there are, by the header's word.
     #[must_use]
-    pub fn count(&self) -> i32 {
+    pub fn record_count(&self) -> i32 {
         i32::from_be_bytes(self.fixed(57))
     }
 
     /// What follows the header: the records, compressed as [`Batch::codec`] says.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
-        self.bytes.get(OVERHEAD..).unwrap_or_default()
+        self.bytes.get(RECORD_BATCH_OVERHEAD..).unwrap_or_default()
     }
 
     /// The records, if they are not compressed.
     #[must_use]
-    pub fn records(&self) -> Option<Records<'a>> {
-        (self.codec() == Codec::None).then(|| Records::new(self.payload(), self.count()))
+    pub fn records(&self) -> Option<RecordIter<'a>> {
+        (self.codec() == CompressionCodec::None)
+            .then(|| RecordIter::new(self.payload(), self.record_count()))
     }
 
     fn fixed<const N: usize>(&self, at: usize) -> [u8; N] {
@@ -174,9 +176,9 @@ impl<'a> Batch<'a> {
     }
 }
 
-// === impl Batches ===
+// === impl RecordBatches ===
 
-impl<'a> Batches<'a> {
+impl<'a> RecordBatches<'a> {
     /// The batches of this record set.
     #[must_use]
     pub const fn new(records: &'a [u8]) -> Self {
@@ -189,48 +191,50 @@ impl<'a> Batches<'a> {
     }
 }
 
-impl<'a> Iterator for Batches<'a> {
-    type Item = Entry<'a>;
+impl<'a> Iterator for RecordBatches<'a> {
+    type Item = RecordSetEntry<'a>;
 
-    fn next(&mut self) -> Option<Entry<'a>> {
+    fn next(&mut self) -> Option<RecordSetEntry<'a>> {
         if self.rest.is_empty() {
             return None;
         }
         let Some(length) = self.rest.get(LENGTH..).and_then(|rest| rest.first_chunk()) else {
-            return Some(Entry::Partial(self.take()));
+            return Some(RecordSetEntry::Partial(self.take()));
         };
         // A message set has at least its checksum, its magic and its attributes.
         let Some(length) = usize::try_from(i32::from_be_bytes(*length))
             .ok()
             .filter(|length| *length >= 6)
         else {
-            return Some(Entry::Malformed(self.take()));
+            return Some(RecordSetEntry::Malformed(self.take()));
         };
         let Some((bytes, rest)) = self.rest.split_at_checked(LOG_OVERHEAD + length) else {
-            return Some(Entry::Partial(self.take()));
+            return Some(RecordSetEntry::Partial(self.take()));
         };
         let magic = bytes.get(16).copied().unwrap_or_default().cast_signed();
-        if magic == 2 && bytes.len() < OVERHEAD {
-            return Some(Entry::Malformed(self.take()));
+        if magic == 2 && bytes.len() < RECORD_BATCH_OVERHEAD {
+            return Some(RecordSetEntry::Malformed(self.take()));
         }
         self.rest = rest;
         Some(if magic == 2 {
-            Entry::Batch(Batch { bytes })
+            RecordSetEntry::Batch(RecordBatch { bytes })
         } else {
-            Entry::Other { magic, bytes }
+            RecordSetEntry::LegacyMessageSet { magic, bytes }
         })
     }
 }
 
-// === impl Entry ===
+// === impl RecordSetEntry ===
 
-impl<'a> Entry<'a> {
+impl<'a> RecordSetEntry<'a> {
     /// The bytes of it, whatever it is.
     #[must_use]
     pub const fn bytes(&self) -> &'a [u8] {
         match self {
             Self::Batch(batch) => batch.bytes(),
-            Self::Other { bytes, .. } | Self::Partial(bytes) | Self::Malformed(bytes) => bytes,
+            Self::LegacyMessageSet { bytes, .. }
+            | Self::Partial(bytes)
+            | Self::Malformed(bytes) => bytes,
         }
     }
 }

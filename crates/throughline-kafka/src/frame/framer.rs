@@ -2,18 +2,19 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::LENGTH;
-use crate::api::{ApiKey, CorrelationId};
+use super::LENGTH_PREFIX_BYTES;
+use crate::api::ApiKey;
+use crate::types::CorrelationId;
 
 /// Finds the frames in one direction of a connection.
 ///
-/// Give it bytes with [`Framer::next`] until it asks for more. After an [`Event::Head`] say with [`Framer::collect`]
+/// Give it bytes with [`Framer::next`] until it asks for more. After an [`FrameEvent::Header`] say with [`Framer::collect`]
 /// that the frame is wanted in one piece; otherwise it passes. Every byte that goes in comes out, once and in order, in
-/// [`Event::Pass`] and [`Event::Frame`]: whoever writes these on has passed the stream on.
+/// [`FrameEvent::Passthrough`] and [`FrameEvent::Frame`]: whoever writes these on has passed the stream on.
 ///
 /// ```text
 ///             head complete            next()              all of it out
-///   Between -----------------> Head -----------> Passing -----------------> Between
+///   Between -----------------> FrameHeader -----------> Passing -----------------> Between
 ///      |                         | collect()                                   ^
 ///      | no frame, or opaque()   +-----------> Collecting ---------------------+
 ///      v                                          frame complete
@@ -30,43 +31,43 @@ pub struct Framer {
 
 /// What [`Framer::next`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum FrameEvent {
     /// A frame begins.
-    Head(Head),
+    Header(FrameHeader),
     /// A SASL token begins, which has a length and no header. It passes.
-    Token,
+    SaslToken,
     /// Bytes to be written on as they are.
-    Pass(Bytes),
+    Passthrough(Bytes),
     /// A frame that was collected, with its length in front.
     Frame(Bytes),
     /// What came is no frame, so all that follows passes; told once.
-    Lost(Loss),
+    FramingFailed(FramingError),
 }
 
 /// Whose a frame is, as soon as it can be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head {
+pub enum FrameHeader {
     Request {
         size: usize,
-        api: ApiKey,
+        api_key: ApiKey,
         version: i16,
-        correlation: CorrelationId,
+        correlation_id: CorrelationId,
     },
     Response {
         size: usize,
-        correlation: CorrelationId,
+        correlation_id: CorrelationId,
     },
 }
 
 /// Why a stream cannot be followed any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Loss {
+pub enum FramingError {
     /// TLS: a client's handshake with a port that expects none, or the alert of a broker that expects one.
     #[error("the stream begins with TLS")]
     Tls,
     /// A length that no frame has.
     #[error("{0} cannot be the length of a frame")]
-    Length(i32),
+    InvalidLength(i32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl Framer {
     }
 
     /// Takes what it needs from the front of `input`. [`None`] when all of that has been taken and more is needed.
-    pub fn next(&mut self, input: &mut Bytes) -> Option<Event> {
+    pub fn next(&mut self, input: &mut Bytes) -> Option<FrameEvent> {
         match self.state {
             State::Beginning | State::Between => self.look(input),
             State::Head(size) => {
@@ -132,8 +133,12 @@ impl Framer {
             }
             State::Passing(left) => self.pass(left, input),
             State::Collecting(size) => self.gather(size, input),
-            State::Opaque if !self.held.is_empty() => Some(Event::Pass(self.held.split().freeze())),
-            State::Opaque => (!input.is_empty()).then(|| Event::Pass(input.split_to(input.len()))),
+            State::Opaque if !self.held.is_empty() => {
+                Some(FrameEvent::Passthrough(self.held.split().freeze()))
+            }
+            State::Opaque => {
+                (!input.is_empty()).then(|| FrameEvent::Passthrough(input.split_to(input.len())))
+            }
         }
     }
 
@@ -155,17 +160,17 @@ impl Framer {
     }
 
     /// The next frame is a SASL token; in requests so are those behind it, until a request comes.
-    pub const fn expect_token(&mut self) {
+    pub const fn expect_sasl_token(&mut self) {
         self.tokens = Tokens::Next;
     }
 
     /// No token comes after all.
-    pub const fn expect_no_token(&mut self) {
+    pub const fn cancel_sasl_token(&mut self) {
         self.tokens = Tokens::None;
     }
 
     /// From here on there are no frames. What is held passes.
-    pub const fn opaque(&mut self) {
+    pub const fn set_opaque(&mut self) {
         self.state = State::Opaque;
     }
 
@@ -177,25 +182,25 @@ impl Framer {
 
     /// Whether all that came in were whole frames, and all of them have gone out.
     #[must_use]
-    pub fn is_between(&self) -> bool {
+    pub fn is_at_frame_boundary(&self) -> bool {
         matches!(self.state, State::Beginning | State::Between) && self.held.is_empty()
     }
 
     /// Bytes taken in and not given out: of a head, or of a frame that is collected.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn buffered_bytes(&self) -> usize {
         self.held.len()
     }
 
     /// Looks for a head at a border.
-    fn look(&mut self, input: &mut Bytes) -> Option<Event> {
+    fn look(&mut self, input: &mut Bytes) -> Option<FrameEvent> {
         let wanted = self.wanted(input);
         if self.held.is_empty()
             && self.state == State::Beginning
             && input.first() == Some(&self.direction.tls())
         {
-            self.opaque();
-            return Some(Event::Lost(Loss::Tls));
+            self.set_opaque();
+            return Some(FrameEvent::FramingFailed(FramingError::Tls));
         }
         if !self.held.is_empty() || input.len() < wanted {
             // At most a head's bytes are ever copied here; a length that is no good is told as soon as it is there.
@@ -217,15 +222,15 @@ impl Framer {
                     } else {
                         Tokens::None
                     };
-                    return Some(Event::Token);
+                    return Some(FrameEvent::SaslToken);
                 }
                 Ok(Some(None)) => {
                     self.tokens = Tokens::None;
                     return self.look(input);
                 }
                 Err(loss) => {
-                    self.opaque();
-                    return Some(Event::Lost(loss));
+                    self.set_opaque();
+                    return Some(FrameEvent::FramingFailed(loss));
                 }
             }
         }
@@ -233,11 +238,11 @@ impl Framer {
             Ok(None) => None,
             Ok(Some(head)) => {
                 self.state = State::Head(head.size());
-                Some(Event::Head(head))
+                Some(FrameEvent::Header(head))
             }
             Err(loss) => {
-                self.opaque();
-                Some(Event::Lost(loss))
+                self.set_opaque();
+                Some(FrameEvent::FramingFailed(loss))
             }
         }
     }
@@ -246,21 +251,25 @@ impl Framer {
     fn wanted(&self, input: &Bytes) -> usize {
         match self.tokens {
             Tokens::None => self.direction.head(),
-            Tokens::Next => LENGTH,
+            Tokens::Next => LENGTH_PREFIX_BYTES,
             Tokens::Perhaps => {
                 // An empty token is all of a frame; of any other the first byte tells.
                 let is_empty = self
                     .held
                     .iter()
                     .chain(input.iter())
-                    .take(LENGTH)
+                    .take(LENGTH_PREFIX_BYTES)
                     .all(|byte| *byte == 0);
-                if is_empty { LENGTH } else { LENGTH + 1 }
+                if is_empty {
+                    LENGTH_PREFIX_BYTES
+                } else {
+                    LENGTH_PREFIX_BYTES + 1
+                }
             }
         }
     }
 
-    fn pass(&mut self, left: usize, input: &mut Bytes) -> Option<Event> {
+    fn pass(&mut self, left: usize, input: &mut Bytes) -> Option<FrameEvent> {
         let piece = if self.held.is_empty() {
             input.split_to(left.min(input.len()))
         } else {
@@ -272,13 +281,13 @@ impl Framer {
         } else {
             State::Passing(left)
         };
-        (!piece.is_empty()).then_some(Event::Pass(piece))
+        (!piece.is_empty()).then_some(FrameEvent::Passthrough(piece))
     }
 
-    fn gather(&mut self, size: usize, input: &mut Bytes) -> Option<Event> {
+    fn gather(&mut self, size: usize, input: &mut Bytes) -> Option<FrameEvent> {
         if self.held.is_empty() && input.len() >= size {
             self.state = State::Between;
-            return Some(Event::Frame(input.split_to(size)));
+            return Some(FrameEvent::Frame(input.split_to(size)));
         }
         let missing = size.saturating_sub(self.held.len());
         // Room for all of a frame of the usual length at once; for a longer one as its bytes come, whatever it claims.
@@ -289,13 +298,13 @@ impl Framer {
             return None;
         }
         self.state = State::Between;
-        Some(Event::Frame(self.held.split().freeze()))
+        Some(FrameEvent::Frame(self.held.split().freeze()))
     }
 }
 
-// === impl Head ===
+// === impl FrameHeader ===
 
-impl Head {
+impl FrameHeader {
     /// Bytes of the frame, with its length.
     #[must_use]
     pub const fn size(&self) -> usize {
@@ -306,9 +315,11 @@ impl Head {
 
     /// The number that pairs it.
     #[must_use]
-    pub const fn correlation(&self) -> CorrelationId {
+    pub const fn correlation_id(&self) -> CorrelationId {
         match self {
-            Self::Request { correlation, .. } | Self::Response { correlation, .. } => *correlation,
+            Self::Request { correlation_id, .. } | Self::Response { correlation_id, .. } => {
+                *correlation_id
+            }
         }
     }
 }
@@ -319,8 +330,8 @@ impl Direction {
     /// Bytes that must be there before it can be said whose the frame is.
     const fn head(self) -> usize {
         match self {
-            Self::Requests => LENGTH + 8,
-            Self::Responses => LENGTH + 4,
+            Self::Requests => LENGTH_PREFIX_BYTES + 8,
+            Self::Responses => LENGTH_PREFIX_BYTES + 4,
         }
     }
 
@@ -334,30 +345,30 @@ impl Direction {
     }
 
     /// Reads the head at the front, when enough is there.
-    fn read(self, mut front: &[u8]) -> Result<Option<Head>, Loss> {
-        if front.len() < LENGTH {
+    fn read(self, mut front: &[u8]) -> Result<Option<FrameHeader>, FramingError> {
+        if front.len() < LENGTH_PREFIX_BYTES {
             return Ok(None);
         }
         let length = front.get_i32();
-        let shortest = self.head() - LENGTH;
+        let shortest = self.head() - LENGTH_PREFIX_BYTES;
         let size = usize::try_from(length)
             .ok()
             .filter(|size| *size >= shortest)
-            .ok_or(Loss::Length(length))?
-            + LENGTH;
+            .ok_or(FramingError::InvalidLength(length))?
+            + LENGTH_PREFIX_BYTES;
         if front.len() < shortest {
             return Ok(None);
         }
         Ok(Some(match self {
-            Self::Requests => Head::Request {
+            Self::Requests => FrameHeader::Request {
                 size,
-                api: ApiKey(front.get_i16()),
+                api_key: ApiKey(front.get_i16()),
                 version: front.get_i16(),
-                correlation: CorrelationId(front.get_i32()),
+                correlation_id: CorrelationId(front.get_i32()),
             },
-            Self::Responses => Head::Response {
+            Self::Responses => FrameHeader::Response {
                 size,
-                correlation: CorrelationId(front.get_i32()),
+                correlation_id: CorrelationId(front.get_i32()),
             },
         }))
     }
@@ -368,12 +379,13 @@ impl Direction {
     clippy::option_option,
     reason = "the outer one: more is needed; the inner one: it is no token"
 )]
-fn read_token(mut front: &[u8], tokens: Tokens) -> Result<Option<Option<usize>>, Loss> {
-    if front.len() < LENGTH {
+fn read_token(mut front: &[u8], tokens: Tokens) -> Result<Option<Option<usize>>, FramingError> {
+    if front.len() < LENGTH_PREFIX_BYTES {
         return Ok(None);
     }
     let length = front.get_i32();
-    let size = usize::try_from(length).map_err(|_| Loss::Length(length))? + LENGTH;
+    let size = usize::try_from(length).map_err(|_| FramingError::InvalidLength(length))?
+        + LENGTH_PREFIX_BYTES;
     if tokens == Tokens::Next || length == 0 {
         return Ok(Some(Some(size)));
     }

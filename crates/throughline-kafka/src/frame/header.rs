@@ -1,26 +1,27 @@
 //! The header of a whole frame: request header v1 and v2, response header v0 and v1.
 
-use super::LENGTH;
-use crate::api::{ApiKey, CorrelationId};
-use crate::wire::{Error, Field, Prefix, Reader};
+use super::LENGTH_PREFIX_BYTES;
+use crate::api::ApiKey;
+use crate::types::CorrelationId;
+use crate::wire::{Error, LengthPrefix, WireField, WireReader};
 
 /// The header of a request. Its client id is never compact, not even in v2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestHeader<'a> {
-    pub api: ApiKey,
+    pub api_key: ApiKey,
     pub version: i16,
-    pub correlation: CorrelationId,
-    pub client_id: Option<Field<'a>>,
+    pub correlation_id: CorrelationId,
+    pub client_id: Option<WireField<'a>>,
     /// Where the body begins, from the beginning of the frame; [`None`] when the key is unknown and it cannot be told.
-    pub body: Option<usize>,
+    pub body_start: Option<usize>,
 }
 
 /// The header of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseHeader {
-    pub correlation: CorrelationId,
+    pub correlation_id: CorrelationId,
     /// Where the body begins, from the beginning of the frame; [`None`] when the key is unknown and it cannot be told.
-    pub body: Option<usize>,
+    pub body_start: Option<usize>,
 }
 
 // === impl RequestHeader ===
@@ -30,26 +31,26 @@ impl<'a> RequestHeader<'a> {
     ///
     /// # Errors
     /// When the frame ends within its header.
-    pub fn read(frame: &'a [u8]) -> Result<Self, Error> {
-        let mut reader = Reader::new(frame, 0, true);
-        reader.take(LENGTH, "the length of a frame")?;
+    pub fn parse(frame: &'a [u8]) -> Result<Self, Error> {
+        let mut reader = WireReader::new(frame, 0, true);
+        reader.take(LENGTH_PREFIX_BYTES, "the length of a frame")?;
         let (api, version) = (ApiKey(reader.i16()?), reader.i16()?);
-        let correlation = CorrelationId(reader.i32()?);
-        let client_id = reader.field(Prefix::Int16)?;
-        let body = match api.is_flexible(version) {
+        let correlation_id = CorrelationId(reader.i32()?);
+        let client_id = reader.length_prefixed(LengthPrefix::Int16)?;
+        let body_start = match api.is_flexible(version) {
             None => None,
-            Some(false) => Some(reader.at()),
+            Some(false) => Some(reader.position()),
             Some(true) => {
-                reader.tags()?;
-                Some(reader.at())
+                reader.tagged_fields()?;
+                Some(reader.position())
             }
         };
         Ok(Self {
-            api,
+            api_key: api,
             version,
-            correlation,
+            correlation_id,
             client_id,
-            body,
+            body_start,
         })
     }
 }
@@ -61,22 +62,25 @@ impl ResponseHeader {
     ///
     /// # Errors
     /// When the frame ends within its header.
-    pub fn read(frame: &[u8], api: ApiKey, version: i16) -> Result<Self, Error> {
-        let mut reader = Reader::new(frame, 0, true);
-        reader.take(LENGTH, "the length of a frame")?;
-        let correlation = CorrelationId(reader.i32()?);
+    pub fn parse(frame: &[u8], api: ApiKey, version: i16) -> Result<Self, Error> {
+        let mut reader = WireReader::new(frame, 0, true);
+        reader.take(LENGTH_PREFIX_BYTES, "the length of a frame")?;
+        let correlation_id = CorrelationId(reader.i32()?);
         // A client that does not know yet what the broker speaks must be able to read this one: always v0 (KIP-511).
         let flexible = api
             .is_flexible(version)
             .map(|flexible| flexible && api != ApiKey::API_VERSIONS);
-        let body = match flexible {
+        let body_start = match flexible {
             None => None,
-            Some(false) => Some(reader.at()),
+            Some(false) => Some(reader.position()),
             Some(true) => {
-                reader.tags()?;
-                Some(reader.at())
+                reader.tagged_fields()?;
+                Some(reader.position())
             }
         };
-        Ok(Self { correlation, body })
+        Ok(Self {
+            correlation_id,
+            body_start,
+        })
     }
 }

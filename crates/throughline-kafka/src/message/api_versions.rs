@@ -1,16 +1,16 @@
 //! ApiVersions: what a broker speaks, and how less of it is told.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
-use super::{Message, Opened, Splice};
+use super::{ApiMessage, BodySplice, ParseOutcome};
 use crate::api::ApiKey;
-use crate::wire::{Array, Error, Field, Read, Reader, Tag};
+use crate::wire::{Decode, Error, TaggedField, WireArray, WireField, WireReader};
 
 /// `ApiVersionsResponse`.
 #[derive(Debug, Clone)]
-pub struct Response<'a> {
+pub struct ApiVersionsResponse<'a> {
     pub error_code: i16,
-    pub api_keys: Array<'a, ApiVersion>,
+    pub api_keys: WireArray<'a, ApiVersion>,
     pub finalized_features: Option<FinalizedFeatures<'a>>,
 }
 
@@ -27,16 +27,16 @@ pub struct ApiVersion {
 /// `FinalizedFeatures`: what the cluster has agreed on (KIP-584).
 #[derive(Debug, Clone)]
 pub struct FinalizedFeatures<'a> {
-    pub features: Array<'a, Feature<'a>>,
-    tag: Tag<'a>,
+    pub features: WireArray<'a, FinalizedFeatureKey<'a>>,
+    tag: TaggedField<'a>,
     /// Where the number of features stands.
     count_at: Range<usize>,
 }
 
 /// `FinalizedFeatureKey`.
 #[derive(Debug, Clone)]
-pub struct Feature<'a> {
-    pub name: Field<'a>,
+pub struct FinalizedFeatureKey<'a> {
+    pub name: WireField<'a>,
     pub max_version_level: i16,
     pub min_version_level: i16,
     range: Range<usize>,
@@ -64,11 +64,11 @@ const FINALIZED_FEATURES: u32 = 2;
 pub fn clamp(
     version: i16,
     body: &[u8],
-    splice: &mut Splice,
+    splice: &mut BodySplice,
     mut clamp: impl FnMut(ApiKey, i16, i16) -> (i16, i16),
-) -> Result<Opened<u32>, Error> {
-    let Some(response) = Response::open(body, version)?.opened() else {
-        return Ok(Opened::Unopened);
+) -> Result<ParseOutcome<u32>, Error> {
+    let Some(response) = ApiVersionsResponse::parse(body, version)?.parsed() else {
+        return Ok(ParseOutcome::UnsupportedVersion);
     };
     let (mut count, mut produce) = (0, TRANSACTIONS_BY_PRODUCE);
     for key in &response.api_keys {
@@ -97,14 +97,14 @@ pub fn clamp(
     {
         features.drop(TRANSACTION_VERSION, splice)?;
     }
-    Ok(Opened::Opened(count))
+    Ok(ParseOutcome::Parsed(count))
 }
 
 // === impl FinalizedFeatures ===
 
 impl FinalizedFeatures<'_> {
     /// Takes a feature out of the list.
-    fn drop(&self, name: &[u8], splice: &mut Splice) -> Result<(), Error> {
+    fn drop(&self, name: &[u8], splice: &mut BodySplice) -> Result<(), Error> {
         let Some(feature) = self
             .features
             .iter()
@@ -121,17 +121,16 @@ impl FinalizedFeatures<'_> {
     }
 }
 
-// === impl Message ===
+// === impl ApiMessage ===
 
-impl<'a> Message<'a> for Response<'a> {
+impl<'a> ApiMessage<'a> for ApiVersionsResponse<'a> {
     const API: ApiKey = ApiKey::API_VERSIONS;
-    const VERSIONS: RangeInclusive<i16> = 0..=5;
 }
 
-// === impl Read ===
+// === impl Decode ===
 
-impl<'a> Read<'a> for Response<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for ApiVersionsResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let error_code = reader.i16()?;
         if error_code == UNSUPPORTED_VERSION {
             *reader = reader.downgraded();
@@ -142,7 +141,7 @@ impl<'a> Read<'a> for Response<'a> {
             reader.i32()?;
         }
         let finalized_features = reader
-            .tags()?
+            .tagged_fields()?
             .find(FINALIZED_FEATURES)
             .map(FinalizedFeatures::read)
             .transpose()?;
@@ -154,12 +153,12 @@ impl<'a> Read<'a> for Response<'a> {
     }
 }
 
-impl<'a> Read<'a> for ApiVersion {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for ApiVersion {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let api_key = ApiKey(reader.i16()?);
-        let versions_at = reader.at();
+        let versions_at = reader.position();
         let (min_version, max_version) = (reader.i16()?, reader.i16()?);
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             api_key,
             min_version,
@@ -170,30 +169,30 @@ impl<'a> Read<'a> for ApiVersion {
 }
 
 impl<'a> FinalizedFeatures<'a> {
-    fn read(mut tag: Tag<'a>) -> Result<Self, Error> {
-        let start = tag.reader.at();
+    fn read(mut tag: TaggedField<'a>) -> Result<Self, Error> {
+        let start = tag.reader.position();
         let mut behind_count = tag.reader;
-        behind_count.uvarint()?;
+        behind_count.unsigned_varint()?;
         let features = tag.reader.array()?;
         Ok(Self {
             features,
             tag,
-            count_at: start..behind_count.at(),
+            count_at: start..behind_count.position(),
         })
     }
 }
 
-impl<'a> Read<'a> for Feature<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let start = reader.at();
-        let name = reader.required()?;
+impl<'a> Decode<'a> for FinalizedFeatureKey<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let start = reader.position();
+        let name = reader.string()?;
         let (max_version_level, min_version_level) = (reader.i16()?, reader.i16()?);
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             name,
             max_version_level,
             min_version_level,
-            range: start..reader.at(),
+            range: start..reader.position(),
         })
     }
 }

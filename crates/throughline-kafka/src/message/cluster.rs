@@ -1,34 +1,33 @@
 //! Who is in the cluster: Metadata, FindCoordinator, DescribeCluster.
 
-use std::ops::RangeInclusive;
-
-use super::Message;
-use super::address::Endpoint;
+use super::ApiMessage;
+use super::endpoint::BrokerEndpoint;
 use crate::api::ApiKey;
-use crate::wire::{Array, Error, Field, Read, Reader};
+use crate::types::TopicId;
+use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
 
 /// `MetadataResponse`.
 #[derive(Debug, Clone, Copy)]
 pub struct MetadataResponse<'a> {
-    pub brokers: Array<'a, Broker<'a>>,
-    pub cluster_id: Option<Field<'a>>,
-    pub topics: Array<'a, Topic<'a>>,
+    pub brokers: WireArray<'a, MetadataBroker<'a>>,
+    pub cluster_id: Option<WireField<'a>>,
+    pub topics: WireArray<'a, MetadataTopic<'a>>,
 }
 
 /// `MetadataResponseBroker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Broker<'a> {
-    pub endpoint: Endpoint<'a>,
+pub struct MetadataBroker<'a> {
+    pub endpoint: BrokerEndpoint<'a>,
 }
 
 /// `MetadataResponseTopic`: a topic's name and its id, which is another one when the topic is made anew.
 #[derive(Debug, Clone, Copy)]
-pub struct Topic<'a> {
+pub struct MetadataTopic<'a> {
     pub error_code: i16,
     /// Null when it was asked for by an id that the broker does not know.
-    pub name: Option<Field<'a>>,
+    pub name: Option<WireField<'a>>,
     /// Zero before version 10.
-    pub topic_id: [u8; 16],
+    pub topic_id: TopicId,
     pub partition_count: u32,
 }
 
@@ -37,49 +36,46 @@ pub struct Topic<'a> {
 pub struct FindCoordinatorResponse<'a> {
     /// The only one, before version 4.
     sole: Option<Coordinator<'a>>,
-    coordinators: Array<'a, Coordinator<'a>>,
+    coordinators: WireArray<'a, Coordinator<'a>>,
 }
 
 /// `Coordinator`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coordinator<'a> {
     /// The group or transactional id; not told before version 4.
-    pub key: Option<Field<'a>>,
-    pub endpoint: Endpoint<'a>,
+    pub key: Option<WireField<'a>>,
+    pub endpoint: BrokerEndpoint<'a>,
     pub error_code: i16,
 }
 
 /// `DescribeClusterResponse`.
 #[derive(Debug, Clone, Copy)]
 pub struct DescribeClusterResponse<'a> {
-    pub cluster_id: Option<Field<'a>>,
-    pub brokers: Array<'a, DescribedBroker<'a>>,
+    pub cluster_id: Option<WireField<'a>>,
+    pub brokers: WireArray<'a, DescribeClusterBroker<'a>>,
 }
 
 /// `DescribeClusterBroker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DescribedBroker<'a> {
-    pub endpoint: Endpoint<'a>,
+pub struct DescribeClusterBroker<'a> {
+    pub endpoint: BrokerEndpoint<'a>,
 }
 
 /// `MetadataResponsePartition`, stepped over.
-struct Partition;
+struct MetadataPartition;
 
-// === impl Message ===
+// === impl ApiMessage ===
 
-impl<'a> Message<'a> for MetadataResponse<'a> {
+impl<'a> ApiMessage<'a> for MetadataResponse<'a> {
     const API: ApiKey = ApiKey::METADATA;
-    const VERSIONS: RangeInclusive<i16> = 0..=13;
 }
 
-impl<'a> Message<'a> for FindCoordinatorResponse<'a> {
+impl<'a> ApiMessage<'a> for FindCoordinatorResponse<'a> {
     const API: ApiKey = ApiKey::FIND_COORDINATOR;
-    const VERSIONS: RangeInclusive<i16> = 0..=6;
 }
 
-impl<'a> Message<'a> for DescribeClusterResponse<'a> {
+impl<'a> ApiMessage<'a> for DescribeClusterResponse<'a> {
     const API: ApiKey = ApiKey::DESCRIBE_CLUSTER;
-    const VERSIONS: RangeInclusive<i16> = 0..=2;
 }
 
 // === impl FindCoordinatorResponse ===
@@ -91,17 +87,17 @@ impl<'a> FindCoordinatorResponse<'a> {
     }
 }
 
-// === impl Read ===
+// === impl Decode ===
 
-impl<'a> Read<'a> for MetadataResponse<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for MetadataResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         if reader.version() >= 3 {
             // throttle_time_ms
             reader.i32()?;
         }
         let brokers = reader.array()?;
         let cluster_id = if reader.version() >= 2 {
-            reader.string()?
+            reader.nullable_string()?
         } else {
             None
         };
@@ -118,7 +114,7 @@ impl<'a> Read<'a> for MetadataResponse<'a> {
             // error_code
             reader.i16()?;
         }
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             brokers,
             cluster_id,
@@ -127,36 +123,36 @@ impl<'a> Read<'a> for MetadataResponse<'a> {
     }
 }
 
-impl<'a> Read<'a> for Broker<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let endpoint = Endpoint::read(reader)?;
+impl<'a> Decode<'a> for MetadataBroker<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let endpoint = BrokerEndpoint::decode(reader)?;
         if reader.version() >= 1 {
             // rack
-            reader.string()?;
+            reader.nullable_string()?;
         }
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { endpoint })
     }
 }
 
-impl<'a> Read<'a> for Topic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (error_code, name) = (reader.i16()?, reader.string()?);
+impl<'a> Decode<'a> for MetadataTopic<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (error_code, name) = (reader.i16()?, reader.nullable_string()?);
         let topic_id = if reader.version() >= 10 {
-            reader.uuid()?
+            reader.decode()?
         } else {
-            [0; 16]
+            TopicId::ZERO
         };
         if reader.version() >= 1 {
             // is_internal
             reader.bool()?;
         }
-        let partition_count = reader.array::<Partition>()?.len();
+        let partition_count = reader.array::<MetadataPartition>()?.len();
         if reader.version() >= 8 {
             // topic_authorized_operations
             reader.i32()?;
         }
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             error_code,
             name,
@@ -166,8 +162,8 @@ impl<'a> Read<'a> for Topic<'a> {
     }
 }
 
-impl<'a> Read<'a> for Partition {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for MetadataPartition {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         // error_code, partition_index, leader_id
         reader.i16()?;
         reader.i32()?;
@@ -183,13 +179,13 @@ impl<'a> Read<'a> for Partition {
             // offline_replicas
             reader.array::<i32>()?;
         }
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self)
     }
 }
 
-impl<'a> Read<'a> for FindCoordinatorResponse<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for FindCoordinatorResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         if reader.version() >= 1 {
             // throttle_time_ms
             reader.i32()?;
@@ -197,33 +193,33 @@ impl<'a> Read<'a> for FindCoordinatorResponse<'a> {
         let (sole, coordinators) = if reader.version() >= 4 {
             (None, reader.array()?)
         } else {
-            (Some(read_sole(reader)?), Array::default())
+            (Some(read_sole(reader)?), WireArray::default())
         };
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { sole, coordinators })
     }
 }
 
-fn read_sole<'a>(reader: &mut Reader<'a>) -> Result<Coordinator<'a>, Error> {
+fn read_sole<'a>(reader: &mut WireReader<'a>) -> Result<Coordinator<'a>, Error> {
     let error_code = reader.i16()?;
     if reader.version() >= 1 {
         // error_message
-        reader.string()?;
+        reader.nullable_string()?;
     }
     Ok(Coordinator {
         key: None,
-        endpoint: Endpoint::read(reader)?,
+        endpoint: BrokerEndpoint::decode(reader)?,
         error_code,
     })
 }
 
-impl<'a> Read<'a> for Coordinator<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (key, endpoint) = (reader.string()?, Endpoint::read(reader)?);
+impl<'a> Decode<'a> for Coordinator<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (key, endpoint) = (reader.nullable_string()?, BrokerEndpoint::decode(reader)?);
         let error_code = reader.i16()?;
         // error_message
-        reader.string()?;
-        reader.tags()?;
+        reader.nullable_string()?;
+        reader.tagged_fields()?;
         Ok(Self {
             key,
             endpoint,
@@ -232,23 +228,23 @@ impl<'a> Read<'a> for Coordinator<'a> {
     }
 }
 
-impl<'a> Read<'a> for DescribeClusterResponse<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for DescribeClusterResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         // throttle_time_ms, error_code, error_message
         reader.i32()?;
         reader.i16()?;
-        reader.string()?;
+        reader.nullable_string()?;
         if reader.version() >= 1 {
             // endpoint_type
             reader.i8()?;
         }
-        let cluster_id = reader.string()?;
+        let cluster_id = reader.nullable_string()?;
         // controller_id
         reader.i32()?;
         let brokers = reader.array()?;
         // cluster_authorized_operations
         reader.i32()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             cluster_id,
             brokers,
@@ -256,16 +252,16 @@ impl<'a> Read<'a> for DescribeClusterResponse<'a> {
     }
 }
 
-impl<'a> Read<'a> for DescribedBroker<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let endpoint = Endpoint::read(reader)?;
+impl<'a> Decode<'a> for DescribeClusterBroker<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let endpoint = BrokerEndpoint::decode(reader)?;
         // rack
-        reader.string()?;
+        reader.nullable_string()?;
         if reader.version() >= 2 {
             // is_fenced
             reader.bool()?;
         }
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { endpoint })
     }
 }

@@ -1,15 +1,14 @@
 //! Fetch: which partitions are asked for, and the records that come.
 
-use std::ops::RangeInclusive;
-
-use super::address::Endpoints;
-use super::{Message, Topic};
+use super::endpoint::NodeEndpoints;
+use super::{ApiMessage, TopicRef};
 use crate::api::ApiKey;
-use crate::wire::{Array, Error, Field, Read, Reader};
+use crate::types::{Offset, PartitionIndex};
+use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
 
 /// `FetchRequest`. In a fetch session (KIP-227) it lists the partitions that are new or changed, not all.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct FetchRequest<'a> {
     pub max_wait_ms: i32,
     pub min_bytes: i32,
     /// 0: all records, 1: those of committed transactions.
@@ -18,94 +17,91 @@ pub struct Request<'a> {
     pub session_id: i32,
     /// -1 before version 7.
     pub session_epoch: i32,
-    pub topics: Array<'a, RequestTopic<'a>>,
+    pub topics: WireArray<'a, FetchTopic<'a>>,
     /// Partitions that leave the session.
-    pub forgotten_topics: Array<'a, ForgottenTopic<'a>>,
+    pub forgotten_topics: WireArray<'a, ForgottenTopic<'a>>,
 }
 
 /// `FetchTopic`.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestTopic<'a> {
-    pub topic: Topic<'a>,
-    pub partitions: Array<'a, RequestPartition>,
+pub struct FetchTopic<'a> {
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, FetchPartition>,
 }
 
 /// `FetchPartition`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestPartition {
-    pub partition: i32,
-    pub fetch_offset: i64,
+pub struct FetchPartition {
+    pub partition: PartitionIndex,
+    pub fetch_offset: Offset,
 }
 
 /// `FetchResponse`. In a fetch session it has the partitions with news, not all.
 #[derive(Debug, Clone)]
-pub struct Response<'a> {
+pub struct FetchResponse<'a> {
     pub throttle_time_ms: i32,
     /// 0 before version 7.
     pub error_code: i16,
     /// 0 before version 7.
     pub session_id: i32,
-    pub topics: Array<'a, ResponseTopic<'a>>,
-    pub node_endpoints: Endpoints<'a>,
+    pub topics: WireArray<'a, FetchableTopicResponse<'a>>,
+    pub node_endpoints: NodeEndpoints<'a>,
 }
 
 /// `FetchableTopicResponse`.
 #[derive(Debug, Clone, Copy)]
-pub struct ResponseTopic<'a> {
-    pub topic: Topic<'a>,
-    pub partitions: Array<'a, ResponsePartition<'a>>,
+pub struct FetchableTopicResponse<'a> {
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, FetchPartitionData<'a>>,
 }
 
 /// `PartitionData`.
 #[derive(Debug, Clone, Copy)]
-pub struct ResponsePartition<'a> {
-    pub partition_index: i32,
+pub struct FetchPartitionData<'a> {
+    pub partition_index: PartitionIndex,
     pub error_code: i16,
     /// The offset behind the last record that all replicas have.
-    pub high_watermark: i64,
-    pub last_stable_offset: i64,
+    pub high_watermark: Offset,
+    pub last_stable_offset: Offset,
     /// -1 before version 5.
-    pub log_start_offset: i64,
+    pub log_start_offset: Offset,
     /// Of these producers, a reader of committed records leaves out what lies from the offset to the abort marker.
-    pub aborted_transactions: Array<'a, AbortedTransaction>,
+    pub aborted_transactions: WireArray<'a, AbortedTransaction>,
     /// The record set; its last batch may be cut.
-    pub records: Option<Field<'a>>,
+    pub records: Option<WireField<'a>>,
 }
 
 /// `AbortedTransaction`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AbortedTransaction {
     pub producer_id: i64,
-    pub first_offset: i64,
+    pub first_offset: Offset,
 }
 
 /// `ForgottenTopic`.
 #[derive(Debug, Clone, Copy)]
 pub struct ForgottenTopic<'a> {
-    pub topic: Topic<'a>,
-    pub partitions: Array<'a, i32>,
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, PartitionIndex>,
 }
 
-const VERSIONS: RangeInclusive<i16> = 4..=18;
 const TOPIC_IDS: i16 = 13;
 const NODE_ENDPOINTS: i16 = 16;
 
-// === impl Message ===
+// === impl ApiMessage ===
 
-impl<'a> Message<'a> for Request<'a> {
+impl<'a> ApiMessage<'a> for FetchRequest<'a> {
     const API: ApiKey = ApiKey::FETCH;
-    const VERSIONS: RangeInclusive<i16> = VERSIONS;
 }
 
-impl<'a> Message<'a> for Response<'a> {
+impl<'a> ApiMessage<'a> for FetchResponse<'a> {
     const API: ApiKey = ApiKey::FETCH;
-    const VERSIONS: RangeInclusive<i16> = VERSIONS;
 }
 
-// === impl Read ===
+// === impl Decode ===
 
-impl<'a> Read<'a> for Request<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for FetchRequest<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         if reader.version() <= 14 {
             // replica_id
             reader.i32()?;
@@ -123,13 +119,13 @@ impl<'a> Read<'a> for Request<'a> {
         let forgotten_topics = if reader.version() >= 7 {
             reader.array()?
         } else {
-            Array::default()
+            WireArray::default()
         };
         if reader.version() >= 11 {
             // rack_id
-            reader.string()?;
+            reader.nullable_string()?;
         }
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             max_wait_ms,
             min_bytes,
@@ -142,23 +138,23 @@ impl<'a> Read<'a> for Request<'a> {
     }
 }
 
-impl<'a> Read<'a> for RequestTopic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic = Topic::read(reader, TOPIC_IDS)?;
+impl<'a> Decode<'a> for FetchTopic<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic = TopicRef::decode(reader, TOPIC_IDS)?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { topic, partitions })
     }
 }
 
-impl<'a> Read<'a> for RequestPartition {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let partition = reader.i32()?;
+impl<'a> Decode<'a> for FetchPartition {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let partition = reader.decode()?;
         if reader.version() >= 9 {
             // current_leader_epoch
             reader.i32()?;
         }
-        let fetch_offset = reader.i64()?;
+        let fetch_offset = reader.decode()?;
         if reader.version() >= 12 {
             // last_fetched_epoch
             reader.i32()?;
@@ -169,7 +165,7 @@ impl<'a> Read<'a> for RequestPartition {
         }
         // partition_max_bytes
         reader.i32()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             partition,
             fetch_offset,
@@ -177,17 +173,17 @@ impl<'a> Read<'a> for RequestPartition {
     }
 }
 
-impl<'a> Read<'a> for ForgottenTopic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic = Topic::read(reader, TOPIC_IDS)?;
+impl<'a> Decode<'a> for ForgottenTopic<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic = TopicRef::decode(reader, TOPIC_IDS)?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { topic, partitions })
     }
 }
 
-impl<'a> Read<'a> for Response<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for FetchResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let throttle_time_ms = reader.i32()?;
         let (error_code, session_id) = if reader.version() >= 7 {
             (reader.i16()?, reader.i32()?)
@@ -195,8 +191,8 @@ impl<'a> Read<'a> for Response<'a> {
             (0, 0)
         };
         let topics = reader.array()?;
-        let tags = reader.tags()?;
-        let node_endpoints = Endpoints::read_tagged(reader, &tags, NODE_ENDPOINTS)?;
+        let tags = reader.tagged_fields()?;
+        let node_endpoints = NodeEndpoints::read_tagged(reader, &tags, NODE_ENDPOINTS)?;
         Ok(Self {
             throttle_time_ms,
             error_code,
@@ -207,31 +203,31 @@ impl<'a> Read<'a> for Response<'a> {
     }
 }
 
-impl<'a> Read<'a> for ResponseTopic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic = Topic::read(reader, TOPIC_IDS)?;
+impl<'a> Decode<'a> for FetchableTopicResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic = TopicRef::decode(reader, TOPIC_IDS)?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { topic, partitions })
     }
 }
 
-impl<'a> Read<'a> for ResponsePartition<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (partition_index, error_code) = (reader.i32()?, reader.i16()?);
-        let (high_watermark, last_stable_offset) = (reader.i64()?, reader.i64()?);
+impl<'a> Decode<'a> for FetchPartitionData<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (partition_index, error_code) = (reader.decode()?, reader.i16()?);
+        let (high_watermark, last_stable_offset) = (reader.decode()?, reader.decode()?);
         let log_start_offset = if reader.version() >= 5 {
-            reader.i64()?
+            reader.decode()?
         } else {
-            -1
+            Offset(-1)
         };
         let aborted_transactions = reader.array()?;
         if reader.version() >= 11 {
             // preferred_read_replica
             reader.i32()?;
         }
-        let records = reader.blob()?;
-        reader.tags()?;
+        let records = reader.nullable_bytes()?;
+        reader.tagged_fields()?;
         Ok(Self {
             partition_index,
             error_code,
@@ -244,10 +240,10 @@ impl<'a> Read<'a> for ResponsePartition<'a> {
     }
 }
 
-impl<'a> Read<'a> for AbortedTransaction {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (producer_id, first_offset) = (reader.i64()?, reader.i64()?);
-        reader.tags()?;
+impl<'a> Decode<'a> for AbortedTransaction {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (producer_id, first_offset) = (reader.i64()?, reader.decode()?);
+        reader.tagged_fields()?;
         Ok(Self {
             producer_id,
             first_offset,

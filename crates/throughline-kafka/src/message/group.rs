@@ -1,32 +1,31 @@
 //! Groups and producers: who a client is, and how far it has come.
 
-use std::ops::RangeInclusive;
-
-use super::{Message, Topic};
+use super::{ApiMessage, TopicRef};
 use crate::api::ApiKey;
-use crate::wire::{Array, Error, Field, Read, Reader};
+use crate::types::{Offset, PartitionIndex};
+use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
 
 /// `JoinGroupRequest`; of it, who joins which group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JoinGroupRequest<'a> {
-    pub group_id: Field<'a>,
+    pub group_id: WireField<'a>,
     /// Empty when the broker has not given one yet.
-    pub member_id: Field<'a>,
+    pub member_id: WireField<'a>,
 }
 
 /// `SyncGroupRequest`; of it, who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SyncGroupRequest<'a> {
-    pub group_id: Field<'a>,
+    pub group_id: WireField<'a>,
     pub generation_id: i32,
-    pub member_id: Field<'a>,
+    pub member_id: WireField<'a>,
 }
 
 /// `ConsumerGroupHeartbeatRequest` (KIP-848); of it, who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsumerGroupHeartbeatRequest<'a> {
-    pub group_id: Field<'a>,
-    pub member_id: Field<'a>,
+    pub group_id: WireField<'a>,
+    pub member_id: WireField<'a>,
     /// -1 when it leaves.
     pub member_epoch: i32,
 }
@@ -34,154 +33,123 @@ pub struct ConsumerGroupHeartbeatRequest<'a> {
 /// `OffsetCommitRequest`.
 #[derive(Debug, Clone, Copy)]
 pub struct OffsetCommitRequest<'a> {
-    pub group_id: Field<'a>,
+    pub group_id: WireField<'a>,
     pub generation_id_or_member_epoch: i32,
-    pub member_id: Field<'a>,
-    pub topics: Array<'a, CommitTopic<'a>>,
+    pub member_id: WireField<'a>,
+    pub topics: WireArray<'a, OffsetCommitRequestTopic<'a>>,
 }
 
 /// `TxnOffsetCommitRequest`: progress that counts when its transaction is committed.
 #[derive(Debug, Clone, Copy)]
 pub struct TxnOffsetCommitRequest<'a> {
-    pub transactional_id: Field<'a>,
-    pub group_id: Field<'a>,
+    pub transactional_id: WireField<'a>,
+    pub group_id: WireField<'a>,
     pub producer_id: i64,
     pub producer_epoch: i16,
-    pub topics: Array<'a, TxnCommitTopic<'a>>,
+    pub topics: WireArray<'a, TxnOffsetCommitRequestTopic<'a>>,
 }
 
 /// `TxnOffsetCommitRequestTopic`.
 #[derive(Debug, Clone, Copy)]
-pub struct TxnCommitTopic<'a> {
-    pub topic: Topic<'a>,
-    pub partitions: Array<'a, TxnCommitPartition>,
+pub struct TxnOffsetCommitRequestTopic<'a> {
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, TxnOffsetCommitRequestPartition>,
 }
 
 /// `TxnOffsetCommitRequestPartition`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TxnCommitPartition {
-    pub partition_index: i32,
+pub struct TxnOffsetCommitRequestPartition {
+    pub partition_index: PartitionIndex,
     /// The offset behind the last record that was handled.
-    pub committed_offset: i64,
+    pub committed_offset: Offset,
 }
 
 /// `TxnOffsetCommitResponse`.
 #[derive(Debug, Clone, Copy)]
 pub struct TxnOffsetCommitResponse<'a> {
-    pub topics: Array<'a, TxnCommittedTopic<'a>>,
+    pub topics: WireArray<'a, TxnOffsetCommitResponseTopic<'a>>,
 }
 
 /// `TxnOffsetCommitResponseTopic`.
 #[derive(Debug, Clone, Copy)]
-pub struct TxnCommittedTopic<'a> {
-    pub topic: Topic<'a>,
-    pub partitions: Array<'a, CommittedPartition>,
+pub struct TxnOffsetCommitResponseTopic<'a> {
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, OffsetCommitResponsePartition>,
 }
 
 /// `OffsetCommitRequestTopic`.
 #[derive(Debug, Clone, Copy)]
-pub struct CommitTopic<'a> {
-    pub topic: Topic<'a>,
-    pub partitions: Array<'a, CommitPartition>,
+pub struct OffsetCommitRequestTopic<'a> {
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, OffsetCommitRequestPartition>,
 }
 
 /// `OffsetCommitRequestPartition`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommitPartition {
-    pub partition_index: i32,
+pub struct OffsetCommitRequestPartition {
+    pub partition_index: PartitionIndex,
     /// The offset behind the last record that was handled.
-    pub committed_offset: i64,
+    pub committed_offset: Offset,
 }
 
 /// `OffsetCommitResponse`.
 #[derive(Debug, Clone, Copy)]
 pub struct OffsetCommitResponse<'a> {
-    pub topics: Array<'a, CommittedTopic<'a>>,
+    pub topics: WireArray<'a, OffsetCommitResponseTopic<'a>>,
 }
 
 /// `OffsetCommitResponseTopic`.
 #[derive(Debug, Clone, Copy)]
-pub struct CommittedTopic<'a> {
-    pub topic: Topic<'a>,
-    pub partitions: Array<'a, CommittedPartition>,
+pub struct OffsetCommitResponseTopic<'a> {
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, OffsetCommitResponsePartition>,
 }
 
 /// `OffsetCommitResponsePartition`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommittedPartition {
-    pub partition_index: i32,
+pub struct OffsetCommitResponsePartition {
+    pub partition_index: PartitionIndex,
     pub error_code: i16,
-}
-
-/// `InitProducerIdRequest`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InitProducerIdRequest<'a> {
-    pub transactional_id: Option<Field<'a>>,
-}
-
-/// `InitProducerIdResponse`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InitProducerIdResponse {
-    pub error_code: i16,
-    pub producer_id: i64,
-    pub producer_epoch: i16,
 }
 
 const COMMIT_TOPIC_IDS: i16 = 10;
 const TXN_COMMIT_TOPIC_IDS: i16 = 6;
 
-// === impl Message ===
+// === impl ApiMessage ===
 
-impl<'a> Message<'a> for JoinGroupRequest<'a> {
+impl<'a> ApiMessage<'a> for JoinGroupRequest<'a> {
     const API: ApiKey = ApiKey::JOIN_GROUP;
-    const VERSIONS: RangeInclusive<i16> = 0..=9;
 }
 
-impl<'a> Message<'a> for SyncGroupRequest<'a> {
+impl<'a> ApiMessage<'a> for SyncGroupRequest<'a> {
     const API: ApiKey = ApiKey::SYNC_GROUP;
-    const VERSIONS: RangeInclusive<i16> = 0..=5;
 }
 
-impl<'a> Message<'a> for ConsumerGroupHeartbeatRequest<'a> {
+impl<'a> ApiMessage<'a> for ConsumerGroupHeartbeatRequest<'a> {
     const API: ApiKey = ApiKey::CONSUMER_GROUP_HEARTBEAT;
-    const VERSIONS: RangeInclusive<i16> = 0..=1;
 }
 
-impl<'a> Message<'a> for OffsetCommitRequest<'a> {
+impl<'a> ApiMessage<'a> for OffsetCommitRequest<'a> {
     const API: ApiKey = ApiKey::OFFSET_COMMIT;
-    const VERSIONS: RangeInclusive<i16> = 2..=10;
 }
 
-impl<'a> Message<'a> for OffsetCommitResponse<'a> {
+impl<'a> ApiMessage<'a> for OffsetCommitResponse<'a> {
     const API: ApiKey = ApiKey::OFFSET_COMMIT;
-    const VERSIONS: RangeInclusive<i16> = 2..=10;
 }
 
-impl<'a> Message<'a> for TxnOffsetCommitRequest<'a> {
+impl<'a> ApiMessage<'a> for TxnOffsetCommitRequest<'a> {
     const API: ApiKey = ApiKey::TXN_OFFSET_COMMIT;
-    const VERSIONS: RangeInclusive<i16> = 0..=6;
 }
 
-impl<'a> Message<'a> for TxnOffsetCommitResponse<'a> {
+impl<'a> ApiMessage<'a> for TxnOffsetCommitResponse<'a> {
     const API: ApiKey = ApiKey::TXN_OFFSET_COMMIT;
-    const VERSIONS: RangeInclusive<i16> = 0..=6;
 }
 
-impl<'a> Message<'a> for InitProducerIdRequest<'a> {
-    const API: ApiKey = ApiKey::INIT_PRODUCER_ID;
-    const VERSIONS: RangeInclusive<i16> = 0..=5;
-}
+// === impl Decode ===
 
-impl<'a> Message<'a> for InitProducerIdResponse {
-    const API: ApiKey = ApiKey::INIT_PRODUCER_ID;
-    const VERSIONS: RangeInclusive<i16> = 0..=5;
-}
-
-// === impl Read ===
-
-impl<'a> Read<'a> for JoinGroupRequest<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let group_id = reader.required()?;
+impl<'a> Decode<'a> for JoinGroupRequest<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let group_id = reader.string()?;
         // session_timeout_ms
         reader.i32()?;
         if reader.version() >= 1 {
@@ -190,46 +158,46 @@ impl<'a> Read<'a> for JoinGroupRequest<'a> {
         }
         Ok(Self {
             group_id,
-            member_id: reader.required()?,
+            member_id: reader.string()?,
         })
     }
 }
 
-impl<'a> Read<'a> for SyncGroupRequest<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for SyncGroupRequest<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         Ok(Self {
-            group_id: reader.required()?,
+            group_id: reader.string()?,
             generation_id: reader.i32()?,
-            member_id: reader.required()?,
+            member_id: reader.string()?,
         })
     }
 }
 
-impl<'a> Read<'a> for ConsumerGroupHeartbeatRequest<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for ConsumerGroupHeartbeatRequest<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         Ok(Self {
-            group_id: reader.required()?,
-            member_id: reader.required()?,
+            group_id: reader.string()?,
+            member_id: reader.string()?,
             member_epoch: reader.i32()?,
         })
     }
 }
 
-impl<'a> Read<'a> for OffsetCommitRequest<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let group_id = reader.required()?;
+impl<'a> Decode<'a> for OffsetCommitRequest<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let group_id = reader.string()?;
         let generation_id_or_member_epoch = reader.i32()?;
-        let member_id = reader.required()?;
+        let member_id = reader.string()?;
         if reader.version() >= 7 {
             // group_instance_id
-            reader.string()?;
+            reader.nullable_string()?;
         }
         if reader.version() <= 4 {
             // retention_time_ms
             reader.i64()?;
         }
         let topics = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             group_id,
             generation_id_or_member_epoch,
@@ -239,25 +207,25 @@ impl<'a> Read<'a> for OffsetCommitRequest<'a> {
     }
 }
 
-impl<'a> Read<'a> for CommitTopic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic = Topic::read(reader, COMMIT_TOPIC_IDS)?;
+impl<'a> Decode<'a> for OffsetCommitRequestTopic<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic = TopicRef::decode(reader, COMMIT_TOPIC_IDS)?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { topic, partitions })
     }
 }
 
-impl<'a> Read<'a> for CommitPartition {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (partition_index, committed_offset) = (reader.i32()?, reader.i64()?);
+impl<'a> Decode<'a> for OffsetCommitRequestPartition {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (partition_index, committed_offset) = (reader.decode()?, reader.decode()?);
         if reader.version() >= 6 {
             // committed_leader_epoch
             reader.i32()?;
         }
         // committed_metadata
-        reader.string()?;
-        reader.tags()?;
+        reader.nullable_string()?;
+        reader.tagged_fields()?;
         Ok(Self {
             partition_index,
             committed_offset,
@@ -265,31 +233,31 @@ impl<'a> Read<'a> for CommitPartition {
     }
 }
 
-impl<'a> Read<'a> for OffsetCommitResponse<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for OffsetCommitResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         if reader.version() >= 3 {
             // throttle_time_ms
             reader.i32()?;
         }
         let topics = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { topics })
     }
 }
 
-impl<'a> Read<'a> for CommittedTopic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic = Topic::read(reader, COMMIT_TOPIC_IDS)?;
+impl<'a> Decode<'a> for OffsetCommitResponseTopic<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic = TopicRef::decode(reader, COMMIT_TOPIC_IDS)?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { topic, partitions })
     }
 }
 
-impl<'a> Read<'a> for CommittedPartition {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (partition_index, error_code) = (reader.i32()?, reader.i16()?);
-        reader.tags()?;
+impl<'a> Decode<'a> for OffsetCommitResponsePartition {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (partition_index, error_code) = (reader.decode()?, reader.i16()?);
+        reader.tagged_fields()?;
         Ok(Self {
             partition_index,
             error_code,
@@ -297,18 +265,18 @@ impl<'a> Read<'a> for CommittedPartition {
     }
 }
 
-impl<'a> Read<'a> for TxnOffsetCommitRequest<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (transactional_id, group_id) = (reader.required()?, reader.required()?);
+impl<'a> Decode<'a> for TxnOffsetCommitRequest<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (transactional_id, group_id) = (reader.string()?, reader.string()?);
         let (producer_id, producer_epoch) = (reader.i64()?, reader.i16()?);
         if reader.version() >= 3 {
             // generation_id_or_member_epoch, member_id, group_instance_id
             reader.i32()?;
-            reader.required()?;
             reader.string()?;
+            reader.nullable_string()?;
         }
         let topics = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             transactional_id,
             group_id,
@@ -319,25 +287,25 @@ impl<'a> Read<'a> for TxnOffsetCommitRequest<'a> {
     }
 }
 
-impl<'a> Read<'a> for TxnCommitTopic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic = Topic::read(reader, TXN_COMMIT_TOPIC_IDS)?;
+impl<'a> Decode<'a> for TxnOffsetCommitRequestTopic<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic = TopicRef::decode(reader, TXN_COMMIT_TOPIC_IDS)?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { topic, partitions })
     }
 }
 
-impl<'a> Read<'a> for TxnCommitPartition {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (partition_index, committed_offset) = (reader.i32()?, reader.i64()?);
+impl<'a> Decode<'a> for TxnOffsetCommitRequestPartition {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (partition_index, committed_offset) = (reader.decode()?, reader.decode()?);
         if reader.version() >= 2 {
             // committed_leader_epoch
             reader.i32()?;
         }
         // committed_metadata
-        reader.string()?;
-        reader.tags()?;
+        reader.nullable_string()?;
+        reader.tagged_fields()?;
         Ok(Self {
             partition_index,
             committed_offset,
@@ -345,41 +313,21 @@ impl<'a> Read<'a> for TxnCommitPartition {
     }
 }
 
-impl<'a> Read<'a> for TxnOffsetCommitResponse<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for TxnOffsetCommitResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         // throttle_time_ms
         reader.i32()?;
         let topics = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { topics })
     }
 }
 
-impl<'a> Read<'a> for TxnCommittedTopic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic = Topic::read(reader, TXN_COMMIT_TOPIC_IDS)?;
+impl<'a> Decode<'a> for TxnOffsetCommitResponseTopic<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic = TopicRef::decode(reader, TXN_COMMIT_TOPIC_IDS)?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { topic, partitions })
-    }
-}
-
-impl<'a> Read<'a> for InitProducerIdRequest<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        Ok(Self {
-            transactional_id: reader.string()?,
-        })
-    }
-}
-
-impl<'a> Read<'a> for InitProducerIdResponse {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        // throttle_time_ms
-        reader.i32()?;
-        Ok(Self {
-            error_code: reader.i16()?,
-            producer_id: reader.i64()?,
-            producer_epoch: reader.i16()?,
-        })
     }
 }

@@ -1,90 +1,86 @@
 //! Produce: what is sent to the partitions, and where it came to lie.
 
-use std::ops::RangeInclusive;
-
-use super::address::Endpoints;
-use super::{Message, Topic};
+use super::endpoint::NodeEndpoints;
+use super::{ApiMessage, TopicRef};
 use crate::api::ApiKey;
-use crate::wire::{Array, Error, Field, Read, Reader};
+use crate::types::{Offset, PartitionIndex, TimestampMs};
+use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
 
 /// `ProduceRequest`.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    pub transactional_id: Option<Field<'a>>,
+pub struct ProduceRequest<'a> {
+    pub transactional_id: Option<WireField<'a>>,
     /// With 0 there is no answer.
     pub acks: i16,
     pub timeout_ms: i32,
-    pub topics: Array<'a, RequestTopic<'a>>,
+    pub topics: WireArray<'a, TopicProduceData<'a>>,
 }
 
 /// `TopicProduceData`.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestTopic<'a> {
-    pub topic: Topic<'a>,
-    pub partitions: Array<'a, RequestPartition<'a>>,
+pub struct TopicProduceData<'a> {
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, PartitionProduceData<'a>>,
 }
 
 /// `PartitionProduceData`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestPartition<'a> {
-    pub index: i32,
+pub struct PartitionProduceData<'a> {
+    pub index: PartitionIndex,
     /// The record set.
-    pub records: Option<Field<'a>>,
+    pub records: Option<WireField<'a>>,
 }
 
 /// `ProduceResponse`.
 #[derive(Debug, Clone)]
-pub struct Response<'a> {
-    pub topics: Array<'a, ResponseTopic<'a>>,
+pub struct ProduceResponse<'a> {
+    pub topics: WireArray<'a, TopicProduceResponse<'a>>,
     pub throttle_time_ms: i32,
-    pub node_endpoints: Endpoints<'a>,
+    pub node_endpoints: NodeEndpoints<'a>,
 }
 
 /// `TopicProduceResponse`.
 #[derive(Debug, Clone, Copy)]
-pub struct ResponseTopic<'a> {
-    pub topic: Topic<'a>,
-    pub partitions: Array<'a, ResponsePartition>,
+pub struct TopicProduceResponse<'a> {
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, PartitionProduceResponse>,
 }
 
 /// `PartitionProduceResponse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ResponsePartition {
-    pub index: i32,
+pub struct PartitionProduceResponse {
+    pub index: PartitionIndex,
     pub error_code: i16,
     /// The offset of the first record, -1 with an error.
-    pub base_offset: i64,
+    pub base_offset: Offset,
     /// Milliseconds since 1970, -1 unless the topic has the broker's timestamps.
-    pub log_append_time_ms: i64,
+    pub log_append_time_ms: TimestampMs,
 }
 
 /// `BatchIndexAndErrorMessage`, stepped over.
-struct RecordError;
+struct BatchIndexAndErrorMessage;
 
-const VERSIONS: RangeInclusive<i16> = 3..=13;
 const TOPIC_IDS: i16 = 13;
 const NODE_ENDPOINTS: i16 = 10;
 
-// === impl Message ===
+// === impl ApiMessage ===
 
-impl<'a> Message<'a> for Request<'a> {
+impl<'a> ApiMessage<'a> for ProduceRequest<'a> {
     const API: ApiKey = ApiKey::PRODUCE;
-    const VERSIONS: RangeInclusive<i16> = VERSIONS;
 }
 
-impl<'a> Message<'a> for Response<'a> {
+impl<'a> ApiMessage<'a> for ProduceResponse<'a> {
     const API: ApiKey = ApiKey::PRODUCE;
-    const VERSIONS: RangeInclusive<i16> = VERSIONS;
 }
 
-// === impl Read ===
+// === impl Decode ===
 
-impl<'a> Read<'a> for Request<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let transactional_id = reader.string()?;
+impl<'a> Decode<'a> for ProduceRequest<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let transactional_id = reader.nullable_string()?;
         let (acks, timeout_ms) = (reader.i16()?, reader.i32()?);
         let topics = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             transactional_id,
             acks,
@@ -94,60 +90,60 @@ impl<'a> Read<'a> for Request<'a> {
     }
 }
 
-impl<'a> Read<'a> for RequestTopic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic = Topic::read(reader, TOPIC_IDS)?;
+impl<'a> Decode<'a> for TopicProduceData<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic = TopicRef::decode(reader, TOPIC_IDS)?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { topic, partitions })
     }
 }
 
-impl<'a> Read<'a> for RequestPartition<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let index = reader.i32()?;
-        let records = reader.blob()?;
-        reader.tags()?;
+impl<'a> Decode<'a> for PartitionProduceData<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let index = reader.decode()?;
+        let records = reader.nullable_bytes()?;
+        reader.tagged_fields()?;
         Ok(Self { index, records })
     }
 }
 
-impl<'a> Read<'a> for Response<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for ProduceResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let topics = reader.array()?;
         let throttle_time_ms = reader.i32()?;
-        let tags = reader.tags()?;
+        let tags = reader.tagged_fields()?;
         Ok(Self {
             topics,
             throttle_time_ms,
-            node_endpoints: Endpoints::read_tagged(reader, &tags, NODE_ENDPOINTS)?,
+            node_endpoints: NodeEndpoints::read_tagged(reader, &tags, NODE_ENDPOINTS)?,
         })
     }
 }
 
-impl<'a> Read<'a> for ResponseTopic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic = Topic::read(reader, TOPIC_IDS)?;
+impl<'a> Decode<'a> for TopicProduceResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic = TopicRef::decode(reader, TOPIC_IDS)?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self { topic, partitions })
     }
 }
 
-impl<'a> Read<'a> for ResponsePartition {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (index, error_code) = (reader.i32()?, reader.i16()?);
-        let (base_offset, log_append_time_ms) = (reader.i64()?, reader.i64()?);
+impl<'a> Decode<'a> for PartitionProduceResponse {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (index, error_code) = (reader.decode()?, reader.i16()?);
+        let (base_offset, log_append_time_ms) = (reader.decode()?, reader.decode()?);
         if reader.version() >= 5 {
             // log_start_offset
             reader.i64()?;
         }
         if reader.version() >= 8 {
-            reader.array::<RecordError>()?;
+            reader.array::<BatchIndexAndErrorMessage>()?;
             // error_message
-            reader.string()?;
+            reader.nullable_string()?;
         }
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             index,
             error_code,
@@ -157,11 +153,11 @@ impl<'a> Read<'a> for ResponsePartition {
     }
 }
 
-impl<'a> Read<'a> for RecordError {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for BatchIndexAndErrorMessage {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         reader.i32()?;
-        reader.string()?;
-        reader.tags()?;
+        reader.nullable_string()?;
+        reader.tagged_fields()?;
         Ok(Self)
     }
 }

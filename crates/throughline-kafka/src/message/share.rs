@@ -1,141 +1,136 @@
 //! Share groups (KIP-932): records that are fetched for a while, and may be delivered again.
 
-use std::ops::RangeInclusive;
-
-use super::Message;
-use super::address::Endpoints;
+use super::ApiMessage;
+use super::endpoint::NodeEndpoints;
 use crate::api::ApiKey;
-use crate::wire::{Array, Error, Field, Read, Reader};
+use crate::types::{Offset, PartitionIndex, TopicId};
+use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
 
 /// `ShareFetchRequest`; of it, whose it is, and what it acknowledges.
 #[derive(Debug, Clone, Copy)]
-pub struct FetchRequest<'a> {
-    pub group_id: Option<Field<'a>>,
-    pub member_id: Option<Field<'a>>,
+pub struct ShareFetchRequest<'a> {
+    pub group_id: Option<WireField<'a>>,
+    pub member_id: Option<WireField<'a>>,
     pub share_session_epoch: i32,
-    pub topics: Array<'a, RequestTopic<'a>>,
+    pub topics: WireArray<'a, ShareTopic<'a>>,
 }
 
 /// `ShareAcknowledgeRequest`.
 #[derive(Debug, Clone, Copy)]
-pub struct AcknowledgeRequest<'a> {
-    pub group_id: Option<Field<'a>>,
-    pub member_id: Option<Field<'a>>,
+pub struct ShareAcknowledgeRequest<'a> {
+    pub group_id: Option<WireField<'a>>,
+    pub member_id: Option<WireField<'a>>,
     pub share_session_epoch: i32,
-    pub topics: Array<'a, RequestTopic<'a>>,
+    pub topics: WireArray<'a, ShareTopic<'a>>,
 }
 
 /// `FetchTopic`, `AcknowledgeTopic`.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestTopic<'a> {
-    pub topic_id: [u8; 16],
-    pub partitions: Array<'a, RequestPartition<'a>>,
+pub struct ShareTopic<'a> {
+    pub topic_id: TopicId,
+    pub partitions: WireArray<'a, SharePartition<'a>>,
 }
 
 /// `FetchPartition`, `AcknowledgePartition`.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestPartition<'a> {
-    pub partition_index: i32,
-    pub acknowledgement_batches: Array<'a, AcknowledgementBatch<'a>>,
+pub struct SharePartition<'a> {
+    pub partition_index: PartitionIndex,
+    pub acknowledgement_batches: WireArray<'a, AcknowledgementBatch<'a>>,
 }
 
 /// `AcknowledgementBatch`: what became of records.
 #[derive(Debug, Clone, Copy)]
 pub struct AcknowledgementBatch<'a> {
-    pub first_offset: i64,
+    pub first_offset: Offset,
     /// The last of them, not the one behind.
-    pub last_offset: i64,
+    pub last_offset: Offset,
     /// One for all of them, or one for each: 0 gap, 1 accept, 2 release, 3 reject, 4 renew.
-    pub acknowledge_types: Array<'a, i8>,
+    pub acknowledge_types: WireArray<'a, i8>,
 }
 
 /// `ShareFetchResponse`.
 #[derive(Debug, Clone)]
-pub struct FetchResponse<'a> {
+pub struct ShareFetchResponse<'a> {
     pub throttle_time_ms: i32,
     pub error_code: i16,
-    pub topics: Array<'a, Topic<'a>>,
-    pub node_endpoints: Endpoints<'a>,
+    pub topics: WireArray<'a, ShareFetchableTopicResponse<'a>>,
+    pub node_endpoints: NodeEndpoints<'a>,
 }
 
 /// `ShareFetchableTopicResponse`.
 #[derive(Debug, Clone, Copy)]
-pub struct Topic<'a> {
-    pub topic_id: [u8; 16],
-    pub partitions: Array<'a, Partition<'a>>,
+pub struct ShareFetchableTopicResponse<'a> {
+    pub topic_id: TopicId,
+    pub partitions: WireArray<'a, ShareFetchPartitionData<'a>>,
 }
 
 /// `PartitionData`.
 #[derive(Debug, Clone, Copy)]
-pub struct Partition<'a> {
-    pub partition_index: i32,
+pub struct ShareFetchPartitionData<'a> {
+    pub partition_index: PartitionIndex,
     pub error_code: i16,
     pub acknowledge_error_code: i16,
     /// The record set; of it, only the acquired records are for this client.
-    pub records: Option<Field<'a>>,
-    pub acquired_records: Array<'a, AcquiredRecords>,
+    pub records: Option<WireField<'a>>,
+    pub acquired_records: WireArray<'a, AcquiredRecords>,
 }
 
 /// `AcquiredRecords`: offsets that this client is to handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcquiredRecords {
-    pub first_offset: i64,
+    pub first_offset: Offset,
     /// The last of them, not the one behind.
-    pub last_offset: i64,
+    pub last_offset: Offset,
     /// 1 for the first time.
     pub delivery_count: i16,
 }
 
 /// `ShareAcknowledgeResponse`.
 #[derive(Debug, Clone)]
-pub struct AcknowledgeResponse<'a> {
+pub struct ShareAcknowledgeResponse<'a> {
     pub throttle_time_ms: i32,
     pub error_code: i16,
-    pub topics: Array<'a, AcknowledgedTopic<'a>>,
-    pub node_endpoints: Endpoints<'a>,
+    pub topics: WireArray<'a, ShareAcknowledgeTopicResponse<'a>>,
+    pub node_endpoints: NodeEndpoints<'a>,
 }
 
 /// `ShareAcknowledgeTopicResponse`.
 #[derive(Debug, Clone, Copy)]
-pub struct AcknowledgedTopic<'a> {
-    pub topic_id: [u8; 16],
-    pub partitions: Array<'a, AcknowledgedPartition>,
+pub struct ShareAcknowledgeTopicResponse<'a> {
+    pub topic_id: TopicId,
+    pub partitions: WireArray<'a, ShareAcknowledgePartitionData>,
 }
 
 /// Its `PartitionData`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AcknowledgedPartition {
-    pub partition_index: i32,
+pub struct ShareAcknowledgePartitionData {
+    pub partition_index: PartitionIndex,
     pub error_code: i16,
 }
 
-// === impl Message ===
+// === impl ApiMessage ===
 
-impl<'a> Message<'a> for FetchRequest<'a> {
+impl<'a> ApiMessage<'a> for ShareFetchRequest<'a> {
     const API: ApiKey = ApiKey::SHARE_FETCH;
-    const VERSIONS: RangeInclusive<i16> = 1..=2;
 }
 
-impl<'a> Message<'a> for AcknowledgeRequest<'a> {
+impl<'a> ApiMessage<'a> for ShareAcknowledgeRequest<'a> {
     const API: ApiKey = ApiKey::SHARE_ACKNOWLEDGE;
-    const VERSIONS: RangeInclusive<i16> = 1..=2;
 }
 
-impl<'a> Message<'a> for FetchResponse<'a> {
+impl<'a> ApiMessage<'a> for ShareFetchResponse<'a> {
     const API: ApiKey = ApiKey::SHARE_FETCH;
-    const VERSIONS: RangeInclusive<i16> = 1..=2;
 }
 
-impl<'a> Message<'a> for AcknowledgeResponse<'a> {
+impl<'a> ApiMessage<'a> for ShareAcknowledgeResponse<'a> {
     const API: ApiKey = ApiKey::SHARE_ACKNOWLEDGE;
-    const VERSIONS: RangeInclusive<i16> = 1..=2;
 }
 
-// === impl Read ===
+// === impl Decode ===
 
-impl<'a> Read<'a> for FetchRequest<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (group_id, member_id) = (reader.string()?, reader.string()?);
+impl<'a> Decode<'a> for ShareFetchRequest<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (group_id, member_id) = (reader.nullable_string()?, reader.nullable_string()?);
         let share_session_epoch = reader.i32()?;
         // max_wait_ms, min_bytes, max_bytes, max_records, batch_size
         for _ in 0..5 {
@@ -155,9 +150,9 @@ impl<'a> Read<'a> for FetchRequest<'a> {
     }
 }
 
-impl<'a> Read<'a> for AcknowledgeRequest<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (group_id, member_id) = (reader.string()?, reader.string()?);
+impl<'a> Decode<'a> for ShareAcknowledgeRequest<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (group_id, member_id) = (reader.nullable_string()?, reader.nullable_string()?);
         let share_session_epoch = reader.i32()?;
         if reader.version() >= 2 {
             // is_renew_ack (KIP-1222)
@@ -172,11 +167,11 @@ impl<'a> Read<'a> for AcknowledgeRequest<'a> {
     }
 }
 
-impl<'a> Read<'a> for RequestTopic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic_id = reader.uuid()?;
+impl<'a> Decode<'a> for ShareTopic<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic_id = reader.decode()?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             topic_id,
             partitions,
@@ -184,11 +179,11 @@ impl<'a> Read<'a> for RequestTopic<'a> {
     }
 }
 
-impl<'a> Read<'a> for RequestPartition<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let partition_index = reader.i32()?;
+impl<'a> Decode<'a> for SharePartition<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let partition_index = reader.decode()?;
         let acknowledgement_batches = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             partition_index,
             acknowledgement_batches,
@@ -196,11 +191,11 @@ impl<'a> Read<'a> for RequestPartition<'a> {
     }
 }
 
-impl<'a> Read<'a> for AcknowledgementBatch<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (first_offset, last_offset) = (reader.i64()?, reader.i64()?);
+impl<'a> Decode<'a> for AcknowledgementBatch<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (first_offset, last_offset) = (reader.decode()?, reader.decode()?);
         let acknowledge_types = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             first_offset,
             last_offset,
@@ -209,15 +204,15 @@ impl<'a> Read<'a> for AcknowledgementBatch<'a> {
     }
 }
 
-impl<'a> Read<'a> for FetchResponse<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for ShareFetchResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let (throttle_time_ms, error_code) = (reader.i32()?, reader.i16()?);
         // error_message, acquisition_lock_timeout_ms
-        reader.string()?;
+        reader.nullable_string()?;
         reader.i32()?;
         let topics = reader.array()?;
-        let node_endpoints = Endpoints::read(reader)?;
-        reader.tags()?;
+        let node_endpoints = NodeEndpoints::decode(reader)?;
+        reader.tagged_fields()?;
         Ok(Self {
             throttle_time_ms,
             error_code,
@@ -227,11 +222,11 @@ impl<'a> Read<'a> for FetchResponse<'a> {
     }
 }
 
-impl<'a> Read<'a> for Topic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic_id = reader.uuid()?;
+impl<'a> Decode<'a> for ShareFetchableTopicResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic_id = reader.decode()?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             topic_id,
             partitions,
@@ -239,18 +234,18 @@ impl<'a> Read<'a> for Topic<'a> {
     }
 }
 
-impl<'a> Read<'a> for Partition<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (partition_index, error_code) = (reader.i32()?, reader.i16()?);
+impl<'a> Decode<'a> for ShareFetchPartitionData<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (partition_index, error_code) = (reader.decode()?, reader.i16()?);
         // error_message
-        reader.string()?;
+        reader.nullable_string()?;
         let acknowledge_error_code = reader.i16()?;
         // acknowledge_error_message
-        reader.string()?;
+        reader.nullable_string()?;
         step_over_leader(reader)?;
-        let records = reader.blob()?;
+        let records = reader.nullable_bytes()?;
         let acquired_records = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             partition_index,
             error_code,
@@ -261,11 +256,11 @@ impl<'a> Read<'a> for Partition<'a> {
     }
 }
 
-impl<'a> Read<'a> for AcquiredRecords {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (first_offset, last_offset) = (reader.i64()?, reader.i64()?);
+impl<'a> Decode<'a> for AcquiredRecords {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (first_offset, last_offset) = (reader.decode()?, reader.decode()?);
         let delivery_count = reader.i16()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             first_offset,
             last_offset,
@@ -274,18 +269,18 @@ impl<'a> Read<'a> for AcquiredRecords {
     }
 }
 
-impl<'a> Read<'a> for AcknowledgeResponse<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for ShareAcknowledgeResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let (throttle_time_ms, error_code) = (reader.i32()?, reader.i16()?);
         // error_message
-        reader.string()?;
+        reader.nullable_string()?;
         if reader.version() >= 2 {
             // acquisition_lock_timeout_ms (KIP-1222)
             reader.i32()?;
         }
         let topics = reader.array()?;
-        let node_endpoints = Endpoints::read(reader)?;
-        reader.tags()?;
+        let node_endpoints = NodeEndpoints::decode(reader)?;
+        reader.tagged_fields()?;
         Ok(Self {
             throttle_time_ms,
             error_code,
@@ -295,11 +290,11 @@ impl<'a> Read<'a> for AcknowledgeResponse<'a> {
     }
 }
 
-impl<'a> Read<'a> for AcknowledgedTopic<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let topic_id = reader.uuid()?;
+impl<'a> Decode<'a> for ShareAcknowledgeTopicResponse<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let topic_id = reader.decode()?;
         let partitions = reader.array()?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             topic_id,
             partitions,
@@ -307,13 +302,13 @@ impl<'a> Read<'a> for AcknowledgedTopic<'a> {
     }
 }
 
-impl<'a> Read<'a> for AcknowledgedPartition {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let (partition_index, error_code) = (reader.i32()?, reader.i16()?);
+impl<'a> Decode<'a> for ShareAcknowledgePartitionData {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let (partition_index, error_code) = (reader.decode()?, reader.i16()?);
         // error_message
-        reader.string()?;
+        reader.nullable_string()?;
         step_over_leader(reader)?;
-        reader.tags()?;
+        reader.tagged_fields()?;
         Ok(Self {
             partition_index,
             error_code,
@@ -322,8 +317,8 @@ impl<'a> Read<'a> for AcknowledgedPartition {
 }
 
 /// `LeaderIdAndEpoch`.
-fn step_over_leader(reader: &mut Reader<'_>) -> Result<(), Error> {
+fn step_over_leader(reader: &mut WireReader<'_>) -> Result<(), Error> {
     reader.i32()?;
     reader.i32()?;
-    reader.tags().map(|_| ())
+    reader.tagged_fields().map(|_| ())
 }

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::frame::LENGTH;
-use crate::wire::{Error, Field, Prefix, Tag, varint};
+use crate::frame::LENGTH_PREFIX_BYTES;
+use crate::wire::{Error, LengthPrefix, TaggedField, WireField, varint};
 
 /// Changes to one body, in order: ranges, and what stands there instead. Used again from body to body.
 #[derive(Debug, Default)]
-pub struct Splice {
+pub struct BodySplice {
     /// All that is new, one after the other.
     pool: Vec<u8>,
     edits: Vec<Edit>,
@@ -17,7 +17,7 @@ pub struct Splice {
 
 /// A stretch of a body as it is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece<'a> {
+pub enum BodyPiece<'a> {
     /// This range of the old body.
     Kept(Range<usize>),
     /// These bytes.
@@ -31,9 +31,9 @@ struct Edit {
     new: Range<usize>,
 }
 
-// === impl Splice ===
+// === impl BodySplice ===
 
-impl Splice {
+impl BodySplice {
     /// Forgets all changes.
     pub fn clear(&mut self) {
         self.pool.clear();
@@ -72,13 +72,13 @@ impl Splice {
     /// [`None`] the field stays.
     ///
     /// # Errors
-    /// As [`Splice::replace`], and when the contents are longer than the field can say.
+    /// As [`BodySplice::replace`], and when the contents are longer than the field can say.
     pub fn replace_field<T>(
         &mut self,
-        field: &Field<'_>,
+        field: &WireField<'_>,
         write: impl FnOnce(&mut Vec<u8>) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        let old = field.whole();
+        let old = field.range_with_length();
         self.in_order(&old)?;
         let begin = self.pool.len();
         // The length goes in front of contents that are not known yet, as far back as it needs.
@@ -95,11 +95,11 @@ impl Splice {
         };
         let length = i32::try_from(self.pool.len() - contents).map_err(|_| too_long)?;
         match field.prefix() {
-            Prefix::Int16 => {
-                prefix.extend(i16::try_from(length).map_err(|_| too_long)?.to_be_bytes())
+            LengthPrefix::Int16 => {
+                prefix.extend(i16::try_from(length).map_err(|_| too_long)?.to_be_bytes());
             }
-            Prefix::Int32 => prefix.extend(length.to_be_bytes()),
-            Prefix::Compact => varint::write_u32(length.cast_unsigned() + 1, &mut prefix),
+            LengthPrefix::Int32 => prefix.extend(length.to_be_bytes()),
+            LengthPrefix::Compact => varint::write_u32(length.cast_unsigned() + 1, &mut prefix),
         }
         let start = contents - prefix.len();
         if let Some(place) = self.pool.get_mut(start..contents) {
@@ -116,7 +116,7 @@ impl Splice {
     ///
     /// # Errors
     /// When the size itself was changed, or is more than 32 bits can say.
-    pub fn resize_tag(&mut self, tag: &Tag<'_>) -> Result<(), Error> {
+    pub fn resize_tag(&mut self, tag: &TaggedField<'_>) -> Result<(), Error> {
         let at = self
             .edits
             .partition_point(|edit| edit.old.end <= tag.size.start);
@@ -147,7 +147,7 @@ impl Splice {
     }
 
     /// The body as it is to be, piece by piece; `length` is its length as it is.
-    pub fn pieces(&self, length: usize) -> impl Iterator<Item = Piece<'_>> {
+    pub fn pieces(&self, length: usize) -> impl Iterator<Item = BodyPiece<'_>> {
         let starts = std::iter::once(0).chain(self.edits.iter().map(|edit| edit.old.end));
         let ends = self
             .edits
@@ -158,9 +158,11 @@ impl Splice {
             .edits
             .iter()
             .map(|edit| self.pool.get(edit.new.clone()).unwrap_or_default());
-        let kept = starts.zip(ends).map(|(start, end)| Piece::Kept(start..end));
+        let kept = starts
+            .zip(ends)
+            .map(|(start, end)| BodyPiece::Kept(start..end));
         kept.zip(news.chain(std::iter::once(&[][..])))
-            .flat_map(|(kept, new)| [kept, Piece::New(new)])
+            .flat_map(|(kept, new)| [kept, BodyPiece::New(new)])
             .filter(|piece| !piece.is_empty())
     }
 
@@ -172,8 +174,8 @@ impl Splice {
         let old = self.reseal_head(frame, body, out)?;
         for piece in self.pieces(old.len()) {
             match piece {
-                Piece::Kept(range) => out.extend_from_slice(old.get(range).unwrap_or_default()),
-                Piece::New(bytes) => out.extend_from_slice(bytes),
+                BodyPiece::Kept(range) => out.extend_from_slice(old.get(range).unwrap_or_default()),
+                BodyPiece::New(bytes) => out.extend_from_slice(bytes),
             }
         }
         Ok(())
@@ -181,7 +183,7 @@ impl Splice {
 
     /// How many bytes the frame will have, with its length.
     #[must_use]
-    pub fn resealed_length(&self, frame: &[u8]) -> Option<usize> {
+    pub fn resealed_size(&self, frame: &[u8]) -> Option<usize> {
         resized(frame.len(), &self.edits)
     }
 
@@ -201,26 +203,26 @@ impl Splice {
             .edits
             .last()
             .is_some_and(|edit| edit.old.end > old.len())
-            || body < LENGTH
+            || body < LENGTH_PREFIX_BYTES
         {
             return Err(wrong);
         }
-        let length = resized(frame.len() - LENGTH, &self.edits)
+        let length = resized(frame.len() - LENGTH_PREFIX_BYTES, &self.edits)
             .and_then(|length| i32::try_from(length).ok());
         let length = length.ok_or(Error {
             at: 0,
             expected: "a frame of less than 2 GiB",
         })?;
         out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(frame.get(LENGTH..body).unwrap_or_default());
+        out.extend_from_slice(frame.get(LENGTH_PREFIX_BYTES..body).unwrap_or_default());
         Ok(old)
     }
 
-    /// As [`Splice::reseal`], piece by piece: what is kept of the frame is shared with it, what is new is given away, and nothing
+    /// As [`BodySplice::reseal`], piece by piece: what is kept of the frame is shared with it, what is new is given away, and nothing
     /// long is copied. Forgets all changes.
     ///
     /// # Errors
-    /// As [`Splice::reseal`]; then there has been no piece.
+    /// As [`BodySplice::reseal`]; then there has been no piece.
     pub fn reseal_pieces(
         &mut self,
         frame: &Bytes,
@@ -277,9 +279,9 @@ fn resized(length: usize, edits: &[Edit]) -> Option<usize> {
     })
 }
 
-// === impl Piece ===
+// === impl BodyPiece ===
 
-impl Piece<'_> {
+impl BodyPiece<'_> {
     fn is_empty(&self) -> bool {
         match self {
             Self::Kept(range) => range.is_empty(),

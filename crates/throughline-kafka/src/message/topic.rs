@@ -1,23 +1,24 @@
 //! A topic as messages name it.
 
-use crate::wire::{Error, Field, Reader};
+use crate::types::TopicId;
+use crate::wire::{Error, WireField, WireReader};
 
 /// A topic, by name or, in newer versions, by id (KIP-516).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Topic<'a> {
-    Name(Field<'a>),
-    Id([u8; 16]),
+pub enum TopicRef<'a> {
+    Name(WireField<'a>),
+    Id(TopicId),
 }
 
-// === impl Topic ===
+// === impl TopicRef ===
 
-impl<'a> Topic<'a> {
+impl<'a> TopicRef<'a> {
     /// Reads a topic that is named by its id from version `since` on.
-    pub(super) fn read(reader: &mut Reader<'a>, since: i16) -> Result<Self, Error> {
+    pub(super) fn decode(reader: &mut WireReader<'a>, since: i16) -> Result<Self, Error> {
         if reader.version() >= since {
-            Ok(Self::Id(reader.uuid()?))
+            Ok(Self::Id(reader.decode()?))
         } else {
-            Ok(Self::Name(reader.required()?))
+            Ok(Self::Name(reader.string()?))
         }
     }
 
@@ -32,7 +33,7 @@ impl<'a> Topic<'a> {
 
     /// The id; [`None`] when it is named by name.
     #[must_use]
-    pub const fn id(&self) -> Option<[u8; 16]> {
+    pub const fn id(&self) -> Option<TopicId> {
         match self {
             Self::Name(_) => None,
             Self::Id(id) => Some(*id),

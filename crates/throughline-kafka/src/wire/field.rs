@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// How a field says its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prefix {
+pub enum LengthPrefix {
     /// `STRING`: two bytes.
     Int16,
     /// `BYTES`, `RECORDS`: four bytes.
@@ -15,16 +15,16 @@ pub enum Prefix {
 
 /// A string, bytes or record set in a body: its contents, and their place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field<'a> {
+pub struct WireField<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) start: usize,
     pub(super) width: usize,
-    pub(super) prefix: Prefix,
+    pub(super) prefix: LengthPrefix,
 }
 
-// === impl Field ===
+// === impl WireField ===
 
-impl<'a> Field<'a> {
+impl<'a> WireField<'a> {
     /// The contents.
     #[must_use]
     pub const fn bytes(&self) -> &'a [u8] {
@@ -45,13 +45,13 @@ impl<'a> Field<'a> {
 
     /// Where the field is with its length in front.
     #[must_use]
-    pub const fn whole(&self) -> Range<usize> {
+    pub const fn range_with_length(&self) -> Range<usize> {
         self.start - self.width..self.start + self.bytes.len()
     }
 
     /// How the length is written.
     #[must_use]
-    pub const fn prefix(&self) -> Prefix {
+    pub const fn prefix(&self) -> LengthPrefix {
         self.prefix
     }
 }

@@ -3,11 +3,11 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::{Error, Field, MAX_ELEMENTS, MAX_TAGS, Prefix, varint};
+use super::{Error, LengthPrefix, MAX_ARRAY_ELEMENTS, MAX_TAGGED_FIELDS, WireField, varint};
 
 /// A place in a body of a certain version. Copied freely: a copy reads on from the same place.
 #[derive(Debug, Clone, Copy)]
-pub struct Reader<'a> {
+pub struct WireReader<'a> {
     bytes: &'a [u8],
     at: usize,
     version: i16,
@@ -15,40 +15,40 @@ pub struct Reader<'a> {
 }
 
 /// What can be read at a place.
-pub trait Read<'a>: Sized {
+pub trait Decode<'a>: Sized {
     /// Reads one and stands behind it.
     ///
     /// # Errors
     /// Where the bytes are not what they should be.
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error>;
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error>;
 }
 
-/// Elements that have been walked once and are read again as they are asked for. A null array has none.
+/// WireArrayIter that have been walked once and are read again as they are asked for. A null array has none.
 #[derive(Debug)]
-pub struct Array<'a, T> {
-    first: Reader<'a>,
+pub struct WireArray<'a, T> {
+    first: WireReader<'a>,
     count: u32,
     element: PhantomData<fn() -> T>,
 }
 
-/// The elements of an [`Array`].
+/// The elements of an [`WireArray`].
 #[derive(Debug)]
-pub struct Elements<'a, T> {
-    next: Reader<'a>,
+pub struct WireArrayIter<'a, T> {
+    next: WireReader<'a>,
     left: u32,
     element: PhantomData<fn() -> T>,
 }
 
 /// The tagged fields of a structure, walked once.
 #[derive(Debug, Clone, Copy)]
-pub struct Tags<'a> {
-    first: Reader<'a>,
+pub struct TaggedFields<'a> {
+    first: WireReader<'a>,
     count: u32,
 }
 
 /// One tagged field.
 #[derive(Debug, Clone)]
-pub struct Tag<'a> {
+pub struct TaggedField<'a> {
     /// Its number.
     pub number: u32,
     /// Where its size stands, an unsigned varint of its contents' length.
@@ -56,12 +56,12 @@ pub struct Tag<'a> {
     /// Where its contents stand.
     pub contents: Range<usize>,
     /// Reads the contents, and nothing behind them.
-    pub reader: Reader<'a>,
+    pub reader: WireReader<'a>,
 }
 
-// === impl Reader ===
+// === impl WireReader ===
 
-impl<'a> Reader<'a> {
+impl<'a> WireReader<'a> {
     /// Stands at the beginning of `bytes`.
     #[must_use]
     pub const fn new(bytes: &'a [u8], version: i16, flexible: bool) -> Self {
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
 
     /// How far it has come.
     #[must_use]
-    pub const fn at(&self) -> usize {
+    pub const fn position(&self) -> usize {
         self.at
     }
 
@@ -186,7 +186,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When it does not end within five bytes, or has more than 32 bits.
-    pub fn uvarint(&mut self) -> Result<u32, Error> {
+    pub fn unsigned_varint(&mut self) -> Result<u32, Error> {
         let wrong = self.error("an unsigned varint");
         varint::read_u32(self.bytes, &mut self.at).ok_or(wrong)
     }
@@ -195,45 +195,48 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When its length is negative and not null's, or it is longer than the bytes.
-    pub fn string(&mut self) -> Result<Option<Field<'a>>, Error> {
-        self.field(if self.flexible {
-            Prefix::Compact
+    pub fn nullable_string(&mut self) -> Result<Option<WireField<'a>>, Error> {
+        self.length_prefixed(if self.flexible {
+            LengthPrefix::Compact
         } else {
-            Prefix::Int16
+            LengthPrefix::Int16
         })
     }
 
     /// A string that may not be null.
     ///
     /// # Errors
-    /// As [`Reader::string`], and when it is null.
-    pub fn required(&mut self) -> Result<Field<'a>, Error> {
+    /// As [`WireReader::nullable_string`], and when it is null.
+    pub fn string(&mut self) -> Result<WireField<'a>, Error> {
         let wrong = self.error("a string that is not null");
-        self.string()?.ok_or(wrong)
+        self.nullable_string()?.ok_or(wrong)
     }
 
     /// Bytes or records of the version's kind, [`None`] when null.
     ///
     /// # Errors
-    /// As [`Reader::string`].
-    pub fn blob(&mut self) -> Result<Option<Field<'a>>, Error> {
-        self.field(if self.flexible {
-            Prefix::Compact
+    /// As [`WireReader::nullable_string`].
+    pub fn nullable_bytes(&mut self) -> Result<Option<WireField<'a>>, Error> {
+        self.length_prefixed(if self.flexible {
+            LengthPrefix::Compact
         } else {
-            Prefix::Int32
+            LengthPrefix::Int32
         })
     }
 
     /// A field whose length is written so, [`None`] when null.
     ///
     /// # Errors
-    /// As [`Reader::string`].
-    pub fn field(&mut self, prefix: Prefix) -> Result<Option<Field<'a>>, Error> {
+    /// As [`WireReader::nullable_string`].
+    pub fn length_prefixed(
+        &mut self,
+        prefix: LengthPrefix,
+    ) -> Result<Option<WireField<'a>>, Error> {
         let begin = self.at;
         let length = match prefix {
-            Prefix::Int16 => i64::from(self.i16()?),
-            Prefix::Int32 => i64::from(self.i32()?),
-            Prefix::Compact => i64::from(self.uvarint()?) - 1,
+            LengthPrefix::Int16 => i64::from(self.i16()?),
+            LengthPrefix::Int32 => i64::from(self.i32()?),
+            LengthPrefix::Compact => i64::from(self.unsigned_varint()?) - 1,
         };
         if length == -1 {
             return Ok(None);
@@ -245,7 +248,7 @@ impl<'a> Reader<'a> {
         let length = usize::try_from(length).map_err(|_| wrong)?;
         let (start, width) = (self.at, self.at - begin);
         let bytes = self.take(length, wrong.expected).map_err(|_| wrong)?;
-        Ok(Some(Field {
+        Ok(Some(WireField {
             bytes,
             start,
             width,
@@ -253,14 +256,22 @@ impl<'a> Reader<'a> {
         }))
     }
 
+    /// Reads one element of its type.
+    ///
+    /// # Errors
+    /// When the bytes are not well-formed.
+    pub fn decode<T: Decode<'a>>(&mut self) -> Result<T, Error> {
+        T::decode(self)
+    }
+
     /// Walks an array of the version's kind.
     ///
     /// # Errors
-    /// When it has more than [`MAX_ELEMENTS`], or one of them is not well-formed.
-    pub fn array<T: Read<'a>>(&mut self) -> Result<Array<'a, T>, Error> {
+    /// When it has more than [`MAX_ARRAY_ELEMENTS`], or one of them is not well-formed.
+    pub fn array<T: Decode<'a>>(&mut self) -> Result<WireArray<'a, T>, Error> {
         let begin = self.at;
         let count = if self.flexible {
-            i64::from(self.uvarint()?) - 1
+            i64::from(self.unsigned_varint()?) - 1
         } else {
             i64::from(self.i32()?)
         };
@@ -269,14 +280,14 @@ impl<'a> Reader<'a> {
             expected: "at most a million elements",
         };
         let count = u32::try_from(count.max(0)).map_err(|_| wrong)?;
-        if count > MAX_ELEMENTS {
+        if count > MAX_ARRAY_ELEMENTS {
             return Err(wrong);
         }
         let first = *self;
         for _ in 0..count {
-            T::read(self)?;
+            T::decode(self)?;
         }
-        Ok(Array {
+        Ok(WireArray {
             first,
             count,
             element: PhantomData,
@@ -286,23 +297,27 @@ impl<'a> Reader<'a> {
     /// Walks the tagged fields that end a structure; there are none before the flexible versions.
     ///
     /// # Errors
-    /// When there are more than [`MAX_TAGS`], or one is longer than the bytes.
-    pub fn tags(&mut self) -> Result<Tags<'a>, Error> {
-        let count = if self.flexible { self.uvarint()? } else { 0 };
-        if count > MAX_TAGS {
+    /// When there are more than [`MAX_TAGGED_FIELDS`], or one is longer than the bytes.
+    pub fn tagged_fields(&mut self) -> Result<TaggedFields<'a>, Error> {
+        let count = if self.flexible {
+            self.unsigned_varint()?
+        } else {
+            0
+        };
+        if count > MAX_TAGGED_FIELDS {
             return Err(self.error("at most ten thousand tagged fields"));
         }
         let first = *self;
         for _ in 0..count {
-            Tag::read(self)?;
+            TaggedField::decode(self)?;
         }
-        Ok(Tags { first, count })
+        Ok(TaggedFields { first, count })
     }
 }
 
-// === impl Array ===
+// === impl WireArray ===
 
-impl<'a, T: Read<'a>> Array<'a, T> {
+impl<'a, T: Decode<'a>> WireArray<'a, T> {
     /// How many elements there are.
     #[must_use]
     pub const fn len(&self) -> u32 {
@@ -317,8 +332,8 @@ impl<'a, T: Read<'a>> Array<'a, T> {
 
     /// The elements, in order.
     #[must_use]
-    pub const fn iter(&self) -> Elements<'a, T> {
-        Elements {
+    pub const fn iter(&self) -> WireArrayIter<'a, T> {
+        WireArrayIter {
             next: self.first,
             left: self.count,
             element: PhantomData,
@@ -326,74 +341,74 @@ impl<'a, T: Read<'a>> Array<'a, T> {
     }
 }
 
-impl<T> Clone for Array<'_, T> {
+impl<T> Clone for WireArray<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Array<'_, T> {}
+impl<T> Copy for WireArray<'_, T> {}
 
-impl<T> Default for Array<'_, T> {
+impl<T> Default for WireArray<'_, T> {
     fn default() -> Self {
-        Array {
-            first: Reader::new(&[], 0, false),
+        WireArray {
+            first: WireReader::new(&[], 0, false),
             count: 0,
             element: PhantomData,
         }
     }
 }
 
-impl<'a, T: Read<'a>> IntoIterator for Array<'a, T> {
+impl<'a, T: Decode<'a>> IntoIterator for WireArray<'a, T> {
     type Item = T;
-    type IntoIter = Elements<'a, T>;
+    type IntoIter = WireArrayIter<'a, T>;
 
-    fn into_iter(self) -> Elements<'a, T> {
+    fn into_iter(self) -> WireArrayIter<'a, T> {
         self.iter()
     }
 }
 
-impl<'a, T: Read<'a>> IntoIterator for &Array<'a, T> {
+impl<'a, T: Decode<'a>> IntoIterator for &WireArray<'a, T> {
     type Item = T;
-    type IntoIter = Elements<'a, T>;
+    type IntoIter = WireArrayIter<'a, T>;
 
-    fn into_iter(self) -> Elements<'a, T> {
+    fn into_iter(self) -> WireArrayIter<'a, T> {
         self.iter()
     }
 }
 
-// === impl Elements ===
+// === impl WireArrayIter ===
 
-impl<'a, T: Read<'a>> Iterator for Elements<'a, T> {
+impl<'a, T: Decode<'a>> Iterator for WireArrayIter<'a, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
         // All of them have been read once, when the array was walked.
-        T::read(&mut self.next).ok()
+        T::decode(&mut self.next).ok()
     }
 }
 
-// === impl Tags ===
+// === impl TaggedFields ===
 
-impl<'a> Tags<'a> {
+impl<'a> TaggedFields<'a> {
     /// The field of this number.
     #[must_use]
-    pub fn find(&self, number: u32) -> Option<Tag<'a>> {
+    pub fn find(&self, number: u32) -> Option<TaggedField<'a>> {
         let mut reader = self.first;
         (0..self.count)
-            .map_while(|_| Tag::read(&mut reader).ok())
+            .map_while(|_| TaggedField::decode(&mut reader).ok())
             .find(|tag| tag.number == number)
     }
 }
 
-// === impl Read ===
+// === impl Decode ===
 
-impl<'a> Read<'a> for Tag<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        let number = reader.uvarint()?;
+impl<'a> Decode<'a> for TaggedField<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        let number = reader.unsigned_varint()?;
         let before = reader.at;
-        let length = reader.uvarint()?;
+        let length = reader.unsigned_varint()?;
         let (size, start) = (before..reader.at, reader.at);
         let length = usize::try_from(length).map_err(|_| reader.error("a tagged field"))?;
         reader.take(length, "the contents of a tagged field")?;
@@ -403,7 +418,7 @@ impl<'a> Read<'a> for Tag<'a> {
             number,
             size,
             contents,
-            reader: Reader {
+            reader: WireReader {
                 bytes,
                 at: start,
                 ..*reader
@@ -412,20 +427,20 @@ impl<'a> Read<'a> for Tag<'a> {
     }
 }
 
-impl<'a> Read<'a> for i8 {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for i8 {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         reader.i8()
     }
 }
 
-impl<'a> Read<'a> for i32 {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+impl<'a> Decode<'a> for i32 {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         reader.i32()
     }
 }
 
-impl<'a> Read<'a> for Option<Field<'a>> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
-        reader.string()
+impl<'a> Decode<'a> for Option<WireField<'a>> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        reader.nullable_string()
     }
 }

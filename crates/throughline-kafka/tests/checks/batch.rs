@@ -5,10 +5,11 @@ pub(crate) mod raw;
 
 use raw::around;
 use throughline_kafka::batch::{
-    Batch, Batches, Codecs, Entry, Injector, Limits, Outcome, Patcher, Records,
+    BatchOutcome, CodecPool, HeaderInjector, HeaderPatcher, InjectionLimits, RecordBatch,
+    RecordBatches, RecordIter, RecordSetEntry,
 };
 
-pub(crate) const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: InjectionLimits = InjectionLimits {
     max_batch_bytes: 1 << 20,
     max_inflated_bytes: 1 << 20,
 };
@@ -26,12 +27,12 @@ pub(crate) type Told = (
 );
 
 /// All that the records of a batch say, inflated where need be; [`None`] when they are not well-formed.
-pub(crate) fn told(batch: Batch<'_>) -> Option<Vec<Told>> {
+pub(crate) fn told(batch: RecordBatch<'_>) -> Option<Vec<Told>> {
     let mut plain = Vec::new();
-    Codecs::default()
-        .inflate(batch.codec(), batch.payload(), 4 << 20, &mut plain)
+    CodecPool::default()
+        .decompress(batch.codec(), batch.payload(), 4 << 20, &mut plain)
         .ok()?;
-    let mut records = Records::new(&plain, batch.count());
+    let mut records = RecordIter::new(&plain, batch.record_count());
     let mut told = Vec::new();
     for record in records.by_ref() {
         let record = record.ok()?;
@@ -51,7 +52,7 @@ pub(crate) fn told(batch: Batch<'_>) -> Option<Vec<Told>> {
             headers,
         ));
     }
-    records.rest().is_empty().then_some(told)
+    records.remaining_bytes().is_empty().then_some(told)
 }
 
 /// The bytes as a record set, and as the records of a batch that is intact: a byte of attributes, one of count, then they.
@@ -69,27 +70,27 @@ pub(crate) fn any_record_set_and_payload(bytes: &[u8]) {
 /// Borders lose nothing; a batch that is changed says the same and one header more in each record; one that is not
 /// changed leaves no trace in the output.
 pub(crate) fn any_record_set(bytes: &[u8]) {
-    let whole: Vec<u8> = Batches::new(bytes)
+    let whole: Vec<u8> = RecordBatches::new(bytes)
         .flat_map(|entry| entry.bytes().to_vec())
         .collect();
     assert_eq!(whole, bytes, "batches put together are the record set");
-    for entry in Batches::new(bytes) {
-        if let Entry::Batch(batch) = entry {
+    for entry in RecordBatches::new(bytes) {
+        if let RecordSetEntry::Batch(batch) = entry {
             any_batch(batch);
         }
     }
 }
 
-fn any_batch(batch: Batch<'_>) {
-    let mut injector = Injector::default();
+fn any_batch(batch: RecordBatch<'_>) {
+    let mut injector = HeaderInjector::default();
     let mut out = b"before".to_vec();
     match injector.inject(batch, &LIMITS, &mut out, |_, headers| {
         headers.append(KEY, Some(VALUE))
     }) {
-        Outcome::Changed(count) => {
-            assert_eq!(Ok(count), u32::try_from(batch.count()));
-            let after = Batch::new(&out[6..]).expect("one whole batch");
-            assert!(after.is_intact(), "the checksum is redone");
+        BatchOutcome::Changed(count) => {
+            assert_eq!(Ok(count), u32::try_from(batch.record_count()));
+            let after = RecordBatch::new(&out[6..]).expect("one whole batch");
+            assert!(after.has_valid_checksum(), "the checksum is redone");
             assert!(
                 after.bytes().len() <= LIMITS.max_batch_bytes,
                 "the limit holds"
@@ -112,22 +113,24 @@ fn any_batch(batch: Batch<'_>) {
                 "the header is the same but for length and checksum"
             );
         }
-        Outcome::Unchanged | Outcome::Passed(_) => assert_eq!(out, b"before"),
+        BatchOutcome::Unchanged | BatchOutcome::Skipped(_) => assert_eq!(out, b"before"),
     }
     let mut none = Vec::new();
     let outcome = injector.inject(batch, &LIMITS, &mut none, |_, _| {});
     assert!(
-        !matches!(outcome, Outcome::Changed(_)) && none.is_empty(),
+        !matches!(outcome, BatchOutcome::Changed(_)) && none.is_empty(),
         "nothing to inject is no change"
     );
     let mut patched = batch.bytes().to_vec();
-    let outcome = Patcher::default().patch(&mut patched, |record, patches| {
+    let outcome = HeaderPatcher::default().patch(&mut patched, |record, patches| {
         if let Some(header) = record.headers().last() {
             patches.overwrite(record, &header, 0, b"x");
         }
     });
     match outcome {
-        Outcome::Changed(_) => assert!(Batch::new(&patched).is_some_and(|batch| batch.is_intact())),
-        Outcome::Unchanged | Outcome::Passed(_) => assert_eq!(patched, batch.bytes()),
+        BatchOutcome::Changed(_) => {
+            assert!(RecordBatch::new(&patched).is_some_and(|batch| batch.has_valid_checksum()))
+        }
+        BatchOutcome::Unchanged | BatchOutcome::Skipped(_) => assert_eq!(patched, batch.bytes()),
     }
 }

@@ -1,7 +1,7 @@
 //! What must hold for any stream of bytes, in any pieces. Shared by the property tests and the fuzz target.
 
 use bytes::Bytes;
-use throughline_kafka::frame::{Event, Framer};
+use throughline_kafka::frame::{FrameEvent, Framer};
 
 /// Frames to this size are collected if their correlation id is odd.
 const COLLECTED: usize = 4096;
@@ -23,33 +23,38 @@ pub(crate) fn through<'a>(mut framer: Framer, pieces: impl IntoIterator<Item = &
         taken += piece.len();
         while let Some(event) = framer.next(&mut input) {
             match event {
-                Event::Head(head) => {
-                    let odd = head.correlation().0 & 1 == 1;
+                FrameEvent::Header(head) => {
+                    let odd = head.correlation_id().0 & 1 == 1;
                     let collected = odd && framer.collect(COLLECTED);
                     assert_eq!(collected, odd && head.size() <= COLLECTED);
                     told.events.push((told.out.len(), format!("{head:?}")));
                 }
-                Event::Pass(bytes) => {
+                FrameEvent::Passthrough(bytes) => {
                     assert!(!bytes.is_empty(), "a piece to be passed has bytes");
                     told.out.extend_from_slice(&bytes);
                 }
-                Event::Frame(bytes) => {
+                FrameEvent::Frame(bytes) => {
                     assert!(bytes.len() <= COLLECTED);
                     told.events
                         .push((told.out.len(), format!("frame of {}", bytes.len())));
                     told.out.extend_from_slice(&bytes);
                 }
-                Event::Token => told.events.push((told.out.len(), "a token".to_owned())),
-                Event::Lost(loss) => told.events.push((told.out.len(), loss.to_string())),
+                FrameEvent::SaslToken => told.events.push((told.out.len(), "a token".to_owned())),
+                FrameEvent::FramingFailed(loss) => {
+                    told.events.push((told.out.len(), loss.to_string()));
+                }
             }
         }
         assert!(input.is_empty(), "a framer that wants more has taken all");
         assert_eq!(
-            told.out.len() + framer.held(),
+            told.out.len() + framer.buffered_bytes(),
             taken,
             "what went in came out or is held"
         );
-        assert!(framer.held() <= COLLECTED, "what is held is capped");
+        assert!(
+            framer.buffered_bytes() <= COLLECTED,
+            "what is held is capped"
+        );
     }
     told
 }

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::frame::RequestHeader;
 use throughline_kafka::message::{
-    Message, Splice, address, api_versions, cluster, fetch, group, produce, sasl, share,
+    ApiMessage, BodySplice, address, api_versions, cluster, fetch, group, produce, share,
 };
-use throughline_kafka::wire::Field;
+use throughline_kafka::wire::WireField;
 
 /// Opens the body as everything that has this key and reads all that it gives out. True when one of them could be
 /// opened.
@@ -18,7 +18,7 @@ pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
     };
     match api {
         ApiKey::PRODUCE => {
-            opened.one(|request: produce::Request<'_>| {
+            opened.one(|request: produce::ProduceRequest<'_>| {
                 request
                     .topics
                     .iter()
@@ -26,7 +26,7 @@ pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
                     .filter_map(|partition| partition.records)
                     .collect()
             });
-            opened.one(|response: produce::Response<'_>| {
+            opened.one(|response: produce::ProduceResponse<'_>| {
                 response.topics.iter().for_each(|topic| {
                     assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len()))
                 });
@@ -38,13 +38,13 @@ pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
             });
         }
         ApiKey::FETCH => {
-            opened.one(|request: fetch::Request<'_>| {
+            opened.one(|request: fetch::FetchRequest<'_>| {
                 request.topics.iter().for_each(|topic| {
                     assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len()))
                 });
                 Vec::new()
             });
-            opened.one(|response: fetch::Response<'_>| {
+            opened.one(|response: fetch::FetchResponse<'_>| {
                 response
                     .topics
                     .iter()
@@ -54,14 +54,14 @@ pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
             });
         }
         ApiKey::SHARE_FETCH => {
-            opened.one(|request: share::FetchRequest<'_>| {
+            opened.one(|request: share::ShareFetchRequest<'_>| {
                 request
                     .group_id
                     .into_iter()
                     .chain(request.member_id)
                     .collect()
             });
-            opened.one(|response: share::FetchResponse<'_>| {
+            opened.one(|response: share::ShareFetchResponse<'_>| {
                 response
                     .topics
                     .iter()
@@ -110,7 +110,7 @@ impl<'a> Reading<'a> {
                     response.cluster_id.into_iter().chain(hosts).collect()
                 })
             }
-            ApiKey::API_VERSIONS => self.one(|response: api_versions::Response<'_>| {
+            ApiKey::API_VERSIONS => self.one(|response: api_versions::ApiVersionsResponse<'_>| {
                 assert_eq!(
                     response.api_keys.iter().count(),
                     len(response.api_keys.len())
@@ -122,13 +122,6 @@ impl<'a> Reading<'a> {
                     .map(|feature| feature.name)
                     .collect()
             }),
-            ApiKey::SASL_HANDSHAKE => {
-                self.one(|request: sasl::HandshakeRequest<'_>| vec![request.mechanism]);
-                self.one(|response: sasl::HandshakeResponse<'_>| {
-                    response.mechanisms.iter().flatten().collect()
-                });
-            }
-            ApiKey::SASL_AUTHENTICATE => self.one(|_: sasl::AuthenticateResponse| Vec::new()),
             _ => self.groups(api),
         }
     }
@@ -175,33 +168,27 @@ impl<'a> Reading<'a> {
                 });
             }
             ApiKey::SHARE_ACKNOWLEDGE => {
-                self.one(|request: share::AcknowledgeRequest<'_>| {
+                self.one(|request: share::ShareAcknowledgeRequest<'_>| {
                     request
                         .group_id
                         .into_iter()
                         .chain(request.member_id)
                         .collect()
                 });
-                self.one(|response: share::AcknowledgeResponse<'_>| {
+                self.one(|response: share::ShareAcknowledgeResponse<'_>| {
                     assert_eq!(response.topics.iter().count(), len(response.topics.len()));
                     Vec::new()
                 });
-            }
-            ApiKey::INIT_PRODUCER_ID => {
-                self.one(|request: group::InitProducerIdRequest<'_>| {
-                    request.transactional_id.into_iter().collect()
-                });
-                self.one(|_: group::InitProducerIdResponse| Vec::new());
             }
             _ => {}
         }
     }
 
     /// Opens the body as one message; every field that it gives out must lie where it says.
-    fn one<M: Message<'a>>(&mut self, fields: impl FnOnce(M) -> Vec<Field<'a>>) {
-        let Some(message) = M::open(self.body, self.version)
+    fn one<M: ApiMessage<'a>>(&mut self, fields: impl FnOnce(M) -> Vec<WireField<'a>>) {
+        let Some(message) = M::parse(self.body, self.version)
             .ok()
-            .and_then(|opened| opened.opened())
+            .and_then(|opened| opened.parsed())
         else {
             return;
         };
@@ -233,10 +220,10 @@ pub(crate) fn any_body(bytes: &[u8]) {
 
 /// The body with every address changed; [`None`] when there is none or it is not well-formed.
 pub(crate) fn rewritten(api: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8>> {
-    let mut splice = Splice::default();
-    let map = |splice: &mut Splice, body: &[u8], host, port| {
+    let mut splice = BodySplice::default();
+    let map = |splice: &mut BodySplice, body: &[u8], host, port| {
         let done = address::rewrite(api, version, body, splice, |_| Some((host, port)));
-        done.ok().and_then(|opened| opened.opened())
+        done.ok().and_then(|opened| opened.parsed())
     };
     let count = map(
         &mut splice,
@@ -246,7 +233,7 @@ pub(crate) fn rewritten(api: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8
     )?;
     let frame = sealed(&mut splice, body);
     assert!(count > 0 || frame == body, "no change is identity");
-    let mut again = Splice::default();
+    let mut again = BodySplice::default();
     let mut seen = 0;
     let reopened = address::rewrite(api, version, &frame, &mut again, |endpoint| {
         assert_eq!(
@@ -264,16 +251,16 @@ pub(crate) fn rewritten(api: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8
 
 /// The body with all versions cut to 3 at most; [`None`] when it is not well-formed.
 pub(crate) fn clamped(version: i16, body: &[u8]) -> Option<Vec<u8>> {
-    let mut splice = Splice::default();
+    let mut splice = BodySplice::default();
     api_versions::clamp(version, body, &mut splice, |_, low, high| {
         (low, high.min(3))
     })
     .ok()?
-    .opened()?;
+    .parsed()?;
     let frame = sealed(&mut splice, body);
-    let again = api_versions::Response::open(&frame, version)
+    let again = api_versions::ApiVersionsResponse::parse(&frame, version)
         .expect("a clamped body is well-formed")
-        .opened()?;
+        .parsed()?;
     for key in &again.api_keys {
         assert!(key.max_version <= 3 || key.min_version > 3);
     }
@@ -281,7 +268,7 @@ pub(crate) fn clamped(version: i16, body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The body, changed, by way of a frame whose length must then be right.
-fn sealed(splice: &mut Splice, body: &[u8]) -> Vec<u8> {
+fn sealed(splice: &mut BodySplice, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4)
         .expect("a small body")
         .to_be_bytes();
@@ -305,6 +292,6 @@ fn sealed(splice: &mut Splice, body: &[u8]) -> Vec<u8> {
         Some(&[length, [0, 0, 0, 9]].concat()[..]),
         "the frame's length is redone"
     );
-    assert!(RequestHeader::read(&out).is_err() || out.len() >= 14);
+    assert!(RequestHeader::parse(&out).is_err() || out.len() >= 14);
     out.split_off(8)
 }

@@ -1,4 +1,4 @@
-//! Batches written out byte by byte, without the crate under test.
+//! RecordBatches written out byte by byte, without the crate under test.
 
 /// A record's header: key and value, any bytes.
 pub(crate) type RawHeader = (Vec<u8>, Option<Vec<u8>>);

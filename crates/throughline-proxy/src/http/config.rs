@@ -7,8 +7,8 @@ use std::time::Duration;
 use throughline_intercept::correlate;
 use throughline_intercept::http::Settings;
 
-use crate::address::Address;
-use crate::tls::{Acceptor, Connector};
+use crate::address::HostPort;
+use crate::transport::tls::{DownstreamTls, UpstreamTls};
 
 /// What the HTTP part of a proxy can be told. By default it listens nowhere.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +20,7 @@ pub struct Config {
     /// How the parents of outbound requests are found.
     pub correlate: correlate::Settings,
     /// TLS to those who are asked by `https`; without it such requests are refused.
-    pub outbound_tls: Option<Connector>,
+    pub outbound_tls: Option<UpstreamTls>,
     /// What may be held and for how long.
     pub limits: Limits,
 }
@@ -33,7 +33,7 @@ pub struct Listener {
     /// Where its requests go.
     pub route: Route,
     /// TLS from who asks; none without.
-    pub tls: Option<Acceptor>,
+    pub tls: Option<DownstreamTls>,
 }
 
 /// Where the requests of a listener go.
@@ -42,7 +42,7 @@ pub enum Route {
     /// To the service that we stand beside: inbound.
     Service {
         /// Where it listens.
-        address: Address,
+        address: HostPort,
         /// What it speaks.
         protocol: Protocol,
     },
@@ -61,7 +61,7 @@ pub enum Route {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// Where it is.
-    pub address: Address,
+    pub address: HostPort,
     /// Whether it speaks TLS.
     pub tls: bool,
 }

@@ -17,19 +17,21 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::config::{Limits, Route};
-use super::intake::{Activity, Intake, Spoken, look};
+use super::intake::{Activity, Intake};
 use super::service::{Caller, Service};
 use super::upstream::{BUFFER_MIN, head_max};
-use crate::redirect::plain;
-use crate::stop::Stop;
-use crate::stream::{self, Stream};
-use crate::tls::Acceptor;
+use crate::address::unmap_ipv4;
+use crate::listener::detect::read_http_version;
+use crate::listener::protocol::DetectedProtocol;
+use crate::transport::drain::Drain;
+use crate::transport::stream::{self, MaybeTlsStream};
+use crate::transport::tls::DownstreamTls;
 
 /// What the connections of one listener have in common.
 pub(super) struct Connections {
     pub(super) service: Arc<Service>,
     pub(super) route: Route,
-    pub(super) tls: Option<Acceptor>,
+    pub(super) tls: Option<DownstreamTls>,
 }
 
 /// Counts a connection as open as long as it lives.
@@ -39,7 +41,7 @@ pub(super) struct Counted(Gauge);
 struct Watch<'a> {
     activity: &'a Activity,
     limits: &'a Limits,
-    stop: &'a Stop,
+    stop: &'a Drain,
     /// Whether the head of a request is looked at as bytes come: in HTTP/2 bytes come without any.
     heads: bool,
 }
@@ -53,14 +55,14 @@ impl Connections {
         let begun = tokio::select! {
             begun = self.begin(stream) => begun,
             // Nothing has been asked on it yet.
-            () = stop.begun() => return,
+            () = stop.draining() => return,
         };
         match begun {
             Ok((stream, local, spoken, ahead)) => {
                 let activity = Activity::new();
                 let caller = Caller {
                     route: self.route.clone(),
-                    client: plain(client),
+                    client: unmap_ipv4(client),
                     local,
                     is_tls: self.tls.is_some(),
                     activity: activity.clone(),
@@ -79,23 +81,24 @@ impl Connections {
     async fn begin(
         &self,
         mut stream: TcpStream,
-    ) -> std::io::Result<(Stream, SocketAddr, Spoken, Bytes)> {
-        stream::tune(&stream);
-        let local = plain(stream.local_addr()?);
+    ) -> std::io::Result<(MaybeTlsStream, SocketAddr, DetectedProtocol, Bytes)> {
+        stream::configure(&stream);
+        let local = unmap_ipv4(stream.local_addr()?);
         let limits = &self.service.limits;
         if let Some(tls) = &self.tls {
             let stream = timeout(limits.head_deadline, tls.accept(stream)).await??;
-            let spoken = if stream.agreed() == Some(b"h2") {
-                Spoken::Http2
+            let spoken = if stream.alpn_protocol() == Some(b"h2") {
+                DetectedProtocol::Http2
             } else {
-                Spoken::Http1
+                DetectedProtocol::Http1
             };
             return Ok((stream, local, spoken, Bytes::new()));
         }
         // A peek and not `readable`, which may be wrong.
         timeout(limits.idle, stream.peek(&mut [0])).await??;
-        let (spoken, ahead) = timeout(limits.head_deadline, look(&mut stream)).await??;
-        Ok((Stream::Plain(stream), local, spoken, ahead))
+        let (spoken, ahead) =
+            timeout(limits.head_deadline, read_http_version(&mut stream)).await??;
+        Ok((MaybeTlsStream::Plain(stream), local, spoken, ahead))
     }
 }
 
@@ -104,7 +107,7 @@ pub(super) async fn serve<S>(
     service: Arc<Service>,
     caller: Arc<Caller>,
     intake: Intake<S>,
-    spoken: Spoken,
+    spoken: DetectedProtocol,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -123,7 +126,7 @@ pub(super) async fn serve<S>(
     let answer = service_fn(move |request: Request<Incoming>| {
         Arc::clone(&service).answer(Arc::clone(&caller), request)
     });
-    if spoken == Spoken::Http2 {
+    if spoken == DetectedProtocol::Http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_max)
@@ -165,8 +168,8 @@ impl Watch<'_> {
                     }
                     return;
                 }
-                () = self.stop.over() => return,
-                () = self.stop.begun(), if !is_ending => {
+                () = self.stop.aborted() => return,
+                () = self.stop.draining(), if !is_ending => {
                     is_ending = true;
                     end_gracefully(connection.as_mut());
                 }

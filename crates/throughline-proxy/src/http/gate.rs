@@ -7,14 +7,15 @@ use throughline_intercept::http::Direction;
 
 use super::config::{Origin, Protocol, Route};
 use super::connection::{Counted, serve};
-use super::intake::{Activity, Intake, Spoken};
+use super::intake::{Activity, Intake};
 use super::refusal::Refusal;
 use super::service::{Caller, Service};
 use super::upstream::{Opened, Own};
-use crate::address::Address;
-use crate::connection::Redirected;
-use crate::dial::Tcp;
-use crate::stream::Stream;
+use crate::address::HostPort;
+use crate::listener::original_destination::RedirectedConnection;
+use crate::listener::protocol::DetectedProtocol;
+use crate::transport::dial::DialedSocket;
+use crate::transport::stream::MaybeTlsStream;
 
 /// Serves connections of which it is known that they speak HTTP.
 #[derive(Clone)]
@@ -27,25 +28,23 @@ impl Gate {
     pub(crate) async fn serve(
         &self,
         direction: Direction,
-        redirected: Redirected,
-        is_http2: bool,
-        upstream: std::io::Result<Tcp>,
+        redirected: RedirectedConnection,
+        spoken: DetectedProtocol,
+        upstream: std::io::Result<DialedSocket>,
     ) {
-        let Redirected {
+        let RedirectedConnection {
             stream,
             client,
-            wanted,
+            destination: wanted,
         } = redirected;
-        let address = Address {
-            host: wanted.ip().to_string().into(),
-            port: wanted.port(),
-        };
+        let address = HostPort::from(wanted);
+        let is_http2 = spoken == DetectedProtocol::Http2;
         let own = match upstream {
-            Ok(Tcp { stream, listed }) => {
+            Ok(DialedSocket { stream, own_guard }) => {
                 let own = Own::redirected(None);
                 let opened = Opened {
-                    stream: Stream::Plain(stream),
-                    listed,
+                    stream: MaybeTlsStream::Plain(stream),
+                    listed: own_guard,
                 };
                 let origin = Origin {
                     address: address.clone(),
@@ -79,12 +78,7 @@ impl Gate {
             activity: activity.clone(),
             own: Arc::new(own),
         };
-        let intake = Intake::new(Bytes::new(), Stream::Plain(stream), activity);
-        let spoken = if is_http2 {
-            Spoken::Http2
-        } else {
-            Spoken::Http1
-        };
+        let intake = Intake::new(Bytes::new(), MaybeTlsStream::Plain(stream), activity);
         serve(Arc::clone(&self.0), Arc::new(caller), intake, spoken).await;
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 /// A stream of which the first bytes have been read already.
@@ -36,14 +36,6 @@ struct Seen {
 /// A request under way; not any longer when dropped.
 #[derive(Debug)]
 pub(super) struct UnderWay(Activity);
-
-/// What a connection speaks, as far as its first bytes tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spoken {
-    Http1,
-    Http2,
-    Other,
-}
 
 // === impl Intake ===
 
@@ -171,85 +163,12 @@ impl Drop for UnderWay {
     }
 }
 
-// === impl Spoken ===
-
-impl Spoken {
-    /// What these first bytes are of; nothing while they could be of several.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
-        if PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE) {
-            return (bytes.len() >= PREFACE.len()).then_some(Self::Http2);
-        }
-        // A method is a token (RFC 9110, section 9.1), and those that are registered are in capitals. What looks like one is taken
-        // for one once its target begins as a target does.
-        let method = bytes
-            .iter()
-            .take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-')
-            .count();
-        match bytes.get(method..) {
-            Some([]) if method <= METHOD_MAX => None,
-            Some([b' ']) if method > 0 => None,
-            Some([b' ', target, ..])
-                if method > 0 && method <= METHOD_MAX && is_target(*target) =>
-            {
-                Some(Self::Http1)
-            }
-            _ => Some(Self::Other),
-        }
-    }
-}
-
-/// Reads as far as it takes to know what is spoken. Nothing at all came where the other end has nothing to say.
-pub(super) async fn look<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Spoken, Bytes)> {
-    let mut ahead = BytesMut::with_capacity(ROOM);
-    loop {
-        let count = stream.read_buf(&mut ahead).await?;
-        match Spoken::of(&ahead) {
-            Some(spoken) => return Ok((spoken, ahead.freeze())),
-            None if count == 0 => return Ok((Spoken::Other, ahead.freeze())),
-            None => {}
-        }
-    }
-}
-
-/// Origin form, absolute form, `*`, and a host for CONNECT.
-const fn is_target(byte: u8) -> bool {
-    matches!(byte, b'/' | b'*' | b'[') || byte.is_ascii_alphanumeric()
-}
-
-/// As HTTP/2 begins (RFC 9113, section 3.4).
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// The longest method that is registered has 17 letters.
-const METHOD_MAX: usize = 24;
-const ROOM: usize = 4 << 10;
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::BytesMut;
+    use tokio::io::AsyncReadExt as _;
 
-    #[test]
-    fn the_first_bytes_tell_what_is_spoken() {
-        for (bytes, spoken) in [
-            (&b"GET / HTTP/1.1\r\n"[..], Some(Spoken::Http1)),
-            (b"POST http://a/", Some(Spoken::Http1)),
-            (b"VERSION-CONTROL /", Some(Spoken::Http1)),
-            (b"CONNECT a:1", Some(Spoken::Http1)),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0", Some(Spoken::Http2)),
-            (b"", None),
-            (b"GE", None),
-            (b"GET ", None),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n", None),
-            (b"\x16\x03\x01", Some(Spoken::Other)),
-            (b"\0\0\0\x2a", Some(Spoken::Other)),
-            (b"SSH-2.0-x", Some(Spoken::Other)),
-            (b"*1\r\n$4\r\nPING\r\n", Some(Spoken::Other)),
-            (b" GET", Some(Spoken::Other)),
-            (b"GET \x01", Some(Spoken::Other)),
-            (b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", Some(Spoken::Other)),
-        ] {
-            assert_eq!(Spoken::of(bytes), spoken, "{}", bytes.escape_ascii());
-        }
-    }
+    use super::*;
 
     #[tokio::test]
     async fn what_was_read_ahead_is_read_again() {
@@ -259,10 +178,10 @@ mod tests {
             .unwrap();
         drop(theirs);
         let mut ours = ours;
-        let (spoken, ahead) = look(&mut ours).await.unwrap();
-        assert_eq!(spoken, Spoken::Http1);
+        let mut ahead = BytesMut::new();
+        ours.read_buf(&mut ahead).await.unwrap();
         let (activity, mut text) = (Activity::new(), String::new());
-        Intake::new(ahead, ours, activity.clone())
+        Intake::new(ahead.freeze(), ours, activity.clone())
             .read_to_string(&mut text)
             .await
             .unwrap();

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use throughline_intercept::correlate::CorrelatorAccess as _;
 use throughline_intercept::http::{Direction, Settings};
 use throughline_model::SpanSink;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -16,18 +18,17 @@ use super::metrics::Metrics;
 use super::service::Service;
 use super::traced::Tracing;
 use super::upstream::Upstream;
-use crate::door::Doors;
-use crate::process::Process;
-use crate::redirect::Outgoing;
-use crate::seldom::Seldom;
-use crate::stop::Stop;
-use crate::switch::Switch;
+use crate::correlator::SharedCorrelator;
+use crate::listener::accept::AcceptLoop;
+use crate::telemetry::log_throttle::LogThrottle;
+use crate::transport::drain::Drain;
+use crate::transport::own_connections::OwnConnections;
 
 /// The HTTP part of a proxy.
 pub(crate) struct Http {
     service: Arc<Service>,
     doors: Vec<Door>,
-    pub(crate) settings: Arc<Switch<Settings>>,
+    pub(crate) settings: watch::Sender<Arc<Settings>>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -44,9 +45,9 @@ impl Http {
         config: Config,
         doors: Vec<Door>,
         sink: Arc<dyn SpanSink>,
-        process: Process,
-        outgoing: &Outgoing,
-        stop: Stop,
+        process: SharedCorrelator,
+        outgoing: &OwnConnections,
+        stop: Drain,
     ) -> Self {
         let Config {
             settings,
@@ -55,15 +56,15 @@ impl Http {
             ..
         } = config;
         let metrics = Arc::new(Metrics::new());
-        let bodies_max = process.now(|_, correlator| correlator.wants_bodies());
-        let settings = Arc::new(Switch::new(settings));
+        let bodies_max = process.token_extractor().max_body_bytes();
+        let settings = watch::Sender::new(settings);
         let tracing = Tracing {
-            settings: Arc::clone(&settings),
+            settings: settings.subscribe(),
             process,
             sink,
             metrics: Arc::clone(&metrics),
             stop,
-            full: Seldom::default(),
+            full: LogThrottle::default(),
         };
         let upstream = |direction, tls| {
             Arc::new(Upstream::new(
@@ -96,7 +97,7 @@ impl Http {
     }
 
     /// Takes connections at all doors until the proxy is told to stop.
-    pub(crate) fn spawn(self, listening: &TaskTracker, all: &Doors) {
+    pub(crate) fn spawn(self, listening: &TaskTracker, all: &AcceptLoop) {
         let Self { service, doors, .. } = self;
         listening.spawn(sweep(Arc::clone(&service)));
         let tunnels = service.tunnels.clone();
@@ -105,12 +106,12 @@ impl Http {
         let stop = service.tracing.stop.clone();
         let tracked = all.connections.clone();
         listening.spawn(async move {
-            stop.begun().await;
+            stop.draining().await;
             tracked.spawn(async move { tunnels.wait().await });
         });
         for Door { listener, wanted } in doors {
             let Listener { route, tls, .. } = wanted;
-            let tls = tls.map(|tls| tls.agreeing_on(protocols(&route)));
+            let tls = tls.map(|tls| tls.with_alpn(protocols(&route)));
             let shared = Arc::new(Connections {
                 service: Arc::clone(&service),
                 route,
@@ -120,7 +121,7 @@ impl Http {
                 let shared = Arc::clone(&shared);
                 async move { shared.serve(stream, client).await }
             };
-            listening.spawn(all.clone().take(listener, serve));
+            listening.spawn(all.clone().run(listener, serve));
         }
     }
 }
@@ -129,7 +130,7 @@ impl Http {
 async fn sweep(service: Arc<Service>) {
     loop {
         tokio::select! {
-            () = service.tracing.stop.begun() => return,
+            () = service.tracing.stop.draining() => return,
             () = tokio::time::sleep(SWEEP) => {}
         }
         for upstream in [&service.inbound, &service.outbound] {

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
 use super::config::{Origin, Protocol, Route};
 use super::refusal::Refusal;
-use crate::address::Address;
+use crate::address::HostPort;
 
 /// A request's target, understood.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ impl Place {
                 (origin, authority, protocol.is_http2(is_http2))
             }
             Route::Original(to) => {
-                let address = Address {
+                let address = HostPort {
                     host: to.ip().to_string().into(),
                     port: to.port(),
                 };
@@ -222,7 +222,7 @@ fn tunnel(uri: &Uri, is_http2: bool) -> Result<Place, Refusal> {
     })
 }
 
-fn address(authority: &Authority, port: u16) -> Result<Address, Refusal> {
+fn address(authority: &Authority, port: u16) -> Result<HostPort, Refusal> {
     format!("{}:{port}", authority.host())
         .parse()
         .map_err(|_| Refusal::BadHost)

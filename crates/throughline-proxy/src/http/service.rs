@@ -22,7 +22,7 @@ use super::place::Place;
 use super::refusal::{Refusal, is_grpc};
 use super::traced::{Traced, Tracing};
 use super::upstream::{Lease, Own, Upstream};
-use crate::tunnel;
+use crate::transport::tunnel;
 
 /// What all requests need.
 pub(super) struct Service {
@@ -263,7 +263,7 @@ impl Service {
         self.tracing.metrics.upgrades.inc();
         let stop = self.tracing.stop.clone();
         self.tunnels.spawn(async move {
-            tunnel::upgraded(ours, theirs, &stop).await;
+            tunnel::join_upgrades(ours, theirs, &stop).await;
             drop((under_way, lease));
         });
         let mut answer = Response::new(Reply::from(Bytes::new()));
@@ -291,7 +291,7 @@ impl Service {
         self.tracing.metrics.upgrades.inc();
         let stop = self.tracing.stop.clone();
         self.tunnels.spawn(async move {
-            tunnel::connected(ours, opened.stream, &stop).await;
+            tunnel::join_upgrade(ours, opened.stream, &stop).await;
             drop((under_way, opened.listed));
         });
         Ok(Response::new(Reply::from(Bytes::new())))

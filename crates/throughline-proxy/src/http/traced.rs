@@ -7,22 +7,22 @@ use http::HeaderMap;
 use throughline_intercept::HttpExchange;
 use throughline_intercept::http::{Direction, Failure, Peer, Request, Settings};
 use throughline_model::SpanSink;
+use tokio::sync::watch;
 
 use super::fields::{Fields, FieldsMut};
 use super::metrics::Metrics;
-use crate::process::Process;
-use crate::seldom::Seldom;
-use crate::stop::Stop;
-use crate::switch::Switch;
+use crate::correlator::SharedCorrelator;
+use crate::telemetry::log_throttle::LogThrottle;
+use crate::transport::drain::Drain;
 
 /// What all exchanges have in common.
 pub(super) struct Tracing {
-    pub(super) settings: Arc<Switch<Settings>>,
-    pub(super) process: Process,
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
+    pub(super) process: SharedCorrelator,
     pub(super) sink: Arc<dyn SpanSink>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) stop: Stop,
-    pub(super) full: Seldom,
+    pub(super) stop: Drain,
+    pub(super) full: LogThrottle,
 }
 
 /// An exchange under way. Who lets go of it before it is over has broken it off.
@@ -45,12 +45,10 @@ impl Traced {
         request: &Request<'_>,
         fields: &mut HeaderMap,
     ) -> Self {
-        let mut exchange =
-            HttpExchange::new(tracing.settings.get(), direction, peer, fastrand::u64(..));
-        let begun = tracing.process.now(|now, correlator| {
-            exchange.handle_request(now, request, &mut FieldsMut(fields), correlator);
-            now
-        });
+        let settings = Arc::clone(&tracing.settings.borrow());
+        let mut exchange = HttpExchange::new(settings, direction, peer, fastrand::u64(..));
+        let begun = tracing.process.timestamp();
+        exchange.handle_request(begun, request, &mut FieldsMut(fields), &tracing.process);
         tracing
             .metrics
             .rejected
@@ -67,11 +65,10 @@ impl Traced {
     /// The head of the answer has come.
     pub(super) fn answered(&mut self, status: u16, fields: &HeaderMap) {
         self.status = Some(status);
-        let exchange = &mut self.exchange;
-        let now = self.tracing.process.now(|now, correlator| {
-            exchange.handle_response(now, status, &Fields(fields), correlator);
-            now
-        });
+        let process = &self.tracing.process;
+        let now = process.timestamp();
+        self.exchange
+            .handle_response(now, status, &Fields(fields), process);
         // A tunnel is over for us once it begins.
         if self.exchange.is_over() {
             self.tell(now, None);
@@ -96,14 +93,12 @@ impl Traced {
         if self.exchange.is_over() {
             return;
         }
-        let exchange = &mut self.exchange;
-        let now = self.tracing.process.now(|now, correlator| {
-            match failure {
-                None => exchange.handle_end(now, correlator),
-                Some(failure) => exchange.handle_failure(now, failure, correlator),
-            }
-            now
-        });
+        let process = &self.tracing.process;
+        let now = process.timestamp();
+        match failure {
+            None => self.exchange.handle_end(now, process),
+            Some(failure) => self.exchange.handle_failure(now, failure, process),
+        }
         self.tell(now, failure);
     }
 
@@ -121,7 +116,7 @@ impl Traced {
         metrics.spans.inc();
         if self.tracing.sink.try_send(span).is_err() {
             metrics.spans_dropped.inc();
-            if let Some(more) = self.tracing.full.now() {
+            if let Some(more) = self.tracing.full.permit() {
                 tracing::warn!(
                     more,
                     "spans are dropped: the exporter's queue is full; is the collector there?"
@@ -133,7 +128,7 @@ impl Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        let failure = if self.tracing.stop.is_over() {
+        let failure = if self.tracing.stop.is_aborted() {
             Failure::Shutdown
         } else {
             Failure::Cancelled

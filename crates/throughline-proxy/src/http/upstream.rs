@@ -20,11 +20,11 @@ use super::config::{Limits, Origin};
 use super::metrics::Metrics;
 use super::place::Place;
 use super::refusal::Refusal;
-use crate::address::Address;
-use crate::dial::{Dialer, Tcp};
-use crate::redirect::{Ends, Listed, Outgoing};
-use crate::stream::Stream;
-use crate::tls::Connector;
+use crate::address::HostPort;
+use crate::transport::dial::{DialedSocket, UpstreamDialer};
+use crate::transport::own_connections::{OwnConnectionGuard, OwnConnections, SocketPair};
+use crate::transport::stream::MaybeTlsStream;
+use crate::transport::tls::UpstreamTls;
 
 /// All connections of one direction.
 pub(super) struct Upstream {
@@ -32,8 +32,8 @@ pub(super) struct Upstream {
     limits: Limits,
     metrics: Arc<Metrics>,
     /// TLS that agrees on HTTP/1.1, and TLS that agrees on HTTP/2.
-    tls: Option<(Connector, Connector)>,
-    dialer: Dialer,
+    tls: Option<(UpstreamTls, UpstreamTls)>,
+    dialer: UpstreamDialer,
     idle: Mutex<HashMap<Origin, VecDeque<Idle>>>,
 }
 
@@ -72,19 +72,19 @@ impl Upstream {
         direction: Direction,
         limits: Limits,
         metrics: Arc<Metrics>,
-        outgoing: Outgoing,
-        tls: Option<&Connector>,
+        outgoing: OwnConnections,
+        tls: Option<&UpstreamTls>,
     ) -> Self {
         let deadline = limits.connect_deadline;
         Self {
             direction,
             limits,
             metrics,
-            tls: tls.map(|tls| (tls.agreeing_on(&[b"http/1.1"]), tls.agreeing_on(&[b"h2"]))),
-            dialer: Dialer {
+            tls: tls.map(|tls| (tls.with_alpn(&[b"http/1.1"]), tls.with_alpn(&[b"h2"]))),
+            dialer: UpstreamDialer {
                 tls: None,
-                deadline,
-                outgoing,
+                connect_timeout: deadline,
+                own_connections: outgoing,
             },
             idle: Mutex::default(),
         }
@@ -92,7 +92,9 @@ impl Upstream {
 
     /// Whether this connection to us is one of these.
     pub(super) fn made(&self, from: SocketAddr, to: SocketAddr) -> bool {
-        self.dialer.outgoing.has(Ends::new(from, to))
+        self.dialer
+            .own_connections
+            .contains(SocketPair::new(from, to))
     }
 
     /// Sends a request, and has the head of its answer. With a lease, if the connection can serve again.
@@ -325,20 +327,27 @@ impl Upstream {
         }
     }
 
-    async fn connect(&self, address: &Address, tls: Option<&Connector>) -> std::io::Result<Opened> {
-        let Tcp { stream, listed } = self.dialer.connect_tcp(address).await?;
+    async fn connect(
+        &self,
+        address: &HostPort,
+        tls: Option<&UpstreamTls>,
+    ) -> std::io::Result<Opened> {
+        let DialedSocket { stream, own_guard } = self.dialer.connect_tcp(address).await?;
         let stream = match tls {
-            None => Stream::Plain(stream),
+            None => MaybeTlsStream::Plain(stream),
             Some(tls) => tls.connect(&address.host, stream).await?,
         };
-        Ok(Opened { stream, listed })
+        Ok(Opened {
+            stream,
+            listed: own_guard,
+        })
     }
 }
 
 /// A connection, and its entry in the list of ours.
 pub(super) struct Opened {
-    pub(super) stream: Stream,
-    pub(super) listed: Listed,
+    pub(super) stream: MaybeTlsStream,
+    pub(super) listed: OwnConnectionGuard,
 }
 
 // === impl Own ===

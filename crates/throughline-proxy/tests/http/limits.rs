@@ -186,7 +186,7 @@ async fn what_does_not_end_is_cut_and_its_span_says_so() {
         http: inbound(address),
         ..crate::support::config(Vec::new())
     };
-    config.limits.drain_deadline = Duration::from_millis(50);
+    config.limits.drain_timeout = Duration::from_millis(50);
     let sink: std::sync::Arc<crate::support::Spans> = std::sync::Arc::clone(&spans);
     let proxy = crate::support::Running::start_with(config, sink).await;
     let mut side = Side { proxy, spans };

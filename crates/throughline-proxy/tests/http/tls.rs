@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::generate_simple_self_signed;
 use throughline_proxy::http::{Config, Protocol, Route};
-use throughline_proxy::{Acceptor, Connector, Identity, Roots};
+use throughline_proxy::{DownstreamTls, TlsIdentity, TlsRoots, UpstreamTls};
 
 use crate::side::{Side, echo, fixed, get, listening, read, says};
 use crate::support::listen;
@@ -22,18 +22,18 @@ async fn pair(trusts: bool, protocol: Protocol) -> (Side, Side) {
         address: service,
         protocol,
     });
-    let identity = Identity {
+    let identity = TlsIdentity {
         certificates: certificates.as_bytes(),
         key: key.as_bytes(),
     };
-    http.listeners[0].tls = Some(Acceptor::new(identity).unwrap());
+    http.listeners[0].tls = Some(DownstreamTls::new(identity).unwrap());
     let inbound = Side::start(http).await;
     let roots = if trusts {
         certificates
     } else {
         pem("CERTIFICATE", stranger.cert.der())
     };
-    let connector = Connector::new(Roots::Pem(roots.as_bytes()), None, None).unwrap();
+    let connector = UpstreamTls::new(TlsRoots::Pem(roots.as_bytes()), None, None).unwrap();
     let to = format!("localhost:{}", inbound.address().port());
     let outbound = Side::start(Config {
         outbound_tls: Some(connector),

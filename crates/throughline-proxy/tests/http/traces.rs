@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use throughline_intercept::correlate::{Key, Place, Sole};
+use throughline_intercept::correlate::{CorrelationKey, SingleInFlightPolicy, TokenLocation};
 use throughline_intercept::http::{Settings, Trust};
 use throughline_model::{SpanKind, Status};
 use throughline_proxy::http::{Config, Route};
@@ -165,11 +165,11 @@ async fn a_request_that_a_request_caused_is_its_child() {
 /// Two requests at a time for orders that stand in their bodies, and calls that name an order in a header.
 #[tokio::test]
 async fn a_value_in_a_body_tells_which_request_a_call_is_for() {
-    let key = Key {
+    let key = CorrelationKey {
         name: "order".to_owned(),
-        places: vec![
-            Place::Body("/order/id".to_owned()),
-            Place::Header("x-order".to_owned()),
+        locations: vec![
+            TokenLocation::Body("/order/id".to_owned()),
+            TokenLocation::Header("x-order".to_owned()),
         ],
     };
     let asked = echo().await;
@@ -186,7 +186,7 @@ async fn a_value_in_a_body_tells_which_request_a_call_is_for() {
     .await;
     let mut http = inbound(to);
     http.correlate.keys.push(key);
-    http.correlate.sole = Sole::Never;
+    http.correlate.single_in_flight = SingleInFlightPolicy::Never;
     http.listeners.extend(named(false).listeners);
     let side = Side::start(http).await;
     let post = |order: u32| {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use throughline_intercept::kafka::{Capacity, Settings};
 use throughline_model::{SinkFull, Span, SpanSink};
 use throughline_proxy::{
-    Address, Addressed, Addresses, Config, Control, Limits, Listener, PortRange, Proxy, Route,
+    AddressedCluster, Config, ConnectionLimits, HostPort, ListenerConfig, ListenerRoute, PortRange,
+    Proxy, ProxyAddresses, ProxyControl,
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,8 +20,8 @@ use tracing::subscriber::DefaultGuard;
 
 /// A proxy that runs until it is stopped.
 pub(crate) struct Running {
-    pub(crate) addresses: Addresses,
-    pub(crate) control: Control,
+    pub(crate) addresses: ProxyAddresses,
+    pub(crate) control: ProxyControl,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -40,32 +41,32 @@ impl SpanSink for Spans {
 }
 
 /// A listener on a free port before these brokers.
-pub(crate) fn before(brokers: &[SocketAddr]) -> Listener {
+pub(crate) fn before(brokers: &[SocketAddr]) -> ListenerConfig {
     let bootstrap = brokers
         .iter()
-        .map(|broker| broker.to_string().parse::<Address>().unwrap())
+        .map(|broker| broker.to_string().parse::<HostPort>().unwrap())
         .collect();
-    let route = Addressed {
+    let route = AddressedCluster {
         bootstrap,
         broker_ports: PortRange::Any,
         advertise: None,
         state: None,
     };
-    Listener {
+    ListenerConfig {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
-        route: Route::Addressed(route),
+        route: ListenerRoute::Addressed(route),
     }
 }
 
-pub(crate) fn config(listeners: Vec<Listener>) -> Config {
+pub(crate) fn config(listeners: Vec<ListenerConfig>) -> Config {
     Config {
         listeners,
         broker_tls: None,
         client_tls: None,
         admin: Some((Ipv4Addr::LOCALHOST, 0).into()),
-        limits: Limits {
-            connect_deadline: Duration::from_secs(5),
-            ..Limits::default()
+        limits: ConnectionLimits {
+            connect_timeout: Duration::from_secs(5),
+            ..ConnectionLimits::default()
         },
         capacity: Capacity::default(),
         settings: Arc::new(Settings::default()),

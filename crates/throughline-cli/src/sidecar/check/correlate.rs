@@ -1,7 +1,9 @@
 //! How the parents of what a service sends are found.
 
 use serde::Deserialize;
-use throughline_intercept::correlate::{Key, Place, Settings, Sole};
+use throughline_intercept::correlate::{
+    CorrelationKey, Settings, SingleInFlightPolicy, TokenLocation,
+};
 
 use super::Check;
 
@@ -20,16 +22,21 @@ struct Named {
 
 impl Check<'_> {
     pub(super) fn correlate(&mut self) -> Settings {
-        let sole = self.word("sole", &self.told.options.sole, &SOLES, Sole::default());
+        let sole = self.word(
+            "sole",
+            &self.told.options.sole,
+            &SOLES,
+            SingleInFlightPolicy::default(),
+        );
         let mut settings = Settings {
-            sole,
+            single_in_flight: sole,
             ..Settings::default()
         };
         settings.keys.extend(self.keys());
         settings
     }
 
-    fn keys(&mut self) -> Vec<Key> {
+    fn keys(&mut self) -> Vec<CorrelationKey> {
         let named: Vec<Named> = match serde_saphyr::from_str(&self.told.options.keys) {
             Ok(named) => named,
             Err(error) => {
@@ -49,7 +56,7 @@ impl Check<'_> {
             .collect()
     }
 
-    fn key(&mut self, named: Named) -> Option<Key> {
+    fn key(&mut self, named: Named) -> Option<CorrelationKey> {
         let Named {
             name,
             header,
@@ -63,15 +70,15 @@ impl Check<'_> {
             );
             return None;
         }
-        let places = header.map(Place::Header).into_iter();
-        let places = places
-            .chain(record_key.then_some(Place::RecordKey))
-            .chain(body.map(Place::Body));
-        let key = Key {
+        let locations = header.map(TokenLocation::Header).into_iter();
+        let locations = locations
+            .chain(record_key.then_some(TokenLocation::RecordKey))
+            .chain(body.map(TokenLocation::Body));
+        let key = CorrelationKey {
             name,
-            places: places.collect(),
+            locations: locations.collect(),
         };
-        if key.places.is_empty() {
+        if key.locations.is_empty() {
             self.mistake(
                 "keys",
                 &format!("{}: says nowhere where its value stands; {MEND}", key.name),
@@ -82,10 +89,13 @@ impl Check<'_> {
     }
 }
 
-const SOLES: [(&str, Sole); 3] = [
-    ("measured", Sole::Measured { doubt: 0.01 }),
-    ("never", Sole::Never),
-    ("always", Sole::Assumed),
+const SOLES: [(&str, SingleInFlightPolicy); 3] = [
+    (
+        "measured",
+        SingleInFlightPolicy::Measured { max_doubt: 0.01 },
+    ),
+    ("never", SingleInFlightPolicy::Never),
+    ("always", SingleInFlightPolicy::Assumed),
 ];
 
 const MEND: &str =

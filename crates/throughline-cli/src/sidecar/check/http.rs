@@ -8,7 +8,7 @@ use throughline_intercept::http::{Cidr, Route as PathRoute, Settings, Trust};
 use throughline_intercept::kafka::{self, Service};
 use throughline_model::{KeyValue, Resource};
 use throughline_proxy::http::{Config, Limits, Listener, Origin, Protocol, Route};
-use throughline_proxy::{Acceptor, Address, Connector, Roots};
+use throughline_proxy::{DownstreamTls, HostPort, TlsRoots, UpstreamTls};
 
 use super::Check;
 
@@ -89,7 +89,7 @@ impl Check<'_> {
         &mut self,
         text: &str,
         protocol: Protocol,
-        tls: Option<Acceptor>,
+        tls: Option<DownstreamTls>,
     ) -> Option<Listener> {
         let (listen, service) = text
             .split_once('=')
@@ -198,7 +198,7 @@ impl Check<'_> {
         routes
     }
 
-    fn outbound_tls(&mut self) -> Option<Connector> {
+    fn outbound_tls(&mut self) -> Option<UpstreamTls> {
         let ca = self.file(
             "outbound_tls_ca",
             self.told.options.outbound_tls_ca.as_deref(),
@@ -206,10 +206,10 @@ impl Check<'_> {
         match ca {
             Some(pem) => self.built(
                 "outbound_tls_ca",
-                Connector::new(Roots::Pem(&pem), None, None),
+                UpstreamTls::new(TlsRoots::Pem(&pem), None, None),
             ),
             // A machine that trusts nobody asks nobody by https, most likely.
-            None => Connector::new(Roots::System, None, None).ok(),
+            None => UpstreamTls::new(TlsRoots::System, None, None).ok(),
         }
     }
 }
@@ -224,15 +224,15 @@ fn listen_address(text: &str, otherwise: IpAddr) -> Option<SocketAddr> {
 }
 
 /// A port of this machine, or a host with a port.
-fn local_address(text: &str) -> Option<Address> {
+fn local_address(text: &str) -> Option<HostPort> {
     text.parse::<u16>()
         .ok()
         .filter(|port| *port != 0)
         .map_or_else(|| text.parse().ok(), |port| Some(local_port(port)))
 }
 
-fn local_port(port: u16) -> Address {
-    Address {
+fn local_port(port: u16) -> HostPort {
+    HostPort {
         host: "127.0.0.1".into(),
         port,
     }

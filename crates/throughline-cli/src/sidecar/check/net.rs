@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use throughline_intercept::http::Direction;
-use throughline_proxy::{Address, Addressed, Listener, PortRange, Route};
+use throughline_proxy::{AddressedCluster, HostPort, ListenerConfig, ListenerRoute, PortRange};
 
 use super::Check;
 
 // === impl Check ===
 
 impl Check<'_> {
-    pub(super) fn listeners(&mut self) -> Vec<Listener> {
+    pub(super) fn listeners(&mut self) -> Vec<ListenerConfig> {
         let told = self.told;
         let listen: Vec<SocketAddr> = told
             .options
@@ -38,7 +38,7 @@ impl Check<'_> {
         address
     }
 
-    fn transparent(&mut self, listen: &[SocketAddr]) -> Vec<Listener> {
+    fn transparent(&mut self, listen: &[SocketAddr]) -> Vec<ListenerConfig> {
         for (key, why) in [
             ("kafka", "clients keep their brokers"),
             ("broker_ports", "clients keep their brokers"),
@@ -67,9 +67,9 @@ impl Check<'_> {
             ));
         }
         let at = |direction| {
-            move |address| Listener {
+            move |address| ListenerConfig {
                 address,
-                route: Route::Redirected(direction),
+                route: ListenerRoute::Redirected(direction),
             }
         };
         let inbound = self.listen_inbound(has_ipv6).map(at(Direction::Inbound));
@@ -102,7 +102,7 @@ impl Check<'_> {
         address
     }
 
-    fn addressed(&mut self, listen: &[SocketAddr]) -> Vec<Listener> {
+    fn addressed(&mut self, listen: &[SocketAddr]) -> Vec<ListenerConfig> {
         let bootstrap = self.bootstrap(listen);
         let (&address, more) = match listen {
             [] => return Vec::new(),
@@ -117,16 +117,16 @@ impl Check<'_> {
         let broker_ports = self.broker_ports(address.port());
         let advertise = self.advertise();
         let state = self.state(address);
-        let route = Route::Addressed(Addressed {
+        let route = ListenerRoute::Addressed(AddressedCluster {
             bootstrap,
             broker_ports,
             advertise,
             state,
         });
-        vec![Listener { address, route }]
+        vec![ListenerConfig { address, route }]
     }
 
-    fn bootstrap(&mut self, listen: &[SocketAddr]) -> Vec<Address> {
+    fn bootstrap(&mut self, listen: &[SocketAddr]) -> Vec<HostPort> {
         let Some(text) = self.told.options.kafka.as_deref() else {
             let mend = "give it your cluster's brokers, as in --kafka localhost:9092 (or --transparent, after throughline init; or --inbound 8080 for HTTP)";
             self.mistake("kafka", &format!("is missing; {mend}"));
@@ -134,7 +134,7 @@ impl Check<'_> {
         };
         let mut brokers = Vec::new();
         for part in text.split(',') {
-            match part.parse::<Address>() {
+            match part.parse::<HostPort>() {
                 Ok(broker) if is_one_of(&broker, listen) => {
                     self.mistake(
                         "kafka",
@@ -181,7 +181,7 @@ impl Check<'_> {
         } else {
             format!("{host}:1")
         };
-        match bracketed.parse::<Address>() {
+        match bracketed.parse::<HostPort>() {
             Ok(address) => Some(address.host),
             Err(_) => {
                 self.mistake(
@@ -202,7 +202,7 @@ impl Check<'_> {
         Some(dir.join(format!("broker-ports-{}", listen.port())))
     }
 
-    pub(super) fn admin(&mut self, listeners: &[Listener]) -> Option<SocketAddr> {
+    pub(super) fn admin(&mut self, listeners: &[ListenerConfig]) -> Option<SocketAddr> {
         let text = self.told.options.admin.trim();
         if text == "off" {
             return None;
@@ -219,8 +219,8 @@ impl Check<'_> {
             .iter()
             .any(|listener| port != 0 && port == listener.address.port());
         let is_a_broker_s = listeners.iter().any(|listener| match &listener.route {
-            Route::Addressed(addressed) => addressed.broker_ports.contains(port),
-            Route::Redirected(_) => false,
+            ListenerRoute::Addressed(addressed) => addressed.broker_ports.contains(port),
+            ListenerRoute::Redirected(_) => false,
         });
         if is_taken {
             self.mistake(
@@ -250,7 +250,7 @@ pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
 }
 
 /// Whether this broker would be ourselves, as far as can be seen without asking anybody.
-fn is_one_of(broker: &Address, listen: &[SocketAddr]) -> bool {
+fn is_one_of(broker: &HostPort, listen: &[SocketAddr]) -> bool {
     let ip: Option<IpAddr> = if &*broker.host == "localhost" {
         Some(IpAddr::V4(Ipv4Addr::LOCALHOST))
     } else {

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use throughline_intercept::correlate::{Place, Sole};
+use throughline_intercept::correlate::{SingleInFlightPolicy, TokenLocation};
 use throughline_intercept::http::Direction;
 use throughline_intercept::kafka::{Deliver, Relation, Service};
 use throughline_model::context::Format;
-use throughline_proxy::{PortRange, Route, http};
+use throughline_proxy::{ListenerRoute, PortRange, http};
 
 use super::*;
 
@@ -23,15 +23,15 @@ fn check(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Plan, Vec<Str
 
 fn ports(plan: &Plan) -> PortRange {
     match &plan.proxy.listeners[0].route {
-        Route::Addressed(addressed) => addressed.broker_ports,
-        Route::Redirected(_) => panic!("not addressed"),
+        ListenerRoute::Addressed(addressed) => addressed.broker_ports,
+        ListenerRoute::Redirected(_) => panic!("not addressed"),
     }
 }
 
-fn direction(route: &Route) -> Direction {
+fn direction(route: &ListenerRoute) -> Direction {
     match route {
-        Route::Redirected(direction) => *direction,
-        Route::Addressed(_) => panic!("not redirected"),
+        ListenerRoute::Redirected(direction) => *direction,
+        ListenerRoute::Addressed(_) => panic!("not redirected"),
     }
 }
 
@@ -82,14 +82,17 @@ fn what_tells_parents_and_names_routes_is_taken_as_written() {
         .map(|key| key.name.as_str())
         .collect();
     assert_eq!(
-        (names, http.correlate.sole),
-        (vec!["x-request-id", "order", "customer"], Sole::Never)
+        (names, http.correlate.single_in_flight),
+        (
+            vec!["x-request-id", "order", "customer"],
+            SingleInFlightPolicy::Never
+        )
     );
     assert_eq!(
-        http.correlate.keys[1].places,
+        http.correlate.keys[1].locations,
         [
-            Place::Header("x-order".to_owned()),
-            Place::Body("/order/id".to_owned())
+            TokenLocation::Header("x-order".to_owned()),
+            TokenLocation::Body("/order/id".to_owned())
         ]
     );
     assert!(http.settings.routes[1].matches("/orders/17"));
@@ -155,7 +158,7 @@ fn all_mistakes_are_told_together_each_with_its_mend() {
     )
     .unwrap_err();
     for part in [
-        "--kafka \"nowhere\" is no address of a broker; write it as host:9092",
+        "--kafka \"nowhere\" is not a host and port; write it as host:9092",
         "--kafka 127.0.0.1:19092 is our own address",
         "--broker-ports contain 19092, the port of --listen",
         "--advertise \"a:1\" is no host",
@@ -173,7 +176,7 @@ fn all_mistakes_are_told_together_each_with_its_mend() {
         "--client-tls-key is missing",
         "--client-tls-cert /no/such/file: cannot be read",
         "--broker-tls-ca /no/such/ca: cannot be read",
-        "--broker-tls-name \"a b\" is no host name",
+        "--broker-tls-name \"a b\" is not a host name",
         "--collector is not a URL",
         "OTEL_BSP_SCHEDULE_DELAY=\"x\"",
         "OTEL_RESOURCE_ATTRIBUTES=\"x\": not of the form",

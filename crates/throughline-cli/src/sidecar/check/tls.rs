@@ -1,6 +1,6 @@
 //! TLS: files are read and understood here, so that a wrong one is told with the other mistakes.
 
-use throughline_proxy::{Acceptor, Connector, Identity, Roots};
+use throughline_proxy::{DownstreamTls, TlsIdentity, TlsRoots, UpstreamTls};
 
 use super::Check;
 
@@ -14,7 +14,7 @@ struct Pair {
 
 impl Check<'_> {
     /// TLS to brokers; any option for it turns it on.
-    pub(super) fn broker_tls(&mut self) -> Option<Connector> {
+    pub(super) fn broker_tls(&mut self) -> Option<UpstreamTls> {
         let options = &self.told.options;
         let is_on = options.broker_tls
             || [
@@ -36,17 +36,17 @@ impl Check<'_> {
         );
         let ca = self.file("broker_tls_ca", options.broker_tls_ca.as_deref());
         // One after the other, so that each mistake is told with the option that it is in.
-        let roots = ca.as_deref().map_or(Roots::System, Roots::Pem);
-        self.built("broker_tls_ca", Connector::new(roots, None, None));
+        let roots = ca.as_deref().map_or(TlsRoots::System, TlsRoots::Pem);
+        self.built("broker_tls_ca", UpstreamTls::new(roots, None, None));
         self.built(
             "broker_tls_cert",
-            Connector::new(roots, pair.as_ref().map(Pair::identity), None),
+            UpstreamTls::new(roots, pair.as_ref().map(Pair::identity), None),
         );
         self.built(
             "broker_tls_name",
-            Connector::new(roots, None, options.broker_tls_name.as_deref()),
+            UpstreamTls::new(roots, None, options.broker_tls_name.as_deref()),
         );
-        Connector::new(
+        UpstreamTls::new(
             roots,
             pair.as_ref().map(Pair::identity),
             options.broker_tls_name.as_deref(),
@@ -55,7 +55,7 @@ impl Check<'_> {
     }
 
     /// TLS from clients, when there is a certificate for it.
-    pub(super) fn client_tls(&mut self) -> Option<Acceptor> {
+    pub(super) fn client_tls(&mut self) -> Option<DownstreamTls> {
         let options = &self.told.options;
         let pair = self.pair(
             "client_tls_cert",
@@ -63,11 +63,11 @@ impl Check<'_> {
             "client_tls_key",
             options.client_tls_key.as_deref(),
         )?;
-        self.built("client_tls_cert", Acceptor::new(pair.identity()))
+        self.built("client_tls_cert", DownstreamTls::new(pair.identity()))
     }
 
     /// TLS from those who ask the service, when there is a certificate for it.
-    pub(super) fn inbound_tls(&mut self) -> Option<Acceptor> {
+    pub(super) fn inbound_tls(&mut self) -> Option<DownstreamTls> {
         let options = &self.told.options;
         let pair = self.pair(
             "inbound_tls_cert",
@@ -75,7 +75,7 @@ impl Check<'_> {
             "inbound_tls_key",
             options.inbound_tls_key.as_deref(),
         )?;
-        self.built("inbound_tls_cert", Acceptor::new(pair.identity()))
+        self.built("inbound_tls_cert", DownstreamTls::new(pair.identity()))
     }
 
     pub(super) fn built<T>(
@@ -124,8 +124,8 @@ impl Check<'_> {
 // === impl Pair ===
 
 impl Pair {
-    fn identity(&self) -> Identity<'_> {
-        Identity {
+    fn identity(&self) -> TlsIdentity<'_> {
+        TlsIdentity {
             certificates: &self.certificates,
             key: &self.key,
         }

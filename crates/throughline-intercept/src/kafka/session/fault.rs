@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use throughline_kafka::frame::{Event, Head};
+use throughline_kafka::frame::{FrameEvent, FrameHeader};
 
 use super::{Request, Session};
 use crate::kafka::exchange::Story;
@@ -30,7 +30,7 @@ struct Before {
 
 impl<C: Cluster> Session<C> {
     /// Handles one event, whatever happens.
-    pub(super) fn guard_event(&mut self, from: Side, event: Event, now: Timestamp) {
+    pub(super) fn guard_event(&mut self, from: Side, event: FrameEvent, now: Timestamp) {
         let before = self.before(from, &event, now);
         let is_done = self.guard(|session| match from {
             Side::Client => session.handle_client(event, now),
@@ -59,7 +59,7 @@ impl<C: Cluster> Session<C> {
         is_done
     }
 
-    fn before(&self, from: Side, event: &Event, now: Timestamp) -> Before {
+    fn before(&self, from: Side, event: &FrameEvent, now: Timestamp) -> Before {
         let (request, reserved) = match from {
             Side::Client => {
                 let current = self.requests.current.as_ref();
@@ -74,11 +74,11 @@ impl<C: Cluster> Session<C> {
             ),
         };
         let (frame, request) = match event {
-            Event::Frame(frame) => (Some(frame.clone()), request),
-            Event::Head(Head::Request {
-                api,
+            FrameEvent::Frame(frame) => (Some(frame.clone()), request),
+            FrameEvent::Header(FrameHeader::Request {
+                api_key: api,
                 version,
-                correlation,
+                correlation_id: correlation,
                 ..
             }) => {
                 let begun = Request {
@@ -88,9 +88,10 @@ impl<C: Cluster> Session<C> {
                 };
                 (None, Some((begun, now)))
             }
-            Event::Head(Head::Response { .. }) | Event::Token | Event::Pass(_) | Event::Lost(_) => {
-                (None, request)
-            }
+            FrameEvent::Header(FrameHeader::Response { .. })
+            | FrameEvent::SaslToken
+            | FrameEvent::Passthrough(_)
+            | FrameEvent::FramingFailed(_) => (None, request),
         };
         Before {
             frame,

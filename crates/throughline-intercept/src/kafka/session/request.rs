@@ -6,8 +6,8 @@ use throughline_kafka::frame::RequestHeader;
 use throughline_kafka::message::group::{
     ConsumerGroupHeartbeatRequest, JoinGroupRequest, SyncGroupRequest,
 };
-use throughline_kafka::message::{Message, Opened, produce};
-use throughline_kafka::wire::{Error, Reader};
+use throughline_kafka::message::{ApiMessage, ParseOutcome};
+use throughline_kafka::wire::{Error, WireReader};
 
 use super::{Begun, Current, Handling, Request, Session, Wish};
 use crate::kafka::delivery::Asked;
@@ -33,12 +33,12 @@ impl<C: Cluster> Session<C> {
             // Tokens without headers follow. The answer has one.
             self.tracer.passed(Reason::SaslTokens, 0);
             self.expect(request, now, Story::Plain);
-            self.requests.framer.expect_token();
+            self.requests.framer.expect_sasl_token();
             return;
         }
         if std::mem::take(&mut self.tokens) > 0 {
             // The last token of GSSAPI has no answer.
-            self.responses.framer.expect_no_token();
+            self.responses.framer.cancel_sasl_token();
         }
         let wish = if self.is_blind {
             Wish::Nothing
@@ -162,8 +162,8 @@ impl<C: Cluster> Session<C> {
     ) -> Option<Pieces> {
         let read = self.open_request(request, begun, frame, change);
         let (story, changed) = match read {
-            Ok(Opened::Opened((story, changed))) => (story, changed),
-            Ok(Opened::Unopened) => (None, None),
+            Ok(ParseOutcome::Parsed((story, changed))) => (story, changed),
+            Ok(ParseOutcome::UnsupportedVersion) => (None, None),
             Err(_) => {
                 self.tracer.passed(Reason::Malformed, 0);
                 // A broker may still make something of it.
@@ -188,12 +188,12 @@ impl<C: Cluster> Session<C> {
         begun: Timestamp,
         frame: &Bytes,
         change: Change,
-    ) -> Result<Opened<(Option<Story>, Option<Pieces>)>, Error> {
-        let header = RequestHeader::read(frame)?;
+    ) -> Result<ParseOutcome<(Option<Story>, Option<Pieces>)>, Error> {
+        let header = RequestHeader::parse(frame)?;
         self.tracer
             .see_client(header.client_id.and_then(|id| id.text()));
-        let Some(start) = header.body else {
-            return Ok(Opened::Unopened);
+        let Some(start) = header.body_start else {
+            return Ok(ParseOutcome::UnsupportedVersion);
         };
         let body = (frame.get(start..).unwrap_or_default(), request.version);
         let tracer = &mut self.tracer;
@@ -212,7 +212,7 @@ impl<C: Cluster> Session<C> {
                 .map(|of| Story::Acknowledge(Box::new(of))),
             _ => {
                 learn_group(tracer, request.api, body)?;
-                Opened::Opened(Story::Plain)
+                ParseOutcome::Parsed(Story::Plain)
             }
         };
         Ok(story.map(|story| (Some(story), None)))
@@ -226,12 +226,12 @@ fn send<C: Cluster>(
     version: i16,
     begun: Timestamp,
     change: Change,
-) -> Result<Opened<(Option<Story>, Option<Pieces>)>, Error> {
+) -> Result<ParseOutcome<(Option<Story>, Option<Pieces>)>, Error> {
     tracer.with_tools(|tracer, tools| {
         let body = frame.get(start..).unwrap_or_default();
         let opened = Sending::read(tracer, tools, (body, version), begun, change)?;
-        let Opened::Opened(mut sending) = opened else {
-            return Ok(Opened::Unopened);
+        let ParseOutcome::Parsed(mut sending) = opened else {
+            return Ok(ParseOutcome::UnsupportedVersion);
         };
         let mut changed = None;
         if !tools.splice.is_empty() {
@@ -239,7 +239,7 @@ fn send<C: Cluster>(
             let max = tracer.settings.limits.max_request_bytes.max(frame.len());
             let fits = tools
                 .splice
-                .resealed_length(frame)
+                .resealed_size(frame)
                 .is_some_and(|length| length <= max);
             if fits
                 && tools
@@ -253,7 +253,7 @@ fn send<C: Cluster>(
             }
         }
         sending.tell(tracer);
-        Ok(Opened::Opened((
+        Ok(ParseOutcome::Parsed((
             Some(Story::Produce(Box::new(sending))),
             changed,
         )))
@@ -267,14 +267,14 @@ fn learn_group<C: Cluster>(
     (body, version): (&[u8], i16),
 ) -> Result<(), Error> {
     let group = match api {
-        ApiKey::JOIN_GROUP => JoinGroupRequest::open(body, version)?
-            .opened()
+        ApiKey::JOIN_GROUP => JoinGroupRequest::parse(body, version)?
+            .parsed()
             .and_then(|of| of.group_id.text()),
-        ApiKey::SYNC_GROUP => SyncGroupRequest::open(body, version)?
-            .opened()
+        ApiKey::SYNC_GROUP => SyncGroupRequest::parse(body, version)?
+            .parsed()
             .and_then(|of| of.group_id.text()),
-        ApiKey::CONSUMER_GROUP_HEARTBEAT => ConsumerGroupHeartbeatRequest::open(body, version)?
-            .opened()
+        ApiKey::CONSUMER_GROUP_HEARTBEAT => ConsumerGroupHeartbeatRequest::parse(body, version)?
+            .parsed()
             .and_then(|of| of.group_id.text()),
         _ => None,
     };
@@ -286,16 +286,16 @@ fn learn_group<C: Cluster>(
 
 /// How many acknowledgements a Produce wants, as soon as its beginning shows.
 fn acks(beginning: &[u8]) -> Option<i16> {
-    let header = RequestHeader::read(beginning).ok()?;
-    let body = beginning.get(header.body?..)?;
-    let mut reader = Reader::new(
+    let header = RequestHeader::parse(beginning).ok()?;
+    let body = beginning.get(header.body_start?..)?;
+    let mut reader = WireReader::new(
         body,
         header.version,
-        header.api.is_flexible(header.version)?,
+        header.api_key.is_flexible(header.version)?,
     );
     if header.version >= 3 {
         // transactional_id
-        reader.string().ok()?;
+        reader.nullable_string().ok()?;
     }
     reader.i16().ok()
 }
@@ -305,9 +305,8 @@ fn acks(beginning: &[u8]) -> Option<i16> {
 impl Request {
     /// What a session wants to do with it.
     fn wish(self, settings: &Settings) -> Wish {
-        let can_open = |versions: std::ops::RangeInclusive<i16>| versions.contains(&self.version);
         match self.api {
-            ApiKey::PRODUCE if !can_open(produce::Request::VERSIONS) => Wish::Nothing,
+            ApiKey::PRODUCE if !self.api.supports(self.version) => Wish::Nothing,
             ApiKey::PRODUCE if settings.injects() => Wish::Change,
             ApiKey::PRODUCE
             | ApiKey::FETCH

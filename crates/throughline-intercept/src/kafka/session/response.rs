@@ -1,19 +1,14 @@
 //! What brokers answer.
 
-use std::ops::RangeInclusive;
-
 use bytes::Bytes;
-use throughline_kafka::api::{ApiKey, CorrelationId};
-use throughline_kafka::batch::{Batches, Entry, Record};
+use throughline_kafka::api::ApiKey;
+use throughline_kafka::batch::{Record, RecordBatches, RecordSetEntry};
 use throughline_kafka::frame::ResponseHeader;
-use throughline_kafka::message::address::{self, Endpoint};
-use throughline_kafka::message::cluster::{
-    DescribeClusterResponse, FindCoordinatorResponse, MetadataResponse,
-};
-use throughline_kafka::message::{
-    Message, Opened, api_versions, fetch, group, produce, sasl, share,
-};
-use throughline_kafka::wire::{Error, Field};
+use throughline_kafka::message::cluster::{DescribeClusterResponse, MetadataResponse};
+use throughline_kafka::message::endpoint::BrokerEndpoint;
+use throughline_kafka::message::{ApiMessage, ParseOutcome, address, api_versions};
+use throughline_kafka::types::CorrelationId;
+use throughline_kafka::wire::{Error, WireField};
 use throughline_model::context::span_id_offset;
 
 use super::{Begun, Session, Wish};
@@ -61,7 +56,7 @@ impl<C: Cluster> Session<C> {
             return self.expect_token();
         }
         let cluster = &self.tracer.cluster;
-        let settles = self.tracer.settings.settles() || cluster.is_correlated();
+        let settles = self.tracer.settings.settles() || cluster.token_extractor().is_some();
         let wish = exchange.wish(&self.tracer.settings, cluster.is_addressed(), settles);
         let wish = if self.is_blind && wish != Wish::MustChange {
             Wish::Nothing
@@ -81,9 +76,9 @@ impl<C: Cluster> Session<C> {
     pub(super) fn follow_response(&mut self, piece: Bytes, now: Timestamp) {
         if let Some((exchange, begun, reserved, frame)) = self.responses.follow(piece) {
             self.tracer.with_tools(|tracer, tools| {
-                let body = ResponseHeader::read(&frame, exchange.api, exchange.version)
+                let body = ResponseHeader::parse(&frame, exchange.api, exchange.version)
                     .ok()
-                    .and_then(|it| it.body);
+                    .and_then(|it| it.body_start);
                 drop(read(
                     tracer,
                     &mut self.positions,
@@ -104,9 +99,9 @@ impl<C: Cluster> Session<C> {
         };
         let (exchange, begun, reserved) = (current.subject, current.begun, current.reserved);
         let changed = self.tracer.with_tools(|tracer, tools| {
-            let start = ResponseHeader::read(&frame, exchange.api, exchange.version)
+            let start = ResponseHeader::parse(&frame, exchange.api, exchange.version)
                 .ok()?
-                .body?;
+                .body_start?;
             let (api, version) = (exchange.api, exchange.version);
             let patches = read(
                 tracer,
@@ -178,19 +173,19 @@ fn learn<C: Cluster>(
     body: &[u8],
     version: i16,
 ) -> Result<(), Error> {
-    let cluster_id = |id: Option<Field<'_>>| {
+    let cluster_id = |id: Option<WireField<'_>>| {
         if let Some(id) = id.and_then(|id| id.text()) {
             tracer.cluster.known(|known| known.learn_cluster_id(id));
         }
     };
     if api == ApiKey::METADATA
-        && let Opened::Opened(response) = MetadataResponse::open(body, version)?
+        && let ParseOutcome::Parsed(response) = MetadataResponse::parse(body, version)?
     {
         cluster_id(response.cluster_id);
         let topics = response.topics.iter().filter(|topic| topic.error_code == 0);
         // Read first, and learnt by parts: everybody waits for the lock, and there may be many partitions behind the names.
         let names: Vec<_> = topics
-            .filter_map(|topic| Some((topic.topic_id, topic.name?.text()?)))
+            .filter_map(|topic| Some((topic.topic_id.0, topic.name?.text()?)))
             .collect();
         for part in names.chunks(NAMES_AT_ONCE) {
             tracer.cluster.known(|known| {
@@ -200,7 +195,7 @@ fn learn<C: Cluster>(
         }
     }
     if api == ApiKey::DESCRIBE_CLUSTER
-        && let Opened::Opened(response) = DescribeClusterResponse::open(body, version)?
+        && let ParseOutcome::Parsed(response) = DescribeClusterResponse::parse(body, version)?
     {
         cluster_id(response.cluster_id);
     }
@@ -224,10 +219,10 @@ fn rewrite<C: Cluster>(
             (low, high.min(highest(api, is_addressed)))
         })?;
     } else if tracer.cluster.is_addressed() {
-        let local = |broker: &Endpoint<'_>| {
+        let local = |broker: &BrokerEndpoint<'_>| {
             tracer
                 .cluster
-                .local_address(broker.node_id, broker.host.text()?, broker.port)
+                .local_address(broker.node_id.0, broker.host.text()?, broker.port)
         };
         let _ = address::rewrite(api, version, body, splice, local)?;
     }
@@ -247,10 +242,10 @@ fn patch(tools: &mut Tools, frame: &Bytes, start: usize, patches: &[Patch]) -> B
     let mut out = frame.to_vec();
     for Patch { records, made } in patches {
         let mut at = start + records.start;
-        for entry in Batches::new(frame.get(at..start + records.end).unwrap_or_default()) {
+        for entry in RecordBatches::new(frame.get(at..start + records.end).unwrap_or_default()) {
             let end = at + entry.bytes().len();
-            if let (Entry::Batch(batch), Some(bytes)) = (entry, out.get_mut(at..end)) {
-                patch_batch(tools, bytes, batch.base_offset(), made);
+            if let (RecordSetEntry::Batch(batch), Some(bytes)) = (entry, out.get_mut(at..end)) {
+                patch_batch(tools, bytes, batch.base_offset().0, made);
             }
             at = end;
         }
@@ -283,29 +278,15 @@ fn patch_batch(tools: &mut Tools, batch: &mut [u8], base_offset: i64, made: &[(i
     });
 }
 
-/// The highest version that can be read here, of the APIs that are read; any of the others.
+/// Returns the highest version that is supported, of the APIs that are read; any of the others.
 fn highest(api: ApiKey, is_addressed: bool) -> i16 {
-    let versions: RangeInclusive<i16> = match api {
-        ApiKey::PRODUCE => produce::Request::VERSIONS,
-        // Above it responses would have to be held in whole for the sake of an address that hardly ever stands in them; the
-        // client asks for Metadata instead.
-        ApiKey::FETCH if is_addressed => 0..=FETCH_WITH_ADDRESSES - 1,
-        ApiKey::FETCH => fetch::Request::VERSIONS,
-        ApiKey::METADATA => MetadataResponse::VERSIONS,
-        ApiKey::FIND_COORDINATOR => FindCoordinatorResponse::VERSIONS,
-        ApiKey::DESCRIBE_CLUSTER => DescribeClusterResponse::VERSIONS,
-        ApiKey::SHARE_FETCH => share::FetchResponse::VERSIONS,
-        ApiKey::SHARE_ACKNOWLEDGE => share::AcknowledgeResponse::VERSIONS,
-        ApiKey::OFFSET_COMMIT => group::OffsetCommitRequest::VERSIONS,
-        ApiKey::TXN_OFFSET_COMMIT => group::TxnOffsetCommitRequest::VERSIONS,
-        ApiKey::JOIN_GROUP => group::JoinGroupRequest::VERSIONS,
-        ApiKey::SYNC_GROUP => group::SyncGroupRequest::VERSIONS,
-        ApiKey::CONSUMER_GROUP_HEARTBEAT => group::ConsumerGroupHeartbeatRequest::VERSIONS,
-        ApiKey::SASL_HANDSHAKE => sasl::HandshakeRequest::VERSIONS,
-        ApiKey::API_VERSIONS => api_versions::Response::VERSIONS,
-        _ => return i16::MAX,
-    };
-    *versions.end()
+    match api.supported_versions() {
+        // Above it responses would have to be held in whole for the sake of an address that they
+        // seldom have; the client asks for Metadata instead.
+        Some(_) if api == ApiKey::FETCH && is_addressed => FETCH_WITH_ADDRESSES - 1,
+        Some(versions) => *versions.end(),
+        None => i16::MAX,
+    }
 }
 
 // === impl Exchange ===

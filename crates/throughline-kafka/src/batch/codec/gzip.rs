@@ -3,7 +3,7 @@
 use flate2::read::MultiGzDecoder;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::{Reason, read_capped};
+use super::{BatchError, read_capped};
 
 /// The compressor, made when it is first needed.
 #[derive(Default)]
@@ -11,14 +11,14 @@ pub(super) struct Gzip {
     compress: Option<Compress>,
 }
 
-pub(super) fn inflate(bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+pub(super) fn inflate(bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), BatchError> {
     read_capped(MultiGzDecoder::new(bytes), max, out)
 }
 
 // === impl Gzip ===
 
 impl Gzip {
-    pub(super) fn deflate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    pub(super) fn deflate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
         let compress = self
             .compress
             .get_or_insert_with(|| Compress::new(Compression::default(), false));
@@ -30,7 +30,7 @@ impl Gzip {
             let before = compress.total_in();
             let status = compress
                 .compress_vec(rest, out, FlushCompress::Finish)
-                .map_err(|_| Reason::Compressed)?;
+                .map_err(|_| BatchError::CorruptCompression)?;
             let taken = usize::try_from(compress.total_in() - before).unwrap_or(usize::MAX);
             rest = rest.get(taken..).unwrap_or_default();
             if status == Status::StreamEnd {

@@ -4,28 +4,28 @@ use std::io::Write;
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
-use super::{Reason, read_capped};
+use super::{BatchError, read_capped};
 
 /// The compressor; its output is lent to it for as long as it writes.
 pub(super) struct Lz4 {
     encoder: FrameEncoder<Vec<u8>>,
 }
 
-pub(super) fn inflate(bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+pub(super) fn inflate(bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), BatchError> {
     read_capped(FrameDecoder::new(bytes), max, out)
 }
 
 // === impl Lz4 ===
 
 impl Lz4 {
-    pub(super) fn deflate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    pub(super) fn deflate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
         std::mem::swap(self.encoder.get_mut(), out);
         let written = self.encoder.write_all(bytes).is_ok() && self.encoder.try_finish().is_ok();
         std::mem::swap(self.encoder.get_mut(), out);
         if written {
             Ok(())
         } else {
-            Err(Reason::Compressed)
+            Err(BatchError::CorruptCompression)
         }
     }
 }

@@ -3,11 +3,11 @@
 
 use snap::raw;
 
-use super::Reason;
+use super::BatchError;
 
 /// How the blocks are framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Snappy {
+pub enum SnappyFraming {
     /// One block.
     Raw,
     /// A magic number, two versions, then blocks behind their length in four bytes.
@@ -28,49 +28,60 @@ impl Blocks {
         bytes: &[u8],
         max: usize,
         out: &mut Vec<u8>,
-    ) -> Result<Snappy, Reason> {
+    ) -> Result<SnappyFraming, BatchError> {
         let Some(mut rest) = bytes.strip_prefix(MAGIC.as_slice()) else {
             self.inflate_block(bytes, max, out)?;
-            return Ok(Snappy::Raw);
+            return Ok(SnappyFraming::Raw);
         };
-        rest = rest.get(VERSIONS.len()..).ok_or(Reason::Compressed)?;
+        rest = rest
+            .get(VERSIONS.len()..)
+            .ok_or(BatchError::CorruptCompression)?;
         while !rest.is_empty() {
-            let (length, behind) = rest.split_first_chunk().ok_or(Reason::Compressed)?;
-            let length =
-                usize::try_from(i32::from_be_bytes(*length)).map_err(|_| Reason::Compressed)?;
-            let (block, behind) = behind.split_at_checked(length).ok_or(Reason::Compressed)?;
+            let (length, behind) = rest
+                .split_first_chunk()
+                .ok_or(BatchError::CorruptCompression)?;
+            let length = usize::try_from(i32::from_be_bytes(*length))
+                .map_err(|_| BatchError::CorruptCompression)?;
+            let (block, behind) = behind
+                .split_at_checked(length)
+                .ok_or(BatchError::CorruptCompression)?;
             self.inflate_block(block, max, out)?;
             rest = behind;
         }
-        Ok(Snappy::Xerial)
+        Ok(SnappyFraming::Xerial)
     }
 
-    fn inflate_block(&mut self, block: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+    fn inflate_block(
+        &mut self,
+        block: &[u8],
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BatchError> {
         let begin = out.len();
-        let length = raw::decompress_len(block).map_err(|_| Reason::Compressed)?;
+        let length = raw::decompress_len(block).map_err(|_| BatchError::CorruptCompression)?;
         // What a block says of itself is believed as far as its own size bears it out.
         if length > block.len().saturating_mul(MOST_RATIO) {
-            return Err(Reason::Compressed);
+            return Err(BatchError::CorruptCompression);
         }
         let end = begin
             .checked_add(length)
             .filter(|end| *end <= max)
-            .ok_or(Reason::Inflated { max })?;
+            .ok_or(BatchError::InflatedTooLarge { max })?;
         out.resize(end, 0);
         let place = out.get_mut(begin..).unwrap_or_default();
         self.decoder
             .decompress(block, place)
-            .map_err(|_| Reason::Compressed)?;
+            .map_err(|_| BatchError::CorruptCompression)?;
         Ok(())
     }
 
     pub(super) fn deflate(
         &mut self,
-        form: Snappy,
+        form: SnappyFraming,
         bytes: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<(), Reason> {
-        if form == Snappy::Raw {
+    ) -> Result<(), BatchError> {
+        if form == SnappyFraming::Raw {
             return self.deflate_block(bytes, out);
         }
         out.extend_from_slice(&MAGIC);
@@ -79,7 +90,8 @@ impl Blocks {
             let at = out.len();
             out.extend_from_slice(&[0; 4]);
             self.deflate_block(block, out)?;
-            let length = u32::try_from(out.len() - at - 4).map_err(|_| Reason::Compressed)?;
+            let length =
+                u32::try_from(out.len() - at - 4).map_err(|_| BatchError::CorruptCompression)?;
             if let Some(place) = out.get_mut(at..at + 4) {
                 place.copy_from_slice(&length.to_be_bytes());
             }
@@ -87,14 +99,14 @@ impl Blocks {
         Ok(())
     }
 
-    fn deflate_block(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    fn deflate_block(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
         let begin = out.len();
         out.resize(begin + raw::max_compress_len(bytes.len()), 0);
         let place = out.get_mut(begin..).unwrap_or_default();
         let length = self
             .encoder
             .compress(bytes, place)
-            .map_err(|_| Reason::Compressed)?;
+            .map_err(|_| BatchError::CorruptCompression)?;
         out.truncate(begin + length);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use zstd::stream::read::Decoder;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, ResetDirective, compress_bound};
 
-use super::{Reason, read_capped};
+use super::{BatchError, read_capped};
 
 /// The contexts of both directions, made when they are first needed.
 #[derive(Default)]
@@ -21,29 +21,29 @@ impl Zstd {
         bytes: &[u8],
         max: usize,
         out: &mut Vec<u8>,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), BatchError> {
         let context = self.decompress.get_or_insert_with(DCtx::create);
         // A batch that was refused half-way leaves the context in its midst.
         context
             .reset(ResetDirective::SessionOnly)
-            .map_err(|_| Reason::Compressed)?;
+            .map_err(|_| BatchError::CorruptCompression)?;
         context
             .set_parameter(DParameter::WindowLogMax(MOST_WINDOW_LOG))
-            .map_err(|_| Reason::Compressed)?;
+            .map_err(|_| BatchError::CorruptCompression)?;
         read_capped(Decoder::with_context(bytes, context), max, out)
     }
 
-    pub(super) fn deflate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    pub(super) fn deflate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
         let context = self.compress.get_or_insert_with(CCtx::create);
         context
             .set_parameter(CParameter::CompressionLevel(LEVEL))
-            .map_err(|_| Reason::Compressed)?;
+            .map_err(|_| BatchError::CorruptCompression)?;
         // Aside, and then copied: room in `out` for what does not compress at all would have to be filled with zeros.
         self.room.clear();
         self.room.reserve(compress_bound(bytes.len()));
         context
             .compress2(&mut self.room, bytes)
-            .map_err(|_| Reason::Compressed)?;
+            .map_err(|_| BatchError::CorruptCompression)?;
         out.extend_from_slice(&self.room);
         Ok(())
     }

@@ -1,0 +1,296 @@
+//! The table of activities: those in flight, and those that ended a short while ago.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use throughline_model::context::SpanContext;
+
+use super::activity::{Activity, ActivityId, ActivityState};
+use super::settings::CorrelationLimits;
+use super::token::{CorrelationToken, TokenSet};
+use crate::Timestamp;
+
+/// Age after which an ambient activity is removed once it has turned ambient: one hour.
+const AMBIENT_RETENTION_NS: u64 = 3_600_000_000_000;
+/// Activities that one token can name, and tokens that one activity can have.
+const MAX_TOKEN_ACTIVITIES: usize = 16;
+/// Part of the longest duration that is forgotten with each shorter one: 1 / 128.
+const LONGEST_DECAY: u64 = 128;
+/// A handler whose client went away is expected to end within this many times the longest request,
+/// within the two bounds below.
+const ABORTED_WORK_FACTOR: u64 = 4;
+const MIN_ABORTED_WORK_NS: u64 = 250_000_000;
+const MAX_ABORTED_WORK_NS: u64 = 30_000_000_000;
+
+/// All activities, capped by [`CorrelationLimits::max_activities`].
+#[derive(Debug)]
+pub(super) struct ActivityTable {
+    limits: CorrelationLimits,
+    activities: HashMap<ActivityId, Activity>,
+    in_flight: BTreeSet<ActivityId>,
+    /// Times at which activities that did not end turn ambient or are removed.
+    deadlines: BTreeSet<(Timestamp, ActivityId)>,
+    ended: VecDeque<(Timestamp, ActivityId)>,
+    aborted: VecDeque<(Timestamp, ActivityId)>,
+    by_token: HashMap<CorrelationToken, Vec<ActivityId>>,
+    /// Duration of the longest request, slowly decaying.
+    longest_request_ns: u64,
+    last_id: u64,
+}
+
+// === impl ActivityTable ===
+
+impl ActivityTable {
+    pub(super) fn new(limits: CorrelationLimits) -> Self {
+        Self {
+            limits,
+            activities: HashMap::new(),
+            in_flight: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            ended: VecDeque::new(),
+            aborted: VecDeque::new(),
+            by_token: HashMap::new(),
+            longest_request_ns: 0,
+            last_id: 0,
+        }
+    }
+
+    /// Inserts an activity, unless the table is full of activities in flight. Its identifier is
+    /// then found nowhere.
+    pub(super) fn insert(
+        &mut self,
+        now: Timestamp,
+        context: SpanContext,
+        topic: Option<Arc<str>>,
+    ) -> ActivityId {
+        self.last_id += 1;
+        let id = ActivityId(self.last_id);
+        if self.activities.len() >= self.limits.max_activities
+            && let Some((_, oldest)) = self.ended.pop_front()
+        {
+            self.remove(oldest);
+        }
+        if self.activities.len() >= self.limits.max_activities {
+            return id;
+        }
+        let max_age_ns = self.limits.max_age_ns(topic.is_some());
+        self.deadlines.insert((now.saturating_add(max_age_ns), id));
+        self.in_flight.insert(id);
+        self.activities
+            .insert(id, Activity::new(now, context, topic));
+        id
+    }
+
+    /// Makes an activity findable by tokens.
+    pub(super) fn index_tokens(&mut self, id: ActivityId, tokens: TokenSet) {
+        let Some(activity) = self.activities.get_mut(&id) else {
+            return;
+        };
+        for token in tokens.into_tokens() {
+            let is_known = activity.tokens.contains(&token);
+            if is_known || activity.tokens.len() >= MAX_TOKEN_ACTIVITIES {
+                continue;
+            }
+            let owners = self.by_token.entry(token.clone()).or_default();
+            if owners.len() >= MAX_TOKEN_ACTIVITIES {
+                owners.remove(0);
+            }
+            owners.push(id);
+            activity.tokens.push(token);
+        }
+    }
+
+    /// Marks an activity as ended. A second call changes nothing.
+    pub(super) fn end(&mut self, id: ActivityId, now: Timestamp, is_aborted: bool) {
+        let Some(activity) = self.activities.get_mut(&id) else {
+            return;
+        };
+        let is_record = activity.topic.is_some();
+        let max_age_ns = self.limits.max_age_ns(is_record);
+        let mut deadline = activity.started_at.saturating_add(max_age_ns);
+        match activity.state {
+            ActivityState::Ended { .. } => return,
+            // It was given a second deadline when it turned ambient.
+            ActivityState::Ambient => deadline = deadline.saturating_add(AMBIENT_RETENTION_NS),
+            ActivityState::InFlight if !is_record => {
+                let duration_ns = now.saturating_sub(activity.started_at);
+                let decayed = self.longest_request_ns - self.longest_request_ns / LONGEST_DECAY;
+                self.longest_request_ns = duration_ns.max(decayed);
+            }
+            ActivityState::InFlight => {}
+        }
+        activity.state = ActivityState::Ended {
+            at: now,
+            is_aborted,
+        };
+        self.in_flight.remove(&id);
+        self.deadlines.remove(&(deadline, id));
+        self.ended.push_back((now, id));
+        if is_aborted {
+            // Queries look at the newest entries only.
+            if self.aborted.len() >= self.limits.max_candidates {
+                self.aborted.pop_front();
+            }
+            self.aborted.push_back((now, id));
+        }
+    }
+
+    /// Turns activities ambient or removes them when their time has come.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        while let Some(&(deadline, id)) = self.deadlines.first()
+            && deadline <= now
+        {
+            self.deadlines.pop_first();
+            self.expire(id, deadline);
+        }
+        let retention_ns = self.limits.retention_ns;
+        while let Some(&(ended_at, id)) = self.ended.front()
+            && ended_at.saturating_add(retention_ns) <= now
+        {
+            self.ended.pop_front();
+            self.remove(id);
+        }
+        while let Some(&(ended_at, _)) = self.aborted.front()
+            && ended_at.saturating_add(retention_ns) <= now
+        {
+            self.aborted.pop_front();
+        }
+    }
+
+    /// Returns the sizes of all collections.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 6] {
+        let tokens = self.by_token.values().map(Vec::len).sum();
+        [
+            self.activities.len(),
+            self.in_flight.len(),
+            self.deadlines.len(),
+            self.ended.len(),
+            self.aborted.len(),
+            tokens,
+        ]
+    }
+
+    pub(super) fn get(&self, id: ActivityId) -> Option<&Activity> {
+        self.activities.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ActivityId) -> Option<&mut Activity> {
+        self.activities.get_mut(&id)
+    }
+
+    pub(super) fn is_in_flight(&self, id: ActivityId) -> bool {
+        self.in_flight.contains(&id)
+    }
+
+    pub(super) fn in_flight_count(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Returns the activities that were in flight at some time since `since`, or [`None`] if there
+    /// are more than [`CorrelationLimits::max_candidates`].
+    pub(super) fn in_flight_since(&self, since: Timestamp) -> Option<Vec<ActivityId>> {
+        let just_ended = self
+            .ended
+            .iter()
+            .rev()
+            .take_while(|(ended_at, _)| *ended_at >= since)
+            .map(|(_, id)| *id);
+        let max_candidates = self.limits.max_candidates;
+        let found: Vec<ActivityId> = self
+            .in_flight
+            .iter()
+            .copied()
+            .chain(just_ended)
+            .take(max_candidates + 1)
+            .collect();
+        (found.len() <= max_candidates).then_some(found)
+    }
+
+    /// Returns whether an activity other than `except` ended within the linger time before `time`.
+    pub(super) fn has_ended_before(&self, time: Timestamp, except: Option<ActivityId>) -> bool {
+        let since = time.saturating_sub(self.limits.linger_ns);
+        is_any_since(&self.ended, since, except)
+    }
+
+    /// Returns whether the handler of an aborted activity other than `except` may have been running
+    /// at `time`.
+    pub(super) fn has_aborted_before(&self, time: Timestamp, except: Option<ActivityId>) -> bool {
+        let aborted_work_ns = self
+            .longest_request_ns
+            .saturating_mul(ABORTED_WORK_FACTOR)
+            .clamp(MIN_ABORTED_WORK_NS, MAX_ABORTED_WORK_NS);
+        is_any_since(&self.aborted, time.saturating_sub(aborted_work_ns), except)
+    }
+
+    /// Returns the activity that one of the tokens names: the only one with it, or the only one of
+    /// several that can still make calls.
+    pub(super) fn find_by_token(&self, tokens: &TokenSet, now: Timestamp) -> Option<ActivityId> {
+        tokens
+            .iter()
+            .find_map(|token| match self.by_token.get(token)?.as_slice() {
+                [only] => Some(*only),
+                several => {
+                    let mut running = several.iter().filter(|id| self.may_be_running(**id, now));
+                    running.next().filter(|_| running.next().is_none()).copied()
+                }
+            })
+    }
+
+    /// Returns whether an activity can still make calls. The handler of an aborted request can for
+    /// as long as it is remembered: the client may have sent the request again under the same id.
+    fn may_be_running(&self, id: ActivityId, now: Timestamp) -> bool {
+        self.get(id).is_some_and(|activity| match activity.state {
+            ActivityState::Ended {
+                at,
+                is_aborted: false,
+            } => at.saturating_add(self.limits.linger_ns) > now,
+            ActivityState::InFlight | ActivityState::Ambient | ActivityState::Ended { .. } => true,
+        })
+    }
+
+    /// Handles the deadline of an activity.
+    fn expire(&mut self, id: ActivityId, deadline: Timestamp) {
+        let Some(activity) = self.activities.get_mut(&id) else {
+            return;
+        };
+        match (activity.state, &activity.topic) {
+            (ActivityState::InFlight, None) => {
+                activity.state = ActivityState::Ambient;
+                self.in_flight.remove(&id);
+                let removal = deadline.saturating_add(AMBIENT_RETENTION_NS);
+                self.deadlines.insert((removal, id));
+            }
+            (ActivityState::InFlight, Some(_)) => self.end(id, deadline, false),
+            (ActivityState::Ambient, _) => self.remove(id),
+            (ActivityState::Ended { .. }, _) => {}
+        }
+    }
+
+    fn remove(&mut self, id: ActivityId) {
+        let Some(activity) = self.activities.remove(&id) else {
+            return;
+        };
+        for token in &activity.tokens {
+            if let Some(owners) = self.by_token.get_mut(token) {
+                owners.retain(|other| *other != id);
+                if owners.is_empty() {
+                    self.by_token.remove(token);
+                }
+            }
+        }
+    }
+}
+
+/// Returns whether a queue in order of time has an entry since `since` that is not `except`'s.
+fn is_any_since(
+    queue: &VecDeque<(Timestamp, ActivityId)>,
+    since: Timestamp,
+    except: Option<ActivityId>,
+) -> bool {
+    queue
+        .iter()
+        .rev()
+        .take_while(|(ended_at, _)| *ended_at >= since)
+        .any(|(_, id)| Some(*id) != except)
+}

@@ -1,0 +1,179 @@
+//! The registry of brokers and their local ports, in addressed mode.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::address::HostPort;
+use crate::kafka::config::AddressedCluster;
+use crate::kafka::port::{BrokerPort, BrokerPorts, MAX_BROKERS};
+use crate::kafka::target::BrokerTarget;
+use crate::transport::drain::Drain;
+
+/// Time until a port that could not be opened is tried again. Every response may name the broker.
+const OPEN_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The brokers of a cluster with their local ports.
+#[derive(Debug)]
+pub(crate) struct EndpointRegistry {
+    table: Mutex<EndpointTable>,
+    opened: mpsc::Sender<OpenedBrokerPort>,
+    drain: Drain,
+}
+
+/// A local port that has been opened and needs an accept loop.
+#[derive(Debug)]
+pub(crate) struct OpenedBrokerPort {
+    pub(crate) listener: TcpListener,
+    pub(crate) target: Arc<BrokerTarget>,
+}
+
+#[derive(Debug)]
+struct EndpointTable {
+    ports: BrokerPorts,
+    /// By node id: brokers that have a port.
+    assigned: HashMap<i32, BrokerEndpoint>,
+    /// By port: open ports whose broker is not known yet.
+    unassigned: HashMap<u16, Arc<BrokerTarget>>,
+    /// By node id: the last failed attempt to open a port.
+    failed: HashMap<i32, Instant>,
+}
+
+#[derive(Debug)]
+struct BrokerEndpoint {
+    port: u16,
+    broker: HostPort,
+    target: Arc<BrokerTarget>,
+}
+
+// === impl EndpointRegistry ===
+
+impl EndpointRegistry {
+    /// Opens the ports of the range on `host`, which lead to bootstrap brokers until their brokers
+    /// are known. These ports, and those that open later, arrive at the receiver.
+    pub(crate) fn new(
+        host: IpAddr,
+        addressed: &AddressedCluster,
+        drain: &Drain,
+    ) -> (Self, mpsc::Receiver<OpenedBrokerPort>) {
+        // There is room for every port of a range and for as many brokers outside of it.
+        let (opened, receiver) = mpsc::channel(2 * MAX_BROKERS);
+        let mut ports = BrokerPorts::new(host, addressed.broker_ports, addressed.state.clone());
+        let mut unassigned = HashMap::new();
+        for listener in ports.open_range() {
+            let bootstrap = addressed.bootstrap.iter().cloned();
+            let target = Arc::new(BrokerTarget::new(bootstrap, drain.child()));
+            let Ok(port) = listener.local_addr().map(|address| address.port()) else {
+                continue;
+            };
+            unassigned.insert(port, Arc::clone(&target));
+            opened
+                .try_send(OpenedBrokerPort { listener, target })
+                .unwrap_or_default();
+        }
+        let table = Mutex::new(EndpointTable {
+            ports,
+            assigned: HashMap::new(),
+            unassigned,
+            failed: HashMap::new(),
+        });
+        let registry = Self {
+            table,
+            opened,
+            drain: drain.clone(),
+        };
+        (registry, receiver)
+    }
+
+    /// Returns the local port of a broker, which is assigned when its node id is seen first.
+    pub(crate) fn local_port(&self, node_id: i32, host: &str, port: u16) -> Option<u16> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = table.assigned.get_mut(&node_id) {
+            endpoint.update(host, port);
+            return Some(endpoint.port);
+        }
+        let now = Instant::now();
+        let failed_at = table.failed.get(&node_id);
+        if failed_at.is_some_and(|at| now.saturating_duration_since(*at) < OPEN_RETRY_INTERVAL) {
+            return None;
+        }
+        let broker = HostPort {
+            host: host.into(),
+            port,
+        };
+        match self.assign_port(&mut table, node_id, &broker) {
+            Ok(port) => {
+                tracing::info!(node_id, broker = %broker, port, "broker port opened");
+                Some(port)
+            }
+            Err(error) => {
+                tracing::warn!(
+                    node_id, broker = %broker, %error,
+                    "no local port for a broker: its clients bypass the proxy and are not traced; \
+                     enlarge broker_ports"
+                );
+                // Node ids come off the wire: the map stays bounded.
+                if table.failed.len() < MAX_BROKERS {
+                    table.failed.insert(node_id, now);
+                }
+                None
+            }
+        }
+    }
+
+    fn assign_port(
+        &self,
+        table: &mut EndpointTable,
+        node_id: i32,
+        broker: &HostPort,
+    ) -> io::Result<u16> {
+        let (port, target) = match table.ports.assign(node_id)? {
+            BrokerPort::Open(port) => {
+                let target = table
+                    .unassigned
+                    .remove(&port)
+                    .ok_or(io::ErrorKind::NotFound)?;
+                target.assign(broker.clone(), self.drain.clone());
+                (port, target)
+            }
+            BrokerPort::New(listener) => {
+                let port = listener.local_addr()?.port();
+                let target = Arc::new(BrokerTarget::new([broker.clone()], self.drain.clone()));
+                let opened = OpenedBrokerPort {
+                    listener,
+                    target: Arc::clone(&target),
+                };
+                let rejected = |_| io::Error::other("too many brokers, or the proxy drains");
+                self.opened.try_send(opened).map_err(rejected)?;
+                (port, target)
+            }
+        };
+        let endpoint = BrokerEndpoint {
+            port,
+            broker: broker.clone(),
+            target,
+        };
+        table.assigned.insert(node_id, endpoint);
+        Ok(port)
+    }
+}
+
+// === impl BrokerEndpoint ===
+
+impl BrokerEndpoint {
+    /// Follows a broker whose address has changed.
+    fn update(&mut self, host: &str, port: u16) {
+        if *self.broker.host != *host || self.broker.port != port {
+            self.broker = HostPort {
+                host: host.into(),
+                port,
+            };
+            tracing::info!(broker = %self.broker, port = self.port, "broker address changed");
+            self.target.move_to(self.broker.clone());
+        }
+    }
+}

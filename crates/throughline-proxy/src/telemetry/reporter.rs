@@ -1,0 +1,210 @@
+//! Reports events of connections and sessions: as metrics, and as log lines where a user can act.
+
+use std::fmt::Display;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use throughline_intercept::Side;
+use throughline_intercept::kafka::{FramingError, Notice, Reason};
+
+use crate::telemetry::log_throttle::LogThrottle;
+use crate::telemetry::metrics::{ConnectionFailure, KafkaMetrics};
+
+/// Reports events. Repeated log lines are throttled by kind; `suppressed` counts the missing ones.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    pub(crate) metrics: Arc<KafkaMetrics>,
+    throttles: LogThrottles,
+}
+
+/// One throttle for each kind of line.
+#[derive(Debug, Default)]
+struct LogThrottles {
+    client_speaks_tls: LogThrottle,
+    broker_speaks_tls: LogThrottle,
+    not_kafka: LogThrottle,
+    batch_refused: LogThrottle,
+    queue_full: LogThrottle,
+    panic: LogThrottle,
+    accept: LogThrottle,
+    connection_limit: LogThrottle,
+    connect: LogThrottle,
+    client_tls: LogThrottle,
+    not_redirected: LogThrottle,
+    loop_detected: LogThrottle,
+}
+
+// === impl Reporter ===
+
+impl Reporter {
+    pub(crate) fn new(metrics: Arc<KafkaMetrics>) -> Self {
+        Self {
+            metrics,
+            throttles: LogThrottles::default(),
+        }
+    }
+
+    /// Reports an event of a session.
+    pub(crate) fn session_event(&self, event: &Notice) {
+        let metrics = &self.metrics;
+        match event {
+            Notice::Request(api) => metrics.request(*api),
+            Notice::Injected { records } => {
+                metrics.records_injected.inc_by(u64::from(*records));
+            }
+            Notice::Passed { reason, records } => {
+                metrics.passed(*reason, *records);
+                if *reason == Reason::Panic {
+                    self.session_panicked();
+                }
+            }
+            Notice::Unsampled { records } => {
+                metrics.records_unsampled.inc_by(u64::from(*records));
+            }
+            Notice::SpanDropped { reason, spans } => metrics.spans_dropped(*reason, *spans),
+            Notice::Unsettled { records } => {
+                metrics.records_unsettled.inc_by(u64::from(*records));
+            }
+            Notice::Held { nanoseconds } => metrics.frame_held(Duration::from_nanos(*nanoseconds)),
+            Notice::Lag {
+                group,
+                topic,
+                partition,
+                lag,
+            } => metrics.consumer_lag(group.as_deref(), topic, *partition, *lag),
+            Notice::Refused { topic, error_code } => self.batch_refused(topic, *error_code),
+            Notice::Lost { side, loss } => self.not_kafka(*side, loss),
+            Notice::ClientSpeaksTls => self.client_speaks_tls(),
+            _ => {}
+        }
+    }
+
+    /// Reports a span that the exporter's queue had no room for.
+    pub(crate) fn span_dropped(&self) {
+        self.metrics.span_queue_full();
+        if let Some(suppressed) = self.throttles.queue_full.permit() {
+            tracing::warn!(
+                suppressed,
+                "span dropped: export queue full; check that the collector is running"
+            );
+        }
+    }
+
+    /// Reports that the system could not accept a connection.
+    pub(crate) fn accept_failed(&self, error: &io::Error) {
+        if let Some(suppressed) = self.throttles.accept.permit() {
+            tracing::warn!(
+                %error, suppressed,
+                "accepting a connection failed; if too many files are open, \
+                 raise the limit (ulimit -n)"
+            );
+        }
+    }
+
+    /// Reports a client that waits because of the connection limit.
+    pub(crate) fn connection_limit_reached(&self) {
+        if let Some(suppressed) = self.throttles.connection_limit.permit() {
+            tracing::warn!(
+                suppressed,
+                "connection limit reached: a client waits until another disconnects; \
+                 raise --connections"
+            );
+        }
+    }
+
+    /// Reports a connection that failed before or while it was served.
+    pub(crate) fn connection_failed(&self, failure: ConnectionFailure, error: &dyn Display) {
+        self.metrics.connection_failed(failure);
+        let throttles = &self.throttles;
+        let (throttle, text) = match failure {
+            ConnectionFailure::Connect => (
+                &throttles.connect,
+                "connecting to a broker failed: the client is disconnected and will retry; \
+                 check the broker's address",
+            ),
+            ConnectionFailure::ClientTls => (
+                &throttles.client_tls,
+                "TLS handshake with a client failed; the client must use TLS on this port and \
+                 trust the certificate of client_tls_cert",
+            ),
+            ConnectionFailure::NotRedirected => (
+                &throttles.not_redirected,
+                "connection to the transparent port was not redirected by iptables; \
+                 point clients at their brokers",
+            ),
+            ConnectionFailure::Loop => (
+                &throttles.loop_detected,
+                "redirection loop: an upstream connection of the proxy came back to it; exempt \
+                 the proxy's user from the redirection (iptables -m owner --uid-owner), or fix a \
+                 broker that advertises the proxy's address",
+            ),
+            // The peer closed, the drain ended, or the panic has been logged: nothing to fix here.
+            ConnectionFailure::Client
+            | ConnectionFailure::Broker
+            | ConnectionFailure::Aborted
+            | ConnectionFailure::Panic => return,
+        };
+        if let Some(suppressed) = throttle.permit() {
+            tracing::warn!(%error, suppressed, "{text}");
+        }
+    }
+
+    /// Reports a connection that ended by a panic of the proxy.
+    pub(crate) fn connection_panicked(&self) {
+        self.metrics.connection_failed(ConnectionFailure::Panic);
+        tracing::error!(
+            "connection closed by a panic of the proxy, the client will reconnect; \
+             please report this bug"
+        );
+    }
+
+    fn session_panicked(&self) {
+        if let Some(suppressed) = self.throttles.panic.permit() {
+            tracing::error!(
+                suppressed,
+                "tracing of a connection stopped by a panic, its bytes pass on; \
+                 please report this bug"
+            );
+        }
+    }
+
+    fn batch_refused(&self, topic: &str, error_code: i16) {
+        self.metrics.batches_refused.inc();
+        if let Some(suppressed) = self.throttles.batch_refused.permit() {
+            tracing::warn!(
+                %topic, error_code, suppressed,
+                "broker refused a batch with injected contexts; \
+                 injection into the topic is reduced or off from here on"
+            );
+        }
+    }
+
+    fn not_kafka(&self, side: Side, loss: &FramingError) {
+        if let (Side::Broker, FramingError::Tls) = (side, loss) {
+            if let Some(suppressed) = self.throttles.broker_speaks_tls.permit() {
+                tracing::warn!(
+                    suppressed,
+                    "the broker speaks TLS; set --broker-tls or --broker-tls-ca"
+                );
+            }
+        } else if let Some(suppressed) = self.throttles.not_kafka.permit() {
+            tracing::warn!(
+                ?side, %loss, suppressed,
+                "connection does not speak Kafka: its bytes pass without tracing; \
+                 check the port that the client uses"
+            );
+        }
+    }
+
+    fn client_speaks_tls(&self) {
+        if let Some(suppressed) = self.throttles.client_speaks_tls.permit() {
+            tracing::warn!(
+                suppressed,
+                "the client speaks TLS to a plain port; set client_tls_cert and client_tls_key, \
+                 or let the client use PLAINTEXT or SASL_PLAINTEXT (security.protocol) and set \
+                 broker_tls for the connection to the broker"
+            );
+        }
+    }
+}

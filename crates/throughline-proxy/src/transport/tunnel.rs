@@ -1,0 +1,44 @@
+//! Bytes that pass unchanged: upgraded connections, CONNECT, and protocols other than HTTP or Kafka.
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+
+use crate::transport::drain::Drain;
+
+/// Copies bytes both ways until both sides end, one fails, or the proxy aborts.
+pub(crate) async fn copy_both_ways<A, B>(mut downstream: A, mut upstream: B, drain: &Drain)
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    tokio::select! {
+        copied = copy_bidirectional(&mut downstream, &mut upstream) => {
+            if let Err(error) = copied {
+                tracing::debug!(%error, "tunnel failed");
+            }
+        }
+        () = drain.aborted() => {}
+    }
+}
+
+/// Waits for the upgrade of both sides, then copies bytes between them.
+pub(crate) async fn join_upgrades(downstream: OnUpgrade, upstream: OnUpgrade, drain: &Drain) {
+    match tokio::try_join!(downstream, upstream) {
+        Ok((downstream, upstream)) => {
+            copy_both_ways(TokioIo::new(downstream), TokioIo::new(upstream), drain).await;
+        }
+        Err(error) => tracing::debug!(%error, "upgrade failed"),
+    }
+}
+
+/// Waits for the upgrade of the downstream side, then copies bytes to a stream that is open.
+pub(crate) async fn join_upgrade<S>(downstream: OnUpgrade, upstream: S, drain: &Drain)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match downstream.await {
+        Ok(downstream) => copy_both_ways(TokioIo::new(downstream), upstream, drain).await,
+        Err(error) => tracing::debug!(%error, "upgrade failed"),
+    }
+}

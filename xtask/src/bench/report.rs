@@ -1,0 +1,68 @@
+//! Runs a benchmark and turns its lines of JSON into rows of a table.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use throughline_testkit::build::repository_root;
+
+/// One line of a benchmark's output.
+pub(super) struct BenchLine(Value);
+
+// === impl BenchLine ===
+
+impl BenchLine {
+    /// Parses a line; returns [`None`] for one that is not a JSON object.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok().map(Self)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(Value::as_str)
+    }
+
+    pub(super) fn number(&self, name: &str) -> Option<f64> {
+        self.0.get(name)?.as_f64()
+    }
+
+    /// Formats a figure; an absent one leaves its column empty.
+    pub(super) fn figure(&self, name: &str, digits: usize) -> String {
+        let format = |figure: f64| format!("{figure:.digits$}");
+        self.number(name).map_or_else(String::new, format)
+    }
+}
+
+/// Runs a benchmark, prints its lines as they come, and returns the rows made of them.
+///
+/// # Errors
+/// When the benchmark fails or prints no figure.
+pub(super) fn run(
+    bench: &mut Command,
+    row: impl Fn(&BenchLine) -> Option<String>,
+) -> Result<Vec<String>> {
+    let mut rows = Vec::new();
+    let mut bench = bench
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting cargo")?;
+    let output = bench.stdout.take().context("reading cargo's output")?;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        rows.extend(BenchLine::parse(&line).as_ref().and_then(&row));
+    }
+    let status = bench.wait()?;
+    ensure!(status.success(), "the benchmark ended with {status}");
+    ensure!(!rows.is_empty(), "the benchmark printed no figures");
+    Ok(rows)
+}
+
+/// Path of the `throughline` command of the release profile.
+pub(super) fn release_binary() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|| "target".into(), PathBuf::from);
+    repository_root().join(target).join("release/throughline")
+}

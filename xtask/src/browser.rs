@@ -1,0 +1,63 @@
+//! The web page in a real Chromium on a real collector: screenshots for the docs, and speed.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use throughline_testkit::build::{Binaries, repository_root};
+use throughline_testkit::collector::Collector;
+use throughline_testkit::demo::{Config, Demo, SPANS_LIMIT};
+use throughline_testkit::eshop::Mode;
+
+use crate::{requirements, ui};
+
+/// Checkouts before the screenshots, enough to fill the plot of the search page.
+const CHECKOUTS: u32 = 12;
+
+/// Takes the screenshots of README and docs, light and dark, into `docs/images/ui`.
+pub(crate) fn screenshots() -> Result<()> {
+    let binaries = prepare()?;
+    let demo = Demo::start(binaries, &Config::new(Mode::Linked), &mut |what| {
+        eprintln!("{what}");
+    })?;
+    for _ in 0..CHECKOUTS {
+        demo.checkout_and_wait(SPANS_LIMIT)?;
+    }
+    let folder = repository_root().join("docs/images/ui");
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let folder = folder.to_string_lossy().into_owned();
+    let taken = run_in_browser("screenshots", demo.collector(), &[("SCREENSHOTS", &folder)]);
+    let stopped = demo.stop();
+    taken.and(stopped)
+}
+
+/// Prints how fast the page opens, scrolls and searches large traces.
+///
+/// # Errors
+/// When the page is slower than `docs/ui.md` promises.
+pub(crate) fn measure() -> Result<()> {
+    let binaries = prepare()?;
+    let collector = Collector::start(&binaries.throughline)?;
+    run_in_browser("measure", &collector, &[])
+}
+
+fn prepare() -> Result<&'static Binaries> {
+    requirements::provide(&[
+        requirements::COMPILER,
+        requirements::MAKE,
+        requirements::CHROMIUM,
+    ])?;
+    ui::build_if_stale()?;
+    eprintln!("building the collector (the first time takes minutes)");
+    Binaries::build()
+}
+
+fn run_in_browser(script: &str, collector: &Collector, env: &[(&str, &str)]) -> Result<()> {
+    let url = collector.url();
+    let otlp = format!("http://{}", collector.addresses().otlp_http);
+    let mut all = vec![
+        ("THROUGHLINE_URL", url.as_str()),
+        ("THROUGHLINE_OTLP_URL", otlp.as_str()),
+    ];
+    all.extend_from_slice(env);
+    ui::npm(&["run", "--silent", script], &all)
+}

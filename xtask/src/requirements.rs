@@ -1,0 +1,206 @@
+//! Programs that a task requires: finds them, installs them, or names the command that does.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::runner;
+
+/// A program and the Debian package that brings it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Requirement {
+    /// Names of the program, any of which will do.
+    programs: &'static [&'static str],
+    /// Arguments with which a complete installation succeeds; none when its presence is enough.
+    probe: &'static [&'static str],
+    /// Debian package.
+    package: &'static str,
+    /// Use of the program, as the end of "which ...".
+    purpose: &'static str,
+}
+
+/// A JVM for Apache Kafka.
+pub(crate) const JAVA: Requirement = Requirement {
+    programs: &["java"],
+    probe: &["-version"],
+    package: "default-jre-headless",
+    purpose: "runs a real Apache Kafka",
+};
+
+/// A JVM with its compiler, for a program of one file.
+pub(crate) const JDK: Requirement = Requirement {
+    programs: &["javac"],
+    probe: &["-version"],
+    package: "default-jdk-headless",
+    purpose: "runs Apache Kafka and compiles the Java client under test",
+};
+
+/// Maven, for the jars of Apache Kafka.
+pub(crate) const MAVEN: Requirement = Requirement {
+    programs: &["mvn"],
+    probe: &[],
+    package: "maven",
+    purpose: "fetches the jars of Apache Kafka",
+};
+
+/// A browser for the tests of the web page.
+pub(crate) const CHROMIUM: Requirement = Requirement {
+    programs: &["chromium", "chromium-browser", "google-chrome"],
+    probe: &[],
+    package: "chromium",
+    purpose: "shows the web page to its tests",
+};
+
+/// Python with virtual environments, for a stock OpenTelemetry SDK and Kafka clients.
+pub(crate) const PYTHON: Requirement = Requirement {
+    programs: &["python3"],
+    probe: &["-c", "import ensurepip, venv"],
+    package: "python3-venv",
+    purpose: "runs a stock OpenTelemetry SDK and Kafka clients under test",
+};
+
+/// A C compiler, for librdkafka.
+pub(crate) const COMPILER: Requirement = Requirement {
+    programs: &["cc"],
+    probe: &[],
+    package: "build-essential",
+    purpose: "compiles librdkafka",
+};
+
+/// An HTTP load generator, for the benchmark.
+pub(crate) const WRK: Requirement = Requirement {
+    programs: &["wrk"],
+    probe: &[],
+    package: "wrk",
+    purpose: "generates HTTP load",
+};
+
+/// `make`, for librdkafka.
+pub(crate) const MAKE: Requirement = Requirement {
+    programs: &["make"],
+    probe: &[],
+    package: "build-essential",
+    purpose: "builds librdkafka",
+};
+
+/// Installs the missing ones of `requirements`, as root on Debian and its derivatives.
+///
+/// # Errors
+/// Elsewhere, naming every missing program, its use, and the command that installs it on Debian.
+pub(crate) fn provide(requirements: &[Requirement]) -> Result<()> {
+    let missing: Vec<Requirement> = requirements
+        .iter()
+        .copied()
+        .filter(|requirement| requirement.find().is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing
+        .iter()
+        .map(|requirement| requirement.package)
+        .collect();
+    packages.dedup();
+    if !rustix::process::geteuid().is_root() || find_program("apt-get").is_none() {
+        let lines: Vec<String> = missing
+            .iter()
+            .map(|requirement| {
+                format!(
+                    "    {} ({}, which {})",
+                    requirement.programs.join(" or "),
+                    requirement.package,
+                    requirement.purpose
+                )
+            })
+            .collect();
+        bail!(
+            "missing programs:\n{}\n  on Debian and Ubuntu: sudo apt-get install {}",
+            lines.join("\n"),
+            packages.join(" ")
+        );
+    }
+    eprintln!("installing {}", packages.join(" "));
+    apt_get(&["update", "-q"])?;
+    apt_get(
+        &[
+            &["install", "-q", "-y", "--no-install-recommends"],
+            packages.as_slice(),
+        ]
+        .concat(),
+    )
+}
+
+fn apt_get(args: &[&str]) -> Result<()> {
+    let mut apt_get = Command::new("apt-get");
+    apt_get
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(std::io::stderr());
+    runner::run(&mut apt_get).context("installing with apt-get")
+}
+
+// === impl Requirement ===
+
+impl Requirement {
+    /// Returns the path of the first of its programs that exists and works.
+    pub(crate) fn find(&self) -> Option<PathBuf> {
+        self.programs
+            .iter()
+            .filter_map(|program| find_program(program))
+            .find(|program| self.works(program))
+    }
+
+    fn works(&self, program: &Path) -> bool {
+        self.probe.is_empty()
+            || Command::new(program)
+                .args(self.probe)
+                .output()
+                .is_ok_and(|run| run.status.success())
+    }
+}
+
+/// Returns the path of `name` on the PATH.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_on_the_path_is_found() {
+        assert!(find_program("sh").is_some());
+        assert!(find_program("no-such-program-here").is_none());
+    }
+
+    fn requirement(
+        programs: &'static [&'static str],
+        probe: &'static [&'static str],
+    ) -> Requirement {
+        Requirement {
+            programs,
+            probe,
+            package: "no-such-package",
+            purpose: "is only a test",
+        }
+    }
+
+    #[test]
+    fn nothing_is_installed_when_nothing_is_missing() {
+        provide(&[requirement(
+            &["no-such-program-here", "sh"],
+            &["-c", "exit 0"],
+        )])
+        .unwrap();
+    }
+
+    #[test]
+    fn a_program_that_fails_its_probe_is_missing() {
+        assert_eq!(requirement(&["sh"], &["-c", "exit 1"]).find(), None);
+    }
+}
