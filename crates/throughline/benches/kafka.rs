@@ -1,9 +1,10 @@
-//! What tracing adds to producing a record: a traced producer against a bare one, and against a bare one that is given a
-//! constant `traceparent` by hand, on librdkafka's mock cluster.
+//! What tracing adds to producing a record: a traced producer against a bare one, and against a
+//! bare one that is given a constant `traceparent` by hand, on librdkafka's mock cluster.
 //!
-//! Measured is the CPU time of the producing thread, from handing over the records to the last acknowledgement, callbacks
-//! included: a wall clock would measure the broker. Runs of the three take turns; the figures are medians. Prints
-//! one line of JSON per case. Spans go through OpenTelemetry's batch processor into an exporter that drops them.
+//! Measured is the CPU time of the producing thread, from handing over the records to the last
+//! acknowledgement, callbacks included: a wall clock would measure the broker. Runs of the three
+//! take turns; the figures are medians. Prints one line of JSON per case. Spans go through
+//! OpenTelemetry's batch processor into an exporter that drops them.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -46,7 +47,8 @@ impl SpanExporter for Forget {
 
 const TOPIC: &str = "bench";
 const RECORDS: u32 = 10_000;
-/// How many records are on their way at most. More would measure the memory of a queue that no service lets grow.
+/// How many records are on their way at most. More would measure the memory of a queue that no
+/// service lets grow.
 const IN_FLIGHT: u32 = 1_000;
 const RUNS: usize = 15;
 const PAYLOAD: [u8; 200] = [b'v'; 200];
@@ -181,7 +183,8 @@ fn own(count: usize) -> Option<OwnedHeaders> {
     (count > 0).then(|| filled(OwnedHeaders::new_with_capacity(count), count))
 }
 
-/// With one more, as long as a `traceparent` and the same each time: what librdkafka takes for the header alone.
+/// With one more, as long as a `traceparent` and the same each time: what librdkafka takes for the
+/// header alone.
 fn by_hand(count: usize) -> OwnedHeaders {
     const CONTEXT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
     let headers = filled(OwnedHeaders::new_with_capacity(count + 1), count);

@@ -106,14 +106,14 @@ impl<'r, 'a> OtlpVariables<'r, 'a> {
         })
     }
 
-    /// Reads the protocol, one of `supported`, the first of which is the default.
+    /// Reads the protocol. `None` when it is unset, or not one of `supported`.
     pub fn protocol(&mut self, supported: &[OtlpProtocol]) -> Option<OtlpProtocol> {
         let (variable, name) = self.text("PROTOCOL")?;
         let mut protocols = supported.iter().copied();
         let found = protocols.find(|protocol| protocol.name().eq_ignore_ascii_case(&name));
         if found.is_none() {
             let names: Vec<&str> = supported.iter().map(|protocol| protocol.name()).collect();
-            let problem = format!("unsupported protocol; use {}", names.join(" or "));
+            let problem = format!("unsupported protocol; use {}", names.join(", "));
             self.environment.report(&variable, &name, problem);
         }
         found
@@ -265,7 +265,7 @@ mod tests {
         let supported = [OtlpProtocol::HttpProtobuf, OtlpProtocol::Grpc];
         let (protocol, errors) = read(&variables, |otlp| otlp.protocol(&supported));
         assert_eq!(protocol, None);
-        let problem = "unsupported protocol; use http/protobuf or grpc";
+        let problem = "unsupported protocol; use http/protobuf, grpc";
         let expected = format!("OTEL_EXPORTER_OTLP_PROTOCOL=\"HTTP/JSON\": {problem}");
         assert_eq!(errors, [expected]);
     }

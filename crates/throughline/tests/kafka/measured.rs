@@ -42,7 +42,7 @@ fn points(exporter: &InMemoryMetricExporter) -> BTreeMap<String, u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sent_and_consumed_messages_and_the_time_of_handling_are_measured() {
+async fn sent_and_consumed_messages_and_processing_time_are_measured() {
     let bench = Bench::new();
     let exporter = InMemoryMetricExporter::default();
     let meters = SdkMeterProvider::builder()
