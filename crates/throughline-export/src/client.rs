@@ -47,6 +47,7 @@ impl OtlpClient {
         let mut tcp = HttpConnector::new();
         // The connector of TLS around this one handles `https`.
         tcp.enforce_http(false);
+        // A request is one write; Nagle's algorithm would only delay it.
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEPALIVE_INTERVAL));
         let is_grpc = config.endpoint.protocol() == ExportProtocol::Grpc;
@@ -61,6 +62,8 @@ impl OtlpClient {
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
+            // gRPC needs HTTP/2 even without TLS, where it cannot be negotiated ("prior
+            // knowledge").
             .http2_only(is_grpc)
             .build(connector);
         Ok(Self {
@@ -87,6 +90,7 @@ impl OtlpClient {
 
     /// Sends a request once.
     pub(crate) async fn send(&self, body: Bytes) -> ExportOutcome {
+        // The timeout covers connecting, sending and the whole response.
         match tokio::time::timeout(self.timeout, self.exchange(body)).await {
             Ok(Ok(response)) => match self.endpoint.protocol() {
                 ExportProtocol::HttpProtobuf => response.http_outcome(),
@@ -153,6 +157,7 @@ fn headers(config: &Config) -> HeaderMap {
         }
         ExportProtocol::Grpc => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            // Required by gRPC over HTTP/2, to detect proxies that drop trailers.
             headers.insert(TE, HeaderValue::from_static("trailers"));
             headers.extend(gzip.map(|gzip| (GRPC_ENCODING, gzip)));
         }

@@ -169,11 +169,13 @@ impl OtlpEndpoint {
         if authority.as_str().contains('@') {
             return Err(EndpointError::Credentials);
         }
+        // `Uri` also parses a bare authority and other schemes.
         if !matches!(uri.scheme_str(), Some("http" | "https")) || !is_address(authority) {
             return Err(EndpointError::InvalidUrl);
         }
         let mut parts = uri.into_parts();
         if protocol == ExportProtocol::Grpc {
+            // gRPC addresses a method by its path; a path of the URL has no meaning.
             parts.path_and_query = Some(PathAndQuery::from_static(GRPC_METHOD));
         }
         Ok(Self {

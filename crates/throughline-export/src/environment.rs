@@ -145,6 +145,7 @@ fn read_file(variables: &mut OtlpVariables<'_, '_>, suffix: &str) -> Option<Vec<
 }
 
 fn read_batch(environment: &mut EnvironmentReader<'_>) -> BatchSettings {
+    // Sizes in bytes have no standard variable, so their defaults remain.
     let defaults = BatchSettings::default();
     let sizes = BatchSizes {
         max_queue_spans: defaults.max_queue_spans,

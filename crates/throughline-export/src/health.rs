@@ -78,6 +78,7 @@ impl CollectorHealth {
         now: Instant,
         dropped: DroppedSpans,
     ) -> Option<LogLine> {
+        // Most responses end no outage, and cost no more than this check.
         let outage = self.outage.take()?;
         if !outage.is_logged {
             return None;

@@ -73,6 +73,7 @@ impl SpanQueue {
             add(&self.counters.shutdown, 1);
             return Err(SinkFull);
         }
+        // Both limits: many small spans cost bookkeeping, few large ones memory.
         if state.spans.len() >= self.settings.max_queue_spans
             || state.bytes.saturating_add(bytes) > self.settings.max_queue_bytes
         {
@@ -119,6 +120,7 @@ impl SpanQueue {
             };
         }
         let now = Instant::now();
+        // The delay of the first span in the batch decides, so that no span waits longer.
         let due = *due.get_or_insert(now + self.settings.delay);
         let is_flushing = state.is_closed || *self.completed.borrow() < state.flush_until;
         if is_flushing || state.spans.len() >= self.settings.max_batch_spans || due <= now {
@@ -131,6 +133,7 @@ impl SpanQueue {
         let mut batch = Vec::with_capacity(state.spans.len().min(self.settings.max_batch_spans));
         let mut batch_bytes = 0;
         while batch.len() < self.settings.max_batch_spans {
+            // Looked at before it is taken: a span beyond the size limit waits for the next batch.
             let Some((_, bytes)) = state.spans.front() else {
                 break;
             };

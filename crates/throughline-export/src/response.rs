@@ -77,6 +77,7 @@ impl ExportResponse {
         }
         // Without a message the status is in the headers ("Trailers-Only" of gRPC over HTTP/2).
         let status = self.trailers.as_ref().and_then(Status::from_header_map);
+        // A response without any status is not gRPC, whatever its HTTP status.
         let Some(status) = status.or_else(|| Status::from_header_map(&self.headers)) else {
             return ExportOutcome::Rejected {
                 reason: "not a gRPC response".to_owned(),

@@ -10,8 +10,8 @@
 //! | [`Format::W3c`] | `traceparent`, `tracestate` | W3C Trace Context level 2 |
 //! | [`Format::Baggage`] | `baggage` | W3C Baggage |
 //! | [`Format::B3Single`] | `b3` | openzipkin/b3-propagation |
-//! | [`Format::B3Multi`] | `x-b3-traceid`, `-spanid`, `-sampled`, `-flags` | openzipkin/b3-propagation |
-//! | [`Format::Jaeger`] | `uber-trace-id`, `uberctx-*` | Jaeger client libraries, "Propagation format" |
+//! | [`Format::B3Multi`] | `x-b3-traceid` and others | openzipkin/b3-propagation |
+//! | [`Format::Jaeger`] | `uber-trace-id`, `uberctx-*` | Jaeger clients, "Propagation format" |
 //!
 //! A new format is a file of its own, which ends in a `FormatCodec`, and an entry in the registry
 //! of `format.rs`. Option values, `OTEL_PROPAGATORS`, header filters and their help texts follow

@@ -116,10 +116,12 @@ fn decode_scope(group: ScopeSpans, resource: &Arc<Resource>, decoded: &mut Decod
         version: scope.version,
         attributes: key_values(scope.attributes),
     }));
+    // Bounded by the number of messages that were counted before decoding.
     decoded.spans.reserve(group.spans.len());
     for span in group.spans {
         match decode_span(span, resource, &scope) {
             Ok(span) => decoded.spans.push(span),
+            // The others of the request are kept: the response becomes a partial success.
             Err(reason) => decoded.rejected.add(reason),
         }
     }
@@ -141,6 +143,7 @@ fn decode_span(
     // An invalid link does not invalidate its span; it counts as dropped.
     let links: Vec<Link> = span.links.into_iter().filter_map(decode_link).collect();
     let invalid_links = u32::try_from(sent_links - links.len()).unwrap_or(u32::MAX);
+    // The three counters are summed up; the model keeps one.
     let dropped = span
         .dropped_attributes_count
         .saturating_add(span.dropped_events_count)
@@ -190,6 +193,7 @@ fn decode_status(status: ProtoStatus) -> Status {
     match StatusCode::try_from(status.code) {
         Ok(StatusCode::Ok) => Status::Ok,
         Ok(StatusCode::Error) => Status::Error(status.message),
+        // Unknown codes count as unset (proto3, open enums).
         Ok(StatusCode::Unset) | Err(_) => Status::Unset,
     }
 }

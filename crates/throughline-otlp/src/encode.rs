@@ -51,6 +51,7 @@ fn resource_groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<Resourc
             groups.push(ResourceGroup { scopes: Vec::new() });
             groups.len() - 1
         });
+        // The index was taken from this list; the branch only avoids a panic.
         let Some(group) = groups.get_mut(index) else {
             continue;
         };
@@ -68,6 +69,7 @@ fn resource_groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<Resourc
 }
 
 fn write_resource_spans(resource_spans: &mut MessageWriter, group: &ResourceGroup<'_>) {
+    // The resource is the same in all spans of the group.
     if let Some(span) = group.scopes.iter().flatten().next() {
         resource_spans.message(1, |resource| {
             write_attributes(resource, 1, &span.resource.attributes);
@@ -118,6 +120,7 @@ fn write_span(message: &mut MessageWriter, span: &Span) {
         Status::Ok => (1, ""),
         Status::Error(description) => (2, description.as_str()),
     };
+    // Status code 0, unset, is the default: proto3 leaves the message out.
     if code != 0 {
         message.message(15, |status| {
             status.some_bytes(2, description.as_bytes());
@@ -152,8 +155,10 @@ fn write_attributes(message: &mut MessageWriter, field: u32, pairs: &[KeyValue])
 
 fn write_value(any_value: &mut MessageWriter, value: &Value) {
     match value {
+        // An `AnyValue` without a field is the empty value (common.proto).
         Value::Empty => {}
         Value::String(text) => any_value.bytes(1, text.as_bytes()),
+        // Fields of a oneof are written even when zero, or their type would be lost.
         Value::Bool(truth) => any_value.varint(2, u64::from(*truth)),
         Value::Int(number) => any_value.varint(3, number.cast_unsigned()),
         Value::Double(number) => any_value.double(4, *number),

@@ -93,6 +93,7 @@ impl MessageKind {
             (Self::KeyValue, 2) | (Self::Array, 1) => Some(Self::AnyValue),
             (Self::AnyValue, 5) => Some(Self::Array),
             (Self::AnyValue, 6) => Some(Self::KeyValueList),
+            // Fields with other numbers hold scalars or text, which cost no more than their bytes.
             _ => None,
         }
     }
@@ -114,6 +115,7 @@ fn count_messages(
         let (Some(child), Some(content)) = (kind.child(field), content) else {
             continue;
         };
+        // One budget for the whole request, whatever the shape of the tree.
         *budget = budget.checked_sub(1).ok_or(Error::TooMany)?;
         count_messages(child, content, budget, depth + 1)?;
     }
@@ -136,6 +138,7 @@ fn next_field(bytes: &[u8]) -> Option<(u64, Option<&[u8]>, &[u8])> {
             .map(|(_, rest)| (field, None, rest)),
         2 => {
             let (length, rest) = varint(rest)?;
+            // A length beyond the end is malformed, and ends the count.
             let (content, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
             Some((field, Some(content), rest))
         }

@@ -14,6 +14,7 @@ use crate::limit::{MAX_MESSAGES, check_json, check_protobuf};
 ///
 /// [`Error::Protobuf`] and [`Error::TooMany`].
 pub fn decode_protobuf(body: &[u8]) -> Result<DecodedSpans, Error> {
+    // Before decoding, which allocates.
     check_protobuf(body, MAX_MESSAGES)?;
     Ok(decode(ExportTraceServiceRequest::decode(body)?))
 }

@@ -16,6 +16,7 @@ pub fn export_protobuf(rejected: &RejectedSpans) -> Vec<u8> {
         rejected_spans: i64::try_from(rejected.total()).unwrap_or(i64::MAX),
         error_message: rejected.to_string(),
     });
+    // A response without partial success is an empty message (opentelemetry-proto, "Full Success").
     ExportTraceServiceResponse { partial_success }.encode_to_vec()
 }
 
@@ -23,6 +24,7 @@ pub fn export_protobuf(rejected: &RejectedSpans) -> Vec<u8> {
 #[must_use]
 pub fn export_json(rejected: &RejectedSpans) -> String {
     if rejected.total() == 0 {
+        // An empty object is the full success.
         return "{}".to_owned();
     }
     let partial = serde_json::json!({

@@ -31,6 +31,7 @@ pub fn with_current_context<F: Future>(future: F) -> WithContext<F> {
 /// # }
 /// ```
 pub fn with_current_context_fn<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    // Captured here, on the thread of the caller, and not when the closure runs.
     let context = Context::current();
     move || {
         let _attached = context.attach();

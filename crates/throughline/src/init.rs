@@ -134,6 +134,7 @@ impl TelemetryBuilder {
     pub fn init(self) -> Result<Guard, InitError> {
         let (subscriber, log_filter) = (self.subscriber, (self.lookup)("RUST_LOG"));
         let guard = self.build()?;
+        // Other instrumentation in the process then uses the same formats.
         global::set_text_map_propagator(guard.telemetry.propagation().clone());
         if let Some(tracers) = &guard.tracers {
             global::set_tracer_provider(tracers.clone());
@@ -146,11 +147,13 @@ impl TelemetryBuilder {
             let filter = log_filter
                 .and_then(|filter| filter.parse().ok())
                 .unwrap_or_else(|| EnvFilter::new("warn"));
+            // No escape sequences in a log file.
             let terminal = std::io::stderr().is_terminal();
             let logs = tracing_subscriber::fmt::layer()
                 .with_writer(std::io::stderr)
                 .with_ansi(terminal);
             let logs = logs.with_filter(filter);
+            // Fails when the application has installed a subscriber before.
             let installed = tracing_subscriber::registry()
                 .with(guard.layer())
                 .with(logs)
@@ -176,6 +179,7 @@ impl TelemetryBuilder {
         let resource = pipeline::resource(&config, self.service_name.as_deref());
         let build_exporters = || -> Result<_, pipeline::Error> {
             let runtime = pipeline::export_runtime(&config)?;
+            // Exporters over gRPC look up their runtime while they are built.
             let handle = runtime.as_ref().map(Runtime::handle);
             let export = config.traces.as_ref();
             let export = export
@@ -259,6 +263,7 @@ impl Guard {
 
     fn stop(&mut self) {
         let (tracers, meters) = (self.tracers.take(), self.meters.take());
+        // Nothing was started, or `shutdown` was called before the drop.
         if tracers.is_none() && meters.is_none() {
             return;
         }
@@ -274,9 +279,11 @@ impl Guard {
                 done.send(()).ok();
             });
         if thread.is_ok() {
+            // The thread is left behind after the timeout; it holds nothing that the process needs.
             finished.recv_timeout(timeout).ok();
         }
         if let Some(runtime) = self.runtime.take() {
+            // Dropping a runtime blocks, and panics inside of another runtime.
             runtime.shutdown_background();
         }
         let stats = self.export_stats();

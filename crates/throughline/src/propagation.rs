@@ -62,6 +62,7 @@ impl Propagation {
             Vec::with_capacity(formats.len()),
         );
         for format in formats {
+            // The configured order is kept, because the first format with a context wins.
             for member in format.family() {
                 push_new(&mut extract, member);
             }
@@ -100,6 +101,7 @@ impl Propagation {
     /// Writes the context's span and baggage, in place of existing headers of these names. Writes
     /// nothing without a valid span.
     pub fn inject(&self, cx: &Context, carrier: &mut dyn CarrierMut) {
+        // An invalid context would be rejected by every receiver, so nothing is written.
         if let Some(context) = to_model(cx) {
             context::inject(&self.inject, &context, &baggage_of(cx), carrier);
         }
@@ -142,6 +144,7 @@ impl InboundDecision {
     pub(crate) fn of(cx: &Context, trace: TraceId) -> Option<Self> {
         cx.get::<Self>()
             .copied()
+            // A context value outlives its trace where a handler starts a new one.
             .filter(|inbound| inbound.trace == Some(trace))
     }
 
@@ -199,6 +202,7 @@ pub(crate) fn span_context(found: &PropagatedContext) -> Option<SpanContext> {
     Some(SpanContext::new(
         TraceId::from_bytes(context.trace_id.to_bytes()),
         SpanId::from_bytes(context.span_id.to_bytes()),
+        // The codec has checked ids and flags; only `tracestate` can still be rejected here.
         TraceFlags::new(context.trace_flags()),
         true,
         context
@@ -216,6 +220,8 @@ fn to_model(cx: &Context) -> Option<context::SpanContext> {
     let span_id = throughline_model::SpanId::from_bytes(span.span_id().to_bytes())?;
     let inbound = InboundDecision::of(cx, span.trace_id());
     let sampling = match (span.is_sampled(), inbound.map(|inbound| inbound.sampling)) {
+        // A debug decision stays one on its way downstream, which formats other than W3C can
+        // express.
         (true, Some(Sampling::Debug)) => Sampling::Debug,
         (true, _) => Sampling::Sample,
         // No sampler decided here: the sender's context is passed on unchanged.
@@ -223,6 +229,7 @@ fn to_model(cx: &Context) -> Option<context::SpanContext> {
         (false, _) => Sampling::Drop,
     };
     let mut context = context::SpanContext::new(trace_id, span_id, sampling);
+    // The SDK clears flags it does not know on spans that it does not record.
     context.random = span.trace_flags().to_u8() & flag::RANDOM != 0
         || inbound.is_some_and(|inbound| inbound.random);
     if *span.trace_state() != TraceState::NONE {
@@ -253,6 +260,7 @@ struct ExtractorCarrier<'a>(&'a dyn Extractor);
 
 impl Carrier for ExtractorCarrier<'_> {
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
+        // The last header wins, as in the codec; `get` of an extractor returns the first.
         let all = self
             .0
             .get_all(name)
@@ -283,6 +291,7 @@ impl Carrier for InjectorCarrier<'_> {
 impl CarrierMut for InjectorCarrier<'_> {
     fn replace(&mut self, name: &str, value: &[u8]) {
         self.0
+            // All values that the codec writes are ASCII.
             .set(name, String::from_utf8_lossy(value).into_owned());
     }
 

@@ -1,5 +1,5 @@
-//! A sampler for decisions that OpenTelemetry's samplers do not know: those that the sender
-//! deferred, forced, or made without ids (B3 and Jaeger have all three).
+//! A sampler for decisions that OpenTelemetry's samplers do not know: deferred ones, forced ones, and
+//! decisions without ids (B3 and Jaeger have all three).
 
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
@@ -42,6 +42,7 @@ impl ShouldSample for InboundSampler {
         let decide = |sampler: &dyn ShouldSample| {
             sampler.should_sample(parent_context, trace_id, name, span_kind, attributes, links)
         };
+        // Without a context there is no inbound decision either.
         let Some(cx) = parent_context else {
             return decide(self.usual.as_ref());
         };
@@ -57,6 +58,8 @@ impl ShouldSample for InboundSampler {
             };
         }
         match InboundDecision::of(cx, parent.trace_id()).map(|inbound| inbound.sampling) {
+            // Debug overrides every sampler of the receiver (B3, "Debug Flag"; Jaeger's debug
+            // flag).
             Some(Sampling::Debug) => fixed(
                 SamplingDecision::RecordAndSample,
                 parent.trace_state().clone(),

@@ -71,12 +71,15 @@ impl Telemetry {
     /// providers of OpenTelemetry, with the default [`Propagation`].
     #[must_use]
     pub fn global() -> Self {
+        // A panic while the lock is held cannot leave the value half written, so poison is ignored.
         let global = GLOBAL
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         global.unwrap_or_else(|| {
             Self::new(
+                // Not cached: the application may set its providers after the first use of this
+                // crate.
                 &global::tracer_provider(),
                 global::meter_provider().as_ref(),
                 None,
@@ -172,10 +175,13 @@ impl Telemetry {
                 tracer,
                 is_root_recorded,
             } => (tracer, *is_root_recorded),
+            // A foreign sampler may look at attributes, so all of them are set before the start.
             TracerSource::Provider(tracer) => {
                 builder = builder.with_attributes(attributes());
                 return parent.with_span(tracer.build_with_context(builder, parent));
             }
+            // The sender's context is propagated even without tracing, or the trace would break
+            // here.
             TracerSource::Disabled if parent_span.is_valid() => {
                 return parent.with_remote_span_context(parent_span.clone());
             }
@@ -240,7 +246,9 @@ impl MetricInstruments {
                 .with_description(description);
             histogram.with_boundaries(DURATION_BUCKETS.to_vec()).build()
         };
+        // The clone shares the counter with all users of this propagation.
         let rejected = propagation.clone();
+        // The SDK keeps the callback for as long as its meter provider lives.
         let _ = meter
             .u64_observable_counter("throughline.context.rejected")
             .with_unit("{header}")

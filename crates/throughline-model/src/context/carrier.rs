@@ -77,6 +77,7 @@ impl Carrier for HeaderList {
 
 impl CarrierMut for HeaderList {
     fn replace(&mut self, name: &str, value: &[u8]) {
+        // Removes copies in any case of letters first, so that exactly one header remains.
         self.remove(name);
         self.push(name, value);
     }

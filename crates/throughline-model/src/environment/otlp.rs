@@ -98,6 +98,7 @@ impl<'r, 'a> OtlpVariables<'r, 'a> {
     pub fn endpoint(&self) -> Option<EndpointVariable> {
         let (variable, url) = self.text("ENDPOINT")?;
         let [own, _] = self.names("ENDPOINT");
+        // The endpoint of a signal is used as it is (OTLP exporter, "Endpoint URLs for OTLP/HTTP").
         let is_complete = variable == own;
         Some(EndpointVariable {
             variable,
@@ -109,6 +110,7 @@ impl<'r, 'a> OtlpVariables<'r, 'a> {
     /// Reads the protocol. `None` when it is unset, or not one of `supported`.
     pub fn protocol(&mut self, supported: &[OtlpProtocol]) -> Option<OtlpProtocol> {
         let (variable, name) = self.text("PROTOCOL")?;
+        // OpenTelemetry accepts the names of enums in any case of letters.
         let mut protocols = supported.iter().copied();
         let found = protocols.find(|protocol| protocol.name().eq_ignore_ascii_case(&name));
         if found.is_none() {
@@ -137,6 +139,7 @@ impl<'r, 'a> OtlpVariables<'r, 'a> {
         let Some((variable, name)) = self.text("COMPRESSION") else {
             return false;
         };
+        // The specification has no other compression.
         let is_gzip = name.eq_ignore_ascii_case("gzip");
         if !is_gzip && !name.eq_ignore_ascii_case("none") {
             let problem = "unsupported compression; use gzip or none";

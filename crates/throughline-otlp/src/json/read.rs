@@ -191,6 +191,7 @@ impl From<SpanInput> for Span {
             dropped_events_count: span.dropped_events_count.0.to_u32(),
             links: convert_all(span.links),
             dropped_links_count: span.dropped_links_count.0.to_u32(),
+            // A missing status decodes as code 0, which is unset.
             status: Some(Status {
                 message: span.status.0.message.0,
                 code: span.status.0.code.0.0,
@@ -254,6 +255,7 @@ impl From<AnyValueInput> for AnyValue {
             }))
         } else {
             any.bytes_value
+                // Malformed base64 yields no value rather than rejecting the request.
                 .and_then(|text| BASE64.decode(text).ok())
                 .map(Value::BytesValue)
         };

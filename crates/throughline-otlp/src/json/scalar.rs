@@ -50,6 +50,7 @@ impl<'de> Deserialize<'de> for HexBytes {
 
 /// Parses an even number of hex digits, no more than the longest id has.
 fn parse_hex(digits: &[u8]) -> Option<Vec<u8>> {
+    // Longer text cannot be an id, and must not cost an allocation of its size.
     if digits.len() > MAX_ID_DIGITS {
         return None;
     }
@@ -98,6 +99,7 @@ impl<'de> Deserialize<'de> for WholeNumber {
 
 impl WholeNumber {
     pub(super) fn to_u64(self) -> u64 {
+        // Out of range counts as absent, as a missing field does.
         u64::try_from(self.0).unwrap_or_default()
     }
 
@@ -142,6 +144,7 @@ impl<'de> Deserialize<'de> for EnumNumber {
             EnumForm::Number(number) => number,
             EnumForm::Name(name) => SpanKind::from_str_name(&name)
                 .map(i32::from)
+                // One type serves both enums: their names are disjoint.
                 .or_else(|| StatusCode::from_str_name(&name).map(i32::from))
                 .unwrap_or_default(),
         }))

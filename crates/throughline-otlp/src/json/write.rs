@@ -239,6 +239,7 @@ impl Serialize for AnyValueJson<'_> {
         struct ValueList<T> {
             values: T,
         }
+        // The only field names the type of the value, as a oneof is written in JSON.
         let mut map = serializer.serialize_map(None)?;
         match self.0 {
             Value::Empty => {}

@@ -79,6 +79,7 @@ impl Middleware for ClientTracing {
         next: Next<'_>,
     ) -> Result<Response> {
         let resend_count = extensions.get::<ResendCount>().map_or(0, |count| count.0);
+        // A retrying middleware passes the same extensions to every attempt.
         extensions.insert(ResendCount(resend_count.saturating_add(1)));
         let mut span = ClientSpan::start(&self.telemetry, &request, resend_count);
         self.telemetry
@@ -111,6 +112,7 @@ impl ClientSpan {
                 .host_str()
                 .map(|host| KeyValue::new(SERVER_ADDRESS, host.to_owned())),
         );
+        // The conventions require the port, also where the URL leaves it out.
         let port = request.url().port_or_known_default();
         metric_attributes.extend(port.map(|port| KeyValue::new(SERVER_PORT, i64::from(port))));
         let attributes = || {
@@ -126,6 +128,8 @@ impl ClientSpan {
             attributes
         };
         let builder =
+            // A client knows no route, and a path has too many values for a name (HTTP spans,
+            // "Name").
             SpanBuilder::from_name(span_name(request.method(), None)).with_kind(SpanKind::Client);
         let context = telemetry.start(builder, &Context::current(), attributes);
         Self {
@@ -194,6 +198,7 @@ fn redacted_url(url: &Url) -> String {
     if url.password().is_some() {
         url.set_password(Some(redact::REDACTED)).ok();
     }
+    // Only the values are replaced, so that the keys remain searchable.
     let query = url.query().map(|query| redact::query(query).into_owned());
     url.set_query(query.as_deref());
     url.into()

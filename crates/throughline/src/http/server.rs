@@ -135,6 +135,7 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let span = ServerSpan::start(&self.telemetry, &request);
+        // The service may do work in `call` already, before its future is polled.
         let _active = span.context.clone().attach();
         let inner = self.inner.call(request);
         ResponseFuture {
@@ -155,6 +156,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        // Declared before the attached context, so that it is dropped after it.
         let guard = ServerSpanGuard(this.span);
         let _active = guard.0.as_ref().map(|span| span.context.clone().attach());
         let result = ready!(this.inner.poll(cx));
@@ -185,9 +187,11 @@ impl<B: Body> TracedBody<B> {
             span.record_response(&response);
         }
         let length = response.headers().get(header::CONTENT_LENGTH);
+        // A malformed length is treated as unknown: the end of the body ends the span then.
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let remaining_bytes = length.or_else(|| response.body().size_hint().exact());
         response.map(|inner| {
+            // A server does not poll an empty body, so the span ends here.
             if inner.is_end_stream() || remaining_bytes == Some(0) {
                 finish(&mut span);
             }
@@ -306,6 +310,7 @@ impl ServerSpan {
         let code = KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16()));
         span.set_attribute(code.clone());
         self.metric_attributes.push(code);
+        // The route of a framework takes precedence, because it named the span from the start.
         if let Some(MatchedRoute(route)) = response.extensions().get()
             && !self
                 .metric_attributes
@@ -331,6 +336,7 @@ impl ServerSpan {
 impl Drop for ServerSpan {
     fn drop(&mut self) {
         let span = self.context.span();
+        // Dropped during unwinding: the handler or the body panicked.
         if std::thread::panicking() {
             self.outcome = ResponseOutcome::Failed("panic", "the handler panicked".to_owned());
         }
@@ -397,6 +403,7 @@ fn common_attributes<A>(request: &Request<A>, route: Option<&str>) -> Vec<KeyVal
     ));
     attributes.push(KeyValue::new(
         URL_SCHEME,
+        // A request in origin form has no scheme, and TLS ends before this layer.
         request.uri().scheme_str().unwrap_or("http").to_owned(),
     ));
     attributes.extend(route.map(|route| KeyValue::new(HTTP_ROUTE, route.to_owned())));
@@ -428,6 +435,7 @@ fn push_span_attributes<A>(request: &Request<A>, attributes: &mut Vec<KeyValue>)
         .uri()
         .authority()
         .cloned()
+        // HTTP/2 has the authority in the URI, HTTP/1.1 in the Host header.
         .or_else(|| text(header::HOST)?.parse().ok());
     if let Some(authority) = authority {
         attributes.push(KeyValue::new(SERVER_ADDRESS, authority.host().to_owned()));

@@ -109,6 +109,7 @@ fn read_resource(env: &mut EnvironmentReader<'_>) -> (Option<String>, Vec<(Strin
         .iter()
         .find(|(key, _)| key == SERVICE_NAME)
         .map(|(_, name)| name.clone());
+    // An empty name is as good as none (resource conventions, "Service").
     let attribute = attribute.filter(|name| !name.is_empty());
     attributes.retain(|(key, _)| key != SERVICE_NAME);
     // OTEL_SERVICE_NAME takes precedence over the attribute (OpenTelemetry, "General SDK
@@ -146,6 +147,7 @@ fn read_sampler(env: &mut EnvironmentReader<'_>) -> SamplerChoice {
     let Some(name) = env.text(VARIABLE) else {
         return jaeger::read_sampler(env).unwrap_or(SamplerChoice::DEFAULT);
     };
+    // OpenTelemetry accepts the names of enums in any case of letters.
     let lower = name.to_ascii_lowercase();
     let (parent_based, root) = lower
         .strip_prefix("parentbased_")
@@ -215,6 +217,8 @@ fn check_endpoint(
     let EndpointVariable {
         variable, mut url, ..
     } = endpoint;
+    // INSECURE has a meaning only for an endpoint without a scheme, but its value is checked
+    // always.
     if variables.is_insecure() && !url.contains("://") {
         url = format!("http://{url}");
     }

@@ -88,6 +88,7 @@ impl SpanCounters {
         match result {
             Ok(()) => {
                 self.exported.fetch_add(spans, Ordering::AcqRel);
+                // One line for an outage, however many batches it fails.
                 if self.is_failing.swap(false, Ordering::AcqRel) {
                     tracing::info!(failed = self.stats().failed, "span export recovered");
                 }
@@ -95,7 +96,10 @@ impl SpanCounters {
             Err(error) => {
                 self.failed.fetch_add(spans, Ordering::AcqRel);
                 if !self.is_failing.swap(true, Ordering::AcqRel) {
-                    tracing::warn!(%error, "span export failed; further losses are counted, not logged");
+                    tracing::warn!(
+                        %error,
+                        "span export failed; further losses are counted, not logged"
+                    );
                 }
             }
         }
@@ -144,6 +148,7 @@ impl<P: SpanProcessor> SpanProcessor for CountingProcessor<P> {
 
 impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        // The batch is moved into the exporter, so it is counted before.
         let spans = batch.len();
         let result = RuntimeFuture::new(self.runtime.as_ref(), self.inner.export(batch)).await;
         self.counters.record_spans(spans, &result);
@@ -197,6 +202,7 @@ impl<'a, F: Future> RuntimeFuture<'a, F> {
     fn new(runtime: Option<&'a Handle>, future: F) -> Self {
         Self {
             runtime,
+            // Pinned in a box, because the futures of exporters are not `Unpin`.
             future: Box::pin(future),
         }
     }

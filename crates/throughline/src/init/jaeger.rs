@@ -15,6 +15,7 @@ pub(super) fn read_propagators(env: &mut EnvironmentReader<'_>) -> Option<Vec<Fo
         match name.to_ascii_lowercase().as_str() {
             "jaeger" => formats.push(Format::Jaeger),
             "b3" => formats.push(Format::B3Multi),
+            // Jaeger's `w3c` covers baggage as well.
             "w3c" => formats.extend([Format::W3c, Format::Baggage]),
             _ => env.report(
                 VARIABLE,
@@ -67,6 +68,7 @@ pub(super) fn read_tags(env: &mut EnvironmentReader<'_>) -> Vec<(String, String)
 /// Reports `JAEGER_ENDPOINT`, which expects Thrift: ignoring it would lose all spans in silence.
 pub(super) fn reject_endpoint(env: &mut EnvironmentReader<'_>) {
     const VARIABLE: &str = "JAEGER_ENDPOINT";
+    // A service that sets the standard variable has migrated, and left the old one in place.
     if env.first(&["OTEL_TRACES_EXPORTER"]).is_none()
         && let Some(endpoint) = env.text(VARIABLE)
     {

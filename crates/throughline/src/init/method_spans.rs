@@ -60,6 +60,7 @@ where
     S: Subscriber,
 {
     fn on_exit(&self, _id: &Id, _cx: LayerContext<'_, S>) {
+        // `on_exit` runs during unwinding, when the span is still the current one.
         if std::thread::panicking() {
             Context::current()
                 .span()

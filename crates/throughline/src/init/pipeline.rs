@@ -45,6 +45,7 @@ pub(crate) fn export_runtime(config: &Config) -> Result<Option<Runtime>, Error> 
         return Ok(None);
     }
     let runtime = runtime::Builder::new_multi_thread()
+        // One thread is enough: each signal exports one request at a time.
         .worker_threads(1)
         .thread_name("throughline-export")
         .enable_all()
@@ -101,6 +102,7 @@ pub(crate) fn meter_provider(
     resource: &Resource,
     runtime: Option<&Handle>,
 ) -> Result<Option<SdkMeterProvider>, Error> {
+    // Without an exporter no instruments are created, and recording costs nothing.
     let Some(target) = &config.metrics else {
         return Ok(None);
     };
@@ -115,6 +117,7 @@ pub(crate) fn meter_provider(
     };
     let exporter = CountingExporter {
         inner,
+        // Metrics have no counters, but outages of their export are logged the same way.
         counters: Arc::default(),
         runtime: runtime.cloned(),
     };
@@ -174,6 +177,8 @@ pub(crate) fn resource(config: &Config, default_name: Option<&str>) -> Resource 
         .iter()
         .map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
     Resource::builder_empty()
+        // Only `telemetry.sdk.*`: the other detectors read the environment, which is parsed
+        // already.
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attributes(attributes)
         .with_service_name(name)
@@ -182,6 +187,7 @@ pub(crate) fn resource(config: &Config, default_name: Option<&str>) -> Resource 
 
 /// Returns `unknown_service:<program>`, the default of the resource conventions.
 fn unknown_service() -> String {
+    // The name of the executable, as in `unknown_service:java` (resource conventions, "Service").
     let program = std::env::args_os().next().map(std::path::PathBuf::from);
     let program = program
         .as_deref()
@@ -195,6 +201,7 @@ fn unknown_service() -> String {
 
 fn sampler(choice: SamplerChoice) -> InboundSampler {
     let root: Box<dyn ShouldSample> = if choice.ratio >= 1.0 {
+        // Cheaper than a ratio of 1, which would compare every trace id.
         Box::new(Sampler::AlwaysOn)
     } else if choice.ratio <= 0.0 {
         Box::new(Sampler::AlwaysOff)
@@ -221,6 +228,7 @@ const fn sdk_protocol(protocol: OtlpProtocol) -> Protocol {
 fn grpc_metadata(target: &ExportTarget) -> MetadataMap {
     let pairs = target.headers.iter().filter_map(|(key, value)| {
         Some((
+            // Invalid headers were reported before, so none is dropped here.
             HeaderName::from_bytes(key.as_bytes()).ok()?,
             HeaderValue::from_bytes(value.as_bytes()).ok()?,
         ))

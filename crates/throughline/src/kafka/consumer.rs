@@ -165,6 +165,7 @@ where
         let max_records = max_records.clamp(1, MAX_BATCH_RECORDS);
         let mut stream = self.inner.stream();
         let mut messages = vec![stream.next().await.unwrap_or(Err(KafkaError::Canceled))?];
+        // Starts after the first record: an idle topic must not end batches early.
         let timeout = R::delay_for(linger);
         pin_mut!(timeout);
         while messages.len() < max_records {
@@ -213,6 +214,7 @@ impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
                 .poll(deadline.saturating_duration_since(Instant::now()))
             {
                 Some(Ok(message)) => messages.push(message),
+                // Without records there is no batch to lose, so the error is returned at once.
                 Some(Err(error)) if messages.is_empty() => return Some(Err(error)),
                 Some(Err(error)) => {
                     self.defer_error(error);
@@ -250,10 +252,12 @@ fn next_offsets<'m, M: Message + 'm>(
         let offset = last
             .entry((message.topic(), message.partition()))
             .or_default();
+        // The highest offset counts, whatever the order of the records.
         *offset = message.offset().max(*offset);
     }
     let mut next = TopicPartitionList::with_capacity(last.len());
     for ((topic, partition), offset) in last {
+        // Kafka commits the offset of the next record to read, not of the last one read.
         next.add_partition_offset(topic, partition, Offset::Offset(offset.saturating_add(1)))?;
     }
     Ok(next)

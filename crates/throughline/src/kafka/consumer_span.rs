@@ -54,6 +54,7 @@ impl ConsumerSpan {
     {
         // Caught panics must end the span too, even where the record lives on.
         let guard = ConsumerSpanGuard(self);
+        // An interceptor span has ended already, and must not become a parent.
         let result = if self.span.is_active {
             work.with_context(self.span.context.clone()).await
         } else {
@@ -90,6 +91,7 @@ impl ConsumerSpan {
         if let Some(error) = error {
             self.tracing.naming().record_error(error, &span);
         }
+        // Ended explicitly, because clones of the context may keep the span alive.
         span.end();
         self.tracing
             .record_processing(self.topic(), self.started.elapsed(), error);

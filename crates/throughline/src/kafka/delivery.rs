@@ -27,9 +27,12 @@ impl Delivery<BorrowedMessage<'_>> {
     /// ```no_run
     /// # use rdkafka::consumer::StreamConsumer;
     /// # use throughline::kafka::Consumer;
-    /// # async fn example(consumer: Consumer<StreamConsumer>) -> Result<(), rdkafka::error::KafkaError> {
+    /// # use rdkafka::error::KafkaError;
+    /// # async fn example(consumer: Consumer<StreamConsumer>) -> Result<(), KafkaError> {
     /// let delivery = consumer.recv().await?.detach();
-    /// tokio::task::spawn(async move { delivery.handle(async { Ok::<_, std::io::Error>(()) }).await });
+    /// tokio::task::spawn(async move {
+    ///     delivery.handle(async { Ok::<_, std::io::Error>(()) }).await
+    /// });
     /// # Ok(())
     /// # }
     /// ```

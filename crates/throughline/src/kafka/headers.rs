@@ -77,6 +77,7 @@ impl Carrier for RecordHeadersMut {
 impl CarrierMut for RecordHeadersMut {
     fn replace(&mut self, name: &str, value: &[u8]) {
         self.remove(name);
+        // librdkafka takes signed lengths, where a negative one means a C string.
         let (Ok(name_length), Ok(value_length)) =
             (isize::try_from(name.len()), isize::try_from(value.len()))
         else {
@@ -104,6 +105,7 @@ impl CarrierMut for RecordHeadersMut {
             if key.eq_ignore_ascii_case(name.as_bytes())
                 && !found.iter().any(|one| one.as_bytes() == key)
             {
+                // A key with a NUL byte cannot exist in librdkafka, which stores C strings.
                 found.extend(CString::new(key));
             }
         });
@@ -139,6 +141,7 @@ fn each<'a>(headers: &'a BorrowedHeaders, visit: &mut dyn FnMut(&'a [u8], Option
         let result = unsafe {
             native::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size)
         };
+        // The error past the last header ends the iteration.
         if result != RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
             return;
         }

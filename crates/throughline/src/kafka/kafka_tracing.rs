@@ -96,6 +96,7 @@ impl KafkaTracing {
                 let is_forwarded = ambient
                     .get::<SenderContext>()
                     .is_some_and(|sender| span_context(&found).as_ref() == Some(&sender.0));
+                // By its headers the record would become a sibling of its handling, not a child.
                 if is_forwarded {
                     ambient
                 } else {
@@ -118,10 +119,12 @@ impl KafkaTracing {
         cx: &Context,
         headers: Option<OwnedHeaders>,
     ) -> Option<OwnedHeaders> {
+        // Without a pipeline the context is invalid, and the record is sent as it is.
         if !cx.span().span_context().is_valid() {
             return headers;
         }
         let propagation = self.telemetry.propagation();
+        // Allocated once, for all headers that are written.
         let mut record_headers = RecordHeadersMut::new(headers, propagation.field_count());
         propagation.inject(cx, &mut record_headers);
         Some(record_headers.into_inner())
@@ -211,6 +214,7 @@ impl KafkaTracing {
     pub(crate) fn start_receive(&self, message: &BorrowedMessage<'_>) -> StartedSpan {
         let record = metadata_of(message);
         let ambient = Context::current();
+        // Read before the span starts, because the sender may be its parent.
         let mut found = self.sender(message);
         let sender = span_context(&found);
         let relation = self.settings.relation_of(record.topic);
@@ -222,6 +226,7 @@ impl KafkaTracing {
         let links = self.links_of(&ambient, sender.as_ref(), relation);
         let mut context = self.handling_span(&record, &ambient, &parent, links);
         if let Some(sender) = sender {
+            // For records that the handler forwards with their headers.
             context = context.with_value(SenderContext(sender));
         }
         self.record_receive(1, Some(record.topic));
@@ -241,6 +246,7 @@ impl KafkaTracing {
     pub(crate) fn start_receive_batch(&self, messages: &[BorrowedMessage<'_>]) -> StartedSpan {
         let ambient = Context::current();
         let topic = common_value(messages.iter().map(|message| message.topic()));
+        // A partition without its topic would be meaningless.
         let partition = common_value(messages.iter().map(|message| message.partition()))
             .filter(|_| topic.is_some());
         let record = RecordMetadata {
@@ -251,6 +257,7 @@ impl KafkaTracing {
             tombstone: false,
         };
         let links = messages.iter().filter_map(|message| {
+            // Records without a context have nothing to link to.
             let sender = span_context(&self.sender(message))?;
             Some(Link::new(
                 sender,
@@ -360,6 +367,7 @@ impl KafkaTracing {
         } else {
             builder.with_links(links)
         };
+        // Attributes cost most of the time of a span, so they are created only for recorded ones.
         self.telemetry.start(builder, parent, || {
             self.settings
                 .naming
@@ -447,6 +455,7 @@ impl KafkaTracing {
         let mut links = vec![follows_from(sender.clone())];
         let has_displaced_parent = relation == SenderRelation::ParentAndLink
             && matches!(self.settings.naming, Naming::OpenTelemetry);
+        // The active span is not lost from the trace view: it stays reachable through a link.
         let displaced = ambient.span().span_context().clone();
         if has_displaced_parent && displaced.is_valid() && displaced.span_id() != sender.span_id() {
             links.push(Link::with_context(displaced));
@@ -463,6 +472,7 @@ impl KafkaTracing {
     ) -> Vec<KeyValue> {
         let mut attributes = Vec::with_capacity(5);
         attributes.push(KeyValue::new(MESSAGING_SYSTEM, "kafka"));
+        // Required attributes of the metrics (messaging metrics, v1.44).
         attributes.push(KeyValue::new(MESSAGING_OPERATION_NAME, operation.name()));
         attributes
             .extend(topic.map(|topic| KeyValue::new(MESSAGING_DESTINATION_NAME, topic.to_owned())));

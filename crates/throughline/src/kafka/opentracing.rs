@@ -139,6 +139,7 @@ impl OpenTracing {
 
 impl SpanName {
     fn format(&self, operation: &str, topic: Option<&str>) -> String {
+        // The name providers of the original use `unknown` for a missing topic.
         let topic = topic.filter(|topic| !topic.is_empty()).unwrap_or("unknown");
         match self {
             Self::OperationName => operation.to_owned(),
@@ -189,6 +190,7 @@ impl SpanDecorator for StandardTags {
 
 fn shared_tags(record: &RecordMetadata<'_>, tags: &mut Vec<KeyValue>) {
     tags.push(KeyValue::new("component", "java-kafka"));
+    // The span kind of OpenTelemetry takes the place of the tag `span.kind`.
     tags.push(KeyValue::new("peer.service", "kafka"));
     tags.push(KeyValue::new(
         "message_bus.destination",

@@ -40,8 +40,9 @@ use super::settings::Settings;
 /// ```compile_fail,E0277
 /// # use rdkafka::{config::ClientConfig, producer::BaseProducer};
 /// # use throughline::kafka::{Producer, Settings};
-/// let silent: BaseProducer = ClientConfig::new().create().unwrap(); // acknowledgements would be lost
-/// Producer::new(silent, Settings::default()); // needs a `BaseProducer<AckContext<_>>`
+/// // Acknowledgements would be lost: `Producer` needs a `BaseProducer<AckContext<_>>`.
+/// let inner: BaseProducer = ClientConfig::new().create().unwrap();
+/// Producer::new(inner, Settings::default());
 /// ```
 #[derive(Clone)]
 pub struct Producer<P> {
@@ -72,7 +73,8 @@ pub struct PendingAck {
 #[derive(Debug, Clone, Default)]
 pub struct AckContext<C>(C);
 
-/// The clients of rdkafka that a [`Producer`] can trace: those that report acknowledgements to it.
+/// The clients of rdkafka that a [`Producer`] can trace, because they report acknowledgements to
+/// it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not report acknowledgements",
     note = "create a `BaseProducer` or `ThreadedProducer` with the context `AckContext::new(..)`"
@@ -230,6 +232,7 @@ where
         let result = match self.inner.send(record, queue_timeout).await {
             Err((error, mut unsent)) if is_too_large(&error) => {
                 let headers = self.tracing.restore(unsent.detach_headers(), &original);
+                // rdkafka returns an owned message, from which the record is built again.
                 let (key, payload, timestamp) = (
                     unsent.key(),
                     unsent.payload(),
@@ -451,6 +454,7 @@ impl Future for PendingAck {
             Err(_) => Err(&KafkaError::Canceled),
         };
         self.span.record_result(outcome);
+        // At the acknowledgement, and not when the future is dropped some time later.
         self.span.context.span().end();
         Poll::Ready(result)
     }
@@ -479,6 +483,7 @@ impl<C> AckContext<C> {
 }
 
 impl<C: ClientContext> ClientContext for AckContext<C> {
+    // All callbacks of the application's context are forwarded, or they would be lost in silence.
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = C::ENABLE_REFRESH_OAUTH_TOKEN;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -520,6 +525,7 @@ where
                 .map(|sent| (sent.partition(), sent.offset()))
                 .map_err(|(error, _)| error),
         );
+        // The callback may send another record, which becomes a child of this one.
         let _active = span.context.clone().attach();
         self.0.delivery(result, opaque);
     }

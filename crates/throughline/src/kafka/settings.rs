@@ -129,6 +129,7 @@ impl Settings {
 
     /// Applies a change to a copy of the settings.
     fn with(mut self, change: impl FnOnce(&mut ClientSettings)) -> Self {
+        // Copies the settings only when another client shares them.
         change(Arc::make_mut(&mut self.0));
         self
     }
@@ -148,6 +149,7 @@ impl ClientSettings {
 /// Parses the first of `host:port,host:port`, with or without a prefix `PROTOCOL://`.
 fn first_server(servers: &str) -> Option<(Arc<str>, Option<u16>)> {
     let first = servers.split(',').next()?.trim();
+    // Listeners of Java clients carry their security protocol in front.
     let first = first.split_once("://").map_or(first, |(_, rest)| rest);
     let (host, port) = match first
         .strip_prefix('[')

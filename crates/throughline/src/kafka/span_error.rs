@@ -62,6 +62,7 @@ impl SpanError {
 /// Returns Kafka's name of an error: `NOT_ENOUGH_REPLICAS` for rdkafka's `NotEnoughReplicas`.
 fn kafka_error_name(code: RDKafkaErrorCode) -> String {
     let mut name = String::new();
+    // rdkafka's names are Kafka's in camel case, so no table of codes is needed.
     for letter in format!("{code:?}").chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {
             name.push('_');

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use opentelemetry::trace::{Span as _, SpanBuilder, TracerProvider as _, TracerSource as _};
+use opentelemetry::trace::{Span as _, SpanBuilder, Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use throughline_model::context::HeaderList;
 
