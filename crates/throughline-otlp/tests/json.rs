@@ -77,7 +77,10 @@ fn enums_are_parsed_from_numbers_and_names() {
 fn unknown_fields_and_nulls_are_skipped_everywhere() {
     let span = span(
         r#""new":{"a":[1]},"parentSpanId":null,"name":"x","kind":null,"links":null,"status":null,
-        "attributes":[{"key":"k","value":{"newValue":1,"stringValue":"v"},"new":1},{"key":"n","value":null}],
+        "attributes":[
+            {"key":"k","value":{"newValue":1,"stringValue":"v"},"new":1},
+            {"key":"n","value":null}
+        ],
         "events":[{"new":1,"name":null,"timeUnixNano":null}]"#,
     );
     assert_eq!(span.attribute("k"), Some(&Value::from("v")));

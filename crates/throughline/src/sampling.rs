@@ -1,5 +1,5 @@
-//! A sampler for decisions that OpenTelemetry's samplers do not know: deferred ones, forced ones, and
-//! decisions without ids (B3 and Jaeger have all three).
+//! A sampler for decisions that OpenTelemetry's samplers do not know: deferred ones, forced ones,
+//! and decisions without ids (B3 and Jaeger have all three).
 
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
@@ -42,7 +42,7 @@ impl ShouldSample for InboundSampler {
         let decide = |sampler: &dyn ShouldSample| {
             sampler.should_sample(parent_context, trace_id, name, span_kind, attributes, links)
         };
-        // Without a context there is no inbound decision either.
+        // An inbound decision is part of the context.
         let Some(cx) = parent_context else {
             return decide(self.usual.as_ref());
         };

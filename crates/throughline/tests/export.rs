@@ -1,5 +1,4 @@
-//! What happens to spans on their way out: a collector that takes them, one that is dead, one that
-//! stalls.
+//! The export of spans to collectors that work, are unreachable, or stall.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot be set up has failed"
@@ -14,7 +13,7 @@ use std::time::{Duration, Instant};
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use throughline::{ExportStats, Guard, builder};
 
-/// Sets up telemetry by these variables, without touching the process.
+/// Initializes telemetry from these variables, without global state.
 fn guard(variables: &[(&str, &str)], timeout: Duration) -> Guard {
     let all: HashMap<String, String> = variables
         .iter()
@@ -28,8 +27,7 @@ fn guard(variables: &[(&str, &str)], timeout: Duration) -> Guard {
         .unwrap()
 }
 
-/// Ends this many spans, as method spans of `tracing`: the way to the provider that needs no more
-/// of the crate.
+/// Ends this many spans, as method spans of `tracing`, which need no features of the crate.
 fn make_spans(guard: &Guard, count: usize) {
     use tracing_subscriber::layer::SubscriberExt as _;
     let subscriber = tracing_subscriber::registry().with(guard.layer());
@@ -40,7 +38,7 @@ fn make_spans(guard: &Guard, count: usize) {
     });
 }
 
-/// Answers each HTTP request with this status, and hands out the requests.
+/// Responds to each HTTP request with this status, and returns the requests.
 fn collector(status: &'static str) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

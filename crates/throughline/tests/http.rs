@@ -70,7 +70,7 @@ impl Traced {
         self.spans.get_finished_spans().unwrap().len()
     }
 
-    /// Answers a request by a plain service below the layer.
+    /// Handles a request with a plain service below the layer.
     #[expect(clippy::future_not_send, reason = "stays on the test's thread")]
     async fn answer<B: http_body::Body>(
         &self,
@@ -234,7 +234,7 @@ async fn body_of_known_length_is_complete_after_its_last_byte() {
     let mut answer = traced.answer(Request::new(String::new()), response).await;
     answer.body_mut().frame().await.unwrap().unwrap();
     assert_eq!(traced.count(), 0);
-    // A server stops here: it does not ask for the end of a body whose length it knows.
+    // A server stops here: it does not poll for the end of a body of known length.
     answer.body_mut().frame().await.unwrap().unwrap();
     drop(answer);
     assert!(

@@ -1,5 +1,5 @@
-//! Method spans and OpenTelemetry's spans in each other: across await points, spawned tasks and
-//! threads, on every way out of a method.
+//! Nesting of method spans and OpenTelemetry's spans: across await points, spawned tasks and
+//! threads, on every return path of a method.
 #![cfg(all(feature = "tower", feature = "reqwest"))]
 #![expect(
     clippy::unwrap_used,
@@ -41,7 +41,7 @@ impl Traced {
         }
     }
 
-    /// Answers one request by `handler`, below a server span.
+    /// Handles one request with `handler`, below a server span.
     #[expect(clippy::future_not_send, reason = "stays on the test's thread")]
     async fn serve(&self, handler: impl AsyncFn(reqwest_middleware::ClientWithMiddleware)) {
         let tracing = ClientTracing::new().telemetry(self.guard.telemetry().clone());
@@ -78,14 +78,14 @@ impl Traced {
         found.into_iter().next().unwrap()
     }
 
-    /// The parent's id and the own id.
+    /// Returns the id of the parent and the id of the span.
     fn ids(&self, name: &str) -> (SpanId, SpanId) {
         let span = self.span(name);
         (span.parent_span_id, span.span_context.span_id())
     }
 }
 
-/// A call that fails at once, and leaves a client span.
+/// Makes a call that fails at once, and leaves a client span.
 async fn call(client: &reqwest_middleware::ClientWithMiddleware, method: &str) {
     let method = method.parse().unwrap();
     client

@@ -59,7 +59,7 @@ impl Baggage {
         self.entries.iter()
     }
 
-    /// Returns whether there are no entries.
+    /// Returns whether it is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()

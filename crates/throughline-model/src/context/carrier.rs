@@ -60,7 +60,7 @@ impl HeaderList {
         self.0.len()
     }
 
-    /// Returns whether there are no headers.
+    /// Returns whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

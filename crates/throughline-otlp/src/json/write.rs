@@ -106,7 +106,7 @@ struct DisplayText<T>(T);
 // === conversion from the model ===
 
 impl<'a> ResourceSpansJson<'a> {
-    /// Converts the spans of one resource, grouped by scope; `None` when there are no spans.
+    /// Converts the spans of one resource, grouped by scope; `None` without spans.
     pub(crate) fn of(scopes: &[Vec<&'a Span>]) -> Option<Self> {
         let resource = &scopes.iter().flatten().next()?.resource;
         let scope_spans = scopes

@@ -214,7 +214,7 @@ impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
                 .poll(deadline.saturating_duration_since(Instant::now()))
             {
                 Some(Ok(message)) => messages.push(message),
-                // Without records there is no batch to lose, so the error is returned at once.
+                // Without records no batch would be lost, so the error is returned at once.
                 Some(Err(error)) if messages.is_empty() => return Some(Err(error)),
                 Some(Err(error)) => {
                     self.defer_error(error);

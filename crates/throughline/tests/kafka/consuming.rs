@@ -1,4 +1,4 @@
-//! Consumers: relations, what is active while a record is handled, and every way out of a handler.
+//! Consumers: relations, the active span of a handler, and every return path of a handler.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;

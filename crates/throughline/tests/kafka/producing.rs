@@ -392,7 +392,7 @@ async fn all_configured_formats_are_written() {
     );
 }
 
-/// Remembers what was delivered, and under which span.
+/// Records deliveries and the span that was active.
 #[derive(Default)]
 struct Remembered(Mutex<Vec<(usize, String)>>);
 

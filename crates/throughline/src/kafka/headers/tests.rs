@@ -27,11 +27,12 @@ fn entry(key: &[u8], value: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>) {
     (key.to_vec(), value.map(<[u8]>::to_vec))
 }
 
-/// Adds a header with any bytes as its key, as a client in another language may.
+/// Adds a header with any bytes as its key, as clients in other languages may.
 fn push(headers: &mut RecordHeadersMut, key: &[u8], value: &[u8]) {
     let (native, length) = (headers.native(), isize::try_from(key.len()).unwrap());
     let size = isize::try_from(value.len()).unwrap();
-    // SAFETY: as in `replace`: live headers of our own, and lengths that are those of the slices.
+    // SAFETY: as in `replace`: the headers are live and not shared, and the lengths are those of
+    // the slices.
     unsafe {
         native::rd_kafka_header_add(
             native,
@@ -43,7 +44,7 @@ fn push(headers: &mut RecordHeadersMut, key: &[u8], value: &[u8]) {
     };
 }
 
-/// Headers that bring rdkafka's safe reader to panic.
+/// Headers that make rdkafka's safe reader panic.
 fn wild() -> OwnedHeaders {
     let headers = OwnedHeaders::new().insert(Header::<&str> {
         key: "null",
