@@ -113,20 +113,20 @@ fn measure(config: &ClientConfig, case: &Case) {
         sent(
             bare.send(record(own(case.headers)))
                 .map_err(|(error, _)| error),
-        )
+        );
     };
     let send_by_hand = || {
         sent(
             bare.send(record(Some(by_hand(case.headers))))
                 .map_err(|(error, _)| error),
-        )
+        );
     };
     let send_traced = || {
         sent(
             traced
                 .send(record(own(case.headers)), None)
                 .map_err(|(error, _)| error),
-        )
+        );
     };
     let (mut without, mut with_header, mut with) = (Vec::new(), Vec::new(), Vec::new());
     // The first round warms up.

@@ -49,7 +49,7 @@ fn collector(status: &'static str) -> (String, Receiver<String>) {
             std::thread::spawn(move || {
                 serve(stream.unwrap(), status, |request| {
                     sender.send(request).is_ok()
-                })
+                });
             });
         }
     });

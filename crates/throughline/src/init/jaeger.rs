@@ -57,7 +57,7 @@ pub(super) fn read_tags(env: &mut EnvironmentReader<'_>) -> Vec<(String, String)
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
         match pair.split_once('=') {
             Some((key, value)) => {
-                tags.push((key.trim().to_owned(), expand_reference(env, value.trim())))
+                tags.push((key.trim().to_owned(), expand_reference(env, value.trim())));
             }
             None => env.report(VARIABLE, pair, "not of the form key=value"),
         }

@@ -11,7 +11,7 @@ use rdkafka::consumer::CommitMode;
 use rdkafka::producer::FutureRecord;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use throughline::kafka::{
-    Handling, Naming, OpenTracing, Record, SpanDecorator, SpanError, SpanName, StandardTags,
+    Handling, Naming, OpenTracing, RecordMetadata, SpanDecorator, SpanError, SpanName, StandardTags,
 };
 use throughline::{Format, Propagation};
 
@@ -199,14 +199,14 @@ async fn second_span_of_old_releases_is_read_but_not_written() {
 struct KeyTag;
 
 impl SpanDecorator for KeyTag {
-    fn on_send(&self, record: &Record<'_>, tags: &mut Vec<KeyValue>) {
+    fn on_send(&self, record: &RecordMetadata<'_>, tags: &mut Vec<KeyValue>) {
         let key = record
             .key
             .map(|key| String::from_utf8_lossy(key).into_owned());
         tags.extend(key.map(|key| KeyValue::new("key", key)));
     }
 
-    fn on_response(&self, _record: &Record<'_>, _tags: &mut Vec<KeyValue>) {}
+    fn on_response(&self, _record: &RecordMetadata<'_>, _tags: &mut Vec<KeyValue>) {}
 
     fn on_error(&self, _failure: &SpanError, _span: &SpanRef<'_>) {}
 }
