@@ -24,12 +24,12 @@ fn points(exporter: &InMemoryMetricExporter) -> BTreeMap<String, u64> {
             match metric.data() {
                 AggregatedMetrics::U64(MetricData::Sum(sum)) => {
                     sum.data_points().for_each(|point| {
-                        note(point.attributes().cloned().collect(), point.value())
+                        note(point.attributes().cloned().collect(), point.value());
                     });
                 }
                 AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
                     histogram.data_points().for_each(|point| {
-                        note(point.attributes().cloned().collect(), point.count())
+                        note(point.attributes().cloned().collect(), point.count());
                     });
                 }
                 AggregatedMetrics::F64(_)
