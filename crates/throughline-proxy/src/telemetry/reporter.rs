@@ -54,6 +54,7 @@ impl Reporter {
                 metrics.records_injected.inc_by(u64::from(*records));
             }
             Notice::Passed { reason, records } => {
+                // Most reasons are frequent and harmless, so only a panic is logged.
                 metrics.passed(*reason, *records);
                 if *reason == Reason::Panic {
                     self.session_panicked();
@@ -76,6 +77,7 @@ impl Reporter {
             Notice::Refused { topic, error_code } => self.batch_refused(topic, *error_code),
             Notice::Lost { side, loss } => self.not_kafka(*side, loss),
             Notice::ClientSpeaksTls => self.client_speaks_tls(),
+            // Sessions may add events that need no report.
             _ => {}
         }
     }
@@ -93,6 +95,7 @@ impl Reporter {
 
     /// Reports that the system could not accept a connection.
     pub(crate) fn accept_failed(&self, error: &io::Error) {
+        // Not a failed connection: without a free file descriptor, the client stays in the backlog.
         if let Some(suppressed) = self.throttles.accept.permit() {
             tracing::warn!(
                 %error, suppressed,
@@ -152,6 +155,7 @@ impl Reporter {
 
     /// Reports a connection that ended by a panic of the proxy.
     pub(crate) fn connection_panicked(&self) {
+        // Not throttled: every panic is a bug.
         self.metrics.connection_failed(ConnectionFailure::Panic);
         tracing::error!(
             "connection closed by a panic of the proxy, the client will reconnect; \
@@ -180,8 +184,9 @@ impl Reporter {
         }
     }
 
-    fn not_kafka(&self, side: Side, loss: &FramingError) {
-        if let (Side::Broker, FramingError::Tls) = (side, loss) {
+    fn not_kafka(&self, side: Side, error: &FramingError) {
+        // A TLS alert of the broker answers our plain bytes, and has a remedy of its own.
+        if let (Side::Broker, FramingError::Tls) = (side, error) {
             if let Some(suppressed) = self.throttles.broker_speaks_tls.permit() {
                 tracing::warn!(
                     suppressed,
@@ -190,7 +195,7 @@ impl Reporter {
             }
         } else if let Some(suppressed) = self.throttles.not_kafka.permit() {
             tracing::warn!(
-                ?side, %loss, suppressed,
+                ?side, %error, suppressed,
                 "connection does not speak Kafka: its bytes pass without tracing; \
                  check the port that the client uses"
             );

@@ -5,7 +5,7 @@ use throughline_kafka::api::ApiKey;
 use throughline_kafka::batch::{Record, RecordBatches, RecordSetEntry};
 use throughline_kafka::frame::ResponseHeader;
 use throughline_kafka::message::cluster::{DescribeClusterResponse, MetadataResponse};
-use throughline_kafka::message::endpoint::BrokerEndpoint;
+use throughline_kafka::message::endpoint::NodeEndpoint;
 use throughline_kafka::message::{ApiMessage, ParseOutcome, address, api_versions};
 use throughline_kafka::types::CorrelationId;
 use throughline_kafka::wire::{Error, WireField};
@@ -219,7 +219,7 @@ fn rewrite<C: Cluster>(
             (low, high.min(highest(api, is_addressed)))
         })?;
     } else if tracer.cluster.is_addressed() {
-        let local = |broker: &BrokerEndpoint<'_>| {
+        let local = |broker: &NodeEndpoint<'_>| {
             tracer
                 .cluster
                 .local_address(broker.node_id.0, broker.host.text()?, broker.port)
