@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use throughline_export::Endpoint;
+use throughline_export::OtlpEndpoint;
 use throughline_intercept::http::Direction;
 use throughline_proxy::{
     AddressedCluster, ListenerConfig, ListenerRoute, PortRange, ProxyAddresses, http,
@@ -19,7 +19,7 @@ pub(super) struct StartMessage<'a> {
     pub(super) addresses: &'a ProxyAddresses,
     pub(super) listeners: &'a [ListenerConfig],
     pub(super) http_listeners: &'a [http::HttpListenerConfig],
-    pub(super) collector: &'a Endpoint,
+    pub(super) collector: &'a OtlpEndpoint,
 }
 
 // === impl StartMessage ===
