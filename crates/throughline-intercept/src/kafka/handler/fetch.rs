@@ -6,7 +6,7 @@ mod session;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use throughline_kafka::message::fetch::{FetchResponsePartition, FetchRequest, FetchResponse};
+use throughline_kafka::message::fetch::{FetchRequest, FetchResponse, FetchResponsePartition};
 use throughline_kafka::message::{ApiMessage, ParseOutcome};
 use throughline_kafka::types::Offset;
 use throughline_kafka::wire::Error;
