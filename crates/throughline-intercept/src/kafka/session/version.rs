@@ -1,4 +1,4 @@
-//! API versions: which ones are read here, and how ApiVersions is narrowed to them.
+//! API versions: the supported ones, and ApiVersions responses that are narrowed to them.
 
 use bytes::Bytes;
 use throughline_kafka::api::ApiKey;
@@ -58,6 +58,7 @@ fn narrow_body(response: &ApiFrame<'_>, is_addressed: bool) -> Result<Option<Byt
     let mut splice = BodySplice::default();
     let body = response.body();
     let _ = api_versions::clamp(response.version, body, &mut splice, |api, low, high| {
+        // The lowest version stays: only newer ones may be unknown here.
         (low, high.min(max_version(api, is_addressed)))
     })?;
     if splice.is_empty() {
