@@ -1,17 +1,19 @@
 import react from '@vitejs/plugin-react';
 import { defineConfig } from 'vitest/config';
 
-/** Where `npm run dev` sends API calls: a running collector's query port. */
+/** The collector's query port, to which `npm run dev` sends API requests. */
 const collector = process.env.THROUGHLINE_URL ?? 'http://127.0.0.1:16686';
 
 export default defineConfig({
   plugins: [react()],
-  // The collector makes these lead up from wherever the page is served (`ui.rs`), so no base path need be known.
+  // The collector rewrites these relative paths to where the page is served (`ui.rs`), so the base
+  // path need not be known.
   base: './',
   server: { proxy: { '/api': collector } },
   build: {
     target: ['chrome123', 'firefox121', 'safari17.5'],
-    // The collector's content policy allows files of its own origin only, so nothing is inlined as data:.
+    // The collector's content policy allows files of its own origin only, so nothing may be inlined
+    // as a data: URL.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },

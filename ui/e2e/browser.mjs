@@ -1,4 +1,4 @@
-/** A real Chromium, alone with the page: no network but the collector, a profile of its own. */
+/** Opens a real Chromium in which the page reaches no network but the collector. */
 import { chromium } from 'playwright-core';
 
 const FLAGS = [
@@ -12,7 +12,7 @@ const FLAGS = [
 
 export async function openBrowser() {
   return chromium.launch({
-    executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium',
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
     // Tests often run as root in containers, where Chromium's sandbox cannot start.
     chromiumSandbox: false,

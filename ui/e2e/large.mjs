@@ -1,4 +1,4 @@
-/** A trace as large as one wants, always the same: a deep and wide tree of a dozen services. */
+/** Generates a large trace, always the same one: a deep and wide tree of a dozen services. */
 
 /**
  * @param {number} count
@@ -6,7 +6,10 @@
  */
 export function largeTrace(count) {
   let seed = 7;
-  const random = (/** @type {number} */ below) => (seed = (seed * 48_271) % 0x7fffffff) % below;
+  const random = (/** @type {number} */ below) => {
+    seed = (seed * 48_271) % 0x7fffffff;
+    return seed % below;
+  };
   const id = (/** @type {number} */ i) => (0xf0_0000_0000 + i).toString(16).padStart(16, '0');
   return Array.from({ length: count }, (_, i) => {
     const message = i > 50 && random(400) === 0;

@@ -1,7 +1,7 @@
 /**
- * Measures what the pages promise at scale, in headless Chromium: a line of JSON per figure on stdout,
- * a table on stderr. The collector's own time is not in these figures: they begin when the last byte of
- * its answer is there, and end when the browser has drawn.
+ * Measures the speed of the pages at scale in headless Chromium: one line of JSON per figure on
+ * stdout, and a table on stderr. The figures exclude the collector's own time: they start when the
+ * last byte of its response has arrived, and end when the browser has drawn.
  *
  * Fails when a figure misses its bound, unless MEASURE_ONLY is set.
  */
@@ -10,8 +10,8 @@ import { largeTrace } from './large.mjs';
 import { fromEnvironment, sendTrace } from './otlp.mjs';
 
 const home = fromEnvironment('THROUGHLINE_URL');
-const SPANS = Number(process.env['MEASURE_SPANS'] ?? 100_000);
-const TRACES = Number(process.env['MEASURE_TRACES'] ?? 500);
+const SPANS = Number(process.env.MEASURE_SPANS ?? 100_000);
+const TRACES = Number(process.env.MEASURE_TRACES ?? 500);
 const SCROLL_MS = 4_000;
 
 /** @type {{figure: string, value: number, unit: string, bound: number, ok: boolean}[]} */
@@ -31,7 +31,10 @@ report();
 
 async function sendSmallTraces() {
   for (let i = 0; i < TRACES; i++) {
-    const spans = largeTrace(8).map((span) => ({ ...span, service: `measured-${Number(span.service?.slice(8)) % 6}` }));
+    const spans = largeTrace(8).map((span) => ({
+      ...span,
+      service: `measured-${Number(span.service?.slice(8)) % 6}`,
+    }));
     await sendTrace(spans, { ago: 1_000 + i * 100 });
   }
 }
@@ -41,7 +44,12 @@ async function measureTrace(id) {
   const page = await freshPage('.row');
   await page.goto(`${home}/trace/${id}`);
   await page.locator('.row').first().waitFor({ timeout: 60_000 });
-  note(`open a trace of ${SPANS} spans, from the last byte to the rows drawn`, await sinceAnswer(page, '/api/throughline/traces/'), 'ms', 2_000);
+  note(
+    `open a trace of ${SPANS} spans, from the last byte to the rows drawn`,
+    await sinceAnswer(page, '/api/throughline/traces/'),
+    'ms',
+    2_000,
+  );
 
   const { fps, worst } = await page.evaluate(scroll, SCROLL_MS);
   note('scroll through it, frames a second', fps, 'fps', 50);
@@ -58,7 +66,10 @@ async function measureSearch() {
   await page.goto(`${home}/search?q=&limit=${TRACES === 500 ? 500 : 200}`);
   await page.locator('.result').first().waitFor({ timeout: 60_000 });
   const first = await sinceAnswer(page, '/api/throughline/search');
-  await page.waitForFunction((wanted) => document.querySelectorAll('.result').length >= wanted, Math.min(TRACES, 500));
+  await page.waitForFunction(
+    (wanted) => document.querySelectorAll('.result').length >= wanted,
+    Math.min(TRACES, 500),
+  );
   const shown = await page.locator('.result').count();
   note(`show a search of ${shown} traces, from the last byte to the list drawn`, first, 'ms', 300);
   await page.close();
@@ -89,9 +100,13 @@ async function freshPage(selector) {
 async function sinceAnswer(page, path) {
   await page.waitForFunction(() => performance.getEntriesByName('drawn').length > 0);
   return page.evaluate((wanted) => {
-    const answer = performance.getEntriesByType('resource').find((entry) => entry.name.includes(wanted));
+    const answer = performance
+      .getEntriesByType('resource')
+      .find((entry) => entry.name.includes(wanted));
     const end = /** @type {PerformanceResourceTiming} */ (answer).responseEnd;
-    return /** @type {PerformanceEntry} */ (performance.getEntriesByName('drawn')[0]).startTime - end;
+    return (
+      /** @type {PerformanceEntry} */ (performance.getEntriesByName('drawn')[0]).startTime - end
+    );
   }, path);
 }
 
@@ -111,7 +126,9 @@ function scroll(duration) {
       worst = Math.max(worst, now - before);
       before = now;
       box.scrollTop += 90;
-      if (frames % 60 === 0) box.scrollTop += (box.scrollHeight / 12) * (box.scrollTop > box.scrollHeight * 0.9 ? -10 : 1);
+      if (frames % 60 === 0)
+        box.scrollTop +=
+          (box.scrollHeight / 12) * (box.scrollTop > box.scrollHeight * 0.9 ? -10 : 1);
       if (now - start < duration) requestAnimationFrame(step);
       else resolve({ fps: (1000 * frames) / (now - start), worst });
     };
@@ -125,7 +142,9 @@ function scroll(duration) {
  */
 async function clickUntilDrawn(page, name) {
   return page.evaluate(async (wanted) => {
-    const button = [...document.querySelectorAll('button')].find((each) => each.textContent === wanted);
+    const button = [...document.querySelectorAll('button')].find(
+      (each) => each.textContent === wanted,
+    );
     const start = performance.now();
     button?.click();
     await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
@@ -159,7 +178,10 @@ function note(figure, value, unit, bound) {
 function report() {
   const width = Math.max(...figures.map(({ figure }) => figure.length));
   for (const { figure, value, unit, bound, ok } of figures) {
-    console.error(`${figure.padEnd(width)} ${String(value).padStart(8)} ${unit.padEnd(3)} ${unit === 'fps' ? '≥' : '≤'} ${bound} ${ok ? '' : 'MISSED'}`);
+    const bounds = `${unit === 'fps' ? '≥' : '≤'} ${bound} ${ok ? '' : 'MISSED'}`;
+    console.error(
+      `${figure.padEnd(width)} ${String(value).padStart(8)} ${unit.padEnd(3)} ${bounds}`,
+    );
   }
-  if (figures.some(({ ok }) => !ok) && !process.env['MEASURE_ONLY']) process.exitCode = 1;
+  if (figures.some(({ ok }) => !ok) && !process.env.MEASURE_ONLY) process.exitCode = 1;
 }

@@ -1,4 +1,4 @@
-/** Sends hand-made traces to a collector by OTLP/HTTP JSON, and waits until it shows them. */
+/** Sends hand-made traces to a collector over OTLP/HTTP JSON and waits until they can be read. */
 import { randomBytes } from 'node:crypto';
 
 /** @typedef {{trace?: string, span: string, attributes?: Record<string, string>}} Link */
@@ -18,7 +18,7 @@ import { randomBytes } from 'node:crypto';
  */
 
 const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer'];
-const PATIENCE_MS = 30_000;
+const READ_TIMEOUT_MS = 30_000;
 const PART = 5_000;
 
 /** @param {string} name */
@@ -35,8 +35,9 @@ export function fromEnvironment(name) {
  */
 export async function sendTrace(spans, { id = randomBytes(16).toString('hex'), ago = 1_000 } = {}) {
   const start = BigInt(Date.now() - ago) * 1_000_000n;
-  // A large trace goes in parts, as an exporter sends it.
-  for (let from = 0; from < spans.length; from += PART) await post(spans.slice(from, from + PART), id, start);
+  // Like an exporter, sends a large trace in several requests.
+  for (let from = 0; from < spans.length; from += PART)
+    await post(spans.slice(from, from + PART), id, start);
   await readable(id, spans.length);
   return id;
 }
@@ -54,17 +55,19 @@ async function post(spans, id, start) {
       scopeSpans: [
         {
           scope: { name: 'e2e' },
-          spans: spans.filter((span) => (span.service ?? 'e2e') === service).map((span) => otlpSpan(span, id, start)),
+          spans: spans
+            .filter((span) => (span.service ?? 'e2e') === service)
+            .map((span) => otlpSpan(span, id, start)),
         },
       ],
     })),
   };
-  const answer = await fetch(`${fromEnvironment('THROUGHLINE_OTLP_URL')}/v1/traces`, {
+  const response = await fetch(`${fromEnvironment('THROUGHLINE_OTLP_URL')}/v1/traces`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
   });
-  if (!answer.ok) throw new Error(`OTLP answered ${answer.status}: ${await answer.text()}`);
+  if (!response.ok) throw new Error(`OTLP answered ${response.status}: ${await response.text()}`);
 }
 
 /**
@@ -98,11 +101,16 @@ function attributesOf(attributes) {
   return Object.entries(attributes).map(([key, stringValue]) => ({ key, value: { stringValue } }));
 }
 
-/** The id of the newest whole checkout of the demo. */
+/** Returns the ID of the newest complete checkout of the demo. */
 export async function newestCheckout(url = fromEnvironment('THROUGHLINE_URL')) {
-  const answer = await fetch(`${url}/api/throughline/search?service=notification&operation=${encodeURIComponent('GET /sendEmail')}&limit=1`);
-  const { traces } = /** @type {{traces: {trace_id: string}[]}} */ (await answer.json());
-  if (!traces[0]) throw new Error('the collector holds no checkout of the demo');
+  const params = new URLSearchParams({
+    service: 'notification',
+    operation: 'GET /sendEmail',
+    limit: '1',
+  });
+  const response = await fetch(`${url}/api/throughline/search?${params}`);
+  const { traces } = /** @type {{traces: {trace_id: string}[]}} */ (await response.json());
+  if (!traces[0]) throw new Error('the collector has no checkout of the demo');
   return traces[0].trace_id;
 }
 
@@ -112,14 +120,16 @@ export async function newestCheckout(url = fromEnvironment('THROUGHLINE_URL')) {
  * @param {number} spans
  */
 async function readable(id, spans) {
-  const deadline = Date.now() + PATIENCE_MS;
+  const deadline = Date.now() + READ_TIMEOUT_MS;
   while (Date.now() < deadline) {
-    const answer = await fetch(`${fromEnvironment('THROUGHLINE_URL')}/api/throughline/traces/${id}`);
-    if (answer.ok) {
-      const trace = /** @type {{spans: {start: number[]}}} */ (await answer.json());
+    const response = await fetch(
+      `${fromEnvironment('THROUGHLINE_URL')}/api/throughline/traces/${id}`,
+    );
+    if (response.ok) {
+      const trace = /** @type {{spans: {start: number[]}}} */ (await response.json());
       if (trace.spans.start.length === spans) return;
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error(`trace ${id} with ${spans} spans could not be read within ${PATIENCE_MS} ms`);
+  throw new Error(`trace ${id} with ${spans} spans could not be read within ${READ_TIMEOUT_MS} ms`);
 }

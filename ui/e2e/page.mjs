@@ -1,4 +1,4 @@
-/** Pages under test: what every one of them must hold to. */
+/** Opens pages for tests and checks what holds for every page. */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { VIEWPORT } from './browser.mjs';
@@ -37,14 +37,16 @@ export async function newPage(browser, t, { colorScheme = 'light', toleratesErro
  * @param {import('playwright-core').Page} page
  */
 export async function checkAccessibility(page) {
-  // Evaluated by the debugger, so the collector's content policy needs no hole for it.
+  // The debugger evaluates the script, so that the collector's content policy needs no exception.
   const { readFile } = await import('node:fs/promises');
   await page.evaluate(await readFile(AXE, 'utf8'));
   const findings = await page.evaluate(async () => {
     const { violations } = await /** @type {any} */ (window).axe.run();
     return violations.map((/** @type {any} */ violation) => ({
       id: violation.id,
-      nodes: violation.nodes.map((/** @type {any} */ node) => `${node.target}: ${node.failureSummary}`).slice(0, 5),
+      nodes: violation.nodes
+        .map((/** @type {any} */ node) => `${node.target}: ${node.failureSummary}`)
+        .slice(0, 5),
     }));
   });
   assert.deepEqual(findings, []);

@@ -1,4 +1,7 @@
-/** The search page in a real browser, against a collector that holds a linked checkout of the demo. */
+/**
+ * Tests of the search page in a real browser, against a collector that holds a linked checkout of
+ * the demo.
+ */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
@@ -14,20 +17,30 @@ before(async () => {
 after(() => browser?.close());
 
 test('opening the page shows the traces of all services, newest first', async (t) => {
-  const older = await sendTrace([{ id: 'a000000000000001', service: 'e2e-old', name: 'older', at: [0, 5] }], { ago: 60_000 });
-  const newer = await sendTrace([{ id: 'a000000000000001', service: 'e2e-new', name: 'newer', at: [0, 5] }], { ago: 0 });
+  const older = await sendTrace(
+    [{ id: 'a000000000000001', service: 'e2e-old', name: 'older', at: [0, 5] }],
+    { ago: 60_000 },
+  );
+  const newer = await sendTrace(
+    [{ id: 'a000000000000001', service: 'e2e-new', name: 'newer', at: [0, 5] }],
+    { ago: 0 },
+  );
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/`);
   const links = page.locator('.result-name');
   await links.first().waitFor();
-  const ids = await links.evaluateAll((all) => all.map((link) => /** @type {HTMLAnchorElement} */ (link).pathname.split('/').pop()));
+  const ids = await links.evaluateAll((all) =>
+    all.map((link) => /** @type {HTMLAnchorElement} */ (link).pathname.split('/').pop()),
+  );
   assert.ok(ids.includes(newer), 'the newer trace is there');
   assert.ok(ids.indexOf(older) > ids.indexOf(newer), 'the older trace comes later');
-  const times = await page.locator('.result-time').evaluateAll((all) => all.map((time) => time.getAttribute('datetime') ?? ''));
+  const times = await page
+    .locator('.result-time')
+    .evaluateAll((all) => all.map((time) => time.getAttribute('datetime') ?? ''));
   assert.deepEqual(times, [...times].sort().reverse());
 });
 
-test('a search by service and operation finds the checkout, and is the address', async (t) => {
+test('a search by service and operation is kept in the address', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/`);
   await page.getByRole('combobox', { name: 'Service', exact: true }).selectOption('eshop');
@@ -42,7 +55,10 @@ test('a search by service and operation finds the checkout, and is the address',
 
   await page.reload();
   await page.locator('.result').first().waitFor();
-  assert.equal(await page.getByRole('combobox', { name: 'Operation' }).inputValue(), 'GET /checkout');
+  assert.equal(
+    await page.getByRole('combobox', { name: 'Operation' }).inputValue(),
+    'GET /checkout',
+  );
 
   const query = page.url();
   await page.locator('.result-name').first().click();
@@ -52,9 +68,11 @@ test('a search by service and operation finds the checkout, and is the address',
   assert.equal(page.url(), query);
 });
 
-test('attributes narrow the search, and what cannot be read is said at the field', async (t) => {
+test('attributes narrow the search, and a syntax error is shown at the field', async (t) => {
   const mark = `v ${Date.now()}`;
-  const id = await sendTrace([{ id: 'a000000000000002', name: 'marked', at: [0, 5], attributes: { 'e2e.mark': mark } }]);
+  const id = await sendTrace([
+    { id: 'a000000000000002', name: 'marked', at: [0, 5], attributes: { 'e2e.mark': mark } },
+  ]);
   const page = await newPage(browser, t, { toleratesErrors: true });
   await page.goto(`${HOME}/search`);
   await page.getByLabel('Attributes or query').fill(`e2e.mark="${mark}"`);
@@ -67,10 +85,10 @@ test('attributes narrow the search, and what cannot be read is said at the field
   await page.keyboard.press('Escape');
   await page.getByRole('button', { name: 'Find traces' }).click();
   await page.getByRole('alert').getByText('the query ends where a value is expected').waitFor();
-  await page.getByRole('heading', { name: 'The query cannot be read' }).waitFor();
+  await page.getByRole('heading', { name: 'Invalid query' }).waitFor();
 });
 
-test('a trace that was found by its spans opens with them marked, to be gone through', async (t) => {
+test('a trace found by its spans opens with these spans marked', async (t) => {
   const mark = `m-${Date.now()}`;
   const attributes = { 'e2e.matched': mark };
   await sendTrace([
@@ -85,25 +103,27 @@ test('a trace that was found by its spans opens with them marked, to be gone thr
   const detail = page.getByRole('complementary');
   await detail.getByRole('heading', { name: 'first' }).waitFor();
   assert.equal(await page.locator('.mark.matched').count(), 2);
-  await page.getByRole('button', { name: 'Next that the search matched' }).click();
+  await page.getByRole('button', { name: 'Next search match' }).click();
   await detail.getByRole('heading', { name: 'second' }).waitFor();
-  await page.getByRole('button', { name: 'Forget what the search matched' }).click();
+  await page.getByRole('button', { name: 'Clear search matches' }).click();
   await page.locator('.mark.matched').first().waitFor({ state: 'detached' });
   assert.doesNotMatch(page.url(), /match=/);
 });
 
-test('a query that matches nothing says so, and how to go on', async (t) => {
+test('a query without results suggests what to do', async (t) => {
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/search?q=no.such.key%3D1`);
-  await page.getByRole('heading', { name: 'No trace matches' }).waitFor();
+  await page.getByRole('heading', { name: 'No traces found' }).waitFor();
 });
 
-test('a trace opens by its id of 16 or 32 digits; other text is refused', async (t) => {
+test('a trace opens by its ID of 16 or 32 digits; other text is rejected', async (t) => {
   const short = `00${randomBytes(7).toString('hex')}`;
-  await sendTrace([{ id: 'a000000000000003', name: 'sixty-four bits', at: [0, 5] }], { id: short.padStart(32, '0') });
+  await sendTrace([{ id: 'a000000000000003', name: 'sixty-four bits', at: [0, 5] }], {
+    id: short.padStart(32, '0'),
+  });
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/`);
-  const field = page.getByRole('textbox', { name: 'Trace id' });
+  const field = page.getByRole('textbox', { name: 'Trace ID' });
   await field.fill('hello');
   await field.press('Enter');
   await page.getByText('16 or 32 hexadecimal digits').waitFor();
@@ -114,23 +134,32 @@ test('a trace opens by its id of 16 or 32 digits; other text is refused', async 
   }
 });
 
-test('a collector without any trace says how to send one', async (t) => {
+test('without any traces the page explains how to send some', async (t) => {
   const page = await newPage(browser, t);
-  const body = JSON.stringify({ traces: [], items: [], more: false, next: null, total: 0, live: '0' });
-  await page.route('**/api/throughline/**', (route) => route.fulfill({ contentType: 'application/json', body }));
+  const body = JSON.stringify({
+    traces: [],
+    items: [],
+    more: false,
+    next: null,
+    total: 0,
+    live: '0',
+  });
+  await page.route('**/api/throughline/**', (route) =>
+    route.fulfill({ contentType: 'application/json', body }),
+  );
   await page.goto(`${HOME}/`);
   await page.getByRole('heading', { name: 'No traces yet' }).waitFor();
   await page.getByText('cargo xtask demo').waitFor();
 });
 
-test('while the answer is on its way the page says so', async (t) => {
+test('the page shows that a search is loading', async (t) => {
   const page = await newPage(browser, t);
   let answer = () => {};
-  const asked = new Promise((resolve) => {
+  const released = new Promise((resolve) => {
     answer = () => resolve(undefined);
   });
   await page.route('**/api/throughline/search?*', async (route) => {
-    await asked;
+    await released;
     await route.continue();
   });
   await page.goto(`${HOME}/`);
@@ -139,7 +168,7 @@ test('while the answer is on its way the page says so', async (t) => {
   await page.locator('.result').first().waitFor();
 });
 
-test('a collector that is gone is reported with a way to try again', async (t) => {
+test('an unreachable collector is reported with a button to try again', async (t) => {
   const page = await newPage(browser, t, { toleratesErrors: true });
   await page.route('**/api/throughline/search?*', (route) => route.abort('connectionrefused'));
   await page.goto(`${HOME}/`);
@@ -149,15 +178,21 @@ test('a collector that is gone is reported with a way to try again', async (t) =
   await page.locator('.result').first().waitFor();
 });
 
-test('a refused query shows the reason the collector gave', async (t) => {
+test('a rejected query shows the collector’s reason', async (t) => {
   const page = await newPage(browser, t, { toleratesErrors: true });
-  const body = JSON.stringify({ status: 400, message: 'the limit is too high', parameter: 'limit' });
-  await page.route('**/api/throughline/search?*', (route) => route.fulfill({ status: 400, contentType: 'application/json', body }));
+  const body = JSON.stringify({
+    status: 400,
+    message: 'the limit is too high',
+    parameter: 'limit',
+  });
+  await page.route('**/api/throughline/search?*', (route) =>
+    route.fulfill({ status: 400, contentType: 'application/json', body }),
+  );
   await page.goto(`${HOME}/`);
   await page.getByRole('alert').getByText('The limit is too high.').waitFor();
 });
 
-test('the page follows the system to dark, and a choice of its own is remembered', async (t) => {
+test('the page follows the theme of the system, and remembers another choice', async (t) => {
   const page = await newPage(browser, t, { colorScheme: 'dark' });
   const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   await page.goto(`${HOME}/`);
@@ -170,14 +205,21 @@ test('the page follows the system to dark, and a choice of its own is remembered
   assert.equal(await ground(), light);
 });
 
-
-test('each field narrows the search, and is part of the address', async (t) => {
+test('each field narrows the search and is part of the address', async (t) => {
   const mark = `field-${Date.now()}`;
   const topic = `topic-${mark}`;
   await sendTrace([{ id: 'a000000000000010', service: mark, name: 'quick', at: [0, 5] }]);
   await sendTrace([
     { id: 'a000000000000011', service: mark, name: 'slow', at: [0, 900], failed: true },
-    { id: 'a000000000000012', service: mark, name: 'send', at: [0, 5], kind: 'producer', parent: 'a000000000000011', attributes: { 'messaging.destination.name': topic } },
+    {
+      id: 'a000000000000012',
+      service: mark,
+      name: 'send',
+      at: [0, 5],
+      kind: 'producer',
+      parent: 'a000000000000011',
+      attributes: { 'messaging.destination.name': topic },
+    },
   ]);
   const page = await newPage(browser, t);
   const only = async (/** @type {string} */ params, /** @type {string} */ name) => {
@@ -196,13 +238,16 @@ test('each field narrows the search, and is part of the address', async (t) => {
   assert.match((await page.locator('.result').first().textContent()) ?? '', /slow/);
   assert.equal(await page.getByRole('combobox', { name: 'Order' }).inputValue(), 'duration');
   await page.goto(`${HOME}/search?service=${mark}&lookback=custom&start=1&end=2`);
-  await page.getByRole('heading', { name: 'No trace matches' }).waitFor();
+  await page.getByRole('heading', { name: 'No traces found' }).waitFor();
   await page.getByLabel('From', { exact: true }).waitFor();
 });
 
-test('more is loaded page by page', async (t) => {
+test('further results are loaded page by page', async (t) => {
   const service = `paged-${Date.now()}`;
-  for (let i = 0; i < 23; i++) await sendTrace([{ id: 'a000000000000020', service, name: `n${i}`, at: [0, 5] }], { ago: 1_000 + i * 100 });
+  for (let i = 0; i < 23; i++)
+    await sendTrace([{ id: 'a000000000000020', service, name: `n${i}`, at: [0, 5] }], {
+      ago: 1_000 + i * 100,
+    });
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/search?service=${service}`);
   await page.locator('.result').nth(19).waitFor();
@@ -213,9 +258,16 @@ test('more is loaded page by page', async (t) => {
   assert.equal(await page.getByRole('button', { name: 'Show more' }).count(), 0);
 });
 
-test('names and values are completed from what the collector has seen, by keyboard', async (t) => {
+test('attribute names and values are completed by keyboard', async (t) => {
   const mark = `value-${Date.now()}`;
-  await sendTrace([{ id: 'a000000000000030', name: 'completed', at: [0, 5], attributes: { 'e2e.completed.key': mark } }]);
+  await sendTrace([
+    {
+      id: 'a000000000000030',
+      name: 'completed',
+      at: [0, 5],
+      attributes: { 'e2e.completed.key': mark },
+    },
+  ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/search`);
   const line = page.getByRole('combobox', { name: 'Attributes or query' });
@@ -234,7 +286,7 @@ test('names and values are completed from what the collector has seen, by keyboa
   assert.match(page.url(), new RegExp(`q=e2e.completed.key%3D${mark}`));
 });
 
-test('live: a new trace appears by itself', async (t) => {
+test('a new trace appears while Live is on', async (t) => {
   const service = `live-${Date.now()}`;
   await sendTrace([{ id: 'a000000000000040', service, name: 'before', at: [0, 5] }]);
   const page = await newPage(browser, t);
@@ -245,9 +297,11 @@ test('live: a new trace appears by itself', async (t) => {
   await page.locator('.result', { hasText: 'after' }).waitFor();
 });
 
-test('a part of the plot is brushed: the list follows, and can be searched for', async (t) => {
+test('a brush on the plot filters the list and can become the query', async (t) => {
   const service = `brush-${Date.now()}`;
-  await sendTrace([{ id: 'a000000000000050', service, name: 'early', at: [0, 5] }], { ago: 60_000 });
+  await sendTrace([{ id: 'a000000000000050', service, name: 'early', at: [0, 5] }], {
+    ago: 60_000,
+  });
   await sendTrace([{ id: 'a000000000000051', service, name: 'late', at: [0, 5] }], { ago: 1_000 });
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/search?service=${service}`);
@@ -259,26 +313,30 @@ test('a part of the plot is brushed: the list follows, and can be searched for',
   await page.mouse.down();
   await page.mouse.move(area.x + area.width - 2, area.y + area.height - 2, { steps: 5 });
   await page.mouse.up();
-  await page.getByText('1 of 2 traces in the chosen part').waitFor();
+  await page.getByText('1 of 2 traces in the selection').waitFor();
   assert.match((await page.locator('.result').textContent()) ?? '', /late/);
-  await page.getByRole('button', { name: 'Search this part' }).click();
+  await page.getByRole('button', { name: 'Search selection' }).click();
   await page.getByText('1 trace, newest first').waitFor();
   assert.match(page.url(), /lookback=custom/);
 });
 
-test('on a phone the page has no sideways scroll and every field', async (t) => {
+test('on a phone the page does not scroll sideways and has every field', async (t) => {
   const page = await newPage(browser, t);
   await page.setViewportSize({ width: 375, height: 740 });
   await page.goto(`${HOME}/search`);
   await page.locator('.result').first().waitFor();
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
   await page.getByLabel('Attributes or query').waitFor();
-  assert.ok(((await page.locator('.result').first().boundingBox())?.y ?? NaN) < 740, 'a result is in view without scrolling');
+  assert.ok(
+    ((await page.locator('.result').first().boundingBox())?.y ?? NaN) < 740,
+    'a result is in view without scrolling',
+  );
   await checkAccessibility(page);
   const topic = page.getByRole('combobox', { name: 'Topic' });
   assert.equal(await topic.isVisible(), false);
   await page.getByRole('button', { name: 'More fields' }).click();
-  for (const name of ['Operation', 'Topic', 'Order', 'Limit']) await page.getByRole('combobox', { name, exact: true }).waitFor();
+  for (const name of ['Operation', 'Topic', 'Order', 'Limit'])
+    await page.getByRole('combobox', { name, exact: true }).waitFor();
   await topic.selectOption('eshop-topic');
   await page.getByRole('button', { name: 'Find traces' }).click();
   await page.waitForURL(/topic=eshop-topic/);

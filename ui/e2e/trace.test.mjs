@@ -1,4 +1,7 @@
-/** The trace page in a real browser, against a collector that holds a linked checkout of the demo. */
+/**
+ * Tests of the trace page in a real browser, against a collector that holds a linked checkout of
+ * the demo.
+ */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { openBrowser } from './browser.mjs';
@@ -36,20 +39,35 @@ function row(page, name) {
   return page.locator('.row', { has: page.getByText(name, { exact: true }) });
 }
 
-test('a checkout shows its six services, its topic, where the time went, and every step of the way', async (t) => {
+test('a checkout shows its services, topic, time breakdown and every step', async (t) => {
   const page = await openCheckout(t);
   await page.getByRole('heading', { name: 'eshop GET /checkout' }).waitFor();
   const parts = page.getByRole('list', { name: 'Services and topics' });
-  assert.deepEqual((await parts.locator('bdi').allInnerTexts()).sort(), [...SERVICES, 'eshop-topic'].sort());
-  const bar = await page.locator('.spent-bar').boundingBox();
-  const widths = await page.locator('.spent-bar span').evaluateAll((all) => all.map((part) => part.getBoundingClientRect().width));
+  assert.deepEqual(
+    (await parts.locator('bdi').allInnerTexts()).sort(),
+    [...SERVICES, 'eshop-topic'].sort(),
+  );
+  const bar = await page.locator('.breakdown-bar').boundingBox();
+  const widths = await page
+    .locator('.breakdown-bar span')
+    .evaluateAll((all) => all.map((part) => part.getBoundingClientRect().width));
   const filled = widths.reduce((sum, width) => sum + width, 0);
-  assert.ok(bar && filled > bar.width * 0.95, `the whole time is accounted for: ${filled} of ${bar?.width} pixels`);
-  assert.deepEqual(widths, [...widths].sort((a, b) => b - a), 'what took longest comes first');
+  assert.ok(
+    bar && filled > bar.width * 0.95,
+    `the whole time is accounted for: ${filled} of ${bar?.width} pixels`,
+  );
+  assert.deepEqual(
+    widths,
+    [...widths].sort((a, b) => b - a),
+    'what took longest comes first',
+  );
   await parts.getByRole('button', { name: /billing/ }).click();
   assert.equal(await page.locator('.row.found').count(), 3);
   await parts.getByRole('button', { name: /eshop-topic/ }).click();
-  await page.getByRole('complementary').getByRole('heading', { name: 'From_eshop-topic' }).waitFor();
+  await page
+    .getByRole('complementary')
+    .getByRole('heading', { name: 'From_eshop-topic' })
+    .waitFor();
   await page.getByRole('searchbox', { name: 'Find in this trace' }).fill('');
   for (const name of [
     'GET /createOrder',
@@ -65,7 +83,7 @@ test('a checkout shows its six services, its topic, where the time went, and eve
   }
 });
 
-test('the FOLLOWS_FROM edge goes from the end of the producer bar to the start of the consumer bar', async (t) => {
+test("the FOLLOWS_FROM edge goes from the producer's end to the consumer's start", async (t) => {
   const page = await openCheckout(t);
   const edge = page.locator('.edge[data-reference="FOLLOWS_FROM"]');
   assert.equal(await edge.count(), 1);
@@ -78,16 +96,35 @@ test('the FOLLOWS_FROM edge goes from the end of the producer bar to the start o
   const close = (/** @type {number} */ a, /** @type {number} */ b) => Math.abs(a - b) <= 5;
   assert.ok(line.height > 10, 'the line crosses rows');
   assert.ok(close(tail.x + tail.width / 2, sent.x + sent.width), 'it starts where the send ended');
-  assert.ok(close(tail.y + tail.height / 2, sent.y + sent.height / 2), 'it starts on the producer row');
+  assert.ok(
+    close(tail.y + tail.height / 2, sent.y + sent.height / 2),
+    'it starts on the producer row',
+  );
   assert.ok(close(head.x + head.width, received.x), 'it ends where the receipt began');
-  assert.ok(close(head.y + head.height / 2, received.y + received.height / 2), 'it ends on the consumer row');
+  assert.ok(
+    close(head.y + head.height / 2, received.y + received.height / 2),
+    'it ends on the consumer row',
+  );
   assert.match(await row(page, 'From_eshop-topic').innerText(), /follows from To_eshop-topic/);
 });
 
-test('the time in the topic is a stretch between the bars, with its length', async (t) => {
+test('the time in the topic is a labelled bar between sender and receiver', async (t) => {
   const id = await sendTrace([
-    { id: 'b000000000000001', name: 'send', at: [0, 100], kind: 'producer', attributes: { 'messaging.destination.name': 'orders' } },
-    { id: 'b000000000000002', name: 'process', at: [400, 100], kind: 'consumer', parent: 'b000000000000001', follows: { span: 'b000000000000001' } },
+    {
+      id: 'b000000000000001',
+      name: 'send',
+      at: [0, 100],
+      kind: 'producer',
+      attributes: { 'messaging.destination.name': 'orders' },
+    },
+    {
+      id: 'b000000000000002',
+      name: 'process',
+      at: [400, 100],
+      kind: 'consumer',
+      parent: 'b000000000000001',
+      follows: { span: 'b000000000000001' },
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
@@ -100,10 +137,17 @@ test('the time in the topic is a stretch between the bars, with its length', asy
   assert.equal(await page.locator('.wait-note').innerText(), 'in orders 300 ms');
 });
 
-test('a message received before its acknowledgement is still joined to its sender', async (t) => {
+test('a message received before its acknowledgement is connected to its sender', async (t) => {
   const id = await sendTrace([
     { id: 'b000000000000003', name: 'send', at: [0, 100], kind: 'producer' },
-    { id: 'b000000000000004', name: 'process', at: [60, 20], kind: 'consumer', parent: 'b000000000000003', follows: { span: 'b000000000000003' } },
+    {
+      id: 'b000000000000004',
+      name: 'process',
+      at: [60, 20],
+      kind: 'consumer',
+      parent: 'b000000000000003',
+      follows: { span: 'b000000000000003' },
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}?span=b000000000000004`);
@@ -112,13 +156,13 @@ test('a message received before its acknowledgement is still joined to its sende
   assert.equal(await page.locator('.wait').count(), 0);
 });
 
-test('the keyboard alone reads a trace: move, fold, open and close the detail', async (t) => {
+test('the keyboard moves, folds, and opens and closes the details', async (t) => {
   const page = await openCheckout(t);
   const grid = page.getByRole('treegrid');
   await grid.focus();
   await page.keyboard.press('End');
   await page.keyboard.press('Enter');
-  const detail = page.getByRole('complementary', { name: 'Span detail' });
+  const detail = page.getByRole('complementary', { name: 'Span details' });
   await detail.getByRole('heading', { name: 'GET /sendEmail' }).waitFor();
   assert.match(await detail.innerText(), /service\.name|Resource/);
   assert.match(page.url(), /\?span=[0-9a-f]{16}$/);
@@ -139,16 +183,20 @@ test('the keyboard alone reads a trace: move, fold, open and close the detail', 
   assert.doesNotMatch(page.url(), /span=/);
 
   await page.keyboard.press('Enter');
-  await detail.getByRole('button', { name: 'Close the detail' }).focus();
+  await detail.getByRole('button', { name: 'Close details' }).focus();
   await page.keyboard.press('Escape');
   await detail.waitFor({ state: 'detached' });
-  assert.equal(await grid.evaluate((element) => element === document.activeElement), true, 'the focus is back');
+  assert.equal(
+    await grid.evaluate((element) => element === document.activeElement),
+    true,
+    'the focus is back',
+  );
 });
 
-test('the detail leads from the consumer to the producer and back', async (t) => {
+test('the details lead from the consumer to the producer and back', async (t) => {
   const page = await openCheckout(t);
   await row(page, 'From_eshop-topic').click();
-  const detail = page.getByRole('complementary', { name: 'Span detail' });
+  const detail = page.getByRole('complementary', { name: 'Span details' });
   await detail.getByRole('button', { name: 'eshop To_eshop-topic' }).first().click();
   await detail.getByRole('heading', { name: 'To_eshop-topic' }).waitFor();
   await detail.getByText('Received by').waitFor();
@@ -156,7 +204,7 @@ test('the detail leads from the consumer to the producer and back', async (t) =>
   await detail.getByRole('heading', { name: 'From_eshop-topic' }).waitFor();
 });
 
-test('folding all leaves the root; the edge goes with its rows', async (t) => {
+test('collapsing all leaves the root and hides the edge', async (t) => {
   const page = await openCheckout(t);
   await page.getByRole('button', { name: 'Collapse all' }).click();
   await page.locator('.row').nth(1).waitFor({ state: 'detached' });
@@ -189,38 +237,46 @@ test('names and values that look like markup stay text', async (t) => {
     assert.equal(await page.evaluate(() => 'owned' in window), false);
   }
   const detail = await page.getByRole('complementary').innerText();
-  for (const text of [`key ${evil}`, `value ${evil}`, `event ${evil}`, `svc ${evil}`]) assert.ok(detail.includes(text), text);
+  for (const text of [`key ${evil}`, `value ${evil}`, `event ${evil}`, `svc ${evil}`])
+    assert.ok(detail.includes(text), text);
 });
 
-test('a span whose parent is missing is drawn and said', async (t) => {
+test('a span whose parent is missing is drawn and marked', async (t) => {
   const id = await sendTrace([
     { id: 'd000000000000001', name: 'lost child', at: [0, 50], parent: 'deadbeefdeadbeef' },
     { id: 'd000000000000002', name: 'grandchild', at: [10, 20], parent: 'd000000000000001' },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
-  await page.getByText('1 span with a parent that is not here').waitFor();
-  assert.match(await row(page, 'lost child').innerText(), /no parent/);
+  await page.getByText('1 span with a missing parent').waitFor();
+  assert.match(await row(page, 'lost child').innerText(), /missing parent/);
   assert.equal(await row(page, 'grandchild').getAttribute('aria-level'), '2');
 });
 
-test('cycles and spans of no length are drawn', async (t) => {
+test('cycles and spans of zero length are drawn', async (t) => {
   const id = await sendTrace([
     { id: 'd000000000000003', name: 'hen', at: [0, 0], parent: 'd000000000000004' },
     { id: 'd000000000000004', name: 'egg', at: [0, 0], parent: 'd000000000000003' },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
-  await page.getByText('1 span named below itself').waitFor();
+  await page.getByText('1 parent cycle').waitFor();
   assert.equal(await page.locator('.row').count(), 2);
   const bar = await row(page, 'egg').locator('.bar').boundingBox();
   assert.ok(bar && bar.width >= 8);
 });
 
-test('errors are marked at the span, in the header, and on what is folded above', async (t) => {
+test('errors are marked at the span, in the header, and on a collapsed ancestor', async (t) => {
   const id = await sendTrace([
     { id: 'd000000000000005', name: 'caller', at: [0, 50] },
-    { id: 'd000000000000006', name: 'callee', at: [10, 20], parent: 'd000000000000005', failed: true, attributes: { 'http.response.status_code': '503' } },
+    {
+      id: 'd000000000000006',
+      name: 'callee',
+      at: [10, 20],
+      parent: 'd000000000000005',
+      failed: true,
+      attributes: { 'http.response.status_code': '503' },
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
@@ -230,10 +286,18 @@ test('errors are marked at the span, in the header, and on what is folded above'
   assert.match(await row(page, 'caller').innerText(), /error below/);
 });
 
-test('a link into another trace leads there', async (t) => {
-  const sender = await sendTrace([{ id: 'e000000000000001', name: 'far send', at: [0, 5], kind: 'producer' }]);
+test('a link to another trace opens it', async (t) => {
+  const sender = await sendTrace([
+    { id: 'e000000000000001', name: 'far send', at: [0, 5], kind: 'producer' },
+  ]);
   const receiver = await sendTrace([
-    { id: 'e000000000000002', name: 'far process', at: [0, 5], kind: 'consumer', follows: { trace: sender, span: 'e000000000000001' } },
+    {
+      id: 'e000000000000002',
+      name: 'far process',
+      at: [0, 5],
+      kind: 'consumer',
+      follows: { trace: sender, span: 'e000000000000001' },
+    },
   ]);
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${receiver}?span=e000000000000002`);
@@ -243,7 +307,7 @@ test('a link into another trace leads there', async (t) => {
   await page.getByRole('complementary').getByRole('heading', { name: 'far process' }).waitFor();
 });
 
-test('of a trace of 5,000 spans only the rows in view exist', async (t) => {
+test('a trace of 5,000 spans has only the rows in view', async (t) => {
   const count = 5_000;
   const id = await sendTrace(
     Array.from({ length: count }, (_, i) => ({
@@ -263,12 +327,12 @@ test('of a trace of 5,000 spans only the rows in view exist', async (t) => {
   assert.ok((await page.locator('.row').count()) < 100);
 });
 
-test('an unknown trace id says so and offers to look again', async (t) => {
+test('an unknown trace ID is reported with a button to try again', async (t) => {
   const page = await newPage(browser, t, { toleratesErrors: true });
   await page.goto(`${HOME}/trace/${'12'.repeat(16)}`);
-  await page.getByRole('heading', { name: 'No trace with this id' }).waitFor();
-  await page.getByRole('button', { name: 'Look again' }).click();
-  await page.getByRole('heading', { name: 'No trace with this id' }).waitFor();
+  await page.getByRole('heading', { name: 'Trace not found' }).waitFor();
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await page.getByRole('heading', { name: 'Trace not found' }).waitFor();
   await page.getByRole('link', { name: 'Search traces' }).click();
   await page.locator('.result').first().waitFor();
 });

@@ -1,18 +1,20 @@
-/** Which page the address asks for. */
+/** The application: selects the page for the current address. */
+
 import { lazy, Suspense, useEffect, useState } from 'react';
 import { ComparePage } from './compare/ComparePage';
 import { isTyping } from './page/keys';
 import { TracePage } from './page/TracePage';
 import { SearchPage } from './search/SearchPage';
 import { Help } from './shell/Help';
-import { Empty, Loading } from './shell/Notice';
-import { isEmbedded, linkTo, usePlace, type Place } from './shell/navigation';
+import { Link } from './shell/Link';
+import { EmptyNotice, LoadingNotice } from './shell/Notice';
+import { isEmbedded, type PageLocation, usePageLocation } from './shell/navigation';
 import { TopBar } from './shell/TopBar';
 
 const MapPage = lazy(() => import('./map/MapPage'));
 
 export function App() {
-  const place = usePlace();
+  const place = usePageLocation();
   const [isHelpOpen, setHelpOpen] = useState(false);
   useEffect(() => {
     const onKeyDown = (event: KeyboardEvent) => {
@@ -24,13 +26,13 @@ export function App() {
   return (
     <>
       {!isEmbedded() && <TopBar place={place} help={() => setHelpOpen(true)} />}
-      <Page place={place} />
+      <CurrentPage place={place} />
       <Help isOpen={isHelpOpen} close={() => setHelpOpen(false)} />
     </>
   );
 }
 
-function Page({ place }: { readonly place: Place }) {
+function CurrentPage({ place }: { readonly place: PageLocation }) {
   switch (place.page) {
     case 'search':
       return <SearchPage address={place.query} />;
@@ -40,18 +42,18 @@ function Page({ place }: { readonly place: Place }) {
       return <ComparePage a={place.a} b={place.b} />;
     case 'map':
       return (
-        <Suspense fallback={<Loading what="the map" />}>
+        <Suspense fallback={<LoadingNotice subject="the map" />}>
           <MapPage query={place.query} />
         </Suspense>
       );
     case 'unknown':
       return (
         <main className="page">
-          <Empty title="No such page">
+          <EmptyNotice title="Page not found">
             <p>
-              There is nothing at <code>{place.path}</code>. <a {...linkTo('search')}>Search traces</a>
+              There is no page at <code>{place.path}</code>. <Link to="search">Search traces</Link>
             </p>
-          </Empty>
+          </EmptyNotice>
         </main>
       );
   }

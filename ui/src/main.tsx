@@ -1,7 +1,7 @@
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { App } from './app';
-import { applyTheme, rememberedTheme } from './shell/theme';
+import { applyTheme, loadTheme } from './shell/theme';
 import './styles/base.css';
 import './styles/shell.css';
 import './styles/search.css';
@@ -11,13 +11,13 @@ import './styles/detail.css';
 import './styles/views.css';
 import './styles/graph.css';
 
-applyTheme(rememberedTheme());
-// Its address is relative, and what it is relative to changes with the address of the page.
+applyTheme(loadTheme());
+// The icon's address is relative, and its base changes with the address of the page.
 const icon = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
 if (icon) icon.href = new URL(icon.href).href;
-const place = document.getElementById('app');
-if (place) {
-  createRoot(place).render(
+const container = document.getElementById('app');
+if (container) {
+  createRoot(container).render(
     <StrictMode>
       <App />
     </StrictMode>,

@@ -15,6 +15,10 @@ pub(crate) fn run() -> Result<()> {
     });
     steps.run("tidy", tidy::run);
     steps.run("web page", ui::build_if_stale);
+    steps.run("web page lint", || {
+        ui::install()?;
+        ui::npm(&["run", "--silent", "lint"], &[])
+    });
     steps.run("clippy", || {
         let flags = [
             "clippy",

@@ -2,14 +2,14 @@
 //! them.
 //!
 //! ```text
-//!   inbound    downstream --> proxy --> service     SERVER span, child of the context in the headers
-//!   outbound   service --> proxy --> upstream       CLIENT span, child of what the Correlator finds
+//!   inbound    downstream --> proxy --> service    SERVER span, child of the context in headers
+//!   outbound   service --> proxy --> upstream      CLIENT span, child of the parent found
 //! ```
 //!
 //! The context of the new span replaces the one in the request headers, in all formats that are
-//! configured to be written and all that the request has, so that no stale context is forwarded. The
-//! only other change is that a request without `x-request-id` gets one: the id of the request that
-//! caused it, if that is known, or a new one.
+//! configured to be written and all that the request has, so that no stale context is forwarded.
+//! The only other change is that a request without `x-request-id` gets one: the id of the request
+//! that caused it, if that is known, or a new one.
 //!
 //! | module | duty |
 //! |---|---|
@@ -24,12 +24,12 @@
 //! the gRPC conventions in addition. A proxy knows no routes: a span is named by its method alone,
 //! or by a configured [`RouteTemplate`].
 //!
-//! A span lasts from the head of the request to the end of the response body, or to an earlier reset,
-//! deadline, cancellation or upgrade. Bytes, HTTP/1 and HTTP/2, connections, pools and limits are the
-//! duty of the driver.
+//! A span lasts from the head of the request to the end of the response body, or to an earlier
+//! reset, deadline, cancellation or upgrade. Bytes, HTTP/1 and HTTP/2, connections, pools and
+//! limits are the duty of the driver.
 //!
-//! Specifications: HTTP spans of the semantic conventions v1.44; W3C Trace Context level 2, with the
-//! cases of its test suite in `tests/trace_context.rs`; RFC 9110.
+//! Specifications: HTTP spans of the semantic conventions v1.44; W3C Trace Context level 2, with
+//! the cases of its test suite in `tests/trace_context.rs`; RFC 9110.
 
 mod call_signature;
 mod description;

@@ -1,38 +1,38 @@
-//! Work that takes time, without doing anything.
+//! Simulated work: random delays.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::options::Settings;
 
-/// Random delays, the same ones in each run when a seed is given.
+/// Random delays, repeatable with a seed.
 #[derive(Debug)]
-pub(crate) struct Delays {
+pub(crate) struct RandomDelays {
     random: Mutex<fastrand::Rng>,
-    longest: Duration,
+    max_delay: Duration,
 }
 
-// === impl Delays ===
+// === impl RandomDelays ===
 
-impl Delays {
+impl RandomDelays {
     pub(crate) fn new(settings: &Settings) -> Self {
         let random = settings.seed.map_or_else(fastrand::Rng::new, |seed| {
-            // Services that share a seed must not take the same steps.
+            // Services that share a seed must not draw the same delays.
             fastrand::Rng::with_seed(seed.wrapping_add(settings.service as u64))
         });
         Self {
             random: Mutex::new(random),
-            longest: settings.max_delay,
+            max_delay: settings.max_delay,
         }
     }
 
-    /// Waits, from nothing up to the longest delay.
+    /// Waits between zero and the maximum delay.
     pub(crate) async fn work(&self) {
         let share = self
             .random
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .f64();
-        tokio::time::sleep(self.longest.mul_f64(share)).await;
+        tokio::time::sleep(self.max_delay.mul_f64(share)).await;
     }
 }

@@ -1,12 +1,14 @@
 //! The eshop of the article: six services, one binary, started as `eshop <service>`.
 //!
-//! `GET /checkout` on **eshop** asks **inventory**, **billing** and **delivery** in turn, then sends a record to Kafka;
-//! **kafka-consumer** receives it and asks **notification** to send an e-mail. Everything the services do is in
-//! [`services`]; how they talk, and whether that leaves spans, is in [`wiring`], which exists twice: `traced.rs` on the SDK
-//! and `bare.rs` without any tracing code. The package `eshop-bare` compiles these same files with the latter.
+//! `GET /checkout` on **eshop** calls **inventory**, **billing** and **delivery** in turn, then
+//! sends a record to Kafka; **kafka-consumer** receives it and calls **notification** to send an
+//! e-mail. [`services`] holds the services. [`wiring`] is how they communicate; it exists twice,
+//! `traced.rs` on the SDK and `bare.rs` without tracing code. The package `eshop-bare` compiles
+//! these same files with the latter.
 
 mod delay;
 mod options;
+mod output;
 mod record;
 mod services;
 #[cfg_attr(feature = "traced", path = "wiring/traced.rs")]
@@ -16,12 +18,10 @@ mod wiring;
 use std::process::ExitCode;
 
 use options::{Options, Settings};
+use output::{announce, log};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use wiring::Wiring;
-
-/// `EX_USAGE` of sysexits: the configuration is wrong, nothing was started.
-const BAD_CONFIGURATION: u8 = 64;
+use wiring::ServiceWiring;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -42,23 +42,29 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Checks everything before anything is opened, and tells all mistakes at once.
-fn configure() -> Result<(Settings, Wiring), ExitCode> {
+/// Checks the whole configuration before opening anything, and logs all errors.
+fn configure() -> Result<(Settings, ServiceWiring), ExitCode> {
     let options = Options::read()?;
-    let (settings, mut mistakes) = options.check();
-    match (settings, Wiring::start(&options)) {
+    let (settings, mut errors) = options.check();
+    match (
+        settings,
+        ServiceWiring::start(&options.wiring, &options.service),
+    ) {
         (Some(settings), Ok(wiring)) => return Ok((settings, wiring)),
-        (_, Err(more)) => mistakes.extend(more),
+        (_, Err(more)) => errors.extend(more),
         (None, Ok(_)) => {}
     }
-    log("eshop: the configuration is wrong:");
-    for mistake in mistakes {
-        log(&format!("  - {mistake}"));
+    log("eshop: invalid configuration:");
+    for error in errors {
+        log(&format!("  - {error}"));
     }
-    Err(ExitCode::from(BAD_CONFIGURATION))
+    Err(ExitCode::from(options::BAD_CONFIGURATION))
 }
 
-async fn serve(settings: &Settings, wiring: &Wiring) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(
+    settings: &Settings,
+    wiring: &ServiceWiring,
+) -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", settings.listen))?;
@@ -66,13 +72,13 @@ async fn serve(settings: &Settings, wiring: &Wiring) -> Result<(), Box<dyn std::
     let routes = services::start(settings, wiring)?.ready().await;
     announce(&format!("listening on http://{address}"));
     axum::serve(listener, wiring.routes(routes))
-        .with_graceful_shutdown(asked_to_stop()?)
+        .with_graceful_shutdown(shutdown_signal()?)
         .await?;
     Ok(())
 }
 
 /// Resolves at SIGTERM or Ctrl-C.
-fn asked_to_stop() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -81,16 +87,4 @@ fn asked_to_stop() -> std::io::Result<impl Future<Output = ()> + Send + 'static>
             _ = interrupt.recv() => {}
         }
     })
-}
-
-/// To whoever started the process: the one line on stdout.
-#[expect(clippy::print_stdout, reason = "the address is this program's answer")]
-fn announce(line: &str) {
-    println!("{line}");
-}
-
-/// To whoever reads the log.
-#[expect(clippy::print_stderr, reason = "the bare variant has no logging crate")]
-fn log(line: &str) {
-    eprintln!("{line}");
 }

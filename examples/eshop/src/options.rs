@@ -1,7 +1,8 @@
-//! What can be set, by option or by environment, and how it is checked: all mistakes are found before anything starts.
+//! Options from the command line and the environment, checked together before anything starts.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::Uri;
@@ -9,22 +10,27 @@ use clap::{Parser, ValueEnum};
 
 use crate::wiring;
 
-/// What was typed. Everything is text yet, so that [`Options::check`] can tell all mistakes together.
+/// `EX_USAGE` of sysexits(3): the configuration is invalid and nothing was started.
+pub(crate) const BAD_CONFIGURATION: u8 = 64;
+
+/// Options as typed. All are text, so that [`Options::check`] reports all errors together.
 #[derive(Debug, Parser)]
 #[command(
     version,
     about = "One service of the eshop demo",
     after_help = "Example, all on one machine:\n  \
         eshop notification --listen 127.0.0.1:8085\n  \
-        eshop kafka-consumer --listen 127.0.0.1:8084 --notification http://127.0.0.1:8085 --kafka 127.0.0.1:9092\n  \
-        eshop eshop --listen 127.0.0.1:8080 --inventory http://127.0.0.1:8081 ... --kafka 127.0.0.1:9092\n\n\
-        Every option can be given in the environment instead: ESHOP_LISTEN, ESHOP_KAFKA and so on."
+        eshop kafka-consumer --listen 127.0.0.1:8084 --kafka 127.0.0.1:9092 \\\n    \
+        --notification http://127.0.0.1:8085\n  \
+        eshop eshop --listen 127.0.0.1:8080 --kafka 127.0.0.1:9092 \\\n    \
+        --inventory http://127.0.0.1:8081 ...\n\n\
+        Each option has an environment variable: ESHOP_LISTEN, ESHOP_KAFKA and so on."
 )]
 pub(crate) struct Options {
-    /// Which service to be: eshop, inventory, billing, delivery, kafka-consumer or notification
+    /// ServiceName: eshop, inventory, billing, delivery, kafka-consumer or notification
     #[arg(env = "ESHOP_SERVICE")]
     pub(crate) service: String,
-    /// Address to serve HTTP on; port 0 takes any free one
+    /// HTTP listen address; port 0 for any free port
     #[arg(
         long,
         env = "ESHOP_LISTEN",
@@ -32,7 +38,7 @@ pub(crate) struct Options {
         value_name = "ADDRESS"
     )]
     listen: String,
-    /// Where the inventory service is
+    /// URL of the inventory service
     #[arg(
         long,
         env = "ESHOP_INVENTORY",
@@ -40,7 +46,7 @@ pub(crate) struct Options {
         value_name = "URL"
     )]
     inventory: String,
-    /// Where the billing service is
+    /// URL of the billing service
     #[arg(
         long,
         env = "ESHOP_BILLING",
@@ -48,7 +54,7 @@ pub(crate) struct Options {
         value_name = "URL"
     )]
     billing: String,
-    /// Where the delivery service is
+    /// URL of the delivery service
     #[arg(
         long,
         env = "ESHOP_DELIVERY",
@@ -56,7 +62,7 @@ pub(crate) struct Options {
         value_name = "URL"
     )]
     delivery: String,
-    /// Where the notification service is
+    /// URL of the notification service
     #[arg(
         long,
         env = "ESHOP_NOTIFICATION",
@@ -64,7 +70,7 @@ pub(crate) struct Options {
         value_name = "URL"
     )]
     notification: String,
-    /// Kafka's bootstrap servers (eshop sends there, kafka-consumer reads there)
+    /// Kafka bootstrap servers, for eshop and kafka-consumer
     #[arg(
         long,
         env = "ESHOP_KAFKA",
@@ -72,13 +78,13 @@ pub(crate) struct Options {
         value_name = "HOST:PORT[,HOST:PORT]"
     )]
     kafka: String,
-    /// The topic between them
+    /// Topic between eshop and kafka-consumer
     #[arg(long, env = "ESHOP_TOPIC", default_value = "eshop-topic")]
     topic: String,
-    /// Makes the random delays repeatable
+    /// Seed of the random delays
     #[arg(long, env = "ESHOP_SEED", value_name = "NUMBER")]
     seed: Option<String>,
-    /// The longest random delay of one step of work, in milliseconds
+    /// Maximum random delay of one step of work, in milliseconds
     #[arg(
         long,
         env = "ESHOP_MAX_DELAY_MS",
@@ -90,10 +96,10 @@ pub(crate) struct Options {
     pub(crate) wiring: wiring::WiringOptions,
 }
 
-/// What is meant.
+/// Checked options.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    pub(crate) service: Service,
+    pub(crate) service: ServiceName,
     pub(crate) listen: SocketAddr,
     pub(crate) inventory: String,
     pub(crate) billing: String,
@@ -105,9 +111,9 @@ pub(crate) struct Settings {
     pub(crate) max_delay: Duration,
 }
 
-/// The six services of the article.
+/// Name of one of the six services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
-pub(crate) enum Service {
+pub(crate) enum ServiceName {
     Eshop,
     Inventory,
     Billing,
@@ -122,7 +128,7 @@ impl Options {
     pub(crate) fn read() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
             let code = if error.use_stderr() {
-                crate::BAD_CONFIGURATION
+                BAD_CONFIGURATION
             } else {
                 0
             };
@@ -131,90 +137,96 @@ impl Options {
         })
     }
 
-    /// The settings, if they are right, and every mistake in them.
+    /// Returns the settings, if they are valid, and every mistake in them.
     pub(crate) fn check(&self) -> (Option<Settings>, Vec<String>) {
-        let mut mistakes = Vec::new();
-        let service = Service::from_str(&self.service, false);
+        let mut checker = OptionChecker::default();
+        let service = ServiceName::from_str(&self.service, false);
         if service.is_err() {
             let names = "eshop, inventory, billing, delivery, kafka-consumer or notification";
-            mistakes.push(format!("'{}' is no service: give {names}", self.service));
+            let error = format!("unknown service '{}': expected {names}", self.service);
+            checker.errors.push(error);
         }
-        let mut url = |option: &str, value: &str| {
-            let authority = value
-                .strip_prefix("http://")
-                .map(|rest| rest.trim_end_matches('/'));
-            let right = authority.is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
-                && value
-                    .parse::<Uri>()
-                    .is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()));
-            if !right {
-                mistakes.push(format!(
-                    "--{option} is '{value}': give a URL such as http://{option}:8080"
-                ));
-            }
-            value.trim_end_matches('/').to_owned()
-        };
-        let inventory = url("inventory", &self.inventory);
-        let billing = url("billing", &self.billing);
-        let delivery = url("delivery", &self.delivery);
-        let notification = url("notification", &self.notification);
-        let listen = self.listen.parse::<SocketAddr>();
-        if listen.is_err() {
-            mistakes.push(format!(
-                "--listen is '{}': give an address and a port, such as 127.0.0.1:8080",
-                self.listen
-            ));
-        }
+        let inventory = checker.url("inventory", &self.inventory);
+        let billing = checker.url("billing", &self.billing);
+        let delivery = checker.url("delivery", &self.delivery);
+        let notification = checker.url("notification", &self.notification);
+        let address = "an address and a port, such as 127.0.0.1:8080";
+        let listen = checker.parse("listen", &self.listen, address);
         if !self.kafka.split(',').all(is_host_and_port) {
-            mistakes.push(format!(
-                "--kafka is '{}': give host:port, such as localhost:9092",
-                self.kafka
-            ));
+            checker.report("kafka", &self.kafka, "host:port, such as localhost:9092");
         }
         if !is_topic(&self.topic) {
-            mistakes.push(format!(
-                "--topic is '{}': give 1 to 249 letters, digits, '.', '_' or '-'",
-                self.topic
-            ));
+            let expected = "1 to 249 letters, digits, '.', '_' or '-'";
+            checker.report("topic", &self.topic, expected);
         }
-        let seed = self.seed.as_deref().map(str::parse::<u64>).transpose();
-        if seed.is_err() {
-            mistakes.push(format!(
-                "--seed is '{}': give a whole number",
-                self.seed.as_deref().unwrap_or_default()
-            ));
-        }
-        let max_delay = self.max_delay_ms.parse::<u32>();
-        if max_delay.is_err() {
-            mistakes.push(format!(
-                "--max-delay-ms is '{}': give a whole number of milliseconds",
-                self.max_delay_ms
-            ));
-        }
-        let (Ok(service), Ok(listen), Ok(seed), Ok(max_delay), true) =
-            (service, listen, seed, max_delay, mistakes.is_empty())
-        else {
-            return (None, mistakes);
-        };
-        let settings = Settings {
-            service,
-            listen,
-            inventory,
-            billing,
-            delivery,
-            notification,
-            kafka: self.kafka.clone(),
-            topic: self.topic.clone(),
-            seed,
-            max_delay: Duration::from_millis(max_delay.into()),
-        };
-        (Some(settings), mistakes)
+        let seed = self.seed.as_deref();
+        let seed = seed.map(|seed| checker.parse::<u64>("seed", seed, "a whole number"));
+        let milliseconds = "a whole number of milliseconds";
+        let max_delay = checker.parse::<u32>("max-delay-ms", &self.max_delay_ms, milliseconds);
+        let settings = (|| {
+            Some(Settings {
+                service: service.ok()?,
+                listen: listen?,
+                inventory,
+                billing,
+                delivery,
+                notification,
+                kafka: self.kafka.clone(),
+                topic: self.topic.clone(),
+                seed: seed.flatten(),
+                max_delay: Duration::from_millis(max_delay?.into()),
+            })
+        })();
+        (
+            settings.filter(|_| checker.errors.is_empty()),
+            checker.errors,
+        )
     }
 }
 
-// === impl Service ===
+/// Collects the mistakes of all options, so that they are reported together.
+#[derive(Default)]
+struct OptionChecker {
+    errors: Vec<String>,
+}
 
-impl std::fmt::Display for Service {
+// === impl OptionChecker ===
+
+impl OptionChecker {
+    fn report(&mut self, option: &str, value: &str, expected: &str) {
+        self.errors
+            .push(format!("--{option} '{value}': expected {expected}"));
+    }
+
+    fn parse<T: FromStr>(&mut self, option: &str, value: &str, expected: &str) -> Option<T> {
+        let parsed = value.parse();
+        if parsed.is_err() {
+            self.report(option, value, expected);
+        }
+        parsed.ok()
+    }
+
+    /// Returns the URL without a trailing slash. It has a host and no path.
+    fn url(&mut self, option: &str, value: &str) -> String {
+        let url = value.trim_end_matches('/');
+        let authority = url.strip_prefix("http://");
+        let has_no_path = authority.is_some_and(|rest| !rest.is_empty() && !rest.contains('/'));
+        let uri = url.parse::<Uri>();
+        let has_host = uri.is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+        if !(has_no_path && has_host) {
+            self.report(
+                option,
+                value,
+                &format!("a URL such as http://{option}:8080"),
+            );
+        }
+        url.to_owned()
+    }
+}
+
+// === impl ServiceName ===
+
+impl std::fmt::Display for ServiceName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Eshop => "eshop",
@@ -233,7 +245,7 @@ fn is_host_and_port(address: &str) -> bool {
     })
 }
 
-/// Kafka's own rule for topic names.
+/// Kafka's rule for topic names (`org.apache.kafka.common.internals.Topic`).
 fn is_topic(name: &str) -> bool {
     (1..=249).contains(&name.len())
         && name != "."

@@ -1,15 +1,17 @@
-//! What both kinds of wiring do with records: follow one that was sent, read one that came, tell what went wrong.
+//! Records, as both kinds of wiring use them: log failed deliveries, read the order of a record.
 
 use rdkafka::Message as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::future_producer::OwnedDeliveryResult;
 
-/// What became of a record that was received: what its handler says, and whether its offset was stored.
-pub(crate) type Received = Result<(Result<(), String>, Result<(), KafkaError>), KafkaError>;
+use crate::output;
 
-/// Follows a record that was handed to the client library until the broker has it; its fate is only logged.
-pub(crate) fn watch<D, R, E>(enqueued: Result<D, (KafkaError, R)>)
+/// A received record: the result of its handler, and of storing its offset.
+pub(crate) type ReceiveResult = Result<(Result<(), String>, Result<(), KafkaError>), KafkaError>;
+
+/// Logs the failed delivery of an enqueued record.
+pub(crate) fn log_delivery<D, R, E>(enqueued: Result<D, (KafkaError, R)>)
 where
     D: Future<Output = Result<OwnedDeliveryResult, E>> + Send + 'static,
     E: Send,
@@ -18,26 +20,26 @@ where
         Ok(delivery) => {
             tokio::spawn(async move {
                 if let Ok(Err((error, _))) = delivery.await {
-                    crate::log(&format!("the record was not delivered: {error}"));
+                    output::log(&format!("record delivery failed: {error}"));
                 }
             });
         }
-        Err((error, _)) => crate::log(&format!("the record was not sent: {error}")),
+        Err((error, _)) => output::log(&format!("record enqueue failed: {error}")),
     }
 }
 
-/// The order that a record is for: its key.
+/// Returns the order of a record, its key.
 pub(crate) fn order(message: &BorrowedMessage<'_>) -> Option<String> {
     message
         .key()
         .map(|key| String::from_utf8_lossy(key).into_owned())
 }
 
-pub(crate) fn log_failure(received: Received) {
+pub(crate) fn log_failure(received: ReceiveResult) {
     match received {
-        Err(error) => crate::log(&format!("cannot receive: {error}")),
-        Ok((Err(error), _)) => crate::log(&format!("the record was not handled: {error}")),
-        Ok((_, Err(error))) => crate::log(&format!("the record's offset was not stored: {error}")),
+        Err(error) => output::log(&format!("receive failed: {error}")),
+        Ok((Err(error), _)) => output::log(&format!("record handler failed: {error}")),
+        Ok((_, Err(error))) => output::log(&format!("storing the offset failed: {error}")),
         Ok((Ok(()), Ok(()))) => {}
     }
 }

@@ -1,88 +1,74 @@
-//! What the services do, as in the article: the same paths, the same answers.
+//! The six services of the article, with its paths and responses.
 
 mod billing;
+mod call;
 mod checkout;
 mod consumer;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rdkafka::error::KafkaError;
 use tokio::sync::oneshot;
 
-use crate::delay::Delays;
-use crate::options::{Service, Settings};
-use crate::wiring::Wiring;
+use crate::delay::RandomDelays;
+use crate::options::{ServiceName, Settings};
+use crate::wiring::ServiceWiring;
 
-/// A service that has been started.
-pub(crate) struct Started {
+/// A started service.
+pub(crate) struct StartedService {
     routes: Router,
     assigned: Option<oneshot::Receiver<()>>,
 }
 
-/// A request that could not be served: a service behind this one failed.
-#[derive(Debug)]
-pub(crate) struct Failure(pub(crate) String);
-
-/// Makes the service that the settings name.
-pub(crate) fn start(settings: &Settings, wiring: &Wiring) -> Result<Started, KafkaError> {
-    let delays = Arc::new(Delays::new(settings));
+/// Starts the service that the settings name.
+pub(crate) fn start(
+    settings: &Settings,
+    wiring: &ServiceWiring,
+) -> Result<StartedService, KafkaError> {
+    let delays = Arc::new(RandomDelays::new(settings));
     let routes = match settings.service {
-        Service::Eshop => checkout::routes(settings, wiring)?,
-        Service::Inventory => one_step("/createOrder", "Your order has been created!", delays),
-        Service::Billing => billing::routes(delays),
-        Service::Delivery => one_step("/arrangeDelivery", "Your order is on the way!", delays),
-        Service::Notification => one_step("/sendEmail", "Email sent out!", delays),
-        Service::KafkaConsumer => {
+        ServiceName::Eshop => checkout::routes(settings, wiring)?,
+        ServiceName::Inventory => one_step("/createOrder", "Your order has been created!", delays),
+        ServiceName::Billing => billing::routes(delays),
+        ServiceName::Delivery => one_step("/arrangeDelivery", "Your order is on the way!", delays),
+        ServiceName::Notification => one_step("/sendEmail", "Email sent out!", delays),
+        ServiceName::KafkaConsumer => {
             let assigned = consumer::start(settings, wiring)?;
-            return Ok(Started {
+            return Ok(StartedService {
                 routes: Router::new(),
                 assigned: Some(assigned),
             });
         }
     };
-    Ok(Started {
+    Ok(StartedService {
         routes,
         assigned: None,
     })
 }
 
-/// A service that takes a while and says that it is done.
-fn one_step(path: &'static str, answer: &'static str, delays: Arc<Delays>) -> Router {
+/// Returns the routes of a service that works for a while and responds.
+fn one_step(path: &'static str, response: &'static str, delays: Arc<RandomDelays>) -> Router {
     Router::new().route(
         path,
         get(async move || {
             delays.work().await;
-            answer
+            response
         }),
     )
 }
 
-/// The URL for this order; as it is, where no order was named.
-fn for_order(url: &str, order: Option<&str>) -> String {
-    order.map_or_else(|| url.to_owned(), |order| format!("{url}?order={order}"))
-}
+// === impl StartedService ===
 
-// === impl Started ===
-
-impl Started {
-    /// What it answers by HTTP, once it can do its work: the consumer when the broker has given it partitions.
+impl StartedService {
+    /// Waits until the service can work and returns its routes. The consumer can work once the
+    /// broker has assigned partitions to it.
     pub(crate) async fn ready(self) -> Router {
         if let Some(assigned) = self.assigned {
-            // An error means that the consumer is gone, and it has said why.
+            // The sender is dropped only with the consumer, which has logged the reason.
             assigned.await.unwrap_or_default();
         }
         self.routes
-    }
-}
-
-// === impl Failure ===
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        (StatusCode::BAD_GATEWAY, self.0).into_response()
     }
 }

@@ -1,97 +1,125 @@
 /** Calls to the collector's query API. */
-import { absolute } from '../shell/navigation';
-import type { CompleteAnswer, JourneyAnswer, LiveAnswer, MapAnswer, SearchAnswer, TraceAnswer } from './types';
+import { absoluteUrl } from '../shell/navigation';
+import type {
+  CompletionResponse,
+  JourneyResponse,
+  LiveResponse,
+  MapResponse,
+  SearchResponse,
+  TraceResponse,
+} from './types';
 
-const PATIENCE_MS = 30_000;
+const REQUEST_TIMEOUT_MS = 30_000;
 
-export type FailureKind = 'unreachable' | 'slow' | 'not-found' | 'refused' | 'unreadable';
+export type ApiErrorKind = 'unreachable' | 'timeout' | 'not-found' | 'rejected' | 'malformed';
 
-export class ApiFailure extends Error {
+export class ApiError extends Error {
   constructor(
-    readonly kind: FailureKind,
+    readonly kind: ApiErrorKind,
     message: string,
-    /** In a query: the place of the mistake, in characters. */
+    /** Position of a syntax error in the query, in characters. */
     readonly position?: number,
   ) {
     super(message);
-    this.name = 'ApiFailure';
+    this.name = 'ApiError';
   }
 }
 
-export function search(params: URLSearchParams, signal: AbortSignal): Promise<SearchAnswer> {
-  return ask(`api/throughline/search?${params}`, signal);
+export function search(params: URLSearchParams, signal: AbortSignal): Promise<SearchResponse> {
+  return requestJson(`api/throughline/search?${params}`, signal);
 }
 
-export function fetchTrace(id: string, signal: AbortSignal): Promise<TraceAnswer> {
-  return ask(`api/throughline/traces/${encodeURIComponent(id)}`, signal);
+export function fetchTrace(id: string, signal: AbortSignal): Promise<TraceResponse> {
+  return requestJson(`api/throughline/traces/${encodeURIComponent(id)}`, signal);
 }
 
-export function fetchJourney(id: string, signal: AbortSignal): Promise<JourneyAnswer> {
-  return ask(`api/throughline/journey/${encodeURIComponent(id)}`, signal);
+export function fetchJourney(id: string, signal: AbortSignal): Promise<JourneyResponse> {
+  return requestJson(`api/throughline/journey/${encodeURIComponent(id)}`, signal);
 }
 
-export function fetchMap(params: URLSearchParams, signal: AbortSignal): Promise<MapAnswer> {
-  return ask(`api/throughline/map?${params}`, signal);
+export function fetchMap(params: URLSearchParams, signal: AbortSignal): Promise<MapResponse> {
+  return requestJson(`api/throughline/map?${params}`, signal);
 }
 
-export function fetchLive(since: string, signal: AbortSignal): Promise<LiveAnswer> {
-  return ask(`api/throughline/live?${new URLSearchParams({ since })}`, signal);
+export function fetchLive(since: string, signal: AbortSignal): Promise<LiveResponse> {
+  return requestJson(`api/throughline/live?${new URLSearchParams({ since })}`, signal);
 }
 
-export type Wanted = 'keys' | 'values' | 'services' | 'operations' | 'topics';
+export type CompletionKind = 'keys' | 'values' | 'services' | 'operations' | 'topics';
 
-export function complete(what: Wanted, params: Record<string, string>, signal: AbortSignal): Promise<CompleteAnswer> {
-  return ask(`api/throughline/complete?${new URLSearchParams({ what, ...params })}`, signal);
+export function complete(
+  kind: CompletionKind,
+  params: Record<string, string>,
+  signal: AbortSignal,
+): Promise<CompletionResponse> {
+  return requestJson(
+    `api/throughline/complete?${new URLSearchParams({ what: kind, ...params })}`,
+    signal,
+  );
 }
 
-/** The texts of a completion, most frequent first. */
-export async function completeTexts(what: Wanted, params: Record<string, string>, signal: AbortSignal): Promise<string[]> {
-  const { items } = await complete(what, { limit: '1000', ...params }, signal);
+/** Returns the completions as texts, most frequent first. */
+export async function completeTexts(
+  kind: CompletionKind,
+  params: Record<string, string>,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const { items } = await complete(kind, { limit: '1000', ...params }, signal);
   return items.map((item) => item.text);
 }
 
-/** A trace in Jaeger's JSON, as text. */
+/** Returns a trace in Jaeger's JSON, as text. */
 export async function fetchJaegerText(id: string, signal: AbortSignal): Promise<string> {
-  const answer = await get(`api/traces/${encodeURIComponent(id)}`, signal);
-  if (!answer.ok) throw await failureOf(answer);
-  return answer.text();
+  const response = await get(`api/traces/${encodeURIComponent(id)}`, signal);
+  if (!response.ok) throw await errorFrom(response);
+  return response.text();
 }
 
-/** A trace in OTLP's JSON (`resourceSpans`). */
+/** Returns a trace in OTLP's JSON (`resourceSpans`). */
 export async function fetchOtlp(id: string, signal: AbortSignal): Promise<unknown> {
-  const answer = await get(`api/v3/traces/${encodeURIComponent(id)}`, signal);
-  if (!answer.ok) throw await failureOf(answer);
-  const body = (await answer.json()) as { result?: unknown };
+  const response = await get(`api/v3/traces/${encodeURIComponent(id)}`, signal);
+  if (!response.ok) throw await errorFrom(response);
+  const body = (await response.json()) as { result?: unknown };
   return body.result ?? body;
 }
 
-async function ask<T>(path: string, signal: AbortSignal): Promise<T> {
-  const answer = await get(path, signal);
-  if (!answer.ok) throw await failureOf(answer);
-  const body: unknown = await answer.json().catch(() => undefined);
+async function requestJson<T>(path: string, signal: AbortSignal): Promise<T> {
+  const response = await get(path, signal);
+  if (!response.ok) throw await errorFrom(response);
+  const body: unknown = await response.json().catch(() => undefined);
   if (typeof body !== 'object' || body === null) {
-    throw new ApiFailure('unreadable', 'the answer is not the JSON of the query API');
+    throw new ApiError('malformed', 'the response is not valid JSON of the query API');
   }
   return body as T;
 }
 
-async function failureOf(answer: Response): Promise<ApiFailure> {
-  const body = (await answer.json().catch(() => undefined)) as { message?: unknown; position?: unknown } | undefined;
-  const kind = answer.status === 404 ? 'not-found' : 'refused';
-  const message = typeof body?.message === 'string' ? body.message : `the collector answered ${answer.status}`;
-  return new ApiFailure(kind, message, typeof body?.position === 'number' ? body.position : undefined);
+async function errorFrom(response: Response): Promise<ApiError> {
+  const body = (await response.json().catch(() => undefined)) as
+    | { message?: unknown; position?: unknown }
+    | undefined;
+  const kind = response.status === 404 ? 'not-found' : 'rejected';
+  const message =
+    typeof body?.message === 'string'
+      ? body.message
+      : `the collector returned HTTP ${response.status}`;
+  return new ApiError(
+    kind,
+    message,
+    typeof body?.position === 'number' ? body.position : undefined,
+  );
 }
 
 async function get(path: string, signal: AbortSignal): Promise<Response> {
-  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
   try {
-    return await fetch(absolute(path), {
+    return await fetch(absoluteUrl(path), {
       headers: { accept: 'application/json' },
-      signal: AbortSignal.any([signal, patience]),
+      signal: AbortSignal.any([signal, timeout]),
     });
   } catch (error) {
     if (signal.aborted) throw error;
-    if (patience.aborted) throw new ApiFailure('slow', `no answer within ${PATIENCE_MS / 1e3} seconds`);
-    throw new ApiFailure('unreachable', 'the collector cannot be reached');
+    if (timeout.aborted)
+      throw new ApiError('timeout', `no response within ${REQUEST_TIMEOUT_MS / 1e3} seconds`);
+    throw new ApiError('unreachable', 'the collector cannot be reached');
   }
 }

@@ -1,20 +1,20 @@
-/** Traces that the reader opened from files: they live as long as the page. */
-import type { TraceAnswer } from './types';
+/** Traces opened from files; they are kept until the page is closed or reloaded. */
+import type { TraceResponse } from './types';
 
-export type Format = 'jaeger' | 'otlp';
+export type TraceFormat = 'jaeger' | 'otlp';
 
 export interface OpenedTrace {
-  readonly answer: TraceAnswer;
-  /** How the file had it. */
-  readonly format: Format;
-  /** The trace, alone, as a document of that format. */
+  readonly response: TraceResponse;
+  /** Format of the file. */
+  readonly format: TraceFormat;
+  /** Returns the trace alone, as a document of that format. */
   readonly document: () => unknown;
 }
 
 const opened = new Map<string, OpenedTrace>();
 
-export function keepOpened(traces: readonly OpenedTrace[]): void {
-  for (const trace of traces) opened.set(trace.answer.trace_id, trace);
+export function addOpenedTraces(traces: readonly OpenedTrace[]): void {
+  for (const trace of traces) opened.set(trace.response.trace_id, trace);
 }
 
 export function openedTrace(id: string): OpenedTrace | undefined {

@@ -1,105 +1,38 @@
 /**
- * Answers of the collector's own query API (`/api/throughline/*`), as `docs/openapi.json` has them.
+ * Responses of the collector's own query API (`/api/throughline/*`), as in `docs/openapi.json`.
  *
- * Times are microseconds; `strings[0]` is empty and stands for "not said".
+ * Times are microseconds. The columns of a trace are defined in `columns.ts`.
  */
-
-export type Numbers = readonly number[];
-export type MaybeNumbers = readonly (number | null)[];
-
-export interface SpanColumns {
-  /** Ids, 16 hexadecimal digits each, one behind the other. */
-  readonly id: string;
-  readonly parent: Numbers;
-  readonly start: Numbers;
-  readonly duration: Numbers;
-  readonly name: Numbers;
-  /** 0 not said, 1 internal, 2 server, 3 client, 4 producer, 5 consumer. */
-  readonly kind: Numbers;
-  /** 0 not said, 1 ok, 2 failed. */
-  readonly status: Numbers;
-  readonly resource: Numbers;
-  readonly scope: Numbers;
-  readonly pair: Numbers;
-  readonly pair_end: Numbers;
-}
-
-export interface PairColumns {
-  readonly key: Numbers;
-  /** A letter per value: `s` text, `i` whole number, `d` number, `b` truth, `x` bytes, `a` list, `m` map, `n` none. */
-  readonly kind: string;
-  readonly value: readonly unknown[];
-}
-
-export interface EventColumns {
-  readonly row: Numbers;
-  readonly time: Numbers;
-  readonly name: Numbers;
-  readonly pair: Numbers;
-  readonly pair_end: Numbers;
-}
-
-export interface LinkColumns {
-  readonly row: Numbers;
-  readonly trace: Numbers;
-  readonly span: Numbers;
-  readonly target: Numbers;
-  readonly pair: Numbers;
-  readonly pair_end: Numbers;
-}
-
-export interface MessageColumns {
-  readonly row: Numbers;
-  readonly topic: Numbers;
-  readonly group: Numbers;
-  readonly partition: MaybeNumbers;
-  readonly offset: MaybeNumbers;
-  readonly lag: MaybeNumbers;
-  readonly queue: MaybeNumbers;
-  readonly producer: Numbers;
-}
-
-export interface EvidenceColumns {
-  readonly row: Numbers;
-  readonly name: Numbers;
-  readonly inferred: readonly boolean[];
-  readonly confidence: MaybeNumbers;
-}
-
-export interface RowTexts {
-  readonly row: Numbers;
-  readonly text: Numbers;
-}
+import type { TraceTables } from './columns';
 
 export interface ResourceEntry {
   readonly service: number;
-  readonly pair: Numbers;
+  readonly pair: readonly number[];
 }
 
 export interface ScopeEntry {
   readonly name: number;
   readonly version: number;
-  readonly pair: Numbers;
+  readonly pair: readonly number[];
 }
 
-export interface TraceAnswer {
+export interface TraceResponse extends Omit<TraceTables, 'spans' | 'pairs'> {
   readonly trace_id: string;
+  /** Start of the trace in microseconds since the epoch; all times in the tables count from it. */
   readonly origin: number;
   readonly duration: number;
+  /** Number of spans left out because the trace exceeds the limit of a response. */
   readonly omitted: number;
   readonly strings: readonly string[];
-  readonly pairs: PairColumns;
   readonly resources: readonly ResourceEntry[];
   readonly scopes: readonly ScopeEntry[];
-  readonly spans: SpanColumns;
-  readonly events: EventColumns;
-  readonly links: LinkColumns;
-  readonly messages: MessageColumns;
-  readonly evidence: EvidenceColumns;
-  readonly status_messages: RowTexts;
-  readonly trace_states: RowTexts;
-  readonly missing_parents: { readonly row: Numbers; readonly id: readonly string[] };
-  readonly dropped: { readonly row: Numbers; readonly count: Numbers };
+  /** `id`: span IDs of 16 hexadecimal digits each, concatenated. */
+  readonly spans: TraceTables['spans'] & { readonly id: string };
+  /**
+   * `kind` has one letter per value: `s` string, `i` integer, `d` double, `b` boolean, `x` bytes,
+   * `a` array, `m` map, `n` null.
+   */
+  readonly pairs: TraceTables['pairs'] & { readonly kind: string };
 }
 
 export interface ServiceShare {
@@ -124,14 +57,14 @@ export interface TraceSummary {
   readonly matched: readonly string[];
 }
 
-export interface SearchAnswer {
+export interface SearchResponse {
   readonly traces: readonly TraceSummary[];
   readonly next?: string | null;
   readonly total?: number | null;
   readonly live: string;
 }
 
-export interface CompleteAnswer {
+export interface CompletionResponse {
   readonly items: readonly { readonly text: string; readonly count: number }[];
   readonly more: boolean;
 }
@@ -161,7 +94,7 @@ export interface JourneyLink {
 
 export type JourneyTrace = TraceSummary & { readonly hop: number };
 
-export interface JourneyAnswer {
+export interface JourneyResponse {
   readonly traces: readonly JourneyTrace[];
   readonly links: readonly JourneyLink[];
   readonly missing: readonly string[];
@@ -195,7 +128,7 @@ export interface MapEdge {
   readonly lag_max?: number | null;
 }
 
-export interface MapAnswer {
+export interface MapResponse {
   readonly start: number;
   readonly end: number;
   readonly seconds: number;
@@ -206,7 +139,7 @@ export interface MapAnswer {
   readonly more: boolean;
 }
 
-export interface LiveAnswer {
+export interface LiveResponse {
   readonly cursor: string;
   readonly changed: readonly string[];
   readonly more: boolean;

@@ -1,23 +1,25 @@
 /**
- * A plain layered layout for graphs too large for a careful one: linear in nodes and edges.
+ * A simple layered layout for graphs that are too large for dagre: linear in nodes and edges.
  *
- * Each node stands one layer right of the last of those that lead to it; within a layer nodes stand
- * near the middle of their neighbours. Cycles are opened where the walk meets itself.
+ * Each node is one layer to the right of its last predecessor; within a layer, nodes are placed
+ * near the average position of their neighbours. Cycles are broken where the traversal closes them.
  */
-import type { EdgeEnds, NodeBox, Placed } from './layout';
+import type { EdgeEnds, GraphLayout, NodeBox } from './geometry';
 
 const LAYER_GAP = 120;
 const NODE_GAP = 18;
 const SWEEPS = 4;
 
-export function placeInLayers(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): Placed {
+export function layoutInLayers(nodes: readonly NodeBox[], edges: readonly EdgeEnds[]): GraphLayout {
   const index = new Map(nodes.map((node, i) => [node.id, i]));
   const ends = edges.map(({ from, to }) => [index.get(from) ?? 0, index.get(to) ?? 0] as const);
   const forward = withoutCycles(nodes.length, ends);
-  const layers = layered(nodes.length, forward);
-  order(layers, forward, nodes.length);
-  const places = new Map<string, { x: number; y: number }>();
-  const heights = layers.map((layer) => layer.reduce((sum, node) => sum + (nodes[node]?.height ?? 0) + NODE_GAP, 0));
+  const layers = assignLayers(nodes.length, forward);
+  orderLayers(layers, forward, nodes.length);
+  const positions = new Map<string, { x: number; y: number }>();
+  const heights = layers.map((layer) =>
+    layer.reduce((sum, node) => sum + (nodes[node]?.height ?? 0) + NODE_GAP, 0),
+  );
   const height = Math.max(0, ...heights);
   let x = 16;
   layers.forEach((layer, l) => {
@@ -25,20 +27,25 @@ export function placeInLayers(nodes: readonly NodeBox[], edges: readonly EdgeEnd
     let y = (height - (heights[l] ?? 0)) / 2 + 16;
     for (const node of layer) {
       const box = nodes[node] as NodeBox;
-      places.set(box.id, { x: x + width / 2, y: y + box.height / 2 });
+      positions.set(box.id, { x: x + width / 2, y: y + box.height / 2 });
       y += box.height + NODE_GAP;
     }
     x += width + LAYER_GAP;
   });
-  return { nodes: places, edges: lines(nodes, edges, places), width: Math.max(0, x - LAYER_GAP + 16), height: height + 32 };
+  return {
+    nodes: positions,
+    edges: edgePaths(nodes, edges, positions),
+    width: Math.max(0, x - LAYER_GAP + 16),
+    height: height + 32,
+  };
 }
 
 type Ends = readonly (readonly [number, number])[];
 
-/** The edges without those that close a cycle. */
+/** Returns the edges without those that close a cycle. */
 function withoutCycles(count: number, ends: Ends): Ends {
   const out = outgoing(count, ends);
-  // 0: not seen, 1: on the way, 2: done.
+  // 0: not visited, 1: on the current path, 2: done.
   const state = new Uint8Array(count);
   const back = new Set<number>();
   for (let root = 0; root < count; root++) {
@@ -65,11 +72,13 @@ function withoutCycles(count: number, ends: Ends): Ends {
 
 function outgoing(count: number, ends: Ends): number[][] {
   const out: number[][] = Array.from({ length: count }, () => []);
-  ends.forEach(([from], edge) => out[from]?.push(edge));
+  ends.forEach(([from], edge) => {
+    out[from]?.push(edge);
+  });
   return out;
 }
 
-function layered(count: number, ends: Ends): number[][] {
+function assignLayers(count: number, ends: Ends): number[][] {
   const out = outgoing(count, ends);
   const waiting = new Int32Array(count);
   for (const [, to] of ends) waiting[to] = (waiting[to] ?? 0) + 1;
@@ -84,15 +93,23 @@ function layered(count: number, ends: Ends): number[][] {
     }
   }
   const layers: number[][] = [];
-  layer.forEach((l, node) => (layers[l] ??= []).push(node));
+  layer.forEach((l, node) => {
+    const members = layers[l];
+    if (members) members.push(node);
+    else layers[l] = [node];
+  });
   return layers.filter((members) => members !== undefined);
 }
 
-/** Puts nodes near the middle of their neighbours, there and back a few times. */
-function order(layers: number[][], ends: Ends, count: number): void {
+/** Moves nodes towards the average position of their neighbours, in several sweeps. */
+function orderLayers(layers: number[][], ends: Ends, count: number): void {
   const place = new Float64Array(count);
-  const note = (members: readonly number[]) => members.forEach((node, i) => (place[node] = (i + 0.5) / members.length));
-  layers.forEach(note);
+  const updatePositions = (members: readonly number[]) => {
+    members.forEach((node, i) => {
+      place[node] = (i + 0.5) / members.length;
+    });
+  };
+  layers.forEach(updatePositions);
   const near: number[][] = Array.from({ length: count }, () => []);
   for (const [from, to] of ends) {
     near[from]?.push(to);
@@ -100,22 +117,28 @@ function order(layers: number[][], ends: Ends, count: number): void {
   }
   const middle = (node: number) => {
     const all = near[node] ?? [];
-    return all.length === 0 ? (place[node] ?? 0) : all.reduce((sum, other) => sum + (place[other] ?? 0), 0) / all.length;
+    return all.length === 0
+      ? (place[node] ?? 0)
+      : all.reduce((sum, other) => sum + (place[other] ?? 0), 0) / all.length;
   };
   for (let sweep = 0; sweep < SWEEPS; sweep++) {
     for (const members of sweep % 2 === 0 ? layers : [...layers].reverse()) {
       const wanted = new Map(members.map((node) => [node, middle(node)]));
       members.sort((a, b) => (wanted.get(a) ?? 0) - (wanted.get(b) ?? 0));
-      note(members);
+      updatePositions(members);
     }
   }
 }
 
-function lines(nodes: readonly NodeBox[], edges: readonly EdgeEnds[], places: ReadonlyMap<string, { x: number; y: number }>) {
+function edgePaths(
+  nodes: readonly NodeBox[],
+  edges: readonly EdgeEnds[],
+  positions: ReadonlyMap<string, { x: number; y: number }>,
+) {
   const widths = new Map(nodes.map((node) => [node.id, node.width]));
   return new Map(
     edges.map(({ id, from, to }) => {
-      const [a, b] = [places.get(from) ?? { x: 0, y: 0 }, places.get(to) ?? { x: 0, y: 0 }];
+      const [a, b] = [positions.get(from) ?? { x: 0, y: 0 }, positions.get(to) ?? { x: 0, y: 0 }];
       const start = a.x + (widths.get(from) ?? 0) / 2;
       const end = b.x - (widths.get(to) ?? 0) / 2;
       const bend = Math.max(40, Math.abs(end - start) / 2);

@@ -1,23 +1,29 @@
-/** What goes between services and topics, in figures; the same as the map, for reading. */
-import type { MapEdge } from '../api/types';
-import { linkTo } from '../shell/navigation';
-import { EVERYTHING, searchPath, type Lookback } from '../search/query';
-import { formatDuration } from '../trace/format';
-import { formatRate } from '../trace/rate';
+/** The connections between services and topics as a table, with the same figures as the map. */
 
-/** Messages first: they are what other maps leave out. */
+import type { MapEdge } from '../api/types';
+import { DEFAULT_QUERY, type Lookback, searchPath } from '../search/query';
+import { Link } from '../shell/Link';
+import { formatDuration, formatRate } from '../trace/format';
+
+/** Messages come first, because other service maps leave them out. */
 const ORDER = ['receive', 'send', 'call'];
 const KINDS = { call: 'calls', send: 'sends to', receive: 'is received by' } as const;
 
-export function EdgeTable({ edges, lookback }: { readonly edges: readonly MapEdge[]; readonly lookback: Lookback }) {
+export function EdgeTable({
+  edges,
+  lookback,
+}: {
+  readonly edges: readonly MapEdge[];
+  readonly lookback: Lookback;
+}) {
   return (
-    <div className="edge-scroll" tabIndex={0} role="region" aria-label="Connections">
+    <section className="edge-scroll" tabIndex={0} aria-label="Connections">
       <table className="edge-table">
         <thead>
           <tr>
             <th scope="col">From</th>
             <th scope="col">
-              <span className="unseen">Relation</span>
+              <span className="visually-hidden">Relation</span>
             </th>
             <th scope="col">To</th>
             <th scope="col">Rate</th>
@@ -25,18 +31,24 @@ export function EdgeTable({ edges, lookback }: { readonly edges: readonly MapEdg
             <th scope="col">Errors</th>
             <th scope="col">p50</th>
             <th scope="col">p95</th>
-            <th scope="col">Wait p50</th>
-            <th scope="col">Wait p95</th>
-            <th scope="col">Lag</th>
+            <th scope="col">Queue p50</th>
+            <th scope="col">Queue p95</th>
+            <th scope="col">Max lag</th>
           </tr>
         </thead>
         <tbody>
-          {[...edges].sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind)).map((edge) => (
-            <Row key={`${edge.kind} ${edge.from} ${edge.to} ${edge.group}`} edge={edge} lookback={lookback} />
-          ))}
+          {[...edges]
+            .sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind))
+            .map((edge) => (
+              <Row
+                key={`${edge.kind} ${edge.from} ${edge.to} ${edge.group}`}
+                edge={edge}
+                lookback={lookback}
+              />
+            ))}
         </tbody>
       </table>
-    </div>
+    </section>
   );
 }
 
@@ -44,21 +56,20 @@ function Row({ edge, lookback }: { readonly edge: MapEdge; readonly lookback: Lo
   const { kind, from, to, group } = edge;
   const isMessage = kind !== 'call';
   const target = {
-    ...EVERYTHING,
+    ...DEFAULT_QUERY,
     lookback,
     service: kind === 'receive' ? to : from,
     topic: kind === 'send' ? to : kind === 'receive' ? from : '',
     errors: edge.errors > 0,
   };
-  const micros = (value: number | null | undefined) => (value === null || value === undefined ? '' : formatDuration(value));
+  const micros = (value: number | null | undefined) =>
+    value === null || value === undefined ? '' : formatDuration(value);
   return (
     <tr>
       <td>
         <bdi>{from}</bdi>
       </td>
-      <td className={isMessage ? 'queue-note' : 'quiet'}>
-        {KINDS[kind]}
-      </td>
+      <td className={isMessage ? 'queue-note' : 'quiet'}>{KINDS[kind]}</td>
       <td>
         <bdi>{to}</bdi>
         {group && (
@@ -70,15 +81,22 @@ function Row({ edge, lookback }: { readonly edge: MapEdge; readonly lookback: Lo
       </td>
       <td className="figure">{formatRate(edge.rate)}/s</td>
       <td className="figure">
-        <a {...linkTo(searchPath({ ...target, errors: false }))} aria-label={`${edge.count}: search traces from ${from} to ${to}`}>
+        <Link
+          to={searchPath({ ...target, errors: false })}
+          aria-label={`${edge.count}: search traces from ${from} to ${to}`}
+        >
           {edge.count}
-        </a>
+        </Link>
       </td>
       <td className="figure">
         {edge.errors > 0 ? (
-          <a className="failure-note" {...linkTo(searchPath(target))} aria-label={`${edge.errors} errors: search traces from ${from} to ${to} with errors`}>
+          <Link
+            className="failure-note"
+            to={searchPath(target)}
+            aria-label={`${edge.errors} errors: search traces from ${from} to ${to} with errors`}
+          >
             {edge.errors}
-          </a>
+          </Link>
         ) : (
           0
         )}

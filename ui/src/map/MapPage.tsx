@@ -1,19 +1,20 @@
-/** The map of the system: services, topics and what goes between them, over a time. */
+/** The service map: services, topics and their connections over a time range. */
+
 import { useEffect, useMemo, useState } from 'react';
 import { fetchMap } from '../api/client';
-import type { MapAnswer, MapEdge, MapService, MapTopic } from '../api/types';
-import { GraphCanvas, type CanvasEdge, type CanvasNode } from '../graph/GraphCanvas';
-import { Empty, Failed, Loading } from '../shell/Notice';
-import { go, linkTo } from '../shell/navigation';
+import type { MapEdge, MapResponse, MapService, MapTopic } from '../api/types';
+import { type CanvasEdge, type CanvasNode, GraphCanvas } from '../graph/GraphCanvas';
+import { DEFAULT_QUERY, LOOKBACKS, type Lookback, searchPath } from '../search/query';
+import { Link } from '../shell/Link';
+import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
+import { navigate } from '../shell/navigation';
 import { useRequest } from '../shell/request';
-import { EVERYTHING, LOOKBACKS, searchPath, type Lookback } from '../search/query';
 import { serviceColours } from '../trace/colour';
-import { formatDuration } from '../trace/format';
-import { formatRate } from '../trace/rate';
+import { formatDuration, formatRate } from '../trace/format';
 import { EdgeTable } from './EdgeTable';
 
-/** Nodes that are laid out at once. */
-const MOST_NODES = 250;
+/** Maximum number of nodes in the layout. */
+const MAX_NODES = 250;
 
 export default function MapPage({ query }: { readonly query: string }) {
   const params = new URLSearchParams(query);
@@ -21,7 +22,13 @@ export default function MapPage({ query }: { readonly query: string }) {
   const lookback: Lookback = Object.hasOwn(LOOKBACKS, wanted) ? (wanted as Lookback) : '1h';
   const found = useRequest(lookback, (signal) => {
     const end = Date.now() * 1e3;
-    return fetchMap(new URLSearchParams({ start: String(end - LOOKBACKS[lookback].minutes * 60e6), end: String(end) }), signal);
+    return fetchMap(
+      new URLSearchParams({
+        start: String(end - LOOKBACKS[lookback].minutes * 60e6),
+        end: String(end),
+      }),
+      signal,
+    );
   });
   useEffect(() => {
     document.title = 'Map · Throughline';
@@ -29,10 +36,13 @@ export default function MapPage({ query }: { readonly query: string }) {
   return (
     <main className="page map-page">
       <div className="map-head">
-        <h1>Map of the system</h1>
+        <h1>Service map</h1>
         <label>
-          <span className="unseen">Look back</span>
-          <select value={lookback} onChange={(event) => go(`map?lookback=${event.target.value}`)}>
+          <span className="visually-hidden">Time range</span>
+          <select
+            value={lookback}
+            onChange={(event) => navigate(`map?lookback=${event.target.value}`)}
+          >
             {Object.entries(LOOKBACKS).map(([value, { label }]) => (
               <option key={value} value={value}>
                 {label}
@@ -43,42 +53,70 @@ export default function MapPage({ query }: { readonly query: string }) {
         <button type="button" onClick={found.reload}>
           Reload
         </button>
-        {found.value && <span className="quiet">{found.value.spans.toLocaleString('en')} spans looked at</span>}
+        {found.value && (
+          <span className="quiet">{found.value.spans.toLocaleString('en')} spans</span>
+        )}
       </div>
-      {found.failure && !found.loading && <Failed what="the map" failure={found.failure} retry={found.reload} />}
-      {!found.value && found.loading && <Loading what="the map" />}
-      {found.value && <MapOf answer={found.value} lookback={lookback} />}
+      {found.failure && !found.loading && (
+        <ErrorNotice subject="the map" failure={found.failure} retry={found.reload} />
+      )}
+      {!found.value && found.loading && <LoadingNotice subject="the map" />}
+      {found.value && <ServiceMap response={found.value} lookback={lookback} />}
     </main>
   );
 }
 
-function MapOf({ answer, lookback }: { readonly answer: MapAnswer; readonly lookback: Lookback }) {
+function ServiceMap({
+  response,
+  lookback,
+}: {
+  readonly response: MapResponse;
+  readonly lookback: Lookback;
+}) {
   const [chosen, setChosen] = useState<string>();
-  const colours = useMemo(() => serviceColours(answer.services.map((service) => service.name)), [answer]);
-  const nodes = useMemo(() => canvasNodes(answer, colours), [answer, colours]);
-  const edges = useMemo(() => canvasEdges(answer.edges, new Set(nodes.map((node) => node.id))), [answer, nodes]);
-  if (answer.services.length === 0) {
+  const colours = useMemo(
+    () => serviceColours(response.services.map((service) => service.name)),
+    [response],
+  );
+  const nodes = useMemo(() => canvasNodes(response, colours), [response, colours]);
+  const edges = useMemo(
+    () => canvasEdges(response.edges, new Set(nodes.map((node) => node.id))),
+    [response, nodes],
+  );
+  if (response.services.length === 0) {
     return (
-      <Empty title="Nothing happened in this time">
-        <p>Look further back, or send some requests and reload.</p>
-      </Empty>
+      <EmptyNotice title="No traffic in this time range">
+        <p>Choose a longer time range, or send some requests and reload.</p>
+      </EmptyNotice>
     );
   }
   const [kind, name] = chosen?.split('\u0000') ?? [];
-  const near = answer.edges.filter((edge) => chosen === undefined || idsOf(edge).includes(chosen));
-  const target = { ...EVERYTHING, lookback, ...(kind === 'topic' ? { topic: name ?? '' } : { service: name ?? '' }) };
+  const near = response.edges.filter(
+    (edge) => chosen === undefined || idsOf(edge).includes(chosen),
+  );
+  const target = {
+    ...DEFAULT_QUERY,
+    lookback,
+    ...(kind === 'topic' ? { topic: name ?? '' } : { service: name ?? '' }),
+  };
   return (
     <>
-      {(answer.more || answer.services.length + answer.topics.length > nodes.length) && (
-        <p className="remarks">The system is larger than what is drawn: the busiest are shown.</p>
+      {(response.more || response.services.length + response.topics.length > nodes.length) && (
+        <p className="remarks">Only the busiest services and topics are shown.</p>
       )}
-      <GraphCanvas label="Map of services and topics" nodes={nodes} edges={edges} chosen={chosen} choose={setChosen} />
+      <GraphCanvas
+        label="Map of services and topics"
+        nodes={nodes}
+        edges={edges}
+        chosen={chosen}
+        choose={setChosen}
+      />
       <div className="map-foot">
         <h2>{chosen === undefined ? 'All connections' : `Connections of ${name}`}</h2>
         {chosen !== undefined && (
-          <a {...linkTo(searchPath(target))}>
+          <Link to={searchPath(target)}>
             Search traces {kind === 'topic' ? 'through topic' : 'of'} <bdi>{name}</bdi>
-          </a>
+          </Link>
         )}
       </div>
       <EdgeTable edges={near} lookback={lookback} />
@@ -86,18 +124,33 @@ function MapOf({ answer, lookback }: { readonly answer: MapAnswer; readonly look
   );
 }
 
-function canvasNodes(answer: MapAnswer, colours: ReadonlyMap<string, number>): CanvasNode[] {
-  const services = [...answer.services].sort((a, b) => b.spans - a.spans).slice(0, MOST_NODES - Math.min(answer.topics.length, 100));
-  const topics = [...answer.topics].sort((a, b) => b.sent + b.received - a.sent - a.received).slice(0, 100);
-  return [...services.map((service) => serviceNode(service, answer.seconds, colours)), ...topics.map(topicNode)];
+function canvasNodes(response: MapResponse, colours: ReadonlyMap<string, number>): CanvasNode[] {
+  const services = [...response.services]
+    .sort((a, b) => b.spans - a.spans)
+    .slice(0, MAX_NODES - Math.min(response.topics.length, 100));
+  const topics = [...response.topics]
+    .sort((a, b) => b.sent + b.received - a.sent - a.received)
+    .slice(0, 100);
+  return [
+    ...services.map((service) => serviceNode(service, response.seconds, colours)),
+    ...topics.map(topicNode),
+  ];
 }
 
-function serviceNode({ name, spans, errors }: MapService, seconds: number, colours: ReadonlyMap<string, number>): CanvasNode {
+function serviceNode(
+  { name, spans, errors }: MapService,
+  seconds: number,
+  colours: ReadonlyMap<string, number>,
+): CanvasNode {
   const rate = formatRate(spans / Math.max(seconds, 1));
-  const share = errors > 0 ? `${((100 * errors) / spans).toFixed(errors / spans < 0.1 ? 1 : 0)} % errors` : '';
+  const share =
+    errors > 0 ? `${((100 * errors) / spans).toFixed(errors / spans < 0.1 ? 1 : 0)}% errors` : '';
   return {
     id: `service\u0000${name}`,
-    width: Math.min(Math.max(name.length * 8.2 + 52, (rate.length + share.length) * 7 + 84, 140), 260),
+    width: Math.min(
+      Math.max(name.length * 8.2 + 52, (rate.length + share.length) * 7 + 84, 140),
+      260,
+    ),
     height: 50,
     label: `Service ${name}: ${rate} spans a second${share && `, ${share}`}`,
     className: `operation service-${colours.get(name) ?? 0}${errors > 0 ? ' failed' : ''}`,
@@ -125,7 +178,7 @@ function topicNode({ name, sent, received }: MapTopic): CanvasNode {
     content: (
       <>
         <span className="graph-name">
-          <span className="unseen">Topic </span>
+          <span className="visually-hidden">Topic </span>
           <bdi>{name}</bdi>
         </span>
         <span className="graph-times">
@@ -136,17 +189,32 @@ function topicNode({ name, sent, received }: MapTopic): CanvasNode {
   };
 }
 
-/** Ids of both ends of an edge. */
+/** Returns the node IDs of both ends of an edge. */
 export function idsOf({ kind, from, to }: MapEdge): [string, string] {
-  return [`${kind === 'receive' ? 'topic' : 'service'}\u0000${from}`, `${kind === 'send' ? 'topic' : 'service'}\u0000${to}`];
+  return [
+    `${kind === 'receive' ? 'topic' : 'service'}\u0000${from}`,
+    `${kind === 'send' ? 'topic' : 'service'}\u0000${to}`,
+  ];
 }
 
 function canvasEdges(edges: readonly MapEdge[], known: ReadonlySet<string>): CanvasEdge[] {
   return edges.flatMap((edge) => {
     const [from, to] = idsOf(edge);
     if (!known.has(from) || !known.has(to)) return [];
-    const waited = edge.queue_p95 ?? undefined;
-    const label = edge.kind === 'receive' && waited !== undefined ? `${formatDuration(waited)} in topic` : `${formatRate(edge.rate)}/s`;
-    return [{ id: `${from}\u0001${to}\u0001${edge.group}`, from, to, label, className: `${edge.kind === 'call' ? 'call' : 'message'}${edge.errors > 0 ? ' failed' : ''}` }];
+    const kindClass = edge.kind === 'call' ? 'call' : 'message';
+    const queueTime = edge.queue_p95 ?? undefined;
+    const label =
+      edge.kind === 'receive' && queueTime !== undefined
+        ? `${formatDuration(queueTime)} in topic`
+        : `${formatRate(edge.rate)}/s`;
+    return [
+      {
+        id: `${from}\u0001${to}\u0001${edge.group}`,
+        from,
+        to,
+        label,
+        className: `${kindClass}${edge.errors > 0 ? ' failed' : ''}`,
+      },
+    ];
   });
 }

@@ -1,8 +1,8 @@
-/** Attributes as a table: names that break after their dots, values as they are, units, copying, links. */
+/** A table of attributes with units, copy buttons and links; long names break after their dots. */
 import { Fragment, type ReactNode } from 'react';
 import { CopyButton } from '../shell/CopyButton';
-import type { Attribute } from '../trace/detail';
-import { linksFor, type LinkTemplate } from '../trace/links';
+import { type LinkTemplate, linksFor } from '../trace/links';
+import type { Attribute } from '../trace/spanDetails';
 import { withUnit } from '../trace/units';
 
 interface AttributeTableProps {
@@ -26,11 +26,17 @@ export function AttributeTable({ attributes, templates, ...places }: AttributeTa
               <bdi>{value}</bdi>
               <Unit name={key} value={value} />
               {linksFor(templates, { ...places, key, value }).map((url) => (
-                <a key={url} className="template-link" href={url} target="_blank" rel="noreferrer noopener">
+                <a
+                  key={url}
+                  className="template-link"
+                  href={url}
+                  target="_blank"
+                  rel="noreferrer noopener"
+                >
                   {new URL(url).host}
                 </a>
               ))}
-              <CopyButton text={value} what={`value of ${key}`} isIcon />
+              <CopyButton text={value} subject={`value of ${key}`} isIcon />
             </td>
           </tr>
         ))}
@@ -44,7 +50,7 @@ function Unit({ name, value }: { readonly name: string; readonly value: string }
   return text === undefined ? null : <span className="unit"> {text}</span>;
 }
 
-/** A dotted name that breaks after its dots rather than within a word. */
+/** Allows a dotted name to break after its dots instead of within a word. */
 function breakable(name: string): ReactNode {
   return name.split(/(?<=[._])/).map((part, i) => (
     <Fragment key={i}>

@@ -1,23 +1,26 @@
-/** Where a span's messages came from and went, and the links that it carries. */
-import { linkTo, tracePath } from '../shell/navigation';
+/** The messages and links of a span, with their other ends. */
+import { Link } from '../shell/Link';
+import { tracePath } from '../shell/navigation';
 import { at } from '../trace/column';
-import type { SpanLink } from '../trace/detail';
 import { formatDuration } from '../trace/format';
 import { findSpan, nameOf, serviceOf, type Trace } from '../trace/model';
+import type { SpanLink } from '../trace/spanDetails';
 import { Section } from './Section';
-import type { Follow } from './SpanDetail';
 
-interface PartProps {
+/** Selects the span with this index. */
+export type Follow = (index: number) => void;
+
+interface SpanLinkProps {
   readonly trace: Trace;
   readonly index: number;
   readonly follow: Follow;
 }
 
-/** More of a batch are counted only. */
-const MOST = 100;
+/** Longer lists are cut here and end with a count. */
+const MAX_LISTED = 100;
 
-/** Both directions: what this span received, and where what it sent was received. */
-export function MessageList({ trace, index, follow }: PartProps) {
+/** Lists the messages of a span in both directions: received ones, and receivers of sent ones. */
+export function MessageList({ trace, index, follow }: SpanLinkProps) {
   const { edges } = trace;
   const mine: number[] = [];
   for (let edge = 0; edge < edges.count; edge++) {
@@ -27,18 +30,25 @@ export function MessageList({ trace, index, follow }: PartProps) {
   return (
     <Section title="Messages" count={mine.length}>
       <ul className="message-list">
-        {mine.slice(0, MOST).map((edge) => {
+        {mine.slice(0, MAX_LISTED).map((edge) => {
           const sent = edges.from[edge] === index;
           return (
             <li key={edge}>
               {sent ? 'Received by ' : 'Sent by '}
-              <SpanButton trace={trace} index={at(sent ? edges.to : edges.from, edge)} follow={follow} />
-              <span className="quiet"> {waitText(at(edges.wait, edge), edges.topic[edge] ?? '')}</span>
+              <SpanButton
+                trace={trace}
+                index={at(sent ? edges.to : edges.from, edge)}
+                follow={follow}
+              />
+              <span className="quiet">
+                {' '}
+                {waitText(at(edges.wait, edge), edges.topic[edge] ?? '')}
+              </span>
             </li>
           );
         })}
       </ul>
-      {mine.length > MOST && <p className="quiet">and {mine.length - MOST} more</p>}
+      {mine.length > MAX_LISTED && <p className="quiet">and {mine.length - MAX_LISTED} more</p>}
     </Section>
   );
 }
@@ -49,7 +59,7 @@ function waitText(wait: number, topic: string): string {
   return `after ${formatDuration(wait)} in ${topic || 'the topic'}`;
 }
 
-interface LinkListProps extends PartProps {
+interface LinkListProps extends SpanLinkProps {
   readonly links: readonly SpanLink[];
 }
 
@@ -58,7 +68,7 @@ export function LinkList({ trace, links, follow }: LinkListProps) {
   return (
     <Section title="Links" count={links.length}>
       <ul className="reference-list">
-        {links.slice(0, MOST).map((link, i) => (
+        {links.slice(0, MAX_LISTED).map((link, i) => (
           <li key={i}>
             <LinkType link={link} /> <LinkTarget trace={trace} link={link} follow={follow} />
             {link.attributes.length > 0 && (
@@ -78,17 +88,29 @@ export function LinkList({ trace, links, follow }: LinkListProps) {
           </li>
         ))}
       </ul>
-      {links.length > MOST && <p className="quiet">and {links.length - MOST} more</p>}
+      {links.length > MAX_LISTED && <p className="quiet">and {links.length - MAX_LISTED} more</p>}
     </Section>
   );
 }
 
 function LinkType({ link }: { readonly link: SpanLink }) {
-  const said = link.attributes.find((attribute) => attribute.key === 'opentracing.ref_type')?.value;
-  return <code className="reference-type follows">{said === 'child_of' ? 'CHILD_OF' : 'FOLLOWS_FROM'}</code>;
+  const type = link.attributes.find(({ key }) => key === 'opentracing.ref_type')?.value;
+  return (
+    <code className="reference-type follows">
+      {type === 'child_of' ? 'CHILD_OF' : 'FOLLOWS_FROM'}
+    </code>
+  );
 }
 
-function LinkTarget({ trace, link, follow }: { readonly trace: Trace; readonly link: SpanLink; readonly follow: Follow }) {
+function LinkTarget({
+  trace,
+  link,
+  follow,
+}: {
+  readonly trace: Trace;
+  readonly link: SpanLink;
+  readonly follow: Follow;
+}) {
   const target = findSpan(trace, link.spanId, link.traceId);
   if (target >= 0) return <SpanButton trace={trace} index={target} follow={follow} />;
   if (link.traceId === trace.id) {
@@ -101,14 +123,16 @@ function LinkTarget({ trace, link, follow }: { readonly trace: Trace; readonly l
   return (
     <>
       span <code>{link.spanId}</code> of{' '}
-      <a {...linkTo(tracePath(link.traceId, { span: link.spanId }))}>another trace</a>
+      <Link to={tracePath(link.traceId, { span: link.spanId })}>another trace</Link>
       {' · '}
-      <a {...linkTo(tracePath(trace.id, { view: 'journey', span: link.spanId }))}>see both as a journey</a>
+      <Link to={tracePath(trace.id, { view: 'journey', span: link.spanId })}>
+        show both as a journey
+      </Link>
     </>
   );
 }
 
-export function SpanButton({ trace, index, follow }: PartProps) {
+export function SpanButton({ trace, index, follow }: SpanLinkProps) {
   return (
     <button type="button" className="span-link" onClick={() => follow(index)}>
       <bdi>{serviceOf(trace, index)}</bdi> <bdi>{nameOf(trace, index)}</bdi>

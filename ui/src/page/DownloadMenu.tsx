@@ -1,9 +1,9 @@
-/** Download of traces as Jaeger JSON or OTLP JSON. */
+/** Menu to download traces as Jaeger JSON or OTLP JSON. */
 import { useState } from 'react';
 import { fetchJaegerText, fetchOtlp } from '../api/client';
-import { openedTrace, type Format } from '../api/opened';
+import { openedTrace, type TraceFormat } from '../api/opened';
 
-const FORMATS: readonly (readonly [Format, string])[] = [
+const FORMATS: readonly (readonly [TraceFormat, string])[] = [
   ['jaeger', 'Jaeger JSON'],
   ['otlp', 'OTLP JSON'],
 ];
@@ -11,7 +11,7 @@ const FORMATS: readonly (readonly [Format, string])[] = [
 export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
   const [state, setState] = useState<'idle' | 'loading' | 'failed'>('idle');
 
-  async function save(format: Format) {
+  async function save(format: TraceFormat) {
     setState('loading');
     try {
       const text = await (format === 'jaeger' ? jaegerFile(ids) : otlpFile(ids));
@@ -24,19 +24,23 @@ export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
 
   return (
     <label className="download">
-      <span className="unseen">Download</span>
+      <span className="visually-hidden">Download</span>
       <select
         className="copy"
         value=""
         disabled={state === 'loading' || ids.length === 0}
-        onChange={(event) => void save(event.target.value as Format)}
+        onChange={(event) => void save(event.target.value as TraceFormat)}
       >
         <option value="" disabled hidden>
-          {state === 'loading' ? 'Loading…' : state === 'failed' ? 'Not downloaded' : 'Download'}
+          {state === 'loading' ? 'Loading…' : state === 'failed' ? 'Download failed' : 'Download'}
         </option>
         {FORMATS.map(([value, name]) => (
-          // A trace from a file is saved as the file had it.
-          <option key={value} value={value} disabled={ids.some((id) => (openedTrace(id)?.format ?? value) !== value)}>
+          // A trace from a file can only be saved in the format of the file.
+          <option
+            key={value}
+            value={value}
+            disabled={ids.some((id) => (openedTrace(id)?.format ?? value) !== value)}
+          >
             {name}
           </option>
         ))}
@@ -49,7 +53,8 @@ async function jaegerFile(ids: readonly string[]): Promise<string> {
   const signal = AbortSignal.timeout(120_000);
   const traces: unknown[] = [];
   for (const id of ids) {
-    const { data } = (openedTrace(id)?.document() ?? JSON.parse(await fetchJaegerText(id, signal))) as { data?: unknown[] };
+    const { data } = (openedTrace(id)?.document() ??
+      JSON.parse(await fetchJaegerText(id, signal))) as { data?: unknown[] };
     traces.push(...(data ?? []));
   }
   return JSON.stringify({ data: traces }, undefined, 1);
@@ -59,7 +64,9 @@ async function otlpFile(ids: readonly string[]): Promise<string> {
   const signal = AbortSignal.timeout(120_000);
   const resourceSpans: unknown[] = [];
   for (const id of ids) {
-    const document = (openedTrace(id)?.document() ?? (await fetchOtlp(id, signal))) as { resourceSpans?: unknown[] };
+    const document = (openedTrace(id)?.document() ?? (await fetchOtlp(id, signal))) as {
+      resourceSpans?: unknown[];
+    };
     resourceSpans.push(...(document.resourceSpans ?? []));
   }
   return JSON.stringify({ resourceSpans }, undefined, 1);

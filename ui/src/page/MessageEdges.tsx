@@ -1,25 +1,25 @@
 /**
  * Lines from the bar of a sender to the bar of its receiver.
  *
- * For the eye only: the rows say the same in words, and the detail links both ends. Only as high as
- * what is in view: a picture as high as 100,000 rows would be more than a browser draws.
+ * The lines are decoration: rows and details say the same in words. The picture is only as high as
+ * the visible rows, because browsers do not draw one as high as 100,000 rows.
  */
-import { placeIn } from '../trace/axis';
+import { positionIn } from '../trace/axis';
 import { at } from '../trace/column';
 import { edgePath, type Point } from '../trace/edgePath';
 import { endOf, INFERRED, spanIdOf } from '../trace/model';
 import { isFoldedRun } from '../trace/rows';
-import type { Page } from './state';
-import { ROW_HEIGHT } from './virtual';
+import { ROW_HEIGHT_PX } from './rowWindow';
+import type { PageModel } from './state';
 
 /** Length of the arrow head in pixels. */
-const HEAD = 7;
-/** More lines than these say nothing to anybody. */
-const MOST = 200;
+const ARROW_PX = 7;
+/** More lines than these would be unreadable. */
+const MAX_LINES = 200;
 
 interface MessageEdgesProps {
-  readonly page: Page;
-  /** Width of the area of the bars in pixels. */
+  readonly page: PageModel;
+  /** Width in pixels of the area in which bars are drawn. */
   readonly width: number;
   readonly first: number;
   readonly last: number;
@@ -30,21 +30,35 @@ export function MessageEdges({ page, width, first, last }: MessageEdgesProps) {
   const { edges } = page.trace;
   const { rowOf } = page.rows;
   const lines = [];
-  for (let edge = 0; edge < edges.count && lines.length < MOST; edge++) {
+  for (let edge = 0; edge < edges.count && lines.length < MAX_LINES; edge++) {
     const rows = [at(rowOf, at(edges.from, edge)), at(rowOf, at(edges.to, edge))] as const;
-    // A run that is shown as one row receives by its first.
+    // A folded run is represented by its first consumer.
     const shown = at(page.rows.spans, rows[1]);
     if (shown !== at(edges.to, edge) && isFoldedRun(page.state.folds, page.runs, shown)) continue;
-    if (page.kept?.[at(edges.from, edge)] === 0 || page.kept?.[at(edges.to, edge)] === 0) continue;
+    if (
+      page.matches.shown?.[at(edges.from, edge)] === 0 ||
+      page.matches.shown?.[at(edges.to, edge)] === 0
+    )
+      continue;
     if (rows[0] === rows[1] || Math.max(...rows) < first || Math.min(...rows) >= last) continue;
-    lines.push(<EdgeLine key={edge} page={page} edge={edge} rows={rows} width={width} top={first} bottom={last} />);
+    lines.push(
+      <EdgeLine
+        key={edge}
+        page={page}
+        edge={edge}
+        rows={rows}
+        width={width}
+        top={first}
+        bottom={last}
+      />,
+    );
   }
   return (
     <svg
       className="edges"
       width={width}
-      height={Math.max(0, last - first) * ROW_HEIGHT}
-      style={{ top: first * ROW_HEIGHT }}
+      height={Math.max(0, last - first) * ROW_HEIGHT_PX}
+      style={{ top: first * ROW_HEIGHT_PX }}
       aria-hidden="true"
     >
       {lines}
@@ -53,7 +67,7 @@ export function MessageEdges({ page, width, first, last }: MessageEdgesProps) {
 }
 
 interface EdgeLineProps {
-  readonly page: Page;
+  readonly page: PageModel;
   readonly edge: number;
   readonly rows: readonly [number, number];
   readonly width: number;
@@ -62,21 +76,23 @@ interface EdgeLineProps {
 }
 
 function EdgeLine({ page, edge, rows, width, top, bottom }: EdgeLineProps) {
-  const { trace, axis, window, state } = page;
+  const { trace, scale, state } = page;
   const { edges } = trace;
   const [sender, receiver] = [at(edges.from, edge), at(edges.to, edge)];
-  const sent = placeIn(axis, window, endOf(trace, sender));
-  const got = placeIn(axis, window, at(trace.begin, receiver));
+  const sent = positionIn(scale, endOf(trace, sender));
+  const got = positionIn(scale, at(trace.begin, receiver));
   if ((sent < 0 && got < 0) || (sent > 1 && got > 1)) return null;
   const from: Point = { x: width * clamp(sent), y: middle(rows[0], top, bottom) };
   const tip: Point = { x: width * clamp(got), y: middle(rows[1], top, bottom) };
-  const path = edgePath(from, { x: tip.x - HEAD, y: tip.y });
-  const head = `M ${tip.x - HEAD - 1} ${tip.y - 5} L ${tip.x} ${tip.y} L ${tip.x - HEAD - 1} ${tip.y + 5} Z`;
+  const path = edgePath(from, { x: tip.x - ARROW_PX, y: tip.y });
+  const base = tip.x - ARROW_PX - 1;
+  const head = `M ${base} ${tip.y - 5} L ${tip.x} ${tip.y} L ${base} ${tip.y + 5} Z`;
   const batch = at(edges.receivedFrom, receiver + 1) - at(edges.receivedFrom, receiver) > 3;
   const classes = ['edge'];
   if (batch) classes.push('one-of-many');
   if ((at(trace.flags, receiver) & INFERRED) !== 0) classes.push('dashed');
-  if (state.open && (state.active === sender || state.active === receiver)) classes.push('looked-at');
+  if (state.open && (state.active === sender || state.active === receiver))
+    classes.push('looked-at');
   return (
     <g
       className={classes.join(' ')}
@@ -96,7 +112,9 @@ function clamp(place: number): number {
   return Math.min(Math.max(place, 0), 1);
 }
 
-/** Within the picture; an end that is out of view is drawn just beyond its border. */
+/**
+ * Returns the height of a row's centre; an end outside of the view is drawn just beyond its edge.
+ */
 function middle(row: number, top: number, bottom: number): number {
-  return (Math.min(Math.max(row, top - 2), bottom + 2) - top) * ROW_HEIGHT + ROW_HEIGHT / 2;
+  return (Math.min(Math.max(row, top - 2), bottom + 2) - top) * ROW_HEIGHT_PX + ROW_HEIGHT_PX / 2;
 }

@@ -1,16 +1,15 @@
-/** The time axis: labels above the rows, lines behind them, marks where idle time is cut out. */
-import { fromAxis, placeIn, type Axis, type Window } from '../trace/axis';
+/** The time axis: labels above the rows, grid lines behind them, and marks for hidden idle time. */
+import { positionIn, type TimeScale } from '../trace/axis';
 import { formatDuration, formatTick } from '../trace/format';
 
-/** Pixels on either side of a cut's label that labels of ticks would cover. */
-const LABEL_ROOM = 62;
+/** Pixels on either side of the label of a hidden gap in which tick labels would overlap it. */
+const LABEL_ROOM_PX = 62;
 
-interface AxisProps {
-  readonly axis: Axis;
-  readonly window: Window;
+interface ScaleProps {
+  readonly scale: TimeScale;
 }
 
-interface MarksProps extends AxisProps {
+interface MarksProps extends ScaleProps {
   /** Microseconds. */
   readonly marks: readonly number[];
 }
@@ -20,27 +19,41 @@ interface RulerProps extends MarksProps {
   readonly width: number;
 }
 
-export function Ruler({ marks, axis, window, width }: RulerProps) {
-  const cuts = cutsIn(axis, window);
-  const step = marks.reduce((least, mark, i) => (i === 0 ? least : Math.min(least, mark - (marks[i - 1] ?? 0))), Infinity);
-  const isCovered = (place: number) =>
+export function Ruler({ marks, scale, width }: RulerProps) {
+  const cuts = cutsIn(scale);
+  const step = marks.reduce(
+    (least, mark, i) => (i === 0 ? least : Math.min(least, mark - (marks[i - 1] ?? 0))),
+    Infinity,
+  );
+  const isHidden = (place: number) =>
     cuts.some(({ left, width: part }) => {
       const far = (place - left - part / 2) * width;
-      return far > -1.5 * LABEL_ROOM && far < LABEL_ROOM;
+      return far > -1.5 * LABEL_ROOM_PX && far < LABEL_ROOM_PX;
     });
   return (
     <div className="ruler" role="row" aria-rowindex={1}>
       <div role="columnheader" className="ruler-names">
         Service and span
       </div>
-      <div role="columnheader" className="ruler-axis" aria-label="Time since the start of the trace">
-        {marks.filter((mark) => !isCovered(placeIn(axis, window, mark))).map((mark) => (
-          <span key={mark} className="tick" style={{ left: percent(placeIn(axis, window, mark)) }}>
-            {formatTick(mark, step)}
-          </span>
-        ))}
+      <div
+        role="columnheader"
+        className="ruler-axis"
+        aria-label="Time since the start of the trace"
+      >
+        {marks
+          .filter((mark) => !isHidden(positionIn(scale, mark)))
+          .map((mark) => (
+            <span key={mark} className="tick" style={{ left: percent(positionIn(scale, mark)) }}>
+              {formatTick(mark, step)}
+            </span>
+          ))}
         {cuts.map(({ from, to, left, width: part }) => (
-          <span key={from} className="cut-label" style={{ left: percent(left + part / 2) }} title={`${formatDuration(to - from)} in which nothing ran are cut out`}>
+          <span
+            key={from}
+            className="cut-label"
+            style={{ left: percent(left + part / 2) }}
+            title={`${formatDuration(to - from)} without a running span, hidden`}
+          >
             {formatDuration(to - from)} idle
           </span>
         ))}
@@ -49,26 +62,23 @@ export function Ruler({ marks, axis, window, width }: RulerProps) {
   );
 }
 
-export function Grid({ marks, axis, window }: MarksProps) {
-  return marks.map((mark) => <span key={mark} className="grid-line" style={{ left: percent(placeIn(axis, window, mark)) }} />);
+export function Grid({ marks, scale }: MarksProps) {
+  return marks.map((mark) => (
+    <span key={mark} className="grid-line" style={{ left: percent(positionIn(scale, mark)) }} />
+  ));
 }
 
-export function CutMarks({ axis, window }: AxisProps) {
-  return cutsIn(axis, window).map(({ from, left, width }) => (
+export function CutMarks({ scale }: ScaleProps) {
+  return cutsIn(scale).map(({ from, left, width }) => (
     <span key={from} className="cut" style={{ left: percent(left), width: percent(width) }} />
   ));
 }
 
-function cutsIn(axis: Axis, window: Window) {
-  return axis.cuts.flatMap((cut) => {
-    const [left, right] = [placeIn(axis, window, cut.from), placeIn(axis, window, cut.to)];
+function cutsIn(scale: TimeScale) {
+  return scale.axis.cuts.flatMap((cut) => {
+    const [left, right] = [positionIn(scale, cut.from), positionIn(scale, cut.to)];
     return right <= 0 || left >= 1 ? [] : [{ ...cut, left, width: right - left }];
   });
-}
-
-/** The moment at a place of the window. */
-export function timeAt(axis: Axis, window: Window, place: number): number {
-  return fromAxis(axis, window.from + place * (window.to - window.from));
 }
 
 export function percent(part: number): string {

@@ -1,4 +1,4 @@
-/** A part of the detail that can be folded. */
+/** A collapsible section of the details. */
 import type { ReactNode } from 'react';
 
 interface SectionProps {

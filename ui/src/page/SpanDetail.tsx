@@ -1,44 +1,55 @@
-/** All that is known of one span, beside the view. */
+/** The details of one span, beside the view. */
 import { useMemo } from 'react';
-import { rememberedTemplates } from '../shell/LinkSettings';
 import { CopyButton } from '../shell/CopyButton';
+import { loadTemplates } from '../shell/LinkSettings';
 import { at } from '../trace/column';
-import { readDetail, type SpanDetail as Detail } from '../trace/detail';
-import { formatDuration, formatTimestamp } from '../trace/format';
+import { formatCount, formatDuration, formatPercent, formatTimestamp } from '../trace/format';
 import { isFailed, kindOf, nameOf, serviceOf, spanIdOf, type Trace } from '../trace/model';
 import { selfTimes } from '../trace/self';
+import { readSpanDetails, type SpanDetails } from '../trace/spanDetails';
 import { AttributeTable } from './AttributeTable';
-import { LinkList, MessageList } from './DetailLinks';
+import { type Follow, LinkList, MessageList } from './DetailLinks';
 import { Section } from './Section';
-import type { Page } from './state';
+import type { PageModel } from './state';
+
+const EVIDENCE_TEXTS: Record<string, string> = {
+  header: 'the message carried a trace context',
+  'request-id': 'same request ID as an inbound request',
+  thread: 'written by the thread that read the inbound request',
+  sole: 'only one request was in flight',
+  order: 'matched by order among several requests in flight',
+  open: 'the cause is unknown',
+};
 
 interface SpanDetailProps {
-  readonly page: Page;
+  readonly page: PageModel;
   readonly index: number;
   readonly colours: ReadonlyMap<string, number>;
   readonly follow: Follow;
-  readonly leave: () => void;
+  readonly close: () => void;
 }
 
-/** Goes to the span with this index. */
-export type Follow = (index: number) => void;
-
-export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailProps) {
+export function SpanDetail({ page, index, colours, follow, close }: SpanDetailProps) {
   const { trace } = page;
-  const detail = useMemo(() => readDetail(trace, index), [trace, index]);
+  const detail = useMemo(() => readSpanDetails(trace, index), [trace, index]);
   const self = useMemo(() => selfTimes(trace), [trace]);
-  const templates = useMemo(rememberedTemplates, [index]);
+  const templates = loadTemplates();
   const service = serviceOf(trace, index);
   const kind = kindOf(trace, index);
-  const places = { service, traceId: trace.answers[at(trace.lane, index)]?.trace_id ?? trace.id, spanId: spanIdOf(trace, index), templates };
+  const tableProps = {
+    service,
+    traceId: trace.responses[at(trace.lane, index)]?.trace_id ?? trace.id,
+    spanId: spanIdOf(trace, index),
+    templates,
+  };
   return (
     <aside
       className={`detail service-${colours.get(service) ?? 0}`}
-      aria-label="Span detail"
-      // Its content scrolls, so the keyboard must be able to get there.
+      aria-label="Span details"
+      // The content scrolls, so the keyboard must be able to focus it.
       tabIndex={0}
       onKeyDown={(event) => {
-        if (event.key === 'Escape') leave();
+        if (event.key === 'Escape') close();
       }}
     >
       <div className="detail-head">
@@ -48,7 +59,7 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
           {kind && <span className="kind">{kind}</span>}
           {isFailed(trace, index) && <span className="failure-note">error</span>}
         </p>
-        <button type="button" className="close" aria-label="Close the detail" onClick={leave}>
+        <button type="button" className="close" aria-label="Close details" onClick={close}>
           ×
         </button>
         <h2>
@@ -63,13 +74,13 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
       <Parent detail={detail} />
       {detail.attributes.length > 0 && (
         <Section title="Attributes" count={detail.attributes.length}>
-          <AttributeTable attributes={detail.attributes} {...places} />
+          <AttributeTable attributes={detail.attributes} {...tableProps} />
         </Section>
       )}
-      <Events detail={detail} places={places} />
+      <Events detail={detail} tableProps={tableProps} />
       {detail.resource.length > 0 && (
         <Section title="Resource" count={detail.resource.length}>
-          <AttributeTable attributes={detail.resource} {...places} />
+          <AttributeTable attributes={detail.resource} {...tableProps} />
         </Section>
       )}
       {detail.scope && (
@@ -77,7 +88,11 @@ export function SpanDetail({ page, index, colours, follow, leave }: SpanDetailPr
           <bdi>{detail.scope}</bdi>
         </Section>
       )}
-      {detail.dropped > 0 && <p className="quiet detail-note">{detail.dropped} attributes, events or links were dropped by the sender.</p>}
+      {detail.dropped > 0 && (
+        <p className="quiet detail-note">
+          The sender dropped {detail.dropped} attributes, events or links.
+        </p>
+      )}
     </aside>
   );
 }
@@ -93,7 +108,7 @@ function Facts({ trace, index, self }: FactsProps) {
   return (
     <dl className="facts">
       <div>
-        <dt>Starts at</dt>
+        <dt>Start</dt>
         <dd title={formatTimestamp(trace.start + begin)}>{formatDuration(begin)}</dd>
       </div>
       <div>
@@ -101,28 +116,29 @@ function Facts({ trace, index, self }: FactsProps) {
         <dd>{formatDuration(at(trace.length, index))}</dd>
       </div>
       <div>
-        <dt>Self</dt>
-        <dd title="What no child covers">{formatDuration(self)}</dd>
+        <dt>Self time</dt>
+        <dd title="Time not covered by child spans">{formatDuration(self)}</dd>
       </div>
       <div>
-        <dt>Span id</dt>
+        <dt>Span ID</dt>
         <dd>
-          <code>{spanIdOf(trace, index)}</code> <CopyButton text={spanIdOf(trace, index)} what="span id" />
+          <code>{spanIdOf(trace, index)}</code>{' '}
+          <CopyButton text={spanIdOf(trace, index)} subject="span ID" />
         </dd>
       </div>
     </dl>
   );
 }
 
-function Message({ detail: { message } }: { readonly detail: Detail }) {
+function Message({ detail: { message } }: { readonly detail: SpanDetails }) {
   if (!message) return null;
   const facts: readonly (readonly [string, string | number | undefined])[] = [
     ['Topic', message.topic],
     ['Partition', message.partition],
     ['Offset', message.offset],
     ['Group', message.group],
-    ['In the topic', message.queue === undefined ? undefined : formatDuration(message.queue)],
-    ['Lag', message.lag === undefined ? undefined : `${message.lag} behind`],
+    ['Time in topic', message.queue === undefined ? undefined : formatDuration(message.queue)],
+    ['Lag', message.lag === undefined ? undefined : formatCount(message.lag, 'message')],
   ];
   return (
     <dl className="facts message-facts">
@@ -142,25 +158,17 @@ function Message({ detail: { message } }: { readonly detail: Detail }) {
   );
 }
 
-const EVIDENCE: Record<string, string> = {
-  header: 'the message carried its context',
-  'request-id': 'it carried a request id that an inbound one carried',
-  thread: 'the thread that read the inbound message wrote it',
-  sole: 'only one exchange was in flight',
-  order: 'of several exchanges in flight, the one whose turn it was',
-  open: 'nothing tells what caused it (yet)',
-};
-
-/** How the parent was found, where that is worth a word. */
-function Parent({ detail: { evidence, missingParent } }: { readonly detail: Detail }) {
+/** The evidence for the parent, unless the parent needs no explanation. */
+function Parent({ detail: { evidence, missingParent } }: { readonly detail: SpanDetails }) {
   if (!evidence && !missingParent) return null;
   return (
     <Section title="Parent">
       {evidence && (
         <p>
           <span className={evidence.inferred ? 'mark inferred' : 'mark'}>{evidence.name}</span>{' '}
-          {EVIDENCE[evidence.name]}
-          {evidence.confidence !== undefined && `, ${Math.round(100 * evidence.confidence)} % sure`}
+          {EVIDENCE_TEXTS[evidence.name]}
+          {evidence.confidence !== undefined &&
+            ` (${formatPercent(evidence.confidence)} confidence)`}
         </p>
       )}
       {missingParent && (
@@ -172,7 +180,15 @@ function Parent({ detail: { evidence, missingParent } }: { readonly detail: Deta
   );
 }
 
-function Events({ detail, places }: { readonly detail: Detail; readonly places: Parameters<typeof AttributeTable>[0] extends infer P ? Omit<P, 'attributes'> : never }) {
+function Events({
+  detail,
+  tableProps,
+}: {
+  readonly detail: SpanDetails;
+  readonly tableProps: Parameters<typeof AttributeTable>[0] extends infer P
+    ? Omit<P, 'attributes'>
+    : never;
+}) {
   if (detail.events.length === 0) return null;
   return (
     <Section title="Events" count={detail.events.length}>
@@ -180,7 +196,9 @@ function Events({ detail, places }: { readonly detail: Detail; readonly places: 
         {detail.events.map((event, i) => (
           <li key={i}>
             <span className="quiet">{formatDuration(event.time)}</span> <bdi>{event.name}</bdi>
-            {event.attributes.length > 0 && <AttributeTable attributes={event.attributes} {...places} />}
+            {event.attributes.length > 0 && (
+              <AttributeTable attributes={event.attributes} {...tableProps} />
+            )}
           </li>
         ))}
       </ol>

@@ -1,123 +1,129 @@
 /**
- * The timeline: a tree grid of spans beside their bars, with message edges drawn across the rows.
+ * The timeline: a tree grid of spans and their bars, with message edges drawn across the rows.
  *
- * Rows have one height, so only those in view exist. Focus stays on the grid, which names its
- * active row by `aria-activedescendant`: that survives rows coming and going.
+ * All rows have the same height, so only those in view exist. The grid keeps the focus and names
+ * its active row with `aria-activedescendant`, which still works when rows come and go.
  */
-import { useCallback, useEffect, useRef, type KeyboardEvent, type ReactNode, type Ref } from 'react';
-import { ticks } from '../trace/axis';
+import { type KeyboardEvent, type ReactNode, type Ref, useEffect, useMemo, useRef } from 'react';
+import { tickTimes } from '../trace/axis';
 import { at } from '../trace/column';
+import { useElementWidth } from './elementWidth';
 import { MessageEdges } from './MessageEdges';
 import { Minimap } from './Minimap';
-import { NamesBorder, namesStyle, useNamesWidth } from './NamesWidth';
+import { NameColumnDivider, nameColumnStyle, useNameColumnWidth } from './NameColumn';
 import { CutMarks, Grid, Ruler } from './Ruler';
+import { ROW_HEIGHT_PX, useRowWindow } from './rowWindow';
 import { rowId, SpanRow } from './SpanRow';
-import type { Page } from './state';
-import { ROW_HEIGHT, useRowWindow } from './virtual';
-import { useWidth } from './width';
+import type { PageModel } from './state';
 
-/** Pixels that the label of a tick needs. */
-const TICK_WIDTH = 110;
-/** Height of the ruler; `--ruler` in the styles is the same. */
-const RULER_HEIGHT = 30;
+/** Width in pixels that the label of a tick needs. */
+const TICK_WIDTH_PX = 110;
+/** Height of the ruler in pixels; must equal `--ruler` in the styles. */
+const RULER_HEIGHT_PX = 30;
+
+/** Pixels that the keys `s` and `w` scroll. */
+const SCROLL_PX = 240;
 
 interface TimelineProps {
-  /** The grid, for giving it the focus. */
+  /** The grid, so that callers can focus it. */
   readonly ref: Ref<HTMLDivElement>;
-  readonly page: Page;
+  readonly page: PageModel;
   readonly colours: ReadonlyMap<string, number>;
-  /** Titles of lanes, when the trace is made of several. */
+  /** Titles of the lanes, if the trace has several. */
   readonly laneTitles?: readonly ReactNode[];
 }
 
 export function Timeline({ ref, page, colours, laneTitles }: TimelineProps) {
-  const { trace, state, dispatch, rows, axis, window, runs, critical, isFound } = page;
-  const view = useRowWindow(rows.spans.length, RULER_HEIGHT);
-  const [lanes, laneWidth] = useWidth<HTMLDivElement>();
-  const [names, setNames] = useNamesWidth();
-  const marks = ticks(axis, window, Math.max(1, Math.floor(laneWidth / TICK_WIDTH)));
+  const { trace, state, dispatch, rows, scale, runs, critical, matches } = page;
+  const view = useRowWindow(rows.spans.length, RULER_HEIGHT_PX);
+  const [barArea, barAreaWidth] = useElementWidth<HTMLDivElement>();
+  const [nameFraction, setNameFraction] = useNameColumnWidth();
+  const marks = tickTimes(scale, Math.max(1, Math.floor(barAreaWidth / TICK_WIDTH_PX)));
   const activeRow = trace.count > 0 ? at(rows.rowOf, state.active) : 0;
   useEffect(() => view.scrollTo(activeRow), [view.scrollTo, activeRow]);
-  const look = useCallback((index: number) => dispatch({ type: 'look', index }), [dispatch]);
-  const toggle = useCallback((index: number) => dispatch({ type: 'toggle', index }), [dispatch]);
+  const timeline = useMemo(
+    () => ({ trace, scale, runs, critical, barAreaWidth, colours, dispatch }),
+    [trace, scale, runs, critical, barAreaWidth, colours, dispatch],
+  );
 
   const inView: number[] = [];
   for (let row = view.first; row < view.last; row++) inView.push(row);
-  // The active row exists even out of view: the grid names it.
+  // The active row exists even out of view, because the grid refers to it.
   const isShown = rows.spans[activeRow] === state.active;
   if (isShown && (activeRow < view.first || activeRow >= view.last)) inView.push(activeRow);
 
   return (
     <div className="timeline-box">
       <Minimap page={page} colours={colours} />
-      <div className="timeline-frame" style={namesStyle(names)}>
-        <TreeGrid ref={ref} rowCount={rows.spans.length} activeId={isShown ? rowId(state.active) : undefined} page={page} scrollBy={view.scrollBy}>
+      <div className="timeline-frame" style={nameColumnStyle(nameFraction)}>
+        <TreeGrid
+          ref={ref}
+          rowCount={rows.spans.length}
+          activeId={isShown ? rowId(state.active) : undefined}
+          page={page}
+          scrollBy={view.scrollBy}
+        >
           <div className="timeline-scroll" role="presentation" ref={view.scroller}>
-            <Ruler marks={marks} axis={axis} window={window} width={laneWidth} />
-            <div className="timeline-rows" role="rowgroup" style={{ height: rows.spans.length * ROW_HEIGHT }}>
-              <div className="lanes" role="presentation" ref={lanes}>
-                <Grid marks={marks} axis={axis} window={window} />
-                <CutMarks axis={axis} window={window} />
+            <Ruler marks={marks} scale={scale} width={barAreaWidth} />
+            <div
+              className="timeline-rows"
+              role="rowgroup"
+              style={{ height: rows.spans.length * ROW_HEIGHT_PX }}
+            >
+              <div className="lanes" role="presentation" ref={barArea}>
+                <Grid marks={marks} scale={scale} />
+                <CutMarks scale={scale} />
               </div>
               {inView.map((row) => {
                 const index = at(rows.spans, row);
                 return (
                   <SpanRow
                     key={index}
-                    trace={trace}
+                    timeline={timeline}
                     index={index}
                     row={row}
-                    colour={colours.get(trace.services[at(trace.service, index)]?.name ?? '') ?? 0}
-                    axis={axis}
-                    window={window}
-                    runs={runs}
                     fold={at(state.folds, index)}
-                    critical={critical}
-                    laneWidth={laneWidth}
-                    laneTitle={laneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined}
-                    isActive={index === state.active}
-                    isOpen={state.open && index === state.active}
-                    isMatched={state.match.includes(index)}
-                    isFound={isFound[index] === 1}
-                    isFaded={state.find !== '' && isFound[index] !== 1}
-                    look={look}
-                    toggle={toggle}
+                    laneTitle={
+                      isLaneStart(page, row) ? laneTitles?.[at(trace.lane, index)] : undefined
+                    }
+                    selection={index !== state.active ? 'none' : state.open ? 'open' : 'active'}
+                    highlight={
+                      state.find === '' ? 'none' : matches.isMatch[index] === 1 ? 'found' : 'faded'
+                    }
+                    isSearchMatch={state.match.includes(index)}
                   />
                 );
               })}
-              <MessageEdges page={page} width={laneWidth} first={view.first} last={view.last} />
+              <MessageEdges page={page} width={barAreaWidth} first={view.first} last={view.last} />
             </div>
           </div>
         </TreeGrid>
-        <NamesBorder part={names} setPart={setNames} />
+        <NameColumnDivider fraction={nameFraction} setFraction={setNameFraction} />
       </div>
     </div>
   );
 }
 
-function laneStart({ trace, rows }: Page, row: number): boolean {
-  if (trace.answers.length < 2) return false;
+function isLaneStart({ trace, rows }: PageModel, row: number): boolean {
+  if (trace.responses.length < 2) return false;
   return row === 0 || trace.lane[at(rows.spans, row)] !== trace.lane[at(rows.spans, row - 1)];
 }
 
 interface TreeGridProps {
   readonly ref: Ref<HTMLDivElement>;
   readonly rowCount: number;
-  /** Of the active row; a search that finds nothing leaves none. */
+  /** ID of the active row; `undefined` if a find without matches hides all rows. */
   readonly activeId: string | undefined;
-  readonly page: Page;
+  readonly page: PageModel;
   readonly scrollBy: (pixels: number) => void;
   readonly children: ReactNode;
 }
-
-/** Pixels that `s` and `w` scroll. */
-const SCROLL = 240;
 
 function TreeGrid({ ref, rowCount, activeId, page, scrollBy, children }: TreeGridProps) {
   const keys = useRef<HTMLParagraphElement>(null);
   function onKeyDown(event: KeyboardEvent) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const scroll = event.key === 's' ? SCROLL : event.key === 'w' ? -SCROLL : 0;
+    const scroll = event.key === 's' ? SCROLL_PX : event.key === 'w' ? -SCROLL_PX : 0;
     if (scroll !== 0) scrollBy(scroll);
     if (scroll !== 0 || page.press(event.key, event.shiftKey)) event.preventDefault();
   }
@@ -135,9 +141,9 @@ function TreeGrid({ ref, rowCount, activeId, page, scrollBy, children }: TreeGri
       tabIndex={0}
       onKeyDown={onKeyDown}
     >
-      <p id="timeline-keys" className="unseen" ref={keys}>
-        Up and down move, left and right fold and unfold, Enter opens the detail, Escape closes it, question mark shows
-        all keys.
+      <p id="timeline-keys" className="visually-hidden" ref={keys}>
+        Use the up and down arrows to move between spans, left and right to collapse and expand,
+        Enter to open the details, Escape to close them, and the question mark for all shortcuts.
       </p>
       {children}
     </div>

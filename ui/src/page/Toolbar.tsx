@@ -1,12 +1,18 @@
-/** What narrows and marks the view: find, errors, critical path, idle gaps, folding. */
+/** The toolbar of a trace: find, errors, critical path, idle gaps, folding. */
 import type { RefObject } from 'react';
-import { nextFailure } from '../trace/find';
-import { formatDuration } from '../trace/format';
+import { nextFailedSpan } from '../trace/find';
+import { formatCount, formatDuration } from '../trace/format';
 import type { ShownPath } from './address';
-import { stepFound, type Page } from './state';
+import { type PageModel, stepMatch } from './state';
+
+const PATHS: readonly (readonly [ShownPath, string])[] = [
+  ['none', 'No critical path'],
+  ['blocking', 'Critical path: blocking'],
+  ['end-to-end', 'Critical path: end to end'],
+];
 
 interface ToolbarProps {
-  readonly page: Page;
+  readonly page: PageModel;
   readonly findField: RefObject<HTMLInputElement | null>;
 }
 
@@ -28,11 +34,18 @@ export function Toolbar({ page, findField }: ToolbarProps) {
   );
 }
 
-function Find({ page, field }: { readonly page: Page; readonly field: RefObject<HTMLInputElement | null> }) {
-  const { state, dispatch, found } = page;
+function Find({
+  page,
+  field,
+}: {
+  readonly page: PageModel;
+  readonly field: RefObject<HTMLInputElement | null>;
+}) {
+  const { state, dispatch } = page;
+  const found = page.matches.spans;
   const step = (by: 1 | -1) => {
-    const index = stepFound(found, state.active, by);
-    if (index !== undefined) dispatch({ type: 'look', index, open: state.open });
+    const index = stepMatch(found, state.active, by);
+    if (index !== undefined) dispatch({ type: 'select', index, open: state.open });
   };
   const place = found.indexOf(state.active);
   return (
@@ -61,18 +74,38 @@ function Find({ page, field }: { readonly page: Page; readonly field: RefObject<
       {state.find !== '' && (
         <>
           <span className="find-count" role="status">
-            {found.length === 0 ? 'none' : place < 0 ? `${found.length} found` : `${place + 1} of ${found.length}`}
+            {found.length === 0
+              ? 'no matches'
+              : place < 0
+                ? formatCount(found.length, 'match', 'matches')
+                : `${place + 1} of ${found.length}`}
           </span>
-          <button type="button" aria-label="Previous match" disabled={found.length === 0} onClick={() => step(-1)}>
+          <button
+            type="button"
+            aria-label="Previous match"
+            disabled={found.length === 0}
+            onClick={() => step(-1)}
+          >
             ↑
           </button>
-          <button type="button" aria-label="Next match" disabled={found.length === 0} onClick={() => step(1)}>
+          <button
+            type="button"
+            aria-label="Next match"
+            disabled={found.length === 0}
+            onClick={() => step(1)}
+          >
             ↓
           </button>
           {(state.view === 'timeline' || state.view === 'journey') && (
-            <label className="tick-box" title="Hide the spans that neither match nor lead to a match">
-              <input type="checkbox" checked={state.only} onChange={(event) => dispatch({ type: 'set', part: { only: event.target.checked } })} />
-              Only matches
+            <label className="tick-box" title="Hide spans that neither match nor lead to a match">
+              <input
+                type="checkbox"
+                checked={state.only}
+                onChange={(event) =>
+                  dispatch({ type: 'set', part: { only: event.target.checked } })
+                }
+              />
+              Matches only
             </label>
           )}
         </>
@@ -81,30 +114,37 @@ function Find({ page, field }: { readonly page: Page; readonly field: RefObject<
   );
 }
 
-/** The spans that the search came here for. */
-function Matches({ page }: { readonly page: Page }) {
+/** Steps through the spans that the search matched. */
+function Matches({ page }: { readonly page: PageModel }) {
   const { state, dispatch } = page;
   const { match } = state;
   if (match.length === 0) return null;
   const next = match.find((index) => index > state.active) ?? match[0];
   return (
-    <span className="matches" role="group" aria-label="Spans that the search matched">
-      <button type="button" onClick={() => next !== undefined && dispatch({ type: 'look', index: next })}>
-        Next that the search matched
+    <fieldset className="matches" aria-label="Search matches">
+      <button
+        type="button"
+        onClick={() => next !== undefined && dispatch({ type: 'select', index: next })}
+      >
+        Next search match
       </button>
-      <button type="button" aria-label="Forget what the search matched" onClick={() => dispatch({ type: 'set', part: { match: [] } })}>
+      <button
+        type="button"
+        aria-label="Clear search matches"
+        onClick={() => dispatch({ type: 'set', part: { match: [] } })}
+      >
         ×
       </button>
-    </span>
+    </fieldset>
   );
 }
 
-function Errors({ page }: { readonly page: Page }) {
+function Errors({ page }: { readonly page: PageModel }) {
   const { trace, state, dispatch } = page;
   if (trace.failures === 0) return null;
   const go = () => {
-    const index = nextFailure(trace, state.active, 1);
-    if (index !== undefined) dispatch({ type: 'look', index });
+    const index = nextFailedSpan(trace, state.active, 1);
+    if (index !== undefined) dispatch({ type: 'select', index });
   };
   return (
     <button type="button" className="next-error" title="Next error (e)" onClick={go}>
@@ -113,19 +153,18 @@ function Errors({ page }: { readonly page: Page }) {
   );
 }
 
-const PATHS: readonly (readonly [ShownPath, string])[] = [
-  ['none', 'No critical path'],
-  ['blocking', 'Critical path: blocking'],
-  ['end-to-end', 'Critical path: end to end'],
-];
-
-function PathChoice({ page }: { readonly page: Page }) {
+function PathChoice({ page }: { readonly page: PageModel }) {
   const { state, dispatch, critical } = page;
   return (
     <span className="path-choice">
       <label>
-        <span className="unseen">Critical path</span>
-        <select value={state.path} onChange={(event) => dispatch({ type: 'set', part: { path: event.target.value as ShownPath } })}>
+        <span className="visually-hidden">Critical path</span>
+        <select
+          value={state.path}
+          onChange={(event) =>
+            dispatch({ type: 'set', part: { path: event.target.value as ShownPath } })
+          }
+        >
           {PATHS.map(([value, name]) => (
             <option key={value} value={value}>
               {name}
@@ -148,9 +187,9 @@ function PathChoice({ page }: { readonly page: Page }) {
   );
 }
 
-function Gaps({ page }: { readonly page: Page }) {
-  const { axis, state, dispatch } = page;
-  if (state.cut && axis.cuts.length === 0) return null;
+function Gaps({ page }: { readonly page: PageModel }) {
+  const { scale, state, dispatch } = page;
+  if (state.cut && scale.axis.cuts.length === 0) return null;
   return (
     <label className="tick-box">
       <input
@@ -158,30 +197,51 @@ function Gaps({ page }: { readonly page: Page }) {
         checked={state.cut}
         onChange={(event) => dispatch({ type: 'set', part: { cut: event.target.checked } })}
       />
-      Cut idle gaps
+      Hide idle gaps
     </label>
   );
 }
 
-function Folding({ page }: { readonly page: Page }) {
+function Folding({ page }: { readonly page: PageModel }) {
   const { dispatch, state } = page;
   return (
     <span className="fold-buttons">
       {state.window && (
-        <button type="button" onClick={() => dispatch({ type: 'set', part: { window: undefined } })}>
-          Whole time
+        <button
+          type="button"
+          onClick={() => dispatch({ type: 'set', part: { window: undefined } })}
+        >
+          Full range
         </button>
       )}
-      <button type="button" title="One level less (o)" aria-label="Collapse one level" onClick={() => dispatch({ type: 'folds', how: 'collapse-level' })}>
+      <button
+        type="button"
+        title="Collapse one level (o)"
+        aria-label="Collapse one level"
+        onClick={() => dispatch({ type: 'folds', how: 'collapse-level' })}
+      >
         −
       </button>
-      <button type="button" title="One level more (p)" aria-label="Expand one level" onClick={() => dispatch({ type: 'folds', how: 'expand-level' })}>
+      <button
+        type="button"
+        title="Expand one level (p)"
+        aria-label="Expand one level"
+        onClick={() => dispatch({ type: 'folds', how: 'expand-level' })}
+      >
         +
       </button>
-      <button type="button" title="]" onClick={() => dispatch({ type: 'folds', how: 'expand-all' })}>
+      <button
+        type="button"
+        title="Expand all (])"
+        onClick={() => dispatch({ type: 'folds', how: 'expand-all' })}
+      >
         Expand all
       </button>
-      <button type="button" title="[" onClick={() => dispatch({ type: 'folds', how: 'collapse-all' })}>
+      <button
+        type="button"
+        title="Collapse all ([)"
+        onClick={() => dispatch({ type: 'folds', how: 'collapse-all' })}
+      >
         Collapse all
       </button>
     </span>

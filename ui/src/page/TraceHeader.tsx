@@ -1,17 +1,29 @@
-/** What the trace is and how it went, before any span is looked at; and the views to choose from. */
-import { useRef, type KeyboardEvent, type ReactNode } from 'react';
+/**
+ * The header of a trace: its name, facts, time breakdown and remarks, and the tabs of its views.
+ */
+import { type KeyboardEvent, type ReactNode, useRef } from 'react';
 import { CopyButton } from '../shell/CopyButton';
 import { at } from '../trace/column';
-import { longestWaits } from '../trace/edges';
+import { longestQueueTimes } from '../trace/edges';
 import { formatCount, formatDuration, formatTimestamp } from '../trace/format';
 import { endOf, INFERRED, nameOf, OPEN, serviceOf, type Trace } from '../trace/model';
 import { VIEWS, type View } from './address';
 import { DownloadMenu } from './DownloadMenu';
-import type { Page } from './state';
-import { WhereTimeWent, waitText } from './WhereTimeWent';
+import type { PageModel } from './state';
+import { TimeBreakdown, waitText } from './TimeBreakdown';
+
+const VIEW_NAMES: Record<View, string> = {
+  timeline: 'Timeline',
+  journey: 'Journey',
+  graph: 'Graph',
+  flame: 'Flame graph',
+  statistics: 'Statistics',
+  spans: 'Spans',
+  json: 'JSON',
+};
 
 interface TraceHeaderProps {
-  readonly page: Page;
+  readonly page: PageModel;
   readonly colours: ReadonlyMap<string, number>;
   readonly id: string;
   readonly reload: () => void;
@@ -23,19 +35,25 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
     <header className="trace-header">
       <div className="trace-title">
         <h1>
-          <bdi className="trace-service">{serviceOf(trace, trace.root)}</bdi> <bdi>{nameOf(trace, trace.root)}</bdi>
+          <bdi className="trace-service">{serviceOf(trace, trace.root)}</bdi>{' '}
+          <bdi>{nameOf(trace, trace.root)}</bdi>
         </h1>
         <p className="trace-identity">
           <code className="trace-id">{trace.id}</code>
-          <CopyButton text={trace.id} what="trace id" />
-          <button type="button" className="copy" onClick={reload} title="Load the trace again: more spans may have arrived">
+          <CopyButton text={trace.id} subject="trace ID" />
+          <button
+            type="button"
+            className="copy"
+            onClick={reload}
+            title="Reload the trace: more spans may have arrived"
+          >
             Reload
           </button>
           <DownloadMenu ids={[id]} />
         </p>
       </div>
       <Facts trace={trace} />
-      {page.state.view !== 'journey' && <WhereTimeWent page={page} colours={colours} />}
+      {page.state.view !== 'journey' && <TimeBreakdown page={page} colours={colours} />}
       <Remarks trace={trace} />
       <ViewTabs page={page} />
     </header>
@@ -43,7 +61,7 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
 }
 
 function Facts({ trace }: { readonly trace: Trace }) {
-  const waits = [...longestWaits(trace.edges).values()];
+  const waits = [...longestQueueTimes(trace.edges).values()];
   const answered = answeredAfter(trace);
   let deepest = 0;
   for (const depth of trace.depth) if (depth > deepest) deepest = depth;
@@ -51,10 +69,12 @@ function Facts({ trace }: { readonly trace: Trace }) {
     <dl className="facts">
       <Fact name="Start">{formatTimestamp(trace.start)}</Fact>
       <Fact name="Duration">{formatDuration(trace.duration)}</Fact>
-      {answered !== undefined && <Fact name="Answered after">{formatDuration(answered)}</Fact>}
+      {answered !== undefined && <Fact name="Response after">{formatDuration(answered)}</Fact>}
       {waits.length > 0 && (
-        <Fact name="Longest wait in a topic">
-          <span className="queue-note">{waitText(waits.reduce((longest, wait) => Math.max(longest, wait), 0))}</span>
+        <Fact name="Longest time in a topic">
+          <span className="queue-note">
+            {waitText(waits.reduce((longest, wait) => Math.max(longest, wait), 0))}
+          </span>
         </Fact>
       )}
       <Fact name="Spans">{trace.count.toLocaleString('en')}</Fact>
@@ -75,7 +95,7 @@ function Fact({ name, children }: { readonly name: string; readonly children: Re
   );
 }
 
-/** When the first caller had its answer, if the trace went on after that. */
+/** Returns when the root span ended, if the trace continued after that. */
 function answeredAfter(trace: Trace): number | undefined {
   if (trace.root < 0) return undefined;
   const answered = endOf(trace, trace.root);
@@ -86,12 +106,13 @@ function Remarks({ trace }: { readonly trace: Trace }) {
   const inferred = countFlag(trace, INFERRED);
   const open = countFlag(trace, OPEN);
   const remarks = [
-    trace.orphans > 0 && `${formatCount(trace.orphans, 'span')} with a parent that is not here`,
-    trace.skewed > 0 && `${formatCount(trace.skewed, 'span')} from clocks that differ: begun before their cause, drawn as sent`,
-    trace.cycles > 0 && `${formatCount(trace.cycles, 'span')} named below itself`,
-    inferred > 0 && `${formatCount(inferred, 'parent')} inferred, drawn dashed`,
-    open > 0 && `${formatCount(open, 'open fragment')}: what caused it is not known (yet)`,
-    trace.omitted > 0 && `${formatCount(trace.omitted, 'span')} left out: the trace is larger than what is sent at once`,
+    trace.orphans > 0 && `${formatCount(trace.orphans, 'span')} with a missing parent`,
+    trace.skewed > 0 && `${formatCount(trace.skewed, 'span')} with clock skew, drawn as recorded`,
+    trace.cycles > 0 && `${formatCount(trace.cycles, 'parent cycle')}, cut at the earliest span`,
+    inferred > 0 && `${formatCount(inferred, 'inferred parent')}, drawn dashed`,
+    open > 0 && `${formatCount(open, 'open fragment')} with an unknown cause`,
+    trace.omitted > 0 &&
+      `${formatCount(trace.omitted, 'span')} omitted, as the trace exceeds the size limit`,
   ].filter((remark) => remark !== false);
   if (remarks.length === 0) return null;
   return <p className="remarks">{remarks.join(' · ')}</p>;
@@ -103,18 +124,8 @@ function countFlag(trace: Trace, flag: number): number {
   return count;
 }
 
-const VIEW_NAMES: Record<View, string> = {
-  timeline: 'Timeline',
-  journey: 'Journey',
-  graph: 'Graph',
-  flame: 'Flame graph',
-  statistics: 'Statistics',
-  spans: 'Spans',
-  json: 'JSON',
-};
-
-/** Tabs by the ARIA pattern: one stop for the Tab key, arrows move between them. */
-export function ViewTabs({ page }: { readonly page: Page }) {
+/** Tabs as in the ARIA pattern: Tab stops once, arrow keys move between the tabs. */
+export function ViewTabs({ page }: { readonly page: PageModel }) {
   const list = useRef<HTMLDivElement>(null);
   const { view } = page.state;
   const choose = (chosen: View) => page.dispatch({ type: 'set', part: { view: chosen } });

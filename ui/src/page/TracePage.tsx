@@ -1,9 +1,10 @@
-/** One trace: loaded from the collector, or opened from a file. */
+/** The page of one trace, loaded from the collector or opened from a file. */
+
 import { useEffect } from 'react';
 import { fetchTrace } from '../api/client';
 import { openedTrace } from '../api/opened';
-import { Empty, Failed, Loading } from '../shell/Notice';
-import { linkTo } from '../shell/navigation';
+import { Link } from '../shell/Link';
+import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { useRequest } from '../shell/request';
 import { buildTrace, nameOf, serviceOf, type Trace } from '../trace/model';
 import { TraceView } from './TraceView';
@@ -14,7 +15,7 @@ interface TracePageProps {
 }
 
 export async function loadTrace(id: string, signal: AbortSignal): Promise<Trace> {
-  const trace = buildTrace([openedTrace(id)?.answer ?? (await fetchTrace(id, signal))]);
+  const trace = buildTrace([openedTrace(id)?.response ?? (await fetchTrace(id, signal))]);
   performance.mark('throughline:built');
   return trace;
 }
@@ -23,35 +24,46 @@ export function TracePage({ id, query }: TracePageProps) {
   const found = useRequest(id, (signal) => loadTrace(id, signal));
   const trace = found.value;
   useEffect(() => {
-    const title = trace && trace.count > 0 ? `${serviceOf(trace, trace.root)} ${nameOf(trace, trace.root)}` : 'Trace';
+    const title =
+      trace && trace.count > 0
+        ? `${serviceOf(trace, trace.root)} ${nameOf(trace, trace.root)}`
+        : 'Trace';
     document.title = `${title} · Throughline`;
   }, [trace]);
 
-  if (trace && trace.count > 0) return <TraceView trace={trace} id={id} query={query} reload={found.reload} />;
+  if (trace && trace.count > 0)
+    return <TraceView trace={trace} id={id} query={query} reload={found.reload} />;
   return (
     <main className="page">
-      {found.loading && <Loading what="the trace" />}
+      {found.loading && <LoadingNotice subject="the trace" />}
       {!found.loading && <Absent id={id} found={found} />}
     </main>
   );
 }
 
-function Absent({ id, found }: { readonly id: string; readonly found: ReturnType<typeof useRequest<Trace>> }) {
+function Absent({
+  id,
+  found,
+}: {
+  readonly id: string;
+  readonly found: ReturnType<typeof useRequest<Trace>>;
+}) {
   if (found.failure && found.failure.kind !== 'not-found') {
-    return <Failed what="the trace" failure={found.failure} retry={found.reload} />;
+    return <ErrorNotice subject="the trace" failure={found.failure} retry={found.reload} />;
   }
   return (
-    <Empty title="No trace with this id">
+    <EmptyNotice title="Trace not found">
       <p>
-        The collector holds no spans of <code className="trace-id">{id}</code>. They may not have arrived yet, or were
-        removed to make room for newer ones. A trace from a file has to be opened again.
+        The collector has no spans of <code className="trace-id">{id}</code>. They may not have
+        arrived yet, or they were deleted to free space. A trace from a file must be opened again
+        after a reload.
       </p>
       <p>
         <button type="button" onClick={found.reload}>
-          Look again
+          Try again
         </button>{' '}
-        <a {...linkTo('search')}>Search traces</a>
+        <Link to="search">Search traces</Link>
       </p>
-    </Empty>
+    </EmptyNotice>
   );
 }

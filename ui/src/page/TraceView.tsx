@@ -1,6 +1,6 @@
-/** One trace in the view that the reader has chosen, and the span that is looked at. */
+/** One trace in the selected view, with the details of the selected span. */
 import { lazy, Suspense, useMemo, useRef } from 'react';
-import { Loading } from '../shell/Notice';
+import { LoadingNotice } from '../shell/Notice';
 import { serviceColours } from '../trace/colour';
 import type { Trace } from '../trace/model';
 import { FlameView } from '../views/FlameView';
@@ -8,19 +8,15 @@ import { JourneyView } from '../views/JourneyView';
 import { JsonView } from '../views/JsonView';
 import { SpansView } from '../views/SpansView';
 import { StatisticsView } from '../views/StatisticsView';
+import { usePageKeys } from './keys';
 import { SpanDetail } from './SpanDetail';
-import { usePage, type Page } from './state';
+import { usePageModel } from './state';
 import { Timeline } from './Timeline';
 import { Toolbar } from './Toolbar';
 import { TraceHeader } from './TraceHeader';
-import { usePageKeys } from './keys';
+import type { ViewProps } from './viewProps';
 
 const GraphView = lazy(() => import('../views/GraphView'));
-
-export interface ViewProps {
-  readonly page: Page;
-  readonly colours: ReadonlyMap<string, number>;
-}
 
 interface TraceViewProps {
   readonly trace: Trace;
@@ -30,21 +26,24 @@ interface TraceViewProps {
 }
 
 export function TraceView({ trace, id, query, reload }: TraceViewProps) {
-  const page = usePage(trace, id, query);
-  const colours = useMemo(() => serviceColours(trace.services.map((service) => service.name)), [trace]);
+  const page = usePageModel(trace, id, query);
+  const colours = useMemo(
+    () => serviceColours(trace.services.map((service) => service.name)),
+    [trace],
+  );
   const { state, dispatch } = page;
   const grid = useRef<HTMLDivElement>(null);
   const findField = useRef<HTMLInputElement>(null);
-  // What was pressed in the detail is gone afterwards, and the focus with it: back to the grid.
-  const leave = () => {
+  // The button that was pressed no longer exists; without this the keyboard focus would be lost.
+  const close = () => {
     dispatch({ type: 'set', part: { open: false } });
     grid.current?.focus();
   };
   const follow = (index: number) => {
-    dispatch({ type: 'look', index });
+    dispatch({ type: 'select', index });
     grid.current?.focus();
   };
-  // A journey has a timeline and a detail of its own, over several traces.
+  // The journey has its own timeline and details, over several traces.
   const isJourney = state.view === 'journey';
   usePageKeys(isJourney ? undefined : page, findField);
   return (
@@ -57,7 +56,13 @@ export function TraceView({ trace, id, query, reload }: TraceViewProps) {
         <div className={state.open ? 'trace-body with-detail' : 'trace-body'}>
           <ChosenView page={page} colours={colours} grid={grid} />
           {state.open && (
-            <SpanDetail page={page} index={state.active} colours={colours} follow={follow} leave={leave} />
+            <SpanDetail
+              page={page}
+              index={state.active}
+              colours={colours}
+              follow={follow}
+              close={close}
+            />
           )}
         </div>
       )}
@@ -65,11 +70,15 @@ export function TraceView({ trace, id, query, reload }: TraceViewProps) {
   );
 }
 
-function ChosenView({ page, colours, grid }: ViewProps & { readonly grid: React.RefObject<HTMLDivElement | null> }) {
+function ChosenView({
+  page,
+  colours,
+  grid,
+}: ViewProps & { readonly grid: React.RefObject<HTMLDivElement | null> }) {
   switch (page.state.view) {
     case 'graph':
       return (
-        <Suspense fallback={<Loading what="the graph" />}>
+        <Suspense fallback={<LoadingNotice subject="the graph" />}>
           <GraphView page={page} colours={colours} />
         </Suspense>
       );

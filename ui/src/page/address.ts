@@ -1,24 +1,32 @@
-/** What of the trace page stands in the address: enough to send someone exactly what one sees. */
+/** The state of the trace page in the address: enough to share exactly what the reader sees. */
 import type { PathKind } from '../trace/critical';
 
-export const VIEWS = ['timeline', 'journey', 'graph', 'flame', 'statistics', 'spans', 'json'] as const;
+export const VIEWS = [
+  'timeline',
+  'journey',
+  'graph',
+  'flame',
+  'statistics',
+  'spans',
+  'json',
+] as const;
 export type View = (typeof VIEWS)[number];
 
 export type ShownPath = PathKind | 'none';
 
 export interface PageAddress {
   readonly view: View;
-  /** Id of the span whose detail is open. */
+  /** ID of the span whose details are open. */
   readonly span?: string;
   readonly find: string;
-  /** Ids of the spans that the search matched. */
+  /** IDs of the spans that the search matched. */
   readonly match: readonly string[];
-  /** Whether only what is found is shown, with what is above it. */
+  /** Whether spans are hidden that neither match the find nor have a descendant that does. */
   readonly only: boolean;
   readonly path: ShownPath;
-  /** Whether idle gaps are cut out of the axis. */
+  /** Whether idle gaps are hidden. */
   readonly cut: boolean;
-  /** Window of the axis in microseconds of axis time. */
+  /** Visible range in microseconds of axis time. */
   readonly window?: readonly [number, number];
 }
 
@@ -41,7 +49,7 @@ export function parseAddress(query: string): PageAddress {
   };
 }
 
-/** Parameters of the address, without what is at its default. */
+/** Returns the parameters of the address; those with default values are `undefined`. */
 export function addressParams(address: PageAddress): Record<string, string | undefined> {
   return {
     view: address.view === 'timeline' ? undefined : address.view,
@@ -51,6 +59,8 @@ export function addressParams(address: PageAddress): Record<string, string | und
     only: address.only ? '1' : undefined,
     path: address.path === 'none' ? undefined : address.path,
     gaps: address.cut ? undefined : 'all',
-    window: address.window ? address.window.map((edge) => Number(edge.toPrecision(9))).join('-') : undefined,
+    window: address.window
+      ? address.window.map((edge) => Number(edge.toPrecision(9))).join('-')
+      : undefined,
   };
 }

@@ -1,23 +1,48 @@
-/** Keys that hold on the whole trace page, wherever the focus is, except while one types. */
-import { useEffect, type RefObject } from 'react';
-import type { Page } from './state';
+/** Keyboard shortcuts of the whole trace page; they do not apply while the reader types. */
+import { type RefObject, useEffect } from 'react';
+import type { PageModel } from './state';
 
-const ANYWHERE = new Set(['a', 'A', 'd', 'D', '+', '=', '-', '_', '*', '0', ']', '[', 'p', 'o', 'e', 'E', 'f', 'b', 'Escape']);
+const PAGE_KEYS = new Set([
+  'a',
+  'A',
+  'd',
+  'D',
+  '+',
+  '=',
+  '-',
+  '_',
+  '*',
+  '0',
+  ']',
+  '[',
+  'p',
+  'o',
+  'e',
+  'E',
+  'f',
+  'b',
+  'Escape',
+]);
 
-/** Without a page the keys belong to another one, within. */
-export function usePageKeys(page: Page | undefined, findField: RefObject<HTMLInputElement | null>): void {
+/** Without a page the keys belong to a page within it. */
+export function usePageKeys(
+  page: PageModel | undefined,
+  findField: RefObject<HTMLInputElement | null>,
+): void {
   useEffect(() => {
     if (!page) return undefined;
     const onKeyDown = (event: KeyboardEvent) => {
       if (event.defaultPrevented || isTyping(event.target)) return;
-      const isFind = (event.ctrlKey && event.key === 'b') || (!event.ctrlKey && !event.metaKey && event.key === '/');
+      const isFind =
+        (event.ctrlKey && event.key === 'b') ||
+        (!event.ctrlKey && !event.metaKey && event.key === '/');
       if (isFind) {
         event.preventDefault();
         findField.current?.focus();
         return;
       }
       if (event.altKey || event.ctrlKey || event.metaKey) return;
-      if (!ANYWHERE.has(event.key) && !(event.shiftKey && event.key.startsWith('Arrow'))) return;
+      if (!PAGE_KEYS.has(event.key) && !(event.shiftKey && event.key.startsWith('Arrow'))) return;
       if (page.press(event.key, event.shiftKey)) event.preventDefault();
     };
     window.addEventListener('keydown', onKeyDown);
@@ -26,5 +51,7 @@ export function usePageKeys(page: Page | undefined, findField: RefObject<HTMLInp
 }
 
 export function isTyping(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && target.closest('input, select, textarea, dialog') !== null;
+  return (
+    target instanceof HTMLElement && target.closest('input, select, textarea, dialog') !== null
+  );
 }

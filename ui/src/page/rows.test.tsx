@@ -1,30 +1,45 @@
-/** Components as they are written out, without a browser. */
+/** Tests of components as static markup, without a browser. */
 import { renderToStaticMarkup } from 'react-dom/server';
 import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed } from '../read/checkout.fixture';
-import { straightAxis, wholeWindow } from '../trace/axis';
+import { fullWindow, linearAxis } from '../trace/axis';
 import { criticalPath } from '../trace/critical';
 import type { Trace } from '../trace/model';
 import { consumerRuns } from '../trace/rows';
 import { AttributeTable } from './AttributeTable';
 import { SpanRow } from './SpanRow';
+import type { TimelineModel } from './timelineModel';
 
-function row(trace: Trace, index: number, changes: Partial<Parameters<typeof SpanRow>[0]> = {}): string {
-  const axis = straightAxis(trace.duration);
-  const nothing = () => undefined;
+function row(trace: Trace, index: number, changes: Partial<TimelineModel> = {}): string {
+  const axis = linearAxis(trace.duration);
+  const timeline: TimelineModel = {
+    trace,
+    scale: { axis, window: fullWindow(axis) },
+    runs: consumerRuns(trace),
+    critical: undefined,
+    barAreaWidth: 600,
+    colours: new Map(),
+    dispatch: () => undefined,
+    ...changes,
+  };
   return renderToStaticMarkup(
     <SpanRow
-      trace={trace} index={index} row={index} colour={3} axis={axis} window={wholeWindow(axis)} runs={consumerRuns(trace)} fold={0}
-      critical={undefined} laneWidth={600} laneTitle={undefined} isActive={false} isOpen={false} isMatched={false} isFound={false} isFaded={false} look={nothing} toggle={nothing}
-      {...changes}
+      timeline={timeline}
+      index={index}
+      row={index}
+      fold={0}
+      laneTitle={undefined}
+      selection="none"
+      highlight="none"
+      isSearchMatch={false}
     />,
   );
 }
 
-describe('a row', () => {
+describe('SpanRow', () => {
   const { trace, at } = placed(linkedCheckout);
 
-  it('of a consumer says its topic, where it came from and how long the message waited', () => {
+  it('shows the topic, the sender and the queue time of a consumer', () => {
     const text = row(trace, at('From_eshop-topic'));
     expect(text).toContain('follows from To_eshop-topic');
     expect(text).toContain('class="wait"');
@@ -32,35 +47,56 @@ describe('a row', () => {
     expect(text).toContain('class="mark topic"');
   });
 
-  it('marks failures, missing parents and inferred ones with their confidence', () => {
+  it('marks failures, missing parents, and inferred parents with their confidence', () => {
     const { trace: odd } = built([
       { id: 'a', childOf: 'dead', tags: { error: true } },
-      { id: 'b', tags: { 'throughline.parent.evidence': 'sole', 'throughline.parent.confidence': 0.83 }, childOf: 'a' },
+      {
+        id: 'b',
+        tags: { 'throughline.parent.evidence': 'sole', 'throughline.parent.confidence': 0.83 },
+        childOf: 'a',
+      },
       { id: 'c', tags: { 'throughline.parent.evidence': 'open' } },
     ]);
-    expect(row(odd, 0)).toMatch(/failure-mark.*no parent/);
-    expect(row(odd, 1)).toMatch(/mark inferred.*sole 83 %/);
+    expect(row(odd, 0)).toMatch(/failure-mark.*missing parent/);
+    expect(row(odd, 1)).toMatch(/mark inferred.*sole 83%/);
     expect(row(odd, 1)).toContain('bar dashed');
     expect(row(odd, 2)).toMatch(/mark inferred.*open/);
   });
 
-  it('shows where the critical path runs', () => {
+  it('marks the critical path', () => {
     const critical = criticalPath(trace, 'end-to-end');
-    expect(row(trace, at('GET /checkout'), { critical }).match(/class="critical"/g)).toHaveLength(4);
+    expect(row(trace, at('GET /checkout'), { critical }).match(/class="critical"/g)).toHaveLength(
+      4,
+    );
     expect(row(trace, at('From_eshop-topic'), { critical })).toContain('wait on-path');
   });
 
-  it('outside of the window points to where it is', () => {
-    expect(row(trace, at('GET /createOrder'), { window: { from: 200_000, to: 300_000 } })).toContain('beyond left');
-    expect(row(trace, at('GET /sendEmail'), { window: { from: 200_000, to: 300_000 } })).toContain('beyond right');
+  it('points to bars outside of the window', () => {
+    const axis = linearAxis(trace.duration);
+    expect(
+      row(trace, at('GET /createOrder'), {
+        scale: { axis, window: { from: 200_000, to: 300_000 } },
+      }),
+    ).toContain('beyond left');
+    expect(
+      row(trace, at('GET /sendEmail'), { scale: { axis, window: { from: 200_000, to: 300_000 } } }),
+    ).toContain('beyond right');
   });
 });
 
-it('values stay text, and only templates make links', () => {
+it('attribute values stay text, and only templates turn them into links', () => {
   const attributes = [{ key: 'url', value: 'javascript:alert(1)<img src=x>', kind: 's' }];
   const places = { traceId: 't', spanId: 's', service: 'x' };
-  const plain = renderToStaticMarkup(<AttributeTable attributes={attributes} templates={[]} {...places} />);
+  const plain = renderToStaticMarkup(
+    <AttributeTable attributes={attributes} templates={[]} {...places} />,
+  );
   expect(plain).not.toMatch(/<img|<a /);
-  const linked = renderToStaticMarkup(<AttributeTable attributes={attributes} templates={[{ key: 'url', url: 'https://x.example/{value}' }]} {...places} />);
+  const linked = renderToStaticMarkup(
+    <AttributeTable
+      attributes={attributes}
+      templates={[{ key: 'url', url: 'https://x.example/{value}' }]}
+      {...places}
+    />,
+  );
   expect(linked).toMatch(/href="https:\/\/x\.example\/javascript%3Aalert\(1\)%3Cimg%20src%3Dx%3E"/);
 });

@@ -1,93 +1,99 @@
-/** What the reader has chosen on the trace page: one state for all views, mirrored in the address. */
+/** The state of the trace page: one state for all views, mirrored in the address. */
 import { useEffect, useMemo, useReducer, useRef } from 'react';
-import { amend, tracePath } from '../shell/navigation';
-import { boundWindow, cutAxis, panned, straightAxis, wholeWindow, zoomed, type Axis, type Window } from '../trace/axis';
+import { replaceLocation, tracePath } from '../shell/navigation';
+import {
+  clampWindow,
+  compressedAxis,
+  fullWindow,
+  linearAxis,
+  panWindow,
+  type TimeAxis,
+  type TimeScale,
+  type TimeWindow,
+  zoomWindow,
+} from '../trace/axis';
 import { at } from '../trace/column';
-import { criticalPath, type CriticalPath } from '../trace/critical';
-import { findSpans, nextFailure } from '../trace/find';
+import { type CriticalPath, criticalPath } from '../trace/critical';
+import { findSpans } from '../trace/find';
 import { findSpan, spanIdOf, type Trace } from '../trace/model';
 import {
+  COLLAPSED,
   collapseAll,
   collapseLevel,
-  COLLAPSED,
   consumerRuns,
   expandLevel,
+  type FoldFlags,
+  moveCursor,
   noFolds,
-  pressKey,
   reveal,
-  toggled,
+  toggleFold,
   UNFOLDED_RUN,
+  type VisibleRows,
   visibleRows,
   withAncestors,
-  type Folds,
-  type Rows,
 } from '../trace/rows';
-import { addressParams, parseAddress, type ShownPath, type View } from './address';
+import type { PageAction, PageState } from './actions';
+import { addressParams, parseAddress } from './address';
+import { handleKey } from './shortcuts';
 
-export interface PageState {
-  readonly view: View;
-  readonly active: number;
-  readonly open: boolean;
-  readonly folds: Folds;
-  readonly find: string;
-  /** Places of the spans that the search matched, in reading order. */
-  readonly match: readonly number[];
-  readonly only: boolean;
-  readonly path: ShownPath;
-  readonly cut: boolean;
-  /** `undefined`: the whole axis. */
-  readonly window: Window | undefined;
+/** Outcome of a find in the trace. */
+export interface FindMatches {
+  /** Indexes of the spans that match, in reading order. */
+  readonly spans: Int32Array;
+  /** 1 for each span that matches. */
+  readonly isMatch: Uint8Array;
+  /** 1 for each span that is shown while only matches are; `undefined` while all spans are. */
+  readonly shown: Uint8Array | undefined;
 }
 
-export type Action =
-  | { readonly type: 'set'; readonly part: Partial<Pick<PageState, 'view' | 'open' | 'find' | 'match' | 'only' | 'path' | 'cut' | 'window'>> }
-  | { readonly type: 'look'; readonly index: number; readonly open?: boolean }
-  | { readonly type: 'toggle'; readonly index: number }
-  | { readonly type: 'folds'; readonly how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level' }
-  | { readonly type: 'key'; readonly key: string }
-  | { readonly type: 'zoom'; readonly factor: number; readonly centre?: number }
-  | { readonly type: 'pan'; readonly part: number }
-  | { readonly type: 'address'; readonly query: string };
-
-/** All that is derived from trace and choices, once for all views. */
-export interface Page {
+/** The trace, the reader's choices, and what follows from both: shared by all views. */
+export interface PageModel {
   readonly trace: Trace;
   readonly state: PageState;
-  readonly dispatch: (action: Action) => void;
+  readonly dispatch: (action: PageAction) => void;
   readonly runs: Int32Array;
-  readonly rows: Rows;
-  readonly axis: Axis;
-  readonly window: Window;
-  readonly found: Int32Array;
-  /** 1 for each span that is found. */
-  readonly isFound: Uint8Array;
-  /** 1 for each span that is shown when only matches are; absent when all are. */
-  readonly kept: Uint8Array | undefined;
+  readonly rows: VisibleRows;
+  readonly scale: TimeScale;
+  readonly matches: FindMatches;
   readonly critical: CriticalPath | undefined;
-  /** Takes a key of the page; `false` if the key means nothing here. */
+  /** Handles a shortcut of the page; returns `false` for keys without a meaning here. */
   readonly press: (key: string, shift: boolean) => boolean;
 }
 
 /**
- * A journey within the page has a state of its own and writes the address (`isInner`); the page around
- * it then only listens, so that both agree on what is looked at.
+ * The journey within the trace page has its own state and writes the address (`isInner`); meanwhile
+ * the outer page only reads it, so that both show the same span.
  */
-export function usePage(trace: Trace, id: string, query: string, isInner = false): Page {
+export function usePageModel(trace: Trace, id: string, query: string, isInner = false): PageModel {
   const runs = useMemo(() => consumerRuns(trace), [trace]);
   const reduce = useMemo(() => reducer(trace, runs), [trace, runs]);
-  const [state, dispatch] = useReducer(reduce, query, (initial) => initialState(trace, runs, initial));
+  const [state, dispatch] = useReducer(reduce, query, (initial) =>
+    initialState(trace, runs, initial),
+  );
   const { active, open, view, folds, find, match, only, path, cut } = state;
 
-  const kept = useMemo(() => keptBy(trace, find, only), [trace, find, only]);
-  const rows = useMemo(() => visibleRows(trace, folds, runs, kept), [trace, folds, runs, kept]);
-  const axis = useMemo(() => axisOf(trace, cut), [trace, cut]);
-  const found = useMemo(() => findSpans(trace, find), [trace, find]);
-  const isFound = useMemo(() => marks(trace.count, found), [trace, found]);
-  const critical = useMemo(() => (path === 'none' ? undefined : criticalPath(trace, path)), [trace, path]);
-  const window = state.window ?? wholeWindow(axis);
+  const shown = useMemo(() => spansToShow(trace, find, only), [trace, find, only]);
+  const rows = useMemo(() => visibleRows(trace, folds, runs, shown), [trace, folds, runs, shown]);
+  const axis = useMemo(() => axisFor(trace, cut), [trace, cut]);
+  const scale = useMemo(
+    () => ({ axis, window: state.window ?? fullWindow(axis) }),
+    [state.window, axis],
+  );
+  const matches = useMemo(() => {
+    const spans = findSpans(trace, find);
+    return { spans, isMatch: markSpans(trace.count, spans), shown };
+  }, [trace, find, shown]);
+  const critical = useMemo(
+    () => (path === 'none' ? undefined : criticalPath(trace, path)),
+    [trace, path],
+  );
 
   const params = addressParams({
-    view, find, only, path, cut,
+    view,
+    find,
+    only,
+    path,
+    cut,
     match: match.map((index) => spanIdOf(trace, index)),
     ...(open && trace.count > 0 && { span: spanIdOf(trace, active) }),
     ...(state.window && { window: [state.window.from, state.window.to] as const }),
@@ -95,190 +101,164 @@ export function usePage(trace: Trace, id: string, query: string, isInner = false
   const address = tracePath(id, params);
   const mirrors = isInner || view !== 'journey';
   useEffect(() => {
-    if (mirrors) amend(address);
+    if (mirrors) replaceLocation(address);
   }, [address, mirrors]);
-  // A link within the page, or the journey within, leads to another view or span of the same trace.
-  const asked = tracePath(id, addressParams(parseAddress(query)));
-  const seen = useRef(asked);
+  // A link in the page, or the journey within it, may lead to another view or span of this trace.
+  const requested = tracePath(id, addressParams(parseAddress(query)));
+  const seen = useRef(requested);
   useEffect(() => {
-    if (seen.current !== asked && asked !== address) dispatch({ type: 'address', query });
-    seen.current = asked;
-  }, [asked]);
+    if (seen.current !== requested && requested !== address) dispatch({ type: 'address', query });
+    seen.current = requested;
+  }, [requested, address, query]);
 
-  const press = (key: string, shift: boolean) => pressed(key, shift, { trace, state, dispatch, found });
-  return { trace, state, dispatch, runs, rows, axis, window, found, isFound, kept, critical, press };
+  const press = (key: string, shift: boolean) => handleKey(key, shift, { trace, state, dispatch });
+  return { trace, state, dispatch, press, runs, rows, scale, matches, critical };
 }
 
 function initialState(trace: Trace, runs: Int32Array, query: string): PageState {
   const address = parseAddress(query);
   const wanted = address.span ? findSpan(trace, address.span) : -1;
-  const axis = axisOf(trace, address.cut);
+  const axis = axisFor(trace, address.cut);
   return {
     view: address.view,
     active: Math.max(wanted, 0),
     open: wanted >= 0,
     folds: wanted >= 0 ? reveal(trace, noFolds(trace), runs, wanted) : noFolds(trace),
     find: address.find,
-    match: address.match.map((id) => findSpan(trace, id)).filter((index) => index >= 0).sort((a, b) => a - b),
+    match: address.match
+      .map((id) => findSpan(trace, id))
+      .filter((index) => index >= 0)
+      .sort((a, b) => a - b),
     only: address.only,
     path: address.path,
     cut: address.cut,
-    window: address.window ? boundWindow(axis, { from: address.window[0], to: address.window[1] }) : undefined,
+    window: address.window
+      ? clampWindow(axis, { from: address.window[0], to: address.window[1] })
+      : undefined,
   };
 }
 
 function reducer(trace: Trace, runs: Int32Array) {
-  return (state: PageState, action: Action): PageState => {
+  return (state: PageState, action: PageAction): PageState => {
     switch (action.type) {
       case 'set': {
         const next = { ...state, ...action.part };
-        // What is found may stand in folds and runs, and the active span may not be of it.
-        if (next.only && next.find !== '' && (next.find !== state.find || !state.only)) return refolded(trace, runs, next, opened(state.folds));
-        // Another axis has other places: the window starts anew.
+        // Matches may be hidden in folds and runs, and the active span may not be one of them.
+        if (next.only && next.find !== '' && (next.find !== state.find || !state.only))
+          return withFolds(trace, runs, next, unfoldAll(state.folds));
+        // Positions differ on another axis, so the window is reset.
         return next.cut === state.cut ? next : { ...next, window: undefined };
       }
-      case 'look':
-        // A way to a span that is hidden shows all again.
-        if (keptBy(trace, state.find, state.only)?.[action.index] === 0) state = { ...state, only: false };
-        return { ...state, active: action.index, open: action.open ?? true, folds: reveal(trace, state.folds, runs, action.index) };
+      case 'select':
+        // Selecting a hidden span shows all spans again.
+        if (spansToShow(trace, state.find, state.only)?.[action.index] === 0)
+          state = { ...state, only: false };
+        return {
+          ...state,
+          active: action.index,
+          open: action.open ?? true,
+          folds: reveal(trace, state.folds, runs, action.index),
+        };
       case 'toggle':
-        return refolded(trace, runs, state, toggled(state.folds, runs, action.index));
+        return withFolds(trace, runs, state, toggleFold(state.folds, runs, action.index));
       case 'folds':
-        return refolded(trace, runs, state, foldAll(trace, state.folds, action.how));
+        return withFolds(trace, runs, state, foldAll(trace, state.folds, action.how));
       case 'key': {
-        const rows = visibleRows(trace, state.folds, runs, keptBy(trace, state.find, state.only));
+        const rows = visibleRows(
+          trace,
+          state.folds,
+          runs,
+          spansToShow(trace, state.find, state.only),
+        );
         if (rows.spans.length === 0) return state;
-        return { ...state, ...pressKey(trace, rows, runs, state, action.key) };
+        return { ...state, ...moveCursor(trace, rows, runs, state, action.key) };
       }
       case 'address': {
         const next = initialState(trace, runs, action.query);
-        return { ...next, folds: next.open ? reveal(trace, state.folds, runs, next.active) : state.folds };
+        return {
+          ...next,
+          folds: next.open ? reveal(trace, state.folds, runs, next.active) : state.folds,
+        };
       }
       case 'zoom':
-        return moved(trace, state, (axis, window) => zoomed(axis, window, action.factor, action.centre));
+        return withWindow(trace, state, (axis, window) =>
+          zoomWindow(axis, window, action.factor, action.centre),
+        );
       case 'pan':
-        return moved(trace, state, (axis, window) => panned(axis, window, action.part));
+        return withWindow(trace, state, (axis, window) => panWindow(axis, window, action.part));
     }
   };
 }
 
-function foldAll(trace: Trace, folds: Folds, how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level'): Folds {
+function foldAll(
+  trace: Trace,
+  folds: FoldFlags,
+  how: 'expand-all' | 'collapse-all' | 'expand-level' | 'collapse-level',
+): FoldFlags {
   if (how === 'expand-all') return folds.map((fold) => fold & ~COLLAPSED);
   if (how === 'collapse-all') return collapseAll(trace);
   return how === 'expand-level' ? expandLevel(trace, folds) : collapseLevel(trace, folds);
 }
 
-/** New folds; the active span is the one that shows where it was hidden. */
-function refolded(trace: Trace, runs: Int32Array, state: PageState, folds: Folds): PageState {
-  const rows = visibleRows(trace, folds, runs, keptBy(trace, state.find, state.only));
+/** Applies new folds; if the active span is then hidden, the row that hides it becomes active. */
+function withFolds(trace: Trace, runs: Int32Array, state: PageState, folds: FoldFlags): PageState {
+  const rows = visibleRows(trace, folds, runs, spansToShow(trace, state.find, state.only));
   if (rows.spans.length === 0) return { ...state, folds };
-  return { ...state, folds, active: trace.count > 0 ? at(rows.spans, at(rows.rowOf, state.active)) : 0 };
+  return {
+    ...state,
+    folds,
+    active: trace.count > 0 ? at(rows.spans, at(rows.rowOf, state.active)) : 0,
+  };
 }
 
-/** Nothing folded, and each run shown one by one. */
-function opened(folds: Folds): Folds {
+/** Unfolds everything, including runs. */
+function unfoldAll(folds: FoldFlags): FoldFlags {
   return folds.map(() => UNFOLDED_RUN);
 }
 
-const lastKept = new WeakMap<Trace, { readonly find: string; readonly kept: Uint8Array }>();
+const lastShown = new WeakMap<Trace, { readonly find: string; readonly kept: Uint8Array }>();
 
-/** What is shown when only matches are; asked for at every key, looked for once. */
-function keptBy(trace: Trace, find: string, only: boolean): Uint8Array | undefined {
+/**
+ * Returns the spans to show while only matches are shown; cached, because every key asks for it.
+ */
+function spansToShow(trace: Trace, find: string, only: boolean): Uint8Array | undefined {
   if (!only || find === '') return undefined;
-  const last = lastKept.get(trace);
+  const last = lastShown.get(trace);
   if (last?.find === find) return last.kept;
   const kept = withAncestors(trace, findSpans(trace, find));
-  lastKept.set(trace, { find, kept });
+  lastShown.set(trace, { find, kept });
   return kept;
 }
 
-function moved(trace: Trace, state: PageState, move: (axis: Axis, window: Window) => Window): PageState {
-  const axis = axisOf(trace, state.cut);
-  const window = move(axis, state.window ?? wholeWindow(axis));
+function withWindow(
+  trace: Trace,
+  state: PageState,
+  move: (axis: TimeAxis, window: TimeWindow) => TimeWindow,
+): PageState {
+  const axis = axisFor(trace, state.cut);
+  const window = move(axis, state.window ?? fullWindow(axis));
   const isWhole = window.from <= 0 && window.to >= axis.length;
   return { ...state, window: isWhole ? undefined : window };
 }
 
-const axes = new WeakMap<Trace, Axis>();
+const axes = new WeakMap<Trace, TimeAxis>();
 
-/** An axis is asked for at every key; the cuts of a trace are looked for once. */
-function axisOf(trace: Trace, cut: boolean): Axis {
-  if (!cut) return straightAxis(trace.duration);
-  const known = axes.get(trace) ?? cutAxis(trace);
+/** Returns the axis; the one with hidden gaps is cached, because every key asks for it. */
+function axisFor(trace: Trace, cut: boolean): TimeAxis {
+  if (!cut) return linearAxis(trace.duration);
+  const known = axes.get(trace) ?? compressedAxis(trace);
   axes.set(trace, known);
   return known;
 }
 
-function marks(count: number, found: Int32Array): Uint8Array {
+function markSpans(count: number, found: Int32Array): Uint8Array {
   const marked = new Uint8Array(count);
   for (const index of found) marked[index] = 1;
   return marked;
 }
 
-interface Pressed {
-  readonly trace: Trace;
-  readonly state: PageState;
-  readonly dispatch: (action: Action) => void;
-  readonly found: Int32Array;
-}
-
-const ZOOM = 0.7;
-const PAN = 0.15;
-
-function pressed(key: string, shift: boolean, { trace, state, dispatch }: Pressed): boolean {
-  const strength = shift ? 3 : 1;
-  const act = (action: Action) => {
-    dispatch(action);
-    return true;
-  };
-  switch (key) {
-    case 'Enter':
-    case ' ':
-      return act({ type: 'set', part: { open: true } });
-    case 'Escape':
-      return state.open && act({ type: 'set', part: { open: false } });
-    case 'a':
-    case 'A':
-      return act({ type: 'pan', part: -PAN * strength });
-    case 'd':
-    case 'D':
-      return act({ type: 'pan', part: PAN * strength });
-    case '+':
-    case '=':
-    case '*':
-      return act({ type: 'zoom', factor: ZOOM ** strength });
-    case '-':
-    case '_':
-      return act({ type: 'zoom', factor: 1 / ZOOM ** strength });
-    case '0':
-      return act({ type: 'set', part: { window: undefined } });
-    case ']':
-      return act({ type: 'folds', how: 'expand-all' });
-    case '[':
-      return act({ type: 'folds', how: 'collapse-all' });
-    case 'p':
-      return act({ type: 'folds', how: 'expand-level' });
-    case 'o':
-      return act({ type: 'folds', how: 'collapse-level' });
-    case 'e':
-    case 'E': {
-      const next = nextFailure(trace, state.active, shift ? -1 : 1);
-      return next !== undefined && act({ type: 'look', index: next });
-    }
-    case 'ArrowUp': case 'ArrowDown':
-      // As in Jaeger, where arrows zoom; without Shift they move in the grid.
-      return act(shift ? { type: 'zoom', factor: ZOOM ** (key === 'ArrowUp' ? strength : -strength) } : { type: 'key', key });
-    case 'ArrowLeft': case 'ArrowRight':
-      return act(shift ? { type: 'pan', part: key === 'ArrowLeft' ? -PAN * strength : PAN * strength } : { type: 'key', key });
-    case 'PageDown': case 'PageUp': case 'Home': case 'End': case 'f': case 'b':
-      return act({ type: 'key', key });
-    default:
-      return false;
-  }
-}
-
-/** The found span after (or before) the active one, around the end. */
-export function stepFound(found: Int32Array, active: number, step: 1 | -1): number | undefined {
+/** Returns the next or previous match after the active span, wrapping around. */
+export function stepMatch(found: Int32Array, active: number, step: 1 | -1): number | undefined {
   if (found.length === 0) return undefined;
   if (step === 1) return found.find((index) => index > active) ?? found[0];
   return found.findLast((index) => index < active) ?? found[found.length - 1];

@@ -4,13 +4,33 @@ import { readJaeger } from './jaeger';
 import { otlpOf, readOtlp } from './otlp';
 import type { WireTrace } from './wire';
 
-/** The traces of a file; throws an `Error` whose message says what would be understood. */
+/**
+ * Returns the traces of a file.
+ *
+ * Throws an `Error` that names the supported formats if there are none.
+ */
 export function readTraces(text: string): OpenedTrace[] {
   const documents = parse(text);
-  const jaeger = documents.flatMap(jaegerTraces).map((wire): OpenedTrace => ({ answer: readJaeger(wire), format: 'jaeger', document: () => ({ data: [wire] }) }));
-  const otlp = readOtlp(documents).map((answer): OpenedTrace => ({ answer, format: 'otlp', document: () => otlpOf(documents, answer.trace_id) }));
-  const traces = [...jaeger, ...otlp].filter(({ answer }) => answer.spans.start.length > 0);
-  if (traces.length === 0) throw new Error('the file holds no traces: Jaeger JSON ({"data": […]}) or OTLP JSON ({"resourceSpans": […]}) is read');
+  const jaeger = documents.flatMap(jaegerTraces).map(
+    (wire): OpenedTrace => ({
+      response: readJaeger(wire),
+      format: 'jaeger',
+      document: () => ({ data: [wire] }),
+    }),
+  );
+  const otlp = readOtlp(documents).map(
+    (response): OpenedTrace => ({
+      response,
+      format: 'otlp',
+      document: () => otlpOf(documents, response.trace_id),
+    }),
+  );
+  const traces = [...jaeger, ...otlp].filter(({ response }) => response.spans.start.length > 0);
+  if (traces.length === 0)
+    throw new Error(
+      'the file contains no traces; supported are Jaeger JSON ({"data": […]}) ' +
+        'and OTLP JSON ({"resourceSpans": […]})',
+    );
   return traces;
 }
 
@@ -23,7 +43,9 @@ function parse(text: string): unknown[] {
       try {
         return JSON.parse(line) as unknown;
       } catch {
-        throw new Error(`line ${i + 1} is not JSON: a file of traces is one JSON document, or one per line`);
+        throw new Error(
+          `line ${i + 1} is not valid JSON; expected one JSON document, or one per line`,
+        );
       }
     });
   }
@@ -32,7 +54,11 @@ function parse(text: string): unknown[] {
 function jaegerTraces(document: unknown): WireTrace[] {
   if (Array.isArray(document)) return document.flatMap(jaegerTraces);
   if (typeof document !== 'object' || document === null) return [];
-  const { data, traceID, spans } = document as { data?: unknown; traceID?: unknown; spans?: unknown };
+  const { data, traceID, spans } = document as {
+    data?: unknown;
+    traceID?: unknown;
+    spans?: unknown;
+  };
   if (Array.isArray(data)) return data.flatMap(jaegerTraces);
   return typeof traceID === 'string' && Array.isArray(spans) ? [document as WireTrace] : [];
 }

@@ -1,8 +1,8 @@
 /**
- * The legacy JSON of Jaeger's query service, as far as these pages read it.
+ * The JSON of Jaeger's query service, as far as the UI reads it.
  *
  * Times and durations are whole microseconds. Fields that some back ends leave out or send as
- * `null` are optional here; `model.ts` is the only reader and treats all of it as untrusted.
+ * `null` are optional here; `jaeger.ts` is the only reader and does not trust any of them.
  */
 
 export interface WireTag {

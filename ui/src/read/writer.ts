@@ -1,154 +1,189 @@
 /**
- * Writes a trace in the columns of the collector's answer, from spans in some other form.
- *
- * So a file that someone opens is drawn by the same code as a trace of the collector.
+ * Converts spans from a file into the columns of a trace response, so that a trace from a file and
+ * a trace from the collector are drawn by the same code.
  */
-import type { TraceAnswer } from '../api/types';
-import { messageFacts, type MessageFacts } from './facts';
+import { TableBuilder } from '../api/columns';
+import type { TraceResponse } from '../api/types';
+import { PRODUCER } from '../trace/spanKind';
+import { readMessageAttributes } from './messageAttributes';
+import type { AttributeRecord, SpanRecord } from './records';
 
-export interface AttributeSketch {
-  readonly key: string;
-  readonly kind: string;
-  readonly value: unknown;
-}
-
-export interface SpanSketch {
-  readonly id: string;
-  readonly parent: string;
-  readonly name: string;
-  /** As in `SpanColumns.kind`. */
-  readonly kind: number;
-  readonly status: number;
-  readonly statusMessage: string;
-  /** Microseconds since the epoch. */
-  readonly start: number;
-  readonly duration: number;
-  readonly resource: { readonly service: string; readonly attributes: readonly AttributeSketch[] };
-  readonly scope: string;
-  readonly attributes: readonly AttributeSketch[];
-  readonly events: readonly { readonly time: number; readonly name: string; readonly attributes: readonly AttributeSketch[] }[];
-  readonly links: readonly { readonly trace: string; readonly span: string; readonly attributes: readonly AttributeSketch[] }[];
-}
-
-export function writeAnswer(traceId: string, sketches: readonly SpanSketch[]): TraceAnswer {
-  const spans = [...sketches].sort((a, b) => a.start - b.start);
-  const origin = spans[0]?.start ?? 0;
-  const strings = new Interner();
-  const pairs = new Pairs(strings);
-  const rows = new Map<string, number>();
-  // Zipkin's shared spans give two spans one id; the first, usually the client's, is the parent.
+/** Builds the response that the collector would give for the spans of one trace. */
+export function writeTrace(traceId: string, records: readonly SpanRecord[]): TraceResponse {
+  const spans = [...records].sort((a, b) => a.start - b.start);
+  const writer = new TraceWriter(traceId, spans);
   spans.forEach((span, row) => {
-    if (!rows.has(span.id)) rows.set(span.id, row);
+    writer.addSpan(span, row);
   });
-  const resources = new Interner([]);
-  const resourceEntries: { service: number; pair: number[] }[] = [];
-  const scopes = new Interner([]);
-  const columns = {
-    parent: [] as number[], start: [] as number[], duration: [] as number[], name: [] as number[], kind: [] as number[],
-    status: [] as number[], resource: [] as number[], scope: [] as number[], pair: [] as number[], pair_end: [] as number[],
-  };
-  const events = { row: [] as number[], time: [] as number[], name: [] as number[], pair: [] as number[], pair_end: [] as number[] };
-  const links = {
-    row: [] as number[], trace: [] as number[], span: [] as number[], target: [] as number[], pair: [] as number[], pair_end: [] as number[],
-  };
-  const missing = { row: [] as number[], id: [] as string[] };
-  const status = { row: [] as number[], text: [] as number[] };
-  const facts: (readonly [number, MessageFacts, number])[] = [];
-  const evidence = { row: [] as number[], name: [] as number[], inferred: [] as boolean[], confidence: [] as (number | null)[] };
+  return writer.finish();
+}
 
-  spans.forEach((span, row) => {
-    const parent = span.parent ? (rows.get(span.parent) ?? -1) : -1;
-    if (span.parent && parent < 0) {
-      missing.row.push(row);
-      missing.id.push(span.parent);
-    }
-    const resource = resources.add(JSON.stringify(span.resource));
-    resourceEntries[resource] ??= { service: strings.add(span.resource.service), pair: pairs.addAll(span.resource.attributes) };
-    columns.parent.push(parent);
-    columns.start.push(span.start - origin);
-    columns.duration.push(span.duration);
-    columns.name.push(strings.add(span.name));
-    columns.kind.push(span.kind);
-    columns.status.push(span.status);
-    columns.resource.push(resource);
-    columns.scope.push(scopes.add(span.scope));
-    columns.pair.push(...pairs.addAll(span.attributes));
-    columns.pair_end.push(columns.pair.length);
+class TraceWriter {
+  private readonly origin: number;
+  private readonly strings = new Interner();
+  private readonly pairs = new AttributePairs(this.strings);
+  private readonly resources = new Interner([]);
+  private readonly resourceEntries: { service: number; pair: number[] }[] = [];
+  private readonly scopes = new Interner([]);
+  private readonly rowById = new Map<string, number>();
+  private readonly spans = new TableBuilder('spans');
+  private readonly events = new TableBuilder('events');
+  private readonly links = new TableBuilder('links');
+  private readonly messages = new TableBuilder('messages');
+  private readonly evidence = new TableBuilder('evidence');
+  private readonly missingParents = new TableBuilder('missing_parents');
+  private readonly statusMessages = new TableBuilder('status_messages');
+
+  constructor(
+    private readonly traceId: string,
+    private readonly records: readonly SpanRecord[],
+  ) {
+    this.origin = records[0]?.start ?? 0;
+    // Zipkin's shared spans give two spans one ID; the first, usually the client's, is the parent.
+    records.forEach((span, row) => {
+      if (!this.rowById.has(span.id)) this.rowById.set(span.id, row);
+    });
+  }
+
+  addSpan(span: SpanRecord, row: number): void {
+    const parent = span.parent ? this.rowOf(span.parent) : -1;
+    if (span.parent && parent < 0) this.missingParents.append({ row, id: span.parent });
+    this.spans.columns.pair.push(...this.pairs.addAll(span.attributes));
+    this.spans.append({
+      parent,
+      start: span.start - this.origin,
+      duration: span.duration,
+      name: this.strings.add(span.name),
+      kind: span.kind,
+      status: span.status,
+      resource: this.addResource(span.resource),
+      scope: this.scopes.add(span.scope),
+      pair_end: this.spans.columns.pair.length,
+    });
     if (span.statusMessage) {
-      status.row.push(row);
-      status.text.push(strings.add(span.statusMessage));
+      const text = this.strings.add(span.statusMessage);
+      this.statusMessages.append({ row, text });
     }
+    this.addEvents(span, row);
+    const linkedProducer = this.addLinks(span, row);
+    this.addMessage(span, row, linkedProducer >= 0 ? linkedProducer : this.producerAt(parent));
+    this.addEvidence(span, row);
+  }
+
+  finish(): TraceResponse {
+    const { origin, records, strings } = this;
+    const end = records.reduce(
+      (latest, span) => Math.max(latest, span.start + span.duration),
+      origin,
+    );
+    return {
+      trace_id: this.traceId,
+      origin,
+      duration: end - origin,
+      omitted: 0,
+      spans: { id: records.map((span) => span.id).join(''), ...this.spans.columns },
+      pairs: this.pairs.columns(),
+      resources: this.resourceEntries,
+      scopes: this.scopes.texts.map((text) => ({ name: strings.add(text), version: 0, pair: [] })),
+      events: this.events.columns,
+      links: this.links.columns,
+      missing_parents: this.missingParents.columns,
+      status_messages: this.statusMessages.columns,
+      trace_states: new TableBuilder('trace_states').columns,
+      dropped: new TableBuilder('dropped').columns,
+      evidence: this.evidence.columns,
+      messages: this.messages.columns,
+      strings: strings.texts,
+    };
+  }
+
+  private rowOf(spanId: string): number {
+    return this.rowById.get(spanId) ?? -1;
+  }
+
+  private producerAt(row: number): number {
+    return this.records[row]?.kind === PRODUCER ? row : -1;
+  }
+
+  private addResource(resource: SpanRecord['resource']): number {
+    const index = this.resources.add(JSON.stringify(resource));
+    this.resourceEntries[index] ??= {
+      service: this.strings.add(resource.service),
+      pair: this.pairs.addAll(resource.attributes),
+    };
+    return index;
+  }
+
+  private addEvents(span: SpanRecord, row: number): void {
     for (const event of span.events) {
-      events.row.push(row);
-      events.time.push(event.time - origin);
-      events.name.push(strings.add(event.name));
-      events.pair.push(...pairs.addAll(event.attributes));
-      events.pair_end.push(events.pair.length);
+      this.events.columns.pair.push(...this.pairs.addAll(event.attributes));
+      this.events.append({
+        row,
+        time: event.time - this.origin,
+        name: this.strings.add(event.name),
+        pair_end: this.events.columns.pair.length,
+      });
     }
+  }
+
+  /** Returns the row of the first linked span that sent a message, or -1. */
+  private addLinks(span: SpanRecord, row: number): number {
     let producer = -1;
     for (const link of span.links) {
-      const target = link.trace === traceId ? (rows.get(link.span) ?? -1) : -1;
-      if (producer < 0 && target >= 0 && spans[target]?.kind === 4) producer = target;
-      links.row.push(row);
-      links.trace.push(strings.add(link.trace));
-      links.span.push(strings.add(link.span));
-      links.target.push(target);
-      links.pair.push(...pairs.addAll(link.attributes));
-      links.pair_end.push(links.pair.length);
+      const target = link.trace === this.traceId ? this.rowOf(link.span) : -1;
+      if (producer < 0) producer = this.producerAt(target);
+      this.links.columns.pair.push(...this.pairs.addAll(link.attributes));
+      this.links.append({
+        row,
+        trace: this.strings.add(link.trace),
+        span: this.strings.add(link.span),
+        target,
+        pair_end: this.links.columns.pair.length,
+      });
     }
-    if (producer < 0 && parent >= 0 && spans[parent]?.kind === 4) producer = parent;
-    const said = messageFacts(span.attributes);
-    if (said) facts.push([row, said, producer]);
-    const found = span.attributes.find((attribute) => attribute.key === 'throughline.parent.evidence');
-    if (found) {
-      const confidence = Number(span.attributes.find((attribute) => attribute.key === 'throughline.parent.confidence')?.value ?? NaN);
-      evidence.row.push(row);
-      evidence.name.push(strings.add(String(found.value)));
-      evidence.inferred.push(isInferred(String(found.value), Number.isFinite(confidence)));
-      evidence.confidence.push(Number.isFinite(confidence) ? confidence : null);
-    }
-  });
-  const end = spans.reduce((latest, span) => Math.max(latest, span.start + span.duration), origin);
-  return {
-    trace_id: traceId,
-    origin,
-    duration: end - origin,
-    omitted: 0,
-    spans: { id: spans.map((span) => span.id).join(''), ...columns },
-    pairs: pairs.columns(),
-    resources: resourceEntries,
-    scopes: scopes.texts.map((text) => ({ name: strings.add(text), version: 0, pair: [] })),
-    events,
-    links,
-    missing_parents: missing,
-    status_messages: status,
-    trace_states: { row: [], text: [] },
-    dropped: { row: [], count: [] },
-    evidence,
-    messages: {
-      row: facts.map(([row]) => row),
-      topic: facts.map(([, said]) => strings.add(said.topic)),
-      group: facts.map(([, said]) => strings.add(said.group)),
-      partition: facts.map(([, said]) => said.partition),
-      offset: facts.map(([, said]) => said.offset),
-      lag: facts.map(([, said]) => said.lag),
-      queue: facts.map(() => null),
-      producer: facts.map(([, , producer]) => producer),
-    },
-    strings: strings.texts,
-  };
+    return producer;
+  }
+
+  private addMessage(span: SpanRecord, row: number, producer: number): void {
+    const message = readMessageAttributes(span.attributes);
+    if (!message) return;
+    this.messages.append({
+      ...message,
+      row,
+      topic: this.strings.add(message.topic),
+      group: this.strings.add(message.group),
+      queue: null,
+      producer,
+    });
+  }
+
+  private addEvidence(span: SpanRecord, row: number): void {
+    const value = (key: string) => span.attributes.find((each) => each.key === key)?.value;
+    const evidence = value('throughline.parent.evidence');
+    if (evidence === undefined) return;
+    const confidence = Number(value('throughline.parent.confidence') ?? NaN);
+    const hasConfidence = Number.isFinite(confidence);
+    this.evidence.append({
+      row,
+      name: this.strings.add(String(evidence)),
+      inferred: isInferred(String(evidence), hasConfidence),
+      confidence: hasConfidence ? confidence : null,
+    });
+  }
 }
 
-/** As the collector has it: what was carried is not inferred, and what has no parent neither. */
+/** Follows the collector's rule: a carried context is not inferred, nor is an absent parent. */
 function isInferred(evidence: string, hasConfidence: boolean): boolean {
-  return evidence !== 'open' && (hasConfidence || !['header', 'request-id', 'thread'].includes(evidence));
+  return (
+    evidence !== 'open' && (hasConfidence || !['header', 'request-id', 'thread'].includes(evidence))
+  );
 }
 
-/** Gives each text one number. */
+/** Gives each distinct text an index. */
 class Interner {
   private readonly numbers: Map<string, number>;
 
-  /** `texts` have their numbers from the beginning; that of strings is the empty one. */
+  /** `texts` are the first entries: for `strings` the empty text, which means not set. */
   constructor(readonly texts: string[] = ['']) {
     this.numbers = new Map(texts.map((text, i) => [text, i]));
   }
@@ -161,7 +196,7 @@ class Interner {
   }
 }
 
-class Pairs {
+class AttributePairs {
   private readonly ids = new Map<string, number>();
   private readonly keys: number[] = [];
   private readonly values: unknown[] = [];
@@ -169,7 +204,7 @@ class Pairs {
 
   constructor(private readonly strings: Interner) {}
 
-  addAll(attributes: readonly AttributeSketch[]): number[] {
+  addAll(attributes: readonly AttributeRecord[]): number[] {
     return attributes.map(({ key, kind, value }) => {
       const identity = `${kind}${key}\u0000${JSON.stringify(value) ?? ''}`;
       const known = this.ids.get(identity);

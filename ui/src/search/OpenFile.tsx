@@ -1,8 +1,8 @@
-/** Opening traces from a file: a button, or a file dropped anywhere on the page. */
-import { useEffect, useRef, useState } from 'react';
-import { keepOpened } from '../api/opened';
+/** Opens traces from a file, with a button or by dropping the file anywhere on the page. */
+import { useEffect, useEffectEvent, useRef, useState } from 'react';
+import { addOpenedTraces } from '../api/opened';
 import { readTraces } from '../read/file';
-import { go, tracePath } from '../shell/navigation';
+import { navigate, tracePath } from '../shell/navigation';
 
 export function OpenFile({ opened }: { readonly opened: () => void }) {
   const field = useRef<HTMLInputElement>(null);
@@ -14,13 +14,17 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
     setProblem('');
     try {
       const traces = readTraces(await file.text());
-      keepOpened(traces);
+      addOpenedTraces(traces);
       opened();
-      if (traces.length === 1 && traces[0]) go(tracePath(traces[0].answer.trace_id));
+      if (traces.length === 1 && traces[0]) navigate(tracePath(traces[0].response.trace_id));
     } catch (error) {
       setProblem(`${file.name}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
+
+  const openDropped = useEffectEvent((event: DragEvent) => {
+    void open(event.dataTransfer?.files[0]);
+  });
 
   useEffect(() => {
     const over = (event: DragEvent) => {
@@ -30,7 +34,7 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
     const drop = (event: DragEvent) => {
       event.preventDefault();
       setOver(false);
-      void open(event.dataTransfer?.files[0]);
+      openDropped(event);
     };
     window.addEventListener('dragover', over);
     window.addEventListener('dragleave', over);
@@ -44,15 +48,20 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
 
   return (
     <span className="open-file">
-      <button type="button" className="small" title="Jaeger JSON, OTLP JSON, or one OTLP document per line; files can be dropped here too" onClick={() => field.current?.click()}>
-        Open a file
+      <button
+        type="button"
+        className="small"
+        title="Jaeger JSON, OTLP JSON, or one OTLP document per line; or drop a file onto the page"
+        onClick={() => field.current?.click()}
+      >
+        Open file
       </button>
       <input
         ref={field}
         type="file"
         accept=".json,.jsonl,.ndjson,application/json"
         hidden
-        aria-label="File of traces"
+        aria-label="Trace file"
         onChange={(event) => {
           void open(event.target.files?.[0]);
           event.target.value = '';

@@ -1,35 +1,44 @@
-/** The query line: a combobox that completes names and values from what the collector has seen. */
-import { useEffect, useId, useRef, useState, type KeyboardEvent } from 'react';
+/**
+ * The query field: a combobox that completes attribute names and values that the collector has
+ * stored.
+ */
+import { type KeyboardEvent, useEffect, useEffectEvent, useId, useRef, useState } from 'react';
 import { completeTexts } from '../api/client';
-import { completableAt, INTRINSICS, KNOWN_VALUES, taken, type Completable } from './completion';
+import {
+  applyCompletion,
+  type CompletionTarget,
+  completionTargetAt,
+  INTRINSIC_FIELDS,
+  KNOWN_VALUES,
+} from './completion';
 
 interface QueryLineProps {
   readonly value: string;
   readonly onChange: (value: string) => void;
-  /** What the collector said of it, and where. */
+  /** The collector's error for this query, with its position. */
   readonly error: { readonly message: string; readonly position?: number } | undefined;
 }
 
-/** So long after a key the collector is asked. */
-const PAUSE_MS = 120;
-const MOST = 12;
+/** Delay between a key press and the request for completions. */
+const COMPLETION_DELAY_MS = 120;
+const MAX_COMPLETIONS = 12;
 
 export function QueryLine({ value, onChange, error }: QueryLineProps) {
   const id = useId();
   const field = useRef<HTMLInputElement>(null);
-  const [place, setPlace] = useState<Completable>();
+  const [place, setPlace] = useState<CompletionTarget>();
   const [chosen, setChosen] = useState(-1);
   const options = useOptions(place);
   const isOpen = place !== undefined && options.length > 0;
 
   const look = () => {
     const caret = field.current?.selectionStart ?? 0;
-    setPlace(completableAt(field.current?.value ?? '', caret));
+    setPlace(completionTargetAt(field.current?.value ?? '', caret));
     setChosen(-1);
   };
   const take = (text: string) => {
     if (!place) return;
-    const next = taken(value, place, text);
+    const next = applyCompletion(value, place, text);
     onChange(next.line);
     setPlace(undefined);
     requestAnimationFrame(() => {
@@ -39,7 +48,7 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
     });
   };
   const onKeyDown = (event: KeyboardEvent) => {
-    // Also while what can be completed is still on its way.
+    // Also while the completions are being loaded.
     if (place && (event.key === 'Escape' || (event.key === 'Enter' && chosen < 0))) {
       if (event.key === 'Escape') event.preventDefault();
       setPlace(undefined);
@@ -49,7 +58,10 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
     if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
       event.preventDefault();
       const step = event.key === 'ArrowDown' ? 1 : -1;
-      setChosen((before) => (before + step + options.length + (before < 0 && step < 0 ? 1 : 0)) % options.length);
+      setChosen(
+        (before) =>
+          (before + step + options.length + (before < 0 && step < 0 ? 1 : 0)) % options.length,
+      );
     } else if ((event.key === 'Enter' || event.key === 'Tab') && chosen >= 0) {
       event.preventDefault();
       take(options[chosen] as string);
@@ -83,23 +95,24 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
         onBlur={() => setPlace(undefined)}
       />
       {isOpen && (
-        <ul id={`${id}-list`} className="completions" role="listbox" aria-label="Completions">
+        <div id={`${id}-list`} className="completions" role="listbox" aria-label="Completions">
           {options.map((text, i) => (
-            <li
+            <div
               key={text}
               id={`${id}-${i}`}
               role="option"
+              tabIndex={-1}
               aria-selected={i === chosen}
-              // Before the field loses its focus.
+              // On mouse down, before the field loses the focus.
               onMouseDown={(event) => {
                 event.preventDefault();
                 take(text);
               }}
             >
               <bdi>{text}</bdi>
-            </li>
+            </div>
           ))}
-        </ul>
+        </div>
       )}
       {error && (
         <p id={`${id}-error`} className="field-error" role="alert">
@@ -111,7 +124,7 @@ export function QueryLine({ value, onChange, error }: QueryLineProps) {
   );
 }
 
-/** The line with a mark at the mistake. */
+/** The query with a mark at the error. */
 function Pointer({ line, position }: { readonly line: string; readonly position: number }) {
   const characters = [...line];
   return (
@@ -123,24 +136,29 @@ function Pointer({ line, position }: { readonly line: string; readonly position:
   );
 }
 
-function useOptions(place: Completable | undefined): readonly string[] {
+function useOptions(place: CompletionTarget | undefined): readonly string[] {
   const [options, setOptions] = useState<readonly string[]>([]);
-  const key = place && JSON.stringify([place.what, place.text, place.what === 'value' && place.key, place.isTraceQl]);
+  const key =
+    place &&
+    JSON.stringify([place.what, place.text, place.what === 'value' && place.key, place.isTraceQl]);
+  const load = useEffectEvent(async (signal: AbortSignal) =>
+    place ? fetchCompletions(place, signal) : [],
+  );
   useEffect(() => {
-    if (!place) {
+    if (key === undefined) {
       setOptions([]);
       return undefined;
     }
     const abort = new AbortController();
     const timer = setTimeout(() => {
-      ask(place, abort.signal).then(
+      load(abort.signal).then(
         (found) => {
           if (!abort.signal.aborted) setOptions(found);
         },
-        // A completion that does not come is none; the search itself says what is wrong.
+        // Without completions the field still works; errors are reported by the search.
         () => setOptions([]),
       );
-    }, PAUSE_MS);
+    }, COMPLETION_DELAY_MS);
     return () => {
       clearTimeout(timer);
       abort.abort();
@@ -149,13 +167,21 @@ function useOptions(place: Completable | undefined): readonly string[] {
   return options;
 }
 
-async function ask(place: Completable, signal: AbortSignal): Promise<readonly string[]> {
+async function fetchCompletions(
+  place: CompletionTarget,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
   const starts = (text: string) => text.toLowerCase().startsWith(place.text.toLowerCase());
-  const limit = String(MOST);
+  const limit = String(MAX_COMPLETIONS);
   if (place.what === 'key') {
-    const own = place.isTraceQl ? INTRINSICS.filter((name) => place.text !== '' && starts(name)) : [];
+    const own = place.isTraceQl
+      ? INTRINSIC_FIELDS.filter((name) => place.text !== '' && starts(name))
+      : [];
     const keys = await completeTexts('keys', { text: place.text, limit }, signal);
-    return [...new Set([...own, ...(place.isTraceQl ? keys : unscoped(keys))])].slice(0, MOST);
+    return [...new Set([...own, ...(place.isTraceQl ? keys : unscoped(keys))])].slice(
+      0,
+      MAX_COMPLETIONS,
+    );
   }
   const known = KNOWN_VALUES[place.key];
   if (known) return known.filter(starts);
@@ -165,7 +191,7 @@ async function ask(place: Completable, signal: AbortSignal): Promise<readonly st
   return completeTexts('values', { key: place.key, text: place.text, limit }, signal);
 }
 
-/** Logfmt names attributes of spans and resources without saying which. */
+/** Logfmt does not distinguish attributes of spans and of resources. */
 function unscoped(keys: readonly string[]): string[] {
   return keys.flatMap((key) => /^(?:span|resource)\.(.+)$/.exec(key)?.[1] ?? []);
 }

@@ -1,8 +1,10 @@
-/** The traces found, one row each: what it was, how long it took, who took part. */
+/** The list of traces found, with name, duration, time, services and topics. */
+
 import { memo, useDeferredValue } from 'react';
 import type { TraceSummary } from '../api/types';
+import { Link } from '../shell/Link';
+import { tracePath } from '../shell/navigation';
 import { ServicePill } from '../shell/ServicePill';
-import { linkTo, tracePath } from '../shell/navigation';
 import { formatAge, formatCount, formatDuration, formatTimestamp } from '../trace/format';
 
 interface ResultListProps {
@@ -10,18 +12,25 @@ interface ResultListProps {
   readonly colours: ReadonlyMap<string, number>;
   /** Milliseconds since the epoch. */
   readonly now: number;
-  /** Whether a trace opens at the spans that the search matched. */
-  readonly marksMatches: boolean;
-  readonly ticked: readonly string[];
-  readonly tick: (id: string) => void;
+  /** Whether a link to a trace highlights the spans that the search matched. */
+  readonly linksToMatches: boolean;
+  readonly selected: readonly string[];
+  readonly toggleSelected: (id: string) => void;
 }
 
-const AT_ONCE = 40;
+const INITIAL_ROWS = 40;
 
-export function ResultList({ traces, colours, now, marksMatches, ticked, tick }: ResultListProps) {
-  // What is in view at once; the rest follows while one already reads.
-  const deferred = useDeferredValue(traces, traces.slice(0, AT_ONCE));
-  const shown = traces.length <= AT_ONCE ? traces : deferred;
+export function ResultList({
+  traces,
+  colours,
+  now,
+  linksToMatches,
+  selected,
+  toggleSelected,
+}: ResultListProps) {
+  // The visible rows are drawn at once; the others follow without blocking input.
+  const deferred = useDeferredValue(traces, traces.slice(0, INITIAL_ROWS));
+  const shown = traces.length <= INITIAL_ROWS ? traces : deferred;
   const longest = traces.reduce((most, trace) => Math.max(most, trace.duration), 1);
   return (
     <ol className="results">
@@ -29,12 +38,12 @@ export function ResultList({ traces, colours, now, marksMatches, ticked, tick }:
         <Result
           key={trace.trace_id}
           trace={trace}
-          part={trace.duration / longest}
+          fraction={trace.duration / longest}
           colours={colours}
           age={formatAge(trace.start, now)}
-          marksMatches={marksMatches}
-          isTicked={ticked.includes(trace.trace_id)}
-          tick={tick}
+          linksToMatches={linksToMatches}
+          isSelected={selected.includes(trace.trace_id)}
+          toggleSelected={toggleSelected}
         />
       ))}
     </ol>
@@ -43,29 +52,50 @@ export function ResultList({ traces, colours, now, marksMatches, ticked, tick }:
 
 interface ResultProps {
   readonly trace: TraceSummary;
-  /** Of the longest duration. */
-  readonly part: number;
+  /** Fraction of the longest duration in the list. */
+  readonly fraction: number;
   readonly colours: ReadonlyMap<string, number>;
   readonly age: string;
-  readonly marksMatches: boolean;
-  readonly isTicked: boolean;
-  readonly tick: (id: string) => void;
+  readonly linksToMatches: boolean;
+  readonly isSelected: boolean;
+  readonly toggleSelected: (id: string) => void;
 }
 
-const Result = memo(function Result({ trace, part, colours, age, marksMatches, isTicked, tick }: ResultProps) {
+const Result = memo(function Result({
+  trace,
+  fraction,
+  colours,
+  age,
+  linksToMatches,
+  isSelected,
+  toggleSelected,
+}: ResultProps) {
   const name = `${trace.service} ${trace.operation}`;
-  const matched = marksMatches ? { span: trace.matched[0], match: trace.matched.length > 1 ? trace.matched.join(',') : undefined } : {};
+  const matched = linksToMatches
+    ? {
+        span: trace.matched[0],
+        match: trace.matched.length > 1 ? trace.matched.join(',') : undefined,
+      }
+    : {};
   return (
-    <li className={isTicked ? 'result ticked' : 'result'}>
-      <input type="checkbox" className="result-tick" aria-label={`Compare ${name}`} title="Tick two to compare them" checked={isTicked} onChange={() => tick(trace.trace_id)} />
+    <li className={isSelected ? 'result ticked' : 'result'}>
+      <input
+        type="checkbox"
+        className="result-tick"
+        aria-label={`Compare ${name}`}
+        title="Select two traces to compare them"
+        checked={isSelected}
+        onChange={() => toggleSelected(trace.trace_id)}
+      />
       <div className="result-body">
         <div className="result-head">
-          <a className="result-name" {...linkTo(tracePath(trace.trace_id, matched))}>
-            <bdi className="result-service">{trace.service || '(no service)'}</bdi> <bdi>{trace.operation || '(no name)'}</bdi>
-          </a>
+          <Link className="result-name" to={tracePath(trace.trace_id, matched)}>
+            <bdi className="result-service">{trace.service || '(no service)'}</bdi>{' '}
+            <bdi>{trace.operation || '(no name)'}</bdi>
+          </Link>
           <span className="result-duration">
             <span className="meter" aria-hidden="true">
-              <span style={{ width: `${100 * part}%` }} />
+              <span style={{ width: `${100 * fraction}%` }} />
             </span>
             {formatDuration(trace.duration)}
           </span>
@@ -81,17 +111,27 @@ const Result = memo(function Result({ trace, part, colours, age, marksMatches, i
               </li>
             ))}
             {trace.topics.map((topic) => (
-              <li key={`topic ${topic}`} className="pill topic-pill" title={`Went through topic ${topic}`}>
+              <li
+                key={`topic ${topic}`}
+                className="pill topic-pill"
+                title={`Passed through topic ${topic}`}
+              >
                 <bdi>{topic}</bdi>
               </li>
             ))}
           </ul>
           <span className="result-facts">
-            {!trace.rooted && <span title="The span that all others are below is not here">incomplete</span>}
-            {trace.open > 0 && <span title="Spans whose cause is not known (yet)">{trace.open} open</span>}
-            {trace.woven > 0 && <span title="Spans whose parent is inferred">{trace.woven} inferred</span>}
+            {!trace.rooted && <span title="The root span is missing">incomplete</span>}
+            {trace.open > 0 && (
+              <span title="Fragments with an unknown cause">{trace.open} open</span>
+            )}
+            {trace.woven > 0 && (
+              <span title="Spans with an inferred parent">{trace.woven} inferred</span>
+            )}
             <span>{formatCount(trace.spans, 'span')}</span>
-            <span className={trace.errors > 0 ? 'failure-note' : ''}>{formatCount(trace.errors, 'error')}</span>
+            <span className={trace.errors > 0 ? 'failure-note' : ''}>
+              {formatCount(trace.errors, 'error')}
+            </span>
           </span>
         </div>
       </div>

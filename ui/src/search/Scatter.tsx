@@ -1,10 +1,13 @@
-/** Duration over time: a dot per trace, as large as it has spans; drag to pick a part, click to open. */
+/**
+ * Scatter plot of duration over time: one dot per trace, sized by its number of spans. Dragging
+ * selects a range, a click opens a trace.
+ */
 import { useEffect, useRef } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import type { TraceSummary } from '../api/types';
-import { useWidth } from '../page/width';
-import { go, tracePath } from '../shell/navigation';
+import { useElementWidth } from '../page/elementWidth';
+import { navigate, tracePath } from '../shell/navigation';
 import { resolvedColour, useThemeChanges } from '../shell/theme';
 import { formatCount, formatDuration } from '../trace/format';
 import type { Brush } from './brush';
@@ -14,16 +17,20 @@ interface ScatterProps {
   readonly onBrush: (brush: Brush | undefined) => void;
 }
 
-const HEIGHT = 150;
-/** Seconds between labels of time; labels have no parts of a second. */
-const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 2_419_200];
-/** Pixels from a dot at which a click still means it. */
-const REACH = 12;
+const HEIGHT_PX = 150;
+/** Seconds between time labels; labels do not show fractions of a second. */
+const TIME_STEPS = [
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400,
+  172_800, 604_800, 2_419_200,
+];
+/** Maximum distance in pixels between a click and the dot that it opens. */
+const CLICK_RADIUS_PX = 12;
 
 export default function Scatter({ traces, onBrush }: ScatterProps) {
-  const [box, width] = useWidth<HTMLDivElement>();
+  const [box, width] = useElementWidth<HTMLDivElement>();
   const place = useRef<HTMLDivElement>(null);
   const theme = useThemeChanges();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new theme needs a redraw
   useEffect(() => {
     const element = place.current;
     if (!element || width === 0 || traces.length === 0) return undefined;
@@ -35,8 +42,8 @@ export default function Scatter({ traces, onBrush }: ScatterProps) {
       <div
         ref={place}
         role="img"
-        aria-label={`Duration over time of ${formatCount(traces.length, 'trace')}; the list below has the same`}
-        style={{ minHeight: HEIGHT }}
+        aria-label={`Duration over time of ${formatCount(traces.length, 'trace')}, listed below`}
+        style={{ minHeight: HEIGHT_PX }}
       />
     </div>
   );
@@ -44,21 +51,39 @@ export default function Scatter({ traces, onBrush }: ScatterProps) {
 
 function columns(traces: readonly TraceSummary[]): uPlot.AlignedData {
   const sorted = byTime(traces);
-  return [sorted.map((trace) => trace.start / 1e6), sorted.map((trace) => Math.max(trace.duration, 1))];
+  return [
+    sorted.map((trace) => trace.start / 1e6),
+    sorted.map((trace) => Math.max(trace.duration, 1)),
+  ];
 }
 
 function byTime(traces: readonly TraceSummary[]): TraceSummary[] {
   return [...traces].sort((a, b) => a.start - b.start);
 }
 
-function options(element: HTMLElement, width: number, traces: readonly TraceSummary[], onBrush: ScatterProps['onBrush']): uPlot.Options {
+function options(
+  element: HTMLElement,
+  width: number,
+  traces: readonly TraceSummary[],
+  onBrush: ScatterProps['onBrush'],
+): uPlot.Options {
   const sorted = byTime(traces);
   const colour = (name: string) => resolvedColour(element, name);
-  const [text, line, accent, failure] = [colour('--quiet'), colour('--line'), colour('--accent'), colour('--failure')];
-  const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: '12px Inter, system-ui, sans-serif' };
+  const [text, line, accent, failure] = [
+    colour('--quiet'),
+    colour('--line'),
+    colour('--accent'),
+    colour('--failure'),
+  ];
+  const axis = {
+    stroke: text,
+    grid: { stroke: line, width: 1 },
+    ticks: { show: false },
+    font: '12px Inter, system-ui, sans-serif',
+  };
   return {
     width,
-    height: HEIGHT,
+    height: HEIGHT_PX,
     legend: { show: false },
     cursor: { drag: { x: true, y: true, setScale: false, uni: 8 }, points: { show: false } },
     scales: {
@@ -66,7 +91,13 @@ function options(element: HTMLElement, width: number, traces: readonly TraceSumm
       y: { distr: 3, range: (_, min, max) => [min / 1.8, Math.max(max, 10) * 1.8] },
     },
     axes: [
-      { ...axis, size: 26, space: 72, incrs: TIME_STEPS, values: (_, splits, __, ___, step) => splits.map((seconds) => momentText(seconds, step)) },
+      {
+        ...axis,
+        size: 26,
+        space: 72,
+        incrs: TIME_STEPS,
+        values: (_, splits, __, ___, step) => splits.map((seconds) => formatTime(seconds, step)),
+      },
       {
         ...axis,
         size: 62,
@@ -84,25 +115,29 @@ function options(element: HTMLElement, width: number, traces: readonly TraceSumm
   };
 }
 
-/** Room on both sides, and some time when all is at one moment. */
+/** Adds room on both sides, also if all traces start at the same time. */
 function padded(min: number, max: number): [number, number] {
   const room = Math.max((max - min) * 0.03, 0.5);
   return [min - room, max + room];
 }
 
-/** Powers of ten; where the range has fewer than two of them, also what lies between. */
+/**
+ * Returns the powers of ten in the range; if there are fewer than two, also multiples of 2 and 5.
+ */
 function powersOfTen(min: number, max: number): number[] {
   const marks = (factors: readonly number[]) => {
     const found: number[] = [];
-    for (let power = 1; power <= max; power *= 10) for (const factor of factors) if (factor * power >= min && factor * power <= max) found.push(factor * power);
+    for (let power = 1; power <= max; power *= 10)
+      for (const factor of factors)
+        if (factor * power >= min && factor * power <= max) found.push(factor * power);
     return found;
   };
   const powers = marks([1]);
   return powers.length >= 2 ? powers : marks([1, 2, 5]);
 }
 
-/** Local time as fine as the steps of the axis. */
-function momentText(seconds: number, step: number): string {
+/** Formats a local time with the precision that the step of the axis needs. */
+function formatTime(seconds: number, step: number): string {
   const date = new Date(seconds * 1e3);
   const two = (value: number) => String(value).padStart(2, '0');
   if (step >= 86_400) return `${two(date.getMonth() + 1)}-${two(date.getDate())}`;
@@ -110,7 +145,12 @@ function momentText(seconds: number, step: number): string {
   return step < 60 ? `${clock}:${two(date.getSeconds())}` : clock;
 }
 
-function drawDots(plot: uPlot, traces: readonly TraceSummary[], accent: string, failure: string): void {
+function drawDots(
+  plot: uPlot,
+  traces: readonly TraceSummary[],
+  accent: string,
+  failure: string,
+): void {
   const { ctx } = plot;
   ctx.save();
   for (const trace of traces) {
@@ -140,7 +180,7 @@ function dot(plot: uPlot, trace: TraceSummary, isCanvas: boolean) {
 function select(plot: uPlot, onBrush: ScatterProps['onBrush']): void {
   const { left, top, width, height } = plot.select;
   if (width < 4 && height < 4) return;
-  // A drag along one direction takes all of the other.
+  // A drag along one axis selects everything on the other.
   const isFlat = height < 4 || height >= plot.over.clientHeight - 1;
   const isSteep = width < 4 || width >= plot.over.clientWidth - 1;
   onBrush({
@@ -159,17 +199,21 @@ function openOnClick(plot: uPlot, traces: readonly TraceSummary[]): void {
     for (const trace of traces) {
       const { x, y } = dot(plot, trace, false);
       const far = Math.hypot(x - px, y - py);
-      if (far <= REACH && (!best || far < best.far)) best = { trace, far };
+      if (far <= CLICK_RADIUS_PX && (!best || far < best.far)) best = { trace, far };
     }
     return best?.trace;
   };
   plot.over.addEventListener('mousemove', (event) => {
     const trace = nearest(event);
     plot.over.style.cursor = trace ? 'pointer' : 'crosshair';
-    plot.over.title = trace ? `${trace.service} ${trace.operation}: ${formatDuration(trace.duration)}, ${formatCount(trace.spans, 'span')}` : '';
+    plot.over.title = trace ? describe(trace) : '';
   });
   plot.over.addEventListener('click', (event) => {
     const trace = plot.select.width < 4 && plot.select.height < 4 ? nearest(event) : undefined;
-    if (trace) go(tracePath(trace.trace_id));
+    if (trace) navigate(tracePath(trace.trace_id));
   });
+}
+
+function describe({ service, operation, duration, spans }: TraceSummary): string {
+  return `${service} ${operation}: ${formatDuration(duration)}, ${formatCount(spans, 'span')}`;
 }

@@ -1,33 +1,38 @@
-/** Search: the form, and the traces that match. */
+/** The search page: the form and the traces that match. */
+
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from 'react';
 import { completeTexts } from '../api/client';
 import { openedTraces } from '../api/opened';
 import { DownloadMenu } from '../page/DownloadMenu';
-import { Empty, Failed, Loading } from '../shell/Notice';
-import { comparePath, go, linkTo } from '../shell/navigation';
+import { Link } from '../shell/Link';
+import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
+import { comparePath, navigate } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
-import { narrowed, within, type Brush } from './brush';
-import { useFound, type Found } from './found';
+import { type Brush, isWithin, narrowQuery } from './brush';
 import { OpenFile } from './OpenFile';
 import { summaryOf } from './opened';
-import { LOOKBACKS, ORDERS, parseQuery, searchPath, type SearchQuery } from './query';
+import { LOOKBACKS, ORDERS, parseQuery, type SearchQuery, searchPath } from './query';
 import { ResultList } from './ResultList';
+import { type SearchResults, useSearchResults } from './results';
 import { SearchForm } from './SearchForm';
 
 const Scatter = lazy(() => import('./Scatter'));
 
 export function SearchPage({ address }: { readonly address: string }) {
-  const query = parseQuery(address);
+  const query = useMemo(() => parseQuery(address), [address]);
   const services = useRequest('services', (signal) => completeTexts('services', {}, signal));
   const [isLive, setLive] = useState(false);
-  const found = useFound(query, isLive);
+  const found = useSearchResults(query, isLive);
   const [, countOpened] = useState(0);
-  const [ticked, setTicked] = useState<readonly string[]>([]);
-  const tick = useCallback(
-    // Two are compared: a third takes the place of the first.
-    (id: string) => setTicked((before) => (before.includes(id) ? before.filter((other) => other !== id) : [...before.slice(-1), id])),
+  const [selected, setSelected] = useState<readonly string[]>([]);
+  const toggleSelected = useCallback(
+    // Two traces are compared: selecting a third replaces the first.
+    (id: string) =>
+      setSelected((before) =>
+        before.includes(id) ? before.filter((other) => other !== id) : [...before.slice(-1), id],
+      ),
     [],
   );
   useEffect(() => {
@@ -37,18 +42,24 @@ export function SearchPage({ address }: { readonly address: string }) {
   function submit(next: SearchQuery) {
     services.reload();
     const path = searchPath(next);
-    // The same question again means: look for what has arrived since.
+    // The same query again reloads, to show traces that have arrived since.
     if (path === searchPath(query)) found.reload();
-    else go(path);
+    else navigate(path);
   }
 
-  const refused = found.failure?.kind === 'refused' ? found.failure : undefined;
-  const error = refused && query.q !== '' ? { message: refused.message, ...(refused.position !== undefined && { position: refused.position }) } : undefined;
+  const rejected = found.failure?.kind === 'rejected' ? found.failure : undefined;
+  const error =
+    rejected && query.q !== ''
+      ? {
+          message: rejected.message,
+          ...(rejected.position !== undefined && { position: rejected.position }),
+        }
+      : undefined;
   return (
     <main className="page">
-      <h1 className="unseen">Search traces</h1>
+      <h1 className="visually-hidden">Search traces</h1>
       <SearchForm query={query} services={services.value ?? []} error={error} onSubmit={submit} />
-      <OpenedFiles ticked={ticked} tick={tick} />
+      <TracesFromFiles selected={selected} toggleSelected={toggleSelected} />
       <Results
         query={query}
         found={found}
@@ -56,69 +67,121 @@ export function SearchPage({ address }: { readonly address: string }) {
         isLive={isLive}
         setLive={setLive}
         opened={() => countOpened((count) => count + 1)}
-        ticked={ticked}
-        tick={tick}
+        selected={selected}
+        toggleSelected={toggleSelected}
       />
     </main>
   );
 }
 
-function OpenedFiles({ ticked, tick }: Ticks) {
-  const traces = openedTraces().map(({ answer }) => answer);
-  const colours = serviceColours(traces.flatMap((trace) => trace.resources.map(({ service }) => trace.strings[service] ?? '')));
+function TracesFromFiles({ selected, toggleSelected }: ComparisonSelection) {
+  const traces = openedTraces().map(({ response }) => response);
+  const colours = serviceColours(
+    traces.flatMap((trace) => trace.resources.map(({ service }) => trace.strings[service] ?? '')),
+  );
   if (traces.length === 0) return null;
   return (
     <section aria-label="From files">
-      <p className="result-count">From files, as long as this page is open</p>
-      <ResultList traces={traces.map(summaryOf)} colours={colours} now={Date.now()} marksMatches={false} ticked={ticked} tick={tick} />
+      <p className="result-count">From files, kept until this page is closed or reloaded</p>
+      <ResultList
+        traces={traces.map(summaryOf)}
+        colours={colours}
+        now={Date.now()}
+        linksToMatches={false}
+        selected={selected}
+        toggleSelected={toggleSelected}
+      />
     </section>
   );
 }
 
-/** Traces that are ticked to be compared, whether found or from files. */
-interface Ticks {
-  readonly ticked: readonly string[];
-  readonly tick: (id: string) => void;
+/** Traces selected for comparison, from the results or from files. */
+interface ComparisonSelection {
+  readonly selected: readonly string[];
+  readonly toggleSelected: (id: string) => void;
 }
 
-interface ResultsProps extends Ticks {
+interface ResultsProps extends ComparisonSelection {
   readonly query: SearchQuery;
-  readonly found: Found;
+  readonly found: SearchResults;
   readonly known: readonly string[] | undefined;
   readonly isLive: boolean;
   readonly setLive: (isLive: boolean) => void;
   readonly opened: () => void;
 }
 
-function Results({ query, found, known, isLive, setLive, opened, ticked, tick }: ResultsProps) {
+function Results({
+  query,
+  found,
+  known,
+  isLive,
+  setLive,
+  opened,
+  selected,
+  toggleSelected,
+}: ResultsProps) {
   const now = useNow();
-  const [brush, setBrush] = useState<Brush>();
-  useEffect(() => setBrush(undefined), [searchPath(query)]);
+  // A brush belongs to the query whose plot it was drawn on; the next query begins without one.
+  const path = searchPath(query);
+  const [brushed, setBrushed] = useState<{ readonly path: string; readonly brush: Brush }>();
+  const brush = brushed?.path === path ? brushed.brush : undefined;
+  const setBrush = useCallback(
+    (next: Brush | undefined) => setBrushed(next && { path, brush: next }),
+    [path],
+  );
   const { traces } = found;
   const names = traces?.flatMap((trace) => trace.services.map((service) => service.name)) ?? [];
   const namesKey = [...new Set(names)].sort().join('\u0000');
   const colours = useMemo(() => serviceColours(namesKey.split('\u0000')), [namesKey]);
-  const shown = useMemo(() => (brush ? traces?.filter((trace) => within(brush, trace)) : traces), [brush, traces]);
+  const shown = useMemo(
+    () => (brush ? traces?.filter((trace) => isWithin(brush, trace)) : traces),
+    [brush, traces],
+  );
   const tools = (
     <span className="result-tools">
       {query.lookback !== 'custom' && (
-        <label className="tick-box" title="Show new traces as they come">
-          <input type="checkbox" checked={isLive} onChange={(event) => setLive(event.target.checked)} />
+        <label className="tick-box" title="Show new traces as they arrive">
+          <input
+            type="checkbox"
+            checked={isLive}
+            onChange={(event) => setLive(event.target.checked)}
+          />
           Live
         </label>
       )}
-      <button type="button" className="small" disabled={ticked.length !== 2} title={ticked.length === 2 ? '' : 'Tick two traces'} onClick={() => go(comparePath(ticked[0] ?? '', ticked[1] ?? ''))}>
-        Compare {ticked.length > 0 && `${ticked.length} of 2`}
+      <button
+        type="button"
+        className="small"
+        disabled={selected.length !== 2}
+        title={selected.length === 2 ? '' : 'Select two traces to compare'}
+        onClick={() => navigate(comparePath(selected[0] ?? '', selected[1] ?? ''))}
+      >
+        Compare {selected.length > 0 && `${selected.length} of 2`}
       </button>
-      <DownloadMenu ids={ticked.length > 0 ? ticked : (shown?.slice(0, 100).map((trace) => trace.trace_id) ?? [])} />
+      <DownloadMenu
+        ids={
+          selected.length > 0
+            ? selected
+            : (shown?.slice(0, 100).map((trace) => trace.trace_id) ?? [])
+        }
+      />
       <OpenFile opened={opened} />
     </span>
   );
   if (found.failure) {
-    return found.failure.kind === 'refused' && query.q !== '' ? <QueryWrong tools={tools} /> : <Failed what="traces" failure={found.failure} retry={found.reload} />;
+    return found.failure.kind === 'rejected' && query.q !== '' ? (
+      <InvalidQuery tools={tools} />
+    ) : (
+      <ErrorNotice subject="traces" failure={found.failure} retry={found.reload} />
+    );
   }
-  if (!traces || !shown) return found.loading ? <Loading what="traces" /> : null;
-  if (traces.length === 0) return known?.length === 0 ? <NothingYet tools={tools} /> : <NoMatch query={query} tools={tools} />;
+  if (!traces || !shown) return found.loading ? <LoadingNotice subject="traces" /> : null;
+  if (traces.length === 0)
+    return known?.length === 0 ? (
+      <NoTracesYet tools={tools} />
+    ) : (
+      <NoMatches query={query} tools={tools} />
+    );
   return (
     <section aria-label="Results" aria-busy={found.loading}>
       <Suspense fallback={<div className="scatter" />}>
@@ -130,17 +193,28 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
         </p>
         {brush && (
           <>
-            <button type="button" className="small" onClick={() => go(searchPath(narrowed(query, brush)))}>
-              Search this part
+            <button
+              type="button"
+              className="small"
+              onClick={() => navigate(searchPath(narrowQuery(query, brush)))}
+            >
+              Search selection
             </button>
             <button type="button" className="small" onClick={() => setBrush(undefined)}>
-              Show all
+              Clear selection
             </button>
           </>
         )}
         {tools}
       </div>
-      <ResultList traces={shown} colours={colours} now={now} marksMatches={asksOfSpans(query)} ticked={ticked} tick={tick} />
+      <ResultList
+        traces={shown}
+        colours={colours}
+        now={now}
+        linksToMatches={hasSpanConditions(query)}
+        selected={selected}
+        toggleSelected={toggleSelected}
+      />
       {found.hasMore && (
         <p className="more">
           <button type="button" disabled={found.loadingMore} onClick={found.more}>
@@ -152,56 +226,63 @@ function Results({ query, found, known, isLive, setLive, opened, ticked, tick }:
   );
 }
 
-/** Whether a search looks for certain spans, rather than for traces that a service took part in. */
-function asksOfSpans({ q, errors }: SearchQuery): boolean {
+/**
+ * Returns whether the search has conditions on spans, so that matching spans can be highlighted.
+ */
+function hasSpanConditions({ q, errors }: SearchQuery): boolean {
   return q !== '' || errors;
 }
 
-function countText(shown: number, { traces, total }: Found, isBrushed: boolean): string {
-  if (isBrushed) return `${shown} of ${formatCount(traces?.length ?? 0, 'trace')} in the chosen part`;
-  return total !== undefined && total > shown ? `${shown} of ${formatCount(total, 'trace')}` : formatCount(shown, 'trace');
+function countText(shown: number, { traces, total }: SearchResults, isBrushed: boolean): string {
+  if (isBrushed) return `${shown} of ${formatCount(traces?.length ?? 0, 'trace')} in the selection`;
+  return total !== undefined && total > shown
+    ? `${shown} of ${formatCount(total, 'trace')}`
+    : formatCount(shown, 'trace');
 }
 
 interface ToolsProps {
   readonly tools: React.ReactNode;
 }
 
-function QueryWrong({ tools }: ToolsProps) {
+function InvalidQuery({ tools }: ToolsProps) {
   return (
-    <Empty title="The query cannot be read">
-      <p>What is wrong stands at its line above; the help (?) has examples.</p>
+    <EmptyNotice title="Invalid query">
+      <p>The error is shown below the query. For examples, open the help (?).</p>
       {tools}
-    </Empty>
+    </EmptyNotice>
   );
 }
 
-function NothingYet({ tools }: ToolsProps) {
+function NoTracesYet({ tools }: ToolsProps) {
   return (
-    <Empty title="No traces yet">
+    <EmptyNotice title="No traces yet">
       <p>
-        Point a service’s OpenTelemetry exporter here, for instance{' '}
+        Point the OpenTelemetry exporter of a service at this collector, for example{' '}
         <code>OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318</code>, or start the demo:{' '}
-        <code>cargo xtask demo</code>. Then press <em>Find traces</em>, or tick <em>Live</em>.
+        <code>cargo xtask demo</code>. Then press <em>Find traces</em> or turn on <em>Live</em>.
       </p>
       {tools}
-    </Empty>
+    </EmptyNotice>
   );
 }
 
-function NoMatch({ query, tools }: ToolsProps & { readonly query: SearchQuery }) {
-  const time = query.lookback === 'custom' ? 'time chosen' : LOOKBACKS[query.lookback].label.toLowerCase();
+function NoMatches({ query, tools }: ToolsProps & { readonly query: SearchQuery }) {
+  const time =
+    query.lookback === 'custom'
+      ? 'selected time range'
+      : LOOKBACKS[query.lookback].label.toLowerCase();
   return (
-    <Empty title="No trace matches">
+    <EmptyNotice title="No traces found">
       <p>
-        Nothing in the {time} fits this query. Look further back, ask for less, or{' '}
-        <a {...linkTo('search')}>show everything</a>.
+        No trace from the {time} matches this query. Choose a longer time range, remove a condition,
+        or <Link to="search">show all traces</Link>.
       </p>
       {tools}
-    </Empty>
+    </EmptyNotice>
   );
 }
 
-/** The time of day in milliseconds, renewed often enough for “42 s ago” to be true. */
+/** Returns the current time in milliseconds, updated often enough for relative times. */
 function useNow(): number {
   const [now, setNow] = useState(Date.now);
   useEffect(() => {

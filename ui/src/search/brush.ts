@@ -1,4 +1,4 @@
-/** A part of the scatter plot: a stretch of time and of durations. */
+/** A selected part of the scatter plot: a range of time and of durations. */
 import type { TraceSummary } from '../api/types';
 import type { SearchQuery } from './query';
 
@@ -11,12 +11,17 @@ export interface Brush {
   readonly longest: number;
 }
 
-export function within(brush: Brush, { start, duration }: TraceSummary): boolean {
-  return start >= brush.from && start <= brush.to && duration >= brush.shortest && duration <= brush.longest;
+export function isWithin(brush: Brush, { start, duration }: TraceSummary): boolean {
+  return (
+    start >= brush.from &&
+    start <= brush.to &&
+    duration >= brush.shortest &&
+    duration <= brush.longest
+  );
 }
 
-/** The query that asks the collector for what is in the brush. */
-export function narrowed(query: SearchQuery, brush: Brush): SearchQuery {
+/** Returns a query for the traces in the selected part. */
+export function narrowQuery(query: SearchQuery, brush: Brush): SearchQuery {
   return {
     ...query,
     lookback: 'custom',

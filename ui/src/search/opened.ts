@@ -1,18 +1,18 @@
-/** Traces from files as search results. */
-import type { TraceAnswer, TraceSummary } from '../api/types';
+/** Summaries of traces from files, as search results. */
+import type { TraceResponse, TraceSummary } from '../api/types';
 import { at } from '../trace/column';
 import { buildTrace, INFERRED, nameOf, OPEN, serviceOf } from '../trace/model';
 
-export function summaryOf(answer: TraceAnswer): TraceSummary {
-  const trace = buildTrace([answer]);
-  const topics = new Set(answer.messages.topic.map((topic) => answer.strings[topic] ?? ''));
+export function summaryOf(response: TraceResponse): TraceSummary {
+  const trace = buildTrace([response]);
+  const topics = new Set(response.messages.topic.map((topic) => response.strings[topic] ?? ''));
   let [open, woven] = [0, 0];
   for (let i = 0; i < trace.count; i++) {
     if ((at(trace.flags, i) & OPEN) !== 0) open += 1;
     if ((at(trace.flags, i) & INFERRED) !== 0) woven += 1;
   }
   return {
-    trace_id: answer.trace_id,
+    trace_id: response.trace_id,
     service: serviceOf(trace, trace.root),
     operation: nameOf(trace, trace.root),
     rooted: trace.orphans < trace.count,

@@ -1,9 +1,9 @@
-/**
- * The search query: what the address bar, the form and the API each make of it.
- */
+/** The search query and its conversions from and to the address bar, the form and the API. */
+
+const DURATION = /^\d+(?:\.\d+)?\s*(?:ns|us|µs|μs|ms|s|m|h)?$/;
 
 export interface SearchQuery {
-  /** TraceQL, logfmt, or an id. */
+  /** TraceQL, logfmt, or an ID. */
   readonly q: string;
   /** Empty: all services. */
   readonly service: string;
@@ -14,7 +14,7 @@ export interface SearchQuery {
   readonly maxDuration: string;
   readonly errors: boolean;
   readonly lookback: Lookback | 'custom';
-  /** With `custom`: microseconds since the epoch, as text; empty: open. */
+  /** With `custom`: microseconds since the epoch, as text; empty means unbounded. */
   readonly start: string;
   readonly end: string;
   readonly order: Order;
@@ -45,7 +45,7 @@ export type Order = keyof typeof ORDERS;
 
 export const LIMITS = [20, 50, 100, 200, 500, 1500] as const;
 
-export const EVERYTHING: SearchQuery = {
+export const DEFAULT_QUERY: SearchQuery = {
   q: '',
   service: '',
   operation: '',
@@ -60,11 +60,11 @@ export const EVERYTHING: SearchQuery = {
   limit: 20,
 };
 
-/** Reads the address bar; what it does not understand is as if absent. */
+/** Parses the query of the address; invalid parameters are ignored. */
 export function parseQuery(search: string): SearchQuery {
   const params = new URLSearchParams(search);
   const text = (name: string) => params.get(name) ?? '';
-  // Links to Jaeger's search lead here too: tags as JSON, and times without a word on what they are.
+  // Links to Jaeger's search have tags as JSON, and times without a `lookback`.
   const lookback = text('lookback') || (digits(text('start')) ? 'custom' : '');
   const limit = Number(params.get('limit'));
   return {
@@ -75,11 +75,14 @@ export function parseQuery(search: string): SearchQuery {
     minDuration: text('minDuration'),
     maxDuration: text('maxDuration'),
     errors: text('errors') === 'true',
-    lookback: lookback === 'custom' || Object.hasOwn(LOOKBACKS, lookback) ? (lookback as Lookback) : EVERYTHING.lookback,
+    lookback:
+      lookback === 'custom' || Object.hasOwn(LOOKBACKS, lookback)
+        ? (lookback as Lookback)
+        : DEFAULT_QUERY.lookback,
     start: digits(text('start')),
     end: digits(text('end')),
-    order: Object.hasOwn(ORDERS, text('order')) ? (text('order') as Order) : EVERYTHING.order,
-    limit: LIMITS.find((candidate) => candidate === limit) ?? EVERYTHING.limit,
+    order: Object.hasOwn(ORDERS, text('order')) ? (text('order') as Order) : DEFAULT_QUERY.order,
+    limit: LIMITS.find((candidate) => candidate === limit) ?? DEFAULT_QUERY.limit,
   };
 }
 
@@ -99,19 +102,24 @@ function digits(text: string): string {
   return /^\d+$/.test(text) ? text : '';
 }
 
-/** The address of a query, without what is at its default. */
+/** Returns the address of a query, without parameters that have default values. */
 export function searchPath(query: SearchQuery): string {
   const params = new URLSearchParams();
-  for (const key of Object.keys(EVERYTHING) as (keyof SearchQuery)[]) {
+  for (const key of Object.keys(DEFAULT_QUERY) as (keyof SearchQuery)[]) {
     const isTime = key === 'start' || key === 'end';
-    if (query[key] !== EVERYTHING[key] && (!isTime || query.lookback === 'custom')) params.set(key, String(query[key]));
+    if (query[key] !== DEFAULT_QUERY[key] && (!isTime || query.lookback === 'custom'))
+      params.set(key, String(query[key]));
   }
   const text = params.toString();
   return text ? `search?${text}` : 'search';
 }
 
-/** The parameters of `/api/throughline/search`. */
-export function apiParams(query: SearchQuery, nowMilliseconds: number, cursor?: string): URLSearchParams {
+/** Returns the parameters of `/api/throughline/search`. */
+export function apiParams(
+  query: SearchQuery,
+  nowMilliseconds: number,
+  cursor?: string,
+): URLSearchParams {
   const params = new URLSearchParams();
   const set = (name: string, value: string) => {
     if (value !== '') params.set(name, value);
@@ -135,20 +143,21 @@ export function apiParams(query: SearchQuery, nowMilliseconds: number, cursor?: 
   return params;
 }
 
-const DURATION = /^\d+(?:\.\d+)?\s*(?:ns|us|µs|μs|ms|s|m|h)?$/;
-
-/** Whether a duration can be read: `100ms`, `1.5s`, or microseconds. */
+/** Returns whether a text is a valid duration: `100ms`, `1.5s`, or microseconds. */
 export function isDuration(text: string): boolean {
   return text === '' || DURATION.test(text.trim());
 }
 
-/** A trace id as the API wants it, or `undefined` if the text is none. */
+/** Returns a trace ID in the form of the API, or `undefined` if the text is not an ID. */
 export function parseTraceId(text: string): string | undefined {
   const id = text.trim().toLowerCase();
   return /^(?:[0-9a-f]{16}|[0-9a-f]{32})$/.test(id) && !/^0+$/.test(id) ? id : undefined;
 }
 
-/** Microseconds since the epoch for a field of local date and time: `2026-03-01T09:05:07`. */
+/**
+ * Converts microseconds since the epoch to the value of a date and time field:
+ * `2026-03-01T09:05:07`.
+ */
 export function toLocalField(micros: string): string {
   if (micros === '') return '';
   const date = new Date(Number(micros) / 1e3);

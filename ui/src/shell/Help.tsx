@@ -1,19 +1,19 @@
-/** What the keys do, what the query line understands, and the reader's own links. */
+/** The help dialog: keyboard shortcuts, query syntax, and the reader's own link templates. */
 import { useEffect, useRef } from 'react';
 import { LinkSettings } from './LinkSettings';
 
 const KEYS: readonly (readonly [string, string])[] = [
-  ['↑ ↓ · f b', 'next and previous span'],
-  ['→ ←', 'open or step in, fold or step out'],
-  ['Enter · Esc', 'open and close the detail'],
-  ['s w', 'scroll down and up'],
-  ['a d · Shift+← →', 'move the time window left and right'],
-  ['+ − · Shift+↑ ↓', 'zoom in and out; 0 shows all'],
-  ['] [', 'expand all, collapse all'],
-  ['p o', 'expand one level, collapse one level'],
-  ['e · Shift+e', 'next and previous error'],
-  ['/ · Ctrl+b', 'find in the trace (service:NAME for one service); then Enter and Shift+Enter step'],
-  ['?', 'this help'],
+  ['↓ ↑ · f b', 'Go to the next or previous span'],
+  ['→ ←', 'Expand or go to the first child; collapse or go to the parent'],
+  ['Enter · Esc', 'Open or close the details'],
+  ['s w', 'Scroll down or up'],
+  ['a d · Shift+← →', 'Move the time window left or right'],
+  ['+ − · Shift+↑ ↓', 'Zoom in or out; 0 shows the full range'],
+  ['] [', 'Expand or collapse all'],
+  ['p o', 'Expand or collapse one level'],
+  ['e · Shift+e', 'Go to the next or previous error'],
+  ['/ · Ctrl+b', 'Find in the trace (service:NAME for one service); Enter and Shift+Enter step'],
+  ['?', 'Show this help'],
 ];
 
 export function Help({ isOpen, close }: { readonly isOpen: boolean; readonly close: () => void }) {
@@ -26,39 +26,41 @@ export function Help({ isOpen, close }: { readonly isOpen: boolean; readonly clo
     <dialog ref={dialog} className="help" aria-label="Help" onClose={close}>
       <div className="help-head">
         <h2>Help</h2>
-        <button type="button" className="close" aria-label="Close the help" onClick={close}>
+        <button type="button" className="close" aria-label="Close help" onClick={close}>
           ×
         </button>
       </div>
       <div className="help-columns">
         <section>
-          <h3>Keys of the timeline</h3>
+          <h3>Timeline shortcuts</h3>
           <dl className="keys">
-            {KEYS.map(([keys, does]) => (
+            {KEYS.map(([keys, action]) => (
               <div key={keys}>
                 <dt>
                   <kbd>{keys}</kbd>
                 </dt>
-                <dd>{does}</dd>
+                <dd>{action}</dd>
               </div>
             ))}
           </dl>
         </section>
         <section>
-          <h3>The query line</h3>
+          <h3>Query syntax</h3>
           <ul className="query-help">
             <li>
-              <code>http.route=/pay error=true</code> — all must hold of one span
+              <code>http.route=/pay error=true</code> All attributes on one span
             </li>
             <li>
-              <code>{'{ span.http.response.status_code >= 500 && duration > 1s }'}</code> — conditions on one span
+              <code>{'{ span.http.response.status_code >= 500 && duration > 1s }'}</code> All
+              conditions on one span
             </li>
             <li>
-              <code>{'{ topic = "orders" } && { status = error }'}</code> — each may hold of another span of the trace
+              <code>{'{ topic = "orders" } && { status = error }'}</code> Conditions on different
+              spans of one trace
             </li>
-            <li>a trace id or a span id alone</li>
+            <li>A trace ID or a span ID</li>
           </ul>
-          <h3>Your links</h3>
+          <h3>Link templates</h3>
           {isOpen && <LinkSettings />}
         </section>
       </div>

@@ -1,30 +1,31 @@
-/** Link templates, kept in this browser. */
+/** Editor for link templates, which are stored in this browser. */
 import { useId, useState } from 'react';
-import { parseTemplates, type LinkTemplate } from '../trace/links';
+import { type LinkTemplate, parseTemplates } from '../trace/links';
 
-const KEY = 'throughline.links';
+const STORAGE_KEY = 'throughline.links';
 
-export function rememberedTemplates(): readonly LinkTemplate[] {
-  const parsed = parseTemplates(remembered());
+export function loadTemplates(): readonly LinkTemplate[] {
+  const parsed = parseTemplates(loadText());
   return parsed.ok ? parsed.templates : [];
 }
 
-function remembered(): string {
+function loadText(): string {
   try {
-    return localStorage.getItem(KEY) ?? '';
+    return localStorage.getItem(STORAGE_KEY) ?? '';
   } catch {
     return '';
   }
 }
 
 export function LinkSettings() {
-  const [text, setText] = useState(remembered);
+  const [text, setText] = useState(loadText);
   const id = useId();
   const parsed = parseTemplates(text);
   return (
     <div className="link-settings">
       <label htmlFor={id}>
-        From an attribute to a page of your own, one per line. Places: <code>{'{value} {key} {traceId} {spanId} {service}'}</code>
+        Links from attributes to external pages, one per line: attribute name, space, URL.
+        Placeholders: <code>{'{value} {key} {traceId} {spanId} {service}'}</code>
       </label>
       <textarea
         id={id}
@@ -37,9 +38,9 @@ export function LinkSettings() {
           setText(event.target.value);
           if (!parseTemplates(event.target.value).ok) return;
           try {
-            localStorage.setItem(KEY, event.target.value);
+            localStorage.setItem(STORAGE_KEY, event.target.value);
           } catch {
-            // Storage may be forbidden; the links then hold for nothing.
+            // Storage may be forbidden; the templates are then lost.
           }
         }}
       />

@@ -1,22 +1,30 @@
-/** What stands where content would: loading, nothing there, something failed. */
+/** Notices in place of content: loading, empty, error. */
 import type { ReactNode } from 'react';
-import type { ApiFailure } from '../api/client';
+import type { ApiError } from '../api/client';
 
-export function Loading({ what }: { readonly what: string }) {
+const ADVICE: Record<ApiError['kind'], string> = {
+  unreachable: 'Check that the collector is running; it serves both this page and the traces.',
+  timeout: 'The collector may be busy. Choose a shorter time range or fewer traces.',
+  'not-found': 'It may have been deleted to free space, or may not have arrived yet.',
+  rejected: 'Change the query, or check the collector’s log.',
+  malformed: 'A proxy between this page and the collector may have sent this response.',
+};
+
+export function LoadingNotice({ subject }: { readonly subject: string }) {
   return (
     <div className="notice" role="status">
       <span className="spinner" aria-hidden="true" />
-      <p>Loading {what}…</p>
+      <p>Loading {subject}…</p>
     </div>
   );
 }
 
-interface EmptyProps {
+interface EmptyNoticeProps {
   readonly title: string;
   readonly children: ReactNode;
 }
 
-export function Empty({ title, children }: EmptyProps) {
+export function EmptyNotice({ title, children }: EmptyNoticeProps) {
   return (
     <div className="notice" role="status">
       <h2>{title}</h2>
@@ -25,16 +33,16 @@ export function Empty({ title, children }: EmptyProps) {
   );
 }
 
-interface FailedProps {
-  readonly what: string;
-  readonly failure: ApiFailure;
+interface ErrorNoticeProps {
+  readonly subject: string;
+  readonly failure: ApiError;
   readonly retry: () => void;
 }
 
-export function Failed({ what, failure, retry }: FailedProps) {
+export function ErrorNotice({ subject, failure, retry }: ErrorNoticeProps) {
   return (
     <div className="notice notice-failed" role="alert">
-      <h2>Could not load {what}</h2>
+      <h2>Could not load {subject}</h2>
       <p>
         <bdi>{sentence(failure.message)}</bdi> {ADVICE[failure.kind]}
       </p>
@@ -44,14 +52,6 @@ export function Failed({ what, failure, retry }: FailedProps) {
     </div>
   );
 }
-
-const ADVICE: Record<ApiFailure['kind'], string> = {
-  unreachable: 'Check that the collector is still running: it serves this page and the traces.',
-  slow: 'The collector may be busy, or the query too wide: ask for a shorter time or fewer traces.',
-  'not-found': 'It may have been removed to make room, or it has not arrived yet.',
-  refused: 'Change the query, or look at the collector’s log.',
-  unreadable: 'Something between this page and the collector may have answered in its place.',
-};
 
 function sentence(text: string): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;

@@ -1,5 +1,5 @@
-import { formatCount } from '../trace/format';
 import type { ServiceShare } from '../api/types';
+import { formatCount } from '../trace/format';
 
 interface ServicePillProps {
   readonly service: ServiceShare;
@@ -7,7 +7,7 @@ interface ServicePillProps {
   readonly colour: number;
 }
 
-/** A service with its colour and number of spans; failures are said, not only coloured. */
+/** A service with its colour, number of spans and number of errors. */
 export function ServicePill({ service, colour }: ServicePillProps) {
   return (
     <span className={`pill service-${colour}`}>
@@ -16,7 +16,9 @@ export function ServicePill({ service, colour }: ServicePillProps) {
       <span className="pill-count" title={formatCount(service.spans, 'span')}>
         {service.spans}
       </span>
-      {service.errors > 0 && <span className="failure-note">{formatCount(service.errors, 'error')}</span>}
+      {service.errors > 0 && (
+        <span className="failure-note">{formatCount(service.errors, 'error')}</span>
+      )}
     </span>
   );
 }

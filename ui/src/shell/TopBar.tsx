@@ -1,38 +1,62 @@
-/** The bar above every page: home, the pages, look-up by trace id, theme, help. */
-import { useId, useState, type FormEvent } from 'react';
+/** The bar above every page: home, navigation, trace ID lookup, theme, help. */
+
+import { type FormEvent, useId, useState } from 'react';
 import { parseTraceId } from '../search/query';
-import { go, linkTo, tracePath, type Place } from './navigation';
+import { Link } from './Link';
+import { navigate, type PageLocation, tracePath } from './navigation';
 import { THEMES, useTheme } from './theme';
 
-export function TopBar({ place, help }: { readonly place: Place; readonly help: () => void }) {
+const THEME_NAMES = { system: 'System theme', light: 'Light theme', dark: 'Dark theme' } as const;
+
+export function TopBar({
+  place,
+  help,
+}: {
+  readonly place: PageLocation;
+  readonly help: () => void;
+}) {
   return (
     <header className="top-bar">
-      <a className="brand" {...linkTo('search')}>
+      <Link className="brand" to="search">
         <svg viewBox="0 0 32 32" width="24" height="24" aria-hidden="true">
           <path d="M5 10h10v9q0 3 3 3h9" />
           <circle cx="5.5" cy="10" r="3.2" />
           <circle cx="26.5" cy="22" r="3.2" />
         </svg>
         Throughline
-      </a>
+      </Link>
       <nav className="pages" aria-label="Pages">
         <PageLink path="search" name="Search" isHere={place.page === 'search'} />
         <PageLink path="map" name="Map" isHere={place.page === 'map'} />
       </nav>
       <TraceLookUp />
       <ThemeChoice />
-      <button type="button" className="help-button" aria-label="Help and keyboard" title="Help and keyboard (?)" onClick={help}>
+      <button
+        type="button"
+        className="help-button"
+        aria-label="Help and keyboard shortcuts"
+        title="Help and keyboard shortcuts (?)"
+        onClick={help}
+      >
         ?
       </button>
     </header>
   );
 }
 
-function PageLink({ path, name, isHere }: { readonly path: string; readonly name: string; readonly isHere: boolean }) {
+function PageLink({
+  path,
+  name,
+  isHere,
+}: {
+  readonly path: string;
+  readonly name: string;
+  readonly isHere: boolean;
+}) {
   return (
-    <a {...linkTo(path)} aria-current={isHere ? 'page' : undefined}>
+    <Link to={path} aria-current={isHere ? 'page' : undefined}>
       {name}
-    </a>
+    </Link>
   );
 }
 
@@ -47,41 +71,41 @@ function TraceLookUp() {
     setWrong(!id);
     if (!id) return;
     setText('');
-    go(tracePath(id));
+    navigate(tracePath(id));
   }
 
   return (
-    <form className="look-up" role="search" aria-label="Trace by id" onSubmit={lookUp}>
-      <input
-        type="text"
-        placeholder="Open a trace by its id"
-        aria-label="Trace id"
-        aria-invalid={wrong}
-        aria-describedby={wrong ? errorId : undefined}
-        spellCheck={false}
-        autoComplete="off"
-        value={text}
-        onChange={(event) => {
-          setText(event.target.value);
-          setWrong(false);
-        }}
-      />
-      {wrong && (
-        <p id={errorId} className="field-error" role="alert">
-          A trace id has 16 or 32 hexadecimal digits, not all of them 0
-        </p>
-      )}
-    </form>
+    <search>
+      <form className="look-up" aria-label="Trace by ID" onSubmit={lookUp}>
+        <input
+          type="text"
+          placeholder="Open a trace by ID"
+          aria-label="Trace ID"
+          aria-invalid={wrong}
+          aria-describedby={wrong ? errorId : undefined}
+          spellCheck={false}
+          autoComplete="off"
+          value={text}
+          onChange={(event) => {
+            setText(event.target.value);
+            setWrong(false);
+          }}
+        />
+        {wrong && (
+          <p id={errorId} className="field-error" role="alert">
+            A trace ID has 16 or 32 hexadecimal digits that are not all zero.
+          </p>
+        )}
+      </form>
+    </search>
   );
 }
-
-const THEME_NAMES = { system: 'System theme', light: 'Light theme', dark: 'Dark theme' } as const;
 
 function ThemeChoice() {
   const [theme, setTheme] = useTheme();
   return (
     <label className="theme-choice">
-      <span className="unseen">Theme</span>
+      <span className="visually-hidden">Theme</span>
       <select value={theme} onChange={(event) => setTheme(event.target.value as typeof theme)}>
         {THEMES.map((choice) => (
           <option key={choice} value={choice}>

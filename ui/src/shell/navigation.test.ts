@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { placeOf, tracePath } from './navigation';
+import { parseLocation, tracePath } from './navigation';
 
 it.each([
   ['/', '/', { page: 'search', query: '' }],
@@ -14,9 +14,11 @@ it.each([
   ['/obs/', '/obs/', { page: 'search', query: '' }],
   ['/nowhere/x', '/', { page: 'unknown', path: 'nowhere/x' }],
 ])('reads %s below %s', (path, base, place) => {
-  expect(placeOf(path, '', base)).toEqual(place);
+  expect(parseLocation(path, '', base)).toEqual(place);
 });
 
-it('writes an id that is no id so that it stays one path segment, and leaves out what is not said', () => {
-  expect(tracePath('../x?y', { span: 'a&b', view: '', find: undefined })).toBe('trace/..%2Fx%3Fy?span=a%26b');
+it('encodes an invalid ID as one path segment and omits empty parameters', () => {
+  expect(tracePath('../x?y', { span: 'a&b', view: '', find: undefined })).toBe(
+    'trace/..%2Fx%3Fy?span=a%26b',
+  );
 });

@@ -1,22 +1,27 @@
 /**
- * Addresses and moving between them. The address bar is the state of every page.
+ * Locations of the UI and navigation between them. The address bar holds the state of every page.
  *
- * All paths here are relative to the folder that the pages are served from, so they also work below
- * a base path.
+ * Paths are relative to the folder that the UI is served from, so that it also works below a base
+ * path.
  */
-import { useSyncExternalStore, type MouseEvent } from 'react';
+import { useSyncExternalStore } from 'react';
 
-export type Place =
+const LOCATION_CHANGED = 'throughline:moved';
+
+export type PageLocation =
   | { readonly page: 'search'; readonly query: string }
   | { readonly page: 'trace'; readonly id: string; readonly query: string }
   | { readonly page: 'compare'; readonly a: string; readonly b: string }
   | { readonly page: 'map'; readonly query: string }
   | { readonly page: 'unknown'; readonly path: string };
 
-/** Reads an address; `folder` is the path of the pages' folder, ending with a slash. */
-export function placeOf(pathname: string, query: string, folder: string): Place {
-  const path = pathname.startsWith(folder) ? pathname.slice(folder.length) : pathname.replace(/^\//, '');
-  if (path === '' || path === 'index.html' || /^search\/?$/.test(path)) return { page: 'search', query };
+/** Parses an address; `folder` is the path of the UI's folder and ends with a slash. */
+export function parseLocation(pathname: string, query: string, folder: string): PageLocation {
+  const path = pathname.startsWith(folder)
+    ? pathname.slice(folder.length)
+    : pathname.replace(/^\//, '');
+  if (path === '' || path === 'index.html' || /^search\/?$/.test(path))
+    return { page: 'search', query };
   if (/^map\/?$/.test(path)) return { page: 'map', query };
   const [, id] = /^trace\/([^/]+)\/?$/.exec(path) ?? [];
   if (id) return { page: 'trace', id: decoded(id), query };
@@ -24,7 +29,10 @@ export function placeOf(pathname: string, query: string, folder: string): Place 
   return a && b ? { page: 'compare', a: decoded(a), b: decoded(b) } : { page: 'unknown', path };
 }
 
-export function tracePath(id: string, params?: Readonly<Record<string, string | undefined>>): string {
+export function tracePath(
+  id: string,
+  params?: Readonly<Record<string, string | undefined>>,
+): string {
   const path = `trace/${encodeURIComponent(id)}`;
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(params ?? {})) if (value) query.set(name, value);
@@ -36,73 +44,59 @@ export function comparePath(a: string, b: string): string {
   return `compare/${encodeURIComponent(a)}/${encodeURIComponent(b)}`;
 }
 
-/** Whether the pages are shown within another site: nothing but the content then. */
+/** Returns whether the page is embedded in another one, which hides everything but the content. */
 export function isEmbedded(): boolean {
   const params = new URLSearchParams(location.search);
   return params.has('embed') || params.has('uiEmbed');
 }
 
-export function absolute(path: string): string {
-  return new URL(path, base()).href;
+export function absoluteUrl(path: string): string {
+  return new URL(path, baseUrl()).href;
 }
 
 /**
- * The folder of the pages: the one above `assets/`, where this script lies. A `<base>` element would
- * say the same, but a strict content policy forbids it.
+ * Returns the URL of the folder that contains `assets/`, where this script is. A `<base>` element
+ * would do the same, but the content policy forbids it.
  */
-function base(): URL {
+function baseUrl(): URL {
   const script = import.meta.url;
   return import.meta.env.DEV ? new URL('/', script) : new URL('..', script);
 }
 
-export function go(path: string): void {
-  history.pushState(null, '', kept(path));
-  announce();
+export function navigate(path: string): void {
+  history.pushState(null, '', withEmbedding(path));
+  announceChange();
   window.scrollTo(0, 0);
 }
 
-/** Changes the address of the place one is at, without a step in the history. */
-export function amend(path: string): void {
-  history.replaceState(null, '', kept(path));
-  announce();
+/** Replaces the current address without adding a history entry. */
+export function replaceLocation(path: string): void {
+  history.replaceState(null, '', withEmbedding(path));
+  announceChange();
 }
 
-/** An address that stays embedded when the page is. */
-function kept(path: string): string {
-  const url = new URL(absolute(path));
+/** Adds `embed` to an address while the page is embedded. */
+function withEmbedding(path: string): string {
+  const url = new URL(absoluteUrl(path));
   if (isEmbedded()) url.searchParams.set('embed', '1');
   return url.href;
 }
 
-export function usePlace(): Place {
+export function usePageLocation(): PageLocation {
   const address = useSyncExternalStore(subscribe, () => location.pathname + location.search);
   const [pathname = '', query = ''] = splitQuery(address);
-  return placeOf(pathname, query, base().pathname);
+  return parseLocation(pathname, query, baseUrl().pathname);
 }
 
-/** Properties of a link that stays in the page, yet opens a tab when the reader asks for one. */
-export function linkTo(path: string) {
-  return {
-    href: absolute(path),
-    onClick(event: MouseEvent) {
-      if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
-      event.preventDefault();
-      go(path);
-    },
-  };
-}
-
-const MOVED = 'throughline:moved';
-
-function announce(): void {
-  window.dispatchEvent(new Event(MOVED));
+function announceChange(): void {
+  window.dispatchEvent(new Event(LOCATION_CHANGED));
 }
 
 function subscribe(changed: () => void): () => void {
-  window.addEventListener(MOVED, changed);
+  window.addEventListener(LOCATION_CHANGED, changed);
   window.addEventListener('popstate', changed);
   return () => {
-    window.removeEventListener(MOVED, changed);
+    window.removeEventListener(LOCATION_CHANGED, changed);
     window.removeEventListener('popstate', changed);
   };
 }

@@ -1,42 +1,47 @@
-/** A request as state: loading, ready or failed, with the last good value kept while reloading. */
-import { useCallback, useEffect, useState } from 'react';
-import { ApiFailure } from '../api/client';
+/** A request as React state; the last value is kept while reloading. */
+import { useCallback, useEffect, useEffectEvent, useState } from 'react';
+import { ApiError } from '../api/client';
 
 export interface RequestState<T> {
   readonly loading: boolean;
   readonly value?: T;
-  readonly failure?: ApiFailure;
+  readonly failure?: ApiError;
   readonly reload: () => void;
 }
 
 /**
- * Runs `run` when `key` changes and on `reload`. An answer that comes after a newer request has
- * begun is dropped. `undefined` as the key asks for nothing.
+ * Runs `run` when `key` changes and on `reload`. A response that arrives after a newer request has
+ * started is dropped. Without a key there is no request.
  */
-export function useRequest<T>(key: string | undefined, run: (signal: AbortSignal) => Promise<T>): RequestState<T> {
-  const [outcome, setOutcome] = useState<{ value?: T; failure?: ApiFailure; settled?: string }>({});
-  const [round, setRound] = useState(0);
-  const reload = useCallback(() => setRound((previous) => previous + 1), []);
-  const ticket = key === undefined ? undefined : `${round} ${key}`;
+export function useRequest<T>(
+  key: string | undefined,
+  run: (signal: AbortSignal) => Promise<T>,
+): RequestState<T> {
+  const [outcome, setOutcome] = useState<{ value?: T; failure?: ApiError; settled?: string }>({});
+  const [attempt, setAttempt] = useState(0);
+  const reload = useCallback(() => setAttempt((previous) => previous + 1), []);
+  const requestKey = key === undefined ? undefined : `${attempt} ${key}`;
+
+  const start = useEffectEvent(run);
 
   useEffect(() => {
-    if (ticket === undefined) return undefined;
+    if (requestKey === undefined) return undefined;
     const abort = new AbortController();
-    run(abort.signal).then(
+    start(abort.signal).then(
       (value) => {
-        if (!abort.signal.aborted) setOutcome({ value, settled: ticket });
+        if (!abort.signal.aborted) setOutcome({ value, settled: requestKey });
       },
       (error: unknown) => {
         if (abort.signal.aborted) return;
-        const failure = error instanceof ApiFailure ? error : new ApiFailure('unreadable', String(error));
-        setOutcome({ failure, settled: ticket });
+        const failure =
+          error instanceof ApiError ? error : new ApiError('malformed', String(error));
+        setOutcome({ failure, settled: requestKey });
       },
     );
     return () => abort.abort();
-    // `run` is made anew by every render; the ticket says all that it depends on.
-  }, [ticket]);
+  }, [requestKey]);
 
-  if (ticket === undefined) return { loading: false, reload };
-  const loading = outcome.settled !== ticket;
+  if (requestKey === undefined) return { loading: false, reload };
+  const loading = outcome.settled !== requestKey;
   return { ...outcome, loading, reload };
 }

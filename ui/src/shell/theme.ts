@@ -1,30 +1,30 @@
-/** Light, dark, or as the system says; remembered in this browser. */
+/** The theme: light, dark, or that of the system; remembered in this browser. */
 import { useEffect, useState } from 'react';
 
 export const THEMES = ['system', 'light', 'dark'] as const;
 export type Theme = (typeof THEMES)[number];
 
-const KEY = 'throughline.theme';
+const STORAGE_KEY = 'throughline.theme';
 
 export function applyTheme(theme: Theme): void {
-  document.documentElement.dataset['theme'] = theme;
+  document.documentElement.dataset.theme = theme;
 }
 
-export function rememberedTheme(): Theme {
+export function loadTheme(): Theme {
   try {
-    return THEMES.find((theme) => theme === localStorage.getItem(KEY)) ?? 'system';
+    return THEMES.find((theme) => theme === localStorage.getItem(STORAGE_KEY)) ?? 'system';
   } catch {
-    // Storage may be forbidden; the page works without.
+    // Storage may be forbidden; the page works without it.
     return 'system';
   }
 }
 
 export function useTheme(): [Theme, (theme: Theme) => void] {
-  const [theme, setTheme] = useState(rememberedTheme);
+  const [theme, setTheme] = useState(loadTheme);
   useEffect(() => {
     applyTheme(theme);
     try {
-      localStorage.setItem(KEY, theme);
+      localStorage.setItem(STORAGE_KEY, theme);
     } catch {
       // As above.
     }
@@ -32,7 +32,7 @@ export function useTheme(): [Theme, (theme: Theme) => void] {
   return [theme, setTheme];
 }
 
-/** Counts changes of the colours, for what is painted on a canvas. */
+/** Returns a number that changes with the theme, for content drawn on a canvas. */
 export function useThemeChanges(): number {
   const [changes, setChanges] = useState(0);
   useEffect(() => {
@@ -49,7 +49,7 @@ export function useThemeChanges(): number {
   return changes;
 }
 
-/** The colour behind a variable; a canvas does not know `light-dark()`. */
+/** Resolves a colour variable, because a canvas does not support `light-dark()`. */
 export function resolvedColour(element: HTMLElement, variable: string): string {
   const before = element.style.color;
   element.style.color = `var(${variable})`;

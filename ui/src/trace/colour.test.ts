@@ -3,13 +3,13 @@ import { COLOURS, serviceColours } from './colour';
 
 const SIX = ['eshop', 'inventory', 'billing', 'delivery', 'kafka-consumer', 'notification'];
 
-it('gives services that fit different colours, whatever their order', () => {
+it('gives services different colours, independent of their order', () => {
   const colours = serviceColours(SIX);
   expect(new Set(colours.values()).size).toBe(SIX.length);
   expect(serviceColours([...SIX].reverse())).toEqual(colours);
 });
 
-it('uses every colour once before it uses one twice', () => {
+it('uses every colour once before using one twice', () => {
   const many = Array.from({ length: 2 * COLOURS }, (_, i) => `service-${i}`);
   const uses = new Map<number, number>();
   for (const slot of serviceColours(many).values()) uses.set(slot, (uses.get(slot) ?? 0) + 1);

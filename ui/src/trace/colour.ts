@@ -1,9 +1,9 @@
-/** A colour for each service: the same service gets the same one wherever there is room for it. */
+/** Colours of services: the same name gets the same colour unless it is taken. */
 
-/** Number of `--service-N` colours in `styles.css`. */
+/** Number of `--service-N` colours in `styles/base.css`. */
 export const COLOURS = 10;
 
-/** Slot by service name. Each prefers the slot of its hash and takes the next free one if it must. */
+/** Returns colour slots by service name: the slot of the name's hash, or the next free one. */
 export function serviceColours(names: Iterable<string>): Map<string, number> {
   const slots = new Map<string, number>();
   let taken = new Set<number>();
@@ -17,7 +17,7 @@ export function serviceColours(names: Iterable<string>): Map<string, number> {
   return slots;
 }
 
-/** FNV-1a over UTF-16 units: spread is all that is asked of it. */
+/** FNV-1a over UTF-16 units; it only has to spread names evenly. */
 function hash(text: string): number {
   let value = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) {

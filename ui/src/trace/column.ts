@@ -1,11 +1,11 @@
-/** Access to columns: arrays as long as what they describe. */
+/** Access to columns: arrays with one element per span, row or edge. */
 
-/** An element that is known to be there. */
+/** Returns an element whose index is known to be valid. */
 export function at(column: ArrayLike<number>, index: number): number {
   return column[index] as number;
 }
 
-/** A text that is known to be there. */
+/** Returns a text, or the empty text for an invalid index. */
 export function textAt(strings: readonly string[], index: number): string {
   return strings[index] ?? '';
 }

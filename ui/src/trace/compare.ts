@@ -1,5 +1,5 @@
-/** Two traces side by side: their ways of calls laid together, with counts and times of each. */
-import { flameGraph, type Frame } from './flame';
+/** Comparison of two traces: their call paths are matched, with counts and times of each. */
+import { type FlameFrame, flameGraph } from './flame';
 import type { Trace } from './model';
 import { NONE } from './tree';
 
@@ -15,18 +15,24 @@ export interface ComparedRow {
   readonly name: string;
   readonly a?: ComparedSide;
   readonly b?: ComparedSide;
-  /** What is different: only in one, more or fewer spans, or neither. */
+  /** Whether the call path exists in one trace only, or has more or fewer spans in B. */
   readonly change: 'only-a' | 'only-b' | 'more' | 'fewer' | 'same';
-  /** How much longer (or shorter, below zero) it took in B, in microseconds. */
-  readonly slower: number;
+  /** Difference in total time (B minus A) in microseconds. */
+  readonly difference: number;
 }
 
-/** Rows in reading order: each way of calls before those that go on from it. */
+/** Returns the rows in reading order: each call path before its continuations. */
 export function compareTraces(a: Trace, b: Trace): ComparedRow[] {
-  const left = new Ways(flameGraph(a).frames);
-  const right = new Ways(flameGraph(b).frames);
+  const left = new CallTree(flameGraph(a).frames);
+  const right = new CallTree(flameGraph(b).frames);
   const rows: ComparedRow[] = [];
-  const pending: (readonly [number | undefined, number | undefined, number])[] = pair(left, right, NONE, NONE, 0).reverse();
+  const pending: (readonly [number | undefined, number | undefined, number])[] = pair(
+    left,
+    right,
+    NONE,
+    NONE,
+    0,
+  ).reverse();
   for (let next = pending.pop(); next; next = pending.pop()) {
     const [inA, inB, depth] = next;
     rows.push(row(left.frames[inA ?? NONE], right.frames[inB ?? NONE], depth));
@@ -35,10 +41,10 @@ export function compareTraces(a: Trace, b: Trace): ComparedRow[] {
   return rows;
 }
 
-class Ways {
+class CallTree {
   private readonly below = new Map<number, number[]>();
 
-  constructor(readonly frames: readonly Frame[]) {
+  constructor(readonly frames: readonly FlameFrame[]) {
     frames.forEach((frame, i) => {
       const known = this.below.get(frame.parent);
       if (known) known.push(i);
@@ -51,26 +57,43 @@ class Ways {
   }
 }
 
-function pair(left: Ways, right: Ways, a: number | undefined, b: number | undefined, depth: number) {
+function pair(
+  left: CallTree,
+  right: CallTree,
+  a: number | undefined,
+  b: number | undefined,
+  depth: number,
+) {
   const ofB = new Map(right.children(b).map((i) => [keyOf(right.frames[i]), i]));
-  const pairs: (readonly [number | undefined, number | undefined, number])[] = left.children(a).map((i) => {
-    const key = keyOf(left.frames[i]);
-    const match = ofB.get(key);
-    ofB.delete(key);
-    return [i, match, depth] as const;
-  });
+  const pairs: (readonly [number | undefined, number | undefined, number])[] = left
+    .children(a)
+    .map((i) => {
+      const key = keyOf(left.frames[i]);
+      const match = ofB.get(key);
+      ofB.delete(key);
+      return [i, match, depth] as const;
+    });
   return [...pairs, ...[...ofB.values()].map((i) => [undefined, i, depth] as const)];
 }
 
-function keyOf(frame: Frame | undefined): string {
+function keyOf(frame: FlameFrame | undefined): string {
   return `${frame?.service}\u0000${frame?.name}`;
 }
 
-function row(a: Frame | undefined, b: Frame | undefined, depth: number): ComparedRow {
+function row(a: FlameFrame | undefined, b: FlameFrame | undefined, depth: number): ComparedRow {
   const frame = a ?? b;
-  const side = (found: Frame | undefined) => (found ? { count: found.count, errors: found.errors, total: found.total } : undefined);
+  const side = (found: FlameFrame | undefined) =>
+    found ? { count: found.count, errors: found.errors, total: found.total } : undefined;
   const [sideA, sideB] = [side(a), side(b)];
-  const change = !a ? 'only-b' : !b ? 'only-a' : b.count > a.count ? 'more' : b.count < a.count ? 'fewer' : 'same';
+  const change = !a
+    ? 'only-b'
+    : !b
+      ? 'only-a'
+      : b.count > a.count
+        ? 'more'
+        : b.count < a.count
+          ? 'fewer'
+          : 'same';
   return {
     depth,
     service: frame?.service ?? '',
@@ -78,6 +101,6 @@ function row(a: Frame | undefined, b: Frame | undefined, depth: number): Compare
     ...(sideA && { a: sideA }),
     ...(sideB && { b: sideB }),
     change,
-    slower: (b?.total ?? 0) - (a?.total ?? 0),
+    difference: (b?.total ?? 0) - (a?.total ?? 0),
   };
 }

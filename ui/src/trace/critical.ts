@@ -1,37 +1,38 @@
 /**
- * Critical paths: what the time was spent on, walked back from the end.
+ * Critical paths: the spans that determine the duration, found by walking back from the end.
  *
- * *Blocking*: what the first caller waited for; messages are not waited for and are left out.
- * *End to end*: from the first start to the last effect, through topics, the time in them included.
+ * *Blocking*: the time that the root span waited, without messages, as their senders do not wait.
+ * *End to end*: from the first start to the last end, through topics and including queue time.
  */
 import { at } from './column';
-import { CONSUMER, endOf, PRODUCER, type Trace } from './model';
+import { endOf, type Trace } from './model';
+import { CONSUMER, PRODUCER } from './spanKind';
 import { NONE } from './tree';
 
 export type PathKind = 'blocking' | 'end-to-end';
 
-/** Stretches of time, each of one span, by span and then by time. */
+/** Segments of the path, each within one span, in order of spans and then of time. */
 export interface CriticalPath {
   readonly span: Int32Array;
   readonly from: Float64Array;
   readonly to: Float64Array;
-  /** First stretch of each span; one longer than the spans. */
+  /** First segment of each span; one entry longer than the spans. */
   readonly first: Int32Array;
-  /** Edges whose wait is on the path, with how long it was. */
+  /** Queue time on the path, by edge. */
   readonly queues: ReadonlyMap<number, number>;
   readonly length: number;
   readonly queued: number;
 }
 
-interface Stretch {
+interface PathSegment {
   readonly span: number;
   readonly from: number;
   readonly to: number;
 }
 
 export function criticalPath(trace: Trace, kind: PathKind): CriticalPath {
-  const walk = new Walk(trace, kind);
-  const start = kind === 'blocking' ? trace.root : lastToEnd(trace);
+  const walk = new PathWalk(trace, kind);
+  const start = kind === 'blocking' ? trace.root : lastEndingSpan(trace);
   if (start !== NONE) walk.back(start);
   const stretches = walk.stretches.sort((a, b) => a.span - b.span || a.from - b.from);
   const first = new Int32Array(trace.count + 1);
@@ -48,17 +49,17 @@ export function criticalPath(trace: Trace, kind: PathKind): CriticalPath {
   };
 }
 
-function lastToEnd(trace: Trace): number {
+function lastEndingSpan(trace: Trace): number {
   let last = trace.count > 0 ? 0 : NONE;
   for (let i = 1; i < trace.count; i++) if (endOf(trace, i) > endOf(trace, last)) last = i;
   return last;
 }
 
-class Walk {
-  readonly stretches: Stretch[] = [];
+class PathWalk {
+  readonly stretches: PathSegment[] = [];
   readonly queues = new Map<number, number>();
   queued = 0;
-  /** Children by parent, those that end last first; each is looked at once, as time only goes back. */
+  /** Children by parent, last end first; each is visited once, because the walk only goes back. */
   private readonly children: Int32Array;
   private readonly next: Int32Array;
   private readonly visited: Uint8Array;
@@ -69,7 +70,8 @@ class Walk {
   ) {
     const { count, parent } = trace;
     this.next = new Int32Array(count + 1);
-    for (const above of parent) if (above !== NONE) this.next[above + 1] = at(this.next, above + 1) + 1;
+    for (const above of parent)
+      if (above !== NONE) this.next[above + 1] = at(this.next, above + 1) + 1;
     for (let i = 0; i < count; i++) this.next[i + 1] = at(this.next, i + 1) + at(this.next, i);
     this.children = Int32Array.from(parent.keys())
       .filter((i) => parent[i] !== NONE)
@@ -106,13 +108,19 @@ class Walk {
     if (to > from) this.stretches.push({ span, from, to });
   }
 
-  /** The child that ended last before `time`, and was not yet gone through. */
+  /** Returns the last unvisited child that ended before `time`. */
   private lastChild(span: number, time: number): number {
     const limit = at(this.ends, span);
     for (let place = at(this.next, span); place < limit; place++) {
       const child = at(this.children, place);
       const effectiveEnd = Math.min(endOf(this.trace, child), endOf(this.trace, span));
-      if (this.visited[child] === 1 || this.isAside(span, child) || at(this.trace.begin, child) >= time || effectiveEnd > time) continue;
+      if (
+        this.visited[child] === 1 ||
+        this.isMessage(span, child) ||
+        at(this.trace.begin, child) >= time ||
+        effectiveEnd > time
+      )
+        continue;
       this.next[span] = place + 1;
       return child;
     }
@@ -120,13 +128,17 @@ class Walk {
     return NONE;
   }
 
-  /** A message is nothing that its sender waits for. */
-  private isAside(parent: number, child: number): boolean {
+  /** The sender of a message does not wait for its receiver. */
+  private isMessage(parent: number, child: number): boolean {
     return this.trace.kind[parent] === PRODUCER && this.trace.kind[child] === CONSUMER;
   }
 
-  /** What a span began because of. */
-  private cause(span: number, time: number, start: number): { span: number; time: number } | undefined {
+  /** Returns the span that caused this one to start. */
+  private cause(
+    span: number,
+    time: number,
+    start: number,
+  ): { span: number; time: number } | undefined {
     const { trace } = this;
     if (this.kind === 'blocking') {
       if (span === start) return undefined;

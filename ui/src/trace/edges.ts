@@ -1,34 +1,36 @@
 /**
- * Edges that are not calls: a message went from one span to another through a topic, or a link says
+ * Edges other than calls: a message went from one span to another through a topic, or a link says
  * that one span follows from another.
  *
- * Tracers tell of messages in two ways, by a link or by a plain child of the producer span; both are
- * the same thing to a reader and give the same edge. In columns, like the trace.
+ * Tracers record messages as a link or as a plain child of the producer span; both give the same
+ * edge. Edges are columns, like the trace.
  */
-import type { TraceAnswer } from '../api/types';
+import type { TraceResponse } from '../api/types';
 import { at, textAt } from './column';
+import { CONSUMER, PRODUCER } from './spanKind';
 import { NONE } from './tree';
 
 export interface MessageEdges {
   readonly count: number;
-  /** The span that sent. */
+  /** Index of the sending span. */
   readonly from: Int32Array;
-  /** The span that received. */
+  /** Index of the receiving span. */
   readonly to: Int32Array;
   /**
-   * Microseconds in the topic, from the end of the send to the receipt: negative when the message was received before its acknowledgement
-   * reached the sender, `NaN` when no queue is involved.
+   * Queue time in microseconds, from the end of the send to the receipt. It is negative if the
+   * message was received before the sender got the acknowledgement, and `NaN` without a queue.
    */
   readonly wait: Float64Array;
   readonly topic: readonly string[];
-  /** 1 where a link says it, 0 where only the parent does. */
+  /** 1 if a link exists, 0 if only the parent says so. */
   readonly linked: Uint8Array;
-  /** First edge of each receiver in `byReceiver`; one longer than the spans. */
+  /**
+   * First edge of each receiver, as edges are sorted by receiver; one entry longer than the spans.
+   */
   readonly receivedFrom: Int32Array;
-  readonly byReceiver: Int32Array;
 }
 
-interface Placed {
+interface OrderedSpans {
   readonly order: Int32Array;
   readonly parent: Int32Array;
   readonly begin: Float64Array;
@@ -36,35 +38,42 @@ interface Placed {
   readonly kind: Uint8Array;
 }
 
-interface Draft {
+interface EdgeDraft {
   readonly from: number;
   readonly to: number;
   readonly linked: boolean;
 }
 
-export function readEdges(answers: readonly TraceAnswer[], placed: Placed): MessageEdges {
+export function readEdges(responses: readonly TraceResponse[], placed: OrderedSpans): MessageEdges {
   const { order, parent, begin, length, kind } = placed;
   const place = new Int32Array(order.length);
   order.forEach((position, index) => {
     place[position] = index;
   });
-  const bases = basesOf(answers);
-  const drafts = [...linkDrafts(answers, bases, place)];
+  const bases = basesOf(responses);
+  const drafts = [...linkDrafts(responses, bases, place)];
   const linkedTo = new Set(drafts.map(({ from, to }) => from * order.length + to));
   for (let to = 0; to < order.length; to++) {
     const from = at(parent, to);
-    if (from === NONE || kind[from] !== 4 || kind[to] !== 5 || linkedTo.has(from * order.length + to)) continue;
+    if (
+      from === NONE ||
+      kind[from] !== PRODUCER ||
+      kind[to] !== CONSUMER ||
+      linkedTo.has(from * order.length + to)
+    )
+      continue;
     drafts.push({ from, to, linked: false });
   }
   drafts.sort((a, b) => a.to - b.to || a.from - b.from);
-  const topic = topicsOf(answers, bases, place);
+  const topic = topicsOf(responses, bases, place);
   const wait = Float64Array.from(drafts, ({ from, to }) => {
-    if (kind[from] !== 4 || kind[to] !== 5) return NaN;
+    if (kind[from] !== PRODUCER || kind[to] !== CONSUMER) return NaN;
     return at(begin, to) - at(begin, from) - at(length, from);
   });
   const receivedFrom = new Int32Array(order.length + 1);
   for (const { to } of drafts) receivedFrom[to + 1] = at(receivedFrom, to + 1) + 1;
-  for (let i = 0; i < order.length; i++) receivedFrom[i + 1] = at(receivedFrom, i + 1) + at(receivedFrom, i);
+  for (let i = 0; i < order.length; i++)
+    receivedFrom[i + 1] = at(receivedFrom, i + 1) + at(receivedFrom, i);
   return {
     count: drafts.length,
     from: Int32Array.from(drafts, (draft) => draft.from),
@@ -73,15 +82,14 @@ export function readEdges(answers: readonly TraceAnswer[], placed: Placed): Mess
     topic: drafts.map(({ from, to }) => topic.get(to) ?? topic.get(from) ?? ''),
     wait,
     receivedFrom,
-    byReceiver: Int32Array.from(drafts.keys()),
   };
 }
 
 /**
- * The longest time a message lay in each topic of the trace; 0 where all were received before the acknowledgement
- * reached their senders.
+ * Returns the longest queue time of each topic; 0 if all messages were received before their
+ * acknowledgement.
  */
-export function longestWaits(edges: MessageEdges): Map<string, number> {
+export function longestQueueTimes(edges: MessageEdges): Map<string, number> {
   const longest = new Map<string, number>();
   edges.wait.forEach((wait, edge) => {
     const topic = edges.topic[edge] ?? '';
@@ -90,39 +98,43 @@ export function longestWaits(edges: MessageEdges): Map<string, number> {
   return longest;
 }
 
-/** The edges that end at a span. */
-export function received(edges: MessageEdges, to: number): number[] {
+/** Returns the edges that end at a span. */
+export function receivedEdges(edges: MessageEdges, to: number): number[] {
   const found: number[] = [];
   for (let i = at(edges.receivedFrom, to); i < at(edges.receivedFrom, to + 1); i++) found.push(i);
   return found;
 }
 
-function basesOf(answers: readonly TraceAnswer[]): number[] {
+function basesOf(responses: readonly TraceResponse[]): number[] {
   let base = 0;
-  return answers.map((answer) => {
+  return responses.map((response) => {
     const mine = base;
-    base += answer.spans.start.length;
+    base += response.spans.start.length;
     return mine;
   });
 }
 
-function linkDrafts(answers: readonly TraceAnswer[], bases: readonly number[], place: Int32Array): Draft[] {
-  const lanes = new Map(answers.map((answer, lane) => [answer.trace_id, lane]));
-  const rowsOf = answers.map(() => undefined as Map<string, number> | undefined);
-  const drafts: Draft[] = [];
+function linkDrafts(
+  responses: readonly TraceResponse[],
+  bases: readonly number[],
+  place: Int32Array,
+): EdgeDraft[] {
+  const lanes = new Map(responses.map((response, lane) => [response.trace_id, lane]));
+  const rowsOf = responses.map(() => undefined as Map<string, number> | undefined);
+  const drafts: EdgeDraft[] = [];
   const seen = new Set<number>();
-  answers.forEach((answer, lane) => {
-    const { links } = answer;
+  responses.forEach((response, lane) => {
+    const { links } = response;
     for (let i = 0; i < links.row.length; i++) {
       const to = at(place, (bases[lane] ?? 0) + at(links.row, i));
       let fromLane = lane;
       let row = at(links.target, i);
       if (row < 0) {
-        const other = lanes.get(textAt(answer.strings, at(links.trace, i)));
+        const other = lanes.get(textAt(response.strings, at(links.trace, i)));
         if (other === undefined) continue;
         fromLane = other;
-        rowsOf[other] ??= rowsById(answers[other] as TraceAnswer);
-        row = rowsOf[other].get(textAt(answer.strings, at(links.span, i))) ?? NONE;
+        rowsOf[other] ??= rowsById(responses[other] as TraceResponse);
+        row = rowsOf[other].get(textAt(response.strings, at(links.span, i))) ?? NONE;
       }
       if (row < 0) continue;
       const from = at(place, (bases[fromLane] ?? 0) + row);
@@ -134,15 +146,20 @@ function linkDrafts(answers: readonly TraceAnswer[], bases: readonly number[], p
   return drafts;
 }
 
-function rowsById({ spans }: TraceAnswer): Map<string, number> {
+function rowsById({ spans }: TraceResponse): Map<string, number> {
   const rows = new Map<string, number>();
-  for (let row = 0; row < spans.start.length; row++) rows.set(spans.id.slice(16 * row, 16 * row + 16), row);
+  for (let row = 0; row < spans.start.length; row++)
+    rows.set(spans.id.slice(16 * row, 16 * row + 16), row);
   return rows;
 }
 
-function topicsOf(answers: readonly TraceAnswer[], bases: readonly number[], place: Int32Array): Map<number, string> {
+function topicsOf(
+  responses: readonly TraceResponse[],
+  bases: readonly number[],
+  place: Int32Array,
+): Map<number, string> {
   const topics = new Map<number, string>();
-  answers.forEach(({ messages, strings }, lane) => {
+  responses.forEach(({ messages, strings }, lane) => {
     messages.row.forEach((row, i) => {
       const name = textAt(strings, at(messages.topic, i));
       if (name) topics.set(at(place, (bases[lane] ?? 0) + row), name);

@@ -1,15 +1,15 @@
 /**
- * The flame graph: spans with the same way from the root laid together, as wide as the time they took.
+ * The flame graph: spans with the same call path are merged into a frame as wide as their time.
  *
- * A parent may be shorter than its children together (they ran side by side, or after it, as behind a
- * message): then it is as wide as they are, so that nothing is hidden.
+ * Children may take longer than their parent, in parallel or after it; the parent is then as wide
+ * as its children, so that nothing is hidden.
  */
 import { at } from './column';
 import { isFailed, nameOf, serviceOf, type Trace } from './model';
 import { selfTimes } from './self';
 import { NONE } from './tree';
 
-export interface Frame {
+export interface FlameFrame {
   readonly parent: number;
   readonly depth: number;
   readonly service: string;
@@ -18,7 +18,7 @@ export interface Frame {
   readonly errors: number;
   readonly total: number;
   readonly self: number;
-  /** Width: own time and that of all below. */
+  /** Self time and the width of all children. */
   readonly width: number;
   /** Left edge, in the same unit. */
   readonly left: number;
@@ -26,12 +26,12 @@ export interface Frame {
 }
 
 export interface FlameGraph {
-  readonly frames: readonly Frame[];
+  readonly frames: readonly FlameFrame[];
   readonly width: number;
   readonly depth: number;
 }
 
-interface Draft {
+interface FrameDraft {
   parent: number;
   depth: number;
   key: string;
@@ -50,7 +50,7 @@ interface Draft {
 export function flameGraph(trace: Trace): FlameGraph {
   const frames = mergeFrames(trace);
   for (let i = frames.length - 1; i >= 0; i--) {
-    const frame = frames[i] as Draft;
+    const frame = frames[i] as FrameDraft;
     frame.width += frame.self;
     const parent = frames[frame.parent];
     if (parent) parent.width += frame.width;
@@ -61,22 +61,26 @@ export function flameGraph(trace: Trace): FlameGraph {
     root.left = left;
     left += root.width;
   }
-  // A frame stands before all that is below it, so its own place is known when theirs is asked.
+  // Parents precede their children, so a frame's position is known before it is needed.
   for (const frame of frames) {
     let next = frame.left;
     frame.children.sort((a, b) => (frames[b]?.width ?? 0) - (frames[a]?.width ?? 0));
     for (const child of frame.children) {
-      const below = frames[child] as Draft;
+      const below = frames[child] as FrameDraft;
       below.left = next;
       next += below.width;
     }
   }
-  return { frames, width: left, depth: frames.reduce((deepest, frame) => Math.max(deepest, frame.depth + 1), 0) };
+  return {
+    frames,
+    width: left,
+    depth: frames.reduce((deepest, frame) => Math.max(deepest, frame.depth + 1), 0),
+  };
 }
 
-function mergeFrames(trace: Trace): Draft[] {
+function mergeFrames(trace: Trace): FrameDraft[] {
   const self = selfTimes(trace);
-  const frames: Draft[] = [];
+  const frames: FrameDraft[] = [];
   const known = new Map<string, number>();
   const frameOf = new Int32Array(trace.count);
   for (let index = 0; index < trace.count; index++) {
@@ -89,13 +93,24 @@ function mergeFrames(trace: Trace): Draft[] {
       known.set(key, id);
       const depth = parent === NONE ? 0 : (frames[parent]?.depth ?? 0) + 1;
       frames.push({
-        parent, depth, key, service: serviceOf(trace, index), name: nameOf(trace, index),
-        count: 0, errors: 0, total: 0, self: 0, width: 0, left: 0, first: index, children: [],
+        parent,
+        depth,
+        key,
+        service: serviceOf(trace, index),
+        name: nameOf(trace, index),
+        count: 0,
+        errors: 0,
+        total: 0,
+        self: 0,
+        width: 0,
+        left: 0,
+        first: index,
+        children: [],
       });
       frames[parent]?.children.push(id);
     }
     frameOf[index] = id;
-    const frame = frames[id] as Draft;
+    const frame = frames[id] as FrameDraft;
     frame.count += 1;
     frame.total += at(trace.length, index);
     frame.self += at(self, index);

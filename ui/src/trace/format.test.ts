@@ -27,7 +27,7 @@ describe('formatTick', () => {
     [4_301_000, 1_000, '4.301 s'],
     [2_500, 2_500, '2.5 ms'],
     [7_200_000_000, 600_000_000, '2 h 0 m'],
-  ])('of %d µs at steps of %d is %s', (time, step, text) => {
+  ])('shows %d µs at steps of %d as %s', (time, step, text) => {
     expect(formatTick(time, step)).toBe(text);
   });
 });
@@ -38,7 +38,7 @@ describe('formatTimestamp', () => {
     expect(formatTimestamp(local)).toBe('2026-03-01 09:05:07.042');
   });
 
-  it('admits a time that no calendar has', () => {
+  it('reports a time outside of the calendar', () => {
     expect(formatTimestamp(1e25)).toBe('unknown time');
   });
 });
@@ -52,11 +52,11 @@ describe('formatAge', () => {
     [7_200, '2 h ago'],
     [172_800, '2 d ago'],
     [-60, 'in the future'],
-  ])('says of %d s before now: %s', (seconds, text) => {
+  ])('shows %d s before now as %s', (seconds, text) => {
     expect(formatAge((now - seconds * 1e3) * 1e3, now)).toBe(text);
   });
 });
 
-it('formatCount has a plural', () => {
+it('formatCount uses the plural', () => {
   expect([formatCount(1, 'span'), formatCount(12, 'span')]).toEqual(['1 span', '12 spans']);
 });

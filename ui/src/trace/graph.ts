@@ -1,8 +1,9 @@
-/** The graph of a trace: spans folded to service and operation, topics as nodes of their own. */
+/** The graph of a trace: one node per service and operation, and one per topic. */
 import { at } from './column';
-import { evidenceOf } from './detail';
-import { isFailed, nameOf, serviceOf, CONSUMER, INFERRED, PRODUCER, type Trace } from './model';
+import { INFERRED, isFailed, nameOf, serviceOf, type Trace } from './model';
 import { selfTimes } from './self';
+import { evidenceOf } from './spanDetails';
+import { CONSUMER, PRODUCER } from './spanKind';
 import { NONE } from './tree';
 
 export interface GraphNode {
@@ -14,7 +15,7 @@ export interface GraphNode {
   readonly errors: number;
   readonly total: number;
   readonly self: number;
-  /** A span to go to; `NONE` for a topic. */
+  /** First span of the node; `NONE` for a topic. */
   readonly first: number;
 }
 
@@ -23,9 +24,11 @@ export interface GraphEdge {
   readonly to: string;
   readonly count: number;
   readonly message: boolean;
-  /** Of inferred parents: how sure the least sure is; `NaN` when none says. Absent where all were carried. */
+  /**
+   * Lowest confidence of the inferred parents, `NaN` if unknown; absent if no parent is inferred.
+   */
   readonly confidence?: number;
-  /** Longest wait in the topic. */
+  /** Longest queue time in the topic. */
   readonly wait?: number;
 }
 
@@ -34,12 +37,12 @@ export interface TraceGraph {
   readonly edges: readonly GraphEdge[];
 }
 
-type Draft<T> = { -readonly [K in keyof T]: T[K] };
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 export function traceGraph(trace: Trace): TraceGraph {
   const self = selfTimes(trace);
-  const nodes = new Map<string, Draft<GraphNode>>();
-  const edges = new Map<string, Draft<GraphEdge>>();
+  const nodes = new Map<string, Mutable<GraphNode>>();
+  const edges = new Map<string, Mutable<GraphEdge>>();
   const idOf = (index: number) => `${serviceOf(trace, index)}\u0000${nameOf(trace, index)}`;
   const join = (from: string, to: string, message: boolean, wait?: number) => {
     const key = `${from}\u0001${to}`;
@@ -53,7 +56,9 @@ export function traceGraph(trace: Trace): TraceGraph {
   const byMessage = messagePairs(trace);
   for (let index = 0; index < trace.count; index++) {
     const id = idOf(index);
-    const node = nodes.get(id) ?? emptyNode(id, 'operation', serviceOf(trace, index), nameOf(trace, index), index);
+    const node =
+      nodes.get(id) ??
+      emptyNode(id, 'operation', serviceOf(trace, index), nameOf(trace, index), index);
     node.count += 1;
     node.total += at(trace.length, index);
     node.self += at(self, index);
@@ -63,7 +68,8 @@ export function traceGraph(trace: Trace): TraceGraph {
     if (parent === NONE || byMessage.has(parent * trace.count + index)) continue;
     if (idOf(parent) === id) continue;
     const edge = join(idOf(parent), id, false);
-    if ((at(trace.flags, index) & INFERRED) !== 0) edge.confidence = leastSure(edge.confidence, evidenceOf(trace, index)?.confidence);
+    if ((at(trace.flags, index) & INFERRED) !== 0)
+      edge.confidence = lowestConfidence(edge.confidence, evidenceOf(trace, index)?.confidence);
   }
   const { edges: messages } = trace;
   for (let edge = 0; edge < messages.count; edge++) {
@@ -89,16 +95,23 @@ function messagePairs(trace: Trace): Set<number> {
   const pairs = new Set<number>();
   for (let edge = 0; edge < trace.edges.count; edge++) {
     const [from, to] = [at(trace.edges.from, edge), at(trace.edges.to, edge)];
-    if (trace.kind[from] === PRODUCER || trace.kind[to] === CONSUMER) pairs.add(from * trace.count + to);
+    if (trace.kind[from] === PRODUCER || trace.kind[to] === CONSUMER)
+      pairs.add(from * trace.count + to);
   }
   return pairs;
 }
 
-function leastSure(before: number | undefined, said: number | undefined): number {
-  const known = [before, said].filter((each) => each !== undefined && !Number.isNaN(each)) as number[];
+function lowestConfidence(a: number | undefined, b: number | undefined): number {
+  const known = [a, b].filter((each) => each !== undefined && !Number.isNaN(each)) as number[];
   return known.length > 0 ? Math.min(...known) : NaN;
 }
 
-function emptyNode(id: string, kind: GraphNode['kind'], service: string, name: string, first: number): Draft<GraphNode> {
+function emptyNode(
+  id: string,
+  kind: GraphNode['kind'],
+  service: string,
+  name: string,
+  first: number,
+): Mutable<GraphNode> {
   return { id, kind, service, name, count: 0, errors: 0, total: 0, self: 0, first };
 }

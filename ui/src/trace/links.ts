@@ -1,8 +1,9 @@
 /**
- * Link templates: from an attribute to a page elsewhere, as the reader has written them.
+ * Link templates of the reader: from an attribute to an external page.
  *
- * One per line: `http.route https://logs.example/?q={value}`. Places are `{value}`, `{key}`, `{traceId}`,
- * `{spanId}` and `{service}`, each written as part of an address. Only `http:` and `https:` are followed.
+ * One template per line: `http.route https://logs.example/?q={value}`. The placeholders `{value}`,
+ * `{key}`, `{traceId}`, `{spanId}` and `{service}` are URL-encoded. Only `http:` and `https:` are
+ * allowed.
  */
 
 export interface LinkTemplate {
@@ -10,7 +11,7 @@ export interface LinkTemplate {
   readonly url: string;
 }
 
-export interface LinkPlaces {
+export interface TemplateValues {
   readonly value: string;
   readonly key: string;
   readonly traceId: string;
@@ -18,26 +19,33 @@ export interface LinkPlaces {
   readonly service: string;
 }
 
-export type Templates = { readonly ok: true; readonly templates: readonly LinkTemplate[] } | { readonly ok: false; readonly message: string };
+export type ParsedTemplates =
+  | { readonly ok: true; readonly templates: readonly LinkTemplate[] }
+  | { readonly ok: false; readonly message: string };
 
-export function parseTemplates(text: string): Templates {
+export function parseTemplates(text: string): ParsedTemplates {
   const templates: LinkTemplate[] = [];
   for (const [i, line] of text.split('\n').entries()) {
     if (line.trim() === '') continue;
     const [, key, url] = /^\s*(\S+)\s+(\S+)\s*$/.exec(line) ?? [];
     if (!key || !url || !isWebAddress(url)) {
-      return { ok: false, message: `Line ${i + 1}: write the attribute’s name, a space, and an address that begins with https:// or http://` };
+      return {
+        ok: false,
+        message: `Line ${i + 1}: enter an attribute name, a space, and an http:// or https:// URL.`,
+      };
     }
     templates.push({ key, url });
   }
   return { ok: true, templates };
 }
 
-export function linksFor(templates: readonly LinkTemplate[], places: LinkPlaces): string[] {
+export function linksFor(templates: readonly LinkTemplate[], places: TemplateValues): string[] {
   return templates
     .filter((template) => template.key === places.key)
     .map(({ url }) =>
-      url.replace(/\{(value|key|traceId|spanId|service)\}/g, (_, name: keyof LinkPlaces) => encodeURIComponent(places[name])),
+      url.replace(/\{(value|key|traceId|spanId|service)\}/g, (_, name: keyof TemplateValues) =>
+        encodeURIComponent(places[name]),
+      ),
     )
     .filter(isWebAddress);
 }

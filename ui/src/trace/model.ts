@@ -1,19 +1,15 @@
 /**
- * A trace, or several that belong together, as columns: no object per span.
+ * A trace, or several linked traces, as columns: there is no object per span.
  *
- * A span is its place in reading order, where each is followed by all that is below it. What rows and
- * bars need stands in typed arrays; all else is read from the answers when a span is looked at
- * (`detail.ts`).
+ * A span is identified by its index in reading order, in which every span precedes its descendants.
+ * Rows and bars read typed arrays; everything else is read from the responses when a span is
+ * selected (`spanDetails.ts`).
  */
-import type { ServiceShare, TraceAnswer } from '../api/types';
+import type { ServiceShare, TraceResponse } from '../api/types';
 import { at, textAt } from './column';
-import { readEdges, type MessageEdges } from './edges';
-import { arrange, NONE } from './tree';
-
-export const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer'] as const;
-export type SpanKind = (typeof KINDS)[number];
-export const PRODUCER = 4;
-export const CONSUMER = 5;
+import { type MessageEdges, readEdges } from './edges';
+import { KINDS, type SpanKind } from './spanKind';
+import { arrangeTree, NONE, type TreeShape } from './tree';
 
 /** Bits of `Trace.flags`. */
 export const FAILED = 1;
@@ -21,40 +17,48 @@ export const MISSING_PARENT = 2;
 export const CYCLE = 4;
 /** The parent is inferred, not carried. */
 export const INFERRED = 8;
-/** Begins a fragment: there must be a parent, and none was found. */
+/** The span starts a fragment: it must have a parent, but none was found. */
 export const OPEN = 16;
-/** Begins before the span of another service that caused it: their clocks differ. */
+/** The span starts before its parent in another service: their clocks differ. */
 export const SKEWED = 32;
-/** Microseconds; clocks of whole milliseconds, as some tracers read them, are not skew. */
-const SKEW = 1_000;
+/** In microseconds; tracers that read clocks in whole milliseconds do not count as skewed. */
+const MIN_SKEW = 1_000;
 
-export interface Trace {
-  /** The id of the first lane. */
+/** The columns with one entry per span: their types, allocation and ordering follow from here. */
+const SPAN_COLUMNS = {
+  /** Microseconds since `Trace.start`. */
+  begin: Float64Array,
+  /** Microseconds. */
+  length: Float64Array,
+  /** Index into `Trace.strings`. */
+  name: Uint32Array,
+  /** Index into `Trace.services`. */
+  service: Uint32Array,
+  /** Index into `KINDS`. */
+  kind: Uint8Array,
+  flags: Uint8Array,
+  /** Index into `Trace.responses`. */
+  lane: Uint8Array,
+  /** Row in the response of the lane. */
+  row: Int32Array,
+} as const;
+
+type SpanColumns = {
+  readonly [C in keyof typeof SPAN_COLUMNS]: InstanceType<(typeof SPAN_COLUMNS)[C]>;
+};
+
+export interface Trace extends SpanColumns, Pick<TreeShape, 'parent' | 'depth' | 'subtreeEnd'> {
+  /** ID of the first lane. */
   readonly id: string;
-  /** One answer per lane; a single trace is one lane. */
-  readonly answers: readonly TraceAnswer[];
+  /** One response per lane; a single trace is one lane. */
+  readonly responses: readonly TraceResponse[];
   readonly count: number;
   /** Microseconds since the epoch; all other times count from here. */
   readonly start: number;
   readonly duration: number;
   readonly strings: readonly string[];
   readonly services: readonly ServiceShare[];
-  readonly begin: Float64Array;
-  readonly length: Float64Array;
-  /** Into `strings`. */
-  readonly name: Uint32Array;
-  /** Into `services`. */
-  readonly service: Uint32Array;
-  /** Into `KINDS`. */
-  readonly kind: Uint8Array;
-  readonly flags: Uint8Array;
-  readonly lane: Uint8Array;
-  /** Row in the lane's answer. */
-  readonly row: Int32Array;
-  readonly parent: Int32Array;
-  readonly depth: Uint32Array;
-  readonly subtreeEnd: Int32Array;
-  /** Failed spans before each place; one longer than the others. */
+  /** Number of failed spans before each index; one entry longer than the columns. */
   readonly failedBefore: Int32Array;
   readonly edges: MessageEdges;
   /** Span that names the trace; `NONE` only without spans. */
@@ -66,64 +70,52 @@ export interface Trace {
   readonly omitted: number;
 }
 
-/** What of the input is put in reading order. */
-interface Gathered {
+/** The spans of all lanes in the order of the responses. */
+interface UnorderedSpans {
   readonly strings: readonly string[];
   readonly services: ServiceShare[];
-  readonly begin: Float64Array;
-  readonly length: Float64Array;
-  readonly name: Uint32Array;
-  readonly service: Uint32Array;
-  readonly kind: Uint8Array;
-  readonly flags: Uint8Array;
-  readonly lane: Uint8Array;
-  readonly row: Int32Array;
+  readonly columns: SpanColumns;
   readonly parent: Int32Array;
 }
 
-export function buildTrace(answers: readonly TraceAnswer[]): Trace {
-  const start = Math.min(...answers.filter((answer) => answer.spans.start.length > 0).map(earliest));
+export function buildTrace(responses: readonly TraceResponse[]): Trace {
+  const start = Math.min(
+    ...responses.filter((response) => response.spans.start.length > 0).map(earliestStart),
+  );
   const origin = Number.isFinite(start) ? start : 0;
-  const found = gather(answers, origin);
-  const shape = arrange(found.parent, found.begin, found.lane);
-  const { order } = shape;
-  const flags = pick(found.flags, order);
+  const unordered = gatherSpans(responses, origin);
+  const shape = arrangeTree(unordered.parent, unordered.columns.begin, unordered.columns.lane);
+  const { order, parent, depth, subtreeEnd, cut } = shape;
+  const columns = reorderColumns(unordered.columns, order);
+  const { begin, length, flags } = columns;
   order.forEach((position, index) => {
-    if (shape.cut.has(position)) flags[index] = (at(flags, index) | CYCLE) & ~MISSING_PARENT;
+    if (cut.has(position)) flags[index] = (at(flags, index) | CYCLE) & ~MISSING_PARENT;
   });
-  const placed = {
-    ...shape,
-    flags,
-    begin: pick(found.begin, order),
-    length: pick(found.length, order),
-    name: pick(found.name, order),
-    service: pick(found.service, order),
-    kind: pick(found.kind, order),
-    lane: pick(found.lane, order),
-    row: pick(found.row, order),
-  };
-  markSkew(placed);
+  markSkew(columns, parent);
   const count = order.length;
   let duration = 0;
-  for (let i = 0; i < count; i++) duration = Math.max(duration, at(placed.begin, i) + at(placed.length, i));
+  for (let i = 0; i < count; i++) duration = Math.max(duration, at(begin, i) + at(length, i));
   const failedBefore = prefixCount(flags, FAILED);
   return {
-    id: answers[0]?.trace_id ?? '',
-    answers,
+    ...columns,
+    parent,
+    depth,
+    subtreeEnd,
+    id: responses[0]?.trace_id ?? '',
+    responses,
     count,
     start: origin,
     duration,
-    strings: found.strings,
-    services: found.services,
-    ...placed,
+    strings: unordered.strings,
+    services: unordered.services,
     failedBefore,
-    edges: readEdges(answers, placed),
-    root: rootOf(placed.parent, flags),
+    edges: readEdges(responses, { ...columns, order, parent }),
+    root: rootOf(parent, flags),
     failures: at(failedBefore, count),
     orphans: at(prefixCount(flags, MISSING_PARENT), count),
-    cycles: shape.cut.size,
+    cycles: cut.size,
     skewed: at(prefixCount(flags, SKEWED), count),
-    omitted: answers.reduce((sum, answer) => sum + answer.omitted, 0),
+    omitted: responses.reduce((sum, response) => sum + response.omitted, 0),
   };
 }
 
@@ -135,8 +127,8 @@ export function isFailed(trace: Trace, index: number): boolean {
   return (at(trace.flags, index) & FAILED) !== 0;
 }
 
-/** Failed spans below this one, itself left out. */
-export function failuresBelow(trace: Trace, index: number): number {
+/** Counts the failed spans below a span, without the span itself. */
+export function countFailuresBelow(trace: Trace, index: number): number {
   return at(trace.failedBefore, at(trace.subtreeEnd, index)) - at(trace.failedBefore, index + 1);
 }
 
@@ -158,58 +150,49 @@ export function kindOf(trace: Trace, index: number): SpanKind {
 
 export function spanIdOf(trace: Trace, index: number): string {
   const from = 16 * at(trace.row, index);
-  return answerOf(trace, index).spans.id.slice(from, from + 16);
+  return responseOf(trace, index).spans.id.slice(from, from + 16);
 }
 
-export function answerOf(trace: Trace, index: number): TraceAnswer {
-  return trace.answers[at(trace.lane, index)] as TraceAnswer;
+export function responseOf(trace: Trace, index: number): TraceResponse {
+  return trace.responses[at(trace.lane, index)] as TraceResponse;
 }
 
-/** The place of the span with this id in the lane of `traceId` (any lane without one), or `NONE`. */
+/** Returns the index of a span by its ID, in the lane of `traceId` or in any lane, or `NONE`. */
 export function findSpan(trace: Trace, spanId: string, traceId?: string): number {
   const wanted = spanId.toLowerCase().padStart(16, '0');
   for (let index = 0; index < trace.count; index++) {
-    const answer = answerOf(trace, index);
-    if (traceId !== undefined && answer.trace_id !== traceId) continue;
-    if (answer.spans.id.startsWith(wanted, 16 * at(trace.row, index))) return index;
+    const response = responseOf(trace, index);
+    if (traceId !== undefined && response.trace_id !== traceId) continue;
+    if (response.spans.id.startsWith(wanted, 16 * at(trace.row, index))) return index;
   }
   return NONE;
 }
 
-function earliest(answer: TraceAnswer): number {
+function earliestStart(response: TraceResponse): number {
   let least = Infinity;
-  for (const start of answer.spans.start) least = Math.min(least, start);
-  return answer.origin + least;
+  for (const start of response.spans.start) least = Math.min(least, start);
+  return response.origin + least;
 }
 
-function gather(answers: readonly TraceAnswer[], origin: number): Gathered {
-  const count = answers.reduce((sum, answer) => sum + answer.spans.start.length, 0);
+function gatherSpans(responses: readonly TraceResponse[], origin: number): UnorderedSpans {
+  const count = responses.reduce((sum, response) => sum + response.spans.start.length, 0);
   const strings: string[] = [];
   const services = new Map<string, { index: number; spans: number; errors: number }>();
-  const found = {
-    begin: new Float64Array(count),
-    length: new Float64Array(count),
-    name: new Uint32Array(count),
-    service: new Uint32Array(count),
-    kind: new Uint8Array(count),
-    flags: new Uint8Array(count),
-    lane: new Uint8Array(count),
-    row: new Int32Array(count),
-    parent: new Int32Array(count),
-  };
+  const columns = allocateColumns(count);
+  const parents = new Int32Array(count);
   let base = 0;
-  answers.forEach((answer, lane) => {
-    const { spans } = answer;
-    const shift = answer.origin - origin;
+  responses.forEach((response, lane) => {
+    const { spans } = response;
+    const shift = response.origin - origin;
     const firstString = strings.length;
-    for (const text of answer.strings) strings.push(text);
-    const serviceOfResource = answer.resources.map(({ service }) => {
-      const name = textAt(answer.strings, service) || '(no service)';
+    for (const text of response.strings) strings.push(text);
+    const serviceOfResource = response.resources.map(({ service }) => {
+      const name = textAt(response.strings, service) || '(no service)';
       const share = services.get(name) ?? { index: services.size, spans: 0, errors: 0 };
       services.set(name, share);
       return share;
     });
-    const linked = firstTargets(answer);
+    const linked = firstLinkTargets(response);
     for (let row = 0; row < spans.start.length; row++) {
       const i = base + row;
       const share = serviceOfResource[at(spans.resource, row)] ?? { index: 0, spans: 0, errors: 0 };
@@ -217,25 +200,25 @@ function gather(answers: readonly TraceAnswer[], origin: number): Gathered {
       share.spans += 1;
       if (failed) share.errors += 1;
       const parent = at(spans.parent, row) >= 0 ? at(spans.parent, row) : at(linked, row);
-      found.begin[i] = at(spans.start, row) + shift;
-      found.length[i] = Math.max(0, at(spans.duration, row));
-      found.name[i] = firstString + at(spans.name, row);
-      found.service[i] = share.index;
-      found.kind[i] = at(spans.kind, row);
-      found.flags[i] = failed ? FAILED : 0;
-      found.lane[i] = lane;
-      found.row[i] = row;
-      found.parent[i] = parent >= 0 ? base + parent : NONE;
+      columns.begin[i] = at(spans.start, row) + shift;
+      columns.length[i] = Math.max(0, at(spans.duration, row));
+      columns.name[i] = firstString + at(spans.name, row);
+      columns.service[i] = share.index;
+      columns.kind[i] = at(spans.kind, row);
+      columns.flags[i] = failed ? FAILED : 0;
+      columns.lane[i] = lane;
+      columns.row[i] = row;
+      parents[i] = parent >= 0 ? base + parent : NONE;
     }
-    markOddities(answer, found.flags, base);
+    markParentFlags(response, columns.flags, base);
     base += spans.start.length;
   });
   const shares = [...services].map(([name, { spans, errors }]) => ({ name, spans, errors }));
-  return { strings, services: shares, ...found };
+  return { strings, services: shares, columns, parent: parents };
 }
 
-/** A span without a parent hangs below the first span of the trace that it links to, as in Jaeger. */
-function firstTargets({ spans, links }: TraceAnswer): Int32Array {
+/** A span without a parent becomes a child of the first span it links to, as in Jaeger. */
+function firstLinkTargets({ spans, links }: TraceResponse): Int32Array {
   const first = new Int32Array(spans.start.length).fill(NONE);
   links.row.forEach((row, link) => {
     const target = links.target[link] ?? NONE;
@@ -244,22 +227,22 @@ function firstTargets({ spans, links }: TraceAnswer): Int32Array {
   return first;
 }
 
-function markOddities(answer: TraceAnswer, flags: Uint8Array, base: number): void {
+function markParentFlags(response: TraceResponse, flags: Uint8Array, base: number): void {
   const mark = (row: number, flag: number) => {
     flags[base + row] = at(flags, base + row) | flag;
   };
-  for (const row of answer.missing_parents.row) mark(row, MISSING_PARENT);
-  answer.evidence.row.forEach((row, i) => {
-    if (answer.evidence.inferred[i]) mark(row, INFERRED);
-    if (answer.strings[answer.evidence.name[i] ?? 0] === 'open') mark(row, OPEN);
+  for (const row of response.missing_parents.row) mark(row, MISSING_PARENT);
+  response.evidence.row.forEach((row, i) => {
+    if (response.evidence.inferred[i]) mark(row, INFERRED);
+    if (response.strings[response.evidence.name[i] ?? 0] === 'open') mark(row, OPEN);
   });
 }
 
-/** Says where clocks differ; nothing is moved. */
-function markSkew({ parent, begin, service, flags }: Pick<Trace, 'parent' | 'begin' | 'service' | 'flags'>): void {
+/** Marks spans whose clock differs from their parent's; times are not changed. */
+function markSkew({ begin, service, flags }: SpanColumns, parent: Int32Array): void {
   parent.forEach((above, i) => {
-    if (above === NONE || service[above] === service[i] || at(begin, above) - at(begin, i) <= SKEW) return;
-    flags[i] = at(flags, i) | SKEWED;
+    if (above === NONE || service[above] === service[i]) return;
+    if (at(begin, above) - at(begin, i) > MIN_SKEW) flags[i] = at(flags, i) | SKEWED;
   });
 }
 
@@ -272,12 +255,21 @@ function rootOf(parent: Int32Array, flags: Uint8Array): number {
 
 function prefixCount(flags: Uint8Array, bit: number): Int32Array {
   const before = new Int32Array(flags.length + 1);
-  for (let i = 0; i < flags.length; i++) before[i + 1] = at(before, i) + ((at(flags, i) & bit) === 0 ? 0 : 1);
+  for (let i = 0; i < flags.length; i++)
+    before[i + 1] = at(before, i) + ((at(flags, i) & bit) === 0 ? 0 : 1);
   return before;
 }
 
-function pick<T extends Float64Array | Uint32Array | Uint8Array | Int32Array>(column: T, order: Int32Array): T {
-  const picked = column.slice() as T;
-  for (let i = 0; i < order.length; i++) picked[i] = at(column, at(order, i));
-  return picked;
+function allocateColumns(count: number): SpanColumns {
+  const columns = Object.entries(SPAN_COLUMNS).map(([name, Column]) => [name, new Column(count)]);
+  return Object.fromEntries(columns) as SpanColumns;
+}
+
+function reorderColumns(columns: SpanColumns, order: Int32Array): SpanColumns {
+  const reordered = allocateColumns(order.length);
+  for (const name of Object.keys(SPAN_COLUMNS) as (keyof SpanColumns)[]) {
+    const [source, target] = [columns[name], reordered[name]];
+    for (let i = 0; i < order.length; i++) target[i] = at(source, at(order, i));
+  }
+  return reordered;
 }

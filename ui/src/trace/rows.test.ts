@@ -1,15 +1,35 @@
 import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed } from '../read/checkout.fixture';
-import { collapseAll, collapseLevel, consumerRuns, expandLevel, noFolds, pressKey, reveal, runLength, toggled, visibleRows, withAncestors, type Cursor, type Folds } from './rows';
+import {
+  collapseAll,
+  collapseLevel,
+  consumerRuns,
+  expandLevel,
+  type FoldFlags,
+  type GridCursor,
+  moveCursor,
+  noFolds,
+  reveal,
+  runLength,
+  toggleFold,
+  visibleRows,
+  withAncestors,
+} from './rows';
 
 const { trace, at } = placed(linkedCheckout);
 const runs = consumerRuns(trace);
-const rowsOf = (folds: Folds) => [...visibleRows(trace, folds, runs).spans];
-const start = (): Cursor => ({ active: 0, folds: noFolds(trace) });
+const rowsOf = (folds: FoldFlags) => [...visibleRows(trace, folds, runs).spans];
+const start = (): GridCursor => ({ active: 0, folds: noFolds(trace) });
 
 /** Presses keys one after another. */
-function press(keys: string, from = start()): Cursor {
-  return keys.split(' ').reduce((cursor, key) => pressKey(trace, visibleRows(trace, cursor.folds, runs), runs, cursor, key) ?? cursor, from);
+function press(keys: string, from = start()): GridCursor {
+  return keys
+    .split(' ')
+    .reduce(
+      (cursor, key) =>
+        moveCursor(trace, visibleRows(trace, cursor.folds, runs), runs, cursor, key) ?? cursor,
+      from,
+    );
 }
 
 describe('visible rows', () => {
@@ -17,46 +37,78 @@ describe('visible rows', () => {
     expect(rowsOf(noFolds(trace))).toHaveLength(13);
   });
 
-  it('are only what is kept and what is above it, and what is hidden has the row before it', () => {
+  it('are limited to shown spans; hidden spans map to the row before them', () => {
     const found = at('GET /sendEmail');
-    const { spans, rowOf } = visibleRows(trace, noFolds(trace), runs, withAncestors(trace, Int32Array.of(found)));
-    expect([...spans]).toEqual([at('GET /checkout'), at('To_eshop-topic'), at('From_eshop-topic'), found - 1, found]);
+    const { spans, rowOf } = visibleRows(
+      trace,
+      noFolds(trace),
+      runs,
+      withAncestors(trace, Int32Array.of(found)),
+    );
+    expect([...spans]).toEqual([
+      at('GET /checkout'),
+      at('To_eshop-topic'),
+      at('From_eshop-topic'),
+      found - 1,
+      found,
+    ]);
     expect(spans[rowOf[at('GET /payment')] ?? -1]).toBe(at('GET /checkout'));
-    expect(visibleRows(trace, noFolds(trace), runs, withAncestors(trace, Int32Array.of())).spans).toHaveLength(0);
+    expect(
+      visibleRows(trace, noFolds(trace), runs, withAncestors(trace, Int32Array.of())).spans,
+    ).toHaveLength(0);
   });
 
-  it('leave out what is below a folded span, which stands for it', () => {
+  it('exclude the descendants of a folded span, which map to its row', () => {
     const folded = at('To_eshop-topic');
-    const { spans, rowOf } = visibleRows(trace, toggled(noFolds(trace), runs, folded), runs);
+    const { spans, rowOf } = visibleRows(trace, toggleFold(noFolds(trace), runs, folded), runs);
     expect([...spans]).not.toContain(at('From_eshop-topic'));
     expect(spans[rowOf[at('GET /sendEmail')] ?? -1]).toBe(folded);
   });
 
-  it('are the root alone when all is folded, and open level by level', () => {
+  it('are the root alone when everything is folded, and unfold level by level', () => {
     const all = collapseAll(trace);
     expect(rowsOf(all)).toEqual([0]);
     expect(rowsOf(expandLevel(trace, all))).toHaveLength(5);
     expect(rowsOf(collapseLevel(trace, noFolds(trace)))).toHaveLength(12);
   });
 
-  it('are opened down to a hidden span', () => {
-    expect(rowsOf(reveal(trace, collapseAll(trace), runs, at('GET /sendEmail')))).toContain(at('GET /sendEmail'));
+  it('are revealed down to a hidden span', () => {
+    expect(rowsOf(reveal(trace, collapseAll(trace), runs, at('GET /sendEmail')))).toContain(
+      at('GET /sendEmail'),
+    );
   });
 });
 
-describe('runs of alike consumers', () => {
-  const consumer = (id: string, name = 'process') => ({ id, name, childOf: 'a0', tags: { 'span.kind': 'consumer' } });
-  const batch = built([{ id: 'a0' }, consumer('a1'), consumer('a2'), { ...consumer('b2'), childOf: 'a2', name: 'below' }, consumer('a3'), consumer('a4'), consumer('c1', 'other')]).trace;
+describe('runs of similar consumers', () => {
+  const consumer = (id: string, name = 'process') => ({
+    id,
+    name,
+    childOf: 'a0',
+    tags: { 'span.kind': 'consumer' },
+  });
+  const batch = built([
+    { id: 'a0' },
+    consumer('a1'),
+    consumer('a2'),
+    { ...consumer('b2'), childOf: 'a2', name: 'below' },
+    consumer('a3'),
+    consumer('a4'),
+    consumer('c1', 'other'),
+  ]).trace;
   const batchRuns = consumerRuns(batch);
 
-  it('are one row from four on, whatever is below them', () => {
+  it('are one row from four consumers on, regardless of their descendants', () => {
     expect(runLength(batch, batchRuns, 1)).toBe(4);
     expect([...visibleRows(batch, noFolds(batch), batchRuns).spans]).toEqual([0, 1, 6]);
   });
 
-  it('are opened first by what otherwise folds, and by going to one of them', () => {
-    expect([...visibleRows(batch, toggled(noFolds(batch), batchRuns, 1), batchRuns).spans]).toHaveLength(7);
-    expect([...visibleRows(batch, reveal(batch, noFolds(batch), batchRuns, 4), batchRuns).spans]).toContain(4);
+  it('unfold on the first toggle, and when one of their spans is revealed', () => {
+    expect([
+      ...visibleRows(batch, toggleFold(noFolds(batch), batchRuns, 1), batchRuns).spans,
+    ]).toHaveLength(7);
+    expect([
+      ...visibleRows(batch, reveal(batch, noFolds(batch), batchRuns, 4), batchRuns).spans,
+    ]).toContain(4);
   });
 });
 
@@ -70,7 +122,7 @@ describe('keyboard', () => {
     expect(press('End Home').active).toBe(0);
   });
 
-  it('folds with left, opens and steps in with right, steps out with left', () => {
+  it('collapses or goes to the parent with left, expands or goes to the child with right', () => {
     const folded = press('ArrowLeft');
     expect(rowsOf(folded.folds)).toEqual([0]);
     expect(rowsOf(press('ArrowRight', folded).folds)).toHaveLength(13);
@@ -78,8 +130,10 @@ describe('keyboard', () => {
     expect(press('End ArrowLeft').active).toBe(11);
   });
 
-  it('skips rows that are folded away, and leaves other keys alone', () => {
+  it('skips folded rows and ignores other keys', () => {
     expect(press('ArrowDown ArrowLeft ArrowDown').active).toBe(3);
-    expect(pressKey(trace, visibleRows(trace, noFolds(trace), runs), runs, start(), 'x')).toBeUndefined();
+    expect(
+      moveCursor(trace, visibleRows(trace, noFolds(trace), runs), runs, start(), 'x'),
+    ).toBeUndefined();
   });
 });

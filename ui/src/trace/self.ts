@@ -1,11 +1,11 @@
-/** Self time: what of a span's length no child covers. */
+/** Self time: the part of a span that is not covered by its children. */
 import { at } from './column';
 import { endOf, type Trace } from './model';
 import { NONE } from './tree';
 
 export function selfTimes(trace: Trace): Float64Array {
   const self = trace.length.slice();
-  // Children stand in order of start, so one mark per parent tells how far it is covered.
+  // Children are in order of start, so one value per parent records how far it is covered.
   const covered = trace.begin.slice();
   for (let i = 0; i < trace.count; i++) {
     const parent = at(trace.parent, i);

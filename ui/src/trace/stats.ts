@@ -1,33 +1,42 @@
-/** Statistics: the spans of a trace in groups. */
+/** Statistics: the spans of a trace, grouped. */
 import { at } from './column';
-import { attributesOf } from './detail';
 import { isFailed, nameOf, serviceOf, type Trace } from './model';
 import { selfTimes } from './self';
+import { attributesOf } from './spanDetails';
 
 /** `service`, `operation`, or the key of an attribute. */
 export type Grouping = readonly string[];
 
-export interface GroupFigures {
+export interface GroupStatistics {
   readonly names: readonly string[];
-  /** Slot of the service's colour; absent when groups are not services. */
+  /** Service of the group; absent when spans are not grouped by service. */
   readonly service?: string;
   readonly count: number;
   readonly errors: number;
   readonly total: number;
   readonly average: number;
-  readonly least: number;
-  readonly most: number;
+  readonly min: number;
+  readonly max: number;
   readonly median: number;
   readonly p95: number;
   readonly self: number;
-  /** Part of the self time of all. */
+  /** Fraction of the self time of all spans. */
   readonly share: number;
   readonly first: number;
 }
 
-export type Figure = 'count' | 'errors' | 'total' | 'average' | 'least' | 'most' | 'median' | 'p95' | 'self';
+export type Statistic =
+  | 'count'
+  | 'errors'
+  | 'total'
+  | 'average'
+  | 'min'
+  | 'max'
+  | 'median'
+  | 'p95'
+  | 'self';
 
-export function figures(trace: Trace, grouping: Grouping): GroupFigures[] {
+export function groupStatistics(trace: Trace, grouping: Grouping): GroupStatistics[] {
   const self = selfTimes(trace);
   const groups = new Map<string, { names: string[]; members: number[] }>();
   for (let index = 0; index < trace.count; index++) {
@@ -51,8 +60,8 @@ export function figures(trace: Trace, grouping: Grouping): GroupFigures[] {
       errors: members.filter((index) => isFailed(trace, index)).length,
       total,
       average: total / members.length,
-      least: at(lengths, 0),
-      most: at(lengths, lengths.length - 1),
+      min: at(lengths, 0),
+      max: at(lengths, lengths.length - 1),
       median: quantile(lengths, 0.5),
       p95: quantile(lengths, 0.95),
       self: ownTime,
@@ -65,23 +74,26 @@ export function figures(trace: Trace, grouping: Grouping): GroupFigures[] {
 function valueBy(trace: Trace, index: number, by: string): string {
   if (by === 'service') return serviceOf(trace, index);
   if (by === 'operation') return nameOf(trace, index);
-  return attributesOf(trace, index).find((attribute) => attribute.key === by)?.value ?? '(not said)';
+  return attributesOf(trace, index).find((attribute) => attribute.key === by)?.value ?? '(not set)';
 }
 
-/** The value that a part of an ascending column does not pass. */
+/** Returns a quantile of an ascending column, as one of its values. */
 export function quantile(ascending: Float64Array, part: number): number {
   if (ascending.length === 0) return 0;
-  return at(ascending, Math.min(ascending.length - 1, Math.max(0, Math.ceil(part * ascending.length) - 1)));
+  return at(
+    ascending,
+    Math.min(ascending.length - 1, Math.max(0, Math.ceil(part * ascending.length) - 1)),
+  );
 }
 
-/** Keys of attributes, the most frequent first. */
+/** Returns the attribute keys, most frequent first. */
 export function attributeKeys(trace: Trace): string[] {
   const counts = new Map<string, number>();
-  for (const answer of trace.answers) {
-    const uses = new Int32Array(answer.pairs.key.length);
-    for (const pair of answer.spans.pair) uses[pair] = at(uses, pair) + 1;
-    answer.pairs.key.forEach((key, pair) => {
-      const name = answer.strings[key] ?? '';
+  for (const response of trace.responses) {
+    const uses = new Int32Array(response.pairs.key.length);
+    for (const pair of response.spans.pair) uses[pair] = at(uses, pair) + 1;
+    response.pairs.key.forEach((key, pair) => {
+      const name = response.strings[key] ?? '';
       if (at(uses, pair) > 0) counts.set(name, (counts.get(name) ?? 0) + at(uses, pair));
     });
   }

@@ -1,29 +1,35 @@
 /**
- * The shape of a trace: who is below whom, and in which order the rows stand.
+ * The tree of spans: parents, and the order of rows.
  *
- * Works on columns of numbers. A node is its position in the input; `parents[i]` is another position
- * or `NONE`. Nothing recurses, so a trace may be as deep as it likes.
+ * Works on columns of numbers. A node is its position in the input; `parents[i]` is another
+ * position or `NONE`. There is no recursion, so the depth of a trace is not limited.
  */
 
 import { at } from './column';
 
 export const NONE = -1;
 
-export interface Arrangement {
-  /** Input positions in reading order: a parent first, then each child with all that is below it. */
+export interface TreeShape {
+  /**
+   * Input positions in reading order: a parent before each of its children and their descendants.
+   */
   readonly order: Int32Array;
-  /** By place in `order`: the place of the parent, or `NONE`. */
+  /** By index in `order`: the index of the parent, or `NONE`. */
   readonly parent: Int32Array;
-  /** By place in `order`: steps from the root. */
+  /** By index in `order`: distance from the root. */
   readonly depth: Uint32Array;
-  /** By place in `order`: one past the last place below it. */
+  /** By index in `order`: one past the last descendant. */
   readonly subtreeEnd: Int32Array;
-  /** Input positions whose parent was dropped because it was also their descendant. */
+  /** Input positions whose parent was removed because it was also their descendant. */
   readonly cut: ReadonlySet<number>;
 }
 
-/** Orders a forest by lane and start time; cycles are opened at their earliest node. */
-export function arrange(parents: Int32Array, starts: Float64Array, lanes?: ArrayLike<number>): Arrangement {
+/** Orders a forest by lane and start time; a cycle is cut at its earliest node. */
+export function arrangeTree(
+  parents: Int32Array,
+  starts: Float64Array,
+  lanes?: ArrayLike<number>,
+): TreeShape {
   const count = parents.length;
   const { acyclic, cut } = openCycles(parents, starts);
   const { roots, first, next } = siblings(acyclic, starts, lanes);
@@ -33,7 +39,7 @@ export function arrange(parents: Int32Array, starts: Float64Array, lanes?: Array
   const place = new Int32Array(count).fill(NONE);
   let filled = 0;
   for (const root of roots) {
-    // Down to the first child, along to the next sibling, up again: a walk that needs no stack.
+    // Depth-first without a stack: to the first child, else to the next sibling, else up again.
     let node = root;
     while (node !== NONE) {
       const above = node === root ? NONE : at(place, at(acyclic, node));
@@ -56,7 +62,7 @@ export function arrange(parents: Int32Array, starts: Float64Array, lanes?: Array
 function openCycles(parents: Int32Array, starts: Float64Array) {
   const acyclic = parents.slice();
   const cut = new Set<number>();
-  // 0: not seen, otherwise the number of the walk that saw it.
+  // 0: not visited, otherwise the number of the walk that visited the node.
   const seenBy = new Uint32Array(acyclic.length);
   for (let first = 0; first < acyclic.length; first++) {
     const walk = first + 1;
@@ -82,7 +88,7 @@ function earliestOfCycle(parents: Int32Array, starts: Float64Array, member: numb
   return head;
 }
 
-/** First child and next sibling of each node, by start. */
+/** Returns the first child and the next sibling of each node, in order of start. */
 function siblings(parents: Int32Array, starts: Float64Array, lanes: ArrayLike<number> | undefined) {
   const byStart = Int32Array.from(parents.keys());
   const lane = (node: number) => (lanes ? at(lanes, node) : 0);

@@ -1,11 +1,11 @@
-/** Attribute values with the unit that their name promises. */
+/** Units of attribute values, derived from the attribute's name. */
 import { formatDuration } from './format';
 
 const BYTES = /(?:\.|_)(?:size|bytes|length|body\.size|content_length)$/;
 const MILLISECONDS = /(?:_ms|\.ms|_millis)$/;
 const SECONDS = /(?:_seconds|\.seconds)$/;
 
-/** What a reader would like to see beside the raw value; `undefined` when there is nothing to add. */
+/** Returns the value with its unit, or `undefined` if the name does not imply one. */
 export function withUnit(key: string, value: string): string | undefined {
   const number = Number(value);
   if (value.trim() === '' || !Number.isFinite(number)) return undefined;

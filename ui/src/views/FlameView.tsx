@@ -1,14 +1,14 @@
-/** The flame graph: equal ways of calls laid together; a click looks into one. */
-import { useMemo, useState, type KeyboardEvent } from 'react';
-import type { ViewProps } from '../page/TraceView';
+/** The flame graph: spans with the same call path are merged; a click zooms into a frame. */
+import { type KeyboardEvent, useMemo, useState } from 'react';
 import { percent } from '../page/Ruler';
-import { flameGraph, type Frame } from '../trace/flame';
+import type { ViewProps } from '../page/viewProps';
 import { parseFind } from '../trace/find';
+import { type FlameFrame, flameGraph } from '../trace/flame';
 import { formatCount, formatDuration } from '../trace/format';
 
-/** Frames narrower than this part are not drawn: nobody sees them. */
-const NARROWEST = 0.0006;
-const FRAME_HEIGHT = 24;
+/** Frames narrower than this fraction would be invisible and are not drawn. */
+const MIN_FRAME_FRACTION = 0.0006;
+const FRAME_HEIGHT_PX = 24;
 
 export function FlameView({ page, colours }: ViewProps) {
   const graph = useMemo(() => flameGraph(page.trace), [page.trace]);
@@ -17,25 +17,35 @@ export function FlameView({ page, colours }: ViewProps) {
   const left = focused?.left ?? 0;
   const width = focused?.width ?? graph.width;
   const wanted = parseFind(page.state.find);
-  const isWanted = ({ service, name }: Frame) =>
-    (wanted.service === undefined || wanted.service === service) && wanted.words.every((word) => `${service} ${name}`.toLowerCase().includes(word));
+  const isWanted = ({ service, name }: FlameFrame) =>
+    (wanted.service === undefined || wanted.service === service) &&
+    wanted.words.every((word) => `${service} ${name}`.toLowerCase().includes(word));
   const shown = graph.frames.flatMap((frame, i) => {
     const from = (frame.left - left) / width;
     const part = frame.width / width;
-    const isAbove = focused !== undefined && frame.left <= left && frame.left + frame.width >= left + width && frame.depth < focused.depth;
-    const isIn = from + part > 1e-9 && from < 1 - 1e-9 && (focused === undefined || frame.depth >= focused.depth);
-    return (isAbove || isIn) && (isAbove || part >= NARROWEST) ? [{ frame, i, from: Math.max(0, from), part: isAbove ? 1 : part, isAbove }] : [];
+    const isAbove =
+      focused !== undefined &&
+      frame.left <= left &&
+      frame.left + frame.width >= left + width &&
+      frame.depth < focused.depth;
+    const isIn =
+      from + part > 1e-9 &&
+      from < 1 - 1e-9 &&
+      (focused === undefined || frame.depth >= focused.depth);
+    return (isAbove || isIn) && (isAbove || part >= MIN_FRAME_FRACTION)
+      ? [{ frame, i, from: Math.max(0, from), part: isAbove ? 1 : part, isAbove }]
+      : [];
   });
   const choose = (i: number) => {
     setFocus(i === focus ? undefined : i);
-    page.dispatch({ type: 'look', index: graph.frames[i]?.first ?? 0, open: page.state.open });
+    page.dispatch({ type: 'select', index: graph.frames[i]?.first ?? 0, open: page.state.open });
   };
   const deepest = shown.reduce((deep, { frame }) => Math.max(deep, frame.depth), 0);
   return (
     <section className="panel flame" aria-label="Flame graph">
       <p className="panel-note">
-        Width is time, of {formatCount(page.trace.count, 'span')} with equal ways of calls laid together. Click to look
-        into one{focused && ', again to see all'}.
+        Spans with the same call path are merged into a frame, as wide as their time. Click a frame
+        to zoom in{focused && ', and again to zoom out'}.
         {focused && (
           <button type="button" onClick={() => setFocus(undefined)}>
             Show all
@@ -43,15 +53,24 @@ export function FlameView({ page, colours }: ViewProps) {
         )}
       </p>
       <div className="flame-scroll">
-        <div className="flame-area" role="group" aria-label="Frames" onKeyDown={arrowKeys} style={{ height: (deepest + 1) * FRAME_HEIGHT }}>
+        <fieldset
+          className="flame-area"
+          aria-label="Frames"
+          onKeyDown={arrowKeys}
+          style={{ height: (deepest + 1) * FRAME_HEIGHT_PX }}
+        >
           {shown.map(({ frame, i, from, part, isAbove }) => {
             const isFaded = page.state.find !== '' && !isWanted(frame);
             return (
               <button
                 key={i}
                 type="button"
-                className={`frame service-${colours.get(frame.service) ?? 0}${isAbove ? ' above' : ''}${isFaded ? ' faded' : ''}`}
-                style={{ left: percent(from), width: percent(Math.min(part, 1 - from)), top: frame.depth * FRAME_HEIGHT }}
+                className={frameClasses(colours.get(frame.service) ?? 0, isAbove, isFaded)}
+                style={{
+                  left: percent(from),
+                  width: percent(Math.min(part, 1 - from)),
+                  top: frame.depth * FRAME_HEIGHT_PX,
+                }}
                 title={describe(frame, graph.width)}
                 onClick={() => choose(i)}
               >
@@ -60,24 +79,37 @@ export function FlameView({ page, colours }: ViewProps) {
                     <bdi className="span-service">{frame.service}</bdi> <bdi>{frame.name}</bdi>
                   </>
                 )}
-                <span className="unseen">{describe(frame, graph.width)}</span>
-                {frame.errors > 0 && <span className="failure-mark" aria-hidden="true">!</span>}
+                <span className="visually-hidden">{describe(frame, graph.width)}</span>
+                {frame.errors > 0 && (
+                  <span className="failure-mark" aria-hidden="true">
+                    !
+                  </span>
+                )}
               </button>
             );
           })}
-        </div>
+        </fieldset>
       </div>
     </section>
   );
 }
 
-function describe(frame: Frame, all: number): string {
-  const share = all > 0 ? Math.round((1000 * frame.width) / all) / 10 : 0;
-  const errors = frame.errors > 0 ? `, ${formatCount(frame.errors, 'error')}` : '';
-  return `${frame.service} ${frame.name}: ${formatCount(frame.count, 'span')}${errors}, ${formatDuration(frame.total)} in all, ${formatDuration(frame.self)} of its own, ${share} % of the graph`;
+function frameClasses(colour: number, isAbove: boolean, isFaded: boolean): string {
+  return `frame service-${colour}${isAbove ? ' above' : ''}${isFaded ? ' faded' : ''}`;
 }
 
-/** Arrows move between frames as they lie; Tab would take one through all of them. */
+function describe(frame: FlameFrame, all: number): string {
+  const share = all > 0 ? Math.round((1000 * frame.width) / all) / 10 : 0;
+  const errors = frame.errors > 0 ? `, ${formatCount(frame.errors, 'error')}` : '';
+  return [
+    `${frame.service} ${frame.name}: ${formatCount(frame.count, 'span')}${errors}`,
+    `${formatDuration(frame.total)} total`,
+    `${formatDuration(frame.self)} self`,
+    `${share}% of the graph`,
+  ].join(', ');
+}
+
+/** Arrow keys move between frames; Tab would step through all of them. */
 function arrowKeys(event: KeyboardEvent<HTMLElement>): void {
   const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
   if (step === undefined) return;

@@ -1,75 +1,110 @@
-/** The graph of a trace: operations and topics as nodes, with times; loaded when it is first looked at. */
+/** The graph of a trace: operations and topics as nodes; loaded when it is first opened. */
 import { useMemo, useState } from 'react';
-import { GraphCanvas, type CanvasEdge, type CanvasNode } from '../graph/GraphCanvas';
-import type { ViewProps } from '../page/TraceView';
+import { type CanvasEdge, type CanvasNode, GraphCanvas } from '../graph/GraphCanvas';
+import type { ViewProps } from '../page/viewProps';
+import { formatCount, formatDuration, formatPercent } from '../trace/format';
+import { type GraphNode, type TraceGraph, traceGraph } from '../trace/graph';
 import { nameOf, serviceOf } from '../trace/model';
-import { formatCount, formatDuration } from '../trace/format';
-import { traceGraph, type GraphNode, type TraceGraph } from '../trace/graph';
 
-/** A larger graph is laid out too slowly, and nobody reads it: the nodes with the most time stay. */
-const MOST_NODES = 150;
-const MOST_EDGES = 400;
+/** Larger graphs take too long to lay out: only the nodes with the most self time are shown. */
+const MAX_NODES = 150;
+const MAX_EDGES = 400;
 
 export default function GraphView({ page, colours }: ViewProps) {
   const { trace, dispatch, state } = page;
-  const [graph, all] = useMemo(() => bounded(traceGraph(trace)), [trace]);
-  const nodes = useMemo(() => graph.nodes.map((node) => canvasNode(node, colours)), [graph, colours]);
+  const [graph, all] = useMemo(() => limitGraph(traceGraph(trace)), [trace]);
+  const nodes = useMemo(
+    () => graph.nodes.map((node) => canvasNode(node, colours)),
+    [graph, colours],
+  );
   const edges = useMemo(() => graph.edges.map(canvasEdge), [graph]);
   const [chosen, setChosen] = useState<string | undefined>(() =>
-    state.open ? `${serviceOf(trace, state.active)}\u0000${nameOf(trace, state.active)}` : undefined,
+    state.open
+      ? `${serviceOf(trace, state.active)}\u0000${nameOf(trace, state.active)}`
+      : undefined,
   );
   const choose = (id: string | undefined) => {
     setChosen(id);
     const node = graph.nodes.find((candidate) => candidate.id === id);
-    if (node && node.first >= 0) dispatch({ type: 'look', index: node.first });
+    if (node && node.first >= 0) dispatch({ type: 'select', index: node.first });
   };
   return (
     <section className="panel" aria-label="Graph">
       <p className="panel-note">
-        Spans folded to service and operation, and the topics between them. Time is that of all spans of a node; on
-        the line out of a topic, the longest wait in it.{' '}
-        {graph.edges.some((edge) => edge.confidence !== undefined) && 'Dashed: the parent is inferred, with how sure that is. '}
-        {all > graph.nodes.length && ` The ${graph.nodes.length} of ${all} nodes with the most time of their own are shown.`}
+        One node per operation of a service and per topic. Times are totals over the spans of a
+        node; on the edge out of a topic, the longest time in it.{' '}
+        {graph.edges.some((edge) => edge.confidence !== undefined) &&
+          'Dashed: inferred parent, with its confidence. '}
+        {all > graph.nodes.length &&
+          ` Showing the ${graph.nodes.length} of ${all} nodes with the most self time.`}
       </p>
-      <GraphCanvas label="Graph of the trace" nodes={nodes} edges={edges} chosen={chosen} choose={choose} />
+      <GraphCanvas
+        label="Graph of the trace"
+        nodes={nodes}
+        edges={edges}
+        chosen={chosen}
+        choose={choose}
+      />
     </section>
   );
 }
 
-function bounded(graph: TraceGraph): [TraceGraph, number] {
+function limitGraph(graph: TraceGraph): [TraceGraph, number] {
   const all = graph.nodes.length;
-  if (all <= MOST_NODES) return [graph, all];
-  const nodes = [...graph.nodes].sort((a, b) => Number(b.kind === 'topic') - Number(a.kind === 'topic') || b.self - a.self).slice(0, MOST_NODES);
+  if (all <= MAX_NODES) return [graph, all];
+  const nodes = [...graph.nodes]
+    .sort((a, b) => Number(b.kind === 'topic') - Number(a.kind === 'topic') || b.self - a.self)
+    .slice(0, MAX_NODES);
   const kept = new Set(nodes.map((node) => node.id));
-  return [{ nodes, edges: mostEdges(graph.edges.filter((edge) => kept.has(edge.from) && kept.has(edge.to))) }, all];
+  return [
+    {
+      nodes,
+      edges: busiestEdges(graph.edges.filter((edge) => kept.has(edge.from) && kept.has(edge.to))),
+    },
+    all,
+  ];
 }
 
-function mostEdges(edges: TraceGraph['edges']): TraceGraph['edges'] {
-  return [...edges].sort((a, b) => Number(b.message) - Number(a.message) || b.count - a.count).slice(0, MOST_EDGES);
+function busiestEdges(edges: TraceGraph['edges']): TraceGraph['edges'] {
+  return [...edges]
+    .sort((a, b) => Number(b.message) - Number(a.message) || b.count - a.count)
+    .slice(0, MAX_EDGES);
 }
 
 function canvasNode(node: GraphNode, colours: ReadonlyMap<string, number>): CanvasNode {
   const isTopic = node.kind === 'topic';
   const errors = node.errors > 0 ? `, ${formatCount(node.errors, 'error')}` : '';
-  const times = isTopic ? formatCount(node.count, 'message') : `${formatDuration(node.total)} · self ${formatDuration(node.self)}`;
-  const longest = Math.max(node.name.length * 7.9, node.service.length * 7 + 24 + (errors ? 56 : 0), times.length * 6.8 + (node.count > 1 ? 34 : 0));
+  const times = isTopic
+    ? formatCount(node.count, 'message')
+    : `${formatDuration(node.total)} · self ${formatDuration(node.self)}`;
+  const longest = Math.max(
+    node.name.length * 7.9,
+    node.service.length * 7 + 24 + (errors ? 56 : 0),
+    times.length * 6.8 + (node.count > 1 ? 34 : 0),
+  );
   return {
     id: node.id,
     width: Math.min(Math.max(longest + 30, 120), 320),
     height: isTopic ? 46 : 62,
-    label: isTopic ? `Topic ${node.name}: ${times}` : `${node.service} ${node.name}: ${formatCount(node.count, 'span')}, ${times}${errors}`,
-    className: isTopic ? 'topic' : `operation service-${colours.get(node.service) ?? 0}${node.errors > 0 ? ' failed' : ''}`,
+    label: isTopic
+      ? `Topic ${node.name}: ${times}`
+      : `${node.service} ${node.name}: ${formatCount(node.count, 'span')}, ${times}${errors}`,
+    className: isTopic
+      ? 'topic'
+      : `operation service-${colours.get(node.service) ?? 0}${node.errors > 0 ? ' failed' : ''}`,
     content: (
       <>
         {!isTopic && (
           <span className="graph-service">
             <span className="swatch" aria-hidden="true" />
             <bdi>{node.service}</bdi>
-            {node.errors > 0 && <span className="failure-note">{formatCount(node.errors, 'error')}</span>}
+            {node.errors > 0 && (
+              <span className="failure-note">{formatCount(node.errors, 'error')}</span>
+            )}
           </span>
         )}
         <bdi className="graph-name">
-          {isTopic && <span className="unseen">Topic </span>}
+          {isTopic && <span className="visually-hidden">Topic </span>}
           {node.name}
         </bdi>
         <span className="graph-times">
@@ -81,8 +116,25 @@ function canvasNode(node: GraphNode, colours: ReadonlyMap<string, number>): Canv
   };
 }
 
-function canvasEdge({ from, to, count, message, wait, confidence }: TraceGraph['edges'][number]): CanvasEdge {
-  const sure = confidence === undefined || Number.isNaN(confidence) ? '' : `${Math.round(100 * confidence)} %`;
-  const label = wait !== undefined ? formatDuration(wait) : [count > 1 && `× ${count}`, sure].filter(Boolean).join(' · ');
-  return { id: `${from}\u0001${to}`, from, to, className: `${message ? 'message' : 'call'}${confidence === undefined ? '' : ' inferred'}`, label };
+function canvasEdge({
+  from,
+  to,
+  count,
+  message,
+  wait,
+  confidence,
+}: TraceGraph['edges'][number]): CanvasEdge {
+  const confidenceText =
+    confidence === undefined || Number.isNaN(confidence) ? '' : formatPercent(confidence);
+  const label =
+    wait !== undefined
+      ? formatDuration(wait)
+      : [count > 1 && `× ${count}`, confidenceText].filter(Boolean).join(' · ');
+  return {
+    id: `${from}\u0001${to}`,
+    from,
+    to,
+    className: `${message ? 'message' : 'call'}${confidence === undefined ? '' : ' inferred'}`,
+    label,
+  };
 }

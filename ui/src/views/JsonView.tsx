@@ -1,34 +1,39 @@
-/** The trace as Jaeger's JSON, or as its file has it; of a large one the beginning, and all of it as a file. */
+/**
+ * The trace as Jaeger JSON, or in the format of its file; a large trace is cut, and its full text
+ * can be downloaded.
+ */
 import { fetchJaegerText } from '../api/client';
 import { openedTrace } from '../api/opened';
+import type { PageModel } from '../page/state';
 import { CopyButton } from '../shell/CopyButton';
-import { Failed, Loading } from '../shell/Notice';
+import { ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { useRequest } from '../shell/request';
-import type { Page } from '../page/state';
 import { formatBytes } from '../trace/units';
 
-/** A browser lays out so much text without a pause. */
-const SHOWN = 400_000;
+/** Number of characters that a browser lays out without a pause. */
+const MAX_SHOWN_CHARACTERS = 400_000;
 
-export function JsonView({ page }: { readonly page: Page }) {
+export function JsonView({ page }: { readonly page: PageModel }) {
   const { id } = page.trace;
   const found = useRequest(id, async (signal) => {
     const document = openedTrace(id)?.document() ?? JSON.parse(await fetchJaegerText(id, signal));
     return JSON.stringify(document, undefined, 2);
   });
-  if (found.failure && !found.loading) return <Failed what="the JSON" failure={found.failure} retry={found.reload} />;
-  if (found.value === undefined) return <Loading what="the JSON" />;
+  if (found.failure && !found.loading)
+    return <ErrorNotice subject="the JSON" failure={found.failure} retry={found.reload} />;
+  if (found.value === undefined) return <LoadingNotice subject="the JSON" />;
   const text = found.value;
-  const isCut = text.length > SHOWN;
+  const isCut = text.length > MAX_SHOWN_CHARACTERS;
   return (
     <section className="panel" aria-label="JSON">
       <p className="panel-note">
         {openedTrace(id)?.format === 'otlp' ? 'OTLP' : 'Jaeger’s'} JSON, {formatBytes(text.length)}
-        {isCut && `; here the first ${formatBytes(SHOWN)}, the whole by Download`}
-        <CopyButton text={text} what="JSON" />
+        {isCut &&
+          `; first ${formatBytes(MAX_SHOWN_CHARACTERS)} shown, use Download for the full text`}
+        <CopyButton text={text} subject="JSON" />
       </p>
       <pre className="json" tabIndex={0}>
-        {isCut ? text.slice(0, SHOWN) : text}
+        {isCut ? text.slice(0, MAX_SHOWN_CHARACTERS) : text}
       </pre>
     </section>
   );

@@ -1,13 +1,13 @@
-/** A table whose columns sort it; only the rows in view exist. */
-import { useMemo, useState, type ReactNode } from 'react';
-import { ROW_HEIGHT, useRowWindow } from '../page/virtual';
+/** A table that can be sorted by its columns; only the rows in view exist. */
+import { type ReactNode, useMemo, useState } from 'react';
+import { ROW_HEIGHT_PX, useRowWindow } from '../page/rowWindow';
 
 export interface Column {
   readonly name: string;
-  /** Share of the width, as in CSS grid. */
+  /** Width of the column, as in CSS grid. */
   readonly size: string;
   readonly isText?: boolean;
-  /** Compares two rows, ascending; absent where sorting means nothing. */
+  /** Compares two rows in ascending order; absent for columns without an order. */
   readonly compare?: (a: number, b: number) => number;
   readonly cell: (row: number) => ReactNode;
 }
@@ -26,9 +26,11 @@ export function SortTable({ label, columns, count, initial, chosen, choose }: So
   const order = useMemo(() => {
     const rows = Int32Array.from({ length: count }, (_, i) => i);
     const compare = columns[sort.column]?.compare;
-    return compare ? rows.sort((a, b) => (sort.descending ? compare(b, a) : compare(a, b)) || a - b) : rows;
+    return compare
+      ? rows.sort((a, b) => (sort.descending ? compare(b, a) : compare(a, b)) || a - b)
+      : rows;
   }, [count, columns, sort]);
-  const view = useRowWindow(count, ROW_HEIGHT);
+  const view = useRowWindow(count, ROW_HEIGHT_PX);
   const template = { gridTemplateColumns: columns.map((column) => column.size).join(' ') };
   const inView = [...order.subarray(view.first, view.last)];
   return (
@@ -41,12 +43,24 @@ export function SortTable({ label, columns, count, initial, chosen, choose }: So
                 key={column.name}
                 role="columnheader"
                 className={column.isText ? 'text' : ''}
-                aria-sort={i !== sort.column ? 'none' : sort.descending ? 'descending' : 'ascending'}
+                aria-sort={
+                  i !== sort.column ? 'none' : sort.descending ? 'descending' : 'ascending'
+                }
               >
                 {column.compare ? (
-                  <button type="button" onClick={() => setSort({ column: i, descending: i === sort.column ? !sort.descending : !column.isText })}>
+                  <button
+                    type="button"
+                    onClick={() =>
+                      setSort({
+                        column: i,
+                        descending: i === sort.column ? !sort.descending : !column.isText,
+                      })
+                    }
+                  >
                     {column.name}
-                    <span aria-hidden="true">{i !== sort.column ? '' : sort.descending ? ' ↓' : ' ↑'}</span>
+                    <span aria-hidden="true">
+                      {i !== sort.column ? '' : sort.descending ? ' ↓' : ' ↑'}
+                    </span>
                   </button>
                 ) : (
                   column.name
@@ -55,14 +69,14 @@ export function SortTable({ label, columns, count, initial, chosen, choose }: So
             ))}
           </div>
         </div>
-        <div role="rowgroup" className="sort-rows" style={{ height: count * ROW_HEIGHT }}>
+        <div role="rowgroup" className="sort-rows" style={{ height: count * ROW_HEIGHT_PX }}>
           {inView.map((row, i) => (
             <div
               key={row}
               role="row"
               aria-rowindex={view.first + i + 2}
               className={row === chosen ? 'sort-row open' : 'sort-row'}
-              style={{ ...template, top: (view.first + i) * ROW_HEIGHT }}
+              style={{ ...template, top: (view.first + i) * ROW_HEIGHT_PX }}
               onClick={() => choose?.(row)}
             >
               {columns.map((column) => (

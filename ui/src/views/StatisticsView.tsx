@@ -1,9 +1,14 @@
-/** Statistics: the spans in groups of the reader's choice, with counts and times. */
+/** Statistics of the spans, grouped as the reader chooses. */
 import { useMemo, useState } from 'react';
-import type { ViewProps } from '../page/TraceView';
+import type { ViewProps } from '../page/viewProps';
 import { formatDuration } from '../trace/format';
-import { attributeKeys, figures, type Figure, type GroupFigures } from '../trace/stats';
-import { SortTable, type Column } from './SortTable';
+import {
+  attributeKeys,
+  type GroupStatistics,
+  groupStatistics,
+  type Statistic,
+} from '../trace/stats';
+import { type Column, SortTable } from './SortTable';
 
 const GROUPINGS: readonly (readonly [string, readonly string[]])[] = [
   ['Service and operation', ['service', 'operation']],
@@ -11,14 +16,14 @@ const GROUPINGS: readonly (readonly [string, readonly string[]])[] = [
   ['Operation', ['operation']],
 ];
 
-const TIMES: readonly (readonly [Figure, string])[] = [
+const TIMES: readonly (readonly [Statistic, string])[] = [
   ['total', 'Total'],
   ['self', 'Self'],
   ['average', 'Average'],
-  ['least', 'Min'],
+  ['min', 'Min'],
   ['median', 'Median'],
   ['p95', 'p95'],
-  ['most', 'Max'],
+  ['max', 'Max'],
 ];
 
 export function StatisticsView({ page, colours }: ViewProps) {
@@ -26,7 +31,7 @@ export function StatisticsView({ page, colours }: ViewProps) {
   const [by, setBy] = useState('0');
   const keys = useMemo(() => attributeKeys(trace), [trace]);
   const grouping = useMemo(() => GROUPINGS[Number(by)]?.[1] ?? [by.slice(1)], [by]);
-  const groups = useMemo(() => figures(trace, grouping), [trace, grouping]);
+  const groups = useMemo(() => groupStatistics(trace, grouping), [trace, grouping]);
   const columns = useMemo(() => columnsOf(groups, grouping, colours), [groups, grouping, colours]);
   return (
     <section className="panel" aria-label="Statistics">
@@ -48,22 +53,32 @@ export function StatisticsView({ page, colours }: ViewProps) {
             </optgroup>
           </select>
         </label>
-        <span className="quiet">Self is time that no child covers. A click goes to the first span of the group.</span>
+        <span className="quiet">
+          Self is time not covered by child spans. Click a row to select the first span of the
+          group.
+        </span>
       </p>
       <SortTable
         key={by}
         label="Statistics"
         columns={columns}
         count={groups.length}
-        initial={{ column: columns.findIndex((column) => column.name === 'Self'), descending: true }}
-        choose={(row) => dispatch({ type: 'look', index: groups[row]?.first ?? 0 })}
+        initial={{
+          column: columns.findIndex((column) => column.name === 'Self'),
+          descending: true,
+        }}
+        choose={(row) => dispatch({ type: 'select', index: groups[row]?.first ?? 0 })}
       />
     </section>
   );
 }
 
-function columnsOf(groups: readonly GroupFigures[], grouping: readonly string[], colours: ReadonlyMap<string, number>): Column[] {
-  const group = (row: number) => groups[row] as GroupFigures;
+function columnsOf(
+  groups: readonly GroupStatistics[],
+  grouping: readonly string[],
+  colours: ReadonlyMap<string, number>,
+): Column[] {
+  const group = (row: number) => groups[row] as GroupStatistics;
   const names: Column[] = grouping.map((by, i) => ({
     name: by === 'service' ? 'Service' : by === 'operation' ? 'Operation' : by,
     size: 'minmax(140px, 2fr)',
@@ -71,12 +86,21 @@ function columnsOf(groups: readonly GroupFigures[], grouping: readonly string[],
     compare: (a, b) => (group(a).names[i] ?? '').localeCompare(group(b).names[i] ?? ''),
     cell: (row) => (
       <>
-        {by === 'service' && <span className={`swatch service-${colours.get(group(row).names[i] ?? '') ?? 0}`} aria-hidden="true" />}
+        {by === 'service' && (
+          <span
+            className={`swatch service-${colours.get(group(row).names[i] ?? '') ?? 0}`}
+            aria-hidden="true"
+          />
+        )}
         <bdi>{group(row).names[i]}</bdi>
       </>
     ),
   }));
-  const figure = (name: Figure, title: string, cell: (row: number) => React.ReactNode): Column => ({
+  const figure = (
+    name: Statistic,
+    title: string,
+    cell: (row: number) => React.ReactNode,
+  ): Column => ({
     name: title,
     size: 'minmax(62px, 0.7fr)',
     compare: (a, b) => group(a)[name] - group(b)[name],
@@ -85,11 +109,19 @@ function columnsOf(groups: readonly GroupFigures[], grouping: readonly string[],
   return [
     ...names,
     figure('count', 'Spans', (row) => group(row).count),
-    figure('errors', 'Errors', (row) => <span className={group(row).errors > 0 ? 'failure-note' : ''}>{group(row).errors}</span>),
+    figure('errors', 'Errors', (row) => (
+      <span className={group(row).errors > 0 ? 'failure-note' : ''}>{group(row).errors}</span>
+    )),
     ...TIMES.map(([name, title]) =>
       figure(name, title, (row) => (
         <>
-          {name === 'self' && <span className="share" style={{ width: `${100 * group(row).share}%` }} aria-hidden="true" />}
+          {name === 'self' && (
+            <span
+              className="share"
+              style={{ width: `${100 * group(row).share}%` }}
+              aria-hidden="true"
+            />
+          )}
           {formatDuration(group(row)[name])}
         </>
       )),

@@ -68,6 +68,8 @@ struct References {
     imports: BTreeMap<String, Vec<String>>,
     /// Paths that the module passes on to its users with `pub use`.
     reexports: BTreeSet<Vec<String>>,
+    /// Modules that it declares, some of them with a `#[path]` that is not followed.
+    children: BTreeSet<String>,
 }
 
 fn references(file: &syn::File) -> References {
@@ -148,6 +150,13 @@ impl<'ast> Visit<'ast> for References {
         self.add_use(&[], &item.tree, is_public);
     }
 
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        if item.content.is_none() {
+            self.children.insert(item.ident.to_string());
+        }
+        visit::visit_item_mod(self, item);
+    }
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         self.add_path(
             path.segments
@@ -203,7 +212,10 @@ impl ModuleGraph {
         let reexports = references.reexports.iter().filter(from_elsewhere);
         let paths = references.paths.iter().chain(reexports);
         let targets = paths.filter_map(|path| self.resolve(module, path, 0));
-        targets.filter(|target| target != module).collect()
+        let is_file = |target: &ModulePath| self.modules.contains_key(target);
+        targets
+            .filter(|target| target != module && is_file(target))
+            .collect()
     }
 
     /// The module of this crate that declares what `path` names as seen from `module`.
@@ -253,11 +265,11 @@ impl ModuleGraph {
                 module = next;
                 continue;
             }
-            let import = self
-                .modules
-                .get(&module)
-                .and_then(|found| found.imports.get(name));
-            return match import {
+            let references = self.modules.get(&module);
+            if references.is_some_and(|found| found.children.contains(name)) {
+                return next;
+            }
+            return match references.and_then(|found| found.imports.get(name)) {
                 Some(import) if depth < MAX_REEXPORT_DEPTH => {
                     self.resolve(&module, import, depth + 1).unwrap_or(module)
                 }
@@ -352,6 +364,18 @@ mod tests {
             ("two.rs", "use crate::one; pub fn g() { one::f() }"),
         ]);
         assert_eq!(circle.len(), 1, "{circle:?}");
+    }
+
+    #[test]
+    fn a_module_with_a_path_attribute_is_not_its_parent() {
+        let files = [
+            (
+                "main.rs",
+                "mod one; #[path = \"other.rs\"] mod two; fn f() { one::g() }",
+            ),
+            ("one.rs", "use crate::two::Two; pub fn g() {}"),
+        ];
+        assert_eq!(check_files(&files), Vec::<String>::new());
     }
 
     #[test]

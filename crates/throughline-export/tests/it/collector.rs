@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use throughline_collector::{Addresses, Collector};
+use throughline_collector::{CollectorAddresses, CollectorServer};
 use throughline_export::{Compression, Config, Exporter, Protocol};
 use throughline_model::SpanSink as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::{LONG, config, span};
 
-async fn collector() -> Addresses {
+async fn collector() -> CollectorAddresses {
     let config = throughline_collector::Config {
         otlp_grpc_port: 0,
         otlp_http_port: 0,
@@ -19,7 +19,7 @@ async fn collector() -> Addresses {
         query_port: 0,
         ..throughline_collector::Config::default()
     };
-    let collector = Collector::bind(config).await.unwrap();
+    let collector = CollectorServer::bind(config).await.unwrap();
     let addresses = collector.addresses();
     tokio::spawn(collector.run(std::future::pending()));
     addresses

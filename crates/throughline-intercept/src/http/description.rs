@@ -108,6 +108,7 @@ fn span_name(method: Option<&str>, route: Option<&RouteTemplate>) -> String {
 
 impl AttributeWriter {
     fn push_text(&mut self, key: &'static str, value: &str) {
+        // A text cannot be cut within a character.
         let end = value.floor_char_boundary(self.max_value_bytes);
         let value = value.get(..end).unwrap_or_default();
         push(&mut self.attributes, key, value.to_owned());
@@ -132,7 +133,8 @@ impl AttributeWriter {
             DEFAULT_HTTP_PORT
         };
         // `server.port` is required on CLIENT spans; SERVER spans may omit the default port.
-        let port = port.or((direction == Direction::Outbound).then_some(default_port));
+        let is_required = direction == Direction::Outbound;
+        let port = port.or_else(|| is_required.then_some(default_port));
         push_some(&mut self.attributes, SERVER_PORT, port.map(i64::from));
     }
 

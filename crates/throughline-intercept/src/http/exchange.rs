@@ -23,14 +23,14 @@ const STATUS_SWITCHING_PROTOCOLS: u16 = 101;
 /// One request and its response, from the head of the request to its end.
 ///
 /// ```text
-///   Idle --handle_request--> Open --handle_response--> Open --handle_end--> Ended --poll_span--> span
-///                              |   (101, CONNECT: Ended) |                    ^
-///                              +----- handle_failure ----+--------------------+
+///   Idle --handle_request--> Open --handle_response--> Open --handle_end--> Ended --poll_span-->
+///                             |   (101, CONNECT: Ended) |                    ^
+///                             +----- handle_failure ----+--------------------+
 /// ```
 ///
 /// Events that make no sense in the current state are ignored. The driver ends every exchange with
-/// [`HttpExchange::handle_end`] or [`HttpExchange::handle_failure`] and then takes the span: the span
-/// of an exchange that is dropped before its end is lost.
+/// [`HttpExchange::handle_end`] or [`HttpExchange::handle_failure`] and then takes the span: the
+/// span of an exchange that is dropped before its end is lost.
 #[derive(Debug)]
 pub struct HttpExchange {
     settings: Arc<Settings>,
@@ -140,6 +140,7 @@ impl HttpExchange {
         let State::Open(open) = &mut self.state else {
             return;
         };
+        // RFC 9110, section 15.2: any number of interim responses may precede the final one.
         let is_upgrade = status == STATUS_SWITCHING_PROTOCOLS;
         if (100..200).contains(&status) && !is_upgrade {
             return;
@@ -236,6 +237,8 @@ impl HttpExchange {
         correlator: &impl CorrelatorAccess,
     ) -> StartedRequest {
         let new_request_id = self.new_request_id(headers);
+        // Unknown methods share a signature: clients must not be able to fill the statistics with
+        // them.
         let method = known_method(request.method).unwrap_or("HTTP");
         let call = OutboundCall {
             signature: request_signature(method, request.authority, request.target),
@@ -263,6 +266,7 @@ impl HttpExchange {
 
     /// Returns a new `x-request-id` if the request has none and is to get one.
     fn new_request_id(&mut self, headers: &dyn CarrierMut) -> Option<String> {
+        // An empty id identifies nothing, and is replaced like a missing one.
         let has_request_id = headers
             .last(REQUEST_ID)
             .is_some_and(|id| !id.trim_ascii().is_empty());
@@ -276,6 +280,7 @@ impl HttpExchange {
             Some(context) => SpanIdentity::child_of(context.clone(), span_id),
             None => SpanIdentity::root(self.ids.trace_id(), span_id),
         };
+        // The ratio decides only where no service before has.
         let sampling = Sampler::new(self.settings.sample_ratio)
             .resolve(parent.sampling_decision(), identity.trace_id);
         let context = identity.context(sampling);
@@ -335,6 +340,7 @@ impl HttpExchange {
     ) {
         let open = match std::mem::replace(&mut self.state, State::Ended(None)) {
             State::Open(open) => *open,
+            // A second end, or an end without a request, changes nothing.
             other @ (State::Idle | State::Ended(_)) => {
                 self.state = other;
                 return;
@@ -359,6 +365,7 @@ impl HttpExchange {
             }
         }
         self.state = State::Ended(open.span.map(|mut span| {
+            // Consumers of spans take a negative duration for corruption.
             span.end = now.max(span.start);
             outcome.apply_to(&mut span, self.direction);
             Box::new(span)

@@ -24,8 +24,8 @@ const STATUS_NAMES: [&str; 17] = [
 /// Status code of a call that succeeded.
 pub(super) const STATUS_OK: u32 = 0;
 
-/// Returns whether a content type is that of gRPC: `application/grpc`, with a subtype or parameters.
-/// gRPC-Web is another protocol, with its status in the body.
+/// Returns whether a content type is that of gRPC: `application/grpc`, with a subtype or
+/// parameters. gRPC-Web is another protocol, with its status in the body.
 pub(super) fn is_content_type(content_type: &str) -> bool {
     content_type
         .strip_prefix("application/grpc")
@@ -43,6 +43,7 @@ pub(super) fn status_name(status: u32) -> &'static str {
         .ok()
         .and_then(|status| STATUS_NAMES.get(status))
         .copied()
+        // gRPC: a client treats a code that it does not know as UNKNOWN.
         .unwrap_or("UNKNOWN")
 }
 

@@ -27,6 +27,7 @@ pub(super) fn replace_context(
         .iter()
         .chain(stale)
         .copied()
+        // Baggage belongs to the application and is forwarded unmodified.
         .filter(|format| *format != Format::Baggage)
         .collect();
     context::inject(&formats, context, &Baggage::default(), headers);
@@ -48,6 +49,7 @@ impl<'a> RequestHeaders<'a> {
     pub(super) fn context_formats(&self) -> Vec<Format> {
         let mut found = Vec::new();
         self.headers.each(&mut |name, _| {
+            // A malformed header counts as well: forwarded, it would be stale or invalid.
             if let Some(format) = Format::of_context_header(name)
                 && !found.contains(&format)
             {

@@ -85,8 +85,8 @@ impl ExchangeOutcome {
 
     /// Returns how an outbound call ended for the correlator: callers retry what failed.
     pub(super) fn call_outcome(&self) -> CallOutcome {
-        // 408, 425 and 429 ask the client to send the request again later (RFC 9110, section 15.5.9;
-        // RFC 8470, section 5.2; RFC 6585, section 4).
+        // 408, 425 and 429 ask the client to send the request again later (RFC 9110, section
+        // 15.5.9; RFC 8470, section 5.2; RFC 6585, section 4).
         let is_retryable = |status: u16| status >= 500 || matches!(status, 408 | 425 | 429);
         let is_success = self.failure.is_none()
             && self.status.is_some_and(|status| !is_retryable(status))

@@ -26,6 +26,7 @@ impl RouteTemplate {
             .0
             .strip_suffix('*')
             .map_or((&*self.0, false), |rest| (rest, true));
+        // Without variables the template is a plain prefix.
         if has_rest && !template.contains('{') {
             return path.starts_with(template);
         }
@@ -33,6 +34,7 @@ impl RouteTemplate {
         let mut parts = template.split('/').peekable();
         while let Some(part) = parts.next() {
             if has_rest && part.is_empty() && parts.peek().is_none() {
+                // The slash before `*` must be there, the rest after it may be empty.
                 return segments.next().is_some();
             }
             let is_variable = part.starts_with('{') && part.ends_with('}');

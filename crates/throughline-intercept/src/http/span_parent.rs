@@ -60,6 +60,7 @@ impl SpanParent {
     pub(super) fn sampling_decision(&self) -> Sampling {
         match &self.context {
             Some(context) => context.sampling,
+            // `b3: 0` and `b3: d` decide without naming a parent.
             None => self.sampling.unwrap_or(Sampling::Deferred),
         }
     }

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// Clients whose contexts are continued by inbound requests. A context of any other client is linked
-/// to, and a new trace begins.
+/// Clients whose contexts are continued by inbound requests. A context of any other client is
+/// linked to, and a new trace begins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum TrustPolicy {
     /// No client: the service is at the edge.
@@ -36,6 +36,7 @@ impl TrustPolicy {
             Self::Never => false,
             Self::Always => true,
             Self::From(networks) => {
+                // A client without an address (a Unix socket) is in no network.
                 peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer)))
             }
         }

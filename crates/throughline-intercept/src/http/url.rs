@@ -42,9 +42,11 @@ pub(super) fn full_url(request: &HttpRequestHead<'_>) -> String {
 impl<'a> AuthorityParts<'a> {
     pub(super) fn parse(authority: &'a str) -> Self {
         let (user_info, host_and_port) = match authority.rsplit_once('@') {
+            // At the last `@`, as browsers do: a password may contain others.
             Some((user_info, rest)) => (Some(user_info), rest),
             None => (None, authority),
         };
+        // RFC 3986, section 3.2.2: brackets delimit an IPv6 address and are not part of it.
         let bracketed = host_and_port
             .strip_prefix('[')
             .and_then(|rest| rest.split_once(']'));

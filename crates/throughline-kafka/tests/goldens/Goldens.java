@@ -1,12 +1,15 @@
-// Writes what Apache Kafka's own classes make of messages and of record batches, for tests/java.rs and tests/batch.rs to read.
+// Writes messages and record batches with Apache Kafka's own classes, for tests/java.rs and
+// tests/batch.rs.
 //
-// Every message that the crate opens, requests and responses, in every version that this Kafka has: once with all fields
-// that the version knows filled and an unknown tagged field in each structure, and once with all fields as they are by
-// default. Where the crate changes something (addresses, records, versions), the same message once more with that changed.
-// Every codec, as Java's producers write it. Run from the top of the repository, where `cargo xtask kafka` has fetched the
-// jars:
+// The messages are the requests and responses of the APIs in the table of src/api.rs, in every version
+// of this Kafka: once with all fields of the version set and an unknown tagged field in each structure,
+// and once with default values. Messages that the crate edits (addresses, records, versions) are
+// written once more with the edit. The batches are in every codec, as Java's producers write them.
 //
-//   java -cp '.tools/kafka-4.4.0/*' crates/throughline-kafka/tests/goldens/Goldens.java crates/throughline-kafka/tests/goldens
+// Run at the top of the repository, after `cargo xtask kafka` has fetched the jars:
+//
+//   java -cp '.tools/kafka-4.4.0/*' crates/throughline-kafka/tests/goldens/Goldens.java \
+//     crates/throughline-kafka/tests/goldens
 
 import java.lang.reflect.Method;
 import java.lang.reflect.ParameterizedType;
@@ -31,9 +34,9 @@ public class Goldens {
     static final ApiMessageType[] APIS = {
         ApiMessageType.PRODUCE, ApiMessageType.FETCH, ApiMessageType.METADATA, ApiMessageType.OFFSET_COMMIT,
         ApiMessageType.FIND_COORDINATOR, ApiMessageType.JOIN_GROUP, ApiMessageType.SYNC_GROUP,
-        ApiMessageType.SASL_HANDSHAKE, ApiMessageType.API_VERSIONS, ApiMessageType.INIT_PRODUCER_ID,
-        ApiMessageType.TXN_OFFSET_COMMIT, ApiMessageType.SASL_AUTHENTICATE, ApiMessageType.DESCRIBE_CLUSTER,
-        ApiMessageType.CONSUMER_GROUP_HEARTBEAT, ApiMessageType.SHARE_FETCH, ApiMessageType.SHARE_ACKNOWLEDGE,
+        ApiMessageType.SASL_HANDSHAKE, ApiMessageType.API_VERSIONS,
+        ApiMessageType.TXN_OFFSET_COMMIT, ApiMessageType.DESCRIBE_CLUSTER, ApiMessageType.CONSUMER_GROUP_HEARTBEAT,
+        ApiMessageType.SHARE_FETCH, ApiMessageType.SHARE_ACKNOWLEDGE,
     };
 
     static final ObjectMapper JSON = new ObjectMapper();
@@ -200,7 +203,7 @@ public class Goldens {
         }
     }
 
-    // === what a broker speaks, and less of it ===
+    // === supported versions, restricted ===
 
     static String clamped(short version) throws Exception {
         Map<String, Object> line = new LinkedHashMap<>();
@@ -267,7 +270,7 @@ public class Goldens {
         line.put("codec", codec);
         line.put("name", name);
         line.put("batch", hex(built(codec, records, false)));
-        // The same with the header in each record, by the same builder, not compressed.
+        // The same records with the new header, by the same builder, uncompressed.
         line.put("injected", name.equals("small") ? hex(built("none", records, true)) : null);
         List<Object> said = new ArrayList<>();
         for (SimpleRecord record : name.equals("small") ? records : List.<SimpleRecord>of()) said.add(said(record));

@@ -92,6 +92,7 @@ impl ClusterHandle for ClusterView {
     }
 
     fn correlate<T>(&self, look: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
+        // Sessions build their questions before they take this lock of the whole process.
         let correlator = self.cluster.correlator.as_ref()?;
         Some(correlator.with_correlator(look))
     }
@@ -103,6 +104,7 @@ impl ClusterHandle for ClusterView {
     fn local_address(&self, node_id: NodeId, host: &str, port: i32) -> Option<(Arc<str>, i32)> {
         let endpoints = self.cluster.endpoints.as_ref()?;
         // Responses may hold a null broker: node id -1, an empty host, port -1 or 0.
+        // Ports are i32 on the wire.
         let port = u16::try_from(port)
             .ok()
             .filter(|port| *port != 0 && node_id.0 >= 0 && !host.is_empty())?;

@@ -16,7 +16,7 @@ pub(super) type ReadExporterCounts = Arc<dyn Fn() -> ExporterCounts + Send + Syn
 /// The parts of the proxy that have metrics.
 pub(super) struct MetricsSources {
     pub(super) kafka: Arc<KafkaMetrics>,
-    pub(super) http: Arc<http::Metrics>,
+    pub(super) http: Arc<http::HttpMetrics>,
     pub(super) detection: Arc<DetectionMetrics>,
     pub(super) correlator: SharedCorrelator,
     pub(super) clusters: Vec<Arc<SharedCluster>>,
@@ -31,6 +31,7 @@ impl MetricsSources {
         if let Some(read_counts) = &self.exporter {
             self.kafka.update_exporter(&read_counts());
         }
+        // Each cluster is locked by itself, so that a scrape does not stop all connections.
         let gauges = ClusterGauges {
             held_bytes: self.sum(|state| state.held_bytes()),
             deliveries_open: self.sum(|state| state.pending_deliveries()),

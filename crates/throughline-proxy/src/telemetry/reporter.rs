@@ -54,6 +54,7 @@ impl Reporter {
                 metrics.records_injected.inc_by(u64::from(*records));
             }
             SessionEvent::Skipped { reason, records } => {
+                // Most reasons are frequent and harmless, so only a panic is logged.
                 metrics.passed(*reason, *records);
                 if *reason == SkipReason::Panic {
                     self.session_panicked();
@@ -80,6 +81,7 @@ impl Reporter {
             }
             SessionEvent::FramingFailed { side, error } => self.not_kafka(*side, error),
             SessionEvent::ClientSpeaksTls => self.client_speaks_tls(),
+            // Sessions may add events that need no report.
             _ => {}
         }
     }
@@ -97,6 +99,7 @@ impl Reporter {
 
     /// Reports that the system could not accept a connection.
     pub(crate) fn accept_failed(&self, error: &io::Error) {
+        // Not a failed connection: without a free file descriptor, the client stays in the backlog.
         if let Some(suppressed) = self.throttles.accept.permit() {
             tracing::warn!(
                 %error, suppressed,
@@ -156,6 +159,7 @@ impl Reporter {
 
     /// Reports a connection that ended by a panic of the proxy.
     pub(crate) fn connection_panicked(&self) {
+        // Not throttled: every panic is a bug.
         self.metrics.connection_failed(ConnectionFailure::Panic);
         tracing::error!(
             "connection closed by a panic of the proxy, the client will reconnect; \
@@ -184,8 +188,9 @@ impl Reporter {
         }
     }
 
-    fn not_kafka(&self, side: Side, loss: &FramingError) {
-        if let (Side::Broker, FramingError::Tls) = (side, loss) {
+    fn not_kafka(&self, side: Side, error: &FramingError) {
+        // A TLS alert of the broker answers our plain bytes, and has a remedy of its own.
+        if let (Side::Broker, FramingError::Tls) = (side, error) {
             if let Some(suppressed) = self.throttles.broker_speaks_tls.permit() {
                 tracing::warn!(
                     suppressed,
@@ -194,7 +199,7 @@ impl Reporter {
             }
         } else if let Some(suppressed) = self.throttles.not_kafka.permit() {
             tracing::warn!(
-                ?side, %loss, suppressed,
+                ?side, %error, suppressed,
                 "connection does not speak Kafka: its bytes pass without tracing; \
                  check the port that the client uses"
             );

@@ -1,4 +1,4 @@
-//! billing: a payment is a bank transfer and a row in a database, each a method with a span of its own.
+//! billing: a payment is a bank transfer and a database write, each a method with its own span.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 
-use crate::delay::Delays;
+use crate::delay::RandomDelays;
 
-struct BankTransaction(Arc<Delays>);
+struct BankTransaction(Arc<RandomDelays>);
 
-struct DbAccess(Arc<Delays>);
+struct DbAccess(Arc<RandomDelays>);
 
-pub(super) fn routes(delays: Arc<Delays>) -> Router {
+pub(super) fn routes(delays: Arc<RandomDelays>) -> Router {
     let parts = Arc::new((BankTransaction(Arc::clone(&delays)), DbAccess(delays)));
     Router::new()
         .route("/payment", get(payment))

@@ -1,7 +1,7 @@
-//! eshop: a checkout asks three services in turn and sends a record, for whose arrival it does not wait.
+//! eshop: a checkout calls three services in turn and sends a record without waiting for delivery.
 //!
-//! `/checkout?order=17` says which order it is; so do then the requests that it makes and the key of the record. Whoever compares traces
-//! with what really belongs together reads it there; nothing that makes traces does.
+//! `/checkout?order=17` names the order. The calls and the record's key carry it on, so that a test
+//! can compare traces with the requests that really belong together. No tracing code reads it.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use axum::routing::get;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
-use super::{Failure, for_order};
+use super::call::{UpstreamFailure, order_url};
 use crate::options::Settings;
-use crate::wiring::{Client, Producer, Wiring};
+use crate::wiring::{HttpClient, OrderProducer, ServiceWiring};
 
-struct Checkout {
-    client: Client,
-    producer: Producer,
-    /// What is asked, in this order.
+struct CheckoutState {
+    client: HttpClient,
+    producer: OrderProducer,
+    /// URLs to call, in this order.
     steps: [String; 3],
     topic: String,
 }
 
-pub(super) fn routes(settings: &Settings, wiring: &Wiring) -> Result<Router, KafkaError> {
+pub(super) fn routes(settings: &Settings, wiring: &ServiceWiring) -> Result<Router, KafkaError> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &settings.kafka);
-    let checkout = Checkout {
+    let state = CheckoutState {
         client: wiring.client(),
         producer: wiring.producer(&config)?,
         steps: [
@@ -37,31 +37,31 @@ pub(super) fn routes(settings: &Settings, wiring: &Wiring) -> Result<Router, Kaf
         topic: settings.topic.clone(),
     };
     Ok(Router::new()
-        .route("/checkout", get(answer))
-        .with_state(Arc::new(checkout)))
+        .route("/checkout", get(checkout))
+        .with_state(Arc::new(state)))
 }
 
-async fn answer(
-    State(checkout): State<Arc<Checkout>>,
+async fn checkout(
+    State(state): State<Arc<CheckoutState>>,
     RawQuery(query): RawQuery,
-) -> Result<String, Failure> {
+) -> Result<String, UpstreamFailure> {
     let order = query.as_deref().and_then(|query| {
         query
             .split('&')
             .find_map(|pair| pair.strip_prefix("order="))
     });
-    let mut answers = Vec::with_capacity(checkout.steps.len());
-    for step in &checkout.steps {
-        answers.push(
-            checkout
+    let mut responses = Vec::with_capacity(state.steps.len());
+    for step in &state.steps {
+        responses.push(
+            state
                 .client
-                .get(&for_order(step, order))
+                .get(&order_url(step, order))
                 .await
-                .map_err(Failure)?,
+                .map_err(UpstreamFailure)?,
         );
     }
-    checkout
+    state
         .producer
-        .send(&checkout.topic, order, "send email confirmation");
-    Ok(answers.join("<BR>"))
+        .send(&state.topic, order, "send email confirmation");
+    Ok(responses.join("<BR>"))
 }

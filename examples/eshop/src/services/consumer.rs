@@ -1,4 +1,4 @@
-//! kafka-consumer: for each record of the topic, asks notification to send an e-mail.
+//! kafka-consumer: calls notification to send an e-mail for each record of the topic.
 
 use std::sync::Mutex;
 
@@ -8,17 +8,17 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use tokio::sync::oneshot;
 
-use super::for_order;
+use super::call::order_url;
 use crate::options::Settings;
-use crate::wiring::Wiring;
+use crate::wiring::ServiceWiring;
 
-/// Tells once that the broker has assigned partitions.
-pub(crate) struct Assignment(Mutex<Option<oneshot::Sender<()>>>);
+/// Notifies once when the broker has assigned partitions.
+pub(crate) struct AssignmentNotifier(Mutex<Option<oneshot::Sender<()>>>);
 
-/// Starts to receive, in a task of its own; the answer resolves when partitions have been assigned.
+/// Starts the consumer in a task; the returned channel resolves when partitions are assigned.
 pub(super) fn start(
     settings: &Settings,
-    wiring: &Wiring,
+    wiring: &ServiceWiring,
 ) -> Result<oneshot::Receiver<()>, KafkaError> {
     let (sender, assigned) = oneshot::channel();
     let mut config = ClientConfig::new();
@@ -27,30 +27,30 @@ pub(super) fn start(
         .set("group.id", "eshop")
         .set("auto.offset.reset", "earliest")
         .set("allow.auto.create.topics", "true")
-        // A record counts as read once it has been handled.
+        // At least once: the offset is stored when the record has been handled.
         .set("enable.auto.offset.store", "false")
         .set("auto.commit.interval.ms", "500")
         .set("topic.metadata.refresh.interval.ms", "1000")
         .set("fetch.wait.max.ms", "10");
     let consumer = wiring.consumer(
         &config,
-        Assignment(Mutex::new(Some(sender))),
+        AssignmentNotifier(Mutex::new(Some(sender))),
         &settings.topic,
     )?;
     let client = wiring.client();
     let send_email = format!("{}/sendEmail", settings.notification);
-    tokio::spawn(consumer.each(move |order| {
-        let (client, send_email) = (client.clone(), for_order(&send_email, order.as_deref()));
+    tokio::spawn(consumer.for_each(move |order| {
+        let (client, send_email) = (client.clone(), order_url(&send_email, order.as_deref()));
         async move { client.get(&send_email).await.map(drop) }
     }));
     Ok(assigned)
 }
 
-// === impl Assignment ===
+// === impl AssignmentNotifier ===
 
-impl ClientContext for Assignment {}
+impl ClientContext for AssignmentNotifier {}
 
-impl ConsumerContext for Assignment {
+impl ConsumerContext for AssignmentNotifier {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Assign(partitions) = rebalance else {
             return;
@@ -60,7 +60,7 @@ impl ConsumerContext for Assignment {
         }
         let sender = self.0.lock().ok().and_then(|mut sender| sender.take());
         if let Some(sender) = sender {
-            // Nobody waits any more when the service is stopping.
+            // The receiver is gone when the service is stopping.
             sender.send(()).unwrap_or_default();
         }
     }

@@ -1,4 +1,4 @@
-//! How the services talk when nothing traces them: hyper and rdkafka, and not one tracing crate below them.
+//! Wiring without tracing: hyper and rdkafka, and no tracing crate among the dependencies.
 
 use std::time::Duration;
 
@@ -17,27 +17,27 @@ use tokio::net::TcpStream;
 
 use crate::record;
 
-/// Nothing more to set.
+/// No options.
 #[derive(Debug, Args)]
 pub(crate) struct WiringOptions {}
 
-pub(crate) struct Wiring;
+pub(crate) struct ServiceWiring;
 
 #[derive(Clone)]
-pub(crate) struct Client;
+pub(crate) struct HttpClient;
 
-pub(crate) struct Producer(FutureProducer);
+pub(crate) struct OrderProducer(FutureProducer);
 
-pub(crate) struct Consumer<C: ConsumerContext + 'static>(StreamConsumer<C>);
+pub(crate) struct OrderConsumer<C: ConsumerContext + 'static>(StreamConsumer<C>);
 
-/// A service that does not answer within this time counts as failed.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a service to respond.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-// === impl Wiring ===
+// === impl ServiceWiring ===
 
-impl Wiring {
-    #[expect(clippy::unnecessary_wraps, reason = "the traced twin can fail")]
-    pub(crate) fn start(_: &crate::options::Options) -> Result<Self, Vec<String>> {
+impl ServiceWiring {
+    #[expect(clippy::unnecessary_wraps, reason = "the traced variant can fail")]
+    pub(crate) fn start(_: &WiringOptions, _service: &str) -> Result<Self, Vec<String>> {
         Ok(Self)
     }
 
@@ -45,12 +45,12 @@ impl Wiring {
         routes
     }
 
-    pub(crate) fn client(&self) -> Client {
-        Client
+    pub(crate) fn client(&self) -> HttpClient {
+        HttpClient
     }
 
-    pub(crate) fn producer(&self, config: &ClientConfig) -> Result<Producer, KafkaError> {
-        Ok(Producer(config.create()?))
+    pub(crate) fn producer(&self, config: &ClientConfig) -> Result<OrderProducer, KafkaError> {
+        Ok(OrderProducer(config.create()?))
     }
 
     pub(crate) fn consumer<C: ConsumerContext + 'static>(
@@ -58,27 +58,30 @@ impl Wiring {
         config: &ClientConfig,
         context: C,
         topic: &str,
-    ) -> Result<Consumer<C>, KafkaError> {
+    ) -> Result<OrderConsumer<C>, KafkaError> {
         let consumer: StreamConsumer<C> = config.create_with_context(context)?;
         consumer.subscribe(&[topic])?;
-        Ok(Consumer(consumer))
+        Ok(OrderConsumer(consumer))
     }
 
     #[expect(
         clippy::unused_async,
-        reason = "the traced twin waits for its last spans"
+        reason = "the traced variant waits for its last spans"
     )]
     pub(crate) async fn stop(self) {}
 }
 
-// === impl Client ===
+// === impl HttpClient ===
 
-impl Client {
-    /// The body of a successful answer, else what went wrong.
+impl HttpClient {
+    /// Returns the body of a successful response.
+    ///
+    /// # Errors
+    /// With a sentence for the log.
     pub(crate) async fn get(&self, url: &str) -> Result<String, String> {
-        let answer = tokio::time::timeout(TIMEOUT, fetch(url)).await;
-        answer
-            .unwrap_or_else(|_| Err("no answer in time".into()))
+        let response = tokio::time::timeout(RESPONSE_TIMEOUT, fetch(url)).await;
+        response
+            .unwrap_or_else(|_| Err("timed out".into()))
             .map_err(|error| format!("GET {url}: {error}"))
     }
 }
@@ -88,14 +91,14 @@ async fn fetch(url: &str) -> Result<String, Box<dyn std::error::Error + Send + S
     let authority = uri.authority().ok_or("the URL has no host")?;
     let stream = TcpStream::connect((authority.host(), authority.port_u16().unwrap_or(80))).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the exchange; an error of its own reaches us through the request as well.
+    // The task ends with the exchange; its error also fails the request.
     tokio::spawn(async move { connection.await.unwrap_or_default() });
     let request = Request::get(uri.path_and_query().map_or("/", |target| target.as_str()))
         .header(header::HOST, authority.as_str())
         .body(Body::empty())?;
-    let answer = sender.send_request(request).await?;
-    let status = answer.status();
-    let body = String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = String::from_utf8(response.into_body().collect().await?.to_bytes().into())?;
     if status.is_success() {
         Ok(body)
     } else {
@@ -103,23 +106,23 @@ async fn fetch(url: &str) -> Result<String, Box<dyn std::error::Error + Send + S
     }
 }
 
-// === impl Producer ===
+// === impl OrderProducer ===
 
-impl Producer {
-    /// Hands the record to the client library; its fate is only logged.
+impl OrderProducer {
+    /// Enqueues the record and logs a failed delivery.
     pub(crate) fn send(&self, topic: &str, order: Option<&str>, value: &str) {
-        record::watch(self.0.send_result(FutureRecord {
+        record::log_delivery(self.0.send_result(FutureRecord {
             key: order,
             ..FutureRecord::to(topic).payload(value)
         }));
     }
 }
 
-// === impl Consumer ===
+// === impl OrderConsumer ===
 
-impl<C: ConsumerContext + 'static> Consumer<C> {
-    /// Hands each record's order to `handle`, one after the other, for ever.
-    pub(crate) async fn each<F, H>(self, handle: F)
+impl<C: ConsumerContext + 'static> OrderConsumer<C> {
+    /// Calls `handle` with the order of each record, one after the other, forever.
+    pub(crate) async fn for_each<F, H>(self, handle: F)
     where
         F: Fn(Option<String>) -> H + Send + 'static,
         H: Future<Output = Result<(), String>> + Send,

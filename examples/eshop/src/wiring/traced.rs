@@ -1,5 +1,5 @@
-//! How the services talk when the SDK traces them. The twin of `bare.rs`, with the same functions; the services know no
-//! difference.
+//! Wiring with tracing by the SDK. It has the same functions as `bare.rs`, so the services are
+//! the same in both variants.
 
 use std::time::Duration;
 
@@ -13,52 +13,55 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use throughline::http::{ClientTracing, ServerLayer};
 use throughline::kafka::{self, Handling, Naming, Settings};
 
-use crate::record;
+use crate::{output, record};
 
 #[derive(Debug, Args)]
 pub(crate) struct WiringOptions {
-    /// What leaves spans: rest (HTTP only), kafka (the producer and the consumer too, but nothing is active while a record
-    /// is handled) or linked (the consumer's span is active while a record is handled)
+    /// Instrumentation: rest (HTTP only), kafka (also producer and consumer), or linked (also keeps
+    /// the consumer span active while a record is handled)
     #[arg(long, env = "ESHOP_MODE", default_value = "linked")]
     mode: String,
 }
 
 /// The states of the article's trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum TraceMode {
     Rest,
     Kafka,
     Linked,
 }
 
-pub(crate) struct Wiring {
-    mode: Mode,
+pub(crate) struct ServiceWiring {
+    mode: TraceMode,
     telemetry: throughline::Guard,
 }
 
 #[derive(Clone)]
-pub(crate) struct Client(ClientWithMiddleware);
+pub(crate) struct HttpClient(ClientWithMiddleware);
 
-pub(crate) enum Producer {
+pub(crate) enum OrderProducer {
     Plain(FutureProducer),
     Traced(kafka::Producer<FutureProducer>),
 }
 
-pub(crate) enum Consumer<C: ConsumerContext + 'static> {
+pub(crate) enum OrderConsumer<C: ConsumerContext + 'static> {
     Plain(StreamConsumer<C>),
     Traced(kafka::Consumer<StreamConsumer<C>>),
 }
 
-/// A service that does not answer within this time counts as failed.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a service to respond.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-// === impl Wiring ===
+// === impl ServiceWiring ===
 
-impl Wiring {
-    /// Sets up telemetry by the `OTEL_*` variables; tells every mistake in them, and in the mode.
-    pub(crate) fn start(options: &crate::options::Options) -> Result<Self, Vec<String>> {
-        let mode = Mode::read(&options.wiring.mode);
-        match (mode, throughline::init(&options.service)) {
+impl ServiceWiring {
+    /// Configures telemetry from the `OTEL_*` variables.
+    ///
+    /// # Errors
+    /// Lists every mistake in the variables and in the mode.
+    pub(crate) fn start(options: &WiringOptions, service: &str) -> Result<Self, Vec<String>> {
+        let mode = TraceMode::parse(&options.mode);
+        match (mode, throughline::init(service)) {
             (Ok(mode), Ok(telemetry)) => Ok(Self { mode, telemetry }),
             (mode, telemetry) => {
                 let others = telemetry
@@ -74,19 +77,19 @@ impl Wiring {
         routes.layer(ServerLayer::new())
     }
 
-    pub(crate) fn client(&self) -> Client {
-        Client(
+    pub(crate) fn client(&self) -> HttpClient {
+        HttpClient(
             ClientBuilder::new(reqwest::Client::new())
                 .with(ClientTracing::new())
                 .build(),
         )
     }
 
-    pub(crate) fn producer(&self, config: &ClientConfig) -> Result<Producer, KafkaError> {
+    pub(crate) fn producer(&self, config: &ClientConfig) -> Result<OrderProducer, KafkaError> {
         let producer: FutureProducer = config.create()?;
         Ok(match self.settings() {
-            None => Producer::Plain(producer),
-            Some(settings) => Producer::Traced(kafka::Producer::new(producer, settings)),
+            None => OrderProducer::Plain(producer),
+            Some(settings) => OrderProducer::Traced(kafka::Producer::new(producer, settings)),
         })
     }
 
@@ -95,29 +98,29 @@ impl Wiring {
         config: &ClientConfig,
         context: C,
         topic: &str,
-    ) -> Result<Consumer<C>, KafkaError> {
+    ) -> Result<OrderConsumer<C>, KafkaError> {
         let consumer: StreamConsumer<C> = config.create_with_context(context)?;
         consumer.subscribe(&[topic])?;
         Ok(match self.settings() {
-            None => Consumer::Plain(consumer),
-            Some(settings) => Consumer::Traced(kafka::Consumer::new(consumer, settings)),
+            None => OrderConsumer::Plain(consumer),
+            Some(settings) => OrderConsumer::Traced(kafka::Consumer::new(consumer, settings)),
         })
     }
 
-    /// Waits for the last spans to go out.
+    /// Sends the remaining spans.
     pub(crate) async fn stop(self) {
         let flush = tokio::task::spawn_blocking(move || self.telemetry.shutdown());
         if let Err(error) = flush.await {
-            crate::log(&format!("telemetry did not stop: {error}"));
+            output::log(&format!("telemetry shutdown failed: {error}"));
         }
     }
 
-    /// How Kafka is traced; not at all in mode `rest`.
+    /// Returns the Kafka settings; none in mode `rest`.
     fn settings(&self) -> Option<Settings> {
         let handling = match self.mode {
-            Mode::Rest => return None,
-            Mode::Kafka => Handling::Interceptor,
-            Mode::Linked => Handling::Active,
+            TraceMode::Rest => return None,
+            TraceMode::Kafka => Handling::Interceptor,
+            TraceMode::Linked => Handling::Active,
         };
         Some(
             Settings::default()
@@ -127,15 +130,15 @@ impl Wiring {
     }
 }
 
-// === impl Mode ===
+// === impl TraceMode ===
 
-impl Mode {
-    fn read(text: &str) -> Result<Self, String> {
+impl TraceMode {
+    fn parse(text: &str) -> Result<Self, String> {
         match text {
             "rest" => Ok(Self::Rest),
             "kafka" => Ok(Self::Kafka),
             "linked" => Ok(Self::Linked),
-            _ => Err(format!("--mode is '{text}': give rest, kafka or linked")),
+            _ => Err(format!("--mode {text}: expected rest, kafka or linked")),
         }
     }
 }
@@ -144,18 +147,21 @@ fn texts(mistakes: &throughline::Mistakes) -> Vec<String> {
     mistakes.iter().map(ToString::to_string).collect()
 }
 
-// === impl Client ===
+// === impl HttpClient ===
 
-impl Client {
-    /// The body of a successful answer, else what went wrong.
+impl HttpClient {
+    /// Returns the body of a successful response.
+    ///
+    /// # Errors
+    /// With a sentence for the log.
     pub(crate) async fn get(&self, url: &str) -> Result<String, String> {
-        let answer = async {
-            let answer = self.0.get(url).timeout(TIMEOUT).send().await?;
-            let status = answer.status();
-            let body = answer.text().await?;
+        let response = async {
+            let response = self.0.get(url).timeout(RESPONSE_TIMEOUT).send().await?;
+            let status = response.status();
+            let body = response.text().await?;
             Ok::<_, reqwest_middleware::Error>((status, body))
         };
-        match answer.await {
+        match response.await {
             Ok((status, body)) if status.is_success() => Ok(body),
             Ok((status, body)) => Err(format!("GET {url}: {status} {body}")),
             Err(error) => Err(format!("GET {url}: {:#}", anyhow::Error::from(error))),
@@ -163,27 +169,27 @@ impl Client {
     }
 }
 
-// === impl Producer ===
+// === impl OrderProducer ===
 
-impl Producer {
-    /// Hands the record to the client library; its fate is only logged.
+impl OrderProducer {
+    /// Enqueues the record and logs a failed delivery.
     pub(crate) fn send(&self, topic: &str, order: Option<&str>, value: &str) {
         let email = FutureRecord {
             key: order,
             ..FutureRecord::to(topic).payload(value)
         };
         match self {
-            Self::Plain(producer) => record::watch(producer.send_result(email)),
-            Self::Traced(producer) => record::watch(producer.send_result(email)),
+            Self::Plain(producer) => record::log_delivery(producer.send_result(email)),
+            Self::Traced(producer) => record::log_delivery(producer.send_result(email)),
         }
     }
 }
 
-// === impl Consumer ===
+// === impl OrderConsumer ===
 
-impl<C: ConsumerContext + 'static> Consumer<C> {
-    /// Hands each record's order to `handle`, one after the other, for ever.
-    pub(crate) async fn each<F, H>(self, handle: F)
+impl<C: ConsumerContext + 'static> OrderConsumer<C> {
+    /// Calls `handle` with the order of each record, one after the other, forever.
+    pub(crate) async fn for_each<F, H>(self, handle: F)
     where
         F: Fn(Option<String>) -> H + Send + 'static,
         H: Future<Output = Result<(), String>> + Send,

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::message::cluster::{DescribeClusterResponse, MetadataResponse};
-use throughline_kafka::message::endpoint::BrokerEndpoint;
+use throughline_kafka::message::endpoint::NodeEndpoint;
 use throughline_kafka::message::{ApiMessage, BodySplice, ParseOutcome, address};
 use throughline_kafka::wire::{Error, WireField};
 
@@ -75,7 +75,7 @@ fn rewrite(
     response: &ApiFrame<'_>,
 ) -> Result<Option<Bytes>, Error> {
     splice.clear();
-    let local_address = |broker: &BrokerEndpoint<'_>| {
+    let local_address = |broker: &NodeEndpoint<'_>| {
         cluster.local_address(broker.node_id, broker.host.text()?, broker.port)
     };
     let (api, version) = (response.api, response.version);

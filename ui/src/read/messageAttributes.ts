@@ -1,0 +1,61 @@
+/**
+ * Reads the message attributes of a span, in current and former OpenTelemetry names and in
+ * OpenTracing's.
+ */
+import type { AttributeRecord } from './records';
+
+export interface MessageAttributes {
+  readonly topic: string;
+  readonly group: string;
+  readonly partition: number | null;
+  readonly offset: number | null;
+  readonly lag: number | null;
+}
+
+const TOPIC = ['messaging.destination.name', 'messaging.destination', 'message_bus.destination'];
+const GROUP = [
+  'messaging.consumer.group.name',
+  'messaging.kafka.consumer.group',
+  'messaging.kafka.consumer_group',
+];
+const PARTITION = [
+  'messaging.destination.partition.id',
+  'messaging.kafka.destination.partition',
+  'messaging.kafka.partition',
+  'partition',
+];
+const OFFSET = ['messaging.kafka.offset', 'messaging.kafka.message.offset', 'offset'];
+const LAG = ['throughline.kafka.lag', 'messaging.kafka.lag', 'kafka.lag'];
+
+export function readMessageAttributes(
+  attributes: readonly AttributeRecord[],
+): MessageAttributes | undefined {
+  const topic = text(attributes, TOPIC);
+  if (!topic) return undefined;
+  return {
+    topic,
+    group: text(attributes, GROUP),
+    partition: number(attributes, PARTITION),
+    offset: number(attributes, OFFSET),
+    lag: number(attributes, LAG),
+  };
+}
+
+function find(attributes: readonly AttributeRecord[], names: readonly string[]): unknown {
+  for (const name of names) {
+    const found = attributes.find((attribute) => attribute.key === name);
+    if (found) return found.value;
+  }
+  return undefined;
+}
+
+function text(attributes: readonly AttributeRecord[], names: readonly string[]): string {
+  const value = find(attributes, names);
+  return value === undefined || value === null ? '' : String(value);
+}
+
+function number(attributes: readonly AttributeRecord[], names: readonly string[]): number | null {
+  const value = find(attributes, names);
+  const parsed = value === undefined || value === null || value === '' ? NaN : Number(value);
+  return Number.isFinite(parsed) ? parsed : null;
+}
