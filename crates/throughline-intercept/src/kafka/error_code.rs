@@ -164,6 +164,7 @@ pub(super) fn name(code: i16) -> &'static str {
         .ok()
         .and_then(|code| NAMES.get(code))
         .copied()
+        // A fixed set of names keeps the number of `error.type` values small.
         .unwrap_or("UNKNOWN_SERVER_ERROR")
 }
 

@@ -29,16 +29,16 @@ use self::panic_guard::{guard, guard_event};
 use super::{ClusterHandle, ConnectionEndpoints, SessionEvent, Settings};
 use crate::{Side, Timestamp};
 
-/// One connection between a client and a broker. Takes the bytes of both sides, returns them as they
-/// are to be forwarded, and records spans of what the client does.
+/// One connection between a client and a broker. Takes the bytes of both sides, returns them as
+/// they are to be forwarded, and records spans of what the client does.
 ///
 /// Input goes through `handle_*`. After each call drain [`KafkaSession::poll_transmit`],
-/// [`KafkaSession::poll_span`] and [`KafkaSession::poll_event`] until they return [`None`], and call
-/// [`KafkaSession::handle_timeout`] at the time of [`KafkaSession::poll_timeout`]. Time never steps
-/// back.
+/// [`KafkaSession::poll_span`] and [`KafkaSession::poll_event`] until they return [`None`], and
+/// call [`KafkaSession::handle_timeout`] at the time of [`KafkaSession::poll_timeout`]. Time never
+/// steps back.
 ///
-/// At the end of a connection, whichever side ended it, call [`KafkaSession::handle_close`] for both
-/// sides: spans that wait for a response are closed then.
+/// At the end of a connection, whichever side ended it, call [`KafkaSession::handle_close`] for
+/// both sides: spans that wait for a response are closed then.
 ///
 /// ```text
 ///                +-- pass:   forwarded as it arrives
@@ -134,15 +134,15 @@ impl<C: ClusterHandle> KafkaSession<C> {
         &self.connection.context.client.endpoints
     }
 
-    /// Returns whether the client has sent whole requests only: a driver that drains its connections
-    /// may stop reading here.
+    /// Returns whether the client has sent whole requests only: a driver that drains its
+    /// connections may stop reading here.
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
         self.connection.requests.framer.is_at_frame_boundary()
     }
 
-    /// Returns whether both streams are between two frames and no response is awaited: a driver that
-    /// drains its connections may close this one now. Never true once framing has failed.
+    /// Returns whether both streams are between two frames and no response is awaited: a driver
+    /// that drains its connections may close this one now. Never true once framing has failed.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.is_between_requests()

@@ -134,6 +134,7 @@ impl Settings {
     pub fn topic(&self, name: &str) -> &TopicSettings {
         self.topics
             .iter()
+            // In order: the user puts exceptions before the rule.
             .find(|(pattern, _)| pattern.matches(name))
             .map_or(&self.default, |(_, settings)| settings)
     }
@@ -186,7 +187,8 @@ impl Default for Settings {
 // === impl TopicSettings ===
 
 impl TopicSettings {
-    /// Returns the defaults under a naming convention. opentracing-kafka-client has no commit spans.
+    /// Returns the defaults under a naming convention. opentracing-kafka-client has no commit
+    /// spans.
     #[must_use]
     pub const fn of(naming: SpanNaming) -> Self {
         Self {

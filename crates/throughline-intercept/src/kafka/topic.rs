@@ -31,8 +31,8 @@ const MAX_TOPIC_NAMES: usize = 1024;
 /// Alphabet of base64 for URLs (RFC 4648, section 5).
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Formats an id that stands in for an unknown name: `id:`, and the id as Kafka's
-/// `Uuid.toString` writes it, in base64 for URLs without padding.
+/// Formats an id in place of an unknown name: `id:`, and the id as Kafka's `Uuid.toString` writes
+/// it, in base64 for URLs without padding.
 pub(super) fn format_id(id: TopicId) -> String {
     let mut out = String::from("id:");
     for group in id.0.chunks(3) {
@@ -67,6 +67,7 @@ impl TopicNames {
 
     /// Returns a shared copy of a name.
     pub(super) fn intern(&mut self, name: &str) -> Arc<str> {
+        // Requests name the same few topics again and again.
         if let Some(known) = self.0.get(name) {
             return Arc::clone(known);
         }

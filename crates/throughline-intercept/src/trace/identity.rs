@@ -48,6 +48,7 @@ impl SpanIdentity {
             trace_id: self.trace_id,
             span_id: self.span_id,
             sampling,
+            // Passed on, never set: ids made here may be part of a trace with ids of another kind.
             random: self.flags & flag::RANDOM != 0,
             trace_state: self.trace_state.clone(),
         }

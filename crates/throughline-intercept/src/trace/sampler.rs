@@ -27,6 +27,7 @@ impl Sampler {
         match decision {
             Sampling::Deferred if self.selects(trace_id) => Sampling::Sample,
             Sampling::Deferred => Sampling::Drop,
+            // The sender has decided: a part of a trace would be worse than none or all.
             Sampling::Drop | Sampling::Sample | Sampling::Debug => decision,
         }
     }

@@ -27,7 +27,7 @@ const DELIVER_VALUES: [(&str, DeliveryMode); 2] = [
 ];
 
 const SERVICE_NAME: &str = "service.name";
-/// Service name of a client without a client.id, where no service name is configured.
+/// ServiceNaming name of a client without a client.id, where no service name is configured.
 const FALLBACK_SERVICE_NAME: &str = "kafka-client";
 const PROPAGATORS: &str = "OTEL_PROPAGATORS";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";

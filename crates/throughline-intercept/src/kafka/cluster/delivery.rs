@@ -82,6 +82,7 @@ impl DeliveryTable {
         max_deliveries: usize,
     ) -> u32 {
         let mut dropped = 0_u32;
+        // Taken out, so that a queue that ends up empty is not put back.
         let mut queue = self.queues.remove(&key).unwrap_or_default();
         for delivery in deliveries {
             if queue.insert(delivery.offset, delivery).is_some() {
@@ -131,6 +132,7 @@ impl DeliveryTable {
         if now < self.next_sweep {
             return 0;
         }
+        // A sweep visits every queue, and this runs for each delivery of a partition.
         self.next_sweep = now.saturating_add(SWEEP_INTERVAL);
         let before = self.count;
         let Self { queues, count, .. } = self;

@@ -45,6 +45,7 @@ impl<K: Clone + Eq + Hash, V> FifoMap<K, V> {
             return;
         }
         if self.values.len() >= self.capacity
+            // The order holds each key once, so that its length equals that of the map.
             && let Some(oldest) = self.order.pop_front()
         {
             self.values.remove(&oldest);

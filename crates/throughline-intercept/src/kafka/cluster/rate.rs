@@ -27,6 +27,7 @@ impl TokenBucket {
     pub(super) fn take(&mut self, now: Timestamp, per_second: u32, wanted: u32) -> u32 {
         let elapsed = now.saturating_sub(self.last);
         self.saved = self.saved.saturating_add(elapsed).min(SECOND);
+        // Connections read the clock before they get the lock: time may seem to step back.
         self.last = self.last.max(now);
         // A rate of 0 has no price: nothing is ever admitted.
         let Some(price) = SECOND.checked_div(u64::from(per_second)) else {

@@ -93,6 +93,7 @@ impl ClusterState {
     pub fn group(&self, client: &ClientKey) -> Option<Arc<str>> {
         match self.groups.get(client) {
             Some(GroupMembership::One(group)) => Some(Arc::clone(group)),
+            // A wrong group would settle the deliveries of another one.
             Some(GroupMembership::Several) | None => None,
         }
     }
@@ -105,6 +106,7 @@ impl ClusterState {
                 self.groups.insert(client.clone(), membership);
             }
             Some(GroupMembership::One(known)) if **known == *group => {}
+            // For good: nothing shows when a client has stopped to use the other group.
             Some(known) => *known = GroupMembership::Several,
         }
     }
@@ -184,7 +186,8 @@ impl ClusterState {
         is_allowed
     }
 
-    /// Reserves bytes for a frame that must be buffered, whatever the budget: other frames get less.
+    /// Reserves bytes for a frame that must be buffered, whatever the budget: other frames get
+    /// less.
     pub fn force_reserve_bytes(&mut self, bytes: usize) {
         self.held_bytes = self.held_bytes.saturating_add(bytes);
     }

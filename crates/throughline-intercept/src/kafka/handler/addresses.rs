@@ -53,6 +53,7 @@ fn learn_cluster_id(cluster: &impl ClusterHandle, id: Option<WireField<'_>>) {
 }
 
 fn learn_topics(cluster: &impl ClusterHandle, metadata: &MetadataResponse<'_>) {
+    // A topic with an error may lack its name or its id.
     let topics = metadata.topics.iter().filter(|it| it.error_code == 0);
     // Collected first: the response is not parsed under the lock.
     let names: Vec<_> = topics
@@ -82,6 +83,7 @@ fn rewrite(
     if splice.is_empty() {
         return Ok(None);
     }
+    // Sized by the frame that is here, not by a length in it.
     let mut out = Vec::with_capacity(response.bytes.len());
     splice.reseal(response.bytes, response.body_start, &mut out)?;
     Ok(Some(out.into()))
@@ -109,6 +111,7 @@ impl<C: ClusterHandle> Handler<C> for AddressHandler {
         if learn(context, response).is_err() {
             context.out.skip(SkipReason::Malformed, 0);
         }
+        // A frame over the size limit has been forwarded, whatever is in it.
         if !response.is_buffered || !context.cluster.is_addressed() {
             return None;
         }

@@ -37,6 +37,7 @@ impl ClientIdentity {
 
     /// Takes the client id of a request header.
     pub(in crate::kafka) fn set_client_id(&mut self, client_id: Option<&str>, settings: &Settings) {
+        // An empty id identifies nobody: the resource keeps its own name.
         let client_id = client_id.filter(|id| !id.is_empty());
         if self.key.client_id.as_deref() != client_id {
             self.key.client_id = client_id.map(Arc::from);
@@ -52,6 +53,7 @@ impl ClientIdentity {
         self.resource = match (settings.service, &self.key.client_id) {
             (ServiceNaming::ByClientId, Some(id)) => {
                 let others = base.attributes.iter();
+                // Attribute keys of a resource are unique (OpenTelemetry, "Attribute Collections").
                 let others = others.filter(|it| it.key != SERVICE_NAME).cloned();
                 let service = KeyValue::new(SERVICE_NAME, id);
                 let attributes = std::iter::once(service).chain(others).collect();

@@ -73,6 +73,7 @@ fn rejected_partitions<C: ClusterHandle>(
     let mut rejected = HashSet::new();
     let mut inspect = |topic: &TopicRef<'_>, partition: OffsetCommitResponsePartition| {
         if partition.error_code != error_code::NONE
+            // A name that is not UTF-8 was left out of the request as well.
             && let Some(topic) = context.topics.key(topic)
         {
             let index = partition.partition_index;
@@ -110,6 +111,7 @@ impl PendingCommit {
         sent_at: Timestamp,
     ) -> Self {
         let group = group.text().unwrap_or_default();
+        // A consumer that assigns partitions to itself never joins its group: it names it only here.
         context.learn_group(group);
         Self {
             group: group.into(),
@@ -128,6 +130,7 @@ impl PendingCommit {
             return;
         };
         let max_partitions = context.settings.limits.max_partitions;
+        // A request may name any number of partitions: the rest is not traced.
         let room = max_partitions.saturating_sub(self.offsets.len());
         self.offsets
             .extend(offsets.take(room).map(|(index, offset)| {
@@ -162,6 +165,7 @@ impl<C: ClusterHandle> Handler<C> for CommitHandler {
             return None;
         };
         for (partition, offset) in &pending.offsets {
+            // A partition that the response leaves out counts as accepted: brokers answer all of them.
             if rejected.contains(partition) {
                 continue;
             }

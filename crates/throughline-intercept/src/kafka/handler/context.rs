@@ -54,6 +54,7 @@ impl<C: ClusterHandle> HandlerContext<C> {
 
     /// Records the group that the client names.
     pub(super) fn learn_group(&mut self, group: &str) {
+        // Compared first: heartbeats name the group every few seconds.
         if self.client.group.as_deref() != Some(group) && !group.is_empty() {
             self.client.group = Some(group.into());
         }
@@ -66,6 +67,7 @@ impl<C: ClusterHandle> HandlerContext<C> {
     pub(super) fn group(&self) -> Option<Arc<str>> {
         self.cluster
             .with_state(|state| state.group(&self.client.key))
+            // A connection belongs to one client: its own word holds even if the key is ambiguous.
             .or_else(|| self.client.group.clone())
     }
 

@@ -70,10 +70,12 @@ pub(super) fn inspect_sent<C: ClusterHandle>(
     // More records than spans may be open cannot all have one: their causes are not needed.
     for record in records.map_while(Result::ok).take(limits.max_open_spans) {
         let extracted = record_context::extract(&record, &context.settings);
+        // A context in the record is exact evidence: there is nothing to ask.
         if !matches!(extracted, ExtractedContext::Context(_)) {
             calls.push(OutboundCall {
                 signature,
                 created_at: create_time(batch, &record),
+                // The response of the broker says nothing about the application: none is awaited.
                 carried: None,
                 tokens: extract_tokens(extractor, &record),
                 expects_response: false,
@@ -100,6 +102,7 @@ fn find_parents(
     now: Timestamp,
 ) -> Vec<ParentDecision> {
     let mut parents = Vec::with_capacity(calls.len());
+    // All connections of the process share the correlator: none may keep it for long.
     for chunk in calls.chunks(CORRELATOR_CHUNK) {
         cluster.correlate(|correlator| {
             for call in chunk {
@@ -133,7 +136,7 @@ fn extract_tokens(extractor: &TokenExtractor, record: &Record<'_>) -> TokenSet {
     })
 }
 
-/// Reports that records were delivered which cannot be read: what they cause cannot be attributed.
+/// Reports that unreadable records were delivered: calls that they cause cannot be attributed.
 pub(super) fn report_unreadable(cluster: &impl ClusterHandle, now: Timestamp) {
     cluster.correlate(|correlator| correlator.suspend_inference(now));
 }
@@ -146,6 +149,7 @@ pub(super) fn report_settled(
     now: Timestamp,
 ) {
     let range: RangeInclusive<i64> = match offsets {
+        // A committed offset is that of the next record to read.
         SettledOffsets::Before(end) => i64::MIN..=end.0.saturating_sub(1),
         SettledOffsets::Range(range) => range.start().0..=range.end().0,
     };

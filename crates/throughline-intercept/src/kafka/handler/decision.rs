@@ -30,12 +30,14 @@ pub(super) fn decide_send<C: ClusterHandle>(
     let decision = match extracted {
         ExtractedContext::Context(sender) => {
             // The application propagates contexts itself: its context is continued, not replaced.
+            // B3 without a sampling field leaves the decision to the receiver.
             let is_sampled = sampler.is_sampled(sender.sampling, sender.trace_id);
             let is_admitted = context.budget.admit(&context.cluster, is_sampled, now);
             let span = is_admitted.then(|| SpanIdentity::child_of(sender, context.ids.span_id()));
             return SendDecision { span, inject: None };
         }
         ExtractedContext::Decision(Sampling::Drop | Sampling::Deferred) => {
+            // `b3: 0` has no ids to continue; a new context would contradict the decision.
             context.budget.count_unsampled();
             return SendDecision::default();
         }
@@ -96,6 +98,7 @@ pub(super) fn decide_delivery<C: ClusterHandle>(
     };
     let (trace_id, span_id) = (context.ids.trace_id(), context.ids.span_id());
     let is_sampled = sampler.is_sampled(decision, trace_id);
+    // Sampling first: records that are left out must not use up the rate.
     let is_admitted = context.budget.admit(&context.cluster, is_sampled, now);
     is_admitted.then(|| SpanIdentity::root(trace_id, span_id))
 }

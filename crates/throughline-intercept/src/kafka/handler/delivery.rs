@@ -151,6 +151,7 @@ impl PartitionDelivery {
                         self.read_batch(context, reader, &batch);
                     }
                 }
+                // A fetch is cut at its maximum size; the client fetches the rest again.
                 RecordSetEntry::Partial(_) => {}
                 RecordSetEntry::LegacyMessageSet { .. } => {
                     context.out.skip(SkipReason::OldFormat, 0);
@@ -166,6 +167,7 @@ impl PartitionDelivery {
         reader: &mut BatchReader,
         batch: &RecordBatch<'_>,
     ) {
+        // Markers are for the client itself, and compaction may leave batches without records.
         if batch.is_control() || batch.record_count() <= 0 {
             return;
         }
@@ -180,6 +182,7 @@ impl PartitionDelivery {
         };
         let mut decided = Vec::new();
         for (read, record) in (0..).zip(records) {
+            // Lengths are relative to each other: behind a malformed record nothing can be read.
             let Ok(record) = record else {
                 context.skip_records(SkipReason::Malformed, unread.saturating_sub(read));
                 break;
@@ -202,6 +205,7 @@ impl PartitionDelivery {
         record: &Record<'a>,
         decided: &mut Vec<DecidedRecord<'a>>,
     ) {
+        // Offsets of records are relative: compaction leaves gaps.
         let delta = i64::from(record.offset_delta);
         let offset = Offset(batch.base_offset().0.saturating_add(delta));
         let Some(delivery_count) = self.selection.delivery_count(offset) else {
@@ -241,6 +245,7 @@ impl PartitionDelivery {
         batch: &RecordBatch<'_>,
         decided: &mut Vec<DecidedRecord<'_>>,
     ) {
+        // Without a sender there is nothing to look up, and no lock is taken.
         if decided.iter().any(|record| record.sender.is_some()) {
             context.cluster.with_state(|state| {
                 for record in &mut *decided {
@@ -262,6 +267,7 @@ impl PartitionDelivery {
     ) {
         let (offset, now) = (record.offset, self.times.last_byte);
         let key = record.key.filter(|_| context.settings.message_key);
+        // 0 for the last record: the high watermark is the offset behind it.
         let lag_of = |end: Offset| end.0.saturating_sub(offset.0).saturating_sub(1).max(0);
         let attributes = RecordAttributes {
             offset: Some(offset),
@@ -277,6 +283,7 @@ impl PartitionDelivery {
             ..RecordAttributes::default()
         };
         let identity = record.identity;
+        // Kept whether or not the group is known now: the commit names it.
         if self.settle {
             self.deliveries.push(PendingDelivery {
                 offset,
@@ -336,6 +343,7 @@ impl PartitionDelivery {
 
 /// Returns the seconds from a record's timestamp to now; 0 when the producer's clock is ahead.
 fn queue_time(batch: &RecordBatch<'_>, record: &Record<'_>, now: Timestamp) -> Option<f64> {
+    // With LogAppendTime the broker overwrites the time of the batch, not of its records.
     let timestamp = if batch.is_log_append_time() {
         batch.max_timestamp()
     } else {

@@ -80,8 +80,8 @@ impl Handlers {
         })
     }
 
-    /// Has a response read by the handler of its request. Returns the frame to forward in its place,
-    /// if it changes.
+    /// Has a response read by the handler of its request. Returns the frame to forward in its
+    /// place, if it changes.
     pub(in crate::kafka) fn on_response<C: ClusterHandle>(
         &mut self,
         context: &mut HandlerContext<C>,

@@ -81,6 +81,7 @@ fn report_lag<C: ClusterHandle>(
     position: Option<Offset>,
 ) {
     let end = partition.high_watermark.0;
+    // With an error the broker gives -1, or a watermark that is out of date.
     if end < 0 || partition.error_code != 0 {
         return;
     }
@@ -105,6 +106,7 @@ fn deliver<C: ClusterHandle>(
     delivery: FetchDelivery,
 ) -> (Option<Offset>, Option<RecordSetPatch>) {
     let FetchDelivery { position, times } = delivery;
+    // A consumer at the end of a partition gets empty record sets: its lag is still known.
     let records = partition.records.filter(|it| !it.bytes().is_empty());
     let Some(records) = records else {
         report_lag(context, topic, partition, position.offset);
@@ -180,6 +182,7 @@ impl FetchHandler {
                 let delivery = FetchDelivery { position, times };
                 let (last, patch) = deliver(context, reader, &name, &partition, delivery);
                 patches.extend(patch);
+                // After the records were read: they are compared with what was delivered before.
                 self.session.record_delivered(key, last, max_partitions);
             }
         }
@@ -196,6 +199,7 @@ impl FetchHandler {
     ) -> Option<Bytes> {
         let reader = &mut scratch.reader;
         let patches = self.read_response(context, reader, response, is_read_committed);
+        // The spans are made in any case; only the records cannot be patched any more.
         if patches.is_empty() || !response.is_buffered {
             return None;
         }
@@ -224,6 +228,7 @@ impl<C: ClusterHandle> Handler<C> for FetchHandler {
     ) -> Option<Bytes> {
         let is_read_committed = pending.is_read_committed;
         let max_partitions = context.settings.limits.max_partitions;
+        // Only now: the next request may be in flight already, and has other positions.
         self.session.apply(*pending, max_partitions);
         let mut scratch = context.take_scratch();
         let patched = self.read_and_patch(context, &mut scratch, response, is_read_committed);

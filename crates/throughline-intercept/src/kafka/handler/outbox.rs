@@ -21,6 +21,7 @@ pub(in crate::kafka) struct Outbox {
 impl Outbox {
     /// Queues bytes for one side.
     pub(in crate::kafka) fn transmit(&mut self, to: Side, bytes: Bytes) {
+        // A driver takes empty bytes for the end of a stream.
         if !bytes.is_empty() {
             self.transmits.push_back((to, bytes));
         }

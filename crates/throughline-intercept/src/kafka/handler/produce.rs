@@ -27,12 +27,13 @@ use crate::kafka::{SessionEvent, SkipReason, error_code};
 #[derive(Debug, Default)]
 pub(super) struct ProduceHandler;
 
-/// Reads a request; what changes in it is recorded in the splice of `scratch`.
+/// Reads a request. Its changes are recorded in the splice of `scratch`.
 fn read_request<C: ClusterHandle>(
     context: &mut HandlerContext<C>,
     scratch: &mut Scratch,
     request: &ApiFrame<'_>,
 ) -> Result<ParseOutcome<(PendingProduce, i16)>, Error> {
+    // Scratch comes from a pool: it may hold the changes of another connection's frame.
     scratch.splice.clear();
     let outcome = ProduceRequest::parse(request.body(), request.version)?;
     let Some(produce) = outcome.parsed() else {
@@ -43,6 +44,7 @@ fn read_request<C: ClusterHandle>(
         let Some(key) = context.topics.key(&topic.topic) else {
             continue;
         };
+        // Per topic, not per record: it takes the lock for what brokers have rejected.
         let policy = InjectionPolicy::of_topic(context, &key, request.is_buffered);
         for partition in &topic.partitions {
             let Some(records) = partition.records else {
@@ -59,6 +61,7 @@ fn read_request<C: ClusterHandle>(
             let mut inspector = RecordInspector::new(context, &mut partition, request.first_byte);
             inspector.find_causes(&mut scratch.reader, &batch);
             process_batch(inspector, scratch, &records, &batch, &policy)?;
+            // At once: the next partition of the request counts against the same limit.
             context.budget.open(partition.span_count());
             pending.partitions.push_back(partition);
         }
@@ -184,6 +187,7 @@ fn take_partition(
     if let Some(first) = pending.partitions.pop_front_if(is_next) {
         return Some(first);
     }
+    // A map for all the rest: searching the queue each time would be quadratic.
     for partition in pending.partitions.drain(..) {
         let queue = others.entry(partition.key.clone()).or_default();
         queue.push_back(partition);
@@ -220,6 +224,7 @@ fn learn_rejection<C: ClusterHandle>(
         | error_code::INVALID_RECORD => 0,
         _ => return,
     };
+    // Another connection may have learned a lower limit meanwhile.
     context.cluster.with_state(|state| {
         let max_bytes = max_bytes.min(state.max_message_bytes(&topic));
         state.learn_max_message_bytes(&topic, max_bytes);

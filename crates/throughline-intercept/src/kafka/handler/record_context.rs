@@ -121,6 +121,7 @@ impl Carrier for HeaderEditor<'_, '_> {
 impl CarrierMut for HeaderEditor<'_, '_> {
     fn replace(&mut self, name: &str, value: &[u8]) {
         if self.record.last_header(name.as_bytes()).is_some() {
+            // Two headers of one name would leave it to the reader which of them counts.
             self.headers.replace(name.as_bytes(), Some(value));
         } else {
             self.headers.append(name.as_bytes(), Some(value));

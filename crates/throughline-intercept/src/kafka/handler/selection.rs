@@ -51,6 +51,7 @@ impl RecordSelection {
     /// Returns the selection of a share group from the ranges that it acquired.
     pub(super) fn acquired(ranges: &WireArray<'_, AcquiredRecords>) -> Self {
         let mut ranges: Vec<_> = ranges.iter().collect();
+        // The protocol does not promise an order.
         ranges.sort_by_key(|range| range.last_offset);
         Self::Acquired(ranges)
     }
@@ -94,12 +95,14 @@ impl AbortedTransactions {
 
     /// Returns whether the batch belongs to an aborted transaction. Its abort marker ends it.
     fn covers(&mut self, batch: &RecordBatch<'_>) -> bool {
+        // A transaction may begin within the batch that is looked at.
         let last = last_offset(batch);
         while let Some(next) = self.upcoming.pop_if(|next| next.first_offset <= last) {
             self.producers.insert(next.producer_id);
         }
         let producer = batch.producer_id();
         if batch.is_control() {
+            // A commit marker ends a transaction that is not in the list of aborted ones.
             if is_abort_marker(batch) {
                 self.producers.remove(&producer);
             }

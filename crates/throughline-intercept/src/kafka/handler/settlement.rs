@@ -37,6 +37,7 @@ impl Settlement<'_> {
             topic: context.topic_name(&self.partition.topic),
             partition: self.partition.index,
         };
+        // Also when no delivery is known: spans may be off while the process is correlated.
         correlation::report_settled(&context.cluster, &partition, offsets, self.now);
         let group = self.group.cloned().or_else(|| context.group());
         let (deliveries, cluster_id) = context.cluster.with_state(|state| {
@@ -70,6 +71,7 @@ impl Settlement<'_> {
                 trace_id: delivery.trace_id,
                 span_id: context.ids.span_id(),
                 parent: Some(delivery.span_id),
+                // The same trace as the consumer span, whose flags it shares.
                 flags: delivery.flags,
                 trace_state: delivery.trace_state,
             },

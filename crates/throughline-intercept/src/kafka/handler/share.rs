@@ -177,6 +177,7 @@ impl PendingShareAck {
         let room = max_ranges.saturating_sub(self.ranges.len());
         let types = &batch.acknowledge_types;
         let (first, last) = (batch.first_offset.0, batch.last_offset.0);
+        // Ranges count like partitions: both grow with what a client sends.
         if room == 0 {
             return;
         }
@@ -186,6 +187,7 @@ impl PendingShareAck {
             return self.extend(partition, first..=last, name);
         }
         let mut run: Option<(RangeInclusive<i64>, Option<&'static str>)> = None;
+        // Zipped: a batch that claims more offsets than it has types ends with the types.
         for (offset, acknowledge_type) in (first..=last).zip(types).take(room) {
             let name = acknowledgement_name(acknowledge_type);
             match &mut run {

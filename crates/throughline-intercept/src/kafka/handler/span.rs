@@ -102,8 +102,10 @@ impl RecordSpan<'_> {
             name,
             kind: self.partition.operation.kind(),
             start: self.start,
+            // Spans must not end before they start, even if a driver's clock steps back.
             end: self.end.max(self.start),
             attributes,
+            // Written under the naming of opentracing-kafka-client only.
             events: error_events(&self.record, settings.naming, self.end),
             links: self.links,
             status: match self.record.error_code {

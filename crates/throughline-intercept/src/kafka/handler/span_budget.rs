@@ -87,6 +87,7 @@ impl SpanBudget {
     /// Returns unused permits and reports the counts: once per frame.
     pub(in crate::kafka) fn flush(&mut self, cluster: &impl ClusterHandle, out: &mut Outbox) {
         let unused = std::mem::replace(&mut self.permits, SpanPermits::Taken(0));
+        // Other connections may be waiting for the permits that this frame did not need.
         if let SpanPermits::Taken(unused @ 1..) = unused {
             cluster.with_state(|state| state.return_span_permits(unused));
         }

@@ -53,6 +53,7 @@ impl<C: ClusterHandle> Connection<C> {
     /// Adds a request that waits for its response.
     pub(super) fn push_in_flight(&mut self, request: InFlightRequest) {
         if self.in_flight.len() >= self.context.settings.limits.max_in_flight {
+            // Its response will match nothing, and pass as one out of order.
             self.context.out.skip(SkipReason::Capacity, 0);
             return request
                 .pending
@@ -96,7 +97,7 @@ impl<C: ClusterHandle> Connection<C> {
 
     // --- the end ---
 
-    /// Takes the end of one side's stream: what is left of it passes.
+    /// Takes the end of one side's stream: bytes of an incomplete frame pass.
     pub(super) const fn set_closed(&mut self, side: Side) {
         match side {
             Side::Client => self.requests.framer.set_opaque(),
@@ -147,6 +148,7 @@ impl<C: ClusterHandle> Connection<C> {
 
     /// Gives up on both streams: without one direction the other cannot be understood.
     pub(super) fn fail_framing(&mut self, side: Side, error: FramingError, now: Timestamp) {
+        // First: the event below is about a connection that is not traced any more.
         self.pass_everything(now);
         let is_client_tls = side == Side::Client && error == FramingError::Tls;
         self.context.out.push_event(if is_client_tls {

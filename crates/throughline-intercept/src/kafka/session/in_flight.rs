@@ -64,6 +64,7 @@ impl InFlightRequests {
     pub(super) fn match_response(&mut self, id: CorrelationId) -> ResponseMatch {
         let is_overtaken =
             |first: &InFlightRequest| first.head.correlation_id != id && !first.is_answered;
+        // Brokers answer in order, so that a later response proves that there is none.
         while self.waiting.front().is_some_and(is_overtaken) {
             let skipped = self.remove(0);
             self.skipped.extend(skipped);
@@ -78,6 +79,7 @@ impl InFlightRequests {
     }
 
     fn remove(&mut self, at: usize) -> Option<InFlightRequest> {
+        // The count of expired requests at the front moves with them.
         if at < self.expired {
             self.expired -= 1;
         }
@@ -101,6 +103,7 @@ impl InFlightRequests {
     pub(super) fn expire(&mut self, now: Timestamp, timeout: u64) -> Vec<PendingRequest> {
         let mut pending = Vec::new();
         for request in self.waiting.iter_mut().skip(self.expired) {
+            // Requests are in the order of their arrival: all behind this one are younger.
             if request.first_byte.saturating_add(timeout) > now {
                 break;
             }

@@ -117,6 +117,7 @@ impl RecoveryPoint {
     fn recover<C: ClusterHandle>(self, connection: &mut Connection<C>, from: Side) {
         let out = &mut connection.context.out;
         if let Some(frame) = self.frame
+            // Forwarded already, perhaps changed, if the panic came after that.
             && out.pending_transmits() == self.pending_transmits
         {
             out.transmit(from.opposite(), frame);
@@ -138,6 +139,7 @@ impl RecoveryPoint {
         let release = || connection.release_bytes(reserved_bytes);
         drop(catch_unwind(AssertUnwindSafe(release)));
         if let Some((head, first_byte)) = self.request
+            // Not if the request was added before the panic.
             && connection.in_flight.len() == self.in_flight
         {
             connection.push_in_flight(InFlightRequest {

@@ -195,6 +195,7 @@ impl<C: ClusterHandle> Connection<C> {
         };
         let (head, first_byte) = (*subject, *first_byte);
         *left = left.saturating_sub(piece.len());
+        // The rest of the request passes without being kept.
         let room = MAX_PEEKED_BYTES.saturating_sub(beginning.len());
         let room = room.min(piece.len());
         beginning.extend_from_slice(piece.get(..room).unwrap_or_default());
@@ -204,6 +205,7 @@ impl<C: ClusterHandle> Connection<C> {
             return;
         }
         self.requests.current = None;
+        // Without a readable acks the response may come or not: it must not block later ones.
         if acks != Some(0) {
             self.push_in_flight(InFlightRequest {
                 head,
@@ -259,6 +261,7 @@ impl<C: ClusterHandle> Connection<C> {
         let context = &mut self.context;
         let header = RequestHeader::parse(&frame.bytes)?;
         let client_id = header.client_id.and_then(|id| id.text());
+        // Every request repeats the client id; it changes when a proxy shares a connection.
         context.client.set_client_id(client_id, &context.settings);
         let Some(body_start) = header.body_start else {
             return Ok(ParseOutcome::UnsupportedVersion);

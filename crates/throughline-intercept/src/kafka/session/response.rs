@@ -71,6 +71,7 @@ impl<C: ClusterHandle> Connection<C> {
             ResponseMatch::Unknown => return self.context.out.skip(reason, 0),
         };
         if request.head.api == ApiKey::SASL_HANDSHAKE && request.head.version == 0 {
+            // Tokens may have arrived before this response did.
             return self.expect_sasl_token();
         }
         let action = self.response_action(&request);
@@ -103,6 +104,7 @@ impl<C: ClusterHandle> Connection<C> {
             // Reported at the request.
             return FrameAction::Pass;
         }
+        // A client that hears of other versions or addresses would go past the proxy.
         if head.api == ApiKey::API_VERSIONS || (is_addressed && has_addresses(head)) {
             return FrameAction::MustChange;
         }
@@ -111,6 +113,7 @@ impl<C: ClusterHandle> Connection<C> {
         }
         match &request.pending {
             PendingRequest::Plain => FrameAction::Pass,
+            // Only Change: addresses in a Fetch are hints, clients fall back to Metadata (KIP-951).
             PendingRequest::Fetch(_) if is_addressed && head.version >= FETCH_ENDPOINTS_SINCE => {
                 FrameAction::Change
             }
@@ -125,7 +128,7 @@ impl<C: ClusterHandle> Connection<C> {
         }
     }
 
-    /// Returns whether commits have spans, or tell the correlator what is handled.
+    /// Returns whether commits have spans, or are reported to the correlator.
     fn uses_commits(&self) -> bool {
         let is_correlated = self.context.cluster.token_extractor().is_some();
         is_correlated || self.context.settings.settles_any()

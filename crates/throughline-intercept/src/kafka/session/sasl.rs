@@ -21,6 +21,7 @@ impl SaslState {
 
     /// Returns whether the next frame of the broker is a token: it answers requests first.
     pub(super) const fn expects_token(&self, in_flight: usize) -> bool {
+        // The handshake itself is answered by a frame with a header.
         self.unanswered > 0 && in_flight == 0
     }
 

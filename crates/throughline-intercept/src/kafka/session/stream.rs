@@ -128,6 +128,7 @@ impl<T> FrameStream<T> {
         if !reserve(&context.cluster, reserved_bytes, action) {
             return Admission::Passes(subject, Some(SkipReason::Budget));
         }
+        // The framer declines when the frame has begun to pass: then it is only read.
         let handling = if action != FrameAction::Read && self.framer.collect(size) {
             FrameHandling::Buffered
         } else {
@@ -184,6 +185,7 @@ fn reserve(cluster: &impl ClusterHandle, bytes: usize, action: FrameAction) -> b
     }
     cluster.with_state(|state| {
         if action == FrameAction::MustChange {
+            // Counted all the same: other frames get less.
             state.force_reserve_bytes(bytes);
             return true;
         }
@@ -217,6 +219,7 @@ impl FramePieces {
 
     /// Joins the pieces; a single one is not copied.
     fn join(mut self) -> Bytes {
+        // A frame that a driver read at once is the common case.
         if self.long.len() == 1 {
             return self.long.pop().unwrap_or_default();
         }

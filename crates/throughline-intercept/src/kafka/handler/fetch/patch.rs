@@ -26,6 +26,7 @@ pub(super) fn apply(
     response: &ApiFrame<'_>,
     patches: &[RecordSetPatch],
 ) -> Bytes {
+    // The frame is shared with the framer: it is copied once, then patched in place.
     let mut out = response.bytes.to_vec();
     for patch in patches {
         let mut at = response.body_start + patch.range.start;
@@ -52,6 +53,7 @@ fn patch_batch(
     let span_of = |record: &Record<'_>| -> Option<(SpanId, SpanId)> {
         let delta = i64::from(record.offset_delta);
         let offset = Offset(base_offset.0.saturating_add(delta));
+        // Offsets ascend within a record set, and so do the spans.
         let at = spans.binary_search_by_key(&offset, |(it, _)| *it).ok()?;
         let (_, span) = spans.get(at)?;
         Some((span.parent?, span.span_id))

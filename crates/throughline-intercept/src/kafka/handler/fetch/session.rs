@@ -56,10 +56,12 @@ impl FetchSession {
         if fetch.is_full {
             self.requested.clear();
         }
+        // Before the positions: a partition may be removed and added in one request.
         for key in &fetch.forgotten {
             self.requested.remove(key);
         }
         for (key, offset) in fetch.positions {
+            // A known partition is always updated, so that its position is never out of date.
             if self.requested.len() < max_partitions || self.requested.contains_key(&key) {
                 self.requested.insert(key, offset);
             }
@@ -97,6 +99,7 @@ impl FetchSession {
         let Some(last) = last else { return };
         let behind = Offset(last.0.saturating_add(1));
         if let Some(end) = self.delivered.get_mut(&key) {
+            // A consumer that seeks back does not make later records new ones.
             *end = (*end).max(behind);
         } else if self.delivered.len() < max_partitions {
             self.delivered.insert(key, behind);

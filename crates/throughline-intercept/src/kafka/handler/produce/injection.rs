@@ -83,6 +83,7 @@ pub(super) fn inject<C: ClusterHandle>(
         injector, splice, ..
     } = scratch;
     let mut outcome = BatchOutcome::Unchanged;
+    // The batch is written behind room for its length, whose size is not known yet.
     splice.replace_field(records, |out| {
         outcome = injector.inject(*batch, limits, out, |record, headers| {
             if let Some(context) = inspector.inspect(record) {
@@ -104,6 +105,7 @@ pub(super) fn observe<C: ClusterHandle>(
     let max_bytes = inspector.context.settings.limits.max_inflated_bytes;
     let inspected = inspector.partition.inspected;
     let records = reader.records(batch, max_bytes)?;
+    // Injection may have failed half-way: the records before that are decided about.
     for record in records.skip(inspected) {
         let record = record.map_err(|_| SkipReason::Malformed)?;
         // The context is not needed: nothing is injected.
@@ -140,6 +142,7 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
 
     /// Inspects a record and decides about it. Returns the context to inject.
     fn inspect(&mut self, record: &Record<'_>) -> Option<SpanContext> {
+        // Counted before anything else: records without a span are inspected as well.
         self.partition.inspected += 1;
         let InspectedRecord { extracted, parent } =
             self.inspected.next().unwrap_or_else(|| InspectedRecord {
@@ -164,6 +167,7 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
                 offset_delta: record.offset_delta,
                 is_tombstone: record.value.is_none(),
                 evidence,
+                // Copied: the frame is gone by the time of the response.
                 key: key.map(Box::from),
             });
         }

@@ -101,6 +101,7 @@ impl PendingProduce {
     pub(super) fn cancel_injection(&mut self, reason: SkipReason) {
         let injected = self.partitions.iter_mut().filter(|it| it.injected > 0);
         for partition in injected {
+            // The broker never saw the contexts: a rejection is not due to them.
             (partition.injected, partition.not_injected) = (0, Some(reason));
         }
     }
@@ -197,6 +198,7 @@ impl PendingPartition {
         if self.records.is_empty() {
             return;
         }
+        // Before the spans are built: their number is known, and building may panic.
         context.budget.close(self.records.len());
         let topic = context.topic_name(&self.key.topic);
         // The id of a span is only in the record if its context was injected here.
