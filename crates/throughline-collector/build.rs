@@ -1,12 +1,13 @@
-//! Has the crate built again when the built UI changes.
+//! Rebuilds the crate when the built UI changes.
 //!
-//! Cargo takes a watched path that is missing for one that always changes, so the folder is made, empty, where it is not there
-//! yet: it is the UI's build output and ignored by git. Where it cannot be made, the crate is built without a UI all the same.
+//! Cargo treats a missing path as always changed, so a missing folder is created empty: it is the
+//! UI's build output and ignored by git. When it cannot be created, the crate is built without a
+//! UI.
 
 fn main() {
     let dist = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ui/dist");
     if let Err(error) = std::fs::create_dir_all(&dist) {
-        println!("cargo:warning=no folder for the built UI: {error}");
+        println!("cargo:warning=cannot create the folder of the built UI: {error}");
     }
     println!("cargo:rerun-if-changed={}", dist.display());
 }

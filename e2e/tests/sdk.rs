@@ -20,8 +20,13 @@ use rdkafka::producer::{
 };
 use rdkafka::{Offset, TopicPartitionList};
 use throughline::Telemetry;
+<<<<<<< HEAD
 use throughline::kafka::{AckContext, Consumer, Naming, Producer, Relation, Settings};
 use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
+=======
+use throughline::kafka::{AckContext, Consumer, Naming, Producer, SenderRelation, Settings};
+use throughline_testkit::kafka::{Apache, Topic};
+>>>>>>> main
 
 /// A topic of the broker, and the spans of its clients.
 struct TopicCase {
@@ -161,13 +166,13 @@ async fn each_relation_references_the_producer_span(case: &TopicCase) {
     case.producer().send(case.record(), SOON).await.unwrap();
     let sender = id(&case.span("send related"));
     for relation in [
-        Relation::ParentAndLink,
-        Relation::LinksOnly,
-        Relation::ChildOnly,
+        SenderRelation::ParentAndLink,
+        SenderRelation::LinksOnly,
+        SenderRelation::ChildOnly,
     ] {
         let settings = case
             .settings()
-            .relation(Relation::ChildOnly)
+            .relation(SenderRelation::ChildOnly)
             .topic_relation(case.topic, relation);
         drop(
             Consumer::new(case.reader::<StreamConsumer>(), settings)

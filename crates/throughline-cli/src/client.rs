@@ -1,33 +1,45 @@
-//! Asking a collector.
+//! HTTP client for the query APIs of a collector.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
-use crate::Failure;
-use crate::args::CollectorAddress;
+use crate::args::query::CollectorArgs;
+use crate::error::CommandError;
 
-/// A collector that answers queries.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Cap on a response, so that a wrong address cannot fill this process's memory.
+const MAX_RESPONSE_BYTES: u64 = 1 << 30;
+
+/// Part of an unexpected response that goes into the error message.
+const MAX_QUOTED_CHARS: usize = 200;
+
+/// A client of one collector.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct QueryClient {
     url: String,
     agent: ureq::Agent,
 }
 
-impl Client {
-    /// For the collector at this address; a mistake in it goes to `mistakes`.
-    pub(crate) fn new(address: &CollectorAddress, mistakes: &mut Vec<String>) -> Self {
+// === impl QueryClient ===
+
+impl QueryClient {
+    /// Creates a client for the collector at this address; an invalid address goes to `errors`.
+    pub(crate) fn new(address: &CollectorArgs, errors: &mut Vec<String>) -> Self {
         let url = address.url.trim_end_matches('/').to_owned();
         if url.strip_prefix("http://").is_none_or(str::is_empty) {
-            mistakes
-                .push(format!("--collector {url:?} is no address of a collector; write it as http://127.0.0.1:16686"));
+            errors.push(format!(
+                "--collector {url:?} is not an http:// URL; write it as http://127.0.0.1:16686"
+            ));
         }
         let mut config = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
+            // Any status is read: the body of an error says more than its number.
+            .timeout_global(Some(REQUEST_TIMEOUT))
             .http_status_as_error(false);
         if is_loopback(&url) {
-            // A proxy would look for the collector on its own machine.
+            // http_proxy would resolve a loopback address to the proxy's own machine.
             config = config.proxy(None);
         }
         Self {
@@ -36,47 +48,56 @@ impl Client {
         }
     }
 
-    /// The body of the answer to a query, whatever its status, with the status.
-    pub(crate) fn ask(
+    /// Sends a query and returns the status and body of the response.
+    ///
+    /// # Errors
+    /// When the collector cannot be reached or breaks off its response.
+    pub(crate) fn get(
         &self,
         path: &str,
         parameters: &[(&str, String)],
-    ) -> Result<(u16, Vec<u8>), Failure> {
+    ) -> Result<(u16, Vec<u8>), CommandError> {
         let mut request = self.agent.get(format!("{}{path}", self.url));
         for (name, value) in parameters {
             request = request.query(*name, value);
         }
-        let mut response = request.call().map_err(|error| self.explain(&error))?;
+        let mut response = request
+            .call()
+            .map_err(|error| self.unreachable_error(&error))?;
         let status = response.status().as_u16();
         let body = response
             .body_mut()
             .with_config()
-            .limit(ANSWER_MAX)
+            .limit(MAX_RESPONSE_BYTES)
             .read_to_vec();
-        let body =
-            body.with_context(|| format!("the collector at {} broke off its answer", self.url))?;
+        let body = body
+            .with_context(|| format!("the response of the collector at {} broke off", self.url))?;
         Ok((status, body))
     }
 
-    fn explain(&self, error: &ureq::Error) -> anyhow::Error {
-        let url = &self.url;
-        anyhow!(
-            "cannot reach a collector at {url} ({error}); start one with `throughline up`, or name another with --collector"
-        )
-    }
-
-    /// What a collector that did not answer as expected is reported as.
-    pub(crate) fn unexpected(&self, status: u16, body: &[u8]) -> Failure {
-        let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
+    /// Returns the error for a response that is not what the query API serves.
+    pub(crate) fn unexpected_response(&self, status: u16, body: &[u8]) -> CommandError {
+        let text: String = String::from_utf8_lossy(body)
+            .chars()
+            .take(MAX_QUOTED_CHARS)
+            .collect();
         let text = crate::terminal::printable(text.trim());
-        Failure::Failed(anyhow!(
-            "the collector at {} answered {status}: {text}",
+        CommandError::Failed(anyhow!(
+            "the collector at {} responded with status {status}: {text}",
             self.url
         ))
     }
+
+    fn unreachable_error(&self, error: &ureq::Error) -> anyhow::Error {
+        let url = &self.url;
+        anyhow!(
+            "cannot reach a collector at {url} ({error}); start one with `throughline up`, or give \
+             another address with --collector"
+        )
+    }
 }
 
-/// Whether the address is this machine's own.
+/// Whether the host of the URL is this machine's loopback.
 fn is_loopback(url: &str) -> bool {
     let uri = url.parse::<ureq::http::Uri>().ok();
     uri.as_ref().and_then(|uri| uri.host()).is_some_and(|host| {
@@ -88,17 +109,12 @@ fn is_loopback(url: &str) -> bool {
     })
 }
 
-const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// No more of an answer is read than this.
-const ANSWER_MAX: u64 = 1 << 30;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_is_known_by_all_its_names() {
+    fn loopback_urls_are_recognized_in_every_spelling() {
         for url in [
             "http://127.0.0.1:16686",
             "http://localhost",

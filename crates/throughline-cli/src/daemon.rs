@@ -1,11 +1,12 @@
-//! What the commands that stay have in common: their log, and the signals that end them.
+//! Process setup of the long-running commands: stop signals, logging and the open-file limit.
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Completes at the first SIGINT or SIGTERM. Signals count from this call on, not from the first wait.
+/// Returns a future that completes at the first SIGINT or SIGTERM. The handlers are installed by
+/// this call, so a signal that arrives before the first poll is not lost.
 pub(crate) fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -14,21 +15,27 @@ pub(crate) fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        tracing::info!("told to stop; requests under way may end");
+        tracing::info!("stop signal received; draining requests in flight");
     })
 }
 
-/// What is logged, in the notation of `tracing`. `name` is the option's.
+/// Returns an environment variable; [`None`] if it is unset or not Unicode.
+pub(crate) fn environment_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Parses a log filter in the syntax of `tracing`; `name` is the option's, for the error.
 pub(crate) fn log_filter(name: &str, text: &str) -> Result<EnvFilter, String> {
+    // A filter for one target leaves all others at info.
     let builder = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
     builder.parse(text).map_err(|_| {
-        format!("{name} {text:?} cannot be understood; write it as info, debug or warn,h2=trace")
+        format!("{name} {text:?} is not a log filter; write it as info, debug or warn,h2=trace")
     })
 }
 
-/// Logs to stderr.
-pub(crate) fn log(filter: EnvFilter) {
-    let ansi = crate::terminal::is_coloured(&std::io::stderr());
+/// Starts logging to stderr.
+pub(crate) fn init_logging(filter: EnvFilter) {
+    let ansi = crate::terminal::is_color_enabled(&std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -36,9 +43,10 @@ pub(crate) fn log(filter: EnvFilter) {
         .init();
 }
 
-/// Takes as many open files as the system allows us: most begin with 1024, for the sake of programs that use `select`. Says how many
-/// there are now, if there is a limit.
-pub(crate) fn raise_open_files() -> Option<u64> {
+/// Raises the soft limit of open files to the hard limit, and returns the limit that now holds;
+/// [`None`] when there is none.
+pub(crate) fn raise_nofile_limit() -> Option<u64> {
+    // The soft limit is usually 1024 for programs that use select(2), whose sets end there.
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -47,7 +55,8 @@ pub(crate) fn raise_open_files() -> Option<u64> {
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(error) => {
-            tracing::debug!(%error, "cannot raise the limit of open files");
+            // Some sandboxes forbid it; the current limit may be enough.
+            tracing::debug!(%error, "cannot raise the open-file limit");
             limit.current
         }
     }

@@ -7,22 +7,25 @@ use throughline_model::duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::Failure;
-use crate::args::Search;
-use crate::client::Client;
-use crate::terminal::{Paint, printable};
+use crate::args::query::SearchArgs;
+use crate::client::QueryClient;
+use crate::error::CommandError;
+use crate::terminal::{ColorMode, printable};
 
-/// The answer of `/api/v3/trace-summaries`.
+/// The most traces that one search lists.
+const MAX_LIMIT: u32 = 1500;
+
+/// The response of `/api/v3/trace-summaries`.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
-struct Summaries {
-    summaries: Vec<Summary>,
+struct TraceListJson {
+    summaries: Vec<TraceListItemJson>,
 }
 
-/// A trace in short; fields that are zero are left out.
+/// The summary of one trace; fields that are zero are absent.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Summary {
+struct TraceListItemJson {
     trace_id: String,
     root_service_name: String,
     root_operation_name: String,
@@ -30,70 +33,58 @@ struct Summary {
     max_end_time_unix_nano: String,
     span_count: u64,
     error_span_count: u64,
-    services: Vec<Service>,
+    services: Vec<ServiceNameJson>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
-struct Service {
+struct ServiceNameJson {
     name: String,
 }
 
-/// Lists the traces that match.
-pub(crate) fn run(args: &Search) -> Result<(), Failure> {
-    let mut mistakes = Vec::new();
-    let client = Client::new(&args.collector, &mut mistakes);
-    let parameters = parameters(args, OffsetDateTime::now_utc(), &mut mistakes);
-    if !mistakes.is_empty() {
-        return Err(Failure::Usage(mistakes));
+/// Queries and prints the traces that match.
+pub(crate) fn run(args: &SearchArgs) -> Result<(), CommandError> {
+    let mut errors = Vec::new();
+    let client = QueryClient::new(&args.collector, &mut errors);
+    let parameters = query_parameters(args, OffsetDateTime::now_utc(), &mut errors);
+    if !errors.is_empty() {
+        return Err(CommandError::Usage(errors));
     }
-    let (status, body) = client.ask("/api/v3/trace-summaries", &parameters)?;
+    let (status, body) = client.get("/api/v3/trace-summaries", &parameters)?;
     if status != 200 {
-        return Err(client.unexpected(status, &body));
+        return Err(client.unexpected_response(status, &body));
     }
     let mut out = std::io::stdout().lock();
     if args.json {
         out.write_all(&body)
             .and_then(|()| writeln!(out))
-            .context("cannot print")?;
+            .context("cannot write to stdout")?;
         return Ok(());
     }
-    let Ok(found) = serde_json::from_slice::<Summaries>(&body) else {
-        return Err(client.unexpected(status, &body));
+    // A proxy in between may respond with a page of its own.
+    let Ok(list) = serde_json::from_slice::<TraceListJson>(&body) else {
+        return Err(client.unexpected_response(status, &body));
     };
-    out.write_all(table(&found.summaries, Paint::for_stdout()).as_bytes())
-        .context("cannot print")?;
+    out.write_all(table(&list.summaries, ColorMode::for_stdout()).as_bytes())
+        .context("cannot write to stdout")?;
     Ok(())
 }
 
-/// The query's parameters; mistakes in the options go to `mistakes`.
-fn parameters(
-    args: &Search,
+/// Returns the query's parameters; invalid options go to `errors`.
+fn query_parameters(
+    args: &SearchArgs,
     now: OffsetDateTime,
-    mistakes: &mut Vec<String>,
+    errors: &mut Vec<String>,
 ) -> Vec<(&'static str, String)> {
     let mut parameters = Vec::new();
-    parameters.extend(
-        args.service
-            .iter()
-            .map(|service| ("query.serviceName", service.clone())),
-    );
-    parameters.extend(
-        args.operation
-            .iter()
-            .map(|operation| ("query.operationName", operation.clone())),
-    );
-    let mut attributes = serde_json::Map::new();
-    for tag in &args.tag {
-        match tag.split_once('=').filter(|(key, _)| !key.is_empty()) {
-            Some((key, value)) => {
-                attributes.insert(key.to_owned(), value.into());
-            }
-            None => mistakes.push(format!(
-                "--tag {tag:?} is no attribute; write it as http.request.method=GET"
-            )),
-        }
+    let names = [
+        ("query.serviceName", &args.service),
+        ("query.operationName", &args.operation),
+    ];
+    for (name, value) in names {
+        parameters.extend(value.iter().map(|value| (name, value.clone())));
     }
+    let attributes = tag_attributes(&args.tag, errors);
     if !attributes.is_empty() {
         parameters.push((
             "query.attributes",
@@ -103,48 +94,72 @@ fn parameters(
     if let Some(text) = &args.min_duration {
         match duration::parse(text) {
             Some(_) => parameters.push(("query.durationMin", text.clone())),
-            None => mistakes.push(format!(
-                "--min-duration {text:?} is no duration; write it as 100ms or 1.5s"
+            None => errors.push(format!(
+                "--min-duration {text:?} is not a duration; write it as 100ms or 1.5s"
             )),
         }
     }
+    // The server rejects more; checked here so that all errors come together.
     match args.limit.parse::<u32>() {
-        Ok(1..=1500) => parameters.push(("query.searchDepth", args.limit.clone())),
-        Ok(_) | Err(_) => mistakes.push(format!(
-            "--limit {:?} is no number from 1 to 1500",
+        Ok(1..=MAX_LIMIT) => parameters.push(("query.searchDepth", args.limit.clone())),
+        Ok(_) | Err(_) => errors.push(format!(
+            "--limit {:?} is not a number from 1 to {MAX_LIMIT}",
             args.limit
         )),
     }
-    let since = duration::parse(&args.since).and_then(|since| i64::try_from(since).ok());
-    let from = since.and_then(|since| now.checked_sub(time::Duration::nanoseconds(since)));
-    match from.map(|from| from.format(&Rfc3339)) {
-        Some(Ok(from)) => parameters.push(("query.startTimeMin", from)),
-        Some(Err(_)) | None => {
-            mistakes.push(format!(
-                "--since {:?} is no duration; write it as 15m or 24h",
-                args.since
-            ));
-        }
+    match start_of_search(&args.since, now) {
+        Some(start) => parameters.push(("query.startTimeMin", start)),
+        None => errors.push(format!(
+            "--since {:?} is not a duration; write it as 15m or 24h",
+            args.since
+        )),
     }
-    // No end: a sender's clock may be ahead of ours.
+    // The end is far in the future: a sender's clock may be ahead of this machine's.
     parameters.push(("query.startTimeMax", "2500-01-01T00:00:00Z".to_owned()));
     parameters
 }
 
-fn table(summaries: &[Summary], paint: Paint) -> String {
+fn tag_attributes(
+    tags: &[String],
+    errors: &mut Vec<String>,
+) -> serde_json::Map<String, serde_json::Value> {
+    let mut attributes = serde_json::Map::new();
+    for tag in tags {
+        match tag.split_once('=').filter(|(key, _)| !key.is_empty()) {
+            Some((key, value)) => {
+                attributes.insert(key.to_owned(), value.into());
+            }
+            None => errors.push(format!(
+                "--tag {tag:?} is not of the form key=value; write it as http.request.method=GET"
+            )),
+        }
+    }
+    attributes
+}
+
+/// Returns the earliest start of a trace, in RFC 3339; [`None`] if `since` is not a duration.
+fn start_of_search(since: &str, now: OffsetDateTime) -> Option<String> {
+    let since = i64::try_from(duration::parse(since)?).ok()?;
+    // A duration that reaches before the calendar's first year is invalid.
+    let start = now.checked_sub(time::Duration::nanoseconds(since))?;
+    start.format(&Rfc3339).ok()
+}
+
+fn table(summaries: &[TraceListItemJson], colors: ColorMode) -> String {
     if summaries.is_empty() {
-        return "No trace matches. Look back further with --since, or see what services there are in the web UI.\n"
+        return "No trace matches. Search further back with --since; the web UI lists services.\n"
             .to_owned();
     }
     let header = format!(
         "{:32}  {:19}  {:>8}  {:>5}  {:>6}  TRACE",
         "TRACE ID", "START (UTC)", "DURATION", "SPANS", "ERRORS"
     );
-    let mut out = format!("{}\n", paint.faint(&header));
+    let mut out = format!("{}\n", colors.dim(&header));
     for summary in summaries {
+        // Padded before coloring: escape sequences would count as width.
         let errors = format!("{:>6}", summary.error_span_count);
         let errors = if summary.error_span_count > 0 {
-            paint.alarming(&errors)
+            colors.error(&errors)
         } else {
             errors.into()
         };
@@ -152,21 +167,22 @@ fn table(summaries: &[Summary], paint: Paint) -> String {
             "{:32}  {:19}  {:>8}  {:>5}  {errors}  {} {}  {}\n",
             printable(&summary.trace_id),
             summary.start(),
-            duration::format(summary.duration()),
+            duration::format(summary.duration_nanos()),
             summary.span_count,
-            paint.named(&summary.root_service_name),
+            colors.name(&summary.root_service_name),
             printable(&summary.root_operation_name),
-            paint.faint(&summary.others()),
+            colors.dim(&summary.other_services()),
         );
         out.push_str(&line);
     }
     out
 }
 
-// === impl Summary ===
+// === impl TraceListItemJson ===
 
-impl Summary {
+impl TraceListItemJson {
     fn start(&self) -> String {
+        // Times are strings in JSON: a number would lose nanoseconds in JavaScript.
         let nanoseconds = self.min_start_time_unix_nano.parse().unwrap_or_default();
         let start = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -179,13 +195,13 @@ impl Summary {
         )
     }
 
-    fn duration(&self) -> u64 {
-        let read = |text: &str| text.parse::<u64>().unwrap_or_default();
-        read(&self.max_end_time_unix_nano).saturating_sub(read(&self.min_start_time_unix_nano))
+    fn duration_nanos(&self) -> u64 {
+        let parse = |text: &str| text.parse::<u64>().unwrap_or_default();
+        parse(&self.max_end_time_unix_nano).saturating_sub(parse(&self.min_start_time_unix_nano))
     }
 
-    /// The services that the trace went on to.
-    fn others(&self) -> String {
+    /// Returns the services of the trace besides the root's.
+    fn other_services(&self) -> String {
         let others = self.services.iter().map(|service| service.name.as_str());
         let others: Vec<&str> = others
             .filter(|name| *name != self.root_service_name)
@@ -202,11 +218,11 @@ impl Summary {
 mod tests {
     use super::*;
 
-    fn options(change: impl FnOnce(&mut Search)) -> Search {
-        let collector = crate::args::CollectorAddress {
+    fn options(change: impl FnOnce(&mut SearchArgs)) -> SearchArgs {
+        let collector = crate::args::query::CollectorArgs {
             url: "http://127.0.0.1:16686".to_owned(),
         };
-        let mut search = Search {
+        let mut search = SearchArgs {
             service: None,
             operation: None,
             tag: Vec::new(),
@@ -221,15 +237,15 @@ mod tests {
     }
 
     #[test]
-    fn options_become_parameters() {
+    fn options_become_query_parameters() {
         let search = options(|search| {
             search.service = Some("eshop".to_owned());
             search.tag = vec!["a=b=c".to_owned(), "error=true".to_owned()];
         });
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         let now = OffsetDateTime::from_unix_timestamp(1_700_003_600).unwrap();
-        let parameters = parameters(&search, now, &mut mistakes);
-        assert!(mistakes.is_empty(), "{mistakes:?}");
+        let parameters = query_parameters(&search, now, &mut errors);
+        assert!(errors.is_empty(), "{errors:?}");
         assert!(parameters.contains(&("query.serviceName", "eshop".to_owned())));
         assert!(parameters.contains(&(
             "query.attributes",
@@ -239,21 +255,21 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told() {
+    fn all_errors_are_reported_together() {
         let search = options(|search| {
             search.tag = vec!["novalue".to_owned()];
             search.min_duration = Some("fast".to_owned());
             search.since = "yesterday".to_owned();
             search.limit = "0".to_owned();
         });
-        let mut mistakes = Vec::new();
-        parameters(&search, OffsetDateTime::UNIX_EPOCH, &mut mistakes);
-        assert_eq!(mistakes.len(), 4, "{mistakes:?}");
+        let mut errors = Vec::new();
+        query_parameters(&search, OffsetDateTime::UNIX_EPOCH, &mut errors);
+        assert_eq!(errors.len(), 4, "{errors:?}");
     }
 
     #[test]
-    fn the_table_shows_where_a_trace_began_and_went() {
-        let summary = Summary {
+    fn table_shows_the_root_and_the_other_services() {
+        let summary = TraceListItemJson {
             trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
             root_service_name: "eshop".to_owned(),
             root_operation_name: "GET /checkout".to_owned(),
@@ -262,16 +278,17 @@ mod tests {
             span_count: 12,
             error_span_count: 1,
             services: ["billing", "eshop"]
-                .map(|name| Service {
+                .map(|name| ServiceNameJson {
                     name: name.to_owned(),
                 })
                 .into(),
         };
-        let table = table(&[summary], Paint::Plain);
+        let table = table(&[summary], ColorMode::Plain);
         let line = table.lines().nth(1).unwrap();
         assert_eq!(
             line,
-            "0af7651916cd43dd8448eb211c80319c  2023-11-14 22:13:20     512ms     12       1  eshop GET /checkout  > billing"
+            "0af7651916cd43dd8448eb211c80319c  2023-11-14 22:13:20     512ms     12       1  \
+             eshop GET /checkout  > billing"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The command as a person or a script meets it: exit codes, what is printed where, how it starts and ends.
+//! The command line: exit codes, output, start and stop.
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ const THROUGHLINE: &str = env!("CARGO_BIN_EXE_throughline");
 fn throughline(arguments: &[&str]) -> Command {
     let mut command = Command::new(THROUGHLINE);
     command.args(arguments).stdin(Stdio::null());
-    // What the one who runs the tests has set must not matter.
+    // The environment of the test run must not configure the command.
     for (name, _) in
         std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("THROUGHLINE_"))
     {
@@ -32,13 +32,13 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A collector that ends with the test.
-struct Up {
+/// A collector that is killed with the test.
+struct UpProcess {
     child: Child,
     addresses: serde_json::Value,
 }
 
-impl Up {
+impl UpProcess {
     fn start() -> Self {
         Self::start_with(Stdio::null(), &[])
     }
@@ -70,7 +70,7 @@ impl Up {
         Self { child, addresses }
     }
 
-    /// Tells it to stop, and how it ended.
+    /// Sends SIGTERM and returns the exit status.
     fn stop(&mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
         assert!(
@@ -85,18 +85,18 @@ impl Up {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < deadline, "still there");
+            assert!(Instant::now() < deadline, "the collector did not stop");
             std::thread::park_timeout(Duration::from_millis(10));
         }
     }
 
-    /// What it logged until its end.
+    /// Returns its log, once it has ended.
     fn log(&mut self) -> String {
         std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap()
     }
 
-    fn url(&self, door: &str) -> String {
-        format!("http://{}", self.addresses[door].as_str().unwrap())
+    fn url(&self, listener: &str) -> String {
+        format!("http://{}", self.addresses[listener].as_str().unwrap())
     }
 
     fn send(&self, spans: &serde_json::Value) {
@@ -112,7 +112,7 @@ impl Up {
     }
 }
 
-impl Drop for Up {
+impl Drop for UpProcess {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.child.kill().unwrap();
@@ -122,7 +122,7 @@ impl Drop for Up {
 }
 
 #[test]
-fn every_mistake_of_up_is_in_one_message_with_its_mend() {
+fn all_errors_of_up_are_in_one_message_with_their_remedies() {
     let output = run(&[
         "up",
         "--host",
@@ -140,33 +140,33 @@ fn every_mistake_of_up_is_in_one_message_with_its_mend() {
     assert!(output.stdout.is_empty());
     let message = stderr(&output);
     for part in [
-        "5 mistakes",
-        "--host \"nowhere\" is no IP address; use 127.0.0.1",
-        "--otlp-http-port 4318 is the port of --otlp-grpc-port as well; give it another one",
-        "--zipkin-port \"99999\" is no port; use a number",
-        "--store-memory \"lots\" is no size; write it as 512MiB",
-        "--log \"info=loud\" cannot be understood; write it as info",
+        "5 errors in the configuration",
+        "--host \"nowhere\" is not an IP address; use 127.0.0.1",
+        "--otlp-http-port 4318 is also the port of --otlp-grpc-port; use another one",
+        "--zipkin-port \"99999\" is not a port; use a number",
+        "--store-memory \"lots\" is not a size; write it as 512MiB",
+        "--log \"info=loud\" is not a log filter; write it as info",
     ] {
         assert!(message.contains(part), "{part:?} is missing in:\n{message}");
     }
 }
 
 #[test]
-fn mistakes_in_the_environment_are_told_alike() {
+fn errors_in_environment_variables_are_reported_alike() {
     let output = throughline(&["up"])
         .env("THROUGHLINE_QUERY_PORT", "http")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(64));
     assert!(
-        stderr(&output).contains("--query-port \"http\" is no port"),
+        stderr(&output).contains("--query-port \"http\" is not a port"),
         "{}",
         stderr(&output)
     );
 }
 
 #[test]
-fn an_option_that_does_not_exist_is_a_mistake_and_help_is_none() {
+fn unknown_options_exit_with_64_and_help_with_0() {
     assert_eq!(run(&["up", "--prot", "1"]).status.code(), Some(64));
     let help = run(&["up", "--help"]);
     assert_eq!(help.status.code(), Some(0));
@@ -178,7 +178,22 @@ fn an_option_that_does_not_exist_is_a_mistake_and_help_is_none() {
 }
 
 #[test]
-fn a_port_in_use_is_named_with_the_option_that_changes_it() {
+fn help_of_every_command_fits_100_columns_and_has_examples() {
+    for command in ["", "up", "sidecar", "init", "trace", "search"] {
+        let arguments: Vec<&str> = [command, "--help"]
+            .into_iter()
+            .filter(|argument| !argument.is_empty())
+            .collect();
+        let help = String::from_utf8(run(&arguments).stdout).unwrap();
+        assert!(help.contains("Examples:\n  throughline"), "{help}");
+        for line in help.lines() {
+            assert!(line.chars().count() <= 100, "{command}: {line}");
+        }
+    }
+}
+
+#[test]
+fn port_in_use_is_reported_with_the_option_that_changes_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let output = run(&[
@@ -201,7 +216,7 @@ fn a_port_in_use_is_named_with_the_option_that_changes_it() {
 }
 
 #[test]
-fn a_collector_that_is_not_there_is_told_in_one_line() {
+fn unreachable_collector_is_reported_in_one_line() {
     let unused = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -221,22 +236,25 @@ fn a_collector_that_is_not_there_is_told_in_one_line() {
 }
 
 #[test]
-fn up_ends_on_sigterm_with_success_and_its_log_is_plain_where_there_is_no_terminal() {
-    let mut up = Up::start_with(Stdio::piped(), &[]);
+fn up_stops_on_sigterm_with_success_and_logs_without_colors_to_a_pipe() {
+    let mut up = UpProcess::start_with(Stdio::piped(), &[]);
     assert_eq!(up.stop().code(), Some(0));
     let log = up.log();
     assert!(
-        log.contains("told to stop") && !log.contains('\u{1b}'),
+        log.contains("stop signal received") && !log.contains('\u{1b}'),
         "{log}"
     );
 }
 
 #[test]
-fn what_is_lost_is_logged_once_and_not_each_time() {
-    let mut up = Up::start_with(Stdio::piped(), &["--store-memory", "1MiB"]);
+fn repeated_losses_are_logged_once() {
+    let mut up = UpProcess::start_with(Stdio::piped(), &["--store-memory", "1MiB"]);
     for trace in 1..=4 {
-        let good = serde_json::json!({ "traceId": format!("{trace:032x}"), "spanId": "0000000000000001", "name": "x".repeat(600_000) });
-        up.send(&serde_json::json!([good, { "traceId": "", "spanId": "0000000000000001" }]));
+        let valid = serde_json::json!({
+            "traceId": format!("{trace:032x}"), "spanId": "0000000000000001",
+            "name": "x".repeat(600_000),
+        });
+        up.send(&serde_json::json!([valid, { "traceId": "", "spanId": "0000000000000001" }]));
         let refused = ureq::post(format!("{}/v1/traces", up.url("otlp_http")))
             .content_type("text/plain")
             .send("x");
@@ -244,9 +262,10 @@ fn what_is_lost_is_logged_once_and_not_each_time() {
     }
     up.stop();
     let log = up.log();
+    // These texts are the collector's; each must be logged once for four losses.
     for part in [
-        "rejected a span: the trace id",
-        "refused a request",
+        "span rejected: the trace id",
+        "request rejected",
         "the store is full",
     ] {
         assert_eq!(log.matches(part).count(), 1, "{part}: {log}");
@@ -254,15 +273,15 @@ fn what_is_lost_is_logged_once_and_not_each_time() {
 }
 
 #[test]
-fn a_collector_on_this_machine_is_not_asked_through_a_proxy() {
-    let up = Up::start();
-    let nobody = TcpListener::bind("127.0.0.1:0")
+fn local_collector_is_queried_without_the_http_proxy() {
+    let up = UpProcess::start();
+    let closed_port = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let mut search = throughline(&["search", "--collector", &up.url("query")]);
     let output = search
-        .env("http_proxy", format!("http://{nobody}"))
+        .env("http_proxy", format!("http://{closed_port}"))
         .env_remove("no_proxy")
         .output()
         .unwrap();
@@ -270,8 +289,8 @@ fn a_collector_on_this_machine_is_not_asked_through_a_proxy() {
 }
 
 #[test]
-fn a_trace_that_was_sent_is_found_and_shown() {
-    let up = Up::start();
+fn sent_trace_is_found_and_shown() {
+    let up = UpProcess::start();
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
@@ -279,9 +298,12 @@ fn a_trace_that_was_sent_is_found_and_shown() {
     let id = "0af7651916cd43dd8448eb211c80319c";
     up.send(&serde_json::json!([
         { "traceId": id, "spanId": "0000000000000001", "name": "GET /checkout", "kind": 2,
-          "startTimeUnixNano": now.to_string(), "endTimeUnixNano": (now + 250_000_000).to_string() },
-        { "traceId": id, "spanId": "0000000000000002", "parentSpanId": "0000000000000001", "name": "To_eshop-topic",
-          "kind": 4, "startTimeUnixNano": (now + 1_000_000).to_string(), "endTimeUnixNano": (now + 3_000_000).to_string(),
+          "startTimeUnixNano": now.to_string(),
+          "endTimeUnixNano": (now + 250_000_000).to_string() },
+        { "traceId": id, "spanId": "0000000000000002", "parentSpanId": "0000000000000001",
+          "name": "To_eshop-topic", "kind": 4,
+          "startTimeUnixNano": (now + 1_000_000).to_string(),
+          "endTimeUnixNano": (now + 3_000_000).to_string(),
           "links": [{ "traceId": id, "spanId": "0000000000000001" }] },
     ]));
     let collector = up.url("query");

@@ -1,28 +1,19 @@
-//! `throughline init` in a network of its own: the rules come, come again, and go.
+//! `throughline init` in a network namespace: rules are applied, replaced and removed.
 //!
-//! Needs root and nftables. Where these are missing it says so and is no proof; CI has them, and fails without.
+//! Needs root and nftables. Without them the test is skipped with a message; in CI it fails.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::{Command, Output};
 
 #[test]
-fn the_rules_are_the_same_when_they_come_twice_and_gone_when_they_are_undone() {
-    let works = |args: &[&str]| {
-        Command::new("unshare")
-            .args(args)
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    if !works(&["--net", "nft", "--version"]) {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI must be able to redirect: root and nft are needed"
-        );
-        println!("skipped, and nothing is proved: root and nft are needed");
+fn rules_are_idempotent_and_removed_by_undo() {
+    if !can_redirect() {
+        println!("skipped: root and nft are needed");
         return;
     }
-    let binary = env!("CARGO_BIN_EXE_throughline");
-    let once = inside(&format!("{binary} init && nft list ruleset"));
+    let init = format!("{} init", env!("CARGO_BIN_EXE_throughline"));
+    let quiet = format!("{init} > /dev/null");
+    let once = run_in_namespace(&format!("{quiet} && nft list ruleset"));
     for part in [
         "table inet throughline",
         "skuid 1337 return",
@@ -31,35 +22,65 @@ fn the_rules_are_the_same_when_they_come_twice_and_gone_when_they_are_undone() {
     ] {
         assert!(once.contains(part), "{part} is missing in:\n{once}");
     }
-    assert_eq!(
-        inside(&format!(
-            "{binary} init && {binary} init && nft list ruleset"
-        )),
-        once
-    );
-    // What others have set up stays.
+    let twice = run_in_namespace(&format!("{quiet} && {quiet} && nft list ruleset"));
+    assert_eq!(twice, once);
+
     let other = "nft add table inet other";
-    let undone = inside(&format!(
-        "{other} && {binary} init && {binary} init --undo && nft list ruleset"
-    ));
+    let undo = format!("{init} --undo > /dev/null");
+    let undone = run_in_namespace(&format!("{other} && {quiet} && {undo} && nft list ruleset"));
     assert!(
         undone.contains("table inet other") && !undone.contains("throughline"),
         "{undone}"
     );
     assert_eq!(
-        inside(&format!("{binary} init --undo && nft list ruleset")),
+        run_in_namespace(&format!("{undo} && nft list ruleset")),
         "",
-        "there was nothing to undo"
+        "undo without rules"
     );
-    let printed = inside(&format!("{binary} init --print && nft list ruleset"));
+    let printed = run_in_namespace(&format!("{init} --print && nft list ruleset"));
     assert!(
         printed.contains("redirect to :19092") && printed.ends_with("}\n"),
         "{printed}"
     );
 }
 
-/// What this prints in a network of its own.
-fn inside(script: &str) -> String {
+#[test]
+fn init_reports_the_redirection_and_its_removal() {
+    if !can_redirect() {
+        println!("skipped: root and nft are needed");
+        return;
+    }
+    let init = format!("{} init", env!("CARGO_BIN_EXE_throughline"));
+    let output = run_in_namespace(&format!(
+        "{init} --exclude-outbound 22 --exclude-networks 10.0.0.0/8 && {init} --undo"
+    ));
+    for part in [
+        "table throughline",
+        "-> port 19092",
+        "ports 22, networks 10.0.0.0/8",
+        "-> port 19090",
+        "throughline init --undo",
+        "no longer redirected",
+    ] {
+        assert!(output.contains(part), "{part} is missing in:\n{output}");
+    }
+}
+
+/// Whether this machine can redirect connections. CI must be able to.
+fn can_redirect() -> bool {
+    let possible = Command::new("unshare")
+        .args(["--net", "nft", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    assert!(
+        possible || std::env::var_os("CI").is_none(),
+        "CI must be able to redirect: root and nft are needed"
+    );
+    possible
+}
+
+/// Runs a shell script in a new network namespace and returns its output.
+fn run_in_namespace(script: &str) -> String {
     let output = Command::new("unshare")
         .args(["--net", "sh", "-c", script])
         .output()

@@ -1,4 +1,4 @@
-//! The sidecar as a person or a script meets it: what it prints, how it is told of mistakes, reloaded and ended.
+//! The sidecar command: output, configuration errors, reload and shutdown.
 #![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
 
 use std::fs;
@@ -14,7 +14,7 @@ const THROUGHLINE: &str = env!("CARGO_BIN_EXE_throughline");
 fn sidecar(arguments: &[&str]) -> Command {
     let mut command = Command::new(THROUGHLINE);
     command.arg("sidecar").args(arguments).stdin(Stdio::null());
-    // What the one who runs the tests has set must not matter.
+    // The environment of the test run must not configure the sidecar.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy().into_owned();
         if text.starts_with("THROUGHLINE_") || text.starts_with("OTEL_") {
@@ -32,14 +32,14 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A sidecar that ends with the test, and what it has logged.
-struct Running {
+/// A sidecar that is killed with the test, and its log.
+struct SidecarProcess {
     child: Child,
     json: serde_json::Value,
     log: Arc<Mutex<String>>,
 }
 
-impl Running {
+impl SidecarProcess {
     fn start(arguments: &[&str]) -> Self {
         let fixed = [
             "--json",
@@ -87,25 +87,25 @@ impl Running {
         );
     }
 
-    fn until_logged(&self, text: &str) {
-        until(
+    fn wait_for_log(&self, text: &str) {
+        wait_until(
             || self.log.lock().unwrap().contains(text),
             || format!("{text:?} is missing in:\n{}", self.log.lock().unwrap()),
         );
     }
 
-    fn end(&mut self) -> ExitStatus {
+    fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         let ended = || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         };
-        until(ended, || "it does not end".to_owned());
+        wait_until(ended, || "the sidecar did not stop".to_owned());
         status.unwrap()
     }
 }
 
-impl Drop for Running {
+impl Drop for SidecarProcess {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.child.kill().unwrap();
@@ -114,7 +114,7 @@ impl Drop for Running {
     }
 }
 
-fn until(mut condition: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
+fn wait_until(mut condition: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(Instant::now() < deadline, "{}", otherwise());
@@ -123,7 +123,7 @@ fn until(mut condition: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
 }
 
 #[test]
-fn it_needs_no_more_than_a_cluster_and_says_where_clients_are_to_connect() {
+fn start_message_names_the_address_for_clients() {
     let mut command = sidecar(&[
         "--kafka",
         "localhost:9092",
@@ -137,10 +137,10 @@ fn it_needs_no_more_than_a_cluster_and_says_where_clients_are_to_connect() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut said = String::new();
+    let mut message = String::new();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
-    while !said.contains("Ctrl-C") {
-        assert_ne!(lines.read_line(&mut said).unwrap(), 0, "{said}");
+    while !message.contains("Ctrl-C") {
+        assert_ne!(lines.read_line(&mut message).unwrap(), 0, "{message}");
     }
     child.kill().unwrap();
     child.wait().unwrap();
@@ -150,12 +150,12 @@ fn it_needs_no_more_than_a_cluster_and_says_where_clients_are_to_connect() {
         "http://localhost:4318/v1/traces",
         "kafka-console-producer.sh --bootstrap-server 127.0.0.1:",
     ] {
-        assert!(said.contains(part), "{part:?} is missing in:\n{said}");
+        assert!(message.contains(part), "{part:?} is missing in:\n{message}");
     }
 }
 
 #[test]
-fn all_mistakes_of_arguments_variables_and_file_are_in_one_message() {
+fn all_errors_of_arguments_variables_and_file_are_in_one_message() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sidecar.yaml");
     fs::write(&path, "drain: soon\nsample: 2\n").unwrap();
@@ -167,14 +167,14 @@ fn all_mistakes_of_arguments_variables_and_file_are_in_one_message() {
     assert_eq!(output.status.code(), Some(64));
     let message = stderr(&output);
     for part in [
-        "4 mistakes".to_owned(),
-        "--kafka \"nowhere\" is not a host and port".to_owned(),
-        format!("drain in {} \"soon\" is no duration", path.display()),
+        "4 errors in the configuration".to_owned(),
+        "--kafka \"nowhere\" is".to_owned(),
+        format!("drain in {} \"soon\" is not a duration", path.display()),
         format!(
-            "sample in {} \"2\" is no number from 0 to 1",
+            "sample in {} \"2\" is not a number from 0 to 1",
             path.display()
         ),
-        "THROUGHLINE_SIDECAR_NAMING \"best\" is not known; use otel or opentracing".to_owned(),
+        "THROUGHLINE_SIDECAR_NAMING \"best\" is not supported; use otel or opentracing".to_owned(),
     ] {
         assert!(
             message.contains(&part),
@@ -184,7 +184,7 @@ fn all_mistakes_of_arguments_variables_and_file_are_in_one_message() {
 }
 
 #[test]
-fn a_check_tells_whether_the_configuration_is_right_and_opens_nothing() {
+fn check_validates_the_configuration_without_binding() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let output = run(&["--kafka", "localhost:1", "--listen", &listen, "--check"]);
@@ -204,7 +204,7 @@ fn a_check_tells_whether_the_configuration_is_right_and_opens_nothing() {
 }
 
 #[test]
-fn an_address_in_use_is_named_with_the_option_that_changes_it() {
+fn address_in_use_is_reported_with_the_option_that_changes_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for (arguments, option) in [
@@ -225,55 +225,123 @@ fn an_address_in_use_is_named_with_the_option_that_changes_it() {
 }
 
 #[test]
-fn it_ends_on_sigterm_with_success_once_its_connections_have() {
+fn sigterm_drains_connections_and_exits_with_success() {
     let broker = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut running = Running::start(&["--kafka", &broker.local_addr().unwrap().to_string()]);
+    let mut running =
+        SidecarProcess::start(&["--kafka", &broker.local_addr().unwrap().to_string()]);
     let mut client = TcpStream::connect(running.json["kafka"].as_str().unwrap()).unwrap();
-    // A request of an API that nobody knows; it is under way when the signal comes.
+    // A request of an unknown API, in flight when the signal arrives.
     let request = [0, 0, 0, 10, 3, 231, 0, 0, 0, 0, 0, 1, 255, 255];
     client.write_all(&request).unwrap();
     let (mut at_broker, _) = broker.accept().unwrap();
     at_broker.read_exact(&mut [0; 14]).unwrap();
     running.signal("-TERM");
-    running.until_logged("told to stop");
-    let answer = [0, 0, 0, 4, 0, 0, 0, 1];
-    at_broker.write_all(&answer).unwrap();
-    let mut got = Vec::new();
-    client.read_to_end(&mut got).unwrap();
-    assert_eq!(got, answer);
-    assert_eq!(running.end().code(), Some(0));
+    running.wait_for_log("stop signal received");
+    let response = [0, 0, 0, 4, 0, 0, 0, 1];
+    at_broker.write_all(&response).unwrap();
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).unwrap();
+    assert_eq!(received, response);
+    assert_eq!(running.wait().code(), Some(0));
 }
 
 #[test]
-fn the_file_is_read_again_when_it_changes_and_on_sighup() {
+fn file_is_reloaded_when_it_changes_and_on_sighup() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sidecar.yaml");
     let write = |path: &Path, text: &str| fs::write(path, text).unwrap();
     write(&path, "kafka: localhost:1\nsample: 1\n");
-    let running = Running::start(&["--config", path.to_str().unwrap()]);
+    let running = SidecarProcess::start(&["--config", path.to_str().unwrap()]);
     write(&path, "kafka: localhost:1\nsample: 0.5\ninject: false\n");
-    running.until_logged("changed=\"sample, inject\"");
-    // As Kubernetes and careful editors do it: another file in the place of the old one.
+    running.wait_for_log("changed=\"sample, inject\"");
+    // Kubernetes and many editors replace the file by a rename.
     write(
         &path.with_extension("new"),
         "kafka: localhost:2\nsample: 0.5\ninject: false\n",
     );
     fs::rename(path.with_extension("new"), &path).unwrap();
-    running.until_logged("these hold after a restart only changed=\"kafka\"");
+    running.wait_for_log("configuration changes need a restart changed=\"kafka\"");
     write(&path, "kafka: localhost:2\nsample: 5\n");
-    running.until_logged("the configuration stays as it is");
-    running.until_logged("\"5\" is no number from 0 to 1");
+    running.wait_for_log("configuration reload rejected, keeping the current one");
+    running.wait_for_log("\"5\" is not a number from 0 to 1");
     running.signal("-HUP");
-    until(
+    wait_until(
         || {
             running
                 .log
                 .lock()
                 .unwrap()
-                .matches("stays as it is")
+                .matches("reload rejected")
                 .count()
                 > 1
         },
-        || "SIGHUP is not heard".to_owned(),
+        || "SIGHUP did not reload".to_owned(),
     );
+}
+
+#[test]
+fn transparent_start_message_names_every_listen_address() {
+    let arguments = [
+        "--transparent",
+        "--listen",
+        "127.0.0.1:0",
+        "--listen-inbound",
+        "0.0.0.0:0",
+        "--admin",
+        "0.0.0.0:0",
+    ];
+    let mut child = sidecar(&arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut message = String::new();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    while !message.contains("Ctrl-C") {
+        assert_ne!(lines.read_line(&mut message).unwrap(), 0, "{message}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let line = |name: &str| message.lines().find(|line| line.contains(name)).unwrap();
+    assert!(line("Outbound").contains("to 127.0.0.1:"), "{message}");
+    for name in ["Inbound", "Metrics"] {
+        assert!(line(name).ends_with("(all IPv4 addresses)"), "{message}");
+    }
+    assert!(line("Inbound").contains("0.0.0.0:"), "{message}");
+}
+
+#[test]
+fn log_of_an_ordinary_start_has_no_warning() {
+    let mut running = SidecarProcess::start(&["--kafka", "localhost:1"]);
+    running.signal("-TERM");
+    running.wait_for_log("stop signal received");
+    assert_eq!(running.wait().code(), Some(0));
+    let log = running.log.lock().unwrap();
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
+fn low_open_file_limit_is_warned_about_only_for_an_explicit_number_of_connections() {
+    let log = |connections: &str| {
+        let script = format!(
+            "ulimit -n 1000 && exec {THROUGHLINE} sidecar --kafka localhost:1 --listen \
+             127.0.0.1:0 --admin off {connections}"
+        );
+        let mut child = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        child.kill().unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap()
+    };
+    let warning = "open-file limit is too low for --connections";
+    assert!(log("--connections 5000").contains(warning));
+    assert!(!log("").contains("WARN"));
 }

@@ -1,13 +1,14 @@
-//! How long our own API takes with a million spans stored, and with a trace of a hundred thousand: over a socket, as a page asks.
+//! Response times of our own API with a million stored spans, and with a trace of a hundred
+//! thousand, over a socket.
 //!
-//! `cargo bench -p throughline-collector --bench query` prints the figures, and fails where a promise is not kept (five times over, since
-//! machines differ). It takes about 4 GB of memory.
+//! `cargo bench -p throughline-collector --bench query` prints the times, and fails when one
+//! exceeds five times its target, since machines differ. It takes about 4 GB of memory.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    reason = "a bench prints, and says what failed by panicking"
+    reason = "a benchmark prints, and reports failures by panicking"
 )]
 
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use prost::Message as _;
-use throughline_collector::{Addresses, Collector, Config};
+use throughline_collector::{CollectorAddresses, CollectorServer, Config};
 
 /// Traces of ten spans, and spans of the one large trace.
 const TRACES: u64 = 90_000;
@@ -41,18 +42,18 @@ fn main() {
         otlp_http_port: 0,
         zipkin_port: 0,
         query_port: 0,
-        store_memory: 8 << 30,
+        max_store_bytes: 8 << 30,
         ..Config::default()
     };
-    let collector = runtime.block_on(Collector::bind(config)).unwrap();
+    let collector = runtime.block_on(CollectorServer::bind(config)).unwrap();
     let at = collector.addresses();
     let served = runtime.spawn(collector.run(std::future::pending()));
-    let begun = Instant::now();
+    let started = Instant::now();
     fill(&at);
     println!(
         "sent {} spans in {:.1?}",
         TRACES * 10 + LARGE,
-        begun.elapsed()
+        started.elapsed()
     );
     let metrics = String::from_utf8(get(&at, "/metrics")).unwrap();
     metrics
@@ -94,9 +95,9 @@ fn main() {
     served.abort();
 }
 
-/// Each asks for 500 traces.
-fn searches(at: &Addresses) {
-    let promise = Duration::from_millis(300);
+/// Measures searches for 500 traces each.
+fn searches(at: &CollectorAddresses) {
+    let target = Duration::from_millis(300);
     for (what, query) in [
         ("newest", ""),
         ("longest", "&order=duration"),
@@ -130,10 +131,10 @@ fn searches(at: &Addresses) {
             at,
             &format!("search: {what}"),
             &format!("/api/throughline/search?limit=500{query}"),
-            promise,
+            target,
         );
     }
-    // What nothing lists: every span is looked at.
+    // No index helps here: every span is examined.
     for (what, query) in [
         (
             "an expression over unlisted values",
@@ -145,13 +146,13 @@ fn searches(at: &Addresses) {
             at,
             &format!("search: {what}"),
             &format!("/api/throughline/search?limit=500{query}"),
-            5 * promise,
+            5 * target,
         );
     }
 }
 
-/// The median of five.
-fn measure(at: &Addresses, what: &str, path: &str, promise: Duration) {
+/// Measures the median of five requests.
+fn measure(at: &CollectorAddresses, what: &str, path: &str, target: Duration) {
     let mut times = Vec::new();
     let mut bytes = 0;
     for _ in 0..5 {
@@ -161,30 +162,31 @@ fn measure(at: &Addresses, what: &str, path: &str, promise: Duration) {
     }
     times.sort_unstable();
     let median = times.get(2).copied().unwrap_or_default();
-    let verdict = if median <= promise { "" } else { "  MISSED" };
-    println!("{what:45} {median:>10.1?} of {promise:?}, {bytes} bytes{verdict}");
-    assert!(median < promise * 5, "{what}: {median:?}");
+    let verdict = if median <= target { "" } else { "  MISSED" };
+    println!("{what:45} {median:>10.1?} of {target:?}, {bytes} bytes{verdict}");
+    assert!(median < target * 5, "{what}: {median:?}");
 }
 
-/// As it comes over the line, compressed.
-fn get(at: &Addresses, path: &str) -> Vec<u8> {
+/// Returns the compressed response.
+fn get(at: &CollectorAddresses, path: &str) -> Vec<u8> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(at.query).unwrap();
     let head = format!(
-        "GET {path} HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\n\
+         connection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
     assert!(
-        answer.starts_with(b"HTTP/1.1 200"),
+        response.starts_with(b"HTTP/1.1 200"),
         "{}",
-        String::from_utf8_lossy(answer.get(..300).unwrap_or(&answer))
+        String::from_utf8_lossy(response.get(..300).unwrap_or(&response))
     );
-    answer
+    response
 }
 
-fn fill(at: &Addresses) {
+fn fill(at: &CollectorAddresses) {
     for batch in 0..TRACES / 500 {
         let ids = batch * 500 + 1..=batch * 500 + 500;
         send(
@@ -198,8 +200,8 @@ fn fill(at: &Addresses) {
     }
 }
 
-/// One export: a resource for each service.
-fn send(at: &Addresses, spans: impl Iterator<Item = (usize, Span)>) {
+/// Sends one export, with a resource for each service.
+fn send(at: &CollectorAddresses, spans: impl Iterator<Item = (usize, Span)>) {
     let mut of_services: Vec<Vec<Span>> = vec![Vec::new(); SERVICES.len()];
     for (service, span) in spans {
         of_services[service].push(span);
@@ -221,14 +223,14 @@ fn send(at: &Addresses, spans: impl Iterator<Item = (usize, Span)>) {
         .collect();
     let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
     let url = format!("http://{}/v1/traces", at.otlp_http);
-    let answer = ureq::post(url)
+    let response = ureq::post(url)
         .header("content-type", "application/x-protobuf")
         .send(&body[..])
         .unwrap();
-    assert_eq!(answer.status().as_u16(), 200);
+    assert_eq!(response.status().as_u16(), 200);
 }
 
-/// Eleven attributes, one of them its own.
+/// Returns a span with eleven attributes, one of them unique.
 fn span(trace: u128, row: u64, of: u64, seed: u64) -> (usize, Span) {
     let kind = [2, 3, 2, 1, 4, 5][(row % 6) as usize];
     let start = START + (seed % 100_000) * 1_000_000 + row * 10_000;

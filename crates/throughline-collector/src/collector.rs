@@ -1,4 +1,4 @@
-//! The collector as a whole: its doors, what is behind them, and how it ends.
+//! The collector as a whole: its listeners, the services behind them, and its shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,22 +9,22 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Door, Limits};
-use crate::intake::Intake;
+use crate::config::{CollectorEndpoint, CollectorLimits, Config};
+use crate::ingest::IngestPipeline;
 use crate::metrics::{self, Metrics};
-use crate::{grpc, otlp_http, query, serve, zipkin};
+use crate::{accept_loop, otlp_grpc, otlp_http, query, zipkin};
 
-/// A collector with all its doors open, not yet answering.
+/// A collector whose listeners are open; it answers once it runs.
 #[derive(Debug)]
-pub struct Collector {
-    listeners: Vec<(Door, TcpListener)>,
-    addresses: Addresses,
+pub struct CollectorServer {
+    listeners: Vec<(CollectorEndpoint, TcpListener)>,
+    addresses: CollectorAddresses,
     config: Config,
 }
 
-/// Where the doors are.
+/// The addresses of the listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Addresses {
+pub struct CollectorAddresses {
     /// OTLP over gRPC.
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP.
@@ -35,32 +35,35 @@ pub struct Addresses {
     pub query: SocketAddr,
 }
 
-/// A door that cannot be opened.
+/// A listener that cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {}", door.label())]
-pub struct BindError {
-    /// Which door.
-    pub door: Door,
-    /// Where it should be.
+#[error("cannot listen on {address} for {}", endpoint.label())]
+pub struct CollectorBindError {
+    /// Endpoint of the listener.
+    pub endpoint: CollectorEndpoint,
+    /// Address of the listener.
     pub address: SocketAddr,
-    /// Why it cannot be there.
+    /// Error of the operating system.
     pub source: std::io::Error,
 }
 
-impl Collector {
-    /// Opens all doors. From here on connections are accepted by the system and answered once [`Collector::run`] runs.
+impl CollectorServer {
+    /// Opens all listeners. From then on the operating system accepts connections; they are
+    /// answered once [`CollectorServer::run`] runs.
     ///
     /// # Errors
     ///
-    /// [`BindError`] for the first door that cannot be opened; the others are closed again.
-    pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let (grpc, otlp_grpc) = bind(&config, Door::OtlpGrpc).await?;
-        let (http, otlp_http) = bind(&config, Door::OtlpHttp).await?;
-        let (zipkin, zipkin_address) = bind(&config, Door::Zipkin).await?;
-        let (query, query_address) = bind(&config, Door::Query).await?;
+    /// Returns [`CollectorBindError`] for the first listener that cannot be opened; the others are
+    /// closed again.
+    pub async fn bind(config: Config) -> Result<Self, CollectorBindError> {
+        // An error drops the listeners that are open already, which closes them.
+        let (grpc, otlp_grpc) = bind(&config, CollectorEndpoint::OtlpGrpc).await?;
+        let (http, otlp_http) = bind(&config, CollectorEndpoint::OtlpHttp).await?;
+        let (zipkin, zipkin_address) = bind(&config, CollectorEndpoint::Zipkin).await?;
+        let (query, query_address) = bind(&config, CollectorEndpoint::Query).await?;
         Ok(Self {
             listeners: vec![grpc, http, zipkin, query],
-            addresses: Addresses {
+            addresses: CollectorAddresses {
                 otlp_grpc,
                 otlp_http,
                 zipkin: zipkin_address,
@@ -70,35 +73,38 @@ impl Collector {
         })
     }
 
-    /// Where the doors are, with the ports that the system chose.
+    /// Returns the addresses of the listeners, with the ports that the operating system chose.
     #[must_use]
-    pub const fn addresses(&self) -> Addresses {
+    pub const fn addresses(&self) -> CollectorAddresses {
         self.addresses
     }
 
-    /// Serves all doors until `stop` is over, then lets requests under way end, within [`Limits::drain_deadline`].
+    /// Serves all listeners until `stop` completes, then drains requests in flight within
+    /// [`CollectorLimits::drain_timeout`].
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(self.config.store_memory));
+        // The only place that knows which store it is.
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(self.config.max_store_bytes));
         let metrics = Arc::new(Metrics::default());
-        let intake = Arc::new(Intake::new(
+        let pipeline = Arc::new(IngestPipeline::new(
             Arc::clone(&store),
             Arc::clone(&metrics),
             self.config.limits.clone(),
         ));
         let stopping = CancellationToken::new();
-        let mut doors = JoinSet::new();
-        for (door, listener) in self.listeners {
-            let router = match door {
-                Door::OtlpGrpc => grpc::router(Arc::clone(&intake)),
-                Door::OtlpHttp => otlp_http::router(Arc::clone(&intake)),
-                Door::Zipkin => zipkin::router(Arc::clone(&intake)),
-                Door::Query => {
+        let mut loops = JoinSet::new();
+        for (endpoint, listener) in self.listeners {
+            let router = match endpoint {
+                CollectorEndpoint::OtlpGrpc => otlp_grpc::router(Arc::clone(&pipeline)),
+                CollectorEndpoint::OtlpHttp => otlp_http::router(Arc::clone(&pipeline)),
+                CollectorEndpoint::Zipkin => zipkin::router(Arc::clone(&pipeline)),
+                CollectorEndpoint::Query => {
                     query::router(Arc::clone(&store), Arc::clone(&metrics), &self.config)
                 }
             };
-            let router = metrics::counted(router, door, Arc::clone(&metrics));
-            doors.spawn(serve_door(
-                door,
+            // The outermost layer, so that responses of other layers are counted too.
+            let router = metrics::count_requests(router, endpoint, Arc::clone(&metrics));
+            loops.spawn(serve_endpoint(
+                endpoint,
                 listener,
                 router,
                 self.config.limits.clone(),
@@ -107,34 +113,39 @@ impl Collector {
         }
         stop.await;
         stopping.cancel();
-        while doors.join_next().await.is_some() {}
+        // All listeners drain at the same time, so the drain timeout holds for the whole.
+        while loops.join_next().await.is_some() {}
     }
 }
 
-async fn serve_door(
-    door: Door,
+async fn serve_endpoint(
+    endpoint: CollectorEndpoint,
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    limits: CollectorLimits,
     stopping: CancellationToken,
 ) {
-    let protocol = if door == Door::OtlpGrpc {
-        serve::Protocol::Http2
+    let protocol = if endpoint == CollectorEndpoint::OtlpGrpc {
+        accept_loop::HttpProtocol::Http2
     } else {
-        serve::Protocol::Http1
+        accept_loop::HttpProtocol::Http1
     };
-    serve::serve(listener, router, protocol, limits, stopping).await;
-    tracing::debug!(door = door.label(), "door closed");
+    accept_loop::serve(listener, router, protocol, limits, stopping).await;
+    tracing::debug!(endpoint = endpoint.label(), "listener closed");
 }
 
-async fn bind(config: &Config, door: Door) -> Result<((Door, TcpListener), SocketAddr), BindError> {
-    let address = config.address(door);
-    let error = |source| BindError {
-        door,
+async fn bind(
+    config: &Config,
+    endpoint: CollectorEndpoint,
+) -> Result<((CollectorEndpoint, TcpListener), SocketAddr), CollectorBindError> {
+    let address = config.address(endpoint);
+    let error = |source| CollectorBindError {
+        endpoint,
         address,
         source,
     };
     let listener = TcpListener::bind(address).await.map_err(error)?;
+    // Port 0 asks the operating system to choose one.
     let bound = listener.local_addr().map_err(error)?;
-    Ok(((door, listener), bound))
+    Ok(((endpoint, listener), bound))
 }

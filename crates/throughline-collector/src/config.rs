@@ -1,30 +1,30 @@
-//! What a collector can be told.
+//! The collector's configuration.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// What a collector can be told. The default listens on loopback at the usual ports.
+/// The collector's configuration. The default listens on loopback at the standard ports.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The address of all doors.
+    /// Address of all listeners.
     pub host: IpAddr,
-    /// OTLP over gRPC; 0 for any free port, as with the others.
+    /// Port of OTLP over gRPC; 0 chooses any free port, here and below.
     pub otlp_grpc_port: u16,
-    /// OTLP over HTTP.
+    /// Port of OTLP over HTTP.
     pub otlp_http_port: u16,
-    /// Zipkin v2 JSON.
+    /// Port of Zipkin v2 JSON.
     pub zipkin_port: u16,
-    /// Queries and the UI.
+    /// Port of queries and the UI.
     pub query_port: u16,
-    /// How many bytes of spans are kept.
-    pub store_memory: usize,
-    /// What a client may take of us.
-    pub limits: Limits,
+    /// Maximum memory of the stored spans.
+    pub max_store_bytes: usize,
+    /// Limits for clients.
+    pub limits: CollectorLimits,
 }
 
-/// A port with a protocol of its own.
+/// An endpoint of the collector: a port with its protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Door {
+pub enum CollectorEndpoint {
     /// OTLP over gRPC.
     OtlpGrpc,
     /// OTLP over HTTP.
@@ -35,33 +35,36 @@ pub enum Door {
     Query,
 }
 
-/// What a client may take of us: bytes, places, time.
+/// Limits on the memory, concurrency and time that clients can take.
 #[derive(Debug, Clone)]
-pub struct Limits {
-    /// The largest body, before and after inflation (opentelemetry-proto recommends 64 MiB).
-    pub body_max: usize,
-    /// All bodies together that are being read or decoded, inflated ones included.
-    pub in_flight_max: usize,
-    /// Requests that are read or decoded at once.
-    pub requests_max: usize,
-    /// Bodies that are inflated and decoded at once; more wait. The worst takes about a gigabyte (`throughline_otlp::check_json`).
-    pub decodings_max: usize,
-    /// How long a request waits for its place before it is told to come back later.
-    pub admission_wait: Duration,
-    /// Queries that are answered at once; more wait.
-    pub queries_max: usize,
-    /// Bytes of answers that clients are still taking; who asks for more is told to come back later.
-    pub answers_max: usize,
-    /// Connections of one door; more wait in the system's backlog.
-    pub connections_max: usize,
-    /// From the opening of a connection, or the last answer on it, to the end of the next request's head.
-    pub head_deadline: Duration,
-    /// From the first byte of a body to its last.
-    pub body_deadline: Duration,
-    /// How long a client may let our answer wait without taking a byte of it.
-    pub stall_deadline: Duration,
-    /// How long requests under way may take to end once the collector is told to stop.
-    pub drain_deadline: Duration,
+pub struct CollectorLimits {
+    /// Maximum size of a body, before and after inflation (opentelemetry-proto recommends 64 MiB).
+    pub max_body_bytes: usize,
+    /// Maximum size of all bodies together that are being read or decoded, inflated ones included.
+    pub max_in_flight_bytes: usize,
+    /// Maximum number of requests that are being read or decoded.
+    pub max_requests: usize,
+    /// Maximum number of bodies that are inflated and decoded at once; more wait. The worst case
+    /// takes about a gigabyte of memory (`throughline_otlp::check_json`).
+    pub max_concurrent_decodes: usize,
+    /// Time that a request waits for admission before it is rejected as retryable.
+    pub admission_timeout: Duration,
+    /// Maximum number of queries that run at once; more wait.
+    pub max_concurrent_queries: usize,
+    /// Maximum size of all responses together that clients have not read yet; further ones are
+    /// rejected as retryable.
+    pub max_response_bytes: usize,
+    /// Maximum number of connections of one endpoint; more wait in the listen backlog.
+    pub max_connections: usize,
+    /// Time from the opening of a connection, or the last response on it, to the end of the next
+    /// request's headers.
+    pub header_read_timeout: Duration,
+    /// Time from the first byte of a body to its last.
+    pub body_read_timeout: Duration,
+    /// Time that a client may leave a response unread without taking a byte of it.
+    pub write_stall_timeout: Duration,
+    /// Time that requests in flight have to complete at shutdown.
+    pub drain_timeout: Duration,
 }
 
 // === impl Config ===
@@ -74,54 +77,54 @@ impl Default for Config {
             otlp_http_port: 4318,
             zipkin_port: 9411,
             query_port: 16686,
-            store_memory: 512 << 20,
-            limits: Limits::default(),
+            max_store_bytes: 512 << 20,
+            limits: CollectorLimits::default(),
         }
     }
 }
 
 impl Config {
-    /// The address a door is to listen on.
+    /// Returns the address that an endpoint is to listen on.
     #[must_use]
-    pub const fn address(&self, door: Door) -> SocketAddr {
-        let port = match door {
-            Door::OtlpGrpc => self.otlp_grpc_port,
-            Door::OtlpHttp => self.otlp_http_port,
-            Door::Zipkin => self.zipkin_port,
-            Door::Query => self.query_port,
+    pub const fn address(&self, endpoint: CollectorEndpoint) -> SocketAddr {
+        let port = match endpoint {
+            CollectorEndpoint::OtlpGrpc => self.otlp_grpc_port,
+            CollectorEndpoint::OtlpHttp => self.otlp_http_port,
+            CollectorEndpoint::Zipkin => self.zipkin_port,
+            CollectorEndpoint::Query => self.query_port,
         };
         SocketAddr::new(self.host, port)
     }
 }
 
-// === impl Limits ===
+// === impl CollectorLimits ===
 
-impl Default for Limits {
+impl Default for CollectorLimits {
     fn default() -> Self {
         Self {
-            body_max: 64 << 20,
-            in_flight_max: 256 << 20,
-            requests_max: 64,
-            decodings_max: 2,
-            admission_wait: Duration::from_secs(1),
-            queries_max: 4,
-            answers_max: 256 << 20,
-            connections_max: 1024,
-            head_deadline: Duration::from_secs(30),
-            body_deadline: Duration::from_secs(30),
-            stall_deadline: Duration::from_secs(30),
-            drain_deadline: Duration::from_secs(3),
+            max_body_bytes: 64 << 20,
+            max_in_flight_bytes: 256 << 20,
+            max_requests: 64,
+            max_concurrent_decodes: 2,
+            admission_timeout: Duration::from_secs(1),
+            max_concurrent_queries: 4,
+            max_response_bytes: 256 << 20,
+            max_connections: 1024,
+            header_read_timeout: Duration::from_secs(30),
+            body_read_timeout: Duration::from_secs(30),
+            write_stall_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(3),
         }
     }
 }
 
-// === impl Door ===
+// === impl CollectorEndpoint ===
 
-impl Door {
-    /// All of them.
+impl CollectorEndpoint {
+    /// All endpoints.
     pub const ALL: [Self; 4] = [Self::OtlpGrpc, Self::OtlpHttp, Self::Zipkin, Self::Query];
 
-    /// A word for metrics and logs, and the name of the door's address in the JSON that `throughline up --json` prints.
+    /// Returns the endpoint's name in metrics, in logs, and in the JSON of `throughline up --json`.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {

@@ -1,25 +1,29 @@
-//! Takes spans in (OTLP over gRPC and HTTP, Zipkin v2), answers queries (Jaeger's two JSON APIs), serves the web UI.
+//! Receives spans (OTLP over gRPC and HTTP, Zipkin v2), answers queries (Jaeger's two JSON APIs and
+//! our own), and serves the web UI.
 //!
 //! ```text
 //!  gRPC 4317 ─┐
-//!  HTTP 4318 ─┼─► serve ─► intake: admit ─ read ─ inflate ─ decode ─► Store ◄─ query ◄─ serve ◄─ 16686
-//!  Zipkin 9411┘   (connections)   (each step capped)                  (JSON)
+//!  HTTP 4318 ─┼─► accept_loop ─► ingest: admit ─ read ─ inflate ─ decode ─► Store
+//!  Zipkin 9411┘                          (each step has a limit)             │
+//!  HTTP 16686 ──► accept_loop ─► query ◄─────────────────────────────────────┘
 //! ```
 //!
-//! [`Collector::bind`] opens all doors, [`Collector::run`] serves them until told to stop. Nothing here is held for ever: a connection
-//! has deadlines for its headers, its bodies and its reading of answers ([`Limits`]).
+//! [`CollectorServer::bind`] opens all listeners, [`CollectorServer::run`] serves them until it is
+//! stopped. No client can hold a resource for ever: a connection has timeouts for its headers, its
+//! bodies and its reading of responses ([`CollectorLimits`]).
 
+mod accept_loop;
+mod clock;
 mod collector;
 mod config;
-mod grpc;
-mod intake;
+mod ingest;
 mod metrics;
+mod otlp_grpc;
 mod otlp_http;
-mod patience;
 mod query;
-mod serve;
+mod timeout_io;
 mod ui;
 mod zipkin;
 
-pub use collector::{Addresses, BindError, Collector};
-pub use config::{Config, Door, Limits};
+pub use collector::{CollectorAddresses, CollectorBindError, CollectorServer};
+pub use config::{CollectorEndpoint, CollectorLimits, Config};

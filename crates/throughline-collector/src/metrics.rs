@@ -1,4 +1,4 @@
-//! What the collector counts, and how it tells (Prometheus text format 0.0.4).
+//! The collector's counters, in Prometheus text format 0.0.4.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,91 +8,73 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use http::HeaderMap;
-use throughline_store::Occupancy;
+use throughline_store::StoreOccupancy;
 
-use crate::config::Door;
+use crate::config::CollectorEndpoint;
 
-/// Counters, by what they count. All labels come from a fixed set, so there are never many.
+/// The counters. All labels come from fixed sets, so their number is bounded.
 #[derive(Debug, Default)]
-pub(crate) struct Metrics(Mutex<BTreeMap<Counter, u64>>);
+pub(crate) struct Metrics(Mutex<BTreeMap<CounterKey, u64>>);
 
-/// Something counted.
+/// The identity of a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Counter {
-    /// Spans that came in by a door and were kept.
-    Received(Door),
-    /// Spans that were not kept, by reason.
-    Rejected(Door, &'static str),
-    /// Requests answered, by HTTP status, or by gRPC status at the door where that is the answer.
-    Requests(Door, u16),
+pub(crate) enum CounterKey {
+    /// Spans received and stored.
+    Received(CollectorEndpoint),
+    /// Spans rejected, by reason.
+    Rejected(CollectorEndpoint, &'static str),
+    /// Requests answered, by HTTP status; for the gRPC endpoint by gRPC status.
+    Requests(CollectorEndpoint, u16),
 }
 
 impl Metrics {
-    /// Adds to a counter; `true` when it was nothing before, so that what then only counts on can be logged once.
-    pub(crate) fn add(&self, counter: Counter, count: u64) -> bool {
+    /// Adds to a counter. Returns true for the first addition, so that the caller can log the
+    /// first event of a kind and only count the others.
+    pub(crate) fn add(&self, key: CounterKey, count: u64) -> bool {
         if count == 0 {
             return false;
         }
         let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let total = counters.entry(counter).or_default();
+        let total = counters.entry(key).or_default();
         *total += count;
+        // Under the same lock as the addition: only one caller sees the first.
         *total == count
     }
 
-    /// All counters, and what the store says of itself.
-    pub(crate) fn render(&self, store: Occupancy) -> String {
+    /// Renders all counters and the occupancy of the store.
+    pub(crate) fn render(&self, store: StoreOccupancy) -> String {
+        // A copy, so that writing the text does not hold the lock that requests take.
         let counters = self
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let mut out = String::new();
-        family(
-            &mut out,
-            "throughline_spans_received_total",
-            "counter",
-            "Spans kept, by the door they came in.",
-        );
-        for (counter, count) in &counters {
-            if let Counter::Received(door) = counter {
-                line(
-                    &mut out,
-                    format_args!(
-                        "throughline_spans_received_total{{door=\"{}\"}} {count}",
-                        door.label()
-                    ),
-                );
+        let received = "throughline_spans_received_total";
+        write_family(&mut out, received, "counter", "Spans received and stored.");
+        for (key, count) in &counters {
+            if let CounterKey::Received(endpoint) = key {
+                // The label is older than the term endpoint; dashboards use it.
+                let labels = format_args!("{{door=\"{}\"}}", endpoint.label());
+                write_line(&mut out, format_args!("{received}{labels} {count}"));
             }
         }
-        family(
-            &mut out,
-            "throughline_spans_rejected_total",
-            "counter",
-            "Spans not kept, by reason.",
-        );
-        for (counter, count) in &counters {
-            if let Counter::Rejected(door, reason) = counter {
-                let door = door.label();
-                let labels = format_args!("{{door=\"{door}\",reason=\"{reason}\"}}");
-                line(
-                    &mut out,
-                    format_args!("throughline_spans_rejected_total{labels} {count}"),
-                );
+        let rejected = "throughline_spans_rejected_total";
+        write_family(&mut out, rejected, "counter", "Spans rejected, by reason.");
+        for (key, count) in &counters {
+            if let CounterKey::Rejected(endpoint, reason) = key {
+                let endpoint = endpoint.label();
+                let labels = format_args!("{{door=\"{endpoint}\",reason=\"{reason}\"}}");
+                write_line(&mut out, format_args!("{rejected}{labels} {count}"));
             }
         }
-        family(
-            &mut out,
-            "throughline_requests_total",
-            "counter",
-            "Requests answered, by HTTP or gRPC status.",
-        );
-        for (counter, count) in &counters {
-            if let Counter::Requests(door, code) = counter {
-                let labels = format_args!("{{door=\"{}\",code=\"{code}\"}}", door.label());
-                line(
-                    &mut out,
-                    format_args!("throughline_requests_total{labels} {count}"),
-                );
+        let requests = "throughline_requests_total";
+        let help = "Requests answered, by HTTP or gRPC status.";
+        write_family(&mut out, requests, "counter", help);
+        for (key, count) in &counters {
+            if let CounterKey::Requests(endpoint, code) = key {
+                let labels = format_args!("{{door=\"{}\",code=\"{code}\"}}", endpoint.label());
+                write_line(&mut out, format_args!("{requests}{labels} {count}"));
             }
         }
         render_store(&mut out, store);
@@ -100,78 +82,86 @@ impl Metrics {
     }
 }
 
-fn render_store(out: &mut String, store: Occupancy) {
-    let evicted = "to make room for newer ones.";
+fn render_store(out: &mut String, store: StoreOccupancy) {
     for (name, kind, help, value) in [
         (
             "throughline_store_traces",
             "gauge",
-            "Traces kept.".to_owned(),
+            "Stored traces.",
             store.traces as u64,
         ),
         (
             "throughline_store_spans",
             "gauge",
-            "Spans kept.".to_owned(),
+            "Stored spans.",
             store.spans as u64,
         ),
         (
             "throughline_store_bytes",
             "gauge",
-            "Bytes that spans take, about.".to_owned(),
+            "Estimated memory of the stored spans, in bytes.",
             store.bytes as u64,
         ),
         (
             "throughline_traces_evicted_total",
             "counter",
-            format!("Traces let go {evicted}"),
+            "Traces evicted to make room for newer ones.",
             store.evicted_traces,
         ),
         (
             "throughline_spans_evicted_total",
             "counter",
-            format!("Spans let go {evicted}"),
+            "Spans of evicted traces.",
             store.evicted_spans,
         ),
     ] {
-        family(out, name, kind, &help);
-        line(out, format_args!("{name} {value}"));
+        write_family(out, name, kind, help);
+        write_line(out, format_args!("{name} {value}"));
     }
 }
 
-fn family(out: &mut String, name: &str, kind: &str, help: &str) {
-    line(
+fn write_family(out: &mut String, name: &str, kind: &str, help: &str) {
+    write_line(
         out,
         format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"),
     );
 }
 
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+fn write_line(out: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     writeln!(out, "{text}").unwrap_or_default();
 }
 
-/// The router with its answers counted.
-pub(crate) fn counted(router: Router, door: Door, metrics: Arc<Metrics>) -> Router {
+/// Returns the router with its responses counted.
+pub(crate) fn count_requests(
+    router: Router,
+    endpoint: CollectorEndpoint,
+    metrics: Arc<Metrics>,
+) -> Router {
     router.layer(middleware::from_fn(move |request: Request, next: Next| {
         let metrics = Arc::clone(&metrics);
         async move {
             let response = next.run(request).await;
-            let code = match door {
-                Door::OtlpGrpc => grpc_status(response.headers()),
-                Door::OtlpHttp | Door::Zipkin | Door::Query => response.status().as_u16(),
+            let code = match endpoint {
+                CollectorEndpoint::OtlpGrpc => grpc_status(response.headers()),
+                CollectorEndpoint::OtlpHttp
+                | CollectorEndpoint::Zipkin
+                | CollectorEndpoint::Query => response.status().as_u16(),
             };
-            let first = metrics.add(Counter::Requests(door, code), 1);
-            let refused = match door {
-                Door::OtlpGrpc => code != 0,
-                Door::OtlpHttp | Door::Zipkin => code >= 400,
-                Door::Query => false,
+            // One log line for each status and endpoint, not one for each request.
+            let is_first = metrics.add(CounterKey::Requests(endpoint, code), 1);
+            // A failed query is reported to the person who sent it; a sender of spans may ignore
+            // the response, so the operator has to see it.
+            let is_rejected = match endpoint {
+                CollectorEndpoint::OtlpGrpc => code != 0,
+                CollectorEndpoint::OtlpHttp | CollectorEndpoint::Zipkin => code >= 400,
+                CollectorEndpoint::Query => false,
             };
-            if first && refused {
+            if is_first && is_rejected {
                 tracing::warn!(
-                    door = door.label(),
+                    endpoint = endpoint.label(),
                     code,
-                    "refused a request; more like it are only counted, in /metrics"
+                    "request rejected; further ones are only counted, see /metrics"
                 );
             }
             response
@@ -179,7 +169,8 @@ pub(crate) fn counted(router: Router, door: Door, metrics: Arc<Metrics>) -> Rout
     }))
 }
 
-/// The status of an answer without a body is among its headers; one with a body went well, or there would be none.
+/// Reads the gRPC status. A response without a message has it among its headers; a response with a
+/// message succeeded.
 fn grpc_status(headers: &HeaderMap) -> u16 {
     headers
         .get("grpc-status")

@@ -1,5 +1,5 @@
-//! OTLP over HTTP: `POST /v1/traces` in protobuf or JSON, answered in the same (opentelemetry-proto, `docs/specification.md`,
-//! section "OTLP/HTTP").
+//! OTLP over HTTP: `POST /v1/traces` in protobuf or JSON, answered in the same encoding
+//! (opentelemetry-proto, `docs/specification.md`, section "OTLP/HTTP").
 
 use std::sync::Arc;
 
@@ -9,78 +9,90 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use throughline_otlp::{Rejected, decode_json, decode_protobuf, response};
-use tonic::Code;
+use http::header::{self, CONTENT_TYPE, HeaderMap, HeaderValue};
+use throughline_otlp::{RejectedSpans, decode_json, decode_protobuf, response};
 
-use crate::config::Door;
-use crate::intake::{Intake, Refusal};
+use crate::config::CollectorEndpoint;
+use crate::ingest::{IngestError, IngestPipeline, RETRY_AFTER};
 
-/// The routes of the door.
-pub(crate) fn router(intake: Arc<Intake>) -> Router {
+/// Responses to other signals. SDKs send all signals to one endpoint by default and log the
+/// response, so it names the setting that stops them.
+const NO_METRICS: &str = "this collector stores traces only; \
+                          turn the sender's metrics off with OTEL_METRICS_EXPORTER=none\n";
+const NO_LOGS: &str = "this collector stores traces only; \
+                       turn the sender's logs off with OTEL_LOGS_EXPORTER=none\n";
+
+/// Returns the routes of the endpoint.
+pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
     Router::new()
         .route("/v1/traces", post(export))
         .route(
             "/v1/metrics",
-            post(async |intake, body| traces_only(intake, body, NO_METRICS).await),
+            post(async |pipeline, body| reject_signal(pipeline, body, NO_METRICS).await),
         )
         .route(
             "/v1/logs",
-            post(async |intake, body| traces_only(intake, body, NO_LOGS).await),
+            post(async |pipeline, body| reject_signal(pipeline, body, NO_LOGS).await),
         )
-        .with_state(intake)
+        .with_state(pipeline)
 }
 
-/// The two encodings of a request and its answer.
+/// The encoding of a request and its response.
 #[derive(Debug, Clone, Copy)]
-enum Format {
+enum PayloadEncoding {
     Protobuf,
     Json,
 }
 
-async fn export(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Body) -> Response {
-    let Some(format) = Format::of(&headers) else {
-        intake.discard(body).await;
+async fn export(
+    State(pipeline): State<Arc<IngestPipeline>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    // Without a known encoding the error cannot be in that of the request: plain text.
+    let Some(encoding) = PayloadEncoding::from_headers(&headers) else {
+        pipeline.discard(body).await;
         let message = "the content type must be application/x-protobuf or application/json\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     };
-    match take(&intake, format, &headers, body).await {
-        Ok(rejected) => format.accepted(&rejected),
-        Err(refusal) => format.refused(&refusal, &intake),
+    match ingest(&pipeline, encoding, &headers, body).await {
+        Ok(rejected) => encoding.success_response(&rejected),
+        Err(error) => encoding.error_response(&error),
     }
 }
 
-async fn traces_only(
-    State(intake): State<Arc<Intake>>,
+async fn reject_signal(
+    State(pipeline): State<Arc<IngestPipeline>>,
     body: Body,
     message: &'static str,
 ) -> Response {
-    intake.discard(body).await;
+    pipeline.discard(body).await;
     (StatusCode::NOT_FOUND, message).into_response()
 }
 
-async fn take(
-    intake: &Arc<Intake>,
-    format: Format,
+async fn ingest(
+    pipeline: &Arc<IngestPipeline>,
+    encoding: PayloadEncoding,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Rejected, Refusal> {
-    let (encoding, body) = intake.admit_encoded(headers, body).await?;
+) -> Result<RejectedSpans, IngestError> {
+    let (compression, body) = pipeline.admit_encoded(headers, body).await?;
     let decode = move |bytes: &[u8]| {
-        let decoded = match format {
-            Format::Protobuf => decode_protobuf(bytes),
-            Format::Json => decode_json(bytes),
+        let decoded = match encoding {
+            PayloadEncoding::Protobuf => decode_protobuf(bytes),
+            PayloadEncoding::Json => decode_json(bytes),
         };
-        decoded.map_err(|error| Refusal::Malformed(error.to_string()))
+        decoded.map_err(|error| IngestError::Malformed(error.to_string()))
     };
-    intake.keep(Door::OtlpHttp, body, encoding, decode).await
+    let endpoint = CollectorEndpoint::OtlpHttp;
+    pipeline.store(endpoint, body, compression, decode).await
 }
 
-// === impl Format ===
+// === impl PayloadEncoding ===
 
-impl Format {
-    /// From the header `content-type`, whatever its parameters.
-    fn of(headers: &HeaderMap) -> Option<Self> {
+impl PayloadEncoding {
+    /// Reads the `content-type` header, whatever its parameters.
+    fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let media_type = headers
             .get(CONTENT_TYPE)?
             .to_str()
@@ -97,26 +109,27 @@ impl Format {
         }
     }
 
-    fn accepted(self, rejected: &Rejected) -> Response {
+    fn success_response(self, rejected: &RejectedSpans) -> Response {
+        // OTLP: rejected spans are a partial success with status 200, which is not retried.
         match self {
             Self::Protobuf => self.respond(StatusCode::OK, response::export_protobuf(rejected)),
             Self::Json => self.respond(StatusCode::OK, response::export_json(rejected)),
         }
     }
 
-    fn refused(self, refusal: &Refusal, intake: &Intake) -> Response {
-        let (status, code) = verdict(refusal);
-        let (code, message) = (i32::from(code), refusal.to_string());
-        let mut answer = match self {
+    fn error_response(self, error: &IngestError) -> Response {
+        let (status, code) = error.status();
+        let (code, message) = (i32::from(code), error.to_string());
+        // OTLP: the body of an error is a `google.rpc.Status` in the encoding of the request.
+        let mut response = match self {
             Self::Protobuf => self.respond(status, response::status_protobuf(code, &message)),
             Self::Json => self.respond(status, response::status_json(code, &message)),
         };
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            answer
-                .headers_mut()
-                .insert(RETRY_AFTER, intake.retry_after().as_secs().into());
+            let seconds = RETRY_AFTER.as_secs().into();
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
-        answer
+        response
     }
 
     fn respond(self, status: StatusCode, body: impl Into<Body>) -> Response {
@@ -132,22 +145,3 @@ impl Format {
             .into_response()
     }
 }
-
-/// How a refusal is told, in HTTP and in gRPC. Clients send again after 503 and UNAVAILABLE, and after none of the others.
-pub(crate) const fn verdict(refusal: &Refusal) -> (StatusCode, Code) {
-    match refusal {
-        Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
-        Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
-        Refusal::Slow => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
-        Refusal::Encoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented),
-        Refusal::Broken(_) | Refusal::Gzip(_) | Refusal::Malformed(_) => {
-            (StatusCode::BAD_REQUEST, Code::InvalidArgument)
-        }
-        Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
-    }
-}
-
-/// SDKs send all they have to one endpoint unless told otherwise, and complain of the answer: it should say how to tell them.
-const NO_METRICS: &str = "this collector keeps traces only; turn the sender's metrics off with OTEL_METRICS_EXPORTER=none\n";
-const NO_LOGS: &str =
-    "this collector keeps traces only; turn the sender's logs off with OTEL_LOGS_EXPORTER=none\n";

@@ -9,48 +9,58 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::header::{self, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, StatusCode};
-use throughline_otlp::{Decoded, Rejected, check_json};
+use throughline_otlp::{DecodedSpans, RejectedSpans, check_json};
 
 pub(crate) use self::span::SHARED_ID;
-use self::span::SpanJson;
-use crate::config::Door;
-use crate::intake::{Intake, Refusal};
-use crate::otlp_http::verdict;
+use self::span::{ResourceCache, ZipkinSpan};
+use crate::config::CollectorEndpoint;
+use crate::ingest::{IngestError, IngestPipeline, RETRY_AFTER};
 
-/// The routes of the door.
-pub(crate) fn router(intake: Arc<Intake>) -> Router {
+/// Returns the routes of the endpoint.
+pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
     Router::new()
-        .route("/api/v2/spans", post(spans))
-        .with_state(intake)
+        .route("/api/v2/spans", post(export))
+        .with_state(pipeline)
 }
 
-async fn spans(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Body) -> Response {
+async fn export(
+    State(pipeline): State<Arc<IngestPipeline>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     if !is_json(&headers) {
-        intake.discard(body).await;
-        let message = "the content type must be application/json: of Zipkin's encodings, v2 JSON is the one taken here\n";
+        pipeline.discard(body).await;
+        let message = "the content type must be application/json: \
+                       of Zipkin's encodings, only v2 JSON is accepted\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     }
-    match take(&intake, &headers, body).await {
-        // Zipkin has no partial success; what was left out is in the metrics and, for people, here.
+    match ingest(&pipeline, &headers, body).await {
+        // Zipkin has no partial success: rejected spans are counted in the metrics, and named here
+        // for people.
         Ok(rejected) => (StatusCode::ACCEPTED, rejected.to_string()).into_response(),
-        Err(refusal) => {
-            let (status, _) = verdict(&refusal);
-            let mut response = (status, format!("{refusal}\n")).into_response();
+        Err(error) => {
+            // Zipkin has no format for errors, so the message is plain text.
+            let (status, _) = error.status();
+            let mut response = (status, format!("{error}\n")).into_response();
             if status == StatusCode::SERVICE_UNAVAILABLE {
-                response
-                    .headers_mut()
-                    .insert(RETRY_AFTER, intake.retry_after().as_secs().into());
+                let seconds = RETRY_AFTER.as_secs().into();
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
             }
             response
         }
     }
 }
 
-async fn take(intake: &Arc<Intake>, headers: &HeaderMap, body: Body) -> Result<Rejected, Refusal> {
-    let (encoding, body) = intake.admit_encoded(headers, body).await?;
-    intake.keep(Door::Zipkin, body, encoding, decode).await
+async fn ingest(
+    pipeline: &Arc<IngestPipeline>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<RejectedSpans, IngestError> {
+    let (encoding, body) = pipeline.admit_encoded(headers, body).await?;
+    let endpoint = CollectorEndpoint::Zipkin;
+    pipeline.store(endpoint, body, encoding, decode).await
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -67,18 +77,20 @@ fn is_json(headers: &HeaderMap) -> bool {
         .eq_ignore_ascii_case(b"application/json")
 }
 
-/// Reads a list of spans. Those without usable ids are left out and counted.
-fn decode(body: &[u8]) -> Result<Decoded, Refusal> {
+/// Decodes a list of spans. Spans without usable ids are left out and counted.
+fn decode(body: &[u8]) -> Result<DecodedSpans, IngestError> {
     let malformed = |message: &dyn std::fmt::Display| {
-        Refusal::Malformed(format!("not a list of Zipkin v2 spans: {message}"))
+        IngestError::Malformed(format!("not a list of Zipkin v2 spans: {message}"))
     };
+    // Before serde builds anything: the check bounds the memory that the values will take.
     check_json(body).map_err(|error| malformed(&error))?;
-    let spans: Vec<SpanJson> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    let mut decoded = Decoded::default();
-    let mut resources = span::Resources::default();
+    let spans: Vec<ZipkinSpan> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let mut decoded = DecodedSpans::default();
+    let mut resources = ResourceCache::default();
     for span in spans {
         match span.into_span(&mut resources) {
             Ok(span) => decoded.spans.push(span),
+            // One bad span must not cost the others of the request.
             Err(reason) => decoded.rejected.add(reason),
         }
     }

@@ -1,9 +1,9 @@
-//! The collector over real sockets, as its clients meet it.
+//! The collector over real sockets.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test says what failed by panicking"
+    reason = "a test reports its failure by panicking"
 )]
 
 #[path = "it/grafana.rs"]
@@ -12,13 +12,13 @@ mod grafana;
 mod grpc;
 #[path = "it/otlp_http.rs"]
 mod otlp_http;
-#[path = "it/patience.rs"]
-mod patience;
 #[path = "it/query.rs"]
 mod query;
 #[path = "it/running.rs"]
 mod running;
 #[path = "it/throughline.rs"]
 mod throughline;
+#[path = "it/timeouts.rs"]
+mod timeouts;
 #[path = "it/zipkin.rs"]
 mod zipkin;

@@ -1,11 +1,12 @@
-//! OTLP from a client that is not ours: the OpenTelemetry SDK for Python, over both protocols.
+//! OTLP from the OpenTelemetry SDK for Python, over both protocols.
 //!
-//! Its packages are fetched once from PyPI into `.tools/` at the root of the repository; needs `python3` with `venv`.
+//! Its packages are downloaded once from PyPI into `.tools/` at the root of the repository;
+//! requires `python3` with `venv`.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test says what failed by panicking"
+    reason = "a test reports its failure by panicking"
 )]
 
 #[path = "it/running.rs"]
@@ -20,9 +21,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::running::Running;
+use crate::running::RunningCollector;
 
-/// Pinned, so that a run of the tests means the same next year.
+/// Pinned, so that the test means the same next year.
 const PACKAGES: [&str; 3] = [
     "opentelemetry-sdk==1.45.2",
     "opentelemetry-exporter-otlp-proto-http==1.45.2",
@@ -30,16 +31,16 @@ const PACKAGES: [&str; 3] = [
 ];
 
 #[test]
-fn spans_of_the_python_sdk_arrive_whole_over_both_protocols() {
+fn spans_of_the_python_sdk_arrive_complete_over_both_protocols() {
     let python = python();
-    let collector = Running::start();
+    let collector = RunningCollector::start();
     for (protocol, endpoint) in [
-        ("http", collector.at.otlp_http),
-        ("grpc", collector.at.otlp_grpc),
+        ("http", collector.addresses.otlp_http),
+        ("grpc", collector.addresses.otlp_grpc),
     ] {
         let trace = send(&python, protocol, &format!("http://{endpoint}"));
-        let answer = collector.ask(&format!("/api/traces/{trace}"));
-        check(&answer["data"][0], protocol);
+        let response = collector.query(&format!("/api/traces/{trace}"));
+        check(&response["data"][0], protocol);
     }
 }
 
@@ -94,7 +95,8 @@ fn check(trace: &Value, protocol: &str) {
         producer["references"],
         json!([
             { "refType": "CHILD_OF", "traceID": server["traceID"], "spanID": server["spanID"] },
-            { "refType": "FOLLOWS_FROM", "traceID": "4bf92f3577b34da6a3ce929d0e0e4736", "spanID": "00f067aa0ba902b7",
+            { "refType": "FOLLOWS_FROM",
+              "traceID": "4bf92f3577b34da6a3ce929d0e0e4736", "spanID": "00f067aa0ba902b7",
               "tags": [text("opentracing.ref_type", "follows_from")] }
         ])
     );
@@ -113,7 +115,7 @@ fn text(key: &str, value: &str) -> Value {
 fn send(python: &Path, protocol: &str, endpoint: &str) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/send_spans.py");
     let mut command = Command::new(python);
-    // What the one who runs the tests has set must not matter.
+    // The settings of the machine must not change the result.
     for (name, _) in
         std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL_"))
     {
@@ -124,7 +126,7 @@ fn send(python: &Path, protocol: &str, endpoint: &str) -> String {
         .to_owned()
 }
 
-/// The interpreter of an environment that has the packages; made when there is none.
+/// Returns the interpreter of a virtual environment with the packages; creates it when missing.
 fn python() -> PathBuf {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/python-otlp");
     let python = home.join("bin/python");
@@ -151,10 +153,10 @@ fn run(command: &mut Command) -> String {
     let output = command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let told = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "{command:?}: {}\n{told}",
+        "{command:?}: {}\n{stderr}",
         output.status
     );
     String::from_utf8(output.stdout).unwrap()

@@ -1,54 +1,64 @@
-//! The brain of a proxy: what it injects into the messages that pass, and the spans that come of it.
+//! State machines of a proxy: what to inject into the messages that pass, and which spans they make.
 //!
-//! Pure state machines: no socket, no clock, no task, no randomness of their own. A driver moves bytes and decides nothing:
+//! Pure: no socket, no clock, no task and no randomness of their own. A driver moves bytes and
+//! decides nothing:
 //!
 //! ```text
-//!   a client            driver (proxy, Envoy, simulation)             a broker
+//!   client              driver (proxy, Envoy, simulation)              broker
 //!      |  bytes read       |                        ^ bytes to write     |
 //!      v                   v                        |                    v
 //!      +--> handle_bytes(side, now, bytes)    poll_transmit() -> (side, bytes)
 //!                          |                        ^
 //!                          v                        |
-//!                        KafkaSession, one per connection ----> poll_span, poll_notice, poll_timeout
+//!                        KafkaSession, one per connection --> poll_span, poll_event, poll_timeout
 //!                          |
 //!                          v
-//!                        Cluster: what the connections of a process know together
+//!                        ClusterHandle: state that the connections of a process share
 //! ```
 //!
-//! HTTP is parsed by the driver: it tells an [`HttpExchange`] of each request what it sees, and gets headers and a span. A
-//! [`correlate::Correlator`] stands beside both, one for each process whose traffic passes: it finds which of the messages that
-//! came in caused one that goes out.
+//! HTTP is parsed by the driver: it reports each request to an [`HttpExchange`] and gets headers and
+//! a span. A [`correlate::Correlator`] serves both, one for each process whose traffic passes: it
+//! infers which inbound message caused an outbound one.
 //!
-//! After each `handle_*` the driver drains all `poll_*` until they give [`None`], then writes, then reads on.
+//! | module | content |
+//! |---|---|
+//! | [`kafka`] | connections between clients and brokers |
+//! | [`http`] | requests and responses |
+//! | [`correlate`] | parents of outbound messages; knows neither Kafka nor HTTP |
+//! | `trace` | sampling, ids, parents and attributes that Kafka and HTTP share |
 //!
-//! The first promise is to the traffic: what is not understood, not intact or over a limit goes on as it came, and a reason is
-//! counted. There is no error type here, because there is nothing that the driver could do about one.
+//! After each `handle_*` the driver drains all `poll_*` until they return [`None`], then writes, then
+//! reads on.
+//!
+//! The traffic comes first: bytes that are not understood, not intact or over a limit pass
+//! unmodified, and a reason is counted. There are no error types: a driver could not act on one.
 #![forbid(unsafe_code)]
 
 pub mod correlate;
 pub mod http;
 pub mod kafka;
+mod trace;
 
-pub use http::Exchange as HttpExchange;
-pub use kafka::Session as KafkaSession;
+pub use http::HttpExchange;
+pub use kafka::KafkaSession;
 
-/// Where bytes come from, or go to.
+/// Side of a Kafka connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// Who opened the connection.
+    /// The end that opened the connection.
     Client,
-    /// Who answers on it.
+    /// The end that responds.
     Broker,
 }
 
-/// Nanoseconds since the Unix epoch, of a clock that never steps back: the driver reads the time of day once, and counts on
-/// from there.
+/// Nanoseconds since the Unix epoch, of a clock that never steps back: the driver reads the time of
+/// day once and counts on from there.
 pub type Timestamp = u64;
 
 // === impl Side ===
 
 impl Side {
-    /// The other one.
+    /// Returns the other side.
     #[must_use]
     pub const fn opposite(self) -> Self {
         match self {

@@ -1,11 +1,13 @@
-//! How fast Kafka's bytes are followed, read and changed, beside `memcpy` and beside decoding and encoding them.
+//! Measures how fast Kafka's bytes are split into frames, read and rewritten, compared with
+//! `memcpy` and with decoding and encoding.
 //!
-//! Each case goes over one batch of about [`BATCH`] bytes of records, in cache. The cases of a group take turns; the figures
-//! are medians of processor time, in GB/s of records before compression. Prints one line of JSON per case: what was done, to
-//! what, in which codec; GB/s and the best of them, ns and allocations per record (or frame), and how many times as long as
-//! the group's first case it took, turn by turn. Allocations are counted over one pass, when all that is used again has grown
-//! to its size. Run: `cargo bench -p throughline-kafka --bench codec`, with ` -- WORDS` behind it for the cases that have
-//! these words in their names.
+//! Each case processes one batch of about [`BATCH`] bytes of records, in the cache. The cases of a
+//! group alternate; the figures are medians of processor time, in GB/s of uncompressed records. The
+//! output is one line of JSON per case: the case, its input and codec; median and best GB/s;
+//! nanoseconds and allocations per record (or frame); and the time in relation to the first case of
+//! the group, round by round. Allocations are counted over one pass after all reused buffers have
+//! grown to their size. Run `cargo bench -p throughline-kafka --bench codec`; with ` -- WORDS` it
+//! runs only the cases whose names contain all the words.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -35,7 +37,7 @@ const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_millis(12);
 
 const KEY: &str = "traceparent";
-/// Names under which a context may come.
+/// The headers that may contain a trace context.
 const CONTEXT: [&[u8]; 4] = [KEY.as_bytes(), b"tracestate", b"b3", b"uber-trace-id"];
 const VALUE: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const LIMITS: InjectionLimits = InjectionLimits {
@@ -43,46 +45,46 @@ const LIMITS: InjectionLimits = InjectionLimits {
     max_inflated_bytes: 16 << 20,
 };
 
-/// Counts what is allocated.
-struct Counting;
+/// An allocator that counts allocations.
+struct CountingAllocator;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 #[expect(
     unsafe_code,
-    reason = "an allocator is one by nature; it hands on to the system's"
+    reason = "an allocator is unsafe by nature; this one calls the system's"
 )]
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
+// SAFETY: every call is forwarded to the system's allocator with the same arguments.
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
+        // SAFETY: the caller upholds the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `realloc`.
+        // SAFETY: the caller upholds the contract of `realloc`.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
 
-/// One thing to be measured: a name, and one pass over the batch.
+/// A measured operation: its name, and one pass over the batch.
 struct Case<'a> {
     name: &'static str,
     pass: Box<dyn FnMut() + 'a>,
 }
 
 fn main() {
-    borders();
+    measure_framing();
     for record in [100, 1024, 10 * 1024] {
         for (codec, compression) in [
             (CompressionCodec::None, Compression::None),
@@ -95,7 +97,7 @@ fn main() {
     }
 }
 
-/// A batch, and the same in every form that a case needs.
+/// A batch in all the forms that the cases need.
 struct Sample {
     record: usize,
     codec: CompressionCodec,
@@ -147,7 +149,7 @@ impl Sample {
         RecordBatch::new(&self.batch).expect("one batch")
     }
 
-    /// The batch with the header in each record.
+    /// Returns the batch with the header in each record.
     fn injected(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let outcome =
@@ -167,7 +169,7 @@ impl Sample {
         cases.extend([self.inject(), self.inject_nothing()]);
         let (shared, compression) = (self.shared.clone(), self.compression);
         cases.push(case("decode, insert, encode", move || {
-            recode(&shared, compression)
+            recode(&shared, compression);
         }));
         self.report("", self.plain.len(), &mut cases);
         if self.codec == CompressionCodec::None {
@@ -193,14 +195,14 @@ impl Sample {
     }
 
     fn copy(&self) -> Case<'_> {
-        let (mut copy, mut place) = (Vec::with_capacity(self.plain.len()), 0);
+        let (mut copy, mut offset) = (Vec::with_capacity(self.plain.len()), 0);
         case("memcpy", move || {
-            elsewhere(&mut copy, &mut place);
+            clear_with_offset(&mut copy, &mut offset);
             copy.extend_from_slice(black_box(&self.plain));
         })
     }
 
-    /// What injection cannot do without: inflate what came, deflate what is to go out.
+    /// The lower bound of injection: decompress the input, compress the output.
     fn recompress(&self) -> Case<'_> {
         let (mut codecs, mut inflated, mut deflated, mut longer) =
             (CodecPool::default(), Vec::new(), Vec::new(), Vec::new());
@@ -255,9 +257,9 @@ impl Sample {
     }
 
     fn inject(&self) -> Case<'_> {
-        let (mut injector, mut out, mut place) = (HeaderInjector::default(), Vec::new(), 0);
+        let (mut injector, mut out, mut offset) = (HeaderInjector::default(), Vec::new(), 0);
         case("inject", move || {
-            elsewhere(&mut out, &mut place);
+            clear_with_offset(&mut out, &mut offset);
             let outcome =
                 injector.inject(black_box(self.batch()), &LIMITS, &mut out, |_, headers| {
                     headers.append(KEY.as_bytes(), Some(black_box(VALUE)));
@@ -284,7 +286,7 @@ impl Sample {
         })
     }
 
-    /// The consumer's side: records that carry the header.
+    /// The cases of a consumer: records with the header.
     fn measure_reading(&self) {
         let fetched = self.injected();
         let batch = RecordBatch::new(&fetched).expect("one batch");
@@ -328,7 +330,7 @@ impl Sample {
             case("scan, find 1 header", find),
             case("scan, find 4 headers", find_four),
             case("checksum", || {
-                assert!(black_box(batch).has_valid_checksum())
+                assert!(black_box(batch).has_valid_checksum());
             }),
             case("patch", || {
                 let outcome = patcher.patch(&mut changing, |record, patches| {
@@ -343,15 +345,15 @@ impl Sample {
     }
 }
 
-/// Empties `out` but for some bytes, each time so many more: how input and output lie to each other in their pages makes a
-/// difference to the processor.
-fn elsewhere(out: &mut Vec<u8>, place: &mut usize) {
-    *place = (*place + 656) % 4096;
+/// Clears `out` except for a prefix that grows from call to call: the relative position of input
+/// and output within their pages affects the speed.
+fn clear_with_offset(out: &mut Vec<u8>, offset: &mut usize) {
+    *offset = (*offset + 656) % 4096;
     out.clear();
-    out.resize(*place, 0);
+    out.resize(*offset, 0);
 }
 
-/// The same injection by way of owned records.
+/// The same injection with owned records.
 fn recode(batch: &Bytes, compression: Compression) {
     let mut set = RecordBatchDecoder::decode(&mut batch.clone()).expect("a batch");
     for record in &mut set.records {
@@ -378,7 +380,7 @@ fn one(size: usize, offset: i64, random: &mut u64) -> kafka_protocol::records::R
         NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, Record, TimestampType,
     };
     let mut value = Vec::new();
-    // Words by chance: compresses about as a log does.
+    // Random words, which compress about as well as a log.
     while value.len() + 60 < size.max(70) {
         *random = random
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -410,8 +412,8 @@ fn one(size: usize, offset: i64, random: &mut u64) -> kafka_protocol::records::R
     }
 }
 
-/// Frames that pass, in pieces as a socket gives them.
-fn borders() {
+/// Frames that pass through, in chunks of the size that a socket returns.
+fn measure_framing() {
     for size in [200usize, 16 * 1024, 1024 * 1024] {
         let mut stream = Vec::new();
         for correlation in 0..(4 << 20) / u32::try_from(size).expect("a small number") {
@@ -487,7 +489,7 @@ fn report(what: &str, codec: &str, bytes: usize, count: u32, cases: &mut Vec<Cas
     }
 }
 
-/// The seconds that each case took for one pass, in each round.
+/// Returns the seconds per pass of each case, in each round.
 fn take_turns(cases: &mut [Case<'_>]) -> Vec<Vec<f64>> {
     let mut passes: Vec<u32> = Vec::new();
     for case in cases.iter_mut() {
@@ -514,7 +516,8 @@ fn take_turns(cases: &mut [Case<'_>]) -> Vec<Vec<f64>> {
     times
 }
 
-/// What this thread has used of a processor: others on the machine do not count, but for the caches that they share.
+/// Returns the processor time of this thread, which excludes other threads apart from their use of
+/// shared caches.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
@@ -529,7 +532,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// Whether the name of a case has all the words in it that the command line asks for.
+/// Returns whether the name of a case contains all words of the command line.
 fn is_wanted(name: &str) -> bool {
     std::env::args()
         .skip(1)
@@ -537,7 +540,7 @@ fn is_wanted(name: &str) -> bool {
         .all(|word| name.contains(&word))
 }
 
-/// Two digits behind the point.
+/// Rounds to two decimal places.
 fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }

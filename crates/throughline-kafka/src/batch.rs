@@ -1,76 +1,74 @@
-//! Record batches (magic 2): read where they lie, and written anew with more headers in their records.
+//! Record batches (magic 2): reading them in place, and rewriting them with more headers.
 //!
-//! A record set is a sequence of [`RecordBatches`]; a [`Batch`] has a header of 61 bytes and [`RecordIter`]. [`HeaderInjector`] puts headers
-//! into records, [`HeaderPatcher`] overwrites bytes of headers in place. A batch that they decline to touch is to go on as it came;
-//! the [`BatchError`] says why. Follows <https://kafka.apache.org/documentation/#recordbatch> and
+//! A record set is a sequence of [`RecordBatches`]; a [`RecordBatch`] has a header of 61 bytes and
+//! records. [`HeaderInjector`] adds headers to records, [`HeaderPatcher`] overwrites header values
+//! in place. A batch that they skip must be forwarded unmodified; [`BatchError`] is the reason. The
+//! format is described in <https://kafka.apache.org/documentation/#recordbatch> and in Kafka's
 //! `DefaultRecordBatch.java`.
 
 mod codec;
-mod headers;
-mod inject;
-mod patch;
+mod crc;
+mod header_writer;
+mod injector;
+mod patcher;
 mod record;
+mod record_batch;
 mod splice;
-mod view;
 
 pub use codec::{CodecPool, CompressionCodec, SnappyFraming};
-pub use headers::HeaderWriter;
-pub use inject::{HeaderInjector, InjectionLimits};
-pub use patch::{HeaderPatcher, HeaderPatches};
+pub use header_writer::HeaderWriter;
+pub use injector::{HeaderInjector, InjectionLimits};
+pub use patcher::{HeaderPatcher, HeaderPatches};
 pub use record::{Record, RecordHeader, RecordHeaderIter, RecordIter};
-pub use view::{RECORD_BATCH_OVERHEAD, RecordBatch, RecordBatches, RecordSetEntry};
+pub use record_batch::{RECORD_BATCH_OVERHEAD, RecordBatch, RecordBatches, RecordSetEntry};
 
 use crate::wire;
 
-/// What became of a batch.
+/// The outcome of rewriting a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a batch that was not changed must go on as it came"]
+#[must_use = "a batch that was not changed must be forwarded unmodified"]
 pub enum BatchOutcome {
-    /// It was changed in so many records.
+    /// This many records (or, for patches, header values) have changed.
     Changed(u32),
-    /// No record was chosen: it is to go on as it came.
+    /// No record was selected, so the batch must be forwarded unmodified.
     Unchanged,
-    /// It was not touched: it is to go on as it came.
+    /// The batch cannot be rewritten and must be forwarded unmodified.
     Skipped(BatchError),
 }
 
-/// Why a batch is not touched.
+/// The reason why a batch cannot be read or rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchError {
-    /// The broker's own records: the ends of transactions.
+    /// The batch has markers of the broker: the ends of transactions.
     #[error("a control batch")]
     ControlBatch,
-    /// Compaction left nothing of it but its offsets.
+    /// Compaction has removed all records and kept the offsets.
     #[error("no records")]
     NoRecords,
-    /// It was damaged before it came here, and must be seen to be.
+    /// The batch was damaged before it arrived. Its checksum must stay wrong, so that the receiver
+    /// notices.
     #[error("the checksum is wrong")]
     ChecksumMismatch,
-    /// Nobody here can read it.
+    /// The codec is not supported.
     #[error("compression codec {0} is not known")]
     UnknownCodec(u8),
-    /// It does not inflate.
+    /// The compressed records are damaged.
     #[error("the compressed records are not well-formed")]
     CorruptCompression,
-    /// It inflates to more than is allowed.
+    /// The decompressed records exceed the limit.
     #[error("the records inflate to more than {max} bytes")]
     InflatedTooLarge {
-        /// What is allowed.
+        /// The limit, in bytes.
         max: usize,
     },
-    /// It would be larger than the broker takes.
+    /// The rewritten batch would exceed the limit.
     #[error("the batch would be larger than {max} bytes")]
     BatchTooLarge {
-        /// What is allowed.
+        /// The limit, in bytes.
         max: usize,
     },
-    /// The records are not what the header says.
+    /// The records contradict the header or the format.
     #[error("malformed records")]
     MalformedRecords(#[source] wire::Error),
-}
-
-/// The checksum of a batch: CRC-32C (Castagnoli).
-fn checksum(bytes: &[u8]) -> u32 {
-    crc_fast::crc32_iscsi(bytes)
 }

@@ -1,13 +1,17 @@
-//! Frames: a length in four bytes, a header, a body. Where they begin and end, and whose they are; not what they say.
+//! Frames: a four-byte length, a header and a body. This layer finds where they begin and end, and
+//! which API they belong to; it does not look into the body.
 //!
-//! [`Framer`] finds them in a stream that comes in any pieces; [`RequestHeader`] and [`ResponseHeader`] read the header
-//! of a whole frame. Follows <https://kafka.apache.org/protocol#protocol_messages>.
+//! [`Framer`] splits a stream that arrives in chunks of any size; [`RequestHeader`] and
+//! [`ResponseHeader`] parse the header of a complete frame. The format is described in
+//! <https://kafka.apache.org/protocol#protocol_messages>.
 
+mod direction;
 mod framer;
 mod header;
 
-pub use framer::{FrameEvent, FrameHeader, Framer, FramingError};
+pub use direction::{FrameHeader, FramingError};
+pub use framer::{FrameEvent, Framer};
 pub use header::{RequestHeader, ResponseHeader};
 
-/// Bytes of the length in front of every frame.
+/// The size of the length in front of every frame, in bytes.
 pub const LENGTH_PREFIX_BYTES: usize = 4;

@@ -1,13 +1,15 @@
-//! Kafka bytes and nothing else. Pure: no socket, no clock, no task, and no idea of what a trace is: a header to inject
-//! is a key and a value.
+//! Kafka's wire format, without input or output: no socket, no clock, no task, no notion of a
+//! trace. A header to inject is a key and a value.
 //!
-//! Three layers, each of use alone; nothing is decoded into owned structures, what is not understood passes as it came:
+//! Three layers, each usable alone. Messages are not decoded into owned structures: views point
+//! into the original bytes, and bytes that are not understood pass through unmodified.
 //!
-//! * [`frame`]: bytes in any chunking to frames; what is not wanted goes by without being held.
-//! * [`message`]: views that find what matters in an untouched body, and [`message::Splice`], which changes it.
-//! * [`batch`]: record batches; headers put into records, lengths and checksum redone.
+//! * [`frame`]: splits a byte stream into frames, whatever the size of its chunks.
+//! * [`message`]: views of the message bodies, and [`message::BodySplice`], which edits a body.
+//! * [`batch`]: record batches: reading records, adding headers, updating lengths and checksum.
 //!
-//! [`wire`] has the primitives, [`api`] the keys and versions.
+//! [`wire`] has the primitive types, [`api`] the table of APIs and versions, [`types`] the
+//! newtypes.
 #![forbid(unsafe_code)]
 
 pub mod api;

@@ -1,11 +1,13 @@
-//! What matters in the messages of clients and brokers, found in their untouched bodies; and [`BodySplice`], which changes it.
+//! Views of the messages between clients and brokers, and [`BodySplice`], which edits a body.
 //!
-//! A message is opened with [`ApiMessage::parse`]: its whole body is walked once, and what the view gives out afterwards points
-//! into it. Only what the product needs is given out; the rest is stepped over. A version that is not known is
-//! [`ParseOutcome::UnsupportedVersion`] and passes. Bytes behind the known fields are nobody's business and stay.
+//! [`ApiMessage::parse`] walks a body once; the fields of the view point into it. Views expose the
+//! fields that the product reads and skip the others. A version outside the table of [`crate::api`]
+//! is a value, [`ParseOutcome::UnsupportedVersion`], and its message passes unmodified. So do bytes
+//! after the last known field.
 //!
-//! Names are those of <https://kafka.apache.org/protocol#protocol_api_keys> in snake case; versions are those of
-//! Kafka 2.1 to 4.4.
+//! Messages, structures and fields have the names of
+//! <https://kafka.apache.org/protocol#protocol_api_keys>, fields in snake case. To add a version of
+//! an API, see [`crate::api`].
 
 pub mod address;
 pub mod api_versions;
@@ -18,21 +20,21 @@ pub mod share;
 mod splice;
 mod topic;
 
-pub use splice::{BodyPiece, BodySplice};
+pub use splice::BodySplice;
 pub use topic::TopicRef;
 
 use crate::api::ApiKey;
 use crate::wire::{Decode, Error, WireReader};
 
-/// A message that can be opened.
+/// A request or response that can be parsed.
 pub trait ApiMessage<'a>: Decode<'a> {
-    /// Its key, and whether it asks or answers.
+    /// The API that it belongs to.
     const API: ApiKey;
 
-    /// Walks `body`, which is of this version.
+    /// Parses `body`, which is of this version.
     ///
     /// # Errors
-    /// Where the body is not what the version says; a body that ends too early is one.
+    /// When the body does not follow the version, for example because it is truncated.
     fn parse(body: &'a [u8], version: i16) -> Result<ParseOutcome<Self>, Error> {
         let flexible = Self::API
             .is_flexible(version)
@@ -44,18 +46,19 @@ pub trait ApiMessage<'a>: Decode<'a> {
     }
 }
 
-/// A message that was to be opened.
+/// The outcome of parsing a well-formed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseOutcome<T> {
+    /// The view of the message.
     Parsed(T),
-    /// Of a version that is not known: it passes as it is.
+    /// The version is not supported, so the message must pass unmodified.
     UnsupportedVersion,
 }
 
 // === impl ParseOutcome ===
 
 impl<T> ParseOutcome<T> {
-    /// What was opened.
+    /// Returns the view, if the version is supported.
     pub fn parsed(self) -> Option<T> {
         match self {
             Self::Parsed(message) => Some(message),
@@ -63,10 +66,10 @@ impl<T> ParseOutcome<T> {
         }
     }
 
-    /// What was opened, made into something else.
-    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> ParseOutcome<U> {
+    /// Converts the view.
+    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> ParseOutcome<U> {
         match self {
-            Self::Parsed(message) => ParseOutcome::Parsed(make(message)),
+            Self::Parsed(message) => ParseOutcome::Parsed(convert(message)),
             Self::UnsupportedVersion => ParseOutcome::UnsupportedVersion,
         }
     }

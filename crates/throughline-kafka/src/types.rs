@@ -32,7 +32,7 @@ pub struct NodeId(pub i32);
 // === impl TopicId ===
 
 impl TopicId {
-    /// Stands for "no id", as in Kafka's `Uuid.ZERO_UUID`.
+    /// The absent id, Kafka's `Uuid.ZERO_UUID`.
     pub const ZERO: Self = Self([0; 16]);
 }
 

@@ -1,4 +1,4 @@
-//! Framing: borders, heads, headers, and that the cuts of a stream do not matter.
+//! Framing: frame boundaries, headers, and independence of the chunks.
 
 #![expect(clippy::expect_used, reason = "a test may fail by panicking")]
 
@@ -7,7 +7,7 @@ mod checks {
 }
 
 use bytes::Bytes;
-use checks::frame::{any_stream, frames, heads, through};
+use checks::frame::{check_stream, frames, header_count, run_framer};
 use proptest::prelude::*;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::frame::{
@@ -21,7 +21,7 @@ fn events(mut framer: Framer, stream: &[u8]) -> Vec<FrameEvent> {
 }
 
 #[test]
-fn a_head_is_told_before_its_frame_is_there() {
+fn header_is_returned_before_the_frame_is_complete() {
     let stream = [&100i32.to_be_bytes()[..], &[0, 0, 0, 9, 0, 0, 0, 7]].concat();
     let expected = FrameHeader::Request {
         size: 104,
@@ -37,7 +37,7 @@ fn a_head_is_told_before_its_frame_is_there() {
 }
 
 #[test]
-fn a_frame_that_is_all_there_is_collected_without_a_copy() {
+fn complete_frame_is_collected_without_a_copy() {
     let stream = Bytes::from(frames(&[vec![1; 50]]));
     let (mut framer, mut input) = (Framer::requests(), stream.clone());
     assert!(matches!(
@@ -46,14 +46,14 @@ fn a_frame_that_is_all_there_is_collected_without_a_copy() {
     ));
     assert!(framer.collect(1000));
     let Some(FrameEvent::Frame(frame)) = framer.next(&mut input) else {
-        panic!("no frame")
+        panic!("not collected")
     };
     assert_eq!(frame.as_ptr(), stream.as_ptr());
     assert_eq!(frame, stream);
 }
 
 #[test]
-fn a_frame_over_the_limit_passes_and_is_not_held() {
+fn frame_above_the_limit_passes_unbuffered() {
     let mut framer = Framer::responses();
     let mut input = Bytes::from([&(1i32 << 30).to_be_bytes()[..], &[0; 4]].concat());
     assert!(matches!(
@@ -69,8 +69,8 @@ fn a_frame_over_the_limit_passes_and_is_not_held() {
 }
 
 #[test]
-fn a_stream_without_frames_goes_opaque_and_loses_nothing() {
-    for (stream, loss) in [
+fn stream_without_frames_becomes_opaque_and_passes_unmodified() {
+    for (stream, error) in [
         (&[0x16, 3, 1, 2, 0, 1][..], FramingError::Tls),
         (
             &[0xff, 0xff, 0xff, 0xff, 9, 9],
@@ -80,11 +80,11 @@ fn a_stream_without_frames_goes_opaque_and_loses_nothing() {
         (&[0, 0, 0, 7, 9, 9], FramingError::InvalidLength(7)),
     ] {
         for step in 1..=stream.len() {
-            let told = through(Framer::requests(), stream.chunks(step));
-            assert_eq!(told, through(Framer::requests(), [stream]), "{loss}");
+            let output = run_framer(Framer::requests(), stream.chunks(step));
+            assert_eq!(output, run_framer(Framer::requests(), [stream]), "{error}");
         }
         let events = events(Framer::requests(), stream);
-        assert_eq!(events[0], FrameEvent::FramingFailed(loss));
+        assert_eq!(events[0], FrameEvent::FramingFailed(error));
         assert_eq!(
             events[1],
             FrameEvent::Passthrough(Bytes::copy_from_slice(stream))
@@ -93,12 +93,11 @@ fn a_stream_without_frames_goes_opaque_and_loses_nothing() {
 }
 
 #[test]
-fn what_is_held_passes_when_the_stream_is_declared_opaque() {
+fn buffered_bytes_pass_when_the_framer_is_set_opaque() {
     let mut framer = Framer::requests();
     let mut input = Bytes::from_static(&[0, 0, 0]);
     assert_eq!(framer.next(&mut input), None);
     framer.set_opaque();
-    assert!(framer.is_opaque());
     let mut input = Bytes::from_static(b"token");
     assert_eq!(
         framer.next(&mut input),
@@ -112,8 +111,8 @@ fn what_is_held_passes_when_the_stream_is_declared_opaque() {
 }
 
 #[test]
-fn a_request_header_is_read_in_both_versions_and_its_client_id_is_never_compact() {
-    let head = |version: i16| {
+fn request_header_never_has_a_compact_client_id() {
+    let header_bytes = |version: i16| {
         [
             &[0, 0, 0, 0, 0, 3][..],
             &version.to_be_bytes(),
@@ -121,7 +120,7 @@ fn a_request_header_is_read_in_both_versions_and_its_client_id_is_never_compact(
         ]
         .concat()
     };
-    let plain = [head(8), vec![1, 2]].concat();
+    let plain = [header_bytes(8), vec![1, 2]].concat();
     let header = RequestHeader::parse(&plain).unwrap();
     assert_eq!(
         (header.api_key, header.version, header.correlation_id),
@@ -131,7 +130,7 @@ fn a_request_header_is_read_in_both_versions_and_its_client_id_is_never_compact(
         (header.client_id.unwrap().text(), header.body_start),
         (Some("me"), Some(16))
     );
-    let flexible = [head(9), vec![1, 7, 2, 9, 9, 1]].concat();
+    let flexible = [header_bytes(9), vec![1, 7, 2, 9, 9, 1]].concat();
     assert_eq!(
         RequestHeader::parse(&flexible).unwrap().body_start,
         Some(21)
@@ -139,16 +138,19 @@ fn a_request_header_is_read_in_both_versions_and_its_client_id_is_never_compact(
     let mut unknown = plain.clone();
     unknown[4] = 0x70;
     assert_eq!(RequestHeader::parse(&unknown).unwrap().body_start, None);
-    let mut nameless = plain;
-    nameless[12..14].copy_from_slice(&[0xff, 0xff]);
-    assert_eq!(RequestHeader::parse(&nameless).unwrap().client_id, None);
+    let mut without_client_id = plain;
+    without_client_id[12..14].copy_from_slice(&[0xff, 0xff]);
+    assert_eq!(
+        RequestHeader::parse(&without_client_id).unwrap().client_id,
+        None
+    );
     for end in 0..flexible.len() - 1 {
         assert!(RequestHeader::parse(&flexible[..end]).is_err());
     }
 }
 
 #[test]
-fn a_response_header_has_tags_when_flexible_but_never_for_api_versions() {
+fn response_header_is_flexible_except_for_api_versions() {
     let frame = [0, 0, 0, 0, 0, 0, 0, 5, 0, 1];
     let body = |api, version| {
         ResponseHeader::parse(&frame, api, version)
@@ -163,22 +165,32 @@ fn a_response_header_has_tags_when_flexible_but_never_for_api_versions() {
 
 proptest! {
     #[test]
-    fn frames_are_found_however_the_stream_is_cut(
-        bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..20), step in 1usize..300,
+    fn frames_do_not_depend_on_the_chunk_size(
+        bodies in proptest::collection::vec(
+            proptest::collection::vec(any::<u8>(), 0..200),
+            0..20,
+        ),
+        step in 1usize..300,
     ) {
         let stream = frames(&bodies);
-        let whole = through(Framer::requests(), [&stream[..]]);
-        prop_assert_eq!(heads(&whole), bodies.len());
-        prop_assert_eq!(through(Framer::requests(), stream.chunks(step)), whole);
+        let whole = run_framer(Framer::requests(), [&stream[..]]);
+        prop_assert_eq!(header_count(&whole), bodies.len());
+        prop_assert_eq!(run_framer(Framer::requests(), stream.chunks(step)), whole);
     }
 
     #[test]
-    fn any_bytes_are_told_the_same_however_they_are_cut(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        any_stream(&bytes);
+    fn arbitrary_bytes_do_not_depend_on_the_chunk_size(
+        bytes in proptest::collection::vec(any::<u8>(), 0..600),
+    ) {
+        check_stream(&bytes);
     }
 
     #[test]
-    fn any_bytes_are_no_panic_to_the_headers(bytes in proptest::collection::vec(any::<u8>(), 0..100), key in 0i16..90, version in -1i16..20) {
+    fn arbitrary_headers_never_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..100),
+        key in 0i16..90,
+        version in -1i16..20,
+    ) {
         let request = RequestHeader::parse(&bytes);
         prop_assert!(request.is_err() || bytes.len() >= 14);
         let response = ResponseHeader::parse(&bytes, ApiKey(key), version);
@@ -186,14 +198,14 @@ proptest! {
     }
 }
 
-/// The inputs that fuzzing starts from, and every one that once went wrong.
+/// The seeds of the fuzz target, which include every input that once failed.
 #[test]
-fn the_fuzz_seeds_hold() {
+fn fuzz_seeds_pass() {
     let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/kafka_frame");
     let mut count = 0;
     for entry in std::fs::read_dir(seeds).unwrap() {
-        any_stream(&std::fs::read(entry.unwrap().path()).unwrap());
+        check_stream(&std::fs::read(entry.unwrap().path()).unwrap());
         count += 1;
     }
-    assert!(count >= 4, "the seeds are gone");
+    assert!(count >= 4, "seeds are missing");
 }

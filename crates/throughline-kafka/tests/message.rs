@@ -1,5 +1,5 @@
-//! Messages: what another implementation encodes in every version is what the views say, and what is changed here is what
-//! it reads.
+//! Compares the views and the edits with another implementation: a view has the values that it
+//! encoded in every version, and it decodes the edited messages.
 
 #![expect(
     clippy::expect_used,
@@ -13,7 +13,7 @@ mod checks {
 }
 
 use bytes::{Bytes, BytesMut};
-use checks::message::{any_body, clamped, read_all, rewritten};
+use checks::message::{check_body, clamped, read_all, rewritten};
 use kafka_protocol::messages::{self as km, BrokerId, GroupId, TopicName, TransactionalId};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ use throughline_kafka::message::{
     ApiMessage, BodySplice, ParseOutcome, TopicRef, api_versions, cluster, fetch, group, produce,
     share,
 };
-use throughline_kafka::types::{NodeId, Offset, PartitionIndex, TimestampMs, TopicId};
+use throughline_kafka::types::{NodeId, Offset, PartitionIndex, TopicId};
 use throughline_kafka::wire::{Decode, WireArray, WireField};
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ fn encoded(message: &impl Encodable, api: ApiKey, version: i16) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("{api} {version}: {error}"));
     assert!(
         read_all(&out, api, version),
-        "{api} {version} can be opened"
+        "{api} {version} can be parsed"
     );
     for end in 0..out.len() {
         read_all(out.get(..end).unwrap(), api, version);
@@ -56,25 +56,25 @@ fn encoded(message: &impl Encodable, api: ApiKey, version: i16) -> Vec<u8> {
     out.to_vec()
 }
 
-fn open<'a, M: ApiMessage<'a>>(body: &'a [u8], version: i16) -> M {
+fn parse<'a, M: ApiMessage<'a>>(body: &'a [u8], version: i16) -> M {
     match M::parse(body, version) {
         Ok(ParseOutcome::Parsed(message)) => message,
-        Ok(ParseOutcome::UnsupportedVersion) => panic!("{} {version} is not known", M::API),
+        Ok(ParseOutcome::UnsupportedVersion) => panic!("{} {version} is not supported", M::API),
         Err(error) => panic!("{} {version}: {error}", M::API),
     }
 }
 
-fn sole<'a, T: Decode<'a>>(array: WireArray<'a, T>) -> T {
+fn single<'a, T: Decode<'a>>(array: WireArray<'a, T>) -> T {
     assert_eq!(array.len(), 1);
     array.iter().next().unwrap()
 }
 
-fn said(field: Option<WireField<'_>>) -> Option<&str> {
+fn text_of(field: Option<WireField<'_>>) -> Option<&str> {
     field.and_then(|field| field.text())
 }
 
-/// The topic is named as the version names it.
-fn is_topic(topic: TopicRef<'_>, version: i16, ids_since: i16) {
+/// Asserts that the version refers to the topic by id from `ids_since` on.
+fn assert_topic(topic: TopicRef<'_>, version: i16, ids_since: i16) {
     let expected = if version >= ids_since {
         (None, Some(ID))
     } else {
@@ -83,12 +83,12 @@ fn is_topic(topic: TopicRef<'_>, version: i16, ids_since: i16) {
     assert_eq!((topic.name(), topic.id()), expected);
 }
 
-/// Records of any length take the place of others, and the message is well-formed to others.
-fn records_can_be_replaced<M: Decodable>(
+/// Replaces the records by others of various lengths and decodes the message elsewhere.
+fn check_record_replacement<M: Decodable>(
     body: &[u8],
     version: i16,
     records: WireField<'_>,
-    said: impl Fn(M) -> Option<Bytes>,
+    value: impl Fn(M) -> Option<Bytes>,
 ) {
     for length in [0, 1, 126, 127, 128, 20_000] {
         let mut splice = BodySplice::default();
@@ -103,24 +103,24 @@ fn records_can_be_replaced<M: Decodable>(
             .unwrap();
         let mut rest = Bytes::from(out).slice(4..);
         assert_eq!(
-            said(M::decode(&mut rest, version).unwrap()),
+            value(M::decode(&mut rest, version).unwrap()),
             Some(Bytes::from(vec![b'z'; length]))
         );
         assert!(rest.is_empty());
     }
 }
 
-/// The addresses are changed, and others read them.
-fn addresses_can_be_replaced<M: Decodable>(
+/// Rewrites the addresses and decodes them elsewhere.
+fn check_address_rewriting<M: Decodable>(
     body: &[u8],
     api: ApiKey,
     version: i16,
-    said: impl Fn(M) -> Vec<(StrBytes, i32)>,
+    value: impl Fn(M) -> Vec<(StrBytes, i32)>,
 ) {
     let body =
         rewritten(api, version, body).unwrap_or_else(|| panic!("{api} {version} has no address"));
     let mut rest = Bytes::from(body);
-    let addresses = said(M::decode(&mut rest, version).unwrap());
+    let addresses = value(M::decode(&mut rest, version).unwrap());
     assert!(rest.is_empty(), "{api} {version}");
     assert_eq!(addresses.len(), 2);
     for address in addresses {
@@ -133,7 +133,29 @@ fn addresses_can_be_replaced<M: Decodable>(
 }
 
 #[test]
-fn produce_requests_say_what_was_encoded() {
+fn api_table_has_the_names_and_flexible_versions_of_kafka() {
+    let mut count = 0;
+    for api in (0..100).map(ApiKey) {
+        let (Some(name), Ok(other)) = (api.name(), km::ApiKey::try_from(api.0)) else {
+            continue;
+        };
+        assert_eq!(name, format!("{other:?}"));
+        let versions = other.valid_versions();
+        for version in versions.min..=versions.max {
+            let is_flexible = other.request_header_version(version) >= 2;
+            assert_eq!(
+                api.is_flexible(version),
+                Some(is_flexible),
+                "{api} {version}"
+            );
+        }
+        count += 1;
+    }
+    assert!(count > 60, "only {count} APIs");
+}
+
+#[test]
+fn produce_requests_have_the_encoded_values() {
     for version in 3..=13 {
         let partition = km::produce_request::PartitionProduceData::default()
             .with_index(3)
@@ -150,19 +172,16 @@ fn produce_requests_say_what_was_encoded() {
             .with_timeout_ms(77)
             .with_topic_data(vec![topic.with_partition_data(vec![partition])]);
         let body = encoded(&request, ApiKey::PRODUCE, version);
-        let view: produce::ProduceRequest<'_> = open(&body, version);
-        assert_eq!(
-            (said(view.transactional_id), view.acks, view.timeout_ms),
-            (Some("tx"), -1, 77)
-        );
-        let topic = sole(view.topics);
-        is_topic(topic.topic, version, 13);
-        let partition = sole(topic.partitions);
+        let view: produce::ProduceRequest<'_> = parse(&body, version);
+        assert_eq!(view.acks, -1);
+        let topic = single(view.topics);
+        assert_topic(topic.topic, version, 13);
+        let partition = single(topic.partitions);
         assert_eq!(
             (partition.index, partition.records.unwrap().bytes()),
             (PartitionIndex(3), &b"records"[..])
         );
-        records_can_be_replaced(
+        check_record_replacement(
             &body,
             version,
             partition.records.unwrap(),
@@ -180,7 +199,7 @@ fn produce_requests_say_what_was_encoded() {
 }
 
 #[test]
-fn produce_responses_say_what_was_encoded() {
+fn produce_responses_have_the_encoded_values() {
     use km::produce_response::{
         BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
         TopicProduceResponse,
@@ -214,23 +233,21 @@ fn produce_responses_say_what_was_encoded() {
         let response =
             response.with_responses(vec![topic.with_partition_responses(vec![partition])]);
         let body = encoded(&response, ApiKey::PRODUCE, version);
-        let view: produce::ProduceResponse<'_> = open(&body, version);
-        assert_eq!(view.throttle_time_ms, 5);
-        let topic = sole(view.topics);
-        is_topic(topic.topic, version, 13);
+        let view: produce::ProduceResponse<'_> = parse(&body, version);
+        let topic = single(view.topics);
+        assert_topic(topic.topic, version, 13);
         let expected = produce::PartitionProduceResponse {
             index: PartitionIndex(3),
             error_code: 6,
             base_offset: Offset(1 << 40),
-            log_append_time_ms: TimestampMs(99),
         };
-        assert_eq!(sole(topic.partitions), expected);
+        assert_eq!(single(topic.partitions), expected);
         assert_eq!(
             view.node_endpoints.iter().count(),
             if version >= 10 { 2 } else { 0 }
         );
         if version >= 10 {
-            addresses_can_be_replaced(
+            check_address_rewriting(
                 &body,
                 ApiKey::PRODUCE,
                 version,
@@ -247,7 +264,7 @@ fn produce_responses_say_what_was_encoded() {
 }
 
 #[test]
-fn fetch_requests_say_what_was_encoded() {
+fn fetch_requests_have_the_encoded_values() {
     use km::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
     for version in 4..=18 {
         let partition = FetchPartition::default()
@@ -275,19 +292,13 @@ fn fetch_requests_say_what_was_encoded() {
             request = request.with_cluster_id(Some(text("c")));
         }
         let body = encoded(&request, ApiKey::FETCH, version);
-        let view: fetch::FetchRequest<'_> = open(&body, version);
+        let view: fetch::FetchRequest<'_> = parse(&body, version);
+        assert_eq!(view.isolation_level, 1);
+        assert_eq!(view.session_epoch, if version >= 7 { 9 } else { -1 });
+        let topic = single(view.topics);
+        assert_topic(topic.topic, version, 13);
         assert_eq!(
-            (view.max_wait_ms, view.min_bytes, view.isolation_level),
-            (500, 1, 1)
-        );
-        assert_eq!(
-            (view.session_id, view.session_epoch),
-            if version >= 7 { (8, 9) } else { (0, -1) }
-        );
-        let topic = sole(view.topics);
-        is_topic(topic.topic, version, 13);
-        assert_eq!(
-            sole(topic.partitions),
+            single(topic.partitions),
             fetch::FetchPartition {
                 partition: PartitionIndex(2),
                 fetch_offset: Offset(1 << 33)
@@ -296,100 +307,76 @@ fn fetch_requests_say_what_was_encoded() {
     }
 }
 
-#[test]
-fn fetch_responses_say_what_was_encoded() {
+fn fetch_response(version: i16) -> km::FetchResponse {
     use km::fetch_response::{
         AbortedTransaction, EpochEndOffset, FetchableTopicResponse, NodeEndpoint, PartitionData,
     };
+    let aborted = AbortedTransaction::default()
+        .with_producer_id(km::ProducerId(4))
+        .with_first_offset(5);
+    let mut partition = PartitionData::default()
+        .with_partition_index(2)
+        .with_error_code(6)
+        .with_high_watermark(100)
+        .with_last_stable_offset(90)
+        .with_aborted_transactions(Some(vec![aborted]))
+        .with_records(Some(Bytes::from_static(b"records")));
+    if version >= 5 {
+        partition = partition.with_log_start_offset(10);
+    }
+    if version >= 12 {
+        partition = partition.with_diverging_epoch(EpochEndOffset::default().with_epoch(1));
+    }
+    let topic = FetchableTopicResponse::default();
+    let topic = if version >= 13 {
+        topic.with_topic_id(id())
+    } else {
+        topic.with_topic(topic_name())
+    };
+    let mut response =
+        km::FetchResponse::default().with_responses(vec![topic.with_partitions(vec![partition])]);
+    if version >= 7 {
+        response = response.with_session_id(8).with_error_code(70);
+    }
+    if version >= 16 {
+        let node = NodeEndpoint::default().with_host(text("h")).with_port(9092);
+        response = response.with_node_endpoints(vec![node.clone().with_node_id(BrokerId(1)), node]);
+    }
+    response
+}
+
+#[test]
+fn fetch_responses_have_the_encoded_values() {
+    let records_of = |response: km::FetchResponse| {
+        let partition = response.responses.first()?.partitions.first()?;
+        partition.records.clone()
+    };
+    let addresses_of = |response: km::FetchResponse| {
+        let nodes = response.node_endpoints.into_iter();
+        nodes.map(|node| (node.host, node.port)).collect()
+    };
     for version in 4..=18 {
-        let aborted = AbortedTransaction::default()
-            .with_producer_id(km::ProducerId(4))
-            .with_first_offset(5);
-        let mut partition = PartitionData::default()
-            .with_partition_index(2)
-            .with_error_code(6)
-            .with_high_watermark(100)
-            .with_last_stable_offset(90)
-            .with_aborted_transactions(Some(vec![aborted]))
-            .with_records(Some(Bytes::from_static(b"records")));
-        if version >= 5 {
-            partition = partition.with_log_start_offset(10);
-        }
-        if version >= 12 {
-            partition = partition.with_diverging_epoch(EpochEndOffset::default().with_epoch(1));
-        }
-        let topic = FetchableTopicResponse::default();
-        let topic = if version >= 13 {
-            topic.with_topic_id(id())
-        } else {
-            topic.with_topic(topic_name())
-        };
-        let mut response = km::FetchResponse::default()
-            .with_responses(vec![topic.with_partitions(vec![partition])]);
-        if version >= 7 {
-            response = response.with_session_id(8).with_error_code(70);
-        }
-        if version >= 16 {
-            let node = NodeEndpoint::default().with_host(text("h")).with_port(9092);
-            response =
-                response.with_node_endpoints(vec![node.clone().with_node_id(BrokerId(1)), node]);
-        }
-        let body = encoded(&response, ApiKey::FETCH, version);
-        let view: fetch::FetchResponse<'_> = open(&body, version);
-        assert_eq!(
-            (view.error_code, view.session_id),
-            if version >= 7 { (70, 8) } else { (0, 0) }
-        );
-        let topic = sole(view.topics);
-        is_topic(topic.topic, version, 13);
-        let partition = sole(topic.partitions);
+        let body = encoded(&fetch_response(version), ApiKey::FETCH, version);
+        let view: fetch::FetchResponse<'_> = parse(&body, version);
+        let topic = single(view.topics);
+        assert_topic(topic.topic, version, 13);
+        let partition = single(topic.partitions);
         assert_eq!(
             (partition.partition_index, partition.error_code),
             (PartitionIndex(2), 6)
         );
-        assert_eq!(
-            (partition.high_watermark, partition.last_stable_offset),
-            (Offset(100), Offset(90))
-        );
-        assert_eq!(
-            partition.log_start_offset,
-            Offset(if version >= 5 { 10 } else { -1 })
-        );
-        let aborted = sole(partition.aborted_transactions);
+        assert_eq!(partition.high_watermark, Offset(100));
+        let aborted = single(partition.aborted_transactions);
         assert_eq!((aborted.producer_id, aborted.first_offset), (4, Offset(5)));
-        records_can_be_replaced(
-            &body,
-            version,
-            partition.records.unwrap(),
-            |response: km::FetchResponse| {
-                response
-                    .responses
-                    .first()?
-                    .partitions
-                    .first()?
-                    .records
-                    .clone()
-            },
-        );
+        check_record_replacement(&body, version, partition.records.unwrap(), records_of);
         if version >= 16 {
-            addresses_can_be_replaced(
-                &body,
-                ApiKey::FETCH,
-                version,
-                |response: km::FetchResponse| {
-                    response
-                        .node_endpoints
-                        .into_iter()
-                        .map(|node| (node.host, node.port))
-                        .collect()
-                },
-            );
+            check_address_rewriting(&body, ApiKey::FETCH, version, addresses_of);
         }
     }
 }
 
 #[test]
-fn share_groups_say_what_was_encoded() {
+fn share_fetches_have_the_encoded_values() {
     use km::share_fetch_response::{
         AcquiredRecords, NodeEndpoint, PartitionData, ShareFetchableTopicResponse,
     };
@@ -411,10 +398,10 @@ fn share_groups_say_what_was_encoded() {
         .with_responses(vec![topic])
         .with_node_endpoints(vec![node.clone(), node]);
     let body = encoded(&response, ApiKey::SHARE_FETCH, 1);
-    let view: share::ShareFetchResponse<'_> = open(&body, 1);
-    let topic = sole(view.topics);
+    let view: share::ShareFetchResponse<'_> = parse(&body, 1);
+    let topic = single(view.topics);
     assert_eq!(topic.topic_id, ID);
-    let partition = sole(topic.partitions);
+    let partition = single(topic.partitions);
     assert_eq!(
         (
             partition.partition_index,
@@ -428,8 +415,8 @@ fn share_groups_say_what_was_encoded() {
         last_offset: Offset(7),
         delivery_count: 2,
     };
-    assert_eq!(sole(partition.acquired_records), expected);
-    addresses_can_be_replaced(
+    assert_eq!(single(partition.acquired_records), expected);
+    check_address_rewriting(
         &body,
         ApiKey::SHARE_FETCH,
         1,
@@ -455,21 +442,18 @@ fn share_groups_say_what_was_encoded() {
         .with_member_id(Some(text("m")))
         .with_topics(vec![topic]);
     let body = encoded(&request, ApiKey::SHARE_FETCH, 1);
-    let view: share::ShareFetchRequest<'_> = open(&body, 1);
-    assert_eq!(
-        (said(view.group_id), said(view.member_id)),
-        (Some("g"), Some("m"))
-    );
-    acknowledges(view.topics);
+    let view: share::ShareFetchRequest<'_> = parse(&body, 1);
+    assert_eq!(text_of(view.group_id), Some("g"));
+    assert_acknowledged(view.topics);
 }
 
-/// Of partition 2, record 5 is accepted and record 6 is rejected.
-fn acknowledges(topics: WireArray<'_, share::ShareTopic<'_>>) {
-    let topic = sole(topics);
+/// Asserts that record 5 of partition 2 is accepted and record 6 rejected.
+fn assert_acknowledged(topics: WireArray<'_, share::ShareTopic<'_>>) {
+    let topic = single(topics);
     assert_eq!(topic.topic_id, ID);
-    let partition = sole(topic.partitions);
+    let partition = single(topic.partitions);
     assert_eq!(partition.partition_index, PartitionIndex(2));
-    let batch = sole(partition.acknowledgement_batches);
+    let batch = single(partition.acknowledgement_batches);
     assert_eq!(
         (batch.first_offset, batch.last_offset),
         (Offset(5), Offset(6))
@@ -478,7 +462,7 @@ fn acknowledges(topics: WireArray<'_, share::ShareTopic<'_>>) {
 }
 
 #[test]
-fn share_acknowledgements_say_what_was_handled() {
+fn share_acknowledgements_have_the_encoded_values() {
     let batch = km::share_acknowledge_request::AcknowledgementBatch::default()
         .with_first_offset(5)
         .with_last_offset(6);
@@ -492,13 +476,13 @@ fn share_acknowledgements_say_what_was_handled() {
             topic.with_topic_id(id()).with_partitions(vec![partition]),
         ]);
     let body = encoded(&request, ApiKey::SHARE_ACKNOWLEDGE, 1);
-    let view: share::ShareAcknowledgeRequest<'_> = open(&body, 1);
-    assert_eq!(said(view.group_id), Some("g"));
-    acknowledges(view.topics);
+    let view: share::ShareAcknowledgeRequest<'_> = parse(&body, 1);
+    assert_eq!(text_of(view.group_id), Some("g"));
+    assert_acknowledged(view.topics);
 }
 
 #[test]
-fn transactional_commits_say_what_was_encoded() {
+fn transactional_commits_have_the_encoded_values() {
     use km::txn_offset_commit_request::{
         TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
     };
@@ -516,23 +500,20 @@ fn transactional_commits_say_what_was_encoded() {
             .with_producer_epoch(3)
             .with_topics(vec![topic]);
         let body = encoded(&request, ApiKey::TXN_OFFSET_COMMIT, version);
-        let view: group::TxnOffsetCommitRequest<'_> = open(&body, version);
-        assert_eq!(
-            (view.group_id.text(), view.producer_id, view.producer_epoch),
-            (Some("g"), 7, 3)
-        );
-        let topic = sole(view.topics);
-        is_topic(topic.topic, version, 6);
+        let view: group::TxnOffsetCommitRequest<'_> = parse(&body, version);
+        assert_eq!(view.group_id.text(), Some("g"));
+        let topic = single(view.topics);
+        assert_topic(topic.topic, version, 6);
         let expected = group::TxnOffsetCommitRequestPartition {
             partition_index: PartitionIndex(2),
             committed_offset: Offset(1 << 40),
         };
-        assert_eq!(sole(topic.partitions), expected);
+        assert_eq!(single(topic.partitions), expected);
     }
 }
 
 #[test]
-fn share_acknowledgements_say_where_the_leaders_are() {
+fn share_acknowledge_responses_have_the_endpoints_of_leaders() {
     use km::share_acknowledge_response::{
         NodeEndpoint, PartitionData, ShareAcknowledgeTopicResponse,
     };
@@ -544,7 +525,7 @@ fn share_acknowledgements_say_where_the_leaders_are() {
         .with_node_endpoints(vec![node.clone(), node]);
     let mut body = BytesMut::new();
     response.encode(&mut body, 1).unwrap();
-    addresses_can_be_replaced(
+    check_address_rewriting(
         &body,
         ApiKey::SHARE_ACKNOWLEDGE,
         1,
@@ -556,19 +537,19 @@ fn share_acknowledgements_say_where_the_leaders_are() {
                 .collect()
         },
     );
-    // Version 2 has four bytes more, behind throttle time, error code and null message (KIP-1222).
+    // Version 2 adds four bytes after throttle time, error code and null message (KIP-1222).
     let newer = [
         body.get(..7).unwrap(),
         &[0, 0, 0, 9],
         body.get(7..).unwrap(),
     ]
     .concat();
-    let view: share::ShareAcknowledgeResponse<'_> = open(&newer, 2);
+    let view: share::ShareAcknowledgeResponse<'_> = parse(&newer, 2);
     assert_eq!(view.node_endpoints.iter().count(), 2);
 }
 
 #[test]
-fn metadata_says_what_was_encoded() {
+fn metadata_has_the_encoded_values() {
     use km::metadata_response::{
         MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
     };
@@ -596,20 +577,23 @@ fn metadata_says_what_was_encoded() {
             response = response.with_cluster_id(Some(text("cluster")));
         }
         let body = encoded(&response, ApiKey::METADATA, version);
-        let view: cluster::MetadataResponse<'_> = open(&body, version);
-        assert_eq!(said(view.cluster_id), (version >= 2).then_some("cluster"));
+        let view: cluster::MetadataResponse<'_> = parse(&body, version);
+        assert_eq!(
+            text_of(view.cluster_id),
+            (version >= 2).then_some("cluster")
+        );
         let broker = view.brokers.iter().next().unwrap().endpoint;
         assert_eq!(
             (broker.node_id, broker.host.text(), broker.port),
             (NodeId(7), Some("h"), 9092)
         );
-        let topic = sole(view.topics);
-        assert_eq!((said(topic.name), topic.partition_count), (Some(TOPIC), 2));
+        let topic = single(view.topics);
+        assert_eq!(text_of(topic.name), Some(TOPIC));
         assert_eq!(
             topic.topic_id,
             if version >= 10 { ID } else { TopicId::ZERO }
         );
-        addresses_can_be_replaced(
+        check_address_rewriting(
             &body,
             ApiKey::METADATA,
             version,
@@ -625,7 +609,7 @@ fn metadata_says_what_was_encoded() {
 }
 
 #[test]
-fn coordinators_and_clusters_are_found_and_moved() {
+fn coordinators_and_cluster_brokers_are_read_and_rewritten() {
     use km::describe_cluster_response::DescribeClusterBroker;
     use km::find_coordinator_response::Coordinator;
     for version in 0..=6 {
@@ -650,13 +634,10 @@ fn coordinators_and_clusters_are_found_and_moved() {
         };
         let mut body = BytesMut::new();
         response.encode(&mut body, version).unwrap();
-        let view: cluster::FindCoordinatorResponse<'_> = open(&body, version);
+        let view: cluster::FindCoordinatorResponse<'_> = parse(&body, version);
         let first = view.coordinators().next().unwrap();
-        assert_eq!(
-            (first.endpoint.node_id, said(first.key)),
-            (NodeId(3), (version >= 4).then_some("g"))
-        );
-        addresses_can_be_replaced(
+        assert_eq!(first.node_id, NodeId(3));
+        check_address_rewriting(
             &body,
             ApiKey::FIND_COORDINATOR,
             version,
@@ -680,9 +661,9 @@ fn coordinators_and_clusters_are_found_and_moved() {
             .with_brokers(vec![broker.clone().with_broker_id(BrokerId(1)), broker]);
         let mut body = BytesMut::new();
         response.encode(&mut body, version).unwrap();
-        let view: cluster::DescribeClusterResponse<'_> = open(&body, version);
-        assert_eq!(said(view.cluster_id), Some("cluster"));
-        addresses_can_be_replaced(
+        let view: cluster::DescribeClusterResponse<'_> = parse(&body, version);
+        assert_eq!(text_of(view.cluster_id), Some("cluster"));
+        check_address_rewriting(
             &body,
             ApiKey::DESCRIBE_CLUSTER,
             version,
@@ -730,7 +711,7 @@ fn versions(features: bool) -> km::ApiVersionsResponse {
 }
 
 #[test]
-fn api_versions_are_narrowed_and_never_widened() {
+fn version_ranges_are_restricted_but_never_extended() {
     for version in 0..=4 {
         let body = encoded(&versions(version >= 3), ApiKey::API_VERSIONS, version);
         let clamped = clamped(version, &body).unwrap();
@@ -745,7 +726,7 @@ fn api_versions_are_narrowed_and_never_widened() {
         assert_eq!(
             keys,
             [(0, 0, 3), (1, 4, 18), (3, 0, 3)],
-            "a range that would be empty stays"
+            "a range that would become empty is kept"
         );
         let features: Vec<_> = response
             .finalized_features
@@ -773,7 +754,7 @@ fn api_versions_are_narrowed_and_never_widened() {
 }
 
 #[test]
-fn transactions_by_produce_are_told_of_while_produce_can_do_them() {
+fn transaction_version_is_removed_when_produce_is_limited_below_12() {
     let body = encoded(&versions(true), ApiKey::API_VERSIONS, 3);
     let clamp = |key, high| {
         let mut splice = BodySplice::default();
@@ -811,18 +792,18 @@ fn transactions_by_produce_are_told_of_while_produce_can_do_them() {
 }
 
 #[test]
-fn a_broker_that_does_not_know_the_version_answers_in_version_0() {
+fn response_to_an_unsupported_version_is_parsed_as_version_0() {
     let body = encoded(
         &versions(false).with_error_code(35),
         ApiKey::API_VERSIONS,
         0,
     );
-    let view: api_versions::ApiVersionsResponse<'_> = open(&body, 5);
-    assert_eq!((view.error_code, view.api_keys.len()), (35, 3));
+    let view: api_versions::ApiVersionsResponse<'_> = parse(&body, 5);
+    assert_eq!(view.api_keys.len(), 3);
 }
 
 #[test]
-fn groups_and_commits_say_what_was_encoded() {
+fn group_requests_and_commits_have_the_encoded_values() {
     use km::join_group_request::JoinGroupRequestProtocol;
     let (group_id, member) = (GroupId(text("g")), text("m"));
     for version in 0..=9 {
@@ -831,11 +812,8 @@ fn groups_and_commits_say_what_was_encoded() {
             .with_member_id(member.clone())
             .with_protocols(vec![JoinGroupRequestProtocol::default()]);
         let body = encoded(&request, ApiKey::JOIN_GROUP, version);
-        let view: group::JoinGroupRequest<'_> = open(&body, version);
-        assert_eq!(
-            (view.group_id.text(), view.member_id.text()),
-            (Some("g"), Some("m"))
-        );
+        let view: group::JoinGroupRequest<'_> = parse(&body, version);
+        assert_eq!(view.group_id.text(), Some("g"));
     }
     for version in 0..=5 {
         let request = km::SyncGroupRequest::default()
@@ -843,15 +821,8 @@ fn groups_and_commits_say_what_was_encoded() {
             .with_generation_id(4)
             .with_member_id(member.clone());
         let body = encoded(&request, ApiKey::SYNC_GROUP, version);
-        let view: group::SyncGroupRequest<'_> = open(&body, version);
-        assert_eq!(
-            (
-                view.group_id.text(),
-                view.generation_id,
-                view.member_id.text()
-            ),
-            (Some("g"), 4, Some("m"))
-        );
+        let view: group::SyncGroupRequest<'_> = parse(&body, version);
+        assert_eq!(view.group_id.text(), Some("g"));
     }
     for version in 0..=1 {
         let request = km::ConsumerGroupHeartbeatRequest::default()
@@ -859,20 +830,14 @@ fn groups_and_commits_say_what_was_encoded() {
             .with_member_id(member.clone())
             .with_member_epoch(5);
         let body = encoded(&request, ApiKey::CONSUMER_GROUP_HEARTBEAT, version);
-        let view: group::ConsumerGroupHeartbeatRequest<'_> = open(&body, version);
-        assert_eq!(
-            (
-                view.group_id.text(),
-                view.member_id.text(),
-                view.member_epoch
-            ),
-            (Some("g"), Some("m"), 5)
-        );
+        let view: group::ConsumerGroupHeartbeatRequest<'_> = parse(&body, version);
+        assert_eq!(view.group_id.text(), Some("g"));
     }
     for version in 2..=9 {
-        commit_is_read(version);
+        check_commit(version);
     }
-    // Version 10 is 9 with ids: a topic of a name of 15 bytes has the room of an id.
+    // kafka_protocol does not encode version 10. It is version 9 with an id instead of the name: a
+    // compact name of 15 bytes has the size of an id.
     let topic = km::offset_commit_request::OffsetCommitRequestTopic::default()
         .with_name(TopicName(text("123456789abcdef")));
     let mut body = BytesMut::new();
@@ -880,14 +845,14 @@ fn groups_and_commits_say_what_was_encoded() {
         .with_topics(vec![topic])
         .encode(&mut body, 9)
         .unwrap();
-    let view: group::OffsetCommitRequest<'_> = open(&body, 10);
+    let view: group::OffsetCommitRequest<'_> = parse(&body, 10);
     assert_eq!(
-        sole(view.topics).topic.id(),
+        single(view.topics).topic.id(),
         Some(TopicId(*b"\x10123456789abcdef"))
     );
 }
 
-fn commit_is_read(version: i16) {
+fn check_commit(version: i16) {
     use km::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
     use km::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
     let partition = OffsetCommitRequestPartition::default()
@@ -902,19 +867,12 @@ fn commit_is_read(version: i16) {
         .with_member_id(text("m"))
         .with_topics(vec![topic]);
     let body = encoded(&request, ApiKey::OFFSET_COMMIT, version);
-    let view: group::OffsetCommitRequest<'_> = open(&body, version);
+    let view: group::OffsetCommitRequest<'_> = parse(&body, version);
+    assert_eq!(view.group_id.text(), Some("g"));
+    let topic = single(view.topics);
+    assert_topic(topic.topic, version, 10);
     assert_eq!(
-        (
-            view.group_id.text(),
-            view.generation_id_or_member_epoch,
-            view.member_id.text()
-        ),
-        (Some("g"), 6, Some("m"))
-    );
-    let topic = sole(view.topics);
-    is_topic(topic.topic, version, 10);
-    assert_eq!(
-        sole(topic.partitions),
+        single(topic.partitions),
         group::OffsetCommitRequestPartition {
             partition_index: PartitionIndex(2),
             committed_offset: Offset(1 << 35)
@@ -932,9 +890,9 @@ fn commit_is_read(version: i16) {
         ApiKey::OFFSET_COMMIT,
         version,
     );
-    let view: group::OffsetCommitResponse<'_> = open(&body, version);
+    let view: group::OffsetCommitResponse<'_> = parse(&body, version);
     assert_eq!(
-        sole(sole(view.topics).partitions),
+        single(single(view.topics).partitions),
         group::OffsetCommitResponsePartition {
             partition_index: PartitionIndex(2),
             error_code: 22
@@ -943,8 +901,9 @@ fn commit_is_read(version: i16) {
 }
 
 #[test]
-fn a_version_that_is_not_known_is_a_value_and_not_an_error() {
-    for version in [-1, 2, 14, i16::MAX] {
+fn unsupported_version_is_an_outcome_and_not_an_error() {
+    let supported = ApiKey::PRODUCE.supported_versions().unwrap();
+    for version in [-1, supported.start() - 1, supported.end() + 1, i16::MAX] {
         assert!(matches!(
             produce::ProduceRequest::parse(&[], version),
             Ok(ParseOutcome::UnsupportedVersion)
@@ -953,8 +912,8 @@ fn a_version_that_is_not_known_is_a_value_and_not_an_error() {
 }
 
 #[test]
-fn sizes_out_of_a_hostile_body_cost_nothing() {
-    // No transactional id, acks, timeout, then topics without end.
+fn sizes_of_a_hostile_body_are_rejected() {
+    // A null transactional id, acks and timeout, then a huge number of topics.
     for count in [i32::MAX, 1_000_001, 1_000_000] {
         let body = [&[0xff, 0xff, 0, 1, 0, 0, 0, 0][..], &count.to_be_bytes()].concat();
         assert!(produce::ProduceRequest::parse(&body, 3).is_err());
@@ -968,12 +927,12 @@ fn sizes_out_of_a_hostile_body_cost_nothing() {
     .concat();
     assert!(
         produce::ProduceRequest::parse(&body, 9).is_err(),
-        "tagged fields without end"
+        "a huge number of tagged fields"
     );
 }
 
 #[test]
-fn changes_out_of_order_or_past_the_end_are_refused() {
+fn edits_out_of_order_or_past_the_end_are_rejected() {
     let mut splice = BodySplice::default();
     splice.replace(4..6, b"abc").unwrap();
     assert!(splice.replace(5..7, b"").is_err());
@@ -986,30 +945,36 @@ fn changes_out_of_order_or_past_the_end_are_refused() {
     splice.clear();
     out.clear();
     splice.reseal(&[0, 0, 0, 2, 8, 9], 4, &mut out).unwrap();
-    assert_eq!(out, [0, 0, 0, 2, 8, 9], "no change is identity");
+    assert_eq!(out, [0, 0, 0, 2, 8, 9], "no edit is the identity");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_no_panic(key in prop::sample::select(vec![0u8, 1, 3, 8, 10, 11, 14, 18, 60, 68, 78, 79]), version in 0u8..20,
-        body in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), 0u8..4, any::<u8>()], 0..120)) {
-        any_body(&[&[key, version], &body[..]].concat());
+    fn arbitrary_bytes_never_panic(
+        key in prop::sample::select(vec![0u8, 1, 3, 8, 10, 11, 14, 18, 28, 60, 68, 78, 79]),
+        version in 0u8..20,
+        body in proptest::collection::vec(
+            prop_oneof![Just(0u8), Just(1), 0u8..4, any::<u8>()],
+            0..120,
+        ),
+    ) {
+        check_body(&[&[key, version], &body[..]].concat());
     }
 }
 
-/// The inputs that fuzzing starts from, and every one that once went wrong.
+/// The seeds of the fuzz target, which include every input that once failed.
 #[test]
-fn the_fuzz_seeds_hold() {
+fn fuzz_seeds_pass() {
     let seeds = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../fuzz/seeds/kafka_message"
     );
     let mut count = 0;
     for entry in std::fs::read_dir(seeds).unwrap() {
-        any_body(&std::fs::read(entry.unwrap().path()).unwrap());
+        check_body(&std::fs::read(entry.unwrap().path()).unwrap());
         count += 1;
     }
-    assert!(count >= 15, "the seeds are gone");
+    assert!(count >= 15, "seeds are missing");
 }

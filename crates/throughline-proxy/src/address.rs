@@ -61,12 +61,15 @@ pub(crate) fn unmap_ipv4(address: SocketAddr) -> SocketAddr {
 }
 
 fn parse(text: &str) -> Option<HostPort> {
+    // The last colon begins the port: an IPv6 address has colons of its own.
     let (host, port) = text.rsplit_once(':')?;
+    // Port 0 asks a listener for any free port; nothing can connect to it.
     let port = port.parse().ok().filter(|port| *port != 0)?;
     let host = match host.strip_prefix('[') {
         Some(rest) => rest
             .strip_suffix(']')
             .filter(|inner| inner.parse::<Ipv6Addr>().is_ok())?,
+        // An IPv6 address without brackets is ambiguous, so no colon is allowed here.
         None => Some(host).filter(|host| is_host_name(host))?,
     };
     Some(HostPort {

@@ -12,6 +12,7 @@ pub(crate) struct SpanClock {
 
 impl SpanClock {
     pub(crate) fn new() -> Self {
+        // A clock before 1970 must not keep the proxy from starting.
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -28,6 +29,7 @@ impl SpanClock {
 
     /// Converts an instant to nanoseconds since the Unix epoch.
     pub(crate) fn at(&self, instant: Instant) -> u64 {
+        // An instant that was read before the start counts as the start.
         let elapsed = instant.saturating_duration_since(self.start).as_nanos();
         self.start_nanos
             .saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX))

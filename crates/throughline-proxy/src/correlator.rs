@@ -1,4 +1,4 @@
-//! The process that we stand beside: what it was asked and given, over HTTP and Kafka, and so what it does on whose behalf.
+//! The correlator of the process beside the proxy, shared by HTTP and Kafka.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,11 +13,11 @@ use throughline_intercept::correlate::{Correlator, CorrelatorAccess, Settings, T
 
 use crate::clock::SpanClock;
 
-/// The one correlator of the process, shared by all its connections.
+/// Correlates what one process sends with what it received, over all its connections.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedCorrelator {
     correlator: Arc<Mutex<Correlator>>,
-    /// Used without the lock.
+    /// Works without the lock.
     extractor: TokenExtractor,
     clock: SpanClock,
 }
@@ -30,56 +30,54 @@ struct EvidenceLabels {
 // === impl SharedCorrelator ===
 
 impl SharedCorrelator {
-    /// One that has nothing to do yet.
     pub(crate) fn new(settings: Settings, clock: SpanClock) -> Self {
         let correlator = Correlator::new(settings, clock.now());
         Self {
+            // Tokens are extracted without the lock: a large body must not delay other connections.
             extractor: correlator.token_extractor().clone(),
             correlator: Arc::new(Mutex::new(correlator)),
             clock,
         }
     }
 
-    /// Returns the time.
+    /// Returns the current time.
     pub(crate) fn timestamp(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// What is known of it at this moment.
+    /// Returns the current metrics.
     pub(crate) fn metrics(&self) -> Registry {
-        let (found, in_flight) = (
-            Family::<EvidenceLabels, Counter>::default(),
-            Gauge::<i64>::default(),
-        );
-        let idle = Gauge::<f64, AtomicU64>::default();
+        // A new registry for each scrape: the correlator keeps the counts, and they are absolute.
+        let parents = Family::<EvidenceLabels, Counter>::default();
+        let in_flight = Gauge::<i64>::default();
+        let idle_seconds = Gauge::<f64, AtomicU64>::default();
         let now = self.timestamp();
         self.with_correlator(|correlator| {
             for (evidence, count) in correlator.evidence_counts() {
-                found
-                    .get_or_create(&EvidenceLabels {
-                        evidence: evidence.name(),
-                    })
+                let evidence = evidence.name();
+                parents
+                    .get_or_create(&EvidenceLabels { evidence })
                     .inner()
                     .store(count, Ordering::Relaxed);
             }
-            idle.set(correlator.idle_seconds(now));
+            idle_seconds.set(correlator.idle_seconds(now));
             in_flight.set(i64::try_from(correlator.in_flight_count()).unwrap_or(i64::MAX));
         });
         let mut registry = Registry::with_prefix("throughline_process");
         registry.register(
             "parents",
-            "What the process sent, by how its parent was found",
-            found,
+            "Outbound requests and records, by the evidence for their parent",
+            parents,
         );
         registry.register(
             "in_flight",
-            "Requests and records that are held to be worked at",
+            "Inbound requests and records that the process is assumed to work on",
             in_flight,
         );
         registry.register(
             "idle_seconds",
-            "How long it had nothing to do, of late",
-            idle,
+            "Recent time that the process was idle",
+            idle_seconds,
         );
         registry
     }
@@ -91,6 +89,7 @@ impl CorrelatorAccess for SharedCorrelator {
     }
 
     fn with_correlator<T>(&self, action: impl FnOnce(&mut Correlator) -> T) -> T {
+        // A panic under the lock leaves counters and maps that are usable as they are.
         action(
             &mut self
                 .correlator

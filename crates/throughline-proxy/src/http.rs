@@ -1,35 +1,44 @@
-//! HTTP: requests to the service that we stand beside, and requests that it makes, each passed on and traced.
+//! HTTP: requests to the service beside the proxy, and requests that it makes, each forwarded and
+//! traced.
 //!
 //! ```text
-//!   who asks ──► listener ──► connection ──► service ──► upstream ──► who is asked
-//!                             (TLS, h1, h2)  (one request) (reused connections)
+//!   downstream ──► server ──► connection ──► service ──────► upstream ──► upstream host
+//!                             (TLS, h1, h2)  (one request)   (reused connections)
 //!                                              │  ▲
-//!                                              ▼  │ contexts, spans: `throughline_intercept::http::Exchange`
-//!                                             traced ──► SpanSink
+//!                                              ▼  │ contexts: `intercept::HttpExchange`
+//!                                             span ──► SpanSink
 //! ```
 //!
-//! Bodies are streamed: of each only what is between two reads is held, and who does not read is not read for. A request keeps
-//! its protocol: what came as HTTP/2 goes on as HTTP/2, so that gRPC stays gRPC ([`Protocol`] says otherwise where it must).
+//! Bodies are streamed: the proxy holds the bytes between two reads, and stops reading from a side
+//! while the other one does not read. A request keeps its protocol: HTTP/2 is forwarded as HTTP/2,
+//! so that gRPC stays gRPC ([`UpstreamProtocol`] overrides it).
 //!
-//! What is hop by hop ends here (RFC 9110, section 7.6.1); everything else goes on as it came, but for what `Exchange`
-//! writes. No `Via` and no `Forwarded` are added: to the service and to whom it asks we are not there. Retries and load balancing are
-//! not ours; only a request that was not begun on a connection that had just ended goes out on another.
+//! Hop-by-hop fields are removed (RFC 9110, section 7.6.1); all other fields are forwarded, apart
+//! from the contexts that the exchange writes. No `Via` and no `Forwarded` are added: the proxy is
+//! invisible to both sides. It neither retries nor balances; only a request that was not started on
+//! a connection that had just closed is sent on another one.
 
-mod body;
 mod config;
 mod connection;
-mod fields;
-mod gate;
-mod intake;
-mod listener;
+mod downstream;
+mod error;
+mod header;
+mod idle_tracker;
 mod metrics;
-mod place;
-mod refusal;
+mod pool;
+mod prefixed_io;
+mod redirected;
+mod request_body;
+mod response_body;
+mod server;
 mod service;
-mod traced;
+mod span;
+mod target;
 mod upstream;
 
-pub use config::{Config, Limits, Listener, Origin, Protocol, Route};
-pub(crate) use gate::Gate;
-pub(crate) use listener::{Door, Http};
-pub(crate) use metrics::Metrics;
+pub use config::{
+    Config, HttpLimits, HttpListenerConfig, HttpRoute, UpstreamOrigin, UpstreamProtocol,
+};
+pub(crate) use metrics::HttpMetrics;
+pub(crate) use redirected::RedirectedHttpServer;
+pub(crate) use server::{BoundHttpListener, HttpServer};

@@ -1,21 +1,28 @@
-//! The sidecar's sockets. For Kafka: moves the bytes of each connection through a `KafkaSession`, which decides everything. For
-//! HTTP: [`http`].
+//! The sockets of the sidecar: Kafka connections pass through a session of `throughline-intercept`,
+//! HTTP requests through [`http`].
 //!
 //! ```text
-//!   clients ──► listener ──► connection ─────────► dial ──► broker
-//!                            (TLS, pump)          (TLS)
-//!                             │       ▲ local addresses of brokers
-//!                   spans ◄───┤       │
-//!                   counts ◄──┘   knowledge ──► a port for each broker, opened as it is heard of
+//!              listener                    transport
+//!   clients ──► accept ──► TLS ──► kafka ──► dial, TLS ──► brokers
+//!               detect             http ───► dial, TLS ──► services
+//!                                   │  │
+//!                           spans ◄─┘  └─► telemetry: metrics, health, log lines
 //! ```
 //!
-//! [`Proxy::bind`] opens the listeners, [`Proxy::run`] serves them until told to stop, and then drains. Two ways in ([`ListenerRoute`]):
-//! clients are given our address, and answers are rewritten to ours; or the system redirects their connections, and nothing is
-//! rewritten.
+//! - `listener`: accept loop, protocol detection, original destination of redirected connections.
+//! - `transport`: dialing, TLS, buffers, tunnels, drain.
+//! - `kafka`: the driver of a connection, brokers and their local ports, shared cluster state.
+//! - [`http`]: requests, their bodies and upstream connections.
+//! - `telemetry`: metrics, health and log lines.
+//! - `proxy`: puts these together.
 //!
-//! What is not here: what is said in Kafka, spans and contexts (`throughline-intercept`), and where spans go
-//! (a [`throughline_model::SpanSink`]; never waited for). One slow client or broker holds up nobody but its own connection, and
-//! holds no more than a few hundred KiB of ours.
+//! [`Proxy::bind`] binds the listeners, and [`Proxy::run`] serves them until it is stopped and has
+//! drained. A [`ListenerRoute`] is addressed, when clients connect to the proxy and responses carry
+//! its addresses, or redirected, when the system redirects connections and nothing changes.
+//!
+//! This crate parses neither Kafka messages nor contexts: `throughline-intercept` does. Spans go
+//! to a [`throughline_model::SpanSink`], which never blocks. A slow client or broker delays only
+//! its own connection, and its buffers hold a few hundred KiB at most.
 
 mod address;
 mod clock;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::http::{Direction, Settings as HttpSettings};
+use throughline_intercept::http::Settings as HttpSettings;
 use throughline_intercept::kafka::Settings;
 use throughline_model::SpanSink;
 use tokio::net::TcpListener;
@@ -17,18 +17,17 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use self::kafka_listener::{AddressedListener, KafkaListener, ListenerSpawner};
-use self::redirected::RedirectedServer;
+use self::kafka_listener::{KafkaListener, ListenerBuilder, ListenerSpawner};
 use self::scrape::MetricsSources;
 use self::sockets::BoundSockets;
 use crate::clock::SpanClock;
 use crate::config::{Config, ListenerRoute};
 use crate::correlator::SharedCorrelator;
-use crate::http::{self, Http};
+use crate::http::HttpServer;
 use crate::kafka::cluster::{ClusterConfig, SharedCluster};
 use crate::kafka::server::KafkaServer;
 use crate::listener::accept::{AcceptLoop, OverloadPolicy};
-use crate::listener::detect_server::{DetectServer, DetectionMetrics};
+use crate::listener::detect_server::DetectionMetrics;
 use crate::telemetry::admin::AdminServer;
 use crate::telemetry::metrics::{ExporterCounts, KafkaMetrics};
 use crate::telemetry::reporter::Reporter;
@@ -47,7 +46,7 @@ pub struct Proxy {
     admin: Option<TcpListener>,
     addresses: ProxyAddresses,
     kafka: Arc<KafkaServer>,
-    http: Http,
+    http: HttpServer,
     metrics: MetricsSources,
     permits: Arc<Semaphore>,
     drain_timeout: Duration,
@@ -60,23 +59,18 @@ pub struct ProxyControl {
     http: watch::Sender<Arc<HttpSettings>>,
 }
 
-/// The parts that all listeners for redirected connections share.
-struct Redirection {
-    kafka: Arc<KafkaServer>,
-    http: http::Gate,
-    cluster: Arc<SharedCluster>,
-    metrics: Arc<DetectionMetrics>,
-}
-
 // === impl Proxy ===
 
 impl Proxy {
-    /// Binds all listeners. The system accepts connections from here on; [`Proxy::run`] serves them.
+    /// Binds all listeners. The system accepts connections from here on, and [`Proxy::run`] serves
+    /// them.
     ///
     /// # Errors
     /// Fails with the first address that cannot be bound. The others are closed again.
     pub async fn bind(mut config: Config, sink: Arc<dyn SpanSink>) -> Result<Self, ProxyBindError> {
+        // Sockets come first: a port that is taken fails the start before any task runs.
         let sockets = BoundSockets::bind(&mut config).await?;
+        // HTTP and Kafka share these connections, because a loop may lead through both.
         let (drain, clock, own_connections) = (
             Drain::default(),
             SpanClock::new(),
@@ -87,7 +81,7 @@ impl Proxy {
             capacity: config.capacity,
             correlator: has_one_process(&sockets).then(|| correlator.clone()),
         };
-        let http = Http::new(
+        let http = HttpServer::new(
             config.http,
             sockets.http,
             Arc::clone(&sink),
@@ -108,35 +102,26 @@ impl Proxy {
             clock,
             drain,
         });
-        let redirection = Redirection {
+        let builder = ListenerBuilder {
             kafka: Arc::clone(&kafka),
-            http: http.gate(),
-            cluster: SharedCluster::transparent(cluster_config.clone()),
-            metrics: Arc::new(DetectionMetrics::new()),
+            http: http.redirected(),
+            transparent_cluster: SharedCluster::transparent(cluster_config.clone()),
+            cluster_config,
+            detection: Arc::new(DetectionMetrics::new()),
         };
-        let mut clusters = vec![Arc::clone(&redirection.cluster)];
-        let mut listeners = Vec::new();
         let local_addresses = &sockets.addresses.listeners;
-        for ((listener, route), address) in sockets.listeners.into_iter().zip(local_addresses) {
-            let config = cluster_config.clone();
-            listeners.push(match route {
-                ListenerRoute::Addressed(addressed) => {
-                    let (host, drain) = (address.ip(), &kafka.drain);
-                    let listener = AddressedListener::new(listener, host, addressed, config, drain);
-                    clusters.push(Arc::clone(&listener.route.cluster));
-                    KafkaListener::Addressed(listener)
-                }
-                ListenerRoute::Redirected(direction) => {
-                    KafkaListener::Redirected(listener, redirection.server(direction))
-                }
-            });
-        }
+        let listeners: Vec<_> = sockets
+            .listeners
+            .into_iter()
+            .zip(local_addresses)
+            .map(|((listener, route), address)| builder.build(listener, route, *address))
+            .collect();
         let metrics = MetricsSources {
             kafka: Arc::clone(&kafka.reporter.metrics),
             http: Arc::clone(&http.metrics),
-            detection: redirection.metrics,
+            clusters: builder.clusters(&listeners),
+            detection: builder.detection,
             correlator,
-            clusters,
             exporter: None,
         };
         Ok(Self {
@@ -194,7 +179,8 @@ impl Proxy {
         if let Some(listener) = self.admin {
             let metrics = self.metrics;
             let server = AdminServer::new(Arc::new(move || metrics.render()), drain.clone());
-            // Health and metrics are served during the drain, too.
+            // Health and metrics are served during the drain, too, and do not wait for permits of
+            // other clients.
             let admin_loop = AcceptLoop {
                 permits: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
                 overload: OverloadPolicy::Reject,
@@ -231,6 +217,8 @@ impl Proxy {
             );
         }
         drain.abort();
+        // Aborted connections still emit spans, so the caller may stop the exporter only after
+        // this.
         connections.wait().await;
         admin_drain.abort();
         admin_tasks.close();
@@ -251,32 +239,13 @@ impl std::fmt::Debug for Proxy {
 impl ProxyControl {
     /// Applies Kafka settings to all connections, from their next read on.
     pub fn apply(&self, settings: Arc<Settings>) {
+        // `send` would fail while no connection is open, and lose the settings.
         drop(self.kafka.send_replace(settings));
     }
 
     /// Applies HTTP settings to all requests from here on.
     pub fn apply_http(&self, settings: Arc<HttpSettings>) {
         drop(self.http.send_replace(settings));
-    }
-}
-
-// === impl Redirection ===
-
-impl Redirection {
-    fn server(&self, direction: Direction) -> Arc<RedirectedServer> {
-        let detect = DetectServer {
-            direction,
-            dialer: self.kafka.dialer.clone(),
-            reporter: Arc::clone(&self.kafka.reporter),
-            metrics: Arc::clone(&self.metrics),
-            drain: self.kafka.drain.clone(),
-        };
-        Arc::new(RedirectedServer {
-            detect,
-            kafka: Arc::clone(&self.kafka),
-            cluster: Arc::clone(&self.cluster),
-            http: self.http.clone(),
-        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the proxy reports about itself: metrics, health and log lines.
+//! Metrics, health and log lines of the proxy.
 
 pub(crate) mod admin;
 pub(crate) mod log_throttle;

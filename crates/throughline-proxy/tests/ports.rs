@@ -1,4 +1,5 @@
-//! The local ports of brokers, as a client meets them: before their brokers are known, after, and over a restart.
+//! The local ports of brokers as a client sees them: before and after a broker is known, and over a
+//! restart.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,7 +18,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable as _, Encodable as _, StrBytes};
 use support::{
-    Running, ask, before, config, echo_broker, framed, listen, read_end, read_frame, within,
+    Running, before, config, echo_broker, framed, listen, read_end, read_frame, round_trip, within,
 };
 use throughline_proxy::{Config, ListenerRoute, PortRange};
 use tokio::io::AsyncWriteExt as _;
@@ -25,8 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 const VERSION: i16 = 1;
 
-/// Asks for the brokers and gives their addresses as the client is told them.
-async fn ask_metadata(stream: &mut TcpStream) -> Vec<(i32, String, i32)> {
+/// Requests metadata and returns the brokers' ids and addresses in the response.
+async fn fetch_metadata(stream: &mut TcpStream) -> Vec<(i32, String, i32)> {
     let header = RequestHeader::default()
         .with_request_api_key(ApiKey::Metadata as i16)
         .with_request_api_version(VERSION)
@@ -39,48 +40,48 @@ async fn ask_metadata(stream: &mut TcpStream) -> Vec<(i32, String, i32)> {
         .encode(&mut frame, VERSION)
         .unwrap();
     stream.write_all(&framed(&frame)).await.unwrap();
-    let mut answer = Bytes::from(within(read_frame(stream)).await.expect("an answer"));
-    ResponseHeader::decode(&mut answer, 0).unwrap();
-    let brokers = MetadataResponse::decode(&mut answer, VERSION)
+    let mut response = Bytes::from(within(read_frame(stream)).await.expect("a response"));
+    ResponseHeader::decode(&mut response, 0).unwrap();
+    let brokers = MetadataResponse::decode(&mut response, VERSION)
         .unwrap()
         .brokers;
-    assert!(!answer.has_remaining());
+    assert!(!response.has_remaining());
     brokers
         .into_iter()
         .map(|broker| (broker.node_id.0, broker.host.to_string(), broker.port))
         .collect()
 }
 
-/// A broker that tells of these, to everybody.
+/// Starts a broker whose metadata names these brokers.
 async fn bootstrap_broker(brokers: Vec<(i32, SocketAddr)>) -> SocketAddr {
     let (listener, address) = listen().await;
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(tell(stream, brokers.clone()));
+            tokio::spawn(serve_metadata(stream, brokers.clone()));
         }
     });
     address
 }
 
-async fn tell(mut stream: TcpStream, brokers: Vec<(i32, SocketAddr)>) {
+async fn serve_metadata(mut stream: TcpStream, brokers: Vec<(i32, SocketAddr)>) {
     while let Some(request) = read_frame(&mut stream).await {
         let mut frame = BytesMut::from(&request[4..8]);
-        let told = brokers.iter().map(|(node, address)| {
+        let metadata = brokers.iter().map(|(node, address)| {
             MetadataResponseBroker::default()
                 .with_node_id(BrokerId(*node))
                 .with_host(StrBytes::from_string(address.ip().to_string()))
                 .with_port(address.port().into())
         });
         MetadataResponse::default()
-            .with_brokers(told.collect())
+            .with_brokers(metadata.collect())
             .encode(&mut frame, VERSION)
             .unwrap();
         stream.write_all(&framed(&frame)).await.unwrap();
     }
 }
 
-/// A sidecar with four free ports for brokers.
+/// Returns the configuration of a sidecar with four ports for brokers.
 fn with_ports(bootstrap: SocketAddr, first: u16) -> Config {
     let mut listener = before(&[bootstrap]);
     if let ListenerRoute::Addressed(addressed) = &mut listener.route {
@@ -114,7 +115,7 @@ async fn connect(port: u16) -> TcpStream {
 }
 
 #[tokio::test]
-async fn each_broker_is_behind_a_port_of_ours() {
+async fn each_broker_gets_a_local_port() {
     let (one, two) = (echo_broker().await, echo_broker().await);
     let first = free_ports().await;
     let proxy = Running::start(with_ports(
@@ -122,7 +123,7 @@ async fn each_broker_is_behind_a_port_of_ours() {
         first,
     ))
     .await;
-    let told = ask_metadata(&mut proxy.connect().await).await;
+    let brokers = fetch_metadata(&mut proxy.connect().await).await;
     let here = |node: u16| {
         (
             i32::from(node),
@@ -130,29 +131,28 @@ async fn each_broker_is_behind_a_port_of_ours() {
             i32::from(first + node),
         )
     };
-    assert_eq!(told, [here(1), here(2)]);
+    assert_eq!(brokers, [here(1), here(2)]);
     for port in [first + 1, first + 2] {
-        ask(&mut connect(port).await, 7, b"hello").await;
+        round_trip(&mut connect(port).await, 7, b"hello").await;
     }
 }
 
 #[tokio::test]
-async fn a_client_that_lived_through_a_restart_gets_back_to_its_brokers_by_their_ports_alone() {
+async fn client_reaches_its_broker_by_port_alone_after_a_restart() {
     let one = echo_broker().await;
     let first = free_ports().await;
     let _proxy = Running::start(with_ports(bootstrap_broker(vec![(1, one)]).await, first)).await;
-    // Nobody knows yet who is behind this port: any broker answers, as at a client's first connection.
+    // The broker of this port is not known yet: a bootstrap broker answers.
     let mut early = connect(first + 1).await;
-    let told = ask_metadata(&mut early).await;
-    assert_eq!(told, [(1, "127.0.0.1".to_owned(), i32::from(first + 1))]);
-    // Now it is known, and was not this one.
+    let brokers = fetch_metadata(&mut early).await;
+    assert_eq!(brokers, [(1, "127.0.0.1".to_owned(), i32::from(first + 1))]);
+    // Now it is known, and it is another broker.
     read_end(&mut early).await;
-    ask(&mut connect(first + 1).await, 7, b"hello").await;
+    round_trip(&mut connect(first + 1).await, 7, b"hello").await;
 }
 
 #[tokio::test]
-async fn a_port_whose_broker_is_heard_of_elsewhere_lets_its_early_connections_end_what_they_are_at()
-{
+async fn early_connections_of_a_port_drain_once_its_broker_is_known() {
     let one = echo_broker().await;
     let first = free_ports().await;
     let (listener, bootstrap) = listen().await;
@@ -160,18 +160,18 @@ async fn a_port_whose_broker_is_heard_of_elsewhere_lets_its_early_connections_en
     let mut early = connect(first + 1).await;
     early.write_all(&support::request(5, b"q")).await.unwrap();
     let (mut behind, _) = within(listener.accept()).await.unwrap();
-    let asked = within(read_frame(&mut behind)).await.unwrap();
+    let received = within(read_frame(&mut behind)).await.unwrap();
     let mut other = proxy.connect().await;
     let (stream, _) = within(listener.accept()).await.unwrap();
-    tokio::spawn(tell(stream, vec![(1, one)]));
-    ask_metadata(&mut other).await;
-    let answer = framed(&[&asked[4..8], b"a"].concat());
-    behind.write_all(&answer).await.unwrap();
+    tokio::spawn(serve_metadata(stream, vec![(1, one)]));
+    fetch_metadata(&mut other).await;
+    let response = framed(&[&received[4..8], b"a"].concat());
+    behind.write_all(&response).await.unwrap();
     assert_eq!(
         framed(&within(read_frame(&mut early)).await.unwrap()),
-        answer
+        response
     );
     read_end(&mut early).await;
-    // Others are not touched.
-    ask_metadata(&mut other).await;
+    // Other connections stay open.
+    fetch_metadata(&mut other).await;
 }

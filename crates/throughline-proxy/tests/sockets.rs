@@ -1,4 +1,4 @@
-//! The proxy on loopback sockets, between clients and brokers that are played here.
+//! The proxy on loopback sockets, between simulated clients and brokers.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,8 +22,8 @@ use kafka_protocol::records::{
     Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
 use support::{
-    Log, Running, ask, before, config, echo, echo_broker, framed, listen, nobody, read_end,
-    read_frame, request, within,
+    Log, Running, before, closed_port, config, echo, echo_broker, framed, listen, read_end,
+    read_frame, request, round_trip, within,
 };
 use throughline_intercept::kafka::Settings;
 use throughline_model::{SinkFull, Span, SpanSink};
@@ -32,10 +32,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 #[tokio::test]
-async fn the_next_broker_serves_when_the_first_is_not_there() {
-    let proxy = Running::start(config(vec![before(&[nobody().await, echo_broker().await])])).await;
+async fn next_bootstrap_broker_serves_when_the_first_is_down() {
+    let proxy = Running::start(config(vec![before(&[
+        closed_port().await,
+        echo_broker().await,
+    ])]))
+    .await;
     for correlation in 0..3 {
-        ask(&mut proxy.connect().await, correlation, b"hello").await;
+        round_trip(&mut proxy.connect().await, correlation, b"hello").await;
     }
     proxy
         .until_metric("throughline_kafka_connections_total 3")
@@ -46,12 +50,12 @@ async fn the_next_broker_serves_when_the_first_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_client_whose_broker_is_not_there_is_refused_and_the_log_says_why_once() {
+async fn client_of_an_unreachable_broker_is_reset_and_the_cause_is_logged_once() {
     let (log, _guard) = Log::new();
-    let (one, other) = (nobody().await, nobody().await);
+    let (one, other) = (closed_port().await, closed_port().await);
     let proxy = Running::start(config(vec![before(&[one, other])])).await;
     for _ in 0..3 {
-        // Not an orderly end, which a client may take for the word of a broker.
+        // A client could take an orderly end for a decision of the broker.
         let refused = within(proxy.connect().await.read_u8()).await.unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
     }
@@ -60,7 +64,7 @@ async fn a_client_whose_broker_is_not_there_is_refused_and_the_log_says_why_once
         .await;
     let text = log.text();
     assert_eq!(
-        text.matches("cannot connect to a broker").count(),
+        text.matches("connecting to a broker failed").count(),
         1,
         "{text}"
     );
@@ -73,7 +77,7 @@ async fn a_client_whose_broker_is_not_there_is_refused_and_the_log_says_why_once
 }
 
 #[tokio::test]
-async fn a_client_that_speaks_tls_to_a_plain_port_is_told_of_once_with_the_mend() {
+async fn client_with_tls_on_a_plain_port_is_logged_once_with_the_remedy() {
     let (log, _guard) = Log::new();
     let (listener, broker) = listen().await;
     let proxy = Running::start(config(vec![before(&[broker])])).await;
@@ -83,7 +87,7 @@ async fn a_client_that_speaks_tls_to_a_plain_port_is_told_of_once_with_the_mend(
         client.write_all(&hello).await.unwrap();
         let (mut stream, _) = within(listener.accept()).await.unwrap();
         let mut got = [0; 10];
-        // It is the broker's to refuse: bytes pass.
+        // The bytes pass: rejecting them is up to the broker.
         within(tokio::io::AsyncReadExt::read_exact(&mut stream, &mut got))
             .await
             .unwrap();
@@ -98,7 +102,7 @@ async fn a_client_that_speaks_tls_to_a_plain_port_is_told_of_once_with_the_mend(
 }
 
 #[tokio::test]
-async fn a_broker_that_speaks_tls_to_us_who_do_not_is_told_of_with_the_mend() {
+async fn broker_with_tls_on_a_plain_connection_is_logged_with_the_remedy() {
     let (log, _guard) = Log::new();
     let (listener, broker) = listen().await;
     let proxy = Running::start(config(vec![before(&[broker])])).await;
@@ -122,7 +126,7 @@ async fn a_broker_that_speaks_tls_to_us_who_do_not_is_told_of_with_the_mend() {
 }
 
 #[tokio::test]
-async fn who_comes_when_all_places_are_taken_waits_and_the_log_says_for_what() {
+async fn client_above_the_connection_limit_waits_and_is_logged() {
     let (log, _guard) = Log::new();
     let mut config = config(vec![before(&[echo_broker().await])]);
     config.limits = ConnectionLimits {
@@ -131,7 +135,7 @@ async fn who_comes_when_all_places_are_taken_waits_and_the_log_says_for_what() {
     };
     let proxy = Running::start(config).await;
     let mut first = proxy.connect().await;
-    ask(&mut first, 1, b"x").await;
+    round_trip(&mut first, 1, b"x").await;
     assert!(!log.text().contains("--connections"), "{}", log.text());
     let mut second = proxy.connect().await;
     within(async {
@@ -141,13 +145,13 @@ async fn who_comes_when_all_places_are_taken_waits_and_the_log_says_for_what() {
     })
     .await;
     drop(first);
-    ask(&mut second, 2, b"y").await;
+    round_trip(&mut second, 2, b"y").await;
 }
 
 #[tokio::test]
-async fn metrics_and_health_are_answered() {
+async fn metrics_and_health_are_served() {
     let proxy = Running::start(config(vec![before(&[echo_broker().await])])).await;
-    ask(&mut proxy.connect().await, 7, b"x").await;
+    round_trip(&mut proxy.connect().await, 7, b"x").await;
     assert_eq!(
         (
             proxy.get("/live").await.0,
@@ -171,13 +175,13 @@ async fn metrics_and_health_are_answered() {
 }
 
 #[tokio::test]
-async fn a_drain_turns_newcomers_away_and_waits_for_the_exchange_under_way() {
+async fn drain_accepts_no_connections_and_waits_for_requests_in_flight() {
     let (listener, broker) = listen().await;
     let mut proxy = Running::start(config(vec![before(&[broker])])).await;
     let mut client = proxy.connect().await;
     client.write_all(&request(1, b"q")).await.unwrap();
     let (mut stream, _) = within(listener.accept()).await.unwrap();
-    let asked = within(read_frame(&mut stream)).await.unwrap();
+    let received = within(read_frame(&mut stream)).await.unwrap();
     let kafka = proxy.addresses.listeners[0];
     proxy.begin_stop();
     within(async {
@@ -188,18 +192,18 @@ async fn a_drain_turns_newcomers_away_and_waits_for_the_exchange_under_way() {
     .await;
     assert_eq!(proxy.get("/ready").await.0, 503);
     assert_eq!(proxy.get("/live").await.0, 200);
-    let answer = framed(&[&asked[4..8], b"a"].concat());
-    stream.write_all(&answer).await.unwrap();
+    let response = framed(&[&received[4..8], b"a"].concat());
+    stream.write_all(&response).await.unwrap();
     assert_eq!(
         framed(&within(read_frame(&mut client)).await.unwrap()),
-        answer
+        response
     );
     read_end(&mut client).await;
     proxy.ended().await;
 }
 
 #[tokio::test]
-async fn a_drain_ends_when_its_time_is_up() {
+async fn drain_ends_at_its_timeout() {
     let (listener, broker) = listen().await;
     let mut config = config(vec![before(&[broker])]);
     config.limits = ConnectionLimits {
@@ -217,15 +221,15 @@ async fn a_drain_ends_when_its_time_is_up() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_holds_up_nobody_else() {
+async fn slow_reader_delays_no_other_connection() {
     let (listener, broker) = listen().await;
     let proxy = Running::start(config(vec![before(&[broker])])).await;
     let mut stuck = proxy.connect().await;
     stuck.write_all(&request(1, b"q")).await.unwrap();
     let (mut stream, _) = within(listener.accept()).await.unwrap();
-    let asked = within(read_frame(&mut stream)).await.unwrap();
-    // An answer of 1 GiB, of which the system's buffers and ours take a little.
-    let begin = [&(1_i32 << 30).to_be_bytes()[..], &asked[4..8]].concat();
+    let received = within(read_frame(&mut stream)).await.unwrap();
+    // A response of 1 GiB, of which the buffers of the system and the proxy take a little.
+    let begin = [&(1_i32 << 30).to_be_bytes()[..], &received[4..8]].concat();
     stream.write_all(&begin).await.unwrap();
     let piece = vec![7; 1 << 20];
     let mut taken = 0;
@@ -236,17 +240,17 @@ async fn who_does_not_read_holds_up_nobody_else() {
         taken += piece.len();
         assert!(
             taken < 64 << 20,
-            "a client that does not read is read for without bound"
+            "the proxy reads without bound for a client that does not read"
         );
     }
     let mut other = proxy.connect().await;
     let (stream, _) = within(listener.accept()).await.unwrap();
     tokio::spawn(echo(stream));
-    ask(&mut other, 2, b"hello").await;
+    round_trip(&mut other, 2, b"hello").await;
 }
 
-/// A request with one record, of a version that every broker and we know.
-fn produce(correlation: i32) -> Vec<u8> {
+/// Returns a Produce request with one record.
+fn produce_request(correlation: i32) -> Vec<u8> {
     let record = Record {
         transactional: false,
         control: false,
@@ -294,7 +298,7 @@ fn carries_context(frame: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn the_switch_of_injection_holds_on_connections_that_stand() {
+async fn injection_setting_applies_to_open_connections() {
     let (listener, broker) = listen().await;
     let proxy = Running::start(config(vec![before(&[broker])])).await;
     let mut client = proxy.connect().await;
@@ -306,41 +310,44 @@ async fn the_switch_of_injection_holds_on_connections_that_stand() {
             ..Settings::default()
         }));
         correlation += 1;
-        client.write_all(&produce(correlation)).await.unwrap();
+        client
+            .write_all(&produce_request(correlation))
+            .await
+            .unwrap();
         if stream.is_none() {
             stream = Some(within(listener.accept()).await.unwrap().0);
         }
         let got = within(read_frame(stream.as_mut().unwrap())).await.unwrap();
         assert_eq!(carries_context(&got), inject);
         assert!(
-            inject || framed(&got) == produce(correlation),
-            "what is not injected goes as it came"
+            inject || framed(&got) == produce_request(correlation),
+            "without injection the request passes unmodified"
         );
     }
 }
 
-/// Breaks when a span comes.
-struct Broken;
+/// Panics at the first span.
+struct PanickingSink;
 
-impl SpanSink for Broken {
+impl SpanSink for PanickingSink {
     fn try_send(&self, _: Span) -> Result<(), SinkFull> {
-        panic!("a span came")
+        panic!("a span arrived")
     }
 }
 
 #[tokio::test]
-async fn an_error_of_ours_ends_one_connection_and_is_counted() {
+async fn panic_closes_one_connection_and_is_counted() {
     let (listener, broker) = listen().await;
-    let proxy = Running::start_with(config(vec![before(&[broker])]), Arc::new(Broken)).await;
+    let proxy = Running::start_with(config(vec![before(&[broker])]), Arc::new(PanickingSink)).await;
     let mut other = proxy.connect().await;
     let (stream, _) = within(listener.accept()).await.unwrap();
     tokio::spawn(echo(stream));
-    ask(&mut other, 1, b"before").await;
+    round_trip(&mut other, 1, b"before").await;
     let mut client = proxy.connect().await;
-    client.write_all(&produce(1)).await.unwrap();
+    client.write_all(&produce_request(1)).await.unwrap();
     let (mut stream, _) = within(listener.accept()).await.unwrap();
     within(read_frame(&mut stream)).await.unwrap();
-    // A request that nobody answers makes a span that says so.
+    // A request without a response yields a span with an error.
     drop(stream);
     read_end(&mut client).await;
     proxy
@@ -349,5 +356,5 @@ async fn an_error_of_ours_ends_one_connection_and_is_counted() {
     proxy
         .until_metric("throughline_kafka_connections_open 1")
         .await;
-    ask(&mut other, 2, b"after").await;
+    round_trip(&mut other, 2, b"after").await;
 }

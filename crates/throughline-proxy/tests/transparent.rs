@@ -1,7 +1,9 @@
-//! Redirected connections, in a network of their own: this program starts itself again in a new network namespace, sets up
-//! iptables there, and plays broker and proxy, while bash as another user plays the client.
+//! Redirected connections in a network namespace: this program starts itself again in a new
+//! namespace, sets up iptables there, and runs the server and the proxy. The client is bash, which
+//! runs as another user.
 //!
-//! Needs root, iptables and bash. Where these are missing it says so and is no proof; CI has them, and fails without.
+//! The tests need root, iptables and bash. Without these they are skipped, except in CI, where they
+//! fail.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,14 +32,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// Nobody.
+/// The user `nobody`, who runs the client.
 const CLIENT: u32 = 65534;
 const INSIDE: &str = "THROUGHLINE_TEST_INSIDE_NAMESPACE";
 
 #[test]
-fn a_redirected_connection_reaches_its_broker_over_ipv4_and_ipv6() {
+fn redirected_connection_reaches_its_broker_over_ipv4_and_ipv6() {
     in_namespace(
-        "a_redirected_connection_reaches_its_broker_over_ipv4_and_ipv6",
+        "redirected_connection_reaches_its_broker_over_ipv4_and_ipv6",
         || async {
             for (ip, iptables) in [("127.0.0.1", "iptables"), ("::1", "ip6tables")] {
                 let ip: IpAddr = ip.parse().unwrap();
@@ -54,7 +56,7 @@ fn a_redirected_connection_reaches_its_broker_over_ipv4_and_ipv6() {
                     let (stream, _) = broker.accept().await.unwrap();
                     echo(stream).await;
                 });
-                let answer = ask_as_another_user(address).await;
+                let answer = request_as_another_user(address).await;
                 assert!(answer.ends_with(b"hello"), "{answer:?}");
                 within(broker).await.unwrap();
                 let size = request(1, b"hello").len();
@@ -68,39 +70,39 @@ fn a_redirected_connection_reaches_its_broker_over_ipv4_and_ipv6() {
 }
 
 #[test]
-fn a_connection_of_our_own_that_comes_back_is_closed_and_told_of() {
-    in_namespace(
-        "a_connection_of_our_own_that_comes_back_is_closed_and_told_of",
-        || async {
-            let (log, _guard) = Log::new();
-            let ip: IpAddr = [127, 0, 0, 1].into();
-            let broker = TcpListener::bind((ip, 0)).await.unwrap();
-            let proxy = Running::start(config(vec![transparent(ip)])).await;
-            // Nobody is exempt, not even we.
-            redirect("iptables", broker.local_addr().unwrap(), &[], &proxy);
-            assert_eq!(ask_as_another_user(broker.local_addr().unwrap()).await, b"");
-            let (_, text) = proxy.get("/metrics").await;
-            let loops = text.lines().find_map(|line| {
-                line.strip_prefix("throughline_kafka_connections_failed_total{reason=\"loop\"} ")
-            });
-            assert_ne!(loops, Some("0"), "{text}");
-            let connections = text
-                .lines()
-                .find_map(|line| line.strip_prefix("throughline_kafka_connections_total "));
-            assert!(connections.unwrap().parse::<u32>().unwrap() < 10, "{text}");
-            assert!(
-                log.text().contains("came back to us") && log.text().contains("uid-owner"),
-                "{}",
-                log.text()
-            );
-        },
-    );
+fn redirection_loop_is_broken_and_logged() {
+    in_namespace("redirection_loop_is_broken_and_logged", || async {
+        let (log, _guard) = Log::new();
+        let ip: IpAddr = [127, 0, 0, 1].into();
+        let broker = TcpListener::bind((ip, 0)).await.unwrap();
+        let proxy = Running::start(config(vec![transparent(ip)])).await;
+        // The rule exempts no user, not even that of the proxy.
+        redirect("iptables", broker.local_addr().unwrap(), &[], &proxy);
+        assert_eq!(
+            request_as_another_user(broker.local_addr().unwrap()).await,
+            b""
+        );
+        let (_, text) = proxy.get("/metrics").await;
+        let loops = text.lines().find_map(|line| {
+            line.strip_prefix("throughline_kafka_connections_failed_total{reason=\"loop\"} ")
+        });
+        assert_ne!(loops, Some("0"), "{text}");
+        let connections = text
+            .lines()
+            .find_map(|line| line.strip_prefix("throughline_kafka_connections_total "));
+        assert!(connections.unwrap().parse::<u32>().unwrap() < 10, "{text}");
+        assert!(
+            log.text().contains("redirection loop") && log.text().contains("uid-owner"),
+            "{}",
+            log.text()
+        );
+    });
 }
 
 #[test]
-fn a_connection_that_nobody_redirected_is_closed_and_told_of() {
+fn connection_that_was_not_redirected_is_closed_and_logged() {
     in_namespace(
-        "a_connection_that_nobody_redirected_is_closed_and_told_of",
+        "connection_that_was_not_redirected_is_closed_and_logged",
         || async {
             let (log, _guard) = Log::new();
             let proxy = Running::start(config(vec![transparent([127, 0, 0, 1].into())])).await;
@@ -110,7 +112,7 @@ fn a_connection_that_nobody_redirected_is_closed_and_told_of() {
                     "throughline_kafka_connections_failed_total{reason=\"not_redirected\"} 1",
                 )
                 .await;
-            // Also where the system tracks connections for the sake of others.
+            // With a rule for another port, the kernel tracks connections and reports a destination.
             redirect("iptables", "127.0.0.1:9".parse().unwrap(), &[], &proxy);
             support::read_end(&mut proxy.connect().await).await;
             proxy
@@ -119,7 +121,7 @@ fn a_connection_that_nobody_redirected_is_closed_and_told_of() {
                 )
                 .await;
             assert!(
-                log.text().contains("straight to the transparent port"),
+                log.text().contains("was not redirected by iptables"),
                 "{}",
                 log.text()
             );
@@ -128,22 +130,22 @@ fn a_connection_that_nobody_redirected_is_closed_and_told_of() {
 }
 
 #[test]
-fn a_redirected_request_is_traced_and_reaches_whom_it_was_for_over_ipv4_and_ipv6() {
+fn redirected_request_is_traced_and_reaches_its_server_over_ipv4_and_ipv6() {
     in_namespace(
-        "a_redirected_request_is_traced_and_reaches_whom_it_was_for_over_ipv4_and_ipv6",
+        "redirected_request_is_traced_and_reaches_its_server_over_ipv4_and_ipv6",
         || async {
             for (ip, iptables) in [("127.0.0.1", "iptables"), ("::1", "ip6tables")] {
-                let gate = Gate::start(ip, iptables).await;
-                let server = gate.serve(|request| {
+                let fixture = RedirectedFixture::start(ip, iptables).await;
+                let server = fixture.serve(|request| {
                     format!(
                         "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{request}",
                         request.len()
                     )
                 });
                 let answer =
-                gate.say("GET /stock?order=17 HTTP/1.1\r\nhost: inventory:8080\r\nconnection: close\r\n\r\n").await;
+                fixture.exchange("GET /stock?order=17 HTTP/1.1\r\nhost: inventory:8080\r\nconnection: close\r\n\r\n").await;
                 assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-                let span = gate.span().await;
+                let span = fixture.span().await;
                 let context = format!("traceparent: 00-{}-{}-01", span.trace_id, span.span_id);
                 assert!(
                     answer.contains("GET /stock?order=17 HTTP/1.1") && answer.contains(&context),
@@ -151,14 +153,14 @@ fn a_redirected_request_is_traced_and_reaches_whom_it_was_for_over_ipv4_and_ipv6
                 );
                 assert!(
                     answer.contains("host: inventory:8080"),
-                    "the name stays: {answer}"
+                    "the host header stays: {answer}"
                 );
                 assert_eq!(
-                    says(&span, "url.full"),
+                    attribute(&span, "url.full"),
                     "http://inventory:8080/stock?order=17"
                 );
-                assert_eq!(says(&span, "network.peer.address"), ip);
-                gate.saw("http1").await;
+                assert_eq!(attribute(&span, "network.peer.address"), ip);
+                fixture.expect_protocol("http1").await;
                 drop(server);
             }
         },
@@ -166,46 +168,52 @@ fn a_redirected_request_is_traced_and_reaches_whom_it_was_for_over_ipv4_and_ipv6
 }
 
 #[test]
-fn a_server_that_speaks_first_is_heard_at_once() {
-    in_namespace("a_server_that_speaks_first_is_heard_at_once", || async {
-        let gate = Gate::start("127.0.0.1", "iptables").await;
-        let listener = Arc::clone(&gate.server);
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(b"220 hello\r\n").await.unwrap();
-            let mut word = [0; 4];
-            stream.read_exact(&mut word).await.unwrap();
-            stream.write_all(&word).await.unwrap();
-        });
-        // The client says nothing before it has read the whole greeting.
-        let script = format!(
-            "exec 3<>/dev/tcp/127.0.0.1/{} && head -c 11 <&3 && printf QUIT >&3 && cat <&3",
-            gate.port()
-        );
-        assert_eq!(text(&as_another_user(&script).await), "220 hello\r\nQUIT");
-        gate.saw("other").await;
-    });
+fn greeting_of_a_server_that_speaks_first_passes_at_once() {
+    in_namespace(
+        "greeting_of_a_server_that_speaks_first_passes_at_once",
+        || async {
+            let fixture = RedirectedFixture::start("127.0.0.1", "iptables").await;
+            let listener = Arc::clone(&fixture.server);
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(b"220 hello\r\n").await.unwrap();
+                let mut word = [0; 4];
+                stream.read_exact(&mut word).await.unwrap();
+                stream.write_all(&word).await.unwrap();
+            });
+            // The client sends nothing before it has read the whole greeting.
+            let script = format!(
+                "exec 3<>/dev/tcp/127.0.0.1/{} && head -c 11 <&3 && printf QUIT >&3 && cat <&3",
+                fixture.port()
+            );
+            assert_eq!(
+                text(&run_as_another_user(&script).await),
+                "220 hello\r\nQUIT"
+            );
+            fixture.expect_protocol("other").await;
+        },
+    );
 }
 
 #[test]
-fn what_is_not_known_passes_byte_by_byte() {
-    in_namespace("what_is_not_known_passes_byte_by_byte", || async {
-        let gate = Gate::start("127.0.0.1", "iptables").await;
+fn unknown_protocols_pass_unmodified() {
+    in_namespace("unknown_protocols_pass_unmodified", || async {
+        let fixture = RedirectedFixture::start("127.0.0.1", "iptables").await;
         for words in ["EHLO here\r\n", "SET key 1\r\n", "CONNECT a:1 HTTP/1.1\r\n"] {
-            let server = gate.serve(|words| format!("<{words}>"));
-            assert_eq!(gate.say(words).await, format!("<{words}>"));
+            let server = fixture.serve(|words| format!("<{words}>"));
+            assert_eq!(fixture.exchange(words).await, format!("<{words}>"));
             drop(server);
         }
-        gate.saw_times("other", 3).await;
-        assert!(gate.spans.0.lock().unwrap().is_empty());
+        fixture.expect_protocol_times("other", 3).await;
+        assert!(fixture.spans.0.lock().unwrap().is_empty());
     });
 }
 
 #[test]
-fn a_redirected_request_of_http2_is_traced() {
-    in_namespace("a_redirected_request_of_http2_is_traced", || async {
-        let gate = Gate::start("127.0.0.1", "iptables").await;
-        let listener = Arc::clone(&gate.server);
+fn redirected_http2_request_is_traced() {
+    in_namespace("redirected_http2_request_is_traced", || async {
+        let fixture = RedirectedFixture::start("127.0.0.1", "iptables").await;
+        let listener = Arc::clone(&fixture.server);
         tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             let answer = service_fn(async |_: Request<Incoming>| {
@@ -214,7 +222,8 @@ fn a_redirected_request_of_http2_is_traced() {
             let builder = http2::Builder::new(TokioExecutor::new());
             drop(builder.serve_connection(TokioIo::new(stream), answer).await);
         });
-        // The preface, no settings, and GET / of `a` in HPACK's static table (RFC 7541, appendix A), which ends the stream.
+        // The preface, empty SETTINGS, and a HEADERS frame that ends its stream: GET / with
+        // authority `a`, by HPACK's static table (RFC 7541, appendix A).
         let hello: &[u8] =
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a";
         let words: String = hello.iter().map(|byte| format!("\\x{byte:02x}")).collect();
@@ -222,90 +231,92 @@ fn a_redirected_request_of_http2_is_traced() {
             r#"while [[ $got != *here ]] && IFS= read -r -d '' -n1 byte <&3; do got+=$byte; done"#;
         let open = format!(
             "exec 3<>/dev/tcp/127.0.0.1/{} && printf '{words}' >&3",
-            gate.port()
+            fixture.port()
         );
         let script = format!("export LC_ALL=C; {open} && {read}; echo ${{got: -4}}");
-        assert_eq!(text(&as_another_user(&script).await).trim(), "here");
-        let span = gate.span().await;
+        assert_eq!(text(&run_as_another_user(&script).await).trim(), "here");
+        let span = fixture.span().await;
         assert_eq!(
             (
-                says(&span, "url.full").as_str(),
-                says(&span, "network.protocol.version").as_str()
+                attribute(&span, "url.full").as_str(),
+                attribute(&span, "network.protocol.version").as_str()
             ),
             ("http://a/", "2")
         );
-        gate.saw("http2").await;
+        fixture.expect_protocol("http2").await;
     });
 }
 
 #[test]
-fn a_client_that_says_too_little_to_be_understood_is_passed_on_all_the_same() {
+fn ambiguous_first_bytes_pass_after_a_short_wait() {
+    in_namespace("ambiguous_first_bytes_pass_after_a_short_wait", || async {
+        let fixture = RedirectedFixture::start("127.0.0.1", "iptables").await;
+        for words in ["PING", "\0\x01\0\0\0\x06\0\x03\0\0\0\x05"] {
+            let server = fixture.serve(|words| format!("<{words}>"));
+            assert_eq!(fixture.exchange(words).await, format!("<{words}>"));
+            drop(server);
+        }
+        fixture.expect_protocol_times("other", 2).await;
+    });
+}
+
+#[test]
+fn absolute_form_request_to_another_proxy_keeps_its_form() {
     in_namespace(
-        "a_client_that_says_too_little_to_be_understood_is_passed_on_all_the_same",
+        "absolute_form_request_to_another_proxy_keeps_its_form",
         || async {
-            let gate = Gate::start("127.0.0.1", "iptables").await;
-            for words in ["PING", "\0\x01\0\0\0\x06\0\x03\0\0\0\x05"] {
-                let server = gate.serve(|words| format!("<{words}>"));
-                assert_eq!(gate.say(words).await, format!("<{words}>"));
-                drop(server);
-            }
-            gate.saw_times("other", 2).await;
+            let fixture = RedirectedFixture::start("127.0.0.1", "iptables").await;
+            let server = fixture.serve(|request| {
+                format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{request}",
+                    request.len()
+                )
+            });
+            let request = "GET http://far.example/x HTTP/1.1\r\nhost: far.example\r\nconnection: close\r\n\r\n";
+            let answer = fixture.exchange(request).await;
+            assert!(
+                answer.contains("\r\n\r\nGET http://far.example/x HTTP/1.1\r\n"),
+                "{answer}"
+            );
+            assert_eq!(
+                attribute(&fixture.span().await, "url.full"),
+                "http://far.example/x"
+            );
+            drop(server);
         },
     );
 }
 
 #[test]
-fn a_request_to_a_proxy_of_others_keeps_its_form() {
-    in_namespace("a_request_to_a_proxy_of_others_keeps_its_form", || async {
-        let gate = Gate::start("127.0.0.1", "iptables").await;
-        let server = gate.serve(|request| {
-            format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{request}",
-                request.len()
-            )
-        });
-        let request =
-            "GET http://far.example/x HTTP/1.1\r\nhost: far.example\r\nconnection: close\r\n\r\n";
-        let answer = gate.say(request).await;
-        assert!(
-            answer.contains("\r\n\r\nGET http://far.example/x HTTP/1.1\r\n"),
-            "{answer}"
-        );
-        assert_eq!(says(&gate.span().await, "url.full"), "http://far.example/x");
-        drop(server);
-    });
-}
-
-#[test]
-fn who_asks_where_nobody_is_hears_of_it_in_http_and_otherwise_by_the_end() {
+fn unreachable_destination_yields_503_in_http_and_a_reset_elsewhere() {
     in_namespace(
-        "who_asks_where_nobody_is_hears_of_it_in_http_and_otherwise_by_the_end",
+        "unreachable_destination_yields_503_in_http_and_a_reset_elsewhere",
         || async {
-            let mut gate = Gate::start("127.0.0.1", "iptables").await;
-            let port = gate.leave().await;
-            let say = |words: &str| {
+            let mut fixture = RedirectedFixture::start("127.0.0.1", "iptables").await;
+            let port = fixture.close_server().await;
+            let script = |words: &str| {
                 format!("exec 3<>/dev/tcp/127.0.0.1/{port} && printf '{words}' >&3 && cat <&3")
             };
-            let answer = as_another_user(&say(
+            let answer = run_as_another_user(&script(
                 "GET / HTTP/1.1\\r\\nhost: a\\r\\nconnection: close\\r\\n\\r\\n",
             ))
             .await;
             let answer = text(&answer);
             assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-            assert_eq!(says(&gate.span().await, "error.type"), "connect");
-            assert_eq!(as_another_user(&say("EHLO here\\r\\n")).await, b"");
+            assert_eq!(attribute(&fixture.span().await, "error.type"), "connect");
+            assert_eq!(run_as_another_user(&script("EHLO here\\r\\n")).await, b"");
         },
     );
 }
 
-/// A proxy for what is redirected, and the port of a server to which connections are.
-struct Gate {
+/// A proxy for redirected connections, and the server whose port is redirected.
+struct RedirectedFixture {
     proxy: Running,
     spans: Arc<Spans>,
     server: Arc<TcpListener>,
 }
 
-impl Gate {
+impl RedirectedFixture {
     async fn start(ip: &str, iptables: &str) -> Self {
         let ip: IpAddr = ip.parse().unwrap();
         let server = Arc::new(TcpListener::bind((ip, 0)).await.unwrap());
@@ -325,14 +336,14 @@ impl Gate {
         self.server.local_addr().unwrap().port()
     }
 
-    /// Nobody listens any more at the port that connections are redirected from.
-    async fn leave(&mut self) -> u16 {
+    /// Closes the server and returns its port, which stays redirected.
+    async fn close_server(&mut self) -> u16 {
         let port = self.port();
         self.server = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
         port
     }
 
-    /// Answers one connection, for what it says first, and ends it.
+    /// Answers the first bytes of one connection and closes it.
     fn serve(&self, answer: fn(&str) -> String) -> JoinHandle<()> {
         let listener = Arc::clone(&self.server);
         tokio::spawn(async move {
@@ -346,12 +357,12 @@ impl Gate {
         })
     }
 
-    /// What comes back, to the end.
-    async fn say(&self, words: &str) -> String {
+    /// Sends text from the client and returns the response up to its end.
+    async fn exchange(&self, words: &str) -> String {
         let (ip, port) = (self.server.local_addr().unwrap().ip(), self.port());
         let words: String = words.bytes().map(|byte| format!("\\x{byte:02x}")).collect();
         let script = format!("exec 3<>/dev/tcp/{ip}/{port} && printf '{words}' >&3 && cat <&3");
-        text(&as_another_user(&script).await)
+        text(&run_as_another_user(&script).await)
     }
 
     async fn span(&self) -> Span {
@@ -365,11 +376,11 @@ impl Gate {
         }
     }
 
-    async fn saw(&self, protocol: &str) {
-        self.saw_times(protocol, 1).await;
+    async fn expect_protocol(&self, protocol: &str) {
+        self.expect_protocol_times(protocol, 1).await;
     }
 
-    async fn saw_times(&self, protocol: &str, times: u32) {
+    async fn expect_protocol_times(&self, protocol: &str, times: u32) {
         let labels = format!("{{direction=\"outbound\",protocol=\"{protocol}\"}}");
         self.proxy
             .until_metric(&format!(
@@ -379,7 +390,7 @@ impl Gate {
     }
 }
 
-fn says(span: &Span, key: &str) -> String {
+fn attribute(span: &Span, key: &str) -> String {
     let found = span.attributes.iter().find(|pair| pair.key == key);
     found
         .and_then(|pair| pair.value.as_str())
@@ -407,23 +418,23 @@ fn redirect(iptables: &str, broker: SocketAddr, who: &[&str], proxy: &Running) {
     run(Command::new(iptables).args(rule));
 }
 
-/// What comes back for one request to this broker until the connection ends or all of it is there.
-async fn ask_as_another_user(broker: SocketAddr) -> Vec<u8> {
+/// Sends one request to a broker as another user and returns the response.
+async fn request_as_another_user(broker: SocketAddr) -> Vec<u8> {
     let asked: String = request(1, b"hello")
         .iter()
         .map(|byte| format!("\\x{byte:02x}"))
         .collect();
-    // The answer is a length, the correlation id and five bytes.
+    // The response is a length, the correlation id and five bytes.
     let script = format!(
         "exec 3<>/dev/tcp/{}/{} && printf '{asked}' >&3 && head -c 13 <&3",
         broker.ip(),
         broker.port()
     );
-    as_another_user(&script).await
+    run_as_another_user(&script).await
 }
 
-/// What this script prints.
-async fn as_another_user(script: &str) -> Vec<u8> {
+/// Runs a script as another user and returns its output.
+async fn run_as_another_user(script: &str) -> Vec<u8> {
     let mut bash = Command::new("bash");
     bash.args(["-c", script]).uid(CLIENT).current_dir("/");
     let output = within(tokio::task::spawn_blocking(move || bash.output().unwrap()))
@@ -432,7 +443,7 @@ async fn as_another_user(script: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// Runs this test in a network of its own.
+/// Runs this test in a network namespace of its own.
 fn in_namespace<F: Future<Output = ()>>(test: &str, inside: impl FnOnce() -> F) {
     if std::env::var_os(INSIDE).is_some() {
         run(Command::new("ip").args(["link", "set", "lo", "up"]));
@@ -443,12 +454,12 @@ fn in_namespace<F: Future<Output = ()>>(test: &str, inside: impl FnOnce() -> F) 
             .block_on(inside());
         return;
     }
-    if let Some(missing) = missing() {
+    if let Some(missing) = missing_requirement() {
         assert!(
             std::env::var_os("CI").is_none(),
-            "CI must be able to test redirection: {missing}"
+            "CI cannot test redirection: {missing}"
         );
-        println!("skipped, and nothing is proved: {missing}");
+        println!("skipped: {missing}");
         return;
     }
     let mut again = Command::new("unshare");
@@ -471,8 +482,8 @@ fn in_namespace<F: Future<Output = ()>>(test: &str, inside: impl FnOnce() -> F) 
     );
 }
 
-/// What stands in the way of a network of our own.
-fn missing() -> Option<String> {
+/// Returns what prevents the use of a network namespace.
+fn missing_requirement() -> Option<String> {
     let works = |program: &str, arguments: &[&str]| {
         Command::new(program)
             .args(arguments)
@@ -491,9 +502,8 @@ fn missing() -> Option<String> {
     let absent = tools
         .iter()
         .find(|(tool, version)| !works(tool, &[version]));
-    absent.map(|(tool, _)| {
-        format!("there is no {tool}; on Debian: apt-get install iptables iproute2")
-    })
+    absent
+        .map(|(tool, _)| format!("{tool} is missing; on Debian: apt-get install iptables iproute2"))
 }
 
 fn run(command: &mut Command) {

@@ -1,107 +1,122 @@
-//! What is asked of spans and traces, and whether they are it.
+//! Conditions on spans and traces.
 //!
-//! Attributes are compared as text or number whatever their type: `200` finds the number and the string. Where a field has several values
-//! (an array, the events of a span), one must be as asked, and for `!=` and `!~` all. A field that is not there is neither equal nor
+//! Attributes are compared as text or number whatever their type: `200` matches the number and the
+//! string. Where a field has several values (an array, the events of a span), one of them must
+//! satisfy the predicate; for `!=` and `!~` all of them must. A missing field is neither equal nor
 //! unequal to anything but `nil`.
 
 mod field;
-mod test;
+mod predicate;
 
 use throughline_model::{Span, TraceId};
 
-pub use self::field::{Field, Scope};
-pub(crate) use self::field::{status, tag};
-pub use self::test::{Comparison, Equal, Piece, Test, Wrong};
+pub use self::field::{AttributeScope, SpanField};
+pub(crate) use self::field::{JAEGER_TAGS, status_name};
+pub use self::predicate::{
+    ComparisonOperator, EqualityLiteral, FieldValue, PatternError, ValuePredicate,
+};
 
-/// What is asked of a trace.
+/// A condition on a trace.
 #[derive(Debug, Clone)]
-pub enum Expression {
-    /// One of its spans is so.
-    Spans(Filter),
-    /// All hold.
+pub enum TraceExpression {
+    /// At least one span passes the filter.
+    Spans(SpanFilter),
+    /// All parts hold.
     All(Vec<Self>),
-    /// At least one holds.
+    /// At least one part holds.
     Any(Vec<Self>),
-    /// It holds, and the number of the spans it names compares so.
-    Count(Box<Self>, Comparison, u64),
+    /// The inner expression holds, and the number of spans it matches compares as given.
+    Count(Box<Self>, ComparisonOperator, u64),
 }
 
-/// What is asked of a span.
+/// A condition on a span.
 #[derive(Debug, Clone)]
-pub enum Filter {
-    /// All hold; none is always true.
+pub enum SpanFilter {
+    /// All parts hold; an empty list is always true.
     All(Vec<Self>),
-    /// At least one holds.
+    /// At least one part holds; an empty list is never true.
     Any(Vec<Self>),
-    /// It does not hold.
+    /// The inner filter does not hold.
     Not(Box<Self>),
-    /// A field is so.
-    Is(Field, Test),
+    /// A field satisfies a predicate.
+    Is(SpanField, ValuePredicate),
 }
 
-/// What a filter may ask of the trace that a span is in.
+/// Properties of the whole trace that a span filter can use.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
-    /// Its id.
+pub struct TraceProperties<'a> {
+    /// Id of the trace.
     pub id: TraceId,
-    /// From its first start to its last end, in nanoseconds.
+    /// Time from the first start to the last end, in nanoseconds.
     pub duration: u64,
-    /// Its root, or its first span.
+    /// Root span, or the first span without one.
     pub root: Option<&'a Span>,
 }
 
-// === impl Expression ===
+// === impl TraceExpression ===
 
-impl Expression {
-    /// Whether a trace is so. `spans` gives its spans, anew each time.
-    pub fn holds<'a, I>(&self, facts: &Facts<'_>, spans: &impl Fn() -> I) -> bool
+impl TraceExpression {
+    /// Returns whether a trace matches. Each call of `spans` iterates over its spans from the
+    /// beginning.
+    pub fn matches_trace<'a, I>(
+        &self,
+        properties: &TraceProperties<'_>,
+        spans: &impl Fn() -> I,
+    ) -> bool
     where
         I: Iterator<Item = &'a Span>,
     {
         match self {
-            Self::Spans(filter) => spans().any(|span| filter.holds(span, facts)),
-            Self::All(parts) => parts.iter().all(|part| part.holds(facts, spans)),
-            Self::Any(parts) => parts.iter().any(|part| part.holds(facts, spans)),
-            Self::Count(of, comparison, number) => {
-                let count = spans().filter(|span| of.names(span, facts)).count() as u64;
-                comparison.accepts(count.cmp(number)) && of.holds(facts, spans)
+            Self::Spans(filter) => spans().any(|span| filter.matches(span, properties)),
+            Self::All(parts) => parts.iter().all(|it| it.matches_trace(properties, spans)),
+            Self::Any(parts) => parts.iter().any(|it| it.matches_trace(properties, spans)),
+            Self::Count(inner, operator, number) => {
+                let matching = spans().filter(|span| inner.matches_span(span, properties));
+                let count = matching.count() as u64;
+                // TraceQL pipes only spansets that match into `count()`, so `count() = 0` finds
+                // nothing.
+                operator.accepts(count.cmp(number)) && inner.matches_trace(properties, spans)
             }
         }
     }
 
-    /// Whether this span is one of those that the expression is about.
+    /// Returns whether a span is one of the spans that make the expression true.
     #[must_use]
-    pub fn names(&self, span: &Span, facts: &Facts<'_>) -> bool {
+    pub fn matches_span(&self, span: &Span, properties: &TraceProperties<'_>) -> bool {
         match self {
-            Self::Spans(filter) => filter.holds(span, facts),
-            Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.names(span, facts)),
-            Self::Count(of, _, _) => of.names(span, facts),
+            Self::Spans(filter) => filter.matches(span, properties),
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().any(|part| part.matches_span(span, properties))
+            }
+            Self::Count(inner, _, _) => inner.matches_span(span, properties),
         }
     }
 
-    /// Whether every span is one of those that it is about, so that naming them says nothing.
+    /// Returns whether every span matches trivially, so that a list of matches has no value.
     #[must_use]
-    pub fn is_about_all(&self) -> bool {
+    pub fn matches_every_span(&self) -> bool {
         match self {
-            Self::Spans(Filter::All(parts)) => parts.is_empty(),
+            Self::Spans(SpanFilter::All(parts)) => parts.is_empty(),
             Self::Spans(_) => false,
-            Self::All(parts) | Self::Any(parts) => parts.iter().all(Self::is_about_all),
-            Self::Count(of, _, _) => of.is_about_all(),
+            Self::All(parts) | Self::Any(parts) => parts.iter().all(Self::matches_every_span),
+            Self::Count(inner, _, _) => inner.matches_every_span(),
         }
     }
 }
 
-// === impl Filter ===
+// === impl SpanFilter ===
 
-impl Filter {
-    /// Whether a span is so.
+impl SpanFilter {
+    /// Returns whether a span passes the filter.
     #[must_use]
-    pub fn holds(&self, span: &Span, facts: &Facts<'_>) -> bool {
+    pub fn matches(&self, span: &Span, properties: &TraceProperties<'_>) -> bool {
         match self {
-            Self::All(parts) => parts.iter().all(|part| part.holds(span, facts)),
-            Self::Any(parts) => parts.iter().any(|part| part.holds(span, facts)),
-            Self::Not(part) => !part.holds(span, facts),
-            Self::Is(field, test) => test.holds(|see| field.each(span, facts, see)),
+            Self::All(parts) => parts.iter().all(|part| part.matches(span, properties)),
+            Self::Any(parts) => parts.iter().any(|part| part.matches(span, properties)),
+            Self::Not(part) => !part.matches(span, properties),
+            Self::Is(field, predicate) => {
+                predicate.matches(|visit| field.visit_values(span, properties, visit))
+            }
         }
     }
 }

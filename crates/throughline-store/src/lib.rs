@@ -1,117 +1,169 @@
-//! Keeps spans, finds traces. Synchronous; knows no socket, no clock and no format.
+//! Keeps spans and finds traces. Synchronous; uses no socket, no clock and no wire format.
 //!
-//! [`Store`] is what the collector needs of a store; [`MemoryStore`] is one in memory, bounded by bytes.
+//! [`Store`] is the interface the collector needs; [`MemoryStore`] implements it in memory, bounded
+//! by bytes.
 //!
-//! Search follows Jaeger: a trace is found when *one* of its spans matches service, operation, attributes, duration and time
-//! at once. Unlike Jaeger's, the service is optional and the newest traces come first.
+//! One engine serves every search: a [`TraceQuery`] holds a [`TraceExpression`] over whole traces,
+//! built from [`SpanFilter`]s over single spans. Jaeger's search (one span matches service,
+//! operation, tags, duration and time range at once) is such an expression; see [`SpanSearch`].
+//!
+//! One graph serves every view of the system: [`ServiceGraph`] holds the services, the topics and
+//! the edges between them, and the direct dependencies that Jaeger shows.
 #![forbid(unsafe_code)]
 
+mod completion;
+mod evidence;
 mod filter;
-mod find;
+mod graph;
 mod memory;
-pub mod message;
-mod query;
-mod system;
+mod message;
+mod search;
+mod span_search;
 
 use std::sync::Arc;
 
-pub use filter::{Comparison, Equal, Expression, Facts, Field, Filter, Piece, Scope, Test, Wrong};
-pub use find::{Changes, Completions, Find, Found, Order, Place, ServiceCount, Summary, Wanted};
+pub use completion::{CompletionKind, CompletionList};
+pub use evidence::EvidenceAttributes;
+pub use filter::{
+    AttributeScope, ComparisonOperator, EqualityLiteral, FieldValue, PatternError, SpanField,
+    SpanFilter, TraceExpression, TraceProperties, ValuePredicate,
+};
+pub use graph::{
+    EdgeKind, GraphEdge, LatencyHistogram, ServiceDependency, ServiceGraph, ServiceNode, TopicNode,
+};
 pub use memory::MemoryStore;
-pub use message::Message;
-pub use query::{AttributeFilter, Query};
-pub use system::{Edge, EdgeKind, Histogram, ServiceNode, System, TopicNode};
-use throughline_model::{Span, SpanId, SpanKind, TraceId};
+pub use message::MessageAttributes;
+pub use search::{SearchPage, ServiceSpanCount, SortOrder, SortPosition, TraceQuery, TraceSummary};
+pub use span_search::{SpanSearch, TagCondition};
+use throughline_model::{Link, Span, SpanId, SpanKind, TraceId};
 
-/// What the collector needs of a store.
+/// The interface that the collector needs of a store.
 pub trait Store: Send + Sync {
-    /// Keeps spans. One that is there already, by trace id and span id, is replaced: OTLP allows senders to repeat themselves.
+    /// Keeps spans. A span replaces a stored one with the same key, because OTLP allows senders to
+    /// repeat a request.
     fn insert(&self, spans: Vec<Span>);
 
-    /// The trace of this id.
-    fn trace(&self, id: TraceId) -> Option<Trace>;
+    /// Returns the trace with this id.
+    fn trace(&self, id: TraceId) -> Option<StoredTrace>;
 
-    /// The traces that match, newest first.
-    fn search(&self, query: &Query) -> Vec<Trace>;
+    /// Returns one page of the matching traces as summaries, in the query's order.
+    fn search(&self, query: &TraceQuery) -> SearchPage;
 
-    /// A page of the traces that match, in short and in order.
-    fn find(&self, find: &Find) -> Found;
+    /// Returns the first matching traces with their spans, in the query's order.
+    fn search_traces(&self, query: &TraceQuery) -> Vec<StoredTrace>;
 
-    /// The trace of this id in short.
-    fn summary(&self, id: TraceId) -> Option<Summary>;
+    /// Returns the summary of the trace with this id.
+    fn summary(&self, id: TraceId) -> Option<TraceSummary>;
 
-    /// One span.
-    fn span(&self, trace: TraceId, span: SpanId) -> Option<Arc<Span>>;
+    /// Returns one span.
+    fn span(&self, key: SpanKey) -> Option<Arc<Span>>;
 
-    /// Spans of this trace that link to others.
+    /// Returns spans of this trace that link to other traces.
     fn links_from(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>>;
 
-    /// Spans of other traces that link to this one.
+    /// Returns spans of other traces that link to this trace.
     fn links_to(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>>;
 
-    /// Services, topics, and what went between them, by the spans that started from `from` to `until` (inclusive).
-    fn system(&self, from: u64, until: u64) -> System;
+    /// Returns the graph of services and topics, counted over the spans that started from `from`
+    /// to `until` (nanoseconds since the Unix epoch, inclusive).
+    fn service_graph(&self, from: u64, until: u64) -> ServiceGraph;
 
-    /// Names and values that contain `text`.
-    fn complete(&self, wanted: &Wanted, text: &str, limit: usize) -> Completions;
+    /// Returns stored names or values that contain `text`.
+    fn complete(&self, kind: &CompletionKind, text: &str, limit: usize) -> CompletionList;
 
-    /// What changed since a moment of the store's own counting, which begins at 0.
-    fn changes(&self, since: u64) -> Changes;
+    /// Returns the traces that changed after a revision of the store; revisions count from 0.
+    fn changes(&self, since: u64) -> TraceChanges;
 
-    /// The services that made the spans kept, sorted.
+    /// Returns the services of the stored spans, sorted.
     fn services(&self) -> Vec<String>;
 
-    /// The operations seen, sorted: of one service or all, of one kind or all.
-    fn operations(&self, service: Option<&str>, kind: Option<SpanKind>) -> Vec<Operation>;
+    /// Returns the operations of one service or all, and of one span kind or all, sorted.
+    fn operations(&self, service: Option<&str>, kind: Option<SpanKind>) -> Vec<ServiceOperation>;
 
-    /// Who calls whom, counted over the spans that started from `from` to `until` (nanoseconds since the Unix epoch,
-    /// inclusive).
-    fn dependencies(&self, from: u64, until: u64) -> Vec<Dependency>;
-
-    /// How much is kept and how much was let go.
-    fn occupancy(&self) -> Occupancy;
+    /// Returns the number of traces and spans stored and evicted.
+    fn occupancy(&self) -> StoreOccupancy;
 }
 
-/// A trace: all spans kept of one id, ordered by start.
+/// A trace: all stored spans of one id, ordered by start.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Trace {
-    /// The id of them all.
+pub struct StoredTrace {
+    /// Trace id of all the spans.
     pub id: TraceId,
-    /// At least one.
+    /// At least one span.
     pub spans: Vec<Arc<Span>>,
 }
 
-/// What a service does: the name and kind of some of its spans.
+/// The identity of a stored span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpanKey {
+    /// Trace of the span.
+    pub trace_id: TraceId,
+    /// Id of the span within its trace.
+    pub span_id: SpanId,
+}
+
+/// An operation: the name and kind that some spans of a service share.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Operation {
-    /// The spans' name.
+pub struct ServiceOperation {
+    /// Span name.
     pub name: String,
-    /// The spans' kind, as Jaeger writes it; empty when unspecified.
+    /// Span kind in Jaeger's spelling; empty when unspecified.
     pub kind: &'static str,
 }
 
-/// One service calls another.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Dependency {
-    /// The service that calls or sends.
-    pub parent: String,
-    /// The service that is called or receives.
-    pub child: String,
-    /// How many spans of the child have their parent, or without one their link, in a span of the parent.
-    pub calls: u64,
+/// The traces that changed after a revision of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TraceChanges {
+    /// Current revision.
+    pub revision: u64,
+    /// Traces that received spans since, latest change first; a bounded number.
+    pub traces: Vec<TraceId>,
+    /// True when there are more changes, or when the log no longer reaches back that far.
+    pub more: bool,
 }
 
-/// How full a store is.
+/// The fill level of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Occupancy {
-    /// Traces kept.
+pub struct StoreOccupancy {
+    /// Stored traces.
     pub traces: usize,
-    /// Spans kept.
+    /// Stored spans.
     pub spans: usize,
-    /// Bytes they take, about.
+    /// Estimated memory in bytes.
     pub bytes: usize,
-    /// Traces let go to make room, since the start.
+    /// Traces evicted since the start.
     pub evicted_traces: u64,
-    /// Their spans.
+    /// Spans of the evicted traces.
     pub evicted_spans: u64,
+}
+
+// === impl SpanKey ===
+
+impl SpanKey {
+    /// Returns the key of a span.
+    #[must_use]
+    pub const fn of(span: &Span) -> Self {
+        Self {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+        }
+    }
+
+    /// Returns the key of the span that a link points to.
+    #[must_use]
+    pub const fn of_link(link: &Link) -> Self {
+        Self {
+            trace_id: link.trace_id,
+            span_id: link.span_id,
+        }
+    }
+
+    /// Returns the key of a span's parent, which is part of the same trace.
+    #[must_use]
+    pub fn of_parent(span: &Span) -> Option<Self> {
+        span.parent_span_id.map(|span_id| Self {
+            trace_id: span.trace_id,
+            span_id,
+        })
+    }
 }

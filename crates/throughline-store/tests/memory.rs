@@ -1,14 +1,17 @@
-//! What the store in memory promises: bounds, replacement, order, Jaeger's rules of search.
-#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+//! The store in memory: bounds, replacement, order, and Jaeger's rules of search.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test reports its failure by panicking"
+)]
 
 use std::sync::Arc;
 
 use throughline_model::{
     Event, KeyValue, Link, Resource, Span, SpanId, SpanKind, Status, TraceId, Value,
 };
-use throughline_store::{AttributeFilter, Dependency, MemoryStore, Query, Store};
+use throughline_store::{MemoryStore, ServiceDependency, SpanSearch, Store, TagCondition};
 
-const ROOM: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 fn trace_id(number: u128) -> TraceId {
     TraceId::from_bytes(number.to_be_bytes()).unwrap()
@@ -40,31 +43,31 @@ fn span(trace: u128, id: u64, service: &str, name: &str, times: (u64, u64)) -> S
 }
 
 fn store(spans: Vec<Span>) -> MemoryStore {
-    let store = MemoryStore::new(ROOM);
+    let store = MemoryStore::new(MAX_BYTES);
     store.insert(spans);
     store
 }
 
-fn found(store: &MemoryStore, query: &Query) -> Vec<u128> {
+fn found(store: &MemoryStore, search: &SpanSearch) -> Vec<u128> {
     store
-        .search(query)
+        .search_traces(&search.clone().into())
         .iter()
         .map(|trace| u128::from_be_bytes(trace.id.to_bytes()))
         .collect()
 }
 
-fn tagged(key: &str, value: &str) -> Query {
-    Query {
-        attributes: vec![AttributeFilter {
+fn tagged(key: &str, value: &str) -> SpanSearch {
+    SpanSearch {
+        tags: vec![TagCondition {
             key: key.into(),
             value: value.into(),
         }],
-        ..Query::default()
+        ..SpanSearch::default()
     }
 }
 
 #[test]
-fn a_span_that_comes_again_replaces_itself() {
+fn a_repeated_span_replaces_itself() {
     let store = store(vec![
         span(1, 1, "a", "first", (10, 20)),
         span(1, 1, "a", "second", (10, 30)),
@@ -94,21 +97,21 @@ fn spans_in_any_order_make_one_trace_ordered_by_start() {
 }
 
 #[test]
-fn newest_first_is_by_the_first_start_also_when_that_span_comes_late() {
+fn newest_first_follows_the_first_start_even_when_that_span_arrives_late() {
     let store = store(vec![
         span(1, 1, "a", "x", (50, 51)),
         span(2, 1, "a", "x", (40, 41)),
         span(3, 1, "a", "x", (30, 31)),
     ]);
-    assert_eq!(found(&store, &Query::default()), [1, 2, 3]);
+    assert_eq!(found(&store, &SpanSearch::default()), [1, 2, 3]);
     store.insert(vec![span(1, 2, "a", "x", (35, 36))]);
-    assert_eq!(found(&store, &Query::default()), [2, 1, 3]);
+    assert_eq!(found(&store, &SpanSearch::default()), [2, 1, 3]);
     assert_eq!(
         found(
             &store,
-            &Query {
+            &SpanSearch {
                 limit: 2,
-                ..Query::default()
+                ..SpanSearch::default()
             }
         ),
         [2, 1]
@@ -116,15 +119,15 @@ fn newest_first_is_by_the_first_start_also_when_that_span_comes_late() {
 }
 
 #[test]
-fn one_span_must_match_all_at_once() {
+fn one_span_must_match_all_conditions() {
     let mut slow = span(1, 1, "a", "slow", (0, 100));
     slow.attributes.push(KeyValue::new("k", "v"));
     let store = store(vec![slow, span(1, 2, "b", "fast", (0, 10))]);
-    let query = |service: &str, operation: &str, least: u64| Query {
+    let query = |service: &str, operation: &str, least: u64| SpanSearch {
         service: Some(service.to_owned()),
         operation: Some(operation.to_owned()),
         duration: least..=u64::MAX,
-        ..Query::default()
+        ..SpanSearch::default()
     };
     assert_eq!(found(&store, &query("a", "slow", 100)), [1]);
     assert!(found(&store, &query("b", "slow", 0)).is_empty());
@@ -132,7 +135,7 @@ fn one_span_must_match_all_at_once() {
     assert!(
         found(
             &store,
-            &Query {
+            &SpanSearch {
                 service: Some("b".to_owned()),
                 ..tagged("k", "v")
             }
@@ -142,7 +145,7 @@ fn one_span_must_match_all_at_once() {
 }
 
 #[test]
-fn a_range_of_time_asks_for_a_span_that_started_in_it() {
+fn a_time_range_matches_traces_with_a_span_that_started_in_it() {
     let store = store(vec![
         span(1, 1, "a", "x", (10, 100)),
         span(1, 2, "a", "y", (60, 70)),
@@ -157,9 +160,9 @@ fn a_range_of_time_asks_for_a_span_that_started_in_it() {
         assert_eq!(
             found(
                 &store,
-                &Query {
+                &SpanSearch {
                     start: range.clone(),
-                    ..Query::default()
+                    ..SpanSearch::default()
                 }
             )
             .len(),
@@ -170,7 +173,7 @@ fn a_range_of_time_asks_for_a_span_that_started_in_it() {
 }
 
 #[test]
-fn attributes_are_found_as_text_wherever_jaeger_shows_them() {
+fn tags_match_as_text_wherever_jaeger_shows_them() {
     let mut full = span(1, 1, "a", "x", (0, 1));
     full.attributes = vec![
         KeyValue::new("http.response.status_code", 200),
@@ -211,23 +214,87 @@ fn attributes_are_found_as_text_wherever_jaeger_shows_them() {
 }
 
 #[test]
-fn when_full_the_traces_that_came_first_go_whole_and_are_counted() {
+fn jaegers_search_ignores_the_attributes_of_links() {
+    let link = Link {
+        trace_id: trace_id(9),
+        span_id: span_id(9),
+        trace_state: String::new(),
+        flags: 0,
+        attributes: vec![KeyValue::new("k", "v")],
+    };
+    let linking = Span {
+        links: vec![link],
+        ..span(1, 1, "a", "x", (0, 1))
+    };
+    let store = store(vec![linking]);
+    assert!(found(&store, &tagged("k", "v")).is_empty());
+}
+
+#[test]
+fn a_search_ends_with_the_trace_that_reaches_max_spans() {
+    let spans = (1..=5).flat_map(|trace| {
+        (1..=3).map(move |id| {
+            span(
+                trace,
+                id,
+                "a",
+                "x",
+                (100 - u64::try_from(trace).unwrap(), 100),
+            )
+        })
+    });
+    let store = store(spans.collect());
+    let search = |max_spans| SpanSearch {
+        max_spans,
+        ..SpanSearch::default()
+    };
+    for (max_spans, traces) in [(1, 1), (3, 1), (4, 2), (6, 2), (15, 5), (usize::MAX, 5)] {
+        assert_eq!(
+            found(&store, &search(max_spans)).len(),
+            traces,
+            "{max_spans}"
+        );
+    }
+}
+
+#[test]
+fn a_search_for_an_unknown_pair_of_service_and_operation_finds_nothing() {
+    let store = store(vec![
+        span(1, 1, "a", "x", (0, 1)),
+        span(1, 2, "b", "y", (0, 1)),
+    ]);
+    for (service, operation, traces) in [("a", "x", 1), ("a", "y", 0), ("c", "x", 0)] {
+        let search = SpanSearch {
+            service: Some(service.to_owned()),
+            operation: Some(operation.to_owned()),
+            ..SpanSearch::default()
+        };
+        assert_eq!(
+            found(&store, &search).len(),
+            traces,
+            "{service} {operation}"
+        );
+    }
+}
+
+#[test]
+fn a_full_store_evicts_whole_traces_in_order_of_arrival_and_counts_them() {
     let trace = |number: u128, start: u64| {
         [
             span(number, 1, "a", "x", (start, 200)),
             span(number, 2, "a", "x", (0, 1)),
         ]
     };
-    let room = store((1..=3).flat_map(|number| trace(number, 0)).collect())
+    let max_bytes = store((1..=3).flat_map(|number| trace(number, 0)).collect())
         .occupancy()
         .bytes;
-    let store = MemoryStore::new(room);
+    let store = MemoryStore::new(max_bytes);
     for (number, age) in (1..=5).zip(1..) {
-        // Older by their own clock: that does not matter.
+        // Their own time stamps are older, which must not matter.
         store.insert(trace(number, 100 - age).into());
     }
     let occupancy = store.occupancy();
-    assert!(occupancy.bytes <= room);
+    assert!(occupancy.bytes <= max_bytes);
     assert_eq!((occupancy.traces, occupancy.spans), (3, 6));
     assert_eq!((occupancy.evicted_traces, occupancy.evicted_spans), (2, 4));
     assert!(store.trace(trace_id(1)).is_none() && store.trace(trace_id(2)).is_none());
@@ -235,7 +302,7 @@ fn when_full_the_traces_that_came_first_go_whole_and_are_counted() {
 }
 
 #[test]
-fn a_span_larger_than_the_store_is_let_go_at_once() {
+fn a_span_larger_than_the_store_is_evicted_at_once() {
     let store = MemoryStore::new(1000);
     let mut large = span(1, 1, "a", "x", (0, 1));
     large.attributes.push(KeyValue::new("k", "v".repeat(2000)));
@@ -245,7 +312,7 @@ fn a_span_larger_than_the_store_is_let_go_at_once() {
 }
 
 #[test]
-fn a_large_resource_counts_once_and_as_long_as_a_span_holds_it() {
+fn a_resource_counts_once_while_a_span_refers_to_it() {
     let resource = Arc::new(Resource {
         attributes: vec![KeyValue::new("k", "v".repeat(10_000))],
     });
@@ -253,7 +320,7 @@ fn a_large_resource_counts_once_and_as_long_as_a_span_holds_it() {
         resource: Arc::clone(&resource),
         ..span(trace, 1, "a", "x", (0, 1))
     };
-    let store = MemoryStore::new(ROOM);
+    let store = MemoryStore::new(MAX_BYTES);
     store.insert(vec![holding(1)]);
     let first = store.occupancy().bytes;
     store.insert(vec![holding(2)]);
@@ -288,7 +355,7 @@ fn services_and_operations_are_listed_once_and_sorted() {
 }
 
 #[test]
-fn services_and_operations_are_gone_with_their_last_span() {
+fn services_and_operations_disappear_with_their_last_span() {
     let store = store(vec![
         span(1, 1, "a", "old", (0, 1)),
         span(1, 2, "a", "old", (0, 1)),
@@ -316,14 +383,14 @@ fn services_and_operations_are_gone_with_their_last_span() {
     let mut large = span(9, 1, "c", "x", (0, 1));
     large
         .attributes
-        .push(KeyValue::new("k", "v".repeat(2 * ROOM)));
+        .push(KeyValue::new("k", "v".repeat(2 * MAX_BYTES)));
     store.insert(vec![large]);
     assert!(store.services().is_empty() && names(&store).is_empty());
     assert_eq!(store.occupancy().bytes, 0);
 }
 
 #[test]
-fn names_that_never_come_again_are_weighed() {
+fn unique_span_names_count_towards_the_memory() {
     let named = |count: u64| {
         let spans = (1..=count).map(|id| span(1, id, "a", &format!("{id:0>500}"), (0, 1)));
         let store = MemoryStore::new(usize::MAX);
@@ -335,7 +402,7 @@ fn names_that_never_come_again_are_weighed() {
 }
 
 #[test]
-fn dependencies_follow_parents_and_for_spans_without_one_their_links() {
+fn dependencies_follow_parents_or_the_links_of_spans_without_parent() {
     let child = |trace, id, service, parent| Span {
         parent_span_id: Some(span_id(parent)),
         ..span(trace, id, service, "x", (10, 11))
@@ -359,14 +426,17 @@ fn dependencies_follow_parents_and_for_spans_without_one_their_links() {
         child(1, 5, "lost", 99),
         linked,
     ]);
-    let edge = |parent: &str, child: &str, calls| Dependency {
+    let edge = |parent: &str, child: &str, calls| ServiceDependency {
         parent: parent.into(),
         child: child.into(),
         calls,
     };
     assert_eq!(
-        store.dependencies(0, 100),
+        store.service_graph(0, 100).dependencies,
         [edge("eshop", "billing", 2), edge("eshop", "consumer", 1)]
     );
-    assert_eq!(store.dependencies(20, 100), [edge("eshop", "consumer", 1)]);
+    assert_eq!(
+        store.service_graph(20, 100).dependencies,
+        [edge("eshop", "consumer", 1)]
+    );
 }

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::cases::{CASES, Callback, Fields, Service};
+use crate::cases::{CASES, Callback, Fields, TracedService};
 use crate::fixture::{SidecarFixture, TIMEOUT, read_to_end};
 
 /// A service, its sidecar, and a harness that calls the service and receives its callbacks.
@@ -130,7 +130,7 @@ impl TraceContextFixture {
         );
         let mut in_a_row = 0;
         let believed = wait::until(TIMEOUT, || {
-            let out = Callback::of(&self.ask(&[parent], 1).remove(0));
+            let out = Callback::of(&self.request_callbacks(&[parent], 1).remove(0));
             in_a_row = if parent.1.contains(&out.trace_id) {
                 in_a_row + 1
             } else {
@@ -142,8 +142,8 @@ impl TraceContextFixture {
     }
 }
 
-impl Service for TraceContextFixture {
-    fn ask(&mut self, fields: &[(&str, &str)], callbacks: usize) -> Vec<Fields> {
+impl TracedService for TraceContextFixture {
+    fn request_callbacks(&mut self, fields: &[(&str, &str)], callbacks: usize) -> Vec<Fields> {
         // A call within a millisecond of another request's end could belong to either; the suite
         // itself is slower.
         let has_rested = || (self.rested.elapsed() > PAUSE).then_some(());

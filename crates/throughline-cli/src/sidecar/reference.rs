@@ -1,23 +1,31 @@
-//! The reference of all options in `docs/sidecar.md`, made of their definition, and the test that holds the two together.
+//! The option reference in `docs/sidecar.md`, generated from the options' definition, and the test
+//! that keeps the two the same.
 
 use clap::{Arg, ArgAction};
 
-use crate::sidecar::file::definition;
-use crate::sidecar::options::{NOT_IN_FILE, RELOADED};
+use crate::args::sidecar::{NOT_IN_FILE, RELOADABLE, RENAMED};
+use crate::sidecar::raw_config::command;
 
-const BEGIN: &str = "<!-- Made of the options' definition; UPDATE_EXPECT=1 cargo test -p throughline-cli makes it anew. -->\n";
-const END: &str = "<!-- End of what is made. -->\n";
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sidecar.md");
+const BEGIN: &str = "<!-- Generated from the options' definition. To update:\n     \
+                     UPDATE_EXPECT=1 cargo test -p throughline-cli -->\n";
+const END: &str = "<!-- End of the generated part. -->\n";
+const WIDTH: usize = 100;
 
-/// All options by their headings, as Markdown.
+/// Returns all options by heading, as Markdown.
 fn reference() -> String {
-    let command = definition();
+    let command = command();
     let (mut text, mut heading) = (String::new(), String::new());
     for argument in command
         .get_arguments()
-        .filter(|argument| argument.get_env().is_some() || is_ours(argument))
+        .filter(|argument| argument.get_env().is_some() || is_not_in_file(argument))
     {
         let own = argument.get_help_heading().unwrap_or_default();
         if own != heading {
+            assert!(
+                !text.contains(&format!("\n### {own}\n")),
+                "options under the heading {own} are not next to each other"
+            );
             heading = own.to_owned();
             text += &format!("\n### {heading}\n");
         }
@@ -26,72 +34,95 @@ fn reference() -> String {
     text + "\n"
 }
 
-fn is_ours(argument: &Arg) -> bool {
+fn is_not_in_file(argument: &Arg) -> bool {
     NOT_IN_FILE.contains(&argument.get_id().as_str())
 }
 
 fn entry(argument: &Arg) -> String {
     let key = argument.get_id().as_str();
-    let flag = argument.get_long().unwrap_or_default();
+    let option = argument.get_long().unwrap_or_default();
     let takes_value = !matches!(argument.get_action(), ArgAction::SetTrue);
     let value = argument
         .get_value_names()
         .and_then(|names| names.first())
         .filter(|_| takes_value);
     let value = value.map_or_else(String::new, |name| format!(" {name}"));
-    let help = argument
-        .get_help()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    let mut notes = Vec::new();
     let default = argument
         .get_default_values()
         .first()
-        .map(|value| value.to_string_lossy().into_owned());
-    let default = default
-        .filter(|_| !value.is_empty())
-        .map_or_else(String::new, |value| format!(" Default: `{value}`."));
-    let file = if is_ours(argument) {
-        "not in the file".to_owned()
-    } else {
-        format!("file: `{key}`")
-    };
-    let variable = argument.get_env().map_or_else(
-        || "no variable".to_owned(),
-        |name| format!("variable: `{}`", name.to_string_lossy()),
-    );
-    let reload = if RELOADED.contains(&key) {
-        "; **holds at once** when the file is read again"
-    } else {
-        ""
-    };
-    format!("\n**`--{flag}{value}`**: {help}.{default}<br>\n{file}, {variable}{reload}\n")
+        .filter(|_| takes_value);
+    notes.extend(default.map(|value| format!("Default: `{}`", value.to_string_lossy())));
+    if !is_not_in_file(argument) {
+        notes.push(format!("Key: `{key}`"));
+    }
+    let variable = argument.get_env();
+    notes.extend(variable.map(|name| format!("Variable: `{}`", name.to_string_lossy())));
+    if RELOADABLE.contains(&key) {
+        notes.push("Reloadable".to_owned());
+    }
+    let former = RENAMED.iter().find(|(_, present)| *present == key);
+    notes
+        .extend(former.map(|(former, _)| format!("Former name: `--{}`", former.replace('_', "-"))));
+    let text = paragraphs(argument).join(" ");
+    // A backslash at the end of a line is a hard line break.
+    let text = wrap(&format!("**`--{option}{value}`**: {text}"), WIDTH - 1);
+    let notes = wrap(&format!("{}.", notes.join(" · ")), WIDTH);
+    format!("\n{}\\\n{notes}", text.trim_end())
+}
+
+/// Returns the paragraphs of the help, each ending with a full stop.
+fn paragraphs(argument: &Arg) -> Vec<String> {
+    let help = argument
+        .get_long_help()
+        .or_else(|| argument.get_help())
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    help.split("\n\n")
+        .map(|text| format!("{}.", text.trim().trim_end_matches('.')))
+        .collect()
+}
+
+/// Wraps text at a width in bytes.
+fn wrap(text: &str, width: usize) -> String {
+    let (mut lines, mut line) = (String::new(), String::new());
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.len() + 1 + word.len() > width {
+            lines += &format!("{line}\n");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines + &line + "\n"
 }
 
 #[test]
-fn every_option_is_in_the_reference_as_it_is_defined() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sidecar.md");
-    let page = std::fs::read_to_string(path).unwrap();
+fn reference_page_matches_the_options() {
+    let page = std::fs::read_to_string(PAGE).unwrap();
     let (front, rest) = page
         .split_once(BEGIN)
-        .expect("the mark where the reference begins");
+        .expect("the mark where the generated part begins");
     let (old, back) = rest
         .split_once(END)
-        .expect("the mark where the reference ends");
+        .expect("the mark where the generated part ends");
     let new = reference();
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(path, [front, BEGIN, &new, END, back].concat()).unwrap();
+        std::fs::write(PAGE, [front, BEGIN, &new, END, back].concat()).unwrap();
     } else {
         assert!(
             old == new,
-            "docs/sidecar.md is not what the options are; run this test with UPDATE_EXPECT=1"
+            "docs/sidecar.md differs from the options; run this test with UPDATE_EXPECT=1"
         );
     }
 }
 
 #[test]
-fn every_key_that_is_said_to_be_reloaded_exists() {
-    let command = definition();
-    for key in RELOADED {
+fn every_reloadable_key_exists() {
+    let command = command();
+    for key in RELOADABLE {
         assert!(
             command
                 .get_arguments()
@@ -102,8 +133,8 @@ fn every_key_that_is_said_to_be_reloaded_exists() {
 }
 
 #[test]
-fn every_option_has_the_variable_of_its_name() {
-    for argument in definition()
+fn every_variable_has_the_name_of_its_option() {
+    for argument in command()
         .get_arguments()
         .filter(|argument| argument.get_env().is_some())
     {

@@ -1,8 +1,10 @@
-//! The file of options, read again when it changes or when SIGHUP comes: what can hold at once does, the rest is named.
+//! Reload of the configuration file, when it changes or on SIGHUP: reloadable options take effect,
+//! and the log names the ones that need a restart.
 //!
-//! A file with mistakes changes nothing. The file is looked at every second instead of being watched, because what replaces
-//! it (an editor, a Kubernetes ConfigMap behind two symbolic links) does so in ways that a watch of the file does not see. What is
-//! seen counts when two looks agree: half of a file may be right by itself, and say something else than all of it.
+//! An invalid file changes nothing. The file is polled every second rather than watched, because
+//! editors and Kubernetes ConfigMaps (two symbolic links) replace it in ways that a watch on the
+//! file does not see. A change counts once two polls agree: half of a file may be valid and mean
+//! something else.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -13,133 +15,139 @@ use throughline_proxy::ProxyControl;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
-use crate::sidecar::check::{self, Traced};
-use crate::sidecar::file::Told;
-use crate::sidecar::options::{RELOADED, Sidecar};
+use crate::args::sidecar::{RELOADABLE, SidecarArgs};
+use crate::daemon::environment_variable;
+use crate::sidecar::config::{self, TracingSettings};
+use crate::sidecar::raw_config::RawConfig;
 
-/// Waits for changes, and applies them.
-pub(crate) struct Reload {
-    told: Told,
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Watches the configuration file and applies its changes.
+pub(crate) struct ConfigReloader {
+    current: RawConfig,
     arguments: Vec<OsString>,
     control: ProxyControl,
     hangup: Signal,
-    seen: Seen,
+    file: FileDebouncer,
 }
 
-/// What has been seen of the file.
+/// Detects changes of a file once their write is complete.
 #[derive(Debug, Default)]
-struct Seen {
-    /// As it was when it was read last.
-    read: Option<String>,
-    /// As it was at the last look, when that was something else.
-    new: Option<String>,
+struct FileDebouncer {
+    /// Text at the last load.
+    loaded: Option<String>,
+    /// Text at the last poll, if it differed.
+    candidate: Option<String>,
 }
 
-// === impl Reload ===
+// === impl ConfigReloader ===
 
-impl Reload {
+impl ConfigReloader {
     pub(crate) fn new(
-        told: Told,
+        current: RawConfig,
         arguments: Vec<OsString>,
         control: ProxyControl,
     ) -> anyhow::Result<Self> {
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        let seen = Seen {
-            read: told.file.clone(),
-            new: None,
+        let file = FileDebouncer {
+            loaded: current.file.clone(),
+            candidate: None,
         };
         Ok(Self {
-            told,
+            current,
             arguments,
             control,
             hangup,
-            seen,
+            file,
         })
     }
 
-    /// Never ends.
+    /// Runs until the task is aborted.
     pub(crate) async fn run(mut self) {
-        let mut looks = tokio::time::interval(PAUSE);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut polls = tokio::time::interval(POLL_INTERVAL);
+        // After a suspend one poll is enough.
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => self.reload(),
-                _ = looks.tick() => self.look(),
+                _ = polls.tick() => self.poll_file(),
             }
         }
     }
 
-    /// Reads the file again if it has changed. One that is gone is about to come back.
-    fn look(&mut self) {
-        if let Some(text) = self.text()
-            && self.seen.is_settled(text)
+    /// Reloads the file if it has changed. A missing file is ignored: it is being replaced.
+    fn poll_file(&mut self) {
+        if let Some(text) = self.read_file()
+            && self.file.is_settled_change(text)
         {
             self.reload();
         }
     }
 
-    fn text(&self) -> Option<String> {
-        std::fs::read_to_string(self.told.options.config.as_ref()?).ok()
+    fn read_file(&self) -> Option<String> {
+        std::fs::read_to_string(self.current.options.config.as_ref()?).ok()
     }
 
     fn reload(&mut self) {
-        self.seen = Seen {
-            read: self.text().or_else(|| self.seen.read.take()),
-            new: None,
+        self.file = FileDebouncer {
+            // An invalid file counts as loaded too, so that its errors are logged once.
+            loaded: self.read_file().or_else(|| self.file.loaded.take()),
+            candidate: None,
         };
-        match self.read() {
-            Err(mistakes) => {
-                let mistakes = mistakes.join("; ");
-                tracing::error!(
-                    "the configuration stays as it is; what it would be now has mistakes: {mistakes}"
-                );
+        match self.load_and_apply() {
+            Err(errors) => {
+                let errors = errors.join("; ");
+                tracing::error!("configuration reload rejected, keeping the current one: {errors}");
             }
-            Ok(told) => {
-                let changed = changed(&self.told.options, &told.options);
-                let (at_once, later): (Vec<&str>, Vec<&str>) = changed
+            Ok(config) => {
+                let changed = changed_keys(&self.current.options, &config.options);
+                let (applied, pending): (Vec<&str>, Vec<&str>) = changed
                     .iter()
                     .map(String::as_str)
-                    .partition(|key| RELOADED.contains(key));
-                tracing::info!(changed = at_once.join(", "), "read the configuration again");
-                if !later.is_empty() {
+                    .partition(|key| RELOADABLE.contains(key));
+                tracing::info!(changed = applied.join(", "), "configuration reloaded");
+                if !pending.is_empty() {
                     tracing::warn!(
-                        changed = later.join(", "),
-                        "these hold after a restart only"
+                        changed = pending.join(", "),
+                        "configuration changes need a restart"
                     );
                 }
-                self.told = told;
+                self.current = config;
             }
         }
     }
 
-    /// What the sidecar would be told now; applied as far as it can be when all of it is right.
-    fn read(&self) -> Result<Told, Vec<String>> {
-        let told = Told::new(&self.arguments)?;
-        check::plan(&told, &super::variable)?;
-        let Traced { kafka, http } = check::settings(&told, &super::variable)?;
+    /// Loads the configuration, and applies its reloadable part if all of it is valid.
+    fn load_and_apply(&self) -> Result<RawConfig, Vec<String>> {
+        let raw = RawConfig::load(&self.arguments, &environment_variable)?;
+        // Options that need a restart are validated too: the next start must not fail on them.
+        config::parse(&raw, &environment_variable)?;
+        let TracingSettings { kafka, http } =
+            config::parse_tracing_settings(&raw, &environment_variable)?;
         self.control.apply(kafka);
         self.control.apply_http(http);
-        Ok(told)
+        Ok(raw)
     }
 }
 
-// === impl Seen ===
+// === impl FileDebouncer ===
 
-impl Seen {
-    /// Whether the file is another one than was read, and nobody is about to write it.
-    fn is_settled(&mut self, text: String) -> bool {
-        if self.read.as_ref() == Some(&text) {
-            self.new = None;
+impl FileDebouncer {
+    /// Whether the text differs from the loaded one and is the same as at the last poll.
+    fn is_settled_change(&mut self, text: String) -> bool {
+        // Changed and changed back between two polls.
+        if self.loaded.as_ref() == Some(&text) {
+            self.candidate = None;
             return false;
         }
-        let is_settled = self.new.as_ref() == Some(&text);
-        self.new = Some(text);
+        let is_settled = self.candidate.as_ref() == Some(&text);
+        self.candidate = Some(text);
         is_settled
     }
 }
 
-/// The keys whose values differ.
-fn changed(old: &Sidecar, new: &Sidecar) -> Vec<String> {
+/// Returns the keys whose values differ.
+fn changed_keys(old: &SidecarArgs, new: &SidecarArgs) -> Vec<String> {
     let (Ok(Value::Object(old)), Ok(Value::Object(new))) = (to_value(old), to_value(new)) else {
         return Vec::new();
     };
@@ -149,32 +157,32 @@ fn changed(old: &Sidecar, new: &Sidecar) -> Vec<String> {
         .collect()
 }
 
-const PAUSE: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_being_written_is_not_read() {
-        let mut seen = Seen {
-            read: Some("inject: false\n".to_owned()),
-            new: None,
+    fn file_that_is_being_written_is_not_loaded() {
+        let mut file = FileDebouncer {
+            loaded: Some("inject: false\n".to_owned()),
+            candidate: None,
         };
-        // An editor empties the file, then writes it in two pieces; the empty one would turn injection on.
-        let looks = [
+        // An editor truncates the file, then writes it in two pieces; the empty one would turn
+        // injection on.
+        let polls = [
             "inject: false\n",
             "",
             "inject: false\nsa",
             "inject: false\nsample: 0.1\n",
         ];
-        assert!(!looks.iter().any(|look| seen.is_settled((*look).to_owned())));
-        assert!(seen.is_settled(looks[3].to_owned()));
-        let mut seen = Seen {
-            read: Some("a".to_owned()),
-            new: None,
+        let mut settled = polls.iter();
+        assert!(!settled.any(|text| file.is_settled_change((*text).to_owned())));
+        assert!(file.is_settled_change(polls[3].to_owned()));
+        let mut file = FileDebouncer {
+            loaded: Some("a".to_owned()),
+            candidate: None,
         };
-        let looks = ["b", "a", "b"].map(|look| seen.is_settled(look.to_owned()));
-        assert_eq!(looks, [false; 3], "only looks that follow each other agree");
+        let settled = ["b", "a", "b"].map(|text| file.is_settled_change(text.to_owned()));
+        assert_eq!(settled, [false; 3], "only consecutive polls agree");
     }
 }

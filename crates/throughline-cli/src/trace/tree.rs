@@ -1,43 +1,46 @@
-//! A trace in Jaeger's JSON, and its picture.
+//! A trace in Jaeger's JSON, rendered as a tree.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use throughline_model::duration;
 
-use crate::terminal::{Paint, printable};
+use crate::terminal::{ColorMode, printable};
 
-/// What `/api/traces/{id}` answers, as far as it is shown.
+/// Cap on the indent of a row: beyond a terminal's width, deeper indents show nothing more.
+const MAX_INDENT_BYTES: usize = 200;
+
+/// The response of `/api/traces/{id}`, as far as the tree shows it.
 #[derive(Debug, serde::Deserialize)]
-pub(super) struct Answer {
-    pub(super) data: Vec<TraceJson>,
+pub(super) struct TreeResponse {
+    pub(super) data: Vec<TreeTrace>,
 }
 
 #[derive(Debug, serde::Deserialize)]
-pub(super) struct TraceJson {
+pub(super) struct TreeTrace {
     #[serde(rename = "traceID")]
     trace_id: String,
-    spans: Vec<SpanJson>,
-    processes: HashMap<String, ProcessJson>,
+    spans: Vec<TreeSpan>,
+    processes: HashMap<String, TreeProcess>,
 }
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SpanJson {
+struct TreeSpan {
     #[serde(rename = "spanID")]
     span_id: String,
     operation_name: String,
     #[serde(default)]
-    references: Vec<ReferenceJson>,
+    references: Vec<TreeReference>,
     start_time: u64,
     duration: u64,
     #[serde(default)]
-    tags: Vec<TagJson>,
+    tags: Vec<TreeTag>,
     #[serde(rename = "processID")]
     process_id: String,
 }
 
 #[derive(Debug, serde::Deserialize)]
-struct ReferenceJson {
+struct TreeReference {
     #[serde(rename = "refType")]
     kind: String,
     #[serde(rename = "traceID")]
@@ -47,26 +50,27 @@ struct ReferenceJson {
 }
 
 #[derive(Debug, serde::Deserialize)]
-struct TagJson {
+struct TreeTag {
     key: String,
     value: serde_json::Value,
 }
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ProcessJson {
+struct TreeProcess {
     service_name: String,
 }
 
-/// A span with its place in the tree.
-struct Row<'a> {
-    span: &'a SpanJson,
-    /// The lines that lead to it.
+/// A span at its position in the tree.
+struct TreeRow<'a> {
+    span: &'a TreeSpan,
+    /// The lines of the tree up to the span.
     branches: String,
 }
 
-/// The trace as text: a heading, and one line for each span with its start, its duration and what it was.
-pub(super) fn render(trace: &TraceJson, paint: Paint) -> String {
+/// Renders a trace: a heading, and one line for each span with its start, duration, service and
+/// name.
+pub(super) fn render(trace: &TreeTrace, colors: ColorMode) -> String {
     let start = trace
         .spans
         .iter()
@@ -77,27 +81,28 @@ pub(super) fn render(trace: &TraceJson, paint: Paint) -> String {
     for row in rows(trace) {
         let offset = format!(
             "+{}",
-            duration::format(micro(row.span.start_time.saturating_sub(start)))
+            duration::format(nanos(row.span.start_time.saturating_sub(start)))
         );
         let numbers = format!(
             "{offset:>9} {:>8}",
-            duration::format(micro(row.span.duration))
+            duration::format(nanos(row.span.duration))
         );
         let line = format!(
             "{}  {}{} {}{}{}\n",
-            paint.faint(&numbers),
-            paint.faint(&row.branches),
-            paint.named(trace.service(row.span)),
+            colors.dim(&numbers),
+            colors.dim(&row.branches),
+            colors.name(trace.service(row.span)),
             printable(&row.span.operation_name),
-            failure(row.span, paint),
-            elsewhere(row.span, trace, paint),
+            error_text(row.span, colors),
+            linked_traces(row.span, trace, colors),
         );
         out.push_str(&line);
     }
     out
 }
 
-fn heading(trace: &TraceJson, start: u64) -> String {
+fn heading(trace: &TreeTrace, start: u64) -> String {
+    // Children may end after the root, so the trace is as long as its latest span.
     let end = trace
         .spans
         .iter()
@@ -113,12 +118,13 @@ fn heading(trace: &TraceJson, start: u64) -> String {
         printable(&trace.trace_id),
         count(trace.spans.len(), "span"),
         count(services.len(), "service"),
-        duration::format(micro(end.saturating_sub(start))),
+        duration::format(nanos(end.saturating_sub(start))),
     )
 }
 
-/// The spans in the order of the tree. Walks with a stack of its own: how deep the tree is, is up to strangers.
-fn rows(trace: &TraceJson) -> Vec<Row<'_>> {
+/// Returns the spans in the order of the tree. The walk uses a stack of its own rather than
+/// recursion: the depth is up to untrusted senders.
+fn rows(trace: &TreeTrace) -> Vec<TreeRow<'_>> {
     let by_id: HashMap<&str, usize> = trace
         .spans
         .iter()
@@ -132,13 +138,14 @@ fn rows(trace: &TraceJson) -> Vec<Row<'_>> {
             .parent(trace)
             .and_then(|parent| by_id.get(parent.span_id.as_str()))
         {
+            // A span that is its own parent is shown as a root.
             Some(parent) if *parent != index => children.entry(*parent).or_default().push(index),
             Some(_) | None => roots.push(index),
         }
     }
     let mut rows = Vec::with_capacity(trace.spans.len());
     let mut seen = BTreeSet::new();
-    // After the roots all others once more: spans that are each other's parents hang below none.
+    // After the roots every span once more: spans in a cycle of parents are below no root.
     for first in trace
         .by_start(roots)
         .into_iter()
@@ -149,38 +156,38 @@ fn rows(trace: &TraceJson) -> Vec<Row<'_>> {
             let Some(span) = trace.spans.get(index).filter(|_| seen.insert(index)) else {
                 continue;
             };
-            let below = trace.by_start(children.remove(&index).unwrap_or_default());
-            for (place, child) in below.iter().rev().enumerate() {
-                let follows = trace
+            let children_of_span = trace.by_start(children.remove(&index).unwrap_or_default());
+            // The stack is popped from the end, so children go on it in reverse order.
+            for (index_from_last, child) in children_of_span.iter().rev().enumerate() {
+                let follows_from = trace
                     .spans
                     .get(*child)
-                    .is_some_and(|span| span.follows(trace));
-                let (corner, trunk) = if place == 0 {
+                    .is_some_and(|span| span.follows_from(trace));
+                let (corner, trunk) = if index_from_last == 0 {
                     ("\u{2514}", "   ")
                 } else {
                     ("\u{251c}", "\u{2502}  ")
                 };
-                let arm = if follows { "~> " } else { "\u{2500} " };
-                // Deeper than a terminal is wide, indenting says nothing.
-                let deeper = if indent.len() > INDENT_MAX {
+                let arm = if follows_from { "~> " } else { "\u{2500} " };
+                let deeper = if indent.len() > MAX_INDENT_BYTES {
                     indent.clone()
                 } else {
                     format!("{indent}{trunk}")
                 };
                 stack.push((*child, format!("{indent}{corner}{arm}"), deeper));
             }
-            rows.push(Row { span, branches });
+            rows.push(TreeRow { span, branches });
         }
     }
     rows
 }
 
-/// That it failed, and with what message.
-fn failure(span: &SpanJson, paint: Paint) -> String {
+/// Returns the error mark of a span and its message; empty without an error.
+fn error_text(span: &TreeSpan, colors: ColorMode) -> String {
     let Some(error) = span.tag("error") else {
         return String::new();
     };
-    // The tag is a truth, as text perhaps, or the message itself.
+    // OpenTracing's `error` tag is a bool, a bool as text, or the message itself.
     let text = error.as_str();
     if error.as_bool() == Some(false) || text == Some("false") {
         return String::new();
@@ -191,11 +198,11 @@ fn failure(span: &SpanJson, paint: Paint) -> String {
     };
     let message = text.filter(|text| *text != "true").or_else(described);
     let text = message.map_or_else(|| "! failed".to_owned(), |message| format!("! {message}"));
-    format!("  {}", paint.alarming(&text))
+    format!("  {}", colors.error(&text))
 }
 
-/// The other traces that the span refers to.
-fn elsewhere(span: &SpanJson, trace: &TraceJson, paint: Paint) -> String {
+/// Returns the other traces that the span refers to.
+fn linked_traces(span: &TreeSpan, trace: &TreeTrace, colors: ColorMode) -> String {
     let others: BTreeSet<&str> = span
         .references
         .iter()
@@ -203,18 +210,18 @@ fn elsewhere(span: &SpanJson, trace: &TraceJson, paint: Paint) -> String {
         .collect();
     let others = others.into_iter().filter(|id| *id != trace.trace_id);
     others
-        .map(|id| format!("  {}", paint.faint(&format!("~> trace {id}"))))
+        .map(|id| format!("  {}", colors.dim(&format!("~> trace {id}"))))
         .collect()
 }
 
-const fn micro(microseconds: u64) -> u64 {
+const fn nanos(microseconds: u64) -> u64 {
     microseconds.saturating_mul(1000)
 }
 
-// === impl TraceJson, SpanJson ===
+// === impl TreeTrace, TreeSpan ===
 
-impl TraceJson {
-    fn service(&self, span: &SpanJson) -> &str {
+impl TreeTrace {
+    fn service(&self, span: &TreeSpan) -> &str {
         self.processes
             .get(&span.process_id)
             .map_or("?", |process| process.service_name.as_str())
@@ -226,15 +233,15 @@ impl TraceJson {
     }
 }
 
-impl SpanJson {
-    /// The first reference within the trace, which is Jaeger's rule.
-    fn parent(&self, trace: &TraceJson) -> Option<&ReferenceJson> {
+impl TreeSpan {
+    /// Returns the first reference within the trace: Jaeger's rule for the parent.
+    fn parent(&self, trace: &TreeTrace) -> Option<&TreeReference> {
         self.references
             .iter()
             .find(|reference| reference.trace_id == trace.trace_id)
     }
 
-    fn follows(&self, trace: &TraceJson) -> bool {
+    fn follows_from(&self, trace: &TreeTrace) -> bool {
         self.parent(trace)
             .is_some_and(|parent| parent.kind == "FOLLOWS_FROM")
     }
@@ -246,9 +253,6 @@ impl SpanJson {
             .map(|tag| &tag.value)
     }
 }
-
-/// Bytes of indent.
-const INDENT_MAX: usize = 200;
 
 #[cfg(test)]
 mod tests;

@@ -1,18 +1,20 @@
 //! Zipkin's shared spans: client and server of one call have the same span id.
 //!
-//! The intake gives the server's half an id of its own (see [`crate::zipkin`]); what the server did meanwhile still names the shared
-//! id as parent, and may come in any order. So it is put below the server's half here, when a trace is shown.
+//! Decoding gives the server's half an id of its own (see [`crate::zipkin`]). The server's other
+//! spans still name the shared id as parent, and spans arrive in any order, so those children move
+//! below the server's half when a trace is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use throughline_model::SpanId;
-use throughline_store::Trace;
+use throughline_store::StoredTrace;
 
 use crate::zipkin::SHARED_ID;
 
-/// The trace with the children of shared spans put below the half of the service that made them.
-pub(super) fn parted(mut trace: Trace) -> Trace {
+/// Returns the trace with the children of shared spans below the half of their own service.
+pub(super) fn split_shared_spans(mut trace: StoredTrace) -> StoredTrace {
+    // By service too: only spans of the server's own service are its children.
     let halves: HashMap<(SpanId, String), SpanId> = trace
         .spans
         .iter()
@@ -24,6 +26,7 @@ pub(super) fn parted(mut trace: Trace) -> Trace {
             ))
         })
         .collect();
+    // Only Zipkin's clients make shared spans: most traces are returned as they are.
     if halves.is_empty() {
         return trace;
     }
@@ -34,7 +37,9 @@ pub(super) fn parted(mut trace: Trace) -> Trace {
         let Some(half) = halves.get(&(parent, span.service().to_owned())) else {
             continue;
         };
+        // The half itself stays below the client's.
         if *half != span.span_id {
+            // Copies the span: the store shares the original.
             Arc::make_mut(span).parent_span_id = Some(*half);
         }
     }

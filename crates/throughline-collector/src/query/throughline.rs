@@ -1,45 +1,42 @@
-//! Our own API, for what Jaeger's two have no words for; the web UI is its first client.
+//! Our own API, for everything that Jaeger's two cannot express. The web UI is its first client.
 //!
-//! The types here are the description: `/api/throughline/openapi.json` is made of them, and `docs/openapi.json` is a copy that a test
-//! holds to it. Every answer is bounded, and every refusal is JSON that says what to do.
+//! The types here are the description: `/api/throughline/openapi.json` is generated from them, and
+//! a test keeps `docs/openapi.json` equal to it. Every response is bounded, and every error is JSON
+//! that names its remedy.
 
-mod columns;
-mod complete;
+mod api_error;
+mod change_feed;
+mod completion;
 mod journey;
-mod language;
-mod live;
-mod map;
-mod micros;
+mod json_value;
+mod microseconds;
 mod parameter;
+mod query_language;
+mod response;
 mod search;
-mod summary;
+mod service_map;
 mod trace;
-
-use std::io::Write as _;
+mod trace_summary;
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query as QueryString, State};
 use axum::response::Response;
 use axum::routing::get;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
-use serde::Serialize;
-use throughline_store::Store;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::OpenApi;
 
-use self::complete::{CompleteAnswer, CompleteParams};
-use self::journey::{JourneyAnswer, JourneyParams};
-use self::live::{LiveAnswer, LiveParams};
-use self::map::{MapAnswer, MapParams};
-use self::search::{SearchAnswer, SearchParams};
-use self::trace::{TraceAnswer, TraceParams};
-use super::{Desk, Failure, json_response, to_json};
+use self::api_error::{ApiError, ErrorResponse};
+use self::change_feed::{LiveParams, LiveResponse};
+use self::completion::{CompletionParams, CompletionResponse};
+use self::journey::{JourneyParams, JourneyResponse};
+use self::search::{SearchParams, SearchResponse};
+use self::service_map::{MapParams, MapResponse};
+use self::trace::{TraceParams, TraceResponse};
+use super::state::{QueryError, QueryState, json_response};
 
-/// The routes of the API.
-pub(super) fn routes() -> Router<Desk> {
+/// Returns the routes of the API.
+pub(super) fn routes() -> Router<QueryState> {
     Router::new()
         .route("/api/throughline/openapi.json", get(openapi))
         .route("/api/throughline/search", get(search))
@@ -50,41 +47,30 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/api/throughline/live", get(live))
 }
 
-/// The API as OpenAPI describes it.
+/// The API in OpenAPI's terms.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(
         title = "Throughline's query API",
-        description = "What the web UI asks the collector. Times are microseconds: moments are whole numbers since the Unix epoch; \
-                       offsets and durations may have three decimals, so that no nanosecond is lost. Every answer is bounded and is \
-                       compressed with gzip for who accepts it.",
+        description = "The API that the web UI uses. Times are in microseconds: points in time are \
+                       whole numbers since the Unix epoch; offsets and durations may have three \
+                       decimals, so that they are exact to the nanosecond. Every response is \
+                       bounded, and is compressed with gzip for clients that accept it.",
         license(name = "Apache-2.0"),
     ),
     paths(search, complete, trace, journey, map, live),
-    components(schemas(search::Order, complete::Wanted))
+    components(schemas(search::SearchOrder, completion::CompletionSubject))
 )]
-struct Description;
-
-/// Why there is no answer.
-#[derive(Debug, Serialize, ToSchema)]
-struct ErrorAnswer {
-    /// The HTTP status.
-    status: u16,
-    /// What is wrong and what to do.
-    message: String,
-    /// The parameter that is wrong, when one is.
-    parameter: Option<String>,
-    /// In `q`: the place of the mistake, counted in characters from 0.
-    position: Option<u32>,
-}
+struct ApiDescription;
 
 async fn openapi() -> Response {
     json_response(StatusCode::OK, description())
 }
 
-/// The description, as it is served and committed.
+/// Returns the description as it is served and committed.
 fn description() -> String {
-    let mut text = Description::openapi().to_pretty_json().unwrap_or_default();
+    let api = ApiDescription::openapi();
+    let mut text = api.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
 }
@@ -92,218 +78,134 @@ fn description() -> String {
 /// Finds traces.
 #[utoipa::path(
     get, path = "/api/throughline/search", params(SearchParams),
-    responses((status = 200, body = SearchAnswer), (status = 400, body = ErrorAnswer), (status = 503, body = ErrorAnswer))
+    responses(
+        (status = 200, body = SearchResponse),
+        (status = 400, body = ErrorResponse),
+        (status = 503, body = ErrorResponse),
+    )
 )]
 async fn search(
-    State(desk): State<Desk>,
+    State(state): State<QueryState>,
     headers: HeaderMap,
-    params: Asked<SearchParams>,
+    params: ParsedParams<SearchParams>,
 ) -> Response {
-    let question = read(params).and_then(|params| search::question(&params, desk.epoch));
-    answer(&desk, &headers, question).await
+    let query = read(params).and_then(|params| search::plan(&params, state.epoch()));
+    response::respond(&state, &headers, query).await
 }
 
 /// Completes names and values.
 #[utoipa::path(
-    get, path = "/api/throughline/complete", params(CompleteParams),
-    responses((status = 200, body = CompleteAnswer), (status = 400, body = ErrorAnswer))
+    get, path = "/api/throughline/complete", params(CompletionParams),
+    responses(
+        (status = 200, body = CompletionResponse),
+        (status = 400, body = ErrorResponse),
+    )
 )]
 async fn complete(
-    State(desk): State<Desk>,
+    State(state): State<QueryState>,
     headers: HeaderMap,
-    params: Asked<CompleteParams>,
+    params: ParsedParams<CompletionParams>,
 ) -> Response {
-    let question = read(params).and_then(|params| complete::question(&params));
-    answer(&desk, &headers, question).await
+    let query = read(params).and_then(|params| completion::plan(&params));
+    response::respond(&state, &headers, query).await
 }
 
-/// A whole trace, in columns.
+/// Returns a whole trace, in columns.
 #[utoipa::path(
     get, path = "/api/throughline/traces/{id}",
-    params(("id" = String, Path, description = "the trace: hex, or base64 of its bytes"), TraceParams),
-    responses((status = 200, body = TraceAnswer), (status = 400, body = ErrorAnswer), (status = 404, body = ErrorAnswer))
+    params(
+        ("id" = String, Path, description = "Trace id: hex, or base64 of its bytes"),
+        TraceParams,
+    ),
+    responses(
+        (status = 200, body = TraceResponse),
+        (status = 400, body = ErrorResponse),
+        (status = 404, body = ErrorResponse),
+    )
 )]
 async fn trace(
-    State(desk): State<Desk>,
+    State(state): State<QueryState>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    params: Asked<TraceParams>,
+    params: ParsedParams<TraceParams>,
 ) -> Response {
-    let question = read(params).and_then(|params| trace::question(&id, &params));
-    answer(&desk, &headers, question).await
+    let query = read(params).and_then(|params| trace::plan(&id, &params));
+    response::respond(&state, &headers, query).await
 }
 
-/// The traces that a trace is linked with.
+/// Returns the traces that a trace is linked with.
 #[utoipa::path(
     get, path = "/api/throughline/journey/{id}",
-    params(("id" = String, Path, description = "the trace: hex, or base64 of its bytes"), JourneyParams),
-    responses((status = 200, body = JourneyAnswer), (status = 400, body = ErrorAnswer), (status = 404, body = ErrorAnswer))
+    params(
+        ("id" = String, Path, description = "Trace id: hex, or base64 of its bytes"),
+        JourneyParams,
+    ),
+    responses(
+        (status = 200, body = JourneyResponse),
+        (status = 400, body = ErrorResponse),
+        (status = 404, body = ErrorResponse),
+    )
 )]
 async fn journey(
-    State(desk): State<Desk>,
+    State(state): State<QueryState>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    params: Asked<JourneyParams>,
+    params: ParsedParams<JourneyParams>,
 ) -> Response {
-    let question = read(params).and_then(|params| journey::question(&id, &params));
-    answer(&desk, &headers, question).await
+    let query = read(params).and_then(|params| journey::plan(&id, &params));
+    response::respond(&state, &headers, query).await
 }
 
-/// The system: services, topics and what goes between them.
+/// Returns the service map: services, topics and the edges between them.
 #[utoipa::path(
     get, path = "/api/throughline/map", params(MapParams),
-    responses((status = 200, body = MapAnswer), (status = 400, body = ErrorAnswer))
+    responses(
+        (status = 200, body = MapResponse),
+        (status = 400, body = ErrorResponse),
+    )
 )]
-async fn map(State(desk): State<Desk>, headers: HeaderMap, params: Asked<MapParams>) -> Response {
-    let question = read(params).and_then(|params| map::question(&params));
-    answer(&desk, &headers, question).await
+async fn map(
+    State(state): State<QueryState>,
+    headers: HeaderMap,
+    params: ParsedParams<MapParams>,
+) -> Response {
+    let query = read(params).and_then(|params| service_map::plan(&params));
+    response::respond(&state, &headers, query).await
 }
 
-/// What is new since a search.
+/// Returns the traces that changed since a search.
 #[utoipa::path(
     get, path = "/api/throughline/live", params(LiveParams),
-    responses((status = 200, body = LiveAnswer), (status = 400, body = ErrorAnswer))
+    responses(
+        (status = 200, body = LiveResponse),
+        (status = 400, body = ErrorResponse),
+    )
 )]
-async fn live(State(desk): State<Desk>, headers: HeaderMap, params: Asked<LiveParams>) -> Response {
-    let question = read(params).and_then(|params| live::question(&params, desk.epoch));
-    answer(&desk, &headers, question).await
+async fn live(
+    State(state): State<QueryState>,
+    headers: HeaderMap,
+    params: ParsedParams<LiveParams>,
+) -> Response {
+    let query = read(params).and_then(|params| change_feed::plan(&params, state.epoch()));
+    response::respond(&state, &headers, query).await
 }
 
-/// The parameters of a request, read or not.
-type Asked<T> = Result<QueryString<T>, QueryRejection>;
+/// The parameters of a request. The handlers take the rejection too, to answer it in JSON.
+type ParsedParams<T> = Result<QueryString<T>, QueryRejection>;
 
-/// Why there is no answer, and which parameter is to blame.
-#[derive(Debug)]
-struct Refusal {
-    failure: Failure,
-    parameter: Option<&'static str>,
-    position: Option<usize>,
-}
-
-fn read<T>(params: Asked<T>) -> Result<T, Refusal> {
+fn read<T>(params: ParsedParams<T>) -> Result<T, ApiError> {
     let QueryString(params) =
-        params.map_err(|rejection| Refusal::from(Failure::Bad(rejection.body_text())))?;
+        params.map_err(|rejection| ApiError::from(QueryError::Invalid(rejection.body_text())))?;
     Ok(params)
 }
-
-/// Has a question answered, compressed for who accepts it.
-async fn answer<F>(desk: &Desk, headers: &HeaderMap, question: Result<F, Refusal>) -> Response
-where
-    F: FnOnce(&dyn Store) -> Result<Vec<u8>, Failure> + Send + 'static,
-{
-    let question = match question {
-        Ok(question) => question,
-        Err(refusal) => return refused(refusal),
-    };
-    let accepts_gzip = accepts_gzip(headers);
-    let work = desk.ask(move |store| {
-        let body = question(store)?;
-        if accepts_gzip && body.len() >= WORTH_COMPRESSING {
-            compressed(&body)
-        } else {
-            Ok(body)
-        }
-    });
-    let body = match work.await {
-        Ok(body) => body,
-        Err(failure) => return refused(Refusal::from(failure)),
-    };
-    let is_compressed = body.starts_with(&GZIP_MAGIC);
-    let mut response = json_response(StatusCode::OK, body);
-    let headers = response.headers_mut();
-    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if is_compressed {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    response
-}
-
-fn refused(refusal: Refusal) -> Response {
-    let (status, message) = refusal.failure.told();
-    let position = refusal
-        .position
-        .and_then(|position| u32::try_from(position).ok());
-    let parameter = refusal.parameter.map(str::to_owned);
-    let error = ErrorAnswer {
-        status: status.as_u16(),
-        message,
-        parameter,
-        position,
-    };
-    json_response(status, to_json(&error).unwrap_or_default())
-}
-
-/// Whether gzip is named, and not with `q=0`.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let values = headers
-        .get_all(ACCEPT_ENCODING)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = weight
-            .trim()
-            .strip_prefix("q=")
-            .and_then(|weight| weight.parse::<f32>().ok())
-            .unwrap_or(1.0);
-        name.trim().eq_ignore_ascii_case("gzip") && weight > 0.0
-    })
-}
-
-fn compressed(body: &[u8]) -> Result<Vec<u8>, Failure> {
-    let mut encoder = GzEncoder::new(
-        Vec::with_capacity(body.len() / 4),
-        Compression::new(COMPRESSION),
-    );
-    encoder
-        .write_all(body)
-        .and_then(|()| encoder.finish())
-        .map_err(|_| Failure::Internal)
-}
-
-// === impl Refusal ===
-
-impl Refusal {
-    /// A parameter makes no sense.
-    fn of(parameter: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            failure: Failure::Bad(message.into()),
-            parameter: Some(parameter),
-            position: None,
-        }
-    }
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self {
-            failure,
-            parameter: None,
-            position: None,
-        }
-    }
-}
-
-/// A trace that nobody sent, or that has been let go.
-const NOT_STORED: &str = "this trace is not stored, or no longer";
-
-/// Bytes below which an answer fits a packet as it is.
-const WORTH_COMPRESSING: usize = 1400;
-
-/// What gzip begins with, and JSON does not.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-
-/// Quick rather than small: most collectors are near.
-const COMPRESSION: u32 = 3;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// `UPDATE_EXPECT=1` writes it anew.
+    /// `UPDATE_EXPECT=1` rewrites the file.
     #[test]
-    fn the_committed_description_is_that_of_the_code() {
+    fn the_committed_description_equals_the_code() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             std::fs::write(&path, description()).unwrap();
@@ -311,7 +213,7 @@ mod tests {
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             committed == description(),
-            "docs/openapi.json is not that of the code: run this test with UPDATE_EXPECT=1"
+            "docs/openapi.json is out of date: run this test with UPDATE_EXPECT=1"
         );
     }
 }

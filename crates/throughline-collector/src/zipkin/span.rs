@@ -1,19 +1,24 @@
-//! A span of Zipkin, and what becomes of it.
+//! A span in Zipkin v2 JSON, and its conversion.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use throughline_model::{
     Event, KeyValue, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
 };
-use throughline_otlp::Rejection;
+use throughline_otlp::RejectionReason;
 
-/// A span as Zipkin's clients send it. Times are microseconds.
+use crate::clock;
+
+/// Attribute that marks the server's half of a shared span; its value is the id that client and
+/// server share.
+pub(crate) const SHARED_ID: &str = "zipkin.shared_id";
+
+/// A span as Zipkin's clients send it. Times are in microseconds.
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SpanJson {
-    /// 16 or 32 hex digits; fewer from clients that drop leading zeros.
+pub(super) struct ZipkinSpan {
+    /// 16 or 32 hex digits; fewer from clients that omit leading zeros.
     trace_id: String,
     /// 16 hex digits.
     id: String,
@@ -22,17 +27,17 @@ pub(super) struct SpanJson {
     name: Option<String>,
     timestamp: Option<u64>,
     duration: Option<u64>,
-    /// This is the server's half of a span that the client began: they share the id.
+    /// True for the server's half of a span that the client began: both share the id.
     shared: Option<bool>,
-    local_endpoint: Option<EndpointJson>,
-    remote_endpoint: Option<EndpointJson>,
-    annotations: Option<Vec<AnnotationJson>>,
+    local_endpoint: Option<ZipkinEndpoint>,
+    remote_endpoint: Option<ZipkinEndpoint>,
+    annotations: Option<Vec<ZipkinAnnotation>>,
     tags: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EndpointJson {
+struct ZipkinEndpoint {
     service_name: Option<String>,
     ipv4: Option<String>,
     ipv6: Option<String>,
@@ -40,20 +45,20 @@ struct EndpointJson {
 }
 
 #[derive(Debug, serde::Deserialize)]
-struct AnnotationJson {
+struct ZipkinAnnotation {
     timestamp: Option<u64>,
     value: Option<String>,
 }
 
-/// The resources of one request, by service.
+/// The resources of one request, by service, so that its spans share them.
 #[derive(Debug, Default)]
-pub(super) struct Resources {
+pub(super) struct ResourceCache {
     by_service: HashMap<String, Arc<Resource>>,
     scope: Arc<Scope>,
 }
 
-impl Resources {
-    fn of(&mut self, service: Option<String>) -> Arc<Resource> {
+impl ResourceCache {
+    fn resource(&mut self, service: Option<String>) -> Arc<Resource> {
         let service = service.unwrap_or_default();
         let resource = self
             .by_service
@@ -69,18 +74,21 @@ impl Resources {
     }
 }
 
-impl SpanJson {
-    /// The span, with its service's resource.
-    pub(super) fn into_span(mut self, resources: &mut Resources) -> Result<Span, Rejection> {
-        let trace_id = TraceId::from_hex(&self.trace_id).ok_or(Rejection::Trace)?;
-        let own_id = SpanId::from_hex(&self.id).ok_or(Rejection::Span)?;
-        // As Zipkin does: zeros are no parent, and neither is the span itself.
+impl ZipkinSpan {
+    /// Converts the span; its resource comes from the cache.
+    pub(super) fn into_span(
+        mut self,
+        resources: &mut ResourceCache,
+    ) -> Result<Span, RejectionReason> {
+        let trace_id = TraceId::from_hex(&self.trace_id).ok_or(RejectionReason::Trace)?;
+        let own_id = SpanId::from_hex(&self.id).ok_or(RejectionReason::Span)?;
+        // Zipkin's own rule: an id of zeros, or that of the span itself, means no parent.
         let parent = self
             .parent_id
             .take()
             .filter(|id| id.bytes().any(|digit| digit != b'0'));
         let parent = parent
-            .map(|id| SpanId::from_hex(&id).ok_or(Rejection::ParentSpan))
+            .map(|id| SpanId::from_hex(&id).ok_or(RejectionReason::ParentSpan))
             .transpose()?;
         let parent = parent.filter(|parent| *parent != own_id);
         let kind = self
@@ -94,9 +102,10 @@ impl SpanJson {
             .as_mut()
             .and_then(|endpoint| endpoint.service_name.take());
         let (mut attributes, status) = self.attributes();
+        // In our model a span id is unique: the server's half becomes a child of the client's.
         let (span_id, parent_span_id) = if self.shared == Some(true) && kind == SpanKind::Server {
             attributes.push(KeyValue::new(SHARED_ID, own_id.to_string()));
-            (half(own_id), Some(own_id))
+            (server_half_id(own_id), Some(own_id))
         } else {
             (own_id, parent)
         };
@@ -104,31 +113,32 @@ impl SpanJson {
             trace_id,
             span_id,
             parent_span_id,
-            // Zipkin's clients send what is sampled and nothing else.
+            // Zipkin's clients send sampled spans only.
             flags: 1,
             trace_state: String::new(),
             name: self.name.take().unwrap_or_default(),
             kind,
             start,
+            // A span without a duration ends where it starts.
             end: start.saturating_add(nanoseconds(self.duration.unwrap_or_default())),
             attributes,
             events: self.events(start),
             links: Vec::new(),
             status,
             dropped: 0,
-            resource: resources.of(service),
+            resource: resources.resource(service),
             scope: Arc::clone(&resources.scope),
         })
     }
 
-    /// A span may come without a time; now is nearer to it than 1970.
+    /// Returns the start. A span without a timestamp is taken to start now, rather than in 1970.
     fn start(&self) -> u64 {
         self.timestamp
             .filter(|timestamp| *timestamp > 0)
-            .map_or_else(now, nanoseconds)
+            .map_or_else(clock::now, nanoseconds)
     }
 
-    /// Tags and endpoints as attributes, and the tag `error` as status.
+    /// Returns tags and endpoints as attributes, and the `error` tag as status.
     fn attributes(&mut self) -> (Vec<KeyValue>, Status) {
         let mut attributes = Vec::new();
         let mut status = Status::Unset;
@@ -136,13 +146,14 @@ impl SpanJson {
             let text = match value {
                 serde_json::Value::String(text) => text,
                 serde_json::Value::Null => String::new(),
+                // The specification allows strings only; some clients send other values.
                 other @ (serde_json::Value::Bool(_)
                 | serde_json::Value::Number(_)
                 | serde_json::Value::Array(_)
                 | serde_json::Value::Object(_)) => other.to_string(),
             };
             if key == "error" {
-                // A message, or no more than that it failed.
+                // The value is a message, or a bare `true`.
                 status = Status::Error(if text == "true" { String::new() } else { text });
             } else {
                 attributes.push(KeyValue::new(key, text));
@@ -169,7 +180,7 @@ impl SpanJson {
 
     fn events(&mut self, start: u64) -> Vec<Event> {
         let annotations = self.annotations.take().unwrap_or_default().into_iter();
-        let event = |annotation: AnnotationJson| Event {
+        let event = |annotation: ZipkinAnnotation| Event {
             time: annotation.timestamp.map_or(start, nanoseconds),
             name: annotation.value.unwrap_or_default(),
             attributes: Vec::new(),
@@ -178,7 +189,7 @@ impl SpanJson {
     }
 }
 
-impl EndpointJson {
+impl ZipkinEndpoint {
     fn attributes(self, address: &'static str, port: &'static str, attributes: &mut Vec<KeyValue>) {
         attributes.extend(self.ipv4.or(self.ipv6).map(|ip| KeyValue::new(address, ip)));
         attributes.extend(
@@ -189,8 +200,9 @@ impl EndpointJson {
     }
 }
 
-/// The id of the server's half of a shared span: the same each time it is sent, so that repeats replace it.
-fn half(shared: SpanId) -> SpanId {
+/// Returns the id of the server's half of a shared span. It depends on the shared id alone, so a
+/// span that is sent again replaces itself.
+fn server_half_id(shared: SpanId) -> SpanId {
     let mixed = u64::from_be_bytes(shared.to_bytes()).rotate_left(29) ^ 0x5a11_90c3_7d2b_e84f;
     SpanId::from_bytes(mixed.to_be_bytes()).unwrap_or(shared)
 }
@@ -198,13 +210,3 @@ fn half(shared: SpanId) -> SpanId {
 const fn nanoseconds(microseconds: u64) -> u64 {
     microseconds.saturating_mul(1000)
 }
-
-fn now() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Marks the server's half of a shared span; its value is the id that client and server share.
-pub(crate) const SHARED_ID: &str = "zipkin.shared_id";

@@ -9,9 +9,10 @@ fn one(json: &str) -> Span {
 }
 
 #[test]
-fn every_field_finds_its_place() {
+fn every_field_is_converted() {
     let span = one(
-        r#"{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c","kind":"CONSUMER",
+        r#"{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c",
+        "kind":"CONSUMER",
         "name":"poll","timestamp":1556604172355737,"duration":1431,"debug":true,
         "localEndpoint":{"serviceName":"billing","ipv4":"10.0.0.1","port":8080},
         "remoteEndpoint":{"serviceName":"kafka","ipv6":"::1"},
@@ -54,8 +55,9 @@ fn every_field_finds_its_place() {
 }
 
 #[test]
-fn halves_of_a_shared_span_have_ids_of_their_own_and_the_server_is_below_the_client() {
-    let ids = r#""traceId":"5af7183fb1d4cf5f5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c""#;
+fn the_server_half_of_a_shared_span_is_a_child_of_the_client_half() {
+    let ids = r#""traceId":"5af7183fb1d4cf5f5af7183fb1d4cf5f","id":"352bff9a74ca9ad2",
+        "parentId":"6b221d5bc9e6496c""#;
     let client = one(&format!(r#"{{{ids},"kind":"CLIENT"}}"#));
     let server = one(&format!(r#"{{{ids},"kind":"SERVER","shared":true}}"#));
     assert_eq!(server.parent_span_id, Some(client.span_id));
@@ -65,7 +67,7 @@ fn halves_of_a_shared_span_have_ids_of_their_own_and_the_server_is_below_the_cli
 }
 
 #[test]
-fn trace_ids_without_their_leading_zeros_are_the_same_trace_ids() {
+fn omitted_leading_zeros_do_not_change_a_trace_id() {
     for id in ["63ac35c9f6413ad", "063ac35c9f6413ad", "0063ac35c9f6413ad"] {
         let span = one(&format!(r#"{{"traceId":"{id}","id":"352bff9a74ca9ad2"}}"#));
         assert_eq!(
@@ -76,7 +78,7 @@ fn trace_ids_without_their_leading_zeros_are_the_same_trace_ids() {
 }
 
 #[test]
-fn neither_zeros_nor_the_span_itself_are_its_parent() {
+fn zeros_and_the_own_id_are_not_a_parent() {
     for parent in ["", "0000000000000000", "352bff9a74ca9ad2"] {
         let span = one(&format!(
             r#"{{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"{parent}"}}"#
@@ -87,30 +89,33 @@ fn neither_zeros_nor_the_span_itself_are_its_parent() {
 
 proptest::proptest! {
     #[test]
-    fn a_damaged_list_of_spans_is_read_without_harm(at in 0..DAMAGED.len(), byte: u8) {
+    fn decoding_a_damaged_list_does_not_panic(at in 0..DAMAGED.len(), byte: u8) {
         let mut body = DAMAGED.as_bytes().to_vec();
         body[at] = byte;
         drop(decode(&body));
     }
 }
 
-const DAMAGED: &str = r#"[{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","parentId":"6b221d5bc9e6496c","kind":"SERVER",
-    "name":"poll","timestamp":1556604172355737,"duration":1431,"shared":true,"localEndpoint":{"serviceName":"a","port":80},
-    "remoteEndpoint":{"ipv6":"::1"},"annotations":[{"timestamp":1,"value":"v"}],"tags":{"a":[1,{"b":null}],"error":"no"}}]"#;
+const DAMAGED: &str = r#"[{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2",
+    "parentId":"6b221d5bc9e6496c","kind":"SERVER","name":"poll","timestamp":1556604172355737,
+    "duration":1431,"shared":true,"localEndpoint":{"serviceName":"a","port":80},
+    "remoteEndpoint":{"ipv6":"::1"},"annotations":[{"timestamp":1,"value":"v"}],
+    "tags":{"a":[1,{"b":null}],"error":"no"}}]"#;
 
 #[test]
-fn spans_without_usable_ids_are_left_out_and_counted() {
+fn spans_without_usable_ids_are_rejected_and_counted() {
     let body = r#"[{"traceId":"0","id":"1"},{"traceId":"5af7183fb1d4cf5f","id":"xyz"},
-        {"traceId":"5af7183fb1d4cf5f","id":"1","parentId":"-"},{"traceId":"5af7183fb1d4cf5f","id":"1"}]"#;
+        {"traceId":"5af7183fb1d4cf5f","id":"1","parentId":"-"},
+        {"traceId":"5af7183fb1d4cf5f","id":"1"}]"#;
     let decoded = decode(body.as_bytes()).unwrap();
     assert_eq!((decoded.spans.len(), decoded.rejected.total()), (1, 3));
 }
 
 #[test]
-fn what_is_no_list_of_spans_is_malformed() {
+fn other_json_than_a_list_of_spans_is_malformed() {
     for body in ["", "{}", "[1]", "[{}]", r#"[{"traceId":1,"id":"1"}]"#] {
         assert!(
-            matches!(decode(body.as_bytes()), Err(Refusal::Malformed(_))),
+            matches!(decode(body.as_bytes()), Err(IngestError::Malformed(_))),
             "{body}"
         );
     }

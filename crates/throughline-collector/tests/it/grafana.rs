@@ -1,6 +1,6 @@
-//! What a stock Jaeger data source of Grafana asks, and whether its answers can be read as Grafana reads them.
+//! The requests of Grafana's Jaeger data source, with responses decoded as Grafana decodes them.
 //!
-//! The types are those that its backend decodes into: a field of another kind would fail its whole answer.
+//! The types are those of its backend: a field of another type would fail the whole response.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::query::with_checkout;
-use crate::running::{Running, TRACE};
+use crate::running::{RunningCollector, TRACE};
 
 #[derive(Deserialize)]
 struct Envelope<T> {
@@ -89,23 +89,24 @@ struct Dependency {
     call_count: i64,
 }
 
-/// Asks as Grafana does, and reads the answer as it does.
-fn read<T: DeserializeOwned>(collector: &Running, path: &str) -> T {
-    let answer: Envelope<T> = serde_json::from_value(collector.ask(path))
+/// Sends a request as Grafana does, and decodes the response as it does.
+fn read<T: DeserializeOwned>(collector: &RunningCollector, path: &str) -> T {
+    let response: Envelope<T> = serde_json::from_value(collector.query(path))
         .unwrap_or_else(|error| panic!("{path}: {error}"));
     assert_eq!(
-        (answer.errors, answer.limit, answer.offset),
+        (response.errors, response.limit, response.offset),
         (Value::Null, 0, 0),
         "{path}"
     );
-    assert!(answer.total >= 0, "{path}");
-    answer.data
+    assert!(response.total >= 0, "{path}");
+    response.data
 }
 
 #[test]
-fn the_data_source_is_saved_and_its_form_is_filled() {
+fn the_data_source_form_is_filled() {
     let collector = with_checkout();
-    // "Save & test" and the list of services are one call; the operations of a service follow when it is chosen.
+    // "Save & test" and the list of services are one request; the operations of a service follow
+    // when it is chosen.
     let services: Vec<String> = read(&collector, "/api/services");
     assert_eq!(
         services,
@@ -116,10 +117,11 @@ fn the_data_source_is_saved_and_its_form_is_filled() {
 }
 
 #[test]
-fn a_search_finds_what_its_form_asks_for() {
+fn the_search_form_finds_traces() {
     let collector = with_checkout();
     let range = "start=1699999990000000&end=1700000010000000&lookback=custom";
-    let form = "limit=20&service=billing&operation=BankTransaction.transfer&minDuration=1ms&maxDuration=10s";
+    let form = "limit=20&service=billing&operation=BankTransaction.transfer\
+                &minDuration=1ms&maxDuration=10s";
     let tags = "tags=%7B%22error%22%3A%22true%22%7D";
     let traces: Vec<Trace> = read(&collector, &format!("/api/traces?{range}&{form}&{tags}"));
     assert_eq!(
@@ -134,7 +136,7 @@ fn a_search_finds_what_its_form_asks_for() {
         &format!("/api/traces?{range}&service=billing&minDuration=1h"),
     );
     assert!(none.is_empty());
-    // Versions since 12 send no times at all, and mean the newest.
+    // Versions since 12 send no times, and mean the newest.
     assert!(
         read::<Vec<Trace>>(&collector, "/api/traces?limit=20&service=eshop").is_empty(),
         "it is years old"
@@ -157,7 +159,7 @@ fn a_search_finds_what_its_form_asks_for() {
 }
 
 #[test]
-fn a_trace_is_read_whole_with_the_times_of_the_dashboard_in_milliseconds_or_without() {
+fn a_trace_is_returned_whole_whatever_time_range_the_dashboard_sends() {
     let collector = with_checkout();
     for query in [
         "",
@@ -173,7 +175,8 @@ fn a_trace_is_read_whole_with_the_times_of_the_dashboard_in_milliseconds_or_with
     }
 }
 
-/// Every span has its service, and every reference into the trace a span of it: what Grafana draws its tree from.
+/// Asserts that every span has a service and that every reference into the trace has a target:
+/// Grafana draws its tree from them.
 fn assert_readable(trace: &Trace) {
     let known = |id: &str| trace.spans.iter().any(|span| span.span_id == id);
     let mut references = Vec::new();
@@ -217,7 +220,7 @@ fn assert_readable(trace: &Trace) {
 }
 
 #[test]
-fn the_graph_of_dependencies_is_read() {
+fn the_dependency_graph_is_decoded() {
     let collector = with_checkout();
     let edges: Vec<Dependency> = read(
         &collector,

@@ -1,4 +1,4 @@
-//! OTLP over gRPC, asked by tonic's client.
+//! OTLP over gRPC, with tonic's client.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
@@ -7,11 +7,11 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::running::{Running, request_message};
+use crate::running::{RunningCollector, request_message};
 
-/// A client that is connected.
-pub(crate) fn client(collector: &Running) -> TraceServiceClient<Channel> {
-    let endpoint = format!("http://{}", collector.at.otlp_grpc);
+/// Returns a connected client.
+pub(crate) fn client(collector: &RunningCollector) -> TraceServiceClient<Channel> {
+    let endpoint = format!("http://{}", collector.addresses.otlp_grpc);
     collector
         .runtime
         .block_on(TraceServiceClient::connect(endpoint))
@@ -19,7 +19,7 @@ pub(crate) fn client(collector: &Running) -> TraceServiceClient<Channel> {
 }
 
 fn export(
-    collector: &Running,
+    collector: &RunningCollector,
     client: &mut TraceServiceClient<Channel>,
     name: usize,
 ) -> Result<ExportTraceServiceResponse, Status> {
@@ -30,8 +30,8 @@ fn export(
 }
 
 #[test]
-fn spans_are_kept_with_and_without_gzip() {
-    let collector = Running::start();
+fn spans_are_stored_with_and_without_gzip() {
+    let collector = RunningCollector::start();
     let mut plain = client(&collector);
     let mut zipped = client(&collector).send_compressed(CompressionEncoding::Gzip);
     assert_eq!(
@@ -42,7 +42,7 @@ fn spans_are_kept_with_and_without_gzip() {
         export(&collector, &mut zipped, 6).unwrap().partial_success,
         None
     );
-    let trace = collector.ask(&format!("/api/traces/{}", "01".repeat(16)));
+    let trace = collector.query(&format!("/api/traces/{}", "01".repeat(16)));
     assert_eq!(trace["data"][0]["spans"][0]["operationName"], "xxxxxx");
     let metrics = collector.get("/metrics").text();
     assert!(
@@ -52,8 +52,8 @@ fn spans_are_kept_with_and_without_gzip() {
 }
 
 #[test]
-fn what_cannot_be_kept_makes_a_partial_success() {
-    let collector = Running::start();
+fn invalid_spans_make_a_partial_success() {
+    let collector = RunningCollector::start();
     let mut request = request_message(1);
     request.resource_spans[0].scope_spans[0].spans[0]
         .span_id
@@ -68,13 +68,13 @@ fn what_cannot_be_kept_makes_a_partial_success() {
 }
 
 #[test]
-fn a_message_that_is_too_large_is_refused_for_good_before_and_after_inflation() {
-    let collector = Running::with(|limits| limits.body_max = 1 << 20);
+fn oversized_messages_are_rejected_without_retry_before_and_after_inflation() {
+    let collector = RunningCollector::with(|limits| limits.max_body_bytes = 1 << 20);
     let mut plain = client(&collector);
     let mut zipped = client(&collector).send_compressed(CompressionEncoding::Gzip);
     for client in [&mut plain, &mut zipped] {
         let status = export(&collector, client, 1 << 20).unwrap_err();
-        // Retryable for OTLP's clients only with RetryInfo, which must not be there.
+        // OTLP clients retry this code only with RetryInfo, which must be absent.
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.get_details_retry_info().is_none());
     }
@@ -82,8 +82,8 @@ fn a_message_that_is_too_large_is_refused_for_good_before_and_after_inflation() 
 }
 
 #[test]
-fn when_there_is_no_room_the_client_is_told_when_to_come_back() {
-    let collector = Running::with(|limits| limits.in_flight_max = 1 << 20);
+fn requests_beyond_the_memory_limit_are_rejected_with_retry_info() {
+    let collector = RunningCollector::with(|limits| limits.max_in_flight_bytes = 1 << 20);
     let status = export(&collector, &mut client(&collector), 2 << 20).unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert_eq!(
@@ -93,10 +93,10 @@ fn when_there_is_no_room_the_client_is_told_when_to_come_back() {
 }
 
 #[test]
-fn other_methods_and_other_protocols_are_turned_away() {
+fn other_methods_are_unimplemented() {
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-    let collector = Running::start();
-    let endpoint = format!("http://{}", collector.at.otlp_grpc);
+    let collector = RunningCollector::start();
+    let endpoint = format!("http://{}", collector.addresses.otlp_grpc);
     let status = collector.runtime.block_on(async {
         let channel = tonic::transport::Endpoint::new(endpoint)
             .unwrap()

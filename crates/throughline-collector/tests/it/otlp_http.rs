@@ -4,58 +4,63 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message as _;
 
 use crate::running::{
-    GZIP, JSON, PROTOBUF, Running, TRACE, gzip, open, raw, request, request_message,
+    GZIP, JSON, PROTOBUF, RunningCollector, TRACE, gzip, open, raw, request, request_message,
     request_protobuf,
 };
 
 const PATH: &str = "/v1/traces";
 
 #[test]
-fn spans_in_protobuf_are_kept_and_answered_in_protobuf() {
-    let collector = Running::start();
-    let answer = collector.post(
-        collector.at.otlp_http,
+fn protobuf_requests_are_stored_and_answered_in_protobuf() {
+    let collector = RunningCollector::start();
+    let response = collector.post(
+        collector.addresses.otlp_http,
         PATH,
         &[PROTOBUF],
         &request_protobuf(5),
     );
     assert_eq!(
-        (answer.status, answer.header("content-type")),
+        (response.status, response.header("content-type")),
         (200, Some("application/x-protobuf"))
     );
-    let response = ExportTraceServiceResponse::decode(answer.body.as_slice()).unwrap();
-    assert_eq!(response.partial_success, None);
-    let trace = collector.ask(&format!("/api/traces/{}", "01".repeat(16)));
+    let export = ExportTraceServiceResponse::decode(response.body.as_slice()).unwrap();
+    assert_eq!(export.partial_success, None);
+    let trace = collector.query(&format!("/api/traces/{}", "01".repeat(16)));
     assert_eq!(trace["data"][0]["spans"][0]["operationName"], "xxxxx");
 }
 
 #[test]
-fn spans_in_json_are_kept_and_answered_in_json() {
-    let collector = Running::start();
+fn json_requests_are_stored_and_answered_in_json() {
+    let collector = RunningCollector::start();
     let body = request(TRACE, "00f067aa0ba902b7").to_string();
     let json = ("content-type", "application/json; charset=utf-8");
-    let answer = collector.post(collector.at.otlp_http, PATH, &[json], body.as_bytes());
+    let response = collector.post(
+        collector.addresses.otlp_http,
+        PATH,
+        &[json],
+        body.as_bytes(),
+    );
     assert_eq!(
-        (answer.status, answer.header("content-type")),
+        (response.status, response.header("content-type")),
         (200, Some("application/json"))
     );
-    assert_eq!(answer.text(), "{}");
+    assert_eq!(response.text(), "{}");
     assert_eq!(
-        collector.ask("/api/services")["data"],
+        collector.query("/api/services")["data"],
         serde_json::json!(["eshop"])
     );
 }
 
 #[test]
-fn gzip_is_inflated() {
-    let collector = Running::start();
-    let answer = collector.post(
-        collector.at.otlp_http,
+fn gzip_bodies_are_inflated() {
+    let collector = RunningCollector::start();
+    let response = collector.post(
+        collector.addresses.otlp_http,
         PATH,
         &[PROTOBUF, GZIP],
         &gzip(&request_protobuf(5)),
     );
-    assert_eq!(answer.status, 200);
+    assert_eq!(response.status, 200);
     assert_eq!(
         collector
             .get(&format!("/api/traces/{}", "01".repeat(16)))
@@ -65,8 +70,8 @@ fn gzip_is_inflated() {
 }
 
 #[test]
-fn what_cannot_be_kept_makes_a_partial_success() {
-    let collector = Running::start();
+fn invalid_spans_make_a_partial_success() {
+    let collector = RunningCollector::start();
     let mut body = request(TRACE, "00f067aa0ba902b7");
     let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
         .as_array_mut()
@@ -74,14 +79,14 @@ fn what_cannot_be_kept_makes_a_partial_success() {
     let mut bad = spans[0].clone();
     bad["spanId"] = "0000000000000000".into();
     spans.push(bad);
-    let answer = collector.post(
-        collector.at.otlp_http,
+    let response = collector.post(
+        collector.addresses.otlp_http,
         PATH,
         &[JSON],
         body.to_string().as_bytes(),
     );
-    assert_eq!(answer.status, 200);
-    let partial = &answer.json()["partialSuccess"];
+    assert_eq!(response.status, 200);
+    let partial = &response.json()["partialSuccess"];
     assert_eq!(partial["rejectedSpans"], "1");
     assert!(
         partial["errorMessage"]
@@ -95,17 +100,17 @@ fn what_cannot_be_kept_makes_a_partial_success() {
     message.resource_spans[0].scope_spans[0].spans[0]
         .trace_id
         .clear();
-    let answer = collector.post(
-        collector.at.otlp_http,
+    let response = collector.post(
+        collector.addresses.otlp_http,
         PATH,
         &[PROTOBUF],
         &message.encode_to_vec(),
     );
-    let response = ExportTraceServiceResponse::decode(answer.body.as_slice()).unwrap();
+    let export = ExportTraceServiceResponse::decode(response.body.as_slice()).unwrap();
     assert_eq!(
         (
-            answer.status,
-            response.partial_success.unwrap().rejected_spans
+            response.status,
+            export.partial_success.unwrap().rejected_spans
         ),
         (200, 1)
     );
@@ -126,25 +131,25 @@ fn what_cannot_be_kept_makes_a_partial_success() {
 }
 
 #[test]
-fn what_is_no_request_is_answered_400_in_its_own_encoding() {
-    let collector = Running::start();
+fn malformed_requests_are_answered_400_in_their_encoding() {
+    let collector = RunningCollector::start();
     for (headers, body) in [
         (&[JSON][..], &b"{"[..]),
         (&[PROTOBUF], &[0xff; 30]),
         (&[JSON, GZIP], b"{}"),
         (&[PROTOBUF, GZIP], &gzip(&[7; 5])[..12]),
     ] {
-        let answer = collector.post(collector.at.otlp_http, PATH, headers, body);
-        assert_eq!(answer.status, 400, "{headers:?}");
-        assert_eq!(answer.header("content-type"), Some(headers[0].1));
-        assert!(answer.text().contains("not"), "{}", answer.text());
+        let response = collector.post(collector.addresses.otlp_http, PATH, headers, body);
+        assert_eq!(response.status, 400, "{headers:?}");
+        assert_eq!(response.header("content-type"), Some(headers[0].1));
+        assert!(response.text().contains("not"), "{}", response.text());
     }
 }
 
 #[test]
-fn wrong_types_paths_and_methods_are_told_apart() {
-    let collector = Running::start();
-    let http = collector.at.otlp_http;
+fn wrong_content_types_paths_and_methods_have_distinct_statuses() {
+    let collector = RunningCollector::start();
+    let http = collector.addresses.otlp_http;
     assert_eq!(
         collector
             .post(http, PATH, &[("content-type", "text/plain")], b"{}")
@@ -161,37 +166,37 @@ fn wrong_types_paths_and_methods_are_told_apart() {
         collector.post(http, "/v1/profiles", &[JSON], b"{}").status,
         404
     );
-    let answer = raw(
+    let response = raw(
         http,
         b"GET /v1/traces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
     );
     assert!(
-        answer.starts_with("HTTP/1.1 405 ") && answer.to_lowercase().contains("allow: post"),
-        "{answer}"
+        response.starts_with("HTTP/1.1 405 ") && response.to_lowercase().contains("allow: post"),
+        "{response}"
     );
 }
 
 #[test]
-fn senders_of_metrics_and_logs_are_told_how_to_stop() {
-    let collector = Running::start();
+fn metrics_and_logs_are_rejected_with_the_setting_that_stops_them() {
+    let collector = RunningCollector::start();
     for (path, setting) in [
         ("/v1/metrics", "OTEL_METRICS_EXPORTER=none"),
         ("/v1/logs", "OTEL_LOGS_EXPORTER=none"),
     ] {
-        let answer = collector.post(collector.at.otlp_http, path, &[PROTOBUF], b"");
-        assert_eq!(answer.status, 404);
+        let response = collector.post(collector.addresses.otlp_http, path, &[PROTOBUF], b"");
+        assert_eq!(response.status, 404);
         assert!(
-            answer.text().contains("traces only") && answer.text().contains(setting),
+            response.text().contains("traces only") && response.text().contains(setting),
             "{}",
-            answer.text()
+            response.text()
         );
     }
 }
 
 #[test]
-fn a_body_that_is_too_large_is_answered_413_before_and_after_inflation() {
-    let collector = Running::with(|limits| limits.body_max = 1 << 20);
-    let http = collector.at.otlp_http;
+fn oversized_bodies_are_answered_413_before_and_after_inflation() {
+    let collector = RunningCollector::with(|limits| limits.max_body_bytes = 1 << 20);
+    let http = collector.addresses.otlp_http;
     assert_eq!(
         collector
             .post(http, PATH, &[PROTOBUF], &request_protobuf(1 << 20))
@@ -213,44 +218,50 @@ fn a_body_that_is_too_large_is_answered_413_before_and_after_inflation() {
 }
 
 #[test]
-fn a_bomb_of_many_members_is_not_inflated_either() {
-    let collector = Running::with(|limits| limits.body_max = 1 << 20);
+fn gzip_bombs_of_many_members_are_answered_413() {
+    let collector = RunningCollector::with(|limits| limits.max_body_bytes = 1 << 20);
     let members = gzip(&[0; 200_000]).repeat(50);
     assert_eq!(
         collector
-            .post(collector.at.otlp_http, PATH, &[PROTOBUF, GZIP], &members)
+            .post(
+                collector.addresses.otlp_http,
+                PATH,
+                &[PROTOBUF, GZIP],
+                &members
+            )
             .status,
         413
     );
 }
 
 #[test]
-fn when_all_places_are_taken_the_client_is_told_to_come_back() {
-    let collector = Running::with(|limits| {
-        limits.requests_max = 1;
-        limits.admission_wait = std::time::Duration::from_millis(20);
+fn requests_beyond_the_concurrency_limit_are_rejected_as_retryable() {
+    let collector = RunningCollector::with(|limits| {
+        limits.max_requests = 1;
+        limits.admission_timeout = std::time::Duration::from_millis(20);
     });
-    let http = collector.at.otlp_http;
-    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
+    let http = collector.addresses.otlp_http;
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                content-length: 2\r\n\r\n{";
     let holder = open(http, head.as_bytes());
-    let refused = crate::running::eventually("the place is taken", || {
-        let answer = collector.post(http, PATH, &[JSON], b"{}");
-        (answer.status != 200).then_some(answer)
+    let rejected = crate::running::eventually("the permit is taken", || {
+        let response = collector.post(http, PATH, &[JSON], b"{}");
+        (response.status != 200).then_some(response)
     });
     assert_eq!(
-        (refused.status, refused.header("retry-after")),
+        (rejected.status, rejected.header("retry-after")),
         (503, Some("1"))
     );
     drop(holder);
-    crate::running::eventually("the place is free again", || {
+    crate::running::eventually("the permit is free again", || {
         (collector.post(http, PATH, &[JSON], b"{}").status == 200).then_some(())
     });
 }
 
 #[test]
-fn when_the_memory_for_bodies_is_taken_the_client_is_told_to_come_back() {
-    let collector = Running::with(|limits| limits.in_flight_max = 1 << 20);
-    let http = collector.at.otlp_http;
+fn requests_beyond_the_memory_limit_are_rejected_as_retryable() {
+    let collector = RunningCollector::with(|limits| limits.max_in_flight_bytes = 1 << 20);
+    let http = collector.addresses.otlp_http;
     assert_eq!(
         collector
             .post(http, PATH, &[PROTOBUF], &request_protobuf(2 << 20))
@@ -268,7 +279,7 @@ fn when_the_memory_for_bodies_is_taken_the_client_is_told_to_come_back() {
             .status,
         503
     );
-    // What a refused request held is given back.
+    // A rejected request releases its memory.
     assert_eq!(
         collector
             .post(http, PATH, &[PROTOBUF], &request_protobuf(700_000))

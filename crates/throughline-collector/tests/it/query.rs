@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::running::{JSON, Running, TRACE, raw, request};
+use crate::running::{JSON, RunningCollector, TRACE, raw, request};
 
-/// Where two values differ, as paths with both sides.
+/// Collects the paths at which two values differ, with both sides.
 fn differences(path: &str, expected: &Value, actual: &Value, out: &mut Vec<String>) {
     match (expected, actual) {
         (Value::Object(expected), Value::Object(actual)) => {
@@ -47,9 +47,9 @@ pub(crate) fn assert_same(expected: &str, actual: &Value) {
     assert!(out.is_empty(), "{}", out.join("\n"));
 }
 
-/// A collector with the linked checkout in it, its second half sent first.
-pub(crate) fn with_checkout() -> Running {
-    let collector = Running::start();
+/// Starts a collector with the linked checkout, its second half sent first.
+pub(crate) fn with_checkout() -> RunningCollector {
+    let collector = RunningCollector::start();
     let mut request: Value =
         serde_json::from_str(include_str!("../fixtures/linked_checkout.otlp.json")).unwrap();
     let groups = request["resourceSpans"].as_array_mut().unwrap();
@@ -61,9 +61,9 @@ pub(crate) fn with_checkout() -> Running {
 }
 
 #[test]
-fn the_linked_checkout_is_shown_by_jaegers_rules_field_by_field() {
+fn the_linked_checkout_equals_jaegers_json_in_every_field() {
     let collector = with_checkout();
-    let trace = collector.ask(&format!("/api/traces/{TRACE}"));
+    let trace = collector.query(&format!("/api/traces/{TRACE}"));
     assert_same(
         include_str!("../fixtures/linked_checkout.jaeger.json"),
         &trace,
@@ -71,13 +71,13 @@ fn the_linked_checkout_is_shown_by_jaegers_rules_field_by_field() {
 }
 
 #[test]
-fn the_linked_checkout_comes_back_from_v3_as_it_was_sent() {
+fn v3_returns_the_linked_checkout_as_sent() {
     let collector = with_checkout();
-    let trace = collector.ask(&format!("/api/v3/traces/{TRACE}"));
+    let trace = collector.query(&format!("/api/v3/traces/{TRACE}"));
     let mut sent: Value =
         serde_json::from_str(include_str!("../fixtures/linked_checkout.otlp.json")).unwrap();
     let mut got = trace["result"].clone();
-    // Groups come in the order of their first span; what matters is what is in them.
+    // Groups come in the order of their first span, which does not matter here.
     for groups in [&mut sent["resourceSpans"], &mut got["resourceSpans"]] {
         groups
             .as_array_mut()
@@ -91,31 +91,36 @@ fn the_linked_checkout_comes_back_from_v3_as_it_was_sent() {
 fn services_operations_and_dependencies_are_listed() {
     let collector = with_checkout();
     let services = json!(["billing", "eshop", "kafka-consumer", "notification"]);
-    assert_eq!(collector.ask("/api/services")["data"], services);
+    assert_eq!(collector.query("/api/services")["data"], services);
     assert_eq!(
-        collector.ask("/api/v3/services"),
+        collector.query("/api/v3/services"),
         json!({ "services": services })
     );
-    let names = collector.ask("/api/services/eshop/operations");
+    let names = collector.query("/api/services/eshop/operations");
     assert_eq!(
         names,
-        json!({ "data": ["GET", "GET /checkout", "To_eshop-topic"], "total": 3, "limit": 0, "offset": 0, "errors": null })
+        json!({
+            "data": ["GET", "GET /checkout", "To_eshop-topic"],
+            "total": 3, "limit": 0, "offset": 0, "errors": null,
+        })
     );
-    let operations = collector.ask("/api/operations?service=eshop&spanKind=producer");
+    let operations = collector.query("/api/operations?service=eshop&spanKind=producer");
     assert_eq!(
         operations["data"],
         json!([{ "name": "To_eshop-topic", "spanKind": "producer" }])
     );
     for kind in ["spanKind", "span_kind"] {
-        let operations = collector.ask(&format!(
+        let operations = collector.query(&format!(
             "/api/v3/operations?service=billing&{kind}=internal"
         ));
         assert_eq!(
             operations,
-            json!({ "operations": [{ "name": "BankTransaction.transfer", "spanKind": "internal" }] })
+            json!({
+                "operations": [{ "name": "BankTransaction.transfer", "spanKind": "internal" }],
+            })
         );
     }
-    let dependencies = collector.ask("/api/dependencies?endTs=1700000060000&lookback=120000");
+    let dependencies = collector.query("/api/dependencies?endTs=1700000060000&lookback=120000");
     let edge =
         |parent: &str, child: &str| json!({ "parent": parent, "child": child, "callCount": 1 });
     assert_eq!(
@@ -126,11 +131,11 @@ fn services_operations_and_dependencies_are_listed() {
             edge("kafka-consumer", "notification")
         ])
     );
-    assert_eq!(collector.ask("/api/dependencies")["data"], json!([]));
+    assert_eq!(collector.query("/api/dependencies")["data"], json!([]));
 }
 
 #[test]
-fn search_takes_jaegers_parameters_and_the_service_is_optional() {
+fn search_accepts_jaegers_parameters_with_optional_service() {
     let collector = with_checkout();
     let start = "start=1699999990000000&end=1700000010000000";
     for (parameters, found) in [
@@ -148,17 +153,17 @@ fn search_takes_jaegers_parameters_and_the_service_is_optional() {
         ("&service=notification&maxDuration=10ms", 1),
         ("&limit=1&raw=true&prettyPrint=true&lookback=1h", 1),
     ] {
-        let answer = collector.ask(&format!("/api/traces?{start}{parameters}"));
+        let response = collector.query(&format!("/api/traces?{start}{parameters}"));
         assert_eq!(
-            answer["data"].as_array().unwrap().len(),
+            response["data"].as_array().unwrap().len(),
             found,
             "{parameters}"
         );
-        assert_eq!(answer["errors"], Value::Null);
+        assert_eq!(response["errors"], Value::Null);
     }
     // Without a start, Jaeger looks back two days.
-    assert_eq!(collector.ask("/api/traces?service=eshop")["total"], 0);
-    let by_id = collector.ask(&format!("/api/traces?traceID={TRACE}&traceID=1"));
+    assert_eq!(collector.query("/api/traces?service=eshop")["total"], 0);
+    let by_id = collector.query(&format!("/api/traces?traceID={TRACE}&traceID=1"));
     assert_eq!(by_id["total"], 1);
     assert_eq!(
         by_id["errors"],
@@ -167,7 +172,7 @@ fn search_takes_jaegers_parameters_and_the_service_is_optional() {
 }
 
 #[test]
-fn v3_takes_its_parameters_by_both_names() {
+fn v3_accepts_camel_case_and_snake_case_parameters() {
     let collector = with_checkout();
     let range =
         "query.startTimeMin=2023-11-14T22:13:00Z&query.startTimeMax=2023-11-14T22:14:00.5%2B00:00";
@@ -202,9 +207,9 @@ fn v3_takes_its_parameters_by_both_names() {
             200,
         ),
     ] {
-        let answer = collector.get(&format!("/api/v3/traces?{query}"));
-        assert_eq!(answer.status, found, "{query}: {}", answer.text());
-        let summaries = collector.ask(&format!("/api/v3/trace-summaries?{query}"));
+        let response = collector.get(&format!("/api/v3/traces?{query}"));
+        assert_eq!(response.status, found, "{query}: {}", response.text());
+        let summaries = collector.query(&format!("/api/v3/trace-summaries?{query}"));
         assert_eq!(
             summaries.get("summaries").is_some(),
             found == 200,
@@ -214,18 +219,22 @@ fn v3_takes_its_parameters_by_both_names() {
 }
 
 #[test]
-fn a_summary_has_what_a_list_shows() {
+fn v3_summaries_have_all_fields() {
     let collector = with_checkout();
     let range = "query.startTimeMin=2023-11-14T22:13:00Z&query.startTimeMax=2023-11-14T22:14:00Z";
-    let summaries = collector.ask(&format!("/api/v3/trace-summaries?{range}"));
+    let summaries = collector.query(&format!("/api/v3/trace-summaries?{range}"));
     assert_same(
         r#"{ "summaries": [{
-            "traceId": "0af7651916cd43dd8448eb211c80319c", "rootServiceName": "eshop", "rootOperationName": "GET /checkout",
-            "minStartTimeUnixNano": "1700000000000000000", "maxEndTimeUnixNano": "1700000002025000000",
+            "traceId": "0af7651916cd43dd8448eb211c80319c", "rootServiceName": "eshop",
+            "rootOperationName": "GET /checkout",
+            "minStartTimeUnixNano": "1700000000000000000",
+            "maxEndTimeUnixNano": "1700000002025000000",
             "spanCount": 7, "errorSpanCount": 1,
             "services": [
-                { "name": "billing", "spanCount": 2, "errorSpanCount": 1 }, { "name": "eshop", "spanCount": 3 },
-                { "name": "kafka-consumer", "spanCount": 1 }, { "name": "notification", "spanCount": 1 }
+                { "name": "billing", "spanCount": 2, "errorSpanCount": 1 },
+                { "name": "eshop", "spanCount": 3 },
+                { "name": "kafka-consumer", "spanCount": 1 },
+                { "name": "notification", "spanCount": 1 }
             ]
         }] }"#,
         &summaries,
@@ -233,8 +242,8 @@ fn a_summary_has_what_a_list_shows() {
 }
 
 #[test]
-fn questions_that_make_no_sense_are_told_in_each_apis_own_words() {
-    let collector = Running::start();
+fn invalid_queries_are_rejected_in_the_format_of_each_api() {
+    let collector = RunningCollector::start();
     for path in [
         "/api/traces/xyz",
         "/api/traces?limit=0",
@@ -247,13 +256,13 @@ fn questions_that_make_no_sense_are_told_in_each_apis_own_words() {
         "/api/operations?spanKind=x",
         "/api/dependencies?endTs=x",
     ] {
-        let answer = collector.get(path);
+        let response = collector.get(path);
         assert_eq!(
-            (answer.status, answer.header("content-type")),
+            (response.status, response.header("content-type")),
             (400, Some("application/json")),
             "{path}"
         );
-        let json = answer.json();
+        let json = response.json();
         assert_eq!(
             (&json["data"], &json["errors"][0]["code"]),
             (&Value::Null, &json!(400)),
@@ -268,9 +277,9 @@ fn questions_that_make_no_sense_are_told_in_each_apis_own_words() {
         "/api/v3/traces?query.startTimeMin=yesterday&query.startTimeMax=today".to_owned(),
         format!("/api/v3/trace-summaries?{range}&query.filter=%7B%7D"),
     ] {
-        let answer = collector.get(&path);
+        let response = collector.get(&path);
         assert_eq!(
-            (answer.status, &answer.json()["error"]["httpCode"]),
+            (response.status, &response.json()["error"]["httpCode"]),
             (400, &json!(400)),
             "{path}"
         );
@@ -278,32 +287,32 @@ fn questions_that_make_no_sense_are_told_in_each_apis_own_words() {
 }
 
 #[test]
-fn who_asks_from_the_first_year_to_the_last_is_given_everything() {
-    let collector = Running::start();
+fn v3_accepts_a_time_range_of_all_years() {
+    let collector = RunningCollector::start();
     collector.send(&request(TRACE, "00f067aa0ba902b7"));
     let range = "query.startTimeMin=0000-01-01T00:00:00Z&query.startTimeMax=9999-12-31T23:59:59Z";
     assert_eq!(
-        collector.ask(&format!("/api/v3/trace-summaries?{range}"))["summaries"][0]["traceId"],
+        collector.query(&format!("/api/v3/trace-summaries?{range}"))["summaries"][0]["traceId"],
         TRACE
     );
 }
 
 #[test]
-fn a_trace_that_is_not_there_is_404() {
-    let collector = Running::start();
-    let answer = collector.get("/api/traces/1");
+fn unknown_traces_are_answered_404() {
+    let collector = RunningCollector::start();
+    let response = collector.get("/api/traces/1");
     assert_eq!(
-        (answer.status, &answer.json()["errors"]),
+        (response.status, &response.json()["errors"]),
         (404, &json!([{ "code": 404, "msg": "trace not found" }]))
     );
-    let answer = collector.get("/api/v3/traces/1");
+    let response = collector.get("/api/v3/traces/1");
     let expected = json!({ "error": { "httpCode": 404, "message": "No traces found" } });
-    assert_eq!((answer.status, answer.json()), (404, expected));
+    assert_eq!((response.status, response.json()), (404, expected));
 }
 
 #[test]
-fn ids_are_found_in_every_spelling_and_grafanas_times_are_no_filter() {
-    let collector = Running::start();
+fn traces_are_found_by_every_spelling_of_their_id_at_any_time_range() {
+    let collector = RunningCollector::start();
     collector.send(&request(
         "0000000000000000463ac35c9f6413ad",
         "00f067aa0ba902b7",
@@ -325,21 +334,21 @@ fn ids_are_found_in_every_spelling_and_grafanas_times_are_no_filter() {
 }
 
 #[test]
-fn strangers_pages_can_read_nothing() {
+fn other_origins_cannot_read_responses() {
     let collector = with_checkout();
-    let ask = |extra: &str| {
+    let request = |extra: &str| {
         raw(
-            collector.at.query,
+            collector.addresses.query,
             format!("GET /api/services HTTP/1.1\r\nconnection: close\r\n{extra}\r\n\r\n")
                 .as_bytes(),
         )
     };
-    let foreign = ask("host: localhost\r\norigin: https://evil.example");
+    let foreign = request("host: localhost\r\norigin: https://evil.example");
     assert!(
         foreign.starts_with("HTTP/1.1 200 ") && !foreign.to_lowercase().contains("access-control"),
         "{foreign}"
     );
-    let rebound = ask("host: evil.example:16686");
+    let rebound = request("host: evil.example:16686");
     assert!(
         rebound.starts_with("HTTP/1.1 403 ") && !rebound.contains("eshop"),
         "{rebound}"
@@ -347,31 +356,31 @@ fn strangers_pages_can_read_nothing() {
 }
 
 #[test]
-fn pages_are_served_to_paths_of_pages_and_to_no_others() {
-    let collector = Running::start();
+fn the_page_is_served_for_page_paths_only() {
+    let collector = RunningCollector::start();
     for path in [
         "/",
         "/search?service=eshop",
         "/trace/0af7651916cd43dd8448eb211c80319c",
         "/compare/1/2",
     ] {
-        let answer = collector.get(path);
+        let response = collector.get(path);
         assert_eq!(
-            (answer.status, answer.header("content-type")),
+            (response.status, response.header("content-type")),
             (200, Some("text/html; charset=utf-8")),
             "{path}"
         );
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
         assert!(
-            answer
+            response
                 .header("content-security-policy")
                 .unwrap()
                 .contains("default-src 'self'")
         );
-        assert_eq!(answer.header("cache-control"), Some("no-cache"));
-        assert!(answer.text().contains("Throughline"));
+        assert_eq!(response.header("cache-control"), Some("no-cache"));
+        assert!(response.text().contains("Throughline"));
         assert!(
-            !answer.text().contains("=\"/"),
+            !response.text().contains("=\"/"),
             "addresses are relative, for proxies with a base path: {path}"
         );
     }
@@ -387,7 +396,7 @@ fn pages_are_served_to_paths_of_pages_and_to_no_others() {
     }
     assert_eq!(
         collector
-            .post(collector.at.query, "/", &[JSON], b"{}")
+            .post(collector.addresses.query, "/", &[JSON], b"{}")
             .status,
         405
     );

@@ -1,38 +1,38 @@
-//! A collector that runs for one test, and ways to talk to it.
+//! A collector that runs for one test, and clients for it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use throughline_collector::{Addresses, Collector, Config, Limits};
+use throughline_collector::{CollectorAddresses, CollectorLimits, CollectorServer, Config};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// A collector on free ports; ends with the test.
+/// A collector on free ports; it stops with the test.
 #[derive(Debug)]
-pub(crate) struct Running {
-    pub(crate) at: Addresses,
+pub(crate) struct RunningCollector {
+    pub(crate) addresses: CollectorAddresses,
     pub(crate) runtime: Runtime,
     stop: Option<oneshot::Sender<()>>,
     served: Option<JoinHandle<()>>,
 }
 
-/// An answer over HTTP.
+/// An HTTP response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
-impl Running {
+impl RunningCollector {
     pub(crate) fn start() -> Self {
         Self::with(|_| {})
     }
 
-    pub(crate) fn with(change: impl FnOnce(&mut Limits)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut CollectorLimits)) -> Self {
         let mut config = Config {
             otlp_grpc_port: 0,
             otlp_http_port: 0,
@@ -42,21 +42,21 @@ impl Running {
         };
         change(&mut config.limits);
         let runtime = Runtime::new().unwrap();
-        let collector = runtime.block_on(Collector::bind(config)).unwrap();
-        let at = collector.addresses();
+        let collector = runtime.block_on(CollectorServer::bind(config)).unwrap();
+        let addresses = collector.addresses();
         let (stop, stopped) = oneshot::channel();
         let served = runtime.spawn(collector.run(async {
             stopped.await.unwrap_or_default();
         }));
         Self {
-            at,
+            addresses,
             runtime,
             stop: Some(stop),
             served: Some(served),
         }
     }
 
-    /// Tells the collector to stop, and how long it took to.
+    /// Stops the collector and returns the time that took.
     pub(crate) fn stop(mut self) -> Duration {
         let begun = Instant::now();
         drop(self.stop.take());
@@ -66,30 +66,30 @@ impl Running {
         begun.elapsed()
     }
 
-    /// Sends spans in OTLP's JSON, all of which must be taken.
+    /// Sends spans in OTLP's JSON; all of them must be accepted.
     pub(crate) fn send(&self, request: &Value) {
-        let answer = self.post(
-            self.at.otlp_http,
+        let response = self.post(
+            self.addresses.otlp_http,
             "/v1/traces",
             &[JSON],
             request.to_string().as_bytes(),
         );
-        assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
+        assert_eq!((response.status, response.text().as_str()), (200, "{}"));
     }
 
-    /// A query answered with 200.
-    pub(crate) fn ask(&self, path: &str) -> Value {
-        let answer = self.get(path);
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        answer.json()
+    /// Sends a query that must be answered with 200.
+    pub(crate) fn query(&self, path: &str) -> Value {
+        let response = self.get(path);
+        assert_eq!(response.status, 200, "{path}: {}", response.text());
+        response.json()
     }
 
-    pub(crate) fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> HttpResponse {
         let response = agent()
-            .get(format!("http://{}{path}", self.at.query))
+            .get(format!("http://{}{path}", self.addresses.query))
             .call()
             .unwrap();
-        Answer::of(response)
+        HttpResponse::of(response)
     }
 
     pub(crate) fn post(
@@ -98,16 +98,16 @@ impl Running {
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Answer {
+    ) -> HttpResponse {
         let mut request = agent().post(format!("http://{to}{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Answer::of(request.send(body).unwrap())
+        HttpResponse::of(request.send(body).unwrap())
     }
 }
 
-impl Answer {
+impl HttpResponse {
     fn of(mut response: http::Response<ureq::Body>) -> Self {
         let body = response.body_mut().read_to_vec().unwrap();
         Self {
@@ -138,15 +138,15 @@ fn agent() -> ureq::Agent {
     config.build().new_agent()
 }
 
-/// Sends bytes as they are and reads until the other side closes, for at most ten seconds.
+/// Sends bytes and reads until the peer closes the connection, for at most ten seconds.
 pub(crate) fn raw(to: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = open(to, bytes);
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    String::from_utf8_lossy(&response).into_owned()
 }
 
-/// A connection on which these bytes have been sent.
+/// Opens a connection and sends bytes.
 pub(crate) fn open(to: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(to).unwrap();
     stream
@@ -156,29 +156,33 @@ pub(crate) fn open(to: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// Asks until the answer is there, for at most ten seconds.
-pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+/// Polls until there is a result, for at most ten seconds.
+pub(crate) fn eventually<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        if let Some(answer) = ask() {
-            return answer;
+        if let Some(result) = poll() {
+            return result;
         }
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
-/// A request with one span of this trace id and span id, both in hex.
+/// Returns a request with one span of this trace id and span id, both in hex.
 pub(crate) fn request(trace: &str, span: &str) -> Value {
-    let resource = serde_json::json!({ "attributes": [{ "key": "service.name", "value": { "stringValue": "eshop" } }] });
+    let resource = serde_json::json!({
+        "attributes": [{ "key": "service.name", "value": { "stringValue": "eshop" } }],
+    });
     let span = serde_json::json!({
         "traceId": trace, "spanId": span, "name": "GET /checkout", "kind": 2,
         "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000250000000",
     });
-    serde_json::json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "spans": [span] }] }] })
+    serde_json::json!({
+        "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "spans": [span] }] }],
+    })
 }
 
-/// The same in protobuf, with a name of this many bytes.
+/// Returns a request with one span in protobuf, with a span name of this length.
 pub(crate) fn request_protobuf(name: usize) -> Vec<u8> {
     use prost::Message as _;
     request_message(name).encode_to_vec()
@@ -205,7 +209,7 @@ pub(crate) fn request_message(
     opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest { resource_spans }
 }
 
-/// Compressed with gzip.
+/// Compresses with gzip.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();

@@ -1,13 +1,13 @@
-//! Our own API, as the page meets it.
+//! Our own API.
 
 use serde_json::{Value, json};
 
 use crate::query::{assert_same, with_checkout};
-use crate::running::{Running, TRACE, raw, request};
+use crate::running::{RunningCollector, TRACE, raw, request};
 
 const FAR: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-/// A span of one service in OTLP's JSON, with more fields laid over it.
+/// Returns a span of one service in OTLP's JSON, with further fields.
 fn span(service: &str, more: &Value) -> Value {
     let mut span = json!({
         "traceId": TRACE, "spanId": "0000000000000001", "name": "work", "kind": 1,
@@ -21,7 +21,7 @@ fn span(service: &str, more: &Value) -> Value {
     json!({ "resource": resource, "scopeSpans": [{ "spans": [span] }] })
 }
 
-fn send(collector: &Running, spans: &[Value]) {
+fn send(collector: &RunningCollector, spans: &[Value]) {
     collector.send(&json!({ "resourceSpans": spans }));
 }
 
@@ -29,7 +29,7 @@ fn text(key: &str, value: &str) -> Value {
     json!({ "key": key, "value": { "stringValue": value } })
 }
 
-/// `+` for blanks and percent signs for what a query string keeps for itself.
+/// Percent-encodes a text for a query string.
 fn encoded(text: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes()
@@ -44,9 +44,9 @@ fn encoded(text: &str) -> String {
 }
 
 #[test]
-fn a_summary_says_what_went_through_which_topic() {
+fn summaries_list_services_and_topics() {
     let collector = with_checkout();
-    let mut found = collector.ask("/api/throughline/search");
+    let mut found = collector.query("/api/throughline/search");
     assert!(
         found["live"]
             .as_str()
@@ -55,11 +55,14 @@ fn a_summary_says_what_went_through_which_topic() {
     found["live"] = Value::Null;
     assert_same(
         r#"{ "traces": [{
-            "trace_id": "0af7651916cd43dd8448eb211c80319c", "service": "eshop", "operation": "GET /checkout", "rooted": true,
+            "trace_id": "0af7651916cd43dd8448eb211c80319c", "service": "eshop",
+            "operation": "GET /checkout", "rooted": true,
             "start": 1700000000000000, "duration": 2025000, "spans": 7, "errors": 1,
             "services": [
-                { "name": "eshop", "spans": 3, "errors": 0 }, { "name": "billing", "spans": 2, "errors": 1 },
-                { "name": "kafka-consumer", "spans": 1, "errors": 0 }, { "name": "notification", "spans": 1, "errors": 0 }
+                { "name": "eshop", "spans": 3, "errors": 0 },
+                { "name": "billing", "spans": 2, "errors": 1 },
+                { "name": "kafka-consumer", "spans": 1, "errors": 0 },
+                { "name": "notification", "spans": 1, "errors": 0 }
             ],
             "topics": ["eshop-topic"], "open": 0, "woven": 0, "matched": []
         }], "next": null, "total": 1, "live": null }"#,
@@ -68,7 +71,7 @@ fn a_summary_says_what_went_through_which_topic() {
 }
 
 #[test]
-fn search_finds_by_every_field_and_by_the_query_line() {
+fn search_supports_every_parameter() {
     let collector = with_checkout();
     for (parameters, found) in [
         ("service=billing", 1),
@@ -87,14 +90,19 @@ fn search_finds_by_every_field_and_by_the_query_line() {
         ("end=1699999999999999", 0),
         ("service=&q=&topic=", 1),
     ] {
-        let answer = collector.ask(&format!("/api/throughline/search?{parameters}"));
+        let response = collector.query(&format!("/api/throughline/search?{parameters}"));
         assert_eq!(
-            answer["traces"].as_array().unwrap().len(),
+            response["traces"].as_array().unwrap().len(),
             found,
             "{parameters}"
         );
-        assert_eq!(answer["total"], found, "{parameters}");
+        assert_eq!(response["total"], found, "{parameters}");
     }
+}
+
+#[test]
+fn search_supports_the_query_line() {
+    let collector = with_checkout();
     for (query, found) in [
         ("partition=2 span.kind=consumer", 1),
         ("partition=2 span.kind=producer", 0),
@@ -122,35 +130,42 @@ fn search_finds_by_every_field_and_by_the_query_line() {
             1,
         ),
         (
-            "{ trace:duration > 2s && rootName = \"GET /checkout\" && event:name = \"order accepted\" }",
+            "{ trace:duration > 2s && rootName = \"GET /checkout\" \
+             && event:name = \"order accepted\" }",
             1,
         ),
         ("{ event.total = 12.5 }", 1),
         (
-            "{ link:traceID = \"4bf92f3577b34da6a3ce929d0e0e4736\" && link.messaging.kafka.offset = 41 }",
+            "{ link:traceID = \"4bf92f3577b34da6a3ce929d0e0e4736\" \
+             && link.messaging.kafka.offset = 41 }",
             1,
         ),
         ("{ kind = server } | count() = 3", 1),
         ("{ kind = server } | count() > 3", 0),
         ("{ .nothing != 1 } || { .nothing =~ \"x\" }", 0),
     ] {
-        let answer = collector.ask(&format!("/api/throughline/search?q={}", encoded(query)));
-        assert_eq!(answer["traces"].as_array().unwrap().len(), found, "{query}");
+        let response = collector.query(&format!("/api/throughline/search?q={}", encoded(query)));
+        assert_eq!(
+            response["traces"].as_array().unwrap().len(),
+            found,
+            "{query}"
+        );
     }
-    let matched = collector.ask("/api/throughline/search?service=billing&errors=true");
+    let matched = collector.query("/api/throughline/search?service=billing&errors=true");
     assert_eq!(matched["traces"][0]["matched"], json!(["0000000000000004"]));
 }
 
 #[test]
-fn pages_follow_each_other_in_every_order_without_a_gap() {
-    let collector = Running::start();
+fn pages_in_every_order_cover_all_traces() {
+    let collector = RunningCollector::start();
     for number in 1..=25u64 {
         let (start, end) = (
             1_700_000_000_000_000_000 + number,
             1_700_000_000_000_000_000 + number * 1000 % 7000,
         );
         let fields = json!({
-            "traceId": format!("{number:032x}"), "startTimeUnixNano": start.to_string(), "endTimeUnixNano": end.to_string(),
+            "traceId": format!("{number:032x}"),
+            "startTimeUnixNano": start.to_string(), "endTimeUnixNano": end.to_string(),
             "status": if number.is_multiple_of(3) { json!({ "code": 2 }) } else { json!({}) },
         });
         send(&collector, &[span("eshop", &fields)]);
@@ -165,7 +180,7 @@ fn pages_follow_each_other_in_every_order_without_a_gap() {
         let mut values = Vec::new();
         let mut cursor = String::new();
         loop {
-            let page = collector.ask(&format!(
+            let page = collector.query(&format!(
                 "/api/throughline/search?order={order}&limit=4&service=eshop&cursor={cursor}"
             ));
             for trace in page["traces"].as_array().unwrap() {
@@ -185,8 +200,8 @@ fn pages_follow_each_other_in_every_order_without_a_gap() {
 }
 
 #[test]
-fn what_makes_no_sense_is_told_with_its_parameter_and_its_place() {
-    let collector = Running::start();
+fn errors_name_the_parameter_and_the_position() {
+    let collector = RunningCollector::start();
     for (path, parameter, words) in [
         ("search?limit=0", json!("limit"), "from 1 to 1500"),
         ("search?start=now", json!("start"), "microseconds"),
@@ -194,7 +209,7 @@ fn what_makes_no_sense_is_told_with_its_parameter_and_its_place() {
         (
             "search?min_duration=2s&max_duration=1s",
             json!("max_duration"),
-            "exchange",
+            "swap",
         ),
         ("search?order=best", json!("order"), "newest, duration"),
         ("search?errors=maybe", json!("errors"), "true or false"),
@@ -202,16 +217,16 @@ fn what_makes_no_sense_is_told_with_its_parameter_and_its_place() {
         ("search?color=red", Value::Null, "expected one of"),
         ("complete?what=all", json!("what"), "keys, values"),
         ("complete?what=values", json!("key"), "key=http.route"),
-        ("traces/xyz", Value::Null, "no trace id"),
+        ("traces/xyz", Value::Null, "not a trace id"),
         ("traces/1?spans=0", json!("spans"), "from 1"),
         ("journey/1?hops=11", json!("hops"), "from 0 to 10"),
-        ("map?start=2&end=1", json!("end"), "exchange"),
+        ("map?start=2&end=1", json!("end"), "swap"),
         ("live?since=x", json!("since"), "leave it out"),
     ] {
-        let answer = collector.get(&format!("/api/throughline/{path}"));
-        let error = answer.json();
+        let response = collector.get(&format!("/api/throughline/{path}"));
+        let error = response.json();
         assert_eq!(
-            (answer.status, &error["status"], &error["parameter"]),
+            (response.status, &error["status"], &error["parameter"]),
             (400, &json!(400), &parameter),
             "{path}"
         );
@@ -220,20 +235,20 @@ fn what_makes_no_sense_is_told_with_its_parameter_and_its_place() {
             "{path}: {error}"
         );
     }
-    let mistake = collector
+    let error = collector
         .get(&format!(
             "/api/throughline/search?q={}",
             encoded("{ duration > 5 }")
         ))
         .json();
     assert_eq!(
-        (&mistake["parameter"], &mistake["position"]),
+        (&error["parameter"], &error["position"]),
         (&json!("q"), &json!(13))
     );
     for path in ["traces/1", "journey/1"] {
-        let answer = collector.get(&format!("/api/throughline/{path}"));
+        let response = collector.get(&format!("/api/throughline/{path}"));
         assert_eq!(
-            (answer.status, &answer.json()["status"]),
+            (response.status, &response.json()["status"]),
             (404, &json!(404)),
             "{path}"
         );
@@ -241,9 +256,9 @@ fn what_makes_no_sense_is_told_with_its_parameter_and_its_place() {
 }
 
 #[test]
-fn a_trace_in_columns_loses_nothing() {
+fn columns_hold_the_spans_and_their_attributes() {
     let collector = with_checkout();
-    let trace = collector.ask(&format!("/api/throughline/traces/{TRACE}"));
+    let trace = collector.query(&format!("/api/throughline/traces/{TRACE}"));
     let strings = trace["strings"].as_array().unwrap();
     let spans = &trace["spans"];
     let names: Vec<&str> = spans["name"]
@@ -290,6 +305,13 @@ fn a_trace_in_columns_loses_nothing() {
             json!(["digest", "x", "AQID"]),
         ]
     );
+}
+
+#[test]
+fn columns_hold_events_links_and_messages() {
+    let collector = with_checkout();
+    let trace = collector.query(&format!("/api/throughline/traces/{TRACE}"));
+    let strings = trace["strings"].as_array().unwrap();
     assert_eq!(
         (&trace["events"]["row"], &trace["events"]["time"]),
         (&json!([0]), &json!([10_000]))
@@ -318,7 +340,7 @@ fn a_trace_in_columns_loses_nothing() {
         (&json!([-1, 4]), &json!([null, 1_698_500]))
     );
     assert_eq!(strings[number(&messages["topic"][1])], "eshop-topic");
-    let first = collector.ask(&format!("/api/throughline/traces/{TRACE}?spans=5"));
+    let first = collector.query(&format!("/api/throughline/traces/{TRACE}?spans=5"));
     assert_eq!(
         (
             &first["omitted"],
@@ -332,7 +354,7 @@ fn number(value: &Value) -> usize {
     usize::try_from(value.as_u64().unwrap()).unwrap()
 }
 
-/// An attribute's name, type and value.
+/// Returns an attribute's name, type and value.
 fn pair(trace: &Value, at: usize) -> Value {
     let pairs = &trace["pairs"];
     let kind = pairs["kind"].as_str().unwrap().chars().nth(at).unwrap();
@@ -344,8 +366,8 @@ fn pair(trace: &Value, at: usize) -> Value {
 }
 
 #[test]
-fn evidence_and_missing_parents_are_columns() {
-    let collector = Running::start();
+fn evidence_and_missing_parents_have_columns() {
+    let collector = RunningCollector::start();
     let evidence = |name: &str| text("throughline.parent.evidence", name);
     let confidence =
         json!({ "key": "throughline.parent.confidence", "value": { "doubleValue": 0.75 } });
@@ -355,15 +377,21 @@ fn evidence_and_missing_parents_are_columns() {
             span("a", &json!({ "attributes": [evidence("open")] })),
             span(
                 "b",
-                &json!({ "spanId": "0000000000000002", "parentSpanId": "0000000000000001", "attributes": [evidence("sole"), confidence] }),
+                &json!({
+                    "spanId": "0000000000000002", "parentSpanId": "0000000000000001",
+                    "attributes": [evidence("sole"), confidence],
+                }),
             ),
             span(
                 "c",
-                &json!({ "spanId": "0000000000000003", "parentSpanId": "00000000000000ff", "attributes": [evidence("header")] }),
+                &json!({
+                    "spanId": "0000000000000003", "parentSpanId": "00000000000000ff",
+                    "attributes": [evidence("header")],
+                }),
             ),
         ],
     );
-    let trace = collector.ask(&format!("/api/throughline/traces/{TRACE}"));
+    let trace = collector.query(&format!("/api/throughline/traces/{TRACE}"));
     let column = &trace["evidence"];
     assert_eq!(column["inferred"], json!([false, true, false]));
     assert_eq!(column["confidence"], json!([null, 0.75, null]));
@@ -371,7 +399,7 @@ fn evidence_and_missing_parents_are_columns() {
         trace["missing_parents"],
         json!({ "row": [2], "id": ["00000000000000ff"] })
     );
-    let summary = &collector.ask("/api/throughline/search")["traces"][0];
+    let summary = &collector.query("/api/throughline/search")["traces"][0];
     assert_eq!(
         (&summary["open"], &summary["woven"], &summary["rooted"]),
         (&json!(1), &json!(1), &json!(true))
@@ -379,13 +407,16 @@ fn evidence_and_missing_parents_are_columns() {
 }
 
 #[test]
-fn a_journey_follows_links_out_and_back_and_says_what_is_missing() {
+fn a_journey_follows_links_both_ways_and_lists_missing_traces() {
     let collector = with_checkout();
-    let late = json!({ "traceId": format!("{:032x}", 7), "kind": 5, "links": [{ "traceId": TRACE, "spanId": "0000000000000005",
+    let late = json!({ "traceId": format!("{:032x}", 7), "kind": 5, "links": [{
+        "traceId": TRACE, "spanId": "0000000000000005",
         "attributes": [text("messaging.destination.name", "eshop-topic")] }] });
-    let later = json!({ "traceId": format!("{:032x}", 8), "links": [{ "traceId": format!("{:032x}", 7), "spanId": "0000000000000001" }] });
+    let later = json!({ "traceId": format!("{:032x}", 8), "links": [{
+        "traceId": format!("{:032x}", 7), "spanId": "0000000000000001",
+    }] });
     send(&collector, &[span("audit", &late), span("mail", &later)]);
-    let journey = collector.ask(&format!("/api/throughline/journey/{TRACE}"));
+    let journey = collector.query(&format!("/api/throughline/journey/{TRACE}"));
     let hops: Vec<Value> = journey["traces"]
         .as_array()
         .unwrap()
@@ -419,7 +450,7 @@ fn a_journey_follows_links_out_and_back_and_says_what_is_missing() {
         (&Value::Null, &json!(41), &json!(2))
     );
     // The back link of the back link, from the far end.
-    let back = collector.ask(&format!("/api/throughline/journey/{:032x}?hops=1", 8));
+    let back = collector.query(&format!("/api/throughline/journey/{:032x}?hops=1", 8));
     assert_eq!(
         (back["traces"].as_array().unwrap().len(), &back["more"]),
         (2, &json!(true))
@@ -427,10 +458,11 @@ fn a_journey_follows_links_out_and_back_and_says_what_is_missing() {
 }
 
 #[test]
-fn the_time_in_the_topic_is_between_the_spans_and_only_without_a_sender_what_the_receiver_says() {
-    let collector = Running::start();
-    // The record's timestamp was 9 ms before its delivery: it lay with its sender at first.
-    let told = json!({ "key": "throughline.kafka.queue_time", "value": { "doubleValue": 0.009 } });
+fn queue_time_is_measured_between_spans_or_read_from_the_receiver_without_a_sender() {
+    let collector = RunningCollector::start();
+    // The record's timestamp is 9 ms before its delivery: its sender held it back at first.
+    let recorded =
+        json!({ "key": "throughline.kafka.queue_time", "value": { "doubleValue": 0.009 } });
     let receipt = |id: &str, sender: &str, start: u64| {
         let (start, end) = (
             (1_700_000_000_000_000_000 + start).to_string(),
@@ -439,8 +471,9 @@ fn the_time_in_the_topic_is_between_the_spans_and_only_without_a_sender_what_the
         span(
             "mailer",
             &json!({
-                "spanId": id, "parentSpanId": sender, "kind": 5, "startTimeUnixNano": start, "endTimeUnixNano": end,
-                "attributes": [text("messaging.destination.name", "orders"), told],
+                "spanId": id, "parentSpanId": sender, "kind": 5,
+                "startTimeUnixNano": start, "endTimeUnixNano": end,
+                "attributes": [text("messaging.destination.name", "orders"), recorded],
             }),
         )
     };
@@ -457,10 +490,10 @@ fn the_time_in_the_topic_is_between_the_spans_and_only_without_a_sender_what_the
             receipt("0000000000000004", "00000000000000ff", 4_000_000),
         ],
     );
-    let trace = collector.ask(&format!("/api/throughline/traces/{TRACE}"));
+    let trace = collector.query(&format!("/api/throughline/traces/{TRACE}"));
     // Before the acknowledgement; two milliseconds after it; of an unknown sender.
     assert_eq!(trace["messages"]["queue"], json!([null, 0, 2_000, 9_000]));
-    let map = collector.ask("/api/throughline/map?start=1700000000000000&end=1700000010000000");
+    let map = collector.query("/api/throughline/map?start=1700000000000000&end=1700000010000000");
     let edges = map["edges"].as_array().unwrap();
     let receive = edges.iter().find(|edge| edge["kind"] == "receive").unwrap();
     let queue = receive["queue_p50"].as_f64().unwrap();
@@ -468,9 +501,9 @@ fn the_time_in_the_topic_is_between_the_spans_and_only_without_a_sender_what_the
 }
 
 #[test]
-fn the_map_goes_through_topics_and_draws_no_false_edge() {
+fn the_map_routes_messages_through_topics_without_false_edges() {
     let collector = with_checkout();
-    let map = collector.ask("/api/throughline/map?start=1700000000000000&end=1700000010000000");
+    let map = collector.query("/api/throughline/map?start=1700000000000000&end=1700000010000000");
     let edges: Vec<Value> = map["edges"]
         .as_array()
         .unwrap()
@@ -498,15 +531,15 @@ fn the_map_goes_through_topics_and_draws_no_false_edge() {
         json!([{ "name": "eshop-topic", "sent": 1, "received": 1 }])
     );
     assert_eq!((&map["spans"], &map["more"]), (&json!(7), &json!(false)));
-    assert_eq!(collector.ask("/api/throughline/map")["spans"], 0);
+    assert_eq!(collector.query("/api/throughline/map")["spans"], 0);
 }
 
 #[test]
-fn completion_comes_from_the_data() {
+fn completions_come_from_stored_spans() {
     let collector = with_checkout();
     let texts = |query: &str| {
-        let answer = collector.ask(&format!("/api/throughline/complete?{query}"));
-        answer["items"]
+        let response = collector.query(&format!("/api/throughline/complete?{query}"));
+        response["items"]
             .as_array()
             .unwrap()
             .iter()
@@ -533,7 +566,7 @@ fn completion_comes_from_the_data() {
     ] {
         assert!(keys.iter().any(|own| own == key), "{key}: {keys:?}");
     }
-    let few = collector.ask("/api/throughline/complete?what=keys&limit=2");
+    let few = collector.query("/api/throughline/complete?what=keys&limit=2");
     assert_eq!(
         (few["items"].as_array().unwrap().len(), &few["more"]),
         (2, &json!(true))
@@ -541,56 +574,57 @@ fn completion_comes_from_the_data() {
 }
 
 #[test]
-fn live_tells_what_came_since_and_does_not_know_another_collectors_counting() {
+fn live_reports_changes_since_a_cursor_and_rejects_other_epochs() {
     let collector = with_checkout();
-    let live = collector.ask("/api/throughline/search")["live"]
+    let live = collector.query("/api/throughline/search")["live"]
         .as_str()
         .unwrap()
         .to_owned();
-    let since = |cursor: &str| collector.ask(&format!("/api/throughline/live?since={cursor}"));
+    let since = |cursor: &str| collector.query(&format!("/api/throughline/live?since={cursor}"));
     let nothing = since(&live);
     assert_eq!(
         (&nothing["changed"], &nothing["more"], &nothing["traces"]),
         (&json!([]), &json!(false), &json!(1))
     );
     collector.send(&request(FAR, "00f067aa0ba902b7"));
-    let news = since(&live);
+    let changed = since(&live);
     assert_eq!(
-        (&news["changed"], &news["more"], &news["spans"]),
+        (&changed["changed"], &changed["more"], &changed["spans"]),
         (&json!([FAR]), &json!(false), &json!(8))
     );
     assert_eq!(
-        since(news["cursor"].as_str().unwrap())["changed"],
+        since(changed["cursor"].as_str().unwrap())["changed"],
         json!([])
     );
     assert_eq!(since("1.1")["more"], true);
-    let first = collector.ask("/api/throughline/live");
+    let first = collector.query("/api/throughline/live");
     assert_eq!(
         (&first["cursor"], &first["changed"], &first["more"]),
-        (&news["cursor"], &json!([]), &json!(false))
+        (&changed["cursor"], &json!([]), &json!(false))
     );
 }
 
 #[test]
-fn answers_are_compressed_for_who_accepts_it() {
+fn responses_are_compressed_for_clients_that_accept_gzip() {
     let collector = with_checkout();
-    let ask = |accept: &str| {
+    let request = |accept: &str| {
         let head = format!(
-            "GET /api/throughline/traces/{TRACE} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{accept}\r\n\r\n"
+            "GET /api/throughline/traces/{TRACE} HTTP/1.1\r\nhost: localhost\r\n\
+             connection: close\r\n{accept}\r\n\r\n"
         );
-        raw(collector.at.query, head.as_bytes()).to_lowercase()
+        raw(collector.addresses.query, head.as_bytes()).to_lowercase()
     };
-    assert!(ask("accept-encoding: br, gzip").contains("content-encoding: gzip"));
-    assert!(!ask("accept-encoding: gzip;q=0").contains("content-encoding"));
-    assert!(!ask("accept: */*").contains("content-encoding"));
+    assert!(request("accept-encoding: br, gzip").contains("content-encoding: gzip"));
+    assert!(!request("accept-encoding: gzip;q=0").contains("content-encoding"));
+    assert!(!request("accept: */*").contains("content-encoding"));
     let plain = collector.get(&format!("/api/throughline/traces/{TRACE}"));
     assert_eq!(plain.json()["trace_id"], TRACE);
 }
 
 #[test]
-fn the_description_is_served() {
-    let collector = Running::start();
-    let description = collector.ask("/api/throughline/openapi.json");
+fn the_openapi_description_is_served() {
+    let collector = RunningCollector::start();
+    let description = collector.query("/api/throughline/openapi.json");
     assert!(
         description["paths"]["/api/throughline/search"]["get"]["parameters"]
             .as_array()

@@ -2,28 +2,31 @@
 
 use serde_json::json;
 
-use crate::running::{GZIP, JSON, Running, gzip};
+use crate::running::{GZIP, JSON, RunningCollector, gzip};
 
 const PATH: &str = "/api/v2/spans";
 
 #[test]
-fn spans_are_kept_and_found_by_64_bit_id_in_both_lengths() {
-    let collector = Running::start();
-    let spans = json!([{ "traceId": "463ac35c9f6413ad", "id": "a2fb4a1d1a96d312", "kind": "PRODUCER", "name": "send",
-        "timestamp": 1_700_000_000_000_000_u64, "duration": 1500, "localEndpoint": { "serviceName": "eshop" } }]);
-    let answer = collector.post(
-        collector.at.zipkin,
+fn spans_are_stored_and_found_by_64_bit_ids_in_both_lengths() {
+    let collector = RunningCollector::start();
+    let spans = json!([{
+        "traceId": "463ac35c9f6413ad", "id": "a2fb4a1d1a96d312", "kind": "PRODUCER",
+        "name": "send", "timestamp": 1_700_000_000_000_000_u64, "duration": 1500,
+        "localEndpoint": { "serviceName": "eshop" },
+    }]);
+    let response = collector.post(
+        collector.addresses.zipkin,
         PATH,
         &[JSON, GZIP],
         &gzip(spans.to_string().as_bytes()),
     );
-    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert_eq!(response.status, 202, "{}", response.text());
     for id in [
         "463ac35c9f6413ad",
         "0000000000000000463ac35c9f6413ad",
         "RjrDXJ9kE60=",
     ] {
-        let trace = collector.ask(&format!("/api/traces/{id}"));
+        let trace = collector.query(&format!("/api/traces/{id}"));
         let span = &trace["data"][0]["spans"][0];
         assert_eq!(span["traceID"], "0000000000000000463ac35c9f6413ad");
         assert_eq!(
@@ -38,13 +41,15 @@ fn spans_are_kept_and_found_by_64_bit_id_in_both_lengths() {
 }
 
 #[test]
-fn the_children_of_a_shared_span_hang_below_the_half_of_their_service_in_whatever_order_they_come()
-{
-    let collector = Running::start();
+fn children_of_a_shared_span_move_below_the_half_of_their_service_in_any_order_of_arrival() {
+    let collector = RunningCollector::start();
     let span = |service: &str, id: &str, parent: Option<&str>, kind: Option<&str>, shared: bool| {
-        json!([{ "traceId": "5af7183fb1d4cf5f", "id": id, "parentId": parent, "kind": kind, "shared": shared,
-            "name": format!("{service} {id}"), "timestamp": 1_700_000_000_000_000_u64, "duration": 10,
-            "localEndpoint": { "serviceName": service } }])
+        json!([{
+            "traceId": "5af7183fb1d4cf5f", "id": id, "parentId": parent, "kind": kind,
+            "shared": shared, "name": format!("{service} {id}"),
+            "timestamp": 1_700_000_000_000_000_u64, "duration": 10,
+            "localEndpoint": { "serviceName": service },
+        }])
     };
     for spans in [
         span(
@@ -73,12 +78,12 @@ fn the_children_of_a_shared_span_hang_below_the_half_of_their_service_in_whateve
         let body = spans.to_string();
         assert_eq!(
             collector
-                .post(collector.at.zipkin, PATH, &[JSON], body.as_bytes())
+                .post(collector.addresses.zipkin, PATH, &[JSON], body.as_bytes())
                 .status,
             202
         );
     }
-    let trace = collector.ask("/api/traces/5af7183fb1d4cf5f");
+    let trace = collector.query("/api/traces/5af7183fb1d4cf5f");
     let spans = trace["data"][0]["spans"].as_array().unwrap();
     assert_eq!(spans.len(), 4);
     let id = |name: &str| {
@@ -110,9 +115,9 @@ fn the_children_of_a_shared_span_hang_below_the_half_of_their_service_in_whateve
 }
 
 #[test]
-fn what_is_not_json_of_spans_is_turned_away() {
-    let collector = Running::with(|limits| limits.body_max = 1 << 20);
-    let zipkin = collector.at.zipkin;
+fn other_content_than_a_list_of_spans_is_rejected() {
+    let collector = RunningCollector::with(|limits| limits.max_body_bytes = 1 << 20);
+    let zipkin = collector.addresses.zipkin;
     assert_eq!(
         collector
             .post(

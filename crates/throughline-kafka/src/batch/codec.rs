@@ -1,22 +1,36 @@
-//! The compression of a batch's records: which, and through one door that is capped.
+//! The compression of a batch's records. All decompression is limited in size.
 //!
-//! What is inflated grows with what really comes out, never by what the input says of itself, and ends at a limit: a
-//! small input that inflates without end is refused after that many bytes. What is compressed again is what Kafka's Java
-//! clients read: gzip members, xerial or raw snappy as it came, lz4 frames of independent 64 KiB blocks, zstd frames.
+//! Output buffers grow with the bytes that are really decompressed, not with the sizes that the
+//! input states, and stop at the limit: a small input that would expand without end is rejected
+//! after that many bytes. Compressed output is what Kafka's Java clients can read: gzip members,
+//! snappy raw or framed as it arrived, lz4 frames of independent 64 KiB blocks, zstd frames.
 
+mod capped;
 mod gzip;
 mod lz4;
 mod snappy;
 #[cfg(feature = "compression-zstd")]
 mod zstd;
 
-use std::io::Read;
+use std::fmt;
 
 pub use snappy::SnappyFraming;
 
+use self::gzip::GzipCodec;
+use self::lz4::Lz4Codec;
+use self::snappy::SnappyCodec;
+#[cfg(feature = "compression-zstd")]
+use self::zstd::ZstdCodec;
 use super::BatchError;
 
-/// How the records of a batch are compressed.
+/// The bits of a batch's attributes that hold the codec.
+const CODEC_MASK: i16 = 0x07;
+
+/// The codec number of zstd, for builds without it.
+#[cfg(not(feature = "compression-zstd"))]
+const ZSTD: u8 = 4;
+
+/// The compression of a batch's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompressionCodec {
     None,
@@ -24,24 +38,24 @@ pub enum CompressionCodec {
     Snappy,
     Lz4,
     Zstd,
-    /// A number without a meaning yet.
+    /// A number that the format does not define.
     Unknown(u8),
 }
 
-/// Compressors and decompressors that are used again from batch to batch.
+/// Compressors and decompressors, reused from batch to batch.
 #[derive(Default)]
 pub struct CodecPool {
-    gzip: gzip::Gzip,
-    snappy: snappy::Blocks,
-    lz4: lz4::Lz4,
+    gzip: GzipCodec,
+    snappy: SnappyCodec,
+    lz4: Lz4Codec,
     #[cfg(feature = "compression-zstd")]
-    zstd: zstd::Zstd,
+    zstd: ZstdCodec,
 }
 
 // === impl CompressionCodec ===
 
 impl CompressionCodec {
-    pub(super) fn of(attributes: i16) -> Self {
+    pub(super) fn from_attributes(attributes: i16) -> Self {
         match Self::number(attributes) {
             0 => Self::None,
             1 => Self::Gzip,
@@ -53,17 +67,18 @@ impl CompressionCodec {
     }
 
     pub(super) fn number(attributes: i16) -> u8 {
-        u8::try_from(attributes & 0x07).unwrap_or(0)
+        u8::try_from(attributes & CODEC_MASK).unwrap_or(0)
     }
 }
 
 // === impl CodecPool ===
 
 impl CodecPool {
-    /// Inflates `bytes` into `out`, which is emptied first. Tells how snappy was framed, to be compressed again the same.
+    /// Decompresses `bytes` into `out`, which is cleared first. Returns the snappy framing, which
+    /// [`CodecPool::compress`] needs to produce the same form.
     ///
     /// # Errors
-    /// When it is not well-formed, when there would be more than `max` bytes, or when the codec is not known.
+    /// When the input is damaged, the output would exceed `max` bytes, or the codec is unknown.
     pub fn decompress(
         &mut self,
         codec: CompressionCodec,
@@ -77,22 +92,23 @@ impl CodecPool {
                 return Err(BatchError::InflatedTooLarge { max });
             }
             CompressionCodec::None => out.extend_from_slice(bytes),
-            CompressionCodec::Gzip => gzip::inflate(bytes, max, out)?,
-            CompressionCodec::Snappy => return self.snappy.inflate(bytes, max, out),
-            CompressionCodec::Lz4 => lz4::inflate(bytes, max, out)?,
+            CompressionCodec::Gzip => gzip::decompress(bytes, max, out)?,
+            // Only snappy has two forms; the other codecs ignore the returned framing.
+            CompressionCodec::Snappy => return self.snappy.decompress(bytes, max, out),
+            CompressionCodec::Lz4 => lz4::decompress(bytes, max, out)?,
             #[cfg(feature = "compression-zstd")]
-            CompressionCodec::Zstd => self.zstd.inflate(bytes, max, out)?,
+            CompressionCodec::Zstd => self.zstd.decompress(bytes, max, out)?,
             #[cfg(not(feature = "compression-zstd"))]
-            CompressionCodec::Zstd => return Err(BatchError::UnknownCodec(4)),
+            CompressionCodec::Zstd => return Err(BatchError::UnknownCodec(ZSTD)),
             CompressionCodec::Unknown(codec) => return Err(BatchError::UnknownCodec(codec)),
         }
         Ok(SnappyFraming::Raw)
     }
 
-    /// Compresses `bytes` behind what is in `out`.
+    /// Compresses `bytes` and appends them to `out`.
     ///
     /// # Errors
-    /// When the codec is not known, or its library gives up.
+    /// When the codec is unknown or its library fails.
     pub fn compress(
         &mut self,
         codec: CompressionCodec,
@@ -105,18 +121,18 @@ impl CodecPool {
                 out.extend_from_slice(bytes);
                 Ok(())
             }
-            CompressionCodec::Gzip => self.gzip.deflate(bytes, out),
-            CompressionCodec::Snappy => self.snappy.deflate(snappy, bytes, out),
-            CompressionCodec::Lz4 => self.lz4.deflate(bytes, out),
+            CompressionCodec::Gzip => self.gzip.compress(bytes, out),
+            CompressionCodec::Snappy => self.snappy.compress(snappy, bytes, out),
+            CompressionCodec::Lz4 => self.lz4.compress(bytes, out),
             #[cfg(feature = "compression-zstd")]
-            CompressionCodec::Zstd => self.zstd.deflate(bytes, out),
+            CompressionCodec::Zstd => self.zstd.compress(bytes, out),
             #[cfg(not(feature = "compression-zstd"))]
-            CompressionCodec::Zstd => Err(BatchError::UnknownCodec(4)),
+            CompressionCodec::Zstd => Err(BatchError::UnknownCodec(ZSTD)),
             CompressionCodec::Unknown(codec) => Err(BatchError::UnknownCodec(codec)),
         }
     }
 
-    /// Gives back memory above so many bytes of each buffer.
+    /// Releases the memory of each buffer beyond `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         #[cfg(feature = "compression-zstd")]
         self.zstd.shrink_to(bytes);
@@ -125,21 +141,8 @@ impl CodecPool {
     }
 }
 
-impl std::fmt::Debug for CodecPool {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for CodecPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CodecPool").finish_non_exhaustive()
-    }
-}
-
-/// Reads all of `from`, but no more than `max` bytes: the one door for everything that inflates as a stream.
-fn read_capped(from: impl Read, max: usize, out: &mut Vec<u8>) -> Result<(), BatchError> {
-    let one_more = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    from.take(one_more)
-        .read_to_end(out)
-        .map_err(|_| BatchError::CorruptCompression)?;
-    if out.len() > max {
-        Err(BatchError::InflatedTooLarge { max })
-    } else {
-        Ok(())
     }
 }

@@ -1,116 +1,82 @@
-//! RecordIter written anew with more headers, and both checksums, the old one's and the new one's, on the way.
-
-use crc_fast::{CrcAlgorithm, Digest};
+//! Copies records and adds headers to the selected ones.
 
 use super::{BatchError, HeaderWriter, Record, RecordIter};
 use crate::wire::Error;
 
-/// How much is written between two steps of a checksum: what was just copied is still in the cache, and starting a step
-/// costs little beside it.
-const STEP: usize = 32 * 1024;
+/// The number of bytes between two calls of the progress callback. A checksum step over 32 KiB
+/// finds its bytes still in the cache, and its fixed cost is small in comparison.
+const PROGRESS_STEP_BYTES: usize = 32 * 1024;
 
-/// A checksum that follows a growing buffer.
-pub(super) struct Running {
-    digest: Digest,
-    done: usize,
-}
-
-/// How far a buffer may grow, and what is to be said when that is not enough.
+/// The maximum size of an output buffer, and the error when it does not suffice.
 #[derive(Clone, Copy)]
-pub(super) struct Bound {
+pub(super) struct SizeBound {
     pub(super) end: usize,
-    pub(super) reason: BatchError,
+    pub(super) error: BatchError,
 }
 
-/// Writes `records` behind `out`, each with the headers that `choose` gives it, and tells `watch` how far it has come:
-/// (bytes read, bytes in `out`). Gives the number of records that got some; when none did, nothing is written.
+/// Appends `records` to `out`, each with the headers that `select` adds, and reports the progress
+/// to `on_progress` as (bytes read, output). Returns the number of records that got headers; if
+/// there is none, nothing is written.
 ///
 /// # Errors
-/// When a record is malformed, or `out` would be longer than the bound.
+/// When a record is malformed, or `out` would exceed the bound.
 pub(super) fn splice(
     mut records: RecordIter<'_>,
-    headers: &mut HeaderWriter,
-    bound: Bound,
+    writer: &mut HeaderWriter,
+    bound: SizeBound,
     out: &mut Vec<u8>,
-    choose: &mut impl FnMut(&Record<'_>, &mut HeaderWriter),
-    mut watch: impl FnMut(usize, &[u8]),
+    select: &mut impl FnMut(&Record<'_>, &mut HeaderWriter),
+    mut on_progress: impl FnMut(usize, &[u8]),
 ) -> Result<u32, BatchError> {
-    std::mem::swap(&mut headers.out, out);
-    let changed = splice_lent(&mut records, headers, bound, choose, &mut watch);
-    std::mem::swap(&mut headers.out, out);
+    // The writer owns the output while it writes, so that `select` needs one argument only.
+    std::mem::swap(&mut writer.out, out);
+    let changed = splice_records(&mut records, writer, bound, select, &mut on_progress);
+    std::mem::swap(&mut writer.out, out);
     if changed.is_ok() && !records.remaining_bytes().is_empty() {
         return Err(BatchError::MalformedRecords(Error {
-            at: records.at(),
+            at: records.position(),
             expected: "no bytes behind the last record",
         }));
     }
     changed
 }
 
-/// As above, to the output that is lent to `headers`.
+/// Does the work of [`splice`] with the output owned by `writer`.
 #[inline]
-fn splice_lent(
+fn splice_records(
     records: &mut RecordIter<'_>,
-    headers: &mut HeaderWriter,
-    bound: Bound,
-    choose: &mut impl FnMut(&Record<'_>, &mut HeaderWriter),
-    watch: &mut impl FnMut(usize, &[u8]),
+    writer: &mut HeaderWriter,
+    bound: SizeBound,
+    select: &mut impl FnMut(&Record<'_>, &mut HeaderWriter),
+    on_progress: &mut impl FnMut(usize, &[u8]),
 ) -> Result<u32, BatchError> {
     let mut changed = 0;
-    let (all, mut watched) = (records.remaining_bytes(), headers.out.len());
+    let (all, mut reported) = (records.remaining_bytes(), writer.out.len());
     for record in records {
         let record = record.map_err(BatchError::MalformedRecords)?;
-        // Nothing is written before the first record that gets headers: a batch in which none does is only read.
+        // Before the first record with new headers nothing is copied: a batch in which no record is
+        // selected is only read.
         if changed == 0 {
-            headers.open_alone();
+            writer.begin_lazy();
         } else {
-            headers.open(&record);
+            writer.begin_record(&record);
         }
-        choose(&record, headers);
-        if !headers.is_empty() {
+        select(&record, writer);
+        if !writer.is_empty() {
             if changed == 0 {
-                headers.catch_up(all, &record);
+                writer.backfill(all, &record);
             }
             changed += 1;
-            headers.close(&record).map_err(|_| bound.reason)?;
+            writer.finish_record(&record).map_err(|_| bound.error)?;
         }
-        let length = headers.out.len();
+        let length = writer.out.len();
         if length > bound.end {
-            return Err(bound.reason);
+            return Err(bound.error);
         }
-        if length - watched >= STEP {
-            watch(record.at + record.bytes.len(), &headers.out);
-            watched = length;
+        if length - reported >= PROGRESS_STEP_BYTES {
+            on_progress(record.position + record.bytes.len(), &writer.out);
+            reported = length;
         }
     }
     Ok(changed)
-}
-
-// === impl Running ===
-
-impl Running {
-    /// Covers what lies from `start` on.
-    pub(super) fn new(start: usize) -> Self {
-        Self {
-            digest: Digest::new(CrcAlgorithm::Crc32Iscsi),
-            done: start,
-        }
-    }
-
-    /// Takes in `bytes` up to `end`, from where it left off.
-    pub(super) fn advance(&mut self, bytes: &[u8], end: usize) {
-        if let Some(new) = bytes.get(self.done..end) {
-            self.digest.update(new);
-            self.done = end;
-        }
-    }
-
-    /// The checksum so far.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a checksum of 32 bits in a wider number"
-    )]
-    pub(super) fn value(&self) -> u32 {
-        self.digest.finalize() as u32
-    }
 }

@@ -1,140 +1,123 @@
-//! Borders of frames in a stream of bytes that comes in any pieces.
+//! Splits a stream of bytes that arrives in chunks of any size into frames.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::LENGTH_PREFIX_BYTES;
-use crate::api::ApiKey;
-use crate::types::CorrelationId;
+use super::direction::{FrameDirection, FrameHeader, FramingError};
+
+/// The memory reserved at once for a collected frame: a batch of the usual maximum size and the
+/// fields around it.
+const MAX_RESERVED_BYTES: usize = 1024 * 1024 + 16 * 1024;
 
 /// Finds the frames in one direction of a connection.
 ///
-/// Give it bytes with [`Framer::next`] until it asks for more. After an [`FrameEvent::Header`] say with [`Framer::collect`]
-/// that the frame is wanted in one piece; otherwise it passes. Every byte that goes in comes out, once and in order, in
-/// [`FrameEvent::Passthrough`] and [`FrameEvent::Frame`]: whoever writes these on has passed the stream on.
+/// Call [`Framer::next`] with input until it returns [`None`]. After a [`FrameEvent::Header`], call
+/// [`Framer::collect`] to receive the frame in one piece; otherwise it passes through. Every input
+/// byte is returned exactly once and in order, in a [`FrameEvent::Passthrough`] or a
+/// [`FrameEvent::Frame`]: writing these forwards the stream.
 ///
 /// ```text
-///             head complete            next()              all of it out
-///   Between -----------------> FrameHeader -----------> Passing -----------------> Between
-///      |                         | collect()                                   ^
-///      | no frame, or opaque()   +-----------> Collecting ---------------------+
-///      v                                          frame complete
-///   Opaque: all that comes passes
+///                header complete           next()              all of it returned
+///   AtBoundary -----------------> Header ----------> Passing -------------------> AtBoundary
+///      |                            | collect()                                      ^
+///      | no frame, or set_opaque()  +--------------> Collecting ---------------------+
+///      v                                               frame complete
+///   Opaque: all bytes pass through
 /// ```
 #[derive(Debug)]
 pub struct Framer {
-    direction: Direction,
+    direction: FrameDirection,
     state: State,
-    tokens: Tokens,
-    /// What has come of a head or of a collected frame and has not gone out.
-    held: BytesMut,
+    sasl: SaslState,
+    /// Input that has not been returned: a part of a header or of a collected frame.
+    buffer: BytesMut,
 }
 
-/// What [`Framer::next`] found.
+/// An event of [`Framer::next`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FrameEvent {
     /// A frame begins.
     Header(FrameHeader),
-    /// A SASL token begins, which has a length and no header. It passes.
+    /// A SASL token begins, which has a length but no header. It passes through.
     SaslToken,
-    /// Bytes to be written on as they are.
+    /// Bytes to forward unmodified.
     Passthrough(Bytes),
-    /// A frame that was collected, with its length in front.
+    /// A collected frame, its length included.
     Frame(Bytes),
-    /// What came is no frame, so all that follows passes; told once.
+    /// The stream has no frames, so all following bytes pass through. Returned at most once.
     FramingFailed(FramingError),
 }
 
-/// Whose a frame is, as soon as it can be seen.
+/// Whether the next frame is a SASL token without a header (SaslHandshake version 0).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FrameHeader {
-    Request {
-        size: usize,
-        api_key: ApiKey,
-        version: i16,
-        correlation_id: CorrelationId,
-    },
-    Response {
-        size: usize,
-        correlation_id: CorrelationId,
-    },
-}
-
-/// Why a stream cannot be followed any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FramingError {
-    /// TLS: a client's handshake with a port that expects none, or the alert of a broker that expects one.
-    #[error("the stream begins with TLS")]
-    Tls,
-    /// A length that no frame has.
-    #[error("{0} cannot be the length of a frame")]
-    InvalidLength(i32),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Requests,
-    Responses,
-}
-
-/// Whether frames are SASL tokens, which have no header (after SaslHandshake version 0).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tokens {
-    None,
-    /// The next frame is one.
-    Next,
-    /// It is one unless it begins with 0, as all keys of requests do, and no mechanism's token but PLAIN's first.
-    Perhaps,
+enum SaslState {
+    /// It is not.
+    NoToken,
+    /// It is.
+    Token,
+    /// It is, unless its first byte is 0. The API key of a request begins with 0; of the SASL
+    /// mechanisms only the first token of PLAIN does, and that is expected as [`SaslState::Token`].
+    TokenOrRequest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing has come yet.
-    Beginning,
-    Between,
-    /// The head has been told; the frame has so many bytes with its length.
-    Head(usize),
-    /// So many bytes of the frame have not gone out.
+    /// No input yet.
+    Start,
+    AtBoundary,
+    /// The header of a frame of this size, its length included, has been returned.
+    Header(usize),
+    /// This many bytes of the frame are outstanding.
     Passing(usize),
+    /// A frame of this size is being collected.
     Collecting(usize),
     Opaque,
+}
+
+/// The kind of the frame at the start of the input.
+enum FrameKind {
+    /// A SASL token of this size, its length included.
+    SaslToken(usize),
+    Message,
 }
 
 // === impl Framer ===
 
 impl Framer {
-    /// For what clients send.
+    /// Creates a framer for the requests of a client.
     #[must_use]
     pub fn requests() -> Self {
-        Self::new(Direction::Requests)
+        Self::new(FrameDirection::Requests)
     }
 
-    /// For what brokers answer.
+    /// Creates a framer for the responses of a broker.
     #[must_use]
     pub fn responses() -> Self {
-        Self::new(Direction::Responses)
+        Self::new(FrameDirection::Responses)
     }
 
-    fn new(direction: Direction) -> Self {
+    fn new(direction: FrameDirection) -> Self {
         Self {
             direction,
-            state: State::Beginning,
-            tokens: Tokens::None,
-            held: BytesMut::new(),
+            state: State::Start,
+            sasl: SaslState::NoToken,
+            buffer: BytesMut::new(),
         }
     }
 
-    /// Takes what it needs from the front of `input`. [`None`] when all of that has been taken and more is needed.
+    /// Consumes the start of `input` and returns the next event; [`None`] when all input has been
+    /// consumed and more is needed.
     pub fn next(&mut self, input: &mut Bytes) -> Option<FrameEvent> {
         match self.state {
-            State::Beginning | State::Between => self.look(input),
-            State::Head(size) => {
+            State::Start | State::AtBoundary => self.next_header(input),
+            State::Header(size) => {
                 self.state = State::Passing(size);
-                self.pass(size, input)
+                self.pass_through(size, input)
             }
-            State::Passing(left) => self.pass(left, input),
-            State::Collecting(size) => self.gather(size, input),
-            State::Opaque if !self.held.is_empty() => {
-                Some(FrameEvent::Passthrough(self.held.split().freeze()))
+            State::Passing(remaining) => self.pass_through(remaining, input),
+            State::Collecting(size) => self.collect_frame(size, input),
+            State::Opaque if !self.buffer.is_empty() => {
+                Some(FrameEvent::Passthrough(self.buffer.split().freeze()))
             }
             State::Opaque => {
                 (!input.is_empty()).then(|| FrameEvent::Passthrough(input.split_to(input.len())))
@@ -142,120 +125,123 @@ impl Framer {
         }
     }
 
-    /// Has the frame whose head was told last come in one piece, if it is no longer than `max` bytes with its length.
-    /// False, and it passes, when it is longer, or when it has begun to pass.
+    /// Requests the frame of the last header in one piece. Returns false, and the frame passes
+    /// through, when it exceeds `max` bytes with its length, or has already begun to pass.
     pub fn collect(&mut self, max: usize) -> bool {
         match self.state {
-            State::Head(size) if size <= max => {
+            State::Header(size) if size <= max => {
                 self.state = State::Collecting(size);
                 true
             }
-            State::Beginning
-            | State::Between
-            | State::Head(_)
+            State::Start
+            | State::AtBoundary
+            | State::Header(_)
             | State::Passing(_)
             | State::Collecting(_)
             | State::Opaque => false,
         }
     }
 
-    /// The next frame is a SASL token; in requests so are those behind it, until a request comes.
+    /// Expects a SASL token as the next frame; of requests also after it, until the next request.
     pub const fn expect_sasl_token(&mut self) {
-        self.tokens = Tokens::Next;
+        self.sasl = SaslState::Token;
     }
 
-    /// No token comes after all.
+    /// Expects no SASL token any more.
     pub const fn cancel_sasl_token(&mut self) {
-        self.tokens = Tokens::None;
+        self.sasl = SaslState::NoToken;
     }
 
-    /// From here on there are no frames. What is held passes.
+    /// Passes through the buffered and all following bytes.
     pub const fn set_opaque(&mut self) {
         self.state = State::Opaque;
     }
 
-    /// Whether there are no frames any more.
-    #[must_use]
-    pub const fn is_opaque(&self) -> bool {
-        matches!(self.state, State::Opaque)
-    }
-
-    /// Whether all that came in were whole frames, and all of them have gone out.
+    /// Returns whether the input so far consists of complete frames that have all been returned.
     #[must_use]
     pub fn is_at_frame_boundary(&self) -> bool {
-        matches!(self.state, State::Beginning | State::Between) && self.held.is_empty()
+        matches!(self.state, State::Start | State::AtBoundary) && self.buffer.is_empty()
     }
 
-    /// Bytes taken in and not given out: of a head, or of a frame that is collected.
+    /// Returns the number of bytes that have been consumed but not returned.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
-        self.held.len()
+        self.buffer.len()
     }
 
-    /// Looks for a head at a border.
-    fn look(&mut self, input: &mut Bytes) -> Option<FrameEvent> {
-        let wanted = self.wanted(input);
-        if self.held.is_empty()
-            && self.state == State::Beginning
-            && input.first() == Some(&self.direction.tls())
-        {
-            self.set_opaque();
-            return Some(FrameEvent::FramingFailed(FramingError::Tls));
+    /// Returns the header of the next frame, or the start of a SASL token.
+    fn next_header(&mut self, input: &mut Bytes) -> Option<FrameEvent> {
+        if self.is_tls(input) {
+            return Some(self.fail(FramingError::Tls));
         }
-        if !self.held.is_empty() || input.len() < wanted {
-            // At most a head's bytes are ever copied here; a length that is no good is told as soon as it is there.
-            let missing = wanted.saturating_sub(self.held.len()).min(input.len());
-            self.held.extend_from_slice(&input.split_to(missing));
+        let needed = self.needed_bytes(input);
+        if !self.buffer.is_empty() || input.len() < needed {
+            // Copies at most a header. An invalid length is reported as soon as it is complete, so
+            // the buffer never waits for a frame that cannot come.
+            let missing = needed.saturating_sub(self.buffer.len()).min(input.len());
+            self.buffer.extend_from_slice(&input.split_to(missing));
         }
-        let front = if self.held.is_empty() {
+        let start = if self.buffer.is_empty() {
             input.as_ref()
         } else {
-            self.held.as_ref()
+            self.buffer.as_ref()
         };
-        if self.tokens != Tokens::None {
-            match read_token(front, self.tokens) {
-                Ok(None) => return None,
-                Ok(Some(Some(size))) => {
-                    self.state = State::Head(size);
-                    self.tokens = if self.direction == Direction::Requests {
-                        Tokens::Perhaps
-                    } else {
-                        Tokens::None
-                    };
-                    return Some(FrameEvent::SaslToken);
+        if self.sasl != SaslState::NoToken {
+            return match frame_kind(start, self.sasl) {
+                Ok(None) => None,
+                Ok(Some(FrameKind::SaslToken(size))) => {
+                    self.begin_sasl_token(size);
+                    Some(FrameEvent::SaslToken)
                 }
-                Ok(Some(None)) => {
-                    self.tokens = Tokens::None;
-                    return self.look(input);
+                Ok(Some(FrameKind::Message)) => {
+                    // The client has finished authenticating; the frame is read again as a request.
+                    self.sasl = SaslState::NoToken;
+                    self.next_header(input)
                 }
-                Err(loss) => {
-                    self.set_opaque();
-                    return Some(FrameEvent::FramingFailed(loss));
-                }
-            }
+                Err(error) => Some(self.fail(error)),
+            };
         }
-        match self.direction.read(front) {
+        match self.direction.parse_header(start) {
             Ok(None) => None,
-            Ok(Some(head)) => {
-                self.state = State::Head(head.size());
-                Some(FrameEvent::Header(head))
+            Ok(Some(header)) => {
+                self.state = State::Header(header.size());
+                Some(FrameEvent::Header(header))
             }
-            Err(loss) => {
-                self.set_opaque();
-                Some(FrameEvent::FramingFailed(loss))
-            }
+            Err(error) => Some(self.fail(error)),
         }
     }
 
-    /// How much of a frame must be there before it can be said what it is.
-    fn wanted(&self, input: &Bytes) -> usize {
-        match self.tokens {
-            Tokens::None => self.direction.head(),
-            Tokens::Next => LENGTH_PREFIX_BYTES,
-            Tokens::Perhaps => {
-                // An empty token is all of a frame; of any other the first byte tells.
+    fn is_tls(&self, input: &Bytes) -> bool {
+        self.state == State::Start
+            && self.buffer.is_empty()
+            && input.first() == Some(&self.direction.tls_content_type())
+    }
+
+    fn fail(&mut self, error: FramingError) -> FrameEvent {
+        self.set_opaque();
+        FrameEvent::FramingFailed(error)
+    }
+
+    fn begin_sasl_token(&mut self, size: usize) {
+        self.state = State::Header(size);
+        // A client may send more tokens before its first request; a broker answers each with one,
+        // which the session expects by itself.
+        self.sasl = if self.direction == FrameDirection::Requests {
+            SaslState::TokenOrRequest
+        } else {
+            SaslState::NoToken
+        };
+    }
+
+    /// Returns the number of bytes that determine the kind and the header of the next frame.
+    fn needed_bytes(&self, input: &Bytes) -> usize {
+        match self.sasl {
+            SaslState::NoToken => self.direction.header_size(),
+            SaslState::Token => LENGTH_PREFIX_BYTES,
+            SaslState::TokenOrRequest => {
+                // An empty token has no first byte to wait for.
                 let is_empty = self
-                    .held
+                    .buffer
                     .iter()
                     .chain(input.iter())
                     .take(LENGTH_PREFIX_BYTES)
@@ -269,128 +255,55 @@ impl Framer {
         }
     }
 
-    fn pass(&mut self, left: usize, input: &mut Bytes) -> Option<FrameEvent> {
-        let piece = if self.held.is_empty() {
-            input.split_to(left.min(input.len()))
+    fn pass_through(&mut self, remaining: usize, input: &mut Bytes) -> Option<FrameEvent> {
+        // The buffer holds the header at most, which is never longer than the frame.
+        let piece = if self.buffer.is_empty() {
+            input.split_to(remaining.min(input.len()))
         } else {
-            self.held.split().freeze()
+            self.buffer.split().freeze()
         };
-        let left = left.saturating_sub(piece.len());
-        self.state = if left == 0 {
-            State::Between
+        let remaining = remaining.saturating_sub(piece.len());
+        self.state = if remaining == 0 {
+            State::AtBoundary
         } else {
-            State::Passing(left)
+            State::Passing(remaining)
         };
         (!piece.is_empty()).then_some(FrameEvent::Passthrough(piece))
     }
 
-    fn gather(&mut self, size: usize, input: &mut Bytes) -> Option<FrameEvent> {
-        if self.held.is_empty() && input.len() >= size {
-            self.state = State::Between;
+    fn collect_frame(&mut self, size: usize, input: &mut Bytes) -> Option<FrameEvent> {
+        // A frame that is complete in the input is shared, not copied.
+        if self.buffer.is_empty() && input.len() >= size {
+            self.state = State::AtBoundary;
             return Some(FrameEvent::Frame(input.split_to(size)));
         }
-        let missing = size.saturating_sub(self.held.len());
-        // Room for all of a frame of the usual length at once; for a longer one as its bytes come, whatever it claims.
-        self.held.reserve(missing.min(ROOM));
-        self.held
+        let missing = size.saturating_sub(self.buffer.len());
+        // A frame of the usual size gets its memory at once. A larger one grows as its bytes
+        // arrive: its length alone must not allocate.
+        self.buffer.reserve(missing.min(MAX_RESERVED_BYTES));
+        self.buffer
             .extend_from_slice(&input.split_to(missing.min(input.len())));
-        if self.held.len() < size {
+        if self.buffer.len() < size {
             return None;
         }
-        self.state = State::Between;
-        Some(FrameEvent::Frame(self.held.split().freeze()))
+        self.state = State::AtBoundary;
+        Some(FrameEvent::Frame(self.buffer.split().freeze()))
     }
 }
 
-// === impl FrameHeader ===
-
-impl FrameHeader {
-    /// Bytes of the frame, with its length.
-    #[must_use]
-    pub const fn size(&self) -> usize {
-        match self {
-            Self::Request { size, .. } | Self::Response { size, .. } => *size,
-        }
-    }
-
-    /// The number that pairs it.
-    #[must_use]
-    pub const fn correlation_id(&self) -> CorrelationId {
-        match self {
-            Self::Request { correlation_id, .. } | Self::Response { correlation_id, .. } => {
-                *correlation_id
-            }
-        }
-    }
-}
-
-// === impl Direction ===
-
-impl Direction {
-    /// Bytes that must be there before it can be said whose the frame is.
-    const fn head(self) -> usize {
-        match self {
-            Self::Requests => LENGTH_PREFIX_BYTES + 8,
-            Self::Responses => LENGTH_PREFIX_BYTES + 4,
-        }
-    }
-
-    /// The content type of the TLS record that one who speaks TLS sends first: a handshake, or an alert where it is answered
-    /// with none. As a frame's first byte either would mean 352 MB or more.
-    const fn tls(self) -> u8 {
-        match self {
-            Self::Requests => 0x16,
-            Self::Responses => 0x15,
-        }
-    }
-
-    /// Reads the head at the front, when enough is there.
-    fn read(self, mut front: &[u8]) -> Result<Option<FrameHeader>, FramingError> {
-        if front.len() < LENGTH_PREFIX_BYTES {
-            return Ok(None);
-        }
-        let length = front.get_i32();
-        let shortest = self.head() - LENGTH_PREFIX_BYTES;
-        let size = usize::try_from(length)
-            .ok()
-            .filter(|size| *size >= shortest)
-            .ok_or(FramingError::InvalidLength(length))?
-            + LENGTH_PREFIX_BYTES;
-        if front.len() < shortest {
-            return Ok(None);
-        }
-        Ok(Some(match self {
-            Self::Requests => FrameHeader::Request {
-                size,
-                api_key: ApiKey(front.get_i16()),
-                version: front.get_i16(),
-                correlation_id: CorrelationId(front.get_i32()),
-            },
-            Self::Responses => FrameHeader::Response {
-                size,
-                correlation_id: CorrelationId(front.get_i32()),
-            },
-        }))
-    }
-}
-
-/// Whether the frame at the front is a token, and of how many bytes with its length, when enough is there.
-#[expect(
-    clippy::option_option,
-    reason = "the outer one: more is needed; the inner one: it is no token"
-)]
-fn read_token(mut front: &[u8], tokens: Tokens) -> Result<Option<Option<usize>>, FramingError> {
-    if front.len() < LENGTH_PREFIX_BYTES {
+/// Returns the kind of the frame at the start of `input`; [`None`] when more bytes are needed.
+fn frame_kind(mut input: &[u8], sasl: SaslState) -> Result<Option<FrameKind>, FramingError> {
+    if input.len() < LENGTH_PREFIX_BYTES {
         return Ok(None);
     }
-    let length = front.get_i32();
+    let length = input.get_i32();
     let size = usize::try_from(length).map_err(|_| FramingError::InvalidLength(length))?
         + LENGTH_PREFIX_BYTES;
-    if tokens == Tokens::Next || length == 0 {
-        return Ok(Some(Some(size)));
+    if sasl == SaslState::Token || length == 0 {
+        return Ok(Some(FrameKind::SaslToken(size)));
     }
-    Ok(front.first().map(|first| (*first != 0).then_some(size)))
+    Ok(input.first().map(|first| match first {
+        0 => FrameKind::Message,
+        _ => FrameKind::SaslToken(size),
+    }))
 }
-
-/// How much room is made at once for a frame that is collected: a batch of the usual largest size, and what is around it.
-const ROOM: usize = 1024 * 1024 + 16 * 1024;

@@ -1,69 +1,71 @@
-//! Addresses of brokers, in every response that tells a client where to connect, and how they are changed there.
+//! Rewrites the broker addresses in every response that contains some.
 
-use super::endpoint::{BrokerEndpoint, NodeEndpoints};
-use super::{ApiMessage, BodySplice, ParseOutcome, cluster, fetch, produce, share};
+use super::cluster::{DescribeClusterResponse, FindCoordinatorResponse, MetadataResponse};
+use super::endpoint::{NodeEndpoint, NodeEndpoints};
+use super::fetch::FetchResponse;
+use super::produce::ProduceResponse;
+use super::share::{ShareAcknowledgeResponse, ShareFetchResponse};
+use super::{ApiMessage, BodySplice, ParseOutcome};
 use crate::api::ApiKey;
 use crate::wire::Error;
 
-/// Changes the addresses in the body of a response. `map` gives a broker's new host and port; [`None`] leaves it. An
-/// endpoint without a host, which brokers send with an error, is not asked about. Gives the number of changes.
+/// Replaces the addresses in the body of a response and returns the number of replacements. `map`
+/// returns the new host and port of a broker, or [`None`] to keep the address. It is not called for
+/// an endpoint without a host, which brokers send along with an error.
 ///
 /// # Errors
-/// When the body is not well-formed, or the splice has changes behind the addresses already.
+/// When the body is not well-formed, or `splice` has an edit after the first address.
 pub fn rewrite<H: AsRef<str>>(
     api: ApiKey,
     version: i16,
     body: &[u8],
     splice: &mut BodySplice,
-    mut map: impl FnMut(&BrokerEndpoint<'_>) -> Option<(H, i32)>,
+    map: impl FnMut(&NodeEndpoint<'_>) -> Option<(H, i32)>,
 ) -> Result<ParseOutcome<u32>, Error> {
-    let mut rewriting = Rewriting {
+    let mut rewriter = AddressRewriter {
         splice,
-        map: &mut map,
+        map,
         count: 0,
     };
-    let opened = match api {
-        ApiKey::METADATA => cluster::MetadataResponse::parse(body, version)?
-            .map(|response| rewriting.all(response.brokers.iter().map(|broker| broker.endpoint))),
-        ApiKey::FIND_COORDINATOR => {
-            cluster::FindCoordinatorResponse::parse(body, version)?.map(|response| {
-                rewriting.all(
-                    response
-                        .coordinators()
-                        .map(|coordinator| coordinator.endpoint),
-                )
+    let outcome = match api {
+        ApiKey::METADATA => MetadataResponse::parse(body, version)?.map(|response| {
+            rewriter.rewrite_all(response.brokers.iter().map(|broker| broker.endpoint))
+        }),
+        ApiKey::FIND_COORDINATOR => FindCoordinatorResponse::parse(body, version)?
+            .map(|response| rewriter.rewrite_all(response.coordinators())),
+        ApiKey::DESCRIBE_CLUSTER => {
+            DescribeClusterResponse::parse(body, version)?.map(|response| {
+                rewriter.rewrite_all(response.brokers.iter().map(|broker| broker.endpoint))
             })
         }
-        ApiKey::DESCRIBE_CLUSTER => cluster::DescribeClusterResponse::parse(body, version)?
-            .map(|response| rewriting.all(response.brokers.iter().map(|broker| broker.endpoint))),
-        ApiKey::PRODUCE => produce::ProduceResponse::parse(body, version)?
-            .map(|response| rewriting.tagged(&response.node_endpoints)),
-        ApiKey::FETCH => fetch::FetchResponse::parse(body, version)?
-            .map(|response| rewriting.tagged(&response.node_endpoints)),
-        ApiKey::SHARE_FETCH => share::ShareFetchResponse::parse(body, version)?
-            .map(|response| rewriting.tagged(&response.node_endpoints)),
-        ApiKey::SHARE_ACKNOWLEDGE => share::ShareAcknowledgeResponse::parse(body, version)?
-            .map(|response| rewriting.tagged(&response.node_endpoints)),
+        ApiKey::PRODUCE => ProduceResponse::parse(body, version)?
+            .map(|response| rewriter.rewrite_nodes(&response.node_endpoints)),
+        ApiKey::FETCH => FetchResponse::parse(body, version)?
+            .map(|response| rewriter.rewrite_nodes(&response.node_endpoints)),
+        ApiKey::SHARE_FETCH => ShareFetchResponse::parse(body, version)?
+            .map(|response| rewriter.rewrite_nodes(&response.node_endpoints)),
+        ApiKey::SHARE_ACKNOWLEDGE => ShareAcknowledgeResponse::parse(body, version)?
+            .map(|response| rewriter.rewrite_nodes(&response.node_endpoints)),
         _ => ParseOutcome::UnsupportedVersion,
     };
-    match opened {
-        ParseOutcome::Parsed(done) => done.map(|()| ParseOutcome::Parsed(rewriting.count)),
+    match outcome {
+        ParseOutcome::Parsed(done) => done.map(|()| ParseOutcome::Parsed(rewriter.count)),
         ParseOutcome::UnsupportedVersion => Ok(ParseOutcome::UnsupportedVersion),
     }
 }
 
-struct Rewriting<'s, M> {
+struct AddressRewriter<'s, M> {
     splice: &'s mut BodySplice,
-    map: &'s mut M,
+    map: M,
     count: u32,
 }
 
-// === impl Rewriting ===
+// === impl AddressRewriter ===
 
-impl<H: AsRef<str>, M: FnMut(&BrokerEndpoint<'_>) -> Option<(H, i32)>> Rewriting<'_, M> {
-    fn all<'a>(
+impl<H: AsRef<str>, M: FnMut(&NodeEndpoint<'_>) -> Option<(H, i32)>> AddressRewriter<'_, M> {
+    fn rewrite_all<'a>(
         &mut self,
-        endpoints: impl Iterator<Item = BrokerEndpoint<'a>>,
+        endpoints: impl Iterator<Item = NodeEndpoint<'a>>,
     ) -> Result<(), Error> {
         for endpoint in endpoints.filter(|endpoint| !endpoint.host.bytes().is_empty()) {
             let Some((host, port)) = (self.map)(&endpoint) else {
@@ -75,17 +77,18 @@ impl<H: AsRef<str>, M: FnMut(&BrokerEndpoint<'_>) -> Option<(H, i32)>> Rewriting
             };
             self.splice.replace_field(&endpoint.host, write)?;
             self.splice
-                .replace(endpoint.port_at(), &port.to_be_bytes())?;
+                .replace(endpoint.port_range(), &port.to_be_bytes())?;
             self.count += 1;
         }
         Ok(())
     }
 
-    fn tagged(&mut self, endpoints: &NodeEndpoints<'_>) -> Result<(), Error> {
+    fn rewrite_nodes(&mut self, endpoints: &NodeEndpoints<'_>) -> Result<(), Error> {
         let before = self.count;
-        self.all(endpoints.iter())?;
-        match &endpoints.tag {
-            Some(tag) if self.count > before => self.splice.resize_tag(tag),
+        self.rewrite_all(endpoints.iter())?;
+        match endpoints.tag() {
+            // A tagged field states its size, which a longer or shorter host changes.
+            Some(tag) if self.count > before => self.splice.resize_tagged_field(tag),
             _ => Ok(()),
         }
     }

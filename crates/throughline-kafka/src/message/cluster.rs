@@ -1,7 +1,8 @@
-//! Who is in the cluster: Metadata, FindCoordinator, DescribeCluster.
+//! Metadata, FindCoordinator and DescribeCluster: the brokers, coordinators and topics of a
+//! cluster.
 
 use super::ApiMessage;
-use super::endpoint::BrokerEndpoint;
+use super::endpoint::NodeEndpoint;
 use crate::api::ApiKey;
 use crate::types::TopicId;
 use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
@@ -17,36 +18,33 @@ pub struct MetadataResponse<'a> {
 /// `MetadataResponseBroker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetadataBroker<'a> {
-    pub endpoint: BrokerEndpoint<'a>,
+    pub endpoint: NodeEndpoint<'a>,
 }
 
-/// `MetadataResponseTopic`: a topic's name and its id, which is another one when the topic is made anew.
+/// `MetadataResponseTopic`: the name and the id of a topic.
 #[derive(Debug, Clone, Copy)]
 pub struct MetadataTopic<'a> {
     pub error_code: i16,
-    /// Null when it was asked for by an id that the broker does not know.
+    /// Null when the request had an id that the broker does not know.
     pub name: Option<WireField<'a>>,
-    /// Zero before version 10.
+    /// [`TopicId::ZERO`] before version 10.
     pub topic_id: TopicId,
-    pub partition_count: u32,
 }
+
+/// `MetadataResponsePartition`, which is skipped.
+struct MetadataPartition;
 
 /// `FindCoordinatorResponse`.
 #[derive(Debug, Clone, Copy)]
 pub struct FindCoordinatorResponse<'a> {
-    /// The only one, before version 4.
-    sole: Option<Coordinator<'a>>,
-    coordinators: WireArray<'a, Coordinator<'a>>,
+    /// The only coordinator, before version 4.
+    single: Option<NodeEndpoint<'a>>,
+    coordinators: WireArray<'a, CoordinatorEndpoint<'a>>,
 }
 
 /// `Coordinator`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Coordinator<'a> {
-    /// The group or transactional id; not told before version 4.
-    pub key: Option<WireField<'a>>,
-    pub endpoint: BrokerEndpoint<'a>,
-    pub error_code: i16,
-}
+#[derive(Debug, Clone, Copy)]
+struct CoordinatorEndpoint<'a>(NodeEndpoint<'a>);
 
 /// `DescribeClusterResponse`.
 #[derive(Debug, Clone, Copy)]
@@ -58,36 +56,14 @@ pub struct DescribeClusterResponse<'a> {
 /// `DescribeClusterBroker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DescribeClusterBroker<'a> {
-    pub endpoint: BrokerEndpoint<'a>,
+    pub endpoint: NodeEndpoint<'a>,
 }
 
-/// `MetadataResponsePartition`, stepped over.
-struct MetadataPartition;
-
-// === impl ApiMessage ===
+// === impl MetadataResponse ===
 
 impl<'a> ApiMessage<'a> for MetadataResponse<'a> {
     const API: ApiKey = ApiKey::METADATA;
 }
-
-impl<'a> ApiMessage<'a> for FindCoordinatorResponse<'a> {
-    const API: ApiKey = ApiKey::FIND_COORDINATOR;
-}
-
-impl<'a> ApiMessage<'a> for DescribeClusterResponse<'a> {
-    const API: ApiKey = ApiKey::DESCRIBE_CLUSTER;
-}
-
-// === impl FindCoordinatorResponse ===
-
-impl<'a> FindCoordinatorResponse<'a> {
-    /// The coordinators, one before version 4.
-    pub fn coordinators(&self) -> impl Iterator<Item = Coordinator<'a>> + use<'a> {
-        self.sole.into_iter().chain(self.coordinators)
-    }
-}
-
-// === impl Decode ===
 
 impl<'a> Decode<'a> for MetadataResponse<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
@@ -106,6 +82,7 @@ impl<'a> Decode<'a> for MetadataResponse<'a> {
             reader.i32()?;
         }
         let topics = reader.array()?;
+        // KIP-700 moved it to DescribeCluster.
         if (8..=10).contains(&reader.version()) {
             // cluster_authorized_operations
             reader.i32()?;
@@ -125,7 +102,7 @@ impl<'a> Decode<'a> for MetadataResponse<'a> {
 
 impl<'a> Decode<'a> for MetadataBroker<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let endpoint = BrokerEndpoint::decode(reader)?;
+        let endpoint = NodeEndpoint::decode(reader)?;
         if reader.version() >= 1 {
             // rack
             reader.nullable_string()?;
@@ -147,7 +124,7 @@ impl<'a> Decode<'a> for MetadataTopic<'a> {
             // is_internal
             reader.bool()?;
         }
-        let partition_count = reader.array::<MetadataPartition>()?.len();
+        reader.array::<MetadataPartition>()?;
         if reader.version() >= 8 {
             // topic_authorized_operations
             reader.i32()?;
@@ -157,7 +134,6 @@ impl<'a> Decode<'a> for MetadataTopic<'a> {
             error_code,
             name,
             topic_id,
-            partition_count,
         })
     }
 }
@@ -184,48 +160,67 @@ impl<'a> Decode<'a> for MetadataPartition {
     }
 }
 
+// === impl FindCoordinatorResponse ===
+
+impl<'a> ApiMessage<'a> for FindCoordinatorResponse<'a> {
+    const API: ApiKey = ApiKey::FIND_COORDINATOR;
+}
+
+impl<'a> FindCoordinatorResponse<'a> {
+    /// Returns the coordinators: exactly one before version 4.
+    pub fn coordinators(&self) -> impl Iterator<Item = NodeEndpoint<'a>> + use<'a> {
+        let several = self.coordinators.iter().map(|coordinator| coordinator.0);
+        self.single.into_iter().chain(several)
+    }
+}
+
 impl<'a> Decode<'a> for FindCoordinatorResponse<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         if reader.version() >= 1 {
             // throttle_time_ms
             reader.i32()?;
         }
-        let (sole, coordinators) = if reader.version() >= 4 {
+        // Version 4 answers for several groups at once (KIP-699).
+        let (single, coordinators) = if reader.version() >= 4 {
             (None, reader.array()?)
         } else {
-            (Some(read_sole(reader)?), WireArray::default())
+            (Some(decode_single(reader)?), WireArray::default())
         };
         reader.tagged_fields()?;
-        Ok(Self { sole, coordinators })
+        Ok(Self {
+            single,
+            coordinators,
+        })
     }
 }
 
-fn read_sole<'a>(reader: &mut WireReader<'a>) -> Result<Coordinator<'a>, Error> {
-    let error_code = reader.i16()?;
+fn decode_single<'a>(reader: &mut WireReader<'a>) -> Result<NodeEndpoint<'a>, Error> {
+    // error_code
+    reader.i16()?;
     if reader.version() >= 1 {
         // error_message
         reader.nullable_string()?;
     }
-    Ok(Coordinator {
-        key: None,
-        endpoint: BrokerEndpoint::decode(reader)?,
-        error_code,
-    })
+    NodeEndpoint::decode(reader)
 }
 
-impl<'a> Decode<'a> for Coordinator<'a> {
+impl<'a> Decode<'a> for CoordinatorEndpoint<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let (key, endpoint) = (reader.nullable_string()?, BrokerEndpoint::decode(reader)?);
-        let error_code = reader.i16()?;
-        // error_message
+        // key
+        reader.nullable_string()?;
+        let endpoint = NodeEndpoint::decode(reader)?;
+        // error_code, error_message
+        reader.i16()?;
         reader.nullable_string()?;
         reader.tagged_fields()?;
-        Ok(Self {
-            key,
-            endpoint,
-            error_code,
-        })
+        Ok(Self(endpoint))
     }
+}
+
+// === impl DescribeClusterResponse ===
+
+impl<'a> ApiMessage<'a> for DescribeClusterResponse<'a> {
+    const API: ApiKey = ApiKey::DESCRIBE_CLUSTER;
 }
 
 impl<'a> Decode<'a> for DescribeClusterResponse<'a> {
@@ -235,7 +230,7 @@ impl<'a> Decode<'a> for DescribeClusterResponse<'a> {
         reader.i16()?;
         reader.nullable_string()?;
         if reader.version() >= 1 {
-            // endpoint_type
+            // endpoint_type (KIP-919)
             reader.i8()?;
         }
         let cluster_id = reader.nullable_string()?;
@@ -254,11 +249,11 @@ impl<'a> Decode<'a> for DescribeClusterResponse<'a> {
 
 impl<'a> Decode<'a> for DescribeClusterBroker<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let endpoint = BrokerEndpoint::decode(reader)?;
+        let endpoint = NodeEndpoint::decode(reader)?;
         // rack
         reader.nullable_string()?;
         if reader.version() >= 2 {
-            // is_fenced
+            // is_fenced (KIP-1073)
             reader.bool()?;
         }
         reader.tagged_fields()?;

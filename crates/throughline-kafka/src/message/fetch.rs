@@ -1,4 +1,4 @@
-//! Fetch: which partitions are asked for, and the records that come.
+//! Fetch: the partitions and offsets that a consumer requests, and the records that it receives.
 
 use super::endpoint::NodeEndpoints;
 use super::{ApiMessage, TopicRef};
@@ -6,19 +6,24 @@ use crate::api::ApiKey;
 use crate::types::{Offset, PartitionIndex};
 use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
 
-/// `FetchRequest`. In a fetch session (KIP-227) it lists the partitions that are new or changed, not all.
+/// The first version that refers to topics by id (KIP-516).
+const TOPIC_IDS_SINCE: i16 = 13;
+
+/// The first version whose response has the endpoints of new leaders (KIP-951).
+const NODE_ENDPOINTS_SINCE: i16 = 16;
+
+/// The first version with fetch sessions (KIP-227).
+const SESSIONS_SINCE: i16 = 7;
+
+/// `FetchRequest`. In a fetch session it lists only the partitions that are new or have changed.
 #[derive(Debug, Clone, Copy)]
 pub struct FetchRequest<'a> {
-    pub max_wait_ms: i32,
-    pub min_bytes: i32,
-    /// 0: all records, 1: those of committed transactions.
+    /// 0: all records, 1: records of committed transactions only.
     pub isolation_level: i8,
-    /// 0 before version 7.
-    pub session_id: i32,
     /// -1 before version 7.
     pub session_epoch: i32,
     pub topics: WireArray<'a, FetchTopic<'a>>,
-    /// Partitions that leave the session.
+    /// The partitions to remove from the session.
     pub forgotten_topics: WireArray<'a, ForgottenTopic<'a>>,
 }
 
@@ -36,14 +41,16 @@ pub struct FetchPartition {
     pub fetch_offset: Offset,
 }
 
-/// `FetchResponse`. In a fetch session it has the partitions with news, not all.
+/// `ForgottenTopic`.
+#[derive(Debug, Clone, Copy)]
+pub struct ForgottenTopic<'a> {
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, PartitionIndex>,
+}
+
+/// `FetchResponse`. In a fetch session it lists only the partitions with changes.
 #[derive(Debug, Clone)]
 pub struct FetchResponse<'a> {
-    pub throttle_time_ms: i32,
-    /// 0 before version 7.
-    pub error_code: i16,
-    /// 0 before version 7.
-    pub session_id: i32,
     pub topics: WireArray<'a, FetchableTopicResponse<'a>>,
     pub node_endpoints: NodeEndpoints<'a>,
 }
@@ -52,22 +59,20 @@ pub struct FetchResponse<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct FetchableTopicResponse<'a> {
     pub topic: TopicRef<'a>,
-    pub partitions: WireArray<'a, FetchPartitionData<'a>>,
+    pub partitions: WireArray<'a, FetchResponsePartition<'a>>,
 }
 
 /// `PartitionData`.
 #[derive(Debug, Clone, Copy)]
-pub struct FetchPartitionData<'a> {
+pub struct FetchResponsePartition<'a> {
     pub partition_index: PartitionIndex,
     pub error_code: i16,
-    /// The offset behind the last record that all replicas have.
+    /// The offset after the last record that all in-sync replicas have.
     pub high_watermark: Offset,
-    pub last_stable_offset: Offset,
-    /// -1 before version 5.
-    pub log_start_offset: Offset,
-    /// Of these producers, a reader of committed records leaves out what lies from the offset to the abort marker.
+    /// The aborted transactions in the record set. A consumer of committed records skips the
+    /// records of each producer from the given offset to the abort marker.
     pub aborted_transactions: WireArray<'a, AbortedTransaction>,
-    /// The record set; its last batch may be cut.
+    /// The record set; its last batch may be truncated.
     pub records: Option<WireField<'a>>,
 }
 
@@ -78,45 +83,33 @@ pub struct AbortedTransaction {
     pub first_offset: Offset,
 }
 
-/// `ForgottenTopic`.
-#[derive(Debug, Clone, Copy)]
-pub struct ForgottenTopic<'a> {
-    pub topic: TopicRef<'a>,
-    pub partitions: WireArray<'a, PartitionIndex>,
-}
-
-const TOPIC_IDS: i16 = 13;
-const NODE_ENDPOINTS: i16 = 16;
-
-// === impl ApiMessage ===
+// === impl FetchRequest ===
 
 impl<'a> ApiMessage<'a> for FetchRequest<'a> {
     const API: ApiKey = ApiKey::FETCH;
 }
 
-impl<'a> ApiMessage<'a> for FetchResponse<'a> {
-    const API: ApiKey = ApiKey::FETCH;
-}
-
-// === impl Decode ===
-
 impl<'a> Decode<'a> for FetchRequest<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         if reader.version() <= 14 {
-            // replica_id
+            // replica_id, which KIP-903 moved to a tagged field
             reader.i32()?;
         }
-        let (max_wait_ms, min_bytes) = (reader.i32()?, reader.i32()?);
-        // max_bytes
+        // max_wait_ms, min_bytes, max_bytes
+        reader.i32()?;
+        reader.i32()?;
         reader.i32()?;
         let isolation_level = reader.i8()?;
-        let (session_id, session_epoch) = if reader.version() >= 7 {
-            (reader.i32()?, reader.i32()?)
+        let has_session = reader.version() >= SESSIONS_SINCE;
+        let session_epoch = if has_session {
+            // session_id
+            reader.i32()?;
+            reader.i32()?
         } else {
-            (0, -1)
+            -1
         };
         let topics = reader.array()?;
-        let forgotten_topics = if reader.version() >= 7 {
+        let forgotten_topics = if has_session {
             reader.array()?
         } else {
             WireArray::default()
@@ -127,10 +120,7 @@ impl<'a> Decode<'a> for FetchRequest<'a> {
         }
         reader.tagged_fields()?;
         Ok(Self {
-            max_wait_ms,
-            min_bytes,
             isolation_level,
-            session_id,
             session_epoch,
             topics,
             forgotten_topics,
@@ -140,7 +130,7 @@ impl<'a> Decode<'a> for FetchRequest<'a> {
 
 impl<'a> Decode<'a> for FetchTopic<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let topic = TopicRef::decode(reader, TOPIC_IDS)?;
+        let topic = TopicRef::decode(reader, TOPIC_IDS_SINCE)?;
         let partitions = reader.array()?;
         reader.tagged_fields()?;
         Ok(Self { topic, partitions })
@@ -160,7 +150,7 @@ impl<'a> Decode<'a> for FetchPartition {
             reader.i32()?;
         }
         if reader.version() >= 5 {
-            // log_start_offset, of a follower
+            // log_start_offset, which only a follower sets
             reader.i64()?;
         }
         // partition_max_bytes
@@ -175,52 +165,56 @@ impl<'a> Decode<'a> for FetchPartition {
 
 impl<'a> Decode<'a> for ForgottenTopic<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let topic = TopicRef::decode(reader, TOPIC_IDS)?;
+        let topic = TopicRef::decode(reader, TOPIC_IDS_SINCE)?;
         let partitions = reader.array()?;
         reader.tagged_fields()?;
         Ok(Self { topic, partitions })
     }
 }
 
+// === impl FetchResponse ===
+
+impl<'a> ApiMessage<'a> for FetchResponse<'a> {
+    const API: ApiKey = ApiKey::FETCH;
+}
+
 impl<'a> Decode<'a> for FetchResponse<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let throttle_time_ms = reader.i32()?;
-        let (error_code, session_id) = if reader.version() >= 7 {
-            (reader.i16()?, reader.i32()?)
-        } else {
-            (0, 0)
-        };
+        // throttle_time_ms
+        reader.i32()?;
+        if reader.version() >= SESSIONS_SINCE {
+            // error_code, session_id
+            reader.i16()?;
+            reader.i32()?;
+        }
         let topics = reader.array()?;
-        let tags = reader.tagged_fields()?;
-        let node_endpoints = NodeEndpoints::read_tagged(reader, &tags, NODE_ENDPOINTS)?;
+        let fields = reader.tagged_fields()?;
         Ok(Self {
-            throttle_time_ms,
-            error_code,
-            session_id,
             topics,
-            node_endpoints,
+            node_endpoints: NodeEndpoints::decode_tagged(reader, &fields, NODE_ENDPOINTS_SINCE)?,
         })
     }
 }
 
 impl<'a> Decode<'a> for FetchableTopicResponse<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let topic = TopicRef::decode(reader, TOPIC_IDS)?;
+        let topic = TopicRef::decode(reader, TOPIC_IDS_SINCE)?;
         let partitions = reader.array()?;
         reader.tagged_fields()?;
         Ok(Self { topic, partitions })
     }
 }
 
-impl<'a> Decode<'a> for FetchPartitionData<'a> {
+impl<'a> Decode<'a> for FetchResponsePartition<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let (partition_index, error_code) = (reader.decode()?, reader.i16()?);
-        let (high_watermark, last_stable_offset) = (reader.decode()?, reader.decode()?);
-        let log_start_offset = if reader.version() >= 5 {
-            reader.decode()?
-        } else {
-            Offset(-1)
-        };
+        let high_watermark = reader.decode()?;
+        // last_stable_offset
+        reader.i64()?;
+        if reader.version() >= 5 {
+            // log_start_offset
+            reader.i64()?;
+        }
         let aborted_transactions = reader.array()?;
         if reader.version() >= 11 {
             // preferred_read_replica
@@ -232,8 +226,6 @@ impl<'a> Decode<'a> for FetchPartitionData<'a> {
             partition_index,
             error_code,
             high_watermark,
-            last_stable_offset,
-            log_start_offset,
             aborted_transactions,
             records,
         })

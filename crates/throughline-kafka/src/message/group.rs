@@ -1,80 +1,39 @@
-//! Groups and producers: who a client is, and how far it has come.
+//! Consumer groups: the group that a client belongs to, and the offsets that it commits.
 
 use super::{ApiMessage, TopicRef};
 use crate::api::ApiKey;
 use crate::types::{Offset, PartitionIndex};
 use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
 
-/// `JoinGroupRequest`; of it, who joins which group.
+/// The first version of OffsetCommit that refers to topics by id (KIP-848).
+const COMMIT_TOPIC_IDS_SINCE: i16 = 10;
+
+/// The first version of TxnOffsetCommit that refers to topics by id.
+const TXN_COMMIT_TOPIC_IDS_SINCE: i16 = 6;
+
+/// The beginning of a `JoinGroupRequest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JoinGroupRequest<'a> {
     pub group_id: WireField<'a>,
-    /// Empty when the broker has not given one yet.
-    pub member_id: WireField<'a>,
 }
 
-/// `SyncGroupRequest`; of it, who it is.
+/// The beginning of a `SyncGroupRequest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SyncGroupRequest<'a> {
     pub group_id: WireField<'a>,
-    pub generation_id: i32,
-    pub member_id: WireField<'a>,
 }
 
-/// `ConsumerGroupHeartbeatRequest` (KIP-848); of it, who it is.
+/// The beginning of a `ConsumerGroupHeartbeatRequest` (KIP-848).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsumerGroupHeartbeatRequest<'a> {
     pub group_id: WireField<'a>,
-    pub member_id: WireField<'a>,
-    /// -1 when it leaves.
-    pub member_epoch: i32,
 }
 
 /// `OffsetCommitRequest`.
 #[derive(Debug, Clone, Copy)]
 pub struct OffsetCommitRequest<'a> {
     pub group_id: WireField<'a>,
-    pub generation_id_or_member_epoch: i32,
-    pub member_id: WireField<'a>,
     pub topics: WireArray<'a, OffsetCommitRequestTopic<'a>>,
-}
-
-/// `TxnOffsetCommitRequest`: progress that counts when its transaction is committed.
-#[derive(Debug, Clone, Copy)]
-pub struct TxnOffsetCommitRequest<'a> {
-    pub transactional_id: WireField<'a>,
-    pub group_id: WireField<'a>,
-    pub producer_id: i64,
-    pub producer_epoch: i16,
-    pub topics: WireArray<'a, TxnOffsetCommitRequestTopic<'a>>,
-}
-
-/// `TxnOffsetCommitRequestTopic`.
-#[derive(Debug, Clone, Copy)]
-pub struct TxnOffsetCommitRequestTopic<'a> {
-    pub topic: TopicRef<'a>,
-    pub partitions: WireArray<'a, TxnOffsetCommitRequestPartition>,
-}
-
-/// `TxnOffsetCommitRequestPartition`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TxnOffsetCommitRequestPartition {
-    pub partition_index: PartitionIndex,
-    /// The offset behind the last record that was handled.
-    pub committed_offset: Offset,
-}
-
-/// `TxnOffsetCommitResponse`.
-#[derive(Debug, Clone, Copy)]
-pub struct TxnOffsetCommitResponse<'a> {
-    pub topics: WireArray<'a, TxnOffsetCommitResponseTopic<'a>>,
-}
-
-/// `TxnOffsetCommitResponseTopic`.
-#[derive(Debug, Clone, Copy)]
-pub struct TxnOffsetCommitResponseTopic<'a> {
-    pub topic: TopicRef<'a>,
-    pub partitions: WireArray<'a, OffsetCommitResponsePartition>,
 }
 
 /// `OffsetCommitRequestTopic`.
@@ -88,7 +47,7 @@ pub struct OffsetCommitRequestTopic<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffsetCommitRequestPartition {
     pub partition_index: PartitionIndex,
-    /// The offset behind the last record that was handled.
+    /// The offset after the last processed record.
     pub committed_offset: Offset,
 }
 
@@ -105,89 +64,103 @@ pub struct OffsetCommitResponseTopic<'a> {
     pub partitions: WireArray<'a, OffsetCommitResponsePartition>,
 }
 
-/// `OffsetCommitResponsePartition`.
+/// `OffsetCommitResponsePartition` and `TxnOffsetCommitResponsePartition`, which have the same
+/// layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffsetCommitResponsePartition {
     pub partition_index: PartitionIndex,
     pub error_code: i16,
 }
 
-const COMMIT_TOPIC_IDS: i16 = 10;
-const TXN_COMMIT_TOPIC_IDS: i16 = 6;
+/// `TxnOffsetCommitRequest`: offsets that take effect when the transaction commits.
+#[derive(Debug, Clone, Copy)]
+pub struct TxnOffsetCommitRequest<'a> {
+    pub group_id: WireField<'a>,
+    pub topics: WireArray<'a, TxnOffsetCommitRequestTopic<'a>>,
+}
 
-// === impl ApiMessage ===
+/// `TxnOffsetCommitRequestTopic`.
+#[derive(Debug, Clone, Copy)]
+pub struct TxnOffsetCommitRequestTopic<'a> {
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, TxnOffsetCommitRequestPartition>,
+}
+
+/// `TxnOffsetCommitRequestPartition`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TxnOffsetCommitRequestPartition {
+    pub partition_index: PartitionIndex,
+    /// The offset after the last processed record.
+    pub committed_offset: Offset,
+}
+
+/// `TxnOffsetCommitResponse`.
+#[derive(Debug, Clone, Copy)]
+pub struct TxnOffsetCommitResponse<'a> {
+    pub topics: WireArray<'a, TxnOffsetCommitResponseTopic<'a>>,
+}
+
+/// `TxnOffsetCommitResponseTopic`.
+#[derive(Debug, Clone, Copy)]
+pub struct TxnOffsetCommitResponseTopic<'a> {
+    pub topic: TopicRef<'a>,
+    pub partitions: WireArray<'a, OffsetCommitResponsePartition>,
+}
+
+// === impl JoinGroupRequest ===
 
 impl<'a> ApiMessage<'a> for JoinGroupRequest<'a> {
     const API: ApiKey = ApiKey::JOIN_GROUP;
 }
 
-impl<'a> ApiMessage<'a> for SyncGroupRequest<'a> {
-    const API: ApiKey = ApiKey::SYNC_GROUP;
-}
-
-impl<'a> ApiMessage<'a> for ConsumerGroupHeartbeatRequest<'a> {
-    const API: ApiKey = ApiKey::CONSUMER_GROUP_HEARTBEAT;
-}
-
-impl<'a> ApiMessage<'a> for OffsetCommitRequest<'a> {
-    const API: ApiKey = ApiKey::OFFSET_COMMIT;
-}
-
-impl<'a> ApiMessage<'a> for OffsetCommitResponse<'a> {
-    const API: ApiKey = ApiKey::OFFSET_COMMIT;
-}
-
-impl<'a> ApiMessage<'a> for TxnOffsetCommitRequest<'a> {
-    const API: ApiKey = ApiKey::TXN_OFFSET_COMMIT;
-}
-
-impl<'a> ApiMessage<'a> for TxnOffsetCommitResponse<'a> {
-    const API: ApiKey = ApiKey::TXN_OFFSET_COMMIT;
-}
-
-// === impl Decode ===
-
 impl<'a> Decode<'a> for JoinGroupRequest<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let group_id = reader.string()?;
-        // session_timeout_ms
-        reader.i32()?;
-        if reader.version() >= 1 {
-            // rebalance_timeout_ms
-            reader.i32()?;
-        }
         Ok(Self {
-            group_id,
-            member_id: reader.string()?,
+            group_id: reader.string()?,
         })
     }
+}
+
+// === impl SyncGroupRequest ===
+
+impl<'a> ApiMessage<'a> for SyncGroupRequest<'a> {
+    const API: ApiKey = ApiKey::SYNC_GROUP;
 }
 
 impl<'a> Decode<'a> for SyncGroupRequest<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         Ok(Self {
             group_id: reader.string()?,
-            generation_id: reader.i32()?,
-            member_id: reader.string()?,
         })
     }
+}
+
+// === impl ConsumerGroupHeartbeatRequest ===
+
+impl<'a> ApiMessage<'a> for ConsumerGroupHeartbeatRequest<'a> {
+    const API: ApiKey = ApiKey::CONSUMER_GROUP_HEARTBEAT;
 }
 
 impl<'a> Decode<'a> for ConsumerGroupHeartbeatRequest<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         Ok(Self {
             group_id: reader.string()?,
-            member_id: reader.string()?,
-            member_epoch: reader.i32()?,
         })
     }
+}
+
+// === impl OffsetCommitRequest ===
+
+impl<'a> ApiMessage<'a> for OffsetCommitRequest<'a> {
+    const API: ApiKey = ApiKey::OFFSET_COMMIT;
 }
 
 impl<'a> Decode<'a> for OffsetCommitRequest<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let group_id = reader.string()?;
-        let generation_id_or_member_epoch = reader.i32()?;
-        let member_id = reader.string()?;
+        // generation_id_or_member_epoch, member_id
+        reader.i32()?;
+        reader.string()?;
         if reader.version() >= 7 {
             // group_instance_id
             reader.nullable_string()?;
@@ -198,18 +171,13 @@ impl<'a> Decode<'a> for OffsetCommitRequest<'a> {
         }
         let topics = reader.array()?;
         reader.tagged_fields()?;
-        Ok(Self {
-            group_id,
-            generation_id_or_member_epoch,
-            member_id,
-            topics,
-        })
+        Ok(Self { group_id, topics })
     }
 }
 
 impl<'a> Decode<'a> for OffsetCommitRequestTopic<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let topic = TopicRef::decode(reader, COMMIT_TOPIC_IDS)?;
+        let topic = TopicRef::decode(reader, COMMIT_TOPIC_IDS_SINCE)?;
         let partitions = reader.array()?;
         reader.tagged_fields()?;
         Ok(Self { topic, partitions })
@@ -233,6 +201,12 @@ impl<'a> Decode<'a> for OffsetCommitRequestPartition {
     }
 }
 
+// === impl OffsetCommitResponse ===
+
+impl<'a> ApiMessage<'a> for OffsetCommitResponse<'a> {
+    const API: ApiKey = ApiKey::OFFSET_COMMIT;
+}
+
 impl<'a> Decode<'a> for OffsetCommitResponse<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         if reader.version() >= 3 {
@@ -247,7 +221,7 @@ impl<'a> Decode<'a> for OffsetCommitResponse<'a> {
 
 impl<'a> Decode<'a> for OffsetCommitResponseTopic<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let topic = TopicRef::decode(reader, COMMIT_TOPIC_IDS)?;
+        let topic = TopicRef::decode(reader, COMMIT_TOPIC_IDS_SINCE)?;
         let partitions = reader.array()?;
         reader.tagged_fields()?;
         Ok(Self { topic, partitions })
@@ -265,31 +239,35 @@ impl<'a> Decode<'a> for OffsetCommitResponsePartition {
     }
 }
 
+// === impl TxnOffsetCommitRequest ===
+
+impl<'a> ApiMessage<'a> for TxnOffsetCommitRequest<'a> {
+    const API: ApiKey = ApiKey::TXN_OFFSET_COMMIT;
+}
+
 impl<'a> Decode<'a> for TxnOffsetCommitRequest<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let (transactional_id, group_id) = (reader.string()?, reader.string()?);
-        let (producer_id, producer_epoch) = (reader.i64()?, reader.i16()?);
+        // transactional_id
+        reader.string()?;
+        let group_id = reader.string()?;
+        // producer_id, producer_epoch
+        reader.i64()?;
+        reader.i16()?;
         if reader.version() >= 3 {
-            // generation_id_or_member_epoch, member_id, group_instance_id
+            // generation_id_or_member_epoch, member_id, group_instance_id (KIP-447)
             reader.i32()?;
             reader.string()?;
             reader.nullable_string()?;
         }
         let topics = reader.array()?;
         reader.tagged_fields()?;
-        Ok(Self {
-            transactional_id,
-            group_id,
-            producer_id,
-            producer_epoch,
-            topics,
-        })
+        Ok(Self { group_id, topics })
     }
 }
 
 impl<'a> Decode<'a> for TxnOffsetCommitRequestTopic<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let topic = TopicRef::decode(reader, TXN_COMMIT_TOPIC_IDS)?;
+        let topic = TopicRef::decode(reader, TXN_COMMIT_TOPIC_IDS_SINCE)?;
         let partitions = reader.array()?;
         reader.tagged_fields()?;
         Ok(Self { topic, partitions })
@@ -313,6 +291,12 @@ impl<'a> Decode<'a> for TxnOffsetCommitRequestPartition {
     }
 }
 
+// === impl TxnOffsetCommitResponse ===
+
+impl<'a> ApiMessage<'a> for TxnOffsetCommitResponse<'a> {
+    const API: ApiKey = ApiKey::TXN_OFFSET_COMMIT;
+}
+
 impl<'a> Decode<'a> for TxnOffsetCommitResponse<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         // throttle_time_ms
@@ -325,7 +309,7 @@ impl<'a> Decode<'a> for TxnOffsetCommitResponse<'a> {
 
 impl<'a> Decode<'a> for TxnOffsetCommitResponseTopic<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let topic = TopicRef::decode(reader, TXN_COMMIT_TOPIC_IDS)?;
+        let topic = TopicRef::decode(reader, TXN_COMMIT_TOPIC_IDS_SINCE)?;
         let partitions = reader.array()?;
         reader.tagged_fields()?;
         Ok(Self { topic, partitions })

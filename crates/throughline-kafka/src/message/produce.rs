@@ -1,31 +1,35 @@
-//! Produce: what is sent to the partitions, and where it came to lie.
+//! Produce: the record sets that a producer sends, and the offsets that they were assigned.
 
 use super::endpoint::NodeEndpoints;
 use super::{ApiMessage, TopicRef};
 use crate::api::ApiKey;
-use crate::types::{Offset, PartitionIndex, TimestampMs};
+use crate::types::{Offset, PartitionIndex};
 use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
+
+/// The first version that refers to topics by id (KIP-516).
+const TOPIC_IDS_SINCE: i16 = 13;
+
+/// The first version whose response has the endpoints of new leaders (KIP-951).
+const NODE_ENDPOINTS_SINCE: i16 = 10;
 
 /// `ProduceRequest`.
 #[derive(Debug, Clone, Copy)]
 pub struct ProduceRequest<'a> {
-    pub transactional_id: Option<WireField<'a>>,
-    /// With 0 there is no answer.
+    /// The number of required acknowledgements; with 0 the broker sends no response.
     pub acks: i16,
-    pub timeout_ms: i32,
-    pub topics: WireArray<'a, TopicProduceData<'a>>,
+    pub topics: WireArray<'a, ProduceTopic<'a>>,
 }
 
 /// `TopicProduceData`.
 #[derive(Debug, Clone, Copy)]
-pub struct TopicProduceData<'a> {
+pub struct ProduceTopic<'a> {
     pub topic: TopicRef<'a>,
-    pub partitions: WireArray<'a, PartitionProduceData<'a>>,
+    pub partitions: WireArray<'a, ProducePartition<'a>>,
 }
 
 /// `PartitionProduceData`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionProduceData<'a> {
+pub struct ProducePartition<'a> {
     pub index: PartitionIndex,
     /// The record set.
     pub records: Option<WireField<'a>>,
@@ -35,7 +39,6 @@ pub struct PartitionProduceData<'a> {
 #[derive(Debug, Clone)]
 pub struct ProduceResponse<'a> {
     pub topics: WireArray<'a, TopicProduceResponse<'a>>,
-    pub throttle_time_ms: i32,
     pub node_endpoints: NodeEndpoints<'a>,
 }
 
@@ -53,53 +56,40 @@ pub struct PartitionProduceResponse {
     pub error_code: i16,
     /// The offset of the first record, -1 with an error.
     pub base_offset: Offset,
-    /// Milliseconds since 1970, -1 unless the topic has the broker's timestamps.
-    pub log_append_time_ms: TimestampMs,
 }
 
-/// `BatchIndexAndErrorMessage`, stepped over.
+/// `BatchIndexAndErrorMessage`, which is skipped.
 struct BatchIndexAndErrorMessage;
 
-const TOPIC_IDS: i16 = 13;
-const NODE_ENDPOINTS: i16 = 10;
-
-// === impl ApiMessage ===
+// === impl ProduceRequest ===
 
 impl<'a> ApiMessage<'a> for ProduceRequest<'a> {
     const API: ApiKey = ApiKey::PRODUCE;
 }
 
-impl<'a> ApiMessage<'a> for ProduceResponse<'a> {
-    const API: ApiKey = ApiKey::PRODUCE;
-}
-
-// === impl Decode ===
-
 impl<'a> Decode<'a> for ProduceRequest<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let transactional_id = reader.nullable_string()?;
-        let (acks, timeout_ms) = (reader.i16()?, reader.i32()?);
+        // transactional_id
+        reader.nullable_string()?;
+        let acks = reader.i16()?;
+        // timeout_ms
+        reader.i32()?;
         let topics = reader.array()?;
         reader.tagged_fields()?;
-        Ok(Self {
-            transactional_id,
-            acks,
-            timeout_ms,
-            topics,
-        })
+        Ok(Self { acks, topics })
     }
 }
 
-impl<'a> Decode<'a> for TopicProduceData<'a> {
+impl<'a> Decode<'a> for ProduceTopic<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let topic = TopicRef::decode(reader, TOPIC_IDS)?;
+        let topic = TopicRef::decode(reader, TOPIC_IDS_SINCE)?;
         let partitions = reader.array()?;
         reader.tagged_fields()?;
         Ok(Self { topic, partitions })
     }
 }
 
-impl<'a> Decode<'a> for PartitionProduceData<'a> {
+impl<'a> Decode<'a> for ProducePartition<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let index = reader.decode()?;
         let records = reader.nullable_bytes()?;
@@ -108,22 +98,28 @@ impl<'a> Decode<'a> for PartitionProduceData<'a> {
     }
 }
 
+// === impl ProduceResponse ===
+
+impl<'a> ApiMessage<'a> for ProduceResponse<'a> {
+    const API: ApiKey = ApiKey::PRODUCE;
+}
+
 impl<'a> Decode<'a> for ProduceResponse<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let topics = reader.array()?;
-        let throttle_time_ms = reader.i32()?;
-        let tags = reader.tagged_fields()?;
+        // throttle_time_ms
+        reader.i32()?;
+        let fields = reader.tagged_fields()?;
         Ok(Self {
             topics,
-            throttle_time_ms,
-            node_endpoints: NodeEndpoints::read_tagged(reader, &tags, NODE_ENDPOINTS)?,
+            node_endpoints: NodeEndpoints::decode_tagged(reader, &fields, NODE_ENDPOINTS_SINCE)?,
         })
     }
 }
 
 impl<'a> Decode<'a> for TopicProduceResponse<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let topic = TopicRef::decode(reader, TOPIC_IDS)?;
+        let topic = TopicRef::decode(reader, TOPIC_IDS_SINCE)?;
         let partitions = reader.array()?;
         reader.tagged_fields()?;
         Ok(Self { topic, partitions })
@@ -133,7 +129,9 @@ impl<'a> Decode<'a> for TopicProduceResponse<'a> {
 impl<'a> Decode<'a> for PartitionProduceResponse {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let (index, error_code) = (reader.decode()?, reader.i16()?);
-        let (base_offset, log_append_time_ms) = (reader.decode()?, reader.decode()?);
+        let base_offset = reader.decode()?;
+        // log_append_time_ms
+        reader.i64()?;
         if reader.version() >= 5 {
             // log_start_offset
             reader.i64()?;
@@ -148,13 +146,13 @@ impl<'a> Decode<'a> for PartitionProduceResponse {
             index,
             error_code,
             base_offset,
-            log_append_time_ms,
         })
     }
 }
 
 impl<'a> Decode<'a> for BatchIndexAndErrorMessage {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        // batch_index, batch_index_error_message
         reader.i32()?;
         reader.nullable_string()?;
         reader.tagged_fields()?;

@@ -1,4 +1,5 @@
-//! Share groups (KIP-932): records that are fetched for a while, and may be delivered again.
+//! ShareFetch and ShareAcknowledge (KIP-932): records that a share group acquires, acknowledges and
+//! may receive again.
 
 use super::ApiMessage;
 use super::endpoint::NodeEndpoints;
@@ -6,12 +7,10 @@ use crate::api::ApiKey;
 use crate::types::{Offset, PartitionIndex, TopicId};
 use crate::wire::{Decode, Error, WireArray, WireField, WireReader};
 
-/// `ShareFetchRequest`; of it, whose it is, and what it acknowledges.
+/// `ShareFetchRequest`: the group and its acknowledgements.
 #[derive(Debug, Clone, Copy)]
 pub struct ShareFetchRequest<'a> {
     pub group_id: Option<WireField<'a>>,
-    pub member_id: Option<WireField<'a>>,
-    pub share_session_epoch: i32,
     pub topics: WireArray<'a, ShareTopic<'a>>,
 }
 
@@ -19,39 +18,36 @@ pub struct ShareFetchRequest<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct ShareAcknowledgeRequest<'a> {
     pub group_id: Option<WireField<'a>>,
-    pub member_id: Option<WireField<'a>>,
-    pub share_session_epoch: i32,
     pub topics: WireArray<'a, ShareTopic<'a>>,
 }
 
-/// `FetchTopic`, `AcknowledgeTopic`.
+/// `FetchTopic` and `AcknowledgeTopic`, which have the same layout.
 #[derive(Debug, Clone, Copy)]
 pub struct ShareTopic<'a> {
     pub topic_id: TopicId,
     pub partitions: WireArray<'a, SharePartition<'a>>,
 }
 
-/// `FetchPartition`, `AcknowledgePartition`.
+/// `FetchPartition` and `AcknowledgePartition`, which have the same layout.
 #[derive(Debug, Clone, Copy)]
 pub struct SharePartition<'a> {
     pub partition_index: PartitionIndex,
     pub acknowledgement_batches: WireArray<'a, AcknowledgementBatch<'a>>,
 }
 
-/// `AcknowledgementBatch`: what became of records.
+/// `AcknowledgementBatch`: a range of records and how they are acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub struct AcknowledgementBatch<'a> {
     pub first_offset: Offset,
-    /// The last of them, not the one behind.
+    /// The last record of the range, inclusive.
     pub last_offset: Offset,
-    /// One for all of them, or one for each: 0 gap, 1 accept, 2 release, 3 reject, 4 renew.
+    /// One type for all records, or one for each: 0 gap, 1 accept, 2 release, 3 reject, 4 renew.
     pub acknowledge_types: WireArray<'a, i8>,
 }
 
 /// `ShareFetchResponse`.
 #[derive(Debug, Clone)]
 pub struct ShareFetchResponse<'a> {
-    pub throttle_time_ms: i32,
     pub error_code: i16,
     pub topics: WireArray<'a, ShareFetchableTopicResponse<'a>>,
     pub node_endpoints: NodeEndpoints<'a>,
@@ -61,34 +57,33 @@ pub struct ShareFetchResponse<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct ShareFetchableTopicResponse<'a> {
     pub topic_id: TopicId,
-    pub partitions: WireArray<'a, ShareFetchPartitionData<'a>>,
+    pub partitions: WireArray<'a, ShareFetchResponsePartition<'a>>,
 }
 
-/// `PartitionData`.
+/// `PartitionData` of a `ShareFetchResponse`.
 #[derive(Debug, Clone, Copy)]
-pub struct ShareFetchPartitionData<'a> {
+pub struct ShareFetchResponsePartition<'a> {
     pub partition_index: PartitionIndex,
     pub error_code: i16,
     pub acknowledge_error_code: i16,
-    /// The record set; of it, only the acquired records are for this client.
+    /// The record set; only its acquired records are for this client.
     pub records: Option<WireField<'a>>,
     pub acquired_records: WireArray<'a, AcquiredRecords>,
 }
 
-/// `AcquiredRecords`: offsets that this client is to handle.
+/// `AcquiredRecords`: a range of records that this client has to process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcquiredRecords {
     pub first_offset: Offset,
-    /// The last of them, not the one behind.
+    /// The last record of the range, inclusive.
     pub last_offset: Offset,
-    /// 1 for the first time.
+    /// 1 for the first delivery.
     pub delivery_count: i16,
 }
 
 /// `ShareAcknowledgeResponse`.
 #[derive(Debug, Clone)]
 pub struct ShareAcknowledgeResponse<'a> {
-    pub throttle_time_ms: i32,
     pub error_code: i16,
     pub topics: WireArray<'a, ShareAcknowledgeTopicResponse<'a>>,
     pub node_endpoints: NodeEndpoints<'a>,
@@ -98,40 +93,31 @@ pub struct ShareAcknowledgeResponse<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct ShareAcknowledgeTopicResponse<'a> {
     pub topic_id: TopicId,
-    pub partitions: WireArray<'a, ShareAcknowledgePartitionData>,
+    pub partitions: WireArray<'a, ShareAcknowledgeResponsePartition>,
 }
 
-/// Its `PartitionData`.
+/// `PartitionData` of a `ShareAcknowledgeResponse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShareAcknowledgePartitionData {
+pub struct ShareAcknowledgeResponsePartition {
     pub partition_index: PartitionIndex,
     pub error_code: i16,
 }
 
-// === impl ApiMessage ===
+/// `LeaderIdAndEpoch`, which is skipped.
+struct LeaderIdAndEpoch;
+
+// === impl ShareFetchRequest ===
 
 impl<'a> ApiMessage<'a> for ShareFetchRequest<'a> {
     const API: ApiKey = ApiKey::SHARE_FETCH;
 }
 
-impl<'a> ApiMessage<'a> for ShareAcknowledgeRequest<'a> {
-    const API: ApiKey = ApiKey::SHARE_ACKNOWLEDGE;
-}
-
-impl<'a> ApiMessage<'a> for ShareFetchResponse<'a> {
-    const API: ApiKey = ApiKey::SHARE_FETCH;
-}
-
-impl<'a> ApiMessage<'a> for ShareAcknowledgeResponse<'a> {
-    const API: ApiKey = ApiKey::SHARE_ACKNOWLEDGE;
-}
-
-// === impl Decode ===
-
 impl<'a> Decode<'a> for ShareFetchRequest<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let (group_id, member_id) = (reader.nullable_string()?, reader.nullable_string()?);
-        let share_session_epoch = reader.i32()?;
+        let group_id = reader.nullable_string()?;
+        // member_id, share_session_epoch
+        reader.nullable_string()?;
+        reader.i32()?;
         // max_wait_ms, min_bytes, max_bytes, max_records, batch_size
         for _ in 0..5 {
             reader.i32()?;
@@ -141,27 +127,32 @@ impl<'a> Decode<'a> for ShareFetchRequest<'a> {
             reader.i8()?;
             reader.bool()?;
         }
+        // The last field, forgotten_topics_data, is not needed.
         Ok(Self {
             group_id,
-            member_id,
-            share_session_epoch,
             topics: reader.array()?,
         })
     }
 }
 
+// === impl ShareAcknowledgeRequest ===
+
+impl<'a> ApiMessage<'a> for ShareAcknowledgeRequest<'a> {
+    const API: ApiKey = ApiKey::SHARE_ACKNOWLEDGE;
+}
+
 impl<'a> Decode<'a> for ShareAcknowledgeRequest<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let (group_id, member_id) = (reader.nullable_string()?, reader.nullable_string()?);
-        let share_session_epoch = reader.i32()?;
+        let group_id = reader.nullable_string()?;
+        // member_id, share_session_epoch
+        reader.nullable_string()?;
+        reader.i32()?;
         if reader.version() >= 2 {
             // is_renew_ack (KIP-1222)
             reader.bool()?;
         }
         Ok(Self {
             group_id,
-            member_id,
-            share_session_epoch,
             topics: reader.array()?,
         })
     }
@@ -204,9 +195,17 @@ impl<'a> Decode<'a> for AcknowledgementBatch<'a> {
     }
 }
 
+// === impl ShareFetchResponse ===
+
+impl<'a> ApiMessage<'a> for ShareFetchResponse<'a> {
+    const API: ApiKey = ApiKey::SHARE_FETCH;
+}
+
 impl<'a> Decode<'a> for ShareFetchResponse<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let (throttle_time_ms, error_code) = (reader.i32()?, reader.i16()?);
+        // throttle_time_ms
+        reader.i32()?;
+        let error_code = reader.i16()?;
         // error_message, acquisition_lock_timeout_ms
         reader.nullable_string()?;
         reader.i32()?;
@@ -214,7 +213,6 @@ impl<'a> Decode<'a> for ShareFetchResponse<'a> {
         let node_endpoints = NodeEndpoints::decode(reader)?;
         reader.tagged_fields()?;
         Ok(Self {
-            throttle_time_ms,
             error_code,
             topics,
             node_endpoints,
@@ -234,7 +232,7 @@ impl<'a> Decode<'a> for ShareFetchableTopicResponse<'a> {
     }
 }
 
-impl<'a> Decode<'a> for ShareFetchPartitionData<'a> {
+impl<'a> Decode<'a> for ShareFetchResponsePartition<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let (partition_index, error_code) = (reader.decode()?, reader.i16()?);
         // error_message
@@ -242,7 +240,7 @@ impl<'a> Decode<'a> for ShareFetchPartitionData<'a> {
         let acknowledge_error_code = reader.i16()?;
         // acknowledge_error_message
         reader.nullable_string()?;
-        step_over_leader(reader)?;
+        LeaderIdAndEpoch::decode(reader)?;
         let records = reader.nullable_bytes()?;
         let acquired_records = reader.array()?;
         reader.tagged_fields()?;
@@ -269,9 +267,17 @@ impl<'a> Decode<'a> for AcquiredRecords {
     }
 }
 
+// === impl ShareAcknowledgeResponse ===
+
+impl<'a> ApiMessage<'a> for ShareAcknowledgeResponse<'a> {
+    const API: ApiKey = ApiKey::SHARE_ACKNOWLEDGE;
+}
+
 impl<'a> Decode<'a> for ShareAcknowledgeResponse<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
-        let (throttle_time_ms, error_code) = (reader.i32()?, reader.i16()?);
+        // throttle_time_ms
+        reader.i32()?;
+        let error_code = reader.i16()?;
         // error_message
         reader.nullable_string()?;
         if reader.version() >= 2 {
@@ -282,7 +288,6 @@ impl<'a> Decode<'a> for ShareAcknowledgeResponse<'a> {
         let node_endpoints = NodeEndpoints::decode(reader)?;
         reader.tagged_fields()?;
         Ok(Self {
-            throttle_time_ms,
             error_code,
             topics,
             node_endpoints,
@@ -302,12 +307,12 @@ impl<'a> Decode<'a> for ShareAcknowledgeTopicResponse<'a> {
     }
 }
 
-impl<'a> Decode<'a> for ShareAcknowledgePartitionData {
+impl<'a> Decode<'a> for ShareAcknowledgeResponsePartition {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let (partition_index, error_code) = (reader.decode()?, reader.i16()?);
         // error_message
         reader.nullable_string()?;
-        step_over_leader(reader)?;
+        LeaderIdAndEpoch::decode(reader)?;
         reader.tagged_fields()?;
         Ok(Self {
             partition_index,
@@ -316,9 +321,14 @@ impl<'a> Decode<'a> for ShareAcknowledgePartitionData {
     }
 }
 
-/// `LeaderIdAndEpoch`.
-fn step_over_leader(reader: &mut WireReader<'_>) -> Result<(), Error> {
-    reader.i32()?;
-    reader.i32()?;
-    reader.tagged_fields().map(|_| ())
+// === impl LeaderIdAndEpoch ===
+
+impl<'a> Decode<'a> for LeaderIdAndEpoch {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        // leader_id, leader_epoch
+        reader.i32()?;
+        reader.i32()?;
+        reader.tagged_fields()?;
+        Ok(Self)
+    }
 }

@@ -1,10 +1,11 @@
-//! Variable-length integers, seven bits a byte, the lowest first; the signed ones in zigzag order.
+//! Variable-length integers: seven bits per byte, least significant first; signed ones in zigzag
+//! encoding.
 
-/// Longest encoding of a 32-bit number, in bytes.
-pub(crate) const MAX_U32: usize = 5;
+/// The maximum length of an encoded 32-bit integer.
+pub(crate) const MAX_U32_BYTES: usize = 5;
 
-/// Reads an unsigned number of 32 bits that stands at `at`, and steps behind it. [`None`], and no step, when it does not
-/// end in time.
+/// Reads an unsigned 32-bit integer at `at` and advances past it. Returns [`None`], without
+/// advancing, when it is truncated or too long.
 #[inline]
 pub(crate) fn read_u32(bytes: &[u8], at: &mut usize) -> Option<u32> {
     if let Some(short) = read_short(bytes, at) {
@@ -15,14 +16,14 @@ pub(crate) fn read_u32(bytes: &[u8], at: &mut usize) -> Option<u32> {
     Some(value)
 }
 
-/// Reads a zigzag number of 32 bits.
+/// Reads a signed 32-bit integer, otherwise as [`read_u32`].
 #[inline]
 pub(crate) fn read_i32(bytes: &[u8], at: &mut usize) -> Option<i32> {
     let value = read_u32(bytes, at)?;
     Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
 }
 
-/// Reads a zigzag number of 64 bits.
+/// Reads a signed 64-bit integer, otherwise as [`read_u32`].
 #[inline]
 pub(crate) fn read_i64(bytes: &[u8], at: &mut usize) -> Option<i64> {
     if let Some(short) = read_short(bytes, at) {
@@ -35,7 +36,7 @@ pub(crate) fn read_i64(bytes: &[u8], at: &mut usize) -> Option<i64> {
     Some(value)
 }
 
-/// Reads a number of three bytes at most, which nearly all are.
+/// Reads an integer of at most three bytes, as nearly all are.
 #[inline]
 fn read_short(bytes: &[u8], at: &mut usize) -> Option<u32> {
     let one = *bytes.get(*at)?;
@@ -56,28 +57,28 @@ fn read_short(bytes: &[u8], at: &mut usize) -> Option<u32> {
     None
 }
 
-/// An unsigned number of 32 bits at the front, and its length.
+/// Returns the unsigned 32-bit integer at the front and its length.
 #[cold]
 fn long_u32(bytes: &[u8]) -> Option<(u32, usize)> {
     let mut value = 0;
-    for (at, byte) in bytes.iter().enumerate().take(MAX_U32) {
+    for (at, byte) in bytes.iter().enumerate().take(MAX_U32_BYTES) {
         value |= u32::from(byte & 0x7f) << (7 * at);
         if *byte < 0x80 {
-            // The fifth byte holds four bits.
+            // The fifth byte has room for four of the 32 bits.
             return (at < 4 || *byte < 0x10).then_some((value, at + 1));
         }
     }
     None
 }
 
-/// A zigzag number of 64 bits at the front, and its length.
+/// Returns the signed 64-bit integer at the front and its length.
 #[cold]
 fn long_i64(bytes: &[u8]) -> Option<(i64, usize)> {
     let mut value = 0u64;
     for (at, byte) in bytes.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f) << (7 * at);
         if *byte < 0x80 {
-            // The tenth byte holds one bit.
+            // The tenth byte has room for one of the 64 bits.
             return (at < 9 || *byte < 2).then_some((
                 (value >> 1).cast_signed() ^ -(value & 1).cast_signed(),
                 at + 1,
@@ -87,42 +88,42 @@ fn long_i64(bytes: &[u8]) -> Option<(i64, usize)> {
     None
 }
 
-/// Writes an unsigned number.
+/// Writes an unsigned integer.
 #[inline]
 pub(crate) fn write_u32(mut value: u32, out: &mut Vec<u8>) {
     while value >= 0x80 {
-        out.push(low(value) | 0x80);
+        out.push(low_bits(value) | 0x80);
         value >>= 7;
     }
-    out.push(low(value));
+    out.push(low_bits(value));
 }
 
-/// Writes a zigzag number.
+/// Writes a signed integer.
 #[inline]
 pub(crate) fn write_i32(value: i32, out: &mut Vec<u8>) {
     write_u32(zigzag(value), out);
 }
 
-/// Writes a zigzag number over the bytes at the front.
+/// Overwrites the start of `bytes` with a signed integer.
 #[inline]
 pub(crate) fn overwrite_i32(value: i32, bytes: &mut [u8]) {
-    let mut left = zigzag(value);
+    let mut rest = zigzag(value);
     for byte in bytes {
-        *byte = low(left) | if left >= 0x80 { 0x80 } else { 0 };
-        left >>= 7;
-        if left == 0 {
+        *byte = low_bits(rest) | if rest >= 0x80 { 0x80 } else { 0 };
+        rest >>= 7;
+        if rest == 0 {
             return;
         }
     }
 }
 
-/// The length of an unsigned number.
+/// Returns the encoded length of an unsigned integer.
 #[inline]
 pub(crate) const fn length_u32(value: u32) -> usize {
     (38 - (value | 1).leading_zeros() as usize) / 7
 }
 
-/// The length of a zigzag number.
+/// Returns the encoded length of a signed integer.
 #[inline]
 pub(crate) const fn length_i32(value: i32) -> usize {
     length_u32(zigzag(value))
@@ -132,7 +133,7 @@ const fn zigzag(value: i32) -> u32 {
     ((value << 1) ^ (value >> 31)).cast_unsigned()
 }
 
-const fn low(value: u32) -> u8 {
+const fn low_bits(value: u32) -> u8 {
     (value & 0x7f).to_le_bytes()[0]
 }
 
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_at_every_border_come_back_with_the_length_foretold() {
+    fn integers_at_every_length_boundary_round_trip() {
         let powers = (1..32).map(|bit| 1u32 << bit);
         for value in powers
             .flat_map(|power| [power - 1, power, power + 1])
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_do_not_end_or_do_not_fit_are_none_and_no_step() {
+    fn truncated_and_oversized_integers_are_rejected_without_advancing() {
         for bytes in [
             &[][..],
             &[0x80],

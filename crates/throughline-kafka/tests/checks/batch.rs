@@ -1,9 +1,9 @@
-//! What must hold for any record set at all. Shared by the property tests and the fuzz target.
+//! Properties of any record set. Shared by the tests and the fuzz target.
 
 #[path = "../support/batch.rs"]
 pub(crate) mod raw;
 
-use raw::around;
+use raw::batch_with_payload;
 use throughline_kafka::batch::{
     BatchOutcome, CodecPool, HeaderInjector, HeaderPatcher, InjectionLimits, RecordBatch,
     RecordBatches, RecordIter, RecordSetEntry,
@@ -17,8 +17,8 @@ pub(crate) const LIMITS: InjectionLimits = InjectionLimits {
 pub(crate) const KEY: &[u8] = b"traceparent";
 pub(crate) const VALUE: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// What a record says, with its headers.
-pub(crate) type Told = (
+/// A decoded record: timestamp delta, offset delta, key, value, headers.
+pub(crate) type DecodedRecord = (
     i64,
     i32,
     Option<Vec<u8>>,
@@ -26,14 +26,14 @@ pub(crate) type Told = (
     Vec<(Vec<u8>, Option<Vec<u8>>)>,
 );
 
-/// All that the records of a batch say, inflated where need be; [`None`] when they are not well-formed.
-pub(crate) fn told(batch: RecordBatch<'_>) -> Option<Vec<Told>> {
+/// Decodes all records of a batch; [`None`] when they are not well-formed.
+pub(crate) fn decode_records(batch: RecordBatch<'_>) -> Option<Vec<DecodedRecord>> {
     let mut plain = Vec::new();
     CodecPool::default()
         .decompress(batch.codec(), batch.payload(), 4 << 20, &mut plain)
         .ok()?;
     let mut records = RecordIter::new(&plain, batch.record_count());
-    let mut told = Vec::new();
+    let mut decoded = Vec::new();
     for record in records.by_ref() {
         let record = record.ok()?;
         let headers = record
@@ -44,7 +44,7 @@ pub(crate) fn told(batch: RecordBatch<'_>) -> Option<Vec<Told>> {
             record.key.map(<[u8]>::to_vec),
             record.value.map(<[u8]>::to_vec),
         );
-        told.push((
+        decoded.push((
             record.timestamp_delta,
             record.offset_delta,
             key,
@@ -52,14 +52,14 @@ pub(crate) fn told(batch: RecordBatch<'_>) -> Option<Vec<Told>> {
             headers,
         ));
     }
-    records.remaining_bytes().is_empty().then_some(told)
+    records.remaining_bytes().is_empty().then_some(decoded)
 }
 
-/// The bytes as a record set, and as the records of a batch that is intact: a byte of attributes, one of count, then they.
-pub(crate) fn any_record_set_and_payload(bytes: &[u8]) {
-    any_record_set(bytes);
+/// Checks the bytes as a record set, and as attributes, record count and payload of a valid batch.
+pub(crate) fn check_record_set_and_payload(bytes: &[u8]) {
+    check_record_set(bytes);
     if let Some(([attributes, count], payload)) = bytes.split_first_chunk() {
-        any_record_set(&around(
+        check_record_set(&batch_with_payload(
             payload,
             i16::from(attributes & 0x3f),
             i32::from(*count),
@@ -67,39 +67,39 @@ pub(crate) fn any_record_set_and_payload(bytes: &[u8]) {
     }
 }
 
-/// Borders lose nothing; a batch that is changed says the same and one header more in each record; one that is not
-/// changed leaves no trace in the output.
-pub(crate) fn any_record_set(bytes: &[u8]) {
+/// Checks that the entries of a record set are complete, that a changed batch differs by one header
+/// in each record, and that any other batch leaves the output unchanged.
+pub(crate) fn check_record_set(bytes: &[u8]) {
     let whole: Vec<u8> = RecordBatches::new(bytes)
         .flat_map(|entry| entry.bytes().to_vec())
         .collect();
-    assert_eq!(whole, bytes, "batches put together are the record set");
+    assert_eq!(whole, bytes, "the entries concatenated are the record set");
     for entry in RecordBatches::new(bytes) {
         if let RecordSetEntry::Batch(batch) = entry {
-            any_batch(batch);
+            check_batch(batch);
         }
     }
 }
 
-fn any_batch(batch: RecordBatch<'_>) {
+fn check_batch(batch: RecordBatch<'_>) {
     let mut injector = HeaderInjector::default();
     let mut out = b"before".to_vec();
     match injector.inject(batch, &LIMITS, &mut out, |_, headers| {
-        headers.append(KEY, Some(VALUE))
+        headers.append(KEY, Some(VALUE));
     }) {
         BatchOutcome::Changed(count) => {
             assert_eq!(Ok(count), u32::try_from(batch.record_count()));
-            let after = RecordBatch::new(&out[6..]).expect("one whole batch");
-            assert!(after.has_valid_checksum(), "the checksum is redone");
+            let after = RecordBatch::new(&out[6..]).expect("one complete batch");
+            assert!(after.has_valid_checksum(), "the checksum is updated");
             assert!(
                 after.bytes().len() <= LIMITS.max_batch_bytes,
-                "the limit holds"
+                "the size is limited"
             );
-            let mut expected = told(batch).expect("a batch that was changed can be read");
+            let mut expected = decode_records(batch).expect("a changed batch is well-formed");
             for (_, _, _, _, headers) in &mut expected {
                 headers.push((KEY.to_vec(), Some(VALUE.to_vec())));
             }
-            assert_eq!(told(after), Some(expected));
+            assert_eq!(decode_records(after), Some(expected));
             let header = |bytes: &[u8]| {
                 [
                     bytes[..8].to_vec(),
@@ -110,16 +110,16 @@ fn any_batch(batch: RecordBatch<'_>) {
             assert_eq!(
                 header(after.bytes()),
                 header(batch.bytes()),
-                "the header is the same but for length and checksum"
+                "the header differs in length and checksum only"
             );
         }
         BatchOutcome::Unchanged | BatchOutcome::Skipped(_) => assert_eq!(out, b"before"),
     }
-    let mut none = Vec::new();
-    let outcome = injector.inject(batch, &LIMITS, &mut none, |_, _| {});
+    let mut unchanged = Vec::new();
+    let outcome = injector.inject(batch, &LIMITS, &mut unchanged, |_, _| {});
     assert!(
-        !matches!(outcome, BatchOutcome::Changed(_)) && none.is_empty(),
-        "nothing to inject is no change"
+        !matches!(outcome, BatchOutcome::Changed(_)) && unchanged.is_empty(),
+        "a batch without new headers is unchanged"
     );
     let mut patched = batch.bytes().to_vec();
     let outcome = HeaderPatcher::default().patch(&mut patched, |record, patches| {
@@ -129,7 +129,7 @@ fn any_batch(batch: RecordBatch<'_>) {
     });
     match outcome {
         BatchOutcome::Changed(_) => {
-            assert!(RecordBatch::new(&patched).is_some_and(|batch| batch.has_valid_checksum()))
+            assert!(RecordBatch::new(&patched).is_some_and(|batch| batch.has_valid_checksum()));
         }
         BatchOutcome::Unchanged | BatchOutcome::Skipped(_) => assert_eq!(patched, batch.bytes()),
     }

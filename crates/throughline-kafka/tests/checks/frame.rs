@@ -1,77 +1,92 @@
-//! What must hold for any stream of bytes, in any pieces. Shared by the property tests and the fuzz target.
+//! Properties of any stream, in any chunks. Shared by the tests and the fuzz target.
 
 use bytes::Bytes;
 use throughline_kafka::frame::{FrameEvent, Framer};
 
-/// Frames to this size are collected if their correlation id is odd.
-const COLLECTED: usize = 4096;
+/// The maximum size of a collected frame. Frames with an odd correlation id are collected.
+const MAX_COLLECTED_BYTES: usize = 4096;
 
-/// What a framer tells, apart from the pieces it passes.
+/// The output of a framer, without the borders of its pieces.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// Heads and frames, each with the number of bytes that had gone out before.
+pub(crate) struct FramerOutput {
+    /// All other events, each with the number of bytes that were returned before.
     events: Vec<(usize, String)>,
-    out: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
-/// Puts `pieces` through a framer.
-pub(crate) fn through<'a>(mut framer: Framer, pieces: impl IntoIterator<Item = &'a [u8]>) -> Told {
-    let mut told = Told::default();
+/// Passes the chunks to a framer.
+pub(crate) fn run_framer<'a>(
+    mut framer: Framer,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> FramerOutput {
+    let mut output = FramerOutput::default();
     let mut taken = 0;
-    for piece in pieces {
-        let mut input = Bytes::copy_from_slice(piece);
-        taken += piece.len();
+    for chunk in chunks {
+        let mut input = Bytes::copy_from_slice(chunk);
+        taken += chunk.len();
         while let Some(event) = framer.next(&mut input) {
             match event {
-                FrameEvent::Header(head) => {
-                    let odd = head.correlation_id().0 & 1 == 1;
-                    let collected = odd && framer.collect(COLLECTED);
-                    assert_eq!(collected, odd && head.size() <= COLLECTED);
-                    told.events.push((told.out.len(), format!("{head:?}")));
+                FrameEvent::Header(header) => {
+                    let odd = header.correlation_id().0 & 1 == 1;
+                    let collected = odd && framer.collect(MAX_COLLECTED_BYTES);
+                    assert_eq!(collected, odd && header.size() <= MAX_COLLECTED_BYTES);
+                    output
+                        .events
+                        .push((output.bytes.len(), format!("{header:?}")));
                 }
                 FrameEvent::Passthrough(bytes) => {
-                    assert!(!bytes.is_empty(), "a piece to be passed has bytes");
-                    told.out.extend_from_slice(&bytes);
+                    assert!(!bytes.is_empty(), "a passthrough event has bytes");
+                    output.bytes.extend_from_slice(&bytes);
                 }
                 FrameEvent::Frame(bytes) => {
-                    assert!(bytes.len() <= COLLECTED);
-                    told.events
-                        .push((told.out.len(), format!("frame of {}", bytes.len())));
-                    told.out.extend_from_slice(&bytes);
+                    assert!(bytes.len() <= MAX_COLLECTED_BYTES);
+                    output
+                        .events
+                        .push((output.bytes.len(), format!("frame of {}", bytes.len())));
+                    output.bytes.extend_from_slice(&bytes);
                 }
-                FrameEvent::SaslToken => told.events.push((told.out.len(), "a token".to_owned())),
-                FrameEvent::FramingFailed(loss) => {
-                    told.events.push((told.out.len(), loss.to_string()));
+                FrameEvent::SaslToken => output
+                    .events
+                    .push((output.bytes.len(), "SASL token".to_owned())),
+                FrameEvent::FramingFailed(error) => {
+                    output.events.push((output.bytes.len(), error.to_string()));
                 }
             }
         }
-        assert!(input.is_empty(), "a framer that wants more has taken all");
+        assert!(
+            input.is_empty(),
+            "a framer that needs more has consumed its input"
+        );
         assert_eq!(
-            told.out.len() + framer.buffered_bytes(),
+            output.bytes.len() + framer.buffered_bytes(),
             taken,
-            "what went in came out or is held"
+            "all input is returned or buffered"
         );
         assert!(
-            framer.buffered_bytes() <= COLLECTED,
-            "what is held is capped"
+            framer.buffered_bytes() <= MAX_COLLECTED_BYTES,
+            "the buffer is limited"
         );
     }
-    told
+    output
 }
 
-/// Any stream is told the same, however it is cut. The first bytes say where.
-pub(crate) fn any_stream(bytes: &[u8]) {
-    let (cuts, stream) = bytes.split_at(bytes.len().min(4));
+/// Checks that the output does not depend on the chunks. The first four bytes are the chunk size.
+pub(crate) fn check_stream(bytes: &[u8]) {
+    let (size_bytes, stream) = bytes.split_at(bytes.len().min(4));
     for make in [Framer::requests, Framer::responses] {
-        let whole = through(make(), [stream]);
-        assert!(stream.starts_with(&whole.out));
-        let step = cuts.iter().fold(0, |sum, cut| sum + usize::from(*cut)) % 37 + 1;
-        assert_eq!(through(make(), stream.chunks(step)), whole);
-        assert_eq!(through(make(), stream.chunks(1)), whole);
+        let whole = run_framer(make(), [stream]);
+        assert!(stream.starts_with(&whole.bytes));
+        let size = size_bytes
+            .iter()
+            .fold(0, |sum, byte| sum + usize::from(*byte))
+            % 37
+            + 1;
+        assert_eq!(run_framer(make(), stream.chunks(size)), whole);
+        assert_eq!(run_framer(make(), stream.chunks(1)), whole);
     }
 }
 
-/// A stream of frames with these bodies, the first byte of each its correlation id.
+/// Returns a stream of frames with these bodies; the first byte of each is its correlation id.
 pub(crate) fn frames(bodies: &[Vec<u8>]) -> Vec<u8> {
     let mut stream = Vec::new();
     for body in bodies {
@@ -88,9 +103,10 @@ pub(crate) fn frames(bodies: &[Vec<u8>]) -> Vec<u8> {
     stream
 }
 
-/// How many heads were told.
-pub(crate) fn heads(told: &Told) -> usize {
-    told.events
+/// Returns the number of request headers.
+pub(crate) fn header_count(output: &FramerOutput) -> usize {
+    output
+        .events
         .iter()
         .filter(|(_, event)| event.starts_with("Request"))
         .count()

@@ -1,4 +1,4 @@
-//! What must hold for the body of any message, well-formed or not. Shared by the property tests and the fuzz target.
+//! Properties of any message body, well-formed or not. Shared by the tests and the fuzz target.
 
 use bytes::Bytes;
 use throughline_kafka::api::ApiKey;
@@ -6,19 +6,25 @@ use throughline_kafka::frame::RequestHeader;
 use throughline_kafka::message::{
     ApiMessage, BodySplice, address, api_versions, cluster, fetch, group, produce, share,
 };
-use throughline_kafka::wire::WireField;
+use throughline_kafka::wire::{Decode, WireArray, WireField};
 
-/// Opens the body as everything that has this key and reads all that it gives out. True when one of them could be
-/// opened.
+/// The host of every rewritten address.
+const NEW_HOST: &str = "a.host.that.is.somewhat.longer.than.most";
+
+/// The port of every rewritten address.
+const NEW_PORT: i32 = 65_000;
+
+/// Parses the body as every message of this API and reads all fields of the views. Returns whether
+/// one of them could be parsed.
 pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
-    let mut opened = Reading {
+    let mut reader = BodyReader {
         body,
         version,
-        opened: false,
+        is_parsed: false,
     };
     match api {
         ApiKey::PRODUCE => {
-            opened.one(|request: produce::ProduceRequest<'_>| {
+            reader.read(|request: produce::ProduceRequest<'_>| {
                 request
                     .topics
                     .iter()
@@ -26,10 +32,10 @@ pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
                     .filter_map(|partition| partition.records)
                     .collect()
             });
-            opened.one(|response: produce::ProduceResponse<'_>| {
-                response.topics.iter().for_each(|topic| {
-                    assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len()))
-                });
+            reader.read(|response: produce::ProduceResponse<'_>| {
+                for topic in response.topics {
+                    check_length(topic.partitions);
+                }
                 response
                     .node_endpoints
                     .iter()
@@ -38,13 +44,13 @@ pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
             });
         }
         ApiKey::FETCH => {
-            opened.one(|request: fetch::FetchRequest<'_>| {
-                request.topics.iter().for_each(|topic| {
-                    assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len()))
-                });
+            reader.read(|request: fetch::FetchRequest<'_>| {
+                for topic in request.topics {
+                    check_length(topic.partitions);
+                }
                 Vec::new()
             });
-            opened.one(|response: fetch::FetchResponse<'_>| {
+            reader.read(|response: fetch::FetchResponse<'_>| {
                 response
                     .topics
                     .iter()
@@ -54,14 +60,10 @@ pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
             });
         }
         ApiKey::SHARE_FETCH => {
-            opened.one(|request: share::ShareFetchRequest<'_>| {
-                request
-                    .group_id
-                    .into_iter()
-                    .chain(request.member_id)
-                    .collect()
+            reader.read(|request: share::ShareFetchRequest<'_>| {
+                request.group_id.into_iter().collect()
             });
-            opened.one(|response: share::ShareFetchResponse<'_>| {
+            reader.read(|response: share::ShareFetchResponse<'_>| {
                 response
                     .topics
                     .iter()
@@ -70,23 +72,22 @@ pub(crate) fn read_all(body: &[u8], api: ApiKey, version: i16) -> bool {
                     .collect()
             });
         }
-        _ => opened.rest(api),
+        _ => reader.read_cluster(api),
     }
-    opened.opened
+    reader.is_parsed
 }
 
-struct Reading<'a> {
+struct BodyReader<'a> {
     body: &'a [u8],
     version: i16,
-    opened: bool,
+    is_parsed: bool,
 }
 
-impl<'a> Reading<'a> {
-    /// The APIs without records.
-    fn rest(&mut self, api: ApiKey) {
+impl<'a> BodyReader<'a> {
+    fn read_cluster(&mut self, api: ApiKey) {
         match api {
-            ApiKey::METADATA => self.one(|response: cluster::MetadataResponse<'_>| {
-                assert_eq!(response.topics.iter().count(), len(response.topics.len()));
+            ApiKey::METADATA => self.read(|response: cluster::MetadataResponse<'_>| {
+                check_length(response.topics);
                 let hosts = response.brokers.iter().map(|broker| broker.endpoint.host);
                 let names = response.topics.iter().filter_map(|topic| topic.name);
                 response
@@ -97,24 +98,21 @@ impl<'a> Reading<'a> {
                     .collect()
             }),
             ApiKey::FIND_COORDINATOR => {
-                self.one(|response: cluster::FindCoordinatorResponse<'_>| {
+                self.read(|response: cluster::FindCoordinatorResponse<'_>| {
                     response
                         .coordinators()
-                        .map(|coordinator| coordinator.endpoint.host)
+                        .map(|endpoint| endpoint.host)
                         .collect()
-                })
+                });
             }
             ApiKey::DESCRIBE_CLUSTER => {
-                self.one(|response: cluster::DescribeClusterResponse<'_>| {
+                self.read(|response: cluster::DescribeClusterResponse<'_>| {
                     let hosts = response.brokers.iter().map(|broker| broker.endpoint.host);
                     response.cluster_id.into_iter().chain(hosts).collect()
-                })
+                });
             }
-            ApiKey::API_VERSIONS => self.one(|response: api_versions::ApiVersionsResponse<'_>| {
-                assert_eq!(
-                    response.api_keys.iter().count(),
-                    len(response.api_keys.len())
-                );
+            ApiKey::API_VERSIONS => self.read(|response: api_versions::ApiVersionsResponse<'_>| {
+                check_length(response.api_keys);
                 response
                     .finalized_features
                     .iter()
@@ -122,61 +120,53 @@ impl<'a> Reading<'a> {
                     .map(|feature| feature.name)
                     .collect()
             }),
-            _ => self.groups(api),
+            _ => self.read_group(api),
         }
     }
 
-    fn groups(&mut self, api: ApiKey) {
+    fn read_group(&mut self, api: ApiKey) {
         match api {
             ApiKey::JOIN_GROUP => {
-                self.one(|request: group::JoinGroupRequest<'_>| {
-                    vec![request.group_id, request.member_id]
-                });
+                self.read(|request: group::JoinGroupRequest<'_>| vec![request.group_id]);
             }
             ApiKey::SYNC_GROUP => {
-                self.one(|request: group::SyncGroupRequest<'_>| {
-                    vec![request.group_id, request.member_id]
-                });
+                self.read(|request: group::SyncGroupRequest<'_>| vec![request.group_id]);
             }
             ApiKey::CONSUMER_GROUP_HEARTBEAT => {
-                self.one(|request: group::ConsumerGroupHeartbeatRequest<'_>| {
-                    vec![request.group_id, request.member_id]
+                self.read(|request: group::ConsumerGroupHeartbeatRequest<'_>| {
+                    vec![request.group_id]
                 });
             }
             ApiKey::OFFSET_COMMIT => {
-                self.one(|request: group::OffsetCommitRequest<'_>| {
-                    request.topics.iter().for_each(|topic| {
-                        assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len()))
-                    });
-                    vec![request.group_id, request.member_id]
+                self.read(|request: group::OffsetCommitRequest<'_>| {
+                    for topic in request.topics {
+                        check_length(topic.partitions);
+                    }
+                    vec![request.group_id]
                 });
-                self.one(|response: group::OffsetCommitResponse<'_>| {
-                    assert_eq!(response.topics.iter().count(), len(response.topics.len()));
+                self.read(|response: group::OffsetCommitResponse<'_>| {
+                    check_length(response.topics);
                     Vec::new()
                 });
             }
             ApiKey::TXN_OFFSET_COMMIT => {
-                self.one(|request: group::TxnOffsetCommitRequest<'_>| {
-                    request.topics.iter().for_each(|topic| {
-                        assert_eq!(topic.partitions.iter().count(), len(topic.partitions.len()))
-                    });
-                    vec![request.group_id, request.transactional_id]
+                self.read(|request: group::TxnOffsetCommitRequest<'_>| {
+                    for topic in request.topics {
+                        check_length(topic.partitions);
+                    }
+                    vec![request.group_id]
                 });
-                self.one(|response: group::TxnOffsetCommitResponse<'_>| {
-                    assert_eq!(response.topics.iter().count(), len(response.topics.len()));
+                self.read(|response: group::TxnOffsetCommitResponse<'_>| {
+                    check_length(response.topics);
                     Vec::new()
                 });
             }
             ApiKey::SHARE_ACKNOWLEDGE => {
-                self.one(|request: share::ShareAcknowledgeRequest<'_>| {
-                    request
-                        .group_id
-                        .into_iter()
-                        .chain(request.member_id)
-                        .collect()
+                self.read(|request: share::ShareAcknowledgeRequest<'_>| {
+                    request.group_id.into_iter().collect()
                 });
-                self.one(|response: share::ShareAcknowledgeResponse<'_>| {
-                    assert_eq!(response.topics.iter().count(), len(response.topics.len()));
+                self.read(|response: share::ShareAcknowledgeResponse<'_>| {
+                    check_length(response.topics);
                     Vec::new()
                 });
             }
@@ -184,31 +174,32 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Opens the body as one message; every field that it gives out must lie where it says.
-    fn one<M: ApiMessage<'a>>(&mut self, fields: impl FnOnce(M) -> Vec<WireField<'a>>) {
+    /// Parses the body as one message and checks the positions of the fields that `fields` returns.
+    fn read<M: ApiMessage<'a>>(&mut self, fields: impl FnOnce(M) -> Vec<WireField<'a>>) {
         let Some(message) = M::parse(self.body, self.version)
             .ok()
-            .and_then(|opened| opened.parsed())
+            .and_then(|outcome| outcome.parsed())
         else {
             return;
         };
-        self.opened = true;
+        self.is_parsed = true;
         for field in fields(message) {
             assert_eq!(
                 self.body.get(field.range()),
                 Some(field.bytes()),
-                "a field lies where it says"
+                "the range of a field contains its bytes"
             );
         }
     }
 }
 
-fn len(count: u32) -> usize {
-    usize::try_from(count).expect("a small number")
+/// Asserts that iteration returns as many elements as the array states.
+fn check_length<'a, T: Decode<'a>>(array: WireArray<'a, T>) {
+    assert_eq!(u32::try_from(array.iter().count()), Ok(array.len()));
 }
 
-/// The first two bytes are an API and a version, the rest a body.
-pub(crate) fn any_body(bytes: &[u8]) {
+/// Checks all properties. The first two bytes are an API and a version, the others a body.
+pub(crate) fn check_body(bytes: &[u8]) {
     let Some(([key, version], body)) = bytes.split_first_chunk() else {
         return;
     };
@@ -218,56 +209,46 @@ pub(crate) fn any_body(bytes: &[u8]) {
     clamped(version, body);
 }
 
-/// The body with every address changed; [`None`] when there is none or it is not well-formed.
+/// Returns the body with every address replaced; [`None`] when it has none or is not well-formed.
 pub(crate) fn rewritten(api: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8>> {
     let mut splice = BodySplice::default();
-    let map = |splice: &mut BodySplice, body: &[u8], host, port| {
-        let done = address::rewrite(api, version, body, splice, |_| Some((host, port)));
-        done.ok().and_then(|opened| opened.parsed())
-    };
-    let count = map(
-        &mut splice,
-        body,
-        "a.host.that.is.somewhat.longer.than.most",
-        65_000,
-    )?;
-    let frame = sealed(&mut splice, body);
-    assert!(count > 0 || frame == body, "no change is identity");
-    let mut again = BodySplice::default();
-    let mut seen = 0;
-    let reopened = address::rewrite(api, version, &frame, &mut again, |endpoint| {
-        assert_eq!(
-            endpoint.host.text(),
-            Some("a.host.that.is.somewhat.longer.than.most")
-        );
-        assert_eq!(endpoint.port, 65_000);
-        seen += 1;
-        None::<(&str, i32)>
-    });
-    assert!(reopened.is_ok(), "a rewritten body is well-formed");
-    assert_eq!(seen, count, "all addresses are there, and new");
-    (count > 0).then_some(frame)
-}
-
-/// The body with all versions cut to 3 at most; [`None`] when it is not well-formed.
-pub(crate) fn clamped(version: i16, body: &[u8]) -> Option<Vec<u8>> {
-    let mut splice = BodySplice::default();
-    api_versions::clamp(version, body, &mut splice, |_, low, high| {
-        (low, high.min(3))
+    let count = address::rewrite(api, version, body, &mut splice, |_| {
+        Some((NEW_HOST, NEW_PORT))
     })
     .ok()?
     .parsed()?;
-    let frame = sealed(&mut splice, body);
-    let again = api_versions::ApiVersionsResponse::parse(&frame, version)
-        .expect("a clamped body is well-formed")
-        .parsed()?;
-    for key in &again.api_keys {
-        assert!(key.max_version <= 3 || key.min_version > 3);
-    }
-    Some(frame)
+    let new_body = sealed(&mut splice, body);
+    assert!(count > 0 || new_body == body, "no edit is the identity");
+    let mut seen = 0;
+    let mut unused = BodySplice::default();
+    let outcome = address::rewrite(api, version, &new_body, &mut unused, |endpoint| {
+        assert_eq!(endpoint.host.text(), Some(NEW_HOST));
+        assert_eq!(endpoint.port, NEW_PORT);
+        seen += 1;
+        None::<(&str, i32)>
+    });
+    assert!(outcome.is_ok(), "a rewritten body is well-formed");
+    assert_eq!(seen, count, "all addresses have been replaced");
+    (count > 0).then_some(new_body)
 }
 
-/// The body, changed, by way of a frame whose length must then be right.
+/// Returns the body with all versions limited to 3; [`None`] when it is not well-formed.
+pub(crate) fn clamped(version: i16, body: &[u8]) -> Option<Vec<u8>> {
+    let mut splice = BodySplice::default();
+    api_versions::clamp(version, body, &mut splice, |_, min, max| (min, max.min(3)))
+        .ok()?
+        .parsed()?;
+    let new_body = sealed(&mut splice, body);
+    let view = api_versions::ApiVersionsResponse::parse(&new_body, version)
+        .expect("a clamped body is well-formed")
+        .parsed()?;
+    for key in &view.api_keys {
+        assert!(key.max_version <= 3 || key.min_version > 3);
+    }
+    Some(new_body)
+}
+
+/// Returns the edited body, by way of a frame whose length must then be correct.
 fn sealed(splice: &mut BodySplice, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4)
         .expect("a small body")
@@ -276,21 +257,21 @@ fn sealed(splice: &mut BodySplice, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     splice
         .reseal(&frame, 8, &mut out)
-        .expect("changes within the body");
+        .expect("edits within the body");
     let mut pieces = Vec::new();
     splice
         .reseal_pieces(&Bytes::from(frame), 8, |piece| {
-            pieces.extend_from_slice(&piece)
+            pieces.extend_from_slice(&piece);
         })
-        .expect("the same changes");
-    assert_eq!(pieces, out, "pieces put together are the frame");
+        .expect("the same edits");
+    assert_eq!(pieces, out, "the pieces concatenated are the frame");
     let length = u32::try_from(out.len() - 4)
         .expect("a small body")
         .to_be_bytes();
     assert_eq!(
         out.get(..8),
         Some(&[length, [0, 0, 0, 9]].concat()[..]),
-        "the frame's length is redone"
+        "the length of the frame is updated"
     );
     assert!(RequestHeader::parse(&out).is_err() || out.len() >= 14);
     out.split_off(8)

@@ -1,9 +1,9 @@
-//! RecordBatches written out byte by byte, without the crate under test.
+//! Encodes record batches byte by byte, without the crate under test.
 
-/// A record's header: key and value, any bytes.
+/// A header: key and value.
 pub(crate) type RawHeader = (Vec<u8>, Option<Vec<u8>>);
 
-/// A record as it was meant.
+/// A record to encode.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RawRecord {
     pub(crate) timestamp_delta: i64,
@@ -12,42 +12,42 @@ pub(crate) struct RawRecord {
     pub(crate) headers: Vec<RawHeader>,
 }
 
-pub(crate) fn zigzag(value: i64, out: &mut Vec<u8>) {
-    let mut left = ((value << 1) ^ (value >> 63)) as u64;
-    while left > 0x7f {
-        out.push((left & 0x7f) as u8 | 0x80);
-        left >>= 7;
+pub(crate) fn write_varint(value: i64, out: &mut Vec<u8>) {
+    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+    while rest > 0x7f {
+        out.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
     }
-    out.push(left as u8);
+    out.push(rest as u8);
 }
 
-fn bytes(value: Option<&[u8]>, out: &mut Vec<u8>) {
-    zigzag(value.map_or(-1, |value| value.len() as i64), out);
+fn write_bytes(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    write_varint(value.map_or(-1, |value| value.len() as i64), out);
     out.extend_from_slice(value.unwrap_or_default());
 }
 
-/// The records, not compressed.
+/// Encodes records without compression.
 pub(crate) fn records(records: &[RawRecord]) -> Vec<u8> {
     let mut out = Vec::new();
     for (delta, record) in records.iter().enumerate() {
         let mut body = vec![0];
-        zigzag(record.timestamp_delta, &mut body);
-        zigzag(delta as i64, &mut body);
-        bytes(record.key.as_deref(), &mut body);
-        bytes(record.value.as_deref(), &mut body);
-        zigzag(record.headers.len() as i64, &mut body);
+        write_varint(record.timestamp_delta, &mut body);
+        write_varint(delta as i64, &mut body);
+        write_bytes(record.key.as_deref(), &mut body);
+        write_bytes(record.value.as_deref(), &mut body);
+        write_varint(record.headers.len() as i64, &mut body);
         for (key, value) in &record.headers {
-            bytes(Some(key), &mut body);
-            bytes(value.as_deref(), &mut body);
+            write_bytes(Some(key), &mut body);
+            write_bytes(value.as_deref(), &mut body);
         }
-        zigzag(body.len() as i64, &mut out);
+        write_varint(body.len() as i64, &mut out);
         out.extend(body);
     }
     out
 }
 
-/// A batch around a payload that holds so many records.
-pub(crate) fn around(payload: &[u8], attributes: i16, count: i32) -> Vec<u8> {
+/// Encodes a batch with this payload of `count` records.
+pub(crate) fn batch_with_payload(payload: &[u8], attributes: i16, count: i32) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend(7i64.to_be_bytes());
     out.extend((49 + payload.len() as i32).to_be_bytes());
@@ -63,19 +63,19 @@ pub(crate) fn around(payload: &[u8], attributes: i16, count: i32) -> Vec<u8> {
     out.extend(11i32.to_be_bytes());
     out.extend(count.to_be_bytes());
     out.extend(payload);
-    seal(&mut out);
+    update_checksum(&mut out);
     out
 }
 
-/// Makes the checksum right.
-pub(crate) fn seal(batch: &mut [u8]) {
+/// Corrects the checksum.
+pub(crate) fn update_checksum(batch: &mut [u8]) {
     if batch.len() >= 61 {
         let crc = castagnoli(&batch[21..]);
         batch[17..21].copy_from_slice(&crc.to_be_bytes());
     }
 }
 
-/// CRC-32C, a bit at a time.
+/// Computes CRC-32C bit by bit.
 fn castagnoli(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in bytes {

@@ -1,4 +1,4 @@
-//! What the HTTP part of a proxy can be told.
+//! Configuration of the HTTP part of a proxy.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,114 +10,129 @@ use throughline_intercept::http::Settings;
 use crate::address::HostPort;
 use crate::transport::tls::{DownstreamTls, UpstreamTls};
 
-/// What the HTTP part of a proxy can be told. By default it listens nowhere.
+/// hyper's minimum of `max_buf_size`.
+const MIN_HTTP1_BUFFER_BYTES: usize = 8 << 10;
+
+/// Configuration of the HTTP part of a proxy. The default has no listeners.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// Where requests come in.
-    pub listeners: Vec<Listener>,
-    /// How requests are traced. Changes while the proxy runs: [`crate::Control::apply_http`].
+    /// Listeners for requests.
+    pub listeners: Vec<HttpListenerConfig>,
+    /// Tracing of requests. Replaced at run time by [`crate::ProxyControl::apply_http`].
     pub settings: Arc<Settings>,
     /// How the parents of outbound requests are found.
     pub correlate: correlate::Settings,
-    /// TLS to those who are asked by `https`; without it such requests are refused.
+    /// TLS to upstream hosts of `https` URLs; without it such requests are rejected.
     pub outbound_tls: Option<UpstreamTls>,
-    /// What may be held and for how long.
-    pub limits: Limits,
+    /// Limits and timeouts.
+    pub limits: HttpLimits,
 }
 
-/// One address that requests come to.
+/// A listener for requests.
 #[derive(Debug, Clone)]
-pub struct Listener {
-    /// Where it listens; port 0 for any free one.
+pub struct HttpListenerConfig {
+    /// Listen address; port 0 selects a free one.
     pub address: SocketAddr,
-    /// Where its requests go.
-    pub route: Route,
-    /// TLS from who asks; none without.
+    /// Destination of the requests.
+    pub route: HttpRoute,
+    /// TLS from downstream; clear text without it.
     pub tls: Option<DownstreamTls>,
 }
 
-/// Where the requests of a listener go.
+/// Destination of a listener's requests.
 #[derive(Debug, Clone)]
-pub enum Route {
-    /// To the service that we stand beside: inbound.
+pub enum HttpRoute {
+    /// The service beside the proxy: inbound.
     Service {
-        /// Where it listens.
+        /// Address of the service.
         address: HostPort,
-        /// What it speaks.
-        protocol: Protocol,
+        /// Protocol of the service.
+        protocol: UpstreamProtocol,
     },
-    /// To one place, whatever their `host` says: outbound.
-    Fixed(Origin),
-    /// To where they say, as to an HTTP proxy (`http_proxy`): outbound.
+    /// One origin, whatever the `host` of a request: outbound.
+    Fixed(UpstreamOrigin),
+    /// The host in the request target, as at an HTTP proxy (`http_proxy`): outbound.
     Named {
-        /// Whether CONNECT is served: a tunnel to any host and port, in which nothing is seen.
+        /// Whether CONNECT is allowed: a tunnel to any host and port, whose content is not traced.
         connect: bool,
     },
-    /// To where the connection wanted to go that the system redirected: outbound.
+    /// The original destination of a redirected connection: outbound.
     Original(SocketAddr),
 }
 
-/// Who is asked.
+/// An upstream host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Origin {
-    /// Where it is.
+pub struct UpstreamOrigin {
+    /// Address of the host.
     pub address: HostPort,
-    /// Whether it speaks TLS.
+    /// Whether it is reached with TLS.
     pub tls: bool,
 }
 
-/// What a service speaks.
+/// Protocol that requests are forwarded in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Protocol {
-    /// Whatever came: HTTP/1.1 as HTTP/1.1, HTTP/2 as HTTP/2.
+pub enum UpstreamProtocol {
+    /// The protocol of each request: HTTP/1.1 or HTTP/2.
     #[default]
     Same,
-    /// HTTP/1.1, whatever came.
+    /// HTTP/1.1.
     Http1,
-    /// HTTP/2 from its first byte, whatever came.
+    /// HTTP/2 with prior knowledge.
     Http2,
 }
 
-/// What may be held and for how long.
+/// Limits and timeouts of HTTP.
 #[derive(Debug, Clone)]
-pub struct Limits {
-    /// How long it may take until a connection to who is asked stands, TLS included.
-    pub connect_deadline: Duration,
-    /// How long the head of a request may take from its first byte to its last, and TLS to begin with.
-    pub head_deadline: Duration,
-    /// How long who is asked may take to begin the answer; without it, for ever, or until who asks goes away.
-    pub answer_deadline: Option<Duration>,
-    /// A connection without a request under way is closed after so long.
-    pub idle: Duration,
-    /// A connection to who is asked is kept so long for the next request.
-    pub upstream_idle: Duration,
-    /// So many of them are kept for each.
-    pub upstream_idle_max: usize,
-    /// How long the body of a request may make no progress, in HTTP/1.
-    pub body_idle: Duration,
-    /// The longest head of a request or an answer, in bytes.
-    pub head_bytes_max: usize,
-    /// The most fields that a head may have.
-    pub fields_max: usize,
-    /// Requests at once on one connection of HTTP/2.
-    pub streams_max: u32,
+pub struct HttpLimits {
+    /// Timeout of an upstream connection, TLS included.
+    pub connect_timeout: Duration,
+    /// Timeout of a request head from its first byte to its last, and of a TLS handshake.
+    pub head_timeout: Duration,
+    /// Timeout of a response head; [`None`] waits until the client gives up.
+    pub response_timeout: Option<Duration>,
+    /// Idle time after which a downstream connection is closed.
+    pub idle_timeout: Duration,
+    /// Idle time after which an upstream connection is closed.
+    pub upstream_idle_timeout: Duration,
+    /// Maximum number of idle upstream connections to one origin.
+    pub max_idle_per_origin: usize,
+    /// Time without progress after which a request body in HTTP/1 times out.
+    pub body_idle_timeout: Duration,
+    /// Maximum size of a request or response head.
+    pub max_head_bytes: usize,
+    /// Maximum number of fields in a head.
+    pub max_header_fields: usize,
+    /// Maximum number of concurrent requests on a downstream connection in HTTP/2.
+    pub max_concurrent_streams: u32,
 }
 
-// === impl Limits ===
+// === impl HttpLimits ===
 
-impl Default for Limits {
+impl Default for HttpLimits {
     fn default() -> Self {
         Self {
-            connect_deadline: Duration::from_secs(5),
-            head_deadline: Duration::from_secs(30),
-            answer_deadline: None,
-            idle: Duration::from_secs(3600),
-            upstream_idle: Duration::from_secs(60),
-            upstream_idle_max: 256,
-            body_idle: Duration::from_secs(300),
-            head_bytes_max: 64 << 10,
-            fields_max: 128,
-            streams_max: 256,
+            connect_timeout: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(30),
+            response_timeout: None,
+            idle_timeout: Duration::from_secs(3600),
+            upstream_idle_timeout: Duration::from_secs(60),
+            max_idle_per_origin: 256,
+            body_idle_timeout: Duration::from_secs(300),
+            max_head_bytes: 64 << 10,
+            max_header_fields: 128,
+            max_concurrent_streams: 256,
         }
+    }
+}
+
+impl HttpLimits {
+    /// Returns the maximum head size in the type of HTTP/2's SETTINGS.
+    pub(super) fn max_header_list_size(&self) -> u32 {
+        u32::try_from(self.max_head_bytes).unwrap_or(u32::MAX)
+    }
+
+    /// Returns the buffer size for HTTP/1: hyper panics below its own minimum.
+    pub(super) fn http1_buffer_bytes(&self) -> usize {
+        self.max_head_bytes.max(MIN_HTTP1_BUFFER_BYTES)
     }
 }

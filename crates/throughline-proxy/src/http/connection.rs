@@ -1,4 +1,4 @@
-//! One connection of whoever asks: its protocol, its requests, how long it may be silent, and its end.
+//! One downstream connection: TLS, protocol version, requests, timeouts and shutdown.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,10 +16,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::config::{Limits, Route};
-use super::intake::{Activity, Intake};
-use super::service::{Caller, Service};
-use super::upstream::{BUFFER_MIN, head_max};
+use super::config::{HttpLimits, HttpRoute};
+use super::downstream::DownstreamConnection;
+use super::idle_tracker::IdleTracker;
+use super::prefixed_io::PrefixedIo;
+use super::service::ProxyService;
 use crate::address::unmap_ipv4;
 use crate::listener::detect::read_http_version;
 use crate::listener::protocol::DetectedProtocol;
@@ -27,193 +28,218 @@ use crate::transport::drain::Drain;
 use crate::transport::stream::{self, MaybeTlsStream};
 use crate::transport::tls::DownstreamTls;
 
-/// What the connections of one listener have in common.
-pub(super) struct Connections {
-    pub(super) service: Arc<Service>,
-    pub(super) route: Route,
+/// Lower bound of the interval between timeout checks.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Serves the connections of one listener.
+pub(super) struct ConnectionServer {
+    pub(super) service: Arc<ProxyService>,
+    pub(super) route: HttpRoute,
     pub(super) tls: Option<DownstreamTls>,
 }
 
-/// Counts a connection as open as long as it lives.
-pub(super) struct Counted(Gauge);
+/// Counts a connection as open until it is dropped.
+pub(super) struct OpenConnectionGauge(Gauge);
 
-/// What is watched over while a connection is served.
-struct Watch<'a> {
-    activity: &'a Activity,
-    limits: &'a Limits,
-    stop: &'a Drain,
-    /// Whether the head of a request is looked at as bytes come: in HTTP/2 bytes come without any.
-    heads: bool,
+/// A connection after its TLS handshake and protocol detection.
+struct NegotiatedConnection {
+    stream: MaybeTlsStream,
+    local: SocketAddr,
+    protocol: DetectedProtocol,
+    /// Bytes that detection has read.
+    prefix: Bytes,
 }
 
-// === impl Connections ===
+/// Closes a connection for its timeouts and at shutdown.
+struct ConnectionSupervisor<'a> {
+    tracker: &'a IdleTracker,
+    limits: &'a HttpLimits,
+    drain: &'a Drain,
+    /// Whether the head timeout applies: in HTTP/2 frames arrive without any request.
+    checks_head: bool,
+}
 
-impl Connections {
-    /// Serves a connection to its end.
+// === impl ConnectionServer ===
+
+impl ConnectionServer {
+    /// Serves a connection until it ends.
     pub(super) async fn serve(&self, stream: TcpStream, client: SocketAddr) {
-        let stop = self.service.tracing.stop.clone();
-        let begun = tokio::select! {
-            begun = self.begin(stream) => begun,
-            // Nothing has been asked on it yet.
-            () = stop.draining() => return,
+        let drain = self.service.tracing.drain.clone();
+        let negotiated = tokio::select! {
+            negotiated = self.negotiate(stream) => negotiated,
+            // No request has begun.
+            () = drain.draining() => return,
         };
-        match begun {
-            Ok((stream, local, spoken, ahead)) => {
-                let activity = Activity::new();
-                let caller = Caller {
-                    route: self.route.clone(),
-                    client: unmap_ipv4(client),
-                    local,
-                    is_tls: self.tls.is_some(),
-                    activity: activity.clone(),
-                    own: Arc::default(),
-                };
-                let _counted =
-                    Counted::new(self.service.tracing.metrics.connection(caller.direction()));
-                let intake = Intake::new(ahead, stream, activity);
-                serve(Arc::clone(&self.service), Arc::new(caller), intake, spoken).await;
+        let connection = match negotiated {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::debug!(%client, %error, "connection setup failed");
+                return;
             }
-            Err(error) => tracing::debug!(%client, %error, "a connection did not come about"),
-        }
+        };
+        let tracker = IdleTracker::new();
+        let downstream = DownstreamConnection {
+            route: self.route.clone(),
+            client: unmap_ipv4(client),
+            local: connection.local,
+            is_tls: self.tls.is_some(),
+            tracker: tracker.clone(),
+            pool: Arc::default(),
+        };
+        let metrics = &self.service.tracing.metrics;
+        let _open = OpenConnectionGauge::new(metrics.connection_accepted(downstream.direction()));
+        let io = PrefixedIo::new(connection.prefix, connection.stream, tracker);
+        let service = Arc::clone(&self.service);
+        serve_connection(service, Arc::new(downstream), io, connection.protocol).await;
     }
 
-    /// TLS, and which HTTP it is.
-    async fn begin(
-        &self,
-        mut stream: TcpStream,
-    ) -> std::io::Result<(MaybeTlsStream, SocketAddr, DetectedProtocol, Bytes)> {
+    /// Performs the TLS handshake, or detects the protocol version.
+    async fn negotiate(&self, mut stream: TcpStream) -> std::io::Result<NegotiatedConnection> {
         stream::configure(&stream);
         let local = unmap_ipv4(stream.local_addr()?);
         let limits = &self.service.limits;
         if let Some(tls) = &self.tls {
-            let stream = timeout(limits.head_deadline, tls.accept(stream)).await??;
-            let spoken = if stream.alpn_protocol() == Some(b"h2") {
+            let stream = timeout(limits.head_timeout, tls.accept(stream)).await??;
+            // A client without ALPN speaks HTTP/1.1 (RFC 9113, section 3.3).
+            let protocol = if stream.alpn_protocol() == Some(b"h2") {
                 DetectedProtocol::Http2
             } else {
                 DetectedProtocol::Http1
             };
-            return Ok((stream, local, spoken, Bytes::new()));
+            return Ok(NegotiatedConnection {
+                stream,
+                local,
+                protocol,
+                prefix: Bytes::new(),
+            });
         }
-        // A peek and not `readable`, which may be wrong.
-        timeout(limits.idle, stream.peek(&mut [0])).await??;
-        let (spoken, ahead) =
-            timeout(limits.head_deadline, read_http_version(&mut stream)).await??;
-        Ok((MaybeTlsStream::Plain(stream), local, spoken, ahead))
+        // The head timeout starts at the first byte. A peek waits for it; `readable` may wake up
+        // without one.
+        timeout(limits.idle_timeout, stream.peek(&mut [0])).await??;
+        let (protocol, prefix) =
+            timeout(limits.head_timeout, read_http_version(&mut stream)).await??;
+        Ok(NegotiatedConnection {
+            stream: MaybeTlsStream::Plain(stream),
+            local,
+            protocol,
+            prefix,
+        })
     }
 }
 
-/// Serves what has begun. What is neither of both is answered as HTTP/1 answers nonsense.
-pub(super) async fn serve<S>(
-    service: Arc<Service>,
-    caller: Arc<Caller>,
-    intake: Intake<S>,
-    spoken: DetectedProtocol,
+/// Serves the requests of a connection. hyper's HTTP/1 answers anything that is not HTTP with 400.
+pub(super) async fn serve_connection<S>(
+    service: Arc<ProxyService>,
+    downstream: Arc<DownstreamConnection>,
+    io: PrefixedIo<S>,
+    protocol: DetectedProtocol,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (limits, stop, activity) = (
-        service.limits.clone(),
-        service.tracing.stop.clone(),
-        caller.activity.clone(),
-    );
-    let mut watch = Watch {
-        activity: &activity,
+    let (limits, drain) = (service.limits.clone(), service.tracing.drain.clone());
+    let tracker = downstream.tracker.clone();
+    let mut supervisor = ConnectionSupervisor {
+        tracker: &tracker,
         limits: &limits,
-        stop: &stop,
-        heads: false,
+        drain: &drain,
+        checks_head: false,
     };
-    let io = TokioIo::new(intake);
-    let answer = service_fn(move |request: Request<Incoming>| {
-        Arc::clone(&service).answer(Arc::clone(&caller), request)
+    let io = TokioIo::new(io);
+    let respond = service_fn(move |request: Request<Incoming>| {
+        Arc::clone(&service).respond(Arc::clone(&downstream), request)
     });
-    if spoken == DetectedProtocol::Http2 {
+    if protocol == DetectedProtocol::Http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams_max)
-            .max_header_list_size(head_max(&limits))
-            .serve_connection(io, answer);
-        watch
-            .over(connection, http2::Connection::graceful_shutdown)
+            .max_concurrent_streams(limits.max_concurrent_streams)
+            .max_header_list_size(limits.max_header_list_size())
+            .serve_connection(io, respond);
+        supervisor
+            .drive(connection, http2::Connection::graceful_shutdown)
             .await;
     } else {
-        watch.heads = true;
+        supervisor.checks_head = true;
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
+            // hyper's timeout would start before the first byte, and count idle time.
             .header_read_timeout(None)
-            .max_buf_size(limits.head_bytes_max.max(BUFFER_MIN))
-            .max_headers(limits.fields_max)
-            .serve_connection(io, answer)
+            .max_buf_size(limits.http1_buffer_bytes())
+            .max_headers(limits.max_header_fields)
+            .serve_connection(io, respond)
             .with_upgrades();
-        watch
-            .over(connection, http1::UpgradeableConnection::graceful_shutdown)
+        supervisor
+            .drive(connection, http1::UpgradeableConnection::graceful_shutdown)
             .await;
     }
 }
 
-// === impl Watch ===
+// === impl ConnectionSupervisor ===
 
-impl Watch<'_> {
-    /// Drives a connection until it ends: by itself, for its silence, or with the proxy.
-    async fn over<C>(&self, connection: C, end_gracefully: fn(Pin<&mut C>))
+impl ConnectionSupervisor<'_> {
+    /// Drives a connection until it ends by itself, times out, or the proxy shuts down.
+    async fn drive<C>(&self, connection: C, shut_down: fn(Pin<&mut C>))
     where
         C: Future<Output = hyper::Result<()>>,
     {
         let mut connection = std::pin::pin!(connection);
-        let (mut is_ending, mut next) = (false, Instant::now() + self.pace());
+        let (mut is_closing, mut next) = (false, Instant::now() + self.check_interval());
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        tracing::debug!(%error, "a connection broke");
+                        tracing::debug!(%error, "downstream connection failed");
                     }
                     return;
                 }
-                () = self.stop.aborted() => return,
-                () = self.stop.draining(), if !is_ending => {
-                    is_ending = true;
-                    end_gracefully(connection.as_mut());
+                // Dropping the connection cancels its requests; their spans record the shutdown.
+                () = self.drain.aborted() => return,
+                // GOAWAY in HTTP/2, `connection: close` in HTTP/1: requests in flight finish.
+                () = self.drain.draining(), if !is_closing => {
+                    is_closing = true;
+                    shut_down(connection.as_mut());
                 }
                 () = sleep_until(next) => {
-                    next = Instant::now() + self.pace();
-                    if self.is_too_slow() {
+                    next = Instant::now() + self.check_interval();
+                    if self.is_head_timed_out() {
                         return;
                     }
-                    if !is_ending && self.activity.idle().is_some_and(|idle| idle >= self.limits.idle) {
-                        is_ending = true;
-                        end_gracefully(connection.as_mut());
+                    if !is_closing && self.is_idle_timed_out() {
+                        is_closing = true;
+                        shut_down(connection.as_mut());
                     }
                 }
             }
         }
     }
 
-    fn is_too_slow(&self) -> bool {
-        self.heads
-            && self
-                .activity
-                .head_age()
-                .is_some_and(|age| age >= self.limits.head_deadline)
+    fn is_head_timed_out(&self) -> bool {
+        let age = self.tracker.head_age();
+        self.checks_head && age.is_some_and(|age| age >= self.limits.head_timeout)
     }
 
-    /// How often it is looked at.
-    fn pace(&self) -> Duration {
-        (self.limits.head_deadline.min(self.limits.idle) / 4).max(PACE_MIN)
+    fn is_idle_timed_out(&self) -> bool {
+        let idle_time = self.tracker.idle_time();
+        idle_time.is_some_and(|idle_time| idle_time >= self.limits.idle_timeout)
+    }
+
+    /// Returns the interval between checks: a quarter of the shorter timeout, by which a connection
+    /// may exceed it. Checks cost less than a timer that every read resets.
+    fn check_interval(&self) -> Duration {
+        (self.limits.head_timeout.min(self.limits.idle_timeout) / 4).max(MIN_CHECK_INTERVAL)
     }
 }
 
-// === impl Counted ===
+// === impl OpenConnectionGauge ===
 
-impl Counted {
+impl OpenConnectionGauge {
     pub(super) fn new(gauge: Gauge) -> Self {
         gauge.inc();
         Self(gauge)
     }
 }
 
-impl Drop for Counted {
+impl Drop for OpenConnectionGauge {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
-
-const PACE_MIN: Duration = Duration::from_millis(10);

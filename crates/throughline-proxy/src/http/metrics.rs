@@ -1,4 +1,4 @@
-//! What is counted of HTTP.
+//! Metrics of HTTP.
 
 use std::time::Duration;
 
@@ -9,203 +9,235 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use throughline_intercept::http::{Direction, Failure};
+use throughline_intercept::http::{Direction, ExchangeFailure};
 
-use super::refusal::Refusal;
+use super::error::ProxyError;
 
-/// Everything that is counted.
+const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
+const FAILURES: [ExchangeFailure; 6] = [
+    ExchangeFailure::Cancelled,
+    ExchangeFailure::Reset,
+    ExchangeFailure::Connect,
+    ExchangeFailure::Timeout,
+    ExchangeFailure::Protocol,
+    ExchangeFailure::Shutdown,
+];
+
+/// Buckets in seconds, as the semantic conventions advise for `http.server.request.duration`.
+const DURATION_BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+/// All metrics of HTTP, with their registry.
 #[derive(Debug)]
-pub(crate) struct Metrics {
+pub(crate) struct HttpMetrics {
     pub(crate) registry: Registry,
-    requests: Family<Requests, Counter>,
-    durations: Family<Way, Histogram, fn() -> Histogram>,
-    bytes: Family<Flow, Counter>,
-    failures: Family<Cause, Counter>,
-    refusals: Family<Cause, Counter>,
-    connections: Family<Way, Counter>,
-    open: Family<Way, Gauge>,
-    upstream: Family<Way, Counter>,
+    requests: Family<StatusLabels, Counter>,
+    durations: Family<DirectionLabels, Histogram, fn() -> Histogram>,
+    body_bytes: Family<BodyLabels, Counter>,
+    failures: Family<ReasonLabels, Counter>,
+    responses_by_proxy: Family<ReasonLabels, Counter>,
+    connections: Family<DirectionLabels, Counter>,
+    connections_open: Family<DirectionLabels, Gauge>,
+    upstream_connections: Family<DirectionLabels, Counter>,
     pub(super) upgrades: Counter,
     pub(super) spans: Counter,
     pub(super) spans_dropped: Counter,
-    pub(super) rejected: Counter,
+    pub(super) contexts_rejected: Counter,
 }
 
-/// What one request moves.
+/// Counters of the body bytes of one direction.
 #[derive(Debug, Clone)]
-pub(super) struct Flows {
+pub(super) struct BodyCounters {
     pub(super) request: Counter,
-    pub(super) answer: Counter,
+    pub(super) response: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Requests {
+struct StatusLabels {
     direction: &'static str,
     status: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Way {
+struct DirectionLabels {
     direction: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Flow {
+struct BodyLabels {
     direction: &'static str,
     part: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Cause {
+struct ReasonLabels {
     direction: &'static str,
     reason: &'static str,
 }
 
-// === impl Metrics ===
+// === impl HttpMetrics ===
 
-impl Metrics {
+impl HttpMetrics {
     pub(crate) fn new() -> Self {
-        let durations: fn() -> Histogram = || Histogram::new(BUCKETS);
+        let durations: fn() -> Histogram = || Histogram::new(DURATION_BUCKETS);
         let mut metrics = Self {
             registry: Registry::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(durations),
-            bytes: Family::default(),
+            body_bytes: Family::default(),
             failures: Family::default(),
-            refusals: Family::default(),
+            responses_by_proxy: Family::default(),
             connections: Family::default(),
-            open: Family::default(),
-            upstream: Family::default(),
+            connections_open: Family::default(),
+            upstream_connections: Family::default(),
             upgrades: Counter::default(),
             spans: Counter::default(),
             spans_dropped: Counter::default(),
-            rejected: Counter::default(),
+            contexts_rejected: Counter::default(),
         };
+        // The registry holds clones of the families, which share their counters.
         metrics.registry = metrics.register();
-        metrics.show_zeros();
+        metrics.init_label_sets();
         metrics
     }
 
     fn register(&self) -> Registry {
-        let mut r = Registry::with_prefix("throughline_http");
-        r.register(
+        let mut registry = Registry::with_prefix("throughline_http");
+        registry.register(
             "requests",
-            "Requests that are over, by the class of their status",
+            "Finished requests, by status class",
             self.requests.clone(),
         );
-        let duration = "From the head of a request to the end of its answer";
-        r.register_with_unit(
+        let duration = "Time from the request head to the end of the response";
+        registry.register_with_unit(
             "request_duration",
             duration,
             Unit::Seconds,
             self.durations.clone(),
         );
-        r.register(
+        registry.register(
             "body_bytes",
-            "Bytes of bodies that were passed on",
-            self.bytes.clone(),
+            "Body bytes forwarded",
+            self.body_bytes.clone(),
         );
-        r.register(
+        registry.register(
             "failures",
-            "Requests that came to nothing, by reason",
+            "Failed requests, by reason",
             self.failures.clone(),
         );
-        r.register(
+        registry.register(
             "refusals",
-            "Requests that were answered by the proxy itself, by reason",
-            self.refusals.clone(),
+            "Requests that the proxy responded to itself, by reason",
+            self.responses_by_proxy.clone(),
         );
-        r.register(
+        registry.register(
             "connections",
-            "Connections of those who ask",
+            "DownstreamConnection connections accepted",
             self.connections.clone(),
         );
-        r.register(
+        registry.register(
             "connections_open",
-            "Connections of those who ask that stand",
-            self.open.clone(),
+            "Open downstream connections",
+            self.connections_open.clone(),
         );
-        r.register(
+        registry.register(
             "upstream_connections",
-            "Connections made to those who are asked",
-            self.upstream.clone(),
+            "Upstream connections opened",
+            self.upstream_connections.clone(),
         );
-        r.register(
+        registry.register(
             "upgrades",
-            "Requests that became tunnels",
+            "Requests upgraded to tunnels",
             self.upgrades.clone(),
         );
-        r.register("spans", "Spans made", self.spans.clone());
-        r.register(
+        registry.register("spans", "Spans created", self.spans.clone());
+        registry.register(
             "spans_dropped",
-            "Spans for which the exporter's queue had no room",
+            "Spans rejected by the full export queue",
             self.spans_dropped.clone(),
         );
-        r.register(
+        registry.register(
             "contexts_rejected",
-            "Contexts in requests that were malformed",
-            self.rejected.clone(),
+            "Malformed contexts in requests",
+            self.contexts_rejected.clone(),
         );
-        r
+        registry
     }
 
-    /// What has not happened yet shows as 0, so that rates can be taken from the first time on.
-    fn show_zeros(&self) {
+    /// Creates all label sets with 0, so that rates include the first event.
+    fn init_label_sets(&self) {
         for direction in [Direction::Inbound, Direction::Outbound] {
-            drop(self.flows(direction));
+            // Reading a label set creates it.
+            drop(self.body_counters(direction));
             let direction = direction.label();
-            drop(self.durations.get_or_create(&Way { direction }));
-            drop(self.connections.get_or_create(&Way { direction }));
-            drop(self.open.get_or_create(&Way { direction }));
-            drop(self.upstream.get_or_create(&Way { direction }));
-            for status in CLASSES {
-                drop(self.requests.get_or_create(&Requests { direction, status }));
+            drop(self.durations.get_or_create(&DirectionLabels { direction }));
+            drop(
+                self.connections
+                    .get_or_create(&DirectionLabels { direction }),
+            );
+            drop(
+                self.connections_open
+                    .get_or_create(&DirectionLabels { direction }),
+            );
+            drop(
+                self.upstream_connections
+                    .get_or_create(&DirectionLabels { direction }),
+            );
+            for status in STATUS_CLASSES {
+                drop(
+                    self.requests
+                        .get_or_create(&StatusLabels { direction, status }),
+                );
             }
             for failure in FAILURES {
-                drop(self.failures.get_or_create(&Cause {
+                drop(self.failures.get_or_create(&ReasonLabels {
                     direction,
                     reason: failure.name(),
                 }));
             }
-            for refusal in Refusal::ALL {
-                drop(self.refusals.get_or_create(&Cause {
+            for error in ProxyError::ALL {
+                drop(self.responses_by_proxy.get_or_create(&ReasonLabels {
                     direction,
-                    reason: refusal.label(),
+                    reason: error.label(),
                 }));
             }
         }
     }
 
-    pub(super) fn flows(&self, direction: Direction) -> Flows {
+    pub(super) fn body_counters(&self, direction: Direction) -> BodyCounters {
         let direction = direction.label();
-        let count = |part| self.bytes.get_or_create_owned(&Flow { direction, part });
-        Flows {
+        let count = |part| {
+            self.body_bytes
+                .get_or_create_owned(&BodyLabels { direction, part })
+        };
+        BodyCounters {
             request: count("request"),
-            answer: count("answer"),
+            response: count("answer"),
         }
     }
 
-    /// A request is over.
-    pub(super) fn over(
+    /// Records the end of a request.
+    pub(super) fn request_finished(
         &self,
         direction: Direction,
         status: Option<u16>,
-        lasted: Duration,
-        failure: Option<Failure>,
+        duration: Duration,
+        failure: Option<ExchangeFailure>,
     ) {
         let direction = direction.label();
         self.requests
-            .get_or_create(&Requests {
+            .get_or_create(&StatusLabels {
                 direction,
-                status: class(status),
+                status: status_class(status),
             })
             .inc();
         self.durations
-            .get_or_create(&Way { direction })
-            .observe(lasted.as_secs_f64());
+            .get_or_create(&DirectionLabels { direction })
+            .observe(duration.as_secs_f64());
         if let Some(failure) = failure {
             self.failures
-                .get_or_create(&Cause {
+                .get_or_create(&ReasonLabels {
                     direction,
                     reason: failure.name(),
                 })
@@ -213,34 +245,36 @@ impl Metrics {
         }
     }
 
-    pub(super) fn refused(&self, direction: Direction, refusal: Refusal) {
-        self.refusals
-            .get_or_create(&Cause {
+    /// Records a response of the proxy itself.
+    pub(super) fn responded_by_proxy(&self, direction: Direction, error: ProxyError) {
+        self.responses_by_proxy
+            .get_or_create(&ReasonLabels {
                 direction: direction.label(),
-                reason: refusal.label(),
+                reason: error.label(),
             })
             .inc();
     }
 
-    pub(super) fn connection(&self, direction: Direction) -> Gauge {
-        let way = Way {
+    /// Counts a downstream connection, and returns the gauge of open ones.
+    pub(super) fn connection_accepted(&self, direction: Direction) -> Gauge {
+        let labels = DirectionLabels {
             direction: direction.label(),
         };
-        self.connections.get_or_create(&way).inc();
-        self.open.get_or_create_owned(&way)
+        self.connections.get_or_create(&labels).inc();
+        self.connections_open.get_or_create_owned(&labels)
     }
 
-    pub(super) fn connected_upstream(&self, direction: Direction) {
-        self.upstream
-            .get_or_create(&Way {
+    pub(super) fn upstream_connected(&self, direction: Direction) {
+        self.upstream_connections
+            .get_or_create(&DirectionLabels {
                 direction: direction.label(),
             })
             .inc();
     }
 }
 
-/// The class of a status; none where there was no answer.
-fn class(status: Option<u16>) -> &'static str {
+/// Returns the class of a status, or `none` without a response.
+fn status_class(status: Option<u16>) -> &'static str {
     match status.and_then(|status| StatusCode::from_u16(status).ok()) {
         Some(status) if status.is_informational() => "1xx",
         Some(status) if status.is_success() => "2xx",
@@ -250,18 +284,3 @@ fn class(status: Option<u16>) -> &'static str {
         None => "none",
     }
 }
-
-const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
-const FAILURES: [Failure; 6] = [
-    Failure::Cancelled,
-    Failure::Reset,
-    Failure::Connect,
-    Failure::Timeout,
-    Failure::Protocol,
-    Failure::Shutdown,
-];
-
-/// Those of `http.server.request.duration` in the conventions.
-const BUCKETS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];

@@ -1,7 +1,6 @@
-//! One request: understood, traced, passed on, and its answer passed back.
+//! One request: parsed, traced, forwarded, and its response forwarded back.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,129 +10,131 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use throughline_intercept::http::{Direction, Failure, Peer, Request as Described};
+use throughline_intercept::http::{Direction, ExchangeFailure, HttpRequestHead};
 use tokio_util::task::TaskTracker;
 
-use super::body::{Open, Reply, Sent};
-use super::config::{Limits, Route};
-use super::fields::end_hop;
-use super::intake::{Activity, UnderWay};
-use super::place::Place;
-use super::refusal::{Refusal, is_grpc};
-use super::traced::{Traced, Tracing};
-use super::upstream::{Lease, Own, Upstream};
+use super::config::HttpLimits;
+use super::downstream::DownstreamConnection;
+use super::error::{ProxyError, is_grpc};
+use super::header::strip_hop_by_hop;
+use super::idle_tracker::RequestGuard;
+use super::pool::PooledConnection;
+use super::request_body::RequestBody;
+use super::response_body::{ResponseBody, ResponseGuard};
+use super::span::{ExchangeContext, ExchangeSpan};
+use super::target::RequestTarget;
+use super::upstream::UpstreamClient;
 use crate::transport::tunnel;
 
-/// What all requests need.
-pub(super) struct Service {
-    pub(super) tracing: Arc<Tracing>,
-    pub(super) limits: Limits,
-    /// How long a body may be that is looked into; none is, without.
-    pub(super) bodies_max: Option<usize>,
-    pub(super) inbound: Arc<Upstream>,
-    pub(super) outbound: Arc<Upstream>,
-    /// Tunnels outlive the connections that they began on.
+/// Forwards requests. One for all connections of a proxy.
+pub(super) struct ProxyService {
+    pub(super) tracing: Arc<ExchangeContext>,
+    pub(super) limits: HttpLimits,
+    /// Maximum size of a body that is searched for correlation keys; [`None`] without keys in
+    /// bodies.
+    pub(super) max_searched_body_bytes: Option<usize>,
+    pub(super) inbound: UpstreamClient,
+    pub(super) outbound: UpstreamClient,
+    /// Tasks of tunnels, which outlive the tasks of their connections.
     pub(super) tunnels: TaskTracker,
 }
 
-/// Who asks, on which connection.
-pub(super) struct Caller {
-    pub(super) route: Route,
-    pub(super) client: SocketAddr,
-    /// Where it came to us.
-    pub(super) local: SocketAddr,
-    pub(super) is_tls: bool,
-    pub(super) activity: Activity,
-    /// What its requests alone go out on.
-    pub(super) own: Arc<Own>,
-}
-
-/// A request that has been understood, on its way.
-struct Asked {
-    place: Place,
-    traced: Traced,
-    /// Of whoever asks, if the connection may become something else.
+/// A request that is ready to be forwarded.
+struct PreparedRequest {
+    target: RequestTarget,
+    span: ExchangeSpan,
+    /// The downstream connection after an upgrade or CONNECT.
     upgrade: Option<OnUpgrade>,
-    under_way: UnderWay,
+    request_guard: RequestGuard,
 }
 
-// === impl Service ===
+/// A response with status 101, after which the connection leaves HTTP.
+struct UpgradeResponse {
+    response: Response<Incoming>,
+    connection: Option<PooledConnection>,
+    span: ExchangeSpan,
+    upgrade: Option<OnUpgrade>,
+    request_guard: RequestGuard,
+}
 
-impl Service {
-    /// Answers one request.
-    pub(super) async fn answer(
+// === impl ProxyService ===
+
+impl ProxyService {
+    /// Responds to one request.
+    pub(super) async fn respond(
         self: Arc<Self>,
-        caller: Arc<Caller>,
+        downstream: Arc<DownstreamConnection>,
         request: Request<Incoming>,
-    ) -> Result<Response<Reply>, Infallible> {
-        let (is_grpc, is_http2) = (
-            is_grpc(request.headers()),
-            request.version() == Version::HTTP_2,
-        );
+    ) -> Result<Response<ResponseBody>, Infallible> {
+        let is_grpc = is_grpc(request.headers());
+        let is_http2 = request.version() == Version::HTTP_2;
         let is_head = request.method() == Method::HEAD;
-        let answer = match self.pass(&caller, request).await {
-            Ok(answer) => answer,
-            Err(refusal) => {
-                self.tracing.metrics.refused(caller.direction(), refusal);
-                let mut answer = refusal.answer(is_grpc);
-                if is_head {
-                    // In HTTP/1 it would be left out for us.
-                    *answer.body_mut() = Reply::from(Bytes::new());
-                }
-                // What else comes on a connection with such a request may be part of it.
-                if !is_http2 && refusal.status().is_client_error() {
-                    answer
-                        .headers_mut()
-                        .insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                answer
-            }
+        let error = match self.forward(&downstream, request).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
         };
-        Ok(answer)
+        let metrics = &self.tracing.metrics;
+        metrics.responded_by_proxy(downstream.direction(), error);
+        let mut response = error.response(is_grpc);
+        if is_head {
+            // A response to HEAD has no body (RFC 9110, section 9.3.2). hyper drops it in HTTP/1
+            // only.
+            *response.body_mut() = ResponseBody::from(Bytes::new());
+        }
+        // The bytes that follow a malformed request may be a part of it (RFC 9112, section 11.2).
+        if !is_http2 && error.status().is_client_error() {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
 
-    async fn pass(
+    async fn forward(
         &self,
-        caller: &Caller,
+        downstream: &DownstreamConnection,
         mut request: Request<Incoming>,
-    ) -> Result<Response<Reply>, Refusal> {
-        let under_way = caller.activity.begin();
-        if self.upstream(caller).made(caller.client, caller.local) {
-            return Err(Refusal::Loop);
+    ) -> Result<Response<ResponseBody>, ProxyError> {
+        let request_guard = downstream.tracker.begin_request();
+        let upstream = self.upstream(downstream.direction());
+        if upstream.is_own_connection(downstream.client, downstream.local) {
+            return Err(ProxyError::ProxyLoop);
         }
-        let place = Place::of(&request, &caller.route)?;
-        let may_upgrade = request.version() == Version::HTTP_11;
-        let upgrades = end_hop(request.headers_mut(), may_upgrade && !place.is_http2).is_some();
-        let upgrade = (upgrades || place.is_connect).then(|| hyper::upgrade::on(&mut request));
+        let target = RequestTarget::parse(&request, &downstream.route)?;
+        let may_upgrade = request.version() == Version::HTTP_11 && !target.is_http2;
+        let is_upgrade = strip_hop_by_hop(request.headers_mut(), may_upgrade).is_some();
+        // The handle of an upgrade is in the extensions, which are not forwarded.
+        let upgrade = (is_upgrade || target.is_connect).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
-        let patience = (parts.version != Version::HTTP_2).then_some(self.limits.body_idle);
-        let mut body = Sent::new(
-            body,
-            self.tracing.metrics.flows(caller.direction()).request,
-            patience,
-        );
-        let text = if self.wants(&parts, &body) {
-            body.hold().await
+        // An HTTP/2 stream has flow control and RST_STREAM: a stalled body holds no connection.
+        let idle_timeout =
+            (parts.version != Version::HTTP_2).then_some(self.limits.body_idle_timeout);
+        let counters = self.tracing.metrics.body_counters(downstream.direction());
+        let mut body = RequestBody::new(body, counters.request, idle_timeout);
+        let text = if self.is_searched(&parts, &body) {
+            body.buffer().await
         } else {
             None
         };
-        let traced = self.begin(caller, &place, &mut parts, text.as_deref());
-        let asked = Asked {
-            place,
-            traced,
+        let span = self.start_span(downstream, &target, &mut parts, text.as_deref());
+        let prepared = PreparedRequest {
+            target,
+            span,
             upgrade,
-            under_way,
+            request_guard,
         };
-        if asked.place.is_connect {
-            Box::pin(self.connect(caller, asked)).await
+        if prepared.target.is_connect {
+            // Boxed: CONNECT is rare, and would enlarge the future of every request.
+            Box::pin(self.connect(downstream, prepared)).await
         } else {
-            self.exchange(caller, asked, parts, body).await
+            self.exchange(downstream, prepared, parts, body).await
         }
     }
 
-    /// Whether the body may name what the request is about, and is short enough to wait for it.
-    fn wants(&self, parts: &Parts, body: &Sent) -> bool {
-        let Some(most) = self.bodies_max else {
+    /// Whether a body may hold a correlation key, and is short enough to wait for it. A client that
+    /// expects `100 Continue` sends no body before the upstream has responded.
+    fn is_searched(&self, parts: &Parts, body: &RequestBody) -> bool {
+        let Some(max_bytes) = self.max_searched_body_bytes else {
             return false;
         };
         let length = body
@@ -145,163 +146,162 @@ impl Service {
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().windows(4).any(|part| part == b"json"));
         is_json
-            && length.is_some_and(|length| (1..=most).contains(&length))
+            && length.is_some_and(|length| (1..=max_bytes).contains(&length))
             && !parts.headers.contains_key(EXPECT)
     }
 
-    fn begin(
+    fn start_span(
         &self,
-        caller: &Caller,
-        place: &Place,
+        downstream: &DownstreamConnection,
+        target: &RequestTarget,
         parts: &mut Parts,
         body: Option<&[u8]>,
-    ) -> Traced {
-        let direction = caller.direction();
+    ) -> ExchangeSpan {
+        let direction = downstream.direction();
         let (scheme, peer) = match direction {
-            Direction::Inbound => (
-                caller.scheme(),
-                Peer {
-                    address: Some(caller.client.ip()),
-                    port: Some(caller.client.port()),
-                },
-            ),
-            Direction::Outbound => (place.scheme(), place.peer()),
+            Direction::Inbound => (downstream.scheme(), downstream.peer()),
+            Direction::Outbound => (target.scheme(), target.peer()),
         };
+        // The headers are borrowed mutably below.
         let method = parts.method.clone();
-        let target = if place.is_connect {
-            place.authority.as_str()
-        } else {
-            place.target.as_str()
-        };
-        let described = Described {
+        let description = HttpRequestHead {
             method: method.as_str(),
             scheme,
-            authority: place.authority.as_str(),
-            target,
-            version: version(parts.version),
+            authority: target.authority.as_str(),
+            target: if target.is_connect {
+                target.authority.as_str()
+            } else {
+                target.path_and_query.as_str()
+            },
+            version: version_label(parts.version),
             body,
         };
-        Traced::begin(
+        ExchangeSpan::start(
             &self.tracing,
             direction,
             peer,
-            &described,
+            &description,
             &mut parts.headers,
         )
     }
 
-    /// Passes a request on, and its answer back.
+    /// Forwards a request and its response.
     async fn exchange(
         &self,
-        caller: &Caller,
-        asked: Asked,
+        downstream: &DownstreamConnection,
+        prepared: PreparedRequest,
         parts: Parts,
-        sent: Sent,
-    ) -> Result<Response<Reply>, Refusal> {
-        let Asked {
-            place,
-            traced,
+        body: RequestBody,
+    ) -> Result<Response<ResponseBody>, ProxyError> {
+        let PreparedRequest {
+            target,
+            span,
             upgrade,
-            under_way,
-        } = asked;
-        let flows = self.tracing.metrics.flows(caller.direction());
-        let progress = sent.progress();
-        let request = rewritten(&place, parts, sent);
-        match self
-            .upstream(caller)
-            .send(&place, request, &caller.own)
-            .await
-        {
-            Ok((answer, lease)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => self
-                .switch(Switching {
-                    answer,
-                    lease,
-                    traced,
+            request_guard,
+        } = prepared;
+        let counters = self.tracing.metrics.body_counters(downstream.direction());
+        let progress = body.progress();
+        let request = rewrite_request(&target, parts, body);
+        let upstream = self.upstream(downstream.direction());
+        match upstream.send(&target, request, &downstream.pool).await {
+            Ok((response, connection)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                self.upgrade(UpgradeResponse {
+                    response,
+                    connection,
+                    span,
                     upgrade,
-                    under_way,
-                }),
-            Ok((answer, lease)) => {
-                let mut open = Open {
-                    traced,
-                    lease,
-                    progress,
-                    under_way,
-                };
-                let (mut parts, body) = answer.into_parts();
-                end_hop(&mut parts.headers, false);
-                open.traced.answered(parts.status.as_u16(), &parts.headers);
-                let mut answer = Response::new(Reply::passed(body, flows.answer, open));
-                *answer.status_mut() = parts.status;
-                *answer.headers_mut() = parts.headers;
-                Ok(answer)
+                    request_guard,
+                })
             }
-            Err(refusal) => Err(refuse(
-                caller,
-                traced,
-                progress.refusal().unwrap_or(refusal),
-            )),
+            Ok((response, connection)) => {
+                let mut guard = ResponseGuard {
+                    span,
+                    connection,
+                    progress,
+                    request_guard,
+                };
+                let (mut parts, body) = response.into_parts();
+                strip_hop_by_hop(&mut parts.headers, false);
+                guard
+                    .span
+                    .record_response(parts.status.as_u16(), &parts.headers);
+                let body = ResponseBody::proxied(body, counters.response, guard);
+                let mut response = Response::new(body);
+                *response.status_mut() = parts.status;
+                *response.headers_mut() = parts.headers;
+                Ok(response)
+            }
+            Err(error) => {
+                // An upstream often closes the connection because the request broke off.
+                let error = progress.error().unwrap_or(error);
+                Err(fail_span(downstream, span, error))
+            }
         }
     }
 
-    /// The connection becomes something else, of which we pass the bytes.
-    fn switch(&self, switching: Switching) -> Result<Response<Reply>, Refusal> {
-        let Switching {
-            mut answer,
-            lease,
-            mut traced,
+    /// Forwards a 101 response and tunnels the bytes that follow.
+    fn upgrade(&self, upgrade: UpgradeResponse) -> Result<Response<ResponseBody>, ProxyError> {
+        let UpgradeResponse {
+            mut response,
+            connection,
+            mut span,
             upgrade,
-            under_way,
-        } = switching;
-        let Some(ours) = upgrade else {
-            traced.fail(Failure::Protocol);
-            return Err(Refusal::Protocol);
+            request_guard,
+        } = upgrade;
+        // The upstream switches protocols although no upgrade was forwarded to it.
+        let Some(downstream) = upgrade else {
+            span.fail(ExchangeFailure::Protocol);
+            return Err(ProxyError::InvalidResponse);
         };
-        let theirs = hyper::upgrade::on(&mut answer);
-        let mut fields = std::mem::take(answer.headers_mut());
-        end_hop(&mut fields, true);
-        traced.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16(), &fields);
+        let upstream = hyper::upgrade::on(&mut response);
+        let mut headers = std::mem::take(response.headers_mut());
+        // The `upgrade` field names the protocol that was agreed on, and is forwarded.
+        strip_hop_by_hop(&mut headers, true);
+        span.record_response(StatusCode::SWITCHING_PROTOCOLS.as_u16(), &headers);
         self.tracing.metrics.upgrades.inc();
-        let stop = self.tracing.stop.clone();
+        let drain = self.tracing.drain.clone();
         self.tunnels.spawn(async move {
-            tunnel::join_upgrades(ours, theirs, &stop).await;
-            drop((under_way, lease));
+            tunnel::join_upgrades(downstream, upstream, &drain).await;
+            drop((request_guard, connection));
         });
-        let mut answer = Response::new(Reply::from(Bytes::new()));
-        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *answer.headers_mut() = fields;
-        Ok(answer)
+        let mut response = Response::new(ResponseBody::from(Bytes::new()));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = headers;
+        Ok(response)
     }
 
-    /// Opens a tunnel.
-    async fn connect(&self, caller: &Caller, asked: Asked) -> Result<Response<Reply>, Refusal> {
-        let Asked {
-            place,
-            mut traced,
+    /// Responds to a CONNECT and tunnels the bytes that follow.
+    async fn connect(
+        &self,
+        downstream: &DownstreamConnection,
+        prepared: PreparedRequest,
+    ) -> Result<Response<ResponseBody>, ProxyError> {
+        let PreparedRequest {
+            target,
+            mut span,
             upgrade,
-            under_way,
-        } = asked;
-        let opened = match self.upstream(caller).open(&place.origin).await {
-            Ok(opened) => opened,
-            Err(refusal) => return Err(refuse(caller, traced, refusal)),
+            request_guard,
+        } = prepared;
+        let upstream = self.upstream(downstream.direction());
+        let socket = match upstream.open_tunnel(&target.origin).await {
+            Ok(socket) => socket,
+            Err(error) => return Err(fail_span(downstream, span, error)),
         };
-        let Some(ours) = upgrade else {
-            return Err(refuse(caller, traced, Refusal::Connect));
+        // hyper offers the handle for every CONNECT; without it there is nothing to tunnel.
+        let Some(upgrade) = upgrade else {
+            return Err(fail_span(downstream, span, ProxyError::ConnectNotAllowed));
         };
-        traced.answered(StatusCode::OK.as_u16(), &HeaderMap::new());
+        span.record_response(StatusCode::OK.as_u16(), &HeaderMap::new());
         self.tracing.metrics.upgrades.inc();
-        let stop = self.tracing.stop.clone();
+        let drain = self.tracing.drain.clone();
         self.tunnels.spawn(async move {
-            tunnel::join_upgrade(ours, opened.stream, &stop).await;
-            drop((under_way, opened.listed));
+            tunnel::join_upgrade(upgrade, socket.stream, &drain).await;
+            drop((request_guard, socket.own_guard));
         });
-        Ok(Response::new(Reply::from(Bytes::new())))
+        Ok(Response::new(ResponseBody::from(Bytes::new())))
     }
 
-    const fn upstream(&self, caller: &Caller) -> &Arc<Upstream> {
-        self.upstream_of(caller.direction())
-    }
-
-    pub(super) const fn upstream_of(&self, direction: Direction) -> &Arc<Upstream> {
+    pub(super) const fn upstream(&self, direction: Direction) -> &UpstreamClient {
         match direction {
             Direction::Inbound => &self.inbound,
             Direction::Outbound => &self.outbound,
@@ -309,54 +309,26 @@ impl Service {
     }
 }
 
-/// An answer that ends HTTP on its connection.
-struct Switching {
-    answer: Response<Incoming>,
-    lease: Option<Lease>,
-    traced: Traced,
-    upgrade: Option<OnUpgrade>,
-    under_way: UnderWay,
+/// Ends a span with an error. An inbound span has the status that the client gets; an outbound one
+/// has none, because the upstream has not responded.
+fn fail_span(
+    downstream: &DownstreamConnection,
+    mut span: ExchangeSpan,
+    error: ProxyError,
+) -> ProxyError {
+    if downstream.direction() == Direction::Inbound && error != ProxyError::IncompleteRequest {
+        span.record_response(error.status().as_u16(), &HeaderMap::new());
+    }
+    span.fail(error.failure());
+    error
 }
 
-// === impl Caller ===
-
-impl Caller {
-    pub(super) const fn direction(&self) -> Direction {
-        match self.route {
-            Route::Service { .. } => Direction::Inbound,
-            Route::Fixed(_) | Route::Named { .. } | Route::Original(_) => Direction::Outbound,
-        }
-    }
-
-    const fn scheme(&self) -> &'static str {
-        if self.is_tls { "https" } else { "http" }
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    /// Who is asked, as far as it is known before connecting.
-    fn peer(&self) -> Peer {
-        let address: Option<IpAddr> = self.origin.address.host.parse().ok();
-        Peer {
-            address,
-            port: address.map(|_| self.origin.address.port),
-        }
-    }
-}
-
-/// Tells the exchange that it came to nothing. Who asked has our answer; who was asked gave none.
-fn refuse(caller: &Caller, mut traced: Traced, refusal: Refusal) -> Refusal {
-    if caller.direction() == Direction::Inbound && refusal != Refusal::Incomplete {
-        traced.answered(refusal.status().as_u16(), &HeaderMap::new());
-    }
-    traced.fail(refusal.failure());
-    refusal
-}
-
-/// The request as it goes on. Nothing else of it does, such as what hyper has put beside it.
-fn rewritten(place: &Place, parts: Parts, body: Sent) -> Request<Sent> {
+/// Builds the request to forward. The extensions that hyper added to the original are dropped.
+fn rewrite_request(
+    target: &RequestTarget,
+    parts: Parts,
+    body: RequestBody,
+) -> Request<RequestBody> {
     let Parts {
         method,
         mut uri,
@@ -364,9 +336,9 @@ fn rewritten(place: &Place, parts: Parts, body: Sent) -> Request<Sent> {
         mut headers,
         ..
     } = parts;
-    place.write(&mut uri, &mut version, &mut headers);
-    // Said, since hyper takes it that some methods have no body.
-    if !place.is_http2 && !body.is_end_stream() && body.size_hint().exact().is_none() {
+    target.apply(&mut uri, &mut version, &mut headers);
+    // Set explicitly: hyper assumes that methods such as GET have no body.
+    if !target.is_http2 && !body.is_end_stream() && body.size_hint().exact().is_none() {
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let mut request = Request::new(body);
@@ -377,7 +349,8 @@ fn rewritten(place: &Place, parts: Parts, body: Sent) -> Request<Sent> {
     request
 }
 
-const fn version(version: Version) -> &'static str {
+/// Returns the value of `network.protocol.version`.
+const fn version_label(version: Version) -> &'static str {
     match version {
         Version::HTTP_2 => "2",
         Version::HTTP_10 => "1.0",

@@ -1,12 +1,7 @@
-//! Connections to those who are asked: made, kept for the next request, and let go.
-//!
-//! In HTTP/1 a connection serves one request at a time and waits for the next in a pool; the last one that was used is used next,
-//! so that those that are too many grow old. In HTTP/2 one connection serves all requests of one connection to us, as it would without us: who does not
-//! read, or fills the streams that a server allows, holds up nobody else.
+//! The client side of the proxy: opens connections to upstream hosts and sends requests on them.
 
-use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -15,225 +10,214 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use throughline_intercept::http::Direction;
 use tokio::time::{Instant, timeout};
 
-use super::body::Sent;
-use super::config::{Limits, Origin};
-use super::metrics::Metrics;
-use super::place::Place;
-use super::refusal::Refusal;
+use super::config::{HttpLimits, UpstreamOrigin};
+use super::error::ProxyError;
+use super::metrics::HttpMetrics;
+use super::pool::{
+    DownstreamPool, Http1Sender, Http2Sender, Http2Slot, PooledConnection, UpstreamPool,
+};
+use super::request_body::RequestBody;
+use super::target::RequestTarget;
 use crate::address::HostPort;
 use crate::transport::dial::{DialedSocket, UpstreamDialer};
 use crate::transport::own_connections::{OwnConnectionGuard, OwnConnections, SocketPair};
 use crate::transport::stream::MaybeTlsStream;
 use crate::transport::tls::UpstreamTls;
 
-/// All connections of one direction.
-pub(super) struct Upstream {
+/// Bytes of one HTTP/2 response that are buffered for a client that does not read.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+
+/// HTTP/2's maximum (RFC 9113, section 6.9.1). A response that is not read must not hold up the
+/// others of its connection; the stream window limits each of them.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
+/// Sends the requests of one direction.
+pub(super) struct UpstreamClient {
     direction: Direction,
-    limits: Limits,
-    metrics: Arc<Metrics>,
-    /// TLS that agrees on HTTP/1.1, and TLS that agrees on HTTP/2.
-    tls: Option<(UpstreamTls, UpstreamTls)>,
+    limits: HttpLimits,
+    metrics: Arc<HttpMetrics>,
+    tls: Option<AlpnTls>,
     dialer: UpstreamDialer,
-    idle: Mutex<HashMap<Origin, VecDeque<Idle>>>,
+    pool: Arc<UpstreamPool>,
 }
 
-/// A connection of HTTP/1 that serves a request. It can serve another once that is over.
-pub(super) struct Lease {
-    upstream: Arc<Upstream>,
-    origin: Origin,
-    sender: http1::SendRequest<Sent>,
-    own: Arc<Own>,
+/// TLS that negotiates one protocol version.
+struct AlpnTls {
+    http1: UpstreamTls,
+    http2: UpstreamTls,
 }
 
-struct Idle {
-    sender: http1::SendRequest<Sent>,
-    since: Instant,
+/// A connected upstream socket, with its registration as the proxy's own.
+pub(super) struct UpstreamSocket {
+    pub(super) stream: MaybeTlsStream,
+    pub(super) own_guard: OwnConnectionGuard,
 }
 
-/// The connections that only the requests of one connection to us go out on.
-#[derive(Default)]
-pub(super) struct Own {
-    /// Of HTTP/2, by origin.
-    http2: Mutex<HashMap<Origin, Arc<Slot>>>,
-    /// Of HTTP/1, where the pool is not for all: who made a connection there would have made it without us, and may have said who he is
-    /// on it.
-    http1: Option<Mutex<Option<http1::SendRequest<Sent>>>>,
-    /// Why the first request cannot go out.
-    refusal: Mutex<Option<Refusal>>,
-}
+// === impl UpstreamClient ===
 
-/// The connection of HTTP/2 to one origin. Locked while it is made, so that it is made once.
-type Slot = tokio::sync::Mutex<Option<http2::SendRequest<Sent>>>;
-
-// === impl Upstream ===
-
-impl Upstream {
+impl UpstreamClient {
     pub(super) fn new(
         direction: Direction,
-        limits: Limits,
-        metrics: Arc<Metrics>,
-        outgoing: OwnConnections,
+        limits: HttpLimits,
+        metrics: Arc<HttpMetrics>,
+        own_connections: OwnConnections,
         tls: Option<&UpstreamTls>,
     ) -> Self {
-        let deadline = limits.connect_deadline;
+        let tls = tls.map(|tls| AlpnTls {
+            http1: tls.with_alpn(&[b"http/1.1"]),
+            http2: tls.with_alpn(&[b"h2"]),
+        });
         Self {
             direction,
-            limits,
             metrics,
-            tls: tls.map(|tls| (tls.with_alpn(&[b"http/1.1"]), tls.with_alpn(&[b"h2"]))),
+            tls,
             dialer: UpstreamDialer {
                 tls: None,
-                connect_timeout: deadline,
-                own_connections: outgoing,
+                connect_timeout: limits.connect_timeout,
+                own_connections,
             },
-            idle: Mutex::default(),
+            pool: Arc::new(UpstreamPool::new(&limits)),
+            limits,
         }
     }
 
-    /// Whether this connection to us is one of these.
-    pub(super) fn made(&self, from: SocketAddr, to: SocketAddr) -> bool {
+    /// Whether a downstream connection was opened by the proxy itself.
+    pub(super) fn is_own_connection(&self, source: SocketAddr, destination: SocketAddr) -> bool {
         self.dialer
             .own_connections
-            .contains(SocketPair::new(from, to))
+            .contains(SocketPair::new(source, destination))
     }
 
-    /// Sends a request, and has the head of its answer. With a lease, if the connection can serve again.
+    /// Sends a request and waits for the response head. Returns the connection too, if it can serve
+    /// another request.
     pub(super) async fn send(
-        self: &Arc<Self>,
-        place: &Place,
-        request: Request<Sent>,
-        own: &Arc<Own>,
-    ) -> Result<(Response<Incoming>, Option<Lease>), Refusal> {
-        if let Some(refusal) = own
-            .refusal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            return Err(refusal);
+        &self,
+        target: &RequestTarget,
+        request: Request<RequestBody>,
+        downstream: &Arc<DownstreamPool>,
+    ) -> Result<(Response<Incoming>, Option<PooledConnection>), ProxyError> {
+        if let Some(error) = downstream.take_error() {
+            return Err(error);
         }
+        let origin = &target.origin;
         let sending = async {
-            if place.is_http2 {
-                self.send_http2(&own.slot(&place.origin), &place.origin, request)
+            if target.is_http2 {
+                self.send_http2(&downstream.http2_slot(origin), origin, request)
                     .await
-                    .map(|answer| (answer, None))
+                    .map(|response| (response, None))
             } else {
-                self.send_http1(&place.origin, request, own)
+                self.send_http1(origin, request, downstream)
                     .await
-                    .map(|(answer, lease)| (answer, Some(lease)))
+                    .map(|(response, connection)| (response, Some(connection)))
             }
         };
-        match self.limits.answer_deadline {
+        match self.limits.response_timeout {
             None => sending.await,
-            Some(deadline) => timeout(deadline, sending)
+            Some(response_timeout) => timeout(response_timeout, sending)
                 .await
-                .unwrap_or(Err(Refusal::AnswerTimeout)),
+                .unwrap_or(Err(ProxyError::ResponseTimeout)),
         }
     }
 
-    /// A connection for a tunnel.
-    pub(super) async fn open(&self, origin: &Origin) -> Result<Opened, Refusal> {
+    /// Opens a connection for a tunnel.
+    pub(super) async fn open_tunnel(
+        &self,
+        origin: &UpstreamOrigin,
+    ) -> Result<UpstreamSocket, ProxyError> {
         self.dial(origin, false).await
     }
 
-    /// Takes in a connection that others have made, for requests that have their own.
-    pub(super) async fn adopt(&self, origin: &Origin, opened: Opened, is_http2: bool, own: &Own) {
-        self.metrics.connected_upstream(self.direction);
+    /// Takes over a socket that was dialed for a redirected connection.
+    pub(super) async fn adopt(
+        &self,
+        origin: &UpstreamOrigin,
+        socket: UpstreamSocket,
+        is_http2: bool,
+        downstream: &DownstreamPool,
+    ) {
+        self.metrics.upstream_connected(self.direction);
         if is_http2 {
-            *own.slot(origin).lock().await = self.begin_http2(opened).await.ok();
-        } else if let (Ok(sender), Some(mine)) = (self.begin_http1(opened).await, &own.http1) {
-            *mine.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+            *downstream.http2_slot(origin).lock().await = self.handshake_http2(socket).await.ok();
+        } else if let Ok(sender) = self.handshake_http1(socket).await {
+            downstream.put_http1(sender);
         }
     }
 
-    /// Lets go of the connections that have waited too long.
+    /// Closes the pooled connections that have been idle for too long.
     pub(super) fn sweep(&self, now: Instant) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|_, waiting| {
-            waiting.retain(|one| {
-                now.saturating_duration_since(one.since) < self.limits.upstream_idle
-                    && !one.sender.is_closed()
-            });
-            !waiting.is_empty()
-        });
+        self.pool.sweep(now);
     }
 
     // --- HTTP/1 ---
 
     async fn send_http1(
-        self: &Arc<Self>,
-        origin: &Origin,
-        mut request: Request<Sent>,
-        own: &Arc<Own>,
-    ) -> Result<(Response<Incoming>, Lease), Refusal> {
+        &self,
+        origin: &UpstreamOrigin,
+        mut request: Request<RequestBody>,
+        downstream: &Arc<DownstreamPool>,
+    ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
         loop {
-            let waiting = self.waiting(origin, own);
-            let is_reused = waiting.is_some();
-            let mut sender = match waiting {
+            let pooled = self.take_pooled(origin, downstream);
+            let is_reused = pooled.is_some();
+            let mut sender = match pooled {
                 Some(sender) => sender,
-                // Seldom: most requests need no room for all that it takes.
+                // Boxed: connecting is rare, and would enlarge the future of every request.
                 None => Box::pin(self.connect_http1(origin)).await?,
             };
-            // It may have ended while it waited, or just now: then nothing of the request has gone out, and it comes back.
+            // An idle connection may have closed. Then nothing of the request has been sent, and it
+            // is safe to send it on another one (RFC 9110, section 9.2.2).
             if is_reused && sender.ready().await.is_err() {
                 continue;
             }
             match sender.try_send_request(request).await {
-                Ok(answer) => {
-                    let (upstream, origin, own) =
-                        (Arc::clone(self), origin.clone(), Arc::clone(own));
-                    return Ok((
-                        answer,
-                        Lease {
-                            upstream,
-                            origin,
-                            sender,
-                            own,
-                        },
-                    ));
+                Ok(response) => {
+                    let connection = PooledConnection {
+                        pool: Arc::clone(&self.pool),
+                        downstream: Arc::clone(downstream),
+                        origin: origin.clone(),
+                        sender,
+                    };
+                    return Ok((response, connection));
                 }
                 Err(mut error) => match error.take_message().filter(|_| is_reused) {
                     Some(unsent) => request = unsent,
-                    None => return Err(refusal(&error.into_error())),
+                    None => return Err(upstream_error(&error.into_error())),
                 },
             }
         }
     }
 
-    fn waiting(&self, origin: &Origin, own: &Own) -> Option<http1::SendRequest<Sent>> {
-        if let Some(mine) = &own.http1 {
-            let mine = mine.lock().unwrap_or_else(PoisonError::into_inner).take();
-            return mine.filter(|sender| !sender.is_closed());
+    fn take_pooled(
+        &self,
+        origin: &UpstreamOrigin,
+        downstream: &DownstreamPool,
+    ) -> Option<Http1Sender> {
+        if downstream.has_own_http1() {
+            downstream.take_http1()
+        } else {
+            self.pool.take(origin)
         }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = idle.get_mut(origin)?;
-        while let Some(one) = waiting.pop_back() {
-            if !one.sender.is_closed() && one.since.elapsed() < self.limits.upstream_idle {
-                return Some(one.sender);
-            }
-        }
-        None
     }
 
-    async fn connect_http1(&self, origin: &Origin) -> Result<http1::SendRequest<Sent>, Refusal> {
-        self.begin_http1(self.dial(origin, false).await?).await
+    async fn connect_http1(&self, origin: &UpstreamOrigin) -> Result<Http1Sender, ProxyError> {
+        self.handshake_http1(self.dial(origin, false).await?).await
     }
 
-    async fn begin_http1(&self, opened: Opened) -> Result<http1::SendRequest<Sent>, Refusal> {
-        let Opened { stream, listed } = opened;
+    async fn handshake_http1(&self, socket: UpstreamSocket) -> Result<Http1Sender, ProxyError> {
+        let UpstreamSocket { stream, own_guard } = socket;
         let mut builder = http1::Builder::new();
         builder
-            .max_buf_size(self.limits.head_bytes_max.max(BUFFER_MIN))
-            .max_headers(self.limits.fields_max);
+            .max_buf_size(self.limits.http1_buffer_bytes())
+            .max_headers(self.limits.max_header_fields);
         let (sender, connection) = builder
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| refusal(&error))?;
+            .map_err(|error| upstream_error(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "a connection to who is asked broke");
+                tracing::debug!(%error, "upstream connection failed");
             }
-            drop(listed);
+            drop(own_guard);
         });
         Ok(sender)
     }
@@ -242,88 +226,90 @@ impl Upstream {
 
     async fn send_http2(
         &self,
-        slot: &Slot,
-        origin: &Origin,
-        mut request: Request<Sent>,
-    ) -> Result<Response<Incoming>, Refusal> {
+        slot: &Http2Slot,
+        origin: &UpstreamOrigin,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, ProxyError> {
         loop {
-            let (mut sender, is_reused) = self.sender_http2(slot, origin).await?;
+            let (mut sender, is_reused) = self.http2_sender(slot, origin).await?;
             match sender.try_send_request(request).await {
-                Ok(answer) => return Ok(answer),
+                Ok(response) => return Ok(response),
                 Err(mut error) => match error.take_message().filter(|_| is_reused) {
                     Some(unsent) => {
-                        // It takes no more: another takes its place.
+                        // The server has sent GOAWAY: the next round opens another connection.
                         *slot.lock().await = None;
                         request = unsent;
                     }
-                    None => return Err(refusal(&error.into_error())),
+                    None => return Err(upstream_error(&error.into_error())),
                 },
             }
         }
     }
 
-    async fn sender_http2(
+    /// Returns the open connection or a new one, and whether it has been used before.
+    async fn http2_sender(
         &self,
-        slot: &Slot,
-        origin: &Origin,
-    ) -> Result<(http2::SendRequest<Sent>, bool), Refusal> {
-        let mut held = slot.lock().await;
-        if let Some(sender) = held.as_ref().filter(|sender| !sender.is_closed()) {
+        slot: &Http2Slot,
+        origin: &UpstreamOrigin,
+    ) -> Result<(Http2Sender, bool), ProxyError> {
+        let mut current = slot.lock().await;
+        if let Some(sender) = current.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok((sender.clone(), true));
         }
         let sender = Box::pin(self.connect_http2(origin)).await?;
-        *held = Some(sender.clone());
+        *current = Some(sender.clone());
         Ok((sender, false))
     }
 
-    async fn connect_http2(&self, origin: &Origin) -> Result<http2::SendRequest<Sent>, Refusal> {
-        self.begin_http2(self.dial(origin, true).await?).await
+    async fn connect_http2(&self, origin: &UpstreamOrigin) -> Result<Http2Sender, ProxyError> {
+        self.handshake_http2(self.dial(origin, true).await?).await
     }
 
-    async fn begin_http2(&self, opened: Opened) -> Result<http2::SendRequest<Sent>, Refusal> {
-        let Opened { stream, listed } = opened;
+    async fn handshake_http2(&self, socket: UpstreamSocket) -> Result<Http2Sender, ProxyError> {
+        let UpstreamSocket { stream, own_guard } = socket;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
-            .max_header_list_size(head_max(&self.limits))
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW_MAX);
+            .max_header_list_size(self.limits.max_header_list_size())
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let (sender, connection) = builder
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| refusal(&error))?;
+            .map_err(|error| upstream_error(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to who is asked broke");
+                tracing::debug!(%error, "upstream connection failed");
             }
-            drop(listed);
+            drop(own_guard);
         });
         Ok(sender)
     }
 
     // --- connecting ---
 
-    async fn dial(&self, origin: &Origin, is_http2: bool) -> Result<Opened, Refusal> {
+    async fn dial(
+        &self,
+        origin: &UpstreamOrigin,
+        is_http2: bool,
+    ) -> Result<UpstreamSocket, ProxyError> {
         let tls = match (&self.tls, origin.tls) {
             (_, false) => None,
-            (Some((http1, http2)), true) => Some(if is_http2 { http2 } else { http1 }),
-            (None, true) => return Err(Refusal::NoTls),
+            (Some(tls), true) => Some(if is_http2 { &tls.http2 } else { &tls.http1 }),
+            (None, true) => return Err(ProxyError::TlsNotConfigured),
         };
-        let dialled = timeout(
-            self.limits.connect_deadline,
-            self.connect(&origin.address, tls),
-        )
-        .await;
-        match dialled {
-            Ok(Ok(opened)) => {
-                self.metrics.connected_upstream(self.direction);
-                Ok(opened)
+        // One timeout for DNS, TCP and TLS together.
+        let connecting = self.connect(&origin.address, tls);
+        match timeout(self.limits.connect_timeout, connecting).await {
+            Ok(Ok(socket)) => {
+                self.metrics.upstream_connected(self.direction);
+                Ok(socket)
             }
             Ok(Err(error)) => {
-                tracing::debug!(address = %origin.address, %error, "cannot connect");
-                Err(Refusal::Unreachable)
+                tracing::debug!(address = %origin.address, %error, "upstream connect failed");
+                Err(ProxyError::ConnectFailed)
             }
-            Err(_) => Err(Refusal::ConnectTimeout),
+            Err(_) => Err(ProxyError::ConnectTimeout),
         }
     }
 
@@ -331,104 +317,22 @@ impl Upstream {
         &self,
         address: &HostPort,
         tls: Option<&UpstreamTls>,
-    ) -> std::io::Result<Opened> {
+    ) -> std::io::Result<UpstreamSocket> {
         let DialedSocket { stream, own_guard } = self.dialer.connect_tcp(address).await?;
         let stream = match tls {
             None => MaybeTlsStream::Plain(stream),
             Some(tls) => tls.connect(&address.host, stream).await?,
         };
-        Ok(Opened {
-            stream,
-            listed: own_guard,
-        })
+        Ok(UpstreamSocket { stream, own_guard })
     }
 }
 
-/// A connection, and its entry in the list of ours.
-pub(super) struct Opened {
-    pub(super) stream: MaybeTlsStream,
-    pub(super) listed: OwnConnectionGuard,
-}
-
-// === impl Own ===
-
-impl Own {
-    /// For a connection to one place, which was redirected.
-    pub(super) fn redirected(refusal: Option<Refusal>) -> Self {
-        Self {
-            http1: Some(Mutex::default()),
-            refusal: Mutex::new(refusal),
-            ..Self::default()
-        }
-    }
-
-    fn slot(&self, origin: &Origin) -> Arc<Slot> {
-        let mut slots = self.http2.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(origin) {
-            return Arc::clone(slot);
-        }
-        if slots.len() >= ORIGINS_MANY {
-            slots.retain(|_, slot| {
-                slot.try_lock().map_or(true, |held| {
-                    held.as_ref().is_some_and(|one| !one.is_closed())
-                })
-            });
-        }
-        Arc::clone(slots.entry(origin.clone()).or_default())
-    }
-}
-
-// === impl Lease ===
-
-impl Lease {
-    /// The connection waits for the next request.
-    pub(super) fn give_back(self, now: Instant) {
-        let Self {
-            upstream,
-            origin,
-            sender,
-            own,
-        } = self;
-        if sender.is_closed() {
-            return;
-        }
-        if let Some(mine) = &own.http1 {
-            *mine.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-            return;
-        }
-        let mut idle = upstream.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = idle.entry(origin).or_default();
-        waiting.push_back(Idle { sender, since: now });
-        if waiting.len() > upstream.limits.upstream_idle_max {
-            waiting.pop_front();
-        }
-    }
-}
-
-/// What an error says of who was asked.
-fn refusal(error: &hyper::Error) -> Refusal {
-    tracing::debug!(%error, "a request came to nothing");
+/// Maps an error of an upstream connection to the response for the client.
+fn upstream_error(error: &hyper::Error) -> ProxyError {
+    tracing::debug!(%error, "upstream request failed");
     if error.is_parse() {
-        Refusal::Protocol
+        ProxyError::InvalidResponse
     } else {
-        Refusal::Reset
+        ProxyError::ConnectionTerminated
     }
 }
-
-/// As HTTP/2 has it.
-pub(super) fn head_max(limits: &Limits) -> u32 {
-    u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX)
-}
-
-/// What is taken of one answer that nobody reads.
-const WINDOW: u32 = 256 << 10;
-
-/// The most that HTTP/2 allows (RFC 9113, section 6.9.1): the answers of one connection are for many who asked, and those who do not
-/// read theirs must not hold up the others.
-const WINDOW_MAX: u32 = (1 << 31) - 1;
-
-/// From so many places on, those that one connection of HTTP/2 no longer asks are forgotten.
-const ORIGINS_MANY: usize = 16;
-
-/// hyper wants no less.
-pub(super) const BUFFER_MIN: usize = 8 << 10;

@@ -55,6 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionEnd<S> {
 
     /// Reads once. Ready with no bytes at the end of the stream.
     pub(crate) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        // A stream that has ended would report its end at each poll and keep the driver busy.
         if !self.is_reading {
             return Poll::Pending;
         }
@@ -66,6 +67,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionEnd<S> {
     }
 
     pub(crate) fn queue(&mut self, bytes: Bytes) {
+        // Bytes for a closed stream would stay in memory and never be written.
         if self.write_state != WriteState::Closed {
             self.write_queue.push(bytes);
         }
@@ -73,6 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionEnd<S> {
 
     /// Records when queued bytes were read, unless older bytes are still queued.
     pub(crate) fn mark_queued(&mut self, read_at: Instant) {
+        // The latency of a batch of reads is that of its first byte.
         if self.queued_since.is_none() && !self.write_queue.is_empty() {
             self.queued_since = Some(read_at);
         }
@@ -83,11 +86,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionEnd<S> {
         let mut progressed = false;
         while !self.write_queue.is_empty() {
             match self.write_queue.poll_write(&mut self.stream, context)? {
+                // The stream has stored the waker and wakes the driver when it takes bytes again.
                 Poll::Pending => return Poll::Ready(Ok(progressed)),
                 Poll::Ready(written) => self.counters.sent.inc_by(written as u64),
             };
             progressed = true;
         }
+        // Only TLS holds bytes back. Plain TCP flushes at once.
         if progressed && self.write_state == WriteState::Open {
             self.write_state = WriteState::Flushing;
         }
@@ -100,6 +105,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionEnd<S> {
                 self.write_state = WriteState::Open;
             }
             WriteState::Closing => {
+                // A shutdown flushes, too, and sends the close_notify alert with TLS (RFC 8446,
+                // section 6.1).
                 let shutdown = Pin::new(&mut self.stream).poll_shutdown(context)?;
                 if shutdown.is_pending() {
                     return Poll::Ready(Ok(progressed));
@@ -108,6 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionEnd<S> {
                 progressed = true;
             }
         }
+        // All bytes are written here, and the time is that of the oldest.
         if let Some(since) = self.queued_since.take() {
             let latency = since.elapsed().as_secs_f64();
             self.counters.latency.observe(latency);
@@ -130,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionEnd<S> {
     pub(crate) fn give_up(&mut self) {
         self.is_reading = false;
         self.write_state = WriteState::Closed;
+        // The other end may stay open for a while; these bytes need not.
         self.write_queue.clear();
     }
 

@@ -126,6 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
             reason = poll_fn(|context| self.poll(context)) => return reason,
             () = drain.draining() => {}
         }
+        // The second poll reads the flag, and ends a connection that is idle already.
         self.is_draining = true;
         tokio::select! {
             reason = poll_fn(|context| self.poll(context)) => reason,
@@ -136,7 +137,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
     /// Moves bytes until nothing moves. Ready when both ends are closed.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<CloseReason> {
         loop {
-            // Writes go first: they make room for reads.
+            // Writes go first, because they make room for reads. Each step may enable another, so
+            // all of them repeat until none makes progress.
             let mut progressed =
                 self.poll_write(Side::Broker, context) | self.poll_write(Side::Client, context);
             progressed |= self.poll_read(Side::Client, context);
@@ -189,6 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
         self.session
             .handle_bytes(from, self.clock.at(read_at.into_std()), bytes);
         self.drain_session();
+        // The session may send to either side, whichever the bytes came from.
         for end in &mut self.ends {
             end.mark_queued(read_at);
         }
@@ -200,12 +203,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
         }
         while let Some(span) = self.session.poll_span() {
             self.reporter.metrics.spans.inc();
+            // The sink never blocks: the data path does not wait for tracing.
             if self.sink.try_send(span).is_err() {
                 self.reporter.span_dropped();
             }
         }
-        while let Some(notice) = self.session.poll_notice() {
-            self.reporter.session_event(&notice);
+        while let Some(event) = self.session.poll_event() {
+            self.reporter.session_event(&event);
         }
     }
 
@@ -226,10 +230,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
         self.drain_session();
         self.end_mut(side).stop_reading();
         self.end_mut(side.opposite()).close_after_writes();
+        // The first cause counts: the other end closes as a consequence.
         self.close_reason.get_or_insert(reason);
     }
 
     fn handle_failure(&mut self, side: Side, error: io::Error) {
+        // Bytes queued for a broken stream are lost, as they would be without the proxy.
         self.end_mut(side).give_up();
         self.close(side, CloseReason::Failed(side, error));
     }
@@ -257,6 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
         let linger = self
             .linger
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_TIMEOUT)));
+        // A large response may need longer than the timeout while its bytes still move.
         if progressed {
             linger.as_mut().reset(Instant::now() + LINGER_TIMEOUT);
         }
@@ -265,6 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
 
     /// Returns whether reading is paused: a drain admits no new requests of the client.
     fn is_paused(&self, side: Side) -> bool {
+        // A request that has begun is read to its end, for the broker waits for the rest of it.
         self.is_draining && side == Side::Client && self.session.is_between_requests()
     }
 
@@ -272,6 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
     fn close_if_idle(&mut self) -> bool {
         let is_due = self.is_draining && self.close_reason.is_none() && self.session.is_idle();
         if is_due {
+            // Both ends close in order, so that the client reconnects without an error.
             self.close(Side::Client, CloseReason::Drained);
             self.close(Side::Broker, CloseReason::Drained);
         }

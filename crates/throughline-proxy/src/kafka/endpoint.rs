@@ -36,7 +36,7 @@ pub(crate) struct OpenedBrokerPort {
 struct EndpointTable {
     ports: BrokerPorts,
     /// By node id: brokers that have a port.
-    assigned: HashMap<i32, BrokerEndpoint>,
+    assigned: HashMap<i32, LocalEndpoint>,
     /// By port: open ports whose broker is not known yet.
     unassigned: HashMap<u16, Arc<BrokerTarget>>,
     /// By node id: the last failed attempt to open a port.
@@ -44,7 +44,7 @@ struct EndpointTable {
 }
 
 #[derive(Debug)]
-struct BrokerEndpoint {
+struct LocalEndpoint {
     port: u16,
     broker: HostPort,
     target: Arc<BrokerTarget>,
@@ -66,11 +66,13 @@ impl EndpointRegistry {
         let mut unassigned = HashMap::new();
         for listener in ports.open_range() {
             let bootstrap = addressed.bootstrap.iter().cloned();
+            // A drain of its own: it starts as soon as the broker of the port is known.
             let target = Arc::new(BrokerTarget::new(bootstrap, drain.child()));
             let Ok(port) = listener.local_addr().map(|address| address.port()) else {
                 continue;
             };
             unassigned.insert(port, Arc::clone(&target));
+            // The channel is empty and has room for all ports, so this cannot fail.
             opened
                 .try_send(OpenedBrokerPort { listener, target })
                 .unwrap_or_default();
@@ -91,8 +93,10 @@ impl EndpointRegistry {
 
     /// Returns the local port of a broker, which is assigned when its node id is seen first.
     pub(crate) fn local_port(&self, node_id: i32, host: &str, port: u16) -> Option<u16> {
+        // The lock is held while a port opens, so that a broker cannot get two of them.
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = table.assigned.get_mut(&node_id) {
+            // Metadata is the only sign of a move, and every response with it leads here.
             endpoint.update(host, port);
             return Some(endpoint.port);
         }
@@ -137,6 +141,7 @@ impl EndpointRegistry {
                     .unassigned
                     .remove(&port)
                     .ok_or(io::ErrorKind::NotFound)?;
+                // From here on, only the drain of the whole proxy ends the connections of the port.
                 target.assign(broker.clone(), self.drain.clone());
                 (port, target)
             }
@@ -148,11 +153,12 @@ impl EndpointRegistry {
                     target: Arc::clone(&target),
                 };
                 let rejected = |_| io::Error::other("too many brokers, or the proxy drains");
+                // A session calls this while it handles a response: it must not wait.
                 self.opened.try_send(opened).map_err(rejected)?;
                 (port, target)
             }
         };
-        let endpoint = BrokerEndpoint {
+        let endpoint = LocalEndpoint {
             port,
             broker: broker.clone(),
             target,
@@ -162,9 +168,9 @@ impl EndpointRegistry {
     }
 }
 
-// === impl BrokerEndpoint ===
+// === impl LocalEndpoint ===
 
-impl BrokerEndpoint {
+impl LocalEndpoint {
     /// Follows a broker whose address has changed.
     fn update(&mut self, host: &str, port: u16) {
         if *self.broker.host != *host || self.broker.port != port {

@@ -71,6 +71,7 @@ impl PortRange {
         };
         let ports: Vec<u16> = (first..=last).collect();
         let count = i64::try_from(ports.len()).unwrap_or(1);
+        // Node ids beyond the range are common: some installations start at 1001.
         let middle = usize::try_from(i64::from(node_id).rem_euclid(count)).unwrap_or_default();
         ports
             .iter()
@@ -122,6 +123,7 @@ impl BrokerPorts {
             io::ErrorKind::AddrInUse,
             "all ports of the range are assigned",
         );
+        // The port of an earlier run comes first: clients may still know it.
         for port in previous.into_iter().chain(self.range.candidates(node_id)) {
             // The port of another broker stays reserved, also while that broker is away.
             let is_reserved = self
@@ -131,6 +133,7 @@ impl BrokerPorts {
             if is_reserved {
                 continue;
             }
+            // A port of the range is open already and has an accept loop.
             if self.unassigned.remove(&port) {
                 self.record(node_id, port);
                 return Ok(BrokerPort::Open(port));
@@ -162,6 +165,7 @@ impl BrokerPorts {
             .iter()
             .map(|(node_id, port)| format!("{node_id} {port}\n"))
             .collect();
+        // In a stable order the file changes only with its content.
         lines.sort();
         // Replaces the file as a whole, so that a crash leaves the old one or the new one.
         let new = path.with_extension("new");
@@ -170,7 +174,8 @@ impl BrokerPorts {
         if let Err(error) = written {
             tracing::warn!(
                 path = %path.display(), %error,
-                "writing broker ports failed; they may change with a restart, so make the path writable"
+                "writing broker ports failed; they may change with a restart; \
+                 make the path writable"
             );
         }
     }
@@ -178,6 +183,7 @@ impl BrokerPorts {
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
+    // tokio takes over only non-blocking sockets.
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
@@ -202,6 +208,7 @@ fn read_state(path: &Path) -> HashMap<i32, u16> {
             port.parse().ok().filter(|port| *port != 0)?,
         ))
     };
+    // The file may have been edited by hand, so its length is not trusted.
     text.lines()
         .filter_map(parse_line)
         .take(MAX_BROKERS)

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::kafka::{Peer, Settings};
+use throughline_intercept::kafka::{ConnectionEndpoints, Settings};
 use throughline_intercept::{KafkaSession, Side};
 use throughline_model::SpanSink;
 use tokio::net::TcpStream;
@@ -92,6 +92,7 @@ impl KafkaServer {
     ) {
         let _guard = OpenConnectionGuard::new(&self.reporter);
         let client = redirected.client;
+        // Bytes of the client have been seen, so the setup goes on during a drain.
         let driver = self.connect_redirected(redirected, cluster, broker).await;
         self.run(client, driver.map(|driver| (driver, self.drain.clone())))
             .await;
@@ -133,8 +134,10 @@ impl KafkaServer {
         if self.dialer.own_connections.contains(pair) {
             return Err(ConnectionSetupError::new(ConnectionFailure::Loop, &client));
         }
+        // TLS comes before the dial: a client that fails the handshake costs no broker connection.
         let downstream = self.accept_tls(stream).await?;
         let dialed = self.dialer.dial(&candidates).await;
+        // The address that the client has reached is one that it can reach again.
         let host = advertise.unwrap_or_else(|| unmap_ipv4(local).ip().to_string().into());
         let driver = self.driver(downstream, dialed, client, cluster.view(host))?;
         Ok((driver, drain))
@@ -154,6 +157,8 @@ impl KafkaServer {
         let address = HostPort::from(destination);
         let view = cluster.view(Arc::clone(&address.host));
         let dialed = match broker {
+            // The name of the broker is unknown here: with TLS, its certificate must hold the
+            // address.
             Ok(socket) => self.dialer.finish(&address, socket).await,
             Err(error) => Err(error),
         };
@@ -169,17 +174,20 @@ impl KafkaServer {
         view: ClusterView,
     ) -> Result<KafkaDriver, ConnectionSetupError> {
         let dialed = dialed.map_err(|error| {
+            // The client sees what it would see without the proxy: a broker that is down.
             stream::reset_on_close(downstream.tcp());
             ConnectionSetupError::new(ConnectionFailure::Connect, &error)
         })?;
-        let peer = Peer {
-            address: Some(client.ip()),
+        let endpoints = ConnectionEndpoints {
+            client: Some(client.ip()),
             broker: Some((dialed.broker.host, dialed.broker.port)),
         };
+        // Subscribes first: a change before the next line is then applied twice, and never missed.
         let settings = self.settings.subscribe();
         let current = Arc::clone(&settings.borrow());
         let context = DriverContext {
-            session: KafkaSession::new(current, view, peer, fastrand::u64(..)),
+            // Randomness is an argument of the session, which has none of its own.
+            session: KafkaSession::new(current, view, endpoints, fastrand::u64(..)),
             settings,
             sink: Arc::clone(&self.sink),
             reporter: Arc::clone(&self.reporter),
@@ -234,6 +242,7 @@ impl ConnectionSetupError {
 
 impl OpenConnectionGuard {
     fn new(reporter: &Arc<Reporter>) -> Self {
+        // Connections count from their acceptance, so that failed setups are among them.
         reporter.metrics.connections.inc();
         reporter.metrics.connections_open.inc();
         Self(Arc::clone(reporter))

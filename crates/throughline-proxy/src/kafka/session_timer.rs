@@ -37,6 +37,7 @@ impl SessionTimer {
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(MIN_DELAY)));
+        // Resetting a timer is not free, so an unchanged deadline is kept.
         if self.deadline != Some(at) {
             let delay = Duration::from_nanos(at.saturating_sub(clock.now())).max(MIN_DELAY);
             sleep.as_mut().reset(Instant::now() + delay);

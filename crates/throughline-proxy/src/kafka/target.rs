@@ -54,6 +54,7 @@ impl BrokerTarget {
             &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
             assignment,
         );
+        // The new broker is visible by now, so clients that reconnect find it.
         previous.drain.start();
     }
 }

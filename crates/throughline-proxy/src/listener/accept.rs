@@ -47,11 +47,13 @@ impl AcceptLoop {
     {
         loop {
             let accepted = tokio::select! {
+                // Returning closes the listener, so that the system refuses further clients.
                 () = self.drain.draining() => return,
                 accepted = self.accept(&listener) => accepted,
             };
             match accepted {
                 Ok(Some((stream, client, permit))) => {
+                    // The task owns the permit, which is released after a panic as well.
                     let serving = serve(stream, client);
                     self.connections.spawn(async move {
                         serving.await;
@@ -72,10 +74,13 @@ impl AcceptLoop {
         &self,
         listener: &TcpListener,
     ) -> io::Result<Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)>> {
+        // Accepts first and waits then: a permit without a client would be wasted.
         let (stream, client) = listener.accept().await?;
         let permit = match self.overload {
+            // The peer retries by itself: Prometheus scrapes again.
             OverloadPolicy::Reject => Arc::clone(&self.permits).try_acquire_owned().ok(),
             OverloadPolicy::Wait => {
+                // The accepted client waits here, and all later ones in the backlog.
                 if self.permits.available_permits() == 0 {
                     self.reporter.connection_limit_reached();
                 }

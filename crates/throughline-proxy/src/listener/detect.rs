@@ -60,6 +60,7 @@ pub(crate) async fn read_http_version<S: AsyncRead + Unpin>(
     let mut prefix = BytesMut::with_capacity(READ_AHEAD_BYTES);
     loop {
         let count = stream.read_buf(&mut prefix).await?;
+        // The bytes cannot be unread; the caller replays them before the stream.
         match DetectedProtocol::of_http(&prefix) {
             Some(protocol) => return Ok((protocol, prefix.freeze())),
             None if count == 0 => return Ok((DetectedProtocol::Http1, prefix.freeze())),
@@ -93,6 +94,7 @@ async fn peek_until<T>(
             }
             Err(error) => return Err(error.into()),
         };
+        // An end of stream counts as well: no more bytes can decide.
         let classified = buffer.get(..count).and_then(&classify);
         let waited = first_byte_at.get_or_insert_with(Instant::now).elapsed();
         if classified.is_some() || count == 0 || waited >= PEEK_TIMEOUT {

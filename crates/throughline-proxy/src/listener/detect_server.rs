@@ -87,6 +87,7 @@ impl DetectServer {
             }
         };
         let pair = SocketPair::new(client, destination);
+        // Dialing the destination of such a connection would redirect it here again.
         if self.dialer.own_connections.contains(pair) {
             self.reporter
                 .connection_failed(ConnectionFailure::Loop, &client);
@@ -99,6 +100,7 @@ impl DetectServer {
         let (protocol, upstream) = detected
             .inspect_err(|error| tracing::debug!(%client, %error, "connection setup failed"))
             .ok()?;
+        // Connections that close before they are detected do not count.
         self.metrics.connection_detected(self.direction, protocol);
         Some(DetectedConnection {
             redirected: RedirectedConnection {
@@ -113,6 +115,7 @@ impl DetectServer {
 
     /// Waits until the proxy drains and closing the connection loses no bytes.
     async fn drained_while_silent(&self, stream: &TcpStream) {
+        // A client that has sent a request expects a response, even in a drain.
         self.drain.draining().await;
         if has_unread_bytes(stream) {
             self.drain.aborted().await;
@@ -127,6 +130,7 @@ impl DetectServer {
     ) -> io::Result<(DetectedProtocol, io::Result<DialedSocket>)> {
         let mut detecting = std::pin::pin!(detect_client(stream));
         let dialing = async {
+            // The whole time is for one address, unlike in a dial by name.
             let timed_out = |_| Err(io::ErrorKind::TimedOut.into());
             timeout(
                 self.dialer.connect_timeout,

@@ -1,25 +1,39 @@
 //! Listeners for Kafka clients and redirected connections, and the broker ports that open later.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use throughline_intercept::http::Direction;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::redirected::RedirectedServer;
+use crate::config::ListenerRoute;
+use crate::http;
 use crate::kafka::cluster::{ClusterConfig, SharedCluster};
 use crate::kafka::config::AddressedCluster;
 use crate::kafka::endpoint::OpenedBrokerPort;
 use crate::kafka::server::{KafkaServer, UpstreamRoute};
 use crate::kafka::target::BrokerTarget;
 use crate::listener::accept::AcceptLoop;
+use crate::listener::detect_server::{DetectServer, DetectionMetrics};
 use crate::transport::drain::Drain;
 
 /// A listener with the server of its connections.
 pub(super) enum KafkaListener {
     Addressed(AddressedListener),
     Redirected(TcpListener, Arc<RedirectedServer>),
+}
+
+/// Builds listeners from bound sockets.
+pub(super) struct ListenerBuilder {
+    pub(super) kafka: Arc<KafkaServer>,
+    pub(super) http: http::RedirectedHttpServer,
+    pub(super) cluster_config: ClusterConfig,
+    /// The cluster of all redirected connections.
+    pub(super) transparent_cluster: Arc<SharedCluster>,
+    pub(super) detection: Arc<DetectionMetrics>,
 }
 
 /// The bootstrap listener of a cluster in addressed mode.
@@ -35,6 +49,58 @@ pub(super) struct ListenerSpawner {
     pub(super) server: Arc<KafkaServer>,
     pub(super) accept_loop: AcceptLoop,
     pub(super) listeners: TaskTracker,
+}
+
+// === impl ListenerBuilder ===
+
+impl ListenerBuilder {
+    /// Returns the listener of a socket that is bound to `address`.
+    pub(super) fn build(
+        &self,
+        listener: TcpListener,
+        route: ListenerRoute,
+        address: SocketAddr,
+    ) -> KafkaListener {
+        match route {
+            ListenerRoute::Addressed(addressed) => {
+                let config = self.cluster_config.clone();
+                let (host, drain) = (address.ip(), &self.kafka.drain);
+                KafkaListener::Addressed(AddressedListener::new(
+                    listener, host, addressed, config, drain,
+                ))
+            }
+            ListenerRoute::Redirected(direction) => {
+                KafkaListener::Redirected(listener, Arc::new(self.redirected_server(direction)))
+            }
+        }
+    }
+
+    /// Returns the clusters of all listeners, each once.
+    pub(super) fn clusters(&self, listeners: &[KafkaListener]) -> Vec<Arc<SharedCluster>> {
+        // Redirected connections may go to any broker, so their listeners share one cluster.
+        let addressed = listeners.iter().filter_map(|listener| match listener {
+            KafkaListener::Addressed(addressed) => Some(Arc::clone(&addressed.route.cluster)),
+            KafkaListener::Redirected(..) => None,
+        });
+        std::iter::once(Arc::clone(&self.transparent_cluster))
+            .chain(addressed)
+            .collect()
+    }
+
+    fn redirected_server(&self, direction: Direction) -> RedirectedServer {
+        RedirectedServer {
+            detect: DetectServer {
+                direction,
+                dialer: self.kafka.dialer.clone(),
+                reporter: Arc::clone(&self.kafka.reporter),
+                metrics: Arc::clone(&self.detection),
+                drain: self.kafka.drain.clone(),
+            },
+            kafka: Arc::clone(&self.kafka),
+            cluster: Arc::clone(&self.transparent_cluster),
+            http: self.http.clone(),
+        }
+    }
 }
 
 // === impl AddressedListener ===
@@ -74,6 +140,7 @@ impl ListenerSpawner {
                 route,
                 opened_ports,
             }) => {
+                // Ports open while sessions run, long after the start.
                 let ports = self.clone().serve_opened_ports(opened_ports, route.clone());
                 self.listeners.spawn(ports);
                 self.spawn_route(listener, route);
@@ -101,12 +168,15 @@ impl ListenerSpawner {
     ) {
         loop {
             let OpenedBrokerPort { listener, target } = tokio::select! {
+                // The sender lives as long as any connection to the cluster, so the channel alone
+                // would not end this loop in a drain.
                 () = self.accept_loop.drain.draining() => return,
                 opened = opened_ports.recv() => match opened {
                     Some(opened) => opened,
                     None => return,
                 },
             };
+            // All ports of a cluster share its state; only the broker differs.
             let route = UpstreamRoute {
                 target,
                 ..bootstrap.clone()

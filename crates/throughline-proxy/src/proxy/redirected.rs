@@ -21,7 +21,7 @@ pub(super) struct RedirectedServer {
     pub(super) detect: DetectServer,
     pub(super) kafka: Arc<KafkaServer>,
     pub(super) cluster: Arc<SharedCluster>,
-    pub(super) http: http::Gate,
+    pub(super) http: http::RedirectedHttpServer,
 }
 
 // === impl RedirectedServer ===
@@ -40,6 +40,7 @@ impl RedirectedServer {
         let direction = self.detect.direction;
         match protocol {
             DetectedProtocol::Http1 | DetectedProtocol::Http2 => {
+                // The dialed connection carries the first request, so that nothing is dialed twice.
                 self.http
                     .serve(direction, redirected, protocol, upstream)
                     .await;
@@ -50,6 +51,7 @@ impl RedirectedServer {
                     .serve_redirected(redirected, &self.cluster, upstream)
                     .await;
             }
+            // TLS is between client and server: its bytes cannot be read.
             DetectedProtocol::Kafka | DetectedProtocol::Tls | DetectedProtocol::Unknown => {
                 self.tunnel(redirected, upstream).await;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use throughline_intercept::kafka::Known;
+use throughline_intercept::kafka::ClusterState;
 
 use crate::correlator::SharedCorrelator;
 use crate::http;
@@ -16,7 +16,7 @@ pub(super) type ReadExporterCounts = Arc<dyn Fn() -> ExporterCounts + Send + Syn
 /// The parts of the proxy that have metrics.
 pub(super) struct MetricsSources {
     pub(super) kafka: Arc<KafkaMetrics>,
-    pub(super) http: Arc<http::Metrics>,
+    pub(super) http: Arc<http::HttpMetrics>,
     pub(super) detection: Arc<DetectionMetrics>,
     pub(super) correlator: SharedCorrelator,
     pub(super) clusters: Vec<Arc<SharedCluster>>,
@@ -31,9 +31,10 @@ impl MetricsSources {
         if let Some(read_counts) = &self.exporter {
             self.kafka.update_exporter(&read_counts());
         }
+        // Each cluster is locked by itself, so that a scrape does not stop all connections.
         let gauges = ClusterGauges {
-            held_bytes: self.sum(|state| state.held()),
-            deliveries_open: self.sum(|state| state.waiting()),
+            held_bytes: self.sum(|state| state.held_bytes()),
+            deliveries_open: self.sum(|state| state.pending_deliveries()),
         };
         let others = [
             &self.http.registry,
@@ -43,7 +44,7 @@ impl MetricsSources {
         self.kafka.render(gauges, &others)
     }
 
-    fn sum(&self, read: fn(&mut Known) -> usize) -> usize {
+    fn sum(&self, read: fn(&mut ClusterState) -> usize) -> usize {
         self.clusters
             .iter()
             .map(|cluster| cluster.with_state(read))

@@ -45,7 +45,7 @@ pub enum ListenerPurpose {
 /// All sockets of a proxy.
 pub(super) struct BoundSockets {
     pub(super) listeners: Vec<(TcpListener, ListenerRoute)>,
-    pub(super) http: Vec<http::Door>,
+    pub(super) http: Vec<http::BoundHttpListener>,
     pub(super) admin: Option<TcpListener>,
     pub(super) addresses: ProxyAddresses,
 }
@@ -61,6 +61,7 @@ impl BoundSockets {
             admin: None,
         };
         let (mut listeners, mut http) = (Vec::new(), Vec::new());
+        // In the order of the configuration, which the addresses keep.
         for wanted in std::mem::take(&mut config.listeners) {
             let (listener, local) = bind(wanted.address, ListenerPurpose::Kafka).await?;
             addresses.listeners.push(local);
@@ -69,7 +70,10 @@ impl BoundSockets {
         for wanted in std::mem::take(&mut config.http.listeners) {
             let (listener, local) = bind(wanted.address, ListenerPurpose::Http).await?;
             addresses.http.push(local);
-            http.push(http::Door { listener, wanted });
+            http.push(http::BoundHttpListener {
+                listener,
+                config: wanted,
+            });
         }
         let mut admin = None;
         if let Some(address) = config.admin {
@@ -108,6 +112,7 @@ async fn bind(
         source,
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
+    // With port 0, the system has chosen the port by now.
     let local = listener.local_addr().map_err(failed)?;
     Ok((listener, local))
 }

@@ -51,6 +51,7 @@ impl AdminServer {
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/ready", get(ready))
+            // Live means that the runtime answers: Kubernetes restarts the pod when it does not.
             .route("/live", get(|| async { "live\n" }))
             .with_state(AdminState { render, drain });
         Self { router }
@@ -80,6 +81,7 @@ async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
 
 async fn ready(State(state): State<AdminState>) -> impl IntoResponse {
     if state.drain.is_draining() {
+        // Kubernetes takes the pod out of its services, so that no new clients arrive.
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else {
         (StatusCode::OK, "ready\n")

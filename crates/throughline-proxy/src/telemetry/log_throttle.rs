@@ -24,6 +24,7 @@ impl LogThrottle {
     }
 
     fn permit_at(&self, now: Instant) -> Option<u64> {
+        // A panic under the lock leaves two plain values, which are usable as they are.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state
             .last

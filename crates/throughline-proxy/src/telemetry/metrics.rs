@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{ApiKey, Reason};
+use throughline_intercept::kafka::{ApiKey, SkipReason};
 
 use self::label::{ApiLabels, ByteLabels, KafkaReasonLabels, LagLabels, LatencyLabels, side_label};
 use self::lag::LagTable;
@@ -83,6 +83,7 @@ pub(crate) struct ClusterGauges {
 
 impl KafkaMetrics {
     pub(crate) fn new() -> Self {
+        // Buckets from 10 µs to 1.3 s, each twice the one before.
         let latency: fn() -> Histogram = || Histogram::new(exponential_buckets(10e-6, 2.0, 18));
         let mut metrics = Self {
             registry: Registry::default(),
@@ -220,7 +221,7 @@ impl KafkaMetrics {
         for side in [Side::Client, Side::Broker] {
             drop(self.side(side));
         }
-        for reason in Reason::ALL {
+        for reason in SkipReason::ALL {
             let reason = reason.name();
             drop(self.passed.get_or_create(&KafkaReasonLabels { reason }));
         }
@@ -229,7 +230,11 @@ impl KafkaMetrics {
             let labels = KafkaReasonLabels { reason };
             drop(self.connections_failed.get_or_create(&labels));
         }
-        for reason in [QUEUE_FULL, Reason::SpanRate.name(), Reason::Capacity.name()] {
+        for reason in [
+            QUEUE_FULL,
+            SkipReason::SpanRate.name(),
+            SkipReason::Capacity.name(),
+        ] {
             let labels = KafkaReasonLabels { reason };
             drop(self.spans_dropped.get_or_create(&labels));
         }
@@ -252,11 +257,12 @@ impl KafkaMetrics {
     }
 
     pub(crate) fn request(&self, api: ApiKey) {
+        // Keys come off the wire: unknown ones share a label, so that they cannot create series.
         let api = api.name().unwrap_or("unknown");
         self.requests.get_or_create(&ApiLabels { api }).inc();
     }
 
-    pub(crate) fn passed(&self, reason: Reason, records: u32) {
+    pub(crate) fn passed(&self, reason: SkipReason, records: u32) {
         let reason = reason.name();
         // An unknown number of records counts as one.
         self.passed
@@ -264,7 +270,7 @@ impl KafkaMetrics {
             .inc_by(records.max(1).into());
     }
 
-    pub(crate) fn spans_dropped(&self, reason: Reason, spans: u32) {
+    pub(crate) fn spans_dropped(&self, reason: SkipReason, spans: u32) {
         let reason = reason.name();
         self.spans_dropped
             .get_or_create(&KafkaReasonLabels { reason })
@@ -300,6 +306,7 @@ impl KafkaMetrics {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .set(
+                // A consumer without a group has an empty label.
                 (Arc::from(group.unwrap_or_default()), Arc::clone(topic)),
                 partition,
                 lag,
@@ -319,10 +326,13 @@ impl KafkaMetrics {
 
     /// Returns all metrics as text, together with those of other registries.
     pub(crate) fn render(&self, gauges: ClusterGauges, others: &[&Registry]) -> String {
+        // Two scrapes at a time would each see a half-built set of series.
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.held_bytes.set(to_gauge(gauges.held_bytes));
         self.deliveries_open.set(to_gauge(gauges.deliveries_open));
+        // Groups and topics come and go, so the series are rebuilt for each scrape.
         self.consumer_lag.clear();
+        // The lock is released before encoding, because connections take it with each fetch.
         let sums = self
             .lag_table
             .lock()
@@ -357,77 +367,4 @@ fn to_gauge(value: impl TryInto<i64>) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_render_with_labels_and_zeros() {
-        let metrics = KafkaMetrics::new();
-        metrics.side(Side::Client).received.inc_by(7);
-        metrics.request(ApiKey::PRODUCE);
-        metrics.request(ApiKey(999));
-        metrics.passed(Reason::Checksum, 0);
-        metrics.consumer_lag(Some("g"), &"t".into(), 0, 3);
-        metrics.consumer_lag(Some("g"), &"t".into(), 1, 4);
-        metrics.update_exporter(&ExporterCounts {
-            sent: 5,
-            queued: 2,
-            dropped: vec![("unreachable", 3)],
-        });
-        metrics.update_exporter(&ExporterCounts {
-            sent: 6,
-            queued: 1,
-            dropped: vec![("unreachable", 3)],
-        });
-        let gauges = ClusterGauges {
-            held_bytes: 11,
-            deliveries_open: 0,
-        };
-        let text = metrics.render(gauges, &[]);
-        for line in [
-            "throughline_kafka_bytes_total{side=\"client\",direction=\"received\"} 7",
-            "throughline_kafka_bytes_total{side=\"broker\",direction=\"sent\"} 0",
-            "throughline_kafka_requests_total{api=\"Produce\"} 1",
-            "throughline_kafka_requests_total{api=\"unknown\"} 1",
-            "throughline_kafka_passed_total{reason=\"checksum\"} 1",
-            "throughline_kafka_passed_total{reason=\"version\"} 0",
-            "throughline_kafka_spans_dropped_total{reason=\"queue_full\"} 0",
-            "throughline_kafka_spans_dropped_total{reason=\"unreachable\"} 3",
-            "throughline_kafka_spans_sent_total 6",
-            "throughline_kafka_spans_queued 1",
-            "throughline_kafka_held_bytes 11",
-            "throughline_kafka_consumer_lag{group=\"g\",topic=\"t\"} 7",
-            "# EOF",
-        ] {
-            assert!(text.contains(line), "{line} is missing in:\n{text}");
-        }
-        assert!(
-            text.contains("throughline_kafka_added_latency_seconds_count{to=\"client\"} 0"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn concurrent_scrapes_render_the_same() {
-        let metrics = KafkaMetrics::new();
-        for group in 0..50 {
-            metrics.consumer_lag(Some(&group.to_string()), &"t".into(), 0, 1);
-        }
-        let scrape = || {
-            for sent in 0..200 {
-                metrics.update_exporter(&ExporterCounts {
-                    sent,
-                    ..ExporterCounts::default()
-                });
-                let text = metrics.render(ClusterGauges::default(), &[]);
-                assert_eq!(text.matches("consumer_lag{").count(), 50, "{text}");
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(scrape);
-            }
-        });
-        assert_eq!(metrics.spans_sent.get(), 199);
-    }
-}
+mod tests;

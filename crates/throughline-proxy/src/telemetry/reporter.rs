@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{FramingError, Notice, Reason};
+use throughline_intercept::kafka::{FramingError, SessionEvent, SkipReason};
 
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::telemetry::metrics::{ConnectionFailure, KafkaMetrics};
@@ -46,36 +46,42 @@ impl Reporter {
     }
 
     /// Reports an event of a session.
-    pub(crate) fn session_event(&self, event: &Notice) {
+    pub(crate) fn session_event(&self, event: &SessionEvent) {
         let metrics = &self.metrics;
         match event {
-            Notice::Request(api) => metrics.request(*api),
-            Notice::Injected { records } => {
+            SessionEvent::Request(api) => metrics.request(*api),
+            SessionEvent::Injected { records } => {
                 metrics.records_injected.inc_by(u64::from(*records));
             }
-            Notice::Passed { reason, records } => {
+            SessionEvent::Skipped { reason, records } => {
+                // Most reasons are frequent and harmless, so only a panic is logged.
                 metrics.passed(*reason, *records);
-                if *reason == Reason::Panic {
+                if *reason == SkipReason::Panic {
                     self.session_panicked();
                 }
             }
-            Notice::Unsampled { records } => {
+            SessionEvent::Unsampled { records } => {
                 metrics.records_unsampled.inc_by(u64::from(*records));
             }
-            Notice::SpanDropped { reason, spans } => metrics.spans_dropped(*reason, *spans),
-            Notice::Unsettled { records } => {
+            SessionEvent::SpansDropped { reason, spans } => metrics.spans_dropped(*reason, *spans),
+            SessionEvent::Unsettled { records } => {
                 metrics.records_unsettled.inc_by(u64::from(*records));
             }
-            Notice::Held { nanoseconds } => metrics.frame_held(Duration::from_nanos(*nanoseconds)),
-            Notice::Lag {
+            SessionEvent::Held { nanoseconds } => {
+                metrics.frame_held(Duration::from_nanos(*nanoseconds))
+            }
+            SessionEvent::Lag {
                 group,
                 topic,
                 partition,
                 lag,
-            } => metrics.consumer_lag(group.as_deref(), topic, *partition, *lag),
-            Notice::Refused { topic, error_code } => self.batch_refused(topic, *error_code),
-            Notice::Lost { side, loss } => self.not_kafka(*side, loss),
-            Notice::ClientSpeaksTls => self.client_speaks_tls(),
+            } => metrics.consumer_lag(group.as_deref(), topic, partition.0, *lag),
+            SessionEvent::InjectionRejected { topic, error_code } => {
+                self.batch_refused(topic, *error_code);
+            }
+            SessionEvent::FramingFailed { side, error } => self.not_kafka(*side, error),
+            SessionEvent::ClientSpeaksTls => self.client_speaks_tls(),
+            // Sessions may add events that need no report.
             _ => {}
         }
     }
@@ -93,6 +99,7 @@ impl Reporter {
 
     /// Reports that the system could not accept a connection.
     pub(crate) fn accept_failed(&self, error: &io::Error) {
+        // Not a failed connection: without a free file descriptor, the client stays in the backlog.
         if let Some(suppressed) = self.throttles.accept.permit() {
             tracing::warn!(
                 %error, suppressed,
@@ -152,6 +159,7 @@ impl Reporter {
 
     /// Reports a connection that ended by a panic of the proxy.
     pub(crate) fn connection_panicked(&self) {
+        // Not throttled: every panic is a bug.
         self.metrics.connection_failed(ConnectionFailure::Panic);
         tracing::error!(
             "connection closed by a panic of the proxy, the client will reconnect; \
@@ -180,8 +188,9 @@ impl Reporter {
         }
     }
 
-    fn not_kafka(&self, side: Side, loss: &FramingError) {
-        if let (Side::Broker, FramingError::Tls) = (side, loss) {
+    fn not_kafka(&self, side: Side, error: &FramingError) {
+        // A TLS alert of the broker answers our plain bytes, and has a remedy of its own.
+        if let (Side::Broker, FramingError::Tls) = (side, error) {
             if let Some(suppressed) = self.throttles.broker_speaks_tls.permit() {
                 tracing::warn!(
                     suppressed,
@@ -190,7 +199,7 @@ impl Reporter {
             }
         } else if let Some(suppressed) = self.throttles.not_kafka.permit() {
             tracing::warn!(
-                ?side, %loss, suppressed,
+                ?side, %error, suppressed,
                 "connection does not speak Kafka: its bytes pass without tracing; \
                  check the port that the client uses"
             );

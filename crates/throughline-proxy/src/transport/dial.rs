@@ -92,6 +92,8 @@ impl UpstreamDialer {
         &self,
         candidates: &BrokerCandidates,
     ) -> Result<DialedBroker, DialError> {
+        // One after the other: most often the preferred candidate answers, and racing
+        // connections would cost brokers a handshake each.
         let mut failures = Vec::new();
         for (index, broker) in candidates.by_preference() {
             match timeout(self.connect_timeout, self.connect(broker))
@@ -99,6 +101,8 @@ impl UpstreamDialer {
                 .unwrap_or_else(|_| Err(timed_out(self.connect_timeout)))
             {
                 Ok(dialed) => {
+                    // A stale index costs another attempt and nothing else, so the order is
+                    // relaxed.
                     candidates.preferred.store(index, Ordering::Relaxed);
                     return Ok(dialed);
                 }
@@ -142,6 +146,7 @@ impl UpstreamDialer {
 
     /// Tries all addresses of the host. The error is that of the last address.
     pub(crate) async fn connect_tcp(&self, server: &HostPort) -> io::Result<DialedSocket> {
+        // Looked up for each connection: brokers in Kubernetes change their addresses.
         let addresses = lookup_host((&*server.host, server.port)).await?;
         self.connect_any(addresses.collect()).await
     }
@@ -166,6 +171,7 @@ impl UpstreamDialer {
     pub(crate) async fn connect_address(&self, address: SocketAddr) -> io::Result<DialedSocket> {
         let stream = TcpStream::connect(address).await?;
         let pair = SocketPair::new(stream.local_addr()?, address);
+        // A loop whose listener accepts before this line is found one round later.
         let own_guard = self.own_connections.register(pair);
         stream::configure(&stream);
         Ok(DialedSocket { stream, own_guard })

@@ -25,6 +25,7 @@ impl Drain {
 
     /// Starts the second phase: open connections are closed at once.
     pub(crate) fn abort(&self) {
+        // The second phase implies the first, also for those who only wait for that.
         self.draining.cancel();
         self.aborted.cancel();
     }

@@ -58,6 +58,7 @@ impl OwnConnections {
     }
 
     fn with_set<T>(&self, apply: impl FnOnce(&mut HashSet<SocketPair>) -> T) -> T {
+        // Held for one operation of the set: every connection of the proxy passes here.
         apply(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,7 +1,8 @@
-//! Reading into buffers that grow with what comes, and that nobody who is silent holds.
+//! A read buffer that grows with traffic and holds no memory while a connection is silent.
 //!
-//! What was read is handed out as [`Bytes`] of the buffer itself, which is used again once all of them are gone. A read that brought
-//! little is handed out as a copy: who keeps it, or waits to write it, keeps no more memory than there are bytes to count.
+//! Bytes are returned as [`Bytes`] of the buffer itself, which is reused once all of them are
+//! dropped. A small read is returned as a copy, so that whoever keeps it keeps no more memory than
+//! there are bytes to count.
 
 use std::io;
 use std::pin::Pin;
@@ -11,40 +12,51 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
-/// Bytes that come in from one side.
+/// A read is small if it fills less than this fraction of the capacity.
+const SMALL_READ_FRACTION: usize = 4;
+
+/// Capacity for the small requests that most connections carry most of the time.
+const MIN_CAPACITY: usize = 8 << 10;
+
+/// Capacity for bulk reads. A larger one reads no faster, a smaller one costs system calls.
+const MAX_CAPACITY: usize = 256 << 10;
+
+/// The read buffer of one stream.
 #[derive(Debug)]
 pub(crate) struct ReadBuffer {
     buffer: BytesMut,
-    /// How much the next read may bring.
-    room: usize,
+    /// The capacity for the next read.
+    capacity: usize,
 }
 
 impl ReadBuffer {
     pub(crate) fn new() -> Self {
         Self {
             buffer: BytesMut::new(),
-            room: ROOM_MIN,
+            capacity: MIN_CAPACITY,
         }
     }
 
-    /// Reads what is there; nothing at the end.
+    /// Reads once. Ready with no bytes at the end of the stream.
     pub(crate) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Bytes>> {
-        if self.buffer.capacity() < self.room / 2 {
-            self.buffer.reserve(self.room);
+        // The rest of the last allocation is used up before a new one is made.
+        if self.buffer.capacity() < self.capacity / 2 {
+            self.buffer.reserve(self.capacity);
         }
-        let room = self.buffer.capacity();
+        let capacity = self.buffer.capacity();
         let Poll::Ready(read) = poll_read_buf(Pin::new(stream), context, &mut self.buffer) else {
-            // Who is silent holds no memory: there may be thousands of them.
+            // There may be thousands of idle connections: none of them holds a buffer.
             self.buffer = BytesMut::new();
             return Poll::Pending;
         };
         let count = read?;
-        self.fit(count, room);
-        if count < room / LITTLE {
+        self.adapt_capacity(count, capacity);
+        if count < capacity / SMALL_READ_FRACTION {
+            // A slice of the buffer would pin all of its memory for a few bytes.
             let bytes = Bytes::copy_from_slice(&self.buffer);
             self.buffer.clear();
             return Poll::Ready(Ok(bytes));
@@ -52,24 +64,15 @@ impl ReadBuffer {
         Poll::Ready(Ok(self.buffer.split().freeze()))
     }
 
-    /// A read that filled its room asks for more the next time; one that needed little of it, for less.
-    fn fit(&mut self, count: usize, room: usize) {
-        if count >= room {
-            self.room = (self.room * 2).min(ROOM_MAX);
-        } else if count < self.room / LITTLE {
-            self.room = (self.room / 2).max(ROOM_MIN);
+    /// Doubles the capacity after a read that filled it, and halves it after a small read.
+    fn adapt_capacity(&mut self, count: usize, capacity: usize) {
+        if count >= capacity {
+            self.capacity = (self.capacity * 2).min(MAX_CAPACITY);
+        } else if count < self.capacity / SMALL_READ_FRACTION {
+            self.capacity = (self.capacity / 2).max(MIN_CAPACITY);
         }
     }
 }
-
-/// A read is little that brings less than this part of its room.
-const LITTLE: usize = 4;
-
-/// Room for the small requests that most connections have most of the time.
-const ROOM_MIN: usize = 8 << 10;
-
-/// Room for records that come in bulk. More does not read faster, and less costs calls.
-const ROOM_MAX: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -80,70 +83,78 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn room_grows_with_bulk_and_shrinks_with_trickle() {
-        let (mut ours, mut theirs) = tokio::io::duplex(2 * ROOM_MAX);
-        let mut inbox = ReadBuffer::new();
+    async fn capacity_grows_with_bulk_reads_and_shrinks_with_small_ones() {
+        let (mut ours, mut theirs) = tokio::io::duplex(2 * MAX_CAPACITY);
+        let mut read_buffer = ReadBuffer::new();
         for _ in 0..12 {
-            theirs.write_all(&vec![7; ROOM_MAX]).await.unwrap();
-            let mut left = ROOM_MAX;
+            theirs.write_all(&vec![7; MAX_CAPACITY]).await.unwrap();
+            let mut left = MAX_CAPACITY;
             while left > 0 {
-                left -= poll_fn(|context| inbox.poll_read(&mut ours, context))
+                left -= poll_fn(|context| read_buffer.poll_read(&mut ours, context))
                     .await
                     .unwrap()
                     .len();
             }
         }
-        assert!(inbox.room >= ROOM_MAX / 2, "{}", inbox.room);
+        assert!(
+            read_buffer.capacity >= MAX_CAPACITY / 2,
+            "{}",
+            read_buffer.capacity
+        );
         for _ in 0..12 {
             theirs.write_all(b"x").await.unwrap();
             assert_eq!(
-                poll_fn(|context| inbox.poll_read(&mut ours, context))
+                poll_fn(|context| read_buffer.poll_read(&mut ours, context))
                     .await
                     .unwrap(),
                 "x"
             );
         }
-        assert_eq!(inbox.room, ROOM_MIN);
+        assert_eq!(read_buffer.capacity, MIN_CAPACITY);
     }
 
     #[tokio::test]
-    async fn a_little_is_handed_out_without_the_buffer_around_it() {
-        let (mut ours, mut theirs) = tokio::io::duplex(ROOM_MIN);
-        let mut inbox = ReadBuffer::new();
+    async fn small_reads_do_not_pin_the_buffer() {
+        let (mut ours, mut theirs) = tokio::io::duplex(MIN_CAPACITY);
+        let mut read_buffer = ReadBuffer::new();
         let mut last = None;
-        for size in [1, ROOM_MIN / LITTLE - 1, ROOM_MIN / 2] {
+        for size in [1, MIN_CAPACITY / SMALL_READ_FRACTION - 1, MIN_CAPACITY / 2] {
             theirs.write_all(&vec![7; size]).await.unwrap();
-            let bytes = poll_fn(|context| inbox.poll_read(&mut ours, context))
+            let bytes = poll_fn(|context| read_buffer.poll_read(&mut ours, context))
                 .await
                 .unwrap();
             assert_eq!(bytes.len(), size);
-            // One who holds a piece of the buffer's own can be made its only owner, and then shows its room.
-            inbox.buffer = BytesMut::new();
+            // The only owner of a slice can be turned into a buffer, which shows its capacity.
+            read_buffer.buffer = BytesMut::new();
             last = Some(bytes.try_into_mut().unwrap().capacity());
-            assert!(last <= Some(size * LITTLE), "{last:?} for {size}");
+            assert!(
+                last <= Some(size * SMALL_READ_FRACTION),
+                "{last:?} for {size}"
+            );
         }
         assert!(
-            last > Some(ROOM_MIN / 2),
-            "more than a little is not copied: {last:?}"
+            last > Some(MIN_CAPACITY / 2),
+            "larger reads are not copied: {last:?}"
         );
     }
 
     #[tokio::test]
-    async fn the_silent_hold_nothing_and_the_end_is_empty() {
+    async fn silent_stream_holds_no_memory_and_the_end_is_empty() {
         let (mut ours, mut theirs) = tokio::io::duplex(64);
-        let mut inbox = ReadBuffer::new();
+        let mut read_buffer = ReadBuffer::new();
         theirs.write_all(b"x").await.unwrap();
         drop(
-            poll_fn(|context| inbox.poll_read(&mut ours, context))
+            poll_fn(|context| read_buffer.poll_read(&mut ours, context))
                 .await
                 .unwrap(),
         );
         let silent =
-            poll_fn(|context| Poll::Ready(inbox.poll_read(&mut ours, context).is_pending())).await;
-        assert!(silent && inbox.buffer.capacity() == 0);
+            poll_fn(|context| Poll::Ready(read_buffer.poll_read(&mut ours, context).is_pending()))
+                .await;
+        assert!(silent && read_buffer.buffer.capacity() == 0);
         drop(theirs);
         assert!(
-            poll_fn(|context| inbox.poll_read(&mut ours, context))
+            poll_fn(|context| read_buffer.poll_read(&mut ours, context))
                 .await
                 .unwrap()
                 .is_empty()

@@ -48,6 +48,7 @@ pub(crate) fn configure(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_TIME)
         .with_interval(KEEPALIVE_INTERVAL);
+    // Kafka sends small requests and waits: Nagle's algorithm would delay each of them.
     let configured = stream
         .set_nodelay(true)
         .and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));

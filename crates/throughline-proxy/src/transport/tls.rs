@@ -66,7 +66,7 @@ pub enum TlsError {
     BadIdentity(rustls::Error),
     /// The trust store of this machine is empty.
     #[error(
-        "finds no certificate authorities on this machine; install ca-certificates, or set a CA file"
+        "finds no certificate authorities on this machine; install ca-certificates or set a CA file"
     )]
     NoSystemRoots,
     /// The server name is neither a DNS name nor an IP address.
@@ -191,6 +191,7 @@ impl fmt::Debug for TlsIdentity<'_> {
 }
 
 fn provider() -> Arc<CryptoProvider> {
+    // Explicit: the default of the process depends on the features of other crates.
     Arc::new(ring::default_provider())
 }
 
@@ -200,6 +201,7 @@ fn root_store(roots: TlsRoots<'_>) -> Result<RootCertStore, TlsError> {
         TlsRoots::System => {
             // One broken certificate among the many of a system must not disable all others.
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            // Without roots every handshake would fail, so the start fails instead.
             if store.is_empty() {
                 return Err(TlsError::NoSystemRoots);
             }
@@ -227,6 +229,7 @@ fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsErr
 }
 
 fn parse_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    // The parser's error may quote the file, and so bytes of the key.
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| TlsError::NoKey)
 }
 

@@ -1,4 +1,4 @@
-//! Bytes that pass unchanged: upgraded connections, CONNECT, and protocols other than HTTP or Kafka.
+//! Bytes that pass unchanged: upgraded connections, CONNECT, and unknown protocols.
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -13,6 +13,7 @@ where
     B: AsyncRead + AsyncWrite + Unpin,
 {
     tokio::select! {
+        // A stream that is half closed stays open in the other direction.
         copied = copy_bidirectional(&mut downstream, &mut upstream) => {
             if let Err(error) = copied {
                 tracing::debug!(%error, "tunnel failed");

@@ -1,4 +1,4 @@
-//! Bytes that wait to be written to one side, in order, and are written many at a time.
+//! Bytes that are queued for one stream and written many chunks at a time.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -8,7 +8,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWrite;
 
-/// What goes out to one side.
+/// The most chunks in one write. A request with injected headers has a handful; the system takes up
+/// to 1024 (`IOV_MAX`).
+const MAX_SLICES: usize = 64;
+
+/// The write queue of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct WriteQueue {
     chunks: VecDeque<Bytes>,
@@ -17,13 +21,14 @@ pub(crate) struct WriteQueue {
 
 impl WriteQueue {
     pub(crate) fn push(&mut self, bytes: Bytes) {
+        // A stream that takes no bytes counts as failed, so an empty chunk must not be written.
         if !bytes.is_empty() {
             self.bytes += bytes.len();
             self.chunks.push_back(bytes);
         }
     }
 
-    /// How many bytes wait.
+    /// Returns the number of queued bytes.
     pub(crate) const fn len(&self) -> usize {
         self.bytes
     }
@@ -36,13 +41,14 @@ impl WriteQueue {
         *self = Self::default();
     }
 
-    /// Writes what the stream takes at once, and says how much that was.
+    /// Writes once. Ready with the number of bytes that the stream took.
     pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
+        // A request with injected headers has many chunks: one vectored write saves a copy.
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut count = 0;
         for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
             *slice = IoSlice::new(chunk);
@@ -50,6 +56,7 @@ impl WriteQueue {
         }
         let slices = slices.get(..count).unwrap_or_default();
         let written = ready!(Pin::new(stream).poll_write_vectored(context, slices))?;
+        // The caller would retry for ever.
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
@@ -70,9 +77,6 @@ impl WriteQueue {
     }
 }
 
-/// Pieces of one write. A request with injected headers is a handful; the system takes up to 1024.
-const SLICES: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -82,23 +86,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn many_pieces_go_out_in_order_through_a_narrow_pipe() {
+    async fn chunks_pass_a_narrow_pipe_in_order() {
         let (mut ours, mut theirs) = tokio::io::duplex(7);
-        let mut outbox = WriteQueue::default();
+        let mut queue = WriteQueue::default();
         let expected: Vec<u8> = (0..200u8)
-            .flat_map(|piece| vec![piece; usize::from(piece % 5)])
+            .flat_map(|chunk| vec![chunk; usize::from(chunk % 5)])
             .collect();
-        for piece in 0..200u8 {
-            outbox.push(vec![piece; usize::from(piece % 5)].into());
+        for chunk in 0..200u8 {
+            queue.push(vec![chunk; usize::from(chunk % 5)].into());
         }
-        assert_eq!(outbox.len(), expected.len());
+        assert_eq!(queue.len(), expected.len());
         let reader = tokio::spawn(async move {
             let mut got = Vec::new();
             theirs.read_to_end(&mut got).await.unwrap();
             got
         });
-        while !outbox.is_empty() {
-            poll_fn(|context| outbox.poll_write(&mut ours, context))
+        while !queue.is_empty() {
+            poll_fn(|context| queue.poll_write(&mut ours, context))
                 .await
                 .unwrap();
         }

@@ -1,4 +1,4 @@
-//! gRPC: tonic's client and server with the proxy between them.
+//! gRPC, with tonic's client and server.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,29 +17,29 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use crate::side::{Side, inbound, says};
-use crate::support::{listen, nobody, within};
+use crate::fixture::{HttpFixture, attribute_text, inbound};
+use crate::support::{closed_port, listen, within};
 
-type Answers = Pin<Box<dyn Stream<Item = Result<String, Status>> + Send>>;
+type WordStream = Pin<Box<dyn Stream<Item = Result<String, Status>> + Send>>;
 
-/// Tells when a call that waits is let go.
-struct Waiting(mpsc::Sender<()>);
+/// Reports on drop that a waiting call was cancelled.
+struct CancelNotice(mpsc::Sender<()>);
 
-impl Drop for Waiting {
+impl Drop for CancelNotice {
     fn drop(&mut self) {
         self.0.try_send(()).unwrap_or_default();
     }
 }
 
-/// Answers each word in capitals; "fail" ends the call with a status, "wait" never comes to an answer.
-fn answer(
+/// Responds to a word with its capitals; "fail" ends the call with a status, "wait" never responds.
+fn respond(
     word: Result<String, Status>,
-    gone: &mpsc::Sender<()>,
+    cancelled: &mpsc::Sender<()>,
 ) -> Pin<Box<dyn Future<Output = Result<String, Status>> + Send>> {
     match word.as_deref() {
         Ok("fail") => Box::pin(async { Err(Status::resource_exhausted("too many words")) }),
         Ok("wait") => {
-            let waiting = Waiting(gone.clone());
+            let waiting = CancelNotice(cancelled.clone());
             Box::pin(async move {
                 std::future::pending::<()>().await;
                 drop(waiting);
@@ -52,29 +52,31 @@ fn answer(
 
 async fn server() -> (SocketAddr, mpsc::Receiver<()>) {
     let (listener, address) = listen().await;
-    let (gone, was_gone) = mpsc::channel(8);
+    let (cancelled, cancellations) = mpsc::channel(8);
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(serve(TokioIo::new(stream), gone.clone()));
+            tokio::spawn(serve(TokioIo::new(stream), cancelled.clone()));
         }
     });
-    (address, was_gone)
+    (address, cancellations)
 }
 
-async fn serve(stream: TokioIo<tokio::net::TcpStream>, gone: mpsc::Sender<()>) {
+async fn serve(stream: TokioIo<tokio::net::TcpStream>, cancelled: mpsc::Sender<()>) {
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let gone = gone.clone();
+        let cancelled = cancelled.clone();
         let calls = tower::service_fn(move |request: Request<Streaming<String>>| {
-            let gone = gone.clone();
+            let cancelled = cancelled.clone();
             if let Some(deadline) = request.metadata().get("grpc-timeout") {
                 let deadline = deadline.to_str().unwrap().to_owned();
-                let answers: Answers = Box::pin(stream::iter([Ok(deadline)]));
-                return std::future::ready(Ok(Response::new(answers)));
+                let responses: WordStream = Box::pin(stream::iter([Ok(deadline)]));
+                return std::future::ready(Ok(Response::new(responses)));
             }
-            let answers = request.into_inner().then(move |word| answer(word, &gone));
-            let answers: Answers = Box::pin(answers);
-            std::future::ready(Ok::<_, Status>(Response::new(answers)))
+            let responses = request
+                .into_inner()
+                .then(move |word| respond(word, &cancelled));
+            let responses: WordStream = Box::pin(responses);
+            std::future::ready(Ok::<_, Status>(Response::new(responses)))
         });
         let mut grpc = tonic::server::Grpc::new(ProstCodec::<String, String>::default());
         async move { Ok::<_, Infallible>(grpc.streaming(calls, request).await) }
@@ -106,10 +108,10 @@ fn codec() -> ProstCodec<String, String> {
 }
 
 #[tokio::test]
-async fn calls_of_all_kinds_pass() {
-    let (address, _gone) = server().await;
-    let side = Side::start(inbound(address)).await;
-    let mut client = client(side.address()).await;
+async fn calls_of_all_four_kinds_are_forwarded() {
+    let (address, _cancelled) = server().await;
+    let fixture = HttpFixture::start(inbound(address)).await;
+    let mut client = client(fixture.address()).await;
     let one = client
         .unary(Request::new("one".to_owned()), path(), codec())
         .await
@@ -118,13 +120,13 @@ async fn calls_of_all_kinds_pass() {
 
     client.ready().await.unwrap();
     let words = stream::iter(["a".to_owned(), "b".to_owned(), "c".to_owned()]);
-    let said = client
+    let received = client
         .streaming(Request::new(words), path(), codec())
         .await
         .unwrap()
         .into_inner();
     assert_eq!(
-        said.map(Result::unwrap).collect::<Vec<_>>().await,
+        received.map(Result::unwrap).collect::<Vec<_>>().await,
         ["A", "B", "C"]
     );
 
@@ -152,55 +154,58 @@ async fn calls_of_all_kinds_pass() {
         .unwrap();
     assert_eq!(last.into_inner(), "LAST");
 
-    for span in side.spans(4).await {
+    for span in fixture.spans(4).await {
         assert_eq!(
             (span.name.as_str(), &span.status),
             ("words.Words/Say", &SpanStatus::Unset)
         );
-        assert_eq!(says(&span, "rpc.service").as_deref(), Some("words.Words"));
         assert_eq!(
-            says(&span, "rpc.grpc.status_code").as_deref(),
+            attribute_text(&span, "rpc.service").as_deref(),
+            Some("words.Words")
+        );
+        assert_eq!(
+            attribute_text(&span, "rpc.grpc.status_code").as_deref(),
             Some("Int(0)"),
             "from the trailers"
         );
     }
 }
 
-/// Each word is answered before the next is said.
+/// Each word gets its response before the next one is sent.
 #[tokio::test]
-async fn both_sides_of_a_call_talk_at_once() {
-    let (address, _gone) = server().await;
-    let side = Side::start(inbound(address)).await;
-    let mut client = client(side.address()).await;
-    let (say, words) = mpsc::channel::<String>(1);
+async fn bidirectional_stream_is_forwarded_message_by_message() {
+    let (address, _cancelled) = server().await;
+    let fixture = HttpFixture::start(inbound(address)).await;
+    let mut client = client(fixture.address()).await;
+    let (sender, words) = mpsc::channel::<String>(1);
     let words = stream::unfold(words, async |mut words| {
         words.recv().await.map(|word| (word, words))
     });
-    let mut said = within(client.streaming(Request::new(Box::pin(words)), path(), codec()))
+    let mut received = within(client.streaming(Request::new(Box::pin(words)), path(), codec()))
         .await
         .unwrap()
         .into_inner();
     for word in ["ping", "pong"] {
-        say.send(word.to_owned()).await.unwrap();
+        sender.send(word.to_owned()).await.unwrap();
         assert_eq!(
-            within(said.next()).await.unwrap().unwrap(),
+            within(received.next()).await.unwrap().unwrap(),
             word.to_uppercase()
         );
     }
     assert!(
-        side.spans.0.lock().unwrap().is_empty(),
-        "the call has not ended"
+        fixture.spans.0.lock().unwrap().is_empty(),
+        "the call is in progress"
     );
-    drop(say);
-    assert!(within(said.next()).await.is_none());
-    side.spans(1).await;
+    drop(sender);
+    assert!(within(received.next()).await.is_none());
+    fixture.spans(1).await;
 }
 
 #[tokio::test]
-async fn a_status_passes_and_stands_on_the_span() {
-    let (address, _gone) = server().await;
-    let side = Side::start(inbound(address)).await;
-    let mut client = client(side.address()).await;
+async fn grpc_status_is_forwarded_and_recorded_on_the_span() {
+    let (address, _cancelled) = server().await;
+    let fixture = HttpFixture::start(inbound(address)).await;
+    let mut client = client(fixture.address()).await;
     let status = client
         .unary(Request::new("fail".to_owned()), path(), codec())
         .await
@@ -209,20 +214,20 @@ async fn a_status_passes_and_stands_on_the_span() {
         (status.code(), status.message()),
         (Code::ResourceExhausted, "too many words")
     );
-    let [span] = &side.spans(1).await[..] else {
+    let [span] = &fixture.spans(1).await[..] else {
         panic!("one span")
     };
     assert_eq!(
-        says(span, "rpc.grpc.status_code").as_deref(),
+        attribute_text(span, "rpc.grpc.status_code").as_deref(),
         Some("Int(8)")
     );
 }
 
 #[tokio::test]
-async fn a_deadline_and_a_cancel_come_to_the_server() {
-    let (address, mut gone) = server().await;
-    let side = Side::start(inbound(address)).await;
-    let mut first = client(side.address()).await;
+async fn deadline_and_cancellation_reach_the_server() {
+    let (address, mut cancelled) = server().await;
+    let fixture = HttpFixture::start(inbound(address)).await;
+    let mut first = client(fixture.address()).await;
     let mut request = Request::new("how long".to_owned());
     request.set_timeout(Duration::from_secs(7));
     assert_eq!(
@@ -239,23 +244,23 @@ async fn a_deadline_and_a_cancel_come_to_the_server() {
             .await
             .is_err()
     );
-    within(gone.recv()).await.unwrap();
+    within(cancelled.recv()).await.unwrap();
 
-    let mut second = client(side.address()).await;
+    let mut second = client(fixture.address()).await;
     let words = stream::iter(["a".to_owned(), "wait".to_owned()]);
-    let mut said = second
+    let mut received = second
         .streaming(Request::new(words), path(), codec())
         .await
         .unwrap()
         .into_inner();
-    assert_eq!(within(said.next()).await.unwrap().unwrap(), "A");
-    drop(said);
-    within(gone.recv()).await.unwrap();
-    let errors: Vec<_> = side
+    assert_eq!(within(received.next()).await.unwrap().unwrap(), "A");
+    drop(received);
+    within(cancelled.recv()).await.unwrap();
+    let errors: Vec<_> = fixture
         .spans(3)
         .await
         .iter()
-        .map(|span| says(span, "error.type"))
+        .map(|span| attribute_text(span, "error.type"))
         .collect();
     assert_eq!(
         errors,
@@ -268,39 +273,39 @@ async fn a_deadline_and_a_cancel_come_to_the_server() {
 }
 
 #[tokio::test]
-async fn who_asks_by_grpc_is_answered_in_grpc() {
-    let side = Side::start(inbound(nobody().await)).await;
-    let mut client = client(side.address()).await;
+async fn grpc_client_gets_a_grpc_status() {
+    let fixture = HttpFixture::start(inbound(closed_port().await)).await;
+    let mut client = client(fixture.address()).await;
     let status = client
         .unary(Request::new("one".to_owned()), path(), codec())
         .await
         .unwrap_err();
     assert_eq!(
         (status.code(), status.message()),
-        (Code::Unavailable, "who is asked cannot be connected to")
+        (Code::Unavailable, "upstream connect failed")
     );
 }
 
-/// Many calls at once on one connection, and one connection to the server for all of them.
 #[tokio::test]
-async fn many_calls_share_a_connection() {
-    let (address, _gone) = server().await;
-    let side = Side::start(inbound(address)).await;
-    let client = client(side.address()).await;
+async fn concurrent_calls_share_one_upstream_connection() {
+    let (address, _cancelled) = server().await;
+    let fixture = HttpFixture::start(inbound(address)).await;
+    let client = client(fixture.address()).await;
     let calls = (0..100).map(|number| {
         let mut client = client.clone();
         async move {
             client.ready().await.unwrap();
-            let said = client
+            let received = client
                 .unary(Request::new(format!("n{number}")), path(), codec())
                 .await
                 .unwrap();
-            assert_eq!(said.into_inner(), format!("N{number}"));
+            assert_eq!(received.into_inner(), format!("N{number}"));
         }
     });
     within(futures_util::future::join_all(calls)).await;
-    side.spans(100).await;
-    side.proxy
+    fixture.spans(100).await;
+    fixture
+        .proxy
         .until_metric("throughline_http_upstream_connections_total{direction=\"inbound\"} 1")
         .await;
 }

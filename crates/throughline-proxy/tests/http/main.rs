@@ -1,4 +1,4 @@
-//! HTTP through the proxy, on loopback sockets: services and clients that are real, and some that are bad.
+//! HTTP through the proxy on loopback sockets, with real and with malicious clients and services.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,10 +9,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod fixture;
 mod grpc;
 mod limits;
 mod protocols;
 mod raw;
-mod side;
 mod tls;
 mod traces;

@@ -1,36 +1,36 @@
-//! Requests that are made to be read in two ways, by hand: none comes to the service as two, and most not at all.
+//! Request smuggling: malformed requests, byte by byte. None reaches the service as two requests.
 
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::side::{Side, inbound};
+use crate::fixture::{HttpFixture, inbound};
 use crate::support::listen;
 
-/// A service that answers whatever comes, and keeps it.
-async fn keeper() -> (std::net::SocketAddr, Arc<Mutex<Vec<u8>>>) {
+/// Starts a service that responds to anything, and records the bytes that it received.
+async fn recording_service() -> (std::net::SocketAddr, Arc<Mutex<Vec<u8>>>) {
     let (listener, address) = listen().await;
-    let kept: Arc<Mutex<Vec<u8>>> = Arc::default();
-    let keep = Arc::clone(&kept);
+    let received: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let record = Arc::clone(&received);
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let keep = Arc::clone(&keep);
-            tokio::spawn(async move { keep_all(&mut stream, &keep).await });
+            let record = Arc::clone(&record);
+            tokio::spawn(async move { record_all(&mut stream, &record).await });
         }
     });
-    (address, kept)
+    (address, received)
 }
 
-async fn keep_all(stream: &mut TcpStream, keep: &Mutex<Vec<u8>>) {
+async fn record_all(stream: &mut TcpStream, record: &Mutex<Vec<u8>>) {
     let mut buffer = [0; 4096];
     loop {
         let count = stream.read(&mut buffer).await.unwrap_or(0);
         if count == 0 {
             return;
         }
-        keep.lock().unwrap().extend_from_slice(&buffer[..count]);
+        record.lock().unwrap().extend_from_slice(&buffer[..count]);
         drop(
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
@@ -40,9 +40,9 @@ async fn keep_all(stream: &mut TcpStream, keep: &Mutex<Vec<u8>>) {
 }
 
 #[tokio::test]
-async fn what_can_be_read_in_two_ways_is_refused() {
-    let (address, kept) = keeper().await;
-    let side = Side::start(inbound(address)).await;
+async fn ambiguous_requests_are_rejected() {
+    let (address, received) = recording_service().await;
+    let fixture = HttpFixture::start(inbound(address)).await;
     for (name, bytes) in [
         (
             "two lengths",
@@ -57,7 +57,7 @@ async fn what_can_be_read_in_two_ways_is_refused() {
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +3\r\n\r\nabc",
         ),
         (
-            "a length that is none",
+            "a length that is not a number",
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0x3\r\n\r\nabc",
         ),
         (
@@ -65,7 +65,7 @@ async fn what_can_be_read_in_two_ways_is_refused() {
             "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
         ),
         (
-            "an encoding that is none",
+            "an unknown encoding",
             "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
         ),
         (
@@ -91,52 +91,53 @@ async fn what_can_be_read_in_two_ways_is_refused() {
         ("a lone return", "GET / HTTP/1.1\r\nhost: a\rx-a: b\r\n\r\n"),
         ("two hosts", "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"),
         ("no host", "GET / HTTP/1.1\r\n\r\n"),
-        (
-            "a version that is none",
-            "GET / HTTP/1.9\r\nhost: a\r\n\r\n",
-        ),
+        ("an unknown version", "GET / HTTP/1.9\r\nhost: a\r\n\r\n"),
         (
             "a space in the target",
             "GET /a b HTTP/1.1\r\nhost: a\r\n\r\n",
         ),
     ] {
         let bytes = bytes.replacen("host: a\r\n", "host: a\r\nconnection: close\r\n", 1);
-        let answer = side.raw(&bytes).await;
+        let response = fixture.raw(&bytes).await;
         assert!(
-            answer.starts_with("HTTP/1.1 400 ") || answer.starts_with("HTTP/1.0 400 "),
-            "{name}: {answer:?}"
+            response.starts_with("HTTP/1.1 400 ") || response.starts_with("HTTP/1.0 400 "),
+            "{name}: {response:?}"
         );
-        assert_eq!(answer.matches("HTTP/1.").count(), 1, "{name}: {answer:?}");
+        assert_eq!(
+            response.matches("HTTP/1.").count(),
+            1,
+            "{name}: {response:?}"
+        );
     }
-    assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), "");
+    assert_eq!(String::from_utf8_lossy(&received.lock().unwrap()), "");
 }
 
-/// Where chunks and a length are both given, the chunks hold, the length goes no further, and neither does what is behind
-/// them: the connection is closed (RFC 9112, section 6.1).
+/// The length is removed, and the connection closes after the request (RFC 9112, section 6.1).
 #[tokio::test]
-async fn of_chunks_and_a_length_only_the_chunks_go_on_and_nothing_behind_them() {
+async fn chunks_take_precedence_over_a_length_and_end_the_connection() {
     for fields in [
         "content-length: 6\r\ntransfer-encoding: chunked",
         "transfer-encoding: chunked\r\ncontent-length: 6",
     ] {
-        let (address, kept) = keeper().await;
-        let side = Side::start(inbound(address)).await;
-        let answer = side
+        let (address, received) = recording_service().await;
+        let fixture = HttpFixture::start(inbound(address)).await;
+        let response = fixture
             .raw(format!(
-                "POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n0\r\n\r\nGET /admin HTTP/1.1\r\nhost: a\r\n\r\n"
+                "POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n0\r\n\r\n\
+                 GET /admin HTTP/1.1\r\nhost: a\r\n\r\n"
             ))
             .await;
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer:?}");
-        let kept = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
+        assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{response:?}");
+        let received = String::from_utf8(received.lock().unwrap().clone()).unwrap();
         assert!(
-            !kept.contains("content-length: 6") && !kept.contains("/admin"),
-            "{kept:?}"
+            !received.contains("content-length: 6") && !received.contains("/admin"),
+            "{received:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn bad_chunks_come_to_no_whole_request() {
+async fn invalid_chunks_never_complete_a_request() {
     for chunks in [
         "x\r\nabc\r\n0\r\n\r\n",
         "3\r\nabcd\r\n0\r\n\r\n",
@@ -144,51 +145,54 @@ async fn bad_chunks_come_to_no_whole_request() {
         "ffffffffffffffffff\r\nabc\r\n0\r\n\r\n",
         "3 \n\nabc",
     ] {
-        let (address, kept) = keeper().await;
-        let side = Side::start(inbound(address)).await;
-        let answer = side
+        let (address, received) = recording_service().await;
+        let fixture = HttpFixture::start(inbound(address)).await;
+        let response = fixture
             .raw(format!(
                 "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"
             ))
             .await;
         assert!(
-            answer.matches("HTTP/1.1 ").count() <= 1,
-            "{chunks:?}: {answer:?}"
+            response.matches("HTTP/1.1 ").count() <= 1,
+            "{chunks:?}: {response:?}"
         );
-        let kept = String::from_utf8_lossy(&kept.lock().unwrap()).into_owned();
-        assert!(!kept.ends_with("0\r\n\r\n"), "{chunks:?}: {kept:?}");
+        let received = String::from_utf8_lossy(&received.lock().unwrap()).into_owned();
+        assert!(!received.ends_with("0\r\n\r\n"), "{chunks:?}: {received:?}");
     }
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_told_so_and_closed() {
-    let (address, kept) = keeper().await;
-    let side = Side::start(inbound(address)).await;
+async fn bytes_that_are_not_http_get_400_and_a_close() {
+    let (address, received) = recording_service().await;
+    let fixture = HttpFixture::start(inbound(address)).await;
     for bytes in [
         &b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03 hello there\r\n\r\n"[..],
         b"\0\0\0\x10hello there\r\n\r\n",
         b"hello\r\n\r\n",
     ] {
-        let answer = side.raw(bytes).await;
+        let response = fixture.raw(bytes).await;
         assert!(
-            answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
-            "{answer:?}"
+            response.is_empty() || response.starts_with("HTTP/1.1 400 "),
+            "{response:?}"
         );
     }
-    assert!(kept.lock().unwrap().is_empty());
+    assert!(received.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn an_upgrade_to_another_http_is_no_way_around() {
-    let (address, kept) = keeper().await;
-    let side = Side::start(inbound(address)).await;
-    let answer = side
-        .raw("GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade, HTTP2-Settings, close\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n")
+async fn upgrade_to_h2c_is_not_forwarded() {
+    let (address, received) = recording_service().await;
+    let fixture = HttpFixture::start(inbound(address)).await;
+    let response = fixture
+        .raw(
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade, HTTP2-Settings, close\r\n\
+              upgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n",
+        )
         .await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    let kept = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    let received = String::from_utf8(received.lock().unwrap().clone()).unwrap();
     assert!(
-        !kept.contains("h2c") && !kept.contains("http2-settings"),
-        "{kept}"
+        !received.contains("h2c") && !received.contains("http2-settings"),
+        "{received}"
     );
 }

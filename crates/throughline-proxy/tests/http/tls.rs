@@ -1,24 +1,26 @@
-//! TLS from who asks and to who is asked: one proxy begins it, another ends it.
+//! TLS on both sides: one proxy connects with TLS to another one, which terminates it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::generate_simple_self_signed;
-use throughline_proxy::http::{Config, Protocol, Route};
+use throughline_proxy::http::{Config, HttpRoute, UpstreamProtocol};
 use throughline_proxy::{DownstreamTls, TlsIdentity, TlsRoots, UpstreamTls};
 
-use crate::side::{Side, echo, fixed, get, listening, read, says};
+use crate::fixture::{
+    HttpFixture, attribute_text, echo, fixed_origin, get, listening, read_response,
+};
 use crate::support::listen;
 
-/// A proxy that speaks TLS to another, which stands before a service.
-async fn pair(trusts: bool, protocol: Protocol) -> (Side, Side) {
+/// Starts a proxy that connects with TLS to another one, which is in front of a service.
+async fn tls_pair(is_trusted: bool, protocol: UpstreamProtocol) -> (HttpFixture, HttpFixture) {
     let signed = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let stranger = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let untrusted = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificates, key) = (
         pem("CERTIFICATE", signed.cert.der()),
         pem("PRIVATE KEY", &signed.signing_key.serialize_der()),
     );
     let service = echo().await.to_string().parse().unwrap();
-    let mut http = listening(Route::Service {
+    let mut http = listening(HttpRoute::Service {
         address: service,
         protocol,
     });
@@ -27,17 +29,17 @@ async fn pair(trusts: bool, protocol: Protocol) -> (Side, Side) {
         key: key.as_bytes(),
     };
     http.listeners[0].tls = Some(DownstreamTls::new(identity).unwrap());
-    let inbound = Side::start(http).await;
-    let roots = if trusts {
+    let inbound = HttpFixture::start(http).await;
+    let roots = if is_trusted {
         certificates
     } else {
-        pem("CERTIFICATE", stranger.cert.der())
+        pem("CERTIFICATE", untrusted.cert.der())
     };
     let connector = UpstreamTls::new(TlsRoots::Pem(roots.as_bytes()), None, None).unwrap();
     let to = format!("localhost:{}", inbound.address().port());
-    let outbound = Side::start(Config {
+    let outbound = HttpFixture::start(Config {
         outbound_tls: Some(connector),
-        ..fixed(&to, true)
+        ..fixed_origin(&to, true)
     })
     .await;
     (outbound, inbound)
@@ -51,9 +53,9 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn both_http_pass_through_tls() {
-    let (outbound, inbound) = pair(true, Protocol::Http2).await;
-    let (status, body) = read(
+async fn both_http_versions_are_forwarded_with_tls() {
+    let (outbound, inbound) = tls_pair(true, UpstreamProtocol::Http2).await;
+    let (status, body) = read_response(
         outbound
             .http1()
             .await
@@ -64,38 +66,39 @@ async fn both_http_pass_through_tls() {
     .await;
     assert_eq!(status, 200, "{body}");
     let second = http::Request::get("http://x/a")
-        .body(crate::side::empty())
+        .body(crate::fixture::empty_body())
         .unwrap();
-    let (status, body) = read(outbound.http2().await.send_request(second).await.unwrap()).await;
+    let (status, body) =
+        read_response(outbound.http2().await.send_request(second).await.unwrap()).await;
     assert_eq!(status, 200, "{body}");
     let versions = |spans: Vec<throughline_model::Span>| -> Vec<_> {
         spans
             .iter()
-            .map(|span| says(span, "network.protocol.version").unwrap())
+            .map(|span| attribute_text(span, "network.protocol.version").unwrap())
             .collect()
     };
     let spans = inbound.spans(2).await;
     assert!(
         spans
             .iter()
-            .all(|span| says(span, "url.scheme").as_deref() == Some("https"))
+            .all(|span| attribute_text(span, "url.scheme").as_deref() == Some("https"))
     );
-    assert_eq!(versions(spans), ["1.1", "2"], "each is agreed on by ALPN");
+    assert_eq!(versions(spans), ["1.1", "2"], "each is negotiated by ALPN");
     let url = format!("https://localhost:{}/a", inbound.address().port());
     assert!(
         outbound
             .spans(2)
             .await
             .iter()
-            .all(|span| says(span, "url.full").as_ref() == Some(&url))
+            .all(|span| attribute_text(span, "url.full").as_ref() == Some(&url))
     );
 }
 
 #[tokio::test]
-async fn http2_is_not_offered_for_a_service_that_may_not_speak_it() {
-    let (outbound, inbound) = pair(true, Protocol::Same).await;
+async fn http2_is_not_offered_for_a_service_that_may_not_support_it() {
+    let (outbound, inbound) = tls_pair(true, UpstreamProtocol::Same).await;
     assert_eq!(
-        read(
+        read_response(
             outbound
                 .http1()
                 .await
@@ -108,10 +111,10 @@ async fn http2_is_not_offered_for_a_service_that_may_not_speak_it() {
         200
     );
     let second = http::Request::get("http://x/a")
-        .body(crate::side::empty())
+        .body(crate::fixture::empty_body())
         .unwrap();
     assert_eq!(
-        read(outbound.http2().await.send_request(second).await.unwrap())
+        read_response(outbound.http2().await.send_request(second).await.unwrap())
             .await
             .0,
         503
@@ -120,10 +123,10 @@ async fn http2_is_not_offered_for_a_service_that_may_not_speak_it() {
 }
 
 #[tokio::test]
-async fn who_is_not_trusted_is_not_asked() {
-    let (outbound, inbound) = pair(false, Protocol::Http2).await;
+async fn untrusted_server_certificate_is_rejected() {
+    let (outbound, inbound) = tls_pair(false, UpstreamProtocol::Http2).await;
     assert_eq!(
-        read(
+        read_response(
             outbound
                 .http1()
                 .await
@@ -139,13 +142,14 @@ async fn who_is_not_trusted_is_not_asked() {
 }
 
 #[tokio::test]
-async fn https_without_tls_set_up_is_refused() {
+async fn https_request_without_tls_configuration_is_rejected() {
     let (_listener, address) = listen().await;
-    let side = Side::start(fixed(&format!("localhost:{}", address.port()), true)).await;
-    let answer = side.http1().await.send_request(get("/a")).await.unwrap();
+    let fixture =
+        HttpFixture::start(fixed_origin(&format!("localhost:{}", address.port()), true)).await;
+    let response = fixture.http1().await.send_request(get("/a")).await.unwrap();
     assert_eq!(
-        answer.headers()["proxy-status"],
+        response.headers()["proxy-status"],
         "throughline; error=proxy_configuration_error"
     );
-    assert_eq!(read(answer).await.0, 502);
+    assert_eq!(read_response(response).await.0, 502);
 }

@@ -1,4 +1,4 @@
-//! The spans that come of it, and what the requests say of them.
+//! Spans, contexts and correlation.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,29 +8,30 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use throughline_intercept::correlate::{CorrelationKey, SingleInFlightPolicy, TokenLocation};
-use throughline_intercept::http::{Settings, Trust};
+use throughline_intercept::http::{Settings, TrustPolicy};
 use throughline_model::{SpanKind, Status};
-use throughline_proxy::http::{Config, Route};
+use throughline_proxy::http::{Config, HttpRoute};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::side::{
-    Body, Side, echo, empty, get, inbound, limited, listening, named, read, says, service, text,
+use crate::fixture::{
+    Body, HttpFixture, attribute_text, echo, empty_body, forward_proxy, get, inbound, listening,
+    read_response, service, text_body, with_limits,
 };
-use crate::support::{listen, nobody, within};
+use crate::support::{closed_port, listen, within};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 #[tokio::test]
-async fn a_span_is_between_the_one_who_asks_and_the_service() {
-    let side = Side::start(inbound(echo().await)).await;
+async fn server_span_continues_the_context_of_the_client() {
+    let fixture = HttpFixture::start(inbound(echo().await)).await;
     let mut request = get("/orders/17?sig=secret");
     request
         .headers_mut()
         .insert("traceparent", PARENT.parse().unwrap());
-    let (_, body) = read(side.http1().await.send_request(request).await.unwrap()).await;
-    let [span] = &side.spans(1).await[..] else {
+    let (_, body) = read_response(fixture.http1().await.send_request(request).await.unwrap()).await;
+    let [span] = &fixture.spans(1).await[..] else {
         panic!("one span")
     };
     assert_eq!((span.kind, span.name.as_str()), (SpanKind::Server, "GET"));
@@ -57,25 +58,27 @@ async fn a_span_is_between_the_one_who_asks_and_the_service() {
         ("http.response.status_code", "Int(200)"),
         ("network.protocol.version", "1.1"),
     ] {
-        assert_eq!(says(span, key).as_deref(), Some(value), "{key}");
+        assert_eq!(attribute_text(span, key).as_deref(), Some(value), "{key}");
     }
     assert!(span.end > span.start);
-    side.proxy
+    fixture
+        .proxy
         .until_metric("throughline_http_requests_total{direction=\"inbound\",status=\"2xx\"} 1")
         .await;
-    side.proxy
+    fixture
+        .proxy
         .until_metric("throughline_http_spans_total 1")
         .await;
 }
 
 #[tokio::test]
-async fn what_connection_names_cannot_take_our_context_out() {
-    let side = Side::start(inbound(echo().await)).await;
+async fn connection_field_cannot_remove_the_written_context() {
+    let fixture = HttpFixture::start(inbound(echo().await)).await;
     let mut request = get("/");
     request
         .headers_mut()
         .insert("connection", "traceparent, x-request-id".parse().unwrap());
-    let (_, body) = read(side.http1().await.send_request(request).await.unwrap()).await;
+    let (_, body) = read_response(fixture.http1().await.send_request(request).await.unwrap()).await;
     assert!(
         body.contains("traceparent: 00-") && body.contains("x-request-id: "),
         "{body}"
@@ -83,12 +86,12 @@ async fn what_connection_names_cannot_take_our_context_out() {
 }
 
 #[tokio::test]
-async fn contexts_of_strangers_are_linked_and_not_continued() {
+async fn untrusted_contexts_are_linked_and_not_continued() {
     let settings = Arc::new(Settings {
-        trust: Trust::From(vec!["10.0.0.0/8".parse().unwrap()]),
+        trust: TrustPolicy::From(vec!["10.0.0.0/8".parse().unwrap()]),
         ..Settings::default()
     });
-    let side = Side::start(Config {
+    let fixture = HttpFixture::start(Config {
         settings,
         ..inbound(echo().await)
     })
@@ -97,40 +100,42 @@ async fn contexts_of_strangers_are_linked_and_not_continued() {
     request
         .headers_mut()
         .insert("traceparent", PARENT.parse().unwrap());
-    read(side.http1().await.send_request(request).await.unwrap()).await;
-    let [span] = &side.spans(1).await[..] else {
+    read_response(fixture.http1().await.send_request(request).await.unwrap()).await;
+    let [span] = &fixture.spans(1).await[..] else {
         panic!("one span")
     };
     assert!(span.parent_span_id.is_none());
     assert_eq!(span.links[0].span_id.to_string(), "b7ad6b7169203331");
 }
 
-/// A service that knows nothing of tracing asks another through the proxy, and copies the request id as it comes.
+/// The service has no tracing: it only copies `x-request-id` into its own request.
 #[tokio::test]
-async fn a_request_that_a_request_caused_is_its_child() {
-    let asked = echo().await;
+async fn outbound_request_becomes_a_child_of_the_inbound_one() {
+    let upstream = echo().await;
     let proxy: Arc<Mutex<Option<std::net::SocketAddr>>> = Arc::default();
     let known = Arc::clone(&proxy);
     let to = service(move |request| {
         let proxy = known.lock().unwrap().unwrap();
         async move {
-            let mut sender = crate::side::http1_to(proxy).await;
+            let mut sender = crate::fixture::http1_to(proxy).await;
             let id = request.headers()["x-request-id"].clone();
-            let request = Request::get(format!("http://{asked}/stock"))
+            let request = Request::get(format!("http://{upstream}/stock"))
                 .header("host", "x")
                 .header("x-request-id", id)
-                .body(empty());
-            let (_, body) = read(sender.send_request(request.unwrap()).await.unwrap()).await;
-            Response::new(text(body))
+                .body(empty_body());
+            let (_, body) =
+                read_response(sender.send_request(request.unwrap()).await.unwrap()).await;
+            Response::new(text_body(body))
         }
     })
     .await;
     let mut http = inbound(to);
-    http.listeners.extend(named(false).listeners);
-    let side = Side::start(http).await;
-    *proxy.lock().unwrap() = Some(side.proxy.addresses.http[1]);
-    let (status, body) = read(
-        side.http1()
+    http.listeners.extend(forward_proxy(false).listeners);
+    let fixture = HttpFixture::start(http).await;
+    *proxy.lock().unwrap() = Some(fixture.proxy.addresses.http[1]);
+    let (status, body) = read_response(
+        fixture
+            .http1()
             .await
             .send_request(get("/checkout"))
             .await
@@ -138,7 +143,7 @@ async fn a_request_that_a_request_caused_is_its_child() {
     )
     .await;
     assert_eq!(status, 200, "{body}");
-    let [client, server] = &side.spans(2).await[..] else {
+    let [client, server] = &fixture.spans(2).await[..] else {
         panic!("two spans")
     };
     assert_eq!(
@@ -150,7 +155,7 @@ async fn a_request_that_a_request_caused_is_its_child() {
         (server.trace_id, Some(server.span_id))
     );
     assert_eq!(
-        says(client, "throughline.parent.evidence").as_deref(),
+        attribute_text(client, "throughline.parent.evidence").as_deref(),
         Some("request-id")
     );
     assert!(
@@ -162,9 +167,18 @@ async fn a_request_that_a_request_caused_is_its_child() {
     );
 }
 
-/// Two requests at a time for orders that stand in their bodies, and calls that name an order in a header.
+fn order_request(order: u32) -> Request<Body> {
+    let body = format!("{{\"order\":{{\"id\":{order}}}}}");
+    Request::post("/")
+        .header("host", "shop")
+        .header("content-type", "application/json")
+        .body(text_body(body))
+        .unwrap()
+}
+
+/// Two concurrent requests have an order number in the body; the call has it in a header.
 #[tokio::test]
-async fn a_value_in_a_body_tells_which_request_a_call_is_for() {
+async fn value_in_a_body_correlates_a_call_with_its_request() {
     let key = CorrelationKey {
         name: "order".to_owned(),
         locations: vec![
@@ -172,61 +186,54 @@ async fn a_value_in_a_body_tells_which_request_a_call_is_for() {
             TokenLocation::Header("x-order".to_owned()),
         ],
     };
-    let asked = echo().await;
-    let go_on = Arc::new(Semaphore::new(0));
-    let wait = Arc::clone(&go_on);
+    let upstream = echo().await;
+    let responses_allowed = Arc::new(Semaphore::new(0));
+    let wait = Arc::clone(&responses_allowed);
     let to = service(move |request| {
         let wait = Arc::clone(&wait);
         async move {
             let body = request.into_body().collect().await.unwrap().to_bytes();
             wait.acquire().await.unwrap().forget();
-            Response::new(text(String::from_utf8_lossy(&body).into_owned()))
+            Response::new(text_body(String::from_utf8_lossy(&body).into_owned()))
         }
     })
     .await;
     let mut http = inbound(to);
     http.correlate.keys.push(key);
     http.correlate.single_in_flight = SingleInFlightPolicy::Never;
-    http.listeners.extend(named(false).listeners);
-    let side = Side::start(http).await;
-    let post = |order: u32| {
-        let body = format!("{{\"order\":{{\"id\":{order}}}}}");
-        Request::post("/")
-            .header("host", "shop")
-            .header("content-type", "application/json")
-            .body(text(body))
-            .unwrap()
-    };
-    let (mut one, mut two) = (side.http1().await, side.http2().await);
-    let mut two_post = post(18);
-    *two_post.uri_mut() = "http://shop/".parse().unwrap();
+    http.listeners.extend(forward_proxy(false).listeners);
+    let fixture = HttpFixture::start(http).await;
+    let (mut one, mut two) = (fixture.http1().await, fixture.http2().await);
+    let mut second = order_request(18);
+    *second.uri_mut() = "http://shop/".parse().unwrap();
     let (one, two) = (
-        tokio::spawn(one.send_request(post(17))),
-        tokio::spawn(two.send_request(two_post)),
+        tokio::spawn(one.send_request(order_request(17))),
+        tokio::spawn(two.send_request(second)),
     );
-    side.proxy
+    fixture
+        .proxy
         .until_metric("throughline_http_upstream_connections_total{direction=\"inbound\"} 2")
         .await;
-    let mut caller = crate::side::http1_to(side.proxy.addresses.http[1]).await;
-    let call = Request::get(format!("http://{asked}/stock"))
+    let mut caller = crate::fixture::http1_to(fixture.proxy.addresses.http[1]).await;
+    let call = Request::get(format!("http://{upstream}/stock"))
         .header("x-order", "18")
-        .body(empty())
+        .body(empty_body())
         .unwrap();
-    read(caller.send_request(call).await.unwrap()).await;
-    go_on.add_permits(2);
-    let (_, first) = read(one.await.unwrap().unwrap()).await;
+    read_response(caller.send_request(call).await.unwrap()).await;
+    responses_allowed.add_permits(2);
+    let (_, first) = read_response(one.await.unwrap().unwrap()).await;
     assert_eq!(
         first, "{\"order\":{\"id\":17}}",
-        "what was looked into goes on whole"
+        "a searched body is forwarded completely"
     );
-    read(two.await.unwrap().unwrap()).await;
-    let spans = side.spans(3).await;
+    read_response(two.await.unwrap().unwrap()).await;
+    let spans = fixture.spans(3).await;
     let call = spans
         .iter()
         .find(|span| span.kind == SpanKind::Client)
         .unwrap();
     assert_eq!(
-        says(call, "throughline.parent.evidence").as_deref(),
+        attribute_text(call, "throughline.parent.evidence").as_deref(),
         Some("request-id")
     );
     let parent = spans
@@ -234,14 +241,14 @@ async fn a_value_in_a_body_tells_which_request_a_call_is_for() {
         .find(|span| Some(span.span_id) == call.parent_span_id)
         .unwrap();
     assert_eq!(
-        says(parent, "network.protocol.version").as_deref(),
+        attribute_text(parent, "network.protocol.version").as_deref(),
         Some("2"),
         "the one for order 18"
     );
 }
 
-/// Two parts, with something to wait for between them.
-fn two_parts(wait: Arc<Notify>) -> Body {
+/// A body of two parts, the second of which waits for a notification.
+fn two_part_body(wait: Arc<Notify>) -> Body {
     let frames = futures_util::stream::unfold((0, wait), async |(step, wait)| {
         if step == 1 {
             wait.notified().await;
@@ -257,16 +264,16 @@ fn two_parts(wait: Arc<Notify>) -> Body {
 }
 
 #[tokio::test]
-async fn a_span_lasts_to_the_end_of_the_answer() {
-    let go_on = Arc::new(Notify::new());
-    let wait = Arc::clone(&go_on);
+async fn span_lasts_to_the_end_of_the_response() {
+    let responses_allowed = Arc::new(Notify::new());
+    let wait = Arc::clone(&responses_allowed);
     let to = service(move |_| {
         let wait = Arc::clone(&wait);
-        async move { Response::new(two_parts(wait)) }
+        async move { Response::new(two_part_body(wait)) }
     })
     .await;
-    let side = Side::start(inbound(to)).await;
-    let mut body = side
+    let fixture = HttpFixture::start(inbound(to)).await;
+    let mut body = fixture
         .http1()
         .await
         .send_request(get("/"))
@@ -283,38 +290,42 @@ async fn a_span_lasts_to_the_end_of_the_answer() {
         "part"
     );
     assert!(
-        side.spans.0.lock().unwrap().is_empty(),
-        "the answer has not ended"
+        fixture.spans.0.lock().unwrap().is_empty(),
+        "the response is incomplete"
     );
-    go_on.notify_one();
+    responses_allowed.notify_one();
     assert_eq!(body.collect().await.unwrap().to_bytes(), "part");
-    let [span] = &side.spans(1).await[..] else {
+    let [span] = &fixture.spans(1).await[..] else {
         panic!("one span")
     };
     assert_eq!(span.status, Status::Unset);
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_there_is_told_with_the_reason() {
-    let side = Side::start(inbound(nobody().await)).await;
-    let answer = side.http1().await.send_request(get("/")).await.unwrap();
+async fn unreachable_service_gets_503_with_the_reason() {
+    let fixture = HttpFixture::start(inbound(closed_port().await)).await;
+    let response = fixture.http1().await.send_request(get("/")).await.unwrap();
     assert_eq!(
-        answer.headers()["proxy-status"],
+        response.headers()["proxy-status"],
         "throughline; error=destination_unavailable"
     );
     assert_eq!(
-        read(answer).await,
-        (503, "who is asked cannot be connected to\n".to_owned())
+        read_response(response).await,
+        (503, "upstream connect failed\n".to_owned())
     );
-    let [span] = &side.spans(1).await[..] else {
+    let [span] = &fixture.spans(1).await[..] else {
         panic!("one span")
     };
-    assert_eq!(says(span, "error.type").as_deref(), Some("connect"));
     assert_eq!(
-        says(span, "http.response.status_code").as_deref(),
+        attribute_text(span, "error.type").as_deref(),
+        Some("connect")
+    );
+    assert_eq!(
+        attribute_text(span, "http.response.status_code").as_deref(),
         Some("Int(503)")
     );
-    side.proxy
+    fixture
+        .proxy
         .until_metric(
             "throughline_http_refusals_total{direction=\"inbound\",reason=\"unreachable\"} 1",
         )
@@ -322,10 +333,10 @@ async fn a_service_that_is_not_there_is_told_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_reset_before_the_answer_is_told_and_one_within_it_passes_on() {
+async fn reset_before_the_response_is_502_and_within_it_is_forwarded() {
     let (listener, address) = listen().await;
     tokio::spawn(async move {
-        for answer in [
+        for response in [
             &b""[..],
             b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
             b"nonsense\r\n\r\n",
@@ -333,31 +344,31 @@ async fn a_reset_before_the_answer_is_told_and_one_within_it_passes_on() {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut buffer = [0; 4096];
             assert!(stream.read(&mut buffer).await.unwrap() > 0);
-            stream.write_all(answer).await.unwrap();
+            stream.write_all(response).await.unwrap();
         }
     });
-    let side = Side::start(inbound(address)).await;
-    let answer = side.http1().await.send_request(get("/")).await.unwrap();
+    let fixture = HttpFixture::start(inbound(address)).await;
+    let response = fixture.http1().await.send_request(get("/")).await.unwrap();
     assert_eq!(
-        answer.headers()["proxy-status"],
+        response.headers()["proxy-status"],
         "throughline; error=connection_terminated"
     );
-    assert_eq!(read(answer).await.0, 502);
-    let answer = side.http1().await.send_request(get("/")).await.unwrap();
-    assert_eq!(answer.status(), 200);
+    assert_eq!(read_response(response).await.0, 502);
+    let response = fixture.http1().await.send_request(get("/")).await.unwrap();
+    assert_eq!(response.status(), 200);
     assert!(
-        within(answer.into_body().collect()).await.is_err(),
-        "half an answer is none"
+        within(response.into_body().collect()).await.is_err(),
+        "the response is incomplete"
     );
-    let answer = side.http1().await.send_request(get("/")).await.unwrap();
+    let response = fixture.http1().await.send_request(get("/")).await.unwrap();
     assert_eq!(
-        answer.headers()["proxy-status"],
+        response.headers()["proxy-status"],
         "throughline; error=http_protocol_error"
     );
-    let spans = side.spans(3).await;
+    let spans = fixture.spans(3).await;
     let errors: Vec<_> = spans
         .iter()
-        .map(|span| says(span, "error.type").unwrap())
+        .map(|span| attribute_text(span, "error.type").unwrap())
         .collect();
     assert_eq!(errors, ["reset", "reset", "protocol"]);
     assert!(
@@ -368,22 +379,19 @@ async fn a_reset_before_the_answer_is_told_and_one_within_it_passes_on() {
 }
 
 #[tokio::test]
-async fn who_goes_away_cancels_the_request_to_the_service() {
+async fn client_disconnect_cancels_the_upstream_request() {
     let (listener, address) = listen().await;
-    let side = Side::start(inbound(address)).await;
+    let fixture = HttpFixture::start(inbound(address)).await;
     let mut streams = Vec::new();
     for is_http2 in [false, true] {
         let asking = if is_http2 {
-            let mut sender = side.http2().await;
+            let mut sender = fixture.http2().await;
             tokio::spawn(async move {
-                drop(
-                    sender
-                        .send_request(Request::get("http://a/").body(empty()).unwrap())
-                        .await,
-                )
+                let request = Request::get("http://a/").body(empty_body()).unwrap();
+                drop(sender.send_request(request).await);
             })
         } else {
-            let mut sender = side.http1().await;
+            let mut sender = fixture.http1().await;
             tokio::spawn(async move { drop(sender.send_request(get("/")).await) })
         };
         let (mut stream, _) = within(listener.accept()).await.unwrap();
@@ -392,48 +400,51 @@ async fn who_goes_away_cancels_the_request_to_the_service() {
         asking.abort();
         streams.push(stream);
     }
-    let spans = side.spans(2).await;
+    let spans = fixture.spans(2).await;
     assert!(
         spans
             .iter()
-            .all(|span| says(span, "error.type").as_deref() == Some("cancelled")),
+            .all(|span| attribute_text(span, "error.type").as_deref() == Some("cancelled")),
         "{spans:#?}"
     );
 }
 
 #[tokio::test]
-async fn an_answer_that_takes_too_long_is_given_up() {
+async fn late_response_times_out() {
     let (_listener, address) = listen().await;
-    let http = limited(inbound(address), |limits| {
-        limits.answer_deadline = Some(Duration::from_millis(50))
+    let http = with_limits(inbound(address), |limits| {
+        limits.response_timeout = Some(Duration::from_millis(50));
     });
-    let side = Side::start(http).await;
-    let answer = side.http1().await.send_request(get("/")).await.unwrap();
+    let fixture = HttpFixture::start(http).await;
+    let response = fixture.http1().await.send_request(get("/")).await.unwrap();
     assert_eq!(
-        answer.headers()["proxy-status"],
+        response.headers()["proxy-status"],
         "throughline; error=http_response_timeout"
     );
-    assert_eq!(read(answer).await.0, 504);
-    let [span] = &side.spans(1).await[..] else {
+    assert_eq!(read_response(response).await.0, 504);
+    let [span] = &fixture.spans(1).await[..] else {
         panic!("one span")
     };
-    assert_eq!(says(span, "error.type").as_deref(), Some("timeout"));
+    assert_eq!(
+        attribute_text(span, "error.type").as_deref(),
+        Some("timeout")
+    );
 }
 
 #[tokio::test]
-async fn our_own_requests_that_come_back_go_no_further() {
+async fn proxy_loop_is_rejected() {
     let (listener, address) = listen().await;
     drop(listener);
-    let mut http = listening(Route::Named { connect: false });
+    let mut http = listening(HttpRoute::Named { connect: false });
     http.listeners[0].address = address;
-    let side = Side::start(http).await;
-    // The proxy is asked for itself.
+    let fixture = HttpFixture::start(http).await;
+    // The target is the proxy itself.
     let request = Request::get(format!("http://{address}/"))
         .header("host", "x")
-        .body(empty())
+        .body(empty_body())
         .unwrap();
-    let answer = side.http1().await.send_request(request).await.unwrap();
-    assert_eq!(answer.status().as_u16(), 508);
+    let response = fixture.http1().await.send_request(request).await.unwrap();
+    assert_eq!(response.status().as_u16(), 508);
     let stream = TcpStream::connect(address).await;
-    assert!(stream.is_ok(), "it serves still");
+    assert!(stream.is_ok(), "the proxy still accepts connections");
 }

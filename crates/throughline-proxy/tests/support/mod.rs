@@ -1,4 +1,4 @@
-//! A proxy on loopback sockets, clients and brokers that do as they are told, and what the proxy logs.
+//! A proxy on loopback sockets, scripted clients and brokers, and the proxy's log.
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use throughline_intercept::kafka::{Capacity, Settings};
+use throughline_intercept::kafka::{ClusterCapacity, Settings};
 use throughline_model::{SinkFull, Span, SpanSink};
 use throughline_proxy::{
     AddressedCluster, Config, ConnectionLimits, HostPort, ListenerConfig, ListenerRoute, PortRange,
@@ -26,7 +26,7 @@ pub(crate) struct Running {
     task: JoinHandle<()>,
 }
 
-/// Spans that came out.
+/// A sink that collects spans.
 #[derive(Debug, Default)]
 pub(crate) struct Spans(pub(crate) Mutex<Vec<Span>>);
 
@@ -40,7 +40,7 @@ impl SpanSink for Spans {
     }
 }
 
-/// A listener on a free port before these brokers.
+/// Returns a listener on a free port in front of these brokers.
 pub(crate) fn before(brokers: &[SocketAddr]) -> ListenerConfig {
     let bootstrap = brokers
         .iter()
@@ -68,7 +68,7 @@ pub(crate) fn config(listeners: Vec<ListenerConfig>) -> Config {
             connect_timeout: Duration::from_secs(5),
             ..ConnectionLimits::default()
         },
-        capacity: Capacity::default(),
+        capacity: ClusterCapacity::default(),
         settings: Arc::new(Settings::default()),
         http: throughline_proxy::http::Config::default(),
     }
@@ -100,20 +100,20 @@ impl Running {
             .unwrap()
     }
 
-    /// Tells it to stop, and does not wait for it.
+    /// Starts the drain without waiting for its end.
     pub(crate) fn begin_stop(&mut self) {
         drop(self.stop.take());
     }
 
-    /// Waits until it has ended.
+    /// Waits until the proxy has drained.
     pub(crate) async fn ended(self) {
         tokio::time::timeout(LIMIT, self.task)
             .await
-            .expect("the proxy does not end")
+            .expect("the proxy does not stop")
             .unwrap();
     }
 
-    /// Status and body of what it answers on its own port.
+    /// Returns the status and the whole response of the admin port.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.addresses.admin.unwrap())
             .await
@@ -126,7 +126,7 @@ impl Running {
         (status, answer)
     }
 
-    /// Waits until the metrics have this line.
+    /// Waits until the metrics contain this line.
     pub(crate) async fn until_metric(&self, line: &str) {
         let begin = tokio::time::Instant::now();
         loop {
@@ -140,19 +140,19 @@ impl Running {
     }
 }
 
-/// A port on which a broker can be played.
+/// Binds a port for a simulated broker.
 pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
-/// A port on which nobody listens.
-pub(crate) async fn nobody() -> SocketAddr {
+/// Returns an address on which no socket listens.
+pub(crate) async fn closed_port() -> SocketAddr {
     listen().await.1
 }
 
-/// Answers every request on every connection with what it asked.
+/// Starts a broker that echoes the body of every request.
 pub(crate) async fn echo_broker() -> SocketAddr {
     let (listener, address) = listen().await;
     tokio::spawn(async move {
@@ -164,7 +164,7 @@ pub(crate) async fn echo_broker() -> SocketAddr {
     address
 }
 
-/// Answers requests until the end: the correlation id, and all behind the client id.
+/// Answers requests with their correlation id and all bytes behind the client id.
 pub(crate) async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     while let Some(frame) = read_frame(&mut stream).await {
         let answer = [&frame[4..8], &frame[10..]].concat();
@@ -174,7 +174,7 @@ pub(crate) async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     }
 }
 
-/// A request of an API that nobody knows.
+/// Returns a request of an unknown API.
 pub(crate) fn request(correlation: i32, body: &[u8]) -> Vec<u8> {
     let head = [200_i16.to_be_bytes(), 0_i16.to_be_bytes()].concat();
     framed(
@@ -192,7 +192,7 @@ pub(crate) fn framed(frame: &[u8]) -> Vec<u8> {
     [&i32::try_from(frame.len()).unwrap().to_be_bytes(), frame].concat()
 }
 
-/// The next frame without its length, or nothing at the end.
+/// Reads the next frame without its length; `None` at the end of the stream.
 pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
     let length = stream.read_i32().await.ok()?;
     let mut frame = vec![0; usize::try_from(length).unwrap()];
@@ -200,33 +200,33 @@ pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Option<
     Some(frame)
 }
 
-/// Asks, and has its answer.
-pub(crate) async fn ask(
+/// Sends a request and checks the echoed response.
+pub(crate) async fn round_trip(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     correlation: i32,
     body: &[u8],
 ) {
     stream.write_all(&request(correlation, body)).await.unwrap();
-    let answer = within(read_frame(stream)).await.expect("an answer");
-    assert_eq!(answer, [&correlation.to_be_bytes()[..], body].concat());
+    let response = within(read_frame(stream)).await.expect("a response");
+    assert_eq!(response, [&correlation.to_be_bytes()[..], body].concat());
 }
 
-/// The end of the stream, whether orderly or not.
+/// Waits for the end of the stream, in order or by an error.
 pub(crate) async fn read_end(stream: &mut (impl AsyncRead + Unpin)) {
     let mut byte = [0];
     assert!(
         matches!(within(stream.read(&mut byte)).await, Ok(0) | Err(_)),
-        "not the end"
+        "the stream goes on"
     );
 }
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future)
         .await
-        .expect("not within the time")
+        .expect("timed out")
 }
 
-/// What is logged on this thread while it lives.
+/// The log lines of this thread while the guard lives.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -260,5 +260,5 @@ impl Write for Log {
     }
 }
 
-/// Longer than anything here takes.
+/// Longer than any test takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);

@@ -1,16 +1,28 @@
-//! What of a span can be asked for.
+//! The fields of a span that a filter can use.
 
 use throughline_model::{KeyValue, Span, Status, Value};
 
-use super::Facts;
-use super::test::Piece;
-use crate::message::Message;
+use super::TraceProperties;
+use super::predicate::FieldValue;
+use crate::message::MessageAttributes;
 
-/// What of a span can be asked for: TraceQL's intrinsics, attributes, and what a span says of a message.
+/// Tags that Jaeger derives from the fields of a span.
+pub(crate) const JAEGER_TAGS: [&str; 6] = [
+    "span.kind",
+    "error",
+    "otel.status_code",
+    "otel.status_description",
+    "otel.scope.name",
+    "otel.scope.version",
+];
+
+/// A field of a span: a TraceQL intrinsic, an attribute, or a property of its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Field {
+pub enum SpanField {
     /// `span:name`.
     Name,
+    /// Start of the span, in nanoseconds since the Unix epoch.
+    StartTime,
     /// `span:duration`.
     Duration,
     /// `span:status`: `ok`, `error`, `unset`.
@@ -23,7 +35,7 @@ pub enum Field {
     Id,
     /// `span:parentID`.
     ParentId,
-    /// The service that made the span.
+    /// Service that made the span.
     Service,
     /// `trace:duration`.
     TraceDuration,
@@ -45,49 +57,51 @@ pub enum Field {
     ScopeName,
     /// `instrumentation:version`.
     ScopeVersion,
-    /// An attribute, of where and of which name.
-    Attribute(Scope, String),
-    /// The topic of a message.
+    /// An attribute, by scope and name.
+    Attribute(AttributeScope, String),
+    /// Topic of the message.
     Topic,
-    /// Its partition.
+    /// Partition of the message.
     Partition,
-    /// Its offset.
+    /// Offset of the message.
     Offset,
-    /// The consumer group that got it.
+    /// Consumer group that received the message.
     Group,
-    /// Messages behind it, when it was delivered.
+    /// Number of messages behind this one at delivery.
     Lag,
-    /// How long it waited in the topic.
+    /// Time that the message waited in the topic.
     QueueTime,
 }
 
-/// Where an attribute is.
+/// The part of a span that holds an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scope {
-    /// Of the span or its resource.
+pub enum AttributeScope {
+    /// The span or its resource.
     Any,
-    /// Of the span.
+    /// The span.
     Span,
-    /// Of the resource.
+    /// The resource.
     Resource,
-    /// Of an event.
+    /// An event.
     Event,
-    /// Of a link.
+    /// A link.
     Link,
-    /// Of the instrumentation.
+    /// The instrumentation scope.
     Instrumentation,
-    /// Anywhere, and Jaeger's tags for fields: what a logfmt query means.
-    Tag,
+    /// A tag as Jaeger searches it: span, resource, events, and the tags derived from fields.
+    JaegerTag,
+    /// A tag as a logfmt query means it: as [`Self::JaegerTag`], and links.
+    AnyTag,
 }
 
-// === impl Scope ===
+// === impl AttributeScope ===
 
-impl Scope {
-    /// As TraceQL writes it, where it has a word.
+impl AttributeScope {
+    /// Returns the scope's name in TraceQL; empty when TraceQL has none.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Any | Self::Tag => "",
+            Self::Any | Self::JaegerTag | Self::AnyTag => "",
             Self::Span => "span",
             Self::Resource => "resource",
             Self::Event => "event",
@@ -96,7 +110,7 @@ impl Scope {
         }
     }
 
-    /// Of this word.
+    /// Returns the scope with this name in TraceQL.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [
@@ -111,85 +125,88 @@ impl Scope {
     }
 }
 
-// === impl Field ===
+// === impl SpanField ===
 
-impl Field {
-    /// Shows every value of the field, until `see` is satisfied.
-    pub fn each(
+impl SpanField {
+    /// Passes each value of the field to `visit` until it returns true; returns whether it did.
+    pub fn visit_values(
         &self,
         span: &Span,
-        facts: &Facts<'_>,
-        see: &mut dyn FnMut(Piece<'_>) -> bool,
+        properties: &TraceProperties<'_>,
+        visit: &mut dyn FnMut(FieldValue<'_>) -> bool,
     ) -> bool {
         match self {
-            Self::Name => see(Piece::Text(&span.name)),
-            Self::Duration => see(Piece::Nanoseconds(span.duration())),
-            Self::Status => see(Piece::Text(status(span))),
+            Self::Name => visit(FieldValue::Text(&span.name)),
+            Self::StartTime => visit(FieldValue::Nanoseconds(span.start)),
+            Self::Duration => visit(FieldValue::Nanoseconds(span.duration())),
+            Self::Status => visit(FieldValue::Text(status_name(span))),
             Self::StatusMessage => match &span.status {
-                Status::Error(message) => see(Piece::Text(message)),
+                Status::Error(message) => visit(FieldValue::Text(message)),
                 Status::Unset | Status::Ok => false,
             },
-            Self::Kind => see(Piece::Text(span.kind.name().unwrap_or("unspecified"))),
-            Self::Id => see(Piece::Text(&span.span_id.to_string())),
+            Self::Kind => visit(FieldValue::Text(span.kind.name().unwrap_or("unspecified"))),
+            Self::Id => visit(FieldValue::Text(&span.span_id.to_string())),
             Self::ParentId => span
                 .parent_span_id
-                .is_some_and(|id| see(Piece::Text(&id.to_string()))),
-            Self::Service => see(Piece::Text(span.service())),
-            Self::TraceDuration => see(Piece::Nanoseconds(facts.duration)),
-            Self::RootName => facts.root.is_some_and(|root| see(Piece::Text(&root.name))),
-            Self::RootService => facts
+                .is_some_and(|id| visit(FieldValue::Text(&id.to_string()))),
+            Self::Service => visit(FieldValue::Text(span.service())),
+            Self::TraceDuration => visit(FieldValue::Nanoseconds(properties.duration)),
+            Self::RootName => properties
                 .root
-                .is_some_and(|root| see(Piece::Text(root.service()))),
-            Self::TraceId => see(Piece::Text(&facts.id.to_string())),
+                .is_some_and(|root| visit(FieldValue::Text(&root.name))),
+            Self::RootService => properties
+                .root
+                .is_some_and(|root| visit(FieldValue::Text(root.service()))),
+            // Ids are compared as lower-case hex, the form in which they are shown.
+            Self::TraceId => visit(FieldValue::Text(&properties.id.to_string())),
+            Self::ScopeName => visit(FieldValue::Text(&span.scope.name)),
+            Self::ScopeVersion => visit(FieldValue::Text(&span.scope.version)),
+            Self::Attribute(scope, key) => visit_attribute(*scope, key, span, visit),
             Self::EventName => span
                 .events
                 .iter()
-                .any(|event| see(Piece::Text(&event.name))),
+                .any(|event| visit(FieldValue::Text(&event.name))),
             Self::EventTime => span
                 .events
                 .iter()
-                .any(|event| see(Piece::Nanoseconds(event.time.saturating_sub(span.start)))),
+                // Clocks may put an event before its span; its time is then zero.
+                .map(|event| event.time.saturating_sub(span.start))
+                .any(|time| visit(FieldValue::Nanoseconds(time))),
             Self::LinkTraceId => span
                 .links
                 .iter()
-                .any(|link| see(Piece::Text(&link.trace_id.to_string()))),
+                .any(|link| visit(FieldValue::Text(&link.trace_id.to_string()))),
             Self::LinkSpanId => span
                 .links
                 .iter()
-                .any(|link| see(Piece::Text(&link.span_id.to_string()))),
-            Self::ScopeName => see(Piece::Text(&span.scope.name)),
-            Self::ScopeVersion => see(Piece::Text(&span.scope.version)),
-            Self::Attribute(scope, key) => each_attribute(*scope, key, span, see),
-            Self::Topic => Message::of(span)
-                .and_then(|message| message.topic)
-                .is_some_and(|text| see(Piece::Text(text))),
-            Self::Group => Message::of(span)
-                .and_then(|message| message.group)
-                .is_some_and(|text| see(Piece::Text(text))),
-            Self::Partition => of_message(span, |message| message.partition.map(Piece::Whole), see),
-            Self::Offset => of_message(span, |message| message.offset.map(Piece::Whole), see),
-            Self::Lag => of_message(span, |message| message.lag.map(Piece::Whole), see),
-            Self::QueueTime => of_message(
-                span,
-                |message| message.queue_time.map(Piece::Nanoseconds),
-                see,
-            ),
+                .any(|link| visit(FieldValue::Text(&link.span_id.to_string()))),
+            Self::Topic => visit_message(span, |it| it.topic.map(FieldValue::Text), visit),
+            Self::Group => visit_message(span, |it| it.group.map(FieldValue::Text), visit),
+            Self::Partition => {
+                visit_message(span, |it| it.partition.map(FieldValue::Integer), visit)
+            }
+            Self::Offset => visit_message(span, |it| it.offset.map(FieldValue::Integer), visit),
+            Self::Lag => visit_message(span, |it| it.lag.map(FieldValue::Integer), visit),
+            Self::QueueTime => {
+                visit_message(span, |it| it.queue_time.map(FieldValue::Nanoseconds), visit)
+            }
         }
     }
 }
 
-fn of_message(
+/// Visits a field of the message that the span describes, if any.
+fn visit_message(
     span: &Span,
-    piece: impl Fn(&Message<'_>) -> Option<Piece<'static>>,
-    see: &mut dyn FnMut(Piece<'_>) -> bool,
+    read: impl Fn(MessageAttributes<'_>) -> Option<FieldValue<'_>>,
+    visit: &mut dyn FnMut(FieldValue<'_>) -> bool,
 ) -> bool {
-    Message::of(span)
-        .and_then(|message| piece(&message))
-        .is_some_and(see)
+    MessageAttributes::of(span)
+        .and_then(read)
+        .is_some_and(visit)
 }
 
-/// As TraceQL writes it.
-pub(crate) const fn status(span: &Span) -> &'static str {
+/// Returns the span's status in TraceQL's spelling.
+pub(crate) const fn status_name(span: &Span) -> &'static str {
     match &span.status {
         Status::Unset => "unset",
         Status::Ok => "ok",
@@ -197,50 +214,52 @@ pub(crate) const fn status(span: &Span) -> &'static str {
     }
 }
 
-fn each_attribute(
-    scope: Scope,
+fn visit_attribute(
+    scope: AttributeScope,
     key: &str,
     span: &Span,
-    see: &mut dyn FnMut(Piece<'_>) -> bool,
+    visit: &mut dyn FnMut(FieldValue<'_>) -> bool,
 ) -> bool {
     let mut among = |pairs: &[KeyValue]| {
         pairs
             .iter()
-            .any(|pair| pair.key == key && each_value(&pair.value, see))
+            .any(|pair| pair.key == key && visit_value(&pair.value, visit))
     };
     match scope {
-        Scope::Span => among(&span.attributes),
-        Scope::Resource => among(&span.resource.attributes),
-        Scope::Any => among(&span.attributes) || among(&span.resource.attributes),
-        Scope::Event => span.events.iter().any(|event| among(&event.attributes)),
-        Scope::Link => span.links.iter().any(|link| among(&link.attributes)),
-        Scope::Instrumentation => among(&span.scope.attributes),
-        Scope::Tag => {
+        AttributeScope::Span => among(&span.attributes),
+        AttributeScope::Resource => among(&span.resource.attributes),
+        AttributeScope::Any => among(&span.attributes) || among(&span.resource.attributes),
+        AttributeScope::Event => span.events.iter().any(|event| among(&event.attributes)),
+        AttributeScope::Link => span.links.iter().any(|link| among(&link.attributes)),
+        AttributeScope::Instrumentation => among(&span.scope.attributes),
+        AttributeScope::JaegerTag | AttributeScope::AnyTag => {
             among(&span.attributes)
                 || among(&span.resource.attributes)
                 || span.events.iter().any(|event| among(&event.attributes))
-                || span.links.iter().any(|link| among(&link.attributes))
-                || tag(key, span).is_some_and(|text| see(Piece::Text(text)))
+                // Jaeger's model has no attributes on references, so its search ignores links.
+                || scope == AttributeScope::AnyTag
+                    && span.links.iter().any(|link| among(&link.attributes))
+                || jaeger_tag(key, span).is_some_and(|text| visit(FieldValue::Text(text)))
         }
     }
 }
 
-/// The elements of an array count one by one.
-fn each_value(value: &Value, see: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
+/// Visits a value; the elements of an array one by one.
+fn visit_value(value: &Value, visit: &mut dyn FnMut(FieldValue<'_>) -> bool) -> bool {
     match value {
-        Value::Array(values) => values.iter().any(|value| each_value(value, see)),
+        Value::Array(values) => values.iter().any(|value| visit_value(value, visit)),
         Value::Empty
         | Value::String(_)
         | Value::Bool(_)
         | Value::Int(_)
         | Value::Double(_)
         | Value::Bytes(_)
-        | Value::Map(_) => see(Piece::Value(value)),
+        | Value::Map(_) => visit(FieldValue::Value(value)),
     }
 }
 
-/// The tags that Jaeger makes of the fields of a span.
-pub(crate) fn tag<'a>(key: &str, span: &'a Span) -> Option<&'a str> {
+/// Returns the tag that Jaeger derives from a field of the span; see [`JAEGER_TAGS`].
+fn jaeger_tag<'a>(key: &str, span: &'a Span) -> Option<&'a str> {
     match key {
         "span.kind" => span.kind.name(),
         "error" => span.failed().then_some("true"),

@@ -1,7 +1,9 @@
 use super::*;
 
-fn trace(spans: &serde_json::Value) -> TraceJson {
-    let processes = serde_json::json!({ "p1": { "serviceName": "eshop" }, "p2": { "serviceName": "consumer" } });
+fn trace(spans: &serde_json::Value) -> TreeTrace {
+    let processes = serde_json::json!({
+        "p1": { "serviceName": "eshop" }, "p2": { "serviceName": "consumer" },
+    });
     serde_json::from_value(
         serde_json::json!({ "traceID": "t", "spans": spans, "processes": processes }),
     )
@@ -18,13 +20,14 @@ fn span(
     let reference = reference
         .map(|(kind, id)| serde_json::json!({ "refType": kind, "traceID": "t", "spanID": id }));
     serde_json::json!({
-        "spanID": id, "operationName": name, "processID": process, "startTime": times.0, "duration": times.1,
+        "spanID": id, "operationName": name, "processID": process,
+        "startTime": times.0, "duration": times.1,
         "references": reference.into_iter().collect::<Vec<_>>(), "tags": [],
     })
 }
 
 #[test]
-fn children_are_indented_and_followers_are_marked() {
+fn children_are_indented_and_follows_from_is_marked() {
     let trace = trace(&serde_json::json!([
         span(
             "c",
@@ -50,7 +53,7 @@ fn children_are_indented_and_followers_are_marked() {
         ),
     ]));
     assert_eq!(
-        render(&trace, Paint::Plain),
+        render(&trace, ColorMode::Plain),
         "trace t: 4 spans of 2 services, 402ms\n\
          \x20     +0s    300ms  eshop GET /checkout\n\
          \x20  +100ms     50ms  \u{251c}\u{2500} eshop GET\n\
@@ -60,14 +63,14 @@ fn children_are_indented_and_followers_are_marked() {
 }
 
 #[test]
-fn failures_and_other_traces_are_shown() {
+fn errors_and_linked_traces_are_shown() {
     let mut spans = serde_json::json!([span("a", "x", "p1", (0, 1), None)]);
     spans[0]["tags"] = serde_json::json!([
         { "key": "error", "value": true }, { "key": "otel.status_description", "value": "declined" }
     ]);
     spans[0]["references"] =
         serde_json::json!([{ "refType": "FOLLOWS_FROM", "traceID": "u", "spanID": "b" }]);
-    let text = render(&trace(&spans), Paint::Plain);
+    let text = render(&trace(&spans), ColorMode::Plain);
     assert!(
         text.ends_with("eshop x  ! declined  ~> trace u\n"),
         "{text}"
@@ -75,18 +78,18 @@ fn failures_and_other_traces_are_shown() {
 }
 
 #[test]
-fn every_span_is_shown_once_also_when_parents_go_in_a_circle() {
+fn every_span_is_shown_once_even_in_a_cycle_of_parents() {
     let trace = trace(&serde_json::json!([
         span("a", "one", "p1", (0, 1), Some(("CHILD_OF", "b"))),
         span("b", "two", "p1", (0, 1), Some(("CHILD_OF", "a"))),
         span("c", "three", "p1", (0, 1), Some(("CHILD_OF", "c"))),
         span("d", "four", "p1", (0, 1), Some(("CHILD_OF", "missing"))),
     ]));
-    assert_eq!(render(&trace, Paint::Plain).lines().count(), 5);
+    assert_eq!(render(&trace, ColorMode::Plain).lines().count(), 5);
 }
 
 #[test]
-fn a_very_deep_trace_is_shown_without_overflow() {
+fn very_deep_trace_is_rendered_without_stack_overflow() {
     let spans: Vec<_> = (0..20_000u64)
         .map(|depth| {
             let parent = depth.saturating_sub(1).to_string();
@@ -99,7 +102,7 @@ fn a_very_deep_trace_is_shown_without_overflow() {
             )
         })
         .collect();
-    let text = render(&trace(&spans.into()), Paint::Plain);
+    let text = render(&trace(&spans.into()), ColorMode::Plain);
     assert_eq!(text.lines().count(), 20_001);
     assert!(text.lines().all(|line| line.len() < 400));
 }

@@ -1,208 +1,214 @@
-//! Finds traces: a page of summaries, in the order asked for.
+//! The search: a page of trace summaries, in the requested order.
 
 use serde::{Deserialize, Serialize};
 use throughline_model::TraceId;
-use throughline_store::{Expression, Field, Filter, Find, Place, Store, Test};
+use throughline_store::{
+    SortOrder, SortPosition, SpanField, SpanFilter, Store, TraceExpression, TraceQuery,
+    ValuePredicate,
+};
 use utoipa::{IntoParams, ToSchema};
 
-use super::language::{self, Asked};
-use super::live::Cursor;
+use super::api_error::ApiError;
+use super::change_feed::ChangeCursor;
 use super::parameter;
-use super::summary::TraceSummary;
-use super::{Failure, Refusal, to_json};
+use super::query_language::{self, ParsedQuery};
+use super::trace_summary::TraceSummaryJson;
+use crate::query::state::{MAX_SEARCH_TRACES, QueryError, to_json};
 
-/// What is looked for. Service, operation, errors and the `key=value` pairs of `q` must hold together on *one span* of a trace; topic,
-/// durations and times are those of the *whole trace*; a TraceQL query in `q` must hold besides.
+/// Default number of traces on a page.
+const DEFAULT_LIMIT: usize = 20;
+
+/// The conditions of a search. `service`, `operation`, `errors` and the `key=value` pairs of `q`
+/// must hold together on *one span* of a trace; topic, durations and times are those of the *whole
+/// trace*; a TraceQL query in `q` must hold in addition.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SearchParams {
-    /// A query: TraceQL (`{ span.http.response.status_code >= 500 } && { topic = "orders" }`), logfmt (`http.route=/pay error=true`), or a
-    /// bare trace id or span id.
+    /// Query: TraceQL (`{ span.http.response.status_code >= 500 } && { topic = "orders" }`),
+    /// logfmt (`http.route=/pay error=true`), or a bare trace id or span id.
     pub(crate) q: Option<String>,
-    /// The trace started then or later: microseconds since the Unix epoch.
+    /// Earliest start of the trace, in microseconds since the Unix epoch.
     #[param(value_type = Option<u64>)]
     pub(crate) start: Option<String>,
-    /// The trace started then or earlier: microseconds since the Unix epoch.
+    /// Latest start of the trace, in microseconds since the Unix epoch.
     #[param(value_type = Option<u64>)]
     pub(crate) end: Option<String>,
-    /// The service that made the span.
+    /// Service of the span.
     pub(crate) service: Option<String>,
-    /// The span's name.
+    /// Name of the span.
     pub(crate) operation: Option<String>,
-    /// The trace took at least so long: `100ms`, `1.5s`, or a number of microseconds.
+    /// Minimum duration of the trace: `100ms`, `1.5s`, or a number of microseconds.
     pub(crate) min_duration: Option<String>,
-    /// The trace took at most so long.
+    /// Maximum duration of the trace.
     pub(crate) max_duration: Option<String>,
     /// `true`: the span failed.
     #[param(value_type = Option<bool>)]
     pub(crate) errors: Option<String>,
-    /// A message of the trace went through this topic.
+    /// Topic of a message in the trace.
     pub(crate) topic: Option<String>,
-    /// What comes first.
-    #[param(value_type = Option<Order>)]
+    /// Order of the results.
+    #[param(value_type = Option<SearchOrder>)]
     pub(crate) order: Option<String>,
-    /// Traces on a page: 20 when not said, 1500 at most.
+    /// Traces on a page: 20 by default, 1500 at most.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1500)]
     pub(crate) limit: Option<String>,
-    /// `next` of the page before; everything else must be asked for as it was.
+    /// `next` of the previous page; all other parameters must stay the same.
     pub(crate) cursor: Option<String>,
 }
 
-/// What comes first.
+/// The order of the results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
-#[schema(rename_all = "lowercase")]
-pub(crate) enum Order {
-    /// The trace that started last. The default.
+#[schema(as = Order, rename_all = "lowercase")]
+pub(crate) enum SearchOrder {
+    /// Latest start first. The default.
     Newest,
-    /// The trace that took longest.
+    /// Longest trace first.
     Duration,
-    /// The trace with most spans.
+    /// Most spans first.
     Spans,
-    /// The trace with most failed spans.
+    /// Most failed spans first.
     Errors,
 }
 
-/// A page of what was found.
+/// A page of search results.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct SearchAnswer {
-    /// The traces, in the order asked for.
-    pub(crate) traces: Vec<TraceSummary>,
-    /// The `cursor` of the next page; null when this is the last.
+pub(crate) struct SearchResponse {
+    /// Traces, in the requested order.
+    pub(crate) traces: Vec<TraceSummaryJson>,
+    /// `cursor` of the next page; null on the last page.
     pub(crate) next: Option<String>,
-    /// How many traces match on all pages together; null when finding out would have taken longer than the page.
+    /// Number of matches on all pages; null when counting them would take longer than the page.
     pub(crate) total: Option<u64>,
-    /// The `since` to ask `/api/throughline/live` with for what comes after this answer.
+    /// `since` for `/api/throughline/live`, which then returns changes after this response.
     pub(crate) live: String,
 }
 
-/// What is asked of the store.
-pub(super) fn question(
+/// Plans the query of a request.
+pub(super) fn plan(
     params: &SearchParams,
     epoch: u64,
-) -> Result<impl FnOnce(&dyn Store) -> Result<Vec<u8>, Failure> + use<>, Refusal> {
+) -> Result<impl FnOnce(&dyn Store) -> Result<Vec<u8>, QueryError> + use<>, ApiError> {
     let order = order(params.order.as_deref())?;
-    let min = parameter::duration("min_duration", params.min_duration.as_deref())?.unwrap_or(0);
-    let max =
-        parameter::duration("max_duration", params.max_duration.as_deref())?.unwrap_or(u64::MAX);
-    if max < min {
-        return Err(Refusal::of(
-            "max_duration",
-            "max_duration is less than min_duration: exchange them",
-        ));
-    }
-    let start = parameter::time("start", params.start.as_deref())?.unwrap_or(0);
-    let end = parameter::time_until("end", params.end.as_deref())?.unwrap_or(u64::MAX);
-    let find = Find {
-        expression: expression(params)?,
-        topic: parameter::text(params.topic.as_deref()).map(str::to_owned),
-        duration: min..=max,
-        start: start..=end,
-        order: order.into(),
-        limit: parameter::count(
-            "limit",
-            params.limit.as_deref(),
-            1..=super::super::SEARCH_TRACES_MAX,
-        )?
-        .unwrap_or(LIMIT),
-        after: parameter::text(params.cursor.as_deref())
-            .map(|cursor| place(order, cursor))
-            .transpose()?,
-    };
+    let query = trace_query(params, order)?;
     Ok(move |store: &dyn Store| {
-        let live = Cursor {
+        // Read before the search: a change during the search is reported once too often rather
+        // than never. No change is newer than the greatest number.
+        let live = ChangeCursor {
             epoch,
-            moment: store.changes(u64::MAX).now,
+            revision: store.changes(u64::MAX).revision,
         };
-        let found = store.find(&find);
-        to_json(&SearchAnswer {
-            traces: found.traces.iter().map(TraceSummary::from).collect(),
-            next: found.next.map(|place| cursor(order, place)),
-            total: found.total,
+        let page = store.search(&query);
+        to_json(&SearchResponse {
+            traces: page.traces.iter().map(TraceSummaryJson::from).collect(),
+            next: page.next.map(|position| page_cursor(order, position)),
+            total: page.total,
             live: live.to_string(),
         })
     })
 }
 
-/// What the form asks of one span, and what the query line asks besides.
-fn expression(params: &SearchParams) -> Result<Option<Expression>, Refusal> {
+fn trace_query(params: &SearchParams, order: SearchOrder) -> Result<TraceQuery, ApiError> {
+    let least = parameter::duration("min_duration", params.min_duration.as_deref())?;
+    let most = parameter::duration("max_duration", params.max_duration.as_deref())?;
+    let (least, most) = (least.unwrap_or(0), most.unwrap_or(u64::MAX));
+    if most < least {
+        return Err(ApiError::invalid(
+            "max_duration",
+            "max_duration is less than min_duration: swap them",
+        ));
+    }
+    let start = parameter::time("start", params.start.as_deref())?.unwrap_or(0);
+    let end = parameter::time_until("end", params.end.as_deref())?.unwrap_or(u64::MAX);
+    let limit = parameter::count("limit", params.limit.as_deref(), 1..=MAX_SEARCH_TRACES)?;
+    let after = parameter::text(params.cursor.as_deref());
+    Ok(TraceQuery {
+        expression: expression(params)?,
+        topic: parameter::text(params.topic.as_deref()).map(str::to_owned),
+        duration: least..=most,
+        start: start..=end,
+        order: order.into(),
+        limit: limit.unwrap_or(DEFAULT_LIMIT),
+        after: after.map(|cursor| position(order, cursor)).transpose()?,
+        ..TraceQuery::default()
+    })
+}
+
+/// Combines the conditions of the form, which hold on one span, with the query line.
+fn expression(params: &SearchParams) -> Result<Option<TraceExpression>, ApiError> {
     let mut span = Vec::new();
     let mut trace = Vec::new();
     for (field, value) in [
-        (Field::Service, &params.service),
-        (Field::Name, &params.operation),
+        (SpanField::Service, &params.service),
+        (SpanField::Name, &params.operation),
     ] {
-        span.extend(
-            parameter::text(value.as_deref()).map(|value| Filter::Is(field, Test::equal(value))),
-        );
+        let value = parameter::text(value.as_deref());
+        span.extend(value.map(|value| SpanFilter::Is(field, ValuePredicate::equal(value))));
     }
-    if parameter::truth("errors", params.errors.as_deref())? {
-        span.push(Filter::Is(Field::Status, Test::equal("error")));
+    if parameter::boolean("errors", params.errors.as_deref())? {
+        let failed = ValuePredicate::equal("error");
+        span.push(SpanFilter::Is(SpanField::Status, failed));
     }
-    match language::parse(params.q.as_deref().unwrap_or_default()) {
+    match query_language::parse(params.q.as_deref().unwrap_or_default()) {
         Ok(None) => {}
-        Ok(Some(Asked::Span(filter))) => span.push(filter),
-        Ok(Some(Asked::Trace(expression))) => trace.push(expression),
-        Err(mistake) => {
-            let refusal = Refusal::of("q", mistake.message);
-            return Err(Refusal {
-                position: Some(mistake.position),
-                ..refusal
-            });
-        }
+        Ok(Some(ParsedQuery::Span(filter))) => span.push(filter),
+        Ok(Some(ParsedQuery::Trace(expression))) => trace.push(expression),
+        Err(error) => return Err(ApiError::invalid("q", error.message).at(error.position)),
     }
+    // All in one filter: they must hold on the same span.
     if !span.is_empty() {
-        trace.push(Expression::Spans(Filter::All(span)));
+        trace.push(TraceExpression::Spans(SpanFilter::All(span)));
     }
-    Ok((!trace.is_empty()).then_some(Expression::All(trace)))
+    Ok((!trace.is_empty()).then_some(TraceExpression::All(trace)))
 }
 
-fn order(text: Option<&str>) -> Result<Order, Refusal> {
+fn order(text: Option<&str>) -> Result<SearchOrder, ApiError> {
     let Some(text) = parameter::text(text) else {
-        return Ok(Order::Newest);
+        return Ok(SearchOrder::Newest);
     };
-    let known = Order::ALL.into_iter().find(|order| order.name() == text);
-    known.ok_or_else(|| {
-        Refusal::of(
+    let mut orders = SearchOrder::ALL.into_iter();
+    orders.find(|order| order.name() == text).ok_or_else(|| {
+        ApiError::invalid(
             "order",
-            format!("order is newest, duration, spans or errors, not {text:?}"),
+            format!("order must be newest, duration, spans or errors, not {text:?}"),
         )
     })
 }
 
-/// A place as text that goes into a URL.
-fn cursor(order: Order, place: Place) -> String {
+/// Returns a position as text for a URL. It names the order, so that a cursor of another order is
+/// rejected.
+fn page_cursor(order: SearchOrder, position: SortPosition) -> String {
     format!(
         "{}.{:x}.{:x}.{}",
         order.name(),
-        place.value,
-        place.start,
-        place.id
+        position.value,
+        position.start,
+        position.id
     )
 }
 
-fn place(order: Order, text: &str) -> Result<Place, Refusal> {
-    let read = || {
-        let rest = text.strip_prefix(order.name())?.strip_prefix('.')?;
+fn position(order: SearchOrder, cursor: &str) -> Result<SortPosition, ApiError> {
+    let parse = || {
+        let rest = cursor.strip_prefix(order.name())?.strip_prefix('.')?;
         let (value, rest) = rest.split_once('.')?;
         let (start, id) = rest.split_once('.')?;
         let number = |text| u64::from_str_radix(text, 16).ok();
-        Some(Place {
+        Some(SortPosition {
             value: number(value)?,
             start: number(start)?,
             id: TraceId::from_hex(id)?,
         })
     };
-    read().ok_or_else(|| {
-        let message =
-            "cursor is `next` of an answer to the same question in the same order; leave it out for the first page";
-        Refusal::of("cursor", message)
+    parse().ok_or_else(|| {
+        let message = "cursor must be `next` of a response to the same search in the same order; \
+                       leave it out for the first page";
+        ApiError::invalid("cursor", message)
     })
 }
 
-// === impl Order ===
+// === impl SearchOrder ===
 
-impl Order {
+impl SearchOrder {
     const ALL: [Self; 4] = [Self::Newest, Self::Duration, Self::Spans, Self::Errors];
 
     const fn name(self) -> &'static str {
@@ -215,16 +221,13 @@ impl Order {
     }
 }
 
-impl From<Order> for throughline_store::Order {
-    fn from(order: Order) -> Self {
+impl From<SearchOrder> for SortOrder {
+    fn from(order: SearchOrder) -> Self {
         match order {
-            Order::Newest => Self::Newest,
-            Order::Duration => Self::Duration,
-            Order::Spans => Self::Spans,
-            Order::Errors => Self::Errors,
+            SearchOrder::Newest => Self::Newest,
+            SearchOrder::Duration => Self::Duration,
+            SearchOrder::Spans => Self::Spans,
+            SearchOrder::Errors => Self::Errors,
         }
     }
 }
-
-/// Traces on a page when nobody says.
-const LIMIT: usize = 20;

@@ -4,21 +4,23 @@ use std::io::Write;
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
-use super::{BatchError, read_capped};
+use super::capped::read_capped;
+use crate::batch::BatchError;
 
-/// The compressor; its output is lent to it for as long as it writes.
-pub(super) struct Lz4 {
+/// The compressor.
+pub(super) struct Lz4Codec {
     encoder: FrameEncoder<Vec<u8>>,
 }
 
-pub(super) fn inflate(bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), BatchError> {
+pub(super) fn decompress(bytes: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), BatchError> {
     read_capped(FrameDecoder::new(bytes), max, out)
 }
 
-// === impl Lz4 ===
+// === impl Lz4Codec ===
 
-impl Lz4 {
-    pub(super) fn deflate(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
+impl Lz4Codec {
+    pub(super) fn compress(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
+        // The encoder owns its output, so `out` is swapped in for the duration of the call.
         std::mem::swap(self.encoder.get_mut(), out);
         let written = self.encoder.write_all(bytes).is_ok() && self.encoder.try_finish().is_ok();
         std::mem::swap(self.encoder.get_mut(), out);
@@ -30,7 +32,7 @@ impl Lz4 {
     }
 }
 
-impl Default for Lz4 {
+impl Default for Lz4Codec {
     fn default() -> Self {
         let info = FrameInfo::new()
             .block_mode(BlockMode::Independent)

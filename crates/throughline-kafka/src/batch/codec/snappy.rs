@@ -1,57 +1,64 @@
-//! snappy, in the two forms that Kafka's clients write: one raw block (librdkafka, Go), or the frames of the Java library
-//! snappy-java, known as xerial.
+//! snappy, in the two forms that Kafka's clients write: one raw block (librdkafka, Go), or the
+//! framing of the Java library snappy-java, known as xerial.
 
 use snap::raw;
 
-use super::BatchError;
+use crate::batch::BatchError;
 
-/// How the blocks are framed.
+/// The magic number of the xerial framing.
+const XERIAL_MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
+
+/// The version of the writer and the oldest compatible version, both 1.
+const XERIAL_VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
+
+/// The number of uncompressed bytes that snappy-java puts into a block.
+const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
+
+/// The maximum ratio of decompressed to compressed size: three bytes produce at most 64.
+const MAX_RATIO: usize = 22;
+
+/// The framing of snappy blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnappyFraming {
-    /// One block.
+    /// A single block.
     Raw,
-    /// A magic number, two versions, then blocks behind their length in four bytes.
+    /// A magic number and two versions, then blocks prefixed with their length in four bytes.
     Xerial,
 }
 
-/// Both directions of one block.
-pub(super) struct Blocks {
+/// The compressor and the decompressor of one block.
+pub(super) struct SnappyCodec {
     encoder: raw::Encoder,
     decoder: raw::Decoder,
 }
 
-// === impl Blocks ===
+// === impl SnappyCodec ===
 
-impl Blocks {
-    pub(super) fn inflate(
+impl SnappyCodec {
+    pub(super) fn decompress(
         &mut self,
         bytes: &[u8],
         max: usize,
         out: &mut Vec<u8>,
     ) -> Result<SnappyFraming, BatchError> {
-        let Some(mut rest) = bytes.strip_prefix(MAGIC.as_slice()) else {
-            self.inflate_block(bytes, max, out)?;
+        let corrupt = BatchError::CorruptCompression;
+        let Some(mut rest) = bytes.strip_prefix(XERIAL_MAGIC.as_slice()) else {
+            self.decompress_block(bytes, max, out)?;
             return Ok(SnappyFraming::Raw);
         };
-        rest = rest
-            .get(VERSIONS.len()..)
-            .ok_or(BatchError::CorruptCompression)?;
+        rest = rest.get(XERIAL_VERSIONS.len()..).ok_or(corrupt)?;
         while !rest.is_empty() {
-            let (length, behind) = rest
-                .split_first_chunk()
-                .ok_or(BatchError::CorruptCompression)?;
-            let length = usize::try_from(i32::from_be_bytes(*length))
-                .map_err(|_| BatchError::CorruptCompression)?;
-            let (block, behind) = behind
-                .split_at_checked(length)
-                .ok_or(BatchError::CorruptCompression)?;
-            self.inflate_block(block, max, out)?;
-            rest = behind;
+            let (length, after) = rest.split_first_chunk().ok_or(corrupt)?;
+            let length = i32::from_be_bytes(*length);
+            let length = usize::try_from(length).map_err(|_| corrupt)?;
+            let (block, after) = after.split_at_checked(length).ok_or(corrupt)?;
+            self.decompress_block(block, max, out)?;
+            rest = after;
         }
         Ok(SnappyFraming::Xerial)
     }
 
-    fn inflate_block(
+    fn decompress_block(
         &mut self,
         block: &[u8],
         max: usize,
@@ -59,8 +66,8 @@ impl Blocks {
     ) -> Result<(), BatchError> {
         let begin = out.len();
         let length = raw::decompress_len(block).map_err(|_| BatchError::CorruptCompression)?;
-        // What a block says of itself is believed as far as its own size bears it out.
-        if length > block.len().saturating_mul(MOST_RATIO) {
+        // A block states its decompressed size. It is allocated only if the block can produce it.
+        if length > block.len().saturating_mul(MAX_RATIO) {
             return Err(BatchError::CorruptCompression);
         }
         let end = begin
@@ -68,51 +75,52 @@ impl Blocks {
             .filter(|end| *end <= max)
             .ok_or(BatchError::InflatedTooLarge { max })?;
         out.resize(end, 0);
-        let place = out.get_mut(begin..).unwrap_or_default();
+        let target = out.get_mut(begin..).unwrap_or_default();
         self.decoder
-            .decompress(block, place)
+            .decompress(block, target)
             .map_err(|_| BatchError::CorruptCompression)?;
         Ok(())
     }
 
-    pub(super) fn deflate(
+    pub(super) fn compress(
         &mut self,
-        form: SnappyFraming,
+        framing: SnappyFraming,
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), BatchError> {
-        if form == SnappyFraming::Raw {
-            return self.deflate_block(bytes, out);
+        if framing == SnappyFraming::Raw {
+            return self.compress_block(bytes, out);
         }
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSIONS);
-        for block in bytes.chunks(XERIAL_BLOCK) {
+        out.extend_from_slice(&XERIAL_MAGIC);
+        out.extend_from_slice(&XERIAL_VERSIONS);
+        for block in bytes.chunks(XERIAL_BLOCK_BYTES) {
             let at = out.len();
+            // The length is filled in when the block has been compressed behind it.
             out.extend_from_slice(&[0; 4]);
-            self.deflate_block(block, out)?;
+            self.compress_block(block, out)?;
             let length =
                 u32::try_from(out.len() - at - 4).map_err(|_| BatchError::CorruptCompression)?;
-            if let Some(place) = out.get_mut(at..at + 4) {
-                place.copy_from_slice(&length.to_be_bytes());
+            if let Some(target) = out.get_mut(at..at + 4) {
+                target.copy_from_slice(&length.to_be_bytes());
             }
         }
         Ok(())
     }
 
-    fn deflate_block(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
+    fn compress_block(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
         let begin = out.len();
         out.resize(begin + raw::max_compress_len(bytes.len()), 0);
-        let place = out.get_mut(begin..).unwrap_or_default();
+        let target = out.get_mut(begin..).unwrap_or_default();
         let length = self
             .encoder
-            .compress(bytes, place)
+            .compress(bytes, target)
             .map_err(|_| BatchError::CorruptCompression)?;
         out.truncate(begin + length);
         Ok(())
     }
 }
 
-impl Default for Blocks {
+impl Default for SnappyCodec {
     fn default() -> Self {
         Self {
             encoder: raw::Encoder::new(),
@@ -120,15 +128,3 @@ impl Default for Blocks {
         }
     }
 }
-
-/// What begins a stream of snappy-java.
-const MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
-
-/// The version that wrote and the oldest that can read, both 1.
-const VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
-
-/// Bytes that snappy-java puts into a block.
-const XERIAL_BLOCK: usize = 32 * 1024;
-
-/// A block's three bytes give 64 at most.
-const MOST_RATIO: usize = 22;

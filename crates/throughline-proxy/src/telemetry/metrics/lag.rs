@@ -38,6 +38,7 @@ impl LagTable {
             .get(&series)
             .is_some_and(|partitions| partitions.contains_key(&partition));
         if !is_known {
+            // Groups and topics come off the wire: beyond the caps, new ones are ignored.
             let is_full = self.partitions >= MAX_PARTITIONS
                 || (self.series.len() >= MAX_SERIES && !self.series.contains_key(&series));
             if is_full {
@@ -63,6 +64,7 @@ impl LagTable {
             partitions.retain(|_, entry| is_fresh(entry));
         }
         self.series.retain(|_, partitions| !partitions.is_empty());
+        // Recounting is simpler than counting each removal, and scrapes are rare.
         self.partitions = self.series.values().map(HashMap::len).sum();
         let sum = |partitions: &HashMap<i32, PartitionLag>| {
             partitions

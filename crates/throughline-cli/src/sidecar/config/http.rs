@@ -1,0 +1,319 @@
+//! HTTP: listeners, upstream routes, and how requests are traced.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use throughline_intercept::http::{Cidr, RouteTemplate, Settings, TrustPolicy};
+use throughline_intercept::kafka::{self, ServiceNaming};
+use throughline_model::{KeyValue, Resource};
+use throughline_proxy::http::{
+    Config, HttpLimits, HttpListenerConfig, HttpRoute, UpstreamOrigin, UpstreamProtocol,
+};
+use throughline_proxy::{DownstreamTls, HostPort};
+
+use super::listeners::parse_socket_addr;
+use super::parser::ConfigParser;
+
+const PROTOCOL_VALUES: [(&str, UpstreamProtocol); 3] = [
+    ("same", UpstreamProtocol::Same),
+    ("http1", UpstreamProtocol::Http1),
+    ("http2", UpstreamProtocol::Http2),
+];
+
+/// Default distance from the port that the sidecar takes over to the service's own.
+const SERVICE_PORT_OFFSET: u16 = 10_000;
+
+/// Default address of the HTTP proxy for the service's outbound requests.
+const DEFAULT_OUTBOUND: &str = "127.0.0.1:19080";
+
+// === impl ConfigParser ===
+
+impl ConfigParser<'_> {
+    /// Whether any HTTP listener is configured.
+    pub(super) fn has_http(&self) -> bool {
+        self.raw.options.inbound.is_some() || self.raw.options.outbound.is_some()
+    }
+
+    pub(super) fn http(&mut self, settings: Arc<Settings>, connect_timeout: Duration) -> Config {
+        let mut listeners = self.inbound_listeners();
+        listeners.extend(self.outbound_listeners());
+        let limits = HttpLimits {
+            connect_timeout,
+            response_timeout: self.response_timeout(),
+            ..HttpLimits::default()
+        };
+        Config {
+            listeners,
+            settings,
+            correlate: self.correlation(),
+            outbound_tls: self.outbound_tls(),
+            limits,
+        }
+    }
+
+    /// Returns the settings of HTTP, with those of Kafka where both have the same one.
+    pub(super) fn http_settings(&mut self, kafka: &kafka::Settings) -> Arc<Settings> {
+        let resource = if kafka.service == ServiceNaming::ByClientId {
+            with_unknown_service(&kafka.resource)
+        } else {
+            Arc::clone(&kafka.resource)
+        };
+        Arc::new(Settings {
+            resource,
+            read: kafka.read.clone(),
+            // `--inject false` stops all writing, in HTTP as in Kafka.
+            write: if kafka.inject {
+                kafka.write.clone()
+            } else {
+                Vec::new()
+            },
+            request_id: kafka.inject,
+            sample_ratio: kafka.sample_ratio,
+            trust: self.trust(),
+            routes: self.routes(),
+            ..Settings::default()
+        })
+    }
+
+    fn inbound_listeners(&mut self) -> Vec<HttpListenerConfig> {
+        let options = &self.raw.options;
+        let Some(inbound) = &options.inbound else {
+            return Vec::new();
+        };
+        let protocol = self.word(
+            "inbound_protocol",
+            &options.inbound_protocol,
+            &PROTOCOL_VALUES,
+            UpstreamProtocol::Same,
+        );
+        // One certificate for all inbound listeners.
+        let tls = self.inbound_tls();
+        inbound
+            .split(',')
+            .filter_map(|text| self.inbound_listener(text, protocol, tls.clone()))
+            .collect()
+    }
+
+    /// Parses `8080`, `8080=3000` or `0.0.0.0:8080=app:3000`.
+    fn inbound_listener(
+        &mut self,
+        text: &str,
+        protocol: UpstreamProtocol,
+        tls: Option<DownstreamTls>,
+    ) -> Option<HttpListenerConfig> {
+        let (listen, service) = text
+            .split_once('=')
+            .map_or((text, None), |(listen, to)| (listen, Some(to.trim())));
+        let address = parse_listen_address(listen, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let service = match (service, address) {
+            (Some(service), _) => parse_service_address(service),
+            (None, Some(address)) => address
+                .port()
+                // Ports above 55535 have no default counterpart and need an explicit one.
+                .checked_add(SERVICE_PORT_OFFSET)
+                .filter(|_| address.port() != 0)
+                .map(loopback_address),
+            (None, None) => None,
+        };
+        let (Some(address), Some(service)) = (address, service) else {
+            let remedy = "write it as 8080 (the service then listens on 127.0.0.1:18080), \
+                          8080=3000 or 0.0.0.0:8080=127.0.0.1:3000";
+            self.error(
+                "inbound",
+                &format!("{text:?} is not a port and its service; {remedy}"),
+            );
+            return None;
+        };
+        // Found at run time as well, but then every request fails.
+        if address.port() == service.port && is_local(&service.host) {
+            let remedy = "give the service another port";
+            self.error(
+                "inbound",
+                &format!("{text:?} forwards to the sidecar itself; {remedy}"),
+            );
+        }
+        Some(HttpListenerConfig {
+            address,
+            route: HttpRoute::Service {
+                address: service,
+                protocol,
+            },
+            tls,
+        })
+    }
+
+    fn outbound_listeners(&mut self) -> Vec<HttpListenerConfig> {
+        let options = &self.raw.options;
+        let outbound = options.outbound.as_deref().map(str::trim);
+        let outbound = outbound
+            // A service with only an inbound listener would have no traced outbound requests.
+            .or_else(|| options.inbound.is_some().then_some(DEFAULT_OUTBOUND))
+            .filter(|text| *text != "off");
+        let Some(outbound) = outbound else {
+            return Vec::new();
+        };
+        outbound
+            .split(',')
+            .filter_map(|text| self.outbound_listener(text))
+            .collect()
+    }
+
+    /// Parses `127.0.0.1:19080` or `9001=https://api.example`.
+    fn outbound_listener(&mut self, text: &str) -> Option<HttpListenerConfig> {
+        let (listen, to) = text
+            .split_once('=')
+            .map_or((text, None), |(listen, to)| (listen, Some(to.trim())));
+        let address = parse_listen_address(listen, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let route = match to {
+            None => Some(HttpRoute::Named {
+                connect: self.raw.options.allow_connect,
+            }),
+            Some(to) => parse_origin(to).map(HttpRoute::Fixed),
+        };
+        if let (Some(address), Some(route)) = (address, route) {
+            return Some(HttpListenerConfig {
+                address,
+                route,
+                tls: None,
+            });
+        }
+        let remedy = "write it as 127.0.0.1:19080, as 9001=https://api.example to forward to one \
+                      host, or as off";
+        self.error(
+            "outbound",
+            &format!("{text:?} is not a listen address; {remedy}"),
+        );
+        None
+    }
+
+    fn response_timeout(&mut self) -> Option<Duration> {
+        let text = self.raw.options.response_timeout.trim();
+        (text != "off")
+            .then(|| self.duration("response_timeout", text))
+            // An invalid duration is zero here, and reported.
+            .filter(|timeout| !timeout.is_zero())
+    }
+
+    fn trust(&mut self) -> TrustPolicy {
+        match self.raw.options.trust.trim() {
+            "always" => TrustPolicy::Always,
+            "never" => TrustPolicy::Never,
+            networks => {
+                // An invalid network must not widen the trust: none is trusted then.
+                let networks: Result<Vec<Cidr>, _> = networks
+                    .split(',')
+                    .map(|text| text.trim().parse())
+                    .collect();
+                networks.map(TrustPolicy::From).unwrap_or_else(|error| {
+                    let name = self.raw.name("trust");
+                    self.errors
+                        .push(format!("{name}: {error}; or use always or never"));
+                    TrustPolicy::Never
+                })
+            }
+        }
+    }
+
+    fn routes(&mut self) -> Vec<RouteTemplate> {
+        let mut routes = Vec::new();
+        let option = self.raw.options.routes.as_deref().unwrap_or_default();
+        for text in option
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+        {
+            if text.starts_with('/') {
+                routes.push(RouteTemplate::new(text));
+            } else {
+                self.error(
+                    "routes",
+                    &format!("{text:?} is not a path; write it as /orders/{{id}}"),
+                );
+            }
+        }
+        routes
+    }
+}
+
+/// Parses a port, or an address with a port.
+fn parse_listen_address(text: &str, default_ip: IpAddr) -> Option<SocketAddr> {
+    let text = text.trim();
+    match text.parse::<u16>() {
+        Ok(port) => Some(SocketAddr::new(default_ip, port)),
+        Err(_) => parse_socket_addr(text),
+    }
+}
+
+/// Parses a port of this machine, or a host with a port.
+fn parse_service_address(text: &str) -> Option<HostPort> {
+    text.parse::<u16>()
+        .ok()
+        .filter(|port| *port != 0)
+        .map_or_else(|| text.parse().ok(), |port| Some(loopback_address(port)))
+}
+
+fn loopback_address(port: u16) -> HostPort {
+    HostPort {
+        host: "127.0.0.1".into(),
+        port,
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    // Names other than localhost would need DNS.
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|ip: IpAddr| ip.is_loopback() || ip.is_unspecified())
+}
+
+/// Parses `http://host:port` or `https://host`, without a path.
+fn parse_origin(text: &str) -> Option<UpstreamOrigin> {
+    let (tls, authority) = match text.split_once("://")? {
+        ("http", authority) => (false, authority),
+        ("https", authority) => (true, authority),
+        _ => return None,
+    };
+    // A trailing slash is the empty path; any other path could not be kept.
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let default_port = if tls { 443 } else { 80 };
+    let address = authority
+        .parse()
+        .or_else(|_| format!("{authority}:{default_port}").parse())
+        .ok()?;
+    Some(UpstreamOrigin { address, tls })
+}
+
+/// Returns the resource with `unknown_service`: HTTP has no client.id to name a service by.
+fn with_unknown_service(resource: &Resource) -> Arc<Resource> {
+    let mut attributes = resource.attributes.clone();
+    for pair in &mut attributes {
+        if pair.key == "service.name" {
+            *pair = KeyValue::new("service.name", "unknown_service");
+        }
+    }
+    Arc::new(Resource { attributes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_urls_without_a_path() {
+        let text = |text| parse_origin(text).map(|origin| (origin.address.to_string(), origin.tls));
+        assert_eq!(
+            text("https://api.example"),
+            Some(("api.example:443".to_owned(), true))
+        );
+        assert_eq!(text("http://a:81/"), Some(("a:81".to_owned(), false)));
+        assert_eq!(
+            text("http://[::1]:81"),
+            Some(("[::1]:81".to_owned(), false))
+        );
+        for bad in ["a:81", "ftp://a", "http://", "http://a/b", "http://u:p@a"] {
+            assert_eq!(text(bad), None, "{bad}");
+        }
+    }
+}

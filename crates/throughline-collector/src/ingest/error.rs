@@ -1,0 +1,53 @@
+//! The reasons for which a request is rejected, and their status codes.
+
+use http::StatusCode;
+use tonic::Code;
+
+/// The reason for which a request is rejected.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IngestError {
+    /// No permit or memory is free; the client should retry.
+    #[error("the collector is busy, try again later")]
+    Busy,
+    /// The body is too large, as sent or inflated.
+    #[error("the body is larger than {0} bytes, as sent or inflated")]
+    TooLarge(usize),
+    /// The body took too long to arrive.
+    #[error("the body did not arrive in time")]
+    Timeout,
+    /// The connection failed, or the client violated its protocol.
+    #[error("the body could not be read: {0}")]
+    BodyRead(#[source] axum::Error),
+    /// The compression is not supported.
+    #[error("content encoding {0:?} is not supported; use gzip or none")]
+    UnsupportedEncoding(String),
+    /// The body is not gzip although its header names gzip.
+    #[error("the body is not gzip: {0}")]
+    Gzip(#[source] std::io::Error),
+    /// The body cannot be decoded.
+    #[error("{0}")]
+    Malformed(String),
+    /// The decoder failed.
+    #[error("the collector failed to decode the body")]
+    Internal,
+}
+
+impl IngestError {
+    /// Returns the HTTP and the gRPC status. OTLP clients retry after 503 and UNAVAILABLE, and
+    /// after none of the others.
+    pub(crate) const fn status(&self) -> (StatusCode, Code) {
+        match self {
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+            // Not OUT_OF_RANGE, which OTLP counts among the retryable codes.
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
+            Self::Timeout => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
+            Self::UnsupportedEncoding(_) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented)
+            }
+            Self::BodyRead(_) | Self::Gzip(_) | Self::Malformed(_) => {
+                (StatusCode::BAD_REQUEST, Code::InvalidArgument)
+            }
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
+        }
+    }
+}

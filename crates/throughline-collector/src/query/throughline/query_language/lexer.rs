@@ -1,0 +1,181 @@
+//! Splits a query line into tokens.
+
+use super::syntax_error::SyntaxError;
+
+/// Operators and brackets, longer ones first.
+const SYMBOLS: [&str; 29] = [
+    "&>>", "&<<", "!>>", "!<<", "&>", "&<", "&~", "!~", "=~", "!=", ">=", "<=", ">>", "<<", "&&",
+    "||", "{", "}", "(", ")", "=", "!", ">", "<", "|", "~", ",", "&", ";",
+];
+
+/// Characters that end a word.
+const WORD_ENDS: [char; 14] = [
+    '{', '}', '(', ')', '=', '!', '>', '<', '|', '&', '~', ',', '"', '`',
+];
+
+/// A token and its position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct QueryToken {
+    pub(super) kind: TokenKind,
+    /// Position of its first character.
+    pub(super) position: usize,
+    /// Position after its last character.
+    pub(super) end: usize,
+}
+
+/// The kind of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TokenKind {
+    /// Name, number or duration. Quoted parts after a `.` belong to it: `span."my key"`.
+    Word {
+        text: String,
+        /// A part was quoted, so the word can only be an attribute.
+        is_key: bool,
+    },
+    /// Quoted text.
+    Quoted(String),
+    /// Operator or bracket.
+    Symbol(&'static str),
+}
+
+/// Returns the tokens of a query line.
+pub(super) fn tokenize(text: &str) -> Result<Vec<QueryToken>, SyntaxError> {
+    // Positions are in characters, which is how a text field counts.
+    let characters: Vec<char> = text.chars().collect();
+    let mut lexer = QueryLexer {
+        characters: &characters,
+        at: 0,
+    };
+    let mut tokens = Vec::new();
+    while let Some(token) = lexer.token()? {
+        tokens.push(token);
+    }
+    Ok(tokens)
+}
+
+struct QueryLexer<'a> {
+    characters: &'a [char],
+    at: usize,
+}
+
+// === impl QueryLexer ===
+
+impl QueryLexer<'_> {
+    fn token(&mut self) -> Result<Option<QueryToken>, SyntaxError> {
+        while self.peek().is_some_and(char::is_whitespace) {
+            self.at += 1;
+        }
+        let position = self.at;
+        let Some(first) = self.peek() else {
+            return Ok(None);
+        };
+        let kind = if matches!(first, '"' | '`') {
+            TokenKind::Quoted(self.quoted(first)?)
+        } else if let Some(symbol) = self.symbol() {
+            self.at += symbol.len();
+            TokenKind::Symbol(symbol)
+        } else {
+            self.word()?
+        };
+        Ok(Some(QueryToken {
+            kind,
+            position,
+            end: self.at,
+        }))
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.characters.get(self.at).copied()
+    }
+
+    /// Returns the longest symbol at the current position; all are ASCII.
+    fn symbol(&self) -> Option<&'static str> {
+        let rest = self.characters.get(self.at..).unwrap_or_default();
+        // The order of the list makes this the longest match.
+        SYMBOLS.into_iter().find(|symbol| {
+            symbol
+                .chars()
+                .enumerate()
+                .all(|(at, own)| rest.get(at) == Some(&own))
+        })
+    }
+
+    /// Reads a text in double quotes, with escapes, or in backquotes, without.
+    fn quoted(&mut self, quote: char) -> Result<String, SyntaxError> {
+        let position = self.at;
+        let mut text = String::new();
+        self.at += 1;
+        while let Some(character) = self.peek() {
+            self.at += 1;
+            if character == quote {
+                return Ok(text);
+            }
+            if character == '\\' && quote == '"' {
+                text.push(self.escaped(position)?);
+            } else {
+                text.push(character);
+            }
+        }
+        Err(SyntaxError::at(
+            position,
+            format!("the quote is not closed: add {quote} at the end"),
+        ))
+    }
+
+    fn escaped(&mut self, position: usize) -> Result<char, SyntaxError> {
+        let character = self.peek().ok_or_else(|| {
+            SyntaxError::at(position, "the quote is not closed: add \" at the end")
+        })?;
+        self.at += 1;
+        match character {
+            'n' => Ok('\n'),
+            't' => Ok('\t'),
+            'r' => Ok('\r'),
+            '"' | '\\' | '\'' => Ok(character),
+            other => Err(SyntaxError::at(
+                self.at - 2,
+                format!(
+                    "unknown escape \\{other}: write \\\\{other}, or put the text in backquotes"
+                ),
+            )),
+        }
+    }
+
+    fn word(&mut self) -> Result<TokenKind, SyntaxError> {
+        let mut text = String::new();
+        let mut is_key = false;
+        while let Some(character) = self.peek() {
+            // Only directly after a dot: elsewhere a quote begins a token of its own.
+            if character == '"' && text.ends_with('.') {
+                text.push_str(&self.quoted('"')?);
+                is_key = true;
+            } else if character.is_whitespace() || WORD_ENDS.contains(&character) {
+                break;
+            } else {
+                text.push(character);
+                self.at += 1;
+            }
+        }
+        Ok(TokenKind::Word { text, is_key })
+    }
+}
+
+// === impl QueryToken ===
+
+impl QueryToken {
+    /// Returns the error that something else was expected at this token.
+    pub(super) fn unexpected(&self, expected: &str) -> SyntaxError {
+        SyntaxError::at(
+            self.position,
+            format!("expected {expected}, found {}", self.display()),
+        )
+    }
+
+    fn display(&self) -> String {
+        match &self.kind {
+            TokenKind::Word { text, .. } => format!("`{text}`"),
+            TokenKind::Quoted(text) => format!("{text:?}"),
+            TokenKind::Symbol(symbol) => format!("`{symbol}`"),
+        }
+    }
+}

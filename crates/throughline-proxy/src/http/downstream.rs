@@ -1,0 +1,46 @@
+//! The downstream side of a request: its connection, and the route of its listener.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use throughline_intercept::http::{Direction, HttpPeer};
+
+use super::config::HttpRoute;
+use super::idle_tracker::IdleTracker;
+use super::pool::DownstreamPool;
+
+/// A downstream connection.
+pub(super) struct DownstreamConnection {
+    pub(super) route: HttpRoute,
+    pub(super) client: SocketAddr,
+    /// Address that the client connected to.
+    pub(super) local: SocketAddr,
+    pub(super) is_tls: bool,
+    pub(super) tracker: IdleTracker,
+    /// Upstream connections that serve this connection only.
+    pub(super) pool: Arc<DownstreamPool>,
+}
+
+// === impl DownstreamConnection ===
+
+impl DownstreamConnection {
+    pub(super) const fn direction(&self) -> Direction {
+        match self.route {
+            HttpRoute::Service { .. } => Direction::Inbound,
+            HttpRoute::Fixed(_) | HttpRoute::Named { .. } | HttpRoute::Original(_) => {
+                Direction::Outbound
+            }
+        }
+    }
+
+    pub(super) const fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
+    }
+
+    pub(super) const fn peer(&self) -> HttpPeer {
+        HttpPeer {
+            address: Some(self.client.ip()),
+            port: Some(self.client.port()),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Errors that the proxy responds to a request with: a status, a sentence, and the `proxy-status`
+//! field (RFC 9209), which names the proxy and the cause.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use throughline_intercept::http::ExchangeFailure;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+// Status codes of gRPC.
+const DEADLINE_EXCEEDED: &str = "4";
+const INTERNAL: &str = "13";
+const UNAVAILABLE: &str = "14";
+
+/// An error that ends a request without an upstream response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub(super) enum ProxyError {
+    #[error("ambiguous request: more than one Host or Content-Length header")]
+    AmbiguousRequest,
+    #[error("missing Host header")]
+    MissingHost,
+    #[error("invalid Host header")]
+    InvalidHost,
+    #[error("not a proxy request; send an absolute http:// URL, as clients do with http_proxy")]
+    NotProxyForm,
+    #[error("CONNECT is not allowed")]
+    ConnectNotAllowed,
+    #[error("proxy loop: the request was sent by this proxy")]
+    ProxyLoop,
+    #[error("no certificate authority is configured for https:// requests")]
+    TlsNotConfigured,
+    #[error("upstream connect failed")]
+    ConnectFailed,
+    #[error("upstream connect timed out")]
+    ConnectTimeout,
+    #[error("upstream response timed out")]
+    ResponseTimeout,
+    #[error("upstream closed the connection before its response")]
+    ConnectionTerminated,
+    #[error("invalid HTTP response from upstream")]
+    InvalidResponse,
+    #[error("request body is incomplete")]
+    IncompleteRequest,
+    #[error("request body timed out")]
+    RequestBodyTimeout,
+}
+
+// === impl ProxyError ===
+
+impl ProxyError {
+    pub(super) const ALL: [Self; 14] = [
+        Self::AmbiguousRequest,
+        Self::MissingHost,
+        Self::InvalidHost,
+        Self::NotProxyForm,
+        Self::ConnectNotAllowed,
+        Self::ProxyLoop,
+        Self::TlsNotConfigured,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::ResponseTimeout,
+        Self::ConnectionTerminated,
+        Self::InvalidResponse,
+        Self::IncompleteRequest,
+        Self::RequestBodyTimeout,
+    ];
+
+    pub(super) const fn status(self) -> StatusCode {
+        match self {
+            Self::AmbiguousRequest
+            | Self::MissingHost
+            | Self::InvalidHost
+            | Self::NotProxyForm
+            | Self::IncompleteRequest => StatusCode::BAD_REQUEST,
+            Self::ConnectNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ProxyLoop => StatusCode::LOOP_DETECTED,
+            Self::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TlsNotConfigured | Self::ConnectionTerminated | Self::InvalidResponse => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::ConnectFailed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Returns the value of the metric's `reason` label.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            // Label values are read by dashboards and keep their spelling.
+            Self::AmbiguousRequest => "ambiguous",
+            Self::MissingHost => "no_host",
+            Self::InvalidHost => "bad_host",
+            Self::NotProxyForm => "not_for_proxy",
+            Self::ConnectNotAllowed => "connect_method",
+            Self::ProxyLoop => "loop",
+            Self::TlsNotConfigured => "no_tls",
+            Self::ConnectFailed => "unreachable",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::ResponseTimeout => "answer_timeout",
+            Self::ConnectionTerminated => "reset",
+            Self::InvalidResponse => "protocol",
+            Self::IncompleteRequest => "incomplete",
+            Self::RequestBodyTimeout => "body_timeout",
+        }
+    }
+
+    /// Returns the failure that the span of the exchange shows.
+    pub(super) const fn failure(self) -> ExchangeFailure {
+        match self {
+            Self::ProxyLoop | Self::TlsNotConfigured | Self::ConnectFailed => {
+                ExchangeFailure::Connect
+            }
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestBodyTimeout => {
+                ExchangeFailure::Timeout
+            }
+            Self::ConnectionTerminated => ExchangeFailure::Reset,
+            Self::IncompleteRequest => ExchangeFailure::Cancelled,
+            Self::AmbiguousRequest
+            | Self::MissingHost
+            | Self::InvalidHost
+            | Self::NotProxyForm
+            | Self::ConnectNotAllowed
+            | Self::InvalidResponse => ExchangeFailure::Protocol,
+        }
+    }
+
+    /// Returns the value of `proxy-status`, with an error type of RFC 9209, section 2.3.
+    const fn proxy_status(self) -> &'static str {
+        match self {
+            Self::AmbiguousRequest
+            | Self::MissingHost
+            | Self::InvalidHost
+            | Self::NotProxyForm
+            | Self::IncompleteRequest
+            | Self::RequestBodyTimeout => "throughline; error=http_request_error",
+            Self::ConnectNotAllowed => "throughline; error=http_request_denied",
+            Self::ProxyLoop => "throughline; error=proxy_loop_detected",
+            Self::TlsNotConfigured => "throughline; error=proxy_configuration_error",
+            Self::ConnectFailed => "throughline; error=destination_unavailable",
+            Self::ConnectTimeout => "throughline; error=connection_timeout",
+            Self::ResponseTimeout => "throughline; error=http_response_timeout",
+            Self::ConnectionTerminated => "throughline; error=connection_terminated",
+            Self::InvalidResponse => "throughline; error=http_protocol_error",
+        }
+    }
+
+    /// Returns the response for the client.
+    pub(super) fn response<B: From<Bytes>>(self, is_grpc: bool) -> Response<B> {
+        if is_grpc {
+            return self.grpc_response();
+        }
+        let mut response = Response::new(B::from(Bytes::from(format!("{self}\n"))));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        headers.insert(PROXY_STATUS, HeaderValue::from_static(self.proxy_status()));
+        response
+    }
+
+    /// Returns a response that ends in its headers ("trailers-only"). gRPC clients read the
+    /// `grpc-status` and expect HTTP status 200 with it.
+    fn grpc_response<B: From<Bytes>>(self) -> Response<B> {
+        let mut response = Response::new(B::from(Bytes::new()));
+        // gRPC's own mapping of HTTP statuses, except that a timeout gets its own code.
+        let status = match self.status() {
+            StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => DEADLINE_EXCEEDED,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => UNAVAILABLE,
+            _ => INTERNAL,
+        };
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(PROXY_STATUS, HeaderValue::from_static(self.proxy_status()));
+        headers.insert(GRPC_STATUS, HeaderValue::from_static(status));
+        // The texts are ASCII, so the percent-encoding of grpc-message changes nothing.
+        if let Ok(message) = HeaderValue::from_str(&self.to_string()) {
+            headers.insert(GRPC_MESSAGE, message);
+        }
+        response
+    }
+}
+
+/// Whether a request is a gRPC one, by its content type: `application/grpc`, with a suffix for its
+/// message format or a parameter.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}

@@ -1,0 +1,238 @@
+//! Header fields: the carrier of contexts, and the removal of hop-by-hop fields.
+
+use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use throughline_model::context::{Carrier, CarrierMut};
+
+/// Hop-by-hop fields besides [`CONNECTION`], [`TE`], [`TRANSFER_ENCODING`] and [`UPGRADE`].
+const HOP_BY_HOP: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
+
+/// Fields that a `connection` field cannot remove: without them the upstream would see another
+/// request.
+const PROTECTED: [&str; 4] = ["host", "content-length", "authorization", "cookie"];
+
+/// Read access to contexts in header fields.
+pub(super) struct HttpHeaderCarrier<'a>(pub(super) &'a HeaderMap);
+
+/// Read and write access to contexts in header fields.
+pub(super) struct HttpHeaderCarrierMut<'a>(pub(super) &'a mut HeaderMap);
+
+// === impl HttpHeaderCarrier ===
+
+impl Carrier for HttpHeaderCarrier<'_> {
+    fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
+        self.0
+            .get_all(name)
+            .iter()
+            .next_back()
+            .map(HeaderValue::as_bytes)
+    }
+
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
+        for (name, value) in self.0 {
+            visit(name.as_str().as_bytes(), Some(value.as_bytes()));
+        }
+    }
+}
+
+// === impl HttpHeaderCarrierMut ===
+
+impl Carrier for HttpHeaderCarrierMut<'_> {
+    fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
+        self.0
+            .get_all(name)
+            .iter()
+            .next_back()
+            .map(HeaderValue::as_bytes)
+    }
+
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
+        for (name, value) in &*self.0 {
+            visit(name.as_str().as_bytes(), Some(value.as_bytes()));
+        }
+    }
+}
+
+impl CarrierMut for HttpHeaderCarrierMut<'_> {
+    fn replace(&mut self, name: &str, value: &[u8]) {
+        // A context of an application may hold bytes that are not allowed in a field (RFC 9110,
+        // section 5.5); it is left out.
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_bytes(value),
+        ) {
+            self.0.insert(name, value);
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+}
+
+/// Removes the hop-by-hop fields (RFC 9110, section 7.6.1). Returns the protocol of an upgrade that
+/// the proxy can forward; its `upgrade` field then stays.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, may_upgrade: bool) -> Option<HeaderValue> {
+    let mut named = Vec::new();
+    let mut names_upgrade = false;
+    // The field may be repeated, and each value is a list of options.
+    for value in headers.get_all(CONNECTION) {
+        for option in value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+        {
+            names_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+            named.extend(
+                HeaderName::from_bytes(option)
+                    .ok()
+                    .filter(|name| !PROTECTED.contains(&name.as_str())),
+            );
+        }
+    }
+    // An upgrade field without the connection option is ignored (RFC 9110, section 7.8).
+    let upgrade = headers
+        .get(UPGRADE)
+        .filter(|_| names_upgrade && may_upgrade)
+        .filter(|value| is_forwarded_upgrade(value))
+        .cloned();
+    let accepts_trailers = headers.get_all(TE).iter().any(has_trailers);
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    // The proxy forwards trailers, and gRPC servers demand `te: trailers`; no transfer coding is
+    // promised.
+    if accepts_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(upgrade) = &upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, upgrade.clone());
+    }
+    upgrade
+}
+
+/// Whether an upgrade is forwarded. One to another HTTP version would hide requests from the proxy,
+/// and `h2c` by upgrade is obsolete (RFC 9113, section 3.1).
+fn is_forwarded_upgrade(upgrade: &HeaderValue) -> bool {
+    let mut names = upgrade
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii);
+    !names.any(|name| {
+        // Each protocol may have a version behind a slash: `HTTP/2.0`.
+        let name = name.split(|byte| *byte == b'/').next().unwrap_or_default();
+        [&b"h2c"[..], b"h2", b"http"]
+            .iter()
+            .any(|http| name.eq_ignore_ascii_case(http))
+    })
+}
+
+fn has_trailers(te: &HeaderValue) -> bool {
+    te.as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn hop_by_hop_fields_are_removed_and_others_kept() {
+        let mut map = headers(&[
+            ("connection", "close, X-Mine"),
+            ("connection", "keep-alive"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "gzip, trailers;q=1"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("x-mine", "1"),
+            ("x-theirs", "2"),
+            ("trailer", "x-sum"),
+        ]);
+        assert_eq!(
+            strip_hop_by_hop(&mut map, true),
+            None,
+            "the connection field does not name it"
+        );
+        assert_eq!(map, headers(&[("x-theirs", "2"), ("trailer", "x-sum")]));
+    }
+
+    #[test]
+    fn te_keeps_trailers_only() {
+        let mut map = headers(&[("te", "deflate, Trailers"), ("connection", "te")]);
+        strip_hop_by_hop(&mut map, true);
+        assert_eq!(map, headers(&[("te", "trailers")]));
+    }
+
+    #[test]
+    fn connection_field_cannot_remove_protected_fields() {
+        let given = [
+            ("host", "a"),
+            ("content-length", "1"),
+            ("authorization", "x"),
+            ("cookie", "y"),
+        ];
+        let mut map = headers(&given);
+        map.insert(
+            "connection",
+            HeaderValue::from_static("host, content-length, authorization, cookie"),
+        );
+        strip_hop_by_hop(&mut map, true);
+        assert_eq!(map, headers(&given));
+    }
+
+    #[test]
+    fn upgrades_are_forwarded_unless_to_another_http_version() {
+        for (upgrade, is_forwarded) in [
+            ("websocket", true),
+            ("h2c", false),
+            ("HTTP/2.0", false),
+            ("websocket, h2c", false),
+        ] {
+            let mut map = headers(&[
+                ("connection", "Upgrade, HTTP2-Settings"),
+                ("upgrade", upgrade),
+                ("http2-settings", "AAM"),
+            ]);
+            assert_eq!(
+                strip_hop_by_hop(&mut map, true).is_some(),
+                is_forwarded,
+                "{upgrade}"
+            );
+            assert_eq!(map.contains_key("upgrade"), is_forwarded, "{upgrade}");
+            assert!(!map.contains_key("http2-settings"));
+        }
+        let mut map = headers(&[("connection", "upgrade"), ("upgrade", "websocket")]);
+        assert_eq!(
+            strip_hop_by_hop(&mut map, false),
+            None,
+            "HTTP/2 has no upgrades"
+        );
+        assert!(map.is_empty());
+    }
+
+    #[test]
+    fn contexts_are_written_as_fields_unless_invalid() {
+        let mut map = headers(&[("traceparent", "a"), ("traceparent", "b")]);
+        assert_eq!(HttpHeaderCarrier(&map).last("traceparent"), Some(&b"b"[..]));
+        HttpHeaderCarrierMut(&mut map).replace("traceparent", b"c");
+        HttpHeaderCarrierMut(&mut map).replace("bad", b"line\nbreak");
+        assert_eq!(map, headers(&[("traceparent", "c")]));
+    }
+}

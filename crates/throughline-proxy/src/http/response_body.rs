@@ -1,0 +1,162 @@
+//! Response bodies on their way downstream: counted, and watched for their end, which ends the span
+//! and frees the upstream connection.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
+use throughline_intercept::http::ExchangeFailure;
+use tokio::time::Instant;
+
+use super::idle_tracker::RequestGuard;
+use super::pool::PooledConnection;
+use super::request_body::BodyProgress;
+use super::span::ExchangeSpan;
+
+/// The body of a response on its way downstream.
+pub(super) enum ResponseBody {
+    /// A body from upstream.
+    Proxied(Box<ProxiedBody>),
+    /// A body of the proxy.
+    Own(Option<Bytes>),
+}
+
+/// A response body from upstream.
+pub(super) struct ProxiedBody {
+    body: Incoming,
+    bytes: Counter,
+    guard: Option<ResponseGuard>,
+}
+
+/// Everything that is kept until the end of a response.
+pub(super) struct ResponseGuard {
+    pub(super) span: ExchangeSpan,
+    /// The upstream connection, if it can serve another request.
+    pub(super) connection: Option<PooledConnection>,
+    /// State of the request body: while it is incomplete, the connection cannot be reused.
+    pub(super) progress: BodyProgress,
+    pub(super) request_guard: RequestGuard,
+}
+
+// === impl ResponseBody ===
+
+impl ResponseBody {
+    pub(super) fn proxied(body: Incoming, bytes: Counter, guard: ResponseGuard) -> Self {
+        let mut proxied = ProxiedBody {
+            body,
+            bytes,
+            guard: Some(guard),
+        };
+        // hyper does not poll a body that reports its end up front.
+        if proxied.body.is_end_stream() {
+            proxied.end();
+        }
+        // Boxed: hyper keeps a body in the state of each connection, and errors need little.
+        Self::Proxied(Box::new(proxied))
+    }
+}
+
+impl From<Bytes> for ResponseBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::Own(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Proxied(proxied) => proxied.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Proxied(proxied) => proxied.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => SizeHint::with_exact(
+                bytes
+                    .as_ref()
+                    .map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or_default()),
+            ),
+            Self::Proxied(proxied) => proxied.body.size_hint(),
+        }
+    }
+}
+
+// === impl ProxiedBody ===
+
+impl ProxiedBody {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => self.record_frame(frame),
+            Poll::Ready(None) => self.end(),
+            Poll::Ready(Some(Err(error))) => self.fail(error),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn record_frame(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.bytes
+                .inc_by(u64::try_from(data.len()).unwrap_or_default());
+        }
+        if let (Some(trailers), Some(guard)) = (frame.trailers_ref(), &mut self.guard) {
+            guard.span.record_trailers(trailers);
+        }
+        // hyper does not poll again after trailers, or after the end of a known length.
+        if frame.is_trailers() || self.body.is_end_stream() {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        let Some(ResponseGuard {
+            span,
+            connection,
+            progress,
+            request_guard,
+        }) = self.guard.take()
+        else {
+            return;
+        };
+        span.end();
+        // A response may end before its request is sent. The rest of that request would be read as
+        // the next one.
+        if let Some(connection) = connection.filter(|_| progress.is_complete()) {
+            connection.give_back(Instant::now());
+        }
+        drop(request_guard);
+    }
+
+    fn fail(&mut self, error: &hyper::Error) {
+        tracing::debug!(%error, "response body failed");
+        // The upstream connection is dropped with the guard, which closes it.
+        if let Some(ResponseGuard { span, .. }) = self.guard.take() {
+            span.fail(if error.is_parse() {
+                ExchangeFailure::Protocol
+            } else {
+                ExchangeFailure::Reset
+            });
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The span of one exchange, from the request head to the end of the response.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use throughline_intercept::HttpExchange;
+use throughline_intercept::http::{
+    Direction, ExchangeFailure, HttpPeer, HttpRequestHead, Settings,
+};
+use throughline_model::SpanSink;
+use tokio::sync::watch;
+
+use super::header::{HttpHeaderCarrier, HttpHeaderCarrierMut};
+use super::metrics::HttpMetrics;
+use crate::correlator::SharedCorrelator;
+use crate::telemetry::log_throttle::LogThrottle;
+use crate::transport::drain::Drain;
+
+/// Settings, sink and metrics that all exchanges share.
+pub(super) struct ExchangeContext {
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
+    pub(super) correlator: SharedCorrelator,
+    pub(super) sink: Arc<dyn SpanSink>,
+    pub(super) metrics: Arc<HttpMetrics>,
+    pub(super) drain: Drain,
+    pub(super) dropped_span_log: LogThrottle,
+}
+
+/// The span of an exchange in progress. Dropping it before its end records a cancellation.
+pub(super) struct ExchangeSpan {
+    context: Arc<ExchangeContext>,
+    exchange: HttpExchange,
+    direction: Direction,
+    status: Option<u16>,
+    started_at_ns: u64,
+}
+
+// === impl ExchangeSpan ===
+
+impl ExchangeSpan {
+    /// Starts the span of a request, and writes its context into the headers to forward.
+    pub(super) fn start(
+        context: &Arc<ExchangeContext>,
+        direction: Direction,
+        peer: HttpPeer,
+        request: &HttpRequestHead<'_>,
+        headers: &mut HeaderMap,
+    ) -> Self {
+        // The settings at the start apply to the whole exchange, whatever a reload changes.
+        let settings = Arc::clone(&context.settings.borrow());
+        // The exchange is pure: its random ids come from the seed, its times from the arguments.
+        let mut exchange = HttpExchange::new(settings, direction, peer, fastrand::u64(..));
+        let correlator = &context.correlator;
+        let now = correlator.timestamp();
+        exchange.handle_request(now, request, &mut HttpHeaderCarrierMut(headers), correlator);
+        context
+            .metrics
+            .contexts_rejected
+            .inc_by(u64::from(exchange.rejected()));
+        Self {
+            context: Arc::clone(context),
+            exchange,
+            direction,
+            status: None,
+            started_at_ns: now,
+        }
+    }
+
+    /// Records the head of the response.
+    pub(super) fn record_response(&mut self, status: u16, headers: &HeaderMap) {
+        self.status = Some(status);
+        let correlator = &self.context.correlator;
+        let now = correlator.timestamp();
+        self.exchange
+            .handle_response(now, status, &HttpHeaderCarrier(headers), correlator);
+        // The span of an upgrade or CONNECT ends when the tunnel begins.
+        if self.exchange.is_over() {
+            self.export(now, None);
+        }
+    }
+
+    pub(super) fn record_trailers(&mut self, trailers: &HeaderMap) {
+        self.exchange.handle_trailers(&HttpHeaderCarrier(trailers));
+    }
+
+    /// Ends the span: the response has been sent completely.
+    pub(super) fn end(mut self) {
+        self.finish(None);
+    }
+
+    /// Ends the span with a failure.
+    pub(super) fn fail(mut self, failure: ExchangeFailure) {
+        self.finish(Some(failure));
+    }
+
+    fn finish(&mut self, failure: Option<ExchangeFailure>) {
+        // The span of a tunnel has ended before its guard is dropped.
+        if self.exchange.is_over() {
+            return;
+        }
+        let correlator = &self.context.correlator;
+        let now = correlator.timestamp();
+        match failure {
+            None => self.exchange.handle_end(now, correlator),
+            Some(failure) => self.exchange.handle_failure(now, failure, correlator),
+        }
+        self.export(now, failure);
+    }
+
+    fn export(&mut self, now: u64, failure: Option<ExchangeFailure>) {
+        let metrics = &self.context.metrics;
+        metrics.request_finished(
+            self.direction,
+            self.status,
+            Duration::from_nanos(now.saturating_sub(self.started_at_ns)),
+            failure,
+        );
+        // An unsampled exchange has no span.
+        let Some(span) = self.exchange.poll_span() else {
+            return;
+        };
+        metrics.spans.inc();
+        if self.context.sink.try_send(span).is_err() {
+            metrics.spans_dropped.inc();
+            if let Some(suppressed) = self.context.dropped_span_log.permit() {
+                tracing::warn!(
+                    suppressed,
+                    "spans dropped: the export queue is full; check that the collector is reachable"
+                );
+            }
+        }
+    }
+}
+
+impl Drop for ExchangeSpan {
+    fn drop(&mut self) {
+        let failure = if self.context.drain.is_aborted() {
+            ExchangeFailure::Shutdown
+        } else {
+            ExchangeFailure::Cancelled
+        };
+        self.finish(Some(failure));
+    }
+}

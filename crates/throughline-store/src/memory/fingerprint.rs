@@ -1,0 +1,167 @@
+//! Fingerprints: the attributes and fields of a trace's spans as hashes.
+//!
+//! A trace without the hash of a searched value cannot match. The reverse does not hold: two texts
+//! may share a hash, and a replaced span leaves its hashes behind. A fingerprint can therefore only
+//! exclude a trace.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+
+use throughline_model::{KeyValue, Span, Value};
+
+use crate::filter::status_name;
+
+/// Keys of fields; no attribute has a name with a leading NUL.
+pub(super) const NAME: &str = "\0name";
+pub(super) const SERVICE: &str = "\0service";
+pub(super) const KIND: &str = "\0kind";
+pub(super) const STATUS: &str = "\0status";
+pub(super) const TOPIC: &str = "\0topic";
+
+/// Maximum number of hashes of one trace: 16 KiB.
+const MAX_HASHES: usize = 4096;
+
+/// The hashes of one trace, sorted.
+#[derive(Debug, Default)]
+pub(super) struct TraceFingerprint {
+    hashes: Vec<u32>,
+    /// Address of the resource whose hashes were added last. A span of the trace holds it, so the
+    /// address is unique.
+    last_resource: usize,
+    /// True after there were too many hashes: every value may be present.
+    is_full: bool,
+}
+
+impl TraceFingerprint {
+    pub(super) const EMPTY: Self = Self {
+        hashes: Vec::new(),
+        last_resource: 0,
+        is_full: false,
+    };
+
+    /// Returns the memory of the hashes.
+    pub(super) const fn bytes(&self) -> usize {
+        self.hashes.capacity() * size_of::<u32>()
+    }
+
+    /// Returns whether a span may have this hash.
+    pub(super) fn may_contain(&self, hash: u32) -> bool {
+        self.is_full || self.hashes.binary_search(&hash).is_ok()
+    }
+
+    /// Adds a span, with the hashes of its resource and scope.
+    pub(super) fn add(
+        &mut self,
+        span: &Span,
+        topic: Option<&str>,
+        resource: &[u32],
+        scope: &[u32],
+    ) {
+        if self.is_full {
+            return;
+        }
+        // Spans of one export follow each other and share a resource: skip what was just added.
+        let address = std::sync::Arc::as_ptr(&span.resource).addr();
+        if self.last_resource != address {
+            self.last_resource = address;
+            resource.iter().for_each(|hash| self.insert(*hash));
+            self.insert(hash_of_pair(SERVICE, span.service()));
+        }
+        scope.iter().for_each(|hash| self.insert(*hash));
+        self.insert(hash_of_pair(NAME, &span.name));
+        self.insert(hash_of_pair(
+            KIND,
+            span.kind.name().unwrap_or("unspecified"),
+        ));
+        self.insert(hash_of_pair(STATUS, status_name(span)));
+        if let Some(topic) = topic {
+            self.insert(hash_of_pair(TOPIC, topic));
+        }
+        visit_hashes(&span.attributes, &mut |hash| self.insert(hash));
+        for event in &span.events {
+            visit_hashes(&event.attributes, &mut |hash| self.insert(hash));
+        }
+        for link in &span.links {
+            visit_hashes(&link.attributes, &mut |hash| self.insert(hash));
+        }
+    }
+
+    /// Forgets the last resource: a span was replaced, and another resource may take its address.
+    pub(super) const fn forget_resource(&mut self) {
+        self.last_resource = 0;
+    }
+
+    fn insert(&mut self, hash: u32) {
+        if let Err(at) = self.hashes.binary_search(&hash) {
+            if self.hashes.len() >= MAX_HASHES {
+                // The memory goes back: a trace this varied is examined span by span anyway.
+                self.hashes = Vec::new();
+                self.is_full = true;
+            } else if !self.is_full {
+                // Sorted insertion moves 16 KiB at most, and keeps lookups logarithmic.
+                self.hashes.insert(at, hash);
+            }
+        }
+    }
+}
+
+/// Returns the hashes of an attribute list.
+pub(super) fn hashes_of(attributes: &[KeyValue]) -> Box<[u32]> {
+    let mut hashes = Vec::new();
+    visit_hashes(attributes, &mut |hash| hashes.push(hash));
+    hashes.into()
+}
+
+/// Passes the hash of each attribute name, and of each name with its value, to `visit`.
+fn visit_hashes(attributes: &[KeyValue], visit: &mut dyn FnMut(u32)) {
+    let mut buffer = String::new();
+    for pair in attributes {
+        visit(hash_of_key(&pair.key));
+        visit_texts(&pair.value, &mut buffer, &mut |text| {
+            visit(hash_of_pair(&pair.key, text));
+        });
+    }
+}
+
+/// Passes the text of a value to `visit`, or those of the elements of an array.
+pub(super) fn visit_texts(value: &Value, buffer: &mut String, visit: &mut dyn FnMut(&str)) {
+    use std::fmt::Write as _;
+    buffer.clear();
+    let written = match value {
+        Value::String(text) => return visit(text),
+        Value::Empty => return visit(""),
+        Value::Bool(boolean) => return visit(if *boolean { "true" } else { "false" }),
+        Value::Array(values) => {
+            return values
+                .iter()
+                .for_each(|value| visit_texts(value, buffer, visit));
+        }
+        // No predicate compares these by value.
+        Value::Bytes(_) | Value::Map(_) => return,
+        Value::Int(number) => write!(buffer, "{number}"),
+        Value::Double(number) => write!(buffer, "{number}"),
+    };
+    if written.is_ok() {
+        visit(buffer);
+    }
+}
+
+/// Returns the hash of an attribute name.
+pub(super) fn hash_of_key(key: &str) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    truncate(hasher.finish())
+}
+
+/// Returns the hash of an attribute name with a value as text.
+pub(super) fn hash_of_pair(key: &str, text: &str) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    text.hash(&mut hasher);
+    truncate(hasher.finish())
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+const fn truncate(hash: u64) -> u32 {
+    hash as u32
+}

@@ -1,0 +1,289 @@
+//! Necessary conditions of an expression that can be checked without looking at the spans.
+
+use throughline_model::{SpanId, TraceId};
+
+use super::attribute_index::AttributeIndex;
+use super::fingerprint::{KIND, NAME, SERVICE, STATUS, TOPIC, hash_of_key, hash_of_pair};
+use super::service_index::ServiceIndex;
+use super::trace_entry::TraceEntry;
+use crate::filter::JAEGER_TAGS;
+use crate::{
+    AttributeScope, ComparisonOperator, FieldValue, SpanField, SpanFilter, TraceExpression,
+    ValuePredicate,
+};
+
+/// A condition that no trace satisfies.
+const NEVER: Prefilter = Prefilter::Any(Vec::new());
+
+/// A condition that every matching trace satisfies. A trace that satisfies it may still not match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Prefilter {
+    /// Nothing is known; every trace passes.
+    Unknown,
+    /// The fingerprint contains this hash.
+    Hash(u32),
+    /// The trace has this id.
+    Trace(TraceId),
+    /// The trace contains a span with this id.
+    Span(SpanId),
+    /// A span started at this time or later, in nanoseconds since the Unix epoch.
+    StartedSince(u64),
+    /// A span started at this time or earlier.
+    StartedUntil(u64),
+    /// All parts hold.
+    All(Vec<Self>),
+    /// At least one part holds; an empty list is never true.
+    Any(Vec<Self>),
+}
+
+/// The indexes over everything stored, which bound the values that a predicate can match.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IndexStatistics<'a> {
+    pub(super) attributes: &'a AttributeIndex,
+    pub(super) services: &'a ServiceIndex,
+}
+
+impl Prefilter {
+    /// Returns whether a trace can match.
+    pub(super) fn accepts(&self, id: TraceId, entry: &TraceEntry) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Hash(hash) => entry.fingerprint.may_contain(*hash),
+            // A search for an id must not depend on the fingerprint, which has no ids.
+            Self::Trace(own) => *own == id,
+            Self::Span(span) => entry.spans.contains_key(span),
+            Self::StartedSince(time) => entry.last_start >= *time,
+            Self::StartedUntil(time) => entry.first_start <= *time,
+            Self::All(parts) => parts.iter().all(|part| part.accepts(id, entry)),
+            Self::Any(parts) => parts.iter().any(|part| part.accepts(id, entry)),
+        }
+    }
+
+    /// Returns whether no stored trace can match.
+    pub(super) fn is_unsatisfiable(&self) -> bool {
+        match self {
+            Self::Any(parts) => parts.iter().all(Self::is_unsatisfiable),
+            Self::All(parts) => parts.iter().any(Self::is_unsatisfiable),
+            Self::Unknown
+            | Self::Hash(_)
+            | Self::Trace(_)
+            | Self::Span(_)
+            | Self::StartedSince(_)
+            | Self::StartedUntil(_) => false,
+        }
+    }
+
+    /// Derives the prefilter of an expression.
+    pub(super) fn of_expression(
+        expression: &TraceExpression,
+        statistics: IndexStatistics<'_>,
+    ) -> Self {
+        let each = |parts: &[TraceExpression]| {
+            parts
+                .iter()
+                .map(|part| Self::of_expression(part, statistics))
+                .collect()
+        };
+        match expression {
+            TraceExpression::Spans(filter) => Self::of_filter(filter, statistics),
+            TraceExpression::All(parts) => Self::All(each(parts)),
+            TraceExpression::Any(parts) => Self::Any(each(parts)),
+            TraceExpression::Count(inner, _, _) => Self::of_expression(inner, statistics),
+        }
+    }
+
+    fn of_filter(filter: &SpanFilter, statistics: IndexStatistics<'_>) -> Self {
+        let each = |parts: &[SpanFilter]| {
+            parts
+                .iter()
+                .map(|part| Self::of_filter(part, statistics))
+                .collect()
+        };
+        match filter {
+            SpanFilter::All(parts) if names_unknown_operation(parts, statistics.services) => NEVER,
+            SpanFilter::All(parts) => Self::All(each(parts)),
+            SpanFilter::Any(parts) => Self::Any(each(parts)),
+            // The complement of a necessary condition is not necessary for the complement.
+            SpanFilter::Not(_) => Self::Unknown,
+            SpanFilter::Is(field, predicate) => Self::of_field(field, predicate, statistics),
+        }
+    }
+
+    fn of_field(
+        field: &SpanField,
+        predicate: &ValuePredicate,
+        statistics: IndexStatistics<'_>,
+    ) -> Self {
+        let services = statistics.services;
+        match field {
+            SpanField::Attribute(scope, key) => {
+                Self::of_attribute(*scope, key, predicate, statistics.attributes)
+            }
+            SpanField::Name => Self::of_texts(NAME, predicate, || Some(services.names().collect())),
+            SpanField::Service => {
+                Self::of_texts(SERVICE, predicate, || Some(services.services().collect()))
+            }
+            // Kinds and statuses are few: a list of the stored ones would exclude nothing.
+            SpanField::Kind => Self::of_texts(KIND, predicate, || None),
+            SpanField::Status => Self::of_texts(STATUS, predicate, || None),
+            SpanField::Topic => Self::of_topic(predicate, statistics.attributes),
+            SpanField::TraceId => {
+                parse_equal(predicate, TraceId::from_hex).map_or(Self::Unknown, Self::Trace)
+            }
+            SpanField::Id => {
+                parse_equal(predicate, SpanId::from_hex).map_or(Self::Unknown, Self::Span)
+            }
+            SpanField::StartTime => Self::of_start(predicate),
+            SpanField::Duration
+            | SpanField::StatusMessage
+            | SpanField::ParentId
+            | SpanField::TraceDuration
+            | SpanField::RootName
+            | SpanField::RootService
+            | SpanField::EventName
+            | SpanField::EventTime
+            | SpanField::LinkTraceId
+            | SpanField::LinkSpanId
+            | SpanField::ScopeName
+            | SpanField::ScopeVersion
+            | SpanField::Partition
+            | SpanField::Offset
+            | SpanField::Group
+            | SpanField::Lag
+            | SpanField::QueueTime => Self::Unknown,
+        }
+    }
+
+    /// The bounds of the trace decide whether one of its spans can have started in a range.
+    fn of_start(predicate: &ValuePredicate) -> Self {
+        match predicate {
+            ValuePredicate::Time(ComparisonOperator::AtLeast, time) => Self::StartedSince(*time),
+            ValuePredicate::Time(ComparisonOperator::AtMost, time) => Self::StartedUntil(*time),
+            ValuePredicate::Time(..)
+            | ValuePredicate::Present
+            | ValuePredicate::Absent
+            | ValuePredicate::Equal(_)
+            | ValuePredicate::Unequal(_)
+            | ValuePredicate::Match(_)
+            | ValuePredicate::Mismatch(_)
+            | ValuePredicate::Number(..)
+            | ValuePredicate::Text(..) => Self::Unknown,
+        }
+    }
+
+    fn of_topic(predicate: &ValuePredicate, attributes: &AttributeIndex) -> Self {
+        match predicate {
+            ValuePredicate::Equal(_) => Self::of_texts(TOPIC, predicate, || None),
+            ValuePredicate::Match(_) | ValuePredicate::Text(..) => {
+                any_of(TOPIC, attributes.accepted_topics(predicate))
+            }
+            ValuePredicate::Present
+            | ValuePredicate::Absent
+            | ValuePredicate::Unequal(_)
+            | ValuePredicate::Mismatch(_)
+            | ValuePredicate::Number(..)
+            | ValuePredicate::Time(..) => Self::Unknown,
+        }
+    }
+
+    fn of_attribute(
+        scope: AttributeScope,
+        key: &str,
+        predicate: &ValuePredicate,
+        attributes: &AttributeIndex,
+    ) -> Self {
+        let is_tag = matches!(scope, AttributeScope::JaegerTag | AttributeScope::AnyTag);
+        if is_tag && JAEGER_TAGS.contains(&key) {
+            // These tags are derived from fields: the fingerprint has the hash of the field, if
+            // any, and not that of the tag.
+            return match (key, predicate) {
+                ("error", ValuePredicate::Equal(_)) => {
+                    let any = AttributeScope::Any;
+                    let attribute = Self::of_attribute(any, key, predicate, attributes);
+                    Self::Any(vec![attribute, Self::Hash(hash_of_pair(STATUS, "error"))])
+                }
+                _ => Self::Unknown,
+            };
+        }
+        match predicate {
+            ValuePredicate::Absent => Self::Unknown,
+            ValuePredicate::Present | ValuePredicate::Unequal(_) | ValuePredicate::Mismatch(_) => {
+                Self::Hash(hash_of_key(key))
+            }
+            ValuePredicate::Equal(literal) => {
+                any_of(key, literal.text_forms().iter().map(String::as_str))
+            }
+            // The index lists the values that exist: test each once, instead of each span. When
+            // the list is partial, all that is known is that the attribute must be there.
+            ValuePredicate::Match(_)
+            | ValuePredicate::Number(..)
+            | ValuePredicate::Time(..)
+            | ValuePredicate::Text(..) => attributes
+                .accepted_values(key, predicate)
+                .map_or_else(|| Self::Hash(hash_of_key(key)), |texts| any_of(key, texts)),
+        }
+    }
+
+    /// Derives the prefilter of a text field; `texts` lists its stored values when they are known.
+    fn of_texts<'a>(
+        field: &str,
+        predicate: &ValuePredicate,
+        texts: impl FnOnce() -> Option<Vec<&'a str>>,
+    ) -> Self {
+        match predicate {
+            ValuePredicate::Equal(literal) => {
+                any_of(field, literal.text_forms().iter().map(String::as_str))
+            }
+            ValuePredicate::Match(_)
+            | ValuePredicate::Mismatch(_)
+            | ValuePredicate::Unequal(_)
+            | ValuePredicate::Text(..) => {
+                let accepts = |text: &&str| predicate.accepts(FieldValue::Text(text));
+                texts().map_or(Self::Unknown, |texts| {
+                    any_of(field, texts.into_iter().filter(accepts))
+                })
+            }
+            ValuePredicate::Present
+            | ValuePredicate::Absent
+            | ValuePredicate::Number(..)
+            | ValuePredicate::Time(..) => Self::Unknown,
+        }
+    }
+}
+
+/// Returns whether the parts ask for a service, an operation, or a pair of them that no stored
+/// span has.
+fn names_unknown_operation(parts: &[SpanFilter], services: &ServiceIndex) -> bool {
+    let equal_text = |wanted: &SpanField| {
+        parts.iter().find_map(|part| match part {
+            SpanFilter::Is(field, ValuePredicate::Equal(literal)) if field == wanted => {
+                Some(literal.text())
+            }
+            SpanFilter::Is(..) | SpanFilter::All(_) | SpanFilter::Any(_) | SpanFilter::Not(_) => {
+                None
+            }
+        })
+    };
+    let service = equal_text(&SpanField::Service);
+    let operation = equal_text(&SpanField::Name);
+    // Both conditions hold on one span, so the pair itself must exist.
+    (service.is_some() || operation.is_some()) && !services.contains(service, operation)
+}
+
+/// Returns the condition that the fingerprint contains one of these values.
+fn any_of<'a>(key: &str, texts: impl Iterator<Item = &'a str>) -> Prefilter {
+    Prefilter::Any(
+        texts
+            .map(|text| Prefilter::Hash(hash_of_pair(key, text)))
+            .collect(),
+    )
+}
+
+/// Parses the literal of an equality. An id has one spelling only: the one it is compared with.
+fn parse_equal<T>(predicate: &ValuePredicate, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    if let ValuePredicate::Equal(literal) = predicate {
+        parse(literal.text())
+    } else {
+        None
+    }
+}
