@@ -20,13 +20,8 @@ use rdkafka::producer::{
 };
 use rdkafka::{Offset, TopicPartitionList};
 use throughline::Telemetry;
-<<<<<<< HEAD
-use throughline::kafka::{AckContext, Consumer, Naming, Producer, Relation, Settings};
-use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
-=======
 use throughline::kafka::{AckContext, Consumer, Naming, Producer, SenderRelation, Settings};
-use throughline_testkit::kafka::{Apache, Topic};
->>>>>>> main
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
 
 /// A topic of the broker, and the spans of its clients.
 struct TopicCase {

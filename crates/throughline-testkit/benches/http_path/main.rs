@@ -1,11 +1,13 @@
-//! What tracing every request costs: HTTP/1.1 through `throughline sidecar` and through Envoy with its OpenTelemetry tracer, beside no
-//! proxy at all.
+//! Measures the cost of tracing every HTTP/1.1 request: through `throughline sidecar`, through
+//! Envoy with its OpenTelemetry tracer, and without a proxy.
 //!
-//! A service that answers with 1 KiB, wrk or a client of our own before it, everything on this machine. Both proxies make a span for
-//! each request and send them by OTLP over HTTP to the same collector, which counts them; both have as many worker
-//! threads. All run the whole time; in each round every target has its turn, in an order that shifts. A figure is the median of the
-//! rounds, a ratio is taken within a round. CPU time is that of the proxy's process alone, with what it does afterwards.
-//! Prints one line of JSON per case and target. Run by `cargo xtask bench http`, which fetches the other.
+//! A service responds with 1 KiB; wrk or a client of our own sends requests; everything runs on
+//! this machine. Both proxies record a span per request and export to the same collector by OTLP
+//! over HTTP, which counts them; both have the same number of worker threads. All run the whole
+//! time; in each round every target has its turn, in rotating order. A figure is the median over
+//! the rounds, a ratio is taken within a round. CPU time is that of the proxy's process, including
+//! its work after the load. Prints one line of JSON per case and target. Run by `cargo xtask bench
+//! http`, which fetches Envoy.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -31,49 +33,49 @@ use crate::target::HttpTarget;
 
 #[derive(Debug, Parser)]
 struct Options {
-    /// The envoy binary
+    /// Path of the envoy binary; Envoy is left out without it
     #[arg(long)]
     envoy: Option<PathBuf>,
-    /// The throughline binary
+    /// Path of the throughline binary
     #[arg(long)]
     throughline: PathBuf,
-    /// Rounds that count
+    /// Measured rounds
     #[arg(long, default_value_t = 7)]
     rounds: u32,
-    /// Rounds before them
+    /// Warm-up rounds before the measured ones
     #[arg(long, default_value_t = 1)]
     warmups: u32,
-    /// Seconds of one measurement
+    /// Duration of one measurement in seconds
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Requests a second where they come at a pace
+    /// Request rate of the paced case, per second
     #[arg(long, default_value_t = 2000)]
     rate: u32,
-    /// Connections at once
+    /// Concurrent connections
     #[arg(long, default_value_t = 32)]
     connections: u32,
-    /// Worker threads of each proxy; as many as there are cores without it
+    /// Worker threads of each proxy; the number of cores by default
     #[arg(long)]
     workers: Option<usize>,
-    /// Only cases whose names contain this
+    /// Runs only cases whose names contain this
     #[arg(long, default_value = "")]
     only: String,
-    /// What cargo tells every benchmark
+    /// Ignored; cargo passes it to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// How requests come.
+/// Arrival pattern of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LoadPattern {
-    /// The next as soon as the last is answered.
+    /// Closed loop: the next request follows the last response.
     Saturated,
-    /// So many a second, whatever the answers.
+    /// Open loop: this many requests per second, independent of the responses.
     Paced(u32),
 }
 
-/// What is still to be done when a measurement is over, such as sending spans, belongs to it and must not disturb the next. Both
-/// proxies send what waits after half a second.
+/// Pause after a measurement. Work that follows the load, such as exporting spans, belongs to it
+/// and must not disturb the next. Both proxies export after half a second.
 const SETTLE: Duration = Duration::from_millis(1200);
 
 fn main() -> Result<()> {
@@ -109,7 +111,7 @@ fn main() -> Result<()> {
             }
             eprintln!("round {round}: {}", case.name());
             for turn in 0..targets.len() {
-                // Everybody is first once.
+                // Rotates the order, so that no target always has the coldest or warmest turn.
                 let shifted = (turn + usize::try_from(round)?) % targets.len();
                 let Some(target) = targets.get(shifted) else {
                     continue;
@@ -136,9 +138,9 @@ fn measure(
     sink: &CountingCollector,
 ) -> Result<HttpSample> {
     let load = HttpLoad {
-        to: target.address(),
+        address: target.address(),
         connections: options.connections,
-        lasts: Duration::from_secs(options.seconds),
+        duration: Duration::from_secs(options.seconds),
     };
     let (before, spans) = (target.cpu_seconds()?, sink.spans());
     let outcome = match case {
@@ -147,7 +149,7 @@ fn measure(
     };
     #[expect(
         clippy::disallowed_methods,
-        reason = "there is no condition to wait for: idle is when nothing happens"
+        reason = "idleness has no condition to poll"
     )]
     std::thread::sleep(SETTLE);
     let cpu_seconds = target

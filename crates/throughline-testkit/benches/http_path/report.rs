@@ -1,11 +1,12 @@
-//! From samples to figures: ratios within a round, medians over the rounds, one line of JSON for each case and target.
+//! Turns samples into figures: ratios within a round, medians over the rounds, one line of JSON for
+//! each case and target.
 
 use serde_json::{Map, Value, json};
 
 use crate::load::LoadOutcome;
 use crate::target::HttpTarget;
 
-/// What one measurement gave.
+/// Result of one measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HttpSample {
     pub(crate) outcome: LoadOutcome,
@@ -13,10 +14,10 @@ pub(crate) struct HttpSample {
     pub(crate) spans: u64,
 }
 
-/// All samples of the rounds that count.
+/// Samples of all measured rounds.
 #[derive(Debug, Default)]
 pub(crate) struct HttpFigures {
-    /// Case, place of the target, and samples by round.
+    /// Case, index of the target, and samples by round.
     rows: Vec<(String, usize, Vec<HttpSample>)>,
 }
 
@@ -52,7 +53,7 @@ impl HttpFigures {
         }
     }
 
-    /// One line for each case and target.
+    /// Returns one line for each case and target.
     pub(crate) fn lines(&self, targets: &[HttpTarget]) -> Vec<String> {
         let mut rows: Vec<_> = self.rows.iter().collect();
         rows.sort_by_key(|(case, target, _)| {
@@ -85,7 +86,7 @@ impl HttpFigures {
     }
 }
 
-/// Those that there are, with their names. `beside` are Envoy's of the same rounds.
+/// Returns the available figures with their names. `beside` are Envoy's samples of the same rounds.
 fn figures(samples: &[HttpSample], beside: &[HttpSample]) -> Vec<(&'static str, f64)> {
     let each =
         |figure: &dyn Fn(&HttpSample) -> Option<f64>| median(samples.iter().filter_map(figure));

@@ -1,4 +1,4 @@
-//! What is measured: the service directly, and behind each proxy.
+//! The measured targets: the service directly, and behind each proxy.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,11 +14,11 @@ use crate::sink::CountingCollector;
 pub(crate) struct HttpTarget {
     name: &'static str,
     address: SocketAddr,
-    /// The proxy; nothing stands between without one.
+    /// The proxy process; none for the direct target.
     process: Option<ChildProcess>,
 }
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 // === impl HttpTarget ===
 
@@ -31,7 +31,8 @@ impl HttpTarget {
         }
     }
 
-    /// Its HTTP connection manager with the OpenTelemetry tracer, which samples everything unless told otherwise.
+    /// Starts Envoy's HTTP connection manager with the OpenTelemetry tracer, which samples all
+    /// requests by default.
     pub(crate) fn envoy(
         envoy: &Path,
         service: SocketAddr,
@@ -39,7 +40,7 @@ impl HttpTarget {
         workers: usize,
         home: &Path,
     ) -> Result<Self> {
-        let address = free()?;
+        let address = free_address()?;
         let config = include_str!("envoy.yaml")
             .replace("{port}", &address.port().to_string())
             .replace("{service_port}", &service.port().to_string())
@@ -57,7 +58,7 @@ impl HttpTarget {
             ])
             .arg(path.as_os_str())
             .spawn()?;
-        Self::behind("envoy", address, process)
+        Self::when_ready("envoy", address, process)
     }
 
     pub(crate) fn throughline(
@@ -66,7 +67,7 @@ impl HttpTarget {
         sink: &CountingCollector,
         workers: usize,
     ) -> Result<Self> {
-        let address = free()?;
+        let address = free_address()?;
         let process = ProcessSpec::new("throughline", binary)
             .clear_env("OTEL_")
             .clear_env("THROUGHLINE_")
@@ -86,20 +87,20 @@ impl HttpTarget {
                 format!("http://{}", sink.address()),
             ])
             .spawn()?;
-        Self::behind("throughline", address, process)
+        Self::when_ready("throughline", address, process)
     }
 
-    /// A proxy at `address`, once it takes connections.
-    fn behind(name: &'static str, address: SocketAddr, process: ChildProcess) -> Result<Self> {
-        let up = wait::until(START_LIMIT, || {
+    /// Waits until the proxy at `address` accepts connections.
+    fn when_ready(name: &'static str, address: SocketAddr, process: ChildProcess) -> Result<Self> {
+        let up = wait::until(START_TIMEOUT, || {
             if let Some(crash) = process.crashed() {
                 return Some(Err(anyhow!("{crash}")));
             }
             TcpStream::connect(address).ok().map(Ok)
         });
-        drop(
-            up.with_context(|| format!("{name} did not come up:\n{}", process.log().join("\n")))??,
-        );
+        drop(up.with_context(|| {
+            format!("{name} did not become ready:\n{}", process.log().join("\n"))
+        })??);
         Ok(Self {
             name,
             address,
@@ -115,7 +116,7 @@ impl HttpTarget {
         self.address
     }
 
-    /// CPU seconds that the proxy has taken so far, of user and system.
+    /// Returns the CPU seconds of the proxy so far, user and system.
     pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>> {
         self.process
             .as_ref()
@@ -123,7 +124,7 @@ impl HttpTarget {
             .transpose()
     }
 
-    /// The most memory that it has had, in MB.
+    /// Returns the peak memory of the proxy, in MB.
     pub(crate) fn peak_megabytes(&self) -> Option<u64> {
         let status =
             fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
@@ -134,6 +135,6 @@ impl HttpTarget {
     }
 }
 
-fn free() -> Result<SocketAddr> {
+fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -1,10 +1,13 @@
-//! What a proxy before Kafka costs: throughput, latency and CPU time through ours and others, beside no proxy at all.
+//! Measures the cost of a proxy in front of Kafka: throughput, latency and CPU time through ours
+//! and others, and without a proxy.
 //!
-//! One Apache Kafka with one broker, one client, one connection, everything on this machine. All proxies run the whole time;
-//! in each round every target has its turn, in an order that shifts. A ratio is taken within a round, a figure is the median of the
-//! rounds; the best of them stands beside it where other programs on the machine can only make it worse. The client replays
-//! prepared frames ([`load`]): it costs little, so that on few cores the proxy is what is measured.
-//! Prints one line of JSON per case and target. Run by `cargo xtask bench kafka`, which fetches the others.
+//! One Apache Kafka broker, one client, one connection, everything on this machine. All proxies run
+//! the whole time; in each round every target has its turn, in rotating order. A ratio is taken
+//! within a round, a figure is the median over the rounds; some figures also have their best value,
+//! because other programs on the machine can only make it worse. The client replays prepared frames
+//! ([`load`]): it costs little, so that on few cores the proxy dominates the measurement. Prints
+//! one line of JSON per case and target. Run by `cargo xtask bench kafka`, which fetches the other
+//! proxies.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -35,31 +38,31 @@ use crate::wire::{BrokerConnection, ProduceFrame};
 struct Options {
     #[command(flatten)]
     programs: ProxyPrograms,
-    /// Rounds that count
+    /// Measured rounds
     #[arg(long, default_value_t = 7)]
     rounds: u32,
-    /// Rounds before them, for JVMs to compile what is hot
+    /// Warm-up rounds, in which JVMs compile hot code
     #[arg(long, default_value_t = 2)]
     warmups: u32,
-    /// Megabytes of values that one measurement moves
+    /// Megabytes of record values per measurement
     #[arg(long, default_value_t = 400)]
     megabytes: u64,
-    /// Requests of one measurement of latency
+    /// Requests per latency measurement
     #[arg(long, default_value_t = 2000)]
     requests: u32,
-    /// Only cases whose names contain this
+    /// Runs only cases whose names contain this
     #[arg(long, default_value = "")]
     only: String,
-    /// What cargo tells every benchmark
+    /// Ignored; cargo passes it to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What is done with a target.
+/// A workload with its batch format.
 #[derive(Debug, Clone, Copy)]
 struct BenchCase {
     name: &'static str,
-    work: WorkloadKind,
+    workload: WorkloadKind,
     codec: BatchCodec,
 }
 
@@ -67,50 +70,51 @@ struct BenchCase {
 enum WorkloadKind {
     Produce,
     Consume,
-    /// Whole batches at this pace: nobody lacks CPU time.
+    /// Full batches at this interval, below the CPU limit.
     Steady(Duration),
-    /// One record a request, at this pace.
+    /// One record per request, at this interval.
     Paced(Duration),
 }
 
 const CASES: [BenchCase; 6] = [
     BenchCase {
         name: "produce, none",
-        work: WorkloadKind::Produce,
+        workload: WorkloadKind::Produce,
         codec: BatchCodec::None,
     },
     BenchCase {
         name: "produce, lz4",
-        work: WorkloadKind::Produce,
+        workload: WorkloadKind::Produce,
         codec: BatchCodec::Lz4,
     },
     BenchCase {
         name: "consume, none",
-        work: WorkloadKind::Consume,
+        workload: WorkloadKind::Consume,
         codec: BatchCodec::None,
     },
     BenchCase {
         name: "consume, lz4",
-        work: WorkloadKind::Consume,
+        workload: WorkloadKind::Consume,
         codec: BatchCodec::Lz4,
     },
     BenchCase {
         name: "produce 100 MB/s, none",
-        work: WorkloadKind::Steady(Duration::from_micros(1024)),
+        workload: WorkloadKind::Steady(Duration::from_micros(1024)),
         codec: BatchCodec::None,
     },
     BenchCase {
         name: "acknowledge, 500 requests/s",
-        work: WorkloadKind::Paced(Duration::from_millis(2)),
+        workload: WorkloadKind::Paced(Duration::from_millis(2)),
         codec: BatchCodec::None,
     },
 ];
 
-/// Records of a batch: 100 KiB, between what Java and what librdkafka send under load.
-const RECORDS: u32 = 100;
-const VALUE: usize = 1024;
+/// Records per batch: 100 KiB, between the batches of Java and of librdkafka under load.
+const BATCH_RECORDS: u32 = 100;
+const VALUE_BYTES: usize = 1024;
 
-/// What is still to be done when a measurement is over, such as sending spans, belongs to it and must not disturb the next.
+/// Pause after a measurement. Work that follows the load, such as exporting spans, belongs to it
+/// and must not disturb the next.
 const SETTLE: Duration = Duration::from_millis(800);
 
 fn main() -> Result<()> {
@@ -138,7 +142,7 @@ fn main() -> Result<()> {
         for case in &cases {
             eprintln!("round {round}: {}", case.name);
             for turn in 0..targets.len() {
-                // Everybody is first once.
+                // Rotates the order, so that no target always has the coldest or warmest turn.
                 let shifted = (turn + usize::try_from(round)?) % targets.len();
                 let Some(target) = targets.get(shifted) else {
                     continue;
@@ -158,7 +162,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// As a broker is run for longer: with the second compiler, and with logs that do not fill the disk.
+/// Starts a broker as for a longer life: with the C2 compiler, and with retention that bounds the
+/// disk usage.
 fn start_kafka() -> Result<(ApacheBroker, TempDir)> {
     let retention = [
         ("retention.bytes", "268435456"),
@@ -171,7 +176,7 @@ fn start_kafka() -> Result<(ApacheBroker, TempDir)> {
                 topic.config(key, value)
             })
     };
-    // In memory where there is a place for it: the disk is not what is measured.
+    // The logs are in memory if possible: the disk is not part of the measurement.
     let memory = Path::new("/dev/shm");
     let logs = if memory.is_dir() {
         memory
@@ -189,19 +194,19 @@ fn start_kafka() -> Result<(ApacheBroker, TempDir)> {
         .property("log.segment.delete.delay.ms", "1000");
     let kafka = CASES
         .into_iter()
-        .fold(kafka, |kafka, case| match case.work {
-            WorkloadKind::Consume => SUFFIXES.into_iter().fold(kafka, |kafka, suffix| {
+        .fold(kafka, |kafka, case| match case.workload {
+            WorkloadKind::Consume => CONSUMED_SUFFIXES.into_iter().fold(kafka, |kafka, suffix| {
                 kafka.topic(TopicSpec::new(topic(&case, suffix), 1))
             }),
             WorkloadKind::Produce | WorkloadKind::Steady(_) | WorkloadKind::Paced(_) => {
                 kafka.topic(limited(topic(&case, "")))
             }
         });
-    Ok((kafka.start(&mut |what| eprintln!("{what}"))?, logs))
+    Ok((kafka.start(&mut |step| eprintln!("{step}"))?, logs))
 }
 
-/// Topics that are read: one whose records carry a sampled context, one where a hundredth of them do.
-const SUFFIXES: [&str; 2] = ["-all", "-one"];
+/// Suffixes of the consumed topics: all records carry a sampled context, or one in a hundred.
+const CONSUMED_SUFFIXES: [&str; 2] = ["-all", "-one"];
 
 fn topic(case: &BenchCase, suffix: &str) -> String {
     let name: String = case
@@ -212,7 +217,8 @@ fn topic(case: &BenchCase, suffix: &str) -> String {
     format!("{name}{suffix}")
 }
 
-/// Which of the topics a target reads: who follows the decision of the producers is given those that decided as it is set up.
+/// Returns the topic suffix for a target: consumers follow the sampling decision of producers, so
+/// each target reads records with its own sampling rate.
 fn suffix(target: &KafkaTarget) -> &'static str {
     if target.name.contains("all sampled") {
         "-all"
@@ -222,18 +228,18 @@ fn suffix(target: &KafkaTarget) -> &'static str {
 }
 
 fn fill(bootstrap: &str, case: &BenchCase, options: &Options) -> Result<()> {
-    if case.work != WorkloadKind::Consume {
+    if case.workload != WorkloadKind::Consume {
         return Ok(());
     }
-    for (suffix, sampled) in SUFFIXES.into_iter().zip([1.0, 0.01]) {
+    for (suffix, sampled) in CONSUMED_SUFFIXES.into_iter().zip([1.0, 0.01]) {
         let shape = BatchShape {
-            records: RECORDS,
-            value_bytes: VALUE,
+            records: BATCH_RECORDS,
+            value_bytes: VALUE_BYTES,
             codec: case.codec,
             sampled: Some(sampled),
         };
         let frame = ProduceFrame::new(&topic(case, suffix), &shape.batch(now()?)?)?;
-        // A little more than is read, which may end inside a batch.
+        // A margin: the consumer may end inside of a batch.
         let times = times(options, &shape)? + 20;
         load::produce(&mut BrokerConnection::open(bootstrap)?, &frame, times)?;
     }
@@ -242,20 +248,20 @@ fn fill(bootstrap: &str, case: &BenchCase, options: &Options) -> Result<()> {
 
 fn measure(case: &BenchCase, target: &KafkaTarget, options: &Options) -> Result<KafkaSample> {
     let mut connection = BrokerConnection::open(&target.broker)?;
-    let records = if matches!(case.work, WorkloadKind::Paced(_)) {
+    let records = if matches!(case.workload, WorkloadKind::Paced(_)) {
         1
     } else {
-        RECORDS
+        BATCH_RECORDS
     };
     let shape = BatchShape {
         records,
-        value_bytes: VALUE,
+        value_bytes: VALUE_BYTES,
         codec: case.codec,
         sampled: None,
     };
     let frame = ProduceFrame::new(&topic(case, ""), &shape.batch(now()?)?)?;
     let before = target.cpu_seconds()?;
-    let mut sample = match case.work {
+    let mut sample = match case.workload {
         WorkloadKind::Produce => {
             let times = times(options, &shape)?;
             let took = load::produce(&mut connection, &frame, times)?;
@@ -265,7 +271,7 @@ fn measure(case: &BenchCase, target: &KafkaTarget, options: &Options) -> Result<
             let times = times(options, &shape)?;
             let bytes = u64::try_from(frame.bytes().len())? * u64::from(times);
             let (read, took) = load::consume(&mut connection, &topic(case, suffix(target)), bytes)?;
-            // What counts is what the application gets, whatever it is packed in.
+            // Counts the payload that the application receives, independent of its encoding.
             KafkaSample::throughput(
                 shape.payload() * read / u64::try_from(frame.bytes().len())?,
                 took,
@@ -284,7 +290,7 @@ fn measure(case: &BenchCase, target: &KafkaTarget, options: &Options) -> Result<
     drop(connection);
     #[expect(
         clippy::disallowed_methods,
-        reason = "there is no condition to wait for: idle is when nothing happens"
+        reason = "idleness has no condition to poll"
     )]
     std::thread::sleep(SETTLE);
     if let (Some(before), Some(after)) = (before, target.cpu_seconds()?) {

@@ -1,4 +1,5 @@
-//! From samples to figures: ratios within a round, medians over the rounds, one line of JSON for each case and target.
+//! Turns samples into figures: ratios within a round, medians over the rounds, one line of JSON for
+//! each case and target.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::target::KafkaTarget;
 
-/// What one measurement gave.
+/// Result of one measurement.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KafkaSample {
     megabytes: Option<f64>,
@@ -17,10 +18,10 @@ pub(crate) struct KafkaSample {
     pub(crate) cpu_seconds: Option<f64>,
 }
 
-/// All samples of the rounds that count.
+/// Samples of all measured rounds.
 #[derive(Debug)]
 pub(crate) struct KafkaFigures {
-    /// The targets in the order in which they are reported.
+    /// Target names in report order.
     targets: Vec<String>,
     rows: Vec<FigureRow>,
 }
@@ -30,7 +31,7 @@ struct FigureRow {
     case: &'static str,
     target: String,
     peak_megabytes: Option<u64>,
-    /// By round.
+    /// Samples by round.
     samples: Vec<KafkaSample>,
 }
 
@@ -38,9 +39,9 @@ struct FigureRow {
 
 impl KafkaSample {
     #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
-    pub(crate) fn throughput(bytes: u64, took: Duration) -> Self {
+    pub(crate) fn throughput(bytes: u64, elapsed: Duration) -> Self {
         let megabytes = bytes as f64 / 1e6;
-        let rate = megabytes / took.as_secs_f64();
+        let rate = megabytes / elapsed.as_secs_f64();
         Self {
             megabytes: Some(megabytes),
             megabytes_per_second: Some(rate),
@@ -48,13 +49,13 @@ impl KafkaSample {
         }
     }
 
-    pub(crate) fn with_latency(self, mut took: Vec<Duration>) -> Self {
-        took.sort_unstable();
-        let at = |percent: usize| took.get(took.len() * percent / 100).copied();
+    pub(crate) fn with_latency(self, mut latencies: Vec<Duration>) -> Self {
+        latencies.sort_unstable();
+        let at = |percent: usize| latencies.get(latencies.len() * percent / 100).copied();
         Self {
             p50: at(50),
             p99: at(99),
-            requests: took.len(),
+            requests: latencies.len(),
             ..self
         }
     }
@@ -79,7 +80,7 @@ impl KafkaFigures {
         }
     }
 
-    /// Adds a sample; one without a round does not count.
+    /// Adds a sample. A warm-up sample has no round and is dropped.
     pub(crate) fn add(
         &mut self,
         round: Option<u32>,
@@ -109,10 +110,10 @@ impl KafkaFigures {
         }
     }
 
-    /// One line for each case and target.
+    /// Returns one line for each case and target.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut rows: Vec<&FigureRow> = self.rows.iter().collect();
-        // Rounds begin with different targets.
+        // Rounds begin with different targets, so the rows are not in report order.
         let place = |row: &FigureRow| self.targets.iter().position(|target| *target == row.target);
         rows.sort_by_key(|row| {
             (
@@ -205,7 +206,7 @@ fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
     figures.get(figures.len() / 2).copied()
 }
 
-/// To three digits behind the point.
+/// Rounds to three decimals.
 fn rounded(figure: f64) -> f64 {
     (figure * 1000.0).round() / 1000.0
 }

@@ -1,4 +1,4 @@
-//! What is measured: Kafka directly, and Kafka behind each proxy.
+//! The measured targets: Kafka directly, and behind each proxy.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,34 +11,35 @@ use throughline_testkit::wait;
 
 use crate::wire::BrokerConnection;
 
-/// A way to the broker.
+/// A path to the broker.
 #[derive(Debug)]
 pub(crate) struct KafkaTarget {
     pub(crate) name: String,
-    /// Where a client is sent by the metadata, or, when nobody rewrites those, where the proxy listens.
+    /// Address for the client: the one in the metadata, or the listener of a proxy that does not
+    /// rewrite metadata.
     pub(crate) broker: String,
-    /// None when there is no proxy.
+    /// The proxy process; none for the direct target.
     process: Option<ChildProcess>,
 }
 
-/// Where the programs are; what is missing is not measured.
+/// Paths of the proxies; one without a path is left out.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ProxyPrograms {
-    /// The binary of Envoy
+    /// Path of the Envoy binary
     #[arg(long)]
     envoy: Option<PathBuf>,
-    /// The binary of kafka-proxy
+    /// Path of the kafka-proxy binary
     #[arg(long)]
     kafka_proxy: Option<PathBuf>,
-    /// The folder with the jars of Kroxylicious
+    /// Folder with the jars of Kroxylicious
     #[arg(long)]
     kroxylicious: Option<PathBuf>,
-    /// The throughline binary
+    /// Path of the throughline binary
     #[arg(long)]
     throughline: Option<PathBuf>,
 }
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 // === impl KafkaTarget ===
 
@@ -51,14 +52,14 @@ impl KafkaTarget {
         }
     }
 
-    /// A proxy at `bootstrap`, once it answers for the broker.
-    fn behind(
+    /// Waits until the proxy at `bootstrap` forwards requests to the broker.
+    fn when_ready(
         name: &str,
         bootstrap: &str,
         process: ChildProcess,
-        follows: BrokerDiscovery,
+        discovery: BrokerDiscovery,
     ) -> Result<Self> {
-        let broker = wait::until(START_LIMIT, || {
+        let broker = wait::until(START_TIMEOUT, || {
             if let Some(crash) = process.crashed() {
                 return Some(Err(anyhow!("{crash}")));
             }
@@ -67,9 +68,10 @@ impl KafkaTarget {
                 .ok()
                 .map(Ok)
         });
-        let broker = broker
-            .with_context(|| format!("{name} did not come up:\n{}", process.log().join("\n")))??;
-        let broker = if follows == BrokerDiscovery::Metadata {
+        let broker = broker.with_context(|| {
+            format!("{name} did not become ready:\n{}", process.log().join("\n"))
+        })??;
+        let broker = if discovery == BrokerDiscovery::Metadata {
             broker
         } else {
             bootstrap.to_owned()
@@ -81,7 +83,7 @@ impl KafkaTarget {
         })
     }
 
-    /// CPU seconds that the proxy has taken so far, of user and system.
+    /// Returns the CPU seconds of the proxy so far, user and system.
     pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>> {
         self.process
             .as_ref()
@@ -89,7 +91,7 @@ impl KafkaTarget {
             .transpose()
     }
 
-    /// The most memory that it has had, in MB.
+    /// Returns the peak memory of the proxy, in MB.
     pub(crate) fn peak_megabytes(&self) -> Option<u64> {
         let status =
             fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
@@ -100,16 +102,16 @@ impl KafkaTarget {
     }
 }
 
-/// How a client finds the broker behind a proxy.
+/// Address that a client uses behind a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BrokerDiscovery {
-    /// The proxy puts its own address into the metadata.
+    /// The proxy advertises its own address in the metadata.
     Metadata,
-    /// The proxy knows nothing of Kafka; the client goes where it went.
+    /// The proxy is unaware of Kafka; the client stays at the bootstrap address.
     Bootstrap,
 }
 
-/// Starts everything that is there.
+/// Starts all available targets.
 pub(crate) fn start_all(
     programs: &ProxyPrograms,
     bootstrap: &str,
@@ -127,7 +129,7 @@ pub(crate) fn start_all(
         targets.push(start_kroxylicious(jars, bootstrap, home)?);
     }
     if let Some(throughline) = &programs.throughline {
-        for (name, settings) in OURS {
+        for (name, settings) in THROUGHLINE_SETTINGS {
             targets.push(start_throughline(
                 throughline,
                 name,
@@ -140,10 +142,12 @@ pub(crate) fn start_all(
     Ok(targets)
 }
 
-/// A plain TCP proxy, with nothing of Kafka.
+/// Starts Envoy as a plain TCP proxy, unaware of Kafka.
 fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<KafkaTarget> {
     let port = free_port()?;
-    let (host, broker_port) = bootstrap.rsplit_once(':').context("the broker's address")?;
+    let (host, broker_port) = bootstrap
+        .rsplit_once(':')
+        .context("invalid broker address")?;
     let config = include_str!("envoy.yaml")
         .replace("{port}", &port.to_string())
         .replace("{broker_host}", host)
@@ -161,7 +165,7 @@ fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<KafkaTarget
         ])
         .arg(path.as_os_str())
         .spawn()?;
-    KafkaTarget::behind(
+    KafkaTarget::when_ready(
         "envoy tcp_proxy",
         &local(port),
         process,
@@ -176,7 +180,7 @@ fn start_kafka_proxy(kafka_proxy: &Path, bootstrap: &str) -> Result<KafkaTarget>
         .arg("--bootstrap-server-mapping")
         .arg(format!("{bootstrap},{}", local(port)))
         .spawn()?;
-    KafkaTarget::behind(
+    KafkaTarget::when_ready(
         "kafka-proxy",
         &local(port),
         process,
@@ -184,7 +188,8 @@ fn start_kafka_proxy(kafka_proxy: &Path, bootstrap: &str) -> Result<KafkaTarget>
     )
 }
 
-/// Without a filter. Its release has no program in Maven Central, so ten lines of Java call its runtime as that program does.
+/// Starts Kroxylicious without filters. Its release has no main program on Maven Central, so ten
+/// lines of Java call its runtime in the same way.
 fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<KafkaTarget> {
     let port = free_port()?;
     let config = include_str!("kroxylicious.yaml")
@@ -204,7 +209,7 @@ fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Kafka
         ])
         .args([program.as_os_str(), path.as_os_str()])
         .spawn()?;
-    KafkaTarget::behind(
+    KafkaTarget::when_ready(
         "kroxylicious",
         &local(port),
         process,
@@ -212,9 +217,9 @@ fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Kafka
     )
 }
 
-/// How ours is set up. The second makes a span for each record, however many there are; the first as many in a second as it does
-/// unless told otherwise.
-const OURS: [(&str, &[&str]); 4] = [
+/// Configurations of our sidecar. The second records a span per record without a cap; the first has
+/// the default cap per second.
+const THROUGHLINE_SETTINGS: [(&str, &[&str]); 4] = [
     ("throughline, all sampled", &["--sample", "1"]),
     (
         "throughline, all sampled, no cap",
@@ -254,8 +259,8 @@ fn start_throughline(
             .find(|part| part.starts_with("127.0.0.1:"))
             .map(str::to_owned)
     };
-    let bootstrap = process.wait_for_line("its address", START_LIMIT, address)?;
-    KafkaTarget::behind(name, &bootstrap, process, BrokerDiscovery::Metadata)
+    let bootstrap = process.wait_for_line("its listen address", START_TIMEOUT, address)?;
+    KafkaTarget::when_ready(name, &bootstrap, process, BrokerDiscovery::Metadata)
 }
 
 fn local(port: u16) -> String {
