@@ -230,6 +230,7 @@ fn parse_span(span: &Value, processes: &Value) -> TraceSpan {
             .iter()
             .map(|tag| (text(&tag["key"]), tag["value"].clone()))
             .collect(),
+        // Jaeger's JSON has times in microseconds.
         start: span["startTime"].as_u64().expect("a span has a start"),
         duration: span["duration"].as_u64().expect("a span has a duration"),
     }

@@ -16,6 +16,7 @@ pub fn assert_rest(traces: &TraceSet) {
         &["billing", "delivery", "eshop", "inventory"],
     );
     assert_notification_apart(traces, checkout);
+    // Neither eshop nor kafka-consumer may record the record in this mode.
     for span in &traces.spans {
         let kind = span.tag("span.kind");
         assert!(
@@ -86,6 +87,8 @@ pub fn assert_sidecar(traces: &TraceSet) {
         let evidence = span.tag("throughline.parent.evidence");
         assert_eq!(
             evidence,
+            // Only one request is in flight in this test, so the evidence is the single in-flight
+            // request.
             if within { "sole" } else { "header" },
             "{} in:\n{traces}",
             span.name
@@ -217,6 +220,7 @@ fn assert_message<'a>(traces: &'a TraceSet, checkout: &TraceSpan) -> &'a TraceSp
         (received.service.as_str(), received.tag("span.kind")),
         ("kafka-consumer", "consumer")
     );
+    // The producer does not wait for the consumer, so the relation is not CHILD_OF.
     assert_eq!(received.reference(), "FOLLOWS_FROM");
     assert_eq!(
         traces.parent(received).map(|parent| &parent.id),

@@ -34,6 +34,7 @@ impl ProjectBinaries {
     ///
     /// Fails if the build fails; the compiler's messages are on stderr.
     pub fn build() -> Result<&'static Self> {
+        // Tests of one program run in parallel; the first one builds and the others wait.
         static BUILT: OnceLock<Result<ProjectBinaries, String>> = OnceLock::new();
         BUILT
             .get_or_init(|| Self::build_now().map_err(|error| format!("{error:#}")))

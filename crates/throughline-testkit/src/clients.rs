@@ -96,6 +96,7 @@ impl ClientPrograms {
     /// Fails if the client's runtime is missing.
     pub fn spec(&self, client: ClientLibrary) -> Result<ProcessSpec> {
         let sources = repository_root().join("e2e/clients");
+        // Bytecode files would change the folder of sources.
         let python = |script: &str| {
             let spec = ProcessSpec::new(client.name(), self.python.join("bin/python"));
             spec.arg(sources.join("python").join(script))

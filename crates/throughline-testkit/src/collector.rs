@@ -67,8 +67,11 @@ impl CollectorInstance {
             .args(["up", "--json"])
             .args(ports.args())
             .args(args.iter().copied());
+        // The collector prints its addresses once all ports are bound, so the line is also the
+        // readiness signal.
         let process = spec.spawn()?;
         let json = process.wait_for_line("its listen addresses", START_TIMEOUT, |line| {
+            // Log lines on stdout are not JSON objects and are skipped.
             serde_json::from_str::<Value>(line)
                 .ok()
                 .filter(Value::is_object)
@@ -113,6 +116,7 @@ impl CollectorInstance {
             .filter_map(Value::as_str)
             .map(str::to_owned)
             .collect();
+        // The API does not promise an order; tests compare whole lists.
         names.sort_unstable();
         Ok(names)
     }
@@ -132,6 +136,7 @@ impl CollectorInstance {
     pub fn search(&self, parameters: &[(&str, &str)]) -> Result<Vec<Value>> {
         let query: Vec<String> = parameters
             .iter()
+            // Operation names contain spaces and slashes.
             .map(|(name, value)| format!("{name}={}", escape(value)))
             .collect();
         self.data(&format!("/api/traces?{}", query.join("&")))
@@ -238,7 +243,12 @@ mod tests {
 
     #[test]
     fn address_line_is_parsed() {
-        let line = json!({"otlp_grpc": "127.0.0.1:1", "otlp_http": "127.0.0.1:2", "zipkin": "127.0.0.1:3", "query": "[::1]:4"});
+        let line = json!({
+            "otlp_grpc": "127.0.0.1:1",
+            "otlp_http": "127.0.0.1:2",
+            "zipkin": "127.0.0.1:3",
+            "query": "[::1]:4",
+        });
         let addresses = CollectorEndpoints::read(&line).unwrap();
         assert_eq!(
             (addresses.otlp_http.port(), addresses.query.to_string()),

@@ -143,6 +143,7 @@ impl Demo {
             .map(|network| gateway(binaries, network, kafka.bootstrap()))
             .transpose()?;
         progress("starting the collector");
+        // In pods the loopback is a different one, so the collector listens on the bridge address.
         let host = network.as_ref().map_or_else(
             || "127.0.0.1".to_owned(),
             |network| network.host().to_string(),
@@ -178,9 +179,7 @@ impl Demo {
             env: config.env.clone(),
         })?;
         if config.mode == DemoMode::Sidecar {
-            progress(
-                "waiting some seconds until every sidecar knows that its idle service makes no calls",
-            );
+            progress("waiting until every sidecar knows that its idle service makes no calls");
             eshop.wait_until_idle()?;
         }
         Ok(Self {
@@ -239,6 +238,7 @@ impl Demo {
         let (begin, mut report, mut changed) =
             (Instant::now(), LoadReport::default(), Instant::now());
         loop {
+            // A crash explains missing spans better than the timeout would.
             if let Some(crash) = self.crashed() {
                 return Err(anyhow!("{crash}"));
             }
@@ -273,6 +273,7 @@ impl Demo {
                     ("end", &until),
                     ("limit", &limit),
                 ];
+                // A page that is not full is the last one.
                 let found = self.collector.search(&page)?;
                 let first = found.iter().filter_map(complete::begin).min();
                 let is_last = found.len() < PAGE_SIZE;
@@ -353,6 +354,7 @@ impl Demo {
             gateway,
             self.kafka.process(),
         ];
+        // The network is checked first: its loss takes all pods with it.
         let network = self.network.as_ref().and_then(PodNetwork::crashed);
         network.or_else(|| self.eshop.crashed()).or_else(|| {
             own.into_iter()
@@ -435,6 +437,7 @@ fn start_kafka(
             .map(KafkaBroker::Apache),
         BrokerChoice::Remote(bootstrap) => {
             progress(&format!("using the broker at {bootstrap}"));
+            // The first request also verifies the address.
             create_topic(bootstrap, &topic).context("the given broker is not reachable")?;
             Ok(KafkaBroker::Remote(bootstrap.clone()))
         }

@@ -120,6 +120,7 @@ impl Eshop {
             services: Vec::with_capacity(SERVICES.len()),
         };
         for name in SERVICES {
+            // A service gets the URLs of its callees as arguments, so they must run first.
             let service = eshop.start_one(name, config)?;
             eshop.services.push(service);
         }

@@ -66,6 +66,7 @@ pub fn missing() -> Option<String> {
     let absent = tools
         .into_iter()
         .find(|(tool, _)| !works(tool, &["--version"]));
+    // `ip` has no `--version`.
     let absent = absent.or_else(|| (!works("ip", &["-Version"])).then_some(("ip", "iproute2")));
     if let Some((tool, package)) = absent {
         return Some(format!(

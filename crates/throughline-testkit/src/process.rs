@@ -204,6 +204,8 @@ impl ChildProcess {
         matches: impl Fn(&str) -> Option<T>,
     ) -> Result<T> {
         let deadline = Instant::now() + limit;
+        // The search continues behind the lines of the last poll: a chatty process would make it
+        // quadratic.
         let mut after = 0;
         loop {
             let (found, seen) = self.log.find_stdout(after, &matches);
@@ -268,6 +270,7 @@ impl ChildProcess {
     /// Returns the crash if the process has ended. Only for a process that should be running.
     pub fn crashed(&self) -> Option<ProcessCrash> {
         let status = self.status()?;
+        // The reader threads may be behind the exit; the last lines often name the cause.
         self.log.wait_for_end(Duration::from_secs(1));
         Some(ProcessCrash {
             name: self.name.clone(),
@@ -373,6 +376,7 @@ pub fn stop_all<'a>(
     for process in &processes {
         process.terminate();
     }
+    // All processes are awaited before an error is returned, so that none is left behind.
     let failures: Vec<String> = processes
         .iter()
         .filter_map(|process| process.stop(grace).err())

@@ -101,6 +101,7 @@ fn relay_connection(
 ) -> Result<()> {
     let broker = TcpStream::connect(upstream)?;
     for stream in [&client, &broker] {
+        // The relay must not merge or delay small requests.
         stream.set_nodelay(true)?;
     }
     for (speaker, from, to) in [

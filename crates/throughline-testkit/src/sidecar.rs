@@ -142,6 +142,7 @@ impl SidecarInstance {
     pub fn metric(&self, name: &str) -> Option<f64> {
         let text = self.get("/metrics").ok()?.body;
         text.lines()
+            // The separator prevents a match with a longer metric name.
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 

@@ -129,7 +129,8 @@ fn unread_bodies_are_not_read_ahead() {
             passed_bytes(&side, "answer"),
         );
         eprintln!(
-            "{spoken:?}, {STALLED_BODIES} bodies each way that nobody reads: {} and {} MiB passed, {} MiB resident before, {} MiB at most",
+            "{spoken:?}, {STALLED_BODIES} unread bodies each way: {} and {} MiB passed, \
+             {} MiB resident before, {} MiB at most",
             up / MIB,
             down / MIB,
             idle / MIB,

@@ -78,14 +78,14 @@ pub(crate) fn generate(
     partitions: i32,
 ) -> Vec<TestRecord> {
     let mut rng = Rng::with_seed(seed);
-    let abilities = ClientCapabilities {
+    let capabilities = ClientCapabilities {
         null_values: !matches!(client, ClientLibrary::KafkaPython | ClientLibrary::Kafkajs),
         any_order: client != ClientLibrary::Kafkajs,
         any_names: [client, reader] == [ClientLibrary::FranzGo; 2],
         empty_records: client != ClientLibrary::KafkaPython,
     };
     (0..count)
-        .map(|index| generate_one(&mut rng, index, partitions, abilities))
+        .map(|index| generate_one(&mut rng, index, partitions, capabilities))
         .collect()
 }
 
@@ -93,7 +93,7 @@ fn generate_one(
     rng: &mut Rng,
     index: usize,
     partitions: i32,
-    abilities: ClientCapabilities,
+    capabilities: ClientCapabilities,
 ) -> TestRecord {
     let timestamp = 1_760_000_000_000_i64 + i64::try_from(index).unwrap() * 7;
     let mut record = TestRecord {
@@ -112,23 +112,23 @@ fn generate_one(
             3 => Some(vec![b'z'; rng.usize(1000..20_000)]),
             _ => Some(bytes(rng, 200)),
         },
-        headers: headers(rng, abilities),
+        headers: headers(rng, capabilities),
     };
-    if !abilities.empty_records && record.key.is_none() {
+    if !capabilities.empty_records && record.key.is_none() {
         record.value.get_or_insert_default();
     }
     record
 }
 
-fn headers(rng: &mut Rng, abilities: ClientCapabilities) -> RecordHeaders {
-    // Some records have so many headers that their count needs a varint of two bytes.
+fn headers(rng: &mut Rng, capabilities: ClientCapabilities) -> RecordHeaders {
+    // The count of headers in some records needs a varint of two bytes.
     let count = match rng.u8(0..12) {
         0..3 => 0,
         3..11 => rng.usize(1..7),
         _ => rng.usize(40..150),
     };
     let mut headers: RecordHeaders = (0..count)
-        .map(|_| (name(rng, abilities), value(rng, abilities)))
+        .map(|_| (name(rng, capabilities), value(rng, capabilities)))
         .collect();
     if rng.u8(0..8) == 0 {
         // A trace of the application itself, which the sidecar must continue.
@@ -138,16 +138,16 @@ fn headers(rng: &mut Rng, abilities: ClientCapabilities) -> RecordHeaders {
             (b"traceparent".to_vec(), Some(own.into_bytes())),
         );
     }
-    if !abilities.any_order {
+    if !capabilities.any_order {
         group_by_name(&mut headers);
     }
     headers
 }
 
-fn name(rng: &mut Rng, abilities: ClientCapabilities) -> Vec<u8> {
+fn name(rng: &mut Rng, capabilities: ClientCapabilities) -> Vec<u8> {
     match rng.u8(0..20) {
-        0 if abilities.any_names => vec![0xff, 0xfe, rng.u8(..)],
-        1 if abilities.any_order => b"7".to_vec(),
+        0 if capabilities.any_names => vec![0xff, 0xfe, rng.u8(..)],
+        1 if capabilities.any_order => b"7".to_vec(),
         2 => vec![b'n'; rng.usize(1..300)],
         _ => HEADER_NAMES[rng.usize(..HEADER_NAMES.len())]
             .as_bytes()
@@ -155,9 +155,9 @@ fn name(rng: &mut Rng, abilities: ClientCapabilities) -> Vec<u8> {
     }
 }
 
-fn value(rng: &mut Rng, abilities: ClientCapabilities) -> Option<Vec<u8>> {
+fn value(rng: &mut Rng, capabilities: ClientCapabilities) -> Option<Vec<u8>> {
     match rng.u8(0..8) {
-        0 if abilities.null_values => None,
+        0 if capabilities.null_values => None,
         1 => Some(Vec::new()),
         2 => Some(vec![0xc3, 0x28, 0x00, 0xff]),
         3 => Some(bytes(rng, 5000)),

@@ -1,5 +1,5 @@
-//! Load generators: wrk for maximum throughput, and a client of our own for a fixed rate, which wrk
-//! cannot keep.
+//! Load generators: `wrk` for maximum throughput, and a client of our own for a fixed rate, which
+//! `wrk` cannot keep.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -183,7 +183,7 @@ impl LoadOutcome {
     }
 }
 
-/// Parses a duration of wrk, such as `1.23ms`.
+/// Parses a duration in the output of `wrk`, such as `1.23ms`.
 fn parse_duration(text: &str) -> Result<Duration> {
     let digits = text.trim_end_matches(char::is_alphabetic);
     let seconds = match text.strip_prefix(digits) {

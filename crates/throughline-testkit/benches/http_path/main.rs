@@ -1,7 +1,7 @@
 //! Measures the cost of tracing every HTTP/1.1 request: through `throughline sidecar`, through
 //! Envoy with its OpenTelemetry tracer, and without a proxy.
 //!
-//! A service responds with 1 KiB; wrk or a client of our own sends requests; everything runs on
+//! A service responds with 1 KiB; `wrk` or a client of our own sends requests; everything runs on
 //! this machine. Both proxies record a span per request and export to the same collector by OTLP
 //! over HTTP, which counts them; both have the same number of worker threads. All run the whole
 //! time; in each round every target has its turn, in rotating order. A figure is the median over

@@ -106,7 +106,7 @@ impl BatchShape {
     }
 }
 
-/// Compresses into independent blocks, the only LZ4_ATTRIBUTE frames that Kafka's Java classes read.
+/// Compresses into independent blocks, the only LZ4 frames that Kafka's Java classes read.
 fn lz4(records: &[u8]) -> Result<Vec<u8>> {
     let info = FrameInfo::new()
         .block_mode(BlockMode::Independent)

@@ -24,6 +24,7 @@ pub(super) fn install_h2spec(
             fs::create_dir_all(into)?;
             let mut build = Command::new(go);
             build
+                // `-mod=readonly` fails if go.mod and go.sum do not pin every dependency.
                 .args(["build", "-trimpath", "-mod=readonly", "-o"])
                 .arg(into.join("h2spec"))
                 .arg("github.com/summerwind/h2spec/cmd/h2spec")

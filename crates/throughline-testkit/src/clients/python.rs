@@ -15,6 +15,8 @@ pub(super) fn install_client(sources: &Path, progress: &mut dyn FnMut(&str)) -> 
         std::slice::from_ref(&requirements),
         |into| {
             progress("fetching the Python clients (about 30 MB, once)");
+            // The system's Python may forbid installations outside of a virtual environment (PEP
+            // 668).
             let mut venv = Command::new("python3");
             venv.args(["-m", "venv"]).arg(into);
             run(&mut venv, "on Debian: apt-get install python3-venv")?;

@@ -35,10 +35,12 @@ pub(super) fn missing_spans(mode: DemoMode, traces: &[Value]) -> Vec<String> {
     for (service, operation) in SERVER_SPANS {
         expect(service, operation);
     }
+    // Mode rest does not instrument Kafka.
     if mode != DemoMode::Rest {
         expect("eshop", &format!("To_{TOPIC}"));
         expect("kafka-consumer", &format!("From_{TOPIC}"));
     }
+    // An unknown parent is still in transit: its service exports at its own pace.
     let known: BTreeSet<_> = spans.iter().map(|span| span.id).collect();
     for span in &spans {
         for parent in span
@@ -106,6 +108,7 @@ impl<'a> JaegerSpan<'a> {
 
 pub(super) fn spans(trace: &Value) -> impl Iterator<Item = JaegerSpan<'_>> {
     list(trace, "spans").iter().map(|span| {
+        // Jaeger's JSON keeps services in a table of processes per trace.
         let process = format!("/processes/{}/serviceName", text(span, "processID"));
         JaegerSpan {
             id: (text(span, "traceID"), text(span, "spanID")),
@@ -150,9 +153,14 @@ mod tests {
             .iter()
             .map(|(service, operation, span, parent)| {
                 let reference = json!({"refType": "CHILD_OF", "traceID": id, "spanID": parent});
-                let references = if parent.is_empty() { vec![] } else { vec![reference] };
-                json!({"traceID": id, "spanID": span, "operationName": operation, "processID": format!("p-{service}"),
-                       "references": references})
+                let references = if parent.is_empty() {
+                    vec![]
+                } else {
+                    vec![reference]
+                };
+                let process = format!("p-{service}");
+                json!({"traceID": id, "spanID": span, "operationName": operation,
+                       "processID": process, "references": references})
             })
             .collect();
         json!({"traceID": id, "spans": spans, "processes": processes})

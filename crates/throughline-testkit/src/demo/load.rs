@@ -69,6 +69,7 @@ impl CheckoutLoad {
                 }
                 sent += 1;
                 let (order, answered) = (sent, &answered);
+                // One thread per checkout: the load must not slow down with the responses.
                 scope.spawn(move || {
                     send_checkout(url, order).map(|duration| lock(answered).insert(order, duration))
                 });
@@ -87,6 +88,7 @@ impl CheckoutLoad {
     /// Returns the time until the next checkout, or [`None`] at the end.
     fn until_next(&self, sent: usize, begin: Instant) -> Option<Duration> {
         let due = Duration::from_secs_f64(number(sent) / self.rate);
+        // An interrupt ends the load; the report covers the checkouts sent so far.
         let continues = due < self.duration && !crate::wait::is_interrupted();
         continues.then(|| due.saturating_sub(begin.elapsed()))
     }
@@ -151,6 +153,7 @@ impl LoadReport {
                 parts_found.map_or(0, BTreeMap::len) == parts().count(),
                 traces.len(),
             ) {
+                // Missing spans outrank split traces: a missing span may be the link between them.
                 (true, 1) => report.whole += 1,
                 (true, _) => report.open += 1,
                 (false, _) => report.incomplete += 1,
@@ -271,9 +274,13 @@ mod tests {
             .map(|(number, (part, order))| {
                 let (service, name) = parts().nth(*part).unwrap();
                 let parent = json!([{"refType": "CHILD_OF", "traceID": id, "spanID": "0"}]);
-                let key = if name.contains('_') { "messaging.kafka.message.key" } else { "url.query" };
-                let value = if name.contains('_') { order.to_string() } else { format!("order={order}") };
-                json!({"traceID": id, "spanID": number.to_string(), "operationName": name, "processID": service,
+                let (key, value) = if name.contains('_') {
+                    ("messaging.kafka.message.key", order.to_string())
+                } else {
+                    ("url.query", format!("order={order}"))
+                };
+                json!({"traceID": id, "spanID": number.to_string(), "operationName": name,
+                       "processID": service,
                        "references": if number == 0 { json!([]) } else { parent },
                        "tags": [{"key": key, "value": value}]})
             })

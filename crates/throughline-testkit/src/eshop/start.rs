@@ -55,6 +55,8 @@ impl Eshop {
                 let urls = urls.flat_map(|(called, address)| {
                     [format!("--{called}"), format!("http://{address}")]
                 });
+                // The service calls its peers through the sidecar's listeners, not their own
+                // addresses.
                 let mut spec = spec.args(listen(behind)).args(urls);
                 if uses_kafka(name) {
                     spec = spec.args(["--kafka", sidecar.bootstrap()]);
@@ -137,6 +139,7 @@ fn start_in_pod(
 ) -> Result<EshopService> {
     let pod = network.pod(name)?;
     let exempt = EXEMPT_GID.to_string();
+    // The rules must be in place before the sidecar and the service connect.
     pod.run(&binary.to_string_lossy(), &["init", "--gid", &exempt])
         .with_context(|| format!("redirecting the connections of {name}"))?;
     // The metrics are read from outside of the pod.

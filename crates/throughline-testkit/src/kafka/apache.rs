@@ -116,6 +116,7 @@ impl ApacheBuilder {
             BrokerNode::create(config, &jars, folder)
         });
         let nodes = nodes.collect::<Result<Vec<BrokerNode>>>()?;
+        // All nodes are listed, so that clients start even if one node is down.
         let bootstrap = join(
             nodes
                 .iter()

@@ -28,6 +28,7 @@ impl EmbeddedBroker {
         let process = ProcessSpec::new("embedded-kafka", binary)
             .args(topics)
             .spawn()?;
+        // The address line is also the readiness signal: the cluster listens by then.
         let address = |line: &str| line.strip_prefix("bootstrap ").map(str::to_owned);
         let bootstrap =
             process.wait_for_line("its bootstrap address", Duration::from_secs(20), address)?;

@@ -57,7 +57,8 @@ fn copy_dependencies(pom: &Path, into: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!(
                 "Apache Kafka needs Java and Maven, but `mvn` is not installed; \
-                 on Debian: apt-get install default-jre-headless maven (the embedded broker needs neither)"
+                 on Debian: apt-get install default-jre-headless maven \
+                 (the mock broker needs neither)"
             )
         }
         Err(error) => return Err(error).context("starting mvn"),

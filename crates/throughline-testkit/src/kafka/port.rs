@@ -14,10 +14,12 @@ pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     let (own, most) = (std::process::id().wrapping_mul(101), last - first);
     let mut ports = Vec::new();
     while ports.len() < count {
+        // The counter is shared by all threads, so parallel tests never try the same port.
         let tried = TRIED.fetch_add(1, Ordering::Relaxed);
         ensure!(tried < most, "all ports from {first} to {last} are in use");
         let port = u16::try_from(first + own.wrapping_add(tried) % most)?;
         ports.extend(
+            // The listener is dropped at once: the probe must not keep the port.
             TcpListener::bind((Ipv4Addr::LOCALHOST, port))
                 .is_ok()
                 .then_some(port),

@@ -96,6 +96,7 @@ pub(super) fn properties(
 ) -> Vec<(String, String)> {
     let mut properties = Vec::new();
     for listener in listeners.filter(|listener| listener.uses_sasl()) {
+        // Properties with a listener prefix apply to this listener only.
         let prefix = format!("listener.name.{}", listener.to_string().to_lowercase());
         properties.push((
             format!("{prefix}.sasl.enabled.mechanisms"),
@@ -118,6 +119,7 @@ pub(super) fn properties(
         ),
         ("ssl.truststore.type".to_owned(), "PEM".to_owned()),
         ("ssl.truststore.location".to_owned(), path(&certificates.ca)),
+        // `requested`: clients with and without a certificate use the same listener.
         ("ssl.client.auth".to_owned(), "requested".to_owned()),
     ]);
     properties

@@ -72,13 +72,14 @@ impl FromStr for TopicSpec {
 pub fn create_topic(bootstrap: &str, topic: &TopicSpec) -> Result<()> {
     let response = exchange(bootstrap, &create_request(topic)).with_context(|| {
         format!(
-            "creating topic {} on {bootstrap} (the listener must accept clients without TLS and SASL)",
+            "creating topic {} on {bootstrap} (plaintext listener required)",
             topic.name
         )
     })?;
     match parse_create_response(&response)
         .ok_or_else(|| anyhow!("{bootstrap} sent an invalid CreateTopics response"))?
     {
+        // Idempotent: a demo against a running broker finds its topic from the last time.
         (0 | TOPIC_ALREADY_EXISTS, _) => Ok(()),
         (code, message) => bail!(
             "{bootstrap} refused to create topic {}: error {code}, {message}",
@@ -93,7 +94,7 @@ pub fn create_topic(bootstrap: &str, topic: &TopicSpec) -> Result<()> {
 /// Fails if the broker is unreachable or refuses.
 pub fn delete_topic(bootstrap: &str, name: &str) -> Result<()> {
     let response = exchange(bootstrap, &delete_request(name)).with_context(|| {
-        format!("deleting topic {name} on {bootstrap} (the listener must accept clients without TLS and SASL)")
+        format!("deleting topic {name} on {bootstrap} (plaintext listener required)")
     })?;
     match parse_error(&response)
         .ok_or_else(|| anyhow!("{bootstrap} sent an invalid DeleteTopics response"))?
@@ -139,6 +140,7 @@ fn request([key, version]: [i16; 2], body: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
     message.extend(key.to_be_bytes());
     message.extend(version.to_be_bytes());
+    // One request per connection, so any constant id identifies the response.
     message.extend(CORRELATION_ID.to_be_bytes());
     put_string(&mut message, "throughline-testkit");
     message.extend(body);

@@ -61,6 +61,7 @@ impl OutputLog {
         matches: impl Fn(&str) -> Option<T>,
     ) -> (Option<T>, usize) {
         let buffer = self.buffer();
+        // Line numbers count dropped lines too, so the search continues at the right line.
         let first = buffer.total - buffer.lines.len();
         let unseen = buffer.lines.iter().skip(after.saturating_sub(first));
         let found = unseen

@@ -28,11 +28,12 @@ struct SpawnRequest {
 }
 
 static PARENT: LazyLock<SyncSender<SpawnRequest>> = LazyLock::new(|| {
+    // Capacity 0: `send` returns once the thread has taken the request.
     let (requests, received) = sync_channel::<SpawnRequest>(0);
     std::thread::spawn(move || {
         for mut request in received {
             detach(&mut request.command);
-            // The receiver may be thread_gone; the child is then dropped and runs until this process ends.
+            // The receiver may be gone; the child is then dropped and runs until this process ends.
             drop(request.reply.send(request.command.spawn()));
         }
     });
@@ -40,7 +41,7 @@ static PARENT: LazyLock<SyncSender<SpawnRequest>> = LazyLock::new(|| {
 });
 
 /// Ties the child's life to this process and moves it into its own process group: Ctrl-C then
-/// reaches this process alone, which stops the children in the right request.
+/// reaches this process alone, which stops the children in the right order.
 #[cfg(target_os = "linux")]
 fn detach(command: &mut Command) {
     use std::os::unix::process::CommandExt;

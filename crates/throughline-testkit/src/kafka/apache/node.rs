@@ -168,7 +168,7 @@ pub(crate) fn java() -> Result<PathBuf> {
     let missing = || {
         anyhow!(
             "Apache Kafka needs Java 17 or later, but `{}` is not installed; \
-             on Debian: apt-get install default-jre-headless (the embedded broker needs none)",
+             on Debian: apt-get install default-jre-headless (the mock broker needs none)",
             java.display()
         )
     };

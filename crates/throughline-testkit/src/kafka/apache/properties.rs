@@ -46,6 +46,7 @@ fn configure_node(
         .iter()
         .map(|(listener, port)| (*listener, format!("127.0.0.1:{port}")))
         .collect();
+    // Bound before the advertised address replaces the entry: a proxy listens there.
     let listeners = urls(&addresses);
     if let Some(advertised) = &settings.advertised {
         addresses.insert(SecurityProtocol::Plaintext, advertised.clone());
@@ -71,6 +72,7 @@ fn configure_node(
         addresses.keys().copied(),
         certificates,
     ));
+    // Last, so that properties of the test win over all defaults.
     properties.extend(settings.properties.clone());
     Ok(NodeConfig {
         id,
