@@ -46,6 +46,7 @@ pub struct TraceSpan {
 impl TraceSet {
     /// Reads `{"data":[..]}`.
     ///
+    /// # Panics
     /// Panics if the JSON has another shape.
     #[must_use]
     pub fn from_json(json: &Value) -> Self {
@@ -85,6 +86,7 @@ impl TraceSet {
 
     /// Returns the only span with this name.
     ///
+    /// # Panics
     /// Panics if there is not exactly one.
     #[must_use]
     pub fn only(&self, name: &str) -> &TraceSpan {
@@ -172,6 +174,7 @@ impl TraceSpan {
 
     /// Returns the type of the only reference.
     ///
+    /// # Panics
     /// Panics if there is not exactly one.
     #[must_use]
     pub fn reference(&self) -> &str {

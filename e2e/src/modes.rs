@@ -7,6 +7,7 @@ use crate::{TraceSet, TraceSpan};
 /// Asserts that only HTTP is traced: the checkout's trace ends at eshop, and calls behind Kafka
 /// form another trace.
 ///
+/// # Panics
 /// Panics if a trace does not show that.
 pub fn assert_rest(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
@@ -16,7 +17,7 @@ pub fn assert_rest(traces: &TraceSet) {
         &["billing", "delivery", "eshop", "inventory"],
     );
     assert_notification_apart(traces, checkout);
-    // Neither eshop nor kafka-consumer may record the record in this mode.
+    // Neither eshop nor kafka-consumer may record a messaging span in this mode.
     for span in &traces.spans {
         let kind = span.tag("span.kind");
         assert!(
@@ -31,6 +32,7 @@ pub fn assert_rest(traces: &TraceSet) {
 /// handled: the consumer span is in the checkout's trace, has no duration and no children;
 /// notification is in another trace.
 ///
+/// # Panics
 /// Panics if a trace does not show that.
 pub fn assert_kafka(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
@@ -63,6 +65,7 @@ pub fn assert_kafka(traces: &TraceSet) {
 /// Asserts that the consumer span is active while the record is handled: one trace holds
 /// everything, with notification below the consumer.
 ///
+/// # Panics
 /// Panics if the trace does not show that.
 pub fn assert_linked(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
@@ -76,6 +79,7 @@ pub fn assert_linked(traces: &TraceSet) {
 /// Asserts that sidecars beside uninstrumented services produce one complete trace. Each span
 /// records the evidence for its parent; work inside of a service is not visible.
 ///
+/// # Panics
 /// Panics if the trace does not show that.
 pub fn assert_sidecar(traces: &TraceSet) {
     let checkout = assert_calls(traces);

@@ -32,6 +32,7 @@ impl ProjectBinaries {
     /// reason a caller that built the whole workspace can name the folder in [`BUILT_IN`], and
     /// nothing is built here.
     ///
+    /// # Errors
     /// Fails if the build fails; the compiler's messages are on stderr.
     pub fn build() -> Result<&'static Self> {
         // Tests of one program run in parallel; the first one builds and the others wait.
@@ -91,6 +92,7 @@ pub const BUILT_IN: &str = "THROUGHLINE_BINARIES";
 /// Builds the binaries of these packages in the development profile and returns their paths by
 /// name.
 ///
+/// # Errors
 /// Fails if cargo cannot be started or the build fails.
 pub fn build(packages: &[&str], features: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

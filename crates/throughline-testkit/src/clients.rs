@@ -78,6 +78,7 @@ impl ClientPrograms {
     /// Fetches and builds the missing clients. `rdkafka` is the binary `rdkafka-client` of the
     /// package `e2e`.
     ///
+    /// # Errors
     /// Fails if a tool is missing or fails; the message names the remedy.
     pub fn install(rdkafka: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         let sources = repository_root().join("e2e/clients");
@@ -93,6 +94,7 @@ impl ClientPrograms {
 
     /// Returns the client's process spec, without command and options.
     ///
+    /// # Errors
     /// Fails if the client's runtime is missing.
     pub fn spec(&self, client: ClientLibrary) -> Result<ProcessSpec> {
         let sources = repository_root().join("e2e/clients");
@@ -119,6 +121,7 @@ impl ClientPrograms {
     /// Returns the Java client with OpenTelemetry's agent in its JVM. `OTEL_*` variables configure
     /// the agent.
     ///
+    /// # Errors
     /// Fails if Java is missing.
     pub fn java_with_agent(&self) -> Result<ProcessSpec> {
         self.java(
@@ -129,6 +132,7 @@ impl ClientPrograms {
 
     /// Returns the Kafka Streams program, for the command `streams`.
     ///
+    /// # Errors
     /// Fails if Java is missing.
     pub fn streams(&self) -> Result<ProcessSpec> {
         self.java(&[], &java::streams_classes(&self.java))
@@ -153,6 +157,7 @@ impl ClientPrograms {
 
 /// Fetches and builds all clients, so that the first test does not have to.
 ///
+/// # Errors
 /// Fails if a tool is missing or fails; the message names the remedy.
 pub fn install_all(progress: &mut dyn FnMut(&str)) -> Result<()> {
     // The Rust client is built with the workspace.
@@ -162,6 +167,7 @@ pub fn install_all(progress: &mut dyn FnMut(&str)) -> Result<()> {
 
 /// Returns the program h2spec; fetches and builds it if it is missing.
 ///
+/// # Errors
 /// Fails if a tool is missing or fails; the message names the remedy.
 pub fn h2spec(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let sources = repository_root().join("e2e");

@@ -100,6 +100,7 @@ impl CollectorInstance {
     /// Sends a GET to the query API, such as `/api/services` or `/metrics`, and returns the
     /// response with any status.
     ///
+    /// # Errors
     /// Fails if no response arrives within seconds.
     pub fn get(&self, path: &str) -> Result<http::HttpReply> {
         http::get(&format!("{}{path}", self.url()), RESPONSE_TIMEOUT)

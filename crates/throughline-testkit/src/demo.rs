@@ -69,8 +69,9 @@ pub const SPANS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Traces per page; a trace has about 30 KiB of JSON.
 const PAGE_SIZE: usize = 500;
-/// Traces of a load are settled when they are complete and unchanged for this time, or
+/// The traces of a load are settled if they are complete and unchanged for this time.
 const SETTLED_INTERVAL: Duration = Duration::from_secs(2);
+/// Incomplete traces are settled if they are unchanged for this longer time.
 const QUIET_INTERVAL: Duration = Duration::from_secs(15);
 /// Upper bound of the wait for late spans.
 const MAX_SETTLE_TIME: Duration = Duration::from_secs(300);
@@ -120,6 +121,7 @@ impl Demo {
     /// Starts broker, collector and eshop, and waits until each is ready. Calls `progress` for each
     /// step.
     ///
+    /// # Errors
     /// Fails if a part does not become ready; names it, shows its last output lines, and stops what
     /// runs.
     pub fn start(
@@ -202,7 +204,7 @@ impl Demo {
         &self.collector
     }
 
-    /// The broker.
+    /// Returns the broker.
     pub const fn kafka(&self) -> &KafkaBroker {
         &self.kafka
     }
@@ -218,6 +220,7 @@ impl Demo {
     /// A trace belongs to the checkout if it began after the request, so checkouts must not
     /// overlap.
     ///
+    /// # Errors
     /// Fails if the checkout fails, a process ends, or spans are missing after `limit`; names them.
     pub fn checkout_and_wait(&self, limit: Duration) -> Result<Vec<Value>> {
         let since = SystemTime::now()
@@ -230,6 +233,7 @@ impl Demo {
 
     /// Sends checkouts at a steady rate and returns a report once their traces have settled.
     ///
+    /// # Errors
     /// Fails if a process ends or the collector does not respond.
     pub fn load(&self, load: &CheckoutLoad, progress: &mut dyn FnMut(&str)) -> Result<LoadReport> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
@@ -365,6 +369,7 @@ impl Demo {
 
     /// Stops services, then collector, then broker.
     ///
+    /// # Errors
     /// Fails if a process had to be killed; names it. Nothing runs afterwards in any case.
     pub fn stop(self) -> Result<()> {
         let Self {

@@ -114,6 +114,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 impl Eshop {
     /// Starts the six services and waits until each listens.
     ///
+    /// # Errors
     /// Fails if a service does not become ready; names it and shows its last output lines.
     pub fn start(config: &Config<'_>) -> Result<Self> {
         let mut eshop = Self {
@@ -129,6 +130,7 @@ impl Eshop {
 
     /// Returns one service by its name.
     ///
+    /// # Panics
     /// Panics if no service has this name; see [`SERVICES`].
     #[expect(clippy::panic, reason = "a wrong name is a bug in the test")]
     pub fn service(&self, name: &str) -> &EshopService {
@@ -150,6 +152,7 @@ impl Eshop {
 
     /// Sends `GET /checkout`.
     ///
+    /// # Errors
     /// Fails if the response is not the expected one; reports a service that has ended first.
     pub fn checkout(&self) -> Result<()> {
         self.request_checkout().map_err(|error| {
@@ -163,6 +166,7 @@ impl Eshop {
     /// Waits until every sidecar has seen its service idle for long enough to attribute calls from
     /// the first request on (`docs/correlation.md`).
     ///
+    /// # Errors
     /// Fails if a service does not become idle.
     pub fn wait_until_idle(&self) -> Result<()> {
         for EshopService { name, sidecar, .. } in &self.services {
@@ -194,6 +198,7 @@ impl Eshop {
 
     /// Stops all services, then all sidecars.
     ///
+    /// # Errors
     /// Fails if a process had to be killed; names it.
     pub fn stop(&self) -> Result<()> {
         let services = stop_all(

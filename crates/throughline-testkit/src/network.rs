@@ -82,6 +82,7 @@ pub fn missing() -> Option<String> {
 impl PodNetwork {
     /// Creates pods with these names. `aliases` are further names of this machine.
     ///
+    /// # Errors
     /// Fails if a tool is missing or the system refuses; shows the system's message.
     pub fn start(names: &[&str], aliases: &[&str]) -> Result<Self> {
         if let Some(missing) = missing() {
@@ -159,6 +160,7 @@ impl PodNetwork {
 
     /// Returns the pod with this name.
     ///
+    /// # Errors
     /// Fails if no pod has this name.
     pub fn pod(&self, name: &str) -> Result<&Pod> {
         self.pods

@@ -126,6 +126,7 @@ impl ProcessSpec {
 
     /// Starts the process.
     ///
+    /// # Errors
     /// Fails if the program cannot be started; names it.
     pub fn spawn(self) -> Result<ChildProcess> {
         ChildProcess::spawn(self)
@@ -196,6 +197,7 @@ impl ChildProcess {
     /// Waits until `matches` returns a value for a line on stdout. `what` names that line in the
     /// error.
     ///
+    /// # Errors
     /// Fails if the process ends first or `limit` passes; shows the last lines of its log.
     pub fn wait_for_line<T>(
         &self,
@@ -241,6 +243,7 @@ impl ChildProcess {
     /// Returns the CPU seconds of the process and its threads, user and system (proc(5),
     /// `/proc/PID/stat`), in steps of 10 ms.
     ///
+    /// # Errors
     /// Fails if the process has ended, or on a system without `/proc`.
     pub fn cpu_seconds(&self) -> Result<f64> {
         const TICKS_PER_SECOND: f64 = 100.0;
@@ -281,6 +284,7 @@ impl ChildProcess {
 
     /// Waits until the process has ended by itself.
     ///
+    /// # Errors
     /// Fails if the process still runs after `limit`; shows the last lines of its log.
     pub fn wait(&self, limit: Duration) -> Result<ExitStatus> {
         let status = wait::until_uninterrupted(limit, || self.status()).ok_or_else(|| {
@@ -296,6 +300,7 @@ impl ChildProcess {
 
     /// Sends SIGTERM, and SIGKILL if the process still runs after `grace`.
     ///
+    /// # Errors
     /// Fails if SIGKILL was needed: our programs must end within seconds of SIGTERM.
     pub fn stop(&self, grace: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM);
@@ -367,6 +372,7 @@ impl fmt::Debug for ChildProcess {
 
 /// Stops all processes together: first SIGTERM to each, then waits for each.
 ///
+/// # Errors
 /// Fails if a process had to be killed; names each one.
 pub fn stop_all<'a>(
     processes: impl IntoIterator<Item = &'a ChildProcess>,

@@ -43,6 +43,7 @@ impl RecordingRelay {
     /// Listens on a free port of the loopback and forwards every connection to `upstream`, which
     /// may start later.
     ///
+    /// # Errors
     /// Fails if no port is free.
     pub fn start(upstream: SocketAddr) -> Result<Self> {
         let listener =

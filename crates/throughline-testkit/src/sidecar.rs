@@ -154,6 +154,7 @@ impl SidecarInstance {
     /// Sends a GET to the admin port, such as `/metrics` or `/ready`, and returns the response with
     /// any status.
     ///
+    /// # Errors
     /// Fails if no response arrives within seconds.
     pub fn get(&self, path: &str) -> Result<http::HttpReply> {
         http::get(&format!("http://{}{path}", self.admin), RESPONSE_TIMEOUT)
@@ -161,6 +162,7 @@ impl SidecarInstance {
 
     /// Sends SIGTERM and waits while the sidecar drains its connections.
     ///
+    /// # Errors
     /// Fails if the process had to be killed.
     pub fn stop(self) -> Result<()> {
         self.process.stop(STOP_TIMEOUT).map(drop)

@@ -92,6 +92,7 @@ impl ApacheBuilder {
     /// Fetches the jars if needed, formats the storage, starts the brokers and waits until they are
     /// ready.
     ///
+    /// # Errors
     /// Fails if Java or the jars are missing, or a broker does not become ready; shows its last
     /// output lines.
     pub fn start(self, progress: &mut dyn FnMut(&str)) -> Result<ApacheBroker> {
@@ -151,6 +152,7 @@ impl ApacheBroker {
 
     /// Returns the addresses of the listeners with this protocol.
     ///
+    /// # Errors
     /// Fails without such a listener; [`ApacheBuilder::listener`] adds one.
     pub fn bootstrap_for(&self, listener: SecurityProtocol) -> Result<String> {
         let addresses = join(self.nodes.iter().filter_map(|node| node.address(listener)));
@@ -163,6 +165,7 @@ impl ApacheBroker {
 
     /// Returns the certificates for clients of TLS listeners.
     ///
+    /// # Errors
     /// Fails without a TLS listener.
     pub fn certificates(&self) -> Result<&CertificateFiles> {
         self.certificates
@@ -182,6 +185,7 @@ impl ApacheBroker {
 
     /// Stops all brokers by SIGTERM; their data stay.
     ///
+    /// # Errors
     /// Fails if a broker had to be killed.
     pub fn stop(&mut self) -> Result<()> {
         self.nodes
@@ -193,6 +197,7 @@ impl ApacheBroker {
 
     /// Restarts the stopped or killed brokers, with their data and on their ports.
     ///
+    /// # Errors
     /// Fails if all run already, or one does not become ready; shows its last output lines.
     pub fn start(&mut self) -> Result<()> {
         ensure!(
@@ -204,6 +209,7 @@ impl ApacheBroker {
 
     /// Restarts the broker with this `node.id`.
     ///
+    /// # Errors
     /// Fails if there is no such broker, it runs already, or it does not become ready.
     pub fn start_node(&mut self, id: u16) -> Result<()> {
         let node = self

@@ -20,6 +20,7 @@ pub struct EmbeddedBroker {
 impl EmbeddedBroker {
     /// Starts the broker with these topics on a free port of the loopback.
     ///
+    /// # Errors
     /// Fails if the broker does not become ready.
     pub fn start(binary: &Path, topics: &[TopicSpec]) -> Result<Self> {
         let topics = topics

@@ -20,6 +20,7 @@ const POM: &str = include_str!("pom.xml");
 /// The folder gets its name only when it is complete, so an interrupted fetch is repeated. Two
 /// concurrent fetches do the work twice and harm nothing.
 ///
+/// # Errors
 /// Fails if Maven is missing or fails; the message names the remedy.
 pub fn fetch(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let tools = repository_root().join(".tools");

@@ -141,6 +141,7 @@ fn login_module(mechanism: &str) -> String {
 impl CertificateFiles {
     /// Creates a new authority and two certificates, and writes them into `folder`.
     ///
+    /// # Errors
     /// Fails if the folder cannot be written or the feature `certificates` is off.
     #[cfg(feature = "certificates")]
     pub fn create(folder: &Path) -> Result<Self> {

@@ -68,6 +68,7 @@ impl FromStr for TopicSpec {
 /// Creates `topic` on the cluster at `bootstrap` (`host:port`). An existing topic is left
 /// unchanged.
 ///
+/// # Errors
 /// Fails if the broker is unreachable or refuses; shows the broker's message.
 pub fn create_topic(bootstrap: &str, topic: &TopicSpec) -> Result<()> {
     let response = exchange(bootstrap, &create_request(topic)).with_context(|| {
@@ -91,6 +92,7 @@ pub fn create_topic(bootstrap: &str, topic: &TopicSpec) -> Result<()> {
 /// Deletes the topic `name` on the cluster at `bootstrap` (`host:port`). A later topic of the same
 /// name gets another topic id (KIP-516).
 ///
+/// # Errors
 /// Fails if the broker is unreachable or refuses.
 pub fn delete_topic(bootstrap: &str, name: &str) -> Result<()> {
     let response = exchange(bootstrap, &delete_request(name)).with_context(|| {

@@ -159,6 +159,7 @@ impl BrokerNode {
 
 /// Returns the path of the installed Java.
 ///
+/// # Errors
 /// Fails if Java is missing; the message names the remedy.
 pub(crate) fn java() -> Result<PathBuf> {
     let java = std::env::var_os("JAVA_HOME").map_or_else(

@@ -46,7 +46,7 @@ fn configure_node(
         .iter()
         .map(|(listener, port)| (*listener, format!("127.0.0.1:{port}")))
         .collect();
-    // Bound before the advertised address replaces the entry: a proxy listens there.
+    // The broker binds its own address, even if clients get that of a proxy.
     let listeners = urls(&addresses);
     if let Some(advertised) = &settings.advertised {
         addresses.insert(SecurityProtocol::Plaintext, advertised.clone());
