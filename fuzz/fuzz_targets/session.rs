@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../crates/throughline-intercept/tests/support/any.rs"]
-mod any;
+#[path = "../../crates/throughline-intercept/tests/support/conversation.rs"]
+mod conversation;
 
-fuzz_target!(|bytes: &[u8]| any::any_conversation(bytes));
+fuzz_target!(|bytes: &[u8]| conversation::check_conversation(bytes));

@@ -24,13 +24,15 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rustix::time::{ClockId, clock_gettime};
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{Capacity, Cluster, Known, Peer, Session, Settings};
+use throughline_intercept::kafka::{
+    ClusterCapacity, ClusterHandle, ClusterState, ConnectionEndpoints, KafkaSession, Settings,
+};
 
 #[path = "../tests/support/wire.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod wire;
 
-use wire::{Ask, Lot, Rec};
+use wire::{BatchSpec, FetchSpec, RecordSpec};
 
 const ROUNDS: usize = 15;
 const TOTAL: usize = 32 << 20;
@@ -61,11 +63,11 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 #[derive(Clone)]
-struct Process(Rc<RefCell<Known>>);
+struct Process(Rc<RefCell<ClusterState>>);
 
-impl Cluster for Process {
-    fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        look(&mut self.0.borrow_mut())
+impl ClusterHandle for Process {
+    fn with_state<T>(&self, operation: impl FnOnce(&mut ClusterState) -> T) -> T {
+        operation(&mut self.0.borrow_mut())
     }
 }
 
@@ -81,12 +83,12 @@ struct Case {
     records: usize,
 }
 
-fn records(record: usize, context: Option<&str>) -> Vec<Rec> {
+fn records(record: usize, context: Option<&str>) -> Vec<RecordSpec> {
     let count = (1 << 20) / record / if record < 1000 { 4 } else { 1 };
     let value = "v".repeat(record - 20);
     let one = |_| match context {
-        Some(flags) => Rec::of(&value).with("traceparent", format!("{TRACEPARENT}{flags}")),
-        None => Rec::of(&value),
+        Some(flags) => RecordSpec::of(&value).with("traceparent", format!("{TRACEPARENT}{flags}")),
+        None => RecordSpec::of(&value),
     };
     (0..count.min(1000)).map(one).collect()
 }
@@ -98,7 +100,7 @@ fn produce(name: &str, record: usize, settings: Settings) -> Case {
         settings: Arc::new(settings),
         asked: None,
         records: records.len(),
-        said: wire::produce(9, 1, 1, Lot::of(records).bytes()),
+        said: wire::produce(9, 1, 1, BatchSpec::of(records).bytes()),
         from: Side::Client,
         answered: Some(wire::produced(9, 1, 0, 0)),
     }
@@ -110,13 +112,13 @@ fn fetch(name: &str, record: usize, context: Option<&str>, sample_ratio: f64) ->
         sample_ratio,
         ..Settings::default()
     };
-    let ask = Ask::default();
+    let ask = FetchSpec::default();
     Case {
         name: format!("fetch/{name}/{record}"),
         settings: Arc::new(settings),
         asked: Some(ask.frame()),
         records: records.len(),
-        said: ask.answer(Lot::of(records).bytes(), 1 << 40, &[]),
+        said: ask.answer(BatchSpec::of(records).bytes(), 1 << 40, &[]),
         from: Side::Broker,
         answered: None,
     }
@@ -208,12 +210,17 @@ fn copy() -> f64 {
 impl Case {
     /// Seconds and allocations of so many bytes.
     fn run(&self) -> (f64, u64) {
-        let capacity = Capacity {
+        let capacity = ClusterCapacity {
             max_spans_per_second: 1_000_000_000,
-            ..Capacity::default()
+            ..ClusterCapacity::default()
         };
-        let process = Process(Rc::new(RefCell::new(Known::new(capacity))));
-        let mut session = Session::new(Arc::clone(&self.settings), process, Peer::default(), 7);
+        let process = Process(Rc::new(RefCell::new(ClusterState::new(capacity))));
+        let mut session = KafkaSession::new(
+            Arc::clone(&self.settings),
+            process,
+            ConnectionEndpoints::default(),
+            7,
+        );
         let mut now = 1_700_000_000_000_000_000;
         let (mut seconds, mut allocations) = (0.0, 0);
         for _ in 0..TOTAL / self.said.len() {
@@ -244,14 +251,14 @@ impl Case {
     }
 }
 
-fn drain(session: &mut Session<Process>) {
+fn drain(session: &mut KafkaSession<Process>) {
     while let Some(out) = session.poll_transmit() {
         std::hint::black_box(&out);
     }
     while let Some(span) = session.poll_span() {
         std::hint::black_box(&span);
     }
-    while let Some(notice) = session.poll_notice() {
-        std::hint::black_box(&notice);
+    while let Some(event) = session.poll_event() {
+        std::hint::black_box(&event);
     }
 }

@@ -1,41 +1,43 @@
-//! Kafka: [`Session`], what happens on one connection between a client and a broker.
+//! Kafka: [`KafkaSession`] follows one connection between a client and a broker.
 //!
-//! | seen | done |
+//! | message | action |
 //! |---|---|
-//! | Produce | contexts into records, a producer span for each, closed by the response |
-//! | Fetch, ShareFetch | a consumer span for each record delivered, with queue time and lag |
-//! | OffsetCommit, ShareAcknowledge | a span that tells how long the handling took |
-//! | Metadata, group requests | names, ids and groups learned, for the attributes |
-//! | responses with addresses of brokers | rewritten, when the driver has addresses of its own |
-//! | ApiVersions | narrowed to what can be read here |
+//! | Produce | contexts are injected into records; each gets a producer span |
+//! | Fetch, ShareFetch | each delivered record gets a consumer span, with queue time and lag |
+//! | OffsetCommit, ShareAcknowledge | a span shows how long the handling took |
+//! | Metadata, group requests | names, ids and groups are learned, for attributes |
+//! | responses with addresses of brokers | rewritten, if the driver has addresses of its own |
+//! | ApiVersions | narrowed to the versions that are supported here |
 //! | anything else | passes |
+//!
+//! ```text
+//!   session    one connection: frames, requests in flight, SASL, versions, panic isolation
+//!      v
+//!   handler    one group of APIs: inspect, decide, apply
+//!      v
+//!   cluster    knowledge and budgets that connections share, behind the driver's lock
+//! ```
 
-mod capped;
-mod cause;
 mod cluster;
-mod context;
-mod delivery;
-mod error;
-mod exchange;
-mod known;
-mod notice;
-mod outbox;
-mod produce;
+mod endpoints;
+mod error_code;
+mod event;
+mod handler;
 mod session;
 mod settings;
-mod settle;
-mod span;
-mod tools;
 mod topic;
-mod tracer;
 
-pub use cluster::{ClientKey, Cluster};
-pub use known::{Capacity, Delivery, Known, Place, Progress};
-pub use notice::{Notice, Reason};
-pub use session::{Peer, Session};
+pub use cluster::{
+    ClientKey, ClientPartition, ClusterCapacity, ClusterHandle, ClusterState, PendingDelivery,
+    SettledOffsets,
+};
+pub use endpoints::ConnectionEndpoints;
+pub use event::{SessionEvent, SkipReason};
+pub use session::KafkaSession;
 pub use settings::{
-    DEFAULT_MAX_MESSAGE_BYTES, Deliver, Limits, Naming, Relation, Service, Settings, TopicPattern,
-    TopicSettings,
+    DEFAULT_MAX_MESSAGE_BYTES, DeliveryMode, ServiceNaming, SessionLimits, Settings, SpanNaming,
+    SpanRelation, TopicPattern, TopicSettings,
 };
 pub use throughline_kafka::api::ApiKey;
 pub use throughline_kafka::frame::FramingError;
+pub use throughline_kafka::types::{NodeId, Offset, PartitionIndex, TopicId};

@@ -28,9 +28,10 @@
 pub mod correlate;
 pub mod http;
 pub mod kafka;
+mod trace;
 
-pub use http::Exchange as HttpExchange;
-pub use kafka::Session as KafkaSession;
+pub use http::HttpExchange;
+pub use kafka::KafkaSession;
 
 /// Where bytes come from, or go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

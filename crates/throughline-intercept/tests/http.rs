@@ -1,6 +1,6 @@
-//! Exchanges as a proxy sees them: headers on their way, and the span of each.
+//! HTTP exchanges: the headers that are forwarded, and the span of each exchange.
 
-#![expect(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/shared_correlator.rs"]
 mod shared_correlator;
@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use throughline_intercept::correlate::{self, CorrelatorAccess as _, REQUEST_ID};
 use throughline_intercept::http::{
-    Direction, Exchange, Failure, Peer, Request, Route, Settings, Trust,
+    Direction, ExchangeFailure, HttpExchange, HttpPeer, HttpRequestHead, RouteTemplate, Settings,
+    TrustPolicy,
 };
-use throughline_model::context::{Carrier, Format, HeaderList};
+use throughline_model::context::{Carrier, CarrierMut, Format, HeaderList};
 use throughline_model::{Span, SpanKind, Status, Value};
 
 use shared_correlator::SharedCorrelator;
@@ -21,15 +22,15 @@ const MS: u64 = 1_000_000;
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
 
-/// A service with a proxy beside it.
-struct Service {
+/// A service with a proxy beside it, in virtual time.
+struct ProxiedService {
     settings: Arc<Settings>,
     correlator: SharedCorrelator,
     now: u64,
     seed: u64,
 }
 
-impl Service {
+impl ProxiedService {
     fn new(settings: Settings) -> Self {
         let correlator = SharedCorrelator::new(correlate::Settings::default(), START);
         Self {
@@ -43,15 +44,16 @@ impl Service {
     fn exchange(
         &mut self,
         direction: Direction,
-        request: &Request<'_>,
+        request: &HttpRequestHead<'_>,
         headers: &mut HeaderList,
-    ) -> Exchange {
+    ) -> HttpExchange {
         self.seed += 1;
-        let peer = Peer {
+        let peer = HttpPeer {
             address: Some("10.1.2.3".parse().unwrap()),
             port: Some(4711),
         };
-        let mut exchange = Exchange::new(Arc::clone(&self.settings), direction, peer, self.seed);
+        let mut exchange =
+            HttpExchange::new(Arc::clone(&self.settings), direction, peer, self.seed);
         self.now += MS;
         exchange.handle_request(self.now, request, headers, &self.correlator);
         exchange
@@ -62,15 +64,15 @@ impl Service {
             .with_correlator(|correlator| correlator.in_flight_count())
     }
 
-    fn inbound(&mut self, headers: &mut HeaderList) -> Exchange {
+    fn inbound(&mut self, headers: &mut HeaderList) -> HttpExchange {
         self.exchange(Direction::Inbound, &GET, headers)
     }
 
-    fn outbound(&mut self, headers: &mut HeaderList) -> Exchange {
+    fn outbound(&mut self, headers: &mut HeaderList) -> HttpExchange {
         self.exchange(Direction::Outbound, &GET, headers)
     }
 
-    fn answer(&mut self, exchange: &mut Exchange, status: u16) -> Option<Span> {
+    fn respond(&mut self, exchange: &mut HttpExchange, status: u16) -> Option<Span> {
         self.now += MS;
         exchange.handle_response(self.now, status, &HeaderList::default(), &self.correlator);
         self.now += MS;
@@ -78,20 +80,20 @@ impl Service {
         exchange.poll_span()
     }
 
-    fn fail(&mut self, exchange: &mut Exchange, failure: Failure) -> Span {
+    fn fail(&mut self, exchange: &mut HttpExchange, failure: ExchangeFailure) -> Span {
         self.now += MS;
         exchange.handle_failure(self.now, failure, &self.correlator);
         exchange.poll_span().unwrap()
     }
 }
 
-impl Default for Service {
+impl Default for ProxiedService {
     fn default() -> Self {
         Self::new(Settings::default())
     }
 }
 
-const GET: Request<'_> = Request {
+const GET: HttpRequestHead<'_> = HttpRequestHead {
     method: "GET",
     scheme: "http",
     authority: "inventory:8080",
@@ -118,7 +120,7 @@ fn traceparent() -> String {
 }
 
 #[track_caller]
-fn has(span: &Span, key: &str, value: impl Into<Value>) {
+fn assert_attribute(span: &Span, key: &str, value: impl Into<Value>) {
     assert_eq!(
         span.attribute(key),
         Some(&value.into()),
@@ -128,15 +130,15 @@ fn has(span: &Span, key: &str, value: impl Into<Value>) {
 }
 
 #[test]
-fn an_inbound_request_continues_its_context_and_carries_on_the_span_of_the_server() {
-    let mut service = Service::default();
+fn inbound_request_continues_its_context_and_forwards_the_server_span() {
+    let mut service = ProxiedService::default();
     let mut sent = headers(&[
         ("traceparent", &traceparent()),
         ("tracestate", "a=b"),
         ("user-agent", "curl/8"),
     ]);
     let mut exchange = service.inbound(&mut sent);
-    let span = service.answer(&mut exchange, 200).unwrap();
+    let span = service.respond(&mut exchange, 200).unwrap();
     assert_eq!(exchange.poll_span(), None, "once");
     assert_eq!((span.name.as_str(), span.kind), ("GET", SpanKind::Server));
     assert_eq!(
@@ -156,29 +158,29 @@ fn an_inbound_request_continues_its_context_and_carries_on_the_span_of_the_serve
         format!("00-{TRACE}-{}-01", span.span_id)
     );
     assert_eq!(header(&sent, "tracestate").unwrap(), "a=b");
-    has(&span, "throughline.parent.evidence", "header");
-    has(&span, "http.request.method", "GET");
-    has(&span, "url.path", "/createOrder");
-    has(&span, "url.query", "item=1&sig=REDACTED");
-    has(&span, "url.scheme", "http");
-    has(&span, "server.address", "inventory");
-    has(&span, "server.port", 8080);
-    has(&span, "client.address", "10.1.2.3");
-    has(&span, "network.peer.port", 4711);
-    has(&span, "network.protocol.version", "1.1");
-    has(&span, "user_agent.original", "curl/8");
-    has(&span, "http.response.status_code", 200);
+    assert_attribute(&span, "throughline.parent.evidence", "header");
+    assert_attribute(&span, "http.request.method", "GET");
+    assert_attribute(&span, "url.path", "/createOrder");
+    assert_attribute(&span, "url.query", "item=1&sig=REDACTED");
+    assert_attribute(&span, "url.scheme", "http");
+    assert_attribute(&span, "server.address", "inventory");
+    assert_attribute(&span, "server.port", 8080);
+    assert_attribute(&span, "client.address", "10.1.2.3");
+    assert_attribute(&span, "network.peer.port", 4711);
+    assert_attribute(&span, "network.protocol.version", "1.1");
+    assert_attribute(&span, "user_agent.original", "curl/8");
+    assert_attribute(&span, "http.response.status_code", 200);
     assert_eq!(span.attribute("error.type"), None);
 }
 
 #[test]
-fn an_outbound_request_of_a_service_that_tells_nothing_is_a_child_of_what_it_is_asked() {
-    let mut service = Service::default();
-    let (mut asked, mut sent) = (HeaderList::default(), HeaderList::default());
-    let mut inbound = service.inbound(&mut asked);
+fn outbound_request_without_context_is_a_child_of_the_only_inbound_request() {
+    let mut service = ProxiedService::default();
+    let (mut received, mut sent) = (HeaderList::default(), HeaderList::default());
+    let mut inbound = service.inbound(&mut received);
     let mut outbound = service.outbound(&mut sent);
-    let client = service.answer(&mut outbound, 200).unwrap();
-    let server = service.answer(&mut inbound, 200).unwrap();
+    let client = service.respond(&mut outbound, 200).unwrap();
+    let server = service.respond(&mut inbound, 200).unwrap();
     assert_eq!(
         (client.trace_id, client.parent_span_id),
         (server.trace_id, Some(server.span_id))
@@ -190,13 +192,14 @@ fn an_outbound_request_of_a_service_that_tells_nothing_is_a_child_of_what_it_is_
     assert_eq!(
         server.attribute("throughline.parent.evidence"),
         None,
-        "a root has no parent to be found"
+        "a root span has no parent"
     );
-    has(&client, "throughline.parent.evidence", "sole");
-    assert!(
-        matches!(client.attribute("throughline.parent.confidence"), Some(Value::Double(sure)) if *sure > 0.99)
-    );
-    has(
+    assert_attribute(&client, "throughline.parent.evidence", "sole");
+    assert!(matches!(
+        client.attribute("throughline.parent.confidence"),
+        Some(Value::Double(confidence)) if *confidence > 0.99
+    ));
+    assert_attribute(
         &client,
         "url.full",
         "http://inventory:8080/createOrder?item=1&sig=REDACTED",
@@ -207,14 +210,14 @@ fn an_outbound_request_of_a_service_that_tells_nothing_is_a_child_of_what_it_is_
     );
     assert_eq!(
         header(&sent, REQUEST_ID),
-        header(&asked, REQUEST_ID),
-        "the request id goes with the trace"
+        header(&received, REQUEST_ID),
+        "the request id follows the trace"
     );
 }
 
 #[test]
-fn with_two_requests_in_flight_only_what_is_carried_tells() {
-    let mut service = Service::default();
+fn with_two_requests_in_flight_only_headers_identify_the_parent() {
+    let mut service = ProxiedService::default();
     let (mut first, mut second) = (HeaderList::default(), HeaderList::default());
     let (mut one, mut two) = (service.inbound(&mut first), service.inbound(&mut second));
     let mut bare = service.outbound(&mut HeaderList::default());
@@ -227,17 +230,17 @@ fn with_two_requests_in_flight_only_what_is_carried_tells() {
         &header(&second, "traceparent").unwrap(),
     )]));
     let [bare, copied, propagated] = [&mut bare, &mut copied, &mut propagated]
-        .map(|exchange| service.answer(exchange, 200).unwrap());
-    let [one, two] = [&mut one, &mut two].map(|exchange| service.answer(exchange, 200).unwrap());
-    has(&bare, "throughline.parent.evidence", "open");
+        .map(|exchange| service.respond(exchange, 200).unwrap());
+    let [one, two] = [&mut one, &mut two].map(|exchange| service.respond(exchange, 200).unwrap());
+    assert_attribute(&bare, "throughline.parent.evidence", "open");
     assert_eq!(bare.parent_span_id, None);
     assert!(![one.trace_id, two.trace_id].contains(&bare.trace_id));
-    has(&copied, "throughline.parent.evidence", "request-id");
+    assert_attribute(&copied, "throughline.parent.evidence", "request-id");
     assert_eq!(
         (copied.trace_id, copied.parent_span_id),
         (one.trace_id, Some(one.span_id))
     );
-    has(&propagated, "throughline.parent.evidence", "header");
+    assert_attribute(&propagated, "throughline.parent.evidence", "header");
     assert_eq!(
         (propagated.trace_id, propagated.parent_span_id),
         (two.trace_id, Some(two.span_id))
@@ -247,17 +250,60 @@ fn with_two_requests_in_flight_only_what_is_carried_tells() {
     }
 }
 
+/// Headers that panic if they are accessed while the correlator is locked.
+struct UnlockedHeaders<'a> {
+    headers: HeaderList,
+    correlator: &'a SharedCorrelator,
+}
+
+impl Carrier for UnlockedHeaders<'_> {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
+        self.correlator.with_correlator(|_| ());
+        self.headers.each(visit);
+    }
+}
+
+impl CarrierMut for UnlockedHeaders<'_> {
+    fn replace(&mut self, name: &str, value: &[u8]) {
+        self.correlator.with_correlator(|_| ());
+        self.headers.replace(name, value);
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.correlator.with_correlator(|_| ());
+        self.headers.remove(name);
+    }
+}
+
 #[test]
-fn a_request_id_is_made_when_absent_and_kept_when_there() {
-    let mut service = Service::default();
+fn headers_are_read_and_written_without_the_lock_of_the_correlator() {
+    let service = ProxiedService::default();
+    for direction in [Direction::Inbound, Direction::Outbound] {
+        let mut headers = UnlockedHeaders {
+            headers: headers(&[("traceparent", &traceparent())]),
+            correlator: &service.correlator,
+        };
+        let settings = Arc::clone(&service.settings);
+        let mut exchange = HttpExchange::new(settings, direction, HttpPeer::default(), 1);
+        exchange.handle_request(service.now, &GET, &mut headers, &service.correlator);
+        exchange.handle_response(service.now, 200, &headers, &service.correlator);
+        exchange.handle_end(service.now, &service.correlator);
+        assert!(exchange.poll_span().is_some());
+        assert!(header(&headers.headers, REQUEST_ID).is_some());
+    }
+}
+
+#[test]
+fn missing_request_id_is_generated_and_present_one_is_kept() {
+    let mut service = ProxiedService::default();
     let mut sent = HeaderList::default();
     service.inbound(&mut sent);
-    let made = header(&sent, REQUEST_ID).unwrap();
-    let shape: Vec<usize> = made.split('-').map(str::len).collect();
+    let generated = header(&sent, REQUEST_ID).unwrap();
+    let shape: Vec<usize> = generated.split('-').map(str::len).collect();
     assert_eq!(shape, [8, 4, 4, 4, 12]);
     assert!(
-        made.get(14..15) == Some("4") && "89ab".contains(made.get(19..20).unwrap()),
-        "{made}"
+        generated.get(14..15) == Some("4") && "89ab".contains(generated.get(19..20).unwrap()),
+        "{generated}"
     );
     let mut sent = headers(&[("X-Request-Id", "mine")]);
     service.inbound(&mut sent);
@@ -268,7 +314,7 @@ fn a_request_id_is_made_when_absent_and_kept_when_there() {
         ),
         (Some("mine"), true)
     );
-    let mut service = Service::new(Settings {
+    let mut service = ProxiedService::new(Settings {
         request_id: false,
         ..Settings::default()
     });
@@ -278,7 +324,7 @@ fn a_request_id_is_made_when_absent_and_kept_when_there() {
 }
 
 #[test]
-fn every_format_is_read_and_what_stood_there_is_replaced_with_what_is_configured() {
+fn every_format_is_read_and_replaced_by_the_configured_ones() {
     let b3 = format!("{TRACE}-{SPAN}-1");
     let cases: [&[(&str, &str)]; 4] = [
         &[("traceparent", &traceparent())],
@@ -292,25 +338,17 @@ fn every_format_is_read_and_what_stood_there_is_replaced_with_what_is_configured
         &[("uber-trace-id", &format!("{TRACE}:{SPAN}:0:1"))],
     ];
     for pairs in cases {
-        let mut service = Service::default();
+        let mut service = ProxiedService::default();
         let mut sent = headers(pairs);
         let mut exchange = service.inbound(&mut sent);
-        let span = service.answer(&mut exchange, 200).unwrap();
+        let span = service.respond(&mut exchange, 200).unwrap();
         assert_eq!(span.parent_span_id.unwrap().to_string(), SPAN, "{pairs:?}");
         let mut stale = false;
         sent.each(&mut |_, value| {
-            stale |= value.is_some_and(|value| String::from_utf8_lossy(value).contains(SPAN))
+            stale |= value.is_some_and(|value| String::from_utf8_lossy(value).contains(SPAN));
         });
-        assert!(
-            !stale,
-            "who copies any of {sent:?} copies the span of the server"
-        );
-        let all = [
-            Format::W3c,
-            Format::B3Single,
-            Format::B3Multi,
-            Format::Jaeger,
-        ];
+        assert!(!stale, "a stale context is left in {sent:?}");
+        let all: Vec<Format> = Format::contexts().collect();
         let found = throughline_model::context::extract(&all, &sent)
             .context
             .unwrap();
@@ -320,7 +358,7 @@ fn every_format_is_read_and_what_stood_there_is_replaced_with_what_is_configured
         );
     }
     let write = vec![Format::B3Multi];
-    let mut service = Service::new(Settings {
+    let mut service = ProxiedService::new(Settings {
         write,
         ..Settings::default()
     });
@@ -330,8 +368,8 @@ fn every_format_is_read_and_what_stood_there_is_replaced_with_what_is_configured
 }
 
 #[test]
-fn baggage_goes_on_as_it_came() {
-    let mut service = Service::default();
+fn baggage_is_forwarded_unmodified() {
+    let mut service = ProxiedService::default();
     let mut sent = headers(&[
         ("baggage", "a=1;p , b=2"),
         ("uberctx-c", "3"),
@@ -343,21 +381,21 @@ fn baggage_goes_on_as_it_came() {
 }
 
 #[test]
-fn a_context_from_outside_is_linked_to_and_not_continued() {
-    let outside = Trust::From(vec!["192.168.0.0/16".parse().unwrap()]);
+fn context_of_an_untrusted_client_is_linked_and_not_continued() {
+    let outside = TrustPolicy::From(vec!["192.168.0.0/16".parse().unwrap()]);
     for (trust, is_trusted) in [
-        (Trust::Never, false),
+        (TrustPolicy::Never, false),
         (outside, false),
-        (Trust::Always, true),
-        (Trust::From(vec!["10.0.0.0/8".parse().unwrap()]), true),
+        (TrustPolicy::Always, true),
+        (TrustPolicy::From(vec!["10.0.0.0/8".parse().unwrap()]), true),
     ] {
-        let mut service = Service::new(Settings {
+        let mut service = ProxiedService::new(Settings {
             trust,
             ..Settings::default()
         });
         let mut sent = headers(&[("traceparent", &traceparent()), ("tracestate", "evil=1")]);
         let mut exchange = service.inbound(&mut sent);
-        let span = service.answer(&mut exchange, 200).unwrap();
+        let span = service.respond(&mut exchange, 200).unwrap();
         assert_eq!(span.trace_id.to_string() == TRACE, is_trusted);
         assert_eq!(span.links.len(), usize::from(!is_trusted));
         assert_eq!(sent.get("tracestate").is_some(), is_trusted);
@@ -375,37 +413,37 @@ fn a_context_from_outside_is_linked_to_and_not_continued() {
 }
 
 #[test]
-fn who_decided_has_decided_and_a_ratio_decides_the_rest() {
-    let mut service = Service::new(Settings {
+fn sampling_decision_of_the_client_holds_and_the_ratio_decides_otherwise() {
+    let mut service = ProxiedService::new(Settings {
         sample_ratio: 0.0,
         ..Settings::default()
     });
     let mut sent = headers(&[("traceparent", &format!("00-{TRACE}-{SPAN}-00"))]);
     let mut exchange = service.inbound(&mut sent);
-    assert_eq!(service.answer(&mut exchange, 200), None);
+    assert_eq!(service.respond(&mut exchange, 200), None);
     let written = header(&sent, "traceparent").unwrap();
     assert!(
         written.ends_with("-00") && !written.contains(SPAN),
         "{written}"
     );
     let mut exchange = service.inbound(&mut headers(&[("traceparent", &traceparent())]));
-    assert!(service.answer(&mut exchange, 200).is_some());
-    // The ratio decides at the edge, and its decision holds for what the service asks.
+    assert!(service.respond(&mut exchange, 200).is_some());
+    // The ratio decides at the edge, and the decision holds for the calls of the service.
     let mut inbound = service.inbound(&mut HeaderList::default());
     let mut sent = HeaderList::default();
     let mut outbound = service.outbound(&mut sent);
     assert!(header(&sent, "traceparent").unwrap().ends_with("-00"));
-    assert_eq!(service.answer(&mut outbound, 200), None);
-    assert_eq!(service.answer(&mut inbound, 200), None);
+    assert_eq!(service.respond(&mut outbound, 200), None);
+    assert_eq!(service.respond(&mut inbound, 200), None);
     let mut exchange = service.inbound(&mut headers(&[("b3", "d")]));
     assert!(
-        service.answer(&mut exchange, 200).is_some(),
+        service.respond(&mut exchange, 200).is_some(),
         "a decision without a context"
     );
 }
 
 #[test]
-fn the_status_is_an_error_on_the_side_that_the_conventions_say() {
+fn status_codes_are_errors_as_the_conventions_define_for_each_side() {
     for (status, server, client) in [
         (200, false, false),
         (302, false, false),
@@ -415,28 +453,28 @@ fn the_status_is_an_error_on_the_side_that_the_conventions_say() {
         (503, true, true),
     ] {
         for (direction, is_error) in [(Direction::Inbound, server), (Direction::Outbound, client)] {
-            let mut service = Service::default();
+            let mut service = ProxiedService::default();
             let mut exchange = service.exchange(direction, &GET, &mut HeaderList::default());
-            let span = service.answer(&mut exchange, status).unwrap();
+            let span = service.respond(&mut exchange, status).unwrap();
             assert_eq!(span.failed(), is_error, "{status} {direction:?}");
-            let told = Value::from(status.to_string());
-            assert_eq!(span.attribute("error.type"), is_error.then_some(&told));
+            let expected = Value::from(status.to_string());
+            assert_eq!(span.attribute("error.type"), is_error.then_some(&expected));
         }
     }
 }
 
 #[test]
-fn every_way_to_end_gives_one_span() {
+fn every_failure_ends_with_one_span() {
     for (failure, name) in [
-        (Failure::Cancelled, "cancelled"),
-        (Failure::Reset, "reset"),
-        (Failure::Connect, "connect"),
-        (Failure::Timeout, "timeout"),
-        (Failure::Protocol, "protocol"),
-        (Failure::Shutdown, "shutdown"),
+        (ExchangeFailure::Cancelled, "cancelled"),
+        (ExchangeFailure::Reset, "reset"),
+        (ExchangeFailure::Connect, "connect"),
+        (ExchangeFailure::Timeout, "timeout"),
+        (ExchangeFailure::Protocol, "protocol"),
+        (ExchangeFailure::Shutdown, "shutdown"),
     ] {
         for direction in [Direction::Inbound, Direction::Outbound] {
-            let mut service = Service::default();
+            let mut service = ProxiedService::default();
             let mut exchange = service.exchange(direction, &GET, &mut HeaderList::default());
             exchange.handle_response(
                 service.now,
@@ -445,19 +483,19 @@ fn every_way_to_end_gives_one_span() {
                 &service.correlator,
             );
             let span = service.fail(&mut exchange, failure);
-            has(&span, "error.type", name);
-            assert_eq!(span.failed(), failure != Failure::Cancelled);
-            assert_eq!(service.answer(&mut exchange, 500), None, "it was over");
+            assert_attribute(&span, "error.type", name);
+            assert_eq!(span.failed(), failure != ExchangeFailure::Cancelled);
+            assert_eq!(service.respond(&mut exchange, 500), None, "it had ended");
             assert_eq!(service.in_flight(), 0);
         }
     }
 }
 
 #[test]
-fn the_span_ends_with_the_body_and_interim_answers_are_none() {
-    let mut service = Service::default();
+fn span_ends_with_the_body_and_interim_responses_are_ignored() {
+    let mut service = ProxiedService::default();
     let mut exchange = service.inbound(&mut HeaderList::default());
-    let begun = service.now;
+    let started = service.now;
     for status in [100, 103] {
         exchange.handle_response(
             service.now,
@@ -480,15 +518,15 @@ fn the_span_ends_with_the_body_and_interim_answers_are_none() {
         ),
         (None, false, 1)
     );
-    exchange.handle_end(begun + 5_000 * MS, &service.correlator);
+    exchange.handle_end(started + 5_000 * MS, &service.correlator);
     let span = exchange.poll_span().unwrap();
     assert_eq!(span.duration(), 5_000 * MS);
-    has(&span, "http.response.status_code", 200);
+    assert_attribute(&span, "http.response.status_code", 200);
 }
 
 #[test]
-fn a_tunnel_ends_the_exchange() {
-    let connect = Request {
+fn tunnel_ends_the_exchange() {
+    let connect = HttpRequestHead {
         method: "CONNECT",
         target: "db:5432",
         authority: "db:5432",
@@ -500,7 +538,7 @@ fn a_tunnel_ends_the_exchange() {
         (connect, 407, false),
         (GET, 200, false),
     ] {
-        let mut service = Service::default();
+        let mut service = ProxiedService::default();
         let mut exchange =
             service.exchange(Direction::Inbound, &request, &mut HeaderList::default());
         exchange.handle_response(
@@ -518,73 +556,73 @@ fn a_tunnel_ends_the_exchange() {
 }
 
 #[test]
-fn a_method_that_nobody_knows_makes_no_name() {
-    let mut service = Service::default();
-    let request = Request {
+fn unknown_method_is_not_used_as_the_name() {
+    let mut service = ProxiedService::default();
+    let request = HttpRequestHead {
         method: "get",
         ..GET
     };
     let mut exchange = service.exchange(Direction::Inbound, &request, &mut HeaderList::default());
-    let span = service.answer(&mut exchange, 200).unwrap();
+    let span = service.respond(&mut exchange, 200).unwrap();
     assert_eq!(span.name, "HTTP");
-    has(&span, "http.request.method", "_OTHER");
-    has(&span, "http.request.method_original", "get");
+    assert_attribute(&span, "http.request.method", "_OTHER");
+    assert_attribute(&span, "http.request.method_original", "get");
 }
 
 #[test]
-fn routes_that_the_user_tells_name_spans() {
-    let routes = vec![Route::new("/createOrder")];
-    let templates = vec![Route::new("/{action}")];
-    let mut service = Service::new(Settings {
+fn configured_routes_name_spans() {
+    let routes = vec![RouteTemplate::new("/createOrder")];
+    let templates = vec![RouteTemplate::new("/{action}")];
+    let mut service = ProxiedService::new(Settings {
         routes,
         templates,
         ..Settings::default()
     });
     let mut inbound = service.inbound(&mut HeaderList::default());
     let mut outbound = service.outbound(&mut HeaderList::default());
-    let client = service.answer(&mut outbound, 200).unwrap();
-    let server = service.answer(&mut inbound, 200).unwrap();
+    let client = service.respond(&mut outbound, 200).unwrap();
+    let server = service.respond(&mut inbound, 200).unwrap();
     assert_eq!(
         (server.name.as_str(), client.name.as_str()),
         ("GET /createOrder", "GET /{action}")
     );
-    has(&server, "http.route", "/createOrder");
-    has(&client, "url.template", "/{action}");
+    assert_attribute(&server, "http.route", "/createOrder");
+    assert_attribute(&client, "url.template", "/{action}");
 }
 
 #[test]
-fn urls_are_told_without_their_secrets() {
-    let mut service = Service::default();
-    let request = Request {
+fn secrets_in_urls_are_redacted() {
+    let mut service = ProxiedService::default();
+    let request = HttpRequestHead {
         scheme: "https",
         authority: "ann:pw@[::1]",
         target: "/p?X-Amz-Signature=abc&q=1",
         ..GET
     };
     let mut exchange = service.exchange(Direction::Outbound, &request, &mut HeaderList::default());
-    let span = service.answer(&mut exchange, 200).unwrap();
-    has(
+    let span = service.respond(&mut exchange, 200).unwrap();
+    assert_attribute(
         &span,
         "url.full",
         "https://REDACTED:REDACTED@[::1]/p?X-Amz-Signature=REDACTED&q=1",
     );
-    has(&span, "server.address", "::1");
-    has(&span, "server.port", 443);
+    assert_attribute(&span, "server.address", "::1");
+    assert_attribute(&span, "server.port", 443);
 }
 
 #[test]
-fn long_values_are_cut_off() {
-    let mut service = Service::new(Settings {
+fn long_values_are_truncated() {
+    let mut service = ProxiedService::new(Settings {
         max_attribute_bytes: 10,
         ..Settings::default()
     });
-    let request = Request {
+    let request = HttpRequestHead {
         target: "/äääääääääää",
         ..GET
     };
     let mut exchange = service.exchange(Direction::Inbound, &request, &mut HeaderList::default());
-    has(
-        &service.answer(&mut exchange, 200).unwrap(),
+    assert_attribute(
+        &service.respond(&mut exchange, 200).unwrap(),
         "url.path",
         "/ääää",
     );
@@ -593,8 +631,8 @@ fn long_values_are_cut_off() {
 // --- gRPC ---
 
 fn grpc(direction: Direction, status: &str, in_trailers: bool) -> Span {
-    let mut service = Service::default();
-    let request = Request {
+    let mut service = ProxiedService::default();
+    let request = HttpRequestHead {
         method: "POST",
         target: "/shop.v1.Orders/Create",
         version: "2",
@@ -605,12 +643,12 @@ fn grpc(direction: Direction, status: &str, in_trailers: bool) -> Span {
         &request,
         &mut headers(&[("content-type", "application/grpc+proto")]),
     );
-    let told = headers(&[("grpc-status", status)]);
+    let expected = headers(&[("grpc-status", status)]);
     let none = HeaderList::default();
     let (head, trailers) = if in_trailers {
-        (&none, &told)
+        (&none, &expected)
     } else {
-        (&told, &none)
+        (&expected, &none)
     };
     exchange.handle_response(service.now, 200, head, &service.correlator);
     exchange.handle_trailers(trailers);
@@ -619,24 +657,24 @@ fn grpc(direction: Direction, status: &str, in_trailers: bool) -> Span {
 }
 
 #[test]
-fn the_status_of_grpc_comes_from_trailers_or_from_a_head_that_is_all() {
+fn grpc_status_is_read_from_trailers_or_from_a_trailers_only_response() {
     for in_trailers in [true, false] {
         let span = grpc(Direction::Inbound, "0", in_trailers);
         assert_eq!(
             (span.name.as_str(), &span.status),
             ("shop.v1.Orders/Create", &Status::Unset)
         );
-        has(&span, "rpc.system", "grpc");
-        has(&span, "rpc.service", "shop.v1.Orders");
-        has(&span, "rpc.method", "Create");
-        has(&span, "rpc.grpc.status_code", 0);
-        has(&span, "http.response.status_code", 200);
+        assert_attribute(&span, "rpc.system", "grpc");
+        assert_attribute(&span, "rpc.service", "shop.v1.Orders");
+        assert_attribute(&span, "rpc.method", "Create");
+        assert_attribute(&span, "rpc.grpc.status_code", 0);
+        assert_attribute(&span, "http.response.status_code", 200);
     }
 }
 
 #[test]
-fn of_the_errors_of_grpc_some_are_the_clients_doing() {
-    for (status, name, is_servers) in [
+fn grpc_client_errors_are_not_errors_of_the_server_span() {
+    for (status, name, is_server_error) in [
         ("5", "NOT_FOUND", false),
         ("14", "UNAVAILABLE", true),
         ("99", "UNKNOWN", false),
@@ -647,9 +685,9 @@ fn of_the_errors_of_grpc_some_are_the_clients_doing() {
         );
         assert_eq!(
             (server.failed(), client.failed()),
-            (is_servers, true),
+            (is_server_error, true),
             "{name}"
         );
-        has(&client, "error.type", name);
+        assert_attribute(&client, "error.type", name);
     }
 }

@@ -12,31 +12,33 @@
 )]
 
 mod support {
-    pub(crate) mod any;
+    pub(crate) mod conversation;
+    pub(crate) mod network;
     pub(crate) mod pair;
     pub(crate) mod script;
     pub(crate) mod shared_correlator;
     pub(crate) mod wire;
-    pub(crate) mod world;
 }
 
 mod session {
-    mod correlated;
+    mod commit;
+    mod correlation;
     mod fetch;
     mod frames;
     mod produce;
-    mod settle;
     mod simulation;
 }
 
 use std::time::Duration;
 
 use proptest::prelude::*;
-use support::pair::{Cut, Pair, Process, SECOND};
-use support::script::{Line, Script, Step};
-use support::wire::{self, Ask, Lot, Rec, told};
+use support::pair::{Chunking, Pair, Process, SECOND};
+use support::script::{FrameKind, Script, ScriptedFrame};
+use support::wire::{self, BatchSpec, FetchSpec, RecordSpec, read_records};
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{Capacity, Limits, Notice, Reason, Settings};
+use throughline_intercept::kafka::{
+    ClusterCapacity, SessionEvent, SessionLimits, Settings, SkipReason,
+};
 use throughline_kafka::batch::RecordBatch;
 use throughline_model::Span;
 
@@ -50,16 +52,16 @@ fn observing() -> Settings {
 
 proptest! {
     #[test]
-    fn invariant_01_identity_nothing_to_inject_is_nothing_changed(seed: u64) {
+    fn invariant_01_identity_bytes_pass_unmodified_when_nothing_is_injected(seed: u64) {
         let script = Script::random(seed);
-        let pair = script.play(Pair::new(observing()).cut(Cut::Random(fastrand::Rng::with_seed(seed))));
+        let pair = script.play(Pair::new(observing()).cut(Chunking::Random(fastrand::Rng::with_seed(seed))));
         prop_assert_eq!(&pair.to_broker, &script.said(Side::Client));
         prop_assert_eq!(&pair.to_client, &script.said(Side::Broker));
     }
 
     #[test]
-    fn invariant_01_identity_bytes_that_are_no_kafka(client: Vec<u8>, broker: Vec<u8>, seed: u64) {
-        let mut pair = Pair::new(observing()).cut(Cut::Random(fastrand::Rng::with_seed(seed)));
+    fn invariant_01_identity_bytes_that_are_not_kafka_pass_unmodified(client: Vec<u8>, broker: Vec<u8>, seed: u64) {
+        let mut pair = Pair::new(observing()).cut(Chunking::Random(fastrand::Rng::with_seed(seed)));
         pair.client(&client);
         pair.broker(&broker);
         pair.close(Side::Client);
@@ -68,83 +70,83 @@ proptest! {
     }
 
     #[test]
-    fn invariant_02_chunking_any_split_gives_the_same(seed: u64, each in 1usize..40) {
+    fn invariant_02_chunking_does_not_change_the_output(seed: u64, each in 1usize..40) {
         let script = Script::random(seed);
         let whole = script.play(Pair::new(Settings::default()));
-        for cut in [Cut::Each(each), Cut::Random(fastrand::Rng::with_seed(seed))] {
+        for cut in [Chunking::Each(each), Chunking::Random(fastrand::Rng::with_seed(seed))] {
             let cut = script.play(Pair::new(Settings::default()).cut(cut));
             prop_assert_eq!(&cut.to_broker, &whole.to_broker);
             prop_assert_eq!(&cut.to_client, &whole.to_client);
             prop_assert_eq!(&cut.spans, &whole.spans);
-            prop_assert_eq!(&cut.notices, &whole.notices);
+            prop_assert_eq!(&cut.events, &whole.events);
         }
     }
 
     #[test]
-    fn invariant_06_headers_duplicate_null_and_not_utf8_survive(
+    fn invariant_06_headers_that_are_duplicate_null_or_not_utf8_survive(
         headers: Vec<(Vec<u8>, Option<Vec<u8>>)>, key: Option<Vec<u8>>, value: Option<Vec<u8>>, codec in 0i16..5,
     ) {
-        let record = Rec { key, value, headers };
-        let lot = Lot::of(vec![record.clone(), Rec::of("b"), record]).attributes(codec);
+        let record = RecordSpec { key, value, headers };
+        let batch = BatchSpec::of(vec![record.clone(), RecordSpec::of("b"), record]).attributes(codec);
         let mut pair = Pair::new(Settings::default());
-        pair.client(wire::produce(9, 1, -1, lot.bytes()));
-        let mut sent = told(&wire::record_set(&pair.take_broker(), 9));
+        pair.client(wire::produce(9, 1, -1, batch.bytes()));
+        let mut sent = read_records(&wire::record_set(&pair.take_broker(), 9));
         for record in &mut sent {
             let ours = record.headers.pop().unwrap();
             prop_assert_eq!(ours.0, b"traceparent");
         }
-        prop_assert_eq!(sent, lot.records);
+        prop_assert_eq!(sent, batch.records);
     }
 
     #[test]
     fn invariant_09_accounting_every_record_has_a_span_or_is_counted(seed: u64) {
         let script = Script::random(seed);
-        let capacity = Capacity { max_spans_per_second: 20, ..Capacity::default() };
-        let limits = Limits { max_open_spans: 12, ..Limits::default() };
+        let capacity = ClusterCapacity { max_spans_per_second: 20, ..ClusterCapacity::default() };
+        let limits = SessionLimits { max_open_spans: 12, ..SessionLimits::default() };
         for settings in [Settings { limits, ..Settings::default() }, Settings { sample_ratio: 0.5, ..observing() }] {
             let mut pair = script.play(Pair::of(&Process::with(capacity), settings));
             pair.close(Side::Client);
             pair.close(Side::Broker);
-            let told = pair.spans.iter().filter(|span| !span.name.starts_with("commit ")).count();
-            let unsettled = pair.spans.len() - told;
+            let made = pair.spans.iter().filter(|span| !span.name.starts_with("commit ")).count();
+            let unsettled = pair.spans.len() - made;
             let dropped = usize::try_from(pair.dropped()).unwrap();
             let records = script.records();
             // A commit that finds no room for its span is a counted drop as well.
-            prop_assert!(told + dropped >= records, "{told} + {dropped} < {records}");
-            prop_assert!(told + dropped + unsettled <= records + script.deliveries(), "{told} + {dropped} > {records}");
+            prop_assert!(made + dropped >= records, "{made} + {dropped} < {records}");
+            prop_assert!(made + dropped + unsettled <= records + script.deliveries(), "{made} + {dropped} > {records}");
         }
     }
 }
 
 #[test]
-fn invariant_03_fail_open_what_cannot_be_read_passes_with_its_reason() {
-    let lot = || Lot::of(vec![Rec::of("a"), Rec::of("b")]);
-    let mut old = lot().bytes();
+fn invariant_03_fail_open_unreadable_records_pass_with_a_reason() {
+    let batch = || BatchSpec::of(vec![RecordSpec::of("a"), RecordSpec::of("b")]);
+    let mut old = batch().bytes();
     old[16] = 1;
-    let mut damaged = lot().bytes();
+    let mut damaged = batch().bytes();
     let value = damaged.len() - 2;
     damaged[value] ^= 1;
-    let mut torn = lot().attributes(4).bytes();
+    let mut torn = batch().attributes(4).bytes();
     torn[65] ^= 0xff;
-    let long = Lot::of(vec![Rec::of(&"x".repeat(1_048_480))]).bytes();
-    let inflating = Lot::of(vec![Rec::of(&"x".repeat(200_000))])
+    let long = BatchSpec::of(vec![RecordSpec::of(&"x".repeat(1_048_480))]).bytes();
+    let inflating = BatchSpec::of(vec![RecordSpec::of(&"x".repeat(200_000))])
         .attributes(3)
         .bytes();
-    let too_many = [lot().bytes(), lot().bytes()].concat();
+    let too_many = [batch().bytes(), batch().bytes()].concat();
     let cases = [
-        (old, Reason::OldFormat),
-        (damaged, Reason::Checksum),
-        (torn, Reason::Checksum),
-        (long, Reason::BatchTooLarge),
-        (inflating, Reason::Inflated),
-        (lot().attributes(6).bytes(), Reason::Codec),
-        (too_many, Reason::Malformed),
-        (b"no batch at all".to_vec(), Reason::Malformed),
+        (old, SkipReason::OldFormat),
+        (damaged, SkipReason::Checksum),
+        (torn, SkipReason::Checksum),
+        (long, SkipReason::BatchTooLarge),
+        (inflating, SkipReason::Inflated),
+        (batch().attributes(6).bytes(), SkipReason::Codec),
+        (too_many, SkipReason::Malformed),
+        (b"no batch at all".to_vec(), SkipReason::Malformed),
     ];
     for (records, reason) in cases {
-        let limits = Limits {
+        let limits = SessionLimits {
             max_inflated_bytes: 150_000,
-            ..Limits::default()
+            ..SessionLimits::default()
         };
         let mut pair = Pair::new(Settings {
             limits,
@@ -154,19 +156,19 @@ fn invariant_03_fail_open_what_cannot_be_read_passes_with_its_reason() {
         pair.client(&frame);
         assert_eq!(pair.take_broker(), frame, "{reason:?}");
         assert!(
-            pair.passed().contains(&reason),
+            pair.skipped().contains(&reason),
             "{reason:?}: {:?}",
-            pair.notices
+            pair.events
         );
         let answer = wire::produced(9, 1, 0, 0);
         pair.broker(&answer);
         assert_eq!(pair.take_client(), answer);
     }
     // A frame that is not what its version says, and a version that is not known.
-    let mut torn = wire::produce(9, 1, -1, lot().bytes()).to_vec();
+    let mut torn = wire::produce(9, 1, -1, batch().bytes()).to_vec();
     torn.truncate(60);
     torn[..4].copy_from_slice(&56i32.to_be_bytes());
-    let mut newer = wire::produce(13, 2, -1, lot().bytes()).to_vec();
+    let mut newer = wire::produce(13, 2, -1, batch().bytes()).to_vec();
     newer[7] = 99;
     for frame in [torn, newer] {
         let mut pair = Pair::new(Settings::default());
@@ -176,8 +178,8 @@ fn invariant_03_fail_open_what_cannot_be_read_passes_with_its_reason() {
 }
 
 #[test]
-fn invariant_03_fail_open_a_connection_cut_within_a_frame_gives_what_came_and_no_rewritten_half() {
-    let frame = wire::produce(9, 1, -1, Lot::of(vec![Rec::of("a")]).bytes());
+fn invariant_03_fail_open_cut_frame_is_forwarded_unmodified() {
+    let frame = wire::produce(9, 1, -1, BatchSpec::of(vec![RecordSpec::of("a")]).bytes());
     for end in 1..frame.len() {
         let mut pair = Pair::new(Settings::default());
         pair.client(&frame[..end]);
@@ -187,7 +189,7 @@ fn invariant_03_fail_open_a_connection_cut_within_a_frame_gives_what_came_and_no
 }
 
 #[test]
-fn invariant_04_order_frames_and_their_numbers_stay() {
+fn invariant_04_order_of_frames_and_correlation_ids_is_kept() {
     for seed in 0..64 {
         let script = Script::random(seed);
         let pair = script.play(Pair::new(Settings::default()));
@@ -213,17 +215,17 @@ fn invariant_04_order_frames_and_their_numbers_stay() {
 }
 
 #[test]
-fn invariant_05_caps_nothing_grows_with_what_a_peer_claims_or_repeats() {
+fn invariant_05_caps_bound_everything_that_a_peer_claims_or_repeats() {
     let process = Process::default();
     // A frame of 60 MB is announced, and does not come: what is held is what came.
     let mut pair = Pair::of(&process, Settings::default());
     pair.client([&60_000_000i32.to_be_bytes()[..], &[0, 0, 0, 9], &[0; 100]].concat());
     // Requests without answers, partitions without end, deliveries that nobody commits.
-    let limits = Limits {
+    let limits = SessionLimits {
         max_in_flight: 100,
         max_partitions: 100,
         max_open_spans: 100,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     let mut pair = Pair::of(
         &process,
@@ -237,38 +239,47 @@ fn invariant_05_caps_nothing_grows_with_what_a_peer_claims_or_repeats() {
             9,
             number,
             1,
-            Lot::of(vec![Rec::of("a")]).bytes(),
+            BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
         ));
         pair.to_broker.clear();
     }
     pair.close(Side::Broker);
     assert_eq!(pair.spans.len(), 100);
-    let capacity = Capacity {
+    let capacity = ClusterCapacity {
         max_deliveries: 50,
-        ..Capacity::default()
+        ..ClusterCapacity::default()
     };
     let process = Process::with(capacity);
     let mut pair = Pair::of(&process, Settings::default());
     for round in 0..100 {
-        let ask = Ask {
+        let ask = FetchSpec {
             correlation: round,
-            ..Ask::default()
+            ..FetchSpec::default()
         };
         pair.client(ask.frame());
-        let lot = Lot::of(vec![Rec::of("a"), Rec::of("b")]).at(2 * i64::from(round));
-        pair.broker(ask.answer(lot.bytes(), 2, &[]));
+        let batch =
+            BatchSpec::of(vec![RecordSpec::of("a"), RecordSpec::of("b")]).at(2 * i64::from(round));
+        pair.broker(ask.answer(batch.bytes(), 2, &[]));
     }
     assert_eq!(
-        (process.known.borrow().waiting(), pair.spans.len()),
+        (
+            process.known.borrow().pending_deliveries(),
+            pair.spans.len()
+        ),
         (50, 200)
     );
 }
 
 #[test]
-fn invariant_07_no_waiting_spans_that_nobody_takes_hold_nothing_up() {
+fn invariant_07_no_waiting_for_spans_that_are_not_polled() {
     let mut pair = Pair::new(Settings::default());
     for number in 0..100 {
-        let frame = wire::produce(9, number, 1, Lot::of(vec![Rec::of("a")]).bytes());
+        let frame = wire::produce(
+            9,
+            number,
+            1,
+            BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+        );
         let (session, now) = (&mut pair.session, pair.now);
         session.handle_bytes(Side::Client, now, frame);
         assert!(
@@ -281,7 +292,7 @@ fn invariant_07_no_waiting_spans_that_nobody_takes_hold_nothing_up() {
 }
 
 #[test]
-fn invariant_08_arguments_the_same_seed_and_times_give_the_same_spans() {
+fn invariant_08_arguments_same_seed_and_times_give_the_same_spans() {
     let run = || Script::random(5).play(Pair::new(Settings::default())).spans;
     let slow = || {
         std::hint::black_box(std::time::Instant::now() + Duration::from_millis(3));
@@ -292,8 +303,8 @@ fn invariant_08_arguments_the_same_seed_and_times_give_the_same_spans() {
 }
 
 #[test]
-fn invariant_09_accounting_no_exchange_ends_without_a_span_or_a_drop() {
-    let send = |acks| wire::produce(9, 1, acks, Lot::of(vec![Rec::of("a")]).bytes());
+fn invariant_09_accounting_no_request_ends_without_a_span_or_a_drop() {
+    let send = |acks| wire::produce(9, 1, acks, BatchSpec::of(vec![RecordSpec::of("a")]).bytes());
     type End = fn(&mut Pair);
     let endings: [(&str, End); 6] = [
         ("success", |pair| pair.broker(wire::produced(9, 1, 0, 0))),
@@ -316,7 +327,7 @@ fn invariant_09_accounting_no_exchange_ends_without_a_span_or_a_drop() {
             pair.spans.len() as u32 + pair.dropped(),
             1,
             "{how}: {:?}",
-            pair.notices
+            pair.events
         );
     }
     // A client may go on where the broker has ended already.
@@ -328,7 +339,7 @@ fn invariant_09_accounting_no_exchange_ends_without_a_span_or_a_drop() {
         (pair.spans.len(), pair.dropped()),
         (1, 0),
         "{:?}",
-        pair.notices
+        pair.events
     );
     let mut pair = Pair::new(Settings::default());
     pair.client(send(0));
@@ -341,17 +352,19 @@ fn invariant_09_accounting_no_exchange_ends_without_a_span_or_a_drop() {
 }
 
 #[test]
-fn invariant_10_one_reseal_lengths_checksum_and_budget_are_redone() {
+fn invariant_10_one_reseal_redoes_lengths_checksum_and_budget() {
     for version in 3..=13 {
         for codec in 0..=4 {
             // Sizes around the borders of varints: a record's length, the record set's.
             for size in [0, 1, 40, 60, 63, 64, 120, 126, 127, 8_100, 8_190, 16_300] {
-                let lot = Lot::of(vec![Rec::of(&"x".repeat(size)), Rec::of("b")]).attributes(codec);
+                let batch =
+                    BatchSpec::of(vec![RecordSpec::of(&"x".repeat(size)), RecordSpec::of("b")])
+                        .attributes(codec);
                 let mut pair = Pair::new(Settings::default());
-                pair.client(wire::produce(version, 1, -1, lot.bytes()));
+                pair.client(wire::produce(version, 1, -1, batch.bytes()));
                 let records = wire::record_set(&pair.take_broker(), version);
                 assert!(RecordBatch::new(&records).is_some_and(|batch| batch.has_valid_checksum()));
-                assert_eq!(told(&records).len(), 2);
+                assert_eq!(read_records(&records).len(), 2);
             }
         }
     }
@@ -359,27 +372,27 @@ fn invariant_10_one_reseal_lengths_checksum_and_budget_are_redone() {
 
 /// The script's own promises, without which the tests above say nothing.
 #[test]
-fn scripts_have_all_kinds_of_lines() {
+fn random_scripts_contain_frames_of_every_kind() {
     let scripts: Vec<Script> = (0..64).map(Script::random).collect();
     let lines = || scripts.iter().flat_map(|script| &script.lines);
     assert!(lines().any(|line| matches!(
         line,
-        Line {
-            step: Step::Produce { .. },
+        ScriptedFrame {
+            step: FrameKind::Produce { .. },
             ..
         }
     )));
     assert!(lines().any(|line| matches!(
         line,
-        Line {
-            step: Step::Fetch { .. },
+        ScriptedFrame {
+            step: FrameKind::Fetch { .. },
             ..
         }
     )));
     assert!(lines().any(|line| matches!(
         line,
-        Line {
-            step: Step::Commit,
+        ScriptedFrame {
+            step: FrameKind::Commit,
             ..
         }
     )));
@@ -390,23 +403,23 @@ fn scripts_have_all_kinds_of_lines() {
     for name in ["send orders", "process orders", "commit orders"] {
         assert!(spans.iter().any(|span| span.name == name), "{name}");
     }
-    let notices: Vec<Notice> = scripts
+    let events: Vec<SessionEvent> = scripts
         .iter()
-        .flat_map(|script| script.play(Pair::new(Settings::default())).notices)
+        .flat_map(|script| script.play(Pair::new(Settings::default())).events)
         .collect();
     assert!(
-        notices
+        events
             .iter()
-            .any(|notice| matches!(notice, Notice::Injected { .. }))
+            .any(|event| matches!(event, SessionEvent::Injected { .. }))
     );
 }
 
 #[test]
-fn the_fuzz_seeds_hold() {
+fn fuzz_seeds_pass() {
     let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/session");
     let mut count = 0;
     for entry in std::fs::read_dir(seeds).unwrap() {
-        support::any::any_conversation(&std::fs::read(entry.unwrap().path()).unwrap());
+        support::conversation::check_conversation(&std::fs::read(entry.unwrap().path()).unwrap());
         count += 1;
     }
     assert!(count >= 16, "the seeds are gone");
@@ -414,13 +427,13 @@ fn the_fuzz_seeds_hold() {
 
 proptest! {
     #[test]
-    fn anything_may_be_said(how: u8, seed: u64, noise in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..6)) {
+    fn any_conversation_keeps_the_invariants(how: u8, seed: u64, noise in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..6)) {
         let mut input = conversation(how, seed);
         for (at, byte) in noise {
             let at = usize::from(at) % input.len();
             input[at] = byte;
         }
-        support::any::any_conversation(&input);
+        support::conversation::check_conversation(&input);
     }
 }
 

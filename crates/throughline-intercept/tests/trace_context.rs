@@ -1,6 +1,10 @@
-//! The cases of the W3C trace-context test suite without its sockets: the exchanges of a process that never ran.
+//! The cases of the W3C trace-context test suite without sockets: exchanges of a simulated process.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "support/trace_context.rs"]
 mod cases;
@@ -9,37 +13,38 @@ mod shared_correlator;
 
 use std::sync::Arc;
 
-use cases::{CASES, Callback, Fields, PARENT, Service};
+use cases::{CASES, Callback, Fields, PARENT, TracedService};
 use shared_correlator::SharedCorrelator;
 
 use throughline_intercept::correlate::{self, SingleInFlightPolicy};
-use throughline_intercept::http::{Direction, Exchange, Peer, Request, Settings};
+use throughline_intercept::http::{Direction, HttpExchange, HttpPeer, HttpRequestHead, Settings};
 use throughline_model::context::{Carrier, HeaderList};
 
 const START: u64 = 1_700_000_000_000_000_000;
 const MS: u64 = 1_000_000;
 
-/// A process for each time that it is asked: the evidence is the best there can be.
-struct Fresh;
+/// A service that is a new process for each request, so that the evidence is always unambiguous.
+struct FreshService;
 
-struct Harness {
+/// A service in one process, with a proxy beside it.
+struct ProxiedService {
     correlator: SharedCorrelator,
     settings: Arc<Settings>,
     now: u64,
     seed: u64,
 }
 
-// === impl Fresh ===
+// === impl FreshService ===
 
-impl Service for Fresh {
-    fn ask(&mut self, fields: &[(&str, &str)], callbacks: usize) -> Vec<Fields> {
-        Harness::with(SingleInFlightPolicy::default()).ask(fields, callbacks)
+impl TracedService for FreshService {
+    fn request_callbacks(&mut self, fields: &[(&str, &str)], callbacks: usize) -> Vec<Fields> {
+        ProxiedService::with(SingleInFlightPolicy::default()).request_callbacks(fields, callbacks)
     }
 }
 
-// === impl Harness ===
+// === impl ProxiedService ===
 
-impl Harness {
+impl ProxiedService {
     fn with(policy: SingleInFlightPolicy) -> Self {
         let correlator = SharedCorrelator::new(
             correlate::Settings {
@@ -61,9 +66,9 @@ impl Harness {
         direction: Direction,
         target: &str,
         headers: &mut HeaderList,
-    ) -> Exchange {
+    ) -> HttpExchange {
         self.seed += 1;
-        let request = Request {
+        let request = HttpRequestHead {
             method: "POST",
             scheme: "http",
             authority: "127.0.0.1:7777",
@@ -71,25 +76,25 @@ impl Harness {
             version: "1.1",
             body: None,
         };
-        let mut exchange = Exchange::new(
+        let mut exchange = HttpExchange::new(
             Arc::clone(&self.settings),
             direction,
-            Peer::default(),
+            HttpPeer::default(),
             self.seed,
         );
         exchange.handle_request(self.now, &request, headers, &self.correlator);
         exchange
     }
 
-    fn end(&mut self, mut exchange: Exchange) {
+    fn complete(&mut self, mut exchange: HttpExchange) {
         self.now += MS;
         exchange.handle_response(self.now, 200, &HeaderList::default(), &self.correlator);
         exchange.handle_end(self.now, &self.correlator);
         assert!(exchange.poll_span().is_some() || exchange.is_over());
     }
 
-    /// Asks the service, which calls back so many times.
-    fn ask(&mut self, pairs: &[(&str, &str)], callbacks: usize) -> Vec<Fields> {
+    /// Sends a request to the service, which makes `callbacks` calls for it.
+    fn request_callbacks(&mut self, pairs: &[(&str, &str)], callbacks: usize) -> Vec<Fields> {
         let mut sent = list(pairs);
         let inbound = self.exchange(Direction::Inbound, "/test", &mut sent);
         let mut found = Vec::new();
@@ -100,30 +105,30 @@ impl Harness {
             let outbound = self.exchange(Direction::Outbound, &target, &mut out);
             found.push(fields(&out));
             self.now += 2 * MS;
-            self.end(outbound);
+            self.complete(outbound);
         }
-        self.end(inbound);
+        self.complete(inbound);
         self.now += 5 * MS;
         found
     }
 
-    /// Two hundred requests, each of a trace of its own. Gives how many callbacks were of the right trace, and how many there
-    /// were; the others must be of none.
+    /// Sends 200 requests, each of a trace of its own. Returns how many callbacks were of the right
+    /// trace, and how many there were; the others must be roots.
     fn run(&mut self) -> (usize, usize) {
-        let (mut found, mut asked) = (0, 0);
+        let (mut found, mut total) = (0, 0);
         for nth in 0..200 {
             let value = format!("00-{}{nth:04x}-{PARENT}-01", "7".repeat(28));
-            for out in self.ask(&[("traceparent", &value)], 1 + nth % 3) {
+            for out in self.request_callbacks(&[("traceparent", &value)], 1 + nth % 3) {
                 let out = Callback::of(&out);
-                asked += 1;
+                total += 1;
                 found += usize::from(value.contains(&out.trace_id));
                 assert!(
                     value.contains(&out.trace_id) || !out.trace_id.starts_with("7777"),
-                    "of another's trace"
+                    "in the trace of another request"
                 );
             }
         }
-        (found, asked)
+        (found, total)
     }
 }
 
@@ -143,26 +148,26 @@ fn fields(headers: &HeaderList) -> Fields {
 }
 
 #[test]
-fn every_case_holds() {
-    for (says, case) in CASES {
-        eprintln!("{says}");
-        case(&mut Fresh);
+fn every_case_of_the_suite_passes() {
+    for (name, case) in CASES {
+        eprintln!("{name}");
+        case(&mut FreshService);
     }
 }
 
-/// The suite asks one after the other, at its own pace, and each of its cases must hold. Its service does nothing but answer,
-/// and the user who says so has every callback in its trace from the first on.
+/// The suite sends one request after the other to a service that only ever calls to answer them.
+/// With that configured, every callback is in its trace, from the first one on.
 #[test]
-fn a_whole_run_of_the_suite_against_one_process_holds_together() {
-    let mut harness = Harness::with(SingleInFlightPolicy::Assumed);
-    let (found, asked) = harness.run();
-    assert_eq!(found, asked);
+fn assumed_policy_attributes_every_callback_of_a_run() {
+    let mut service = ProxiedService::with(SingleInFlightPolicy::Assumed);
+    let (found, total) = service.run();
+    assert_eq!(found, total);
 }
 
-/// Where nobody says so, requests that come as fast as this have to show for a while that the process does nothing of its own.
+/// Without that, the process has to show for a while that it makes no calls of its own.
 #[test]
-fn without_being_told_it_takes_a_while_and_nothing_is_wrong_meanwhile() {
-    let mut harness = Harness::with(SingleInFlightPolicy::default());
-    let (found, asked) = harness.run();
-    assert!(found > asked * 9 / 10, "{found} of {asked}");
+fn measured_policy_attributes_most_callbacks_and_none_wrongly() {
+    let mut service = ProxiedService::with(SingleInFlightPolicy::default());
+    let (found, total) = service.run();
+    assert!(found > total * 9 / 10, "{found} of {total}");
 }

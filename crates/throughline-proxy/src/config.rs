@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_intercept::http::Direction;
-use throughline_intercept::kafka::{Capacity, Settings};
+use throughline_intercept::kafka::{ClusterCapacity, Settings};
 
 use crate::http;
 use crate::kafka::config::AddressedCluster;
@@ -25,7 +25,7 @@ pub struct Config {
     /// Limits of connections and times.
     pub limits: ConnectionLimits,
     /// Limits of the state that the connections to one cluster share.
-    pub capacity: Capacity,
+    pub capacity: ClusterCapacity,
     /// Tracing of Kafka connections. A running proxy changes it with
     /// [`crate::ProxyControl::apply`].
     pub settings: Arc<Settings>,

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::cases::{CASES, Callback, Fields, Service};
+use crate::cases::{CASES, Callback, Fields, TracedService};
 use crate::side::{PATIENCE, Side, read_to_end};
 
 /// A service, its sidecar, and who asks and is asked back.
@@ -125,7 +125,7 @@ impl Stage {
         );
         let mut in_a_row = 0;
         let believed = wait::until(PATIENCE, || {
-            let out = Callback::of(&self.ask(&[parent], 1).remove(0));
+            let out = Callback::of(&self.request_callbacks(&[parent], 1).remove(0));
             in_a_row = if parent.1.contains(&out.trace_id) {
                 in_a_row + 1
             } else {
@@ -137,8 +137,8 @@ impl Stage {
     }
 }
 
-impl Service for Stage {
-    fn ask(&mut self, fields: &[(&str, &str)], callbacks: usize) -> Vec<Fields> {
+impl TracedService for Stage {
+    fn request_callbacks(&mut self, fields: &[(&str, &str)], callbacks: usize) -> Vec<Fields> {
         // What comes within a millisecond of another's end could be of either. The suite itself is not that fast.
         let has_rested = || (self.rested.elapsed() > PAUSE).then_some(());
         wait::until(PATIENCE, has_rested).expect("time passes");

@@ -12,7 +12,7 @@ mod tls;
 use std::sync::Arc;
 
 use throughline_intercept::http::Settings as HttpSettings;
-use throughline_intercept::kafka::{Capacity, Settings as KafkaSettings};
+use throughline_intercept::kafka::{ClusterCapacity, Settings as KafkaSettings};
 use throughline_proxy::{Config, ConnectionLimits};
 use tracing_subscriber::EnvFilter;
 
@@ -55,14 +55,14 @@ pub(crate) fn parse(
         connect_timeout: parser.duration("connect_timeout", &options.connect_timeout),
         drain_timeout: parser.duration("drain", &options.drain),
     };
-    let capacity = Capacity {
+    let capacity = ClusterCapacity {
         max_held_bytes: parser.byte_size("memory", &options.memory),
         max_spans_per_second: parser.number(
             "max_spans_per_second",
             &options.max_spans_per_second,
             MAX_SPANS_PER_SECOND,
         ),
-        ..Capacity::default()
+        ..ClusterCapacity::default()
     };
     let settings = parser.kafka_settings();
     // The order of these lines is that of the errors in the message.

@@ -108,6 +108,7 @@ impl Activity {
     ) -> u64 {
         let pause_ns = now.saturating_sub(self.last_active_at);
         self.last_active_at = now;
+        // Beyond the cap a signature is not counted, and the record is never exhausted for it.
         if self.calls_of(signature).is_none() && self.calls.len() < MAX_CALL_SIGNATURES {
             self.calls.push(CallProgress {
                 signature,

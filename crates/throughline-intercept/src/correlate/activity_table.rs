@@ -65,6 +65,7 @@ impl ActivityTable {
     ) -> ActivityId {
         self.last_id += 1;
         let id = ActivityId(self.last_id);
+        // An ended activity is remembered for its tokens only, so it makes room first.
         if self.activities.len() >= self.limits.max_activities
             && let Some((_, oldest)) = self.ended.pop_front()
         {
@@ -93,6 +94,7 @@ impl ActivityTable {
             }
             let owners = self.by_token.entry(token.clone()).or_default();
             if owners.len() >= MAX_TOKEN_ACTIVITIES {
+                // The oldest owner of a token is the least likely to be running.
                 owners.remove(0);
             }
             owners.push(id);
@@ -144,6 +146,8 @@ impl ActivityTable {
             self.expire(id, deadline);
         }
         let retention_ns = self.limits.retention_ns;
+        // The queues are in the order of their times, except for the skew between callers, which is
+        // far below the retention.
         while let Some(&(ended_at, id)) = self.ended.front()
             && ended_at.saturating_add(retention_ns) <= now
         {
@@ -202,6 +206,7 @@ impl ActivityTable {
             .iter()
             .copied()
             .chain(just_ended)
+            // One more than allowed shows that there are too many.
             .take(max_candidates + 1)
             .collect();
         (found.len() <= max_candidates).then_some(found)
@@ -273,6 +278,7 @@ impl ActivityTable {
         };
         for token in &activity.tokens {
             if let Some(owners) = self.by_token.get_mut(token) {
+                // An empty entry would keep the value of a client alive for ever.
                 owners.retain(|other| *other != id);
                 if owners.is_empty() {
                     self.by_token.remove(token);

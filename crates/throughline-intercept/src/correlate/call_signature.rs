@@ -1,4 +1,4 @@
-//! Call signatures: which outbound calls are alike.
+//! Call signatures: equal for outbound calls of the same kind.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

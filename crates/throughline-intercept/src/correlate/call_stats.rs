@@ -24,8 +24,8 @@ pub(super) struct CallStats {
     pub(super) with_token: DecayingCounter,
 }
 
-/// Statistics of all signatures. Beyond the cap new signatures share one entry, which can only raise
-/// the doubt about each of them.
+/// Statistics of all signatures. Beyond the cap new signatures share one entry, which can only
+/// raise the doubt about each of them.
 #[derive(Debug)]
 pub(super) struct CallStatsTable {
     by_signature: HashMap<CallSignature, CallStats>,
@@ -48,6 +48,7 @@ impl CallStatsTable {
     pub(super) fn entry(&mut self, signature: CallSignature, now: Timestamp) -> &mut CallStats {
         let is_full = self.by_signature.len() >= self.max_signatures;
         if is_full && !self.by_signature.contains_key(&signature) {
+            // The scan is linear, so it waits until there is no room.
             self.by_signature
                 .retain(|_, stats| !stats.is_forgotten(now));
             if self.by_signature.len() >= self.max_signatures {

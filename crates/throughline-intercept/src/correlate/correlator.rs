@@ -108,8 +108,8 @@ impl Correlator {
         self.model.settle_records(now, queue, &offsets);
     }
 
-    /// Stops inferring parents for [`handling_timeout_ns`], after the delivery of records that could
-    /// not be read.
+    /// Stops inferring parents for [`handling_timeout_ns`], after the delivery of records that
+    /// could not be read.
     ///
     /// [`handling_timeout_ns`]: super::CorrelationLimits::handling_timeout_ns
     pub fn suspend_inference(&mut self, now: Timestamp) {
@@ -125,6 +125,8 @@ impl Correlator {
         for (count, candidate) in self.evidence_counts.iter_mut().zip(Evidence::ALL) {
             *count += u64::from(candidate == evidence);
         }
+        // An open call may have a candidate, whose id it must not get: it would be exact evidence
+        // later.
         if attribution.parent.context.is_some()
             && let Some(activity) = attribution.call.activity
             && let Some(key_index) = self.extractor.request_id_index()
@@ -144,6 +146,8 @@ impl Correlator {
             return;
         };
         activity.record_outcome(call.signature, now, outcome == CallOutcome::Succeeded);
+        // Consumers commit late: a record that has made all its calls is in the way of the next
+        // one.
         let profile = self.model.profiles.of(activity);
         let is_finished = profile.is_some_and(|profile| profile.is_finished(activity));
         if is_finished && activity.is_in_flight() {
@@ -178,6 +182,7 @@ impl Correlator {
 
     fn find_parent(&mut self, now: Timestamp, call: &OutboundCall) -> Attribution {
         let model = &mut self.model;
+        // The application propagates: its own context is right whatever else is known.
         if let Some(context) = &call.carried {
             return Attribution::carried(call.signature, context.clone());
         }

@@ -26,6 +26,7 @@ impl DecayingCounter {
 
     pub(super) fn add(&mut self, now: Timestamp, amount: f64) {
         self.count = self.value_at(now) + amount;
+        // Callers may be slightly out of order; stepping back would decay the same time twice.
         self.updated_at = self.updated_at.max(now);
     }
 

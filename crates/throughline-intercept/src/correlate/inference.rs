@@ -29,6 +29,7 @@ impl ParentInference<'_> {
         let Some(since) = self.window_start() else {
             return open;
         };
+        // Beyond the limit of candidates the search would cost more than it could find.
         let Some(in_flight) = self.model.activities.in_flight_since(since) else {
             return open;
         };
@@ -71,7 +72,8 @@ impl ParentInference<'_> {
         (!is_foreign_clock && !is_too_old && !is_blind).then_some(since)
     }
 
-    /// Returns whether a record has made all calls of this signature that records of its topic make.
+    /// Returns whether a record has made all calls of this signature that records of its topic
+    /// make.
     fn is_exhausted(&self, id: ActivityId) -> bool {
         let Some(activity) = self.model.activities.get(id) else {
             return true;
@@ -82,8 +84,8 @@ impl ParentInference<'_> {
             .is_some_and(|profile| profile.is_exhausted(self.call.signature, activity))
     }
 
-    /// Counts a call that no activity in flight can have caused: made by a timer, for a request that
-    /// was not seen, or by a handler after its response.
+    /// Counts a call that no activity in flight can have caused: made by a timer, for a request
+    /// that was not seen, or by a handler after its response.
     fn record_unattributed(&mut self, exhausted: &[ActivityId]) {
         let signature = self.call.signature;
         let activities = &self.model.activities;

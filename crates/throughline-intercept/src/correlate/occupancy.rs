@@ -1,5 +1,5 @@
-//! Occupancy: how much of its time a process has nothing in flight, and how much exactly one request
-//! or record.
+//! Occupancy: how much of its time a process has nothing in flight, and how much exactly one
+//! request or record.
 
 use super::decaying_counter::{DecayingCounter, seconds};
 use crate::Timestamp;
@@ -28,6 +28,7 @@ impl Occupancy {
     pub(super) fn set_in_flight(&mut self, now: Timestamp, in_flight: usize) {
         let changed_at = self.changed_at.unwrap_or(now);
         let elapsed_ns = now.saturating_sub(changed_at);
+        // The part of the elapsed time that lies within the linger time.
         let lingering_ns = self.lingers_until.min(now).saturating_sub(changed_at);
         self.total.add(now, elapsed_ns, self.in_flight);
         self.after_end.add(now, lingering_ns, self.in_flight);
@@ -74,6 +75,7 @@ impl OccupiedSeconds {
         if idle > 0.0 {
             self.single.value_at(now) / idle
         } else {
+            // Without idle time nothing was measured: no doubt is then small enough.
             f64::INFINITY
         }
     }

@@ -72,6 +72,8 @@ impl ProcessModel {
         topic: Option<Arc<str>>,
         tokens: TokenSet,
     ) -> ActivityId {
+        // From now on a call may belong to either, so the lone record is judged by what it did
+        // before.
         if let Some(record) = self.lone_record.take() {
             self.learn_profile(record, now, false);
         }
@@ -80,6 +82,7 @@ impl ProcessModel {
         if self.activities.get(id).is_some() {
             self.activities.index_tokens(id, tokens);
         } else {
+            // The table is full: this activity runs unseen, and could be the cause of any call.
             self.suspend_inference(now, max_age_ns);
         }
         self.update_occupancy(now);
@@ -95,6 +98,7 @@ impl ProcessModel {
     }
 
     pub(super) fn deliver_record(&mut self, now: Timestamp, delivery: RecordDelivery) {
+        // Read before the insertion, which counts the record itself.
         let was_idle = self.activities.in_flight_count() == 0;
         let RecordDelivery {
             queue,
@@ -106,6 +110,7 @@ impl ProcessModel {
         let id = self.begin_activity(now, context, Some(topic), tokens);
         self.prune_queues(now);
         let max_records = self.limits.max_activities;
+        // The consumer has seeked back, or the partition was reassigned and is read again.
         for replaced in self.queues.push(queue, offset, id, max_records) {
             self.end_activity(replaced, now, false);
         }
@@ -121,6 +126,7 @@ impl ProcessModel {
         offsets: &RangeInclusive<i64>,
     ) {
         for id in self.queues.take_offsets(queue, offsets) {
+            // A settled record has made all its calls: the moment to compare them with the profile.
             if let Some(record) = self.activities.get(id)
                 && let Some(profile) = self.profiles.of_mut(record)
             {
@@ -137,6 +143,7 @@ impl ProcessModel {
             return;
         };
         let Some(topic) = &record.topic else { return };
+        // A settled record that still calls was not handled in order.
         if !record.is_in_flight()
             && let Some(profile) = self.profiles.get_or_create(topic)
         {
@@ -177,6 +184,7 @@ impl ProcessModel {
         if let Some(activity) = self.activities.get_mut(id)
             && let Some(topic) = activity.topic.as_ref().map(Arc::clone)
         {
+            // Requests are not counted: routes of one service differ too much to share a profile.
             let pause_ns = activity.record_call(call.signature, now, call.expects_response);
             if let Some(profile) = self.profiles.get_or_create(&topic) {
                 profile.record_pause(pause_ns);
@@ -203,6 +211,7 @@ impl ProcessModel {
 
     /// Removes records from the queues that expired because their consumer never commits.
     fn prune_queues(&mut self, now: Timestamp) {
+        // The search visits every record, so it runs only when there is no room, and not each time.
         if self.queues.len() >= self.limits.max_activities && now >= self.next_prune {
             self.next_prune = now.saturating_add(PRUNE_INTERVAL_NS);
             self.queues.retain(|id| self.activities.is_in_flight(id));

@@ -33,8 +33,8 @@ impl RecordQueueId {
 // === impl RecordQueues ===
 
 impl RecordQueues {
-    /// Appends a record and returns the earlier deliveries of the same offset that it replaces. With
-    /// `max_records` in all queues it takes the place of the oldest in its own queue, if any.
+    /// Appends a record and returns the earlier deliveries of the same offset that it replaces.
+    /// With `max_records` in all queues it takes the place of the oldest in its own queue, if any.
     pub(super) fn push(
         &mut self,
         queue_id: RecordQueueId,
@@ -43,6 +43,8 @@ impl RecordQueues {
         max_records: usize,
     ) -> Vec<ActivityId> {
         let replaced = self.take_offsets(queue_id, &(offset..=offset));
+        // Only the queue itself gives up a record, so one partition cannot displace those of
+        // others.
         let is_full = self.queue_of.len() >= max_records;
         let records = self.queues.entry(queue_id).or_default();
         if is_full {
@@ -81,6 +83,7 @@ impl RecordQueues {
             return Vec::new();
         };
         let mut taken = Vec::new();
+        // Offsets need not be ascending: a consumer can seek back.
         records.retain(|(offset, id)| {
             let is_taken = offsets.contains(offset);
             if is_taken {
@@ -88,6 +91,7 @@ impl RecordQueues {
             }
             !is_taken
         });
+        // Empty queues are dropped, which bounds the map by the number of records.
         if records.is_empty() {
             self.queues.remove(&queue_id);
         }

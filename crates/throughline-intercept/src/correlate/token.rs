@@ -103,6 +103,8 @@ impl TokenExtractor {
     /// Returns the tokens of a message. A body that is too long or not JSON has none.
     #[must_use]
     pub fn extract(&self, source: TokenSource<'_>) -> TokenSet {
+        // Parsing is the expensive part: it is bounded by size, and done only if a location needs
+        // it.
         let body = source.body.filter(|body| body.len() <= self.max_body_bytes);
         let mut body = LazyJsonBody::Unparsed(body);
         let mut found = Vec::new();
@@ -120,6 +122,7 @@ impl TokenExtractor {
                         .value_at(pointer)
                         .and_then(|value| CorrelationToken::new(index, value.as_bytes())),
                 };
+                // One key often finds the same value in several locations.
                 found.extend(token.filter(|token| !found.contains(token)));
             }
         }
@@ -164,6 +167,7 @@ impl TokenSet {
 
 impl CorrelationToken {
     fn new(key_index: usize, value: &[u8]) -> Option<Self> {
+        // White space around a header value is not part of it (RFC 9110, section 5.5).
         let value = value.trim_ascii();
         if !(1..=MAX_TOKEN_BYTES).contains(&value.len()) {
             return None;

@@ -1,5 +1,5 @@
-//! Topic profiles: the calls that handling a record of a topic makes, learned from records that were
-//! handled alone in the process.
+//! Topic profiles: the calls that handling a record of a topic makes, learned from records that
+//! were handled alone in the process.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,6 +58,8 @@ impl TopicProfiles {
 
     /// Returns the profile of a topic, created if there is room for one more.
     pub(super) fn get_or_create(&mut self, topic: &Arc<str>) -> Option<&mut TopicProfile> {
+        // Records of a topic beyond the cap are never exhausted: that costs attributions, but makes
+        // none wrong.
         let has_room = self.0.len() < MAX_TOPIC_PROFILES || self.0.contains_key(topic);
         has_room.then(|| self.0.entry(Arc::clone(topic)).or_default())
     }
@@ -78,9 +80,12 @@ impl TopicProfile {
         let quiet_ns = now.saturating_sub(record.last_active_at);
         let is_quiet = self.longest_pause_ns > 0
             && quiet_ns > self.longest_pause_ns.saturating_mul(QUIET_PAUSES);
+        // A pending or failed call may be followed by more, so the number of calls is not known
+        // yet.
         if record.has_pending_call() || record.may_retry() || !(is_settled || is_quiet) {
             return;
         }
+        // A new pattern starts with no records; the loop below counts this one.
         for calls in &record.calls {
             if self.pattern(calls.signature).is_none() && self.patterns.len() < MAX_CALL_PATTERNS {
                 self.patterns.push(CallPattern {
@@ -90,6 +95,7 @@ impl TopicProfile {
                 });
             }
         }
+        // Includes signatures that this record did not call: zero is a number of calls, too.
         for pattern in &mut self.patterns {
             pattern.observe(record.calls_made(pattern.signature));
         }
@@ -103,6 +109,7 @@ impl TopicProfile {
 
     /// Returns whether the record has made all its calls.
     pub(super) fn is_finished(&self, record: &Activity) -> bool {
+        // A record of a topic without calls gives no sign that it is handled.
         let patterns = &self.patterns;
         patterns.iter().any(|pattern| pattern.calls_per_record > 0)
             && patterns.iter().all(|pattern| pattern.is_exhausted(record))
@@ -135,6 +142,8 @@ impl TopicProfile {
     /// Forgets the reliable patterns that a settled record deviated from.
     pub(super) fn verify(&mut self, record: &Activity) {
         self.patterns.retain(|pattern| {
+            // The missing call may be one that was left open, which proves nothing against the
+            // pattern.
             record.may_lack_call
                 || pattern.consecutive_records < MIN_RECORDS_FOR_ORDER
                 || record.calls_made(pattern.signature) == pattern.calls_per_record
@@ -155,6 +164,7 @@ impl CallPattern {
         if calls == self.calls_per_record {
             self.consecutive_records = self.consecutive_records.saturating_add(1);
         } else {
+            // One deviation discards the whole run: a pattern must hold without exception.
             (self.calls_per_record, self.consecutive_records) = (calls, 1);
         }
     }
@@ -166,6 +176,7 @@ impl CallPattern {
         self.consecutive_records >= MIN_RECORDS_FOR_EXHAUSTION
             && record
                 .calls_of(self.signature)
+                // A record without any call is exhausted only if its profile expects none.
                 .map_or(self.calls_per_record == 0, are_done)
     }
 }

@@ -1,67 +1,71 @@
-//! What the user decides: whose spans, which formats, how many, and how far injection goes.
+//! Settings: services, formats, sampling, topics, and how far injection goes.
 
 use std::sync::Arc;
 
 use throughline_model::context::Format;
 use throughline_model::{Resource, Scope};
 
-/// How connections are traced. Shared by all of them, replaced as a whole when the configuration is read again.
+use crate::trace::{default_read_formats, default_scope, default_write_formats};
+
+/// Settings of all connections, replaced as a whole when the configuration is reloaded.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Who the spans say they are of.
+    /// Resource of the spans.
     pub resource: Arc<Resource>,
     /// Whether each client is a service of its own.
-    pub service: Service,
-    /// The instrumentation that the spans are from.
+    pub service: ServiceNaming,
+    /// Instrumentation scope of the spans.
     pub scope: Arc<Scope>,
-    /// Names and attributes of the spans.
-    pub naming: Naming,
-    /// The formats in which contexts are looked for in records; the first that holds one wins.
+    /// Convention for names and attributes of the spans.
+    pub naming: SpanNaming,
+    /// Formats in which contexts are looked for in records; the first that holds one wins.
     pub read: Vec<Format>,
-    /// The formats in which contexts are written into records.
+    /// Formats in which contexts are written into records.
     pub write: Vec<Format>,
-    /// Of the traces that begin here, the part that is recorded: 0.0 to 1.0. A context in a record has decided already.
+    /// Share of the traces that begin here to record, from 0.0 to 1.0. A record that carries a
+    /// context follows the decision in it.
     pub sample_ratio: f64,
-    /// The one switch: when off, nothing is injected anywhere.
+    /// Main switch for injection: when off, no record is changed.
     pub inject: bool,
-    /// Whether a record that is not sampled gets a context that says so. Without it the next hop begins a trace of its own.
+    /// Whether a record that is not sampled gets a context that says so. Without one the next hop
+    /// begins a trace of its own.
     pub inject_unsampled: bool,
-    /// Exceptions for topics; the first pattern that matches holds.
+    /// Exceptions for topics; the first pattern that matches applies.
     pub topics: Vec<(TopicPattern, TopicSettings)>,
-    /// For all other topics.
+    /// Settings of all other topics.
     pub default: TopicSettings,
-    /// Whether record keys that are text are put on spans. Off by default: keys are data.
+    /// Whether record keys that are text become attributes. Off by default: keys are user data.
     pub message_key: bool,
-    /// What bounds each connection.
-    pub limits: Limits,
+    /// Limits of each connection.
+    pub limits: SessionLimits,
 }
 
-/// How the records of a topic are traced.
+/// Settings of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSettings {
     /// Whether contexts are injected into records that have none.
     pub inject: bool,
-    /// How a consumer span relates to the span that sent the record.
-    pub relation: Relation,
-    /// What is done with records on their way to a consumer.
-    pub deliver: Deliver,
-    /// Whether commits and acknowledgements make spans.
+    /// Relation of a consumer span to the span that sent the record.
+    pub relation: SpanRelation,
+    /// Treatment of records on their way to a consumer.
+    pub deliver: DeliveryMode,
+    /// Whether commits and acknowledgements have spans.
     pub settle: bool,
 }
 
-/// Which service the spans of a connection are of.
+/// Service that the spans of a connection belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Service {
-    /// The one that [`Settings::resource`] names.
+pub enum ServiceNaming {
+    /// The service of [`Settings::resource`].
     #[default]
     Fixed,
-    /// The one that the client's id names; the resource's own when it has none.
+    /// A service named after the client id; that of the resource when there is no client id.
     ByClientId,
 }
 
-/// Whose names and attributes the spans have.
+/// Convention for names and attributes of spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Naming {
+pub enum SpanNaming {
     /// `send T`, `process T`, `messaging.*`: OpenTelemetry's messaging conventions, v1.44.
     #[default]
     OpenTelemetry,
@@ -69,62 +73,63 @@ pub enum Naming {
     OpenTracing,
 }
 
-/// How a consumer span relates to the span that sent the record.
+/// Relation of a consumer span to the span that sent the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Relation {
-    /// The sender is the parent, and is linked to as well (`opentracing.ref_type=follows_from`).
+pub enum SpanRelation {
+    /// The sender is the parent and a link (`opentracing.ref_type=follows_from`).
     #[default]
     ParentAndLink,
-    /// The sender is only linked to; the span begins a trace.
+    /// The sender is a link only; the span begins a trace.
     LinksOnly,
 }
 
-/// What is done with records on their way to a consumer.
+/// Treatment of records on their way to a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Deliver {
-    /// They are read, and go on as they came.
+pub enum DeliveryMode {
+    /// Records are read and pass unmodified.
     #[default]
     Observe,
-    /// The span id in the context of a record becomes that of the consumer span, where it lies, so that the application chains
-    /// from it. Batches that are compressed are only read.
+    /// The span id in a record's context is overwritten with that of the consumer span, so that the
+    /// application continues from it. Compressed batches are only read.
     Patch,
 }
 
-/// Topics: a name in which `*` stands for any characters.
+/// Topic name in which `*` matches any characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicPattern(String);
 
-/// What bounds one connection.
+/// Limits of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct SessionLimits {
     /// Longer frames pass unread.
     pub max_frame_bytes: usize,
-    /// Batches that inflate to more pass unread.
+    /// Batches that decompress to more pass unread.
     pub max_inflated_bytes: usize,
-    /// Longest request that the broker takes (`socket.request.max.bytes`); injection never makes one longer.
+    /// Maximum size of a request that the broker accepts (`socket.request.max.bytes`); injection
+    /// never exceeds it.
     pub max_request_bytes: usize,
-    /// Requests without an answer that are remembered.
+    /// Maximum number of requests that wait for their response.
     pub max_in_flight: usize,
-    /// Spans that wait for an answer.
+    /// Maximum number of spans that wait for a response.
     pub max_open_spans: usize,
-    /// Partitions of which a consumer's position is remembered.
+    /// Maximum number of partitions whose fetch position is remembered.
     pub max_partitions: usize,
-    /// After so many nanoseconds without an answer the spans of a request are closed.
+    /// Nanoseconds without a response after which the spans of a request are closed.
     pub request_timeout: u64,
 }
 
-/// `max.message.bytes` of a topic that nobody has configured: 1 MiB and the 12 bytes in front of a batch.
+/// Kafka's default of `max.message.bytes`: 1 MiB plus the 12 bytes in front of a batch.
 pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 1024 * 1024 + 12;
 
 const MIB: usize = 1024 * 1024;
 
-/// As the Java client's `request.timeout.ms`, and as much again.
+/// Twice `request.timeout.ms` of the Java client.
 const REQUEST_TIMEOUT: u64 = 60_000_000_000;
 
 // === impl Settings ===
 
 impl Settings {
-    /// What holds for this topic.
+    /// Returns the settings of a topic.
     #[must_use]
     pub fn topic(&self, name: &str) -> &TopicSettings {
         self.topics
@@ -133,29 +138,28 @@ impl Settings {
             .map_or(&self.default, |(_, settings)| settings)
     }
 
-    /// Whether any record may get a context.
-    pub(super) fn injects(&self) -> bool {
-        let somewhere = self.default.inject || self.topics.iter().any(|(_, topic)| topic.inject);
-        self.inject && !self.write.is_empty() && somewhere
+    /// Returns whether any record may get a context.
+    pub(super) fn injects_any(&self) -> bool {
+        self.inject && !self.write.is_empty() && self.any_topic(|topic| topic.inject)
     }
 
-    /// Whether there is a topic into which nothing is to be injected.
-    pub(super) fn excepts(&self) -> bool {
+    /// Returns whether some topic is excluded from injection.
+    pub(super) fn excludes_any(&self) -> bool {
         self.topics.iter().any(|(_, topic)| !topic.inject)
     }
 
-    /// Whether any record may be changed on its way to a consumer.
-    pub(super) fn patches(&self) -> bool {
-        self.default.deliver == Deliver::Patch
-            || self
-                .topics
-                .iter()
-                .any(|(_, topic)| topic.deliver == Deliver::Patch)
+    /// Returns whether any record may be patched on its way to a consumer.
+    pub(super) fn patches_any(&self) -> bool {
+        self.any_topic(|topic| topic.deliver == DeliveryMode::Patch)
     }
 
-    /// Whether commits are of any use.
-    pub(super) fn settles(&self) -> bool {
-        self.default.settle || self.topics.iter().any(|(_, topic)| topic.settle)
+    /// Returns whether any commit may have a span.
+    pub(super) fn settles_any(&self) -> bool {
+        self.any_topic(|topic| topic.settle)
+    }
+
+    fn any_topic(&self, predicate: impl Fn(&TopicSettings) -> bool) -> bool {
+        predicate(&self.default) || self.topics.iter().any(|(_, topic)| predicate(topic))
     }
 }
 
@@ -163,22 +167,18 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             resource: Arc::default(),
-            service: Service::default(),
-            scope: Arc::new(Scope {
-                name: env!("CARGO_PKG_NAME").to_owned(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                attributes: Vec::new(),
-            }),
-            naming: Naming::default(),
-            read: Format::contexts().collect(),
-            write: vec![Format::W3c],
+            service: ServiceNaming::default(),
+            scope: default_scope(),
+            naming: SpanNaming::default(),
+            read: default_read_formats(),
+            write: default_write_formats(),
             sample_ratio: 1.0,
             inject: true,
             inject_unsampled: true,
             topics: Vec::new(),
             default: TopicSettings::default(),
             message_key: false,
-            limits: Limits::default(),
+            limits: SessionLimits::default(),
         }
     }
 }
@@ -186,28 +186,27 @@ impl Default for Settings {
 // === impl TopicSettings ===
 
 impl TopicSettings {
-    /// What a topic has that nobody configured. opentracing-kafka-client has no spans of commits.
+    /// Returns the defaults under a naming convention. opentracing-kafka-client has no commit spans.
     #[must_use]
-    pub const fn of(naming: Naming) -> Self {
-        let settle = matches!(naming, Naming::OpenTelemetry);
+    pub const fn of(naming: SpanNaming) -> Self {
         Self {
             inject: true,
-            relation: Relation::ParentAndLink,
-            deliver: Deliver::Observe,
-            settle,
+            relation: SpanRelation::ParentAndLink,
+            deliver: DeliveryMode::Observe,
+            settle: matches!(naming, SpanNaming::OpenTelemetry),
         }
     }
 }
 
 impl Default for TopicSettings {
     fn default() -> Self {
-        Self::of(Naming::OpenTelemetry)
+        Self::of(SpanNaming::OpenTelemetry)
     }
 }
 
-// === impl Limits ===
+// === impl SessionLimits ===
 
-impl Default for Limits {
+impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             max_frame_bytes: 64 * MIB,
@@ -224,13 +223,13 @@ impl Default for Limits {
 // === impl TopicPattern ===
 
 impl TopicPattern {
-    /// Topics of this name, in which `*` stands for any characters.
+    /// Returns a pattern in which `*` matches any characters.
     #[must_use]
     pub fn new(pattern: &str) -> Self {
         Self(pattern.to_owned())
     }
 
-    /// Whether the topic is one of them.
+    /// Returns whether the pattern matches the whole name.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
         let mut parts = self.0.split('*');
@@ -240,11 +239,11 @@ impl TopicPattern {
         let Some(last) = parts.next_back() else {
             return rest.is_empty();
         };
-        // Each part as early as it can be found leaves the most to those behind it.
-        let found = parts.try_fold(rest, |rest, part| {
+        // Matching each part as early as possible leaves the most text for the parts behind it.
+        let rest = parts.try_fold(rest, |rest, part| {
             rest.split_once(part).map(|(_, behind)| behind)
         });
-        found.is_some_and(|rest| rest.ends_with(last))
+        rest.is_some_and(|rest| rest.ends_with(last))
     }
 }
 
@@ -253,44 +252,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_matches_whole_names() {
+    fn pattern_matches_whole_names() {
         let matches = |pattern, topic| TopicPattern::new(pattern).matches(topic);
-        assert!(
-            matches("orders", "orders")
-                && !matches("orders", "orders-2")
-                && !matches("orders", "order")
-        );
+        assert!(matches("orders", "orders"));
+        assert!(!matches("orders", "orders-2") && !matches("orders", "order"));
         assert!(matches("*", "") && matches("*", "anything"));
         assert!(matches("orders-*", "orders-eu") && !matches("orders-*", "eu-orders"));
-        assert!(
-            matches("*-dlq", "a-dlq-dlq")
-                && matches("a*b*c", "a-bb-c")
-                && !matches("a*b*c", "a-c-b")
-        );
+        assert!(matches("*-dlq", "a-dlq-dlq"));
+        assert!(matches("a*b*c", "a-bb-c") && !matches("a*b*c", "a-c-b"));
         assert!(!matches("a*a", "a"));
     }
 
     #[test]
-    fn the_first_pattern_that_matches_holds() {
-        let off = TopicSettings {
+    fn first_matching_pattern_applies() {
+        let excluded = |settle| TopicSettings {
             inject: false,
+            settle,
             ..TopicSettings::default()
         };
-        let topics = vec![
-            (TopicPattern::new("a-*"), off.clone()),
-            (
-                TopicPattern::new("*"),
-                TopicSettings {
-                    settle: false,
-                    ..off
-                },
-            ),
-        ];
         let settings = Settings {
-            topics,
+            topics: vec![
+                (TopicPattern::new("a-*"), excluded(true)),
+                (TopicPattern::new("*"), excluded(false)),
+            ],
             ..Settings::default()
         };
         assert!(settings.topic("a-1").settle && !settings.topic("b").settle);
-        assert!(settings.injects(), "the default still does");
+        assert!(settings.injects_any(), "the default still injects");
     }
 }

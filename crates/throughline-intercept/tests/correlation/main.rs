@@ -53,9 +53,9 @@ fn service_calls_are_attributed_to_their_requests() {
             .unwrap();
         tally.share(tally.inferred_calls() + tally.exact)
     };
-    assert!(found("answers, calls in turn", "1 clients") > 98.0);
-    assert!(found("answers, calls in turn", "2 clients") > 60.0);
-    assert!(found("1 % of clients go away", "1 clients") > 90.0);
+    assert!(found("sequential calls", "1 clients") > 98.0);
+    assert!(found("sequential calls", "2 clients") > 60.0);
+    assert!(found("1 % of clients disconnect", "1 clients") > 90.0);
     assert!(found("copies x-request-id", "64 clients") > 99.9);
 }
 
@@ -77,8 +77,8 @@ fn consumer_calls_are_attributed_to_their_records() {
             .unwrap();
         tally.share(tally.inferred_calls())
     };
-    assert!(found("a record, a call", "1/s") > 95.0);
-    assert!(found("a record, a call", "5/s") > 90.0);
+    assert!(found("one call per record", "1/s") > 95.0);
+    assert!(found("one call per record", "5/s") > 90.0);
     assert!(found("commits every 5 s", "5/s") > 50.0);
 }
 
@@ -105,7 +105,8 @@ fn calls_of_a_new_process_are_attributed_to_their_requests() {
     check_and_print(&all, 0.3);
 }
 
-/// Returns the simulated minutes: at most ten, fewer under load, and far fewer without optimization.
+/// Returns the simulated minutes: at most ten, fewer under load, and far fewer without
+/// optimization.
 fn minutes(load: f64) -> f64 {
     if cfg!(debug_assertions) {
         (4.0 / load).min(4.0)
@@ -114,8 +115,8 @@ fn minutes(load: f64) -> f64 {
     }
 }
 
-/// Prints the table. Checks that hardly any inferred parent is wrong, and that no more are than their
-/// confidences predict.
+/// Prints the table. Checks that hardly any inferred parent is wrong, and that no more are than
+/// their confidences predict.
 fn check_and_print(all: &[(&str, String, AttributionTally)], max_wrong_percent: f64) {
     let mut table = format!("{TABLE_HEAD}\n");
     let (mut inferred, mut wrong, mut confidence) = (0, 0, 0.0);

@@ -30,6 +30,16 @@ const CONSUMER: ConsumerScenario = ConsumerScenario {
     timer: None,
 };
 
+const OWN_TIMER: TimerScenario = TimerScenario {
+    period_ms: 700.0,
+    is_shared: false,
+};
+
+const SHARED_TIMER: TimerScenario = TimerScenario {
+    is_shared: true,
+    ..OWN_TIMER
+};
+
 /// A service that answers requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ServiceScenario {
@@ -94,207 +104,111 @@ pub(crate) struct TimerScenario {
 
 /// Returns the services, with the names of their rows in the table.
 pub(crate) fn services() -> Vec<(&'static str, ServiceScenario)> {
+    let with = |change: fn(&mut ServiceScenario)| {
+        let mut scenario = SERVICE;
+        change(&mut scenario);
+        scenario
+    };
     vec![
-        ("answers, calls in turn", SERVICE),
+        ("sequential calls", SERVICE),
+        ("concurrent calls", with(|s| s.are_concurrent = true)),
         (
-            "calls at once",
-            ServiceScenario {
-                are_concurrent: true,
-                ..SERVICE
-            },
+            "timer with its own call",
+            with(|s| s.timer = Some(OWN_TIMER)),
         ),
         (
-            "timer, a call of its own",
-            ServiceScenario {
-                timer: Some(TimerScenario {
-                    period_ms: 700.0,
-                    is_shared: false,
-                }),
-                ..SERVICE
-            },
+            "timer with a shared call",
+            with(|s| s.timer = Some(SHARED_TIMER)),
         ),
+        ("1 % of clients disconnect", with(|s| s.abort = 0.01)),
+        ("20 % of clients disconnect", with(|s| s.abort = 0.2)),
+        ("5 % call after the response", with(|s| s.late_call = 0.05)),
         (
-            "timer, a call as of requests",
-            ServiceScenario {
-                timer: Some(TimerScenario {
-                    period_ms: 700.0,
-                    is_shared: true,
-                }),
-                ..SERVICE
-            },
+            "5 %, with a shared call",
+            with(|s| {
+                s.late_call = 0.05;
+                s.late_call_is_shared = true;
+            }),
         ),
+        ("all call after the response", with(|s| s.late_call = 1.0)),
         (
-            "1 % of clients go away",
-            ServiceScenario {
-                abort: 0.01,
-                ..SERVICE
-            },
+            "all, with hardly a pause",
+            with(|s| {
+                s.late_call = 1.0;
+                s.think_ms = 5.0;
+            }),
         ),
-        (
-            "20 % of clients go away",
-            ServiceScenario {
-                abort: 0.2,
-                ..SERVICE
-            },
-        ),
-        (
-            "5 % call after the answer",
-            ServiceScenario {
-                late_call: 0.05,
-                ..SERVICE
-            },
-        ),
-        (
-            "5 %, a call as of requests",
-            ServiceScenario {
-                late_call: 0.05,
-                late_call_is_shared: true,
-                ..SERVICE
-            },
-        ),
-        (
-            "all call after the answer",
-            ServiceScenario {
-                late_call: 1.0,
-                ..SERVICE
-            },
-        ),
-        (
-            "all, and hardly a pause",
-            ServiceScenario {
-                late_call: 1.0,
-                think_ms: 5.0,
-                ..SERVICE
-            },
-        ),
-        (
-            "5 % of requests are unseen",
-            ServiceScenario {
-                unseen: 0.05,
-                ..SERVICE
-            },
-        ),
+        ("5 % of requests are unseen", with(|s| s.unseen = 0.05)),
         (
             "copies x-request-id",
-            ServiceScenario {
-                copies_id: 1.0,
-                abort: 0.01,
-                late_call: 0.05,
-                ..SERVICE
-            },
+            with(|s| {
+                s.copies_id = 1.0;
+                s.abort = 0.01;
+                s.late_call = 0.05;
+            }),
         ),
         (
-            "copies it, 5 % are sent again",
-            ServiceScenario {
-                copies_id: 1.0,
-                abort: 0.05,
-                resend: true,
-                think_ms: 20.0,
-                ..SERVICE
-            },
+            "copies it, 5 % are resent",
+            with(|s| {
+                s.copies_id = 1.0;
+                s.abort = 0.05;
+                s.resend = true;
+                s.think_ms = 20.0;
+            }),
         ),
         (
             "half copy x-request-id",
-            ServiceScenario {
-                copies_id: 0.5,
-                abort: 0.01,
-                late_call: 0.05,
-                ..SERVICE
-            },
+            with(|s| {
+                s.copies_id = 0.5;
+                s.abort = 0.01;
+                s.late_call = 0.05;
+            }),
         ),
         (
-            "all of it",
-            ServiceScenario {
-                abort: 0.02,
-                late_call: 0.05,
-                retry: 0.05,
-                timer: Some(TimerScenario {
-                    period_ms: 700.0,
-                    is_shared: true,
-                }),
-                ..SERVICE
-            },
+            "all combined",
+            with(|s| {
+                s.abort = 0.02;
+                s.late_call = 0.05;
+                s.retry = 0.05;
+                s.timer = Some(SHARED_TIMER);
+            }),
         ),
     ]
 }
 
 /// Returns the consumers, with the names of their rows in the table.
 pub(crate) fn consumers() -> Vec<(&'static str, ConsumerScenario)> {
+    let with = |change: fn(&mut ConsumerScenario)| {
+        let mut scenario = CONSUMER;
+        change(&mut scenario);
+        scenario
+    };
     vec![
-        ("a record, a call", CONSUMER),
-        (
-            "a record, two calls",
-            ConsumerScenario {
-                calls: 2,
-                ..CONSUMER
-            },
-        ),
+        ("one call per record", CONSUMER),
+        ("two calls per record", with(|s| s.calls = 2)),
         (
             "commits every 5 s",
-            ConsumerScenario {
-                commit_interval_ms: 5_000.0,
-                ..CONSUMER
-            },
+            with(|s| s.commit_interval_ms = 5_000.0),
         ),
+        ("commits on handover", with(|s| s.commits_early = true)),
         (
-            "commits what is handed over",
-            ConsumerScenario {
-                commits_early: true,
-                ..CONSUMER
-            },
+            "5 % of records make no call",
+            with(|s| s.without_calls = 0.05),
         ),
+        ("2 % of calls fail", with(|s| s.retry = 0.02)),
+        ("batches of 10", with(|s| s.batch = 10)),
         (
-            "5 % of records call nobody",
-            ConsumerScenario {
-                without_calls: 0.05,
-                ..CONSUMER
-            },
+            "batches of 10, 1 % make no call",
+            with(|s| {
+                s.batch = 10;
+                s.without_calls = 0.01;
+            }),
         ),
+        ("3 partitions", with(|s| s.partitions = 3)),
+        ("8 records concurrently", with(|s| s.concurrency = 8)),
         (
-            "2 % of calls fail",
-            ConsumerScenario {
-                retry: 0.02,
-                ..CONSUMER
-            },
-        ),
-        (
-            "batches of 10",
-            ConsumerScenario {
-                batch: 10,
-                ..CONSUMER
-            },
-        ),
-        (
-            "batches of 10, 1 % call nobody",
-            ConsumerScenario {
-                batch: 10,
-                without_calls: 0.01,
-                ..CONSUMER
-            },
-        ),
-        (
-            "3 partitions",
-            ConsumerScenario {
-                partitions: 3,
-                ..CONSUMER
-            },
-        ),
-        (
-            "8 records at once",
-            ConsumerScenario {
-                concurrency: 8,
-                ..CONSUMER
-            },
-        ),
-        (
-            "timer, a call as of records",
-            ConsumerScenario {
-                timer: Some(TimerScenario {
-                    period_ms: 700.0,
-                    is_shared: true,
-                }),
-                ..CONSUMER
-            },
+            "timer with a shared call",
+            with(|s| s.timer = Some(SHARED_TIMER)),
         ),
     ]
 }

@@ -1,7 +1,8 @@
 //! Fetch through a session: which records are delivered, and the spans of them.
 
 use throughline_intercept::kafka::{
-    Deliver, Limits, Naming, Notice, Reason, Relation, Settings, TopicSettings,
+    DeliveryMode, PartitionIndex, SessionEvent, SessionLimits, Settings, SkipReason, SpanNaming,
+    SpanRelation, TopicSettings,
 };
 use throughline_model::{SpanKind, Value};
 
@@ -9,18 +10,24 @@ use crate::support::pair::{
     BEGIN, MILLISECOND, Pair, Process, SECOND, attribute, double, int, text,
 };
 use crate::support::wire::{
-    Ask, CONTROL, Lot, Rec, TOPIC, TRANSACTIONAL, metadata, metadata_answer, produce, produced,
-    record_set,
+    BatchSpec, CONTROL, FetchSpec, RecordSpec, TOPIC, TRANSACTIONAL, metadata, metadata_answer,
+    produce, produced, record_set,
 };
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-fn traced(value: &str) -> Rec {
-    Rec::of(value).with("traceparent", TRACEPARENT)
+fn traced(value: &str) -> RecordSpec {
+    RecordSpec::of(value).with("traceparent", TRACEPARENT)
 }
 
 /// Fetches once; the answer comes three milliseconds after the question, all at once.
-fn fetch(pair: &mut Pair, ask: Ask, records: &[u8], high_watermark: i64, aborted: &[(i64, i64)]) {
+fn fetch(
+    pair: &mut Pair,
+    ask: FetchSpec,
+    records: &[u8],
+    high_watermark: i64,
+    aborted: &[(i64, i64)],
+) {
     let question = ask.frame();
     pair.client(&question);
     assert_eq!(pair.take_broker(), question, "a fetch is only read");
@@ -38,24 +45,24 @@ fn offsets(pair: &Pair) -> Vec<i64> {
 }
 
 #[test]
-fn every_record_delivered_has_a_span_below_its_senders() {
+fn delivered_record_has_a_child_span_of_its_sender() {
     for version in 4..=18 {
         for codec in 0..=4 {
             let mut pair = Pair::new(Settings::default());
             pair.client(metadata(12, 9));
             pair.broker(metadata_answer(12, 9));
             (pair.to_broker, pair.to_client) = (Vec::new(), Vec::new());
-            let lot = Lot::of(vec![traced("a"), Rec::of("b")])
+            let batch = BatchSpec::of(vec![traced("a"), RecordSpec::of("b")])
                 .at(40)
                 .attributes(codec);
             fetch(
                 &mut pair,
-                Ask {
+                FetchSpec {
                     version,
                     offset: Some(40),
-                    ..Ask::default()
+                    ..FetchSpec::default()
                 },
-                &lot.bytes(),
+                &batch.bytes(),
                 45,
                 &[],
             );
@@ -97,28 +104,33 @@ fn every_record_delivered_has_a_span_below_its_senders() {
             assert!((0.002..0.004).contains(&queued), "{queued} s");
             assert_eq!(first.start, BEGIN + 3 * MILLISECOND);
             assert_eq!(text(first, "messaging.operation.type"), "process");
-            let lag = Notice::Lag {
+            let lag = SessionEvent::Lag {
                 group: None,
                 topic: TOPIC.into(),
-                partition: 0,
+                partition: PartitionIndex(0),
                 lag: 3,
             };
-            assert!(pair.notices.contains(&lag), "{:?}", pair.notices);
+            assert!(pair.events.contains(&lag), "{:?}", pair.events);
         }
     }
 }
 
 #[test]
-fn a_record_sent_and_fetched_through_one_process_is_one_trace() {
+fn record_sent_and_fetched_through_one_process_is_one_trace() {
     let process = Process::default();
     let mut producer = Pair::of(&process, Settings::default());
-    producer.client(produce(9, 1, -1, Lot::of(vec![Rec::of("a")]).bytes()));
+    producer.client(produce(
+        9,
+        1,
+        -1,
+        BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+    ));
     let stored = record_set(&producer.take_broker(), 9);
     producer.now += SECOND;
     producer.broker(produced(9, 1, 0, 0));
     let mut consumer = Pair::of(&process, Settings::default());
     consumer.now = producer.now + SECOND;
-    fetch(&mut consumer, Ask::default(), &stored, 1, &[]);
+    fetch(&mut consumer, FetchSpec::default(), &stored, 1, &[]);
     let (sent, received) = (&producer.spans[0], &consumer.spans[0]);
     assert_eq!(
         (received.trace_id, received.parent_span_id),
@@ -129,9 +141,9 @@ fn a_record_sent_and_fetched_through_one_process_is_one_trace() {
 }
 
 #[test]
-fn links_only_begins_a_trace_that_the_sender_decides_on() {
+fn links_only_begins_a_trace_with_the_senders_decision() {
     let topic = TopicSettings {
-        relation: Relation::LinksOnly,
+        relation: SpanRelation::LinksOnly,
         ..TopicSettings::default()
     };
     let mut pair = Pair::new(Settings {
@@ -139,11 +151,11 @@ fn links_only_begins_a_trace_that_the_sender_decides_on() {
         sample_ratio: 0.0,
         ..Settings::default()
     });
-    let unsampled = Rec::of("b").with("traceparent", TRACEPARENT.replace("-01", "-00"));
+    let unsampled = RecordSpec::of("b").with("traceparent", TRACEPARENT.replace("-01", "-00"));
     fetch(
         &mut pair,
-        Ask::default(),
-        &Lot::of(vec![traced("a"), unsampled]).bytes(),
+        FetchSpec::default(),
+        &BatchSpec::of(vec![traced("a"), unsampled]).bytes(),
         2,
         &[],
     );
@@ -163,20 +175,20 @@ fn links_only_begins_a_trace_that_the_sender_decides_on() {
 }
 
 #[test]
-fn records_before_the_offset_asked_for_are_not_delivered() {
+fn records_before_the_requested_offset_are_not_delivered() {
     let mut pair = Pair::new(Settings::default());
-    let lots = [
-        Lot::of(vec![traced("a")]).at(4).bytes(),
-        Lot::of(vec![traced("b"), traced("c")]).at(5).bytes(),
+    let batches = [
+        BatchSpec::of(vec![traced("a")]).at(4).bytes(),
+        BatchSpec::of(vec![traced("b"), traced("c")]).at(5).bytes(),
     ]
     .concat();
     fetch(
         &mut pair,
-        Ask {
+        FetchSpec {
             offset: Some(6),
-            ..Ask::default()
+            ..FetchSpec::default()
         },
-        &lots,
+        &batches,
         7,
         &[],
     );
@@ -184,16 +196,16 @@ fn records_before_the_offset_asked_for_are_not_delivered() {
 }
 
 #[test]
-fn a_fetch_session_remembers_what_was_asked_for_before() {
+fn fetch_session_keeps_earlier_positions() {
     let mut pair = Pair::new(Settings::default());
-    let lot = |offset| Lot::of(vec![traced("a")]).at(offset).bytes();
+    let batch = |offset| BatchSpec::of(vec![traced("a")]).at(offset).bytes();
     fetch(
         &mut pair,
-        Ask {
+        FetchSpec {
             epoch: 0,
             correlation: 1,
             offset: Some(5),
-            ..Ask::default()
+            ..FetchSpec::default()
         },
         &[],
         5,
@@ -202,25 +214,25 @@ fn a_fetch_session_remembers_what_was_asked_for_before() {
     // Nothing has changed, so the partition is not named again.
     fetch(
         &mut pair,
-        Ask {
+        FetchSpec {
             epoch: 1,
             correlation: 2,
             offset: None,
-            ..Ask::default()
+            ..FetchSpec::default()
         },
-        &lot(5),
+        &batch(5),
         6,
         &[],
     );
     fetch(
         &mut pair,
-        Ask {
+        FetchSpec {
             epoch: 2,
             correlation: 3,
             offset: Some(6),
-            ..Ask::default()
+            ..FetchSpec::default()
         },
-        &lot(5),
+        &batch(5),
         6,
         &[],
     );
@@ -228,54 +240,54 @@ fn a_fetch_session_remembers_what_was_asked_for_before() {
     // A new session forgets it all.
     fetch(
         &mut pair,
-        Ask {
+        FetchSpec {
             epoch: 0,
             correlation: 4,
             offset: None,
-            ..Ask::default()
+            ..FetchSpec::default()
         },
-        &lot(6),
+        &batch(6),
         7,
         &[],
     );
     assert_eq!(
-        (offsets(&pair), pair.passed()),
-        (vec![5], vec![Reason::Capacity])
+        (offsets(&pair), pair.skipped()),
+        (vec![5], vec![SkipReason::Capacity])
     );
 }
 
 #[test]
-fn the_answer_to_a_fetch_is_read_by_what_that_fetch_asked_and_not_the_next() {
+fn fetch_response_is_read_with_the_positions_of_its_own_request() {
     let mut pair = Pair::new(Settings::default());
-    let ask = |correlation, offset| Ask {
+    let ask = |correlation, offset| FetchSpec {
         correlation,
         offset: Some(offset),
         epoch: 1,
-        ..Ask::default()
+        ..FetchSpec::default()
     };
     pair.client(ask(1, 5).frame());
     pair.client(ask(2, 6).frame());
-    pair.broker(ask(1, 5).answer(Lot::of(vec![traced("a")]).at(5).bytes(), 6, &[]));
-    pair.broker(ask(2, 6).answer(Lot::of(vec![traced("b")]).at(6).bytes(), 7, &[]));
+    pair.broker(ask(1, 5).answer(BatchSpec::of(vec![traced("a")]).at(5).bytes(), 6, &[]));
+    pair.broker(ask(2, 6).answer(BatchSpec::of(vec![traced("b")]).at(6).bytes(), 7, &[]));
     assert_eq!(offsets(&pair), [5, 6]);
 }
 
 #[test]
-fn a_reader_of_committed_records_is_not_given_those_of_aborted_transactions() {
+fn read_committed_leaves_out_aborted_transactions() {
     let mark = |offset, producer, kind: u8| {
-        let mark = Rec {
+        let mark = RecordSpec {
             key: Some(vec![0, 0, 0, kind]),
             value: Some(vec![0; 6]),
             headers: Vec::new(),
         };
-        Lot::of(vec![mark])
+        BatchSpec::of(vec![mark])
             .at(offset)
             .by(producer)
             .attributes(TRANSACTIONAL | CONTROL)
             .bytes()
     };
     let part = |offset, producer| {
-        Lot::of(vec![traced("a")])
+        BatchSpec::of(vec![traced("a")])
             .at(offset)
             .by(producer)
             .attributes(TRANSACTIONAL)
@@ -284,7 +296,7 @@ fn a_reader_of_committed_records_is_not_given_those_of_aborted_transactions() {
     let log = [
         part(0, 7),
         part(1, 8),
-        Lot::of(vec![traced("plain")]).at(2).bytes(),
+        BatchSpec::of(vec![traced("plain")]).at(2).bytes(),
         mark(3, 7, 0),
         part(4, 7),
         mark(5, 8, 1),
@@ -294,9 +306,9 @@ fn a_reader_of_committed_records_is_not_given_those_of_aborted_transactions() {
     let mut pair = Pair::new(Settings::default());
     fetch(
         &mut pair,
-        Ask {
+        FetchSpec {
             read_committed: true,
-            ..Ask::default()
+            ..FetchSpec::default()
         },
         &log,
         7,
@@ -304,91 +316,91 @@ fn a_reader_of_committed_records_is_not_given_those_of_aborted_transactions() {
     );
     assert_eq!(offsets(&pair), [1, 2, 4]);
     let mut pair = Pair::new(Settings::default());
-    fetch(&mut pair, Ask::default(), &log, 7, &[]);
+    fetch(&mut pair, FetchSpec::default(), &log, 7, &[]);
     assert_eq!(offsets(&pair), [0, 1, 2, 4]);
 }
 
 #[test]
-fn what_cannot_be_read_passes_and_is_counted() {
-    let whole = Lot::of(vec![traced("a")]).bytes();
-    let mut old = Lot::of(vec![traced("a")]).bytes();
+fn unreadable_records_pass_and_are_counted() {
+    let whole = BatchSpec::of(vec![traced("a")]).bytes();
+    let mut old = BatchSpec::of(vec![traced("a")]).bytes();
     old[16] = 1;
-    let mut broken = Lot::of(vec![traced("a"), traced("b")])
+    let mut broken = BatchSpec::of(vec![traced("a"), traced("b")])
         .attributes(4)
         .bytes();
     broken[70] ^= 0xff;
-    let unknown = Lot::of(vec![traced("a")]).attributes(5).bytes();
-    let cases: [(&[u8], &[Reason], usize); 5] = [
+    let unknown = BatchSpec::of(vec![traced("a")]).attributes(5).bytes();
+    let cases: [(&[u8], &[SkipReason], usize); 5] = [
         (&whole[..whole.len() - 3], &[], 0),
         (&[&whole[..], &whole[..40]].concat(), &[], 1),
-        (&old, &[Reason::OldFormat], 0),
-        (&broken, &[Reason::Codec], 0),
-        (&unknown, &[Reason::Codec], 0),
+        (&old, &[SkipReason::OldFormat], 0),
+        (&broken, &[SkipReason::Codec], 0),
+        (&unknown, &[SkipReason::Codec], 0),
     ];
     for (records, reasons, spans) in cases {
         let mut pair = Pair::new(Settings::default());
-        fetch(&mut pair, Ask::default(), records, 2, &[]);
+        fetch(&mut pair, FetchSpec::default(), records, 2, &[]);
         assert_eq!(
-            (pair.passed().as_slice(), pair.spans.len()),
+            (pair.skipped().as_slice(), pair.spans.len()),
             (reasons, spans)
         );
     }
 }
 
 #[test]
-fn records_that_inflate_without_end_are_not_read() {
-    let limits = Limits {
+fn records_beyond_the_decompression_limit_are_not_read() {
+    let limits = SessionLimits {
         max_inflated_bytes: 100_000,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     let mut pair = Pair::new(Settings {
         limits,
         ..Settings::default()
     });
-    let lot = Lot::of(vec![Rec::of(&"x".repeat(200_000))]).attributes(4);
-    fetch(&mut pair, Ask::default(), &lot.bytes(), 1, &[]);
+    let batch = BatchSpec::of(vec![RecordSpec::of(&"x".repeat(200_000))]).attributes(4);
+    fetch(&mut pair, FetchSpec::default(), &batch.bytes(), 1, &[]);
     assert_eq!(
-        (pair.passed(), pair.spans.len(), pair.dropped()),
-        (vec![Reason::Inflated], 0, 1)
+        (pair.skipped(), pair.spans.len(), pair.dropped()),
+        (vec![SkipReason::Inflated], 0, 1)
     );
 }
 
 #[test]
-fn lag_is_told_for_partitions_that_bring_nothing() {
+fn lag_is_reported_for_partitions_without_records() {
     let mut pair = Pair::new(Settings::default());
     fetch(
         &mut pair,
-        Ask {
+        FetchSpec {
             offset: Some(5),
-            ..Ask::default()
+            ..FetchSpec::default()
         },
         &[],
         9,
         &[],
     );
-    let lag = Notice::Lag {
+    let lag = SessionEvent::Lag {
         group: None,
         topic: TOPIC.into(),
-        partition: 0,
+        partition: PartitionIndex(0),
         lag: 4,
     };
-    assert!(pair.notices.contains(&lag), "{:?}", pair.notices);
+    assert!(pair.events.contains(&lag), "{:?}", pair.events);
 }
 
 #[test]
-fn who_has_passed_the_mark_at_the_end_of_a_transaction_is_not_behind() {
-    let mark = Rec {
+fn consumer_behind_a_transaction_marker_has_no_lag() {
+    let mark = RecordSpec {
         key: Some(vec![0, 0, 0, 1]),
         value: Some(vec![0; 6]),
         headers: Vec::new(),
     };
-    let mark = Lot::of(vec![mark])
+    let mark = BatchSpec::of(vec![mark])
         .at(1)
         .by(7)
         .attributes(TRANSACTIONAL | CONTROL)
         .bytes();
     let log = [
-        Lot::of(vec![traced("a")])
+        BatchSpec::of(vec![traced("a")])
             .by(7)
             .attributes(TRANSACTIONAL)
             .bytes(),
@@ -398,44 +410,48 @@ fn who_has_passed_the_mark_at_the_end_of_a_transaction_is_not_behind() {
     let mut pair = Pair::new(Settings::default());
     fetch(
         &mut pair,
-        Ask {
+        FetchSpec {
             read_committed: true,
-            ..Ask::default()
+            ..FetchSpec::default()
         },
         &log,
         2,
         &[],
     );
-    let lag = Notice::Lag {
+    let lag = SessionEvent::Lag {
         group: None,
         topic: TOPIC.into(),
-        partition: 0,
+        partition: PartitionIndex(0),
         lag: 0,
     };
-    assert!(pair.notices.contains(&lag), "{:?}", pair.notices);
+    assert!(pair.events.contains(&lag), "{:?}", pair.events);
 }
 
 #[test]
-fn records_of_a_topic_made_anew_do_not_come_again() {
+fn records_of_a_recreated_topic_are_not_redeliveries() {
     let mut pair = Pair::new(Settings::default());
-    let lot = |offset| Lot::of(vec![traced("a"), traced("b")]).at(offset).bytes();
+    let batch = |offset| {
+        BatchSpec::of(vec![traced("a"), traced("b")])
+            .at(offset)
+            .bytes()
+    };
     fetch(
         &mut pair,
-        Ask {
+        FetchSpec {
             offset: Some(40),
-            ..Ask::default()
+            ..FetchSpec::default()
         },
-        &lot(40),
+        &batch(40),
         42,
         &[],
     );
     fetch(
         &mut pair,
-        Ask {
+        FetchSpec {
             correlation: 2,
-            ..Ask::default()
+            ..FetchSpec::default()
         },
-        &lot(0),
+        &batch(0),
         2,
         &[],
     );
@@ -448,9 +464,9 @@ fn records_of_a_topic_made_anew_do_not_come_again() {
 }
 
 #[test]
-fn a_patched_record_names_the_consumer_span_and_nothing_else_changes() {
+fn patched_record_names_the_consumer_span_and_nothing_else_changes() {
     let topic = TopicSettings {
-        deliver: Deliver::Patch,
+        deliver: DeliveryMode::Patch,
         ..TopicSettings::default()
     };
     let mut pair = Pair::new(Settings {
@@ -458,20 +474,20 @@ fn a_patched_record_names_the_consumer_span_and_nothing_else_changes() {
         ..Settings::default()
     });
     let b3 = "463ac35c9f6413ad48485a3953bb6124-a2fb4a1d1a96d312-1";
-    let lot = Lot::of(vec![
+    let batch = BatchSpec::of(vec![
         traced("a").with("x", TRACEPARENT),
-        Rec::of("b"),
-        Rec::of("c").with("b3", b3),
+        RecordSpec::of("b"),
+        RecordSpec::of("c").with("b3", b3),
     ]);
-    let compressed = Lot::of(vec![traced("a")]).at(3).attributes(3);
-    let records = [lot.bytes(), compressed.bytes()].concat();
-    let ask = Ask::default();
+    let compressed = BatchSpec::of(vec![traced("a")]).at(3).attributes(3);
+    let records = [batch.bytes(), compressed.bytes()].concat();
+    let ask = FetchSpec::default();
     pair.client(ask.frame());
     pair.broker(ask.answer(records, 4, &[]));
     let [first, _, third, _] = &pair.spans[..] else {
         panic!("{} spans", pair.spans.len())
     };
-    let mut expected = lot;
+    let mut expected = batch;
     expected.records[0].headers[0].1 = Some(
         TRACEPARENT
             .replace("b7ad6b7169203331", &first.span_id.to_string())
@@ -486,20 +502,32 @@ fn a_patched_record_names_the_consumer_span_and_nothing_else_changes() {
 }
 
 #[test]
-fn an_id_stands_for_a_topic_until_its_name_is_known() {
+fn topic_is_named_by_its_id_until_its_name_is_known() {
     let process = Process::default();
-    let ask = Ask {
+    let ask = FetchSpec {
         version: 13,
-        ..Ask::default()
+        ..FetchSpec::default()
     };
     let mut pair = Pair::of(&process, Settings::default());
-    fetch(&mut pair, ask, &Lot::of(vec![traced("a")]).bytes(), 1, &[]);
+    fetch(
+        &mut pair,
+        ask,
+        &BatchSpec::of(vec![traced("a")]).bytes(),
+        1,
+        &[],
+    );
     assert_eq!(pair.spans[0].name, "process id:YW4taWQtb2Ytb3JkZXJzIQ");
     // Another connection of the process asks.
     let mut other = Pair::of(&process, Settings::default());
     other.client(metadata(12, 1));
     other.broker(metadata_answer(12, 1));
-    fetch(&mut pair, ask, &Lot::of(vec![traced("a")]).bytes(), 1, &[]);
+    fetch(
+        &mut pair,
+        ask,
+        &BatchSpec::of(vec![traced("a")]).bytes(),
+        1,
+        &[],
+    );
     assert_eq!(pair.spans[1].name, "process orders");
     assert_eq!(
         text(&pair.spans[1], "messaging.kafka.cluster.id"),
@@ -508,19 +536,19 @@ fn an_id_stands_for_a_topic_until_its_name_is_known() {
 }
 
 #[test]
-fn contexts_of_old_opentracing_clients_are_read_with_its_names() {
-    let record = Rec::of("a").with(
+fn second_span_contexts_are_read_under_opentracing_naming() {
+    let record = RecordSpec::of("a").with(
         "second_span_uber-trace-id",
         "463ac35c9f6413ad:a2fb4a1d1a96d312:0:1",
     );
     let mut pair = Pair::new(Settings {
-        naming: Naming::OpenTracing,
+        naming: SpanNaming::OpenTracing,
         ..Settings::default()
     });
     fetch(
         &mut pair,
-        Ask::default(),
-        &Lot::of(vec![record.clone()]).bytes(),
+        FetchSpec::default(),
+        &BatchSpec::of(vec![record.clone()]).bytes(),
         1,
         &[],
     );
@@ -533,8 +561,8 @@ fn contexts_of_old_opentracing_clients_are_read_with_its_names() {
     let mut pair = Pair::new(Settings::default());
     fetch(
         &mut pair,
-        Ask::default(),
-        &Lot::of(vec![record]).bytes(),
+        FetchSpec::default(),
+        &BatchSpec::of(vec![record]).bytes(),
         1,
         &[],
     );
@@ -542,35 +570,42 @@ fn contexts_of_old_opentracing_clients_are_read_with_its_names() {
 }
 
 #[test]
-fn a_frame_that_is_too_long_or_past_the_budget_passes_unread() {
-    let lot = Lot::of(vec![traced(&"x".repeat(20_000))]).bytes();
-    let limits = Limits {
+fn frame_over_the_size_limit_or_the_budget_passes_unread() {
+    let batch = BatchSpec::of(vec![traced(&"x".repeat(20_000))]).bytes();
+    let limits = SessionLimits {
         max_frame_bytes: 15_000,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     let mut pair = Pair::new(Settings {
         limits,
         ..Settings::default()
     });
-    fetch(&mut pair, Ask::default(), &lot, 1, &[]);
+    fetch(&mut pair, FetchSpec::default(), &batch, 1, &[]);
     assert_eq!(
-        (pair.passed(), pair.spans.len()),
-        (vec![Reason::FrameTooLarge], 0)
+        (pair.skipped(), pair.spans.len()),
+        (vec![SkipReason::FrameTooLarge], 0)
     );
 
     let process = Process::default();
     let mut pair = Pair::of(&process, Settings::default());
-    assert!(process.known.borrow_mut().reserve(256 << 20));
-    fetch(&mut pair, Ask::default(), &lot, 1, &[]);
-    assert_eq!((pair.passed(), pair.spans.len()), (vec![Reason::Budget], 0));
+    assert!(process.known.borrow_mut().reserve_bytes(256 << 20));
+    fetch(&mut pair, FetchSpec::default(), &batch, 1, &[]);
+    assert_eq!(
+        (pair.skipped(), pair.spans.len()),
+        (vec![SkipReason::Budget], 0)
+    );
 }
 
 #[test]
-fn what_is_reserved_is_given_back_however_it_ends() {
+fn reserved_bytes_are_released_however_a_frame_ends() {
     let process = Process::default();
-    let held = || process.known.borrow().held();
-    let ask = Ask::default();
-    let answer = ask.answer(Lot::of(vec![traced(&"x".repeat(20_000))]).bytes(), 1, &[]);
+    let held = || process.known.borrow().held_bytes();
+    let ask = FetchSpec::default();
+    let answer = ask.answer(
+        BatchSpec::of(vec![traced(&"x".repeat(20_000))]).bytes(),
+        1,
+        &[],
+    );
     let begin = || {
         let mut pair = Pair::of(&process, Settings::default());
         pair.client(ask.frame());
@@ -589,18 +624,18 @@ fn what_is_reserved_is_given_back_however_it_ends() {
 }
 
 #[test]
-fn a_record_that_comes_again_says_so_and_is_settled_once() {
+fn redelivered_record_is_marked_and_settled_once() {
     let process = Process::default();
     let mut pair = Pair::of(&process, Settings::default());
-    let lot = Lot::of(vec![traced("a"), traced("b")]).bytes();
+    let batch = BatchSpec::of(vec![traced("a"), traced("b")]).bytes();
     for correlation in 0..2 {
         fetch(
             &mut pair,
-            Ask {
+            FetchSpec {
                 correlation,
-                ..Ask::default()
+                ..FetchSpec::default()
             },
-            &lot,
+            &batch,
             2,
             &[],
         );
@@ -619,16 +654,16 @@ fn a_record_that_comes_again_says_so_and_is_settled_once() {
             Some(&Value::Bool(true))
         ]
     );
-    assert_eq!(process.known.borrow().waiting(), 2);
+    assert_eq!(process.known.borrow().pending_deliveries(), 2);
 }
 
 #[test]
-fn a_tombstone_is_told() {
+fn tombstone_has_an_attribute() {
     let mut pair = Pair::new(Settings::default());
     fetch(
         &mut pair,
-        Ask::default(),
-        &Lot::of(vec![Rec {
+        FetchSpec::default(),
+        &BatchSpec::of(vec![RecordSpec {
             value: None,
             ..traced("")
         }])

@@ -9,14 +9,15 @@ use kafka_protocol::messages::BrokerId;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
-    ApiKey, Capacity, FramingError, Limits, Notice, Reason, Service, Settings,
+    ApiKey, ClusterCapacity, FramingError, ServiceNaming, SessionEvent, SessionLimits, Settings,
+    SkipReason,
 };
 use throughline_model::Resource;
 
 use crate::support::pair::{Pair, Process, text};
 use crate::support::wire::{
-    Ask, Lot, Rec, TOPIC_ID, metadata, metadata_answer, produce, produced, record_set, request,
-    response, told, unknown, unknown_answer,
+    BatchSpec, FetchSpec, RecordSpec, TOPIC_ID, metadata, metadata_answer, produce, produced,
+    read_records, record_set, request, response, unknown, unknown_answer,
 };
 
 fn addressed() -> Process {
@@ -54,7 +55,7 @@ fn exchange(pair: &mut Pair, question: &Bytes, answer: &Bytes) -> Vec<u8> {
 }
 
 #[test]
-fn a_client_is_told_our_addresses_in_every_answer_that_has_some() {
+fn every_response_with_addresses_is_rewritten() {
     let host = || StrBytes::from_static_str("broker");
     for version in 0..=13 {
         let mut pair = Pair::of(&addressed(), Settings::default());
@@ -63,12 +64,15 @@ fn a_client_is_told_our_addresses_in_every_answer_that_has_some() {
             &metadata(version, 1),
             &metadata_answer(version, 1),
         );
-        let told: km::MetadataResponse = body(&got, ApiKey::METADATA, version);
+        let rewritten: km::MetadataResponse = body(&got, ApiKey::METADATA, version);
         assert_eq!(
-            (told.brokers[0].host.as_str(), told.brokers[0].port),
+            (
+                rewritten.brokers[0].host.as_str(),
+                rewritten.brokers[0].port
+            ),
             ("sidecar.local", 19092)
         );
-        assert_eq!(told.brokers[0].node_id, BrokerId(3));
+        assert_eq!(rewritten.brokers[0].node_id, BrokerId(3));
     }
     for version in 0..=6 {
         let mut pair = Pair::of(&addressed(), Settings::default());
@@ -92,12 +96,17 @@ fn a_client_is_told_our_addresses_in_every_answer_that_has_some() {
             &question,
             &response(ApiKey::FIND_COORDINATOR, version, 1, &answer),
         );
-        let told: km::FindCoordinatorResponse = body(&got, ApiKey::FIND_COORDINATOR, version);
-        let told = told
+        let rewritten: km::FindCoordinatorResponse = body(&got, ApiKey::FIND_COORDINATOR, version);
+        let rewritten = rewritten
             .coordinators
             .first()
-            .map_or((&told.host, told.port), |one| (&one.host, one.port));
-        assert_eq!((told.0.as_str(), told.1), ("sidecar.local", 19092));
+            .map_or((&rewritten.host, rewritten.port), |one| {
+                (&one.host, one.port)
+            });
+        assert_eq!(
+            (rewritten.0.as_str(), rewritten.1),
+            ("sidecar.local", 19092)
+        );
     }
     let mut pair = Pair::of(&addressed(), Settings::default());
     let broker = km::describe_cluster_response::DescribeClusterBroker::default()
@@ -115,18 +124,21 @@ fn a_client_is_told_our_addresses_in_every_answer_that_has_some() {
         &question,
         &response(ApiKey::DESCRIBE_CLUSTER, 1, 1, &answer),
     );
-    let told: km::DescribeClusterResponse = body(&got, ApiKey::DESCRIBE_CLUSTER, 1);
+    let rewritten: km::DescribeClusterResponse = body(&got, ApiKey::DESCRIBE_CLUSTER, 1);
     assert_eq!(
-        (told.brokers[0].host.as_str(), told.brokers[0].port),
+        (
+            rewritten.brokers[0].host.as_str(),
+            rewritten.brokers[0].port
+        ),
         ("sidecar.local", 19092)
     );
 }
 
 #[test]
-fn what_must_be_changed_is_held_past_the_budget_and_counted() {
-    let capacity = Capacity {
+fn frame_that_must_change_is_buffered_beyond_the_budget() {
+    let capacity = ClusterCapacity {
         max_held_bytes: 1000,
-        ..Capacity::default()
+        ..ClusterCapacity::default()
     };
     let process = Process {
         addresses: addressed().addresses,
@@ -141,42 +153,51 @@ fn what_must_be_changed_is_held_past_the_budget_and_counted() {
     pair.client(metadata(12, 1));
     pair.broker(&answer[..100]);
     assert_eq!(
-        (process.known.borrow().held(), pair.take_client().len()),
+        (
+            process.known.borrow().held_bytes(),
+            pair.take_client().len()
+        ),
         (answer.len(), 0)
     );
     pair.broker(&answer[100..]);
-    let told: km::MetadataResponse = body(&pair.take_client(), ApiKey::METADATA, 12);
+    let rewritten: km::MetadataResponse = body(&pair.take_client(), ApiKey::METADATA, 12);
     assert!(
-        told.brokers
+        rewritten
+            .brokers
             .iter()
             .all(|broker| broker.host.as_str() == "sidecar.local")
     );
-    assert_eq!(process.known.borrow().held(), 0);
+    assert_eq!(process.known.borrow().held_bytes(), 0);
 }
 
 #[test]
-fn a_client_is_told_our_addresses_of_new_leaders() {
+fn endpoints_of_new_leaders_are_rewritten() {
     let host = || StrBytes::from_static_str("broker");
     let mut pair = Pair::of(&addressed(), Settings::default());
-    pair.client(produce(10, 1, -1, Lot::of(vec![Rec::of("a")]).bytes()));
+    pair.client(produce(
+        10,
+        1,
+        -1,
+        BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+    ));
     let node = km::produce_response::NodeEndpoint::default()
         .with_host(host())
         .with_port(9092);
     let answer = km::ProduceResponse::default().with_node_endpoints(vec![node]);
     pair.broker(response(ApiKey::PRODUCE, 10, 1, &answer));
-    let told: km::ProduceResponse = body(&pair.take_client(), ApiKey::PRODUCE, 10);
+    let rewritten: km::ProduceResponse = body(&pair.take_client(), ApiKey::PRODUCE, 10);
     assert_eq!(
         (
-            told.node_endpoints[0].host.as_str(),
-            told.node_endpoints[0].port
+            rewritten.node_endpoints[0].host.as_str(),
+            rewritten.node_endpoints[0].port
         ),
         ("sidecar.local", 19092)
     );
 
-    let ask = Ask {
+    let ask = FetchSpec {
         version: 16,
         correlation: 2,
-        ..Ask::default()
+        ..FetchSpec::default()
     };
     pair.client(ask.frame());
     let node = km::fetch_response::NodeEndpoint::default()
@@ -188,11 +209,11 @@ fn a_client_is_told_our_addresses_of_new_leaders() {
         2,
         &km::FetchResponse::default().with_node_endpoints(vec![node]),
     ));
-    let told: km::FetchResponse = body(&pair.take_client(), ApiKey::FETCH, 16);
+    let rewritten: km::FetchResponse = body(&pair.take_client(), ApiKey::FETCH, 16);
     assert_eq!(
         (
-            told.node_endpoints[0].host.as_str(),
-            told.node_endpoints[0].port
+            rewritten.node_endpoints[0].host.as_str(),
+            rewritten.node_endpoints[0].port
         ),
         ("sidecar.local", 19092)
     );
@@ -212,11 +233,11 @@ fn a_client_is_told_our_addresses_of_new_leaders() {
         3,
         &km::ShareFetchResponse::default().with_node_endpoints(vec![node]),
     ));
-    let told: km::ShareFetchResponse = body(&pair.take_client(), ApiKey::SHARE_FETCH, 1);
+    let rewritten: km::ShareFetchResponse = body(&pair.take_client(), ApiKey::SHARE_FETCH, 1);
     assert_eq!(
         (
-            told.node_endpoints[0].host.as_str(),
-            told.node_endpoints[0].port
+            rewritten.node_endpoints[0].host.as_str(),
+            rewritten.node_endpoints[0].port
         ),
         ("sidecar.local", 19092)
     );
@@ -232,19 +253,19 @@ fn a_client_is_told_our_addresses_of_new_leaders() {
         .with_port(9092);
     let answer = km::ShareAcknowledgeResponse::default().with_node_endpoints(vec![node]);
     pair.broker(response(ApiKey::SHARE_ACKNOWLEDGE, 1, 4, &answer));
-    let told: km::ShareAcknowledgeResponse =
+    let rewritten: km::ShareAcknowledgeResponse =
         body(&pair.take_client(), ApiKey::SHARE_ACKNOWLEDGE, 1);
     assert_eq!(
         (
-            told.node_endpoints[0].host.as_str(),
-            told.node_endpoints[0].port
+            rewritten.node_endpoints[0].host.as_str(),
+            rewritten.node_endpoints[0].port
         ),
         ("sidecar.local", 19092)
     );
 }
 
 #[test]
-fn an_address_that_the_driver_does_not_know_stays() {
+fn address_without_a_local_port_stays() {
     let process = Process {
         addresses: Rc::new(HashMap::from([(1, ("x".into(), 2))])),
         ..Process::default()
@@ -272,7 +293,7 @@ fn api_versions(keys: &[(i16, i16, i16)]) -> km::ApiVersionsResponse {
 }
 
 #[test]
-fn versions_are_narrowed_to_what_can_be_read_and_only_those_of_what_is_read() {
+fn only_versions_of_apis_that_are_read_are_narrowed() {
     let asked = request(
         ApiKey::API_VERSIONS,
         3,
@@ -291,14 +312,14 @@ fn versions_are_narrowed_to_what_can_be_read_and_only_those_of_what_is_read() {
         today,
         "a broker of today is understood"
     );
-    let later = response(
+    let schedule_event = response(
         ApiKey::API_VERSIONS,
         3,
         1,
         &api_versions(&[(0, 0, 14), (1, 4, 19), (3, 0, 14), (9999, 0, 99)]),
     );
     let got: km::ApiVersionsResponse = body(
-        &exchange(&mut pair, &asked, &later),
+        &exchange(&mut pair, &asked, &schedule_event),
         ApiKey::API_VERSIONS,
         3,
     );
@@ -338,7 +359,7 @@ fn versions_are_narrowed_to_what_can_be_read_and_only_those_of_what_is_read() {
 type Tokens = [(Side, &'static [u8])];
 
 #[test]
-fn sasl_tokens_without_headers_pass_and_hide_nothing_behind_them() {
+fn sasl_tokens_without_headers_pass_and_later_frames_are_read() {
     let (client, broker) = (Side::Client, Side::Broker);
     let mechanisms: [(&str, &Tokens); 4] = [
         ("PLAIN", &[(client, b"\0\x03me\0secret"), (broker, b"")]),
@@ -370,7 +391,7 @@ fn sasl_tokens_without_headers_pass_and_hide_nothing_behind_them() {
     for (mechanism, tokens) in mechanisms {
         for cut in [1, 5, 100_000] {
             let mut pair = Pair::of(&addressed(), Settings::default())
-                .cut(crate::support::pair::Cut::Each(cut));
+                .cut(crate::support::pair::Chunking::Each(cut));
             let handshake = km::SaslHandshakeRequest::default()
                 .with_mechanism(StrBytes::from_static_str(mechanism));
             let handshake = request(ApiKey::SASL_HANDSHAKE, 0, 1, &handshake);
@@ -393,17 +414,22 @@ fn sasl_tokens_without_headers_pass_and_hide_nothing_behind_them() {
                 assert_eq!(got, token, "{mechanism}");
             }
             let got = exchange(&mut pair, &metadata(12, 2), &metadata_answer(12, 2));
-            let told: km::MetadataResponse = body(&got, ApiKey::METADATA, 12);
+            let rewritten: km::MetadataResponse = body(&got, ApiKey::METADATA, 12);
             assert_eq!(
-                told.brokers[0].host.as_str(),
+                rewritten.brokers[0].host.as_str(),
                 "sidecar.local",
                 "{mechanism}"
             );
-            pair.client(produce(9, 3, -1, Lot::of(vec![Rec::of("a")]).bytes()));
+            pair.client(produce(
+                9,
+                3,
+                -1,
+                BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+            ));
             pair.broker(produced(9, 3, 0, 7));
             assert_eq!(
-                (pair.spans.len(), pair.passed()),
-                (1, vec![Reason::SaslTokens]),
+                (pair.spans.len(), pair.skipped()),
+                (1, vec![SkipReason::SaslTokens]),
                 "{mechanism}"
             );
             assert!(pair.session.is_idle());
@@ -412,7 +438,7 @@ fn sasl_tokens_without_headers_pass_and_hide_nothing_behind_them() {
 }
 
 #[test]
-fn what_is_no_token_passes_like_the_rest_of_its_connection() {
+fn bytes_that_are_not_a_token_pass_with_the_rest_of_the_connection() {
     let mut pair = Pair::new(Settings::default());
     pair.client(request(
         ApiKey::SASL_HANDSHAKE,
@@ -423,14 +449,14 @@ fn what_is_no_token_passes_like_the_rest_of_its_connection() {
     pair.take_broker();
     pair.client([0xff; 9]);
     assert_eq!(pair.take_broker(), [0xff; 9]);
-    assert!(pair.notices.contains(&Notice::Lost {
+    assert!(pair.events.contains(&SessionEvent::FramingFailed {
         side: Side::Client,
-        loss: FramingError::InvalidLength(-1)
+        error: FramingError::InvalidLength(-1)
     }));
 }
 
 #[test]
-fn sasl_tokens_with_headers_hide_nothing() {
+fn frames_behind_sasl_authenticate_are_read() {
     let mut pair = Pair::new(Settings::default());
     let handshake = request(
         ApiKey::SASL_HANDSHAKE,
@@ -461,37 +487,42 @@ fn sasl_tokens_with_headers_hide_nothing() {
         &km::SaslAuthenticateResponse::default(),
     );
     exchange(&mut pair, &authenticate, &answer);
-    pair.client(produce(9, 3, -1, Lot::of(vec![Rec::of("a")]).bytes()));
+    pair.client(produce(
+        9,
+        3,
+        -1,
+        BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+    ));
     pair.broker(produced(9, 3, 0, 7));
     assert_eq!(pair.spans.len(), 1);
 }
 
 #[test]
-fn tls_and_nonsense_pass_and_are_told() {
+fn tls_and_nonsense_pass_and_are_reported() {
     let mut pair = Pair::new(Settings::default());
     let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
     pair.client(hello);
     assert_eq!(
-        (pair.take_broker(), &pair.notices[..]),
-        (hello.to_vec(), &[Notice::ClientSpeaksTls][..])
+        (pair.take_broker(), &pair.events[..]),
+        (hello.to_vec(), &[SessionEvent::ClientSpeaksTls][..])
     );
     let mut pair = Pair::new(Settings::default());
     pair.broker([0xff, 0xff, 0xff, 0xff, 1, 2]);
     assert_eq!(pair.take_client(), [0xff, 0xff, 0xff, 0xff, 1, 2]);
     assert_eq!(
-        pair.notices,
-        [Notice::Lost {
+        pair.events,
+        [SessionEvent::FramingFailed {
             side: Side::Broker,
-            loss: FramingError::InvalidLength(-1)
+            error: FramingError::InvalidLength(-1)
         }]
     );
 }
 
 #[test]
-fn a_produce_too_long_to_be_held_still_says_whether_it_is_answered() {
-    let limits = Limits {
+fn acks_are_read_from_a_produce_that_is_too_long_to_buffer() {
+    let limits = SessionLimits {
         max_frame_bytes: 300,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     for cut in [1, 7, 100_000] {
         for acks in [0, 1] {
@@ -499,41 +530,66 @@ fn a_produce_too_long_to_be_held_still_says_whether_it_is_answered() {
                 limits,
                 ..Settings::default()
             })
-            .cut(crate::support::pair::Cut::Each(cut));
-            let long = produce(9, 1, acks, Lot::of(vec![Rec::of(&"x".repeat(500))]).bytes());
+            .cut(crate::support::pair::Chunking::Each(cut));
+            let long = produce(
+                9,
+                1,
+                acks,
+                BatchSpec::of(vec![RecordSpec::of(&"x".repeat(500))]).bytes(),
+            );
             pair.client(&long);
             assert_eq!(pair.take_broker(), long);
-            pair.client(produce(9, 2, 1, Lot::of(vec![Rec::of("a")]).bytes()));
+            pair.client(produce(
+                9,
+                2,
+                1,
+                BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+            ));
             if acks != 0 {
                 pair.broker(produced(9, 1, 0, 7));
             }
             pair.broker(produced(9, 2, 0, 8));
             assert_eq!(
-                (pair.spans.len(), pair.passed()),
-                (1, vec![Reason::FrameTooLarge])
+                (pair.spans.len(), pair.skipped()),
+                (1, vec![SkipReason::FrameTooLarge])
             );
         }
     }
 }
 
 #[test]
-fn an_answer_to_nothing_closes_nothing() {
+fn response_without_a_request_closes_no_span() {
     let mut pair = Pair::new(Settings::default());
-    pair.client(produce(9, 1, 1, Lot::of(vec![Rec::of("a")]).bytes()));
+    pair.client(produce(
+        9,
+        1,
+        1,
+        BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+    ));
     pair.broker(produced(9, 77, 0, 7));
     assert_eq!(
-        (pair.spans.len(), pair.passed()),
-        (0, vec![Reason::OutOfOrder])
+        (pair.spans.len(), pair.skipped()),
+        (0, vec![SkipReason::OutOfOrder])
     );
     pair.broker(produced(9, 1, 0, 7));
     assert_eq!(pair.spans.len(), 1);
 }
 
 #[test]
-fn answers_in_another_order_pass_and_are_counted() {
+fn responses_out_of_order_pass_and_are_counted() {
     let mut pair = Pair::new(Settings::default());
-    pair.client(produce(9, 1, 1, Lot::of(vec![Rec::of("a")]).bytes()));
-    pair.client(produce(9, 2, 1, Lot::of(vec![Rec::of("b")]).bytes()));
+    pair.client(produce(
+        9,
+        1,
+        1,
+        BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+    ));
+    pair.client(produce(
+        9,
+        2,
+        1,
+        BatchSpec::of(vec![RecordSpec::of("b")]).bytes(),
+    ));
     pair.broker(produced(9, 2, 0, 7));
     pair.broker(produced(9, 1, 0, 8));
     assert_eq!((pair.spans.len(), pair.dropped()), (1, 1));
@@ -541,17 +597,22 @@ fn answers_in_another_order_pass_and_are_counted() {
 }
 
 #[test]
-fn more_requests_than_are_remembered_pass_untraced() {
-    let limits = Limits {
+fn requests_beyond_the_in_flight_limit_pass_untraced() {
+    let limits = SessionLimits {
         max_in_flight: 2,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     let mut pair = Pair::new(Settings {
         limits,
         ..Settings::default()
     });
     for number in 0..4 {
-        pair.client(produce(9, number, 1, Lot::of(vec![Rec::of("a")]).bytes()));
+        pair.client(produce(
+            9,
+            number,
+            1,
+            BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+        ));
     }
     for number in 0..4 {
         pair.broker(produced(9, number, 0, 7));
@@ -561,40 +622,52 @@ fn more_requests_than_are_remembered_pass_untraced() {
 }
 
 #[test]
-fn a_client_can_be_a_service_of_its_own() {
+fn client_id_can_name_the_service() {
     let resource = Resource::of_service("sidecar").into();
     let mut pair = Pair::new(Settings {
-        service: Service::ByClientId,
+        service: ServiceNaming::ByClientId,
         resource,
         ..Settings::default()
     });
-    pair.client(produce(9, 1, 0, Lot::of(vec![Rec::of("a")]).bytes()));
+    pair.client(produce(
+        9,
+        1,
+        0,
+        BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+    ));
     assert_eq!(pair.spans[0].service(), "a-client");
     assert_eq!(text(&pair.spans[0], "messaging.client.id"), "a-client");
 }
 
 #[test]
-fn a_record_set_of_another_magic_passes() {
-    let mut old = Lot::of(vec![Rec::of("a")]).bytes();
+fn record_set_of_another_magic_passes() {
+    let mut old = BatchSpec::of(vec![RecordSpec::of("a")]).bytes();
     old[16] = 1;
     let mut pair = Pair::new(Settings::default());
     let frame = produce(3, 1, 1, old);
     pair.client(&frame);
     assert_eq!(
-        (pair.take_broker(), pair.passed()),
-        (frame.to_vec(), vec![Reason::OldFormat])
+        (pair.take_broker(), pair.skipped()),
+        (frame.to_vec(), vec![SkipReason::OldFormat])
     );
 }
 
 #[test]
-fn requests_that_nobody_knows_pass_with_their_answers_and_in_their_order() {
+fn unknown_requests_pass_in_order() {
     let mut pair = Pair::new(Settings::default());
     let (question, answer) = (unknown(1, b"what?"), unknown_answer(1, b"that"));
     assert_eq!(exchange(&mut pair, &question, &answer), answer);
-    assert!(pair.notices.contains(&Notice::Request(ApiKey(9999))));
-    pair.client(produce(13, 2, 1, Lot::of(vec![Rec::of("a")]).bytes()));
+    assert!(pair.events.contains(&SessionEvent::Request(ApiKey(9999))));
+    pair.client(produce(
+        13,
+        2,
+        1,
+        BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+    ));
     assert_eq!(
-        told(&record_set(&pair.take_broker(), 13))[0].headers.len(),
+        read_records(&record_set(&pair.take_broker(), 13))[0]
+            .headers
+            .len(),
         1
     );
     pair.broker(produced(13, 2, 0, 0));
@@ -606,12 +679,17 @@ fn requests_that_nobody_knows_pass_with_their_answers_and_in_their_order() {
 }
 
 #[test]
-fn a_request_in_which_we_err_goes_on_as_it_came_and_so_does_all_behind_it() {
+fn request_with_an_internal_error_and_later_ones_pass_unmodified() {
     let process = Process::default();
     let mut pair = Pair::of(&process, Settings::default());
-    process.breaks_once.set(true);
+    process.panics_once.set(true);
     for correlation in [1, 2] {
-        let frame = produce(9, correlation, -1, Lot::of(vec![Rec::of("a")]).bytes());
+        let frame = produce(
+            9,
+            correlation,
+            -1,
+            BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+        );
         pair.client(&frame);
         assert_eq!(pair.take_broker(), frame);
         let answer = produced(9, correlation, 0, 0);
@@ -619,44 +697,54 @@ fn a_request_in_which_we_err_goes_on_as_it_came_and_so_does_all_behind_it() {
         assert_eq!(pair.take_client(), answer);
         assert!(pair.session.is_idle());
         assert_eq!(
-            (pair.passed(), pair.injected()),
-            (vec![Reason::Panic], 0),
+            (pair.skipped(), pair.injected()),
+            (vec![SkipReason::Panic], 0),
             "nothing is tried again"
         );
     }
     let mut other = Pair::of(&process, Settings::default());
-    other.client(produce(9, 1, -1, Lot::of(vec![Rec::of("a")]).bytes()));
+    other.client(produce(
+        9,
+        1,
+        -1,
+        BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+    ));
     assert_eq!(other.injected(), 1, "other connections go on");
 }
 
 #[test]
-fn a_large_request_in_which_we_err_gives_its_memory_back() {
+fn large_request_with_an_internal_error_releases_its_bytes() {
     let process = Process::default();
     let mut pair = Pair::of(&process, Settings::default());
     let frame = produce(
         9,
         1,
         -1,
-        Lot::of(vec![Rec::of(&"x".repeat(40_000))]).bytes(),
+        BatchSpec::of(vec![RecordSpec::of(&"x".repeat(40_000))]).bytes(),
     );
     pair.client(&frame[..30]);
-    assert!(process.known.borrow().held() > 40_000);
-    process.breaks_once.set(true);
+    assert!(process.known.borrow().held_bytes() > 40_000);
+    process.panics_once.set(true);
     pair.client(&frame[30..]);
     assert_eq!(
-        (pair.take_broker(), pair.passed()),
-        (frame.to_vec(), vec![Reason::Panic])
+        (pair.take_broker(), pair.skipped()),
+        (frame.to_vec(), vec![SkipReason::Panic])
     );
-    assert_eq!(process.known.borrow().held(), 0);
+    assert_eq!(process.known.borrow().held_bytes(), 0);
 }
 
 #[test]
-fn an_answer_in_which_we_err_goes_on_as_it_came_and_later_ones_are_changed_that_must_be() {
+fn response_with_an_internal_error_passes_and_later_addresses_are_still_rewritten() {
     let process = addressed();
     let mut pair = Pair::of(&process, Settings::default());
     pair.client(metadata(12, 1));
-    pair.client(produce(9, 2, -1, Lot::of(vec![Rec::of("a")]).bytes()));
-    process.breaks_once.set(true);
+    pair.client(produce(
+        9,
+        2,
+        -1,
+        BatchSpec::of(vec![RecordSpec::of("a")]).bytes(),
+    ));
+    process.panics_once.set(true);
     pair.broker(metadata_answer(12, 1));
     assert_eq!(pair.take_client(), metadata_answer(12, 1));
     pair.broker(produced(9, 2, 0, 0));
@@ -668,44 +756,127 @@ fn an_answer_in_which_we_err_goes_on_as_it_came_and_later_ones_are_changed_that_
     );
     pair.take_broker();
     let got = exchange(&mut pair, &metadata(12, 3), &metadata_answer(12, 3));
-    let told: km::MetadataResponse = body(&got, ApiKey::METADATA, 12);
+    let rewritten: km::MetadataResponse = body(&got, ApiKey::METADATA, 12);
     assert_eq!(
-        (told.brokers[0].host.as_str(), told.brokers[0].port),
+        (
+            rewritten.brokers[0].host.as_str(),
+            rewritten.brokers[0].port
+        ),
         ("sidecar.local", 19092)
     );
 }
 
 #[test]
-fn an_error_of_ours_at_the_end_holds_nothing_back() {
+fn internal_error_at_the_end_holds_nothing_back() {
     let process = Process::default();
     let mut pair = Pair::of(&process, Settings::default());
     let frame = produce(
         9,
         1,
         -1,
-        Lot::of(vec![Rec::of(&"x".repeat(40_000))]).bytes(),
+        BatchSpec::of(vec![RecordSpec::of(&"x".repeat(40_000))]).bytes(),
     );
     pair.client(&frame[..50]);
-    process.breaks_once.set(true);
+    process.panics_once.set(true);
     pair.close(Side::Client);
     pair.close(Side::Broker);
     assert_eq!(pair.take_broker(), frame[..50]);
-    assert_eq!(pair.passed(), [Reason::Panic]);
+    assert_eq!(
+        pair.skipped(),
+        [SkipReason::Disconnected, SkipReason::Panic]
+    );
 }
 
 #[test]
-fn a_broker_that_expects_tls_is_known_by_its_alert_which_passes() {
+fn tls_alert_of_a_broker_passes_and_is_reported() {
     let mut pair = Pair::new(Settings::default());
     pair.client(metadata(12, 1));
     let alert = [0x15, 3, 3, 0, 2, 2, 40];
     pair.broker(alert);
     assert_eq!(pair.take_client(), alert);
     assert!(
-        pair.notices.contains(&Notice::Lost {
+        pair.events.contains(&SessionEvent::FramingFailed {
             side: Side::Broker,
-            loss: FramingError::Tls
+            error: FramingError::Tls
         }),
         "{:?}",
-        pair.notices
+        pair.events
     );
+}
+
+#[test]
+fn unsupported_version_of_an_api_that_is_read_passes_and_is_counted() {
+    let newer = |api: ApiKey| {
+        let mut frame =
+            produce(9, 1, -1, BatchSpec::of(vec![RecordSpec::of("a")]).bytes()).to_vec();
+        frame[4..6].copy_from_slice(&api.0.to_be_bytes());
+        frame[6..8].copy_from_slice(&99_i16.to_be_bytes());
+        frame
+    };
+    let response = unknown_answer(1, b"of version 99");
+    for api in [
+        ApiKey::PRODUCE,
+        ApiKey::FETCH,
+        ApiKey::METADATA,
+        ApiKey::OFFSET_COMMIT,
+        ApiKey::TXN_OFFSET_COMMIT,
+        ApiKey::JOIN_GROUP,
+        ApiKey::SYNC_GROUP,
+        ApiKey::CONSUMER_GROUP_HEARTBEAT,
+        ApiKey::SHARE_FETCH,
+        ApiKey::SHARE_ACKNOWLEDGE,
+        ApiKey::DESCRIBE_CLUSTER,
+        ApiKey::API_VERSIONS,
+    ] {
+        let mut pair = Pair::new(Settings::default());
+        let request = newer(api);
+        pair.client(&request);
+        pair.broker(&response);
+        assert_eq!(pair.take_broker(), request, "{api}");
+        assert_eq!(pair.take_client(), response, "{api}");
+        assert_eq!(pair.skipped(), [SkipReason::Version], "{api}");
+        assert_eq!((pair.spans.len(), pair.injected()), (0, 0), "{api}");
+    }
+}
+
+#[test]
+fn unsupported_version_of_an_api_that_is_never_read_is_not_counted() {
+    for (api, is_counted) in [
+        (ApiKey::LIST_OFFSETS, false),
+        (ApiKey::FIND_COORDINATOR, true),
+    ] {
+        for (process, is_counted) in [(Process::default(), false), (addressed(), is_counted)] {
+            let mut pair = Pair::of(&process, Settings::default());
+            let mut request = metadata(12, 1).to_vec();
+            request[4..6].copy_from_slice(&api.0.to_be_bytes());
+            request[6..8].copy_from_slice(&99_i16.to_be_bytes());
+            pair.client(&request);
+            let counted = pair.skipped() == [SkipReason::Version];
+            assert_eq!(
+                (pair.take_broker(), counted),
+                (request, is_counted),
+                "{api}"
+            );
+        }
+    }
+}
+
+#[test]
+fn frame_that_a_disconnect_cuts_passes_and_is_counted() {
+    let records = BatchSpec::of(vec![RecordSpec::of("a")]).bytes();
+    let request = produce(9, 1, -1, records);
+    let mut pair = Pair::new(Settings::default());
+    pair.client(&request[..30]);
+    pair.close(Side::Client);
+    pair.close(Side::Broker);
+    assert_eq!(pair.take_broker(), request[..30]);
+    assert_eq!(pair.skipped(), [SkipReason::Disconnected]);
+
+    let mut pair = Pair::new(Settings::default());
+    pair.client(&request);
+    pair.broker(&produced(9, 1, 0, 0)[..20]);
+    pair.close(Side::Broker);
+    pair.close(Side::Client);
+    assert_eq!(pair.skipped(), [SkipReason::Disconnected]);
+    assert_eq!(text(&pair.spans[0], "error.type"), "NETWORK_EXCEPTION");
 }

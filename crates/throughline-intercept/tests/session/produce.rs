@@ -5,27 +5,28 @@ use kafka_protocol::messages as km;
 use kafka_protocol::protocol::StrBytes;
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
-    ApiKey, Capacity, Limits, Naming, Notice, Reason, Settings, TopicPattern, TopicSettings,
+    ApiKey, ClusterCapacity, SessionEvent, SessionLimits, Settings, SkipReason, SpanNaming,
+    TopicPattern, TopicSettings,
 };
 use throughline_model::context::{Format, HeaderList, Sampling, extract};
 use throughline_model::{SpanKind, Status, Value};
 
 use crate::support::pair::{BEGIN, MILLISECOND, Pair, Process, SECOND, attribute, int, text};
 use crate::support::wire::{
-    Lot, Rec, TOPIC, metadata, metadata_answer, produce, produced, record_set, request, response,
-    told,
+    BatchSpec, RecordSpec, TOPIC, metadata, metadata_answer, produce, produced, read_records,
+    record_set, request, response,
 };
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-fn some_records(count: usize) -> Vec<Rec> {
+fn some_records(count: usize) -> Vec<RecordSpec> {
     (0..count)
-        .map(|number| Rec::of(&format!("value {number}")))
+        .map(|number| RecordSpec::of(&format!("value {number}")))
         .collect()
 }
 
 /// The context that a record carries.
-fn context(record: &Rec) -> throughline_model::context::SpanContext {
+fn context(record: &RecordSpec) -> throughline_model::context::SpanContext {
     let mut headers = HeaderList::default();
     for (key, value) in &record.headers {
         headers.push(key, value.as_deref().unwrap_or_default());
@@ -36,21 +37,21 @@ fn context(record: &Rec) -> throughline_model::context::SpanContext {
 }
 
 /// Sends one batch, and gives what went on.
-fn send(pair: &mut Pair, version: i16, lot: &Lot) -> Vec<Rec> {
-    pair.client(produce(version, 1, -1, lot.bytes()));
-    told(&record_set(&pair.take_broker(), version))
+fn send(pair: &mut Pair, version: i16, batch: &BatchSpec) -> Vec<RecordSpec> {
+    pair.client(produce(version, 1, -1, batch.bytes()));
+    read_records(&record_set(&pair.take_broker(), version))
 }
 
 #[test]
-fn every_record_gets_its_own_context_and_its_span_ends_with_the_answer() {
+fn every_record_gets_its_own_context_and_a_span_that_the_response_ends() {
     for version in 3..=13 {
         for codec in 0..=4 {
             let mut pair = Pair::new(Settings::default());
             pair.client(metadata(12, 9));
             pair.broker(metadata_answer(12, 9));
             pair.take_broker();
-            let lot = Lot::of(some_records(3)).attributes(codec);
-            let sent = send(&mut pair, version, &lot);
+            let batch = BatchSpec::of(some_records(3)).attributes(codec);
+            let sent = send(&mut pair, version, &batch);
             assert_eq!(pair.spans.len(), 0, "the broker has not answered");
             pair.now += 5 * MILLISECOND;
             pair.broker(produced(version, 1, 0, 100));
@@ -72,11 +73,11 @@ fn every_record_gets_its_own_context_and_its_span_ends_with_the_answer() {
                 );
                 assert_eq!(int(span, "messaging.kafka.offset"), 100 + number as i64);
                 assert_eq!(
-                    Rec {
+                    RecordSpec {
                         headers: Vec::new(),
                         ..record.clone()
                     },
-                    lot.records[number],
+                    batch.records[number],
                     "else it is the same"
                 );
                 assert_eq!(span.flags, 0x101);
@@ -89,7 +90,7 @@ fn every_record_gets_its_own_context_and_its_span_ends_with_the_answer() {
 }
 
 #[test]
-fn the_attributes_are_those_of_the_conventions() {
+fn attributes_follow_the_conventions() {
     let mut pair = Pair::new(Settings {
         message_key: true,
         ..Settings::default()
@@ -100,9 +101,9 @@ fn the_attributes_are_those_of_the_conventions() {
     send(
         &mut pair,
         9,
-        &Lot::of(vec![Rec {
+        &BatchSpec::of(vec![RecordSpec {
             value: None,
-            ..Rec::of("")
+            ..RecordSpec::of("")
         }]),
     );
     pair.broker(produced(9, 1, 0, 100));
@@ -137,18 +138,18 @@ fn the_attributes_are_those_of_the_conventions() {
 }
 
 #[test]
-fn a_context_in_a_record_is_continued_and_the_record_stays_as_it_is() {
+fn context_in_a_record_is_continued_and_the_record_stays_unmodified() {
     let mut pair = Pair::new(Settings::default());
-    let own = Rec::of("own")
+    let own = RecordSpec::of("own")
         .with("traceparent", TRACEPARENT)
         .with("tracestate", "a=1");
-    let lot = Lot::of(vec![
+    let batch = BatchSpec::of(vec![
         own,
-        Rec::of("none"),
-        Rec::of("b3").with("B3", "463ac35c9f6413ad-a2fb4a1d1a96d312-1"),
+        RecordSpec::of("none"),
+        RecordSpec::of("b3").with("B3", "463ac35c9f6413ad-a2fb4a1d1a96d312-1"),
     ]);
-    let sent = send(&mut pair, 9, &lot);
-    assert_eq!((&sent[0], &sent[2]), (&lot.records[0], &lot.records[2]));
+    let sent = send(&mut pair, 9, &batch);
+    assert_eq!((&sent[0], &sent[2]), (&batch.records[0], &batch.records[2]));
     assert_eq!((sent[1].headers.len(), pair.injected()), (1, 1));
     pair.broker(produced(9, 1, 0, 0));
     let span = &pair.spans[0];
@@ -166,14 +167,14 @@ fn a_context_in_a_record_is_continued_and_the_record_stays_as_it_is() {
 }
 
 #[test]
-fn a_header_whose_name_only_resembles_a_contexts_name_does_not_hide_it() {
+fn similar_header_name_does_not_hide_the_context() {
     let mut pair = Pair::new(Settings::default());
-    let lot = Lot::of(vec![
-        Rec::of("own")
+    let batch = BatchSpec::of(vec![
+        RecordSpec::of("own")
             .with("traceparent", TRACEPARENT)
             .with("Traceparent", "nonsense"),
     ]);
-    assert_eq!(send(&mut pair, 9, &lot), lot.records);
+    assert_eq!(send(&mut pair, 9, &batch), batch.records);
     pair.broker(produced(9, 1, 0, 0));
     assert_eq!(
         pair.spans[0].parent_span_id.unwrap().to_string(),
@@ -182,13 +183,13 @@ fn a_header_whose_name_only_resembles_a_contexts_name_does_not_hide_it() {
 }
 
 #[test]
-fn a_batch_whose_records_all_have_contexts_is_not_written_anew() {
+fn batch_whose_records_all_have_contexts_passes_unmodified() {
     let mut pair = Pair::new(Settings::default());
     let frame = produce(
         9,
         1,
         -1,
-        Lot::of(vec![Rec::of("own").with("traceparent", TRACEPARENT)])
+        BatchSpec::of(vec![RecordSpec::of("own").with("traceparent", TRACEPARENT)])
             .attributes(4)
             .bytes(),
     );
@@ -197,17 +198,21 @@ fn a_batch_whose_records_all_have_contexts_is_not_written_anew() {
 }
 
 #[test]
-fn a_record_that_is_not_sampled_gets_a_context_that_says_so() {
+fn unsampled_record_gets_a_context_that_says_so() {
     let mut pair = Pair::new(Settings {
         sample_ratio: 0.0,
         ..Settings::default()
     });
-    let dropped = Rec::of("theirs").with("traceparent", TRACEPARENT.replace("-01", "-00"));
-    let refused = Rec::of("refused").with("b3", "0");
+    let dropped = RecordSpec::of("theirs").with("traceparent", TRACEPARENT.replace("-01", "-00"));
+    let refused = RecordSpec::of("refused").with("b3", "0");
     let sent = send(
         &mut pair,
         9,
-        &Lot::of(vec![Rec::of("ours"), dropped.clone(), refused.clone()]),
+        &BatchSpec::of(vec![
+            RecordSpec::of("ours"),
+            dropped.clone(),
+            refused.clone(),
+        ]),
     );
     assert_eq!(context(&sent[0]).sampling, Sampling::Drop);
     assert_eq!(sent[1..], [dropped, refused]);
@@ -219,18 +224,18 @@ fn a_record_that_is_not_sampled_gets_a_context_that_says_so() {
         inject_unsampled: false,
         ..Settings::default()
     });
-    let frame = produce(9, 1, -1, Lot::of(some_records(2)).bytes());
+    let frame = produce(9, 1, -1, BatchSpec::of(some_records(2)).bytes());
     pair.client(&frame);
     assert_eq!(pair.take_broker(), frame);
 }
 
 #[test]
-fn the_ratio_decides_record_by_record() {
+fn sampling_ratio_applies_to_each_record() {
     let mut pair = Pair::new(Settings {
         sample_ratio: 0.25,
         ..Settings::default()
     });
-    let sent = send(&mut pair, 9, &Lot::of(some_records(2000)));
+    let sent = send(&mut pair, 9, &BatchSpec::of(some_records(2000)));
     let sampled = sent
         .iter()
         .filter(|record| context(record).sampling.is_sampled())
@@ -247,13 +252,13 @@ fn the_ratio_decides_record_by_record() {
 }
 
 #[test]
-fn without_answer_the_span_ends_when_the_request_is_on_its_way() {
+fn span_ends_with_the_request_when_acks_are_0() {
     let mut pair = Pair::new(Settings::default());
-    pair.client(produce(9, 1, 0, Lot::of(some_records(2)).bytes()));
+    pair.client(produce(9, 1, 0, BatchSpec::of(some_records(2)).bytes()));
     assert_eq!(pair.spans.len(), 2);
     assert_eq!(pair.spans[0].attribute("messaging.kafka.offset"), None);
     // And no answer is waited for: the next one is of the next request.
-    pair.client(produce(9, 2, 1, Lot::of(some_records(1)).bytes()));
+    pair.client(produce(9, 2, 1, BatchSpec::of(some_records(1)).bytes()));
     pair.broker(produced(9, 2, 0, 7));
     assert_eq!(
         (
@@ -262,13 +267,13 @@ fn without_answer_the_span_ends_when_the_request_is_on_its_way() {
         ),
         (3, 7)
     );
-    assert_eq!(pair.passed(), []);
+    assert_eq!(pair.skipped(), []);
 }
 
 #[test]
-fn an_error_of_the_broker_is_the_errors_name() {
+fn broker_error_becomes_error_type() {
     let mut pair = Pair::new(Settings::default());
-    send(&mut pair, 9, &Lot::of(some_records(1)));
+    send(&mut pair, 9, &BatchSpec::of(some_records(1)));
     pair.broker(produced(9, 1, 19, -1));
     let span = &pair.spans[0];
     assert_eq!(text(span, "error.type"), "NOT_ENOUGH_REPLICAS");
@@ -277,9 +282,9 @@ fn an_error_of_the_broker_is_the_errors_name() {
 }
 
 #[test]
-fn the_end_of_the_connection_and_of_patience_end_spans() {
+fn disconnect_and_timeout_end_spans_with_errors() {
     let mut pair = Pair::new(Settings::default());
-    send(&mut pair, 9, &Lot::of(some_records(1)));
+    send(&mut pair, 9, &BatchSpec::of(some_records(1)));
     pair.close(Side::Client);
     assert_eq!(
         pair.spans.len(),
@@ -290,7 +295,7 @@ fn the_end_of_the_connection_and_of_patience_end_spans() {
     assert_eq!(text(&pair.spans[0], "error.type"), "NETWORK_EXCEPTION");
 
     let mut pair = Pair::new(Settings::default());
-    send(&mut pair, 9, &Lot::of(some_records(1)));
+    send(&mut pair, 9, &BatchSpec::of(some_records(1)));
     pair.wait(59 * SECOND);
     assert_eq!(pair.spans.len(), 0);
     pair.wait(2 * SECOND);
@@ -298,24 +303,24 @@ fn the_end_of_the_connection_and_of_patience_end_spans() {
     assert_eq!(pair.spans[0].end, BEGIN + 60 * SECOND);
     pair.broker(produced(9, 1, 0, 7));
     assert_eq!(
-        (pair.spans.len(), pair.passed()),
+        (pair.spans.len(), pair.skipped()),
         (1, vec![]),
         "the late answer is nobody's news"
     );
 }
 
 #[test]
-fn a_batch_that_would_be_too_large_goes_out_as_it_came_and_is_traced() {
+fn batch_that_would_exceed_the_limit_passes_unmodified_and_is_traced() {
     let process = Process::default();
     let mut pair = Pair::of(&process, Settings::default());
     // 12 bytes under the limit, as a Java client may fill it.
-    let room = 1_048_588 - 12 - Lot::of(vec![Rec::of("")]).bytes().len() - 4;
-    let lot = Lot::of(vec![Rec::of(&"x".repeat(room))]);
-    assert!((1_048_570..=1_048_576).contains(&lot.bytes().len()));
-    let frame = produce(9, 1, -1, lot.bytes());
+    let room = 1_048_588 - 12 - BatchSpec::of(vec![RecordSpec::of("")]).bytes().len() - 4;
+    let batch = BatchSpec::of(vec![RecordSpec::of(&"x".repeat(room))]);
+    assert!((1_048_570..=1_048_576).contains(&batch.bytes().len()));
+    let frame = produce(9, 1, -1, batch.bytes());
     pair.client(&frame);
     assert_eq!(pair.take_broker(), frame);
-    assert_eq!(pair.passed(), [Reason::BatchTooLarge]);
+    assert_eq!(pair.skipped(), [SkipReason::BatchTooLarge]);
     pair.broker(produced(9, 1, 0, 7));
     assert_eq!(
         text(&pair.spans[0], "throughline.kafka.not_injected"),
@@ -326,7 +331,7 @@ fn a_batch_that_would_be_too_large_goes_out_as_it_came_and_is_traced() {
         .known
         .borrow_mut()
         .learn_max_message_bytes(TOPIC, 1000);
-    let frame = produce(9, 2, -1, Lot::of(some_records(30)).bytes());
+    let frame = produce(9, 2, -1, BatchSpec::of(some_records(30)).bytes());
     pair.client(&frame);
     assert_eq!(pair.take_broker(), frame);
     pair.broker(produced(9, 2, 0, 8));
@@ -339,16 +344,16 @@ fn a_batch_that_would_be_too_large_goes_out_as_it_came_and_is_traced() {
 }
 
 #[test]
-fn a_request_that_would_be_too_large_goes_out_as_it_came() {
-    let limits = Limits {
+fn request_that_would_exceed_the_limit_passes_unmodified() {
+    let limits = SessionLimits {
         max_request_bytes: 2000,
-        ..Limits::default()
+        ..SessionLimits::default()
     };
     let mut pair = Pair::new(Settings {
         limits,
         ..Settings::default()
     });
-    let frame = produce(9, 1, -1, Lot::of(some_records(50)).bytes());
+    let frame = produce(9, 1, -1, BatchSpec::of(some_records(50)).bytes());
     assert!(frame.len() < 2000);
     pair.client(&frame);
     assert_eq!((pair.take_broker(), pair.injected()), (frame.to_vec(), 0));
@@ -361,32 +366,32 @@ fn a_request_that_would_be_too_large_goes_out_as_it_came() {
 }
 
 #[test]
-fn what_the_broker_refuses_is_not_injected_again() {
+fn rejected_injection_is_not_repeated() {
     for (error_code, reason) in [
-        (10, Reason::BatchTooLarge),
-        (2, Reason::RefusedBefore),
-        (87, Reason::RefusedBefore),
+        (10, SkipReason::BatchTooLarge),
+        (2, SkipReason::RefusedBefore),
+        (87, SkipReason::RefusedBefore),
     ] {
         let mut pair = Pair::new(Settings::default());
-        let lot = Lot::of(some_records(4));
-        send(&mut pair, 9, &lot);
+        let batch = BatchSpec::of(some_records(4));
+        send(&mut pair, 9, &batch);
         pair.broker(produced(9, 1, error_code, -1));
-        assert!(pair.notices.contains(&Notice::Refused {
+        assert!(pair.events.contains(&SessionEvent::InjectionRejected {
             topic: TOPIC.into(),
             error_code
         }));
-        let again = produce(9, 2, -1, lot.bytes());
+        let again = produce(9, 2, -1, batch.bytes());
         pair.client(&again);
         assert_eq!(
-            (pair.take_broker(), pair.passed()),
+            (pair.take_broker(), pair.skipped()),
             (again.to_vec(), vec![reason])
         );
     }
     let mut pair = Pair::new(Settings::default());
-    send(&mut pair, 9, &Lot::of(some_records(1)));
+    send(&mut pair, 9, &BatchSpec::of(some_records(1)));
     pair.broker(produced(9, 1, 6, -1));
     assert_eq!(
-        send(&mut pair, 9, &Lot::of(some_records(1)))[0]
+        send(&mut pair, 9, &BatchSpec::of(some_records(1)))[0]
             .headers
             .len(),
         1,
@@ -395,17 +400,17 @@ fn what_the_broker_refuses_is_not_injected_again() {
 }
 
 #[test]
-fn what_the_broker_refuses_without_injection_too_was_not_our_fault() {
+fn injection_resumes_when_unmodified_records_are_rejected_too() {
     let mut pair = Pair::new(Settings::default());
-    let lot = Lot::of(some_records(1));
+    let batch = BatchSpec::of(some_records(1));
     for injected in [1, 0, 1] {
-        assert_eq!(send(&mut pair, 9, &lot)[0].headers.len(), injected);
+        assert_eq!(send(&mut pair, 9, &batch)[0].headers.len(), injected);
         pair.broker(produced(9, 1, 87, -1));
     }
 }
 
 #[test]
-fn injection_can_be_switched_off_everywhere_or_for_a_topic() {
+fn injection_can_be_disabled_globally_or_per_topic() {
     let off = TopicSettings {
         inject: false,
         ..TopicSettings::default()
@@ -426,22 +431,22 @@ fn injection_can_be_switched_off_everywhere_or_for_a_topic() {
     ];
     for settings in switches {
         let mut pair = Pair::new(settings);
-        let frame = produce(9, 1, -1, Lot::of(some_records(2)).bytes());
+        let frame = produce(9, 1, -1, BatchSpec::of(some_records(2)).bytes());
         pair.client(&frame);
         assert_eq!(pair.take_broker(), frame);
         pair.broker(produced(9, 1, 0, 3));
         assert_eq!(
-            (pair.spans.len(), pair.injected(), pair.passed()),
+            (pair.spans.len(), pair.injected(), pair.skipped()),
             (2, 0, vec![])
         );
     }
 }
 
 #[test]
-fn the_switch_works_on_a_connection_that_is_open() {
+fn new_settings_apply_to_open_connections() {
     let mut pair = Pair::new(Settings::default());
     assert_eq!(
-        send(&mut pair, 9, &Lot::of(some_records(1)))[0]
+        send(&mut pair, 9, &BatchSpec::of(some_records(1)))[0]
             .headers
             .len(),
         1
@@ -454,7 +459,7 @@ fn the_switch_works_on_a_connection_that_is_open() {
         .into(),
     );
     assert_eq!(
-        send(&mut pair, 9, &Lot::of(some_records(1)))[0]
+        send(&mut pair, 9, &BatchSpec::of(some_records(1)))[0]
             .headers
             .len(),
         0
@@ -462,15 +467,15 @@ fn the_switch_works_on_a_connection_that_is_open() {
 }
 
 #[test]
-fn a_malformed_context_is_replaced_and_its_neighbours_stay() {
+fn malformed_context_is_replaced_and_other_headers_stay() {
     let mut pair = Pair::new(Settings::default());
-    let mut record = Rec::of("v")
+    let mut record = RecordSpec::of("v")
         .with("a", "1")
         .with("traceparent", "nonsense")
         .with("a", "2")
         .with(b"\xff\0", "3");
     record.headers.push((b"null".to_vec(), None));
-    let sent = send(&mut pair, 9, &Lot::of(vec![record.clone()]));
+    let sent = send(&mut pair, 9, &BatchSpec::of(vec![record.clone()]));
     record.headers.remove(1);
     let (ours, theirs) = sent[0].headers.split_last().unwrap();
     assert_eq!(
@@ -480,12 +485,12 @@ fn a_malformed_context_is_replaced_and_its_neighbours_stay() {
 }
 
 #[test]
-fn other_formats_are_written_when_they_are_asked_for() {
+fn configured_formats_are_injected() {
     let mut pair = Pair::new(Settings {
         write: vec![Format::B3Single, Format::Jaeger],
         ..Settings::default()
     });
-    let sent = send(&mut pair, 9, &Lot::of(some_records(1)));
+    let sent = send(&mut pair, 9, &BatchSpec::of(some_records(1)));
     pair.broker(produced(9, 1, 0, 0));
     let span = &pair.spans[0];
     let b3 = format!("{}-{}-1", span.trace_id, span.span_id);
@@ -495,13 +500,13 @@ fn other_formats_are_written_when_they_are_asked_for() {
 }
 
 #[test]
-fn a_flood_of_records_is_no_flood_of_spans() {
-    let process = Process::with(Capacity {
+fn span_rate_limits_spans_of_many_records() {
+    let process = Process::with(ClusterCapacity {
         max_spans_per_second: 10,
-        ..Capacity::default()
+        ..ClusterCapacity::default()
     });
     let mut pair = Pair::of(&process, Settings::default());
-    let sent = send(&mut pair, 9, &Lot::of(some_records(100)));
+    let sent = send(&mut pair, 9, &BatchSpec::of(some_records(100)));
     pair.broker(produced(9, 1, 0, 0));
     assert_eq!((pair.spans.len(), pair.dropped()), (10, 90));
     let sampled: Vec<_> = sent
@@ -514,18 +519,18 @@ fn a_flood_of_records_is_no_flood_of_spans() {
         "nobody behind traces the others"
     );
     pair.now += SECOND / 2;
-    send(&mut pair, 9, &Lot::of(some_records(100)));
+    send(&mut pair, 9, &BatchSpec::of(some_records(100)));
     pair.broker(produced(9, 1, 0, 0));
     assert_eq!(pair.spans.len(), 15);
 }
 
 #[test]
-fn names_and_tags_can_be_those_of_opentracing() {
+fn opentracing_naming_applies_to_names_and_tags() {
     let mut pair = Pair::new(Settings {
-        naming: Naming::OpenTracing,
+        naming: SpanNaming::OpenTracing,
         ..Settings::default()
     });
-    send(&mut pair, 9, &Lot::of(some_records(1)));
+    send(&mut pair, 9, &BatchSpec::of(some_records(1)));
     pair.broker(produced(9, 1, 7, -1));
     let span = &pair.spans[0];
     assert_eq!(
@@ -542,7 +547,7 @@ fn names_and_tags_can_be_those_of_opentracing() {
 }
 
 #[test]
-fn nothing_is_written_into_a_topic_that_may_be_excepted() {
+fn topic_that_may_be_excluded_is_not_injected_into() {
     let off = TopicSettings {
         inject: false,
         ..TopicSettings::default()
@@ -552,11 +557,11 @@ fn nothing_is_written_into_a_topic_that_may_be_excepted() {
         topics,
         ..Settings::default()
     });
-    let frame = produce(13, 1, -1, Lot::of(some_records(1)).bytes());
+    let frame = produce(13, 1, -1, BatchSpec::of(some_records(1)).bytes());
     pair.client(&frame);
     assert_eq!(
-        (pair.take_broker(), pair.passed()),
-        (frame.to_vec(), vec![Reason::UnknownTopic])
+        (pair.take_broker(), pair.skipped()),
+        (frame.to_vec(), vec![SkipReason::UnknownTopic])
     );
     pair.broker(produced(13, 1, 0, 0));
     assert_eq!(
@@ -568,7 +573,7 @@ fn nothing_is_written_into_a_topic_that_may_be_excepted() {
     pair.broker(metadata_answer(12, 2));
     pair.take_broker();
     assert_eq!(
-        send(&mut pair, 13, &Lot::of(some_records(1)))[0]
+        send(&mut pair, 13, &BatchSpec::of(some_records(1)))[0]
             .headers
             .len(),
         1
@@ -580,11 +585,11 @@ fn to_partitions(sent: &[i32], answered: &[i32]) -> (Bytes, Bytes) {
     use km::produce_request::{PartitionProduceData, TopicProduceData};
     use km::produce_response::{PartitionProduceResponse, TopicProduceResponse};
     let name = || km::TopicName(StrBytes::from_static_str(TOPIC));
-    let lot = Bytes::from(Lot::of(some_records(1)).bytes());
+    let batch = Bytes::from(BatchSpec::of(some_records(1)).bytes());
     let of = |index: &i32| {
         PartitionProduceData::default()
             .with_index(*index)
-            .with_records(Some(lot.clone()))
+            .with_records(Some(batch.clone()))
     };
     let topic = TopicProduceData::default()
         .with_name(name())
@@ -608,7 +613,7 @@ fn to_partitions(sent: &[i32], answered: &[i32]) -> (Bytes, Bytes) {
 }
 
 #[test]
-fn partitions_are_answered_in_any_order_each_once() {
+fn partitions_are_answered_once_in_any_order() {
     let cases: [(&[i32], &[i32], &[i64]); 4] = [
         (&[0, 1, 2, 3], &[0, 1, 2, 3], &[100, 101, 102, 103]),
         (&[0, 1, 2, 3], &[0, 3, 2, 1], &[100, 103, 102, 101]),
@@ -620,14 +625,14 @@ fn partitions_are_answered_in_any_order_each_once() {
         let (question, answer) = to_partitions(sent, answered);
         pair.client(question);
         pair.broker(answer);
-        let told: Vec<_> = pair
+        let numbers: Vec<_> = pair
             .spans
             .iter()
             .map(|span| int(span, "messaging.kafka.offset"))
             .collect();
-        assert_eq!(told, offsets);
+        assert_eq!(numbers, offsets);
         assert_eq!(
-            told.len() + pair.dropped() as usize,
+            numbers.len() + pair.dropped() as usize,
             sent.len(),
             "what is not answered is counted"
         );

@@ -3,26 +3,26 @@
 
 use std::collections::HashMap;
 
-use throughline_intercept::kafka::{Notice, Settings};
+use throughline_intercept::kafka::{SessionEvent, Settings};
 use throughline_model::{Span, SpanId};
 
+use crate::support::network::Network;
 use crate::support::pair::int;
-use crate::support::wire::Rec;
-use crate::support::world::World;
+use crate::support::wire::RecordSpec;
 
 /// The record as its producer meant it, and the span that its context names.
-fn split(record: &Rec, meant: &Rec) -> (Rec, Option<SpanId>) {
+fn split(record: &RecordSpec, expected: &RecordSpec) -> (RecordSpec, Option<SpanId>) {
     let context = record
         .header("traceparent")
         .and_then(|value| SpanId::from_hex(str::from_utf8(value.get(36..52)?).ok()?));
     let mut own = record.clone();
-    if own.headers.len() > meant.headers.len() {
+    if own.headers.len() > expected.headers.len() {
         assert_eq!(own.headers.pop().unwrap().0, b"traceparent");
     }
     (own, context)
 }
 
-fn named<'a>(world: &'a World, verb: &str) -> Vec<&'a Span> {
+fn named<'a>(world: &'a Network, verb: &str) -> Vec<&'a Span> {
     world
         .spans
         .iter()
@@ -30,12 +30,12 @@ fn named<'a>(world: &'a World, verb: &str) -> Vec<&'a Span> {
         .collect()
 }
 
-fn counted(world: &World, count: impl Fn(&Notice) -> u32) -> usize {
-    world.notices.iter().map(count).sum::<u32>() as usize
+fn counted(world: &Network, count: impl Fn(&SessionEvent) -> u32) -> usize {
+    world.events.iter().map(count).sum::<u32>() as usize
 }
 
 /// Whether the producer said that nobody is to record this one.
-fn is_silenced(record: &Rec) -> bool {
+fn has_drop_decision(record: &RecordSpec) -> bool {
     record
         .header("traceparent")
         .is_some_and(|value| value.ends_with(b"-00"))
@@ -43,16 +43,16 @@ fn is_silenced(record: &Rec) -> bool {
 }
 
 /// Whether a malformed context is replaced in it.
-fn is_mended(record: &Rec) -> bool {
+fn is_replaced(record: &RecordSpec) -> bool {
     record
         .header("traceparent")
         .is_some_and(|value| value.len() < 55)
 }
 
-fn check(world: &World) {
-    let (meant, kept) = (world.meant(), world.broker.records());
-    assert_eq!(kept.len(), meant.len(), "each record lies once");
-    let got: Vec<&Rec> = world
+fn check(world: &Network) {
+    let (expected, kept) = (world.expected(), world.broker.records());
+    assert_eq!(kept.len(), expected.len(), "each record lies once");
+    let got: Vec<&RecordSpec> = world
         .consumer
         .got
         .iter()
@@ -63,24 +63,31 @@ fn check(world: &World) {
         kept.iter().collect::<Vec<_>>(),
         "what is kept is what comes, once and in order"
     );
-    assert_eq!(world.broker.committed, i64::try_from(meant.len()).unwrap());
+    assert_eq!(
+        world.broker.committed,
+        i64::try_from(expected.len()).unwrap()
+    );
     let sent: HashMap<SpanId, &Span> = named(world, "send")
         .into_iter()
         .map(|span| (span.span_id, span))
         .collect();
     let processed = named(world, "process");
-    for ((offset, record), meant) in world.consumer.got.iter().zip(&meant) {
-        let (own, context) = split(record, meant);
-        if is_mended(meant) {
-            assert_eq!((&own.key, &own.value), (&meant.key, &meant.value));
+    for ((offset, record), expected) in world.consumer.got.iter().zip(&expected) {
+        let (own, context) = split(record, expected);
+        if is_replaced(expected) {
+            assert_eq!((&own.key, &own.value), (&expected.key, &expected.value));
         } else {
-            assert_eq!(&own, meant, "with all of its own headers");
+            assert_eq!(&own, expected, "with all of its own headers");
         }
         let of_it: Vec<_> = processed
             .iter()
             .filter(|span| int(span, "messaging.kafka.offset") == *offset)
             .collect();
-        assert_eq!(of_it.is_empty(), is_silenced(meant), "offset {offset}");
+        assert_eq!(
+            of_it.is_empty(),
+            has_drop_decision(expected),
+            "offset {offset}"
+        );
         for span in of_it {
             assert_eq!(span.parent_span_id, context);
             if own.headers.len() < record.headers.len() {
@@ -92,23 +99,23 @@ fn check(world: &World) {
 }
 
 /// Everything is a span, or is counted.
-fn account(world: &World, sent: usize, processed: usize) {
-    let unsampled = counted(world, |notice| {
-        if let Notice::Unsampled { records } = notice {
+fn account(world: &Network, sent: usize, processed: usize) {
+    let unsampled = counted(world, |event| {
+        if let SessionEvent::Unsampled { records } = event {
             *records
         } else {
             0
         }
     });
-    let dropped = counted(world, |notice| {
-        if let Notice::SpanDropped { spans, .. } = notice {
+    let dropped = counted(world, |event| {
+        if let SessionEvent::SpansDropped { spans, .. } = event {
             *spans
         } else {
             0
         }
     });
-    let untold = counted(world, |notice| {
-        if let Notice::Unsettled { records } = notice {
+    let untold = counted(world, |event| {
+        if let SessionEvent::Unsettled { records } = event {
             *records
         } else {
             0
@@ -123,10 +130,10 @@ fn account(world: &World, sent: usize, processed: usize) {
     let known = world.process.known.borrow();
     assert_eq!(
         processed,
-        settled + untold + known.waiting(),
+        settled + untold + known.pending_deliveries(),
         "each delivery is settled, awaited or given up"
     );
-    assert_eq!(known.held(), 0);
+    assert_eq!(known.held_bytes(), 0);
     assert!(
         world
             .spans
@@ -136,14 +143,14 @@ fn account(world: &World, sent: usize, processed: usize) {
 }
 
 #[test]
-fn what_is_sent_comes_once_in_order_and_is_told_when_nothing_goes_wrong() {
+fn records_arrive_once_in_order_and_are_traced_without_failures() {
     for seed in 0..100 {
-        let mut world = World::new(seed, Settings::default(), 0);
+        let mut world = Network::new(seed, Settings::default(), 0);
         world.run();
         check(&world);
         assert_eq!(world.was_cut, 0);
         assert_eq!(
-            world.process.known.borrow().waiting(),
+            world.process.known.borrow().pending_deliveries(),
             0,
             "all is committed"
         );
@@ -151,10 +158,10 @@ fn what_is_sent_comes_once_in_order_and_is_told_when_nothing_goes_wrong() {
 }
 
 #[test]
-fn what_is_sent_comes_once_in_order_and_is_told_wherever_connections_are_cut() {
+fn records_arrive_once_in_order_and_are_traced_despite_cut_connections() {
     let mut cut = 0;
     for seed in 0..400 {
-        let mut world = World::new(seed, Settings::default(), 4);
+        let mut world = Network::new(seed, Settings::default(), 4);
         world.run();
         check(&world);
         cut += world.was_cut;
@@ -163,11 +170,11 @@ fn what_is_sent_comes_once_in_order_and_is_told_wherever_connections_are_cut() {
 }
 
 #[test]
-fn the_same_seed_is_the_same_world() {
+fn same_seed_gives_the_same_simulation() {
     let run = |seed| {
-        let mut world = World::new(seed, Settings::default(), 4);
+        let mut world = Network::new(seed, Settings::default(), 4);
         world.run();
-        (world.now, world.spans, world.notices, world.consumer.got)
+        (world.now, world.spans, world.events, world.consumer.got)
     };
     assert_eq!(run(11), run(11));
     assert_ne!(run(11).0, run(12).0);

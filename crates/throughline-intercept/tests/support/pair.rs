@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use throughline_intercept::correlate::{Correlator, CorrelatorAccess as _, TokenExtractor};
 use throughline_intercept::kafka::{
-    Capacity, Cluster, Known, Notice, Peer, Reason, Session, Settings,
+    ClusterCapacity, ClusterHandle, ClusterState, ConnectionEndpoints, KafkaSession, NodeId,
+    SessionEvent, Settings, SkipReason,
 };
 use throughline_intercept::{Side, Timestamp};
 use throughline_model::{Span, Value};
@@ -23,18 +24,18 @@ pub(crate) const SECOND: u64 = 1_000 * MILLISECOND;
 /// What the connections of a simulated process know together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Process {
-    pub(crate) known: Rc<RefCell<Known>>,
+    pub(crate) known: Rc<RefCell<ClusterState>>,
     /// Where brokers are to be reached, by their ports.
     pub(crate) addresses: Rc<HashMap<i32, (Arc<str>, i32)>>,
     /// Where it is one process that all clients are of.
     pub(crate) correlator: Option<Rc<SharedCorrelator>>,
     /// Who looks next at what is known panics: an error of ours.
-    pub(crate) breaks_once: Rc<Cell<bool>>,
+    pub(crate) panics_once: Rc<Cell<bool>>,
 }
 
 /// How bytes are cut.
 #[derive(Debug, Clone)]
-pub(crate) enum Cut {
+pub(crate) enum Chunking {
     /// As they come.
     Whole,
     Each(usize),
@@ -43,46 +44,46 @@ pub(crate) enum Cut {
 
 /// A connection.
 pub(crate) struct Pair {
-    pub(crate) session: Session<Process>,
+    pub(crate) session: KafkaSession<Process>,
     pub(crate) now: Timestamp,
-    pub(crate) cut: Cut,
+    pub(crate) cut: Chunking,
     /// What has come out, for the client and for the broker.
     pub(crate) to_client: Vec<u8>,
     pub(crate) to_broker: Vec<u8>,
     pub(crate) spans: Vec<Span>,
-    pub(crate) notices: Vec<Notice>,
+    pub(crate) events: Vec<SessionEvent>,
 }
 
 // === impl Process ===
 
 impl Process {
-    pub(crate) fn with(capacity: Capacity) -> Self {
+    pub(crate) fn with(capacity: ClusterCapacity) -> Self {
         Self {
-            known: Rc::new(RefCell::new(Known::new(capacity))),
+            known: Rc::new(RefCell::new(ClusterState::new(capacity))),
             ..Self::default()
         }
     }
 }
 
-impl Cluster for Process {
-    fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        assert!(!self.breaks_once.take(), "broken on purpose");
-        look(&mut self.known.borrow_mut())
+impl ClusterHandle for Process {
+    fn with_state<T>(&self, operation: impl FnOnce(&mut ClusterState) -> T) -> T {
+        assert!(!self.panics_once.take(), "broken on purpose");
+        operation(&mut self.known.borrow_mut())
     }
 
     fn token_extractor(&self) -> Option<&TokenExtractor> {
         Some(self.correlator.as_ref()?.token_extractor())
     }
 
-    fn correlate<T>(&self, look: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
-        Some(self.correlator.as_ref()?.with_correlator(look))
+    fn correlate<T>(&self, operation: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
+        Some(self.correlator.as_ref()?.with_correlator(operation))
     }
 
     fn is_addressed(&self) -> bool {
         !self.addresses.is_empty()
     }
 
-    fn local_address(&self, _: i32, _: &str, port: i32) -> Option<(Arc<str>, i32)> {
+    fn local_address(&self, _: NodeId, _: &str, port: i32) -> Option<(Arc<str>, i32)> {
         self.addresses.get(&port).cloned()
     }
 }
@@ -96,23 +97,23 @@ impl Pair {
 
     /// One more connection of a process.
     pub(crate) fn of(process: &Process, settings: Settings) -> Self {
-        let peer = Peer {
-            address: Some([10, 0, 0, 7].into()),
+        let peer = ConnectionEndpoints {
+            client: Some([10, 0, 0, 7].into()),
             broker: Some(("broker".into(), 9092)),
         };
-        let session = Session::new(Arc::new(settings), process.clone(), peer, 7);
+        let session = KafkaSession::new(Arc::new(settings), process.clone(), peer, 7);
         Self {
             session,
             now: BEGIN,
-            cut: Cut::Whole,
+            cut: Chunking::Whole,
             to_client: Vec::new(),
             to_broker: Vec::new(),
             spans: Vec::new(),
-            notices: Vec::new(),
+            events: Vec::new(),
         }
     }
 
-    pub(crate) fn cut(self, cut: Cut) -> Self {
+    pub(crate) fn cut(self, cut: Chunking) -> Self {
         Self { cut, ..self }
     }
 
@@ -129,9 +130,9 @@ impl Pair {
     fn send(&mut self, from: Side, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let length = match &mut self.cut {
-                Cut::Whole => bytes.len(),
-                Cut::Each(length) => *length,
-                Cut::Random(random) => {
+                Chunking::Whole => bytes.len(),
+                Chunking::Each(length) => *length,
+                Chunking::Random(random) => {
                     // Short pieces and long ones.
                     let most = random.usize(1..=bytes.len().min(400));
                     random.usize(1..=3 * most)
@@ -175,8 +176,8 @@ impl Pair {
         }
         self.spans
             .extend(std::iter::from_fn(|| self.session.poll_span()));
-        self.notices
-            .extend(std::iter::from_fn(|| self.session.poll_notice()));
+        self.events
+            .extend(std::iter::from_fn(|| self.session.poll_event()));
     }
 
     /// What has come out for the broker since the last time.
@@ -193,33 +194,33 @@ impl Pair {
     }
 
     /// Reasons for which something passed.
-    pub(crate) fn passed(&self) -> Vec<Reason> {
-        let reason = |notice: &Notice| match notice {
-            Notice::Passed { reason, .. } => Some(*reason),
+    pub(crate) fn skipped(&self) -> Vec<SkipReason> {
+        let reason = |event: &SessionEvent| match event {
+            SessionEvent::Skipped { reason, .. } => Some(*reason),
             _ => None,
         };
-        self.notices.iter().filter_map(reason).collect()
+        self.events.iter().filter_map(reason).collect()
     }
 
     /// Spans that were not made, and records that were not sampled.
     pub(crate) fn dropped(&self) -> u32 {
-        let count = |notice: &Notice| match notice {
-            Notice::SpanDropped { spans, .. } => *spans,
-            Notice::Unsampled { records } => *records,
+        let count = |event: &SessionEvent| match event {
+            SessionEvent::SpansDropped { spans, .. } => *spans,
+            SessionEvent::Unsampled { records } => *records,
             _ => 0,
         };
-        self.notices.iter().map(count).sum()
+        self.events.iter().map(count).sum()
     }
 
     pub(crate) fn injected(&self) -> u32 {
-        let count = |notice: &Notice| {
-            if let Notice::Injected { records } = notice {
+        let count = |event: &SessionEvent| {
+            if let SessionEvent::Injected { records } = event {
                 *records
             } else {
                 0
             }
         };
-        self.notices.iter().map(count).sum()
+        self.events.iter().map(count).sum()
     }
 }
 

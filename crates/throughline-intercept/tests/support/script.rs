@@ -4,27 +4,27 @@ use bytes::Bytes;
 use throughline_intercept::Side;
 
 use super::pair::{MILLISECOND, Pair};
-use super::wire::{self, Ask, Lot, Rec};
+use super::wire::{self, BatchSpec, FetchSpec, RecordSpec};
 
 /// A conversation.
 #[derive(Debug)]
 pub(crate) struct Script {
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<ScriptedFrame>,
 }
 
 /// One frame.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct ScriptedFrame {
     pub(crate) from: Side,
     pub(crate) frame: Bytes,
-    pub(crate) step: Step,
+    pub(crate) step: FrameKind,
     /// Milliseconds since the line before.
     pause: u64,
 }
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Step {
+pub(crate) enum FrameKind {
     Produce { records: usize },
     Fetch { delivered: usize },
     Commit,
@@ -43,8 +43,10 @@ impl Script {
         for correlation in 0..random.i32(1..14) {
             let (question, step, answer) = exchange(&mut random, correlation, &mut offset);
             let (asking, answering) = match step {
-                Step::Fetch { .. } => (Step::Other, step),
-                Step::Produce { .. } | Step::Commit | Step::Other => (step, Step::Other),
+                FrameKind::Fetch { .. } => (FrameKind::Other, step),
+                FrameKind::Produce { .. } | FrameKind::Commit | FrameKind::Other => {
+                    (step, FrameKind::Other)
+                }
             };
             script.say(&mut random, Side::Client, question, asking);
             answers.extend(answer.map(|answer| (answer, answering)));
@@ -63,8 +65,8 @@ impl Script {
         script
     }
 
-    fn say(&mut self, random: &mut fastrand::Rng, from: Side, frame: Bytes, step: Step) {
-        self.lines.push(Line {
+    fn say(&mut self, random: &mut fastrand::Rng, from: Side, frame: Bytes, step: FrameKind) {
+        self.lines.push(ScriptedFrame {
             from,
             frame,
             step,
@@ -95,18 +97,18 @@ impl Script {
 
     /// Records sent and delivered.
     pub(crate) fn records(&self) -> usize {
-        let count = |line: &Line| match line.step {
-            Step::Produce { records } => records,
-            Step::Fetch { delivered } => delivered,
-            Step::Commit | Step::Other => 0,
+        let count = |line: &ScriptedFrame| match line.step {
+            FrameKind::Produce { records } => records,
+            FrameKind::Fetch { delivered } => delivered,
+            FrameKind::Commit | FrameKind::Other => 0,
         };
         self.lines.iter().map(count).sum()
     }
 
     /// Records delivered.
     pub(crate) fn deliveries(&self) -> usize {
-        let count = |line: &Line| {
-            if let Step::Fetch { delivered } = line.step {
+        let count = |line: &ScriptedFrame| {
+            if let FrameKind::Fetch { delivered } = line.step {
                 delivered
             } else {
                 0
@@ -121,15 +123,15 @@ fn exchange(
     random: &mut fastrand::Rng,
     correlation: i32,
     offset: &mut i64,
-) -> (Bytes, Step, Option<Bytes>) {
+) -> (Bytes, FrameKind, Option<Bytes>) {
     match random.u8(..10) {
         0..4 => {
             let (version, acks) = (random.i16(3..=12), random.choice([-1, -1, 1, 0]).unwrap());
             let records = records(random);
-            let step = Step::Produce {
+            let step = FrameKind::Produce {
                 records: records.len(),
             };
-            let lot = Lot::of(records).attributes(random.i16(0..5));
+            let batch = BatchSpec::of(records).attributes(random.i16(0..5));
             let answer = wire::produced(
                 version,
                 correlation,
@@ -137,27 +139,29 @@ fn exchange(
                 random.i64(0..1000),
             );
             (
-                wire::produce(version, correlation, acks, lot.bytes()),
+                wire::produce(version, correlation, acks, batch.bytes()),
                 step,
                 (acks != 0).then_some(answer),
             )
         }
         4..8 => {
             let version = random.i16(4..=12);
-            let ask = Ask {
+            let ask = FetchSpec {
                 version,
                 correlation,
                 offset: Some(*offset),
-                ..Ask::default()
+                ..FetchSpec::default()
             };
             let records = records(random);
-            let step = Step::Fetch {
+            let step = FrameKind::Fetch {
                 delivered: records.len(),
             };
-            let lot = Lot::of(records).at(*offset).attributes(random.i16(0..5));
-            *offset += i64::try_from(lot.records.len()).unwrap();
-            let partial = &lot.bytes()[..random.usize(..60)];
-            let records = [&lot.bytes()[..], partial].concat();
+            let batch = BatchSpec::of(records)
+                .at(*offset)
+                .attributes(random.i16(0..5));
+            *offset += i64::try_from(batch.records.len()).unwrap();
+            let partial = &batch.bytes()[..random.usize(..60)];
+            let records = [&batch.bytes()[..], partial].concat();
             (
                 ask.frame(),
                 step,
@@ -166,14 +170,14 @@ fn exchange(
         }
         8 => (
             wire::commit(correlation, "g", *offset),
-            Step::Commit,
+            FrameKind::Commit,
             Some(wire::committed(correlation, 0)),
         ),
         _ => {
             let body: Vec<u8> = (0..random.usize(..50)).map(|_| random.u8(..)).collect();
             (
                 wire::unknown(correlation, &body),
-                Step::Other,
+                FrameKind::Other,
                 Some(wire::unknown_answer(correlation, &body)),
             )
         }
@@ -181,13 +185,13 @@ fn exchange(
 }
 
 /// Some records, some of them with contexts, decisions and nonsense in their headers.
-pub(crate) fn records(random: &mut fastrand::Rng) -> Vec<Rec> {
+pub(crate) fn records(random: &mut fastrand::Rng) -> Vec<RecordSpec> {
     let count = random.usize(1..6);
     let one = |random: &mut fastrand::Rng| {
         let value: String = (0..random.usize(..100))
             .map(|_| random.alphanumeric())
             .collect();
-        let record = Rec::of(&value);
+        let record = RecordSpec::of(&value);
         match random.u8(..8) {
             0 => record.with(
                 "traceparent",

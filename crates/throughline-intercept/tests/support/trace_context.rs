@@ -1,71 +1,76 @@
-//! The cases of the W3C trace-context test suite (github.com/w3c/trace-context, `test/test.py`, strict level 2, both levels of the
-//! specification), in our words: a service that knows nothing of tracing is asked, and asks back; what its proxy lets
-//! out is what is looked at.
+//! The cases of the W3C trace-context test suite (github.com/w3c/trace-context, `test/test.py`,
+//! strict level 2, both levels of the specification), restated: a service without tracing
+//! receives a request and makes calls, and the headers that its proxy forwards are checked.
 //!
-//! Run without sockets by `tests/trace_context.rs`, and by `e2e` on the real sidecar in front of a real service.
+//! `tests/trace_context.rs` runs them without sockets, `e2e` with the real sidecar in front of a
+//! real service.
 
 use std::collections::BTreeSet;
 
-/// The service behind its proxy.
-pub(crate) trait Service {
-    /// Asks it, with these fields, to ask back so many times; gives the fields that it did so with.
-    fn ask(&mut self, fields: &[(&str, &str)], callbacks: usize) -> Vec<Fields>;
+/// A service behind its proxy.
+pub(crate) trait TracedService {
+    /// Sends a request with these headers, for which the service makes `callbacks` calls. Returns
+    /// the headers of the calls.
+    fn request_callbacks(&mut self, fields: &[(&str, &str)], callbacks: usize) -> Vec<Fields>;
 }
 
-/// Names and values.
+/// Names and values of headers.
 pub(crate) type Fields = Vec<(String, String)>;
 
-/// A context that came out.
+/// Context in the headers of a call.
 pub(crate) struct Callback {
     pub(crate) trace_id: String,
     parent_id: String,
     flags: u8,
-    /// All `tracestate` together.
+    /// All `tracestate` headers, joined.
     tracestate: String,
 }
 
-/// Each with what it says. Any of them holds on any service that has been asked a few times already.
-pub(crate) const CASES: [(&str, fn(&mut dyn Service)); 11] = [
+/// The cases with their names. Each passes on a service that has handled a few requests before.
+pub(crate) const CASES: [(&str, fn(&mut dyn TracedService)); 11] = [
     (
-        "without a context there is a new one",
-        without_a_context_there_is_a_new_one,
+        "missing context starts a trace",
+        missing_context_starts_a_trace,
     ),
     (
-        "a valid traceparent is continued",
-        a_valid_traceparent_is_continued,
+        "valid traceparent is continued",
+        valid_traceparent_is_continued,
     ),
     (
-        "an invalid traceparent is none",
-        an_invalid_traceparent_is_none,
+        "invalid traceparent is ignored",
+        invalid_traceparent_is_ignored,
     ),
     (
-        "of two traceparents none is valid",
-        of_two_traceparents_none_is_valid,
+        "duplicate traceparent is ignored",
+        duplicate_traceparent_is_ignored,
     ),
     (
-        "tracestate goes with traceparent and not without",
-        tracestate_goes_with_traceparent_and_not_without,
+        "tracestate is forwarded only with a traceparent",
+        tracestate_is_forwarded_only_with_a_traceparent,
     ),
     (
-        "lines of tracestate are one list in order",
-        lines_of_tracestate_are_one_list_in_order,
+        "multiple tracestate headers are one list",
+        multiple_tracestate_headers_are_one_list,
     ),
     (
-        "duplicate keys are kept as they are",
-        duplicate_keys_are_kept_as_they_are,
+        "duplicate tracestate keys are kept",
+        duplicate_tracestate_keys_are_kept,
     ),
     (
-        "keys and values have the letters of the grammar",
-        keys_and_values_have_the_letters_of_the_grammar,
-    ),
-    ("lists and keys have limits", lists_and_keys_have_limits),
-    (
-        "several callbacks are of one trace and each a span",
-        several_callbacks_are_of_one_trace_and_each_a_span,
+        "tracestate keys and values follow the grammar",
+        tracestate_keys_and_values_follow_the_grammar,
     ),
     (
-        "flags are passed on as far as they are known",
-        flags_are_passed_on_as_far_as_they_are_known,
+        "tracestate lists and keys are limited",
+        tracestate_lists_and_keys_are_limited,
+    ),
+    (
+        "callbacks share a trace and have distinct spans",
+        callbacks_share_a_trace_and_have_distinct_spans,
+    ),
+    (
+        "known trace flags are forwarded",
+        known_trace_flags_are_forwarded,
     ),
 ];
 
@@ -79,7 +84,7 @@ impl Callback {
     pub(crate) fn of(fields: &Fields) -> Self {
         let parents = all(fields, "traceparent");
         let [parent] = parents.as_slice() else {
-            panic!("there is to be one traceparent, not {parents:?}")
+            panic!("expected one traceparent, found {parents:?}")
         };
         let parts: Vec<&str> = parent.split('-').collect();
         let &["00", trace_id, parent_id, flags] = parts.as_slice() else {
@@ -120,24 +125,24 @@ impl Callback {
 fn all(fields: &Fields, name: &str) -> Vec<String> {
     fields
         .iter()
-        .filter(|(own, _)| own.eq_ignore_ascii_case(name))
+        .filter(|(key, _)| key.eq_ignore_ascii_case(name))
         .map(|(_, value)| value.clone())
         .collect()
 }
 
-fn callback(service: &mut dyn Service, pairs: &[(&str, &str)]) -> Callback {
-    Callback::of(&service.ask(pairs, 1).remove(0))
+fn callback(service: &mut dyn TracedService, pairs: &[(&str, &str)]) -> Callback {
+    Callback::of(&service.request_callbacks(pairs, 1).remove(0))
 }
 
 #[track_caller]
-fn continues(service: &mut dyn Service, traceparent: &str) {
+fn assert_continued(service: &mut dyn TracedService, traceparent: &str) {
     let out = callback(service, &[("traceparent", traceparent)]);
     assert_eq!(out.trace_id, TRACE, "{traceparent:?}");
     assert_ne!(out.parent_id, PARENT, "{traceparent:?}");
 }
 
 #[track_caller]
-fn begins_anew(service: &mut dyn Service, traceparent: &str) {
+fn assert_new_trace(service: &mut dyn TracedService, traceparent: &str) {
     let out = callback(
         service,
         &[("traceparent", traceparent), ("tracestate", "foo=1")],
@@ -147,7 +152,7 @@ fn begins_anew(service: &mut dyn Service, traceparent: &str) {
 }
 
 #[track_caller]
-fn keeps(service: &mut dyn Service, lines: &[&str], members: &[&str]) {
+fn assert_members(service: &mut dyn TracedService, lines: &[&str], members: &[&str]) {
     let mut pairs = vec![("traceparent", VALID)];
     pairs.extend(lines.iter().map(|line| ("tracestate", *line)));
     let out = callback(service, &pairs);
@@ -158,12 +163,12 @@ fn keeps(service: &mut dyn Service, lines: &[&str], members: &[&str]) {
     );
 }
 
-fn without_a_context_there_is_a_new_one(service: &mut dyn Service) {
+fn missing_context_starts_a_trace(service: &mut dyn TracedService) {
     assert_eq!(callback(service, &[]).tracestate, "");
 }
 
-fn a_valid_traceparent_is_continued(service: &mut dyn Service) {
-    continues(service, VALID);
+fn valid_traceparent_is_continued(service: &mut dyn TracedService) {
+    assert_continued(service, VALID);
     for name in ["TraceParent", "TrAcEpArEnT", "TRACEPARENT"] {
         assert_eq!(callback(service, &[(name, VALID)]).trace_id, TRACE);
     }
@@ -174,10 +179,10 @@ fn a_valid_traceparent_is_continued(service: &mut dyn Service) {
         format!("{VALID}\t"),
         format!("\t {VALID} \t"),
     ] {
-        continues(service, &padded);
+        assert_continued(service, &padded);
     }
-    continues(service, &VALID.replacen("00", "cc", 1));
-    continues(
+    assert_continued(service, &VALID.replacen("00", "cc", 1));
+    assert_continued(
         service,
         &format!(
             "{}-what-the-future-will-be-like",
@@ -186,7 +191,7 @@ fn a_valid_traceparent_is_continued(service: &mut dyn Service) {
     );
 }
 
-fn an_invalid_traceparent_is_none(service: &mut dyn Service) {
+fn invalid_traceparent_is_ignored(service: &mut dyn TracedService) {
     let field = |place: usize, value: &str| {
         let mut fields: Vec<&str> = VALID.split('-').collect();
         *fields.get_mut(place).unwrap() = value;
@@ -217,14 +222,14 @@ fn an_invalid_traceparent_is_none(service: &mut dyn Service) {
         field(3, "001"),
         field(3, "1"),
     ] {
-        begins_anew(service, &bad);
+        assert_new_trace(service, &bad);
     }
     for name in ["trace-parent", "trace.parent"] {
         assert_ne!(callback(service, &[(name, VALID)]).trace_id, TRACE);
     }
 }
 
-fn of_two_traceparents_none_is_valid(service: &mut dyn Service) {
+fn duplicate_traceparent_is_ignored(service: &mut dyn TracedService) {
     let other = VALID.replace("9012-", "9011-");
     for pair in [[&other, VALID], [VALID, &other], [VALID, VALID]] {
         let out = callback(
@@ -243,8 +248,8 @@ fn of_two_traceparents_none_is_valid(service: &mut dyn Service) {
     }
 }
 
-fn tracestate_goes_with_traceparent_and_not_without(service: &mut dyn Service) {
-    keeps(service, &["foo=1,bar=2"], &["foo=1", "bar=2"]);
+fn tracestate_is_forwarded_only_with_a_traceparent(service: &mut dyn TracedService) {
+    assert_members(service, &["foo=1,bar=2"], &["foo=1", "bar=2"]);
     for name in ["TraceState", "TrAcEsTaTe", "TRACESTATE"] {
         assert_eq!(
             callback(service, &[("traceparent", VALID), (name, "foo=1")]).tracestate,
@@ -260,32 +265,32 @@ fn tracestate_goes_with_traceparent_and_not_without(service: &mut dyn Service) {
     }
 }
 
-fn lines_of_tracestate_are_one_list_in_order(service: &mut dyn Service) {
-    keeps(
+fn multiple_tracestate_headers_are_one_list(service: &mut dyn TracedService) {
+    assert_members(
         service,
         &["foo=1,bar=2", "rojo=1,congo=2", "baz=3"],
         &["foo=1", "bar=2", "rojo=1", "congo=2", "baz=3"],
     );
-    keeps(service, &["foo=1", ""], &["foo=1"]);
-    keeps(service, &["", "foo=1"], &["foo=1"]);
-    keeps(service, &[""], &[]);
+    assert_members(service, &["foo=1", ""], &["foo=1"]);
+    assert_members(service, &["", "foo=1"], &["foo=1"]);
+    assert_members(service, &[""], &[]);
     for line in [
         "foo=1 \t , \t bar=2, \t baz=3",
         "foo=1\t \t,\t \tbar=2,\t \tbaz=3",
     ] {
-        keeps(service, &[line], &["foo=1", "bar=2", "baz=3"]);
+        assert_members(service, &[line], &["foo=1", "bar=2", "baz=3"]);
     }
     for line in [" foo=1", "\tfoo=1", "foo=1 ", "foo=1\t", "\t foo=1 \t"] {
-        keeps(service, &[line], &["foo=1"]);
+        assert_members(service, &[line], &["foo=1"]);
     }
 }
 
-fn duplicate_keys_are_kept_as_they_are(service: &mut dyn Service) {
-    keeps(service, &["foo=1,foo=1"], &["foo=1", "foo=1"]);
-    keeps(service, &["foo=1", "foo=2"], &["foo=1", "foo=2"]);
+fn duplicate_tracestate_keys_are_kept(service: &mut dyn TracedService) {
+    assert_members(service, &["foo=1,foo=1"], &["foo=1", "foo=1"]);
+    assert_members(service, &["foo=1", "foo=2"], &["foo=1", "foo=2"]);
 }
 
-fn keys_and_values_have_the_letters_of_the_grammar(service: &mut dyn Service) {
+fn tracestate_keys_and_values_follow_the_grammar(service: &mut dyn TracedService) {
     let value: String = (0x20..=0x7e)
         .map(char::from)
         .filter(|letter| !matches!(letter, ',' | '='))
@@ -295,11 +300,11 @@ fn keys_and_values_have_the_letters_of_the_grammar(service: &mut dyn Service) {
         "abcdefghijklmnopqrstuvwxyz0123456789_-*/@a-z0-9_-*/",
     ] {
         let member = format!("{key}={value}");
-        keeps(service, &[&member], &[&member]);
+        assert_members(service, &[&member], &[&member]);
     }
-    keeps(service, &["foo@=1,bar=2"], &["foo@=1", "bar=2"]);
-    keeps(service, &["foo@@bar=1,bar=2"], &["foo@@bar=1", "bar=2"]);
-    keeps(
+    assert_members(service, &["foo@=1,bar=2"], &["foo@=1", "bar=2"]);
+    assert_members(service, &["foo@@bar=1,bar=2"], &["foo@@bar=1", "bar=2"]);
+    assert_members(
         service,
         &["foo@bar@baz=1,bar=2"],
         &["foo@bar@baz=1", "bar=2"],
@@ -312,11 +317,11 @@ fn keys_and_values_have_the_letters_of_the_grammar(service: &mut dyn Service) {
         "foo=bar=baz",
         "foo=,bar=3",
     ] {
-        keeps(service, &[bad], &[]);
+        assert_members(service, &[bad], &[]);
     }
 }
 
-fn lists_and_keys_have_limits(service: &mut dyn Service) {
+fn tracestate_lists_and_keys_are_limited(service: &mut dyn TracedService) {
     let members: Vec<String> = (1..=33)
         .map(|nth| format!("bar{nth:02}={nth:02}"))
         .collect();
@@ -326,24 +331,24 @@ fn lists_and_keys_have_limits(service: &mut dyn Service) {
     );
     let lines: Vec<String> = tens.collect();
     let mut within: Vec<&str> = lines.iter().map(String::as_str).collect();
-    keeps(service, &within, &[]);
+    assert_members(service, &within, &[]);
     within.pop();
     within.push("bar31=31,bar32=32");
     let kept: Vec<&str> = members.iter().take(32).map(String::as_str).collect();
-    keeps(service, &within, &kept);
-    keeps(service, &[&all], &[]);
+    assert_members(service, &within, &kept);
+    assert_members(service, &[&all], &[]);
     for key in [
         "z".repeat(256),
         format!("{}@{}", "t".repeat(241), "v".repeat(14)),
         format!("{}@v", "t".repeat(242)),
     ] {
         let member = format!("{key}=1");
-        keeps(service, &["foo=1", &member], &["foo=1", &member]);
+        assert_members(service, &["foo=1", &member], &["foo=1", &member]);
     }
-    keeps(service, &["foo=1", &format!("{}=1", "z".repeat(257))], &[]);
+    assert_members(service, &["foo=1", &format!("{}=1", "z".repeat(257))], &[]);
 }
 
-fn several_callbacks_are_of_one_trace_and_each_a_span(service: &mut dyn Service) {
+fn callbacks_share_a_trace_and_have_distinct_spans(service: &mut dyn TracedService) {
     let bad = format!("00-{}-{PARENT}-01", "0".repeat(32));
     for (traceparent, is_continued) in [
         (Some(VALID), true),
@@ -354,7 +359,7 @@ fn several_callbacks_are_of_one_trace_and_each_a_span(service: &mut dyn Service)
             .map(|value| ("traceparent", value))
             .into_iter()
             .collect();
-        let out = service.ask(&pairs, 3);
+        let out = service.request_callbacks(&pairs, 3);
         let out: Vec<Callback> = out.iter().map(Callback::of).collect();
         let traces: BTreeSet<&str> = out
             .iter()
@@ -369,7 +374,7 @@ fn several_callbacks_are_of_one_trace_and_each_a_span(service: &mut dyn Service)
     }
 }
 
-fn flags_are_passed_on_as_far_as_they_are_known(service: &mut dyn Service) {
+fn known_trace_flags_are_forwarded(service: &mut dyn TracedService) {
     for (sent, kept) in [("00", 0), ("01", 1), ("02", 2), ("03", 3), ("ff", 3)] {
         let value = format!("00-{TRACE}-{PARENT}-{sent}");
         assert_eq!(

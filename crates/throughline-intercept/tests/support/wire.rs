@@ -21,7 +21,7 @@ pub(crate) type Header = (Vec<u8>, Option<Vec<u8>>);
 
 /// A record as it is meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Rec {
+pub(crate) struct RecordSpec {
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) headers: Vec<Header>,
@@ -29,7 +29,7 @@ pub(crate) struct Rec {
 
 /// A batch as it is meant.
 #[derive(Debug, Clone)]
-pub(crate) struct Lot {
+pub(crate) struct BatchSpec {
     pub(crate) base_offset: i64,
     pub(crate) attributes: i16,
     pub(crate) producer_id: i64,
@@ -37,15 +37,15 @@ pub(crate) struct Lot {
     pub(crate) sequence: i32,
     /// Milliseconds since 1970.
     pub(crate) timestamp: i64,
-    pub(crate) records: Vec<Rec>,
+    pub(crate) records: Vec<RecordSpec>,
 }
 
 pub(crate) const TRANSACTIONAL: i16 = 0x10;
 pub(crate) const CONTROL: i16 = 0x20;
 
-// === impl Rec ===
+// === impl RecordSpec ===
 
-impl Rec {
+impl RecordSpec {
     pub(crate) fn of(value: &str) -> Self {
         Self {
             key: Some(b"k".to_vec()),
@@ -84,10 +84,10 @@ impl Rec {
     }
 }
 
-// === impl Lot ===
+// === impl BatchSpec ===
 
-impl Lot {
-    pub(crate) fn of(records: Vec<Rec>) -> Self {
+impl BatchSpec {
+    pub(crate) fn of(records: Vec<RecordSpec>) -> Self {
         Self {
             base_offset: 0,
             attributes: 0,
@@ -187,25 +187,25 @@ fn castagnoli(bytes: &[u8]) -> u32 {
 }
 
 /// What the batches of a record set say; all of them are intact.
-pub(crate) fn told(records: &[u8]) -> Vec<Rec> {
-    let mut told = Vec::new();
-    for entry in RecordBatches::new(records) {
+pub(crate) fn read_records(record_set: &[u8]) -> Vec<RecordSpec> {
+    let mut records = Vec::new();
+    for entry in RecordBatches::new(record_set) {
         let RecordSetEntry::Batch(batch) = entry else {
             continue;
         };
-        told.extend(told_by(batch));
+        records.extend(read_batch(batch));
     }
-    told
+    records
 }
 
-fn told_by(batch: RecordBatch<'_>) -> Vec<Rec> {
+fn read_batch(batch: RecordBatch<'_>) -> Vec<RecordSpec> {
     assert!(batch.has_valid_checksum(), "the checksum is right");
     let mut plain = Vec::new();
     CodecPool::default()
         .decompress(batch.codec(), batch.payload(), 64 << 20, &mut plain)
         .unwrap();
     let mut records = RecordIter::new(&plain, batch.record_count());
-    let told = records
+    let specs = records
         .by_ref()
         .map(|record| {
             let record = record.unwrap();
@@ -216,7 +216,7 @@ fn told_by(batch: RecordBatch<'_>) -> Vec<Rec> {
                 record.key.map(<[u8]>::to_vec),
                 record.value.map(<[u8]>::to_vec),
             );
-            Rec {
+            RecordSpec {
                 key,
                 value,
                 headers: headers.collect(),
@@ -224,7 +224,7 @@ fn told_by(batch: RecordBatch<'_>) -> Vec<Rec> {
         })
         .collect();
     assert!(records.remaining_bytes().is_empty());
-    told
+    specs
 }
 
 // --- frames ---
@@ -339,7 +339,7 @@ pub(crate) fn record_set(frame: &[u8], version: i16) -> Vec<u8> {
 
 /// How a fetch asks.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ask {
+pub(crate) struct FetchSpec {
     pub(crate) version: i16,
     pub(crate) correlation: i32,
     pub(crate) epoch: i32,
@@ -347,7 +347,7 @@ pub(crate) struct Ask {
     pub(crate) read_committed: bool,
 }
 
-impl Default for Ask {
+impl Default for FetchSpec {
     fn default() -> Self {
         Self {
             version: 12,
@@ -359,7 +359,7 @@ impl Default for Ask {
     }
 }
 
-impl Ask {
+impl FetchSpec {
     pub(crate) fn frame(self) -> Bytes {
         use km::fetch_request::{FetchPartition, FetchTopic};
         let topics = self.offset.map(|offset| {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use throughline_intercept::http::{Direction, Peer};
+use throughline_intercept::http::{Direction, HttpPeer};
 
 use super::config::HttpRoute;
 use super::idle_tracker::IdleTracker;
@@ -37,8 +37,8 @@ impl DownstreamConnection {
         if self.is_tls { "https" } else { "http" }
     }
 
-    pub(super) const fn peer(&self) -> Peer {
-        Peer {
+    pub(super) const fn peer(&self) -> HttpPeer {
+        HttpPeer {
             address: Some(self.client.ip()),
             port: Some(self.client.port()),
         }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use throughline_intercept::http::Failure;
+use throughline_intercept::http::ExchangeFailure;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -108,20 +108,22 @@ impl ProxyError {
     }
 
     /// Returns the failure that the span of the exchange shows.
-    pub(super) const fn failure(self) -> Failure {
+    pub(super) const fn failure(self) -> ExchangeFailure {
         match self {
-            Self::ProxyLoop | Self::TlsNotConfigured | Self::ConnectFailed => Failure::Connect,
-            Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestBodyTimeout => {
-                Failure::Timeout
+            Self::ProxyLoop | Self::TlsNotConfigured | Self::ConnectFailed => {
+                ExchangeFailure::Connect
             }
-            Self::ConnectionTerminated => Failure::Reset,
-            Self::IncompleteRequest => Failure::Cancelled,
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestBodyTimeout => {
+                ExchangeFailure::Timeout
+            }
+            Self::ConnectionTerminated => ExchangeFailure::Reset,
+            Self::IncompleteRequest => ExchangeFailure::Cancelled,
             Self::AmbiguousRequest
             | Self::MissingHost
             | Self::InvalidHost
             | Self::NotProxyForm
             | Self::ConnectNotAllowed
-            | Self::InvalidResponse => Failure::Protocol,
+            | Self::InvalidResponse => ExchangeFailure::Protocol,
         }
     }
 

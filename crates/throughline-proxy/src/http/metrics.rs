@@ -9,18 +9,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use throughline_intercept::http::{Direction, Failure};
+use throughline_intercept::http::{Direction, ExchangeFailure};
 
 use super::error::ProxyError;
 
 const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
-const FAILURES: [Failure; 6] = [
-    Failure::Cancelled,
-    Failure::Reset,
-    Failure::Connect,
-    Failure::Timeout,
-    Failure::Protocol,
-    Failure::Shutdown,
+const FAILURES: [ExchangeFailure; 6] = [
+    ExchangeFailure::Cancelled,
+    ExchangeFailure::Reset,
+    ExchangeFailure::Connect,
+    ExchangeFailure::Timeout,
+    ExchangeFailure::Protocol,
+    ExchangeFailure::Shutdown,
 ];
 
 /// Buckets in seconds, as the semantic conventions advise for `http.server.request.duration`.
@@ -223,7 +223,7 @@ impl HttpMetrics {
         direction: Direction,
         status: Option<u16>,
         duration: Duration,
-        failure: Option<Failure>,
+        failure: Option<ExchangeFailure>,
     ) {
         let direction = direction.label();
         self.requests

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
-use throughline_intercept::http::Failure;
+use throughline_intercept::http::ExchangeFailure;
 use tokio::time::Instant;
 
 use super::idle_tracker::RequestGuard;
@@ -153,9 +153,9 @@ impl ProxiedBody {
         // The upstream connection is dropped with the guard, which closes it.
         if let Some(ResponseGuard { span, .. }) = self.guard.take() {
             span.fail(if error.is_parse() {
-                Failure::Protocol
+                ExchangeFailure::Protocol
             } else {
-                Failure::Reset
+                ExchangeFailure::Reset
             });
         }
     }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use throughline_intercept::http::{Direction, Failure, Request as RequestDescription};
+use throughline_intercept::http::{Direction, ExchangeFailure, HttpRequestHead};
 use tokio_util::task::TaskTracker;
 
 use super::config::HttpLimits;
@@ -164,7 +164,7 @@ impl ProxyService {
         };
         // The headers are borrowed mutably below.
         let method = parts.method.clone();
-        let description = RequestDescription {
+        let description = HttpRequestHead {
             method: method.as_str(),
             scheme,
             authority: target.authority.as_str(),
@@ -250,7 +250,7 @@ impl ProxyService {
         } = upgrade;
         // The upstream switches protocols although no upgrade was forwarded to it.
         let Some(downstream) = upgrade else {
-            span.fail(Failure::Protocol);
+            span.fail(ExchangeFailure::Protocol);
             return Err(ProxyError::InvalidResponse);
         };
         let upstream = hyper::upgrade::on(&mut response);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use throughline_intercept::HttpExchange;
-use throughline_intercept::http::{Direction, Failure, Peer, Request, Settings};
+use throughline_intercept::http::{
+    Direction, ExchangeFailure, HttpPeer, HttpRequestHead, Settings,
+};
 use throughline_model::SpanSink;
 use tokio::sync::watch;
 
@@ -41,8 +43,8 @@ impl ExchangeSpan {
     pub(super) fn start(
         context: &Arc<ExchangeContext>,
         direction: Direction,
-        peer: Peer,
-        request: &Request<'_>,
+        peer: HttpPeer,
+        request: &HttpRequestHead<'_>,
         headers: &mut HeaderMap,
     ) -> Self {
         // The settings at the start apply to the whole exchange, whatever a reload changes.
@@ -88,11 +90,11 @@ impl ExchangeSpan {
     }
 
     /// Ends the span with a failure.
-    pub(super) fn fail(mut self, failure: Failure) {
+    pub(super) fn fail(mut self, failure: ExchangeFailure) {
         self.finish(Some(failure));
     }
 
-    fn finish(&mut self, failure: Option<Failure>) {
+    fn finish(&mut self, failure: Option<ExchangeFailure>) {
         // The span of a tunnel has ended before its guard is dropped.
         if self.exchange.is_over() {
             return;
@@ -106,7 +108,7 @@ impl ExchangeSpan {
         self.export(now, failure);
     }
 
-    fn export(&mut self, now: u64, failure: Option<Failure>) {
+    fn export(&mut self, now: u64, failure: Option<ExchangeFailure>) {
         let metrics = &self.context.metrics;
         metrics.request_finished(
             self.direction,
@@ -134,9 +136,9 @@ impl ExchangeSpan {
 impl Drop for ExchangeSpan {
     fn drop(&mut self) {
         let failure = if self.context.drain.is_aborted() {
-            Failure::Shutdown
+            ExchangeFailure::Shutdown
         } else {
-            Failure::Cancelled
+            ExchangeFailure::Cancelled
         };
         self.finish(Some(failure));
     }

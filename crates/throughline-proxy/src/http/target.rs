@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
-use throughline_intercept::http::Peer;
+use throughline_intercept::http::HttpPeer;
 
 use super::config::{HttpRoute, UpstreamOrigin, UpstreamProtocol};
 use super::error::ProxyError;
@@ -97,9 +97,9 @@ impl RequestTarget {
     }
 
     /// Returns the address and port of the upstream host, if they are known before DNS.
-    pub(super) fn peer(&self) -> Peer {
+    pub(super) fn peer(&self) -> HttpPeer {
         let address: Option<IpAddr> = self.origin.address.host.parse().ok();
-        Peer {
+        HttpPeer {
             address,
             port: address.map(|_| self.origin.address.port),
         }

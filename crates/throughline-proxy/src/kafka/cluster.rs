@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use throughline_intercept::correlate::{Correlator, CorrelatorAccess as _, TokenExtractor};
-use throughline_intercept::kafka::{Capacity, Cluster, Known};
+use throughline_intercept::kafka::{ClusterCapacity, ClusterHandle, ClusterState, NodeId};
 use tokio::sync::mpsc;
 
 use crate::correlator::SharedCorrelator;
@@ -15,7 +15,7 @@ use crate::transport::drain::Drain;
 /// The state that the connections to one cluster share.
 #[derive(Debug)]
 pub(crate) struct SharedCluster {
-    state: Mutex<Known>,
+    state: Mutex<ClusterState>,
     correlator: Option<SharedCorrelator>,
     /// The local ports of brokers, in addressed mode.
     endpoints: Option<EndpointRegistry>,
@@ -24,7 +24,7 @@ pub(crate) struct SharedCluster {
 /// The settings of a cluster that hold for all its clients.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ClusterConfig {
-    pub(crate) capacity: Capacity,
+    pub(crate) capacity: ClusterCapacity,
     /// The correlator of the process that all clients belong to, if they belong to one.
     pub(crate) correlator: Option<SharedCorrelator>,
 }
@@ -59,7 +59,7 @@ impl SharedCluster {
 
     fn new(config: ClusterConfig, endpoints: Option<EndpointRegistry>) -> Self {
         Self {
-            state: Mutex::new(Known::new(config.capacity)),
+            state: Mutex::new(ClusterState::new(config.capacity)),
             correlator: config.correlator,
             endpoints,
         }
@@ -74,16 +74,16 @@ impl SharedCluster {
     }
 
     /// Runs `apply` on the state, under its lock.
-    pub(crate) fn with_state<T>(&self, apply: impl FnOnce(&mut Known) -> T) -> T {
+    pub(crate) fn with_state<T>(&self, apply: impl FnOnce(&mut ClusterState) -> T) -> T {
         apply(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 // === impl ClusterView ===
 
-impl Cluster for ClusterView {
-    fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        self.cluster.with_state(look)
+impl ClusterHandle for ClusterView {
+    fn with_state<T>(&self, operation: impl FnOnce(&mut ClusterState) -> T) -> T {
+        self.cluster.with_state(operation)
     }
 
     fn token_extractor(&self) -> Option<&TokenExtractor> {
@@ -101,14 +101,14 @@ impl Cluster for ClusterView {
         self.cluster.endpoints.is_some()
     }
 
-    fn local_address(&self, node_id: i32, host: &str, port: i32) -> Option<(Arc<str>, i32)> {
+    fn local_address(&self, node_id: NodeId, host: &str, port: i32) -> Option<(Arc<str>, i32)> {
         let endpoints = self.cluster.endpoints.as_ref()?;
         // Responses may hold a null broker: node id -1, an empty host, port -1 or 0.
         // Ports are i32 on the wire.
         let port = u16::try_from(port)
             .ok()
-            .filter(|port| *port != 0 && node_id >= 0 && !host.is_empty())?;
-        let local = endpoints.local_port(node_id, host, port)?;
+            .filter(|port| *port != 0 && node_id.0 >= 0 && !host.is_empty())?;
+        let local = endpoints.local_port(node_id.0, host, port)?;
         Some((Arc::clone(&self.host), local.into()))
     }
 }
@@ -141,19 +141,19 @@ mod tests {
     #[tokio::test]
     async fn broker_keeps_its_port_when_it_moves() {
         let (view, mut opened) = addressed(PortRange::Any);
-        let (name, port) = view.local_address(1, "a", 9092).unwrap();
+        let (name, port) = view.local_address(NodeId(1), "a", 9092).unwrap();
         let first = opened.recv().await.unwrap();
         let opened_port = first.listener.local_addr().unwrap().port();
         assert_eq!((&*name, port), ("sidecar", i32::from(opened_port)));
         let candidates = || format!("{:?}", first.target.current().candidates);
         assert!(candidates().contains("\"a\""), "{}", candidates());
-        assert_eq!(view.local_address(1, "b", 9093), Some((name, port)));
+        assert_eq!(view.local_address(NodeId(1), "b", 9093), Some((name, port)));
         assert!(
             candidates().contains("\"b\"") && opened.try_recv().is_err(),
             "{}",
             candidates()
         );
-        assert_ne!(view.local_address(2, "b", 9093).unwrap().1, port);
+        assert_ne!(view.local_address(NodeId(2), "b", 9093).unwrap().1, port);
     }
 
     #[tokio::test]
@@ -166,11 +166,14 @@ mod tests {
             (1, "a", -1),
             (1, "a", 70_000),
         ] {
-            assert_eq!(view.local_address(node, host, port), None);
+            assert_eq!(view.local_address(NodeId(node), host, port), None);
         }
         let view = SharedCluster::transparent(ClusterConfig::default()).view("sidecar".into());
         assert_eq!(
-            (view.is_addressed(), view.local_address(1, "a", 9092)),
+            (
+                view.is_addressed(),
+                view.local_address(NodeId(1), "a", 9092)
+            ),
             (false, None)
         );
     }

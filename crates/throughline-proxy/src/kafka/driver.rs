@@ -208,8 +208,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
                 self.reporter.span_dropped();
             }
         }
-        while let Some(notice) = self.session.poll_notice() {
-            self.reporter.session_event(&notice);
+        while let Some(event) = self.session.poll_event() {
+            self.reporter.session_event(&event);
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::kafka::{Peer, Settings};
+use throughline_intercept::kafka::{ConnectionEndpoints, Settings};
 use throughline_intercept::{KafkaSession, Side};
 use throughline_model::SpanSink;
 use tokio::net::TcpStream;
@@ -178,8 +178,8 @@ impl KafkaServer {
             stream::reset_on_close(downstream.tcp());
             ConnectionSetupError::new(ConnectionFailure::Connect, &error)
         })?;
-        let peer = Peer {
-            address: Some(client.ip()),
+        let endpoints = ConnectionEndpoints {
+            client: Some(client.ip()),
             broker: Some((dialed.broker.host, dialed.broker.port)),
         };
         // Subscribes first: a change before the next line is then applied twice, and never missed.
@@ -187,7 +187,7 @@ impl KafkaServer {
         let current = Arc::clone(&settings.borrow());
         let context = DriverContext {
             // Randomness is an argument of the session, which has none of its own.
-            session: KafkaSession::new(current, view, peer, fastrand::u64(..)),
+            session: KafkaSession::new(current, view, endpoints, fastrand::u64(..)),
             settings,
             sink: Arc::clone(&self.sink),
             reporter: Arc::clone(&self.reporter),

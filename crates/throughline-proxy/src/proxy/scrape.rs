@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use throughline_intercept::kafka::Known;
+use throughline_intercept::kafka::ClusterState;
 
 use crate::correlator::SharedCorrelator;
 use crate::http;
@@ -33,8 +33,8 @@ impl MetricsSources {
         }
         // Each cluster is locked by itself, so that a scrape does not stop all connections.
         let gauges = ClusterGauges {
-            held_bytes: self.sum(|state| state.held()),
-            deliveries_open: self.sum(|state| state.waiting()),
+            held_bytes: self.sum(|state| state.held_bytes()),
+            deliveries_open: self.sum(|state| state.pending_deliveries()),
         };
         let others = [
             &self.http.registry,
@@ -44,7 +44,7 @@ impl MetricsSources {
         self.kafka.render(gauges, &others)
     }
 
-    fn sum(&self, read: fn(&mut Known) -> usize) -> usize {
+    fn sum(&self, read: fn(&mut ClusterState) -> usize) -> usize {
         self.clusters
             .iter()
             .map(|cluster| cluster.with_state(read))

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{ApiKey, Reason};
+use throughline_intercept::kafka::{ApiKey, SkipReason};
 
 use self::label::{ApiLabels, ByteLabels, KafkaReasonLabels, LagLabels, LatencyLabels, side_label};
 use self::lag::LagTable;
@@ -221,7 +221,7 @@ impl KafkaMetrics {
         for side in [Side::Client, Side::Broker] {
             drop(self.side(side));
         }
-        for reason in Reason::ALL {
+        for reason in SkipReason::ALL {
             let reason = reason.name();
             drop(self.passed.get_or_create(&KafkaReasonLabels { reason }));
         }
@@ -230,7 +230,11 @@ impl KafkaMetrics {
             let labels = KafkaReasonLabels { reason };
             drop(self.connections_failed.get_or_create(&labels));
         }
-        for reason in [QUEUE_FULL, Reason::SpanRate.name(), Reason::Capacity.name()] {
+        for reason in [
+            QUEUE_FULL,
+            SkipReason::SpanRate.name(),
+            SkipReason::Capacity.name(),
+        ] {
             let labels = KafkaReasonLabels { reason };
             drop(self.spans_dropped.get_or_create(&labels));
         }
@@ -258,7 +262,7 @@ impl KafkaMetrics {
         self.requests.get_or_create(&ApiLabels { api }).inc();
     }
 
-    pub(crate) fn passed(&self, reason: Reason, records: u32) {
+    pub(crate) fn passed(&self, reason: SkipReason, records: u32) {
         let reason = reason.name();
         // An unknown number of records counts as one.
         self.passed
@@ -266,7 +270,7 @@ impl KafkaMetrics {
             .inc_by(records.max(1).into());
     }
 
-    pub(crate) fn spans_dropped(&self, reason: Reason, spans: u32) {
+    pub(crate) fn spans_dropped(&self, reason: SkipReason, spans: u32) {
         let reason = reason.name();
         self.spans_dropped
             .get_or_create(&KafkaReasonLabels { reason })

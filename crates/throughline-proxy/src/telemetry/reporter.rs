@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{FramingError, Notice, Reason};
+use throughline_intercept::kafka::{FramingError, SessionEvent, SkipReason};
 
 use crate::telemetry::log_throttle::LogThrottle;
 use crate::telemetry::metrics::{ConnectionFailure, KafkaMetrics};
@@ -46,37 +46,41 @@ impl Reporter {
     }
 
     /// Reports an event of a session.
-    pub(crate) fn session_event(&self, event: &Notice) {
+    pub(crate) fn session_event(&self, event: &SessionEvent) {
         let metrics = &self.metrics;
         match event {
-            Notice::Request(api) => metrics.request(*api),
-            Notice::Injected { records } => {
+            SessionEvent::Request(api) => metrics.request(*api),
+            SessionEvent::Injected { records } => {
                 metrics.records_injected.inc_by(u64::from(*records));
             }
-            Notice::Passed { reason, records } => {
+            SessionEvent::Skipped { reason, records } => {
                 // Most reasons are frequent and harmless, so only a panic is logged.
                 metrics.passed(*reason, *records);
-                if *reason == Reason::Panic {
+                if *reason == SkipReason::Panic {
                     self.session_panicked();
                 }
             }
-            Notice::Unsampled { records } => {
+            SessionEvent::Unsampled { records } => {
                 metrics.records_unsampled.inc_by(u64::from(*records));
             }
-            Notice::SpanDropped { reason, spans } => metrics.spans_dropped(*reason, *spans),
-            Notice::Unsettled { records } => {
+            SessionEvent::SpansDropped { reason, spans } => metrics.spans_dropped(*reason, *spans),
+            SessionEvent::Unsettled { records } => {
                 metrics.records_unsettled.inc_by(u64::from(*records));
             }
-            Notice::Held { nanoseconds } => metrics.frame_held(Duration::from_nanos(*nanoseconds)),
-            Notice::Lag {
+            SessionEvent::Held { nanoseconds } => {
+                metrics.frame_held(Duration::from_nanos(*nanoseconds))
+            }
+            SessionEvent::Lag {
                 group,
                 topic,
                 partition,
                 lag,
-            } => metrics.consumer_lag(group.as_deref(), topic, *partition, *lag),
-            Notice::Refused { topic, error_code } => self.batch_refused(topic, *error_code),
-            Notice::Lost { side, loss } => self.not_kafka(*side, loss),
-            Notice::ClientSpeaksTls => self.client_speaks_tls(),
+            } => metrics.consumer_lag(group.as_deref(), topic, partition.0, *lag),
+            SessionEvent::InjectionRejected { topic, error_code } => {
+                self.batch_refused(topic, *error_code);
+            }
+            SessionEvent::FramingFailed { side, error } => self.not_kafka(*side, error),
+            SessionEvent::ClientSpeaksTls => self.client_speaks_tls(),
             // Sessions may add events that need no report.
             _ => {}
         }

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use throughline_intercept::correlate::{CorrelationKey, SingleInFlightPolicy, TokenLocation};
-use throughline_intercept::http::{Settings, Trust};
+use throughline_intercept::http::{Settings, TrustPolicy};
 use throughline_model::{SpanKind, Status};
 use throughline_proxy::http::{Config, HttpRoute};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -88,7 +88,7 @@ async fn connection_field_cannot_remove_the_written_context() {
 #[tokio::test]
 async fn untrusted_contexts_are_linked_and_not_continued() {
     let settings = Arc::new(Settings {
-        trust: Trust::From(vec!["10.0.0.0/8".parse().unwrap()]),
+        trust: TrustPolicy::From(vec!["10.0.0.0/8".parse().unwrap()]),
         ..Settings::default()
     });
     let fixture = HttpFixture::start(Config {

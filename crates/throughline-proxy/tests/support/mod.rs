@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use throughline_intercept::kafka::{Capacity, Settings};
+use throughline_intercept::kafka::{ClusterCapacity, Settings};
 use throughline_model::{SinkFull, Span, SpanSink};
 use throughline_proxy::{
     AddressedCluster, Config, ConnectionLimits, HostPort, ListenerConfig, ListenerRoute, PortRange,
@@ -68,7 +68,7 @@ pub(crate) fn config(listeners: Vec<ListenerConfig>) -> Config {
             connect_timeout: Duration::from_secs(5),
             ..ConnectionLimits::default()
         },
-        capacity: Capacity::default(),
+        capacity: ClusterCapacity::default(),
         settings: Arc::new(Settings::default()),
         http: throughline_proxy::http::Config::default(),
     }

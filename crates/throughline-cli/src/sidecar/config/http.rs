@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::http::{Cidr, Route as PathRoute, Settings, Trust};
-use throughline_intercept::kafka::{self, Service};
+use throughline_intercept::http::{Cidr, RouteTemplate, Settings, TrustPolicy};
+use throughline_intercept::kafka::{self, ServiceNaming};
 use throughline_model::{KeyValue, Resource};
 use throughline_proxy::http::{
     Config, HttpLimits, HttpListenerConfig, HttpRoute, UpstreamOrigin, UpstreamProtocol,
@@ -54,7 +54,7 @@ impl ConfigParser<'_> {
 
     /// Returns the settings of HTTP, with those of Kafka where both have the same one.
     pub(super) fn http_settings(&mut self, kafka: &kafka::Settings) -> Arc<Settings> {
-        let resource = if kafka.service == Service::ByClientId {
+        let resource = if kafka.service == ServiceNaming::ByClientId {
             with_unknown_service(&kafka.resource)
         } else {
             Arc::clone(&kafka.resource)
@@ -195,27 +195,27 @@ impl ConfigParser<'_> {
             .filter(|timeout| !timeout.is_zero())
     }
 
-    fn trust(&mut self) -> Trust {
+    fn trust(&mut self) -> TrustPolicy {
         match self.raw.options.trust.trim() {
-            "always" => Trust::Always,
-            "never" => Trust::Never,
+            "always" => TrustPolicy::Always,
+            "never" => TrustPolicy::Never,
             networks => {
                 // An invalid network must not widen the trust: none is trusted then.
                 let networks: Result<Vec<Cidr>, _> = networks
                     .split(',')
                     .map(|text| text.trim().parse())
                     .collect();
-                networks.map(Trust::From).unwrap_or_else(|error| {
+                networks.map(TrustPolicy::From).unwrap_or_else(|error| {
                     let name = self.raw.name("trust");
                     self.errors
                         .push(format!("{name}: {error}; or use always or never"));
-                    Trust::Never
+                    TrustPolicy::Never
                 })
             }
         }
     }
 
-    fn routes(&mut self) -> Vec<PathRoute> {
+    fn routes(&mut self) -> Vec<RouteTemplate> {
         let mut routes = Vec::new();
         let option = self.raw.options.routes.as_deref().unwrap_or_default();
         for text in option
@@ -224,7 +224,7 @@ impl ConfigParser<'_> {
             .filter(|text| !text.is_empty())
         {
             if text.starts_with('/') {
-                routes.push(PathRoute::new(text));
+                routes.push(RouteTemplate::new(text));
             } else {
                 self.error(
                     "routes",

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use throughline_intercept::kafka::{
-    Deliver, Limits, Naming, Relation, Service, Settings, TopicPattern, TopicSettings,
+    DeliveryMode, ServiceNaming, SessionLimits, Settings, SpanNaming, SpanRelation, TopicPattern,
+    TopicSettings,
 };
 use throughline_model::context::{Format, FormatList};
 use throughline_model::environment::{EnvironmentReader, ValueSecrecy};
@@ -12,16 +13,18 @@ use throughline_model::{KeyValue, Resource};
 
 use super::parser::ConfigParser;
 
-const NAMING_VALUES: [(&str, Naming); 2] = [
-    ("otel", Naming::OpenTelemetry),
-    ("opentracing", Naming::OpenTracing),
+const NAMING_VALUES: [(&str, SpanNaming); 2] = [
+    ("otel", SpanNaming::OpenTelemetry),
+    ("opentracing", SpanNaming::OpenTracing),
 ];
-const RELATION_VALUES: [(&str, Relation); 2] = [
-    ("parent", Relation::ParentAndLink),
-    ("links", Relation::LinksOnly),
+const RELATION_VALUES: [(&str, SpanRelation); 2] = [
+    ("parent", SpanRelation::ParentAndLink),
+    ("links", SpanRelation::LinksOnly),
 ];
-const DELIVER_VALUES: [(&str, Deliver); 2] =
-    [("observe", Deliver::Observe), ("patch", Deliver::Patch)];
+const DELIVER_VALUES: [(&str, DeliveryMode); 2] = [
+    ("observe", DeliveryMode::Observe),
+    ("patch", DeliveryMode::Patch),
+];
 
 const SERVICE_NAME: &str = "service.name";
 /// Service name of a client without a client.id, where no service name is configured.
@@ -46,15 +49,20 @@ impl ConfigParser<'_> {
     pub(super) fn kafka_settings(&mut self) -> Arc<Settings> {
         let options = &self.raw.options;
         let (resource, service) = self.resource();
-        let naming = self.word("naming", &options.naming, &NAMING_VALUES, Naming::default());
+        let naming = self.word(
+            "naming",
+            &options.naming,
+            &NAMING_VALUES,
+            SpanNaming::default(),
+        );
         let write = self.write_formats();
         let others = Format::contexts().filter(|format| !write.contains(format));
         let read = write.iter().copied().chain(others).collect();
         // opentracing-kafka-client has no spans for commits, so its naming turns them off.
         let default = self.default_topic(naming);
-        let limits = Limits {
+        let limits = SessionLimits {
             max_frame_bytes: self.byte_size("max_frame", &options.max_frame),
-            ..Limits::default()
+            ..SessionLimits::default()
         };
         Arc::new(Settings {
             resource,
@@ -94,9 +102,9 @@ impl ConfigParser<'_> {
             .or(attribute);
         // One sidecar may serve many Kafka clients: then each is a service of its own.
         let service = if name.is_some() {
-            Service::Fixed
+            ServiceNaming::Fixed
         } else {
-            Service::ByClientId
+            ServiceNaming::ByClientId
         };
         let name = name.unwrap_or_else(|| FALLBACK_SERVICE_NAME.to_owned());
         attributes.insert(0, KeyValue::new(SERVICE_NAME, name));
@@ -138,7 +146,7 @@ impl ConfigParser<'_> {
         formats
     }
 
-    fn default_topic(&mut self, naming: Naming) -> TopicSettings {
+    fn default_topic(&mut self, naming: SpanNaming) -> TopicSettings {
         let options = &self.raw.options;
         let default = TopicSettings::of(naming);
         TopicSettings {

@@ -3,7 +3,7 @@ use std::ffi::OsString;
 
 use throughline_intercept::correlate::{SingleInFlightPolicy, TokenLocation};
 use throughline_intercept::http::Direction;
-use throughline_intercept::kafka::{Deliver, Relation, Service};
+use throughline_intercept::kafka::{DeliveryMode, ServiceNaming, SpanRelation};
 use throughline_model::context::Format;
 use throughline_proxy::{ListenerRoute, PortRange, http};
 
@@ -53,7 +53,7 @@ fn defaults_need_only_the_address_of_a_broker() {
     let settings = &config.proxy.settings;
     assert_eq!(
         (settings.service, &*settings.write),
-        (Service::ByClientId, &[Format::W3c][..])
+        (ServiceNaming::ByClientId, &[Format::W3c][..])
     );
     assert_eq!(settings.read.len(), 4);
     assert!(settings.inject && settings.default.settle);
@@ -280,16 +280,19 @@ fn configured_service_name_applies_to_all_spans() {
     );
     assert_eq!(
         of(&[], &[]),
-        (Service::ByClientId, "kafka-client".to_owned())
+        (ServiceNaming::ByClientId, "kafka-client".to_owned())
     );
-    assert_eq!(of(&[], &[attributes]), (Service::Fixed, "res".to_owned()));
+    assert_eq!(
+        of(&[], &[attributes]),
+        (ServiceNaming::Fixed, "res".to_owned())
+    );
     assert_eq!(
         of(&[], &[name, attributes]),
-        (Service::Fixed, "env".to_owned())
+        (ServiceNaming::Fixed, "env".to_owned())
     );
     assert_eq!(
         of(&["--service", "arg"], &[name, attributes]),
-        (Service::Fixed, "arg".to_owned())
+        (ServiceNaming::Fixed, "arg".to_owned())
     );
 }
 
@@ -339,9 +342,9 @@ fn topic_overrides_change_only_what_they_name() {
         settings.topic("o"),
         settings.topic("x"),
     );
-    assert!(!audit.inject && audit.settle && audit.relation == Relation::LinksOnly);
-    assert!(orders.inject && !orders.settle && orders.deliver == Deliver::Patch);
-    assert!(other.inject && other.deliver == Deliver::Observe);
+    assert!(!audit.inject && audit.settle && audit.relation == SpanRelation::LinksOnly);
+    assert!(orders.inject && !orders.settle && orders.deliver == DeliveryMode::Patch);
+    assert!(other.inject && other.deliver == DeliveryMode::Observe);
 }
 
 fn http(arguments: &[&str]) -> Vec<String> {
@@ -464,7 +467,7 @@ fn http_takes_its_settings_from_kafka() {
         (one.sample_ratio, &one.write[..]),
         (0.5, &[Format::B3Single][..])
     );
-    assert_eq!(one.trust, throughline_intercept::http::Trust::Never);
+    assert_eq!(one.trust, throughline_intercept::http::TrustPolicy::Never);
     let other = settings(&["--inject", "false"]);
     assert_eq!(
         other.resource.attributes[0].value.as_str(),

@@ -160,7 +160,7 @@ fn traces_json(traces: &[StoredTrace]) -> Result<Vec<u8>, QueryError> {
     }
     #[derive(serde::Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct ResourceSpansJson<T> {
+    struct TraceListJson<T> {
         resource_spans: T,
     }
     // Jaeger answers an empty result with 404.
@@ -173,7 +173,7 @@ fn traces_json(traces: &[StoredTrace]) -> Result<Vec<u8>, QueryError> {
         .flat_map(|trace| spans_to_json(trace.spans.iter().map(|span| &**span)))
         .collect();
     to_json(&ResultJson {
-        result: ResourceSpansJson { resource_spans },
+        result: TraceListJson { resource_spans },
     })
 }
 

@@ -1,323 +1,277 @@
-//! What clients ask.
+//! Requests: from the header of a frame to the decision of its handler.
 
 use bytes::{Bytes, BytesMut};
 use throughline_kafka::api::ApiKey;
-use throughline_kafka::frame::RequestHeader;
-use throughline_kafka::message::group::{
-    ConsumerGroupHeartbeatRequest, JoinGroupRequest, SyncGroupRequest,
-};
-use throughline_kafka::message::{ApiMessage, ParseOutcome};
+use throughline_kafka::frame::{FrameEvent, FrameHeader, RequestHeader};
+use throughline_kafka::message::ParseOutcome;
 use throughline_kafka::wire::{Error, WireReader};
 
-use super::{Begun, Current, Handling, Request, Session, Wish};
-use crate::kafka::delivery::Asked;
-use crate::kafka::exchange::{Exchange, Story};
-use crate::kafka::produce::{Change, Sending};
-use crate::kafka::settle::{Acknowledging, Commit};
-use crate::kafka::tracer::Tracer;
-use crate::kafka::{Cluster, Notice, Reason, Settings};
+use super::connection::Connection;
+use super::in_flight::{InFlightRequest, RequestHead};
+use super::stream::{
+    Admission, CompleteFrame, CurrentFrame, FrameAction, FrameHandling, StartedFrame,
+};
+use super::version;
+use crate::kafka::handler::{ApiFrame, PendingRequest, RequestDecision};
+use crate::kafka::{ClusterHandle, SessionEvent, Settings, SkipReason};
 use crate::{Side, Timestamp};
 
-/// A client id and a transactional id of 32 KiB each, and what is around them.
-const PEEKED: usize = 80 * 1024;
+/// Bytes of a Produce request within which its acks must show: a client id and a transactional id
+/// of 32 KiB each, and the fields around them.
+const MAX_PEEKED_BYTES: usize = 80 * 1024;
 
-/// A frame, piece by piece.
-type Pieces = Vec<Bytes>;
+/// First version of Produce that begins with the transactional id (KIP-98).
+const TRANSACTIONAL_ID_SINCE: i16 = 3;
 
-// === impl Session ===
-
-impl<C: Cluster> Session<C> {
-    pub(super) fn begin_request(&mut self, request: Request, size: usize, now: Timestamp) {
-        self.tracer.out.notice(Notice::Request(request.api));
-        if request.api == ApiKey::SASL_HANDSHAKE && request.version == 0 {
-            // Tokens without headers follow. The answer has one.
-            self.tracer.passed(Reason::SaslTokens, 0);
-            self.expect(request, now, Story::Plain);
-            self.requests.framer.expect_sasl_token();
-            return;
-        }
-        if std::mem::take(&mut self.tokens) > 0 {
-            // The last token of GSSAPI has no answer.
-            self.responses.framer.cancel_sasl_token();
-        }
-        let wish = if self.is_blind {
-            Wish::Nothing
-        } else {
-            request.wish(&self.tracer.settings)
-        };
-        match self.requests.begin(&self.tracer, request, wish, size, now) {
-            Begun::Kept => {}
-            Begun::Passes(request, reason) => {
-                if let Some(reason) = reason {
-                    self.tracer.passed(reason, 0);
-                }
-                if request.api == ApiKey::PRODUCE {
-                    let handling = Handling::Peeked {
-                        beginning: BytesMut::new(),
-                        left: size,
-                    };
-                    self.requests.current = Some(Current {
-                        subject: request,
-                        begun: now,
-                        handling,
-                        reserved: 0,
-                    });
-                } else if request.api == ApiKey::FETCH && !self.is_blind {
-                    self.expect(request, now, Story::Fetch(Box::new(Asked::unread())));
-                } else {
-                    self.expect(request, now, Story::Plain);
-                }
-            }
-        }
-    }
-
-    /// A piece of a request has passed.
-    pub(super) fn follow_request(&mut self, piece: Bytes, now: Timestamp) {
-        self.peek(&piece);
-        if let Some((request, begun, reserved, frame)) = self.requests.follow(piece) {
-            drop(self.read_request(request, begun, &frame, Change::Nothing, now));
-            self.tracer.release(reserved);
-        }
-    }
-
-    /// A request that was held has come in whole.
-    pub(super) fn finish_held_request(&mut self, frame: Bytes, now: Timestamp) {
-        let Some(current) = self.requests.current.take() else {
-            return self.tracer.out.transmit(Side::Broker, frame);
-        };
-        let changed =
-            self.read_request(current.subject, current.begun, &frame, Change::Inject, now);
-        self.tracer.release(current.reserved);
-        for piece in changed.unwrap_or_else(|| vec![frame]) {
-            self.tracer.out.transmit(Side::Broker, piece);
-        }
-        self.tracer.held(current.begun, now);
-    }
-
-    /// An answer is to be awaited.
-    fn expect(&mut self, request: Request, begun: Timestamp, story: Story) {
-        self.expect_perhaps(request, begun, story, true);
-    }
-
-    pub(super) fn expect_perhaps(
-        &mut self,
-        request: Request,
-        begun: Timestamp,
-        story: Story,
-        is_answered: bool,
-    ) {
-        if self.exchanges.len() >= self.tracer.settings.limits.max_in_flight {
-            self.tracer.passed(Reason::Capacity, 0);
-            self.tracer.forget(story, Reason::Capacity);
-            return;
-        }
-        let Request {
-            api,
-            version,
-            correlation,
-        } = request;
-        self.exchanges.push(Exchange {
-            correlation,
-            api,
-            version,
-            begun,
-            is_answered,
-            story,
-        });
-    }
-
-    /// Looks at the beginning of a Produce that passes unread, only for whether it will be answered.
-    fn peek(&mut self, piece: &Bytes) {
-        let Some(Current {
-            subject,
-            begun,
-            handling: Handling::Peeked { beginning, left },
-            ..
-        }) = &mut self.requests.current
-        else {
-            return;
-        };
-        let (request, begun) = (*subject, *begun);
-        *left = left.saturating_sub(piece.len());
-        let room = PEEKED.saturating_sub(beginning.len()).min(piece.len());
-        beginning.extend_from_slice(piece.get(..room).unwrap_or_default());
-        let acks = acks(beginning);
-        if acks.is_none() && *left > 0 && beginning.len() < PEEKED {
-            return;
-        }
-        self.requests.current = None;
-        if acks != Some(0) {
-            self.expect_perhaps(request, begun, Story::Plain, acks.is_some());
-        }
-    }
-
-    /// Reads a request that is here in whole. Gives the one that is to go on in its place, if it is to be changed.
-    fn read_request(
-        &mut self,
-        request: Request,
-        begun: Timestamp,
-        frame: &Bytes,
-        change: Change,
-        now: Timestamp,
-    ) -> Option<Pieces> {
-        let read = self.open_request(request, begun, frame, change);
-        let (story, changed) = match read {
-            Ok(ParseOutcome::Parsed((story, changed))) => (story, changed),
-            Ok(ParseOutcome::UnsupportedVersion) => (None, None),
-            Err(_) => {
-                self.tracer.passed(Reason::Malformed, 0);
-                // A broker may still make something of it.
-                let is_answered = request.api != ApiKey::PRODUCE;
-                self.expect_perhaps(request, begun, Story::Plain, is_answered);
-                return None;
-            }
-        };
-        match story {
-            Some(Story::Produce(sending)) if sending.acks == 0 => {
-                sending.sent(&mut self.tracer, now)
-            }
-            Some(story) => self.expect(request, begun, story),
-            None => self.expect(request, begun, Story::Plain),
-        }
-        changed
-    }
-
-    fn open_request(
-        &mut self,
-        request: Request,
-        begun: Timestamp,
-        frame: &Bytes,
-        change: Change,
-    ) -> Result<ParseOutcome<(Option<Story>, Option<Pieces>)>, Error> {
-        let header = RequestHeader::parse(frame)?;
-        self.tracer
-            .see_client(header.client_id.and_then(|id| id.text()));
-        let Some(start) = header.body_start else {
-            return Ok(ParseOutcome::UnsupportedVersion);
-        };
-        let body = (frame.get(start..).unwrap_or_default(), request.version);
-        let tracer = &mut self.tracer;
-        let story = match request.api {
-            ApiKey::PRODUCE => return send(tracer, (frame, start), request.version, begun, change),
-            ApiKey::FETCH => {
-                Asked::read(tracer, body.0, body.1)?.map(|asked| Story::Fetch(Box::new(asked)))
-            }
-            ApiKey::OFFSET_COMMIT | ApiKey::TXN_OFFSET_COMMIT => {
-                Commit::read(tracer, request.api, body, begun)?
-                    .map(|commit| Story::Commit(Box::new(commit)))
-            }
-            ApiKey::SHARE_FETCH => Acknowledging::read(tracer, request.api, body, begun)?
-                .map(|of| Story::ShareFetch(Box::new(of))),
-            ApiKey::SHARE_ACKNOWLEDGE => Acknowledging::read(tracer, request.api, body, begun)?
-                .map(|of| Story::Acknowledge(Box::new(of))),
-            _ => {
-                learn_group(tracer, request.api, body)?;
-                ParseOutcome::Parsed(Story::Plain)
-            }
-        };
-        Ok(story.map(|story| (Some(story), None)))
+/// Returns the action that a session wants to take on a request.
+fn action_for(head: RequestHead, settings: &Settings) -> FrameAction {
+    match head.api {
+        ApiKey::PRODUCE if settings.injects_any() => FrameAction::Change,
+        ApiKey::PRODUCE
+        | ApiKey::FETCH
+        | ApiKey::SHARE_FETCH
+        | ApiKey::SHARE_ACKNOWLEDGE
+        | ApiKey::OFFSET_COMMIT
+        | ApiKey::TXN_OFFSET_COMMIT
+        | ApiKey::JOIN_GROUP
+        | ApiKey::SYNC_GROUP
+        | ApiKey::CONSUMER_GROUP_HEARTBEAT => FrameAction::Read,
+        _ => FrameAction::Pass,
     }
 }
 
-/// Reads a Produce, and makes the one with the contexts in it.
-fn send<C: Cluster>(
-    tracer: &mut Tracer<C>,
-    (frame, start): (&Bytes, usize),
-    version: i16,
-    begun: Timestamp,
-    change: Change,
-) -> Result<ParseOutcome<(Option<Story>, Option<Pieces>)>, Error> {
-    tracer.with_tools(|tracer, tools| {
-        let body = frame.get(start..).unwrap_or_default();
-        let opened = Sending::read(tracer, tools, (body, version), begun, change)?;
-        let ParseOutcome::Parsed(mut sending) = opened else {
-            return Ok(ParseOutcome::UnsupportedVersion);
-        };
-        let mut changed = None;
-        if !tools.splice.is_empty() {
-            let mut pieces = Vec::new();
-            let max = tracer.settings.limits.max_request_bytes.max(frame.len());
-            let fits = tools
-                .splice
-                .resealed_size(frame)
-                .is_some_and(|length| length <= max);
-            if fits
-                && tools
-                    .splice
-                    .reseal_pieces(frame, start, |piece| pieces.push(piece))
-                    .is_ok()
-            {
-                changed = Some(pieces);
-            } else {
-                sending.give_up_injection(Reason::BatchTooLarge);
-            }
-        }
-        sending.tell(tracer);
-        Ok(ParseOutcome::Parsed((
-            Some(Story::Produce(Box::new(sending))),
-            changed,
-        )))
-    })
-}
-
-/// A request in which a client says of which group it is.
-fn learn_group<C: Cluster>(
-    tracer: &mut Tracer<C>,
-    api: ApiKey,
-    (body, version): (&[u8], i16),
-) -> Result<(), Error> {
-    let group = match api {
-        ApiKey::JOIN_GROUP => JoinGroupRequest::parse(body, version)?
-            .parsed()
-            .and_then(|of| of.group_id.text()),
-        ApiKey::SYNC_GROUP => SyncGroupRequest::parse(body, version)?
-            .parsed()
-            .and_then(|of| of.group_id.text()),
-        ApiKey::CONSUMER_GROUP_HEARTBEAT => ConsumerGroupHeartbeatRequest::parse(body, version)?
-            .parsed()
-            .and_then(|of| of.group_id.text()),
-        _ => None,
-    };
-    if let Some(group) = group {
-        tracer.see_group(group);
+/// Returns the state of a request that passes unread; with a reason when it should have been read.
+fn pending_unread(head: RequestHead, reason: Option<SkipReason>) -> PendingRequest {
+    match head.api {
+        // It may have changed the fetch session: no position is known from here on.
+        ApiKey::FETCH if reason.is_some() => PendingRequest::unread_fetch(),
+        _ => PendingRequest::Plain,
     }
-    Ok(())
 }
 
-/// How many acknowledgements a Produce wants, as soon as its beginning shows.
-fn acks(beginning: &[u8]) -> Option<i16> {
+/// Returns the acks of a Produce request as soon as its beginning shows them.
+fn peek_acks(beginning: &[u8]) -> Option<i16> {
     let header = RequestHeader::parse(beginning).ok()?;
     let body = beginning.get(header.body_start?..)?;
-    let mut reader = WireReader::new(
-        body,
-        header.version,
-        header.api_key.is_flexible(header.version)?,
-    );
-    if header.version >= 3 {
-        // transactional_id
+    let is_flexible = header.api_key.is_flexible(header.version)?;
+    let mut reader = WireReader::new(body, header.version, is_flexible);
+    if header.version >= TRANSACTIONAL_ID_SINCE {
         reader.nullable_string().ok()?;
     }
     reader.i16().ok()
 }
 
-// === impl Request ===
+// === impl Connection ===
 
-impl Request {
-    /// What a session wants to do with it.
-    fn wish(self, settings: &Settings) -> Wish {
-        match self.api {
-            ApiKey::PRODUCE if !self.api.supports(self.version) => Wish::Nothing,
-            ApiKey::PRODUCE if settings.injects() => Wish::Change,
-            ApiKey::PRODUCE
-            | ApiKey::FETCH
-            | ApiKey::SHARE_FETCH
-            | ApiKey::SHARE_ACKNOWLEDGE
-            | ApiKey::OFFSET_COMMIT
-            | ApiKey::TXN_OFFSET_COMMIT
-            | ApiKey::JOIN_GROUP
-            | ApiKey::SYNC_GROUP
-            | ApiKey::CONSUMER_GROUP_HEARTBEAT => Wish::Read,
-            _ => Wish::Nothing,
+impl<C: ClusterHandle> Connection<C> {
+    /// Takes an event of the client's stream.
+    pub(super) fn handle_request_event(&mut self, event: FrameEvent, now: Timestamp) {
+        match event {
+            FrameEvent::Header(FrameHeader::Request {
+                size,
+                api_key: api,
+                version,
+                correlation_id,
+            }) => {
+                let subject = RequestHead {
+                    api,
+                    version,
+                    correlation_id,
+                };
+                self.begin_request(StartedFrame {
+                    subject,
+                    size,
+                    first_byte: now,
+                });
+            }
+            // The framer of requests gives no headers of responses.
+            FrameEvent::Header(FrameHeader::Response { .. }) => {}
+            FrameEvent::SaslToken => {
+                self.sasl.token_sent();
+                self.expect_sasl_token();
+            }
+            FrameEvent::Passthrough(bytes) => {
+                self.context.out.transmit(Side::Broker, bytes.clone());
+                self.mirror_request(bytes, now);
+            }
+            FrameEvent::Frame(frame) => self.finish_buffered_request(frame, now),
+            FrameEvent::FramingFailed(error) => self.fail_framing(Side::Client, error, now),
         }
+    }
+
+    fn begin_request(&mut self, frame: StartedFrame<RequestHead>) {
+        let (head, size, first_byte) = (frame.subject, frame.size, frame.first_byte);
+        self.context.out.push_event(SessionEvent::Request(head.api));
+        if head.api == ApiKey::SASL_HANDSHAKE && head.version == 0 {
+            // After version 0, tokens follow without headers. The response still has one.
+            self.context.out.skip(SkipReason::SaslTokens, 0);
+            self.push_plain(head, first_byte);
+            self.requests.framer.expect_sasl_token();
+            return;
+        }
+        if self.sasl.end() {
+            self.responses.framer.cancel_sasl_token();
+        }
+        let action = self.request_action(head);
+        let admission = self.requests.begin(&self.context, frame, action);
+        let Admission::Passes(_, reason) = admission else {
+            return;
+        };
+        if let Some(reason) = reason {
+            self.context.out.skip(reason, 0);
+        }
+        if head.api == ApiKey::PRODUCE {
+            // Whether there will be a response depends on a field of the body.
+            self.requests.current = Some(CurrentFrame {
+                subject: head,
+                first_byte,
+                handling: FrameHandling::Peeked {
+                    beginning: BytesMut::new(),
+                    left: size,
+                },
+                reserved_bytes: 0,
+            });
+        } else {
+            self.push_in_flight(InFlightRequest {
+                head,
+                first_byte,
+                is_answered: true,
+                pending: pending_unread(head, reason),
+            });
+        }
+    }
+
+    /// Returns the action that is wanted for a request; reports an unsupported version.
+    fn request_action(&mut self, head: RequestHead) -> FrameAction {
+        if self.tracing_disabled {
+            return FrameAction::Pass;
+        }
+        let is_addressed = self.context.cluster.is_addressed();
+        if version::is_unsupported(head.api, head.version, is_addressed) {
+            self.context.out.skip(SkipReason::Version, 0);
+            return FrameAction::Pass;
+        }
+        action_for(head, &self.context.settings)
+    }
+
+    /// Takes a piece of a request that was forwarded.
+    fn mirror_request(&mut self, piece: Bytes, now: Timestamp) {
+        self.peek_request(&piece);
+        if let Some(frame) = self.requests.mirror(piece) {
+            // Too late for a change: the frame is on its way.
+            drop(self.read_request(&frame, false, now));
+            self.release_bytes(frame.reserved_bytes);
+        }
+    }
+
+    /// Takes a request that was buffered.
+    fn finish_buffered_request(&mut self, bytes: Bytes, now: Timestamp) {
+        let Some(frame) = self.requests.complete(bytes.clone()) else {
+            return self.context.out.transmit(Side::Broker, bytes);
+        };
+        let changed = self.read_request(&frame, true, now);
+        self.release_bytes(frame.reserved_bytes);
+        match changed {
+            Some(pieces) => {
+                for piece in pieces {
+                    self.context.out.transmit(Side::Broker, piece);
+                }
+            }
+            None => self.context.out.transmit(Side::Broker, bytes),
+        }
+        self.report_held(frame.first_byte, now);
+    }
+
+    /// Looks into the beginning of a Produce request that passes unread, for its acks.
+    fn peek_request(&mut self, piece: &Bytes) {
+        let Some(CurrentFrame {
+            subject,
+            first_byte,
+            handling: FrameHandling::Peeked { beginning, left },
+            ..
+        }) = &mut self.requests.current
+        else {
+            return;
+        };
+        let (head, first_byte) = (*subject, *first_byte);
+        *left = left.saturating_sub(piece.len());
+        let room = MAX_PEEKED_BYTES.saturating_sub(beginning.len());
+        let room = room.min(piece.len());
+        beginning.extend_from_slice(piece.get(..room).unwrap_or_default());
+        let acks = peek_acks(beginning);
+        let may_show = *left > 0 && beginning.len() < MAX_PEEKED_BYTES;
+        if acks.is_none() && may_show {
+            return;
+        }
+        self.requests.current = None;
+        if acks != Some(0) {
+            self.push_in_flight(InFlightRequest {
+                head,
+                first_byte,
+                is_answered: acks.is_some(),
+                pending: PendingRequest::Plain,
+            });
+        }
+    }
+
+    /// Reads a request that has arrived in whole. Returns the pieces to forward in its place, if it
+    /// changes.
+    fn read_request(
+        &mut self,
+        frame: &CompleteFrame<RequestHead>,
+        is_buffered: bool,
+        now: Timestamp,
+    ) -> Option<Vec<Bytes>> {
+        let (head, first_byte) = (frame.subject, frame.first_byte);
+        let decision = match self.decide_request(frame, is_buffered, now) {
+            Ok(ParseOutcome::Parsed(decision)) => decision,
+            Ok(ParseOutcome::UnsupportedVersion) => RequestDecision::forward(PendingRequest::Plain),
+            Err(_) => {
+                self.context.out.skip(SkipReason::Malformed, 0);
+                // The broker may still read it, and answer. A Produce may have had acks=0.
+                self.push_in_flight(InFlightRequest {
+                    head,
+                    first_byte,
+                    is_answered: head.api != ApiKey::PRODUCE,
+                    pending: PendingRequest::Plain,
+                });
+                return None;
+            }
+        };
+        if let Some(pending) = decision.pending {
+            self.push_in_flight(InFlightRequest {
+                head,
+                first_byte,
+                is_answered: true,
+                pending,
+            });
+        }
+        decision.replacement
+    }
+
+    /// Has the handler of its API decide about a request.
+    fn decide_request(
+        &mut self,
+        frame: &CompleteFrame<RequestHead>,
+        is_buffered: bool,
+        now: Timestamp,
+    ) -> Result<ParseOutcome<RequestDecision<PendingRequest>>, Error> {
+        let context = &mut self.context;
+        let header = RequestHeader::parse(&frame.bytes)?;
+        let client_id = header.client_id.and_then(|id| id.text());
+        context.client.set_client_id(client_id, &context.settings);
+        let Some(body_start) = header.body_start else {
+            return Ok(ParseOutcome::UnsupportedVersion);
+        };
+        let request = ApiFrame {
+            bytes: &frame.bytes,
+            body_start,
+            api: frame.subject.api,
+            version: frame.subject.version,
+            first_byte: frame.first_byte,
+            last_byte: now,
+            is_buffered,
+        };
+        self.handlers.on_request(context, &request)
     }
 }

@@ -1,4 +1,4 @@
-use throughline_intercept::kafka::Peer;
+use throughline_intercept::kafka::ConnectionEndpoints;
 use throughline_model::{SinkFull, Span};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
@@ -32,7 +32,7 @@ fn drive(pipe_bytes: usize) -> DrivenConnection {
     let current = Arc::clone(&settings.borrow());
     let view = SharedCluster::transparent(ClusterConfig::default()).view("here".into());
     let context = DriverContext {
-        session: KafkaSession::new(current, view, Peer::default(), 1),
+        session: KafkaSession::new(current, view, ConnectionEndpoints::default(), 1),
         settings,
         sink: Arc::new(NullSink),
         reporter: Arc::new(Reporter::new(Arc::clone(&metrics))),

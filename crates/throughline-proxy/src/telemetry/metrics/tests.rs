@@ -6,7 +6,7 @@ fn counters_render_with_labels_and_zeros() {
     metrics.side(Side::Client).received.inc_by(7);
     metrics.request(ApiKey::PRODUCE);
     metrics.request(ApiKey(999));
-    metrics.passed(Reason::Checksum, 0);
+    metrics.passed(SkipReason::Checksum, 0);
     metrics.consumer_lag(Some("g"), &"t".into(), 0, 3);
     metrics.consumer_lag(Some("g"), &"t".into(), 1, 4);
     metrics.update_exporter(&ExporterCounts {

@@ -1,0 +1,67 @@
+//! Parent of an HTTP span: from the headers of a trusted peer, or from the correlator.
+
+use throughline_model::context::{PropagatedContext, Sampling, SpanContext};
+
+use crate::correlate::ParentDecision;
+use crate::trace::ParentEvidence;
+
+/// Parent of a span, before the span has ids.
+#[derive(Debug)]
+pub(super) struct SpanParent {
+    pub(super) context: Option<SpanContext>,
+    /// Context of an untrusted peer, which is linked to rather than continued.
+    pub(super) untrusted: Option<SpanContext>,
+    /// Sampling decision that came without a context.
+    pub(super) sampling: Option<Sampling>,
+    pub(super) evidence: Option<ParentEvidence>,
+}
+
+// === impl SpanParent ===
+
+impl SpanParent {
+    /// Returns the parent in the headers of a trusted downstream.
+    pub(super) fn trusted(propagated: PropagatedContext) -> Self {
+        Self {
+            evidence: propagated
+                .context
+                .is_some()
+                .then_some(ParentEvidence::HEADER),
+            context: propagated.context,
+            untrusted: None,
+            sampling: propagated.sampling,
+        }
+    }
+
+    /// Returns no parent, and a link to the context of an untrusted downstream. Its sampling
+    /// decision does not count either.
+    pub(super) fn untrusted(propagated: PropagatedContext) -> Self {
+        Self {
+            context: None,
+            untrusted: propagated.context,
+            sampling: None,
+            evidence: None,
+        }
+    }
+
+    /// Returns the parent that the correlator found.
+    pub(super) fn attributed(decision: ParentDecision, sampling: Option<Sampling>) -> Self {
+        Self {
+            evidence: Some(ParentEvidence {
+                evidence: decision.evidence,
+                confidence: decision.confidence,
+            }),
+            context: decision.context,
+            untrusted: None,
+            sampling,
+        }
+    }
+
+    /// Returns the sampling decision of the parent, or [`Sampling::Deferred`].
+    pub(super) fn sampling_decision(&self) -> Sampling {
+        match &self.context {
+            Some(context) => context.sampling,
+            // `b3: 0` and `b3: d` decide without naming a parent.
+            None => self.sampling.unwrap_or(Sampling::Deferred),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Handlers: one for each group of APIs that a session reads or changes.
+//!
+//! A handler gets a whole message and returns a decision; the session carries it out. Within a
+//! handler a message goes through three steps:
+//!
+//! ```text
+//!   inspect: parse the message, read record headers      no lock, no change
+//!   decide:  sampling, budgets, parents, shared state    locks for many records at once
+//!   apply:   spans and events, splices in the message    no lock
+//! ```
+//!
+//! | handler | APIs |
+//! |---|---|
+//! | [`produce`] | Produce |
+//! | [`fetch`] | Fetch |
+//! | [`share`] | ShareFetch, ShareAcknowledge |
+//! | [`commit`] | OffsetCommit, TxnOffsetCommit |
+//! | [`group`] | JoinGroup, SyncGroup, ConsumerGroupHeartbeat |
+//! | [`addresses`] | Metadata, FindCoordinator, DescribeCluster, and endpoints in other responses |
+
+mod addresses;
+mod client;
+mod commit;
+mod context;
+mod correlation;
+mod decision;
+mod delivery;
+mod dispatch;
+mod fetch;
+mod group;
+mod message;
+mod outbox;
+mod produce;
+mod record_context;
+mod selection;
+mod settlement;
+mod share;
+mod span;
+mod span_budget;
+
+pub(super) use context::HandlerContext;
+pub(super) use dispatch::{Handlers, PendingRequest};
+pub(super) use message::{ApiFrame, RequestDecision};

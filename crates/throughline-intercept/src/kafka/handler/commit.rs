@@ -1,0 +1,180 @@
+//! Offset commits: a span for each record that a commit covers, from the consumer's delivery on.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use throughline_kafka::api::ApiKey;
+use throughline_kafka::message::group::{
+    OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+};
+use throughline_kafka::message::{ApiMessage, ParseOutcome, TopicRef};
+use throughline_kafka::types::{Offset, PartitionIndex};
+use throughline_kafka::wire::{Error, WireField};
+
+use super::context::HandlerContext;
+use super::message::{ApiFrame, Handler, RequestDecision};
+use super::settlement::Settlement;
+use crate::Timestamp;
+use crate::kafka::cluster::{ClusterHandle, SettledOffsets};
+use crate::kafka::topic::PartitionKey;
+use crate::kafka::{SkipReason, error_code};
+
+/// Handler of OffsetCommit and TxnOffsetCommit.
+#[derive(Debug, Default)]
+pub(super) struct CommitHandler;
+
+/// Commit that waits for its response.
+#[derive(Debug)]
+pub(in crate::kafka) struct PendingCommit {
+    group: Arc<str>,
+    sent_at: Timestamp,
+    offsets: Vec<(PartitionKey, Offset)>,
+}
+
+/// Reads the group and the offsets of a request into a pending commit.
+fn parse_request<C: ClusterHandle>(
+    context: &mut HandlerContext<C>,
+    request: &ApiFrame<'_>,
+) -> Result<ParseOutcome<PendingCommit>, Error> {
+    let (body, version) = (request.body(), request.version);
+    if request.api == ApiKey::TXN_OFFSET_COMMIT {
+        let outcome = TxnOffsetCommitRequest::parse(body, version)?;
+        return Ok(outcome.map(|commit| {
+            let mut pending = PendingCommit::new(context, &commit.group_id, request.first_byte);
+            for topic in &commit.topics {
+                let partitions = topic.partitions.iter();
+                let offsets = partitions.map(|it| (it.partition_index, it.committed_offset));
+                pending.add_topic(context, &topic.topic, offsets);
+            }
+            pending
+        }));
+    }
+    let outcome = OffsetCommitRequest::parse(body, version)?;
+    Ok(outcome.map(|commit| {
+        let mut pending = PendingCommit::new(context, &commit.group_id, request.first_byte);
+        for topic in &commit.topics {
+            let partitions = topic.partitions.iter();
+            let offsets = partitions.map(|it| (it.partition_index, it.committed_offset));
+            pending.add_topic(context, &topic.topic, offsets);
+        }
+        pending
+    }))
+}
+
+/// Returns the partitions whose commit the broker rejected; [`None`] when the response cannot be
+/// read.
+fn rejected_partitions<C: ClusterHandle>(
+    context: &mut HandlerContext<C>,
+    response: &ApiFrame<'_>,
+) -> Option<HashSet<PartitionKey>> {
+    let (body, version) = (response.body(), response.version);
+    let mut rejected = HashSet::new();
+    let mut inspect = |topic: &TopicRef<'_>, partition: OffsetCommitResponsePartition| {
+        if partition.error_code != error_code::NONE
+            && let Some(topic) = context.topics.key(topic)
+        {
+            let index = partition.partition_index;
+            rejected.insert(PartitionKey { topic, index });
+        }
+    };
+    if response.api == ApiKey::TXN_OFFSET_COMMIT {
+        let commit = TxnOffsetCommitResponse::parse(body, version)
+            .ok()?
+            .parsed()?;
+        for topic in &commit.topics {
+            topic
+                .partitions
+                .iter()
+                .for_each(|it| inspect(&topic.topic, it));
+        }
+    } else {
+        let commit = OffsetCommitResponse::parse(body, version).ok()?.parsed()?;
+        for topic in &commit.topics {
+            topic
+                .partitions
+                .iter()
+                .for_each(|it| inspect(&topic.topic, it));
+        }
+    }
+    Some(rejected)
+}
+
+// === impl PendingCommit ===
+
+impl PendingCommit {
+    fn new<C: ClusterHandle>(
+        context: &mut HandlerContext<C>,
+        group: &WireField<'_>,
+        sent_at: Timestamp,
+    ) -> Self {
+        let group = group.text().unwrap_or_default();
+        context.learn_group(group);
+        Self {
+            group: group.into(),
+            sent_at,
+            offsets: Vec::new(),
+        }
+    }
+
+    fn add_topic<C>(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        topic: &TopicRef<'_>,
+        offsets: impl Iterator<Item = (PartitionIndex, Offset)>,
+    ) {
+        let Some(topic) = context.topics.key(topic) else {
+            return;
+        };
+        let max_partitions = context.settings.limits.max_partitions;
+        let room = max_partitions.saturating_sub(self.offsets.len());
+        self.offsets
+            .extend(offsets.take(room).map(|(index, offset)| {
+                let topic = topic.clone();
+                (PartitionKey { topic, index }, offset)
+            }));
+    }
+}
+
+// === impl CommitHandler ===
+
+impl<C: ClusterHandle> Handler<C> for CommitHandler {
+    type Pending = Box<PendingCommit>;
+
+    fn on_request(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        request: &ApiFrame<'_>,
+    ) -> Result<ParseOutcome<RequestDecision<Self::Pending>>, Error> {
+        let outcome = parse_request(context, request)?;
+        Ok(outcome.map(|pending| RequestDecision::forward(Box::new(pending))))
+    }
+
+    fn on_response(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        pending: Self::Pending,
+        response: &ApiFrame<'_>,
+    ) -> Option<Bytes> {
+        let Some(rejected) = rejected_partitions(context, response) else {
+            context.out.skip(SkipReason::Malformed, 0);
+            return None;
+        };
+        for (partition, offset) in &pending.offsets {
+            if rejected.contains(partition) {
+                continue;
+            }
+            let settlement = Settlement {
+                partition,
+                group: Some(&pending.group),
+                sent_at: pending.sent_at,
+                now: response.last_byte,
+                acknowledgement: None,
+            };
+            settlement.apply(context, &SettledOffsets::Before(*offset));
+        }
+        context.flush_budget();
+        None
+    }
+}

@@ -1,0 +1,131 @@
+//! Context of a connection: the state that handlers of all APIs read and change.
+
+use std::sync::Arc;
+
+use super::client::ClientIdentity;
+use super::outbox::Outbox;
+use super::span_budget::SpanBudget;
+use crate::kafka::cluster::{ClusterHandle, ClusterState, Scratch};
+use crate::kafka::topic::{TopicKey, TopicNames, format_id};
+use crate::kafka::{ConnectionEndpoints, SessionEvent, Settings, SkipReason};
+use crate::trace::{IdGenerator, Sampler};
+
+/// State of a connection that handlers share.
+pub(in crate::kafka) struct HandlerContext<C> {
+    pub(in crate::kafka) settings: Arc<Settings>,
+    pub(in crate::kafka) cluster: C,
+    pub(in crate::kafka) client: ClientIdentity,
+    pub(in crate::kafka) topics: TopicNames,
+    pub(in crate::kafka) ids: IdGenerator,
+    pub(in crate::kafka) budget: SpanBudget,
+    pub(in crate::kafka) out: Outbox,
+}
+
+// === impl HandlerContext ===
+
+impl<C: ClusterHandle> HandlerContext<C> {
+    pub(in crate::kafka) fn new(
+        settings: Arc<Settings>,
+        cluster: C,
+        endpoints: ConnectionEndpoints,
+        seed: u64,
+    ) -> Self {
+        Self {
+            client: ClientIdentity::new(endpoints, &settings),
+            budget: SpanBudget::new(settings.limits.max_open_spans),
+            settings,
+            cluster,
+            topics: TopicNames::new(),
+            ids: IdGenerator::new(seed),
+            out: Outbox::default(),
+        }
+    }
+
+    /// Replaces the settings for the requests and records that come from here on.
+    pub(in crate::kafka) fn set_settings(&mut self, settings: Arc<Settings>) {
+        self.budget.set_max_open(settings.limits.max_open_spans);
+        self.client.update_resource(&settings);
+        self.settings = settings;
+    }
+
+    pub(super) fn sampler(&self) -> Sampler {
+        Sampler::new(self.settings.sample_ratio)
+    }
+
+    /// Records the group that the client names.
+    pub(super) fn learn_group(&mut self, group: &str) {
+        if self.client.group.as_deref() != Some(group) && !group.is_empty() {
+            self.client.group = Some(group.into());
+        }
+        // Each time: another client with the same key may have named another group since.
+        self.cluster
+            .with_state(|state| state.learn_group(&self.client.key, group));
+    }
+
+    /// Returns the group of the client, unless clients with the same key named several.
+    pub(super) fn group(&self) -> Option<Arc<str>> {
+        self.cluster
+            .with_state(|state| state.group(&self.client.key))
+            .or_else(|| self.client.group.clone())
+    }
+
+    /// Returns the name of a topic; its formatted id until the name is known.
+    pub(super) fn topic_name(&mut self, topic: &TopicKey) -> Arc<str> {
+        match topic {
+            TopicKey::Name(name) => Arc::clone(name),
+            TopicKey::Id(id) => {
+                let known = self.cluster.with_state(|state| state.topic_name(*id));
+                known.unwrap_or_else(|| self.topics.intern(&format_id(*id)))
+            }
+        }
+    }
+
+    /// Returns whether the name of a topic is known.
+    pub(super) fn knows_topic_name(&self, topic: &TopicKey) -> bool {
+        match topic {
+            TopicKey::Name(_) => true,
+            TopicKey::Id(id) => self
+                .cluster
+                .with_state(|state| state.topic_name(*id).is_some()),
+        }
+    }
+
+    /// Reports records and spans that were not admitted, at the end of a frame.
+    pub(super) fn flush_budget(&mut self) {
+        self.budget.flush(&self.cluster, &mut self.out);
+    }
+
+    /// Reports that a batch cannot be read: `records` pass and get no span.
+    pub(super) fn skip_records(&mut self, reason: SkipReason, records: u32) {
+        self.out.skip(reason, records);
+        self.out.drop_spans(reason, records);
+    }
+
+    /// Reports an event.
+    pub(super) fn report(&mut self, event: SessionEvent) {
+        self.out.push_event(event);
+    }
+
+    /// Borrows scratch from the pool of the process.
+    pub(super) fn take_scratch(&self) -> Box<Scratch> {
+        self.cluster
+            .with_state(ClusterState::take_scratch)
+            .unwrap_or_default()
+    }
+
+    /// Returns scratch to the pool.
+    pub(super) fn return_scratch(&self, mut scratch: Box<Scratch>) {
+        // Outside of the lock: freeing megabytes takes its time.
+        scratch.shrink();
+        self.cluster
+            .with_state(|state| state.return_scratch(scratch));
+    }
+}
+
+impl<C> std::fmt::Debug for HandlerContext<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandlerContext")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}

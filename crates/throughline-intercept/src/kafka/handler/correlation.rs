@@ -1,0 +1,244 @@
+//! Correlation within a process: records that are sent get their cause from the correlator, and
+//! records that are delivered and settled are reported to it.
+//!
+//! Tokens are extracted without a lock; the correlator is locked once for many records.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use throughline_kafka::batch::{Record, RecordBatch};
+use throughline_kafka::types::{Offset, PartitionIndex, TimestampMs};
+use throughline_model::context::{Carrier, Sampling, SpanContext};
+
+use super::context::HandlerContext;
+use super::record_context::{self, ExtractedContext};
+use crate::Timestamp;
+use crate::correlate::{
+    CallSignature, OutboundCall, ParentDecision, RecordDelivery, RecordQueueId, TokenExtractor,
+    TokenSet, TokenSource,
+};
+use crate::kafka::cluster::{BatchReader, ClientPartition, ClusterHandle, SettledOffsets};
+use crate::trace::SpanIdentity;
+
+/// Record of a batch after its inspection.
+#[derive(Debug)]
+pub(super) struct InspectedRecord {
+    pub(super) extracted: ExtractedContext,
+    /// Cause of the record, where it carries no context itself.
+    pub(super) parent: Option<ParentDecision>,
+}
+
+/// Reporter of the records that one client receives of one partition.
+#[derive(Debug)]
+pub(super) struct DeliveryReporter {
+    extractor: TokenExtractor,
+    queue: RecordQueueId,
+    topic: Arc<str>,
+    pending: Vec<RecordDelivery>,
+}
+
+/// Headers of a record, for tokens.
+struct RecordHeaders<'r, 'a>(&'r Record<'a>);
+
+/// Number of records for which the correlator is locked once.
+const CORRELATOR_CHUNK: usize = 256;
+
+/// `CreateTime` of a record without a timestamp.
+const NO_TIMESTAMP: TimestampMs = TimestampMs(-1);
+
+const MILLISECOND: u64 = 1_000_000;
+
+/// Inspects the records of a batch that is sent, and asks for the causes of those without a
+/// context. Returns nothing when the process has no correlator; records behind a malformed one are
+/// left out.
+pub(super) fn inspect_sent<C: ClusterHandle>(
+    context: &HandlerContext<C>,
+    reader: &mut BatchReader,
+    topic: &str,
+    batch: &RecordBatch<'_>,
+    now: Timestamp,
+) -> Vec<InspectedRecord> {
+    let limits = &context.settings.limits;
+    let Some(extractor) = context.cluster.token_extractor() else {
+        return Vec::new();
+    };
+    let Ok(records) = reader.records(batch, limits.max_inflated_bytes) else {
+        return Vec::new();
+    };
+    let signature = CallSignature::new(&("kafka", topic));
+    let (mut inspected, mut calls) = (Vec::new(), Vec::new());
+    // More records than spans may be open cannot all have one: their causes are not needed.
+    for record in records.map_while(Result::ok).take(limits.max_open_spans) {
+        let extracted = record_context::extract(&record, &context.settings);
+        if !matches!(extracted, ExtractedContext::Context(_)) {
+            calls.push(OutboundCall {
+                signature,
+                created_at: create_time(batch, &record),
+                carried: None,
+                tokens: extract_tokens(extractor, &record),
+                expects_response: false,
+            });
+        }
+        inspected.push(InspectedRecord {
+            extracted,
+            parent: None,
+        });
+    }
+    let mut parents = find_parents(&context.cluster, &calls, now).into_iter();
+    for record in &mut inspected {
+        if !matches!(record.extracted, ExtractedContext::Context(_)) {
+            record.parent = parents.next();
+        }
+    }
+    inspected
+}
+
+/// Asks the correlator for the parents of calls, in their order.
+fn find_parents(
+    cluster: &impl ClusterHandle,
+    calls: &[OutboundCall],
+    now: Timestamp,
+) -> Vec<ParentDecision> {
+    let mut parents = Vec::with_capacity(calls.len());
+    for chunk in calls.chunks(CORRELATOR_CHUNK) {
+        cluster.correlate(|correlator| {
+            for call in chunk {
+                parents.push(correlator.attribute_call(now, call).parent);
+            }
+        });
+    }
+    parents
+}
+
+/// Returns when the application made a record. Producers keep records back to fill a batch.
+fn create_time(batch: &RecordBatch<'_>, record: &Record<'_>) -> Option<Timestamp> {
+    let base = batch.base_timestamp().0;
+    let created = TimestampMs(base.saturating_add(record.timestamp_delta));
+    to_nanoseconds(created)
+}
+
+/// Converts a record's timestamp; [`None`] where it has none.
+pub(super) fn to_nanoseconds(timestamp: TimestampMs) -> Option<Timestamp> {
+    let milliseconds = u64::try_from(timestamp.0).ok();
+    milliseconds
+        .filter(|_| timestamp != NO_TIMESTAMP)
+        .map(|milliseconds| milliseconds.saturating_mul(MILLISECOND))
+}
+
+fn extract_tokens(extractor: &TokenExtractor, record: &Record<'_>) -> TokenSet {
+    extractor.extract(TokenSource {
+        headers: &RecordHeaders(record),
+        key: record.key,
+        body: record.value,
+    })
+}
+
+/// Reports that records were delivered which cannot be read: what they cause cannot be attributed.
+pub(super) fn report_unreadable(cluster: &impl ClusterHandle, now: Timestamp) {
+    cluster.correlate(|correlator| correlator.suspend_inference(now));
+}
+
+/// Reports that a client has handled records.
+pub(super) fn report_settled(
+    cluster: &impl ClusterHandle,
+    partition: &ClientPartition,
+    offsets: &SettledOffsets,
+    now: Timestamp,
+) {
+    let range: RangeInclusive<i64> = match offsets {
+        SettledOffsets::Before(end) => i64::MIN..=end.0.saturating_sub(1),
+        SettledOffsets::Range(range) => range.start().0..=range.end().0,
+    };
+    let queue = queue_id(partition);
+    cluster.correlate(|correlator| correlator.settle_records(now, queue, range));
+}
+
+fn queue_id(partition: &ClientPartition) -> RecordQueueId {
+    let ClientPartition {
+        client,
+        topic,
+        partition: PartitionIndex(index),
+    } = partition;
+    RecordQueueId::new(&(client, topic, index))
+}
+
+// === impl DeliveryReporter ===
+
+impl DeliveryReporter {
+    /// Returns a reporter; [`None`] when the process has no correlator.
+    pub(super) fn new<C: ClusterHandle>(
+        context: &HandlerContext<C>,
+        topic: &Arc<str>,
+        partition: PartitionIndex,
+    ) -> Option<Self> {
+        let extractor = context.cluster.token_extractor()?.clone();
+        let partition = ClientPartition {
+            client: context.client.key.clone(),
+            topic: Arc::clone(topic),
+            partition,
+        };
+        Some(Self {
+            extractor,
+            queue: queue_id(&partition),
+            topic: partition.topic,
+            pending: Vec::new(),
+        })
+    }
+
+    /// Adds a record that is delivered, whether or not it is sampled. `span` is the consumer span.
+    pub(super) fn push<C: ClusterHandle>(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        record: &Record<'_>,
+        offset: Offset,
+        extracted: &ExtractedContext,
+        span: Option<&SpanIdentity>,
+    ) {
+        let consumer = match (span, extracted) {
+            (Some(span), _) => span.context(Sampling::Sample),
+            // Without a consumer span, spans that the record causes are not recorded either.
+            (None, ExtractedContext::Context(sender)) => SpanContext {
+                sampling: Sampling::Drop,
+                ..sender.clone()
+            },
+            (None, ExtractedContext::Decision(_) | ExtractedContext::Absent) => {
+                let (trace_id, span_id) = (context.ids.trace_id(), context.ids.span_id());
+                SpanContext::new(trace_id, span_id, Sampling::Drop)
+            }
+        };
+        self.pending.push(RecordDelivery {
+            queue: self.queue,
+            topic: Arc::clone(&self.topic),
+            offset: offset.0,
+            context: consumer,
+            tokens: extract_tokens(&self.extractor, record),
+        });
+    }
+
+    /// Returns whether the records should be reported before more are added.
+    pub(super) const fn is_full(&self) -> bool {
+        self.pending.len() >= CORRELATOR_CHUNK
+    }
+
+    /// Reports the records that were added.
+    pub(super) fn flush(&mut self, cluster: &impl ClusterHandle, now: Timestamp) {
+        if self.pending.is_empty() {
+            return;
+        }
+        cluster.correlate(|correlator| {
+            for delivery in self.pending.drain(..) {
+                correlator.deliver_record(now, delivery);
+            }
+        });
+    }
+}
+
+// === impl RecordHeaders ===
+
+impl Carrier for RecordHeaders<'_, '_> {
+    fn each<'b>(&'b self, visit: &mut dyn FnMut(&'b [u8], Option<&'b [u8]>)) {
+        for header in self.0.headers() {
+            visit(header.key, header.value);
+        }
+    }
+}

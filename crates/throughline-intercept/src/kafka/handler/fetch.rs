@@ -1,0 +1,233 @@
+//! Fetch: the records that a client reads, each with a consumer span.
+
+mod patch;
+mod session;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use throughline_kafka::message::fetch::{FetchPartitionData, FetchRequest, FetchResponse};
+use throughline_kafka::message::{ApiMessage, ParseOutcome};
+use throughline_kafka::types::Offset;
+use throughline_kafka::wire::Error;
+
+use self::patch::RecordSetPatch;
+use self::session::{FetchPosition, FetchSession};
+use super::context::HandlerContext;
+use super::correlation;
+use super::delivery::{DeliveryTimes, PartitionDelivery};
+use super::message::{ApiFrame, Handler, RequestDecision};
+use super::selection::{AbortedTransactions, RecordSelection};
+use crate::kafka::cluster::{BatchReader, ClusterHandle, Scratch};
+use crate::kafka::topic::PartitionKey;
+use crate::kafka::{SessionEvent, SkipReason};
+
+pub(in crate::kafka) use self::session::FetchState;
+
+/// Handler of Fetch.
+#[derive(Debug, Default)]
+pub(super) struct FetchHandler {
+    session: FetchSession,
+}
+
+/// `isolation_level` of a reader of committed records.
+const READ_COMMITTED: i8 = 1;
+
+/// Reads a request: the positions that it adds to its fetch session, and those that it removes.
+fn parse_request<C>(
+    context: &mut HandlerContext<C>,
+    request: &ApiFrame<'_>,
+) -> Result<ParseOutcome<FetchState>, Error> {
+    let outcome = FetchRequest::parse(request.body(), request.version)?;
+    let Some(fetch) = outcome.parsed() else {
+        return Ok(ParseOutcome::UnsupportedVersion);
+    };
+    let max_partitions = context.settings.limits.max_partitions;
+    let (mut positions, mut forgotten) = (Vec::new(), Vec::new());
+    for topic in &fetch.topics {
+        let Some(key) = context.topics.key(&topic.topic) else {
+            continue;
+        };
+        let room = max_partitions.saturating_sub(positions.len());
+        positions.extend(topic.partitions.iter().take(room).map(|partition| {
+            let (topic, index) = (key.clone(), partition.partition);
+            (PartitionKey { topic, index }, partition.fetch_offset)
+        }));
+    }
+    for topic in &fetch.forgotten_topics {
+        let Some(key) = context.topics.key(&topic.topic) else {
+            continue;
+        };
+        let room = max_partitions.saturating_sub(forgotten.len());
+        forgotten.extend(topic.partitions.iter().take(room).map(|index| {
+            let topic = key.clone();
+            PartitionKey { topic, index }
+        }));
+    }
+    Ok(ParseOutcome::Parsed(FetchState {
+        // KIP-227: epochs 0 and -1 are full requests, which name every partition.
+        is_full: fetch.session_epoch <= 0,
+        is_read_committed: fetch.isolation_level == READ_COMMITTED,
+        positions,
+        forgotten,
+    }))
+}
+
+/// Reports how far the consumer, which continues at `position`, is behind the end of a partition.
+fn report_lag<C: ClusterHandle>(
+    context: &mut HandlerContext<C>,
+    topic: &Arc<str>,
+    partition: &FetchPartitionData<'_>,
+    position: Option<Offset>,
+) {
+    let end = partition.high_watermark.0;
+    if end < 0 || partition.error_code != 0 {
+        return;
+    }
+    if let Some(position) = position {
+        let group = context.group();
+        context.report(SessionEvent::Lag {
+            group,
+            topic: Arc::clone(topic),
+            partition: partition.partition_index,
+            lag: end.saturating_sub(position.0).max(0),
+        });
+    }
+}
+
+/// Reads the records of one partition. Returns the offset of the last one for the client, and the
+/// patch of the record set if it is to be patched.
+fn deliver<C: ClusterHandle>(
+    context: &mut HandlerContext<C>,
+    reader: &mut BatchReader,
+    topic: &Arc<str>,
+    partition: &FetchPartitionData<'_>,
+    delivery: FetchDelivery,
+) -> (Option<Offset>, Option<RecordSetPatch>) {
+    let FetchDelivery { position, times } = delivery;
+    let records = partition.records.filter(|it| !it.bytes().is_empty());
+    let Some(records) = records else {
+        report_lag(context, topic, partition, position.offset);
+        return (None, None);
+    };
+    let Some(offset) = position.offset else {
+        // More partitions than are remembered: it is unknown which records are for the client.
+        correlation::report_unreadable(&context.cluster, times.last_byte);
+        context.out.skip(SkipReason::Capacity, 0);
+        return (None, None);
+    };
+    let aborted = &partition.aborted_transactions;
+    let selection = RecordSelection::From {
+        position: offset,
+        aborted: position
+            .is_read_committed
+            .then(|| AbortedTransactions::new(aborted)),
+    };
+    let index = partition.partition_index;
+    let mut delivery = PartitionDelivery::new(context, topic, index, selection, times)
+        .with_high_watermark(partition.high_watermark)
+        .with_redelivered_before(position.redelivered_before);
+    delivery.read(context, reader, records.bytes());
+    let delivered = delivery.finish(context);
+    report_lag(context, topic, partition, delivered.end.max(Some(offset)));
+    let patch = (!delivered.patches.is_empty()).then(|| RecordSetPatch {
+        range: records.range(),
+        spans: delivered.patches,
+    });
+    (delivered.last_offset, patch)
+}
+
+/// Position of a client in a partition, and times of the response.
+#[derive(Debug, Clone, Copy)]
+struct FetchDelivery {
+    position: FetchPosition,
+    times: DeliveryTimes,
+}
+
+// === impl FetchHandler ===
+
+impl FetchHandler {
+    /// Reads the records of a response. Returns the patches of its record sets.
+    fn read_response<C: ClusterHandle>(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        reader: &mut BatchReader,
+        response: &ApiFrame<'_>,
+        is_read_committed: bool,
+    ) -> Vec<RecordSetPatch> {
+        let mut patches = Vec::new();
+        let outcome = FetchResponse::parse(response.body(), response.version);
+        let Ok(ParseOutcome::Parsed(fetch)) = outcome else {
+            context.out.skip(SkipReason::Malformed, 0);
+            return patches;
+        };
+        let max_partitions = context.settings.limits.max_partitions;
+        let times = DeliveryTimes::of(response);
+        for topic in &fetch.topics {
+            let Some(key) = context.topics.key(&topic.topic) else {
+                continue;
+            };
+            let name = context.topic_name(&key);
+            for partition in &topic.partitions {
+                let key = PartitionKey {
+                    topic: key.clone(),
+                    index: partition.partition_index,
+                };
+                let high_watermark = partition.high_watermark;
+                let position = self
+                    .session
+                    .position(&key, high_watermark, is_read_committed);
+                let delivery = FetchDelivery { position, times };
+                let (last, patch) = deliver(context, reader, &name, &partition, delivery);
+                patches.extend(patch);
+                self.session.record_delivered(key, last, max_partitions);
+            }
+        }
+        context.flush_budget();
+        patches
+    }
+
+    fn read_and_patch<C: ClusterHandle>(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        scratch: &mut Scratch,
+        response: &ApiFrame<'_>,
+        is_read_committed: bool,
+    ) -> Option<Bytes> {
+        let reader = &mut scratch.reader;
+        let patches = self.read_response(context, reader, response, is_read_committed);
+        if patches.is_empty() || !response.is_buffered {
+            return None;
+        }
+        let patcher = &mut scratch.patcher;
+        Some(patch::apply(patcher, response, &patches))
+    }
+}
+
+impl<C: ClusterHandle> Handler<C> for FetchHandler {
+    type Pending = Box<FetchState>;
+
+    fn on_request(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        request: &ApiFrame<'_>,
+    ) -> Result<ParseOutcome<RequestDecision<Self::Pending>>, Error> {
+        let outcome = parse_request(context, request)?;
+        Ok(outcome.map(|state| RequestDecision::forward(Box::new(state))))
+    }
+
+    fn on_response(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        pending: Self::Pending,
+        response: &ApiFrame<'_>,
+    ) -> Option<Bytes> {
+        let is_read_committed = pending.is_read_committed;
+        let max_partitions = context.settings.limits.max_partitions;
+        self.session.apply(*pending, max_partitions);
+        let mut scratch = context.take_scratch();
+        let patched = self.read_and_patch(context, &mut scratch, response, is_read_committed);
+        context.return_scratch(scratch);
+        patched
+    }
+}

@@ -1,0 +1,88 @@
+//! Interface of handlers: a message comes in, a decision goes out.
+
+use bytes::Bytes;
+use throughline_kafka::api::ApiKey;
+use throughline_kafka::message::ParseOutcome;
+use throughline_kafka::wire::Error;
+
+use super::context::HandlerContext;
+use crate::Timestamp;
+
+/// Request or response that has arrived in whole.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::kafka) struct ApiFrame<'a> {
+    /// The frame, with its length and header.
+    pub(in crate::kafka) bytes: &'a Bytes,
+    /// Position of the body in the frame.
+    pub(in crate::kafka) body_start: usize,
+    pub(in crate::kafka) api: ApiKey,
+    pub(in crate::kafka) version: i16,
+    /// Arrival of the first byte.
+    pub(in crate::kafka) first_byte: Timestamp,
+    /// Arrival of the last byte.
+    pub(in crate::kafka) last_byte: Timestamp,
+    /// Whether the frame can still be changed; false when it has been forwarded already.
+    pub(in crate::kafka) is_buffered: bool,
+}
+
+/// Decision about a request.
+#[derive(Debug)]
+pub(in crate::kafka) struct RequestDecision<P> {
+    /// State for the response; [`None`] when the broker sends none.
+    pub(in crate::kafka) pending: Option<P>,
+    /// Frame to forward in place of the request, in pieces.
+    pub(in crate::kafka) replacement: Option<Vec<Bytes>>,
+}
+
+/// Handler of a group of APIs.
+pub(super) trait Handler<C> {
+    /// State between a request and its response.
+    type Pending;
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// When the body is malformed; the request is then to pass unmodified.
+    fn on_request(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        request: &ApiFrame<'_>,
+    ) -> Result<ParseOutcome<RequestDecision<Self::Pending>>, Error>;
+
+    /// Reads the response to a request. Returns the frame to forward in its place, if it changes.
+    fn on_response(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        pending: Self::Pending,
+        response: &ApiFrame<'_>,
+    ) -> Option<Bytes>;
+}
+
+// === impl ApiFrame ===
+
+impl<'a> ApiFrame<'a> {
+    /// Returns the body of the message.
+    pub(in crate::kafka) fn body(&self) -> &'a [u8] {
+        self.bytes.get(self.body_start..).unwrap_or_default()
+    }
+}
+
+// === impl RequestDecision ===
+
+impl<P> RequestDecision<P> {
+    /// Forwards the request unmodified and keeps `pending` for the response.
+    pub(in crate::kafka) const fn forward(pending: P) -> Self {
+        Self {
+            pending: Some(pending),
+            replacement: None,
+        }
+    }
+
+    /// Converts the state for the response.
+    pub(in crate::kafka) fn map<Q>(self, convert: impl FnOnce(P) -> Q) -> RequestDecision<Q> {
+        RequestDecision {
+            pending: self.pending.map(convert),
+            replacement: self.replacement,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Injection: contexts that records get on their way to the broker.
+
+use throughline_kafka::batch::{BatchOutcome, InjectionLimits, Record, RecordBatch};
+use throughline_kafka::wire::{Error, WireField};
+use throughline_model::context::SpanContext;
+
+use super::pending::{PendingPartition, PendingRecord};
+use crate::Timestamp;
+use crate::kafka::SkipReason;
+use crate::kafka::cluster::{BatchReader, ClusterHandle, Scratch};
+use crate::kafka::handler::context::HandlerContext;
+use crate::kafka::handler::correlation::{self, InspectedRecord};
+use crate::kafka::handler::decision::decide_send;
+use crate::kafka::handler::record_context::{self, ExtractedContext};
+use crate::kafka::topic::TopicKey;
+use crate::trace::ParentEvidence;
+
+/// Whether the batches of a topic are injected into.
+#[derive(Debug)]
+pub(super) enum InjectionPolicy {
+    /// Records get contexts, as long as a batch stays within the limits.
+    Inject(InjectionLimits),
+    /// Records are only read; with a reason where the settings do not ask for that.
+    Observe(Option<SkipReason>),
+}
+
+/// Inspection of the records of one batch, in their order.
+pub(super) struct RecordInspector<'a, C> {
+    pub(super) context: &'a mut HandlerContext<C>,
+    pub(super) partition: &'a mut PendingPartition,
+    now: Timestamp,
+    /// Records whose causes were looked up beforehand.
+    inspected: std::vec::IntoIter<InspectedRecord>,
+}
+
+// === impl InjectionPolicy ===
+
+impl InjectionPolicy {
+    /// Returns the policy for a topic of a request. A request that is not buffered has been
+    /// forwarded already.
+    pub(super) fn of_topic<C: ClusterHandle>(
+        context: &mut HandlerContext<C>,
+        topic: &TopicKey,
+        is_buffered: bool,
+    ) -> Self {
+        if !is_buffered {
+            return Self::Observe(None);
+        }
+        let is_known = context.knows_topic_name(topic);
+        let name = context.topic_name(topic);
+        let settings = &context.settings;
+        if !settings.inject || settings.write.is_empty() || !settings.topic(&name).inject {
+            return Self::Observe(None);
+        }
+        if !is_known && settings.excludes_any() {
+            // The name may be that of an excluded topic.
+            return Self::Observe(Some(SkipReason::UnknownTopic));
+        }
+        let max_inflated_bytes = settings.limits.max_inflated_bytes;
+        let max_bytes = context
+            .cluster
+            .with_state(|state| state.max_message_bytes(&name));
+        match max_bytes {
+            0 => Self::Observe(Some(SkipReason::RefusedBefore)),
+            max_batch_bytes => Self::Inject(InjectionLimits {
+                max_batch_bytes,
+                max_inflated_bytes,
+            }),
+        }
+    }
+}
+
+/// Injects contexts into the records of a batch. Records behind the one that ends the injection are
+/// not inspected.
+pub(super) fn inject<C: ClusterHandle>(
+    inspector: &mut RecordInspector<'_, C>,
+    scratch: &mut Scratch,
+    records: &WireField<'_>,
+    batch: &RecordBatch<'_>,
+    limits: &InjectionLimits,
+) -> Result<BatchOutcome, Error> {
+    let Scratch {
+        injector, splice, ..
+    } = scratch;
+    let mut outcome = BatchOutcome::Unchanged;
+    splice.replace_field(records, |out| {
+        outcome = injector.inject(*batch, limits, out, |record, headers| {
+            if let Some(context) = inspector.inspect(record) {
+                let formats = &inspector.context.settings.write;
+                record_context::inject(formats, &context, record, headers);
+            }
+        });
+        matches!(outcome, BatchOutcome::Changed(_)).then_some(())
+    })?;
+    Ok(outcome)
+}
+
+/// Inspects the records that were not inspected yet.
+pub(super) fn observe<C: ClusterHandle>(
+    inspector: &mut RecordInspector<'_, C>,
+    reader: &mut BatchReader,
+    batch: &RecordBatch<'_>,
+) -> Result<(), SkipReason> {
+    let max_bytes = inspector.context.settings.limits.max_inflated_bytes;
+    let inspected = inspector.partition.inspected;
+    let records = reader.records(batch, max_bytes)?;
+    for record in records.skip(inspected) {
+        let record = record.map_err(|_| SkipReason::Malformed)?;
+        // The context is not needed: nothing is injected.
+        drop(inspector.inspect(&record));
+    }
+    Ok(())
+}
+
+// === impl RecordInspector ===
+
+impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
+    pub(super) fn new(
+        context: &'a mut HandlerContext<C>,
+        partition: &'a mut PendingPartition,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            context,
+            partition,
+            now,
+            inspected: Vec::new().into_iter(),
+        }
+    }
+
+    /// Looks up the causes of all records at once, if the process has a correlator.
+    pub(super) fn find_causes(&mut self, reader: &mut BatchReader, batch: &RecordBatch<'_>) {
+        if self.context.cluster.token_extractor().is_some() {
+            let topic = self.context.topic_name(&self.partition.key.topic);
+            let inspected =
+                correlation::inspect_sent(self.context, reader, &topic, batch, self.now);
+            self.inspected = inspected.into_iter();
+        }
+    }
+
+    /// Inspects a record and decides about it. Returns the context to inject.
+    fn inspect(&mut self, record: &Record<'_>) -> Option<SpanContext> {
+        self.partition.inspected += 1;
+        let InspectedRecord { extracted, parent } =
+            self.inspected.next().unwrap_or_else(|| InspectedRecord {
+                extracted: record_context::extract(record, &self.context.settings),
+                parent: None,
+            });
+        let evidence = match (&extracted, &parent) {
+            (ExtractedContext::Context(_), _) => Some(ParentEvidence::HEADER),
+            (_, Some(parent)) => Some(ParentEvidence {
+                evidence: parent.evidence,
+                confidence: parent.confidence,
+            }),
+            (_, None) => None,
+        };
+        let cause = parent.and_then(|parent| parent.context);
+        let decision = decide_send(self.context, extracted, cause, self.now);
+        if let Some(identity) = decision.span {
+            let key = record.key.filter(|_| self.context.settings.message_key);
+            let key = key.and_then(|key| str::from_utf8(key).ok());
+            self.partition.records.push(PendingRecord {
+                identity,
+                offset_delta: record.offset_delta,
+                is_tombstone: record.value.is_none(),
+                evidence,
+                key: key.map(Box::from),
+            });
+        }
+        decision.inject
+    }
+}

@@ -1,0 +1,201 @@
+//! State of a connection, and how it ends.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use throughline_kafka::frame::{FrameEvent, Framer, FramingError};
+
+use super::in_flight::{InFlightRequest, InFlightRequests, RequestHead};
+use super::sasl::SaslState;
+use super::stream::FrameStream;
+use crate::kafka::handler::{HandlerContext, Handlers, PendingRequest};
+use crate::kafka::{
+    ClusterHandle, ConnectionEndpoints, SessionEvent, Settings, SkipReason, error_code,
+};
+use crate::{Side, Timestamp};
+
+/// State of both directions of a connection.
+#[derive(Debug)]
+pub(super) struct Connection<C: ClusterHandle> {
+    pub(super) context: HandlerContext<C>,
+    pub(super) handlers: Handlers,
+    pub(super) requests: FrameStream<RequestHead>,
+    pub(super) responses: FrameStream<InFlightRequest>,
+    pub(super) in_flight: InFlightRequests,
+    pub(super) sasl: SaslState,
+    /// The broker sends no more responses.
+    broker_closed: bool,
+    /// An internal error occurred: only frames that must be changed are read.
+    pub(super) tracing_disabled: bool,
+}
+
+// === impl Connection ===
+
+impl<C: ClusterHandle> Connection<C> {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        cluster: C,
+        endpoints: ConnectionEndpoints,
+        seed: u64,
+    ) -> Self {
+        Self {
+            context: HandlerContext::new(settings, cluster, endpoints, seed),
+            handlers: Handlers::default(),
+            requests: FrameStream::new(Framer::requests()),
+            responses: FrameStream::new(Framer::responses()),
+            in_flight: InFlightRequests::default(),
+            sasl: SaslState::default(),
+            broker_closed: false,
+            tracing_disabled: false,
+        }
+    }
+
+    /// Adds a request that waits for its response.
+    pub(super) fn push_in_flight(&mut self, request: InFlightRequest) {
+        if self.in_flight.len() >= self.context.settings.limits.max_in_flight {
+            self.context.out.skip(SkipReason::Capacity, 0);
+            return request
+                .pending
+                .discard(&mut self.context, SkipReason::Capacity);
+        }
+        self.in_flight.push(request);
+    }
+
+    /// Adds a request whose response concludes nothing.
+    pub(super) fn push_plain(&mut self, head: RequestHead, first_byte: Timestamp) {
+        self.push_in_flight(InFlightRequest {
+            head,
+            first_byte,
+            is_answered: true,
+            pending: PendingRequest::Plain,
+        });
+    }
+
+    /// Prepares the framer of responses for a SASL token, if the next frame is one.
+    pub(super) fn expect_sasl_token(&mut self) {
+        if self.sasl.expects_token(self.in_flight.len()) {
+            self.responses.framer.expect_sasl_token();
+        }
+    }
+
+    /// Releases bytes of the process's budget.
+    pub(super) fn release_bytes(&self, bytes: usize) {
+        if bytes > 0 {
+            self.context
+                .cluster
+                .with_state(|state| state.release_bytes(bytes));
+        }
+    }
+
+    /// Reports the time for which a frame was buffered.
+    pub(super) fn report_held(&mut self, first_byte: Timestamp, now: Timestamp) {
+        let nanoseconds = now.saturating_sub(first_byte);
+        let event = SessionEvent::Held { nanoseconds };
+        self.context.out.push_event(event);
+    }
+
+    // --- the end ---
+
+    /// Takes the end of one side's stream: what is left of it passes.
+    pub(super) const fn set_closed(&mut self, side: Side) {
+        match side {
+            Side::Client => self.requests.framer.set_opaque(),
+            Side::Broker => {
+                self.responses.framer.set_opaque();
+                self.broker_closed = true;
+            }
+        }
+    }
+
+    /// Ends the frame that was arriving from this side, and requests that will have no response.
+    pub(super) fn end_side(&mut self, side: Side, now: Timestamp) {
+        let is_cut = match side {
+            Side::Client => self
+                .requests
+                .current
+                .as_ref()
+                .is_some_and(|it| it.is_kept()),
+            Side::Broker => self
+                .responses
+                .current
+                .as_ref()
+                .is_some_and(|it| it.is_kept()),
+        };
+        if is_cut {
+            self.context.out.skip(SkipReason::Disconnected, 0);
+        }
+        match side {
+            Side::Client => self.drop_request(),
+            Side::Broker => self.drop_response(now),
+        }
+        // Also at the end of the client's side: requests may have come after the broker closed.
+        if self.broker_closed {
+            for request in self.in_flight.abandon() {
+                let error = error_code::NETWORK_EXCEPTION;
+                request.pending.fail(&mut self.context, now, error);
+            }
+        }
+    }
+
+    /// Closes the spans of requests that have timed out.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        let timeout = self.context.settings.limits.request_timeout;
+        for pending in self.in_flight.expire(now, timeout) {
+            pending.fail(&mut self.context, now, error_code::REQUEST_TIMED_OUT);
+        }
+    }
+
+    /// Gives up on both streams: without one direction the other cannot be understood.
+    pub(super) fn fail_framing(&mut self, side: Side, error: FramingError, now: Timestamp) {
+        self.pass_everything(now);
+        let is_client_tls = side == Side::Client && error == FramingError::Tls;
+        self.context.out.push_event(if is_client_tls {
+            SessionEvent::ClientSpeaksTls
+        } else {
+            SessionEvent::FramingFailed { side, error }
+        });
+    }
+
+    /// Forwards everything unread from here on.
+    fn pass_everything(&mut self, now: Timestamp) {
+        self.drop_request();
+        self.drop_response(now);
+        for request in self.in_flight.abandon() {
+            let reason = SkipReason::OutOfOrder;
+            request.pending.discard(&mut self.context, reason);
+        }
+        let framers = [
+            (Side::Client, &mut self.requests.framer),
+            (Side::Broker, &mut self.responses.framer),
+        ];
+        for (side, framer) in framers {
+            framer.set_opaque();
+            // Buffered bytes come out at once: nothing may overtake them.
+            while let Some(FrameEvent::Passthrough(bytes)) = framer.next(&mut Bytes::new()) {
+                self.context.out.transmit(side.opposite(), bytes);
+            }
+        }
+    }
+
+    fn drop_request(&mut self) {
+        if let Some(current) = self.requests.current.take() {
+            self.release_bytes(current.reserved_bytes);
+        }
+    }
+
+    fn drop_response(&mut self, now: Timestamp) {
+        if let Some(current) = self.responses.current.take() {
+            self.release_bytes(current.reserved_bytes);
+            let (pending, error) = (current.subject.pending, error_code::NETWORK_EXCEPTION);
+            pending.fail(&mut self.context, now, error);
+        }
+    }
+}
+
+impl<C: ClusterHandle> Drop for Connection<C> {
+    /// Gives the reserved bytes back to the other connections.
+    fn drop(&mut self) {
+        let bytes = self.requests.reserved_bytes() + self.responses.reserved_bytes();
+        self.release_bytes(bytes);
+    }
+}

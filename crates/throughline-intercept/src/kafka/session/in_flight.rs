@@ -1,0 +1,189 @@
+//! Requests in flight: a response belongs to a request by the order on the connection, and by the
+//! correlation id.
+
+use std::collections::VecDeque;
+
+use throughline_kafka::api::ApiKey;
+use throughline_kafka::types::CorrelationId;
+
+use crate::Timestamp;
+use crate::kafka::handler::PendingRequest;
+
+/// Header of a request, as far as it is needed for the response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestHead {
+    pub(super) api: ApiKey,
+    pub(super) version: i16,
+    pub(super) correlation_id: CorrelationId,
+}
+
+/// Request that waits for its response.
+#[derive(Debug)]
+pub(super) struct InFlightRequest {
+    pub(super) head: RequestHead,
+    /// Arrival of the first byte.
+    pub(super) first_byte: Timestamp,
+    /// Whether there is a response for certain; false for a Produce whose acks could not be read.
+    pub(super) is_answered: bool,
+    pub(super) pending: PendingRequest,
+}
+
+/// Request that a response belongs to.
+#[derive(Debug)]
+pub(super) enum ResponseMatch {
+    /// The first one in flight.
+    InOrder(InFlightRequest),
+    /// One behind the first.
+    OutOfOrder(InFlightRequest),
+    /// None.
+    Unknown,
+}
+
+/// Table of the requests in flight, in their order.
+#[derive(Debug, Default)]
+pub(super) struct InFlightRequests {
+    waiting: VecDeque<InFlightRequest>,
+    /// Number of requests at the front that have timed out.
+    expired: usize,
+    /// Requests without a response that a later response overtook.
+    skipped: Vec<InFlightRequest>,
+}
+
+// === impl InFlightRequests ===
+
+impl InFlightRequests {
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn push(&mut self, request: InFlightRequest) {
+        self.waiting.push_back(request);
+    }
+
+    /// Removes and returns the request that a response belongs to.
+    pub(super) fn match_response(&mut self, id: CorrelationId) -> ResponseMatch {
+        let is_overtaken =
+            |first: &InFlightRequest| first.head.correlation_id != id && !first.is_answered;
+        while self.waiting.front().is_some_and(is_overtaken) {
+            let skipped = self.remove(0);
+            self.skipped.extend(skipped);
+        }
+        let mut waiting = self.waiting.iter();
+        let at = waiting.position(|request| request.head.correlation_id == id);
+        match at.and_then(|at| Some((at, self.remove(at)?))) {
+            None => ResponseMatch::Unknown,
+            Some((0, request)) => ResponseMatch::InOrder(request),
+            Some((_, request)) => ResponseMatch::OutOfOrder(request),
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Option<InFlightRequest> {
+        if at < self.expired {
+            self.expired -= 1;
+        }
+        self.waiting.remove(at)
+    }
+
+    /// Takes the requests that a later response overtook.
+    pub(super) fn take_skipped(&mut self) -> Vec<InFlightRequest> {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// Returns when the first request with spans times out.
+    pub(super) fn deadline(&self, timeout: u64) -> Option<Timestamp> {
+        let mut waiting = self.waiting.iter().skip(self.expired);
+        let first = waiting.find(|request| request.pending.has_spans())?;
+        Some(first.first_byte.saturating_add(timeout))
+    }
+
+    /// Takes the state of requests that have timed out. They keep their places: the response may
+    /// still come.
+    pub(super) fn expire(&mut self, now: Timestamp, timeout: u64) -> Vec<PendingRequest> {
+        let mut pending = Vec::new();
+        for request in self.waiting.iter_mut().skip(self.expired) {
+            if request.first_byte.saturating_add(timeout) > now {
+                break;
+            }
+            self.expired += 1;
+            if request.pending.has_spans() {
+                pending.push(request.take_pending());
+            }
+        }
+        pending
+    }
+
+    /// Takes the state of all requests. They keep their places: responses still come.
+    pub(super) fn take_pending(&mut self) -> Vec<PendingRequest> {
+        let waiting = self.waiting.iter_mut();
+        waiting.map(InFlightRequest::take_pending).collect()
+    }
+
+    /// Removes and returns all requests: no response comes any more.
+    pub(super) fn abandon(&mut self) -> impl Iterator<Item = InFlightRequest> + use<> {
+        self.expired = 0;
+        std::mem::take(&mut self.waiting).into_iter()
+    }
+}
+
+// === impl InFlightRequest ===
+
+impl InFlightRequest {
+    const fn take_pending(&mut self) -> PendingRequest {
+        std::mem::replace(&mut self.pending, PendingRequest::Plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(id: i32, is_answered: bool) -> InFlightRequest {
+        InFlightRequest {
+            head: RequestHead {
+                api: ApiKey::METADATA,
+                version: 0,
+                correlation_id: CorrelationId(id),
+            },
+            first_byte: 0,
+            is_answered,
+            pending: PendingRequest::Plain,
+        }
+    }
+
+    fn table(ids: &[i32]) -> InFlightRequests {
+        let mut table = InFlightRequests::default();
+        ids.iter().for_each(|id| table.push(request(*id, true)));
+        table
+    }
+
+    /// Returns the id of the request that a response matches, and whether it was the first one.
+    fn matched(table: &mut InFlightRequests, id: i32) -> Option<(i32, bool)> {
+        match table.match_response(CorrelationId(id)) {
+            ResponseMatch::InOrder(request) => Some((request.head.correlation_id.0, true)),
+            ResponseMatch::OutOfOrder(request) => Some((request.head.correlation_id.0, false)),
+            ResponseMatch::Unknown => None,
+        }
+    }
+
+    #[test]
+    fn responses_match_in_order_and_an_overtaking_one_is_reported() {
+        let mut table = table(&[1, 2, 3, 1]);
+        assert_eq!(matched(&mut table, 1), Some((1, true)));
+        assert_eq!(matched(&mut table, 9), None);
+        assert_eq!(matched(&mut table, 3), Some((3, false)));
+        assert_eq!(matched(&mut table, 2), Some((2, true)));
+        assert_eq!(matched(&mut table, 1), Some((1, true)));
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn request_that_may_have_no_response_does_not_block_later_ones() {
+        let mut table = table(&[]);
+        table.push(request(1, false));
+        table.push(request(2, true));
+        assert_eq!(matched(&mut table, 2), Some((2, true)));
+        assert_eq!((table.take_skipped().len(), table.len()), (1, 0));
+        table.push(request(3, false));
+        assert_eq!(matched(&mut table, 3), Some((3, true)));
+    }
+}
