@@ -82,7 +82,7 @@ impl ConfigParser<'_> {
     }
 
     /// Returns the resource of the spans: the configured service, else one for each client.
-    fn resource(&mut self) -> (Arc<Resource>, Service) {
+    fn resource(&mut self) -> (Arc<Resource>, ServiceNaming) {
         let mut attributes = self.resource_attributes();
         let attribute = attributes
             .iter()
