@@ -20,7 +20,7 @@ use rdkafka::producer::{
 };
 use rdkafka::{Offset, TopicPartitionList};
 use throughline::Telemetry;
-use throughline::kafka::{AckContext, Consumer, Naming, Producer, Relation, Settings};
+use throughline::kafka::{AckContext, Consumer, Naming, Producer, SenderRelation, Settings};
 use throughline_testkit::kafka::{Apache, Topic};
 
 /// One topic of the broker, and the spans of those who use it.
@@ -163,13 +163,13 @@ async fn each_relation_refers_to_the_sender_in_its_way(case: &Case) {
     case.producer().send(case.record(), SOON).await.unwrap();
     let sender = id(&case.span("send related"));
     for relation in [
-        Relation::ParentAndLink,
-        Relation::LinksOnly,
-        Relation::ChildOnly,
+        SenderRelation::ParentAndLink,
+        SenderRelation::LinksOnly,
+        SenderRelation::ChildOnly,
     ] {
         let settings = case
             .settings()
-            .relation(Relation::ChildOnly)
+            .relation(SenderRelation::ChildOnly)
             .topic_relation(case.topic, relation);
         drop(
             Consumer::new(case.reader::<StreamConsumer>(), settings)

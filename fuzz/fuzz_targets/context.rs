@@ -1,4 +1,5 @@
-//! Any headers at all: the context codec must not panic, and what it reads it must write back the same.
+//! Arbitrary headers: the context codec must not panic, and extracted contexts must survive a round
+//! trip.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

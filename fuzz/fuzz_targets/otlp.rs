@@ -1,4 +1,5 @@
-//! Any bytes at all as an export request, in protobuf and in JSON: reading must not panic, and what is read must be written back the same.
+//! Arbitrary bytes as an export request, in protobuf and in JSON: decoding must not panic, and decoded
+//! spans must survive a round trip.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -35,6 +35,7 @@ impl QueryClient {
             ));
         }
         let mut config = ureq::Agent::config_builder()
+            // Any status is read: the body of an error says more than its number.
             .timeout_global(Some(REQUEST_TIMEOUT))
             .http_status_as_error(false);
         if is_loopback(&url) {

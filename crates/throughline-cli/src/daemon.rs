@@ -26,6 +26,7 @@ pub(crate) fn environment_variable(name: &str) -> Option<String> {
 
 /// Parses a log filter in the syntax of `tracing`; `name` is the option's, for the error.
 pub(crate) fn log_filter(name: &str, text: &str) -> Result<EnvFilter, String> {
+    // A filter for one target leaves all others at info.
     let builder = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
     builder.parse(text).map_err(|_| {
         format!("{name} {text:?} is not a log filter; write it as info, debug or warn,h2=trace")
@@ -54,6 +55,7 @@ pub(crate) fn raise_nofile_limit() -> Option<u64> {
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(error) => {
+            // Some sandboxes forbid it; the current limit may be enough.
             tracing::debug!(%error, "cannot raise the open-file limit");
             limit.current
         }

@@ -34,6 +34,7 @@ pub(crate) fn report(error: &CommandError) -> ExitCode {
             ExitCode::from(EX_USAGE)
         }
         CommandError::Failed(error) => {
+            // The alternate form prints the chain of causes in one line.
             eprintln!("throughline: {error:#}");
             ExitCode::FAILURE
         }

@@ -46,6 +46,7 @@ fn apply(rules: &str) -> anyhow::Result<()> {
     let mut nft = Command::new("nft");
     nft.args(["-f", "-"])
         .stdin(Stdio::piped())
+        // nft prints nothing on success; its errors are on stderr.
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     let mut nft = nft
@@ -63,6 +64,7 @@ fn apply(rules: &str) -> anyhow::Result<()> {
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reason = stderr.lines().next().unwrap_or_default().trim();
+    // The usual case of a container without the capability deserves its own remedy.
     if reason.contains("Operation not permitted") {
         bail!(
             "redirecting connections needs root (CAP_NET_ADMIN) in this network namespace; nft \

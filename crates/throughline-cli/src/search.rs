@@ -61,6 +61,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<(), CommandError> {
             .context("cannot write to stdout")?;
         return Ok(());
     }
+    // A proxy in between may respond with a page of its own.
     let Ok(list) = serde_json::from_slice::<TraceListJson>(&body) else {
         return Err(client.unexpected_response(status, &body));
     };
@@ -98,6 +99,7 @@ fn query_parameters(
             )),
         }
     }
+    // The server rejects more; checked here so that all errors come together.
     match args.limit.parse::<u32>() {
         Ok(1..=MAX_LIMIT) => parameters.push(("query.searchDepth", args.limit.clone())),
         Ok(_) | Err(_) => errors.push(format!(
@@ -138,6 +140,7 @@ fn tag_attributes(
 /// Returns the earliest start of a trace, in RFC 3339; [`None`] if `since` is not a duration.
 fn start_of_search(since: &str, now: OffsetDateTime) -> Option<String> {
     let since = i64::try_from(duration::parse(since)?).ok()?;
+    // A duration that reaches before the calendar's first year is invalid.
     let start = now.checked_sub(time::Duration::nanoseconds(since))?;
     start.format(&Rfc3339).ok()
 }
@@ -153,6 +156,7 @@ fn table(summaries: &[TraceListItemJson], colors: ColorMode) -> String {
     );
     let mut out = format!("{}\n", colors.dim(&header));
     for summary in summaries {
+        // Padded before coloring: escape sequences would count as width.
         let errors = format!("{:>6}", summary.error_span_count);
         let errors = if summary.error_span_count > 0 {
             colors.error(&errors)
@@ -178,6 +182,7 @@ fn table(summaries: &[TraceListItemJson], colors: ColorMode) -> String {
 
 impl TraceListItemJson {
     fn start(&self) -> String {
+        // Times are strings in JSON: a number would lose nanoseconds in JavaScript.
         let nanoseconds = self.min_start_time_unix_nano.parse().unwrap_or_default();
         let start = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH);

@@ -38,6 +38,7 @@ pub(crate) fn run() -> Result<(), CommandError> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let raw = RawConfig::load(&arguments, &environment_variable).map_err(CommandError::Usage)?;
     let config = config::parse(&raw, &environment_variable).map_err(CommandError::Usage)?;
+    // Before logging starts and before any file is created.
     if raw.options.check {
         return Ok(print_valid(&raw).context("cannot write to stdout")?);
     }
@@ -50,6 +51,7 @@ pub(crate) fn run() -> Result<(), CommandError> {
     for warning in &raw.warnings {
         tracing::warn!("{warning}");
     }
+    // Here and not at the first assignment: a read-only volume is an error at the start.
     create_state_dir(&raw)?;
     let max_connections = proxy.limits.max_connections;
     check_nofile_limit(max_connections, raw.is_set("connections"));
@@ -72,8 +74,10 @@ async fn serve(
     // Handlers come before the start message, so that a script that has read it can send a signal.
     let stop = stop_signal()?;
     let exporter = Arc::new(Exporter::start(export).context("cannot set up TLS to the collector")?);
+    // The proxy reads the exporter's counters whenever its metrics are scraped.
     let counters = Arc::clone(&exporter);
     let sink: Arc<dyn SpanSink> = Arc::<Exporter>::clone(&exporter);
+    // The configuration is moved into the proxy; the start message needs these parts.
     let listeners = config.listeners.clone();
     let http_listeners = config.http.listeners.clone();
     let proxy = Proxy::bind(config, sink)
@@ -92,6 +96,7 @@ async fn serve(
     message.print().context("cannot write to stdout")?;
     let reloads = tokio::spawn(reloader.run());
     proxy.run(stop).await;
+    // A reload during the drain would have no effect.
     reloads.abort();
     if !exporter.shutdown(EXPORT_FLUSH_TIMEOUT).await {
         tracing::warn!("shutdown dropped spans: the collector did not accept them in time");
@@ -122,6 +127,7 @@ fn check_nofile_limit(max_connections: usize, is_explicit: bool) {
     let Some(limit) = raise_nofile_limit() else {
         return;
     };
+    // An unlimited number of files is `None` above.
     let possible = limit.saturating_sub(RESERVED_FILES) / FILES_PER_CONNECTION;
     let is_too_low = u64::try_from(max_connections).is_ok_and(|wanted| possible < wanted);
     if is_too_low && is_explicit {
@@ -147,6 +153,7 @@ fn exporter_counters(exporter: &Exporter) -> ExporterCounts {
         .dropped
         .by_reason()
         .into_iter()
+        // The proxy sees the rejection first, and would count it twice.
         .filter(|(reason, _)| *reason != "queue_full")
         .collect();
     ExporterCounts {
@@ -173,6 +180,7 @@ fn bind_error(error: &ProxyBindError) -> anyhow::Error {
             "cannot listen on {address}: {source}; choose another address with {option}"
         );
     }
+    // With `--inbound 8080` the service usually still listens on that port itself.
     let hint = if *purpose == ListenerPurpose::Http {
         " (if it is the service itself, let it listen on another port)"
     } else {

@@ -39,6 +39,7 @@ impl ColorMode {
 
     /// Colors a name; the same name always gets the same color.
     pub(crate) fn name(self, text: &str) -> Cow<'_, str> {
+        // A hash that stays the same across runs and versions, unlike the one of HashMap.
         let sum = text.bytes().fold(0usize, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(byte.into())
         });

@@ -17,6 +17,7 @@ use crate::terminal::ColorMode;
 pub(crate) fn run(args: &TraceArgs) -> Result<(), CommandError> {
     let mut errors = Vec::new();
     let client = QueryClient::new(&args.collector, &mut errors);
+    // Parsed and printed again, so that a 64-bit id is padded as the server expects it.
     let Some(id) = TraceId::from_hex(args.id.trim()) else {
         errors.push(format!(
             "{:?} is not a trace id; write it as up to 32 hex digits, not all zero",
@@ -30,6 +31,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), CommandError> {
     let (status, body) = client.get(&format!("/api/traces/{id}"), &[])?;
     match status {
         200 => {}
+        // Spans arrive with the export delay of their services.
         404 => {
             return Err(CommandError::Failed(anyhow!(
                 "the collector has no trace {id}; it may not have arrived yet, or have been \
@@ -40,6 +42,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), CommandError> {
     }
     let mut out = std::io::stdout().lock();
     if args.json {
+        // Printed as received: a script gets fields that this version does not know.
         out.write_all(&body)
             .and_then(|()| writeln!(out))
             .context("cannot write to stdout")?;

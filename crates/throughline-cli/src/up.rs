@@ -21,6 +21,7 @@ const MIN_STORE_MEMORY_BYTES: usize = 1 << 20;
 pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
     let (config, filter) = parse(args).map_err(CommandError::Usage)?;
     init_logging(filter);
+    // Each sender keeps a connection open, and file limits of 1024 are usual.
     raise_nofile_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -62,6 +63,7 @@ fn parse(args: &UpArgs) -> Result<(Config, EnvFilter), Vec<String>> {
         Err(error) => errors.push(error),
     }
     match log_filter("--log", &args.log) {
+        // The filter comes last, so that its error is listed with the others.
         Ok(filter) if errors.is_empty() => return Ok((config, filter)),
         Ok(_) => {}
         Err(error) => errors.push(error),
@@ -79,6 +81,7 @@ fn parse_ports(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) {
             ));
             continue;
         };
+        // Port 0 may be used repeatedly: each time another free port is assigned.
         let taken = ports.iter().find(|(_, other)| *other == port && port != 0);
         if let Some((taken, _)) = taken {
             let taken = port_option(*taken);
@@ -88,6 +91,7 @@ fn parse_ports(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) {
         }
         ports.push((listener, port));
     }
+    // Set at the end: until then a duplicate may still be found.
     for (listener, port) in ports {
         *port_mut(config, listener) = port;
     }
@@ -135,6 +139,7 @@ fn parse_store_memory(text: &str) -> Result<usize, String> {
 /// Returns the error for a port that cannot be bound, with the option that changes it.
 fn bind_error(error: &CollectorBindError) -> anyhow::Error {
     let (option, address) = (port_option(error.endpoint), error.address);
+    // By far the most frequent cause: a second collector, or Jaeger on the same ports.
     if error.source.kind() == std::io::ErrorKind::AddrInUse {
         let port = address.port();
         anyhow!(
@@ -160,6 +165,7 @@ fn print_addresses(addresses: CollectorAddresses, json: bool) -> std::io::Result
     } = addresses;
     let mut out = std::io::stdout().lock();
     if json {
+        // The keys are those of the metric labels, so that scripts need one list of names.
         let line = serde_json::json!({
             CollectorEndpoint::OtlpGrpc.label(): otlp_grpc,
             CollectorEndpoint::OtlpHttp.label(): otlp_http,

@@ -324,7 +324,7 @@ fn log_of_an_ordinary_start_has_no_warning() {
 fn low_open_file_limit_is_warned_about_only_for_an_explicit_number_of_connections() {
     let log = |connections: &str| {
         let script = format!(
-            "ulimit -Hn 1000 && exec {THROUGHLINE} sidecar --kafka localhost:1 --listen \
+            "ulimit -n 1000 && exec {THROUGHLINE} sidecar --kafka localhost:1 --listen \
              127.0.0.1:0 --admin off {connections}"
         );
         let mut child = Command::new("sh")

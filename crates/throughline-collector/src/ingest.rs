@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
-use throughline_otlp::{Decoded, Rejected};
+use throughline_otlp::{DecodedSpans, RejectedSpans};
 use throughline_store::Store;
 use tokio::sync::Semaphore;
 
@@ -151,9 +151,9 @@ impl IngestPipeline {
         body: AdmittedBody,
         encoding: ContentEncoding,
         decode: F,
-    ) -> Result<Rejected, IngestError>
+    ) -> Result<RejectedSpans, IngestError>
     where
-        F: FnOnce(&[u8]) -> Result<Decoded, IngestError> + Send + 'static,
+        F: FnOnce(&[u8]) -> Result<DecodedSpans, IngestError> + Send + 'static,
     {
         let pipeline = Arc::clone(self);
         // The semaphore is never closed. The permit moves into the task: a client that goes away
@@ -176,7 +176,7 @@ impl IngestPipeline {
         task.await.unwrap_or(Err(IngestError::Internal))
     }
 
-    fn count(&self, endpoint: CollectorEndpoint, decoded: &Decoded) {
+    fn count(&self, endpoint: CollectorEndpoint, decoded: &DecodedSpans) {
         let received = CounterKey::Received(endpoint);
         self.metrics.add(received, decoded.spans.len() as u64);
         for (reason, count) in decoded.rejected.iter() {

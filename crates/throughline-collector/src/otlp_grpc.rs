@@ -16,7 +16,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
-use throughline_otlp::{Rejected, decode_protobuf, response};
+use throughline_otlp::{RejectedSpans, decode_protobuf, response};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -60,7 +60,7 @@ async fn ingest(
     pipeline: &Arc<IngestPipeline>,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Rejected, IngestError> {
+) -> Result<RejectedSpans, IngestError> {
     let mut body = pipeline.admit(body).await?;
     let encoding = remove_prefix(&mut body, headers)?;
     let decode = |bytes: &[u8]| {

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::StatusCode;
 use http::header::{self, CONTENT_TYPE, HeaderMap, HeaderValue};
-use throughline_otlp::{Rejected, decode_json, decode_protobuf, response};
+use throughline_otlp::{RejectedSpans, decode_json, decode_protobuf, response};
 
 use crate::config::CollectorEndpoint;
 use crate::ingest::{IngestError, IngestPipeline, RETRY_AFTER};
@@ -75,7 +75,7 @@ async fn ingest(
     encoding: PayloadEncoding,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Rejected, IngestError> {
+) -> Result<RejectedSpans, IngestError> {
     let (compression, body) = pipeline.admit_encoded(headers, body).await?;
     let decode = move |bytes: &[u8]| {
         let decoded = match encoding {
@@ -109,7 +109,7 @@ impl PayloadEncoding {
         }
     }
 
-    fn success_response(self, rejected: &Rejected) -> Response {
+    fn success_response(self, rejected: &RejectedSpans) -> Response {
         // OTLP: rejected spans are a partial success with status 200, which is not retried.
         match self {
             Self::Protobuf => self.respond(StatusCode::OK, response::export_protobuf(rejected)),

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::header::{self, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, StatusCode};
-use throughline_otlp::{Decoded, Rejected, check_json};
+use throughline_otlp::{DecodedSpans, RejectedSpans, check_json};
 
 pub(crate) use self::span::SHARED_ID;
 use self::span::{ResourceCache, ZipkinSpan};
@@ -57,7 +57,7 @@ async fn ingest(
     pipeline: &Arc<IngestPipeline>,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Rejected, IngestError> {
+) -> Result<RejectedSpans, IngestError> {
     let (encoding, body) = pipeline.admit_encoded(headers, body).await?;
     let endpoint = CollectorEndpoint::Zipkin;
     pipeline.store(endpoint, body, encoding, decode).await
@@ -78,14 +78,14 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Decodes a list of spans. Spans without usable ids are left out and counted.
-fn decode(body: &[u8]) -> Result<Decoded, IngestError> {
+fn decode(body: &[u8]) -> Result<DecodedSpans, IngestError> {
     let malformed = |message: &dyn std::fmt::Display| {
         IngestError::Malformed(format!("not a list of Zipkin v2 spans: {message}"))
     };
     // Before serde builds anything: the check bounds the memory that the values will take.
     check_json(body).map_err(|error| malformed(&error))?;
     let spans: Vec<ZipkinSpan> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    let mut decoded = Decoded::default();
+    let mut decoded = DecodedSpans::default();
     let mut resources = ResourceCache::default();
     for span in spans {
         match span.into_span(&mut resources) {

@@ -1,33 +1,38 @@
-//! What an exporter can be told. Plain values; [`Config::from_environment`] reads them from OpenTelemetry's variables.
+//! The configuration of an exporter, as plain values. `environment.rs` reads it from
+//! OpenTelemetry's variables.
 
 use std::fmt;
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Uri};
+use throughline_model::environment::otlp::OtlpSignal;
 
-/// What an exporter can be told. The default sends to a collector on this machine at the usual port.
+/// The gRPC method for traces (opentelemetry-proto, `trace_service.proto`).
+const GRPC_METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// The configuration of an exporter. The default sends to a local collector at the standard port.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where spans go, and how that place is spoken to.
-    pub endpoint: Endpoint,
-    /// Headers of every request, such as an API key. Values marked sensitive do not show in logs.
+    /// The collector and its protocol.
+    pub endpoint: OtlpEndpoint,
+    /// Headers of every request, such as an API key. Values marked sensitive do not appear in logs.
     pub headers: HeaderMap,
-    /// Whether requests are made smaller on the way.
+    /// Compression of requests.
     pub compression: Compression,
-    /// How long one attempt may take, connecting included.
+    /// Time limit of one attempt, connecting included.
     pub timeout: Duration,
-    /// Whom to trust and who we are, for an endpoint with `https`.
-    pub tls: Tls,
-    /// How many spans wait, and for how long.
-    pub batching: Batching,
-    /// How often and for how long a batch is tried again.
-    pub retry: Retry,
+    /// Certificates, for an `https` endpoint.
+    pub tls: TlsSettings,
+    /// Queue and batch sizes.
+    pub batch: BatchSettings,
+    /// Retries of a batch.
+    pub retry: RetrySettings,
 }
 
 /// An OTLP protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Protocol {
+pub enum ExportProtocol {
     /// `http/protobuf`: a POST to `/v1/traces`, usually at port 4318.
     #[default]
     HttpProtobuf,
@@ -35,113 +40,110 @@ pub enum Protocol {
     Grpc,
 }
 
-/// A place that takes spans: a checked URL and its protocol.
+/// A receiver of spans: a checked URL and its protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    protocol: Protocol,
+pub struct OtlpEndpoint {
+    protocol: ExportProtocol,
     uri: Uri,
 }
 
-/// How requests are compressed.
+/// Compression of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compression {
-    /// Not at all: right for a collector nearby.
+    /// None, which suits a collector nearby.
     #[default]
     None,
-    /// By gzip.
+    /// gzip.
     Gzip,
 }
 
-/// TLS, in PEM. Without authorities those of the system are trusted.
+/// TLS certificates in PEM.
 #[derive(Clone, Default)]
-pub struct Tls {
-    /// Certificates that are trusted instead of the system's.
+pub struct TlsSettings {
+    /// Trusted authorities, in place of the system's.
     pub authorities: Option<Vec<u8>>,
-    /// Our own certificate with its chain, and its key.
+    /// Client certificate with its chain, and its key.
     pub client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// How many spans wait, and for how long (OpenTelemetry's batch span processor).
+/// Queue and batch sizes (OpenTelemetry SDK, "Batching processor").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Batching {
-    /// Spans that may wait; more are dropped.
-    pub queue_spans: usize,
-    /// Bytes of spans that may wait, as memory counts them; more are dropped.
-    pub queue_bytes: usize,
-    /// Spans of one request.
-    pub batch_spans: usize,
-    /// How long a span waits for others. OpenTelemetry says 5 s; here it is less, so that whoever looks sees it at once.
+pub struct BatchSettings {
+    /// Maximum number of queued spans; more are dropped.
+    pub max_queue_spans: usize,
+    /// Maximum memory of queued spans in bytes; more are dropped.
+    pub max_queue_bytes: usize,
+    /// Maximum number of spans in a request.
+    pub max_batch_spans: usize,
+    /// Longest time that a span waits for its batch to fill. OpenTelemetry's default is 5 s; this
+    /// one is shorter, so that traces appear while one watches.
     pub delay: Duration,
 }
 
-/// How a batch is tried again that a collector did not take.
+/// Retries of a batch that the collector did not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// The pause after the first failure; it doubles with each.
-    pub first: Duration,
-    /// The longest pause of our own choice; also what a collector's wish for a longer one is cut to, times [`Retry::PATIENCE`].
-    pub longest: Duration,
-    /// How long one batch is tried before it is dropped, so that newer ones have their turn.
-    pub give_up_after: Duration,
+pub struct RetrySettings {
+    /// Interval after the first failure; it doubles with each further one.
+    pub initial_interval: Duration,
+    /// Upper bound of the interval. A `retry-after` of the collector is bounded by
+    /// [`RetrySettings::MAX_RETRY_AFTER_INTERVALS`] times this.
+    pub max_interval: Duration,
+    /// Time after which a batch is dropped, so that newer ones get their turn.
+    pub max_elapsed_time: Duration,
 }
 
-/// Why a URL is no endpoint.
+/// The reason why a URL is not a valid endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadEndpoint {
-    /// Not an `http` or `https` URL with a host and a port that exists.
+pub enum EndpointError {
+    /// It is not an `http` or `https` URL with a host and a valid port.
     #[error("not a URL of the form http://host:port")]
-    Url,
-    /// A name and a password in it, which would end up in logs.
-    #[error("holds credentials; give them as a header (OTEL_EXPORTER_OTLP_HEADERS)")]
+    InvalidUrl,
+    /// It holds a user name or password, which would end up in logs.
+    #[error("holds credentials; pass them as a header (OTEL_EXPORTER_OTLP_HEADERS)")]
     Credentials,
 }
-
-/// The one path of OTLP over HTTP for traces.
-const TRACES: &str = "v1/traces";
-
-/// The one method of OTLP over gRPC for traces.
-const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 // === impl Config ===
 
 impl Config {
-    /// Sends to this endpoint; everything else as by default.
+    /// Returns the default configuration with this endpoint.
     #[must_use]
-    pub fn to(endpoint: Endpoint) -> Self {
+    pub fn to(endpoint: OtlpEndpoint) -> Self {
         Self {
             endpoint,
             headers: HeaderMap::new(),
             compression: Compression::None,
             timeout: Duration::from_secs(10),
-            tls: Tls::default(),
-            batching: Batching::default(),
-            retry: Retry::default(),
+            tls: TlsSettings::default(),
+            batch: BatchSettings::default(),
+            retry: RetrySettings::default(),
         }
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self::to(Endpoint::local(Protocol::default()))
+        Self::to(OtlpEndpoint::local(ExportProtocol::default()))
     }
 }
 
-// === impl Endpoint ===
+// === impl OtlpEndpoint ===
 
-impl Endpoint {
-    /// The collector at this address: `http://host:port`, to which the protocol adds its path.
+impl OtlpEndpoint {
+    /// Parses the base URL of a collector, `http://host:port`, to which the protocol adds its path.
     ///
     /// # Errors
-    /// [`BadEndpoint`].
-    pub fn collector(url: &str, protocol: Protocol) -> Result<Self, BadEndpoint> {
+    /// When the URL is malformed or holds credentials.
+    pub fn collector(url: &str, protocol: ExportProtocol) -> Result<Self, EndpointError> {
         match protocol {
-            Protocol::Grpc => Self::exact(url, protocol),
-            Protocol::HttpProtobuf => {
-                // The path is added to the path, not to a query behind it.
+            ExportProtocol::Grpc => Self::exact(url, protocol),
+            ExportProtocol::HttpProtobuf => {
+                let path = OtlpSignal::Traces.path();
+                // The signal's path extends the path of the URL, not a query behind it.
                 let (base, query) = url
                     .split_once('?')
                     .map_or((url, None), |(base, query)| (base, Some(query)));
-                let url = format!("{}/{TRACES}", base.trim_end_matches('/'));
+                let url = format!("{}/{path}", base.trim_end_matches('/'));
                 Self::exact(
                     &query.map_or_else(|| url.clone(), |query| format!("{url}?{query}")),
                     protocol,
@@ -150,67 +152,71 @@ impl Endpoint {
         }
     }
 
-    /// Exactly this URL. For gRPC the path is that of the method, whatever the URL says.
+    /// Parses a complete URL. For gRPC the path is always that of the method.
     ///
     /// # Errors
-    /// [`BadEndpoint`].
-    pub fn exact(url: &str, protocol: Protocol) -> Result<Self, BadEndpoint> {
+    /// When the URL is malformed or holds credentials.
+    pub fn exact(url: &str, protocol: ExportProtocol) -> Result<Self, EndpointError> {
         let uri: Uri = url.parse().map_err(|_| {
+            // A password with a special character makes the URL malformed: name the likelier cause.
             if url.contains('@') {
-                BadEndpoint::Credentials
+                EndpointError::Credentials
             } else {
-                BadEndpoint::Url
+                EndpointError::InvalidUrl
             }
         })?;
-        let authority = uri.authority().ok_or(BadEndpoint::Url)?;
+        let authority = uri.authority().ok_or(EndpointError::InvalidUrl)?;
         if authority.as_str().contains('@') {
-            return Err(BadEndpoint::Credentials);
+            return Err(EndpointError::Credentials);
         }
+        // `Uri` also parses a bare authority and other schemes.
         if !matches!(uri.scheme_str(), Some("http" | "https")) || !is_address(authority) {
-            return Err(BadEndpoint::Url);
+            return Err(EndpointError::InvalidUrl);
         }
         let mut parts = uri.into_parts();
-        if protocol == Protocol::Grpc {
-            parts.path_and_query = Some(PathAndQuery::from_static(METHOD));
+        if protocol == ExportProtocol::Grpc {
+            // gRPC addresses a method by its path; a path of the URL has no meaning.
+            parts.path_and_query = Some(PathAndQuery::from_static(GRPC_METHOD));
         }
         Ok(Self {
             protocol,
-            uri: Uri::from_parts(parts).map_err(|_| BadEndpoint::Url)?,
+            uri: Uri::from_parts(parts).map_err(|_| EndpointError::InvalidUrl)?,
         })
     }
 
-    /// A collector on this machine, at the port that the protocol usually has.
+    /// Returns the endpoint of a local collector at the protocol's standard port.
     #[must_use]
-    pub fn local(protocol: Protocol) -> Self {
+    pub fn local(protocol: ExportProtocol) -> Self {
         let uri = match protocol {
-            Protocol::HttpProtobuf => Uri::from_static("http://localhost:4318/v1/traces"),
-            Protocol::Grpc => Uri::from_static(
+            ExportProtocol::HttpProtobuf => Uri::from_static("http://localhost:4318/v1/traces"),
+            ExportProtocol::Grpc => Uri::from_static(
                 "http://localhost:4317/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             ),
         };
         Self { protocol, uri }
     }
 
-    /// How it is spoken to.
+    /// Returns the protocol.
     #[must_use]
-    pub const fn protocol(&self) -> Protocol {
+    pub const fn protocol(&self) -> ExportProtocol {
         self.protocol
     }
 
-    /// Whether it is spoken to by TLS.
+    /// Returns whether it uses TLS.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 
-    /// What requests are addressed to.
+    /// Returns the address of requests.
     pub(crate) const fn uri(&self) -> &Uri {
         &self.uri
     }
 }
 
-/// The URL as a person would write it: the method of gRPC is left out, and so is a query, which may hold a secret.
-impl fmt::Display for Endpoint {
+/// Formats the URL for logs: without the gRPC method, and without the query, which may hold a
+/// secret.
+impl fmt::Display for OtlpEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let authority = self.uri.authority().map_or("", Authority::as_str);
         write!(
@@ -218,7 +224,7 @@ impl fmt::Display for Endpoint {
             "{}://{authority}",
             self.uri.scheme_str().unwrap_or("http")
         )?;
-        if self.protocol == Protocol::HttpProtobuf {
+        if self.protocol == ExportProtocol::HttpProtobuf {
             f.write_str(self.uri.path())
         } else {
             Ok(())
@@ -226,54 +232,58 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A host, and a port that exists or none at all. `Uri` itself takes any digits for a port.
+/// Returns whether the authority has a host, and a valid port or none. `Uri` accepts any digits.
 fn is_address(authority: &Authority) -> bool {
-    let port_is_right =
+    let is_port_valid =
         authority.as_str() == authority.host() || authority.port_u16().is_some_and(|port| port > 0);
-    !authority.host().is_empty() && port_is_right
+    !authority.host().is_empty() && is_port_valid
 }
 
-// === impl Tls ===
+// === impl TlsSettings ===
 
-impl fmt::Debug for Tls {
+impl fmt::Debug for TlsSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A private key must not reach a log.
         let (authorities, client) = (self.authorities.is_some(), self.client.is_some());
-        f.debug_struct("Tls")
+        f.debug_struct("TlsSettings")
             .field("authorities", &authorities)
             .field("client", &client)
             .finish()
     }
 }
 
-// === impl Batching, Retry ===
+// === impl BatchSettings ===
 
-impl Default for Batching {
+impl Default for BatchSettings {
     fn default() -> Self {
         Self {
-            queue_spans: 16_384,
-            queue_bytes: 32 << 20,
-            batch_spans: 512,
+            max_queue_spans: 16_384,
+            max_queue_bytes: 32 << 20,
+            max_batch_spans: 512,
             delay: Duration::from_millis(500),
         }
     }
 }
 
-impl Batching {
-    /// Bytes of one request, as memory counts them, which is more than its protobuf: gRPC servers take 4 MiB unless told otherwise.
-    pub(crate) const BATCH_BYTES: usize = 3 << 20;
+impl BatchSettings {
+    /// Maximum memory of the spans in a request, in bytes. Their protobuf is smaller, and a gRPC
+    /// server accepts 4 MiB by default.
+    pub(crate) const MAX_BATCH_BYTES: usize = 3 << 20;
 }
 
-impl Retry {
-    /// A collector that asks for a pause gets at most so many times the longest of our own.
-    pub const PATIENCE: u32 = 6;
+// === impl RetrySettings ===
+
+impl RetrySettings {
+    /// The bound of a collector's `retry-after`, in multiples of the longest interval.
+    pub const MAX_RETRY_AFTER_INTERVALS: u32 = 6;
 }
 
-impl Default for Retry {
+impl Default for RetrySettings {
     fn default() -> Self {
         Self {
-            first: Duration::from_millis(250),
-            longest: Duration::from_secs(5),
-            give_up_after: Duration::from_secs(60),
+            initial_interval: Duration::from_millis(250),
+            max_interval: Duration::from_secs(5),
+            max_elapsed_time: Duration::from_secs(60),
         }
     }
 }
@@ -282,13 +292,13 @@ impl Default for Retry {
 mod tests {
     use super::*;
 
-    fn collector(url: &str, protocol: Protocol) -> Result<String, BadEndpoint> {
-        Endpoint::collector(url, protocol).map(|endpoint| endpoint.uri().to_string())
+    fn collector(url: &str, protocol: ExportProtocol) -> Result<String, EndpointError> {
+        OtlpEndpoint::collector(url, protocol).map(|endpoint| endpoint.uri().to_string())
     }
 
     #[test]
-    fn a_collector_s_address_gets_the_path_of_its_protocol() {
-        let http = Protocol::HttpProtobuf;
+    fn collector_url_gets_the_path_of_its_protocol() {
+        let http = ExportProtocol::HttpProtobuf;
         assert_eq!(
             collector("http://c:4318", http).unwrap(),
             "http://c:4318/v1/traces"
@@ -306,17 +316,20 @@ mod tests {
             "http://[::1]:4318/v1/traces"
         );
         assert_eq!(
-            collector("http://c:4317", Protocol::Grpc).unwrap(),
-            format!("http://c:4317{METHOD}")
+            collector("http://c:4317", ExportProtocol::Grpc).unwrap(),
+            format!("http://c:4317{GRPC_METHOD}")
         );
         assert_eq!(
-            Endpoint::exact("http://c/x", http).unwrap().uri().path(),
+            OtlpEndpoint::exact("http://c/x", http)
+                .unwrap()
+                .uri()
+                .path(),
             "/x"
         );
     }
 
     #[test]
-    fn what_is_no_endpoint_is_refused() {
+    fn invalid_endpoints_are_rejected() {
         for url in [
             "",
             "c:4318",
@@ -328,42 +341,51 @@ mod tests {
             "/v1/traces",
         ] {
             assert_eq!(
-                collector(url, Protocol::HttpProtobuf),
-                Err(BadEndpoint::Url),
+                collector(url, ExportProtocol::HttpProtobuf),
+                Err(EndpointError::InvalidUrl),
                 "{url}"
             );
         }
         assert_eq!(
-            collector("http://me:secret@c:4318", Protocol::Grpc),
-            Err(BadEndpoint::Credentials)
+            collector("http://me:secret@c:4318", ExportProtocol::Grpc),
+            Err(EndpointError::Credentials)
         );
     }
 
     #[test]
-    fn an_endpoint_is_shown_without_what_may_be_secret() {
-        let shown = |url, protocol| Endpoint::exact(url, protocol).unwrap().to_string();
+    fn secrets_do_not_appear_in_formatted_settings() {
+        let shown = |url, protocol| OtlpEndpoint::exact(url, protocol).unwrap().to_string();
         assert_eq!(
-            shown("https://c/v1/traces?token=abc", Protocol::HttpProtobuf),
+            shown(
+                "https://c/v1/traces?token=abc",
+                ExportProtocol::HttpProtobuf
+            ),
             "https://c/v1/traces"
         );
-        assert_eq!(shown("http://c:4317", Protocol::Grpc), "http://c:4317");
-        let tls = Tls {
+        assert_eq!(
+            shown("http://c:4317", ExportProtocol::Grpc),
+            "http://c:4317"
+        );
+        let tls = TlsSettings {
             authorities: None,
             client: Some((b"certificate".to_vec(), b"key".to_vec())),
         };
         assert_eq!(
             format!("{tls:?}"),
-            "Tls { authorities: false, client: true }"
+            "TlsSettings { authorities: false, client: true }"
         );
     }
 
     #[test]
-    fn the_local_endpoints_are_those_that_a_url_would_give() {
-        let http = Endpoint::collector("http://localhost:4318", Protocol::HttpProtobuf);
-        assert_eq!(Endpoint::local(Protocol::HttpProtobuf), http.unwrap());
+    fn local_endpoints_equal_their_parsed_urls() {
+        let http = OtlpEndpoint::collector("http://localhost:4318", ExportProtocol::HttpProtobuf);
         assert_eq!(
-            Endpoint::local(Protocol::Grpc),
-            Endpoint::collector("http://localhost:4317", Protocol::Grpc).unwrap()
+            OtlpEndpoint::local(ExportProtocol::HttpProtobuf),
+            http.unwrap()
+        );
+        assert_eq!(
+            OtlpEndpoint::local(ExportProtocol::Grpc),
+            OtlpEndpoint::collector("http://localhost:4317", ExportProtocol::Grpc).unwrap()
         );
     }
 }

@@ -1,38 +1,38 @@
-//! What has become of the spans, as numbers for `/metrics`.
+//! Counters of exported and dropped spans, for `/metrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What has become of the spans so far.
+/// The counters of an exporter since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Spans that wait or are being sent right now.
+pub struct ExportCounts {
+    /// Spans that are queued or being sent.
     pub queued: u64,
-    /// The bytes of those that wait, as memory counts them.
+    /// Memory of the queued spans, in bytes.
     pub queued_bytes: u64,
-    /// Spans that a collector has taken.
+    /// Spans that a collector accepted.
     pub sent: u64,
-    /// Spans that no collector will see.
-    pub dropped: Dropped,
+    /// Spans that were lost.
+    pub dropped: DroppedSpans,
     /// Requests that were sent again.
     pub retries: u64,
 }
 
-/// Spans that no collector will see, by the reason.
+/// Lost spans, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// The queue was full when they came.
+pub struct DroppedSpans {
+    /// The queue was full.
     pub queue_full: u64,
-    /// A collector said that it will not take them, now or later.
+    /// The collector rejected them for good.
     pub refused: u64,
-    /// They were tried until their time was over.
+    /// The retries of their batch ran out of time.
     pub unreachable: u64,
-    /// The exporter was shut down before they were sent, or before they came.
+    /// The exporter was shut down before they were sent, or before they were queued.
     pub shutdown: u64,
 }
 
-/// The same, being counted.
+/// The live counters.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct ExportCounters {
     pub(crate) sent: AtomicU64,
     pub(crate) queue_full: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -41,10 +41,10 @@ pub(crate) struct Counters {
     pub(crate) retries: AtomicU64,
 }
 
-// === impl Dropped ===
+// === impl DroppedSpans ===
 
-impl Dropped {
-    /// Each reason as a word for a metric's label, and its number.
+impl DroppedSpans {
+    /// Returns each reason, in the form of a metric label, and its number of spans.
     #[must_use]
     pub const fn by_reason(&self) -> [(&'static str, u64); 4] {
         [
@@ -55,18 +55,18 @@ impl Dropped {
         ]
     }
 
-    /// All of them.
+    /// Returns the number of lost spans.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.by_reason().iter().map(|(_, spans)| spans).sum()
     }
 }
 
-// === impl Counters ===
+// === impl ExportCounters ===
 
-impl Counters {
-    pub(crate) fn dropped(&self) -> Dropped {
-        Dropped {
+impl ExportCounters {
+    pub(crate) fn dropped(&self) -> DroppedSpans {
+        DroppedSpans {
             queue_full: self.queue_full.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             unreachable: self.unreachable.load(Ordering::Relaxed),
@@ -75,7 +75,7 @@ impl Counters {
     }
 }
 
-/// Adds to a counter that nothing else depends on.
+/// Adds to a counter. Relaxed, because no other memory depends on it.
 pub(crate) fn add(counter: &AtomicU64, spans: u64) {
     counter.fetch_add(spans, Ordering::Relaxed);
 }

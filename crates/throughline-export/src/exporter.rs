@@ -1,4 +1,4 @@
-//! The exporter as a whole: the sink in front, the queue, and the one task that sends.
+//! The exporter as a whole: the sink, the queue, and the task that sends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,77 +7,84 @@ use throughline_model::{SinkFull, Span, SpanSink};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::config::{Config, Retry};
-use crate::counts::{Counts, add};
-use crate::health::{Health, Line};
-use crate::queue::Queue;
-use crate::retry::Backoff;
-use crate::transport::{Outcome, TlsError, Transport};
+use crate::client::OtlpClient;
+use crate::config::{Config, RetrySettings};
+use crate::counts::{ExportCounts, add};
+use crate::health::{CollectorHealth, LogLine};
+use crate::queue::SpanQueue;
+use crate::response::ExportOutcome;
+use crate::retry::RetryBackoff;
+use crate::tls;
 
-/// Sends spans to a collector, in the background. Cheap to share in an [`Arc`].
+/// A background exporter of spans to a collector. Share it in an [`Arc`].
 ///
-/// Ends with [`Exporter::shutdown`]; dropped without it, it ends at once and what still waits is lost.
+/// Ends with [`Exporter::shutdown`]; dropped without it, it ends at once and loses queued spans.
 #[derive(Debug)]
 pub struct Exporter {
-    queue: Arc<Queue>,
-    sending: JoinHandle<()>,
+    queue: Arc<SpanQueue>,
+    task: JoinHandle<()>,
 }
 
-/// The task that sends.
-struct Sender {
-    queue: Arc<Queue>,
-    transport: Transport,
-    retry: Retry,
-    health: Health,
+/// The task that sends batches, one at a time.
+struct ExportTask {
+    queue: Arc<SpanQueue>,
+    client: OtlpClient,
+    retry: RetrySettings,
+    health: CollectorHealth,
 }
 
 // === impl Exporter ===
 
 impl Exporter {
-    /// Starts the task that sends, on the runtime of the caller. Nothing is connected before there is a span.
+    /// Starts the exporter on the runtime of the caller. It connects when the first span arrives.
     ///
     /// # Errors
-    /// When the certificates cannot be used.
+    /// When the certificates are invalid.
     ///
     /// # Panics
     /// Outside of a tokio runtime with time and IO.
-    pub fn start(config: &Config) -> Result<Self, TlsError> {
-        let transport = Transport::build(config)?;
-        let queue = Arc::new(Queue::new(config.batching));
-        let health = Health::new(config.endpoint.to_string());
-        let sender = Sender {
+    pub fn start(config: &Config) -> Result<Self, tls::Error> {
+        let client = OtlpClient::build(config)?;
+        let queue = Arc::new(SpanQueue::new(config.batch));
+        let health = CollectorHealth::new(config.endpoint.to_string());
+        let task = ExportTask {
             queue: Arc::clone(&queue),
-            transport,
+            client,
             retry: config.retry,
             health,
         };
         Ok(Self {
             queue,
-            sending: tokio::spawn(sender.run()),
+            task: tokio::spawn(task.run()),
         })
     }
 
-    /// What has become of the spans so far.
+    /// Returns the counters.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> ExportCounts {
         self.queue.counts()
     }
 
-    /// Sends what waits now without waiting for more. Tells whether all of it was sent or given up within this time.
-    pub async fn flush(&self, within: Duration) -> bool {
-        tokio::time::timeout(within, self.queue.flushed())
+    /// Sends the queued spans without waiting for full batches.
+    ///
+    /// Returns whether all of them were sent or dropped within `timeout`.
+    pub async fn flush(&self, timeout: Duration) -> bool {
+        tokio::time::timeout(timeout, self.queue.flushed())
             .await
             .is_ok()
     }
 
-    /// Takes no more spans and sends what waits. What is not sent within this time is dropped and counted; tells whether there was
-    /// none.
-    pub async fn shutdown(&self, within: Duration) -> bool {
+    /// Closes the queue and sends the queued spans. Spans that are not sent within `timeout` are
+    /// dropped and counted.
+    ///
+    /// Returns whether there was time for all of them.
+    pub async fn shutdown(&self, timeout: Duration) -> bool {
         self.queue.close();
-        let all = self.flush(within).await;
-        self.sending.abort();
+        let is_complete = self.flush(timeout).await;
+        // The task must not take another batch while the remaining spans are counted as dropped.
+        self.task.abort();
         self.queue.abandon();
-        all
+        is_complete
     }
 }
 
@@ -89,61 +96,68 @@ impl SpanSink for Exporter {
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        self.sending.abort();
+        self.task.abort();
     }
 }
 
-// === impl Sender ===
+// === impl ExportTask ===
 
-impl Sender {
+impl ExportTask {
     async fn run(mut self) {
         while let Some(batch) = self.queue.next_batch().await {
             let spans = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-            let body = self.transport.body(&batch);
+            let body = self.client.encode(&batch);
+            // Freed before the request, which may be retried for a minute.
             drop(batch);
             self.deliver(body, spans).await;
-            self.queue.settle(spans);
+            self.queue.complete(spans);
         }
     }
 
-    /// Sends one batch until it is taken, refused, or has had its time; and counts it.
+    /// Sends one batch until it is accepted, rejected, or out of time, and counts the result.
     async fn deliver(&mut self, body: bytes::Bytes, spans: u64) {
         let counters = &self.queue.counters;
-        let mut backoff = Backoff::new(self.retry, Instant::now());
+        let mut backoff = RetryBackoff::new(self.retry, Instant::now());
         loop {
-            let outcome = self.transport.send(body.clone()).await;
+            let outcome = self.client.send(body.clone()).await;
             let now = Instant::now();
-            let pause = match outcome {
-                Outcome::Taken { refused, message } => {
-                    let refused = refused.min(spans);
-                    add(&counters.sent, spans - refused);
-                    add(&counters.refused, refused);
-                    say(self.health.reached(now, counters.dropped()));
-                    return say(self.health.lost(now, counters.dropped(), Some(&message)));
+            let interval = match outcome {
+                ExportOutcome::Accepted { rejected, message } => {
+                    // A collector's count is not trusted beyond the spans that were sent.
+                    let rejected = rejected.min(spans);
+                    add(&counters.sent, spans - rejected);
+                    add(&counters.refused, rejected);
+                    let dropped = counters.dropped();
+                    log(self.health.record_response(now, dropped));
+                    return log(self.health.record_losses(now, dropped, Some(&message)));
                 }
-                Outcome::Refused { reason } => {
+                ExportOutcome::Rejected { reason } => {
                     add(&counters.refused, spans);
-                    say(self.health.reached(now, counters.dropped()));
-                    return say(self.health.lost(now, counters.dropped(), Some(&reason)));
+                    let dropped = counters.dropped();
+                    log(self.health.record_response(now, dropped));
+                    return log(self.health.record_losses(now, dropped, Some(&reason)));
                 }
-                Outcome::Failed { reason, asked } => {
-                    say(self.health.failed(now, &reason));
-                    backoff.pause(now, asked, fastrand::f64())
+                ExportOutcome::Retryable {
+                    reason,
+                    retry_after,
+                } => {
+                    log(self.health.record_failure(now, &reason));
+                    backoff.next_interval(now, retry_after, fastrand::f64())
                 }
             };
-            let Some(pause) = pause else {
+            let Some(interval) = interval else {
                 return add(&counters.unreachable, spans);
             };
-            self.queue.pause(pause).await;
+            self.queue.wait_for_retry(interval).await;
             add(&counters.retries, 1);
         }
     }
 }
 
-fn say(line: Option<Line>) {
+fn log(line: Option<LogLine>) {
     match line {
         None => {}
-        Some(Line::Warn(text)) => tracing::warn!("{text}"),
-        Some(Line::Info(text)) => tracing::info!("{text}"),
+        Some(LogLine::Warn(text)) => tracing::warn!("{text}"),
+        Some(LogLine::Info(text)) => tracing::info!("{text}"),
     }
 }

@@ -1,152 +1,159 @@
-//! What is told about the collector: once when it cannot be reached, once when it can again, and losses now and then.
+//! Log lines about the collector: one when an outage begins, one when it ends, and losses once a
+//! minute at most. Never a line for each span or request.
 //!
-//! Decides what to say; [`crate::exporter`] says it. Never a line per span or per request.
+//! This module decides on the lines only; the export task writes them.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::counts::Dropped;
+use crate::counts::DroppedSpans;
 
-/// What was seen of the collector, and what was said about it.
+/// The shortest time between two lines of the same kind.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The state of the collector, and the lines logged about it.
 #[derive(Debug)]
-pub(crate) struct Health {
+pub(crate) struct CollectorHealth {
     endpoint: String,
-    outage: Option<Outage>,
-    last_outage_told: Option<Instant>,
-    last_loss_told: Option<Instant>,
-    dropped_when_told: Dropped,
+    outage: Option<CollectorOutage>,
+    last_outage_line: Option<Instant>,
+    last_loss_line: Option<Instant>,
+    /// The losses that the log mentions already.
+    logged_losses: DroppedSpans,
 }
 
 #[derive(Debug)]
-struct Outage {
+struct CollectorOutage {
     since: Instant,
-    told: bool,
+    is_logged: bool,
 }
 
 /// A line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Line {
+pub(crate) enum LogLine {
     Warn(String),
     Info(String),
 }
 
-/// The shortest time between two lines of the same kind.
-const PAUSE: Duration = Duration::from_secs(60);
+// === impl CollectorHealth ===
 
-// === impl Health ===
-
-impl Health {
-    pub(crate) const fn new(endpoint: String) -> Self {
-        let dropped_when_told = Dropped {
-            queue_full: 0,
-            refused: 0,
-            unreachable: 0,
-            shutdown: 0,
-        };
+impl CollectorHealth {
+    pub(crate) fn new(endpoint: String) -> Self {
         Self {
             endpoint,
             outage: None,
-            last_outage_told: None,
-            last_loss_told: None,
-            dropped_when_told,
+            last_outage_line: None,
+            last_loss_line: None,
+            logged_losses: DroppedSpans::default(),
         }
     }
 
-    /// An attempt failed that may go well later.
-    pub(crate) fn failed(&mut self, now: Instant, reason: &str) -> Option<Line> {
+    /// Records an attempt that failed and will be retried.
+    pub(crate) fn record_failure(&mut self, now: Instant, reason: &str) -> Option<LogLine> {
         if self.outage.is_some() {
             return None;
         }
-        let told = is_time(self.last_outage_told, now);
-        self.outage = Some(Outage { since: now, told });
-        if !told {
+        // Without this bound a flapping collector would fill the log.
+        let is_logged = is_due(self.last_outage_line, now);
+        self.outage = Some(CollectorOutage {
+            since: now,
+            is_logged,
+        });
+        if !is_logged {
             return None;
         }
-        self.last_outage_told = Some(now);
-        Some(Line::Warn(format!(
-            "the collector at {} does not take spans: {reason}; they are kept for it as long as there is room, then dropped and \
-             counted. Start it (`throughline up`), or name another endpoint (OTLP over HTTP is usually at port 4318, gRPC at 4317)",
+        self.last_outage_line = Some(now);
+        Some(LogLine::Warn(format!(
+            "export to the collector at {} failed: {reason}; spans are queued while there is room, \
+             then dropped and counted. Start the collector (`throughline up`), or set another \
+             endpoint (the usual port of OTLP over HTTP is 4318, of gRPC 4317)",
             self.endpoint
         )))
     }
 
-    /// An attempt went well.
-    pub(crate) fn reached(&mut self, now: Instant, dropped: Dropped) -> Option<Line> {
+    /// Records a response, which ends an outage.
+    pub(crate) fn record_response(
+        &mut self,
+        now: Instant,
+        dropped: DroppedSpans,
+    ) -> Option<LogLine> {
+        // Most responses end no outage, and cost no more than this check.
         let outage = self.outage.take()?;
-        if !outage.told {
+        if !outage.is_logged {
             return None;
         }
         let seconds = now.saturating_duration_since(outage.since).as_secs_f32();
-        let lost = dropped
-            .total()
-            .saturating_sub(self.dropped_when_told.total());
-        self.dropped_when_told = dropped;
-        Some(Line::Info(format!(
-            "the collector at {} takes spans again, after {seconds:.1} s; {lost} spans were dropped meanwhile",
+        let lost = dropped.total().saturating_sub(self.logged_losses.total());
+        self.logged_losses = dropped;
+        Some(LogLine::Info(format!(
+            "export to the collector at {} recovered after {seconds:.1} s; \
+             {lost} spans were dropped meanwhile",
             self.endpoint
         )))
     }
 
-    /// Spans may have been dropped though the collector answers: it refused them, or they came too fast.
-    pub(crate) fn lost(
+    /// Records losses of a reachable collector: spans that it rejected, or that exceeded the queue.
+    pub(crate) fn record_losses(
         &mut self,
         now: Instant,
-        dropped: Dropped,
-        refusal: Option<&str>,
-    ) -> Option<Line> {
-        // An outage tells its losses at its end.
-        if self.outage.is_some() || !is_time(self.last_loss_told, now) {
+        dropped: DroppedSpans,
+        rejection: Option<&str>,
+    ) -> Option<LogLine> {
+        // The losses of an outage are part of the line at its end.
+        if self.outage.is_some() || !is_due(self.last_loss_line, now) {
             return None;
         }
-        let before = self.dropped_when_told;
-        let refused = dropped.refused.saturating_sub(before.refused);
-        let too_many = dropped.queue_full.saturating_sub(before.queue_full);
-        let line = match (refused, too_many) {
+        let before = self.logged_losses;
+        let rejected = dropped.refused.saturating_sub(before.refused);
+        let overflowed = dropped.queue_full.saturating_sub(before.queue_full);
+        let line = match (rejected, overflowed) {
             (0, 0) => return None,
             (0, _) => format!(
-                "{too_many} spans were dropped because they came faster than {} takes them; \
-                 sample less, or raise OTEL_BSP_MAX_QUEUE_SIZE",
+                "{overflowed} spans were dropped because the queue for {} was full; \
+                 lower the sampling ratio or raise OTEL_BSP_MAX_QUEUE_SIZE",
                 self.endpoint
             ),
             _ => format!(
-                "{} refused {refused} spans: {}",
+                "{} rejected {rejected} spans: {}",
                 self.endpoint,
-                refusal.unwrap_or("it did not say why")
+                rejection.unwrap_or("no reason given")
             ),
         };
-        self.last_loss_told = Some(now);
-        self.dropped_when_told = dropped;
-        Some(Line::Warn(line))
+        self.last_loss_line = Some(now);
+        self.logged_losses = dropped;
+        Some(LogLine::Warn(line))
     }
 }
 
-fn is_time(last: Option<Instant>, now: Instant) -> bool {
-    last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE)
+/// Returns whether enough time has passed since the last line of this kind.
+fn is_due(last: Option<Instant>, now: Instant) -> bool {
+    last.is_none_or(|last| now.saturating_duration_since(last) >= LOG_INTERVAL)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn health() -> (Health, Instant) {
+    fn health() -> (CollectorHealth, Instant) {
         (
-            Health::new("http://c:4318/v1/traces".to_owned()),
+            CollectorHealth::new("http://c:4318/v1/traces".to_owned()),
             Instant::now(),
         )
     }
 
-    fn lost(unreachable: u64) -> Dropped {
-        Dropped {
+    fn lost(unreachable: u64) -> DroppedSpans {
+        DroppedSpans {
             unreachable,
-            ..Dropped::default()
+            ..DroppedSpans::default()
         }
     }
 
     #[test]
     fn an_outage_is_told_once_and_its_end_once_with_what_was_lost() {
         let (mut health, begin) = health();
-        let Some(Line::Warn(warning)) = health.failed(begin, "connection refused") else {
+        let Some(LogLine::Warn(warning)) = health.record_failure(begin, "connection refused")
+        else {
             panic!("no warning")
         };
         assert!(
@@ -154,57 +161,74 @@ mod tests {
             "{warning}"
         );
         assert_eq!(
-            health.failed(begin + PAUSE * 10, "connection refused"),
+            health.record_failure(begin + LOG_INTERVAL * 10, "connection refused"),
             None
         );
-        let Some(Line::Info(end)) = health.reached(begin + PAUSE * 20, lost(8)) else {
+        let Some(LogLine::Info(end)) = health.record_response(begin + LOG_INTERVAL * 20, lost(8))
+        else {
             panic!("no end")
         };
         assert!(end.contains("1200.0 s; 8 spans"), "{end}");
-        assert_eq!(health.reached(begin + PAUSE * 21, lost(8)), None);
+        assert_eq!(
+            health.record_response(begin + LOG_INTERVAL * 21, lost(8)),
+            None
+        );
     }
 
     #[test]
-    fn outages_that_follow_each_other_closely_are_told_once() {
+    fn outages_in_quick_succession_are_logged_once() {
         let (mut health, begin) = health();
-        assert!(health.failed(begin, "no").is_some());
-        assert!(health.reached(begin, lost(0)).is_some());
-        assert_eq!(health.failed(begin + PAUSE / 2, "no"), None);
-        assert_eq!(health.reached(begin + PAUSE / 2, lost(0)), None);
-        assert!(health.failed(begin + PAUSE, "no").is_some());
+        assert!(health.record_failure(begin, "no").is_some());
+        assert!(health.record_response(begin, lost(0)).is_some());
+        assert_eq!(health.record_failure(begin + LOG_INTERVAL / 2, "no"), None);
+        assert_eq!(
+            health.record_response(begin + LOG_INTERVAL / 2, lost(0)),
+            None
+        );
+        assert!(health.record_failure(begin + LOG_INTERVAL, "no").is_some());
     }
 
     #[test]
-    fn losses_are_told_once_a_while_and_only_what_is_new() {
+    fn new_losses_are_logged_once_an_interval() {
         let (mut health, begin) = health();
-        let dropped = |refused, queue_full| Dropped {
+        let dropped = |refused, queue_full| DroppedSpans {
             refused,
             queue_full,
-            ..Dropped::default()
+            ..DroppedSpans::default()
         };
-        assert_eq!(health.lost(begin, dropped(0, 0), None), None);
-        let Some(Line::Warn(line)) = health.lost(begin, dropped(3, 0), Some("bad spans")) else {
+        assert_eq!(health.record_losses(begin, dropped(0, 0), None), None);
+        let Some(LogLine::Warn(line)) =
+            health.record_losses(begin, dropped(3, 0), Some("bad spans"))
+        else {
             panic!("no line")
         };
-        assert!(line.ends_with("refused 3 spans: bad spans"), "{line}");
-        assert_eq!(health.lost(begin + PAUSE / 2, dropped(9, 0), None), None);
-        let Some(Line::Warn(line)) = health.lost(begin + PAUSE, dropped(3, 5), None) else {
+        assert!(line.ends_with("rejected 3 spans: bad spans"), "{line}");
+        assert_eq!(
+            health.record_losses(begin + LOG_INTERVAL / 2, dropped(9, 0), None),
+            None
+        );
+        let Some(LogLine::Warn(line)) =
+            health.record_losses(begin + LOG_INTERVAL, dropped(3, 5), None)
+        else {
             panic!("no line")
         };
         assert!(line.starts_with("5 spans were dropped"), "{line}");
-        assert_eq!(health.lost(begin + PAUSE * 2, dropped(3, 5), None), None);
+        assert_eq!(
+            health.record_losses(begin + LOG_INTERVAL * 2, dropped(3, 5), None),
+            None
+        );
     }
 
     #[test]
-    fn what_is_lost_in_an_outage_is_told_at_its_end_alone() {
+    fn losses_of_an_outage_are_logged_at_its_end_only() {
         let (mut health, begin) = health();
-        health.failed(begin, "no").unwrap();
-        let dropped = Dropped {
+        health.record_failure(begin, "no").unwrap();
+        let dropped = DroppedSpans {
             queue_full: 5,
-            ..Dropped::default()
+            ..DroppedSpans::default()
         };
-        assert_eq!(health.lost(begin, dropped, None), None);
-        assert!(health.reached(begin, dropped).is_some());
-        assert_eq!(health.lost(begin, dropped, None), None);
+        assert_eq!(health.record_losses(begin, dropped, None), None);
+        assert!(health.record_response(begin, dropped).is_some());
+        assert_eq!(health.record_losses(begin, dropped, None), None);
     }
 }

@@ -1,28 +1,34 @@
-//! Sends finished spans to a collector by OTLP, over HTTP or gRPC.
+//! Delivers finished spans to a collector by OTLP, over HTTP or gRPC.
 //!
 //! ```text
 //!  try_send ─► bounded queue ─► batches ─► protobuf ─► POST or gRPC ─► collector
-//!   (never waits)  │ full              │ refused           │ no answer, or "later"
-//!                  ▼                   ▼                   ▼
-//!               dropped, counted    dropped, counted    tried again: back-off, jitter, Retry-After; then dropped, counted
+//!   (never waits)  │ full              │ rejected      │ no response, or "retry later"
+//!                  ▼                   ▼               ▼
+//!           dropped, counted    dropped, counted    retried: back-off, jitter, Retry-After;
+//!                                                   then dropped, counted
 //! ```
 //!
-//! [`Exporter`] is a [`throughline_model::SpanSink`]: whoever makes spans never waits for a collector and never fails for one.
-//! What is lost is counted by reason ([`Counts`]) and told in the log once, not span by span. It knows no proxy, no metrics, no logs.
+//! [`Exporter`] is a [`throughline_model::SpanSink`]: producers of spans never wait for a collector
+//! and never fail because of one. Losses are counted by reason ([`ExportCounts`]) and logged once
+//! for each outage, not once for each span. The crate contains nothing of proxies, metrics or logs.
 #![forbid(unsafe_code)]
 
+mod client;
 mod config;
 mod counts;
 mod environment;
 mod exporter;
 mod health;
 mod queue;
+mod response;
 mod retry;
-mod transport;
-mod weight;
+mod span_size;
+mod tls;
 
-pub use config::{BadEndpoint, Batching, Compression, Config, Endpoint, Protocol, Retry, Tls};
-pub use counts::{Counts, Dropped};
-pub use environment::Mistake;
+pub use config::{
+    BatchSettings, Compression, Config, EndpointError, ExportProtocol, OtlpEndpoint, RetrySettings,
+    TlsSettings,
+};
+pub use counts::{DroppedSpans, ExportCounts};
 pub use exporter::Exporter;
-pub use transport::TlsError;
+pub use tls::Error as TlsError;

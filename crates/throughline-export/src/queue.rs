@@ -1,8 +1,9 @@
-//! The bounded queue between those who make spans and the one task that sends them.
+//! The bounded queue between the producers of spans and the task that sends them.
 //!
-//! Making a span costs its maker one short lock and never waits: a queue that is full drops and counts.
+//! A span costs its producer one short lock and no wait: a full queue drops it and counts it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,69 +11,71 @@ use throughline_model::{SinkFull, Span};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::config::Batching;
-use crate::counts::{Counters, Counts, add};
-use crate::weight;
+use crate::config::BatchSettings;
+use crate::counts::{ExportCounters, ExportCounts, add};
+use crate::span_size;
 
-/// Spans that wait, and what has become of those before them.
+/// The queued spans, and the counters of those before them.
 #[derive(Debug)]
-pub(crate) struct Queue {
-    limits: Batching,
+pub(crate) struct SpanQueue {
+    settings: BatchSettings,
     state: Mutex<State>,
-    /// Wakes the sending task: a first span, a full batch, somebody in a hurry, the end.
+    /// Wakes the sending task: for a first span, a full batch, a flush, or the end.
     wake: Notify,
-    /// How many of the spans that were let in have been sent or dropped. First in, first settled.
-    settled: watch::Sender<u64>,
-    pub(crate) counters: Counters,
+    /// Number of admitted spans that were sent or dropped since. Spans complete in their order.
+    completed: watch::Sender<u64>,
+    pub(crate) counters: ExportCounters,
 }
 
 #[derive(Debug, Default)]
 struct State {
     spans: VecDeque<(Span, usize)>,
     bytes: usize,
-    /// How many spans were let in.
+    /// Number of spans that were ever queued.
     admitted: u64,
-    /// Spans up to this one are waited for.
-    awaited: u64,
-    /// How often somebody was in a hurry.
-    hurries: u64,
-    closed: bool,
+    /// A flush waits for the spans up to this number.
+    flush_until: u64,
+    /// Number of flushes, the closing of the queue included.
+    flush_requests: u64,
+    is_closed: bool,
 }
 
-/// What the sending task finds in the queue.
-enum Look {
-    Batch(Vec<Span>),
-    /// Spans that wait for others until then.
-    Wait(Instant),
-    Nothing,
-    /// Nothing, and nothing more will come.
-    End,
+/// The state of the queue for the sending task.
+enum BatchReadiness {
+    /// A batch is due, and taken.
+    Ready(Vec<Span>),
+    /// A batch that is not full is due at this time.
+    WaitUntil(Instant),
+    Empty,
+    /// Empty and closed.
+    Finished,
 }
 
-// === impl Queue ===
+// === impl SpanQueue ===
 
-impl Queue {
-    pub(crate) fn new(limits: Batching) -> Self {
-        let (settled, _) = watch::channel(0);
+impl SpanQueue {
+    pub(crate) fn new(settings: BatchSettings) -> Self {
+        let (completed, _) = watch::channel(0);
         Self {
-            limits,
+            settings,
             state: Mutex::default(),
             wake: Notify::new(),
-            settled,
-            counters: Counters::default(),
+            completed,
+            counters: ExportCounters::default(),
         }
     }
 
-    /// Lets a span in, or drops and counts it.
+    /// Queues a span, or drops and counts it.
     pub(crate) fn push(&self, span: Span) -> Result<(), SinkFull> {
-        let bytes = weight::of(&span);
+        let bytes = span_size::bytes_of(&span);
         let mut state = self.state();
-        if state.closed {
+        if state.is_closed {
             add(&self.counters.shutdown, 1);
             return Err(SinkFull);
         }
-        if state.spans.len() >= self.limits.queue_spans
-            || state.bytes.saturating_add(bytes) > self.limits.queue_bytes
+        // Both limits: many small spans cost bookkeeping, few large ones memory.
+        if state.spans.len() >= self.settings.max_queue_spans
+            || state.bytes.saturating_add(bytes) > self.settings.max_queue_bytes
         {
             add(&self.counters.queue_full, 1);
             return Err(SinkFull);
@@ -82,22 +85,23 @@ impl Queue {
         state.admitted += 1;
         let waiting = state.spans.len();
         drop(state);
-        if waiting == 1 || waiting == self.limits.batch_spans {
+        // Only these two change the task's plan; waking it for every span would cost a switch each.
+        if waiting == 1 || waiting == self.settings.max_batch_spans {
             self.wake.notify_one();
         }
         Ok(())
     }
 
-    /// Waits until a batch should go: it is full, its first span has waited long enough, or somebody is in a hurry. [`None`]
-    /// when the queue is closed and empty.
+    /// Waits until a batch is due: it is full, its first span has waited for the delay, or a flush
+    /// was requested. Returns [`None`] when the queue is closed and empty.
     pub(crate) async fn next_batch(&self) -> Option<Vec<Span>> {
         let mut due = None;
         loop {
-            match self.look(&mut due) {
-                Look::Batch(batch) => return Some(batch),
-                Look::End => return None,
-                Look::Nothing => self.wake.notified().await,
-                Look::Wait(due) => tokio::select! {
+            match self.readiness(&mut due) {
+                BatchReadiness::Ready(batch) => return Some(batch),
+                BatchReadiness::Finished => return None,
+                BatchReadiness::Empty => self.wake.notified().await,
+                BatchReadiness::WaitUntil(due) => tokio::select! {
                     () = self.wake.notified() => {}
                     () = tokio::time::sleep_until(due) => {}
                 },
@@ -105,34 +109,36 @@ impl Queue {
         }
     }
 
-    /// What there is to do now. `due` is when the first span has waited long enough; it is set when there is one.
-    fn look(&self, due: &mut Option<Instant>) -> Look {
+    /// Returns whether a batch is due now. `due` is set when the first span is seen.
+    fn readiness(&self, due: &mut Option<Instant>) -> BatchReadiness {
         let mut state = self.state();
         if state.spans.is_empty() {
-            return if state.closed {
-                Look::End
+            return if state.is_closed {
+                BatchReadiness::Finished
             } else {
-                Look::Nothing
+                BatchReadiness::Empty
             };
         }
         let now = Instant::now();
-        let due = *due.get_or_insert(now + self.limits.delay);
-        let hurried = state.closed || *self.settled.borrow() < state.awaited;
-        if hurried || state.spans.len() >= self.limits.batch_spans || due <= now {
-            return Look::Batch(self.take(&mut state));
+        // The delay of the first span in the batch decides, so that no span waits longer.
+        let due = *due.get_or_insert(now + self.settings.delay);
+        let is_flushing = state.is_closed || *self.completed.borrow() < state.flush_until;
+        if is_flushing || state.spans.len() >= self.settings.max_batch_spans || due <= now {
+            return BatchReadiness::Ready(self.take(&mut state));
         }
-        Look::Wait(due)
+        BatchReadiness::WaitUntil(due)
     }
 
     fn take(&self, state: &mut State) -> Vec<Span> {
-        let mut batch = Vec::with_capacity(state.spans.len().min(self.limits.batch_spans));
+        let mut batch = Vec::with_capacity(state.spans.len().min(self.settings.max_batch_spans));
         let mut batch_bytes = 0;
-        while batch.len() < self.limits.batch_spans {
+        while batch.len() < self.settings.max_batch_spans {
+            // Looked at before it is taken: a span beyond the size limit waits for the next batch.
             let Some((_, bytes)) = state.spans.front() else {
                 break;
             };
-            // One span always goes, however large it is.
-            if !batch.is_empty() && batch_bytes + bytes > Batching::BATCH_BYTES {
+            // A single span is sent whatever its size, or it would block the queue for good.
+            if !batch.is_empty() && batch_bytes + bytes > BatchSettings::MAX_BATCH_BYTES {
                 break;
             }
             let Some((span, bytes)) = state.spans.pop_front() else {
@@ -145,16 +151,17 @@ impl Queue {
         batch
     }
 
-    /// Notes that so many spans, which were taken, have been sent or dropped.
-    pub(crate) fn settle(&self, spans: u64) {
-        self.settled.send_modify(|settled| *settled += spans);
+    /// Records that spans of a taken batch were sent or dropped.
+    pub(crate) fn complete(&self, spans: u64) {
+        self.completed.send_modify(|completed| *completed += spans);
     }
 
-    /// Waits, unless somebody is in a hurry.
-    pub(crate) async fn pause(&self, pause: Duration) {
-        let until = Instant::now() + pause;
-        let hurries = self.state().hurries;
-        while self.state().hurries == hurries {
+    /// Waits for the interval before a retry, or until a flush is requested.
+    pub(crate) async fn wait_for_retry(&self, interval: Duration) {
+        let until = Instant::now() + interval;
+        let flush_requests = self.state().flush_requests;
+        // New spans wake the task too, so the reason has to be checked.
+        while self.state().flush_requests == flush_requests {
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep_until(until) => return,
@@ -162,65 +169,60 @@ impl Queue {
         }
     }
 
-    /// Waits until everything that is in now has been sent or dropped.
+    /// Waits until all spans that are queued now were sent or dropped.
     pub(crate) async fn flushed(&self) {
         let admitted = {
             let mut state = self.state();
-            state.awaited = state.admitted;
-            state.hurries += 1;
+            state.flush_until = state.admitted;
+            state.flush_requests += 1;
             state.admitted
         };
         self.wake.notify_one();
-        // The sender lives as long as the queue, so this waits for nothing but the condition.
+        // The sender of the channel lives as long as the queue, so this cannot fail.
         drop(
-            self.settled
+            self.completed
                 .subscribe()
-                .wait_for(|settled| *settled >= admitted)
+                .wait_for(|completed| *completed >= admitted)
                 .await,
         );
     }
 
-    /// Lets no more spans in.
+    /// Rejects further spans.
     pub(crate) fn close(&self) {
         let mut state = self.state();
-        state.closed = true;
-        state.hurries += 1;
+        state.is_closed = true;
+        state.flush_requests += 1;
         drop(state);
         self.wake.notify_one();
     }
 
-    /// Drops everything that is still here, or taken and not settled. Only for when nobody sends any more.
+    /// Drops and counts all spans that are queued, or taken and not completed. The sending task
+    /// must have ended.
     pub(crate) fn abandon(&self) {
         let mut state = self.state();
         state.spans = VecDeque::new();
         state.bytes = 0;
-        let lost = state.admitted.saturating_sub(*self.settled.borrow());
+        let lost = state.admitted.saturating_sub(*self.completed.borrow());
         drop(state);
         add(&self.counters.shutdown, lost);
-        self.settle(lost);
+        self.complete(lost);
     }
 
-    pub(crate) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> ExportCounts {
         let state = self.state();
         let (admitted, bytes) = (state.admitted, state.bytes);
         drop(state);
-        Counts {
-            queued: admitted.saturating_sub(*self.settled.borrow()),
+        ExportCounts {
+            queued: admitted.saturating_sub(*self.completed.borrow()),
             queued_bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-            sent: self
-                .counters
-                .sent
-                .load(std::sync::atomic::Ordering::Relaxed),
+            sent: self.counters.sent.load(Ordering::Relaxed),
             dropped: self.counters.dropped(),
-            retries: self
-                .counters
-                .retries
-                .load(std::sync::atomic::Ordering::Relaxed),
+            retries: self.counters.retries.load(Ordering::Relaxed),
         }
     }
 
-    /// A maker of spans that panicked elsewhere leaves the queue as it was.
     fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock and the state is inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,5 @@
-//! When a batch is tried again: pauses that double, with jitter, and what the collector asked for.
+//! The intervals between retries: exponential back-off with jitter, and the collector's
+//! `retry-after`.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,59 +7,57 @@ use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 
-use crate::config::Retry;
+use crate::config::RetrySettings;
 
-/// The pauses of one batch.
+/// The retry intervals of one batch.
 #[derive(Debug)]
-pub(crate) struct Backoff {
-    retry: Retry,
-    next: Duration,
+pub(crate) struct RetryBackoff {
+    settings: RetrySettings,
+    next_interval: Duration,
     begin: Instant,
 }
 
-// === impl Backoff ===
+// === impl RetryBackoff ===
 
-impl Backoff {
-    pub(crate) fn new(retry: Retry, begin: Instant) -> Self {
+impl RetryBackoff {
+    pub(crate) fn new(settings: RetrySettings, begin: Instant) -> Self {
         Self {
-            retry,
-            next: retry.first,
+            settings,
+            next_interval: settings.initial_interval,
             begin,
         }
     }
 
-    /// The pause before the next attempt; [`None`] when the batch has had its time. `chance` is from 0 to 1: many exporters that
-    /// failed together must not come back together.
-    pub(crate) fn pause(
+    /// Returns the interval before the next attempt; [`None`] when the batch has run out of time.
+    ///
+    /// `random` is from 0 to 1: exporters that failed together must not return together.
+    pub(crate) fn next_interval(
         &mut self,
         now: Instant,
-        asked: Option<Duration>,
-        chance: f64,
+        retry_after: Option<Duration>,
+        random: f64,
     ) -> Option<Duration> {
-        let own = self.next;
-        self.next = (self.next * 2).min(self.retry.longest);
-        let pause = match asked {
-            // Never before the time that was asked for, as far as it is bearable.
-            Some(asked) => {
-                asked.min(self.retry.longest * Retry::PATIENCE) + own.mul_f64(chance / 2.0)
-            }
-            None => own.mul_f64(0.5 + chance / 2.0),
+        let own = self.next_interval;
+        self.next_interval = (own * 2).min(self.settings.max_interval);
+        let max_retry_after = self.settings.max_interval * RetrySettings::MAX_RETRY_AFTER_INTERVALS;
+        let interval = match retry_after {
+            // Jitter on top: a retry before the time that the collector named would be rejected.
+            Some(retry_after) => retry_after.min(max_retry_after) + own.mul_f64(random / 2.0),
+            None => own.mul_f64(0.5 + random / 2.0),
         };
-        let left = self
-            .retry
-            .give_up_after
-            .checked_sub(now.saturating_duration_since(self.begin))?;
-        (pause <= left).then_some(pause)
+        let elapsed = now.saturating_duration_since(self.begin);
+        let remaining = self.settings.max_elapsed_time.checked_sub(elapsed)?;
+        (interval <= remaining).then_some(interval)
     }
 }
 
-/// What the header `retry-after` asks for: seconds, or a date (RFC 9110, section 10.2.3).
+/// Parses the header `retry-after`: seconds, or a date (RFC 9110, section 10.2.3).
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    // A date that has passed asks for nothing.
+    // A date in the past means: at once.
     Some(
         httpdate::parse_http_date(value)
             .ok()?
@@ -71,56 +70,56 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 mod tests {
     use super::*;
 
-    const RETRY: Retry = Retry {
-        first: Duration::from_millis(100),
-        longest: Duration::from_secs(1),
-        give_up_after: Duration::from_secs(10),
+    const RETRY: RetrySettings = RetrySettings {
+        initial_interval: Duration::from_millis(100),
+        max_interval: Duration::from_secs(1),
+        max_elapsed_time: Duration::from_secs(10),
     };
 
     #[test]
-    fn pauses_double_up_to_the_longest() {
+    fn intervals_double_up_to_the_longest() {
         let begin = Instant::now();
-        let mut backoff = Backoff::new(RETRY, begin);
+        let mut backoff = RetryBackoff::new(RETRY, begin);
         let pauses: Vec<u128> = (0..6)
-            .map(|_| backoff.pause(begin, None, 1.0).unwrap().as_millis())
+            .map(|_| backoff.next_interval(begin, None, 1.0).unwrap().as_millis())
             .collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
     }
 
     #[test]
-    fn jitter_takes_up_to_half_of_a_pause() {
+    fn jitter_takes_up_to_half_of_an_interval() {
         let begin = Instant::now();
         assert_eq!(
-            Backoff::new(RETRY, begin).pause(begin, None, 0.0),
+            RetryBackoff::new(RETRY, begin).next_interval(begin, None, 0.0),
             Some(Duration::from_millis(50))
         );
     }
 
     #[test]
-    fn a_collector_is_never_asked_before_the_time_it_wished_for_and_cannot_wish_for_too_much() {
+    fn retry_after_is_respected_up_to_a_bound() {
         let begin = Instant::now();
-        let asked = Duration::from_secs(3);
+        let retry_after = Duration::from_secs(3);
         assert_eq!(
-            Backoff::new(RETRY, begin).pause(begin, Some(asked), 0.0),
-            Some(asked)
+            RetryBackoff::new(RETRY, begin).next_interval(begin, Some(retry_after), 0.0),
+            Some(retry_after)
         );
         let too_long = Duration::from_secs(u64::MAX);
         assert_eq!(
-            Backoff::new(RETRY, begin).pause(begin, Some(too_long), 0.0),
+            RetryBackoff::new(RETRY, begin).next_interval(begin, Some(too_long), 0.0),
             Some(Duration::from_secs(6))
         );
     }
 
     #[test]
-    fn a_batch_is_given_up_after_its_time() {
+    fn batch_is_dropped_after_its_time() {
         let begin = Instant::now();
-        let mut backoff = Backoff::new(RETRY, begin);
+        let mut backoff = RetryBackoff::new(RETRY, begin);
         assert_eq!(
-            backoff.pause(begin + Duration::from_millis(9950), None, 1.0),
+            backoff.next_interval(begin + Duration::from_millis(9950), None, 1.0),
             None
         );
         assert_eq!(
-            backoff.pause(begin + Duration::from_secs(3600), None, 0.0),
+            backoff.next_interval(begin + Duration::from_secs(3600), None, 0.0),
             None
         );
     }

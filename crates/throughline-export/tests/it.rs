@@ -1,8 +1,8 @@
-//! The exporter against our own collector and against servers that do what collectors should not.
+//! The exporter against the real collector and against misbehaving servers.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test says what failed by panicking"
+    reason = "a test fails by panicking"
 )]
 
 #[path = "it/collector.rs"]
@@ -17,12 +17,14 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_export::{Batching, Config, Endpoint, Exporter, Protocol, Retry};
+use throughline_export::{
+    BatchSettings, Config, ExportProtocol, Exporter, OtlpEndpoint, RetrySettings,
+};
 use throughline_model::{
     KeyValue, Resource, Scope, Span, SpanId, SpanKind, SpanSink as _, Status, TraceId,
 };
 
-/// Far longer than anything takes that is waited for.
+/// A timeout far beyond any expected wait.
 const LONG: Duration = Duration::from_secs(30);
 
 fn span(trace: u8, id: u8) -> Span {
@@ -46,19 +48,19 @@ fn span(trace: u8, id: u8) -> Span {
     }
 }
 
-/// Quick to retry and quick to give up.
-fn config(url: &str, protocol: Protocol) -> Config {
+/// A configuration with short intervals.
+fn config(url: &str, protocol: ExportProtocol) -> Config {
     Config {
-        retry: Retry {
-            first: Duration::from_millis(5),
-            longest: Duration::from_millis(20),
-            give_up_after: Duration::from_secs(20),
+        retry: RetrySettings {
+            initial_interval: Duration::from_millis(5),
+            max_interval: Duration::from_millis(20),
+            max_elapsed_time: Duration::from_secs(20),
         },
-        batching: Batching {
+        batch: BatchSettings {
             delay: Duration::from_millis(10),
-            ..Batching::default()
+            ..BatchSettings::default()
         },
-        ..Config::to(Endpoint::collector(url, protocol).unwrap())
+        ..Config::to(OtlpEndpoint::collector(url, protocol).unwrap())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The APIs of Kafka's protocol: their keys, names and versions, as of Kafka 4.4.
 //!
-//! [`APIS`] is the only place that states which versions of an API this crate parses; the sidecar
-//! limits ApiVersions to the same table. To add a version:
+//! The table `APIS` is the only place that states which versions of an API this crate parses; the
+//! sidecar limits ApiVersions to the same table. To add a version:
 //!
 //! 1. Raise the upper bound in the row of the API.
 //! 2. Regenerate `tests/goldens` with the Kafka release that introduces the version. Until then the

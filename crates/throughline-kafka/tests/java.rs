@@ -149,7 +149,7 @@ fn nodes(endpoints: &NodeEndpoints<'_>) -> Value {
 }
 
 fn produce_request(view: &produce::ProduceRequest<'_>) -> Value {
-    let partition = |of: produce::PartitionProduceData<'_>| {
+    let partition = |of: produce::ProducePartition<'_>| {
         json!({
             "index": of.index.0,
             "records": records(of.records),
@@ -207,7 +207,7 @@ fn fetch_response(view: &fetch::FetchResponse<'_>) -> Value {
             "first_offset": of.first_offset.0,
         })
     };
-    let partition = |of: fetch::FetchPartitionData<'_>| {
+    let partition = |of: fetch::FetchResponsePartition<'_>| {
         json!({
             "partition_index": of.partition_index.0,
             "error_code": of.error_code,
@@ -256,7 +256,7 @@ fn share_fetch_response(view: &share::ShareFetchResponse<'_>) -> Value {
             "delivery_count": of.delivery_count,
         })
     };
-    let partition = |of: share::ShareFetchPartitionData<'_>| {
+    let partition = |of: share::ShareFetchResponsePartition<'_>| {
         json!({
             "partition_index": of.partition_index.0,
             "error_code": of.error_code,
@@ -276,7 +276,7 @@ fn share_fetch_response(view: &share::ShareFetchResponse<'_>) -> Value {
 }
 
 fn share_acknowledge_response(view: &share::ShareAcknowledgeResponse<'_>) -> Value {
-    let partition = |of: share::ShareAcknowledgePartitionData| {
+    let partition = |of: share::ShareAcknowledgeResponsePartition| {
         json!({
             "partition_index": of.partition_index.0,
             "error_code": of.error_code,

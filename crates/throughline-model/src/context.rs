@@ -1,23 +1,24 @@
 //! The trace context that travels from one process to the next, and its wire formats.
 //!
-//! One codec serves HTTP headers and Kafka record headers, for the SDK, the proxies and the collector
-//! alike. It is strict where the format is (W3C), lenient only where the format allows it (Jaeger's
-//! short ids), and never fails the caller: a malformed header yields no context, and is counted in
-//! [`PropagatedContext::rejected`].
+//! One codec serves HTTP headers and Kafka record headers, for the SDK, the proxies and the
+//! collector alike. It is strict where the format is (W3C), lenient only where the format allows it
+//! (Jaeger's short ids), and never fails the caller: a malformed header yields no context, and is
+//! counted in [`PropagatedContext::rejected`].
 //!
 //! | [`Format`] | headers | source |
 //! |---|---|---|
 //! | [`Format::W3c`] | `traceparent`, `tracestate` | W3C Trace Context level 2 |
 //! | [`Format::Baggage`] | `baggage` | W3C Baggage |
 //! | [`Format::B3Single`] | `b3` | openzipkin/b3-propagation |
-//! | [`Format::B3Multi`] | `x-b3-traceid`, `-spanid`, `-sampled`, `-flags` | openzipkin/b3-propagation |
-//! | [`Format::Jaeger`] | `uber-trace-id`, `uberctx-*` | Jaeger client libraries, "Propagation format" |
+//! | [`Format::B3Multi`] | `x-b3-traceid` and others | openzipkin/b3-propagation |
+//! | [`Format::Jaeger`] | `uber-trace-id`, `uberctx-*` | Jaeger clients, "Propagation format" |
 //!
-//! A new format is a file of its own, which ends in a `FormatCodec`, and an entry in the registry of
-//! `format.rs`. Option values, `OTEL_PROPAGATORS`, header filters and their help texts follow from it.
+//! A new format is a file of its own, which ends in a `FormatCodec`, and an entry in the registry
+//! of `format.rs`. Option values, `OTEL_PROPAGATORS`, header filters and their help texts follow
+//! from it.
 //!
-//! Kafka has no standard for this: by convention the same text names are used, lower-case, with UTF-8
-//! values. Both HTTP and Kafka allow a header to repeat; the last one wins, as with Java's
+//! Kafka has no standard for this: by convention the same text names are used, lower-case, with
+//! UTF-8 values. Both HTTP and Kafka allow a header to repeat; the last one wins, as with Java's
 //! `lastHeader`.
 //!
 //! ```

@@ -1,5 +1,5 @@
-//! Durations as people and Jaeger's clients write them (Go's `time.ParseDuration`): `1.5s`, `100ms`,
-//! `2h45m`, `500us`.
+//! Durations as people and Jaeger's clients write them (Go's `time.ParseDuration`): `1.5s`,
+//! `100ms`, `2h45m`, `500us`.
 
 /// Parses a duration in Go's notation into nanoseconds; `None` when it is malformed, negative, or
 /// longer than 584 years.
@@ -12,6 +12,7 @@ pub fn parse(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut total: f64 = 0.0;
     while !rest.is_empty() {
+        // A number may have a fraction; a second point makes `parse` below fail.
         let digits = rest
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             .filter(|digits| *digits > 0)?;
@@ -60,6 +61,7 @@ pub fn format(nanoseconds: u64) -> String {
         999_500..999_500_000 => (number / 1e6, "ms"),
         _ => (number / 1e9, "s"),
     };
+    // The bounds are where rounding adds a digit before the point.
     let decimals = if number < 9.995 {
         2
     } else {

@@ -64,8 +64,8 @@ impl<'a> EnvironmentReader<'a> {
         !self.errors.is_empty()
     }
 
-    /// Returns the trimmed value. An empty one counts as unset (OpenTelemetry, "Environment variable
-    /// specification", parsing empty value).
+    /// Returns the trimmed value. An empty one counts as unset (OpenTelemetry, "Environment
+    /// variable specification", parsing empty value).
     #[must_use]
     pub fn text(&self, variable: &str) -> Option<String> {
         (self.lookup)(variable)
@@ -139,6 +139,7 @@ impl<'a> EnvironmentReader<'a> {
 
     /// Reads a duration in milliseconds, up to an hour.
     pub fn millis(&mut self, variables: &[&str], default: Duration) -> Duration {
+        // The default is within bounds, but a caller may pass any duration.
         let default = u64::try_from(default.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(self.number(variables, 1..=MAX_MILLIS, default))
     }
@@ -150,6 +151,7 @@ impl<'a> EnvironmentReader<'a> {
             return Vec::new();
         };
         let mut pairs = Vec::new();
+        // A trailing comma is common in scripts, and harmless.
         for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
             match (parse_pair(pair), secrecy) {
                 (Some(pair), _) => pairs.push(pair),
@@ -180,6 +182,7 @@ fn percent_decode(text: &str) -> Option<String> {
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         if byte == b'%' {
+            // Two digits must follow; a `%` for itself is written `%25`.
             let mut digit = || char::from(rest.next()?).to_digit(16);
             bytes.push(u8::try_from(digit()? << 4 | digit()?).ok()?);
         } else {

@@ -1,5 +1,5 @@
-//! The bits of `flags` in spans and links (opentelemetry-proto v1, `SpanFlags`): the low 8 bits are the
-//! W3C trace flags.
+//! The bits of `flags` in spans and links (opentelemetry-proto v1, `SpanFlags`): the low 8 bits are
+//! the W3C trace flags.
 
 /// W3C flag: the sender asks for recording.
 pub const SAMPLED: u8 = 0x01;

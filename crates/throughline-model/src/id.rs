@@ -134,6 +134,7 @@ fn parse_word(digits: &[u8]) -> Option<u64> {
         return parse_full_word(digits);
     }
     let mut padded = [b'0'; 16];
+    // At most 16 digits reach this point, so the subtraction cannot fail.
     let start = padded.len().checked_sub(digits.len())?;
     padded.get_mut(start..)?.copy_from_slice(digits);
     parse_full_word(&padded)

@@ -1,12 +1,13 @@
 //! The parts of a trace: ids, the context that travels in messages, and finished spans.
 //!
-//! Pure: no dependency, no socket, no clock, no randomness, no file. The rest of the workspace builds
-//! on it.
+//! Pure: no dependency, no socket, no clock, no randomness, no file. The rest of the workspace
+//! builds on it.
 //!
 //! * [`TraceId`] and [`SpanId`]: never zero, so `Option` of them costs nothing.
 //! * [`context`]: the formats that carry a context from one process to the next (W3C Trace Context,
 //!   B3, uber-trace-id, baggage), over one [`context::Carrier`] for HTTP headers and Kafka headers.
-//! * [`Span`]: a finished span with its links, events, resource and scope; [`SpanSink`]: its receiver.
+//! * [`Span`]: a finished span with its links, events, resource and scope; [`SpanSink`]: its
+//!   receiver.
 //! * [`convention`]: attribute names and their well-known values.
 //! * [`environment`]: OpenTelemetry's environment variables, read through a function.
 //! * [`duration`]: durations in Go's notation; [`redact`]: secrets removed from URLs.

@@ -32,6 +32,7 @@ impl Link {
             trace_id: sender.trace_id,
             span_id: sender.span_id,
             trace_state: sender.trace_state.as_str().to_owned(),
+            // The context arrived in a message, so its span is in another process.
             flags: u32::from(sender.trace_flags()) | flag::HAS_IS_REMOTE | flag::IS_REMOTE,
             attributes: vec![KeyValue::new(OPENTRACING_REF_TYPE, FOLLOWS_FROM)],
         }

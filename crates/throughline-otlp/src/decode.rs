@@ -15,23 +15,23 @@ use throughline_model::{
     Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value,
 };
 
-/// The spans of a request, and how many of it could not be kept.
+/// The valid spans of a request, and the count of the others.
 #[derive(Debug, Default, PartialEq)]
-pub struct Decoded {
-    /// In the order of the request. Spans of one export share their resource and scope.
+pub struct DecodedSpans {
+    /// The valid spans in the order of the request. Spans of one export share resource and scope.
     pub spans: Vec<Span>,
-    /// What was left out.
-    pub rejected: Rejected,
+    /// The invalid spans.
+    pub rejected: RejectedSpans,
 }
 
-/// How many spans were rejected, by reason.
+/// The number of rejected spans, by reason.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Rejected(BTreeMap<Rejection, u64>);
+pub struct RejectedSpans(BTreeMap<RejectionReason, u64>);
 
-/// Why a span cannot be kept.
+/// The reason why a span is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Rejection {
+pub enum RejectionReason {
     /// The trace id is not 16 bytes, or all zero.
     Trace,
     /// The span id is not 8 bytes, or all zero.
@@ -40,27 +40,27 @@ pub enum Rejection {
     ParentSpan,
 }
 
-// === impl Rejected, Rejection ===
+// === impl RejectedSpans ===
 
-impl Rejected {
-    /// Notes one more span rejected for this reason.
-    pub fn add(&mut self, reason: Rejection) {
+impl RejectedSpans {
+    /// Counts a span.
+    pub fn add(&mut self, reason: RejectionReason) {
         *self.0.entry(reason).or_default() += 1;
     }
 
-    /// All rejected spans.
+    /// Returns the number of all rejected spans.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
 
-    /// How many for which reason.
-    pub fn iter(&self) -> impl Iterator<Item = (Rejection, u64)> + '_ {
+    /// Returns the number of spans for each reason.
+    pub fn iter(&self) -> impl Iterator<Item = (RejectionReason, u64)> + '_ {
         self.0.iter().map(|(reason, count)| (*reason, *count))
     }
 }
 
-impl fmt::Display for Rejected {
+impl fmt::Display for RejectedSpans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (reason, count)) in self.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
@@ -71,8 +71,10 @@ impl fmt::Display for Rejected {
     }
 }
 
-impl Rejection {
-    /// A word for metrics.
+// === impl RejectionReason ===
+
+impl RejectionReason {
+    /// Returns the label in metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -83,7 +85,7 @@ impl Rejection {
     }
 }
 
-impl fmt::Display for Rejection {
+impl fmt::Display for RejectionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Trace => "the trace id must be 16 bytes, not all zero",
@@ -93,9 +95,9 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// The spans of a request that has been read.
-pub(crate) fn decode(request: ExportTraceServiceRequest) -> Decoded {
-    let mut decoded = Decoded::default();
+/// Converts a parsed request.
+pub(crate) fn decode(request: ExportTraceServiceRequest) -> DecodedSpans {
+    let mut decoded = DecodedSpans::default();
     for group in request.resource_spans {
         let attributes = group
             .resource
@@ -108,16 +110,18 @@ pub(crate) fn decode(request: ExportTraceServiceRequest) -> Decoded {
     decoded
 }
 
-fn decode_scope(group: ScopeSpans, resource: &Arc<Resource>, decoded: &mut Decoded) {
+fn decode_scope(group: ScopeSpans, resource: &Arc<Resource>, decoded: &mut DecodedSpans) {
     let scope = Arc::new(group.scope.map_or_else(Scope::default, |scope| Scope {
         name: scope.name,
         version: scope.version,
         attributes: key_values(scope.attributes),
     }));
+    // Bounded by the number of messages that were counted before decoding.
     decoded.spans.reserve(group.spans.len());
     for span in group.spans {
         match decode_span(span, resource, &scope) {
             Ok(span) => decoded.spans.push(span),
+            // The others of the request are kept: the response becomes a partial success.
             Err(reason) => decoded.rejected.add(reason),
         }
     }
@@ -127,21 +131,24 @@ fn decode_span(
     span: ProtoSpan,
     resource: &Arc<Resource>,
     scope: &Arc<Scope>,
-) -> Result<Span, Rejection> {
-    let trace_id = trace_id(&span.trace_id).ok_or(Rejection::Trace)?;
-    let span_id = span_id(&span.span_id).ok_or(Rejection::Span)?;
+) -> Result<Span, RejectionReason> {
+    let trace_id = trace_id(&span.trace_id).ok_or(RejectionReason::Trace)?;
+    let span_id = span_id(&span.span_id).ok_or(RejectionReason::Span)?;
     let parent_span_id = match span.parent_span_id.as_slice() {
+        // Some senders write a missing parent as zeros.
         [] | [0, 0, 0, 0, 0, 0, 0, 0] => None,
-        id => Some(self::span_id(id).ok_or(Rejection::ParentSpan)?),
+        id => Some(self::span_id(id).ok_or(RejectionReason::ParentSpan)?),
     };
-    let links_sent = span.links.len();
+    let sent_links = span.links.len();
+    // An invalid link does not invalidate its span; it counts as dropped.
     let links: Vec<Link> = span.links.into_iter().filter_map(decode_link).collect();
-    let links_dropped = u32::try_from(links_sent - links.len()).unwrap_or(u32::MAX);
+    let invalid_links = u32::try_from(sent_links - links.len()).unwrap_or(u32::MAX);
+    // The three counters are summed up; the model keeps one.
     let dropped = span
         .dropped_attributes_count
         .saturating_add(span.dropped_events_count)
         .saturating_add(span.dropped_links_count)
-        .saturating_add(links_dropped);
+        .saturating_add(invalid_links);
     Ok(Span {
         trace_id,
         span_id,
@@ -170,7 +177,7 @@ fn span_id(bytes: &[u8]) -> Option<SpanId> {
     bytes.try_into().ok().and_then(SpanId::from_bytes)
 }
 
-/// Kinds that are not known yet count as unspecified, as the specification asks.
+/// Converts a kind. Unknown ones count as unspecified (proto3, open enums).
 fn kind(number: i32) -> SpanKind {
     match number {
         1 => SpanKind::Internal,
@@ -186,6 +193,7 @@ fn decode_status(status: ProtoStatus) -> Status {
     match StatusCode::try_from(status.code) {
         Ok(StatusCode::Ok) => Status::Ok,
         Ok(StatusCode::Error) => Status::Error(status.message),
+        // Unknown codes count as unset (proto3, open enums).
         Ok(StatusCode::Unset) | Err(_) => Status::Unset,
     }
 }
@@ -198,7 +206,7 @@ fn decode_event(event: ProtoEvent) -> Event {
     }
 }
 
-/// `None` for a link to nowhere.
+/// Converts a link; `None` when an id is invalid.
 fn decode_link(link: ProtoLink) -> Option<Link> {
     Some(Link {
         trace_id: trace_id(&link.trace_id)?,
@@ -216,7 +224,8 @@ fn key_values(pairs: Vec<ProtoKeyValue>) -> Vec<KeyValue> {
         .collect()
 }
 
-/// How deep values nest is bounded by the readers: prost stops at 100 messages, `serde_json` at 128 brackets.
+/// Converts a value. The parsers bound its depth: prost at 100 messages, `serde_json` at 128
+/// brackets.
 fn value(any: AnyValue) -> Value {
     match any.value {
         Some(ProtoValue::StringValue(text)) => Value::String(text.into()),
@@ -228,7 +237,7 @@ fn value(any: AnyValue) -> Value {
             Value::Array(array.values.into_iter().map(value).collect())
         }
         Some(ProtoValue::KvlistValue(list)) => Value::Map(key_values(list.values)),
-        // An index into the string table of profiles: there is none in a trace.
+        // An index into the string table of profiles, which traces do not have.
         Some(ProtoValue::StringValueStrindex(_)) | None => Value::Empty,
     }
 }

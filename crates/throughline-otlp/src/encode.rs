@@ -1,4 +1,7 @@
-//! From spans to OTLP, in both encodings, grouped by resource and scope again.
+//! From spans to OTLP, in both encodings, grouped by resource and scope.
+//!
+//! Field numbers are those of opentelemetry-proto: trace/v1/trace.proto, common/v1/common.proto and
+//! resource/v1/resource.proto.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,75 +9,79 @@ use std::sync::Arc;
 use throughline_model::{Event, KeyValue, Link, Span, Status, Value};
 
 use crate::json::{ResourceSpansJson, kind_number};
-use crate::protobuf::Writer;
+use crate::protobuf::MessageWriter;
 
-/// Spans that share a resource, by the scopes they share.
-struct Group<'a> {
+/// The spans of one resource, grouped by scope.
+struct ResourceGroup<'a> {
     scopes: Vec<Vec<&'a Span>>,
 }
 
-/// An `ExportTraceServiceRequest` of these spans in protobuf. Spans that share the resource (the same `Arc`) are written as one
-/// group; those of equal but distinct resources are not.
+/// Encodes spans as an `ExportTraceServiceRequest` in protobuf.
+///
+/// Spans that share their resource (the same `Arc`) form one group; equal but distinct resources do
+/// not.
 #[must_use]
 pub fn encode_protobuf<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8> {
-    let mut request = Writer::default();
-    for group in groups(spans) {
-        request.message(1, |resource_spans| write_group(resource_spans, &group));
+    let mut request = MessageWriter::default();
+    for group in resource_groups(spans) {
+        request.message(1, |resource_spans| {
+            write_resource_spans(resource_spans, &group);
+        });
     }
     request.into_bytes()
 }
 
-/// The entries of OTLP's `resourceSpans` of these spans, to be serialised. Grouped as by [`encode_protobuf`].
+/// Returns the entries of OTLP's `resourceSpans` in JSON, grouped as by [`encode_protobuf`].
 #[must_use]
-pub fn resource_spans_to_json<'a>(
-    spans: impl IntoIterator<Item = &'a Span>,
-) -> Vec<ResourceSpansJson<'a>> {
-    groups(spans)
+pub fn spans_to_json<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<ResourceSpansJson<'a>> {
+    resource_groups(spans)
         .into_iter()
         .filter_map(|group| ResourceSpansJson::of(&group.scopes))
         .collect()
 }
 
-fn groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<Group<'a>> {
-    let mut groups: Vec<Group<'a>> = Vec::new();
-    let mut places = HashMap::new();
-    let mut scopes = HashMap::new();
+fn resource_groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<ResourceGroup<'a>> {
+    let mut groups: Vec<ResourceGroup<'a>> = Vec::new();
+    // By address: comparing the attributes of every resource would cost more than a repeated group.
+    let mut group_indices = HashMap::new();
+    let mut scope_indices = HashMap::new();
     for span in spans {
         let resource = Arc::as_ptr(&span.resource);
-        let index = *places.entry(resource).or_insert_with(|| {
-            groups.push(Group { scopes: Vec::new() });
+        let index = *group_indices.entry(resource).or_insert_with(|| {
+            groups.push(ResourceGroup { scopes: Vec::new() });
             groups.len() - 1
         });
+        // The index was taken from this list; the branch only avoids a panic.
         let Some(group) = groups.get_mut(index) else {
             continue;
         };
-        let scope = *scopes
+        let scope_index = *scope_indices
             .entry((resource, Arc::as_ptr(&span.scope)))
             .or_insert_with(|| {
                 group.scopes.push(Vec::new());
                 group.scopes.len() - 1
             });
-        if let Some(scope) = group.scopes.get_mut(scope) {
+        if let Some(scope) = group.scopes.get_mut(scope_index) {
             scope.push(span);
         }
     }
     groups
 }
 
-// Numbers are those of the fields in opentelemetry-proto: trace/v1/trace.proto, common/v1/common.proto, resource/v1/resource.proto.
-
-fn write_group(resource_spans: &mut Writer, group: &Group<'_>) {
+fn write_resource_spans(resource_spans: &mut MessageWriter, group: &ResourceGroup<'_>) {
+    // The resource is the same in all spans of the group.
     if let Some(span) = group.scopes.iter().flatten().next() {
         resource_spans.message(1, |resource| {
-            write_attributes(resource, 1, &span.resource.attributes)
+            write_attributes(resource, 1, &span.resource.attributes);
         });
     }
     for spans in &group.scopes {
+        // All spans of a group have the scope of the first.
         resource_spans.message(2, |scope_spans| write_scope(scope_spans, spans));
     }
 }
 
-fn write_scope(scope_spans: &mut Writer, spans: &[&Span]) {
+fn write_scope(scope_spans: &mut MessageWriter, spans: &[&Span]) {
     if let Some(span) = spans.first() {
         scope_spans.message(1, |scope| {
             scope.some_bytes(1, span.scope.name.as_bytes());
@@ -87,10 +94,11 @@ fn write_scope(scope_spans: &mut Writer, spans: &[&Span]) {
     }
 }
 
-fn write_span(message: &mut Writer, span: &Span) {
+fn write_span(message: &mut MessageWriter, span: &Span) {
     message.bytes(1, &span.trace_id.to_bytes());
     message.bytes(2, &span.span_id.to_bytes());
     message.some_bytes(3, span.trace_state.as_bytes());
+    // Fields in the order of their numbers, as prost writes them.
     if let Some(parent) = span.parent_span_id {
         message.bytes(4, &parent.to_bytes());
     }
@@ -99,6 +107,7 @@ fn write_span(message: &mut Writer, span: &Span) {
     message.some_fixed_64(7, span.start);
     message.some_fixed_64(8, span.end);
     write_attributes(message, 9, &span.attributes);
+    // The model counts dropped attributes, events and links together; the sum is sent as the first.
     message.some_varint(10, span.dropped);
     for event in &span.events {
         message.message(11, |message| write_event(message, event));
@@ -111,6 +120,7 @@ fn write_span(message: &mut Writer, span: &Span) {
         Status::Ok => (1, ""),
         Status::Error(description) => (2, description.as_str()),
     };
+    // Status code 0, unset, is the default: proto3 leaves the message out.
     if code != 0 {
         message.message(15, |status| {
             status.some_bytes(2, description.as_bytes());
@@ -120,13 +130,13 @@ fn write_span(message: &mut Writer, span: &Span) {
     message.some_fixed_32(16, span.flags);
 }
 
-fn write_event(message: &mut Writer, event: &Event) {
+fn write_event(message: &mut MessageWriter, event: &Event) {
     message.some_fixed_64(1, event.time);
     message.some_bytes(2, event.name.as_bytes());
     write_attributes(message, 3, &event.attributes);
 }
 
-fn write_link(message: &mut Writer, link: &Link) {
+fn write_link(message: &mut MessageWriter, link: &Link) {
     message.bytes(1, &link.trace_id.to_bytes());
     message.bytes(2, &link.span_id.to_bytes());
     message.some_bytes(3, link.trace_state.as_bytes());
@@ -134,7 +144,7 @@ fn write_link(message: &mut Writer, link: &Link) {
     message.some_fixed_32(6, link.flags);
 }
 
-fn write_attributes(message: &mut Writer, field: u32, pairs: &[KeyValue]) {
+fn write_attributes(message: &mut MessageWriter, field: u32, pairs: &[KeyValue]) {
     for KeyValue { key, value } in pairs {
         message.message(field, |pair| {
             pair.some_bytes(1, key.as_bytes());
@@ -143,10 +153,12 @@ fn write_attributes(message: &mut Writer, field: u32, pairs: &[KeyValue]) {
     }
 }
 
-fn write_value(any_value: &mut Writer, value: &Value) {
+fn write_value(any_value: &mut MessageWriter, value: &Value) {
     match value {
+        // An `AnyValue` without a field is the empty value (common.proto).
         Value::Empty => {}
         Value::String(text) => any_value.bytes(1, text.as_bytes()),
+        // Fields of a oneof are written even when zero, or their type would be lost.
         Value::Bool(truth) => any_value.varint(2, u64::from(*truth)),
         Value::Int(number) => any_value.varint(3, number.cast_unsigned()),
         Value::Double(number) => any_value.double(4, *number),

@@ -1,30 +1,31 @@
-//! Protobuf's wire format, as far as it is written here: no types in between, no allocation but the message itself.
+//! A writer of protobuf's wire format, without intermediate types and with a single allocation.
 //!
-//! Source: protobuf.dev, "Encoding". Fields come out in the order in which they are written; who writes them in the order of
-//! their numbers, and leaves out what is zero or empty, has byte for byte what others have.
-
-/// A message that is being written.
-#[derive(Debug, Default)]
-pub(crate) struct Writer {
-    bytes: Vec<u8>,
-}
+//! Source: protobuf.dev, "Encoding". Fields appear in the order of the calls: with calls in the
+//! order of field numbers, and zero and empty fields left out, the bytes equal those of other
+//! encoders.
 
 const VARINT: u32 = 0;
 const FIXED_64: u32 = 1;
 const LENGTH_DELIMITED: u32 = 2;
 const FIXED_32: u32 = 5;
 
-/// A number of 64 bits in groups of seven.
-const VARINT_MAX: usize = 10;
+/// The longest varint: a number of 64 bits in groups of seven.
+const MAX_VARINT_BYTES: usize = 10;
 
-// === impl Writer ===
+/// A writer of one message.
+#[derive(Debug, Default)]
+pub(crate) struct MessageWriter {
+    bytes: Vec<u8>,
+}
 
-impl Writer {
+// === impl MessageWriter ===
+
+impl MessageWriter {
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    // --- fields that are always written: those of a oneof ---
+    // --- fields that are always written, because they belong to a oneof ---
 
     pub(crate) fn varint(&mut self, field: u32, number: u64) {
         self.tag(field, VARINT);
@@ -45,20 +46,21 @@ impl Writer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// A message in this one. Its length stands before it and is known behind it: room is left for that of a short one, and the
-    /// others are moved.
+    /// Writes a nested message.
     pub(crate) fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
         self.tag(field, LENGTH_DELIMITED);
-        let place = self.bytes.len();
+        // The length precedes the content and is known after it: one byte is reserved for it, and
+        // only messages of 128 bytes and more are moved.
+        let start = self.bytes.len();
         self.bytes.push(0);
         write(self);
-        let length = self.bytes.len().saturating_sub(place + 1);
-        match (u8::try_from(length), self.bytes.get_mut(place)) {
-            (Ok(short @ ..0x80), Some(room)) => *room = short,
+        let length = self.bytes.len().saturating_sub(start + 1);
+        match (u8::try_from(length), self.bytes.get_mut(start)) {
+            (Ok(short @ ..0x80), Some(reserved)) => *reserved = short,
             _ => {
-                let mut prefix = Vec::with_capacity(VARINT_MAX);
+                let mut prefix = Vec::with_capacity(MAX_VARINT_BYTES);
                 put_varint(&mut prefix, u64::try_from(length).unwrap_or(u64::MAX));
-                self.bytes.splice(place..=place, prefix);
+                self.bytes.splice(start..=start, prefix);
             }
         }
     }
@@ -97,6 +99,7 @@ impl Writer {
 }
 
 fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
+    // Seven bits a byte, the lowest first; the high bit marks that more follow.
     while number >= 0x80 {
         bytes.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
@@ -109,9 +112,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lengths_of_messages_are_found_at_every_size_of_their_numbers() {
+    fn message_lengths_of_every_varint_size_are_written() {
         for length in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, 0x1f_ffff, 0x20_0000] {
-            let mut writer = Writer::default();
+            let mut writer = MessageWriter::default();
             writer.message(1, |inner| {
                 inner.message(2, |innermost| {
                     innermost.bytes.resize(innermost.bytes.len() + length, 7)

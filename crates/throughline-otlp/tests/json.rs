@@ -1,12 +1,14 @@
-//! The JSON that senders really send: what the specification allows, and where they stretch it.
-#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+//! JSON of real senders, within the specification and beyond it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use throughline_model::{Span, SpanKind, Status, Value};
-use throughline_otlp::{Decoded, Error, Rejection, decode_json, response, spans_to_json};
+use throughline_otlp::{
+    DecodedSpans, Error, RejectionReason, decode_json, response, spans_to_json,
+};
 
 const TRACE: &str = r#""traceId":"5b8efff798038103d269b633813fc60c""#;
 
-fn decode(spans: &str) -> Decoded {
+fn decode(spans: &str) -> DecodedSpans {
     decode_json(
         format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#).as_bytes(),
     )
@@ -29,7 +31,7 @@ fn value(json: &str) -> Value {
 }
 
 #[test]
-fn numbers_of_64_bits_are_taken_as_text_and_as_numbers() {
+fn numbers_of_64_bits_are_parsed_from_text_and_numbers() {
     for (start, end) in [
         ("\"1544712660000000000\"", "1544712661000000000"),
         ("1544712660000000000", "1544712661.0e9"),
@@ -50,7 +52,7 @@ fn numbers_of_64_bits_are_taken_as_text_and_as_numbers() {
 }
 
 #[test]
-fn enums_are_taken_as_numbers_and_by_name() {
+fn enums_are_parsed_from_numbers_and_names() {
     for kind in ["2", "\"SPAN_KIND_SERVER\""] {
         assert_eq!(
             span(&format!(r#""kind":{kind}"#)).kind,
@@ -72,10 +74,13 @@ fn enums_are_taken_as_numbers_and_by_name() {
 }
 
 #[test]
-fn unknown_fields_and_nulls_are_passed_over_everywhere() {
+fn unknown_fields_and_nulls_are_skipped_everywhere() {
     let span = span(
         r#""new":{"a":[1]},"parentSpanId":null,"name":"x","kind":null,"links":null,"status":null,
-        "attributes":[{"key":"k","value":{"newValue":1,"stringValue":"v"},"new":1},{"key":"n","value":null}],
+        "attributes":[
+            {"key":"k","value":{"newValue":1,"stringValue":"v"},"new":1},
+            {"key":"n","value":null}
+        ],
         "events":[{"new":1,"name":null,"timeUnixNano":null}]"#,
     );
     assert_eq!(span.attribute("k"), Some(&Value::from("v")));
@@ -87,7 +92,7 @@ fn unknown_fields_and_nulls_are_passed_over_everywhere() {
 }
 
 #[test]
-fn values_of_every_type_are_read() {
+fn values_of_every_type_are_parsed() {
     assert_eq!(value(r#"{"boolValue":false}"#), Value::Bool(false));
     assert_eq!(value(r#"{"doubleValue":0.5}"#), Value::Double(0.5));
     assert_eq!(value(r#"{"doubleValue":3}"#), Value::Double(3.0));
@@ -111,7 +116,7 @@ fn values_of_every_type_are_read() {
 }
 
 #[test]
-fn not_a_number_is_written_so_that_it_can_be_read() {
+fn nan_is_written_and_read_back() {
     let mut span = span(r#""name":"x""#);
     span.attributes
         .push(throughline_model::KeyValue::new("k", f64::NAN));
@@ -123,7 +128,7 @@ fn not_a_number_is_written_so_that_it_can_be_read() {
 }
 
 #[test]
-fn one_bad_span_is_rejected_and_the_others_are_kept() {
+fn invalid_span_is_rejected_alone() {
     let decoded = decode(&format!(
         r#"{{{TRACE},"spanId":"eee19b7ec3c1b174"}},
         {{"traceId":"00000000000000000000000000000000","spanId":"eee19b7ec3c1b174"}},
@@ -137,9 +142,9 @@ fn one_bad_span_is_rejected_and_the_others_are_kept() {
     assert_eq!(
         counts,
         [
-            (Rejection::Trace, 3),
-            (Rejection::Span, 1),
-            (Rejection::ParentSpan, 1)
+            (RejectionReason::Trace, 3),
+            (RejectionReason::Span, 1),
+            (RejectionReason::ParentSpan, 1)
         ]
     );
     let answer: serde_json::Value =
@@ -154,7 +159,7 @@ fn one_bad_span_is_rejected_and_the_others_are_kept() {
 }
 
 #[test]
-fn ids_are_taken_in_either_case_and_a_parent_of_zeros_is_none() {
+fn ids_are_parsed_in_either_case_and_a_zero_parent_is_none() {
     let span = span(
         r#""parentSpanId":"0000000000000000","links":[{"traceId":"5B8EFFF798038103D269B633813FC60C",
         "spanId":"EEE19B7EC3C1B174"},{"traceId":"","spanId":""}]"#,
@@ -165,7 +170,7 @@ fn ids_are_taken_in_either_case_and_a_parent_of_zeros_is_none() {
 }
 
 #[test]
-fn what_is_no_request_is_an_error() {
+fn malformed_request_is_an_error() {
     for body in [
         "",
         "[]",
@@ -179,11 +184,11 @@ fn what_is_no_request_is_an_error() {
             "{body}"
         );
     }
-    assert_eq!(decode_json(b"{}").unwrap(), Decoded::default());
+    assert_eq!(decode_json(b"{}").unwrap(), DecodedSpans::default());
 }
 
 #[test]
-fn values_nested_without_end_are_an_error_and_no_overflow() {
+fn deeply_nested_values_are_an_error() {
     let deep = r#"{"arrayValue":{"values":["#.repeat(10_000);
     let body =
         format!(r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"k","value":{deep}"#);

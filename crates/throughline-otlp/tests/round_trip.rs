@@ -1,8 +1,8 @@
-//! Whatever spans there are, both encodings give them back as they were.
+//! Round trips of arbitrary spans through both encodings.
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a test says what failed by panicking"
+    reason = "a test fails by panicking"
 )]
 
 #[path = "checks/otlp.rs"]
@@ -114,8 +114,9 @@ prop_compose! {
     ) -> Span {
         let (trace_id, span_id, parent_span_id) = ids;
         Span {
-            trace_id, span_id, parent_span_id, flags, trace_state, name, kind, start, end, attributes, events, links, status,
-            dropped, resource: Arc::default(), scope: Arc::default(),
+            trace_id, span_id, parent_span_id, flags, trace_state, name, kind, start, end,
+            attributes, events, links, status, dropped,
+            resource: Arc::default(), scope: Arc::default(),
         }
     }
 }
@@ -130,8 +131,11 @@ prop_compose! {
     ) -> Vec<Span> {
         let resource = Arc::new(Resource { attributes: resource });
         let scope = Arc::new(Scope { name, version, attributes: scope });
-        let own = |span: Span| Span { resource: Arc::clone(&resource), scope: Arc::clone(&scope), ..span };
-        spans.into_iter().map(own).collect()
+        spans.into_iter().map(|span| Span {
+            resource: Arc::clone(&resource),
+            scope: Arc::clone(&scope),
+            ..span
+        }).collect()
     }
 }
 
@@ -139,23 +143,24 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn protobuf_gives_back_what_it_was_given(exports in vec(exports(), 0..3)) {
+    fn protobuf_round_trip_preserves_spans(exports in vec(exports(), 0..3)) {
         let spans = exports.concat();
         let decoded = decode_protobuf(&encode_protobuf(&spans)).unwrap();
         prop_assert_eq!(decoded.rejected.total(), 0);
         prop_assert_eq!(decoded.spans, spans);
     }
 
-    /// prost makes the same bytes of what it reads: nothing is out of order, written twice, or written where it is left out.
+    /// prost encodes a decoded request to the same bytes: no field is out of order, repeated or
+    /// superfluous.
     #[test]
-    fn protobuf_is_byte_for_byte_what_prost_makes(exports in vec(exports(), 0..3)) {
+    fn protobuf_equals_the_bytes_of_prost(exports in vec(exports(), 0..3)) {
         let bytes = encode_protobuf(&exports.concat());
         let request = ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap();
         prop_assert_eq!(request.encode_to_vec(), bytes);
     }
 
     #[test]
-    fn json_gives_back_what_it_was_given(exports in vec(exports(), 0..3)) {
+    fn json_round_trip_preserves_spans(exports in vec(exports(), 0..3)) {
         let spans = exports.concat();
         let request = serde_json::json!({ "resourceSpans": spans_to_json(&spans) }).to_string();
         let decoded = decode_json(request.as_bytes()).unwrap();
@@ -164,23 +169,26 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_without_harm(bytes in vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_do_not_panic(bytes in vec(any::<u8>(), 0..200)) {
         checks::reading_and_writing_agree(&bytes);
     }
 
     #[test]
-    fn a_damaged_request_is_read_without_harm(spans in exports(), at in any::<prop::sample::Index>(), byte: u8) {
+    fn damaged_request_does_not_panic(
+        spans in exports(), index in any::<prop::sample::Index>(), byte: u8
+    ) {
         let mut bytes = encode_protobuf(&spans);
-        if let Some(place) = (!bytes.is_empty()).then(|| at.index(bytes.len())).and_then(|at| bytes.get_mut(at)) {
-            *place = byte;
+        let index = (!bytes.is_empty()).then(|| index.index(bytes.len()));
+        if let Some(damaged) = index.and_then(|index| bytes.get_mut(index)) {
+            *damaged = byte;
         }
         checks::reading_and_writing_agree(&bytes);
     }
 }
 
-/// The inputs that fuzzing starts from, and every one that once went wrong.
+/// Replays the inputs that fuzzing starts from, and every one that once failed.
 #[test]
-fn the_fuzz_seeds_hold() {
+fn fuzz_seeds_pass() {
     let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/otlp");
     let mut count = 0;
     for entry in std::fs::read_dir(seeds).unwrap() {
@@ -189,5 +197,5 @@ fn the_fuzz_seeds_hold() {
         checks::reading_and_writing_agree(&bytes);
         count += 1;
     }
-    assert!(count >= 6, "the seeds are gone");
+    assert!(count >= 6, "fuzz seeds are missing");
 }

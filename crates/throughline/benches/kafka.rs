@@ -1,9 +1,10 @@
-//! What tracing adds to producing a record: a traced producer against a bare one, and against a bare one that is given a
-//! constant `traceparent` by hand, on librdkafka's mock cluster.
+//! The cost of tracing a produced record: a traced producer against a bare one, and against a bare
+//! one whose records carry a constant `traceparent`, on librdkafka's mock cluster.
 //!
-//! Measured is the CPU time of the producing thread, from handing over the records to the last acknowledgement, callbacks
-//! included: a wall clock would measure the broker. Runs of the three take turns; the figures are medians. Prints
-//! one line of JSON per case. Spans go through OpenTelemetry's batch processor into an exporter that drops them.
+//! The benchmark measures the CPU time of the producing thread, from queueing the records to the
+//! last acknowledgement, callbacks included: a wall clock would measure the broker. The three
+//! producers take turns; the figures are medians. Prints one line of JSON for each case. Spans pass
+//! OpenTelemetry's batch processor into an exporter that drops them.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -25,16 +26,16 @@ use throughline::{Guard, builder};
 type Bare = BaseProducer<DefaultProducerContext>;
 type Traced = Producer<BaseProducer<AckContext<DefaultProducerContext>>>;
 
-/// One way of tracing.
+/// A configuration to measure.
 struct Case {
     name: &'static str,
     sampler: &'static str,
     naming: Naming,
-    /// Headers that the application itself puts on each record.
+    /// Headers that the application adds to each record.
     headers: usize,
 }
 
-/// Takes spans and forgets them.
+/// An exporter that drops spans.
 #[derive(Debug)]
 struct Forget;
 
@@ -46,7 +47,8 @@ impl SpanExporter for Forget {
 
 const TOPIC: &str = "bench";
 const RECORDS: u32 = 10_000;
-/// How many records are on their way at most. More would measure the memory of a queue that no service lets grow.
+/// Maximum number of records in flight. More would measure the memory of a queue larger than any
+/// service allows.
 const IN_FLIGHT: u32 = 1_000;
 const RUNS: usize = 15;
 const PAYLOAD: [u8; 200] = [b'v'; 200];
@@ -86,7 +88,7 @@ fn main() {
     config
         .set("bootstrap.servers", cluster.bootstrap_servers())
         .set("linger.ms", "1");
-    // `cargo bench --bench kafka -- unsampled`: only the cases whose name begins so.
+    // `cargo bench --bench kafka -- unsampled`: only the cases with this prefix.
     let wanted = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'))
@@ -111,20 +113,20 @@ fn measure(config: &ClientConfig, case: &Case) {
         sent(
             bare.send(record(own(case.headers)))
                 .map_err(|(error, _)| error),
-        )
+        );
     };
     let send_by_hand = || {
         sent(
             bare.send(record(Some(by_hand(case.headers))))
                 .map_err(|(error, _)| error),
-        )
+        );
     };
     let send_traced = || {
         sent(
             traced
                 .send(record(own(case.headers)), None)
                 .map_err(|(error, _)| error),
-        )
+        );
     };
     let (mut without, mut with_header, mut with) = (Vec::new(), Vec::new(), Vec::new());
     // The first round warms up.
@@ -147,12 +149,15 @@ fn measure(config: &ClientConfig, case: &Case) {
     );
     let (added, ratio) = (sdk - bare, sdk / bare);
     println!(
-        r#"{{"case":"{}","ns_per_record_bare":{bare:.0},"ns_per_record_header":{header:.0},"ns_per_record_sdk":{sdk:.0},"added_ns":{added:.0},"ratio":{ratio:.2}}}"#,
-        case.name,
+        concat!(
+            r#"{{"case":"{}","ns_per_record_bare":{:.0},"ns_per_record_header":{:.0},"#,
+            r#""ns_per_record_sdk":{:.0},"added_ns":{:.0},"ratio":{:.2}}}"#
+        ),
+        case.name, bare, header, sdk, added, ratio,
     );
 }
 
-/// CPU nanoseconds per record of this thread.
+/// Returns the CPU nanoseconds per record of this thread.
 fn run<C: rdkafka::producer::ProducerContext>(producer: &BaseProducer<C>, send: impl Fn()) -> f64 {
     let before = thread_time();
     for sent in 1..=RECORDS {
@@ -176,12 +181,13 @@ fn record(headers: Option<OwnedHeaders>) -> BaseRecord<'static, str, [u8]> {
     }
 }
 
-/// The headers that an application puts on its records itself.
+/// Returns the headers of the application.
 fn own(count: usize) -> Option<OwnedHeaders> {
     (count > 0).then(|| filled(OwnedHeaders::new_with_capacity(count), count))
 }
 
-/// With one more, as long as a `traceparent` and the same each time: what librdkafka takes for the header alone.
+/// Adds a constant header of the length of a `traceparent`, to measure the cost of the header alone
+/// in librdkafka.
 fn by_hand(count: usize) -> OwnedHeaders {
     const CONTEXT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
     let headers = filled(OwnedHeaders::new_with_capacity(count + 1), count);

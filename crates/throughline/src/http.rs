@@ -1,4 +1,5 @@
-//! HTTP spans by the stable conventions of OpenTelemetry: a tower layer for servers, a middleware for reqwest clients.
+//! HTTP spans by OpenTelemetry's stable conventions: a tower layer for servers, a middleware for
+//! reqwest clients.
 
 #[cfg(feature = "reqwest")]
 mod client;
@@ -13,9 +14,10 @@ use http::{Method, Version};
 #[cfg(feature = "reqwest")]
 pub use client::ClientTracing;
 #[cfg(feature = "tower")]
-pub use server::{ResponseFuture, Route, ServerLayer, ServerService, TracedBody};
+pub use server::{MatchedRoute, ResponseFuture, ServerLayer, ServerService, TracedBody};
 
-/// The method as the conventions want it: one of the known ones, or `_OTHER`, which keeps the number of names small.
+/// Returns a known method. The conventions replace others by `_OTHER`, to bound the number of
+/// names.
 const fn known_method(method: &Method) -> Option<&'static str> {
     Some(match *method {
         Method::GET => "GET",
@@ -31,7 +33,7 @@ const fn known_method(method: &Method) -> Option<&'static str> {
     })
 }
 
-/// `{method} {target}`; a method that is not known is named `HTTP`.
+/// Returns `{method} {target}`; an unknown method is named `HTTP` (HTTP spans, "Name").
 fn span_name(method: &Method, target: Option<&str>) -> Cow<'static, str> {
     let method = known_method(method).unwrap_or("HTTP");
     target.map_or(Cow::Borrowed(method), |target| {
@@ -39,7 +41,7 @@ fn span_name(method: &Method, target: Option<&str>) -> Cow<'static, str> {
     })
 }
 
-/// The version without its protocol's name, `1.1` or `2`.
+/// Returns the version without the name of the protocol, such as `1.1` or `2`.
 const fn protocol_version(version: Version) -> Option<&'static str> {
     match version {
         Version::HTTP_09 => Some("0.9"),

@@ -1,12 +1,12 @@
-//! Setting up telemetry for a process, and taking it down again without losing what is on its way.
+//! Initialization of telemetry for a process, and its shutdown without loss of queued spans.
 
 mod config;
-mod environment;
+mod export_stats;
+mod init_error;
 mod jaeger;
-mod losses;
-mod methods;
-mod mistakes;
+mod method_spans;
 mod pipeline;
+mod sampler_choice;
 
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -28,107 +28,113 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::{Propagation, Telemetry};
 use config::Config;
-use losses::Ledger;
+use export_stats::SpanCounters;
 
-pub use losses::Losses;
-pub use mistakes::{Mistake, Mistakes};
+pub use export_stats::ExportStats;
+pub use init_error::InitError;
+pub use throughline_model::environment::VariableError;
 
-/// Sets up telemetry by the environment, for a process whose service name is `service` unless a variable says another.
+/// Initializes telemetry from the environment. `service` is the service name unless a variable sets
+/// another.
 ///
-/// Exports nothing, and costs next to nothing, when no exporter is configured; contexts are passed on even then.
-/// Logs of `tracing` go to stderr, filtered by `RUST_LOG` (default `warn`).
+/// Without a configured exporter nothing is exported, at next to no cost; contexts are propagated
+/// even then. Logs of `tracing` go to stderr, filtered by `RUST_LOG` (default `warn`).
 ///
 /// # Errors
-/// Everything that is wrong with the variables, at once. Nothing is set up then.
-pub fn init(service: &str) -> Result<Guard, Mistakes> {
+/// All invalid variables, at once. Nothing is initialized then.
+pub fn init(service: &str) -> Result<Guard, InitError> {
     builder().service_name(service).init()
 }
 
-/// Sets up telemetry, step by step. See [`init`] for the usual way.
+/// Returns a builder of telemetry, for settings that [`init`] does not have.
 #[must_use]
-pub fn builder() -> Builder {
-    Builder {
+pub fn builder() -> TelemetryBuilder {
+    TelemetryBuilder {
         service_name: None,
         lookup: Box::new(|variable| std::env::var(variable).ok()),
         processor: None,
-        subscriber: Install::Ours,
+        subscriber: SubscriberChoice::Install,
         shutdown_timeout: Duration::from_secs(5),
     }
 }
 
-/// How telemetry is to be set up.
-pub struct Builder {
+/// A builder of telemetry, from [`builder`].
+pub struct TelemetryBuilder {
     service_name: Option<String>,
     lookup: Box<dyn Fn(&str) -> Option<String>>,
     processor: Option<Box<dyn SpanProcessor>>,
-    subscriber: Install,
+    subscriber: SubscriberChoice,
     shutdown_timeout: Duration,
 }
 
+/// Whether a `tracing` subscriber is installed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Install {
-    Ours,
-    Nothing,
+enum SubscriberChoice {
+    Install,
+    Skip,
 }
 
-/// Telemetry that is running. Keep it until the process ends: [`Guard::shutdown`], or dropping it, sends what is still
-/// waiting and stops the export, within a bounded time even when the collector is dead.
+/// The guard of running telemetry. Keep it until the process ends: [`Guard::shutdown`], or dropping
+/// it, sends queued spans and stops the export, within a bounded time even when the collector is
+/// down.
 #[must_use = "telemetry stops when the guard is dropped"]
 pub struct Guard {
     telemetry: Telemetry,
     tracers: Option<SdkTracerProvider>,
     meters: Option<SdkMeterProvider>,
-    ledger: Arc<Ledger>,
+    counters: Arc<SpanCounters>,
     runtime: Option<Runtime>,
     shutdown_timeout: Duration,
 }
 
-// === impl Builder ===
+// === impl TelemetryBuilder ===
 
-impl Builder {
-    /// The service's name unless a variable gives another.
+impl TelemetryBuilder {
+    /// Sets the service name, for the case that no variable sets one.
     #[must_use]
     pub fn service_name(mut self, name: impl Into<String>) -> Self {
         self.service_name = Some(name.into());
         self
     }
 
-    /// Reads variables here in place of the process's environment.
+    /// Reads variables with this function in place of the process's environment.
     #[must_use]
     pub fn environment(mut self, lookup: impl Fn(&str) -> Option<String> + 'static) -> Self {
         self.lookup = Box::new(lookup);
         self
     }
 
-    /// Gives finished spans to this processor as well, whatever the variables say of exporters.
+    /// Adds a processor of finished spans, independent of the configured exporters.
     #[must_use]
     pub fn span_processor(mut self, processor: impl SpanProcessor + 'static) -> Self {
         self.processor = Some(Box::new(processor));
         self
     }
 
-    /// Installs no `tracing` subscriber. Put [`Guard::layer`] into your own for method spans.
+    /// Leaves the `tracing` subscriber to the application. Add [`Guard::layer`] to it for method
+    /// spans.
     #[must_use]
     pub fn without_subscriber(mut self) -> Self {
-        self.subscriber = Install::Nothing;
+        self.subscriber = SubscriberChoice::Skip;
         self
     }
 
-    /// How long the end may wait for the collector. Default: 5 seconds.
+    /// Sets how long the shutdown may wait for the collector. Default: 5 seconds.
     #[must_use]
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
         self
     }
 
-    /// Sets it up and makes it the process's own: tracer, meter and propagator of OpenTelemetry, and the `tracing`
-    /// subscriber unless told otherwise.
+    /// Initializes telemetry and makes it global: tracer, meter and propagator of OpenTelemetry,
+    /// and the `tracing` subscriber unless [`TelemetryBuilder::without_subscriber`] was called.
     ///
     /// # Errors
-    /// Everything that is wrong with the variables, at once. Nothing is set up then.
-    pub fn init(self) -> Result<Guard, Mistakes> {
+    /// All invalid variables, at once. Nothing is initialized then.
+    pub fn init(self) -> Result<Guard, InitError> {
         let (subscriber, log_filter) = (self.subscriber, (self.lookup)("RUST_LOG"));
         let guard = self.build()?;
+        // Other instrumentation in the process then uses the same formats.
         global::set_text_map_propagator(guard.telemetry.propagation().clone());
         if let Some(tracers) = &guard.tracers {
             global::set_tracer_provider(tracers.clone());
@@ -137,62 +143,68 @@ impl Builder {
             global::set_meter_provider(meters.clone());
         }
         guard.telemetry.make_global();
-        if subscriber == Install::Ours {
+        if subscriber == SubscriberChoice::Install {
             let filter = log_filter
                 .and_then(|filter| filter.parse().ok())
                 .unwrap_or_else(|| EnvFilter::new("warn"));
+            // No escape sequences in a log file.
             let terminal = std::io::stderr().is_terminal();
             let logs = tracing_subscriber::fmt::layer()
                 .with_writer(std::io::stderr)
                 .with_ansi(terminal);
             let logs = logs.with_filter(filter);
+            // Fails when the application has installed a subscriber before.
             let installed = tracing_subscriber::registry()
                 .with(guard.layer())
                 .with(logs)
                 .try_init();
             if installed.is_err() {
                 tracing::warn!(
-                    "another tracing subscriber is installed: method spans need the guard's layer in it"
+                    "a tracing subscriber is installed already; add the guard's layer to it for \
+                     method spans"
                 );
             }
         }
         Ok(guard)
     }
 
-    /// Sets it up without touching anything global; [`Guard::telemetry`] is then what to hand to producers and layers.
+    /// Initializes telemetry without global state. Pass [`Guard::telemetry`] to producers and
+    /// layers.
     ///
     /// # Errors
-    /// As [`Builder::init`].
-    pub fn build(self) -> Result<Guard, Mistakes> {
+    /// As [`TelemetryBuilder::init`].
+    pub fn build(self) -> Result<Guard, InitError> {
         let config = Config::read(&*self.lookup)?;
-        let ledger = Arc::<Ledger>::default();
+        let counters = Arc::<SpanCounters>::default();
         let resource = pipeline::resource(&config, self.service_name.as_deref());
-        let exporting = || -> Result<_, pipeline::Error> {
-            let runtime = pipeline::runtime(&config)?;
+        let build_exporters = || -> Result<_, pipeline::Error> {
+            let runtime = pipeline::export_runtime(&config)?;
+            // Exporters over gRPC look up their runtime while they are built.
             let handle = runtime.as_ref().map(Runtime::handle);
             let export = config.traces.as_ref();
             let export = export
-                .map(|target| pipeline::processor(target, config.batch, handle, &ledger))
+                .map(|target| pipeline::batch_processor(target, config.batch, handle, &counters))
                 .transpose()?;
-            let meters = pipeline::meters(&config, &resource, handle)?;
+            let meters = pipeline::meter_provider(&config, &resource, handle)?;
             Ok((runtime, export, meters))
         };
         let (runtime, export, meters) =
-            exporting().map_err(|error| Mistakes::unbuildable(&error.to_string()))?;
-        let mut tracers = pipeline::tracers(&config, &resource);
-        let any = export.is_some() || self.processor.is_some();
+            build_exporters().map_err(|error| InitError::exporter_rejected(&error.to_string()))?;
+        let mut tracers = pipeline::tracer_provider(&config, &resource);
+        let has_processor = export.is_some() || self.processor.is_some();
         if let Some(export) = export {
             tracers = tracers.with_span_processor(export);
         }
         if let Some(processor) = self.processor {
-            tracers = tracers.with_span_processor(Boxed(processor));
+            tracers = tracers.with_span_processor(BoxedProcessor(processor));
         }
-        let tracers = any.then(|| tracers.build());
+        // Without a processor there is nothing to record for.
+        let tracers = has_processor.then(|| tracers.build());
         let propagation = Propagation::new(&config.propagators);
-        let roots_recorded = config.sampler.ratio >= 0.5;
-        let telemetry = Telemetry::ours(
+        let is_root_recorded = config.sampler.ratio >= 0.5;
+        let telemetry = Telemetry::from_pipeline(
             tracers.as_ref(),
-            roots_recorded,
+            is_root_recorded,
             meters.as_ref(),
             propagation,
         );
@@ -200,16 +212,16 @@ impl Builder {
             telemetry,
             tracers,
             meters,
-            ledger,
+            counters,
             runtime,
             shutdown_timeout: self.shutdown_timeout,
         })
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for TelemetryBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("TelemetryBuilder")
             .field("service_name", &self.service_name)
             .finish_non_exhaustive()
     }
@@ -218,62 +230,68 @@ impl fmt::Debug for Builder {
 // === impl Guard ===
 
 impl Guard {
-    /// What to hand to producers, consumers, layers and middleware that shall not use [`Telemetry::global`].
+    /// Returns the handle for producers, consumers, layers and middleware that do not use
+    /// [`Telemetry::global`].
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
     }
 
-    /// The layer for method spans, for a subscriber of your own; `None`, which is a layer too, when nothing is traced.
+    /// Returns the layer for method spans, for a subscriber of the application; `None`, which is a
+    /// layer too, when nothing is traced.
     pub fn layer<S>(&self) -> Option<impl Layer<S> + use<S>>
     where
         S: Subscriber + for<'s> LookupSpan<'s>,
     {
         self.tracers
             .as_ref()
-            .map(|tracers| methods::layer(tracers.tracer("throughline.methods")))
+            .map(|tracers| method_spans::layer(tracers.tracer("throughline.methods")))
     }
 
-    /// How many spans ended, were exported, and were lost.
+    /// Returns how many spans ended, were exported, and were lost.
     #[must_use]
-    pub fn losses(&self) -> Losses {
-        self.ledger.losses()
+    pub fn export_stats(&self) -> ExportStats {
+        self.counters.stats()
     }
 
-    /// Sends what is waiting, stops the export, and tells what was lost. Takes at most the shutdown timeout.
-    pub fn shutdown(mut self) -> Losses {
+    /// Sends queued spans, stops the export, and returns its counts. Takes at most the shutdown
+    /// timeout.
+    pub fn shutdown(mut self) -> ExportStats {
         self.stop();
-        self.losses()
+        self.export_stats()
     }
 
     fn stop(&mut self) {
         let (tracers, meters) = (self.tracers.take(), self.meters.take());
+        // Nothing was started, or `shutdown` was called before the drop.
         if tracers.is_none() && meters.is_none() {
             return;
         }
         let timeout = self.shutdown_timeout;
         let (done, finished) = sync_channel(1);
-        // On a thread of its own: the providers may block longer than they promise, and must not do so here.
-        let stopping = thread::Builder::new()
+        // On a separate thread, because the providers may block beyond the timeout.
+        let thread = thread::Builder::new()
             .name("throughline-shutdown".to_owned())
             .spawn(move || {
-                // What failed is in the ledger, and nobody waits for `done` past the deadline.
+                // Failures are counted already, and the receiver may be gone after the timeout.
                 drop(tracers.map(|tracers| tracers.shutdown_with_timeout(timeout)));
                 drop(meters.map(|meters| meters.shutdown_with_timeout(timeout)));
                 done.send(()).ok();
             });
-        if stopping.is_ok() {
+        if thread.is_ok() {
+            // The thread is left behind after the timeout; it holds nothing that the process needs.
             finished.recv_timeout(timeout).ok();
         }
         if let Some(runtime) = self.runtime.take() {
+            // Dropping a runtime blocks, and panics inside of another runtime.
             runtime.shutdown_background();
         }
-        let losses = self.losses();
-        if losses.missing() > 0 {
+        let stats = self.export_stats();
+        if stats.missing() > 0 {
             tracing::warn!(
-                lost = losses.missing(),
-                of = losses.ended,
-                "spans were lost: the collector did not take them"
+                lost = stats.missing(),
+                ended = stats.ended,
+                "spans were lost: the collector did not accept them"
             );
         }
     }
@@ -288,16 +306,16 @@ impl Drop for Guard {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
-            .field("losses", &self.losses())
+            .field("export_stats", &self.export_stats())
             .finish_non_exhaustive()
     }
 }
 
-/// A processor of any kind; OpenTelemetry's builder wants a sized one.
+/// A boxed processor: OpenTelemetry's builder requires a sized type.
 #[derive(Debug)]
-struct Boxed(Box<dyn SpanProcessor>);
+struct BoxedProcessor(Box<dyn SpanProcessor>);
 
-impl SpanProcessor for Boxed {
+impl SpanProcessor for BoxedProcessor {
     fn on_start(&self, span: &mut opentelemetry_sdk::trace::Span, cx: &opentelemetry::Context) {
         self.0.on_start(span, cx);
     }

@@ -1,9 +1,10 @@
 //! Traced producers and consumers on rdkafka.
 //!
-//! [`Producer`] and [`Consumer`] wrap the clients of rdkafka and give back everything else about them through `Deref`.
-//! A record that is sent gets a PRODUCER span that ends when the broker has acknowledged it, and the span's context in
-//! its headers. A record that is received becomes a [`Delivery`], whose CONSUMER span stays active while the record is
-//! handled, so that whatever the handler does (an HTTP call, another record) is a child of it without a line of code.
+//! [`Producer`] and [`Consumer`] wrap the clients of rdkafka, and provide their other methods
+//! through `Deref`. A sent record gets a PRODUCER span that ends at the broker's acknowledgement,
+//! and the span's context in its headers. A received record becomes a [`Delivery`], whose CONSUMER
+//! span is active while the record is handled, so that an HTTP call or another record of the
+//! handler is its child.
 //!
 //! ```no_run
 //! use rdkafka::config::ClientConfig;
@@ -17,7 +18,8 @@
 //! let settings = Settings::from(&config);
 //!
 //! let producer = Producer::new(config.create::<FutureProducer>()?, settings.clone());
-//! producer.send(FutureRecord::<str, str>::to("orders").payload("created"), None).await.map_err(|(error, _)| error)?;
+//! let record = FutureRecord::<str, str>::to("orders").payload("created");
+//! producer.send(record, None).await.map_err(|(error, _)| error)?;
 //!
 //! let consumer = Consumer::new(config.create::<StreamConsumer>()?, settings);
 //! consumer.subscribe(&["orders"])?;
@@ -30,28 +32,36 @@
 //! ```
 //!
 //! A polled producer ([`BaseProducer`](rdkafka::producer::BaseProducer),
-//! [`ThreadedProducer`](rdkafka::producer::ThreadedProducer)) hears of acknowledgements through its client context, so it is
-//! created with [`AckContext`] around that: `config.create_with_context(AckContext::new(DefaultProducerContext))`. To handle
-//! records in tasks of their own, [`Delivery::detach`] them; to handle many at once, [`Consumer::recv_batch`]. Streams and
-//! partition queues of rdkafka are not traced by themselves: hand their records to [`Consumer::deliver`].
+//! [`ThreadedProducer`](rdkafka::producer::ThreadedProducer)) learns of acknowledgements through
+//! its client context, and needs an [`AckContext`] around it:
+//! `config.create_with_context(AckContext::new(DefaultProducerContext))`. [`Delivery::detach`]
+//! allows to handle records in separate tasks, [`Consumer::recv_batch`] to handle many at once.
+//! Streams and partition queues of rdkafka are not traced: pass their records to
+//! [`Consumer::deliver`].
 //!
-//! Create producers and consumers after [`crate::init`]: they keep the [`Telemetry`](crate::Telemetry) they found.
+//! Create producers and consumers after [`crate::init`]: they keep the
+//! [`Telemetry`](crate::Telemetry) of their creation.
 
 mod batch;
+mod client_attributes;
 mod consumer;
+mod consumer_span;
 mod delivery;
 mod headers;
-mod instrument;
+mod kafka_tracing;
 mod naming;
-mod open;
 mod opentracing;
+mod operation;
 mod producer;
 mod settings;
+mod span_error;
 
-pub use batch::{Batch, MOST_RECORDS};
+pub use batch::{DeliveryBatch, MAX_BATCH_RECORDS};
 pub use consumer::Consumer;
 pub use delivery::Delivery;
-pub use naming::{Failure, Naming, Record};
+pub use naming::Naming;
 pub use opentracing::{OpenTracing, SpanDecorator, SpanName, StandardTags};
-pub use producer::{AckContext, Pending, Producer, Tagged, Traceable};
-pub use settings::{Handling, Relation, Settings};
+pub use operation::RecordMetadata;
+pub use producer::{AckContext, PendingAck, Producer, TraceableProducer, TracedOpaque};
+pub use settings::{Handling, SenderRelation, Settings};
+pub use span_error::SpanError;

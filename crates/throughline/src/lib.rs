@@ -1,20 +1,22 @@
 //! One trace per request, through HTTP and Kafka, for Rust services.
 //!
-//! Built on OpenTelemetry and `tracing`: spans go wherever the OpenTelemetry pipeline sends them, and method spans are
-//! plain `#[tracing::instrument]`. Nothing in here fails or blocks the application: a broken header is no context, a dead
-//! collector costs spans, never requests.
+//! The crate builds on OpenTelemetry and `tracing`: the OpenTelemetry pipeline exports the spans,
+//! and method spans are plain `#[tracing::instrument]`. Tracing never fails or blocks the
+//! application: a malformed header yields no context, and an unreachable collector costs spans,
+//! never requests.
 //!
-//! # Set up
+//! # Initialization
 //!
-//! [`init`] reads the standard `OTEL_*` variables, tells all mistakes in them at once, and does nothing when no exporter
-//! is configured. Keep the [`Guard`]: dropping it sends what is waiting, within a bounded time.
+//! [`init`] reads the standard `OTEL_*` variables, reports all errors in them at once, and does
+//! nothing without a configured exporter. Keep the [`Guard`]: dropping it sends queued spans,
+//! within a bounded time.
 //!
 //! ```
-//! # fn run() -> Result<(), throughline::Mistakes> {
+//! # fn run() -> Result<(), throughline::InitError> {
 //! let telemetry = throughline::init("billing")?;
 //! // ... serve ...
-//! let losses = telemetry.shutdown();
-//! assert_eq!(losses.missing(), 0);
+//! let stats = telemetry.shutdown();
+//! assert_eq!(stats.missing(), 0);
 //! # Ok(())
 //! # }
 //! # run().unwrap();
@@ -23,8 +25,9 @@
 #![cfg_attr(feature = "kafka", doc = include_str!("docs/kafka.md"))]
 //! # Method spans
 //!
-//! `#[tracing::instrument]` on a function makes it a span: a child of the request or record being handled, and the parent
-//! of whatever it sends. The span closes on every way out; `err` records a returned error, and a panic marks it failed.
+//! `#[tracing::instrument]` turns a function into a span: a child of the request or record being
+//! handled, and the parent of everything it sends. The span ends on every return path; `err`
+//! records a returned error, and a panic marks the span as failed.
 //!
 //! ```
 //! #[tracing::instrument(name = "BankTransaction.transfer", skip_all, err)]
@@ -35,14 +38,16 @@
 //!
 //! # Spawned work
 //!
-//! A context stays with its future across `await`, but not into spawned tasks and threads: wrap those in [`carry`] and
-//! [`carry_fn`].
+//! A context stays with its future across `await`, but does not follow into spawned tasks and
+//! threads: wrap those in [`with_current_context`] and [`with_current_context_fn`].
 //!
 //! # Features
 //!
-//! `kafka` (rdkafka), `tower` (HTTP servers), `axum` (`tower`, with routes in span names), `reqwest` (HTTP clients).
+//! `kafka` (rdkafka), `tower` (HTTP servers), `axum` (`tower`, with routes in span names),
+//! `reqwest` (HTTP clients).
 #![warn(missing_docs)]
 
+mod current_context;
 #[cfg(any(feature = "tower", feature = "reqwest"))]
 pub mod http;
 mod init;
@@ -50,11 +55,10 @@ mod init;
 pub mod kafka;
 mod propagation;
 mod sampling;
-mod task;
 mod telemetry;
 
-pub use init::{Builder, Guard, Losses, Mistake, Mistakes, builder, init};
+pub use current_context::{with_current_context, with_current_context_fn};
+pub use init::{ExportStats, Guard, InitError, TelemetryBuilder, VariableError, builder, init};
 pub use propagation::Propagation;
-pub use task::{carry, carry_fn};
 pub use telemetry::Telemetry;
 pub use throughline_model::context::Format;

@@ -1,8 +1,9 @@
-//! Contexts in and out of headers: the codec of [`throughline_model::context`] joined to OpenTelemetry's [`Context`].
+//! Extraction and injection: the codec of [`throughline_model::context`] for OpenTelemetry's
+//! [`Context`].
 //!
-//! What OpenTelemetry's span context cannot hold (a deferred or forced decision, a refusal without ids, the random flag
-//! of a trace that is not recorded) rides along in the [`Context`] as a value of its own, so that nothing is lost
-//! between the header that came in and the header that goes out.
+//! OpenTelemetry's span context cannot hold a deferred or forced decision, a refusal without ids,
+//! or the random flag of a trace that is not recorded. These are kept in the [`Context`] as a
+//! separate value, so that nothing is lost between an incoming and an outgoing header.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,11 +18,13 @@ use opentelemetry::{Context, Key, StringValue};
 use throughline_model::context::{
     self, Baggage, Carrier, CarrierMut, Format, PropagatedContext, Sampling,
 };
+use throughline_model::flag;
 
-/// Which formats are read and written, in which order. The first format that holds a context wins.
+/// The context formats that are read and written, in order. The first format that holds a context
+/// wins.
 ///
-/// It is also a [`TextMapPropagator`], so it can serve as OpenTelemetry's global one: other instrumentation then speaks
-/// the same formats.
+/// It is also a [`TextMapPropagator`], and can serve as OpenTelemetry's global one: other
+/// instrumentation then uses the same formats.
 #[derive(Debug, Clone)]
 pub struct Propagation {
     extract: Arc<[Format]>,
@@ -30,30 +33,28 @@ pub struct Propagation {
     rejected: Arc<AtomicU64>,
 }
 
-/// What came in that OpenTelemetry's span context has no place for. Valid for one trace only: `trace` says which.
+/// The part of an incoming context that OpenTelemetry's span context cannot hold. Valid for one
+/// trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Inbound {
+pub(crate) struct InboundDecision {
     /// The trace it belongs to; `None` for a decision that came without ids.
     pub(crate) trace: Option<TraceId>,
     pub(crate) sampling: Sampling,
     pub(crate) random: bool,
 }
 
-/// W3C Trace Context level 2, section 3.2.2.5.2.
-const RANDOM: u8 = 0x02;
-
 // === impl Propagation ===
 
 impl Default for Propagation {
-    /// W3C Trace Context and Baggage, as OpenTelemetry has it.
+    /// Returns W3C Trace Context and Baggage, the default of OpenTelemetry.
     fn default() -> Self {
         Self::new(&[Format::W3c, Format::Baggage])
     }
 }
 
 impl Propagation {
-    /// Reads and writes the same formats, except that either form of B3 is read when one of them is named
-    /// (OpenTelemetry, "Propagators API", B3 requirements).
+    /// Returns a propagation that reads and writes these formats. Both forms of B3 are read when
+    /// either is written (OpenTelemetry, "Propagators API", B3 requirements).
     #[must_use]
     pub fn new(formats: &[Format]) -> Self {
         let (mut extract, mut inject) = (
@@ -61,6 +62,7 @@ impl Propagation {
             Vec::with_capacity(formats.len()),
         );
         for format in formats {
+            // The configured order is kept, because the first format with a context wins.
             for member in format.family() {
                 push_new(&mut extract, member);
             }
@@ -79,13 +81,14 @@ impl Propagation {
         }
     }
 
-    /// `base` with the sender's context and baggage as its remote parent, when the carrier holds them; else as it was.
+    /// Returns `base` with the sender's context as remote parent, and its baggage, if the carrier
+    /// holds them.
     #[must_use]
     pub fn extract(&self, base: &Context, carrier: &dyn Carrier) -> Context {
-        receive(base, &self.read(carrier))
+        with_received(base, &self.read(carrier))
     }
 
-    /// What the carrier holds, its malformed headers counted.
+    /// Reads the carrier, and counts malformed headers.
     pub(crate) fn read(&self, carrier: &dyn Carrier) -> PropagatedContext {
         let found = context::extract(&self.extract, carrier);
         if found.rejected > 0 {
@@ -95,21 +98,22 @@ impl Propagation {
         found
     }
 
-    /// Writes the context's span and baggage, replacing what the carrier held under these names. Writes nothing when
-    /// there is no valid span.
+    /// Writes the context's span and baggage, in place of existing headers of these names. Writes
+    /// nothing without a valid span.
     pub fn inject(&self, cx: &Context, carrier: &mut dyn CarrierMut) {
+        // An invalid context would be rejected by every receiver, so nothing is written.
         if let Some(context) = to_model(cx) {
             context::inject(&self.inject, &context, &baggage_of(cx), carrier);
         }
     }
 
-    /// How many malformed headers were met and ignored.
+    /// Returns the number of malformed headers that were ignored.
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Ordering::Relaxed)
     }
 
-    /// How many header fields are written at most, for sizing.
+    /// Returns the maximum number of headers that are written, for allocation.
     #[cfg_attr(
         not(feature = "kafka"),
         expect(dead_code, reason = "only Kafka headers are sized beforehand")
@@ -121,11 +125,11 @@ impl Propagation {
 
 impl TextMapPropagator for Propagation {
     fn inject_context(&self, cx: &Context, injector: &mut dyn Injector) {
-        self.inject(cx, &mut TextMapOut(injector));
+        self.inject(cx, &mut InjectorCarrier(injector));
     }
 
     fn extract_with_context(&self, cx: &Context, extractor: &dyn Extractor) -> Context {
-        self.extract(cx, &TextMapIn(extractor))
+        self.extract(cx, &ExtractorCarrier(extractor))
     }
 
     fn fields(&self) -> FieldIter<'_> {
@@ -133,42 +137,48 @@ impl TextMapPropagator for Propagation {
     }
 }
 
-// === impl Inbound ===
+// === impl InboundDecision ===
 
-impl Inbound {
-    /// What is known of this trace beyond its span context.
+impl InboundDecision {
+    /// Returns the decision about this trace.
     pub(crate) fn of(cx: &Context, trace: TraceId) -> Option<Self> {
         cx.get::<Self>()
             .copied()
+            // A context value outlives its trace where a handler starts a new one.
             .filter(|inbound| inbound.trace == Some(trace))
     }
 
-    /// Whether a trace that starts here was refused beforehand.
-    pub(crate) fn refuses(cx: &Context) -> bool {
+    /// Returns whether the sender refused recording, for a trace that starts here.
+    pub(crate) fn is_refused(cx: &Context) -> bool {
         cx.get::<Self>()
             .is_some_and(|inbound| inbound.trace.is_none() && inbound.sampling == Sampling::Drop)
     }
 }
 
-/// `base` with what was found: the sender's span as the remote parent, what else it said, and its baggage.
-pub(crate) fn receive(base: &Context, found: &PropagatedContext) -> Context {
+/// Returns `base` with the sender's span as remote parent, its decision, and its baggage.
+pub(crate) fn with_received(base: &Context, found: &PropagatedContext) -> Context {
     let mut cx = match (&found.context, span_context(found)) {
         (Some(context), Some(span)) => {
             let trace = Some(span.trace_id());
             let cx = base.with_remote_span_context(span);
-            let plain =
+            // Most contexts need no more than OpenTelemetry's span context.
+            let is_plain =
                 matches!(context.sampling, Sampling::Sample | Sampling::Drop) && !context.random;
-            let more = || Inbound {
+            let decision = || InboundDecision {
                 trace,
                 sampling: context.sampling,
                 random: context.random,
             };
-            if plain { cx } else { cx.with_value(more()) }
+            if is_plain {
+                cx
+            } else {
+                cx.with_value(decision())
+            }
         }
         _ => base.clone(),
     };
     if let Some(sampling) = found.sampling {
-        cx = cx.with_value(Inbound {
+        cx = cx.with_value(InboundDecision {
             trace: None,
             sampling,
             random: false,
@@ -186,14 +196,14 @@ pub(crate) fn receive(base: &Context, found: &PropagatedContext) -> Context {
     cx
 }
 
-/// The sender's span as OpenTelemetry has it.
+/// Converts the sender's span to OpenTelemetry's form.
 pub(crate) fn span_context(found: &PropagatedContext) -> Option<SpanContext> {
     let context = found.context.as_ref()?;
-    let flags = u8::from(context.sampling.is_sampled()) | if context.random { RANDOM } else { 0 };
     Some(SpanContext::new(
         TraceId::from_bytes(context.trace_id.to_bytes()),
         SpanId::from_bytes(context.span_id.to_bytes()),
-        TraceFlags::new(flags),
+        // The codec has checked ids and flags; only `tracestate` can still be rejected here.
+        TraceFlags::new(context.trace_flags()),
         true,
         context
             .trace_state
@@ -208,17 +218,20 @@ fn to_model(cx: &Context) -> Option<context::SpanContext> {
     let span = span.span_context();
     let trace_id = throughline_model::TraceId::from_bytes(span.trace_id().to_bytes())?;
     let span_id = throughline_model::SpanId::from_bytes(span.span_id().to_bytes())?;
-    let inbound = Inbound::of(cx, span.trace_id());
+    let inbound = InboundDecision::of(cx, span.trace_id());
     let sampling = match (span.is_sampled(), inbound.map(|inbound| inbound.sampling)) {
+        // A debug decision stays one on its way downstream, which formats other than W3C can
+        // express.
         (true, Some(Sampling::Debug)) => Sampling::Debug,
         (true, _) => Sampling::Sample,
-        // Nobody here has decided: the sender's context is passed on as it came.
+        // No sampler decided here: the sender's context is passed on unchanged.
         (false, Some(Sampling::Deferred)) if span.is_remote() => Sampling::Deferred,
         (false, _) => Sampling::Drop,
     };
     let mut context = context::SpanContext::new(trace_id, span_id, sampling);
-    context.random =
-        span.trace_flags().to_u8() & RANDOM != 0 || inbound.is_some_and(|inbound| inbound.random);
+    // The SDK clears flags it does not know on spans that it does not record.
+    context.random = span.trace_flags().to_u8() & flag::RANDOM != 0
+        || inbound.is_some_and(|inbound| inbound.random);
     if *span.trace_state() != TraceState::NONE {
         context.trace_state =
             context::TraceState::parse(&span.trace_state().header()).unwrap_or_default();
@@ -229,23 +242,25 @@ fn to_model(cx: &Context) -> Option<context::SpanContext> {
 fn baggage_of(cx: &Context) -> Baggage {
     let mut baggage = Baggage::default();
     for (key, (value, metadata)) in cx.baggage() {
-        // An entry past the limits is left out; the ones before it go.
+        // Entries beyond the limits are left out (W3C Baggage, section 3.3.2).
         baggage.insert(key.as_str(), value.as_str(), metadata.as_str());
     }
     baggage
 }
 
+/// Adds a format once.
 fn push_new(formats: &mut Vec<Format>, format: Format) {
     if !formats.contains(&format) {
         formats.push(format);
     }
 }
 
-/// OpenTelemetry's text map as a carrier to read.
-struct TextMapIn<'a>(&'a dyn Extractor);
+/// A carrier that reads OpenTelemetry's text map.
+struct ExtractorCarrier<'a>(&'a dyn Extractor);
 
-impl Carrier for TextMapIn<'_> {
+impl Carrier for ExtractorCarrier<'_> {
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
+        // The last header wins, as in the codec; `get` of an extractor returns the first.
         let all = self
             .0
             .get_all(name)
@@ -265,16 +280,18 @@ impl Carrier for TextMapIn<'_> {
     }
 }
 
-/// OpenTelemetry's text map as a carrier to write: it can set, which replaces, but neither read nor remove.
-struct TextMapOut<'a>(&'a mut dyn Injector);
+/// A carrier that writes OpenTelemetry's text map, which can set (and so replace), but neither read
+/// nor remove.
+struct InjectorCarrier<'a>(&'a mut dyn Injector);
 
-impl Carrier for TextMapOut<'_> {
+impl Carrier for InjectorCarrier<'_> {
     fn each<'a>(&'a self, _visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {}
 }
 
-impl CarrierMut for TextMapOut<'_> {
+impl CarrierMut for InjectorCarrier<'_> {
     fn replace(&mut self, name: &str, value: &[u8]) {
         self.0
+            // All values that the codec writes are ASCII.
             .set(name, String::from_utf8_lossy(value).into_owned());
     }
 

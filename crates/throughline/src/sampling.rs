@@ -1,14 +1,15 @@
-//! A sampler that honours what OpenTelemetry's samplers do not know: decisions that the sender deferred, forced, or made
-//! without giving ids (B3 and Jaeger have all three).
+//! A sampler for decisions that OpenTelemetry's samplers do not know: deferred ones, forced ones,
+//! and decisions without ids (B3 and Jaeger have all three).
 
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
 use throughline_model::context::Sampling;
 
-use crate::propagation::Inbound;
+use crate::propagation::InboundDecision;
 
-/// Asks `root` where the sender deferred, obeys where it forced or refused, and leaves the rest to `usual`.
+/// A sampler that follows forced and refused decisions of the sender, uses `root` for deferred
+/// ones, and `usual` for all others.
 #[derive(Debug, Clone)]
 pub(crate) struct InboundSampler {
     root: Box<dyn ShouldSample>,
@@ -16,7 +17,7 @@ pub(crate) struct InboundSampler {
 }
 
 impl InboundSampler {
-    /// `root` decides where nobody has decided yet, `usual` everywhere else.
+    /// Returns a sampler that uses `root` where no decision exists yet, and `usual` elsewhere.
     pub(crate) fn new(
         root: impl Into<Box<dyn ShouldSample>>,
         usual: impl Into<Box<dyn ShouldSample>>,
@@ -38,35 +39,40 @@ impl ShouldSample for InboundSampler {
         attributes: &[KeyValue],
         links: &[Link],
     ) -> SamplingResult {
-        let ask = |sampler: &dyn ShouldSample| {
+        let decide = |sampler: &dyn ShouldSample| {
             sampler.should_sample(parent_context, trace_id, name, span_kind, attributes, links)
         };
+        // An inbound decision is part of the context.
         let Some(cx) = parent_context else {
-            return ask(self.usual.as_ref());
+            return decide(self.usual.as_ref());
         };
         let parent = cx.span();
         let parent = parent.span_context();
         if !parent.is_valid() {
-            return if Inbound::refuses(cx) {
-                decided(SamplingDecision::Drop, TraceState::NONE)
+            return if InboundDecision::is_refused(cx) {
+                fixed(SamplingDecision::Drop, TraceState::NONE)
             } else {
-                // Not `usual`: OpenTelemetry's parent-based sampler takes a span that is there but invalid for one that
-                // was not sampled.
-                ask(self.root.as_ref())
+                // Not `usual`: OpenTelemetry's parent-based sampler treats an invalid span as one
+                // that was not sampled.
+                decide(self.root.as_ref())
             };
         }
-        match Inbound::of(cx, parent.trace_id()).map(|inbound| inbound.sampling) {
-            Some(Sampling::Debug) => decided(
+        match InboundDecision::of(cx, parent.trace_id()).map(|inbound| inbound.sampling) {
+            // Debug overrides every sampler of the receiver (B3, "Debug Flag"; Jaeger's debug
+            // flag).
+            Some(Sampling::Debug) => fixed(
                 SamplingDecision::RecordAndSample,
                 parent.trace_state().clone(),
             ),
-            Some(Sampling::Deferred) if parent.is_remote() => ask(self.root.as_ref()),
-            _ => ask(self.usual.as_ref()),
+            // A local parent has decided already, on the basis of the same deferred decision.
+            Some(Sampling::Deferred) if parent.is_remote() => decide(self.root.as_ref()),
+            _ => decide(self.usual.as_ref()),
         }
     }
 }
 
-const fn decided(decision: SamplingDecision, trace_state: TraceState) -> SamplingResult {
+/// Returns the result of a decision that no sampler makes.
+const fn fixed(decision: SamplingDecision, trace_state: TraceState) -> SamplingResult {
     SamplingResult {
         decision,
         attributes: Vec::new(),

@@ -1,4 +1,4 @@
-//! Where spans and metrics go, as one handle: tracer, instruments and propagation.
+//! A handle to tracer, instruments and propagation.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,67 +14,72 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
 use crate::Propagation;
 
-/// Where the spans and metrics of this crate go, and how contexts are carried. Cheap to clone.
+/// A handle to the destination of spans and metrics and to the context formats. Cheap to clone.
 ///
-/// Producers, consumers, layers and middleware use [`Telemetry::global`] unless told otherwise.
+/// Producers, consumers, layers and middleware use [`Telemetry::global`] by default.
 #[derive(Clone)]
-pub struct Telemetry(Arc<Inner>);
+pub struct Telemetry(Arc<TelemetryInner>);
 
-struct Inner {
-    tracer: Tracer,
-    /// `None`: nobody wants metrics.
-    instruments: Option<Instruments>,
+struct TelemetryInner {
+    tracer: TracerSource,
+    /// `None` without export of metrics.
+    instruments: Option<MetricInstruments>,
     propagation: Propagation,
 }
 
-/// Who makes the spans.
-enum Tracer {
-    /// A pipeline of [`crate::init`]. Its sampler looks at no attributes, so a span that is not recorded needs none.
-    Ours {
+/// The creator of spans.
+enum TracerSource {
+    /// A pipeline of [`crate::init`]. Its sampler ignores attributes, so spans that are not
+    /// recorded need none.
+    Pipeline {
         tracer: SdkTracer,
         /// Whether a trace that begins here is more likely recorded than not.
-        roots_recorded: bool,
+        is_root_recorded: bool,
     },
-    /// Whatever else there is.
-    Any(BoxedTracer),
-    /// Nobody: contexts are passed on as they came.
-    Nobody,
+    /// A provider of the application.
+    Provider(BoxedTracer),
+    /// None: contexts are propagated unchanged.
+    Disabled,
 }
 
-/// The metrics of the semantic conventions that this crate keeps.
+/// The metrics of the semantic conventions that this crate records.
 #[cfg_attr(
     not(all(feature = "kafka", feature = "tower", feature = "reqwest")),
-    expect(dead_code, reason = "each feature records its own")
+    expect(dead_code, reason = "each feature records metrics of its own")
 )]
-pub(crate) struct Instruments {
-    pub(crate) sent: Counter<u64>,
-    pub(crate) consumed: Counter<u64>,
-    pub(crate) process: Histogram<f64>,
-    pub(crate) server: Histogram<f64>,
-    pub(crate) client: Histogram<f64>,
+pub(crate) struct MetricInstruments {
+    pub(crate) sent_messages: Counter<u64>,
+    pub(crate) consumed_messages: Counter<u64>,
+    pub(crate) process_duration: Histogram<f64>,
+    pub(crate) server_duration: Histogram<f64>,
+    pub(crate) client_duration: Histogram<f64>,
 }
 
 static GLOBAL: RwLock<Option<Telemetry>> = RwLock::new(None);
 
+/// The instrumentation scope of all spans and metrics.
 const SCOPE: &str = "throughline";
-/// The buckets that the conventions ask for, seconds.
-const SECONDS: [f64; 14] = [
+/// The bucket boundaries in seconds (HTTP metrics, `http.server.request.duration`).
+const DURATION_BUCKETS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
 // === impl Telemetry ===
 
 impl Telemetry {
-    /// What [`crate::init`] set up. Before it, or without it: the process-wide providers of OpenTelemetry as they are
-    /// now, with the default [`Propagation`].
+    /// Returns the telemetry of [`crate::init`]. Before it, or without it: the current global
+    /// providers of OpenTelemetry, with the default [`Propagation`].
     #[must_use]
     pub fn global() -> Self {
+        // A panic while the lock is held cannot leave the value half written, so poison is ignored.
         let global = GLOBAL
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         global.unwrap_or_else(|| {
             Self::new(
+                // Not cached: the application may set its providers after the first use of this
+                // crate.
                 &global::tracer_provider(),
                 global::meter_provider().as_ref(),
                 None,
@@ -82,8 +87,8 @@ impl Telemetry {
         })
     }
 
-    /// Spans go to this tracer provider, metrics to this meter provider; contexts travel as `propagation` says
-    /// (`None`: W3C Trace Context and Baggage).
+    /// Returns telemetry that uses these providers. Without `propagation` the formats are W3C Trace
+    /// Context and Baggage.
     #[must_use]
     pub fn new<T>(
         tracers: &T,
@@ -95,7 +100,7 @@ impl Telemetry {
         T::Tracer: Send + Sync + 'static,
         <T::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
     {
-        let tracer = Tracer::Any(BoxedTracer::new(Box::new(
+        let tracer = TracerSource::Provider(BoxedTracer::new(Box::new(
             tracers.tracer_with_scope(scope()),
         )));
         Self::assemble(
@@ -105,35 +110,35 @@ impl Telemetry {
         )
     }
 
-    /// Likewise, for a pipeline of [`crate::init`]. `roots_recorded`: whether a trace that begins here is more likely
-    /// recorded than not.
-    pub(crate) fn ours(
+    /// Returns telemetry that uses a pipeline of [`crate::init`]. `is_root_recorded` estimates
+    /// whether a trace that begins here is recorded.
+    pub(crate) fn from_pipeline(
         tracers: Option<&SdkTracerProvider>,
-        roots_recorded: bool,
+        is_root_recorded: bool,
         meters: Option<&SdkMeterProvider>,
         propagation: Propagation,
     ) -> Self {
-        let tracer = tracers.map_or(Tracer::Nobody, |tracers| {
+        let tracer = tracers.map_or(TracerSource::Disabled, |tracers| {
             let tracer = tracers.tracer_with_scope(scope());
-            Tracer::Ours {
+            TracerSource::Pipeline {
                 tracer,
-                roots_recorded,
+                is_root_recorded,
             }
         });
         let meter = meters.map(|meters| meters.meter_with_scope(scope()));
         Self::assemble(tracer, meter.as_ref(), propagation)
     }
 
-    fn assemble(tracer: Tracer, meter: Option<&Meter>, propagation: Propagation) -> Self {
-        let instruments = meter.map(|meter| Instruments::new(meter, &propagation));
-        Self(Arc::new(Inner {
+    fn assemble(tracer: TracerSource, meter: Option<&Meter>, propagation: Propagation) -> Self {
+        let instruments = meter.map(|meter| MetricInstruments::new(meter, &propagation));
+        Self(Arc::new(TelemetryInner {
             tracer,
             instruments,
             propagation,
         }))
     }
 
-    /// How contexts are carried.
+    /// Returns the context formats.
     #[must_use]
     pub fn propagation(&self) -> &Propagation {
         &self.0.propagation
@@ -145,57 +150,62 @@ impl Telemetry {
 
     #[cfg_attr(
         not(any(feature = "kafka", feature = "tower", feature = "reqwest")),
-        expect(dead_code, reason = "unused alone")
+        expect(dead_code, reason = "unused without features")
     )]
-    pub(crate) fn instruments(&self) -> Option<&Instruments> {
+    pub(crate) fn instruments(&self) -> Option<&MetricInstruments> {
         self.0.instruments.as_ref()
     }
 
+    /// Starts a child of `parent`, and returns `parent` with the span in it. Attributes are created
+    /// only for a span that is recorded.
     #[cfg_attr(
         not(any(feature = "kafka", feature = "tower", feature = "reqwest")),
-        expect(dead_code, reason = "unused alone")
+        expect(dead_code, reason = "unused without features")
     )]
-    /// Starts a span below `parent`; the result is `parent` with the span in it. The attributes are not made when nobody
-    /// would see them.
     pub(crate) fn start(
         &self,
         mut builder: SpanBuilder,
         parent: &Context,
         attributes: impl FnOnce() -> Vec<KeyValue>,
     ) -> Context {
-        let above = parent.span();
-        let above = above.span_context();
-        let (tracer, roots_recorded) = match &self.0.tracer {
-            Tracer::Ours {
+        let parent_span = parent.span();
+        let parent_span = parent_span.span_context();
+        let (tracer, is_root_recorded) = match &self.0.tracer {
+            TracerSource::Pipeline {
                 tracer,
-                roots_recorded,
-            } => (tracer, *roots_recorded),
-            Tracer::Any(tracer) => {
+                is_root_recorded,
+            } => (tracer, *is_root_recorded),
+            // A foreign sampler may look at attributes, so all of them are set before the start.
+            TracerSource::Provider(tracer) => {
                 builder = builder.with_attributes(attributes());
                 return parent.with_span(tracer.build_with_context(builder, parent));
             }
-            Tracer::Nobody if above.is_valid() => {
-                return parent.with_remote_span_context(above.clone());
+            // The sender's context is propagated even without tracing, or the trace would break
+            // here.
+            TracerSource::Disabled if parent_span.is_valid() => {
+                return parent.with_remote_span_context(parent_span.clone());
             }
-            Tracer::Nobody => return parent.clone(),
+            TracerSource::Disabled => return parent.clone(),
         };
-        // A guess, which costs time when it is wrong, and nothing else.
-        let likely = if above.is_valid() {
-            above.is_sampled()
+        // Attributes are cheaper to set before the start than after it. A wrong guess costs time
+        // only.
+        let is_likely_recorded = if parent_span.is_valid() {
+            parent_span.is_sampled()
         } else {
-            roots_recorded
+            is_root_recorded
         };
         let mut attributes = Some(attributes);
-        if likely && let Some(attributes) = attributes.take() {
+        if is_likely_recorded && let Some(attributes) = attributes.take() {
             builder = builder.with_attributes(attributes());
         }
         let mut span = tracer.build_with_context(builder, parent);
         if !span.is_recording() {
-            // Its context is all there is to it. None, when the pipeline is shut down: then the one above is passed on.
-            let own = Some(span.span_context())
-                .filter(|own| own.is_valid())
-                .unwrap_or(above);
-            return parent.with_remote_span_context(own.clone());
+            // Only its context matters. After a shutdown it is invalid: the parent is passed on
+            // then.
+            let context = Some(span.span_context())
+                .filter(|context| context.is_valid())
+                .unwrap_or(parent_span);
+            return parent.with_remote_span_context(context.clone());
         }
         if let Some(attributes) = attributes {
             span.set_attributes(attributes());
@@ -218,25 +228,27 @@ fn scope() -> InstrumentationScope {
         .build()
 }
 
-// === impl Instruments ===
+// === impl MetricInstruments ===
 
-impl Instruments {
+impl MetricInstruments {
     fn new(meter: &Meter, propagation: &Propagation) -> Self {
-        let counter = |name, unit, about| {
+        let counter = |name, unit, description| {
             meter
                 .u64_counter(name)
                 .with_unit(unit)
-                .with_description(about)
+                .with_description(description)
                 .build()
         };
-        let seconds = |name, about| {
+        let duration = |name, description| {
             let histogram = meter
                 .f64_histogram(name)
                 .with_unit("s")
-                .with_description(about);
-            histogram.with_boundaries(SECONDS.to_vec()).build()
+                .with_description(description);
+            histogram.with_boundaries(DURATION_BUCKETS.to_vec()).build()
         };
+        // The clone shares the counter with all users of this propagation.
         let rejected = propagation.clone();
+        // The SDK keeps the callback for as long as its meter provider lives.
         let _ = meter
             .u64_observable_counter("throughline.context.rejected")
             .with_unit("{header}")
@@ -244,27 +256,27 @@ impl Instruments {
             .with_callback(move |observer| observer.observe(rejected.rejected(), &[]))
             .build();
         Self {
-            sent: counter(
+            sent_messages: counter(
                 "messaging.client.sent.messages",
                 "{message}",
                 "Messages that a producer tried to send",
             ),
-            consumed: counter(
+            consumed_messages: counter(
                 "messaging.client.consumed.messages",
                 "{message}",
                 "Messages delivered to a consumer",
             ),
-            process: seconds(
+            process_duration: duration(
                 "messaging.process.duration",
-                "How long the handling of messages took",
+                "Duration of message processing",
             ),
-            server: seconds(
+            server_duration: duration(
                 "http.server.request.duration",
-                "How long HTTP requests took to answer",
+                "Duration of HTTP server requests",
             ),
-            client: seconds(
+            client_duration: duration(
                 "http.client.request.duration",
-                "How long answers to HTTP requests took",
+                "Duration of HTTP client requests",
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! What happens to spans on their way out: a collector that takes them, one that is dead, one that stalls.
+//! The export of spans to collectors that work, are unreachable, or stall.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot be set up has failed"
@@ -11,9 +11,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
-use throughline::{Guard, Losses, builder};
+use throughline::{ExportStats, Guard, builder};
 
-/// Sets up telemetry by these variables, without touching the process.
+/// Initializes telemetry from these variables, without global state.
 fn guard(variables: &[(&str, &str)], timeout: Duration) -> Guard {
     let all: HashMap<String, String> = variables
         .iter()
@@ -27,7 +27,7 @@ fn guard(variables: &[(&str, &str)], timeout: Duration) -> Guard {
         .unwrap()
 }
 
-/// Ends this many spans, as method spans of `tracing`: the way to the provider that needs no more of the crate.
+/// Ends this many spans, as method spans of `tracing`, which need no features of the crate.
 fn make_spans(guard: &Guard, count: usize) {
     use tracing_subscriber::layer::SubscriberExt as _;
     let subscriber = tracing_subscriber::registry().with(guard.layer());
@@ -38,7 +38,7 @@ fn make_spans(guard: &Guard, count: usize) {
     });
 }
 
-/// Answers each HTTP request with this status, and hands out the requests.
+/// Responds to each HTTP request with this status, and returns the requests.
 fn collector(status: &'static str) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -49,7 +49,7 @@ fn collector(status: &'static str) -> (String, Receiver<String>) {
             std::thread::spawn(move || {
                 serve(stream.unwrap(), status, |request| {
                     sender.send(request).is_ok()
-                })
+                });
             });
         }
     });
@@ -101,7 +101,7 @@ fn spans_reach_the_collector_with_the_configured_headers() {
     make_spans(&guard, 3);
     assert_eq!(
         guard.shutdown(),
-        Losses {
+        ExportStats {
             ended: 3,
             exported: 3,
             failed: 0
@@ -119,7 +119,7 @@ fn spans_reach_the_collector_with_the_configured_headers() {
 }
 
 #[test]
-fn json_is_spoken_when_asked_for() {
+fn json_protocol_is_used_when_configured() {
     let (address, requests) = collector("200 OK");
     let json = [
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", address.as_str()),
@@ -137,7 +137,7 @@ fn json_is_spoken_when_asked_for() {
 }
 
 #[test]
-fn metrics_go_to_their_own_path() {
+fn metrics_are_sent_to_their_own_path() {
     let (address, requests) = collector("200 OK");
     let guard = guard(
         &[
@@ -152,7 +152,7 @@ fn metrics_go_to_their_own_path() {
 }
 
 #[test]
-fn a_dead_collector_costs_spans_and_nothing_else() {
+fn unreachable_collector_costs_spans_only() {
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -170,17 +170,17 @@ fn a_dead_collector_costs_spans_and_nothing_else() {
             started.elapsed() < Duration::from_millis(500),
             "ending a span does not wait"
         );
-        let losses = guard.shutdown();
+        let stats = guard.shutdown();
         assert!(
             started.elapsed() < Duration::from_secs(6),
             "{protocol}: the end is bounded"
         );
-        assert_eq!((losses.ended, losses.missing()), (10, 10), "{protocol}");
+        assert_eq!((stats.ended, stats.missing()), (10, 10), "{protocol}");
     }
 }
 
 #[test]
-fn a_collector_that_stalls_does_not_hold_up_the_end() {
+fn stalled_collector_does_not_delay_the_shutdown() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     for protocol in ["http/protobuf", "grpc"] {
@@ -191,18 +191,18 @@ fn a_collector_that_stalls_does_not_hold_up_the_end() {
         let guard = guard(&stalled, Duration::from_millis(300));
         make_spans(&guard, 5);
         let started = Instant::now();
-        let losses = guard.shutdown();
+        let stats = guard.shutdown();
         assert!(
             started.elapsed() < Duration::from_secs(2),
             "{protocol}: {:?}",
             started.elapsed()
         );
-        assert_eq!(losses.missing(), 5, "{protocol}");
+        assert_eq!(stats.missing(), 5, "{protocol}");
     }
 }
 
 #[test]
-fn a_full_queue_drops_and_counts() {
+fn full_queue_drops_and_counts() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let small = [
@@ -214,12 +214,12 @@ fn a_full_queue_drops_and_counts() {
     let started = Instant::now();
     make_spans(&guard, 10_000);
     assert!(started.elapsed() < Duration::from_secs(5));
-    assert_eq!(guard.losses().ended, 10_000);
+    assert_eq!(guard.export_stats().ended, 10_000);
     assert_eq!(guard.shutdown().missing(), 10_000);
 }
 
 #[test]
-fn a_refusal_that_is_final_is_counted_as_failed() {
+fn final_rejection_is_counted_as_failed() {
     let (address, _requests) = collector("400 Bad Request");
     let refusing = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_str()),
@@ -229,7 +229,7 @@ fn a_refusal_that_is_final_is_counted_as_failed() {
     make_spans(&guard, 2);
     assert_eq!(
         guard.shutdown(),
-        Losses {
+        ExportStats {
             ended: 2,
             exported: 0,
             failed: 2
@@ -238,7 +238,7 @@ fn a_refusal_that_is_final_is_counted_as_failed() {
 }
 
 #[tokio::test]
-async fn the_guard_may_be_dropped_inside_a_runtime_of_one_thread() {
+async fn guard_can_be_dropped_inside_a_single_threaded_runtime() {
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -256,15 +256,15 @@ async fn the_guard_may_be_dropped_inside_a_runtime_of_one_thread() {
 }
 
 #[test]
-fn without_a_configured_exporter_nothing_runs() {
+fn nothing_runs_without_a_configured_exporter() {
     let guard = guard(&[], Duration::from_secs(5));
     assert!(guard.layer::<tracing_subscriber::Registry>().is_none());
     make_spans(&guard, 3);
-    assert_eq!(guard.shutdown(), Losses::default());
+    assert_eq!(guard.shutdown(), ExportStats::default());
 }
 
 #[test]
-fn setting_up_for_the_process_serves_opentelemetrys_own_interface() {
+fn global_initialization_serves_the_opentelemetry_api() {
     let spans = opentelemetry_sdk::trace::InMemorySpanExporter::default();
     let processor = opentelemetry_sdk::trace::SimpleSpanProcessor::new(spans.clone());
     let variables = HashMap::from([("OTEL_RESOURCE_ATTRIBUTES", "zone=north")]);

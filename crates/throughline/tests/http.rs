@@ -22,7 +22,7 @@ use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMete
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use throughline::Telemetry;
-use throughline::http::{ClientTracing, Route, ServerLayer};
+use throughline::http::{ClientTracing, MatchedRoute, ServerLayer};
 use tower::{Layer as _, ServiceExt as _};
 
 const SENDER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -70,7 +70,7 @@ impl Traced {
         self.spans.get_finished_spans().unwrap().len()
     }
 
-    /// Answers a request by a plain service below the layer.
+    /// Handles a request with a plain service below the layer.
     #[expect(clippy::future_not_send, reason = "stays on the test's thread")]
     async fn answer<B: http_body::Body>(
         &self,
@@ -100,7 +100,7 @@ fn request(uri: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn a_request_has_the_stable_attributes_and_the_route_in_its_name() {
+async fn request_span_has_stable_attributes_and_the_route_in_its_name() {
     let traced = Traced::new();
     let app: Router = Router::new()
         .route("/orders/{id}", get(|| async { "ok" }))
@@ -163,7 +163,7 @@ async fn only_5xx_is_the_servers_error() {
 }
 
 #[tokio::test]
-async fn a_method_nobody_knows_does_not_become_a_name() {
+async fn unknown_method_is_not_part_of_the_name() {
     let traced = Traced::new();
     let asked = Request::builder()
         .method("BREW")
@@ -179,16 +179,18 @@ async fn a_method_nobody_knows_does_not_become_a_name() {
 }
 
 #[tokio::test]
-async fn a_route_told_by_the_response_names_the_span() {
+async fn route_of_the_response_names_the_span() {
     let traced = Traced::new();
     let mut response = Response::new(String::new());
-    response.extensions_mut().insert(Route("/pots/{id}".into()));
+    response
+        .extensions_mut()
+        .insert(MatchedRoute("/pots/{id}".into()));
     drop(traced.answer(Request::new(String::new()), response).await);
     assert_eq!(traced.only().name, "GET /pots/{id}");
 }
 
 #[tokio::test]
-async fn a_body_that_is_dropped_early_is_marked_and_one_that_fails_is_an_error() {
+async fn dropped_body_is_cancelled_and_failed_body_is_an_error() {
     let traced = Traced::new();
     let endless = || {
         StreamBody::new(futures_util::stream::pending::<
@@ -218,7 +220,7 @@ async fn a_body_that_is_dropped_early_is_marked_and_one_that_fails_is_an_error()
 }
 
 #[tokio::test]
-async fn a_body_of_known_length_is_complete_when_that_much_was_sent() {
+async fn body_of_known_length_is_complete_after_its_last_byte() {
     let traced = Traced::new();
     let frames = [
         http_body::Frame::data(&b"ab"[..]),
@@ -232,7 +234,7 @@ async fn a_body_of_known_length_is_complete_when_that_much_was_sent() {
     let mut answer = traced.answer(Request::new(String::new()), response).await;
     answer.body_mut().frame().await.unwrap().unwrap();
     assert_eq!(traced.count(), 0);
-    // A server stops here: it does not ask for the end of a body whose length it knows.
+    // A server stops here: it does not poll for the end of a body of known length.
     answer.body_mut().frame().await.unwrap().unwrap();
     drop(answer);
     assert!(
@@ -243,7 +245,7 @@ async fn a_body_of_known_length_is_complete_when_that_much_was_sent() {
 }
 
 #[tokio::test]
-async fn an_answer_to_head_has_no_body_to_wait_for() {
+async fn response_to_head_ends_without_a_body() {
     let traced = Traced::new();
     let asked = Request::builder()
         .method("HEAD")
@@ -262,7 +264,7 @@ async fn an_answer_to_head_has_no_body_to_wait_for() {
 }
 
 #[tokio::test]
-async fn a_panic_and_an_abandoned_request_end_the_span() {
+async fn panic_and_cancelled_request_end_the_span() {
     let traced = Traced::new();
     let panicking = tower::service_fn(|_: Request<String>| async {
         if true {
@@ -294,7 +296,7 @@ async fn a_panic_and_an_abandoned_request_end_the_span() {
 }
 
 #[tokio::test]
-async fn both_sides_measure_the_duration() {
+async fn client_and_server_record_durations() {
     let exporter = InMemoryMetricExporter::default();
     let meters = SdkMeterProvider::builder()
         .with_reader(PeriodicReader::builder(exporter.clone()).build())
@@ -370,7 +372,7 @@ async fn serve(app: Router) -> String {
 }
 
 #[tokio::test]
-async fn a_call_hands_its_context_to_the_server() {
+async fn call_propagates_its_context_to_the_server() {
     let traced = Traced::new();
     let echo =
         |headers: HeaderMap| async move { headers["traceparent"].to_str().unwrap().to_owned() };
@@ -427,7 +429,7 @@ async fn the_client_calls_4xx_an_error() {
 }
 
 #[tokio::test]
-async fn a_call_that_cannot_be_made_is_an_error_without_the_url_in_its_words() {
+async fn failed_call_is_an_error_without_the_url() {
     let traced = Traced::new();
     traced
         .client()
@@ -441,7 +443,7 @@ async fn a_call_that_cannot_be_made_is_an_error_without_the_url_in_its_words() {
 }
 
 #[tokio::test]
-async fn a_call_given_up_by_its_caller_is_no_error() {
+async fn cancelled_call_is_not_an_error() {
     let traced = Traced::new();
     let address = serve(Router::new().route("/", get(std::future::pending::<()>))).await;
     let call = traced.client().get(&address).send();
@@ -471,7 +473,7 @@ impl Middleware for Twice {
 }
 
 #[tokio::test]
-async fn every_attempt_has_a_span_of_its_own_and_says_which_it_is() {
+async fn every_attempt_has_its_own_span_and_resend_count() {
     let traced = Traced::new();
     let address = serve(Router::new().route("/", get(|| async { "ok" }))).await;
     let tracing = ClientTracing::new().telemetry(traced.telemetry.clone());

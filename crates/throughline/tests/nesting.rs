@@ -1,5 +1,5 @@
-//! Method spans and OpenTelemetry's spans in each other: across await points, spawned tasks and threads, on every way
-//! out of a method.
+//! Nesting of method spans and OpenTelemetry's spans: across await points, spawned tasks and
+//! threads, on every return path of a method.
 #![cfg(all(feature = "tower", feature = "reqwest"))]
 #![expect(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ use http::{Request, Response};
 use opentelemetry::trace::{SpanId, SpanKind, Status};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SimpleSpanProcessor, SpanData};
 use throughline::http::{ClientTracing, ServerLayer};
-use throughline::{Guard, builder, carry, carry_fn};
+use throughline::{Guard, builder, with_current_context, with_current_context_fn};
 use tower::{Layer as _, ServiceExt as _};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -41,7 +41,7 @@ impl Traced {
         }
     }
 
-    /// Answers one request by `handler`, below a server span.
+    /// Handles one request with `handler`, below a server span.
     #[expect(clippy::future_not_send, reason = "stays on the test's thread")]
     async fn serve(&self, handler: impl AsyncFn(reqwest_middleware::ClientWithMiddleware)) {
         let tracing = ClientTracing::new().telemetry(self.guard.telemetry().clone());
@@ -78,14 +78,14 @@ impl Traced {
         found.into_iter().next().unwrap()
     }
 
-    /// The parent's id and the own id.
+    /// Returns the id of the parent and the id of the span.
     fn ids(&self, name: &str) -> (SpanId, SpanId) {
         let span = self.span(name);
         (span.parent_span_id, span.span_context.span_id())
     }
 }
 
-/// A call that fails at once, and leaves a client span.
+/// Makes a call that fails at once, and leaves a client span.
 async fn call(client: &reqwest_middleware::ClientWithMiddleware, method: &str) {
     let method = method.parse().unwrap();
     client
@@ -109,7 +109,7 @@ async fn inner(client: &reqwest_middleware::ClientWithMiddleware) {
 }
 
 #[tokio::test]
-async fn both_kinds_of_spans_nest_in_each_other_across_await_points() {
+async fn both_kinds_of_spans_nest_across_await_points() {
     let traced = Traced::new();
     traced.serve(async |client| outer(client).await).await;
     let (server, outer, inner) = (traced.ids("GET"), traced.ids("outer"), traced.ids("inner"));
@@ -127,13 +127,13 @@ async fn both_kinds_of_spans_nest_in_each_other_across_await_points() {
 }
 
 #[tokio::test]
-async fn spawned_tasks_and_threads_join_when_they_are_carried() {
+async fn spawned_tasks_and_threads_join_with_the_current_context() {
     let traced = Traced::new();
     traced
         .serve(async |client| {
-            let task = carry(async move { call(&client, "PUT").await });
+            let task = with_current_context(async move { call(&client, "PUT").await });
             tokio::task::spawn(task).await.unwrap();
-            let thread = carry_fn(opentelemetry::Context::current);
+            let thread = with_current_context_fn(opentelemetry::Context::current);
             let seen = tokio::task::spawn_blocking(thread).await.unwrap();
             assert_eq!(current(&seen), current(&opentelemetry::Context::current()));
         })
@@ -157,7 +157,7 @@ fn panicking() {
 }
 
 #[test]
-fn a_method_that_returns_an_error_closes_its_span_as_failed() {
+fn method_that_returns_an_error_ends_its_span_as_failed() {
     let traced = Traced::new();
     failing().unwrap_err();
     let span = traced.span("failing");
@@ -170,7 +170,7 @@ fn a_method_that_returns_an_error_closes_its_span_as_failed() {
 }
 
 #[test]
-fn a_method_that_panics_closes_its_span_as_failed() {
+fn method_that_panics_ends_its_span_as_failed() {
     let traced = Traced::new();
     let caught = std::panic::catch_unwind(AssertUnwindSafe(panicking));
     assert!(caught.is_err());

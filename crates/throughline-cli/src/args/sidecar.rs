@@ -180,8 +180,8 @@ pub(crate) struct SidecarArgs {
 
     /// Routes of the service that name its spans, comma-separated, such as /checkout,/orders/{id}
     ///
-    /// {name} matches one path segment, a final * the rest. The first match is used; without one the
-    /// span is named by the method.
+    /// {name} matches one path segment, a final * the rest. The first match is used; without one
+    /// the span is named by the method.
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_ROUTES",
@@ -429,7 +429,8 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) deliver: String,
 
-    /// Correlation keys besides x-request-id, as a YAML list: headers, record keys, JSON body fields
+    /// Correlation keys besides x-request-id: headers, record keys and JSON body fields, as a YAML
+    /// list
     ///
     /// An outbound request or record that has the same value as an inbound one becomes its child.
     /// Each entry has name and any of header (HTTP or Kafka), record_key (true) and body (a JSON
@@ -447,8 +448,8 @@ pub(crate) struct SidecarArgs {
     /// Use of the only request or record in flight as the parent of outbound traffic: measured,
     /// never or always
     ///
-    /// With measured it is used while the service has been seen to send little on its own. always is
-    /// for a service that never sends anything on its own.
+    /// With measured it is used while the service has been seen to send little on its own. always
+    /// is for a service that never sends anything on its own.
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_SOLE",

@@ -88,6 +88,7 @@ impl RedirectConfig {
 impl InitParser {
     fn id(&mut self, option: &str, text: &str) -> u32 {
         text.trim().parse().unwrap_or_else(|_| {
+            // The kernel matches numbers; a name would need the passwd file of the image.
             let command = if option == "--gid" { "id -g" } else { "id -u" };
             self.errors.push(format!(
                 "{option} {text:?} is not a number; give the one that {command} prints"
@@ -113,6 +114,7 @@ impl InitParser {
     fn ports(&mut self, option: &str, text: &str) -> Vec<String> {
         let mut ports = Vec::new();
         for part in list_items(text) {
+            // A single port is a range of one.
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             match (first.trim().parse::<u16>(), last.trim().parse::<u16>()) {
                 (Ok(first), Ok(last)) if first == last => ports.push(first.to_string()),
@@ -130,6 +132,7 @@ impl InitParser {
         let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
         for part in list_items(text) {
             match part.parse::<Cidr>() {
+                // nftables selects `ip` and `ip6` addresses in separate rules.
                 Ok(_) if part.contains(':') => ipv6.push(part.to_owned()),
                 Ok(_) => ipv4.push(part.to_owned()),
                 Err(error) => self.errors.push(format!("--exclude-networks: {error}")),

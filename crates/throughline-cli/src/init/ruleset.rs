@@ -11,6 +11,7 @@ pub(super) const REMOVE: &str = "add table inet throughline\ndelete table inet t
 pub(super) fn render(config: &RedirectConfig) -> String {
     let mut rules = format!("{REMOVE}table inet throughline {{\n");
     push_chain(&mut rules, "outbound", "output", &outbound_rules(config));
+    // Without a chain, inbound connections reach the service directly.
     if let Some(port) = config.inbound_port {
         let inbound = inbound_rules(config, port);
         push_chain(&mut rules, "inbound", "prerouting", &inbound);
@@ -34,6 +35,7 @@ fn outbound_rules(config: &RedirectConfig) -> Vec<String> {
 }
 
 fn inbound_rules(config: &RedirectConfig, port: u16) -> Vec<String> {
+    // The pod's connections to its own address have been redirected on their way out.
     let mut rules = vec!["iifname \"lo\" return".to_owned()];
     rules.extend(return_rule("tcp dport", &config.all_excluded_inbound()));
     rules.push(redirect_rule(port));
@@ -45,6 +47,7 @@ fn return_rule(selector: &str, values: &[String]) -> Option<String> {
 }
 
 fn redirect_rule(port: u16) -> String {
+    // Both families in one rule, which needs the inet family of nat (Linux 5.2).
     format!("meta l4proto tcp redirect to :{port}")
 }
 

@@ -59,6 +59,7 @@ fn listed(noun: &str, values: &[String]) -> Option<String> {
 fn sidecar_command(config: &RedirectConfig) -> String {
     let mut command = "throughline sidecar --transparent".to_owned();
     let outbound = config.outbound_port;
+    // Defaults are left out: the short command is the one in the documentation.
     if outbound != DEFAULT_OUTBOUND_PORT {
         command += &format!(" --listen 127.0.0.1:{outbound}");
     }

@@ -65,6 +65,7 @@ pub(crate) fn parse(
         ..ClusterCapacity::default()
     };
     let settings = parser.kafka_settings();
+    // The order of these lines is that of the errors in the message.
     let export = parser.export();
     let log_filter = parser.log_filter();
     let http_settings = parser.http_settings(&settings);

@@ -57,10 +57,12 @@ impl RawConfig {
             parse_arguments(arguments).map_err(|error| vec![error.to_string()])?;
         let mut config = Self {
             options,
+            // Defaults are no source, so that the file may replace them.
             sources: argument_sources(&matches),
             file: None,
             warnings: renamed_arguments(arguments),
         };
+        // Precedence: arguments, variables, variables with a former name, file.
         let mut values = config.renamed_variables(environment);
         if let Some(path) = config.options.config.clone() {
             let text = std::fs::read_to_string(&path)
@@ -81,6 +83,7 @@ impl RawConfig {
             config.file = Some(text);
         }
         if !values.is_empty() {
+            // Parsed by clap again, which keeps one set of rules for values and conflicts.
             let merged = with_values(arguments, &values);
             let (options, _) = parse_arguments(&merged).map_err(|error| {
                 let path = config.options.config.as_deref().unwrap_or("environment");
@@ -155,6 +158,7 @@ fn rename_warning(former: &str, present: &str) -> String {
 
 fn parse_arguments(arguments: &[OsString]) -> Result<(SidecarArgs, ArgMatches), clap::Error> {
     let matches = args::definition().try_get_matches_from(arguments)?;
+    // Another subcommand in the arguments leaves the defaults.
     let matches = matches
         .subcommand_matches(SUBCOMMAND)
         .cloned()
@@ -166,6 +170,7 @@ fn parse_arguments(arguments: &[OsString]) -> Result<(SidecarArgs, ArgMatches), 
 fn renamed_arguments(arguments: &[OsString]) -> Vec<String> {
     let texts = || arguments.iter().filter_map(|argument| argument.to_str());
     let is_used = |option: &str| {
+        // Values cannot begin with two dashes, so a match is an option.
         texts().any(|text| text.split_once('=').map_or(text, |(name, _)| name) == option)
     };
     RENAMED
@@ -180,6 +185,7 @@ fn argument_sources(matches: &ArgMatches) -> BTreeMap<String, OptionSource> {
     let command = command();
     let source = |key: &str| match matches.value_source(key)? {
         ValueSource::CommandLine => Some(OptionSource::Argument),
+        // Errors name the variable that was set, not the option.
         ValueSource::EnvVariable => {
             let argument = command
                 .get_arguments()
@@ -199,12 +205,14 @@ fn argument_sources(matches: &ArgMatches) -> BTreeMap<String, OptionSource> {
 fn with_values(arguments: &[OsString], values: &RawValues) -> Vec<OsString> {
     let split = arguments
         .iter()
+        // No option comes before the subcommand, so the first match is it.
         .position(|argument| argument == SUBCOMMAND)
         .map_or(arguments.len(), |position| position + 1);
     let (front, rest) = arguments
         .split_at_checked(split)
         .unwrap_or((arguments, &[]));
     let inserted = values.iter().map(|(key, value)| match value {
+        // `--name=value`: a value may begin with a dash.
         Some(value) => OsString::from(format!("{}={value}", option_name(key))),
         None => OsString::from(option_name(key)),
     });

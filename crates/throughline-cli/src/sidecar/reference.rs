@@ -66,8 +66,8 @@ fn entry(argument: &Arg) -> String {
         .extend(former.map(|(former, _)| format!("Former name: `--{}`", former.replace('_', "-"))));
     let text = paragraphs(argument).join(" ");
     // A backslash at the end of a line is a hard line break.
-    let text = wrap(&format!("**`--{option}{value}`**: {text}"));
-    let notes = wrap(&format!("{}.", notes.join(" · ")));
+    let text = wrap(&format!("**`--{option}{value}`**: {text}"), WIDTH - 1);
+    let notes = wrap(&format!("{}.", notes.join(" · ")), WIDTH);
     format!("\n{}\\\n{notes}", text.trim_end())
 }
 
@@ -83,11 +83,11 @@ fn paragraphs(argument: &Arg) -> Vec<String> {
         .collect()
 }
 
-/// Wraps text at the width of the docs.
-fn wrap(text: &str) -> String {
+/// Wraps text at a width in bytes.
+fn wrap(text: &str, width: usize) -> String {
     let (mut lines, mut line) = (String::new(), String::new());
     for word in text.split_whitespace() {
-        if !line.is_empty() && line.len() + 1 + word.len() > WIDTH {
+        if !line.is_empty() && line.len() + 1 + word.len() > width {
             lines += &format!("{line}\n");
             line.clear();
         }

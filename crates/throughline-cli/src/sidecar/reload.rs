@@ -65,6 +65,7 @@ impl ConfigReloader {
     /// Runs until the task is aborted.
     pub(crate) async fn run(mut self) {
         let mut polls = tokio::time::interval(POLL_INTERVAL);
+        // After a suspend one poll is enough.
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -89,6 +90,7 @@ impl ConfigReloader {
 
     fn reload(&mut self) {
         self.file = FileDebouncer {
+            // An invalid file counts as loaded too, so that its errors are logged once.
             loaded: self.read_file().or_else(|| self.file.loaded.take()),
             candidate: None,
         };
@@ -118,6 +120,7 @@ impl ConfigReloader {
     /// Loads the configuration, and applies its reloadable part if all of it is valid.
     fn load_and_apply(&self) -> Result<RawConfig, Vec<String>> {
         let raw = RawConfig::load(&self.arguments, &environment_variable)?;
+        // Options that need a restart are validated too: the next start must not fail on them.
         config::parse(&raw, &environment_variable)?;
         let TracingSettings { kafka, http } =
             config::parse_tracing_settings(&raw, &environment_variable)?;
@@ -132,6 +135,7 @@ impl ConfigReloader {
 impl FileDebouncer {
     /// Whether the text differs from the loaded one and is the same as at the last poll.
     fn is_settled_change(&mut self, text: String) -> bool {
+        // Changed and changed back between two polls.
         if self.loaded.as_ref() == Some(&text) {
             self.candidate = None;
             return false;

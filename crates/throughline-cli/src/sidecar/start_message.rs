@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use throughline_export::Endpoint;
+use throughline_export::OtlpEndpoint;
 use throughline_intercept::http::Direction;
 use throughline_proxy::{
     AddressedCluster, ListenerConfig, ListenerRoute, PortRange, ProxyAddresses, http,
@@ -19,7 +19,7 @@ pub(super) struct StartMessage<'a> {
     pub(super) addresses: &'a ProxyAddresses,
     pub(super) listeners: &'a [ListenerConfig],
     pub(super) http_listeners: &'a [http::HttpListenerConfig],
-    pub(super) collector: &'a Endpoint,
+    pub(super) collector: &'a OtlpEndpoint,
 }
 
 // === impl StartMessage ===
@@ -38,6 +38,7 @@ impl StartMessage<'_> {
 
     fn json(&self) -> serde_json::Value {
         serde_json::json!({
+            // Kept beside `listeners` for scripts that read the bootstrap address.
             "kafka": self.addresses.listeners.first(),
             "listeners": self.addresses.listeners,
             "http": self.addresses.http,
@@ -51,6 +52,7 @@ impl StartMessage<'_> {
         let kafka = self.listeners.iter().zip(&self.addresses.listeners);
         let mut example = None;
         for (listener, address) in kafka {
+            // Redirected clients keep their bootstrap servers and need no line of their own.
             if let ListenerRoute::Addressed(addressed) = &listener.route {
                 lines.extend(self.kafka_lines(addressed, *address));
                 example = Some(connectable(*address));
@@ -82,10 +84,12 @@ impl StartMessage<'_> {
     fn kafka_lines(&self, addressed: &AddressedCluster, address: SocketAddr) -> Vec<String> {
         let brokers = self.raw.options.kafka.as_deref().unwrap_or_default();
         let mut lines = vec![format!(
+            // A wildcard address cannot be connected to, so clients get the loopback.
             "  Clients   bootstrap.servers={} in place of {brokers}{}",
             connectable(address),
             listen_scope(address),
         )];
+        // With any free ports there is no range to publish.
         if let PortRange::Between(first, last) = addressed.broker_ports {
             lines.push(format!(
                 "  Brokers   one port each, {first}-{last}{}",
@@ -101,6 +105,7 @@ impl StartMessage<'_> {
             .listeners
             .iter()
             .zip(&self.addresses.listeners)
+            // Over IPv4 and IPv6 there are two listeners of one direction.
             .filter(|(listener, _)| match listener.route {
                 ListenerRoute::Redirected(own) => own == direction,
                 ListenerRoute::Addressed(_) => false,

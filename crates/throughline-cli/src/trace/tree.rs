@@ -102,6 +102,7 @@ pub(super) fn render(trace: &TreeTrace, colors: ColorMode) -> String {
 }
 
 fn heading(trace: &TreeTrace, start: u64) -> String {
+    // Children may end after the root, so the trace is as long as its latest span.
     let end = trace
         .spans
         .iter()
@@ -137,6 +138,7 @@ fn rows(trace: &TreeTrace) -> Vec<TreeRow<'_>> {
             .parent(trace)
             .and_then(|parent| by_id.get(parent.span_id.as_str()))
         {
+            // A span that is its own parent is shown as a root.
             Some(parent) if *parent != index => children.entry(*parent).or_default().push(index),
             Some(_) | None => roots.push(index),
         }
@@ -155,6 +157,7 @@ fn rows(trace: &TreeTrace) -> Vec<TreeRow<'_>> {
                 continue;
             };
             let children_of_span = trace.by_start(children.remove(&index).unwrap_or_default());
+            // The stack is popped from the end, so children go on it in reverse order.
             for (index_from_last, child) in children_of_span.iter().rev().enumerate() {
                 let follows_from = trace
                     .spans

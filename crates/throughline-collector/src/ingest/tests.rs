@@ -26,7 +26,7 @@ async fn concurrent_decodes_are_limited() {
                 MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::park_timeout(Duration::from_millis(5));
                 NOW.fetch_sub(1, Ordering::SeqCst);
-                Ok(Decoded::default())
+                Ok(DecodedSpans::default())
             };
             let (endpoint, encoding) = (CollectorEndpoint::Zipkin, ContentEncoding::Identity);
             pipeline

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use throughline_model::{
     Event, KeyValue, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
 };
-use throughline_otlp::Rejection;
+use throughline_otlp::RejectionReason;
 
 use crate::clock;
 
@@ -76,16 +76,19 @@ impl ResourceCache {
 
 impl ZipkinSpan {
     /// Converts the span; its resource comes from the cache.
-    pub(super) fn into_span(mut self, resources: &mut ResourceCache) -> Result<Span, Rejection> {
-        let trace_id = TraceId::from_hex(&self.trace_id).ok_or(Rejection::Trace)?;
-        let own_id = SpanId::from_hex(&self.id).ok_or(Rejection::Span)?;
+    pub(super) fn into_span(
+        mut self,
+        resources: &mut ResourceCache,
+    ) -> Result<Span, RejectionReason> {
+        let trace_id = TraceId::from_hex(&self.trace_id).ok_or(RejectionReason::Trace)?;
+        let own_id = SpanId::from_hex(&self.id).ok_or(RejectionReason::Span)?;
         // Zipkin's own rule: an id of zeros, or that of the span itself, means no parent.
         let parent = self
             .parent_id
             .take()
             .filter(|id| id.bytes().any(|digit| digit != b'0'));
         let parent = parent
-            .map(|id| SpanId::from_hex(&id).ok_or(Rejection::ParentSpan))
+            .map(|id| SpanId::from_hex(&id).ok_or(RejectionReason::ParentSpan))
             .transpose()?;
         let parent = parent.filter(|parent| *parent != own_id);
         let kind = self

@@ -1,3 +1,5 @@
+//! The queue under a paused clock.
+
 use std::sync::Arc;
 
 use throughline_model::{KeyValue, Resource, Scope, SpanId, SpanKind, Status, TraceId};
@@ -25,15 +27,15 @@ fn span(name: &str) -> Span {
     }
 }
 
-const LIMITS: Batching = Batching {
-    queue_spans: 10,
-    queue_bytes: 1 << 20,
-    batch_spans: 4,
+const LIMITS: BatchSettings = BatchSettings {
+    max_queue_spans: 10,
+    max_queue_bytes: 1 << 20,
+    max_batch_spans: 4,
     delay: Duration::from_secs(3),
 };
 
-fn queue_of(spans: usize) -> Queue {
-    let queue = Queue::new(LIMITS);
+fn queue_of(spans: usize) -> SpanQueue {
+    let queue = SpanQueue::new(LIMITS);
     for _ in 0..spans {
         queue.push(span("a")).unwrap();
     }
@@ -41,14 +43,14 @@ fn queue_of(spans: usize) -> Queue {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_span_waits_for_others_no_longer_than_the_delay() {
+async fn first_span_waits_no_longer_than_the_delay() {
     let begin = Instant::now();
     assert_eq!(queue_of(3).next_batch().await.unwrap().len(), 3);
     assert_eq!(begin.elapsed(), LIMITS.delay);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_batch_goes_at_once_and_what_is_left_waits() {
+async fn full_batch_is_due_at_once_and_the_rest_waits() {
     let (queue, begin) = (queue_of(5), Instant::now());
     assert_eq!(queue.next_batch().await.unwrap().len(), 4);
     assert_eq!(begin.elapsed(), Duration::ZERO);
@@ -57,7 +59,7 @@ async fn a_full_batch_goes_at_once_and_what_is_left_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_span_that_fills_the_batch_ends_the_wait() {
+async fn filling_span_ends_the_wait() {
     let (queue, begin) = (Arc::new(queue_of(3)), Instant::now());
     let taken = tokio::spawn({
         let queue = Arc::clone(&queue);
@@ -70,7 +72,7 @@ async fn a_span_that_fills_the_batch_ends_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_flushes_ends_the_wait_and_is_told_when_all_is_settled() {
+async fn flush_ends_the_wait_and_returns_when_all_spans_are_complete() {
     let (queue, begin) = (Arc::new(queue_of(1)), Instant::now());
     let flushed = tokio::spawn({
         let queue = Arc::clone(&queue);
@@ -80,23 +82,23 @@ async fn whoever_flushes_ends_the_wait_and_is_told_when_all_is_settled() {
     assert_eq!(begin.elapsed(), Duration::ZERO);
     tokio::task::yield_now().await;
     assert!(!flushed.is_finished());
-    queue.settle(1);
+    queue.complete(1);
     flushed.await.unwrap();
-    // What comes after it waits its time again.
+    // Spans queued after the flush wait for the delay again.
     queue.push(span("a")).unwrap();
     assert_eq!(queue.next_batch().await.unwrap().len(), 1);
     assert_eq!(begin.elapsed(), LIMITS.delay);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_ends_early_for_one_who_is_in_a_hurry_and_for_nobody_else() {
+async fn retry_wait_ends_early_for_a_flush_only() {
     let (queue, begin) = (Arc::new(queue_of(0)), Instant::now());
     queue.push(span("a")).unwrap();
-    queue.pause(Duration::from_secs(5)).await;
+    queue.wait_for_retry(Duration::from_secs(5)).await;
     assert_eq!(begin.elapsed(), Duration::from_secs(5));
     let paused = tokio::spawn({
         let queue = Arc::clone(&queue);
-        async move { queue.pause(Duration::from_secs(5)).await }
+        async move { queue.wait_for_retry(Duration::from_secs(5)).await }
     });
     tokio::time::advance(Duration::from_secs(1)).await;
     queue.close();
@@ -105,17 +107,17 @@ async fn a_pause_ends_early_for_one_who_is_in_a_hurry_and_for_nobody_else() {
 }
 
 #[test]
-fn a_full_queue_drops_and_counts() {
-    let queue = queue_of(LIMITS.queue_spans);
+fn full_queue_drops_and_counts() {
+    let queue = queue_of(LIMITS.max_queue_spans);
     assert_eq!(queue.push(span("a")), Err(SinkFull));
     let counts = queue.counts();
     assert_eq!((counts.queued, counts.dropped.queue_full), (10, 1));
 }
 
 #[test]
-fn a_queue_is_full_by_bytes_as_well() {
-    let queue = Queue::new(Batching {
-        queue_bytes: 10_000,
+fn queue_is_bounded_by_bytes() {
+    let queue = SpanQueue::new(BatchSettings {
+        max_queue_bytes: 10_000,
         ..LIMITS
     });
     assert_eq!(queue.push(span(&"x".repeat(10_000))), Err(SinkFull));
@@ -126,9 +128,9 @@ fn a_queue_is_full_by_bytes_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_is_bounded_by_bytes_and_has_at_least_one_span() {
-    let queue = Queue::new(Batching {
-        queue_bytes: 100 << 20,
+async fn batch_is_bounded_by_bytes_and_holds_at_least_one_span() {
+    let queue = SpanQueue::new(BatchSettings {
+        max_queue_bytes: 100 << 20,
         ..LIMITS
     });
     for size in [5 << 20, 1 << 20, 1 << 20, 2 << 20] {
@@ -141,7 +143,7 @@ async fn a_batch_is_bounded_by_bytes_and_has_at_least_one_span() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closed_queue_takes_nothing_gives_what_it_has_and_ends() {
+async fn closed_queue_rejects_spans_and_drains() {
     let queue = queue_of(2);
     queue.close();
     assert_eq!(queue.push(span("a")), Err(SinkFull));
@@ -151,10 +153,10 @@ async fn a_closed_queue_takes_nothing_gives_what_it_has_and_ends() {
 }
 
 #[test]
-fn what_is_abandoned_is_counted_whether_it_was_taken_or_not() {
+fn abandoned_spans_are_counted_whether_taken_or_queued() {
     let queue = queue_of(6);
     drop(queue.take(&mut queue.state()));
-    queue.settle(1);
+    queue.complete(1);
     queue.abandon();
     let counts = queue.counts();
     assert_eq!(

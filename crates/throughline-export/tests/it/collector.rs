@@ -1,10 +1,10 @@
-//! Against our own collector: what was sent is what it has.
+//! Delivery to the real collector.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use throughline_collector::{CollectorAddresses, CollectorServer};
-use throughline_export::{Compression, Config, Exporter, Protocol};
+use throughline_export::{Compression, Config, ExportProtocol, Exporter};
 use throughline_model::SpanSink as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -25,7 +25,7 @@ async fn collector() -> CollectorAddresses {
     addresses
 }
 
-/// The collector's JSON about the trace that [`span`] numbers so.
+/// Returns the collector's JSON of the trace with this number in [`span`].
 async fn trace(query: SocketAddr, trace: u8) -> String {
     let id = format!("{trace:02x}").repeat(16);
     let mut stream = TcpStream::connect(query).await.unwrap();
@@ -37,16 +37,16 @@ async fn trace(query: SocketAddr, trace: u8) -> String {
     answer
 }
 
-async fn what_is_sent_arrives(protocol: Protocol, compression: Compression) {
+async fn spans_arrive(protocol: ExportProtocol, compression: Compression) {
     let addresses = collector().await;
-    let door = if protocol == Protocol::Grpc {
+    let address = if protocol == ExportProtocol::Grpc {
         addresses.otlp_grpc
     } else {
         addresses.otlp_http
     };
     let exporter = Exporter::start(&Config {
         compression,
-        ..config(&format!("http://{door}"), protocol)
+        ..config(&format!("http://{address}"), protocol)
     })
     .unwrap();
     for id in 1..=200 {
@@ -74,35 +74,35 @@ async fn what_is_sent_arrives(protocol: Protocol, compression: Compression) {
 
 #[tokio::test]
 async fn spans_arrive_over_http() {
-    what_is_sent_arrives(Protocol::HttpProtobuf, Compression::None).await;
+    spans_arrive(ExportProtocol::HttpProtobuf, Compression::None).await;
 }
 
 #[tokio::test]
-async fn spans_arrive_over_http_by_gzip() {
-    what_is_sent_arrives(Protocol::HttpProtobuf, Compression::Gzip).await;
+async fn spans_arrive_over_http_with_gzip() {
+    spans_arrive(ExportProtocol::HttpProtobuf, Compression::Gzip).await;
 }
 
 #[tokio::test]
 async fn spans_arrive_over_grpc() {
-    what_is_sent_arrives(Protocol::Grpc, Compression::None).await;
+    spans_arrive(ExportProtocol::Grpc, Compression::None).await;
 }
 
 #[tokio::test]
-async fn spans_arrive_over_grpc_by_gzip() {
-    what_is_sent_arrives(Protocol::Grpc, Compression::Gzip).await;
+async fn spans_arrive_over_grpc_with_gzip() {
+    spans_arrive(ExportProtocol::Grpc, Compression::Gzip).await;
 }
 
-/// Whoever tries it out must not wait: with nothing configured, a span is there within about a second.
+/// With the defaults a span is visible within about a second, for whoever tries the exporter out.
 #[tokio::test]
-async fn a_single_span_is_there_within_a_second() {
+async fn single_span_arrives_within_a_second() {
     let addresses = collector().await;
-    let usual = Config::default().batching;
+    let usual = Config::default().batch;
     let http = config(
         &format!("http://{}", addresses.otlp_http),
-        Protocol::HttpProtobuf,
+        ExportProtocol::HttpProtobuf,
     );
     let exporter = Exporter::start(&Config {
-        batching: usual,
+        batch: usual,
         ..http
     })
     .unwrap();
@@ -112,7 +112,7 @@ async fn a_single_span_is_there_within_a_second() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    // Twice the time that is promised, for a machine that has other things to do.
+    // Twice the promised time, for a busy machine.
     tokio::time::timeout(Duration::from_secs(2), sent)
         .await
         .expect("the span was not sent in time");
@@ -120,14 +120,14 @@ async fn a_single_span_is_there_within_a_second() {
 }
 
 #[tokio::test]
-async fn a_port_that_speaks_the_other_protocol_is_no_collector() {
+async fn port_of_the_other_protocol_rejects_spans() {
     let addresses = collector().await;
-    for (door, protocol) in [
-        (addresses.otlp_http, Protocol::Grpc),
-        (addresses.otlp_grpc, Protocol::HttpProtobuf),
+    for (address, protocol) in [
+        (addresses.otlp_http, ExportProtocol::Grpc),
+        (addresses.otlp_grpc, ExportProtocol::HttpProtobuf),
     ] {
-        let mut config = config(&format!("http://{door}"), protocol);
-        config.retry.give_up_after = Duration::from_millis(50);
+        let mut config = config(&format!("http://{address}"), protocol);
+        config.retry.max_elapsed_time = Duration::from_millis(50);
         config.timeout = Duration::from_secs(2);
         let exporter = Exporter::start(&config).unwrap();
         exporter.try_send(span(6, 1)).unwrap();

@@ -1,38 +1,38 @@
-//! What goes wrong between an exporter and a collector, and what becomes of the spans.
+//! Failures between exporter and collector, and the fate of the spans.
 
 use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
-use throughline_export::{Batching, Compression, Exporter, Protocol};
+use throughline_export::{BatchSettings, Compression, ExportProtocol, Exporter};
 use throughline_model::{SinkFull, SpanSink as _};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::server::{Act, Server};
+use crate::server::{Reaction, Server};
 use crate::{LONG, config, send, span, until};
 
 fn start(url: &str) -> Exporter {
-    Exporter::start(&config(url, Protocol::HttpProtobuf)).unwrap()
+    Exporter::start(&config(url, ExportProtocol::HttpProtobuf)).unwrap()
 }
 
-/// An address where nobody listens.
+/// Returns an address without a listener.
 async fn nowhere() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
 #[tokio::test]
-async fn a_request_is_what_the_protocol_says() {
+async fn request_has_the_form_of_the_protocol() {
     let server = Server::start([]).await;
-    let mut config = config(&server.url(), Protocol::HttpProtobuf);
+    let mut config = config(&server.url(), ExportProtocol::HttpProtobuf);
     config.headers.insert("x-api-key", "abc".parse().unwrap());
     config.compression = Compression::Gzip;
     let exporter = Exporter::start(&config).unwrap();
     send(&exporter, 3);
     assert!(exporter.flush(LONG).await);
-    let [request] = server.seen().try_into().unwrap();
+    let [request] = server.requests().try_into().unwrap();
     assert!(
         request.head.starts_with("post /v1/traces http/1.1\r\n"),
         "{}",
@@ -59,15 +59,16 @@ async fn a_request_is_what_the_protocol_says() {
 }
 
 #[tokio::test]
-async fn a_collector_that_wants_a_pause_gets_it_and_then_the_spans() {
+async fn retry_after_is_respected() {
     for status in ["429 Too Many Requests", "503 Service Unavailable"] {
-        let server = Server::start([Act::Answer(status, &["retry-after: 1"], Vec::new())]).await;
-        let mut config = config(&server.url(), Protocol::HttpProtobuf);
-        config.retry.longest = Duration::from_secs(1);
+        let server =
+            Server::start([Reaction::Respond(status, &["retry-after: 1"], Vec::new())]).await;
+        let mut config = config(&server.url(), ExportProtocol::HttpProtobuf);
+        config.retry.max_interval = Duration::from_secs(1);
         let exporter = Exporter::start(&config).unwrap();
         send(&exporter, 2);
         until("the spans are sent", || exporter.counts().sent == 2).await;
-        let [first, second] = server.seen().try_into().unwrap();
+        let [first, second] = server.requests().try_into().unwrap();
         assert!(
             second.at - first.at >= Duration::from_secs(1),
             "{status}: {:?}",
@@ -79,8 +80,8 @@ async fn a_collector_that_wants_a_pause_gets_it_and_then_the_spans() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_counted_and_not_sent_again() {
-    let server = Server::start([Act::Answer("400 Bad Request", &[], b"no".to_vec())]).await;
+async fn rejected_batch_is_counted_and_not_retried() {
+    let server = Server::start([Reaction::Respond("400 Bad Request", &[], b"no".to_vec())]).await;
     let exporter = start(&server.url());
     send(&exporter, 4);
     assert!(exporter.flush(LONG).await);
@@ -92,14 +93,14 @@ async fn what_is_refused_is_counted_and_not_sent_again() {
     send(&exporter, 1);
     assert!(exporter.flush(LONG).await);
     assert_eq!(exporter.counts().sent, 1);
-    assert_eq!(server.seen().len(), 2);
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test]
-async fn a_partial_success_is_counted_and_not_sent_again() {
+async fn partial_success_is_counted_and_not_retried() {
     // ExportTraceServiceResponse { partial_success { rejected_spans: 2, error_message: "no" } }
     let answer = vec![0x0a, 0x06, 0x08, 0x02, 0x12, 0x02, b'n', b'o'];
-    let server = Server::start([Act::Answer("200 OK", &[], answer)]).await;
+    let server = Server::start([Reaction::Respond("200 OK", &[], answer)]).await;
     let exporter = start(&server.url());
     send(&exporter, 5);
     assert!(exporter.flush(LONG).await);
@@ -111,9 +112,9 @@ async fn a_partial_success_is_counted_and_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_collector_that_stalls_or_breaks_off_is_asked_again() {
-    let server = Server::start([Act::Stall, Act::Break]).await;
-    let mut config = config(&server.url(), Protocol::HttpProtobuf);
+async fn stalled_or_cut_off_response_is_retried() {
+    let server = Server::start([Reaction::Stall, Reaction::Break]).await;
+    let mut config = config(&server.url(), ExportProtocol::HttpProtobuf);
     config.timeout = Duration::from_millis(50);
     let exporter = Exporter::start(&config).unwrap();
     send(&exporter, 2);
@@ -123,7 +124,7 @@ async fn a_collector_that_stalls_or_breaks_off_is_asked_again() {
 }
 
 #[tokio::test]
-async fn spans_wait_for_a_collector_that_comes_later() {
+async fn spans_wait_for_a_collector_that_starts_later() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -134,13 +135,13 @@ async fn spans_wait_for_a_collector_that_comes_later() {
     let server = Server::on(TcpListener::bind(address).await.unwrap(), []);
     assert!(exporter.flush(LONG).await);
     assert_eq!(exporter.counts().sent, 3);
-    assert_eq!(server.seen().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_batch_is_given_up_so_that_the_next_has_its_turn() {
-    let mut config = config(&nowhere().await, Protocol::Grpc);
-    config.retry.give_up_after = Duration::from_millis(60);
+async fn batch_is_dropped_after_its_time() {
+    let mut config = config(&nowhere().await, ExportProtocol::Grpc);
+    config.retry.max_elapsed_time = Duration::from_millis(60);
     let exporter = Exporter::start(&config).unwrap();
     send(&exporter, 3);
     assert!(exporter.flush(LONG).await);
@@ -153,13 +154,13 @@ async fn a_batch_is_given_up_so_that_the_next_has_its_turn() {
 }
 
 #[tokio::test]
-async fn with_a_dead_collector_memory_stays_bounded_and_nobody_waits() {
+async fn memory_is_bounded_and_producers_do_not_wait_without_a_collector() {
     const BYTES: usize = 1 << 20;
-    let mut config = config(&nowhere().await, Protocol::HttpProtobuf);
-    config.batching = Batching {
-        queue_spans: 1_000_000,
-        queue_bytes: BYTES,
-        ..config.batching
+    let mut config = config(&nowhere().await, ExportProtocol::HttpProtobuf);
+    config.batch = BatchSettings {
+        max_queue_spans: 1_000_000,
+        max_queue_bytes: BYTES,
+        ..config.batch
     };
     let exporter = Exporter::start(&config).unwrap();
     let mut refused = 0;
@@ -167,7 +168,7 @@ async fn with_a_dead_collector_memory_stays_bounded_and_nobody_waits() {
     for _ in 0..100_000 {
         refused += u64::from(exporter.try_send(span(1, 1)) == Err(SinkFull));
     }
-    // Nobody waited: the whole flood took less than one attempt may take.
+    // No producer waited: all calls together took less than the timeout of one attempt.
     assert!(begin.elapsed() < config.timeout, "{:?}", begin.elapsed());
     let counts = exporter.counts();
     assert!(counts.queued_bytes <= BYTES as u64, "{counts:?}");
@@ -181,10 +182,10 @@ async fn with_a_dead_collector_memory_stays_bounded_and_nobody_waits() {
 }
 
 #[tokio::test]
-async fn a_shutdown_sends_what_waits_and_takes_no_more() {
+async fn shutdown_sends_queued_spans_and_rejects_new_ones() {
     let server = Server::start([]).await;
-    let mut config = config(&server.url(), Protocol::HttpProtobuf);
-    config.batching.delay = Duration::from_secs(3600);
+    let mut config = config(&server.url(), ExportProtocol::HttpProtobuf);
+    config.batch.delay = Duration::from_secs(3600);
     let exporter = Exporter::start(&config).unwrap();
     send(&exporter, 5);
     assert!(exporter.shutdown(LONG).await);
@@ -194,8 +195,8 @@ async fn a_shutdown_sends_what_waits_and_takes_no_more() {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_in_its_time_whatever_the_collector_does() {
-    let server = Server::start([Act::Stall]).await;
+async fn shutdown_respects_its_timeout() {
+    let server = Server::start([Reaction::Stall]).await;
     let exporter = start(&server.url());
     send(&exporter, 5);
     let begin = Instant::now();
@@ -208,9 +209,9 @@ async fn a_shutdown_ends_in_its_time_whatever_the_collector_does() {
     assert_eq!(exporter.counts().dropped.shutdown, 5);
 }
 
-/// Only on this thread: the tests beside it log as well.
+/// The subscriber is set for this thread only: tests beside it log as well.
 #[tokio::test]
-async fn an_outage_is_two_lines_in_the_log_however_many_spans_it_meets() {
+async fn outage_is_logged_in_two_lines() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let writer = Arc::clone(&lines);
     let subscriber = tracing_subscriber::fmt()
@@ -219,13 +220,13 @@ async fn an_outage_is_two_lines_in_the_log_however_many_spans_it_meets() {
         .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
         .finish();
     let _guard = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
-    let unavailable = Act::Answer("503 Service Unavailable", &[], Vec::new());
+    let unavailable = Reaction::Respond("503 Service Unavailable", &[], Vec::new());
     let server = Server::start(vec![unavailable; 8]).await;
-    let mut config = config(&server.url(), Protocol::HttpProtobuf);
-    config.batching = Batching {
-        queue_spans: 100,
-        batch_spans: 10,
-        ..config.batching
+    let mut config = config(&server.url(), ExportProtocol::HttpProtobuf);
+    config.batch = BatchSettings {
+        max_queue_spans: 100,
+        max_batch_spans: 10,
+        ..config.batch
     };
     let exporter = Exporter::start(&config).unwrap();
     let refused = (0..500)

@@ -1,4 +1,4 @@
-//! A server of HTTP/1.1 that answers by a script, and remembers what it was asked.
+//! An HTTP/1.1 server that responds by a script and records its requests.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -9,40 +9,40 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// What a server does with one request.
+/// The reaction to one request.
 #[derive(Debug, Clone)]
-pub(crate) enum Act {
-    /// Answers with this status line, these header lines and this body.
-    Answer(&'static str, &'static [&'static str], Vec<u8>),
-    /// Never answers.
+pub(crate) enum Reaction {
+    /// Responds with this status line, these header lines and this body.
+    Respond(&'static str, &'static [&'static str], Vec<u8>),
+    /// Never responds.
     Stall,
-    /// Closes the connection in the middle of an answer.
+    /// Closes the connection in the middle of a response.
     Break,
 }
 
-/// A request as it came.
+/// A recorded request.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct RecordedRequest {
     pub(crate) at: Instant,
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
-/// Ends with its owner.
+/// The server ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<RecordedRequest>>>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    /// Does as the script says, request by request; then, and without a script, answers 200.
-    pub(crate) async fn start(script: impl IntoIterator<Item = Act>) -> Self {
+    /// Starts a server that follows the script, request by request, and then responds with 200.
+    pub(crate) async fn start(script: impl IntoIterator<Item = Reaction>) -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
     }
 
-    pub(crate) fn on(listener: TcpListener, script: impl IntoIterator<Item = Act>) -> Self {
+    pub(crate) fn on(listener: TcpListener, script: impl IntoIterator<Item = Reaction>) -> Self {
         let address = listener.local_addr().unwrap();
         let script = Arc::new(Mutex::new(script.into_iter().collect::<VecDeque<_>>()));
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -66,7 +66,7 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -77,25 +77,29 @@ impl Drop for Server {
     }
 }
 
-async fn serve(stream: TcpStream, script: Arc<Mutex<VecDeque<Act>>>, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn serve(
+    stream: TcpStream,
+    script: Arc<Mutex<VecDeque<Reaction>>>,
+    seen: Arc<Mutex<Vec<RecordedRequest>>>,
+) {
     let mut stream = BufReader::new(stream);
     while let Some((head, body)) = read(&mut stream).await {
-        seen.lock().unwrap().push(Seen {
+        seen.lock().unwrap().push(RecordedRequest {
             at: Instant::now(),
             head,
             body,
         });
         let act = script.lock().unwrap().pop_front();
-        match act.unwrap_or(Act::Answer("200 OK", &[], Vec::new())) {
-            Act::Stall => std::future::pending().await,
-            Act::Break => {
+        match act.unwrap_or(Reaction::Respond("200 OK", &[], Vec::new())) {
+            Reaction::Stall => std::future::pending().await,
+            Reaction::Break => {
                 stream
                     .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
                     .await
                     .unwrap();
                 return;
             }
-            Act::Answer(status, headers, body) => {
+            Reaction::Respond(status, headers, body) => {
                 let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
                 let head = format!(
                     "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n",
@@ -110,7 +114,7 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<VecDeque<Act>>>, seen: Arc<M
     }
 }
 
-/// The head in lower case and the body; [`None`] at the end of the connection.
+/// Reads the head, in lower case, and the body; [`None`] at the end of the connection.
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

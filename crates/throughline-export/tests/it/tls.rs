@@ -1,10 +1,10 @@
-//! TLS towards the collector: trusted when it should be, and only then.
+//! TLS towards the collector.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use throughline_export::{Config, Exporter, Protocol, Tls};
+use throughline_export::{Config, ExportProtocol, Exporter, TlsSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -14,7 +14,8 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::{LONG, config, send};
 
-/// A server for `localhost` that answers everything with 200 behind TLS; its URL and its certificate in PEM.
+/// Starts a TLS server for `localhost` that responds with 200. Returns its URL and its certificate
+/// in PEM.
 async fn server() -> (String, Vec<u8>) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -39,7 +40,7 @@ async fn server() -> (String, Vec<u8>) {
             let Ok(mut stream) = acceptor.accept(stream).await else {
                 continue;
             };
-            // The request is small and comes in one piece.
+            // The request is small enough for one read.
             let mut request = [0; 4096];
             if stream
                 .read(&mut request)
@@ -61,15 +62,15 @@ async fn server() -> (String, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_collector_of_a_trusted_authority_gets_the_spans() {
+async fn collector_of_a_trusted_authority_receives_spans() {
     let (url, authorities) = server().await;
-    let tls = Tls {
+    let tls = TlsSettings {
         authorities: Some(authorities),
         client: None,
     };
     let exporter = Exporter::start(&Config {
         tls,
-        ..config(&url, Protocol::HttpProtobuf)
+        ..config(&url, ExportProtocol::HttpProtobuf)
     })
     .unwrap();
     send(&exporter, 1);
@@ -78,18 +79,18 @@ async fn a_collector_of_a_trusted_authority_gets_the_spans() {
 }
 
 #[tokio::test]
-async fn a_collector_of_another_authority_gets_nothing() {
+async fn collector_of_another_authority_receives_nothing() {
     let (url, _) = server().await;
     let (_, authorities) = server().await;
-    let tls = Tls {
+    let tls = TlsSettings {
         authorities: Some(authorities),
         client: None,
     };
     let mut config = Config {
         tls,
-        ..config(&url, Protocol::HttpProtobuf)
+        ..config(&url, ExportProtocol::HttpProtobuf)
     };
-    config.retry.give_up_after = Duration::from_millis(50);
+    config.retry.max_elapsed_time = Duration::from_millis(50);
     let exporter = Exporter::start(&config).unwrap();
     send(&exporter, 1);
     assert!(exporter.flush(LONG).await);
@@ -97,16 +98,16 @@ async fn a_collector_of_another_authority_gets_nothing() {
 }
 
 #[test]
-fn what_is_no_certificate_is_told_before_anything_is_sent() {
+fn invalid_certificate_is_reported_at_start() {
     let refused = |authorities: Option<&[u8]>, client: Option<(&[u8], &[u8])>| {
         let client = client.map(|(certificate, key)| (certificate.to_vec(), key.to_vec()));
-        let tls = Tls {
+        let tls = TlsSettings {
             authorities: authorities.map(<[u8]>::to_vec),
             client,
         };
         Exporter::start(&Config {
             tls,
-            ..config("https://localhost", Protocol::Grpc)
+            ..config("https://localhost", ExportProtocol::Grpc)
         })
         .unwrap_err()
         .to_string()

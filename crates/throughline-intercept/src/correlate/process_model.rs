@@ -110,7 +110,7 @@ impl ProcessModel {
         let id = self.begin_activity(now, context, Some(topic), tokens);
         self.prune_queues(now);
         let max_records = self.limits.max_activities;
-        // The consumer has seeked back, or the partition was reassigned and is read again.
+        // Delivered again: the consumer went back, or another one had the partition meanwhile.
         for replaced in self.queues.push(queue, offset, id, max_records) {
             self.end_activity(replaced, now, false);
         }

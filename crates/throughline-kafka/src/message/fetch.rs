@@ -59,12 +59,12 @@ pub struct FetchResponse<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct FetchableTopicResponse<'a> {
     pub topic: TopicRef<'a>,
-    pub partitions: WireArray<'a, FetchPartitionData<'a>>,
+    pub partitions: WireArray<'a, FetchResponsePartition<'a>>,
 }
 
 /// `PartitionData`.
 #[derive(Debug, Clone, Copy)]
-pub struct FetchPartitionData<'a> {
+pub struct FetchResponsePartition<'a> {
     pub partition_index: PartitionIndex,
     pub error_code: i16,
     /// The offset after the last record that all in-sync replicas have.
@@ -205,7 +205,7 @@ impl<'a> Decode<'a> for FetchableTopicResponse<'a> {
     }
 }
 
-impl<'a> Decode<'a> for FetchPartitionData<'a> {
+impl<'a> Decode<'a> for FetchResponsePartition<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let (partition_index, error_code) = (reader.decode()?, reader.i16()?);
         let high_watermark = reader.decode()?;

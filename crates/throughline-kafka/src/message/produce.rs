@@ -17,19 +17,19 @@ const NODE_ENDPOINTS_SINCE: i16 = 10;
 pub struct ProduceRequest<'a> {
     /// The number of required acknowledgements; with 0 the broker sends no response.
     pub acks: i16,
-    pub topics: WireArray<'a, TopicProduceData<'a>>,
+    pub topics: WireArray<'a, ProduceTopic<'a>>,
 }
 
 /// `TopicProduceData`.
 #[derive(Debug, Clone, Copy)]
-pub struct TopicProduceData<'a> {
+pub struct ProduceTopic<'a> {
     pub topic: TopicRef<'a>,
-    pub partitions: WireArray<'a, PartitionProduceData<'a>>,
+    pub partitions: WireArray<'a, ProducePartition<'a>>,
 }
 
 /// `PartitionProduceData`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionProduceData<'a> {
+pub struct ProducePartition<'a> {
     pub index: PartitionIndex,
     /// The record set.
     pub records: Option<WireField<'a>>,
@@ -80,7 +80,7 @@ impl<'a> Decode<'a> for ProduceRequest<'a> {
     }
 }
 
-impl<'a> Decode<'a> for TopicProduceData<'a> {
+impl<'a> Decode<'a> for ProduceTopic<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let topic = TopicRef::decode(reader, TOPIC_IDS_SINCE)?;
         let partitions = reader.array()?;
@@ -89,7 +89,7 @@ impl<'a> Decode<'a> for TopicProduceData<'a> {
     }
 }
 
-impl<'a> Decode<'a> for PartitionProduceData<'a> {
+impl<'a> Decode<'a> for ProducePartition<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let index = reader.decode()?;
         let records = reader.nullable_bytes()?;

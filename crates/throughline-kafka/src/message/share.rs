@@ -57,12 +57,12 @@ pub struct ShareFetchResponse<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct ShareFetchableTopicResponse<'a> {
     pub topic_id: TopicId,
-    pub partitions: WireArray<'a, ShareFetchPartitionData<'a>>,
+    pub partitions: WireArray<'a, ShareFetchResponsePartition<'a>>,
 }
 
 /// `PartitionData` of a `ShareFetchResponse`.
 #[derive(Debug, Clone, Copy)]
-pub struct ShareFetchPartitionData<'a> {
+pub struct ShareFetchResponsePartition<'a> {
     pub partition_index: PartitionIndex,
     pub error_code: i16,
     pub acknowledge_error_code: i16,
@@ -93,12 +93,12 @@ pub struct ShareAcknowledgeResponse<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct ShareAcknowledgeTopicResponse<'a> {
     pub topic_id: TopicId,
-    pub partitions: WireArray<'a, ShareAcknowledgePartitionData>,
+    pub partitions: WireArray<'a, ShareAcknowledgeResponsePartition>,
 }
 
 /// `PartitionData` of a `ShareAcknowledgeResponse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShareAcknowledgePartitionData {
+pub struct ShareAcknowledgeResponsePartition {
     pub partition_index: PartitionIndex,
     pub error_code: i16,
 }
@@ -232,7 +232,7 @@ impl<'a> Decode<'a> for ShareFetchableTopicResponse<'a> {
     }
 }
 
-impl<'a> Decode<'a> for ShareFetchPartitionData<'a> {
+impl<'a> Decode<'a> for ShareFetchResponsePartition<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let (partition_index, error_code) = (reader.decode()?, reader.i16()?);
         // error_message
@@ -307,7 +307,7 @@ impl<'a> Decode<'a> for ShareAcknowledgeTopicResponse<'a> {
     }
 }
 
-impl<'a> Decode<'a> for ShareAcknowledgePartitionData {
+impl<'a> Decode<'a> for ShareAcknowledgeResponsePartition {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         let (partition_index, error_code) = (reader.decode()?, reader.i16()?);
         // error_message

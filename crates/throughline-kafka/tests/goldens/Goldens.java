@@ -1,10 +1,11 @@
 // Writes messages and record batches with Apache Kafka's own classes, for tests/java.rs and
 // tests/batch.rs.
 //
-// The messages are the requests and responses of the APIs in the table of src/api.rs, in every version
-// of this Kafka: once with all fields of the version set and an unknown tagged field in each structure,
-// and once with default values. Messages that the crate edits (addresses, records, versions) are
-// written once more with the edit. The batches are in every codec, as Java's producers write them.
+// The messages are the requests and responses of the APIs in the table of src/api.rs, in every
+// version of this Kafka: once with all fields of the version set and an unknown tagged field in
+// each structure, and once with default values. Messages that the crate edits (addresses, records,
+// versions) are written once more with the edit. The batches are in every codec, as Java's
+// producers write them.
 //
 // Run at the top of the repository, after `cargo xtask kafka` has fetched the jars:
 //
@@ -32,12 +33,15 @@ import org.apache.kafka.common.record.internal.*;
 
 public class Goldens {
     static final ApiMessageType[] APIS = {
-        ApiMessageType.PRODUCE, ApiMessageType.FETCH, ApiMessageType.METADATA, ApiMessageType.OFFSET_COMMIT,
-        ApiMessageType.FIND_COORDINATOR, ApiMessageType.JOIN_GROUP, ApiMessageType.SYNC_GROUP,
-        ApiMessageType.SASL_HANDSHAKE, ApiMessageType.API_VERSIONS,
-        ApiMessageType.TXN_OFFSET_COMMIT, ApiMessageType.DESCRIBE_CLUSTER, ApiMessageType.CONSUMER_GROUP_HEARTBEAT,
-        ApiMessageType.SHARE_FETCH, ApiMessageType.SHARE_ACKNOWLEDGE,
+        ApiMessageType.PRODUCE, ApiMessageType.FETCH, ApiMessageType.METADATA,
+        ApiMessageType.OFFSET_COMMIT, ApiMessageType.FIND_COORDINATOR, ApiMessageType.JOIN_GROUP,
+        ApiMessageType.SYNC_GROUP, ApiMessageType.SASL_HANDSHAKE, ApiMessageType.API_VERSIONS,
+        ApiMessageType.TXN_OFFSET_COMMIT, ApiMessageType.DESCRIBE_CLUSTER,
+        ApiMessageType.CONSUMER_GROUP_HEARTBEAT, ApiMessageType.SHARE_FETCH,
+        ApiMessageType.SHARE_ACKNOWLEDGE,
     };
+
+    static final String TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     static final ObjectMapper JSON = new ObjectMapper();
 
@@ -46,12 +50,14 @@ public class Goldens {
         for (ApiMessageType api : APIS) {
             for (boolean request : new boolean[] {true, false}) {
                 Schema[] schemas = request ? api.requestSchemas() : api.responseSchemas();
-                for (short version = api.lowestSupportedVersion(); version <= api.highestSupportedVersion(false); version++) {
+                short highest = api.highestSupportedVersion(false);
+                for (short version = api.lowestSupportedVersion(); version <= highest; version++) {
                     messages.add(message(api, request, version, schemas[version]));
                 }
             }
         }
-        for (short version = 0; version <= ApiMessageType.API_VERSIONS.highestSupportedVersion(false); version++) {
+        short highest = ApiMessageType.API_VERSIONS.highestSupportedVersion(false);
+        for (short version = 0; version <= highest; version++) {
             messages.add(clamped(version));
         }
         Files.write(Path.of(args[0], "messages.jsonl"), messages);
@@ -65,7 +71,8 @@ public class Goldens {
 
     // === messages ===
 
-    static String message(ApiMessageType api, boolean request, short version, Schema schema) throws Exception {
+    static String message(ApiMessageType api, boolean request, short version, Schema schema)
+        throws Exception {
         Map<String, Object> line = new LinkedHashMap<>();
         line.put("api", api.apiKey());
         line.put("name", api.name);
@@ -86,7 +93,9 @@ public class Goldens {
         return JSON.writeValueAsString(line);
     }
 
-    static byte[] filled(ApiMessageType api, boolean request, short version, Schema schema, Filler filler) throws Exception {
+    static byte[] filled(
+        ApiMessageType api, boolean request, short version, Schema schema, Filler filler
+    ) throws Exception {
         ApiMessage message = request ? api.newRequest() : api.newResponse();
         filler.says = filler.fill(message, schema);
         return written(message, version);
@@ -96,11 +105,11 @@ public class Goldens {
         ObjectSerializationCache cache = new ObjectSerializationCache();
         ByteBuffer buffer = ByteBuffer.allocate(message.size(cache, version));
         message.write(new ByteBufferAccessor(buffer), cache, version);
-        if (buffer.hasRemaining()) throw new IllegalStateException("not as long as it said");
+        if (buffer.hasRemaining()) throw new IllegalStateException("not of the stated size");
         return buffer.array();
     }
 
-    /** Puts a value of its own into every field that a version has. */
+    /** Sets every field of a version to a distinct value. */
     static class Filler {
         final String host;
         final int port;
@@ -139,7 +148,8 @@ public class Goldens {
         static Method setter(Class<?> owner, String snake) {
             StringBuilder name = new StringBuilder("set");
             for (String word : snake.split("_")) {
-                name.append(word.substring(0, 1).toUpperCase(Locale.ROOT)).append(word.substring(1));
+                name.append(word.substring(0, 1).toUpperCase(Locale.ROOT));
+                name.append(word.substring(1));
             }
             for (Method method : owner.getMethods()) {
                 if (method.getName().equals(name.toString())) return method;
@@ -147,10 +157,14 @@ public class Goldens {
             throw new IllegalStateException(owner + " has no " + name);
         }
 
-        /** A value of this type; what it says, as JSON has it, goes to `said`. */
-        Object value(java.lang.reflect.Type type, Type wire, String name, Object[] said) throws Exception {
+        /** Returns a value of this type; its form in JSON is stored in `said`. */
+        Object value(java.lang.reflect.Type type, Type wire, String name, Object[] said)
+            throws Exception {
             int number = next++;
-            if (type == short.class) return say(said, (short) (name.equals("error_code") ? 7 : number), name.equals("error_code") ? 7 : number);
+            if (type == short.class) {
+                int code = name.equals("error_code") ? 7 : number;
+                return say(said, (short) code, code);
+            }
             if (type == byte.class) return say(said, (byte) number, (byte) number);
             if (type == int.class && name.equals("port")) {
                 addresses++;
@@ -159,15 +173,21 @@ public class Goldens {
             if (type == int.class) return say(said, number, number);
             if (type == long.class) return say(said, (1L << 40) + number, (1L << 40) + number);
             if (type == boolean.class) return say(said, true, true);
-            if (type == Uuid.class) return say(said, new Uuid(number, ~number), String.format("%016x%016x", (long) number, ~(long) number));
-            if (type == String.class && name.equals("host")) return say(said, host.isEmpty() ? "host-" + number : host, "host-" + number);
+            if (type == Uuid.class) {
+                String id = String.format("%016x%016x", (long) number, ~(long) number);
+                return say(said, new Uuid(number, ~number), id);
+            }
+            if (type == String.class && name.equals("host")) {
+                return say(said, host.isEmpty() ? "host-" + number : host, "host-" + number);
+            }
             if (type == String.class) return say(said, name + "-" + number, name + "-" + number);
             byte[] bytes = (name + "-" + number).getBytes(StandardCharsets.UTF_8);
             if (type == byte[].class) return say(said, bytes, hex(bytes));
             if (type == ByteBuffer.class) return say(said, ByteBuffer.wrap(bytes), hex(bytes));
             if (BaseRecords.class.isAssignableFrom(raw(type))) {
                 records++;
-                return say(said, MemoryRecords.readableRecords(ByteBuffer.wrap(instead == null ? bytes : instead)), hex(bytes));
+                ByteBuffer buffer = ByteBuffer.wrap(instead == null ? bytes : instead);
+                return say(said, MemoryRecords.readableRecords(buffer), hex(bytes));
             }
             if (wire.isArray()) return list(type, wire.arrayElementType().get(), name, said);
             Message inner = (Message) raw(type).getConstructor().newInstance();
@@ -177,10 +197,13 @@ public class Goldens {
 
         /** Two elements. */
         @SuppressWarnings({"unchecked", "rawtypes"})
-        Object list(java.lang.reflect.Type type, Type element, String name, Object[] said) throws Exception {
+        Object list(java.lang.reflect.Type type, Type element, String name, Object[] said)
+            throws Exception {
             boolean sets = raw(type) != List.class;
-            Collection all = sets ? (Collection) raw(type).getConstructor().newInstance() : new ArrayList<>();
-            java.lang.reflect.Type inner = ((ParameterizedType) (sets ? raw(type).getGenericSuperclass() : type)).getActualTypeArguments()[0];
+            Collection all =
+                sets ? (Collection) raw(type).getConstructor().newInstance() : new ArrayList<>();
+            java.lang.reflect.Type list = sets ? raw(type).getGenericSuperclass() : type;
+            java.lang.reflect.Type inner = ((ParameterizedType) list).getActualTypeArguments()[0];
             inner = inner == Integer.class ? int.class : inner == Long.class ? long.class
                 : inner == Short.class ? short.class : inner == Byte.class ? byte.class : inner;
             List<Object> saids = new ArrayList<>();
@@ -194,7 +217,9 @@ public class Goldens {
         }
 
         static Class<?> raw(java.lang.reflect.Type type) {
-            return type instanceof ParameterizedType parameterized ? (Class<?>) parameterized.getRawType() : (Class<?>) type;
+            return type instanceof ParameterizedType parameterized
+                ? (Class<?>) parameterized.getRawType()
+                : (Class<?>) type;
         }
 
         static Object say(Object[] said, Object value, Object says) {
@@ -216,7 +241,9 @@ public class Goldens {
         return JSON.writeValueAsString(line);
     }
 
-    static ApiVersionsResponseData broker(short version, short produce, short fetch, boolean transactions) {
+    static ApiVersionsResponseData broker(
+        short version, short produce, short fetch, boolean transactions
+    ) {
         ApiVersionsResponseData data = new ApiVersionsResponseData();
         data.apiKeys().add(speaks(0, 0, produce));
         data.apiKeys().add(speaks(1, 4, fetch));
@@ -224,29 +251,37 @@ public class Goldens {
         data.apiKeys().add(speaks(999, 0, 70));
         if (version >= 3) {
             data.setFinalizedFeaturesEpoch(77).setZkMigrationReady(true);
-            for (String name : List.of("group.version", "transaction.version", "metadata.version")) {
-                data.supportedFeatures().add(new ApiVersionsResponseData.SupportedFeatureKey().setName(name).setMinVersion((short) 1).setMaxVersion((short) 2));
+            List<String> names =
+                List.of("group.version", "transaction.version", "metadata.version");
+            for (String name : names) {
+                data.supportedFeatures().add(new ApiVersionsResponseData.SupportedFeatureKey()
+                    .setName(name).setMinVersion((short) 1).setMaxVersion((short) 2));
                 if (transactions || !name.startsWith("transaction")) {
-                    data.finalizedFeatures().add(new ApiVersionsResponseData.FinalizedFeatureKey().setName(name).setMinVersionLevel((short) 1).setMaxVersionLevel((short) 2));
+                    data.finalizedFeatures().add(new ApiVersionsResponseData.FinalizedFeatureKey()
+                        .setName(name).setMinVersionLevel((short) 1).setMaxVersionLevel((short) 2));
                 }
             }
-            data.unknownTaggedFields().add(new RawTaggedField(1000, "unknown".getBytes(StandardCharsets.UTF_8)));
+            byte[] unknown = "unknown".getBytes(StandardCharsets.UTF_8);
+            data.unknownTaggedFields().add(new RawTaggedField(1000, unknown));
         }
         return version >= 1 ? data.setThrottleTimeMs(5) : data;
     }
 
     static ApiVersionsResponseData.ApiVersion speaks(int key, int low, int high) {
-        return new ApiVersionsResponseData.ApiVersion().setApiKey((short) key).setMinVersion((short) low).setMaxVersion((short) high);
+        return new ApiVersionsResponseData.ApiVersion()
+            .setApiKey((short) key).setMinVersion((short) low).setMaxVersion((short) high);
     }
 
     // === batches ===
 
     static List<SimpleRecord> small() {
-        Header[] odd = {header("a", "1"), new RecordHeader("x", (byte[]) null), header("a", "2"), header("\u00e9", "")};
+        Header nil = new RecordHeader("x", (byte[]) null);
+        Header[] odd = {header("a", "1"), nil, header("a", "2"), header("\u00e9", "")};
+        Header[] one = {header("type", "order")};
         return List.of(
             new SimpleRecord(1_700_000_000_005L, bytes("key"), bytes("value"), odd),
             new SimpleRecord(1_700_000_000_000L, (byte[]) null, null, new Header[0]),
-            new SimpleRecord(1_700_000_123_456L, bytes(""), bytes("words ".repeat(40)), new Header[] {header("type", "order")}));
+            new SimpleRecord(1_700_000_123_456L, bytes(""), bytes("words ".repeat(40)), one));
     }
 
     /** More than two blocks of every codec. */
@@ -259,8 +294,10 @@ public class Goldens {
                 random = random * 6364136223846793005L + 1442695040888963407L;
                 value.append(Long.toHexString(random >>> 52)).append(" order ".repeat(130));
             }
-            records.add(new SimpleRecord(1_700_000_000_000L + number, bytes("customer-" + number), bytes(value.toString()),
-                new Header[] {header("type", "order")}));
+            byte[] key = bytes("customer-" + number);
+            Header[] headers = {header("type", "order")};
+            long timestamp = 1_700_000_000_000L + number;
+            records.add(new SimpleRecord(timestamp, key, bytes(value.toString()), headers));
         }
         return records;
     }
@@ -273,7 +310,9 @@ public class Goldens {
         // The same records with the new header, by the same builder, uncompressed.
         line.put("injected", name.equals("small") ? hex(built("none", records, true)) : null);
         List<Object> said = new ArrayList<>();
-        for (SimpleRecord record : name.equals("small") ? records : List.<SimpleRecord>of()) said.add(said(record));
+        if (name.equals("small")) {
+            for (SimpleRecord record : records) said.add(said(record));
+        }
         line.put("records", said);
         line.put("count", records.size());
         return JSON.writeValueAsString(line);
@@ -281,12 +320,15 @@ public class Goldens {
 
     static byte[] built(String codec, List<SimpleRecord> records, boolean inject) {
         ByteBuffer buffer = ByteBuffer.allocate(1 << 20);
-        MemoryRecordsBuilder builder = MemoryRecords.builder(buffer, (byte) 2, Compression.of(codec).build(),
-            TimestampType.CREATE_TIME, 0L, -1L, 42L, (short) 5, 11, true, 3);
+        MemoryRecordsBuilder builder = MemoryRecords.builder(
+            buffer, (byte) 2, Compression.of(codec).build(), TimestampType.CREATE_TIME,
+            0L, -1L, 42L, (short) 5, 11, true, 3);
         for (SimpleRecord record : records) {
             List<Header> headers = new ArrayList<>(List.of(record.headers()));
-            if (inject) headers.add(header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
-            builder.append(new SimpleRecord(record.timestamp(), record.key(), record.value(), headers.toArray(new Header[0])));
+            if (inject) headers.add(header("traceparent", TRACEPARENT));
+            Header[] array = headers.toArray(new Header[0]);
+            builder.append(
+                new SimpleRecord(record.timestamp(), record.key(), record.value(), array));
         }
         ByteBuffer built = builder.build().buffer();
         byte[] bytes = new byte[built.remaining()];
@@ -297,7 +339,8 @@ public class Goldens {
     static Object said(SimpleRecord record) {
         List<Object> headers = new ArrayList<>();
         for (Header header : record.headers()) {
-            headers.add(Arrays.asList(hex(bytes(header.key())), header.value() == null ? null : hex(header.value())));
+            String value = header.value() == null ? null : hex(header.value());
+            headers.add(Arrays.asList(hex(bytes(header.key())), value));
         }
         return Arrays.asList(record.timestamp(), hex(record.key()), hex(record.value()), headers);
     }

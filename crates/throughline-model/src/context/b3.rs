@@ -46,6 +46,7 @@ fn extract_single(carrier: &dyn Carrier, found: &mut PropagatedContext) {
     let Some(value) = carrier.last(SINGLE) else {
         return;
     };
+    // `b3: 0` alone is the form that a sender uses to refuse recording without a trace.
     if let Some(sampling) = decision(value) {
         found.sampling = found.sampling.or(Some(sampling));
         return;
@@ -57,6 +58,7 @@ fn extract_single(carrier: &dyn Carrier, found: &mut PropagatedContext) {
 }
 
 fn extract_multi(carrier: &dyn Carrier, found: &mut PropagatedContext) {
+    // Read first: the decision is valid with ids and without.
     let sampling = sampling_of_multi(carrier, found);
     match (carrier.last(TRACE_ID), carrier.last(SPAN_ID)) {
         // A decision without ids is legal: it holds for the trace that starts here.
@@ -82,6 +84,7 @@ fn inject_single(context: &SpanContext, _baggage: &Baggage, carrier: &mut dyn Ca
         Sampling::Sample => "-1",
         Sampling::Debug => "-d",
     };
+    // The optional parent is left out: receivers do not need it, and the specification allows it.
     let value = format!("{}-{}{decision}", context.trace_id, context.span_id);
     carrier.replace(SINGLE, value.as_bytes());
 }
@@ -124,8 +127,8 @@ fn parse_single(value: &[u8]) -> Option<SpanContext> {
         .then(|| SpanContext::new(trace_id, span_id, sampling))
 }
 
-/// Reads the decision: `x-b3-flags: 1` is debug and overrides `x-b3-sampled`, which old senders wrote
-/// as `true` and `false`.
+/// Reads the decision: `x-b3-flags: 1` is debug and overrides `x-b3-sampled`, which old senders
+/// wrote as `true` and `false`.
 fn sampling_of_multi(carrier: &dyn Carrier, found: &mut PropagatedContext) -> Option<Sampling> {
     if carrier.last(FLAGS) == Some(b"1") {
         return Some(Sampling::Debug);
@@ -151,6 +154,7 @@ fn decision(field: &[u8]) -> Option<Sampling> {
 }
 
 fn trace_id(digits: &[u8]) -> Option<TraceId> {
+    // 64-bit ids are still common in B3; they are padded with zeros on the left.
     if !matches!(digits.len(), 16 | 32) {
         return None;
     }
@@ -158,6 +162,7 @@ fn trace_id(digits: &[u8]) -> Option<TraceId> {
 }
 
 fn span_id(digits: &[u8]) -> Option<SpanId> {
+    // Unlike Jaeger, B3 requires all digits.
     if digits.len() != 16 {
         return None;
     }

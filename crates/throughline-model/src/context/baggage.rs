@@ -26,11 +26,12 @@ pub struct BaggageEntry {
 impl Baggage {
     /// Sets a decoded value and its metadata: the properties behind `;`, in wire form.
     ///
-    /// Returns `false`, and sets nothing, when the key is not a token (RFC 9110, section 5.6.2) or the
-    /// baggage would exceed a limit.
+    /// Returns `false`, and sets nothing, when the key is not a token (RFC 9110, section 5.6.2) or
+    /// the baggage would exceed a limit.
     pub fn insert(&mut self, key: &str, value: impl Into<String>, metadata: &str) -> bool {
         let entry = BaggageEntry::new(key, value.into(), metadata);
         let others = || self.entries.iter().filter(|other| other.key != key);
+        // The new entry replaces one of the same key, which therefore does not count.
         let bytes = others().map(|other| other.wire_length).sum::<usize>() + entry.wire_length;
         // The last entry has no comma behind it.
         let fits = others().count() < MAX_ENTRIES && bytes <= MAX_BYTES + 1;
@@ -58,7 +59,7 @@ impl Baggage {
         self.entries.iter()
     }
 
-    /// Returns whether there are no entries.
+    /// Returns whether it is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -119,6 +120,7 @@ fn is_token(key: &[u8]) -> bool {
 fn is_metadata(metadata: &str) -> bool {
     metadata
         .bytes()
+        // A comma would begin the next member, and control characters would end the header.
         .all(|byte| matches!(byte, b'\t' | 0x20..=0x7e) && byte != b',')
 }
 

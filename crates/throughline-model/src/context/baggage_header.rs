@@ -39,6 +39,7 @@ fn extract(carrier: &dyn Carrier, found: &mut PropagatedContext) {
 /// Writes the header `baggage`, or removes it when there is nothing to carry.
 fn inject(_context: &SpanContext, baggage: &Baggage, carrier: &mut dyn CarrierMut) {
     if baggage.is_empty() {
+        // A header left from another sender would be propagated under this trace.
         return carrier.remove(HEADER);
     }
     let mut header = String::new();
@@ -59,9 +60,11 @@ fn inject(_context: &SpanContext, baggage: &Baggage, carrier: &mut dyn CarrierMu
 
 /// Inserts a member of the form `key = value [; properties]`.
 fn insert_member(member: &[u8], baggage: &mut Baggage) -> bool {
+    // Everything but ASCII must be percent-encoded (section 3.3.1.3), so other bytes are malformed.
     let Ok(member) = str::from_utf8(member) else {
         return false;
     };
+    // Properties are not interpreted, but must be propagated (section 3.3.1.2).
     let (pair, metadata) = member.split_once(';').unwrap_or((member, ""));
     let Some((key, value)) = pair.split_once('=') else {
         return false;

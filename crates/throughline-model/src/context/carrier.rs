@@ -5,8 +5,8 @@
 /// Names are compared without regard to ASCII case, as HTTP demands; values are bytes; a name may
 /// repeat; a Kafka header may have no value at all.
 pub trait Carrier {
-    /// Returns the value of the last header of this name; `None` when there is none, or the last one
-    /// is null.
+    /// Returns the value of the last header of this name; `None` when there is none, or the last
+    /// one is null.
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
         let mut last = None;
         self.each(&mut |key, value| {
@@ -60,7 +60,7 @@ impl HeaderList {
         self.0.len()
     }
 
-    /// Returns whether there are no headers.
+    /// Returns whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -77,6 +77,7 @@ impl Carrier for HeaderList {
 
 impl CarrierMut for HeaderList {
     fn replace(&mut self, name: &str, value: &[u8]) {
+        // Removes copies in any case of letters first, so that exactly one header remains.
         self.remove(name);
         self.push(name, value);
     }

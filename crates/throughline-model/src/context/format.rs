@@ -82,6 +82,7 @@ pub fn span_id_offset(header: &[u8], value: &[u8], expected: SpanId) -> Option<u
     let mut locations = Format::ALL
         .iter()
         .filter_map(|format| format.codec().span_id.as_ref());
+    // Exactly one format writes a header of this name.
     let location =
         locations.find(|location| header.eq_ignore_ascii_case(location.header.as_bytes()))?;
     let offset = (location.offset)(value)?;
@@ -130,6 +131,8 @@ impl Format {
         if CONTEXT_HEADER_LENGTHS & length_bit == 0 {
             return None;
         }
+        // The length matched, so this is rare, and a linear search over a dozen names is fast
+        // enough.
         Self::contexts().find(|format| {
             let mut headers = format.headers().iter();
             headers.any(|known| known.as_bytes().eq_ignore_ascii_case(name))
@@ -156,6 +159,7 @@ impl Format {
 }
 
 const fn context_header_lengths() -> u64 {
+    // A `const fn` cannot use iterators; slice patterns take their place.
     let mut lengths = 0;
     let mut formats = Format::ALL;
     while let [format, more_formats @ ..] = formats {

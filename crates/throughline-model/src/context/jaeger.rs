@@ -2,7 +2,8 @@
 //! baggage.
 //!
 //! Ids are hex, and leading zeros may be left out. The HTTP carriers of Jaeger's clients
-//! percent-encode values (`:` as `%3A`), the text-map carriers used with Kafka do not: both are read.
+//! percent-encode values (`:` as `%3A`), the text-map carriers used with Kafka do not: both are
+//! read.
 
 use super::codec::{FormatCodec, SpanIdLocation};
 use super::{Baggage, Carrier, CarrierMut, PropagatedContext, Sampling, SpanContext, percent};
@@ -29,6 +30,7 @@ pub(super) const CODEC: FormatCodec = FormatCodec {
 
 fn extract(carrier: &dyn Carrier, found: &mut PropagatedContext) {
     carrier.each(&mut |name, value| {
+        // Baggage entries have a header each, so all names must be visited.
         let Some((prefix, key)) = name.split_at_checked(BAGGAGE_PREFIX.len()) else {
             return;
         };
@@ -38,7 +40,8 @@ fn extract(carrier: &dyn Carrier, found: &mut PropagatedContext) {
         let Some((key, value)) = str::from_utf8(key).ok().zip(value.map(percent::decode)) else {
             return found.reject();
         };
-        // The header `baggage` may hold the same entry, with metadata that this format cannot carry.
+        // The header `baggage` may hold the same entry, with metadata that this format cannot
+        // carry.
         if found.baggage.get(key) != Some(&value) && !found.baggage.insert(key, value, "") {
             found.reject();
         }
@@ -67,6 +70,8 @@ fn inject(context: &SpanContext, baggage: &Baggage, carrier: &mut dyn CarrierMut
     let value = format!("{}:{}:0:{flags:x}", context.trace_id, context.span_id);
     carrier.replace(UBER_TRACE_ID, value.as_bytes());
     for entry in baggage.iter() {
+        // Stale entries of another sender remain: their names are unknown, and they are baggage all
+        // the same.
         let name = format!("{BAGGAGE_PREFIX}{}", entry.key());
         let value = percent::encode(entry.value(), |byte| matches!(byte, 0x20..=0x7e));
         carrier.replace(&name, value.as_bytes());
@@ -79,8 +84,10 @@ fn parse(value: &str) -> Option<SpanContext> {
     let span_id = SpanId::from_hex(fields.next()?)?;
     // The parent's id is unused, but a value with a malformed one is not this format.
     parse_hex(fields.next()?.as_bytes(), 16)?;
+    // Flags are up to two hex digits, without leading zero.
     let flags = u8::try_from(parse_hex(fields.next()?.as_bytes(), 2)?).ok()?;
     let sampling = match (flags & SAMPLED != 0, flags & DEBUG != 0) {
+        // The debug flag has a meaning only together with the sampled flag.
         (true, true) => Sampling::Debug,
         (true, false) => Sampling::Sample,
         (false, _) => Sampling::Drop,

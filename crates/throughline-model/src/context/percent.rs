@@ -6,6 +6,7 @@ pub(super) fn decode(value: &[u8]) -> String {
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value;
     while let [first, tail @ ..] = rest {
+        // A `%` without two digits is data of a sender that did not encode: it is kept.
         let (byte, after) = escaped(rest).unwrap_or((*first, tail));
         out.push(byte);
         rest = after;

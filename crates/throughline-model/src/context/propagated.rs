@@ -7,7 +7,8 @@ use super::{Baggage, Sampling, SpanContext};
 pub struct PropagatedContext {
     /// The sender's context, when one of the formats held a well-formed one.
     pub context: Option<SpanContext>,
-    /// A decision without ids (`b3: 0`), from the first format that has one. Only without a context.
+    /// A decision without ids (`b3: 0`), from the first format that has one. Only without a
+    /// context.
     pub sampling: Option<Sampling>,
     /// Baggage of all formats together.
     pub baggage: Baggage,

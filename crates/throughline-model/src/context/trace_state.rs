@@ -41,6 +41,7 @@ impl TraceState {
             if !joined.is_empty() {
                 joined.push(',');
             }
+            // Members are ASCII by the grammar just checked, so this cannot fail.
             joined.push_str(str::from_utf8(member).ok()?);
         }
         Some(Self(joined))
@@ -89,12 +90,16 @@ fn is_key(key: &[u8]) -> bool {
         && key
             .first()
             .is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+        // The two forms of keys, with and without `@`, are not distinguished: no member is
+        // interpreted.
         && key.iter().all(
             |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@'),
         )
 }
 
 fn is_value(value: &[u8]) -> bool {
+    // A value must not be empty, and its last character must not be a space: `trim` removed that
+    // (section 3.3.1.3.2).
     (1..=MAX_MEMBER_BYTES).contains(&value.len())
         && value
             .iter()

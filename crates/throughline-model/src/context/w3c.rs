@@ -28,6 +28,7 @@ fn extract(carrier: &dyn Carrier, found: &mut PropagatedContext) {
     let Some(value) = carrier.last(TRACEPARENT) else {
         return;
     };
+    // Without a valid `traceparent` the `tracestate` must not be used (section 3.3.1).
     let Some(mut context) = parse(value) else {
         return found.reject();
     };
@@ -57,6 +58,7 @@ fn inject(context: &SpanContext, _baggage: &Baggage, carrier: &mut dyn CarrierMu
 }
 
 fn parse(value: &[u8]) -> Option<SpanContext> {
+    // Of a later version the fixed part is read as version 00 (section 3.2.4, "Versioning").
     let (fixed, rest) = value.split_at_checked(TRACEPARENT_BYTES)?;
     let (version, fixed) = field(fixed, 2)?;
     match version {
@@ -94,6 +96,8 @@ fn field(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
 fn format(context: &SpanContext) -> [u8; TRACEPARENT_BYTES] {
     let mut digits = [0; 2];
     write_hex(u128::from(context.trace_flags()), &mut digits);
+    // Written into an array: this runs for every record, and formatting would cost several times
+    // more.
     let mut out = [b'-'; TRACEPARENT_BYTES];
     let fields: [(usize, &[u8]); 4] = [
         (0, b"00"),

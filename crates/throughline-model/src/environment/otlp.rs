@@ -1,4 +1,5 @@
-//! The variables of an OTLP exporter ("OTLP exporter configuration") and of the batch span processor.
+//! The variables of an OTLP exporter ("OTLP exporter configuration") and of the batch span
+//! processor.
 //!
 //! Endpoints are returned as text: their check needs a URL parser, which this crate does not have.
 
@@ -97,6 +98,7 @@ impl<'r, 'a> OtlpVariables<'r, 'a> {
     pub fn endpoint(&self) -> Option<EndpointVariable> {
         let (variable, url) = self.text("ENDPOINT")?;
         let [own, _] = self.names("ENDPOINT");
+        // The endpoint of a signal is used as it is (OTLP exporter, "Endpoint URLs for OTLP/HTTP").
         let is_complete = variable == own;
         Some(EndpointVariable {
             variable,
@@ -105,14 +107,15 @@ impl<'r, 'a> OtlpVariables<'r, 'a> {
         })
     }
 
-    /// Reads the protocol, one of `supported`, the first of which is the default.
+    /// Reads the protocol. `None` when it is unset, or not one of `supported`.
     pub fn protocol(&mut self, supported: &[OtlpProtocol]) -> Option<OtlpProtocol> {
         let (variable, name) = self.text("PROTOCOL")?;
+        // OpenTelemetry accepts the names of enums in any case of letters.
         let mut protocols = supported.iter().copied();
         let found = protocols.find(|protocol| protocol.name().eq_ignore_ascii_case(&name));
         if found.is_none() {
             let names: Vec<&str> = supported.iter().map(|protocol| protocol.name()).collect();
-            let problem = format!("unsupported protocol; use {}", names.join(" or "));
+            let problem = format!("unsupported protocol; use {}", names.join(", "));
             self.environment.report(&variable, &name, problem);
         }
         found
@@ -136,6 +139,7 @@ impl<'r, 'a> OtlpVariables<'r, 'a> {
         let Some((variable, name)) = self.text("COMPRESSION") else {
             return false;
         };
+        // The specification has no other compression.
         let is_gzip = name.eq_ignore_ascii_case("gzip");
         if !is_gzip && !name.eq_ignore_ascii_case("none") {
             let problem = "unsupported compression; use gzip or none";
@@ -264,7 +268,7 @@ mod tests {
         let supported = [OtlpProtocol::HttpProtobuf, OtlpProtocol::Grpc];
         let (protocol, errors) = read(&variables, |otlp| otlp.protocol(&supported));
         assert_eq!(protocol, None);
-        let problem = "unsupported protocol; use http/protobuf or grpc";
+        let problem = "unsupported protocol; use http/protobuf, grpc";
         let expected = format!("OTEL_EXPORTER_OTLP_PROTOCOL=\"HTTP/JSON\": {problem}");
         assert_eq!(errors, [expected]);
     }

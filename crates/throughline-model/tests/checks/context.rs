@@ -5,8 +5,8 @@ use throughline_model::context::{self, Baggage, Format, HeaderList, SpanContext}
 /// Headers that belong to no format by their fixed name.
 const OTHER_HEADERS: [&str; 2] = ["uberctx-key", "other"];
 
-/// Decodes headers from bytes: each line is a header, whose first byte selects the name; NUL in front
-/// of the value makes it null.
+/// Decodes headers from bytes: each line is a header, whose first byte selects the name; NUL in
+/// front of the value makes it null.
 pub(crate) fn headers(bytes: &[u8]) -> HeaderList {
     let known = Format::ALL.iter().flat_map(|format| format.headers());
     let names: Vec<&str> = known.copied().chain(OTHER_HEADERS).collect();
@@ -21,8 +21,8 @@ pub(crate) fn headers(bytes: &[u8]) -> HeaderList {
     list
 }
 
-/// Checks that a context is read again as it was written: entirely in each format alone, and with the
-/// same ids in all formats together.
+/// Checks that a context is read again as it was written: entirely in each format alone, and with
+/// the same ids in all formats together.
 pub(crate) fn reading_and_writing_agree(list: &HeaderList) {
     for formats in Format::ALL.chunks(1).chain([Format::ALL]) {
         let found = context::extract(formats, list);

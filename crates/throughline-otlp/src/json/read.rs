@@ -1,6 +1,4 @@
-//! The shapes that are read. Every field may be absent or `null`; unknown ones are passed over.
-
-use std::fmt;
+//! The types that are parsed. Every field may be absent or `null`; unknown ones are skipped.
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
@@ -11,311 +9,189 @@ use opentelemetry_proto::tonic::common::v1::{
     AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
-use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+
+use super::scalar::{EnumNumber, FloatNumber, HexBytes, NullableField, WholeNumber};
+
+/// Padding is optional: proto3 accepts base64 with and without it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// `ExportTraceServiceRequest`.
 #[derive(Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct RequestJson {
-    resource_spans: Nullable<Vec<ResourceSpansJson>>,
+pub(crate) struct RequestInput {
+    resource_spans: NullableField<Vec<ResourceSpansInput>>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct ResourceSpansJson {
-    resource: Nullable<ResourceJson>,
-    scope_spans: Nullable<Vec<ScopeSpansJson>>,
+struct ResourceSpansInput {
+    resource: NullableField<ResourceInput>,
+    scope_spans: NullableField<Vec<ScopeSpansInput>>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct ResourceJson {
-    attributes: Nullable<Vec<KeyValueJson>>,
+struct ResourceInput {
+    attributes: NullableField<Vec<KeyValueInput>>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct ScopeSpansJson {
-    scope: Nullable<ScopeJson>,
-    spans: Nullable<Vec<SpanJson>>,
+struct ScopeSpansInput {
+    scope: NullableField<ScopeInput>,
+    spans: NullableField<Vec<SpanInput>>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct ScopeJson {
-    name: Nullable<String>,
-    version: Nullable<String>,
-    attributes: Nullable<Vec<KeyValueJson>>,
+struct ScopeInput {
+    name: NullableField<String>,
+    version: NullableField<String>,
+    attributes: NullableField<Vec<KeyValueInput>>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct SpanJson {
-    trace_id: Nullable<Hex>,
-    span_id: Nullable<Hex>,
-    trace_state: Nullable<String>,
-    parent_span_id: Nullable<Hex>,
-    flags: Nullable<Number>,
-    name: Nullable<String>,
-    kind: Nullable<Enumeration>,
-    start_time_unix_nano: Nullable<Number>,
-    end_time_unix_nano: Nullable<Number>,
-    attributes: Nullable<Vec<KeyValueJson>>,
-    dropped_attributes_count: Nullable<Number>,
-    events: Nullable<Vec<EventJson>>,
-    dropped_events_count: Nullable<Number>,
-    links: Nullable<Vec<LinkJson>>,
-    dropped_links_count: Nullable<Number>,
-    status: Nullable<StatusJson>,
+struct SpanInput {
+    trace_id: NullableField<HexBytes>,
+    span_id: NullableField<HexBytes>,
+    trace_state: NullableField<String>,
+    parent_span_id: NullableField<HexBytes>,
+    flags: NullableField<WholeNumber>,
+    name: NullableField<String>,
+    kind: NullableField<EnumNumber>,
+    start_time_unix_nano: NullableField<WholeNumber>,
+    end_time_unix_nano: NullableField<WholeNumber>,
+    attributes: NullableField<Vec<KeyValueInput>>,
+    dropped_attributes_count: NullableField<WholeNumber>,
+    events: NullableField<Vec<EventInput>>,
+    dropped_events_count: NullableField<WholeNumber>,
+    links: NullableField<Vec<LinkInput>>,
+    dropped_links_count: NullableField<WholeNumber>,
+    status: NullableField<StatusInput>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct EventJson {
-    time_unix_nano: Nullable<Number>,
-    name: Nullable<String>,
-    attributes: Nullable<Vec<KeyValueJson>>,
+struct EventInput {
+    time_unix_nano: NullableField<WholeNumber>,
+    name: NullableField<String>,
+    attributes: NullableField<Vec<KeyValueInput>>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct LinkJson {
-    trace_id: Nullable<Hex>,
-    span_id: Nullable<Hex>,
-    trace_state: Nullable<String>,
-    attributes: Nullable<Vec<KeyValueJson>>,
-    flags: Nullable<Number>,
+struct LinkInput {
+    trace_id: NullableField<HexBytes>,
+    span_id: NullableField<HexBytes>,
+    trace_state: NullableField<String>,
+    attributes: NullableField<Vec<KeyValueInput>>,
+    flags: NullableField<WholeNumber>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct StatusJson {
-    message: Nullable<String>,
-    code: Nullable<Enumeration>,
+struct StatusInput {
+    message: NullableField<String>,
+    code: NullableField<EnumNumber>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct KeyValueJson {
-    key: Nullable<String>,
-    value: Nullable<AnyValueJson>,
+struct KeyValueInput {
+    key: NullableField<String>,
+    value: NullableField<AnyValueInput>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct AnyValueJson {
+struct AnyValueInput {
     string_value: Option<String>,
     bool_value: Option<bool>,
-    int_value: Option<Number>,
-    double_value: Option<Fraction>,
-    array_value: Option<ArrayJson>,
-    kvlist_value: Option<KeyValuesJson>,
+    int_value: Option<WholeNumber>,
+    double_value: Option<FloatNumber>,
+    array_value: Option<ArrayInput>,
+    kvlist_value: Option<KeyValueListInput>,
     bytes_value: Option<String>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct ArrayJson {
-    values: Nullable<Vec<AnyValueJson>>,
+struct ArrayInput {
+    values: NullableField<Vec<AnyValueInput>>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct KeyValuesJson {
-    values: Nullable<Vec<KeyValueJson>>,
+struct KeyValueListInput {
+    values: NullableField<Vec<KeyValueInput>>,
 }
 
-/// What may be `null`, which means the default (proto3's JSON mapping).
-#[derive(Default)]
-struct Nullable<T>(T);
+// === conversion into messages ===
 
-/// Bytes in hex of either case. What is not hex gives no bytes, so that the one span is rejected and not the request.
-#[derive(Default)]
-struct Hex(Vec<u8>);
-
-/// A whole number, as a number or as text; wide enough for `u64` and `i64`.
-#[derive(Default, Clone, Copy)]
-struct Number(i128);
-
-/// A number with a fraction, or `"NaN"`, `"Infinity"`, `"-Infinity"`, or any number as text.
-struct Fraction(f64);
-
-/// An enum's number or the name of a value. Names that are not known count as 0.
-#[derive(Default)]
-struct Enumeration(i32);
-
-// === impl Nullable, Hex, Number, Fraction, Enumeration ===
-
-impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Nullable<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(
-            Option::<T>::deserialize(deserializer)?.unwrap_or_default(),
-        ))
-    }
-}
-
-impl<'de> Deserialize<'de> for Hex {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Ok(Self(hex(text.as_bytes()).unwrap_or_default()))
-    }
-}
-
-/// The bytes of an even number of hex digits; `None` also when there are more than any id has.
-fn hex(digits: &[u8]) -> Option<Vec<u8>> {
-    if digits.len() > 32 {
-        return None;
-    }
-    let (pairs, []) = digits.as_chunks::<2>() else {
-        return None;
-    };
-    let digit = |digit: u8| {
-        char::from(digit)
-            .to_digit(16)
-            .and_then(|value| u8::try_from(value).ok())
-    };
-    pairs
-        .iter()
-        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
-        .collect()
-}
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Digits;
-        impl Visitor<'_> for Digits {
-            type Value = Number;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number, or one as text")
-            }
-            fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
-                Ok(Number(number.into()))
-            }
-            fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
-                Ok(Number(number.into()))
-            }
-            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Number, E> {
-                // proto3 takes 1.0 and 1e3 for whole numbers; what is not whole prints with a point.
-                self.visit_str(&number.to_string())
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Number, E> {
-                text.parse().map(Number).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Digits)
-    }
-}
-
-impl Number {
-    fn u64(self) -> u64 {
-        u64::try_from(self.0).unwrap_or_default()
-    }
-
-    fn u32(self) -> u32 {
-        u32::try_from(self.0).unwrap_or_default()
-    }
-
-    fn i64(self) -> i64 {
-        i64::try_from(self.0).unwrap_or_default()
-    }
-}
-
-impl<'de> Deserialize<'de> for Fraction {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Number(f64),
-            Text(String),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Number(number) => Ok(Self(number)),
-            // Rust reads NaN, Infinity and -Infinity as proto3 writes them.
-            Form::Text(text) => text.parse().map(Self).map_err(D::Error::custom),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Enumeration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Number(i32),
-            Name(String),
-        }
-        Ok(Self(match Form::deserialize(deserializer)? {
-            Form::Number(number) => number,
-            Form::Name(name) => SpanKind::from_str_name(&name)
-                .map(i32::from)
-                .or_else(|| StatusCode::from_str_name(&name).map(i32::from))
-                .unwrap_or_default(),
-        }))
-    }
-}
-
-// === into the messages ===
-
-impl From<RequestJson> for ExportTraceServiceRequest {
-    fn from(request: RequestJson) -> Self {
+impl From<RequestInput> for ExportTraceServiceRequest {
+    fn from(request: RequestInput) -> Self {
         Self {
-            resource_spans: each(request.resource_spans),
+            resource_spans: convert_all(request.resource_spans),
         }
     }
 }
 
-impl From<ResourceSpansJson> for ResourceSpans {
-    fn from(group: ResourceSpansJson) -> Self {
+impl From<ResourceSpansInput> for ResourceSpans {
+    fn from(group: ResourceSpansInput) -> Self {
         let resource = Resource {
-            attributes: each(group.resource.0.attributes),
+            attributes: convert_all(group.resource.0.attributes),
             ..Resource::default()
         };
         Self {
             resource: Some(resource),
-            scope_spans: each(group.scope_spans),
+            scope_spans: convert_all(group.scope_spans),
             schema_url: String::new(),
         }
     }
 }
 
-impl From<ScopeSpansJson> for ScopeSpans {
-    fn from(group: ScopeSpansJson) -> Self {
+impl From<ScopeSpansInput> for ScopeSpans {
+    fn from(group: ScopeSpansInput) -> Self {
         let scope = group.scope.0;
         let scope = InstrumentationScope {
             name: scope.name.0,
             version: scope.version.0,
-            attributes: each(scope.attributes),
+            attributes: convert_all(scope.attributes),
             dropped_attributes_count: 0,
         };
         Self {
             scope: Some(scope),
-            spans: each(group.spans),
+            spans: convert_all(group.spans),
             schema_url: String::new(),
         }
     }
 }
 
-impl From<SpanJson> for Span {
-    fn from(span: SpanJson) -> Self {
+impl From<SpanInput> for Span {
+    fn from(span: SpanInput) -> Self {
         Self {
             trace_id: span.trace_id.0.0,
             span_id: span.span_id.0.0,
             trace_state: span.trace_state.0,
             parent_span_id: span.parent_span_id.0.0,
-            flags: span.flags.0.u32(),
+            flags: span.flags.0.to_u32(),
             name: span.name.0,
             kind: span.kind.0.0,
-            start_time_unix_nano: span.start_time_unix_nano.0.u64(),
-            end_time_unix_nano: span.end_time_unix_nano.0.u64(),
-            attributes: each(span.attributes),
-            dropped_attributes_count: span.dropped_attributes_count.0.u32(),
-            events: each(span.events),
-            dropped_events_count: span.dropped_events_count.0.u32(),
-            links: each(span.links),
-            dropped_links_count: span.dropped_links_count.0.u32(),
+            start_time_unix_nano: span.start_time_unix_nano.0.to_u64(),
+            end_time_unix_nano: span.end_time_unix_nano.0.to_u64(),
+            attributes: convert_all(span.attributes),
+            dropped_attributes_count: span.dropped_attributes_count.0.to_u32(),
+            events: convert_all(span.events),
+            dropped_events_count: span.dropped_events_count.0.to_u32(),
+            links: convert_all(span.links),
+            dropped_links_count: span.dropped_links_count.0.to_u32(),
+            // A missing status decodes as code 0, which is unset.
             status: Some(Status {
                 message: span.status.0.message.0,
                 code: span.status.0.code.0.0,
@@ -324,32 +200,32 @@ impl From<SpanJson> for Span {
     }
 }
 
-impl From<EventJson> for Event {
-    fn from(event: EventJson) -> Self {
+impl From<EventInput> for Event {
+    fn from(event: EventInput) -> Self {
         Self {
-            time_unix_nano: event.time_unix_nano.0.u64(),
+            time_unix_nano: event.time_unix_nano.0.to_u64(),
             name: event.name.0,
-            attributes: each(event.attributes),
+            attributes: convert_all(event.attributes),
             dropped_attributes_count: 0,
         }
     }
 }
 
-impl From<LinkJson> for Link {
-    fn from(link: LinkJson) -> Self {
+impl From<LinkInput> for Link {
+    fn from(link: LinkInput) -> Self {
         Self {
             trace_id: link.trace_id.0.0,
             span_id: link.span_id.0.0,
             trace_state: link.trace_state.0,
-            attributes: each(link.attributes),
+            attributes: convert_all(link.attributes),
             dropped_attributes_count: 0,
-            flags: link.flags.0.u32(),
+            flags: link.flags.0.to_u32(),
         }
     }
 }
 
-impl From<KeyValueJson> for KeyValue {
-    fn from(pair: KeyValueJson) -> Self {
+impl From<KeyValueInput> for KeyValue {
+    fn from(pair: KeyValueInput) -> Self {
         Self {
             key: pair.key.0,
             value: Some(pair.value.0.into()),
@@ -358,26 +234,28 @@ impl From<KeyValueJson> for KeyValue {
     }
 }
 
-impl From<AnyValueJson> for AnyValue {
-    fn from(any: AnyValueJson) -> Self {
+impl From<AnyValueInput> for AnyValue {
+    fn from(any: AnyValueInput) -> Self {
+        // A oneof: when a sender sets several fields, the first one counts.
         let value = if let Some(text) = any.string_value {
             Some(Value::StringValue(text))
         } else if let Some(truth) = any.bool_value {
             Some(Value::BoolValue(truth))
         } else if let Some(number) = any.int_value {
-            Some(Value::IntValue(number.i64()))
+            Some(Value::IntValue(number.to_i64()))
         } else if let Some(number) = any.double_value {
             Some(Value::DoubleValue(number.0))
         } else if let Some(array) = any.array_value {
             Some(Value::ArrayValue(ArrayValue {
-                values: each(array.values),
+                values: convert_all(array.values),
             }))
         } else if let Some(list) = any.kvlist_value {
             Some(Value::KvlistValue(KeyValueList {
-                values: each(list.values),
+                values: convert_all(list.values),
             }))
         } else {
             any.bytes_value
+                // Malformed base64 yields no value rather than rejecting the request.
                 .and_then(|text| BASE64.decode(text).ok())
                 .map(Value::BytesValue)
         };
@@ -385,11 +263,7 @@ impl From<AnyValueJson> for AnyValue {
     }
 }
 
-fn each<T, U: From<T>>(items: Nullable<Vec<T>>) -> Vec<U> {
+/// Converts a list.
+fn convert_all<T, U: From<T>>(items: NullableField<Vec<T>>) -> Vec<U> {
     items.0.into_iter().map(U::from).collect()
 }
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);

@@ -1,90 +1,91 @@
-//! The shapes that are written: borrowed from spans, zero and empty fields left out as proto3 does, enums as numbers.
+//! The types that are written: borrowed from spans, without zero and empty fields as in proto3,
+//! enums as numbers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use throughline_model::{Event, KeyValue, Link, Scope, Span, SpanKind, Status, Value};
 
-/// Spans of one resource, as an entry of OTLP's `resourceSpans`.
+/// The spans of one resource: an entry of OTLP's `resourceSpans`.
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceSpansJson<'a> {
-    resource: ResourceJson<'a>,
-    scope_spans: Vec<ScopeSpansJson<'a>>,
+    resource: OtlpResourceJson<'a>,
+    scope_spans: Vec<OtlpScopeSpansJson<'a>>,
 }
 
 #[derive(Debug, serde::Serialize)]
-struct ResourceJson<'a> {
-    attributes: Attributes<'a>,
+struct OtlpResourceJson<'a> {
+    attributes: AttributeList<'a>,
 }
 
 #[derive(Debug, serde::Serialize)]
-struct ScopeSpansJson<'a> {
-    scope: ScopeJson<'a>,
-    spans: Vec<SpanJson<'a>>,
+struct OtlpScopeSpansJson<'a> {
+    scope: OtlpScopeJson<'a>,
+    spans: Vec<OtlpSpanJson<'a>>,
 }
 
 #[derive(Debug, serde::Serialize)]
-struct ScopeJson<'a> {
+struct OtlpScopeJson<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     version: &'a str,
-    #[serde(skip_serializing_if = "Attributes::is_empty")]
-    attributes: Attributes<'a>,
+    #[serde(skip_serializing_if = "AttributeList::is_empty")]
+    attributes: AttributeList<'a>,
 }
 
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SpanJson<'a> {
-    trace_id: Text<throughline_model::TraceId>,
-    span_id: Text<throughline_model::SpanId>,
+struct OtlpSpanJson<'a> {
+    trace_id: DisplayText<throughline_model::TraceId>,
+    span_id: DisplayText<throughline_model::SpanId>,
     #[serde(skip_serializing_if = "str::is_empty")]
     trace_state: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parent_span_id: Option<Text<throughline_model::SpanId>>,
+    parent_span_id: Option<DisplayText<throughline_model::SpanId>>,
     #[serde(skip_serializing_if = "is_zero")]
     flags: u32,
     name: &'a str,
     #[serde(skip_serializing_if = "is_zero")]
     kind: u32,
-    start_time_unix_nano: Text<u64>,
-    end_time_unix_nano: Text<u64>,
-    #[serde(skip_serializing_if = "Attributes::is_empty")]
-    attributes: Attributes<'a>,
+    start_time_unix_nano: DisplayText<u64>,
+    end_time_unix_nano: DisplayText<u64>,
+    #[serde(skip_serializing_if = "AttributeList::is_empty")]
+    attributes: AttributeList<'a>,
     #[serde(skip_serializing_if = "is_zero")]
     dropped_attributes_count: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    events: Vec<EventJson<'a>>,
+    events: Vec<OtlpEventJson<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    links: Vec<LinkJson<'a>>,
-    status: StatusJson<'a>,
+    links: Vec<OtlpLinkJson<'a>>,
+    status: OtlpStatusJson<'a>,
 }
 
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-struct EventJson<'a> {
-    time_unix_nano: Text<u64>,
+struct OtlpEventJson<'a> {
+    time_unix_nano: DisplayText<u64>,
     name: &'a str,
-    #[serde(skip_serializing_if = "Attributes::is_empty")]
-    attributes: Attributes<'a>,
+    #[serde(skip_serializing_if = "AttributeList::is_empty")]
+    attributes: AttributeList<'a>,
 }
 
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-struct LinkJson<'a> {
-    trace_id: Text<throughline_model::TraceId>,
-    span_id: Text<throughline_model::SpanId>,
+struct OtlpLinkJson<'a> {
+    trace_id: DisplayText<throughline_model::TraceId>,
+    span_id: DisplayText<throughline_model::SpanId>,
     #[serde(skip_serializing_if = "str::is_empty")]
     trace_state: &'a str,
-    #[serde(skip_serializing_if = "Attributes::is_empty")]
-    attributes: Attributes<'a>,
+    #[serde(skip_serializing_if = "AttributeList::is_empty")]
+    attributes: AttributeList<'a>,
     #[serde(skip_serializing_if = "is_zero")]
     flags: u32,
 }
 
 #[derive(Debug, serde::Serialize)]
-struct StatusJson<'a> {
+struct OtlpStatusJson<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     message: &'a str,
     #[serde(skip_serializing_if = "is_zero")]
@@ -93,94 +94,94 @@ struct StatusJson<'a> {
 
 /// A list of attributes.
 #[derive(Debug)]
-struct Attributes<'a>(&'a [KeyValue]);
+struct AttributeList<'a>(&'a [KeyValue]);
 
-/// An `AnyValue`: an object with one field that names the type.
-struct AnyValue<'a>(&'a Value);
+/// An `AnyValueJson`: an object with one field that names the type.
+struct AnyValueJson<'a>(&'a Value);
 
-/// Something printed as text: ids, and 64-bit numbers, which JSON's readers would round.
+/// A value that is printed as text: ids, and 64-bit numbers, which JSON parsers would round.
 #[derive(Debug)]
-struct Text<T>(T);
+struct DisplayText<T>(T);
 
-// === from the model ===
+// === conversion from the model ===
 
 impl<'a> ResourceSpansJson<'a> {
-    /// Spans of one resource, by scope; `None` when there is no span.
+    /// Converts the spans of one resource, grouped by scope; `None` without spans.
     pub(crate) fn of(scopes: &[Vec<&'a Span>]) -> Option<Self> {
         let resource = &scopes.iter().flatten().next()?.resource;
         let scope_spans = scopes
             .iter()
             .filter_map(|spans| {
-                let scope = ScopeJson::from(&*spans.first()?.scope);
-                Some(ScopeSpansJson {
+                let scope = OtlpScopeJson::from(&*spans.first()?.scope);
+                Some(OtlpScopeSpansJson {
                     scope,
-                    spans: spans.iter().map(|span| SpanJson::from(*span)).collect(),
+                    spans: spans.iter().map(|span| OtlpSpanJson::from(*span)).collect(),
                 })
             })
             .collect();
         Some(Self {
-            resource: ResourceJson {
-                attributes: Attributes(&resource.attributes),
+            resource: OtlpResourceJson {
+                attributes: AttributeList(&resource.attributes),
             },
             scope_spans,
         })
     }
 }
 
-impl<'a> From<&'a Scope> for ScopeJson<'a> {
+impl<'a> From<&'a Scope> for OtlpScopeJson<'a> {
     fn from(scope: &'a Scope) -> Self {
         Self {
             name: &scope.name,
             version: &scope.version,
-            attributes: Attributes(&scope.attributes),
+            attributes: AttributeList(&scope.attributes),
         }
     }
 }
 
-impl<'a> From<&'a Span> for SpanJson<'a> {
+impl<'a> From<&'a Span> for OtlpSpanJson<'a> {
     fn from(span: &'a Span) -> Self {
         Self {
-            trace_id: Text(span.trace_id),
-            span_id: Text(span.span_id),
+            trace_id: DisplayText(span.trace_id),
+            span_id: DisplayText(span.span_id),
             trace_state: &span.trace_state,
-            parent_span_id: span.parent_span_id.map(Text),
+            parent_span_id: span.parent_span_id.map(DisplayText),
             flags: span.flags,
             name: &span.name,
             kind: kind_number(span.kind),
-            start_time_unix_nano: Text(span.start),
-            end_time_unix_nano: Text(span.end),
-            attributes: Attributes(&span.attributes),
+            start_time_unix_nano: DisplayText(span.start),
+            end_time_unix_nano: DisplayText(span.end),
+            attributes: AttributeList(&span.attributes),
             dropped_attributes_count: span.dropped,
-            events: span.events.iter().map(EventJson::from).collect(),
-            links: span.links.iter().map(LinkJson::from).collect(),
-            status: StatusJson::from(&span.status),
+            events: span.events.iter().map(OtlpEventJson::from).collect(),
+            links: span.links.iter().map(OtlpLinkJson::from).collect(),
+            status: OtlpStatusJson::from(&span.status),
         }
     }
 }
 
-impl<'a> From<&'a Event> for EventJson<'a> {
+impl<'a> From<&'a Event> for OtlpEventJson<'a> {
     fn from(event: &'a Event) -> Self {
         Self {
-            time_unix_nano: Text(event.time),
+            time_unix_nano: DisplayText(event.time),
             name: &event.name,
-            attributes: Attributes(&event.attributes),
+            attributes: AttributeList(&event.attributes),
         }
     }
 }
 
-impl<'a> From<&'a Link> for LinkJson<'a> {
+impl<'a> From<&'a Link> for OtlpLinkJson<'a> {
     fn from(link: &'a Link) -> Self {
         Self {
-            trace_id: Text(link.trace_id),
-            span_id: Text(link.span_id),
+            trace_id: DisplayText(link.trace_id),
+            span_id: DisplayText(link.span_id),
             trace_state: &link.trace_state,
-            attributes: Attributes(&link.attributes),
+            attributes: AttributeList(&link.attributes),
             flags: link.flags,
         }
     }
 }
 
-impl<'a> From<&'a Status> for StatusJson<'a> {
+impl<'a> From<&'a Status> for OtlpStatusJson<'a> {
     fn from(status: &'a Status) -> Self {
         match status {
             Status::Unset => Self {
@@ -196,7 +197,7 @@ impl<'a> From<&'a Status> for StatusJson<'a> {
     }
 }
 
-/// The number of a kind in `trace.proto`.
+/// Returns the number of a kind in `trace.proto`.
 pub(crate) const fn kind_number(kind: SpanKind) -> u32 {
     match kind {
         SpanKind::Unspecified => 0,
@@ -208,53 +209,57 @@ pub(crate) const fn kind_number(kind: SpanKind) -> u32 {
     }
 }
 
-// === impl Attributes, AnyValue, Text ===
+// === impl AttributeList ===
 
-impl Attributes<'_> {
+impl AttributeList<'_> {
     const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-impl Serialize for Attributes<'_> {
+impl Serialize for AttributeList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(serde::Serialize)]
-        struct Pair<'a> {
+        struct AttributeJson<'a> {
             key: &'a str,
-            value: AnyValue<'a>,
+            value: AnyValueJson<'a>,
         }
-        serializer.collect_seq(self.0.iter().map(|pair| Pair {
+        serializer.collect_seq(self.0.iter().map(|pair| AttributeJson {
             key: &pair.key,
-            value: AnyValue(&pair.value),
+            value: AnyValueJson(&pair.value),
         }))
     }
 }
 
-impl Serialize for AnyValue<'_> {
+// === impl AnyValueJson ===
+
+impl Serialize for AnyValueJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(serde::Serialize)]
-        struct Values<T> {
+        struct ValueList<T> {
             values: T,
         }
+        // The only field names the type of the value, as a oneof is written in JSON.
         let mut map = serializer.serialize_map(None)?;
         match self.0 {
             Value::Empty => {}
             Value::String(text) => map.serialize_entry("stringValue", text.as_str())?,
             Value::Bool(truth) => map.serialize_entry("boolValue", truth)?,
-            Value::Int(number) => map.serialize_entry("intValue", &Text(number))?,
+            Value::Int(number) => map.serialize_entry("intValue", &DisplayText(number))?,
             Value::Double(number) if number.is_finite() => {
-                map.serialize_entry("doubleValue", number)?
+                map.serialize_entry("doubleValue", number)?;
             }
+            // JSON has no such numbers; proto3 writes them as text.
             Value::Double(number) => map.serialize_entry("doubleValue", non_finite(*number))?,
             Value::Bytes(bytes) => map.serialize_entry("bytesValue", &STANDARD.encode(bytes))?,
             Value::Array(values) => {
-                let values: Vec<AnyValue<'_>> = values.iter().map(AnyValue).collect();
-                map.serialize_entry("arrayValue", &Values { values })?;
+                let values: Vec<AnyValueJson<'_>> = values.iter().map(AnyValueJson).collect();
+                map.serialize_entry("arrayValue", &ValueList { values })?;
             }
             Value::Map(pairs) => map.serialize_entry(
                 "kvlistValue",
-                &Values {
-                    values: Attributes(pairs),
+                &ValueList {
+                    values: AttributeList(pairs),
                 },
             )?,
         }
@@ -262,7 +267,7 @@ impl Serialize for AnyValue<'_> {
     }
 }
 
-/// As proto3 writes the numbers that JSON cannot.
+/// Returns the text of a number that JSON cannot express.
 fn non_finite(number: f64) -> &'static str {
     if number.is_nan() {
         "NaN"
@@ -273,7 +278,9 @@ fn non_finite(number: f64) -> &'static str {
     }
 }
 
-impl<T: std::fmt::Display> Serialize for Text<T> {
+// === impl DisplayText ===
+
+impl<T: std::fmt::Display> Serialize for DisplayText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
@@ -281,7 +288,7 @@ impl<T: std::fmt::Display> Serialize for Text<T> {
 
 #[expect(
     clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde asks for"
+    reason = "serde requires this signature"
 )]
 const fn is_zero(number: &u32) -> bool {
     *number == 0

@@ -1,13 +1,16 @@
-//! What must hold for any bytes at all. Shared by the tests and the fuzz target.
+//! Properties that hold for any bytes. Shared by the tests and the fuzz target.
 
 use throughline_model::Span;
-use throughline_otlp::{Decoded, decode_json, decode_protobuf, encode_protobuf, spans_to_json};
+use throughline_otlp::{
+    DecodedSpans, decode_json, decode_protobuf, encode_protobuf, spans_to_json,
+};
 
-/// Whatever is read, in either encoding, is written so that it reads the same in both.
+/// Checks that spans decoded from either encoding survive a round trip through both.
 pub(crate) fn reading_and_writing_agree(body: &[u8]) {
     if let Ok(decoded) = decode_protobuf(body) {
         survives_protobuf(&decoded.spans);
-        // JSON takes more levels for the same value, so what only just is not too deep for protobuf may be for JSON's readers.
+        // JSON nests deeper for the same value, so one at the limit of protobuf exceeds that of
+        // JSON.
         if let Some(again) = through_json(&decoded.spans) {
             assert_same(&again, &decoded.spans);
         }
@@ -15,7 +18,7 @@ pub(crate) fn reading_and_writing_agree(body: &[u8]) {
     if let Ok(decoded) = decode_json(body) {
         survives_protobuf(&decoded.spans);
         assert_same(
-            &through_json(&decoded.spans).expect("what was JSON is JSON again"),
+            &through_json(&decoded.spans).expect("decoded JSON can be encoded as JSON"),
             &decoded.spans,
         );
     }
@@ -23,18 +26,18 @@ pub(crate) fn reading_and_writing_agree(body: &[u8]) {
 
 fn survives_protobuf(spans: &[Span]) {
     assert_same(
-        &decode_protobuf(&encode_protobuf(spans)).expect("our own protobuf is read"),
+        &decode_protobuf(&encode_protobuf(spans)).expect("encoded protobuf can be decoded"),
         spans,
     );
 }
 
-fn through_json(spans: &[Span]) -> Option<Decoded> {
+fn through_json(spans: &[Span]) -> Option<DecodedSpans> {
     let request = serde_json::json!({ "resourceSpans": spans_to_json(spans) });
     decode_json(request.to_string().as_bytes()).ok()
 }
 
-/// Compares what is printed: not a number is not equal to itself.
-fn assert_same(again: &Decoded, spans: &[Span]) {
+/// Compares the debug output, because NaN does not equal itself.
+fn assert_same(again: &DecodedSpans, spans: &[Span]) {
     assert_eq!(again.rejected.total(), 0, "{}", again.rejected);
     assert_eq!(format!("{:?}", again.spans), format!("{spans:?}"));
 }

@@ -100,6 +100,7 @@ impl ConnectionServer {
         let limits = &self.service.limits;
         if let Some(tls) = &self.tls {
             let stream = timeout(limits.head_timeout, tls.accept(stream)).await??;
+            // A client without ALPN speaks HTTP/1.1 (RFC 9113, section 3.3).
             let protocol = if stream.alpn_protocol() == Some(b"h2") {
                 DetectedProtocol::Http2
             } else {
@@ -190,7 +191,9 @@ impl ConnectionSupervisor<'_> {
                     }
                     return;
                 }
+                // Dropping the connection cancels its requests; their spans record the shutdown.
                 () = self.drain.aborted() => return,
+                // GOAWAY in HTTP/2, `connection: close` in HTTP/1: requests in flight finish.
                 () = self.drain.draining(), if !is_closing => {
                     is_closing = true;
                     shut_down(connection.as_mut());

@@ -89,6 +89,7 @@ impl ProxyError {
     /// Returns the value of the metric's `reason` label.
     pub(super) const fn label(self) -> &'static str {
         match self {
+            // Label values are read by dashboards and keep their spelling.
             Self::AmbiguousRequest => "ambiguous",
             Self::MissingHost => "no_host",
             Self::InvalidHost => "bad_host",
@@ -166,6 +167,7 @@ impl ProxyError {
     /// `grpc-status` and expect HTTP status 200 with it.
     fn grpc_response<B: From<Bytes>>(self) -> Response<B> {
         let mut response = Response::new(B::from(Bytes::new()));
+        // gRPC's own mapping of HTTP statuses, except that a timeout gets its own code.
         let status = match self.status() {
             StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => DEADLINE_EXCEEDED,
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => UNAVAILABLE,
@@ -175,6 +177,7 @@ impl ProxyError {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(PROXY_STATUS, HeaderValue::from_static(self.proxy_status()));
         headers.insert(GRPC_STATUS, HeaderValue::from_static(status));
+        // The texts are ASCII, so the percent-encoding of grpc-message changes nothing.
         if let Ok(message) = HeaderValue::from_str(&self.to_string()) {
             headers.insert(GRPC_MESSAGE, message);
         }

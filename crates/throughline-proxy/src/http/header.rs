@@ -75,6 +75,7 @@ impl CarrierMut for HttpHeaderCarrierMut<'_> {
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, may_upgrade: bool) -> Option<HeaderValue> {
     let mut named = Vec::new();
     let mut names_upgrade = false;
+    // The field may be repeated, and each value is a list of options.
     for value in headers.get_all(CONNECTION) {
         for option in value
             .as_bytes()
@@ -125,6 +126,7 @@ fn is_forwarded_upgrade(upgrade: &HeaderValue) -> bool {
         .split(|byte| *byte == b',')
         .map(<[u8]>::trim_ascii);
     !names.any(|name| {
+        // Each protocol may have a version behind a slash: `HTTP/2.0`.
         let name = name.split(|byte| *byte == b'/').next().unwrap_or_default();
         [&b"h2c"[..], b"h2", b"http"]
             .iter()

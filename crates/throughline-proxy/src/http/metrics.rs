@@ -96,6 +96,7 @@ impl HttpMetrics {
             spans_dropped: Counter::default(),
             contexts_rejected: Counter::default(),
         };
+        // The registry holds clones of the families, which share their counters.
         metrics.registry = metrics.register();
         metrics.init_label_sets();
         metrics
@@ -167,6 +168,7 @@ impl HttpMetrics {
     /// Creates all label sets with 0, so that rates include the first event.
     fn init_label_sets(&self) {
         for direction in [Direction::Inbound, Direction::Outbound] {
+            // Reading a label set creates it.
             drop(self.body_counters(direction));
             let direction = direction.label();
             drop(self.durations.get_or_create(&DirectionLabels { direction }));

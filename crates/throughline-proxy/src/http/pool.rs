@@ -72,6 +72,7 @@ impl UpstreamPool {
     pub(super) fn take(&self, origin: &UpstreamOrigin) -> Option<Http1Sender> {
         let mut idle = lock(&self.idle);
         let connections = idle.get_mut(origin)?;
+        // A closed connection is noticed here at the latest; the sweep runs only now and then.
         while let Some(connection) = connections.pop_back() {
             if !connection.sender.is_closed() && connection.since.elapsed() < self.idle_timeout {
                 return Some(connection.sender);
@@ -94,6 +95,7 @@ impl UpstreamPool {
     fn put(&self, origin: UpstreamOrigin, connection: IdleConnection) {
         let mut idle = lock(&self.idle);
         let connections = idle.entry(origin).or_default();
+        // The newest at the back, so that the one dropped below is the oldest.
         connections.push_back(connection);
         if connections.len() > self.max_idle_per_origin {
             connections.pop_front();
@@ -112,6 +114,7 @@ impl PooledConnection {
             origin,
             sender,
         } = self;
+        // The server may have sent `connection: close`.
         if sender.is_closed() {
             return;
         }

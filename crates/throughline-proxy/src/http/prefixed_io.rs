@@ -47,6 +47,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PrefixedIo<S> {
             this.tracker.record_read();
             return Poll::Ready(Ok(()));
         }
+        // A read of 0 bytes is the end of the stream and begins no request head.
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {

@@ -49,8 +49,11 @@ impl RedirectedHttpServer {
             tls: false,
         };
         let is_http2 = protocol == DetectedProtocol::Http2;
+        // The client was accepted before its destination was known to be reachable: an error here
+        // becomes the response to its first request.
         let pool = self.pool(direction, &origin, is_http2, upstream).await;
         let route = match direction {
+            // The service is known by its port only: it gets the protocol that the client speaks.
             Direction::Inbound => HttpRoute::Service {
                 address,
                 protocol: UpstreamProtocol::Same,
@@ -64,10 +67,12 @@ impl RedirectedHttpServer {
             route,
             client,
             local: destination,
+            // Detection hands over clear text only; TLS passes as bytes.
             is_tls: false,
             tracker: tracker.clone(),
             pool: Arc::new(pool),
         };
+        // Detection has peeked: all bytes are still in the socket.
         let io = PrefixedIo::new(Bytes::new(), MaybeTlsStream::Plain(stream), tracker);
         serve_connection(Arc::clone(&self.0), Arc::new(downstream), io, protocol).await;
     }

@@ -54,6 +54,7 @@ pub(super) enum RequestBodyError {
 impl RequestBody {
     pub(super) fn new(body: Incoming, bytes: Counter, idle_timeout: Option<Duration>) -> Self {
         let progress = BodyProgress::default();
+        // A request without a body is never polled, and must not block reuse of its connection.
         if body.is_end_stream() {
             progress.set(COMPLETE);
         }
@@ -75,6 +76,7 @@ impl RequestBody {
     /// Reads the whole body ahead and returns it; [`None`] if it breaks off. Either way, the frames
     /// that arrived are forwarded.
     pub(super) async fn buffer(&mut self) -> Option<Bytes> {
+        // Bounded by the caller: only bodies of a known, short length are buffered.
         let mut whole = BytesMut::new();
         loop {
             match poll_fn(|context| self.poll_incoming(context)).await {
@@ -87,6 +89,7 @@ impl RequestBody {
                     self.buffered.push_back(frame);
                 }
                 Some(Err(error)) => {
+                    // The upstream gets the frames that arrived, and then the error.
                     self.error = Some(error);
                     return None;
                 }
@@ -100,6 +103,7 @@ impl RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
+        // Progress restarts the timeout. Most bodies never wait and need no timer.
         if polled.is_ready() {
             self.idle_timer = None;
         }
@@ -133,6 +137,7 @@ impl RequestBody {
             self.bytes
                 .inc_by(u64::try_from(data.len()).unwrap_or_default());
         }
+        // hyper stops polling at the end of a known length: a final `None` is not certain.
         if frame.is_none_or(Frame::is_trailers) || self.is_end_stream() {
             self.progress.set(COMPLETE);
         }
@@ -169,6 +174,7 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        // hyper writes an exact hint as Content-Length, so the buffered frames have to count.
         let buffered = self
             .buffered
             .iter()
@@ -188,6 +194,7 @@ impl Body for RequestBody {
 
 impl BodyProgress {
     fn set(&self, state: u8) {
+        // The response side reads the state in another task.
         self.0.store(state, Ordering::Release);
     }
 

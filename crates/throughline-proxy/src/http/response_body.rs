@@ -54,6 +54,7 @@ impl ResponseBody {
         if proxied.body.is_end_stream() {
             proxied.end();
         }
+        // Boxed: hyper keeps a body in the state of each connection, and errors need little.
         Self::Proxied(Box::new(proxied))
     }
 }
@@ -139,6 +140,8 @@ impl ProxiedBody {
             return;
         };
         span.end();
+        // A response may end before its request is sent. The rest of that request would be read as
+        // the next one.
         if let Some(connection) = connection.filter(|_| progress.is_complete()) {
             connection.give_back(Instant::now());
         }
@@ -147,6 +150,7 @@ impl ProxiedBody {
 
     fn fail(&mut self, error: &hyper::Error) {
         tracing::debug!(%error, "response body failed");
+        // The upstream connection is dropped with the guard, which closes it.
         if let Some(ResponseGuard { span, .. }) = self.guard.take() {
             span.fail(if error.is_parse() {
                 ExchangeFailure::Protocol

@@ -60,6 +60,7 @@ impl HttpServer {
         } = config;
         let metrics = Arc::new(HttpMetrics::new());
         let max_searched_body_bytes = correlator.token_extractor().max_body_bytes();
+        // A reload replaces the settings of the exchanges that start after it.
         let settings = watch::Sender::new(settings);
         let tracing = ExchangeContext {
             settings: settings.subscribe(),
@@ -80,6 +81,7 @@ impl HttpServer {
         };
         let service = ProxyService {
             tracing: Arc::new(tracing),
+            // The service is beside the proxy and reached in clear text.
             inbound: upstream(Direction::Inbound, None),
             outbound: upstream(Direction::Outbound, outbound_tls.as_ref()),
             limits: limits.clone(),
@@ -106,6 +108,7 @@ impl HttpServer {
         } = self;
         accepting.spawn(sweep_idle_connections(Arc::clone(&service)));
         let tunnels = service.tunnels.clone();
+        // A closed tracker still takes tasks; `wait` would not end without it.
         tunnels.close();
         // The drain waits for tunnels as for connections. It does so from its start only: before,
         // the tracker of tunnels is empty now and then, and the wait would be over.

@@ -103,6 +103,7 @@ impl ProxyService {
         let target = RequestTarget::parse(&request, &downstream.route)?;
         let may_upgrade = request.version() == Version::HTTP_11 && !target.is_http2;
         let is_upgrade = strip_hop_by_hop(request.headers_mut(), may_upgrade).is_some();
+        // The handle of an upgrade is in the extensions, which are not forwarded.
         let upgrade = (is_upgrade || target.is_connect).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         // An HTTP/2 stream has flow control and RST_STREAM: a stalled body holds no connection.
@@ -123,6 +124,7 @@ impl ProxyService {
             request_guard,
         };
         if prepared.target.is_connect {
+            // Boxed: CONNECT is rare, and would enlarge the future of every request.
             Box::pin(self.connect(downstream, prepared)).await
         } else {
             self.exchange(downstream, prepared, parts, body).await
@@ -160,6 +162,7 @@ impl ProxyService {
             Direction::Inbound => (downstream.scheme(), downstream.peer()),
             Direction::Outbound => (target.scheme(), target.peer()),
         };
+        // The headers are borrowed mutably below.
         let method = parts.method.clone();
         let description = HttpRequestHead {
             method: method.as_str(),
@@ -252,6 +255,7 @@ impl ProxyService {
         };
         let upstream = hyper::upgrade::on(&mut response);
         let mut headers = std::mem::take(response.headers_mut());
+        // The `upgrade` field names the protocol that was agreed on, and is forwarded.
         strip_hop_by_hop(&mut headers, true);
         span.record_response(StatusCode::SWITCHING_PROTOCOLS.as_u16(), &headers);
         self.tracing.metrics.upgrades.inc();
@@ -283,6 +287,7 @@ impl ProxyService {
             Ok(socket) => socket,
             Err(error) => return Err(fail_span(downstream, span, error)),
         };
+        // hyper offers the handle for every CONNECT; without it there is nothing to tunnel.
         let Some(upgrade) = upgrade else {
             return Err(fail_span(downstream, span, ProxyError::ConnectNotAllowed));
         };

@@ -47,7 +47,9 @@ impl ExchangeSpan {
         request: &HttpRequestHead<'_>,
         headers: &mut HeaderMap,
     ) -> Self {
+        // The settings at the start apply to the whole exchange, whatever a reload changes.
         let settings = Arc::clone(&context.settings.borrow());
+        // The exchange is pure: its random ids come from the seed, its times from the arguments.
         let mut exchange = HttpExchange::new(settings, direction, peer, fastrand::u64(..));
         let correlator = &context.correlator;
         let now = correlator.timestamp();
@@ -93,6 +95,7 @@ impl ExchangeSpan {
     }
 
     fn finish(&mut self, failure: Option<ExchangeFailure>) {
+        // The span of a tunnel has ended before its guard is dropped.
         if self.exchange.is_over() {
             return;
         }

@@ -77,7 +77,7 @@ impl Reporter {
                 lag,
             } => metrics.consumer_lag(group.as_deref(), topic, partition.0, *lag),
             SessionEvent::InjectionRejected { topic, error_code } => {
-                self.batch_refused(topic, *error_code)
+                self.batch_refused(topic, *error_code);
             }
             SessionEvent::FramingFailed { side, error } => self.not_kafka(*side, error),
             SessionEvent::ClientSpeaksTls => self.client_speaks_tls(),

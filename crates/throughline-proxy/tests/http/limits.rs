@@ -14,7 +14,7 @@ use crate::support::{listen, read_end, within};
 #[tokio::test]
 async fn oversized_request_heads_are_rejected() {
     let fixture = HttpFixture::start(with_limits(inbound(echo().await), |limits| {
-        limits.max_head_bytes = 16 << 10
+        limits.max_head_bytes = 16 << 10;
     }))
     .await;
     let long = "x".repeat(20 << 10);
@@ -48,7 +48,7 @@ async fn oversized_request_heads_are_rejected() {
 #[tokio::test]
 async fn slow_request_head_times_out_and_an_idle_connection_does_not() {
     let fixture = HttpFixture::start(with_limits(inbound(echo().await), |limits| {
-        limits.head_timeout = Duration::from_millis(200)
+        limits.head_timeout = Duration::from_millis(200);
     }))
     .await;
     let mut silent = TcpStream::connect(fixture.address()).await.unwrap();
@@ -88,7 +88,7 @@ async fn slow_request_head_times_out_and_an_idle_connection_does_not() {
 #[tokio::test]
 async fn stalled_request_body_times_out() {
     let fixture = HttpFixture::start(with_limits(inbound(echo().await), |limits| {
-        limits.body_idle_timeout = Duration::from_millis(100)
+        limits.body_idle_timeout = Duration::from_millis(100);
     }))
     .await;
     let mut stream = TcpStream::connect(fixture.address()).await.unwrap();

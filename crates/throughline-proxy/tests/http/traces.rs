@@ -167,6 +167,15 @@ async fn outbound_request_becomes_a_child_of_the_inbound_one() {
     );
 }
 
+fn order_request(order: u32) -> Request<Body> {
+    let body = format!("{{\"order\":{{\"id\":{order}}}}}");
+    Request::post("/")
+        .header("host", "shop")
+        .header("content-type", "application/json")
+        .body(text_body(body))
+        .unwrap()
+}
+
 /// Two concurrent requests have an order number in the body; the call has it in a header.
 #[tokio::test]
 async fn value_in_a_body_correlates_a_call_with_its_request() {
@@ -194,20 +203,12 @@ async fn value_in_a_body_correlates_a_call_with_its_request() {
     http.correlate.single_in_flight = SingleInFlightPolicy::Never;
     http.listeners.extend(forward_proxy(false).listeners);
     let fixture = HttpFixture::start(http).await;
-    let post = |order: u32| {
-        let body = format!("{{\"order\":{{\"id\":{order}}}}}");
-        Request::post("/")
-            .header("host", "shop")
-            .header("content-type", "application/json")
-            .body(text_body(body))
-            .unwrap()
-    };
     let (mut one, mut two) = (fixture.http1().await, fixture.http2().await);
-    let mut two_post = post(18);
-    *two_post.uri_mut() = "http://shop/".parse().unwrap();
+    let mut second = order_request(18);
+    *second.uri_mut() = "http://shop/".parse().unwrap();
     let (one, two) = (
-        tokio::spawn(one.send_request(post(17))),
-        tokio::spawn(two.send_request(two_post)),
+        tokio::spawn(one.send_request(order_request(17))),
+        tokio::spawn(two.send_request(second)),
     );
     fixture
         .proxy
@@ -386,11 +387,8 @@ async fn client_disconnect_cancels_the_upstream_request() {
         let asking = if is_http2 {
             let mut sender = fixture.http2().await;
             tokio::spawn(async move {
-                drop(
-                    sender
-                        .send_request(Request::get("http://a/").body(empty_body()).unwrap())
-                        .await,
-                )
+                let request = Request::get("http://a/").body(empty_body()).unwrap();
+                drop(sender.send_request(request).await);
             })
         } else {
             let mut sender = fixture.http1().await;
@@ -415,7 +413,7 @@ async fn client_disconnect_cancels_the_upstream_request() {
 async fn late_response_times_out() {
     let (_listener, address) = listen().await;
     let http = with_limits(inbound(address), |limits| {
-        limits.response_timeout = Some(Duration::from_millis(50))
+        limits.response_timeout = Some(Duration::from_millis(50));
     });
     let fixture = HttpFixture::start(http).await;
     let response = fixture.http1().await.send_request(get("/")).await.unwrap();

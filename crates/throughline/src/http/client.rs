@@ -1,4 +1,4 @@
-//! The client side: a middleware of reqwest whose span lasts from one attempt's request to its response's head.
+//! A middleware of reqwest. Its span lasts from the request to the head of the response.
 
 use std::time::Instant;
 
@@ -11,20 +11,21 @@ use throughline_model::convention::{
     ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_REQUEST_RESEND_COUNT,
     HTTP_RESPONSE_STATUS_CODE, NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_FULL,
 };
-
-use super::headers::Outgoing;
-use super::{known_method, protocol_version, span_name};
-use crate::Telemetry;
 use throughline_model::redact;
 
-/// Gives every request a CLIENT span and its context in the headers. Put it *behind* a retrying middleware and every
-/// attempt has a span of its own, as the conventions ask.
+use super::headers::RequestHeadersMut;
+use super::{known_method, protocol_version, span_name};
+use crate::Telemetry;
+
+/// A middleware that starts a CLIENT span for every request and injects its context. *Behind* a
+/// retrying middleware it starts one for every attempt, as the conventions require.
 ///
 /// ```
 /// # fn example() -> reqwest_middleware::ClientWithMiddleware {
 /// use throughline::http::ClientTracing;
 ///
-/// reqwest_middleware::ClientBuilder::new(reqwest::Client::new()).with(ClientTracing::new()).build()
+/// let client = reqwest::Client::new();
+/// reqwest_middleware::ClientBuilder::new(client).with(ClientTracing::new()).build()
 /// # }
 /// ```
 #[derive(Debug, Clone)]
@@ -32,16 +33,16 @@ pub struct ClientTracing {
     telemetry: Telemetry,
 }
 
-/// How often this request was sent before; kept where all attempts see it.
+/// The number of earlier attempts, in the extensions that all attempts share.
 #[derive(Debug, Clone, Copy)]
-struct Attempts(i64);
+struct ResendCount(i64);
 
-/// A request on its way. Its span ends when it is dropped: a caller that gave up is no error.
-struct Attempt {
+/// The span of an attempt. It ends when it is dropped, because a cancelled request is not an error.
+struct ClientSpan {
     context: Context,
     telemetry: Telemetry,
     started: Instant,
-    measured: Vec<KeyValue>,
+    metric_attributes: Vec<KeyValue>,
 }
 
 // === impl ClientTracing ===
@@ -55,13 +56,14 @@ impl Default for ClientTracing {
 }
 
 impl ClientTracing {
-    /// Traces by [`Telemetry::global`] as it is now: create it after [`crate::init`].
+    /// Returns a middleware that uses the current [`Telemetry::global`]: create it after
+    /// [`crate::init`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where spans and metrics go, in place of [`Telemetry::global`].
+    /// Sets the telemetry, in place of [`Telemetry::global`].
     #[must_use]
     pub fn telemetry(self, telemetry: Telemetry) -> Self {
         Self { telemetry }
@@ -76,82 +78,85 @@ impl Middleware for ClientTracing {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response> {
-        let before = extensions
-            .get::<Attempts>()
-            .map_or(0, |attempts| attempts.0);
-        extensions.insert(Attempts(before.saturating_add(1)));
-        let mut attempt = Attempt::start(&self.telemetry, &request, before);
+        let resend_count = extensions.get::<ResendCount>().map_or(0, |count| count.0);
+        // A retrying middleware passes the same extensions to every attempt.
+        extensions.insert(ResendCount(resend_count.saturating_add(1)));
+        let mut span = ClientSpan::start(&self.telemetry, &request, resend_count);
         self.telemetry
             .propagation()
-            .inject(&attempt.context, &mut Outgoing(request.headers_mut()));
+            .inject(&span.context, &mut RequestHeadersMut(request.headers_mut()));
         let result = next
             .run(request, extensions)
-            .with_context(attempt.context.clone())
+            .with_context(span.context.clone())
             .await;
         match &result {
-            Ok(response) => attempt.answered(response),
-            Err(error) => attempt.failed(error),
+            Ok(response) => span.record_response(response),
+            Err(error) => span.record_error(error),
         }
         result
     }
 }
 
-// === impl Attempt ===
+// === impl ClientSpan ===
 
-impl Attempt {
-    fn start(telemetry: &Telemetry, request: &Request, before: i64) -> Self {
-        let mut measured = Vec::with_capacity(9);
-        measured.push(KeyValue::new(
+impl ClientSpan {
+    fn start(telemetry: &Telemetry, request: &Request, resend_count: i64) -> Self {
+        let mut metric_attributes = Vec::with_capacity(9);
+        metric_attributes.push(KeyValue::new(
             HTTP_REQUEST_METHOD,
             known_method(request.method()).unwrap_or("_OTHER"),
         ));
-        measured.extend(
+        metric_attributes.extend(
             request
                 .url()
                 .host_str()
                 .map(|host| KeyValue::new(SERVER_ADDRESS, host.to_owned())),
         );
+        // The conventions require the port, also where the URL leaves it out.
         let port = request.url().port_or_known_default();
-        measured.extend(port.map(|port| KeyValue::new(SERVER_PORT, i64::from(port))));
+        metric_attributes.extend(port.map(|port| KeyValue::new(SERVER_PORT, i64::from(port))));
         let attributes = || {
-            let mut attributes = measured.clone();
-            attributes.push(KeyValue::new(URL_FULL, without_secrets(request.url())));
+            let mut attributes = metric_attributes.clone();
+            attributes.push(KeyValue::new(URL_FULL, redacted_url(request.url())));
             if known_method(request.method()).is_none() {
                 let original = request.method().as_str().to_owned();
                 attributes.push(KeyValue::new(HTTP_REQUEST_METHOD_ORIGINAL, original));
             }
-            if before > 0 {
-                attributes.push(KeyValue::new(HTTP_REQUEST_RESEND_COUNT, before));
+            if resend_count > 0 {
+                attributes.push(KeyValue::new(HTTP_REQUEST_RESEND_COUNT, resend_count));
             }
             attributes
         };
         let builder =
+            // A client knows no route, and a path has too many values for a name (HTTP spans,
+            // "Name").
             SpanBuilder::from_name(span_name(request.method(), None)).with_kind(SpanKind::Client);
         let context = telemetry.start(builder, &Context::current(), attributes);
         Self {
             context,
             telemetry: telemetry.clone(),
             started: Instant::now(),
-            measured,
+            metric_attributes,
         }
     }
 
-    fn answered(&mut self, response: &Response) {
+    fn record_response(&mut self, response: &Response) {
         let status = response.status();
-        self.note(KeyValue::new(
+        self.add_attribute(KeyValue::new(
             HTTP_RESPONSE_STATUS_CODE,
             i64::from(status.as_u16()),
         ));
         if let Some(version) = protocol_version(response.version()) {
-            self.note(KeyValue::new(NETWORK_PROTOCOL_VERSION, version));
+            self.add_attribute(KeyValue::new(NETWORK_PROTOCOL_VERSION, version));
         }
+        // For a client, 4xx is an error too (HTTP spans, "Status").
         if status.is_client_error() || status.is_server_error() {
             self.context.span().set_status(Status::error(""));
-            self.note(KeyValue::new(ERROR_TYPE, status.as_str().to_owned()));
+            self.add_attribute(KeyValue::new(ERROR_TYPE, status.as_str().to_owned()));
         }
     }
 
-    fn failed(&mut self, error: &Error) {
+    fn record_error(&mut self, error: &Error) {
         let kind = match error {
             Error::Middleware(_) => "middleware",
             Error::Reqwest(error) if error.is_timeout() => "timeout",
@@ -159,38 +164,41 @@ impl Attempt {
             Error::Reqwest(error) if error.is_redirect() => "redirect",
             Error::Reqwest(_) => "request",
         };
-        // The error's own words hold the URL, secrets and all.
+        // The error message is left out, because it holds the URL with its secrets.
         self.context.span().set_status(Status::error(kind));
-        self.note(KeyValue::new(ERROR_TYPE, kind));
+        self.add_attribute(KeyValue::new(ERROR_TYPE, kind));
     }
 
-    fn note(&mut self, attribute: KeyValue) {
+    /// Adds an attribute to the span and to the metric.
+    fn add_attribute(&mut self, attribute: KeyValue) {
         self.context.span().set_attribute(attribute.clone());
-        self.measured.push(attribute);
+        self.metric_attributes.push(attribute);
     }
 }
 
-impl Drop for Attempt {
+impl Drop for ClientSpan {
     fn drop(&mut self) {
         self.context.span().end();
         if let Some(instruments) = self.telemetry.instruments() {
-            instruments
-                .client
-                .record(self.started.elapsed().as_secs_f64(), &self.measured);
+            instruments.client_duration.record(
+                self.started.elapsed().as_secs_f64(),
+                &self.metric_attributes,
+            );
         }
     }
 }
 
-/// The URL without credentials and without the values that sign it.
-fn without_secrets(url: &Url) -> String {
+/// Returns the URL without credentials and without signatures (HTTP spans, `url.full`).
+fn redacted_url(url: &Url) -> String {
     let mut url = url.clone();
-    // Both fail only for URLs that cannot have credentials.
+    // These calls fail only for URLs that cannot have credentials.
     if !url.username().is_empty() {
         url.set_username(redact::REDACTED).ok();
     }
     if url.password().is_some() {
         url.set_password(Some(redact::REDACTED)).ok();
     }
+    // Only the values are replaced, so that the keys remain searchable.
     let query = url.query().map(|query| redact::query(query).into_owned());
     url.set_query(query.as_deref());
     url.into()
@@ -204,7 +212,7 @@ mod tests {
     fn credentials_and_signatures_do_not_reach_the_span() {
         let url = Url::parse("https://ann:pw@host/p?sig=abc&q=1").unwrap();
         assert_eq!(
-            without_secrets(&url),
+            redacted_url(&url),
             "https://REDACTED:REDACTED@host/p?sig=REDACTED&q=1"
         );
     }

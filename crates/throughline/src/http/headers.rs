@@ -4,14 +4,14 @@ use http::HeaderMap;
 use throughline_model::context::Carrier;
 
 #[cfg(feature = "reqwest")]
-pub(super) use outgoing::Outgoing;
+pub(super) use outgoing::RequestHeadersMut;
 
-/// Headers to read.
+/// The headers of a received request.
 #[cfg(feature = "tower")]
-pub(super) struct Received<'a>(pub(super) &'a HeaderMap);
+pub(super) struct RequestHeaders<'a>(pub(super) &'a HeaderMap);
 
 #[cfg(feature = "tower")]
-impl Carrier for Received<'_> {
+impl Carrier for RequestHeaders<'_> {
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
         self.0
             .get_all(name)
@@ -34,10 +34,10 @@ mod outgoing {
 
     use super::{Carrier, HeaderMap};
 
-    /// Headers to read and write.
-    pub(in crate::http) struct Outgoing<'a>(pub(in crate::http) &'a mut HeaderMap);
+    /// The headers of a request to send.
+    pub(in crate::http) struct RequestHeadersMut<'a>(pub(in crate::http) &'a mut HeaderMap);
 
-    impl Carrier for Outgoing<'_> {
+    impl Carrier for RequestHeadersMut<'_> {
         fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
             self.0
                 .iter()
@@ -45,9 +45,9 @@ mod outgoing {
         }
     }
 
-    impl CarrierMut for Outgoing<'_> {
+    impl CarrierMut for RequestHeadersMut<'_> {
         fn replace(&mut self, name: &str, value: &[u8]) {
-            // What is no legal HTTP header (a baggage key with odd letters) is left out.
+            // A baggage key may hold characters that a header name must not: it is left out.
             if let (Ok(name), Ok(value)) =
                 (HeaderName::try_from(name), HeaderValue::from_bytes(value))
             {

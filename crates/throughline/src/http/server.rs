@@ -1,5 +1,5 @@
-//! The server side: a tower layer whose span lasts from the request to the end of the response's body, or to the error,
-//! reset or drop that comes before it.
+//! A tower layer for servers. Its span lasts from the request to the end of the response body, or
+//! to an earlier error, reset or drop.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,83 +17,88 @@ use throughline_model::convention::{
     HTTP_ROUTE, NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_PATH, URL_QUERY,
     URL_SCHEME, USER_AGENT_ORIGINAL,
 };
+use throughline_model::redact;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::headers::Received;
+use super::headers::RequestHeaders;
 use super::{known_method, protocol_version, span_name};
 use crate::Telemetry;
-use throughline_model::redact;
 
-/// Gives every request a SERVER span, child of the context in its headers, active while it is answered.
+/// A layer that starts a SERVER span for every request, a child of the context in its headers,
+/// which is active while the request is handled.
 ///
-/// On an axum `Router` use `Router::layer`: with the feature `axum` the matched route names the span.
+/// On an axum `Router` use `Router::layer`: with the feature `axum` the matched route names the
+/// span.
 #[derive(Debug, Clone, Default)]
 pub struct ServerLayer {
     telemetry: Option<Telemetry>,
 }
 
-/// A service made by [`ServerLayer`].
+/// The service of [`ServerLayer`].
 #[derive(Debug, Clone)]
 pub struct ServerService<S> {
     inner: S,
     telemetry: Telemetry,
 }
 
-/// The route that answered, of few values, such as `/orders/{id}`. Put into the extensions of a *response* it names the
-/// span where no framework told the route before.
+/// The matched route, of low cardinality, such as `/orders/{id}`. In the extensions of a *response*
+/// it names the span, unless the framework provided a route before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route(pub Arc<str>);
+pub struct MatchedRoute(pub Arc<str>);
 
 pin_project! {
-    /// The answer to come.
+    /// The response future of [`ServerService`].
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        exchange: Option<Exchange>,
+        span: Option<ServerSpan>,
     }
 }
 
 pin_project! {
-    /// A response's body, whose end is the span's end.
+    /// A response body whose end ends the span.
     pub struct TracedBody<B> {
         #[pin]
         inner: B,
-        exchange: Option<Exchange>,
-        left: Option<u64>,
+        span: Option<ServerSpan>,
+        remaining_bytes: Option<u64>,
     }
 }
 
-/// A request that is being answered. Its span ends when it is dropped.
-struct Exchange {
+/// The span of a request. It ends when it is dropped.
+struct ServerSpan {
     context: Context,
     telemetry: Telemetry,
     started: Instant,
     method: Method,
-    measured: Vec<KeyValue>,
+    metric_attributes: Vec<KeyValue>,
     status: Option<StatusCode>,
-    outcome: Outcome,
+    outcome: ResponseOutcome,
 }
 
-/// Ends the span while a panic passes. Whoever polls may catch the panic and drop the future only later.
-struct OnUnwind<'a>(&'a mut Option<Exchange>);
+/// A guard that ends the span during a panic: the caller of `poll` may catch the panic, and drop
+/// the future much later.
+struct ServerSpanGuard<'a>(&'a mut Option<ServerSpan>);
 
-enum Outcome {
+/// The result of a request.
+enum ResponseOutcome {
     Running,
     Complete,
+    /// With error type and message.
     Failed(&'static str, String),
 }
 
 // === impl ServerLayer ===
 
 impl ServerLayer {
-    /// Traces by [`Telemetry::global`] as it is when the layer is applied.
+    /// Returns a layer that uses [`Telemetry::global`] at the time when it is applied.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where spans and metrics go, in place of [`Telemetry::global`].
+    /// Sets the telemetry, in place of [`Telemetry::global`].
     #[must_use]
     pub fn telemetry(self, telemetry: Telemetry) -> Self {
         Self {
@@ -129,12 +134,13 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let exchange = Exchange::start(&self.telemetry, &request);
-        let _active = exchange.context.clone().attach();
+        let span = ServerSpan::start(&self.telemetry, &request);
+        // The service may do work in `call` already, before its future is polled.
+        let _active = span.context.clone().attach();
         let inner = self.inner.call(request);
         ResponseFuture {
             inner,
-            exchange: Some(exchange),
+            span: Some(span),
         }
     }
 }
@@ -150,18 +156,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let unwind = OnUnwind(this.exchange);
-        let _active = unwind
-            .0
-            .as_ref()
-            .map(|exchange| exchange.context.clone().attach());
+        // Declared before the attached context, so that it is dropped after it.
+        let guard = ServerSpanGuard(this.span);
+        let _active = guard.0.as_ref().map(|span| span.context.clone().attach());
         let result = ready!(this.inner.poll(cx));
-        let exchange = unwind.0.take();
+        let span = guard.0.take();
         Poll::Ready(match result {
-            Ok(response) => Ok(TracedBody::wrap(response, exchange)),
+            Ok(response) => Ok(TracedBody::wrap(response, span)),
             Err(error) => {
-                if let Some(mut exchange) = exchange {
-                    exchange.fail(std::any::type_name::<E>(), String::new());
+                if let Some(mut span) = span {
+                    span.fail(std::any::type_name::<E>(), String::new());
                 }
                 Err(error)
             }
@@ -178,21 +182,23 @@ impl<F> fmt::Debug for ResponseFuture<F> {
 // === impl TracedBody ===
 
 impl<B: Body> TracedBody<B> {
-    fn wrap(response: Response<B>, mut exchange: Option<Exchange>) -> Response<Self> {
-        if let Some(exchange) = &mut exchange {
-            exchange.answer(&response);
+    fn wrap(response: Response<B>, mut span: Option<ServerSpan>) -> Response<Self> {
+        if let Some(span) = &mut span {
+            span.record_response(&response);
         }
         let length = response.headers().get(header::CONTENT_LENGTH);
+        // A malformed length is treated as unknown: the end of the body ends the span then.
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        let left = length.or_else(|| response.body().size_hint().exact());
+        let remaining_bytes = length.or_else(|| response.body().size_hint().exact());
         response.map(|inner| {
-            if inner.is_end_stream() || left == Some(0) {
-                finish(&mut exchange);
+            // A server does not poll an empty body, so the span ends here.
+            if inner.is_end_stream() || remaining_bytes == Some(0) {
+                finish(&mut span);
             }
             Self {
                 inner,
-                exchange,
-                left,
+                span,
+                remaining_bytes,
             }
         })
     }
@@ -207,28 +213,26 @@ impl<B: Body> Body for TracedBody<B> {
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        let unwind = OnUnwind(this.exchange);
-        let _active = unwind
-            .0
-            .as_ref()
-            .map(|exchange| exchange.context.clone().attach());
+        let guard = ServerSpanGuard(this.span);
+        let _active = guard.0.as_ref().map(|span| span.context.clone().attach());
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
         match &frame {
-            None => finish(unwind.0),
+            None => finish(guard.0),
             Some(Err(_)) => {
-                if let Some(mut exchange) = unwind.0.take() {
-                    exchange.fail(
+                if let Some(mut span) = guard.0.take() {
+                    span.fail(
                         std::any::type_name::<B::Error>(),
                         "the body failed".to_owned(),
                     );
                 }
             }
             Some(Ok(frame)) => {
-                // A server that knows the length stops polling when it has sent that much.
-                let sent = frame.data_ref().map_or(0, bytes_in);
-                *this.left = this.left.map(|left| left.saturating_sub(sent));
-                if *this.left == Some(0) || this.inner.is_end_stream() {
-                    finish(unwind.0);
+                // A server that knows the length may stop polling after the last byte.
+                let sent = frame.data_ref().map_or(0, data_bytes);
+                *this.remaining_bytes =
+                    this.remaining_bytes.map(|bytes| bytes.saturating_sub(sent));
+                if *this.remaining_bytes == Some(0) || this.inner.is_end_stream() {
+                    finish(guard.0);
                 }
             }
         }
@@ -247,7 +251,7 @@ impl<B: Body> Body for TracedBody<B> {
 impl<B> fmt::Debug for TracedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TracedBody")
-            .field("left", &self.left)
+            .field("remaining_bytes", &self.remaining_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -256,36 +260,36 @@ impl<B: Default> Default for TracedBody<B> {
     fn default() -> Self {
         Self {
             inner: B::default(),
-            exchange: None,
-            left: None,
+            span: None,
+            remaining_bytes: None,
         }
     }
 }
 
-fn bytes_in(data: &impl bytes::Buf) -> u64 {
+fn data_bytes(data: &impl bytes::Buf) -> u64 {
     u64::try_from(data.remaining()).unwrap_or(u64::MAX)
 }
 
-fn finish(exchange: &mut Option<Exchange>) {
-    if let Some(mut exchange) = exchange.take() {
-        exchange.outcome = Outcome::Complete;
+fn finish(span: &mut Option<ServerSpan>) {
+    if let Some(mut span) = span.take() {
+        span.outcome = ResponseOutcome::Complete;
     }
 }
 
-// === impl Exchange ===
+// === impl ServerSpan ===
 
-impl Exchange {
+impl ServerSpan {
     fn start<A>(telemetry: &Telemetry, request: &Request<A>) -> Self {
         let parent = telemetry
             .propagation()
-            .extract(&Context::current(), &Received(request.headers()));
+            .extract(&Context::current(), &RequestHeaders(request.headers()));
         let route = route_of(request);
-        let measured = measured(request, route);
+        let metric_attributes = common_attributes(request, route);
         let builder =
             SpanBuilder::from_name(span_name(request.method(), route)).with_kind(SpanKind::Server);
         let attributes = || {
-            let mut attributes = measured.clone();
-            described(request, &mut attributes);
+            let mut attributes = metric_attributes.clone();
+            push_span_attributes(request, &mut attributes);
             attributes
         };
         Self {
@@ -293,77 +297,83 @@ impl Exchange {
             telemetry: telemetry.clone(),
             started: Instant::now(),
             method: request.method().clone(),
-            measured,
+            metric_attributes,
             status: None,
-            outcome: Outcome::Running,
+            outcome: ResponseOutcome::Running,
         }
     }
 
-    fn answer<B>(&mut self, response: &Response<B>) {
+    fn record_response<B>(&mut self, response: &Response<B>) {
         let status = response.status();
         self.status = Some(status);
         let span = self.context.span();
         let code = KeyValue::new(HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16()));
         span.set_attribute(code.clone());
-        self.measured.push(code);
-        if let Some(Route(route)) = response.extensions().get()
+        self.metric_attributes.push(code);
+        // The route of a framework takes precedence, because it named the span from the start.
+        if let Some(MatchedRoute(route)) = response.extensions().get()
             && !self
-                .measured
+                .metric_attributes
                 .iter()
                 .any(|attribute| attribute.key.as_str() == HTTP_ROUTE)
         {
             span.update_name(span_name(&self.method, Some(route)));
             let route = KeyValue::new(HTTP_ROUTE, Arc::clone(route));
             span.set_attribute(route.clone());
-            self.measured.push(route);
+            self.metric_attributes.push(route);
         }
+        // A response to HEAD has no body that could end later.
         if self.method == Method::HEAD {
-            self.outcome = Outcome::Complete;
+            self.outcome = ResponseOutcome::Complete;
         }
     }
 
     fn fail(&mut self, kind: &'static str, message: String) {
-        self.outcome = Outcome::Failed(kind, message);
+        self.outcome = ResponseOutcome::Failed(kind, message);
     }
 }
 
-impl Drop for Exchange {
+impl Drop for ServerSpan {
     fn drop(&mut self) {
         let span = self.context.span();
+        // Dropped during unwinding: the handler or the body panicked.
         if std::thread::panicking() {
-            self.outcome = Outcome::Failed("panic", "the handler panicked".to_owned());
+            self.outcome = ResponseOutcome::Failed("panic", "the handler panicked".to_owned());
         }
         let kind = match (&self.outcome, self.status) {
-            (Outcome::Failed(kind, message), _) => {
+            (ResponseOutcome::Failed(kind, message), _) => {
                 span.set_status(Status::error(message.clone()));
                 Some((*kind).to_owned())
             }
-            // Conventions, "Status": only 5xx is the server's fault.
-            (Outcome::Complete | Outcome::Running, Some(status)) if status.is_server_error() => {
+            // HTTP spans, "Status": for a server only 5xx is an error.
+            (ResponseOutcome::Complete | ResponseOutcome::Running, Some(status))
+                if status.is_server_error() =>
+            {
                 span.set_status(Status::error(""));
                 Some(status.as_str().to_owned())
             }
-            // Whoever asked went away: worth a mark, not an error of this server.
-            (Outcome::Running, _) => Some("cancelled".to_owned()),
-            (Outcome::Complete, _) => None,
+            // The client disconnected, which is recorded, but is not an error of this server.
+            (ResponseOutcome::Running, _) => Some("cancelled".to_owned()),
+            (ResponseOutcome::Complete, _) => None,
         };
         if let Some(kind) = kind {
             let kind = KeyValue::new(ERROR_TYPE, kind);
             span.set_attribute(kind.clone());
-            self.measured.push(kind);
+            self.metric_attributes.push(kind);
         }
         span.end();
         if let Some(instruments) = self.telemetry.instruments() {
-            instruments
-                .server
-                .record(self.started.elapsed().as_secs_f64(), &self.measured);
+            instruments.server_duration.record(
+                self.started.elapsed().as_secs_f64(),
+                &self.metric_attributes,
+            );
         }
     }
 }
 
-// === impl OnUnwind ===
+// === impl ServerSpanGuard ===
 
-impl Drop for OnUnwind<'_> {
+impl Drop for ServerSpanGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             drop(self.0.take());
@@ -384,8 +394,8 @@ const fn route_of<A>(_request: &Request<A>) -> Option<&str> {
     None
 }
 
-/// The attributes that the duration metric has too: few, and of few values.
-fn measured<A>(request: &Request<A>, route: Option<&str>) -> Vec<KeyValue> {
+/// Returns the attributes that the metric has too, all of low cardinality.
+fn common_attributes<A>(request: &Request<A>, route: Option<&str>) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(14);
     attributes.push(KeyValue::new(
         HTTP_REQUEST_METHOD,
@@ -393,6 +403,7 @@ fn measured<A>(request: &Request<A>, route: Option<&str>) -> Vec<KeyValue> {
     ));
     attributes.push(KeyValue::new(
         URL_SCHEME,
+        // A request in origin form has no scheme, and TLS ends before this layer.
         request.uri().scheme_str().unwrap_or("http").to_owned(),
     ));
     attributes.extend(route.map(|route| KeyValue::new(HTTP_ROUTE, route.to_owned())));
@@ -403,7 +414,8 @@ fn measured<A>(request: &Request<A>, route: Option<&str>) -> Vec<KeyValue> {
     attributes
 }
 
-fn described<A>(request: &Request<A>, attributes: &mut Vec<KeyValue>) {
+/// Adds the attributes that only the span has.
+fn push_span_attributes<A>(request: &Request<A>, attributes: &mut Vec<KeyValue>) {
     let text = |name| {
         request
             .headers()
@@ -419,12 +431,13 @@ fn described<A>(request: &Request<A>, attributes: &mut Vec<KeyValue>) {
     attributes.push(KeyValue::new(URL_PATH, request.uri().path().to_owned()));
     let query = request.uri().query().map(redact::query);
     attributes.extend(query.map(|query| KeyValue::new(URL_QUERY, query.into_owned())));
-    let named = request
+    let authority = request
         .uri()
         .authority()
         .cloned()
+        // HTTP/2 has the authority in the URI, HTTP/1.1 in the Host header.
         .or_else(|| text(header::HOST)?.parse().ok());
-    if let Some(authority) = named {
+    if let Some(authority) = authority {
         attributes.push(KeyValue::new(SERVER_ADDRESS, authority.host().to_owned()));
         attributes.extend(
             authority

@@ -1,5 +1,6 @@
-//! The configuration as the standard variables give it (OpenTelemetry, "Environment variable specification"), checked as
-//! a whole. The variables of the Jaeger clients are fall-backs, for services that still carry them.
+//! The configuration of the pipeline from the standard variables (OpenTelemetry, "Environment
+//! variable specification"), checked as a whole. The variables of the Jaeger clients are
+//! fall-backs, for services that still set them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,174 +8,146 @@ use std::time::Duration;
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Uri};
 use opentelemetry_sdk::trace::SpanLimits;
-use throughline_model::context::Format;
+use throughline_model::context::{Format, FormatList};
+use throughline_model::convention::SERVICE_NAME;
+use throughline_model::environment::otlp::{
+    BatchSizes, EndpointVariable, OtlpProtocol, OtlpSignal, OtlpVariables,
+};
+use throughline_model::environment::{EnvironmentReader, ValueSecrecy};
 
-use super::environment::{Environment, Secrecy};
+use super::init_error::InitError;
 use super::jaeger;
-use super::mistakes::Mistakes;
+use super::sampler_choice::SamplerChoice;
 
-/// What the variables say.
+/// The supported protocols.
+const PROTOCOLS: [OtlpProtocol; 3] = [
+    OtlpProtocol::HttpProtobuf,
+    OtlpProtocol::HttpJson,
+    OtlpProtocol::Grpc,
+];
+/// The defaults of the batch span processor.
+const BATCH_SIZES: BatchSizes = BatchSizes {
+    max_queue_spans: 2048,
+    max_batch_spans: 512,
+    delay: Duration::from_secs(5),
+};
+/// The default of `OTEL_METRIC_EXPORT_INTERVAL`.
+const METRIC_INTERVAL: Duration = Duration::from_secs(60);
+/// The default of `OTEL_BSP_EXPORT_TIMEOUT`.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The default of the count limits for attributes and events.
+const MAX_COUNT: u32 = 128;
+/// The default of `OTEL_SPAN_LINK_COUNT_LIMIT`: as many as a batch of records can have.
+/// OpenTelemetry's 128 would drop the links of a full batch.
+const MAX_LINKS: u32 = 1024;
+
+/// The checked configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) service_name: Option<String>,
     pub(crate) attributes: Vec<(String, String)>,
     pub(crate) propagators: Vec<Format>,
     pub(crate) sampler: SamplerChoice,
-    /// Where spans go; `None`: nowhere.
-    pub(crate) traces: Option<Target>,
-    /// Where metrics go; `None`: nowhere.
-    pub(crate) metrics: Option<Target>,
+    /// The receiver of spans; `None` without export.
+    pub(crate) traces: Option<ExportTarget>,
+    /// The receiver of metrics; `None` without export.
+    pub(crate) metrics: Option<ExportTarget>,
     pub(crate) metric_interval: Duration,
-    pub(crate) batch: Batching,
+    pub(crate) batch: BatchSizes,
     pub(crate) limits: SpanLimits,
 }
 
-/// Which traces are recorded.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct SamplerChoice {
-    /// Whether the decision of the parent counts first.
-    pub(crate) parent_based: bool,
-    /// The share of traces recorded, 0 to 1.
-    pub(crate) ratio: f64,
-}
-
-/// An OTLP endpoint and how to speak to it.
+/// An OTLP endpoint with its protocol and request settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct ExportTarget {
     pub(crate) endpoint: String,
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: OtlpProtocol,
     pub(crate) headers: HashMap<String, String>,
     pub(crate) timeout: Duration,
     pub(crate) gzip: bool,
 }
 
-/// How OTLP travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Grpc,
-    HttpProtobuf,
-    HttpJson,
-}
-
-/// The batch span processor's figures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Batching {
-    pub(crate) queue: usize,
-    pub(crate) batch: usize,
-    pub(crate) delay: Duration,
-}
-
-/// A signal: its part in variable names and its path.
-struct Signal {
-    exporter: &'static str,
-    name: &'static str,
-    path: &'static str,
-}
-
-const TRACES: Signal = Signal {
-    exporter: "OTEL_TRACES_EXPORTER",
-    name: "TRACES",
-    path: "v1/traces",
-};
-const METRICS: Signal = Signal {
-    exporter: "OTEL_METRICS_EXPORTER",
-    name: "METRICS",
-    path: "v1/metrics",
-};
-
-/// Links per span when nothing else is said: as many as a batch of records can have. OpenTelemetry's 128 would drop the
-/// links of a full batch.
-const MOST_LINKS: u32 = 1024;
-
 // === impl Config ===
 
 impl Config {
-    /// Reads everything, and tells everything that is wrong.
-    pub(crate) fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
-        let mut env = Environment::new(lookup);
-        let disabled = env.truth("OTEL_SDK_DISABLED");
-        let (service_name, attributes) = resource(&mut env);
-        let traces = target(&mut env, &TRACES);
-        let metrics = target(&mut env, &METRICS);
+    /// Reads all variables.
+    ///
+    /// # Errors
+    /// All invalid variables.
+    pub(crate) fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, InitError> {
+        let mut env = EnvironmentReader::new(lookup);
+        let disabled = env.boolean("OTEL_SDK_DISABLED");
+        let (service_name, attributes) = read_resource(&mut env);
+        let traces = read_target(&mut env, OtlpSignal::Traces);
+        let metrics = read_target(&mut env, OtlpSignal::Metrics);
         let config = Self {
             service_name,
             attributes,
-            propagators: propagators(&mut env),
-            sampler: sampler(&mut env),
+            propagators: read_propagators(&mut env),
+            sampler: read_sampler(&mut env),
+            // A disabled exporter is read all the same: an error in it would surprise later.
             traces: traces.filter(|_| !disabled),
             metrics: metrics.filter(|_| !disabled),
-            metric_interval: env.millis(&["OTEL_METRIC_EXPORT_INTERVAL"], Duration::from_secs(60)),
-            batch: batching(&mut env),
-            limits: limits(&mut env),
+            metric_interval: env.millis(&["OTEL_METRIC_EXPORT_INTERVAL"], METRIC_INTERVAL),
+            batch: read_batch(&mut env),
+            limits: read_limits(&mut env),
         };
         if config.traces.is_none() && !disabled {
-            jaeger::refuse_endpoint(&mut env);
+            jaeger::reject_endpoint(&mut env);
         }
-        Mistakes::check(env.into_mistakes())?;
+        InitError::check(env.into_errors())?;
         Ok(config)
     }
 }
 
-fn resource(env: &mut Environment<'_>) -> (Option<String>, Vec<(String, String)>) {
-    let mut attributes = env.pairs("OTEL_RESOURCE_ATTRIBUTES", Secrecy::Shown);
+fn read_resource(env: &mut EnvironmentReader<'_>) -> (Option<String>, Vec<(String, String)>) {
+    let mut attributes = env.pairs("OTEL_RESOURCE_ATTRIBUTES", ValueSecrecy::Public);
     if attributes.is_empty() {
-        attributes = jaeger::tags(env);
+        attributes = jaeger::read_tags(env);
     }
-    let named = attributes
+    let attribute = attributes
         .iter()
-        .find(|(key, _)| key == "service.name")
+        .find(|(key, _)| key == SERVICE_NAME)
         .map(|(_, name)| name.clone());
-    let named = named.filter(|name| !name.is_empty());
-    attributes.retain(|(key, _)| key != "service.name");
+    // An empty name is as good as none (resource conventions, "Service").
+    let attribute = attribute.filter(|name| !name.is_empty());
+    attributes.retain(|(key, _)| key != SERVICE_NAME);
+    // OTEL_SERVICE_NAME takes precedence over the attribute (OpenTelemetry, "General SDK
+    // configuration").
     let name = env
         .text("OTEL_SERVICE_NAME")
-        .or(named)
+        .or(attribute)
         .or_else(|| env.text("JAEGER_SERVICE_NAME"));
     (name, attributes)
 }
 
-fn propagators(env: &mut Environment<'_>) -> Vec<Format> {
+fn read_propagators(env: &mut EnvironmentReader<'_>) -> Vec<Format> {
     const VARIABLE: &str = "OTEL_PROPAGATORS";
     let Some(text) = env.text(VARIABLE) else {
-        return jaeger::propagators(env).unwrap_or_else(|| vec![Format::W3c, Format::Baggage]);
+        return jaeger::read_propagators(env).unwrap_or_else(|| vec![Format::W3c, Format::Baggage]);
     };
-    let mut formats = Vec::new();
-    let mut refused = false;
-    for name in text.split(',').map(str::trim) {
-        match name.to_ascii_lowercase().as_str() {
-            "tracecontext" => formats.push(Format::W3c),
-            "baggage" => formats.push(Format::Baggage),
-            "b3" => formats.push(Format::B3Single),
-            "b3multi" => formats.push(Format::B3Multi),
-            "jaeger" => formats.push(Format::Jaeger),
-            "none" => refused = true,
-            "" => {}
-            _ => env.mistake(
-                VARIABLE,
-                name,
-                "no such propagator; use tracecontext, baggage, b3, b3multi, jaeger or none",
-            ),
-        }
-    }
-    if refused && !formats.is_empty() {
-        env.mistake(
+    let list = FormatList::parse(&text);
+    let known = FormatList::names(Format::ALL.iter().copied());
+    for name in &list.unknown {
+        env.report(
             VARIABLE,
-            &text,
-            "none stands beside others; leave it out, or leave it alone",
+            name,
+            format!("unknown propagator; use {known} or none"),
         );
     }
-    formats
+    if list.has_none && !list.formats.is_empty() {
+        let problem = "none excludes other propagators; remove it, or all others";
+        env.report(VARIABLE, &text, problem);
+    }
+    list.formats
 }
 
-fn sampler(env: &mut Environment<'_>) -> SamplerChoice {
+fn read_sampler(env: &mut EnvironmentReader<'_>) -> SamplerChoice {
     const VARIABLE: &str = "OTEL_TRACES_SAMPLER";
-    const EVERYTHING: SamplerChoice = SamplerChoice {
-        parent_based: true,
-        ratio: 1.0,
-    };
     let Some(name) = env.text(VARIABLE) else {
-        return jaeger::sampler(env).unwrap_or(EVERYTHING);
+        return jaeger::read_sampler(env).unwrap_or(SamplerChoice::DEFAULT);
     };
+    // OpenTelemetry accepts the names of enums in any case of letters.
     let lower = name.to_ascii_lowercase();
     let (parent_based, root) = lower
         .strip_prefix("parentbased_")
@@ -184,9 +157,10 @@ fn sampler(env: &mut Environment<'_>) -> SamplerChoice {
         "always_off" => 0.0,
         "traceidratio" => env.number(&["OTEL_TRACES_SAMPLER_ARG"], 0.0..=1.0, 1.0),
         _ => {
-            let known = "no such sampler; use always_on, always_off or traceidratio, each also with parentbased_ before it";
-            env.mistake(VARIABLE, &name, known);
-            return EVERYTHING;
+            let problem = "unknown sampler; use always_on, always_off or traceidratio, \
+                           each also with the prefix parentbased_";
+            env.report(VARIABLE, &name, problem);
+            return SamplerChoice::DEFAULT;
         }
     };
     SamplerChoice {
@@ -195,176 +169,118 @@ fn sampler(env: &mut Environment<'_>) -> SamplerChoice {
     }
 }
 
-/// Where a signal goes. Nowhere, unless an endpoint or the exporter is named: a service that says nothing of telemetry
-/// must not try to reach a collector that is not there.
-fn target(env: &mut Environment<'_>, signal: &Signal) -> Option<Target> {
-    let named = env.text(signal.exporter);
-    let own_endpoint = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.name);
-    let endpoint = env.first(&[own_endpoint.as_str(), "OTEL_EXPORTER_OTLP_ENDPOINT"]);
-    match named.as_deref().map(str::to_ascii_lowercase).as_deref() {
-        Some("none") => return None,
-        Some("otlp") => {}
-        None if endpoint.is_some() => {}
-        None => return None,
-        Some(_) => {
-            env.mistake(
-                signal.exporter,
-                named.as_deref().unwrap_or_default(),
-                "no such exporter; use otlp or none",
-            );
+/// Reads the receiver of a signal. None, unless an endpoint or the exporter is set: a service
+/// without telemetry settings must not try to reach a collector that does not exist.
+fn read_target(env: &mut EnvironmentReader<'_>, signal: OtlpSignal) -> Option<ExportTarget> {
+    let exporter = format!("OTEL_{}_EXPORTER", signal.name());
+    let exporter_name = env.text(&exporter);
+    let mut variables = OtlpVariables::new(env, signal);
+    let endpoint = variables.endpoint();
+    match exporter_name.map(|name| (name.to_ascii_lowercase(), name)) {
+        None if endpoint.is_none() => return None,
+        None => {}
+        Some((lower, _)) if lower == "none" => return None,
+        Some((lower, _)) if lower == "otlp" => {}
+        Some((_, name)) => {
+            let problem = "unknown exporter; use otlp or none";
+            variables.environment().report(&exporter, &name, problem);
             return None;
         }
     }
-    let both = |part: &str| {
-        [
-            format!("OTEL_EXPORTER_OTLP_{}_{part}", signal.name),
-            format!("OTEL_EXPORTER_OTLP_{part}"),
-        ]
-    };
-    let protocol = protocol(env, &both("PROTOCOL"));
+    let protocol = variables.protocol(&PROTOCOLS);
+    let protocol = protocol.unwrap_or(OtlpProtocol::HttpProtobuf);
     let endpoint = match endpoint {
-        None if protocol == Protocol::Grpc => "http://localhost:4317".to_owned(),
-        None => format!("http://localhost:4318/{}", signal.path),
-        Some((variable, endpoint)) => {
-            let path =
-                (protocol != Protocol::Grpc && variable != own_endpoint).then_some(signal.path);
-            checked_endpoint(env, variable, endpoint, path, &both("INSECURE"))
+        None if protocol == OtlpProtocol::Grpc => "http://localhost:4317".to_owned(),
+        None => format!("http://localhost:4318/{}", signal.path()),
+        Some(endpoint) => {
+            // Only OTLP over HTTP has paths ("Endpoint URLs for OTLP/HTTP").
+            let needs_path = protocol != OtlpProtocol::Grpc && !endpoint.is_complete;
+            let path = needs_path.then_some(signal.path());
+            check_endpoint(&mut variables, endpoint, path)
         }
     };
-    Some(Target {
+    Some(ExportTarget {
         endpoint,
         protocol,
-        headers: headers(env, &both("HEADERS")),
-        timeout: env.millis(&strs(&both("TIMEOUT")), Duration::from_secs(10)),
-        gzip: compressed(env, &both("COMPRESSION")),
+        headers: read_headers(&mut variables),
+        timeout: variables.timeout(),
+        gzip: variables.is_gzip(),
     })
 }
 
-fn protocol(env: &mut Environment<'_>, variables: &[String; 2]) -> Protocol {
-    let Some((variable, name)) = env.first(&strs(variables)) else {
-        return Protocol::HttpProtobuf;
-    };
-    match name.to_ascii_lowercase().as_str() {
-        "grpc" => Protocol::Grpc,
-        "http/protobuf" => Protocol::HttpProtobuf,
-        "http/json" => Protocol::HttpJson,
-        _ => {
-            env.mistake(
-                variable,
-                &name,
-                "no such protocol; use http/protobuf, http/json or grpc",
-            );
-            Protocol::HttpProtobuf
-        }
-    }
-}
-
-/// The endpoint with the signal's path, if it wants one (OTLP exporter, "Endpoint URLs for OTLP/HTTP").
-fn checked_endpoint(
-    env: &mut Environment<'_>,
-    variable: &str,
-    mut endpoint: String,
+/// Checks an endpoint, and returns its URL with the signal's path, if it needs one.
+fn check_endpoint(
+    variables: &mut OtlpVariables<'_, '_>,
+    endpoint: EndpointVariable,
     path: Option<&str>,
-    insecure: &[String; 2],
 ) -> String {
-    let insecure = env
-        .first(&strs(insecure))
-        .is_some_and(|(variable, _)| env.truth(variable));
-    if !endpoint.contains("://") && insecure {
-        endpoint = format!("http://{endpoint}");
+    let EndpointVariable {
+        variable, mut url, ..
+    } = endpoint;
+    // INSECURE has a meaning only for an endpoint without a scheme, but its value is checked
+    // always.
+    if variables.is_insecure() && !url.contains("://") {
+        url = format!("http://{url}");
     }
-    let uri = endpoint.parse::<Uri>().ok();
-    let authority = uri.as_ref().map_or(Some(endpoint.as_str()), |uri| {
+    let uri = url.parse::<Uri>().ok();
+    // Of a malformed URL the whole text is searched for credentials.
+    let authority = uri.as_ref().map_or(Some(url.as_str()), |uri| {
         uri.authority().map(Authority::as_str)
     });
     let has_credentials = authority.is_some_and(|authority| authority.contains('@'));
-    match uri
+    let parts = uri
         .as_ref()
-        .and_then(|uri| Some((uri.scheme_str()?, uri.authority()?)))
-    {
+        .and_then(|uri| Some((uri.scheme_str()?, uri.authority()?)));
+    let env = variables.environment();
+    match parts {
         _ if has_credentials => {
-            env.secret_mistake(
-                variable,
-                "holds credentials; put them into OTEL_EXPORTER_OTLP_HEADERS",
-            );
+            let problem = "holds credentials; pass them in OTEL_EXPORTER_OTLP_HEADERS";
+            env.report_hidden(&variable, problem);
         }
         Some(("http", authority)) if is_address(authority) => {}
         Some(("https", _)) => {
-            let problem = "TLS is not built in; use http:// to a collector or agent nearby, which can speak TLS onwards";
-            env.mistake(variable, &endpoint, problem);
+            let problem = "TLS is not supported; use http:// to a local collector or agent, \
+                           which can forward with TLS";
+            env.report(&variable, &url, problem);
         }
-        _ => env.mistake(
-            variable,
-            &endpoint,
-            "not a URL of the form http://host:port",
-        ),
+        _ => env.report(&variable, &url, "not a URL of the form http://host:port"),
     }
     match path {
-        Some(path) => format!("{}/{path}", endpoint.trim_end_matches('/')),
-        None => endpoint,
+        Some(path) => format!("{}/{path}", url.trim_end_matches('/')),
+        None => url,
     }
 }
 
-/// A host, and a port that exists or none at all. `Uri` itself takes any digits for a port.
+/// Returns whether the authority has a host, and a valid port or none. `Uri` accepts any digits.
 fn is_address(authority: &Authority) -> bool {
-    let port_is_right =
+    let is_port_valid =
         authority.as_str() == authority.host() || authority.port_u16().is_some_and(|port| port > 0);
-    !authority.host().is_empty() && port_is_right
+    !authority.host().is_empty() && is_port_valid
 }
 
-fn headers(env: &mut Environment<'_>, variables: &[String; 2]) -> HashMap<String, String> {
-    let Some((variable, _)) = env.first(&strs(variables)) else {
+fn read_headers(variables: &mut OtlpVariables<'_, '_>) -> HashMap<String, String> {
+    let Some((variable, pairs)) = variables.headers() else {
         return HashMap::new();
     };
-    let pairs = env.pairs(variable, Secrecy::Hidden);
-    if pairs.iter().any(|(key, value)| {
+    let is_invalid = |(key, value): &(String, String)| {
         HeaderName::from_bytes(key.as_bytes()).is_err()
             || HeaderValue::from_bytes(value.as_bytes()).is_err()
-    }) {
-        env.secret_mistake(variable, "a header's name or value is not allowed in HTTP");
+    };
+    if pairs.iter().any(is_invalid) {
+        let problem = "a header name or value is not allowed in HTTP";
+        variables.environment().report_hidden(&variable, problem);
     }
     pairs.into_iter().collect()
 }
 
-fn compressed(env: &mut Environment<'_>, variables: &[String; 2]) -> bool {
-    match env.first(&strs(variables)) {
-        None => false,
-        Some((_, name)) if name.eq_ignore_ascii_case("none") => false,
-        Some((_, name)) if name.eq_ignore_ascii_case("gzip") => true,
-        Some((variable, name)) => {
-            env.mistake(variable, &name, "no such compression; use gzip or none");
-            false
-        }
-    }
+fn read_batch(env: &mut EnvironmentReader<'_>) -> BatchSizes {
+    let sizes = BATCH_SIZES.read(env);
+    // Read for its errors only: OTEL_EXPORTER_OTLP_TIMEOUT bounds an export here.
+    env.millis(&["OTEL_BSP_EXPORT_TIMEOUT"], EXPORT_TIMEOUT);
+    sizes
 }
 
-fn batching(env: &mut Environment<'_>) -> Batching {
-    const MOST: usize = 1 << 20;
-    let queue = env.number(&["OTEL_BSP_MAX_QUEUE_SIZE"], 1..=MOST, 2048);
-    let batch = env.number(
-        &["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"],
-        1..=MOST,
-        512.min(queue),
-    );
-    if batch > queue {
-        let problem =
-            format!("larger than the queue of {queue}; lower it or raise OTEL_BSP_MAX_QUEUE_SIZE");
-        env.mistake(
-            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-            &batch.to_string(),
-            problem,
-        );
-    }
-    // Read for its mistakes only: OTEL_EXPORTER_OTLP_TIMEOUT bounds an export here.
-    env.millis(&["OTEL_BSP_EXPORT_TIMEOUT"], Duration::from_secs(30));
-    Batching {
-        queue,
-        batch,
-        delay: env.millis(&["OTEL_BSP_SCHEDULE_DELAY"], Duration::from_secs(5)),
-    }
-}
-
-fn limits(env: &mut Environment<'_>) -> SpanLimits {
+fn read_limits(env: &mut EnvironmentReader<'_>) -> SpanLimits {
     let mut limit = |variables: &[&str], default| env.number(variables, 0..=65_536, default);
     SpanLimits {
         max_attributes_per_span: limit(
@@ -372,17 +288,13 @@ fn limits(env: &mut Environment<'_>) -> SpanLimits {
                 "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
                 "OTEL_ATTRIBUTE_COUNT_LIMIT",
             ],
-            128,
+            MAX_COUNT,
         ),
-        max_events_per_span: limit(&["OTEL_SPAN_EVENT_COUNT_LIMIT"], 128),
-        max_links_per_span: limit(&["OTEL_SPAN_LINK_COUNT_LIMIT"], MOST_LINKS),
-        max_attributes_per_event: limit(&["OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT"], 128),
-        max_attributes_per_link: limit(&["OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"], 128),
+        max_events_per_span: limit(&["OTEL_SPAN_EVENT_COUNT_LIMIT"], MAX_COUNT),
+        max_links_per_span: limit(&["OTEL_SPAN_LINK_COUNT_LIMIT"], MAX_LINKS),
+        max_attributes_per_event: limit(&["OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT"], MAX_COUNT),
+        max_attributes_per_link: limit(&["OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"], MAX_COUNT),
     }
-}
-
-fn strs(names: &[String; 2]) -> [&str; 2] {
-    names.each_ref().map(String::as_str)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! The variables of the Jaeger client libraries, read where the standard ones are not set.
+//! The variables of the Jaeger client libraries, for services without the standard ones.
 
 use throughline_model::context::Format;
+use throughline_model::environment::EnvironmentReader;
 
-use super::config::SamplerChoice;
-use super::environment::Environment;
+use super::sampler_choice::SamplerChoice;
 
-/// `JAEGER_PROPAGATION`: `jaeger`, `b3` (several headers, as those clients wrote it) and `w3c`, separated by commas.
-pub(super) fn propagators(env: &mut Environment<'_>) -> Option<Vec<Format>> {
+/// Reads `JAEGER_PROPAGATION`: `jaeger`, `b3` (several headers, as those clients wrote it) and
+/// `w3c`, separated by commas.
+pub(super) fn read_propagators(env: &mut EnvironmentReader<'_>) -> Option<Vec<Format>> {
     const VARIABLE: &str = "JAEGER_PROPAGATION";
     let text = env.text(VARIABLE)?;
     let mut formats = Vec::new();
@@ -14,26 +15,28 @@ pub(super) fn propagators(env: &mut Environment<'_>) -> Option<Vec<Format>> {
         match name.to_ascii_lowercase().as_str() {
             "jaeger" => formats.push(Format::Jaeger),
             "b3" => formats.push(Format::B3Multi),
+            // Jaeger's `w3c` covers baggage as well.
             "w3c" => formats.extend([Format::W3c, Format::Baggage]),
-            _ => env.mistake(
+            _ => env.report(
                 VARIABLE,
                 name,
-                "no such propagation; use jaeger, b3 or w3c, or set OTEL_PROPAGATORS",
+                "unknown propagation; use jaeger, b3 or w3c, or set OTEL_PROPAGATORS",
             ),
         }
     }
     Some(formats)
 }
 
-/// `JAEGER_SAMPLER_TYPE` and `JAEGER_SAMPLER_PARAM`: `const` and `probabilistic`.
-pub(super) fn sampler(env: &mut Environment<'_>) -> Option<SamplerChoice> {
+/// Reads `JAEGER_SAMPLER_TYPE` and `JAEGER_SAMPLER_PARAM`: `const` and `probabilistic`.
+pub(super) fn read_sampler(env: &mut EnvironmentReader<'_>) -> Option<SamplerChoice> {
     const VARIABLE: &str = "JAEGER_SAMPLER_TYPE";
     let name = env.text(VARIABLE)?;
     if !matches!(name.as_str(), "const" | "probabilistic") {
-        env.mistake(
+        // Adaptive samplers ask a Jaeger agent, which this crate does not.
+        env.report(
             VARIABLE,
             &name,
-            "not supported; use const or probabilistic, or set OTEL_TRACES_SAMPLER",
+            "unsupported; use const or probabilistic, or set OTEL_TRACES_SAMPLER",
         );
         return None;
     }
@@ -44,8 +47,8 @@ pub(super) fn sampler(env: &mut Environment<'_>) -> Option<SamplerChoice> {
     })
 }
 
-/// `JAEGER_TAGS`: `key=value`, where a value may be `${VARIABLE:default}`.
-pub(super) fn tags(env: &mut Environment<'_>) -> Vec<(String, String)> {
+/// Reads `JAEGER_TAGS`: `key=value`, where a value may be `${VARIABLE:default}`.
+pub(super) fn read_tags(env: &mut EnvironmentReader<'_>) -> Vec<(String, String)> {
     const VARIABLE: &str = "JAEGER_TAGS";
     let Some(text) = env.text(VARIABLE) else {
         return Vec::new();
@@ -53,25 +56,30 @@ pub(super) fn tags(env: &mut Environment<'_>) -> Vec<(String, String)> {
     let mut tags = Vec::new();
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
         match pair.split_once('=') {
-            Some((key, value)) => tags.push((key.trim().to_owned(), resolved(env, value.trim()))),
-            None => env.mistake(VARIABLE, pair, "not of the form key=value"),
+            Some((key, value)) => {
+                tags.push((key.trim().to_owned(), expand_reference(env, value.trim())));
+            }
+            None => env.report(VARIABLE, pair, "not of the form key=value"),
         }
     }
     tags
 }
 
-/// `JAEGER_ENDPOINT` speaks Thrift, which is not sent from here.
-pub(super) fn refuse_endpoint(env: &mut Environment<'_>) {
+/// Reports `JAEGER_ENDPOINT`, which expects Thrift: ignoring it would lose all spans in silence.
+pub(super) fn reject_endpoint(env: &mut EnvironmentReader<'_>) {
     const VARIABLE: &str = "JAEGER_ENDPOINT";
+    // A service that sets the standard variable has migrated, and left the old one in place.
     if env.first(&["OTEL_TRACES_EXPORTER"]).is_none()
         && let Some(endpoint) = env.text(VARIABLE)
     {
-        let problem = "Jaeger's Thrift is not spoken; set OTEL_EXPORTER_OTLP_ENDPOINT to the collector's OTLP port, 4318";
-        env.mistake(VARIABLE, &endpoint, problem);
+        let problem = "Jaeger's Thrift is not supported; set OTEL_EXPORTER_OTLP_ENDPOINT to the \
+                       collector's OTLP port, 4318";
+        env.report(VARIABLE, &endpoint, problem);
     }
 }
 
-fn resolved(env: &Environment<'_>, value: &str) -> String {
+/// Replaces `${VARIABLE:default}` by the value of the variable, else by the default.
+fn expand_reference(env: &EnvironmentReader<'_>, value: &str) -> String {
     let Some(reference) = value
         .strip_prefix("${")
         .and_then(|rest| rest.strip_suffix('}'))

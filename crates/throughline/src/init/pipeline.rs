@@ -1,4 +1,4 @@
-//! From a checked configuration to providers of OpenTelemetry.
+//! The construction of OpenTelemetry's providers from a checked configuration.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
 use opentelemetry_otlp::{
-    Compression, ExporterBuildError, MetricExporter, Protocol as Wire, SpanExporter,
-    WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _,
+    Compression, ExporterBuildError, MetricExporter, Protocol, SpanExporter, WithExportConfig,
+    WithHttpConfig, WithTonicConfig,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
@@ -16,32 +16,36 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, ShouldSample,
     TracerProviderBuilder,
 };
-use tokio::runtime::{Builder, Handle, Runtime};
+use throughline_model::environment::otlp::{BatchSizes, OtlpProtocol};
+use tokio::runtime::{self, Handle, Runtime};
 
-use super::config::{Batching, Config, Protocol, SamplerChoice, Target};
-use super::losses::{CountedExporter, CountedProcessor, Ledger};
+use super::config::{Config, ExportTarget};
+use super::export_stats::{CountingExporter, CountingProcessor, SpanCounters};
+use super::sampler_choice::SamplerChoice;
 use crate::sampling::InboundSampler;
 
-/// Why the configured pipeline could not be built.
+/// The reason why the pipeline cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the exporter cannot be built: {0}")]
+    #[error("exporter setup failed: {0}")]
     Exporter(#[from] ExporterBuildError),
-    #[error("no thread can be had for the export: {0}")]
+    #[error("cannot start the export thread: {0}")]
     Thread(#[from] std::io::Error),
 }
 
-/// The runtime that gRPC lives on: our own, so that neither a busy application nor the lack of a runtime stops the export.
-pub(crate) fn runtime(config: &Config) -> Result<Option<Runtime>, Error> {
+/// Returns the runtime for gRPC. It is separate from the application's, so that neither a busy
+/// application nor the lack of a runtime stops the export.
+pub(crate) fn export_runtime(config: &Config) -> Result<Option<Runtime>, Error> {
     let targets = [&config.traces, &config.metrics];
     if !targets
         .into_iter()
         .flatten()
-        .any(|target| target.protocol == Protocol::Grpc)
+        .any(|target| target.protocol == OtlpProtocol::Grpc)
     {
         return Ok(None);
     }
-    let runtime = Builder::new_multi_thread()
+    let runtime = runtime::Builder::new_multi_thread()
+        // One thread is enough: each signal exports one request at a time.
         .worker_threads(1)
         .thread_name("throughline-export")
         .enable_all()
@@ -49,116 +53,72 @@ pub(crate) fn runtime(config: &Config) -> Result<Option<Runtime>, Error> {
     Ok(Some(runtime))
 }
 
-/// A tracer provider without an exporter: sampler, limits and resource.
-pub(crate) fn tracers(config: &Config, resource: &Resource) -> TracerProviderBuilder {
+/// Returns a tracer provider without an exporter: sampler, limits and resource.
+pub(crate) fn tracer_provider(config: &Config, resource: &Resource) -> TracerProviderBuilder {
     SdkTracerProvider::builder()
         .with_resource(resource.clone())
         .with_sampler(sampler(config.sampler))
         .with_span_limits(config.limits)
 }
 
-/// The processor that batches spans for the collector: a bounded queue, a thread of its own, and never a wait for the
-/// application.
-pub(crate) fn processor(
-    target: &Target,
-    batching: Batching,
+/// Returns the processor that batches spans for the collector: a bounded queue and a thread of its
+/// own, which never block the application.
+pub(crate) fn batch_processor(
+    target: &ExportTarget,
+    batch: BatchSizes,
     runtime: Option<&Handle>,
-    ledger: &Arc<Ledger>,
-) -> Result<CountedProcessor<BatchSpanProcessor>, Error> {
-    let _inside = runtime.map(Handle::enter);
+    counters: &Arc<SpanCounters>,
+) -> Result<CountingProcessor<BatchSpanProcessor>, Error> {
+    let _entered = runtime.map(Handle::enter);
     let inner = match target.protocol {
-        Protocol::Grpc => {
-            let builder = SpanExporter::builder()
-                .with_tonic()
-                .with_endpoint(&target.endpoint);
-            let builder = builder
-                .with_timeout(target.timeout)
-                .with_metadata(metadata(target));
-            (if target.gzip {
-                builder.with_compression(Compression::Gzip)
-            } else {
-                builder
-            })
-            .build()?
+        OtlpProtocol::Grpc => {
+            configure_grpc(SpanExporter::builder().with_tonic(), target).build()?
         }
-        Protocol::HttpProtobuf | Protocol::HttpJson => {
-            let builder = SpanExporter::builder()
-                .with_http()
-                .with_endpoint(&target.endpoint);
-            let builder = builder
-                .with_timeout(target.timeout)
-                .with_protocol(wire(target.protocol));
-            let builder = builder.with_headers(target.headers.clone());
-            (if target.gzip {
-                builder.with_compression(Compression::Gzip)
-            } else {
-                builder
-            })
-            .build()?
+        OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => {
+            configure_http(SpanExporter::builder().with_http(), target).build()?
         }
     };
-    let exporter = CountedExporter {
+    let exporter = CountingExporter {
         inner,
-        ledger: Arc::clone(ledger),
+        counters: Arc::clone(counters),
         runtime: runtime.cloned(),
     };
-    let figures = BatchConfigBuilder::default()
-        .with_max_queue_size(batching.queue)
-        .with_max_export_batch_size(batching.batch)
-        .with_scheduled_delay(batching.delay);
+    let batch = BatchConfigBuilder::default()
+        .with_max_queue_size(batch.max_queue_spans)
+        .with_max_export_batch_size(batch.max_batch_spans)
+        .with_scheduled_delay(batch.delay);
     let inner = BatchSpanProcessor::builder(exporter)
-        .with_batch_config(figures.build())
+        .with_batch_config(batch.build())
         .build();
-    Ok(CountedProcessor {
+    Ok(CountingProcessor {
         inner,
-        ledger: Arc::clone(ledger),
+        counters: Arc::clone(counters),
     })
 }
 
-/// The meter provider, when metrics are exported.
-pub(crate) fn meters(
+/// Returns the meter provider, when metrics are exported.
+pub(crate) fn meter_provider(
     config: &Config,
     resource: &Resource,
     runtime: Option<&Handle>,
 ) -> Result<Option<SdkMeterProvider>, Error> {
+    // Without an exporter no instruments are created, and recording costs nothing.
     let Some(target) = &config.metrics else {
         return Ok(None);
     };
-    let _inside = runtime.map(Handle::enter);
+    let _entered = runtime.map(Handle::enter);
     let inner = match target.protocol {
-        Protocol::Grpc => {
-            let builder = MetricExporter::builder()
-                .with_tonic()
-                .with_endpoint(&target.endpoint);
-            let builder = builder
-                .with_timeout(target.timeout)
-                .with_metadata(metadata(target));
-            (if target.gzip {
-                builder.with_compression(Compression::Gzip)
-            } else {
-                builder
-            })
-            .build()?
+        OtlpProtocol::Grpc => {
+            configure_grpc(MetricExporter::builder().with_tonic(), target).build()?
         }
-        Protocol::HttpProtobuf | Protocol::HttpJson => {
-            let builder = MetricExporter::builder()
-                .with_http()
-                .with_endpoint(&target.endpoint);
-            let builder = builder
-                .with_timeout(target.timeout)
-                .with_protocol(wire(target.protocol));
-            let builder = builder.with_headers(target.headers.clone());
-            (if target.gzip {
-                builder.with_compression(Compression::Gzip)
-            } else {
-                builder
-            })
-            .build()?
+        OtlpProtocol::HttpProtobuf | OtlpProtocol::HttpJson => {
+            configure_http(MetricExporter::builder().with_http(), target).build()?
         }
     };
-    let exporter = CountedExporter {
+    let exporter = CountingExporter {
         inner,
-        ledger: Arc::default(),
+        // Metrics have no counters, but outages of their export are logged the same way.
+        counters: Arc::default(),
         runtime: runtime.cloned(),
     };
     let reader = PeriodicReader::builder(exporter)
@@ -172,7 +132,40 @@ pub(crate) fn meters(
     ))
 }
 
-/// Who makes the telemetry.
+/// Applies the settings of a target to an exporter of either signal over gRPC.
+fn configure_grpc<B>(builder: B, target: &ExportTarget) -> B
+where
+    B: WithExportConfig + WithTonicConfig,
+{
+    let builder = builder
+        .with_endpoint(&target.endpoint)
+        .with_timeout(target.timeout)
+        .with_metadata(grpc_metadata(target));
+    if target.gzip {
+        builder.with_compression(Compression::Gzip)
+    } else {
+        builder
+    }
+}
+
+/// Applies the settings of a target to an exporter of either signal over HTTP.
+fn configure_http<B>(builder: B, target: &ExportTarget) -> B
+where
+    B: WithExportConfig + WithHttpConfig,
+{
+    let builder = builder
+        .with_endpoint(&target.endpoint)
+        .with_timeout(target.timeout)
+        .with_protocol(sdk_protocol(target.protocol))
+        .with_headers(target.headers.clone());
+    if target.gzip {
+        builder.with_compression(Compression::Gzip)
+    } else {
+        builder
+    }
+}
+
+/// Returns the resource: the service and its attributes.
 pub(crate) fn resource(config: &Config, default_name: Option<&str>) -> Resource {
     let name = config
         .service_name
@@ -184,14 +177,17 @@ pub(crate) fn resource(config: &Config, default_name: Option<&str>) -> Resource 
         .iter()
         .map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
     Resource::builder_empty()
+        // Only `telemetry.sdk.*`: the other detectors read the environment, which is parsed
+        // already.
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attributes(attributes)
         .with_service_name(name)
         .build()
 }
 
-/// `unknown_service:<program>`, as the resource conventions want it.
+/// Returns `unknown_service:<program>`, the default of the resource conventions.
 fn unknown_service() -> String {
+    // The name of the executable, as in `unknown_service:java` (resource conventions, "Service").
     let program = std::env::args_os().next().map(std::path::PathBuf::from);
     let program = program
         .as_deref()
@@ -205,12 +201,14 @@ fn unknown_service() -> String {
 
 fn sampler(choice: SamplerChoice) -> InboundSampler {
     let root: Box<dyn ShouldSample> = if choice.ratio >= 1.0 {
+        // Cheaper than a ratio of 1, which would compare every trace id.
         Box::new(Sampler::AlwaysOn)
     } else if choice.ratio <= 0.0 {
         Box::new(Sampler::AlwaysOff)
     } else {
         Box::new(Sampler::TraceIdRatioBased(choice.ratio))
     };
+    // Where no parent decided yet, the root sampler is asked directly.
     if choice.parent_based {
         InboundSampler::new(root.clone(), Sampler::ParentBased(root))
     } else {
@@ -218,18 +216,19 @@ fn sampler(choice: SamplerChoice) -> InboundSampler {
     }
 }
 
-const fn wire(protocol: Protocol) -> Wire {
+const fn sdk_protocol(protocol: OtlpProtocol) -> Protocol {
     match protocol {
-        Protocol::Grpc => Wire::Grpc,
-        Protocol::HttpProtobuf => Wire::HttpBinary,
-        Protocol::HttpJson => Wire::HttpJson,
+        OtlpProtocol::Grpc => Protocol::Grpc,
+        OtlpProtocol::HttpProtobuf => Protocol::HttpBinary,
+        OtlpProtocol::HttpJson => Protocol::HttpJson,
     }
 }
 
-/// The configured headers, checked before, as gRPC metadata.
-fn metadata(target: &Target) -> MetadataMap {
+/// Returns the configured headers, which are checked already, as gRPC metadata.
+fn grpc_metadata(target: &ExportTarget) -> MetadataMap {
     let pairs = target.headers.iter().filter_map(|(key, value)| {
         Some((
+            // Invalid headers were reported before, so none is dropped here.
             HeaderName::from_bytes(key.as_bytes()).ok()?,
             HeaderValue::from_bytes(value.as_bytes()).ok()?,
         ))

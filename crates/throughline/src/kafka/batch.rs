@@ -1,4 +1,4 @@
-//! Several received records, handled together under one span.
+//! Received records that are handled together, under one span.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,58 +6,59 @@ use std::ops::Deref;
 use opentelemetry::Context;
 use rdkafka::message::BorrowedMessage;
 
-use super::open::Open;
+use super::consumer_span::ConsumerSpan;
 
-/// The most records in one batch. A span keeps a limited number of links; [`crate::init`] sets the limit to what this
-/// needs, and OpenTelemetry's own default of 128 drops the rest (`OTEL_SPAN_LINK_COUNT_LIMIT`).
-pub const MOST_RECORDS: usize = 1024;
+/// The maximum number of records in a batch. A span holds a limited number of links;
+/// [`crate::init`] raises the limit to this number, while OpenTelemetry's default of 128 drops the
+/// others (`OTEL_SPAN_LINK_COUNT_LIMIT`).
+pub const MAX_BATCH_RECORDS: usize = 1024;
 
-/// Received records with one open span that links to the sender of each. Partition and offset of a record stand on its
-/// link. The span ends as that of a [`Delivery`](super::Delivery) does.
-#[must_use = "a batch that is not handled ends its span at once"]
-pub struct Batch<'c> {
+/// Received records with one open span that links to the sender of each. The link holds partition
+/// and offset of its record. The span ends like that of a [`Delivery`](super::Delivery).
+#[must_use = "dropping a batch ends its span"]
+pub struct DeliveryBatch<'c> {
     messages: Vec<BorrowedMessage<'c>>,
-    open: Open,
+    span: ConsumerSpan,
 }
 
-// === impl Batch ===
+// === impl DeliveryBatch ===
 
-impl<'c> Batch<'c> {
-    pub(crate) fn new(messages: Vec<BorrowedMessage<'c>>, open: Open) -> Self {
-        Self { messages, open }
+impl<'c> DeliveryBatch<'c> {
+    pub(crate) fn new(messages: Vec<BorrowedMessage<'c>>, span: ConsumerSpan) -> Self {
+        Self { messages, span }
     }
 
-    /// The context that holds the batch's span.
+    /// Returns the context that holds the span.
     #[must_use]
     pub fn context(&self) -> &Context {
-        &self.open.context
+        self.span.context()
     }
 
-    /// Awaits `work` with the batch's span active, then ends the span; errors and panics are recorded.
+    /// Awaits `work` with the span active, then ends the span. Errors and panics are recorded.
     pub async fn handle<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E>
     where
         E: fmt::Display + fmt::Debug,
     {
-        self.open.handle(work).await
+        self.span.handle(work).await
     }
 
-    /// Runs `work` with the batch's span active, then ends the span.
+    /// Runs `work` with the span active, then ends the span.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// The error of `work`.
     pub fn run<T, E>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E>
     where
         E: fmt::Display + fmt::Debug,
     {
-        self.open.run(work)
+        self.span.run(work)
     }
 
-    pub(crate) fn open(&self) -> &Open {
-        &self.open
+    pub(crate) const fn span(&self) -> &ConsumerSpan {
+        &self.span
     }
 }
 
-impl<'c> Deref for Batch<'c> {
+impl<'c> Deref for DeliveryBatch<'c> {
     type Target = [BorrowedMessage<'c>];
 
     fn deref(&self) -> &Self::Target {
@@ -65,11 +66,11 @@ impl<'c> Deref for Batch<'c> {
     }
 }
 
-impl fmt::Debug for Batch<'_> {
+impl fmt::Debug for DeliveryBatch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch")
+        f.debug_struct("DeliveryBatch")
             .field("records", &self.messages.len())
-            .field("context", &self.open.context)
+            .field("context", self.span.context())
             .finish()
     }
 }

@@ -15,55 +15,61 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::util::AsyncRuntime;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::batch::{Batch, MOST_RECORDS};
+use super::batch::{DeliveryBatch, MAX_BATCH_RECORDS};
+use super::consumer_span::ConsumerSpan;
 use super::delivery::Delivery;
-use super::instrument::Instrument;
+use super::kafka_tracing::{KafkaTracing, StartedSpan};
 use super::settings::Settings;
 
-/// A consumer of rdkafka whose records come with a span. Everything that is not traced is the inner consumer's, through
-/// `Deref`.
+/// A consumer of rdkafka that starts a span for every record. All other methods are those of the
+/// inner consumer, through `Deref`.
 pub struct Consumer<C> {
     inner: C,
-    instrument: Arc<Instrument>,
-    /// The error that ended the last batch, for the next call to tell.
-    held: Mutex<Option<KafkaError>>,
+    tracing: Arc<KafkaTracing>,
+    /// The error that ended the last batch; the next call returns it.
+    pending_error: Mutex<Option<KafkaError>>,
 }
 
 // === impl Consumer ===
 
 impl<C> Consumer<C> {
-    /// Traces what `inner` receives.
+    /// Wraps `inner`.
     #[must_use]
     pub fn new(inner: C, settings: Settings) -> Self {
         Self {
             inner,
-            instrument: Instrument::new(settings),
-            held: Mutex::default(),
+            tracing: KafkaTracing::new(settings),
+            pending_error: Mutex::default(),
         }
     }
 
-    /// The consumer within.
+    /// Returns the inner consumer.
     #[must_use]
     pub fn into_inner(self) -> C {
         self.inner
     }
 
-    /// Starts the span of a record that was received past this wrapper: from `stream()` or from the queue of one partition,
-    /// which are the inner consumer's and not traced. Received by [`Consumer::recv`] and the like, a record has its span.
+    /// Starts the span of a record from `stream()` or from a partition queue, which belong to the
+    /// inner consumer and are not traced. Records from [`Consumer::recv`] and the like have a span
+    /// already.
     pub fn deliver<'c>(&self, message: BorrowedMessage<'c>) -> Delivery<BorrowedMessage<'c>> {
-        let open = self.instrument.receive(&message);
-        Delivery::new(message, open)
+        let span = self.tracing.start_receive(&message);
+        Delivery::new(message, self.open(span))
     }
 
-    fn gather<'c>(&self, messages: Vec<BorrowedMessage<'c>>) -> Batch<'c> {
-        let open = self.instrument.receive_batch(&messages);
-        Batch::new(messages, open)
+    fn batch<'c>(&self, messages: Vec<BorrowedMessage<'c>>) -> DeliveryBatch<'c> {
+        let span = self.tracing.start_receive_batch(&messages);
+        DeliveryBatch::new(messages, self.open(span))
     }
 
-    /// Commits a delivered record inside a `settle` span, a child of the record's.
+    fn open(&self, span: StartedSpan) -> ConsumerSpan {
+        ConsumerSpan::new(span, Arc::clone(&self.tracing))
+    }
+
+    /// Commits a record inside a `commit` span, a child of the record's.
     ///
     /// # Errors
-    /// Those of the commit.
+    /// The error of the commit.
     pub fn settle<X, M>(&self, delivery: &Delivery<M>, mode: CommitMode) -> KafkaResult<()>
     where
         X: ConsumerContext,
@@ -74,46 +80,51 @@ impl<C> Consumer<C> {
             self.inner
                 .commit(&next_offsets([delivery.message()])?, mode)
         };
-        self.instrument
-            .settle(delivery.context(), delivery.open().topic.as_deref(), commit)
+        self.tracing
+            .trace_commit(delivery.context(), delivery.span().topic(), commit)
     }
 
-    /// Commits a batch, in every partition it has records of, inside a `settle` span, a child of the batch's.
+    /// Commits a batch, in every partition of its records, inside a `commit` span, a child of the
+    /// batch's.
     ///
     /// # Errors
-    /// Those of the commit.
+    /// The error of the commit.
     pub fn settle_batch<X: ConsumerContext>(
         &self,
-        batch: &Batch<'_>,
+        batch: &DeliveryBatch<'_>,
         mode: CommitMode,
     ) -> KafkaResult<()>
     where
         C: rdkafka::consumer::Consumer<X>,
     {
         let commit = || self.inner.commit(&next_offsets(batch.iter())?, mode);
-        self.instrument
-            .settle(batch.context(), batch.open().topic.as_deref(), commit)
+        self.tracing
+            .trace_commit(batch.context(), batch.span().topic(), commit)
     }
 
-    /// Commits everything received so far inside a `settle` span, a child of the active one.
+    /// Commits all received records inside a `commit` span, a child of the active one.
     ///
     /// # Errors
-    /// Those of the commit.
+    /// The error of the commit.
     pub fn settle_all<X: ConsumerContext>(&self, mode: CommitMode) -> KafkaResult<()>
     where
         C: rdkafka::consumer::Consumer<X>,
     {
-        self.instrument.settle(&Context::current(), None, || {
+        self.tracing.trace_commit(&Context::current(), None, || {
             self.inner.commit_consumer_state(mode)
         })
     }
 
-    fn hold(&self, error: KafkaError) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    fn defer_error(&self, error: KafkaError) {
+        *self
+            .pending_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
-    fn tell_held(&self) -> KafkaResult<()> {
-        self.held
+    /// Returns the error that ended the last batch, once.
+    fn take_pending_error(&self) -> KafkaResult<()> {
+        self.pending_error
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
@@ -126,47 +137,55 @@ where
     X: ConsumerContext + 'static,
     R: AsyncRuntime,
 {
-    /// The next record. Its span starts when it arrives, not when the waiting began. Safe to cancel.
+    /// Receives the next record. Its span starts at the arrival, not at the call. Cancel safe.
     ///
     /// # Errors
-    /// Those of [`StreamConsumer::recv`].
+    /// The error of [`StreamConsumer::recv`].
     pub async fn recv(&self) -> Result<Delivery<BorrowedMessage<'_>>, KafkaError> {
-        self.tell_held()?;
+        self.take_pending_error()?;
         Ok(self.deliver(self.inner.recv().await?))
     }
 
-    /// Waits for a record, then takes what else arrives within `linger`, up to `most` (at most [`MOST_RECORDS`]).
+    /// Waits for a record, then receives more within `linger`, up to `max_records` (and at most
+    /// [`MAX_BATCH_RECORDS`]).
     ///
-    /// *Not* safe to cancel once a record is there: the records taken so far go with the future, and the consumer has moved
-    /// past them. Bound the waiting by `linger`, or await this in a task of its own.
+    /// *Not* cancel safe after the first record: received records are lost with the future, and the
+    /// consumer has moved past them. Bound the wait with `linger`, or await this in a separate
+    /// task.
     ///
     /// # Errors
-    /// Those of [`StreamConsumer::recv`]. One that comes after a record ends the batch and is the result of the next call.
-    pub async fn recv_batch(&self, most: usize, linger: Duration) -> Result<Batch<'_>, KafkaError> {
-        self.tell_held()?;
-        let most = most.clamp(1, MOST_RECORDS);
+    /// The error of [`StreamConsumer::recv`]. An error after a record ends the batch, and the next
+    /// call returns it.
+    pub async fn recv_batch(
+        &self,
+        max_records: usize,
+        linger: Duration,
+    ) -> Result<DeliveryBatch<'_>, KafkaError> {
+        self.take_pending_error()?;
+        let max_records = max_records.clamp(1, MAX_BATCH_RECORDS);
         let mut stream = self.inner.stream();
         let mut messages = vec![stream.next().await.unwrap_or(Err(KafkaError::Canceled))?];
-        let late = R::delay_for(linger);
-        pin_mut!(late);
-        while messages.len() < most {
-            match select(stream.next(), late.as_mut()).await {
+        // Starts after the first record: an idle topic must not end batches early.
+        let timeout = R::delay_for(linger);
+        pin_mut!(timeout);
+        while messages.len() < max_records {
+            match select(stream.next(), timeout.as_mut()).await {
                 Either::Left((Some(Ok(message)), _)) => messages.push(message),
                 Either::Left((Some(Err(error)), _)) => {
-                    self.hold(error);
+                    self.defer_error(error);
                     break;
                 }
                 Either::Left((None, _)) | Either::Right(_) => break,
             }
         }
-        Ok(self.gather(messages))
+        Ok(self.batch(messages))
     }
 }
 
 impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
-    /// The next record, when one arrives within `timeout`.
+    /// Receives the next record, if one arrives within `timeout`.
     pub fn poll(&self, timeout: Duration) -> Option<KafkaResult<Delivery<BorrowedMessage<'_>>>> {
-        if let Err(error) = self.tell_held() {
+        if let Err(error) = self.take_pending_error() {
             return Some(Err(error));
         }
         Some(
@@ -176,30 +195,35 @@ impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
         )
     }
 
-    /// What arrives within `timeout`, up to `most` (at most [`MOST_RECORDS`]); `None` when nothing does. An error that comes
-    /// after a record ends the batch and is the result of the next call.
-    pub fn poll_batch(&self, most: usize, timeout: Duration) -> Option<KafkaResult<Batch<'_>>> {
-        if let Err(error) = self.tell_held() {
+    /// Receives records within `timeout`, up to `max_records` (and at most [`MAX_BATCH_RECORDS`]);
+    /// `None` without any. An error after a record ends the batch, and the next call returns it.
+    pub fn poll_batch(
+        &self,
+        max_records: usize,
+        timeout: Duration,
+    ) -> Option<KafkaResult<DeliveryBatch<'_>>> {
+        if let Err(error) = self.take_pending_error() {
             return Some(Err(error));
         }
-        let most = most.clamp(1, MOST_RECORDS);
+        let max_records = max_records.clamp(1, MAX_BATCH_RECORDS);
         let deadline = Instant::now() + timeout;
         let mut messages = Vec::new();
-        while messages.len() < most {
+        while messages.len() < max_records {
             match self
                 .inner
                 .poll(deadline.saturating_duration_since(Instant::now()))
             {
                 Some(Ok(message)) => messages.push(message),
+                // Without records no batch would be lost, so the error is returned at once.
                 Some(Err(error)) if messages.is_empty() => return Some(Err(error)),
                 Some(Err(error)) => {
-                    self.hold(error);
+                    self.defer_error(error);
                     break;
                 }
                 None => break,
             }
         }
-        (!messages.is_empty()).then(|| Ok(self.gather(messages)))
+        (!messages.is_empty()).then(|| Ok(self.batch(messages)))
     }
 }
 
@@ -214,12 +238,12 @@ impl<C> Deref for Consumer<C> {
 impl<C> fmt::Debug for Consumer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer")
-            .field("instrument", &self.instrument)
+            .field("tracing", &self.tracing)
             .finish_non_exhaustive()
     }
 }
 
-/// In each partition, the offset after the last of these records there: what to commit.
+/// Returns the offsets to commit: in each partition, the one after the last of these records.
 fn next_offsets<'m, M: Message + 'm>(
     messages: impl IntoIterator<Item = &'m M>,
 ) -> KafkaResult<TopicPartitionList> {
@@ -228,10 +252,12 @@ fn next_offsets<'m, M: Message + 'm>(
         let offset = last
             .entry((message.topic(), message.partition()))
             .or_default();
+        // The highest offset counts, whatever the order of the records.
         *offset = message.offset().max(*offset);
     }
     let mut next = TopicPartitionList::with_capacity(last.len());
     for ((topic, partition), offset) in last {
+        // Kafka commits the offset of the next record to read, not of the last one read.
         next.add_partition_offset(topic, partition, Offset::Offset(offset.saturating_add(1)))?;
     }
     Ok(next)

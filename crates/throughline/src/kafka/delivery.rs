@@ -1,4 +1,4 @@
-//! One received record and its span.
+//! A received record and its span.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,83 +6,87 @@ use std::ops::Deref;
 use opentelemetry::Context;
 use rdkafka::message::{BorrowedMessage, OwnedMessage};
 
-use super::open::Open;
+use super::consumer_span::ConsumerSpan;
 
-/// A received record with its open span. The span ends when the handler given to [`Delivery::handle`] or
-/// [`Delivery::run`] is done, fails or panics; if neither is called, when the delivery is dropped.
+/// A received record with its open span. The span ends when the handler of [`Delivery::handle`] or
+/// [`Delivery::run`] returns, fails or panics; without a handler, when the delivery is dropped.
 ///
-/// As received it borrows from the consumer; [`Delivery::detach`] makes one that can go to another task or thread.
-#[must_use = "a delivery that is not handled ends its span at once"]
+/// A delivery borrows from the consumer; [`Delivery::detach`] makes it independent, for another
+/// task or thread.
+#[must_use = "dropping a delivery ends its span"]
 pub struct Delivery<M> {
     message: M,
-    open: Open,
+    span: ConsumerSpan,
 }
 
 // === impl Delivery ===
 
 impl Delivery<BorrowedMessage<'_>> {
-    /// The same delivery with a record of its own, for handling in a spawned task or on another thread:
+    /// Copies the record, for handling in a spawned task or on another thread:
     ///
     /// ```no_run
     /// # use rdkafka::consumer::StreamConsumer;
     /// # use throughline::kafka::Consumer;
-    /// # async fn example(consumer: Consumer<StreamConsumer>) -> Result<(), rdkafka::error::KafkaError> {
+    /// # use rdkafka::error::KafkaError;
+    /// # async fn example(consumer: Consumer<StreamConsumer>) -> Result<(), KafkaError> {
     /// let delivery = consumer.recv().await?.detach();
-    /// tokio::task::spawn(async move { delivery.handle(async { Ok::<_, std::io::Error>(()) }).await });
+    /// tokio::task::spawn(async move {
+    ///     delivery.handle(async { Ok::<_, std::io::Error>(()) }).await
+    /// });
     /// # Ok(())
     /// # }
     /// ```
     pub fn detach(self) -> Delivery<OwnedMessage> {
         Delivery {
             message: self.message.detach(),
-            open: self.open,
+            span: self.span,
         }
     }
 }
 
 impl<M> Delivery<M> {
-    pub(crate) fn new(message: M, open: Open) -> Self {
-        Self { message, open }
+    pub(crate) fn new(message: M, span: ConsumerSpan) -> Self {
+        Self { message, span }
     }
 
-    /// The record, also to be had through `Deref`.
+    /// Returns the record, as `Deref` does.
     #[must_use]
     pub fn message(&self) -> &M {
         &self.message
     }
 
-    /// The context that holds the record's span, for work that must be traced below it elsewhere.
+    /// Returns the context that holds the span, for work that is traced below it elsewhere.
     #[must_use]
     pub fn context(&self) -> &Context {
-        &self.open.context
+        self.span.context()
     }
 
-    /// Awaits `work` with the record's span active, then ends the span. An error is recorded on the span and returned; a
-    /// panic is recorded and goes on. The future may borrow from the delivery.
+    /// Awaits `work` with the span active, then ends the span. An error is recorded and returned; a
+    /// panic is recorded and propagated. The future may borrow from the delivery.
     #[expect(
         clippy::future_not_send,
-        reason = "it is, for records and work that can be sent"
+        reason = "the future is Send when record and work are"
     )]
     pub async fn handle<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E>
     where
         E: fmt::Display + fmt::Debug,
     {
-        self.open.handle(work).await
+        self.span.handle(work).await
     }
 
-    /// Runs `work` with the record's span active, then ends the span, as [`Delivery::handle`] does.
+    /// Runs `work` with the span active, then ends the span, like [`Delivery::handle`].
     ///
     /// # Errors
-    /// Those of `work`.
+    /// The error of `work`.
     pub fn run<T, E>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E>
     where
         E: fmt::Display + fmt::Debug,
     {
-        self.open.run(work)
+        self.span.run(work)
     }
 
-    pub(crate) fn open(&self) -> &Open {
-        &self.open
+    pub(crate) const fn span(&self) -> &ConsumerSpan {
+        &self.span
     }
 }
 
@@ -98,7 +102,7 @@ impl<M: fmt::Debug> fmt::Debug for Delivery<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
             .field("message", &self.message)
-            .field("context", &self.open.context)
+            .field("context", self.span.context())
             .finish()
     }
 }

@@ -1,6 +1,7 @@
-//! The names and tags of opentracing-kafka-client 0.1.15, for traces that must look as they did with it.
+//! The names and tags of opentracing-kafka-client 0.1.15, for traces that must look as they did
+//! with it.
 //!
-//! `component` stays `java-kafka`, wrong as it is here: saved searches and dashboards look for it.
+//! `component` is `java-kafka` even here, because saved searches and dashboards depend on it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::sync::Arc;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanRef;
 
-use super::naming::{Failure, Operation, Record};
+use super::operation::{KafkaOperation, RecordMetadata};
+use super::span_error::SpanError;
 
 /// Span names and tags of opentracing-kafka-client.
 #[derive(Clone)]
@@ -18,7 +20,8 @@ pub struct OpenTracing {
     decorators: Arc<[Arc<dyn SpanDecorator>]>,
 }
 
-/// How a span is named (`ClientSpanNameProvider`). The operation is `send` or `receive`; what is missing is `unknown`.
+/// The name of a span (`ClientSpanNameProvider`). The operation is `send` or `receive`; a missing
+/// topic is `unknown`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpanName {
     /// `send`
@@ -35,18 +38,18 @@ pub enum SpanName {
     PrefixedOperationNameTopic(String),
 }
 
-/// Puts tags on spans (`SpanDecorator`). A list of decorators given to [`OpenTracing::decorators`] replaces
-/// [`StandardTags`]; name them in the list to keep them.
+/// A source of tags (`SpanDecorator`). A list for [`OpenTracing::decorators`] replaces
+/// [`StandardTags`]; include them in the list to keep them.
 pub trait SpanDecorator: Send + Sync {
-    /// Tags of a record that is being sent.
-    fn on_send(&self, record: &Record<'_>, tags: &mut Vec<KeyValue>);
-    /// Tags of a record that was received.
-    fn on_response(&self, record: &Record<'_>, tags: &mut Vec<KeyValue>);
-    /// Something went wrong: sending, or handling.
-    fn on_error(&self, failure: &Failure, span: &SpanRef<'_>);
+    /// Adds the tags of a record that is being sent.
+    fn on_send(&self, record: &RecordMetadata<'_>, tags: &mut Vec<KeyValue>);
+    /// Adds the tags of a received record.
+    fn on_response(&self, record: &RecordMetadata<'_>, tags: &mut Vec<KeyValue>);
+    /// Records the error of a failed send or handler.
+    fn on_error(&self, error: &SpanError, span: &SpanRef<'_>);
 }
 
-/// The tags that opentracing-kafka-client sets unless told otherwise. `span.kind` is OpenTelemetry's span kind.
+/// The default tags of opentracing-kafka-client. `span.kind` is OpenTelemetry's span kind.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StandardTags;
 
@@ -64,8 +67,8 @@ impl Default for OpenTracing {
 
 impl fmt::Debug for OpenTracing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("OpenTracing");
-        shown
+        let mut debug = f.debug_struct("OpenTracing");
+        debug
             .field("producer", &self.producer)
             .field("consumer", &self.consumer)
             .finish_non_exhaustive()
@@ -73,19 +76,19 @@ impl fmt::Debug for OpenTracing {
 }
 
 impl OpenTracing {
-    /// How producer spans are named.
+    /// Sets the names of producer spans.
     #[must_use]
     pub fn producer_name(self, producer: SpanName) -> Self {
         Self { producer, ..self }
     }
 
-    /// How consumer spans are named.
+    /// Sets the names of consumer spans.
     #[must_use]
     pub fn consumer_name(self, consumer: SpanName) -> Self {
         Self { consumer, ..self }
     }
 
-    /// Who puts the tags on, in place of [`StandardTags`].
+    /// Sets the decorators, in place of [`StandardTags`].
     #[must_use]
     pub fn decorators(self, decorators: Vec<Arc<dyn SpanDecorator>>) -> Self {
         Self {
@@ -94,36 +97,40 @@ impl OpenTracing {
         }
     }
 
-    pub(crate) fn span_name(&self, operation: Operation, topic: Option<&str>) -> String {
+    pub(crate) fn span_name(&self, operation: KafkaOperation, topic: Option<&str>) -> String {
         match operation {
-            Operation::Send => self.producer.of("send", topic),
-            Operation::Poll | Operation::Process | Operation::Commit => {
-                self.consumer.of("receive", topic)
+            KafkaOperation::Send => self.producer.format("send", topic),
+            KafkaOperation::Poll | KafkaOperation::Process | KafkaOperation::Commit => {
+                self.consumer.format("receive", topic)
             }
         }
     }
 
-    /// The span that is active while a listener runs.
+    /// Returns the name of the span that is active in a listener.
     pub(crate) fn listener_name(topic: &str) -> String {
         format!("KafkaListener_{topic}")
     }
 
-    pub(crate) fn attributes(&self, operation: Operation, record: &Record<'_>) -> Vec<KeyValue> {
+    pub(crate) fn attributes(
+        &self,
+        operation: KafkaOperation,
+        record: &RecordMetadata<'_>,
+    ) -> Vec<KeyValue> {
         let mut tags = Vec::with_capacity(6);
         for decorator in self.decorators.iter() {
             match operation {
-                Operation::Send => decorator.on_send(record, &mut tags),
-                Operation::Poll | Operation::Process | Operation::Commit => {
-                    decorator.on_response(record, &mut tags)
+                KafkaOperation::Send => decorator.on_send(record, &mut tags),
+                KafkaOperation::Poll | KafkaOperation::Process | KafkaOperation::Commit => {
+                    decorator.on_response(record, &mut tags);
                 }
             }
         }
         tags
     }
 
-    pub(crate) fn on_error(&self, failure: &Failure, span: &SpanRef<'_>) {
+    pub(crate) fn on_error(&self, error: &SpanError, span: &SpanRef<'_>) {
         for decorator in self.decorators.iter() {
-            decorator.on_error(failure, span);
+            decorator.on_error(error, span);
         }
     }
 }
@@ -131,7 +138,8 @@ impl OpenTracing {
 // === impl SpanName ===
 
 impl SpanName {
-    fn of(&self, operation: &str, topic: Option<&str>) -> String {
+    fn format(&self, operation: &str, topic: Option<&str>) -> String {
+        // The name providers of the original use `unknown` for a missing topic.
         let topic = topic.filter(|topic| !topic.is_empty()).unwrap_or("unknown");
         match self {
             Self::OperationName => operation.to_owned(),
@@ -147,7 +155,7 @@ impl SpanName {
 // === impl StandardTags ===
 
 impl SpanDecorator for StandardTags {
-    fn on_send(&self, record: &Record<'_>, tags: &mut Vec<KeyValue>) {
+    fn on_send(&self, record: &RecordMetadata<'_>, tags: &mut Vec<KeyValue>) {
         shared_tags(record, tags);
         tags.extend(
             record
@@ -156,7 +164,7 @@ impl SpanDecorator for StandardTags {
         );
     }
 
-    fn on_response(&self, record: &Record<'_>, tags: &mut Vec<KeyValue>) {
+    fn on_response(&self, record: &RecordMetadata<'_>, tags: &mut Vec<KeyValue>) {
         shared_tags(record, tags);
         tags.extend(
             record
@@ -166,21 +174,23 @@ impl SpanDecorator for StandardTags {
         tags.extend(record.offset.map(|offset| KeyValue::new("offset", offset)));
     }
 
-    fn on_error(&self, failure: &Failure, span: &SpanRef<'_>) {
+    fn on_error(&self, error: &SpanError, span: &SpanRef<'_>) {
+        // A log of OpenTracing ("error.kind", "stack", ...) is an event in OpenTelemetry.
         span.set_attribute(KeyValue::new("error", true));
         let log = vec![
             KeyValue::new("event", "error"),
-            KeyValue::new("error.kind", failure.kind()),
-            KeyValue::new("error.object", failure.message.clone()),
-            KeyValue::new("message", failure.message.clone()),
-            KeyValue::new("stack", failure.detail.clone()),
+            KeyValue::new("error.kind", error.kind()),
+            KeyValue::new("error.object", error.message.clone()),
+            KeyValue::new("message", error.message.clone()),
+            KeyValue::new("stack", error.detail.clone()),
         ];
         span.add_event("error", log);
     }
 }
 
-fn shared_tags(record: &Record<'_>, tags: &mut Vec<KeyValue>) {
+fn shared_tags(record: &RecordMetadata<'_>, tags: &mut Vec<KeyValue>) {
     tags.push(KeyValue::new("component", "java-kafka"));
+    // The span kind of OpenTelemetry takes the place of the tag `span.kind`.
     tags.push(KeyValue::new("peer.service", "kafka"));
     tags.push(KeyValue::new(
         "message_bus.destination",
@@ -193,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_span_name_provider_names_as_its_original_does() {
+    fn span_names_equal_those_of_the_original_providers() {
         let prefix = || "P_".to_owned();
         let names = [
             (SpanName::OperationName, "receive"),
@@ -207,8 +217,8 @@ mod tests {
             ),
         ];
         for (provider, expected) in names {
-            assert_eq!(provider.of("receive", Some("orders")), expected);
+            assert_eq!(provider.format("receive", Some("orders")), expected);
         }
-        assert_eq!(SpanName::Topic.of("send", None), "unknown");
+        assert_eq!(SpanName::Topic.format("send", None), "unknown");
     }
 }

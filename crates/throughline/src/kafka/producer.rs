@@ -21,91 +21,99 @@ use rdkafka::producer::{
 use rdkafka::statistics::Statistics;
 use rdkafka::util::{AsyncRuntime, Timeout};
 
-use super::instrument::Instrument;
-use super::naming::Record;
+use super::kafka_tracing::KafkaTracing;
+use super::operation::RecordMetadata;
 use super::settings::Settings;
 
-/// A producer of rdkafka that gives every record a span and the span's context. Everything that is not traced is the
-/// inner producer's, through `Deref`.
+/// A producer of rdkafka that starts a span for every record and injects its context. All other
+/// methods are those of the inner producer, through `Deref`.
 ///
-/// A record's parent is the context already in its headers, else the one given to `send_with_parent`, else the active
-/// span. The one exception: inside the handling of a [`Delivery`](super::Delivery), a record that still carries the
-/// delivery's own headers is being forwarded, and is a child of the handling.
+/// The parent of a record is the context in its headers, else the one passed to `send_with_parent`,
+/// else the active span. One exception: while a [`Delivery`](super::Delivery) is handled, a record
+/// that still carries the headers of the delivery is being forwarded, and becomes a child of the
+/// handling.
 ///
-/// A record that is too large only with the context in it goes out without. Where the limit is the client's
-/// (`message.max.bytes`), that holds for all; where it is the topic's, for those whose sending is awaited.
+/// A record that exceeds the size limit only because of its context is sent without it. With the
+/// client's limit (`message.max.bytes`) that applies to all records, with the topic's limit to
+/// those whose sending is awaited.
 ///
 /// ```compile_fail,E0277
 /// # use rdkafka::{config::ClientConfig, producer::BaseProducer};
 /// # use throughline::kafka::{Producer, Settings};
-/// let silent: BaseProducer = ClientConfig::new().create().unwrap(); // nothing would tell of its acknowledgements
-/// Producer::new(silent, Settings::default()); // wants a `BaseProducer<AckContext<_>>`
+/// // Acknowledgements would be lost: `Producer` needs a `BaseProducer<AckContext<_>>`.
+/// let inner: BaseProducer = ClientConfig::new().create().unwrap();
+/// Producer::new(inner, Settings::default());
 /// ```
 #[derive(Clone)]
 pub struct Producer<P> {
     inner: P,
-    instrument: Arc<Instrument>,
+    tracing: Arc<KafkaTracing>,
 }
 
-/// A record on its way. Its span ends when it is dropped.
-struct Sending {
+/// The span of a record in flight. It ends when it is dropped.
+struct ProducerSpan {
     context: Context,
-    /// For counting, where that is wanted.
+    /// The topic, when metrics are recorded.
     topic: Option<String>,
     /// The partition that the caller chose.
     partition: Option<i32>,
-    instrument: Arc<Instrument>,
+    tracing: Arc<KafkaTracing>,
 }
 
-/// The acknowledgement of a record given to [`Producer::send_result`]. When it is dropped early the span ends there, as
-/// nobody will learn of the acknowledgement.
-pub struct Pending {
+/// The future acknowledgement of a record, from [`Producer::send_result`]. Dropping it ends the
+/// span, because the acknowledgement will not be seen.
+pub struct PendingAck {
     delivery: DeliveryFuture,
-    sending: Sending,
+    span: ProducerSpan,
 }
 
-/// The client context of a traced [`BaseProducer`] or [`ThreadedProducer`]: ends the span of a record when the broker
-/// has acknowledged it, and runs the application's delivery callback with that span active.
+/// The client context of a traced [`BaseProducer`] or [`ThreadedProducer`]. It ends the span of a
+/// record at its acknowledgement, and runs the application's delivery callback with that span
+/// active.
 #[derive(Debug, Clone, Default)]
 pub struct AckContext<C>(C);
 
-/// The clients of rdkafka that a [`Producer`] can trace: those that tell it of their acknowledgements.
+/// The clients of rdkafka that a [`Producer`] can trace, because they report acknowledgements to
+/// it.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not tell of its acknowledgements",
+    message = "`{Self}` does not report acknowledgements",
     note = "create a `BaseProducer` or `ThreadedProducer` with the context `AckContext::new(..)`"
 )]
-pub trait Traceable {}
+pub trait TraceableProducer {}
 
-/// The application's opaque value of a record together with the record's span.
-pub struct Tagged<D> {
+/// The application's opaque value of a record, together with the span of the record.
+pub struct TracedOpaque<D> {
     opaque: D,
-    sending: Sending,
+    span: ProducerSpan,
 }
 
-// === impl Traceable ===
+// === impl TraceableProducer ===
 
-impl<C: ClientContext + 'static, R: AsyncRuntime> Traceable for FutureProducer<C, R> {}
-impl<C: ProducerContext<Part>, Part: Partitioner> Traceable for BaseProducer<AckContext<C>, Part> {}
-impl<C: ProducerContext<Part>, Part: Partitioner> Traceable
+impl<C: ClientContext + 'static, R: AsyncRuntime> TraceableProducer for FutureProducer<C, R> {}
+impl<C: ProducerContext<Part>, Part: Partitioner> TraceableProducer
+    for BaseProducer<AckContext<C>, Part>
+{
+}
+impl<C: ProducerContext<Part>, Part: Partitioner> TraceableProducer
     for ThreadedProducer<AckContext<C>, Part>
 {
 }
 
 // === impl Producer ===
 
-impl<P: Traceable> Producer<P> {
-    /// Traces what `inner` sends.
+impl<P: TraceableProducer> Producer<P> {
+    /// Wraps `inner`.
     #[must_use]
     pub fn new(inner: P, settings: Settings) -> Self {
         Self {
             inner,
-            instrument: Instrument::new(settings),
+            tracing: KafkaTracing::new(settings),
         }
     }
 }
 
 impl<P> Producer<P> {
-    /// The producer within.
+    /// Returns the inner producer.
     #[must_use]
     pub fn into_inner(self) -> P {
         self.inner
@@ -117,13 +125,13 @@ where
     C: ClientContext + 'static,
     R: AsyncRuntime,
 {
-    /// Sends a record and awaits the broker's acknowledgement, as [`FutureProducer::send`] does.
+    /// Sends a record and awaits the broker's acknowledgement, like [`FutureProducer::send`].
     ///
     /// # Errors
-    /// Those of [`FutureProducer::send`], also recorded on the span.
+    /// The error of [`FutureProducer::send`], which is recorded on the span too.
     #[expect(
         clippy::future_not_send,
-        reason = "it is, for keys and values that are `Sync`"
+        reason = "the future is Send when key and value are Sync"
     )]
     pub async fn send<K, V>(
         &self,
@@ -134,16 +142,16 @@ where
         K: ToBytes + ?Sized,
         V: ToBytes + ?Sized,
     {
-        self.deliver(record, queue_timeout.into(), None).await
+        self.send_traced(record, queue_timeout.into(), None).await
     }
 
-    /// [`Producer::send`] with this parent in place of the active span.
+    /// Sends a record like [`Producer::send`], with this parent in place of the active span.
     ///
     /// # Errors
-    /// Those of [`FutureProducer::send`], also recorded on the span.
+    /// The error of [`FutureProducer::send`], which is recorded on the span too.
     #[expect(
         clippy::future_not_send,
-        reason = "it is, for keys and values that are `Sync`"
+        reason = "the future is Send when key and value are Sync"
     )]
     pub async fn send_with_parent<K, V>(
         &self,
@@ -155,29 +163,29 @@ where
         K: ToBytes + ?Sized,
         V: ToBytes + ?Sized,
     {
-        self.deliver(record, queue_timeout.into(), Some(parent))
+        self.send_traced(record, queue_timeout.into(), Some(parent))
             .await
     }
 
-    /// Enqueues a record; the result is a future of the acknowledgement.
+    /// Queues a record, and returns a future of its acknowledgement.
     ///
     /// # Errors
-    /// Those of [`FutureProducer::send_result`]: the record comes back without the context that was put in it.
-    #[expect(clippy::result_large_err, reason = "the signature of rdkafka")]
+    /// The error of [`FutureProducer::send_result`], with the record in its original form.
+    #[expect(clippy::result_large_err, reason = "rdkafka has this signature")]
     pub fn send_result<'a, K, V>(
         &self,
         mut record: FutureRecord<'a, K, V>,
-    ) -> Result<Pending, (KafkaError, FutureRecord<'a, K, V>)>
+    ) -> Result<PendingAck, (KafkaError, FutureRecord<'a, K, V>)>
     where
         K: ToBytes + ?Sized,
         V: ToBytes + ?Sized,
     {
         let context = self
-            .instrument
-            .send(&view(&record), record.headers.as_ref(), None);
-        let given = self.instrument.given(record.headers.as_ref());
-        record.headers = self.instrument.inject(&context, record.headers.take());
-        let sending = Sending::new(&self.instrument, context, record.topic, record.partition);
+            .tracing
+            .start_send(&metadata_of(&record), record.headers.as_ref(), None);
+        let original = self.tracing.original_headers(record.headers.as_ref());
+        record.headers = self.tracing.inject(&context, record.headers.take());
+        let span = ProducerSpan::new(&self.tracing, context, record.topic, record.partition);
         let result = self
             .inner
             .send_result(record)
@@ -185,14 +193,16 @@ where
                 if !is_too_large(&error) {
                     return Err((error, record));
                 }
-                record.headers = self.instrument.withdraw(record.headers.take(), &given);
+                // Perhaps only the context makes it too large: the record matters more than its
+                // trace.
+                record.headers = self.tracing.restore(record.headers.take(), &original);
                 self.inner.send_result(record)
             });
         match result {
-            Ok(delivery) => Ok(Pending { delivery, sending }),
+            Ok(delivery) => Ok(PendingAck { delivery, span }),
             Err((error, mut record)) => {
-                sending.done(Err(&error));
-                record.headers = self.instrument.withdraw(record.headers.take(), &given);
+                span.record_result(Err(&error));
+                record.headers = self.tracing.restore(record.headers.take(), &original);
                 Err((error, record))
             }
         }
@@ -200,9 +210,9 @@ where
 
     #[expect(
         clippy::future_not_send,
-        reason = "it is, for keys and values that are `Sync`"
+        reason = "the future is Send when key and value are Sync"
     )]
-    async fn deliver<K, V>(
+    async fn send_traced<K, V>(
         &self,
         mut record: FutureRecord<'_, K, V>,
         queue_timeout: Timeout,
@@ -212,22 +222,23 @@ where
         K: ToBytes + ?Sized,
         V: ToBytes + ?Sized,
     {
-        let context = self
-            .instrument
-            .send(&view(&record), record.headers.as_ref(), parent);
-        let given = self.instrument.given(record.headers.as_ref());
-        record.headers = self.instrument.inject(&context, record.headers.take());
+        let context =
+            self.tracing
+                .start_send(&metadata_of(&record), record.headers.as_ref(), parent);
+        let original = self.tracing.original_headers(record.headers.as_ref());
+        record.headers = self.tracing.inject(&context, record.headers.take());
         let (topic, partition) = (record.topic, record.partition);
-        let sending = Sending::new(&self.instrument, context, topic, partition);
+        let span = ProducerSpan::new(&self.tracing, context, topic, partition);
         let result = match self.inner.send(record, queue_timeout).await {
             Err((error, mut unsent)) if is_too_large(&error) => {
-                let headers = self.instrument.withdraw(unsent.detach_headers(), &given);
+                let headers = self.tracing.restore(unsent.detach_headers(), &original);
+                // rdkafka returns an owned message, from which the record is built again.
                 let (key, payload, timestamp) = (
                     unsent.key(),
                     unsent.payload(),
                     unsent.timestamp().to_millis(),
                 );
-                let bare = FutureRecord::<[u8], [u8]> {
+                let without_context = FutureRecord::<[u8], [u8]> {
                     topic,
                     partition,
                     payload,
@@ -235,14 +246,14 @@ where
                     timestamp,
                     headers,
                 };
-                self.inner.send(bare, queue_timeout).await
+                self.inner.send(without_context, queue_timeout).await
             }
             result => result,
         };
-        sending.done(
+        span.record_result(
             result
                 .as_ref()
-                .map(|at| (at.partition, at.offset))
+                .map(|sent| (sent.partition, sent.offset))
                 .map_err(|(error, _)| error),
         );
         result
@@ -254,11 +265,12 @@ where
     C: ProducerContext<Part>,
     Part: Partitioner,
 {
-    /// Enqueues a record, as [`BaseProducer::send`] does. Its span ends when the acknowledgement is polled.
+    /// Queues a record, like [`BaseProducer::send`]. Its span ends when the acknowledgement is
+    /// polled.
     ///
     /// # Errors
-    /// Those of [`BaseProducer::send`]: the record comes back without the context that was put in it.
-    #[expect(clippy::result_large_err, reason = "the signature of rdkafka")]
+    /// The error of [`BaseProducer::send`], with the record in its original form.
+    #[expect(clippy::result_large_err, reason = "rdkafka has this signature")]
     pub fn send<'a, K, V>(
         &self,
         record: BaseRecord<'a, K, V, C::DeliveryOpaque>,
@@ -268,7 +280,7 @@ where
         K: ToBytes + ?Sized,
         V: ToBytes + ?Sized,
     {
-        enqueue(&self.instrument, record, parent, |record| {
+        queue_traced(&self.tracing, record, parent, |record| {
             self.inner.send(record)
         })
     }
@@ -279,11 +291,11 @@ where
     C: ProducerContext<Part>,
     Part: Partitioner,
 {
-    /// Enqueues a record, as [`ThreadedProducer::send`] does. Its span ends at the acknowledgement.
+    /// Queues a record, like [`ThreadedProducer::send`]. Its span ends at the acknowledgement.
     ///
     /// # Errors
-    /// Those of [`ThreadedProducer::send`]: the record comes back without the context that was put in it.
-    #[expect(clippy::result_large_err, reason = "the signature of rdkafka")]
+    /// The error of [`ThreadedProducer::send`], with the record in its original form.
+    #[expect(clippy::result_large_err, reason = "rdkafka has this signature")]
     pub fn send<'a, K, V>(
         &self,
         record: BaseRecord<'a, K, V, C::DeliveryOpaque>,
@@ -293,7 +305,7 @@ where
         K: ToBytes + ?Sized,
         V: ToBytes + ?Sized,
     {
-        enqueue(&self.instrument, record, parent, |record| {
+        queue_traced(&self.tracing, record, parent, |record| {
             self.inner.send(record)
         })
     }
@@ -310,84 +322,86 @@ impl<P> Deref for Producer<P> {
 impl<P> fmt::Debug for Producer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer")
-            .field("instrument", &self.instrument)
+            .field("tracing", &self.tracing)
             .finish_non_exhaustive()
     }
 }
 
-type Opaque<D> = Box<Tagged<D>>;
+type DeliveryOpaque<D> = Box<TracedOpaque<D>>;
 
-#[expect(clippy::result_large_err, reason = "the signature of rdkafka")]
-fn enqueue<'a, K, V, D>(
-    instrument: &Arc<Instrument>,
+/// Queues a record with `send`, and keeps its span in the delivery opaque until the
+/// acknowledgement.
+#[expect(clippy::result_large_err, reason = "rdkafka has this signature")]
+fn queue_traced<'a, K, V, D>(
+    tracing: &Arc<KafkaTracing>,
     record: BaseRecord<'a, K, V, D>,
     parent: Option<&Context>,
     send: impl Fn(
-        BaseRecord<'a, K, V, Opaque<D>>,
-    ) -> Result<(), (KafkaError, BaseRecord<'a, K, V, Opaque<D>>)>,
+        BaseRecord<'a, K, V, DeliveryOpaque<D>>,
+    ) -> Result<(), (KafkaError, BaseRecord<'a, K, V, DeliveryOpaque<D>>)>,
 ) -> Result<(), (KafkaError, BaseRecord<'a, K, V, D>)>
 where
     K: ToBytes + ?Sized,
     V: ToBytes + ?Sized,
     D: rdkafka::util::IntoOpaque,
 {
-    let seen = Record {
+    let metadata = RecordMetadata {
         topic: record.topic,
         partition: record.partition,
         offset: None,
         key: record.key.map(ToBytes::to_bytes),
         tombstone: record.payload.is_none(),
     };
-    let context = instrument.send(&seen, record.headers.as_ref(), parent);
-    let given = instrument.given(record.headers.as_ref());
-    let headers = instrument.inject(&context, record.headers);
-    let sending = Sending::new(instrument, context, record.topic, record.partition);
-    let tagged = BaseRecord {
+    let context = tracing.start_send(&metadata, record.headers.as_ref(), parent);
+    let original = tracing.original_headers(record.headers.as_ref());
+    let headers = tracing.inject(&context, record.headers);
+    let span = ProducerSpan::new(tracing, context, record.topic, record.partition);
+    let traced = BaseRecord {
         topic: record.topic,
         partition: record.partition,
         payload: record.payload,
         key: record.key,
         timestamp: record.timestamp,
         headers,
-        delivery_opaque: Box::new(Tagged {
+        delivery_opaque: Box::new(TracedOpaque {
             opaque: record.delivery_opaque,
-            sending,
+            span,
         }),
     };
-    let result = send(tagged).or_else(|(error, mut tagged)| {
+    let result = send(traced).or_else(|(error, mut traced)| {
         if !is_too_large(&error) {
-            return Err((error, tagged));
+            return Err((error, traced));
         }
-        tagged.headers = instrument.withdraw(tagged.headers, &given);
-        send(tagged)
+        traced.headers = tracing.restore(traced.headers, &original);
+        send(traced)
     });
-    result.map_err(|(error, tagged)| {
-        let Tagged { opaque, sending } = *tagged.delivery_opaque;
-        sending.done(Err(&error));
+    result.map_err(|(error, traced)| {
+        let TracedOpaque { opaque, span } = *traced.delivery_opaque;
+        span.record_result(Err(&error));
         let record = BaseRecord {
-            topic: tagged.topic,
-            partition: tagged.partition,
-            payload: tagged.payload,
-            key: tagged.key,
-            timestamp: tagged.timestamp,
-            headers: instrument.withdraw(tagged.headers, &given),
+            topic: traced.topic,
+            partition: traced.partition,
+            payload: traced.payload,
+            key: traced.key,
+            timestamp: traced.timestamp,
+            headers: tracing.restore(traced.headers, &original),
             delivery_opaque: opaque,
         };
         (error, record)
     })
 }
 
-/// Whether the record is larger than the client or the topic allows: perhaps by no more than its context.
+/// Returns whether the record exceeds the size limit of the client or the topic.
 fn is_too_large(error: &KafkaError) -> bool {
     *error == KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
-fn view<'a, K, V>(record: &FutureRecord<'a, K, V>) -> Record<'a>
+fn metadata_of<'a, K, V>(record: &FutureRecord<'a, K, V>) -> RecordMetadata<'a>
 where
     K: ToBytes + ?Sized,
     V: ToBytes + ?Sized,
 {
-    Record {
+    RecordMetadata {
         topic: record.topic,
         partition: record.partition,
         offset: None,
@@ -396,58 +410,60 @@ where
     }
 }
 
-// === impl Sending ===
+// === impl ProducerSpan ===
 
-impl Sending {
+impl ProducerSpan {
     fn new(
-        instrument: &Arc<Instrument>,
+        tracing: &Arc<KafkaTracing>,
         context: Context,
         topic: &str,
         partition: Option<i32>,
     ) -> Self {
         Self {
             context,
-            topic: instrument.counted_topic(topic),
+            topic: tracing.metric_topic(topic),
             partition,
-            instrument: Arc::clone(instrument),
+            tracing: Arc::clone(tracing),
         }
     }
 
     /// Records the result; the span ends when the value is dropped.
-    fn done(&self, result: Result<(i32, i64), &KafkaError>) {
-        self.instrument
-            .sent(&self.context, self.topic.as_deref(), self.partition, result);
+    fn record_result(&self, result: Result<(i32, i64), &KafkaError>) {
+        self.tracing
+            .record_send(&self.context, self.topic.as_deref(), self.partition, result);
     }
 }
 
-impl Drop for Sending {
+impl Drop for ProducerSpan {
     fn drop(&mut self) {
         self.context.span().end();
     }
 }
 
-// === impl Pending ===
+// === impl PendingAck ===
 
-impl Future for Pending {
+impl Future for PendingAck {
     type Output = <DeliveryFuture as Future>::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
         let result = ready!(self.delivery.poll_unpin(cx));
         let outcome = match &result {
-            Ok(Ok(at)) => Ok((at.partition, at.offset)),
+            Ok(Ok(sent)) => Ok((sent.partition, sent.offset)),
             Ok(Err((error, _))) => Err(error),
+            // The producer was dropped before the acknowledgement arrived.
             Err(_) => Err(&KafkaError::Canceled),
         };
-        self.sending.done(outcome);
-        self.sending.context.span().end();
+        self.span.record_result(outcome);
+        // At the acknowledgement, and not when the future is dropped some time later.
+        self.span.context.span().end();
         Poll::Ready(result)
     }
 }
 
-impl fmt::Debug for Pending {
+impl fmt::Debug for PendingAck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending")
-            .field("context", &self.sending.context)
+        f.debug_struct("PendingAck")
+            .field("context", &self.span.context)
             .finish_non_exhaustive()
     }
 }
@@ -455,18 +471,19 @@ impl fmt::Debug for Pending {
 // === impl AckContext ===
 
 impl<C> AckContext<C> {
-    /// Wraps the application's own context, whose callbacks keep being called.
+    /// Wraps the application's context, whose callbacks are still called.
     pub const fn new(context: C) -> Self {
         Self(context)
     }
 
-    /// The application's own context.
+    /// Returns the application's context.
     pub const fn inner(&self) -> &C {
         &self.0
     }
 }
 
 impl<C: ClientContext> ClientContext for AckContext<C> {
+    // All callbacks of the application's context are forwarded, or they would be lost in silence.
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = C::ENABLE_REFRESH_OAUTH_TOKEN;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -498,17 +515,18 @@ where
     C: ProducerContext<Part>,
     Part: Partitioner,
 {
-    type DeliveryOpaque = Box<Tagged<C::DeliveryOpaque>>;
+    type DeliveryOpaque = Box<TracedOpaque<C::DeliveryOpaque>>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, tagged: Self::DeliveryOpaque) {
-        let Tagged { opaque, sending } = *tagged;
-        sending.done(
+    fn delivery(&self, result: &DeliveryResult<'_>, traced: Self::DeliveryOpaque) {
+        let TracedOpaque { opaque, span } = *traced;
+        span.record_result(
             result
                 .as_ref()
-                .map(|at| (at.partition(), at.offset()))
+                .map(|sent| (sent.partition(), sent.offset()))
                 .map_err(|(error, _)| error),
         );
-        let _active = sending.context.clone().attach();
+        // The callback may send another record, which becomes a child of this one.
+        let _active = span.context.clone().attach();
         self.0.delivery(result, opaque);
     }
 
@@ -517,12 +535,12 @@ where
     }
 }
 
-// === impl Tagged ===
+// === impl TracedOpaque ===
 
-impl<D> fmt::Debug for Tagged<D> {
+impl<D> fmt::Debug for TracedOpaque<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tagged")
-            .field("context", &self.sending.context)
+        f.debug_struct("TracedOpaque")
+            .field("context", &self.span.context)
             .finish_non_exhaustive()
     }
 }

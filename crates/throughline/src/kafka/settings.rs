@@ -1,57 +1,56 @@
-//! What a producer or consumer is told about tracing.
+//! The settings of a traced producer or consumer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use rdkafka::config::ClientConfig;
 
-use super::Naming;
+use super::client_attributes::ClientAttributes;
+use super::naming::Naming;
 use crate::Telemetry;
 
-/// How a producer or consumer traces. Cheap to clone; [`Settings::from`] a client's configuration knows its group,
-/// client id and first broker.
+/// The settings of a traced producer or consumer. Cheap to clone. [`Settings::from`] a client's
+/// configuration takes its group, client id and first broker.
 #[derive(Debug, Clone, Default)]
-pub struct Settings(pub(crate) Arc<Values>);
+pub struct Settings(pub(crate) Arc<ClientSettings>);
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Values {
+pub(crate) struct ClientSettings {
     pub(crate) telemetry: Option<Telemetry>,
     pub(crate) naming: Naming,
-    pub(crate) relation: Relation,
-    pub(crate) topics: HashMap<String, Relation>,
+    pub(crate) relation: SenderRelation,
+    pub(crate) topic_relations: HashMap<String, SenderRelation>,
     pub(crate) handling: Handling,
-    pub(crate) group: Option<Arc<str>>,
-    pub(crate) client_id: Option<Arc<str>>,
-    pub(crate) cluster_id: Option<Arc<str>>,
-    pub(crate) server: Option<(Arc<str>, Option<u16>)>,
-    pub(crate) message_key: bool,
+    pub(crate) client: ClientAttributes,
 }
 
-/// How a consumer's span relates to the span that sent the record. Batches are always linked only: a span has one
-/// parent, a batch has many senders.
+/// The relation of a consumer span to the span that sent the record. Batches are always linked
+/// only: a span has one parent, a batch has many senders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Relation {
-    /// The sender is the parent, and is linked to as well (`opentracing.ref_type=follows_from`): one trace, shown by
-    /// Jaeger as FOLLOWS_FROM. The messaging conventions allow it for single messages as an option.
+pub enum SenderRelation {
+    /// The sender is the parent and also linked (`opentracing.ref_type=follows_from`): one trace,
+    /// shown by Jaeger as FOLLOWS_FROM. The messaging conventions allow it for single messages.
     #[default]
     ParentAndLink,
-    /// The sender is only linked to; the span begins a trace, or continues the one that is active where the record is
-    /// received. The default of the messaging conventions.
+    /// The sender is linked only; the span begins a trace, or continues the active one. The default
+    /// of the messaging conventions.
     LinksOnly,
-    /// The sender is only the parent.
+    /// The sender is the parent only.
     ChildOnly,
 }
 
-/// What happens between a record's arrival and the end of its handling.
+/// The spans between the arrival of a record and the end of its handling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Handling {
-    /// One span, from the arrival to the handler's end, active while the handler runs.
+    /// One span, from the arrival to the end of the handler, active while the handler runs.
     #[default]
     Active,
-    /// One span of no length at the arrival; nothing is active in the handler. What a Kafka client *interceptor* can do.
+    /// One span of zero length at the arrival; none is active in the handler. The behaviour of a
+    /// Kafka client *interceptor*.
     Interceptor,
-    /// A span of no length at the arrival, and below it one that is active while the handler runs: the listener aspect
-    /// of opentracing-kafka-spring (`KafkaListener_<topic>`); in OpenTelemetry's names `poll T` and `process T`.
+    /// A span of zero length at the arrival, and a child that is active while the handler runs: the
+    /// listener aspect of opentracing-kafka-spring (`KafkaListener_<topic>`); in OpenTelemetry's
+    /// names `poll T` and `process T`.
     Listener,
 }
 
@@ -65,81 +64,92 @@ impl From<&ClientConfig> for Settings {
                 .filter(|text| !text.is_empty())
                 .map(Arc::<str>::from)
         };
-        let values = Values {
+        let client = ClientAttributes {
             group: text("group.id"),
             client_id: text("client.id"),
+            // librdkafka accepts either name.
             server: text("bootstrap.servers")
                 .or_else(|| text("metadata.broker.list"))
                 .as_deref()
                 .and_then(first_server),
-            ..Values::default()
+            ..ClientAttributes::default()
         };
-        Self(Arc::new(values))
+        Self(Arc::new(ClientSettings {
+            client,
+            ..ClientSettings::default()
+        }))
     }
 }
 
 impl Settings {
-    /// Where spans and metrics go, in place of [`Telemetry::global`].
+    /// Sets the telemetry, in place of [`Telemetry::global`].
     #[must_use]
     pub fn telemetry(self, telemetry: Telemetry) -> Self {
         self.with(|values| values.telemetry = Some(telemetry))
     }
 
-    /// Names and attributes of the spans.
+    /// Sets the names and attributes of spans.
     #[must_use]
     pub fn naming(self, naming: Naming) -> Self {
         self.with(|values| values.naming = naming)
     }
 
-    /// How consumer spans relate to the sender, on all topics that have no relation of their own.
+    /// Sets the relation of consumer spans to the sender, for topics without their own.
     #[must_use]
-    pub fn relation(self, relation: Relation) -> Self {
+    pub fn relation(self, relation: SenderRelation) -> Self {
         self.with(|values| values.relation = relation)
     }
 
-    /// How consumer spans of this topic relate to the sender.
+    /// Sets the relation of consumer spans to the sender, for this topic.
     #[must_use]
-    pub fn topic_relation(self, topic: impl Into<String>, relation: Relation) -> Self {
+    pub fn topic_relation(self, topic: impl Into<String>, relation: SenderRelation) -> Self {
         self.with(|values| {
-            values.topics.insert(topic.into(), relation);
+            values.topic_relations.insert(topic.into(), relation);
         })
     }
 
-    /// What is active while a record is handled.
+    /// Sets the spans of record handling.
     #[must_use]
     pub fn handling(self, handling: Handling) -> Self {
         self.with(|values| values.handling = handling)
     }
 
-    /// The cluster's id (`messaging.kafka.cluster.id`), which the client cannot know by itself.
+    /// Sets the id of the cluster (`messaging.kafka.cluster.id`), which the client cannot discover.
     #[must_use]
     pub fn cluster_id(self, id: &str) -> Self {
-        self.with(|values| values.cluster_id = Some(id.into()))
+        self.with(|values| values.client.cluster_id = Some(id.into()))
     }
 
-    /// Puts record keys that are text on the spans (`messaging.kafka.message.key`). Off by default: keys are data.
+    /// Adds record keys that are text as attributes (`messaging.kafka.message.key`). Off by
+    /// default, because keys may be personal data.
     #[must_use]
     pub fn message_keys(self) -> Self {
-        self.with(|values| values.message_key = true)
+        self.with(|values| values.client.has_message_key = true)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Values)) -> Self {
+    /// Applies a change to a copy of the settings.
+    fn with(mut self, change: impl FnOnce(&mut ClientSettings)) -> Self {
+        // Copies the settings only when another client shares them.
         change(Arc::make_mut(&mut self.0));
         self
     }
 }
 
-// === impl Values ===
+// === impl ClientSettings ===
 
-impl Values {
-    pub(crate) fn relation_of(&self, topic: &str) -> Relation {
-        self.topics.get(topic).copied().unwrap_or(self.relation)
+impl ClientSettings {
+    pub(crate) fn relation_of(&self, topic: &str) -> SenderRelation {
+        self.topic_relations
+            .get(topic)
+            .copied()
+            .unwrap_or(self.relation)
     }
 }
 
-/// The first of `host:port,host:port`, with or without a `PROTOCOL://` before it.
+/// Parses the first of `host:port,host:port`, with or without a prefix `PROTOCOL://`.
 fn first_server(servers: &str) -> Option<(Arc<str>, Option<u16>)> {
     let first = servers.split(',').next()?.trim();
+    // Listeners of Java clients carry their security protocol in front.
     let first = first.split_once("://").map_or(first, |(_, rest)| rest);
     let (host, port) = match first
         .strip_prefix('[')
@@ -159,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_broker_is_the_server() {
+    fn first_broker_is_the_server() {
         let read = |text| first_server(text).map(|(host, port)| (host.to_string(), port));
         assert_eq!(read("a:1,b:2"), Some(("a".to_owned(), Some(1))));
         assert_eq!(
@@ -175,18 +185,18 @@ mod tests {
             .set("group.id", "");
         let values = Settings::from(&config).0;
         assert_eq!(
-            (values.server.clone(), values.group.clone()),
+            (values.client.server.clone(), values.client.group.clone()),
             (Some(("a".into(), Some(1))), None),
             "librdkafka's alias"
         );
     }
 
     #[test]
-    fn a_topic_may_have_a_relation_of_its_own() {
+    fn topic_relation_overrides_the_default() {
         let settings = Settings::default()
-            .relation(Relation::ChildOnly)
-            .topic_relation("t", Relation::LinksOnly);
-        assert_eq!(settings.0.relation_of("t"), Relation::LinksOnly);
-        assert_eq!(settings.0.relation_of("u"), Relation::ChildOnly);
+            .relation(SenderRelation::ChildOnly)
+            .topic_relation("t", SenderRelation::LinksOnly);
+        assert_eq!(settings.0.relation_of("t"), SenderRelation::LinksOnly);
+        assert_eq!(settings.0.relation_of("u"), SenderRelation::ChildOnly);
     }
 }

@@ -24,8 +24,9 @@ fn text<'a>(headers: &'a HeaderList, name: &str) -> Option<&'a str> {
         .map(|value| str::from_utf8(value).unwrap())
 }
 
-/// Receives headers, starts a span below them with this sampler at the root, and sends its context on.
-fn passed_on(formats: &[Format], root: Sampler, received: &HeaderList) -> (HeaderList, bool) {
+/// Receives headers, starts a span below them with this sampler at the root, and sends its context
+/// on.
+fn propagated(formats: &[Format], root: Sampler, received: &HeaderList) -> (HeaderList, bool) {
     let propagation = Propagation::new(formats);
     let sampler = InboundSampler::new(root.clone(), Sampler::ParentBased(Box::new(root)));
     let tracer = SdkTracerProvider::builder()
@@ -41,13 +42,13 @@ fn passed_on(formats: &[Format], root: Sampler, received: &HeaderList) -> (Heade
 }
 
 #[test]
-fn the_random_flag_and_the_state_of_others_are_kept_whether_or_not_the_trace_is_recorded() {
+fn random_flag_and_tracestate_are_kept_with_and_without_recording() {
     for (flags, expected) in [("03", "03"), ("02", "02"), ("01", "01"), ("00", "00")] {
         let received = headers(&[
             ("traceparent", &format!("00-{TRACE}-{SPAN}-{flags}")),
             ("tracestate", "a=1,b=2"),
         ]);
-        let (sent, _) = passed_on(&[Format::W3c], Sampler::AlwaysOn, &received);
+        let (sent, _) = propagated(&[Format::W3c], Sampler::AlwaysOn, &received);
         let parent = text(&sent, "traceparent").unwrap();
         assert!(
             parent.starts_with(&format!("00-{TRACE}-"))
@@ -59,16 +60,16 @@ fn the_random_flag_and_the_state_of_others_are_kept_whether_or_not_the_trace_is_
 }
 
 #[test]
-fn a_deferred_decision_is_made_by_the_root_sampler() {
+fn deferred_decision_is_made_by_the_root_sampler() {
     let received = headers(&[("b3", &format!("{TRACE}-{SPAN}"))]);
-    let (sent, sampled) = passed_on(&[Format::B3Single], Sampler::AlwaysOn, &received);
+    let (sent, sampled) = propagated(&[Format::B3Single], Sampler::AlwaysOn, &received);
     assert!(sampled && text(&sent, "b3").unwrap().ends_with("-1"));
-    let (sent, sampled) = passed_on(&[Format::B3Single], Sampler::AlwaysOff, &received);
+    let (sent, sampled) = propagated(&[Format::B3Single], Sampler::AlwaysOff, &received);
     assert!(!sampled && text(&sent, "b3").unwrap().ends_with("-0"));
 }
 
 #[test]
-fn a_deferred_decision_stays_deferred_where_nobody_makes_it() {
+fn deferred_decision_stays_deferred_without_a_sampler() {
     let propagation = Propagation::new(&[Format::B3Single]);
     let received = headers(&[("b3", &format!("{TRACE}-{SPAN}"))]);
     let mut sent = HeaderList::default();
@@ -77,15 +78,15 @@ fn a_deferred_decision_stays_deferred_where_nobody_makes_it() {
 }
 
 #[test]
-fn debug_passes_every_sampler_and_is_passed_on() {
+fn debug_overrides_samplers_and_is_propagated() {
     let received = headers(&[("b3", &format!("{TRACE}-{SPAN}-d"))]);
-    let (sent, sampled) = passed_on(&[Format::B3Single], Sampler::AlwaysOff, &received);
+    let (sent, sampled) = propagated(&[Format::B3Single], Sampler::AlwaysOff, &received);
     assert!(sampled && text(&sent, "b3").unwrap().ends_with("-d"));
 }
 
 #[test]
-fn a_refusal_without_ids_is_obeyed() {
-    let (_, sampled) = passed_on(
+fn refusal_without_ids_is_respected() {
+    let (_, sampled) = propagated(
         &[Format::B3Single],
         Sampler::AlwaysOn,
         &headers(&[("b3", "0")]),
@@ -94,7 +95,7 @@ fn a_refusal_without_ids_is_obeyed() {
 }
 
 #[test]
-fn what_came_with_one_trace_does_not_mark_another() {
+fn decision_of_one_trace_does_not_affect_another() {
     let propagation = Propagation::new(&[Format::B3Single]);
     let debugged = propagation.extract(
         &Context::new(),
@@ -107,7 +108,7 @@ fn what_came_with_one_trace_does_not_mark_another() {
 }
 
 #[test]
-fn without_a_span_nothing_is_written() {
+fn nothing_is_written_without_a_span() {
     let propagation = Propagation::new(&[
         Format::W3c,
         Format::Baggage,
@@ -129,12 +130,12 @@ fn either_form_of_b3_is_read_when_one_is_configured() {
         ("X-B3-SpanId", SPAN),
         ("X-B3-Sampled", "1"),
     ]);
-    let (sent, sampled) = passed_on(&[Format::B3Single], Sampler::AlwaysOff, &multi);
+    let (sent, sampled) = propagated(&[Format::B3Single], Sampler::AlwaysOff, &multi);
     assert!(sampled && text(&sent, "b3").is_some() && text(&sent, "x-b3-traceid").is_none());
 }
 
 #[test]
-fn a_format_named_twice_is_written_once() {
+fn repeated_format_is_written_once() {
     assert_eq!(
         Propagation::new(&[Format::B3Single, Format::B3Single])
             .fields()
@@ -144,7 +145,7 @@ fn a_format_named_twice_is_written_once() {
 }
 
 #[test]
-fn the_first_format_that_holds_a_context_wins() {
+fn first_format_that_holds_a_context_wins() {
     let other = "11111111111111111111111111111111";
     let received = headers(&[
         ("traceparent", &format!("00-{TRACE}-{SPAN}-01")),
@@ -159,7 +160,7 @@ fn the_first_format_that_holds_a_context_wins() {
 }
 
 #[test]
-fn a_malformed_header_is_no_context_and_is_counted() {
+fn malformed_header_yields_no_context_and_is_counted() {
     let propagation = Propagation::default();
     let cx = propagation.extract(&Context::new(), &headers(&[("traceparent", "00-1-2-01")]));
     assert!(!cx.span().span_context().is_valid());
@@ -172,7 +173,7 @@ fn baggage_travels_with_its_metadata() {
         ("traceparent", &format!("00-{TRACE}-{SPAN}-01")),
         ("baggage", "user=ann%20b;secret,n=1"),
     ]);
-    let (sent, _) = passed_on(
+    let (sent, _) = propagated(
         &[Format::W3c, Format::Baggage],
         Sampler::AlwaysOn,
         &received,
@@ -183,7 +184,7 @@ fn baggage_travels_with_its_metadata() {
 }
 
 #[test]
-fn it_serves_as_opentelemetrys_own_propagator() {
+fn propagation_serves_as_an_opentelemetry_propagator() {
     let propagation = Propagation::default();
     let received = HashMap::from([("traceparent".to_owned(), format!("00-{TRACE}-{SPAN}-01"))]);
     let cx = propagation.extract_with_context(&Context::new(), &received);

@@ -8,12 +8,12 @@ use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureRecord;
-use throughline::kafka::{Consumer, MOST_RECORDS};
+use throughline::kafka::{Consumer, MAX_BATCH_RECORDS};
 
 use crate::bench::{Bench, Failed, SENDER, SENDER_SPAN, SOON, TOPIC, from_the_start, texts};
 
 #[tokio::test]
-async fn a_batch_links_to_the_sender_of_each_record_with_its_place() {
+async fn batch_links_to_each_sender_with_partition_and_offset() {
     let bench = Bench::new();
     bench.send_plain(&[("traceparent", Some(SENDER))]).await;
     bench.send_plain(&[]).await;
@@ -63,7 +63,7 @@ async fn a_batch_links_to_the_sender_of_each_record_with_its_place() {
 }
 
 #[tokio::test]
-async fn a_batch_is_committed_past_its_last_record_below_its_own_span() {
+async fn batch_commit_is_a_child_of_the_batch_span() {
     let bench = Bench::new();
     for _ in 0..3 {
         bench.send_plain(&[]).await;
@@ -85,7 +85,7 @@ async fn a_batch_is_committed_past_its_last_record_below_its_own_span() {
 }
 
 #[tokio::test]
-async fn an_error_that_ends_a_batch_is_told_by_the_next_call() {
+async fn error_that_ends_a_batch_is_returned_by_the_next_call() {
     let bench = Bench::new();
     bench.send_plain(&[]).await;
     let mut config = bench.config();
@@ -101,7 +101,7 @@ async fn an_error_that_ends_a_batch_is_told_by_the_next_call() {
 }
 
 #[tokio::test]
-async fn a_batch_that_fails_says_so() {
+async fn failed_batch_records_its_error() {
     let bench = Bench::new();
     bench.send_plain(&[]).await;
     let consumer = bench.consumer(bench.settings());
@@ -117,7 +117,7 @@ async fn a_batch_that_fails_says_so() {
 }
 
 #[tokio::test]
-async fn a_full_batch_keeps_all_its_links() {
+async fn full_batch_keeps_all_links() {
     let bench = Bench::new();
     let producer = bench.producer(bench.settings());
     let sent: Vec<_> = (0..200)
@@ -137,5 +137,5 @@ async fn a_full_batch_keeps_all_its_links() {
     drop(batch);
     let span = bench.span("process orders");
     assert_eq!((span.links.links.len(), span.links.dropped_count), (200, 0));
-    const { assert!(MOST_RECORDS <= 1024, "the link limit that init sets") };
+    const { assert!(MAX_BATCH_RECORDS <= 1024, "the link limit that init sets") };
 }

@@ -1,4 +1,4 @@
-//! What the tests share: a mock cluster, clients for it, and the spans that came out.
+//! The shared test bench: a mock cluster, its clients, and the finished spans.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use throughline::kafka::{Consumer, Producer, Settings};
 use throughline::{Propagation, Telemetry};
 
-/// A broker with one topic of one partition, and a place where finished spans gather.
+/// A broker with one topic of one partition, and the finished spans.
 pub(crate) struct Bench {
     pub(crate) cluster: MockCluster<'static, DefaultProducerContext>,
     pub(crate) tracers: SdkTracerProvider,
@@ -27,9 +27,9 @@ pub(crate) struct Bench {
 pub(crate) struct Failed;
 
 pub(crate) const TOPIC: &str = "orders";
-/// How long a test waits for what must come.
+/// Timeout of expected events.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
-/// A context as another service would send it.
+/// A context from another service.
 pub(crate) const SENDER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 pub(crate) const SENDER_TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 pub(crate) const SENDER_SPAN: &str = "b7ad6b7169203331";
@@ -86,7 +86,7 @@ impl Bench {
         Consumer::new(consumer, settings)
     }
 
-    /// Sends a record past the SDK, with these headers.
+    /// Sends a record without the SDK, with these headers.
     #[expect(
         clippy::future_not_send,
         reason = "the mock cluster stays on the test's thread"
@@ -99,7 +99,7 @@ impl Bench {
         producer.send(record, SOON).await.unwrap();
     }
 
-    /// The one finished span of this name.
+    /// Returns the only finished span of this name.
     pub(crate) fn span(&self, name: &str) -> SpanData {
         let mut found = self.named(name);
         assert_eq!(
@@ -145,7 +145,7 @@ pub(crate) fn owned(headers: &[(&str, Option<&str>)]) -> OwnedHeaders {
         })
 }
 
-/// The headers of a record, in order.
+/// Returns the headers of a record, in order.
 pub(crate) fn headers_of(message: &BorrowedMessage<'_>) -> Vec<(String, Option<String>)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers = message
@@ -157,7 +157,7 @@ pub(crate) fn headers_of(message: &BorrowedMessage<'_>) -> Vec<(String, Option<S
         .collect()
 }
 
-/// The attributes as sorted text, for comparison as a whole.
+/// Returns the attributes as sorted text, for comparison as a whole.
 pub(crate) fn texts(attributes: &[KeyValue]) -> Vec<String> {
     let mut all: Vec<_> = attributes
         .iter()

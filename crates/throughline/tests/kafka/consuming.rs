@@ -1,4 +1,4 @@
-//! Consumers: relations, what is active while a record is handled, and every way out of a handler.
+//! Consumers: relations, the active span of a handler, and every return path of a handler.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::producer::FutureRecord;
-use throughline::kafka::{Consumer, Handling, Relation};
+use throughline::kafka::{Consumer, Handling, SenderRelation};
 use throughline::{Format, Propagation};
 
 use crate::bench::{
@@ -45,7 +45,7 @@ fn follows_from(span: &str) -> (String, Vec<String>) {
 }
 
 #[tokio::test]
-async fn a_received_record_is_a_child_of_its_sender_and_follows_from_it() {
+async fn received_record_is_a_child_of_its_sender_and_follows_from_it() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings());
@@ -81,14 +81,18 @@ async fn a_received_record_is_a_child_of_its_sender_and_follows_from_it() {
 }
 
 #[tokio::test]
-async fn a_topic_can_be_linked_only_or_child_only() {
+async fn topic_can_be_linked_only_or_child_only() {
     let bench = Bench::new();
     for _ in 0..2 {
         bench.send_plain(CARRIED).await;
     }
-    let linked = bench.consumer(bench.settings().topic_relation(TOPIC, Relation::LinksOnly));
+    let linked = bench.consumer(
+        bench
+            .settings()
+            .topic_relation(TOPIC, SenderRelation::LinksOnly),
+    );
     drop(linked.recv().await.unwrap());
-    let child = bench.consumer(bench.settings().relation(Relation::ChildOnly));
+    let child = bench.consumer(bench.settings().relation(SenderRelation::ChildOnly));
     drop(child.recv().await.unwrap());
     let spans = bench.named("process orders");
     assert_eq!(
@@ -103,7 +107,7 @@ async fn a_topic_can_be_linked_only_or_child_only() {
 }
 
 #[tokio::test]
-async fn the_span_that_was_active_is_linked_when_the_sender_takes_its_place() {
+async fn active_span_is_linked_when_the_sender_is_the_parent() {
     let bench = Bench::new();
     for _ in 0..2 {
         bench.send_plain(CARRIED).await;
@@ -117,7 +121,7 @@ async fn the_span_that_was_active_is_linked_when_the_sender_takes_its_place() {
         [follows_from(SENDER_SPAN), (id.clone(), vec![])]
     );
 
-    let linked = bench.consumer(bench.settings().relation(Relation::LinksOnly));
+    let linked = bench.consumer(bench.settings().relation(SenderRelation::LinksOnly));
     drop(linked.recv().with_context(ambient).await.unwrap());
     assert_eq!(
         parent(&bench.named("process orders")[1]),
@@ -127,7 +131,7 @@ async fn the_span_that_was_active_is_linked_when_the_sender_takes_its_place() {
 }
 
 #[tokio::test]
-async fn a_record_without_a_context_begins_a_trace() {
+async fn record_without_a_context_begins_a_trace() {
     let bench = Bench::new();
     bench.send_plain(&[("traceparent", Some("garbage"))]).await;
     let consumer = bench.consumer(bench.settings());
@@ -140,7 +144,7 @@ async fn a_record_without_a_context_begins_a_trace() {
 }
 
 #[tokio::test]
-async fn the_last_of_several_contexts_counts() {
+async fn last_of_several_contexts_wins() {
     let bench = Bench::new();
     let other = "00-11111111111111111111111111111111-2222222222222222-01";
     bench
@@ -152,7 +156,7 @@ async fn the_last_of_several_contexts_counts() {
 }
 
 #[tokio::test]
-async fn what_a_handler_sends_is_a_child_of_the_record_also_from_spawned_work() {
+async fn records_of_a_handler_are_children_of_the_record_also_from_spawned_work() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
     let (producer, consumer) = (
@@ -172,7 +176,7 @@ async fn what_a_handler_sends_is_a_child_of_the_record_also_from_spawned_work() 
                 .send(FutureRecord::<str, str>::to(TOPIC).payload("2"), SOON)
                 .await
         };
-        tokio::task::spawn(throughline::carry(spawned))
+        tokio::task::spawn(throughline::with_current_context(spawned))
             .await
             .unwrap()
             .unwrap();
@@ -193,7 +197,7 @@ async fn what_a_handler_sends_is_a_child_of_the_record_also_from_spawned_work() 
 }
 
 #[tokio::test]
-async fn a_detached_record_keeps_its_span_open_in_a_task_of_its_own() {
+async fn detached_record_keeps_its_span_open_in_another_task() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings());
@@ -222,7 +226,7 @@ async fn a_detached_record_keeps_its_span_open_in_a_task_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_handler_is_on_the_span_and_is_handed_back() {
+async fn handler_error_is_recorded_and_returned() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings());
@@ -242,7 +246,7 @@ async fn an_error_of_the_handler_is_on_the_span_and_is_handed_back() {
 }
 
 #[tokio::test]
-async fn a_panic_in_the_handler_ends_the_span_as_failed() {
+async fn panic_in_the_handler_ends_the_span_as_failed() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings());
@@ -257,7 +261,7 @@ async fn a_panic_in_the_handler_ends_the_span_as_failed() {
 }
 
 #[tokio::test]
-async fn a_handler_that_is_given_up_ends_its_span_with_the_delivery() {
+async fn cancelled_handler_ends_its_span_with_the_delivery() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings());
@@ -273,7 +277,7 @@ async fn a_handler_that_is_given_up_ends_its_span_with_the_delivery() {
 }
 
 #[tokio::test]
-async fn an_interceptors_span_has_no_length_and_leaves_nothing_active() {
+async fn interceptor_span_has_zero_length_and_is_not_active() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings().handling(Handling::Interceptor));
@@ -292,7 +296,7 @@ async fn an_interceptors_span_has_no_length_and_leaves_nothing_active() {
 }
 
 #[tokio::test]
-async fn a_listener_has_a_span_for_the_arrival_and_one_for_the_handling() {
+async fn listener_has_spans_for_arrival_and_handling() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings().handling(Handling::Listener));
@@ -310,7 +314,7 @@ async fn a_listener_has_a_span_for_the_arrival_and_one_for_the_handling() {
 }
 
 #[tokio::test]
-async fn a_commit_is_a_settle_span_below_the_record() {
+async fn commit_is_a_settle_span_below_the_record() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings());
@@ -329,7 +333,7 @@ async fn a_commit_is_a_settle_span_below_the_record() {
 }
 
 #[tokio::test]
-async fn a_record_of_the_inner_stream_can_be_given_its_span() {
+async fn record_of_the_inner_stream_can_be_traced() {
     let bench = Bench::new();
     bench.send_plain(CARRIED).await;
     let consumer = bench.consumer(bench.settings());
@@ -343,7 +347,7 @@ async fn a_record_of_the_inner_stream_can_be_given_its_span() {
 }
 
 #[test]
-fn a_polled_consumer_traces_as_an_awaited_one() {
+fn polled_consumer_traces_like_an_awaited_one() {
     let bench = Bench::new();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -368,7 +372,7 @@ fn a_polled_consumer_traces_as_an_awaited_one() {
 }
 
 #[tokio::test]
-async fn a_sender_that_refused_recording_is_obeyed() {
+async fn refused_recording_is_respected() {
     let bench = Bench::new();
     bench
         .send_plain(&[(

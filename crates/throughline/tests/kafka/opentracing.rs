@@ -11,7 +11,7 @@ use rdkafka::consumer::CommitMode;
 use rdkafka::producer::FutureRecord;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use throughline::kafka::{
-    Failure, Handling, Naming, OpenTracing, Record, SpanDecorator, SpanName, StandardTags,
+    Handling, Naming, OpenTracing, RecordMetadata, SpanDecorator, SpanError, SpanName, StandardTags,
 };
 use throughline::{Format, Propagation};
 
@@ -22,7 +22,7 @@ fn record() -> FutureRecord<'static, str, str> {
 }
 
 #[tokio::test]
-async fn names_tags_and_references_are_the_originals() {
+async fn names_tags_and_references_equal_the_original() {
     let bench = Bench::new();
     let settings = bench.settings().naming(Naming::opentracing());
     let (producer, consumer) = (bench.producer(settings.clone()), bench.consumer(settings));
@@ -71,7 +71,7 @@ async fn names_tags_and_references_are_the_originals() {
 }
 
 #[tokio::test]
-async fn the_sender_is_the_only_reference_whatever_is_active_at_the_arrival() {
+async fn sender_is_the_only_reference_whatever_span_is_active() {
     let bench = Bench::new();
     bench.send_plain(&[("traceparent", Some(SENDER))]).await;
     let consumer = bench.consumer(bench.settings().naming(Naming::opentracing()));
@@ -104,7 +104,7 @@ impl IntoRemote for opentelemetry::trace::SpanContext {
 }
 
 #[tokio::test]
-async fn an_error_is_a_tag_and_a_log_with_the_original_fields() {
+async fn error_is_a_tag_and_a_log_with_the_original_fields() {
     let bench = Bench::new();
     let producer = bench.producer(bench.settings().naming(Naming::opentracing()));
     let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
@@ -137,7 +137,7 @@ async fn an_error_is_a_tag_and_a_log_with_the_original_fields() {
 }
 
 #[tokio::test]
-async fn a_listeners_span_follows_from_the_arrival_and_fails_with_the_listener() {
+async fn listener_span_follows_from_the_arrival_and_fails_with_the_listener() {
     let bench = Bench::new();
     bench.send_plain(&[("traceparent", Some(SENDER))]).await;
     let settings = bench
@@ -167,7 +167,7 @@ async fn a_listeners_span_follows_from_the_arrival_and_fails_with_the_listener()
 }
 
 #[tokio::test]
-async fn the_second_span_of_old_releases_is_read_and_never_written() {
+async fn second_span_of_old_releases_is_read_but_not_written() {
     let bench = Bench::new();
     let second = format!("{}:{SENDER_SPAN}:0:1", "0af7651916cd43dd8448eb211c80319c");
     bench
@@ -199,20 +199,20 @@ async fn the_second_span_of_old_releases_is_read_and_never_written() {
 struct KeyTag;
 
 impl SpanDecorator for KeyTag {
-    fn on_send(&self, record: &Record<'_>, tags: &mut Vec<KeyValue>) {
+    fn on_send(&self, record: &RecordMetadata<'_>, tags: &mut Vec<KeyValue>) {
         let key = record
             .key
             .map(|key| String::from_utf8_lossy(key).into_owned());
         tags.extend(key.map(|key| KeyValue::new("key", key)));
     }
 
-    fn on_response(&self, _record: &Record<'_>, _tags: &mut Vec<KeyValue>) {}
+    fn on_response(&self, _record: &RecordMetadata<'_>, _tags: &mut Vec<KeyValue>) {}
 
-    fn on_error(&self, _failure: &Failure, _span: &SpanRef<'_>) {}
+    fn on_error(&self, _failure: &SpanError, _span: &SpanRef<'_>) {}
 }
 
 #[tokio::test]
-async fn given_decorators_replace_the_standard_tags_and_a_given_name_the_standard_name() {
+async fn configured_decorators_and_names_replace_the_standard_ones() {
     let bench = Bench::new();
     let names = OpenTracing::default().producer_name(SpanName::OperationNameTopic);
     let alone = names.clone().decorators(vec![Arc::new(KeyTag)]);

@@ -25,7 +25,7 @@ fn record() -> FutureRecord<'static, str, str> {
 }
 
 #[tokio::test]
-async fn a_sent_record_has_the_attributes_of_the_conventions_and_its_place_once_acknowledged() {
+async fn sent_record_has_conventional_attributes_and_its_offset_once_acknowledged() {
     let bench = Bench::new();
     let producer = bench.producer(bench.settings().cluster_id("c-1").message_keys());
     producer
@@ -55,7 +55,7 @@ async fn a_sent_record_has_the_attributes_of_the_conventions_and_its_place_once_
 }
 
 #[tokio::test]
-async fn a_record_without_a_value_is_marked_as_a_tombstone_and_keys_stay_private() {
+async fn record_without_a_value_is_a_tombstone_and_keys_stay_private() {
     let bench = Bench::new();
     let producer = bench.producer(bench.settings());
     producer
@@ -72,7 +72,7 @@ async fn a_record_without_a_value_is_marked_as_a_tombstone_and_keys_stay_private
 }
 
 #[tokio::test]
-async fn the_parent_is_the_records_own_context_else_the_given_one_else_the_active_span() {
+async fn parent_is_the_header_context_else_the_given_one_else_the_active_span() {
     let bench = Bench::new();
     let producer = bench.producer(bench.settings());
     let tracer = bench.tracers.tracer("test");
@@ -114,7 +114,7 @@ async fn the_parent_is_the_records_own_context_else_the_given_one_else_the_activ
 }
 
 #[tokio::test]
-async fn headers_of_the_application_stay_and_an_old_context_is_replaced() {
+async fn application_headers_are_kept_and_an_old_context_is_replaced() {
     let bench = Bench::new();
     let (producer, consumer) = (
         bench.producer(bench.settings()),
@@ -150,7 +150,7 @@ async fn headers_of_the_application_stay_and_an_old_context_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_record_forwarded_while_it_is_handled_is_a_child_of_the_handling() {
+async fn record_forwarded_by_its_handler_is_a_child_of_the_handling() {
     let bench = Bench::new();
     let (producer, consumer) = (
         bench.producer(bench.settings()),
@@ -182,7 +182,7 @@ async fn a_record_forwarded_while_it_is_handled_is_a_child_of_the_handling() {
 }
 
 #[tokio::test]
-async fn what_the_broker_refuses_is_an_error_on_the_span() {
+async fn rejection_by_the_broker_is_an_error_on_the_span() {
     let bench = Bench::new();
     let producer = bench.producer(bench.settings());
     let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
@@ -200,7 +200,7 @@ async fn what_the_broker_refuses_is_an_error_on_the_span() {
 }
 
 #[tokio::test]
-async fn a_send_that_is_given_up_ends_its_span() {
+async fn cancelled_send_ends_its_span() {
     let bench = Bench::new();
     let producer = bench.producer(bench.settings());
     bench.cluster.broker_down(-1).unwrap();
@@ -216,7 +216,7 @@ async fn a_send_that_is_given_up_ends_its_span() {
 }
 
 #[tokio::test]
-async fn a_record_that_finds_the_queue_full_comes_back_as_it_was() {
+async fn record_rejected_by_a_full_queue_returns_in_its_original_form() {
     let bench = Bench::new();
     bench.cluster.broker_down(-1).unwrap();
     let mut config = bench.config();
@@ -275,7 +275,7 @@ async fn a_record_that_finds_the_queue_full_comes_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_record_that_only_its_context_makes_too_large_goes_out_without() {
+async fn record_too_large_only_with_its_context_is_sent_without_it() {
     let bench = Bench::new();
     let mut config = bench.config();
     config.set("message.max.bytes", "1100");
@@ -328,7 +328,7 @@ async fn a_record_that_only_its_context_makes_too_large_goes_out_without() {
 }
 
 #[tokio::test]
-async fn without_a_pipeline_contexts_pass_on_and_records_stay_as_they_are() {
+async fn without_a_pipeline_contexts_and_records_pass_unmodified() {
     let bench = Bench::new();
     let idle = throughline::builder()
         .environment(|_| None)
@@ -392,7 +392,7 @@ async fn all_configured_formats_are_written() {
     );
 }
 
-/// Remembers what was delivered, and under which span.
+/// Records deliveries and the span that was active.
 #[derive(Default)]
 struct Remembered(Mutex<Vec<(usize, String)>>);
 
@@ -413,7 +413,7 @@ impl ProducerContext for Remembered {
 }
 
 #[test]
-fn a_polled_producers_span_ends_at_the_acknowledgement_and_is_active_in_the_callback() {
+fn polled_producer_span_ends_at_the_acknowledgement_and_is_active_in_the_callback() {
     let bench = Bench::new();
     let context = AckContext::new(Remembered::default());
     let inner: BaseProducer<_> =

@@ -143,8 +143,8 @@ impl TraceMode {
     }
 }
 
-fn texts(mistakes: &throughline::Mistakes) -> Vec<String> {
-    mistakes.iter().map(ToString::to_string).collect()
+fn texts(error: &throughline::InitError) -> Vec<String> {
+    error.iter().map(ToString::to_string).collect()
 }
 
 // === impl HttpClient ===

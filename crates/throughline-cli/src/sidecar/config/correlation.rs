@@ -49,6 +49,7 @@ impl ConfigParser<'_> {
             single_in_flight,
             ..Settings::default()
         };
+        // The default keys, `x-request-id`, stay.
         settings.keys.extend(self.correlation_keys());
         settings
     }
@@ -58,6 +59,7 @@ impl ConfigParser<'_> {
         let keys: Vec<RawCorrelationKey> = match serde_saphyr::from_str(text) {
             Ok(keys) => keys,
             Err(error) => {
+                // The parser appends an excerpt of the source on further lines.
                 let error = error.to_string();
                 let line = error.lines().next().unwrap_or_default();
                 self.error(
@@ -94,6 +96,7 @@ impl ConfigParser<'_> {
             name,
             locations: locations.collect(),
         };
+        // A key that is found nowhere would silently correlate nothing.
         if key.locations.is_empty() {
             self.error(
                 "correlation_keys",

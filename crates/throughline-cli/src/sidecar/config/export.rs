@@ -1,6 +1,6 @@
 //! The OTLP exporter: OpenTelemetry's variables, and `--collector`.
 
-use throughline_export::{Config, Endpoint, Protocol};
+use throughline_export::{Config, ExportProtocol, OtlpEndpoint};
 
 use super::parser::ConfigParser;
 
@@ -12,11 +12,11 @@ impl ConfigParser<'_> {
             Ok(config) => config,
             Err(errors) => {
                 self.errors.extend(errors.iter().map(ToString::to_string));
-                Config::to(Endpoint::local(Protocol::default()))
+                Config::to(OtlpEndpoint::local(ExportProtocol::default()))
             }
         };
         if let Some(url) = self.raw.options.collector.as_deref() {
-            match Endpoint::collector(url, config.endpoint.protocol()) {
+            match OtlpEndpoint::collector(url, config.endpoint.protocol()) {
                 Ok(endpoint) => config.endpoint = endpoint,
                 // The URL is not quoted: it may hold a password.
                 Err(error) => self.error("collector", &format!("is {error}")),

@@ -39,7 +39,7 @@ impl ConfigParser<'_> {
         let mut listeners = self.inbound_listeners();
         listeners.extend(self.outbound_listeners());
         let limits = HttpLimits {
-            connect_timeout: connect_timeout,
+            connect_timeout,
             response_timeout: self.response_timeout(),
             ..HttpLimits::default()
         };
@@ -62,6 +62,7 @@ impl ConfigParser<'_> {
         Arc::new(Settings {
             resource,
             read: kafka.read.clone(),
+            // `--inject false` stops all writing, in HTTP as in Kafka.
             write: if kafka.inject {
                 kafka.write.clone()
             } else {
@@ -86,6 +87,7 @@ impl ConfigParser<'_> {
             &PROTOCOL_VALUES,
             UpstreamProtocol::Same,
         );
+        // One certificate for all inbound listeners.
         let tls = self.inbound_tls();
         inbound
             .split(',')
@@ -108,6 +110,7 @@ impl ConfigParser<'_> {
             (Some(service), _) => parse_service_address(service),
             (None, Some(address)) => address
                 .port()
+                // Ports above 55535 have no default counterpart and need an explicit one.
                 .checked_add(SERVICE_PORT_OFFSET)
                 .filter(|_| address.port() != 0)
                 .map(loopback_address),
@@ -122,6 +125,7 @@ impl ConfigParser<'_> {
             );
             return None;
         };
+        // Found at run time as well, but then every request fails.
         if address.port() == service.port && is_local(&service.host) {
             let remedy = "give the service another port";
             self.error(
@@ -143,6 +147,7 @@ impl ConfigParser<'_> {
         let options = &self.raw.options;
         let outbound = options.outbound.as_deref().map(str::trim);
         let outbound = outbound
+            // A service with only an inbound listener would have no traced outbound requests.
             .or_else(|| options.inbound.is_some().then_some(DEFAULT_OUTBOUND))
             .filter(|text| *text != "off");
         let Some(outbound) = outbound else {
@@ -186,6 +191,7 @@ impl ConfigParser<'_> {
         let text = self.raw.options.response_timeout.trim();
         (text != "off")
             .then(|| self.duration("response_timeout", text))
+            // An invalid duration is zero here, and reported.
             .filter(|timeout| !timeout.is_zero())
     }
 
@@ -194,6 +200,7 @@ impl ConfigParser<'_> {
             "always" => TrustPolicy::Always,
             "never" => TrustPolicy::Never,
             networks => {
+                // An invalid network must not widen the trust: none is trusted then.
                 let networks: Result<Vec<Cidr>, _> = networks
                     .split(',')
                     .map(|text| text.trim().parse())
@@ -254,6 +261,7 @@ fn loopback_address(port: u16) -> HostPort {
 }
 
 fn is_local(host: &str) -> bool {
+    // Names other than localhost would need DNS.
     host == "localhost"
         || host
             .parse()
@@ -267,6 +275,7 @@ fn parse_origin(text: &str) -> Option<UpstreamOrigin> {
         ("https", authority) => (true, authority),
         _ => return None,
     };
+    // A trailing slash is the empty path; any other path could not be kept.
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     let default_port = if tls { 443 } else { 80 };
     let address = authority

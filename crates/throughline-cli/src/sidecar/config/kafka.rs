@@ -58,6 +58,7 @@ impl ConfigParser<'_> {
         let write = self.write_formats();
         let others = Format::contexts().filter(|format| !write.contains(format));
         let read = write.iter().copied().chain(others).collect();
+        // opentracing-kafka-client has no spans for commits, so its naming turns them off.
         let default = self.default_topic(naming);
         let limits = SessionLimits {
             max_frame_bytes: self.byte_size("max_frame", &options.max_frame),
@@ -90,6 +91,7 @@ impl ConfigParser<'_> {
         let attribute = attribute.and_then(|pair| pair.value.as_str().map(str::to_owned));
         let option = self.raw.options.service.as_deref();
         let option = option.map(|name| name.trim().to_owned());
+        // An empty name would merge all such services into one.
         if option.as_deref() == Some("") {
             self.error("service", "is empty; give it a name, or leave it out");
         }
@@ -98,6 +100,7 @@ impl ConfigParser<'_> {
         let name = option
             .or_else(|| self.variable("OTEL_SERVICE_NAME"))
             .or(attribute);
+        // One sidecar may serve many Kafka clients: then each is a service of its own.
         let service = if name.is_some() {
             ServiceNaming::Fixed
         } else {
@@ -129,6 +132,7 @@ impl ConfigParser<'_> {
                 None => return vec![Format::W3c],
             },
         };
+        // The names are those of OTEL_PROPAGATORS, for the option too.
         let list = FormatList::parse(&text);
         let known = FormatList::names(Format::contexts());
         for word in list.unknown {

@@ -39,7 +39,7 @@ impl ConfigParser<'_> {
         if raw.options.transparent {
             self.redirected_listeners(&listen)
         } else if self.has_http() && raw.options.kafka.is_none() {
-            // The service uses HTTP only.
+            // The service uses HTTP only. Without HTTP, a missing `--kafka` is an error.
             Vec::new()
         } else {
             self.addressed_listeners(&listen)
@@ -92,6 +92,7 @@ impl ConfigParser<'_> {
 
     fn inbound_address(&mut self, has_ipv6: bool) -> Option<SocketAddr> {
         let Some(text) = self.raw.options.listen_inbound.as_deref() else {
+            // One socket takes both families; without IPv6 it could not be bound.
             let all = if has_ipv6 {
                 IpAddr::V6(Ipv6Addr::UNSPECIFIED)
             } else {
@@ -114,6 +115,7 @@ impl ConfigParser<'_> {
     }
 
     fn addressed_listeners(&mut self, listen: &[SocketAddr]) -> Vec<ListenerConfig> {
+        // Parsed even without a valid `--listen`, so that all errors are reported.
         let bootstrap = self.bootstrap_brokers(listen);
         let (&address, more) = match listen {
             [] => return Vec::new(),
@@ -165,6 +167,7 @@ impl ConfigParser<'_> {
     fn broker_ports(&mut self, listen_port: u16) -> PortRange {
         let range = match self.raw.options.broker_ports.as_deref().map(str::trim) {
             None => return default_broker_ports(listen_port),
+            // The port of --listen cannot collide with ports that the system assigns.
             Some("any") => return PortRange::Any,
             Some(text) => parse_port_range(text),
         };
@@ -175,6 +178,7 @@ impl ConfigParser<'_> {
             );
             return PortRange::Any;
         };
+        // The listener would take the port of a broker, whose clients would get another one.
         if range.contains(listen_port) {
             self.error(
                 "broker_ports",
@@ -209,6 +213,7 @@ impl ConfigParser<'_> {
             let path = dir.display();
             self.error("state_dir", &format!("{path} is not a directory"));
         }
+        // Two sidecars on one machine may share the directory.
         Some(dir.join(format!("broker-ports-{}", listen.port())))
     }
 
@@ -225,6 +230,7 @@ impl ConfigParser<'_> {
             return None;
         };
         let port = admin.port();
+        // Ports are compared, not addresses: a wildcard address covers the others.
         let is_listen_port = listeners
             .iter()
             .any(|listener| port != 0 && port == listener.address.port());
@@ -255,6 +261,7 @@ pub(super) fn parse_socket_addr(text: &str) -> Option<SocketAddr> {
             IpAddr::V4(Ipv4Addr::LOCALHOST),
             port.parse().ok()?,
         )),
+        // Other host names are not resolved: a listen address must not depend on DNS.
         None => text.parse().ok(),
     }
 }

@@ -83,6 +83,7 @@ impl<'a> ConfigParser<'a> {
         N: std::str::FromStr + PartialOrd + std::fmt::Display + From<u8>,
     {
         match text.parse::<N>() {
+            // Zero would mean a sidecar that accepts or records nothing.
             Ok(number) if number >= N::from(1) && number <= max => number,
             _ => {
                 self.error(key, &format!("{text:?} is not a number from 1 to {max}"));

@@ -39,6 +39,7 @@ impl ConfigParser<'_> {
             private_key_key: "broker_tls_key",
             private_key_path: options.broker_tls_key.as_deref(),
         });
+        // Files are read even after an error, so that every unreadable one is reported.
         let ca = self.file("broker_tls_ca", options.broker_tls_ca.as_deref());
         let roots = ca.as_deref().map_or(TlsRoots::System, TlsRoots::Pem);
         let identity = identity.as_ref().map(PemIdentity::identity);
@@ -79,8 +80,8 @@ impl ConfigParser<'_> {
         let key = "outbound_tls_ca";
         match self.file(key, self.raw.options.outbound_tls_ca.as_deref()) {
             Some(pem) => self.tls(key, UpstreamTls::new(TlsRoots::Pem(&pem), None, None)),
-            // Without certificate authorities the sidecar starts anyway: https:// may never be used,
-            // and requests that use it get 502.
+            // Without certificate authorities the sidecar starts anyway: https:// may never be
+            // used, and requests that use it get 502.
             None => UpstreamTls::new(TlsRoots::System, None, None).ok(),
         }
     }
@@ -101,6 +102,7 @@ impl ConfigParser<'_> {
         }
         let certificates = self.file(options.certificate_key, options.certificate_path);
         let private_key = self.file(options.private_key_key, options.private_key_path);
+        // Both are read before either is missing, for the same reason.
         Some(PemIdentity {
             certificates: certificates?,
             private_key: private_key?,

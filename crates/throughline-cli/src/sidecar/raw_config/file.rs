@@ -28,6 +28,7 @@ pub(super) fn parse_values(
     text: &str,
     command: &Command,
 ) -> Result<FileValues, Vec<String>> {
+    // An empty file is null in YAML, and valid.
     let map: Map<String, Value> = match serde_saphyr::from_str::<Option<Map<String, Value>>>(text) {
         Ok(map) => map.unwrap_or_default(),
         Err(error) => return Err(vec![format!("{path}: {}", error.to_string().trim_end())]),
@@ -40,6 +41,7 @@ pub(super) fn parse_values(
             continue;
         };
         let value = match (is_switch, value) {
+            // A key without a value keeps the default, as if it were not there.
             (_, Value::Null) | (true, Value::Bool(false)) => continue,
             (true, Value::Bool(true)) => None,
             (true, _) => {
@@ -58,12 +60,14 @@ pub(super) fn parse_values(
                 }
             },
         };
+        // YAML rejects duplicate keys, but not the same option under two names.
         if parsed.values.insert(key.clone(), value).is_some() {
             errors.push(format!(
                 "{path}: {key} is set twice, once under its former name; remove one of the two"
             ));
         }
     }
+    // All errors of the file at once, as for arguments.
     if errors.is_empty() {
         Ok(parsed)
     } else {
@@ -116,6 +120,7 @@ fn unknown_key_error(path: &str, key: &str, command: &Command) -> String {
         .get_arguments()
         .map(|argument| argument.get_id().as_str());
     let nearest = keys
+        // A suggestion that the file cannot contain would mislead.
         .filter(|known| !NOT_IN_FILE.contains(known))
         .min_by_key(|known| edit_distance(known, key));
     // A quarter of the letters may be wrong; beyond that a suggestion would be a guess.

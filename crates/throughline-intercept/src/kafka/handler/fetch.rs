@@ -6,7 +6,7 @@ mod session;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use throughline_kafka::message::fetch::{FetchPartitionData, FetchRequest, FetchResponse};
+use throughline_kafka::message::fetch::{FetchRequest, FetchResponse, FetchResponsePartition};
 use throughline_kafka::message::{ApiMessage, ParseOutcome};
 use throughline_kafka::types::Offset;
 use throughline_kafka::wire::Error;
@@ -77,7 +77,7 @@ fn parse_request<C>(
 fn report_lag<C: ClusterHandle>(
     context: &mut HandlerContext<C>,
     topic: &Arc<str>,
-    partition: &FetchPartitionData<'_>,
+    partition: &FetchResponsePartition<'_>,
     position: Option<Offset>,
 ) {
     let end = partition.high_watermark.0;
@@ -102,7 +102,7 @@ fn deliver<C: ClusterHandle>(
     context: &mut HandlerContext<C>,
     reader: &mut BatchReader,
     topic: &Arc<str>,
-    partition: &FetchPartitionData<'_>,
+    partition: &FetchResponsePartition<'_>,
     delivery: FetchDelivery,
 ) -> (Option<Offset>, Option<RecordSetPatch>) {
     let FetchDelivery { position, times } = delivery;

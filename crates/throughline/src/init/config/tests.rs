@@ -1,6 +1,8 @@
+//! The variables, valid and invalid.
+
 use super::*;
 
-fn read(variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+fn read(variables: &[(&str, &str)]) -> Result<Config, InitError> {
     let all: HashMap<String, String> = variables
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -8,7 +10,7 @@ fn read(variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
     Config::read(&move |name| all.get(name).cloned())
 }
 
-fn traces(variables: &[(&str, &str)]) -> Option<Target> {
+fn traces(variables: &[(&str, &str)]) -> Option<ExportTarget> {
     read(variables).unwrap().traces
 }
 
@@ -17,7 +19,7 @@ fn endpoint(variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn nothing_said_means_nothing_exported() {
+fn empty_environment_exports_nothing() {
     let config = read(&[("OTEL_SERVICE_NAME", "billing")]).unwrap();
     assert_eq!((config.traces, config.metrics), (None, None));
     assert_eq!(config.propagators, [Format::W3c, Format::Baggage]);
@@ -32,7 +34,7 @@ fn nothing_said_means_nothing_exported() {
 }
 
 #[test]
-fn empty_is_as_good_as_unset() {
+fn empty_variable_counts_as_unset() {
     assert_eq!(
         traces(&[
             ("OTEL_TRACES_EXPORTER", " "),
@@ -43,7 +45,7 @@ fn empty_is_as_good_as_unset() {
 }
 
 #[test]
-fn the_base_endpoint_gets_a_path_and_the_signals_own_does_not() {
+fn only_the_endpoint_of_all_signals_gets_a_path() {
     assert_eq!(
         endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/")]),
         "http://c:4318/v1/traces"
@@ -99,9 +101,9 @@ fn what_is_said_of_traces_alone_goes_before_what_is_said_of_all() {
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
         ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none"),
     ]);
-    let expected = Target {
+    let expected = ExportTarget {
         endpoint: "http://c:4318/v1/traces".to_owned(),
-        protocol: Protocol::HttpJson,
+        protocol: OtlpProtocol::HttpJson,
         headers: HashMap::from([
             ("api-key".to_owned(), "s t".to_owned()),
             ("b".to_owned(), "2".to_owned()),
@@ -124,7 +126,7 @@ fn export_can_be_switched_off_by_signal_and_as_a_whole() {
 }
 
 #[test]
-fn the_name_is_the_variables_then_the_attributes_then_jaegers() {
+fn service_name_comes_from_variable_attribute_and_jaeger_in_this_order() {
     let name = |variables: &[(&str, &str)]| read(variables).unwrap().service_name;
     let (own, attributes) = (
         ("OTEL_SERVICE_NAME", "a"),
@@ -159,7 +161,7 @@ fn keys_and_values_of_resource_attributes_are_percent_decoded() {
 }
 
 #[test]
-fn samplers_and_propagators_are_the_standard_ones() {
+fn standard_samplers_and_propagators_are_read() {
     let sampler = |variables: &[(&str, &str)]| read(variables).unwrap().sampler;
     let ratio = ("OTEL_TRACES_SAMPLER_ARG", "0.25");
     let choice = |parent_based, ratio| SamplerChoice {
@@ -192,7 +194,7 @@ fn samplers_and_propagators_are_the_standard_ones() {
         read(&[("OTEL_PROPAGATORS", "b3,none")])
             .unwrap_err()
             .to_string()
-            .contains("none stands beside others")
+            .contains("none excludes other propagators")
     );
     for wrong in ["1.5", "-0.1", "NaN", "half"] {
         let sampler = ("OTEL_TRACES_SAMPLER", "traceidratio");
@@ -208,7 +210,7 @@ fn samplers_and_propagators_are_the_standard_ones() {
 }
 
 #[test]
-fn jaegers_variables_are_fall_backs() {
+fn jaeger_variables_are_fall_backs() {
     let old = [
         ("JAEGER_PROPAGATION", "b3,w3c"),
         ("JAEGER_SAMPLER_TYPE", "probabilistic"),
@@ -249,8 +251,8 @@ fn jaegers_variables_are_fall_backs() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_with_its_mend() {
-    let mistakes = read(&[
+fn all_errors_are_reported_at_once_with_their_remedies() {
+    let error = read(&[
         ("OTEL_TRACES_EXPORTER", "zipkin"),
         ("OTEL_METRICS_EXPORTER", "otlp"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318"),
@@ -266,34 +268,42 @@ fn every_mistake_is_told_at_once_with_its_mend() {
         ("OTEL_SDK_DISABLED", "yes"),
     ])
     .unwrap_err();
-    let expected = r#"11 mistakes in the telemetry configuration:
-  OTEL_SDK_DISABLED="yes": neither true nor false
-  OTEL_RESOURCE_ATTRIBUTES="zone": not of the form key=value, percent-encoded
-  OTEL_TRACES_EXPORTER="zipkin": no such exporter; use otlp or none
-  OTEL_EXPORTER_OTLP_METRICS_PROTOCOL="thrift": no such protocol; use http/protobuf, http/json or grpc
-  OTEL_EXPORTER_OTLP_ENDPOINT="https://c:4318": TLS is not built in; use http:// to a collector or agent nearby, which can speak TLS onwards
-  OTEL_EXPORTER_OTLP_TIMEOUT="10s": not a number from 1 to 3600000
-  OTEL_EXPORTER_OTLP_COMPRESSION="lz4": no such compression; use gzip or none
-  OTEL_PROPAGATORS="xray": no such propagator; use tracecontext, baggage, b3, b3multi, jaeger or none
-  OTEL_TRACES_SAMPLER="sometimes": no such sampler; use always_on, always_off or traceidratio, each also with parentbased_ before it
-  OTEL_BSP_MAX_EXPORT_BATCH_SIZE="20": larger than the queue of 10; lower it or raise OTEL_BSP_MAX_QUEUE_SIZE
-  OTEL_SPAN_LINK_COUNT_LIMIT="-1": not a number from 0 to 65536"#;
-    assert_eq!(mistakes.to_string(), expected);
+    let expected = [
+        "11 errors in the telemetry configuration:",
+        "  OTEL_SDK_DISABLED=\"yes\": neither true nor false",
+        "  OTEL_RESOURCE_ATTRIBUTES=\"zone\": not of the form key=value, percent-encoded",
+        "  OTEL_TRACES_EXPORTER=\"zipkin\": unknown exporter; use otlp or none",
+        "  OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=\"thrift\": unsupported protocol; use \
+         http/protobuf, http/json, grpc",
+        "  OTEL_EXPORTER_OTLP_ENDPOINT=\"https://c:4318\": TLS is not supported; use \
+         http:// to a local collector or agent, which can forward with TLS",
+        "  OTEL_EXPORTER_OTLP_TIMEOUT=\"10s\": not a number from 1 to 3600000",
+        "  OTEL_EXPORTER_OTLP_COMPRESSION=\"lz4\": unsupported compression; use gzip \
+         or none",
+        "  OTEL_PROPAGATORS=\"xray\": unknown propagator; use tracecontext, baggage, \
+         b3, b3multi, jaeger or none",
+        "  OTEL_TRACES_SAMPLER=\"sometimes\": unknown sampler; use always_on, \
+         always_off or traceidratio, each also with the prefix parentbased_",
+        "  OTEL_BSP_MAX_EXPORT_BATCH_SIZE=\"20\": larger than the queue of 10; lower \
+         it or raise OTEL_BSP_MAX_QUEUE_SIZE",
+        "  OTEL_SPAN_LINK_COUNT_LIMIT=\"-1\": not a number from 0 to 65536",
+    ];
+    assert_eq!(error.to_string(), expected.join("\n"));
 }
 
 #[test]
-fn a_mistake_is_told_once_though_both_signals_read_it() {
-    let mistakes = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "nowhere")]).unwrap_err();
-    assert_eq!(mistakes.iter().count(), 1, "{mistakes}");
+fn error_read_by_both_signals_is_reported_once() {
+    let error = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "nowhere")]).unwrap_err();
+    assert_eq!(error.iter().count(), 1, "{error}");
     assert!(
-        mistakes
+        error
             .to_string()
             .contains("not a URL of the form http://host:port")
     );
 }
 
 #[test]
-fn an_endpoint_needs_a_host_and_a_port_that_exists() {
+fn endpoint_needs_a_host_and_a_valid_port() {
     for wrong in [
         "http://c:99999",
         "http://c:0",
@@ -319,33 +329,33 @@ fn an_endpoint_needs_a_host_and_a_port_that_exists() {
 }
 
 #[test]
-fn what_may_be_a_secret_is_not_shown() {
+fn secrets_do_not_appear_in_errors() {
     for headers in ["api-key", "api-key=%zz", "bad name=s3cret"] {
         let variables = [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1"),
             ("OTEL_EXPORTER_OTLP_HEADERS", headers),
         ];
-        let told = read(&variables).unwrap_err().to_string();
+        let message = read(&variables).unwrap_err().to_string();
         assert!(
-            told.contains("OTEL_EXPORTER_OTLP_HEADERS: ") && !told.contains(headers),
-            "{told}"
+            message.contains("OTEL_EXPORTER_OTLP_HEADERS: ") && !message.contains(headers),
+            "{message}"
         );
     }
 }
 
 #[test]
-fn credentials_in_an_endpoint_are_refused_and_not_shown() {
+fn credentials_in_an_endpoint_are_rejected_and_hidden() {
     for endpoint in [
         "http://ann:s3cret@c:4318",
         "https://ann:s3cret@c:4318",
         "ann:s3cret@c",
     ] {
-        let told = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)])
+        let message = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)])
             .unwrap_err()
             .to_string();
         assert!(
-            told.contains("OTEL_EXPORTER_OTLP_HEADERS") && !told.contains("s3cret"),
-            "{told}"
+            message.contains("OTEL_EXPORTER_OTLP_HEADERS") && !message.contains("s3cret"),
+            "{message}"
         );
     }
     assert_eq!(
@@ -355,7 +365,7 @@ fn credentials_in_an_endpoint_are_refused_and_not_shown() {
 }
 
 #[test]
-fn jaegers_thrift_endpoint_is_not_passed_over_in_silence() {
+fn jaeger_thrift_endpoint_is_reported() {
     let thrift = ("JAEGER_ENDPOINT", "http://jaeger:14268/api/traces");
     assert!(
         read(&[thrift])

@@ -27,11 +27,12 @@ fn entry(key: &[u8], value: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>) {
     (key.to_vec(), value.map(<[u8]>::to_vec))
 }
 
-/// Adds a header with any bytes as its key, as a client in another language may.
-fn push(headers: &mut Outgoing, key: &[u8], value: &[u8]) {
+/// Adds a header with any bytes as its key, as clients in other languages may.
+fn push(headers: &mut RecordHeadersMut, key: &[u8], value: &[u8]) {
     let (native, length) = (headers.native(), isize::try_from(key.len()).unwrap());
     let size = isize::try_from(value.len()).unwrap();
-    // SAFETY: as in `replace`: live headers of our own, and lengths that are those of the slices.
+    // SAFETY: as in `replace`: the headers are live and not shared, and the lengths are those of
+    // the slices.
     unsafe {
         native::rd_kafka_header_add(
             native,
@@ -43,7 +44,7 @@ fn push(headers: &mut Outgoing, key: &[u8], value: &[u8]) {
     };
 }
 
-/// Headers that bring rdkafka's safe reader to panic.
+/// Headers that make rdkafka's safe reader panic.
 fn wild() -> OwnedHeaders {
     let headers = OwnedHeaders::new().insert(Header::<&str> {
         key: "null",
@@ -53,7 +54,7 @@ fn wild() -> OwnedHeaders {
         key: "TraceParent",
         value: Some("old"),
     });
-    let mut headers = Outgoing::new(Some(headers), 0);
+    let mut headers = RecordHeadersMut::new(Some(headers), 0);
     push(&mut headers, b"\xff\xfe", b"\x00\x01");
     push(&mut headers, b"traceparent", b"older");
     push(&mut headers, b"\xff\xfe", b"");
@@ -61,8 +62,8 @@ fn wild() -> OwnedHeaders {
 }
 
 #[test]
-fn replacing_leaves_one_and_everything_else_byte_for_byte() {
-    let mut headers = Outgoing::new(Some(wild()), 0);
+fn replacing_leaves_one_header_and_all_others_unmodified() {
+    let mut headers = RecordHeadersMut::new(Some(wild()), 0);
     headers.replace("traceparent", b"new");
     let expected = [
         entry(b"null", None),
@@ -78,31 +79,34 @@ fn replacing_leaves_one_and_everything_else_byte_for_byte() {
 }
 
 #[test]
-fn the_last_value_counts_and_null_is_none() {
-    let headers = Outgoing::new(Some(wild()), 0);
+fn last_value_wins_and_null_is_none() {
+    let headers = RecordHeadersMut::new(Some(wild()), 0);
     assert_eq!(headers.last("traceparent"), Some(b"older".as_slice()));
     assert_eq!(headers.last("null"), None);
     assert_eq!(headers.last("absent"), None);
 }
 
 #[test]
-fn the_second_span_is_seen_without_its_prefix() {
+fn second_span_is_visible_without_its_prefix() {
     let headers = OwnedHeaders::new().insert(Header {
         key: "second_span_b3",
         value: Some("0"),
     });
-    let headers = Outgoing::new(
+    let headers = RecordHeadersMut::new(
         Some(headers.insert(Header {
             key: "b3",
             value: Some("1"),
         })),
         0,
     );
-    assert_eq!(list(&SecondSpan(&headers)), [entry(b"b3", Some(b"0"))]);
+    assert_eq!(
+        list(&SecondSpanHeaders(&headers)),
+        [entry(b"b3", Some(b"0"))]
+    );
 }
 
 #[tokio::test]
-async fn keys_that_are_no_text_pass_through_a_broker_and_do_not_hide_the_context() {
+async fn non_utf8_keys_pass_through_a_broker_and_do_not_hide_the_context() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("t", 1, 1).unwrap();
     let mut config = ClientConfig::new();
@@ -120,7 +124,7 @@ async fn keys_that_are_no_text_pass_through_a_broker_and_do_not_hide_the_context
         None,
     ));
 
-    let mut headers = Outgoing::new(Some(wild()), 0);
+    let mut headers = RecordHeadersMut::new(Some(wild()), 0);
     headers.replace("traceparent", SENDER.as_bytes());
     let producer = Producer::new(config.create::<FutureProducer>().unwrap(), settings.clone());
     let record = FutureRecord::<str, str>::to("t")
@@ -137,7 +141,7 @@ async fn keys_that_are_no_text_pass_through_a_broker_and_do_not_hide_the_context
     inner.assign(&all).unwrap();
     let consumer = Consumer::new(inner, settings);
     let delivery = consumer.poll(Duration::from_secs(20)).unwrap().unwrap();
-    let received = list(&Received(delivery.headers().unwrap()));
+    let received = list(&RecordHeaders(delivery.headers().unwrap()));
     drop(delivery);
 
     let finished = spans.get_finished_spans().unwrap();

@@ -1,7 +1,4 @@
-//! One request with spans, over HTTP or gRPC, and what came of it (opentelemetry-proto, `docs/specification.md`).
-
-mod answer;
-mod tls;
+//! OTLP requests over HTTP or gRPC (opentelemetry-proto, `docs/specification.md`).
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -18,50 +15,42 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use throughline_model::Span;
 use throughline_otlp::encode_protobuf;
 
-use self::answer::Answer;
-pub use self::tls::Error as TlsError;
-use crate::config::{Compression, Config, Endpoint, Protocol};
+use crate::config::{Compression, Config, ExportProtocol, OtlpEndpoint};
+use crate::response::{ExportOutcome, ExportResponse, GRPC_PREFIX_BYTES};
+use crate::tls;
 
-/// The way to one endpoint. Connections are kept between requests.
+/// The largest response that is read.
+const MAX_RESPONSE_BYTES: usize = 64 << 10;
+/// Interval of TCP keep-alive probes, so that a vanished collector is noticed.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
+/// A client of one endpoint. Connections are reused.
 #[derive(Debug)]
-pub(crate) struct Transport {
+pub(crate) struct OtlpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    endpoint: Endpoint,
+    endpoint: OtlpEndpoint,
     headers: HeaderMap,
     compression: Compression,
     timeout: Duration,
 }
 
-/// What came of one attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The collector has it; of its spans, it refused so many, and said why.
-    Taken { refused: u64, message: String },
-    /// The collector will not have it, however often it is sent.
-    Refused { reason: String },
-    /// It may go well later, at the soonest after the time the collector asked for.
-    Failed {
-        reason: String,
-        asked: Option<Duration>,
-    },
-}
+// === impl OtlpClient ===
 
-/// The most bytes of an answer that are read.
-const ANSWER_MAX: usize = 64 << 10;
-
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-
-// === impl Transport ===
-
-impl Transport {
+impl OtlpClient {
+    /// Builds a client, without connecting.
+    ///
     /// # Errors
-    /// When the certificates cannot be used.
-    pub(crate) fn build(config: &Config) -> Result<Self, TlsError> {
+    /// When the certificates are invalid.
+    pub(crate) fn build(config: &Config) -> Result<Self, tls::Error> {
         let mut tcp = HttpConnector::new();
+        // The connector of TLS around this one handles `https`.
         tcp.enforce_http(false);
+        // A request is one write; Nagle's algorithm would only delay it.
         tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(30)));
-        let is_grpc = config.endpoint.protocol() == Protocol::Grpc;
+        tcp.set_keepalive(Some(KEEPALIVE_INTERVAL));
+        let is_grpc = config.endpoint.protocol() == ExportProtocol::Grpc;
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls::configure(&config.tls, &config.endpoint)?)
             .https_or_http();
@@ -73,6 +62,8 @@ impl Transport {
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
+            // gRPC needs HTTP/2 even without TLS, where it cannot be negotiated ("prior
+            // knowledge").
             .http2_only(is_grpc)
             .build(connector);
         Ok(Self {
@@ -84,52 +75,54 @@ impl Transport {
         })
     }
 
-    /// The body of a request with these spans, to be sent as often as need be.
-    pub(crate) fn body(&self, spans: &[Span]) -> Bytes {
+    /// Encodes a request with these spans. Its bytes are shared by all attempts.
+    pub(crate) fn encode(&self, spans: &[Span]) -> Bytes {
         let message = encode_protobuf(spans);
         let message = match self.compression {
             Compression::None => message,
             Compression::Gzip => gzip(&message),
         };
         match self.endpoint.protocol() {
-            Protocol::HttpProtobuf => message.into(),
-            Protocol::Grpc => framed(&message, self.compression),
+            ExportProtocol::HttpProtobuf => message.into(),
+            ExportProtocol::Grpc => grpc_frame(&message, self.compression),
         }
     }
 
-    /// Sends it once.
-    pub(crate) async fn send(&self, body: Bytes) -> Outcome {
+    /// Sends a request once.
+    pub(crate) async fn send(&self, body: Bytes) -> ExportOutcome {
+        // The timeout covers connecting, sending and the whole response.
         match tokio::time::timeout(self.timeout, self.exchange(body)).await {
-            Ok(Ok(answer)) => match self.endpoint.protocol() {
-                Protocol::HttpProtobuf => answer.of_http(),
-                Protocol::Grpc => answer.of_grpc(),
+            Ok(Ok(response)) => match self.endpoint.protocol() {
+                ExportProtocol::HttpProtobuf => response.http_outcome(),
+                ExportProtocol::Grpc => response.grpc_outcome(),
             },
-            Ok(Err(reason)) => Outcome::Failed {
+            Ok(Err(reason)) => ExportOutcome::Retryable {
                 reason,
-                asked: None,
+                retry_after: None,
             },
-            Err(_) => Outcome::Failed {
-                reason: format!("no answer within {:?}", self.timeout),
-                asked: None,
+            Err(_) => ExportOutcome::Retryable {
+                reason: format!("no response within {:?}", self.timeout),
+                retry_after: None,
             },
         }
     }
 
-    async fn exchange(&self, body: Bytes) -> Result<Answer, String> {
+    async fn exchange(&self, body: Bytes) -> Result<ExportResponse, String> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.endpoint.uri().clone();
         request.headers_mut().clone_from(&self.headers);
-        let answer = self
+        let response = self
             .client
             .request(request)
             .await
-            .map_err(|error| innermost(&error))?;
-        let (head, body) = answer.into_parts();
-        match Limited::new(body, ANSWER_MAX).collect().await {
+            .map_err(|error| root_cause(&error))?;
+        let (head, body) = response.into_parts();
+        // A broken collector must not make its clients buffer without bound.
+        match Limited::new(body, MAX_RESPONSE_BYTES).collect().await {
             Ok(body) => {
                 let trailers = body.trailers().cloned();
-                Ok(Answer {
+                Ok(ExportResponse {
                     status: head.status,
                     headers: head.headers,
                     trailers,
@@ -137,15 +130,16 @@ impl Transport {
                 })
             }
             Err(error) => Err(format!(
-                "its answer broke off: {}",
-                innermost(error.as_ref())
+                "response was cut off: {}",
+                root_cause(error.as_ref())
             )),
         }
     }
 }
 
-/// The headers of every request. What the protocol needs stands, whatever the configuration says.
+/// Returns the headers of every request.
 fn headers(config: &Config) -> HeaderMap {
+    // Headers of the protocol come last, so that configured ones cannot replace them.
     let mut headers = config.headers.clone();
     headers.insert(
         USER_AGENT,
@@ -154,15 +148,16 @@ fn headers(config: &Config) -> HeaderMap {
     let gzip =
         (config.compression == Compression::Gzip).then_some(HeaderValue::from_static("gzip"));
     match config.endpoint.protocol() {
-        Protocol::HttpProtobuf => {
+        ExportProtocol::HttpProtobuf => {
             headers.insert(
                 CONTENT_TYPE,
                 HeaderValue::from_static("application/x-protobuf"),
             );
             headers.extend(gzip.map(|gzip| (CONTENT_ENCODING, gzip)));
         }
-        Protocol::Grpc => {
+        ExportProtocol::Grpc => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            // Required by gRPC over HTTP/2, to detect proxies that drop trailers.
             headers.insert(TE, HeaderValue::from_static("trailers"));
             headers.extend(gzip.map(|gzip| (GRPC_ENCODING, gzip)));
         }
@@ -172,23 +167,23 @@ fn headers(config: &Config) -> HeaderMap {
 
 fn gzip(message: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    // Writing to memory does not fail.
+    // Writing into a Vec cannot fail.
     drop(encoder.write_all(message));
     encoder.finish().unwrap_or_default()
 }
 
-/// The message with its prefix: a flag for compression, and its length (gRPC over HTTP/2, "Length-Prefixed-Message").
-fn framed(message: &[u8], compression: Compression) -> Bytes {
+/// Frames a message: compression flag, length, bytes (gRPC over HTTP/2, "Length-Prefixed-Message").
+fn grpc_frame(message: &[u8], compression: Compression) -> Bytes {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    let mut frame = Vec::with_capacity(message.len() + 5);
+    let mut frame = Vec::with_capacity(message.len() + GRPC_PREFIX_BYTES);
     frame.push(u8::from(compression == Compression::Gzip));
     frame.extend(length.to_be_bytes());
     frame.extend(message);
     frame.into()
 }
 
-/// The cause that says most: libraries wrap it in words of their own.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+/// Returns the root cause: libraries wrap it in messages that add nothing.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

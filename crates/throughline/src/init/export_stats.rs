@@ -1,4 +1,4 @@
-//! Counting spans on their way out, so that what is lost is known, and told once.
+//! Counts of exported and lost spans, and log lines about failing exports: one for each outage.
 
 use std::fmt;
 use std::pin::Pin;
@@ -16,111 +16,117 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 use tokio::runtime::Handle;
 
-/// How many spans ended, and what became of them.
+/// The number of spans that ended, and the fate of their export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Losses {
+pub struct ExportStats {
     /// Recorded spans that ended.
     pub ended: u64,
-    /// Spans that the collector took.
+    /// Spans that the collector accepted.
     pub exported: u64,
     /// Spans whose export failed for good.
     pub failed: u64,
 }
 
-/// The figures as they grow.
+/// The live counters.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct SpanCounters {
     ended: AtomicU64,
     exported: AtomicU64,
     failed: AtomicU64,
-    failing: AtomicBool,
+    /// Whether the last export failed, for one log line at each change.
+    is_failing: AtomicBool,
 }
 
-/// Counts the spans that go into a processor.
+/// A processor that counts ended spans.
 #[derive(Debug)]
-pub(crate) struct CountedProcessor<P> {
+pub(crate) struct CountingProcessor<P> {
     pub(crate) inner: P,
-    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) counters: Arc<SpanCounters>,
 }
 
-/// Counts the spans that come out of an exporter, and says once that it fails.
-pub(crate) struct CountedExporter<E> {
+/// An exporter that counts exported spans, and logs the begin and end of an outage.
+pub(crate) struct CountingExporter<E> {
     pub(crate) inner: E,
-    pub(crate) ledger: Arc<Ledger>,
-    /// The runtime that the exporter's transport lives on, when it needs one.
+    pub(crate) counters: Arc<SpanCounters>,
+    /// The runtime of the exporter's transport, when it needs one.
     pub(crate) runtime: Option<Handle>,
 }
 
-/// A future polled inside a runtime, whatever thread polls it.
-struct Inside<'a, F> {
+/// A future that is polled inside a runtime, on any thread.
+struct RuntimeFuture<'a, F> {
     runtime: Option<&'a Handle>,
     future: Pin<Box<F>>,
 }
 
-// === impl Losses ===
+// === impl ExportStats ===
 
-impl Losses {
-    /// Spans that ended and were not exported: those that failed, those that found the queue full, and, before the shutdown,
-    /// those that still wait.
+impl ExportStats {
+    /// Returns the number of spans that ended and were not exported: failed ones, ones that found
+    /// the queue full, and, before the shutdown, queued ones.
     #[must_use]
     pub const fn missing(&self) -> u64 {
         self.ended.saturating_sub(self.exported)
     }
 }
 
-// === impl Ledger ===
+// === impl SpanCounters ===
 
-impl Ledger {
-    pub(crate) fn losses(&self) -> Losses {
-        // Read in this order, a span can be counted as ended and not yet exported, never the other way round.
+impl SpanCounters {
+    pub(crate) fn stats(&self) -> ExportStats {
+        // This order of reads can miss an export, but never shows more exported than ended spans.
         let exported = self.exported.load(Ordering::Acquire);
         let failed = self.failed.load(Ordering::Acquire);
-        Losses {
+        ExportStats {
             ended: self.ended.load(Ordering::Acquire),
             exported,
             failed,
         }
     }
 
-    fn settle(&self, spans: usize, result: &OTelSdkResult) {
+    fn record_spans(&self, spans: usize, result: &OTelSdkResult) {
         let spans = u64::try_from(spans).unwrap_or(u64::MAX);
         match result {
             Ok(()) => {
                 self.exported.fetch_add(spans, Ordering::AcqRel);
-                if self.failing.swap(false, Ordering::AcqRel) {
-                    tracing::info!(failed = self.losses().failed, "spans are exported again");
+                // One line for an outage, however many batches it fails.
+                if self.is_failing.swap(false, Ordering::AcqRel) {
+                    tracing::info!(failed = self.stats().failed, "span export recovered");
                 }
             }
             Err(error) => {
                 self.failed.fetch_add(spans, Ordering::AcqRel);
-                if !self.failing.swap(true, Ordering::AcqRel) {
-                    tracing::warn!(%error, "spans cannot be exported; from here on the loss is counted, not logged");
+                if !self.is_failing.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(
+                        %error,
+                        "span export failed; further losses are counted, not logged"
+                    );
                 }
             }
         }
     }
 
-    fn note_metrics(&self, result: &OTelSdkResult) {
+    fn record_metrics(&self, result: &OTelSdkResult) {
         match result {
-            Ok(()) => self.failing.store(false, Ordering::Release),
-            Err(error) if !self.failing.swap(true, Ordering::AcqRel) => {
-                tracing::warn!(%error, "metrics cannot be exported");
+            Ok(()) => self.is_failing.store(false, Ordering::Release),
+            Err(error) if !self.is_failing.swap(true, Ordering::AcqRel) => {
+                tracing::warn!(%error, "metrics export failed");
             }
             Err(_) => {}
         }
     }
 }
 
-// === impl CountedProcessor ===
+// === impl CountingProcessor ===
 
-impl<P: SpanProcessor> SpanProcessor for CountedProcessor<P> {
+impl<P: SpanProcessor> SpanProcessor for CountingProcessor<P> {
     fn on_start(&self, span: &mut Span, cx: &Context) {
         self.inner.on_start(span, cx);
     }
 
     fn on_end(&self, span: SpanData) {
+        // A recorded span that is not sampled is never exported, so it cannot be lost.
         if span.span_context.is_sampled() {
-            self.ledger.ended.fetch_add(1, Ordering::AcqRel);
+            self.counters.ended.fetch_add(1, Ordering::AcqRel);
         }
         self.inner.on_end(span);
     }
@@ -138,13 +144,14 @@ impl<P: SpanProcessor> SpanProcessor for CountedProcessor<P> {
     }
 }
 
-// === impl CountedExporter ===
+// === impl CountingExporter ===
 
-impl<E: SpanExporter> SpanExporter for CountedExporter<E> {
+impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        // The batch is moved into the exporter, so it is counted before.
         let spans = batch.len();
-        let result = Inside::new(self.runtime.as_ref(), self.inner.export(batch)).await;
-        self.ledger.settle(spans, &result);
+        let result = RuntimeFuture::new(self.runtime.as_ref(), self.inner.export(batch)).await;
+        self.counters.record_spans(spans, &result);
         result
     }
 
@@ -161,10 +168,10 @@ impl<E: SpanExporter> SpanExporter for CountedExporter<E> {
     }
 }
 
-impl<E: PushMetricExporter> PushMetricExporter for CountedExporter<E> {
+impl<E: PushMetricExporter> PushMetricExporter for CountingExporter<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let result = Inside::new(self.runtime.as_ref(), self.inner.export(metrics)).await;
-        self.ledger.note_metrics(&result);
+        let result = RuntimeFuture::new(self.runtime.as_ref(), self.inner.export(metrics)).await;
+        self.counters.record_metrics(&result);
         result
     }
 
@@ -181,30 +188,32 @@ impl<E: PushMetricExporter> PushMetricExporter for CountedExporter<E> {
     }
 }
 
-impl<E> fmt::Debug for CountedExporter<E> {
+impl<E> fmt::Debug for CountingExporter<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CountedExporter")
-            .field("ledger", &self.ledger)
+        f.debug_struct("CountingExporter")
+            .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
 }
 
-// === impl Inside ===
+// === impl RuntimeFuture ===
 
-impl<'a, F: Future> Inside<'a, F> {
+impl<'a, F: Future> RuntimeFuture<'a, F> {
     fn new(runtime: Option<&'a Handle>, future: F) -> Self {
         Self {
             runtime,
+            // Pinned in a box, because the futures of exporters are not `Unpin`.
             future: Box::pin(future),
         }
     }
 }
 
-impl<F: Future> Future for Inside<'_, F> {
+impl<F: Future> Future for RuntimeFuture<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let _inside = self.runtime.map(Handle::enter);
+        // The transport looks up its runtime in the current thread.
+        let _entered = self.runtime.map(Handle::enter);
         self.future.as_mut().poll(cx)
     }
 }

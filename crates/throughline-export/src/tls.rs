@@ -1,4 +1,5 @@
-//! TLS towards the collector: rustls with ring, the system's authorities or given ones, our own certificate if there is one.
+//! TLS towards the collector: rustls with ring, the system's authorities or configured ones, and an
+//! optional client certificate.
 
 use std::sync::Arc;
 
@@ -7,37 +8,35 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
-use crate::config::{Endpoint, Tls};
+use crate::config::{OtlpEndpoint, TlsSettings};
 
-/// Why TLS cannot be spoken.
+/// The reason why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system has no authorities, or none that can be read.
+    /// The system has no readable authorities.
     #[error(
-        "this system trusts no authority ({0}); name a file of them in OTEL_EXPORTER_OTLP_CERTIFICATE"
+        "no system certificate authority found ({0}); set OTEL_EXPORTER_OTLP_CERTIFICATE to a file"
     )]
     NoAuthorities(String),
-    /// The given authorities are no certificates.
-    #[error(
-        "the trusted certificates (OTEL_EXPORTER_OTLP_CERTIFICATE) are no PEM of certificates: {0}"
-    )]
+    /// The configured authorities are not certificates.
+    #[error("OTEL_EXPORTER_OTLP_CERTIFICATE is not a PEM file of certificates: {0}")]
     Authorities(String),
-    /// Our own certificate or key is none.
-    #[error("the client certificate or its key cannot be used: {0}")]
+    /// The client certificate or its key is invalid.
+    #[error("client certificate or key is invalid: {0}")]
     Client(String),
-    /// rustls refused.
-    #[error("TLS cannot be set up: {0}")]
+    /// rustls rejected the configuration.
+    #[error("TLS setup failed: {0}")]
     Setup(#[from] rustls::Error),
 }
 
-/// What is trusted and shown when this endpoint is spoken to.
-pub(super) fn configure(tls: &Tls, endpoint: &Endpoint) -> Result<ClientConfig, Error> {
-    // Reading the system's authorities takes a while and may fail; who speaks plain HTTP needs none.
+/// Returns the TLS configuration for this endpoint.
+pub(crate) fn configure(tls: &TlsSettings, endpoint: &OtlpEndpoint) -> Result<ClientConfig, Error> {
+    // Reading the system's authorities takes time and may fail, and plain HTTP needs none.
     let roots = match (&tls.authorities, endpoint.is_secure()) {
         (_, false) => RootCertStore::empty(),
-        (Some(authorities), true) => given(authorities)?,
-        (None, true) => of_the_system()?,
+        (Some(authorities), true) => configured_roots(authorities)?,
+        (None, true) => system_roots()?,
     };
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -53,7 +52,7 @@ pub(super) fn configure(tls: &Tls, endpoint: &Endpoint) -> Result<ClientConfig, 
         .map_err(|error| Error::Client(error.to_string()))
 }
 
-fn given(authorities: &[u8]) -> Result<RootCertStore, Error> {
+fn configured_roots(authorities: &[u8]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in
         certificates(authorities).map_err(|error| Error::Authorities(error.to_string()))?
@@ -63,24 +62,25 @@ fn given(authorities: &[u8]) -> Result<RootCertStore, Error> {
             .map_err(|error| Error::Authorities(error.to_string()))?;
     }
     if roots.is_empty() {
-        Err(Error::Authorities("it holds none".to_owned()))
+        Err(Error::Authorities("it holds no certificate".to_owned()))
     } else {
         Ok(roots)
     }
 }
 
-fn of_the_system() -> Result<RootCertStore, Error> {
+fn system_roots() -> Result<RootCertStore, Error> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
+    // Systems ship a few certificates that rustls rejects; the others are enough.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        let why = if errors.is_empty() {
+        let reason = if errors.is_empty() {
             "none are installed".to_owned()
         } else {
             errors.join("; ")
         };
-        return Err(Error::NoAuthorities(why));
+        return Err(Error::NoAuthorities(reason));
     }
     Ok(roots)
 }

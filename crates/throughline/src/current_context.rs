@@ -1,0 +1,40 @@
+//! The current span in spawned tasks and blocking threads.
+//!
+//! A future keeps its context across its own `await`s. A *spawned* task or thread is not part of
+//! the future that spawned it, and starts with an empty context.
+
+use opentelemetry::Context;
+use opentelemetry::trace::{FutureExt as _, WithContext};
+
+/// Attaches the current context to a future, for a task spawner:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// // Spans inside the task are children of the current one.
+/// let task = tokio::task::spawn(throughline::with_current_context(async {}));
+/// # task.await.unwrap();
+/// # }
+/// ```
+pub fn with_current_context<F: Future>(future: F) -> WithContext<F> {
+    future.with_context(Context::current())
+}
+
+/// Attaches the current context to a closure, for another thread:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// // Spans inside the closure are children of the current one.
+/// let thread = tokio::task::spawn_blocking(throughline::with_current_context_fn(|| {}));
+/// # thread.await.unwrap();
+/// # }
+/// ```
+pub fn with_current_context_fn<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    // Captured here, on the thread of the caller, and not when the closure runs.
+    let context = Context::current();
+    move || {
+        let _attached = context.attach();
+        work()
+    }
+}

@@ -1,0 +1,115 @@
+//! A consumer span that is open while records are handled. It ends exactly once: when the handler
+//! returns, fails or panics, or when the record is dropped unhandled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use opentelemetry::Context;
+use opentelemetry::trace::{FutureExt as _, TraceContextExt as _};
+
+use super::kafka_tracing::{KafkaTracing, StartedSpan};
+use super::span_error::SpanError;
+
+/// The span of one received record or batch.
+pub(crate) struct ConsumerSpan {
+    span: StartedSpan,
+    tracing: Arc<KafkaTracing>,
+    started: Instant,
+    has_ended: AtomicBool,
+}
+
+/// A guard that ends the span as failed when a panic drops it.
+struct ConsumerSpanGuard<'a>(&'a ConsumerSpan);
+
+// === impl ConsumerSpan ===
+
+impl ConsumerSpan {
+    pub(crate) fn new(span: StartedSpan, tracing: Arc<KafkaTracing>) -> Self {
+        Self {
+            span,
+            tracing,
+            started: Instant::now(),
+            has_ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns the context that holds the span.
+    pub(crate) const fn context(&self) -> &Context {
+        &self.span.context
+    }
+
+    /// Returns the topic, when there is only one.
+    pub(crate) fn topic(&self) -> Option<&str> {
+        self.span.topic.as_deref()
+    }
+
+    /// Awaits the handler with the span active.
+    pub(crate) async fn handle<T, E>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E>
+    where
+        E: std::fmt::Display + std::fmt::Debug,
+    {
+        // Caught panics must end the span too, even where the record lives on.
+        let guard = ConsumerSpanGuard(self);
+        // An interceptor span has ended already, and must not become a parent.
+        let result = if self.span.is_active {
+            work.with_context(self.span.context.clone()).await
+        } else {
+            work.await
+        };
+        self.end(result.as_ref().err().map(SpanError::of).as_ref());
+        drop(guard);
+        result
+    }
+
+    /// Runs the handler with the span active.
+    pub(crate) fn run<T, E>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        E: std::fmt::Display + std::fmt::Debug,
+    {
+        let guard = ConsumerSpanGuard(self);
+        let attached = self
+            .span
+            .is_active
+            .then(|| self.span.context.clone().attach());
+        let result = work();
+        drop(attached);
+        self.end(result.as_ref().err().map(SpanError::of).as_ref());
+        drop(guard);
+        result
+    }
+
+    fn end(&self, error: Option<&SpanError>) {
+        // The handler, a panic and the drop may all get here.
+        if self.has_ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let span = self.span.context.span();
+        if let Some(error) = error {
+            self.tracing.naming().record_error(error, &span);
+        }
+        // Ended explicitly, because clones of the context may keep the span alive.
+        span.end();
+        self.tracing
+            .record_processing(self.topic(), self.started.elapsed(), error);
+    }
+}
+
+impl Drop for ConsumerSpan {
+    fn drop(&mut self) {
+        self.end(std::thread::panicking().then(SpanError::panic).as_ref());
+    }
+}
+
+// === impl ConsumerSpanGuard ===
+
+impl Drop for ConsumerSpanGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(Some(&SpanError::panic()));
+        }
+    }
+}
