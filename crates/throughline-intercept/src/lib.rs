@@ -17,8 +17,8 @@
 //! ```
 //!
 //! HTTP is parsed by the driver: it reports each request to an [`HttpExchange`] and gets headers
-//! and a span. A [`correlate::Correlator`] serves both, one for each process whose traffic passes: it
-//! infers which inbound message caused an outbound one.
+//! and a span. A [`correlate::Correlator`] serves both, one for each process whose traffic passes:
+//! it infers which inbound message caused an outbound one.
 //!
 //! | module | content |
 //! |---|---|
