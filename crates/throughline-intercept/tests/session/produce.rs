@@ -183,7 +183,7 @@ fn similar_header_name_does_not_hide_the_context() {
 }
 
 #[test]
-fn batch_whose_records_all_have_contexts_passes_unmodified() {
+fn batch_of_records_with_contexts_passes_unmodified() {
     let mut pair = Pair::new(Settings::default());
     let frame = produce(
         9,
