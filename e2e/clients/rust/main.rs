@@ -236,7 +236,7 @@ impl ProducerContext for AcknowledgementSink {
         match (result, &self.transaction) {
             (Err((error, _)), _) => lock(&self.failed).push(format!("record {index}: {error}")),
             (Ok(message), Some(transaction)) => {
-                lock(transaction).push(AcknowledgementLine::new(*index, message))
+                lock(transaction).push(AcknowledgementLine::new(*index, message));
             }
             (Ok(message), None) => self
                 .lines

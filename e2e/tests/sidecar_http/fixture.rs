@@ -64,7 +64,7 @@ impl SidecarFixture {
 
     /// Checks that the sidecar runs and has not panicked.
     #[track_caller]
-    pub(crate) fn assert_calm(&self) {
+    pub(crate) fn assert_no_panic(&self) {
         let log = self.0.process().log().join("\n");
         assert!(!log.contains("panicked"), "{log}");
         assert_eq!(

@@ -236,7 +236,7 @@ impl<'a> RoundTripCase<'a> {
         assert_eq!(
             contexts,
             stored.committed_contexts(),
-            "a context changed on its path to the consumer"
+            "a context changed on its way to the consumer"
         );
     }
 

@@ -139,8 +139,6 @@ impl KafkaFigures {
         let each = |figure: &dyn Fn(&KafkaSample) -> Option<f64>| {
             median(row.samples.iter().filter_map(figure))
         };
-        let best = |figures: &mut dyn Iterator<Item = f64>| figures.min_by(f64::total_cmp);
-        let micros = |time: Duration| time.as_secs_f64() * 1e6;
         let figures = [
             ("mb_per_s", each(&|sample| sample.megabytes_per_second)),
             (
@@ -198,6 +196,14 @@ impl KafkaFigures {
         line.insert("rounds".to_owned(), json!(row.samples.len()));
         Value::Object(line).to_string()
     }
+}
+
+fn best(figures: &mut dyn Iterator<Item = f64>) -> Option<f64> {
+    figures.min_by(f64::total_cmp)
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
 }
 
 fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
