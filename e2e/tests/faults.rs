@@ -198,7 +198,7 @@ fn assert_undisturbed(collector: SocketAddr) {
     for _ in 0..20 {
         checkout();
     }
-    let logged = || (!lines("spans cannot be exported").is_empty()).then_some(());
+    let logged = || (!lines("span export failed").is_empty()).then_some(());
     wait::until(Duration::from_secs(30), logged).expect("the loss is logged");
     // These spans are lost too, at the latest when the service stops.
     checkout();
@@ -208,7 +208,7 @@ fn assert_undisturbed(collector: SocketAddr) {
 
     let log = shop.log().join("\n");
     assert_eq!(
-        lines("spans cannot be exported").len(),
+        lines("span export failed").len(),
         1,
         "the loss is logged more than once:\n{log}"
     );
