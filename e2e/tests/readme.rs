@@ -7,22 +7,26 @@ use axum::routing::post;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::StreamConsumer;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use throughline::kafka::{Consumer, Producer, Settings};
+use throughline::kafka::Settings;
 
 #[rustfmt::skip] // The lines must equal those of the README.
-#[expect(unused_must_use, reason = "the README leaves the error handling to the reader")]
 async fn example(config: &ClientConfig, url: &str, timeout: Duration) -> anyhow::Result<Router> {
 let http = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
     .with(throughline::http::ClientTracing::new())
     .build();
 
 let _telemetry = throughline::init("orders")?;
-let app = Router::new().route("/orders", post(order)).layer(throughline::http::ServerLayer::new());
 
-let producer = Producer::new(config.create::<FutureProducer>()?, Settings::default());
-producer.send(FutureRecord::to("orders").key("7").payload("..."), timeout).await;
+let routes = Router::new().route("/orders", post(order));
+let app = routes.layer(throughline::http::ServerLayer::new());
 
-let consumer = Consumer::new(config.create::<StreamConsumer>()?, Settings::default());
+let producer: FutureProducer = config.create()?;
+let producer = throughline::kafka::Producer::new(producer, Settings::default());
+let record = FutureRecord::to("orders").key("7").payload("...");
+producer.send(record, timeout).await.map_err(|(error, _)| error)?;
+
+let consumer: StreamConsumer = config.create()?;
+let consumer = throughline::kafka::Consumer::new(consumer, Settings::default());
 let delivery = consumer.recv().await?;
 delivery.handle(async { http.get(url).send().await }).await?;
 Ok(app)
@@ -47,7 +51,7 @@ fn readme_example_compiles() {
     let here = include_str!("readme.rs");
     for line in block
         .lines()
-        .map(|line| line.split("   //").next().unwrap().trim())
+        .map(|line| line.split(" //").next().unwrap().trim())
     {
         assert!(
             here.lines().any(|own| own == line),
