@@ -7,26 +7,26 @@ use axum::routing::post;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::StreamConsumer;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use reqwest_middleware::ClientBuilder;
+use throughline::http::ClientTracing;
 use throughline::kafka::Settings;
 
 #[rustfmt::skip] // The lines must equal those of the README.
-async fn example(config: &ClientConfig, url: &str, timeout: Duration) -> anyhow::Result<Router> {
-let http = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
-    .with(throughline::http::ClientTracing::new())
-    .build();
-
+async fn example(config: ClientConfig, url: &str, timeout: Duration) -> anyhow::Result<Router> {
 let _telemetry = throughline::init("orders")?;
 
 let routes = Router::new().route("/orders", post(order));
 let app = routes.layer(throughline::http::ServerLayer::new());
+let http = ClientBuilder::new(reqwest::Client::new()).with(ClientTracing::new()).build();
 
 let producer: FutureProducer = config.create()?;
-let producer = throughline::kafka::Producer::new(producer, Settings::default());
+let producer = throughline::kafka::Producer::new(producer, Settings::from(&config));
 let record = FutureRecord::to("orders").key("7").payload("...");
 producer.send(record, timeout).await.map_err(|(error, _)| error)?;
 
 let consumer: StreamConsumer = config.create()?;
-let consumer = throughline::kafka::Consumer::new(consumer, Settings::default());
+consumer.subscribe(&["orders"])?;
+let consumer = throughline::kafka::Consumer::new(consumer, Settings::from(&config));
 let delivery = consumer.recv().await?;
 delivery.handle(async { http.get(url).send().await }).await?;
 Ok(app)
@@ -38,7 +38,7 @@ async fn order() {}
 fn readme_example_compiles() {
     // Never polled: the test needs the example to compile only.
     drop(example(
-        &ClientConfig::new(),
+        ClientConfig::new(),
         "http://127.0.0.1:1",
         Duration::ZERO,
     ));
