@@ -41,7 +41,7 @@ fn a_crash_is_reported_with_its_last_lines_and_stops_the_rest() {
     let log = demo.log().join("\n");
     assert_eq!(status.code(), Some(1), "{log}");
     let (_, last_lines) = log
-        .split_once("billing ended by itself (signal: 9 (SIGKILL)). Its last lines:")
+        .split_once("billing ended by itself (signal: 9 (SIGKILL)). Last output lines:")
         .unwrap();
     assert!(
         last_lines.contains("listening on http://127.0.0.1:"),
