@@ -16,7 +16,7 @@ pub(crate) struct Requirement {
     probe: &'static [&'static str],
     /// Debian package.
     package: &'static str,
-    /// Use of the program, as the end of "which ...".
+    /// Use of the program, beginning with a verb.
     purpose: &'static str,
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn provide(requirements: &[Requirement]) -> Result<()> {
             .iter()
             .map(|requirement| {
                 format!(
-                    "    {} ({}, which {})",
+                    "    {} ({}: {})",
                     requirement.programs.join(" or "),
                     requirement.package,
                     requirement.purpose

@@ -68,6 +68,8 @@ struct References {
     imports: BTreeMap<String, Vec<String>>,
     /// Paths that the module passes on to its users with `pub use`.
     reexports: BTreeSet<Vec<String>>,
+    /// Names without a path in expressions and types.
+    names: BTreeSet<String>,
     /// Modules that it declares, some of them with a `#[path]` that is not followed.
     children: BTreeSet<String>,
 }
@@ -138,8 +140,13 @@ impl References {
     }
 
     fn add_path(&mut self, path: Vec<String>) {
-        if path.len() > 1 {
-            self.paths.insert(path);
+        match <[String; 1]>::try_from(path) {
+            Ok([name]) => {
+                self.names.insert(name);
+            }
+            Err(path) => {
+                self.paths.insert(path);
+            }
         }
     }
 }
@@ -205,11 +212,15 @@ impl ModuleGraph {
 
     /// The other modules that `module` uses.
     fn uses(&self, module: &ModulePath, references: &References) -> BTreeSet<ModulePath> {
-        let from_elsewhere = |path: &&Vec<String>| {
+        // A re-export from a child is an edge only if the module uses the name itself.
+        let is_used = |path: &&Vec<String>| {
+            let is_named = path
+                .last()
+                .is_some_and(|name| references.names.contains(name));
             let target = self.resolve(module, path, 0);
-            target.is_some_and(|target| !target.starts_with(module))
+            target.is_some_and(|target| is_named || !target.starts_with(module))
         };
-        let reexports = references.reexports.iter().filter(from_elsewhere);
+        let reexports = references.reexports.iter().filter(is_used);
         let paths = references.paths.iter().chain(reexports);
         let targets = paths.filter_map(|path| self.resolve(module, path, 0));
         let is_file = |target: &ModulePath| self.modules.contains_key(target);
@@ -362,6 +373,19 @@ mod tests {
             ("lib.rs", "mod one; mod two;"),
             ("one.rs", "pub fn f() { println!(\"{}\", crate::two::g()) }"),
             ("two.rs", "use crate::one; pub fn g() { one::f() }"),
+        ]);
+        assert_eq!(circle.len(), 1, "{circle:?}");
+    }
+
+    #[test]
+    fn a_reexport_that_the_parent_uses_itself_counts() {
+        let circle = check_files(&[
+            ("lib.rs", "mod one;"),
+            (
+                "one.rs",
+                "mod part; pub use part::Part; pub struct One(Part);",
+            ),
+            ("one/part.rs", "use super::One; pub struct Part(One);"),
         ]);
         assert_eq!(circle.len(), 1, "{circle:?}");
     }

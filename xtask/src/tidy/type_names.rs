@@ -72,6 +72,10 @@ impl<'ast> Visit<'ast> for Declarations {
         self.add(&item.ident);
     }
 
+    fn visit_item_type(&mut self, item: &'ast syn::ItemType) {
+        self.add(&item.ident);
+    }
+
     fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
         self.add(&item.ident);
         // A trait's default methods can declare types.

@@ -106,7 +106,7 @@ fn is_number(text: &str) -> bool {
 }
 
 /// Replaces code in backticks by a noun, so that sentences keep their shape.
-fn without_code(text: &str) -> String {
+pub(super) fn without_code(text: &str) -> String {
     let parts = text.split('`').enumerate();
     parts
         .map(|(index, part)| if index % 2 == 0 { part } else { "Code" })
