@@ -42,7 +42,7 @@ enum Subject {
         cargo xtask bench http -- --rounds 3 --only saturated"
     )]
     Http(http::Options),
-    /// Web page in a real Chromium: open, scroll and search 100,000 spans and 500 traces
+    /// Web UI in a real Chromium: open, scroll and search 100,000 spans and 500 traces
     Ui,
 }
 

@@ -1,4 +1,4 @@
-//! The web page in a real Chromium on a real collector: screenshots for the docs, and speed.
+//! The web UI in a real Chromium on a real collector: screenshots for the docs, and speed.
 
 use std::fs;
 
@@ -41,7 +41,7 @@ pub(crate) fn measure() -> Result<()> {
 }
 
 fn prepare() -> Result<&'static ProjectBinaries> {
-    requirements::provide(&[
+    requirements::install_missing(&[
         requirements::COMPILER,
         requirements::MAKE,
         requirements::CHROMIUM,

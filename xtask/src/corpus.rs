@@ -72,7 +72,7 @@ const MAX_TOTAL_BYTES: usize = 300 * 1024;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(crate) fn run() -> Result<()> {
-    requirements::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON])?;
+    requirements::install_missing(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON])?;
     let mut progress = |step: &str| eprintln!("{step}");
     let mut built = build::build(&["e2e"], &[])?;
     let rdkafka = built

@@ -55,11 +55,11 @@ pub(crate) struct Options {
     load: Option<f64>,
     /// Duration of the load
     #[arg(long = "for", default_value = "30s", value_name = "DURATION", value_parser = duration)]
-    lasts: Duration,
+    duration: Duration,
     /// Port of the eshop; 0 for any free port
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     port: u16,
-    /// Port of the web page; 0 for any free port
+    /// Port of the web UI; 0 for any free port
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     ui_port: u16,
 }
@@ -156,9 +156,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Builds the binaries and the page, if they are not up to date.
 fn prepare(options: &Options) -> Result<&'static ProjectBinaries> {
     if options.kafka.0 == BrokerChoice::Apache {
-        requirements::provide(&[requirements::JAVA, requirements::MAVEN])?;
+        requirements::install_missing(&[requirements::JAVA, requirements::MAVEN])?;
     }
-    requirements::provide(&[requirements::COMPILER, requirements::MAKE])?;
+    requirements::install_missing(&[requirements::COMPILER, requirements::MAKE])?;
     ui::build_if_stale()?;
     eprintln!(
         "building the collector, the eshop and the embedded broker (the first time takes minutes)"
@@ -170,7 +170,7 @@ fn prepare(options: &Options) -> Result<&'static ProjectBinaries> {
 fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
     let load = CheckoutLoad {
         rate,
-        duration: options.lasts,
+        duration: options.duration,
     };
     eprintln!("sending {rate} checkouts a second for {:?}", load.duration);
     let report = demo.load(&load, &mut |what| eprintln!("{what}"))?;

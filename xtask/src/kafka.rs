@@ -28,7 +28,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    requirements::provide(&[requirements::JAVA, requirements::MAVEN])?;
+    requirements::install_missing(&[requirements::JAVA, requirements::MAVEN])?;
     interrupt::install_handlers()?;
     if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)) {
         bail!(

@@ -14,8 +14,8 @@ pub(crate) fn run() -> Result<()> {
         runner::run(&mut cargo(&["fmt", "--all", "--check"]))
     });
     steps.run("tidy", tidy::run);
-    steps.run("web page", ui::build_if_stale);
-    steps.run("web page lint", || {
+    steps.run("web UI", ui::build_if_stale);
+    steps.run("web UI lint", || {
         ui::install()?;
         ui::npm(&["run", "--silent", "lint"], &[])
     });

@@ -45,7 +45,7 @@ struct Options {
 enum Task {
     /// Start a broker, the collector and the eshop; send a checkout and show its trace
     Demo(demo::Options),
-    /// Run every test (Rust, web page, real Kafka, real browser) after installing requirements
+    /// Run every test (Rust, web UI, real Kafka, real browser) after installing requirements
     Test(test::Options),
     /// Check formatting, clippy, docs, tidiness and licences
     Lint,
@@ -53,7 +53,7 @@ enum Task {
     Tidy,
     /// Print how the code reads, in figures: line length, comments, names, sentences
     Measure,
-    /// Build the web page into ui/dist
+    /// Build the web UI into ui/dist
     Ui,
     /// Take the screenshots of README and docs in a real browser, into docs/images/ui
     Screenshots,

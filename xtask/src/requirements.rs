@@ -44,12 +44,12 @@ pub(crate) const MAVEN: Requirement = Requirement {
     purpose: "fetches the jars of Apache Kafka",
 };
 
-/// A browser for the tests of the web page.
+/// A browser for the tests of the web UI.
 pub(crate) const CHROMIUM: Requirement = Requirement {
     programs: &["chromium", "chromium-browser", "google-chrome"],
     probe: &[],
     package: "chromium",
-    purpose: "shows the web page to its tests",
+    purpose: "shows the web UI to its tests",
 };
 
 /// Python with virtual environments, for a stock OpenTelemetry SDK and Kafka clients.
@@ -88,7 +88,7 @@ pub(crate) const MAKE: Requirement = Requirement {
 ///
 /// # Errors
 /// Elsewhere, naming every missing program, its use, and the command that installs it on Debian.
-pub(crate) fn provide(requirements: &[Requirement]) -> Result<()> {
+pub(crate) fn install_missing(requirements: &[Requirement]) -> Result<()> {
     let missing: Vec<Requirement> = requirements
         .iter()
         .copied()
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn nothing_is_installed_when_nothing_is_missing() {
-        provide(&[requirement(
+        install_missing(&[requirement(
             &["no-such-program-here", "sh"],
             &["-c", "exit 0"],
         )])

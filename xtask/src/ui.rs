@@ -1,4 +1,4 @@
-//! The web page: npm packages, the build into `ui/dist`, and its tests.
+//! The web UI: npm packages, the build into `ui/dist`, and its tests.
 
 use std::fs;
 use std::io::{ErrorKind, stderr};
@@ -20,7 +20,7 @@ pub(crate) fn build_if_stale() -> Result<()> {
     if is_fresh(&folder())? {
         return Ok(());
     }
-    eprintln!("building the web page");
+    eprintln!("building the web UI");
     build()
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn install() -> Result<()> {
     if installed? >= locked? {
         return Ok(());
     }
-    eprintln!("fetching the packages of the web page");
+    eprintln!("fetching the packages of the web UI");
     npm(&["ci", "--no-audit", "--no-fund"], &[])
 }
 
@@ -66,7 +66,7 @@ const NODE: [u32; 2] = [20, 19];
 
 fn check_node() -> Result<()> {
     let wanted = format!(
-        "building the web page needs Node.js {}.{} or later with npm",
+        "building the web UI needs Node.js {}.{} or later with npm",
         NODE[0], NODE[1]
     );
     let output = match Command::new("node").arg("--version").output() {

@@ -18,7 +18,7 @@ pub(crate) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
-    requirements::provide(&[PYTHON, WRK])?;
+    requirements::install_missing(&[PYTHON, WRK])?;
     runner::run(&mut cargo(&[
         "build",
         "--release",

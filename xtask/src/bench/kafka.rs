@@ -55,7 +55,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 fn bench_path(options: &Options) -> Result<()> {
-    requirements::provide(&[JDK, MAVEN, PYTHON])?;
+    requirements::install_missing(&[JDK, MAVEN, PYTHON])?;
     runner::run(&mut cargo(&[
         "build",
         "--release",
