@@ -15,11 +15,11 @@ use crate::runner::cargo;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(subcommand)]
-    subject: Subject,
+    subject: BenchSubject,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Subject {
+enum BenchSubject {
     /// SDK producer beside plain rdkafka: ns per record, and the ratio
     #[command(after_help = "Prints one line of JSON per case on stdout and a table on stderr.")]
     Sdk,
@@ -48,10 +48,10 @@ enum Subject {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.subject {
-        Subject::Sdk => sdk(),
-        Subject::Kafka(options) => kafka::run(options),
-        Subject::Http(options) => http::run(options),
-        Subject::Ui => browser::measure(),
+        BenchSubject::Sdk => sdk(),
+        BenchSubject::Kafka(options) => kafka::run(options),
+        BenchSubject::Http(options) => http::run(options),
+        BenchSubject::Ui => browser::measure(),
     }
 }
 

@@ -38,11 +38,11 @@ use throughline_testkit::wait;
 )]
 struct Options {
     #[command(subcommand)]
-    task: Task,
+    task: TaskCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Task {
+enum TaskCommand {
     /// Start a broker, the collector and the eshop; send a checkout and show its trace
     Demo(demo::Options),
     /// Run every test (Rust, web UI, real Kafka, real browser) after installing requirements
@@ -67,16 +67,16 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Options::parse().task {
-        Task::Demo(options) => demo::run(&options),
-        Task::Test(options) => test::run(&options),
-        Task::Lint => lint::run(),
-        Task::Tidy => tidy::run(),
-        Task::Measure => tidy::measures::run(),
-        Task::Ui => ui::build(),
-        Task::Screenshots => browser::screenshots(),
-        Task::Kafka(options) => kafka::run(&options),
-        Task::Corpus => corpus::run(),
-        Task::Bench(options) => bench::run(&options),
+        TaskCommand::Demo(options) => demo::run(&options),
+        TaskCommand::Test(options) => test::run(&options),
+        TaskCommand::Lint => lint::run(),
+        TaskCommand::Tidy => tidy::run(),
+        TaskCommand::Measure => tidy::measures::run(),
+        TaskCommand::Ui => ui::build(),
+        TaskCommand::Screenshots => browser::screenshots(),
+        TaskCommand::Kafka(options) => kafka::run(&options),
+        TaskCommand::Corpus => corpus::run(),
+        TaskCommand::Bench(options) => bench::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -62,7 +62,7 @@ fn module_path(below_src: &str) -> ModulePath {
 
 /// Paths that one module names.
 #[derive(Default)]
-struct References {
+struct ModuleReferences {
     paths: BTreeSet<Vec<String>>,
     /// Names that `use` brings into the module, and the paths they stand for.
     imports: BTreeMap<String, Vec<String>>,
@@ -72,15 +72,15 @@ struct References {
     children: BTreeSet<String>,
 }
 
-fn references(file: &syn::File) -> References {
-    let mut references = References::default();
+fn references(file: &syn::File) -> ModuleReferences {
+    let mut references = ModuleReferences::default();
     references.visit_file(file);
     references
 }
 
-// === impl References ===
+// === impl ModuleReferences ===
 
-impl References {
+impl ModuleReferences {
     fn add_use(&mut self, prefix: &[String], tree: &syn::UseTree, is_public: bool) {
         let join = |name: &syn::Ident| [prefix, &[name.to_string()]].concat();
         match tree {
@@ -144,7 +144,7 @@ impl References {
     }
 }
 
-impl<'ast> Visit<'ast> for References {
+impl<'ast> Visit<'ast> for ModuleReferences {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         let is_public = !matches!(item.vis, syn::Visibility::Inherited);
         self.add_use(&[], &item.tree, is_public);
@@ -176,7 +176,7 @@ impl<'ast> Visit<'ast> for References {
 /// The modules of one crate.
 #[derive(Default)]
 struct ModuleGraph {
-    modules: BTreeMap<ModulePath, References>,
+    modules: BTreeMap<ModulePath, ModuleReferences>,
 }
 
 // === impl ModuleGraph ===
@@ -204,7 +204,7 @@ impl ModuleGraph {
     }
 
     /// The other modules that `module` uses.
-    fn uses(&self, module: &ModulePath, references: &References) -> BTreeSet<ModulePath> {
+    fn uses(&self, module: &ModulePath, references: &ModuleReferences) -> BTreeSet<ModulePath> {
         let from_elsewhere = |path: &&Vec<String>| {
             let target = self.resolve(module, path, 0);
             target.is_some_and(|target| !target.starts_with(module))
