@@ -56,6 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn sdk() -> Result<()> {
+    // Progress goes to stderr: stdout carries the lines of JSON.
     eprintln!("building in the release profile (the first time takes minutes)");
     let args = [
         "bench",
@@ -80,6 +81,7 @@ fn sdk_row(line: &BenchLine) -> Option<String> {
     let bare = line.number("ns_per_record_bare")?;
     let header = line.number("ns_per_record_header")?;
     let sdk = line.number("ns_per_record_sdk")?;
+    // Writing the header is part of what the SDK adds, so both are relative to the bare producer.
     let (added, ratio) = (sdk - bare, sdk / bare);
     Some(format!(
         "{case:<28} {bare:>6.0} ns {header:>6.0} ns {sdk:>6.0} ns {added:>6.0} ns {ratio:>6.2}x",

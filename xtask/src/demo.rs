@@ -159,6 +159,7 @@ fn prepare(options: &Options) -> Result<&'static ProjectBinaries> {
         requirements::install_missing(&[requirements::JAVA, requirements::MAVEN])?;
     }
     requirements::install_missing(&[requirements::COMPILER, requirements::MAKE])?;
+    // The collector embeds the web UI, so the UI is built before it.
     ui::build_if_stale()?;
     eprintln!(
         "building the collector, the eshop and the embedded broker (the first time takes minutes)"
@@ -207,6 +208,7 @@ fn show(demo: &Demo, options: &Options, binaries: &ProjectBinaries) -> Result<()
     if options.once {
         return Ok(());
     }
+    // stdout has the traces; hints for a person go to stderr.
     eprintln!(
         "\nopen in a browser:      {}",
         trace_url(demo, traces.first())
@@ -221,6 +223,7 @@ fn show(demo: &Demo, options: &Options, binaries: &ProjectBinaries) -> Result<()
         demo.collector().addresses()
     );
     eprintln!("Ctrl-C stops everything");
+    // A process that crashed would otherwise be noticed only by the next checkout.
     match interrupt::wait_for_crash(|| demo.crashed()) {
         None => Ok(()),
         Some(crash) => bail!("{crash}"),
@@ -232,6 +235,7 @@ fn print_tree(demo: &Demo, trace: &Value, binaries: &ProjectBinaries) -> Result<
         .get("traceID")
         .and_then(Value::as_str)
         .context("reading the trace id")?;
+    // The tree is printed by the command that a user would run.
     let mut throughline = Command::new(&binaries.throughline);
     runner::run(throughline.args(["trace", id, "--collector", &demo.collector().url()]))?;
     println!();

@@ -80,6 +80,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Ctrl-C fails the wait in progress, with an error that does not name the cause.
         Err(_) if wait::is_interrupted() => {
             eprintln!("interrupted; all started processes have been stopped");
             ExitCode::from(interrupt::EXIT_CODE)

@@ -37,6 +37,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut steps = StepRunner::default();
     let everything = options.filters.is_empty();
+    // Each of these steps needs the one before it; the ones below are independent.
     let ready = steps.run("install requirements", install)
         && steps.run("build the web UI", ui::build_if_stale)
         && steps.run("build all binaries and tests", build);
@@ -70,6 +71,7 @@ fn test(options: &Options) -> Result<()> {
     let mut test = cargo(&["test", "--no-fail-fast"]);
     test.args(WHOLE)
         .env(BINARIES_DIR, binaries_dir())
+        // Set in both cases, so that a value of the user's shell has no effect.
         .env("THROUGHLINE_FULL", if options.full { "1" } else { "0" });
     // A Rust test drives the browser: it starts the collector and sends a checkout to show.
     if let Some(browser) = CHROMIUM.find() {
@@ -78,6 +80,7 @@ fn test(options: &Options) -> Result<()> {
     // Cargo itself takes one filter; the test programs take several.
     if !options.filters.is_empty() {
         test.arg("--")
+            // The user may have typed the separator as well.
             .args(options.filters.iter().filter(|filter| *filter != "--"));
     }
     runner::run(&mut test)
@@ -90,6 +93,7 @@ fn fuzz() -> Result<()> {
         .context("looking for the fuzz targets")?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
+    // The order of directory entries is arbitrary.
     targets.sort_unstable();
     for target in targets.iter().filter_map(|path| path.file_stem()) {
         let mut fuzz = Command::new(folder.join("run"));

@@ -55,6 +55,7 @@ pub(super) fn check(sources: &[RustSource]) -> Vec<String> {
 fn module_path(below_src: &str) -> ModulePath {
     let parts = below_src.trim_end_matches(".rs").split('/');
     parts
+        // These names are of crate roots, and of files that name no module.
         .filter(|part| !["lib", "main", "mod", "bin"].contains(part))
         .map(str::to_owned)
         .collect()
@@ -96,12 +97,14 @@ impl ModuleReferences {
                 self.add_import(&name.rename, join(&name.ident), is_public);
             }
             syn::UseTree::Glob(_) => {
+                // The names behind a glob are unknown; the edge to their module is certain.
                 self.paths.insert(prefix.to_vec());
             }
         }
     }
 
     fn add_import(&mut self, name: &syn::Ident, path: Vec<String>, is_public: bool) {
+        // A public import also serves the module itself.
         self.imports.insert(name.to_string(), path.clone());
         let paths = if is_public {
             &mut self.reexports
@@ -118,6 +121,7 @@ impl ModuleReferences {
         for token in tokens {
             match token {
                 TokenTree::Ident(name) => {
+                    // Two names in a row belong to two paths.
                     if !after_colons {
                         self.add_path(std::mem::take(&mut path));
                     }
@@ -138,6 +142,7 @@ impl ModuleReferences {
     }
 
     fn add_path(&mut self, path: Vec<String>) {
+        // A single name is local, or its `use` has been counted.
         if path.len() > 1 {
             self.paths.insert(path);
         }
@@ -146,11 +151,13 @@ impl ModuleReferences {
 
 impl<'ast> Visit<'ast> for ModuleReferences {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        // `pub(crate)` counts as public, because siblings can follow it.
         let is_public = !matches!(item.vis, syn::Visibility::Inherited);
         self.add_use(&[], &item.tree, is_public);
     }
 
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        // An inline module belongs to its file.
         if item.content.is_none() {
             self.children.insert(item.ident.to_string());
         }
@@ -197,6 +204,7 @@ impl ModuleGraph {
                 let circle = others
                     .iter()
                     .filter(|other| reached_by(other).contains(module));
+                // Every member finds the same circle; the set keeps one of them.
                 circles.insert(circle.map(|path| name_of(path)).collect());
             }
         }
@@ -207,6 +215,7 @@ impl ModuleGraph {
     fn uses(&self, module: &ModulePath, references: &ModuleReferences) -> BTreeSet<ModulePath> {
         let from_elsewhere = |path: &&Vec<String>| {
             let target = self.resolve(module, path, 0);
+            // A re-export from a child is not an edge.
             target.is_some_and(|target| !target.starts_with(module))
         };
         let reexports = references.reexports.iter().filter(from_elsewhere);
@@ -266,6 +275,7 @@ impl ModuleGraph {
                 continue;
             }
             let references = self.modules.get(&module);
+            // A child with a `#[path]` has no file under its own name.
             if references.is_some_and(|found| found.children.contains(name)) {
                 return next;
             }
@@ -301,6 +311,7 @@ fn reach(edges: &ModuleEdges<'_>, start: &ModulePath) -> BTreeSet<ModulePath> {
     let mut open = vec![start];
     while let Some(module) = open.pop() {
         for next in edges.get(module).into_iter().flatten() {
+            // Visiting each module once ends the search in a circle.
             if found.insert(next.clone()) {
                 open.push(next);
             }

@@ -147,6 +147,7 @@ fn entries(list: &'static str) -> impl Iterator<Item = &'static str> {
 }
 
 fn doubled_word(paragraph: &Paragraph) -> Option<String> {
+    // Numbers and single letters can follow each other rightly.
     let is_word = |word: &str| word.len() > 1 && word.chars().all(|c| c.is_ascii_lowercase());
     let words = paragraph.text.split_whitespace();
     let mut pairs = words.clone().zip(words.skip(1));
@@ -161,6 +162,7 @@ fn sentences(text: &str) -> impl Iterator<Item = &str> {
     let end = SENTENCE_END.as_ref();
     let parts: Vec<&str> = end.map_or_else(|| vec![text], |end| end.split(text).collect());
     parts.into_iter().map(|part| {
+        // Quotation marks and list marks precede the first word.
         part.trim_start_matches(|c: char| !c.is_alphanumeric())
             .trim_end()
     })

@@ -28,6 +28,7 @@ pub(super) fn check(sources: &[RustSource]) -> Vec<String> {
     for source in sources {
         for name in declared_in(source) {
             let declaring_file = alternative_of(&source.path);
+            // A set of files: inner modules of one file may declare the same name.
             files.entry(name).or_default().insert(declaring_file);
         }
     }
