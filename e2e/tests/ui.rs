@@ -1,4 +1,4 @@
-//! The web page in Chromium, with the real collector and real checkouts.
+//! The web UI in Chromium, with the real collector and real checkouts.
 
 use std::process::Command;
 

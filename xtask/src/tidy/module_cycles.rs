@@ -55,6 +55,7 @@ pub(super) fn check(sources: &[RustSource]) -> Vec<String> {
 fn module_path(below_src: &str) -> ModulePath {
     let parts = below_src.trim_end_matches(".rs").split('/');
     parts
+        // These names are of crate roots, and of files that name no module.
         .filter(|part| !["lib", "main", "mod", "bin"].contains(part))
         .map(str::to_owned)
         .collect()
@@ -62,7 +63,7 @@ fn module_path(below_src: &str) -> ModulePath {
 
 /// Paths that one module names.
 #[derive(Default)]
-struct References {
+struct ModuleReferences {
     paths: BTreeSet<Vec<String>>,
     /// Names that `use` brings into the module, and the paths they stand for.
     imports: BTreeMap<String, Vec<String>>,
@@ -74,15 +75,15 @@ struct References {
     children: BTreeSet<String>,
 }
 
-fn references(file: &syn::File) -> References {
-    let mut references = References::default();
+fn references(file: &syn::File) -> ModuleReferences {
+    let mut references = ModuleReferences::default();
     references.visit_file(file);
     references
 }
 
-// === impl References ===
+// === impl ModuleReferences ===
 
-impl References {
+impl ModuleReferences {
     fn add_use(&mut self, prefix: &[String], tree: &syn::UseTree, is_public: bool) {
         let join = |name: &syn::Ident| [prefix, &[name.to_string()]].concat();
         match tree {
@@ -98,12 +99,14 @@ impl References {
                 self.add_import(&name.rename, join(&name.ident), is_public);
             }
             syn::UseTree::Glob(_) => {
+                // The names behind a glob are unknown; the edge to their module is certain.
                 self.paths.insert(prefix.to_vec());
             }
         }
     }
 
     fn add_import(&mut self, name: &syn::Ident, path: Vec<String>, is_public: bool) {
+        // A public import also serves the module itself.
         self.imports.insert(name.to_string(), path.clone());
         let paths = if is_public {
             &mut self.reexports
@@ -120,6 +123,7 @@ impl References {
         for token in tokens {
             match token {
                 TokenTree::Ident(name) => {
+                    // Two names in a row belong to two paths.
                     if !after_colons {
                         self.add_path(std::mem::take(&mut path));
                     }
@@ -151,13 +155,15 @@ impl References {
     }
 }
 
-impl<'ast> Visit<'ast> for References {
+impl<'ast> Visit<'ast> for ModuleReferences {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        // `pub(crate)` counts as public, because siblings can follow it.
         let is_public = !matches!(item.vis, syn::Visibility::Inherited);
         self.add_use(&[], &item.tree, is_public);
     }
 
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        // An inline module belongs to its file.
         if item.content.is_none() {
             self.children.insert(item.ident.to_string());
         }
@@ -183,7 +189,7 @@ impl<'ast> Visit<'ast> for References {
 /// The modules of one crate.
 #[derive(Default)]
 struct ModuleGraph {
-    modules: BTreeMap<ModulePath, References>,
+    modules: BTreeMap<ModulePath, ModuleReferences>,
 }
 
 // === impl ModuleGraph ===
@@ -204,6 +210,7 @@ impl ModuleGraph {
                 let circle = others
                     .iter()
                     .filter(|other| reached_by(other).contains(module));
+                // Every member finds the same circle; the set keeps one of them.
                 circles.insert(circle.map(|path| name_of(path)).collect());
             }
         }
@@ -211,7 +218,7 @@ impl ModuleGraph {
     }
 
     /// The other modules that `module` uses.
-    fn uses(&self, module: &ModulePath, references: &References) -> BTreeSet<ModulePath> {
+    fn uses(&self, module: &ModulePath, references: &ModuleReferences) -> BTreeSet<ModulePath> {
         // A re-export from a child is an edge only if the module uses the name itself.
         let is_used = |path: &&Vec<String>| {
             let is_named = path
@@ -277,6 +284,7 @@ impl ModuleGraph {
                 continue;
             }
             let references = self.modules.get(&module);
+            // A child with a `#[path]` has no file under its own name.
             if references.is_some_and(|found| found.children.contains(name)) {
                 return next;
             }
@@ -312,6 +320,7 @@ fn reach(edges: &ModuleEdges<'_>, start: &ModulePath) -> BTreeSet<ModulePath> {
     let mut open = vec![start];
     while let Some(module) = open.pop() {
         for next in edges.get(module).into_iter().flatten() {
+            // Visiting each module once ends the search in a circle.
             if found.insert(next.clone()) {
                 open.push(next);
             }

@@ -30,7 +30,7 @@ struct BannedPhrase {
 }
 
 /// The rules, read once.
-pub(super) struct Checker {
+pub(super) struct ProseChecker {
     phrases: Vec<BannedPhrase>,
     allowed_words: BTreeSet<&'static str>,
 }
@@ -38,9 +38,9 @@ pub(super) struct Checker {
 /// The end of a sentence. A question keeps its mark, because questions may open with a pronoun.
 static SENTENCE_END: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[.!]\s+").ok());
 
-// === impl Checker ===
+// === impl ProseChecker ===
 
-impl Checker {
+impl ProseChecker {
     /// Reads the word lists.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl Checker {
         })
     }
 
-    /// What is wrong with the prose in a file, a sentence each.
+    /// Returns the mistakes in the prose of a file, a sentence each.
     pub(super) fn check(&self, file: &str, text: &str) -> Vec<String> {
         // The lists quote what they forbid.
         if file.starts_with("xtask/src/tidy/") {
@@ -165,6 +165,7 @@ fn sentences(text: &str) -> impl Iterator<Item = &str> {
     let end = SENTENCE_END.as_ref();
     let parts: Vec<&str> = end.map_or_else(|| vec![text], |end| end.split(text).collect());
     parts.into_iter().map(|part| {
+        // Quotation marks and list marks precede the first word.
         part.trim_start_matches(|c: char| !c.is_alphanumeric())
             .trim_end()
     })
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
 
     fn check(file: &str, text: &str) -> Vec<String> {
-        Checker::new().unwrap().check(file, text)
+        ProseChecker::new().unwrap().check(file, text)
     }
 
     #[test]
