@@ -122,7 +122,7 @@ proptest! {
             let unsettled = pair.spans.len() - made;
             let dropped = usize::try_from(pair.dropped()).unwrap();
             let records = script.records();
-            // A commit span that the rate does not admit is a counted drop as well.
+            // A settle span that the rate does not admit is a counted drop as well.
             prop_assert!(made + dropped >= records, "{made} + {dropped} < {records}");
             let accounted = made + dropped + unsettled;
             prop_assert!(accounted <= records + script.deliveries(), "{accounted} > {records}");
