@@ -40,5 +40,5 @@ mod span_budget;
 
 pub(super) use context::HandlerContext;
 pub(super) use dispatch::{Handlers, PendingRequest};
-pub(super) use produce::{BatchKey, OriginalProduce};
 pub(super) use message::{ApiFrame, RequestDecision};
+pub(super) use produce::{BatchKey, OriginalProduce};

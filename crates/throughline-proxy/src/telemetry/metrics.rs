@@ -171,6 +171,11 @@ impl KafkaMetrics {
             self.records_injected.clone(),
         );
         r.register(
+            "batches_replayed",
+            "Original batches sent after the broker rejected the ones with contexts",
+            self.batches_replayed.clone(),
+        );
+        r.register(
             "records_unsampled",
             "Records left out by sampling",
             self.records_unsampled.clone(),

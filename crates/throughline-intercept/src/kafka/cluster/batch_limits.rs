@@ -62,8 +62,8 @@ impl TopicBatchLimits {
     #[must_use]
     pub fn is_accepted(&self, size: BatchSize, known: Option<usize>) -> bool {
         let is_known = known.is_some_and(|max| size.sent.max(size.uncompressed) <= max);
-        let is_below = size.sent <= self.accepted.sent
-            && size.uncompressed <= self.accepted.uncompressed;
+        let is_below =
+            size.sent <= self.accepted.sent && size.uncompressed <= self.accepted.uncompressed;
         is_known || is_below
     }
 
@@ -75,7 +75,10 @@ impl TopicBatchLimits {
         if self.refused_sent.is_some_and(|it| it <= size.sent) {
             self.refused_sent = None;
         }
-        if self.refused_uncompressed.is_some_and(|it| it <= size.uncompressed) {
+        if self
+            .refused_uncompressed
+            .is_some_and(|it| it <= size.uncompressed)
+        {
             self.refused_uncompressed = None;
         }
     }
@@ -123,7 +126,8 @@ mod tests {
     #[test]
     fn limit_grows_with_accepted_batches_and_shrinks_below_refused_ones() {
         let mut limits = TopicBatchLimits::default();
-        let sent = |limits: &TopicBatchLimits, now| limits.injection_limit(None, now).map(|it| it.sent);
+        let sent =
+            |limits: &TopicBatchLimits, now| limits.injection_limit(None, now).map(|it| it.sent);
         assert_eq!(sent(&limits, 1), Some(DEFAULT_MAX_MESSAGE_BYTES));
         assert!(!limits.is_accepted(plain(1), None));
         limits.accept(plain(5_000_000));
@@ -131,14 +135,21 @@ mod tests {
         assert!(limits.is_accepted(plain(5_000_000), None));
         limits.refuse_size(plain(900), 1);
         assert_eq!(sent(&limits, 1), Some(899));
-        assert!(!limits.is_accepted(plain(1), None), "the evidence is out of date");
+        assert!(
+            !limits.is_accepted(plain(1), None),
+            "the evidence is out of date"
+        );
         assert_eq!(
             sent(&limits, 2 + REFUSAL_TIMEOUT),
             Some(DEFAULT_MAX_MESSAGE_BYTES),
             "a refused size is tried again"
         );
         limits.accept(plain(1000));
-        assert_eq!(sent(&limits, 1), Some(DEFAULT_MAX_MESSAGE_BYTES), "the limit was raised");
+        assert_eq!(
+            sent(&limits, 1),
+            Some(DEFAULT_MAX_MESSAGE_BYTES),
+            "the limit was raised"
+        );
     }
 
     #[test]

@@ -20,9 +20,9 @@ use self::injection::{InjectionPolicy, RecordInspector, inject, observe};
 use self::pending::{PendingPartition, ProduceResult};
 use super::context::HandlerContext;
 use super::message::{ApiFrame, Handler, RequestDecision};
+use crate::kafka::cluster::TopicBatchLimits;
 use crate::kafka::cluster::{ClusterHandle, Scratch};
 use crate::kafka::topic::PartitionKey;
-use crate::kafka::cluster::TopicBatchLimits;
 use crate::kafka::{SkipReason, error_code};
 
 /// Handler of Produce.

@@ -266,7 +266,7 @@ impl<C: ClusterHandle> Connection<C> {
             self.in_flight.push_front(replay);
         }
         let event = SessionEvent::Replayed { partitions };
-        self.context.report(event);
+        self.context.out.push_event(event);
     }
 
     /// Takes the response to a replayed request.
@@ -307,9 +307,7 @@ impl<C: ClusterHandle> Connection<C> {
         let Some(body_start) = header.and_then(|it| it.body_start) else {
             return first;
         };
-        let merged = original
-            .merge(&first, second, body_start, &rejected)
-            .unwrap_or(first);
+        let merged = original.merge(&first, second, body_start).unwrap_or(first);
         for batch in &rejected {
             pending.cancel_injection(&batch.partition, SkipReason::RefusedBefore);
         }

@@ -7,9 +7,7 @@ use throughline_model::context::SpanContext;
 use super::pending::{PendingPartition, PendingRecord};
 use crate::Timestamp;
 use crate::kafka::SkipReason;
-use crate::kafka::cluster::{
-    BatchReader, BatchSize, ClusterHandle, Scratch, TopicBatchLimits,
-};
+use crate::kafka::cluster::{BatchReader, BatchSize, ClusterHandle, Scratch, TopicBatchLimits};
 use crate::kafka::handler::context::HandlerContext;
 use crate::kafka::handler::correlation::{self, InspectedRecord};
 use crate::kafka::handler::decision::decide_send;

@@ -6,12 +6,12 @@ use throughline_kafka::message::produce::{ProduceResponse, merge_results, retain
 use throughline_kafka::message::{ApiMessage, BodySplice, ParseOutcome};
 
 use super::pending::PendingProduce;
+use crate::Timestamp;
 use crate::kafka::cluster::{BatchSize, ClusterHandle};
 use crate::kafka::handler::context::HandlerContext;
 use crate::kafka::handler::message::ApiFrame;
 use crate::kafka::topic::PartitionKey;
 use crate::kafka::{SessionEvent, SkipReason, error_code};
-use crate::Timestamp;
 
 /// Original of a Produce request.
 #[derive(Debug)]
@@ -166,16 +166,8 @@ impl OriginalProduce {
             return Some(self.frame.clone());
         }
         let mut out = Vec::with_capacity(self.frame.len());
-        splice
-            .reseal(&self.frame, self.body_start, &mut out)
-            .ok()?;
+        splice.reseal(&self.frame, self.body_start, &mut out).ok()?;
         Some(out.into())
-    }
-
-    /// Returns whether all batches of the request are among these.
-    fn is_covered_by(&self, rejected: &[BatchKey]) -> bool {
-        let mut partitions = self.partitions.iter();
-        partitions.all(|it| rejected.contains(&it.batch))
     }
 
     /// Returns the response to the client: that of the first attempt, with the results of the
@@ -185,13 +177,9 @@ impl OriginalProduce {
         first: &Bytes,
         second: &Bytes,
         body_start: usize,
-        rejected: &[BatchKey],
     ) -> Option<Bytes> {
-        // Only the whole response has the endpoints of new leaders with it (KIP-951); as a hint
-        // they may be left out of a merged one.
-        if self.is_covered_by(rejected) && first.len() == second.len() {
-            return Some(second.clone());
-        }
+        // The endpoints of new leaders in the second response are left out: they are hints, and
+        // clients fall back to Metadata (KIP-951).
         let mut splice = BodySplice::default();
         let bodies = (first.get(body_start..)?, second.get(body_start..)?);
         merge_results(bodies.0, bodies.1, self.version, &mut splice).ok()?;

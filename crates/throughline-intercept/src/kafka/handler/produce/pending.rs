@@ -62,7 +62,7 @@ pub(super) struct PendingRecord {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ProduceResult {
     at: Timestamp,
-    error_code: i16,
+    pub(super) error_code: i16,
     /// Offset of the first record, if it is known.
     base_offset: Option<Offset>,
 }
@@ -112,7 +112,11 @@ impl PendingProduce {
     }
 
     /// Records that the batch of one partition was sent again as it came.
-    pub(in crate::kafka::handler) fn cancel_partition(&mut self, key: &PartitionKey, reason: SkipReason) {
+    pub(in crate::kafka::handler) fn cancel_partition(
+        &mut self,
+        key: &PartitionKey,
+        reason: SkipReason,
+    ) {
         let partitions = self.partitions.iter_mut();
         for partition in partitions.filter(|it| it.key == *key) {
             partition.cancel_injection(reason);
