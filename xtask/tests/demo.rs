@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::process::{ChildProcess, ProcessSpec};
 use throughline_testkit::wait;
 
 /// The first start may have to compile.
@@ -41,7 +41,7 @@ fn a_crash_is_reported_with_its_last_lines_and_stops_the_rest() {
     let log = demo.log().join("\n");
     assert_eq!(status.code(), Some(1), "{log}");
     let (_, last_lines) = log
-        .split_once("billing ended by itself (signal: 9 (SIGKILL)). Its last lines:")
+        .split_once("billing ended by itself (signal: 9 (SIGKILL)). Last output lines:")
         .unwrap();
     assert!(
         last_lines.contains("listening on http://127.0.0.1:"),
@@ -58,8 +58,8 @@ fn a_killed_demo_takes_every_process_with_it() {
 }
 
 /// Starts the demo, waits for its traces, and returns its broker, collector and six services.
-fn start() -> (Process, Vec<DemoProcess>) {
-    let demo = Spec::new("demo", env!("CARGO_BIN_EXE_xtask"))
+fn start() -> (ChildProcess, Vec<DemoProcess>) {
+    let demo = ProcessSpec::new("demo", env!("CARGO_BIN_EXE_xtask"))
         .args(["demo", "--json"])
         .spawn()
         .unwrap();

@@ -11,5 +11,5 @@ mod scalar;
 mod write;
 
 pub(crate) use read::RequestInput;
-pub use write::ResourceSpansJson;
+pub use write::OtlpResourceSpansJson;
 pub(crate) use write::kind_number;

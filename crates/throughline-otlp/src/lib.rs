@@ -22,6 +22,6 @@ pub mod response;
 pub use decode::{DecodedSpans, RejectedSpans, RejectionReason};
 pub use encode::{encode_protobuf, spans_to_json};
 pub use error::Error;
-pub use json::ResourceSpansJson;
+pub use json::OtlpResourceSpansJson;
 pub use limit::check_json;
 pub use request::{decode_json, decode_protobuf};
