@@ -158,14 +158,13 @@ impl<C: ClusterHandle> Connection<C> {
             self.context.out.skip(SkipReason::Version, 0);
             return FrameAction::Pass;
         }
-        if self.in_flight.len() >= self.context.settings.limits.max_in_flight {
+        let action = action_for(head, &self.context.settings);
+        let is_full = self.in_flight.len() >= self.context.settings.limits.max_in_flight;
+        if is_full && action == FrameAction::Change {
             // Its response could not be matched: what was changed could not be taken back.
-            return match action_for(head, &self.context.settings) {
-                FrameAction::Change => FrameAction::Read,
-                other => other,
-            };
+            return FrameAction::Read;
         }
-        action_for(head, &self.context.settings)
+        action
     }
 
     /// Takes a piece of a request that was forwarded.
