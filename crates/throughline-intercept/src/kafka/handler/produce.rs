@@ -234,21 +234,26 @@ fn learn_results<C: ClusterHandle>(
     context: &mut HandlerContext<C>,
     results: &[(PendingPartition, ProduceResult)],
 ) {
-    for (partition, result) in results {
-        let topic = context.topic_name(&partition.key.topic);
-        let is_rejected = partition.injected == 0
-            && error_code::is_change_rejected(result.error_code)
-            && !error_code::is_size_rejected(result.error_code);
-        context.cluster.with_state(|state| {
-            let limits = state.batch_limits(&topic);
-            if result.error_code == error_code::NONE && !limits.is_accepted(partition.size, None) {
-                state.learn_batch_limits(&topic, |limits| limits.accept(partition.size));
+    // Names first: they take the lock themselves.
+    let topics: Vec<_> = results
+        .iter()
+        .map(|(partition, _)| context.topic_name(&partition.key.topic))
+        .collect();
+    context.cluster.with_state(|state| {
+        for (topic, (partition, result)) in topics.iter().zip(results) {
+            let error_code = result.error_code;
+            let is_accepted = error_code == error_code::NONE;
+            let is_rejected = partition.injected == 0
+                && error_code::is_change_rejected(error_code)
+                && !error_code::is_size_rejected(error_code);
+            if is_accepted && !state.batch_limits(topic).is_accepted(partition.size, None) {
+                state.learn_batch_limits(topic, |limits| limits.accept(partition.size));
             } else if is_rejected {
                 // A record without a key for a compacted topic, for example.
-                state.learn_batch_limits(&topic, TopicBatchLimits::allow_changes);
+                state.learn_batch_limits(topic, TopicBatchLimits::allow_changes);
             }
-        });
-    }
+        }
+    });
 }
 
 // === impl ProduceHandler ===
