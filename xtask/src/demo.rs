@@ -161,7 +161,7 @@ fn prepare(options: &Options) -> Result<&'static ProjectBinaries> {
     requirements::provide(&[requirements::COMPILER, requirements::MAKE])?;
     ui::build_if_stale()?;
     eprintln!(
-        "building the collector, the eshop and the embedded broker (the first time takes minutes)"
+        "building the collector, the eshop and the mock broker (the first time takes minutes)"
     );
     ProjectBinaries::build()
 }
