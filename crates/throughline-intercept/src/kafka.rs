@@ -28,8 +28,8 @@ mod settings;
 mod topic;
 
 pub use cluster::{
-    ClientKey, ClientPartition, ClusterCapacity, ClusterHandle, ClusterState, PendingDelivery,
-    SettledOffsets,
+    BatchSize, ClientKey, ClientPartition, ClusterCapacity, ClusterHandle, ClusterState,
+    PendingDelivery, SettledOffsets, TopicBatchLimits,
 };
 pub use endpoints::ConnectionEndpoints;
 pub use event::{SessionEvent, SkipReason};

@@ -363,7 +363,8 @@ pub(crate) struct SidecarArgs {
     /// Overrides by topic, as a YAML list
     ///
     /// Each entry has topic (a name, in which * matches any text) and any of inject, relation,
-    /// deliver and settle. The first entry that matches is used: [{topic: audit-*, inject: false}]
+    /// deliver, settle and max_message_bytes (the largest batch that the topic accepts; learned by
+    /// default). The first entry that matches is used: [{topic: audit-*, inject: false}]
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_TOPICS",

@@ -4,6 +4,7 @@
 //! Sessions hold the lock to look something up or to record it, never while they parse, compress
 //! or copy. Every collection has a capacity.
 
+mod batch_limits;
 mod capacity;
 mod client;
 mod delivery;
@@ -13,6 +14,7 @@ mod rate;
 mod scratch;
 mod state;
 
+pub use batch_limits::{BatchSize, TopicBatchLimits};
 pub use capacity::ClusterCapacity;
 pub use client::ClientKey;
 pub use delivery::{ClientPartition, PendingDelivery, SettledOffsets};

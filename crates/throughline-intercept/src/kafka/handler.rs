@@ -41,3 +41,4 @@ mod span_budget;
 pub(super) use context::HandlerContext;
 pub(super) use dispatch::{Handlers, PendingRequest};
 pub(super) use message::{ApiFrame, RequestDecision};
+pub(super) use produce::{BatchKey, OriginalProduce};

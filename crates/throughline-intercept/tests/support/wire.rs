@@ -234,7 +234,7 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn topic_name() -> TopicName {
+pub(crate) fn topic_name() -> TopicName {
     TopicName(text(TOPIC))
 }
 

@@ -31,6 +31,7 @@ pub(crate) struct KafkaMetrics {
     bytes: Family<ByteLabels, Counter>,
     requests: Family<ApiLabels, Counter>,
     pub(crate) records_injected: Counter,
+    pub(crate) batches_replayed: Counter,
     pub(crate) records_unsampled: Counter,
     passed: Family<KafkaReasonLabels, Counter>,
     pub(crate) spans: Counter,
@@ -90,6 +91,7 @@ impl KafkaMetrics {
             bytes: Family::default(),
             requests: Family::default(),
             records_injected: Counter::default(),
+            batches_replayed: Counter::default(),
             records_unsampled: Counter::default(),
             passed: Family::default(),
             spans: Counter::default(),
@@ -167,6 +169,11 @@ impl KafkaMetrics {
             "records_injected",
             "Records that a trace context was injected into",
             self.records_injected.clone(),
+        );
+        r.register(
+            "batches_replayed",
+            "Original batches sent after the broker rejected the ones with contexts",
+            self.batches_replayed.clone(),
         );
         r.register(
             "records_unsampled",

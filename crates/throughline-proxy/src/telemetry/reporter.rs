@@ -79,6 +79,9 @@ impl Reporter {
             SessionEvent::InjectionRejected { topic, error_code } => {
                 self.batch_refused(topic, *error_code);
             }
+            SessionEvent::Replayed { partitions } => {
+                metrics.batches_replayed.inc_by(u64::from(*partitions));
+            }
             SessionEvent::FramingFailed { side, error } => self.not_kafka(*side, error),
             SessionEvent::ClientSpeaksTls => self.client_speaks_tls(),
             // Sessions may add events that need no report.

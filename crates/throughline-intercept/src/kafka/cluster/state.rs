@@ -5,6 +5,7 @@ use std::sync::Arc;
 use throughline_kafka::types::TopicId;
 use throughline_model::SpanId;
 
+use super::batch_limits::TopicBatchLimits;
 use super::capacity::ClusterCapacity;
 use super::client::ClientKey;
 use super::delivery::{ClientPartition, DeliveryTable, PendingDelivery, SettledOffsets};
@@ -12,7 +13,6 @@ use super::fifo_map::FifoMap;
 use super::rate::TokenBucket;
 use super::scratch::Scratch;
 use crate::Timestamp;
-use crate::kafka::settings::DEFAULT_MAX_MESSAGE_BYTES;
 
 /// Knowledge and budgets of a process, shared by its connections to one cluster.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct ClusterState {
     capacity: ClusterCapacity,
     cluster_id: Option<Arc<str>>,
     topics: FifoMap<TopicId, Arc<str>>,
-    max_message_bytes: FifoMap<Arc<str>, usize>,
+    batch_limits: FifoMap<Arc<str>, TopicBatchLimits>,
     groups: FifoMap<ClientKey, GroupMembership>,
     sent: FifoMap<SpanId, Timestamp>,
     deliveries: DeliveryTable,
@@ -50,7 +50,7 @@ impl ClusterState {
             capacity,
             cluster_id: None,
             topics: FifoMap::new(capacity.max_names),
-            max_message_bytes: FifoMap::new(capacity.max_names),
+            batch_limits: FifoMap::new(capacity.max_names),
             groups: FifoMap::new(capacity.max_names),
             sent: FifoMap::new(capacity.max_sent),
             deliveries: DeliveryTable::default(),
@@ -111,19 +111,20 @@ impl ClusterState {
         }
     }
 
-    /// Returns the maximum size of a batch that the topic accepts; 0 when it accepts no batch that
-    /// was injected into.
+    /// Returns what is known about the sizes of batches that a topic accepts.
     #[must_use]
-    pub fn max_message_bytes(&self, topic: &str) -> usize {
-        self.max_message_bytes
-            .get(topic)
-            .copied()
-            .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
+    pub fn batch_limits(&self, topic: &str) -> TopicBatchLimits {
+        self.batch_limits.get(topic).copied().unwrap_or_default()
     }
 
-    /// Records the maximum size of a batch that the topic accepts.
-    pub fn learn_max_message_bytes(&mut self, topic: &str, bytes: usize) {
-        self.max_message_bytes.insert(topic.into(), bytes);
+    /// Changes what is known about the sizes of batches that a topic accepts.
+    pub fn learn_batch_limits(&mut self, topic: &str, learn: impl FnOnce(&mut TopicBatchLimits)) {
+        if let Some(limits) = self.batch_limits.get_mut(topic) {
+            return learn(limits);
+        }
+        let mut limits = TopicBatchLimits::default();
+        learn(&mut limits);
+        self.batch_limits.insert(topic.into(), limits);
     }
 
     // --- records in flight ---

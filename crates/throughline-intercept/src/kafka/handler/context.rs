@@ -19,6 +19,8 @@ pub(in crate::kafka) struct HandlerContext<C> {
     pub(in crate::kafka) ids: IdGenerator,
     pub(in crate::kafka) budget: SpanBudget,
     pub(in crate::kafka) out: Outbox,
+    /// Whether an earlier request of the connection that was changed has not been answered.
+    pub(in crate::kafka) follows_change: bool,
 }
 
 // === impl HandlerContext ===
@@ -38,6 +40,7 @@ impl<C: ClusterHandle> HandlerContext<C> {
             topics: TopicNames::new(),
             ids: IdGenerator::new(seed),
             out: Outbox::default(),
+            follows_change: false,
         }
     }
 

@@ -14,6 +14,7 @@ use super::message::{ApiFrame, Handler, RequestDecision};
 use super::produce::{PendingProduce, ProduceHandler};
 use super::share::{PendingShareAck, ShareHandler};
 use crate::Timestamp;
+use crate::kafka::topic::PartitionKey;
 use crate::kafka::{ClusterHandle, SkipReason};
 
 /// Handlers of a connection.
@@ -116,6 +117,13 @@ impl PendingRequest {
     /// Returns whether spans wait for the response.
     pub(in crate::kafka) const fn has_spans(&self) -> bool {
         matches!(self, Self::Produce(_))
+    }
+
+    /// Records that the batch of a partition was sent again without the contexts.
+    pub(in crate::kafka) fn cancel_injection(&mut self, key: &PartitionKey, reason: SkipReason) {
+        if let Self::Produce(produce) = self {
+            produce.cancel_partition(key, reason);
+        }
     }
 
     /// Ends the request without a response.
