@@ -140,7 +140,7 @@ fn all_errors_of_up_are_in_one_message_with_their_remedies() {
     assert!(output.stdout.is_empty());
     let message = stderr(&output);
     for part in [
-        "5 errors in the configuration",
+        "5 errors in arguments or configuration",
         "--host \"nowhere\" is not an IP address; use 127.0.0.1",
         "--otlp-http-port 4318 is also the port of --otlp-grpc-port; use another one",
         "--zipkin-port \"99999\" is not a port; use a number",

@@ -2,8 +2,8 @@
 
 use throughline_model::{KeyValue, Span, Status, Value};
 
-use super::TraceProperties;
 use super::predicate::FieldValue;
+use super::properties::TraceProperties;
 use crate::message::MessageAttributes;
 
 /// Tags that Jaeger derives from the fields of a span.

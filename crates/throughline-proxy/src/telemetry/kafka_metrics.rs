@@ -157,7 +157,7 @@ impl KafkaMetrics {
         );
         r.register(
             "held_bytes",
-            "Bytes of incomplete frames in buffers",
+            "Bytes reserved for frames that are kept until complete",
             self.held_bytes.clone(),
         );
     }
@@ -175,7 +175,7 @@ impl KafkaMetrics {
         );
         r.register(
             "passed",
-            "Records, or batches of unknown content, that passed without tracing, by reason",
+            "Records and requests that passed without being read or without a context, by reason",
             self.passed.clone(),
         );
         r.register("spans", "Spans created", self.spans.clone());
@@ -196,7 +196,7 @@ impl KafkaMetrics {
         );
         r.register(
             "records_unsettled",
-            "Delivered records that were not committed in time",
+            "Deliveries dropped before a commit: timed out, delivered again, or over capacity",
             self.records_unsettled.clone(),
         );
         r.register(
