@@ -7,8 +7,10 @@
 mod batch_limits;
 mod capacity;
 mod client;
+mod commit_cadence;
 mod delivery;
-mod fifo_map;
+mod fetch_session;
+mod group;
 mod handle;
 mod rate;
 mod scratch;
@@ -21,5 +23,9 @@ pub use delivery::{ClientPartition, PendingDelivery, SettledOffsets};
 pub use handle::ClusterHandle;
 pub use state::ClusterState;
 
-pub(super) use fifo_map::FifoMap;
+pub(super) use delivery::DeliveryOwner;
+pub(super) use fetch_session::{FetchPositions, FetchSessionKey, RequestedPosition};
+pub(super) use group::{
+    Assignment, ClientConnection, ConnectionId, FetchedPartition, GroupMemberId, MemberSign,
+};
 pub(super) use scratch::{BatchReader, Scratch};

@@ -15,7 +15,7 @@
 //! | [`fetch`] | Fetch |
 //! | [`share`] | ShareFetch, ShareAcknowledge |
 //! | [`commit`] | OffsetCommit, TxnOffsetCommit |
-//! | [`group`] | JoinGroup, SyncGroup, ConsumerGroupHeartbeat |
+//! | [`group`] | JoinGroup, SyncGroup, LeaveGroup, heartbeats |
 //! | [`addresses`] | Metadata, FindCoordinator, DescribeCluster, and endpoints in other responses |
 
 mod addresses;

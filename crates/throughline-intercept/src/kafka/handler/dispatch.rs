@@ -9,7 +9,7 @@ use super::addresses::AddressHandler;
 use super::commit::{CommitHandler, PendingCommit};
 use super::context::HandlerContext;
 use super::fetch::{FetchHandler, FetchState};
-use super::group::GroupHandler;
+use super::group::{GroupHandler, PendingMembership};
 use super::message::{ApiFrame, Handler, RequestDecision};
 use super::produce::{PendingProduce, ProduceHandler};
 use super::share::{PendingShareAck, ShareHandler};
@@ -38,6 +38,7 @@ pub(in crate::kafka) enum PendingRequest {
     ShareFetch(Box<PendingShareAck>),
     ShareAcknowledge(Box<PendingShareAck>),
     Commit(Box<PendingCommit>),
+    Membership(Box<PendingMembership>),
 }
 
 // === impl Handlers ===
@@ -70,10 +71,19 @@ impl Handlers {
                 .commit
                 .on_request(context, request)?
                 .map(|it| it.map(PendingRequest::Commit)),
-            ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT => self
-                .group
-                .on_request(context, request)?
-                .map(|it| it.map(|()| PendingRequest::Plain)),
+            ApiKey::JOIN_GROUP
+            | ApiKey::SYNC_GROUP
+            | ApiKey::HEARTBEAT
+            | ApiKey::LEAVE_GROUP
+            | ApiKey::CONSUMER_GROUP_HEARTBEAT
+            | ApiKey::STREAMS_GROUP_HEARTBEAT => {
+                let outcome = self.group.on_request(context, request)?;
+                outcome.map(|it| {
+                    it.map(|pending| {
+                        pending.map_or(PendingRequest::Plain, PendingRequest::Membership)
+                    })
+                })
+            }
             _ => self
                 .addresses
                 .on_request(context, request)?
@@ -96,13 +106,24 @@ impl Handlers {
                 self.share.on_response(context, it, response)
             }
             PendingRequest::Commit(it) => self.commit.on_response(context, it, response),
-            PendingRequest::Plain => self.group.on_response(context, (), response),
+            PendingRequest::Membership(it) => self.group.on_response(context, Some(it), response),
+            PendingRequest::Plain => None,
         };
         // Addresses may be in any response, one that was patched included.
         let bytes = changed.as_ref().unwrap_or(response.bytes);
         let response = ApiFrame { bytes, ..*response };
         let rewritten = self.addresses.on_response(context, (), &response);
         rewritten.or(changed)
+    }
+
+    /// Records the end of the connection.
+    pub(in crate::kafka) fn close<C: ClusterHandle>(
+        &mut self,
+        context: &HandlerContext<C>,
+        now: Timestamp,
+    ) {
+        self.fetch.close(context);
+        context.close(now);
     }
 }
 

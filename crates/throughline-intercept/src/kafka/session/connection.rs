@@ -138,6 +138,7 @@ impl<C: ClusterHandle> Connection<C> {
             Side::Client => self.drop_request(),
             Side::Broker => self.drop_response(now),
         }
+        self.handlers.close(&self.context, now);
         // Also at the end of the client's side: requests may have come after the broker closed.
         if self.broker_closed {
             self.drop_replay(now);

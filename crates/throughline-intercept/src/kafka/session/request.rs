@@ -44,7 +44,10 @@ fn action_for(head: RequestHead, settings: &Settings) -> FrameAction {
         | ApiKey::TXN_OFFSET_COMMIT
         | ApiKey::JOIN_GROUP
         | ApiKey::SYNC_GROUP
-        | ApiKey::CONSUMER_GROUP_HEARTBEAT => FrameAction::Read,
+        | ApiKey::HEARTBEAT
+        | ApiKey::LEAVE_GROUP
+        | ApiKey::CONSUMER_GROUP_HEARTBEAT
+        | ApiKey::STREAMS_GROUP_HEARTBEAT => FrameAction::Read,
         _ => FrameAction::Pass,
     }
 }
@@ -279,7 +282,7 @@ impl<C: ClusterHandle> Connection<C> {
         let header = RequestHeader::parse(&frame.bytes)?;
         let client_id = header.client_id.and_then(|id| id.text());
         // Every request repeats the client id; it changes when a proxy shares a connection.
-        context.client.set_client_id(client_id, &context.settings);
+        context.set_client_id(client_id, now);
         let Some(body_start) = header.body_start else {
             return Ok(ParseOutcome::UnsupportedVersion);
         };

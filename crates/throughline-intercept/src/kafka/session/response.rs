@@ -150,7 +150,8 @@ impl<C: ClusterHandle> Connection<C> {
             | PendingRequest::Fetch(_)
             | PendingRequest::ShareFetch(_)
             | PendingRequest::ShareAcknowledge(_)
-            | PendingRequest::Commit(_) => FrameAction::Read,
+            | PendingRequest::Commit(_)
+            | PendingRequest::Membership(_) => FrameAction::Read,
         }
     }
 
