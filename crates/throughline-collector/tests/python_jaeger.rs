@@ -104,7 +104,10 @@ fn check(trace: &Value, service: &str) {
     assert_eq!(fields.len(), 2, "{fields:?}");
     assert_eq!(fields[0]["value"], "accepted");
 
-    let reference = |kind: &str, to: &Value| json!({ "refType": kind, "traceID": to["traceID"], "spanID": to["spanID"] });
+    let reference = |kind: &str, to: &Value| {
+        let (trace, span) = (&to["traceID"], &to["spanID"]);
+        json!({ "refType": kind, "traceID": trace, "spanID": span })
+    };
     assert_eq!(
         producer["references"],
         json!([reference("CHILD_OF", server)])

@@ -70,20 +70,40 @@ pub(crate) struct UpArgs {
 
     /// Port for Jaeger's Thrift over HTTP (path /api/traces) [default: 14268 if free]; `off` opens
     /// none, for all of the Jaeger ports
-    #[arg(long, env = "THROUGHLINE_JAEGER_HTTP_PORT", value_name = "PORT", help_heading = JAEGER)]
+    #[arg(
+        long,
+        env = "THROUGHLINE_JAEGER_HTTP_PORT",
+        value_name = "PORT",
+        help_heading = JAEGER
+    )]
     pub(crate) jaeger_http_port: Option<String>,
 
     /// UDP port for Jaeger's compact Thrift [default: 6831 if free]
-    #[arg(long, env = "THROUGHLINE_JAEGER_COMPACT_PORT", value_name = "PORT", help_heading = JAEGER)]
+    #[arg(
+        long,
+        env = "THROUGHLINE_JAEGER_COMPACT_PORT",
+        value_name = "PORT",
+        help_heading = JAEGER
+    )]
     pub(crate) jaeger_compact_port: Option<String>,
 
     /// UDP port for Jaeger's binary Thrift [default: 6832 if free]
-    #[arg(long, env = "THROUGHLINE_JAEGER_BINARY_PORT", value_name = "PORT", help_heading = JAEGER)]
+    #[arg(
+        long,
+        env = "THROUGHLINE_JAEGER_BINARY_PORT",
+        value_name = "PORT",
+        help_heading = JAEGER
+    )]
     pub(crate) jaeger_binary_port: Option<String>,
 
     /// Port for Jaeger's remote sampling, which answers that every trace is sampled [default: 5778
     /// if free]
-    #[arg(long, env = "THROUGHLINE_JAEGER_SAMPLING_PORT", value_name = "PORT", help_heading = JAEGER)]
+    #[arg(
+        long,
+        env = "THROUGHLINE_JAEGER_SAMPLING_PORT",
+        value_name = "PORT",
+        help_heading = JAEGER
+    )]
     pub(crate) jaeger_sampling_port: Option<String>,
 
     /// Origin of web pages that may send spans to the OTLP/HTTP and Zipkin ports, such as

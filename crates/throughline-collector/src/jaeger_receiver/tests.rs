@@ -81,7 +81,7 @@ fn references_become_parent_and_links() {
             Some(9),
             vec![("follows_from", 8)],
         ),
-        // Another trace is no parent.
+        // A span of another trace cannot be the parent.
         (
             0,
             vec![(FOLLOWS_FROM, 2, 9)],

@@ -118,7 +118,7 @@ fn datagrams_are_stored_and_bad_ones_only_counted() {
 }
 
 #[test]
-fn every_service_is_told_to_sample_every_trace() {
+fn remote_sampling_answers_all_for_every_service() {
     let collector = collector();
     let get = |to: SocketAddr, path: &str| {
         let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
