@@ -6,6 +6,7 @@
 //! unequal to anything but `nil`.
 
 mod field;
+mod json_text;
 mod predicate;
 mod properties;
 
