@@ -8,8 +8,8 @@ use throughline_kafka::message::{ApiMessage, BodySplice, ParseOutcome};
 use super::pending::PendingProduce;
 use crate::Timestamp;
 use crate::kafka::cluster::{BatchSize, ClusterHandle};
+use crate::kafka::handler::api_frame::ApiFrame;
 use crate::kafka::handler::context::HandlerContext;
-use crate::kafka::handler::message::ApiFrame;
 use crate::kafka::topic::PartitionKey;
 use crate::kafka::{SessionEvent, SkipReason, error_code};
 
