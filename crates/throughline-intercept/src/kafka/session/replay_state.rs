@@ -11,7 +11,7 @@ use crate::kafka::handler::{BatchKey, OriginalProduce, PendingRequest};
 /// Requests and responses that are held back around a replay.
 #[derive(Debug, Default)]
 pub(super) struct ReplayState {
-    /// What the client sent behind the barrier, or during a round.
+    /// Bytes that the client sent behind the barrier, or during a round.
     pub(super) held: VecDeque<HeldRequest>,
     pub(super) held_bytes: usize,
     /// Serial number of the request whose response releases what is held.

@@ -67,7 +67,7 @@ impl OriginalProduce {
             .cluster
             .with_state(|state| state.reserve_bytes(reserved_bytes));
         if !is_reserved {
-            // What could not be taken back must not be changed.
+            // A request that could not be taken back must not be changed.
             pending.cancel_injection(SkipReason::Budget);
             return None;
         }
