@@ -111,7 +111,7 @@ impl LimitsFixture {
 // === impl LimitsCase ===
 
 impl LimitsCase<'_> {
-    /// Returns the number of records that the client was not told to be stored.
+    /// Returns the number of records that the broker did not acknowledge.
     async fn send(&self, bootstrap: &str, topic: &str) -> usize {
         let mut config = ClientConfig::new();
         config

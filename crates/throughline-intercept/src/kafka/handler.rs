@@ -19,6 +19,7 @@
 //! | [`addresses`] | Metadata, FindCoordinator, DescribeCluster, and endpoints in other responses |
 
 mod addresses;
+mod api_frame;
 mod client;
 mod commit;
 mod context;

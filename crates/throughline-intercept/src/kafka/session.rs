@@ -6,7 +6,7 @@
 //! | [`stream`] | one direction: which frames pass, are mirrored, or are buffered |
 //! | [`request`], [`response`] | a frame from its header to its decision |
 //! | [`in_flight`] | requests that wait for their response |
-//! | [`replay`] | original requests, where the broker refused what was changed |
+//! | [`replay`], [`replay_state`] | original requests, where the broker refused what was changed |
 //! | [`version`] | API versions that are read here, and what clients hear of them |
 //! | [`sasl`] | authentication tokens that are not frames |
 //! | [`panic_guard`] | isolation of internal errors |
@@ -15,6 +15,7 @@ mod connection;
 mod in_flight;
 mod panic_guard;
 mod replay;
+mod replay_state;
 mod request;
 mod response;
 mod sasl;

@@ -71,7 +71,7 @@ impl TopicBatchLimits {
     pub fn accept(&mut self, size: BatchSize) {
         self.accepted.sent = self.accepted.sent.max(size.sent);
         self.accepted.uncompressed = self.accepted.uncompressed.max(size.uncompressed);
-        // What was refused once is accepted now: the limit was raised.
+        // A refused size is accepted now: the limit was raised.
         if self.refused_sent.is_some_and(|it| it <= size.sent) {
             self.refused_sent = None;
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use throughline_kafka::frame::{FrameEvent, Framer, FramingError};
 
 use super::in_flight::{InFlightRequest, InFlightRequests, RequestHead};
-use super::replay::ReplayState;
+use super::replay_state::ReplayState;
 use super::sasl::SaslExchange;
 use super::stream::FrameStream;
 use crate::kafka::handler::{HandlerContext, Handlers, PendingRequest};

@@ -7,7 +7,7 @@ use throughline_kafka::types::CorrelationId;
 
 use super::connection::Connection;
 use super::in_flight::{InFlightRequest, RequestHead, ResponseMatch};
-use super::replay::RejectedProduce;
+use super::replay_state::RejectedProduce;
 use super::stream::{Admission, CompleteFrame, FrameAction, StartedFrame};
 use super::version::{self, FETCH_ENDPOINTS_SINCE, PRODUCE_ENDPOINTS_SINCE};
 use crate::kafka::handler::{ApiFrame, PendingRequest};

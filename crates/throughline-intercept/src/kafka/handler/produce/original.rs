@@ -8,8 +8,8 @@ use throughline_kafka::message::{ApiMessage, BodySplice, ParseOutcome};
 use super::pending::PendingProduce;
 use crate::Timestamp;
 use crate::kafka::cluster::{BatchSize, ClusterHandle};
+use crate::kafka::handler::api_frame::ApiFrame;
 use crate::kafka::handler::context::HandlerContext;
-use crate::kafka::handler::message::ApiFrame;
 use crate::kafka::topic::PartitionKey;
 use crate::kafka::{SessionEvent, SkipReason, error_code};
 
@@ -67,7 +67,7 @@ impl OriginalProduce {
             .cluster
             .with_state(|state| state.reserve_bytes(reserved_bytes));
         if !is_reserved {
-            // What could not be taken back must not be changed.
+            // A request that could not be taken back must not be changed.
             pending.cancel_injection(SkipReason::Budget);
             return None;
         }
