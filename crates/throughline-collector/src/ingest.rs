@@ -168,7 +168,12 @@ impl IngestPipeline {
             // The body and its reservation live until the spans are stored.
             let decoded = decode(body.bytes())?;
             pipeline.count(endpoint, &decoded);
-            pipeline.store.insert(decoded.spans);
+            if endpoint == CollectorEndpoint::Zipkin {
+                // Only Zipkin's clients send a span in parts.
+                pipeline.store.insert_fragments(decoded.spans);
+            } else {
+                pipeline.store.insert(decoded.spans);
+            }
             pipeline.log_first_eviction();
             Ok(decoded.rejected)
         });

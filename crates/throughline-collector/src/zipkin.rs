@@ -13,7 +13,6 @@ use http::header::{self, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, StatusCode};
 use throughline_otlp::{DecodedSpans, RejectedSpans, check_json};
 
-pub(crate) use self::span::SHARED_ID;
 use self::span::{ResourceCache, ZipkinSpan};
 use crate::config::CollectorEndpoint;
 use crate::ingest::{IngestError, IngestPipeline, RETRY_AFTER};

@@ -10,10 +10,6 @@ use throughline_otlp::RejectionReason;
 
 use crate::clock;
 
-/// Attribute that marks the server's half of a shared span; its value is the id that client and
-/// server share.
-pub(crate) const SHARED_ID: &str = "zipkin.shared_id";
-
 /// A span as Zipkin's clients send it. Times are in microseconds.
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,8 +23,6 @@ pub(super) struct ZipkinSpan {
     name: Option<String>,
     timestamp: Option<u64>,
     duration: Option<u64>,
-    /// True for the server's half of a span that the client began: both share the id.
-    shared: Option<bool>,
     local_endpoint: Option<ZipkinEndpoint>,
     remote_endpoint: Option<ZipkinEndpoint>,
     annotations: Option<Vec<ZipkinAnnotation>>,
@@ -101,18 +95,11 @@ impl ZipkinSpan {
             .local_endpoint
             .as_mut()
             .and_then(|endpoint| endpoint.service_name.take());
-        let (mut attributes, status) = self.attributes();
-        // In our model a span id is unique: the server's half becomes a child of the client's.
-        let (span_id, parent_span_id) = if self.shared == Some(true) && kind == SpanKind::Server {
-            attributes.push(KeyValue::new(SHARED_ID, own_id.to_string()));
-            (server_half_id(own_id), Some(own_id))
-        } else {
-            (own_id, parent)
-        };
+        let (attributes, status) = self.attributes();
         Ok(Span {
             trace_id,
-            span_id,
-            parent_span_id,
+            span_id: own_id,
+            parent_span_id: parent,
             // Zipkin's clients send sampled spans only.
             flags: 1,
             trace_state: String::new(),
@@ -198,13 +185,6 @@ impl ZipkinEndpoint {
                 .map(|number| KeyValue::new(port, i64::from(number))),
         );
     }
-}
-
-/// Returns the id of the server's half of a shared span. It depends on the shared id alone, so a
-/// span that is sent again replaces itself.
-fn server_half_id(shared: SpanId) -> SpanId {
-    let mixed = u64::from_be_bytes(shared.to_bytes()).rotate_left(29) ^ 0x5a11_90c3_7d2b_e84f;
-    SpanId::from_bytes(mixed.to_be_bytes()).unwrap_or(shared)
 }
 
 const fn nanoseconds(microseconds: u64) -> u64 {

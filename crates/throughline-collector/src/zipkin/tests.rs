@@ -55,18 +55,6 @@ fn every_field_is_converted() {
 }
 
 #[test]
-fn the_server_half_of_a_shared_span_is_a_child_of_the_client_half() {
-    let ids = r#""traceId":"5af7183fb1d4cf5f5af7183fb1d4cf5f","id":"352bff9a74ca9ad2",
-        "parentId":"6b221d5bc9e6496c""#;
-    let client = one(&format!(r#"{{{ids},"kind":"CLIENT"}}"#));
-    let server = one(&format!(r#"{{{ids},"kind":"SERVER","shared":true}}"#));
-    assert_eq!(server.parent_span_id, Some(client.span_id));
-    assert_ne!(server.span_id, client.span_id);
-    let again = one(&format!(r#"{{{ids},"kind":"SERVER","shared":true}}"#));
-    assert_eq!(server.span_id, again.span_id);
-}
-
-#[test]
 fn omitted_leading_zeros_do_not_change_a_trace_id() {
     for id in ["63ac35c9f6413ad", "063ac35c9f6413ad", "0063ac35c9f6413ad"] {
         let span = one(&format!(r#"{{"traceId":"{id}","id":"352bff9a74ca9ad2"}}"#));
