@@ -184,6 +184,15 @@ impl IngestPipeline {
     fn count(&self, endpoint: CollectorEndpoint, decoded: &DecodedSpans) {
         let received = CounterKey::Received(endpoint);
         self.metrics.add(received, decoded.spans.len() as u64);
+        for (kind, count) in decoded.repairs.iter() {
+            let repaired = CounterKey::Repaired(endpoint, kind.label());
+            if self.metrics.add(repaired, count) {
+                tracing::warn!(
+                    endpoint = endpoint.label(),
+                    "value repaired: {kind}; further ones are only counted, see /metrics"
+                );
+            }
+        }
         for (reason, count) in decoded.rejected.iter() {
             let rejected = CounterKey::Rejected(endpoint, reason.label());
             if self.metrics.add(rejected, count) {

@@ -16,8 +16,8 @@ mod resource_index;
 mod search;
 mod service_graph;
 mod service_index;
-mod span_identity;
 mod span_set;
+mod stored_identity;
 mod trace_entry;
 mod trace_index;
 
@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use throughline_model::{Span, SpanKind, TraceId};
 
+use self::fragment::MergeBudget;
 use self::trace_index::{LockedIndex, TraceIndex};
 use crate::{
     CompletionKind, CompletionList, SearchPage, ServiceGraph, ServiceOperation, SpanKey, Store,
@@ -53,7 +54,11 @@ impl MemoryStore {
     }
 
     /// Stores a batch with `insert`, which returns whether the bounds of the trace are stale.
-    fn insert_all(&self, spans: Vec<Span>, insert: impl Fn(&mut TraceIndex, Span, u64) -> bool) {
+    fn insert_all(
+        &self,
+        spans: Vec<Span>,
+        mut insert: impl FnMut(&mut TraceIndex, Span, u64) -> bool,
+    ) {
         // One lock for the whole batch: a reader sees a request entirely or not at all.
         let mut index = self.index.write();
         let revision = index.begin_revision();
@@ -79,7 +84,10 @@ impl Store for MemoryStore {
     }
 
     fn insert_fragments(&self, fragments: Vec<Span>) {
-        self.insert_all(fragments, TraceIndex::insert_fragment);
+        let mut budget = MergeBudget::of_batch(fragments.len());
+        self.insert_all(fragments, |index, span, revision| {
+            index.insert_fragment(span, revision, &mut budget)
+        });
     }
 
     fn trace(&self, id: TraceId) -> Option<StoredTrace> {

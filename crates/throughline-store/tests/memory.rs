@@ -643,3 +643,19 @@ fn the_topic_is_read_by_every_name_that_senders_give_it() {
         assert_eq!(&*graph.topics[0].name, "orders");
     }
 }
+
+#[test]
+fn a_batch_that_grows_one_span_tag_by_tag_is_bounded() {
+    let tag = |number: usize| {
+        let mut fragment = of_kind(span(1, 7, "a", "get", (0, 1)), SpanKind::Client);
+        let key = format!("key {number}");
+        fragment.attributes.push(KeyValue::new(key, "v"));
+        fragment
+    };
+    let store = MemoryStore::new(64 << 20);
+    store.insert_fragments((0..2000).map(tag).collect());
+    let tags = store.trace(trace_id(1)).unwrap().spans[0].attributes.len();
+    // 10 000 and 64 for each fragment may be copied: 523 merges, each of one more.
+    assert!((500..600).contains(&tags), "{tags}");
+    assert_eq!(store.occupancy().spans, 1);
+}

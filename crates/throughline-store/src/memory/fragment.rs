@@ -7,6 +7,31 @@ use std::sync::Arc;
 use throughline_model::convention::{SERVICE_NAME, START_ASSUMED};
 use throughline_model::{KeyValue, Scope, Span, SpanKind, Status};
 
+/// Values that may be copied for each fragment of a batch, on average.
+const VALUES_PER_FRAGMENT: usize = 64;
+
+/// Values that may be copied for a batch of any size.
+const VALUES_PER_BATCH: usize = 10_000;
+
+/// The work that one batch may cause: every merge copies the stored span, and a sender could add a
+/// tag at a time to a span of a hundred thousand.
+#[derive(Debug)]
+pub(super) struct MergeBudget(usize);
+
+impl MergeBudget {
+    pub(super) const fn of_batch(fragments: usize) -> Self {
+        Self(VALUES_PER_BATCH + fragments.saturating_mul(VALUES_PER_FRAGMENT))
+    }
+
+    /// Takes the values of a span from the budget; returns false when it is used up.
+    pub(super) fn take(&mut self, span: &Span) -> bool {
+        let values = span.attributes.len() + span.events.len();
+        let left = self.0.checked_sub(values);
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+}
+
 /// Merges two fragments field by field. The one that gives a kind describes the span; the other
 /// fills in what it leaves open.
 pub(super) fn merge(stored: &Span, new: &Span) -> Span {

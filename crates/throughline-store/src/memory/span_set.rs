@@ -12,7 +12,7 @@ use std::sync::Arc;
 use throughline_model::convention::SHARED_ID;
 use throughline_model::{KeyValue, Span, SpanId, TraceId};
 
-use super::span_identity::SpanIdentity;
+use super::stored_identity::StoredIdentity;
 
 /// Maximum number of spans of one id that are examined for a match.
 const MAX_SAME_ID: usize = 64;
@@ -20,7 +20,7 @@ const MAX_SAME_ID: usize = 64;
 /// The spans of one trace.
 #[derive(Debug, Default)]
 pub(super) struct SpanSet {
-    by_identity: BTreeMap<SpanIdentity, Arc<Span>>,
+    by_identity: BTreeMap<StoredIdentity, Arc<Span>>,
     /// True once two spans had the same id; most traces are then read without a look at the ids.
     has_shared_ids: bool,
 }
@@ -44,7 +44,7 @@ impl SpanSet {
         self.by_identity.values()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (SpanIdentity, &Arc<Span>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (StoredIdentity, &Arc<Span>)> {
         self.by_identity
             .iter()
             .map(|(identity, span)| (*identity, span))
@@ -54,7 +54,7 @@ impl SpanSet {
     pub(super) fn insert(&mut self, span: &Arc<Span>) -> Option<Arc<Span>> {
         let replaced = self
             .by_identity
-            .insert(SpanIdentity::of(span), Arc::clone(span));
+            .insert(StoredIdentity::of(span), Arc::clone(span));
         if replaced.is_none() && !self.has_shared_ids {
             let has_second = self.with_id(span.span_id).nth(1).is_some();
             self.has_shared_ids = has_second;
@@ -62,19 +62,19 @@ impl SpanSet {
         replaced
     }
 
-    pub(super) fn get(&self, identity: SpanIdentity) -> Option<&Arc<Span>> {
+    pub(super) fn get(&self, identity: StoredIdentity) -> Option<&Arc<Span>> {
         self.by_identity.get(&identity)
     }
 
     /// Removes and returns a stored span of which `span` may be another fragment.
     pub(super) fn take_fragment(&mut self, span: &Span) -> Option<Arc<Span>> {
-        let own = SpanIdentity::of(span);
+        let own = StoredIdentity::of(span);
         let identity = if self.by_identity.contains_key(&own) {
             own
         } else {
             self.with_id(span.span_id)
                 .take(MAX_SAME_ID)
-                .find(|(_, stored)| SpanIdentity::may_be_same(stored, span))?
+                .find(|(_, stored)| StoredIdentity::may_be_same(stored, span))?
                 .0
         };
         self.by_identity.remove(&identity)
@@ -87,12 +87,15 @@ impl SpanSet {
 
     /// Returns the parent of a span of this set.
     pub(super) fn parent_of(&self, span: &Span) -> Option<&Arc<Span>> {
-        self.parent_entry(SpanIdentity::of(span), span)
+        self.parent_entry(StoredIdentity::of(span), span)
             .map(|(_, parent)| parent)
     }
 
     /// Returns the caller's half when `identity` is that of a receiver with the same id.
-    pub(super) fn caller_of(&self, identity: SpanIdentity) -> Option<(SpanIdentity, &Arc<Span>)> {
+    pub(super) fn caller_of(
+        &self,
+        identity: StoredIdentity,
+    ) -> Option<(StoredIdentity, &Arc<Span>)> {
         if !self.has_shared_ids || !identity.is_callee() {
             return None;
         }
@@ -102,7 +105,7 @@ impl SpanSet {
     }
 
     /// Returns the id that a span has in the trace: its own, unless another span keeps that.
-    pub(super) fn unique_id(&self, identity: SpanIdentity) -> SpanId {
+    pub(super) fn unique_id(&self, identity: StoredIdentity) -> SpanId {
         let is_first = || {
             let first = self.with_id(identity.span_id).next();
             first.is_some_and(|(first, _)| first == identity)
@@ -132,7 +135,7 @@ impl SpanSet {
     }
 
     /// Returns a span with its unique id and that of its parent.
-    fn resolve(&self, identity: SpanIdentity, span: &Arc<Span>) -> Arc<Span> {
+    fn resolve(&self, identity: StoredIdentity, span: &Arc<Span>) -> Arc<Span> {
         if !self.has_shared_ids {
             return Arc::clone(span);
         }
@@ -157,9 +160,9 @@ impl SpanSet {
 
     fn parent_entry(
         &self,
-        identity: SpanIdentity,
+        identity: StoredIdentity,
         span: &Span,
-    ) -> Option<(SpanIdentity, &Arc<Span>)> {
+    ) -> Option<(StoredIdentity, &Arc<Span>)> {
         // A receiver with the id of its caller is the caller's child, whatever parent it names:
         // that is the parent of both.
         if let Some(caller) = self.caller_of(identity) {
@@ -179,7 +182,7 @@ impl SpanSet {
         let service = span.service();
         let own = || candidates().filter(|(_, half)| half.service() == service);
         let same_endpoint = own().find(|(candidate, half)| {
-            candidate.is_callee() && SpanIdentity::has_same_address(half, span)
+            candidate.is_callee() && StoredIdentity::has_same_address(half, span)
         });
         same_endpoint
             .or_else(|| own().find(|(candidate, _)| candidate.is_callee()))
@@ -187,9 +190,9 @@ impl SpanSet {
             .or_else(|| candidates().next())
     }
 
-    fn with_id(&self, id: SpanId) -> impl Iterator<Item = (SpanIdentity, &Arc<Span>)> {
+    fn with_id(&self, id: SpanId) -> impl Iterator<Item = (StoredIdentity, &Arc<Span>)> {
         self.by_identity
-            .range(SpanIdentity::range(id))
+            .range(StoredIdentity::range(id))
             .map(|(identity, span)| (*identity, span))
     }
 }

@@ -8,28 +8,28 @@ use throughline_model::{Span, SpanId, SpanKind, Value};
 /// The identity of a span within its trace. The spans of one id are ordered by side: the caller's
 /// first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SpanIdentity {
+pub(super) struct StoredIdentity {
     pub(super) span_id: SpanId,
     /// The side in the two highest bits, and a hash of kind and endpoint in the others.
     endpoint: u64,
 }
 
-/// The side in the two highest bits of [`SpanIdentity::endpoint`].
+/// The side in the two highest bits of [`StoredIdentity::endpoint`].
 const SIDE_SHIFT: u32 = 62;
 const CALLER: u64 = 0;
 const CALLEE: u64 = 1;
 const OTHER: u64 = 2;
 
-// === impl SpanIdentity ===
+// === impl StoredIdentity ===
 
-impl SpanIdentity {
+impl StoredIdentity {
     pub(super) fn of(span: &Span) -> Self {
         let side = match span.kind {
             SpanKind::Client | SpanKind::Producer => CALLER,
             SpanKind::Server | SpanKind::Consumer => CALLEE,
             SpanKind::Unspecified | SpanKind::Internal => OTHER,
         };
-        let mut hash = Fnv::default();
+        let mut hash = FnvHash::default();
         hash.write(span.kind.name().unwrap_or_default().as_bytes());
         hash.write(span.service().as_bytes());
         hash.write_value(first_of(span, LOCAL_ADDRESSES));
@@ -64,7 +64,7 @@ impl SpanIdentity {
     /// Returns an id made up for a span whose own id another span has. It depends on the identity
     /// alone, so a span that is sent again keeps it.
     pub(super) fn derived_id(self) -> SpanId {
-        let mut hash = Fnv::default();
+        let mut hash = FnvHash::default();
         hash.write(&self.span_id.to_bytes());
         hash.write(&self.endpoint.to_be_bytes());
         SpanId::from_bytes(hash.0.to_be_bytes()).unwrap_or(self.span_id)
@@ -91,20 +91,33 @@ impl SpanIdentity {
     }
 }
 
+/// Returns the attribute with the first of these names that the span has, in one pass.
 fn first_of<'a>(span: &'a Span, keys: &[&str]) -> Option<&'a Value> {
-    keys.iter().find_map(|key| span.attribute(key))
+    let mut best: Option<(usize, &Value)> = None;
+    // All names begin so, and few others do: this runs for every span that is stored.
+    let named = span
+        .attributes
+        .iter()
+        .filter(|pair| pair.key.starts_with("net"));
+    for pair in named {
+        let rank = keys.iter().position(|key| pair.key == *key);
+        if let Some(rank) = rank.filter(|rank| best.is_none_or(|(best, _)| *rank <= best)) {
+            best = Some((rank, &pair.value));
+        }
+    }
+    best.map(|(_, value)| value)
 }
 
 /// FNV-1a with 64 bits: the same on every machine, so that made-up ids are too.
-struct Fnv(u64);
+struct FnvHash(u64);
 
-impl Default for Fnv {
+impl Default for FnvHash {
     fn default() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 }
 
-impl Fnv {
+impl FnvHash {
     fn write(&mut self, bytes: &[u8]) {
         // The separator keeps two adjacent texts apart.
         for byte in bytes.iter().chain([&0xff]) {

@@ -8,8 +8,8 @@ use throughline_model::{Span, TraceId};
 use super::fingerprint::TraceFingerprint;
 use super::heap_size;
 use super::name_pool::NamePool;
-use super::span_identity::SpanIdentity;
 use super::span_set::SpanSet;
+use super::stored_identity::StoredIdentity;
 use crate::{
     EvidenceAttributes, MessageAttributes, ServiceSpanCount, SortOrder, SortPosition, StoredTrace,
     TraceExpression, TraceProperties, TraceQuery, TraceSummary,
@@ -60,7 +60,7 @@ struct RootRank {
     has_parent: bool,
     start: u64,
     /// Decides between spans that start at once, so that the root does not depend on arrival.
-    identity: SpanIdentity,
+    identity: StoredIdentity,
 }
 
 // === impl TraceEntry ===
@@ -174,7 +174,7 @@ impl TraceEntry {
         span.start == self.first_start
             || span.start == self.last_start
             || span.end == self.last_end
-            || SpanIdentity::of(span) == self.root.identity
+            || StoredIdentity::of(span) == self.root.identity
     }
 
     /// Computes the root and the time bounds from the spans.
@@ -315,7 +315,7 @@ impl RootRank {
         Self {
             has_parent: span.parent_span_id.is_some(),
             start: span.start,
-            identity: SpanIdentity::of(span),
+            identity: StoredIdentity::of(span),
         }
     }
 }

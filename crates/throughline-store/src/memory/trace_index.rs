@@ -9,7 +9,7 @@ use throughline_model::{Span, SpanKind, TraceId};
 use super::attribute_index::{AttributeIndex, CountChange};
 use super::backlink_index::BacklinkIndex;
 use super::change_log::ChangeLog;
-use super::fragment;
+use super::fragment::{self, MergeBudget};
 use super::name_pool::NamePool;
 use super::resource_index::{ResourceIndex, SoleReference};
 use super::service_index::ServiceIndex;
@@ -187,11 +187,24 @@ impl TraceIndex {
 
     /// Stores a span that may be a fragment of a stored one, merged with it; returns true when the
     /// bounds of its trace must be refreshed.
-    pub(super) fn insert_fragment(&mut self, mut span: Span, revision: u64) -> bool {
+    pub(super) fn insert_fragment(
+        &mut self,
+        mut span: Span,
+        revision: u64,
+        budget: &mut MergeBudget,
+    ) -> bool {
         let mut replaced = Vec::new();
         if let Some(entry) = self.traces.get_mut(&span.trace_id) {
             // The merged span may be the missing link between two fragments.
             while let Some(stored) = entry.spans.take_fragment(&span) {
+                if !budget.take(&stored) {
+                    // The stored span is kept as it is, without this fragment.
+                    entry.spans.insert(&stored);
+                    if replaced.is_empty() {
+                        return false;
+                    }
+                    break;
+                }
                 span = fragment::merge(&stored, &span);
                 replaced.push(stored);
             }
