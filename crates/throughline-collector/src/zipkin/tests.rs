@@ -117,7 +117,7 @@ fn other_json_than_a_list_is_malformed() {
     }
 }
 
-fn fixture(name: &str) -> throughline_otlp::DecodedSpans {
+fn fixture(name: &str) -> DecodedSpans {
     let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/zipkin");
     decode(&std::fs::read(fixtures.join(format!("{name}.json"))).unwrap()).unwrap()
 }
